@@ -1,0 +1,201 @@
+"""Every setting: its environment variable, unit, bounds and default."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+
+class ConfigError(ValueError):
+    """The settings cannot be used; `problems` has one sentence a variable, saying what to change."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            raise ValueError(f"must start with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return text
+
+    return parse
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d{1,15}", text) or not low <= int(text) <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def _seconds(low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        if not re.fullmatch(r"\d{1,9}(\.\d{1,3})?", text) or not low <= float(text) <= high:
+            raise ValueError(f"must be a number of seconds from {low:g} to {high:g}")
+        return float(text)
+
+    return parse
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        for choice in choices:
+            if text.lower() == choice.lower():
+                return choice
+        raise ValueError(f"must be one of {', '.join(choices)}")
+
+    return parse
+
+
+def _database(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,37}", text):
+        raise ValueError("must be a letter followed by up to 37 letters, digits, - or _")
+    return text
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(origin.strip() for origin in text.split(",") if origin.strip())
+    for origin in origins:
+        if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
+            raise ValueError("must be a comma-separated list of origins such as https://shop.example, or *")
+    return origins
+
+
+def _variable(name: str, default: object, parse: Callable[[str], object], says: str) -> Any:
+    return dataclasses.field(default=default, metadata={"name": name, "parse": parse, "says": says})
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One environment variable: its name, its default as it would be written (empty: none), and what it means."""
+
+    name: str
+    default: str
+    says: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be configured. Build it with `from_env`; tests may construct it directly."""
+
+    mongodb_uri: str | None = _variable(
+        "MONGODB_URI",
+        None,
+        _url("mongodb", "mongodb+srv"),
+        "The MongoDB replica set. Without it: the server that `punchcard up` keeps in the data folder.",
+    )
+    redis_url: str | None = _variable(
+        "REDIS_URL",
+        None,
+        _url("redis", "rediss", "unix"),
+        "The Redis that carries wake-ups. Without it: the server that `punchcard up` keeps in the data folder.",
+    )
+    database: str = _variable(
+        "PUNCHCARD_DATABASE", "punchcard", _database, "The MongoDB database, and the prefix of everything in Redis."
+    )
+    data_dir: Path = _variable(
+        "PUNCHCARD_DATA_DIR",
+        Path(".punchcard"),
+        Path,
+        "The folder of the local servers' data, the development key and the reports of imports.",
+    )
+    host: str = _variable("PUNCHCARD_HOST", "127.0.0.1", str, "The address the API listens on.")
+    port: int = _variable("PUNCHCARD_PORT", 8000, _whole(1, 65535), "The port the API listens on.")
+    clock: Literal["system", "manual"] = _variable(
+        "PUNCHCARD_CLOCK",
+        "system",
+        _one_of("system", "manual"),
+        "The business clock: the system's, or one that stands still until `punchcard clock set` moves it.",
+    )
+    future_tolerance_seconds: int = _variable(
+        "PUNCHCARD_FUTURE_TOLERANCE_SECONDS",
+        300,
+        _whole(0, 86_400),
+        "How far ahead of the clock an event may have occurred before it is refused.",
+    )
+    log_level: str = _variable(
+        "PUNCHCARD_LOG_LEVEL",
+        "INFO",
+        _one_of("DEBUG", "INFO", "WARNING", "ERROR"),
+        "The least severe message that is logged.",
+    )
+    log_format: Literal["text", "json"] = _variable(
+        "PUNCHCARD_LOG_FORMAT", "text", _one_of("text", "json"), "Log lines for people, or one JSON object a line."
+    )
+    sweep_seconds: float = _variable(
+        "PUNCHCARD_SWEEP_SECONDS",
+        1.0,
+        _seconds(0.05, 60),
+        "How often a worker looks for work that no wake-up told it of.",
+    )
+    metadata_bytes: int = _variable(
+        "PUNCHCARD_METADATA_BYTES",
+        32_768,
+        _whole(0, 1_048_576),
+        "The largest encoded metadata of one event or pass.",
+    )
+    body_bytes: int = _variable(
+        "PUNCHCARD_BODY_BYTES", 4_194_304, _whole(1_024, 67_108_864), "The largest body of a request without a file."
+    )
+    upload_bytes: int = _variable(
+        "PUNCHCARD_UPLOAD_BYTES", 1_073_741_824, _whole(1_024, 1 << 40), "The largest body of a request with a file."
+    )
+    cors_origins: tuple[str, ...] = _variable(
+        "PUNCHCARD_CORS_ORIGINS", (), _origins, "Browser origins allowed to call the API, separated by commas."
+    )
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """The settings that the variables describe; an absent or empty variable leaves its default.
+
+        Raises ConfigError naming every variable that cannot be used, not only the first.
+        """
+        values: dict[str, object] = {}
+        problems: list[str] = []
+        for field in dataclasses.fields(cls):
+            text = environ.get(field.metadata["name"], "").strip()
+            if not text:
+                continue
+            try:
+                values[field.name] = field.metadata["parse"](text)
+            except ValueError as error:
+                problems.append(f"{field.metadata['name']} {error}; it is {text!r}.")
+        if problems:
+            raise ConfigError(problems)
+        return cls(**values)  # type: ignore[arg-type]  # each value comes from its own field's parser
+
+    def to_env(self) -> dict[str, str]:
+        """The variables from which `from_env` builds equal settings; a setting at its default is left out."""
+        return {
+            field.metadata["name"]: _written(getattr(self, field.name))
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != field.default
+        }
+
+
+def variables() -> list[Variable]:
+    """Every variable that `Settings.from_env` reads, in the order of the fields."""
+    return [
+        Variable(field.metadata["name"], _written(field.default), field.metadata["says"])
+        for field in dataclasses.fields(Settings)
+    ]
+
+
+def _written(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case tuple():
+            return ",".join(value)
+        case float():
+            return f"{value:g}"
+        case _:
+            return str(value)

@@ -1,0 +1,86 @@
+"""Opens and closes what a process holds: the store's connection, Redis, the bus and the clock."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorDatabase
+from pymongo import ReadPreference
+from pymongo.errors import PyMongoError
+from redis.asyncio import Redis
+
+from app.bus import PATIENCE_SECONDS, Bus
+from app.clock import Clock, SystemClock
+from app.config import Settings
+from app.domain.errors import Unavailable
+from app.embedded import located
+from app.store.clock import MongoClock
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What commands, queries and stages work with.
+
+    `in_chunk` is how many values one `$in` may hold: the embedded server's cost grows with their square.
+    """
+
+    db: AsyncIOMotorDatabase[dict[str, Any]]
+    redis: Redis
+    clock: Clock
+    settings: Settings
+    bus: Bus
+    in_chunk: int
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
+    """Open resources; closed when the block ends. Redis need not be there, now or later.
+
+    Raises ConfigError where neither addresses nor local servers are known, and Unavailable where the store does not
+    answer within a few seconds; safe to repeat.
+    """
+    settings = located(settings)
+    client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(
+        settings.mongodb_uri,
+        appname="punchcard",
+        tz_aware=True,
+        w="majority",
+        journal=True,
+        readConcernLevel="majority",
+        # A write that was sent may have happened; deciding what that means is the protocol's, not the driver's.
+        retryWrites=False,
+        serverSelectionTimeoutMS=3_000,
+        connectTimeoutMS=2_000,
+        socketTimeoutMS=20_000,
+        waitQueueTimeoutMS=5_000,
+    )
+    redis = open_redis(settings)
+    try:
+        db = client.get_database(settings.database, read_preference=ReadPreference.PRIMARY)
+        try:
+            build = await client.admin.command("buildInfo")
+        except PyMongoError as error:
+            raise Unavailable("store") from error
+        clock: Clock = MongoClock(db) if settings.clock == "manual" else SystemClock()
+        bus = Bus(redis, settings.database)
+        try:
+            yield Resources(db, redis, clock, settings, bus, in_chunk=100 if "secantusVersion" in build else 1_000)
+        finally:
+            await bus.aclose()
+    finally:
+        await redis.aclose()
+        client.close()
+
+
+def open_redis(settings: Settings) -> Redis:
+    """A Redis client that connects when first used, and waits a quarter of a second at most for any answer."""
+    redis: Redis = Redis.from_url(
+        settings.redis_url or "",
+        socket_connect_timeout=PATIENCE_SECONDS,
+        socket_timeout=PATIENCE_SECONDS,
+        client_name="punchcard",
+    )
+    return redis

@@ -1,0 +1,123 @@
+"""Child processes: started so that they never outlive us, stopped gently, and started again when they die."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+
+STOP_SECONDS = 15.0
+"""How long a child may take to end after SIGTERM before it is killed."""
+
+
+class StartError(RuntimeError):
+    """A child ended, or did not answer in time, instead of becoming ready; the message has the end of its log."""
+
+
+class Child:
+    """One process and how to start it; started again with the same command after it was killed or stopped."""
+
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        log: Path | None = None,
+        ready: Callable[[], Awaitable[bool]] | None = None,
+        start_seconds: float = 30.0,
+    ) -> None:
+        self.name = name
+        self.argv = tuple(argv)
+        self.env = dict(env) if env is not None else None
+        self.log = log
+        self.ready = ready
+        self.start_seconds = start_seconds
+        self.started_at = 0.0
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The id of the running process; None where it does not run."""
+        return self._process.pid if self._process and self.is_running else None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process was started and has not ended."""
+        return self._process is not None and self._process.returncode is None
+
+    async def start(self) -> None:
+        """Returns when the process is ready. Raises StartError when it ends first or is not ready in time."""
+        self.started_at = time.monotonic()
+        output = self.log.open("ab") if self.log else None
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *self.argv,
+                env=self.env,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                # Ctrl-C in a terminal reaches the whole group: in a session of its own a child is stopped in order.
+                start_new_session=True,
+                preexec_fn=_die_with(os.getpid()),
+            )
+        finally:
+            if output:
+                output.close()
+        while self.ready is not None and not await self.ready():
+            if not self.is_running:
+                raise StartError(f"{self.name} ended at its start.{self._last_words()}")
+            if time.monotonic() - self.started_at > self.start_seconds:
+                await self.kill()
+                raise StartError(f"{self.name} was not ready after {self.start_seconds:g} s.{self._last_words()}")
+            await asyncio.sleep(0.02)
+
+    async def wait(self) -> int:
+        """The exit status, when the process has ended: negative for the signal that ended it."""
+        return await self._process.wait() if self._process else 0
+
+    async def stop(self) -> None:
+        """Asks the process to end, and returns when it has; it is killed if it takes too long. Safe to repeat."""
+        self.signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(self.wait(), STOP_SECONDS)
+        except TimeoutError:
+            await self.kill()
+
+    async def kill(self) -> None:
+        """Ends the process at once (SIGKILL), and returns when it has ended. Safe to repeat."""
+        self.signal(signal.SIGKILL)
+        await self.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends the signal if the process runs."""
+        if self._process is not None and self.is_running:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+    def _last_words(self) -> str:
+        if self.log is None or not self.log.exists():
+            return ""
+        lines = self.log.read_text(errors="replace").splitlines()[-5:]
+        return "".join(f"\n  {line}" for line in lines) + f"\n  (from {self.log})"
+
+
+def _die_with(parent: int) -> Callable[[], None] | None:
+    """What a child runs before its command, so that it is told to end when the parent dies; only Linux can."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)
+    pr_set_pdeathsig = 1
+
+    def tie() -> None:
+        libc.prctl(pr_set_pdeathsig, signal.SIGTERM)
+        if os.getppid() != parent:  # the parent died before the line above
+            os._exit(1)
+
+    return tie

@@ -1,0 +1,73 @@
+"""Fixtures: one Mongo-wire server and one Redis for each test process, a fresh database for each test."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorDatabase
+from redis.asyncio import Redis
+
+from app.clock import FixedClock
+from app.config import Settings
+from app.resources import Resources, open_resources
+from tests.servers import Servers, running_servers
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Servers]:
+    """The servers of this test process. A test that kills one uses `running_servers` for servers of its own."""
+    async with running_servers(tmp_path_factory.mktemp("servers")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def _session_resources(servers: Servers) -> AsyncIterator[Resources]:
+    async with open_resources(servers.settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+def settings(servers: Servers, tmp_path: Any) -> Settings:
+    """Settings naming a database that no other test uses."""
+    return dataclasses.replace(
+        servers.settings, database=f"test{os.getpid()}-{next(_numbers)}", data_dir=tmp_path / "data"
+    )
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    """Stands at 2026-01-01T00:00:00Z until the test moves it."""
+    return FixedClock(datetime(2026, 1, 1, tzinfo=UTC))
+
+
+@pytest.fixture
+async def resources(_session_resources: Resources, settings: Settings, clock: FixedClock) -> AsyncIterator[Resources]:
+    """The resources of a process: an empty database without indexes, an empty Redis, the test's clock."""
+    shared = _session_resources
+    client: AsyncIOMotorClient[dict[str, Any]] = shared.db.client
+    db = client.get_database(settings.database)
+    await shared.redis.flushall()
+    bus = type(shared.bus)(shared.redis, settings.database)
+    yield dataclasses.replace(shared, db=db, clock=clock, settings=settings, bus=bus)
+    await bus.aclose()
+    await client.drop_database(settings.database)
+
+
+@pytest.fixture
+def db(resources: Resources) -> AsyncIOMotorDatabase[dict[str, Any]]:
+    """The test's own database, empty and without indexes."""
+    return resources.db
+
+
+@pytest.fixture
+def redis(resources: Resources) -> Redis:
+    """The Redis of this test process, emptied before the test."""
+    return resources.redis

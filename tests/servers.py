@@ -1,0 +1,55 @@
+"""Real servers for the tests: a Mongo-wire server and a Redis of their own, in a folder that is thrown away."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.config import Settings
+from app.embedded import Server, mongo_server, redis_server
+from app.supervise import Child, StartError
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Two running servers; kill and start their children to see what the product makes of it."""
+
+    mongo: Child
+    redis: Child
+    settings: Settings
+
+
+def child(server: Server) -> Child:
+    """The server as a child process, not yet started; its log lies beside its data."""
+    server.folder.mkdir(parents=True, exist_ok=True)
+    return Child(server.kind, server.argv, log=server.folder.parent / f"{server.kind}.log", ready=server.answers)
+
+
+@asynccontextmanager
+async def running_servers(folder: Path, *, durable: bool = False) -> AsyncIterator[Servers]:
+    """Both servers, ready, and the settings to reach them; killed when the block ends.
+
+    `durable` makes the store flush at every commit: for tests that kill it.
+    """
+    for attempt in range(5):
+        mongo = mongo_server(folder, durable=durable)
+        redis = redis_server(folder)
+        children = child(mongo), child(redis)
+        try:
+            for each in children:
+                await each.start()
+        except StartError:  # another process may have taken the free port first
+            for each in children:
+                await each.kill()
+            if attempt == 4:
+                raise
+        else:
+            break
+    settings = Settings(mongodb_uri=mongo.url, redis_url=redis.url, data_dir=folder / "data")
+    try:
+        yield Servers(*children, settings)
+    finally:
+        for each in children:
+            await each.kill()
