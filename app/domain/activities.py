@@ -1,0 +1,92 @@
+"""Activities: what the feed says happened, numbered per pass by the fold and positioned per workspace by publish."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from .events import PASS_UPDATED, Category, Event
+
+
+class CauseKind(StrEnum):
+    """Why a membership changed."""
+
+    EVENT = "EVENT"
+    TIME = "TIME"
+    DEFINITION_CHANGED = "DEFINITION_CHANGED"
+    EVENT_REMOVED = "EVENT_REMOVED"
+    BACKFILL = "BACKFILL"
+    PASS_CREATED = "PASS_CREATED"
+
+
+CREATED = "customer.created"
+UPDATED = "customer.updated"
+CUSTOM_EVENT = "customer.custom_event"
+ENTERED = "customer.segment.entered"
+LEFT = "customer.segment.left"
+REDEEMED = "customer.redemption.succeeded"
+
+EFFECTS = frozenset({ENTERED, LEFT})
+"""Activities that Punchcard derived; every other one is an ACTION of somebody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One activity in the outbox of a pass: at most 300 bytes stored; publish adds the snapshots it refers to.
+
+    `at_ms` is the exact instant it happened, `recorded_ms` when it was written, `cause` {kind, event?, version?}, `refs`
+    what it is about: {event} or {segment, version, before, after}.
+    """
+
+    n: int
+    type: str
+    at_ms: int
+    recorded_ms: int
+    cause: Mapping[str, object] = field(default_factory=dict)
+    refs: Mapping[str, object] = field(default_factory=dict)
+    late: bool = False
+    silent: bool = False
+    historical: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """One line of the log. `pos` is dense in the workspace, `n` dense in the pass; `data` is a snapshot of that instant."""
+
+    pos: int
+    n: int
+    pass_id: str
+    type: str
+    category: str
+    occurred_at: datetime
+    recorded_at: datetime
+    cause: Mapping[str, object]
+    data: Mapping[str, object]
+    segment_id: str | None = None
+    late: bool = False
+    silent: bool = False
+    historical: bool = False
+
+    @property
+    def id(self) -> str:
+        """The permanent id: "act_<pass>:<n>" without the pass's own prefix."""
+        return activity_id(self.pass_id, self.n)
+
+
+def activity_id(pass_id: str, n: int) -> str:
+    """The permanent id of activity `n` of a pass."""
+    return f"act_{pass_id.removeprefix('pass_')}:{n}"
+
+
+def category_of(kind: str) -> str:
+    """ "EFFECT" for what Punchcard derived, "ACTION" for what somebody did."""
+    return "EFFECT" if kind in EFFECTS else "ACTION"
+
+
+def type_of(event: Event) -> str:
+    """The activity type that stands for an event (source: the API contract, "Which activity is what")."""
+    if event.category is Category.FIELD_CHANGE or event.type == PASS_UPDATED:
+        return UPDATED
+    return REDEEMED if event.type == "redemption" else CUSTOM_EVENT
