@@ -14,6 +14,10 @@ from pathlib import Path
 
 STOP_SECONDS = 15.0
 """How long a child may take to end after SIGTERM before it is killed."""
+LASTED_SECONDS = 5.0
+"""A child that ran for so long is started again without growing patience."""
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 2.0
 
 
 class StartError(RuntimeError):
@@ -121,3 +125,58 @@ def _die_with(parent: int) -> Callable[[], None] | None:
             os._exit(1)
 
     return tie
+
+
+class Supervisor:
+    """Keeps children running, in the order given: started first to last, stopped last to first."""
+
+    def __init__(self, say: Callable[[str], None], changed: Callable[[], None] = lambda: None) -> None:
+        self._say = say
+        self._changed = changed
+        self._children: list[Child] = []
+        self._keepers: list[asyncio.Task[None]] = []
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The process id of each child that runs, by name."""
+        return {child.name: child.pid for child in self._children if child.pid is not None}
+
+    async def add(self, child: Child) -> None:
+        """Starts the child, and from then on starts it again whenever it ends. Raises StartError."""
+        self._children.append(child)
+        await child.start()
+        self._changed()
+        self._keepers.append(asyncio.create_task(self._keep(child)))
+
+    async def stop(self) -> None:
+        """Stops every child, the last started first; returns when all have ended."""
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        for child in reversed(self._children):
+            await child.stop()
+
+    def kill(self) -> None:
+        """Sends SIGKILL to every child: for who does not want to wait for `stop` any longer."""
+        for child in self._children:
+            child.signal(signal.SIGKILL)
+
+    async def _keep(self, child: Child) -> None:
+        failures = 0
+        while True:
+            status = await child.wait()
+            lasted = time.monotonic() - child.started_at
+            failures = 0 if lasted > LASTED_SECONDS else failures + 1
+            pause = min(FIRST_PAUSE_SECONDS * 2**failures, LONGEST_PAUSE_SECONDS)
+            self._say(f"{child.name} ended ({_ending(status)}); starting it again.")
+            await asyncio.sleep(pause)
+            try:
+                await child.start()
+            except StartError as error:
+                self._say(str(error))
+            else:
+                self._changed()
+
+
+def _ending(status: int) -> str:
+    return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"

@@ -140,6 +140,7 @@ class _Walk:
         self.entries: list[Entry] = []
         self.applied: list[Event] = []
         self.active: Active = definitions.active(self.rev)
+        self.earlier: Mapping[str, Version] = {}
         for key, refill in refills.items():
             state = self.states.get(key)
             if isinstance(state, Window) and state.more:
@@ -233,6 +234,7 @@ class _Walk:
 
     def _judge(self, at_ms: int, events: Sequence[Event], version: Version | None, *, created: bool = False) -> None:
         before = replace(self._frame(at_ms), states=dict(self.states), members=dict(self.members))
+        self.earlier = {v.segment_id: v for v in self.active.versions}
         for event in events:
             self._apply(event, at_ms)
         if version is not None:
@@ -314,7 +316,7 @@ class _Walk:
         refs = {
             "segment": judged.segment_id,
             "version": judged.version,
-            "before": _values(judged, earlier),
+            "before": _values(self.earlier[judged.segment_id], earlier) if judged.segment_id in self.earlier else (),
             "after": _values(judged, frame),
         }
         self._emit(

@@ -21,7 +21,9 @@ from tests import oracle
 START = 1_000 * DAY_MS
 
 
-def purchase(i: int, at_ms: int, amount: Decimal = Decimal(10), recorded_ms: int | None = None, **more: object) -> Event:
+def purchase(
+    i: int, at_ms: int, amount: Decimal = Decimal(10), recorded_ms: int | None = None, **more: object
+) -> Event:
     return Event(
         f"event_{i:05}", "pass_1", Category.TRANSACTION, "purchase", amount, "USD", Decimal(0), "api", None, {},
         from_ms(at_ms), from_ms(at_ms if recorded_ms is None else recorded_ms), Origin("API"), **more,
@@ -139,7 +141,9 @@ def test_every_flip_has_the_instant_that_the_oracle_computes_whenever_the_worker
 def test_any_order_and_any_split_give_the_same_aggregates_and_memberships(
     schedule: list[tuple[int, int, str]], cut: int
 ) -> None:
-    events = [purchase(i, START + s * DAY_MS // 4, Decimal(a), START + 50 * DAY_MS) for i, (s, a, _) in enumerate(schedule)]
+    events = [
+        purchase(i, START + s * DAY_MS // 4, Decimal(a), START + 50 * DAY_MS) for i, (s, a, _) in enumerate(schedule)
+    ]
     end = START + 300 * DAY_MS
     once, split = World(defined(*CRITERIA)), World(defined(*CRITERIA))
     once.pending = list(events)
@@ -155,7 +159,9 @@ def test_any_order_and_any_split_give_the_same_aggregates_and_memberships(
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(101, 400), st.integers(1, 5), st.integers(0, 3))
-def test_a_window_with_more_events_than_it_lists_leaves_at_the_exact_instants(n: int, per_instant: int, extra: int) -> None:
+def test_a_window_with_more_events_than_it_lists_leaves_at_the_exact_instants(
+    n: int, per_instant: int, extra: int
+) -> None:
     criteria = [count(150, within={"days": 2}), spent(1500, within={"days": 2})]
     world = World(defined(*criteria))
     events = [purchase(i, START + (i // per_instant) * 60_000 + 1) for i in range(n)]
@@ -181,7 +187,9 @@ def test_a_new_segment_is_filled_in_silence_and_an_edit_can_be_told() -> None:
         world.pending.append(purchase(i, START + i * DAY_MS))
     world.settle(START + 10 * DAY_MS)
     born = START + 11 * DAY_MS
-    first = Version("seg_0", 1, 1, parse_criteria(count(2, within={"days": 8}), "USD"), "UTC", False, "SILENT", from_ms(born))
+    first = Version(
+        "seg_0", 1, 1, parse_criteria(count(2, within={"days": 8}), "USD"), "UTC", False, "SILENT", from_ms(born)
+    )
     world.definitions = Definitions([first])
     world.settle(born + 1)
     [flip] = [e for e in world.entries if "segment" in e.refs]
@@ -217,7 +225,13 @@ def test_importing_history_fires_no_old_flips() -> None:
     world.pending = [purchase(i, START + i * DAY_MS, recorded_ms=now, historical=True) for i in range(3)]
     world.settle(now)
     [flip] = [e for e in world.entries if "segment" in e.refs]
-    assert (flip.type, flip.at_ms, flip.refs["segment"], flip.historical, flip.late) == (ENTERED, now, "seg_1", True, True)
+    assert (flip.type, flip.at_ms, flip.refs["segment"], flip.historical, flip.late) == (
+        ENTERED,
+        now,
+        "seg_1",
+        True,
+        True,
+    )
 
 
 def test_operators_flip_at_their_own_millisecond() -> None:
