@@ -173,12 +173,8 @@ class Settings:
         return cls(**values)  # type: ignore[arg-type]  # each value comes from its own field's parser
 
     def to_env(self) -> dict[str, str]:
-        """The variables from which `from_env` builds equal settings; a setting at its default is left out."""
-        return {
-            field.metadata["name"]: _written(getattr(self, field.name))
-            for field in dataclasses.fields(self)
-            if getattr(self, field.name) != field.default
-        }
+        """Every variable, written so that `from_env` builds equal settings; what is not set is empty."""
+        return {field.metadata["name"]: _written(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
 
 def variables() -> list[Variable]:

@@ -46,19 +46,23 @@ class Server:
 
     async def answers(self) -> bool:
         """Whether the server takes commands now; never raises, and gives up after a second."""
-        try:
-            async with asyncio.timeout(1):
-                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                try:
-                    if self.kind == "mongo":
-                        # The listener opens after recovery, and the driver's handshake does the rest.
-                        return True
-                    writer.write(b"PING\r\n")
-                    return await reader.readline() == b"+PONG\r\n"
-                finally:
-                    writer.close()
-        except (OSError, TimeoutError):
-            return False
+        if self.kind == "mongo":
+            return await listens("127.0.0.1", self.port)  # it opens its port when it has recovered, not before
+        return await listens("127.0.0.1", self.port, says=b"PING\r\n", hears=b"+PONG\r\n")
+
+
+async def listens(host: str, port: int, *, says: bytes = b"", hears: bytes = b"") -> bool:
+    """Whether a process accepts connections there, and answers `says` by `hears`; gives up after a second."""
+    try:
+        async with asyncio.timeout(1):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(says)
+                return await reader.readexactly(len(hears)) == hears
+            finally:
+                writer.close()
+    except (OSError, TimeoutError, asyncio.IncompleteReadError):
+        return False
 
 
 def mongo_server(data_dir: Path, *, port: int | None = None, durable: bool = True) -> Server:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
 import sys
@@ -18,6 +17,18 @@ LASTED_SECONDS = 5.0
 """A child that ran for so long is started again without growing patience."""
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 2.0
+
+
+# Only Linux can tell a process when its parent has died, and only a process can ask that for itself: this asks, sees that
+# the parent had not died before, and becomes the command. (A function between fork and exec would do the same, but may
+# deadlock in a process that has threads.)
+_TIE = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+if os.getppid() == int(sys.argv[1]):
+    os.execvp(sys.argv[2], sys.argv[2:])
+"""
+_TIED = (sys.executable, "-ISc", _TIE, str(os.getpid())) if sys.platform == "linux" else ()
 
 
 class StartError(RuntimeError):
@@ -62,6 +73,7 @@ class Child:
         output = self.log.open("ab") if self.log else None
         try:
             self._process = await asyncio.create_subprocess_exec(
+                *_TIED,
                 *self.argv,
                 env=self.env,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -69,7 +81,6 @@ class Child:
                 stderr=output,
                 # Ctrl-C in a terminal reaches the whole group: in a session of its own a child is stopped in order.
                 start_new_session=True,
-                preexec_fn=_die_with(os.getpid()),
             )
         finally:
             if output:
@@ -110,21 +121,6 @@ class Child:
             return ""
         lines = self.log.read_text(errors="replace").splitlines()[-5:]
         return "".join(f"\n  {line}" for line in lines) + f"\n  (from {self.log})"
-
-
-def _die_with(parent: int) -> Callable[[], None] | None:
-    """What a child runs before its command, so that it is told to end when the parent dies; only Linux can."""
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None)
-    pr_set_pdeathsig = 1
-
-    def tie() -> None:
-        libc.prctl(pr_set_pdeathsig, signal.SIGTERM)
-        if os.getppid() != parent:  # the parent died before the line above
-            os._exit(1)
-
-    return tie
 
 
 class Supervisor:

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.config import Settings, variables
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+# In containers these cannot have the defaults of a single machine.
+OWN = {"MONGODB_URI", "REDIS_URL", "PUNCHCARD_DATA_DIR", "PUNCHCARD_HOST", "PUNCHCARD_PORT"}
+
+
+def written(value: object) -> str:
+    """The value that compose passes where its own environment has nothing to say."""
+    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", str(value))
+
+
+@pytest.mark.parametrize("service", ["api", "worker"])
+def test_compose_names_every_setting_and_no_other(service: str) -> None:
+    assert set(COMPOSE["services"][service]["environment"]) == {variable.name for variable in variables()}
+
+
+@pytest.mark.parametrize("service", ["api", "worker"])
+def test_compose_passes_the_defaults_of_the_code(service: str) -> None:
+    passed = {name: written(value) for name, value in COMPOSE["services"][service]["environment"].items()}
+    defaults = {variable.name: variable.default for variable in variables()}
+    assert {n: v for n, v in passed.items() if n not in OWN} == {n: v for n, v in defaults.items() if n not in OWN}
+
+
+def test_each_compose_variable_can_be_overridden_by_its_own_name() -> None:
+    for name, value in COMPOSE["services"]["api"]["environment"].items():
+        for variable in re.findall(r"\$\{(\w+)", str(value)):
+            assert variable == name
+
+
+def test_what_compose_passes_can_be_used() -> None:
+    settings = Settings.from_env({n: written(v) for n, v in COMPOSE["services"]["api"]["environment"].items()})
+    assert settings.mongodb_uri == "mongodb://mongo:27017/?replicaSet=rs0"
+    assert settings.redis_url == "redis://redis:6379/0"
+
+
+def test_api_and_worker_scale_apart_from_each_other() -> None:
+    services = COMPOSE["services"]
+    assert services["api"]["command"] == ["api"]
+    assert services["worker"]["command"] == ["worker"]
+    # A published port or a fixed name would allow only one of them.
+    for name in ("api", "worker"):
+        assert not {"ports", "container_name"} & set(services[name])
+
+
+def test_nothing_but_the_settings_reads_the_environment() -> None:
+    readers = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("app", "workers")
+        for path in (ROOT / folder).rglob("*.py")
+        if re.search(r"os\.(environ|getenv)", path.read_text())
+    }
+    # These hand the whole environment on, to `Settings.from_env` or to a child process.
+    assert readers <= {"app/asgi.py", "app/cli_serve.py", "app/cli_settings.py", "workers/main.py"}
