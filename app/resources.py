@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
-from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorDatabase
+from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import ReadPreference
-from pymongo.errors import PyMongoError
 from redis.asyncio import Redis
 
 from app.bus import PATIENCE_SECONDS, Bus
 from app.clock import Clock, SystemClock
 from app.config import Settings
-from app.domain.errors import Unavailable
 from app.embedded import located
 from app.store.clock import MongoClock
+from app.store.collection import Database, Doc, translated
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class Resources:
     `in_chunk` is how many values one `$in` may hold: the embedded server's cost grows with their square.
     """
 
-    db: AsyncIOMotorDatabase[dict[str, Any]]
+    db: Database
     redis: Redis
     clock: Clock
     settings: Settings
@@ -43,7 +41,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     answer within a few seconds; safe to repeat.
     """
     settings = located(settings)
-    client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(
+    client: AsyncIOMotorClient[Doc] = AsyncIOMotorClient(
         settings.mongodb_uri,
         appname="punchcard",
         tz_aware=True,
@@ -60,10 +58,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     redis = open_redis(settings)
     try:
         db = client.get_database(settings.database, read_preference=ReadPreference.PRIMARY)
-        try:
+        with translated():
             build = await client.admin.command("buildInfo")
-        except PyMongoError as error:
-            raise Unavailable("store") from error
         clock: Clock = MongoClock(db) if settings.clock == "manual" else SystemClock()
         bus = Bus(redis, settings.database)
         try:

@@ -7,15 +7,15 @@ import itertools
 import os
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
 
 import pytest
-from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorDatabase
 from redis.asyncio import Redis
 
 from app.clock import FixedClock
 from app.config import Settings
 from app.resources import Resources, open_resources
+from app.store.collection import Database
 from tests.servers import Servers, running_servers
 
 _numbers = itertools.count(1)
@@ -35,7 +35,7 @@ async def _session_resources(servers: Servers) -> AsyncIterator[Resources]:
 
 
 @pytest.fixture
-def settings(servers: Servers, tmp_path: Any) -> Settings:
+def settings(servers: Servers, tmp_path: Path) -> Settings:
     """Settings naming a database that no other test uses."""
     return dataclasses.replace(
         servers.settings, database=f"test{os.getpid()}-{next(_numbers)}", data_dir=tmp_path / "data"
@@ -52,8 +52,8 @@ def clock() -> FixedClock:
 async def resources(_session_resources: Resources, settings: Settings, clock: FixedClock) -> AsyncIterator[Resources]:
     """The resources of a process: an empty database without indexes, an empty Redis, the test's clock."""
     shared = _session_resources
-    client: AsyncIOMotorClient[dict[str, Any]] = shared.db.client
-    db = client.get_database(settings.database)
+    client = shared.db.client
+    db = client[settings.database]
     await shared.redis.flushall()
     bus = type(shared.bus)(shared.redis, settings.database)
     yield dataclasses.replace(shared, db=db, clock=clock, settings=settings, bus=bus)
@@ -62,7 +62,7 @@ async def resources(_session_resources: Resources, settings: Settings, clock: Fi
 
 
 @pytest.fixture
-def db(resources: Resources) -> AsyncIOMotorDatabase[dict[str, Any]]:
+def db(resources: Resources) -> Database:
     """The test's own database, empty and without indexes."""
     return resources.db
 

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import contextlib
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from motor.motor_asyncio import AsyncIOMotorDatabase
-from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo.errors import DuplicateKeyError
 
-from app.domain.errors import Code, InvalidInput, Unavailable
+from app.domain.errors import Code, InvalidInput
 from app.domain.instants import EPOCH, truncate
+
+from .collection import Database, Translating
 
 SETTLE = timedelta(seconds=2)
 """How long, in real time, the clock must have stood at an instant before that instant counts as over."""
 
 
-class MongoClock:
+class MongoClock(Translating):
     """Stands still at the stored instant; at 1970-01-01T00:00:00Z until it is first set."""
 
-    def __init__(self, db: AsyncIOMotorDatabase[dict[str, Any]]) -> None:
-        self._clock = db.get_collection("clock")
+    def __init__(self, db: Database) -> None:
+        self._clock = db["clock"]
 
     async def now(self) -> datetime:
         """The instant the clock stands at. Raises Unavailable; safe to repeat."""
@@ -44,13 +44,10 @@ class MongoClock:
         instant = truncate(instant)
         at_rest = {"now": EPOCH, "moved_at": EPOCH}
         moved = {"now": instant, "moved_at": truncate(datetime.now(UTC))}
-        try:
-            with contextlib.suppress(DuplicateKeyError):
-                await self._clock.update_one({"_id": "clock"}, {"$setOnInsert": at_rest}, upsert=True)
-            # Where the clock already stands there, its time of arrival is kept: repeating does not unsettle it.
-            await self._clock.update_one({"_id": "clock", "now": {"$lt": instant}}, {"$set": moved})
-        except PyMongoError as error:
-            raise Unavailable("store") from error
+        with contextlib.suppress(DuplicateKeyError):
+            await self._clock.update_one({"_id": "clock"}, {"$setOnInsert": at_rest}, upsert=True)
+        # Where the clock already stands there, its time of arrival is kept: repeating does not unsettle it.
+        await self._clock.update_one({"_id": "clock", "now": {"$lt": instant}}, {"$set": moved})
         standing = await self.now()
         if standing > instant:
             raise InvalidInput(
@@ -59,8 +56,5 @@ class MongoClock:
         return standing
 
     async def _read(self) -> tuple[datetime, datetime]:
-        try:
-            found = await self._clock.find_one({"_id": "clock"})
-        except PyMongoError as error:
-            raise Unavailable("store") from error
+        found = await self._clock.find_one({"_id": "clock"})
         return (found["now"], found["moved_at"]) if found else (EPOCH, EPOCH)
