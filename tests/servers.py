@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.config import Settings
-from app.embedded import Server, mongo_server, redis_server
+from app.embedded import Server, listens, mongo_server, redis_server
 from app.supervise import Child, StartError
 
 
@@ -53,3 +55,24 @@ async def running_servers(folder: Path, *, durable: bool = False) -> AsyncIterat
     finally:
         for each in children:
             await each.kill()
+
+
+def api(settings: Settings) -> Child:
+    """An API process on the settings' port, not yet started; ready when it accepts connections."""
+    return _command(settings, "api", "app.cli", "api", ready=lambda: listens(settings.host, settings.port))
+
+
+def worker(settings: Settings) -> Child:
+    """A worker process, not yet started; it counts as ready at once."""
+    return _command(settings, "worker", "workers.main")
+
+
+def _command(settings: Settings, name: str, *module: str, ready: Callable[[], Awaitable[bool]] | None = None) -> Child:
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    return Child(
+        name,
+        (sys.executable, "-m", *module),
+        env=dict(os.environ) | settings.to_env(),
+        log=settings.data_dir / f"{name}.log",
+        ready=ready,
+    )
