@@ -16,6 +16,7 @@ from app.clock import FixedClock
 from app.config import Settings
 from app.resources import Resources, open_resources
 from app.store.collection import Database
+from app.store.known import Known
 from tests.servers import Servers, running_servers
 
 _numbers = itertools.count(1)
@@ -56,7 +57,7 @@ async def resources(_session_resources: Resources, settings: Settings, clock: Fi
     db = client[settings.database]
     await shared.redis.flushall()
     bus = type(shared.bus)(shared.redis, settings.database)
-    yield dataclasses.replace(shared, db=db, clock=clock, settings=settings, bus=bus)
+    yield dataclasses.replace(shared, db=db, clock=clock, settings=settings, bus=bus, known=Known())
     await bus.aclose()
     await client.drop_database(settings.database)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.embedded import command_of
-from app.supervise import Child, StartError, Supervisor
+from app.supervise import STOP_SECONDS, Child, StartError, Supervisor
 
 SLEEP = "import time; time.sleep(600)"
 DEADLINE_SECONDS = 20
@@ -84,6 +84,29 @@ async def test_a_supervised_child_is_started_again_and_the_user_is_told() -> Non
     assert supervisor.pids["sleeper"] != first
     assert told == ["sleeper ended (killed by SIGKILL); starting it again."]
     await supervisor.stop()
+    assert supervisor.pids == {}
+
+
+async def test_killing_ends_a_stop_that_takes_too_long(tmp_path: Path) -> None:
+    deaf = tmp_path / "deaf"
+    script = (
+        "import pathlib, signal\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        f"pathlib.Path({str(deaf)!r}).touch()\n"
+        f"{SLEEP}"
+    )
+
+    async def is_deaf() -> bool:
+        return deaf.exists()
+
+    supervisor = Supervisor(lambda _: None)
+    await supervisor.add(Child("deaf", [sys.executable, "-c", script], ready=is_deaf))
+    began = time.monotonic()
+    stopping = asyncio.create_task(supervisor.stop())
+    while not stopping.done():
+        await asyncio.sleep(0.05)
+        supervisor.kill()
+    assert time.monotonic() - began < STOP_SECONDS / 2
     assert supervisor.pids == {}
 
 
