@@ -9,6 +9,7 @@ import click
 
 from app.cli_serve import api, up, worker
 from app.cli_settings import Commands, with_settings
+from app.commands.workspaces import create_workspace
 from app.config import Settings, variables
 from app.resources import open_resources
 from app.store.clock import MongoClock
@@ -109,21 +110,22 @@ def workspace() -> None:
 
 @workspace.command()
 @click.argument("name")
+@click.option("--currency", default="USD", show_default=True, help="The currency of amounts that name none.")
+@click.option("--timezone", default="UTC", show_default=True, help="The IANA time zone of its calendar.")
 @with_settings
-def create(settings: Settings, name: str) -> None:
+def create(settings: Settings, name: str, currency: str, timezone: str) -> None:
     """Make a workspace called NAME and print a key with every scope.
 
     The key is shown this once; only its hash is stored.
 
     \b
     Example:
-      punchcard workspace create "Corner Coffee"
+      punchcard workspace create "Corner Coffee" --currency EUR --timezone Europe/Berlin
     """
-    from app.commands.workspaces import create_workspace
 
     async def make() -> str:
         async with open_resources(settings) as resources:
-            _, secret = await create_workspace(resources, name)
+            _, secret = await create_workspace(resources, name, currency=currency, timezone=timezone)
             return secret
 
     click.echo(asyncio.run(make()))

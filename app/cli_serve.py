@@ -16,7 +16,7 @@ import click
 import uvicorn
 
 from app import logs
-from app.auth import authenticate
+from app.auth import Keyring
 from app.cli_settings import environment, overridden, with_address, with_settings
 from app.commands.workspaces import create_workspace
 from app.config import ConfigError, Settings
@@ -212,8 +212,10 @@ async def _development_key(resources: Resources, path: Path) -> str:
     """The key kept in the file while the database knows it; else that of a new workspace, kept there from now on."""
     if path.exists():
         key = path.read_text().strip()
+        keyring = Keyring(resources)
         with contextlib.suppress(Unauthenticated):
-            await authenticate(resources, key)
+            await keyring.actor(f"Bearer {key}")
+            await keyring.aclose()
             return key
     _, key = await create_workspace(resources, "Development")
     path.unlink(missing_ok=True)

@@ -19,8 +19,6 @@ from click.testing import CliRunner
 from app.cli import main
 from app.embedded import Servers, command_of, free_port
 
-pytestmark = pytest.mark.xdist_group("up")
-
 ROOT = Path(__file__).parents[1]
 DEADLINE_SECONDS = 60
 
