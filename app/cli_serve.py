@@ -96,8 +96,8 @@ def api(settings: Settings, host: str | None, port: int | None) -> None:
 def worker(settings: Settings) -> None:
     """Run one worker process. Several may run at once.
 
-    It folds what was recorded, judges segments, and carries imports. It uses MONGODB_URI and REDIS_URL, or the servers
-    of a running `punchcard up`. It ends when Redis goes away: let something start it again, as `up` does.
+    It folds what was recorded, judges segments, publishes the feed and carries imports. It uses MONGODB_URI and
+    REDIS_URL, or the servers of a running `punchcard up`. Killing it loses nothing: let something start it again.
 
     \b
     Example:
