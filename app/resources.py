@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import ReadPreference
@@ -16,6 +16,8 @@ from app.config import Settings
 from app.embedded import located
 from app.store.clock import MongoClock
 from app.store.collection import Database, Doc, translated
+from app.store.known import Known
+from app.store.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,11 @@ class Resources:
     settings: Settings
     bus: Bus
     in_chunk: int
+    known: Known = field(default_factory=Known)
+
+    def workspace(self, workspace_id: str) -> Workspace:
+        """The named queries of one workspace."""
+        return Workspace(self.db, workspace_id, self.in_chunk)
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ from app.config import Settings
 from app.resources import Resources, open_resources
 from app.store.collection import Database
 from app.store.known import Known
+from tests.business import Business, open_business
 from tests.servers import Servers, running_servers
 
 _numbers = itertools.count(1)
@@ -60,6 +61,12 @@ async def resources(_session_resources: Resources, settings: Settings, clock: Fi
     yield dataclasses.replace(shared, db=db, clock=clock, settings=settings, bus=bus, known=Known())
     await bus.aclose()
     await client.drop_database(settings.database)
+
+
+@pytest.fixture
+async def business(resources: Resources, clock: FixedClock) -> Business:
+    """A workspace with an actor of every scope, and a worker that settles when asked to."""
+    return await open_business(resources, clock)
 
 
 @pytest.fixture

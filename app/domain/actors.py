@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 
 from .errors import Code, Denied, InvalidInput
 
@@ -45,6 +46,11 @@ class ApiKey:
     created_at: datetime
     last_used_at: datetime | None = None
     revoked_at: datetime | None = None
+
+
+def secret_hash(secret: str) -> bytes:
+    """What is stored of a secret: SHA-256, enough for 256 random bits."""
+    return sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
 def parse_scopes(raw: Iterable[object], *field: str) -> tuple[str, ...]:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import hmac
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from hashlib import sha256
 from types import MappingProxyType
+from typing import TypeVar
 
 from .decimals import ZERO, canonical, parse_decimal
 from .errors import Code, InvalidInput, Problem, Refused
 from .instants import parse_instant, to_ms
-from .texts import parse_object, parse_optional, parse_text
+from .texts import parse_object, parse_text
+
+T = TypeVar("T")
 
 
 class Category(StrEnum):
@@ -165,7 +168,7 @@ def check(sent: EventInput, rules: Rules) -> Draft:
     """The checked draft of one input. Raises Refused with the first problem of each field at fault."""
     problems: list[Problem] = []
 
-    def tried(parse, raw, *path, **limits):  # type: ignore[no-untyped-def]
+    def tried(parse: Callable[..., T], raw: object, *path: str, **limits: int) -> T | None:
         if raw is None:
             return None
         try:
@@ -190,8 +193,8 @@ def check(sent: EventInput, rules: Rules) -> Draft:
     field_name = tried(parse_text, sent.field_name, "fieldName", most=100)
     if category is Category.FIELD_CHANGE and sent.field_name is None:
         problems.append(Problem(Code.REQUIRED, "A field change names its field.", ("fieldName",)))
-    old_value = tried(parse_optional, sent.old_value, "oldValue", most=2000)
-    new_value = tried(parse_optional, sent.new_value, "newValue", most=2000)
+    old_value = tried(parse_text, sent.old_value, "oldValue", most=2000)
+    new_value = tried(parse_text, sent.new_value, "newValue", most=2000)
     occurred_at = tried(parse_instant, sent.occurred_at, "occurredAt")
     if occurred_at is not None and occurred_at > rules.now + rules.future_tolerance:
         seconds = int(rules.future_tolerance.total_seconds())
@@ -212,9 +215,9 @@ def check(sent: EventInput, rules: Rules) -> Draft:
         field_name, old_value, new_value, occurred_at, external_id, source or rules.default_source, metadata,
         metadata_text, correction_of,
         (
-            sent.category and str(sent.category), currency, None if points is None else canonical(points), field_name,
-            old_value, new_value, None if occurred_at is None else str(to_ms(occurred_at)), external_id, source,
-            correction_of,
+            None if sent.category is None else str(sent.category),
+            currency, None if points is None else canonical(points), field_name, old_value, new_value,
+            None if occurred_at is None else str(to_ms(occurred_at)), external_id, source, correction_of,
         ),
     )  # fmt: skip
 

@@ -85,10 +85,11 @@ def needs(card: Pass, definitions: Definitions, events: Sequence[Event], limit_m
     refills = {}
     for measure in definitions.active(card.rev).measures:
         state = card.state.get(measure.key)
-        if measure.within_ms is not None and isinstance(state, Window) and state.more:
-            if not state.instants or state.instants[-1] + measure.within_ms <= horizon:
-                after = state.instants[-1] if state.instants else card.at_ms - measure.within_ms
-                refills[measure.key] = (measure, after)
+        if measure.within_ms is None or not isinstance(state, Window) or not state.more:
+            continue
+        if not state.instants or state.instants[-1] + measure.within_ms <= horizon:
+            after = state.instants[-1] if state.instants else card.at_ms - measure.within_ms
+            refills[measure.key] = (measure, after)
     return Needs(history, refills)
 
 

@@ -1,0 +1,211 @@
+"""recordEvent and recordEvents: check, append, wake the fold. Each item has a fate of its own, in the order sent.
+
+One or two round trips for 1,000 events: look up the passes not yet known, insert what is new; a third only where ids
+were taken, to tell repeats from conflicts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from app.domain.errors import Code, InvalidInput, Problem, Refused, Unavailable
+from app.domain.events import DEFAULT_SOURCE, Draft, Event, EventInput, Rules, check, fingerprint
+from app.domain.ids import event_id, keyed_event_id, slot_of
+from app.domain.texts import parse_optional
+from app.flow import range_of
+from app.store.events import Stored
+from app.store.ids import new_id
+
+from .context import Context
+from .missing import made, planned
+
+MOST = 1_000
+
+
+class Status(StrEnum):
+    """The fate of one item."""
+
+    CREATED = "CREATED"
+    DUPLICATE = "DUPLICATE"
+    CONFLICT = "CONFLICT"
+    REJECTED = "REJECTED"
+
+
+@dataclass(frozen=True, slots=True)
+class ItemResult:
+    """What became of the item at `index`. DUPLICATE answers the event first stored; CONFLICT and REJECTED say why."""
+
+    index: int
+    status: Status
+    event: Event | None = None
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The results in input order, and how many there are of each kind (`failed`: CONFLICT and REJECTED)."""
+
+    results: list[ItemResult]
+
+    def _count(self, *statuses: Status) -> int:
+        return sum(result.status in statuses for result in self.results)
+
+    @property
+    def created(self) -> int:
+        """How many were recorded now."""
+        return self._count(Status.CREATED)
+
+    @property
+    def duplicate(self) -> int:
+        """How many had been recorded before, with the same content."""
+        return self._count(Status.DUPLICATE)
+
+    @property
+    def failed(self) -> int:
+        """How many were not recorded."""
+        return self._count(Status.CONFLICT, Status.REJECTED)
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    index: int
+    event: Event
+    fingerprint: bytes
+
+
+async def record_events(
+    ctx: Context,
+    items: Sequence[EventInput],
+    *,
+    atomic: bool = False,
+    create_missing_passes: bool = False,
+    idempotency_key: str | None = None,
+    default_source: str = DEFAULT_SOURCE,
+    historical: bool = False,
+) -> Outcome:
+    """What became of each of 1 to 1,000 items, in input order.
+
+    Safe to repeat with the same external ids or the same `idempotency_key`. `atomic` writes nothing when an item is
+    refused or contradicts what is stored. Raises Refused for the call as a whole, Unavailable; both before or without
+    losing what was acknowledged.
+    """
+    if not 1 <= len(items) <= MOST:
+        code = Code.TOO_MANY if items else Code.REQUIRED
+        raise InvalidInput(code, f"Between 1 and {MOST} events a call; this one has {len(items)}.", "events")
+    parse_optional(idempotency_key, "idempotencyKey")
+    now = await ctx.now()
+    settings = ctx.resources.settings
+    rules = Rules(
+        now,
+        (await ctx.profile()).currency,
+        settings.metadata_bytes,
+        timedelta(seconds=settings.future_tolerance_seconds),
+        default_source,
+    )
+    results: list[ItemResult | None] = [None] * len(items)
+    drafts: dict[int, Draft] = {}
+    for index, sent in enumerate(items):
+        try:
+            drafts[index] = check(sent, rules)
+            if atomic and sent.external_id is None:
+                raise InvalidInput(Code.REQUIRED, "Every item of an atomic batch has an external id.", "externalId")
+        except Refused as refused:
+            drafts.pop(index, None)
+            results[index] = ItemResult(index, Status.REJECTED, None, refused.problems)
+    pass_ids, cards = await planned(ctx, drafts, now, create=create_missing_passes)
+    if cards and not atomic:
+        instead = await made(ctx, cards)
+        pass_ids = {index: instead.get(pid, pid) if pid else None for index, pid in pass_ids.items()}
+    for index, pass_id in pass_ids.items():
+        if pass_id is None:
+            name = "passId" if drafts[index].pass_id is not None else "passExternalId"
+            advice = "No such pass in this workspace; create it, or send createMissingPasses with its external id."
+            results[index] = ItemResult(index, Status.REJECTED, None, (Problem(Code.UNKNOWN, advice, (name,)),))
+    secret = await ctx.secret()
+    new: dict[str, _Item] = {}
+    taken: list[_Item] = []
+    for index, draft in drafts.items():
+        pass_id = pass_ids[index]
+        if pass_id is None:
+            continue
+        identity = _identity(ctx.workspace.id, draft, idempotency_key, index)
+        item = _Item(index, _event(ctx, draft, identity, pass_id, now, historical), fingerprint(secret, draft, pass_id))
+        if new.setdefault(identity, item) is not item:
+            taken.append(item)
+    if atomic and await _refused_whole(ctx, results, new, taken):
+        return Outcome([result for result in results if result is not None])
+    if cards and atomic and await made(ctx, cards):
+        # Somebody made one of these passes in the same moment: what was judged no longer holds.
+        raise Unavailable("store")
+    first = list(new.values())
+    collided = await ctx.workspace.events.insert([(item.event, item.fingerprint) for item in first])
+    for position, item in enumerate(first):
+        if position in collided:
+            taken.append(item)
+        else:
+            results[item.index] = ItemResult(item.index, Status.CREATED, item.event)
+    if taken:
+        stored = await ctx.workspace.events.stored([item.event.id for item in taken])
+        for item in taken:
+            results[item.index] = _judged(item, stored.get(item.event.id))
+    ctx.resources.bus.wake("fold", *{range_of(slot_of(item.event.pass_id)) for item in first})
+    return Outcome([result for result in results if result is not None])
+
+
+def _identity(workspace_id: str, draft: Draft, idempotency_key: str | None, index: int) -> str:
+    if draft.external_id is not None:
+        return event_id(workspace_id, draft.source, draft.external_id)
+    return new_id("event") if idempotency_key is None else keyed_event_id(workspace_id, idempotency_key, index)
+
+
+def _event(ctx: Context, draft: Draft, identity: str, pass_id: str, now: datetime, historical: bool) -> Event:
+    return Event(
+        identity, pass_id, draft.category, draft.type, draft.amount, draft.currency, draft.points, draft.source,
+        draft.external_id, draft.metadata, draft.occurred_at or now, now, ctx.origin, draft.field_name, draft.old_value,
+        draft.new_value, draft.correction_of, historical,
+    )  # fmt: skip
+
+
+def _judged(item: _Item, stored: Stored | None) -> ItemResult:
+    """The fate of an item whose identity was taken, by what is stored there."""
+    if stored is None:
+        # Taken a moment ago and not readable yet: the same call, repeated, will know.
+        raise Unavailable("store")
+    if stored.event is None:
+        problem = Problem(
+            Code.EVENT_REMOVED, "This event was removed; its identity is not given again.", ("externalId",)
+        )
+        return ItemResult(item.index, Status.REJECTED, None, (problem,))
+    if stored.fingerprint == item.fingerprint:
+        return ItemResult(item.index, Status.DUPLICATE, stored.event)
+    problem = Problem(
+        Code.CONFLICT,
+        "Another event with other content has this identity; send what was sent first, or another external id.",
+        ("externalId",) if item.event.external_id is not None else (),
+    )
+    return ItemResult(item.index, Status.CONFLICT, stored.event, (problem,))
+
+
+async def _refused_whole(
+    ctx: Context, results: list[ItemResult | None], new: dict[str, _Item], taken: list[_Item]
+) -> bool:
+    """Whether an atomic batch must not be written; then every item has its result."""
+    stored = await ctx.workspace.events.stored(list(new))
+    for item in [*new.values(), *taken]:
+        before = stored.get(item.event.id)
+        if before is not None:
+            judged = _judged(item, before)
+            if judged.status is not Status.DUPLICATE:
+                results[item.index] = judged
+        elif item.fingerprint != new[item.event.id].fingerprint:
+            results[item.index] = _judged(item, Stored(new[item.event.id].fingerprint, new[item.event.id].event))
+    if all(result is None for result in results):
+        return False
+    untouched = Problem(Code.CONFLICT, "Not recorded: another item of this atomic batch was refused.")
+    for index, result in enumerate(results):
+        if result is None:
+            results[index] = ItemResult(index, Status.REJECTED, None, (untouched,))
+    return True

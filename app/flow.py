@@ -1,0 +1,59 @@
+"""The one table of the flow: what each stage reads, what it writes, and whom it wakes.
+
+A test holds the code to it. Redis carries the wakes; losing one costs at most the time until the next sweep.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.domain.ids import SLOTS
+
+SLOTS_A_RANGE = 16
+"""One fold job serves a range of slots: a batch over all passes then takes a few round trips, not a few for each slot."""
+SLOT_RANGES = tuple(f"{low}-{low + SLOTS_A_RANGE - 1}" for low in range(0, SLOTS, SLOTS_A_RANGE))
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One arrow of the flow. `key` is what one run of it works on."""
+
+    name: str
+    module: str
+    key: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    wakes: tuple[str, ...]
+
+
+FLOW = (
+    Stage("record", "app.commands.record", "request", ("passes", "events"), ("passes", "events"), ("fold",)),
+    Stage(
+        "fold", "workers.fold", "slot range", ("events", "passes", "definitions"), ("passes", "events"), ("publish",)
+    ),
+    Stage("due", "workers.due", "slot range", ("passes", "events", "definitions"), ("passes", "events"), ("publish",)),
+    Stage(
+        "backfill",
+        "workers.backfill",
+        "workspace",
+        ("passes", "events", "definitions"),
+        ("passes", "events"),
+        ("publish",),
+    ),
+    Stage(
+        "publish", "workers.publish", "workspace", ("passes", "events", "segments"), ("activities", "passes"), ("feed",)
+    ),
+    Stage("imports", "workers.imports", "job", ("jobs",), ("passes", "events", "jobs"), ("fold",)),
+    Stage("feed", "app.feed", "workspace", ("activities",), (), ()),
+)
+
+
+def range_of(slot: int) -> str:
+    """The key of the range that a slot belongs to."""
+    return SLOT_RANGES[slot // SLOTS_A_RANGE]
+
+
+def bounds_of(key: str) -> tuple[int, int]:
+    """The first and the last slot of a range."""
+    low, _, high = key.partition("-")
+    return int(low), int(high)

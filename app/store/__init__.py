@@ -1,0 +1,1 @@
+"""The only place that speaks Mongo: named queries over one workspace, documents to domain objects and back."""

@@ -1,0 +1,150 @@
+"""Named queries over the activities of one workspace: a log with dense positions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pymongo.errors import BulkWriteError
+
+from app.domain.activities import Activity, activity_id
+
+from .collection import DUPLICATE, Doc, WorkspaceQueries
+from .paging import Page, Span, page_of
+from .pass_docs import from_bson, to_bson
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityQuery:
+    """Which activities to list; an empty part means any. "after" is inclusive, "before" exclusive."""
+
+    types: Sequence[str] = ()
+    category: str | None = None
+    pass_id: str | None = None
+    segment_ids: Sequence[str] = ()
+    occurred_after: datetime | None = None
+    occurred_before: datetime | None = None
+    include_silent: bool = False
+    include_historical: bool = True
+
+
+class ActivityQueries(WorkspaceQueries):
+    """Activities of one workspace. Errors: Unavailable, safe to repeat."""
+
+    collection = "activities"
+
+    async def page(self, query: ActivityQuery, span: Span) -> Page[Activity]:
+        """Activities in order of position; key (position).
+
+        Index: {workspace, pass, pos} with a pass, {workspace, segment, pos} with segments, {workspace, type, pos} with
+        types, else {workspace, pos}.
+        """
+        return await page_of(self._all, self._where(query), (("pos", 1),), span, from_doc)
+
+    async def count(self, query: ActivityQuery) -> int:
+        """How many activities match. Indexes as for `page`."""
+        return await self._all.count_documents(self._where(query))
+
+    async def get_many(self, activity_ids: Iterable[str]) -> dict[str, Activity]:
+        """The activities that exist among the ids. Index: _id."""
+        return {doc["_id"]: from_doc(doc) for doc in await self._by_ids(activity_ids)}
+
+    async def after(self, pos: int, limit: int) -> list[Activity]:
+        """The activities at positions pos + 1 to pos + limit, in order; no hole among them. Index: {workspace, pos}."""
+        where = self._mine(pos={"$gt": pos, "$lte": pos + limit})
+        docs = await self._all.find(where).sort("pos", 1).to_list(None)
+        return [from_doc(doc) for doc in docs]
+
+    async def last_pos(self) -> int:
+        """The position of the newest activity; 0 for an empty log. Index: {workspace, pos}."""
+        doc = await self._all.find_one(self._mine(), {"pos": 1}, sort=[("pos", -1)])
+        return 0 if doc is None else int(doc["pos"])
+
+    async def append(self, activities: Sequence[Activity]) -> int:
+        """How many of the activities were appended before a position or an activity turned out to be taken.
+
+        The activities have consecutive positions. All were appended when the answer is their number.
+        """
+        try:
+            await self._all.insert_many([to_doc(a, self._workspace_id) for a in activities], ordered=True)
+        except BulkWriteError as error:
+            [failure] = error.details["writeErrors"]
+            if failure["code"] != DUPLICATE or error.details["writeConcernErrors"]:
+                raise
+            return int(failure["index"])
+        return len(activities)
+
+    def _where(self, query: ActivityQuery) -> Doc:
+        where = self._mine()
+        if query.types:
+            where["type"] = {"$in": list(query.types)}
+        if query.category is not None:
+            where["category"] = query.category
+        if query.pass_id is not None:
+            where["pass"] = query.pass_id
+        if query.segment_ids:
+            where["segment"] = {"$in": list(query.segment_ids)}
+        bounds = {k: v for k, v in (("$gte", query.occurred_after), ("$lt", query.occurred_before)) if v is not None}
+        if bounds:
+            where["occurred_at"] = bounds
+        if not query.include_silent:
+            where["silent"] = {"$ne": True}
+        if not query.include_historical:
+            where["historical"] = {"$ne": True}
+        return where
+
+
+def to_doc(activity: Activity, workspace_id: str) -> Doc:
+    """The document of an activity; flags that are off are left out."""
+    doc: Doc = {
+        "_id": activity_id(activity.pass_id, activity.n),
+        "workspace": workspace_id,
+        "pos": activity.pos,
+        "pass": activity.pass_id,
+        "n": activity.n,
+        "type": activity.type,
+        "category": activity.category,
+        "occurred_at": activity.occurred_at,
+        "recorded_at": activity.recorded_at,
+        "cause": dict(activity.cause),
+        "data": _encoded(activity.data),
+    }
+    if activity.segment_id is not None:
+        doc["segment"] = activity.segment_id
+    for flag in ("late", "silent", "historical"):
+        if getattr(activity, flag):
+            doc[flag] = True
+    return doc
+
+
+def from_doc(doc: Doc) -> Activity:
+    """The activity of a document."""
+    return Activity(
+        doc["pos"],
+        doc["n"],
+        doc["pass"],
+        doc["type"],
+        doc["category"],
+        doc["occurred_at"],
+        doc["recorded_at"],
+        doc["cause"],
+        _decoded(doc["data"]),
+        doc.get("segment"),
+        doc.get("late", False),
+        doc.get("silent", False),
+        doc.get("historical", False),
+    )
+
+
+def _encoded(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _encoded(item) for key, item in value.items()}
+    return [_encoded(item) for item in value] if isinstance(value, (list, tuple)) else to_bson(value)
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _decoded(item) for key, item in value.items()}
+    return [_decoded(item) for item in value] if isinstance(value, list) else from_bson(value)

@@ -1,0 +1,83 @@
+"""What all named queries share: the workspace they cannot leave, chunked `$in`, one translation of driver errors."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from motor.motor_asyncio import AsyncIOMotorCollection, AsyncIOMotorDatabase
+from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
+
+from app.domain.errors import Unavailable
+
+Doc = dict[str, Any]
+Database = AsyncIOMotorDatabase[Doc]
+Collection = AsyncIOMotorCollection[Doc]
+T = TypeVar("T")
+DUPLICATE = 11000
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns what the driver raises into Unavailable("store"), but for duplicate keys, which are answers."""
+    try:
+        yield
+    except (DuplicateKeyError, BulkWriteError):
+        raise
+    except PyMongoError as error:
+        raise Unavailable("store") from error
+
+
+def _translating(method: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., Coroutine[Any, Any, T]]:
+    @functools.wraps(method)
+    async def wrapper(*args: Any, **kwargs: Any) -> T:
+        with translated():
+            return await method(*args, **kwargs)
+
+    return wrapper
+
+
+class Translating:
+    """Every coroutine method of a subclass raises Unavailable where the store did not answer; safe to repeat."""
+
+    def __init_subclass__(cls) -> None:
+        for name, method in list(vars(cls).items()):
+            if inspect.iscoroutinefunction(method):
+                setattr(cls, name, _translating(method))
+
+
+class WorkspaceQueries(Translating):
+    """Queries of one collection that all begin with the workspace; there is no way to leave it out."""
+
+    collection = ""
+
+    def __init__(self, db: Database, workspace_id: str, in_chunk: int) -> None:
+        self._all: Collection = db[self.collection]
+        self._workspace_id = workspace_id
+        self._in_chunk = in_chunk
+
+    def _mine(self, **conditions: Any) -> Doc:
+        return {"workspace": self._workspace_id, **conditions}
+
+    async def _by_ids(self, ids: Iterable[str], projection: Doc | None = None) -> list[Doc]:
+        """The documents of this workspace among the ids, in no order. Index: _id."""
+        wanted = list(dict.fromkeys(ids))
+
+        async def some(chunk: Sequence[str]) -> list[Doc]:
+            return await self._all.find(self._mine(_id={"$in": chunk}), projection).to_list(None)
+
+        return await in_chunks(some, wanted, self._in_chunk)
+
+
+async def in_chunks(
+    ask: Callable[[Sequence[Any]], Coroutine[Any, Any, list[Doc]]], values: Sequence[Any], size: int
+) -> list[Doc]:
+    """All answers of `ask` over `values` cut to `size`, asked side by side: the embedded server's `$in` is quadratic."""
+    if len(values) <= size:
+        return await ask(values) if values else []
+    answers = await asyncio.gather(*(ask(values[i : i + size]) for i in range(0, len(values), size)))
+    return [doc for answer in answers for doc in answer]

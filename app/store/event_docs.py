@@ -1,0 +1,80 @@
+"""Events as documents, and back; `from_doc(to_doc(x)) == x`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bson import Decimal128
+
+from app.domain.decimals import ZERO
+from app.domain.events import Category, Event, Origin
+
+from .collection import Doc
+
+OPTIONAL = ("currency", "external_id", "field_name", "old_value", "new_value", "correction_of")
+
+
+def to_doc(event: Event, workspace_id: str, fingerprint: bytes, slot: int) -> Doc:
+    """The document of an event not yet folded: `ph` tells a repeat from a conflict, `pend` says that it waits, and where."""
+    origin = event.origin
+    doc: Doc = {
+        "_id": event.id,
+        "workspace": workspace_id,
+        "pass": event.pass_id,
+        "category": event.category.value,
+        "type": event.type,
+        "source": event.source,
+        "occurred_at": event.occurred_at,
+        "recorded_at": event.recorded_at,
+        "origin": {"channel": origin.channel, "actor": origin.actor},
+        "ph": fingerprint,
+        "pend": slot,
+    }
+    if event.amount is not None:
+        doc["amount"] = Decimal128(event.amount)
+    if event.points:
+        doc["points"] = Decimal128(event.points)
+    if event.metadata:
+        doc["metadata"] = event.metadata
+    if event.changes:
+        doc["changes"] = event.changes
+    if event.historical:
+        doc["historical"] = True
+    if origin.ip_address is not None:
+        doc["origin"]["ip_address"] = origin.ip_address
+    if origin.user_agent is not None:
+        doc["origin"]["user_agent"] = origin.user_agent
+    for name in OPTIONAL:
+        value = getattr(event, name)
+        if value is not None:
+            doc[name] = value
+    return doc
+
+
+def from_doc(doc: Doc) -> Event:
+    """The event of a document."""
+    get = doc.get
+    amount: Any = get("amount")
+    points: Any = get("points")
+    origin = doc["origin"]
+    return Event(
+        doc["_id"],
+        doc["pass"],
+        Category(doc["category"]),
+        doc["type"],
+        None if amount is None else amount.to_decimal(),
+        get("currency"),
+        ZERO if points is None else points.to_decimal(),
+        doc["source"],
+        get("external_id"),
+        get("metadata", {}),
+        doc["occurred_at"],
+        doc["recorded_at"],
+        Origin(origin["channel"], origin.get("actor"), origin.get("ip_address"), origin.get("user_agent")),
+        get("field_name"),
+        get("old_value"),
+        get("new_value"),
+        get("correction_of"),
+        get("historical", False),
+        get("changes", {}),
+    )

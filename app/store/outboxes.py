@@ -1,0 +1,50 @@
+"""Reads and writes of publish: the outboxes of passes, and what their entries refer to; for `workers` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pymongo import UpdateOne
+
+from app.domain.activities import Entry
+
+from .collection import Database, Doc, Translating
+from .pass_docs import entry_from
+
+
+class Outboxes(Translating):
+    """Named queries of publish. Errors: Unavailable, safe to repeat."""
+
+    def __init__(self, db: Database) -> None:
+        self._passes = db["passes"]
+
+    async def waiting_workspaces(self) -> set[str]:
+        """Workspaces with something to publish. Index: {pub, workspace}."""
+        docs = await self._passes.find({"pub": {"$gte": 0}}, {"workspace": 1, "_id": 0}).limit(2_000).to_list(None)
+        return {doc["workspace"] for doc in docs}
+
+    async def waiting(self, workspace_id: str, limit: int) -> dict[str, list[Entry]]:
+        """The entries waiting in up to `limit` passes of a workspace, in order of number. Index: {pub, workspace}."""
+        query = {"pub": {"$gte": 0}, "workspace": workspace_id}
+        docs = await self._passes.find(query, {"out": 1}).limit(limit).to_list(None)
+        return {doc["_id"]: [entry_from(entry) for entry in doc["out"]] for doc in docs}
+
+    async def published(self, up_to: Mapping[str, int]) -> None:
+        """Takes entries up to a number out of each pass's outbox; `v` and `fid` stay. Safe to repeat. Index: _id."""
+        if not up_to:
+            return
+        whole = [_pull(pass_id, n, {"n": n}, {"$unset": {"pub": ""}}) for pass_id, n in up_to.items()]
+        done = await self._passes.bulk_write(whole, ordered=False)
+        if done.matched_count < len(whole):
+            # More was put in since: what is published goes, what is new stays announced.
+            await self._passes.bulk_write([_pull(pass_id, n, {}, {}) for pass_id, n in up_to.items()], ordered=False)
+
+
+def _pull(pass_id: str, n: int, also: Doc, change: Doc) -> UpdateOne:
+    return UpdateOne({"_id": pass_id, **also}, {"$pull": {"out": {"n": {"$lte": n}}}, **change})
+
+
+def entries_in_order(waiting: Mapping[str, Sequence[Entry]]) -> list[tuple[str, Entry]]:
+    """(pass, entry) in order of recording, and of number within a pass."""
+    listed = [(entry.recorded_ms, pass_id, entry.n, entry) for pass_id, entries in waiting.items() for entry in entries]
+    return [(pass_id, entry) for _, pass_id, _, entry in sorted(listed, key=lambda item: item[:3])]

@@ -1,0 +1,213 @@
+"""Passes as documents, and back; `from_doc(to_doc(x)) == x`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from bson import Decimal128
+
+from app.domain.activities import Entry
+from app.domain.aggregates import Aggregate, Aggregates
+from app.domain.events import Category
+from app.domain.ids import slot_of
+from app.domain.measures import Span, State, Total, Window
+from app.domain.passes import Membership, Pass, Profile
+
+from .collection import Doc
+
+
+def to_doc(card: Pass) -> Doc:
+    """The whole document of a pass."""
+    return {
+        "_id": card.id,
+        "workspace": card.workspace_id,
+        "external_id": card.external_id,
+        "base": profile_doc(card.base),
+        "created_at": card.created_at,
+        "installed_at": card.installed_at,
+        "slot": slot_of(card.id),
+        "v": card.v,
+        "fid": card.fid,
+        "lb": list(card.lb),
+        "out": [entry_doc(entry) for entry in card.out],
+        "aggregates": {aggregate_key(key): aggregate_doc(key, row) for key, row in card.aggregates.items()},
+        "state": {key: state_doc(state) for key, state in card.state.items()},
+        "memberships": memberships_doc(card.memberships),
+        **progress_doc(card),
+        **({"pub": 1} if card.out else {}),
+        **({} if card.due_ms is None else {"due": card.due_ms}),
+    }
+
+
+def progress_doc(card: Pass) -> Doc:
+    """The small fields that any write of the fold or a pump sets."""
+    return {
+        "profile": profile_doc(card.profile),
+        "updated_at": card.updated_at,
+        "at": card.at_ms,
+        "rev": card.rev,
+        "n": card.n,
+        "points": Decimal128(card.points),
+        "tier": card.tier,
+    }
+
+
+def from_doc(doc: Doc) -> Pass:
+    """The pass of a document; parts left out by a projection are empty."""
+    return Pass(
+        id=doc["_id"],
+        workspace_id=doc["workspace"],
+        external_id=doc["external_id"],
+        base=profile_from(doc.get("base", {})),
+        profile=profile_from(doc["profile"]),
+        installed_at=doc["installed_at"],
+        created_at=doc["created_at"],
+        updated_at=doc["updated_at"],
+        at_ms=doc["at"],
+        rev=doc["rev"],
+        points=doc["points"].to_decimal(),
+        aggregates=aggregates_from(doc.get("aggregates", {})),
+        state={key: state_from(state) for key, state in doc.get("state", {}).items()},
+        memberships={m["s"]: Membership(m["s"], m["since"], m["rev"], m["c"]) for m in doc.get("memberships", ())},
+        v=doc["v"],
+        fid=doc["fid"],
+        lb=tuple(doc.get("lb", ())),
+        n=doc["n"],
+        out=tuple(entry_from(entry) for entry in doc.get("out", ())),
+        due_ms=doc.get("due"),
+        tier=doc["tier"],
+    )
+
+
+def profile_doc(profile: Profile) -> Doc:
+    """A profile as stored."""
+    return {
+        "holder": dict(profile.holder),
+        "fields": dict(profile.fields),
+        "metadata": dict(profile.metadata),
+        "status": profile.status,
+    }
+
+
+def profile_from(doc: Doc) -> Profile:
+    """A stored profile."""
+    if not doc:
+        return Profile()
+    return Profile(doc["holder"], doc["fields"], doc["metadata"], doc["status"])
+
+
+def memberships_doc(memberships: Mapping[str, Membership]) -> list[Doc]:
+    """Current memberships as stored: a list, so that one index finds the members of a segment."""
+    return [{"s": m.segment_id, "since": m.since_ms, "rev": m.rev, "c": dict(m.cause)} for m in memberships.values()]
+
+
+def aggregate_key(key: tuple[str, str | None]) -> str:
+    """A field name for a row: dots and dollars of type names mean something else to Mongo."""
+    kind, currency = key
+    return f"{kind.replace('%', '%25').replace('.', '%2E').replace('$', '%24')}|{currency or ''}"
+
+
+def aggregate_doc(key: tuple[str, str | None], row: Aggregate) -> Doc:
+    """One aggregate as stored."""
+    return {
+        "t": key[0],
+        "u": key[1],
+        "c": row.category.value,
+        "n": row.count,
+        "sum": Decimal128(row.sum),
+        "min": None if row.min is None else Decimal128(row.min),
+        "max": None if row.max is None else Decimal128(row.max),
+        "first": row.first_ms,
+        "last": row.last_ms,
+    }
+
+
+def aggregates_from(docs: Mapping[str, Doc]) -> Aggregates:
+    """Stored aggregates."""
+    return {
+        (d["t"], d["u"]): Aggregate(
+            Category(d["c"]),
+            d["n"],
+            d["sum"].to_decimal(),
+            None if d["min"] is None else d["min"].to_decimal(),
+            None if d["max"] is None else d["max"].to_decimal(),
+            d["first"],
+            d["last"],
+        )
+        for d in docs.values()
+    }
+
+
+def state_doc(state: State) -> Doc:
+    """A measure's state as stored: {t} a total, {f, l} a span, {v, i, w, m} a window."""
+    match state:
+        case Total(value):
+            return {"t": to_bson(value)}
+        case Span(first, last):
+            return {"f": first, "l": last}
+        case Window():
+            return {
+                "v": to_bson(state.value),
+                "i": list(state.instants),
+                "w": [to_bson(weight) for weight in state.weights],
+                "m": state.more,
+            }
+
+
+def state_from(doc: Doc) -> State:
+    """A stored state."""
+    if "t" in doc:
+        return Total(from_bson(doc["t"]))
+    if "f" in doc:
+        return Span(doc["f"], doc["l"])
+    return Window(from_bson(doc["v"]), tuple(doc["i"]), tuple(from_bson(w) for w in doc["w"]), doc["m"])
+
+
+def entry_doc(entry: Entry) -> Doc:
+    """An outbox entry as stored; flags that are off are left out."""
+    doc: Doc = {
+        "n": entry.n,
+        "type": entry.type,
+        "at": entry.at_ms,
+        "rec": entry.recorded_ms,
+        "cause": dict(entry.cause),
+        "refs": {name: _list_bson(value) for name, value in entry.refs.items()},
+    }
+    for flag in ("late", "silent", "historical"):
+        if getattr(entry, flag):
+            doc[flag] = True
+    return doc
+
+
+def entry_from(doc: Doc) -> Entry:
+    """A stored outbox entry."""
+    return Entry(
+        doc["n"],
+        doc["type"],
+        doc["at"],
+        doc["rec"],
+        doc["cause"],
+        {
+            name: tuple(from_bson(v) for v in value) if isinstance(value, list) else value
+            for name, value in doc["refs"].items()
+        },
+        doc.get("late", False),
+        doc.get("silent", False),
+        doc.get("historical", False),
+    )
+
+
+def to_bson(value: Any) -> Any:
+    """A value for Mongo: decimals as Decimal128, anything else as it is."""
+    return Decimal128(value) if isinstance(value, Decimal) else value
+
+
+def from_bson(value: Any) -> Any:
+    """The inverse of `to_bson`."""
+    return value.to_decimal() if isinstance(value, Decimal128) else value
+
+
+def _list_bson(value: object) -> object:
+    return [to_bson(v) for v in value] if isinstance(value, Sequence) and not isinstance(value, str) else value

@@ -1,0 +1,96 @@
+"""Named queries over the passes of one workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pymongo.errors import BulkWriteError
+
+from app.domain.instants import from_ms
+from app.domain.passes import Pass
+
+from .collection import DUPLICATE, WorkspaceQueries, in_chunks
+from .paging import Page, Span, page_of
+from .pass_docs import from_doc, to_doc
+
+# A list of passes never shows what only the fold needs.
+SHOWN = {"state": 0, "lb": 0, "out": 0}
+
+
+class PassQueries(WorkspaceQueries):
+    """Passes of one workspace. Errors: Unavailable, safe to repeat."""
+
+    collection = "passes"
+
+    async def get(self, pass_id: str) -> Pass | None:
+        """The pass of that id, or None. Index: _id."""
+        doc = await self._all.find_one(self._mine(_id=pass_id), SHOWN)
+        return None if doc is None else from_doc(doc)
+
+    async def get_many(self, pass_ids: Iterable[str]) -> dict[str, Pass]:
+        """The passes that exist among the ids. Index: _id."""
+        return {doc["_id"]: from_doc(doc) for doc in await self._by_ids(pass_ids, SHOWN)}
+
+    async def by_external_id(self, external_id: str) -> Pass | None:
+        """The pass of that external id, or None. Index: {workspace, external_id}."""
+        doc = await self._all.find_one(self._mine(external_id=external_id), SHOWN)
+        return None if doc is None else from_doc(doc)
+
+    async def get_by_external_ids(self, external_ids: Sequence[str]) -> dict[str, Pass]:
+        """external id -> pass, for those that exist. Index: {workspace, external_id}."""
+        ids = await self.ids_of(external_ids)
+        return {card.external_id: card for card in (await self.get_many(ids.values())).values()}
+
+    async def existing(self, pass_ids: Sequence[str]) -> set[str]:
+        """Those of the ids that are passes here. Index: _id."""
+        return {doc["_id"] for doc in await self._by_ids(pass_ids, {"_id": 1})}
+
+    async def ids_of(self, external_ids: Sequence[str]) -> dict[str, str]:
+        """external id -> id, for those that exist. Index: {workspace, external_id}."""
+
+        async def some(chunk: Sequence[str]) -> list[dict[str, str]]:
+            query = self._mine(external_id={"$in": list(chunk)})
+            return await self._all.find(query, {"external_id": 1}).to_list(None)
+
+        docs = await in_chunks(some, list(dict.fromkeys(external_ids)), self._in_chunk)
+        return {doc["external_id"]: doc["_id"] for doc in docs}
+
+    async def insert(self, cards: Sequence[Pass]) -> set[int]:
+        """Inserts what is not there yet; the positions of those whose external id (or id) was taken. Safe to repeat."""
+        if not cards:
+            return set()
+        try:
+            await self._all.insert_many([to_doc(card) for card in cards], ordered=False)
+        except BulkWriteError as error:
+            failures = error.details["writeErrors"]
+            if any(failure["code"] != DUPLICATE for failure in failures) or error.details["writeConcernErrors"]:
+                raise
+            return {failure["index"] for failure in failures}
+        return set()
+
+    async def page(self, span: Span) -> Page[Pass]:
+        """Passes, the newest first; key (created ms, id). Index: {workspace, created_at, _id}."""
+        keyed = Span(span.limit, _stored(span.after), _stored(span.before), span.backward)
+        order = (("created_at", -1), ("_id", -1))
+        return await page_of(self._all, self._mine(), order, keyed, from_doc, SHOWN)
+
+    async def count(self) -> int:
+        """How many passes the workspace has. Index: {workspace, created_at, _id}."""
+        return await self._all.count_documents(self._mine())
+
+    async def members(self, segment_id: str, span: Span) -> Page[Pass]:
+        """The current members of a segment; key (pass id). Index: {workspace, memberships.s, _id}."""
+        query = self._mine(**{"memberships.s": segment_id})
+        return await page_of(self._all, query, (("_id", 1),), span, from_doc, SHOWN)
+
+    async def member_count(self, segment_id: str) -> int:
+        """How many passes are in a segment now. Index: {workspace, memberships.s, _id}."""
+        return await self._all.count_documents(self._mine(**{"memberships.s": segment_id}))
+
+    async def judged_count(self, rev: int) -> int:
+        """How many passes have been judged under revision `rev` or a later one. Index: {workspace, rev}."""
+        return await self._all.count_documents(self._mine(rev={"$gte": rev}))
+
+
+def _stored(key: tuple[object, ...] | None) -> tuple[object, ...] | None:
+    return None if key is None else (from_ms(int(str(key[0]))), *key[1:])

@@ -1,0 +1,237 @@
+"""Reads and writes of the stages, across workspaces; importable by `workers` alone.
+
+Every write that decides something is a compare-and-set on one pass document. (Source: design protocol.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pymongo import UpdateOne
+from pymongo.errors import BulkWriteError
+
+from app.domain.events import Event
+from app.domain.ids import slot_of
+from app.domain.instants import from_ms, to_ms
+from app.domain.measures import MAX_LEAVERS, Measure, Number, grouped
+from app.domain.passes import Pass
+from app.domain.segments import Version
+
+from .collection import Database, Doc, Translating, in_chunks
+from .definitions import version_from
+from .event_docs import from_doc as event_from
+from .pass_docs import aggregate_doc, aggregate_key, entry_doc, from_doc, memberships_doc, progress_doc, state_doc
+
+READ_AT_ONCE = 300
+PARKED_AFTER = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An event that waits to be folded, and the workspace it belongs to."""
+
+    workspace_id: str
+    event: Event
+
+
+class Pumps(Translating):
+    """Named queries of the fold, the due pump and the backfill. Errors: Unavailable, safe to repeat."""
+
+    def __init__(self, db: Database, in_chunk: int) -> None:
+        self._events, self._passes = db["events"], db["passes"]
+        self._definitions, self._workspaces = db["definitions"], db["workspaces"]
+        self._in_chunk = in_chunk
+
+    async def pending(self, low: int, high: int, beyond: tuple[int, str] | None, limit: int) -> list[Pending]:
+        """Events waiting in slots low to high, pass by pass in order of occurrence, after the pass (slot, id) `beyond`.
+
+        Index: {pend, pass, occurred_at, _id}.
+        """
+        order = [("pend", 1), ("pass", 1), ("occurred_at", 1), ("_id", 1)]
+        docs: list[Doc] = []
+        if beyond is not None:
+            low, pass_id = beyond
+            rest = self._events.find({"pend": low, "pass": {"$gt": pass_id}}).sort(order).limit(limit)
+            docs = await rest.to_list(None)
+            low += 1
+        if low <= high and len(docs) < limit:
+            more = self._events.find({"pend": {"$gte": low, "$lte": high}}).sort(order).limit(limit - len(docs))
+            docs += await more.to_list(None)
+        return [Pending(doc["workspace"], event_from(doc)) for doc in docs]
+
+    async def busy(self, pass_ids: Sequence[str]) -> set[str]:
+        """Those of the passes that have events waiting. Index: {pend, pass, occurred_at, _id}."""
+
+        async def some(chunk: Sequence[str]) -> list[Doc]:
+            query = {"pend": {"$in": sorted({slot_of(p) for p in chunk})}, "pass": {"$in": list(chunk)}}
+            return await self._events.find(query, {"pass": 1, "_id": 0}).to_list(None)
+
+        return {doc["pass"] for doc in await in_chunks(some, pass_ids, self._in_chunk)}
+
+    async def passes(self, pass_ids: Iterable[str]) -> dict[str, Pass]:
+        """The passes of these ids, whole. Index: _id."""
+
+        async def some(chunk: Sequence[str]) -> list[Doc]:
+            return await self._passes.find({"_id": {"$in": list(chunk)}}).to_list(None)
+
+        return {doc["_id"]: from_doc(doc) for doc in await in_chunks(some, list(pass_ids), self._in_chunk)}
+
+    async def still_pending(self, event_ids: Sequence[str]) -> set[str]:
+        """Those of the events that are not marked as folded at this moment. Index: _id."""
+
+        async def some(chunk: Sequence[str]) -> list[Doc]:
+            return await self._events.find({"_id": {"$in": list(chunk)}}, {"pend": 1}).to_list(None)
+
+        return {doc["_id"] for doc in await in_chunks(some, event_ids, self._in_chunk) if "pend" in doc}
+
+    async def save(self, writes: Sequence[tuple[Pass, Pass, Sequence[Any], str]]) -> set[str]:
+        """The ids of the passes whose write is in the store: (pass as read, as it becomes, new entries, fid).
+
+        One bulk write of compare-and-sets; where fewer matched, or an answer was lost, the random `fid` tells whose write
+        it is.
+        """
+        if not writes:
+            return set()
+        fids = {before.id: fid for before, _, _, fid in writes}
+        try:
+            done = await self._passes.bulk_write([_update(*write) for write in writes], ordered=False)
+            if done.matched_count == len(writes):
+                return set(fids)
+        except BulkWriteError:
+            # A write that cannot succeed (too large, say) fails alone; which ones did is read below.
+            pass
+
+        async def some(chunk: Sequence[str]) -> list[Doc]:
+            return await self._passes.find({"_id": {"$in": list(chunk)}}, {"fid": 1}).to_list(None)
+
+        docs = await in_chunks(some, list(fids), self._in_chunk)
+        return {doc["_id"] for doc in docs if doc["fid"] == fids[doc["_id"]]}
+
+    async def unmark(self, event_ids: Sequence[str]) -> None:
+        """Marks events as folded. Only after the write that counted them was acknowledged. Index: _id."""
+        chunks = [event_ids[i : i + self._in_chunk] for i in range(0, len(event_ids), self._in_chunk)]
+        await asyncio.gather(
+            *(self._events.update_many({"_id": {"$in": list(c)}}, {"$unset": {"pend": ""}}) for c in chunks)
+        )
+
+    async def due(self, low: int, high: int, until_ms: int, limit: int) -> list[tuple[str, int]]:
+        """(pass id, due ms) in slots low to high that are due at or before `until_ms`, soonest first. Index: {due, slot}."""
+        query = {"due": {"$gte": 0, "$lte": until_ms}, "slot": {"$gte": low, "$lte": high}}
+        docs = await self._passes.find(query, {"due": 1}).sort("due", 1).limit(limit).to_list(None)
+        return [(doc["_id"], doc["due"]) for doc in docs]
+
+    async def stale_workspaces(self) -> dict[str, int]:
+        """Workspaces whose definitions were changed, and the revision announced. Index: {stale}."""
+        docs = await self._workspaces.find({"stale": {"$gte": 0}}, {"stale": 1}).to_list(None)
+        return {doc["_id"]: doc["stale"] for doc in docs}
+
+    async def stale(self, workspace_id: str, rev: int, limit: int) -> list[str]:
+        """Passes judged under a revision before `rev`. Index: {workspace, rev}."""
+        query = {"workspace": workspace_id, "rev": {"$gte": 0, "$lt": rev}}
+        docs = await self._passes.find(query, {"_id": 1}).sort("rev", 1).limit(limit).to_list(None)
+        return [doc["_id"] for doc in docs]
+
+    async def caught_up(self, workspace_id: str, rev: int) -> None:
+        """Notes that no pass lags behind `rev` any more, unless a later revision was announced since."""
+        await self._workspaces.update_one({"_id": workspace_id, "stale": {"$lte": rev}}, {"$unset": {"stale": ""}})
+
+    async def versions(self, workspace_id: str, after_rev: int) -> list[Version]:
+        """The versions made after a revision, oldest first; empty in the usual case. Index: {workspace, rev}."""
+        query = {"workspace": workspace_id, "rev": {"$gt": after_rev}}
+        return [version_from(doc) for doc in await self._definitions.find(query).sort("rev", 1).to_list(None)]
+
+    async def history(self, card: Pass) -> list[Event]:
+        """All events that count in the pass as read, marked or not. Index: {workspace, pass, occurred_at, _id}."""
+        query = {"workspace": card.workspace_id, "pass": card.id}
+        docs = await self._events.find(query).to_list(None)
+        return [event_from(doc) for doc in docs if _counts(doc, card)]
+
+    async def leavers(self, card: Pass, measure: Measure, after_ms: int) -> tuple[list[tuple[int, Number]], bool]:
+        """What leaves a window next, of the events that count and occurred after `after_ms`, and whether more follow.
+
+        Index: {workspace, pass, occurred_at, _id}, read in parts until 100 instants are complete.
+        """
+        found: list[Event] = []
+        read_ms = after_ms
+        query: Doc = {"workspace": card.workspace_id, "pass": card.id}
+        seen: set[str] = set()
+        while True:
+            where = {**query, "occurred_at": {"$gte": from_ms(read_ms)}}
+            cursor = self._events.find(where).sort([("occurred_at", 1), ("_id", 1)]).limit(READ_AT_ONCE + len(seen))
+            docs = await cursor.to_list(None)
+            fresh = [doc for doc in docs if doc["_id"] not in seen and to_ms(doc["occurred_at"]) > after_ms]
+            found += [event_from(doc) for doc in fresh if _counts(doc, card)]
+            pairs = grouped(measure, found)
+            if len(docs) < READ_AT_ONCE + len(seen):
+                return pairs[:MAX_LEAVERS], len(pairs) > MAX_LEAVERS
+            if len(pairs) > MAX_LEAVERS:
+                return pairs[:MAX_LEAVERS], True
+            # The next part begins at the last instant again: of that one more may follow.
+            last = docs[-1]["occurred_at"]
+            read_ms = to_ms(last)
+            seen = {doc["_id"] for doc in docs if doc["occurred_at"] == last}
+
+    async def failed(self, pass_id: str, error: str, at_ms: int) -> bool:
+        """Counts a failure of a pass; True when it was parked: its events wait outside the index until they are re-run."""
+        doc = await self._passes.find_one_and_update(
+            {"_id": pass_id}, {"$inc": {"fails": 1}, "$set": {"failure": error[:500]}}, return_document=True
+        )
+        if doc["fails"] < PARKED_AFTER:
+            return False
+        slot = slot_of(pass_id)
+        await self._passes.update_one({"_id": pass_id}, {"$set": {"parked": at_ms}, "$unset": {"due": ""}})
+        await self._events.update_many({"pend": slot, "pass": pass_id}, {"$set": {"pend": -1 - slot}})
+        return True
+
+    async def parked(self, limit: int = 1_000) -> list[tuple[str, str, str]]:
+        """(pass, workspace, last error) of parked passes, the longest parked first. Index: {parked}."""
+        cursor = (
+            self._passes.find({"parked": {"$gte": 0}}, {"workspace": 1, "failure": 1}).sort("parked", 1).limit(limit)
+        )
+        return [(doc["_id"], doc["workspace"], doc.get("failure", "")) async for doc in cursor]
+
+    async def unpark(self, pass_id: str, now_ms: int) -> None:
+        """Lets a parked pass be folded again. Safe to repeat."""
+        slot = slot_of(pass_id)
+        await self._events.update_many({"pass": pass_id, "pend": -1 - slot}, {"$set": {"pend": slot}})
+        change = {"$set": {"due": now_ms}, "$unset": {"parked": "", "fails": "", "failure": ""}}
+        await self._passes.update_one({"_id": pass_id, "parked": {"$gte": 0}}, change)
+
+
+def _counts(doc: Mapping[str, Any], card: Pass) -> bool:
+    """What counts in state v: exactly the events with no `pend`, or in lb(v)."""
+    return "removed" not in doc and ("pend" not in doc or doc["_id"] in card.lb)
+
+
+def _update(before: Pass, after: Pass, entries: Sequence[Any], fid: str) -> UpdateOne:
+    changes: Doc = {**progress_doc(after), "v": before.v + 1, "fid": fid}
+    if after.profile is before.profile:
+        del changes["profile"]
+    gone: Doc = {}
+    if after.lb is not before.lb:
+        changes["lb"] = list(after.lb)
+    for key, row in after.aggregates.items():
+        if before.aggregates.get(key) is not row:
+            changes[f"aggregates.{aggregate_key(key)}"] = aggregate_doc(key, row)
+    for name, state in after.state.items():
+        if before.state.get(name) is not state:
+            changes[f"state.{name}"] = state_doc(state)
+    for name in before.state:
+        if name not in after.state:
+            gone[f"state.{name}"] = ""
+    if after.memberships != before.memberships:
+        changes["memberships"] = memberships_doc(after.memberships)
+    if after.due_ms is None:
+        gone["due"] = ""
+    else:
+        changes["due"] = after.due_ms
+    update: Doc = {"$set": changes}
+    if entries:
+        changes["pub"] = 1
+        update["$push"] = {"out": {"$each": [entry_doc(entry) for entry in entries]}}
+    if gone:
+        update["$unset"] = gone
+    return UpdateOne({"_id": before.id, "v": before.v, "fid": before.fid}, update)

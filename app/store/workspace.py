@@ -1,0 +1,34 @@
+"""One workspace of the store: the only way for commands and the GraphQL edge to reach documents."""
+
+from __future__ import annotations
+
+from app.domain.workspaces import WorkspaceProfile
+
+from .activities import ActivityQueries
+from .collection import Database, Translating
+from .events import EventQueries
+from .keys import KeyQueries
+from .passes import PassQueries
+from .segments import SegmentQueries
+from .workspaces import profile_of, secret_of
+
+
+class Workspace(Translating):
+    """Named queries, each confined to `workspace_id`; `in_chunk` is how many values one `$in` may hold."""
+
+    def __init__(self, db: Database, workspace_id: str, in_chunk: int = 1_000) -> None:
+        self.id = workspace_id
+        self._db = db
+        self.passes = PassQueries(db, workspace_id, in_chunk)
+        self.events = EventQueries(db, workspace_id, in_chunk)
+        self.activities = ActivityQueries(db, workspace_id, in_chunk)
+        self.segments = SegmentQueries(db, workspace_id, in_chunk, self.passes)
+        self.keys = KeyQueries(db, workspace_id, in_chunk)
+
+    async def profile(self) -> WorkspaceProfile:
+        """What the workspace says of itself. Raises NotFound where it does not exist."""
+        return await profile_of(self._db, self.id)
+
+    async def secret(self) -> bytes:
+        """The key of the fingerprints, made with the workspace and never rotated. Raises NotFound."""
+        return await secret_of(self._db, self.id)

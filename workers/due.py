@@ -1,0 +1,49 @@
+"""Due: passes whose next flip by time alone has come are walked; found by index, never by looking at all passes."""
+
+from __future__ import annotations
+
+from app.domain.ids import SLOTS, slot_of
+from app.flow import bounds_of, range_of
+
+from .settle import Instants, Work, instants, settle
+from .worker import Worker
+
+AT_ONCE = 500
+
+
+async def due(worker: Worker, key: str) -> None:
+    """Walks what is due in a range of slots until nothing is. Safe to repeat and to overlap."""
+    await worker.alone("due", key, lambda: _until_dry(worker, key))
+
+
+async def _until_dry(worker: Worker, key: str) -> None:
+    while await due_once(worker, key):
+        pass
+
+
+async def due_once(worker: Worker, key: str) -> bool:
+    """One round; whether it moved something and there may be more."""
+    low, high = bounds_of(key)
+    at = await instants(worker)
+    found = await worker.pumps.due(low, high, at.elapsed_ms, AT_ONCE)
+    return await walked(worker, [pass_id for pass_id, _ in found], at) > 0 and len(found) == AT_ONCE
+
+
+async def walked(worker: Worker, pass_ids: list[str], at: Instants) -> int:
+    """How many of the passes were walked to now without events. Those with events waiting are left to the fold.
+
+    Pending events are looked for before the passes are read, and the definitions after. (Source: design protocol, "Due".)
+    """
+    if not pass_ids:
+        return 0
+    busy = await worker.pumps.busy(pass_ids)
+    worker.resources.bus.wake("fold", *{range_of(slot_of(pass_id)) for pass_id in busy})
+    cards = await worker.pumps.passes([pass_id for pass_id in pass_ids if pass_id not in busy])
+    definitions = await worker.known_definitions({card.workspace_id for card in cards.values()})
+    return len(await settle(worker, at, [Work(card) for card in cards.values()], definitions))
+
+
+async def next_due(worker: Worker, now_ms: int, within_ms: int) -> list[tuple[str, int]]:
+    """(pass, due ms) of those due after now and within a short time, soonest first: what a timer can be set for."""
+    found = await worker.pumps.due(0, SLOTS - 1, now_ms + within_ms, AT_ONCE)
+    return [(pass_id, at) for pass_id, at in found if at > now_ms]

@@ -1,0 +1,83 @@
+"""Fold: each pending event counted exactly once in its pass, five or six round trips for 1,000 of them.
+
+The aggregates, the states, the memberships, the outbox and the ids of the events folded are saved in one write of one
+document; only then are the events marked. Whoever dies in between leaves the ids in `lb`, and the next fold marks only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.domain.events import Event
+from app.domain.ids import slot_of
+from app.flow import bounds_of
+from app.store.pumps import Pending
+
+from .settle import Work, instants, settle
+from .worker import Worker
+
+READ = 1_000
+A_PASS = 500
+CHECKED = 2_000
+
+
+async def fold(worker: Worker, key: str) -> None:
+    """Folds what is pending in a range of slots until it is dry. Safe to repeat and to overlap."""
+    await worker.alone("fold", key, lambda: _until_dry(worker, key))
+
+
+async def _until_dry(worker: Worker, key: str) -> None:
+    while await fold_once(worker, key):
+        pass
+
+
+async def fold_once(worker: Worker, key: str) -> bool:
+    """One round; whether there may be more to do: something was folded or marked, or the range was not read whole."""
+    low, high = bounds_of(key)
+    at = await instants(worker)
+    beyond = worker.cursors.get(key)
+    pending = await worker.pumps.pending(low, high, beyond, READ)
+    full = len(pending) == READ
+    by_pass = _grouped(pending)
+    # 2: the passes after their events, and the definitions after the passes.
+    cards = await worker.pumps.passes(by_pass)
+    definitions = await worker.known_definitions({card.workspace_id for card in cards.values()})
+    taken: list[str] = []
+    size = 0
+    for pass_id, card in cards.items():
+        size += len(by_pass[pass_id]) + len(card.lb)
+        if taken and size > CHECKED:
+            full = True
+            break
+        taken.append(pass_id)
+    # 3: what is still pending *now*, after the passes were read.
+    asked = [e.id for pass_id in taken for e in by_pass[pass_id]] + [i for pass_id in taken for i in cards[pass_id].lb]
+    still = await worker.pumps.still_pending(list(dict.fromkeys(asked)))
+    marks: list[str] = []
+    works: list[Work] = []
+    last = pending[-1].event.pass_id if pending else None
+    for pass_id in taken:
+        card, events = cards[pass_id], by_pass[pass_id]
+        unmarked = [event_id for event_id in card.lb if event_id in still]
+        if unmarked:
+            # The fold before this one died between its write and its marks.
+            marks += unmarked
+            continue
+        fresh = [event for event in events if event.id in still]
+        if fresh:
+            cut = len(fresh) > A_PASS or (full and pass_id == last)
+            works.append(Work(card, fresh[:A_PASS], cut))
+    done = await settle(worker, at, works, definitions)
+    marks += [event_id for advanced in done.values() for event_id in advanced.taken]
+    await worker.pumps.unmark(marks)
+    worker.cursors.pop(key, None)
+    if full and taken:
+        worker.cursors[key] = slot_of(taken[-1]), taken[-1]
+    return bool(marks) or (full and bool(done)) or beyond is not None
+
+
+def _grouped(pending: Sequence[Pending]) -> dict[str, list[Event]]:
+    by_pass: dict[str, list[Event]] = {}
+    for item in pending:
+        by_pass.setdefault(item.event.pass_id, []).append(item.event)
+    return by_pass

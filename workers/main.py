@@ -1,0 +1,145 @@
+"""`python -m workers.main`: one worker process. arq brings the wake-ups, the sweep makes up for every one that is lost.
+
+One failure policy: what the store did not answer (Unavailable) is left to the next sweep, anything else is logged with a
+reference; nothing is retried by job, because every stage can be run again from what is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from arq.connections import ArqRedis, RedisSettings
+from arq.worker import Worker as ArqWorker
+from arq.worker import func
+from redis.exceptions import RedisError
+
+from app.bus import decode, encode, flow_queue
+from app.config import Settings
+from app.domain.errors import Unavailable
+from app.flow import SLOT_RANGES
+from app.logs import configure
+from app.resources import open_resources
+
+from .backfill import backfill
+from .due import due
+from .fold import fold
+from .publish import publish
+from .sweep import Sweep
+from .worker import Worker
+
+log = logging.getLogger("punchcard.worker")
+
+STAGES: dict[str, Callable[[Worker, str], Awaitable[None]]] = {
+    "fold": fold,
+    "due": due,
+    "backfill": backfill,
+    "publish": publish,
+}
+JOB_TIMEOUT_SECONDS = 45
+POLL_SECONDS = 0.02
+
+
+def guarded(stage: str, run: Callable[[Worker, str], Awaitable[None]]) -> Callable[[Worker, str], Awaitable[None]]:
+    """The stage under the one failure policy: never raises but for cancellation."""
+
+    async def guarded_run(worker: Worker, key: str) -> None:
+        try:
+            await run(worker, key)
+        except Unavailable as error:
+            log.warning("%s %s waits for the next sweep: %s", stage, key, error)
+        except Exception:
+            log.exception("%s %s failed; reference %s", stage, key, uuid.uuid4().hex)
+
+    guarded_run.__name__ = stage
+    return guarded_run
+
+
+GUARDED = {stage: guarded(stage, run) for stage, run in STAGES.items()}
+
+
+def _function(stage: str) -> Any:
+    run = GUARDED[stage]
+
+    async def job(ctx: dict[str, Any], key: str) -> None:
+        await run(ctx["worker"], key)
+
+    return func(job, name=stage, keep_result=0, timeout=JOB_TIMEOUT_SECONDS, max_tries=1)
+
+
+def arq_worker(settings: Settings, worker: Worker) -> ArqWorker:
+    """The arq worker of the flow queue over a worker's resources."""
+    pool = ArqRedis(
+        connection_pool=worker.resources.redis.connection_pool,
+        job_serializer=encode,
+        job_deserializer=decode,
+        default_queue_name=flow_queue(settings.database),
+    )
+    return ArqWorker(
+        functions=[_function(stage) for stage in STAGES],
+        queue_name=flow_queue(settings.database),
+        redis_pool=pool,
+        redis_settings=RedisSettings(),
+        ctx={"worker": worker},
+        job_serializer=encode,
+        job_deserializer=decode,
+        handle_signals=False,
+        keep_result=0,
+        job_timeout=JOB_TIMEOUT_SECONDS,
+        max_jobs=len(SLOT_RANGES) * 4,
+        poll_delay=POLL_SECONDS,
+        health_check_interval=5,
+        health_check_key=f"{settings.database}:health:{os.getpid()}",
+        allow_abort_jobs=False,
+    )
+
+
+async def run(settings: Settings, stopping: asyncio.Event) -> None:
+    """Runs a worker until told to stop; goes on sweeping while Redis is away."""
+    async with open_resources(settings) as resources:
+        worker = Worker.on(resources)
+        sweep = asyncio.create_task(Sweep(worker, GUARDED).run(stopping))
+        listening = asyncio.create_task(_listen(settings, worker))
+        log.info("worker %d is ready", os.getpid())
+        await stopping.wait()
+        listening.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await listening
+        await sweep
+
+
+async def _listen(settings: Settings, worker: Worker) -> None:
+    while True:
+        arq = arq_worker(settings, worker)
+        try:
+            await arq.async_run()
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning("Redis is away (%s); the sweep goes on without it", error)
+            await asyncio.sleep(0.5)
+        finally:
+            with contextlib.suppress(RedisError, OSError, TimeoutError):
+                await arq.close()
+
+
+def main() -> None:
+    """The entry point: reads the settings from the environment, stops cleanly on SIGINT and SIGTERM."""
+    settings = Settings.from_env(os.environ)
+    configure(settings.log_level, settings.log_format)
+
+    async def until_signalled() -> None:
+        stopping = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        await run(settings, stopping)
+
+    asyncio.run(until_signalled())
+
+
+if __name__ == "__main__":
+    main()

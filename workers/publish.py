@@ -1,0 +1,127 @@
+"""Publish: outboxes are appended to the workspace's log, whose positions are dense.
+
+Position p is written only after p - 1 exists, and an activity's id is its pass and number: whoever races or repeats
+finds its line taken, drops what is there already, and goes on. (Source: design protocol, "The feed is a log".)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from app.domain.activities import Activity, Entry, category_of
+from app.domain.decimals import plain
+from app.domain.events import Event
+from app.domain.instants import from_ms
+from app.domain.segments import Segment
+from app.store.outboxes import entries_in_order
+
+from .worker import Worker
+
+PASSES = 200
+AT_ONCE = 1_000
+
+
+async def publish(worker: Worker, workspace_id: str) -> None:
+    """Publishes what waits in a workspace until nothing does. Safe to repeat and to race."""
+    await worker.alone("publish", workspace_id, lambda: _until_dry(worker, workspace_id))
+
+
+async def _until_dry(worker: Worker, workspace_id: str) -> None:
+    while await publish_once(worker, workspace_id):
+        pass
+
+
+async def publish_once(worker: Worker, workspace_id: str) -> bool:
+    """One round; whether something was published."""
+    waiting = await worker.outboxes.waiting(workspace_id, PASSES)
+    listed = entries_in_order(waiting)
+    if not listed:
+        return False
+    workspace = worker.resources.workspace(workspace_id)
+    drafts = await _rendered(worker, workspace_id, listed)
+    while drafts:
+        last = await workspace.activities.last_pos()
+        numbered = [_placed(draft, last + place) for place, draft in enumerate(drafts[:AT_ONCE], start=1)]
+        appended = await workspace.activities.append(numbered)
+        drafts = drafts[appended:]
+        if appended < len(numbered):
+            there = await workspace.activities.get_many([draft.id for draft in drafts])
+            drafts = [draft for draft in drafts if draft.id not in there]
+    await worker.outboxes.published({pass_id: entries[-1].n for pass_id, entries in waiting.items() if entries})
+    await worker.resources.bus.publish(f"feed:{workspace_id}", {})
+    return True
+
+
+async def _rendered(worker: Worker, workspace_id: str, listed: Sequence[tuple[str, Entry]]) -> list[Activity]:
+    workspace = worker.resources.workspace(workspace_id)
+    event_ids = {str(e.refs["event"]) for _, e in listed if "event" in e.refs}
+    segment_ids = {str(e.refs["segment"]) for _, e in listed if "segment" in e.refs}
+    events = await workspace.events.get_many(event_ids) if event_ids else {}
+    segments = await workspace.segments.get_many(segment_ids) if segment_ids else {}
+    return [_activity(pass_id, entry, events, segments) for pass_id, entry in listed]
+
+
+def _activity(pass_id: str, entry: Entry, events: Mapping[str, Event], segments: Mapping[str, Segment]) -> Activity:
+    data: dict[str, object] = {}
+    event = events.get(str(entry.refs.get("event")))
+    segment_id = entry.refs.get("segment")
+    if event is not None:
+        data["event"] = _snapshot(event)
+    if segment_id is not None:
+        segment = segments.get(str(segment_id))
+        data = {
+            "segment": {
+                "id": segment_id,
+                "key": None if segment is None else segment.key,
+                "name": None if segment is None else segment.name,
+                "version": entry.refs["version"],
+            },
+            "member": entry.type.endswith(".entered"),
+            "before": entry.refs["before"],
+            "after": entry.refs["after"],
+            "late": entry.late,
+            "silent": entry.silent,
+            "historical": entry.historical,
+        }
+    return Activity(
+        0,
+        entry.n,
+        pass_id,
+        entry.type,
+        category_of(entry.type),
+        from_ms(entry.at_ms),
+        from_ms(entry.recorded_ms),
+        entry.cause,
+        data,
+        None if segment_id is None else str(segment_id),
+        entry.late,
+        entry.silent,
+        entry.historical,
+    )
+
+
+def _snapshot(event: Event) -> dict[str, object]:
+    """The event as it is told: decimals as plain text, as everywhere on the wire."""
+    return {
+        "id": event.id,
+        "type": event.type,
+        "category": event.category.value,
+        "amount": None if event.amount is None else plain(event.amount),
+        "currency": event.currency,
+        "points": plain(event.points),
+        "fieldName": event.field_name,
+        "oldValue": event.old_value,
+        "newValue": event.new_value,
+        "changes": dict(event.changes),
+        "source": event.source,
+        "externalId": event.external_id,
+        "metadata": dict(event.metadata),
+        "occurredAt": event.occurred_at.isoformat().replace("+00:00", "Z"),
+        "recordedAt": event.recorded_at.isoformat().replace("+00:00", "Z"),
+        "correctionOf": event.correction_of,
+    }
+
+
+def _placed(activity: Activity, pos: int) -> Activity:
+    return replace(activity, pos=pos)

@@ -1,0 +1,108 @@
+"""The write that fold, due and backfill share: read, walk, compare-and-set, all for many passes in one round.
+
+Steps 2 to 5 of the design protocol's fold; the order of the reads carries the proof that no event is counted twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from app.domain.activities import Entry
+from app.domain.events import Event
+from app.domain.instants import to_ms
+from app.domain.passes import Pass
+from app.domain.segments import Definitions
+from app.domain.transitions import Advanced, Refill, advance, needs
+from app.store.ids import new_id
+
+from .worker import Worker
+
+log = logging.getLogger(__name__)
+
+MAX_OUT = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Instants:
+    """Read once, before anything else of a round: now, and the last instant that is over (see `Clock.elapsed`)."""
+
+    now_ms: int
+    elapsed_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One pass to walk: as it was read, its pending events that are not counted yet, and whether more are pending."""
+
+    card: Pass
+    events: Sequence[Event] = ()
+    cut: bool = False
+
+
+async def instants(worker: Worker) -> Instants:
+    """The instants of a round that begins now."""
+    clock = worker.resources.clock
+    elapsed = await clock.elapsed()
+    now = await clock.now()
+    return Instants(to_ms(now), to_ms(elapsed))
+
+
+async def settle(
+    worker: Worker, at: Instants, works: Sequence[Work], definitions: Mapping[str, Definitions]
+) -> dict[str, Advanced]:
+    """Walks each pass and saves it; by pass id, what was saved. What another worker was faster with is left out.
+
+    `definitions` must have been read after the passes were. A pass whose walk fails is counted, and parked at the fifth.
+    """
+    works = [work for work in works if len(work.card.out) + len(work.events) <= MAX_OUT]
+    ready = await asyncio.gather(*(_fed(worker, at, work, definitions[work.card.workspace_id]) for work in works))
+    done: dict[str, Advanced] = {}
+    writes: list[tuple[Pass, Pass, Sequence[Entry], str]] = []
+    for work, (history, refills) in zip(works, ready, strict=True):
+        card = work.card
+        try:
+            advanced = advance(
+                card,
+                definitions[card.workspace_id],
+                work.events,
+                limit_ms=at.elapsed_ms,
+                recorded_ms=at.now_ms,
+                cut=work.cut,
+                history=history,
+                refills=refills,
+            )
+        except Exception as error:  # noqa: BLE001  # whatever it is, it must not stop the other passes
+            await _failed(worker, at, card, error)
+            continue
+        after = advanced.card if not advanced.taken else replace(advanced.card, lb=advanced.taken)
+        done[card.id] = advanced
+        writes.append((card, after, advanced.entries, new_id("fid")))
+    ours = await worker.pumps.save(writes)
+    for before, _, _, _ in writes:
+        if before.id not in ours:
+            del done[before.id]
+    worker.resources.bus.wake(
+        "publish", *{w.card.workspace_id for w in works if w.card.id in done and done[w.card.id].entries}
+    )
+    return done
+
+
+async def _fed(
+    worker: Worker, at: Instants, work: Work, definitions: Definitions
+) -> tuple[Sequence[Event], dict[str, Refill]]:
+    wanted = needs(work.card, definitions, work.events, at.elapsed_ms)
+    history = await worker.pumps.history(work.card) if wanted.history else ()
+    refills = {}
+    for key, (measure, after_ms) in wanted.refills.items():
+        leavers, more = await worker.pumps.leavers(work.card, measure, after_ms)
+        refills[key] = Refill(after_ms, leavers, more)
+    return history, refills
+
+
+async def _failed(worker: Worker, at: Instants, card: Pass, error: Exception) -> None:
+    log.exception("pass %s could not be walked", card.id, exc_info=error)
+    if await worker.pumps.failed(card.id, f"{type(error).__name__}: {error}", at.now_ms):
+        log.error("pass %s is parked after repeated failures; see 'punchcard parked'", card.id)

@@ -1,0 +1,90 @@
+"""Sweep: looks after every stage once a second, inside each worker process, so that a lost wake-up costs little.
+
+Due instants are not waited for by polling: each sweep looks a little ahead and sets a timer for the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+
+from app.domain.errors import Unavailable
+from app.domain.ids import slot_of
+from app.domain.instants import to_ms
+from app.flow import SLOT_RANGES, range_of
+
+from .due import next_due
+from .worker import Worker
+
+log = logging.getLogger(__name__)
+
+AHEAD_MS = 1_500
+
+Run = Callable[[Worker, str], Awaitable[None]]
+
+
+class Sweep:
+    """The heartbeat of one worker process."""
+
+    def __init__(self, worker: Worker, stages: Mapping[str, Run]) -> None:
+        self._worker = worker
+        self._stages = stages
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._runs: set[asyncio.Task[None]] = set()
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Sweeps until told to stop, then waits for what is under way. No stage waits for another."""
+        looks = (self.folds, self.dues, self.backfills, self.publishes)
+        await asyncio.gather(*(self._again_and_again(look, stopping) for look in looks))
+        for timer in self._timers.values():
+            timer.cancel()
+        await asyncio.gather(*self._runs)
+
+    async def folds(self) -> None:
+        """Folds whatever is pending."""
+        await asyncio.gather(*(self._stages["fold"](self._worker, key) for key in SLOT_RANGES))
+
+    async def dues(self) -> None:
+        """Walks whatever is due, and sets a timer for what soon will be."""
+        await asyncio.gather(*(self._stages["due"](self._worker, key) for key in SLOT_RANGES))
+        await self._look_ahead()
+
+    async def backfills(self) -> None:
+        """Walks whatever lags behind the definitions."""
+        for workspace_id in await self._worker.pumps.stale_workspaces():
+            await self._stages["backfill"](self._worker, workspace_id)
+
+    async def publishes(self) -> None:
+        """Publishes whatever waits in an outbox."""
+        for workspace_id in await self._worker.outboxes.waiting_workspaces():
+            await self._stages["publish"](self._worker, workspace_id)
+
+    async def _again_and_again(self, look: Callable[[], Awaitable[None]], stopping: asyncio.Event) -> None:
+        seconds = self._worker.resources.settings.sweep_seconds
+        while not stopping.is_set():
+            try:
+                await look()
+            except Unavailable as error:
+                log.warning("the sweep is put off: %s", error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), seconds)
+
+    async def _look_ahead(self) -> None:
+        now_ms = to_ms(await self._worker.resources.clock.now())
+        loop = asyncio.get_running_loop()
+        for pass_id, due_ms in await next_due(self._worker, now_ms, AHEAD_MS):
+            key = range_of(slot_of(pass_id))
+            if key not in self._timers:
+                delay = (due_ms - now_ms) / 1000 + 0.001
+                self._timers[key] = loop.call_later(delay, self._fire, key)
+
+    def _fire(self, key: str) -> None:
+        self._timers.pop(key, None)
+        task = asyncio.get_running_loop().create_task(self._due(key))
+        self._runs.add(task)
+        task.add_done_callback(self._runs.discard)
+
+    async def _due(self, key: str) -> None:
+        await self._stages["due"](self._worker, key)

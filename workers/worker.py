@@ -1,0 +1,62 @@
+"""What every stage is given: the resources, the queries of the stages, the definitions it has seen."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+
+from app.domain.segments import Definitions
+from app.resources import Resources
+from app.store.outboxes import Outboxes
+from app.store.pumps import Pumps
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Worker:
+    """One worker process. Holds nothing that would be missed: all of it can be read again."""
+
+    resources: Resources
+    pumps: Pumps
+    outboxes: Outboxes
+    definitions: dict[str, Definitions] = field(default_factory=dict)
+    cursors: dict[str, tuple[int, str]] = field(default_factory=dict)
+    _running: dict[tuple[str, str], bool] = field(default_factory=dict)
+
+    @classmethod
+    def on(cls, resources: Resources) -> Worker:
+        """A worker over these resources."""
+        return cls(resources, Pumps(resources.db, resources.in_chunk), Outboxes(resources.db))
+
+    async def known_definitions(self, workspace_ids: Iterable[str]) -> dict[str, Definitions]:
+        """The definitions of the workspaces as they are now; only versions not yet seen are read."""
+        wanted = list(workspace_ids)
+
+        async def one(workspace_id: str) -> Definitions:
+            known = self.definitions.setdefault(workspace_id, Definitions())
+            newer = await self.pumps.versions(workspace_id, known.rev)
+            if newer:
+                known = self.definitions[workspace_id] = known.extended(newer)
+            return known
+
+        return dict(zip(wanted, await asyncio.gather(*map(one, wanted)), strict=True))
+
+    async def alone(self, stage: str, key: str, run: Callable[[], Awaitable[None]]) -> None:
+        """Runs a stage for a key, never twice at once in this process: who comes while it runs makes it run again.
+
+        Overlap between processes is harmless and costs only time.
+        """
+        place = (stage, key)
+        if place in self._running:
+            self._running[place] = True
+            return
+        self._running[place] = True
+        try:
+            while self._running[place]:
+                self._running[place] = False
+                await run()
+        finally:
+            del self._running[place]
