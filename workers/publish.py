@@ -41,7 +41,8 @@ async def publish_once(worker: Worker, workspace_id: str) -> bool:
     workspace = worker.resources.workspace(workspace_id)
     drafts = await _rendered(worker, workspace_id, listed)
     while drafts:
-        last = await workspace.activities.last_pos()
+        last = await workspace.activities.last_pos(worker.positions.get(workspace_id, 0))
+        worker.positions[workspace_id] = last
         numbered = [_placed(draft, last + place) for place, draft in enumerate(drafts[:AT_ONCE], start=1)]
         appended = await workspace.activities.append(numbered)
         drafts = drafts[appended:]

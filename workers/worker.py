@@ -24,6 +24,7 @@ class Worker:
     outboxes: Outboxes
     definitions: dict[str, Definitions] = field(default_factory=dict)
     cursors: dict[str, tuple[int, str]] = field(default_factory=dict)
+    positions: dict[str, int] = field(default_factory=dict)
     _running: dict[tuple[str, str], bool] = field(default_factory=dict)
 
     @classmethod

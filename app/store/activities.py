@@ -57,10 +57,13 @@ class ActivityQueries(WorkspaceQueries):
         docs = await self._all.find(where).sort("pos", 1).to_list(None)
         return [from_doc(doc) for doc in docs]
 
-    async def last_pos(self) -> int:
-        """The position of the newest activity; 0 for an empty log. Index: {workspace, pos}."""
-        doc = await self._all.find_one(self._mine(), {"pos": 1}, sort=[("pos", -1)])
-        return 0 if doc is None else int(doc["pos"])
+    async def last_pos(self, known: int = 0) -> int:
+        """The position of the newest activity; 0 for an empty log. Index: {workspace, pos}.
+
+        `known` is a position that exists already: the embedded server sorts whatever lies beyond it.
+        """
+        doc = await self._all.find_one(self._mine(pos={"$gte": known}), {"pos": 1}, sort=[("pos", -1)])
+        return known if doc is None else int(doc["pos"])
 
     async def append(self, activities: Sequence[Activity]) -> int:
         """How many of the activities were appended before a position or an activity turned out to be taken.

@@ -66,9 +66,13 @@ class WorkspaceQueries(Translating):
     async def _by_ids(self, ids: Iterable[str], projection: Doc | None = None) -> list[Doc]:
         """The documents of this workspace among the ids, in no order. Index: _id."""
         wanted = list(dict.fromkeys(ids))
+        if projection is not None and all(projection.values()):
+            projection = {**projection, "workspace": 1}
 
         async def some(chunk: Sequence[str]) -> list[Doc]:
-            return await self._all.find(self._mine(_id={"$in": chunk}), projection).to_list(None)
+            # Asked with the workspace as well, the embedded server reads the whole workspace; so others' are dropped here.
+            docs = await self._all.find({"_id": {"$in": chunk}}, projection).to_list(None)
+            return [doc for doc in docs if doc["workspace"] == self._workspace_id]
 
         return await in_chunks(some, wanted, self._in_chunk)
 
