@@ -12,7 +12,7 @@ from app.domain.ids import slot_of
 from app.domain.passes import Pass, PassDraft, PassInput, check, check_changes
 from app.domain.profiles import FIELD_EVENTS, applied
 from app.flow import range_of
-from app.store.ids import new_id
+from app.store.ids import ordered_id
 
 from .context import Context
 from .missing import new_pass
@@ -96,7 +96,7 @@ async def update_pass(
     if not changes:
         return card
     event = Event(
-        new_id("event"), pass_id, Category.FIELD_CHANGE, PASS_UPDATED, None, None, ZERO, "punchcard", None, {}, now, now,
+        ordered_id("event"), pass_id, Category.FIELD_CHANGE, PASS_UPDATED, None, None, ZERO, "punchcard", None, {}, now, now,
         ctx.origin, changes=changes,
     )  # fmt: skip
     waiting = await ctx.workspace.events.unfolded(pass_id)

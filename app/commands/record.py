@@ -17,7 +17,7 @@ from app.domain.ids import event_id, keyed_event_id, slot_of
 from app.domain.texts import parse_optional
 from app.flow import range_of
 from app.store.events import Stored
-from app.store.ids import new_id
+from app.store.ids import ordered_id
 
 from .context import Context
 from .missing import made, planned
@@ -158,7 +158,7 @@ async def record_events(
 def _identity(workspace_id: str, draft: Draft, idempotency_key: str | None, index: int) -> str:
     if draft.external_id is not None:
         return event_id(workspace_id, draft.source, draft.external_id)
-    return new_id("event") if idempotency_key is None else keyed_event_id(workspace_id, idempotency_key, index)
+    return ordered_id("event") if idempotency_key is None else keyed_event_id(workspace_id, idempotency_key, index)
 
 
 def _event(ctx: Context, draft: Draft, identity: str, pass_id: str, now: datetime, historical: bool) -> Event:

@@ -24,8 +24,7 @@ class PassQueries(WorkspaceQueries):
 
     async def get(self, pass_id: str) -> Pass | None:
         """The pass of that id, or None. Index: _id."""
-        doc = await self._all.find_one(self._mine(_id=pass_id), SHOWN)
-        return None if doc is None else from_doc(doc)
+        return (await self.get_many([pass_id])).get(pass_id)
 
     async def get_many(self, pass_ids: Iterable[str]) -> dict[str, Pass]:
         """The passes that exist among the ids. Index: _id."""
