@@ -27,21 +27,26 @@ class Stage:
 
 
 FLOW = (
-    Stage("record", "app.commands.record", "request", ("passes", "events"), ("passes", "events"), ("fold",)),
+    Stage("record", "app.commands.record", "request", ("passes",), ("passes", "events"), ("fold",)),
     Stage(
         "fold", "workers.fold", "slot range", ("events", "passes", "definitions"), ("passes", "events"), ("publish",)
     ),
-    Stage("due", "workers.due", "slot range", ("passes", "events", "definitions"), ("passes", "events"), ("publish",)),
+    Stage("due", "workers.due", "slot range", ("events", "passes", "definitions"), ("passes",), ("fold", "publish")),
     Stage(
         "backfill",
         "workers.backfill",
         "workspace",
-        ("passes", "events", "definitions"),
-        ("passes", "events"),
-        ("publish",),
+        ("events", "passes", "definitions"),
+        ("passes",),
+        ("fold", "publish"),
     ),
     Stage(
-        "publish", "workers.publish", "workspace", ("passes", "events", "segments"), ("activities", "passes"), ("feed",)
+        "publish",
+        "workers.publish",
+        "workspace",
+        ("passes", "events", "segments"),
+        ("activities", "passes"),
+        ("feed", "fold"),
     ),
     Stage("imports", "workers.imports", "job", ("jobs",), ("passes", "events", "jobs"), ("fold",)),
     Stage("feed", "app.feed", "workspace", ("activities",), (), ()),

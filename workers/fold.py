@@ -32,7 +32,7 @@ async def _until_dry(worker: Worker, key: str) -> None:
 
 
 async def fold_once(worker: Worker, key: str) -> bool:
-    """One round; whether there may be more to do: something was folded or marked, or the range was not read whole."""
+    """One round; whether there may be more to do: something was moved, or the range was not read from its beginning."""
     low, high = bounds_of(key)
     at = await instants(worker)
     beyond = worker.cursors.get(key)
@@ -73,7 +73,7 @@ async def fold_once(worker: Worker, key: str) -> bool:
     worker.cursors.pop(key, None)
     if full and taken:
         worker.cursors[key] = slot_of(taken[-1]), taken[-1]
-    return bool(marks) or (full and bool(done)) or beyond is not None
+    return bool(marks) or bool(done) or beyond is not None
 
 
 def _grouped(pending: Sequence[Pending]) -> dict[str, list[Event]]:

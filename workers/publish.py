@@ -12,14 +12,17 @@ from dataclasses import replace
 from app.domain.activities import Activity, Entry, category_of
 from app.domain.decimals import plain
 from app.domain.events import Event
+from app.domain.ids import slot_of
 from app.domain.instants import from_ms
 from app.domain.segments import Segment
+from app.flow import range_of
 from app.store.outboxes import entries_in_order
 
 from .worker import Worker
 
 PASSES = 200
 AT_ONCE = 1_000
+FULL = 400
 
 
 async def publish(worker: Worker, workspace_id: str) -> None:
@@ -51,6 +54,9 @@ async def publish_once(worker: Worker, workspace_id: str) -> bool:
             drafts = [draft for draft in drafts if draft.id not in there]
     await worker.outboxes.published({pass_id: entries[-1].n for pass_id, entries in waiting.items() if entries})
     await worker.resources.bus.publish(f"feed:{workspace_id}", {})
+    # A pass whose outbox was full waits for this.
+    relieved = {range_of(slot_of(pass_id)) for pass_id, entries in waiting.items() if len(entries) >= FULL}
+    worker.resources.bus.wake("fold", *relieved)
     return True
 
 

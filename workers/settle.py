@@ -57,7 +57,9 @@ async def settle(
 
     `definitions` must have been read after the passes were. A pass whose walk fails is counted, and parked at the fifth.
     """
+    full = {w.card.workspace_id for w in works if len(w.card.out) + len(w.events) > MAX_OUT}
     works = [work for work in works if len(work.card.out) + len(work.events) <= MAX_OUT]
+    worker.resources.bus.wake("publish", *full)
     ready = await asyncio.gather(*(_fed(worker, at, work, definitions[work.card.workspace_id]) for work in works))
     done: dict[str, Advanced] = {}
     writes: list[tuple[Pass, Pass, Sequence[Entry], str]] = []

@@ -88,3 +88,5 @@ class Sweep:
 
     async def _due(self, key: str) -> None:
         await self._stages["due"](self._worker, key)
+        with contextlib.suppress(Unavailable):
+            await self._look_ahead()

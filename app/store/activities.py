@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pymongo.errors import BulkWriteError
-
 from app.domain.activities import Activity, activity_id
 
-from .collection import DUPLICATE, Doc, WorkspaceQueries
+from .collection import Doc, WorkspaceQueries, insert_new
 from .paging import Page, Span, page_of
 from .pass_docs import from_bson, to_bson
 
@@ -70,14 +68,8 @@ class ActivityQueries(WorkspaceQueries):
 
         The activities have consecutive positions. All were appended when the answer is their number.
         """
-        try:
-            await self._all.insert_many([to_doc(a, self._workspace_id) for a in activities], ordered=True)
-        except BulkWriteError as error:
-            [failure] = error.details["writeErrors"]
-            if failure["code"] != DUPLICATE or error.details["writeConcernErrors"]:
-                raise
-            return int(failure["index"])
-        return len(activities)
+        docs = [to_doc(activity, self._workspace_id) for activity in activities]
+        return min(await insert_new(self._all, docs, ordered=True), default=len(docs))
 
     def _where(self, query: ActivityQuery) -> Doc:
         where = self._mine()

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from motor.motor_asyncio import AsyncIOMotorCollection, AsyncIOMotorDatabase
-from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
+from pymongo.errors import BulkWriteError, PyMongoError
 
 from app.domain.errors import Unavailable
 
@@ -23,11 +23,9 @@ DUPLICATE = 11000
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turns what the driver raises into Unavailable("store"), but for duplicate keys, which are answers."""
+    """Turns what the driver raises into Unavailable("store"). Queries that expect duplicate keys catch those themselves."""
     try:
         yield
-    except (DuplicateKeyError, BulkWriteError):
-        raise
     except PyMongoError as error:
         raise Unavailable("store") from error
 
@@ -75,6 +73,20 @@ class WorkspaceQueries(Translating):
             return [doc for doc in docs if doc["workspace"] == self._workspace_id]
 
         return await in_chunks(some, wanted, self._in_chunk)
+
+
+async def insert_new(collection: Collection, docs: Sequence[Doc], *, ordered: bool = False) -> set[int]:
+    """Inserts documents; the positions of those whose id or unique key was taken. Any other failure is raised."""
+    if not docs:
+        return set()
+    try:
+        await collection.insert_many(docs, ordered=ordered)
+    except BulkWriteError as error:
+        failures = error.details["writeErrors"]
+        if any(failure["code"] != DUPLICATE for failure in failures) or error.details["writeConcernErrors"]:
+            raise
+        return {failure["index"] for failure in failures}
+    return set()
 
 
 async def in_chunks(

@@ -9,14 +9,13 @@ from decimal import Decimal
 from typing import Any
 
 from bson import Decimal128
-from pymongo.errors import BulkWriteError
 
 from app.domain.conditions import Condition, Operator
 from app.domain.events import Category, Event
 from app.domain.ids import slot_of
 from app.domain.instants import from_ms
 
-from .collection import DUPLICATE, Doc, WorkspaceQueries, translated
+from .collection import Doc, WorkspaceQueries, insert_new, translated
 from .event_docs import from_doc, to_doc
 from .paging import Page, Span, page_of
 
@@ -63,17 +62,8 @@ class EventQueries(WorkspaceQueries):
         One round trip for up to 1,000. Raises Unavailable if any other write failed: some may be stored, and the same
         call with the same ids finishes the rest.
         """
-        if not events:
-            return set()
         docs = [to_doc(event, self._workspace_id, ph, slot_of(event.pass_id)) for event, ph in events]
-        try:
-            await self._all.insert_many(docs, ordered=False)
-        except BulkWriteError as error:
-            failures = error.details["writeErrors"]
-            if any(failure["code"] != DUPLICATE for failure in failures) or error.details["writeConcernErrors"]:
-                raise
-            return {failure["index"] for failure in failures}
-        return set()
+        return await insert_new(self._all, docs)
 
     async def stored(self, event_ids: Sequence[str]) -> dict[str, Stored]:
         """What is stored under ids that were taken. Index: _id."""

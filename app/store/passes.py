@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from pymongo.errors import BulkWriteError
-
 from app.domain.instants import from_ms
 from app.domain.passes import Pass
 
-from .collection import DUPLICATE, WorkspaceQueries, in_chunks
+from .collection import WorkspaceQueries, in_chunks, insert_new
 from .paging import Page, Span, page_of
 from .pass_docs import from_doc, to_doc
 
@@ -56,16 +54,7 @@ class PassQueries(WorkspaceQueries):
 
     async def insert(self, cards: Sequence[Pass]) -> set[int]:
         """Inserts what is not there yet; the positions of those whose external id (or id) was taken. Safe to repeat."""
-        if not cards:
-            return set()
-        try:
-            await self._all.insert_many([to_doc(card) for card in cards], ordered=False)
-        except BulkWriteError as error:
-            failures = error.details["writeErrors"]
-            if any(failure["code"] != DUPLICATE for failure in failures) or error.details["writeConcernErrors"]:
-                raise
-            return {failure["index"] for failure in failures}
-        return set()
+        return await insert_new(self._all, [to_doc(card) for card in cards])
 
     async def page(self, span: Span) -> Page[Pass]:
         """Passes, the newest first; key (created ms, id). Index: {workspace, created_at, _id}."""

@@ -36,7 +36,7 @@ async def test_an_update_shows_at_once_and_is_folded_once(business: Business) ->
     assert (stored.profile.fields, stored.profile.status) == ({"level": "gold"}, "INACTIVE")
     assert await business.members(gold) == ["ann"]
     assert [a.type for a in await business.feed(pass_id=card.id)] == [
-        "customer.created", "customer.updated", "customer.segment.entered", "customer.updated",
+        "customer.created", "customer.updated", "customer.updated", "customer.segment.entered",
     ]  # fmt: skip
 
 
