@@ -1,0 +1,221 @@
+"""The ASGI application: routes, what is open while it runs, and the health that operators ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict, cast
+
+from redis.exceptions import RedisError
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.auth import Keyring
+from app.commands.context import Context
+from app.config import Settings
+from app.domain.errors import Unavailable
+from app.feed import Feed
+from app.graphql.context import RequestContext
+from app.graphql.execute import Engine
+from app.graphql.http import BodyLimits, GraphQLHttp
+from app.graphql.schema import schema
+from app.graphql.ws import GraphQLSocket
+from app.resources import Resources, open_resources
+from app.store.health import writes_and_reads
+
+GRAPHIQL = Path(__file__).parent / "static" / "graphiql"
+HEARTBEAT_SECONDS = 10.0
+"""How long a subscription may be quiet; the contract promises 15."""
+MOST_USER_AGENT = 255
+READY_SECONDS = 5.0
+
+HEADERS = {
+    b"x-content-type-options": b"nosniff",
+    b"x-frame-options": b"DENY",
+    b"referrer-policy": b"no-referrer",
+    b"cross-origin-resource-policy": b"same-origin",
+}
+CONTENT_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; font-src 'self' data:; "
+    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@dataclass(frozen=True)
+class Edge:
+    """What the routes work with while the application runs."""
+
+    resources: Resources
+    keyring: Keyring
+    feed: Feed
+    http: GraphQLHttp
+    socket: GraphQLSocket
+
+
+class State(TypedDict):
+    """The lifespan's state, as Starlette hands it to requests."""
+
+    edge: Edge
+
+
+OpenResources = Callable[[], AbstractAsyncContextManager[Resources]]
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    resources: OpenResources | None = None,
+    heartbeat_seconds: float = HEARTBEAT_SECONDS,
+    init_timeout_seconds: float = 10.0,
+) -> Starlette:
+    """The application. Settings come from the environment unless given; tests give `resources` that are open already."""
+    chosen = settings or Settings.from_env(os.environ)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[State]:
+        async with resources() if resources else open_resources(chosen) as opened:
+            edge = _edge(opened, heartbeat_seconds, init_timeout_seconds)
+            yield {"edge": edge}
+            await edge.keyring.aclose()
+
+    middleware = [Middleware(SecurityHeaders)]
+    if chosen.cors_origins:
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=chosen.cors_origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["*"],
+                expose_headers=["retry-after"],
+                max_age=600,
+            )
+        )
+    return Starlette(routes=_routes(), lifespan=lifespan, middleware=middleware)
+
+
+def _routes() -> list[BaseRoute]:
+    return [
+        Route("/graphql", _Http()),
+        WebSocketRoute("/graphql", _Socket()),
+        Route("/graphiql", graphiql),
+        Mount("/graphiql", StaticFiles(directory=GRAPHIQL)),
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+        Route("/", home),
+    ]
+
+
+def _edge(resources: Resources, heartbeat_seconds: float, init_timeout_seconds: float) -> Edge:
+    settings = resources.settings
+    keyring, feed, engine = Keyring(resources), Feed(resources.bus), Engine(schema)
+
+    async def open_context(
+        headers: Mapping[str, str], address: str | None, authorization: str | None
+    ) -> RequestContext:
+        actor = await keyring.actor(authorization)
+        user_agent = headers.get("user-agent")
+        commands = Context(
+            resources.workspace(actor.workspace_id),
+            actor,
+            resources,
+            ip_address=address,
+            user_agent=None if user_agent is None else user_agent[:MOST_USER_AGENT],
+        )
+        return RequestContext(commands, feed, heartbeat_seconds)
+
+    return Edge(
+        resources,
+        keyring,
+        feed,
+        GraphQLHttp(engine, open_context, BodyLimits(settings.body_bytes, settings.upload_bytes)),
+        GraphQLSocket(engine, open_context, origins=settings.cors_origins, init_timeout_seconds=init_timeout_seconds),
+    )
+
+
+def _of(scope: Scope) -> Edge:
+    return cast(State, scope["state"])["edge"]
+
+
+class _Http:
+    """/graphql over HTTP, from the lifespan's state."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await _of(scope).http(scope, receive, send)
+
+
+class _Socket:
+    """/graphql over WebSocket, from the lifespan's state."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await _of(scope).socket(scope, receive, send)
+
+
+async def home(_request: Request) -> Response:
+    """The way to the page, for people who open the bare address."""
+    return RedirectResponse("/graphiql", 307)
+
+
+async def graphiql(_request: Request) -> Response:
+    """The page on which people try queries; it needs no key, the queries do."""
+    return FileResponse(GRAPHIQL / "index.html", headers={"content-security-policy": CONTENT_POLICY})
+
+
+async def healthz(_request: Request) -> Response:
+    """200 while the process serves requests."""
+    return JSONResponse({"status": "ok"})
+
+
+async def readyz(request: Request) -> Response:
+    """200 where the store takes a write and gives it back, else 503. Without Redis work is slower, and still done."""
+    resources = _of(request.scope).resources
+    store, redis = await asyncio.gather(_store_works(resources), _redis_answers(resources))
+    checks = {"store": "ok" if store else "down", "redis": "ok" if redis else "down"}
+    if not store:
+        return JSONResponse({"status": "unavailable", "checks": checks}, 503)
+    return JSONResponse({"status": "ok" if redis else "degraded", "checks": checks})
+
+
+async def _store_works(resources: Resources) -> bool:
+    try:
+        async with asyncio.timeout(READY_SECONDS):
+            return await writes_and_reads(resources.db)
+    except (Unavailable, TimeoutError):
+        return False
+
+
+async def _redis_answers(resources: Resources) -> bool:
+    try:
+        async with asyncio.timeout(READY_SECONDS):
+            return bool(await resources.redis.ping())
+    except (RedisError, OSError, TimeoutError):
+        return False
+
+
+class SecurityHeaders:
+    """Adds to every HTTP response the headers that keep browsers from guessing, framing and leaking."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes everything on, with the headers added."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *HEADERS.items()]
+            await send(message)
+
+        await self._app(scope, receive, sending)

@@ -1,0 +1,84 @@
+"""API keys: from the Authorization header to the actor it stands for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from app.clock import SystemClock
+from app.domain.actors import Actor, ApiKey, secret_hash
+from app.domain.errors import Unauthenticated, Unavailable
+from app.resources import Resources
+from app.store.keys import key_of_hash
+
+log = logging.getLogger(__name__)
+
+TRUSTED_SECONDS = 1.0
+"""How long a key that was just looked up is believed: a revoked one works so much longer, and no more."""
+NOTED_SECONDS = 60.0
+"""How often the last use of a key is written down at most."""
+MOST_TRUSTED = 10_000
+MOST_CHARACTERS = 512
+
+
+@dataclass(slots=True)
+class _Trusted:
+    actor: Actor
+    until: float
+
+
+class Keyring:
+    """Tells who is asking. One a process: it remembers keys for a second."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._trusted: OrderedDict[bytes, _Trusted] = OrderedDict()
+        self._noted: dict[str, float] = {}
+        self._notes: set[asyncio.Task[None]] = set()
+
+    async def actor(self, authorization: str | None) -> Actor:
+        """The actor of an Authorization header ("Bearer <key>").
+
+        Raises Unauthenticated for a key that is missing, unknown or revoked; Unavailable, safe to repeat.
+        """
+        scheme, _, secret = (authorization or "").strip().partition(" ")
+        secret = secret.strip()
+        if scheme.lower() != "bearer" or not secret or len(secret) > MOST_CHARACTERS:
+            raise Unauthenticated
+        hashed, now = secret_hash(secret), time.monotonic()
+        trusted = self._trusted.get(hashed)
+        if trusted is None or trusted.until < now:
+            key = await key_of_hash(self._resources.db, hashed)
+            if key is None or key.revoked_at is not None:
+                self._trusted.pop(hashed, None)
+                raise Unauthenticated
+            trusted = self._trusted[hashed] = _Trusted(_actor_of(key), now + TRUSTED_SECONDS)
+            self._trusted.move_to_end(hashed)
+            if len(self._trusted) > MOST_TRUSTED:
+                self._trusted.popitem(last=False)
+            self._note(key, now)
+        return trusted.actor
+
+    async def aclose(self) -> None:
+        """Waits for the last uses that are being written down."""
+        await asyncio.gather(*self._notes)
+
+    def _note(self, key: ApiKey, now: float) -> None:
+        if self._noted.get(key.id, -NOTED_SECONDS) + NOTED_SECONDS <= now:
+            self._noted[key.id] = now
+            task = asyncio.create_task(self._used(key))
+            self._notes.add(task)
+            task.add_done_callback(self._notes.discard)
+
+    async def _used(self, key: ApiKey) -> None:
+        try:
+            await self._resources.workspace(key.workspace_id).keys.used(key.id, await SystemClock().now())
+        except Unavailable as error:
+            log.debug("last use of %s was not noted: %s", key.id, error)
+
+
+def _actor_of(key: ApiKey) -> Actor:
+    return Actor(key.workspace_id, key.id, key.name, frozenset(key.scopes))

@@ -1,0 +1,223 @@
+"""The feed as a live stream: the log, read once a process and workspace, told to everyone who follows it.
+
+A follower has a position and nothing else. The newest entries lie in one bounded buffer; a follower that the buffer no
+longer reaches reads the log until it meets the buffer again. So a slow one costs reads, never memory, and nobody can
+miss or repeat an entry: positions are dense, and position p is written only after p - 1 exists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+
+from app.bus import Bus
+from app.domain.activities import Activity
+from app.domain.errors import Code, InvalidInput, Unavailable
+from app.store.activities import ActivityQueries, ActivityQuery
+from app.store.paging import Span
+from app.store.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+BUFFERED = 2_000
+READ_AT_ONCE = 500
+TICK_SECONDS = 1.0
+
+
+def topic(workspace_id: str) -> str:
+    """The bus topic on which new positions of a workspace's log are announced."""
+    return f"feed:{workspace_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """Every entry up to `pos` was looked at; `activities` are those to show since the message before, in order."""
+
+    pos: int
+    activities: tuple[Activity, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """The log no longer reaches back to the position asked for; it can be followed from `pos` on."""
+
+    pos: int
+
+
+class Feed:
+    """The tailers of a process, each running while somebody follows its workspace."""
+
+    def __init__(self, bus: Bus, *, tick_seconds: float = TICK_SECONDS, buffered: int = BUFFERED) -> None:
+        self._bus = bus
+        self._tick_seconds = tick_seconds
+        self._buffered = buffered
+        self._tailers: dict[str, _Tailer] = {}
+
+    async def follow(
+        self, workspace: Workspace, after: int | None, shown: Callable[[Activity], bool], quiet_seconds: float
+    ) -> AsyncIterator[Passed | Expired]:
+        """First where the stream starts, at once; then every entry that is `shown`; how far it got every `quiet_seconds`.
+
+        `after` is the position to go on from; None is the end of the log. Never ends by itself, except after Expired.
+        Raises InvalidInput for a position beyond the log; Unavailable only before the first message.
+        """
+        clock = asyncio.get_running_loop().time
+        last = await workspace.activities.last_pos()
+        if after is not None and after > last:
+            raise InvalidInput(Code.OUT_OF_RANGE, "This position lies beyond the end of the log.", "after")
+        pos = last if after is None else after
+        async with self._tailing(workspace, last) as tailer:
+            if pos < last:
+                # Only the front of the log is ever cut off, so what follows `after` is either next or gone.
+                [oldest] = await workspace.activities.after(pos, 1) or await _oldest(workspace.activities)
+                if oldest.pos > pos + 1:
+                    yield Expired(oldest.pos - 1)
+                    return
+            yield Passed(pos)
+            tell_by = clock() + quiet_seconds
+            while True:
+                found = await tailer.read(pos, tell_by)
+                if found:
+                    pos = found[-1].pos
+                visible = tuple(activity for activity in found if shown(activity))
+                if visible or clock() >= tell_by:
+                    yield Passed(pos, visible)
+                    tell_by = clock() + quiet_seconds
+
+    @contextlib.asynccontextmanager
+    async def _tailing(self, workspace: Workspace, last: int) -> AsyncIterator[_Tailer]:
+        tailer = self._tailers.get(workspace.id)
+        if tailer is None:
+            tailer = self._tailers[workspace.id] = _Tailer(self._bus, workspace, last, self)
+        tailer.followers += 1
+        try:
+            yield tailer
+        finally:
+            tailer.followers -= 1
+            if not tailer.followers:
+                del self._tailers[workspace.id]
+                await tailer.aclose()
+
+    @property
+    def tick_seconds(self) -> float:
+        """How often a tailer looks at the log when nothing wakes it."""
+        return self._tick_seconds
+
+    @property
+    def buffered(self) -> int:
+        """How many of the newest entries are kept for followers."""
+        return self._buffered
+
+
+class _Tailer:
+    """Reads the new positions of one workspace and wakes its followers."""
+
+    def __init__(self, bus: Bus, workspace: Workspace, pos: int, feed: Feed) -> None:
+        self.followers = 0
+        self._bus = bus
+        self._workspace = workspace
+        self._pos = pos
+        self._feed = feed
+        self._newest: deque[Activity] = deque(maxlen=feed.buffered)
+        self._moved = asyncio.Event()
+        self._woken = asyncio.Event()
+        self._tasks = (asyncio.create_task(self._listen()), asyncio.create_task(self._tail()))
+
+    async def aclose(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def read(self, pos: int, deadline: float) -> tuple[Activity, ...]:
+        """The entries after `pos`, at most 500; none when there were none by the deadline (in the loop's time)."""
+        while True:
+            moved = self._moved
+            if pos < self._pos:
+                buffer_from = self._pos - len(self._newest)
+                if pos >= buffer_from:
+                    skipped = pos - buffer_from
+                    return tuple(
+                        self._newest[i] for i in range(skipped, min(len(self._newest), skipped + READ_AT_ONCE))
+                    )
+                try:
+                    found = tuple(await self._workspace.activities.after(pos, READ_AT_ONCE))
+                except Unavailable:
+                    await asyncio.sleep(self._feed.tick_seconds)
+                    found = ()
+                if found:
+                    self._report_hole(pos, found)
+                    return found
+            if asyncio.get_running_loop().time() >= deadline:
+                return ()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    await moved.wait()
+
+    async def _listen(self) -> None:
+        async with contextlib.aclosing(self._bus.listen(topic(self._workspace.id))) as messages:  # type: ignore[type-var]
+            async for _ in messages:
+                self._woken.set()
+
+    async def _tail(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._feed.tick_seconds):
+                    await self._woken.wait()
+            self._woken.clear()
+            try:
+                while await self._advance():
+                    pass
+            except Unavailable as error:
+                log.debug("the feed of %s waits: %s", self._workspace.id, error)
+
+    async def _advance(self) -> bool:
+        found = await self._workspace.activities.after(self._pos, READ_AT_ONCE)
+        if not found:
+            return False
+        if self._report_hole(self._pos, found):
+            # The buffer is indexed by position; without it, followers read the log.
+            self._newest.clear()
+        else:
+            self._newest.extend(found)
+        self._pos = found[-1].pos
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
+        return len(found) == READ_AT_ONCE
+
+    def _report_hole(self, pos: int, found: Sequence[Activity]) -> bool:
+        if found[-1].pos - pos == len(found):
+            return False
+        there = {activity.pos for activity in found}
+        missing = [p for p in range(pos + 1, found[-1].pos) if p not in there]
+        log.critical("The log of %s has holes at positions %s: a bug, please report it.", self._workspace.id, missing)
+        return True
+
+
+async def _oldest(activities: ActivityQueries) -> list[Activity]:
+    return (await activities.page(ActivityQuery(include_silent=True), Span(limit=1))).items
+
+
+def shows(query: ActivityQuery | None) -> Callable[[Activity], bool]:
+    """Whether an activity is one that the named query would list; None lists nothing."""
+    if query is None:
+        return lambda activity: False
+    asked = query
+    types, segment_ids = frozenset(asked.types), frozenset(asked.segment_ids)
+
+    def shown(activity: Activity) -> bool:
+        return (
+            (not types or activity.type in types)
+            and (not segment_ids or activity.segment_id in segment_ids)
+            and asked.category in (None, activity.category)
+            and asked.pass_id in (None, activity.pass_id)
+            and (asked.occurred_after is None or activity.occurred_at >= asked.occurred_after)
+            and (asked.occurred_before is None or activity.occurred_at < asked.occurred_before)
+            and (asked.include_silent or not activity.silent)
+            and (asked.include_historical or not activity.historical)
+        )
+
+    return shown

@@ -1,0 +1,168 @@
+"""Activities: the feed as type, list and stream."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated
+
+import strawberry
+
+from app.domain import activities as domain
+from app.domain.cursors import ACTIVITY, activity_cursor, activity_position
+from app.domain.decimals import plain
+from app.feed import Expired, shows
+from app.store.activities import ActivityQuery
+from app.store.paging import Page
+
+from .causes import ActivityCause, cause_of
+from .context import Info, RequestContext
+from .enums import ActivityCategory
+from .filters import ActivityFilter, activity_query
+from .ids import to_global_id
+from .node import Node, fetched, fetches
+from .paging import After, Before, Connection, Edge, First, Last, Listing
+from .scalars import JSON, BigInt
+
+if TYPE_CHECKING:
+    from .passes import Pass
+
+
+@strawberry.type(description="A line of the feed: something that happened to a pass.")
+class Activity(Node):
+    """A line of the feed."""
+
+    type: str = strawberry.field(description="The type, for example `customer.segment.entered`.")
+    category: ActivityCategory = strawberry.field(description="Whether somebody did it or Punchcard derived it.")
+    occurred_at: datetime = strawberry.field(description="The exact instant it happened.")
+    recorded_at: datetime = strawberry.field(description="When Punchcard found it out.")
+    sequence: BigInt = strawberry.field(description="The position in the workspace's feed, dense from 1.")
+    pass_sequence: int = strawberry.field(description="The number within the pass, dense from 1.")
+    cursor: str = strawberry.field(description="The place in the feed, to go on from; the same wherever it is read.")
+    cause: ActivityCause | None = strawberry.field(description="What brought it about.")
+    data: JSON = strawberry.field(
+        description="What it is about, as it was then: the event, or the segment with the values measured before and "
+        "after."
+    )
+    pass_id: strawberry.Private[str]
+
+    @strawberry.field(name="pass", description="The pass it happened to.")
+    async def card(self, info: Info) -> Annotated[Pass, strawberry.lazy(".passes")]:
+        """The pass it happened to."""
+        return await fetched(info.context, "Pass", self.pass_id)  # type: ignore[no-any-return]
+
+
+ActivityEdge = Edge[Activity]
+
+
+@strawberry.type(description="Nothing to show lately; the stream is alive.")
+class Heartbeat:
+    """Nothing to show lately; the stream is alive."""
+
+    cursor: str = strawberry.field(description="How far the feed was looked at; go on from here after a reconnect.")
+
+
+@strawberry.type(description="The feed no longer reaches back to the cursor given; the stream ends with this message.")
+class CursorExpired:
+    """The feed no longer reaches back to the cursor given."""
+
+    oldest_cursor: str = strawberry.field(description="The oldest cursor from which the feed can still be read.")
+
+
+ActivityMessage = Annotated[
+    ActivityEdge | Heartbeat | CursorExpired,
+    strawberry.union("ActivityMessage", description="What the activity stream tells."),
+]
+
+listing = Listing[domain.Activity](ACTIVITY, (int,), lambda activity: (activity.pos,))
+
+
+def activity_of(activity: domain.Activity) -> Activity:
+    """The activity as it is published."""
+    return Activity(
+        id=strawberry.ID(to_global_id("Activity", activity.id)),
+        type=activity.type,
+        category=ActivityCategory(activity.category),
+        occurred_at=activity.occurred_at,
+        recorded_at=activity.recorded_at,
+        sequence=BigInt(activity.pos),
+        pass_sequence=activity.n,
+        cursor=activity_cursor(activity.pos),
+        cause=cause_of(activity.cause),
+        data=JSON(_json(activity.data)),
+        pass_id=activity.pass_id,
+    )
+
+
+def _json(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json(item) for item in value]
+    return plain(value) if isinstance(value, Decimal) else value
+
+
+@fetches("Activity")
+async def fetch_activity(context: RequestContext, activity_id: str) -> Activity | None:
+    """The activity of a database id, or None."""
+    found = await context.load.activities.load(activity_id)
+    return None if found is None else activity_of(found)
+
+
+FilterArgument = Annotated[
+    ActivityFilter | None,
+    strawberry.argument(description="Which activities; all that are not silent, if omitted."),
+]
+
+
+async def list_activities(
+    info: Info,
+    filter: FilterArgument = None,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+) -> Connection[Activity]:
+    """A page of the workspace's feed, in its order."""
+    return await activities_page(info, activity_query(filter, historical=True), first, after, last, before)
+
+
+async def activities_page(
+    info: Info, query: ActivityQuery | None, first: int | None, after: str | None, last: int | None, before: str | None
+) -> Connection[Activity]:
+    """A page of the activities that a query finds; None finds none."""
+    span = listing.span(first, after, last, before)
+    store = info.context.workspace.activities
+    if query is None:
+        return listing.connection(Page([], False), span, activity_of, _none)
+    asked = query
+    return listing.connection(await store.page(asked, span), span, activity_of, lambda: store.count(asked))
+
+
+async def follow_activities(
+    info: Info,
+    filter: FilterArgument = None,
+    after: Annotated[
+        str | None,
+        strawberry.argument(description="Replay from behind this cursor, then go on live; omitted: only what is new."),
+    ] = None,
+) -> AsyncGenerator[ActivityMessage, None]:
+    """The feed as it grows. First a Heartbeat with the cursor where the stream starts, then every activity once."""
+    context = info.context
+    query = activity_query(filter, historical=False)
+    start = None if after is None else activity_position(after, "after")
+    shown = shows(query)
+    async for message in context.feed.follow(context.workspace, start, shown, context.heartbeat_seconds):
+        if isinstance(message, Expired):
+            yield CursorExpired(oldest_cursor=activity_cursor(message.pos))
+            return
+        for found in message.activities:
+            context.renew()
+            yield ActivityEdge(cursor=activity_cursor(found.pos), node=activity_of(found))
+        if not message.activities:
+            yield Heartbeat(cursor=activity_cursor(message.pos))
+
+
+async def _none() -> int:
+    return 0

@@ -1,0 +1,41 @@
+"""What resolvers find in `info.context`: who asks, the workspace, and loaders that live as long as one operation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import strawberry
+
+from app.commands.context import Context
+from app.domain.actors import Actor
+from app.feed import Feed
+from app.store.workspace import Workspace
+
+from .loaders import Loaders
+
+
+class RequestContext:
+    """One operation of one actor. The workspace is the actor's own: there is no way to name another."""
+
+    def __init__(self, commands: Context, feed: Feed, heartbeat_seconds: float) -> None:
+        self.commands = commands
+        self.feed = feed
+        self.heartbeat_seconds = heartbeat_seconds
+        self.load = Loaders(commands.workspace)
+
+    @property
+    def actor(self) -> Actor:
+        """Who asks."""
+        return self.commands.actor
+
+    @property
+    def workspace(self) -> Workspace:
+        """The named queries of the actor's workspace."""
+        return self.commands.workspace
+
+    def renew(self) -> None:
+        """Forgets what was loaded: each event of a subscription reads for itself."""
+        self.load = Loaders(self.commands.workspace)
+
+
+Info = strawberry.Info[RequestContext, Any]

@@ -1,0 +1,282 @@
+"""Enums of the schema. Where the domain has the enum, that one is published, with descriptions added here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum, StrEnum
+
+import strawberry
+from strawberry.types.base import has_strawberry_definition
+from strawberry.types.enum import StrawberryEnumDefinition
+
+from app.commands.record import Status
+from app.domain.activities import CauseKind
+from app.domain.conditions import Operator
+from app.domain.criteria import Metric, Never
+from app.domain.errors import Code
+from app.domain.events import Category
+from app.domain.statistics import Period
+
+
+def _described(enum: type[Enum], name: str, description: str, values: Mapping[str, str]) -> None:
+    published = strawberry.enum(enum, name=name, description=description)
+    assert has_strawberry_definition(published)
+    definition = published.__strawberry_definition__
+    assert isinstance(definition, StrawberryEnumDefinition)
+    for value in definition.values:
+        value.description = values[value.name]
+
+
+EventCategory = Category
+_described(
+    EventCategory,
+    "EventCategory",
+    "The four kinds of event.",
+    {
+        "TRANSACTION": "Money moved: purchase, refund, payment, charge, credit.",
+        "ACTIVITY": "The customer did something: a visit, a check-in, a scan, a click.",
+        "FIELD_CHANGE": "A field of the pass was set, incremented or decremented.",
+        "CUSTOM": "A type that the workspace named itself.",
+    },
+)
+EventStatus = Status
+_described(
+    EventStatus,
+    "RecordStatus",
+    "The fate of one item of a batch.",
+    {
+        "CREATED": "It was recorded now.",
+        "DUPLICATE": "It had been recorded before with the same content; what was stored first is answered.",
+        "CONFLICT": "Its identity is taken by other content; nothing was recorded.",
+        "REJECTED": "It cannot be accepted; `userErrors` says why.",
+    },
+)
+UserErrorCode = Code
+_described(
+    UserErrorCode,
+    "UserErrorCode",
+    "Why an input was refused.",
+    {
+        "INVALID": "The value has the wrong form.",
+        "REQUIRED": "A value is missing.",
+        "TOO_LONG": "The text, the JSON or the fraction is too long.",
+        "TOO_MANY": "There are too many items.",
+        "OUT_OF_RANGE": "The value lies outside its bounds.",
+        "UNKNOWN": "There is nothing of this name or id.",
+        "TAKEN": "The name belongs to something else already.",
+        "CONFLICT": "The input contradicts what is stored.",
+        "EVENT_REMOVED": "The event with this identity was removed for good.",
+        "CYCLE": "Segments would refer to each other in a circle.",
+        "LIMIT": "A limit of the product would be exceeded.",
+        "UNSUPPORTED": "This combination is not available.",
+    },
+)
+ActivityCauseKind = CauseKind
+_described(
+    ActivityCauseKind,
+    "ActivityCauseKind",
+    "What brought about an activity or a membership.",
+    {
+        "EVENT": "An event; `event` says which.",
+        "TIME": "Time passed: a window moved on, or so many days were over.",
+        "DEFINITION_CHANGED": "The segment was edited or archived; `segmentVersion` says to which version.",
+        "EVENT_REMOVED": "An event was removed.",
+        "BACKFILL": "The segment was new, and judged the passes that were there.",
+        "PASS_CREATED": "The pass was created.",
+    },
+)
+ComparisonOperator = Operator
+_described(
+    ComparisonOperator,
+    "ComparisonOperator",
+    "How a value is compared.",
+    {
+        "EQ": "Equal.",
+        "NE": "Not equal, or absent.",
+        "GT": "Greater.",
+        "GTE": "Greater or equal.",
+        "LT": "Less.",
+        "LTE": "Less or equal.",
+        "IN": "Equal to one of a list.",
+        "NOT_IN": "Equal to none of a list, or absent.",
+        "CONTAINS": "A text that contains this text.",
+        "EXISTS": "There is a value.",
+        "NOT_EXISTS": "There is no value.",
+    },
+)
+EventMetric = Metric
+_described(
+    EventMetric,
+    "EventMetric",
+    "What an event criterion measures.",
+    {
+        "COUNT": "How many matching events there are.",
+        "SUM": "The sum of `field` over the matching events; refunds and credits subtract from amounts.",
+        "DAYS_SINCE_LAST": "Days of 24 hours since the last matching event.",
+        "DAYS_SINCE_FIRST": "Days of 24 hours since the first matching event.",
+    },
+)
+NeverHandling = Never
+_described(
+    NeverHandling,
+    "NeverHandling",
+    "What 'at least so many days since' says of a pass without any matching event.",
+    {
+        "SINCE_JOINED": "Count the days since the pass was installed, else created.",
+        "MATCHES": "It matches.",
+        "FAILS": "It does not match.",
+    },
+)
+CalendarPeriod = Period
+_described(
+    CalendarPeriod,
+    "CalendarPeriod",
+    "The current period of a calendar, in a time zone.",
+    {
+        "DAY": "Since midnight.",
+        "WEEK": "Since the first day of the week, as the workspace counts weeks.",
+        "MONTH": "Since the first day of the month.",
+        "QUARTER": "Since the first day of January, April, July or October.",
+        "YEAR": "Since the first of January.",
+    },
+)
+
+
+class EventChannel(StrEnum):
+    """By which door an event came."""
+
+    API = "API"
+    BATCH = "BATCH"
+    IMPORT = "IMPORT"
+    MANUAL = "MANUAL"
+    INTERNAL = "INTERNAL"
+
+
+_described(
+    EventChannel,
+    "EventChannel",
+    "By which door an event came.",
+    {
+        "API": "By the API.",
+        "BATCH": "By a batch of the API.",
+        "IMPORT": "From an imported file.",
+        "MANUAL": "By hand.",
+        "INTERNAL": "Recorded by Punchcard itself.",
+    },
+)
+
+
+class EventOrder(StrEnum):
+    """The order of a list of events."""
+
+    NEWEST_FIRST = "NEWEST_FIRST"
+    OLDEST_FIRST = "OLDEST_FIRST"
+
+
+_described(
+    EventOrder,
+    "EventOrder",
+    "The order of a list of events.",
+    {
+        "NEWEST_FIRST": "By occurrence, the newest first.",
+        "OLDEST_FIRST": "By occurrence, the oldest first.",
+    },
+)
+
+
+class ActivityCategory(StrEnum):
+    """Who brought an activity about."""
+
+    ACTION = "ACTION"
+    EFFECT = "EFFECT"
+
+
+_described(
+    ActivityCategory,
+    "ActivityCategory",
+    "Who brought an activity about.",
+    {
+        "ACTION": "Somebody did it.",
+        "EFFECT": "Punchcard derived it, such as entering a segment.",
+    },
+)
+
+
+class PassStatus(StrEnum):
+    """The state of a pass."""
+
+    ACTIVE = "ACTIVE"
+    INACTIVE = "INACTIVE"
+    EXPIRED = "EXPIRED"
+    REVOKED = "REVOKED"
+
+
+_described(
+    PassStatus,
+    "PassStatus",
+    "The state of a pass.",
+    {
+        "ACTIVE": "In use.",
+        "INACTIVE": "Not in use at present.",
+        "EXPIRED": "Its time is over.",
+        "REVOKED": "Taken back.",
+    },
+)
+
+
+class SegmentStatus(StrEnum):
+    """Whether a segment is judged."""
+
+    ACTIVE = "ACTIVE"
+    ARCHIVED = "ARCHIVED"
+
+
+_described(
+    SegmentStatus,
+    "SegmentStatus",
+    "Whether a segment is judged.",
+    {
+        "ACTIVE": "Passes enter and leave it.",
+        "ARCHIVED": "It has no members and is judged no more.",
+    },
+)
+
+
+class SegmentNotification(StrEnum):
+    """Whether the flips that a change of a segment causes are told."""
+
+    SILENT = "SILENT"
+    EMIT = "EMIT"
+
+
+_described(
+    SegmentNotification,
+    "SegmentNotification",
+    "Whether the entries and exits that a change of a segment causes are told.",
+    {
+        "SILENT": "They are logged, and hidden unless asked for.",
+        "EMIT": "They are told like any other.",
+    },
+)
+
+
+class ApiKeyScope(StrEnum):
+    """What an API key may do."""
+
+    READ = "read"
+    WRITE = "write"
+    SUBSCRIBE = "subscribe"
+    ADMIN = "admin"
+
+
+_described(
+    ApiKeyScope,
+    "ApiKeyScope",
+    "What an API key may do.",
+    {
+        "READ": "Run queries.",
+        "WRITE": "Run mutations.",
+        "SUBSCRIBE": "Follow subscriptions.",
+        "ADMIN": "Everything, and managing keys.",
+    },
+)

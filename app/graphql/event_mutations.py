@@ -1,0 +1,170 @@
+"""recordEvent and recordEvents at the edge."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import strawberry
+
+from app.commands.record import ItemResult
+from app.commands.record import record_events as record
+from app.domain.errors import Refused
+from app.domain.events import EventInput
+
+from .context import Info
+from .enums import EventCategory, EventStatus
+from .events import Event, event_of
+from .ids import given_id
+from .payloads import UserError, user_errors
+from .scalars import JSON, RawDateTime, RawDecimal
+
+
+@strawberry.input(description="An event to record. Name the pass by exactly one of passId and passExternalId.")
+class RecordEventInput:
+    """An event to record."""
+
+    pass_id: strawberry.ID | None = strawberry.field(default=None, description="The pass it happened on.")
+    pass_external_id: str | None = strawberry.field(
+        default=None, description="The external id of the pass it happened on."
+    )
+    category: EventCategory | None = strawberry.field(
+        default=None, description="The category; that of a built-in type, else CUSTOM, if omitted."
+    )
+    type: str = strawberry.field(description="The type, for example `purchase`, or a name of your own.")
+    amount: RawDecimal | None = strawberry.field(
+        default=None, description="The money moved, never negative; a refund is a type of its own."
+    )
+    currency: str | None = strawberry.field(default=None, description="ISO 4217; the workspace's, if omitted.")
+    points: RawDecimal | None = strawberry.field(default=None, description="Points earned, or spent where negative.")
+    field_name: str | None = strawberry.field(default=None, description="The field that a field change speaks of.")
+    old_value: str | None = strawberry.field(default=None, description="The field's value before.")
+    new_value: str | None = strawberry.field(default=None, description="The value after, or the step of an increment.")
+    occurred_at: RawDateTime | None = strawberry.field(
+        default=None, description="When it happened; now, if omitted. The past is welcome."
+    )
+    external_id: str | None = strawberry.field(
+        default=None,
+        description="Its id in your system. With it, sending the event again records nothing new, for ever; without it "
+        "and without an idempotencyKey, a blind repeat may record it twice.",
+    )
+    source: str | None = strawberry.field(
+        default=None, description='The system it comes from, part of its identity; "api", if omitted.'
+    )
+    metadata: JSON | None = strawberry.field(default=None, description="Free details.")
+    correction_of: strawberry.ID | None = strawberry.field(default=None, description="The event that it corrects.")
+
+
+@strawberry.input(description="Events to record.")
+class RecordEventsInput:
+    """Events to record."""
+
+    events: list[RecordEventInput] = strawberry.field(description="1 to 1,000 events.")
+    atomic: bool = strawberry.field(
+        default=False,
+        description="Write nothing if any of them is refused or in conflict; each needs an externalId. A call cut short "
+        "is finished by sending it again.",
+    )
+    create_missing_passes: bool = strawberry.field(
+        default=False, description="Create the passes that passExternalId names and that are not there."
+    )
+    idempotency_key: str | None = strawberry.field(
+        default=None,
+        description="The identity of this call, for events without an externalId: with the same key, the event at the "
+        "same place is recorded once.",
+    )
+
+
+@strawberry.type(description="What became of the event.")
+class RecordEventPayload:
+    """What became of the event."""
+
+    event: Event | None = strawberry.field(description="The event: the new one, or the one first stored.")
+    status: EventStatus | None = strawberry.field(description="Its fate.")
+    user_errors: list[UserError] = strawberry.field(description="What to change.")
+
+
+@strawberry.type(description="What became of one event of a batch.")
+class RecordEventResult:
+    """What became of one event of a batch."""
+
+    index: int = strawberry.field(description="Its place in the input, from 0.")
+    status: EventStatus = strawberry.field(description="Its fate.")
+    event: Event | None = strawberry.field(description="The event: the new one, or the one first stored.")
+    user_errors: list[UserError] = strawberry.field(description="What to change.")
+
+
+@strawberry.type(description="What became of each event of a batch.")
+class RecordEventsPayload:
+    """What became of each event of a batch."""
+
+    created: int = strawberry.field(default=0, description="How many were recorded now.")
+    duplicate: int = strawberry.field(default=0, description="How many had been recorded before, just the same.")
+    failed: int = strawberry.field(default=0, description="How many were not recorded.")
+    results: list[RecordEventResult] = strawberry.field(default_factory=list, description="In the order of the input.")
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="What to change about the call as a whole."
+    )
+
+
+async def record_event(
+    info: Info, input: Annotated[RecordEventInput, strawberry.argument(description="The event.")]
+) -> RecordEventPayload:
+    """Records one event."""
+    outcome = await record(info.context.commands, [event_input(input)])
+    [result] = outcome.results
+    return RecordEventPayload(event=_event(result), status=result.status, user_errors=user_errors(result.problems))
+
+
+async def record_events(
+    info: Info, input: Annotated[RecordEventsInput, strawberry.argument(description="The events.")]
+) -> RecordEventsPayload:
+    """Records up to 1,000 events; each has a fate of its own."""
+    try:
+        outcome = await record(
+            info.context.commands,
+            [event_input(item) for item in input.events],
+            atomic=input.atomic,
+            create_missing_passes=input.create_missing_passes,
+            idempotency_key=input.idempotency_key,
+        )
+    except Refused as refused:
+        return RecordEventsPayload(user_errors=user_errors(refused.problems))
+    return RecordEventsPayload(
+        created=outcome.created,
+        duplicate=outcome.duplicate,
+        failed=outcome.failed,
+        results=[
+            RecordEventResult(
+                index=result.index,
+                status=result.status,
+                event=_event(result),
+                user_errors=user_errors(result.problems, "events", str(result.index)),
+            )
+            for result in outcome.results
+        ],
+    )
+
+
+def event_input(sent: RecordEventInput) -> EventInput:
+    """The item as the command takes it: nothing in it is checked yet."""
+    return EventInput(
+        type=sent.type,
+        pass_id=given_id(sent.pass_id, "Pass"),
+        pass_external_id=sent.pass_external_id,
+        category=sent.category,
+        amount=sent.amount,
+        currency=sent.currency,
+        points=sent.points,
+        field_name=sent.field_name,
+        old_value=sent.old_value,
+        new_value=sent.new_value,
+        occurred_at=sent.occurred_at,
+        external_id=sent.external_id,
+        source=sent.source,
+        metadata=sent.metadata,
+        correction_of=given_id(sent.correction_of, "Event"),
+    )
+
+
+def _event(result: ItemResult) -> Event | None:
+    return None if result.event is None else event_of(result.event)

@@ -1,0 +1,160 @@
+"""Events: the type, and the queries over them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any
+
+import strawberry
+
+from app.domain import events as domain
+from app.store.events import EventQuery
+from app.store.paging import Page
+
+from .context import Info, RequestContext
+from .enums import EventCategory, EventChannel, EventOrder
+from .filters import EventFilter, event_query
+from .ids import database_id, to_global_id
+from .node import Node, fetched, fetches
+from .paging import After, Before, Connection, First, Last, Listing
+from .scalars import JSON
+
+if TYPE_CHECKING:
+    from .passes import Pass
+
+
+@strawberry.type(description="Where an event came from.")
+class EventOrigin:
+    """Where an event came from."""
+
+    channel: EventChannel = strawberry.field(description="By which door it came.")
+    ip_address: str | None = strawberry.field(description="The caller's IP address.")
+    user_agent: str | None = strawberry.field(description="The caller's software, as it named itself.")
+    actor: str | None = strawberry.field(description="The id of the acting API key.")
+
+
+@strawberry.type(description="Something that happened on a pass. Events never change.")
+class Event(Node):
+    """Something that happened on a pass."""
+
+    category: EventCategory = strawberry.field(description="The kind of event.")
+    type: str = strawberry.field(description="The type, for example `purchase` or `check_in`.")
+    amount: Decimal | None = strawberry.field(
+        description="The money moved, never negative; refunds and credits subtract from sums of spend."
+    )
+    currency: str | None = strawberry.field(description="The currency of the amount, ISO 4217.")
+    points: Decimal = strawberry.field(description="Points earned, or spent where negative.")
+    field_name: str | None = strawberry.field(description="The field that a field change speaks of.")
+    old_value: str | None = strawberry.field(description="The field's value before, as the caller knew it.")
+    new_value: str | None = strawberry.field(description="The field's value after, or the step of an increment.")
+    source: str = strawberry.field(description="The system it came from; part of its identity.")
+    external_id: str | None = strawberry.field(description="Its id in that system; unique within the source.")
+    metadata: JSON = strawberry.field(description="Free details.")
+    occurred_at: datetime = strawberry.field(description="When it happened, as the caller says.")
+    recorded_at: datetime = strawberry.field(description="When Punchcard recorded it.")
+    origin: EventOrigin = strawberry.field(description="Where it came from.")
+    pass_id: strawberry.Private[str]
+    corrected_id: strawberry.Private[str | None]
+
+    @strawberry.field(name="pass", description="The pass it happened on.")
+    async def card(self, info: Info) -> Annotated[Pass, strawberry.lazy(".passes")]:
+        """The pass it happened on."""
+        return await fetched(info.context, "Pass", self.pass_id)  # type: ignore[no-any-return]
+
+    @strawberry.field(description="The event that this one corrects.")
+    async def correction_of(self, info: Info) -> Event | None:
+        """The event that this one corrects."""
+        if self.corrected_id is None:
+            return None
+        found: Event | None = await fetched(info.context, "Event", self.corrected_id)
+        return found
+
+
+listing = Listing[domain.Event]("event", (int, str), lambda event: (event.occurred_ms, event.id))
+
+
+def event_of(event: domain.Event) -> Event:
+    """The event as it is published."""
+    origin = event.origin
+    return Event(
+        id=strawberry.ID(to_global_id("Event", event.id)),
+        category=event.category,
+        type=event.type,
+        amount=event.amount,
+        currency=event.currency,
+        points=event.points,
+        field_name=event.field_name,
+        old_value=event.old_value,
+        new_value=event.new_value,
+        source=event.source,
+        external_id=event.external_id,
+        metadata=JSON(event.metadata),
+        occurred_at=event.occurred_at,
+        recorded_at=event.recorded_at,
+        origin=EventOrigin(
+            channel=EventChannel(origin.channel),
+            ip_address=origin.ip_address,
+            user_agent=origin.user_agent,
+            actor=None if origin.actor is None else to_global_id("ApiKey", origin.actor),
+        ),
+        pass_id=event.pass_id,
+        corrected_id=event.correction_of,
+    )
+
+
+@fetches("Event")
+async def fetch_event(context: RequestContext, event_id: str) -> Event | None:
+    """The event of a database id, or None."""
+    found = await context.load.events.load(event_id)
+    return None if found is None else event_of(found)
+
+
+FilterArgument = Annotated[
+    EventFilter | None, strawberry.argument(description="Which events to list; all, if omitted.")
+]
+OrderArgument = Annotated[EventOrder, strawberry.argument(description="The order of the list.")]
+
+
+async def find_event(
+    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The id of the event.")]
+) -> Event | None:
+    """The event of an id, or None."""
+    named = database_id(id, "Event")
+    return None if named is None else await fetch_event(info.context, named)
+
+
+async def list_events(
+    info: Info,
+    filter: FilterArgument = None,
+    order_by: OrderArgument = EventOrder.NEWEST_FIRST,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+) -> Connection[Event]:
+    """A page of the workspace's events."""
+    return await events_page(info, await event_query(info, filter), order_by, first, after, last, before)
+
+
+async def events_page(
+    info: Info,
+    query: EventQuery | None,
+    order: EventOrder,
+    first: int | None,
+    after: str | None,
+    last: int | None,
+    before: str | None,
+) -> Connection[Event]:
+    """A page of the events that a query finds; None finds none."""
+    span = listing.span(first, after, last, before)
+    store = info.context.workspace.events
+    if query is None:
+        return listing.connection(Page([], False), span, event_of, _none)
+    asked = query
+    page: Page[Any] = await store.page(asked, span, order is EventOrder.OLDEST_FIRST)
+    return listing.connection(page, span, event_of, lambda: store.count(asked))
+
+
+async def _none() -> int:
+    return 0

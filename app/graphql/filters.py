@@ -1,0 +1,170 @@
+"""Filters: what a caller wants listed, checked and turned into a named query of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import strawberry
+
+from app.domain.conditions import Condition, parse_condition
+from app.domain.decimals import parse_decimal
+from app.domain.errors import Code, InvalidInput
+from app.domain.events import parse_currency
+from app.domain.instants import parse_instant
+from app.domain.texts import parse_text
+from app.store.activities import ActivityQuery
+from app.store.events import EventQuery
+
+from .context import Info
+from .enums import ActivityCategory, ComparisonOperator, EventCategory
+from .ids import database_id
+from .scalars import JSONValue, RawDateTime, RawDecimal
+
+MOST_LISTED = 50
+T = TypeVar("T")
+
+
+@strawberry.input(description="A condition on one value of the metadata.")
+class MetadataCondition:
+    """A condition on one value of the metadata."""
+
+    path: str = strawberry.field(description='The dotted path of the value, for example "store.city".')
+    operator: ComparisonOperator = strawberry.field(
+        default=ComparisonOperator.EQ, description="How the value is compared."
+    )
+    value: JSONValue | None = strawberry.field(
+        default=None, description="What it is compared with; a list for IN and NOT_IN, nothing for EXISTS."
+    )
+
+
+@strawberry.input(description="Which events to list. Every part that is given has to hold.")
+class EventFilter:
+    """Which events to list."""
+
+    pass_id: strawberry.ID | None = strawberry.field(default=None, description="Of this pass.")
+    pass_external_id: str | None = strawberry.field(default=None, description="Of the pass with this external id.")
+    categories: list[EventCategory] | None = strawberry.field(default=None, description="Of one of these categories.")
+    types: list[str] | None = strawberry.field(default=None, description="Of one of these types.")
+    sources: list[str] | None = strawberry.field(default=None, description="From one of these sources.")
+    currency: str | None = strawberry.field(default=None, description="With an amount in this currency.")
+    occurred_after: RawDateTime | None = strawberry.field(default=None, description="Occurred then or later.")
+    occurred_before: RawDateTime | None = strawberry.field(default=None, description="Occurred earlier.")
+    recorded_after: RawDateTime | None = strawberry.field(default=None, description="Recorded then or later.")
+    recorded_before: RawDateTime | None = strawberry.field(default=None, description="Recorded earlier.")
+    amount_min: RawDecimal | None = strawberry.field(default=None, description="With at least this amount.")
+    amount_max: RawDecimal | None = strawberry.field(default=None, description="With at most this amount.")
+    external_id: str | None = strawberry.field(default=None, description="With this external id, from any source.")
+    metadata: list[MetadataCondition] | None = strawberry.field(
+        default=None, description="Whose metadata meets all these conditions."
+    )
+
+
+@strawberry.input(description="Which activities to list. Every part that is given has to hold.")
+class ActivityFilter:
+    """Which activities to list."""
+
+    types: list[str] | None = strawberry.field(
+        default=None, description="Of one of these types, for example `customer.segment.entered`."
+    )
+    category: ActivityCategory | None = strawberry.field(default=None, description="Of this category.")
+    pass_id: strawberry.ID | None = strawberry.field(default=None, description="Of this pass.")
+    segment_ids: list[strawberry.ID] | None = strawberry.field(
+        default=None, description="Entries and exits of one of these segments."
+    )
+    occurred_after: RawDateTime | None = strawberry.field(default=None, description="Occurred then or later.")
+    occurred_before: RawDateTime | None = strawberry.field(default=None, description="Occurred earlier.")
+    include_silent: bool = strawberry.field(default=False, description="Also what a silent change of a segment caused.")
+    include_historical: bool | None = strawberry.field(
+        default=None, description="Whether imported history is listed; omitted: by queries yes, by streams no."
+    )
+
+
+async def event_query(info: Info, filter: EventFilter | None, pass_id: str | None = None) -> EventQuery | None:
+    """The named query that a filter asks for; None where it cannot find anything. Raises InvalidInput.
+
+    With `pass_id`, of that pass only.
+    """
+    if filter is None:
+        return EventQuery(pass_id=pass_id)
+    here = "filter"
+    if filter.pass_id is not None and filter.pass_external_id is not None:
+        raise InvalidInput(Code.INVALID, "Name the pass by one of passId and passExternalId.", here, "passExternalId")
+    named = pass_id
+    if filter.pass_id is not None:
+        named = database_id(filter.pass_id, "Pass")
+        if named is None:
+            return None
+    elif filter.pass_external_id is not None:
+        card = await info.context.workspace.passes.by_external_id(
+            parse_text(filter.pass_external_id, here, "passExternalId")
+        )
+        if card is None:
+            return None
+        named = card.id
+    if pass_id is not None and named != pass_id:
+        return None
+    return EventQuery(
+        pass_id=named,
+        categories=_each(filter.categories, lambda value, *_: value, here, "categories"),
+        types=_each(filter.types, parse_text, here, "types"),
+        sources=_each(filter.sources, parse_text, here, "sources"),
+        currency=_given(filter.currency, parse_currency, here, "currency"),
+        occurred_after=_given(filter.occurred_after, parse_instant, here, "occurredAfter"),
+        occurred_before=_given(filter.occurred_before, parse_instant, here, "occurredBefore"),
+        recorded_after=_given(filter.recorded_after, parse_instant, here, "recordedAfter"),
+        recorded_before=_given(filter.recorded_before, parse_instant, here, "recordedBefore"),
+        amount_min=_given(filter.amount_min, parse_decimal, here, "amountMin"),
+        amount_max=_given(filter.amount_max, parse_decimal, here, "amountMax"),
+        external_id=_given(filter.external_id, parse_text, here, "externalId"),
+        metadata=_each(filter.metadata, _condition, here, "metadata"),
+    )
+
+
+def activity_query(
+    filter: ActivityFilter | None, *, historical: bool, pass_id: str | None = None
+) -> ActivityQuery | None:
+    """The named query that a filter asks for; None where it cannot find anything. Raises InvalidInput.
+
+    `historical` is whether imported history is listed where the filter does not say; with `pass_id`, of that pass only.
+    """
+    if filter is None:
+        return ActivityQuery(pass_id=pass_id, include_historical=historical)
+    here = "filter"
+    named = pass_id
+    if filter.pass_id is not None:
+        named = database_id(filter.pass_id, "Pass")
+        if named is None or pass_id not in (None, named):
+            return None
+    segment_ids = None
+    if filter.segment_ids is not None:
+        given = _each(filter.segment_ids, parse_text, here, "segmentIds")
+        segment_ids = [key for key in (database_id(text, "Segment") for text in given) if key is not None]
+        if not segment_ids:
+            return None
+    return ActivityQuery(
+        types=_each(filter.types, parse_text, here, "types"),
+        category=None if filter.category is None else filter.category.value,
+        pass_id=named,
+        segment_ids=segment_ids or (),
+        occurred_after=_given(filter.occurred_after, parse_instant, here, "occurredAfter"),
+        occurred_before=_given(filter.occurred_before, parse_instant, here, "occurredBefore"),
+        include_silent=filter.include_silent,
+        include_historical=historical if filter.include_historical is None else filter.include_historical,
+    )
+
+
+def _given(value: object, parse: Callable[..., T], *path: str) -> T | None:
+    return None if value is None else parse(value, *path)
+
+
+def _each(values: Sequence[object] | None, parse: Callable[..., T], *path: str) -> list[T]:
+    if values is None:
+        return []
+    if len(values) > MOST_LISTED:
+        raise InvalidInput(Code.TOO_MANY, f"At most {MOST_LISTED}.", *path)
+    return [parse(value, *path, str(index)) for index, value in enumerate(values)]
+
+
+def _condition(given: MetadataCondition, *path: str) -> Condition:
+    return parse_condition({"path": given.path, "operator": given.operator.value, "value": given.value}, *path)

@@ -1,0 +1,37 @@
+"""Global ids: the type and the database id in one opaque text, as Relay wants them."""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode, b64encode
+
+_MOST = 512
+
+
+def to_global_id(type_name: str, database_id: str) -> str:
+    """The global id of an object, for example of ("Event", "event_5f…")."""
+    return b64encode(f"{type_name}:{database_id}".encode()).decode()
+
+
+def from_global_id(text: str) -> tuple[str, str] | None:
+    """(type name, database id), or None for a text that is no global id."""
+    if len(text) > _MOST:
+        return None
+    try:
+        type_name, colon, database_id = b64decode(text.encode("ascii"), validate=True).decode("ascii").partition(":")
+    except (ValueError, binascii.Error):
+        return None
+    return (type_name, database_id) if colon and type_name.isalpha() and database_id.isprintable() else None
+
+
+def database_id(text: str, type_name: str) -> str | None:
+    """The database id that names an object of this type: from its global id, or a prefixed id as it is; else None."""
+    decoded = from_global_id(text)
+    if decoded is not None:
+        return decoded[1] if decoded[0] == type_name else None
+    return text if len(text) <= _MOST and "_" in text and text.isascii() and text.isprintable() else None
+
+
+def given_id(text: object, type_name: str) -> object:
+    """What an input's id stands for: the database id where there is one, else the value as sent, to be refused by name."""
+    return (database_id(text, type_name) or text) if isinstance(text, str) else text

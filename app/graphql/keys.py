@@ -1,0 +1,109 @@
+"""API keys: the type, and making and revoking them. All of it needs the scope `admin`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import strawberry
+
+from app.commands import keys as commands
+from app.domain import actors as domain
+from app.domain.errors import Refused
+from app.domain.texts import parse_text
+
+from .context import Info, RequestContext
+from .enums import ApiKeyScope
+from .ids import given_id, to_global_id
+from .node import Node, fetches
+from .payloads import UserError, user_errors
+
+
+@strawberry.type(description="A key to the workspace; its secret is shown once, when it is made.")
+class ApiKey(Node):
+    """A key to the workspace."""
+
+    name: str = strawberry.field(description="What it is for.")
+    scopes: list[ApiKeyScope] = strawberry.field(description="What it may do.")
+    created_at: datetime = strawberry.field(description="When it was made.")
+    last_used_at: datetime | None = strawberry.field(description="When it was last used, to the minute.")
+    revoked_at: datetime | None = strawberry.field(description="When it was revoked.")
+
+
+def key_of(key: domain.ApiKey) -> ApiKey:
+    """The key as it is published."""
+    return ApiKey(
+        id=strawberry.ID(to_global_id("ApiKey", key.id)),
+        name=key.name,
+        scopes=[ApiKeyScope(scope) for scope in key.scopes],
+        created_at=key.created_at,
+        last_used_at=key.last_used_at,
+        revoked_at=key.revoked_at,
+    )
+
+
+@fetches("ApiKey")
+async def fetch_key(context: RequestContext, key_id: str) -> ApiKey | None:
+    """The key of a database id, or None. Raises Denied for any but the caller's own without the scope `admin`."""
+    if key_id != context.actor.key_id:
+        context.actor.require(domain.ADMIN)
+    found = await context.load.keys.load(key_id)
+    return None if found is None else key_of(found)
+
+
+@strawberry.input(description="A new key.")
+class CreateApiKeyInput:
+    """A new key."""
+
+    name: str = strawberry.field(description="What it is for.")
+    scopes: list[ApiKeyScope] = strawberry.field(description="What it may do; at least one.")
+
+
+@strawberry.input(description="A key to revoke.")
+class RevokeApiKeyInput:
+    """A key to revoke."""
+
+    id: strawberry.ID = strawberry.field(description="The key.")
+
+
+@strawberry.type(description="The new key.")
+class CreateApiKeyPayload:
+    """The new key."""
+
+    api_key: ApiKey | None = strawberry.field(default=None, description="The key; absent if it was refused.")
+    secret: str | None = strawberry.field(default=None, description="The secret to send; it is never shown again.")
+    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+
+
+@strawberry.type(description="The revoked key.")
+class RevokeApiKeyPayload:
+    """The revoked key."""
+
+    api_key: ApiKey | None = strawberry.field(default=None, description="The key; absent if it was refused.")
+    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+
+
+async def create_api_key(
+    info: Info, input: Annotated[CreateApiKeyInput, strawberry.argument(description="The key.")]
+) -> CreateApiKeyPayload:
+    """Makes a key."""
+    info.context.actor.require(domain.ADMIN)
+    try:
+        key, secret = await commands.create_api_key(
+            info.context.commands, input.name, [scope.value for scope in input.scopes]
+        )
+    except Refused as refused:
+        return CreateApiKeyPayload(user_errors=user_errors(refused.problems))
+    return CreateApiKeyPayload(api_key=key_of(key), secret=secret)
+
+
+async def revoke_api_key(
+    info: Info, input: Annotated[RevokeApiKeyInput, strawberry.argument(description="The key.")]
+) -> RevokeApiKeyPayload:
+    """Revokes a key: requests with it are refused a second later at most."""
+    info.context.actor.require(domain.ADMIN)
+    try:
+        key = await commands.revoke_api_key(info.context.commands, parse_text(given_id(input.id, "ApiKey"), "id"))
+    except Refused as refused:
+        return RevokeApiKeyPayload(user_errors=user_errors(refused.problems))
+    return RevokeApiKeyPayload(api_key=key_of(key))

@@ -1,0 +1,117 @@
+"""The roots: every query, mutation and subscription, and the module that answers it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import strawberry
+
+from .activities import Activity, ActivityMessage, follow_activities, list_activities
+from .event_mutations import RecordEventPayload, RecordEventsPayload
+from .event_mutations import record_event as record_one
+from .event_mutations import record_events as record_many
+from .events import Event, find_event, list_events
+from .keys import CreateApiKeyPayload, RevokeApiKeyPayload
+from .keys import create_api_key as make_key
+from .keys import revoke_api_key as revoke_key
+from .node import Node, find_node, find_nodes
+from .paging import Connection
+from .pass_mutations import CreatePassesPayload, CreatePassPayload, UpdatePassPayload
+from .pass_mutations import create_pass as make_pass
+from .pass_mutations import create_passes as make_passes
+from .pass_mutations import update_pass as change_pass
+from .passes import Pass, find_pass, list_passes
+from .segment_mutations import (
+    ArchiveSegmentPayload,
+    CreateSegmentPayload,
+    DuplicateSegmentPayload,
+    UpdateSegmentPayload,
+)
+from .segment_mutations import archive_segment as put_away
+from .segment_mutations import create_segment as make_segment
+from .segment_mutations import duplicate_segment as copy_segment
+from .segment_mutations import update_segment as change_segment
+from .segments import Segment, find_segment, list_segments
+from .workspaces import Viewer, find_viewer
+
+
+@strawberry.type(description="What can be asked. Everything is seen from the workspace of the key.")
+class Query:
+    """What can be asked."""
+
+    node: Node | None = strawberry.field(
+        resolver=find_node, description="The object of a global id; null for one that does not exist."
+    )
+    nodes: list[Node | None] = strawberry.field(
+        resolver=find_nodes, description="The objects of some global ids, in their order; null where there is none."
+    )
+    viewer: Viewer = strawberry.field(resolver=find_viewer, description="Who is asking.")
+    card: Pass | None = strawberry.field(
+        resolver=find_pass, name="pass", description="The pass of an id or an external id; exactly one is given."
+    )
+    passes: Connection[Pass] = strawberry.field(resolver=list_passes, description="The passes, the newest first.")
+    event: Event | None = strawberry.field(resolver=find_event, description="The event of an id.")
+    events: Connection[Event] = strawberry.field(resolver=list_events, description="The events, by when they occurred.")
+    segment: Segment | None = strawberry.field(
+        resolver=find_segment, description="The segment of an id or a key; exactly one is given."
+    )
+    segments: Connection[Segment] = strawberry.field(
+        resolver=list_segments, description="The segments, the newest first, archived ones included."
+    )
+    activity: Connection[Activity] = strawberry.field(
+        resolver=list_activities, description="The feed of the workspace, in its order: the oldest first."
+    )
+
+
+@strawberry.type(description="What can be done. What is refused for a reason in the input is told in `userErrors`.")
+class Mutation:
+    """What can be done."""
+
+    create_pass: CreatePassPayload = strawberry.mutation(
+        resolver=make_pass, description="Creates a pass. Safe to repeat."
+    )
+    create_passes: CreatePassesPayload = strawberry.mutation(
+        resolver=make_passes,
+        description="Creates up to 1,000 passes, each with a fate of its own. Safe to repeat.",
+    )
+    update_pass: UpdatePassPayload = strawberry.mutation(
+        resolver=change_pass, description="Changes a pass. Safe to repeat."
+    )
+    record_event: RecordEventPayload = strawberry.mutation(
+        resolver=record_one,
+        description="Records an event. Safe to repeat with an externalId; without one, a blind repeat may double it.",
+    )
+    record_events: RecordEventsPayload = strawberry.mutation(
+        resolver=record_many,
+        description="Records up to 1,000 events, each with a fate of its own, in input order. Safe to repeat with "
+        "externalIds or the same idempotencyKey.",
+    )
+    create_segment: CreateSegmentPayload = strawberry.mutation(
+        resolver=make_segment, description="Creates a segment and fills it with the passes that match."
+    )
+    update_segment: UpdateSegmentPayload = strawberry.mutation(
+        resolver=change_segment, description="Changes a segment. Safe to repeat."
+    )
+    archive_segment: ArchiveSegmentPayload = strawberry.mutation(
+        resolver=put_away, description="Puts a segment away: its members leave it. Safe to repeat."
+    )
+    duplicate_segment: DuplicateSegmentPayload = strawberry.mutation(
+        resolver=copy_segment, description="Copies a segment under another key."
+    )
+    create_api_key: CreateApiKeyPayload = strawberry.mutation(
+        resolver=make_key, description="Makes an API key. Needs the scope `admin`."
+    )
+    revoke_api_key: RevokeApiKeyPayload = strawberry.mutation(
+        resolver=revoke_key, description="Revokes an API key. Needs the scope `admin`. Safe to repeat."
+    )
+
+
+@strawberry.type(description="What can be followed.")
+class Subscription:
+    """What can be followed."""
+
+    activity: AsyncGenerator[ActivityMessage, None] = strawberry.subscription(
+        resolver=follow_activities,
+        description="The feed as it grows: first a Heartbeat with the cursor where the stream starts, then each activity "
+        "once, in order, and a Heartbeat when there was nothing to show for a while.",
+    )

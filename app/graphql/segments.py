@@ -1,0 +1,130 @@
+"""Segments: the type, its members, and the queries over it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import strawberry
+
+from app.domain import passes
+from app.domain import segments as domain
+from app.domain.errors import Code, InvalidInput
+from app.domain.instants import to_ms
+from app.domain.texts import parse_text
+from app.store.paging import Page
+
+from .context import Info, RequestContext
+from .criteria import SegmentCriteria, criteria_of
+from .enums import SegmentStatus
+from .ids import database_id, to_global_id
+from .memberships import Membership, membership_of
+from .node import Node, fetches
+from .paging import After, Before, Connection, First, Last, Listing
+
+
+@strawberry.type(description="How far the passes have been judged under a segment's latest version.")
+class SegmentBackfill:
+    """How far the passes have been judged under a segment's latest version."""
+
+    total: int = strawberry.field(description="Passes in the workspace.")
+    judged: int = strawberry.field(description="Passes judged under the latest version.")
+    done: bool = strawberry.field(description="Whether all of them are.")
+
+
+@strawberry.type(description="A group of passes that Punchcard keeps to its criteria, to the instant.")
+class Segment(Node):
+    """A group of passes that Punchcard keeps to its criteria."""
+
+    key: str = strawberry.field(description="Its permanent name in the workspace.")
+    name: str = strawberry.field(description="Its name for people.")
+    description: str | None = strawberry.field(description="What it is for.")
+    criteria: SegmentCriteria = strawberry.field(description="Who belongs to it.")
+    version: int = strawberry.field(description="The version of its definition, from 1.")
+    status: SegmentStatus = strawberry.field(description="Whether it is judged.")
+    timezone: str = strawberry.field(description="Its IANA time zone.")
+    created_at: datetime = strawberry.field(description="When it was created.")
+    updated_at: datetime = strawberry.field(description="When it was last changed.")
+    defined: strawberry.Private[domain.Segment]
+
+    @strawberry.field(description="How many passes are in it now.")
+    async def member_count(self, info: Info) -> int:
+        """How many passes are in it now."""
+        return await info.context.workspace.segments.member_count(self.defined.id)
+
+    @strawberry.field(description="The passes in it now.")
+    async def members(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection[Membership]:
+        """The passes in it now."""
+        segment_id, store = self.defined.id, info.context.workspace.segments
+        span = members_listing.span(first, after, last, before)
+        page: Page[passes.Pass] = await store.members(segment_id, span)
+        for card in page.items:
+            info.context.load.passes.prime(card.id, card)
+        return members_listing.connection(
+            page,
+            span,
+            lambda card: membership_of(card, card.memberships[segment_id]),
+            lambda: store.member_count(segment_id),
+        )
+
+    @strawberry.field(description="How far the passes have been judged under the latest version.")
+    async def backfill(self, info: Info) -> SegmentBackfill:
+        """How far the passes have been judged under the latest version."""
+        total, judged = await info.context.workspace.segments.backfill(self.defined)
+        return SegmentBackfill(total=total, judged=judged, done=judged >= total)
+
+
+listing = Listing[domain.Segment]("segment", (int, str), lambda segment: (to_ms(segment.created_at), segment.id))
+members_listing = Listing[passes.Pass]("member", (str,), lambda card: (card.id,))
+
+
+def segment_of(segment: domain.Segment) -> Segment:
+    """The segment as it is published."""
+    return Segment(
+        id=strawberry.ID(to_global_id("Segment", segment.id)),
+        key=segment.key,
+        name=segment.name,
+        description=segment.description,
+        criteria=criteria_of(segment.criteria),
+        version=segment.version,
+        status=SegmentStatus(segment.status),
+        timezone=segment.timezone,
+        created_at=segment.created_at,
+        updated_at=segment.updated_at,
+        defined=segment,
+    )
+
+
+@fetches("Segment")
+async def fetch_segment(context: RequestContext, segment_id: str) -> Segment | None:
+    """The segment of a database id, or None."""
+    found = await context.load.segments.load(segment_id)
+    return None if found is None else segment_of(found)
+
+
+async def find_segment(
+    info: Info,
+    id: Annotated[strawberry.ID | None, strawberry.argument(description="The id of the segment.")] = None,
+    key: Annotated[str | None, strawberry.argument(description="The key of the segment.")] = None,
+) -> Segment | None:
+    """The segment of an id or a key, or None."""
+    if (id is None) == (key is None):
+        raise InvalidInput(Code.INVALID, "Name the segment by exactly one of id and key.", "id")
+    named = None
+    if id is not None:
+        named = database_id(id, "Segment")
+    elif key is not None:
+        labels = await info.context.workspace.segments.by_key(parse_text(key, "key"))
+        named = None if labels is None else labels.id
+    return None if named is None else await fetch_segment(info.context, named)
+
+
+async def list_segments(
+    info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+) -> Connection[Segment]:
+    """A page of the workspace's segments, the newest first."""
+    span = listing.span(first, after, last, before)
+    store = info.context.workspace.segments
+    return listing.connection(await store.page(span), span, segment_of, store.count)

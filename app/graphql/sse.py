@@ -1,0 +1,63 @@
+"""Server-sent events, one stream an operation. Source: graphql-sse, PROTOCOL.md, "Distinct connections mode"."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.responses import StreamingResponse
+
+from .errors import RequestRefused
+from .requests import encode_json
+
+QUIET_SECONDS = 12.0
+"""After so long without an event a comment is sent, so that no proxy takes the stream for dead."""
+HEADERS = {"cache-control": "no-cache, no-store", "x-accel-buffering": "no"}
+
+
+def event_stream(bodies: AsyncIterator[dict[str, Any]], quiet_seconds: float = QUIET_SECONDS) -> StreamingResponse:
+    """A response with a `next` event for each body and one `complete`; a refusal is a `next` with errors."""
+    # Not through `media_type`: the charset it would add is none that EventSource knows.
+    return StreamingResponse(_events(bodies, quiet_seconds), headers={**HEADERS, "content-type": "text/event-stream"})
+
+
+async def _events(bodies: AsyncIterator[dict[str, Any]], quiet_seconds: float) -> AsyncIterator[bytes]:
+    upcoming: asyncio.Task[dict[str, Any]] | None = None
+    try:
+        # Headers reach the client with the first bytes: say something before anything has happened.
+        yield b":\n\n"
+        while True:
+            upcoming = upcoming or asyncio.ensure_future(_next(bodies))
+            done, _ = await asyncio.wait((upcoming,), timeout=quiet_seconds)
+            if not done:
+                yield b":\n\n"
+                continue
+            try:
+                body = upcoming.result()
+            except StopAsyncIteration:
+                break
+            except RequestRefused as refusal:
+                yield _event(refusal.body)
+                break
+            finally:
+                upcoming = None
+            yield _event(body)
+        yield b"event: complete\ndata:\n\n"
+    finally:
+        if upcoming is not None:
+            upcoming.cancel()
+            with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration):
+                await upcoming
+        aclose = getattr(bodies, "aclose", None)
+        if aclose is not None:
+            await aclose()
+
+
+async def _next(bodies: AsyncIterator[dict[str, Any]]) -> dict[str, Any]:
+    return await anext(bodies)
+
+
+def _event(body: dict[str, Any]) -> bytes:
+    return b"event: next\ndata: " + encode_json(body) + b"\n\n"

@@ -1,0 +1,59 @@
+"""The viewer: which workspace, by which key."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import strawberry
+
+from .context import Info, RequestContext
+from .ids import to_global_id
+from .keys import ApiKey
+from .node import Node, fetched, fetches
+
+
+@strawberry.type(description="One business: its passes, its events, its segments.")
+class Workspace(Node):
+    """One business."""
+
+    name: str = strawberry.field(description="Its name.")
+    currency: str = strawberry.field(description="The currency of amounts that name none, ISO 4217.")
+    timezone: str = strawberry.field(description="Its IANA time zone.")
+    created_at: datetime = strawberry.field(description="When it was created.")
+
+
+@strawberry.type(description="Who is asking.")
+class Viewer:
+    """Who is asking."""
+
+    @strawberry.field(description="The workspace that the key belongs to.")
+    async def workspace(self, info: Info) -> Workspace:
+        """The workspace that the key belongs to."""
+        return await _own(info.context)
+
+    @strawberry.field(description="The key.")
+    async def api_key(self, info: Info) -> ApiKey:
+        """The key."""
+        return await fetched(info.context, "ApiKey", info.context.actor.key_id)  # type: ignore[no-any-return]
+
+
+async def _own(context: RequestContext) -> Workspace:
+    profile = await context.commands.profile()
+    return Workspace(
+        id=strawberry.ID(to_global_id("Workspace", profile.id)),
+        name=profile.name,
+        currency=profile.currency,
+        timezone=profile.timezone,
+        created_at=profile.created_at,
+    )
+
+
+@fetches("Workspace")
+async def fetch_workspace(context: RequestContext, workspace_id: str) -> Workspace | None:
+    """The caller's own workspace; None for any other."""
+    return await _own(context) if workspace_id == context.workspace.id else None
+
+
+def find_viewer() -> Viewer:
+    """Who is asking."""
+    return Viewer()

@@ -1,0 +1,229 @@
+"""graphql-transport-ws: one socket, many operations. Source: graphql-ws, PROTOCOL.md.
+
+What a client sends is never trusted to have a shape: whatever is not a message of the protocol closes the socket with
+4400. An operation that fails is answered under its own id and leaves the others alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from app.domain.errors import PunchcardError, Unauthenticated
+
+from .errors import ErrorCode, RequestRefused, refused, refused_by
+from .execute import Engine, OpenContext, OperationContext
+from .requests import Request, decode_json, encode_json, parse_request
+
+log = logging.getLogger(__name__)
+
+PROTOCOL = "graphql-transport-ws"
+MAX_OPERATIONS = 100
+MAX_ID = 255
+
+
+class _Close(Exception):
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class GraphQLSocket:
+    """An ASGI application that serves one socket a connection."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        open_context: OpenContext,
+        *,
+        origins: tuple[str, ...] = (),
+        init_timeout_seconds: float = 10.0,
+    ) -> None:
+        self._engine = engine
+        self._open_context = open_context
+        self._origins = origins
+        self._init_timeout_seconds = init_timeout_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one connection until either side closes it."""
+        socket = WebSocket(scope, receive, send)
+        if not _may_connect(socket.headers, self._origins):
+            await socket.close(1008)
+        elif PROTOCOL not in socket.scope["subprotocols"]:
+            await socket.accept()
+            await socket.close(4406, f"Use the sub-protocol {PROTOCOL}")
+        else:
+            await socket.accept(PROTOCOL)
+            await _Connection(socket, self._engine, self._open_context).serve(self._init_timeout_seconds)
+
+
+def _may_connect(headers: Headers, origins: tuple[str, ...]) -> bool:
+    origin = headers.get("origin")
+    return origin is None or "*" in origins or origin in origins or urlsplit(origin).netloc == headers.get("host")
+
+
+class _Connection:
+    def __init__(self, socket: WebSocket, engine: Engine, open_context: OpenContext) -> None:
+        self._socket = socket
+        self._engine = engine
+        self._open_context = open_context
+        self._authorization: str | None = None
+        self._acknowledged = False
+        self._initialised = False
+        self._operations: dict[str, asyncio.Task[None]] = {}
+        # One frame after the other: operations finish whenever they like.
+        self._sending = asyncio.Lock()
+
+    async def serve(self, init_timeout_seconds: float) -> None:
+        try:
+            try:
+                try:
+                    async with asyncio.timeout(init_timeout_seconds):
+                        while not self._initialised:
+                            await self._handle(await self._received())
+                except TimeoutError:
+                    raise _Close(4408, "Connection initialisation timeout") from None
+                while True:
+                    await self._handle(await self._received())
+            except _Close as close:
+                with _gone():
+                    await self._socket.close(close.code, close.reason)
+        except WebSocketDisconnect as gone:
+            log.debug("socket ended: %s", gone.code)
+        finally:
+            await self._stop(*self._operations)
+
+    async def _received(self) -> dict[str, Any]:
+        frame = await self._socket.receive()
+        if frame["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(frame.get("code", 1005))
+        text = frame.get("text")
+        if text is None:
+            raise _Close(4400, "Messages are text")
+        try:
+            message = decode_json(text)
+        except ValueError:
+            raise _Close(4400, "Messages are JSON") from None
+        if not isinstance(message, dict):
+            raise _Close(4400, "Messages are objects")
+        return message
+
+    async def _handle(self, message: dict[str, Any]) -> None:
+        match message.get("type"):
+            case "connection_init":
+                await self._init(message.get("payload"))
+            case "ping":
+                await self._send({"type": "pong"})
+            case "pong":
+                pass
+            case "subscribe":
+                self._subscribe(_operation_id(message), message.get("payload"))
+            case "complete":
+                await self._stop(_operation_id(message))
+            case _:
+                raise _Close(4400, "Unknown type of message")
+
+    async def _init(self, payload: object) -> None:
+        if self._initialised:
+            raise _Close(4429, "Too many initialisation requests")
+        self._initialised = True
+        if payload is not None and not isinstance(payload, dict):
+            raise _Close(4400, "The payload of connection_init is an object")
+        given = {str(name).lower(): value for name, value in (payload or {}).items()}.get("authorization")
+        if given is not None and not isinstance(given, str):
+            raise _Close(4400, "authorization is a text")
+        self._authorization = given if given is not None else self._socket.headers.get("authorization")
+        try:
+            await self._context()
+        except Unauthenticated:
+            raise _Close(4403, "Forbidden") from None
+        except PunchcardError:
+            raise _Close(1013, "Try again later") from None
+        self._acknowledged = True
+        await self._send({"type": "connection_ack"})
+
+    def _subscribe(self, operation_id: str, payload: object) -> None:
+        if not self._acknowledged:
+            raise _Close(4401, "Unauthorized")
+        if operation_id in self._operations:
+            raise _Close(4409, f"Subscriber for {operation_id} already exists"[:120])
+        if not isinstance(payload, dict):
+            raise _Close(4400, "The payload of subscribe is an object")
+        try:
+            request: Request | RequestRefused = parse_request(payload)
+        except RequestRefused as refusal:
+            if refusal.errors[0]["extensions"]["code"] == ErrorCode.BAD_REQUEST:
+                raise _Close(4400, str(refusal)[:120]) from None
+            request = refusal
+        if len(self._operations) >= MAX_OPERATIONS:
+            request = refused(ErrorCode.THROTTLED, f"At most {MAX_OPERATIONS} operations at once on one socket.")
+        self._operations[operation_id] = asyncio.create_task(self._run(operation_id, request))
+
+    async def _run(self, operation_id: str, request: Request | RequestRefused) -> None:
+        try:
+            try:
+                if isinstance(request, RequestRefused):
+                    raise request
+                async with contextlib.aclosing(
+                    self._engine.stream(self._engine.prepare(request), await self._context())
+                ) as bodies:
+                    async for body in bodies:
+                        await self._send({"id": operation_id, "type": "next", "payload": body})
+                last = {"id": operation_id, "type": "complete"}
+            except PunchcardError as error:
+                last = _error(operation_id, refused_by(error))
+            except RequestRefused as refusal:
+                last = _error(operation_id, refusal)
+            # The id is free again before the client can read that it is.
+            self._operations.pop(operation_id, None)
+            await self._send(last)
+        except WebSocketDisconnect as gone:
+            log.debug("socket ended under an operation: %s", gone.code)
+        except Exception as error:  # noqa: BLE001  # a bug in one operation must not take the socket along
+            self._operations.pop(operation_id, None)
+            with contextlib.suppress(WebSocketDisconnect):
+                await self._send(_error(operation_id, refused_by(error)))
+
+    async def _context(self) -> OperationContext:
+        client = self._socket.client
+        return await self._open_context(self._socket.headers, client.host if client else None, self._authorization)
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        async with self._sending:
+            with _gone():
+                await self._socket.send_text(encode_json(message).decode())
+
+    async def _stop(self, *operation_ids: str) -> None:
+        tasks = [task for key in operation_ids if (task := self._operations.pop(key, None)) is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextlib.contextmanager
+def _gone() -> Iterator[None]:
+    # Starlette raises RuntimeError for a frame sent to a socket that is already closed.
+    try:
+        yield
+    except RuntimeError:
+        raise WebSocketDisconnect(1006) from None
+
+
+def _operation_id(message: dict[str, Any]) -> str:
+    operation_id = message.get("id")
+    if not isinstance(operation_id, str) or not 0 < len(operation_id) <= MAX_ID:
+        raise _Close(4400, "Give the operation an id")
+    return operation_id
+
+
+def _error(operation_id: str, refusal: RequestRefused) -> dict[str, Any]:
+    return {"id": operation_id, "type": "error", "payload": refusal.errors}
