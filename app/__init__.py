@@ -1,1 +1,16 @@
-"""Punchcard: the request side."""
+"""Punchcard: what customers do on their passes, folded, judged to the instant, and told to everyone who asked.
+
+Follow an event from the mutation to the feed; every step is one file, and the table of them is `app/flow.py`:
+
+1.  `graphql/` takes the mutation apart and puts the answer together; `auth.py` says whose workspace it is.
+2.  `commands/record.py` checks each item (`domain/events.py`), finds or makes its pass (`commands/missing.py`), and inserts
+    it with `pend`: from here on the event is its own outbox. `bus.py` wakes the fold; losing that costs a second.
+3.  `workers/fold.py` reads what is pending; `workers/settle.py` walks each pass over it (`domain/transitions.py`, pure) and
+    saves aggregates, memberships, outbox and the ids just counted in one compare-and-set, then marks the events.
+4.  `workers/due.py` and `workers/backfill.py` do the same without events: for flips by time alone, and for definitions
+    that changed (`commands/segments.py`).
+5.  `workers/publish.py` appends the outboxes to `activities`, a log with dense positions in each workspace.
+6.  `feed.py` tails the log once for each workspace and hands it to subscriptions; queries read the same log.
+
+Mongo alone holds the truth (`store/`); Redis only wakes; `workers/sweep.py` makes every lost wake-up harmless.
+"""
