@@ -192,10 +192,11 @@ class _Up:
 
     def _tell(self, settings: Settings, key: str) -> None:
         host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
-        address = f"http://{host}:{settings.port}/graphql"
+        address = f"http://{host}:{settings.port}"
         click.echo(
             f"\nPunchcard is ready.\n\n"
-            f"  GraphQL    {address}   (open it in a browser for GraphiQL)\n"
+            f"  Endpoint   {address}/graphql\n"
+            f"  GraphiQL   {address}/graphiql\n"
             f"  Key        {key}   (Authorization: Bearer <key>; kept in {settings.data_dir / 'key'})\n"
             f"  Data       {settings.data_dir}\n\n"
             f"Try `punchcard demo` or `punchcard import FILE` in another terminal. Ctrl-C stops everything.\n"

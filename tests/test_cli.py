@@ -121,7 +121,8 @@ async def up(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Up]:
 
 
 async def test_up_prints_the_endpoint_and_a_key_that_only_its_owner_can_read(up: Up) -> None:
-    assert f"http://127.0.0.1:{up.port}/graphql" in up.output
+    assert f"http://127.0.0.1:{up.port}/graphql\n" in up.output
+    assert f"http://127.0.0.1:{up.port}/graphiql\n" in up.output
     assert up.key in up.output
     assert stat.S_IMODE((up.folder / "key").stat().st_mode) == 0o600
 
