@@ -55,7 +55,7 @@ class Business:
     async def record(self, *items: Mapping[str, object], **options: object) -> Outcome:
         """recordEvents, with passes made on the way."""
         options.setdefault("create_missing_passes", True)
-        inputs = [EventInput(**{"pass_external_id": "ann", "type": "purchase", **item}) for item in items]  # type: ignore[arg-type]
+        inputs = [EventInput(**{"pass_external_id": "ann", "type": "purchase", **item}) for item in items]
         return await record_events(self.ctx, inputs, **options)  # type: ignore[arg-type]
 
     async def join(self, *external_ids: str) -> list[Pass]:

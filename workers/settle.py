@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from app.domain.activities import Entry
 from app.domain.events import Event
 from app.domain.instants import to_ms
+from app.domain.needs import Refill, needs
 from app.domain.passes import Pass
 from app.domain.segments import Definitions
-from app.domain.transitions import Advanced, Refill, advance, needs
+from app.domain.transitions import Advanced, advance
 from app.store.ids import new_id
 
 from .worker import Worker

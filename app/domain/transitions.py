@@ -8,51 +8,21 @@ by itself, each new revision. At each it applies, judges, and emits. (Source: de
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from .activities import ENTERED, LEFT, CauseKind, Entry, type_of
 from .aggregates import fold
-from .criteria import EventCriterion, leaves
+from .causes import Moment, cause_of, values_of
 from .decimals import add
 from .events import Event
 from .instants import to_ms
-from .measures import (
-    MAX_LEAVERS,
-    Measure,
-    Number,
-    State,
-    Window,
-    added,
-    built,
-    expired,
-    from_aggregates,
-    refilled,
-)
+from .measures import MAX_LEAVERS, State, Window, added, built, expired, from_aggregates, refilled
+from .needs import Refill, effective_ms
 from .passes import Membership, Pass, Profile
 from .profiles import FIELD_EVENTS, applied, rebuilt
 from .segments import Active, Definitions, Version
-from .verdicts import Frame, Value, holds, joined_ms, measured, until_ms
-
-MAX_VALUES = 6
-"""Measured values an entry carries, at most: an entry of the outbox stays under 300 bytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refill:
-    """What leaves a window next: (ms, weight) ascending, whether more follow; `after_ms` says from where it was read."""
-
-    after_ms: int
-    leavers: Sequence[tuple[int, Number]]
-    more: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """What a walk has to read first: the whole history of the pass, and for some windows what leaves them next."""
-
-    history: bool = False
-    refills: Mapping[str, tuple[Measure, int]] = field(default_factory=dict)
+from .verdicts import Frame, holds, joined_ms, until_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,39 +32,6 @@ class Advanced:
     card: Pass
     entries: tuple[Entry, ...]
     taken: tuple[str, ...]
-
-
-def effective_ms(event: Event, at_ms: int) -> int:
-    """When an event counts, for a pass judged until `at_ms`: when it occurred, or when recorded if that is over."""
-    occurred = event.occurred_ms
-    if event.historical or occurred <= at_ms:
-        return max(event.recorded_ms, at_ms, occurred)
-    return occurred
-
-
-def needs(card: Pass, definitions: Definitions, events: Sequence[Event], limit_ms: int) -> Needs:
-    """What `advance` must be given for this pass."""
-    history = any(e.type in FIELD_EVENTS and e.occurred_ms <= card.at_ms for e in events)
-    if not history and card.aggregates:
-        known = definitions.active(card.rev).keys
-        for version in definitions.after(card.rev):
-            for measure in definitions.active(version.rev).measures:
-                if measure.key not in known and not measure.plain and _may_match(measure, card):
-                    history = True
-    horizon = max([limit_ms, *(effective_ms(event, card.at_ms) for event in events)])
-    refills = {}
-    for measure in definitions.active(card.rev).measures:
-        state = card.state.get(measure.key)
-        if measure.within_ms is None or not isinstance(state, Window) or not state.more:
-            continue
-        if not state.instants or state.instants[-1] + measure.within_ms <= horizon:
-            after = state.instants[-1] if state.instants else card.at_ms - measure.within_ms
-            refills[measure.key] = (measure, after)
-    return Needs(history, refills)
-
-
-def _may_match(measure: Measure, card: Pass) -> bool:
-    return any(measure.filter.may_match(kind, row.category, cur) for (kind, cur), row in card.aggregates.items())
 
 
 def advance(
@@ -235,6 +172,7 @@ class _Walk:
 
     def _judge(self, at_ms: int, events: Sequence[Event], version: Version | None, *, created: bool = False) -> None:
         before = replace(self._frame(at_ms), states=dict(self.states), members=dict(self.members))
+        moment = Moment(at_ms, before, events, version, created)
         self.earlier = {v.segment_id: v for v in self.active.versions}
         for event in events:
             self._apply(event, at_ms)
@@ -243,11 +181,11 @@ class _Walk:
         self.at_ms = at_ms
         self._expire(at_ms)
         frame = self._frame(at_ms)
-        verdicts: dict[str, Version] = {v.segment_id: v for v in self.active.versions}
-        for gone in [key for key in self.members if key not in verdicts]:
+        live = {v.segment_id for v in self.active.versions}
+        for gone in [key for key in self.members if key not in live]:
             assert version is not None
             del self.members[gone]
-            self._flip(version, False, at_ms, events, version, before, created)
+            self._flip(version, False, moment)
         for judged in self.active.versions:
             member = holds(judged.criteria, frame)
             if member != (judged.segment_id in self.members):
@@ -255,7 +193,7 @@ class _Walk:
                     self.members[judged.segment_id] = Membership(judged.segment_id, at_ms, self.rev, {})
                 else:
                     del self.members[judged.segment_id]
-                self._flip(judged, member, at_ms, events, version, before, created)
+                self._flip(judged, member, moment)
 
     def _apply(self, event: Event, at_ms: int) -> None:
         late = event.occurred_ms < at_ms
@@ -304,21 +242,19 @@ class _Walk:
                 else:
                     del self.states[measure.key]
 
-    def _flip(
-        self, judged: Version, member: bool, at_ms: int, events: Sequence[Event], version: Version | None, before: Frame,
-        created: bool,
-    ) -> None:  # fmt: skip
-        cause, event = self._cause(judged, member, at_ms, events, version, before, created)
+    def _flip(self, judged: Version, member: bool, moment: Moment) -> None:
+        at_ms, frame, version = moment.at_ms, self._frame(moment.at_ms), moment.version
+        cause, event = cause_of(judged, member, moment, frame)
         if member:
             self.members[judged.segment_id] = replace(self.members[judged.segment_id], cause=cause)
-        frame = self._frame(at_ms)
         # What it was before: at the same instant without the events, or one millisecond earlier when time alone moved it.
-        earlier = replace(before, at_ms=at_ms - 1) if cause["kind"] == CauseKind.TIME.value else before
+        earlier = replace(moment.before, at_ms=at_ms - 1) if cause["kind"] == CauseKind.TIME.value else moment.before
+        known = self.earlier.get(judged.segment_id)
         refs = {
             "segment": judged.segment_id,
             "version": judged.version,
-            "before": _values(self.earlier[judged.segment_id], earlier) if judged.segment_id in self.earlier else (),
-            "after": _values(judged, frame),
+            "before": () if known is None else values_of(known, earlier),
+            "after": values_of(judged, frame),
         }
         self._emit(
             ENTERED if member else LEFT, at_ms, cause, refs,
@@ -327,48 +263,8 @@ class _Walk:
             historical=event is not None and event.historical,
         )  # fmt: skip
 
-    def _cause(
-        self, judged: Version, member: bool, at_ms: int, events: Sequence[Event], version: Version | None, before: Frame,
-        created: bool,
-    ) -> tuple[dict[str, object], Event | None]:  # fmt: skip
-        if version is not None:
-            kind = CauseKind.BACKFILL if version.version == 1 and not version.archived else CauseKind.DEFINITION_CHANGED
-            return {"kind": kind.value, "version": version.version}, None
-        without = replace(before, at_ms=at_ms)
-        if not events or (not created and holds(judged.criteria, without) == member):
-            return {"kind": (CauseKind.PASS_CREATED if created and not events else CauseKind.TIME).value}, None
-        if created and holds(judged.criteria, without) == member:
-            return {"kind": CauseKind.PASS_CREATED.value}, None
-        event = self._tipping(judged, member, at_ms, events, before)
-        return {"kind": CauseKind.EVENT.value, "event": event.id}, event
-
-    def _tipping(self, judged: Version, member: bool, at_ms: int, events: Sequence[Event], before: Frame) -> Event:
-        """The first event of this instant after which the verdict is what it became; else the last one that counts."""
-        states, relevant = dict(before.states), [events[-1]]
-        timed = [leaf for leaf in leaves(judged.criteria) if isinstance(leaf, EventCriterion)]
-        measures = {leaf.measure.key: leaf.measure for leaf in timed}
-        matching = [e for e in events if any(m.filter.matches(e) for m in measures.values())]
-        for event in matching:
-            relevant.append(event)
-            for key, measure in measures.items():
-                if measure.filter.matches(event):
-                    state = added(measure, states.get(key), event, at_ms)
-                    if state is not None:
-                        states[key] = state
-            if (
-                holds(judged.criteria, replace(before, states=states, members=self.members, profile=self.profile))
-                == member
-            ):
-                break
-        return relevant[-1]
-
     def _emit(
         self, kind: str, at_ms: int, cause: Mapping[str, object], refs: Mapping[str, object], **flags: bool
     ) -> None:
         self.n += 1
         self.entries.append(Entry(self.n, kind, at_ms, self.recorded_ms, cause, refs, **flags))
-
-
-def _values(version: Version, frame: Frame) -> tuple[Value, ...]:
-    listed = list(leaves(version.criteria))[:MAX_VALUES]
-    return tuple(measured(leaf, frame) for leaf in listed)

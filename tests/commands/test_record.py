@@ -20,7 +20,7 @@ def fates(outcome: object) -> list[str]:
 
 async def test_a_mixed_batch_gives_each_item_its_own_fate_twice_the_same(business: Business) -> None:
     await business.record({"external_id": "old", "amount": 5})
-    batch = [
+    batch: list[dict[str, object]] = [
         {"external_id": "new", "amount": "12.50"},
         {"external_id": "old", "amount": "5.000"},
         {"external_id": "old", "amount": 6},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,20 +14,21 @@ from app.domain.criteria import parse_criteria
 from app.domain.events import Category, Event, Origin
 from app.domain.instants import DAY_MS, from_ms
 from app.domain.measures import MAX_LEAVERS, Window, grouped
+from app.domain.needs import Refill, needs
 from app.domain.passes import Pass, Profile
 from app.domain.segments import Definitions, Version
-from app.domain.transitions import Refill, advance, needs
+from app.domain.transitions import advance
 from tests import oracle
 
 START = 1_000 * DAY_MS
 
 
 def purchase(
-    i: int, at_ms: int, amount: Decimal = Decimal(10), recorded_ms: int | None = None, **more: object
+    i: int, at_ms: int, amount: Decimal = Decimal(10), recorded_ms: int | None = None, historical: bool = False
 ) -> Event:
     return Event(
         f"event_{i:05}", "pass_1", Category.TRANSACTION, "purchase", amount, "USD", Decimal(0), "api", None, {},
-        from_ms(at_ms), from_ms(at_ms if recorded_ms is None else recorded_ms), Origin("API"), **more,
+        from_ms(at_ms), from_ms(at_ms if recorded_ms is None else recorded_ms), Origin("API"), historical=historical,
     )  # fmt: skip
 
 
@@ -94,12 +96,12 @@ class World:
         return [(e.at_ms, e.type == ENTERED) for e in self.entries if e.refs.get("segment") == segment]
 
 
-CRITERIA = [
+CRITERIA: list[dict[str, object]] = [
     count(1, within={"days": 30}), since(60), spent(200, within={"days": 90}), count(5), spent(500), count(0, "EQ"),
     count(3, within={"hours": 48}), since(30, "LT"), {"all": [count(2), {"not": count(3, within={"days": 10})}]},
     {"segment": {"id": "seg_3", "member": False}},
 ]  # fmt: skip
-VERDICTS = [
+VERDICTS: list[tuple[oracle.Verdict, list[int]]] = [
     (oracle.bought_within(30), [30]), (oracle.nothing_for(60), [60]), (oracle.spent_within(Decimal(200), 90), [90]),
     (oracle.at_least(5), []), (lambda es, t, j: sum(e.amount for e in es) >= 500, []), (lambda es, t, j: not es, []),
     (oracle.at_least(3, 2), [2]), (oracle.bought_within(30), [30]),
@@ -130,7 +132,7 @@ def test_every_flip_has_the_instant_that_the_oracle_computes_whenever_the_worker
     end = now + 100 * DAY_MS
     world.settle(end, limit=3)
     for i, (verdict, days) in enumerate(VERDICTS):
-        if any(a.at == b.at for a, b in zip(happened, happened[1:], strict=False)):
+        if any(a.at == b.at for a, b in pairwise(happened)):
             # Events of one instant that arrive after it was judged are late; the oracle knows no arrival.
             continue
         assert world.flips(f"seg_{i}") == oracle.flips(happened, START, end, verdict, days), CRITERIA[i]
