@@ -108,6 +108,7 @@ def _routes() -> list[BaseRoute]:
         Route("/graphql", _Http()),
         WebSocketRoute("/graphql", _Socket()),
         Route("/graphiql", graphiql),
+        Route("/graphiql/", graphiql),
         Mount("/graphiql", StaticFiles(directory=GRAPHIQL)),
         Route("/healthz", healthz),
         Route("/readyz", readyz),

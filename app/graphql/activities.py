@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated
@@ -149,10 +149,15 @@ async def follow_activities(
     ] = None,
 ) -> AsyncGenerator[ActivityMessage, None]:
     """The feed as it grows. First a Heartbeat with the cursor where the stream starts, then every activity once."""
-    context = info.context
-    query = activity_query(filter, historical=False)
+    # Arguments are judged before there is a stream, so that what is wrong with them is an error at the field.
+    shown = shows(activity_query(filter, historical=False))
     start = None if after is None else activity_position(after, "after")
-    shown = shows(query)
+    return _messages(info.context, start, shown)
+
+
+async def _messages(
+    context: RequestContext, start: int | None, shown: Callable[[domain.Activity], bool]
+) -> AsyncGenerator[ActivityMessage, None]:
     async for message in context.feed.follow(context.workspace, start, shown, context.heartbeat_seconds):
         if isinstance(message, Expired):
             yield CursorExpired(oldest_cursor=activity_cursor(message.pos))

@@ -85,7 +85,7 @@ class SegmentCriterion:
     """Being in another segment, or not."""
 
     id: strawberry.ID = strawberry.field(description="The other segment.")
-    member: bool = strawberry.field(default=True, description="false: not being in it.")
+    member: bool = strawberry.field(default=True, description="Whether it is in it, or must not be.")
 
 
 @strawberry.input(description="Who belongs to a segment: a tree. Exactly one field at each level.", one_of=True)
@@ -183,7 +183,7 @@ class MemberCriteria:
     """Being in another segment, or not."""
 
     id: strawberry.ID = strawberry.field(description="The other segment.")
-    member: bool = strawberry.field(description="false: not being in it.")
+    member: bool = strawberry.field(description="Whether it is in it, or must not be.")
 
 
 @strawberry.type(description="Who belongs to a segment: a tree shaped like CriteriaInput, one field set at each level.")

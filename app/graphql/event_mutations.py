@@ -15,6 +15,7 @@ from .context import Info
 from .enums import EventCategory, EventStatus
 from .events import Event, event_of
 from .ids import given_id
+from .inputs import converted_flat
 from .payloads import UserError, user_errors
 from .scalars import JSON, RawDateTime, RawDecimal
 
@@ -52,6 +53,9 @@ class RecordEventInput:
     )
     metadata: JSON | None = strawberry.field(default=None, description="Free details.")
     correction_of: strawberry.ID | None = strawberry.field(default=None, description="The event that it corrects.")
+
+
+converted_flat(RecordEventInput)
 
 
 @strawberry.input(description="Events to record.")

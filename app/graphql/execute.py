@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from inspect import isawaitable
-from typing import Any, Protocol, TypeGuard
+from typing import Any, Protocol, cast
 
 from graphql import (
     DocumentNode,
@@ -83,7 +83,7 @@ class Engine:
                 context_value=context,
                 variable_values=request.variables,
                 operation_name=request.operation_name,
-                is_awaitable=_is_awaitable,
+                is_awaitable=cast(Any, optimized_is_awaitable),
             )
             if isawaitable(result):
                 result = await result
@@ -118,10 +118,6 @@ class Engine:
             aclose = getattr(source, "aclose", None)
             if aclose is not None:
                 await aclose()
-
-
-def _is_awaitable(value: Any) -> TypeGuard[Awaitable[Any]]:
-    return optimized_is_awaitable(value)
 
 
 def _require(actor: Actor, kind: OperationType) -> None:

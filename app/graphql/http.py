@@ -7,6 +7,7 @@ act for anybody; uploads ask for one more header that a plain HTML form cannot s
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -237,7 +238,7 @@ def _refusal(refusal: RequestRefused, media: MediaType) -> Response:
     return _json(refusal.body, refusal.status or DOCUMENT_ERROR_STATUS[media], shown, headers)
 
 
-async def _raising(refusal: RequestRefused) -> Any:
+async def _raising(refusal: RequestRefused) -> AsyncGenerator[dict[str, Any], None]:
     raise refusal
     yield
 

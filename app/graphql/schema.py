@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import strawberry
-from graphql import GraphQLSchema, print_schema
+from graphql import GraphQLInputObjectType, GraphQLSchema, print_schema
 from strawberry.schema.config import StrawberryConfig
 
 from .roots import Mutation, Query, Subscription
@@ -18,6 +18,11 @@ _schema = strawberry.Schema(
 
 schema: GraphQLSchema = _schema._schema
 """The schema as graphql-core executes it: operations run through `execute.Engine`, not through strawberry's views."""
+
+for _type in schema.type_map.values():
+    # strawberry checks @oneOf itself, too late and too quietly: so told, graphql-core validates, prints and publishes it.
+    if isinstance(_type, GraphQLInputObjectType) and _type.extensions["strawberry-definition"].is_one_of:
+        _type.is_one_of = True
 
 
 def print_sdl() -> str:

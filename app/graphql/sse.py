@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 from starlette.responses import StreamingResponse
@@ -14,16 +13,19 @@ from .requests import encode_json
 
 QUIET_SECONDS = 12.0
 """After so long without an event a comment is sent, so that no proxy takes the stream for dead."""
+_closing: set[asyncio.Future[None]] = set()
 HEADERS = {"cache-control": "no-cache, no-store", "x-accel-buffering": "no"}
 
 
-def event_stream(bodies: AsyncIterator[dict[str, Any]], quiet_seconds: float = QUIET_SECONDS) -> StreamingResponse:
+def event_stream(
+    bodies: AsyncGenerator[dict[str, Any], None], quiet_seconds: float = QUIET_SECONDS
+) -> StreamingResponse:
     """A response with a `next` event for each body and one `complete`; a refusal is a `next` with errors."""
     # Not through `media_type`: the charset it would add is none that EventSource knows.
     return StreamingResponse(_events(bodies, quiet_seconds), headers={**HEADERS, "content-type": "text/event-stream"})
 
 
-async def _events(bodies: AsyncIterator[dict[str, Any]], quiet_seconds: float) -> AsyncIterator[bytes]:
+async def _events(bodies: AsyncGenerator[dict[str, Any], None], quiet_seconds: float) -> AsyncIterator[bytes]:
     upcoming: asyncio.Task[dict[str, Any]] | None = None
     try:
         # Headers reach the client with the first bytes: say something before anything has happened.
@@ -46,16 +48,20 @@ async def _events(bodies: AsyncIterator[dict[str, Any]], quiet_seconds: float) -
             yield _event(body)
         yield b"event: complete\ndata:\n\n"
     finally:
-        if upcoming is not None:
-            upcoming.cancel()
-            with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration):
-                await upcoming
-        aclose = getattr(bodies, "aclose", None)
-        if aclose is not None:
-            await aclose()
+        # The server cancels whoever serves a client that has gone, again at every await: closing takes a task of its own.
+        closing = asyncio.ensure_future(_close(bodies, upcoming))
+        _closing.add(closing)
+        closing.add_done_callback(_closing.discard)
 
 
-async def _next(bodies: AsyncIterator[dict[str, Any]]) -> dict[str, Any]:
+async def _close(bodies: AsyncGenerator[dict[str, Any], None], upcoming: asyncio.Task[dict[str, Any]] | None) -> None:
+    if upcoming is not None:
+        upcoming.cancel()
+        await asyncio.gather(upcoming, return_exceptions=True)
+    await bodies.aclose()
+
+
+async def _next(bodies: AsyncGenerator[dict[str, Any], None]) -> dict[str, Any]:
     return await anext(bodies)
 
 
