@@ -20,7 +20,7 @@ from arq.worker import Worker as ArqWorker
 from arq.worker import func
 from redis.exceptions import RedisError
 
-from app.bus import decode, encode, flow_queue
+from app.bus import LONG_STAGES, decode, encode, flow_queue, jobs_queue
 from app.config import Settings
 from app.domain.errors import Unavailable
 from app.flow import SLOT_RANGES
@@ -30,8 +30,9 @@ from app.resources import open_resources
 from .backfill import backfill
 from .due import due
 from .fold import fold
+from .imports import imports
 from .publish import publish
-from .sweep import Sweep
+from .sweep import JOBS_AT_ONCE, Sweep
 from .worker import Worker
 
 log = logging.getLogger("punchcard.worker")
@@ -41,6 +42,7 @@ STAGES: dict[str, Callable[[Worker, str], Awaitable[None]]] = {
     "due": due,
     "backfill": backfill,
     "publish": publish,
+    "imports": imports,
 }
 JOB_TIMEOUT_SECONDS = 45
 POLL_SECONDS = 0.02
@@ -73,17 +75,18 @@ def _function(stage: str) -> Any:
     return func(job, name=stage, keep_result=0, timeout=JOB_TIMEOUT_SECONDS, max_tries=1)
 
 
-def arq_worker(settings: Settings, worker: Worker) -> ArqWorker:
-    """The arq worker of the flow queue over a worker's resources."""
+def arq_worker(settings: Settings, worker: Worker, *, long: bool) -> ArqWorker:
+    """The arq worker of one of the two queues, over a worker's resources: an import never stands before a fold."""
+    queue = (jobs_queue if long else flow_queue)(settings.database)
     pool = ArqRedis(
         connection_pool=worker.resources.redis.connection_pool,
         job_serializer=encode,
         job_deserializer=decode,
-        default_queue_name=flow_queue(settings.database),
+        default_queue_name=queue,
     )
     return ArqWorker(
-        functions=[_function(stage) for stage in STAGES],
-        queue_name=flow_queue(settings.database),
+        functions=[_function(stage) for stage in STAGES if (stage in LONG_STAGES) == long],
+        queue_name=queue,
         redis_pool=pool,
         redis_settings=RedisSettings(),
         ctx={"worker": worker},
@@ -92,10 +95,10 @@ def arq_worker(settings: Settings, worker: Worker) -> ArqWorker:
         handle_signals=False,
         keep_result=0,
         job_timeout=JOB_TIMEOUT_SECONDS,
-        max_jobs=len(SLOT_RANGES) * 4,
+        max_jobs=JOBS_AT_ONCE if long else len(SLOT_RANGES) * 4,
         poll_delay=POLL_SECONDS,
         health_check_interval=5,
-        health_check_key=f"{settings.database}:health:{os.getpid()}",
+        health_check_key=f"{queue}:health:{os.getpid()}",
         allow_abort_jobs=False,
     )
 
@@ -105,7 +108,7 @@ async def run(settings: Settings, stopping: asyncio.Event) -> None:
     async with open_resources(settings) as resources:
         worker = Worker.on(resources)
         sweep = asyncio.create_task(Sweep(worker, GUARDED).run(stopping))
-        listening = asyncio.create_task(_listen(settings, worker))
+        listening = asyncio.gather(*(_listen(settings, worker, long=long) for long in (False, True)))
         log.info("worker %d is ready", os.getpid())
         await stopping.wait()
         listening.cancel()
@@ -114,9 +117,9 @@ async def run(settings: Settings, stopping: asyncio.Event) -> None:
         await sweep
 
 
-async def _listen(settings: Settings, worker: Worker) -> None:
+async def _listen(settings: Settings, worker: Worker, *, long: bool) -> None:
     while True:
-        arq = arq_worker(settings, worker)
+        arq = arq_worker(settings, worker, long=long)
         try:
             await arq.async_run()
         except (RedisError, OSError, TimeoutError) as error:

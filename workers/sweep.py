@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 
 from app.domain.errors import Unavailable
@@ -21,6 +22,7 @@ from .worker import Worker
 log = logging.getLogger(__name__)
 
 AHEAD_MS = 1_500
+JOBS_AT_ONCE = 4
 
 Run = Callable[[Worker, str], Awaitable[None]]
 
@@ -33,14 +35,18 @@ class Sweep:
         self._stages = stages
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._runs: set[asyncio.Task[None]] = set()
+        self._jobs: dict[str, asyncio.Task[None]] = {}
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Sweeps until told to stop, then waits for what is under way. No stage waits for another."""
-        looks = (self.folds, self.dues, self.backfills, self.publishes)
+        looks = (self.folds, self.dues, self.backfills, self.publishes, self.jobs)
         await asyncio.gather(*(self._again_and_again(look, stopping) for look in looks))
         for timer in self._timers.values():
             timer.cancel()
+        for job in list(self._jobs.values()):
+            job.cancel()
         await asyncio.gather(*self._runs)
+        await asyncio.gather(*self._jobs.values(), return_exceptions=True)
 
     async def folds(self) -> None:
         """Folds whatever is pending."""
@@ -60,6 +66,12 @@ class Sweep:
         """Publishes whatever waits in an outbox."""
         for workspace_id in await self._worker.outboxes.waiting_workspaces():
             await self._stages["publish"](self._worker, workspace_id)
+
+    async def jobs(self) -> None:
+        """Takes up the jobs that nobody carries, and does not wait for them: they are long, and stopped when all stops."""
+        for job_id in await self._worker.runs.open(time.time_ns() // 1_000_000, JOBS_AT_ONCE):
+            if job_id not in self._jobs and len(self._jobs) < JOBS_AT_ONCE:
+                self._jobs[job_id] = asyncio.create_task(self._job(job_id))
 
     async def _again_and_again(self, look: Callable[[], Awaitable[None]], stopping: asyncio.Event) -> None:
         seconds = self._worker.resources.settings.sweep_seconds
@@ -85,6 +97,12 @@ class Sweep:
         task = asyncio.get_running_loop().create_task(self._due(key))
         self._runs.add(task)
         task.add_done_callback(self._runs.discard)
+
+    async def _job(self, job_id: str) -> None:
+        try:
+            await self._stages["imports"](self._worker, job_id)
+        finally:
+            del self._jobs[job_id]
 
     async def _due(self, key: str) -> None:
         await self._stages["due"](self._worker, key)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from app.domain.segments import Definitions
 from app.resources import Resources
+from app.store.job_runs import JobRuns
 from app.store.outboxes import Outboxes
 from app.store.pumps import Pumps
 
@@ -22,6 +23,7 @@ class Worker:
     resources: Resources
     pumps: Pumps
     outboxes: Outboxes
+    runs: JobRuns
     definitions: dict[str, Definitions] = field(default_factory=dict)
     cursors: dict[str, tuple[int, str]] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
@@ -30,7 +32,7 @@ class Worker:
     @classmethod
     def on(cls, resources: Resources) -> Worker:
         """A worker over these resources."""
-        return cls(resources, Pumps(resources.db, resources.in_chunk), Outboxes(resources.db))
+        return cls(resources, Pumps(resources.db, resources.in_chunk), Outboxes(resources.db), JobRuns(resources.db))
 
     async def known_definitions(self, workspace_ids: Iterable[str]) -> dict[str, Definitions]:
         """The definitions of the workspaces as they are now; only versions not yet seen are read."""

@@ -22,11 +22,12 @@ class Context:
     channel: str = "API"
     ip_address: str | None = None
     user_agent: str | None = None
+    batch: str | None = None
 
     @property
     def origin(self) -> Origin:
         """The origin that events of this request carry."""
-        return Origin(self.channel, self.actor.key_id, self.ip_address, self.user_agent)
+        return Origin(self.channel, self.actor.key_id, self.ip_address, self.user_agent, self.batch)
 
     async def now(self) -> datetime:
         """The business time."""

@@ -85,12 +85,13 @@ async def record_events(
     idempotency_key: str | None = None,
     default_source: str = DEFAULT_SOURCE,
     historical: bool = False,
+    dry_run: bool = False,
 ) -> Outcome:
     """What became of each of 1 to 1,000 items, in input order.
 
     Safe to repeat with the same external ids or the same `idempotency_key`. `atomic` writes nothing when an item is
     refused or contradicts what is stored. Raises Refused for the call as a whole, Unavailable; both before or without
-    losing what was acknowledged.
+    losing what was acknowledged. `dry_run` writes nothing at all and answers what would become of each item.
     """
     if not 1 <= len(items) <= MOST:
         code = Code.TOO_MANY if items else Code.REQUIRED
@@ -116,7 +117,7 @@ async def record_events(
             drafts.pop(index, None)
             results[index] = ItemResult(index, Status.REJECTED, None, refused.problems)
     pass_ids, cards = await planned(ctx, drafts, now, create=create_missing_passes)
-    if cards and not atomic:
+    if cards and not atomic and not dry_run:
         instead = await made(ctx, cards)
         pass_ids = {index: instead.get(pid, pid) if pid else None for index, pid in pass_ids.items()}
     for index, pass_id in pass_ids.items():
@@ -136,6 +137,9 @@ async def record_events(
         if new.setdefault(identity, item) is not item:
             taken.append(item)
     if atomic and await _refused_whole(ctx, results, new, taken):
+        return Outcome([result for result in results if result is not None])
+    if dry_run:
+        await _foreseen(ctx, results, new, taken)
         return Outcome([result for result in results if result is not None])
     if cards and atomic and await made(ctx, cards):
         # Somebody made one of these passes in the same moment: what was judged no longer holds.
@@ -187,6 +191,18 @@ def _judged(item: _Item, stored: Stored | None) -> ItemResult:
         ("externalId",) if item.event.external_id is not None else (),
     )
     return ItemResult(item.index, Status.CONFLICT, stored.event, (problem,))
+
+
+async def _foreseen(ctx: Context, results: list[ItemResult | None], new: dict[str, _Item], taken: list[_Item]) -> None:
+    """Fills in what would become of the items that nothing speaks against so far."""
+    stored = await ctx.workspace.events.stored(list(new))
+    for item in (*new.values(), *taken):
+        first = new[item.event.id]
+        before = stored.get(item.event.id)
+        if before is None and item is first:
+            results[item.index] = ItemResult(item.index, Status.CREATED, item.event)
+        else:
+            results[item.index] = _judged(item, before or Stored(first.fingerprint, first.event))
 
 
 async def _refused_whole(

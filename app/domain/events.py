@@ -80,12 +80,16 @@ class EventInput:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where an event came from: channel (API, BATCH, IMPORT, MANUAL, INTERNAL), and who was acting."""
+    """Where an event came from: channel (API, BATCH, IMPORT, MANUAL, INTERNAL), and who was acting.
+
+    `batch` names the part of a job that recorded it: a worker that goes on after a death knows what was its own.
+    """
 
     channel: str
     actor: str | None = None
     ip_address: str | None = None
     user_agent: str | None = None
+    batch: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,36 +142,36 @@ def default_source(file_name: str) -> str:
 def guessed(columns: Sequence[str], rows: Sequence[Sequence[str]], currency: str) -> tuple[ColumnMapping, ...]:
     """What the columns of a file most likely mean, by their names and their first rows.
 
-    Each field takes the first column whose name and cells fit; `type` is "purchase" where there is an amount, else
+    Each field takes the first column whose name and cells fit: half of the cells where the name is a usual one, nine of
+    ten where it only contains such a word. `type` is "purchase" where there is an amount, else
     "visit". Raises InvalidInput where no column names the customer.
     """
     names = {_plain(column): column for column in reversed(columns)}
     cells = {column: [row[place].strip() for row in rows if row[place].strip()] for place, column in enumerate(columns)}
     taken: dict[str, str] = {}
 
-    def take(field: str, exact: str, containing: str, fits: Callable[[list[str]], bool]) -> None:
+    def take(field: str, exact: str, containing: str, fits: Callable[[list[str], float], bool]) -> None:
         words = containing.split()
-        candidates = [names[name] for name in exact.split() if name in names]
-        candidates += [c for c in columns if any(word in f"_{_plain(c)}_" for word in words) and c not in candidates]
-        for column in candidates:
-            if column not in taken.values() and not _OTHER.search(_plain(column)) and fits(cells[column]):
+        candidates = {names[name]: 0.5 for name in exact.split() if name in names}
+        for column in columns:
+            if any(word in f"_{_plain(column)}_" for word in words) and not _OTHER.search(_plain(column)):
+                candidates.setdefault(column, 0.9)
+        for column, share in candidates.items():
+            if column not in taken.values() and fits(cells[column], share):
                 taken[field] = column
                 return
 
-    take("currency", "currency currency_code", "currency", lambda found: all(map(_is_currency, found)))
-    take("passExternalId", _PASS, _PASS_WORDS, lambda found: all(len(text) <= MAX_NAME for text in found))
-    take("occurredAt", _DATE, "date time timestamp _at_", lambda found: _mostly(found, _is_date))
-    take("amount", _AMOUNT, _AMOUNT_WORDS, lambda found: _mostly(found, lambda text: _is_amount(text, currency)))
-    take("points", "points points_earned", "", lambda found: _mostly(found, lambda text: _is_amount(text, currency)))
-    take(
-        "category",
-        "category",
-        "",
-        lambda found: bool(found) and all(text.upper() in Category.__members__ for text in found),
-    )
-    take("type", _TYPE, "", lambda found: bool(found) and len(set(found)) <= 50 and all(map(_is_type, found)))
-    identified = len(rows) > 1
-    take("externalId", _EXTERNAL, "", lambda found: identified and len(found) == len(set(found)) == len(rows))
+    def figures(found: list[str], share: float) -> bool:
+        return _share(found, lambda text: _is_amount(text, currency)) >= share
+
+    take("currency", "currency currency_code", "currency", lambda found, _: all(map(_is_currency, found)))
+    take("passExternalId", _PASS, _PASS_WORDS, lambda found, _: all(len(text) <= MAX_NAME for text in found))
+    take("occurredAt", _DATE, "date time timestamp _at_", lambda found, share: _share(found, _is_date) >= share)
+    take("amount", _AMOUNT, _AMOUNT_WORDS, figures)
+    take("points", "points points_earned", "", figures)
+    take("category", "category", "", lambda found, _: bool(found) and {text.upper() for text in found} <= {*Category})
+    take("type", _TYPE, "", lambda found, _: 0 < len(set(found)) <= 50 and all(map(_is_type, found)))
+    take("externalId", _EXTERNAL, "", lambda found, _: 1 < len(rows) == len(found) == len(set(found)))
     if "passExternalId" not in taken:
         shown = ", ".join(columns[:20])
         message = f"No column looks like the customer's id; say which one is passExternalId. There are: {shown}."
@@ -208,10 +208,10 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()).strip("_")
 
 
-def _mostly(texts: Sequence[str], fits: Callable[[str], bool]) -> bool:
-    """Whether nine of ten fit: a few bad rows among the first must not hide what a column is."""
+def _share(texts: Sequence[str], fits: Callable[[str], bool]) -> float:
+    """Which part of the first texts fits: some bad rows must not hide what a column is."""
     some = texts[:500]
-    return bool(some) and sum(map(fits, some)) * 10 >= len(some) * 9
+    return sum(map(fits, some)) / len(some) if some else 0.0
 
 
 def _is_date(text: str) -> bool:

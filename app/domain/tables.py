@@ -5,6 +5,7 @@ A row that cannot be read is answered as a problem of its own; what follows it i
 
 from __future__ import annotations
 
+import codecs
 import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -125,19 +126,28 @@ class Splitter:
         return self._row(cells, reached)
 
     def _row(self, cells: list[str], stop: int) -> Row:
-        text = self._text(self._at, stop).rstrip("\r\n")[:SHOWN]
+        text = self._text(self._at, stop).rstrip("\r\n")
+        if "\ufffd" in text and self._is_broken(stop):
+            return self._unread(stop, "The row is not text in the encoding of the file.")
         width = len(self._layout.columns)
         while len(cells) > width and not cells[-1].strip():
             cells.pop()
         if len(cells) != width and any(cell.strip() for cell in cells):
             return self._unread(stop, f"The row has {len(cells)} cells; the header has {width}.")
         self._move(stop)
-        return Row(cells, text, self.position)
+        return Row(cells, text[:SHOWN], self.position)
 
     def _unread(self, stop: int, message: str) -> Row:
         text = self._text(self._at, stop).rstrip("\r\n")[:SHOWN]
         self._move(stop)
         return Row((), text, self.position, Problem(Code.INVALID, message))
+
+    def _is_broken(self, stop: int) -> bool:
+        try:
+            self._held[self._at : stop].decode(self._layout.encoding)
+        except UnicodeDecodeError:
+            return True
+        return False
 
     def _move(self, stop: int) -> None:
         self.position += stop - self._at
@@ -145,6 +155,37 @@ class Splitter:
 
     def _text(self, begin: int, stop: int) -> str:
         return self._held[begin:stop].decode(self._layout.encoding, "replace")
+
+
+class Reading:
+    """Finds out the encoding of bytes that arrive in parts.
+
+    It is UTF-8, unless what is not UTF-8 comes first of everything beyond ASCII: then it is Windows-1252, of which
+    nothing is invalid. A file in UTF-8 with some broken rows is not read as if all of it were something else.
+    """
+
+    def __init__(self) -> None:
+        self.encoding = "utf-8"
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._decided = False
+
+    def take(self, part: bytes) -> None:
+        """Looks at the bytes that follow."""
+        if self._decided:
+            return
+        try:
+            self._decided = not self._decoder.decode(part).isascii()
+        except UnicodeDecodeError as error:
+            self._decided = True
+            if error.object[: error.start].isascii():
+                self.encoding = "cp1252"
+
+
+def encoding_of(head: bytes) -> str:
+    """The encoding that the beginning of a file shows."""
+    reading = Reading()
+    reading.take(head)
+    return reading.encoding
 
 
 def layout_of(head: bytes, *, whole: bool, encoding: str = "utf-8") -> Layout:

@@ -44,6 +44,8 @@ def to_doc(event: Event, workspace_id: str, fingerprint: bytes, slot: int) -> Do
         doc["origin"]["ip_address"] = origin.ip_address
     if origin.user_agent is not None:
         doc["origin"]["user_agent"] = origin.user_agent
+    if origin.batch is not None:
+        doc["origin"]["batch"] = origin.batch
     for name in OPTIONAL:
         value = getattr(event, name)
         if value is not None:
@@ -70,7 +72,13 @@ def from_doc(doc: Doc) -> Event:
         get("metadata", {}),
         doc["occurred_at"],
         doc["recorded_at"],
-        Origin(origin["channel"], origin.get("actor"), origin.get("ip_address"), origin.get("user_agent")),
+        Origin(
+            origin["channel"],
+            origin.get("actor"),
+            origin.get("ip_address"),
+            origin.get("user_agent"),
+            origin.get("batch"),
+        ),
         get("field_name"),
         get("old_value"),
         get("new_value"),

@@ -12,8 +12,12 @@ from .collection import Database, translated
 INDEXES: dict[str, list[IndexModel]] = {}
 
 
-def _index(collection: str, *names: str, unique: bool = False, partial: str | None = None) -> None:
+def _index(
+    collection: str, *names: str, unique: bool = False, partial: str | None = None, expires: bool = False
+) -> None:
     options: dict[str, object] = {"unique": True} if unique else {}
+    if expires:
+        options["expireAfterSeconds"] = 0
     if partial is not None:
         options["partialFilterExpression"] = {partial: {"$gte": 0}}
     INDEXES.setdefault(collection, []).append(IndexModel([(name, ASCENDING) for name in names], **options))
@@ -43,6 +47,8 @@ _index("api_keys", "hash", unique=True)
 _index("api_keys", "workspace", "created_at", "_id")
 _index("jobs", "workspace", "created_at", "_id")
 _index("jobs", "open", "created_at", partial="open")
+_index("job_files", "workspace", "job", "file", "n", unique=True)
+_index("job_files", "expires_at", expires=True)
 
 
 class SlotsChanged(RuntimeError):

@@ -7,6 +7,7 @@ from app.domain.workspaces import WorkspaceProfile
 from .activities import ActivityQueries
 from .collection import Database, Translating
 from .events import EventQueries
+from .jobs import JobQueries
 from .keys import KeyQueries
 from .passes import PassQueries
 from .segments import SegmentQueries
@@ -24,6 +25,7 @@ class Workspace(Translating):
         self.activities = ActivityQueries(db, workspace_id, in_chunk)
         self.segments = SegmentQueries(db, workspace_id, in_chunk, self.passes)
         self.keys = KeyQueries(db, workspace_id, in_chunk)
+        self.jobs = JobQueries(db, workspace_id, in_chunk)
 
     async def profile(self) -> WorkspaceProfile:
         """What the workspace says of itself. Raises NotFound where it does not exist."""

@@ -1,0 +1,130 @@
+"""How workers carry jobs, across workspaces: found while open, claimed by lease, advanced by compare-and-set.
+
+A run owns a job as long as its token stands there. Its lease is short and renewed while it runs; one that dies is
+followed by the next claim, which begins at the position last committed. Leases are in system time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from app.domain.imports import Plan
+from app.domain.instants import from_ms
+from app.domain.jobs import JobStatus, Tally
+
+from .collection import Database, Doc, Translating
+from .ids import new_id
+from .job_docs import plan_from, tally_doc, tally_from
+
+LEASE_MS = 2_000
+FAILED_AFTER = 5
+"""How many failures in a row, without a row carried in between, end a job."""
+STUCK_AFTER = 50
+"""How many starts that carried nothing end a job: each of them died without a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One worker's hold on a job: what to do, from where in the file, and what was counted up to there."""
+
+    job_id: str
+    workspace_id: str
+    token: str
+    plan: Plan
+    actor_id: str
+    create_missing_passes: bool
+    dry_run: bool
+    position: int
+    size: int
+    total: int
+    tally: Tally
+    cancelling: bool
+    starts: int
+
+
+class JobRuns(Translating):
+    """Named queries of the workers that carry jobs. Errors: Unavailable, safe to repeat."""
+
+    def __init__(self, db: Database) -> None:
+        self._jobs, self._events = db["jobs"], db["events"]
+
+    async def open(self, now_ms: int, limit: int = 100) -> list[str]:
+        """Jobs that are not finished and that nobody holds, the oldest first. Index: {open, created_at}."""
+        query = {"open": {"$gte": 0}, "lease": {"$lte": now_ms}}
+        docs = await self._jobs.find(query, {"_id": 1}).sort("created_at", 1).limit(limit).to_list(None)
+        return [doc["_id"] for doc in docs]
+
+    async def claim(self, job_id: str, now_ms: int) -> Run | None:
+        """A hold on the job, for `LEASE_MS`; None where it is finished or another holds it. Index: _id."""
+        free = {"_id": job_id, "open": 1, "lease": {"$lte": now_ms}}
+        hold = {"token": new_id("run"), "lease": now_ms + LEASE_MS, "status": JobStatus.RUNNING.value}
+        change = {"$set": hold, "$min": {"started_at": from_ms(now_ms)}, "$inc": {"starts": 1}}
+        doc = await self._changed(free, change)
+        return None if doc is None else _run(doc)
+
+    async def renew(self, run: Run, now_ms: int) -> None:
+        """Keeps the hold for another `LEASE_MS`, where it still stands."""
+        await self._jobs.update_one({"_id": run.job_id, "token": run.token}, {"$set": {"lease": now_ms + LEASE_MS}})
+
+    async def commit(self, run: Run, position: int, tally: Tally) -> Run | None:
+        """The run, moved on to a position with these counts in all; None where the job is no longer held by it."""
+        total = max(run.total, tally.done)
+        progress = {"position": position, **tally_doc(tally), "total": total, "starts": 0, "failures": 0}
+        held = {"_id": run.job_id, "token": run.token, "position": run.position}
+        doc = await self._changed(held, {"$set": progress})
+        return None if doc is None else _run(doc)
+
+    async def release(self, run: Run) -> None:
+        """Lets the job go, for anybody to go on with."""
+        await self._jobs.update_one(
+            {"_id": run.job_id, "token": run.token}, {"$set": {"lease": 0, "starts": 0}, "$unset": {"token": ""}}
+        )
+
+    async def finish(self, run: Run, status: JobStatus, at: datetime, error: str | None = None) -> None:
+        """Ends a job; its total is what was done. Nothing where it is no longer held."""
+        ended: Doc = {"status": status.value, "finished_at": at}
+        if status is JobStatus.SUCCEEDED:
+            ended["total"] = run.tally.done
+        if error is not None:
+            ended["error"] = error
+        await self._jobs.update_one(
+            {"_id": run.job_id, "token": run.token},
+            {"$set": ended, "$unset": {"open": "", "token": "", "lease": "", "cancel": ""}},
+        )
+
+    async def failed(self, run: Run, retry_at_ms: int) -> bool:
+        """Counts a failure and lets the job rest until then; True when it was one too many."""
+        held = {"_id": run.job_id, "token": run.token}
+        doc = await self._changed(held, {"$inc": {"failures": 1}, "$set": {"lease": retry_at_ms}})
+        return doc is not None and bool(doc["failures"] >= FAILED_AFTER)
+
+    async def backlogged(self, ranges: Sequence[tuple[int, int]], most: int) -> bool:
+        """Whether more than `most` events wait in one of these ranges of slots. Index: {pend, pass, occurred_at, _id}."""
+        for low, high in ranges:
+            query = {"pend": {"$gte": low, "$lte": high}}
+            if await self._events.count_documents(query, limit=most + 1) > most:
+                return True
+        return False
+
+    async def _changed(self, where: Doc, change: Doc) -> Doc | None:
+        return await self._jobs.find_one_and_update(where, change, return_document=True)
+
+
+def _run(doc: Doc) -> Run:
+    return Run(
+        doc["_id"],
+        doc["workspace"],
+        doc["token"],
+        plan_from(doc["plan"]),
+        doc["actor"],
+        doc["create_missing_passes"],
+        doc["dry_run"],
+        doc["position"],
+        doc["size"],
+        doc["total"],
+        tally_from(doc),
+        doc.get("cancel", False),
+        doc["starts"],
+    )

@@ -1,0 +1,144 @@
+"""Named queries over the jobs of one workspace, and their files: what was uploaded, and the report of what failed.
+
+Files lie in parts in the store, where every API and every worker reaches them; no disk is shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from app.domain.imports import Plan
+from app.domain.instants import from_ms
+from app.domain.jobs import Job
+
+from .collection import Database, Doc, WorkspaceQueries
+from .job_docs import job_from, plan_doc, tally_doc
+from .paging import Page, Span, page_of
+
+PART_BYTES = 1_048_576
+ABANDONED = timedelta(days=1)
+"""How long the parts of an upload that never became a job are kept."""
+
+
+class JobFile(StrEnum):
+    """What a part belongs to."""
+
+    INPUT = "input"
+    REPORT = "report"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a job was asked to do: the plan, whose key, whether passes are made, and the file's size in bytes."""
+
+    plan: Plan
+    actor_id: str
+    create_missing_passes: bool
+    size: int
+
+
+class JobQueries(WorkspaceQueries):
+    """Jobs of one workspace. Errors: Unavailable, safe to repeat."""
+
+    collection = "jobs"
+
+    def __init__(self, db: Database, workspace_id: str, in_chunk: int) -> None:
+        super().__init__(db, workspace_id, in_chunk)
+        self._files = db["job_files"]
+
+    async def insert(self, job: Job, request: Request) -> None:
+        """Stores a job whose file is there whole; from now on workers find it, and the file is kept until it ends."""
+        await self._all.insert_one(
+            self._mine(
+                _id=job.id,
+                kind=job.kind.value,
+                status=job.status.value,
+                source=job.source,
+                **tally_doc(job.tally),
+                total=job.total,
+                dry_run=job.dry_run,
+                warnings=list(job.warnings),
+                created_at=job.created_at,
+                plan=plan_doc(request.plan),
+                actor=request.actor_id,
+                create_missing_passes=request.create_missing_passes,
+                size=request.size,
+                position=request.plan.layout.start,
+                open=1,
+                lease=0,
+                starts=0,
+                failures=0,
+            )
+        )
+        parts = self._mine(job=job.id, file=JobFile.INPUT.value)
+        await self._files.update_many(parts, {"$unset": {"expires_at": ""}})
+
+    async def get(self, job_id: str) -> Job | None:
+        """The job of that id, or None. Index: _id."""
+        doc = await self._all.find_one(self._mine(_id=job_id))
+        return None if doc is None else job_from(doc)
+
+    async def get_many(self, job_ids: Iterable[str]) -> dict[str, Job]:
+        """The jobs that exist among the ids. Index: _id."""
+        return {doc["_id"]: job_from(doc) for doc in await self._by_ids(job_ids)}
+
+    async def page(self, span: Span) -> Page[Job]:
+        """Jobs, the newest first; key (created ms, id). Index: {workspace, created_at, _id}."""
+        after, before = (None if k is None else (from_ms(int(k[0])), *k[1:]) for k in (span.after, span.before))
+        order = (("created_at", -1), ("_id", -1))
+        keyed = Span(span.limit, after, before, span.backward)
+        return await page_of(self._all, self._mine(), order, keyed, job_from)
+
+    async def count(self) -> int:
+        """How many jobs the workspace has had. Index: {workspace, created_at, _id}."""
+        return await self._all.count_documents(self._mine())
+
+    async def cancel(self, job_id: str) -> None:
+        """Tells a job that goes on to stop after the rows it is at; a finished job stays as it is. Safe to repeat."""
+        await self._all.update_one(self._mine(_id=job_id, open=1), {"$set": {"cancel": True}})
+
+    async def put_input(self, job_id: str, n: int, data: bytes, at: datetime) -> None:
+        """Stores part `n` of an upload; forgotten a day after `at` unless its job is stored."""
+        await self._files.insert_one(
+            {**self._part(job_id, JobFile.INPUT, n), "data": data, "expires_at": at + ABANDONED}
+        )
+
+    async def input(self, job_id: str, position: int) -> AsyncIterator[bytes]:
+        """The bytes of an upload from a position on, part by part. Index: {workspace, job, file, n}."""
+        n, skipped = divmod(position, PART_BYTES)
+        while (doc := await self._read(self._part(job_id, JobFile.INPUT, n))) is not None:
+            yield bytes(doc["data"])[skipped:]
+            n, skipped = n + 1, 0
+
+    async def drop_input(self, job_id: str) -> None:
+        """Removes an upload; safe to repeat. Index: {workspace, job, file, n}."""
+        await self._files.delete_many(self._mine(job=job_id, file=JobFile.INPUT.value))
+
+    async def put_report(self, job_id: str, n: int, lines: Sequence[Sequence[str]]) -> None:
+        """Stores lines of the report under the number of their first row; again is the same. Index as for `input`."""
+        part = self._part(job_id, JobFile.REPORT, n)
+        await self._files.replace_one(part, {**part, "lines": [list(line) for line in lines]}, upsert=True)
+
+    async def report(self, job_id: str) -> AsyncIterator[list[list[str]]]:
+        """The lines of the report in order of rows, some at a time. Index: {workspace, job, file, n}."""
+        beyond = -1
+        while True:
+            where = self._mine(job=job_id, file=JobFile.REPORT.value, n={"$gt": beyond})
+            docs = await self._some(where)
+            for doc in docs:
+                yield doc["lines"]
+            if not docs:
+                return
+            beyond = docs[-1]["n"]
+
+    async def _read(self, part: Doc) -> Doc | None:
+        return await self._files.find_one(part, {"data": 1})
+
+    async def _some(self, where: Doc) -> list[Doc]:
+        return await self._files.find(where).sort("n", 1).limit(8).to_list(None)
+
+    def _part(self, job_id: str, file: JobFile, n: int) -> Doc:
+        return self._mine(job=job_id, file=file.value, n=n)
