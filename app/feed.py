@@ -128,9 +128,12 @@ class _Tailer:
         self._tasks = (asyncio.create_task(self._listen()), asyncio.create_task(self._tail()))
 
     async def aclose(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        pending = set(self._tasks)
+        while pending:
+            # redis-py swallows a cancellation that comes while it connects, so one may not be enough.
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=0.1)
 
     async def read(self, pos: int, deadline: float) -> tuple[Activity, ...]:
         """The entries after `pos`, at most 500; none when there were none by the deadline (in the loop's time)."""

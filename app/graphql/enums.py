@@ -11,10 +11,12 @@ from strawberry.types.enum import StrawberryEnumDefinition
 
 from app.commands.record import Status
 from app.domain.activities import CauseKind
+from app.domain.cells import DateOrder
 from app.domain.conditions import Operator
 from app.domain.criteria import Metric, Never
 from app.domain.errors import Code
 from app.domain.events import Category
+from app.domain.jobs import JobKind, JobStatus
 from app.domain.statistics import Period
 
 
@@ -278,5 +280,47 @@ _described(
         "WRITE": "Run mutations.",
         "SUBSCRIBE": "Follow subscriptions.",
         "ADMIN": "Everything, and managing keys.",
+    },
+)
+_described(
+    JobKind,
+    "JobKind",
+    "What a job does.",
+    {"IMPORT": "Records the rows of a file as events."},
+)
+_described(
+    JobStatus,
+    "JobStatus",
+    "How far a job is.",
+    {
+        "QUEUED": "No worker has begun it yet.",
+        "RUNNING": "A worker carries it on.",
+        "SUCCEEDED": "It is finished; rows may have failed, see the report.",
+        "FAILED": "It could not go on; `error` says why. What was done stays.",
+        "CANCELLED": "It was cancelled. What was done stays.",
+    },
+)
+_described(
+    DateOrder,
+    "DateOrder",
+    "Which comes first in a date such as 03/04/2026.",
+    {"DMY": "The day.", "MDY": "The month."},
+)
+
+
+class ImportFormat(StrEnum):
+    """How a file of events is written."""
+
+    CSV = "CSV"
+    JSONL = "JSONL"
+
+
+_described(
+    ImportFormat,
+    "ImportFormat",
+    "How a file of events is written.",
+    {
+        "CSV": "Comma-separated values (also by semicolon, tab or bar), the first row naming the columns.",
+        "JSONL": "One JSON object a line. Not yet accepted.",
     },
 )

@@ -223,7 +223,7 @@ def _counted(receive: Receive, most: int) -> Receive:
 
 
 def _too_large(most: int) -> TransportError:
-    return TransportError(413, f"The body is larger than {most} bytes.", connection="close")
+    return TransportError(413, f"The body is larger than {most} bytes.")
 
 
 def _refusal(refusal: RequestRefused, media: MediaType) -> Response:

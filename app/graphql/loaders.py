@@ -10,6 +10,7 @@ from strawberry.dataloader import DataLoader
 from app.domain.activities import Activity
 from app.domain.actors import ApiKey
 from app.domain.events import Event
+from app.domain.jobs import Job
 from app.domain.passes import Pass
 from app.domain.segments import Segment
 from app.store.workspace import Workspace
@@ -25,6 +26,7 @@ class Loaders:
         self.events: DataLoader[str, Event | None] = _loader(workspace.events.get_many)
         self.activities: DataLoader[str, Activity | None] = _loader(workspace.activities.get_many)
         self.segments: DataLoader[str, Segment | None] = _loader(workspace.segments.get_many)
+        self.jobs: DataLoader[str, Job | None] = _loader(workspace.jobs.get_many)
         self.keys: DataLoader[str, ApiKey | None] = _loader(workspace.keys.get_many)
 
 

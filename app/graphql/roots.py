@@ -11,6 +11,10 @@ from .event_mutations import RecordEventPayload, RecordEventsPayload
 from .event_mutations import record_event as record_one
 from .event_mutations import record_events as record_many
 from .events import Event, find_event, list_events
+from .imports import ImportEventsPayload
+from .imports import import_events as import_file
+from .jobs import CancelJobPayload, Job, find_job, list_jobs
+from .jobs import cancel_job as stop_job
 from .keys import CreateApiKeyPayload, RevokeApiKeyPayload
 from .keys import create_api_key as make_key
 from .keys import revoke_api_key as revoke_key
@@ -58,6 +62,8 @@ class Query:
     segments: Connection[Segment] = strawberry.field(
         resolver=list_segments, description="The segments, the newest first, archived ones included."
     )
+    job: Job | None = strawberry.field(resolver=find_job, description="The job of an id.")
+    jobs: Connection[Job] = strawberry.field(resolver=list_jobs, description="The jobs, the newest first.")
     activity: Connection[Activity] = strawberry.field(
         resolver=list_activities, description="The feed of the workspace, in its order: the oldest first."
     )
@@ -85,6 +91,14 @@ class Mutation:
         resolver=record_many,
         description="Records up to 1,000 events, each with a fate of its own, in input order. Safe to repeat with "
         "externalIds or the same idempotencyKey.",
+    )
+    import_events: ImportEventsPayload = strawberry.mutation(
+        resolver=import_file,
+        description="Records the rows of a file as past events, in a job. A row is identified by its position in the file "
+        "and the source: importing the same file again records nothing new.",
+    )
+    cancel_job: CancelJobPayload = strawberry.mutation(
+        resolver=stop_job, description="Tells a job to stop; what it has done stays. Safe to repeat."
     )
     create_segment: CreateSegmentPayload = strawberry.mutation(
         resolver=make_segment, description="Creates a segment and fills it with the passes that match."

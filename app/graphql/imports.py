@@ -1,0 +1,93 @@
+"""importEvents at the edge: a file sent by the multipart request specification becomes a job."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import strawberry
+
+from app.commands.imports import import_events as start
+from app.domain import imports as domain
+from app.domain.cells import DateOrder
+from app.domain.errors import Code, InvalidInput, Refused
+
+from .context import Info
+from .enums import ImportFormat
+from .jobs import Job, job_of
+from .payloads import UserError, user_errors
+from .scalars import Upload
+
+
+@strawberry.input(
+    description="Where a field of the events comes from: a column of the file, or one value for all rows."
+)
+class ColumnMapping:
+    """Where a field of the events comes from."""
+
+    field: str = strawberry.field(description=f"One of {', '.join(domain.FIELDS)}, or `metadata.` and a name.")
+    column: str | None = strawberry.field(default=None, description="The name of the column, as in the first row.")
+    value: str | None = strawberry.field(default=None, description="The value of every row, in place of a column.")
+
+
+@strawberry.input(description="A file of events, and what its columns are.")
+class ImportEventsInput:
+    """A file of events, and what its columns are."""
+
+    file: Upload = strawberry.field(description="The file; UTF-8, else Windows-1252. The first row names the columns.")
+    format: ImportFormat = strawberry.field(default=ImportFormat.CSV, description="How the file is written.")
+    source: str | None = strawberry.field(
+        default=None, description='Where the events come from, part of their identity; "import:<file name>" if omitted.'
+    )
+    columns: list[ColumnMapping] | None = strawberry.field(
+        default=None,
+        description="What the columns are; guessed from their names and first rows if omitted. Columns not named go to "
+        "the metadata. Without an `externalId`, the number of the row (from 1) is it.",
+    )
+    timezone: str | None = strawberry.field(
+        default=None, description="IANA, for dates and times without an offset; the workspace's, if omitted."
+    )
+    date_order: DateOrder | None = strawberry.field(
+        default=None,
+        description="How dates such as 03/04/2026 are meant; if omitted, as the first rows show, else such rows fail.",
+    )
+    create_missing_passes: bool = strawberry.field(
+        default=True, description="Create the passes that the rows name and that are not there."
+    )
+    dry_run: bool = strawberry.field(
+        default=False,
+        description="Record nothing, and find out what would become of each row; rows of the file that repeat one another "
+        "more than 1,000 rows apart are not noticed.",
+    )
+
+
+@strawberry.type(description="The job that records the rows.")
+class ImportEventsPayload:
+    """The job that records the rows."""
+
+    job: Job | None = strawberry.field(default=None, description="The job; absent if the file or a column was refused.")
+    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+
+
+async def import_events(
+    info: Info, input: Annotated[ImportEventsInput, strawberry.argument(description="The file.")]
+) -> ImportEventsPayload:
+    """Takes a file and makes the job that records its rows."""
+    mappings = input.columns
+    try:
+        if input.format is not ImportFormat.CSV:
+            raise InvalidInput(Code.UNSUPPORTED, "Only CSV can be imported.", "format")
+        job = await start(
+            info.context.commands,
+            input.file,
+            source=input.source,
+            columns=None
+            if mappings is None
+            else [domain.ColumnMapping(each.field, each.column, each.value) for each in mappings],
+            timezone=input.timezone,
+            date_order=input.date_order,
+            create_missing_passes=input.create_missing_passes,
+            dry_run=input.dry_run,
+        )
+    except Refused as refused:
+        return ImportEventsPayload(user_errors=user_errors(refused.problems))
+    return ImportEventsPayload(job=job_of(job))

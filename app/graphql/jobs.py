@@ -1,0 +1,129 @@
+"""Jobs: the type, the query and the list, and cancelJob."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import strawberry
+
+from app.commands.imports import cancel_job as cancel
+from app.domain import jobs as domain
+from app.domain.errors import Refused
+from app.domain.instants import to_ms
+from app.domain.jobs import JobKind, JobStatus
+from app.domain.texts import parse_text
+
+from .context import Info, RequestContext
+from .ids import database_id, given_id, to_global_id
+from .node import Node, fetches
+from .paging import After, Before, Connection, First, Last, Listing
+from .payloads import UserError, user_errors
+from .scalars import JSON
+
+
+@strawberry.type(description="How many rows of a job are done.")
+class JobProgress:
+    """How many rows of a job are done."""
+
+    done: int = strawberry.field(description="Rows dealt with so far, failed ones included.")
+    total: int = strawberry.field(
+        description="Rows expected: lines of the file until the job is finished, then exactly what was done."
+    )
+    failed: int = strawberry.field(description="Rows that could not be recorded; the report says why.")
+
+
+@strawberry.type(description="Long work that a worker carries on with until it is finished, whatever dies.")
+class Job(Node):
+    """Long work of a worker."""
+
+    kind: JobKind = strawberry.field(description="What it does.")
+    status: JobStatus = strawberry.field(description="How far it is.")
+    progress: JobProgress = strawberry.field(description="How many rows are done.")
+    dry_run: bool = strawberry.field(description="Whether it only finds out what would become of each row.")
+    cancelling: bool = strawberry.field(description="Whether it was told to stop and has not stopped yet.")
+    result: JSON | None = strawberry.field(
+        description="Once it is finished: `created`, `duplicate` and `failed` rows, the `source`, and `warnings`."
+    )
+    report_url: str | None = strawberry.field(
+        description="Where a CSV with a line for each failed row is fetched, relative to the address of the API and with "
+        "the same Authorization; null while no row has failed."
+    )
+    created_at: datetime = strawberry.field(description="When it was asked for, by the machine's clock.")
+    started_at: datetime | None = strawberry.field(description="When a worker began it.")
+    finished_at: datetime | None = strawberry.field(description="When it ended; null while it goes on.")
+    error: str | None = strawberry.field(description="Why it is FAILED.")
+
+
+listing: Listing[domain.Job] = Listing("job", (int, str), lambda job: (to_ms(job.created_at), job.id))
+
+
+def job_of(job: domain.Job) -> Job:
+    """The job as it is published."""
+    tally = job.tally
+    return Job(
+        id=strawberry.ID(to_global_id("Job", job.id)),
+        kind=job.kind,
+        status=job.status,
+        progress=JobProgress(done=tally.done, total=job.total, failed=tally.failed),
+        dry_run=job.dry_run,
+        cancelling=job.cancelling,
+        result=None if job.finished_at is None else JSON(job.result),
+        report_url=job.report_path,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        error=job.error,
+    )
+
+
+@fetches("Job")
+async def fetch_job(context: RequestContext, job_id: str) -> Job | None:
+    """The job of a database id, or None."""
+    found = await context.load.jobs.load(job_id)
+    return None if found is None else job_of(found)
+
+
+async def find_job(
+    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The id of the job.")]
+) -> Job | None:
+    """The job of an id, or None."""
+    named = database_id(id, "Job")
+    return None if named is None else await fetch_job(info.context, named)
+
+
+async def list_jobs(
+    info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+) -> Connection[Job]:
+    """A page of the workspace's jobs, the newest first."""
+    span = listing.span(first, after, last, before)
+    store = info.context.workspace.jobs
+    return listing.connection(await store.page(span), span, job_of, store.count)
+
+
+@strawberry.input(description="A job to stop.")
+class CancelJobInput:
+    """A job to stop."""
+
+    id: strawberry.ID = strawberry.field(description="The job.")
+
+
+@strawberry.type(description="The job that was told to stop.")
+class CancelJobPayload:
+    """The job that was told to stop."""
+
+    job: Job | None = strawberry.field(
+        default=None, description="The job, CANCELLED a moment later; one that had ended stays as it was."
+    )
+    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+
+
+async def cancel_job(
+    info: Info, input: Annotated[CancelJobInput, strawberry.argument(description="The job.")]
+) -> CancelJobPayload:
+    """Tells a job to stop."""
+    try:
+        job = await cancel(info.context.commands, parse_text(given_id(input.id, "Job"), "id"))
+    except Refused as refused:
+        return CancelJobPayload(user_errors=user_errors(refused.problems))
+    return CancelJobPayload(job=job_of(job))
