@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,13 +23,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.auth import Keyring
 from app.commands.context import Context
 from app.config import Settings
-from app.domain.errors import Unavailable
+from app.domain.errors import PunchcardError, Unavailable
 from app.feed import Feed
 from app.graphql.context import RequestContext
+from app.graphql.errors import ErrorCode, refused, refused_by
 from app.graphql.execute import Engine
 from app.graphql.http import BodyLimits, GraphQLHttp
+from app.graphql.ids import database_id
 from app.graphql.schema import schema
 from app.graphql.ws import GraphQLSocket
+from app.reports import report
 from app.resources import Resources, open_resources
 from app.store.health import writes_and_reads
 
@@ -110,6 +113,7 @@ def _routes() -> list[BaseRoute]:
         Route("/graphiql", graphiql),
         Route("/graphiql/", graphiql),
         Mount("/graphiql", StaticFiles(directory=GRAPHIQL)),
+        Route("/jobs/{job}/report.csv", report_csv),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
         Route("/", home),
@@ -169,6 +173,24 @@ async def home(_request: Request) -> Response:
 async def graphiql(_request: Request) -> Response:
     """The page on which people try queries; it needs no key, the queries do."""
     return FileResponse(GRAPHIQL / "index.html", headers={"content-security-policy": CONTENT_POLICY})
+
+
+async def report_csv(request: Request) -> Response:
+    """The report of a job's failed rows, to a key with the scope `read`; 404 where the workspace has no such job."""
+    edge = _of(request.scope)
+    job_id = database_id(request.path_params["job"], "Job")
+    try:
+        actor = await edge.keyring.actor(request.headers.get("authorization"))
+        workspace = edge.resources.workspace(actor.workspace_id)
+        parts = None if job_id is None else await report(workspace, actor, job_id)
+    except PunchcardError as error:
+        refusal = refused_by(error)
+        headers = {"www-authenticate": "Bearer"} if refusal.status == 401 else None
+        return JSONResponse(refusal.body, refusal.status or 400, headers)
+    if parts is None:
+        return JSONResponse(refused(ErrorCode.BAD_REQUEST, "No such job in this workspace.").body, 404)
+    name = f'attachment; filename="{job_id}.csv"'
+    return StreamingResponse(parts, media_type="text/csv; charset=utf-8", headers={"content-disposition": name})
 
 
 async def healthz(_request: Request) -> Response:

@@ -1,0 +1,39 @@
+"""Reports of jobs as files: a CSV with a line for each problem of a row that failed, streamed from the store."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+from app.commands.imports import REPORT_COLUMNS
+from app.domain.actors import READ, Actor
+from app.store.workspace import Workspace
+
+
+async def report(workspace: Workspace, actor: Actor, job_id: str) -> AsyncIterator[bytes] | None:
+    """The report of a job in parts, the names of the columns first; None where the workspace has no such job.
+
+    In UTF-8 with a byte order mark, by which spreadsheets know it. Raises Denied without the scope `read`, Unavailable.
+    """
+    actor.require(READ)
+    if await workspace.jobs.get(job_id) is None:
+        return None
+    return _written(workspace.jobs.report(job_id))
+
+
+async def _written(parts: AsyncIterator[list[list[str]]]) -> AsyncIterator[bytes]:
+    yield b"\xef\xbb\xbf" + _lines([REPORT_COLUMNS])
+    async for lines in parts:
+        yield _lines([_harmless(line) for line in lines])
+
+
+def _lines(lines: Iterable[Sequence[str]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerows(lines)
+    return text.getvalue().encode("utf-8", "replace")
+
+
+def _harmless(line: Sequence[str]) -> list[str]:
+    """The line with cells that a spreadsheet would run as a formula marked as text: rows come from anywhere."""
+    return [f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell for cell in line]
