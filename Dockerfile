@@ -4,7 +4,7 @@ WORKDIR /punchcard
 COPY pyproject.toml ./
 COPY app ./app
 COPY workers ./workers
-RUN pip install --no-cache-dir . && useradd --create-home punchcard && install -d -o punchcard /data
+RUN pip install --no-cache-dir '.[tracing]' && useradd --create-home punchcard && install -d -o punchcard /data
 USER punchcard
 ENTRYPOINT ["punchcard"]
 CMD ["api"]

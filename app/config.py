@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+
+PREFIX = "PUNCHCARD_"
 
 
 class ConfigError(ValueError):
@@ -130,6 +134,30 @@ class Settings:
     log_format: Literal["text", "json"] = _variable(
         "PUNCHCARD_LOG_FORMAT", "text", _one_of("text", "json"), "Log lines for people, or one JSON object a line."
     )
+    access_log: Literal["on", "off"] = _variable(
+        "PUNCHCARD_ACCESS_LOG",
+        "on",
+        _one_of("on", "off"),
+        "Whether the API logs a line for every request. `punchcard up` leaves it off unless it is set.",
+    )
+    metrics: Literal["off", "local", "on"] = _variable(
+        "PUNCHCARD_METRICS",
+        "local",
+        _one_of("off", "local", "on"),
+        "Whom the API answers /metrics, without a key: nobody, callers on the same machine, or everybody.",
+    )
+    worker_metrics_port: int = _variable(
+        "PUNCHCARD_WORKER_METRICS_PORT",
+        0,
+        _whole(0, 65535),
+        "The port on which a worker answers /metrics and /healthz, to everybody; 0: it listens nowhere.",
+    )
+    otlp_endpoint: str | None = _variable(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        None,
+        _url("http", "https"),
+        "The OpenTelemetry collector that traces are sent to, by OTLP over HTTP. Without it: no traces.",
+    )
     sweep_seconds: float = _variable(
         "PUNCHCARD_SWEEP_SECONDS",
         1.0,
@@ -183,6 +211,15 @@ def variables() -> list[Variable]:
         Variable(field.metadata["name"], _written(field.default), field.metadata["says"])
         for field in dataclasses.fields(Settings)
     ]
+
+
+def unknown(environ: Mapping[str, str]) -> dict[str, str | None]:
+    """The variables of the environment that look like settings and are none, each with the nearest that is one, if any."""
+    # Without the prefix they all share, which would make any two of them alike.
+    known = {variable.name.removeprefix(PREFIX): variable.name for variable in variables()}
+    strangers = [name for name in sorted(environ) if name.startswith(PREFIX) and name not in known.values()]
+    nearest = {name: difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1) for name in strangers}
+    return {name: known[found[0]] if found else None for name, found in nearest.items()}
 
 
 def _written(value: object) -> str:

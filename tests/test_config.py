@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.config import ConfigError, Settings, variables
+from app.config import ConfigError, Settings, unknown, variables
 
 
 def test_without_variables_every_setting_has_its_default() -> None:
@@ -51,6 +51,10 @@ def test_variables_are_read_in_their_units() -> None:
         ("PUNCHCARD_SWEEP_SECONDS", "0"),
         ("PUNCHCARD_LOG_LEVEL", "loud"),
         ("PUNCHCARD_CORS_ORIGINS", "shop.example"),
+        ("PUNCHCARD_METRICS", "yes"),
+        ("PUNCHCARD_ACCESS_LOG", "true"),
+        ("PUNCHCARD_WORKER_METRICS_PORT", "-1"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318"),
     ],
 )
 def test_a_variable_that_cannot_be_used_is_named(name: str, text: str) -> None:
@@ -81,3 +85,12 @@ def test_every_variable_says_what_it_means() -> None:
     for variable in variables():
         assert variable.says.endswith(".")
     assert Settings.from_env({each.name: each.default for each in variables()}) == Settings()
+
+
+def test_a_variable_that_is_no_setting_is_found_with_the_nearest_that_is_one() -> None:
+    names = ("PUNCHCARD_PORTS", "PUNCHCARD_REDIS_URL", "PUNCHCARD_ZZZZZZ", "PUNCHCARD_PORT", "PATH")
+    assert unknown(dict.fromkeys(names, "")) == {
+        "PUNCHCARD_PORTS": "PUNCHCARD_PORT",
+        "PUNCHCARD_REDIS_URL": "REDIS_URL",
+        "PUNCHCARD_ZZZZZZ": None,
+    }
