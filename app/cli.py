@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import click
 
+from app.cli_import import import_
 from app.cli_serve import api, up, worker
 from app.cli_settings import Commands, with_settings
 from app.commands.workspaces import create_workspace
@@ -42,6 +43,7 @@ def main() -> None:
 main.add_command(up)
 main.add_command(api)
 main.add_command(worker)
+main.add_command(import_)
 
 
 @main.command()

@@ -163,7 +163,10 @@ class _Up:
             settings = dataclasses.replace(settings, redis_url=redis.url)
             self._kept = dataclasses.replace(self._kept, redis_port=redis.port)
         self._kept = dataclasses.replace(
-            self._kept, mongodb_uri=settings.mongodb_uri or "", redis_url=settings.redis_url or ""
+            self._kept,
+            mongodb_uri=settings.mongodb_uri or "",
+            redis_url=settings.redis_url or "",
+            endpoint=f"{_address(settings)}/graphql",
         )
         async with open_resources(settings) as resources:
             await indexes.ensure(resources.db)
@@ -191,8 +194,7 @@ class _Up:
         self._kept.write(self._folder)
 
     def _tell(self, settings: Settings, key: str) -> None:
-        host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
-        address = f"http://{host}:{settings.port}"
+        address = _address(settings)
         click.echo(
             f"\nPunchcard is ready.\n\n"
             f"  Endpoint   {address}/graphql\n"
@@ -201,6 +203,11 @@ class _Up:
             f"  Data       {settings.data_dir}\n\n"
             f"Try `punchcard demo` or `punchcard import FILE` in another terminal. Ctrl-C stops everything.\n"
         )
+
+
+def _address(settings: Settings) -> str:
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
 async def prepare(settings: Settings) -> None:

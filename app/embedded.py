@@ -121,12 +121,13 @@ def is_free(host: str, port: int) -> bool:
 
 @dataclass(frozen=True)
 class Servers:
-    """What `servers.json` keeps: where the servers of a folder answer, and their processes while they run."""
+    """What `servers.json` keeps: where the servers and the API of a folder answer, and their processes while they run."""
 
     mongodb_uri: str = ""
     redis_url: str = ""
     mongo_port: int | None = None
     redis_port: int | None = None
+    endpoint: str = ""
     pids: dict[str, int] = dataclasses.field(default_factory=dict)
 
     @classmethod

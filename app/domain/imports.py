@@ -139,8 +139,10 @@ def default_source(file_name: str) -> str:
     return f"{source[: MAX_SOURCE - 17]}~{blake2b(name.encode(), digest_size=8).hexdigest()}"
 
 
-def guessed(columns: Sequence[str], rows: Sequence[Sequence[str]], currency: str) -> tuple[ColumnMapping, ...]:
-    """What the columns of a file most likely mean, by their names and their first rows.
+def guessed(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], currency: str, given: Sequence[ColumnMapping] = ()
+) -> tuple[ColumnMapping, ...]:
+    """What the columns of a file most likely mean, by their names and their first rows; what is `given` stands.
 
     Each field takes the first column whose name and cells fit: half of the cells where the name is a usual one, nine of
     ten where it only contains such a word. `type` is "purchase" where there is an amount, else
@@ -148,6 +150,7 @@ def guessed(columns: Sequence[str], rows: Sequence[Sequence[str]], currency: str
     """
     names = {_plain(column): column for column in reversed(columns)}
     cells = {column: [row[place].strip() for row in rows if row[place].strip()] for place, column in enumerate(columns)}
+    told = {mapping.field: mapping for mapping in given}
     taken: dict[str, str] = {}
 
     def take(field: str, exact: str, containing: str, fits: Callable[[list[str], float], bool]) -> None:
@@ -156,8 +159,9 @@ def guessed(columns: Sequence[str], rows: Sequence[Sequence[str]], currency: str
         for column in columns:
             if any(word in f"_{_plain(column)}_" for word in words) and not _OTHER.search(_plain(column)):
                 candidates.setdefault(column, 0.9)
+        used = {*taken.values(), *(mapping.column for mapping in given)}
         for column, share in candidates.items():
-            if column not in taken.values() and fits(cells[column], share):
+            if field not in told and column not in used and fits(cells[column], share):
                 taken[field] = column
                 return
 
@@ -172,7 +176,7 @@ def guessed(columns: Sequence[str], rows: Sequence[Sequence[str]], currency: str
     take("category", "category", "", lambda found, _: bool(found) and {text.upper() for text in found} <= {*Category})
     take("type", _TYPE, "", lambda found, _: 0 < len(set(found)) <= 50 and all(map(_is_type, found)))
     take("externalId", _EXTERNAL, "", lambda found, _: 1 < len(rows) == len(found) == len(set(found)))
-    if "passExternalId" not in taken:
+    if "passExternalId" not in told.keys() | taken.keys():
         shown = ", ".join(columns[:20])
         message = f"No column looks like the customer's id; say which one is passExternalId. There are: {shown}."
         if len(columns) > 1 and all(
@@ -180,10 +184,10 @@ def guessed(columns: Sequence[str], rows: Sequence[Sequence[str]], currency: str
         ):
             message = f"The first row has to name the columns; it reads: {shown}."
         raise InvalidInput(Code.REQUIRED, message, "columns")
-    found = [ColumnMapping(field, taken[field]) for field in FIELDS if field in taken]
-    if "type" not in taken:
-        found.insert(1, ColumnMapping("type", None, "purchase" if "amount" in taken else "visit"))
-    return tuple(found)
+    found = {field: ColumnMapping(field, column) for field, column in taken.items()} | told
+    if "type" not in found:
+        found["type"] = ColumnMapping("type", None, "purchase" if "amount" in found else "visit")
+    return tuple(found.values())
 
 
 _PASS = """pass_external_id passexternalid customer_id customerid customer user_id userid user member_id memberid member
