@@ -166,7 +166,11 @@ def _ordered_pair(left: object, right: object) -> tuple[object, object] | None:
 
 
 def _scalar(raw: object, *field: str) -> object:
-    if isinstance(raw, (bool, str)):
+    if isinstance(raw, bool):
+        return raw
+    if isinstance(raw, str):
+        if any("\ud800" <= c <= "\udfff" for c in raw):
+            raise InvalidInput(Code.INVALID, "Unpaired surrogates are not text.", *field)
         return raw
     if isinstance(raw, (int, float, Decimal)):
         value = parse_decimal(raw, *field)

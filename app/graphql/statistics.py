@@ -107,7 +107,7 @@ async def _bounds(info: Info, window: TimeWindow | None, timezone: str | None) -
         return start.astimezone(UTC), end.astimezone(UTC)
     rolling = window.rolling
     assert rolling
-    unit, length = ("days", rolling.days) if rolling.days else ("hours", rolling.hours)
+    unit, length = ("hours", rolling.hours) if rolling.days is strawberry.UNSET else ("days", rolling.days)
     if not isinstance(length, int) or not 0 < length <= (MOST_DAYS if unit == "days" else MOST_DAYS * 24):
         raise InvalidInput(Code.OUT_OF_RANGE, "From one hour to 3,660 days.", "timeWindow", "rolling", unit)
     # (now - length, now], as everywhere; the store takes [start, end).

@@ -1,0 +1,60 @@
+"""API keys: who is asking."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.auth import TRUSTED_SECONDS, Keyring
+from app.clock import FixedClock
+from app.commands.keys import create_api_key, revoke_api_key
+from app.domain.errors import Unauthenticated
+from app.resources import Resources
+from tests.business import another_business, open_business
+
+
+async def test_a_key_stands_for_its_workspace_and_its_scopes(resources: Resources, clock: FixedClock) -> None:
+    business = await open_business(resources, clock)
+    other = await another_business(resources, clock, "Other")
+    keyring = Keyring(resources)
+    for each, scopes in ((business, ["read"]), (other, ["admin", "write"])):
+        key, secret = await create_api_key(each.ctx, "till", scopes)
+        actor = await keyring.actor(f"bearer  {secret} ")
+        assert (actor.workspace_id, actor.key_id, actor.scopes) == (each.ctx.workspace.id, key.id, frozenset(scopes))
+
+
+@pytest.mark.parametrize(
+    "header", [None, "", "Bearer", "Bearer ", "Bearer x", "Basic abc", "Bearer \ud800", "x" * 9_999]
+)
+async def test_anything_else_is_nobody(resources: Resources, clock: FixedClock, header: str | None) -> None:
+    await open_business(resources, clock)
+    with pytest.raises(Unauthenticated):
+        await Keyring(resources).actor(header)
+
+
+async def test_a_revoked_key_is_believed_for_a_second_and_no_longer(
+    resources: Resources, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    business = await open_business(resources, clock)
+    key, secret = await create_api_key(business.ctx, "till", ["read"])
+    now = 100.0
+    monkeypatch.setattr("app.auth.time.monotonic", lambda: now)
+    keyring = Keyring(resources)
+    await keyring.actor(f"Bearer {secret}")
+    await revoke_api_key(business.ctx, key.id)
+    await keyring.actor(f"Bearer {secret}")
+    now += TRUSTED_SECONDS + 0.1
+    with pytest.raises(Unauthenticated):
+        await keyring.actor(f"Bearer {secret}")
+
+
+async def test_the_last_use_is_noted_at_most_once_a_minute(resources: Resources, clock: FixedClock) -> None:
+    business = await open_business(resources, clock)
+    key, secret = await create_api_key(business.ctx, "till", ["read"])
+    keyring = Keyring(resources)
+    await keyring.actor(f"Bearer {secret}")
+    await keyring.aclose()
+    used_at = (await business.ctx.workspace.keys.get_many([key.id]))[key.id].last_used_at
+    assert used_at is not None
+    await keyring.actor(f"Bearer {secret}")
+    await keyring.aclose()
+    assert (await business.ctx.workspace.keys.get_many([key.id]))[key.id].last_used_at == used_at
