@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
 import orjson
@@ -18,6 +19,8 @@ from arq.constants import job_key_prefix
 from arq.jobs import serialize_job
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+
+from app import tracing
 
 log = logging.getLogger(__name__)
 
@@ -51,18 +54,22 @@ class Bus:
     def __init__(self, redis: Redis, database: str) -> None:
         self._redis = redis
         self._database = database
-        self._due: set[tuple[str, str]] = set()
+        self._due: dict[tuple[str, str], str | None] = {}
         self._sender: asyncio.Task[None] | None = None
         self._closed = False
 
     def wake(self, stage: str, *keys: str | int) -> None:
         """Returns at once; the stage is woken for each key in the background, if Redis answers. Safe to repeat.
 
-        The job is the worker's function of the stage's name, with the key as its only argument.
+        The job is the worker's function of the stage's name, with the key as its argument, and the current trace, if
+        any, as `trace`: that of the first who asked, where several ask for the same at once.
         """
-        self._due.update((stage, str(key)) for key in keys)
+        trace = tracing.traceparent()
+        for key in keys:
+            self._due.setdefault((stage, str(key)), trace)
         if self._due and self._sender is None and not self._closed:
-            self._sender = asyncio.create_task(self._send())
+            # In a context of its own: it goes on for others than the request that happened to start it.
+            self._sender = asyncio.create_task(self._send(), context=contextvars.Context())
 
     async def publish(self, topic: str, message: Any) -> None:
         """Sends a JSON value to those who listen to the topic now; returns when Redis took it, or was given up on."""
@@ -94,6 +101,16 @@ class Bus:
                 with contextlib.suppress(RedisError, OSError, TimeoutError):
                     await pubsub.aclose()  # type: ignore[no-untyped-call]  # the library left it without annotations
 
+    async def queued(self) -> dict[str, int]:
+        """How many wake-ups wait in each queue, by its short name; empty where Redis does not answer."""
+        queues = {"flow": flow_queue(self._database), "jobs": jobs_queue(self._database)}
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(PATIENCE_SECONDS), self._redis.pipeline(transaction=False) as pipe:
+                for queue in queues.values():
+                    pipe.zcard(queue)
+                return dict(zip(queues, await pipe.execute(), strict=True))
+        return {}
+
     async def aclose(self) -> None:
         """Sends the wake-ups that are still waiting, then stops; takes no more."""
         self._closed = True
@@ -103,7 +120,7 @@ class Bus:
     async def _send(self) -> None:
         try:
             while self._due:
-                due, self._due = self._due, set()
+                due, self._due = self._due, {}
                 try:
                     async with asyncio.timeout(PATIENCE_SECONDS):
                         await self._enqueue(due)
@@ -112,7 +129,7 @@ class Bus:
         finally:
             self._sender = None
 
-    async def _enqueue(self, due: set[tuple[str, str]]) -> None:
+    async def _enqueue(self, due: Mapping[tuple[str, str], str | None]) -> None:
         # arq's own enqueue_job takes three round trips a job. What it stores is two keys; its checks are `nx` here.
         seconds = time.time()
         now_ms = int(seconds * 1000)
@@ -121,9 +138,10 @@ class Bus:
         async with self._redis.pipeline(transaction=True) as pipe:
             for queue in {self._queue(stage) for stage, _ in due}:
                 pipe.zremrangebyscore(queue, "-inf", oldest_ms)
-            for stage, key in due:
+            for (stage, key), trace in due.items():
                 job_id = f"{stage}:{key}:{bucket}"
-                job = serialize_job(stage, (key,), {}, None, now_ms, serializer=encode)
+                more = {} if trace is None else {"trace": trace}
+                job = serialize_job(stage, (key,), more, None, now_ms, serializer=encode)
                 pipe.set(f"{job_key_prefix}{self._database}:{job_id}", job, px=EXPIRY_SECONDS * 1000, nx=True)
                 pipe.zadd(self._queue(stage), {f"{self._database}:{job_id}": now_ms}, nx=True)
             await pipe.execute()

@@ -1,18 +1,37 @@
-"""How log lines look: for people, or one JSON object a line. Everything logs through the standard library."""
+"""How log lines look: for people, or one JSON object a line. Everything logs through the standard library.
+
+What is `bound` is in every line written while it is, from the same task or one it started: the id of the request, say.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Literal
 
 import orjson
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
+_bound: ContextVar[Mapping[str, object]] = ContextVar("bound", default=MappingProxyType({}))
+
+
+@contextlib.contextmanager
+def bound(**fields: object) -> Iterator[None]:
+    """Adds the fields to every line that is written inside the block, and to those bound around it."""
+    token = _bound.set({**_bound.get(), **fields})
+    try:
+        yield
+    finally:
+        _bound.reset(token)
+
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: `at` (RFC 3339, UTC), `level`, `logger`, `message`, `error` if any, and every `extra`."""
+    """One JSON object a line: `at` (RFC 3339, UTC), `level`, `logger`, `message`, `error` if any, what is bound, extras."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its end."""
@@ -22,6 +41,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
+            **_bound.get(),
         }
         line.update((name, value) for name, value in vars(record).items() if name not in _STANDARD)
         if record.exc_info:
@@ -29,13 +49,23 @@ class JsonFormatter(logging.Formatter):
         return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
+class TextFormatter(logging.Formatter):
+    """One line for people; the id of the request it belongs to, if any, comes last."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The line, without the trace of an exception."""
+        request_id = _bound.get().get("request_id")
+        line = super().formatMessage(record)
+        return line if request_id is None else f"{line} [{request_id}]"
+
+
 def configure(level: str, style: Literal["text", "json"]) -> None:
     """Sends every message of the level or above to standard error in the style; replaces what was configured before."""
     handler = logging.StreamHandler()
-    if style == "json":
-        handler.setFormatter(JsonFormatter())
-    else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S"))
+    handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # A line for every job and every topology change would drown the rest.
     for chatty in ("arq", "pymongo", "motor", "uvicorn.access", "websockets"):
