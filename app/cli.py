@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import click
 
+from app.cli_demo import demo
 from app.cli_import import import_
 from app.cli_serve import api, up, worker
 from app.cli_settings import Commands, with_settings
@@ -43,6 +44,7 @@ def main() -> None:
 main.add_command(up)
 main.add_command(api)
 main.add_command(worker)
+main.add_command(demo)
 main.add_command(import_)
 
 
