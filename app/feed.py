@@ -176,6 +176,9 @@ class _Tailer:
                     pass
             except Unavailable as error:
                 log.debug("the feed of %s waits: %s", self._workspace.id, error)
+            except Exception:
+                # Followers would take a tailer that died for a quiet workspace.
+                log.exception("the feed of %s could not be read", self._workspace.id)
 
     async def _advance(self) -> bool:
         found = await self._workspace.activities.after(self._pos, READ_AT_ONCE)

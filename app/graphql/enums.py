@@ -1,4 +1,4 @@
-"""Enums of the schema. Where the domain has the enum, that one is published, with descriptions added here."""
+"""Enums of the schema that are the domain's, or that several modules speak of; the others stand with their types."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from app.domain.jobs import JobKind, JobStatus
 from app.domain.statistics import Period
 
 
-def _described(enum: type[Enum], name: str, description: str, values: Mapping[str, str]) -> None:
+def described(enum: type[Enum], name: str, description: str, values: Mapping[str, str]) -> None:
+    """Publishes an enum under a name, with a description of its own and one for each value."""
     published = strawberry.enum(enum, name=name, description=description)
     assert has_strawberry_definition(published)
     definition = published.__strawberry_definition__
@@ -30,7 +31,7 @@ def _described(enum: type[Enum], name: str, description: str, values: Mapping[st
 
 
 EventCategory = Category
-_described(
+described(
     EventCategory,
     "EventCategory",
     "The four kinds of event.",
@@ -42,7 +43,7 @@ _described(
     },
 )
 EventStatus = Status
-_described(
+described(
     EventStatus,
     "RecordStatus",
     "The fate of one item of a batch.",
@@ -54,7 +55,7 @@ _described(
     },
 )
 UserErrorCode = Code
-_described(
+described(
     UserErrorCode,
     "UserErrorCode",
     "Why an input was refused.",
@@ -74,7 +75,7 @@ _described(
     },
 )
 ActivityCauseKind = CauseKind
-_described(
+described(
     ActivityCauseKind,
     "ActivityCauseKind",
     "What brought about an activity or a membership.",
@@ -88,7 +89,7 @@ _described(
     },
 )
 ComparisonOperator = Operator
-_described(
+described(
     ComparisonOperator,
     "ComparisonOperator",
     "How a value is compared.",
@@ -107,7 +108,7 @@ _described(
     },
 )
 EventMetric = Metric
-_described(
+described(
     EventMetric,
     "EventMetric",
     "What an event criterion measures.",
@@ -119,7 +120,7 @@ _described(
     },
 )
 NeverHandling = Never
-_described(
+described(
     NeverHandling,
     "NeverHandling",
     "What 'at least so many days since' says of a pass without any matching event.",
@@ -130,7 +131,7 @@ _described(
     },
 )
 CalendarPeriod = Period
-_described(
+described(
     CalendarPeriod,
     "CalendarPeriod",
     "The current period of a calendar, in a time zone.",
@@ -144,48 +145,6 @@ _described(
 )
 
 
-class EventChannel(StrEnum):
-    """By which door an event came."""
-
-    API = "API"
-    BATCH = "BATCH"
-    IMPORT = "IMPORT"
-    MANUAL = "MANUAL"
-    INTERNAL = "INTERNAL"
-
-
-_described(
-    EventChannel,
-    "EventChannel",
-    "By which door an event came.",
-    {
-        "API": "By the API.",
-        "BATCH": "By a batch of the API.",
-        "IMPORT": "From an imported file.",
-        "MANUAL": "By hand.",
-        "INTERNAL": "Recorded by Punchcard itself.",
-    },
-)
-
-
-class EventOrder(StrEnum):
-    """The order of a list of events."""
-
-    NEWEST_FIRST = "NEWEST_FIRST"
-    OLDEST_FIRST = "OLDEST_FIRST"
-
-
-_described(
-    EventOrder,
-    "EventOrder",
-    "The order of a list of events.",
-    {
-        "NEWEST_FIRST": "By occurrence, the newest first.",
-        "OLDEST_FIRST": "By occurrence, the oldest first.",
-    },
-)
-
-
 class ActivityCategory(StrEnum):
     """Who brought an activity about."""
 
@@ -193,7 +152,7 @@ class ActivityCategory(StrEnum):
     EFFECT = "EFFECT"
 
 
-_described(
+described(
     ActivityCategory,
     "ActivityCategory",
     "Who brought an activity about.",
@@ -204,91 +163,13 @@ _described(
 )
 
 
-class PassStatus(StrEnum):
-    """The state of a pass."""
-
-    ACTIVE = "ACTIVE"
-    INACTIVE = "INACTIVE"
-    EXPIRED = "EXPIRED"
-    REVOKED = "REVOKED"
-
-
-_described(
-    PassStatus,
-    "PassStatus",
-    "The state of a pass.",
-    {
-        "ACTIVE": "In use.",
-        "INACTIVE": "Not in use at present.",
-        "EXPIRED": "Its time is over.",
-        "REVOKED": "Taken back.",
-    },
-)
-
-
-class SegmentStatus(StrEnum):
-    """Whether a segment is judged."""
-
-    ACTIVE = "ACTIVE"
-    ARCHIVED = "ARCHIVED"
-
-
-_described(
-    SegmentStatus,
-    "SegmentStatus",
-    "Whether a segment is judged.",
-    {
-        "ACTIVE": "Passes enter and leave it.",
-        "ARCHIVED": "It has no members and is judged no more.",
-    },
-)
-
-
-class SegmentNotification(StrEnum):
-    """Whether the flips that a change of a segment causes are told."""
-
-    SILENT = "SILENT"
-    EMIT = "EMIT"
-
-
-_described(
-    SegmentNotification,
-    "SegmentNotification",
-    "Whether the entries and exits that a change of a segment causes are told.",
-    {
-        "SILENT": "They are logged, and hidden unless asked for.",
-        "EMIT": "They are told like any other.",
-    },
-)
-
-
-class ApiKeyScope(StrEnum):
-    """What an API key may do."""
-
-    READ = "read"
-    WRITE = "write"
-    SUBSCRIBE = "subscribe"
-    ADMIN = "admin"
-
-
-_described(
-    ApiKeyScope,
-    "ApiKeyScope",
-    "What an API key may do.",
-    {
-        "READ": "Run queries.",
-        "WRITE": "Run mutations.",
-        "SUBSCRIBE": "Follow subscriptions.",
-        "ADMIN": "Everything, and managing keys.",
-    },
-)
-_described(
+described(
     JobKind,
     "JobKind",
     "What a job does.",
     {"IMPORT": "Records the rows of a file as events."},
 )
-_described(
+described(
     JobStatus,
     "JobStatus",
     "How far a job is.",
@@ -300,7 +181,7 @@ _described(
         "CANCELLED": "It was cancelled. What was done stays.",
     },
 )
-_described(
+described(
     DateOrder,
     "DateOrder",
     "Which comes first in a date such as 03/04/2026.",
@@ -315,7 +196,7 @@ class ImportFormat(StrEnum):
     JSONL = "JSONL"
 
 
-_described(
+described(
     ImportFormat,
     "ImportFormat",
     "How a file of events is written.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
@@ -13,7 +14,7 @@ from app.store.events import EventQuery
 from app.store.paging import Page
 
 from .context import Info, RequestContext
-from .enums import EventCategory, EventChannel, EventOrder
+from .enums import EventCategory, described
 from .filters import EventFilter, event_query
 from .ids import database_id, to_global_id
 from .node import Node, fetched, fetches
@@ -22,6 +23,48 @@ from .scalars import JSON
 
 if TYPE_CHECKING:
     from .passes import Pass
+
+
+class EventChannel(StrEnum):
+    """By which door an event came."""
+
+    API = "API"
+    BATCH = "BATCH"
+    IMPORT = "IMPORT"
+    MANUAL = "MANUAL"
+    INTERNAL = "INTERNAL"
+
+
+described(
+    EventChannel,
+    "EventChannel",
+    "By which door an event came.",
+    {
+        "API": "By the API.",
+        "BATCH": "By a batch of the API.",
+        "IMPORT": "From an imported file.",
+        "MANUAL": "By hand.",
+        "INTERNAL": "Recorded by Punchcard itself.",
+    },
+)
+
+
+class EventOrder(StrEnum):
+    """The order of a list of events."""
+
+    NEWEST_FIRST = "NEWEST_FIRST"
+    OLDEST_FIRST = "OLDEST_FIRST"
+
+
+described(
+    EventOrder,
+    "EventOrder",
+    "The order of a list of events.",
+    {
+        "NEWEST_FIRST": "By occurrence, the newest first.",
+        "OLDEST_FIRST": "By occurrence, the oldest first.",
+    },
+)
 
 
 @strawberry.type(description="Where an event came from.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated
 
 import strawberry
@@ -13,10 +14,32 @@ from app.domain.errors import Refused
 from app.domain.texts import parse_text
 
 from .context import Info, RequestContext
-from .enums import ApiKeyScope
+from .enums import described
 from .ids import given_id, to_global_id
 from .node import Node, fetches
 from .payloads import UserError, user_errors
+
+
+class ApiKeyScope(StrEnum):
+    """What an API key may do."""
+
+    READ = "read"
+    WRITE = "write"
+    SUBSCRIBE = "subscribe"
+    ADMIN = "admin"
+
+
+described(
+    ApiKeyScope,
+    "ApiKeyScope",
+    "What an API key may do.",
+    {
+        "READ": "Run queries.",
+        "WRITE": "Run mutations.",
+        "SUBSCRIBE": "Follow subscriptions.",
+        "ADMIN": "Everything, and managing keys.",
+    },
+)
 
 
 @strawberry.type(description="A key to the workspace; its secret is shown once, when it is made.")

@@ -13,9 +13,9 @@ from app.domain.passes import PassInput
 from app.domain.texts import parse_text
 
 from .context import Info
-from .enums import EventStatus, PassStatus
+from .enums import EventStatus
 from .ids import given_id
-from .passes import Pass, pass_of
+from .passes import Pass, PassStatus, pass_of
 from .payloads import UserError, user_errors
 from .scalars import JSON, RawDateTime
 

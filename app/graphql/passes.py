@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from enum import StrEnum
 from typing import Annotated
 
 import strawberry
@@ -16,8 +17,8 @@ from app.domain.texts import parse_text
 from .activities import Activity, activities_page
 from .activities import FilterArgument as ActivitiesArgument
 from .context import Info, RequestContext
-from .enums import EventOrder, PassStatus
-from .events import Event, OrderArgument, events_page
+from .enums import described
+from .events import Event, EventOrder, OrderArgument, events_page
 from .events import FilterArgument as EventsArgument
 from .filters import activity_query, event_query
 from .ids import database_id, to_global_id
@@ -26,6 +27,28 @@ from .node import Node, fetches
 from .paging import After, Before, Connection, First, Last, Listing
 from .scalars import JSON
 from .statistics import PassStatistics, TimeWindow, pass_statistics
+
+
+class PassStatus(StrEnum):
+    """The state of a pass."""
+
+    ACTIVE = "ACTIVE"
+    INACTIVE = "INACTIVE"
+    EXPIRED = "EXPIRED"
+    REVOKED = "REVOKED"
+
+
+described(
+    PassStatus,
+    "PassStatus",
+    "The state of a pass.",
+    {
+        "ACTIVE": "In use.",
+        "INACTIVE": "Not in use at present.",
+        "EXPIRED": "Its time is over.",
+        "REVOKED": "Taken back.",
+    },
+)
 
 
 @strawberry.type(description="The person who holds a pass, as far as known.")

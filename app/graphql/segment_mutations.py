@@ -12,10 +12,9 @@ from app.domain.texts import parse_text
 
 from .context import Info
 from .criteria import CriteriaInput, as_sent
-from .enums import SegmentNotification
 from .ids import given_id
 from .payloads import UserError, user_errors
-from .segments import Segment, segment_of
+from .segments import Segment, SegmentNotification, segment_of
 
 
 @strawberry.input(description="A new segment.")

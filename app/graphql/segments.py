@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated
 
 import strawberry
@@ -16,11 +17,47 @@ from app.store.paging import Page
 
 from .context import Info, RequestContext
 from .criteria import SegmentCriteria, criteria_of
-from .enums import SegmentStatus
+from .enums import described
 from .ids import database_id, to_global_id
 from .memberships import Membership, membership_of
 from .node import Node, fetches
 from .paging import After, Before, Connection, First, Last, Listing
+
+
+class SegmentStatus(StrEnum):
+    """Whether a segment is judged."""
+
+    ACTIVE = "ACTIVE"
+    ARCHIVED = "ARCHIVED"
+
+
+described(
+    SegmentStatus,
+    "SegmentStatus",
+    "Whether a segment is judged.",
+    {
+        "ACTIVE": "Passes enter and leave it.",
+        "ARCHIVED": "It has no members and is judged no more.",
+    },
+)
+
+
+class SegmentNotification(StrEnum):
+    """Whether the flips that a change of a segment causes are told."""
+
+    SILENT = "SILENT"
+    EMIT = "EMIT"
+
+
+described(
+    SegmentNotification,
+    "SegmentNotification",
+    "Whether the entries and exits that a change of a segment causes are told.",
+    {
+        "SILENT": "They are logged, and hidden unless asked for.",
+        "EMIT": "They are told like any other.",
+    },
+)
 
 
 @strawberry.type(description="How far the passes have been judged under a segment's latest version.")
