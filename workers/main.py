@@ -15,12 +15,14 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import orjson
 from arq.connections import ArqRedis, RedisSettings
 from arq.worker import Worker as ArqWorker
 from arq.worker import func
+from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
-from app.bus import LONG_STAGES, decode, encode, flow_queue, jobs_queue
+from app.bus import LONG_STAGES, decode, flow_queue, jobs_queue
 from app.config import Settings
 from app.domain.errors import Unavailable
 from app.flow import SLOT_RANGES
@@ -46,6 +48,7 @@ STAGES: dict[str, Callable[[Worker, str], Awaitable[None]]] = {
 }
 JOB_TIMEOUT_SECONDS = 45
 POLL_SECONDS = 0.02
+PATIENCE_SECONDS = 10.0
 
 
 def guarded(stage: str, run: Callable[[Worker, str], Awaitable[None]]) -> Callable[[Worker, str], Awaitable[None]]:
@@ -66,6 +69,11 @@ def guarded(stage: str, run: Callable[[Worker, str], Awaitable[None]]) -> Callab
 GUARDED = {stage: guarded(stage, run) for stage, run in STAGES.items()}
 
 
+def _encode(value: Any) -> bytes:
+    """JSON; what a job that was cancelled left behind (an exception, say) as its text."""
+    return orjson.dumps(value, default=repr)
+
+
 def _function(stage: str) -> Any:
     run = GUARDED[stage]
 
@@ -79,8 +87,13 @@ def arq_worker(settings: Settings, worker: Worker, *, long: bool) -> ArqWorker:
     """The arq worker of one of the two queues, over a worker's resources: an import never stands before a fold."""
     queue = (jobs_queue if long else flow_queue)(settings.database)
     pool = ArqRedis(
-        connection_pool=worker.resources.redis.connection_pool,
-        job_serializer=encode,
+        # Its own connections and more patience than the bus has: nobody waits for it, and a busy loop is not a lost Redis.
+        connection_pool=ConnectionPool.from_url(
+            worker.resources.settings.redis_url or "",
+            socket_timeout=PATIENCE_SECONDS,
+            socket_connect_timeout=PATIENCE_SECONDS,
+        ),
+        job_serializer=_encode,
         job_deserializer=decode,
         default_queue_name=queue,
     )
@@ -90,7 +103,7 @@ def arq_worker(settings: Settings, worker: Worker, *, long: bool) -> ArqWorker:
         redis_pool=pool,
         redis_settings=RedisSettings(),
         ctx={"worker": worker},
-        job_serializer=encode,
+        job_serializer=_encode,
         job_deserializer=decode,
         handle_signals=False,
         keep_result=0,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from app.domain.activities import Entry
 from app.domain.events import Event
 from app.domain.instants import to_ms
-from app.domain.needs import Refill, needs
+from app.domain.needs import Needs, Refill, needs
 from app.domain.passes import Pass
 from app.domain.segments import Definitions
 from app.domain.transitions import Advanced, advance
@@ -24,6 +24,9 @@ from .worker import Worker
 log = logging.getLogger(__name__)
 
 MAX_OUT = 1_000
+READ_AT_ONCE = 50_000
+"""Events of history read in one round, at most (but for a single pass with more)."""
+YIELD_AFTER = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +64,14 @@ async def settle(
     full = {w.card.workspace_id for w in works if len(w.card.out) + len(w.events) > MAX_OUT}
     works = [work for work in works if len(work.card.out) + len(work.events) <= MAX_OUT]
     worker.resources.bus.wake("publish", *full)
-    ready = await asyncio.gather(*(_fed(worker, at, work, definitions[work.card.workspace_id]) for work in works))
+    fed = await _fed(worker, at, works, definitions)
     done: dict[str, Advanced] = {}
     writes: list[tuple[Pass, Pass, Sequence[Entry], str]] = []
-    for work, (history, refills) in zip(works, ready, strict=True):
+    for place, (work, history, refills) in enumerate(fed, start=1):
         card = work.card
+        if place % YIELD_AFTER == 0:
+            # A round of a thousand walks must not keep the other stages of this process waiting.
+            await asyncio.sleep(0)
         try:
             advanced = advance(
                 card,
@@ -94,15 +100,29 @@ async def settle(
 
 
 async def _fed(
-    worker: Worker, at: Instants, work: Work, definitions: Definitions
-) -> tuple[Sequence[Event], dict[str, Refill]]:
-    wanted = needs(work.card, definitions, work.events, at.elapsed_ms)
-    history = await worker.pumps.history(work.card) if wanted.history else ()
-    refills = {}
-    for key, (measure, after_ms) in wanted.refills.items():
-        leavers, more = await worker.pumps.leavers(work.card, measure, after_ms)
-        refills[key] = Refill(after_ms, leavers, more)
-    return history, refills
+    worker: Worker, at: Instants, works: Sequence[Work], definitions: Mapping[str, Definitions]
+) -> list[tuple[Work, Sequence[Event], dict[str, Refill]]]:
+    """Each work with what its walk must read first. Works that would read too much at once wait for the next round."""
+    wanted = [(w, needs(w.card, definitions[w.card.workspace_id], w.events, at.elapsed_ms)) for w in works]
+    kept: list[tuple[Work, Needs]] = []
+    reading = 0
+    for work, need in wanted:
+        size = sum(row.count for row in work.card.aggregates.values()) if need.history else 0
+        if reading and reading + size > READ_AT_ONCE:
+            continue
+        reading += size
+        kept.append((work, need))
+    histories = await worker.pumps.histories([work.card for work, need in kept if need.history])
+
+    async def refills(work: Work, need: Needs) -> dict[str, Refill]:
+        found = {}
+        for key, (measure, after_ms) in need.refills.items():
+            leavers, more = await worker.pumps.leavers(work.card, measure, after_ms)
+            found[key] = Refill(after_ms, leavers, more)
+        return found
+
+    refilled = await asyncio.gather(*(refills(work, need) for work, need in kept))
+    return [(work, histories.get(work.card.id, ()), refill) for (work, _), refill in zip(kept, refilled, strict=True)]
 
 
 async def _failed(worker: Worker, at: Instants, card: Pass, error: Exception) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pymongo import UpdateOne
@@ -143,11 +144,21 @@ class Pumps(Translating):
         query = {"workspace": workspace_id, "rev": {"$gt": after_rev}}
         return [version_from(doc) for doc in await self._definitions.find(query).sort("rev", 1).to_list(None)]
 
-    async def history(self, card: Pass) -> list[Event]:
-        """All events that count in the pass as read, marked or not. Index: {workspace, pass, occurred_at, _id}."""
-        query = {"workspace": card.workspace_id, "pass": card.id}
-        docs = await self._events.find(query).to_list(None)
-        return [event_from(doc) for doc in docs if _counts(doc, card)]
+    async def histories(self, cards: Sequence[Pass]) -> dict[str, list[Event]]:
+        """By pass id, all events that count in it as read, marked or not. Index: {workspace, pass, occurred_at, _id}."""
+
+        async def some(workspace_id: str, pass_ids: Sequence[str]) -> list[Doc]:
+            return await self._events.find({"workspace": workspace_id, "pass": {"$in": list(pass_ids)}}).to_list(None)
+
+        by_workspace: dict[str, dict[str, Pass]] = {}
+        for card in cards:
+            by_workspace.setdefault(card.workspace_id, {})[card.id] = card
+        found: dict[str, list[Event]] = {card.id: [] for card in cards}
+        for workspace_id, theirs in by_workspace.items():
+            for doc in await in_chunks(partial(some, workspace_id), list(theirs), self._in_chunk):
+                if _counts(doc, theirs[doc["pass"]]):
+                    found[doc["pass"]].append(event_from(doc))
+        return found
 
     async def leavers(self, card: Pass, measure: Measure, after_ms: int) -> tuple[list[tuple[int, Number]], bool]:
         """What leaves a window next, of the events that count and occurred after `after_ms`, and whether more follow.
@@ -185,20 +196,6 @@ class Pumps(Translating):
         await self._passes.update_one({"_id": pass_id}, {"$set": {"parked": at_ms}, "$unset": {"due": ""}})
         await self._events.update_many({"pend": slot, "pass": pass_id}, {"$set": {"pend": -1 - slot}})
         return True
-
-    async def parked(self, limit: int = 1_000) -> list[tuple[str, str, str]]:
-        """(pass, workspace, last error) of parked passes, the longest parked first. Index: {parked}."""
-        cursor = (
-            self._passes.find({"parked": {"$gte": 0}}, {"workspace": 1, "failure": 1}).sort("parked", 1).limit(limit)
-        )
-        return [(doc["_id"], doc["workspace"], doc.get("failure", "")) async for doc in cursor]
-
-    async def unpark(self, pass_id: str, now_ms: int) -> None:
-        """Lets a parked pass be folded again. Safe to repeat."""
-        slot = slot_of(pass_id)
-        await self._events.update_many({"pass": pass_id, "pend": -1 - slot}, {"$set": {"pend": slot}})
-        change = {"$set": {"due": now_ms}, "$unset": {"parked": "", "fails": "", "failure": ""}}
-        await self._passes.update_one({"_id": pass_id, "parked": {"$gte": 0}}, change)
 
 
 def _counts(doc: Mapping[str, Any], card: Pass) -> bool:
