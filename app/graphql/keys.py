@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated
 
 import strawberry
@@ -14,31 +13,12 @@ from app.domain.errors import Refused
 from app.domain.texts import parse_text
 
 from .context import Info, RequestContext
-from .enums import described
 from .ids import given_id, to_global_id
 from .node import Node, fetches
 from .payloads import UserError, user_errors
 
-
-class ApiKeyScope(StrEnum):
-    """What an API key may do."""
-
-    READ = "read"
-    WRITE = "write"
-    SUBSCRIBE = "subscribe"
-    ADMIN = "admin"
-
-
-described(
-    ApiKeyScope,
-    "ApiKeyScope",
-    "What an API key may do.",
-    {
-        "READ": "Run queries.",
-        "WRITE": "Run mutations.",
-        "SUBSCRIBE": "Follow subscriptions.",
-        "ADMIN": "Everything, and managing keys.",
-    },
+SCOPES = (
+    "What it may do: `read` (queries), `write` (mutations), `subscribe` (subscriptions), `admin` (all that, and keys)."
 )
 
 
@@ -47,7 +27,7 @@ class ApiKey(Node):
     """A key to the workspace."""
 
     name: str = strawberry.field(description="What it is for.")
-    scopes: list[ApiKeyScope] = strawberry.field(description="What it may do.")
+    scopes: list[str] = strawberry.field(description=SCOPES)
     created_at: datetime = strawberry.field(description="When it was made.")
     last_used_at: datetime | None = strawberry.field(description="When it was last used, to the minute.")
     revoked_at: datetime | None = strawberry.field(description="When it was revoked.")
@@ -58,7 +38,7 @@ def key_of(key: domain.ApiKey) -> ApiKey:
     return ApiKey(
         id=strawberry.ID(to_global_id("ApiKey", key.id)),
         name=key.name,
-        scopes=[ApiKeyScope(scope) for scope in key.scopes],
+        scopes=list(key.scopes),
         created_at=key.created_at,
         last_used_at=key.last_used_at,
         revoked_at=key.revoked_at,
@@ -79,7 +59,7 @@ class CreateApiKeyInput:
     """A new key."""
 
     name: str = strawberry.field(description="What it is for.")
-    scopes: list[ApiKeyScope] = strawberry.field(description="What it may do; at least one.")
+    scopes: list[str] = strawberry.field(description=SCOPES + " At least one.")
 
 
 @strawberry.input(description="A key to revoke.")
@@ -112,9 +92,7 @@ async def create_api_key(
     """Makes a key."""
     info.context.actor.require(domain.ADMIN)
     try:
-        key, secret = await commands.create_api_key(
-            info.context.commands, input.name, [scope.value for scope in input.scopes]
-        )
+        key, secret = await commands.create_api_key(info.context.commands, input.name, input.scopes)
     except Refused as refused:
         return CreateApiKeyPayload(user_errors=user_errors(refused.problems))
     return CreateApiKeyPayload(api_key=key_of(key), secret=secret)

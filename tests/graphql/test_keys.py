@@ -12,13 +12,13 @@ REVOKE = (
 
 
 async def test_a_key_is_made_used_and_revoked(api: Api) -> None:
-    payload = (await api.data(CREATE, input={"name": "till", "scopes": ["READ", "WRITE"]}))["createApiKey"]
+    payload = (await api.data(CREATE, input={"name": "till", "scopes": ["read", "write"]}))["createApiKey"]
     key, admin = payload["apiKey"], api.secret
-    assert (key["name"], key["scopes"], key["lastUsedAt"]) == ("till", ["READ", "WRITE"], None)
+    assert (key["name"], key["scopes"], key["lastUsedAt"]) == ("till", ["read", "write"], None)
     api.secret = payload["secret"]
     viewer = (await api.data("{ viewer { workspace { name currency timezone } apiKey { id name scopes } } }"))["viewer"]
     assert viewer["workspace"] == {"name": "Kiosk", "currency": "USD", "timezone": "UTC"}
-    assert viewer["apiKey"] == {"id": key["id"], "name": "till", "scopes": ["READ", "WRITE"]}
+    assert viewer["apiKey"] == {"id": key["id"], "name": "till", "scopes": ["read", "write"]}
     api.secret = admin
     revoked = (await api.data(REVOKE, id=key["id"]))["revokeApiKey"]
     assert revoked["apiKey"]["revokedAt"] is not None
@@ -29,7 +29,7 @@ async def test_keys_are_for_admins(api: Api) -> None:
     mine = (await api.data("{ viewer { apiKey { id } } }"))["viewer"]["apiKey"]["id"]
     api.secret = await api.key("read", "write")
     for query, variables in (
-        (CREATE, {"input": {"name": "x", "scopes": ["ADMIN"]}}),
+        (CREATE, {"input": {"name": "x", "scopes": ["admin"]}}),
         (REVOKE, {"id": mine}),
         ("query ($id: ID!) { node(id: $id) { id } }", {"id": mine}),
     ):
@@ -37,7 +37,7 @@ async def test_keys_are_for_admins(api: Api) -> None:
 
 
 async def test_a_key_needs_a_name_and_a_scope(api: Api) -> None:
-    for given, field in (({"name": " ", "scopes": ["READ"]}, "name"), ({"name": "x", "scopes": []}, "scopes")):
+    for given, field in (({"name": " ", "scopes": ["read"]}, "name"), ({"name": "x", "scopes": []}, "scopes")):
         payload = (await api.data(CREATE, input=given))["createApiKey"]
         assert payload["secret"] is None
         assert payload["userErrors"][0]["field"] == [field]
