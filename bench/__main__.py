@@ -70,7 +70,11 @@ async def _run(sizes: tuple[int, ...], parts: tuple[str, ...], rounds: int, file
             processes = Processes({"bench": os.getpid(), "store": servers.mongo.pid})
             report = Report(console, processes)
             console.print(f"Store: {engine}; {os.cpu_count()} processors; Python {sys.version.split()[0]}\n")
-            for size in sizes:
+            if "window" in parts:
+                async with open_resources(servers.settings) as resources:
+                    sides = await windows(resources, processes, (20, 20_000), 6)
+                report.add("One event more for a pass, recorded and folded", sides, "event", 1 / 3)
+            for size in sizes if set(parts) - {"window"} else ():
                 settings = dataclasses.replace(servers.settings, database=f"bench{size}")
                 async with open_resources(settings) as resources:
                     await _measured(report, resources, size, parts, rounds)
@@ -92,9 +96,6 @@ async def _measured(report: Report, resources: Resources, size: int, parts: tupl
         for passes in (1_000, 50):
             sides = await folding(stock, processes, passes, rounds)
             report.add(f"The fold of 1,000 events over {passes:,} passes {label}", sides, "event", 0.7)
-    if "window" in parts:
-        sides = await windows(resources, processes, (20, 20_000), 6)
-        report.add(f"One event more, recorded and folded, {label}", sides, "event", 1 / 3)
 
 
 async def _stocked(console: Console, resources: Resources, size: int) -> Stock:

@@ -18,7 +18,7 @@ from app.domain.instants import truncate
 from app.domain.segments import Definitions
 from app.flow import range_of
 from app.resources import Resources
-from app.store import event_docs, pass_docs
+from app.store import event_docs, indexes, pass_docs
 from app.store.known import Known
 from workers.due import due
 from workers.fold import fold
@@ -46,13 +46,16 @@ async def windows(resources: Resources, processes: Processes, sizes: tuple[int, 
 
 async def _side(resources: Resources, size: int) -> Side:
     clock = FixedClock(datetime(2026, 6, 1, tzinfo=UTC))
-    mine = replace(resources, clock=clock, known=Known())
+    # A database of its own: the clock runs months ahead, by which everything else would become due too.
+    db = resources.db.client[f"{resources.settings.database}-window{size}"]
+    mine = replace(resources, db=db, clock=clock, known=Known())
+    await indexes.ensure(db)
     profile, _ = await create_workspace(mine, f"{size} in the window")
     ctx = Context(mine.workspace(profile.id), Actor(profile.id, "key_bench", "bench", frozenset(SCOPES)), mine)
     for key, criteria in SEGMENTS.items():
         await create_segment(ctx, key, key, criteria)
     definitions = Definitions(await ctx.workspace.segments.versions())
-    await resources.db["workspaces"].update_one({"_id": profile.id}, {"$unset": {"stale": ""}})
+    await db["workspaces"].update_one({"_id": profile.id}, {"$unset": {"stale": ""}})
     gap = WINDOW / size
     now = await clock.now()
     pass_id = f"pass_window{size}"
@@ -68,11 +71,11 @@ async def _side(resources: Resources, size: int) -> Side:
     docs = [event_docs.to_doc(event, profile.id, b"", 0) for event in events]
     for doc in docs:
         del doc["pend"]
-    await resources.db["passes"].insert_one(pass_docs.to_doc(card))
+    await db["passes"].insert_one(pass_docs.to_doc(card))
     for start in range(0, len(docs), 1_000):
-        await resources.db["events"].insert_many(docs[start : start + 1_000], ordered=False)
+        await db["events"].insert_many(docs[start : start + 1_000], ordered=False)
     worker, key = Worker.on(mine), range_of(slot_of(pass_id))
-    passes = resources.db["passes"]
+    passes = db["passes"]
 
     async def prepare() -> Act:
         await passes.update_one({"_id": pass_id}, {"$set": {"out": []}, "$unset": {"pub": ""}})

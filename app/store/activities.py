@@ -39,7 +39,10 @@ class ActivityQueries(WorkspaceQueries):
         Index: {workspace, pass, pos} with a pass, {workspace, segment, pos} with segments, {workspace, type, pos} with
         types, else {workspace, pos}.
         """
-        return await page_of(self._all, self._where(query), (("pos", 1),), span, from_doc)
+        where = self._where(query)
+        one = (name for name in ("pass", "segment", "type") if isinstance(where.get(name), str))
+        by = ("workspace", *list(one)[:1])
+        return await page_of(self._all, where, (("pos", 1),), span, from_doc, by=by)
 
     async def count(self, query: ActivityQuery) -> int:
         """How many activities match. Indexes as for `page`."""
@@ -74,13 +77,13 @@ class ActivityQueries(WorkspaceQueries):
     def _where(self, query: ActivityQuery) -> Doc:
         where = self._mine()
         if query.types:
-            where["type"] = {"$in": list(query.types)}
+            where["type"] = _any_of(query.types)
         if query.category is not None:
             where["category"] = query.category
         if query.pass_id is not None:
             where["pass"] = query.pass_id
         if query.segment_ids:
-            where["segment"] = {"$in": list(query.segment_ids)}
+            where["segment"] = _any_of(query.segment_ids)
         bounds = {k: v for k, v in (("$gte", query.occurred_after), ("$lt", query.occurred_before)) if v is not None}
         if bounds:
             where["occurred_at"] = bounds
@@ -131,6 +134,11 @@ def from_doc(doc: Doc) -> Activity:
         doc.get("silent", False),
         doc.get("historical", False),
     )
+
+
+def _any_of(values: Sequence[str]) -> Any:
+    """One value is asked for as such: that is what an index is sought by."""
+    return values[0] if len(values) == 1 else {"$in": list(values)}
 
 
 def _encoded(value: Any) -> Any:

@@ -13,7 +13,7 @@ from bson import Decimal128
 from app.domain.conditions import Condition, Operator
 from app.domain.events import Category, Event
 from app.domain.ids import slot_of
-from app.domain.instants import from_ms
+from app.domain.instants import EARLIEST, from_ms
 
 from .collection import Doc, WorkspaceQueries, insert_new, translated
 from .event_docs import from_doc, to_doc
@@ -84,7 +84,8 @@ class EventQueries(WorkspaceQueries):
         direction = 1 if oldest_first else -1
         keyed = Span(span.limit, _stored_key(span.after), _stored_key(span.before), span.backward)
         order = (("occurred_at", direction), ("_id", direction))
-        return await page_of(self._all, self._where(query), order, keyed, from_doc)
+        by = ("workspace",) if query.pass_id is None else ("workspace", "pass")
+        return await page_of(self._all, self._where(query), order, keyed, from_doc, by=by)
 
     async def count(self, query: EventQuery) -> int:
         """How many events match. Indexes as for `page`."""
@@ -98,14 +99,15 @@ class EventQueries(WorkspaceQueries):
                 yield from_doc(doc)
 
     def _where(self, query: EventQuery) -> Doc:
-        where: Doc = self._mine(removed={"$exists": False})
+        where: Doc = self._mine()
         for name, given in (("category", query.categories), ("type", query.types), ("source", query.sources)):
             if given:
                 where[name] = {"$in": [str(value) for value in given]}
         for name, value in (("pass", query.pass_id), ("currency", query.currency), ("external_id", query.external_id)):
             if value is not None:
                 where[name] = value
-        _bound(where, "occurred_at", query.occurred_after, query.occurred_before)
+        # What is left of a removed event has no instant: the bound leaves it out, and an index holds the bound.
+        _bound(where, "occurred_at", query.occurred_after or EARLIEST, query.occurred_before)
         _bound(where, "recorded_at", query.recorded_after, query.recorded_before)
         low = None if query.amount_min is None else Decimal128(query.amount_min)
         high = None if query.amount_max is None else Decimal128(query.amount_max)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 from .collection import Collection, Doc
 
 T = TypeVar("T")
+MILLISECOND = timedelta(milliseconds=1)
 Key = tuple[Any, ...]
 
 
@@ -34,7 +36,7 @@ Order = Sequence[tuple[str, int]]
 
 
 def beyond(order: Order, key: Key, *, forward: bool) -> Doc:
-    """The condition "after this key" (or before it) in the given order, over one or two fields."""
+    """The condition "after this key" (or before it) in the given order: over one field, or over an instant and another."""
 
     def side(direction: int) -> str:
         return "$gt" if (direction > 0) == forward else "$lt"
@@ -43,9 +45,11 @@ def beyond(order: Order, key: Key, *, forward: bool) -> Doc:
     if not rest:
         return {name: {side(direction): key[0]}}
     last, last_direction = rest[0]
-    # The bound on the first field alone lets the index seek; $or alone would read from the start.
+    # The bound on the first field alone lets the index seek; $or alone would read from the start. It is an instant, and
+    # its end is the next millisecond: by $lte the embedded server loses what equals it, where its index goes on after it.
+    bound = {"$gte": key[0]} if side(direction) == "$gt" else {"$lt": key[0] + MILLISECOND}
     return {
-        name: {side(direction) + "e": key[0]},
+        name: bound,
         "$or": [{name: {side(direction): key[0]}}, {name: key[0], last: {side(last_direction): key[1]}}],
     }
 
@@ -57,27 +61,35 @@ async def page_of(
     span: Span,
     from_doc: Callable[[Doc], T],
     projection: Doc | None = None,
+    by: Sequence[str] = ("workspace",),
 ) -> Page[T]:
-    """One page of a list ordered by `order` (an index must serve query and order)."""
-    conditions = [query]
-    if span.after is not None:
-        conditions.append(beyond(order, span.after, forward=True))
-    if span.before is not None:
-        conditions.append(beyond(order, span.before, forward=False))
+    """One page of a list ordered by `order`, served by the index {*by, *order}; the query has an equality for each of `by`.
+
+    What the index holds is asked first, everything else of what that leaves: for a condition that its index does not
+    hold, the embedded server reads the whole collection. (MongoDB takes the two as one.)
+    """
+    first = order[0][0]
+    bounds: Doc = dict(query.get(first, {}))
+    rest = [{name: condition} for name, condition in query.items() if name not in by and name != first]
+    for key, forward in ((span.after, True), (span.before, False)):
+        if key is not None:
+            keyed = beyond(order, key, forward=forward)
+            rest += [{name: condition} for name, condition in keyed.items() if name != first]
+            for operator, value in keyed[first].items():
+                if operator in bounds:
+                    rest.append({first: {operator: value}})
+                else:
+                    bounds[operator] = value
+    narrow = {name: query[name] for name in by} | ({first: bounds} if bounds else {})
     asked = [(name, -direction if span.backward else direction) for name, direction in order]
-    cursor = collection.find(_together(conditions), projection).sort(asked).limit(span.limit + 1)
-    docs = await cursor.to_list(None)
+    if rest:
+        stages: list[Doc] = [{"$match": narrow}, {"$match": {"$and": rest}}, {"$sort": dict(asked)}]
+        stages += [{"$limit": span.limit + 1}, *([] if projection is None else [{"$project": projection}])]
+        docs = await collection.aggregate(stages).to_list(None)
+    else:
+        docs = await collection.find(narrow, projection).sort(asked).limit(span.limit + 1).to_list(None)
     more = len(docs) > span.limit
     docs = docs[: span.limit]
     if span.backward:
         docs.reverse()
     return Page([from_doc(doc) for doc in docs], more)
-
-
-def _together(conditions: Sequence[Doc]) -> Doc:
-    merged: Doc = {}
-    for condition in conditions:
-        if merged.keys() & condition.keys():
-            return {"$and": list(conditions)}
-        merged.update(condition)
-    return merged

@@ -69,7 +69,8 @@ class PassQueries(WorkspaceQueries):
     async def members(self, segment_id: str, span: Span) -> Page[Pass]:
         """The current members of a segment; key (pass id). Index: {workspace, memberships.s, _id}."""
         query = self._mine(**{"memberships.s": segment_id})
-        return await page_of(self._all, query, (("_id", 1),), span, from_doc, SHOWN)
+        by = ("workspace", "memberships.s")
+        return await page_of(self._all, query, (("_id", 1),), span, from_doc, SHOWN, by)
 
     async def member_count(self, segment_id: str) -> int:
         """How many passes are in a segment now. Index: {workspace, memberships.s, _id}."""
