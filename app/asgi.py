@@ -1,8 +1,7 @@
-"""The ASGI application: routes, what is open while it runs, and the health that operators ask for."""
+"""The ASGI application: routes, and what is open while it runs."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -10,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, cast
 
-from redis.exceptions import RedisError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -20,10 +18,13 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app import operations
+from app.access import Access
 from app.auth import Keyring
 from app.commands.context import Context
 from app.config import Settings
-from app.domain.errors import PunchcardError, Unavailable
+from app.domain.errors import PunchcardError
+from app.draining import Draining
 from app.feed import Feed
 from app.graphql.context import RequestContext
 from app.graphql.errors import ErrorCode, refused, refused_by
@@ -32,15 +33,14 @@ from app.graphql.http import BodyLimits, GraphQLHttp
 from app.graphql.ids import database_id
 from app.graphql.schema import schema
 from app.graphql.ws import GraphQLSocket
+from app.probes import Probes
 from app.reports import report
 from app.resources import Resources, open_resources
-from app.store.health import writes_and_reads
 
 GRAPHIQL = Path(__file__).parent / "static" / "graphiql"
 HEARTBEAT_SECONDS = 10.0
 """How long a subscription may be quiet; the contract promises 15."""
 MOST_USER_AGENT = 255
-READY_SECONDS = 5.0
 
 HEADERS = {
     b"x-content-type-options": b"nosniff",
@@ -63,6 +63,7 @@ class Edge:
     feed: Feed
     http: GraphQLHttp
     socket: GraphQLSocket
+    probes: Probes
 
 
 class State(TypedDict):
@@ -78,20 +79,27 @@ def create_app(
     settings: Settings | None = None,
     *,
     resources: OpenResources | None = None,
+    draining: Draining | None = None,
     heartbeat_seconds: float = HEARTBEAT_SECONDS,
     init_timeout_seconds: float = 10.0,
 ) -> Starlette:
-    """The application. Settings come from the environment unless given; tests give `resources` that are open already."""
+    """The application. Settings come from the environment unless given; tests give `resources` that are open already.
+
+    Whoever stops it in order gives `draining`, and begins it before closing connections.
+    """
     chosen = settings or Settings.from_env(os.environ)
+    leaving = draining or Draining()
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[State]:
         async with resources() if resources else open_resources(chosen) as opened:
-            edge = _edge(opened, heartbeat_seconds, init_timeout_seconds)
+            edge = _edge(opened, leaving, heartbeat_seconds, init_timeout_seconds)
+            leaving.when_begun(edge.socket.leave)
+            leaving.when_begun(edge.http.leave)
             yield {"edge": edge}
             await edge.keyring.aclose()
 
-    middleware = [Middleware(SecurityHeaders)]
+    middleware = [Middleware(Access, leaving), Middleware(SecurityHeaders)]
     if chosen.cors_origins:
         middleware.append(
             Middleware(
@@ -99,7 +107,7 @@ def create_app(
                 allow_origins=chosen.cors_origins,
                 allow_methods=["GET", "POST"],
                 allow_headers=["*"],
-                expose_headers=["retry-after"],
+                expose_headers=["retry-after", "x-request-id"],
                 max_age=600,
             )
         )
@@ -116,11 +124,12 @@ def _routes() -> list[BaseRoute]:
         Route("/jobs/{job}/report.csv", report_csv),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
+        Route("/metrics", prometheus),
         Route("/", home),
     ]
 
 
-def _edge(resources: Resources, heartbeat_seconds: float, init_timeout_seconds: float) -> Edge:
+def _edge(resources: Resources, draining: Draining, heartbeat_seconds: float, init_timeout_seconds: float) -> Edge:
     settings = resources.settings
     keyring, feed, engine = Keyring(resources), Feed(resources.bus), Engine(schema)
 
@@ -128,6 +137,7 @@ def _edge(resources: Resources, heartbeat_seconds: float, init_timeout_seconds: 
         headers: Mapping[str, str], address: str | None, authorization: str | None
     ) -> RequestContext:
         actor = await keyring.actor(authorization)
+        operations.current().sent_by(actor.workspace_id, actor.key_id)
         user_agent = headers.get("user-agent")
         commands = Context(
             resources.workspace(actor.workspace_id),
@@ -144,6 +154,7 @@ def _edge(resources: Resources, heartbeat_seconds: float, init_timeout_seconds: 
         feed,
         GraphQLHttp(engine, open_context, BodyLimits(settings.body_bytes, settings.upload_bytes)),
         GraphQLSocket(engine, open_context, origins=settings.cors_origins, init_timeout_seconds=init_timeout_seconds),
+        Probes(resources, draining),
     )
 
 
@@ -181,6 +192,7 @@ async def report_csv(request: Request) -> Response:
     job_id = database_id(request.path_params["job"], "Job")
     try:
         actor = await edge.keyring.actor(request.headers.get("authorization"))
+        operations.current().sent_by(actor.workspace_id, actor.key_id)
         workspace = edge.resources.workspace(actor.workspace_id)
         parts = None if job_id is None else await report(workspace, actor, job_id)
     except PunchcardError as error:
@@ -193,35 +205,19 @@ async def report_csv(request: Request) -> Response:
     return StreamingResponse(parts, media_type="text/csv; charset=utf-8", headers={"content-disposition": name})
 
 
-async def healthz(_request: Request) -> Response:
-    """200 while the process serves requests."""
-    return JSONResponse({"status": "ok"})
+async def healthz(request: Request) -> Response:
+    """Whether the process is alive."""
+    return await _of(request.scope).probes.healthz(request)
 
 
 async def readyz(request: Request) -> Response:
-    """200 where the store takes a write and gives it back, else 503. Without Redis work is slower, and still done."""
-    resources = _of(request.scope).resources
-    store, redis = await asyncio.gather(_store_works(resources), _redis_answers(resources))
-    checks = {"store": "ok" if store else "down", "redis": "ok" if redis else "down"}
-    if not store:
-        return JSONResponse({"status": "unavailable", "checks": checks}, 503)
-    return JSONResponse({"status": "ok" if redis else "degraded", "checks": checks})
+    """Whether it can be worked with."""
+    return await _of(request.scope).probes.readyz(request)
 
 
-async def _store_works(resources: Resources) -> bool:
-    try:
-        async with asyncio.timeout(READY_SECONDS):
-            return await writes_and_reads(resources.db)
-    except (Unavailable, TimeoutError):
-        return False
-
-
-async def _redis_answers(resources: Resources) -> bool:
-    try:
-        async with asyncio.timeout(READY_SECONDS):
-            return bool(await resources.redis.ping())
-    except (RedisError, OSError, TimeoutError):
-        return False
+async def prometheus(request: Request) -> Response:
+    """What it counts."""
+    return await _of(request.scope).probes.metrics(request)
 
 
 class SecurityHeaders:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import uvicorn
 
 from app import logs
 from app.auth import Keyring
@@ -21,6 +20,7 @@ from app.cli_settings import environment, overridden, with_address, with_setting
 from app.commands.workspaces import create_workspace
 from app.config import ConfigError, Settings
 from app.domain.errors import Unauthenticated
+from app.draining import DRAIN_SECONDS
 from app.embedded import (
     Server,
     Servers,
@@ -35,9 +35,6 @@ from app.embedded import (
 from app.resources import Resources, open_resources
 from app.store import indexes
 from app.supervise import Child, Supervisor
-
-DRAIN_SECONDS = 8
-"""How long the API may take, after it was asked to stop, to finish the requests it has."""
 
 
 @click.command()
@@ -56,7 +53,9 @@ def up(settings: Settings, host: str | None, port: int | None, workers: int) -> 
       punchcard up --port 9000 --data-dir ~/shop
       MONGODB_URI=mongodb://db/?replicaSet=rs0 REDIS_URL=redis://cache punchcard up
     """
-    settings = overridden(settings, host=host, port=port, data_dir=settings.data_dir.resolve())
+    # A line for every request would push what `up` says off the screen: only for who asked for it.
+    access = None if os.environ.get("PUNCHCARD_ACCESS_LOG") else "off"
+    settings = overridden(settings, host=host, port=port, data_dir=settings.data_dir.resolve(), access_log=access)
     with sole_owner(settings.data_dir):
         asyncio.run(_Up(settings, workers).run())
 
@@ -75,20 +74,11 @@ def api(settings: Settings, host: str | None, port: int | None) -> None:
     """
     settings = located(overridden(settings, host=host, port=port))
     _require_free_port(settings)
-    logs.configure(settings.log_level, settings.log_format)
+    logs.configure(settings.log_level, settings.log_format, settings.access_log)
     asyncio.run(prepare(settings))
-    os.environ.update(environment(settings))
-    uvicorn.run(
-        "app.asgi:create_app",
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        ws_max_size=settings.body_bytes,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-    )
+    from app.server import serve  # GraphQL takes its time to load: only where it is needed
+
+    serve(settings)
 
 
 @click.command()
@@ -174,7 +164,10 @@ class _Up:
         env = environment(settings)
         for number in range(1, self._workers + 1):
             name = "worker" if self._workers == 1 else f"worker {number}"
-            await self._supervisor.add(Child(name, _WORKER, env=env))
+            # Each listens on a port of its own.
+            apart = settings.worker_metrics_port and settings.worker_metrics_port + number - 1
+            own = environment(dataclasses.replace(settings, worker_metrics_port=apart))
+            await self._supervisor.add(Child(name, _WORKER, env=own))
         await self._supervisor.add(Child("api", _API, env=env, ready=lambda: listens(settings.host, settings.port)))
         self._tell(settings, key)
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import click
 
-from app.config import ConfigError, Settings
-from app.domain.errors import PunchcardError
+from app.config import ConfigError, Settings, unknown
+from app.domain.errors import PunchcardError, Unavailable
+from app.store.indexes import SlotsChanged
 from app.supervise import StartError
 
 
@@ -23,7 +24,11 @@ class Commands(click.Group):
         """What the command returns; raises only what click prints itself, or a bug."""
         try:
             return super().invoke(ctx)
-        except (ConfigError, PunchcardError, StartError) as error:
+        except Unavailable as error:
+            raise click.ClickException(
+                f"The {error.dependency} did not answer. Does it run, and is its address right?"
+            ) from error
+        except (ConfigError, PunchcardError, SlotsChanged, StartError) as error:
             raise click.ClickException(str(error)) from error
 
 
@@ -38,6 +43,9 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def run(*, data_dir: Path | None, **options: Any) -> Any:
         settings = overridden(Settings.from_env(os.environ), data_dir=data_dir)
+        for name, nearest in unknown(os.environ).items():
+            meant = f"; did you mean {nearest}?" if nearest else "."
+            click.echo(f"Warning: {name} is no setting and does nothing{meant}", err=True)
         return command(settings=settings, **options)
 
     return run
@@ -58,5 +66,6 @@ def overridden(settings: Settings, **given: Any) -> Settings:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """This process's environment, with the variables from which a child builds exactly these settings."""
-    return dict(os.environ) | settings.to_env()
+    """This process's environment, with the variables from which a child builds exactly these settings, and no warnings."""
+    strangers = unknown(os.environ)
+    return {name: text for name, text in os.environ.items() if name not in strangers} | settings.to_env()

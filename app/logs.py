@@ -15,6 +15,8 @@ from typing import Literal
 
 import orjson
 
+ACCESS = "punchcard.access"
+"""The logger of one line for every request."""
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
 _bound: ContextVar[Mapping[str, object]] = ContextVar("bound", default=MappingProxyType({}))
@@ -62,11 +64,16 @@ class TextFormatter(logging.Formatter):
         return line if request_id is None else f"{line} [{request_id}]"
 
 
-def configure(level: str, style: Literal["text", "json"]) -> None:
-    """Sends every message of the level or above to standard error in the style; replaces what was configured before."""
+def configure(level: str, style: Literal["text", "json"], access: Literal["on", "off"] = "on") -> None:
+    """Sends every message of the level or above to standard error in the style; replaces what was configured before.
+
+    `access` says whether every request has its line.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # A line for every job and every topology change would drown the rest.
+    quiet = max(logging.WARNING, logging.getLevelName(level))
     for chatty in ("arq", "pymongo", "motor", "uvicorn.access", "websockets"):
-        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+        logging.getLogger(chatty).setLevel(quiet)
+    logging.getLogger(ACCESS).setLevel(logging.NOTSET if access == "on" else quiet)

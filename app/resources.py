@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import ReadPreference
+from pymongo.errors import ConfigurationError
 from redis.asyncio import Redis
 
 from app.bus import PATIENCE_SECONDS, Bus
 from app.clock import Clock, SystemClock
-from app.config import Settings
+from app.config import ConfigError, Settings
 from app.embedded import located
 from app.store.clock import MongoClock
 from app.store.collection import Database, Doc, translated
@@ -44,25 +45,12 @@ class Resources:
 async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     """Open resources; closed when the block ends. Redis need not be there, now or later.
 
-    Raises ConfigError where neither addresses nor local servers are known, and Unavailable where the store does not
-    answer within a few seconds; safe to repeat.
+    Raises ConfigError where neither addresses nor local servers are known or an address cannot be read, and Unavailable
+    where the store does not answer within a few seconds; safe to repeat.
     """
     settings = located(settings)
-    client: AsyncIOMotorClient[Doc] = AsyncIOMotorClient(
-        settings.mongodb_uri,
-        appname="punchcard",
-        tz_aware=True,
-        w="majority",
-        journal=True,
-        readConcernLevel="majority",
-        # A write that was sent may have happened; deciding what that means is the protocol's, not the driver's.
-        retryWrites=False,
-        serverSelectionTimeoutMS=3_000,
-        connectTimeoutMS=2_000,
-        socketTimeoutMS=20_000,
-        waitQueueTimeoutMS=5_000,
-    )
     redis = open_redis(settings)
+    client = _open_mongo(settings)
     try:
         db = client.get_database(settings.database, read_preference=ReadPreference.PRIMARY)
         with translated():
@@ -78,12 +66,39 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         client.close()
 
 
+def _open_mongo(settings: Settings) -> AsyncIOMotorClient[Doc]:
+    try:
+        return AsyncIOMotorClient(
+            settings.mongodb_uri,
+            appname="punchcard",
+            tz_aware=True,
+            w="majority",
+            journal=True,
+            readConcernLevel="majority",
+            # A write that was sent may have happened; deciding what that means is the protocol's, not the driver's.
+            retryWrites=False,
+            serverSelectionTimeoutMS=3_000,
+            connectTimeoutMS=2_000,
+            socketTimeoutMS=20_000,
+            waitQueueTimeoutMS=5_000,
+        )
+    except (ConfigurationError, ValueError) as error:
+        # Without the address itself: it may hold a password.
+        raise ConfigError([f"MONGODB_URI cannot be used: {error}"]) from error
+
+
 def open_redis(settings: Settings) -> Redis:
-    """A Redis client that connects when first used, and waits a quarter of a second at most for any answer."""
-    redis: Redis = Redis.from_url(
-        settings.redis_url or "",
-        socket_connect_timeout=PATIENCE_SECONDS,
-        socket_timeout=PATIENCE_SECONDS,
-        client_name="punchcard",
-    )
+    """A Redis client that connects when first used, and waits a quarter of a second at most for any answer.
+
+    Raises ConfigError where the address cannot be read.
+    """
+    try:
+        redis: Redis = Redis.from_url(
+            settings.redis_url or "",
+            socket_connect_timeout=PATIENCE_SECONDS,
+            socket_timeout=PATIENCE_SECONDS,
+            client_name="punchcard",
+        )
+    except ValueError as error:
+        raise ConfigError([f"REDIS_URL cannot be used: {error}"]) from error
     return redis

@@ -19,6 +19,7 @@ from graphql import (
 )
 from strawberry.execution import optimized_is_awaitable
 
+from app import metrics, operations
 from app.domain.actors import READ, SUBSCRIBE, WRITE, Actor
 from app.domain.errors import Denied
 
@@ -70,7 +71,10 @@ class Engine:
 
     def prepare(self, request: Request) -> Prepared:
         """The request with its document and operation. Raises RequestRefused."""
-        return Prepared(request, *self._documents.operation(request.query, request.operation_name))
+        prepared = Prepared(request, *self._documents.operation(request.query, request.operation_name))
+        name = prepared.operation.name
+        operations.current().understood(name.value if name else None, prepared.kind.value)
+        return prepared
 
     async def run(self, prepared: Prepared, context: OperationContext) -> Body:
         """The response of a query or mutation: `data`, and `errors` where there are any. Raises RequestRefused."""
@@ -109,12 +113,14 @@ class Engine:
             source = await source
         if isinstance(source, ExecutionResult):
             raise RequestRefused(_request_errors(source.errors or []))
+        metrics.SUBSCRIPTIONS.inc()
         try:
             async for result in source:
                 yield _body(result)
         except Exception as error:  # noqa: BLE001  # whatever ends a stream is told to its subscriber, translated
             yield {"data": None, "errors": execution_errors([GraphQLError(str(error), original_error=error)])}
         finally:
+            metrics.SUBSCRIPTIONS.dec()
             aclose = getattr(source, "aclose", None)
             if aclose is not None:
                 await aclose()

@@ -7,6 +7,7 @@ act for anybody; uploads ask for one more header that a plain HTML form cannot s
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +20,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from app import operations
 from app.domain.errors import PunchcardError
 
 from .errors import ErrorCode, RequestRefused, refused, refused_by
@@ -67,6 +69,13 @@ class GraphQLHttp:
         self._engine = engine
         self._open_context = open_context
         self._limits = limits or BodyLimits()
+        self._leaving: asyncio.Future[None] | None = None
+
+    async def leave(self) -> None:
+        """Ends every stream, without the `complete` that would tell its client not to come back. Safe to repeat."""
+        leaving = self._until_leaving()
+        if not leaving.done():
+            leaving.set_result(None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one HTTP request."""
@@ -115,8 +124,13 @@ class GraphQLHttp:
 
     async def _answer(self, prepared: Prepared, context: OperationContext, media: MediaType) -> Response:
         if media is MediaType.EVENTS:
-            return event_stream(self._engine.stream(prepared, context))
+            return event_stream(self._engine.stream(prepared, context), leaving=self._until_leaving())
         return _json(await self._engine.run(prepared, context), 200, media)
+
+    def _until_leaving(self) -> asyncio.Future[None]:
+        if self._leaving is None:
+            self._leaving = asyncio.get_running_loop().create_future()
+        return self._leaving
 
     async def _posted(self, request: HttpRequest) -> Request:
         content_type, _, parameters = request.headers.get("content-type", "").partition(";")
@@ -244,5 +258,6 @@ async def _raising(refusal: RequestRefused) -> AsyncGenerator[dict[str, Any], No
 
 
 def _json(body: dict[str, Any], status: int, media: MediaType, headers: dict[str, str] | None = None) -> Response:
+    operations.current().answered(body)
     content_type = f"{media.value}; charset=utf-8"
     return Response(encode_json(body), status, {"cache-control": "no-store", **(headers or {})}, content_type)

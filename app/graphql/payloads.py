@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import strawberry
 
+from app import metrics
 from app.domain.errors import Problem
 
 from .enums import UserErrorCode
@@ -24,4 +25,7 @@ class UserError:
 
 def user_errors(problems: Iterable[Problem], *under: str) -> list[UserError]:
     """The problems as userErrors, their paths seen from `input`."""
-    return [UserError(code=p.code, message=p.message, field=[*under, *p.field] or None) for p in problems]
+    found = list(problems)
+    for problem in found:
+        metrics.USER_ERRORS.labels(problem.code).inc()
+    return [UserError(code=p.code, message=p.message, field=[*under, *p.field] or None) for p in found]

@@ -8,6 +8,8 @@ from typing import Any
 
 from starlette.responses import StreamingResponse
 
+from app import operations
+
 from .errors import RequestRefused
 from .requests import encode_json
 
@@ -18,21 +20,33 @@ HEADERS = {"cache-control": "no-cache, no-store", "x-accel-buffering": "no"}
 
 
 def event_stream(
-    bodies: AsyncGenerator[dict[str, Any], None], quiet_seconds: float = QUIET_SECONDS
+    bodies: AsyncGenerator[dict[str, Any], None],
+    quiet_seconds: float = QUIET_SECONDS,
+    leaving: asyncio.Future[None] | None = None,
 ) -> StreamingResponse:
-    """A response with a `next` event for each body and one `complete`; a refusal is a `next` with errors."""
+    """A response with a `next` event for each body and one `complete`; a refusal is a `next` with errors.
+
+    When `leaving` is done the stream ends without `complete`, so that its client goes on elsewhere.
+    """
+    operations.current().transport = "sse"
     # Not through `media_type`: the charset it would add is none that EventSource knows.
-    return StreamingResponse(_events(bodies, quiet_seconds), headers={**HEADERS, "content-type": "text/event-stream"})
+    events = _events(bodies, quiet_seconds, leaving)
+    return StreamingResponse(events, headers={**HEADERS, "content-type": "text/event-stream"})
 
 
-async def _events(bodies: AsyncGenerator[dict[str, Any], None], quiet_seconds: float) -> AsyncIterator[bytes]:
+async def _events(
+    bodies: AsyncGenerator[dict[str, Any], None], quiet_seconds: float, leaving: asyncio.Future[None] | None
+) -> AsyncIterator[bytes]:
     upcoming: asyncio.Task[dict[str, Any]] | None = None
     try:
         # Headers reach the client with the first bytes: say something before anything has happened.
         yield b":\n\n"
         while True:
             upcoming = upcoming or asyncio.ensure_future(_next(bodies))
-            done, _ = await asyncio.wait((upcoming,), timeout=quiet_seconds)
+            awaited: set[asyncio.Future[Any]] = {upcoming} if leaving is None else {upcoming, leaving}
+            done, _ = await asyncio.wait(awaited, timeout=quiet_seconds, return_when=asyncio.FIRST_COMPLETED)
+            if leaving in done and upcoming not in done:
+                return
             if not done:
                 yield b":\n\n"
                 continue
@@ -66,4 +80,5 @@ async def _next(bodies: AsyncGenerator[dict[str, Any], None]) -> dict[str, Any]:
 
 
 def _event(body: dict[str, Any]) -> bytes:
+    operations.current().answered(body)
     return b"event: next\ndata: " + encode_json(body) + b"\n\n"

@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+from graphql import OperationType
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.domain.errors import PunchcardError, Unauthenticated
+from app.operations import observed
 
 from .errors import ErrorCode, RequestRefused, refused, refused_by
 from .execute import Engine, OpenContext, OperationContext
@@ -52,6 +54,11 @@ class GraphQLSocket:
         self._open_context = open_context
         self._origins = origins
         self._init_timeout_seconds = init_timeout_seconds
+        self._connections: set[_Connection] = set()
+
+    async def leave(self) -> None:
+        """Closes every socket with 1001, its subscriptions first; returns when its queries and mutations are answered."""
+        await asyncio.gather(*(connection.leave() for connection in self._connections))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection until either side closes it."""
@@ -63,7 +70,12 @@ class GraphQLSocket:
             await socket.close(4406, f"Use the sub-protocol {PROTOCOL}")
         else:
             await socket.accept(PROTOCOL)
-            await _Connection(socket, self._engine, self._open_context).serve(self._init_timeout_seconds)
+            connection = _Connection(socket, self._engine, self._open_context)
+            self._connections.add(connection)
+            try:
+                await connection.serve(self._init_timeout_seconds)
+            finally:
+                self._connections.discard(connection)
 
 
 def _may_connect(headers: Headers, origins: tuple[str, ...]) -> bool:
@@ -79,7 +91,9 @@ class _Connection:
         self._authorization: str | None = None
         self._acknowledged = False
         self._initialised = False
+        self._leaving = False
         self._operations: dict[str, asyncio.Task[None]] = {}
+        self._streams: set[str] = set()
         # One frame after the other: operations finish whenever they like.
         self._sending = asyncio.Lock()
 
@@ -101,6 +115,14 @@ class _Connection:
             log.debug("socket ended: %s", gone.code)
         finally:
             await self._stop(*self._operations)
+
+    async def leave(self) -> None:
+        self._leaving = True
+        # No `complete`: it would tell the client that the stream is over, and this one only goes on elsewhere.
+        await self._stop(*self._streams)
+        await asyncio.gather(*self._operations.values(), return_exceptions=True)
+        with contextlib.suppress(WebSocketDisconnect), _gone():
+            await self._socket.close(1001, "Going away")
 
     async def _received(self) -> dict[str, Any]:
         frame = await self._socket.receive()
@@ -124,6 +146,8 @@ class _Connection:
             case "ping":
                 await self._send({"type": "pong"})
             case "pong":
+                pass
+            case "subscribe" if self._leaving:
                 pass
             case "subscribe":
                 self._subscribe(_operation_id(message), message.get("payload"))
@@ -170,28 +194,38 @@ class _Connection:
 
     async def _run(self, operation_id: str, request: Request | RequestRefused) -> None:
         try:
-            try:
-                if isinstance(request, RequestRefused):
-                    raise request
-                async with contextlib.aclosing(
-                    self._engine.stream(self._engine.prepare(request), await self._context())
-                ) as bodies:
-                    async for body in bodies:
-                        await self._send({"id": operation_id, "type": "next", "payload": body})
-                last = {"id": operation_id, "type": "complete"}
-            except PunchcardError as error:
-                last = _error(operation_id, refused_by(error))
-            except RequestRefused as refusal:
-                last = _error(operation_id, refusal)
+            last = await self._answer(operation_id, request)
             # The id is free again before the client can read that it is.
             self._operations.pop(operation_id, None)
+            self._streams.discard(operation_id)
             await self._send(last)
         except WebSocketDisconnect as gone:
             log.debug("socket ended under an operation: %s", gone.code)
-        except Exception as error:  # noqa: BLE001  # a bug in one operation must not take the socket along
-            self._operations.pop(operation_id, None)
-            with contextlib.suppress(WebSocketDisconnect):
-                await self._send(_error(operation_id, refused_by(error)))
+
+    async def _answer(self, operation_id: str, request: Request | RequestRefused) -> dict[str, Any]:
+        """Sends every result; the message that ends the operation is the caller's to send."""
+        with observed("ws", "socket") as operation:
+            try:
+                if isinstance(request, RequestRefused):
+                    raise request
+                prepared = self._engine.prepare(request)
+                if prepared.kind is OperationType.SUBSCRIPTION:
+                    if self._leaving:
+                        raise WebSocketDisconnect(1001)
+                    self._streams.add(operation_id)
+                async with contextlib.aclosing(self._engine.stream(prepared, await self._context())) as bodies:
+                    async for body in bodies:
+                        operation.answered(body)
+                        await self._send({"id": operation_id, "type": "next", "payload": body})
+                return {"id": operation_id, "type": "complete"}
+            except WebSocketDisconnect:
+                raise
+            except RequestRefused as refused_already:
+                refusal = refused_already
+            except Exception as error:  # noqa: BLE001  # a bug in one operation must not take the socket along
+                refusal = refused_by(error)
+            operation.answered(refusal.body)
+            return {"id": operation_id, "type": "error", "payload": refusal.errors}
 
     async def _context(self) -> OperationContext:
         client = self._socket.client
@@ -204,6 +238,7 @@ class _Connection:
 
     async def _stop(self, *operation_ids: str) -> None:
         tasks = [task for key in operation_ids if (task := self._operations.pop(key, None)) is not None]
+        self._streams.difference_update(operation_ids)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -223,7 +258,3 @@ def _operation_id(message: dict[str, Any]) -> str:
     if not isinstance(operation_id, str) or not 0 < len(operation_id) <= MAX_ID:
         raise _Close(4400, "Give the operation an id")
     return operation_id
-
-
-def _error(operation_id: str, refusal: RequestRefused) -> dict[str, Any]:
-    return {"id": operation_id, "type": "error", "payload": refusal.errors}

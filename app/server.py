@@ -1,0 +1,66 @@
+"""The HTTP server of `punchcard api`: uvicorn, taught to go away without dropping anything."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sys
+
+import uvicorn
+
+from app import tracing
+from app.asgi import create_app
+from app.config import Settings
+from app.draining import DRAIN_SECONDS, IDLE_SECONDS, Draining
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.02
+
+
+def serve(settings: Settings) -> None:
+    """Serves the API until SIGINT or SIGTERM. Raises ConfigError where the settings cannot be used."""
+    tracing.start(settings.otlp_endpoint, "punchcard-api")
+    draining = Draining()
+    config = uvicorn.Config(
+        create_app(settings, draining=draining),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws_max_size=settings.body_bytes,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+    server = DrainingServer(config, draining)
+    try:
+        server.run()
+    finally:
+        tracing.stop()
+    if not server.started:
+        sys.exit(3)
+
+
+class DrainingServer(uvicorn.Server):
+    """A server that lets clients leave before it closes their connections.
+
+    A connection that looks idle may have a request under way: closing it at once would lose that one. So for a while
+    every answer says `connection: close`, and only who says nothing in that time is cut off.
+    """
+
+    def __init__(self, config: uvicorn.Config, draining: Draining) -> None:
+        super().__init__(config)
+        self._draining = draining
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Takes no new connections, drains those there are, then does what uvicorn does."""
+        loop = asyncio.get_running_loop()
+        for server in self.servers:
+            server.close()
+        idle_until = loop.time() + IDLE_SECONDS
+        await self._draining.begin()
+        while self.server_state.connections and loop.time() < idle_until and not self.force_exit:
+            await asyncio.sleep(LOOK_SECONDS)
+        log.info("drained; %d connections are left", len(self.server_state.connections))
+        await super().shutdown(sockets)
