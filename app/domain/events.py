@@ -215,7 +215,8 @@ def check(sent: EventInput, rules: Rules) -> Draft:
         raise Refused(*problems)
     return Draft(
         pass_id, pass_external_id, category, kind, amount,
-        currency or (rules.default_currency if amount is not None else None), points if points is not None else ZERO,
+        # A currency without an amount says nothing, and would make a row of sums that counts what it cannot average.
+        None if amount is None else currency or rules.default_currency, points if points is not None else ZERO,
         field_name, old_value, new_value, occurred_at, external_id, source or rules.default_source, metadata,
         metadata_text, correction_of,
         (

@@ -10,7 +10,8 @@ from typing import Any
 
 from bson import Decimal128
 
-from app.domain.conditions import Condition, Operator
+from app.domain.conditions import Condition, Operator, number_of
+from app.domain.decimals import canonical
 from app.domain.events import Category, Event
 from app.domain.ids import slot_of
 from app.domain.instants import EARLIEST, from_ms
@@ -118,22 +119,29 @@ class EventQueries(WorkspaceQueries):
         return where
 
 
-_OPERATORS = {
-    Operator.NE: "$ne", Operator.GT: "$gt", Operator.GTE: "$gte", Operator.LT: "$lt", Operator.LTE: "$lte",
-    Operator.IN: "$in", Operator.NOT_IN: "$nin",
-}  # fmt: skip
+_ORDERED = {Operator.GT: "$gt", Operator.GTE: "$gte", Operator.LT: "$lt", Operator.LTE: "$lte"}
 
 
 def _metadata(condition: Condition) -> Doc:
-    path = f"metadata.{condition.path}"
-    value: Any = list(condition.value) if isinstance(condition.value, tuple) else condition.value
-    if condition.operator is Operator.EQ:
-        return {path: value}
-    if condition.operator in (Operator.EXISTS, Operator.NOT_EXISTS):
-        return {path: {"$exists": condition.operator is Operator.EXISTS}}
-    if condition.operator is Operator.CONTAINS:
-        return {path: {"$regex": _escaped(str(value))}}
-    return {path: {_OPERATORS[condition.operator]: value}}
+    path, operator = f"metadata.{condition.path}", condition.operator
+    if operator in (Operator.EXISTS, Operator.NOT_EXISTS):
+        return {path: {"$exists": operator is Operator.EXISTS}}
+    if operator is Operator.CONTAINS:
+        return {path: {"$regex": _escaped(str(condition.value))}}
+    if operator in _ORDERED:
+        # Compared with a number, Mongo looks at numbers only, as with a text at texts only.
+        return {path: {_ORDERED[operator]: _spellings(condition.value)[0]}}
+    listed = condition.value if isinstance(condition.value, tuple) else (condition.value,)
+    among = [spelling for value in listed for spelling in _spellings(value)]
+    return {path: {"$in" if operator in (Operator.EQ, Operator.IN) else "$nin": among}}
+
+
+def _spellings(value: object) -> list[Any]:
+    """How JSON may have written a value: a number as a number or as text."""
+    number = number_of(value)
+    if number is None:
+        return [value]
+    return [int(number) if number == number.to_integral_value() else float(number), canonical(number)]
 
 
 def _escaped(text: str) -> str:

@@ -9,8 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.clock import FixedClock
+from app.domain.conditions import Condition, Operator
 from app.domain.errors import Code, Refused
 from app.resources import Resources
+from app.store.events import EventQuery
+from app.store.paging import Span
 from tests.business import Business, another_business
 
 
@@ -162,3 +165,38 @@ def test_decimals_are_kept_as_sent(value: Decimal) -> None:
 
     assert parse_decimal(plain(value)) == value
     assert Decimal(canonical(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("operator", "value", "found"),
+    [
+        ("EQ", "1.5", {"a", "b"}),
+        ("EQ", 2, {"c"}),
+        ("GTE", "1.5", {"a", "c"}),
+        ("IN", ("1.5", 2), {"a", "b", "c"}),
+        ("NE", "1.5", {"c", "d"}),
+        ("EXISTS", None, {"a", "b", "c"}),
+        ("NOT_EXISTS", None, {"d"}),
+    ],
+)
+async def test_metadata_is_found_however_a_number_was_written(
+    business: Business, operator: str, value: object, found: set[str]
+) -> None:
+    await business.record(
+        {"external_id": "a", "metadata": {"size": 1.5}},
+        {"external_id": "b", "metadata": {"size": "1.5"}},
+        {"external_id": "c", "metadata": {"size": 2}},
+        {"external_id": "d"},
+    )
+    query = EventQuery(metadata=[Condition("size", Operator(operator), value)])
+    page = await business.ctx.workspace.events.page(query, Span(10))
+    assert {event.external_id for event in page.items} == found
+
+
+async def test_a_currency_without_an_amount_makes_no_row_of_sums(business: Business) -> None:
+    await business.record({"currency": "EUR"}, {"amount": 3, "currency": "EUR"})
+    await business.settle()
+    assert {key: row.count for key, row in (await business.card()).aggregates.items()} == {
+        ("purchase", None): 1,
+        ("purchase", "EUR"): 1,
+    }
