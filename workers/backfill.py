@@ -11,12 +11,7 @@ AT_ONCE = 200
 
 async def backfill(worker: Worker, workspace_id: str) -> None:
     """Walks a workspace's lagging passes until none lags. Safe to repeat and to overlap."""
-    await worker.alone("backfill", workspace_id, lambda: _until_done(worker, workspace_id))
-
-
-async def _until_done(worker: Worker, workspace_id: str) -> None:
-    while await backfill_once(worker, workspace_id):
-        pass
+    await worker.alone("backfill", workspace_id, lambda: backfill_once(worker, workspace_id))
 
 
 async def backfill_once(worker: Worker, workspace_id: str) -> bool:

@@ -13,12 +13,7 @@ AT_ONCE = 500
 
 async def due(worker: Worker, key: str) -> None:
     """Walks what is due in a range of slots until nothing is. Safe to repeat and to overlap."""
-    await worker.alone("due", key, lambda: _until_dry(worker, key))
-
-
-async def _until_dry(worker: Worker, key: str) -> None:
-    while await due_once(worker, key):
-        pass
+    await worker.alone("due", key, lambda: due_once(worker, key))
 
 
 async def due_once(worker: Worker, key: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from app import metrics
 from app.domain.events import Event
 from app.domain.ids import slot_of
 from app.flow import bounds_of
@@ -23,12 +24,7 @@ CHECKED = 2_000
 
 async def fold(worker: Worker, key: str) -> None:
     """Folds what is pending in a range of slots until it is dry. Safe to repeat and to overlap."""
-    await worker.alone("fold", key, lambda: _until_dry(worker, key))
-
-
-async def _until_dry(worker: Worker, key: str) -> None:
-    while await fold_once(worker, key):
-        pass
+    await worker.alone("fold", key, lambda: fold_once(worker, key))
 
 
 async def fold_once(worker: Worker, key: str) -> bool:
@@ -70,6 +66,9 @@ async def fold_once(worker: Worker, key: str) -> bool:
     done = await settle(worker, at, works, definitions)
     marks += [event_id for advanced in done.values() for event_id in advanced.taken]
     await worker.pumps.unmark(marks)
+    if taken:
+        metrics.FOLDS.inc()
+        metrics.EVENTS_FOLDED.inc(sum(len(advanced.taken) for advanced in done.values()))
     worker.cursors.pop(key, None)
     if full and taken:
         worker.cursors[key] = slot_of(taken[-1]), taken[-1]

@@ -46,17 +46,19 @@ async def imports(worker: Worker, key: str) -> None:
     await worker.alone("imports", key, lambda: _once(worker, key))
 
 
-async def _once(worker: Worker, job_id: str) -> None:
+async def _once(worker: Worker, job_id: str) -> bool:
+    """One turn; never another at once, because the jobs take turns."""
     runs = worker.runs
     run = await runs.claim(job_id, _now_ms())
     if run is None:
-        return
+        return False
     try:
         async with _kept(runs, run):
             if run.starts > STUCK_AFTER:
                 await runs.finish(run, JobStatus.FAILED, _now(), STUCK)
             elif await carry(worker, run):
                 worker.resources.bus.wake("imports", job_id)
+        return False
     except (asyncio.CancelledError, Unavailable):
         with contextlib.suppress(Unavailable):
             await runs.release(run)
@@ -77,8 +79,8 @@ async def carry(worker: Worker, run: Run) -> bool:
     async with contextlib.aclosing(batches):
         async for rows in batches:
             if number % LOOK_EVERY == 0:
-                await _caught_up(runs, until)
-            if run.cancelling or time.monotonic() > until:
+                await _caught_up(worker, until)
+            if run.cancelling or worker.stopping or time.monotonic() > until:
                 break
             moved = await carry_batch(worker, run, rows)
             if moved is None:
@@ -142,10 +144,10 @@ async def _batches(parts: AsyncIterator[bytes], run: Run) -> AsyncGenerator[list
         yield rows
 
 
-async def _caught_up(runs: JobRuns, until: float) -> None:
-    """Returns when the fold has caught up, or when the time is over."""
+async def _caught_up(worker: Worker, until: float) -> None:
+    """Returns when the fold has caught up, when the time is over, or when the worker stops."""
     ranges = [bounds_of(key) for key in SLOT_RANGES]
-    while time.monotonic() < until and await runs.backlogged(ranges, MOST_PENDING):
+    while time.monotonic() < until and not worker.stopping and await worker.runs.backlogged(ranges, MOST_PENDING):
         await asyncio.sleep(PAUSE_SECONDS)
 
 

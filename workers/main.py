@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -22,8 +23,9 @@ from arq.worker import func
 from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
+from app import metrics, tracing
 from app.bus import LONG_STAGES, decode, flow_queue, jobs_queue
-from app.config import Settings
+from app.config import ConfigError, Settings
 from app.domain.errors import Unavailable
 from app.flow import SLOT_RANGES
 from app.logs import configure
@@ -33,6 +35,7 @@ from .backfill import backfill
 from .due import due
 from .fold import fold
 from .imports import imports
+from .metrics import listening
 from .publish import publish
 from .sweep import JOBS_AT_ONCE, Sweep
 from .worker import Worker
@@ -49,6 +52,8 @@ STAGES: dict[str, Callable[[Worker, str], Awaitable[None]]] = {
 JOB_TIMEOUT_SECONDS = 45
 POLL_SECONDS = 0.02
 PATIENCE_SECONDS = 10.0
+STOP_SECONDS = 10.0
+"""How long rounds under way may take to end; dying in one would lose nothing, only time."""
 
 
 def guarded(stage: str, run: Callable[[Worker, str], Awaitable[None]]) -> Callable[[Worker, str], Awaitable[None]]:
@@ -56,10 +61,13 @@ def guarded(stage: str, run: Callable[[Worker, str], Awaitable[None]]) -> Callab
 
     async def guarded_run(worker: Worker, key: str) -> None:
         try:
-            await run(worker, key)
+            with metrics.STAGE_SECONDS.labels(stage).time():
+                await run(worker, key)
         except Unavailable as error:
+            metrics.STAGE_FAILURES.labels(stage, "unavailable").inc()
             log.warning("%s %s waits for the next sweep: %s", stage, key, error)
         except Exception:
+            metrics.STAGE_FAILURES.labels(stage, "error").inc()
             log.exception("%s %s failed; reference %s", stage, key, uuid.uuid4().hex)
 
     guarded_run.__name__ = stage
@@ -77,8 +85,13 @@ def _encode(value: Any) -> bytes:
 def _function(stage: str) -> Any:
     run = GUARDED[stage]
 
-    async def job(ctx: dict[str, Any], key: str) -> None:
-        await run(ctx["worker"], key)
+    async def job(ctx: dict[str, Any], key: str, trace: str | None = None) -> None:
+        if trace is None:
+            await run(ctx["worker"], key)
+            return
+        with tracing.span(stage, "stage", trace) as span:
+            span.note(punchcard__key=key)
+            await run(ctx["worker"], key)
 
     return func(job, name=stage, keep_result=0, timeout=JOB_TIMEOUT_SECONDS, max_tries=1)
 
@@ -120,14 +133,19 @@ async def run(settings: Settings, stopping: asyncio.Event) -> None:
     """Runs a worker until told to stop; goes on sweeping while Redis is away."""
     async with open_resources(settings) as resources:
         worker = Worker.on(resources)
-        sweep = asyncio.create_task(Sweep(worker, GUARDED).run(stopping))
-        listening = asyncio.gather(*(_listen(settings, worker, long=long) for long in (False, True)))
-        log.info("worker %d is ready", os.getpid())
-        await stopping.wait()
-        listening.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await listening
-        await sweep
+        async with listening(resources):
+            sweep = asyncio.create_task(Sweep(worker, GUARDED).run(stopping))
+            waking = asyncio.gather(*(_listen(settings, worker, long=long) for long in (False, True)))
+            log.info("worker %d is ready", os.getpid())
+            await stopping.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STOP_SECONDS):
+                    await worker.stop()
+            waking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await waking
+            await sweep
+        log.info("worker %d has stopped", os.getpid())
 
 
 async def _listen(settings: Settings, worker: Worker, *, long: bool) -> None:
@@ -144,9 +162,22 @@ async def _listen(settings: Settings, worker: Worker, *, long: bool) -> None:
 
 
 def main() -> None:
-    """The entry point: reads the settings from the environment, stops cleanly on SIGINT and SIGTERM."""
-    settings = Settings.from_env(os.environ)
-    configure(settings.log_level, settings.log_format)
+    """The entry point: reads the settings from the environment, stops cleanly on SIGINT and SIGTERM.
+
+    Ends with a message and status 1 where the settings cannot be used, or the store does not answer at the start.
+    """
+    try:
+        settings = Settings.from_env(os.environ)
+        configure(settings.log_level, settings.log_format)
+        tracing.start(settings.otlp_endpoint, "punchcard-worker")
+        _run_until_signalled(settings)
+    except (ConfigError, Unavailable) as error:
+        sys.exit(f"Error: {error}")
+    finally:
+        tracing.stop()
+
+
+def _run_until_signalled(settings: Settings) -> None:
 
     async def until_signalled() -> None:
         stopping = asyncio.Event()

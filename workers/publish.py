@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from app import metrics
 from app.domain.activities import Activity, Entry, category_of
 from app.domain.decimals import plain
 from app.domain.events import Event
@@ -27,12 +28,7 @@ FULL = 400
 
 async def publish(worker: Worker, workspace_id: str) -> None:
     """Publishes what waits in a workspace until nothing does. Safe to repeat and to race."""
-    await worker.alone("publish", workspace_id, lambda: _until_dry(worker, workspace_id))
-
-
-async def _until_dry(worker: Worker, workspace_id: str) -> None:
-    while await publish_once(worker, workspace_id):
-        pass
+    await worker.alone("publish", workspace_id, lambda: publish_once(worker, workspace_id))
 
 
 async def publish_once(worker: Worker, workspace_id: str) -> bool:
@@ -48,6 +44,7 @@ async def publish_once(worker: Worker, workspace_id: str) -> bool:
         worker.positions[workspace_id] = last
         numbered = [_placed(draft, last + place) for place, draft in enumerate(drafts[:AT_ONCE], start=1)]
         appended = await workspace.activities.append(numbered)
+        metrics.PUBLISHED.inc(appended)
         drafts = drafts[appended:]
         if appended < len(numbered):
             there = await workspace.activities.get_many([draft.id for draft in drafts])

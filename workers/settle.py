@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from app import metrics
 from app.domain.activities import Entry
 from app.domain.events import Event
 from app.domain.instants import to_ms
@@ -93,6 +94,10 @@ async def settle(
     for before, _, _, _ in writes:
         if before.id not in ours:
             del done[before.id]
+    for advanced in done.values():
+        for entry in advanced.entries:
+            if "segment" in entry.refs:
+                metrics.FLIPS.labels("in" if entry.type.endswith(".entered") else "out").inc()
     worker.resources.bus.wake(
         "publish", *{w.card.workspace_id for w in works if w.card.id in done and done[w.card.id].entries}
     )

@@ -10,11 +10,14 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
 
+from app.clock import SystemClock
 from app.domain.errors import Unavailable
 from app.domain.ids import slot_of
 from app.domain.instants import to_ms
 from app.flow import SLOT_RANGES, range_of
+from app.store.heartbeats import Heartbeats
 
 from .due import next_due
 from .worker import Worker
@@ -23,6 +26,9 @@ log = logging.getLogger(__name__)
 
 AHEAD_MS = 1_500
 JOBS_AT_ONCE = 4
+BEAT_SECONDS = 5.0
+BEATS_MISSED = 4
+"""A worker is taken for dead when so many signs of life in a row did not come."""
 
 Run = Callable[[Worker, str], Awaitable[None]]
 
@@ -36,10 +42,12 @@ class Sweep:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._runs: set[asyncio.Task[None]] = set()
         self._jobs: dict[str, asyncio.Task[None]] = {}
+        self._heartbeats = Heartbeats(worker.resources.db)
+        self._next_beat = 0.0
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Sweeps until told to stop, then waits for what is under way. No stage waits for another."""
-        looks = (self.folds, self.dues, self.backfills, self.publishes, self.jobs)
+        looks = (self.beats, self.folds, self.dues, self.backfills, self.publishes, self.jobs)
         await asyncio.gather(*(self._again_and_again(look, stopping) for look in looks))
         for timer in self._timers.values():
             timer.cancel()
@@ -47,6 +55,17 @@ class Sweep:
             job.cancel()
         await asyncio.gather(*self._runs)
         await asyncio.gather(*self._jobs.values(), return_exceptions=True)
+        with contextlib.suppress(Unavailable):
+            await self._heartbeats.gone(self._worker.id)
+
+    async def beats(self) -> None:
+        """Gives a sign of life now and then."""
+        elapsed = asyncio.get_running_loop().time()
+        if elapsed >= self._next_beat:
+            every = max(BEAT_SECONDS, self._worker.resources.settings.sweep_seconds)
+            now = await SystemClock().now()
+            await self._heartbeats.beat(self._worker.id, now, now + timedelta(seconds=BEATS_MISSED * every))
+            self._next_beat = elapsed + every
 
     async def folds(self) -> None:
         """Folds whatever is pending."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from app.domain.segments import Definitions
 from app.resources import Resources
+from app.store.ids import new_id
 from app.store.job_runs import JobRuns
 from app.store.outboxes import Outboxes
 from app.store.pumps import Pumps
@@ -27,7 +28,10 @@ class Worker:
     definitions: dict[str, Definitions] = field(default_factory=dict)
     cursors: dict[str, tuple[int, str]] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
+    id: str = field(default_factory=lambda: new_id("worker"))
+    stopping: bool = False
     _running: dict[tuple[str, str], bool] = field(default_factory=dict)
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
     def on(cls, resources: Resources) -> Worker:
@@ -47,10 +51,11 @@ class Worker:
 
         return dict(zip(wanted, await asyncio.gather(*map(one, wanted)), strict=True))
 
-    async def alone(self, stage: str, key: str, run: Callable[[], Awaitable[None]]) -> None:
-        """Runs a stage for a key, never twice at once in this process: who comes while it runs makes it run again.
+    async def alone(self, stage: str, key: str, once: Callable[[], Awaitable[bool]]) -> None:
+        """Runs rounds of a stage for a key until one says that there is no more, or until this worker stops.
 
-        Overlap between processes is harmless and costs only time.
+        Never twice at once in this process: who comes while it runs makes it run again. Overlap between processes is
+        harmless and costs only time.
         """
         place = (stage, key)
         if place in self._running:
@@ -60,6 +65,16 @@ class Worker:
         try:
             while self._running[place]:
                 self._running[place] = False
-                await run()
+                while not self.stopping and await once():
+                    pass
         finally:
             del self._running[place]
+            if not self._running:
+                self._idle.set()
+
+    async def stop(self) -> None:
+        """Begins no further round; returns when those under way have ended."""
+        self.stopping = True
+        while self._running:
+            self._idle.clear()
+            await self._idle.wait()
