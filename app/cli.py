@@ -13,8 +13,11 @@ from app.cli_serve import api, up, worker
 from app.cli_settings import Commands, with_settings
 from app.commands.workspaces import create_workspace
 from app.config import Settings, variables
+from app.domain.ids import slot_of
+from app.flow import SLOT_RANGES, range_of
 from app.resources import open_resources
 from app.store.clock import MongoClock
+from app.store.parking import ParkedPass, Parking
 
 
 def _settings_help() -> str:
@@ -58,7 +61,7 @@ def schema() -> None:
     """
     from app.graphql.schema import print_sdl  # the one command that needs it: the others start without GraphQL
 
-    click.echo(print_sdl())
+    click.echo(print_sdl(), nl=False)
 
 
 @main.group()
@@ -100,11 +103,42 @@ def set_(settings: Settings, instant: str) -> None:
 
     async def move() -> datetime:
         async with open_resources(settings) as resources:
-            return await MongoClock(resources.db).set(to if to.tzinfo else to.replace(tzinfo=UTC))
+            moved = await MongoClock(resources.db).set(to if to.tzinfo else to.replace(tzinfo=UTC))
+            resources.bus.wake("due", *SLOT_RANGES)
+            return moved
 
     click.echo(_written(asyncio.run(move())))
     if settings.clock != "manual":
         click.echo("Only processes with PUNCHCARD_CLOCK=manual read this clock; here it is not set.", err=True)
+
+
+@main.command()
+@click.option("--rerun", is_flag=True, help="Let the worker take them up again.")
+@with_settings
+def parked(settings: Settings, rerun: bool) -> None:
+    """List the passes that the worker set aside after repeated failures, and why.
+
+    Their events are stored and wait; everything else goes on. Once the cause is gone, run them again.
+
+    \b
+    Examples:
+      punchcard parked
+      punchcard parked --rerun
+    """
+
+    async def listed() -> list[ParkedPass]:
+        async with open_resources(settings) as resources:
+            store = Parking(resources.db)
+            found = await store.passes()
+            for card in found if rerun else ():
+                await store.release(card, await resources.clock.now())
+                resources.bus.wake("fold", range_of(slot_of(card.id)))
+            return found
+
+    found = asyncio.run(listed())
+    for card in found:
+        click.echo(f"{card.id}  {card.workspace_id}  {card.failure}")
+    click.echo(f"{len(found)} passes {'run again' if rerun else 'are parked'}.", err=True)
 
 
 @main.group()

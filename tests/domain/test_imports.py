@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from app.domain.cells import DateOrder
+from app.domain.errors import Code, Refused
+from app.domain.events import EventInput
+from app.domain.imports import ColumnMapping, Plan, default_source, guessed, planned
+from app.domain.tables import first_rows, layout_of
+
+
+def plan_of(text: str, mappings: list[ColumnMapping] | None = None, **options: str) -> tuple[Plan, list[EventInput]]:
+    data = text.encode()
+    layout = layout_of(data, whole=True)
+    rows = [row.cells for row in first_rows(data, layout, whole=True)]
+    options = {"source": "import:x", "timezone": "UTC", "currency": "USD"} | options
+    plan = planned(layout, rows, mappings, **options)  # type: ignore[arg-type]
+    return plan, [plan.event(number, cells) for number, cells in enumerate(rows, 1)]
+
+
+def guess(header: str, *rows: str) -> dict[str, str | None]:
+    found = guessed(header.split(","), [row.split(",") for row in rows], "USD")
+    return {mapping.field: mapping.column or f"={mapping.value}" for mapping in found}
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "expected"),
+    [
+        (
+            "customer_id,date,number_of_cds,dollar_value",
+            ["00004,1997-01-01,2,29.33", "00004,1997-01-18,2,29.73"],
+            {"passExternalId": "customer_id", "occurredAt": "date", "amount": "dollar_value", "type": "=purchase"},
+        ),
+        (
+            "order_id,email,created_at,total,currency,event",
+            ["1,a@x.com,2026-01-01T10:00:00Z,5,EUR,purchase", "2,a@x.com,2026-01-02T10:00:00Z,5,USD,Refund"],
+            {
+                "externalId": "order_id", "passExternalId": "email", "occurredAt": "created_at", "amount": "total",
+                "currency": "currency", "type": "event",
+            },
+        ),
+        (
+            "InvoiceNo,StockCode,Quantity,InvoiceDate,UnitPrice,CustomerID,Country",
+            ["536365,85123A,6,12/1/10 8:26,2.55,17850,UK", "536365,71053,6,12/1/10 8:26,3.39,17850,UK"],
+            {
+                "passExternalId": "CustomerID", "occurredAt": "InvoiceDate", "amount": "UnitPrice", "type": "=purchase",
+            },
+        ),
+        (
+            "member,when,door",
+            ["7,31.01.2026 10:00,north", "8,31.01.2026 10:05,south"],
+            {"passExternalId": "member", "occurredAt": "when", "type": "=visit"},
+        ),
+        (
+            "user_id,birth_date,signup_time,type,value",
+            ["7,1980-01-01,2026-01-01,Deluxe edition!,high", "8,1980-01-01,2026-01-01,x,low"],
+            {"passExternalId": "user_id", "occurredAt": "signup_time", "type": "=visit"},
+        ),
+        ("Client No,Amount (EUR)", ["1,2"], {"passExternalId": "Client No", "amount": "Amount (EUR)", "type": "=purchase"}),
+    ],
+)  # fmt: skip
+def test_columns_are_guessed_from_their_names_and_cells(header: str, rows: list[str], expected: dict[str, str]) -> None:
+    assert guess(header, *rows) == expected
+
+
+def test_what_is_given_stands_and_the_rest_is_guessed() -> None:
+    rows = [["1", "2026-01-01", "5"], ["2", "2026-01-01", "6"]]
+    given = [ColumnMapping("passExternalId", "id"), ColumnMapping("type", None, "charge")]
+    found = {m.field: m.column or m.value for m in guessed(["id", "date", "amount"], rows, "USD", given)}
+    assert found == {"passExternalId": "id", "type": "charge", "occurredAt": "date", "amount": "amount"}
+
+
+def test_a_file_without_names_or_without_a_customer_is_refused_with_the_columns() -> None:
+    for header in ("00004,1997-01-01,2,29.33", "a,b"):
+        with pytest.raises(Refused) as refused:
+            guess(header, header)
+        assert refused.value.problems[0].code is Code.REQUIRED
+        assert header.split(",", 1)[0] in refused.value.problems[0].message
+
+
+def test_a_row_becomes_the_event_it_says() -> None:
+    plan, [first, second] = plan_of(
+        "Customer;Date;Total;Shop.Name;$note;Size\n00ann;31.01.2026;1.234,50 €;north;;7\nbob;1.2.2026;5;south;x;XL\n",
+        timezone="Europe/Berlin",
+    )
+    assert first == EventInput(
+        type="purchase",
+        pass_external_id="00ann",
+        amount=Decimal("1234.50"),
+        currency="EUR",
+        occurred_at=datetime(2026, 1, 30, 23, tzinfo=UTC),
+        external_id="1",
+        source="import:x",
+        metadata={"Shop_Name": "north", "Size": 7},
+    )
+    assert (second.currency, second.external_id, second.metadata) == (
+        None,
+        "2",
+        {"Shop_Name": "south", "note": "x", "Size": "XL"},
+    )
+    assert plan.timezone == "Europe/Berlin"
+
+
+def test_told_columns_are_the_whole_truth_but_for_the_metadata() -> None:
+    mappings = [
+        ColumnMapping("passExternalId", "who"),
+        ColumnMapping("type", None, "Check-In"),
+        ColumnMapping("points", "date"),
+        ColumnMapping("metadata.door", None, "7"),
+    ]
+    _, [event] = plan_of("who,date,amount\nann,5,6\n", mappings)
+    assert (event.type, event.points, event.amount, event.occurred_at) == ("check_in", 5, None, None)
+    assert event.metadata == {"door": 7, "amount": 6}
+
+
+def test_dates_are_in_the_order_that_the_first_rows_show() -> None:
+    plan, [first, _] = plan_of("customer,date\nann,03/04/2026\nann,13/04/2026\n")
+    assert plan.date_order is DateOrder.DMY
+    assert first.occurred_at == datetime(2026, 4, 3, tzinfo=UTC)
+
+
+def test_every_cell_at_fault_is_told() -> None:
+    plan, _ = plan_of("customer,date,amount,currency,order_id\nann,2026-01-01,5,USD,1\nann,2026-01-01,5,USD,2\n")
+    with pytest.raises(Refused) as refused:
+        plan.event(3, ["", "never", "lots", "EUR", ""])
+    assert [(p.code, p.field) for p in refused.value.problems] == [
+        (Code.REQUIRED, ("passExternalId",)),
+        (Code.INVALID, ("occurredAt",)),
+        (Code.INVALID, ("amount",)),
+        (Code.REQUIRED, ("externalId",)),
+    ]
+    with pytest.raises(Refused) as refused:
+        plan.event(3, ["ann", "2026-01-01", "£5", "EUR", "3"])
+    assert [(p.code, p.field) for p in refused.value.problems] == [(Code.INVALID, ("amount",))]
+
+
+@pytest.mark.parametrize(
+    ("mapping", "code", "path"),
+    [
+        (ColumnMapping("amounts", "amount"), Code.UNKNOWN, ("columns", "2", "field")),
+        (ColumnMapping("metadata.a.b", "amount"), Code.UNKNOWN, ("columns", "2", "field")),
+        (ColumnMapping("metadata.$a", "amount"), Code.UNKNOWN, ("columns", "2", "field")),
+        (ColumnMapping("type", "amount"), Code.TAKEN, ("columns", "2", "field")),
+        (ColumnMapping("amount", "total"), Code.UNKNOWN, ("columns", "2", "column")),
+        (ColumnMapping("amount"), Code.REQUIRED, ("columns", "2", "column")),
+        (ColumnMapping("amount", "amount", "5"), Code.INVALID, ("columns", "2", "column")),
+        (ColumnMapping("amount", None, " "), Code.REQUIRED, ("columns", "2", "value")),
+    ],
+)
+def test_a_mapping_that_cannot_be_used_is_refused_at_its_place(
+    mapping: ColumnMapping, code: Code, path: tuple[str, ...]
+) -> None:
+    mappings = [ColumnMapping("passExternalId", "who"), ColumnMapping("type", None, "visit"), mapping]
+    with pytest.raises(Refused) as refused:
+        plan_of("who,amount\nann,1\n", mappings)
+    assert [(p.code, p.field) for p in refused.value.problems] == [(code, path)]
+
+
+def test_the_same_file_name_is_the_same_source_and_another_is_another() -> None:
+    assert default_source("sales.csv") == default_source("/a/sales.csv") == default_source("C:\\b\\sales.csv")
+    assert default_source("sales.csv") == "import:sales.csv"
+    long = ["x" * 200 + end for end in "ab"]
+    assert len({default_source(name) for name in long}) == 2
+    assert max(len(default_source(name)) for name in long) == 100
+    assert default_source("") == "import:file"
