@@ -131,7 +131,7 @@ def _routes() -> list[BaseRoute]:
 
 def _edge(resources: Resources, draining: Draining, heartbeat_seconds: float, init_timeout_seconds: float) -> Edge:
     settings = resources.settings
-    keyring, feed, engine = Keyring(resources), Feed(resources.bus), Engine(schema)
+    keyring, feed, engine = Keyring(resources), Feed(resources.bus, timed=settings.clock == "system"), Engine(schema)
 
     async def open_context(
         headers: Mapping[str, str], address: str | None, authorization: str | None

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
+from app import metrics
 from app.bus import Bus
 from app.domain.activities import Activity
 from app.domain.errors import Code, InvalidInput, Unavailable
@@ -51,8 +54,11 @@ class Expired:
 class Feed:
     """The tailers of a process, each running while somebody follows its workspace."""
 
-    def __init__(self, bus: Bus, *, tick_seconds: float = TICK_SECONDS, buffered: int = BUFFERED) -> None:
+    def __init__(
+        self, bus: Bus, *, tick_seconds: float = TICK_SECONDS, buffered: int = BUFFERED, timed: bool = False
+    ) -> None:
         self._bus = bus
+        self._timed = timed
         self._tick_seconds = tick_seconds
         self._buffered = buffered
         self._tailers: dict[str, _Tailer] = {}
@@ -112,6 +118,11 @@ class Feed:
         """How many of the newest entries are kept for followers."""
         return self._buffered
 
+    @property
+    def timed(self) -> bool:
+        """Whether what is read is measured against the system's clock, because activities are recorded by it."""
+        return self._timed
+
 
 class _Tailer:
     """Reads the new positions of one workspace and wakes its followers."""
@@ -125,7 +136,9 @@ class _Tailer:
         self._newest: deque[Activity] = deque(maxlen=feed.buffered)
         self._moved = asyncio.Event()
         self._woken = asyncio.Event()
-        self._tasks = (asyncio.create_task(self._listen()), asyncio.create_task(self._tail()))
+        # In a context of their own: they go on for others than the request that happened to start them.
+        apart = contextvars.Context()
+        self._tasks = tuple(asyncio.create_task(run, context=apart) for run in (self._listen(), self._tail()))
 
     async def aclose(self) -> None:
         pending = set(self._tasks)
@@ -190,6 +203,10 @@ class _Tailer:
         else:
             self._newest.extend(found)
         self._pos = found[-1].pos
+        if self._feed.timed:
+            now = time.time()
+            for activity in found:
+                metrics.FEED_SECONDS.observe(max(0.0, now - activity.recorded_at.timestamp()))
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
         return len(found) == READ_AT_ONCE

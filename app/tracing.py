@@ -7,15 +7,18 @@ one that is lost with its wake-up is missed by nobody. Spans have the names of `
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from app.config import ConfigError
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
 
+P = ParamSpec("P")
+T = TypeVar("T")
 FLUSH_MS = 3_000
 
 
@@ -143,6 +146,20 @@ def span(
     `kind` is "request" for what came from outside, "stage" for what was woken. Attributes and names hold no personal data.
     """
     return contextlib.nullcontext(NOTHING) if _tracer is None else _tracer.span(name, kind, parent, state)
+
+
+def traced(name: str) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Awaitable[T]]]:
+    """Makes every call of a coroutine function a step of this name."""
+
+    def decorate(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+        @functools.wraps(function)
+        async def step(*args: P.args, **kwargs: P.kwargs) -> T:
+            with span(name):
+                return await function(*args, **kwargs)
+
+        return step
+
+    return decorate
 
 
 def traceparent() -> str | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from app import tracing
 from app.domain.errors import Code, InvalidInput, Problem, Refused, Unavailable
 from app.domain.events import DEFAULT_SOURCE, Draft, Event, EventInput, Rules, check, fingerprint
 from app.domain.ids import event_id, keyed_event_id, slot_of
@@ -76,6 +77,7 @@ class _Item:
     fingerprint: bytes
 
 
+@tracing.traced("record")
 async def record_events(
     ctx: Context,
     items: Sequence[EventInput],
