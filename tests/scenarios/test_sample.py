@@ -1,0 +1,62 @@
+"""The sample as a whole, recorded at once: who is in which segment equals plain arithmetic over the file."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from tests.business import Business, bought_within, nothing_for, purchases, spent
+from tests.sample import purchases as sample
+
+NOW = datetime(1998, 7, 1, tzinfo=UTC)
+
+
+async def test_segments_of_the_whole_sample_equal_a_plain_computation(business: Business) -> None:
+    business.clock.set(NOW)
+    criteria = {
+        "regulars": purchases(5),
+        "spent_500": spent(500),
+        "recent": bought_within(30),
+        "away": nothing_for(60),
+        "spender": spent(200, days=90),
+    }
+    segments = {key: await business.segment(key, asked) for key, asked in criteria.items()}
+    rows = sample()
+    for start in range(0, len(rows), 1_000):
+        items = (
+            {
+                "pass_external_id": row.customer,
+                "amount": row.amount,
+                "occurred_at": row.at,
+                "external_id": str(row.row),
+            }
+            for row in rows[start : start + 1_000]
+        )
+        outcome = await business.record(*items, historical=True)
+        assert outcome.failed == outcome.duplicate == 0
+    await business.settle()
+    last: dict[str, datetime] = {}
+    count: dict[str, int] = {}
+    total: dict[str, Decimal] = {}
+    lately: dict[str, Decimal] = {}
+    for row in rows:
+        last[row.customer] = row.at
+        count[row.customer] = count.get(row.customer, 0) + 1
+        total[row.customer] = total.get(row.customer, Decimal(0)) + row.amount
+        if row.at > NOW - timedelta(days=90):
+            lately[row.customer] = lately.get(row.customer, Decimal(0)) + row.amount
+    expected = {
+        "regulars": sorted(c for c, n in count.items() if n >= 5),
+        "spent_500": sorted(c for c, amount in total.items() if amount >= 500),
+        "recent": sorted(c for c, at in last.items() if at > NOW - timedelta(days=30)),
+        "away": sorted(c for c, at in last.items() if at <= NOW - timedelta(days=60)),
+        "spender": sorted(c for c, amount in lately.items() if amount >= 200),
+    }
+    assert {key: await business.members(segment) for key, segment in segments.items()} == expected
+    assert (len(count), len(expected["regulars"]), len(expected["spent_500"])) == (2_357, 388, 76)
+    assert sum(total.values()) == Decimal("244091.94")
+    cards = await business.worker.pumps.passes((await business.ctx.workspace.passes.ids_of(list(count))).values())
+    stored = {card.external_id: card.aggregates["purchase", "USD"] for card in cards.values()}
+    assert {customer: (row.count, row.sum) for customer, row in stored.items()} == {
+        customer: (count[customer], total[customer]) for customer in count
+    }
