@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -12,6 +13,7 @@ import strawberry
 from app.domain import activities as domain
 from app.domain.cursors import ACTIVITY, activity_cursor, activity_position
 from app.domain.decimals import plain
+from app.domain.errors import Code, InvalidInput
 from app.feed import Expired, shows
 from app.store.activities import ActivityQuery
 from app.store.paging import Page
@@ -74,6 +76,8 @@ ActivityMessage = Annotated[
     ActivityEdge | Heartbeat | CursorExpired,
     strawberry.union("ActivityMessage", description="What the activity stream tells."),
 ]
+
+MOST_MESSAGES = 100_000
 
 listing = Listing[domain.Activity](ACTIVITY, (int,), lambda activity: (activity.pos,))
 
@@ -147,12 +151,30 @@ async def follow_activities(
         str | None,
         strawberry.argument(description="Replay from behind this cursor, then go on live; omitted: only what is new."),
     ] = None,
+    first: Annotated[
+        int | None,
+        strawberry.argument(
+            description="End the stream after this many messages, the first Heartbeat included: 1 to 100,000."
+        ),
+    ] = None,
 ) -> AsyncGenerator[ActivityMessage, None]:
     """The feed as it grows. First a Heartbeat with the cursor where the stream starts, then every activity once."""
     # Arguments are judged before there is a stream, so that what is wrong with them is an error at the field.
     shown = shows(activity_query(filter, historical=False))
     start = None if after is None else activity_position(after, "after")
-    return _messages(info.context, start, shown)
+    if first is not None and not 1 <= first <= MOST_MESSAGES:
+        raise InvalidInput(Code.OUT_OF_RANGE, f"Between 1 and {MOST_MESSAGES}.", "first")
+    messages = _messages(info.context, start, shown)
+    return messages if first is None else _first(messages, first)
+
+
+async def _first(messages: AsyncGenerator[ActivityMessage, None], count: int) -> AsyncGenerator[ActivityMessage, None]:
+    async with contextlib.aclosing(messages):
+        async for message in messages:
+            yield message
+            count -= 1
+            if not count:
+                return
 
 
 async def _messages(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import Annotated
 
@@ -9,7 +11,7 @@ import strawberry
 
 from app.commands.imports import cancel_job as cancel
 from app.domain import jobs as domain
-from app.domain.errors import Refused
+from app.domain.errors import NotFound, Refused
 from app.domain.instants import to_ms
 from app.domain.jobs import JobKind, JobStatus
 from app.domain.texts import parse_text
@@ -20,6 +22,9 @@ from .node import Node, fetches
 from .paging import After, Before, Connection, First, Last, Listing
 from .payloads import UserError, user_errors
 from .scalars import JSON
+
+LOOK_SECONDS = 0.5
+"""How often a followed job is read: its progress is written every so many rows, by a process that knows no followers."""
 
 
 @strawberry.type(description="How many rows of a job are done.")
@@ -99,6 +104,29 @@ async def list_jobs(
     span = listing.span(first, after, last, before)
     store = info.context.workspace.jobs
     return listing.connection(await store.page(span), span, job_of, store.count)
+
+
+async def follow_job(
+    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The id of the job.")]
+) -> AsyncGenerator[Job, None]:
+    """The job as it is now, and again whenever it has changed, until it has ended."""
+    named = database_id(id, "Job")
+    job = None if named is None else await info.context.workspace.jobs.get(named)
+    if job is None:
+        raise NotFound("job", "id")
+    return _changes(info.context, job)
+
+
+async def _changes(context: RequestContext, job: domain.Job) -> AsyncGenerator[Job, None]:
+    told: domain.Job | None = None
+    while True:
+        if job != told:
+            yield job_of(job)
+            told = job
+        if job.finished_at is not None:
+            return
+        await asyncio.sleep(LOOK_SECONDS)
+        job = await context.workspace.jobs.get(job.id) or job
 
 
 @strawberry.input(description="A job to stop.")

@@ -13,7 +13,7 @@ from .event_mutations import record_events as record_many
 from .events import Event, find_event, list_events
 from .imports import ImportEventsPayload
 from .imports import import_events as import_file
-from .jobs import CancelJobPayload, Job, find_job, list_jobs
+from .jobs import CancelJobPayload, Job, find_job, follow_job, list_jobs
 from .jobs import cancel_job as stop_job
 from .keys import CreateApiKeyPayload, RevokeApiKeyPayload
 from .keys import create_api_key as make_key
@@ -128,4 +128,8 @@ class Subscription:
         resolver=follow_activities,
         description="The feed as it grows: first a Heartbeat with the cursor where the stream starts, then each activity "
         "once, in order, and a Heartbeat when there was nothing to show for a while.",
+    )
+    job_progress: AsyncGenerator[Job, None] = strawberry.subscription(
+        resolver=follow_job,
+        description="A job as it is now, and again whenever it has changed; the stream ends when the job has ended.",
     )

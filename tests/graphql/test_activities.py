@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.domain.cursors import activity_cursor
 from app.feed import topic
 
 from .serving import Api, Socket
@@ -171,3 +172,17 @@ async def test_a_workspace_hears_only_of_itself(api: Api) -> None:
         await api.business.settle()
         [first] = await edges(socket, 1)
     assert first["node"]["pass"] == {"externalId": "mine"}
+
+
+async def test_a_stream_ends_by_itself_after_as_many_messages_as_were_asked_for(api: Api) -> None:
+    await api.business.record({"external_id": "1"}, {"external_id": "2"})
+    await api.business.settle()
+    query = "subscription ($n: Int, $c: String) { activity(first: $n, after: $c) { __typename } }"
+    async with api.socket() as socket:
+        await socket.subscribe(query, n=3, c=activity_cursor(0))
+        told = [(await socket.next())["activity"]["__typename"] for _ in range(3)]
+        assert told == ["Heartbeat", "ActivityEdge", "ActivityEdge"]
+        assert (await socket.receive())["type"] == "complete"
+        await socket.subscribe(query, n=0)
+        [error] = (await socket.receive())["payload"]
+        assert error["extensions"]["problems"][0]["field"] == ["first"]

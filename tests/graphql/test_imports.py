@@ -143,3 +143,27 @@ async def test_jobs_are_listed_cancelled_and_found_by_their_id(api: Api) -> None
     assert codes(refusal["userErrors"]) == [("UNKNOWN", ["id"])]
     found = await api.data("query ($id: ID!) { node(id: $id) { ... on Job { status } } }", id=first["id"])
     assert found == {"node": {"status": "CANCELLED"}}
+
+
+async def test_a_job_is_followed_until_it_has_ended(api: Api) -> None:
+    follow = "subscription ($job: ID!) { jobProgress(id: $job) { id status progress { done } } }"
+    job = (await sent(api, "customer_id,amount\nann,1\nbob,2\n"))["job"]
+    async with api.socket() as socket:
+        await socket.subscribe(follow, job=job["id"])
+        assert (await socket.next())["jobProgress"] == {
+            "id": job["id"],
+            "status": "QUEUED",
+            "progress": {"done": 0},
+        }
+        await carried(api, job)
+        statuses = []
+        while (message := await socket.receive())["type"] == "next":
+            statuses.append(message["payload"]["data"]["jobProgress"])
+        assert message["type"] == "complete"
+        assert statuses[-1] == {"id": job["id"], "status": "SUCCEEDED", "progress": {"done": 2}}
+        await socket.subscribe(follow, job=job["id"])
+        assert (await socket.next())["jobProgress"]["status"] == "SUCCEEDED"
+        assert (await socket.receive())["type"] == "complete"
+        await socket.subscribe(follow, job="job_nobody")
+        [error] = (await socket.receive())["payload"]
+        assert error["extensions"]["code"] == "BAD_USER_INPUT"
