@@ -48,7 +48,15 @@ FLOW = (
         ("activities", "passes"),
         ("feed", "fold"),
     ),
-    Stage("imports", "workers.imports", "job", ("jobs",), ("passes", "events", "jobs"), ("fold",)),
+    Stage("import", "app.commands.imports", "request", (), ("jobs", "job_files"), ("imports",)),
+    Stage(
+        "imports",
+        "workers.imports",
+        "job",
+        ("jobs", "job_files", "passes", "events"),
+        ("passes", "events", "jobs", "job_files"),
+        ("fold",),
+    ),
     Stage("feed", "app.feed", "workspace", ("activities",), (), ()),
 )
 

@@ -39,7 +39,7 @@ STUCK = f"The worker died {STUCK_AFTER} times in a row at the same rows."
 
 
 async def imports(worker: Worker, key: str) -> None:
-    """Carries one job on for a while, and wakes the next run of it. Safe to repeat and to overlap.
+    """Carries one job on for a while. Safe to repeat and to overlap.
 
     A failure is counted in the store and raised; after five in a row the job is FAILED.
     """
@@ -56,8 +56,8 @@ async def _once(worker: Worker, job_id: str) -> bool:
         async with _kept(runs, run):
             if run.starts > STUCK_AFTER:
                 await runs.finish(run, JobStatus.FAILED, _now(), STUCK)
-            elif await carry(worker, run):
-                worker.resources.bus.wake("imports", job_id)
+            else:
+                await carry(worker, run)
         return False
     except (asyncio.CancelledError, Unavailable):
         with contextlib.suppress(Unavailable):
@@ -70,8 +70,8 @@ async def _once(worker: Worker, job_id: str) -> bool:
         raise
 
 
-async def carry(worker: Worker, run: Run) -> bool:
-    """Carries a job on until it ends or its time is over; whether another run has to go on with it."""
+async def carry(worker: Worker, run: Run) -> None:
+    """Carries a job on until it ends or its time is over; then the next sweep, here or elsewhere, takes it up again."""
     until = time.monotonic() + SLICE_SECONDS
     runs, jobs = worker.runs, worker.resources.workspace(run.workspace_id).jobs
     number = 0
@@ -84,20 +84,19 @@ async def carry(worker: Worker, run: Run) -> bool:
                 break
             moved = await carry_batch(worker, run, rows)
             if moved is None:
-                return False
+                return
             run, number = moved, number + 1
         else:
             if run.position < run.size:
                 moved = await runs.commit(run, run.size, run.tally)
                 if moved is None:
-                    return False
+                    return
                 run = moved
     if not run.cancelling and run.position < run.size:
         await runs.release(run)
-        return True
+        return
     await jobs.drop_input(run.job_id)
     await runs.finish(run, JobStatus.CANCELLED if run.position < run.size else JobStatus.SUCCEEDED, _now())
-    return False
 
 
 async def carry_batch(worker: Worker, run: Run, rows: list[Row]) -> Run | None:

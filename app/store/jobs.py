@@ -19,6 +19,7 @@ from .job_docs import job_from, plan_doc, tally_doc
 from .paging import Page, Span, page_of
 
 PART_BYTES = 1_048_576
+LINES_A_PART = 1_000
 ABANDONED = timedelta(days=1)
 """How long the parts of an upload that never became a job are kept."""
 
@@ -118,9 +119,14 @@ class JobQueries(WorkspaceQueries):
         await self._files.delete_many(self._mine(job=job_id, file=JobFile.INPUT.value))
 
     async def put_report(self, job_id: str, n: int, lines: Sequence[Sequence[str]]) -> None:
-        """Stores lines of the report under the number of their first row; again is the same. Index as for `input`."""
-        part = self._part(job_id, JobFile.REPORT, n)
-        await self._files.replace_one(part, {**part, "lines": [list(line) for line in lines]}, upsert=True)
+        """Stores lines of the report under the number of their first row; again is the same. Index as for `input`.
+
+        At most 1,000 rows, of at most 15 lines each.
+        """
+        for place in range(0, len(lines), LINES_A_PART):
+            part = self._part(job_id, JobFile.REPORT, n * 16 + place // LINES_A_PART)
+            some = [list(line) for line in lines[place : place + LINES_A_PART]]
+            await self._files.replace_one(part, {**part, "lines": some}, upsert=True)
 
     async def report(self, job_id: str) -> AsyncIterator[list[list[str]]]:
         """The lines of the report in order of rows, some at a time. Index: {workspace, job, file, n}."""
@@ -138,7 +144,7 @@ class JobQueries(WorkspaceQueries):
         return await self._files.find_one(part, {"data": 1})
 
     async def _some(self, where: Doc) -> list[Doc]:
-        return await self._files.find(where).sort("n", 1).limit(8).to_list(None)
+        return await self._files.find(where).sort("n", 1).limit(2).to_list(None)
 
     def _part(self, job_id: str, file: JobFile, n: int) -> Doc:
         return self._mine(job=job_id, file=file.value, n=n)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from typing import Any
 
@@ -10,9 +11,17 @@ import pytest
 from app.commands.imports import cancel_job, import_events
 from app.domain.imports import ColumnMapping
 from app.domain.jobs import Job, JobStatus
+from app.store.events import EventQueries, EventQuery
+from app.store.job_runs import STUCK_AFTER, JobRuns
+from app.store.jobs import JobQueries
+from app.store.paging import Span
+from app.store.passes import PassQueries
 from tests.business import Business
 from workers import imports as stage
 from workers.imports import imports
+from workers.main import GUARDED
+from workers.sweep import Sweep
+from workers.worker import Worker
 
 
 class File:
@@ -71,7 +80,7 @@ async def test_every_row_becomes_an_event_and_again_none_does(business: Business
 
 async def test_imported_events_say_where_they_come_from_and_fire_no_old_flips(business: Business) -> None:
     await imported(business, sales(1))
-    [event] = (await business.ctx.workspace.events.page(*_all())).items
+    [event] = (await business.ctx.workspace.events.page(EventQuery(), Span(1_000))).items
     assert (event.source, event.external_id, event.origin.channel, event.historical) == (
         "import:sales.csv",
         "1",
@@ -79,13 +88,6 @@ async def test_imported_events_say_where_they_come_from_and_fire_no_old_flips(bu
         True,
     )
     assert event.metadata == {"till": 0}
-
-
-def _all() -> tuple[Any, Any]:
-    from app.store.events import EventQuery
-    from app.store.paging import Span
-
-    return EventQuery(), Span(1_000)
 
 
 class Killed(BaseException):
@@ -111,11 +113,6 @@ STEPS = [
 async def test_a_worker_that_dies_at_any_step_leaves_exact_counts(
     business: Business, monkeypatch: pytest.MonkeyPatch, where: str, step: str, late: bool
 ) -> None:
-    from app.store.events import EventQueries
-    from app.store.job_runs import JobRuns
-    from app.store.jobs import JobQueries
-    from app.store.passes import PassQueries
-
     monkeypatch.setattr(stage, "BATCH", 10)
     owner = {"runs": JobRuns, "events": EventQueries, "passes": PassQueries, "jobs": JobQueries}[where]
     real = getattr(owner, step)
@@ -164,10 +161,6 @@ async def test_a_worker_that_dies_at_any_step_leaves_exact_counts(
 async def test_two_workers_at_the_same_job_record_and_count_every_row_once(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import asyncio
-
-    from workers.worker import Worker
-
     monkeypatch.setattr(stage, "BATCH", 10)
     monkeypatch.setattr("app.store.job_runs.LEASE_MS", -1)
     job = await import_events(business.ctx, File(sales(200)))
@@ -289,5 +282,54 @@ async def test_a_file_of_several_parts_is_read_whole(business: Business) -> None
     rows = [f'ann,2025-11-01,1,"{note}\nand more"\n' for note in notes]
     job = await imported(business, "customer_id,date,amount,note\n" + "".join(rows))
     assert (job.status, counts(job)) == (JobStatus.SUCCEEDED, (120, 0, 0))
-    page = await business.ctx.workspace.events.page(*_all())
+    page = await business.ctx.workspace.events.page(EventQuery(), Span(1_000))
     assert {event.metadata["note"] for event in page.items} == {f"{note}\nand more" for note in notes}
+
+
+async def test_a_sweep_takes_up_a_job_that_no_wake_up_told_of_and_stops_it_with_the_worker(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "BATCH", 10)
+    job = await import_events(business.ctx, File(sales(30)))
+    begun, real = asyncio.Event(), business.worker.runs.commit
+
+    async def never_returns(*args: Any) -> Any:
+        await real(*args)
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(business.worker.runs, "commit", never_returns)
+    stopping = asyncio.Event()
+    sweeping = asyncio.create_task(Sweep(business.worker, GUARDED).run(stopping))
+    async with asyncio.timeout(10):
+        await begun.wait()
+        stopping.set()
+        await sweeping
+    monkeypatch.setattr(business.worker.runs, "commit", real)
+    # The job was let go at once: nobody waits for its lease.
+    await imports(business.worker, job.id)
+    done = await business.ctx.workspace.jobs.get(job.id)
+    assert done is not None
+    assert (done.status, counts(done)) == (JobStatus.SUCCEEDED, (30, 0, 0))
+
+
+async def test_a_job_whose_every_start_dies_at_the_same_rows_is_failed(business: Business) -> None:
+    job = await import_events(business.ctx, File(sales(5)))
+    await business.ctx.resources.db["jobs"].update_one({"_id": job.id}, {"$set": {"starts": STUCK_AFTER}})
+    done = await finished(business, job)
+    assert (done.status, done.error) == (JobStatus.FAILED, stage.STUCK)
+
+
+async def test_rows_with_several_problems_each_are_reported_whole_and_in_order(business: Business) -> None:
+    columns = [
+        ColumnMapping("passExternalId", "who"),
+        ColumnMapping("type", None, "purchase"),
+        ColumnMapping("occurredAt", "when"),
+        ColumnMapping("amount", "price"),
+    ]
+    job = await imported(business, "who,when,price\n" + ",never,free\n" * 1_400, columns=columns)
+    lines = await report(business, job)
+    assert job.tally.failed == 1_400
+    assert [(int(line[0]), line[2]) for line in lines] == [
+        (row, name) for row in range(1, 1_401) for name in ("passExternalId", "occurredAt", "amount")
+    ]

@@ -1,0 +1,51 @@
+"""Jobs as documents, and their files in parts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.cells import DateOrder
+from app.domain.imports import ColumnMapping, Plan
+from app.domain.tables import Layout
+from app.store.job_docs import plan_doc, plan_from
+from app.store.jobs import PART_BYTES
+from tests.business import Business
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@given(
+    st.builds(
+        Plan,
+        st.builds(Layout, st.text(), st.text(), st.lists(st.text()).map(tuple), st.integers(0, 2**40)),
+        st.lists(st.builds(ColumnMapping, st.text(), st.none() | st.text(), st.none() | st.text())).map(tuple),
+        st.text(),
+        st.text(),
+        st.text(),
+        st.none() | st.sampled_from(DateOrder),
+    )
+)
+def test_a_plan_is_read_as_it_was_written(plan: Plan) -> None:
+    assert plan_from(plan_doc(plan)) == plan
+
+
+async def test_an_upload_is_read_from_any_position(business: Business) -> None:
+    jobs = business.ctx.workspace.jobs
+    data = bytes(range(256)) * (PART_BYTES // 256) + b"the end"
+    for n in range(2):
+        await jobs.put_input("job_1", n, data[n * PART_BYTES : (n + 1) * PART_BYTES], NOW)
+    for position in (0, 1, PART_BYTES - 1, PART_BYTES, PART_BYTES + 3, len(data)):
+        assert b"".join([part async for part in jobs.input("job_1", position)]) == data[position:]
+    await jobs.drop_input("job_1")
+    assert [part async for part in jobs.input("job_1", 0)] == []
+
+
+async def test_a_report_is_the_same_however_often_its_lines_are_put(business: Business) -> None:
+    jobs = business.ctx.workspace.jobs
+    for first in (1, 2_001, 1, 1_001, 2_001):
+        await jobs.put_report("job_1", first, [(str(first + place), "x") for place in range(1_000)])
+    lines = [line for some in [part async for part in jobs.report("job_1")] for line in some]
+    assert [int(line[0]) for line in lines] == list(range(1, 3_001))
