@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC
 
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import ReadPreference
@@ -72,6 +73,8 @@ def _open_mongo(settings: Settings) -> AsyncIOMotorClient[Doc]:
             settings.mongodb_uri,
             appname="punchcard",
             tz_aware=True,
+        # The driver's own zone would make every subtraction of instants ask both zones for their offsets.
+        tzinfo=UTC,
             w="majority",
             journal=True,
             readConcernLevel="majority",

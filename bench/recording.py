@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bson import Decimal128
@@ -38,17 +39,17 @@ HISTORY = """query History($id: String!) {
 
 
 def items(stock: Stock, count: int, passes: int) -> list[dict[str, object]]:
-    """So many purchases never seen before, spread over so many passes, as a till would send them."""
+    """So many purchases never seen before, of the last moments, spread over so many passes, as a till would send them."""
     run = next(_numbers)
     chance = random.Random(run)
-    at = "2026-01-01T00:00:00Z"
+    now = truncate(datetime.now(UTC))
     cards = chance.sample(stock.cards, min(passes, count, len(stock.cards)))
     return [
         {
             "passExternalId": cards[place % len(cards)][1],
             "type": "purchase",
             "amount": f"{chance.randrange(1, 200)}.{chance.randrange(100):02}",
-            "occurredAt": at,
+            "occurredAt": (now - timedelta(milliseconds=count - place)).isoformat(),
             "externalId": f"run-{run}-{place}",
             "source": "till",
             "metadata": {"store": f"store-{chance.randrange(20)}", "items": chance.randrange(1, 9)},

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from bson import Decimal128
-
 from app.domain.decimals import ZERO
 from app.domain.events import Category, Event, Origin
 
 from .collection import Doc
+from .decimal128 import from_decimal128, to_decimal128
 
 OPTIONAL = ("currency", "external_id", "field_name", "old_value", "new_value", "correction_of")
 
@@ -31,9 +30,9 @@ def to_doc(event: Event, workspace_id: str, fingerprint: bytes, slot: int) -> Do
         "pend": slot,
     }
     if event.amount is not None:
-        doc["amount"] = Decimal128(event.amount)
+        doc["amount"] = to_decimal128(event.amount)
     if event.points:
-        doc["points"] = Decimal128(event.points)
+        doc["points"] = to_decimal128(event.points)
     if event.metadata:
         doc["metadata"] = event.metadata
     if event.changes:
@@ -64,9 +63,9 @@ def from_doc(doc: Doc) -> Event:
         doc["pass"],
         Category(doc["category"]),
         doc["type"],
-        None if amount is None else amount.to_decimal(),
+        None if amount is None else from_decimal128(amount),
         get("currency"),
-        ZERO if points is None else points.to_decimal(),
+        ZERO if points is None else from_decimal128(points),
         doc["source"],
         get("external_id"),
         get("metadata", {}),

@@ -16,6 +16,7 @@ from app.domain.measures import Span, State, Total, Window
 from app.domain.passes import Membership, Pass, Profile
 
 from .collection import Doc
+from .decimal128 import from_decimal128, to_decimal128
 
 
 def to_doc(card: Pass) -> Doc:
@@ -49,7 +50,7 @@ def progress_doc(card: Pass) -> Doc:
         "at": card.at_ms,
         "rev": card.rev,
         "n": card.n,
-        "points": Decimal128(card.points),
+        "points": to_decimal128(card.points),
         "tier": card.tier,
     }
 
@@ -67,7 +68,7 @@ def from_doc(doc: Doc) -> Pass:
         updated_at=doc["updated_at"],
         at_ms=doc["at"],
         rev=doc["rev"],
-        points=doc["points"].to_decimal(),
+        points=from_decimal128(doc["points"]),
         aggregates=aggregates_from(doc.get("aggregates", {})),
         state={key: state_from(state) for key, state in doc.get("state", {}).items()},
         memberships={m["s"]: Membership(m["s"], m["since"], m["rev"], m["c"]) for m in doc.get("memberships", ())},
@@ -116,9 +117,9 @@ def aggregate_doc(key: tuple[str, str | None], row: Aggregate) -> Doc:
         "u": key[1],
         "c": row.category.value,
         "n": row.count,
-        "sum": Decimal128(row.sum),
-        "min": None if row.min is None else Decimal128(row.min),
-        "max": None if row.max is None else Decimal128(row.max),
+        "sum": to_decimal128(row.sum),
+        "min": None if row.min is None else to_decimal128(row.min),
+        "max": None if row.max is None else to_decimal128(row.max),
         "first": row.first_ms,
         "last": row.last_ms,
     }
@@ -130,9 +131,9 @@ def aggregates_from(docs: Mapping[str, Doc]) -> Aggregates:
         (d["t"], d["u"]): Aggregate(
             Category(d["c"]),
             d["n"],
-            d["sum"].to_decimal(),
-            None if d["min"] is None else d["min"].to_decimal(),
-            None if d["max"] is None else d["max"].to_decimal(),
+            from_decimal128(d["sum"]),
+            None if d["min"] is None else from_decimal128(d["min"]),
+            None if d["max"] is None else from_decimal128(d["max"]),
             d["first"],
             d["last"],
         )
@@ -201,12 +202,12 @@ def entry_from(doc: Doc) -> Entry:
 
 def to_bson(value: Any) -> Any:
     """A value for Mongo: decimals as Decimal128, anything else as it is."""
-    return Decimal128(value) if isinstance(value, Decimal) else value
+    return to_decimal128(value) if isinstance(value, Decimal) else value
 
 
 def from_bson(value: Any) -> Any:
     """The inverse of `to_bson`."""
-    return value.to_decimal() if isinstance(value, Decimal128) else value
+    return from_decimal128(value) if isinstance(value, Decimal128) else value
 
 
 def _list_bson(value: object) -> object:
