@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 from .criteria import Criteria, EventCriterion, SegmentCriterion, leaves
 from .errors import Code, InvalidInput
@@ -72,7 +73,12 @@ class Active:
     timed: tuple[EventCriterion, ...]
     measures: tuple[Measure, ...]
 
-    @property
+    @cached_property
+    def by_segment(self) -> Mapping[str, Version]:
+        """The version in force of each segment."""
+        return {version.segment_id: version for version in self.versions}
+
+    @cached_property
     def keys(self) -> frozenset[str]:
         """The keys of all measures kept under this revision."""
         return frozenset(measure.key for measure in self.measures)

@@ -7,13 +7,14 @@ by itself, each new revision. At each it applies, judges, and emits. (Source: de
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from .activities import ENTERED, LEFT, CauseKind, Entry, type_of
 from .aggregates import fold
 from .causes import Moment, cause_of, values_of
+from .criteria import EventCriterion
 from .decimals import add
 from .events import Event
 from .instants import to_ms
@@ -22,7 +23,7 @@ from .needs import Refill, effective_ms
 from .passes import Membership, Pass, Profile
 from .profiles import FIELD_EVENTS, applied, rebuilt
 from .segments import Active, Definitions, Version
-from .verdicts import Frame, holds, joined_ms, until_ms
+from .verdicts import Frame, holds, joined_ms, unchanged_until_ms, until_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,22 +105,19 @@ class _Walk:
             self.rev = max(self.rev, self.definitions.rev_at(creation))
             self.active = self.definitions.active(self.rev)
         revisions = self.definitions.after(self.rev)
-        due = self._due()
         place = 0
-        while True:
-            if self._starved():
-                due = self.at_ms
-                break
-            at = min(
-                (t for t in (
-                    creation,
-                    timeline[place][0] if place < len(timeline) else None,
-                    max(revisions[0].at_ms, self.at_ms) if revisions else None,
-                    due if creation is None else None,
-                ) if t is not None),
-                default=None,
-            )  # fmt: skip
-            if at is None or at > limit_ms:
+        while not self._starved():
+            due = None
+            if creation is not None:
+                at = creation
+            else:
+                at = timeline[place][0] if place < len(timeline) else limit_ms + 1
+                if revisions:
+                    at = min(at, max(revisions[0].at_ms, self.at_ms))
+                due = self._due(at)
+                if due is not None:
+                    at = min(at, due)
+            if at > limit_ms:
                 break
             at = max(at, self.at_ms)
             happened = []
@@ -132,7 +130,7 @@ class _Walk:
             while revisions and revisions[0].at_ms <= at:
                 version = revisions.pop(0)
                 self._judge(at, [], version)
-            due = self._due()
+        due = self.at_ms if self._starved() else self._due()
         taken = tuple(item[3].id for item in timeline[:place])
         return Advanced(self._card(due), tuple(self.entries), taken)
 
@@ -163,17 +161,24 @@ class _Walk:
                 return True
         return False
 
-    def _due(self) -> int | None:
+    def _due(self, by_ms: int | None = None) -> int | None:
+        """The next instant at which a verdict can flip by itself. Given `by_ms`, whatever lies later may be None."""
         frame = self._frame(self.at_ms)
-        return min((t for leaf in self.active.timed if (t := until_ms(leaf, frame)) is not None), default=None)
+        timed: Iterable[EventCriterion] = self.active.timed
+        if by_ms is not None:
+            soonest = ((leaf, unchanged_until_ms(leaf, frame)) for leaf in timed)
+            timed = [leaf for leaf, at in soonest if at is not None and at <= by_ms]
+        return min((t for leaf in timed if (t := until_ms(leaf, frame)) is not None), default=None)
 
     def _frame(self, at_ms: int) -> Frame:
         return Frame(at_ms, self.states, self.members, self.card, self.profile, self.points, self.joined_ms)
 
     def _judge(self, at_ms: int, events: Sequence[Event], version: Version | None, *, created: bool = False) -> None:
-        before = replace(self._frame(at_ms), states=dict(self.states), members=dict(self.members))
+        before = Frame(
+            at_ms, dict(self.states), dict(self.members), self.card, self.profile, self.points, self.joined_ms
+        )
         moment = Moment(at_ms, before, events, version, created)
-        self.earlier = {v.segment_id: v for v in self.active.versions}
+        self.earlier = self.active.by_segment
         for event in events:
             self._apply(event, at_ms)
         if version is not None:
@@ -181,11 +186,10 @@ class _Walk:
         self.at_ms = at_ms
         self._expire(at_ms)
         frame = self._frame(at_ms)
-        live = {v.segment_id for v in self.active.versions}
-        for gone in [key for key in self.members if key not in live]:
-            assert version is not None
-            del self.members[gone]
-            self._flip(version, False, moment)
+        if version is not None:
+            for gone in [key for key in self.members if key not in self.active.by_segment]:
+                del self.members[gone]
+                self._flip(version, False, moment)
         for judged in self.active.versions:
             member = holds(judged.criteria, frame)
             if member != (judged.segment_id in self.members):

@@ -89,6 +89,14 @@ def until_ms(leaf: EventCriterion, frame: Frame) -> int | None:
     return state.instants[-1] + leaf.within_ms if state.instants else frame.at_ms
 
 
+def unchanged_until_ms(leaf: EventCriterion, frame: Frame) -> int | None:
+    """An instant before which `until_ms` certainly does not lie, at no cost worth mentioning; None for never."""
+    state = frame.states.get(leaf.measure.key)
+    if leaf.within_ms is None or not isinstance(state, Window) or not state.instants:
+        return until_ms(leaf, frame)
+    return state.instants[0] + leaf.within_ms
+
+
 def _event_holds(leaf: EventCriterion, frame: Frame) -> bool:
     state = _window_now(leaf, frame)
     if leaf.metric in (Metric.COUNT, Metric.SUM):
