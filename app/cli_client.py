@@ -7,6 +7,7 @@ import functools
 import http.client
 import json
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from app.config import Settings
 from app.embedded import Servers, is_owned
 
 SECONDS = 60
+PATIENCE_SECONDS = 30
 SENT_AT_ONCE = 65_536
 
 Report = Callable[[int], None]
@@ -33,9 +35,15 @@ class Client:
     key: str
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
-        """The data of an operation."""
+        """The data of an operation; one that the API puts off is sent again for a while, as every one of ours may be."""
         body = json.dumps({"query": query, "variables": variables}).encode()
-        return self._data(self._sent({"content-type": "application/json"}, [body], len(body)))
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            answer = self._sent({"content-type": "application/json"}, [body], len(body))
+            extensions = (answer.get("errors") or [{}])[0].get("extensions", {})
+            if extensions.get("code") not in ("THROTTLED", "UNAVAILABLE") or time.monotonic() > deadline:
+                return self._data(answer)
+            time.sleep(min(extensions.get("retryAfterSeconds", 1), PATIENCE_SECONDS))
 
     def upload(self, query: str, variables: Mapping[str, Any], place: str, path: Path, seen: Report) -> dict[str, Any]:
         """The data of an operation that takes a file at a place such as "variables.input.file"; `seen` hears each part."""

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from app.cli_client import Client, with_client
+from app.cli_client import PATIENCE_SECONDS, Client, with_client
 from app.config import Settings
 from app.domain.cells import DateOrder
 from app.domain.errors import Refused, refuse_if
@@ -195,7 +195,7 @@ def _carried(console: Console, client: Client, file: Path, sent: dict[str, Any])
         job_id = payload["job"]["id"]
         recording = progress.add_task("Recording (rows)", total=None)
         while True:
-            job: dict[str, Any] = client.ask(_JOB, id=job_id)["job"]
+            job = _looked_at(client, job_id)
             progress.update(recording, completed=job["progress"]["done"], total=job["progress"]["total"])
             if job["finishedAt"] is not None:
                 return {**job, "id": job_id}
@@ -207,6 +207,20 @@ def _carried(console: Console, client: Client, file: Path, sent: dict[str, Any])
                     f"The import goes on without this command. It is the job {job_id}: query it with `job`, stop it with"
                     " `cancelJob`."
                 ) from None
+
+
+def _looked_at(client: Client, job_id: str) -> dict[str, Any]:
+    """The job as it is now; an API that is away for a moment is waited for, since the worker goes on without it."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            job: dict[str, Any] = client.ask(_JOB, id=job_id)["job"]
+        except click.ClickException:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_SECONDS)
+        else:
+            return job
 
 
 def _told_end(

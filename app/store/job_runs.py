@@ -18,7 +18,8 @@ from .collection import Database, Doc, Translating
 from .ids import new_id
 from .job_docs import plan_from, tally_doc, tally_from
 
-LEASE_MS = 2_000
+LEASE_MS = 1_000
+"""Short, so that a killed worker is followed at its restart. Losing a hold that still works costs time, never a row."""
 FAILED_AFTER = 5
 """How many failures in a row, without a row carried in between, end a job."""
 STUCK_AFTER = 50
