@@ -1,0 +1,167 @@
+"""Generated objects as the domain makes them, and the way through BSON that a document takes to the store and back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import bson
+from bson.codec_options import CodecOptions
+from hypothesis import strategies as st
+
+from app.domain.activities import CREATED, CUSTOM_EVENT, ENTERED, LEFT, UPDATED, Activity, Entry
+from app.domain.aggregates import Aggregate
+from app.domain.events import TYPES, Category, Event, Origin
+from app.domain.instants import to_ms
+from app.domain.measures import Span, State, Total, Window
+from app.domain.passes import STATUSES, Membership, Pass, Profile
+
+OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True, tzinfo=UTC)
+
+
+def through_bson(doc: dict[str, Any]) -> dict[str, Any]:
+    """The document as it comes back from the store."""
+    return bson.decode(bson.encode(doc), OPTIONS)
+
+
+names = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1, max_size=12)
+keys = names.filter(lambda name: not name.startswith("$"))
+words = st.from_regex(r"[a-z0-9][a-z0-9_.:\-]{0,11}", fullmatch=True)
+instants = st.integers(to_ms(datetime(1900, 1, 1, tzinfo=UTC)), to_ms(datetime(2199, 12, 31, tzinfo=UTC))).map(
+    lambda ms: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
+)
+millis = instants.map(to_ms)
+decimals = st.decimals(-(10**15) + 1, 10**15 - 1, places=2) | st.decimals(0, 1, places=6) | st.just(Decimal(0))
+amounts = decimals.map(abs)
+numbers = st.integers(0, 10**6) | decimals
+scalars = (
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | names
+)
+json_values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3), max_leaves=6
+)
+json_objects = st.dictionaries(keys, json_values, max_size=4)
+flags = st.booleans()
+currencies = st.sampled_from(["USD", "EUR", "JPY"])
+
+origins = st.builds(
+    Origin,
+    st.sampled_from(["API", "BATCH", "IMPORT", "MANUAL", "INTERNAL"]),
+    st.none() | words,
+    st.none() | words,
+    st.none() | names,
+    st.none() | words,
+)
+events = st.builds(
+    Event,
+    id=words,
+    pass_id=words,
+    category=st.sampled_from(Category),
+    type=st.sampled_from(sorted(TYPES)) | words,
+    amount=st.none() | amounts,
+    currency=st.none() | currencies,
+    points=decimals,
+    source=names,
+    external_id=st.none() | names,
+    metadata=json_objects,
+    occurred_at=instants,
+    recorded_at=instants,
+    origin=origins,
+    field_name=st.none() | names,
+    old_value=st.none() | names,
+    new_value=st.none() | names,
+    correction_of=st.none() | words,
+    historical=flags,
+    changes=json_objects,
+)
+
+causes = st.fixed_dictionaries(
+    {"kind": st.sampled_from(["EVENT", "TIME", "BACKFILL"])}, optional={"event": words, "version": st.integers(1, 99)}
+)
+values = st.lists(st.none() | st.booleans() | names | numbers, max_size=6).map(tuple)
+entries = st.builds(
+    Entry,
+    n=st.integers(1, 10**6),
+    type=st.sampled_from([CREATED, CUSTOM_EVENT, ENTERED, LEFT]),
+    at_ms=millis,
+    recorded_ms=millis,
+    cause=causes,
+    refs=st.fixed_dictionaries({"event": words})
+    | st.fixed_dictionaries({"segment": words, "version": st.integers(1, 99), "before": values, "after": values}),
+    late=flags,
+    silent=flags,
+    historical=flags,
+)
+activities = st.builds(
+    Activity,
+    pos=st.integers(1, 2**53),
+    n=st.integers(1, 10**6),
+    pass_id=words.map(lambda word: f"pass_{word}"),
+    type=st.sampled_from([CREATED, CUSTOM_EVENT, UPDATED, ENTERED, LEFT]),
+    category=st.sampled_from(["ACTION", "EFFECT"]),
+    occurred_at=instants,
+    recorded_at=instants,
+    cause=causes,
+    data=st.dictionaries(keys, json_values | decimals | st.lists(decimals, max_size=3), max_size=4),
+    segment_id=st.none() | words,
+    late=flags,
+    silent=flags,
+    historical=flags,
+)
+
+profiles = st.builds(
+    Profile, st.dictionaries(keys, st.none() | names, max_size=3), json_objects, json_objects, st.sampled_from(STATUSES)
+)
+aggregates = st.dictionaries(
+    st.tuples(words, st.none() | currencies),
+    st.builds(
+        Aggregate,
+        category=st.sampled_from(Category),
+        count=st.integers(1, 10**9),
+        sum=decimals,
+        min=st.none() | amounts,
+        max=st.none() | amounts,
+        first_ms=millis,
+        last_ms=millis,
+    ),
+    max_size=4,
+)
+leavers = st.lists(st.tuples(millis, numbers), max_size=8)
+states: st.SearchStrategy[State] = (
+    st.builds(Total, numbers)
+    | st.builds(Span, millis, millis)
+    | st.builds(
+        lambda value, pairs, more: Window(value, tuple(at for at, _ in pairs), tuple(w for _, w in pairs), more),
+        numbers,
+        leavers,
+        flags,
+    )
+)
+memberships = st.lists(
+    st.builds(Membership, words, millis, st.integers(1, 10**6), causes), max_size=4, unique_by=lambda m: m.segment_id
+).map(lambda listed: {member.segment_id: member for member in listed})
+passes = st.builds(
+    Pass,
+    id=words,
+    workspace_id=words,
+    external_id=names,
+    base=profiles,
+    profile=profiles,
+    installed_at=st.none() | instants,
+    created_at=instants,
+    updated_at=instants,
+    at_ms=millis,
+    rev=st.integers(0, 10**6),
+    points=decimals,
+    aggregates=aggregates,
+    state=st.dictionaries(st.from_regex(r"[0-9a-f]{18}", fullmatch=True), states, max_size=4),
+    memberships=memberships,
+    v=st.integers(0, 10**9),
+    fid=words,
+    lb=st.lists(words, max_size=5).map(tuple),
+    n=st.integers(0, 10**9),
+    out=st.lists(entries, max_size=3).map(tuple),
+    due_ms=st.none() | millis,
+    tier=st.none() | names,
+)

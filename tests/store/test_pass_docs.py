@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from hypothesis import given
+
+from app.domain.activities import Entry
+from app.domain.passes import Pass
+from app.store.pass_docs import aggregate_key, entry_doc, entry_from, from_doc, to_doc
+
+from .generated import entries, passes, through_bson
+
+
+@given(passes)
+def test_a_pass_comes_back_from_its_document_as_it_was(card: Pass) -> None:
+    assert from_doc(through_bson(to_doc(card))) == card
+
+
+@given(entries)
+def test_an_outbox_entry_comes_back_as_it_was(entry: Entry) -> None:
+    assert entry_from(through_bson(entry_doc(entry))) == entry
+
+
+@given(passes)
+def test_the_document_tells_the_indexes_what_waits_and_what_does_not(card: Pass) -> None:
+    doc = to_doc(card)
+    assert ("pub" in doc) == bool(card.out)
+    assert ("due" in doc) == (card.due_ms is not None)
+
+
+@given(passes)
+def test_what_only_the_fold_needs_may_be_left_out_of_a_reading(card: Pass) -> None:
+    doc = through_bson(to_doc(card))
+    for part in ("state", "lb", "out"):
+        del doc[part]
+    shown = from_doc(doc)
+    assert (shown.state, shown.lb, shown.out) == ({}, (), ())
+    assert (shown.aggregates, shown.memberships, shown.profile) == (card.aggregates, card.memberships, card.profile)
+
+
+def test_rows_of_types_that_differ_only_in_dots_and_dollars_do_not_meet() -> None:
+    kinds = ["a.b", "a%2Eb", "a$b", "a%24b", "a%b", "a%25b", "ab"]
+    assert len({aggregate_key((kind, "USD")) for kind in kinds}) == len(kinds)
+    assert all(not set(aggregate_key((kind, None))) & set(".$") for kind in kinds)
