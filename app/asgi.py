@@ -31,6 +31,8 @@ from app.graphql.errors import ErrorCode, refused, refused_by
 from app.graphql.execute import Engine
 from app.graphql.http import BodyLimits, GraphQLHttp
 from app.graphql.ids import database_id
+from app.graphql.limits import Limits
+from app.graphql.places import Places
 from app.graphql.schema import schema
 from app.graphql.ws import GraphQLSocket
 from app.probes import Probes
@@ -131,7 +133,12 @@ def _routes() -> list[BaseRoute]:
 
 def _edge(resources: Resources, draining: Draining, heartbeat_seconds: float, init_timeout_seconds: float) -> Edge:
     settings = resources.settings
-    keyring, feed, engine = Keyring(resources), Feed(resources.bus, timed=settings.clock == "system"), Engine(schema)
+    places = Places("subscriptions", settings.max_subscriptions, settings.max_subscriptions_per_key)
+    keyring, feed, engine = (
+        Keyring(resources),
+        Feed(resources.bus, timed=settings.clock == "system"),
+        Engine(schema, Limits.of(settings), places),
+    )
 
     async def open_context(
         headers: Mapping[str, str], address: str | None, authorization: str | None
@@ -153,7 +160,14 @@ def _edge(resources: Resources, draining: Draining, heartbeat_seconds: float, in
         keyring,
         feed,
         GraphQLHttp(engine, open_context, BodyLimits(settings.body_bytes, settings.upload_bytes)),
-        GraphQLSocket(engine, open_context, origins=settings.cors_origins, init_timeout_seconds=init_timeout_seconds),
+        GraphQLSocket(
+            engine,
+            open_context,
+            origins=settings.cors_origins,
+            init_timeout_seconds=init_timeout_seconds,
+            most=settings.max_sockets,
+            most_per_key=settings.max_sockets_per_key,
+        ),
         Probes(resources, draining),
     )
 

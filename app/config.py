@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from app.variables import database as database_name
+from app.variables import one_of, origins, seconds, url, whole
 
 PREFIX = "PUNCHCARD_"
 
@@ -19,57 +21,6 @@ class ConfigError(ValueError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
-
-
-def _url(*schemes: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
-            raise ValueError(f"must start with {' or '.join(f'{scheme}://' for scheme in schemes)}")
-        return text
-
-    return parse
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"\d{1,15}", text) or not low <= int(text) <= high:
-            raise ValueError(f"must be a whole number from {low} to {high}")
-        return int(text)
-
-    return parse
-
-
-def _seconds(low: float, high: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        if not re.fullmatch(r"\d{1,9}(\.\d{1,3})?", text) or not low <= float(text) <= high:
-            raise ValueError(f"must be a number of seconds from {low:g} to {high:g}")
-        return float(text)
-
-    return parse
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        for choice in choices:
-            if text.lower() == choice.lower():
-                return choice
-        raise ValueError(f"must be one of {', '.join(choices)}")
-
-    return parse
-
-
-def _database(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,37}", text):
-        raise ValueError("must be a letter followed by up to 37 letters, digits, - or _")
-    return text
-
-
-def _origins(text: str) -> tuple[str, ...]:
-    origins = tuple(origin.strip() for origin in text.split(",") if origin.strip())
-    for origin in origins:
-        if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
-            raise ValueError("must be a comma-separated list of origins such as https://shop.example, or *")
-    return origins
 
 
 def _variable(name: str, default: object, parse: Callable[[str], object], says: str) -> Any:
@@ -92,17 +43,17 @@ class Settings:
     mongodb_uri: str | None = _variable(
         "MONGODB_URI",
         None,
-        _url("mongodb", "mongodb+srv"),
+        url("mongodb", "mongodb+srv"),
         "The MongoDB replica set. Without it: the server that `punchcard up` keeps in the data folder.",
     )
     redis_url: str | None = _variable(
         "REDIS_URL",
         None,
-        _url("redis", "rediss", "unix"),
+        url("redis", "rediss", "unix"),
         "The Redis that carries wake-ups. Without it: the server that `punchcard up` keeps in the data folder.",
     )
     database: str = _variable(
-        "PUNCHCARD_DATABASE", "punchcard", _database, "The MongoDB database, and the prefix of everything in Redis."
+        "PUNCHCARD_DATABASE", "punchcard", database_name, "The MongoDB database, and the prefix of everything in Redis."
     )
     data_dir: Path = _variable(
         "PUNCHCARD_DATA_DIR",
@@ -111,72 +62,112 @@ class Settings:
         "The folder of the local servers' data, the development key and the reports of imports.",
     )
     host: str = _variable("PUNCHCARD_HOST", "127.0.0.1", str, "The address the API listens on.")
-    port: int = _variable("PUNCHCARD_PORT", 8000, _whole(1, 65535), "The port the API listens on.")
+    port: int = _variable("PUNCHCARD_PORT", 8000, whole(1, 65535), "The port the API listens on.")
     clock: Literal["system", "manual"] = _variable(
         "PUNCHCARD_CLOCK",
         "system",
-        _one_of("system", "manual"),
+        one_of("system", "manual"),
         "The business clock: the system's, or one that stands still until `punchcard clock set` moves it.",
     )
     future_tolerance_seconds: int = _variable(
         "PUNCHCARD_FUTURE_TOLERANCE_SECONDS",
         300,
-        _whole(0, 86_400),
+        whole(0, 86_400),
         "How far ahead of the clock an event may have occurred before it is refused.",
     )
     log_level: str = _variable(
         "PUNCHCARD_LOG_LEVEL",
         "INFO",
-        _one_of("DEBUG", "INFO", "WARNING", "ERROR"),
+        one_of("DEBUG", "INFO", "WARNING", "ERROR"),
         "The least severe message that is logged.",
     )
     log_format: Literal["text", "json"] = _variable(
-        "PUNCHCARD_LOG_FORMAT", "text", _one_of("text", "json"), "Log lines for people, or one JSON object a line."
+        "PUNCHCARD_LOG_FORMAT", "text", one_of("text", "json"), "Log lines for people, or one JSON object a line."
     )
     access_log: Literal["on", "off"] = _variable(
         "PUNCHCARD_ACCESS_LOG",
         "on",
-        _one_of("on", "off"),
+        one_of("on", "off"),
         "Whether the API logs a line for every request. `punchcard up` leaves it off unless it is set.",
     )
     metrics: Literal["off", "local", "on"] = _variable(
         "PUNCHCARD_METRICS",
         "local",
-        _one_of("off", "local", "on"),
+        one_of("off", "local", "on"),
         "Whom the API answers /metrics, without a key: nobody, callers on the same machine, or everybody.",
     )
     worker_metrics_port: int = _variable(
         "PUNCHCARD_WORKER_METRICS_PORT",
         0,
-        _whole(0, 65535),
+        whole(0, 65535),
         "The port on which a worker answers /metrics and /healthz, to everybody; 0: it listens nowhere.",
     )
     otlp_endpoint: str | None = _variable(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         None,
-        _url("http", "https"),
+        url("http", "https"),
         "The OpenTelemetry collector that traces are sent to, by OTLP over HTTP. Without it: no traces.",
     )
     sweep_seconds: float = _variable(
         "PUNCHCARD_SWEEP_SECONDS",
         1.0,
-        _seconds(0.05, 60),
+        seconds(0.05, 60),
         "How often a worker looks for work that no wake-up told it of.",
     )
     metadata_bytes: int = _variable(
         "PUNCHCARD_METADATA_BYTES",
         32_768,
-        _whole(0, 1_048_576),
+        whole(0, 1_048_576),
         "The largest encoded metadata of one event or pass.",
     )
     body_bytes: int = _variable(
-        "PUNCHCARD_BODY_BYTES", 4_194_304, _whole(1_024, 67_108_864), "The largest body of a request without a file."
+        "PUNCHCARD_BODY_BYTES", 4_194_304, whole(1_024, 67_108_864), "The largest body of a request without a file."
     )
     upload_bytes: int = _variable(
-        "PUNCHCARD_UPLOAD_BYTES", 1_073_741_824, _whole(1_024, 1 << 40), "The largest body of a request with a file."
+        "PUNCHCARD_UPLOAD_BYTES", 1_073_741_824, whole(1_024, 1 << 40), "The largest body of a request with a file."
+    )
+    max_tokens: int = _variable(
+        "PUNCHCARD_MAX_TOKENS", 10_000, whole(100, 1_000_000), "The most tokens that a document may have."
+    )
+    max_depth: int = _variable("PUNCHCARD_MAX_DEPTH", 20, whole(1, 100), "How deep the fields of a document may nest.")
+    max_fields: int = _variable(
+        "PUNCHCARD_MAX_FIELDS", 2_000, whole(10, 100_000), "The most fields that a document may select."
+    )
+    max_aliases: int = _variable(
+        "PUNCHCARD_MAX_ALIASES", 100, whole(0, 100_000), "The most aliases that a document may use."
+    )
+    max_directives: int = _variable(
+        "PUNCHCARD_MAX_DIRECTIVES", 100, whole(0, 100_000), "The most directives that a document may use."
+    )
+    max_cost: int = _variable(
+        "PUNCHCARD_MAX_COST",
+        100_000,
+        whole(1_000, 1_000_000_000),
+        "The most that one operation may cost: one point for each object that it may answer or record.",
+    )
+    operation_seconds: float = _variable(
+        "PUNCHCARD_OPERATION_SECONDS", 30.0, seconds(0.1, 3_600), "How long a query or a mutation may take."
+    )
+    max_sockets: int = _variable(
+        "PUNCHCARD_MAX_SOCKETS", 5_000, whole(1, 1_000_000), "The most WebSockets open at one API process."
+    )
+    max_sockets_per_key: int = _variable(
+        "PUNCHCARD_MAX_SOCKETS_PER_KEY", 2_000, whole(1, 1_000_000), "The most of them that one API key may open."
+    )
+    max_subscriptions: int = _variable(
+        "PUNCHCARD_MAX_SUBSCRIPTIONS", 10_000, whole(1, 1_000_000), "The most subscriptions at one API process."
+    )
+    max_subscriptions_per_key: int = _variable(
+        "PUNCHCARD_MAX_SUBSCRIPTIONS_PER_KEY", 5_000, whole(1, 1_000_000), "The most of them that one API key may have."
+    )
+    introspection: Literal["on", "off"] = _variable(
+        "PUNCHCARD_INTROSPECTION",
+        "on",
+        one_of("on", "off"),
+        "Whether callers with a key may read the schema and are told names like the one they mistyped; others never are.",
     )
     cors_origins: tuple[str, ...] = _variable(
-        "PUNCHCARD_CORS_ORIGINS", (), _origins, "Browser origins allowed to call the API, separated by commas."
+        "PUNCHCARD_CORS_ORIGINS", (), origins, "Browser origins allowed to call the API, separated by commas."
     )
 
     @classmethod

@@ -9,24 +9,30 @@ from graphql import (
     DocumentNode,
     GraphQLError,
     GraphQLSchema,
+    GraphQLSyntaxError,
+    NoSchemaIntrospectionCustomRule,
     OperationDefinitionNode,
     get_operation_ast,
     parse,
+    specified_rules,
     validate,
 )
 
+from .cost import Pricing
 from .errors import ErrorCode, RequestRefused, document_errors, refused
-from .limits import Limits, exceeded
+from .limits import Limits, exceeded, too_deep, too_many_tokens
 
 _REMEMBERED = 1_000
 _REMEMBERED_CHARACTERS = 8_000_000
 _LONGEST_REMEMBERED = 100_000
 _MAX_ERRORS = 20
+_TOO_MANY_TOKENS = "Syntax Error: Document contains more than"
 
 
 @dataclass(frozen=True, slots=True)
-class _Checked:
-    document: DocumentNode | None
+class _Document:
+    node: DocumentNode | None
+    pricing: Pricing | None
     errors: tuple[GraphQLError, ...] = ()
 
 
@@ -36,13 +42,15 @@ class Documents:
     def __init__(self, schema: GraphQLSchema, limits: Limits | None = None) -> None:
         self._schema = schema
         self._limits = limits or Limits()
-        self._known: OrderedDict[str, _Checked] = OrderedDict()
+        self._rules = [*specified_rules, *(() if self._limits.introspection else (NoSchemaIntrospectionCustomRule,))]
+        self._known: OrderedDict[str, _Document] = OrderedDict()
         self._characters = 0
 
-    def operation(self, query: str, name: str | None) -> tuple[DocumentNode, OperationDefinitionNode]:
-        """The valid document of a query, and the operation that `name` picks from it.
+    def operation(self, query: str, name: str | None) -> tuple[DocumentNode, OperationDefinitionNode, Pricing]:
+        """The valid document of a query, the operation that `name` picks from it, and what its operations cost.
 
-        Raises RequestRefused: GRAPHQL_PARSE_FAILED, GRAPHQL_VALIDATION_FAILED or OPERATION_RESOLUTION_FAILURE.
+        Raises RequestRefused: GRAPHQL_PARSE_FAILED, GRAPHQL_VALIDATION_FAILED, LIMIT_EXCEEDED or
+        OPERATION_RESOLUTION_FAILURE.
         """
         checked = self._known.get(query)
         if checked is None:
@@ -50,29 +58,34 @@ class Documents:
             self._remember(query, checked)
         else:
             self._known.move_to_end(query)
-        if checked.errors or checked.document is None:
+        if checked.errors or checked.node is None or checked.pricing is None:
             raise RequestRefused(document_errors(checked.errors))
-        operation = get_operation_ast(checked.document, name)
+        operation = get_operation_ast(checked.node, name)
         if operation is None:
             said = f"There is no operation named '{name}'." if name else "Name the operation to run in operationName."
             raise refused(ErrorCode.OPERATION_RESOLUTION_FAILURE, said)
-        return checked.document, operation
+        return checked.node, operation, checked.pricing
 
-    def _check(self, query: str) -> _Checked:
+    def _check(self, query: str) -> _Document:
+        limits = self._limits
         try:
-            document = parse(query, max_tokens=self._limits.tokens)
+            document = parse(query, max_tokens=limits.tokens)
+            errors = exceeded(document, limits) or validate(
+                self._schema,
+                document,
+                self._rules,
+                max_errors=_MAX_ERRORS,
+                hide_suggestions=not limits.introspection,
+            )
+        except GraphQLSyntaxError as error:
+            return _refused(too_many_tokens(limits) if error.message.startswith(_TOO_MANY_TOKENS) else error)
         except GraphQLError as error:
-            return _Checked(None, (error,))
+            return _refused(error)
         except RecursionError:
-            return _Checked(None, (GraphQLError("The document is nested too deeply."),))
-        errors = exceeded(document, self._limits)
-        try:
-            errors = errors or validate(self._schema, document, max_errors=_MAX_ERRORS)
-        except RecursionError:
-            errors = [GraphQLError("The document is nested too deeply.")]
-        return _Checked(document, tuple(errors))
+            return _refused(too_deep(limits))
+        return _Document(document, Pricing(self._schema, document), tuple(errors))
 
-    def _remember(self, query: str, checked: _Checked) -> None:
+    def _remember(self, query: str, checked: _Document) -> None:
         if len(query) > _LONGEST_REMEMBERED:
             return
         self._known[query] = checked
@@ -80,3 +93,7 @@ class Documents:
         while len(self._known) > _REMEMBERED or self._characters > _REMEMBERED_CHARACTERS:
             forgotten, _ = self._known.popitem(last=False)
             self._characters -= len(forgotten)
+
+
+def _refused(error: GraphQLError) -> _Document:
+    return _Document(None, None, (error,))

@@ -24,6 +24,8 @@ class ErrorCode(StrEnum):
     GRAPHQL_VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
     OPERATION_RESOLUTION_FAILURE = "OPERATION_RESOLUTION_FAILURE"
     PERSISTED_QUERY_NOT_SUPPORTED = "PERSISTED_QUERY_NOT_SUPPORTED"
+    LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
+    OPERATION_TIMEOUT = "OPERATION_TIMEOUT"
     BAD_REQUEST = "BAD_REQUEST"
     BAD_USER_INPUT = "BAD_USER_INPUT"
     UNAUTHENTICATED = "UNAUTHENTICATED"
@@ -48,6 +50,7 @@ STATUS: dict[ErrorCode, int] = {
     ErrorCode.FORBIDDEN: 403,
     ErrorCode.THROTTLED: 429,
     ErrorCode.UNAVAILABLE: 503,
+    ErrorCode.OPERATION_TIMEOUT: 504,
     ErrorCode.INTERNAL_SERVER_ERROR: 500,
 }
 """The HTTP status of a request refused for such a reason, whatever media type was asked for."""
@@ -72,9 +75,9 @@ class RequestRefused(Exception):
         return {"errors": self.errors}
 
 
-def refused(code: ErrorCode, message: str) -> RequestRefused:
+def refused(code: ErrorCode, message: str, **extensions: object) -> RequestRefused:
     """A refusal with one error that has no place in the document."""
-    return RequestRefused([{"message": message, "extensions": {"code": code}}])
+    return RequestRefused([{"message": message, "extensions": {"code": code, **extensions}}])
 
 
 def refused_by(error: Exception) -> RequestRefused:
@@ -157,4 +160,6 @@ def _formatted(error: GraphQLError, code: ErrorCode) -> Formatted:
     if error.path:
         answer["path"] = list(error.path)
     answer["extensions"] = {"code": code}
+    if error.extensions and "code" in error.extensions:
+        answer["extensions"] |= error.extensions
     return answer

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from inspect import isawaitable
 from typing import Any, Protocol, cast
@@ -24,7 +25,9 @@ from app.domain.actors import READ, SUBSCRIBE, WRITE, Actor
 from app.domain.errors import Denied
 
 from .documents import Documents
-from .errors import RequestRefused, execution_errors, refused_by, variable_errors
+from .errors import ErrorCode, RequestRefused, execution_errors, refused, refused_by, variable_errors
+from .limits import Limits
+from .places import Places
 from .requests import Request
 
 SCOPES = {OperationType.QUERY: READ, OperationType.MUTATION: WRITE, OperationType.SUBSCRIPTION: SUBSCRIBE}
@@ -50,11 +53,12 @@ Raises Unauthenticated, or Unavailable (safe to repeat).
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A request whose document is valid."""
+    """A request whose document is valid, and the points it costs."""
 
     request: Request
     document: DocumentNode
     operation: OperationDefinitionNode
+    cost: int
 
     @property
     def kind(self) -> OperationType:
@@ -63,15 +67,22 @@ class Prepared:
 
 
 class Engine:
-    """Runs operations against one schema."""
+    """Runs operations against one schema, within limits."""
 
-    def __init__(self, schema: GraphQLSchema, documents: Documents | None = None) -> None:
+    def __init__(self, schema: GraphQLSchema, limits: Limits | None = None, places: Places | None = None) -> None:
         self._schema = schema
-        self._documents = documents or Documents(schema)
+        self._limits = limits or Limits()
+        self._documents = Documents(schema, self._limits)
+        self._places = places or Places("subscriptions", 10_000, 5_000)
 
     def prepare(self, request: Request) -> Prepared:
         """The request with its document and operation. Raises RequestRefused."""
-        prepared = Prepared(request, *self._documents.operation(request.query, request.operation_name))
+        document, operation, pricing = self._documents.operation(request.query, request.operation_name)
+        cost, most = pricing.of(operation, request.variables or {}), self._limits.cost
+        if cost > most:
+            said = f"The operation costs {cost} points, more than {most}: ask for fewer items, or less of each."
+            raise refused(ErrorCode.LIMIT_EXCEEDED, said, limit="cost", most=most, requested=cost)
+        prepared = Prepared(request, document, operation, cost)
         name = prepared.operation.name
         operations.current().understood(name.value if name else None, prepared.kind.value)
         return prepared
@@ -88,12 +99,20 @@ class Engine:
                 variable_values=request.variables,
                 operation_name=request.operation_name,
                 is_awaitable=cast(Any, optimized_is_awaitable),
+                hide_suggestions=not self._limits.introspection,
             )
             if isawaitable(result):
-                result = await result
+                # A file takes as long as its caller's line does; its size is limited instead.
+                async with asyncio.timeout(None if request.uploads else self._limits.seconds):
+                    result = await result
         except RecursionError as error:
             raise refused_by(error) from None
-        return _body(result)
+        except TimeoutError:
+            said = (
+                f"The operation took longer than {self._limits.seconds:g} s. It is safe to repeat with the same keys."
+            )
+            raise refused(ErrorCode.OPERATION_TIMEOUT, said) from None
+        return {**_body(result), "extensions": {"cost": {"requested": prepared.cost, "most": self._limits.cost}}}
 
     async def stream(self, prepared: Prepared, context: OperationContext) -> AsyncGenerator[Body, None]:
         """The responses of any operation, one after the other; a query or mutation has one. Raises RequestRefused."""
@@ -101,6 +120,21 @@ class Engine:
             yield await self.run(prepared, context)
             return
         _require(context.actor, prepared.kind)
+        with self._places.taken(context.actor.key_id):
+            source = await self._source(prepared, context)
+            metrics.SUBSCRIPTIONS.inc()
+            try:
+                async for result in source:
+                    yield _body(result)
+            except Exception as error:  # noqa: BLE001  # whatever ends a stream is told to its subscriber, translated
+                yield {"data": None, "errors": execution_errors([GraphQLError(str(error), original_error=error)])}
+            finally:
+                metrics.SUBSCRIPTIONS.dec()
+                aclose = getattr(source, "aclose", None)
+                if aclose is not None:
+                    await aclose()
+
+    async def _source(self, prepared: Prepared, context: OperationContext) -> AsyncIterator[ExecutionResult]:
         request = prepared.request
         source = subscribe(
             self._schema,
@@ -108,22 +142,13 @@ class Engine:
             context_value=context,
             variable_values=request.variables,
             operation_name=request.operation_name,
+            hide_suggestions=not self._limits.introspection,
         )
         if isinstance(source, Awaitable):
             source = await source
         if isinstance(source, ExecutionResult):
             raise RequestRefused(_request_errors(source.errors or []))
-        metrics.SUBSCRIPTIONS.inc()
-        try:
-            async for result in source:
-                yield _body(result)
-        except Exception as error:  # noqa: BLE001  # whatever ends a stream is told to its subscriber, translated
-            yield {"data": None, "errors": execution_errors([GraphQLError(str(error), original_error=error)])}
-        finally:
-            metrics.SUBSCRIPTIONS.dec()
-            aclose = getattr(source, "aclose", None)
-            if aclose is not None:
-                await aclose()
+        return source
 
 
 def _require(actor: Actor, kind: OperationType) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -83,7 +83,8 @@ class GraphQLHttp:
         try:
             response = await self._respond(request)
         except TransportError as error:
-            body = refused(ErrorCode.BAD_REQUEST, str(error)).body
+            code = ErrorCode.LIMIT_EXCEEDED if error.status == 413 else ErrorCode.BAD_REQUEST
+            body = refused(code, str(error)).body
             headers = {name.replace("_", "-"): value for name, value in error.headers.items()}
             response = _json(body, error.status, MediaType.JSON, headers)
         except ClientDisconnect:
@@ -172,7 +173,7 @@ class GraphQLHttp:
                 files[name] = value
         operations = _decoded(texts.get("operations", "").encode(), "'operations'")
         places = _decoded(texts.get("map", "{}").encode(), "'map'")
-        return parse_request(place_files(operations, places, files))
+        return replace(parse_request(place_files(operations, places, files)), uploads=True)
 
 
 def accepted_types(accept: str | None) -> list[MediaType]:

@@ -13,14 +13,19 @@ from graphql import (
     FragmentSpreadNode,
     GraphQLError,
     InlineFragmentNode,
+    Node,
     OperationDefinitionNode,
     SelectionSetNode,
 )
 
+from app.config import Settings
+
+from .errors import ErrorCode
+
 
 @dataclass(frozen=True)
 class Limits:
-    """How large a document may be; fragments count each time they are spread."""
+    """How large a document may be, fragments counted each time they are spread, what it may cost, how long it may run."""
 
     tokens: int = 10_000
     depth: int = 20
@@ -30,6 +35,23 @@ class Limits:
     spreads: int = 200
     # Fields that share a name in one selection set are compared pair by pair by validation.
     repeats: int = 20
+    cost: int = 100_000
+    seconds: float = 30.0
+    introspection: bool = True
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        """The limits that the settings ask for."""
+        return cls(
+            tokens=settings.max_tokens,
+            depth=settings.max_depth,
+            fields=settings.max_fields,
+            aliases=settings.max_aliases,
+            directives=settings.max_directives,
+            cost=settings.max_cost,
+            seconds=settings.operation_seconds,
+            introspection=settings.introspection == "on",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +113,8 @@ class _Measuring:
             total = total.beside(size)
         if names and names.most_common(1)[0][1] > self._limits.repeats:
             name, count = names.most_common(1)[0]
-            raise GraphQLError(f"'{name}' is selected {count} times in one place; at most {self._limits.repeats}.")
+            said = f"'{name}' is selected {count} times in one place; at most {self._limits.repeats}."
+            raise _error("repeats", self._limits.repeats, said)
         return total
 
     def _fragment(self, name: str) -> _Size:
@@ -124,4 +147,18 @@ def _exceeded(document: DocumentNode, limits: Limits) -> Iterator[GraphQLError]:
         for name in ("depth", "fields", "aliases", "directives", "spreads"):
             found, most = getattr(size, name), getattr(limits, name)
             if found > most:
-                yield GraphQLError(f"The operation is too large: more than {most} in {name}.", node)
+                yield _error(name, most, f"The operation is too large: more than {most} in {name}.", node)
+
+
+def too_many_tokens(limits: Limits) -> GraphQLError:
+    """The error for a document with more tokens than allowed."""
+    return _error("tokens", limits.tokens, f"The document is too long: more than {limits.tokens} tokens.")
+
+
+def too_deep(limits: Limits) -> GraphQLError:
+    """The error for a document that is nested deeper than can be read."""
+    return _error("depth", limits.depth, "The document is nested too deeply.")
+
+
+def _error(name: str, most: int, message: str, node: Node | None = None) -> GraphQLError:
+    return GraphQLError(message, node, extensions={"code": ErrorCode.LIMIT_EXCEEDED, "limit": name, "most": most})

@@ -17,11 +17,12 @@ _decoder = json.JSONDecoder(parse_float=Number, parse_constant=float)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One operation to run: the document, which of its operations, and its variables."""
+    """One operation to run: the document, which of its operations, its variables, and whether files came with it."""
 
     query: str
     operation_name: str | None = None
     variables: dict[str, Any] | None = None
+    uploads: bool = False
 
 
 def decode_json(raw: bytes | str) -> Any:

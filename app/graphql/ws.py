@@ -23,6 +23,7 @@ from app.operations import observed
 
 from .errors import ErrorCode, RequestRefused, refused, refused_by
 from .execute import Engine, OpenContext, OperationContext
+from .places import Places
 from .requests import Request, decode_json, encode_json, parse_request
 
 log = logging.getLogger(__name__)
@@ -49,11 +50,15 @@ class GraphQLSocket:
         *,
         origins: tuple[str, ...] = (),
         init_timeout_seconds: float = 10.0,
+        most: int = 5_000,
+        most_per_key: int = 2_000,
     ) -> None:
         self._engine = engine
         self._open_context = open_context
         self._origins = origins
         self._init_timeout_seconds = init_timeout_seconds
+        self._most = most
+        self._places = Places("sockets", most, most_per_key)
         self._connections: set[_Connection] = set()
 
     async def leave(self) -> None:
@@ -68,9 +73,13 @@ class GraphQLSocket:
         elif PROTOCOL not in socket.scope["subprotocols"]:
             await socket.accept()
             await socket.close(4406, f"Use the sub-protocol {PROTOCOL}")
+        elif len(self._connections) >= self._most:
+            # Counted before they say who they are, so that nobody without a key can fill the process.
+            await socket.accept(PROTOCOL)
+            await socket.close(1013, f"At most {self._most} sockets are open here at once")
         else:
             await socket.accept(PROTOCOL)
-            connection = _Connection(socket, self._engine, self._open_context)
+            connection = _Connection(socket, self._engine, self._open_context, self._places)
             self._connections.add(connection)
             try:
                 await connection.serve(self._init_timeout_seconds)
@@ -84,8 +93,10 @@ def _may_connect(headers: Headers, origins: tuple[str, ...]) -> bool:
 
 
 class _Connection:
-    def __init__(self, socket: WebSocket, engine: Engine, open_context: OpenContext) -> None:
+    def __init__(self, socket: WebSocket, engine: Engine, open_context: OpenContext, places: Places) -> None:
         self._socket = socket
+        self._places = places
+        self._place = contextlib.ExitStack()
         self._engine = engine
         self._open_context = open_context
         self._authorization: str | None = None
@@ -114,6 +125,7 @@ class _Connection:
         except WebSocketDisconnect as gone:
             log.debug("socket ended: %s", gone.code)
         finally:
+            self._place.close()
             await self._stop(*self._operations)
 
     async def leave(self) -> None:
@@ -167,9 +179,12 @@ class _Connection:
             raise _Close(4400, "authorization is a text")
         self._authorization = given if given is not None else self._socket.headers.get("authorization")
         try:
-            await self._context()
+            context = await self._context()
+            self._place.enter_context(self._places.taken(context.actor.key_id))
         except Unauthenticated:
             raise _Close(4403, "Forbidden") from None
+        except RequestRefused as refusal:
+            raise _Close(1013, str(refusal)) from None
         except PunchcardError:
             raise _Close(1013, "Try again later") from None
         self._acknowledged = True
