@@ -1,0 +1,166 @@
+"""A worker process as operators see it: its own address, its signs of life, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.clock import SystemClock
+from app.config import ConfigError, Settings
+from app.embedded import free_port, listens
+from app.resources import Resources
+from app.store import indexes
+from app.store.heartbeats import Heartbeats
+from app.supervise import Child
+from tests import servers
+from tests.business import Business
+from workers.metrics import listening
+from workers.worker import Worker
+
+SECONDS = 30
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return dataclasses.replace(settings, worker_metrics_port=free_port(), sweep_seconds=0.1)
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Child]:
+    child = servers.worker(settings)
+    child.ready = lambda: listens(settings.host, settings.worker_metrics_port)
+    await child.start()
+    try:
+        yield child
+    finally:
+        await child.kill()
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not await holds():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        await asyncio.sleep(0.02)
+
+
+async def asked(settings: Settings, path: str, method: str = "GET") -> httpx.Response:
+    async with httpx.AsyncClient() as client:
+        return await client.request(method, f"http://127.0.0.1:{settings.worker_metrics_port}{path}", timeout=SECONDS)
+
+
+async def test_a_worker_answers_metrics_and_healthz_on_its_own_port(business: Business, settings: Settings) -> None:
+    resources = business.ctx.resources
+
+    async def folded() -> bool:
+        families = text_string_to_metric_families((await asked(settings, "/metrics")).text)
+        values = {sample.name: sample.value for family in families for sample in family.samples}
+        return values["punchcard_events_folded_total"] == 3 and values["process_cpu_seconds_total"] > 0
+
+    await business.record(*({"external_id": str(n), "amount": 1} for n in range(3)))
+    async with running(resources.settings):
+        await until(folded)
+        assert (await asked(settings, "/healthz")).json() == {"status": "ok"}
+        assert (await asked(settings, "/graphql")).status_code == 404
+        refused = await asked(settings, "/metrics", "POST")
+        assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
+        head = await asked(settings, "/metrics", "HEAD")
+        assert (head.content, head.status_code) == (b"", 200)
+
+
+async def test_a_caller_that_talks_nonsense_or_nothing_gets_nothing_and_harms_nobody(resources: Resources) -> None:
+    port = resources.settings.worker_metrics_port
+    async with listening(resources):
+        for nonsense in (b"", b"\x00" * 100, b"A" * 40_000, b"\r\n\r\n"):
+            _, writer = opened = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(nonsense)
+            writer.write_eof()
+            async with asyncio.timeout(SECONDS):
+                with suppress(ConnectionError):
+                    await opened[0].read()
+            writer.close()
+        assert (await asked(resources.settings, "/healthz")).status_code == 200
+
+
+async def test_without_a_port_a_worker_listens_nowhere_and_a_taken_one_is_named(resources: Resources) -> None:
+    silent = dataclasses.replace(resources, settings=dataclasses.replace(resources.settings, worker_metrics_port=0))
+    async with listening(silent), listening(resources):
+        with pytest.raises(ConfigError, match=f"port {resources.settings.worker_metrics_port} of 127.0.0.1"):
+            async with listening(resources):
+                pass
+
+
+async def test_a_worker_gives_signs_of_life_and_says_goodbye(resources: Resources) -> None:
+    await indexes.ensure(resources.db)
+    heartbeats = Heartbeats(resources.db)
+
+    async def alive() -> int:
+        return await heartbeats.alive(await SystemClock().now())
+
+    async with running(resources.settings) as worker:
+        await until(lambda: _is(alive(), 1))
+        worker.signal(signal.SIGTERM)
+        async with asyncio.timeout(SECONDS):
+            assert await worker.wait() == 0
+    assert await alive() == 0
+
+
+async def _is(found: Awaitable[int], wanted: int) -> bool:
+    return await found == wanted
+
+
+async def test_a_worker_that_stops_finishes_its_round_and_begins_no_other(resources: Resources) -> None:
+    worker = Worker.on(resources)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    ended: list[int] = []
+
+    async def once() -> bool:
+        begun.set()
+        await go_on.wait()
+        ended.append(1)
+        return True
+
+    run = asyncio.create_task(worker.alone("fold", "0-15", once))
+    await begun.wait()
+    stop = asyncio.create_task(worker.stop())
+    again = asyncio.create_task(worker.alone("fold", "0-15", once))
+    await again
+    assert not stop.done()
+    go_on.set()
+    async with asyncio.timeout(SECONDS):
+        await asyncio.gather(run, stop)
+    assert ended == [1]
+    await worker.alone("fold", "16-31", once)
+    assert ended == [1]
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"PUNCHCARD_SWEEP_SECONDS": "never"}, "PUNCHCARD_SWEEP_SECONDS must be a number of seconds"),
+        ({"MONGODB_URI": "mongodb://a:b:c@d"}, "MONGODB_URI cannot be used"),
+        ({"REDIS_URL": "redis://a:b"}, "REDIS_URL cannot be used"),
+        ({"MONGODB_URI": "mongodb://127.0.0.1:1"}, "The store did not answer"),
+    ],
+)
+async def test_a_worker_that_cannot_start_says_why_in_one_line(
+    settings: Settings, tmp_path: Path, variables: dict[str, str], said: str
+) -> None:
+    child = servers.worker(settings)
+    assert child.env is not None
+    child.env |= variables
+    child.log = tmp_path / "worker.log"
+    await child.start()
+    async with asyncio.timeout(SECONDS):
+        assert await child.wait() == 1
+    [line] = child.log.read_text().splitlines()
+    assert line.startswith("Error: ")
+    assert said in line
