@@ -18,9 +18,10 @@ from rich.table import Table
 from app.cli_client import PATIENCE_SECONDS, Client, with_client
 from app.config import Settings
 from app.domain.cells import DateOrder
+from app.domain.columns import ColumnMapping, guessed
 from app.domain.errors import Refused, refuse_if
 from app.domain.events import EventInput
-from app.domain.imports import ColumnMapping, Plan, default_source, guessed, planned
+from app.domain.imports import Plan, default_source, planned
 from app.domain.tables import Row, encoding_of, first_rows, layout_of
 
 HEAD_BYTES = 262_144

@@ -12,9 +12,10 @@ from typing import Protocol
 
 from app.clock import SystemClock
 from app.domain.cells import DateOrder
+from app.domain.columns import ColumnMapping
 from app.domain.errors import Code, InvalidInput, NotFound, Problem, Refused
 from app.domain.events import EventInput
-from app.domain.imports import MAX_SOURCE, ColumnMapping, Plan, default_source, planned
+from app.domain.imports import MAX_SOURCE, Plan, default_source, planned
 from app.domain.jobs import Job, JobKind, JobStatus, Tally
 from app.domain.tables import Reading, Row, encoding_of, first_rows, layout_of
 from app.domain.texts import parse_text

@@ -7,7 +7,7 @@ from typing import Annotated
 import strawberry
 
 from app.commands.imports import import_events as start
-from app.domain import imports as domain
+from app.domain import columns as domain
 from app.domain.cells import DateOrder
 from app.domain.errors import Code, InvalidInput, Refused
 

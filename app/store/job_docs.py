@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from app.domain.cells import DateOrder
-from app.domain.imports import ColumnMapping, Plan
+from app.domain.columns import ColumnMapping
+from app.domain.imports import Plan
 from app.domain.jobs import Job, JobKind, JobStatus, Tally
 from app.domain.tables import Layout
 

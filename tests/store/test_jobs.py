@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.cells import DateOrder
-from app.domain.imports import ColumnMapping, Plan
+from app.domain.columns import ColumnMapping
+from app.domain.imports import Plan
 from app.domain.tables import Layout
 from app.store.job_docs import plan_doc, plan_from
 from app.store.jobs import PART_BYTES

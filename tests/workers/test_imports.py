@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.commands.imports import cancel_job, import_events
-from app.domain.imports import ColumnMapping
+from app.domain.columns import ColumnMapping
 from app.domain.jobs import Job, JobStatus
 from app.store.events import EventQueries, EventQuery
 from app.store.job_runs import STUCK_AFTER, JobRuns
