@@ -45,6 +45,12 @@ def _pull(pass_id: str, n: int, also: Doc, change: Doc) -> UpdateOne:
 
 
 def entries_in_order(waiting: Mapping[str, Sequence[Entry]]) -> list[tuple[str, Entry]]:
-    """(pass, entry) in order of recording, and of number within a pass."""
-    listed = [(entry.recorded_ms, pass_id, entry.n, entry) for pass_id, entries in waiting.items() for entry in entries]
+    """(pass, entry) in order of recording; those of one pass always in order of number."""
+    listed = []
+    for pass_id, entries in waiting.items():
+        recorded_ms = 0
+        for entry in entries:
+            # Who was slow to write had looked at the clock early: its entries are newer than they say.
+            recorded_ms = max(recorded_ms, entry.recorded_ms)
+            listed.append((recorded_ms, pass_id, entry.n, entry))
     return [(pass_id, entry) for _, pass_id, _, entry in sorted(listed, key=lambda item: item[:3])]
