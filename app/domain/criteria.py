@@ -12,15 +12,14 @@ from .conditions import Operator, parse_condition, parse_operand, parse_operator
 from .decimals import canonical, parse_decimal
 from .errors import Code, InvalidInput
 from .events import Category, parse_currency
-from .instants import DAY_MS, HOUR_MS, MINUTE_MS, from_ms, parse_instant, to_ms
+from .instants import from_ms
 from .measures import EventFilter, Measure
 from .texts import parse_text
+from .windows import parse_between, parse_within, within_dict
 
 MAX_DEPTH = 8
 MAX_LEAVES = 50
 MAX_LISTED = 50
-MAX_WITHIN_MS = 3660 * DAY_MS
-UNITS = {"days": DAY_MS, "hours": HOUR_MS, "minutes": MINUTE_MS}
 PASS_FIELDS = frozenset({"pointsBalance", "tier", "status", "createdAt", "installedAt", "updatedAt", "externalId"})
 
 
@@ -83,7 +82,7 @@ class EventCriterion:
                 "currency": f.currency,
                 "operator": self.operator.value,
                 "value": canonical(self.value),
-                "within": None if self.within_ms is None else _within_dict(self.within_ms),
+                "within": None if self.within_ms is None else within_dict(self.within_ms),
                 "between": between,
                 "never": self.never.value,
             }
@@ -231,7 +230,7 @@ def _event(body: Mapping[str, object], default_currency: str, path: tuple[str, .
         if days:
             raise InvalidInput(Code.UNSUPPORTED, "DAYS_SINCE takes no window.", *path, "within")
         within_ms = parse_within(body["within"], *path, "within")
-    start_ms, end_ms = _between(body.get("between"), (*path, "between"))
+    start_ms, end_ms = parse_between(body.get("between"), (*path, "between"))
     if within_ms is not None and (start_ms is not None or end_ms is not None):
         raise InvalidInput(Code.INVALID, "Either within or between.", *path, "between")
     sums, currency = "amount", None
@@ -268,37 +267,6 @@ def _pass(body: Mapping[str, object], path: tuple[str, ...]) -> PassCriterion:
         )
     operator = parse_operator(body.get("operator", "EQ"), *path, "operator")
     return PassCriterion(name, operator, parse_operand(body.get("value"), operator, *path, "value"))
-
-
-def parse_within(raw: object, *path: str) -> int:
-    """A rolling window in ms from {days | hours | minutes}: from one minute to ten years. Raises InvalidInput."""
-    given = {k: v for k, v in raw.items() if v is not None} if isinstance(raw, Mapping) else {}
-    if len(given) != 1 or next(iter(given)) not in UNITS:
-        raise InvalidInput(Code.INVALID, "Exactly one of days, hours and minutes.", *path)
-    [(unit, amount)] = given.items()
-    if isinstance(amount, bool) or not isinstance(amount, int):
-        raise InvalidInput(Code.INVALID, "Give a whole number.", *path, unit)
-    if not 0 < amount * UNITS[unit] <= MAX_WITHIN_MS:
-        raise InvalidInput(Code.OUT_OF_RANGE, "From one minute to 3,660 days.", *path, unit)
-    return amount * UNITS[unit]
-
-
-def _within_dict(within_ms: int) -> dict[str, int]:
-    unit, size = next((u, s) for u, s in UNITS.items() if within_ms % s == 0)
-    return {unit: within_ms // size}
-
-
-def _between(raw: object, path: tuple[str, ...]) -> tuple[int | None, int | None]:
-    if raw is None:
-        return None, None
-    if not isinstance(raw, Mapping) or (raw.get("from") is None and raw.get("to") is None):
-        raise InvalidInput(Code.REQUIRED, "Give from, to or both.", *path)
-    start, end = (
-        None if raw.get(name) is None else to_ms(parse_instant(raw[name], *path, name)) for name in ("from", "to")
-    )
-    if start is not None and end is not None and start >= end:
-        raise InvalidInput(Code.OUT_OF_RANGE, "from lies before to.", *path)
-    return start, end
 
 
 def _listed(raw: object, path: tuple[str, ...], name: str) -> list[tuple[int, object]]:
