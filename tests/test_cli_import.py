@@ -9,7 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
+from app.cli import main
 from tests.test_cli import Up, punchcard, running
 
 SAMPLE = Path(__file__).parent / "data" / "cdnow_sample.csv"
@@ -115,3 +117,10 @@ async def test_the_demo_is_there_after_one_command_and_not_doubled_by_a_second(u
 
 async def test_nothing_is_parked_in_a_healthy_folder(up: Up) -> None:
     assert await punchcard("parked", "--rerun", "--data-dir", str(up.folder)) == (0, "0 passes run again.\n")
+
+
+@pytest.mark.parametrize("command", ["import", "demo", "parked"])
+def test_help_shows_an_example(command: str) -> None:
+    shown = CliRunner().invoke(main, [command, "--help"])
+    assert shown.exit_code == 0
+    assert re.search(rf"^  +punchcard {command}\b", shown.output, re.MULTILINE)
