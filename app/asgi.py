@@ -32,6 +32,8 @@ from app.graphql.execute import Engine
 from app.graphql.http import BodyLimits, GraphQLHttp
 from app.graphql.ids import database_id
 from app.graphql.limits import Limits
+from app.graphql.manifests import load_trusted
+from app.graphql.persisted import Persisted
 from app.graphql.places import Places
 from app.graphql.schema import schema
 from app.graphql.ws import GraphQLSocket
@@ -140,6 +142,13 @@ def _edge(resources: Resources, draining: Draining, heartbeat_seconds: float, in
         Engine(schema, Limits.of(settings), places),
     )
 
+    persisted = Persisted(
+        resources.redis,
+        settings.database,
+        load_trusted(settings),
+        only_trusted=settings.documents == "trusted",
+    )
+
     async def open_context(
         headers: Mapping[str, str], address: str | None, authorization: str | None
     ) -> RequestContext:
@@ -159,10 +168,11 @@ def _edge(resources: Resources, draining: Draining, heartbeat_seconds: float, in
         resources,
         keyring,
         feed,
-        GraphQLHttp(engine, open_context, BodyLimits(settings.body_bytes, settings.upload_bytes)),
+        GraphQLHttp(engine, open_context, persisted, BodyLimits(settings.body_bytes, settings.upload_bytes)),
         GraphQLSocket(
             engine,
             open_context,
+            persisted,
             origins=settings.cors_origins,
             init_timeout_seconds=init_timeout_seconds,
             most=settings.max_sockets,

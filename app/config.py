@@ -166,6 +166,18 @@ class Settings:
         one_of("on", "off"),
         "Whether callers with a key may read the schema and are told names like the one they mistyped; others never are.",
     )
+    trusted_documents: Path | None = _variable(
+        "PUNCHCARD_TRUSTED_DOCUMENTS",
+        None,
+        Path,
+        "A manifest of trusted documents (Apollo's, Relay's or graphql-codegen's), or a folder of them.",
+    )
+    documents: Literal["any", "trusted"] = _variable(
+        "PUNCHCARD_DOCUMENTS",
+        "any",
+        one_of("any", "trusted"),
+        "Which documents are run: any, or only trusted ones, except for keys with the scope `admin`.",
+    )
     cors_origins: tuple[str, ...] = _variable(
         "PUNCHCARD_CORS_ORIGINS", (), origins, "Browser origins allowed to call the API, separated by commas."
     )

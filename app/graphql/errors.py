@@ -23,7 +23,10 @@ class ErrorCode(StrEnum):
     GRAPHQL_PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
     GRAPHQL_VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
     OPERATION_RESOLUTION_FAILURE = "OPERATION_RESOLUTION_FAILURE"
+    PERSISTED_QUERY_NOT_FOUND = "PERSISTED_QUERY_NOT_FOUND"
+    PERSISTED_QUERY_NOT_IN_LIST = "PERSISTED_QUERY_NOT_IN_LIST"
     PERSISTED_QUERY_NOT_SUPPORTED = "PERSISTED_QUERY_NOT_SUPPORTED"
+    QUERY_NOT_IN_SAFELIST = "QUERY_NOT_IN_SAFELIST"
     LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
     OPERATION_TIMEOUT = "OPERATION_TIMEOUT"
     BAD_REQUEST = "BAD_REQUEST"
@@ -45,6 +48,8 @@ TRANSLATED: dict[type[Exception], ErrorCode] = {
 """Each error class of the domain as a top-level error. In mutations `Refused` becomes `userErrors` before it gets here."""
 
 STATUS: dict[ErrorCode, int] = {
+    # Not a failure but a question, and clients listen to the answer only under this status.
+    ErrorCode.PERSISTED_QUERY_NOT_FOUND: 200,
     ErrorCode.BAD_REQUEST: 400,
     ErrorCode.UNAUTHENTICATED: 401,
     ErrorCode.FORBIDDEN: 403,

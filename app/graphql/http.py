@@ -25,6 +25,7 @@ from app.domain.errors import PunchcardError
 
 from .errors import ErrorCode, RequestRefused, refused, refused_by
 from .execute import Engine, OpenContext, OperationContext, Prepared
+from .persisted import Persisted
 from .requests import Request, decode_json, encode_json, parse_query_string, parse_request, place_files
 from .sse import event_stream
 
@@ -65,9 +66,12 @@ class BodyLimits:
 class GraphQLHttp:
     """An ASGI application that answers one operation a request."""
 
-    def __init__(self, engine: Engine, open_context: OpenContext, limits: BodyLimits | None = None) -> None:
+    def __init__(
+        self, engine: Engine, open_context: OpenContext, persisted: Persisted, limits: BodyLimits | None = None
+    ) -> None:
         self._engine = engine
         self._open_context = open_context
+        self._persisted = persisted
         self._limits = limits or BodyLimits()
         self._leaving: asyncio.Future[None] | None = None
 
@@ -106,7 +110,9 @@ class GraphQLHttp:
                 operation = await self._posted(request)
             else:
                 operation = parse_query_string(request.query_params)
+            operation = await self._persisted.completed(operation, context.actor)
             prepared = self._engine.prepare(operation)
+            await self._persisted.keep(operation)
             if prepared.kind is OperationType.SUBSCRIPTION:
                 if MediaType.EVENTS not in accepted:
                     raise TransportError(406, "Subscriptions are answered as text/event-stream, or over WebSocket.")
@@ -242,7 +248,7 @@ def _too_large(most: int) -> TransportError:
 
 
 def _refusal(refusal: RequestRefused, media: MediaType) -> Response:
-    if media is MediaType.EVENTS and refusal.status is None:
+    if media is MediaType.EVENTS and refusal.status in (None, 200):
         return event_stream(_raising(refusal))
     headers: dict[str, str] = {}
     if refusal.status == 401:

@@ -17,12 +17,17 @@ _decoder = json.JSONDecoder(parse_float=Number, parse_constant=float)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One operation to run: the document, which of its operations, its variables, and whether files came with it."""
+    """One operation to run: the document, which of its operations, its variables, and whether files came with it.
+
+    `query` is empty where the document is only named: by the id of a trusted one, or by its hash.
+    """
 
     query: str
     operation_name: str | None = None
     variables: dict[str, Any] | None = None
     uploads: bool = False
+    sha256: str | None = None
+    document_id: str | None = None
 
 
 def decode_json(raw: bytes | str) -> Any:
@@ -55,16 +60,31 @@ def parse_request(raw: object) -> Request:
     extensions = raw.get("extensions")
     if extensions is not None and not isinstance(extensions, dict):
         raise refused(ErrorCode.BAD_REQUEST, "'extensions' is an object.")
-    if query is None and extensions and "persistedQuery" in extensions:
-        # The words and the code by which clients know to send the query in full.
-        raise refused(ErrorCode.PERSISTED_QUERY_NOT_SUPPORTED, "PersistedQueryNotSupported")
-    if not isinstance(query, str) or not query.strip():
+    sha256, document_id = _sha256(extensions or {}), raw.get("documentId")
+    if document_id is not None and (not isinstance(document_id, str) or not document_id or query is not None):
+        raise refused(ErrorCode.BAD_REQUEST, "'documentId' is a text, and comes without 'query'.")
+    named = sha256 is not None or document_id is not None
+    if query is None and named:
+        query = ""
+    elif not isinstance(query, str) or not query.strip():
         raise refused(ErrorCode.BAD_REQUEST, "Send the operation as text in 'query'.")
     if name is not None and not isinstance(name, str):
         raise refused(ErrorCode.BAD_REQUEST, "'operationName' is a text.")
     if variables is not None and not isinstance(variables, dict):
         raise refused(ErrorCode.BAD_REQUEST, "'variables' is an object.")
-    return Request(query, name or None, variables)
+    return Request(query, name or None, variables, sha256=sha256, document_id=document_id)
+
+
+def _sha256(extensions: dict[str, Any]) -> str | None:
+    persisted = extensions.get("persistedQuery")
+    if persisted is None:
+        return None
+    named = persisted.get("sha256Hash") if isinstance(persisted, dict) else None
+    if not isinstance(named, str) or not named:
+        raise refused(ErrorCode.BAD_REQUEST, "'persistedQuery' is an object with a 'sha256Hash'.")
+    if persisted.get("version") != 1:
+        raise refused(ErrorCode.PERSISTED_QUERY_NOT_SUPPORTED, "PersistedQueryNotSupported")
+    return named
 
 
 def parse_query_string(parameters: Mapping[str, str]) -> Request:

@@ -23,6 +23,7 @@ from app.operations import observed
 
 from .errors import ErrorCode, RequestRefused, refused, refused_by
 from .execute import Engine, OpenContext, OperationContext
+from .persisted import Persisted
 from .places import Places
 from .requests import Request, decode_json, encode_json, parse_request
 
@@ -47,6 +48,7 @@ class GraphQLSocket:
         self,
         engine: Engine,
         open_context: OpenContext,
+        persisted: Persisted,
         *,
         origins: tuple[str, ...] = (),
         init_timeout_seconds: float = 10.0,
@@ -55,6 +57,7 @@ class GraphQLSocket:
     ) -> None:
         self._engine = engine
         self._open_context = open_context
+        self._persisted = persisted
         self._origins = origins
         self._init_timeout_seconds = init_timeout_seconds
         self._most = most
@@ -79,7 +82,7 @@ class GraphQLSocket:
             await socket.close(1013, f"At most {self._most} sockets are open here at once")
         else:
             await socket.accept(PROTOCOL)
-            connection = _Connection(socket, self._engine, self._open_context, self._places)
+            connection = _Connection(socket, self._engine, self._open_context, self._persisted, self._places)
             self._connections.add(connection)
             try:
                 await connection.serve(self._init_timeout_seconds)
@@ -93,8 +96,11 @@ def _may_connect(headers: Headers, origins: tuple[str, ...]) -> bool:
 
 
 class _Connection:
-    def __init__(self, socket: WebSocket, engine: Engine, open_context: OpenContext, places: Places) -> None:
+    def __init__(
+        self, socket: WebSocket, engine: Engine, open_context: OpenContext, persisted: Persisted, places: Places
+    ) -> None:
         self._socket = socket
+        self._persisted = persisted
         self._places = places
         self._place = contextlib.ExitStack()
         self._engine = engine
@@ -223,12 +229,15 @@ class _Connection:
             try:
                 if isinstance(request, RequestRefused):
                     raise request
+                context = await self._context()
+                request = await self._persisted.completed(request, context.actor)
                 prepared = self._engine.prepare(request)
+                await self._persisted.keep(request)
                 if prepared.kind is OperationType.SUBSCRIPTION:
                     if self._leaving:
                         raise WebSocketDisconnect(1001)
                     self._streams.add(operation_id)
-                async with contextlib.aclosing(self._engine.stream(prepared, await self._context())) as bodies:
+                async with contextlib.aclosing(self._engine.stream(prepared, context)) as bodies:
                     async for body in bodies:
                         operation.answered(body)
                         await self._send({"id": operation_id, "type": "next", "payload": body})

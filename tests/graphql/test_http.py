@@ -76,7 +76,6 @@ async def test_a_refused_document_is_400_for_the_new_type_and_200_for_the_old_an
         ('{"query": "query A { __typename } query B { __typename }"}', "OPERATION_RESOLUTION_FAILURE"),
         ('{"query": "{__typename}", "operationName": "Z"}', "OPERATION_RESOLUTION_FAILURE"),
         ('{"query": "query($n: Int!) { passes(first: $n) { nodes { id } } }"}', "BAD_USER_INPUT"),
-        ('{"extensions": {"persistedQuery": {"version": 1, "sha256Hash": "x"}}}', "PERSISTED_QUERY_NOT_SUPPORTED"),
     ],
 )
 async def test_whatever_is_wrong_with_a_request_is_a_coded_error_in_json(api: Api, body: str, code: str) -> None:
