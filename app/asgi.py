@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import operations
 from app.access import Access
 from app.auth import Keyring
+from app.budget import Budget
 from app.commands.context import Context
 from app.config import Settings
 from app.domain.errors import PunchcardError
@@ -136,10 +137,13 @@ def _routes() -> list[BaseRoute]:
 def _edge(resources: Resources, draining: Draining, heartbeat_seconds: float, init_timeout_seconds: float) -> Edge:
     settings = resources.settings
     places = Places("subscriptions", settings.max_subscriptions, settings.max_subscriptions_per_key)
+    budget = None
+    if settings.budget_points:
+        budget = Budget(resources.redis, settings.database, settings.budget_points, settings.budget_per_second)
     keyring, feed, engine = (
         Keyring(resources),
         Feed(resources.bus, timed=settings.clock == "system"),
-        Engine(schema, Limits.of(settings), places),
+        Engine(schema, Limits.of(settings), places, budget),
     )
 
     persisted = Persisted(

@@ -145,6 +145,18 @@ class Settings:
         whole(1_000, 1_000_000_000),
         "The most that one operation may cost: one point for each object that it may answer or record.",
     )
+    budget_points: int = _variable(
+        "PUNCHCARD_BUDGET_POINTS",
+        10_000_000,
+        whole(0, 1_000_000_000),
+        "The most points that one API key can have saved up; 0: keys have no budget.",
+    )
+    budget_per_second: int = _variable(
+        "PUNCHCARD_BUDGET_PER_SECOND",
+        100_000,
+        whole(1, 1_000_000_000),
+        "The points that come back to every API key each second.",
+    )
     operation_seconds: float = _variable(
         "PUNCHCARD_OPERATION_SECONDS", 30.0, seconds(0.1, 3_600), "How long a query or a mutation may take."
     )

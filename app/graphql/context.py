@@ -6,6 +6,7 @@ from typing import Any
 
 import strawberry
 
+from app.budget import Allowance
 from app.commands.context import Context
 from app.domain.actors import Actor
 from app.feed import Feed
@@ -22,6 +23,7 @@ class RequestContext:
         self.feed = feed
         self.heartbeat_seconds = heartbeat_seconds
         self.load = Loaders(commands.workspace)
+        self.allowance: Allowance | None = None
 
     @property
     def actor(self) -> Actor:

@@ -39,8 +39,8 @@ from .paging import DEFAULT, MOST
 
 COUNTS = frozenset({"totalCount", "memberCount"})
 """Leaves for which the store is asked."""
-FREE = frozenset({"pageInfo", "userErrors", "node"})
-"""Objects that are part of another one; `node` is the item of the edge around it."""
+FREE = frozenset({"pageInfo", "userErrors", "rateLimit"})
+"""Objects for which nothing is read. The `node` of an edge is free too: the edge was counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ class _Operation:
             return _Cost(int(name in COUNTS))
         below = self._selected(node.selection_set, type_)
         inside = below.once + below.each
-        own = int(name not in FREE)
+        own = int(name not in FREE and not (name == "node" and not at_root))
         arguments = {argument.name.value: argument.value for argument in node.arguments or ()}
         if "first" in definition.args:
             return _Cost(own + below.once + below.each * self._page(arguments))

@@ -21,8 +21,9 @@ from graphql import (
 from strawberry.execution import optimized_is_awaitable
 
 from app import metrics, operations
+from app.budget import Allowance, Budget
 from app.domain.actors import READ, SUBSCRIBE, WRITE, Actor
-from app.domain.errors import Denied
+from app.domain.errors import Denied, Throttled
 
 from .documents import Documents
 from .errors import ErrorCode, RequestRefused, execution_errors, refused, refused_by, variable_errors
@@ -38,6 +39,8 @@ Body = dict[str, Any]
 
 class OperationContext(Protocol):
     """What resolvers find in `info.context`, as far as running operations needs to know it."""
+
+    allowance: Allowance | None
 
     @property
     def actor(self) -> Actor:
@@ -69,10 +72,17 @@ class Prepared:
 class Engine:
     """Runs operations against one schema, within limits."""
 
-    def __init__(self, schema: GraphQLSchema, limits: Limits | None = None, places: Places | None = None) -> None:
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        limits: Limits | None = None,
+        places: Places | None = None,
+        budget: Budget | None = None,
+    ) -> None:
         self._schema = schema
         self._limits = limits or Limits()
         self._documents = Documents(schema, self._limits)
+        self._budget = budget
         self._places = places or Places("subscriptions", 10_000, 5_000)
 
     def prepare(self, request: Request) -> Prepared:
@@ -89,7 +99,7 @@ class Engine:
 
     async def run(self, prepared: Prepared, context: OperationContext) -> Body:
         """The response of a query or mutation: `data`, and `errors` where there are any. Raises RequestRefused."""
-        _require(context.actor, prepared.kind)
+        await self._admit(prepared, context)
         request = prepared.request
         try:
             result = execute(
@@ -112,14 +122,17 @@ class Engine:
                 f"The operation took longer than {self._limits.seconds:g} s. It is safe to repeat with the same keys."
             )
             raise refused(ErrorCode.OPERATION_TIMEOUT, said) from None
-        return {**_body(result), "extensions": {"cost": {"requested": prepared.cost, "most": self._limits.cost}}}
+        cost = {"requested": prepared.cost, "most": self._limits.cost}
+        if context.allowance is not None:
+            cost["remaining"] = context.allowance.remaining
+        return {**_body(result), "extensions": {"cost": cost}}
 
     async def stream(self, prepared: Prepared, context: OperationContext) -> AsyncGenerator[Body, None]:
         """The responses of any operation, one after the other; a query or mutation has one. Raises RequestRefused."""
         if prepared.kind is not OperationType.SUBSCRIPTION:
             yield await self.run(prepared, context)
             return
-        _require(context.actor, prepared.kind)
+        await self._admit(prepared, context)
         with self._places.taken(context.actor.key_id):
             source = await self._source(prepared, context)
             metrics.SUBSCRIPTIONS.inc()
@@ -133,6 +146,15 @@ class Engine:
                 aclose = getattr(source, "aclose", None)
                 if aclose is not None:
                     await aclose()
+
+    async def _admit(self, prepared: Prepared, context: OperationContext) -> None:
+        actor = context.actor
+        try:
+            actor.require(SCOPES[prepared.kind])
+            if self._budget is not None:
+                context.allowance = await self._budget.spend(actor.key_id, prepared.cost)
+        except (Denied, Throttled) as error:
+            raise refused_by(error) from None
 
     async def _source(self, prepared: Prepared, context: OperationContext) -> AsyncIterator[ExecutionResult]:
         request = prepared.request
@@ -149,13 +171,6 @@ class Engine:
         if isinstance(source, ExecutionResult):
             raise RequestRefused(_request_errors(source.errors or []))
         return source
-
-
-def _require(actor: Actor, kind: OperationType) -> None:
-    try:
-        actor.require(SCOPES[kind])
-    except Denied as error:
-        raise refused_by(error) from None
 
 
 def _body(result: ExecutionResult) -> Body:

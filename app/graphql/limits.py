@@ -48,7 +48,8 @@ class Limits:
             fields=settings.max_fields,
             aliases=settings.max_aliases,
             directives=settings.max_directives,
-            cost=settings.max_cost,
+            # What costs more than a whole budget could never be paid.
+            cost=min(settings.max_cost, settings.budget_points or settings.max_cost),
             seconds=settings.operation_seconds,
             introspection=settings.introspection == "on",
         )

@@ -25,6 +25,7 @@ from .pass_mutations import create_pass as make_pass
 from .pass_mutations import create_passes as make_passes
 from .pass_mutations import update_pass as change_pass
 from .passes import Pass, find_pass, list_passes
+from .rates import RateLimit, find_rate_limit
 from .segment_mutations import (
     ArchiveSegmentPayload,
     CreateSegmentPayload,
@@ -50,6 +51,9 @@ class Query:
         resolver=find_nodes, description="The objects of some global ids, in their order; null where there is none."
     )
     viewer: Viewer = strawberry.field(resolver=find_viewer, description="Who is asking.")
+    rate_limit: RateLimit | None = strawberry.field(
+        resolver=find_rate_limit, description="What is left of the budget of the key; null where keys have none."
+    )
     card: Pass | None = strawberry.field(
         resolver=find_pass, name="pass", description="The pass of an id or an external id; exactly one is given."
     )

@@ -27,6 +27,7 @@ RECORD = "mutation M($i: RecordEventsInput!) { recordEvents(input: $i) { created
     [
         ("{ __typename }", {}, 1),
         ("{ viewer { apiKey { name } } }", {}, 2),
+        ("{ node(id: \"x\") { id } rateLimit { cost } }", {}, 1),
         ("{ passes { nodes { id } } }", {}, 1 + 50),
         ("{ passes(first: 3) { nodes { id } pageInfo { endCursor } } }", {}, 1 + 3),
         ("{ passes(first: 3) { edges { cursor node { id } } totalCount } }", {}, 1 + 3 + 1),
