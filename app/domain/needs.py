@@ -46,6 +46,8 @@ def needs(card: Pass, definitions: Definitions, events: Sequence[Event], limit_m
             for measure in definitions.active(version.rev).measures:
                 if measure.key not in known and not measure.plain and _may_match(measure, card):
                     history = True
+            # What one revision dropped and a later one asks for again is built anew.
+            known = definitions.active(version.rev).keys
     horizon = max([limit_ms, *(effective_ms(event, card.at_ms) for event in events)])
     refills = {}
     for measure in definitions.active(card.rev).measures:
