@@ -10,7 +10,7 @@ from typing import Any
 from app.domain.activities import Activity, activity_id
 
 from .collection import Doc, WorkspaceQueries, insert_new
-from .paging import Page, Span, page_of
+from .paging import Page, Span, count_of, page_of
 from .pass_docs import from_bson, to_bson
 
 
@@ -40,13 +40,12 @@ class ActivityQueries(WorkspaceQueries):
         types, else {workspace, pos}.
         """
         where = self._where(query)
-        one = (name for name in ("pass", "segment", "type") if isinstance(where.get(name), str))
-        by = ("workspace", *list(one)[:1])
-        return await page_of(self._all, where, (("pos", 1),), span, from_doc, by=by)
+        return await page_of(self._all, where, (("pos", 1),), span, from_doc, by=_by(where))
 
     async def count(self, query: ActivityQuery) -> int:
         """How many activities match. Indexes as for `page`."""
-        return await self._all.count_documents(self._where(query))
+        where = self._where(query)
+        return await count_of(self._all, where, _by(where), "pos")
 
     async def get_many(self, activity_ids: Iterable[str]) -> dict[str, Activity]:
         """The activities that exist among the ids. Index: _id."""
@@ -134,6 +133,11 @@ def from_doc(doc: Doc) -> Activity:
         doc.get("silent", False),
         doc.get("historical", False),
     )
+
+
+def _by(where: Doc) -> tuple[str, ...]:
+    one = [name for name in ("pass", "segment", "type") if isinstance(where.get(name), str)]
+    return ("workspace", *one[:1])
 
 
 def _any_of(values: Sequence[str]) -> Any:

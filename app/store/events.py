@@ -18,7 +18,7 @@ from app.domain.instants import EARLIEST, from_ms
 
 from .collection import Doc, WorkspaceQueries, insert_new, translated
 from .event_docs import from_doc, to_doc
-from .paging import Page, Span, page_of
+from .paging import Page, Span, count_of, page_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +73,9 @@ class EventQueries(WorkspaceQueries):
 
     async def unfolded(self, pass_id: str) -> list[Event]:
         """The events of a pass that the fold has not counted yet, oldest first. Index: {pend, pass, occurred_at, _id}."""
-        where = self._mine(**{"pend": slot_of(pass_id), "pass": pass_id})
+        where = {"pend": slot_of(pass_id), "pass": pass_id}
         docs = await self._all.find(where).sort([("occurred_at", 1), ("_id", 1)]).to_list(None)
-        return [from_doc(doc) for doc in docs]
+        return [from_doc(doc) for doc in docs if doc["workspace"] == self._workspace_id]
 
     async def page(self, query: EventQuery, span: Span, oldest_first: bool = False) -> Page[Event]:
         """Events in order of occurrence; key (occurred ms, id).
@@ -85,12 +85,11 @@ class EventQueries(WorkspaceQueries):
         direction = 1 if oldest_first else -1
         keyed = Span(span.limit, _stored_key(span.after), _stored_key(span.before), span.backward)
         order = (("occurred_at", direction), ("_id", direction))
-        by = ("workspace",) if query.pass_id is None else ("workspace", "pass")
-        return await page_of(self._all, self._where(query), order, keyed, from_doc, by=by)
+        return await page_of(self._all, self._where(query), order, keyed, from_doc, by=_by(query))
 
     async def count(self, query: EventQuery) -> int:
         """How many events match. Indexes as for `page`."""
-        return await self._all.count_documents(self._where(query))
+        return await count_of(self._all, self._where(query), _by(query), "occurred_at")
 
     async def of_pass(self, pass_id: str, after: datetime, before: datetime) -> AsyncIterator[Event]:
         """A pass's events that occurred in [after, before), oldest first. Index: {workspace, pass, occurred_at, _id}."""
@@ -117,6 +116,10 @@ class EventQueries(WorkspaceQueries):
         if query.metadata:
             where["$and"] = [_metadata(condition) for condition in query.metadata]
         return where
+
+
+def _by(query: EventQuery) -> tuple[str, ...]:
+    return ("workspace",) if query.pass_id is None else ("workspace", "pass")
 
 
 _ORDERED = {Operator.GT: "$gt", Operator.GTE: "$gte", Operator.LT: "$lt", Operator.LTE: "$lte"}

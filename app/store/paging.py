@@ -69,22 +69,22 @@ async def page_of(
     hold, the embedded server reads the whole collection. (MongoDB takes the two as one.)
     """
     first = order[0][0]
-    bounds: Doc = dict(query.get(first, {}))
-    rest = [{name: condition} for name, condition in query.items() if name not in by and name != first]
+    narrow, rest = _parts(query, by, first)
     for key, forward in ((span.after, True), (span.before, False)):
         if key is not None:
             keyed = beyond(order, key, forward=forward)
             rest += [{name: condition} for name, condition in keyed.items() if name != first]
+            bounds = narrow.setdefault(first, {})
             for operator, value in keyed[first].items():
                 if operator in bounds:
                     rest.append({first: {operator: value}})
                 else:
                     bounds[operator] = value
-    narrow = {name: query[name] for name in by} | ({first: bounds} if bounds else {})
     asked = [(name, -direction if span.backward else direction) for name, direction in order]
     if rest:
-        stages: list[Doc] = [{"$match": narrow}, {"$match": {"$and": rest}}, {"$sort": dict(asked)}]
-        stages += [{"$limit": span.limit + 1}, *([] if projection is None else [{"$project": projection}])]
+        stages = [*_matching(narrow, rest), {"$sort": dict(asked)}, {"$limit": span.limit + 1}]
+        if projection is not None:
+            stages.append({"$project": projection})
         docs = await collection.aggregate(stages).to_list(None)
     else:
         docs = await collection.find(narrow, projection).sort(asked).limit(span.limit + 1).to_list(None)
@@ -93,3 +93,22 @@ async def page_of(
     if span.backward:
         docs.reverse()
     return Page([from_doc(doc) for doc in docs], more)
+
+
+async def count_of(collection: Collection, query: Doc, by: Sequence[str], first: str) -> int:
+    """How many documents match, served by the index {*by, first, …} in the way of `page_of`."""
+    stages = [*_matching(*_parts(query, by, first)), {"$count": "n"}]
+    docs = await collection.aggregate(stages).to_list(None)
+    return int(docs[0]["n"]) if docs else 0
+
+
+def _parts(query: Doc, by: Sequence[str], first: str) -> tuple[Doc, list[Doc]]:
+    """What the index {*by, first, …} holds of a query, and everything else."""
+    narrow = {name: query[name] for name in by}
+    if first in query:
+        narrow[first] = dict(query[first])
+    return narrow, [{name: condition} for name, condition in query.items() if name not in narrow]
+
+
+def _matching(narrow: Doc, rest: list[Doc]) -> list[Doc]:
+    return [{"$match": narrow}, *([{"$match": {"$and": rest}}] if rest else [])]
