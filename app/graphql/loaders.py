@@ -15,6 +15,7 @@ from app.domain.passes import Pass
 from app.domain.segments import Segment
 from app.store.workspace import Workspace
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 
@@ -27,11 +28,13 @@ class Loaders:
         self.activities: DataLoader[str, Activity | None] = _loader(workspace.activities.get_many)
         self.segments: DataLoader[str, Segment | None] = _loader(workspace.segments.get_many)
         self.jobs: DataLoader[str, Job | None] = _loader(workspace.jobs.get_many)
+        self.member_counts: DataLoader[str, int | None] = _loader(workspace.segments.member_counts)
+        self.judged: DataLoader[int, tuple[int, int] | None] = _loader(workspace.segments.judged)
         self.keys: DataLoader[str, ApiKey | None] = _loader(workspace.keys.get_many)
 
 
-def _loader(get_many: Callable[[list[str]], Awaitable[Mapping[str, T]]]) -> DataLoader[str, T | None]:
-    async def load(ids: list[str]) -> list[T | BaseException | None]:
+def _loader(get_many: Callable[[list[K]], Awaitable[Mapping[K, T]]]) -> DataLoader[K, T | None]:
+    async def load(ids: list[K]) -> list[T | BaseException | None]:
         found = await get_many(ids)
         return [found.get(key) for key in ids]
 

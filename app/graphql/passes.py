@@ -191,4 +191,7 @@ async def list_passes(
     """A page of the workspace's passes, the newest first."""
     span = listing.span(first, after, last, before)
     store = info.context.workspace.passes
-    return listing.connection(await store.page(span), span, pass_of, store.count)
+    page = await store.page(span)
+    for card in page.items:
+        info.context.load.passes.prime(card.id, card)
+    return listing.connection(page, span, pass_of, store.count)

@@ -87,29 +87,29 @@ class Segment(Node):
     @strawberry.field(description="How many passes are in it now.")
     async def member_count(self, info: Info) -> int:
         """How many passes are in it now."""
-        return await info.context.workspace.segments.member_count(self.defined.id)
+        return await info.context.load.member_counts.load(self.defined.id) or 0
 
     @strawberry.field(description="The passes in it now.")
     async def members(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[Membership]:
         """The passes in it now."""
-        segment_id, store = self.defined.id, info.context.workspace.segments
+        segment_id = self.defined.id
         span = members_listing.span(first, after, last, before)
-        page: Page[passes.Pass] = await store.members(segment_id, span)
+        page: Page[passes.Pass] = await info.context.workspace.segments.members(segment_id, span)
         for card in page.items:
             info.context.load.passes.prime(card.id, card)
         return members_listing.connection(
             page,
             span,
             lambda card: membership_of(card, card.memberships[segment_id]),
-            lambda: store.member_count(segment_id),
+            lambda: self.member_count(info),
         )
 
     @strawberry.field(description="How far the passes have been judged under the latest version.")
     async def backfill(self, info: Info) -> SegmentBackfill:
         """How far the passes have been judged under the latest version."""
-        total, judged = await info.context.workspace.segments.backfill(self.defined)
+        total, judged = await info.context.load.judged.load(self.defined.rev) or (0, 0)
         return SegmentBackfill(total=total, judged=judged, done=judged >= total)
 
 
@@ -164,4 +164,7 @@ async def list_segments(
     """A page of the workspace's segments, the newest first."""
     span = listing.span(first, after, last, before)
     store = info.context.workspace.segments
-    return listing.connection(await store.page(span), span, segment_of, store.count)
+    found = await store.page(span)
+    for segment in found.items:
+        info.context.load.segments.prime(segment.id, segment)
+    return listing.connection(found, span, segment_of, store.count)

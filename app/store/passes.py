@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from app.domain.instants import from_ms
 from app.domain.passes import Pass
 
-from .collection import WorkspaceQueries, in_chunks, insert_new
+from .collection import Doc, WorkspaceQueries, in_chunks, insert_new
 from .paging import Page, Span, page_of
 from .pass_docs import from_doc, to_doc
 
@@ -76,9 +76,24 @@ class PassQueries(WorkspaceQueries):
         """How many passes are in a segment now. Index: {workspace, memberships.s, _id}."""
         return await self._all.count_documents(self._mine(**{"memberships.s": segment_id}))
 
-    async def judged_count(self, rev: int) -> int:
-        """How many passes have been judged under revision `rev` or a later one. Index: {workspace, rev}."""
-        return await self._all.count_documents(self._mine(rev={"$gte": rev}))
+    async def member_counts(self, segment_ids: Sequence[str]) -> dict[str, int]:
+        """How many passes are in each of some segments now, in one round trip. Index: {workspace, memberships.s, _id}."""
+        if len(segment_ids) == 1:
+            return {segment_ids[0]: await self.member_count(segment_ids[0])}
+        stages: list[Doc] = [
+            {"$match": self._mine(**{"memberships.s": {"$in": list(segment_ids)}})},
+            {"$unwind": "$memberships"},
+            {"$group": {"_id": "$memberships.s", "count": {"$sum": 1}}},
+        ]
+        return {doc["_id"]: doc["count"] for doc in await self._all.aggregate(stages).to_list(None)}
+
+    async def revisions(self) -> dict[int, int]:
+        """How many passes were last judged under each revision, in one round trip. Index: {workspace, rev}."""
+        stages: list[Doc] = [
+            {"$match": self._mine(rev={"$gte": 0})},
+            {"$group": {"_id": "$rev", "count": {"$sum": 1}}},
+        ]
+        return {doc["_id"]: doc["count"] for doc in await self._all.aggregate(stages).to_list(None)}
 
 
 def _stored(key: tuple[object, ...] | None) -> tuple[object, ...] | None:

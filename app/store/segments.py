@@ -66,17 +66,20 @@ class SegmentQueries(WorkspaceQueries):
         """How many segments the workspace has, archived ones included. Index: {workspace, created_at, _id}."""
         return await self._all.count_documents(self._mine(defined=True))
 
-    async def member_count(self, segment_id: str) -> int:
-        """How many passes are in the segment now."""
-        return await self._passes.member_count(segment_id)
-
     async def members(self, segment_id: str, span: Span) -> Page[Pass]:
         """The current members; key (pass id)."""
         return await self._passes.members(segment_id, span)
 
-    async def backfill(self, segment: Segment) -> tuple[int, int]:
-        """(passes in the workspace, passes judged under the segment's latest version)."""
-        return await self._passes.count(), await self._passes.judged_count(segment.rev)
+    async def member_counts(self, segment_ids: Sequence[str]) -> dict[str, int]:
+        """How many passes are in each of some segments now; one round trip."""
+        found = await self._passes.member_counts(segment_ids)
+        return {segment_id: found.get(segment_id, 0) for segment_id in segment_ids}
+
+    async def judged(self, revs: Iterable[int]) -> dict[int, tuple[int, int]]:
+        """rev -> (passes in the workspace, passes judged under that revision or a later one); one round trip."""
+        found = await self._passes.revisions()
+        total = sum(found.values())
+        return {rev: (total, sum(count for at, count in found.items() if at >= rev)) for rev in revs}
 
     async def insert_labels(self, labels: Labels) -> bool:
         """Whether the labels were stored; False where the key is taken. Not listed until `defined` is called."""

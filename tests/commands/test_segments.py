@@ -112,7 +112,7 @@ async def test_a_backfill_goes_on_after_the_worker_died(business: Business, monk
         from workers.backfill import backfill_once
 
         assert await backfill_once(business.worker, business.ctx.workspace.id)
-    assert await business.ctx.workspace.segments.backfill(made) == (20, 7)
+    assert await business.ctx.workspace.segments.judged([made.rev]) == {made.rev: (20, 7)}
     await business.settle()
-    assert await business.ctx.workspace.segments.backfill(made) == (20, 20)
+    assert await business.ctx.workspace.segments.judged([made.rev]) == {made.rev: (20, 20)}
     assert len(await business.members(made)) == 20

@@ -119,7 +119,7 @@ async def test_a_new_segment_is_filled_from_history_in_silence(business: Busines
     rich = await business.segment("rich", spent(200))
     recent = await business.segment("recent", spent(200, days=30))
     assert await business.members(rich) == await business.members(recent) == ["p0"]
-    assert await business.ctx.workspace.segments.backfill(rich) == (5, 5)
+    assert await business.ctx.workspace.segments.judged([rich.rev]) == {rich.rev: (5, 5)}
     assert await business.feed(segment_ids=[rich.id]) == []
     [entered] = await business.feed(segment_ids=[rich.id], include_silent=True)
     assert entered.cause == {"kind": "BACKFILL", "version": 1}

@@ -1,0 +1,118 @@
+"""How often a list asks the store: as often for many items as for one, whatever is selected of each."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator
+from datetime import UTC
+
+import pytest
+from graphql import GraphQLObjectType
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
+
+from app.clock import FixedClock
+from app.graphql.schema import schema
+from app.resources import Resources
+from tests.business import Business, bought_within, open_business, purchases
+
+from .serving import Api, serving
+
+READS = frozenset({"find", "aggregate", "count", "getMore"})
+CAUSE = "cause { kind event { id pass { externalId } } }"
+MEMBERSHIP = f"since {CAUSE} pass {{ externalId }} segment {{ key memberCount backfill {{ total judged done }} }}"
+LISTS = {
+    "passes": f"passes(first: $n) {{ totalCount nodes {{ id memberships {{ totalCount nodes {{ {MEMBERSHIP} }} }} }} }}",
+    "events": "events(first: $n) { totalCount nodes { id pass { id externalId } correctionOf { id pass { id } } } }",
+    "segments": "segments(first: $n) { totalCount nodes { id key memberCount backfill { total judged done } } }",
+    "activity": f"activity(first: $n) {{ totalCount nodes {{ id data pass {{ id }} {CAUSE} }} }}",
+    "jobs": "jobs(first: $n) { totalCount nodes { id progress { done } } }",
+}
+"""Every list of the query root, with every relation of its items that is not a page itself."""
+PAGES = {
+    "events": "passes(first: $n) { nodes { events(first: $m) { nodes { id pass { id } correctionOf { id } } } } }",
+    "activity": f"passes(first: $n) {{ nodes {{ activity(first: $m) {{ nodes {{ id pass {{ id }} {CAUSE} }} }} }} }}",
+    "members": f"segments(first: $n) {{ nodes {{ members(first: $m) {{ totalCount nodes {{ {MEMBERSHIP} }} }} }} }}",
+}
+"""Pages inside pages: each is a read of its own, served by an index, at once with the others, and priced so. (One read for
+all of them was ten times slower.)"""
+
+
+class Reads(CommandListener):
+    """Counts the reads of one client."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def started(self, event: CommandStartedEvent) -> None:
+        """A command is on its way."""
+        self.count += event.command_name in READS
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        """Of no interest."""
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        """Of no interest."""
+
+
+@pytest.fixture
+async def reads() -> Reads:
+    """The reads of the API's client."""
+    return Reads()
+
+
+@pytest.fixture
+async def business(resources: Resources, clock: FixedClock, reads: Reads) -> AsyncIterator[Business]:
+    """Eight members of three segments, each with events, one of them corrected."""
+    settings = resources.settings
+    client: AsyncIOMotorClient[dict[str, object]] = AsyncIOMotorClient(
+        settings.mongodb_uri, tz_aware=True, tzinfo=UTC, event_listeners=[reads]
+    )
+    business = await open_business(dataclasses.replace(resources, db=client[settings.database]), clock)
+    for key, criteria in (("one", purchases(1)), ("two", purchases(2)), ("lately", bought_within(9))):
+        await business.segment(key, criteria, notify="EMIT")
+    for number in range(8):
+        at = {"pass_external_id": f"guest-{number}", "source": "till"}
+        first, _ = (await business.record({**at, "external_id": f"{number}"}, at)).results
+        assert first.event is not None
+        await business.record({**at, "type": "refund", "correction_of": first.event.id})
+    await business.settle()
+    yield business
+    client.close()
+
+
+async def counted(api: Api, reads: Reads, query: str, n: int, m: int = 1) -> int:
+    asked = f"query ($n: Int{', $m: Int' if '$m' in query else ''}) {{ {query} }}"
+    await api.data(asked, n=n, m=m)
+    reads.count = 0
+    await api.data(asked, n=n, m=m)
+    return reads.count
+
+
+async def test_a_list_of_many_asks_the_store_no_more_often_than_a_list_of_one(business: Business, reads: Reads) -> None:
+    async with serving(business) as api:
+        for name, query in LISTS.items():
+            one, many = [await counted(api, reads, query, n) for n in (1, 50)]
+            assert many <= max(one, 3) + 2, f"{name}: {one} reads for one item, {many} for many"
+            assert many <= 8, f"{name}: {many} reads"
+
+
+async def test_a_page_inside_a_list_costs_the_same_reads_however_long_it_is(business: Business, reads: Reads) -> None:
+    async with serving(business) as api:
+        for name, query in PAGES.items():
+            one, many = await counted(api, reads, query, 1, 1), await counted(api, reads, query, 3, 8)
+            assert many <= 3 * one, f"{name}: {one} reads for one item of one parent, {many} for all of three parents"
+
+
+def test_every_list_is_among_them() -> None:
+    root = schema.query_type
+    assert root is not None
+    assert {name for name, field in root.fields.items() if "first" in field.args} == set(LISTS)
+    inner = {
+        name
+        for kind in schema.type_map.values()
+        if isinstance(kind, GraphQLObjectType) and kind is not root
+        for name, field in kind.fields.items()
+        if "first" in field.args
+    }
+    assert inner == {*PAGES, "memberships"}
