@@ -27,10 +27,11 @@ from app.config import Settings
 from app.domain.errors import PunchcardError
 from app.draining import Draining
 from app.feed import Feed
+from app.graphql.bodies import BodyLimits
 from app.graphql.context import RequestContext
 from app.graphql.errors import ErrorCode, refused, refused_by
 from app.graphql.execute import Engine
-from app.graphql.http import BodyLimits, GraphQLHttp
+from app.graphql.http import GraphQLHttp
 from app.graphql.ids import database_id
 from app.graphql.limits import Limits
 from app.graphql.manifests import load_trusted
@@ -172,7 +173,13 @@ def _edge(resources: Resources, draining: Draining, heartbeat_seconds: float, in
         resources,
         keyring,
         feed,
-        GraphQLHttp(engine, open_context, persisted, BodyLimits(settings.body_bytes, settings.upload_bytes)),
+        GraphQLHttp(
+            engine,
+            open_context,
+            persisted,
+            BodyLimits(settings.body_bytes, settings.upload_bytes),
+            max_batch=settings.max_batch,
+        ),
         GraphQLSocket(
             engine,
             open_context,

@@ -190,6 +190,12 @@ class Settings:
         one_of("any", "trusted"),
         "Which documents are run: any, or only trusted ones, except for keys with the scope `admin`.",
     )
+    max_batch: int = _variable(
+        "PUNCHCARD_MAX_BATCH",
+        1,
+        whole(1, 100),
+        "The most operations that one HTTP request may carry in a list; 1: no lists.",
+    )
     cors_origins: tuple[str, ...] = _variable(
         "PUNCHCARD_CORS_ORIGINS", (), origins, "Browser origins allowed to call the API, separated by commas."
     )

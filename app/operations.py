@@ -19,7 +19,7 @@ from app.logs import ACCESS
 
 log = logging.getLogger(ACCESS)
 
-Transport = Literal["http", "sse", "ws"]
+Transport = Literal["http", "sse", "multipart", "ws"]
 MOST_CODES = 20
 
 

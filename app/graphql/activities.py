@@ -161,6 +161,7 @@ async def follow_activities(
     """The feed as it grows. First a Heartbeat with the cursor where the stream starts, then every activity once."""
     # Arguments are judged before there is a stream, so that what is wrong with them is an error at the field.
     shown = shows(activity_query(filter, historical=False))
+    after = info.context.resume_after or after
     start = None if after is None else activity_position(after, "after")
     if first is not None and not 1 <= first <= MOST_MESSAGES:
         raise InvalidInput(Code.OUT_OF_RANGE, f"Between 1 and {MOST_MESSAGES}.", "first")
@@ -182,13 +183,16 @@ async def _messages(
 ) -> AsyncGenerator[ActivityMessage, None]:
     async for message in context.feed.follow(context.workspace, start, shown, context.heartbeat_seconds):
         if isinstance(message, Expired):
+            context.cursor = None
             yield CursorExpired(oldest_cursor=activity_cursor(message.pos))
             return
         for found in message.activities:
             context.renew()
-            yield ActivityEdge(cursor=activity_cursor(found.pos), node=activity_of(found))
+            context.cursor = activity_cursor(found.pos)
+            yield ActivityEdge(cursor=context.cursor, node=activity_of(found))
         if not message.activities:
-            yield Heartbeat(cursor=activity_cursor(message.pos))
+            context.cursor = activity_cursor(message.pos)
+            yield Heartbeat(cursor=context.cursor)
 
 
 async def _none() -> int:

@@ -24,6 +24,8 @@ class RequestContext:
         self.heartbeat_seconds = heartbeat_seconds
         self.load = Loaders(commands.workspace)
         self.allowance: Allowance | None = None
+        self.cursor: str | None = None
+        self.resume_after: str | None = None
 
     @property
     def actor(self) -> Actor:

@@ -38,7 +38,14 @@ Body = dict[str, Any]
 
 
 class OperationContext(Protocol):
-    """What resolvers find in `info.context`, as far as running operations needs to know it."""
+    """What resolvers find in `info.context`, as far as running operations needs to know it.
+
+    `cursor` is where a stream stands after its last response, None where it has no such place; `resume_after` is where a
+    client that comes back wants to go on, whatever the arguments say.
+    """
+
+    cursor: str | None
+    resume_after: str | None
 
     allowance: Allowance | None
 

@@ -30,7 +30,7 @@ async def main(folder: Path) -> int:
     """How many runners failed; each prints its failures and one RESULT line."""
     with tempfile.TemporaryDirectory() as data:
         async with running_servers(Path(data)) as servers:
-            settings = replace(servers.settings, database="conformance", data_dir=Path(data) / "data")
+            settings = replace(servers.settings, database="conformance", data_dir=Path(data) / "data", max_batch=10)
             async with open_resources(settings) as opened:
                 clock = FixedClock(datetime(2026, 1, 1, tzinfo=UTC))
                 business = await open_business(replace(opened, clock=clock), clock)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from graphql import get_introspection_query
 
-from app.graphql.http import MediaType, accepted_types
+from app.graphql.negotiation import MediaType, accepted_types
 
 from .serving import Api, serving
 
@@ -35,6 +35,10 @@ def query(text: str) -> str:
             [MediaType.GRAPHQL, MediaType.JSON, MediaType.EVENTS],
         ),
         ("text/event-stream", [MediaType.EVENTS]),
+        (
+            'multipart/mixed;boundary="graphql";subscriptionSpec="1.0", text/event-stream, application/json',
+            [MediaType.JSON, MediaType.PARTS, MediaType.EVENTS],
+        ),
         ("application/json;q=0", []),
         ("text/html", []),
     ],

@@ -7,6 +7,8 @@ import json
 
 import httpx
 
+from app.domain.cursors import activity_cursor
+
 from .serving import Api
 
 STREAM = "subscription { activity { __typename ... on Heartbeat { cursor } } }"
@@ -65,3 +67,40 @@ async def test_a_mutation_by_get_is_not_streamed_either(api: Api) -> None:
     headers = {**api.headers, "accept": "text/event-stream"}
     response = await api.http.get(api.address, params={"query": mutation}, headers=headers)
     assert response.status_code == 405
+
+
+async def ids(response: httpx.Response, count: int) -> list[tuple[str, dict[str, object]]]:
+    """The first events of a stream as (id, what the subscription told)."""
+    found: list[tuple[str, dict[str, object]]] = []
+    place = ""
+    async with asyncio.timeout(10):
+        async for line in response.aiter_lines():
+            if line.startswith("id: "):
+                place = line.removeprefix("id: ")
+            elif line.startswith("data: "):
+                found.append((place, json.loads(line.removeprefix("data: "))["data"]["activity"]))
+                if len(found) == count:
+                    break
+    return found
+
+
+async def test_a_client_that_comes_back_goes_on_behind_the_last_event_it_saw(api: Api) -> None:
+    await api.business.record(*({"external_id": str(n)} for n in range(4)))
+    await api.business.settle()
+    # Without a cursor among the fields: the id of an event does not depend on what was selected.
+    query = """subscription ($after: String) { activity(after: $after, first: 3) {
+      __typename ... on ActivityEdge { node { sequence } } } }"""
+    body = {"query": query, "variables": {"after": activity_cursor(0)}}
+    headers = {**api.headers, "accept": "text/event-stream"}
+    async with api.http.stream("POST", api.address, json=body, headers=headers) as response:
+        told = await ids(response, 3)
+    assert [place for place, _ in told] == [activity_cursor(pos) for pos in (0, 1, 2)]
+    again = {**headers, "last-event-id": told[-1][0]}
+    async with api.http.stream("POST", api.address, json=body, headers=again) as response:
+        later = await ids(response, 3)
+    assert [message.get("node") for _, message in told + later] == [
+        None, {"sequence": 1}, {"sequence": 2}, None, {"sequence": 3}, {"sequence": 4},
+    ]  # fmt: skip
+    bad = {**headers, "last-event-id": "nonsense"}
+    refused = await api.http.post(api.address, json=body, headers=bad)
+    assert "BAD_USER_INPUT" in refused.text
