@@ -1,0 +1,152 @@
+"""Malformed operations made from a schema: every field, with arguments that are nearly right in every way there is."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphql import (
+    GraphQLEnumType,
+    GraphQLInputObjectType,
+    GraphQLInterfaceType,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    GraphQLSchema,
+    GraphQLUnionType,
+    get_named_type,
+    get_nullable_type,
+    is_list_type,
+    is_required_argument,
+    is_required_input_field,
+)
+
+from app.graphql.requests import Request
+
+INTEGERS = (0, 1, -1, 2, 7, 50, 250, 251, 1_001, 2**31 - 1, 2**31, -(2**31), 2**53, 2**63, 10**30)
+TEXTS = (
+    "", " ", "a", "ann", "purchase", "check_in", "USD", "EUR", "till", "\x00", "\ud800", "é" * 300, "x" * 5_000, "$where",
+    "a.b", ".", "..", "a..b", "2026-01-01T00:00:00Z", "2026-13-01", "9999-12-31T23:59:59.999Z", "0001-01-01T00:00:00Z",
+    "12.50", "-0", "NaN", "1e400", "9" * 40, "UTC", "Mars/Olympus", "../../etc/passwd", "fields.x", "metadata.", "tier",
+    "createdAt", "read", "admin", "pass_1", "UGFzczpwYXNzXzE=", "bm9uZQ==",
+)  # fmt: skip
+NUMBERS = (0, 1, -1, 12.5, 1e308, 5e-324, float("inf"), float("nan"), 10**18, 10**40, True, "12.50", "1e9", "0.0000001")
+THINGS: tuple[Any, ...] = (
+    None,
+    [],
+    {},
+    [[]],
+    [None],
+    {"a": {"b": [1, {"c": None}]}},
+    {"$gt": 1},
+    {"": 1},
+    {"a.b": 1},
+    1,
+    "x",
+)
+
+
+@dataclass
+class Malformed:
+    """Makes operations, the same ones for the same seed. `known` are texts that exist where they are run, ids foremost."""
+
+    schema: GraphQLSchema
+    seed: int
+    known: Sequence[str] = ()
+    _chance: random.Random = field(init=False)
+    _variables: dict[str, Any] = field(init=False, default_factory=dict)
+    _declared: list[str] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Seeds the chance."""
+        self._chance = random.Random(self.seed)
+
+    def request(self) -> Request:
+        """The next operation: one to three fields of one root, and their variables."""
+        self._variables, self._declared = {}, []
+        kind = self._chance.choice(["query", "query", "mutation", "mutation", "subscription"])
+        root = {
+            "query": self.schema.query_type,
+            "mutation": self.schema.mutation_type,
+            "subscription": self.schema.subscription_type,
+        }[kind]
+        assert root is not None
+        count = 1 if kind == "subscription" else self._chance.choice([1, 1, 2, 3])
+        fields = " ".join(f"f{i}: {self._field(root, name, 4)}" for i, name in enumerate(self._names(root, count)))
+        declared = f"({', '.join(self._declared)})" if self._declared else ""
+        return Request(f"{kind} F{declared} {{ {fields} }}", "F", self._variables)
+
+    def _names(self, kind: GraphQLObjectType | GraphQLInterfaceType, count: int) -> list[str]:
+        return [self._chance.choice(list(kind.fields)) for _ in range(count)]
+
+    def _field(self, parent: GraphQLObjectType | GraphQLInterfaceType, name: str, depth: int) -> str:
+        definition = parent.fields[name]
+        given = []
+        for key, argument in definition.args.items():
+            if is_required_argument(argument) or self._chance.random() < 0.4:
+                if self._chance.random() < 0.02:
+                    continue
+                given.append(f"{key}: {self._variable(argument.type)}")
+        arguments = f"({', '.join(given)})" if given else ""
+        return f"{name}{arguments}{self._selection(get_named_type(definition.type), depth)}"
+
+    def _selection(self, kind: Any, depth: int) -> str:
+        match kind:
+            case GraphQLUnionType():
+                inner = " ".join(f"... on {each.name}{self._selection(each, depth - 1)}" for each in kind.types)
+                return f" {{ __typename {inner} }}"
+            case GraphQLObjectType() | GraphQLInterfaceType():
+                names = dict.fromkeys(self._names(kind, 4)) if depth > 0 else {}
+                # An alias for each: the same field with other arguments would conflict with itself.
+                inner = " ".join(f"a{i}: {self._field(kind, name, depth - 1)}" for i, name in enumerate(names))
+                return f" {{ __typename {inner} }}"
+        return ""
+
+    def _variable(self, kind: Any) -> str:
+        name = f"v{len(self._declared)}"
+        self._declared.append(f"${name}: {kind}")
+        if isinstance(kind, GraphQLNonNull) or self._chance.random() < 0.95:
+            self._variables[name] = self._value(kind, 0)
+        return f"${name}"
+
+    def _value(self, kind: Any, depth: int) -> Any:
+        if self._chance.random() < 0.03:
+            return self._chance.choice([*THINGS, *TEXTS, *NUMBERS])
+        if not isinstance(kind, GraphQLNonNull) and self._chance.random() < 0.1:
+            return None
+        kind = get_nullable_type(kind)
+        if is_list_type(kind):
+            return [self._value(kind.of_type, depth + 1) for _ in range(self._chance.choice([0, 1, 1, 2, 3]))]
+        if isinstance(kind, GraphQLInputObjectType):
+            return self._object(kind, depth)
+        if isinstance(kind, GraphQLEnumType):
+            return self._chance.choice(list(kind.values))
+        return self._chance.choice(self._scalars(kind.name))
+
+    def _object(self, kind: GraphQLInputObjectType, depth: int) -> dict[str, Any]:
+        if kind.is_one_of and self._chance.random() < 0.95:
+            name = self._chance.choice(list(kind.fields))
+            return {name: self._value(GraphQLNonNull(get_nullable_type(kind.fields[name].type)), depth + 1)}
+        share = 0.5 if depth < 4 else 0.1
+        made: dict[str, Any] = {
+            name: self._value(each.type, depth + 1)
+            for name, each in kind.fields.items()
+            if is_required_input_field(each) or self._chance.random() < share
+        }
+        if self._chance.random() < 0.02:
+            made["nothing"] = 1
+        return made
+
+    def _scalars(self, name: str) -> Sequence[Any]:
+        texts = (*self.known, *TEXTS)
+        scalars: Mapping[str, Sequence[Any]] = {
+            "Int": INTEGERS,
+            "BigInt": INTEGERS,
+            "Float": NUMBERS,
+            "Boolean": (True, False),
+            "Decimal": (*NUMBERS, "0.000001", "999999999999999.999999"),
+            "JSON": ({}, {"store": "north"}, {"a": {"b": [1, "x"]}}, *THINGS),
+            "JSONValue": (*THINGS, *NUMBERS, *TEXTS),
+        }
+        return scalars.get(name, texts)
