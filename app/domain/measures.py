@@ -131,7 +131,8 @@ def added(measure: Measure, state: State | None, event: Event, at_ms: int) -> St
         return state
     if not isinstance(state, Window):
         return Window(weight, (at,), (weight,))
-    return _listed(state, at, weight)
+    # What has left by now goes first: the list is cut at 100, and nothing that is cut off may have left already.
+    return _listed(expired(state, at_ms - measure.within_ms), at, weight)
 
 
 def _listed(state: Window, at: int, weight: Number) -> Window:
