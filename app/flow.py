@@ -27,7 +27,14 @@ class Stage:
 
 
 FLOW = (
-    Stage("record", "app.commands.record", "request", ("passes",), ("passes", "events"), ("fold",)),
+    Stage(
+        "record",
+        "app.commands.record",
+        "request",
+        ("passes", "events", "definitions"),
+        ("passes", "events"),
+        ("fold",),
+    ),
     Stage(
         "fold", "workers.fold", "slot range", ("events", "passes", "definitions"), ("passes", "events"), ("publish",)
     ),
@@ -53,7 +60,7 @@ FLOW = (
         "imports",
         "workers.imports",
         "job",
-        ("jobs", "job_files", "passes", "events"),
+        ("jobs", "job_files", "passes", "events", "definitions"),
         ("passes", "events", "jobs", "job_files"),
         ("fold",),
     ),
