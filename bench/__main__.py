@@ -3,40 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import os
 import sys
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.progress import Progress
 
-from app.embedded import mongo_server
+from app.config import Settings
+from app.embedded import free_port, mongo_server
 from app.resources import Resources, open_resources
-from tests.servers import running_servers
+from app.store.collection import Database
+from tests.servers import api, running_servers, worker
 
 from .folding import folding
+from .http import Client
+from .latency import latency
 from .recording import history, recording
 from .stock import Stock, stocked
 from .tables import Report
 from .timing import Processes
 from .windows import windows
 
-PARTS = ("record", "history", "fold", "window")
+PARTS = ("record", "history", "fold", "window", "latency")
+MANY_PASSES = 100_000
 
 
 @click.command(context_settings={"max_content_width": 110})
 @click.option(
-    "--events",
-    "sizes",
-    multiple=True,
-    type=int,
-    help="Stored events to measure at; may be repeated.  [default: 10000 and 500000]",
+    "--events", "sizes", multiple=True, type=int, help="Stored events to measure at; repeatable.  [10000 and 500000]"
 )
-@click.option("--quick", is_flag=True, help="Only at 10,000 stored events, and fewer rounds: about a minute.")
+@click.option("--quick", is_flag=True, help="Only at 10,000 stored events, fewer rounds: about two minutes.")
 @click.option("--only", "parts", multiple=True, type=click.Choice(PARTS), help="Measure only this; may be repeated.")
 @click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Also write the figures there.")
 def main(sizes: tuple[int, ...], quick: bool, parts: tuple[str, ...], file: Path | None) -> None:
@@ -44,12 +47,14 @@ def main(sizes: tuple[int, ...], quick: bool, parts: tuple[str, ...], file: Path
 
     \b
     record   a batch of 1,000 events and a single one: bare inserts of the same documents with the same indexes, the
-             command called in process
-    history  the newest 50 events of a pass: a bare find, the query in process
+             command called in process, the mutation by HTTP
+    history  the newest 50 events of a pass: a bare find, the query in process, the query by HTTP
     fold     1,000 events over 1,000 passes and over 50: the writes it cannot avoid sent bare in bulk, the fold
     window   one event more for a pass with 20 and with 20,000 events inside the window of a segment
+    latency  from a mutation by HTTP to a subscriber over WebSocket, also with 100,000 stored passes
 
-    A ratio is a side's speed over the first side's. The store is the one `punchcard up` would take: a server on PATH, else
+    A ratio is a side's speed over the first side's, by medians. CPU is told by process: `bench` is the client, and for
+    what is called in process also the product. The store is the one `punchcard up` would take: a server on PATH, else
     the embedded one.
 
     \b
@@ -62,47 +67,88 @@ def main(sizes: tuple[int, ...], quick: bool, parts: tuple[str, ...], file: Path
 
 
 async def _run(sizes: tuple[int, ...], parts: tuple[str, ...], rounds: int, file: Path | None) -> None:
-    console = Console(width=max(120, Console().width))
+    console = Console(width=max(130, Console().width))
     with tempfile.TemporaryDirectory(prefix="punchcard-bench-") as folder:
         async with running_servers(Path(folder), durable=True) as servers:
             engine = mongo_server(Path(folder)).engine
-            assert servers.mongo.pid is not None
-            processes = Processes({"bench": os.getpid(), "store": servers.mongo.pid})
+            processes = Processes()
+            processes.watch("bench", os.getpid())
+            processes.watch("store", servers.mongo.pid)
             report = Report(console, processes)
             console.print(f"Store: {engine}; {os.cpu_count()} processors; Python {sys.version.split()[0]}\n")
+            # Keys have no budget here: what is measured is the work, not how it is rationed.
+            settings = dataclasses.replace(servers.settings, budget_points=0, log_level="WARNING")
             if "window" in parts:
-                async with open_resources(servers.settings) as resources:
+                async with open_resources(settings) as resources:
                     sides = await windows(resources, processes, (20, 20_000), 6)
                 report.add("One event more for a pass, recorded and folded", sides, "event", 1 / 3)
-            for size in sizes if set(parts) - {"window"} else ():
-                settings = dataclasses.replace(servers.settings, database=f"bench{size}")
-                async with open_resources(settings) as resources:
-                    await _measured(report, resources, size, parts, rounds)
+            for size in sizes if {"record", "history", "fold"} & set(parts) else ():
+                await _at(report, _named(settings, f"bench{size}"), size, parts, rounds)
+            if "latency" in parts:
+                for passes in (1_000,) if rounds < 10 else (1_000, MANY_PASSES):
+                    await _latency(report, _named(settings, f"latency{passes}"), passes, 20 * rounds)
     if file is not None:
         file.write_text(json.dumps(report.rows, indent=2) + "\n")
 
 
-async def _measured(report: Report, resources: Resources, size: int, parts: tuple[str, ...], rounds: int) -> None:
-    label = f"at {size:,} stored events"
-    stock = await _stocked(report.console, resources, size)
-    processes = report.processes
-    report.memory(f"Memory {label}")
-    if "record" in parts:
-        report.add(f"A batch of 1,000 {label}", await recording(stock, processes, None, 1_000, rounds), "event", 0.5)
-        report.add(f"A single event {label}", await recording(stock, processes, None, 1, rounds), "event", 0.5)
-    if "history" in parts:
-        report.add(f"A page of 50 events {label}", await history(stock, processes, None, rounds), "page", 0.5)
-    if "fold" in parts:
-        for passes in (1_000, 50):
-            sides = await folding(stock, processes, passes, rounds)
-            report.add(f"The fold of 1,000 events over {passes:,} passes {label}", sides, "event", 0.7)
+def _named(settings: Settings, database: str) -> Settings:
+    return dataclasses.replace(settings, database=database, port=free_port())
 
 
-async def _stocked(console: Console, resources: Resources, size: int) -> Stock:
-    bare = resources.db.client[f"{resources.settings.database}-bare"]
-    with Progress(console=console, transient=True) as progress:
+async def _at(report: Report, settings: Settings, size: int, parts: tuple[str, ...], rounds: int) -> None:
+    label, processes = f"at {size:,} stored events", report.processes
+    async with open_resources(settings) as resources:
+        bare = resources.db.client[f"{settings.database}-bare"]
+        stock = await _stocked(report, resources, size, max(1_000, size // 50), bare)
+        async with _api(processes, settings, stock) as client:
+            if "record" in parts:
+                for count, what in ((1_000, "A batch of 1,000"), (1, "A single event")):
+                    sides = await recording(stock, processes, client, count, rounds)
+                    report.add(f"{what} {label}", sides, "event", 0.5)
+            if "history" in parts:
+                sides = await history(stock, processes, client, rounds)
+                report.add(f"A page of 50 events {label}", sides, "page", 0.5)
+            report.memory(f"Memory {label}")
+        if "fold" in parts:
+            for passes in (1_000, 50):
+                sides = await folding(stock, processes, passes, rounds)
+                report.add(f"The fold of 1,000 events over {passes:,} passes {label}", sides, "event", 0.7)
+
+
+async def _latency(report: Report, settings: Settings, passes: int, times: int) -> None:
+    async with open_resources(settings) as resources:
+        stock = await _stocked(report, resources, passes, passes, None)
+        stage = worker(settings)
+        async with _api(report.processes, settings, stock) as client:
+            await stage.start()
+            report.processes.watch("worker", stage.pid)
+            try:
+                side = await latency(stock, client, settings.host, settings.port, times)
+                report.spread(f"From mutation to subscriber, {passes:,} stored passes", side, (50, 250))
+                report.memory(f"Memory with {passes:,} passes")
+            finally:
+                report.processes.forget("worker")
+                await stage.stop()
+
+
+@contextlib.asynccontextmanager
+async def _api(processes: Processes, settings: Settings, stock: Stock) -> AsyncIterator[Client]:
+    process = api(settings)
+    await process.start()
+    processes.watch("api", process.pid)
+    try:
+        client = await Client.connected(settings.host, settings.port, stock.secret)
+        yield client
+        await client.aclose()
+    finally:
+        processes.forget("api")
+        await process.stop()
+
+
+async def _stocked(report: Report, resources: Resources, size: int, passes: int, bare: Database | None) -> Stock:
+    with Progress(console=report.console, transient=True) as progress:
         task = progress.add_task(f"Storing {size:,} events", total=size)
-        return await stocked(resources, size, bare, lambda done: progress.update(task, completed=done))
+        return await stocked(resources, size, passes, bare, lambda done: progress.update(task, completed=done))
 
 
 if __name__ == "__main__":

@@ -54,10 +54,13 @@ class Stock:
     definitions: Definitions
 
 
-async def stocked(resources: Resources, events: int, bare: Database, said: Callable[[int], None]) -> Stock:
-    """A new workspace with about so many folded events on max(1,000, events / 50) passes; `said` is told of progress."""
-    await indexes.ensure(resources.db)
-    await indexes.ensure(bare)
+async def stocked(
+    resources: Resources, events: int, passes: int, bare: Database | None, said: Callable[[int], None]
+) -> Stock:
+    """A new workspace with about so many folded events on so many passes; `said` is told of progress."""
+    databases = [db for db in (resources.db, bare) if db is not None]
+    for db in databases:
+        await indexes.ensure(db)
     profile, secret = await create_workspace(resources, f"{events} events")
     actor = Actor(profile.id, "key_bench", "bench", frozenset(SCOPES))
     ctx = Context(resources.workspace(profile.id), actor, resources)
@@ -65,7 +68,6 @@ async def stocked(resources: Resources, events: int, bare: Database, said: Calla
         await create_segment(ctx, key, key, criteria)
     definitions = Definitions(await ctx.workspace.segments.versions())
     await resources.db["workspaces"].update_one({"_id": profile.id}, {"$unset": {"stale": ""}})
-    passes = max(1_000, events // 50)
     now = truncate(await ctx.now())
     short = [shape(ctx, definitions, seed, events // passes, now) for seed in range(SHAPES)]
     long = [shape(ctx, definitions, seed + SHAPES, LONG_HISTORY, now) for seed in range(SHAPES)]
@@ -80,13 +82,13 @@ async def stocked(resources: Resources, events: int, bare: Database, said: Calla
             card_docs.append(card_doc)
             docs += event_list
             cards.append((card_doc["_id"], card_doc["external_id"]))
-        for db in (resources.db, bare):
+        for db in databases:
             await db["passes"].insert_many(card_docs, ordered=False)
             for part in parts(docs, INSERTED_AT_ONCE):
                 await db["events"].insert_many(part, ordered=False)
         done += len(docs)
         said(done)
-    return Stock(ctx, bare, secret, cards, [pass_id for pass_id, _ in cards[:SHAPES]], definitions)
+    return Stock(ctx, databases[-1], secret, cards, [pass_id for pass_id, _ in cards[:SHAPES]], definitions)
 
 
 def parts(docs: Sequence[Doc], size: int) -> Iterator[Sequence[Doc]]:

@@ -24,7 +24,15 @@ class Report:
         target_text = "" if target is None else f", target {target:g}"
         table = Table(title=f"{title}{target_text}", title_justify="left", title_style="bold")
         names = self.processes.names
-        for heading in ("", "p50 ms", "p99 ms", f"{unit}/s", "ratio", *(f"{name} CPU ms/{unit}" for name in names)):
+        for heading in (
+            "",
+            "p50 ms",
+            "mean ms",
+            "p99 ms",
+            f"{unit}/s",
+            "ratio",
+            *(f"{name} CPU ms/{unit}" for name in names),
+        ):
             table.add_column(heading, justify="right" if heading else "left")
         first = sides[0]
         for side in sides:
@@ -33,6 +41,7 @@ class Report:
             table.add_row(
                 side.name,
                 f"{1000 * side.median:.2f}",
+                f"{1000 * side.mean:.2f}",
                 f"{1000 * side.percentile(0.99):.2f}",
                 f"{side.per_second:,.0f}",
                 f"[red]{ratio:.2f}[/]" if missed else f"{ratio:.2f}",
@@ -43,6 +52,7 @@ class Report:
                     "table": title,
                     "side": side.name,
                     "p50_ms": round(1000 * side.median, 3),
+                    "mean_ms": round(1000 * side.mean, 3),
                     "p99_ms": round(1000 * side.percentile(0.99), 3),
                     "per_second": round(side.per_second, 1),
                     "ratio": round(ratio, 3),
@@ -50,6 +60,17 @@ class Report:
                 }
             )
         self.console.print(table)
+
+    def spread(self, title: str, side: Side, targets: tuple[float, float]) -> None:
+        """One line: median and 99th percentile in ms, beside their targets."""
+        told = []
+        for name, share, target in (("p50", 0.5, targets[0]), ("p99", 0.99, targets[1])):
+            ms = 1000 * side.percentile(share)
+            told.append(
+                f"{name} {'[red]' if ms > target else ''}{ms:.1f}{'[/]' if ms > target else ''} ms (≤ {target:g})"
+            )
+            self.rows.append({"table": title, "side": side.name, f"{name}_ms": round(ms, 2), "target": target})
+        self.console.print(f"[bold]{title}[/]: {', '.join(told)}, {len(side.seconds)} events\n")
 
     def memory(self, title: str) -> None:
         """The resident memory of each process now."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import psutil
@@ -12,12 +12,19 @@ import psutil
 Act = Callable[[], Awaitable[object]]
 
 
+async def _unprepared() -> Act:
+    raise NotImplementedError
+
+
 @dataclass
 class Side:
-    """One way of doing it. `prepare` makes what one run needs, outside the clock, and returns the run itself."""
+    """One way of doing it. `prepare` makes what one run needs, outside the clock, and returns the run itself.
+
+    A side without it is filled by who measures it.
+    """
 
     name: str
-    prepare: Callable[[], Awaitable[Act]]
+    prepare: Callable[[], Awaitable[Act]] = _unprepared
     units: int = 1
     seconds: list[float] = field(default_factory=list)
     cpu: dict[str, float] = field(default_factory=dict)
@@ -33,6 +40,11 @@ class Side:
         return self.percentile(0.5)
 
     @property
+    def mean(self) -> float:
+        """The seconds of a run on average."""
+        return sum(self.seconds) / len(self.seconds)
+
+    @property
     def per_second(self) -> float:
         """Units a second, by the run in the middle."""
         return self.units / self.median
@@ -45,8 +57,17 @@ class Side:
 class Processes:
     """The processes whose CPU time and memory are told, by name."""
 
-    def __init__(self, pids: Mapping[str, int]) -> None:
-        self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
+    def __init__(self) -> None:
+        self._processes: dict[str, psutil.Process] = {}
+
+    def watch(self, name: str, pid: int | None) -> None:
+        """Tells of this process, too."""
+        self._processes[name] = psutil.Process(pid)
+
+    def forget(self, *names: str) -> None:
+        """Tells of these no more."""
+        for name in names:
+            del self._processes[name]
 
     def cpu(self) -> dict[str, float]:
         """CPU seconds of each so far, user and system together."""
