@@ -111,7 +111,7 @@ def create_app(
             Middleware(
                 CORSMiddleware,
                 allow_origins=chosen.cors_origins,
-                allow_methods=["GET", "POST"],
+                allow_methods=["GET", "POST", "PUT", "DELETE"],
                 allow_headers=["*"],
                 expose_headers=["retry-after", "x-request-id"],
                 max_age=600,

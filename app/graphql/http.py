@@ -28,10 +28,12 @@ from .multipart import PARTS
 from .negotiation import DOCUMENT_ERROR_STATUS, STREAMS, MediaType, accepted_types
 from .persisted import Persisted
 from .requests import Request, encode_json, parse_query_string, parse_request
+from .single import MULTIPLEXED, TOKEN, Channels
 from .sse import EVENTS
 from .streams import Framing, streamed
 
-ALLOWED = "GET, POST, OPTIONS"
+ALLOWED = "GET, POST, PUT, DELETE, OPTIONS"
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 FRAMING: dict[MediaType, Framing] = {MediaType.EVENTS: EVENTS, MediaType.PARTS: PARTS}
 
 
@@ -51,6 +53,7 @@ class GraphQLHttp:
         self._persisted = persisted
         self._limits = limits or BodyLimits()
         self._max_batch = max_batch
+        self._channels = Channels()
         self._leaving: asyncio.Future[None] | None = None
 
     async def leave(self) -> None:
@@ -76,13 +79,16 @@ class GraphQLHttp:
     async def _respond(self, request: HttpRequest) -> Response:
         if request.method == "OPTIONS":
             return Response(status_code=204, headers={"allow": ALLOWED})
-        if request.method not in ("GET", "HEAD", "POST"):
+        if request.method not in METHODS:
             raise TransportError(405, "Use POST, or GET for queries.", allow=ALLOWED)
         accepted = accepted_types(request.headers.get("accept"))
         if not accepted:
             raise TransportError(406, f"The response can be {', '.join(MediaType)}.")
         media = accepted[0]
+        token = request.headers.get(TOKEN) or request.query_params.get("token")
         try:
+            if token or request.method in ("PUT", "DELETE"):
+                return await self._multiplexed(request, token or "", media)
             context = await self._context(request)
             if request.method == "POST":
                 body = await read_body(request, self._limits)
@@ -98,8 +104,7 @@ class GraphQLHttp:
                         406, f"Subscriptions are answered as {' or '.join(STREAMS)}, or over WebSocket."
                     )
                 media = next(each for each in accepted if each in STREAMS)
-            if prepared.kind is OperationType.MUTATION and request.method != "POST":
-                raise TransportError(405, "Mutations are sent by POST.", allow="POST")
+            _may_be_sent(prepared, request)
             return await self._answer(prepared, context, media)
         except PunchcardError as error:
             return _refusal(refused_by(error), media)
@@ -133,6 +138,39 @@ class GraphQLHttp:
                 bodies.append(body)
         return _written(bodies, 200, MediaType.JSON if media in STREAMS else media)
 
+    async def _multiplexed(self, request: HttpRequest, token: str, media: MediaType) -> Response:
+        """The part of a request in graphql-sse's single connection mode: reserve, open, send an operation, stop one."""
+        if request.method in ("GET", "POST") and media is MediaType.EVENTS:
+            # Who has the token may listen: browsers' EventSource sends no Authorization. Operations are sent with it.
+            opening = self._channels.find(token)
+            if opening is None or opening.opened:
+                raise TransportError(409 if opening else 404, "There is no reserved stream that waits for this token.")
+            return streamed(opening.open(), MULTIPLEXED, leaving=self._until_leaving())
+        context = await self._context(request)
+        if request.method == "PUT":
+            return Response(self._channels.reserve(context.actor), 201, media_type="text/plain")
+        channel = self._channels.find(token, context.actor)
+        if channel is None:
+            raise TransportError(404, "There is no stream of this token.")
+        if request.method == "DELETE":
+            channel.stop(request.query_params.get("operationId", ""))
+            return Response(status_code=200)
+        if request.method == "POST":
+            body = await read_body(request, self._limits)
+            operation = replace(parse_request(body.raw), uploads=body.uploads)
+        else:
+            operation = parse_query_string(request.query_params)
+        if operation.operation_id is None:
+            raise TransportError(400, "Give the operation an id in 'extensions', as 'operationId'.")
+        try:
+            prepared = await self._prepared(operation, context)
+            _may_be_sent(prepared, request)
+            channel.start(operation.operation_id, self._engine.stream(prepared, context))
+        except RequestRefused as refusal:
+            # Anything below 400 tells these clients that it was accepted.
+            return _json(refusal.body, max(refusal.status or 400, 400), MediaType.JSON)
+        return Response(status_code=202)
+
     async def _context(self, request: HttpRequest) -> OperationContext:
         address = request.client.host if request.client else None
         context = await self._open_context(request.headers, address, request.headers.get("authorization"))
@@ -149,6 +187,11 @@ class GraphQLHttp:
         if self._leaving is None:
             self._leaving = asyncio.get_running_loop().create_future()
         return self._leaving
+
+
+def _may_be_sent(prepared: Prepared, request: HttpRequest) -> None:
+    if prepared.kind is OperationType.MUTATION and request.method != "POST":
+        raise TransportError(405, "Mutations are sent by POST.", allow="POST")
 
 
 def _refusal(refusal: RequestRefused, media: MediaType) -> Response:

@@ -12,6 +12,7 @@ import orjson
 from .errors import ErrorCode, refused
 from .scalars import Number
 
+MOST_ID = 255
 _decoder = json.JSONDecoder(parse_float=Number, parse_constant=float)
 
 
@@ -19,7 +20,8 @@ _decoder = json.JSONDecoder(parse_float=Number, parse_constant=float)
 class Request:
     """One operation to run: the document, which of its operations, its variables, and whether files came with it.
 
-    `query` is empty where the document is only named: by the id of a trusted one, or by its hash.
+    `query` is empty where the document is only named: by the id of a trusted one, or by its hash. `operation_id` is what
+    its responses are called where several operations share a stream.
     """
 
     query: str
@@ -28,6 +30,7 @@ class Request:
     uploads: bool = False
     sha256: str | None = None
     document_id: str | None = None
+    operation_id: str | None = None
 
 
 def decode_json(raw: bytes | str) -> Any:
@@ -63,6 +66,9 @@ def parse_request(raw: object) -> Request:
     sha256, document_id = _sha256(extensions or {}), raw.get("documentId")
     if document_id is not None and (not isinstance(document_id, str) or not document_id or query is not None):
         raise refused(ErrorCode.BAD_REQUEST, "'documentId' is a text, and comes without 'query'.")
+    operation_id = (extensions or {}).get("operationId")
+    if operation_id is not None and (not isinstance(operation_id, str) or not 0 < len(operation_id) <= MOST_ID):
+        raise refused(ErrorCode.BAD_REQUEST, f"'operationId' is a text of up to {MOST_ID} characters.")
     named = sha256 is not None or document_id is not None
     if query is None and named:
         query = ""
@@ -72,7 +78,7 @@ def parse_request(raw: object) -> Request:
         raise refused(ErrorCode.BAD_REQUEST, "'operationName' is a text.")
     if variables is not None and not isinstance(variables, dict):
         raise refused(ErrorCode.BAD_REQUEST, "'variables' is an object.")
-    return Request(query, name or None, variables, sha256=sha256, document_id=document_id)
+    return Request(query, name or None, variables, sha256=sha256, document_id=document_id, operation_id=operation_id)
 
 
 def _sha256(extensions: dict[str, Any]) -> str | None:
