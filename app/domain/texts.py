@@ -13,6 +13,10 @@ MAX_JSON_DEPTH = 10
 MAX_JSON_INTEGER = 2**53
 
 
+# Made once: json.dumps with options makes an encoder for every call.
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
 def parse_text(raw: object, *field: str, most: int = MAX_NAME) -> str:
     """The text itself: 1 to `most` characters, no control characters, no unpaired surrogates, not blank.
 
@@ -44,7 +48,7 @@ def parse_object(raw: object, *field: str, most_bytes: int) -> tuple[dict[str, o
         return {}, "{}"
     _check_json(raw, field, MAX_JSON_DEPTH)
     try:
-        canonical = json.dumps(raw, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        canonical = _canonical(raw)
         size = len(canonical.encode())
     except (ValueError, TypeError):
         raise InvalidInput(
@@ -56,7 +60,7 @@ def parse_object(raw: object, *field: str, most_bytes: int) -> tuple[dict[str, o
 
 
 def _check_json(value: object, field: tuple[str, ...], depth: int) -> None:
-    if isinstance(value, Mapping):
+    if isinstance(value, (dict, Mapping)):
         if depth == 0:
             raise InvalidInput(Code.INVALID, f"Nested deeper than {MAX_JSON_DEPTH} levels.", *field)
         for key, item in value.items():
