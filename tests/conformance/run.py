@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +28,7 @@ INIT_TIMEOUT_SECONDS = 2.0
 FOREIGN_UPLOAD = "mutation U($file: Upload!) { uploadCsv(file: $file) }"
 
 
-async def main(folder: Path) -> int:
+async def main(folder: Path, scripts: Sequence[str]) -> int:
     """How many runners failed; each prints its failures and one RESULT line."""
     with tempfile.TemporaryDirectory() as data:
         async with running_servers(Path(data)) as servers:
@@ -39,11 +41,11 @@ async def main(folder: Path) -> int:
                 await business.settle()
                 options = {"heartbeat_seconds": 0.1, "init_timeout_seconds": INIT_TIMEOUT_SECONDS}
                 async with serving(business, **options) as api:
-                    return await run_all(folder, api)
+                    return await run_all(folder, scripts, api)
 
 
-async def run_all(folder: Path, api: Api) -> int:
-    """Runs one runner after the other; returns how many of them failed."""
+async def run_all(folder: Path, scripts: Sequence[str], api: Api) -> int:
+    """Runs one runner after the other, then the scripts; returns how many of them failed."""
     operations = json.loads(OPERATIONS.read_text())
     client = folder / "gql_client_here.py"
     client.write_text((folder / "gql_client.py").read_text().replace(FOREIGN_UPLOAD, operations["upload"]["query"]))
@@ -63,12 +65,16 @@ async def run_all(folder: Path, api: Api) -> int:
         (str(folder / "toolvenv" / "bin" / "python"), client.name, api.address),
         ("node", "lint/schema-lint.mjs", api.address, str(ROOT / "schema.graphql")),
     )
+    for script in scripts:
+        # Node.js looks for packages where a script lies.
+        shutil.copy(HERE / script, folder)
+    own = (("node", Path(script).name, api.address) for script in scripts)
     failed = 0
-    for argv in runners:
+    for argv in (*runners, *own):
         process = await asyncio.create_subprocess_exec(*argv, cwd=folder, env=env)
         failed += bool(await process.wait())
     return failed
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(Path(sys.argv[1]))))
+    sys.exit(asyncio.run(main(Path(sys.argv[1]), sys.argv[2:])))
