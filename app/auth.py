@@ -17,7 +17,7 @@ from app.store.keys import key_of_hash
 log = logging.getLogger(__name__)
 
 TRUSTED_SECONDS = 1.0
-"""How long a key that was just looked up is believed: a revoked one works so much longer, and no more."""
+"""How long a key that was just looked up is believed: a revoked or expired one works so much longer, and no more."""
 NOTED_SECONDS = 60.0
 """How often the last use of a key is written down at most."""
 MOST_TRUSTED = 10_000
@@ -42,7 +42,7 @@ class Keyring:
     async def actor(self, authorization: str | None) -> Actor:
         """The actor of an Authorization header ("Bearer <key>").
 
-        Raises Unauthenticated for a key that is missing, unknown or revoked; Unavailable, safe to repeat.
+        Raises Unauthenticated for a key that is missing, unknown, revoked or expired; Unavailable, safe to repeat.
         """
         scheme, _, secret = (authorization or "").strip().partition(" ")
         secret = secret.strip()
@@ -52,7 +52,7 @@ class Keyring:
         trusted = self._trusted.get(hashed)
         if trusted is None or trusted.until < now:
             key = await key_of_hash(self._resources.db, hashed)
-            if key is None or key.revoked_at is not None:
+            if key is None or not key.usable_at(await SystemClock().now()):
                 self._trusted.pop(hashed, None)
                 raise Unauthenticated
             trusted = self._trusted[hashed] = _Trusted(_actor_of(key), now + TRUSTED_SECONDS)

@@ -47,6 +47,15 @@ async def test_a_revoked_key_is_believed_for_a_second_and_no_longer(
         await keyring.actor(f"Bearer {secret}")
 
 
+async def test_an_expired_key_is_nobody(resources: Resources, clock: FixedClock) -> None:
+    business = await open_business(resources, clock)
+    key, secret = await create_api_key(business.ctx, "till", ["read"], "2199-01-01T00:00:00Z")
+    await Keyring(resources).actor(f"Bearer {secret}")
+    await business.ctx.workspace.keys.expire(key.id, key.created_at)
+    with pytest.raises(Unauthenticated):
+        await Keyring(resources).actor(f"Bearer {secret}")
+
+
 async def test_the_last_use_is_noted_at_most_once_a_minute(resources: Resources, clock: FixedClock) -> None:
     business = await open_business(resources, clock)
     key, secret = await create_api_key(business.ctx, "till", ["read"])

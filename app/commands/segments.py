@@ -17,6 +17,7 @@ from app.domain.texts import parse_optional, parse_text
 from app.store.ids import new_id
 from app.store.segments import Labels
 
+from .audit import note
 from .context import Context
 
 TRIES = 20
@@ -55,6 +56,7 @@ async def create_segment(
         if there is None or await store.get(there.id) is not None:
             raise Conflict("Another segment has this key.", "key", code=Code.TAKEN)
         labels = replace(labels, id=there.id, created_at=there.created_at)
+    await note(ctx, "createSegment", "Segment", labels.id, key=checked)
     await _define(ctx, labels.id, tree, zone, told)
     await store.set_labels(labels)
     return await _found(ctx, labels.id)
@@ -89,9 +91,13 @@ async def update_segment(
         before.created_at,
         await ctx.now(),
     )
-    if (tree.to_dict(), zone) != (before.criteria.to_dict(), before.timezone):
+    redefined = (tree.to_dict(), zone) != (before.criteria.to_dict(), before.timezone)
+    renamed = (labels.name, labels.description) != (before.name, before.description)
+    if redefined or renamed:
+        await note(ctx, "updateSegment", "Segment", before.id, key=before.key)
+    if redefined:
         await _define(ctx, before.id, tree, zone, told)
-    if (labels.name, labels.description) != (before.name, before.description):
+    if renamed:
         await ctx.workspace.segments.set_labels(labels)
     return await _found(ctx, segment_id)
 
@@ -103,6 +109,7 @@ async def archive_segment(ctx: Context, segment_id: str, *, notify: object = SIL
     """
     before = await _found(ctx, segment_id)
     if not before.archived:
+        await note(ctx, "archiveSegment", "Segment", before.id, key=before.key)
         await _define(ctx, segment_id, before.criteria, before.timezone, _notify(notify), archived=True)
     return await _found(ctx, segment_id)
 

@@ -46,6 +46,11 @@ class ApiKey:
     created_at: datetime
     last_used_at: datetime | None = None
     revoked_at: datetime | None = None
+    expires_at: datetime | None = None
+
+    def usable_at(self, now: datetime) -> bool:
+        """Whether requests with the key are answered then."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
 def secret_hash(secret: str) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 import strawberry
 
 from .activities import Activity, ActivityMessage, follow_activities, list_activities
+from .audit import AuditEntry, list_audit_log
 from .event_mutations import RecordEventPayload, RecordEventsPayload
 from .event_mutations import record_event as record_one
 from .event_mutations import record_events as record_many
@@ -15,9 +16,10 @@ from .imports import ImportEventsPayload
 from .imports import import_events as import_file
 from .jobs import CancelJobPayload, Job, find_job, follow_job, list_jobs
 from .jobs import cancel_job as stop_job
-from .keys import CreateApiKeyPayload, RevokeApiKeyPayload
+from .keys import ApiKey, CreateApiKeyPayload, RevokeApiKeyPayload, RotateApiKeyPayload, list_keys
 from .keys import create_api_key as make_key
 from .keys import revoke_api_key as revoke_key
+from .keys import rotate_api_key as replace_key
 from .node import Node, find_node, find_nodes
 from .paging import Connection
 from .pass_mutations import CreatePassesPayload, CreatePassPayload, UpdatePassPayload
@@ -68,6 +70,13 @@ class Query:
     )
     job: Job | None = strawberry.field(resolver=find_job, description="The job of an id.")
     jobs: Connection[Job] = strawberry.field(resolver=list_jobs, description="The jobs, the newest first.")
+    api_keys: Connection[ApiKey] = strawberry.field(
+        resolver=list_keys, description="The API keys, the newest first. Needs the scope `admin`."
+    )
+    audit_log: Connection[AuditEntry] = strawberry.field(
+        resolver=list_audit_log,
+        description="Who changed keys and segments, the newest first. Needs the scope `admin`.",
+    )
     activity: Connection[Activity] = strawberry.field(
         resolver=list_activities, description="The feed of the workspace, in its order: the oldest first."
     )
@@ -118,6 +127,11 @@ class Mutation:
     )
     create_api_key: CreateApiKeyPayload = strawberry.mutation(
         resolver=make_key, description="Makes an API key. Needs the scope `admin`."
+    )
+    rotate_api_key: RotateApiKeyPayload = strawberry.mutation(
+        resolver=replace_key,
+        description="Replaces an API key by a new one with the same name and scopes; the old one works for a while longer, "
+        "if wanted. Needs the scope `admin`.",
     )
     revoke_api_key: RevokeApiKeyPayload = strawberry.mutation(
         resolver=revoke_key, description="Revokes an API key. Needs the scope `admin`. Safe to repeat."

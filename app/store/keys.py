@@ -29,6 +29,7 @@ class KeyQueries(WorkspaceQueries):
                 created_at=key.created_at,
                 last_used_at=None,
                 revoked_at=None,
+                expires_at=key.expires_at,
                 hash=secret_hash,
             )
         )
@@ -52,6 +53,11 @@ class KeyQueries(WorkspaceQueries):
         """Marks a key as revoked, once: a second call keeps the first instant."""
         await self._all.update_one(self._mine(_id=key_id, revoked_at=None), {"$set": {"revoked_at": at}})
 
+    async def expire(self, key_id: str, at: datetime) -> None:
+        """Lets a key expire then, unless it does so earlier. Safe to repeat."""
+        later = {"$or": [{"expires_at": None}, {"expires_at": {"$gt": at}}]}
+        await self._all.update_one(self._mine(_id=key_id, **later), {"$set": {"expires_at": at}})
+
     async def used(self, key_id: str, at: datetime) -> None:
         """Notes when a key was last used."""
         await self._all.update_one(self._mine(_id=key_id), {"$set": {"last_used_at": at}})
@@ -74,4 +80,5 @@ def key_from(doc: Doc) -> ApiKey:
         doc["created_at"],
         doc["last_used_at"],
         doc["revoked_at"],
+        doc.get("expires_at"),
     )

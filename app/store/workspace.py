@@ -5,6 +5,7 @@ from __future__ import annotations
 from app.domain.workspaces import WorkspaceProfile
 
 from .activities import ActivityQueries
+from .audit import AuditQueries
 from .collection import Database, Translating
 from .events import EventQueries
 from .jobs import JobQueries
@@ -25,6 +26,7 @@ class Workspace(Translating):
         self.activities = ActivityQueries(db, workspace_id, in_chunk)
         self.segments = SegmentQueries(db, workspace_id, in_chunk, self.passes)
         self.keys = KeyQueries(db, workspace_id, in_chunk)
+        self.audit = AuditQueries(db, workspace_id, in_chunk)
         self.jobs = JobQueries(db, workspace_id, in_chunk)
 
     async def profile(self) -> WorkspaceProfile:

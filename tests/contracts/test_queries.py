@@ -21,7 +21,7 @@ from pymongo.monitoring import CommandListener, CommandStartedEvent
 from app.auth import Keyring
 from app.clock import FixedClock
 from app.commands.imports import cancel_job, import_events
-from app.commands.keys import create_api_key, revoke_api_key
+from app.commands.keys import create_api_key, revoke_api_key, rotate_api_key
 from app.commands.passes import update_pass
 from app.commands.segments import archive_segment, update_segment
 from app.domain.conditions import Condition, Operator
@@ -31,6 +31,7 @@ from app.domain.jobs import JobStatus
 from app.resources import Resources
 from app.store import (
     activities,
+    audit,
     backlog,
     clock,
     events,
@@ -61,6 +62,7 @@ from workers.due import next_due
 
 MODULES = (
     activities,
+    audit,
     backlog,
     clock,
     events,
@@ -245,7 +247,7 @@ async def story(business: Business) -> None:
         await store.activities.count(feed)
     await store.activities.after(3, 5)
     await store.activities.get_many(["act_none:1"])
-    for page in (store.passes.page, store.segments.page, store.keys.page, store.jobs.page):
+    for page in (store.passes.page, store.segments.page, store.keys.page, store.jobs.page, store.audit.page):
         await page(full)
         await page(Span(2, after=(to_ms(await ctx.now()), "z")))
     await store.passes.by_external_id("p1")
@@ -256,13 +258,14 @@ async def story(business: Business) -> None:
     await store.segments.member_counts([recent.id])
     await store.segments.member_counts([recent.id, "none"])
     await store.segments.judged([recent.rev])
-    for number in (store.passes.count, store.segments.count, store.keys.count, store.jobs.count):
+    for number in (store.passes.count, store.segments.count, store.keys.count, store.jobs.count, store.audit.count):
         await number()
 
     till, secret = await create_api_key(ctx, "Till", ("read",))
     keyring = Keyring(ctx.resources)
     await keyring.actor(f"Bearer {secret}")
     await keyring.aclose()
+    await rotate_api_key(ctx, till.id)
     await revoke_api_key(ctx, till.id)
     await imports_and_operations(business)
 

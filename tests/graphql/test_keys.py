@@ -41,3 +41,57 @@ async def test_a_key_needs_a_name_and_a_scope(api: Api) -> None:
         payload = (await api.data(CREATE, input=given))["createApiKey"]
         assert payload["secret"] is None
         assert payload["userErrors"][0]["field"] == [field]
+
+
+ROTATE = """mutation Rotate($id: ID!, $grace: Int! = 0) { rotateApiKey(input: {id: $id, graceSeconds: $grace}) {
+  apiKey { id name scopes } secret userErrors { code field } } }"""
+
+
+async def test_a_key_is_rotated_and_the_old_secret_works_as_long_as_wanted(api: Api) -> None:
+    admin = api.secret
+    made = (await api.data(CREATE, input={"name": "till", "scopes": ["read"]}))["createApiKey"]
+    later = (await api.data(ROTATE, id=made["apiKey"]["id"], grace=3_600))["rotateApiKey"]
+    assert (later["apiKey"]["name"], later["apiKey"]["scopes"]) == ("till", ["read"])
+    assert later["apiKey"]["id"] != made["apiKey"]["id"]
+    for secret in (made["secret"], later["secret"]):
+        api.secret = secret
+        await api.data("{ __typename }")
+    api.secret = admin
+    unused = (await api.data(CREATE, input={"name": "other", "scopes": ["read"]}))["createApiKey"]
+    assert (await api.data(ROTATE, id=unused["apiKey"]["id"]))["rotateApiKey"]["secret"]
+    again = (await api.data(ROTATE, id=unused["apiKey"]["id"]))["rotateApiKey"]
+    assert codes(again["userErrors"]) == [("CONFLICT", ["id"])]
+    wrong = (await api.data(ROTATE, id=made["apiKey"]["id"], grace=-1))["rotateApiKey"]
+    assert codes(wrong["userErrors"]) == [("OUT_OF_RANGE", ["graceSeconds"])]
+    api.secret = unused["secret"]
+    assert (await api.refusal("{ __typename }"))["extensions"]["code"] == "UNAUTHENTICATED"
+
+
+async def test_a_key_may_expire(api: Api) -> None:
+    given = {"name": "guest", "scopes": ["read"]}
+    made = (await api.data(CREATE, input={**given, "expiresAt": "2199-01-01T00:00:00Z"}))["createApiKey"]
+    listed = (await api.data("{ apiKeys(first: 1) { totalCount nodes { id expiresAt revokedAt } } }"))["apiKeys"]
+    assert listed["nodes"] == [{"id": made["apiKey"]["id"], "expiresAt": "2199-01-01T00:00:00Z", "revokedAt": None}]
+    assert listed["totalCount"] == 3
+    for expiry, code in (("2020-01-01T00:00:00Z", "OUT_OF_RANGE"), ("soon", "INVALID")):
+        refused = (await api.data(CREATE, input={**given, "expiresAt": expiry}))["createApiKey"]
+        assert codes(refused["userErrors"]) == [(code, ["expiresAt"])]
+
+
+async def test_administrative_acts_are_written_down(api: Api) -> None:
+    made = (await api.data(CREATE, input={"name": "till", "scopes": ["read", "write"]}))["createApiKey"]["apiKey"]
+    await api.data(REVOKE, id=made["id"])
+    await api.data(REVOKE, id=made["id"])
+    await api.business.segment("buyers", {"event": {"types": ["purchase"], "value": 1}})
+    log = (
+        await api.data(
+            "{ auditLog { totalCount nodes { action subject details ipAddress occurredAt apiKey { name } } } }"
+        )
+    )["auditLog"]
+    assert log["totalCount"] == 3
+    newest, revoked, created = log["nodes"]
+    assert (newest["action"], newest["details"]) == ("createSegment", {"key": "buyers"})
+    assert (revoked["action"], created["action"]) == ("revokeApiKey", "createApiKey")
+    assert created["subject"] == revoked["subject"] == made["id"]
+    assert created["details"] == {"name": "till", "scopes": "read write"}
+    assert (created["ipAddress"], created["apiKey"]) == ("127.0.0.1", {"name": "test"})

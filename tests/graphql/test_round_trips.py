@@ -26,6 +26,8 @@ LISTS = {
     "events": "events(first: $n) { totalCount nodes { id pass { id externalId } correctionOf { id pass { id } } } }",
     "segments": "segments(first: $n) { totalCount nodes { id key memberCount backfill { total judged done } } }",
     "activity": f"activity(first: $n) {{ totalCount nodes {{ id data pass {{ id }} {CAUSE} }} }}",
+    "apiKeys": "apiKeys(first: $n) { totalCount nodes { id name } }",
+    "auditLog": "auditLog(first: $n) { totalCount nodes { subject action apiKey { name } } }",
     "jobs": "jobs(first: $n) { totalCount nodes { id progress { done } } }",
 }
 """Every list of the query root, with every relation of its items that is not a page itself."""

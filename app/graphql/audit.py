@@ -1,0 +1,60 @@
+"""auditLog: who changed what about the workspace itself. It needs the scope `admin`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import strawberry
+
+from app.domain import audit as domain
+from app.domain.actors import ADMIN
+from app.domain.instants import to_ms
+
+from .context import Info
+from .ids import to_global_id
+from .keys import ApiKey
+from .node import fetched
+from .paging import After, Before, Connection, First, Last, Listing
+from .scalars import JSON
+
+
+@strawberry.type(description="One administrative act, written down before it was done.")
+class AuditEntry:
+    """One administrative act."""
+
+    occurred_at: datetime = strawberry.field(description="When, by the machine's clock.")
+    action: str = strawberry.field(description="The mutation, for example `revokeApiKey`.")
+    subject: strawberry.ID = strawberry.field(description="The global id of what it was done to.")
+    ip_address: str | None = strawberry.field(description="The caller's IP address.")
+    details: JSON = strawberry.field(description="What else is worth knowing, such as the scopes of a new key.")
+    key_id: strawberry.Private[str]
+
+    @strawberry.field(description="The key it was done with.")
+    async def api_key(self, info: Info) -> ApiKey | None:
+        """The key it was done with."""
+        found: ApiKey | None = await fetched(info.context, "ApiKey", self.key_id)
+        return found
+
+
+listing = Listing[domain.AuditEntry]("audit", (int, str), lambda entry: (to_ms(entry.at), entry.id))
+
+
+async def list_audit_log(
+    info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+) -> Connection[AuditEntry]:
+    """A page of the audit log, the newest first."""
+    info.context.actor.require(ADMIN)
+    span = listing.span(first, after, last, before)
+    store = info.context.workspace.audit
+    return listing.connection(await store.page(span), span, _published, store.count)
+
+
+def _published(entry: domain.AuditEntry) -> AuditEntry:
+    return AuditEntry(
+        occurred_at=entry.at,
+        action=entry.action,
+        subject=strawberry.ID(to_global_id(*entry.subject)),
+        ip_address=entry.ip_address,
+        details=JSON(dict(entry.details)),
+        key_id=entry.key_id,
+    )

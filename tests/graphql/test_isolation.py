@@ -1,0 +1,161 @@
+"""Another workspace: every operation that takes an id is tried with its ids, and finds, tells and changes nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from graphql import GraphQLInputObjectType, get_named_type
+
+from app.clock import FixedClock
+from app.commands.keys import create_api_key
+from app.graphql.ids import from_global_id, to_global_id
+from app.graphql.schema import schema
+from app.resources import Resources
+from tests.business import Business, another_business, purchases
+
+from .serving import Api
+from .test_imports import sent
+
+ERRORS = "userErrors { code field message }"
+PASS = "id externalId holder { name } memberships { nodes { id } } events { nodes { id } }"
+EVENT = "id externalId metadata pass { id externalId } correctionOf { id }"
+RECORDED = f"event {{ {EVENT} }} status {ERRORS}"
+QUERIES = {
+    "node": "query ($id: ID!) { node(id: $id) { __typename id } }",
+    "nodes": "query ($id: ID!) { nodes(ids: [$id]) { __typename id } }",
+    "pass": f"query ($id: ID!) {{ pass(id: $id) {{ {PASS} }} }}",
+    "event": f"query ($id: ID!) {{ event(id: $id) {{ {EVENT} }} }}",
+    "events": f"query ($id: ID!) {{ events(filter: {{passId: $id}}) {{ totalCount nodes {{ {EVENT} }} }} }}",
+    "segment": "query ($id: ID!) { segment(id: $id) { id key name memberCount members { nodes { id } } } }",
+    "job": "query ($id: ID!) { job(id: $id) { id status result } }",
+    "activity": "query ($id: ID!) { a: activity(filter: {passId: $id}) { totalCount nodes { id data } }"
+    " b: activity(filter: {segmentIds: [$id]}) { totalCount nodes { id data } } }",
+}
+MUTATIONS = {
+    "updatePass": f"updatePass(input: {{id: $id, holder: {{name: \"mine\"}}}}) {{ pass {{ {PASS} }} {ERRORS} }}",
+    "recordEvent": f"a: recordEvent(input: {{passId: $id, type: \"purchase\"}}) {{ {RECORDED} }}"
+    f" b: recordEvent(input: {{passExternalId: \"mine\", type: \"refund\", correctionOf: $id}}) {{ {RECORDED} }}",
+    "recordEvents": "recordEvents(input: {events: [{passId: $id, type: \"purchase\"}, {passExternalId: \"mine\","
+    f" type: \"refund\", correctionOf: $id}}]}}) {{ results {{ {RECORDED} }} {ERRORS} }}",
+    "createSegment": "createSegment(input: {key: \"mine\", name: \"Mine\", criteria: {segment: {id: $id}}})"
+    f" {{ segment {{ id }} {ERRORS} }}",
+    "updateSegment": f"updateSegment(input: {{id: $id, name: \"mine\"}}) {{ segment {{ id key name }} {ERRORS} }}",
+    "archiveSegment": f"archiveSegment(input: {{id: $id}}) {{ segment {{ id key name }} {ERRORS} }}",
+    "duplicateSegment": f"duplicateSegment(input: {{id: $id, key: \"mine\"}}) {{ segment {{ id key name }} {ERRORS} }}",
+    "cancelJob": f"cancelJob(input: {{id: $id}}) {{ job {{ id status }} {ERRORS} }}",
+    "revokeApiKey": f"revokeApiKey(input: {{id: $id}}) {{ apiKey {{ id name }} {ERRORS} }}",
+    "rotateApiKey": f"rotateApiKey(input: {{id: $id}}) {{ apiKey {{ id name }} secret {ERRORS} }}",
+}  # fmt: skip
+STREAMS = {
+    "activity": "subscription ($id: ID!) { activity(filter: {passId: $id}) { __typename"
+    " ... on ActivityEdge { node { id data } } } }",
+    "jobProgress": "subscription ($id: ID!) { jobProgress(id: $id) { id status } }",
+}
+THEIRS = "theirs"
+
+
+def takes_an_id(kind: Any, seen: frozenset[str] = frozenset()) -> bool:
+    named = get_named_type(kind)
+    if not isinstance(named, GraphQLInputObjectType):
+        return bool(named.name == "ID")
+    return named.name not in seen and any(
+        takes_an_id(field.type, seen | {named.name}) for field in named.fields.values()
+    )
+
+
+def test_every_operation_that_takes_an_id_is_tried() -> None:
+    for root, tried in (
+        (schema.query_type, QUERIES),
+        (schema.mutation_type, MUTATIONS),
+        (schema.subscription_type, STREAMS),
+    ):
+        assert root is not None
+        taking = {name for name, f in root.fields.items() if any(takes_an_id(a.type) for a in f.args.values())}
+        assert taking == set(tried)
+
+
+@pytest.fixture
+async def stranger(resources: Resources, clock: FixedClock, api: Api) -> tuple[Business, list[str]]:
+    """A workspace of somebody else with something of everything, and the global ids of it."""
+    business = await another_business(resources, clock, f"{THEIRS} too")
+    segment = await business.segment(THEIRS, purchases(1), notify="EMIT")
+    [result] = (await business.record({"pass_external_id": THEIRS, "metadata": {"who": THEIRS}})).results
+    await business.settle()
+    assert result.event is not None
+    key, secret = await create_api_key(business.ctx, THEIRS, ["admin"])
+    mine, api.secret = api.secret, secret
+    job = (await sent(api, "customer_id,date,amount\nann,2025-11-01,1.50\n", name=f"{THEIRS}.csv"))["job"]["id"]
+    api.secret = mine
+    named = [
+        ("Workspace", business.ctx.workspace.id),
+        ("Pass", result.event.pass_id),
+        ("Event", result.event.id),
+        ("Segment", segment.id),
+        ("Membership", f"{result.event.pass_id}.{segment.id}"),
+        ("ApiKey", key.id),
+        *(("Activity", entry.id) for entry in await business.feed()),
+    ]
+    return business, [job, *(to_global_id(*each) for each in named)]
+
+
+async def stored(business: Business) -> dict[str, Any]:
+    """Every document of a workspace. When its keys were last used is no part of it."""
+    db, workspace = business.ctx.resources.db, business.ctx.workspace.id
+    found = {}
+    for collection in await db.list_collection_names():
+        docs = await db[collection].find({"$or": [{"workspace": workspace}, {"_id": workspace}]}).to_list(None)
+        found[collection] = sorted(repr({**doc, "last_used_at": None}) for doc in docs)
+    return found
+
+
+async def test_nothing_of_another_workspace_is_found_told_or_changed(
+    api: Api, stranger: tuple[Business, list[str]]
+) -> None:
+    other, ids = stranger
+    await api.business.join("mine")
+    before = await stored(other)
+    named = [from_global_id(each) for each in ids]
+    raw = [each[1] for each in named if each is not None]
+    told: list[tuple[str, str]] = []
+    for given in [*ids, *raw]:
+        for query in [*QUERIES.values(), *(f"mutation ($id: ID!) {{ {text} }}" for text in MUTATIONS.values())]:
+            answer = await api.answer(query, id=given)
+            assert [e for e in answer.get("errors", ()) if e["extensions"]["code"] == "INTERNAL_SERVER_ERROR"] == []
+            told.append((query, json.dumps(answer.get("data"))))
+        async with api.socket() as socket:
+            for number, stream in enumerate(STREAMS.values()):
+                payload = {"query": stream, "variables": {"id": given}}
+                await socket.send(id=str(number), type="subscribe", payload=payload)
+            told += [(given, json.dumps((await socket.receive())["payload"])) for _ in STREAMS]
+    # What is answered repeats neither their names nor, but for what a refusal quotes, their ids.
+    for query, text in told:
+        assert THEIRS not in text, query
+        assert not any(f'"id": "{each}"' in text for each in ids), query
+    assert await stored(other) == before
+
+
+@pytest.mark.parametrize("scopes", [(), ("read",), ("write",), ("subscribe",), ("read", "write", "subscribe")])
+async def test_each_kind_of_operation_needs_its_scope_and_what_is_for_admins_needs_admin(
+    api: Api, scopes: tuple[str, ...]
+) -> None:
+    mine = (await api.data("{ viewer { apiKey { id } } }"))["viewer"]["apiKey"]["id"]
+    api.secret = await api.key(*scopes)
+    for scope, query in (
+        ("read", "{ __typename }"),
+        ("write", "mutation { __typename }"),
+        ("admin", "{ apiKeys { nodes { id } } }"),
+        ("admin", "{ auditLog { nodes { action } } }"),
+        ("admin", 'mutation { createApiKey(input: {name: "x", scopes: ["read"]}) { secret } }'),
+        ("admin", f'mutation {{ rotateApiKey(input: {{id: "{mine}"}}) {{ secret }} }}'),
+        ("admin", f'mutation {{ revokeApiKey(input: {{id: "{mine}"}}) {{ apiKey {{ id }} }} }}'),
+        ("admin", f'{{ node(id: "{mine}") {{ id }} }}'),
+    ):
+        answer = await api.answer(query)
+        found = [error["extensions"]["code"] for error in answer.get("errors", ())]
+        assert found == ([] if scope in scopes else ["FORBIDDEN"]), (query, answer)
+    async with api.socket() as socket:
+        await socket.subscribe("subscription { activity { __typename } }")
+        message = await socket.receive()
+        assert message["type"] == ("next" if "subscribe" in scopes else "error")
