@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import socket
 import sys
 
@@ -56,11 +58,32 @@ class DrainingServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Takes no new connections, drains those there are, then does what uvicorn does."""
         loop = asyncio.get_running_loop()
-        for server in self.servers:
-            server.close()
+        await self._close_doors()
         idle_until = loop.time() + IDLE_SECONDS
         await self._draining.begin()
         while self.server_state.connections and loop.time() < idle_until and not self.force_exit:
             await asyncio.sleep(LOOK_SECONDS)
         log.info("drained; %d connections are left", len(self.server_state.connections))
         await super().shutdown(sockets)
+
+    async def _close_doors(self) -> None:
+        """Listens no more, and takes the connections that came before: the kernel would reset them with the listener."""
+        loop = asyncio.get_running_loop()
+        doors = [os.dup(listener.fileno()) for server in self.servers for listener in server.sockets]
+        for server in self.servers:
+            server.close()
+        waiting: list[socket.socket] = []
+        for door in doors:
+            # The copy keeps the queue open until nobody is in it.
+            with socket.socket(fileno=door) as listener, contextlib.suppress(BlockingIOError):
+                listener.setblocking(False)
+                while True:
+                    waiting.append(listener.accept()[0])
+        for connection in waiting:
+            connection.setblocking(False)
+            await loop.connect_accepted_socket(self._protocol, connection)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return self.config.http_protocol_class(  # type: ignore[call-arg]  # as uvicorn itself makes them
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
