@@ -209,3 +209,34 @@ def test_an_instant_that_is_none_is_refused_with_an_example(tmp_path: Path) -> N
     shown = CliRunner().invoke(main, ["clock", "set", "tomorrow", "--data-dir", str(tmp_path)])
     assert shown.exit_code == 2
     assert "1998-07-01" in shown.output
+
+
+def test_a_variable_that_is_no_setting_is_warned_of_with_the_one_that_was_meant(tmp_path: Path) -> None:
+    shown = CliRunner().invoke(
+        main, ["clock", "show", "--data-dir", str(tmp_path)], env={"PUNCHCARD_CLOK": "manual", "MONGODB_URI": None}
+    )
+    assert "Warning: PUNCHCARD_CLOK is no setting and does nothing; did you mean PUNCHCARD_CLOCK?" in shown.output
+
+
+@pytest.mark.parametrize("command", ["api", "worker", "up"])
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"MONGODB_URI": "mongodb://127.0.0.1:no"}, "MONGODB_URI cannot be used"),
+        ({"REDIS_URL": "redis://127.0.0.1:no"}, "REDIS_URL cannot be used"),
+        ({"MONGODB_URI": "mongodb://127.0.0.1:1"}, "The store did not answer. Does it run, and is its address right?"),
+        ({"PUNCHCARD_METRICS": "yes"}, "PUNCHCARD_METRICS must be one of off, local, on"),
+    ],
+)
+def test_what_cannot_start_says_which_setting_to_change_and_nothing_of_passwords(
+    tmp_path: Path, command: str, variables: dict[str, str], said: str
+) -> None:
+    reachable = {"MONGODB_URI": "mongodb://u:hunter2@127.0.0.1:1", "REDIS_URL": "redis://:hunter2@127.0.0.1:1"}
+    options = [] if command == "worker" else ["--port", str(free_port())]
+    shown = CliRunner().invoke(
+        main, [command, "--data-dir", str(tmp_path), *options], env={**reachable, "PUNCHCARD_PORT": None, **variables}
+    )
+    assert shown.exit_code == 1
+    assert f"Error: {said}" in shown.output
+    assert "hunter2" not in shown.output
+    assert "Traceback" not in shown.output
