@@ -1,0 +1,105 @@
+"""What integrators and partners do while everything dies: blind retries, and followers that resume."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import httpx
+
+RECORD = """mutation Record($input: RecordEventsInput!) {
+  recordEvents(input: $input) { results { status event { externalId } userErrors { code message } } }
+}"""
+FOLLOW = """query Follow($after: String) {
+  activity(first: 250, after: $after, filter: { includeSilent: true }) {
+    pageInfo { endCursor } nodes { sequence }
+  }
+}"""
+PASSES = 40
+
+
+@dataclass
+class Load:
+    """A workspace's integrators and followers, over several API addresses. Everything sent and answered is noted."""
+
+    addresses: list[str]
+    secret: str
+    random: Random
+    sent: dict[str, dict[str, Any]] = field(default_factory=dict)
+    acknowledged: set[str] = field(default_factory=set)
+    retries: int = 0
+    faults: list[str] = field(default_factory=list)
+    stopping: bool = False
+
+    def __post_init__(self) -> None:
+        self._http = httpx.AsyncClient(headers={"authorization": f"Bearer {self.secret}"}, timeout=4)
+        self._numbers = itertools.count()
+
+    async def aclose(self) -> None:
+        """Closes the connections."""
+        await self._http.aclose()
+
+    async def integrate(self, name: str) -> None:
+        """Sends batches until told to stop; each until it is acknowledged, some of it twice on purpose."""
+        while not self.stopping:
+            batch = [self._event(name) for _ in range(self.random.randint(1, 25))]
+            known = list(self.sent.values())
+            batch += self.random.sample(known, min(len(known), self.random.randint(0, 4)))
+            for event in batch:
+                self.sent[event["externalId"]] = event
+            await self.record(batch)
+
+    async def record(self, batch: list[dict[str, Any]]) -> None:
+        """Sends one batch blindly until somebody acknowledges it."""
+        answer = await self.ask(RECORD, {"input": {"events": batch, "createMissingPasses": True}})
+        for event, result in zip(batch, answer["recordEvents"]["results"], strict=True):
+            if result["status"] in ("CREATED", "DUPLICATE"):
+                self.acknowledged.add(event["externalId"])
+            else:
+                self.faults.append(f"{event} was answered {result}")
+
+    async def follow(self) -> int:
+        """Reads the feed from its beginning and on, always from the last cursor; how many activities it saw in order."""
+        cursor, seen = None, 0
+        while not self.stopping:
+            page = (await self.ask(FOLLOW, {"after": cursor}))["activity"]
+            for node in page["nodes"]:
+                seen += 1
+                if node["sequence"] != seen:
+                    self.faults.append(f"a follower saw {node['sequence']} where {seen} comes next")
+                    return seen
+            cursor = page["pageInfo"]["endCursor"] or cursor
+            await asyncio.sleep(0.02)
+        return seen
+
+    async def ask(self, query: str, variables: dict[str, Any]) -> Any:
+        """The data of an operation, asked of one API after the other until one answers."""
+        while True:
+            address = self.random.choice(self.addresses)
+            try:
+                response = await self._http.post(address, json={"query": query, "variables": variables})
+                body = response.json()
+            except (httpx.TransportError, ValueError):
+                self.retries += 1
+                await asyncio.sleep(0.05)
+                continue
+            codes = [error["extensions"]["code"] for error in body.get("errors", ())]
+            if not codes:
+                return body["data"]
+            if set(codes) - {"UNAVAILABLE"}:
+                self.faults.append(f"{codes}: {body}")
+                raise AssertionError(body)
+            self.retries += 1
+            await asyncio.sleep(0.05)
+
+    def _event(self, name: str) -> dict[str, Any]:
+        number = next(self._numbers)
+        return {
+            "passExternalId": f"p{self.random.randrange(PASSES)}",
+            "type": self.random.choice(["purchase", "purchase", "visit"]),
+            "amount": f"{self.random.randrange(1, 5000) / 100:.2f}",
+            "externalId": f"{name}-{number}",
+        }

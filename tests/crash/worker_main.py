@@ -1,0 +1,46 @@
+"""A worker process that kills itself between named steps, at a seeded chance; otherwise the product's own main."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import Any
+
+from app.store.activities import ActivityQueries
+from app.store.outboxes import Outboxes
+from app.store.pumps import Pumps
+from workers.main import main
+
+STEPS = {
+    Pumps: ("pending", "passes", "still_pending", "save", "unmark", "due", "caught_up"),
+    Outboxes: ("waiting", "published"),
+    ActivityQueries: ("append",),
+}
+
+
+def mortal(step: Callable[..., Awaitable[Any]], chance: float, random: Random) -> Callable[..., Awaitable[Any]]:
+    """The step, which may be the last thing the process does, or may hang like a process that was suspended."""
+
+    async def wrapper(*args: Any, **options: Any) -> Any:
+        fate = random.random()
+        if fate < chance / 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = await step(*args, **options)
+        if fate > 1 - chance / 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if fate > 1 - chance:
+            await asyncio.sleep(random.random() * 0.5)
+        return result
+
+    return wrapper
+
+
+if __name__ == "__main__":
+    seeded = Random(int(os.environ["CRASH_SEED"]) + os.getpid())
+    for owner, names in STEPS.items():
+        for name in names:
+            setattr(owner, name, mortal(getattr(owner, name), float(os.environ["CRASH_CHANCE"]), seeded))
+    main()
