@@ -22,6 +22,7 @@ from app.resources import Resources, open_resources
 from app.store.collection import Database
 from tests.servers import api, running_servers, worker
 
+from .edge import bare_endpoint, edge
 from .folding import folding
 from .http import Client
 from .latency import latency
@@ -31,7 +32,7 @@ from .tables import Report
 from .timing import Processes
 from .windows import windows
 
-PARTS = ("record", "history", "fold", "window", "latency")
+PARTS = ("record", "history", "fold", "window", "latency", "edge")
 MANY_PASSES = 100_000
 
 
@@ -52,6 +53,7 @@ def main(sizes: tuple[int, ...], quick: bool, parts: tuple[str, ...], file: Path
     fold     1,000 events over 1,000 passes and over 50: the writes it cannot avoid sent bare in bulk, the fold
     window   one event more for a pass with 20 and with 20,000 events inside the window of a segment
     latency  from a mutation by HTTP to a subscriber over WebSocket, also with 100,000 stored passes
+    edge     a small query over eight connections: Strawberry's bare endpoint, the API with every limit and budget on
 
     A ratio is a side's speed over the first side's, by medians. CPU is told by process: `bench` is the client, and for
     what is called in process also the product. The store is the one `punchcard up` would take: a server on PATH, else
@@ -87,6 +89,8 @@ async def _run(sizes: tuple[int, ...], parts: tuple[str, ...], rounds: int, file
             if "latency" in parts:
                 for passes in (1_000,) if rounds < 10 else (1_000, MANY_PASSES):
                     await _latency(report, _named(settings, f"latency{passes}"), passes, 20 * rounds)
+            if "edge" in parts:
+                await _edge(report, _named(servers.settings, "edge"), Path(folder), rounds)
     if file is not None:
         file.write_text(json.dumps(report.rows, indent=2) + "\n")
 
@@ -129,6 +133,17 @@ async def _latency(report: Report, settings: Settings, passes: int, times: int) 
             finally:
                 report.processes.forget("worker")
                 await stage.stop()
+
+
+async def _edge(report: Report, settings: Settings, folder: Path, rounds: int) -> None:
+    quiet = dataclasses.replace(settings, log_level="WARNING")
+    async with open_resources(quiet) as resources, bare_endpoint(folder) as (bare, port):
+        stock = await _stocked(report, resources, 1_000, 1_000, None)
+        async with _api(report.processes, quiet, stock):
+            report.processes.watch("bare", bare.pid)
+            sides = await edge(report.processes, port, quiet.port, stock.secret, rounds)
+            report.add("A small query, asked again and again", sides, "request", 3)
+            report.processes.forget("bare")
 
 
 @contextlib.asynccontextmanager
