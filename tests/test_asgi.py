@@ -1,4 +1,4 @@
-"""The application around the edge: health, the page, the headers."""
+"""The application around the edge: the page and the headers. (Health: test_probes.py.)"""
 
 from __future__ import annotations
 
@@ -22,13 +22,6 @@ async def business(resources: Resources, clock: FixedClock) -> Business:
 
 async def get(api: Api, path: str) -> httpx.Response:
     return await api.http.get(api.address.removesuffix("/graphql") + path)
-
-
-async def test_ready_is_who_writes_and_reads(business: Business) -> None:
-    async with serving(business) as api:
-        assert (await get(api, "/healthz")).json() == {"status": "ok"}
-        ready = await get(api, "/readyz")
-        assert (ready.status_code, ready.json()) == (200, {"status": "ok", "checks": {"store": "ok", "redis": "ok"}})
 
 
 async def test_without_redis_it_is_degraded_and_ready(business: Business) -> None:
