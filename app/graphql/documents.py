@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from graphql import (
     DocumentNode,
@@ -20,6 +21,7 @@ from graphql import (
 
 from .cost import Pricing
 from .errors import ErrorCode, RequestRefused, document_errors, refused
+from .increments import plain
 from .limits import Limits, exceeded, too_deep, too_many_tokens
 
 _REMEMBERED = 1_000
@@ -33,7 +35,17 @@ _TOO_MANY_TOKENS = "Syntax Error: Document contains more than"
 class _Document:
     node: DocumentNode | None
     pricing: Pricing | None
+    deferring: DocumentNode | None = None
     errors: tuple[GraphQLError, ...] = ()
+
+
+class Found(NamedTuple):
+    """A document, without @defer; an operation of it; what its operations cost; and the document as sent if it defers."""
+
+    document: DocumentNode
+    operation: OperationDefinitionNode
+    pricing: Pricing
+    deferring: DocumentNode | None
 
 
 class Documents:
@@ -46,8 +58,8 @@ class Documents:
         self._known: OrderedDict[str, _Document] = OrderedDict()
         self._characters = 0
 
-    def operation(self, query: str, name: str | None) -> tuple[DocumentNode, OperationDefinitionNode, Pricing]:
-        """The valid document of a query, the operation that `name` picks from it, and what its operations cost.
+    def operation(self, query: str, name: str | None) -> Found:
+        """The valid document of a query, and the operation that `name` picks from it.
 
         Raises RequestRefused: GRAPHQL_PARSE_FAILED, GRAPHQL_VALIDATION_FAILED, LIMIT_EXCEEDED or
         OPERATION_RESOLUTION_FAILURE.
@@ -64,7 +76,7 @@ class Documents:
         if operation is None:
             said = f"There is no operation named '{name}'." if name else "Name the operation to run in operationName."
             raise refused(ErrorCode.OPERATION_RESOLUTION_FAILURE, said)
-        return checked.node, operation, checked.pricing
+        return Found(checked.node, operation, checked.pricing, checked.deferring)
 
     def _check(self, query: str) -> _Document:
         limits = self._limits
@@ -83,7 +95,10 @@ class Documents:
             return _refused(error)
         except RecursionError:
             return _refused(too_deep(limits))
-        return _Document(document, Pricing(self._schema, document), tuple(errors))
+        if errors:
+            return _Document(None, None, None, tuple(errors))
+        node = plain(document)
+        return _Document(node, Pricing(self._schema, node), None if node is document else document)
 
     def _remember(self, query: str, checked: _Document) -> None:
         if len(query) > _LONGEST_REMEMBERED:
@@ -96,4 +111,4 @@ class Documents:
 
 
 def _refused(error: GraphQLError) -> _Document:
-    return _Document(None, None, (error,))
+    return _Document(None, None, None, (error,))

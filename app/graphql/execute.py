@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from inspect import isawaitable
@@ -11,13 +12,15 @@ from typing import Any, Protocol, cast
 from graphql import (
     DocumentNode,
     ExecutionResult,
+    ExperimentalIncrementalExecutionResults,
     GraphQLError,
     GraphQLSchema,
     OperationDefinitionNode,
     OperationType,
-    execute,
+    experimental_execute_incrementally,
     subscribe,
 )
+from graphql.pyutils import AwaitableOrValue
 from strawberry.execution import optimized_is_awaitable
 
 from app import metrics, operations
@@ -27,6 +30,7 @@ from app.domain.errors import Denied, Throttled
 
 from .documents import Documents
 from .errors import ErrorCode, RequestRefused, execution_errors, refused, refused_by, variable_errors
+from .increments import first_body, next_body
 from .limits import Limits
 from .places import Places
 from .requests import Request
@@ -63,12 +67,13 @@ Raises Unauthenticated, or Unavailable (safe to repeat).
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A request whose document is valid, and the points it costs."""
+    """A request whose document is valid, and the points it costs; `deferring` is the document with its @defer, if any."""
 
     request: Request
     document: DocumentNode
     operation: OperationDefinitionNode
     cost: int
+    deferring: DocumentNode | None = None
 
     @property
     def kind(self) -> OperationType:
@@ -94,12 +99,12 @@ class Engine:
 
     def prepare(self, request: Request) -> Prepared:
         """The request with its document and operation. Raises RequestRefused."""
-        document, operation, pricing = self._documents.operation(request.query, request.operation_name)
+        document, operation, pricing, deferring = self._documents.operation(request.query, request.operation_name)
         cost, most = pricing.of(operation, request.variables or {}), self._limits.cost
         if cost > most:
             said = f"The operation costs {cost} points, more than {most}: ask for fewer items, or less of each."
             raise refused(ErrorCode.LIMIT_EXCEEDED, said, limit="cost", most=most, requested=cost)
-        prepared = Prepared(request, document, operation, cost)
+        prepared = Prepared(request, document, operation, cost, deferring)
         name = prepared.operation.name
         operations.current().understood(name.value if name else None, prepared.kind.value)
         return prepared
@@ -107,32 +112,66 @@ class Engine:
     async def run(self, prepared: Prepared, context: OperationContext) -> Body:
         """The response of a query or mutation: `data`, and `errors` where there are any. Raises RequestRefused."""
         await self._admit(prepared, context)
-        request = prepared.request
         try:
-            result = execute(
-                self._schema,
-                prepared.document,
-                context_value=context,
-                variable_values=request.variables,
-                operation_name=request.operation_name,
-                is_awaitable=cast(Any, optimized_is_awaitable),
-                hide_suggestions=not self._limits.introspection,
-            )
+            result = self._executed(prepared, prepared.document, context)
             if isawaitable(result):
                 # A file takes as long as its caller's line does; its size is limited instead.
-                async with asyncio.timeout(None if request.uploads else self._limits.seconds):
+                async with asyncio.timeout(None if prepared.request.uploads else self._limits.seconds):
                     result = await result
         except RecursionError as error:
             raise refused_by(error) from None
         except TimeoutError:
-            said = (
-                f"The operation took longer than {self._limits.seconds:g} s. It is safe to repeat with the same keys."
-            )
-            raise refused(ErrorCode.OPERATION_TIMEOUT, said) from None
+            raise self._too_long() from None
+        # There is no @defer in this document, so there is one result.
+        return {**_body(cast(ExecutionResult, result)), **self._cost(prepared, context)}
+
+    def _executed(
+        self, prepared: Prepared, document: DocumentNode, context: OperationContext
+    ) -> AwaitableOrValue[ExecutionResult | ExperimentalIncrementalExecutionResults]:
+        # graphql-core's plain `execute` refuses a schema that has @defer, also for documents that do not use it.
+        return experimental_execute_incrementally(
+            self._schema,
+            document,
+            context_value=context,
+            variable_values=prepared.request.variables,
+            operation_name=prepared.request.operation_name,
+            is_awaitable=cast(Any, optimized_is_awaitable),
+            hide_suggestions=not self._limits.introspection,
+        )
+
+    def _too_long(self) -> RequestRefused:
+        said = f"The operation took longer than {self._limits.seconds:g} s. It is safe to repeat with the same keys."
+        return refused(ErrorCode.OPERATION_TIMEOUT, said)
+
+    def _cost(self, prepared: Prepared, context: OperationContext) -> Body:
         cost = {"requested": prepared.cost, "most": self._limits.cost}
         if context.allowance is not None:
             cost["remaining"] = context.allowance.remaining
-        return {**_body(result), "extensions": {"cost": cost}}
+        return {"extensions": {"cost": cost}}
+
+    async def increments(self, prepared: Prepared, context: OperationContext) -> AsyncGenerator[Body, None]:
+        """The responses of a query or mutation that defers: what is there at once, then the rest. Raises RequestRefused."""
+        await self._admit(prepared, context)
+        deadline = asyncio.get_running_loop().time() + self._limits.seconds
+        try:
+            result = self._executed(prepared, prepared.deferring or prepared.document, context)
+            async with asyncio.timeout_at(deadline):
+                found = await result if isawaitable(result) else result
+            if isinstance(found, ExecutionResult):
+                yield {**_body(found), **self._cost(prepared, context)}
+                return
+            yield {**first_body(found.initial_result), **self._cost(prepared, context)}
+            async with contextlib.aclosing(found.subsequent_results) as later:
+                while True:
+                    async with asyncio.timeout_at(deadline):
+                        each = await anext(later, None)
+                    if each is None:
+                        return
+                    yield next_body(each)
+        except RecursionError as error:
+            raise refused_by(error) from None
+        except TimeoutError:
+            raise self._too_long() from None
 
     async def stream(self, prepared: Prepared, context: OperationContext) -> AsyncGenerator[Body, None]:
         """The responses of any operation, one after the other; a query or mutation has one. Raises RequestRefused."""

@@ -24,8 +24,9 @@ from app.domain.errors import PunchcardError
 from .bodies import BodyLimits, TransportError, read_body
 from .errors import ErrorCode, RequestRefused, refused, refused_by
 from .execute import Engine, OpenContext, OperationContext, Prepared
+from .increments import INCREMENTS
 from .multipart import PARTS
-from .negotiation import DOCUMENT_ERROR_STATUS, STREAMS, MediaType, accepted_types
+from .negotiation import DOCUMENT_ERROR_STATUS, STREAMS, MediaType, accepted_types, reads_increments
 from .persisted import Persisted
 from .requests import Request, encode_json, parse_query_string, parse_request
 from .single import MULTIPLEXED, TOKEN, Channels
@@ -105,6 +106,8 @@ class GraphQLHttp:
                     )
                 media = next(each for each in accepted if each in STREAMS)
             _may_be_sent(prepared, request)
+            if prepared.deferring and media not in STREAMS and reads_increments(request.headers.get("accept")):
+                return streamed(self._engine.increments(prepared, context), INCREMENTS, leaving=self._until_leaving())
             return await self._answer(prepared, context, media)
         except PunchcardError as error:
             return _refusal(refused_by(error), media)

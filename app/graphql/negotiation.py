@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 
 SUBSCRIPTIONS = "subscriptionspec=1.0"
+INCREMENTS = "incrementalspec=v0.2"
+SPECIFIC = "spec="
 
 
 class MediaType(StrEnum):
@@ -52,6 +54,17 @@ def accepted_types(accept: str | None) -> list[MediaType]:
         return (media in STREAMS, 0.0 if media in STREAMS else -quality[media], place)
 
     return sorted((media for media in MediaType if quality.get(media, 0) > 0), key=rank)
+
+
+def reads_increments(accept: str | None) -> bool:
+    """Whether a client reads a response in parts: it asks for them in our format, or for parts in general."""
+    for part in (accept or "").split(","):
+        name, *parameters = (piece.strip().lower().replace('"', "") for piece in part.split(";"))
+        if name == MediaType.PARTS and (
+            INCREMENTS in parameters or not any(SPECIFIC in parameter for parameter in parameters)
+        ):
+            return True
+    return False
 
 
 def _quality(parameter: str) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import strawberry
-from graphql import GraphQLInputObjectType, GraphQLSchema, print_schema
+from graphql import GraphQLDeferDirective, GraphQLInputObjectType, GraphQLSchema, print_schema
 from strawberry.schema.config import StrawberryConfig
 
 from .roots import Mutation, Query, Subscription
@@ -23,6 +23,8 @@ for _type in schema.type_map.values():
     # strawberry checks @oneOf itself, too late and too quietly: so told, graphql-core validates, prints and publishes it.
     if isinstance(_type, GraphQLInputObjectType) and _type.extensions["strawberry-definition"].is_one_of:
         _type.is_one_of = True
+
+schema.directives = (*schema.directives, GraphQLDeferDirective)
 
 
 def print_sdl() -> str:

@@ -1,11 +1,12 @@
 // Apollo Client 4 against the endpoint: queries, mutations, errors, automatic persisted queries (also by GET), batches,
-// subscriptions over multipart HTTP and over graphql-ws, a paged connection in the cache, @defer left out.
+// subscriptions over multipart HTTP and over graphql-ws, a paged connection in the cache, @defer.
 // Needs in the folder of the clients: npm i --no-save @apollo/client@4 rxjs
 import { createHash } from 'node:crypto';
 import { ApolloClient, ApolloLink, CombinedGraphQLErrors, HttpLink, InMemoryCache, gql } from '@apollo/client';
 import { BatchHttpLink } from '@apollo/client/link/batch-http';
 import { PersistedQueryLink } from '@apollo/client/link/persisted-queries';
 import { GraphQLWsLink } from '@apollo/client/link/subscriptions';
+import { GraphQL17Alpha9Handler } from '@apollo/client/incremental';
 import { relayStylePagination } from '@apollo/client/utilities';
 import { createClient } from 'graphql-ws';
 import WebSocket from 'ws';
@@ -50,5 +51,11 @@ await s.check('MULTIPART', 'subscription over multipart HTTP', async () => { con
 await s.check('WS', 'subscription over graphql-ws', async () => {
   const ws = createClient({ url: wsUrl, webSocketImpl: class extends WebSocket { constructor(u, p) { super(u, p, { headers }); } }, connectionParams: auth ? { authorization: auth } : undefined });
   const r = await collect(client(new GraphQLWsLink(ws)).subscribe({ query: gql(ops.finiteSubscription) })); assert(r.length === ops.finiteCount, `got ${r.length}`); await ws.dispose();
+});
+await s.check('DEFER', '@defer in the format of GraphQL.js 17', async () => {
+  const c = new ApolloClient({ link: http(), cache: new InMemoryCache(), incrementalHandler: new GraphQL17Alpha9Handler() });
+  const f = ops.connection.field; const told = [];
+  await new Promise((ok, no) => c.watchQuery({ query: gql(`query D { ${f}(first: 1) { edges { cursor } ... @defer { pageInfo { hasNextPage } } } }`) }).subscribe({ next: (r) => { if (r.error) no(r.error); told.push(r); if (r.dataState === 'complete') ok(); }, error: no }));
+  assert(told.at(-1).data[f].pageInfo && told.some((r) => r.dataState === 'streaming'), JSON.stringify(told));
 });
 s.finish({ mustLevel: 'CORE' });
