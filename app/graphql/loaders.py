@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import cached_property
 from typing import TypeVar
 
 from strawberry.dataloader import DataLoader
@@ -20,17 +21,50 @@ T = TypeVar("T")
 
 
 class Loaders:
-    """One loader a noun; each gives None for an id that does not exist in the workspace."""
+    """One loader a noun, made when first asked; each gives None for what does not exist in the workspace."""
 
     def __init__(self, workspace: Workspace) -> None:
-        self.passes: DataLoader[str, Pass | None] = _loader(workspace.passes.get_many)
-        self.events: DataLoader[str, Event | None] = _loader(workspace.events.get_many)
-        self.activities: DataLoader[str, Activity | None] = _loader(workspace.activities.get_many)
-        self.segments: DataLoader[str, Segment | None] = _loader(workspace.segments.get_many)
-        self.jobs: DataLoader[str, Job | None] = _loader(workspace.jobs.get_many)
-        self.member_counts: DataLoader[str, int | None] = _loader(workspace.segments.member_counts)
-        self.judged: DataLoader[int, tuple[int, int] | None] = _loader(workspace.segments.judged)
-        self.keys: DataLoader[str, ApiKey | None] = _loader(workspace.keys.get_many)
+        self._workspace = workspace
+
+    @cached_property
+    def passes(self) -> DataLoader[str, Pass | None]:
+        """Passes by id."""
+        return _loader(self._workspace.passes.get_many)
+
+    @cached_property
+    def events(self) -> DataLoader[str, Event | None]:
+        """Events by id."""
+        return _loader(self._workspace.events.get_many)
+
+    @cached_property
+    def activities(self) -> DataLoader[str, Activity | None]:
+        """Activities by id."""
+        return _loader(self._workspace.activities.get_many)
+
+    @cached_property
+    def segments(self) -> DataLoader[str, Segment | None]:
+        """Segments by id."""
+        return _loader(self._workspace.segments.get_many)
+
+    @cached_property
+    def jobs(self) -> DataLoader[str, Job | None]:
+        """Jobs by id."""
+        return _loader(self._workspace.jobs.get_many)
+
+    @cached_property
+    def member_counts(self) -> DataLoader[str, int | None]:
+        """How many passes are in a segment, by its id."""
+        return _loader(self._workspace.segments.member_counts)
+
+    @cached_property
+    def judged(self) -> DataLoader[int, tuple[int, int] | None]:
+        """(passes, passes judged under it) by revision."""
+        return _loader(self._workspace.segments.judged)
+
+    @cached_property
+    def keys(self) -> DataLoader[str, ApiKey | None]:
+        """API keys by id."""
+        return _loader(self._workspace.keys.get_many)
 
 
 def _loader(get_many: Callable[[list[K]], Awaitable[Mapping[K, T]]]) -> DataLoader[K, T | None]:
