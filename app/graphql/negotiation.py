@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 
 SUBSCRIPTIONS = "subscriptionspec=1.0"
 INCREMENTS = "incrementalspec=v0.2"
@@ -25,6 +26,7 @@ STREAMS = (MediaType.EVENTS, MediaType.PARTS)
 """Those in which an operation has any number of responses."""
 
 
+@lru_cache(maxsize=256)  # clients say the same every time
 def accepted_types(accept: str | None) -> list[MediaType]:
     """The types a client accepts, the best first; none for an Accept header that none of ours satisfies.
 
