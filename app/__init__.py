@@ -12,5 +12,8 @@ Follow an event from the mutation to the feed; every step is one file, and the t
 5.  `workers/publish.py` appends the outboxes to `activities`, a log with dense positions in each workspace.
 6.  `feed.py` tails the log once for each workspace and hands it to subscriptions; queries read the same log.
 
+Operators look in through `probes.py` (health, readiness, metrics) and `access.py` (a line and an id for each request);
+`metrics.py`, `tracing.py` and `logs.py` are what the others tell, `draining.py` and `server.py` how the API goes away.
+
 Mongo alone holds the truth (`store/`); Redis only wakes; `workers/sweep.py` makes every lost wake-up harmless.
 """

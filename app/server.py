@@ -36,10 +36,7 @@ def serve(settings: Settings) -> None:
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
     server = DrainingServer(config, draining)
-    try:
-        server.run()
-    finally:
-        tracing.stop()
+    server.run()
     if not server.started:
         sys.exit(3)
 
@@ -65,6 +62,8 @@ class DrainingServer(uvicorn.Server):
             await asyncio.sleep(LOOK_SECONDS)
         log.info("drained; %d connections are left", len(self.server_state.connections))
         await super().shutdown(sockets)
+        # Here, because uvicorn ends the process by the signal that asked for it.
+        await asyncio.to_thread(tracing.stop)
 
     async def _close_doors(self) -> None:
         """Listens no more, and takes the connections that came before: the kernel would reset them with the listener."""

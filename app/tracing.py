@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-FLUSH_MS = 3_000
+FLUSH_SECONDS = 2.0
+"""How long a process that ends waits for the collector to take its last spans."""
 
 
 class Span(Protocol):
@@ -58,7 +60,8 @@ class _Tracer:
         self._trace = trace
         # What OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say comes before our own name for ourselves.
         resource = Resource.create({SERVICE_NAME: service}).merge(OTELResourceDetector().detect())
-        self._provider = TracerProvider(resource=resource)
+        # Not at the interpreter's exit as well: that would wait for a collector that is away, and has no bound.
+        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer("punchcard")
         self._propagator = TraceContextTextMapPropagator()
@@ -83,8 +86,9 @@ class _Tracer:
         return f"{context.trace_id:032x}" if context.is_valid else None
 
     def close(self) -> None:
-        self._provider.force_flush(FLUSH_MS)
-        self._provider.shutdown()
+        ending = threading.Thread(target=self._provider.shutdown, daemon=True)
+        ending.start()
+        ending.join(FLUSH_SECONDS)
 
 
 class _Recorded:
@@ -131,7 +135,7 @@ def trace_with(service: str, processor: SpanProcessor) -> None:
 
 
 def stop() -> None:
-    """Sends what is waiting, for at most a few seconds, and traces nothing any more. Blocks."""
+    """Sends what is waiting, for two seconds at most, and traces nothing any more. Blocks. Safe to repeat."""
     global _tracer
     tracer, _tracer = _tracer, None
     if tracer is not None:

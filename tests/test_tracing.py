@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +14,7 @@ from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
+import httpx
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -20,7 +23,10 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from app import tracing
 from app.clock import FixedClock
+from app.config import Settings
+from app.embedded import free_port
 from app.resources import Resources
+from tests import servers
 from tests.business import Business, open_business, purchases
 from tests.graphql.serving import Api, serving
 from workers.main import arq_worker
@@ -143,31 +149,73 @@ def test_without_a_collector_nothing_of_the_library_is_loaded() -> None:
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-def test_spans_reach_the_collector_that_is_configured_before_the_process_ends() -> None:
-    received: list[tuple[str, bytes]] = []
+class Collector(HTTPServer):
+    """Keeps what it is sent, or refuses to."""
 
-    class Collector(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            received.append((self.path, self.rfile.read(int(self.headers["content-length"]))))
-            self.send_response(200)
-            self.end_headers()
+    def __init__(self) -> None:
+        self.received: list[tuple[str, bytes]] = []
+        super().__init__(("127.0.0.1", 0), Taking)
 
-        def log_message(self, *_: object) -> None:
-            pass
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
 
-    server = HTTPServer(("127.0.0.1", 0), Collector)
-    thread = Thread(target=server.serve_forever)
+
+class Taking(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        assert isinstance(self.server, Collector)
+        self.server.received.append((self.path, self.rfile.read(int(self.headers["content-length"]))))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    collector = Collector()
+    thread = Thread(target=collector.serve_forever)
     thread.start()
-    try:
-        tracing.start(f"http://127.0.0.1:{server.server_port}", "punchcard-test")
-        with tracing.span("fold", "stage", PARENT):
-            assert tracing.trace_id() == TRACE
-        tracing.stop()
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-    [(path, body)] = received
+    yield collector
+    collector.shutdown()
+    thread.join()
+    collector.server_close()
+
+
+def test_spans_reach_the_collector_and_go_on_with_the_trace_that_was_given(collector: Collector) -> None:
+    tracing.start(collector.address, "punchcard-test")
+    with tracing.span("fold", "stage", PARENT):
+        assert tracing.trace_id() == TRACE
+    tracing.stop()
+    tracing.stop()
+    [(path, body)] = collector.received
     assert path == "/v1/traces"
     assert b"fold" in body
     assert b"punchcard-test" in body
+
+
+async def test_an_api_that_is_stopped_sends_its_last_spans_first(
+    business: Business, settings: Settings, collector: Collector
+) -> None:
+    child = servers.api(dataclasses.replace(settings, port=free_port(), otlp_endpoint=collector.address))
+    await child.start()
+    try:
+        async with httpx.AsyncClient() as http:
+            address = child.env and child.env["PUNCHCARD_PORT"]
+            await http.post(f"http://127.0.0.1:{address}/graphql", json={"query": "{ viewer { workspace { id } } }"})
+        child.signal(signal.SIGTERM)
+        async with asyncio.timeout(SECONDS):
+            await child.wait()
+    finally:
+        await child.kill()
+    assert b"UNAUTHENTICATED" in b"".join(body for _, body in collector.received)
+
+
+def test_a_collector_that_is_away_holds_nobody_up_for_long() -> None:
+    tracing.start(f"http://127.0.0.1:{free_port()}", "punchcard-test")
+    with tracing.span("fold"):
+        pass
+    started = time.monotonic()
+    tracing.stop()
+    assert time.monotonic() - started < tracing.FLUSH_SECONDS + 1
