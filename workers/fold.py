@@ -46,9 +46,14 @@ async def fold_once(worker: Worker, key: str) -> bool:
             full = True
             break
         taken.append(pass_id)
-    # 3: what is still pending *now*, after the passes were read.
-    asked = [e.id for pass_id in taken for e in by_pass[pass_id]] + [i for pass_id in taken for i in cards[pass_id].lb]
+    # 3: what is still pending *now*, after the passes were read. Not asked for a pass as this process left it when it had
+    # marked what it had counted: its events were read after that, so none of them is counted yet, and `lb` is marked.
+    unsure = [pass_id for pass_id in taken if worker.marked.get(pass_id) != cards[pass_id].fid]
+    asked = [e.id for pass_id in unsure for e in by_pass[pass_id]] + [
+        i for pass_id in unsure for i in cards[pass_id].lb
+    ]
     still = await worker.pumps.still_pending(list(dict.fromkeys(asked)))
+    still.update(e.id for pass_id in set(taken) - set(unsure) for e in by_pass[pass_id])
     marks: list[str] = []
     works: list[Work] = []
     last = pending[-1].event.pass_id if pending else None
@@ -64,11 +69,13 @@ async def fold_once(worker: Worker, key: str) -> bool:
             cut = len(fresh) > A_PASS or (full and pass_id == last)
             works.append(Work(card, fresh[:A_PASS], cut))
     done = await settle(worker, at, works, definitions)
-    marks += [event_id for advanced in done.values() for event_id in advanced.taken]
+    marks += [event_id for saved in done.values() for event_id in saved.advanced.taken]
     await worker.pumps.unmark(marks)
+    for pass_id, saved in done.items():
+        worker.saw_marked(pass_id, saved.fid)
     if taken:
         metrics.FOLDS.inc()
-        metrics.EVENTS_FOLDED.inc(sum(len(advanced.taken) for advanced in done.values()))
+        metrics.EVENTS_FOLDED.inc(sum(len(saved.advanced.taken) for saved in done.values()))
     worker.cursors.pop(key, None)
     if full and taken:
         worker.cursors[key] = slot_of(taken[-1]), taken[-1]

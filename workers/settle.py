@@ -47,6 +47,14 @@ class Work:
     cut: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What was walked, and the random id of the write that saved it."""
+
+    advanced: Advanced
+    fid: str
+
+
 async def instants(worker: Worker) -> Instants:
     """The instants of a round that begins now."""
     clock = worker.resources.clock
@@ -57,7 +65,7 @@ async def instants(worker: Worker) -> Instants:
 
 async def settle(
     worker: Worker, at: Instants, works: Sequence[Work], definitions: Mapping[str, Definitions]
-) -> dict[str, Advanced]:
+) -> dict[str, Saved]:
     """Walks each pass and saves it; by pass id, what was saved. What another worker was faster with is left out.
 
     `definitions` must have been read after the passes were. A pass whose walk fails is counted, and parked at the fifth.
@@ -66,7 +74,7 @@ async def settle(
     works = [work for work in works if len(work.card.out) + len(work.events) <= MAX_OUT]
     worker.resources.bus.wake("publish", *full)
     fed = await _fed(worker, at, works, definitions)
-    done: dict[str, Advanced] = {}
+    done: dict[str, Saved] = {}
     writes: list[tuple[Pass, Pass, Sequence[Entry], str]] = []
     for place, (work, history, refills) in enumerate(fed, start=1):
         card = work.card
@@ -88,18 +96,21 @@ async def settle(
             await _failed(worker, at, card, error)
             continue
         after = advanced.card if not advanced.taken else replace(advanced.card, lb=advanced.taken)
-        done[card.id] = advanced
-        writes.append((card, after, advanced.entries, new_id("fid")))
+        done[card.id] = Saved(advanced, new_id("fid"))
+        writes.append((card, after, advanced.entries, done[card.id].fid))
     ours = await worker.pumps.save(writes)
-    for before, _, _, _ in writes:
+    for before, _, _, fid in writes:
         if before.id not in ours:
             del done[before.id]
-    for advanced in done.values():
-        for entry in advanced.entries:
+        elif not done[before.id].advanced.taken and worker.marked.get(before.id) == before.fid:
+            # It counts what the write before it counted.
+            worker.saw_marked(before.id, fid)
+    for saved in done.values():
+        for entry in saved.advanced.entries:
             if "segment" in entry.refs:
                 metrics.FLIPS.labels("in" if entry.type.endswith(".entered") else "out").inc()
     worker.resources.bus.wake(
-        "publish", *{w.card.workspace_id for w in works if w.card.id in done and done[w.card.id].entries}
+        "publish", *{w.card.workspace_id for w in works if w.card.id in done and done[w.card.id].advanced.entries}
     )
     return done
 

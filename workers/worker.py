@@ -16,6 +16,8 @@ from app.store.pumps import Pumps
 
 log = logging.getLogger(__name__)
 
+MOST_MARKED = 100_000
+
 
 @dataclass
 class Worker:
@@ -28,6 +30,7 @@ class Worker:
     definitions: dict[str, Definitions] = field(default_factory=dict)
     cursors: dict[str, tuple[int, str]] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
+    marked: dict[str, str] = field(default_factory=dict)
     id: str = field(default_factory=lambda: new_id("worker"))
     stopping: bool = False
     _running: dict[tuple[str, str], bool] = field(default_factory=dict)
@@ -37,6 +40,13 @@ class Worker:
     def on(cls, resources: Resources) -> Worker:
         """A worker over these resources."""
         return cls(resources, Pumps(resources.db, resources.in_chunk), Outboxes(resources.db), JobRuns(resources.db))
+
+    def saw_marked(self, pass_id: str, fid: str) -> None:
+        """Notes that whatever the write `fid` of a pass had counted is marked; the oldest notes go beyond the bound."""
+        self.marked.pop(pass_id, None)
+        self.marked[pass_id] = fid
+        if len(self.marked) > MOST_MARKED:
+            del self.marked[next(iter(self.marked))]
 
     async def known_definitions(self, workspace_ids: Iterable[str]) -> dict[str, Definitions]:
         """The definitions of the workspaces as they are now; only versions not yet seen are read."""
