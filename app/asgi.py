@@ -35,7 +35,7 @@ from app.graphql.execute import Engine
 from app.graphql.http import GraphQLHttp
 from app.graphql.ids import database_id
 from app.graphql.limits import Limits
-from app.graphql.manifests import load_trusted
+from app.graphql.manifests import Trusted, load_trusted
 from app.graphql.persisted import Persisted
 from app.graphql.places import Places
 from app.graphql.schema import schema
@@ -93,15 +93,17 @@ def create_app(
 ) -> Starlette:
     """The application. Settings come from the environment unless given; tests give `resources` that are open already.
 
-    Whoever stops it in order gives `draining`, and begins it before closing connections.
+    Whoever stops it in order gives `draining`, and begins it before closing connections. Raises ConfigError where the
+    trusted documents cannot be used.
     """
     chosen = settings or Settings.from_env(os.environ)
     leaving = draining or Draining()
+    trusted = load_trusted(chosen)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[State]:
         async with resources() if resources else open_resources(chosen) as opened:
-            edge = _edge(opened, leaving, heartbeat_seconds, init_timeout_seconds)
+            edge = _edge(opened, leaving, trusted, heartbeat_seconds, init_timeout_seconds)
             leaving.when_begun(edge.socket.leave)
             leaving.when_begun(edge.http.leave)
             yield {"edge": edge}
@@ -137,7 +139,13 @@ def _routes() -> list[BaseRoute]:
     ]
 
 
-def _edge(resources: Resources, draining: Draining, heartbeat_seconds: float, init_timeout_seconds: float) -> Edge:
+def _edge(
+    resources: Resources,
+    draining: Draining,
+    trusted: Trusted,
+    heartbeat_seconds: float,
+    init_timeout_seconds: float,
+) -> Edge:
     settings = resources.settings
     places = Places("subscriptions", settings.max_subscriptions, settings.max_subscriptions_per_key)
     budget = None
@@ -152,7 +160,7 @@ def _edge(resources: Resources, draining: Draining, heartbeat_seconds: float, in
     persisted = Persisted(
         resources.redis,
         settings.database,
-        load_trusted(settings),
+        trusted,
         only_trusted=settings.documents == "trusted",
     )
 
