@@ -1,0 +1,145 @@
+"""The protocol with one of its rules taken out: each must be caught, or the model proves nothing.
+
+A mutant is a function of the product with a piece of its text replaced; text that is no longer there is an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+from unittest.mock import patch
+
+from app.domain import transitions
+from app.store import outboxes, pumps
+from app.store.activities import ActivityQueries
+from workers import due, fold, publish, settle
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """Where `new` stands instead of `old`, and everywhere that the function is known by its name.
+
+    A `rare` one does harm only under interleavings that chance does not bring about in a few runs.
+    """
+
+    name: str
+    owner: ModuleType | type
+    function: str
+    old: str
+    new: str
+    also: tuple[ModuleType, ...] = ()
+    rare: bool = False
+
+    @contextlib.contextmanager
+    def alive(self) -> Iterator[None]:
+        """The product is this mutant until the block ends."""
+        changed = self.changed()
+        with contextlib.ExitStack() as stack:
+            for owner in (self.owner, *self.also):
+                stack.enter_context(patch.object(owner, self.function, changed))
+            yield
+
+    def changed(self) -> Any:
+        """The function with its text replaced, in the module that it belongs to."""
+        original = inspect.unwrap(getattr(self.owner, self.function))
+        text = textwrap.dedent(inspect.getsource(original))
+        assert text.count(self.old) == 1, f"{self.function} has no longer just one {self.old!r}"
+        made: dict[str, Any] = {}
+        exec(compile(text.replace(self.old, self.new), f"<{self.name}>", "exec"), original.__globals__, made)
+        return made[self.function]
+
+
+MUTANTS = (
+    Mutant("no look at the last fold's events", fold, "fold_once", "if unmarked:", "if unmarked and not unmarked:"),
+    Mutant(
+        "no look at what is still pending",
+        fold,
+        "fold_once",
+        "still = await worker.pumps.still_pending(list(dict.fromkeys(asked)))",
+        "still = {item.event.id for item in pending}",
+        rare=True,
+    ),
+    Mutant(
+        "no compare before set",
+        pumps,
+        "_update",
+        '{"_id": before.id, "v": before.v, "fid": before.fid}',
+        '{"_id": before.id}',
+    ),
+    Mutant(
+        "marked before it is written",
+        fold,
+        "fold_once",
+        "    done = await settle(",
+        "    await worker.pumps.unmark([event.id for work in works for event in work.events])\n    done = await settle(",
+    ),
+    Mutant(
+        "taken out of the outbox before it is in the log",
+        publish,
+        "publish_once",
+        "    while drafts:\n",
+        "    await worker.outboxes.published({key: entries[-1].n for key, entries in waiting.items()})\n    while drafts:\n",
+    ),
+    Mutant(
+        "judged only at now",
+        transitions._Walk,
+        "run",
+        "at = max(at, self.at_ms)\n",
+        "at = max(limit_ms, self.at_ms)\n",
+    ),
+    Mutant(
+        "walks past events left pending",
+        fold,
+        "fold_once",
+        "cut = len(fresh) > A_PASS or",
+        "cut = len(fresh) < 0 and",
+        rare=True,
+    ),
+    Mutant(
+        "pumps are blind to pending events",
+        due,
+        "walked",
+        "busy = await worker.pumps.busy(pass_ids)",
+        "busy: set[str] = set()",
+    ),
+    Mutant(
+        "pumps forget the last fold's events",
+        settle,
+        "settle",
+        "after = advanced.card if not advanced.taken else replace(",
+        "after = replace(",
+        (due, fold),
+        rare=True,
+    ),
+    Mutant(
+        "now is read last",
+        settle,
+        "settle",
+        "limit_ms=at.elapsed_ms",
+        "limit_ms=to_ms(await worker.resources.clock.elapsed())",
+        (due, fold),
+    ),
+    Mutant("the log is appended to in any order", ActivityQueries, "append", "ordered=True", "ordered=False"),
+    Mutant(
+        "a line that is taken is dropped unseen",
+        publish,
+        "publish_once",
+        "drafts = [draft for draft in drafts if draft.id not in there]",
+        "drafts = drafts[1:]",
+        rare=True,
+    ),
+    Mutant(
+        "published in order of the clock alone",
+        outboxes,
+        "entries_in_order",
+        "recorded_ms = max(recorded_ms, entry.recorded_ms)",
+        "recorded_ms = entry.recorded_ms",
+        (publish,),
+        rare=True,
+    ),
+)

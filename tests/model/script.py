@@ -1,0 +1,151 @@
+"""What the business of a run does: it records, defines, edits and archives, and repeats whatever was not answered."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from random import Random
+
+from app.clock import FixedClock
+from app.commands.context import Context
+from app.commands.record import record_events
+from app.commands.segments import archive_segment, create_segment, update_segment
+from app.domain.errors import Conflict, Unavailable
+from app.domain.events import EventInput
+from tests import oracle
+from tests.business import bought_within, nothing_for, purchases, spent
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+QUARTER = timedelta(hours=6)
+PASSES = ("ann", "bob", "cyd")
+CRITERIA: Mapping[str, tuple[dict[str, object], oracle.Verdict, list[int]]] = {
+    "recent": (bought_within(30), oracle.bought_within(30), [30]),
+    "away": (nothing_for(60), oracle.nothing_for(60), [60]),
+    "spender": (spent(200, days=90), oracle.spent_within(Decimal(200), 90), [90]),
+    "regular": (purchases(3), oracle.at_least(3), []),
+    "busy": (
+        {"event": {"types": ["purchase"], "metric": "COUNT", "operator": "GTE", "value": 4, "within": {"days": 20}}},
+        oracle.at_least(4, 20),
+        [20],
+    ),
+    "new": ({"not": purchases(2)}, lambda events, t, joined: len(events) < 2, []),
+}
+
+Step = Callable[[Context], Awaitable[None]]
+
+
+class Script:
+    """The steps of one run, each safe to repeat, and what is known of what they did."""
+
+    def __init__(self, random: Random, clock: FixedClock, *, late: bool) -> None:
+        self.sent: dict[str, list[str]] = {}
+        self.segments: dict[str, str] = {}
+        self.meant: dict[tuple[str, int], str] = {}
+        self._random = random
+        self._clock = clock
+        self._late = late
+        self.steps = self._written()
+
+    async def play(self, ctx: Context) -> None:
+        """Goes through what is left of the steps; one without an answer is repeated."""
+        while self.steps:
+            try:
+                await self.steps[0](ctx)
+            except Unavailable:
+                continue
+            del self.steps[0]
+
+    def _written(self) -> list[Step]:
+        names = list(CRITERIA)
+        self._random.shuffle(names)
+        steps = [self.defined(name) for name in names[:3]]
+        later = names[3:]
+        now = START
+        for batch in range(self._random.randrange(6, 10)):
+            now += QUARTER * self._random.choice((1, 1, 4, 40, 100))
+            steps.append(self.recorded(str(batch), now, self._random.sample(PASSES, self._random.randrange(1, 4))))
+            chance = self._random.random()
+            if chance < 0.45:
+                # A definition has an instant of its own: whether it or an event came first is nobody's to say.
+                now += timedelta(milliseconds=self._random.randrange(1, 500))
+                steps.append(self.moved(now))
+            if chance < 0.3 and later:
+                steps.append(self.defined(later.pop()))
+            elif chance < 0.4:
+                steps.append(self.edited(self._random.choice(names[:3]), self._random.choice(names)))
+            elif chance < 0.45:
+                steps.append(self.archived(self._random.choice(names[:3])))
+        steps.append(self.moved(now + timedelta(days=self._random.choice((1, 45, 200)))))
+        return steps
+
+    def recorded(self, batch: str, at: datetime, names: list[str]) -> Step:
+        """A purchase of each pass, recorded shortly before it happens, some of it twice over; then it is that instant."""
+        before = timedelta(milliseconds=self._random.choice((1, 1_000, 200_000)))
+        inputs = [
+            EventInput(
+                "purchase",
+                pass_external_id=name,
+                amount=Decimal(self._random.choice((1, 60, 150))),
+                occurred_at=at - self._belated(),
+                external_id=f"{batch} {name}",
+            )
+            for name in names
+        ]
+        again = [item for item in inputs if self._random.random() < 0.2]
+
+        async def step(ctx: Context) -> None:
+            self._clock.set(max(await self._clock.now(), at - before))
+            outcome = await record_events(ctx, [*inputs, *again], create_missing_passes=True)
+            assert outcome.failed == 0
+            self.sent[batch] = [item.event.id for item in outcome.results if item.event is not None]
+            self._clock.set(at)
+
+        return step
+
+    def _belated(self) -> timedelta:
+        late = self._late and self._random.random() < 0.4
+        return timedelta(days=self._random.randrange(1, 50)) if late else timedelta(0)
+
+    def moved(self, at: datetime) -> Step:
+        """Only time passes."""
+
+        async def step(ctx: Context) -> None:
+            self._clock.set(at)
+
+        return step
+
+    def defined(self, name: str) -> Step:
+        """A new segment."""
+
+        async def step(ctx: Context) -> None:
+            try:
+                self.segments[name] = (await create_segment(ctx, name, name, CRITERIA[name][0])).id
+            except Conflict:
+                # The answer to the first call was lost.
+                there = await ctx.workspace.segments.by_key(name)
+                assert there is not None
+                self.segments[name] = there.id
+            self.meant[self.segments[name], 1] = name
+
+        return step
+
+    def edited(self, name: str, like: str) -> Step:
+        """A segment gets other criteria, unless it is archived."""
+
+        async def step(ctx: Context) -> None:
+            try:
+                edited = await update_segment(ctx, self.segments[name], criteria=CRITERIA[like][0], notify="EMIT")
+            except Conflict:
+                return
+            self.meant[edited.id, edited.version] = like
+
+        return step
+
+    def archived(self, name: str) -> Step:
+        """A segment is no more."""
+
+        async def step(ctx: Context) -> None:
+            await archive_segment(ctx, self.segments[name], notify="EMIT")
+
+        return step

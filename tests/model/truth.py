@@ -1,0 +1,93 @@
+"""What must be true of a store when everything is done, whatever went on before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from itertools import pairwise
+
+from app.domain.activities import CREATED, CUSTOM_EVENT, ENTERED, Activity
+from app.domain.aggregates import fold as aggregated
+from app.domain.events import Event
+from app.domain.instants import to_ms
+from app.domain.passes import Pass
+from app.store.activities import from_doc as activity_from
+from app.store.event_docs import from_doc as event_from
+from app.store.pass_docs import from_doc as pass_from
+from tests import oracle
+
+from .memory import Doc, Memory
+from .script import CRITERIA, Script
+
+
+class Truth:
+    """The documents of a store, to be held against what was done and what was read."""
+
+    def __init__(self, db: Memory, script: Script, now_ms: int) -> None:
+        self._script = script
+        self._now_ms = now_ms
+        self._events = [event_from(doc) for doc in db["events"].docs.values()]
+        self._passes = [pass_from(doc) for doc in db["passes"].docs.values()]
+        self._versions: list[Doc] = list(db["definitions"].docs.values())
+        self._log = sorted((activity_from(doc) for doc in db["activities"].docs.values()), key=lambda a: a.pos)
+
+    def check(self, read: Sequence[Activity], *, instants: bool) -> int:
+        """How many flips there were. Raises AssertionError.
+
+        `instants` says that every flip must have the instant the oracle gives it: nothing was recorded late.
+        """
+        sent = {event_id for ids in self._script.sent.values() for event_id in ids}
+        assert {event.id for event in self._events} == sent
+        assert [a.pos for a in self._log] == list(range(1, len(self._log) + 1)), "the log has a hole"
+        assert [a.id for a in read] == [a.id for a in self._log], "the reader missed or repeated something"
+        return sum(self._check_pass(card, instants=instants) for card in self._passes)
+
+    def _check_pass(self, card: Pass, *, instants: bool) -> int:
+        mine = [event for event in self._events if event.pass_id == card.id]
+        assert not card.out, "something was not published"
+        assert dict(card.aggregates) == dict(aggregated({}, mine)), "an event was lost or counted twice"
+        lines = [a for a in self._log if a.pass_id == card.id]
+        assert [a.n for a in lines] == list(range(1, card.n + 1)), "a pass has a hole in its lines, or lost their order"
+        told = sorted(str(a.cause["event"]) for a in lines if a.type == CUSTOM_EVENT)
+        assert told == sorted(event.id for event in mine), "an event was not told, or told twice"
+        assert sum(a.type == CREATED for a in lines) == 1
+        flips = 0
+        for segment_id in self._script.segments.values():
+            found = [(to_ms(a.occurred_at), a.type == ENTERED) for a in lines if a.segment_id == segment_id]
+            expected = self._expected(card, segment_id, mine)
+            member = segment_id in card.memberships
+            assert all(a[1] != b[1] for a, b in pairwise(found)), "two entries or two exits in a row"
+            assert (found[-1][1] if found else False) == member, "the feed and the membership disagree"
+            assert (expected[-1][1] if expected else False) == member, "who is in a segment is wrong"
+            if instants:
+                assert found == expected, f"{card.external_id} in {segment_id}: {found} instead of {expected}"
+            flips += len(found)
+        return flips
+
+    def _expected(self, card: Pass, segment_id: str, events: Sequence[Event]) -> list[tuple[int, bool]]:
+        """Every flip of the pass in the segment, from one version of it to the next."""
+        happened = [oracle.Happening(e.occurred_ms, e.amount or Decimal(0)) for e in events]
+        versions = sorted((v for v in self._versions if v["segment"] == segment_id), key=lambda v: v["version"])
+        starts = [to_ms(version["at"]) for version in versions]
+        joined = to_ms(card.created_at)
+        found: list[tuple[int, bool]] = []
+        member = False
+        for version, start, end in zip(versions, starts, [*starts[1:], self._now_ms + 1], strict=True):
+            for at, holds in self._steps(version, happened, joined, start, end):
+                if holds != member and joined <= at < end:
+                    found.append((at, holds))
+                    member = holds
+        return found
+
+    def _steps(
+        self, version: Mapping[str, object], happened: list[oracle.Happening], joined: int, start: int, end: int
+    ) -> list[tuple[int, bool]]:
+        """(from when, member?) while a version was in force."""
+        if version["archived"]:
+            return [(start, False)]
+        number = version["version"]
+        assert isinstance(number, int)
+        _, verdict, days = CRITERIA[self._script.meant[str(version["segment"]), number]]
+        whole = oracle.flips(happened, joined, end - 1, verdict, days)
+        at_start = [member for at, member in [(0, False), *whole] if at <= start][-1]
+        return [(max(start, joined), at_start), *((at, member) for at, member in whole if at > start)]
