@@ -73,8 +73,8 @@ def _open_mongo(settings: Settings) -> AsyncIOMotorClient[Doc]:
             settings.mongodb_uri,
             appname="punchcard",
             tz_aware=True,
-        # The driver's own zone would make every subtraction of instants ask both zones for their offsets.
-        tzinfo=UTC,
+            # The driver's own zone would make every subtraction of instants ask both zones for their offsets.
+            tzinfo=UTC,
             w="majority",
             journal=True,
             readConcernLevel="majority",
