@@ -50,7 +50,9 @@ STAGES: dict[str, Callable[[Worker, str], Awaitable[None]]] = {
     "imports": imports,
 }
 JOB_TIMEOUT_SECONDS = 45
-POLL_SECONDS = 0.02
+POLL_SECONDS = 0.01
+LONG_POLL_SECONDS = 0.2
+"""An event passes the short queue twice before anybody is told of it; an import has time."""
 PATIENCE_SECONDS = 10.0
 STOP_SECONDS = 10.0
 """How long rounds under way may take to end; dying in one would lose nothing, only time."""
@@ -122,7 +124,7 @@ def arq_worker(settings: Settings, worker: Worker, *, long: bool) -> ArqWorker:
         keep_result=0,
         job_timeout=JOB_TIMEOUT_SECONDS,
         max_jobs=JOBS_AT_ONCE if long else len(SLOT_RANGES) * 4,
-        poll_delay=POLL_SECONDS,
+        poll_delay=LONG_POLL_SECONDS if long else POLL_SECONDS,
         health_check_interval=5,
         health_check_key=f"{queue}:health:{os.getpid()}",
         allow_abort_jobs=False,

@@ -49,8 +49,9 @@ async def publish_once(worker: Worker, workspace_id: str) -> bool:
         if appended < len(numbered):
             there = await workspace.activities.get_many([draft.id for draft in drafts])
             drafts = [draft for draft in drafts if draft.id not in there]
-    await worker.outboxes.published({pass_id: entries[-1].n for pass_id, entries in waiting.items() if entries})
+    # Whoever follows the feed is told first: the log is complete, and taking the entries out of the outboxes can wait.
     await worker.resources.bus.publish(f"feed:{workspace_id}", {})
+    await worker.outboxes.published({pass_id: entries[-1].n for pass_id, entries in waiting.items() if entries})
     # A pass whose outbox was full waits for this.
     relieved = {range_of(slot_of(pass_id)) for pass_id, entries in waiting.items() if len(entries) >= FULL}
     worker.resources.bus.wake("fold", *relieved)
