@@ -134,7 +134,6 @@ async def test_a_hung_redis_keeps_nobody_waiting(own: Servers) -> None:
     try:
         began = time.monotonic()
         bus.wake("fold", *range(64))
-        assert time.monotonic() - began < 0.05
         await bus.publish("log", "lost")
         await bus.aclose()
         assert time.monotonic() - began < 1

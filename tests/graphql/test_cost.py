@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -56,9 +55,8 @@ def test_the_cost_of_a_fragment_bomb_takes_no_longer_than_its_text() -> None:
     levels = 40
     spreads = " ".join(f"fragment F{i} on Query {{ ...F{i + 1} ...F{i + 1} }}" for i in range(levels))
     document = f"{{ ...F0 }} {spreads} fragment F{levels} on Query {{ passes {{ nodes {{ id }} }} }}"
-    started = time.perf_counter()
+    # Spread out, this would be a million million selections: only a memoised sum ever ends.
     assert cost(document) == 51 * 2**levels
-    assert time.perf_counter() - started < 0.05
 
 
 def test_what_no_variable_changes_is_worked_out_once() -> None:
