@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from functools import lru_cache
 
 from .conditions import Operator, compare, dig
 from .criteria import All, AnyOf, Criteria, EventCriterion, Metric, Never, Not, PassCriterion, SegmentCriterion
@@ -106,7 +107,7 @@ def _event_holds(leaf: EventCriterion, frame: Frame) -> bool:
         at_least = leaf.operator in (Operator.GTE, Operator.GT)
         return at_least and leaf.metric is Metric.DAYS_SINCE_LAST and leaf.never is Never.MATCHES
     elapsed = frame.at_ms - since
-    low, high = _interval(leaf)
+    low, high = _interval(leaf.operator, leaf.value)
     return (low is None or elapsed >= low) and (high is None or elapsed < high)
 
 
@@ -125,12 +126,13 @@ def _since_ms(leaf: EventCriterion, state: State | None, frame: Frame) -> int | 
     return frame.joined_ms if stands_in and leaf.metric is Metric.DAYS_SINCE_LAST else None
 
 
-def _interval(leaf: EventCriterion) -> tuple[int | None, int | None]:
-    """[low, high) of the elapsed ms for which the leaf holds; None is unbounded."""
-    exact = leaf.value * DAY_MS
+@lru_cache(maxsize=1_000)
+def _interval(operator: Operator, days: Decimal) -> tuple[int | None, int | None]:
+    """[low, high) of the elapsed ms for which "elapsed `operator` `days`" holds; None is unbounded."""
+    exact = days * DAY_MS
     whole = int(exact.to_integral_value(ROUND_CEILING))
     beyond = int(exact.to_integral_value(ROUND_FLOOR)) + 1
-    match leaf.operator:
+    match operator:
         case Operator.GTE:
             return whole, None
         case Operator.GT:
@@ -143,7 +145,7 @@ def _interval(leaf: EventCriterion) -> tuple[int | None, int | None]:
 
 
 def _edges(leaf: EventCriterion) -> list[int]:
-    return [edge for edge in _interval(leaf) if edge is not None]
+    return [edge for edge in _interval(leaf.operator, leaf.value) if edge is not None]
 
 
 _COMPARE: Mapping[Operator, Callable[[Number, Decimal], bool]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -211,4 +211,4 @@ def from_bson(value: Any) -> Any:
 
 
 def _list_bson(value: object) -> object:
-    return [to_bson(v) for v in value] if isinstance(value, Sequence) and not isinstance(value, str) else value
+    return [to_bson(v) for v in value] if isinstance(value, (list, tuple)) else value
