@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
+from app.bus import AWAY
 from app.domain.errors import Throttled
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ class Budget:
                 name = f"{self._database}:budget:{key_id}"
                 answer = self._redis.eval(LEASE, 1, name, *numbers)
                 granted, rest = await cast(Awaitable[tuple[int, bytes]], answer)
-        except (RedisError, OSError, TimeoutError) as error:
+        except AWAY as error:
             log.debug("the budget of %s is kept here: %s", key_id, error)
             self._away_until = time.monotonic() + AWAY_SECONDS
             return None

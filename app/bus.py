@@ -34,6 +34,9 @@ EXPIRY_SECONDS: Final = 10 * KEPT_SECONDS
 PATIENCE_SECONDS: Final = 0.25
 RECONNECT_SECONDS: Final = 0.2
 
+AWAY: Final = (RedisError, OSError, TimeoutError, RuntimeError)
+"""What a call to Redis raises when it is away; RuntimeError is uvloop's, for a connection that closed while it opened."""
+
 encode: Callable[[Any], bytes] = orjson.dumps
 decode: Callable[[bytes], Any] = orjson.loads
 
@@ -73,7 +76,7 @@ class Bus:
 
     async def publish(self, topic: str, message: Any) -> None:
         """Sends a JSON value to those who listen to the topic now; returns when Redis took it, or was given up on."""
-        with contextlib.suppress(RedisError, OSError, TimeoutError):
+        with contextlib.suppress(*AWAY):
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await self._redis.publish(self._channel(topic), encode(message))
 
@@ -94,17 +97,17 @@ class Bus:
                         yield None
                     elif received["type"] == "message":
                         yield decode(received["data"])
-            except (RedisError, OSError, TimeoutError) as error:
+            except AWAY as error:
                 log.debug("listening to %s: %s", topic, error)
                 await asyncio.sleep(RECONNECT_SECONDS)
             finally:
-                with contextlib.suppress(RedisError, OSError, TimeoutError):
+                with contextlib.suppress(*AWAY):
                     await pubsub.aclose()  # type: ignore[no-untyped-call]  # the library left it without annotations
 
     async def queued(self) -> dict[str, int]:
         """How many wake-ups wait in each queue, by its short name; empty where Redis does not answer."""
         queues = {"flow": flow_queue(self._database), "jobs": jobs_queue(self._database)}
-        with contextlib.suppress(RedisError, OSError, TimeoutError):
+        with contextlib.suppress(*AWAY):
             async with asyncio.timeout(PATIENCE_SECONDS), self._redis.pipeline(transaction=False) as pipe:
                 for queue in queues.values():
                     pipe.zcard(queue)
@@ -124,7 +127,7 @@ class Bus:
                 try:
                     async with asyncio.timeout(PATIENCE_SECONDS):
                         await self._enqueue(due)
-                except (RedisError, OSError, TimeoutError) as error:
+                except AWAY as error:
                     log.debug("%d wake-ups were lost: %s", len(due), error)
         finally:
             self._sender = None

@@ -12,12 +12,12 @@ import ipaddress
 import time
 from collections.abc import Awaitable, Callable
 
-from redis.exceptions import RedisError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from app import metrics
 from app.backlog import BacklogGauges
+from app.bus import AWAY
 from app.clock import SystemClock
 from app.domain.errors import Unavailable
 from app.draining import Draining
@@ -122,7 +122,7 @@ async def _timed(ask: Callable[[], Awaitable[Finding]]) -> Finding:
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             finding = await ask()
-    except (Unavailable, RedisError, OSError, TimeoutError):
+    except (Unavailable, *AWAY):
         # What the driver says may hold addresses, and this is answered without a key.
         finding = _finding(False, "it does not answer")
     return {**finding, "seconds": round(time.monotonic() - started, 3)}

@@ -146,3 +146,18 @@ async def test_a_closed_bus_takes_no_more(tmp_path: Path, resources: Resources) 
     await resources.bus.aclose()
     resources.bus.wake("fold", 1)
     assert await resources.redis.zcard(flow_queue(resources.settings.database)) == 0
+
+
+async def test_a_connection_that_closes_while_it_opens_is_a_redis_that_is_away(
+    resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def closed(*_: object) -> None:
+        # What uvloop says where asyncio would raise a ConnectionError.
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+    bus = Bus(open_redis(resources.settings), resources.settings.database)
+    monkeypatch.setattr("redis.asyncio.connection.Connection.connect", closed)
+    assert await bus.queued() == {}
+    await bus.publish("feed", {})
+    bus.wake("fold", 1)
+    await bus.aclose()

@@ -21,10 +21,9 @@ from arq.connections import ArqRedis, RedisSettings
 from arq.worker import Worker as ArqWorker
 from arq.worker import func
 from redis.asyncio import ConnectionPool
-from redis.exceptions import RedisError
 
 from app import metrics, tracing
-from app.bus import LONG_STAGES, decode, flow_queue, jobs_queue
+from app.bus import AWAY, LONG_STAGES, decode, flow_queue, jobs_queue
 from app.config import ConfigError, Settings
 from app.domain.errors import Unavailable
 from app.flow import SLOT_RANGES
@@ -137,15 +136,17 @@ async def run(settings: Settings, stopping: asyncio.Event) -> None:
         worker = Worker.on(resources)
         async with listening(resources):
             sweep = asyncio.create_task(Sweep(worker, GUARDED).run(stopping))
-            waking = asyncio.gather(*(_listen(settings, worker, long=long) for long in (False, True)))
+            waking = {asyncio.create_task(_listen(settings, worker, long=long)) for long in (False, True)}
             log.info("worker %d is ready", os.getpid())
             await stopping.wait()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STOP_SECONDS):
                     await worker.stop()
-            waking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await waking
+            while waking:
+                # redis-py swallows a cancellation that comes while it connects, so one may not be enough.
+                for task in waking:
+                    task.cancel()
+                _, waking = await asyncio.wait(waking, timeout=0.1)
             await sweep
         log.info("worker %d has stopped", os.getpid())
 
@@ -155,11 +156,11 @@ async def _listen(settings: Settings, worker: Worker, *, long: bool) -> None:
         arq = arq_worker(settings, worker, long=long)
         try:
             await arq.async_run()
-        except (RedisError, OSError, TimeoutError) as error:
+        except AWAY as error:
             log.warning("Redis is away (%s); the sweep goes on without it", error)
             await asyncio.sleep(0.5)
         finally:
-            with contextlib.suppress(RedisError, OSError, TimeoutError):
+            with contextlib.suppress(*AWAY):
                 await arq.close()
 
 

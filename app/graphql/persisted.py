@@ -13,9 +13,8 @@ from collections import OrderedDict
 from dataclasses import replace
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from app.bus import PATIENCE_SECONDS
+from app.bus import AWAY, PATIENCE_SECONDS
 from app.domain.actors import ADMIN, Actor
 
 from .errors import ErrorCode, RequestRefused, refused
@@ -82,7 +81,7 @@ class Persisted:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await self._redis.set(self._key(named), text.encode(), ex=KEPT_SECONDS)
-        except (RedisError, OSError, TimeoutError) as error:
+        except AWAY as error:
             log.debug("a document was not kept: %s", error)
 
     def _judged(self, request: Request) -> Request:
@@ -101,7 +100,7 @@ class Persisted:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 stored = await self._redis.get(self._key(named))
-        except (RedisError, OSError, TimeoutError) as error:
+        except AWAY as error:
             log.debug("a document was not found: %s", error)
             return None
         text = None if stored is None else bytes(stored).decode("utf-8", "replace")

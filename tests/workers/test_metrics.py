@@ -23,6 +23,7 @@ from app.store.heartbeats import Heartbeats
 from app.supervise import Child
 from tests import servers
 from tests.business import Business
+from workers.main import run
 from workers.metrics import listening
 from workers.worker import Worker
 
@@ -164,3 +165,26 @@ async def test_a_worker_that_cannot_start_says_why_in_one_line(
     [line] = child.log.read_text().splitlines()
     assert line.startswith("Error: ")
     assert said in line
+
+
+async def test_a_worker_stops_although_a_cancellation_was_swallowed(
+    resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stubborn(*_: object, **__: object) -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("workers.main._listen", stubborn)
+    await indexes.ensure(resources.db)
+    stopping = asyncio.Event()
+    running = asyncio.create_task(run(resources.settings, stopping))
+    heartbeats = Heartbeats(resources.db)
+
+    async def alive() -> int:
+        return await heartbeats.alive(await SystemClock().now())
+
+    await until(lambda: _is(alive(), 1))
+    stopping.set()
+    async with asyncio.timeout(SECONDS):
+        await running
