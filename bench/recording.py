@@ -24,6 +24,7 @@ from .stock import Stock
 from .timing import Act, Processes, Side, compared
 
 PAGE = 50
+KNOWN = 1_000
 _numbers = itertools.count(1)
 
 RECORD = """mutation Record($events: [RecordEventInput!]!) {
@@ -38,12 +39,16 @@ HISTORY = """query History($id: String!) {
 }"""
 
 
-def items(stock: Stock, count: int, passes: int) -> list[dict[str, object]]:
-    """So many purchases never seen before, of the last moments, spread over so many passes, as a till would send them."""
+def items(stock: Stock, count: int, passes: int, among: int | None = None) -> list[dict[str, object]]:
+    """So many purchases never seen before, of the last moments, spread over so many passes, as a till would send them.
+
+    The passes are chosen among the first `among` of the stock, or all.
+    """
     run = next(_numbers)
     chance = random.Random(run)
     now = truncate(datetime.now(UTC))
-    cards = chance.sample(stock.cards, min(passes, count, len(stock.cards)))
+    choice = stock.cards[:among]
+    cards = chance.sample(choice, min(passes, count, len(choice)))
     return [
         {
             "passExternalId": cards[place % len(cards)][1],
@@ -73,14 +78,17 @@ async def cleaned(stock: Stock) -> None:
 
 
 async def recording(stock: Stock, processes: Processes, client: Client | None, count: int, rounds: int) -> list[Side]:
-    """A batch of `count` events: bare, by the command in process, and with a client by HTTP."""
+    """A batch of `count` events: bare, by the command in process, and with a client by HTTP.
+
+    On passes that the process has seen before: the first batch, unmeasured, looks them up.
+    """
     ctx, ids = stock.ctx, {external_id: pass_id for pass_id, external_id in stock.cards}
     events: Any = stock.bare["events"]
     now = truncate(await ctx.now())
 
     async def bare() -> Act:
         docs: list[Doc] = []
-        for item, sent in zip(raw := items(stock, count, count), inputs(raw), strict=True):
+        for item, sent in zip(raw := items(stock, count, count, KNOWN), inputs(raw), strict=True):
             draft_pass = ids[str(item["passExternalId"])]
             docs.append(_document(stock, sent, draft_pass, now))
         if count == 1:
@@ -88,7 +96,7 @@ async def recording(stock: Stock, processes: Processes, client: Client | None, c
         return lambda: events.insert_many(docs, ordered=False)
 
     async def in_process() -> Act:
-        sent = inputs(items(stock, count, count))
+        sent = inputs(items(stock, count, count, KNOWN))
 
         async def run() -> None:
             outcome = await record_events(ctx, sent)
@@ -98,7 +106,7 @@ async def recording(stock: Stock, processes: Processes, client: Client | None, c
 
     async def by_http() -> Act:
         assert client is not None
-        sent = items(stock, count, count)
+        sent = items(stock, count, count, KNOWN)
         name = "recordEvents" if count > 1 else "recordEvent"
         query, variables = (RECORD, {"events": sent}) if count > 1 else (RECORD_ONE, {"event": sent[0]})
         body = client.body(query, variables)
