@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from app import tracing
 from app.domain.errors import Code, InvalidInput, Problem, Refused, Unavailable
-from app.domain.events import DEFAULT_SOURCE, Draft, Event, EventInput, Rules, check, fingerprint
+from app.domain.events import DEFAULT_SOURCE, Draft, Event, EventInput, Origin, Rules, check, fingerprint
 from app.domain.ids import event_id, keyed_event_id, slot_of
 from app.domain.texts import parse_optional
 from app.flow import range_of
@@ -127,7 +127,7 @@ async def record_events(
             name = "passId" if drafts[index].pass_id is not None else "passExternalId"
             advice = "No such pass in this workspace; create it, or send createMissingPasses with its external id."
             results[index] = ItemResult(index, Status.REJECTED, None, (Problem(Code.UNKNOWN, advice, (name,)),))
-    secret = await ctx.secret()
+    secret, origin = await ctx.secret(), ctx.origin
     new: dict[str, _Item] = {}
     taken: list[_Item] = []
     for index, draft in drafts.items():
@@ -135,7 +135,9 @@ async def record_events(
         if pass_id is None:
             continue
         identity = _identity(ctx.workspace.id, draft, idempotency_key, index)
-        item = _Item(index, _event(ctx, draft, identity, pass_id, now, historical), fingerprint(secret, draft, pass_id))
+        item = _Item(
+            index, _event(draft, identity, pass_id, now, origin, historical), fingerprint(secret, draft, pass_id)
+        )
         if new.setdefault(identity, item) is not item:
             taken.append(item)
     if atomic and await _refused_whole(ctx, results, new, taken):
@@ -167,10 +169,10 @@ def _identity(workspace_id: str, draft: Draft, idempotency_key: str | None, inde
     return ordered_id("event") if idempotency_key is None else keyed_event_id(workspace_id, idempotency_key, index)
 
 
-def _event(ctx: Context, draft: Draft, identity: str, pass_id: str, now: datetime, historical: bool) -> Event:
+def _event(draft: Draft, identity: str, pass_id: str, now: datetime, origin: Origin, historical: bool) -> Event:
     return Event(
         identity, pass_id, draft.category, draft.type, draft.amount, draft.currency, draft.points, draft.source,
-        draft.external_id, draft.metadata, draft.occurred_at or now, now, ctx.origin, draft.field_name, draft.old_value,
+        draft.external_id, draft.metadata, draft.occurred_at or now, now, origin, draft.field_name, draft.old_value,
         draft.new_value, draft.correction_of, historical,
     )  # fmt: skip
 

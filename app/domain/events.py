@@ -51,6 +51,7 @@ INTERNAL_TYPES = frozenset({PASS_UPDATED})
 RETURNS = frozenset({"refund", "credit"})
 """Types whose amount, stored positive, subtracts from a sum of spend."""
 
+_spelt = json.JSONEncoder().encode
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:\-]{0,99}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 DEFAULT_SOURCE = "api"
@@ -248,6 +249,8 @@ def parse_type(raw: object, *path: str) -> str:
 
 
 def _kind(sent: EventInput, problems: list[Problem]) -> tuple[str, Category]:
+    if sent.category is None and isinstance(sent.type, str) and sent.type in TYPES:
+        return sent.type, TYPES[sent.type]
     try:
         kind = parse_type(sent.type, "type")
     except Refused as refused:
@@ -271,7 +274,7 @@ def fingerprint(key: bytes, draft: Draft, pass_id: str) -> bytes:
     were spelt; what the server filled in does not count.
     """
     amount = None if draft.amount is None else canonical(draft.amount)
-    text = json.dumps((pass_id, draft.type, amount, *draft.sent, draft.metadata_text))
+    text = _spelt((pass_id, draft.type, amount, *draft.sent, draft.metadata_text))
     return hmac.digest(key, text.encode(), sha256)[:16]
 
 
