@@ -42,7 +42,11 @@ class Worker:
         return cls(resources, Pumps(resources.db, resources.in_chunk), Outboxes(resources.db), JobRuns(resources.db))
 
     def saw_marked(self, pass_id: str, fid: str) -> None:
-        """Notes that whatever the write `fid` of a pass had counted is marked; the oldest notes go beyond the bound."""
+        """Notes that whatever the write `fid` of a pass had counted is marked; the oldest notes go beyond the bound.
+
+        Sound because `alone` never lets two folds of one range overlap in a process: what is read as pending later than
+        this note was not counted by that write.
+        """
         self.marked.pop(pass_id, None)
         self.marked[pass_id] = fid
         if len(self.marked) > MOST_MARKED:
