@@ -19,13 +19,6 @@ async def insert_workspace(db: Database, profile: WorkspaceProfile) -> None:
         await db["workspaces"].insert_one({**doc, "secret": secrets.token_bytes(32)})
 
 
-async def first_workspace(db: Database) -> str | None:
-    """The id of the oldest workspace, or None where there is none."""
-    with translated():
-        doc = await db["workspaces"].find_one({}, {"_id": 1}, sort=[("created_at", 1), ("_id", 1)])
-    return None if doc is None else str(doc["_id"])
-
-
 async def profile_of(db: Database, workspace_id: str) -> WorkspaceProfile:
     """What a workspace says of itself. Raises NotFound."""
     doc = await _workspace(db, workspace_id)

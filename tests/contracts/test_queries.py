@@ -44,7 +44,6 @@ from app.store import (
     passes,
     pumps,
     segments,
-    workspaces,
 )
 from app.store.activities import ActivityQuery
 from app.store.backlog import Backlogs
@@ -306,7 +305,6 @@ async def imports_and_operations(business: Business) -> None:
     manual = MongoClock(db)
     await manual.set(datetime(2026, 1, 1, tzinfo=UTC))
     await manual.elapsed()
-    await workspaces.first_workspace(db)
 
 
 def problem(sent: Sent) -> str | None:
