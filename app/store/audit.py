@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from app.domain.audit import AuditEntry
-from app.domain.instants import from_ms
 
 from .collection import Doc, WorkspaceQueries
-from .paging import Page, Span, page_of
+from .paging import Page, Span, by_instant, page_of
 
 
 class AuditQueries(WorkspaceQueries):
@@ -30,9 +29,7 @@ class AuditQueries(WorkspaceQueries):
 
     async def page(self, span: Span) -> Page[AuditEntry]:
         """Entries, the newest first; key (ms, id). Index: {workspace, at, _id}."""
-        after, before = (None if k is None else (from_ms(int(k[0])), *k[1:]) for k in (span.after, span.before))
-        keyed = Span(span.limit, after, before, span.backward)
-        return await page_of(self._all, self._mine(), (("at", -1), ("_id", -1)), keyed, _entry)
+        return await page_of(self._all, self._mine(), (("at", -1), ("_id", -1)), by_instant(span), _entry)
 
     async def count(self) -> int:
         """How many entries there are. Index: {workspace, at, _id}."""

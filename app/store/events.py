@@ -14,11 +14,11 @@ from app.domain.conditions import Condition, Operator, number_of
 from app.domain.decimals import canonical
 from app.domain.events import Category, Event
 from app.domain.ids import slot_of
-from app.domain.instants import EARLIEST, from_ms
+from app.domain.instants import EARLIEST
 
 from .collection import Doc, WorkspaceQueries, insert_new, translated
 from .event_docs import from_doc, to_doc
-from .paging import Page, Span, count_of, page_of
+from .paging import Page, Span, by_instant, count_of, page_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +83,8 @@ class EventQueries(WorkspaceQueries):
         Index: {workspace, pass, occurred_at, _id} with a pass, else {workspace, occurred_at, _id}.
         """
         direction = 1 if oldest_first else -1
-        keyed = Span(span.limit, _stored_key(span.after), _stored_key(span.before), span.backward)
         order = (("occurred_at", direction), ("_id", direction))
-        return await page_of(self._all, self._where(query), order, keyed, from_doc, by=_by(query))
+        return await page_of(self._all, self._where(query), order, by_instant(span), from_doc, by=_by(query))
 
     async def count(self, query: EventQuery) -> int:
         """How many events match. Indexes as for `page`."""
@@ -155,7 +154,3 @@ def _bound(where: Doc, name: str, after: datetime | None, before: datetime | Non
     bounds = {k: v for k, v in (("$gte", after), ("$lt", before)) if v is not None}
     if bounds:
         where[name] = bounds
-
-
-def _stored_key(key: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
-    return None if key is None else (from_ms(int(key[0])), *key[1:])

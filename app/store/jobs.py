@@ -11,12 +11,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from app.domain.imports import Plan
-from app.domain.instants import from_ms
 from app.domain.jobs import Job
 
 from .collection import Database, Doc, WorkspaceQueries
 from .job_docs import job_from, plan_doc, tally_doc
-from .paging import Page, Span, page_of
+from .paging import Page, Span, by_instant, page_of
 
 PART_BYTES = 1_048_576
 LINES_A_PART = 1_000
@@ -88,10 +87,8 @@ class JobQueries(WorkspaceQueries):
 
     async def page(self, span: Span) -> Page[Job]:
         """Jobs, the newest first; key (created ms, id). Index: {workspace, created_at, _id}."""
-        after, before = (None if k is None else (from_ms(int(k[0])), *k[1:]) for k in (span.after, span.before))
         order = (("created_at", -1), ("_id", -1))
-        keyed = Span(span.limit, after, before, span.backward)
-        return await page_of(self._all, self._mine(), order, keyed, job_from)
+        return await page_of(self._all, self._mine(), order, by_instant(span), job_from)
 
     async def count(self) -> int:
         """How many jobs the workspace has had. Index: {workspace, created_at, _id}."""

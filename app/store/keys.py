@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from app.domain.actors import ApiKey
-from app.domain.instants import from_ms
 
 from .collection import Database, Doc, WorkspaceQueries, translated
-from .paging import Page, Span, page_of
+from .paging import Page, Span, by_instant, page_of
 
 UNSHOWN = {"hash": 0}
 
@@ -40,10 +39,8 @@ class KeyQueries(WorkspaceQueries):
 
     async def page(self, span: Span) -> Page[ApiKey]:
         """Keys, the newest first; key (created ms, id). Index: {workspace, created_at, _id}."""
-        after, before = (None if k is None else (from_ms(int(k[0])), *k[1:]) for k in (span.after, span.before))
         order = (("created_at", -1), ("_id", -1))
-        keyed = Span(span.limit, after, before, span.backward)
-        return await page_of(self._all, self._mine(), order, keyed, key_from, UNSHOWN)
+        return await page_of(self._all, self._mine(), order, by_instant(span), key_from, UNSHOWN)
 
     async def count(self) -> int:
         """How many keys the workspace has, revoked ones included."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
+from app.domain.instants import from_ms
+
 from .collection import Collection, Doc
 
 T = TypeVar("T")
@@ -30,6 +32,15 @@ class Page(Generic[T]):
 
     items: list[T]
     more: bool
+
+
+def by_instant(span: Span) -> Span:
+    """The span of a list ordered by an instant: keys begin with its milliseconds, documents hold it as a date."""
+
+    def stored(key: Key | None) -> Key | None:
+        return None if key is None else (from_ms(int(key[0])), *key[1:])
+
+    return Span(span.limit, stored(span.after), stored(span.before), span.backward)
 
 
 Order = Sequence[tuple[str, int]]

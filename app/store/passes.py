@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from app.domain.instants import from_ms
 from app.domain.passes import Pass
 
 from .collection import Doc, WorkspaceQueries, in_chunks, insert_new
-from .paging import Page, Span, page_of
+from .paging import Page, Span, by_instant, page_of
 from .pass_docs import from_doc, to_doc
 
 # A list of passes never shows what only the fold needs.
@@ -58,9 +57,8 @@ class PassQueries(WorkspaceQueries):
 
     async def page(self, span: Span) -> Page[Pass]:
         """Passes, the newest first; key (created ms, id). Index: {workspace, created_at, _id}."""
-        keyed = Span(span.limit, _stored(span.after), _stored(span.before), span.backward)
         order = (("created_at", -1), ("_id", -1))
-        return await page_of(self._all, self._mine(), order, keyed, from_doc, SHOWN)
+        return await page_of(self._all, self._mine(), order, by_instant(span), from_doc, SHOWN)
 
     async def count(self) -> int:
         """How many passes the workspace has. Index: {workspace, created_at, _id}."""
@@ -94,7 +92,3 @@ class PassQueries(WorkspaceQueries):
             {"$group": {"_id": "$rev", "count": {"$sum": 1}}},
         ]
         return {doc["_id"]: doc["count"] for doc in await self._all.aggregate(stages).to_list(None)}
-
-
-def _stored(key: tuple[object, ...] | None) -> tuple[object, ...] | None:
-    return None if key is None else (from_ms(int(str(key[0]))), *key[1:])

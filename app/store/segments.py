@@ -9,13 +9,12 @@ from datetime import datetime
 from pymongo.errors import DuplicateKeyError
 
 from app.domain.criteria import parse_criteria
-from app.domain.instants import from_ms
 from app.domain.passes import Pass
 from app.domain.segments import Segment, Version
 
 from .collection import Database, Doc, WorkspaceQueries
 from .definitions import ANY_CURRENCY, version_doc, version_from
-from .paging import Page, Span, page_of
+from .paging import Page, Span, by_instant, page_of
 from .passes import PassQueries
 
 
@@ -56,10 +55,8 @@ class SegmentQueries(WorkspaceQueries):
 
     async def page(self, span: Span) -> Page[Segment]:
         """Segments, the newest first; key (created ms, id). Index: {workspace, created_at, _id}."""
-        after, before = (None if k is None else (from_ms(int(k[0])), *k[1:]) for k in (span.after, span.before))
         order = (("created_at", -1), ("_id", -1))
-        keyed = Span(span.limit, after, before, span.backward)
-        found = await page_of(self._all, self._mine(defined=True), order, keyed, lambda doc: doc)
+        found = await page_of(self._all, self._mine(defined=True), order, by_instant(span), lambda doc: doc)
         return Page(await self._joined(found.items), found.more)
 
     async def count(self) -> int:
