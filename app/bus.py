@@ -24,7 +24,7 @@ from app import tracing
 
 log = logging.getLogger(__name__)
 
-LONG_STAGES: Final = frozenset({"imports", "exports"})
+LONG_STAGES: Final = frozenset({"jobs"})
 BUCKET_SECONDS: Final = 2
 """arq refuses the id of a job that is queued or running, so an id is only good for a short while."""
 KEPT_SECONDS: Final = 60

@@ -55,10 +55,10 @@ FLOW = (
         ("activities", "passes"),
         ("feed", "fold"),
     ),
-    Stage("import", "app.commands.imports", "request", (), ("jobs", "job_files"), ("imports",)),
+    Stage("import", "app.commands.imports", "request", (), ("jobs", "job_files"), ("jobs",)),
     Stage(
-        "imports",
-        "workers.imports",
+        "jobs",
+        "workers.jobs",
         "job",
         ("jobs", "job_files", "passes", "events", "definitions"),
         ("passes", "events", "jobs", "job_files"),

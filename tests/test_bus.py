@@ -35,7 +35,7 @@ async def woken(resources: Resources, queue: str) -> list[tuple[str, str]]:
         return func(cast(WorkerCoroutine, run), name=name, keep_result=0)
 
     worker = Worker(
-        [stage("fold"), stage("publish"), stage("imports")],
+        [stage("fold"), stage("publish"), stage("jobs")],
         redis_pool=ArqRedis(resources.redis.connection_pool),
         queue_name=queue,
         burst=True,
@@ -71,11 +71,11 @@ async def test_a_stage_already_woken_is_not_woken_twice(resources: Resources) ->
 
 
 async def test_long_stages_do_not_stand_before_the_flow(resources: Resources) -> None:
-    resources.bus.wake("imports", "job_1")
+    resources.bus.wake("jobs", "job_1")
     await resources.bus.aclose()
     database = resources.settings.database
     assert await woken(resources, flow_queue(database)) == []
-    assert await woken(resources, jobs_queue(database)) == [("imports", "job_1")]
+    assert await woken(resources, jobs_queue(database)) == [("jobs", "job_1")]
 
 
 async def test_wake_ups_that_nobody_takes_do_not_pile_up(resources: Resources) -> None:

@@ -33,7 +33,7 @@ from app.resources import open_resources
 from .backfill import backfill
 from .due import due
 from .fold import fold
-from .imports import imports
+from .jobs import jobs
 from .metrics import listening
 from .publish import publish
 from .sweep import JOBS_AT_ONCE, Sweep
@@ -46,7 +46,7 @@ STAGES: dict[str, Callable[[Worker, str], Awaitable[None]]] = {
     "due": due,
     "backfill": backfill,
     "publish": publish,
-    "imports": imports,
+    "jobs": jobs,
 }
 JOB_TIMEOUT_SECONDS = 45
 POLL_SECONDS = 0.01

@@ -119,7 +119,7 @@ class Sweep:
 
     async def _job(self, job_id: str) -> None:
         try:
-            await self._stages["imports"](self._worker, job_id)
+            await self._stages["jobs"](self._worker, job_id)
         finally:
             del self._jobs[job_id]
 

@@ -1,4 +1,4 @@
-"""importEvents and cancelJob, and what a worker does with the rows: the same rules as recordEvents, row by row.
+"""importEvents, and what a worker does with the rows: the same rules as recordEvents, row by row.
 
 The upload is copied into the store while its lines are counted and its encoding is looked at; only then is there a job.
 """
@@ -13,14 +13,14 @@ from typing import Protocol
 from app.clock import SystemClock
 from app.domain.cells import DateOrder
 from app.domain.columns import ColumnMapping
-from app.domain.errors import Code, InvalidInput, NotFound, Problem, Refused
+from app.domain.errors import Code, InvalidInput, Problem, Refused
 from app.domain.events import EventInput
-from app.domain.imports import MAX_SOURCE, Plan, default_source, planned
+from app.domain.imports import MAX_SOURCE, ImportOrder, Plan, default_source, planned
 from app.domain.jobs import Job, JobKind, JobStatus, Tally
 from app.domain.tables import Reading, Row, encoding_of, first_rows, layout_of
 from app.domain.texts import parse_text
 from app.store.ids import ordered_id
-from app.store.jobs import PART_BYTES, Request
+from app.store.jobs import PART_BYTES
 
 from .context import Context
 from .record import Outcome, Status, record_events
@@ -89,19 +89,10 @@ async def import_events(
     warnings = [LEGACY] if copied.encoding != "utf-8" else []
     warnings += [] if any(mapping.field == "occurredAt" for mapping in plan.mappings) else [NO_DATES]
     total = max(0, copied.lines - 1)
-    job = Job(job_id, JobKind.IMPORT, JobStatus.QUEUED, named, Tally(), total, dry_run, tuple(warnings), now)
-    await ctx.workspace.jobs.insert(job, Request(plan, ctx.actor.key_id, create_missing_passes, copied.size))
-    ctx.resources.bus.wake("imports", job_id)
-    return job
-
-
-async def cancel_job(ctx: Context, job_id: str) -> Job:
-    """The job, told to stop after the rows it is at; a finished one stays as it is. Safe to repeat. Raises NotFound."""
-    await ctx.workspace.jobs.cancel(job_id)
-    job = await ctx.workspace.jobs.get(job_id)
-    if job is None:
-        raise NotFound("job", "id")
-    ctx.resources.bus.wake("imports", job_id)
+    job = Job(job_id, JobKind.IMPORT, JobStatus.QUEUED, Tally(), total, now, named, dry_run, tuple(warnings))
+    order = ImportOrder(plan, create_missing_passes, copied.size)
+    await ctx.workspace.jobs.insert(job, order, ctx.actor.key_id, plan.layout.start)
+    ctx.resources.bus.wake("jobs", job_id)
     return job
 
 

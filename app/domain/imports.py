@@ -87,6 +87,15 @@ class Plan:
         return {name: text.upper() if name in ("currency", "category") else text}
 
 
+@dataclass(frozen=True, slots=True)
+class ImportOrder:
+    """What an import was asked to do: by which plan, with or without making passes, and the file's size in bytes."""
+
+    plan: Plan
+    create_missing_passes: bool
+    size: int
+
+
 def planned(
     layout: Layout,
     rows: Sequence[Sequence[str]],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -25,7 +26,10 @@ class JobStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What became of the rows seen so far: recorded now, recorded before with the same content, or not recorded."""
+    """What became of the items seen so far: done now, found done before, or not done.
+
+    An import's items are rows: recorded now, recorded before with the same content, or not recorded.
+    """
 
     created: int = 0
     duplicate: int = 0
@@ -33,7 +37,7 @@ class Tally:
 
     @property
     def done(self) -> int:
-        """How many rows that is."""
+        """How many items that is."""
         return self.created + self.duplicate + self.failed
 
     def plus(self, other: Tally) -> Tally:
@@ -47,31 +51,34 @@ class Tally:
 class Job:
     """A job as it is listed. `total` is what is expected, exact once it is finished; instants are system time.
 
-    A job without `finished_at` goes on; `cancelling` says that it was told to stop. `error` is for FAILED.
+    A job without `finished_at` goes on; `cancelling` says that it was told to stop. `error` is for FAILED, `outcome` is
+    what its kind tells at the end beside the counts. `source` is for imports.
     """
 
     id: str
     kind: JobKind
     status: JobStatus
-    source: str
     tally: Tally
     total: int
-    dry_run: bool
-    warnings: tuple[str, ...]
     created_at: datetime
+    source: str | None = None
+    dry_run: bool = False
+    warnings: tuple[str, ...] = ()
     started_at: datetime | None = None
     finished_at: datetime | None = None
     cancelling: bool = False
     error: str | None = None
+    outcome: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def result(self) -> dict[str, object]:
-        """The counts, the source and the warnings, as they are answered."""
+        """The counts, what the kind tells beside them, and the warnings, as they are answered."""
         return {
             "created": self.tally.created,
             "duplicate": self.tally.duplicate,
             "failed": self.tally.failed,
-            "source": self.source,
+            **({} if self.source is None else {"source": self.source}),
+            **self.outcome,
             "warnings": list(self.warnings),
         }
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import strawberry
 
-from app.commands.imports import cancel_job as cancel
+from app.commands.jobs import cancel_job as cancel
 from app.domain import jobs as domain
 from app.domain.errors import NotFound, Refused
 from app.domain.instants import to_ms

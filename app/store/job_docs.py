@@ -1,14 +1,20 @@
-"""Jobs and plans of imports as documents, and back; `plan_from(plan_doc(x)) == x`."""
+"""Jobs and their orders as documents, and back; `order_from(kind, order_doc(x)) == x`.
+
+A new kind of job has an order of its own: a class in `Order`, a case in `order_doc`, and one in `order_from`.
+"""
 
 from __future__ import annotations
 
 from app.domain.cells import DateOrder
 from app.domain.columns import ColumnMapping
-from app.domain.imports import Plan
+from app.domain.imports import ImportOrder, Plan
 from app.domain.jobs import Job, JobKind, JobStatus, Tally
 from app.domain.tables import Layout
 
 from .collection import Doc
+
+Order = ImportOrder
+"""What a job was asked to do, by its kind."""
 
 
 def job_from(doc: Doc) -> Job:
@@ -17,17 +23,34 @@ def job_from(doc: Doc) -> Job:
         doc["_id"],
         JobKind(doc["kind"]),
         JobStatus(doc["status"]),
-        doc["source"],
         tally_from(doc),
         doc["total"],
+        doc["created_at"],
+        doc["source"],
         doc["dry_run"],
         tuple(doc["warnings"]),
-        doc["created_at"],
         doc.get("started_at"),
         doc.get("finished_at"),
         doc.get("cancel", False),
         doc.get("error"),
+        doc.get("outcome", {}),
     )
+
+
+def order_doc(order: Order) -> Doc:
+    """The document of an order."""
+    return {
+        "plan": plan_doc(order.plan),
+        "create_missing_passes": order.create_missing_passes,
+        "size": order.size,
+    }
+
+
+def order_from(kind: JobKind, doc: Doc) -> Order:
+    """The order of a document."""
+    match kind:
+        case JobKind.IMPORT:
+            return ImportOrder(plan_from(doc["plan"]), doc["create_missing_passes"], doc["size"])
 
 
 def tally_from(doc: Doc) -> Tally:

@@ -6,17 +6,17 @@ followed by the next claim, which begins at the position last committed. Leases 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from app.domain.imports import Plan
 from app.domain.instants import from_ms
-from app.domain.jobs import JobStatus, Tally
+from app.domain.jobs import JobKind, JobStatus, Tally
 
 from .collection import Database, Doc, Translating
 from .ids import new_id
-from .job_docs import plan_from, tally_doc, tally_from
+from .job_docs import Order, order_from, tally_doc, tally_from
 
 LEASE_MS = 1_000
 """Short, so that a killed worker is followed at its restart. Losing a hold that still works costs time, never a row."""
@@ -28,21 +28,26 @@ STUCK_AFTER = 50
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One worker's hold on a job: what to do, from where in the file, and what was counted up to there."""
+    """One worker's hold on a job: what to do, from where, and what was counted up to there.
+
+    `position` is what the kind makes of it: a place in a file, a key of a list. `step` counts the commits: from the same
+    step, every run goes on from the same position.
+    """
 
     job_id: str
     workspace_id: str
+    kind: JobKind
     token: str
-    plan: Plan
+    order: Order
     actor_id: str
-    create_missing_passes: bool
     dry_run: bool
-    position: int
-    size: int
+    position: Any
+    step: int
     total: int
     tally: Tally
     cancelling: bool
     starts: int
+    created_at: datetime
 
 
 class JobRuns(Translating):
@@ -69,12 +74,12 @@ class JobRuns(Translating):
         """Keeps the hold for another `LEASE_MS`, where it still stands."""
         await self._jobs.update_one({"_id": run.job_id, "token": run.token}, {"$set": {"lease": now_ms + LEASE_MS}})
 
-    async def commit(self, run: Run, position: int, tally: Tally) -> Run | None:
+    async def commit(self, run: Run, position: object, tally: Tally) -> Run | None:
         """The run, moved on to a position with these counts in all; None where the job is no longer held by it."""
         total = max(run.total, tally.done)
         progress = {"position": position, **tally_doc(tally), "total": total, "starts": 0, "failures": 0}
-        held = {"_id": run.job_id, "token": run.token, "position": run.position}
-        doc = await self._changed(held, {"$set": progress})
+        held = {"_id": run.job_id, "token": run.token, "step": run.step}
+        doc = await self._changed(held, {"$set": progress, "$inc": {"step": 1}})
         return None if doc is None else _run(doc)
 
     async def release(self, run: Run) -> None:
@@ -83,9 +88,16 @@ class JobRuns(Translating):
             {"_id": run.job_id, "token": run.token}, {"$set": {"lease": 0, "starts": 0}, "$unset": {"token": ""}}
         )
 
-    async def finish(self, run: Run, status: JobStatus, at: datetime, error: str | None = None) -> None:
+    async def finish(
+        self,
+        run: Run,
+        status: JobStatus,
+        at: datetime,
+        error: str | None = None,
+        outcome: Mapping[str, object] | None = None,
+    ) -> None:
         """Ends a job; its total is what was done. Nothing where it is no longer held."""
-        ended: Doc = {"status": status.value, "finished_at": at}
+        ended: Doc = {"status": status.value, "finished_at": at, "outcome": dict(outcome or {})}
         if status is JobStatus.SUCCEEDED:
             ended["total"] = run.tally.done
         if error is not None:
@@ -114,18 +126,20 @@ class JobRuns(Translating):
 
 
 def _run(doc: Doc) -> Run:
+    kind = JobKind(doc["kind"])
     return Run(
         doc["_id"],
         doc["workspace"],
+        kind,
         doc["token"],
-        plan_from(doc["plan"]),
+        order_from(kind, doc["order"]),
         doc["actor"],
-        doc["create_missing_passes"],
         doc["dry_run"],
         doc["position"],
-        doc["size"],
+        doc["step"],
         doc["total"],
         tally_from(doc),
         doc.get("cancel", False),
         doc["starts"],
+        doc["created_at"],
     )

@@ -6,15 +6,13 @@ Files lie in parts in the store, where every API and every worker reaches them; 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from app.domain.imports import Plan
 from app.domain.jobs import Job
 
 from .collection import Database, Doc, WorkspaceQueries
-from .job_docs import job_from, plan_doc, tally_doc
+from .job_docs import Order, job_from, order_doc, tally_doc
 from .paging import Page, Span, by_instant, page_of
 
 PART_BYTES = 1_048_576
@@ -30,16 +28,6 @@ class JobFile(StrEnum):
     REPORT = "report"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a job was asked to do: the plan, whose key, whether passes are made, and the file's size in bytes."""
-
-    plan: Plan
-    actor_id: str
-    create_missing_passes: bool
-    size: int
-
-
 class JobQueries(WorkspaceQueries):
     """Jobs of one workspace. Errors: Unavailable, safe to repeat."""
 
@@ -49,8 +37,11 @@ class JobQueries(WorkspaceQueries):
         super().__init__(db, workspace_id, in_chunk)
         self._files = db["job_files"]
 
-    async def insert(self, job: Job, request: Request) -> None:
-        """Stores a job whose file is there whole; from now on workers find it, and the file is kept until it ends."""
+    async def insert(self, job: Job, order: Order, actor_id: str, position: object) -> None:
+        """Stores a job of this actor, to begin at a position; from now on workers find it.
+
+        What was uploaded for it is there whole, and is kept until it ends.
+        """
         await self._all.insert_one(
             self._mine(
                 _id=job.id,
@@ -62,11 +53,10 @@ class JobQueries(WorkspaceQueries):
                 dry_run=job.dry_run,
                 warnings=list(job.warnings),
                 created_at=job.created_at,
-                plan=plan_doc(request.plan),
-                actor=request.actor_id,
-                create_missing_passes=request.create_missing_passes,
-                size=request.size,
-                position=request.plan.layout.start,
+                order=order_doc(order),
+                actor=actor_id,
+                position=position,
+                step=0,
                 open=1,
                 lease=0,
                 starts=0,

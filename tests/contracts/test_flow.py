@@ -64,7 +64,7 @@ def test_the_flow_goes_one_way() -> None:
     # Backwards goes only the word that there is room again, or that somebody's events come first.
     order = [stage.name for stage in FLOW]
     back = {(s.name, w) for s in FLOW for w in s.wakes if order.index(w) < order.index(s.name)}
-    assert back == {("due", "fold"), ("backfill", "fold"), ("publish", "fold"), ("imports", "fold")}
+    assert back == {("due", "fold"), ("backfill", "fold"), ("publish", "fold"), ("jobs", "fold")}
 
 
 def test_every_slot_belongs_to_one_range() -> None:
@@ -162,7 +162,7 @@ async def test_a_stage_reads_writes_and_wakes_what_the_table_says(
         jobs.append(await import_events(ctx, File(sales(3) + "c1,never,1,1\n")))
 
     await seen.watch("import", upload())
-    await seen.watch("imports", STAGES["imports"](worker, jobs[0].id))
+    await seen.watch("jobs", STAGES["jobs"](worker, jobs[0].id))
 
     assert seen.woken == {stage.name: set(stage.wakes) for stage in FLOW}
     assert seen.written == {stage.name: set(stage.writes) for stage in FLOW}

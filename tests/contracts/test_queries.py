@@ -20,7 +20,8 @@ from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from app.auth import Keyring
 from app.clock import FixedClock
-from app.commands.imports import cancel_job, import_events
+from app.commands.imports import import_events
+from app.commands.jobs import cancel_job
 from app.commands.keys import create_api_key, revoke_api_key, rotate_api_key
 from app.commands.passes import update_pass
 from app.commands.segments import archive_segment, update_segment

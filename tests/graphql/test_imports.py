@@ -11,7 +11,7 @@ import pytest
 
 from app.graphql.ids import from_global_id
 from tests.business import another_business
-from workers.imports import imports
+from workers.jobs import jobs
 
 from .serving import Api, codes, serving
 
@@ -41,7 +41,7 @@ async def carried(api: Api, job: dict[str, Any]) -> dict[str, Any]:
     """The job once the worker is done with it."""
     named = from_global_id(job["id"])
     assert named is not None
-    await imports(api.business.worker, named[1])
+    await jobs(api.business.worker, named[1])
     found: dict[str, Any] = (await api.data(JOB, id=job["id"]))["job"]
     assert found["finishedAt"] is not None
     return found

@@ -19,7 +19,7 @@ from app.store.passes import PassQueries
 from tests.business import Business
 from tests.workers.test_imports import File, Killed, counts, finished, imported
 from workers import imports as stage
-from workers.imports import imports
+from workers.jobs import jobs
 
 SAMPLE = Path(__file__).parents[1] / "data" / "cdnow_sample.csv"
 
@@ -74,7 +74,7 @@ async def test_the_sample_is_imported_to_the_cent_and_again_creates_nothing(
             mortal(owner, step)
         while (found := await business.ctx.workspace.jobs.get(job.id)) is not None and found.finished_at is None:
             try:
-                await imports(business.worker, job.id)
+                await jobs(business.worker, job.id)
             except Killed:
                 await business.ctx.resources.db["jobs"].update_many({"open": 1}, {"$set": {"lease": 0}})
     assert sum(deaths.values()) > 5

@@ -9,28 +9,31 @@ from hypothesis import strategies as st
 
 from app.domain.cells import DateOrder
 from app.domain.columns import ColumnMapping
-from app.domain.imports import Plan
+from app.domain.imports import ImportOrder, Plan
+from app.domain.jobs import JobKind
 from app.domain.tables import Layout
-from app.store.job_docs import plan_doc, plan_from
+from app.store.job_docs import order_doc, order_from
 from app.store.jobs import PART_BYTES
 from tests.business import Business
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-@given(
-    st.builds(
-        Plan,
-        st.builds(Layout, st.text(), st.text(), st.lists(st.text()).map(tuple), st.integers(0, 2**40)),
-        st.lists(st.builds(ColumnMapping, st.text(), st.none() | st.text(), st.none() | st.text())).map(tuple),
-        st.text(),
-        st.text(),
-        st.text(),
-        st.none() | st.sampled_from(DateOrder),
-    )
+MAPPINGS = st.lists(st.builds(ColumnMapping, st.text(), st.none() | st.text(), st.none() | st.text())).map(tuple)
+TABLES = st.builds(
+    Plan,
+    st.builds(Layout, st.text(), st.text(), st.lists(st.text()).map(tuple), st.integers(0, 2**40)),
+    MAPPINGS,
+    st.text(),
+    st.text(),
+    st.text(),
+    st.none() | st.sampled_from(DateOrder),
 )
-def test_a_plan_is_read_as_it_was_written(plan: Plan) -> None:
-    assert plan_from(plan_doc(plan)) == plan
+
+
+@given(st.builds(ImportOrder, TABLES, st.booleans(), st.integers(0, 2**40)))
+def test_an_order_of_an_import_is_read_as_it_was_written(order: ImportOrder) -> None:
+    assert order_from(JobKind.IMPORT, order_doc(order)) == order
 
 
 async def test_an_upload_is_read_from_any_position(business: Business) -> None:

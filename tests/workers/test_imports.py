@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from app.commands.imports import cancel_job, import_events
+from app.commands.imports import import_events
+from app.commands.jobs import cancel_job
 from app.domain.columns import ColumnMapping
 from app.domain.jobs import Job, JobStatus
 from app.store.events import EventQueries, EventQuery
@@ -18,7 +19,9 @@ from app.store.paging import Span
 from app.store.passes import PassQueries
 from tests.business import Business
 from workers import imports as stage
-from workers.imports import imports
+from workers import jobs as stages
+from workers import turns
+from workers.jobs import jobs
 from workers.main import GUARDED
 from workers.sweep import Sweep
 from workers.worker import Worker
@@ -43,7 +46,7 @@ def sales(count: int) -> str:
 async def finished(business: Business, job: Job) -> Job:
     """The job once the worker is done with it."""
     for _ in range(50):
-        await imports(business.worker, job.id)
+        await jobs(business.worker, job.id)
         found = await business.ctx.workspace.jobs.get(job.id)
         assert found is not None
         if found.finished_at is not None:
@@ -147,7 +150,7 @@ async def test_a_worker_that_dies_at_any_step_leaves_exact_counts(
     killed = 0
     for _ in range(60):
         try:
-            await imports(business.worker, job.id)
+            await jobs(business.worker, job.id)
         except Killed:
             killed += 1
         await business.ctx.resources.db["jobs"].update_many({"open": 1}, {"$set": {"lease": 0}})
@@ -165,7 +168,7 @@ async def test_two_workers_at_the_same_job_record_and_count_every_row_once(
     monkeypatch.setattr("app.store.job_runs.LEASE_MS", -1)
     job = await import_events(business.ctx, File(sales(200)))
     others = [Worker.on(business.ctx.resources) for _ in range(3)]
-    await asyncio.gather(*(imports(worker, job.id) for worker in [business.worker, *others]))
+    await asyncio.gather(*(jobs(worker, job.id) for worker in [business.worker, *others]))
     done = await finished(business, job)
     assert (counts(done), await events(business)) == ((200, 0, 0), 200)
 
@@ -251,29 +254,29 @@ async def test_a_job_that_fails_five_times_in_a_row_is_failed(
     monkeypatch.setattr(business.worker.runs, "commit", broken)
     for _ in range(5):
         with pytest.raises(RuntimeError):
-            await imports(business.worker, job.id)
+            await jobs(business.worker, job.id)
         await business.ctx.resources.db["jobs"].update_many({"open": 1}, {"$set": {"lease": 0}})
     found = await business.ctx.workspace.jobs.get(job.id)
     assert found is not None
-    assert (found.status, found.error) == (JobStatus.FAILED, stage.BROKEN)
+    assert (found.status, found.error) == (JobStatus.FAILED, stages.BROKEN)
 
 
 async def test_an_import_waits_while_the_fold_is_far_behind(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stage, "BATCH", 10)
-    monkeypatch.setattr(stage, "LOOK_EVERY", 1)
-    monkeypatch.setattr(stage, "MOST_PENDING", 12)
-    monkeypatch.setattr(stage, "PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(stage, "SLICE_SECONDS", 0.5)
+    monkeypatch.setattr(turns, "LOOK_EVERY", 1)
+    monkeypatch.setattr(turns, "MOST_PENDING", 12)
+    monkeypatch.setattr(turns, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(turns, "SLICE_SECONDS", 0.5)
     job = await import_events(business.ctx, File(sales(300)))
-    await imports(business.worker, job.id)
+    await jobs(business.worker, job.id)
     part = await business.ctx.workspace.jobs.get(job.id)
     assert part is not None
     assert part.finished_at is None
     assert 10 <= part.tally.done <= 4 * 22
-    monkeypatch.setattr(stage, "MOST_PENDING", 1_000)
-    monkeypatch.setattr(stage, "SLICE_SECONDS", 20)
+    monkeypatch.setattr(turns, "MOST_PENDING", 1_000)
+    monkeypatch.setattr(turns, "SLICE_SECONDS", 20)
     assert counts(await finished(business, job)) == (300, 0, 0)
 
 
@@ -307,7 +310,7 @@ async def test_a_sweep_takes_up_a_job_that_no_wake_up_told_of_and_stops_it_with_
         await sweeping
     monkeypatch.setattr(business.worker.runs, "commit", real)
     # The job was let go at once: nobody waits for its lease.
-    await imports(business.worker, job.id)
+    await jobs(business.worker, job.id)
     done = await business.ctx.workspace.jobs.get(job.id)
     assert done is not None
     assert (done.status, counts(done)) == (JobStatus.SUCCEEDED, (30, 0, 0))
@@ -317,7 +320,7 @@ async def test_a_job_whose_every_start_dies_at_the_same_rows_is_failed(business:
     job = await import_events(business.ctx, File(sales(5)))
     await business.ctx.resources.db["jobs"].update_one({"_id": job.id}, {"$set": {"starts": STUCK_AFTER}})
     done = await finished(business, job)
-    assert (done.status, done.error) == (JobStatus.FAILED, stage.STUCK)
+    assert (done.status, done.error) == (JobStatus.FAILED, stages.STUCK)
 
 
 async def test_rows_with_several_problems_each_are_reported_whole_and_in_order(business: Business) -> None:
