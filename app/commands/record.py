@@ -1,12 +1,12 @@
 """recordEvent and recordEvents: check, append, wake the fold. Each item has a fate of its own, in the order sent.
 
-One or two round trips for 1,000 events: look up the passes not yet known, insert what is new; a third only where ids
-were taken, to tell repeats from conflicts.
+One or two round trips for 1,000 events: look up the passes not yet known, insert what is new. One more where ids were
+taken, to tell repeats from conflicts; one for what corrections name, one for items refused that may be repeats.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -21,7 +21,9 @@ from app.store.events import Stored
 from app.store.ids import ordered_id
 
 from .context import Context
+from .corrections import beside_originals
 from .missing import made, planned
+from .vocabulary import note_words
 
 MOST = 1_000
 
@@ -127,19 +129,26 @@ async def record_events(
             name = "passId" if drafts[index].pass_id is not None else "passExternalId"
             advice = "No such pass in this workspace; create it, or send createMissingPasses with its external id."
             results[index] = ItemResult(index, Status.REJECTED, None, (Problem(Code.UNKNOWN, advice, (name,)),))
+    corrections, against = await beside_originals(ctx, drafts, pass_ids)
     secret, origin = await ctx.secret(), ctx.origin
     new: dict[str, _Item] = {}
     taken: list[_Item] = []
+    doubted: list[_Item] = []
     for index, draft in drafts.items():
         pass_id = pass_ids[index]
         if pass_id is None:
             continue
         identity = _identity(ctx.workspace.id, draft, idempotency_key, index)
+        counted = corrections.get(index, draft)
         item = _Item(
-            index, _event(draft, identity, pass_id, now, origin, historical), fingerprint(secret, draft, pass_id)
+            index, _event(counted, identity, pass_id, now, origin, historical), fingerprint(secret, draft, pass_id)
         )
-        if new.setdefault(identity, item) is not item:
+        if index in against:
+            doubted.append(item)
+        elif new.setdefault(identity, item) is not item:
             taken.append(item)
+    if doubted:
+        await _refused_unless_stored(ctx, results, doubted, against)
     if atomic and await _refused_whole(ctx, results, new, taken):
         return Outcome([result for result in results if result is not None])
     if dry_run:
@@ -149,6 +158,7 @@ async def record_events(
         # Somebody made one of these passes in the same moment: what was judged no longer holds.
         raise Unavailable("store")
     first = list(new.values())
+    await note_words(ctx, [item.event for item in first])
     collided = await ctx.workspace.events.insert([(item.event, item.fingerprint) for item in first])
     for position, item in enumerate(first):
         if position in collided:
@@ -173,7 +183,7 @@ def _event(draft: Draft, identity: str, pass_id: str, now: datetime, origin: Ori
     return Event(
         identity, pass_id, draft.category, draft.type, draft.amount, draft.currency, draft.points, draft.source,
         draft.external_id, draft.metadata, draft.occurred_at or now, now, origin, draft.field_name, draft.old_value,
-        draft.new_value, draft.correction_of, historical,
+        draft.new_value, draft.correction_of, historical, points_end=draft.points_end,
     )  # fmt: skip
 
 
@@ -195,6 +205,17 @@ def _judged(item: _Item, stored: Stored | None) -> ItemResult:
         ("externalId",) if item.event.external_id is not None else (),
     )
     return ItemResult(item.index, Status.CONFLICT, stored.event, (problem,))
+
+
+async def _refused_unless_stored(
+    ctx: Context, results: list[ItemResult | None], doubted: list[_Item], against: Mapping[int, tuple[Problem, ...]]
+) -> None:
+    """Refuses items for what speaks against them now, except those recorded before it did: they are repeats."""
+    stored = await ctx.workspace.events.stored([item.event.id for item in doubted])
+    for item in doubted:
+        before = stored.get(item.event.id)
+        refused = ItemResult(item.index, Status.REJECTED, None, against[item.index])
+        results[item.index] = refused if before is None else _judged(item, before)
 
 
 async def _foreseen(ctx: Context, results: list[ItemResult | None], new: dict[str, _Item], taken: list[_Item]) -> None:
@@ -222,7 +243,7 @@ async def _refused_whole(
                 results[item.index] = judged
         elif item.fingerprint != new[item.event.id].fingerprint:
             results[item.index] = _judged(item, Stored(new[item.event.id].fingerprint, new[item.event.id].event))
-    if all(result is None for result in results):
+    if all(result is None or result.status is Status.DUPLICATE for result in results):
         return False
     untouched = Problem(Code.CONFLICT, "Not recorded: another item of this atomic batch was refused.")
     for index, result in enumerate(results):

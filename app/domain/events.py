@@ -157,6 +157,11 @@ class Draft:
     correction_of: str | None
     sent: tuple[str | None, ...]
 
+    @property
+    def sent_currency(self) -> str | None:
+        """The currency as it was sent; None where the server's choice is welcome."""
+        return self.sent[1]
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
