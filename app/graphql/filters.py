@@ -106,9 +106,9 @@ async def event_query(info: Info, filter: EventFilter | None, pass_id: str | Non
         return None
     return EventQuery(
         pass_id=named,
-        categories=_each(filter.categories, lambda value, *_: value, here, "categories"),
-        types=_each(filter.types, parse_text, here, "types"),
-        sources=_each(filter.sources, parse_text, here, "sources"),
+        categories=each_of(filter.categories, lambda value, *_: value, here, "categories"),
+        types=each_of(filter.types, parse_text, here, "types"),
+        sources=each_of(filter.sources, parse_text, here, "sources"),
         currency=_given(filter.currency, parse_currency, here, "currency"),
         occurred_after=_given(filter.occurred_after, parse_instant, here, "occurredAfter"),
         occurred_before=_given(filter.occurred_before, parse_instant, here, "occurredBefore"),
@@ -117,7 +117,7 @@ async def event_query(info: Info, filter: EventFilter | None, pass_id: str | Non
         amount_min=_given(filter.amount_min, parse_decimal, here, "amountMin"),
         amount_max=_given(filter.amount_max, parse_decimal, here, "amountMax"),
         external_id=_given(filter.external_id, parse_text, here, "externalId"),
-        metadata=_each(filter.metadata, _condition, here, "metadata"),
+        metadata=each_of(filter.metadata, parse_metadata_condition, here, "metadata"),
     )
 
 
@@ -138,12 +138,12 @@ def activity_query(
             return None
     segment_ids = None
     if filter.segment_ids is not None:
-        given = _each(filter.segment_ids, parse_text, here, "segmentIds")
+        given = each_of(filter.segment_ids, parse_text, here, "segmentIds")
         segment_ids = [key for key in (database_id(text, "Segment") for text in given) if key is not None]
         if not segment_ids:
             return None
     return ActivityQuery(
-        types=_each(filter.types, parse_text, here, "types"),
+        types=each_of(filter.types, parse_text, here, "types"),
         category=None if filter.category is None else filter.category.value,
         pass_id=named,
         segment_ids=segment_ids or (),
@@ -158,7 +158,8 @@ def _given(value: object, parse: Callable[..., T], *path: str) -> T | None:
     return None if value is None else parse(value, *path)
 
 
-def _each(values: Sequence[object] | None, parse: Callable[..., T], *path: str) -> list[T]:
+def each_of(values: Sequence[object] | None, parse: Callable[..., T], *path: str) -> list[T]:
+    """Each value of a list, parsed under its own path; at most 50. Raises InvalidInput."""
     if values is None:
         return []
     if len(values) > MOST_LISTED:
@@ -166,5 +167,6 @@ def _each(values: Sequence[object] | None, parse: Callable[..., T], *path: str) 
     return [parse(value, *path, str(index)) for index, value in enumerate(values)]
 
 
-def _condition(given: MetadataCondition, *path: str) -> Condition:
+def parse_metadata_condition(given: MetadataCondition, *path: str) -> Condition:
+    """A condition on the metadata, checked. Raises InvalidInput."""
     return parse_condition({"path": given.path, "operator": given.operator.value, "value": given.value}, *path)

@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator
 import strawberry
 
 from .activities import Activity, ActivityMessage, follow_activities, list_activities
+from .aggregations import AggregateResult
+from .aggregations import aggregate_events as work_out
 from .audit import AuditEntry, list_audit_log
 from .event_mutations import RecordEventPayload, RecordEventsPayload
 from .event_mutations import record_event as record_one
@@ -62,6 +64,10 @@ class Query:
     passes: Connection[Pass] = strawberry.field(resolver=list_passes, description="The passes, the newest first.")
     event: Event | None = strawberry.field(resolver=find_event, description="The event of an id.")
     events: Connection[Event] = strawberry.field(resolver=list_events, description="The events, by when they occurred.")
+    aggregate_events: AggregateResult = strawberry.field(
+        resolver=work_out,
+        description="One function over the events that match, in whole or by groups: exact, and up to date.",
+    )
     segment: Segment | None = strawberry.field(
         resolver=find_segment, description="The segment of an id or a key; exactly one is given."
     )

@@ -87,14 +87,15 @@ async def pass_statistics(
     if types is not None and len(types) > MOST_TYPES:
         raise InvalidInput(Code.TOO_MANY, f"At most {MOST_TYPES}.", "types")
     kinds = None if types is None else [parse_text(kind, "types", str(i)) for i, kind in enumerate(types)]
-    bounds = await _bounds(info, window, timezone)
+    bounds = await time_bounds(info, window, timezone)
     if bounds is None:
         return _published(domain.statistics(card.aggregates, kinds))
     events = [event async for event in info.context.workspace.events.of_pass(card.id, *bounds)]
     return _published(domain.statistics_of(events, kinds))
 
 
-async def _bounds(info: Info, window: TimeWindow | None, timezone: str | None) -> tuple[datetime, datetime] | None:
+async def time_bounds(info: Info, window: TimeWindow | None, timezone: str | None) -> tuple[datetime, datetime] | None:
+    """The time that a window means, as [start, end); None for all time. Raises InvalidInput."""
     if window is None or window.all_time is True:
         return None
     if window.all_time is False:
@@ -102,7 +103,7 @@ async def _bounds(info: Info, window: TimeWindow | None, timezone: str | None) -
     now = await info.context.commands.now()
     profile = await info.context.commands.profile()
     if window.calendar:
-        zone = _zone(timezone or profile.timezone)
+        zone = zone_named(timezone or profile.timezone)
         start, end = domain.period_of(now, window.calendar, zone, profile.week_start)
         return start.astimezone(UTC), end.astimezone(UTC)
     rolling = window.rolling
@@ -115,7 +116,8 @@ async def _bounds(info: Info, window: TimeWindow | None, timezone: str | None) -
     return now - span + timedelta(milliseconds=1), LATEST
 
 
-def _zone(name: str) -> ZoneInfo:
+def zone_named(name: str) -> ZoneInfo:
+    """The time zone of an IANA name. Raises InvalidInput."""
     try:
         return ZoneInfo(name)
     except (ValueError, OSError, KeyError):

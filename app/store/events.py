@@ -84,11 +84,11 @@ class EventQueries(WorkspaceQueries):
         """
         direction = 1 if oldest_first else -1
         order = (("occurred_at", direction), ("_id", direction))
-        return await page_of(self._all, self._where(query), order, by_instant(span), from_doc, by=_by(query))
+        return await page_of(self._all, self._where(query), order, by_instant(span), from_doc, by=indexed_by(query))
 
     async def count(self, query: EventQuery) -> int:
         """How many events match. Indexes as for `page`."""
-        return await count_of(self._all, self._where(query), _by(query), "occurred_at")
+        return await count_of(self._all, self._where(query), indexed_by(query), "occurred_at")
 
     async def of_pass(self, pass_id: str, after: datetime, before: datetime) -> AsyncIterator[Event]:
         """A pass's events that occurred in [after, before), oldest first. Index: {workspace, pass, occurred_at, _id}."""
@@ -117,7 +117,8 @@ class EventQueries(WorkspaceQueries):
         return where
 
 
-def _by(query: EventQuery) -> tuple[str, ...]:
+def indexed_by(query: EventQuery) -> tuple[str, ...]:
+    """The fields, before the instant of occurrence, of the index that serves a query."""
     return ("workspace",) if query.pass_id is None else ("workspace", "pass")
 
 

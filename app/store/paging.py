@@ -108,9 +108,13 @@ async def page_of(
 
 async def count_of(collection: Collection, query: Doc, by: Sequence[str], first: str) -> int:
     """How many documents match, served by the index {*by, first, …} in the way of `page_of`."""
-    stages = [*_matching(*_parts(query, by, first)), {"$count": "n"}]
-    docs = await collection.aggregate(stages).to_list(None)
+    docs = await collection.aggregate([*matching(query, by, first), {"$count": "n"}]).to_list(None)
     return int(docs[0]["n"]) if docs else 0
+
+
+def matching(query: Doc, by: Sequence[str], first: str) -> list[Doc]:
+    """The stages that find what matches, served by the index {*by, first, …} in the way of `page_of`."""
+    return _matching(*_parts(query, by, first))
 
 
 def _parts(query: Doc, by: Sequence[str], first: str) -> tuple[Doc, list[Doc]]:

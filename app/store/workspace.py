@@ -5,6 +5,7 @@ from __future__ import annotations
 from app.domain.workspaces import WorkspaceProfile
 
 from .activities import ActivityQueries
+from .aggregations import AggregationQueries
 from .audit import AuditQueries
 from .collection import Database, Translating
 from .events import EventQueries
@@ -12,6 +13,7 @@ from .jobs import JobQueries
 from .keys import KeyQueries
 from .passes import PassQueries
 from .segments import SegmentQueries
+from .vocabulary import VocabularyQueries
 from .workspaces import profile_of, secret_of
 
 
@@ -23,11 +25,13 @@ class Workspace(Translating):
         self._db = db
         self.passes = PassQueries(db, workspace_id, in_chunk)
         self.events = EventQueries(db, workspace_id, in_chunk)
+        self.aggregations = AggregationQueries(db, workspace_id, in_chunk)
         self.activities = ActivityQueries(db, workspace_id, in_chunk)
         self.segments = SegmentQueries(db, workspace_id, in_chunk, self.passes)
         self.keys = KeyQueries(db, workspace_id, in_chunk)
         self.audit = AuditQueries(db, workspace_id, in_chunk)
         self.jobs = JobQueries(db, workspace_id, in_chunk)
+        self.vocabulary = VocabularyQueries(db, workspace_id, in_chunk)
 
     async def profile(self) -> WorkspaceProfile:
         """What the workspace says of itself. Raises NotFound where it does not exist."""
