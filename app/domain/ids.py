@@ -24,6 +24,11 @@ def keyed_event_id(workspace_id: str, idempotency_key: str, index: int) -> str:
     return _digest("event", workspace_id, "k", idempotency_key, str(index))
 
 
+def word_id(workspace_id: str, kind: str, word: str) -> str:
+    """The id under which a word of a workspace's vocabulary is noted once."""
+    return _digest("word", workspace_id, kind, word)
+
+
 def _digest(prefix: str, *parts: str) -> str:
     # Length-prefixed parts: ("a", "bc") and ("ab", "c") must not meet.
     joined = "".join([f"{len(part)}:{part}" for part in parts])

@@ -49,6 +49,7 @@ _index("jobs", "workspace", "created_at", "_id")
 _index("jobs", "open", "created_at", partial="open")
 _index("job_files", "workspace", "job", "file", "n", unique=True)
 _index("job_files", "expires_at", expires=True)
+_index("words", "workspace", "kind", "word")
 _index("heartbeats", "expires_at", expires=True)
 
 

@@ -1,10 +1,11 @@
-"""What a process may remember: that a pass exists, and what a workspace says of itself. Bounded; never a negative."""
+"""What a process may remember: that a pass exists, what a workspace says of itself, its words. Bounded; never a negative."""
 
 from __future__ import annotations
 
 from app.domain.workspaces import WorkspaceProfile
 
 MOST = 100_000
+MOST_WORKSPACES = 1_000
 
 
 class Known:
@@ -14,6 +15,7 @@ class Known:
         self._most = most
         self._ids: dict[tuple[str, str], None] = {}
         self._external_ids: dict[tuple[str, str], str] = {}
+        self._words: dict[str, set[tuple[str, str]]] = {}
         self.profiles: dict[str, tuple[WorkspaceProfile, bytes]] = {}
 
     def has(self, workspace_id: str, pass_id: str) -> bool:
@@ -33,3 +35,15 @@ class Known:
             del self._ids[next(iter(self._ids))]
         if len(self._external_ids) > self._most:
             del self._external_ids[next(iter(self._external_ids))]
+
+    def words(self, workspace_id: str) -> set[tuple[str, str]] | None:
+        """The words (kind, word) known to be noted in a workspace's vocabulary, to be added to; None before the first."""
+        return self._words.get(workspace_id)
+
+    def remember_words(self, workspace_id: str, words: set[tuple[str, str]]) -> set[tuple[str, str]]:
+        """What is remembered of a workspace's vocabulary, with these words; the oldest workspace's is dropped."""
+        known = self._words.setdefault(workspace_id, set())
+        known |= words
+        if len(self._words) > MOST_WORKSPACES:
+            del self._words[next(iter(self._words))]
+        return known

@@ -28,8 +28,8 @@ ROOT = Path(__file__).parents[2]
 BY_NAME = {stage.name: stage for stage in FLOW}
 WRITES = {"insert", "update", "delete", "findAndModify"}
 READS = {"find", "aggregate", "findAndModify"}
-SETTINGS = {"workspaces", "clock", "constants"}
-"""Read by everybody, and no part of the flow."""
+SETTINGS = {"workspaces", "clock", "constants", "event_types", "words"}
+"""Read by everybody, or noted beside: no part of the flow."""
 
 
 def named(tree: ast.AST) -> Iterator[str]:

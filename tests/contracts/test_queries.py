@@ -45,6 +45,7 @@ from app.store import (
     passes,
     pumps,
     segments,
+    vocabulary,
 )
 from app.store.activities import ActivityQuery
 from app.store.backlog import Backlogs
@@ -75,6 +76,7 @@ MODULES = (
     passes,
     pumps,
     segments,
+    vocabulary,
 )
 QUERIES = [cls for module in MODULES for cls in vars(module).values() if inspect.isclass(cls)
            and issubclass(cls, Translating) and cls.__module__ == module.__name__]  # fmt: skip
@@ -250,6 +252,8 @@ async def story(business: Business) -> None:
     for page in (store.passes.page, store.segments.page, store.keys.page, store.jobs.page, store.audit.page):
         await page(full)
         await page(Span(2, after=(to_ms(await ctx.now()), "z")))
+    assert await store.vocabulary.types() == ["purchase"]
+    assert await store.vocabulary.sources() == ["api"]
     await store.passes.by_external_id("p1")
     await store.passes.get(ann.id)
     await store.passes.get_by_external_ids(["p1"])
