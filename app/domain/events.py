@@ -17,6 +17,7 @@ from typing import TypeVar
 from .decimals import ZERO, canonical, parse_decimal
 from .errors import Code, InvalidInput, Problem, Refused
 from .instants import parse_instant, to_ms
+from .point_ends import PointsEnd, parse_end
 from .texts import parse_object, parse_text
 
 T = TypeVar("T")
@@ -46,7 +47,12 @@ TYPES: Mapping[str, Category] = MappingProxyType(
 
 PASS_UPDATED = "pass_updated"
 """Internal: what updatePass records. Its `changes` hold the fields set."""
-INTERNAL_TYPES = frozenset({PASS_UPDATED})
+EVENT_REMOVED = "event_removed"
+"""Internal: a tombstone; `removes` is the event that no longer counts."""
+PASS_ERASED = "pass_erased"
+"""Internal: the tombstone of a whole pass."""
+INTERNAL_TYPES = frozenset({PASS_UPDATED, EVENT_REMOVED, PASS_ERASED})
+TOMBSTONES = frozenset({EVENT_REMOVED, PASS_ERASED})
 
 RETURNS = frozenset({"refund", "credit"})
 """Types whose amount, stored positive, subtracts from a sum of spend."""
@@ -77,6 +83,8 @@ class EventInput:
     source: object = None
     metadata: object = None
     correction_of: object = None
+    points_expire_at: object = None
+    points_expire_after_days: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +124,8 @@ class Event:
     correction_of: str | None = None
     historical: bool = False
     changes: Mapping[str, object] = field(default_factory=dict)
+    removes: str | None = None
+    points_end: PointsEnd | None = None
 
     @property
     def occurred_ms(self) -> int:
@@ -156,6 +166,7 @@ class Draft:
     metadata_text: str
     correction_of: str | None
     sent: tuple[str | None, ...]
+    points_end: PointsEnd | None = None
 
     @property
     def sent_currency(self) -> str | None:
@@ -217,6 +228,14 @@ def check(sent: EventInput, rules: Rules) -> Draft:
     metadata, metadata_text = (
         tried(parse_object, sent.metadata, "metadata", most_bytes=rules.metadata_bytes) or ({}, "{}")
     )  # fmt: skip
+    points_end = None
+    try:
+        points_end = parse_end(
+            sent.points_expire_at, sent.points_expire_after_days,
+            points=points, corrects=sent.correction_of is not None, occurred_at=occurred_at,
+        )  # fmt: skip
+    except Refused as refused:
+        problems.extend(refused.problems)
     if problems:
         raise Refused(*problems)
     return Draft(
@@ -230,6 +249,7 @@ def check(sent: EventInput, rules: Rules) -> Draft:
             currency, None if points is None else canonical(points), field_name, old_value, new_value,
             None if occurred_at is None else str(to_ms(occurred_at)), external_id, source, correction_of,
         ),
+        points_end,
     )  # fmt: skip
 
 
@@ -279,7 +299,9 @@ def fingerprint(key: bytes, draft: Draft, pass_id: str) -> bytes:
     were spelt; what the server filled in does not count.
     """
     amount = None if draft.amount is None else canonical(draft.amount)
-    text = _spelt((pass_id, draft.type, amount, *draft.sent, draft.metadata_text))
+    # What came to be sent later goes behind the rest, and only where it is sent: stored fingerprints stay as they are.
+    later = () if draft.points_end is None else (draft.points_end.sent,)
+    text = _spelt((pass_id, draft.type, amount, *draft.sent, draft.metadata_text, *later))
     return hmac.digest(key, text.encode(), sha256)[:16]
 
 

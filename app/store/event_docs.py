@@ -6,6 +6,7 @@ from typing import Any
 
 from app.domain.decimals import ZERO
 from app.domain.events import Category, Event, Origin
+from app.domain.point_ends import PointsEnd
 
 from .collection import Doc
 from .decimal128 import from_decimal128, to_decimal128
@@ -37,6 +38,8 @@ def to_doc(event: Event, workspace_id: str, fingerprint: bytes, slot: int) -> Do
         doc["metadata"] = event.metadata
     if event.changes:
         doc["changes"] = event.changes
+    if event.points_end is not None:
+        doc["points_end"] = end_doc(event.points_end)
     if event.historical:
         doc["historical"] = True
     if origin.ip_address is not None:
@@ -84,4 +87,16 @@ def from_doc(doc: Doc) -> Event:
         get("correction_of"),
         get("historical", False),
         get("changes", {}),
+        removes=get("removes"),
+        points_end=end_from(get("points_end")),
     )
+
+
+def end_doc(end: PointsEnd) -> Doc:
+    """When points end, as stored: {at} in ms, or {days}."""
+    return {"days": end.after_days} if end.at_ms is None else {"at": end.at_ms}
+
+
+def end_from(doc: Doc | None) -> PointsEnd | None:
+    """A stored end of points."""
+    return None if doc is None else PointsEnd(doc.get("at"), doc.get("days"))

@@ -16,6 +16,7 @@ from app.domain.events import TYPES, Category, Event, Origin
 from app.domain.instants import to_ms
 from app.domain.measures import Span, State, Total, Window
 from app.domain.passes import STATUSES, Membership, Pass, Profile
+from app.domain.point_ends import PointsEnd
 
 OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True, tzinfo=UTC)
 
@@ -45,6 +46,7 @@ json_objects = st.dictionaries(keys, json_values, max_size=4)
 flags = st.booleans()
 currencies = st.sampled_from(["USD", "EUR", "JPY"])
 
+points_ends = st.builds(PointsEnd, at_ms=millis) | st.builds(PointsEnd, after_days=st.integers(1, 3650))
 origins = st.builds(
     Origin,
     st.sampled_from(["API", "BATCH", "IMPORT", "MANUAL", "INTERNAL"]),
@@ -74,6 +76,7 @@ events = st.builds(
     correction_of=st.none() | words,
     historical=flags,
     changes=json_objects,
+    points_end=st.none() | points_ends,
 )
 
 causes = st.fixed_dictionaries(
