@@ -88,6 +88,7 @@ async def record_events(
     create_missing_passes: bool = False,
     idempotency_key: str | None = None,
     default_source: str = DEFAULT_SOURCE,
+    default_occurred_at: datetime | None = None,
     historical: bool = False,
     dry_run: bool = False,
 ) -> Outcome:
@@ -96,6 +97,7 @@ async def record_events(
     Safe to repeat with the same external ids or the same `idempotency_key`. `atomic` writes nothing when an item is
     refused or contradicts what is stored. Raises Refused for the call as a whole, Unavailable; both before or without
     losing what was acknowledged. `dry_run` writes nothing at all and answers what would become of each item.
+    Defaults stand in for what an item leaves out (now, for its instant), and are no part of what a repeat repeats.
     """
     if not 1 <= len(items) <= MOST:
         code = Code.TOO_MANY if items else Code.REQUIRED
@@ -109,6 +111,7 @@ async def record_events(
         settings.metadata_bytes,
         timedelta(seconds=settings.future_tolerance_seconds),
         default_source,
+        default_occurred_at,
     )
     results: list[ItemResult | None] = [None] * len(items)
     drafts: dict[int, Draft] = {}

@@ -183,6 +183,7 @@ class Rules:
     metadata_bytes: int = 32_768
     future_tolerance: timedelta = timedelta(minutes=5)
     default_source: str = DEFAULT_SOURCE
+    default_occurred_at: datetime | None = None
 
 
 def check(sent: EventInput, rules: Rules) -> Draft:
@@ -242,7 +243,8 @@ def check(sent: EventInput, rules: Rules) -> Draft:
         pass_id, pass_external_id, category, kind, amount,
         # A currency without an amount says nothing, and would make a row of sums that counts what it cannot average.
         None if amount is None else currency or rules.default_currency, points if points is not None else ZERO,
-        field_name, old_value, new_value, occurred_at, external_id, source or rules.default_source, metadata,
+        field_name, old_value, new_value, occurred_at or rules.default_occurred_at, external_id,
+        source or rules.default_source, metadata,
         metadata_text, correction_of,
         (
             None if sent.category is None else str(sent.category),

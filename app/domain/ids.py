@@ -29,6 +29,11 @@ def word_id(workspace_id: str, kind: str, word: str) -> str:
     return _digest("word", workspace_id, kind, word)
 
 
+def delivery_id(hook_id: str, identity: str) -> str:
+    """The id of the message that the sender of a hook knows by `identity`."""
+    return _digest("delivery", hook_id, identity)
+
+
 def _digest(prefix: str, *parts: str) -> str:
     # Length-prefixed parts: ("a", "bc") and ("ab", "c") must not meet.
     joined = "".join([f"{len(part)}:{part}" for part in parts])

@@ -50,6 +50,9 @@ _index("jobs", "open", "created_at", partial="open")
 _index("job_files", "workspace", "job", "file", "n", unique=True)
 _index("job_files", "expires_at", expires=True)
 _index("words", "workspace", "kind", "word")
+_index("inbound_hooks", "workspace", "created_at", "_id")
+_index("inbound_deliveries", "workspace", "hook", "status", "received_at", "_id")
+_index("inbound_deliveries", "expires_at", expires=True)
 _index("heartbeats", "expires_at", expires=True)
 
 

@@ -9,6 +9,8 @@ from .aggregations import AggregationQueries
 from .audit import AuditQueries
 from .collection import Database, Translating
 from .events import EventQueries
+from .hooks import HookQueries
+from .inbound import InboundQueries
 from .jobs import JobQueries
 from .keys import KeyQueries
 from .passes import PassQueries
@@ -30,6 +32,8 @@ class Workspace(Translating):
         self.segments = SegmentQueries(db, workspace_id, in_chunk, self.passes)
         self.keys = KeyQueries(db, workspace_id, in_chunk)
         self.audit = AuditQueries(db, workspace_id, in_chunk)
+        self.hooks = HookQueries(db, workspace_id, in_chunk)
+        self.inbound = InboundQueries(db, workspace_id, in_chunk)
         self.jobs = JobQueries(db, workspace_id, in_chunk)
         self.vocabulary = VocabularyQueries(db, workspace_id, in_chunk)
 
