@@ -1,8 +1,8 @@
 """The feed as a live stream: the log, read once a process and workspace, told to everyone who follows it.
 
 A follower has a position and nothing else. The newest entries lie in one bounded buffer; a follower that the buffer no
-longer reaches reads the log until it meets the buffer again. So a slow one costs reads, never memory, and nobody can
-miss or repeat an entry: positions are dense, and position p is written only after p - 1 exists.
+longer reaches is told so, and reads the log until it meets the buffer again. So a slow one costs reads, never memory, and
+nobody can miss or repeat an entry: positions are dense, and position p is written only after p - 1 exists.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import itertools
 import logging
 import time
 from collections import deque
@@ -27,6 +28,8 @@ from app.store.workspace import Workspace
 log = logging.getLogger(__name__)
 
 BUFFERED = 2_000
+BUFFERED_IN_ALL = 20_000
+LEAST_BUFFERED = 100
 READ_AT_ONCE = 500
 TICK_SECONDS = 1.0
 
@@ -51,6 +54,14 @@ class Expired:
     pos: int
 
 
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """The follower is at `pos`, `by` entries behind the log's end: too slow to be kept up with from the buffer."""
+
+    pos: int
+    by: int
+
+
 class Feed:
     """The tailers of a process, each running while somebody follows its workspace."""
 
@@ -65,10 +76,11 @@ class Feed:
 
     async def follow(
         self, workspace: Workspace, after: int | None, shown: Callable[[Activity], bool], quiet_seconds: float
-    ) -> AsyncIterator[Passed | Expired]:
+    ) -> AsyncIterator[Passed | Behind | Expired]:
         """First where the stream starts, at once; then every entry that is `shown`; how far it got every `quiet_seconds`.
 
-        `after` is the position to go on from; None is the end of the log. Never ends by itself, except after Expired.
+        `after` is the position to go on from; None is the end of the log. Who takes messages too slowly is told by a Behind,
+        and misses nothing all the same. Never ends by itself, except after Expired.
         Raises InvalidInput for a position beyond the log; Unavailable only before the first message.
         """
         clock = asyncio.get_running_loop().time
@@ -83,12 +95,18 @@ class Feed:
                 if oldest.pos > pos + 1:
                     yield Expired(oldest.pos - 1)
                     return
+            # Who replays from long ago is not slow: it has to have been at the buffer to fall out of it.
+            kept_up = tailer.reaches(pos)
             yield Passed(pos)
             tell_by = clock() + quiet_seconds
             while True:
+                if kept_up and not tailer.reaches(pos):
+                    metrics.LAGS.inc()
+                    yield Behind(pos, tailer.pos - pos)
                 found = await tailer.read(pos, tell_by)
                 if found:
                     pos = found[-1].pos
+                kept_up = tailer.reaches(pos)
                 visible = tuple(activity for activity in found if shown(activity))
                 if visible or clock() >= tell_by:
                     yield Passed(pos, visible)
@@ -115,8 +133,14 @@ class Feed:
 
     @property
     def buffered(self) -> int:
-        """How many of the newest entries are kept for followers."""
-        return self._buffered
+        """How many of the newest entries a workspace's tailer keeps: fewer where many workspaces are followed."""
+        share = BUFFERED_IN_ALL // max(1, len(self._tailers))
+        return min(self._buffered, max(LEAST_BUFFERED, share))
+
+    @property
+    def kept(self) -> int:
+        """How many entries are kept now, for all workspaces together."""
+        return sum(tailer.kept for tailer in self._tailers.values())
 
     @property
     def timed(self) -> bool:
@@ -131,9 +155,9 @@ class _Tailer:
         self.followers = 0
         self._bus = bus
         self._workspace = workspace
-        self._pos = pos
+        self.pos = pos
         self._feed = feed
-        self._newest: deque[Activity] = deque(maxlen=feed.buffered)
+        self._newest: deque[Activity] = deque()
         self._moved = asyncio.Event()
         self._woken = asyncio.Event()
         # In a context of their own: they go on for others than the request that happened to start them.
@@ -148,17 +172,23 @@ class _Tailer:
                 task.cancel()
             _, pending = await asyncio.wait(pending, timeout=0.1)
 
+    @property
+    def kept(self) -> int:
+        """How many entries the buffer has."""
+        return len(self._newest)
+
+    def reaches(self, pos: int) -> bool:
+        """Whether the buffer has everything that follows `pos`."""
+        return pos >= self.pos - len(self._newest)
+
     async def read(self, pos: int, deadline: float) -> tuple[Activity, ...]:
         """The entries after `pos`, at most 500; none when there were none by the deadline (in the loop's time)."""
         while True:
             moved = self._moved
-            if pos < self._pos:
-                buffer_from = self._pos - len(self._newest)
-                if pos >= buffer_from:
-                    skipped = pos - buffer_from
-                    return tuple(
-                        self._newest[i] for i in range(skipped, min(len(self._newest), skipped + READ_AT_ONCE))
-                    )
+            if pos < self.pos:
+                if self.reaches(pos):
+                    skipped = pos - self.pos + len(self._newest)
+                    return tuple(itertools.islice(self._newest, skipped, skipped + READ_AT_ONCE))
                 try:
                     found = tuple(await self._workspace.activities.after(pos, READ_AT_ONCE))
                 except Unavailable:
@@ -194,15 +224,17 @@ class _Tailer:
                 log.exception("the feed of %s could not be read", self._workspace.id)
 
     async def _advance(self) -> bool:
-        found = await self._workspace.activities.after(self._pos, READ_AT_ONCE)
+        found = await self._workspace.activities.after(self.pos, READ_AT_ONCE)
         if not found:
             return False
-        if self._report_hole(self._pos, found):
+        if self._report_hole(self.pos, found):
             # The buffer is indexed by position; without it, followers read the log.
             self._newest.clear()
         else:
             self._newest.extend(found)
-        self._pos = found[-1].pos
+            while len(self._newest) > self._feed.buffered:
+                self._newest.popleft()
+        self.pos = found[-1].pos
         if self._feed.timed:
             now = time.time()
             for activity in found:

@@ -46,6 +46,17 @@ SOCKETS = Gauge("punchcard_sockets_open", "WebSockets open now.", registry=REGIS
 SUBSCRIPTIONS = Gauge(
     "punchcard_subscriptions_open", "Subscriptions running now, on sockets and as event streams.", registry=REGISTRY
 )
+STUCK = Counter(
+    "punchcard_stuck_connections",
+    "Connections ended because their client read nothing for half a minute, by kind: http, ws.",
+    ("kind",),
+    registry=REGISTRY,
+)
+LAGS = Counter(
+    "punchcard_feed_lags",
+    "Times a subscriber was so slow that it had to go on from the log, and was told.",
+    registry=REGISTRY,
+)
 FEED_SECONDS = Histogram(
     "punchcard_feed_lag_seconds",
     "From the instant an activity was decided to the moment this API had it for its subscribers; only on the system clock.",

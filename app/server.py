@@ -14,6 +14,7 @@ import uvicorn
 from app import tracing
 from app.asgi import create_app
 from app.config import Settings
+from app.connections import Http, Socket
 from app.draining import DRAIN_SECONDS, IDLE_SECONDS, Draining
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ def serve(settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        http=Http,
+        ws=Socket,
         ws_max_size=settings.body_bytes,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )

@@ -25,6 +25,7 @@ from tests.servers import api, running_servers, worker
 from .edge import bare_endpoint, edge
 from .folding import folding
 from .http import Client
+from .idle import event_stream, idle, socket
 from .latency import latency
 from .recording import history, recording
 from .stock import Stock, stocked
@@ -32,8 +33,9 @@ from .tables import Report
 from .timing import Processes
 from .windows import windows
 
-PARTS = ("record", "history", "fold", "window", "latency", "edge")
+PARTS = ("record", "history", "fold", "window", "latency", "edge", "idle")
 MANY_PASSES = 100_000
+FOLLOWERS = 1_000
 
 
 @click.command(context_settings={"max_content_width": 110})
@@ -54,6 +56,7 @@ def main(sizes: tuple[int, ...], quick: bool, parts: tuple[str, ...], file: Path
     window   one event more for a pass with 20 and with 20,000 events inside the window of a segment
     latency  from a mutation by HTTP to a subscriber over WebSocket, also with 100,000 stored passes
     edge     a small query over eight connections: Strawberry's bare endpoint, the API with every limit and budget on
+    idle     the memory that 1,000 subscriptions cost the API while nothing happens, by WebSocket and as event streams
 
     A ratio is a side's speed over the first side's, by medians. CPU is told by process: `bench` is the client, and for
     what is called in process also the product. The store is the one `punchcard up` would take: a server on PATH, else
@@ -91,6 +94,8 @@ async def _run(sizes: tuple[int, ...], parts: tuple[str, ...], rounds: int, file
                     await _latency(report, _named(settings, f"latency{passes}"), passes, 20 * rounds)
             if "edge" in parts:
                 await _edge(report, _named(servers.settings, "edge"), Path(folder), rounds)
+            if "idle" in parts:
+                await _idle(report, _named(settings, "idle"))
     if file is not None:
         file.write_text(json.dumps(report.rows, indent=2) + "\n")
 
@@ -144,6 +149,15 @@ async def _edge(report: Report, settings: Settings, folder: Path, rounds: int) -
             sides = await edge(report.processes, port, quiet.port, stock.secret, rounds)
             report.add("A small query, asked again and again", sides, "request", 3)
             report.processes.forget("bare")
+
+
+async def _idle(report: Report, settings: Settings) -> None:
+    async with open_resources(settings) as resources:
+        stock = await _stocked(report, resources, 1_000, 1_000, None)
+        for what, follower in (("WebSockets", socket), ("event streams", event_stream)):
+            async with _api(report.processes, settings, stock):
+                cost = await idle(report.processes, follower, settings.host, settings.port, stock.secret, FOLLOWERS)
+            report.megabytes(f"{FOLLOWERS:,} idle subscriptions, {what}", cost, 100)
 
 
 @contextlib.asynccontextmanager

@@ -72,6 +72,12 @@ class Report:
             self.rows.append({"table": title, "side": side.name, f"{name}_ms": round(ms, 2), "target": target})
         self.console.print(f"[bold]{title}[/]: {', '.join(told)}, {len(side.seconds)} events\n")
 
+    def megabytes(self, title: str, cost: float, target: float) -> None:
+        """One line: megabytes of memory, beside their target."""
+        told = f"[red]{cost:.0f}[/]" if cost > target else f"{cost:.0f}"
+        self.rows.append({"table": title, "memory_mb": round(cost, 1), "target": target})
+        self.console.print(f"[bold]{title}[/]: {told} MB (≤ {target:g})\n")
+
     def memory(self, title: str) -> None:
         """The resident memory of each process now."""
         held = {name: round(size / 1e6) for name, size in self.processes.memory().items()}

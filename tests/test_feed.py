@@ -11,11 +11,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from app import feed as module
 from app.bus import Bus
 from app.clock import FixedClock
+from app.commands.context import Context
 from app.domain.activities import CREATED, ENTERED, LEFT, Activity, category_of
 from app.domain.errors import InvalidInput
-from app.feed import Expired, Feed, Passed, shows, topic
+from app.feed import Behind, Expired, Feed, Passed, shows, topic
 from app.resources import Resources
 from app.store.activities import ActivityQuery
 from app.store.paging import Span
@@ -41,14 +43,14 @@ async def append(business: Business, first: int, last: int) -> None:
 @contextlib.asynccontextmanager
 async def following(
     business: Business, feed: Feed, after: int | None = None, **query: object
-) -> AsyncIterator[AsyncIterator[Passed | Expired]]:
+) -> AsyncIterator[AsyncIterator[Passed | Behind | Expired]]:
     asked = ActivityQuery(**query)  # type: ignore[arg-type]
     stream = feed.follow(business.ctx.workspace, after, shows(asked), QUIET)
     async with contextlib.aclosing(stream), asyncio.timeout(20):  # type: ignore[type-var]
         yield stream
 
 
-async def taken(stream: AsyncIterator[Passed | Expired], count: int) -> list[int]:
+async def taken(stream: AsyncIterator[Passed | Behind | Expired], count: int) -> list[int]:
     """The positions of the next `count` activities."""
     found: list[int] = []
     while len(found) < count:
@@ -87,14 +89,63 @@ async def _grow(business: Business, first: int, last: int) -> None:
         await append(business, pos, min(pos + 4, last))
 
 
-async def test_a_follower_behind_the_buffer_reads_the_log_until_it_meets_it(business: Business) -> None:
+async def test_a_follower_that_falls_behind_the_buffer_is_told_and_reads_the_log_until_it_meets_it(
+    business: Business,
+) -> None:
+    """Checklist 2.9: `Lagged`."""
     feed = Feed(business.ctx.resources.bus, buffered=10)
     async with following(business, feed) as fast, following(business, feed) as slow:
         await anext(fast)
         await anext(slow)
-        await append(business, 1, 60)
-        assert await taken(fast, 60) == list(range(1, 61))
-        assert await taken(slow, 60) == list(range(1, 61))
+        await append(business, 1, 8)
+        assert await taken(slow, 8) == list(range(1, 9))
+        await append(business, 9, 60)
+        assert [entry.pos for entry in await heard(fast, 60)] == list(range(1, 61))
+        behind = await anext(slow)
+        assert behind == Behind(8, 52)
+        assert await taken(slow, 52) == list(range(9, 61)), "told once, and nothing is lost"
+        async with following(business, feed, 0) as late:
+            assert await taken(late, 60) == list(range(1, 61)), "who replays is not slow"
+        await append(business, 61, 90)
+        await heard(fast, 30)
+        assert await anext(slow) == Behind(60, 30), "and again, having caught up"
+
+
+async def heard(stream: AsyncIterator[Passed | Behind | Expired], count: int) -> list[Activity]:
+    """The next `count` activities of a follower that may fall behind while several are appended at once."""
+    found: list[Activity] = []
+    while len(found) < count:
+        message = await anext(stream)
+        found += message.activities if isinstance(message, Passed) else ()
+    return found
+
+
+async def test_what_is_kept_for_followers_is_bounded_however_much_comes_and_however_many_workspaces(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BUFFERED_IN_ALL", 30)
+    monkeypatch.setattr(module, "LEAST_BUFFERED", 5)
+    feed = Feed(business.ctx.resources.bus, buffered=20)
+    async with contextlib.AsyncExitStack() as streams:
+        stuck = await streams.enter_async_context(following(business, feed))
+        await anext(stuck)
+        lively = await streams.enter_async_context(following(business, feed))
+        await anext(lively)
+        await append(business, 1, 300)
+        await heard(lively, 300)
+        assert feed.kept == feed.buffered == 20
+        others = [replace(business, ctx=_elsewhere(business, number)) for number in range(3)]
+        for other in others:
+            stream = await streams.enter_async_context(following(other, feed))
+            await anext(stream)
+        await append(business, 301, 301)
+        await heard(lively, 1)
+        assert feed.kept == feed.buffered == 30 // 4
+        assert await anext(stuck) == Behind(0, 301), "and it had nothing of its own"
+
+
+def _elsewhere(business: Business, number: int) -> Context:
+    return replace(business.ctx, workspace=business.ctx.resources.workspace(f"ws_{number}"))
 
 
 async def test_the_tick_finds_what_no_message_announced(business: Business) -> None:

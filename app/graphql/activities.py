@@ -14,7 +14,7 @@ from app.domain import activities as domain
 from app.domain.cursors import ACTIVITY, activity_cursor, activity_position
 from app.domain.decimals import plain
 from app.domain.errors import Code, InvalidInput
-from app.feed import Expired, shows
+from app.feed import Behind, Expired, shows
 from app.store.activities import ActivityQuery
 from app.store.paging import Page
 
@@ -72,8 +72,19 @@ class CursorExpired:
     oldest_cursor: str = strawberry.field(description="The oldest cursor from which the feed can still be read.")
 
 
+@strawberry.type(
+    description="The stream was read too slowly to be kept up with. Nothing is lost: what follows comes from the log, until "
+    "the reader has caught up."
+)
+class Lagged:
+    """The stream was read too slowly to be kept up with."""
+
+    cursor: str = strawberry.field(description="How far the reader is; what follows this cursor comes next.")
+    behind: BigInt = strawberry.field(description="How many activities of the workspace it is behind, hidden ones too.")
+
+
 ActivityMessage = Annotated[
-    ActivityEdge | Heartbeat | CursorExpired,
+    ActivityEdge | Heartbeat | Lagged | CursorExpired,
     strawberry.union("ActivityMessage", description="What the activity stream tells."),
 ]
 
@@ -186,6 +197,10 @@ async def _messages(
             context.cursor = None
             yield CursorExpired(oldest_cursor=activity_cursor(message.pos))
             return
+        if isinstance(message, Behind):
+            context.cursor = activity_cursor(message.pos)
+            yield Lagged(cursor=context.cursor, behind=BigInt(message.by))
+            continue
         for found in message.activities:
             context.renew()
             context.cursor = activity_cursor(found.pos)

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 PROTOCOL = "graphql-transport-ws"
 MAX_OPERATIONS = 100
 MAX_ID = 255
+MOST_UNFINISHED = 2 * MAX_OPERATIONS
 
 
 class _Close(Exception):
@@ -110,6 +111,7 @@ class _Connection:
         self._initialised = False
         self._leaving = False
         self._operations: dict[str, asyncio.Task[None]] = {}
+        self._unfinished: set[asyncio.Task[None]] = set()
         self._streams: set[str] = set()
         # One frame after the other: operations finish whenever they like.
         self._sending = asyncio.Lock()
@@ -168,7 +170,7 @@ class _Connection:
             case "subscribe" if self._leaving:
                 pass
             case "subscribe":
-                self._subscribe(_operation_id(message), message.get("payload"))
+                await self._subscribe(_operation_id(message), message.get("payload"))
             case "complete":
                 await self._stop(_operation_id(message))
             case _:
@@ -196,7 +198,7 @@ class _Connection:
         self._acknowledged = True
         await self._send({"type": "connection_ack"})
 
-    def _subscribe(self, operation_id: str, payload: object) -> None:
+    async def _subscribe(self, operation_id: str, payload: object) -> None:
         if not self._acknowledged:
             raise _Close(4401, "Unauthorized")
         if operation_id in self._operations:
@@ -211,7 +213,12 @@ class _Connection:
             request = refusal
         if len(self._operations) >= MAX_OPERATIONS:
             request = refused(ErrorCode.THROTTLED, f"At most {MAX_OPERATIONS} operations at once on one socket.")
-        self._operations[operation_id] = asyncio.create_task(self._run(operation_id, request))
+        task = self._operations[operation_id] = asyncio.create_task(self._run(operation_id, request))
+        self._unfinished.add(task)
+        task.add_done_callback(self._unfinished.discard)
+        # Operations free their id before their last message is taken: a client that asks and reads nothing must wait.
+        while len(self._unfinished) >= MOST_UNFINISHED:
+            await asyncio.wait(self._unfinished, return_when=asyncio.FIRST_COMPLETED)
 
     async def _run(self, operation_id: str, request: Request | RequestRefused) -> None:
         try:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from app.domain.cursors import activity_cursor
-from app.feed import topic
+from app.feed import Behind, Feed, Passed, topic
 
 from .serving import Api, Socket
 
@@ -102,6 +103,23 @@ async def test_heartbeats_move_the_cursor_past_what_the_filter_hid(api: Api) -> 
         async with asyncio.timeout(10):
             while (cursor := (await socket.next())["activity"]["cursor"]) != last:
                 assert cursor == first
+
+
+async def test_a_subscriber_that_reads_too_slowly_is_told_how_far_behind_it_is(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checklist 2.9: an explicit `Lagged`. That nothing is lost behind it is told in tests/test_feed.py."""
+
+    async def slow(*_: object) -> AsyncIterator[Passed | Behind]:
+        yield Passed(3)
+        yield Behind(3, 2_500)
+
+    monkeypatch.setattr(Feed, "follow", slow)
+    async with api.socket() as socket:
+        await socket.subscribe("subscription { activity { __typename ... on Lagged { cursor behind } } }")
+        assert await socket.next() == {"activity": {"__typename": "Heartbeat"}}
+        told = (await socket.next())["activity"]
+        assert told == {"__typename": "Lagged", "cursor": activity_cursor(3), "behind": 2_500}
 
 
 async def test_a_silent_flip_is_hidden_unless_asked_for_in_list_and_stream(api: Api) -> None:

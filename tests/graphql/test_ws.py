@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import json
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from starlette.types import Message
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin, Subprotocol
+
+from app.domain.actors import SCOPES, Actor
+from app.graphql import ws
+from app.graphql.execute import Engine
+from app.graphql.manifests import Trusted
+from app.graphql.persisted import Persisted
+from app.graphql.schema import schema
 
 from .serving import Api
 
@@ -155,3 +165,32 @@ async def test_one_socket_runs_at_most_a_hundred_operations_at_once(api: Api) ->
                 pass
         assert message["id"] == "100"
         assert message["payload"][0]["extensions"]["code"] == "THROTTLED"
+
+
+async def test_a_client_that_asks_without_end_and_reads_nothing_is_not_heard_without_end() -> None:
+    """Checklist 2.9: never memory growth."""
+    heard = 0
+
+    async def receive() -> Message:
+        nonlocal heard
+        heard += 1
+        if heard == 1:
+            return {"type": "websocket.connect"}
+        asked = {"id": str(heard), "type": "subscribe", "payload": {"query": "{ nope }"}}
+        return {"type": "websocket.receive", "text": json.dumps({"type": "connection_init"} if heard == 2 else asked)}
+
+    async def send(message: Message) -> None:
+        if heard > 2:
+            await asyncio.get_running_loop().create_future()
+
+    async def opened(*_: object) -> Any:
+        return SimpleNamespace(actor=Actor("ws_1", "key_1", "test", frozenset(SCOPES)))
+
+    endpoint = ws.GraphQLSocket(Engine(schema), opened, Persisted(cast(Any, None), "test", Trusted()))
+    scope = {"type": "websocket", "headers": [], "subprotocols": [ws.PROTOCOL], "client": None}
+    serving = asyncio.create_task(endpoint(scope, receive, send))
+    for _ in range(5 * ws.MOST_UNFINISHED):
+        await asyncio.sleep(0)
+    assert heard == 2 + ws.MOST_UNFINISHED
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)

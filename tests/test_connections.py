@@ -1,0 +1,156 @@
+"""Clients that stop reading: what waits for them stays small, and they are parted from (checklist 2.9)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import cast
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosedError
+
+from app import connections, metrics
+from app.connections import TOO_SLOW, Http, Socket
+
+MESSAGE = "x" * 65_536
+
+
+class Talker:
+    """An application that sends as much as is taken, over either protocol, until its client is gone."""
+
+    def __init__(self, most: int = 1 << 30) -> None:
+        self.most = most
+        self.sent = 0
+        self.ended = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            with contextlib.suppress(OSError):
+                await self._talk(scope, receive, send)
+        finally:
+            self.ended.set()
+
+    async def _talk(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.accept"})
+            while self.sent < self.most:
+                await send({"type": "websocket.send", "text": MESSAGE})
+                self.sent += len(MESSAGE)
+            return
+        gone = asyncio.ensure_future(receive())
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while self.sent < self.most and not gone.done():
+            await send({"type": "http.response.body", "body": MESSAGE.encode(), "more_body": True})
+            self.sent += len(MESSAGE)
+        await send({"type": "http.response.body", "body": b""})
+        gone.cancel()
+
+
+@asynccontextmanager
+async def serving(talker: Talker) -> AsyncIterator[tuple[int, set[object]]]:
+    """The port, and the connections that are open."""
+    config = uvicorn.Config(talker, port=0, log_config=None, lifespan="off", http=Http, ws=Socket)
+    server = uvicorn.Server(config)
+    running = asyncio.create_task(server.serve())
+    async with asyncio.timeout(10):
+        while not server.started:
+            await asyncio.sleep(0.005)
+        yield server.servers[0].sockets[0].getsockname()[1], cast(set[object], server.server_state.connections)
+        server.should_exit = True
+        await running
+
+
+def connected(port: int, buffered: int = 4_096) -> socket.socket:
+    """A connection that takes little unless it is read from."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffered)
+    client.connect(("127.0.0.1", port))
+    client.setblocking(False)
+    return client
+
+
+async def read_all(client: socket.socket) -> int:
+    """The bytes that still come before the connection ends, one way or the other."""
+    count = 0
+    with contextlib.suppress(ConnectionResetError):
+        while data := await asyncio.get_running_loop().sock_recv(client, 1 << 16):
+            count += len(data)
+    return count
+
+
+def ended(kind: str) -> float:
+    return metrics.REGISTRY.get_sample_value("punchcard_stuck_connections_total", {"kind": kind}) or 0.0
+
+
+async def test_a_stream_that_nobody_reads_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "STUCK_SECONDS", 0.1)
+    talker, before = Talker(), ended("http")
+    async with serving(talker) as (port, _):
+        with connected(port) as client:
+            await asyncio.get_running_loop().sock_sendall(client, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            await talker.ended.wait()
+            left = await read_all(client)
+    # What the kernel holds is its own affair; the process kept no more than a message above its 64 KB.
+    assert talker.sent - left <= len(MESSAGE) + 65_536 + len(MESSAGE)
+    assert ended("http") == before + 1
+
+
+async def test_a_socket_that_nobody_reads_is_closed_with_a_reason_behind_what_was_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "STUCK_SECONDS", 0.1)
+    talker, before = Talker(), ended("ws")
+    async with serving(talker) as (port, _):
+        reading = connected(port)
+        async with connect(f"ws://127.0.0.1:{port}", sock=reading, max_queue=1, compression=None) as client:
+            # Its queue is full after a message: then it stops reading, as a program does that is busy elsewhere.
+            await talker.ended.wait()
+            received = 0
+            try:
+                while True:
+                    received += len(await client.recv())
+            except ConnectionClosedError as closed:
+                reason = closed.rcvd
+    assert reason is not None
+    assert (reason.code, reason.reason) == (1013, TOO_SLOW)
+    assert received == talker.sent
+    assert ended("ws") == before + 1
+
+
+async def test_a_socket_that_never_reads_again_does_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "STUCK_SECONDS", 0.05)
+    monkeypatch.setattr(connections, "LAST_SECONDS", 0.05)
+    talker = Talker()
+    async with serving(talker) as (port, open_ones):
+        with connected(port) as client:
+            handshake = (
+                "GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
+                "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+            )
+            await asyncio.get_running_loop().sock_sendall(client, handshake.encode())
+            await talker.ended.wait()
+            while open_ones:
+                await asyncio.sleep(0.005)
+            await read_all(client)  # comes to an end
+
+
+async def test_a_slow_reader_gets_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "STUCK_SECONDS", 0.2)
+    talker, before = Talker(most=100 * len(MESSAGE)), ended("http")
+    async with serving(talker) as (port, _):
+        with connected(port, 262_144) as client:
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(client, b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            count = 0
+            while data := await loop.sock_recv(client, 1 << 18):
+                count += len(data)
+                await asyncio.sleep(0.005)
+    assert count > talker.most
+    assert ended("http") == before
