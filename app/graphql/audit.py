@@ -10,16 +10,16 @@ from app.domain import audit as domain
 from app.domain.actors import ADMIN
 from app.domain.instants import to_ms
 
-from .context import Info
+from .context import Info, RequestContext
 from .ids import to_global_id
 from .keys import ApiKey
-from .node import fetched
+from .node import Node, fetched, fetches
 from .paging import After, Before, Connection, First, Last, Listing
 from .scalars import JSON
 
 
 @strawberry.type(description="One administrative act, written down before it was done.")
-class AuditEntry:
+class AuditEntry(Node):
     """One administrative act."""
 
     occurred_at: datetime = strawberry.field(description="When, by the machine's clock.")
@@ -34,6 +34,14 @@ class AuditEntry:
         """The key it was done with."""
         found: ApiKey | None = await fetched(info.context, "ApiKey", self.key_id)
         return found
+
+
+@fetches("AuditEntry")
+async def fetch_audit_entry(context: RequestContext, entry_id: str) -> AuditEntry | None:
+    """The entry of a database id, or None. Raises Denied without the scope `admin`."""
+    context.actor.require(ADMIN)
+    found = await context.load.audit_entries.load(entry_id)
+    return None if found is None else _published(found)
 
 
 listing = Listing[domain.AuditEntry]("audit", (int, str), lambda entry: (to_ms(entry.at), entry.id))
@@ -51,6 +59,7 @@ async def list_audit_log(
 
 def _published(entry: domain.AuditEntry) -> AuditEntry:
     return AuditEntry(
+        id=strawberry.ID(to_global_id("AuditEntry", entry.id)),
         occurred_at=entry.at,
         action=entry.action,
         subject=strawberry.ID(to_global_id(*entry.subject)),

@@ -10,6 +10,7 @@ from strawberry.dataloader import DataLoader
 
 from app.domain.activities import Activity
 from app.domain.actors import ApiKey
+from app.domain.audit import AuditEntry
 from app.domain.events import Event
 from app.domain.jobs import Job
 from app.domain.passes import Pass
@@ -65,6 +66,11 @@ class Loaders:
     def keys(self) -> DataLoader[str, ApiKey | None]:
         """API keys by id."""
         return _loader(self._workspace.keys.get_many)
+
+    @cached_property
+    def audit_entries(self) -> DataLoader[str, AuditEntry | None]:
+        """Entries of the audit log by id."""
+        return _loader(self._workspace.audit.get_many)
 
 
 def _loader(get_many: Callable[[list[K]], Awaitable[Mapping[K, T]]]) -> DataLoader[K, T | None]:

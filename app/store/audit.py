@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from app.domain.audit import AuditEntry
 
 from .collection import Doc, WorkspaceQueries
@@ -26,6 +28,10 @@ class AuditQueries(WorkspaceQueries):
                 details=dict(entry.details),
             )
         )
+
+    async def get_many(self, entry_ids: Iterable[str]) -> dict[str, AuditEntry]:
+        """The entries that exist among the ids. Index: _id."""
+        return {doc["_id"]: _entry(doc) for doc in await self._by_ids(entry_ids)}
 
     async def page(self, span: Span) -> Page[AuditEntry]:
         """Entries, the newest first; key (ms, id). Index: {workspace, at, _id}."""

@@ -249,6 +249,7 @@ async def story(business: Business) -> None:
         await store.activities.count(feed)
     await store.activities.after(3, 5)
     await store.activities.get_many(["act_none:1"])
+    await store.audit.get_many(["audit_none"])
     for page in (store.passes.page, store.segments.page, store.keys.page, store.jobs.page, store.audit.page):
         await page(full)
         await page(Span(2, after=(to_ms(await ctx.now()), "z")))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from app.graphql.ids import to_global_id
+from app.store.paging import Span
+from tests.business import another_business
+
 from .serving import Api, codes
 
 CREATE = """mutation Create($input: CreateApiKeyInput!) { createApiKey(input: $input) {
@@ -85,7 +89,7 @@ async def test_administrative_acts_are_written_down(api: Api) -> None:
     await api.business.segment("buyers", {"event": {"types": ["purchase"], "value": 1}})
     log = (
         await api.data(
-            "{ auditLog { totalCount nodes { action subject details ipAddress occurredAt apiKey { name } } } }"
+            "{ auditLog { totalCount nodes { id action subject details ipAddress occurredAt apiKey { name } } } }"
         )
     )["auditLog"]
     assert log["totalCount"] == 3
@@ -95,3 +99,11 @@ async def test_administrative_acts_are_written_down(api: Api) -> None:
     assert created["subject"] == revoked["subject"] == made["id"]
     assert created["details"] == {"name": "till", "scopes": "read write"}
     assert (created["ipAddress"], created["apiKey"]) == ("127.0.0.1", {"name": "test"})
+    ask = "query ($id: ID!) { node(id: $id) { ... on AuditEntry { id action } } }"
+    assert (await api.data(ask, id=revoked["id"]))["node"] == {"id": revoked["id"], "action": "revokeApiKey"}
+    stranger = await another_business(api.business.ctx.resources, api.business.clock, "Other")
+    await stranger.segment("theirs", {"event": {"types": ["purchase"], "value": 1}})
+    [theirs] = (await stranger.ctx.workspace.audit.page(Span(1))).items
+    assert (await api.data(ask, id=to_global_id("AuditEntry", theirs.id)))["node"] is None
+    api.secret = await api.key("read")
+    assert (await api.refusal(ask, id=revoked["id"]))["extensions"]["code"] == "FORBIDDEN"
