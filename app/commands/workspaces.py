@@ -5,8 +5,8 @@ from __future__ import annotations
 from zoneinfo import ZoneInfo
 
 from app.domain.actors import ADMIN, READ, SUBSCRIBE, WRITE, secret_hash
+from app.domain.currencies import parse_currency
 from app.domain.errors import Code, InvalidInput
-from app.domain.events import parse_currency
 from app.domain.texts import parse_text
 from app.domain.workspaces import WorkspaceProfile
 from app.resources import Resources

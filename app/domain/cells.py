@@ -12,9 +12,10 @@ from decimal import Decimal
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
+from .currencies import CURRENCIES
 from .decimals import parse_decimal
 from .errors import Code, InvalidInput
-from .events import CURRENCIES, TYPES
+from .events import TYPES
 from .instants import EPOCH, parse_instant
 
 

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from .cells import DateOrder, parse_cell_amount, parse_cell_instant, parse_cell_type
+from .currencies import parse_currency
 from .errors import Code, InvalidInput, Refused
-from .events import Category, parse_currency, parse_type
+from .events import Category, parse_type
 from .texts import MAX_NAME
 
-FIELDS = ("passExternalId", "type", "occurredAt", "amount", "currency", "points", "category", "externalId")
+FIELDS = (
+    "passExternalId", "type", "occurredAt", "amount", "currency", "points", "category", "externalId", "pointsExpireAt",
+    "pointsExpireAfterDays",
+)  # fmt: skip
 _ZONE = ZoneInfo("UTC")
 
 
@@ -46,6 +50,11 @@ def guessed(
     guess.take("occurredAt", "", "_", lambda found, share: _share(found, _is_written_date) >= share)
     guess.take("amount", _AMOUNT, _AMOUNT_WORDS, figures)
     guess.take("points", "points points_earned", "", figures)
+    if "points" in guess.found:
+        guess.take("pointsExpireAt", "points_expire_at", "", lambda found, _: bool(found) and all(map(_is_date, found)))
+        guess.take(
+            "pointsExpireAfterDays", "points_expire_after_days", "", lambda found, _: all(map(str.isdigit, found))
+        )
     guess.take("category", "category", "", lambda found, _: bool(found) and {x.upper() for x in found} <= {*Category})
     guess.take("type", _TYPE, "", lambda found, _: 0 < len(set(found)) <= 50 and all(map(_is_type, found)))
     guess.take("externalId", _EXTERNAL, "", lambda found, _: 1 < len(rows) == len(found) == len(set(found)))

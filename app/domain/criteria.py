@@ -9,9 +9,10 @@ from enum import StrEnum
 from functools import cached_property
 
 from .conditions import Operator, parse_condition, parse_operand, parse_operator
+from .currencies import parse_currency
 from .decimals import canonical, parse_decimal
 from .errors import Code, InvalidInput
-from .events import Category, parse_currency
+from .events import Category
 from .instants import from_ms
 from .measures import EventFilter, Measure
 from .texts import parse_text

@@ -14,6 +14,7 @@ from hashlib import sha256
 from types import MappingProxyType
 from typing import TypeVar
 
+from .currencies import parse_currency
 from .decimals import ZERO, canonical, parse_decimal
 from .errors import Code, InvalidInput, Problem, Refused
 from .instants import parse_instant, to_ms
@@ -59,7 +60,6 @@ RETURNS = frozenset({"refund", "credit"})
 
 _spelt = json.JSONEncoder().encode
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:\-]{0,99}")
-_CURRENCY = re.compile(r"[A-Z]{3}")
 DEFAULT_SOURCE = "api"
 FIELD_ROOTS = ("fields", "metadata", "holder")
 
@@ -85,13 +85,15 @@ class EventInput:
     correction_of: object = None
     points_expire_at: object = None
     points_expire_after_days: object = None
+    label: object = None
+    staff: object = None
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where an event came from: channel (API, BATCH, IMPORT, MANUAL, INTERNAL), and who was acting.
+    """Where an event came from: channel (API, BATCH, IMPORT, WEBHOOK, MANUAL, RULE, INTERNAL), and who was acting.
 
-    `batch` names the part of a job that recorded it: a worker that goes on after a death knows what was its own.
+    `actor` is the acting key, `staff` the member of staff who acted by hand, as the key says. `batch` names the part of a job that recorded it: a worker that goes on after a death knows what was its own.
     """
 
     channel: str
@@ -99,6 +101,7 @@ class Origin:
     ip_address: str | None = None
     user_agent: str | None = None
     batch: str | None = None
+    staff: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,8 @@ class Event:
     changes: Mapping[str, object] = field(default_factory=dict)
     removes: str | None = None
     points_end: PointsEnd | None = None
+    label: str | None = None
+    definition_version: int | None = None
 
     @property
     def occurred_ms(self) -> int:
@@ -167,6 +172,14 @@ class Draft:
     correction_of: str | None
     sent: tuple[str | None, ...]
     points_end: PointsEnd | None = None
+    label: str | None = None
+    staff: str | None = None
+    definition_version: int | None = None
+
+    @property
+    def sent_category(self) -> str | None:
+        """The category as it was sent; None where that of the type is welcome."""
+        return self.sent[0]
 
     @property
     def sent_currency(self) -> str | None:
@@ -226,6 +239,8 @@ def check(sent: EventInput, rules: Rules) -> Draft:
     external_id = tried(parse_text, sent.external_id, "externalId")
     source = tried(parse_text, sent.source, "source", most=100)
     correction_of = tried(parse_text, sent.correction_of, "correctionOf")
+    label = tried(parse_text, sent.label, "label")
+    staff = tried(parse_text, sent.staff, "staff")
     metadata, metadata_text = (
         tried(parse_object, sent.metadata, "metadata", most_bytes=rules.metadata_bytes) or ({}, "{}")
     )  # fmt: skip
@@ -251,15 +266,8 @@ def check(sent: EventInput, rules: Rules) -> Draft:
             currency, None if points is None else canonical(points), field_name, old_value, new_value,
             None if occurred_at is None else str(to_ms(occurred_at)), external_id, source, correction_of,
         ),
-        points_end,
+        points_end, label, staff,
     )  # fmt: skip
-
-
-def parse_currency(raw: object, *path: str) -> str:
-    """The three capital letters of an ISO 4217 code. Raises InvalidInput: UNKNOWN."""
-    if not isinstance(raw, str) or not _CURRENCY.fullmatch(raw) or raw not in CURRENCIES:
-        raise InvalidInput(Code.UNKNOWN, 'No such currency; use a code of ISO 4217, for example "EUR".', *path)
-    return raw
 
 
 def parse_type(raw: object, *path: str) -> str:
@@ -302,18 +310,10 @@ def fingerprint(key: bytes, draft: Draft, pass_id: str) -> bytes:
     """
     amount = None if draft.amount is None else canonical(draft.amount)
     # What came to be sent later goes behind the rest, and only where it is sent: stored fingerprints stay as they are.
-    later = () if draft.points_end is None else (draft.points_end.sent,)
+    later: tuple[str, ...] = () if draft.points_end is None else (draft.points_end.sent,)
+    if draft.label is not None:
+        later += ("label", draft.label)
+    if draft.staff is not None:
+        later += ("staff", draft.staff)
     text = _spelt((pass_id, draft.type, amount, *draft.sent, draft.metadata_text, *later))
     return hmac.digest(key, text.encode(), sha256)[:16]
-
-
-CURRENCIES = frozenset(
-    """AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE
-    CHF CHW CLF CLP CNY COP COU CRC CUC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD
-    HKD HNL HRK HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD
-    MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MXV MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON
-    RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SLL SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX
-    USD USN UYI UYU UYW UZS VED VES VND VUV WST XAF XAG XAU XBA XBB XBC XBD XCD XDR XOF XPD XPF XPT XSU XTS XUA XXX YER ZAR
-    ZMW ZWL XCG""".split()
-)
-"""The codes of ISO 4217, with those withdrawn since 2015, which past events still carry."""

@@ -24,6 +24,11 @@ def keyed_event_id(workspace_id: str, idempotency_key: str, index: int) -> str:
     return _digest("event", workspace_id, "k", idempotency_key, str(index))
 
 
+def event_type_id(workspace_id: str, key: str) -> str:
+    """The id of the definition of a type in a workspace, also of a built-in one that nobody changed."""
+    return _digest("etype", workspace_id, key)
+
+
 def word_id(workspace_id: str, kind: str, word: str) -> str:
     """The id under which a word of a workspace's vocabulary is noted once."""
     return _digest("word", workspace_id, kind, word)
@@ -32,6 +37,11 @@ def word_id(workspace_id: str, kind: str, word: str) -> str:
 def delivery_id(hook_id: str, identity: str) -> str:
     """The id of the message that the sender of a hook knows by `identity`."""
     return _digest("delivery", hook_id, identity)
+
+
+def request_key_id(workspace_id: str, idempotency_key: str) -> str:
+    """The id of the hold that a call has of its idempotency key."""
+    return _digest("key", workspace_id, idempotency_key)
 
 
 def _digest(prefix: str, *parts: str) -> str:

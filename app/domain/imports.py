@@ -69,10 +69,12 @@ class Plan:
             external_id=values.get("externalId", str(number)),
             source=self.source,
             metadata=metadata or None,
+            points_expire_at=values.get("pointsExpireAt"),
+            points_expire_after_days=values.get("pointsExpireAfterDays"),
         )
 
     def _value(self, name: str, text: str, before: Mapping[str, object]) -> dict[str, object]:
-        if name == "occurredAt":
+        if name in ("occurredAt", "pointsExpireAt"):
             return {name: parse_cell_instant(text, ZoneInfo(self.timezone), self.date_order, name)}
         if name == "amount":
             named = before.get("currency")

@@ -21,8 +21,8 @@ from app.domain.aggregations import (
     parse_field,
     worked_out,
 )
+from app.domain.currencies import parse_currency
 from app.domain.errors import Code, InvalidInput
-from app.domain.events import parse_currency
 from app.domain.instants import LATEST, parse_instant
 from app.domain.statistics import period_of
 from app.domain.texts import parse_text

@@ -8,9 +8,9 @@ from typing import TypeVar
 import strawberry
 
 from app.domain.conditions import Condition, parse_condition
+from app.domain.currencies import parse_currency
 from app.domain.decimals import parse_decimal
 from app.domain.errors import Code, InvalidInput
-from app.domain.events import parse_currency
 from app.domain.instants import parse_instant
 from app.domain.texts import parse_text
 from app.store.activities import ActivityQuery
