@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from app import metrics
 from app.domain.activities import Activity, Entry, category_of
@@ -108,6 +109,7 @@ def _activity(pass_id: str, entry: Entry, events: Mapping[str, Event], segments:
 
 def _snapshot(event: Event) -> dict[str, object]:
     """The event as it is told: decimals as plain text, as everywhere on the wire."""
+    end = event.points_end
     return {
         "id": event.id,
         "type": event.type,
@@ -115,6 +117,8 @@ def _snapshot(event: Event) -> dict[str, object]:
         "amount": None if event.amount is None else plain(event.amount),
         "currency": event.currency,
         "points": plain(event.points),
+        "pointsExpireAt": None if end is None or end.at_ms is None else _told(from_ms(end.at_ms)),
+        "pointsExpireAfterDays": None if end is None else end.after_days,
         "fieldName": event.field_name,
         "oldValue": event.old_value,
         "newValue": event.new_value,
@@ -122,10 +126,14 @@ def _snapshot(event: Event) -> dict[str, object]:
         "source": event.source,
         "externalId": event.external_id,
         "metadata": dict(event.metadata),
-        "occurredAt": event.occurred_at.isoformat().replace("+00:00", "Z"),
-        "recordedAt": event.recorded_at.isoformat().replace("+00:00", "Z"),
+        "occurredAt": _told(event.occurred_at),
+        "recordedAt": _told(event.recorded_at),
         "correctionOf": event.correction_of,
     }
+
+
+def _told(at: datetime) -> str:
+    return at.isoformat().replace("+00:00", "Z")
 
 
 def _placed(activity: Activity, pos: int) -> Activity:

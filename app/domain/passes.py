@@ -13,6 +13,7 @@ from .decimals import ZERO
 from .errors import Code, InvalidInput, Problem, Refused
 from .instants import parse_instant
 from .measures import State
+from .points import Lots
 from .texts import parse_object, parse_optional, parse_text
 
 ACTIVE = "ACTIVE"
@@ -40,12 +41,23 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
+class Erased:
+    """What is known of an erased pass: when, and how much there was. Nothing in it is personal."""
+
+    at_ms: int
+    events: int
+    aggregates: int
+    segments: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Pass:
     """A pass as stored: its profile, its aggregates and memberships, and the proof of how far it was folded.
 
     `at_ms` is the last instant judged, `rev` the revision of the definitions judged under, `v` and `fid` name the last
     write, `lb` the events of the last fold, `n` the last activity number, `out` activities not yet published, `due_ms` the
-    next instant at which a verdict can flip. (Source: design protocol, "Documents".)
+    next instant at which a verdict can flip. An `erased` one is a stub: only what the fold and the feed need is left of it.
+    (Source: design protocol, "Documents".)
     """
 
     id: str
@@ -69,6 +81,8 @@ class Pass:
     out: tuple[Entry, ...] = ()
     due_ms: int | None = None
     tier: str | None = None
+    erased: Erased | None = None
+    lots: Lots | None = None
 
     @property
     def joined_at(self) -> datetime:

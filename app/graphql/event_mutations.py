@@ -53,6 +53,15 @@ class RecordEventInput:
     )
     metadata: JSON | None = strawberry.field(default=None, description="Free details.")
     correction_of: strawberry.ID | None = strawberry.field(default=None, description="The event that it corrects.")
+    points_expire_at: RawDateTime | None = strawberry.field(
+        default=None,
+        description="When the points given here end; without points, when those of the event named by correctionOf do.",
+    )
+    points_expire_after_days: int | None = strawberry.field(
+        default=None,
+        description="Instead: they end so many days (24 h) after the pass's last activity, which any later event moves. "
+        "1 to 3,650.",
+    )
 
 
 converted_flat(RecordEventInput)
@@ -167,6 +176,8 @@ def event_input(sent: RecordEventInput) -> EventInput:
         source=sent.source,
         metadata=sent.metadata,
         correction_of=given_id(sent.correction_of, "Event"),
+        points_expire_at=sent.points_expire_at,
+        points_expire_after_days=sent.points_expire_after_days,
     )
 
 

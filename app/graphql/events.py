@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import strawberry
 
 from app.domain import events as domain
+from app.domain.instants import from_ms
 from app.store.events import EventQuery
 from app.store.paging import Page
 
@@ -88,6 +89,12 @@ class Event(Node):
     )
     currency: str | None = strawberry.field(description="The currency of the amount, ISO 4217.")
     points: Decimal = strawberry.field(description="Points earned, or spent where negative.")
+    points_expire_at: datetime | None = strawberry.field(
+        description="When these points end; of a correction without points, those of the event that it corrects."
+    )
+    points_expire_after_days: int | None = strawberry.field(
+        description="After how many days (24 h) without activity of the pass they end."
+    )
     field_name: str | None = strawberry.field(description="The field that a field change speaks of.")
     old_value: str | None = strawberry.field(description="The field's value before, as the caller knew it.")
     new_value: str | None = strawberry.field(description="The field's value after, or the step of an increment.")
@@ -119,7 +126,7 @@ listing = Listing[domain.Event]("event", (int, str), lambda event: (event.occurr
 
 def event_of(event: domain.Event) -> Event:
     """The event as it is published."""
-    origin = event.origin
+    origin, end = event.origin, event.points_end
     return Event(
         id=strawberry.ID(to_global_id("Event", event.id)),
         category=event.category,
@@ -127,6 +134,8 @@ def event_of(event: domain.Event) -> Event:
         amount=event.amount,
         currency=event.currency,
         points=event.points,
+        points_expire_at=None if end is None or end.at_ms is None else from_ms(end.at_ms),
+        points_expire_after_days=None if end is None else end.after_days,
         field_name=event.field_name,
         old_value=event.old_value,
         new_value=event.new_value,

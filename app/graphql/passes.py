@@ -25,6 +25,7 @@ from .ids import database_id, to_global_id
 from .memberships import Membership, membership_of
 from .node import Node, fetches
 from .paging import After, Before, Connection, First, Last, Listing
+from .points import FirstEndings, PointsExpiring, points_expiring
 from .scalars import JSON
 from .statistics import PassStatistics, TimeWindow, pass_statistics
 
@@ -69,7 +70,7 @@ class Pass(Node):
     fields: JSON = strawberry.field(description="Its fields, as field changes and updates left them.")
     metadata: JSON = strawberry.field(description="Free details.")
     status: PassStatus = strawberry.field(description="Its state.")
-    points_balance: Decimal = strawberry.field(description="The sum of the points of its events.")
+    points_balance: Decimal = strawberry.field(description="The points of its events, less those whose end has come.")
     tier: str | None = strawberry.field(description="Its tier.")
     installed_at: datetime | None = strawberry.field(description="When the customer installed it.")
     created_at: datetime = strawberry.field(description="When it was created.")
@@ -122,6 +123,11 @@ class Pass(Node):
     ) -> PassStatistics:
         """What its events come to."""
         return await pass_statistics(info, self.stored, types, time_window, timezone)
+
+    @strawberry.field(description="What of the balance ends, and when: one item an instant, the soonest first.")
+    def points_expiring(self, first: FirstEndings = 10) -> list[PointsExpiring]:
+        """What of the balance ends, and when."""
+        return points_expiring(self.stored, first)
 
     @strawberry.field(description="The segments it is in now, in the order it entered them.")
     def memberships(

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from app.domain.decimals import ZERO
 from app.domain.events import Category, Event, Origin
 from app.domain.point_ends import PointsEnd
 
+from app.domain.ids import slot_of
+from app.domain.removals import Tombstone
+
 from .collection import Doc
 from .decimal128 import from_decimal128, to_decimal128
 
-OPTIONAL = ("currency", "external_id", "field_name", "old_value", "new_value", "correction_of")
+SOURCE = "punchcard"
+"""The source of what Punchcard records itself."""
+OPTIONAL = (
+    "currency", "external_id", "field_name", "old_value", "new_value", "correction_of", "label", "definition_version",
+)  # fmt: skip
 
 
 def to_doc(event: Event, workspace_id: str, fingerprint: bytes, slot: int) -> Doc:
@@ -48,11 +56,37 @@ def to_doc(event: Event, workspace_id: str, fingerprint: bytes, slot: int) -> Do
         doc["origin"]["user_agent"] = origin.user_agent
     if origin.batch is not None:
         doc["origin"]["batch"] = origin.batch
+    if origin.staff is not None:
+        doc["origin"]["staff"] = origin.staff
     for name in OPTIONAL:
         value = getattr(event, name)
         if value is not None:
             doc[name] = value
     return doc
+
+
+def tombstone_doc(tombstone: Tombstone, workspace_id: str, origin: Origin) -> Doc:
+    """The document of a tombstone not yet folded."""
+    doc: Doc = {
+        "_id": tombstone.id,
+        "workspace": workspace_id,
+        "pass": tombstone.pass_id,
+        "category": Category.CUSTOM.value,
+        "type": tombstone.type,
+        "source": SOURCE,
+        "occurred_at": tombstone.recorded_at,
+        "recorded_at": tombstone.recorded_at,
+        "origin": {"channel": origin.channel, "actor": origin.actor, "batch": origin.batch},
+        "pend": slot_of(tombstone.pass_id),
+    }
+    if tombstone.removes is not None:
+        doc["removes"] = tombstone.removes
+    return doc
+
+
+def stub_doc(workspace_id: str, pass_id: str, at: datetime) -> Doc:
+    """All that is left of a removed event, its id apart: without an instant no list finds it."""
+    return {"workspace": workspace_id, "pass": pass_id, "removed": at}
 
 
 def from_doc(doc: Doc) -> Event:
@@ -80,6 +114,7 @@ def from_doc(doc: Doc) -> Event:
             origin.get("ip_address"),
             origin.get("user_agent"),
             origin.get("batch"),
+            origin.get("staff"),
         ),
         get("field_name"),
         get("old_value"),
@@ -88,7 +123,9 @@ def from_doc(doc: Doc) -> Event:
         get("historical", False),
         get("changes", {}),
         removes=get("removes"),
-        points_end=end_from(get("points_end")),
+        points_end=end_from(doc["points_end"]) if "points_end" in doc else None,
+        label=get("label"),
+        definition_version=get("definition_version"),
     )
 
 
@@ -97,6 +134,6 @@ def end_doc(end: PointsEnd) -> Doc:
     return {"days": end.after_days} if end.at_ms is None else {"at": end.at_ms}
 
 
-def end_from(doc: Doc | None) -> PointsEnd | None:
+def end_from(doc: Doc) -> PointsEnd:
     """A stored end of points."""
-    return None if doc is None else PointsEnd(doc.get("at"), doc.get("days"))
+    return PointsEnd(doc.get("at"), doc.get("days"))

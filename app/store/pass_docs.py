@@ -12,11 +12,14 @@ from app.domain.activities import Entry
 from app.domain.aggregates import Aggregate, Aggregates
 from app.domain.events import Category
 from app.domain.ids import slot_of
+from app.domain.instants import from_ms
 from app.domain.measures import Span, State, Total, Window
-from app.domain.passes import Membership, Pass, Profile
+from app.domain.passes import Erased, Membership, Pass, Profile
+from app.domain.points import Lot, Lots
 
 from .collection import Doc
 from .decimal128 import from_decimal128, to_decimal128
+from .event_docs import end_doc, end_from
 
 
 def to_doc(card: Pass) -> Doc:
@@ -39,6 +42,7 @@ def to_doc(card: Pass) -> Doc:
         **progress_doc(card),
         **({"pub": 1} if card.out else {}),
         **({} if card.due_ms is None else {"due": card.due_ms}),
+        **({} if card.lots is None else {"lots": {key: lot_doc(lot) for key, lot in card.lots.items()}}),
     }
 
 
@@ -55,8 +59,59 @@ def progress_doc(card: Pass) -> Doc:
     }
 
 
+def stub_doc(card: Pass, erased: Erased) -> Doc:
+    """What is left of an erased pass: who it was to the feed, and the proof of how far it was folded.
+
+    Its external id is no text, so that nobody's ever meets it; without `created_at` and `rev` no list and no pump finds it.
+    """
+    return {
+        "_id": card.id,
+        "workspace": card.workspace_id,
+        "external_id": card.id.encode(),
+        "slot": slot_of(card.id),
+        "at": card.at_ms,
+        "v": card.v,
+        "fid": card.fid,
+        "lb": list(card.lb),
+        "n": card.n,
+        "out": [entry_doc(entry) for entry in card.out],
+        "pub": 1,
+        "erased": {
+            "at": erased.at_ms,
+            "events": erased.events,
+            "rows": erased.aggregates,
+            "segments": list(erased.segments),
+        },
+        "erasing": 1,
+    }
+
+
+def _from_stub(doc: Doc) -> Pass:
+    left = doc["erased"]
+    at = from_ms(left["at"])
+    return Pass(
+        id=doc["_id"],
+        workspace_id=doc["workspace"],
+        external_id=f"erased:{doc['_id']}",
+        base=Profile(),
+        profile=Profile(),
+        installed_at=None,
+        created_at=at,
+        updated_at=at,
+        at_ms=doc["at"],
+        v=doc["v"],
+        fid=doc["fid"],
+        lb=tuple(doc.get("lb", ())),
+        n=doc["n"],
+        out=tuple(entry_from(entry) for entry in doc.get("out", ())),
+        erased=Erased(left["at"], left["events"], left["rows"], tuple(left["segments"])),
+    )
+
+
 def from_doc(doc: Doc) -> Pass:
     """The pass of a document; parts left out by a projection are empty."""
+    if "erased" in doc:
+        return _from_stub(doc)
     return Pass(
         id=doc["_id"],
         workspace_id=doc["workspace"],
@@ -79,6 +134,7 @@ def from_doc(doc: Doc) -> Pass:
         out=tuple(entry_from(entry) for entry in doc.get("out", ())),
         due_ms=doc.get("due"),
         tier=doc["tier"],
+        lots=lots_from(doc.get("lots")),
     )
 
 
@@ -166,6 +222,18 @@ def state_from(doc: Doc) -> State:
     return Window(from_bson(doc["v"]), tuple(doc["i"]), tuple(from_bson(w) for w in doc["w"]), doc["m"])
 
 
+def lot_doc(lot: Lot) -> Doc:
+    """A lot of points as stored: what is left, when it was given, its end {at} or {days}."""
+    return {"p": to_decimal128(lot.remaining), "g": lot.granted_ms, "e": end_doc(lot.end)}
+
+
+def lots_from(docs: Mapping[str, Doc] | None) -> Lots | None:
+    """Stored lots; None for a pass that never had points with an end."""
+    if docs is None:
+        return None
+    return {key: Lot(from_decimal128(d["p"]), d["g"], end_from(d["e"])) for key, d in docs.items()}
+
+
 def entry_doc(entry: Entry) -> Doc:
     """An outbox entry as stored; flags that are off are left out."""
     doc: Doc = {
@@ -174,7 +242,7 @@ def entry_doc(entry: Entry) -> Doc:
         "at": entry.at_ms,
         "rec": entry.recorded_ms,
         "cause": dict(entry.cause),
-        "refs": {name: _list_bson(value) for name, value in entry.refs.items()},
+        "refs": {name: _ref_bson(value) for name, value in entry.refs.items()},
     }
     for flag in ("late", "silent", "historical"):
         if getattr(entry, flag):
@@ -191,7 +259,7 @@ def entry_from(doc: Doc) -> Entry:
         doc["rec"],
         doc["cause"],
         {
-            name: tuple(from_bson(v) for v in value) if isinstance(value, list) else value
+            name: tuple(from_bson(v) for v in value) if isinstance(value, list) else from_bson(value)
             for name, value in doc["refs"].items()
         },
         doc.get("late", False),
@@ -210,5 +278,5 @@ def from_bson(value: Any) -> Any:
     return from_decimal128(value) if isinstance(value, Decimal128) else value
 
 
-def _list_bson(value: object) -> object:
-    return [to_bson(v) for v in value] if isinstance(value, (list, tuple)) else value
+def _ref_bson(value: object) -> object:
+    return [to_bson(v) for v in value] if isinstance(value, (list, tuple)) else to_bson(value)

@@ -17,6 +17,7 @@ from app.domain.instants import to_ms
 from app.domain.measures import Span, State, Total, Window
 from app.domain.passes import STATUSES, Membership, Pass, Profile
 from app.domain.point_ends import PointsEnd
+from app.domain.points import Lot
 
 OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True, tzinfo=UTC)
 
@@ -49,11 +50,12 @@ currencies = st.sampled_from(["USD", "EUR", "JPY"])
 points_ends = st.builds(PointsEnd, at_ms=millis) | st.builds(PointsEnd, after_days=st.integers(1, 3650))
 origins = st.builds(
     Origin,
-    st.sampled_from(["API", "BATCH", "IMPORT", "MANUAL", "INTERNAL"]),
+    st.sampled_from(["API", "BATCH", "IMPORT", "WEBHOOK", "MANUAL", "RULE", "INTERNAL"]),
     st.none() | words,
     st.none() | words,
     st.none() | names,
     st.none() | words,
+    st.none() | names,
 )
 events = st.builds(
     Event,
@@ -77,6 +79,8 @@ events = st.builds(
     historical=flags,
     changes=json_objects,
     points_end=st.none() | points_ends,
+    label=st.none() | names,
+    definition_version=st.none() | st.integers(1, 99),
 )
 
 causes = st.fixed_dictionaries(
@@ -91,6 +95,7 @@ entries = st.builds(
     recorded_ms=millis,
     cause=causes,
     refs=st.fixed_dictionaries({"event": words})
+    | st.fixed_dictionaries({"event": words, "points": decimals, "balance": decimals})
     | st.fixed_dictionaries({"segment": words, "version": st.integers(1, 99), "before": values, "after": values}),
     late=flags,
     silent=flags,
@@ -167,4 +172,5 @@ passes = st.builds(
     out=st.lists(entries, max_size=3).map(tuple),
     due_ms=st.none() | millis,
     tier=st.none() | names,
+    lots=st.none() | st.dictionaries(words, st.builds(Lot, decimals, millis, points_ends), max_size=3),
 )
