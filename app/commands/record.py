@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from app import tracing
 from app.domain.errors import Code, InvalidInput, Problem, Refused, Unavailable
 from app.domain.events import DEFAULT_SOURCE, Draft, Event, EventInput, Origin, Rules, check, fingerprint
 from app.domain.ids import event_id, keyed_event_id, slot_of
+from app.domain.receipts import Status as Status
 from app.domain.texts import parse_optional
 from app.flow import range_of
 from app.store.events import Stored
@@ -26,15 +26,7 @@ from .missing import made, planned
 from .vocabulary import note_words
 
 MOST = 1_000
-
-
-class Status(StrEnum):
-    """The fate of one item."""
-
-    CREATED = "CREATED"
-    DUPLICATE = "DUPLICATE"
-    CONFLICT = "CONFLICT"
-    REJECTED = "REJECTED"
+REMOVED = Problem(Code.EVENT_REMOVED, "This event was removed; its identity is not given again.", ("externalId",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +41,10 @@ class ItemResult:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The results in input order, and how many there are of each kind (`failed`: CONFLICT and REJECTED)."""
+    """The results in input order, and how many there are of each kind (`failed`: CONFLICT and REJECTED); judged at `at`."""
 
     results: list[ItemResult]
+    at: datetime
 
     def _count(self, *statuses: Status) -> int:
         return sum(result.status in statuses for result in self.results)
@@ -99,9 +92,7 @@ async def record_events(
     losing what was acknowledged. `dry_run` writes nothing at all and answers what would become of each item.
     Defaults stand in for what an item leaves out (now, for its instant), and are no part of what a repeat repeats.
     """
-    if not 1 <= len(items) <= MOST:
-        code = Code.TOO_MANY if items else Code.REQUIRED
-        raise InvalidInput(code, f"Between 1 and {MOST} events a call; this one has {len(items)}.", "events")
+    check_size(items)
     parse_optional(idempotency_key, "idempotencyKey")
     now = await ctx.now()
     settings = ctx.resources.settings
@@ -153,10 +144,10 @@ async def record_events(
     if doubted:
         await _refused_unless_stored(ctx, results, doubted, against)
     if atomic and await _refused_whole(ctx, results, new, taken):
-        return Outcome([result for result in results if result is not None])
+        return Outcome([result for result in results if result is not None], now)
     if dry_run:
         await _foreseen(ctx, results, new, taken)
-        return Outcome([result for result in results if result is not None])
+        return Outcome([result for result in results if result is not None], now)
     if cards and atomic and await made(ctx, cards):
         # Somebody made one of these passes in the same moment: what was judged no longer holds.
         raise Unavailable("store")
@@ -173,7 +164,14 @@ async def record_events(
         for item in taken:
             results[item.index] = _judged(item, stored.get(item.event.id))
     ctx.resources.bus.wake("fold", *{range_of(slot_of(item.event.pass_id)) for item in first})
-    return Outcome([result for result in results if result is not None])
+    return Outcome([result for result in results if result is not None], now)
+
+
+def check_size(items: Sequence[EventInput]) -> None:
+    """Nothing for 1 to 1,000 items; else raises InvalidInput, before anything is written."""
+    if not 1 <= len(items) <= MOST:
+        code = Code.TOO_MANY if items else Code.REQUIRED
+        raise InvalidInput(code, f"Between 1 and {MOST} events a call; this one has {len(items)}.", "events")
 
 
 def _identity(workspace_id: str, draft: Draft, idempotency_key: str | None, index: int) -> str:
@@ -196,10 +194,7 @@ def _judged(item: _Item, stored: Stored | None) -> ItemResult:
         # Taken a moment ago and not readable yet: the same call, repeated, will know.
         raise Unavailable("store")
     if stored.event is None:
-        problem = Problem(
-            Code.EVENT_REMOVED, "This event was removed; its identity is not given again.", ("externalId",)
-        )
-        return ItemResult(item.index, Status.REJECTED, None, (problem,))
+        return ItemResult(item.index, Status.REJECTED, None, (REMOVED,))
     if stored.fingerprint == item.fingerprint:
         return ItemResult(item.index, Status.DUPLICATE, stored.event)
     problem = Problem(

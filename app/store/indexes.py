@@ -53,6 +53,8 @@ _index("words", "workspace", "kind", "word")
 _index("inbound_hooks", "workspace", "created_at", "_id")
 _index("inbound_deliveries", "workspace", "hook", "status", "received_at", "_id")
 _index("inbound_deliveries", "expires_at", expires=True)
+_index("receipts", "expires_at", expires=True)
+_index("request_keys", "expires_at", expires=True)
 _index("heartbeats", "expires_at", expires=True)
 
 

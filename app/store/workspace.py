@@ -14,6 +14,7 @@ from .inbound import InboundQueries
 from .jobs import JobQueries
 from .keys import KeyQueries
 from .passes import PassQueries
+from .receipts import ReceiptQueries, RequestKeyQueries
 from .segments import SegmentQueries
 from .vocabulary import VocabularyQueries
 from .workspaces import profile_of, secret_of
@@ -35,6 +36,8 @@ class Workspace(Translating):
         self.hooks = HookQueries(db, workspace_id, in_chunk)
         self.inbound = InboundQueries(db, workspace_id, in_chunk)
         self.jobs = JobQueries(db, workspace_id, in_chunk)
+        self.receipts = ReceiptQueries(db, workspace_id, in_chunk)
+        self.request_keys = RequestKeyQueries(db, workspace_id, in_chunk)
         self.vocabulary = VocabularyQueries(db, workspace_id, in_chunk)
 
     async def profile(self) -> WorkspaceProfile:
