@@ -36,7 +36,12 @@ FLOW = (
         ("fold",),
     ),
     Stage(
-        "fold", "workers.fold", "slot range", ("events", "passes", "definitions"), ("passes", "events"), ("publish",)
+        "fold",
+        "workers.fold",
+        "slot range",
+        ("events", "passes", "definitions"),
+        ("passes", "events"),
+        ("publish", "erase"),
     ),
     Stage("due", "workers.due", "slot range", ("events", "passes", "definitions"), ("passes",), ("fold", "publish")),
     Stage(
@@ -54,6 +59,14 @@ FLOW = (
         ("passes", "events", "segments"),
         ("activities", "passes"),
         ("feed", "fold"),
+    ),
+    Stage(
+        "erase",
+        "workers.erase",
+        "pass",
+        ("passes", "events", "activities"),
+        ("passes", "events", "activities"),
+        ("publish",),
     ),
     Stage("import", "app.commands.imports", "request", (), ("jobs", "job_files"), ("jobs",)),
     Stage(

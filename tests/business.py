@@ -44,6 +44,7 @@ class Business:
             await sweep.dues()
             await sweep.backfills()
             await sweep.publishes()
+            await sweep.erasures()
 
     async def _progress(self) -> int:
         db = self.ctx.resources.db

@@ -35,7 +35,8 @@ async def walked(worker: Worker, pass_ids: list[str], at: Instants) -> int:
     worker.resources.bus.wake("fold", *{range_of(slot_of(pass_id)) for pass_id in busy})
     cards = await worker.pumps.passes([pass_id for pass_id in pass_ids if pass_id not in busy])
     definitions = await worker.known_definitions({card.workspace_id for card in cards.values()})
-    return len(await settle(worker, at, [Work(card) for card in cards.values()], definitions))
+    works = [Work(card) for card in cards.values() if card.erased is None]
+    return len(await settle(worker, at, works, definitions))
 
 
 async def next_due(worker: Worker, now_ms: int, within_ms: int) -> list[tuple[str, int]]:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from app import metrics
 from app.domain.events import Event
 from app.domain.ids import slot_of
+from app.domain.passes import Pass
+from app.domain.removals import target_of, targets_of, tombstone_id
 from app.flow import bounds_of
 from app.store.pumps import Pending
 
@@ -54,23 +56,33 @@ async def fold_once(worker: Worker, key: str) -> bool:
     ]
     still = await worker.pumps.still_pending(list(dict.fromkeys(asked)))
     still.update(e.id for pass_id in set(taken) - set(unsure) for e in by_pass[pass_id])
-    marks: list[str] = []
+    marks: list[tuple[Pass, str]] = []
     works: list[Work] = []
+    late: list[tuple[Pass, str]] = []
     last = pending[-1].event.pass_id if pending else None
     for pass_id in taken:
         card, events = cards[pass_id], by_pass[pass_id]
+        if card.erased is not None:
+            # Recorded by who had not heard of it yet: nothing of it is kept.
+            own = tombstone_id(pass_id)
+            for event in events:
+                (marks if event.id == own else late).append((card, event.id))
+            continue
         unmarked = [event_id for event_id in card.lb if event_id in still]
         if unmarked:
             # The fold before this one died between its write and its marks.
-            marks += unmarked
+            marks += [(card, event_id) for event_id in unmarked]
             continue
-        fresh = [event for event in events if event.id in still]
+        # Asked for at other moments than its tombstone, a removed event may still have looked pending.
+        gone = targets_of(card.lb)
+        fresh = [event for event in events if event.id in still and event.id not in gone]
         if fresh:
             cut = len(fresh) > A_PASS or (full and pass_id == last)
             works.append(Work(card, fresh[:A_PASS], cut))
     done = await settle(worker, at, works, definitions)
-    marks += [event_id for saved in done.values() for event_id in saved.advanced.taken]
-    await worker.pumps.unmark(marks)
+    marks += [(saved.advanced.card, event_id) for saved in done.values() for event_id in saved.advanced.taken]
+    await worker.pumps.empty(late, at.now_ms)
+    await mark(worker, marks, at.now_ms)
     for pass_id, saved in done.items():
         worker.saw_marked(pass_id, saved.fid)
     if taken:
@@ -79,7 +91,17 @@ async def fold_once(worker: Worker, key: str) -> bool:
     worker.cursors.pop(key, None)
     if full and taken:
         worker.cursors[key] = slot_of(taken[-1]), taken[-1]
-    return bool(marks) or bool(done) or beyond is not None
+    return bool(marks) or bool(late) or bool(done) or beyond is not None
+
+
+async def mark(worker: Worker, counted: Sequence[tuple[Pass, str]], at_ms: int) -> None:
+    """Marks what was counted (the pass, the id); what a tombstone removes is emptied before the tombstone is marked.
+
+    Whoever dies in between leaves the tombstone pending, and it is marked again.
+    """
+    targets = [(card, target) for card, event_id in counted if (target := target_of(event_id)) not in (None, card.id)]
+    await worker.pumps.empty(targets, at_ms)
+    await worker.pumps.unmark([event_id for _, event_id in counted])
 
 
 def _grouped(pending: Sequence[Pending]) -> dict[str, list[Event]]:

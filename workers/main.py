@@ -32,6 +32,7 @@ from app.resources import open_resources
 
 from .backfill import backfill
 from .due import due
+from .erase import erase
 from .fold import fold
 from .jobs import jobs
 from .metrics import listening
@@ -46,6 +47,7 @@ STAGES: dict[str, Callable[[Worker, str], Awaitable[None]]] = {
     "due": due,
     "backfill": backfill,
     "publish": publish,
+    "erase": erase,
     "jobs": jobs,
 }
 JOB_TIMEOUT_SECONDS = 45

@@ -70,10 +70,12 @@ async def _rendered(worker: Worker, workspace_id: str, listed: Sequence[tuple[st
 
 def _activity(pass_id: str, entry: Entry, events: Mapping[str, Event], segments: Mapping[str, Segment]) -> Activity:
     data: dict[str, object] = {}
-    event = events.get(str(entry.refs.get("event")))
-    segment_id = entry.refs.get("segment")
-    if event is not None:
-        data["event"] = _snapshot(event)
+    event_id, segment_id = entry.refs.get("event"), entry.refs.get("segment")
+    if event_id is not None:
+        event = events.get(str(event_id))
+        data["event"] = {"id": event_id, "removed": True} if event is None else _snapshot(event)
+    if "removed" in entry.refs:
+        data["removed"] = entry.refs["removed"]
     if segment_id is not None:
         segment = segments.get(str(segment_id))
         data = {

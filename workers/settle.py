@@ -112,6 +112,7 @@ async def settle(
     worker.resources.bus.wake(
         "publish", *{w.card.workspace_id for w in works if w.card.id in done and done[w.card.id].advanced.entries}
     )
+    worker.resources.bus.wake("erase", *(key for key, saved in done.items() if saved.advanced.card.erased is not None))
     return done
 
 

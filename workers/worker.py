@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from app.domain.segments import Definitions
 from app.resources import Resources
+from app.store.erasures import Erasures
 from app.store.ids import new_id
 from app.store.job_runs import JobRuns
 from app.store.outboxes import Outboxes
@@ -27,6 +28,7 @@ class Worker:
     pumps: Pumps
     outboxes: Outboxes
     runs: JobRuns
+    erasures: Erasures
     definitions: dict[str, Definitions] = field(default_factory=dict)
     cursors: dict[str, tuple[int, str]] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
@@ -39,7 +41,8 @@ class Worker:
     @classmethod
     def on(cls, resources: Resources) -> Worker:
         """A worker over these resources."""
-        return cls(resources, Pumps(resources.db, resources.in_chunk), Outboxes(resources.db), JobRuns(resources.db))
+        db, in_chunk = resources.db, resources.in_chunk
+        return cls(resources, Pumps(db, in_chunk), Outboxes(db), JobRuns(db), Erasures(db, in_chunk))
 
     def saw_marked(self, pass_id: str, fid: str) -> None:
         """Notes that whatever the write `fid` of a pass had counted is marked; the oldest notes go beyond the bound.

@@ -28,7 +28,7 @@ async def planned(
     ids = {d.pass_id for d in drafts.values() if d.pass_id is not None}
     unseen = [pass_id for pass_id in ids if not known.has(workspace.id, pass_id)]
     absent = set(unseen) - await workspace.passes.existing(unseen) if unseen else set()
-    for there_id in ids - absent:
+    for there_id in set(unseen) - absent:
         known.remember(workspace.id, there_id)
     names = {d.pass_external_id for d in drafts.values() if d.pass_external_id is not None}
     found = {name: pass_id for name in names if (pass_id := known.id_of(workspace.id, name)) is not None}

@@ -23,6 +23,7 @@ class CauseKind(StrEnum):
 
 CREATED = "customer.created"
 UPDATED = "customer.updated"
+DELETED = "customer.deleted"
 CUSTOM_EVENT = "customer.custom_event"
 ENTERED = "customer.segment.entered"
 LEFT = "customer.segment.left"
@@ -37,7 +38,7 @@ class Entry:
     """One activity in the outbox of a pass: at most 300 bytes stored; publish adds the snapshots it refers to.
 
     `at_ms` is the exact instant it happened, `recorded_ms` when it was written, `cause` {kind, event?, version?}, `refs`
-    what it is about: {event} or {segment, version, before, after}.
+    what it is about: {event}, {removed} or {segment, version, before, after}.
     """
 
     n: int

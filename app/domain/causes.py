@@ -18,13 +18,16 @@ MAX_VALUES = 6
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What happened at one instant of a walk: the frame before it, the events applied, the definition that changed."""
+    """What happened at one instant of a walk: the frame before it, and the events applied, or those removed, or the
+    definition that changed; `erased` says that the pass itself goes."""
 
     at_ms: int
     before: Frame
     events: Sequence[Event] = ()
     version: Version | None = None
     created: bool = False
+    removed: Sequence[Event] = ()
+    erased: bool = False
 
 
 def cause_of(judged: Version, member: bool, moment: Moment, after: Frame) -> tuple[dict[str, object], Event | None]:
@@ -36,8 +39,15 @@ def cause_of(judged: Version, member: bool, moment: Moment, after: Frame) -> tup
     if version is not None:
         kind = CauseKind.BACKFILL if version.version == 1 and not version.archived else CauseKind.DEFINITION_CHANGED
         return {"kind": kind.value, "version": version.version}, None
-    if not moment.events or holds(judged.criteria, replace(moment.before, at_ms=moment.at_ms)) == member:
+    if moment.erased:
+        return {"kind": CauseKind.EVENT_REMOVED.value}, None
+    if (
+        not (moment.events or moment.removed)
+        or holds(judged.criteria, replace(moment.before, at_ms=moment.at_ms)) == member
+    ):
         return {"kind": (CauseKind.PASS_CREATED if moment.created else CauseKind.TIME).value}, None
+    if moment.removed:
+        return {"kind": CauseKind.EVENT_REMOVED.value, "event": _missed(judged, moment.removed).id}, None
     event = _tipping(judged, member, moment, after)
     return {"kind": CauseKind.EVENT.value, "event": event.id}, event
 
@@ -45,6 +55,13 @@ def cause_of(judged: Version, member: bool, moment: Moment, after: Frame) -> tup
 def values_of(judged: Version, frame: Frame) -> tuple[Value, ...]:
     """The measured values of the leaves of a definition, from left to right."""
     return tuple(measured(leaf, frame) for leaf in list(leaves(judged.criteria))[:MAX_VALUES])
+
+
+def _missed(judged: Version, removed: Sequence[Event]) -> Event:
+    """The last of the removed events that the criteria had looked at; else the last one."""
+    filters = [leaf.measure.filter for leaf in leaves(judged.criteria) if isinstance(leaf, EventCriterion)]
+    looked_at = [event for event in removed if any(f.matches(event) for f in filters)]
+    return (looked_at or removed)[-1]
 
 
 def _tipping(judged: Version, member: bool, moment: Moment, after: Frame) -> Event:

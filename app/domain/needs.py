@@ -39,7 +39,7 @@ def effective_ms(event: Event, at_ms: int) -> int:
 
 def needs(card: Pass, definitions: Definitions, events: Sequence[Event], limit_ms: int) -> Needs:
     """What `advance` must be given for this pass."""
-    history = any(e.type in FIELD_EVENTS and e.occurred_ms <= card.at_ms for e in events)
+    history = any(e.removes is not None or (e.type in FIELD_EVENTS and e.occurred_ms <= card.at_ms) for e in events)
     if not history and card.aggregates:
         known = definitions.active(card.rev).keys
         for version in definitions.after(card.rev):

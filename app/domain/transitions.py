@@ -9,21 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 
-from .activities import ENTERED, LEFT, CauseKind, Entry, type_of
-from .aggregates import fold
+from .activities import DELETED, ENTERED, LEFT, UPDATED, CauseKind, Entry, type_of
 from .causes import Moment, cause_of, values_of
 from .criteria import EventCriterion
-from .decimals import add
-from .events import Event
+from .decimals import ZERO
+from .derived import Derived
+from .events import PASS_ERASED, TOMBSTONES, Event
 from .instants import to_ms
-from .measures import MAX_LEAVERS, State, Window, added, built, expired, from_aggregates, refilled
+from .measures import Window
 from .needs import Refill, effective_ms
-from .passes import Membership, Pass, Profile
-from .profiles import FIELD_EVENTS, applied, rebuilt
+from .passes import Erased, Membership, Pass, Profile
+from .profiles import FIELD_EVENTS
 from .segments import Active, Definitions, Version
 from .verdicts import Frame, holds, joined_ms, unchanged_until_ms, until_ms
+
+Timeline = list[tuple[int, int, str, Event]]
+"""(effective ms, occurred ms, id, event), in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,34 +68,24 @@ class _Walk:
     ) -> None:
         self.card = card
         self.definitions = definitions
-        self.history = history
         self.recorded_ms = recorded_ms
         self.at_ms = card.at_ms
         self.n = card.n
         self.rev = card.rev
-        self.states: dict[str, State] = dict(card.state)
         self.members: dict[str, Membership] = dict(card.memberships)
-        self.profile: Profile = card.profile
-        self.points = card.points
+        self.derived = Derived(card, history, refills)
         self.joined_ms = joined_ms(card)
         self.entries: list[Entry] = []
-        self.applied: list[Event] = []
         self.active: Active = definitions.active(self.rev)
         self.earlier: Mapping[str, Version] = {}
-        for key, refill in refills.items():
-            state = self.states.get(key)
-            if isinstance(state, Window) and state.more:
-                self.states[key] = refilled(state, refill.leavers[:MAX_LEAVERS], refill.more)
+        self.erased: Erased | None = None
 
     def run(self, events: list[Event], limit_ms: int, cut: bool) -> Advanced:
         start = self.at_ms
         created = to_ms(self.card.created_at)
         creation = created if start < created else None
         # Nothing happens to a pass before it exists: what occurred earlier counts from its creation on.
-        floor = created if creation is not None else start
-        timeline = sorted(
-            ((max(effective_ms(e, start), floor), e.occurred_ms, e.id, e) for e in events), key=lambda item: item[:3]
-        )
+        timeline = _remaining(events, start, created if creation is not None else start)
         on_time = [item[0] for item in timeline if item[0] == item[1] and item[1] > start]
         if cut:
             limit_ms = max(on_time or [item[0] for item in timeline])
@@ -106,7 +98,7 @@ class _Walk:
             self.active = self.definitions.active(self.rev)
         revisions = self.definitions.after(self.rev)
         place = 0
-        while not self._starved():
+        while not self._ended():
             due = None
             if creation is not None:
                 at = creation
@@ -120,43 +112,51 @@ class _Walk:
             if at > limit_ms:
                 break
             at = max(at, self.at_ms)
-            happened = []
+            happened: list[Event] = []
+            tombstones: list[Event] = []
             while place < len(timeline) and timeline[place][0] <= at:
-                happened.append(timeline[place][3])
+                event = timeline[place][3]
+                (tombstones if event.type in TOMBSTONES else happened).append(event)
                 place += 1
-            if happened or not revisions or max(revisions[0].at_ms, self.at_ms) > at or at in (creation, due):
-                self._judge(at, happened, None, created=at == creation)
+            revised = any(max(version.at_ms, self.at_ms) <= at for version in revisions[:1])
+            if happened or at in (creation, due) or not (revised or tombstones):
+                self._judge(Moment(at, self._before(at), happened, created=at == creation))
                 creation = None
-            while revisions and revisions[0].at_ms <= at:
-                version = revisions.pop(0)
-                self._judge(at, [], version)
-        due = self.at_ms if self._starved() else self._due()
+            if tombstones:
+                self._remove(at, tombstones)
+            while self.erased is None and revisions and revisions[0].at_ms <= at:
+                self._judge(Moment(at, self._before(at), version=revisions.pop(0)))
         taken = tuple(item[3].id for item in timeline[:place])
-        return Advanced(self._card(due), tuple(self.entries), taken)
+        return Advanced(self._card(), tuple(self.entries), taken)
 
-    def _card(self, due: int | None) -> Pass:
+    def _card(self) -> Pass:
+        derived = self.derived
+        if self.erased is not None:
+            return replace(
+                self.card, at_ms=self.at_ms, n=self.n, base=Profile(), profile=Profile(), installed_at=None, points=ZERO,
+                aggregates={}, state={}, memberships={}, due_ms=None, tier=None, erased=self.erased,
+            )  # fmt: skip
         return replace(
             self.card,
             at_ms=self.at_ms,
             rev=self.rev,
             n=self.n,
-            profile=self.profile,
-            points=self.points,
-            aggregates=fold(self.card.aggregates, self.applied) if self.applied else self.card.aggregates,
-            state=self.states,
+            profile=derived.profile,
+            points=derived.points,
+            aggregates=derived.aggregates,
+            state=derived.states,
             memberships=self.members,
-            due_ms=due,
-            updated_at=self._updated_at(),
+            due_ms=self.at_ms if self._starved() else self._due(),
+            updated_at=derived.updated_at,
         )
 
-    def _updated_at(self) -> datetime:
-        changes = [e.recorded_at for e in self.applied if e.type in FIELD_EVENTS]
-        return max([self.card.updated_at, *changes])
+    def _ended(self) -> bool:
+        return self.erased is not None or self._starved()
 
     def _starved(self) -> bool:
         """Whether a window's list of leavers has ended while more follow: the walk stops here and is asked again."""
         for measure in self.active.measures:
-            state = self.states.get(measure.key)
+            state = self.derived.states.get(measure.key)
             if isinstance(state, Window) and state.more and not state.instants:
                 return True
         return False
@@ -171,25 +171,28 @@ class _Walk:
         return min((t for leaf in timed if (t := until_ms(leaf, frame)) is not None), default=None)
 
     def _frame(self, at_ms: int) -> Frame:
-        return Frame(at_ms, self.states, self.members, self.card, self.profile, self.points, self.joined_ms)
+        now = self.derived
+        return Frame(at_ms, now.states, self.members, self.card, now.profile, now.points, self.joined_ms)
 
-    def _judge(self, at_ms: int, events: Sequence[Event], version: Version | None, *, created: bool = False) -> None:
-        before = Frame(
-            at_ms, dict(self.states), dict(self.members), self.card, self.profile, self.points, self.joined_ms
-        )
-        moment = Moment(at_ms, before, events, version, created)
+    def _before(self, at_ms: int) -> Frame:
+        """The frame as it is now, which nothing that happens later changes."""
+        return replace(self._frame(at_ms), states=dict(self.derived.states), members=dict(self.members))
+
+    def _judge(self, moment: Moment) -> None:
+        """Applies what happened at the moment, and emits the flips that follow."""
+        at_ms, version = moment.at_ms, moment.version
         self.earlier = self.active.by_segment
-        for event in events:
+        for event in moment.events:
             self._apply(event, at_ms)
         if version is not None:
             self._revise(version, at_ms)
         self.at_ms = at_ms
-        self._expire(at_ms)
-        frame = self._frame(at_ms)
+        self.derived.expire(self.active.measures, at_ms)
         if version is not None:
             for gone in [key for key in self.members if key not in self.active.by_segment]:
                 del self.members[gone]
                 self._flip(version, False, moment)
+        frame = self._frame(at_ms)
         for judged in self.active.versions:
             member = holds(judged.criteria, frame)
             if member != (judged.segment_id in self.members):
@@ -200,51 +203,44 @@ class _Walk:
                 self._flip(judged, member, moment)
 
     def _apply(self, event: Event, at_ms: int) -> None:
-        late = event.occurred_ms < at_ms
-        for measure in self.active.measures:
-            if measure.filter.matches(event):
-                state = added(measure, self.states.get(measure.key), event, at_ms)
-                if state is not None:
-                    self.states[measure.key] = state
-        self.applied.append(event)
-        self.points = add(self.points, event.points)
-        if event.type in FIELD_EVENTS:
-            if event.occurred_ms <= self.card.at_ms:
-                self.profile = rebuilt(self.card.base, [*self.history, *self.applied])
-            else:
-                self.profile = applied(self.profile, event)
+        self.derived.apply(event, self.active.measures, at_ms)
         self._emit(
             type_of(event), event.occurred_ms, {"kind": CauseKind.EVENT.value, "event": event.id}, {"event": event.id},
-            late=late, historical=event.historical,
+            late=event.occurred_ms < at_ms, historical=event.historical,
         )  # fmt: skip
+
+    def _remove(self, at_ms: int, tombstones: Sequence[Event]) -> None:
+        """Takes out what is removed at one instant, all at once; what never counted is not there to be taken out."""
+        before = self._before(at_ms)
+        removed = self.derived.remove({t.removes for t in tombstones if t.removes}, self.active.measures, at_ms)
+        for event in removed:
+            cause = {"kind": CauseKind.EVENT_REMOVED.value, "event": event.id}
+            self._emit(UPDATED, at_ms, cause, {"removed": event.id}, late=True)
+        if any(event.type in FIELD_EVENTS for event in removed):
+            self.derived.updated_at = max(self.derived.updated_at, *(t.recorded_at for t in tombstones))
+        self._judge(Moment(at_ms, before, removed=removed))
+        if any(tombstone.type == PASS_ERASED for tombstone in tombstones):
+            self._erase(at_ms)
+
+    def _erase(self, at_ms: int) -> None:
+        """Leaves every segment and everything else behind; that is told last."""
+        self.earlier = self.active.by_segment
+        moment = Moment(at_ms, self._before(at_ms), erased=True)
+        rows = self.derived.aggregates.values()
+        self.erased = Erased(at_ms, sum(row.count for row in rows), len(rows), tuple(self.members))
+        for segment_id in self.erased.segments:
+            del self.members[segment_id]
+            self._flip(self.active.by_segment[segment_id], False, moment)
+        self._emit(DELETED, at_ms, {}, {})
 
     def _revise(self, version: Version, at_ms: int) -> None:
         known = self.active.keys
         self.rev = version.rev
         self.active = self.definitions.active(self.rev)
-        for key in known - self.active.keys:
-            self.states.pop(key, None)
-        counted = None
+        self.derived.drop(known - self.active.keys)
         for measure in self.active.measures:
-            if measure.key in known:
-                continue
-            if measure.plain:
-                state = from_aggregates(measure, fold(self.card.aggregates, self.applied))
-            else:
-                counted = counted or [*self.history, *self.applied]
-                state = built(measure, counted, at_ms)
-            if state is not None:
-                self.states[measure.key] = state
-
-    def _expire(self, at_ms: int) -> None:
-        for measure in self.active.measures:
-            state = self.states.get(measure.key)
-            if measure.within_ms is not None and isinstance(state, Window):
-                state = expired(state, at_ms - measure.within_ms)
-                if state.instants or state.more:
-                    self.states[measure.key] = state
-                else:
-                    del self.states[measure.key]
+            if measure.key not in known:
+                self.derived.begin(measure, at_ms)
 
     def _flip(self, judged: Version, member: bool, moment: Moment) -> None:
         at_ms, frame, version = moment.at_ms, self._frame(moment.at_ms), moment.version
@@ -257,12 +253,13 @@ class _Walk:
         refs = {
             "segment": judged.segment_id,
             "version": judged.version,
-            "before": () if known is None else values_of(known, earlier),
-            "after": values_of(judged, frame),
+            # Of an erased pass nothing measured is told any more.
+            "before": () if known is None or moment.erased else values_of(known, earlier),
+            "after": () if moment.erased else values_of(judged, frame),
         }
         self._emit(
             ENTERED if member else LEFT, at_ms, cause, refs,
-            late=event is not None and event.occurred_ms < at_ms,
+            late=cause["kind"] == CauseKind.EVENT_REMOVED.value or (event is not None and event.occurred_ms < at_ms),
             silent=version is not None and version.silent,
             historical=event is not None and event.historical,
         )  # fmt: skip
@@ -272,3 +269,14 @@ class _Walk:
     ) -> None:
         self.n += 1
         self.entries.append(Entry(self.n, kind, at_ms, self.recorded_ms, cause, refs, **flags))
+
+
+def _remaining(events: Iterable[Event], start_ms: int, floor_ms: int) -> Timeline:
+    """The events in the order in which they count, without those that are removed before their time comes."""
+    timeline = sorted(
+        ((max(effective_ms(e, start_ms), floor_ms), e.occurred_ms, e.id, e) for e in events), key=lambda item: item[:3]
+    )
+    gone = {item[3].removes: item[0] for item in timeline if item[3].removes is not None}
+    timeline = [item for item in timeline if item[0] <= gone.get(item[2], item[0])]
+    erased = next((item[0] for item in timeline if item[3].type == PASS_ERASED), None)
+    return timeline if erased is None else [item for item in timeline if item[0] <= erased]

@@ -1,9 +1,10 @@
-"""Named queries over the passes of one workspace."""
+"""Named queries over the passes of one workspace. Of an erased pass nothing is found."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from app.domain.instants import EARLIEST
 from app.domain.passes import Pass
 
 from .collection import Doc, WorkspaceQueries, in_chunks, insert_new
@@ -12,6 +13,8 @@ from .pass_docs import from_doc, to_doc
 
 # A list of passes never shows what only the fold needs.
 SHOWN = {"state": 0, "lb": 0, "out": 0}
+CREATED = {"$gte": EARLIEST}
+"""What is left of an erased pass has no such instant: the bound leaves it out, and an index holds the bound."""
 
 
 class PassQueries(WorkspaceQueries):
@@ -25,7 +28,7 @@ class PassQueries(WorkspaceQueries):
 
     async def get_many(self, pass_ids: Iterable[str]) -> dict[str, Pass]:
         """The passes that exist among the ids. Index: _id."""
-        return {doc["_id"]: from_doc(doc) for doc in await self._by_ids(pass_ids, SHOWN)}
+        return {doc["_id"]: from_doc(doc) for doc in await self._by_ids(pass_ids, SHOWN) if "erased" not in doc}
 
     async def by_external_id(self, external_id: str) -> Pass | None:
         """The pass of that external id, or None. Index: {workspace, external_id}."""
@@ -37,9 +40,13 @@ class PassQueries(WorkspaceQueries):
         ids = await self.ids_of(external_ids)
         return {card.external_id: card for card in (await self.get_many(ids.values())).values()}
 
+    async def external_ids(self, pass_ids: Iterable[str]) -> dict[str, str]:
+        """id -> external id, for those that exist. Index: _id."""
+        return {doc["_id"]: doc["external_id"] for doc in await self._by_ids(pass_ids, {"external_id": 1})}
+
     async def existing(self, pass_ids: Sequence[str]) -> set[str]:
         """Those of the ids that are passes here. Index: _id."""
-        return {doc["_id"] for doc in await self._by_ids(pass_ids, {"_id": 1})}
+        return {doc["_id"] for doc in await self._by_ids(pass_ids, {"erased": 1}) if "erased" not in doc}
 
     async def ids_of(self, external_ids: Sequence[str]) -> dict[str, str]:
         """external id -> id, for those that exist. Index: {workspace, external_id}."""
@@ -58,11 +65,11 @@ class PassQueries(WorkspaceQueries):
     async def page(self, span: Span) -> Page[Pass]:
         """Passes, the newest first; key (created ms, id). Index: {workspace, created_at, _id}."""
         order = (("created_at", -1), ("_id", -1))
-        return await page_of(self._all, self._mine(), order, by_instant(span), from_doc, SHOWN)
+        return await page_of(self._all, self._mine(created_at=CREATED), order, by_instant(span), from_doc, SHOWN)
 
     async def count(self) -> int:
         """How many passes the workspace has. Index: {workspace, created_at, _id}."""
-        return await self._all.count_documents(self._mine())
+        return await self._all.count_documents(self._mine(created_at=CREATED))
 
     async def members(self, segment_id: str, span: Span) -> Page[Pass]:
         """The current members of a segment; key (pass id). Index: {workspace, memberships.s, _id}."""

@@ -7,25 +7,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from pymongo import UpdateOne
+from pymongo import ReplaceOne, UpdateOne
 from pymongo.errors import BulkWriteError
 
-from app.domain.events import Event
+from app.domain.events import TOMBSTONES, Event
 from app.domain.ids import slot_of
 from app.domain.instants import from_ms, to_ms
 from app.domain.measures import MAX_LEAVERS, Measure, Number, grouped
 from app.domain.passes import Pass
+from app.domain.removals import target_of, targets_of
 from app.domain.segments import Version
 
 from .collection import Database, Doc, Translating, in_chunks
 from .definitions import version_from
 from .event_docs import from_doc as event_from
-from .pass_docs import aggregate_doc, aggregate_key, entry_doc, from_doc, memberships_doc, progress_doc, state_doc
+from .event_docs import stub_doc as event_stub
+from .pass_docs import (
+    aggregate_doc,
+    aggregate_key,
+    entry_doc,
+    from_doc,
+    memberships_doc,
+    progress_doc,
+    state_doc,
+    stub_doc,
+)
 
 READ_AT_ONCE = 300
 PARKED_AFTER = 5
@@ -124,11 +135,33 @@ class Pumps(Translating):
         return {doc["_id"] for doc in docs if doc["fid"] == fids[doc["_id"]]}
 
     async def unmark(self, event_ids: Sequence[str]) -> None:
-        """Marks events as folded. Only after the write that counted them was acknowledged. Index: _id."""
-        chunks = [event_ids[i : i + self._in_chunk] for i in range(0, len(event_ids), self._in_chunk)]
+        """Marks events as folded. Only after the write that counted them was acknowledged. Index: _id.
+
+        A tombstone loses its instant too: no list of events has to look at it any more.
+        """
+        tombstones = [event_id for event_id in event_ids if target_of(event_id) is not None]
+        events = event_ids if not tombstones else [i for i in event_ids if target_of(i) is None]
+        folded: list[tuple[Sequence[str], Doc]] = [
+            (ids[start : start + self._in_chunk], gone)
+            for ids, gone in ((events, {"pend": ""}), (tombstones, {"pend": "", "occurred_at": ""}))
+            for start in range(0, len(ids), self._in_chunk)
+        ]
         await asyncio.gather(
-            *(self._events.update_many({"_id": {"$in": list(c)}}, {"$unset": {"pend": ""}}) for c in chunks)
+            *(self._events.update_many({"_id": {"$in": list(some)}}, {"$unset": gone}) for some, gone in folded)
         )
+
+    async def empty(self, gone: Sequence[tuple[Pass, str]], at_ms: int) -> None:
+        """Leaves of each event (its pass, its id) no more than that it was removed; again is the same. Index: _id.
+
+        Before its tombstone is marked, so that whoever sees the tombstone marked sees the event gone.
+        """
+        for start in range(0, len(gone), self._in_chunk):
+            part = gone[start : start + self._in_chunk]
+            stubs = [
+                ReplaceOne({"_id": event_id}, event_stub(card.workspace_id, card.id, from_ms(at_ms)))
+                for card, event_id in part
+            ]
+            await self._events.bulk_write(stubs, ordered=False)
 
     async def due(self, low: int, high: int, until_ms: int, limit: int) -> list[tuple[str, int]]:
         """(pass id, due ms) in slots low to high that are due at or before `until_ms`, soonest first. Index: {due, slot}."""
@@ -167,8 +200,9 @@ class Pumps(Translating):
             by_workspace.setdefault(card.workspace_id, {})[card.id] = card
         found: dict[str, list[Event]] = {card.id: [] for card in cards}
         for workspace_id, theirs in by_workspace.items():
+            counting = {pass_id: _counting(card) for pass_id, card in theirs.items()}
             for doc in await in_chunks(partial(some, workspace_id), list(theirs), self._in_chunk):
-                if _counts(doc, theirs[doc["pass"]]):
+                if counting[doc["pass"]](doc):
                     found[doc["pass"]].append(event_from(doc))
         return found
 
@@ -181,12 +215,13 @@ class Pumps(Translating):
         read_ms = after_ms
         query: Doc = {"workspace": card.workspace_id, "pass": card.id}
         seen: set[str] = set()
+        counts = _counting(card)
         while True:
             where = {**query, "occurred_at": {"$gte": from_ms(read_ms)}}
             cursor = self._events.find(where).sort([("occurred_at", 1), ("_id", 1)]).limit(READ_AT_ONCE + len(seen))
             docs = await cursor.to_list(None)
             fresh = [doc for doc in docs if doc["_id"] not in seen and to_ms(doc["occurred_at"]) > after_ms]
-            found += [event_from(doc) for doc in fresh if _counts(doc, card)]
+            found += [event_from(doc) for doc in fresh if counts(doc)]
             pairs = grouped(measure, found)
             if len(docs) < READ_AT_ONCE + len(seen):
                 return pairs[:MAX_LEAVERS], len(pairs) > MAX_LEAVERS
@@ -210,12 +245,24 @@ class Pumps(Translating):
         return True
 
 
-def _counts(doc: Mapping[str, Any], card: Pass) -> bool:
-    """What counts in state v: exactly the events with no `pend`, or in lb(v)."""
-    return "removed" not in doc and ("pend" not in doc or doc["_id"] in card.lb)
+def _counting(card: Pass) -> Callable[[Mapping[str, Any]], bool]:
+    """What counts in state v: exactly the events with no `pend`, or in lb(v), less the targets of tombstones in lb(v)."""
+    folded, removed = frozenset(card.lb), targets_of(card.lb)
+
+    def counts(doc: Mapping[str, Any]) -> bool:
+        if "removed" in doc or doc["type"] in TOMBSTONES or doc["_id"] in removed:
+            return False
+        return "pend" not in doc or doc["_id"] in folded
+
+    return counts
 
 
-def _update(before: Pass, after: Pass, entries: Sequence[Any], fid: str) -> UpdateOne:
+def _update(before: Pass, after: Pass, entries: Sequence[Any], fid: str) -> UpdateOne | ReplaceOne[Doc]:
+    found = {"_id": before.id, "v": before.v, "fid": before.fid}
+    if after.erased is not None:
+        # Whatever was published meanwhile comes back into `out`, and is found in the log by its id.
+        stub = replace(after, v=before.v + 1, fid=fid, out=(*before.out, *entries))
+        return ReplaceOne(found, stub_doc(stub, after.erased))
     changes: Doc = {**progress_doc(after), "v": before.v + 1, "fid": fid}
     if after.profile is before.profile:
         del changes["profile"]
@@ -225,6 +272,9 @@ def _update(before: Pass, after: Pass, entries: Sequence[Any], fid: str) -> Upda
     for key, row in after.aggregates.items():
         if before.aggregates.get(key) is not row:
             changes[f"aggregates.{aggregate_key(key)}"] = aggregate_doc(key, row)
+    for key in before.aggregates:
+        if key not in after.aggregates:
+            gone[f"aggregates.{aggregate_key(key)}"] = ""
     for name, state in after.state.items():
         if before.state.get(name) is not state:
             changes[f"state.{name}"] = state_doc(state)
@@ -243,4 +293,4 @@ def _update(before: Pass, after: Pass, entries: Sequence[Any], fid: str) -> Upda
         update["$push"] = {"out": {"$each": [entry_doc(entry) for entry in entries]}}
     if gone:
         update["$unset"] = gone
-    return UpdateOne({"_id": before.id, "v": before.v, "fid": before.fid}, update)
+    return UpdateOne(found, update)

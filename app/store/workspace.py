@@ -8,13 +8,16 @@ from .activities import ActivityQueries
 from .aggregations import AggregationQueries
 from .audit import AuditQueries
 from .collection import Database, Translating
+from .event_types import EventTypeQueries
 from .events import EventQueries
+from .exports import ExportQueries
 from .hooks import HookQueries
 from .inbound import InboundQueries
 from .jobs import JobQueries
 from .keys import KeyQueries
 from .passes import PassQueries
-from .receipts import ReceiptQueries, RequestKeyQueries
+from .receipts import ReceiptQueries, RequestKeyQueries, StandingQueries
+from .removals import RemovalQueries
 from .segments import SegmentQueries
 from .vocabulary import VocabularyQueries
 from .workspaces import profile_of, secret_of
@@ -29,6 +32,7 @@ class Workspace(Translating):
         self.passes = PassQueries(db, workspace_id, in_chunk)
         self.events = EventQueries(db, workspace_id, in_chunk)
         self.aggregations = AggregationQueries(db, workspace_id, in_chunk)
+        self.removals = RemovalQueries(db, workspace_id, in_chunk)
         self.activities = ActivityQueries(db, workspace_id, in_chunk)
         self.segments = SegmentQueries(db, workspace_id, in_chunk, self.passes)
         self.keys = KeyQueries(db, workspace_id, in_chunk)
@@ -36,8 +40,11 @@ class Workspace(Translating):
         self.hooks = HookQueries(db, workspace_id, in_chunk)
         self.inbound = InboundQueries(db, workspace_id, in_chunk)
         self.jobs = JobQueries(db, workspace_id, in_chunk)
+        self.exports = ExportQueries(db, workspace_id, in_chunk)
         self.receipts = ReceiptQueries(db, workspace_id, in_chunk)
         self.request_keys = RequestKeyQueries(db, workspace_id, in_chunk)
+        self.standings = StandingQueries(db, workspace_id, in_chunk)
+        self.event_types = EventTypeQueries(db, workspace_id, in_chunk)
         self.vocabulary = VocabularyQueries(db, workspace_id, in_chunk)
 
     async def profile(self) -> WorkspaceProfile:

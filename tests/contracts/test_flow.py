@@ -17,6 +17,7 @@ from pymongo.monitoring import CommandListener, CommandStartedEvent
 from app.bus import Bus
 from app.clock import FixedClock
 from app.commands.imports import import_events
+from app.commands.removals import erase_pass
 from app.commands.segments import create_segment
 from app.flow import FLOW, SLOT_RANGES, bounds_of, range_of
 from app.resources import Resources
@@ -56,15 +57,15 @@ def test_the_worker_runs_exactly_the_stages_of_the_table() -> None:
 
 
 def test_the_flow_goes_one_way() -> None:
-    """Events come in at the front, activities out at the end; nobody after publish writes, and only it writes the log."""
-    assert {stage.name for stage in FLOW if "activities" in stage.writes} == {"publish"}
-    assert {stage.name for stage in FLOW if "activities" in stage.reads} == {"feed"}
+    """Events come in at the front, activities out at the end; only publish writes the log, and only erase empties lines."""
+    assert {stage.name for stage in FLOW if "activities" in stage.writes} == {"publish", "erase"}
+    assert {stage.name for stage in FLOW if "activities" in stage.reads} == {"feed", "erase"}
     assert not BY_NAME["feed"].writes
     assert not BY_NAME["feed"].wakes
     # Backwards goes only the word that there is room again, or that somebody's events come first.
     order = [stage.name for stage in FLOW]
     back = {(s.name, w) for s in FLOW for w in s.wakes if order.index(w) < order.index(s.name)}
-    assert back == {("due", "fold"), ("backfill", "fold"), ("publish", "fold"), ("jobs", "fold")}
+    assert back == {("due", "fold"), ("backfill", "fold"), ("publish", "fold"), ("erase", "publish"), ("jobs", "fold")}
 
 
 def test_every_slot_belongs_to_one_range() -> None:
@@ -156,6 +157,12 @@ async def test_a_stage_reads_writes_and_wakes_what_the_table_says(
     await seen.watch("due", whole("due"))
     await create_segment(ctx, "lost", "Lost", nothing_for(7))
     await seen.watch("backfill", STAGES["backfill"](worker, ctx.workspace.id))
+    await seen.watch("publish", STAGES["publish"](worker, ctx.workspace.id))
+    erased = (await erase_pass(ctx, external_id="ann")).pass_id
+    await seen.watch("fold", whole("fold"))
+    await seen.watch("erase", STAGES["erase"](worker, erased))
+    await seen.watch("publish", STAGES["publish"](worker, ctx.workspace.id))
+    await seen.watch("erase", STAGES["erase"](worker, erased))
     jobs = []
 
     async def upload() -> None:

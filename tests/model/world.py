@@ -47,7 +47,7 @@ SMALL = {
     "workers.publish.AT_ONCE": 3,
     "workers.settle.MAX_OUT": 12,
     "app.domain.measures.MAX_LEAVERS": 2,
-    "app.domain.transitions.MAX_LEAVERS": 2,
+    "app.domain.derived.MAX_LEAVERS": 2,
     "app.store.pumps.MAX_LEAVERS": 2,
     "app.store.pumps.READ_AT_ONCE": 3,
 }

@@ -1,0 +1,105 @@
+"""What a pass derives from its events: aggregates, measures, profile, points. One more event, or all anew.
+
+Everything here is a function of the *set* of events that count: `rebuild` gives what any order of `apply` had given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+
+from .aggregates import Aggregates, fold
+from .decimals import ZERO, add
+from .events import Event
+from .measures import MAX_LEAVERS, Measure, State, Window, added, built, expired, from_aggregates, refilled
+from .needs import Refill
+from .passes import Pass
+from .profiles import FIELD_EVENTS, applied, rebuilt
+
+
+class Derived:
+    """The derived figures of one pass in the course of a walk.
+
+    `history` are all events that counted before it, where `needs` asked for them; else it is empty.
+    """
+
+    def __init__(self, card: Pass, history: Sequence[Event], refills: Mapping[str, Refill]) -> None:
+        self._card = card
+        self._history = history
+        self._applied: list[Event] = []
+        self._aggregates = card.aggregates
+        self.states: dict[str, State] = dict(card.state)
+        self.profile = card.profile
+        self.points = card.points
+        self.updated_at: datetime = card.updated_at
+        for key, refill in refills.items():
+            state = self.states.get(key)
+            if isinstance(state, Window) and state.more:
+                self.states[key] = refilled(state, refill.leavers[:MAX_LEAVERS], refill.more)
+
+    @property
+    def counted(self) -> list[Event]:
+        """The events that count by now, as far as they were read: those of the walk always."""
+        return [*self._history, *self._applied]
+
+    @property
+    def aggregates(self) -> Aggregates:
+        """The aggregates by now."""
+        return fold(self._aggregates, self._applied) if self._applied else self._aggregates
+
+    def apply(self, event: Event, measures: Iterable[Measure], at_ms: int) -> None:
+        """Counts one more event, at the instant `at_ms`."""
+        for measure in measures:
+            if measure.filter.matches(event):
+                state = added(measure, self.states.get(measure.key), event, at_ms)
+                if state is not None:
+                    self.states[measure.key] = state
+        self._applied.append(event)
+        self.points = add(self.points, event.points)
+        if event.type in FIELD_EVENTS:
+            self.updated_at = max(self.updated_at, event.recorded_at)
+            if event.occurred_ms <= self._card.at_ms:
+                self.profile = rebuilt(self._card.base, self.counted)
+            else:
+                self.profile = applied(self.profile, event)
+
+    def remove(self, event_ids: Collection[str], measures: Iterable[Measure], at_ms: int) -> list[Event]:
+        """The events of these ids that counted until now, and count no longer: everything is built from the others."""
+        removed = [event for event in self.counted if event.id in event_ids]
+        if removed:
+            self._rebuild([event for event in self.counted if event.id not in event_ids], measures, at_ms)
+        return removed
+
+    def _rebuild(self, counted: list[Event], measures: Iterable[Measure], at_ms: int) -> None:
+        """Everything derived, from all the events that count, as of `at_ms`."""
+        self._history, self._applied = counted, []
+        self._aggregates = fold({}, counted)
+        self.profile = rebuilt(self._card.base, counted)
+        self.points = ZERO
+        for event in counted:
+            self.points = add(self.points, event.points)
+        self.states = {}
+        for measure in measures:
+            self.begin(measure, at_ms)
+
+    def begin(self, measure: Measure, at_ms: int) -> None:
+        """Measures what was not measured before."""
+        state = from_aggregates(measure, self.aggregates) if measure.plain else built(measure, self.counted, at_ms)
+        if state is not None:
+            self.states[measure.key] = state
+
+    def drop(self, keys: Iterable[str]) -> None:
+        """Measures no longer what nobody asks."""
+        for key in keys:
+            self.states.pop(key, None)
+
+    def expire(self, measures: Iterable[Measure], at_ms: int) -> None:
+        """Lets go what has left its window by `at_ms`."""
+        for measure in measures:
+            state = self.states.get(measure.key)
+            if measure.within_ms is not None and isinstance(state, Window):
+                state = expired(state, at_ms - measure.within_ms)
+                if state.instants or state.more:
+                    self.states[measure.key] = state
+                else:
+                    del self.states[measure.key]

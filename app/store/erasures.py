@@ -1,0 +1,56 @@
+"""Reads and writes of the stage that empties erased passes, across workspaces; importable by `workers` alone."""
+
+from __future__ import annotations
+
+from pymongo import ReplaceOne
+
+from app.domain.instants import EARLIEST, from_ms
+from app.domain.passes import Pass
+
+from .collection import Database, Translating
+from .event_docs import stub_doc
+
+EMPTIED = {"erased": True}
+"""All that the lines of an erased pass say, beside what they are and when."""
+
+
+class Erasures(Translating):
+    """Named queries of the erasure. Errors: Unavailable, safe to repeat."""
+
+    def __init__(self, db: Database, in_chunk: int) -> None:
+        self._passes, self._events, self._activities = db["passes"], db["events"], db["activities"]
+        self._in_chunk = in_chunk
+
+    async def waiting(self, limit: int = 100) -> list[str]:
+        """Erased passes of which something is left to be emptied. Index: {erasing}."""
+        docs = await self._passes.find({"erasing": {"$gte": 0}}, {"_id": 1}).limit(limit).to_list(None)
+        return [doc["_id"] for doc in docs]
+
+    async def empty_events(self, card: Pass, at_ms: int) -> bool:
+        """Leaves of some events of the pass no more than that they were removed; whether there may be others.
+
+        Index: {workspace, pass, occurred_at, _id}.
+        """
+        where = {"workspace": card.workspace_id, "pass": card.id, "occurred_at": {"$gte": EARLIEST}}
+        docs = await self._events.find(where, {"_id": 1}).limit(self._in_chunk).to_list(None)
+        stub = stub_doc(card.workspace_id, card.id, from_ms(at_ms))
+        if docs:
+            await self._events.bulk_write([ReplaceOne({"_id": doc["_id"]}, stub) for doc in docs], ordered=False)
+        return bool(docs)
+
+    async def empty_activities(self, card: Pass, beyond: int) -> int | None:
+        """Empties the next lines of the pass beyond a position; the last one emptied, None where there was none.
+
+        Index: {workspace, pass, pos}. Safe to repeat.
+        """
+        where = {"workspace": card.workspace_id, "pass": card.id, "pos": {"$gt": beyond}}
+        docs = await self._activities.find(where, {"pos": 1}).sort("pos", 1).limit(self._in_chunk).to_list(None)
+        if not docs:
+            return None
+        ids = [doc["_id"] for doc in docs]
+        await self._activities.update_many({"_id": {"$in": ids}}, {"$set": {"data": EMPTIED}})
+        return int(docs[-1]["pos"])
+
+    async def finished(self, pass_id: str) -> None:
+        """Notes that nothing is left to be emptied. Index: _id."""
+        await self._passes.update_one({"_id": pass_id}, {"$unset": {"erasing": ""}})

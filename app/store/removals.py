@@ -1,0 +1,55 @@
+"""Named queries over what was removed from one workspace: tombstones, and what is known of erased passes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from app.domain.events import Origin
+from app.domain.instants import from_ms
+from app.domain.removals import Erasure, Tombstone, tombstone_id
+
+from .collection import Collection, Database, Doc, WorkspaceQueries, insert_new
+from .event_docs import tombstone_doc
+
+
+class RemovalQueries(WorkspaceQueries):
+    """Removals of one workspace. Errors: Unavailable, safe to repeat."""
+
+    collection = "events"
+
+    def __init__(self, db: Database, workspace_id: str, in_chunk: int) -> None:
+        super().__init__(db, workspace_id, in_chunk)
+        self._passes = db["passes"]
+
+    async def insert(self, tombstones: Sequence[Tombstone], origin: Origin) -> set[int]:
+        """Inserts tombstones, pending; the positions of those whose target has one already. Safe to repeat."""
+        docs = [tombstone_doc(tombstone, self._workspace_id, origin) for tombstone in tombstones]
+        return await insert_new(self._all, docs)
+
+    async def batches(self, target_ids: Sequence[str]) -> Mapping[str, str | None]:
+        """By target, the batch that asked for its removal, for those that have a tombstone. Index: _id."""
+        docs = await self._by_ids(map(tombstone_id, target_ids), {"removes": 1, "origin": 1})
+        return {doc["removes"]: doc["origin"].get("batch") for doc in docs if "removes" in doc}
+
+    async def erasure(self, pass_id: str) -> Erasure | None:
+        """How far the erasure of a pass is; None where none was asked for, or there is no such pass. Index: _id."""
+        pass_ = await self._one(self._passes, pass_id)
+        if pass_ is None:
+            return None
+        if "erased" in pass_:
+            left = pass_["erased"]
+            return Erasure(
+                pass_id,
+                from_ms(left["at"]),
+                left["events"],
+                left["rows"],
+                tuple(left["segments"]),
+                pass_["n"],
+                done="erasing" not in pass_,
+            )
+        asked = await self._one(self._all, tombstone_id(pass_id))
+        return None if asked is None else Erasure(pass_id)
+
+    async def _one(self, collection: Collection, id_: str) -> Doc | None:
+        doc: Doc | None = await collection.find_one({"_id": id_})
+        return doc if doc is not None and doc["workspace"] == self._workspace_id else None

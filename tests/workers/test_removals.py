@@ -1,0 +1,108 @@
+"""Removals flow through the fold: what is left is what a rebuild gives."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from app.commands.passes import update_pass
+from app.commands.record import Status
+from app.commands.removals import erase_pass, remove_events
+from app.domain.activities import UPDATED
+from app.domain.errors import NotFound
+from app.store.paging import Span
+from tests.business import Business, purchases, spent
+
+SECRET = "very-personal"
+
+
+async def test_a_removed_event_counts_nowhere_and_leaves_a_stub(business: Business) -> None:
+    """A1-09, WH2-09: an event never changes; its removal is an event of its own."""
+    three = await business.segment("three", purchases(3))
+    rich = await business.segment("rich", spent(100, days=30))
+    outcome = await business.record(
+        *({"amount": amount, "external_id": str(amount), "points": 5} for amount in (10, 20, 90)),
+        {"type": "visit", "external_id": "v"},
+    )
+    await business.settle()
+    assert await business.members(three) == await business.members(rich) == ["ann"]
+    business.clock.set(datetime(2026, 1, 2, tzinfo=UTC))
+    target, visit = outcome.results[2].event, outcome.results[3].event
+    assert target is not None
+    assert visit is not None
+    assert await remove_events(business.ctx, [target, visit]) == 2
+    assert await remove_events(business.ctx, [target]) == 0
+    await business.settle()
+    card = await business.card()
+    assert {key: (row.count, row.sum, row.max) for key, row in card.aggregates.items()} == {
+        ("purchase", "USD"): (2, Decimal(30), Decimal(20))
+    }
+    assert card.points == 10
+    assert await business.members(three) == await business.members(rich) == []
+    stored = await business.ctx.resources.db["events"].find_one({"_id": target.id})
+    assert stored is not None
+    assert set(stored) == {"_id", "workspace", "pass", "removed"}
+    feed = await business.feed()
+    left = [a for a in feed if a.type.endswith("left")]
+    assert [(a.occurred_at, a.cause, a.late) for a in left] == [
+        (datetime(2026, 1, 2, tzinfo=UTC), {"kind": "EVENT_REMOVED", "event": target.id}, True)
+    ] * 2
+    told = {a.cause["event"]: a.data for a in feed if a.type == UPDATED}
+    assert told == {event.id: {"removed": event.id} for event in (target, visit)}
+    [again] = (await business.record({"amount": 90, "external_id": "90"})).results
+    assert (again.status, [p.code for p in again.problems]) == (Status.REJECTED, ["EVENT_REMOVED"])
+
+
+async def test_an_erased_pass_leaves_nothing_personal_behind_and_its_external_id_is_free(business: Business) -> None:
+    """WH1-22, and checklist 3.6: memberships are closed and totals corrected in the same unit."""
+    two = await business.segment("two", purchases(2), notify="EMIT")
+    ctx, db = business.ctx, business.ctx.resources.db
+    [ann] = await business.join("ann")
+    await update_pass(ctx, ann.id, holder={"email": SECRET}, metadata={"note": SECRET})
+    await business.record(*({"amount": n, "external_id": f"{SECRET} {n}", "metadata": {"x": SECRET}} for n in (1, 2)))
+    await business.record({"amount": 5, "pass_external_id": "bob"}, {"amount": 6, "pass_external_id": "bob"})
+    await business.settle()
+    foreseen = await erase_pass(ctx, external_id="ann", dry_run=True)
+    await business.record({"amount": 3, "external_id": f"{SECRET} 3"})
+    assert not (await erase_pass(ctx, external_id="ann")).done
+    await business.settle()
+    done = await erase_pass(ctx, pass_id=ann.id)
+    assert (done.events, done.aggregates, done.segments, done.activities) == (4, 2, (two.id,), 8)
+    assert (foreseen.events, foreseen.segments) == (3, (two.id,))
+    assert done.done
+    assert await business.members(two) == ["bob"]
+    feed = [a for a in await business.feed() if a.pass_id == ann.id]
+    assert [a.type.split(".", 1)[1] for a in feed] == [
+        "created", "updated", "custom_event", "custom_event", "segment.entered", "custom_event", "segment.left", "deleted",
+    ]  # fmt: skip
+    assert (feed[6].cause, feed[6].late) == ({"kind": "EVENT_REMOVED"}, True)
+    assert {str(a.data) for a in feed} == {"{'erased': True}"}
+    for name in await db.list_collection_names():
+        assert SECRET not in str(await db[name].find({}).to_list(None)), name
+    store = ctx.workspace.passes
+    assert (await store.get(ann.id), await store.existing([ann.id]), await store.count()) == (None, set(), 1)
+    assert [card.external_id for card in (await store.page(Span(9))).items] == ["bob"]
+    again = (await business.join("ann"))[0]
+    assert again.id != ann.id
+
+
+async def test_an_event_that_comes_to_an_erased_pass_is_emptied(business: Business) -> None:
+    """Another process may take the pass to be there still, for half a minute."""
+    ctx = business.ctx
+    await business.record({"amount": 1})
+    await business.settle()
+    ann = await business.card()
+    await erase_pass(ctx, pass_id=ann.id)
+    await business.settle()
+    ctx.resources.known.remember(ctx.workspace.id, ann.id, "ann")
+    [late] = (await business.record({"amount": 7, "external_id": SECRET})).results
+    assert late.event is not None
+    await business.settle()
+    assert await ctx.workspace.events.get_many([late.event.id]) == {}
+    assert await ctx.resources.db["events"].count_documents({"pend": {"$gte": 0}}) == 0
+    assert SECRET not in str(await ctx.resources.db["events"].find({}).to_list(None))
+    ctx.resources.known.forget(ctx.workspace.id, ann.id, "ann")
+    with pytest.raises(NotFound):
+        await erase_pass(ctx, external_id="ann")

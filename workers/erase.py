@@ -1,0 +1,35 @@
+"""Erase: what is left of an erased pass is emptied, its events first, then its lines in the feed.
+
+The fold has made a stub of the pass in one write, with `erasing` on it; that stays until nothing is left, so that whoever
+dies is followed by the next sweep. Lines are emptied once the outbox is empty: then the last line, and so every earlier
+one, is in the log. A publisher that rendered them before and is late finds their ids taken, and brings nothing back.
+"""
+
+from __future__ import annotations
+
+from app.domain.instants import to_ms
+
+from .worker import Worker
+
+
+async def erase(worker: Worker, key: str) -> None:
+    """Empties what is left of an erased pass. Safe to repeat and to overlap."""
+    await worker.alone("erase", key, lambda: erase_once(worker, key))
+
+
+async def erase_once(worker: Worker, pass_id: str) -> bool:
+    """One round, and never another: what has to wait for publish is taken up again by the sweep."""
+    now_ms = to_ms(await worker.resources.clock.now())
+    card = (await worker.pumps.passes([pass_id])).get(pass_id)
+    if card is None or card.erased is None:
+        return False
+    while await worker.erasures.empty_events(card, now_ms):
+        pass
+    if card.out:
+        worker.resources.bus.wake("publish", card.workspace_id)
+        return False
+    position: int | None = 0
+    while position is not None:
+        position = await worker.erasures.empty_activities(card, position)
+    await worker.erasures.finished(pass_id)
+    return False
