@@ -7,10 +7,11 @@ taken, to tell repeats from conflicts; one for what corrections name, one for it
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from app import tracing
+from app.domain.actors import STAFF
 from app.domain.errors import Code, InvalidInput, Problem, Refused, Unavailable
 from app.domain.events import DEFAULT_SOURCE, Draft, Event, EventInput, Origin, Rules, check, fingerprint
 from app.domain.ids import event_id, keyed_event_id, slot_of
@@ -22,6 +23,7 @@ from app.store.ids import ordered_id
 
 from .context import Context
 from .corrections import beside_originals
+from .event_types import event_types
 from .missing import made, planned
 from .vocabulary import note_words
 
@@ -106,15 +108,26 @@ async def record_events(
     )
     results: list[ItemResult | None] = [None] * len(items)
     drafts: dict[int, Draft] = {}
+    types = await event_types(ctx)
+    refused: dict[int, tuple[Problem, ...]] = {}
     for index, sent in enumerate(items):
         try:
-            drafts[index] = check(sent, rules)
+            drafts[index], problems = types.judged(check(sent, rules))
             if atomic and sent.external_id is None:
                 raise InvalidInput(Code.REQUIRED, "Every item of an atomic batch has an external id.", "externalId")
-        except Refused as refused:
+        except Refused as error:
             drafts.pop(index, None)
-            results[index] = ItemResult(index, Status.REJECTED, None, refused.problems)
+            results[index] = ItemResult(index, Status.REJECTED, None, error.problems)
+            continue
+        if problems:
+            refused[index] = problems
+        if drafts[index].staff is not None:
+            ctx.actor.require(STAFF)
     pass_ids, cards = await planned(ctx, drafts, now, create=create_missing_passes)
+    if refused:
+        # Nobody gets a pass by what is not recorded.
+        wanted = {drafts[index].pass_external_id for index in drafts.keys() - refused.keys()}
+        cards = [card for card in cards if card.external_id in wanted]
     if cards and not atomic and not dry_run:
         instead = await made(ctx, cards)
         pass_ids = {index: instead.get(pid, pid) if pid else None for index, pid in pass_ids.items()}
@@ -122,8 +135,10 @@ async def record_events(
         if pass_id is None:
             name = "passId" if drafts[index].pass_id is not None else "passExternalId"
             advice = "No such pass in this workspace; create it, or send createMissingPasses with its external id."
-            results[index] = ItemResult(index, Status.REJECTED, None, (Problem(Code.UNKNOWN, advice, (name,)),))
+            nowhere = Problem(Code.UNKNOWN, advice, (name,))
+            results[index] = ItemResult(index, Status.REJECTED, None, (*refused.get(index, ()), nowhere))
     corrections, against = await beside_originals(ctx, drafts, pass_ids)
+    against |= refused
     secret, origin = await ctx.secret(), ctx.origin
     new: dict[str, _Item] = {}
     taken: list[_Item] = []
@@ -181,10 +196,13 @@ def _identity(workspace_id: str, draft: Draft, idempotency_key: str | None, inde
 
 
 def _event(draft: Draft, identity: str, pass_id: str, now: datetime, origin: Origin, historical: bool) -> Event:
+    if draft.staff is not None:
+        origin = replace(origin, channel="MANUAL", staff=draft.staff)
     return Event(
         identity, pass_id, draft.category, draft.type, draft.amount, draft.currency, draft.points, draft.source,
         draft.external_id, draft.metadata, draft.occurred_at or now, now, origin, draft.field_name, draft.old_value,
         draft.new_value, draft.correction_of, historical, points_end=draft.points_end,
+        label=draft.label, definition_version=draft.definition_version,
     )  # fmt: skip
 
 

@@ -12,8 +12,10 @@ from .errors import Code, Denied, InvalidInput
 READ = "read"
 WRITE = "write"
 SUBSCRIBE = "subscribe"
+STAFF = "staff"
+"""To say which member of staff acted by hand: only keys of programs that know who is at their keyboard have it."""
 ADMIN = "admin"
-SCOPES = (READ, WRITE, SUBSCRIBE, ADMIN)
+SCOPES = (READ, WRITE, SUBSCRIBE, STAFF, ADMIN)
 
 
 @dataclass(frozen=True, slots=True)

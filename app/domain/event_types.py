@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
@@ -82,14 +82,14 @@ def built_in(workspace_id: str, key: str) -> EventType:
     return EventType(event_type_id(workspace_id, key), key, label, TYPES[key], description)
 
 
-def parse_category(raw: object, *field: str) -> Category:
+def parse_category(raw: object, *path: str) -> Category:
     """The category of a type that a workspace defines. Raises InvalidInput: UNKNOWN, UNSUPPORTED for FIELD_CHANGE."""
     category = Category.CUSTOM if raw is None else Category.__members__.get(str(raw))
     if category is None:
-        raise InvalidInput(Code.UNKNOWN, f"One of {', '.join(Category)}.", *field)
+        raise InvalidInput(Code.UNKNOWN, f"One of {', '.join(Category)}.", *path)
     if category is Category.FIELD_CHANGE:
         says = "Fields are changed by the built-in types only; see recordFieldChange."
-        raise InvalidInput(Code.UNSUPPORTED, says, *field)
+        raise InvalidInput(Code.UNSUPPORTED, says, *path)
     return category
 
 
@@ -99,7 +99,7 @@ class EventTypes:
 
     workspace_id: str
     acceptance: Acceptance = Acceptance.OPEN
-    defined: Mapping[str, EventType] = MappingProxyType({})
+    defined: Mapping[str, EventType] = field(default_factory=dict)
     rev: int = 0
 
     def get(self, key: str) -> EventType | None:

@@ -93,7 +93,8 @@ class EventInput:
 class Origin:
     """Where an event came from: channel (API, BATCH, IMPORT, WEBHOOK, MANUAL, RULE, INTERNAL), and who was acting.
 
-    `actor` is the acting key, `staff` the member of staff who acted by hand, as the key says. `batch` names the part of a job that recorded it: a worker that goes on after a death knows what was its own.
+    `actor` is the acting key, `staff` the member of staff who acted by hand, as the key says. `batch` names the part of
+    a job that recorded it: a worker that goes on after a death knows what was its own.
     """
 
     channel: str

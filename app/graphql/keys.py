@@ -21,7 +21,8 @@ from .payloads import UserError, user_errors
 from .scalars import RawDateTime
 
 SCOPES = (
-    "What it may do: `read` (queries), `write` (mutations), `subscribe` (subscriptions), `admin` (all that, and keys)."
+    "What it may do: `read` (queries), `write` (mutations), `subscribe` (subscriptions), `staff` (to say which member "
+    "of staff acted by hand), `admin` (all that, and keys)."
 )
 
 
