@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from app.variables import database as database_name
-from app.variables import one_of, origins, seconds, url, whole
+from app.variables import one_of, origins, places, seconds, url, whole
 
 PREFIX = "PUNCHCARD_"
 
@@ -198,6 +198,12 @@ class Settings:
     )
     cors_origins: tuple[str, ...] = _variable(
         "PUNCHCARD_CORS_ORIGINS", (), origins, "Browser origins allowed to call the API, separated by commas."
+    )
+    egress_allow: tuple[str, ...] = _variable(
+        "PUNCHCARD_EGRESS_ALLOW",
+        (),
+        places,
+        "Addresses, networks and host names that may be fetched from although they are not public, separated by commas.",
     )
 
     @classmethod

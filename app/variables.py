@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable
 
@@ -65,3 +66,17 @@ def origins(text: str) -> tuple[str, ...]:
         if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
             raise ValueError("must be a comma-separated list of origins such as https://shop.example, or *")
     return origins
+
+
+def places(text: str) -> tuple[str, ...]:
+    """Reads a list of addresses, networks and host names, separated by commas."""
+    places = tuple(place.strip() for place in text.split(",") if place.strip())
+    for place in places:
+        try:
+            ipaddress.ip_network(place)
+        except ValueError:
+            if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", place) or re.fullmatch(r"[0-9.]+", place):
+                raise ValueError(
+                    "must be a comma-separated list of addresses, networks such as 10.1.0.0/16, and host names"
+                ) from None
+    return places

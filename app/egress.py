@@ -1,0 +1,166 @@
+"""Requests to addresses that callers name: only to where they may go, and never for longer or more than was agreed.
+
+The name is looked up here, every address found is judged, and the connection goes to one that was judged: nobody can
+answer differently the second time. So does the connection of every redirect. TLS still asks for the name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import unquote, urljoin, urlsplit
+
+import httpcore
+
+from app.domain.addresses import Address, Allowed
+from app.domain.errors import Code
+
+MOST_URL = 2_048
+MOST_REDIRECTS = 3
+CONNECT_SECONDS = 10.0
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+HEADERS = (("User-Agent", "Punchcard"), ("Accept", "*/*"), ("Accept-Encoding", "identity"))
+# One sentence for names that are unknown and for addresses that are shut: callers learn nothing of what is inside.
+NOWHERE = "Its host is not found, or is not one that this installation connects to."
+
+
+class NotFetched(Exception):
+    """A URL that was not read, or not to its end: why, and what to change, for its sender."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass
+class Fetched:
+    """What a URL answered, read in parts. `filename` is the last part of its path."""
+
+    filename: str | None
+    _parts: AsyncIterator[bytes]
+    _most: int
+    _left: bytes = b""
+    _count: int = 0
+
+    async def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes that follow; none at the end. Raises NotFetched for more than was agreed."""
+        if not self._left:
+            with _translated():
+                self._left = await anext(self._parts, b"")
+            self._count += len(self._left)
+            if self._count > self._most:
+                raise NotFetched(Code.TOO_LONG, f"It is larger than {self._most} bytes.")
+        part, self._left = (self._left, b"") if size < 0 else (self._left[:size], self._left[size:])
+        return part
+
+
+@asynccontextmanager
+async def fetched(url: str, allowed: Allowed, *, most_bytes: int, seconds: float) -> AsyncIterator[Fetched]:
+    """What is at an http or https URL, open for reading while the block runs, `seconds` in all at most.
+
+    Follows up to 3 redirects. Raises NotFetched: INVALID for what is no such URL or leads where nothing may be fetched
+    from, UNKNOWN for what does not answer or answers something else than 200, TOO_LONG for too many bytes.
+    """
+    limit = asyncio.timeout(seconds)
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            async with limit:
+                backend = _Judging(allowed)
+                pool = await stack.enter_async_context(httpcore.AsyncConnectionPool(network_backend=backend, retries=0))
+                response = await _opened(pool, stack, url)
+                length = _header(response, b"content-length") or b""
+                if length.isdigit() and int(length) > most_bytes:
+                    raise NotFetched(Code.TOO_LONG, f"It is larger than {most_bytes} bytes.")
+                name = unquote(urlsplit(url).path.rpartition("/")[2])[:255]
+                yield Fetched(name or None, response.aiter_stream(), most_bytes)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise NotFetched(Code.UNKNOWN, f"It was not read within {seconds:g} s.") from None
+
+
+async def _opened(pool: httpcore.AsyncConnectionPool, stack: contextlib.AsyncExitStack, url: str) -> httpcore.Response:
+    for _ in range(1 + MOST_REDIRECTS):
+        target, host = _checked(url)
+        headers = [("Host", host), *HEADERS]
+        with _translated():
+            request = pool.stream("GET", target, headers=headers, extensions={"timeout": {"connect": CONNECT_SECONDS}})
+            response = await stack.enter_async_context(request)
+        if response.status == 200:
+            return response
+        location = _header(response, b"location")
+        if response.status not in REDIRECTS or location is None:
+            raise NotFetched(Code.UNKNOWN, f"It answered {response.status}.")
+        url = urljoin(url, location.decode("latin-1"))
+    raise NotFetched(Code.UNKNOWN, f"It redirects more than {MOST_REDIRECTS} times.")
+
+
+def _checked(url: str) -> tuple[httpcore.URL, str]:
+    """The URL as it is sent, and its Host header. Raises NotFetched (INVALID)."""
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").encode("idna").decode(), parts.port
+        target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}".encode("ascii")
+    except ValueError:
+        raise NotFetched(Code.INVALID, "This is no URL; what is not ASCII in its path is escaped.") from None
+    if parts.scheme not in ("http", "https") or not host or len(url) > MOST_URL:
+        raise NotFetched(Code.INVALID, f"Give an http or https URL of up to {MOST_URL} characters.")
+    if parts.username is not None or parts.password is not None:
+        raise NotFetched(Code.INVALID, "Leave the user name out of the URL.")
+    if any(byte <= 0x20 or byte == 0x7F for byte in target):
+        raise NotFetched(Code.INVALID, "Escape spaces and the like in the URL.")
+    named = f"[{host}]" if ":" in host else host
+    return httpcore.URL(scheme=parts.scheme, host=host, port=port, target=target), f"{named}:{port}" if port else named
+
+
+def _header(response: httpcore.Response, name: bytes) -> bytes | None:
+    return next((value for each, value in response.headers if each.lower() == name), None)
+
+
+class _Judging(httpcore.AsyncNetworkBackend):
+    """Connects to an address that was judged, never to a name."""
+
+    def __init__(self, allowed: Allowed) -> None:
+        self._allowed = allowed
+        self._plain = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        found = await self._addresses(host, port)
+        # One address that is shut among open ones is an attempt, not a choice.
+        if not found or not all(self._allowed.lets(host, address) for address in found):
+            raise NotFetched(Code.INVALID, NOWHERE)
+        for address in found[:-1]:
+            with contextlib.suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
+                return await self._plain.connect_tcp(str(address), port, timeout, local_address, socket_options)
+        return await self._plain.connect_tcp(str(found[-1]), port, timeout, local_address, socket_options)
+
+    async def _addresses(self, host: str, port: int) -> list[Address]:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, ValueError):
+            return []
+        return list(dict.fromkeys(ip_address(each[4][0]) for each in found))
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, httpcore.UnsupportedProtocol):
+        raise NotFetched(Code.UNKNOWN, "It did not answer, or not to the end.") from None
