@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import strawberry
 
 from app.domain import events as domain
-from app.domain.instants import from_ms
-from app.store.events import EventQuery
+from app.domain.instants import from_ms, to_ms
+from app.store.events import MOST_COUNTED, EventQuery
 from app.store.paging import Page
 
 from .context import Info, RequestContext
@@ -32,6 +32,7 @@ class EventChannel(StrEnum):
     API = "API"
     BATCH = "BATCH"
     IMPORT = "IMPORT"
+    WEBHOOK = "WEBHOOK"
     MANUAL = "MANUAL"
     INTERNAL = "INTERNAL"
 
@@ -44,6 +45,7 @@ described(
         "API": "By the API.",
         "BATCH": "By a batch of the API.",
         "IMPORT": "From an imported file.",
+        "WEBHOOK": "From a foreign system, by an inbound hook.",
         "MANUAL": "By hand.",
         "INTERNAL": "Recorded by Punchcard itself.",
     },
@@ -203,9 +205,9 @@ async def events_page(
     store = info.context.workspace.events
     if query is None:
         return listing.connection(Page([], False), span, event_of, _none)
-    asked = query
-    page: Page[Any] = await store.page(asked, span, order is EventOrder.OLDEST_FIRST)
-    return listing.connection(page, span, event_of, lambda: store.count(asked))
+    asked, now = query, await info.context.commands.now()
+    page: Page[Any] = await store.page(asked, span, order is EventOrder.OLDEST_FIRST, to_ms(now))
+    return listing.connection(page, span, event_of, lambda: store.count(asked, MOST_COUNTED))
 
 
 async def _none() -> int:

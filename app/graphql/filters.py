@@ -22,6 +22,7 @@ from .ids import database_id
 from .scalars import JSONValue, RawDateTime, RawDecimal
 
 MOST_LISTED = 50
+MOST_SOURCES = 1_000
 T = TypeVar("T")
 
 
@@ -54,7 +55,9 @@ class EventFilter:
     recorded_before: RawDateTime | None = strawberry.field(default=None, description="Recorded earlier.")
     amount_min: RawDecimal | None = strawberry.field(default=None, description="With at least this amount.")
     amount_max: RawDecimal | None = strawberry.field(default=None, description="With at most this amount.")
-    external_id: str | None = strawberry.field(default=None, description="With this external id, from any source.")
+    external_id: str | None = strawberry.field(
+        default=None, description="With this external id; from any source, unless `sources` names them."
+    )
     metadata: list[MetadataCondition] | None = strawberry.field(
         default=None, description="Whose metadata meets all these conditions."
     )
@@ -104,11 +107,15 @@ async def event_query(info: Info, filter: EventFilter | None, pass_id: str | Non
         named = card.id
     if pass_id is not None and named != pass_id:
         return None
+    external_id = _given(filter.external_id, parse_text, here, "externalId")
+    sources = each_of(filter.sources, parse_text, here, "sources")
+    if external_id is not None and not sources and named is None:
+        sources = await _sources(info)
     return EventQuery(
         pass_id=named,
         categories=each_of(filter.categories, lambda value, *_: value, here, "categories"),
         types=each_of(filter.types, parse_text, here, "types"),
-        sources=each_of(filter.sources, parse_text, here, "sources"),
+        sources=sources,
         currency=_given(filter.currency, parse_currency, here, "currency"),
         occurred_after=_given(filter.occurred_after, parse_instant, here, "occurredAfter"),
         occurred_before=_given(filter.occurred_before, parse_instant, here, "occurredBefore"),
@@ -116,9 +123,15 @@ async def event_query(info: Info, filter: EventFilter | None, pass_id: str | Non
         recorded_before=_given(filter.recorded_before, parse_instant, here, "recordedBefore"),
         amount_min=_given(filter.amount_min, parse_decimal, here, "amountMin"),
         amount_max=_given(filter.amount_max, parse_decimal, here, "amountMax"),
-        external_id=_given(filter.external_id, parse_text, here, "externalId"),
+        external_id=external_id,
         metadata=each_of(filter.metadata, parse_metadata_condition, here, "metadata"),
     )
+
+
+async def _sources(info: Info) -> list[str]:
+    """All sources there are: an external id and its source name an event. None where they are too many to try."""
+    known = await info.context.workspace.vocabulary.sources()
+    return known if len(known) <= MOST_SOURCES else []
 
 
 def activity_query(

@@ -43,6 +43,20 @@ def by_instant(span: Span) -> Span:
     return Span(span.limit, stored(span.after), stored(span.before), span.backward)
 
 
+def page_among(items: Sequence[T], key: Callable[[T], Key], ascending: bool, span: Span) -> Page[T]:
+    """One page of a list that was read whole, in order of its keys."""
+
+    def follows(item: T, other: Key) -> bool:
+        return key(item) > other if ascending else key(item) < other
+
+    ordered = sorted(items, key=key, reverse=not ascending)
+    part = [item for item in ordered if span.after is None or follows(item, span.after)]
+    if span.before is not None:
+        part = [item for item in part if key(item) != span.before and not follows(item, span.before)]
+    kept = part[-span.limit :] if span.backward else part[: span.limit]
+    return Page(kept, len(part) > span.limit)
+
+
 Order = Sequence[tuple[str, int]]
 
 
