@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 
 from app import metrics
-from app.domain.activities import Activity, Entry, category_of
+from app.domain.activities import POINTS_EXPIRED, Activity, Entry, category_of
 from app.domain.decimals import plain
 from app.domain.events import Event
 from app.domain.ids import slot_of
@@ -74,6 +75,9 @@ def _activity(pass_id: str, entry: Entry, events: Mapping[str, Event], segments:
     if event_id is not None:
         event = events.get(str(event_id))
         data["event"] = {"id": event_id, "removed": True} if event is None else _snapshot(event)
+    if entry.type == POINTS_EXPIRED:
+        points, balance = (Decimal(str(entry.refs[name])) for name in ("points", "balance"))
+        data |= {"points": plain(points), "balance": plain(balance), "expiredAt": _told(from_ms(entry.at_ms))}
     if "removed" in entry.refs:
         data["removed"] = entry.refs["removed"]
     if segment_id is not None:

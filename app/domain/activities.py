@@ -28,8 +28,10 @@ CUSTOM_EVENT = "customer.custom_event"
 ENTERED = "customer.segment.entered"
 LEFT = "customer.segment.left"
 REDEEMED = "customer.redemption.succeeded"
+POINTS_ADDED = "customer.voucher.loyalty_card.points_added"
+POINTS_EXPIRED = "customer.voucher.loyalty_card.points_expired"
 
-EFFECTS = frozenset({ENTERED, LEFT})
+EFFECTS = frozenset({ENTERED, LEFT, POINTS_EXPIRED})
 """Activities that Punchcard derived; every other one is an ACTION of somebody."""
 
 
@@ -38,7 +40,7 @@ class Entry:
     """One activity in the outbox of a pass: at most 300 bytes stored; publish adds the snapshots it refers to.
 
     `at_ms` is the exact instant it happened, `recorded_ms` when it was written, `cause` {kind, event?, version?}, `refs`
-    what it is about: {event}, {removed} or {segment, version, before, after}.
+    what it is about: {event}, {removed}, {event, points, balance} or {segment, version, before, after}.
     """
 
     n: int
@@ -90,4 +92,6 @@ def type_of(event: Event) -> str:
     """The activity type that stands for an event (source: the API contract, "Which activity is what")."""
     if event.category is Category.FIELD_CHANGE or event.type == PASS_UPDATED:
         return UPDATED
-    return REDEEMED if event.type == "redemption" else CUSTOM_EVENT
+    if event.type == "redemption":
+        return REDEEMED
+    return POINTS_ADDED if event.points > 0 else CUSTOM_EVENT

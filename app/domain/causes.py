@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
 from .activities import CauseKind
 from .criteria import EventCriterion, leaves
@@ -19,7 +20,8 @@ MAX_VALUES = 6
 @dataclass(frozen=True, slots=True)
 class Moment:
     """What happened at one instant of a walk: the frame before it, and the events applied, or those removed, or the
-    definition that changed; `erased` says that the pass itself goes."""
+    definition that changed; `erased` says that the pass itself goes, `aged_points` what time alone left of the balance,
+    where it took some."""
 
     at_ms: int
     before: Frame
@@ -27,6 +29,7 @@ class Moment:
     version: Version | None = None
     created: bool = False
     removed: Sequence[Event] = ()
+    aged_points: Decimal | None = None
     erased: bool = False
 
 
@@ -41,15 +44,18 @@ def cause_of(judged: Version, member: bool, moment: Moment, after: Frame) -> tup
         return {"kind": kind.value, "version": version.version}, None
     if moment.erased:
         return {"kind": CauseKind.EVENT_REMOVED.value}, None
-    if (
-        not (moment.events or moment.removed)
-        or holds(judged.criteria, replace(moment.before, at_ms=moment.at_ms)) == member
-    ):
+    if not (moment.events or moment.removed) or holds(judged.criteria, _aged(moment)) == member:
         return {"kind": (CauseKind.PASS_CREATED if moment.created else CauseKind.TIME).value}, None
     if moment.removed:
         return {"kind": CauseKind.EVENT_REMOVED.value, "event": _missed(judged, moment.removed).id}, None
     event = _tipping(judged, member, moment, after)
     return {"kind": CauseKind.EVENT.value, "event": event.id}, event
+
+
+def _aged(moment: Moment) -> Frame:
+    """The frame of the moment if nothing had happened but time."""
+    points = moment.before.points if moment.aged_points is None else moment.aged_points
+    return replace(moment.before, at_ms=moment.at_ms, points=points)
 
 
 def values_of(judged: Version, frame: Frame) -> tuple[Value, ...]:

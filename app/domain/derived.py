@@ -6,14 +6,17 @@ Everything here is a function of the *set* of events that count: `rebuild` gives
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 
 from .aggregates import Aggregates, fold
-from .decimals import ZERO, add
 from .events import Event
 from .measures import MAX_LEAVERS, Measure, State, Window, added, built, expired, from_aggregates, refilled
 from .needs import Refill
 from .passes import Pass
+from .points import Expired, Lots, in_order, purse_of
+from .points import rebuilt as repursed
 from .profiles import FIELD_EVENTS, applied, rebuilt
 
 
@@ -30,7 +33,8 @@ class Derived:
         self._aggregates = card.aggregates
         self.states: dict[str, State] = dict(card.state)
         self.profile = card.profile
-        self.points = card.points
+        self._purse = purse_of(card.points, card.lots, card.aggregates)
+        self._ended: list[Expired] = []
         self.updated_at: datetime = card.updated_at
         for key, refill in refills.items():
             state = self.states.get(key)
@@ -47,15 +51,51 @@ class Derived:
         """The aggregates by now."""
         return fold(self._aggregates, self._applied) if self._applied else self._aggregates
 
+    @property
+    def points(self) -> Decimal:
+        """The balance by now."""
+        return self._purse.balance
+
+    @property
+    def lots(self) -> Lots | None:
+        """What of the balance has an end; None if nothing ever had."""
+        return self._purse.lots
+
+    @property
+    def points_end_ms(self) -> int | None:
+        """The next instant at which points end; None for never."""
+        return self._purse.next_ms()
+
+    def end_points(self, at_ms: int) -> list[Expired]:
+        """Lets go the points whose end has come by `at_ms`."""
+        return self._purse.expire(at_ms)
+
+    def count_points(self, events: Sequence[Event], at_ms: int, before_ms: int) -> list[Expired]:
+        """Counts the points of what was applied at `at_ms`, the first instant visited after `before_ms`.
+
+        Answers the lots that ended in the past, as is known only by now.
+        """
+        if in_order(self._purse, events, at_ms, before_ms):
+            for event in events:
+                self._purse.count(event)
+        else:
+            self._recount_points(at_ms)
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _recount_points(self, at_ms: int) -> None:
+        held = self._purse.lots or {}
+        self._purse, gone = repursed(self.counted, at_ms)
+        self._ended += [replace(lot, balance=self.points) for lot in gone if lot.event_id in held]
+
     def apply(self, event: Event, measures: Iterable[Measure], at_ms: int) -> None:
-        """Counts one more event, at the instant `at_ms`."""
+        """Counts one more event, at the instant `at_ms`; its points are counted with all of that instant."""
         for measure in measures:
             if measure.filter.matches(event):
                 state = added(measure, self.states.get(measure.key), event, at_ms)
                 if state is not None:
                     self.states[measure.key] = state
         self._applied.append(event)
-        self.points = add(self.points, event.points)
         if event.type in FIELD_EVENTS:
             self.updated_at = max(self.updated_at, event.recorded_at)
             if event.occurred_ms <= self._card.at_ms:
@@ -75,9 +115,7 @@ class Derived:
         self._history, self._applied = counted, []
         self._aggregates = fold({}, counted)
         self.profile = rebuilt(self._card.base, counted)
-        self.points = ZERO
-        for event in counted:
-            self.points = add(self.points, event.points)
+        self._recount_points(at_ms)
         self.states = {}
         for measure in measures:
             self.begin(measure, at_ms)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from .events import Event
 from .measures import Measure, Number, Window
 from .passes import Pass
+from .points import wants_history
 from .profiles import FIELD_EVENTS
 from .segments import Definitions
 
@@ -41,6 +42,7 @@ def needs(card: Pass, definitions: Definitions, events: Sequence[Event], limit_m
     """What `advance` must be given for this pass."""
     history = any(e.removes is not None or (e.type in FIELD_EVENTS and e.occurred_ms <= card.at_ms) for e in events)
     if not history and card.aggregates:
+        history = wants_history(card.lots, events, card.at_ms)
         known = definitions.active(card.rev).keys
         for version in definitions.after(card.rev):
             for measure in definitions.active(version.rev).measures:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from .activities import DELETED, ENTERED, LEFT, UPDATED, CauseKind, Entry, type_of
+from .activities import DELETED, ENTERED, LEFT, POINTS_EXPIRED, UPDATED, CauseKind, Entry, type_of
 from .causes import Moment, cause_of, values_of
 from .criteria import EventCriterion
 from .decimals import ZERO
@@ -20,6 +20,7 @@ from .instants import to_ms
 from .measures import Window
 from .needs import Refill, effective_ms
 from .passes import Erased, Membership, Pass, Profile
+from .points import Expired
 from .profiles import FIELD_EVENTS
 from .segments import Active, Definitions, Version
 from .verdicts import Frame, holds, joined_ms, unchanged_until_ms, until_ms
@@ -134,7 +135,7 @@ class _Walk:
         if self.erased is not None:
             return replace(
                 self.card, at_ms=self.at_ms, n=self.n, base=Profile(), profile=Profile(), installed_at=None, points=ZERO,
-                aggregates={}, state={}, memberships={}, due_ms=None, tier=None, erased=self.erased,
+                aggregates={}, state={}, memberships={}, lots=None, due_ms=None, tier=None, erased=self.erased,
             )  # fmt: skip
         return replace(
             self.card,
@@ -143,6 +144,7 @@ class _Walk:
             n=self.n,
             profile=derived.profile,
             points=derived.points,
+            lots=derived.lots,
             aggregates=derived.aggregates,
             state=derived.states,
             memberships=self.members,
@@ -162,13 +164,17 @@ class _Walk:
         return False
 
     def _due(self, by_ms: int | None = None) -> int | None:
-        """The next instant at which a verdict can flip by itself. Given `by_ms`, whatever lies later may be None."""
+        """The next instant at which a verdict can flip or points end by themselves.
+
+        Given `by_ms`, whatever lies later may be None.
+        """
         frame = self._frame(self.at_ms)
         timed: Iterable[EventCriterion] = self.active.timed
         if by_ms is not None:
             soonest = ((leaf, unchanged_until_ms(leaf, frame)) for leaf in timed)
             timed = [leaf for leaf, at in soonest if at is not None and at <= by_ms]
-        return min((t for leaf in timed if (t := until_ms(leaf, frame)) is not None), default=None)
+        instants = [self.derived.points_end_ms, *(until_ms(leaf, frame) for leaf in timed)]
+        return min((at for at in instants if at is not None), default=None)
 
     def _frame(self, at_ms: int) -> Frame:
         now = self.derived
@@ -182,8 +188,12 @@ class _Walk:
         """Applies what happened at the moment, and emits the flips that follow."""
         at_ms, version = moment.at_ms, moment.version
         self.earlier = self.active.by_segment
+        if ended := self.derived.end_points(at_ms):
+            self._end(ended, at_ms)
+            moment = replace(moment, aged_points=self.derived.points)
         for event in moment.events:
             self._apply(event, at_ms)
+        self._end(self.derived.count_points(moment.events, at_ms, self.at_ms), at_ms)
         if version is not None:
             self._revise(version, at_ms)
         self.at_ms = at_ms
@@ -208,6 +218,11 @@ class _Walk:
             type_of(event), event.occurred_ms, {"kind": CauseKind.EVENT.value, "event": event.id}, {"event": event.id},
             late=event.occurred_ms < at_ms, historical=event.historical,
         )  # fmt: skip
+
+    def _end(self, ended: Iterable[Expired], at_ms: int) -> None:
+        for lot in ended:
+            refs = {"event": lot.event_id, "points": lot.points, "balance": lot.balance}
+            self._emit(POINTS_EXPIRED, at_ms, {"kind": CauseKind.TIME.value}, refs, late=lot.at_ms < at_ms)
 
     def _remove(self, at_ms: int, tombstones: Sequence[Event]) -> None:
         """Takes out what is removed at one instant, all at once; what never counted is not there to be taken out."""

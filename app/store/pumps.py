@@ -20,6 +20,7 @@ from app.domain.ids import slot_of
 from app.domain.instants import from_ms, to_ms
 from app.domain.measures import MAX_LEAVERS, Measure, Number, grouped
 from app.domain.passes import Pass
+from app.domain.points import Lots
 from app.domain.removals import target_of, targets_of
 from app.domain.segments import Version
 
@@ -32,6 +33,7 @@ from .pass_docs import (
     aggregate_key,
     entry_doc,
     from_doc,
+    lot_doc,
     memberships_doc,
     progress_doc,
     state_doc,
@@ -150,16 +152,16 @@ class Pumps(Translating):
             *(self._events.update_many({"_id": {"$in": list(some)}}, {"$unset": gone}) for some, gone in folded)
         )
 
-    async def empty(self, gone: Sequence[tuple[Pass, str]], at_ms: int) -> None:
-        """Leaves of each event (its pass, its id) no more than that it was removed; again is the same. Index: _id.
+    async def empty(self, gone: Sequence[tuple[str, str, str]], at_ms: int) -> None:
+        """Leaves of each event (workspace, pass, id) no more than that it was removed; again is the same. Index: _id.
 
         Before its tombstone is marked, so that whoever sees the tombstone marked sees the event gone.
         """
         for start in range(0, len(gone), self._in_chunk):
             part = gone[start : start + self._in_chunk]
             stubs = [
-                ReplaceOne({"_id": event_id}, event_stub(card.workspace_id, card.id, from_ms(at_ms)))
-                for card, event_id in part
+                ReplaceOne({"_id": event_id}, event_stub(workspace_id, pass_id, from_ms(at_ms)))
+                for workspace_id, pass_id, event_id in part
             ]
             await self._events.bulk_write(stubs, ordered=False)
 
@@ -281,6 +283,7 @@ def _update(before: Pass, after: Pass, entries: Sequence[Any], fid: str) -> Upda
     for name in before.state:
         if name not in after.state:
             gone[f"state.{name}"] = ""
+    _update_lots(before.lots, after.lots, changes, gone)
     if after.memberships != before.memberships:
         changes["memberships"] = memberships_doc(after.memberships)
     if after.due_ms is None:
@@ -294,3 +297,17 @@ def _update(before: Pass, after: Pass, entries: Sequence[Any], fid: str) -> Upda
     if gone:
         update["$unset"] = gone
     return UpdateOne(found, update)
+
+
+def _update_lots(before: Lots | None, after: Lots | None, changes: Doc, gone: Doc) -> None:
+    """Only the lots that changed: a pass may have thousands."""
+    if after is before:
+        return
+    if after is None:
+        gone["lots"] = ""
+        return
+    if before is None and not after:
+        changes["lots"] = {}
+    known = before or {}
+    changes.update({f"lots.{key}": lot_doc(lot) for key, lot in after.items() if known.get(key) != lot})
+    gone.update({f"lots.{key}": "" for key in known if key not in after})

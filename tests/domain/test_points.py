@@ -89,11 +89,10 @@ def oracle(events: Iterable[Event], until: int) -> tuple[Decimal, dict[str, Deci
                     used = min(g.left, -points)
                     g.left, points = g.left - used, points + used
                 debt -= points
-            elif e.points_end is not None:
+            elif (moved := e.points_end) is not None:
                 for g in grants:
                     if g.id == e.correction_of:
-                        end = e.points_end
-                        g.end = end if end.at_ms is None else PointsEnd(max(end.at_ms, START + day * DAY_MS))
+                        g.end = moved if moved.at_ms is None else PointsEnd(max(moved.at_ms, START + day * DAY_MS))
     left = {g.id: g.left for g in grants if g.end is not None and g.left}
     return sum((g.left for g in grants), Decimal(0)) - debt, left, ended
 
@@ -206,7 +205,7 @@ def test_events_in_order_are_counted_without_reading_any_again(events: list[Even
     assert held(walked.purse) == oracle(plain, 30)[:2]
 
 
-def at(events: Sequence[Event], day: int) -> tuple[Decimal, dict[str, Decimal]]:
+def at(events: Sequence[Event], day: int) -> object:
     return held(rebuilt(events, START + day * DAY_MS)[0])
 
 
@@ -241,7 +240,7 @@ def test_an_end_is_moved_by_an_event_of_its_own_as_long_as_there_is_something_le
     assert at([lot, event("moved", 5, 0, idle(30), "lot"), event("visit", 9)], 38) == (10, {"lot": 10})
     endless = [event("kept", 0, 10), event("other", 1, 10), event("spent", 2, -4)]
     moved, _ = rebuilt([*endless, event("moved", 3, 0, on(9), "kept")], START + 3 * DAY_MS)
-    assert (moved.balance, moved.lots) == (16, {"kept": Lot(Decimal(6), START, on(9))})
+    assert (moved.balance, moved.lots) == (Decimal(16), {"kept": Lot(Decimal(6), START, on(9))})
     assert at([*endless, event("moved", 3, 0, on(9), "kept")], 9) == (10, {})
 
 
@@ -279,13 +278,13 @@ RULES = Rules(from_ms(START), "USD")
 )  # fmt: skip
 def test_an_end_that_makes_no_sense_is_refused_with_its_path(sent: dict[str, object], path: str, code: Code) -> None:
     with pytest.raises(Refused) as refused:
-        check(EventInput("custom", pass_id="p", **sent), RULES)  # type: ignore[arg-type]
+        check(EventInput("custom", pass_id="p", **sent), RULES)
     assert [(p.field, p.code) for p in refused.value.problems] == [((path,), code)]
 
 
 def test_an_end_is_part_of_what_a_repeat_repeats_and_changes_no_fingerprint_of_before() -> None:
     def of(**sent: object) -> str:
-        return fingerprint(b"key", check(EventInput("custom", pass_id="p", **sent), RULES), "p").hex()  # type: ignore[arg-type]
+        return fingerprint(b"key", check(EventInput("custom", pass_id="p", **sent), RULES), "p").hex()
 
     assert of(points=5, external_id="1") == "3cff36d2e5674c4029bac4a2205d5744"
     spelt = [of(points=5, points_expire_at=f"2030-01-01T0{h}:00:00+0{h}:00") for h in (0, 1)]
