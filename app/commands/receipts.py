@@ -8,14 +8,15 @@ Calls at the same time do just that; the first receipt that is stored is everybo
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.clock import SystemClock
-from app.domain.errors import Conflict, Refused, Unavailable
+from app.domain.errors import Code, Conflict, InvalidInput, NotYet, Refused, Unavailable
 from app.domain.events import EventInput
-from app.domain.ids import request_key_id
+from app.domain.ids import request_key_id, slot_of
 from app.domain.receipts import (
     MAX_CARRIED_BYTES,
     RECORDED,
@@ -30,6 +31,7 @@ from app.domain.receipts import (
     unpacked,
 )
 from app.domain.texts import parse_text
+from app.flow import range_of
 from app.store.ids import new_id
 from app.store.receipts import Claim
 
@@ -38,6 +40,8 @@ from .record import REMOVED, ItemResult, Outcome, check_size, record_events
 
 ANSWERED_AGAIN = timedelta(hours=24)
 KEPT = timedelta(days=30)
+PATIENCE_SECONDS = 5.0
+SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.01, 0.25
 _TRIES = 3
 
 
@@ -100,6 +104,38 @@ async def find_receipt(ctx: Context, token: str) -> Issued | None:
         return None if held is None or held.receipt is None else Issued(token, held.receipt)
     data = await ctx.workspace.receipts.get(held.stored_id or "")
     return None if data is None else Issued(token, unpacked(data))
+
+
+async def await_counted(ctx: Context, token: str, *, told: bool = False) -> None:
+    """Returns when the fold is done with the events of a receipt, and with `told` when the feed has what they brought about.
+
+    Looks again after 10 ms, then ever less often. Raises InvalidInput for what is no token here, NotYet after 5 seconds.
+    """
+    issued = await find_receipt(ctx, token)
+    if issued is None:
+        raise InvalidInput(Code.UNKNOWN, "No such receipt in this workspace, or none any more.", "token")
+    waiting = {f.event_id for f in issued.receipt.fates if f.status in RECORDED and f.event_id is not None}
+    clock = asyncio.get_running_loop().time
+    until, pause, first = clock() + PATIENCE_SECONDS, SHORTEST_PAUSE_SECONDS, True
+    while waiting := await _behind(ctx, waiting, told=told, wake=first):
+        if clock() + pause > until:
+            raise NotYet
+        await asyncio.sleep(pause)
+        pause, first = min(pause * 1.5, LONGEST_PAUSE_SECONDS), False
+
+
+async def _behind(ctx: Context, event_ids: set[str], *, told: bool, wake: bool) -> set[str]:
+    standings = await ctx.workspace.standings.of(event_ids)
+    pending = {event_id for event_id, standing in standings.items() if not standing.folded}
+    if pending and wake:
+        ctx.resources.bus.wake("fold", *{range_of(slot_of(standings[each].pass_id)) for each in pending})
+    if not told:
+        return pending
+    folded = {event_id: standing for event_id, standing in standings.items() if standing.folded}
+    untold = await ctx.workspace.standings.untold(folded) if folded else set()
+    if untold and wake:
+        ctx.resources.bus.wake("publish", ctx.workspace.id)
+    return pending | untold
 
 
 async def _claimed(ctx: Context, key_id: str, body: bytes) -> tuple[Claim, bool]:

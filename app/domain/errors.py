@@ -110,6 +110,14 @@ class Unavailable(PunchcardError):
         self.dependency = dependency
 
 
+class NotYet(Unavailable):
+    """What was asked to be waited for has not happened yet; safe to repeat."""
+
+    def __init__(self) -> None:
+        PunchcardError.__init__(self, "The events of this receipt are not all counted yet. Ask again in a moment.")
+        self.dependency = "workers"
+
+
 def refuse_if(problems: Iterable[Problem]) -> None:
     """Nothing when there are no problems; else raises `Refused` with all of them."""
     found = tuple(problems)

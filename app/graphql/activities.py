@@ -25,6 +25,7 @@ from .filters import ActivityFilter, activity_query
 from .ids import to_global_id
 from .node import Node, fetched, fetches
 from .paging import After, Before, Connection, Edge, First, Last, Listing
+from .receipts import Consistency, ConsistencyArgument, TokenArgument, consistent
 from .scalars import JSON, BigInt
 
 if TYPE_CHECKING:
@@ -138,8 +139,11 @@ async def list_activities(
     after: After = None,
     last: Last = None,
     before: Before = None,
+    consistency: ConsistencyArgument = Consistency.EVENTUAL,
+    token: TokenArgument = None,
 ) -> Connection[Activity]:
     """A page of the workspace's feed, in its order."""
+    await consistent(info, consistency, token, told=True)
     return await activities_page(info, activity_query(filter, historical=True), first, after, last, before)
 
 

@@ -39,6 +39,8 @@ from .paging import DEFAULT, MOST
 
 COUNTS = frozenset({"totalCount", "memberCount"})
 """Leaves for which the store is asked."""
+LONG = {("IngestReceipt", "results"): 1_000}
+"""Lists that are no pages and no answer to a list in the input, and how many items they may have."""
 FREE = frozenset({"pageInfo", "userErrors", "rateLimit"})
 """Objects for which nothing is read. The `node` of an edge is free too: the edge was counted."""
 
@@ -177,6 +179,8 @@ class _Operation:
         if at_root and _is_list(definition.type):
             items = max([1, *(self._variables.items(value) for value in arguments.values())])
             return _Cost(items * (own + inside))
+        if most := LONG.get((parent.name, name)):
+            return _Cost(most * (own + inside))
         if _is_list(definition.type):
             return _Cost(0, own + inside) if own else below
         return _Cost(own + inside)

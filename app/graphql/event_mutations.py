@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import strawberry
 
+from app.commands.receipts import record_with_receipt as record
 from app.commands.record import ItemResult
-from app.commands.record import record_events as record
-from app.domain.errors import Refused
+from app.domain.errors import Code, InvalidInput, Refused
 from app.domain.events import EventInput
 
 from .context import Info
@@ -17,6 +18,7 @@ from .events import Event, event_of
 from .ids import given_id
 from .inputs import converted_flat
 from .payloads import UserError, user_errors
+from .receipts import IngestReceipt, receipt_of
 from .scalars import JSON, RawDateTime, RawDecimal
 
 
@@ -52,7 +54,11 @@ class RecordEventInput:
         default=None, description='The system it comes from, part of its identity; "api", if omitted.'
     )
     metadata: JSON | None = strawberry.field(default=None, description="Free details.")
-    correction_of: strawberry.ID | None = strawberry.field(default=None, description="The event that it corrects.")
+    correction_of: strawberry.ID | None = strawberry.field(
+        default=None,
+        description="The event that it corrects, on the same pass. A refund or credit of it that gives no amount stands for "
+        "all of it, and never for more; the currency is that of the event corrected.",
+    )
     points_expire_at: RawDateTime | None = strawberry.field(
         default=None,
         description="When the points given here end; without points, when those of the event named by correctionOf do.",
@@ -61,6 +67,14 @@ class RecordEventInput:
         default=None,
         description="Instead: they end so many days (24 h) after the pass's last activity, which any later event moves. "
         "1 to 3,650.",
+    )
+    label: str | None = strawberry.field(default=None, description="What people call it; that of its type, if omitted.")
+    staff: str | None = strawberry.field(
+        default=None, description="The member of staff who enters it by hand. Needs the scope `staff`."
+    )
+    idempotency_key: str | None = strawberry.field(
+        default=None,
+        description="The identity of the call, for `recordEvent`: see there. `recordEvents` takes one for all its events.",
     )
 
 
@@ -82,8 +96,10 @@ class RecordEventsInput:
     )
     idempotency_key: str | None = strawberry.field(
         default=None,
-        description="The identity of this call, for events without an externalId: with the same key, the event at the "
-        "same place is recorded once.",
+        description="The identity of this call, at most 255 characters. For 24 hours the same call under the same key is "
+        "answered again, with the fates first given and DUPLICATE for what was recorded then; another call is refused. For "
+        "ever, the event without an externalId at the same place is recorded once. A call of which nothing was recorded "
+        "lets go of its key.",
     )
 
 
@@ -91,8 +107,12 @@ class RecordEventsInput:
 class RecordEventPayload:
     """What became of the event."""
 
-    event: Event | None = strawberry.field(description="The event: the new one, or the one first stored.")
-    status: EventStatus | None = strawberry.field(description="Its fate.")
+    event: Event | None = strawberry.field(default=None, description="The event: the new one, or the one first stored.")
+    status: EventStatus | None = strawberry.field(default=None, description="Its fate.")
+    receipt: IngestReceipt | None = strawberry.field(
+        default=None,
+        description="By its token the fate can be asked later, and queries wait until the event is counted.",
+    )
     user_errors: list[UserError] = strawberry.field(description="What to change.")
 
 
@@ -114,6 +134,10 @@ class RecordEventsPayload:
     duplicate: int = strawberry.field(default=0, description="How many had been recorded before, just the same.")
     failed: int = strawberry.field(default=0, description="How many were not recorded.")
     results: list[RecordEventResult] = strawberry.field(default_factory=list, description="In the order of the input.")
+    receipt: IngestReceipt | None = strawberry.field(
+        default=None,
+        description="By its token the fates can be asked later, and queries wait until all events are counted.",
+    )
     user_errors: list[UserError] = strawberry.field(
         default_factory=list, description="What to change about the call as a whole."
     )
@@ -123,9 +147,29 @@ async def record_event(
     info: Info, input: Annotated[RecordEventInput, strawberry.argument(description="The event.")]
 ) -> RecordEventPayload:
     """Records one event."""
-    outcome = await record(info.context.commands, [event_input(input)])
+    return await record_one(info, event_input(input), input.idempotency_key)
+
+
+async def record_one(
+    info: Info, sent: EventInput, idempotency_key: str | None, *, create_missing_pass: bool = False
+) -> RecordEventPayload:
+    """Records one event, however it was put together."""
+    try:
+        outcome, issued = await record(
+            info.context.commands,
+            [sent],
+            create_missing_passes=create_missing_pass,
+            idempotency_key=idempotency_key,
+        )
+    except Refused as refused:
+        return RecordEventPayload(user_errors=user_errors(refused.problems))
     [result] = outcome.results
-    return RecordEventPayload(event=_event(result), status=result.status, user_errors=user_errors(result.problems))
+    return RecordEventPayload(
+        event=_event(result),
+        status=result.status,
+        receipt=receipt_of(issued),
+        user_errors=user_errors(result.problems),
+    )
 
 
 async def record_events(
@@ -133,9 +177,9 @@ async def record_events(
 ) -> RecordEventsPayload:
     """Records up to 1,000 events; each has a fate of its own."""
     try:
-        outcome = await record(
-            info.context.commands,
-            [event_input(item) for item in input.events],
+        outcome, issued = await record(
+            replace(info.context.commands, channel="BATCH"),
+            [_item_input(index, item) for index, item in enumerate(input.events)],
             atomic=input.atomic,
             create_missing_passes=input.create_missing_passes,
             idempotency_key=input.idempotency_key,
@@ -155,7 +199,15 @@ async def record_events(
             )
             for result in outcome.results
         ],
+        receipt=receipt_of(issued),
     )
+
+
+def _item_input(index: int, sent: RecordEventInput) -> EventInput:
+    if sent.idempotency_key is not None:
+        said = "The key belongs to the whole call: give it beside `events`."
+        raise InvalidInput(Code.INVALID, said, "events", str(index), "idempotencyKey")
+    return event_input(sent)
 
 
 def event_input(sent: RecordEventInput) -> EventInput:
@@ -178,6 +230,8 @@ def event_input(sent: RecordEventInput) -> EventInput:
         correction_of=given_id(sent.correction_of, "Event"),
         points_expire_at=sent.points_expire_at,
         points_expire_after_days=sent.points_expire_after_days,
+        label=sent.label,
+        staff=sent.staff,
     )
 
 

@@ -15,6 +15,7 @@ from app.domain.events import Event
 from app.domain.jobs import Job
 from app.domain.passes import Pass
 from app.domain.segments import Segment
+from app.store.receipts import Standing
 from app.store.workspace import Workspace
 
 K = TypeVar("K")
@@ -36,6 +37,11 @@ class Loaders:
     def events(self) -> DataLoader[str, Event | None]:
         """Events by id."""
         return _loader(self._workspace.events.get_many)
+
+    @cached_property
+    def standings(self) -> DataLoader[str, Standing | None]:
+        """How far events are, by id."""
+        return _loader(self._workspace.standings.of)
 
     @cached_property
     def activities(self) -> DataLoader[str, Activity | None]:

@@ -26,6 +26,7 @@ from .memberships import Membership, membership_of
 from .node import Node, fetches
 from .paging import After, Before, Connection, First, Last, Listing
 from .points import FirstEndings, PointsExpiring, points_expiring
+from .receipts import Consistency, ConsistencyArgument, TokenArgument, consistent
 from .scalars import JSON
 from .statistics import PassStatistics, TimeWindow, pass_statistics
 
@@ -180,10 +181,13 @@ async def find_pass(
     info: Info,
     id: Annotated[strawberry.ID | None, strawberry.argument(description="The id of the pass.")] = None,
     external_id: Annotated[str | None, strawberry.argument(description="Its external id.")] = None,
+    consistency: ConsistencyArgument = Consistency.EVENTUAL,
+    token: TokenArgument = None,
 ) -> Pass | None:
     """The pass of an id or an external id, or None."""
     if (id is None) == (external_id is None):
         raise InvalidInput(Code.INVALID, "Name the pass by exactly one of id and externalId.", "id")
+    await consistent(info, consistency, token)
     if id is not None:
         named = database_id(id, "Pass")
         return None if named is None else await fetch_pass(info.context, named)
@@ -192,10 +196,17 @@ async def find_pass(
 
 
 async def list_passes(
-    info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    info: Info,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+    consistency: ConsistencyArgument = Consistency.EVENTUAL,
+    token: TokenArgument = None,
 ) -> Connection[Pass]:
     """A page of the workspace's passes, the newest first."""
     span = listing.span(first, after, last, before)
+    await consistent(info, consistency, token)
     store = info.context.workspace.passes
     page = await store.page(span)
     for card in page.items:

@@ -28,4 +28,9 @@ def user_errors(problems: Iterable[Problem], *under: str) -> list[UserError]:
     found = list(problems)
     for problem in found:
         metrics.USER_ERRORS.labels(problem.code).inc()
-    return [UserError(code=p.code, message=p.message, field=[*under, *p.field] or None) for p in found]
+    return published(found, *under)
+
+
+def published(problems: Iterable[Problem], *under: str) -> list[UserError]:
+    """The same, for what was refused and counted before."""
+    return [UserError(code=p.code, message=p.message, field=[*under, *p.field] or None) for p in problems]

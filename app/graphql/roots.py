@@ -30,6 +30,7 @@ from .pass_mutations import create_passes as make_passes
 from .pass_mutations import update_pass as change_pass
 from .passes import Pass, find_pass, list_passes
 from .rates import RateLimit, find_rate_limit
+from .receipts import IngestReceipt, find_receipt
 from .segment_mutations import (
     ArchiveSegmentPayload,
     CreateSegmentPayload,
@@ -73,6 +74,11 @@ class Query:
     )
     segments: Connection[Segment] = strawberry.field(
         resolver=list_segments, description="The segments, the newest first, archived ones included."
+    )
+    ingest_receipt: IngestReceipt | None = strawberry.field(
+        resolver=find_receipt,
+        description="What became of a call that recorded events, by the token of its receipt; null for what is no token of "
+        "this workspace, or older than 30 days.",
     )
     job: Job | None = strawberry.field(resolver=find_job, description="The job of an id.")
     jobs: Connection[Job] = strawberry.field(resolver=list_jobs, description="The jobs, the newest first.")

@@ -22,6 +22,7 @@ from .ids import database_id, to_global_id
 from .memberships import Membership, membership_of
 from .node import Node, fetches
 from .paging import After, Before, Connection, First, Last, Listing
+from .receipts import Consistency, ConsistencyArgument, TokenArgument, consistent
 
 
 class SegmentStatus(StrEnum):
@@ -145,10 +146,13 @@ async def find_segment(
     info: Info,
     id: Annotated[strawberry.ID | None, strawberry.argument(description="The id of the segment.")] = None,
     key: Annotated[str | None, strawberry.argument(description="The key of the segment.")] = None,
+    consistency: ConsistencyArgument = Consistency.EVENTUAL,
+    token: TokenArgument = None,
 ) -> Segment | None:
     """The segment of an id or a key, or None."""
     if (id is None) == (key is None):
         raise InvalidInput(Code.INVALID, "Name the segment by exactly one of id and key.", "id")
+    await consistent(info, consistency, token)
     named = None
     if id is not None:
         named = database_id(id, "Segment")
@@ -159,10 +163,17 @@ async def find_segment(
 
 
 async def list_segments(
-    info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    info: Info,
+    first: First = None,
+    after: After = None,
+    last: Last = None,
+    before: Before = None,
+    consistency: ConsistencyArgument = Consistency.EVENTUAL,
+    token: TokenArgument = None,
 ) -> Connection[Segment]:
     """A page of the workspace's segments, the newest first."""
     span = listing.span(first, after, last, before)
+    await consistent(info, consistency, token)
     store = info.context.workspace.segments
     found = await store.page(span)
     for segment in found.items:

@@ -1,11 +1,12 @@
-"""Named queries over the receipts of one workspace, and over the keys of calls that may be repeated."""
+"""Named queries over the receipts of one workspace, the keys of calls that may be repeated, and how far events are."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from .collection import WorkspaceQueries, insert_new
+from .collection import Database, Doc, WorkspaceQueries, in_chunks, insert_new
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +57,38 @@ class RequestKeyQueries(WorkspaceQueries):
     async def release(self, claim: Claim) -> None:
         """Lets go of a key, unless somebody else holds it by now. Safe to repeat. Index: _id."""
         await self._all.delete_one(self._mine(_id=claim.key_id, receipt=claim.receipt_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far an event is: its pass, whether the fold is done with it, whether it was removed."""
+
+    pass_id: str
+    folded: bool
+    removed: bool
+
+
+class StandingQueries(WorkspaceQueries):
+    """How far the events of receipts are. Errors: Unavailable, safe to repeat."""
+
+    collection = "events"
+
+    def __init__(self, db: Database, workspace_id: str, in_chunk: int) -> None:
+        super().__init__(db, workspace_id, in_chunk)
+        self._passes = db["passes"]
+
+    async def of(self, event_ids: Iterable[str]) -> dict[str, Standing]:
+        """event id -> how far it is, for those that exist. Index: _id."""
+        docs = await self._by_ids(event_ids, {"pass": 1, "pend": 1, "removed": 1})
+        return {doc["_id"]: Standing(doc["pass"], "pend" not in doc, "removed" in doc) for doc in docs}
+
+    async def untold(self, standings: dict[str, Standing]) -> set[str]:
+        """Those of the folded events whose activities still wait in the outbox of their pass. Index: _id."""
+
+        async def some(chunk: Sequence[str]) -> list[Doc]:
+            return await self._passes.find({"_id": {"$in": list(chunk)}}, {"workspace": 1, "out": 1}).to_list(None)
+
+        passes = await in_chunks(some, list({each.pass_id for each in standings.values()}), self._in_chunk)
+        entries = [entry for doc in passes if doc["workspace"] == self._workspace_id for entry in doc.get("out", ())]
+        waiting = {about.get("event") for entry in entries for about in (entry["cause"], entry["refs"])}
+        return waiting & set(standings)

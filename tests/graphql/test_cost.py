@@ -43,6 +43,7 @@ RECORD = "mutation M($i: RecordEventsInput!) { recordEvents(input: $i) { created
         ("{ ...F } fragment F on Query { passes(first: 2) { ...G } } fragment G on PassConnection { nodes { id } }", {}, 3),
         (RECORD, {"i": {"events": [{}] * 100}}, 100 + 100 * 2),
         ("mutation { recordEvent(input: {type: \"x\"}) { event { id } userErrors { code } } }", {}, 1 + 1),
+        ("{ ingestReceipt(token: \"x\") { token folded results { status event { id } } } }", {}, 1 + 1_000 * 2),
         ("subscription { activity { ... on ActivityEdge { node { pass { id } } } } }", {}, 1 + 1),
         ("{ __schema { types { fields { name } } } }", {}, 1),
     ],

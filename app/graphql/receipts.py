@@ -1,0 +1,165 @@
+"""Receipts: what became of the items of a call, whether it counts by now, and queries that wait until it does."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+import strawberry
+
+from app.commands.receipts import Issued, await_counted
+from app.commands.receipts import find_receipt as found_receipt
+from app.domain.errors import Code, InvalidInput
+from app.domain.receipts import RECORDED, Fate, Status
+from app.store.receipts import Standing
+
+from .context import Info
+from .enums import EventStatus, described
+from .events import Event
+from .node import fetched
+from .payloads import UserError, published
+
+
+class Consistency(StrEnum):
+    """How much of what was written a query is sure to see."""
+
+    EVENTUAL = "EVENTUAL"
+    AT_LEAST = "AT_LEAST"
+
+
+described(
+    Consistency,
+    "Consistency",
+    "How much of what was written a query is sure to see.",
+    {
+        "EVENTUAL": "What is counted by now; the newest events follow within moments.",
+        "AT_LEAST": "At least the events of the receipt whose `token` is given: the query waits until they are counted, for "
+        "5 seconds at most; then it is UNAVAILABLE, and safe to repeat.",
+    },
+)
+
+ConsistencyArgument = Annotated[
+    Consistency, strawberry.argument(description="How much of what was written the answer is sure to show.")
+]
+TokenArgument = Annotated[
+    str | None, strawberry.argument(description="The token of the receipt to wait for, with AT_LEAST.")
+]
+
+
+@strawberry.type(description="What became of one item of a call, then and since.")
+class IngestReceiptResult:
+    """What became of one item of a call, then and since."""
+
+    index: int = strawberry.field(description="Its place in the input, from 0.")
+    status: EventStatus = strawberry.field(description="Its fate when the call was answered.")
+    folded: bool = strawberry.field(
+        description="Whether its event is counted in statistics, fields and segments; false where none was recorded."
+    )
+    removed: bool = strawberry.field(description="Whether its event was removed since.")
+    user_errors: list[UserError] = strawberry.field(
+        description="What was to change; the paths are those inside the item, the messages are not kept."
+    )
+    event_id: strawberry.Private[str | None]
+
+    @strawberry.field(description="The event: the one recorded, or first stored; null if it was removed since.")
+    async def event(self, info: Info) -> Event | None:
+        """The event."""
+        if self.event_id is None:
+            return None
+        found: Event | None = await fetched(info.context, "Event", self.event_id)
+        return found
+
+
+@strawberry.type(description="What became of the items of a call, to be asked again by its token for 30 days.")
+class IngestReceipt:
+    """What became of the items of a call."""
+
+    token: str = strawberry.field(
+        description="Opaque, and of this workspace alone: for `ingestReceipt`, and for queries with `AT_LEAST`."
+    )
+    recorded_at: datetime = strawberry.field(description="When the call was answered.")
+    created: int = strawberry.field(description="How many events were recorded by it.")
+    duplicate: int = strawberry.field(description="How many had been recorded before, just the same.")
+    failed: int = strawberry.field(description="How many were not recorded.")
+    fates: strawberry.Private[Sequence[Fate]]
+
+    @strawberry.field(description="How many of its events are not counted yet.")
+    async def pending(self, info: Info) -> int:
+        """How many of its events are not counted yet."""
+        standings = await info.context.load.standings.load_many(recorded(self.fates))
+        return sum(standing is not None and not standing.folded for standing in standings)
+
+    @strawberry.field(description="Whether all its events are counted in statistics, fields and segments by now.")
+    async def folded(self, info: Info) -> bool:
+        """Whether all its events are counted by now."""
+        standings = await info.context.load.standings.load_many(recorded(self.fates))
+        return all(standing is None or standing.folded for standing in standings)
+
+    @strawberry.field(description="What became of each item, in the order of the input.")
+    async def results(
+        self,
+        info: Info,
+        statuses: Annotated[
+            list[EventStatus] | None, strawberry.argument(description="Items of these fates only; all, if omitted.")
+        ] = None,
+    ) -> list[IngestReceiptResult]:
+        """What became of each item, in the order of the input."""
+        asked = [(index, f) for index, f in enumerate(self.fates) if statuses is None or f.status in statuses]
+        ids = recorded(fate for _, fate in asked)
+        standings = dict(zip(ids, await info.context.load.standings.load_many(ids), strict=True))
+        return [_result(index, fate, standings) for index, fate in asked]
+
+
+def receipt_of(issued: Issued) -> IngestReceipt:
+    """The receipt as it is published."""
+    fates = issued.receipt.fates
+    tally = Counter(fate.status for fate in fates)
+    return IngestReceipt(
+        token=issued.token,
+        recorded_at=issued.receipt.recorded_at,
+        created=tally[Status.CREATED],
+        duplicate=tally[Status.DUPLICATE],
+        failed=tally[Status.CONFLICT] + tally[Status.REJECTED],
+        fates=fates,
+    )
+
+
+async def find_receipt(
+    info: Info, token: Annotated[str, strawberry.argument(description="The token of a receipt.")]
+) -> IngestReceipt | None:
+    """The receipt of a token, or None."""
+    found = await found_receipt(info.context.commands, token)
+    return None if found is None else receipt_of(found)
+
+
+async def consistent(info: Info, consistency: Consistency, token: str | None, *, told: bool = False) -> None:
+    """Returns when a query may be answered: with AT_LEAST, when the events of the receipt count, and with `told` are in
+    the feed.
+
+    Raises InvalidInput for a token that is none here, NotYet after 5 seconds; safe to repeat.
+    """
+    if consistency is Consistency.AT_LEAST:
+        if token is None:
+            raise InvalidInput(Code.REQUIRED, "AT_LEAST asks for the token of the receipt to wait for.", "token")
+        await await_counted(info.context.commands, token, told=told)
+
+
+def recorded(fates: Iterable[Fate]) -> list[str]:
+    """The ids of the events that are there because of a call, or were before it."""
+    return [fate.event_id for fate in fates if fate.status in RECORDED and fate.event_id is not None]
+
+
+def _result(index: int, fate: Fate, standings: Mapping[str, Standing | None]) -> IngestReceiptResult:
+    there = fate.event_id if fate.status in RECORDED else None
+    standing = None if there is None else standings[there]
+    return IngestReceiptResult(
+        index=index,
+        status=fate.status,
+        folded=standing is not None and standing.folded,
+        removed=there is not None and (standing is None or standing.removed),
+        user_errors=published(fate.problems),
+        event_id=fate.event_id,
+    )
