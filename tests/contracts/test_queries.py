@@ -227,17 +227,20 @@ async def story(business: Business) -> None:
     await business.settle()
 
     full = Span(2)
-    for query in (EventQuery(), EventQuery(pass_id=ann.id), EventQuery(
+    for query in (EventQuery(), EventQuery(types=("purchase",)), EventQuery(pass_id=ann.id), EventQuery(
         pass_id=ann.id, types=("purchase",), metadata=(Condition("x", Operator.EQ, 1),),
         occurred_after=datetime(2025, 1, 1, tzinfo=UTC), recorded_before=datetime(2027, 1, 1, tzinfo=UTC),
     )):  # fmt: skip
         first = (await store.events.page(query, full)).items
         await store.events.count(query)
+        await store.events.count(query, 1_000)
+        await store.events.walk(query)
         if first:
             key = first[-1].occurred_ms, first[-1].id
             await store.events.page(query, Span(2, after=key))
             await store.events.page(query, Span(2, before=key, backward=True), oldest_first=True)
     await store.events.get_many([event.id for event in first])
+    assert await store.events.count(EventQuery(external_id="1", sources=("api", "till"))) == 1
     async for _ in store.events.of_pass(ann.id, datetime(2025, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)):
         pass
     for feed in (
