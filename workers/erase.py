@@ -1,8 +1,8 @@
 """Erase: what is left of an erased pass is emptied, its events first, then its lines in the feed.
 
-The fold has made a stub of the pass in one write, with `erasing` on it; that stays until nothing is left, so that whoever
-dies is followed by the next sweep. Lines are emptied once the outbox is empty: then the last line, and so every earlier
-one, is in the log. A publisher that rendered them before and is late finds their ids taken, and brings nothing back.
+The fold has made a stub of the pass in one write, with `erasing` on it; the stub stays until nothing else is left, so that
+whoever dies is followed by the next sweep. Lines are emptied once the outbox is empty: then the last line, and so every
+earlier one, is in the log. A publisher that rendered them before and is late finds their ids taken, and brings nothing back.
 """
 
 from __future__ import annotations
@@ -31,5 +31,5 @@ async def erase_once(worker: Worker, pass_id: str) -> bool:
     position: int | None = 0
     while position is not None:
         position = await worker.erasures.empty_activities(card, position)
-    await worker.erasures.finished(pass_id)
+    await worker.erasures.finished(card, card.erased)
     return False

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from app import metrics
 from app.domain.events import Event
 from app.domain.ids import slot_of
-from app.domain.passes import Pass
 from app.domain.removals import target_of, targets_of, tombstone_id
 from app.flow import bounds_of
 from app.store.pumps import Pending
@@ -22,6 +21,8 @@ from .worker import Worker
 READ = 1_000
 A_PASS = 500
 CHECKED = 2_000
+Counted = tuple[str, str, str]
+"""An event as it is marked or emptied: its workspace, its pass, its id."""
 
 
 async def fold(worker: Worker, key: str) -> None:
@@ -56,9 +57,9 @@ async def fold_once(worker: Worker, key: str) -> bool:
     ]
     still = await worker.pumps.still_pending(list(dict.fromkeys(asked)))
     still.update(e.id for pass_id in set(taken) - set(unsure) for e in by_pass[pass_id])
-    marks: list[tuple[Pass, str]] = []
+    marks: list[Counted] = []
     works: list[Work] = []
-    late: list[tuple[Pass, str]] = []
+    late = await _erased(worker, [item for item in pending if item.event.pass_id not in cards])
     last = pending[-1].event.pass_id if pending else None
     for pass_id in taken:
         card, events = cards[pass_id], by_pass[pass_id]
@@ -66,12 +67,12 @@ async def fold_once(worker: Worker, key: str) -> bool:
             # Recorded by who had not heard of it yet: nothing of it is kept.
             own = tombstone_id(pass_id)
             for event in events:
-                (marks if event.id == own else late).append((card, event.id))
+                (marks if event.id == own else late).append((card.workspace_id, pass_id, event.id))
             continue
         unmarked = [event_id for event_id in card.lb if event_id in still]
         if unmarked:
             # The fold before this one died between its write and its marks.
-            marks += [(card, event_id) for event_id in unmarked]
+            marks += [(card.workspace_id, pass_id, event_id) for event_id in unmarked]
             continue
         # Asked for at other moments than its tombstone, a removed event may still have looked pending.
         gone = targets_of(card.lb)
@@ -80,7 +81,11 @@ async def fold_once(worker: Worker, key: str) -> bool:
             cut = len(fresh) > A_PASS or (full and pass_id == last)
             works.append(Work(card, fresh[:A_PASS], cut))
     done = await settle(worker, at, works, definitions)
-    marks += [(saved.advanced.card, event_id) for saved in done.values() for event_id in saved.advanced.taken]
+    marks += [
+        (saved.advanced.card.workspace_id, pass_id, event_id)
+        for pass_id, saved in done.items()
+        for event_id in saved.advanced.taken
+    ]
     await worker.pumps.empty(late, at.now_ms)
     await mark(worker, marks, at.now_ms)
     for pass_id, saved in done.items():
@@ -94,14 +99,27 @@ async def fold_once(worker: Worker, key: str) -> bool:
     return bool(marks) or bool(late) or bool(done) or beyond is not None
 
 
-async def mark(worker: Worker, counted: Sequence[tuple[Pass, str]], at_ms: int) -> None:
-    """Marks what was counted (the pass, the id); what a tombstone removes is emptied before the tombstone is marked.
+async def mark(worker: Worker, counted: Sequence[Counted], at_ms: int) -> None:
+    """Marks what was counted; what a tombstone removes is emptied before the tombstone is marked.
 
     Whoever dies in between leaves the tombstone pending, and it is marked again.
     """
-    targets = [(card, target) for card, event_id in counted if (target := target_of(event_id)) not in (None, card.id)]
+    targets = [
+        (workspace_id, pass_id, target)
+        for workspace_id, pass_id, event_id in counted
+        if (target := target_of(event_id)) is not None and target != pass_id
+    ]
     await worker.pumps.empty(targets, at_ms)
-    await worker.pumps.unmark([event_id for _, event_id in counted])
+    await worker.pumps.unmark([event_id for _, _, event_id in counted])
+
+
+async def _erased(worker: Worker, strays: Sequence[Pending]) -> list[Counted]:
+    """Those of the events without a pass whose pass was erased."""
+    if not strays:
+        return []
+    erased = await worker.erasures.known(list({stray.event.pass_id for stray in strays}))
+    found = [stray for stray in strays if stray.event.pass_id in erased]
+    return [(stray.workspace_id, stray.event.pass_id, stray.event.id) for stray in found]
 
 
 def _grouped(pending: Sequence[Pending]) -> dict[str, list[Event]]:

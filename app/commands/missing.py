@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from app.domain.activities import CREATED, Entry
+from app.domain.errors import Unavailable
 from app.domain.events import Draft
 from app.domain.instants import to_ms
 from app.domain.passes import Pass, Profile
@@ -52,9 +53,14 @@ async def planned(
 
 
 async def made(ctx: Context, cards: Sequence[Pass]) -> dict[str, str]:
-    """planned id -> id, for passes that somebody else made in the same moment; all the others were inserted."""
+    """planned id -> id, for passes that somebody else made in the same moment; all the others were inserted.
+
+    Raises Unavailable, safe to repeat, where a pass of that external id is just being erased.
+    """
     taken = await ctx.workspace.passes.insert(cards)
     theirs = await ctx.workspace.passes.ids_of([cards[position].external_id for position in taken]) if taken else {}
+    if len(theirs) < len(taken):
+        raise Unavailable("store")
     for card in cards:
         pass_id = theirs.get(card.external_id, card.id)
         ctx.resources.known.remember(ctx.workspace.id, pass_id, card.external_id)

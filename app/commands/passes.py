@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from app.domain.decimals import ZERO
-from app.domain.errors import Code, InvalidInput, NotFound, Problem, Refused
+from app.domain.errors import Code, InvalidInput, NotFound, Problem, Refused, Unavailable
 from app.domain.events import PASS_UPDATED, Category, Event
 from app.domain.ids import slot_of
 from app.domain.passes import Pass, PassDraft, PassInput, check, check_changes
@@ -56,14 +56,17 @@ async def create_passes(ctx: Context, items: Sequence[PassInput]) -> list[PassRe
             ctx.resources.known.remember(ctx.workspace.id, cards[position].id, cards[position].external_id)
     rest = [index for index in drafts if results[index] is None]
     stored = await ctx.workspace.passes.get_by_external_ids([drafts[i].external_id for i in rest]) if rest else {}
+    if any(drafts[i].external_id not in stored for i in rest):
+        # The pass that has this external id is just being erased: in a moment nobody has it.
+        raise Unavailable("store")
     for index in rest:
-        results[index] = _judged(index, drafts[index], stored.get(drafts[index].external_id))
+        results[index] = _judged(index, drafts[index], stored[drafts[index].external_id])
     ctx.resources.bus.wake("due", *{range_of(slot_of(card.id)) for card in cards})
     return [result for result in results if result is not None]
 
 
-def _judged(index: int, draft: PassDraft, card: Pass | None) -> PassResult:
-    if card is not None and (card.base, card.installed_at) == (draft.profile, draft.installed_at):
+def _judged(index: int, draft: PassDraft, card: Pass) -> PassResult:
+    if (card.base, card.installed_at) == (draft.profile, draft.installed_at):
         return PassResult(index, Status.DUPLICATE, card)
     problem = Problem(
         Code.TAKEN, "Another pass has this external id; update that one with updatePass.", ("externalId",)

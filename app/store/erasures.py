@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pymongo import ReplaceOne
 
 from app.domain.instants import EARLIEST, from_ms
-from app.domain.passes import Pass
+from app.domain.passes import Erased, Pass
 
-from .collection import Database, Translating
+from .collection import Database, Doc, Translating, in_chunks, insert_new
 from .event_docs import stub_doc
+from .pass_docs import erasure_doc
 
 EMPTIED = {"erased": True}
 """All that the lines of an erased pass say, beside what they are and when."""
@@ -19,6 +22,7 @@ class Erasures(Translating):
 
     def __init__(self, db: Database, in_chunk: int) -> None:
         self._passes, self._events, self._activities = db["passes"], db["events"], db["activities"]
+        self._done = db["erasures"]
         self._in_chunk = in_chunk
 
     async def waiting(self, limit: int = 100) -> list[str]:
@@ -51,6 +55,15 @@ class Erasures(Translating):
         await self._activities.update_many({"_id": {"$in": ids}}, {"$set": {"data": EMPTIED}})
         return int(docs[-1]["pos"])
 
-    async def finished(self, pass_id: str) -> None:
-        """Notes that nothing is left to be emptied. Index: _id."""
-        await self._passes.update_one({"_id": pass_id}, {"$unset": {"erasing": ""}})
+    async def finished(self, card: Pass, erased: Erased) -> None:
+        """Keeps the figures of an erasure and lets go of what was left of the pass. Safe to repeat. Index: _id."""
+        await insert_new(self._done, [erasure_doc(card, erased)])
+        await self._passes.delete_one({"_id": card.id})
+
+    async def known(self, pass_ids: Sequence[str]) -> set[str]:
+        """Those of the passes whose erasure is finished. Index: _id."""
+
+        async def some(chunk: Sequence[str]) -> list[Doc]:
+            return await self._done.find({"_id": {"$in": list(chunk)}}, {"_id": 1}).to_list(None)
+
+        return {doc["_id"] for doc in await in_chunks(some, pass_ids, self._in_chunk)}

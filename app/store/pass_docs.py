@@ -62,12 +62,13 @@ def progress_doc(card: Pass) -> Doc:
 def stub_doc(card: Pass, erased: Erased) -> Doc:
     """What is left of an erased pass: who it was to the feed, and the proof of how far it was folded.
 
-    Its external id is no text, so that nobody's ever meets it; without `created_at` and `rev` no list and no pump finds it.
+    Without `created_at` and `rev` no list and no pump finds it. Its external id goes with the document: the embedded server
+    would not let anybody have it that was only changed.
     """
     return {
         "_id": card.id,
         "workspace": card.workspace_id,
-        "external_id": card.id.encode(),
+        "external_id": card.external_id,
         "slot": slot_of(card.id),
         "at": card.at_ms,
         "v": card.v,
@@ -76,23 +77,34 @@ def stub_doc(card: Pass, erased: Erased) -> Doc:
         "n": card.n,
         "out": [entry_doc(entry) for entry in card.out],
         "pub": 1,
-        "erased": {
-            "at": erased.at_ms,
-            "events": erased.events,
-            "rows": erased.aggregates,
-            "segments": list(erased.segments),
-        },
+        "erased": erased_doc(erased),
         "erasing": 1,
     }
 
 
+def erased_doc(erased: Erased) -> Doc:
+    """The figures of an erased pass as stored."""
+    segments = list(erased.segments)
+    return {"at": erased.at_ms, "events": erased.events, "rows": erased.aggregates, "segments": segments}
+
+
+def erased_from(doc: Doc) -> Erased:
+    """Stored figures of an erased pass."""
+    return Erased(doc["at"], doc["events"], doc["rows"], tuple(doc["segments"]))
+
+
+def erasure_doc(card: Pass, erased: Erased) -> Doc:
+    """All that is kept of an erased pass in the end."""
+    return {"_id": card.id, "workspace": card.workspace_id, "n": card.n, "erased": erased_doc(erased)}
+
+
 def _from_stub(doc: Doc) -> Pass:
-    left = doc["erased"]
-    at = from_ms(left["at"])
+    erased = erased_from(doc["erased"])
+    at = from_ms(erased.at_ms)
     return Pass(
         id=doc["_id"],
         workspace_id=doc["workspace"],
-        external_id=f"erased:{doc['_id']}",
+        external_id=doc["external_id"],
         base=Profile(),
         profile=Profile(),
         installed_at=None,
@@ -104,7 +116,7 @@ def _from_stub(doc: Doc) -> Pass:
         lb=tuple(doc.get("lb", ())),
         n=doc["n"],
         out=tuple(entry_from(entry) for entry in doc.get("out", ())),
-        erased=Erased(left["at"], left["events"], left["rows"], tuple(left["segments"])),
+        erased=erased,
     )
 
 

@@ -33,7 +33,7 @@ class PassQueries(WorkspaceQueries):
     async def by_external_id(self, external_id: str) -> Pass | None:
         """The pass of that external id, or None. Index: {workspace, external_id}."""
         doc = await self._all.find_one(self._mine(external_id=external_id), SHOWN)
-        return None if doc is None else from_doc(doc)
+        return None if doc is None or "erased" in doc else from_doc(doc)
 
     async def get_by_external_ids(self, external_ids: Sequence[str]) -> dict[str, Pass]:
         """external id -> pass, for those that exist. Index: {workspace, external_id}."""
@@ -51,12 +51,12 @@ class PassQueries(WorkspaceQueries):
     async def ids_of(self, external_ids: Sequence[str]) -> dict[str, str]:
         """external id -> id, for those that exist. Index: {workspace, external_id}."""
 
-        async def some(chunk: Sequence[str]) -> list[dict[str, str]]:
+        async def some(chunk: Sequence[str]) -> list[Doc]:
             query = self._mine(external_id={"$in": list(chunk)})
-            return await self._all.find(query, {"external_id": 1}).to_list(None)
+            return await self._all.find(query, {"external_id": 1, "erased": 1}).to_list(None)
 
         docs = await in_chunks(some, list(dict.fromkeys(external_ids)), self._in_chunk)
-        return {doc["external_id"]: doc["_id"] for doc in docs}
+        return {doc["external_id"]: doc["_id"] for doc in docs if "erased" not in doc}
 
     async def insert(self, cards: Sequence[Pass]) -> set[int]:
         """Inserts what is not there yet; the positions of those whose external id (or id) was taken. Safe to repeat."""

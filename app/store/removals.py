@@ -10,6 +10,7 @@ from app.domain.removals import Erasure, Tombstone, tombstone_id
 
 from .collection import Collection, Database, Doc, WorkspaceQueries, insert_new
 from .event_docs import tombstone_doc
+from .pass_docs import erased_from
 
 
 class RemovalQueries(WorkspaceQueries):
@@ -19,7 +20,7 @@ class RemovalQueries(WorkspaceQueries):
 
     def __init__(self, db: Database, workspace_id: str, in_chunk: int) -> None:
         super().__init__(db, workspace_id, in_chunk)
-        self._passes = db["passes"]
+        self._passes, self._erasures = db["passes"], db["erasures"]
 
     async def insert(self, tombstones: Sequence[Tombstone], origin: Origin) -> set[int]:
         """Inserts tombstones, pending; the positions of those whose target has one already. Safe to repeat."""
@@ -33,19 +34,18 @@ class RemovalQueries(WorkspaceQueries):
 
     async def erasure(self, pass_id: str) -> Erasure | None:
         """How far the erasure of a pass is; None where none was asked for, or there is no such pass. Index: _id."""
-        pass_ = await self._one(self._passes, pass_id)
-        if pass_ is None:
-            return None
-        if "erased" in pass_:
-            left = pass_["erased"]
+        done = await self._one(self._erasures, pass_id)
+        left = done or await self._one(self._passes, pass_id)
+        if left is not None and "erased" in left:
+            erased = erased_from(left["erased"])
             return Erasure(
                 pass_id,
-                from_ms(left["at"]),
-                left["events"],
-                left["rows"],
-                tuple(left["segments"]),
-                pass_["n"],
-                done="erasing" not in pass_,
+                from_ms(erased.at_ms),
+                erased.events,
+                erased.aggregates,
+                erased.segments,
+                left["n"],
+                done=done is not None,
             )
         asked = await self._one(self._all, tombstone_id(pass_id))
         return None if asked is None else Erasure(pass_id)
