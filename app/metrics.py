@@ -40,6 +40,9 @@ OPERATION_SECONDS = Histogram(
     buckets=QUICK,
     registry=REGISTRY,
 )
+COST = Counter(
+    "punchcard_cost_points", "Points that operations cost, by name and type.", ("operation", "type"), registry=REGISTRY
+)
 ERRORS = Counter("punchcard_errors", "Top-level GraphQL errors by code.", ("code",), registry=REGISTRY)
 USER_ERRORS = Counter("punchcard_user_errors", "userErrors of mutations by code.", ("code",), registry=REGISTRY)
 SOCKETS = Gauge("punchcard_sockets_open", "WebSockets open now.", registry=REGISTRY)

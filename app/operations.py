@@ -39,6 +39,7 @@ class Operation:
     workspace_id: str | None = None
     key_id: str | None = None
     refused: bool = False
+    cost: int = 0
     codes: list[str] = field(default_factory=list)
     extra: dict[str, object] = field(default_factory=dict)
 
@@ -52,6 +53,10 @@ class Operation:
         """Notes whose key came with it."""
         self.workspace_id, self.key_id = workspace_id, key_id
         self.span.note(punchcard__workspace=workspace_id)
+
+    def spent(self, points: int) -> None:
+        """Notes what running it costs its key."""
+        self.cost += points
 
     def answered(self, body: Mapping[str, Any]) -> None:
         """Notes the errors of a response; one without `data` was refused."""
@@ -107,6 +112,8 @@ def _count(operation: Operation, seconds: float) -> None:
     kind = operation.kind or "unknown"
     outcome = "refused" if operation.refused else "errors" if operation.codes else "ok"
     metrics.OPERATIONS.labels(name, kind, operation.transport, outcome).inc()
+    if operation.cost:
+        metrics.COST.labels(name, kind).inc(operation.cost)
     if kind in ("query", "mutation"):
         metrics.OPERATION_SECONDS.labels(name, kind).observe(seconds)
 
@@ -118,6 +125,7 @@ def _tell(operation: Operation, seconds: float) -> None:
         "transport": operation.transport,
         "workspace": operation.workspace_id,
         "key": operation.key_id,
+        "cost": operation.cost or None,
         "codes": operation.codes or None,
         "trace_id": tracing.trace_id(),
     }

@@ -79,6 +79,7 @@ async def test_a_request_is_one_line_that_says_who_what_and_how_long_but_nothing
         "transport": "http",
         "workspace": api.business.ctx.workspace.id,
         "key": line["key"],
+        "cost": 2,
     }
     assert str(line["message"]).startswith("POST /graphql 200 mutation Join ")
     assert str(line["key"]).startswith("key_")

@@ -144,6 +144,7 @@ async def test_requests_are_counted_by_name_type_and_outcome_and_errors_by_code(
 
     assert counted("punchcard_operations_total", "operation=CountedOnce,outcome=ok,transport=http,type=query") == 1
     assert counted("punchcard_operations_total", "operation=none,outcome=refused,transport=http,type=unknown") == 1
+    assert counted("punchcard_cost_points_total", "operation=CountedOnce,type=query") >= 1
     assert counted("punchcard_operation_seconds_count", "operation=CountedOnce,type=query") == 1
     assert counted("punchcard_errors_total", "code=GRAPHQL_VALIDATION_FAILED") == 1
     assert counted("punchcard_user_errors_total", f"code={error['code']}") == 1

@@ -199,6 +199,7 @@ class Engine:
             actor.require(SCOPES[prepared.kind])
             if self._budget is not None:
                 context.allowance = await self._budget.spend(actor.key_id, prepared.cost)
+            operations.current().spent(prepared.cost)
         except (Denied, Throttled) as error:
             raise refused_by(error) from None
 
