@@ -160,7 +160,7 @@ async def discard_inbound_delivery(ctx: Context, delivery_id: str) -> str:
 async def try_mapping(
     ctx: Context,
     body: object,
-    headers: Mapping[str, str],
+    headers: object = None,
     *,
     hook_id: str | None = None,
     mapping: object = None,
@@ -177,8 +177,9 @@ async def try_mapping(
     by = parse_mapping(mapping, "mapping") if mapping is not None or hook is None else hook.mapping
     if create_missing_passes is None:
         create_missing_passes = hook is not None and hook.create_missing_passes
+    told = {name.lower(): str(value) for name, value in headers.items()} if isinstance(headers, Mapping) else {}
     try:
-        items = by.items_of(body, {name.lower(): value for name, value in headers.items()}, "test")
+        items = by.items_of(body, told, "test")
     except Refused as refused:
         raise Refused(*(problem.under("body") for problem in refused.problems)) from None
     ctx = replace(ctx, channel=CHANNEL)

@@ -165,8 +165,9 @@ def parse_mapping(raw: object, *field: str) -> EventMapping:
     if not isinstance(sent, Mapping):
         says = 'Say where each field comes from, for example {"passExternalId": "customer.email", "type": "kind"}.'
         problems.append(Problem(Code.REQUIRED, says, (*field, "fields")))
-        sent = {}
-    for name, part in sent.items():
+        sent = dict.fromkeys(REQUIRED, "-")
+    # In the order in which it is stored: a mapping sent again in another order is the same.
+    for name, part in sorted(sent.items()):
         at = (*field, "fields", name)
         if name not in FIELDS:
             problems.append(Problem(Code.UNKNOWN, f"One of {', '.join(FIELDS)}.", at))
@@ -178,7 +179,7 @@ def parse_mapping(raw: object, *field: str) -> EventMapping:
     problems += [
         Problem(Code.REQUIRED, f"Say where {name} comes from.", (*field, "fields", name))
         for name in REQUIRED
-        if sent and name not in sent
+        if name not in sent
     ]
     try:
         metadata = _parse_metadata(given.get("metadata"), *field, "metadata")
@@ -236,4 +237,4 @@ def _parse_metadata(raw: object, *field: str) -> Path | tuple[MappedValue, ...] 
         raise InvalidInput(Code.INVALID, "Give the path of an object, or an object of paths.", *field)
     if len(raw) > MAX_METADATA:
         raise InvalidInput(Code.TOO_MANY, f"At most {MAX_METADATA} names.", *field)
-    return tuple(parse_mapped_value(part, f"metadata.{name}", *field, name) for name, part in raw.items())
+    return tuple(parse_mapped_value(part, f"metadata.{name}", *field, name) for name, part in sorted(raw.items()))

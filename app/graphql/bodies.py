@@ -48,20 +48,21 @@ async def read_body(request: HttpRequest, limits: BodyLimits) -> Body:
         case "application/json":
             if "charset" in parameters.lower() and "utf-8" not in parameters.lower():
                 raise TransportError(415, "Send UTF-8.")
-            return Body(_decoded(await _plain(request, limits), "The body"))
+            return Body(_decoded(await plain_body(request, limits.plain), "The body"))
         case "multipart/form-data":
             return await _uploaded(request, limits)
     raise TransportError(415, "Send application/json, or multipart/form-data with files.")
 
 
-async def _plain(request: HttpRequest, limits: BodyLimits) -> bytes:
+async def plain_body(request: HttpRequest, most: int) -> bytes:
+    """The bytes of a body without files, at most so many. Raises TransportError, ClientDisconnect."""
     chunks: list[bytes] = []
     size = 0
-    _check_length(request, limits.plain)
+    _check_length(request, most)
     async for chunk in request.stream():
         size += len(chunk)
-        if size > limits.plain:
-            raise _too_large(limits.plain)
+        if size > most:
+            raise _too_large(most)
         chunks.append(chunk)
     return b"".join(chunks)
 

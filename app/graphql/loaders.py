@@ -12,6 +12,8 @@ from app.domain.activities import Activity
 from app.domain.actors import ApiKey
 from app.domain.audit import AuditEntry
 from app.domain.events import Event
+from app.domain.hooks import InboundHook
+from app.domain.inbound import InboundDelivery
 from app.domain.jobs import Job
 from app.domain.passes import Pass
 from app.domain.segments import Segment
@@ -67,6 +69,16 @@ class Loaders:
     def judged(self) -> DataLoader[int, tuple[int, int] | None]:
         """(passes, passes judged under it) by revision."""
         return _loader(self._workspace.segments.judged)
+
+    @cached_property
+    def hooks(self) -> DataLoader[str, InboundHook | None]:
+        """Inbound hooks by id."""
+        return _loader(self._workspace.hooks.get_many)
+
+    @cached_property
+    def deliveries(self) -> DataLoader[str, InboundDelivery | None]:
+        """What inbound hooks received, by id, with bodies."""
+        return _loader(self._workspace.inbound.get_many)
 
     @cached_property
     def keys(self) -> DataLoader[str, ApiKey | None]:

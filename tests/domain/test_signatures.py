@@ -1,0 +1,157 @@
+"""Signatures by the words of the schemes' own texts (A1-16): the signer here shares nothing with the verifier."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+
+import pytest
+
+from app.domain.errors import InvalidInput
+from app.domain.signatures import (
+    Encoding,
+    Scheme,
+    Signed,
+    Verification,
+    parse_secret,
+    parse_verification,
+    secret_of,
+    signed,
+)
+
+NOW = 1_767_225_600
+BODY = '{"a": "é", "b": 1.50}'.encode()
+OLD, NEW = secret_of(b"o" * 32), secret_of(b"n" * 24)
+KNOWN = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+PLAIN = "a secret that was chosen there"
+
+
+def standard(secret: str, message_id: str = "msg_1", at: object = NOW, body: bytes = BODY) -> dict[str, str]:
+    """The headers of Standard Webhooks."""
+    key = base64.b64decode(secret[len("whsec_") :])
+    content = message_id.encode() + b"." + str(at).encode() + b"." + body
+    signature = base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
+    return {"webhook-id": message_id, "webhook-timestamp": str(at), "webhook-signature": f"v1,{signature}"}
+
+
+def digest(content: bytes = BODY) -> bytes:
+    return hmac.new(PLAIN.encode(), content, hashlib.sha256).digest()
+
+
+def test_the_example_of_the_standards_own_libraries_verifies() -> None:
+    headers = {
+        "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
+        "webhook-timestamp": "1614265330",
+        "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+    }
+    found = signed(Verification(), [KNOWN], headers, b'{"test": 2432232314}')
+    assert found == Signed("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330)
+
+
+def test_a_message_signed_by_the_standard_is_known_by_its_id() -> None:
+    headers = standard(NEW)
+    assert signed(Verification(), [NEW], headers, BODY) == Signed("msg_1", NOW)
+    svix = {name.replace("webhook", "svix"): value for name, value in headers.items()}
+    assert signed(Verification(), [NEW], svix, BODY) == Signed("msg_1", NOW)
+
+
+def test_during_a_rotation_either_secret_and_any_signature_of_the_list_will_do() -> None:
+    headers = standard(OLD)
+    assert signed(Verification(), [NEW, OLD], headers, BODY)
+    listed = {**headers, "webhook-signature": f"v1a,xyz v1,AAAA {headers['webhook-signature']}"}
+    assert signed(Verification(), [OLD], listed, BODY)
+    assert signed(Verification(), [NEW], listed, BODY) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"webhook-id": "msg_2"},
+        {"webhook-id": ""},
+        {"webhook-timestamp": str(NOW + 1)},
+        {"webhook-timestamp": f"0{NOW}"},
+        {"webhook-timestamp": "１７６７２２５６００"},
+        {"webhook-timestamp": "1" * 30},
+        {"webhook-timestamp": ""},
+        {"webhook-signature": ""},
+        {"webhook-signature": "v1,"},
+        {"webhook-signature": "v1,\ud800"},
+        {"webhook-signature": standard(OLD)["webhook-signature"]},
+        {"webhook-signature": standard(NEW)["webhook-signature"].replace("v1,", "v2,")},
+        {"webhook-signature": standard(NEW)["webhook-signature"].removeprefix("v1,")},
+    ],
+)
+def test_whatever_is_tampered_with_the_signature_is_not_good(change: dict[str, str]) -> None:
+    assert signed(Verification(), [NEW], {**standard(NEW), **change}, BODY) is None
+    assert signed(Verification(), [NEW], standard(NEW), BODY + b" ") is None
+    # What is no secret of the standard verifies nothing, least of all as an empty key.
+    assert signed(Verification(), ["plain", "whsec_", "whsec_=="], standard("whsec_"), BODY) is None
+
+
+def test_a_signature_is_good_for_five_minutes_either_way() -> None:
+    found = signed(Verification(), [NEW], standard(NEW), BODY)
+    assert found is not None
+    assert [found.stale(NOW + seconds) for seconds in (-301, -300, 0, 300, 301)] == [True, False, False, False, True]
+    assert not Signed("x").stale(NOW)
+
+
+@pytest.mark.parametrize(
+    ("how", "value"),
+    [
+        (parse_verification(Scheme.HMAC_SHA256, "X-Hub-Signature-256", None, "sha256="), f"sha256={digest().hex()}"),
+        (parse_verification(Scheme.HMAC_SHA256, "X-Hub-Signature-256"), digest().hex().upper()),
+        (
+            parse_verification(Scheme.HMAC_SHA256, "X-Shopify-Hmac-Sha256", Encoding.BASE64),
+            base64.b64encode(digest()).decode(),
+        ),
+    ],
+)
+def test_a_plain_hmac_is_known_by_its_body(how: Verification, value: str) -> None:
+    assert how.header is not None
+    assert signed(how, [PLAIN], {how.header: value}, BODY) == Signed(hashlib.sha256(BODY).hexdigest())
+    for headers, body in (({how.header: value}, BODY + b" "), ({how.header: f"x{value}"}, BODY), ({}, BODY)):
+        assert signed(how, [PLAIN], headers, body) is None
+    assert signed(how, [NEW], {how.header: value}, BODY) is None
+
+
+def test_a_timestamped_hmac_covers_its_time() -> None:
+    how = parse_verification(Scheme.TIMESTAMPED_HMAC_SHA256)
+    good = digest(f"{NOW}.".encode() + BODY).hex()
+    assert signed(how, [PLAIN], {"stripe-signature": f"t={NOW},v0=1,v1=00,v1={good}"}, BODY) == Signed(
+        hashlib.sha256(BODY).hexdigest(), NOW
+    )
+    for header in (f"t={NOW + 1},v1={good}", f"v1={good}", f"t={NOW},v0={good}", f"t={NOW}", ""):
+        assert signed(how, [PLAIN], {"stripe-signature": header}, BODY) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [
+        ((Scheme.STANDARD, "x"), "header"),
+        ((Scheme.STANDARD, None, Encoding.HEX), "encoding"),
+        ((Scheme.HMAC_SHA256,), "header"),
+        ((Scheme.HMAC_SHA256, "not a header"), "header"),
+        ((Scheme.HMAC_SHA256, "x", None, "\x00"), "prefix"),
+        ((Scheme.TIMESTAMPED_HMAC_SHA256, None, None, "x"), "prefix"),
+    ],
+)
+def test_a_scheme_is_given_what_it_needs_and_nothing_else(given: tuple[object, ...], path: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        parse_verification(*given)  # type: ignore[arg-type]
+    assert caught.value.problems[0].field == (path,)
+
+
+def test_secrets_are_long_and_spelt_as_their_scheme_has_them() -> None:
+    assert parse_secret(KNOWN, Scheme.STANDARD) == KNOWN
+    assert parse_secret(PLAIN, Scheme.HMAC_SHA256) == PLAIN
+    for raw, scheme in (
+        (PLAIN, Scheme.STANDARD),
+        ("whsec_c2hvcnQ=", Scheme.STANDARD),
+        (f"whsec_{base64.b64encode(bytes(65)).decode()}", Scheme.STANDARD),
+        ("whsec_*", Scheme.STANDARD),
+        ("too short", Scheme.HMAC_SHA256),
+        (7, Scheme.HMAC_SHA256),
+    ):
+        with pytest.raises(InvalidInput):
+            parse_secret(raw, scheme)
