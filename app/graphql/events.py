@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 
+from app.commands.event_types import event_types
 from app.domain import events as domain
 from app.domain.instants import from_ms, to_ms
 from app.store.events import MOST_COUNTED, EventQuery
@@ -34,6 +35,7 @@ class EventChannel(StrEnum):
     IMPORT = "IMPORT"
     WEBHOOK = "WEBHOOK"
     MANUAL = "MANUAL"
+    RULE = "RULE"
     INTERNAL = "INTERNAL"
 
 
@@ -46,7 +48,8 @@ described(
         "BATCH": "By a batch of the API.",
         "IMPORT": "From an imported file.",
         "WEBHOOK": "From a foreign system, by an inbound hook.",
-        "MANUAL": "By hand.",
+        "MANUAL": "By hand, by a member of staff.",
+        "RULE": "By a rule of the workspace.",
         "INTERNAL": "Recorded by Punchcard itself.",
     },
 )
@@ -78,6 +81,7 @@ class EventOrigin:
     ip_address: str | None = strawberry.field(description="The caller's IP address.")
     user_agent: str | None = strawberry.field(description="The caller's software, as it named itself.")
     actor: str | None = strawberry.field(description="The id of the acting API key.")
+    staff: str | None = strawberry.field(description="The member of staff who acted by hand, as the key says.")
 
 
 @strawberry.type(description="Something that happened on a pass. Events never change.")
@@ -106,8 +110,17 @@ class Event(Node):
     occurred_at: datetime = strawberry.field(description="When it happened, as the caller says.")
     recorded_at: datetime = strawberry.field(description="When Punchcard recorded it.")
     origin: EventOrigin = strawberry.field(description="Where it came from.")
+    definition_version: int | None = strawberry.field(
+        description="The version of its type's definition that it was checked under; null where nothing was defined."
+    )
+    own_label: strawberry.Private[str | None]
     pass_id: strawberry.Private[str]
     corrected_id: strawberry.Private[str | None]
+
+    @strawberry.field(description="What people call it: its own label, else that of its type today.")
+    async def label(self, info: Info) -> str:
+        """What people call it."""
+        return self.own_label or (await event_types(info.context.commands)).label_of(self.type)
 
     @strawberry.field(name="pass", description="The pass it happened on.")
     async def card(self, info: Info) -> Annotated[Pass, strawberry.lazy(".passes")]:
@@ -151,7 +164,10 @@ def event_of(event: domain.Event) -> Event:
             ip_address=origin.ip_address,
             user_agent=origin.user_agent,
             actor=None if origin.actor is None else to_global_id("ApiKey", origin.actor),
+            staff=origin.staff,
         ),
+        definition_version=event.definition_version,
+        own_label=event.label,
         pass_id=event.pass_id,
         corrected_id=event.correction_of,
     )
@@ -165,7 +181,12 @@ async def fetch_event(context: RequestContext, event_id: str) -> Event | None:
 
 
 FilterArgument = Annotated[
-    EventFilter | None, strawberry.argument(description="Which events to list; all, if omitted.")
+    EventFilter | None,
+    strawberry.argument(
+        description="Which events to list; all, if omitted. A pass, one type, a range of occurrence and an external id are "
+        "found by an index, whatever else is asked of those. A page looks at about 20,000 of them, and totalCount at "
+        "100,000: beyond that BAD_USER_INPUT tells how to narrow it down."
+    ),
 ]
 OrderArgument = Annotated[EventOrder, strawberry.argument(description="The order of the list.")]
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app.store.collection import WorkspaceQueries
+from app.store.events import EventQueries
 
 from .serving import Api, codes
 
@@ -70,6 +71,7 @@ async def test_a_batch_too_large_or_empty_is_one_error_of_the_call(api: Api) -> 
 
 
 async def test_one_event_is_recorded_found_by_id_and_by_node_and_answered_again(api: Api) -> None:
+    """WH2-05: `event(id)`."""
     await api.data('mutation { createPass(input: {externalId: "ann"}) { userErrors { code } } }')
     mutation = """mutation { recordEvent(input: {passExternalId: "ann", type: "check_in", externalId: "1", points: 2.5,
       metadata: {gate: 4}, occurredAt: "2025-12-31T23:00:00+01:00"}) { status event { id } userErrors { code } } }"""
@@ -101,6 +103,7 @@ async def test_one_event_is_recorded_found_by_id_and_by_node_and_answered_again(
 
 
 async def test_pages_follow_each_other_in_both_directions_without_a_gap(api: Api) -> None:
+    """WH2-03, WH2-26: lists take a limit, which is the size of a page, and go on behind a cursor."""
     await ten(api)
     everything = await listed(api)
     assert len(everything) == 10
@@ -131,10 +134,14 @@ async def test_pages_follow_each_other_in_both_directions_without_a_gap(api: Api
         ({"occurredAfter": "2025-12-02T00:00:00Z", "occurredBefore": "2025-12-03T00:00:00Z"}, {2, 3}),
         ({"recordedBefore": "2026-01-01T00:00:00Z"}, set()),
         ({"externalId": "e4"}, {4}),
+        ({"externalId": "e4", "sources": ["api", "till"], "types": ["purchase"], "amountMin": 4}, {4}),
+        ({"externalId": "e4", "sources": ["till"]}, set()),
+        ({"externalId": "e4", "passExternalId": "bob"}, set()),
         ({"metadata": [{"path": "store.city", "value": "Ulm"}], "amountMin": 3}, {4, 6, 8}),
     ],
 )
 async def test_a_filter_finds_what_meets_all_its_parts(api: Api, filter: dict[str, Any], expected: set[int]) -> None:  # noqa: A002  # the API's word
+    """WH2-26, A1-23: the filters of a list, each alone and with others."""
     await ten(api)
     assert set(await listed(api, filter=filter)) == {f"e{n}" for n in expected}
 
@@ -196,3 +203,45 @@ async def test_another_workspaces_events_do_not_exist(api: Api) -> None:
         **{"pass": result.event.pass_id},
     )
     assert data == {"event": None, "pass": None, "events": {"totalCount": 0}}
+
+
+async def test_a_customers_history_is_newest_first_with_its_footer_worked_out(api: Api) -> None:
+    """WH1-12, WH2-04, A1-23: date, type, amount (blank allowed) and place; "total purchases: 261.50 (4 orders)"."""
+    bought = [("129.00", "2025-12-03"), ("32.50", "2025-12-01"), ("40.00", "2025-12-20"), ("60.00", "2025-12-11")]
+    await record(
+        api,
+        *(
+            {"amount": amount, "occurredAt": f"{day}T10:00:00Z", "metadata": {"store": "north"}}
+            for amount, day in bought
+        ),
+        {"type": "check_in", "amount": None, "occurredAt": "2025-12-12T10:00:00Z", "metadata": {"location": "gate 4"}},
+        {"passExternalId": "bob", "occurredAt": "2025-12-12T10:00:00Z"},
+    )
+    await api.business.settle()
+    history = """query ($filter: EventFilter, $orderBy: EventOrder!) { pass(externalId: "ann") {
+      events(filter: $filter, orderBy: $orderBy) { totalCount nodes { occurredAt type amount metadata } }
+      statistics(types: ["purchase"]) { spend { currency net orders } } } }"""
+    card = (await api.data(history, orderBy="NEWEST_FIRST"))["pass"]
+    assert [(e["occurredAt"][:10], e["type"], e["amount"]) for e in card["events"]["nodes"]] == [
+        ("2025-12-20", "purchase", "40.00"), ("2025-12-12", "check_in", None), ("2025-12-11", "purchase", "60.00"),
+        ("2025-12-03", "purchase", "129.00"), ("2025-12-01", "purchase", "32.50"),
+    ]  # fmt: skip
+    assert card["events"]["nodes"][1]["metadata"] == {"location": "gate 4"}
+    assert card["statistics"]["spend"] == [{"currency": "USD", "net": "261.50", "orders": 4}]
+    asked = {"categories": ["TRANSACTION"], "occurredAfter": "2025-12-02T00:00:00Z"}
+    part = (await api.data(history, orderBy="OLDEST_FIRST", filter=asked))["pass"]["events"]
+    assert ([e["amount"] for e in part["nodes"]], part["totalCount"]) == (["129.00", "60.00", "40.00"], 3)
+
+
+async def test_a_list_that_would_look_too_far_says_how_to_narrow_it_down(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A1-23: what no index serves is refused with advice, not left to a timeout."""
+    await ten(api)
+    monkeypatch.setattr(EventQueries, "most", 4)
+    rare = {"metadata": [{"path": "store.city", "value": "Rome"}]}
+    error = await api.refusal("query ($filter: EventFilter) { events(filter: $filter) { nodes { id } } }", filter=rare)
+    assert error["extensions"]["code"] == "BAD_USER_INPUT"
+    assert codes(error["extensions"]["problems"]) == [("TOO_MANY", ["filter"])]
+    assert 'name a pass or one type, or add occurredAfter: "2025-12-0' in error["message"]
+    assert await listed(api, filter={**rare, "occurredAfter": "2025-12-05T00:00:00Z"}) == []
