@@ -14,6 +14,7 @@ from hashlib import sha256
 from types import MappingProxyType
 from typing import TypeVar
 
+from .conditions import number_of
 from .currencies import parse_currency
 from .decimals import ZERO, canonical, parse_decimal
 from .errors import Code, InvalidInput, Problem, Refused
@@ -45,6 +46,9 @@ TYPES: Mapping[str, Category] = MappingProxyType(
     | dict.fromkeys(("field_updated", "field_increment", "field_decrement"), Category.FIELD_CHANGE)
 )  # fmt: skip
 """The built-in types and their categories."""
+
+STEPS = frozenset({"field_increment", "field_decrement"})
+"""Types that move a number by a step."""
 
 PASS_UPDATED = "pass_updated"
 """Internal: what updatePass records. Its `changes` hold the fields set."""
@@ -231,6 +235,8 @@ def check(sent: EventInput, rules: Rules) -> Draft:
         problems.append(Problem(Code.REQUIRED, "A field change names its field.", ("fieldName",)))
     old_value = tried(parse_text, sent.old_value, "oldValue", most=2000)
     new_value = tried(parse_text, sent.new_value, "newValue", most=2000)
+    if kind in STEPS and sent.amount is None and number_of(new_value) is None:
+        problems.append(Problem(Code.REQUIRED, "Give the step as amount, or a number as newValue.", ("amount",)))
     occurred_at = tried(parse_instant, sent.occurred_at, "occurredAt")
     if occurred_at is not None and occurred_at > rules.now + rules.future_tolerance:
         seconds = int(rules.future_tolerance.total_seconds())

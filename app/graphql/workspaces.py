@@ -6,7 +6,10 @@ from datetime import datetime
 
 import strawberry
 
+from app.commands.event_types import event_types
+
 from .context import Info, RequestContext
+from .event_types import Acceptance
 from .ids import to_global_id
 from .keys import ApiKey
 from .node import Node, fetched, fetches
@@ -21,6 +24,11 @@ class Workspace(Node):
     timezone: str = strawberry.field(description="Its IANA time zone.")
     created_at: datetime = strawberry.field(description="When it was created.")
 
+    @strawberry.field(description="Which types of events it takes.")
+    async def event_types(self, info: Info) -> Acceptance:
+        """Which types of events it takes."""
+        return (await event_types(info.context.commands)).acceptance
+
 
 @strawberry.type(description="Who is asking.")
 class Viewer:
@@ -29,7 +37,7 @@ class Viewer:
     @strawberry.field(description="The workspace that the key belongs to.")
     async def workspace(self, info: Info) -> Workspace:
         """The workspace that the key belongs to."""
-        return await _own(info.context)
+        return await own_workspace(info.context)
 
     @strawberry.field(description="The key.")
     async def api_key(self, info: Info) -> ApiKey:
@@ -37,7 +45,8 @@ class Viewer:
         return await fetched(info.context, "ApiKey", info.context.actor.key_id)  # type: ignore[no-any-return]
 
 
-async def _own(context: RequestContext) -> Workspace:
+async def own_workspace(context: RequestContext) -> Workspace:
+    """The workspace of the key."""
     profile = await context.commands.profile()
     return Workspace(
         id=strawberry.ID(to_global_id("Workspace", profile.id)),
@@ -51,7 +60,7 @@ async def _own(context: RequestContext) -> Workspace:
 @fetches("Workspace")
 async def fetch_workspace(context: RequestContext, workspace_id: str) -> Workspace | None:
     """The caller's own workspace; None for any other."""
-    return await _own(context) if workspace_id == context.workspace.id else None
+    return await own_workspace(context) if workspace_id == context.workspace.id else None
 
 
 def find_viewer() -> Viewer:
