@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from decimal import Decimal
 
 from .aggregates import Aggregates, fold
 from .events import Event
 from .measures import MAX_LEAVERS, Measure, State, Window, added, built, expired, from_aggregates, refilled
 from .needs import Refill
 from .passes import Pass
-from .points import Expired, Lots, in_order, purse_of
+from .points import Expired, in_order, purse_of
 from .points import rebuilt as repursed
 from .profiles import FIELD_EVENTS, applied, rebuilt
 
@@ -33,7 +32,7 @@ class Derived:
         self._aggregates = card.aggregates
         self.states: dict[str, State] = dict(card.state)
         self.profile = card.profile
-        self._purse = purse_of(card.points, card.lots, card.aggregates)
+        self.purse = purse_of(card.points, card.lots, card.aggregates)
         self._ended: list[Expired] = []
         self.updated_at: datetime = card.updated_at
         for key, refill in refills.items():
@@ -51,43 +50,6 @@ class Derived:
         """The aggregates by now."""
         return fold(self._aggregates, self._applied) if self._applied else self._aggregates
 
-    @property
-    def points(self) -> Decimal:
-        """The balance by now."""
-        return self._purse.balance
-
-    @property
-    def lots(self) -> Lots | None:
-        """What of the balance has an end; None if nothing ever had."""
-        return self._purse.lots
-
-    @property
-    def points_end_ms(self) -> int | None:
-        """The next instant at which points end; None for never."""
-        return self._purse.next_ms()
-
-    def end_points(self, at_ms: int) -> list[Expired]:
-        """Lets go the points whose end has come by `at_ms`."""
-        return self._purse.expire(at_ms)
-
-    def count_points(self, events: Sequence[Event], at_ms: int, before_ms: int) -> list[Expired]:
-        """Counts the points of what was applied at `at_ms`, the first instant visited after `before_ms`.
-
-        Answers the lots that ended in the past, as is known only by now.
-        """
-        if in_order(self._purse, events, at_ms, before_ms):
-            for event in events:
-                self._purse.count(event)
-        else:
-            self._recount_points(at_ms)
-        ended, self._ended = self._ended, []
-        return ended
-
-    def _recount_points(self, at_ms: int) -> None:
-        held = self._purse.lots or {}
-        self._purse, gone = repursed(self.counted, at_ms)
-        self._ended += [replace(lot, balance=self.points) for lot in gone if lot.event_id in held]
-
     def apply(self, event: Event, measures: Iterable[Measure], at_ms: int) -> None:
         """Counts one more event, at the instant `at_ms`; its points are counted with all of that instant."""
         for measure in measures:
@@ -102,6 +64,19 @@ class Derived:
                 self.profile = rebuilt(self._card.base, self.counted)
             else:
                 self.profile = applied(self.profile, event)
+
+    def count_points(self, events: Sequence[Event], at_ms: int, before_ms: int) -> list[Expired]:
+        """Counts the points of what was applied at `at_ms`, the first instant visited after `before_ms`.
+
+        Answers the lots that ended in the past, as is known only by now.
+        """
+        if in_order(self.purse, events, at_ms, before_ms):
+            for event in events:
+                self.purse.count(event)
+        else:
+            self._recount_points(at_ms)
+        ended, self._ended = self._ended, []
+        return ended
 
     def remove(self, event_ids: Collection[str], measures: Iterable[Measure], at_ms: int) -> list[Event]:
         """The events of these ids that counted until now, and count no longer: everything is built from the others."""
@@ -119,6 +94,11 @@ class Derived:
         self.states = {}
         for measure in measures:
             self.begin(measure, at_ms)
+
+    def _recount_points(self, at_ms: int) -> None:
+        held = self.purse.lots or {}
+        self.purse, gone = repursed(self.counted, at_ms)
+        self._ended += [replace(lot, balance=self.purse.balance) for lot in gone if lot.event_id in held]
 
     def begin(self, measure: Measure, at_ms: int) -> None:
         """Measures what was not measured before."""

@@ -66,13 +66,13 @@ class Purse:
 
     def next_ms(self) -> int | None:
         """The next instant at which a lot leaves the balance by itself; None for never."""
-        soonest = self._soonest()
+        soonest = self._soonest() if self.lots else None
         return None if soonest is None else soonest[0]
 
     def expire(self, at_ms: int) -> list[Expired]:
         """Takes out the lots whose end is `at_ms` or earlier, and answers them in the order they ended."""
         gone: list[Expired] = []
-        while (soonest := self._soonest()) is not None and soonest[0] <= at_ms:
+        while self.lots and (soonest := self._soonest()) is not None and soonest[0] <= at_ms:
             ended_ms, _, event_id = soonest
             points = self._taken(event_id).remaining
             self.balance = subtract(self.balance, points)
@@ -86,7 +86,8 @@ class Purse:
         """
         end = event.points_end
         if self.lots is None and end is None:
-            self._move(event)
+            if event.points:
+                self._move(event)
             return
         at_ms = event.occurred_ms
         if self.lots is None:
@@ -94,7 +95,8 @@ class Purse:
         if event.type not in INTERNAL_TYPES:
             self._active_ms = max(self._active_ms, at_ms)
         if end is None:
-            self._move(event)
+            if event.points:
+                self._move(event)
         elif moves_end(event):
             self._end_moved(event, end, at_ms)
         elif event.points > 0:
@@ -103,8 +105,6 @@ class Purse:
     def _move(self, event: Event) -> None:
         """Points without an end, or spent."""
         points, before = event.points, self.balance
-        if not points:
-            return
         self.balance = add(before, points)
         if points > 0:
             left = points if before >= 0 else self.balance

@@ -143,8 +143,8 @@ class _Walk:
             rev=self.rev,
             n=self.n,
             profile=derived.profile,
-            points=derived.points,
-            lots=derived.lots,
+            points=derived.purse.balance,
+            lots=derived.purse.lots,
             aggregates=derived.aggregates,
             state=derived.states,
             memberships=self.members,
@@ -173,12 +173,13 @@ class _Walk:
         if by_ms is not None:
             soonest = ((leaf, unchanged_until_ms(leaf, frame)) for leaf in timed)
             timed = [leaf for leaf, at in soonest if at is not None and at <= by_ms]
-        instants = [self.derived.points_end_ms, *(until_ms(leaf, frame) for leaf in timed)]
-        return min((at for at in instants if at is not None), default=None)
+        flips = min((at for leaf in timed if (at := until_ms(leaf, frame)) is not None), default=None)
+        ends = self.derived.purse.next_ms()
+        return min(flips, ends) if flips is not None and ends is not None else flips if ends is None else ends
 
     def _frame(self, at_ms: int) -> Frame:
         now = self.derived
-        return Frame(at_ms, now.states, self.members, self.card, now.profile, now.points, self.joined_ms)
+        return Frame(at_ms, now.states, self.members, self.card, now.profile, now.purse.balance, self.joined_ms)
 
     def _before(self, at_ms: int) -> Frame:
         """The frame as it is now, which nothing that happens later changes."""
@@ -188,12 +189,13 @@ class _Walk:
         """Applies what happened at the moment, and emits the flips that follow."""
         at_ms, version = moment.at_ms, moment.version
         self.earlier = self.active.by_segment
-        if ended := self.derived.end_points(at_ms):
+        if ended := self.derived.purse.expire(at_ms):
             self._end(ended, at_ms)
-            moment = replace(moment, aged_points=self.derived.points)
+            moment = replace(moment, aged_points=self.derived.purse.balance)
         for event in moment.events:
             self._apply(event, at_ms)
-        self._end(self.derived.count_points(moment.events, at_ms, self.at_ms), at_ms)
+        if ended := self.derived.count_points(moment.events, at_ms, self.at_ms):
+            self._end(ended, at_ms)
         if version is not None:
             self._revise(version, at_ms)
         self.at_ms = at_ms
