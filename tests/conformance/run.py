@@ -54,6 +54,7 @@ async def run_all(folder: Path, scripts: Sequence[str], api: Api) -> int:
         "AUTHORIZATION": f"Bearer {api.secret}",
         "WS_INIT_TIMEOUT_MS": str(int(INIT_TIMEOUT_SECONDS * 1000)),
         "STRICT": "1",
+        "SCHEMA": str(ROOT / "schema.graphql"),
         "Q": operations["queryField"],
         "SUB": operations["finiteSubscription"],
         "M": operations["mutation"],
