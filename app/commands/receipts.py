@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.clock import SystemClock
-from app.domain.errors import Code, Conflict, InvalidInput, NotYet, Refused, Unavailable
+from app.domain.errors import Code, Conflict, Denied, InvalidInput, NotYet, Refused, Unavailable
 from app.domain.events import EventInput
 from app.domain.ids import request_key_id, slot_of
 from app.domain.receipts import (
@@ -82,7 +82,7 @@ async def record_with_receipt(
         outcome = await record_events(
             ctx, items, atomic=atomic, create_missing_passes=create_missing_passes, idempotency_key=key
         )
-    except Refused:
+    except (Denied, Refused):
         await ctx.workspace.request_keys.release(claim)
         raise
     receipt = _receipt(outcome)

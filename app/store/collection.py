@@ -69,7 +69,8 @@ class WorkspaceQueries(Translating):
 
         async def some(chunk: Sequence[str]) -> list[Doc]:
             # Asked with the workspace as well, the embedded server reads the whole workspace; so others' are dropped here.
-            docs = await self._all.find({"_id": {"$in": chunk}}, projection).to_list(None)
+            # In one answer: by default MongoDB sends 101 documents, and waits to be asked for the others.
+            docs = await self._all.find({"_id": {"$in": chunk}}, projection, batch_size=len(chunk) + 1).to_list(None)
             return [doc for doc in docs if doc["workspace"] == self._workspace_id]
 
         return await in_chunks(some, wanted, self._in_chunk)

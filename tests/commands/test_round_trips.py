@@ -1,0 +1,142 @@
+"""How often recording asks the store: a few times, whatever a batch is made of and however long it is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import UTC
+
+import pytest
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
+
+from app.clock import FixedClock
+from app.commands import event_types
+from app.commands.receipts import record_with_receipt
+from app.commands.record import Outcome
+from app.domain.events import EventInput
+from app.resources import Resources
+from tests.business import Business, open_business
+
+ASKED = frozenset({"find", "aggregate", "getMore", "insert", "update", "delete", "findAndModify"})
+
+
+class Commands(CommandListener):
+    """Counts what one client asks of the store."""
+
+    def __init__(self) -> None:
+        self.sent: Counter[str] = Counter()
+
+    def started(self, event: CommandStartedEvent) -> None:
+        """A command is on its way."""
+        verb = event.command_name
+        if verb in ASKED:
+            self.sent[f"{verb} {event.command.get(verb) if verb != 'getMore' else event.command['collection']}"] += 1
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        """Of no interest."""
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        """Of no interest."""
+
+
+@pytest.fixture
+async def commands() -> Commands:
+    """What the store was asked."""
+    return Commands()
+
+
+@pytest.fixture
+async def business(
+    resources: Resources, clock: FixedClock, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Business]:
+    """A business whose store takes 1,000 values at once, as MongoDB does; its event types are read once."""
+    monkeypatch.setattr(event_types, "TRUSTED_SECONDS", 60.0)
+    settings = resources.settings
+    client: AsyncIOMotorClient[dict[str, object]] = AsyncIOMotorClient(
+        settings.mongodb_uri, tz_aware=True, tzinfo=UTC, event_listeners=[commands]
+    )
+    business = await open_business(dataclasses.replace(resources, db=client[settings.database], in_chunk=1_000), clock)
+    await event_types.update_event_type(
+        business.ctx, "visit", attributes=[{"name": "store", "type": "TEXT", "required": True}]
+    )
+    yield business
+    client.close()
+
+
+def mix(size: int, run: str, original: str) -> list[EventInput]:
+    """So many items of ten kinds, in turns."""
+    kinds: list[dict[str, object]] = [
+        {"external_id": "{}", "amount": 1},
+        {"external_id": "old-{n}", "amount": 5},
+        {"external_id": "old-{n}", "amount": 6},
+        {"amount": "a lot"},
+        {"pass_external_id": "new-{}"},
+        {"pass_external_id": None, "pass_id": "pass_{}"},
+        {"pass_external_id": "p0", "type": "refund", "external_id": "back-{}", "correction_of": original, "amount": 1},
+        {"pass_external_id": "p0", "type": "refund", "external_id": "too-much-{}", "correction_of": original, "amount": 100},
+        {"type": "refund", "external_id": "nothing-{}", "correction_of": "event_{}"},
+        {"type": "visit", "external_id": "visit-{}"},
+    ]  # fmt: skip
+    items = []
+    for n in range(size):
+        filled = {
+            name: value.format(f"{run}-{n}", n=n // 10) if isinstance(value, str) else value
+            for name, value in kinds[n % 10].items()
+        }
+        items.append(EventInput(**{"pass_external_id": f"p{n % 7}", "type": "purchase", **filled}))
+    return items
+
+
+FATES = [
+    "CREATED", "DUPLICATE", "CONFLICT", "REJECTED", "CREATED", "REJECTED", "CREATED", "REJECTED", "REJECTED", "REJECTED",
+]  # fmt: skip
+
+
+def fates(outcome: Outcome) -> list[str]:
+    return [result.status.value for result in outcome.results]
+
+
+async def test_a_batch_takes_a_few_round_trips_whatever_it_is_made_of(business: Business, commands: Commands) -> None:
+    """Issue 4, point 10; 3.3: each item has its own fate, in order."""
+    [first] = (await business.record({"pass_external_id": "p0", "amount": 50})).results
+    assert first.event is not None
+    original = first.event.id
+    await record_with_receipt(business.ctx, mix(10, "words", original), create_missing_passes=True)
+    sent = {}
+    for size in (40, 1_000):
+        old = (
+            {"pass_external_id": f"p{n % 7}", "external_id": f"old-{n // 10}", "amount": 5} for n in range(1, size, 10)
+        )
+        await business.record(*old)
+        commands.sent.clear()
+        outcome, _ = await record_with_receipt(
+            business.ctx, mix(size, str(size), original), create_missing_passes=True, idempotency_key=str(size)
+        )
+        sent[size] = commands.sent.copy()
+        assert fates(outcome) == FATES * (size // 10)
+    # The key, passes by id and by name, the definitions for new passes, these; originals, what is refused and may be a
+    # repeat, the events, those that were there; the receipt.
+    assert sent[1_000] == sent[40]
+    assert sent[40].total() == 10
+
+
+async def test_an_ordinary_batch_is_one_write_and_its_receipt_and_a_single_event_is_one_write(
+    business: Business, commands: Commands
+) -> None:
+    await business.record(*({"pass_external_id": f"p{n}"} for n in range(50)))
+    for size, most in ((1, {"insert events": 1}), (1_000, {"insert events": 1, "insert receipts": 1})):
+        items = [
+            EventInput(type="purchase", pass_external_id=f"p{n % 50}", external_id=f"{size}-{n}") for n in range(size)
+        ]
+        commands.sent.clear()
+        await record_with_receipt(business.ctx, items)
+        assert commands.sent == most
+        commands.sent.clear()
+        await record_with_receipt(business.ctx, items, idempotency_key=f"k{size}")
+        again = commands.sent.total()
+        commands.sent.clear()
+        await record_with_receipt(business.ctx, items, idempotency_key=f"k{size}")
+        assert commands.sent == {"insert request_keys": 1, "find request_keys": 1, "find receipts": 1, "find events": 1}
+        assert again == 4  # the key, the events, what was there, the receipt
