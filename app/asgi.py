@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,23 +25,21 @@ from app.auth import Keyring
 from app.budget import Budget
 from app.commands.context import Context
 from app.config import Settings
-from app.domain.errors import PunchcardError
+from app.downloads import Downloads
 from app.draining import Draining
 from app.feed import Feed
 from app.graphql.bodies import BodyLimits
 from app.graphql.context import RequestContext
-from app.graphql.errors import ErrorCode, refused, refused_by
 from app.graphql.execute import Engine
 from app.graphql.http import GraphQLHttp
-from app.graphql.ids import database_id
 from app.graphql.limits import Limits
 from app.graphql.manifests import Trusted, load_trusted
 from app.graphql.persisted import Persisted
 from app.graphql.places import Places
 from app.graphql.schema import schema
 from app.graphql.ws import GraphQLSocket
+from app.hooks import Hooks
 from app.probes import Probes
-from app.reports import report
 from app.resources import Resources, open_resources
 
 GRAPHIQL = Path(__file__).parent / "static" / "graphiql"
@@ -71,6 +69,8 @@ class Edge:
     feed: Feed
     http: GraphQLHttp
     socket: GraphQLSocket
+    downloads: Downloads
+    hooks: Hooks
     probes: Probes
 
 
@@ -131,7 +131,9 @@ def _routes() -> list[BaseRoute]:
         Route("/graphiql", graphiql),
         Route("/graphiql/", graphiql),
         Mount("/graphiql", StaticFiles(directory=GRAPHIQL)),
+        Route("/hooks/{hook}", hooks, methods=["POST"]),
         Route("/jobs/{job}/report.csv", report_csv),
+        Route("/exports/{job}", exported),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
         Route("/metrics", prometheus),
@@ -202,6 +204,8 @@ def _edge(
             most=settings.max_sockets,
             most_per_key=settings.max_sockets_per_key,
         ),
+        Downloads(resources, keyring),
+        Hooks(resources, budget),
         Probes(resources, draining),
     )
 
@@ -235,22 +239,18 @@ async def graphiql(_request: Request) -> Response:
 
 
 async def report_csv(request: Request) -> Response:
-    """The report of a job's failed rows, to a key with the scope `read`; 404 where the workspace has no such job."""
-    edge = _of(request.scope)
-    job_id = database_id(request.path_params["job"], "Job")
-    try:
-        actor = await edge.keyring.actor(request.headers.get("authorization"))
-        operations.current().sent_by(actor.workspace_id, actor.key_id)
-        workspace = edge.resources.workspace(actor.workspace_id)
-        parts = None if job_id is None else await report(workspace, actor, job_id)
-    except PunchcardError as error:
-        refusal = refused_by(error)
-        headers = {"www-authenticate": "Bearer"} if refusal.status == 401 else None
-        return JSONResponse(refusal.body, refusal.status or 400, headers)
-    if parts is None:
-        return JSONResponse(refused(ErrorCode.BAD_REQUEST, "No such job in this workspace.").body, 404)
-    name = f'attachment; filename="{job_id}.csv"'
-    return StreamingResponse(parts, media_type="text/csv; charset=utf-8", headers={"content-disposition": name})
+    """The report of a job's failed rows."""
+    return await _of(request.scope).downloads.report(request)
+
+
+async def exported(request: Request) -> Response:
+    """The file that an export wrote."""
+    return await _of(request.scope).downloads.export(request)
+
+
+async def hooks(request: Request) -> Response:
+    """Takes what a foreign system tells."""
+    return await _of(request.scope).hooks(request)
 
 
 async def healthz(request: Request) -> Response:

@@ -28,6 +28,14 @@ class Stage:
 
 FLOW = (
     Stage(
+        "hook",
+        "app.commands.inbound",
+        "message",
+        ("inbound_hooks", "inbound_deliveries", "passes", "definitions"),
+        ("inbound_deliveries", "passes", "events"),
+        ("fold",),
+    ),
+    Stage(
         "record",
         "app.commands.record",
         "request",
@@ -69,11 +77,12 @@ FLOW = (
         ("publish",),
     ),
     Stage("import", "app.commands.imports", "request", (), ("jobs", "job_files"), ("jobs",)),
+    Stage("export", "app.commands.exports", "request", ("activities",), ("jobs", "audit"), ("jobs",)),
     Stage(
         "jobs",
         "workers.jobs",
         "job",
-        ("jobs", "job_files", "passes", "events", "definitions"),
+        ("jobs", "job_files", "passes", "events", "definitions", "activities"),
         ("passes", "events", "jobs", "job_files"),
         ("fold",),
     ),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator
 
 from app.commands.imports import REPORT_COLUMNS
 from app.domain.actors import READ, Actor
+from app.domain.tables import BOM, written
 from app.store.workspace import Workspace
 
 
@@ -23,17 +22,6 @@ async def report(workspace: Workspace, actor: Actor, job_id: str) -> AsyncIterat
 
 
 async def _written(parts: AsyncIterator[list[list[str]]]) -> AsyncIterator[bytes]:
-    yield b"\xef\xbb\xbf" + _lines([REPORT_COLUMNS])
+    yield BOM + written([REPORT_COLUMNS])
     async for lines in parts:
-        yield _lines([_harmless(line) for line in lines])
-
-
-def _lines(lines: Iterable[Sequence[str]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text).writerows(lines)
-    return text.getvalue().encode("utf-8", "replace")
-
-
-def _harmless(line: Sequence[str]) -> list[str]:
-    """The line with cells that a spreadsheet would run as a formula marked as text: rows come from anywhere."""
-    return [f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell for cell in line]
+        yield written(lines)

@@ -15,10 +15,10 @@ from datetime import datetime
 
 from app.domain.errors import Unavailable
 from app.domain.instants import from_ms
-from app.domain.jobs import JobKind, JobStatus
+from app.domain.jobs import EXPORTS, JobKind, JobStatus
 from app.store.job_runs import LEASE_MS, STUCK_AFTER, JobRuns, Run
 
-from . import imports
+from . import exports, imports, removals
 from .turns import Turn
 from .worker import Worker
 
@@ -28,6 +28,9 @@ Carrier = Callable[[Turn], Awaitable[bool]]
 
 CARRIERS: Mapping[JobKind, Carrier] = {
     JobKind.IMPORT: imports.carry,
+    JobKind.EXPORT_EVENTS: exports.carry,
+    JobKind.EXPORT_ACTIVITIES: exports.carry,
+    JobKind.DELETE_EVENTS: removals.carry,
 }
 RETRY_MS = 5_000
 
@@ -86,6 +89,8 @@ async def _ended(turn: Turn, status: JobStatus, error: str | None = None) -> Non
     run, at = turn.run, _now()
     # What it worked on goes first: who dies in between finds it gone and ends the job all the same.
     await turn.workspace.jobs.drop_input(run.job_id)
+    if run.kind in EXPORTS and status is not JobStatus.SUCCEEDED:
+        await turn.workspace.exports.drop(run.job_id)
     await turn.worker.runs.finish(run, status, at, error, turn.outcome)
     seconds = (at - run.created_at).total_seconds()
     log.info("%s %s has ended: %s after %.0f s, %s", run.kind, run.job_id, status, seconds, f"{run.tally.done:,} done")

@@ -58,9 +58,12 @@ class Turn:
         self._asked += 1
         return not (self.lost or self.run.cancelling or self.worker.stopping or time.monotonic() > self.until)
 
-    async def commit(self, position: object, tally: Tally) -> bool:
-        """Moves the job on to a position, with these counts in all; False where another has taken it over."""
-        moved = await self.worker.runs.commit(self.run, position, tally)
+    async def commit(self, position: object, tally: Tally, total: int | None = None) -> bool:
+        """Moves the job on to a position, with these counts in all; False where another has taken it over.
+
+        `total` is how many items are expected, where that has just been found out.
+        """
+        moved = await self.worker.runs.commit(self.run, position, tally, total)
         if moved is None:
             self.lost = True
             return False

@@ -7,11 +7,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from .exports import ExportFormat
+
 
 class JobKind(StrEnum):
     """What a job does."""
 
     IMPORT = "IMPORT"
+    EXPORT_EVENTS = "EXPORT_EVENTS"
+    EXPORT_ACTIVITIES = "EXPORT_ACTIVITIES"
+    DELETE_EVENTS = "DELETE_EVENTS"
+
+
+EXPORTS = frozenset({JobKind.EXPORT_EVENTS, JobKind.EXPORT_ACTIVITIES})
+"""Kinds whose result is a file to fetch."""
 
 
 class JobStatus(StrEnum):
@@ -48,11 +57,21 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
+class File:
+    """The file that an export has written: how, in how many parts, how many bytes, and until when it is kept."""
+
+    format: ExportFormat
+    parts: int
+    size: int
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A job as it is listed. `total` is what is expected, exact once it is finished; instants are system time.
 
     A job without `finished_at` goes on; `cancelling` says that it was told to stop. `error` is for FAILED, `outcome` is
-    what its kind tells at the end beside the counts. `source` is for imports.
+    what its kind tells at the end beside the counts. `source` is for imports, `file` for exports that are finished.
     """
 
     id: str
@@ -69,16 +88,18 @@ class Job:
     cancelling: bool = False
     error: str | None = None
     outcome: Mapping[str, object] = field(default_factory=dict)
+    file: File | None = None
 
     @property
     def result(self) -> dict[str, object]:
-        """The counts, what the kind tells beside them, and the warnings, as they are answered."""
+        """What came of it, and the warnings, as they are answered: of an import the counts, else what the kind tells."""
+        if self.kind is not JobKind.IMPORT:
+            return {**self.outcome, "warnings": list(self.warnings)}
         return {
             "created": self.tally.created,
             "duplicate": self.tally.duplicate,
             "failed": self.tally.failed,
-            **({} if self.source is None else {"source": self.source}),
-            **self.outcome,
+            "source": self.source,
             "warnings": list(self.warnings),
         }
 

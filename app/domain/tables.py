@@ -1,4 +1,4 @@
-"""Tables as text: bytes of a CSV file cut into rows, each with the position where the next one begins.
+"""Tables as text: bytes of a CSV file cut into rows, each with the position where the next one begins; rows as CSV.
 
 A row that cannot be read is answered as a problem of its own; what follows it is read as if it were not there.
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import codecs
 import csv
-from collections.abc import Iterator, Sequence
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from .errors import Code, InvalidInput, Problem
@@ -16,8 +18,11 @@ MAX_ROW_BYTES = 131_072
 SHOWN = 1_000
 """How many characters of a row are kept to show it."""
 MAX_COLUMNS = 500
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
+"""By which spreadsheets know UTF-8."""
 _WIDE = (b"\xff\xfe", b"\xfe\xff")
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+_FIGURE = re.compile(r"-?\d+(\.\d+)?")
 _DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -196,7 +201,7 @@ def layout_of(head: bytes, *, whole: bool, encoding: str = "utf-8") -> Layout:
     """
     if head.startswith(_WIDE):
         raise InvalidInput(Code.UNSUPPORTED, "The file is in UTF-16; save it as UTF-8.", "file")
-    start = len(_BOM) if head.startswith(_BOM) else 0
+    start = len(BOM) if head.startswith(BOM) else 0
     newline = head.find(b"\n", start)
     stop = newline + 1 or (len(head) if whole else 0)
     if not head[start:].strip() and whole:
@@ -227,6 +232,19 @@ def first_rows(head: bytes, layout: Layout, *, whole: bool, most: int = 10_000) 
     if whole:
         splitter.end()
     return splitter.take(most)
+
+
+def written(rows: Iterable[Sequence[str]]) -> bytes:
+    """The rows as CSV in UTF-8, harmless to spreadsheets; their names come from anywhere, and so do their texts."""
+    text = io.StringIO()
+    csv.writer(text).writerows([_harmless(cell) for cell in row] for row in rows)
+    return text.getvalue().encode("utf-8", "replace")
+
+
+def _harmless(cell: str) -> str:
+    """The cell, marked as text where a spreadsheet would run it as a formula."""
+    runs = cell.startswith(_FORMULAS) and not _FIGURE.fullmatch(cell)
+    return f"'{cell}" if runs else cell
 
 
 def _outside_quotes(line: str, mark: str) -> int:

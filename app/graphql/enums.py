@@ -16,6 +16,7 @@ from app.domain.conditions import Operator
 from app.domain.criteria import Metric, Never
 from app.domain.errors import Code
 from app.domain.events import Category
+from app.domain.exports import ExportFormat
 from app.domain.jobs import JobKind, JobStatus
 from app.domain.statistics import Period
 
@@ -167,7 +168,12 @@ described(
     JobKind,
     "JobKind",
     "What a job does.",
-    {"IMPORT": "Records the rows of a file as events."},
+    {
+        "IMPORT": "Records the rows of a file as events.",
+        "EXPORT_EVENTS": "Writes the events that match a filter to a file.",
+        "EXPORT_ACTIVITIES": "Writes the activities that match a filter to a file.",
+        "DELETE_EVENTS": "Removes the events that match a filter.",
+    },
 )
 described(
     JobStatus,
@@ -203,5 +209,15 @@ described(
     {
         "CSV": "Comma-separated values (also by semicolon, tab or bar), the first row naming the columns.",
         "JSONL": "One JSON object a line. Not yet accepted.",
+    },
+)
+described(
+    ExportFormat,
+    "ExportFormat",
+    "How a file of events or activities is written.",
+    {
+        "CSV": "Comma-separated values in UTF-8 for spreadsheets, the first row naming the columns. Texts that a "
+        "spreadsheet would run as a formula are marked as text.",
+        "JSONL": "One JSON object a line; events can be imported again as they are.",
     },
 )

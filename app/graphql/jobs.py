@@ -9,6 +9,7 @@ from typing import Annotated
 
 import strawberry
 
+from app.commands.exports import download_path
 from app.commands.jobs import cancel_job as cancel
 from app.domain import jobs as domain
 from app.domain.errors import NotFound, Refused
@@ -33,7 +34,8 @@ class JobProgress:
 
     done: int = strawberry.field(description="Rows dealt with so far, failed ones included.")
     total: int = strawberry.field(
-        description="Rows expected: lines of the file until the job is finished, then exactly what was done."
+        description="Rows expected: lines of the file, events that match, positions of the feed to look through, until the "
+        "job is finished; then exactly what was done."
     )
     failed: int = strawberry.field(description="Rows that could not be recorded; the report says why.")
 
@@ -48,8 +50,11 @@ class Job(Node):
     dry_run: bool = strawberry.field(description="Whether it only finds out what would become of each row.")
     cancelling: bool = strawberry.field(description="Whether it was told to stop and has not stopped yet.")
     result: JSON | None = strawberry.field(
-        description="Once it is finished: `created`, `duplicate` and `failed` rows, the `source`, and `warnings`."
+        description="Once it is finished, what came of it. An import: `created`, `duplicate` and `failed` rows and the "
+        "`source`. An export: `rows` and `bytes`, and of activities the `cursor` from which to read on. "
+        "A deletion: how many events it `deleted`. And `warnings`."
     )
+    domain_job: strawberry.Private[domain.Job]
     report_url: str | None = strawberry.field(
         description="Where a CSV with a line for each failed row is fetched, relative to the address of the API and with "
         "the same Authorization; null while no row has failed."
@@ -58,6 +63,15 @@ class Job(Node):
     started_at: datetime | None = strawberry.field(description="When a worker began it.")
     finished_at: datetime | None = strawberry.field(description="When it ended; null while it goes on.")
     error: str | None = strawberry.field(description="Why it is FAILED.")
+
+    @strawberry.field(
+        description="Where the file of a finished export is fetched, relative to the address of the API: by anybody who "
+        "has the address, without a key, for an hour. Reading it again answers another. Null while there is no file, and "
+        "once it is gone, a day after the job has ended."
+    )
+    async def download_url(self, info: Info) -> str | None:
+        """Where the file of a finished export is fetched."""
+        return await download_path(info.context.commands, self.domain_job)
 
 
 listing: Listing[domain.Job] = Listing("job", (int, str), lambda job: (to_ms(job.created_at), job.id))
@@ -79,6 +93,7 @@ def job_of(job: domain.Job) -> Job:
         started_at=job.started_at,
         finished_at=job.finished_at,
         error=job.error,
+        domain_job=job,
     )
 
 

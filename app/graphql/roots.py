@@ -13,9 +13,35 @@ from .audit import AuditEntry, list_audit_log
 from .event_mutations import RecordEventPayload, RecordEventsPayload
 from .event_mutations import record_event as record_one
 from .event_mutations import record_events as record_many
+from .event_roots import EventShortcuts, EventTypeQueries
 from .events import Event, find_event, list_events
+from .exports import ExportPayload
+from .exports import export_activities as write_activities
+from .exports import export_events as write_events
+from .hook_mutations import (
+    ArchiveInboundHookPayload,
+    CreateInboundHookPayload,
+    RotateInboundHookSecretPayload,
+    UpdateInboundHookPayload,
+)
+from .hook_mutations import archive_inbound_hook as archive_hook
+from .hook_mutations import create_inbound_hook as make_hook
+from .hook_mutations import rotate_inbound_hook_secret as replace_hook_secret
+from .hook_mutations import update_inbound_hook as change_hook
+from .hooks import InboundHook, find_hook, list_hooks
 from .imports import ImportEventsPayload
 from .imports import import_events as import_file
+from .inbound import InboundDelivery, list_deliveries
+from .inbound_mutations import (
+    DiscardInboundDeliveryPayload,
+    RerunInboundDeliveriesPayload,
+    RerunInboundDeliveryPayload,
+    TestInboundHookPayload,
+)
+from .inbound_mutations import discard_inbound_delivery as discard_delivery
+from .inbound_mutations import rerun_inbound_deliveries as rerun_deliveries
+from .inbound_mutations import rerun_inbound_delivery as rerun_delivery
+from .inbound_mutations import test_inbound_hook as try_hook
 from .jobs import CancelJobPayload, Job, find_job, follow_job, list_jobs
 from .jobs import cancel_job as stop_job
 from .keys import ApiKey, CreateApiKeyPayload, RevokeApiKeyPayload, RotateApiKeyPayload, list_keys
@@ -31,6 +57,9 @@ from .pass_mutations import update_pass as change_pass
 from .passes import Pass, find_pass, list_passes
 from .rates import RateLimit, find_rate_limit
 from .receipts import IngestReceipt, find_receipt
+from .removal_mutations import DeleteEventsPayload, ErasePassPayload, PassErasure, find_erasure
+from .removal_mutations import delete_events as remove_matching
+from .removal_mutations import erase_pass as forget_pass
 from .segment_mutations import (
     ArchiveSegmentPayload,
     CreateSegmentPayload,
@@ -46,7 +75,7 @@ from .workspaces import Viewer, find_viewer
 
 
 @strawberry.type(description="What can be asked. Everything is seen from the workspace of the key.")
-class Query:
+class Query(EventTypeQueries):
     """What can be asked."""
 
     node: Node | None = strawberry.field(
@@ -61,6 +90,10 @@ class Query:
     )
     card: Pass | None = strawberry.field(
         resolver=find_pass, name="pass", description="The pass of an id or an external id; exactly one is given."
+    )
+    pass_erasure: PassErasure | None = strawberry.field(
+        resolver=find_erasure,
+        description="The receipt of the erasure of a pass; null where none was asked for. Needs the scope `admin`.",
     )
     passes: Connection[Pass] = strawberry.field(resolver=list_passes, description="The passes, the newest first.")
     event: Event | None = strawberry.field(resolver=find_event, description="The event of an id.")
@@ -85,9 +118,21 @@ class Query:
     api_keys: Connection[ApiKey] = strawberry.field(
         resolver=list_keys, description="The API keys, the newest first. Needs the scope `admin`."
     )
+    inbound_hook: InboundHook | None = strawberry.field(
+        resolver=find_hook, description="The inbound hook of an id. Needs the scope `admin`."
+    )
+    inbound_hooks: Connection[InboundHook] = strawberry.field(
+        resolver=list_hooks,
+        description="The inbound hooks, the newest first, archived ones included. Needs the scope `admin`.",
+    )
+    inbound_deliveries: Connection[InboundDelivery] = strawberry.field(
+        resolver=list_deliveries,
+        description="What an inbound hook received: what failed, unless asked otherwise, the newest first. Needs the scope "
+        "`admin`.",
+    )
     audit_log: Connection[AuditEntry] = strawberry.field(
         resolver=list_audit_log,
-        description="Who changed keys and segments, the newest first. Needs the scope `admin`.",
+        description="Who changed keys, segments and hooks, the newest first. Needs the scope `admin`.",
     )
     activity: Connection[Activity] = strawberry.field(
         resolver=list_activities, description="The feed of the workspace, in its order: the oldest first."
@@ -95,7 +140,7 @@ class Query:
 
 
 @strawberry.type(description="What can be done. What is refused for a reason in the input is told in `userErrors`.")
-class Mutation:
+class Mutation(EventShortcuts):
     """What can be done."""
 
     create_pass: CreatePassPayload = strawberry.mutation(
@@ -122,6 +167,27 @@ class Mutation:
         description="Records the rows of a file as past events, in a job. A row is identified by its position in the file "
         "and the source: importing the same file again records nothing new.",
     )
+    export_events: ExportPayload = strawberry.mutation(
+        resolver=write_events,
+        description="Writes the events that match a filter, as recorded until now, to a file, in a job; the oldest first. "
+        "As JSONL they can be imported again. Needs the scope `read` as well. A repeat makes another file.",
+    )
+    export_activities: ExportPayload = strawberry.mutation(
+        resolver=write_activities,
+        description="Writes the activities that match a filter, as published until now, to a file, in a job; in the order "
+        "of the feed, each with its cursor. Needs the scope `read` as well. A repeat makes another file.",
+    )
+    delete_events: DeleteEventsPayload = strawberry.mutation(
+        resolver=remove_matching,
+        description="Removes events for good, in a job: totals, segments and points become what they were without them, "
+        "and their identities are not given again. Needs the scope `admin`. Safe to repeat.",
+    )
+    erase_pass: ErasePassPayload = strawberry.mutation(
+        resolver=forget_pass,
+        description="Erases a pass and everything personal about it, the feed included: it leaves its segments, its events "
+        "are emptied, and its external id is free again. What is recorded on it until then goes with it. Needs the scope "
+        "`admin`. Safe to repeat by id.",
+    )
     cancel_job: CancelJobPayload = strawberry.mutation(
         resolver=stop_job, description="Tells a job to stop; what it has done stays. Safe to repeat."
     )
@@ -136,6 +202,41 @@ class Mutation:
     )
     duplicate_segment: DuplicateSegmentPayload = strawberry.mutation(
         resolver=copy_segment, description="Copies a segment under another key."
+    )
+    create_inbound_hook: CreateInboundHookPayload = strawberry.mutation(
+        resolver=make_hook,
+        description="Makes an address at which a foreign system tells what happened. Needs the scope `admin`.",
+    )
+    update_inbound_hook: UpdateInboundHookPayload = strawberry.mutation(
+        resolver=change_hook, description="Changes an inbound hook. Needs the scope `admin`. Safe to repeat."
+    )
+    rotate_inbound_hook_secret: RotateInboundHookSecretPayload = strawberry.mutation(
+        resolver=replace_hook_secret,
+        description="Replaces the secret of an inbound hook; older ones work for a while longer, if wanted. Needs the scope "
+        "`admin`.",
+    )
+    archive_inbound_hook: ArchiveInboundHookPayload = strawberry.mutation(
+        resolver=archive_hook,
+        description="Puts an inbound hook away: what is sent there is refused. Needs the scope `admin`. Safe to repeat.",
+    )
+    test_inbound_hook: TestInboundHookPayload = strawberry.mutation(
+        resolver=try_hook,
+        description="Tells what a body would become, by a hook or by a mapping that is only tried; writes nothing. Needs "
+        "the scope `admin`.",
+    )
+    rerun_inbound_delivery: RerunInboundDeliveryPayload = strawberry.mutation(
+        resolver=rerun_delivery,
+        description="Maps and records what failed of a delivery again; nothing is recorded twice. Needs the scope `admin`. "
+        "Safe to repeat.",
+    )
+    rerun_inbound_deliveries: RerunInboundDeliveriesPayload = strawberry.mutation(
+        resolver=rerun_deliveries,
+        description="Does that for up to 100 failed deliveries of a hook, the oldest first. Needs the scope `admin`. Safe "
+        "to repeat.",
+    )
+    discard_inbound_delivery: DiscardInboundDeliveryPayload = strawberry.mutation(
+        resolver=discard_delivery,
+        description="Forgets a failed delivery and its body; what it recorded stays. Needs the scope `admin`.",
     )
     create_api_key: CreateApiKeyPayload = strawberry.mutation(
         resolver=make_key, description="Makes an API key. Needs the scope `admin`."

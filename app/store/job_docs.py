@@ -5,15 +5,39 @@ A new kind of job has an order of its own: a class in `Order`, a case in `order_
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import timedelta
+
 from app.domain.cells import DateOrder
 from app.domain.columns import ColumnMapping
+from app.domain.exports import KEPT_SECONDS, ExportFormat
 from app.domain.imports import ImportOrder, Plan
-from app.domain.jobs import Job, JobKind, JobStatus, Tally
+from app.domain.jobs import EXPORTS, File, Job, JobKind, JobStatus, Tally
 from app.domain.tables import Layout
 
+from .activities import ActivityQuery
 from .collection import Doc
+from .events import EventQuery
+from .query_docs import activity_query_from, event_query_from, query_doc
 
-Order = ImportOrder
+
+@dataclass(frozen=True, slots=True)
+class ExportOrder:
+    """What an export was asked for: which events, or which activities up to a position, and how they are written."""
+
+    query: EventQuery | ActivityQuery
+    format: ExportFormat
+    upto: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DeletionOrder:
+    """Which events a job removes."""
+
+    query: EventQuery
+
+
+Order = ImportOrder | ExportOrder | DeletionOrder
 """What a job was asked to do, by its kind."""
 
 
@@ -34,11 +58,16 @@ def job_from(doc: Doc) -> Job:
         doc.get("cancel", False),
         doc.get("error"),
         doc.get("outcome", {}),
+        _file(doc),
     )
 
 
 def order_doc(order: Order) -> Doc:
     """The document of an order."""
+    if isinstance(order, DeletionOrder):
+        return {"query": query_doc(order.query)}
+    if isinstance(order, ExportOrder):
+        return {"query": query_doc(order.query), "format": order.format.value, "upto": order.upto}
     return {
         "plan": plan_doc(order.plan),
         "create_missing_passes": order.create_missing_passes,
@@ -51,6 +80,20 @@ def order_from(kind: JobKind, doc: Doc) -> Order:
     match kind:
         case JobKind.IMPORT:
             return ImportOrder(plan_from(doc["plan"]), doc["create_missing_passes"], doc["size"])
+        case JobKind.DELETE_EVENTS:
+            return DeletionOrder(event_query_from(doc["query"]))
+        case JobKind.EXPORT_EVENTS:
+            return ExportOrder(event_query_from(doc["query"]), ExportFormat(doc["format"]))
+        case JobKind.EXPORT_ACTIVITIES:
+            return ExportOrder(activity_query_from(doc["query"]), ExportFormat(doc["format"]), doc["upto"])
+
+
+def _file(doc: Doc) -> File | None:
+    if doc["kind"] not in EXPORTS or doc["status"] != JobStatus.SUCCEEDED:
+        return None
+    # Its first step only counts.
+    until = doc["finished_at"] + timedelta(seconds=KEPT_SECONDS)
+    return File(ExportFormat(doc["order"]["format"]), doc["step"] - 1, doc["position"]["bytes"], until)
 
 
 def tally_from(doc: Doc) -> Tally:

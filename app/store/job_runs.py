@@ -74,9 +74,12 @@ class JobRuns(Translating):
         """Keeps the hold for another `LEASE_MS`, where it still stands."""
         await self._jobs.update_one({"_id": run.job_id, "token": run.token}, {"$set": {"lease": now_ms + LEASE_MS}})
 
-    async def commit(self, run: Run, position: object, tally: Tally) -> Run | None:
-        """The run, moved on to a position with these counts in all; None where the job is no longer held by it."""
-        total = max(run.total, tally.done)
+    async def commit(self, run: Run, position: object, tally: Tally, total: int | None = None) -> Run | None:
+        """The run, moved on to a position with these counts in all; None where the job is no longer held by it.
+
+        `total` is how many items are expected, where that has just been found out.
+        """
+        total = max(run.total if total is None else total, tally.done)
         progress = {"position": position, **tally_doc(tally), "total": total, "starts": 0, "failures": 0}
         held = {"_id": run.job_id, "token": run.token, "step": run.step}
         doc = await self._changed(held, {"$set": progress, "$inc": {"step": 1}})

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from app.domain.imports import ImportOrder
 from app.domain.jobs import Job
 
 from .collection import Database, Doc, WorkspaceQueries
@@ -26,6 +27,7 @@ class JobFile(StrEnum):
 
     INPUT = "input"
     REPORT = "report"
+    OUTPUT = "output"
 
 
 class JobQueries(WorkspaceQueries):
@@ -40,7 +42,7 @@ class JobQueries(WorkspaceQueries):
     async def insert(self, job: Job, order: Order, actor_id: str, position: object) -> None:
         """Stores a job of this actor, to begin at a position; from now on workers find it.
 
-        What was uploaded for it is there whole, and is kept until it ends.
+        What was uploaded for an import is there whole, and is kept until the job ends.
         """
         await self._all.insert_one(
             self._mine(
@@ -63,8 +65,9 @@ class JobQueries(WorkspaceQueries):
                 failures=0,
             )
         )
-        parts = self._mine(job=job.id, file=JobFile.INPUT.value)
-        await self._files.update_many(parts, {"$unset": {"expires_at": ""}})
+        if isinstance(order, ImportOrder):
+            parts = self._mine(job=job.id, file=JobFile.INPUT.value)
+            await self._files.update_many(parts, {"$unset": {"expires_at": ""}})
 
     async def get(self, job_id: str) -> Job | None:
         """The job of that id, or None. Index: _id."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,12 +17,19 @@ from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from app.bus import Bus
 from app.clock import FixedClock
+from app.commands.exports import export_activities, export_events
+from app.commands.hooks import create_inbound_hook
 from app.commands.imports import import_events
+from app.commands.inbound import take, verified
 from app.commands.removals import erase_pass
 from app.commands.segments import create_segment
+from app.domain.exports import ExportFormat
 from app.flow import FLOW, SLOT_RANGES, bounds_of, range_of
 from app.resources import Resources
+from app.store.activities import ActivityQuery
+from app.store.events import EventQuery
 from tests.business import Business, bought_within, nothing_for, open_business
+from tests.domain.test_signatures import standard
 from tests.workers.test_imports import File, sales
 from workers.main import STAGES
 
@@ -31,6 +39,8 @@ WRITES = {"insert", "update", "delete", "findAndModify"}
 READS = {"find", "aggregate", "findAndModify"}
 SETTINGS = {"workspaces", "clock", "constants", "event_types", "words"}
 """Read by everybody, or noted beside: no part of the flow."""
+
+HEARD = {"fields": {"passExternalId": "who", "type": {"value": "visit"}}}
 
 
 def named(tree: ast.AST) -> Iterator[str]:
@@ -59,7 +69,7 @@ def test_the_worker_runs_exactly_the_stages_of_the_table() -> None:
 def test_the_flow_goes_one_way() -> None:
     """Events come in at the front, activities out at the end; only publish writes the log, and only erase empties lines."""
     assert {stage.name for stage in FLOW if "activities" in stage.writes} == {"publish", "erase"}
-    assert {stage.name for stage in FLOW if "activities" in stage.reads} == {"feed", "erase"}
+    assert {stage.name for stage in FLOW if "activities" in stage.reads} == {"feed", "erase", "export", "jobs"}
     assert not BY_NAME["feed"].writes
     assert not BY_NAME["feed"].wakes
     # Backwards goes only the word that there is room again, or that somebody's events come first.
@@ -169,7 +179,22 @@ async def test_a_stage_reads_writes_and_wakes_what_the_table_says(
         jobs.append(await import_events(ctx, File(sales(3) + "c1,never,1,1\n")))
 
     await seen.watch("import", upload())
+    hook, secret = await create_inbound_hook(ctx, "Shop", "shop", HEARD, create_missing_passes=True)
+    headers = standard(secret, at=int(time.time()), body=b'{"who": "cleo"}')
+
+    async def heard() -> None:
+        await take(ctx.resources, await verified(ctx.resources, hook.id, headers, b'{"who": "cleo"}'))
+
+    await seen.watch("hook", heard())
     await seen.watch("jobs", STAGES["jobs"](worker, jobs[0].id))
+
+    async def ordered() -> None:
+        jobs.append(await export_events(ctx, EventQuery(), ExportFormat.JSONL))
+        jobs.append(await export_activities(ctx, ActivityQuery(), ExportFormat.JSONL))
+
+    await seen.watch("export", ordered())
+    for job in jobs[1:]:
+        await seen.watch("jobs", STAGES["jobs"](worker, job.id))
 
     assert seen.woken == {stage.name: set(stage.wakes) for stage in FLOW}
     assert seen.written == {stage.name: set(stage.writes) for stage in FLOW}

@@ -20,15 +20,25 @@ from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from app.auth import Keyring
 from app.clock import FixedClock
+from app.commands.exports import export_activities, export_events
+from app.commands.hooks import (
+    VerificationInput,
+    create_inbound_hook,
+    rotate_inbound_hook_secret,
+    update_inbound_hook,
+)
 from app.commands.imports import import_events
+from app.commands.inbound import Message, discard_inbound_delivery, rerun_inbound_deliveries, take
 from app.commands.jobs import cancel_job
 from app.commands.keys import create_api_key, revoke_api_key, rotate_api_key
 from app.commands.passes import update_pass
 from app.commands.segments import archive_segment, update_segment
 from app.domain.conditions import Condition, Operator
 from app.domain.errors import Conflict
+from app.domain.exports import ExportFormat
 from app.domain.instants import to_ms
 from app.domain.jobs import JobStatus
+from app.domain.signatures import Scheme
 from app.resources import Resources
 from app.store import (
     activities,
@@ -36,7 +46,10 @@ from app.store import (
     backlog,
     clock,
     events,
+    exports,
     heartbeats,
+    hooks,
+    inbound,
     job_runs,
     jobs,
     keys,
@@ -52,6 +65,7 @@ from app.store.backlog import Backlogs
 from app.store.clock import MongoClock
 from app.store.collection import Translating
 from app.store.events import EventQuery
+from app.store.exports import Part
 from app.store.heartbeats import Heartbeats
 from app.store.indexes import INDEXES
 from app.store.job_runs import JobRuns
@@ -67,7 +81,10 @@ MODULES = (
     backlog,
     clock,
     events,
+    exports,
     heartbeats,
+    hooks,
+    inbound,
     job_runs,
     jobs,
     keys,
@@ -84,6 +101,7 @@ RANGES = {"$gt", "$gte", "$lt", "$lte"}
 SHORT = {
     # Few documents by their nature: a workspace has some segments, keys, jobs and files, an installation some workspaces.
     "segments", "definitions", "api_keys", "jobs", "job_files", "workspaces", "clock", "constants", "heartbeats",
+    "inbound_hooks",
 }  # fmt: skip
 BY_HAND = {("Parking.release", "update")}
 """Run by an operator for one pass: reading that pass's events whole is all right."""
@@ -275,7 +293,24 @@ async def story(business: Business) -> None:
     await keyring.aclose()
     await rotate_api_key(ctx, till.id)
     await revoke_api_key(ctx, till.id)
+    await told_by_hooks(business)
     await imports_and_operations(business)
+
+
+async def told_by_hooks(business: Business) -> None:
+    ctx, store = business.ctx, business.ctx.workspace
+    mapping = {"fields": {"passExternalId": "who", "type": {"value": "visit"}}}
+    hook, _ = await create_inbound_hook(ctx, "Shop", "shop", mapping, create_missing_passes=True)
+    await update_inbound_hook(ctx, hook.id, verification=VerificationInput(Scheme.TIMESTAMPED_HMAC_SHA256))
+    await rotate_inbound_hook_secret(ctx, hook.id)
+    await store.hooks.page(Span(2, after=(to_ms(await ctx.now()), "z")))
+    await store.hooks.count()
+    for number, body in enumerate((b'{"who": "ann"}', b"{}", b"{}")):
+        failed = (await take(ctx.resources, Message(hook, str(number), body, {}))).delivery
+    await rerun_inbound_deliveries(ctx, hook.id, limit=1)
+    await discard_inbound_delivery(ctx, failed.id)
+    await store.inbound.page(hook.id, failed.status, Span(2, after=(to_ms(await ctx.now()), "z")))
+    await store.inbound.count(hook.id, failed.status)
 
 
 async def imports_and_operations(business: Business) -> None:
@@ -285,6 +320,12 @@ async def imports_and_operations(business: Business) -> None:
     await cancel_job(ctx, job.id)
     await finished(business, job)
     assert [lines async for lines in ctx.workspace.jobs.report(job.id)] == []
+    job = await finished(business, await export_events(ctx, EventQuery(), ExportFormat.JSONL))
+    assert job.file is not None
+    assert [part async for part in ctx.workspace.exports.read(job.id, job.file.parts)]
+    await ctx.workspace.exports.put(job.id, 0, b"", Part(0, None), datetime.now(UTC))
+    await finished(business, await export_activities(ctx, ActivityQuery(), ExportFormat.JSONL))
+    await ctx.workspace.exports.drop(job.id)
     runs = JobRuns(db)
     job = await import_events(ctx, File(sales(5), "again.csv"))
     run = await runs.claim(job.id, 10**13)
