@@ -6,10 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from app.domain.decimals import ZERO
-from app.domain.events import Category, Event, Origin
-from app.domain.point_ends import PointsEnd
-
+from app.domain.events import TOMBSTONES, Category, Event, Origin
 from app.domain.ids import slot_of
+from app.domain.point_ends import PointsEnd
 from app.domain.removals import Tombstone
 
 from .collection import Doc
@@ -87,6 +86,11 @@ def tombstone_doc(tombstone: Tombstone, workspace_id: str, origin: Origin) -> Do
 def stub_doc(workspace_id: str, pass_id: str, at: datetime) -> Doc:
     """All that is left of a removed event, its id apart: without an instant no list finds it."""
     return {"workspace": workspace_id, "pass": pass_id, "removed": at}
+
+
+def is_event(doc: Doc) -> bool:
+    """Whether a document is an event: neither what is left of a removed one, nor what removes one."""
+    return "removed" not in doc and doc["type"] not in TOMBSTONES
 
 
 def from_doc(doc: Doc) -> Event:

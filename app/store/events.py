@@ -10,15 +10,15 @@ from typing import Any
 
 from bson import Decimal128
 
-from app.domain.conditions import Condition, Operator, number_of
-from app.domain.decimals import canonical
+from app.domain.conditions import Condition
 from app.domain.errors import Code, InvalidInput
-from app.domain.events import TOMBSTONES, Category, Event
+from app.domain.events import Category, Event
 from app.domain.ids import event_id, slot_of
 from app.domain.instants import EARLIEST, HOUR_MS, from_ms
 
 from .collection import Doc, WorkspaceQueries, in_chunks, insert_new, translated
-from .event_docs import from_doc, to_doc
+from .conditions import condition_doc
+from .event_docs import from_doc, is_event, to_doc
 from .paging import Page, Span, count_of, page_among
 from .strides import EVERYTHING_MS, MOST, Place, Strides, looked_at
 
@@ -63,7 +63,7 @@ class EventQueries(WorkspaceQueries):
 
     async def get_many(self, event_ids: Iterable[str]) -> dict[str, Event]:
         """The events that exist among the ids. Index: _id."""
-        return {doc["_id"]: from_doc(doc) for doc in await self._by_ids(event_ids) if "removed" not in doc}
+        return {doc["_id"]: from_doc(doc) for doc in await self._by_ids(event_ids) if is_event(doc)}
 
     async def insert(self, events: Sequence[tuple[Event, bytes]]) -> set[int]:
         """Inserts each event with its fingerprint, pending; the positions of those whose id was taken.
@@ -77,13 +77,17 @@ class EventQueries(WorkspaceQueries):
     async def stored(self, event_ids: Sequence[str]) -> dict[str, Stored]:
         """What is stored under ids that were taken. Index: _id."""
         docs = await self._by_ids(event_ids)
-        return {d["_id"]: Stored(d.get("ph"), None if "removed" in d else from_doc(d)) for d in docs}
+        return {
+            doc["_id"]: Stored(doc.get("ph"), from_doc(doc) if is_event(doc) else None)
+            for doc in docs
+            if is_event(doc) or "removed" in doc
+        }
 
     async def unfolded(self, pass_id: str) -> list[Event]:
         """The events of a pass that the fold has not counted yet, oldest first. Index: {pend, pass, occurred_at, _id}."""
         where = {"pend": slot_of(pass_id), "pass": pass_id}
         docs = await self._all.find(where).sort([("occurred_at", 1), ("_id", 1)]).to_list(None)
-        return [from_doc(doc) for doc in docs if doc["workspace"] == self._workspace_id]
+        return [from_doc(doc) for doc in docs if doc["workspace"] == self._workspace_id and is_event(doc)]
 
     async def page(
         self, query: EventQuery, span: Span, oldest_first: bool = False, newest_ms: int | None = None
@@ -146,7 +150,8 @@ class EventQueries(WorkspaceQueries):
         where = self._where(EventQuery(pass_id=pass_id, occurred_after=after, occurred_before=before))
         with translated():
             async for doc in self._all.find(where).sort([("occurred_at", 1), ("_id", 1)]):
-                yield from_doc(doc)
+                if is_event(doc):
+                    yield from_doc(doc)
 
     def _strides(self, query: EventQuery, ascending: bool, **options: Any) -> Strides:
         where, by = self._where(query), indexed_by(query)
@@ -181,7 +186,7 @@ class EventQueries(WorkspaceQueries):
         if low is not None or high is not None:
             where["amount"] = {k: v for k, v in (("$gte", low), ("$lte", high)) if v is not None}
         if query.metadata:
-            where["$and"] = [_metadata(condition) for condition in query.metadata]
+            where["$and"] = [condition_doc(condition, "metadata") for condition in query.metadata]
         return where
 
 
@@ -242,38 +247,9 @@ async def _taken(strides: Strides, limit: int) -> list[Event]:
     asked = taken = limit
     while asked and taken == asked:
         docs = await strides.take(asked)
-        events += [from_doc(doc) for doc in docs if doc["type"] not in TOMBSTONES]
+        events += [from_doc(doc) for doc in docs if is_event(doc)]
         taken, asked = len(docs), limit - len(events)
     return events
-
-
-_ORDERED = {Operator.GT: "$gt", Operator.GTE: "$gte", Operator.LT: "$lt", Operator.LTE: "$lte"}
-
-
-def _metadata(condition: Condition) -> Doc:
-    path, operator = f"metadata.{condition.path}", condition.operator
-    if operator in (Operator.EXISTS, Operator.NOT_EXISTS):
-        return {path: {"$exists": operator is Operator.EXISTS}}
-    if operator is Operator.CONTAINS:
-        return {path: {"$regex": _escaped(str(condition.value))}}
-    if operator in _ORDERED:
-        # Compared with a number, Mongo looks at numbers only, as with a text at texts only.
-        return {path: {_ORDERED[operator]: _spellings(condition.value)[0]}}
-    listed = condition.value if isinstance(condition.value, tuple) else (condition.value,)
-    among = [spelling for value in listed for spelling in _spellings(value)]
-    return {path: {"$in" if operator in (Operator.EQ, Operator.IN) else "$nin": among}}
-
-
-def _spellings(value: object) -> list[Any]:
-    """How JSON may have written a value: a number as a number or as text."""
-    number = number_of(value)
-    if number is None:
-        return [value]
-    return [int(number) if number == number.to_integral_value() else float(number), canonical(number)]
-
-
-def _escaped(text: str) -> str:
-    return "".join(c if c.isalnum() or c in " _" else f"\\{c}" for c in text)
 
 
 def _bound(where: Doc, name: str, after: datetime | None, before: datetime | None) -> None:

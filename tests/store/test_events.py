@@ -16,6 +16,7 @@ from app.domain.conditions import Condition, Operator
 from app.domain.errors import Code, InvalidInput
 from app.domain.events import Category, Event
 from app.domain.instants import to_ms
+from app.domain.removals import Tombstone
 from app.store import strides
 from app.store.events import EventQuery
 from app.store.paging import Page, Span, page_of
@@ -208,3 +209,25 @@ async def test_what_a_page_reads_is_bound_by_its_size_not_by_the_history(
     found = await walked(business, query, 25, oldest_first=True)
     assert len(found) == 400
     assert sum(held) < 3 * 400
+
+
+async def test_what_removes_events_and_what_is_left_of_them_is_never_an_event(business: Business) -> None:
+    """WH2-09: neither listed, counted, walked over nor found by id, from the moment a removal is asked for."""
+    await business.record({"external_id": "1"}, {"external_id": "2"})
+    store = business.ctx.workspace.events
+    both = (await store.page(EventQuery(), Span(9), oldest_first=True)).items
+    [gone, stays] = sorted(both, key=lambda event: str(event.external_id))
+    tombstone = Tombstone(gone.pass_id, gone.id, await business.ctx.now())
+    await business.ctx.workspace.removals.insert([tombstone], business.ctx.origin)
+    for settled in (False, True):
+        if settled:
+            await business.settle()
+        left = [stays] if settled else both
+        for query in (EventQuery(), EventQuery(pass_id=gone.pass_id), EventQuery(external_id="1", sources=("api",))):
+            named = [event for event in left if query.external_id in (None, event.external_id)]
+            assert (await store.page(query, Span(9), oldest_first=True)).items == named
+            assert (await store.walk(query))[0] == named
+        assert await store.get_many([tombstone.id, gone.id, stays.id]) == {event.id: event for event in left}
+        assert await store.unfolded(gone.pass_id) == ([] if settled else left)
+        assert set(await store.stored([tombstone.id, gone.id])) == {gone.id}
+    assert await store.count(EventQuery(), 9) == await store.count(EventQuery()) == 1
