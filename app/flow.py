@@ -40,7 +40,7 @@ FLOW = (
         "app.commands.record",
         "request",
         ("passes", "events", "definitions"),
-        ("passes", "events"),
+        ("passes", "events", "receipts", "request_keys"),
         ("fold",),
     ),
     Stage(

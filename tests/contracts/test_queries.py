@@ -32,9 +32,11 @@ from app.commands.inbound import Message, discard_inbound_delivery, rerun_inboun
 from app.commands.jobs import cancel_job
 from app.commands.keys import create_api_key, revoke_api_key, rotate_api_key
 from app.commands.passes import update_pass
+from app.commands.receipts import await_counted, record_with_receipt
 from app.commands.segments import archive_segment, update_segment
 from app.domain.conditions import Condition, Operator
 from app.domain.errors import Conflict
+from app.domain.events import EventInput
 from app.domain.exports import ExportFormat
 from app.domain.instants import to_ms
 from app.domain.jobs import JobStatus
@@ -57,6 +59,7 @@ from app.store import (
     parking,
     passes,
     pumps,
+    receipts,
     segments,
     vocabulary,
 )
@@ -92,6 +95,7 @@ MODULES = (
     parking,
     passes,
     pumps,
+    receipts,
     segments,
     vocabulary,
 )
@@ -294,6 +298,7 @@ async def story(business: Business) -> None:
     await rotate_api_key(ctx, till.id)
     await revoke_api_key(ctx, till.id)
     await told_by_hooks(business)
+    await receipts_and_keys(business)
     await imports_and_operations(business)
 
 
@@ -311,6 +316,16 @@ async def told_by_hooks(business: Business) -> None:
     await discard_inbound_delivery(ctx, failed.id)
     await store.inbound.page(hook.id, failed.status, Span(2, after=(to_ms(await ctx.now()), "z")))
     await store.inbound.count(hook.id, failed.status)
+
+
+async def receipts_and_keys(business: Business) -> None:
+    ctx = business.ctx
+    many = [EventInput(type="purchase", pass_external_id="p1", external_id=f"r{n}") for n in range(100)]
+    _, issued = await record_with_receipt(ctx, many, idempotency_key="k")
+    await record_with_receipt(ctx, many, idempotency_key="k")
+    await record_with_receipt(ctx, [EventInput(type="visit", pass_id="pass_none")], idempotency_key="free again")
+    await business.settle()
+    await await_counted(ctx, issued.token, told=True)
 
 
 async def imports_and_operations(business: Business) -> None:
