@@ -24,8 +24,8 @@ from app.commands.inbound import take, verified
 from app.commands.receipts import record_with_receipt
 from app.commands.removals import erase_pass
 from app.commands.segments import create_segment
-from app.domain.exports import ExportFormat
 from app.domain.events import EventInput
+from app.domain.exports import ExportFormat
 from app.flow import FLOW, SLOT_RANGES, bounds_of, range_of
 from app.resources import Resources
 from app.store.activities import ActivityQuery
