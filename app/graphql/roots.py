@@ -18,30 +18,9 @@ from .events import Event, find_event, list_events
 from .exports import ExportPayload
 from .exports import export_activities as write_activities
 from .exports import export_events as write_events
-from .hook_mutations import (
-    ArchiveInboundHookPayload,
-    CreateInboundHookPayload,
-    RotateInboundHookSecretPayload,
-    UpdateInboundHookPayload,
-)
-from .hook_mutations import archive_inbound_hook as archive_hook
-from .hook_mutations import create_inbound_hook as make_hook
-from .hook_mutations import rotate_inbound_hook_secret as replace_hook_secret
-from .hook_mutations import update_inbound_hook as change_hook
-from .hooks import InboundHook, find_hook, list_hooks
+from .hook_roots import InboundHookMutations, InboundHookQueries
 from .imports import ImportEventsPayload
 from .imports import import_events as import_file
-from .inbound import InboundDelivery, list_deliveries
-from .inbound_mutations import (
-    DiscardInboundDeliveryPayload,
-    RerunInboundDeliveriesPayload,
-    RerunInboundDeliveryPayload,
-    TestInboundHookPayload,
-)
-from .inbound_mutations import discard_inbound_delivery as discard_delivery
-from .inbound_mutations import rerun_inbound_deliveries as rerun_deliveries
-from .inbound_mutations import rerun_inbound_delivery as rerun_delivery
-from .inbound_mutations import test_inbound_hook as try_hook
 from .jobs import CancelJobPayload, Job, find_job, follow_job, list_jobs
 from .jobs import cancel_job as stop_job
 from .keys import ApiKey, CreateApiKeyPayload, RevokeApiKeyPayload, RotateApiKeyPayload, list_keys
@@ -75,7 +54,7 @@ from .workspaces import Viewer, find_viewer
 
 
 @strawberry.type(description="What can be asked. Everything is seen from the workspace of the key.")
-class Query(EventTypeQueries):
+class Query(EventTypeQueries, InboundHookQueries):
     """What can be asked."""
 
     node: Node | None = strawberry.field(
@@ -118,18 +97,6 @@ class Query(EventTypeQueries):
     api_keys: Connection[ApiKey] = strawberry.field(
         resolver=list_keys, description="The API keys, the newest first. Needs the scope `admin`."
     )
-    inbound_hook: InboundHook | None = strawberry.field(
-        resolver=find_hook, description="The inbound hook of an id. Needs the scope `admin`."
-    )
-    inbound_hooks: Connection[InboundHook] = strawberry.field(
-        resolver=list_hooks,
-        description="The inbound hooks, the newest first, archived ones included. Needs the scope `admin`.",
-    )
-    inbound_deliveries: Connection[InboundDelivery] = strawberry.field(
-        resolver=list_deliveries,
-        description="What an inbound hook received: what failed, unless asked otherwise, the newest first. Needs the scope "
-        "`admin`.",
-    )
     audit_log: Connection[AuditEntry] = strawberry.field(
         resolver=list_audit_log,
         description="Who changed keys, segments and hooks, the newest first. Needs the scope `admin`.",
@@ -140,7 +107,7 @@ class Query(EventTypeQueries):
 
 
 @strawberry.type(description="What can be done. What is refused for a reason in the input is told in `userErrors`.")
-class Mutation(EventShortcuts):
+class Mutation(EventShortcuts, InboundHookMutations):
     """What can be done."""
 
     create_pass: CreatePassPayload = strawberry.mutation(
@@ -202,41 +169,6 @@ class Mutation(EventShortcuts):
     )
     duplicate_segment: DuplicateSegmentPayload = strawberry.mutation(
         resolver=copy_segment, description="Copies a segment under another key."
-    )
-    create_inbound_hook: CreateInboundHookPayload = strawberry.mutation(
-        resolver=make_hook,
-        description="Makes an address at which a foreign system tells what happened. Needs the scope `admin`.",
-    )
-    update_inbound_hook: UpdateInboundHookPayload = strawberry.mutation(
-        resolver=change_hook, description="Changes an inbound hook. Needs the scope `admin`. Safe to repeat."
-    )
-    rotate_inbound_hook_secret: RotateInboundHookSecretPayload = strawberry.mutation(
-        resolver=replace_hook_secret,
-        description="Replaces the secret of an inbound hook; older ones work for a while longer, if wanted. Needs the scope "
-        "`admin`.",
-    )
-    archive_inbound_hook: ArchiveInboundHookPayload = strawberry.mutation(
-        resolver=archive_hook,
-        description="Puts an inbound hook away: what is sent there is refused. Needs the scope `admin`. Safe to repeat.",
-    )
-    test_inbound_hook: TestInboundHookPayload = strawberry.mutation(
-        resolver=try_hook,
-        description="Tells what a body would become, by a hook or by a mapping that is only tried; writes nothing. Needs "
-        "the scope `admin`.",
-    )
-    rerun_inbound_delivery: RerunInboundDeliveryPayload = strawberry.mutation(
-        resolver=rerun_delivery,
-        description="Maps and records what failed of a delivery again; nothing is recorded twice. Needs the scope `admin`. "
-        "Safe to repeat.",
-    )
-    rerun_inbound_deliveries: RerunInboundDeliveriesPayload = strawberry.mutation(
-        resolver=rerun_deliveries,
-        description="Does that for up to 100 failed deliveries of a hook, the oldest first. Needs the scope `admin`. Safe "
-        "to repeat.",
-    )
-    discard_inbound_delivery: DiscardInboundDeliveryPayload = strawberry.mutation(
-        resolver=discard_delivery,
-        description="Forgets a failed delivery and its body; what it recorded stays. Needs the scope `admin`.",
     )
     create_api_key: CreateApiKeyPayload = strawberry.mutation(
         resolver=make_key, description="Makes an API key. Needs the scope `admin`."
