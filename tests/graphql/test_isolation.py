@@ -9,7 +9,10 @@ import pytest
 from graphql import GraphQLInputObjectType, get_named_type
 
 from app.clock import FixedClock
+from app.commands.hooks import create_inbound_hook
+from app.commands.inbound import Message, take
 from app.commands.keys import create_api_key
+from app.domain.ids import event_type_id
 from app.graphql.ids import from_global_id, to_global_id
 from app.graphql.schema import schema
 from app.resources import Resources
@@ -30,6 +33,8 @@ QUERIES = {
     "events": f"query ($id: ID!) {{ events(filter: {{passId: $id}}) {{ totalCount nodes {{ {EVENT} }} }} }}",
     "segment": "query ($id: ID!) { segment(id: $id) { id key name memberCount members { nodes { id } } } }",
     "job": "query ($id: ID!) { job(id: $id) { id status result } }",
+    "inboundHook": "query ($id: ID!) { inboundHook(id: $id) { id name } }",
+    "inboundDeliveries": "query ($id: ID!) { inboundDeliveries(hookId: $id) { totalCount nodes { id body } } }",
     "activity": "query ($id: ID!) { a: activity(filter: {passId: $id}) { totalCount nodes { id data } }"
     " b: activity(filter: {segmentIds: [$id]}) { totalCount nodes { id data } } }",
 }
@@ -39,12 +44,26 @@ MUTATIONS = {
     f" b: recordEvent(input: {{passExternalId: \"mine\", type: \"refund\", correctionOf: $id}}) {{ {RECORDED} }}",
     "recordEvents": "recordEvents(input: {events: [{passId: $id, type: \"purchase\"}, {passExternalId: \"mine\","
     f" type: \"refund\", correctionOf: $id}}]}}) {{ results {{ {RECORDED} }} {ERRORS} }}",
+    "recordPurchase": f"recordPurchase(input: {{passId: $id, amount: 1}}) {{ {RECORDED} }}",
+    "recordRefund": f"a: recordRefund(input: {{passId: $id, amount: 1}}) {{ {RECORDED} }}"
+    f" b: recordRefund(input: {{passExternalId: \"mine\", correctionOf: $id}}) {{ {RECORDED} }}",
+    "recordCheckIn": f"recordCheckIn(input: {{passId: $id}}) {{ {RECORDED} }}",
+    "recordActivity": f"recordActivity(input: {{passId: $id, type: \"scan\"}}) {{ {RECORDED} }}",
+    "recordFieldChange": f"recordFieldChange(input: {{passId: $id, fieldName: \"a\", newValue: \"b\"}}) {{ {RECORDED} }}",
     "createSegment": "createSegment(input: {key: \"mine\", name: \"Mine\", criteria: {segment: {id: $id}}})"
     f" {{ segment {{ id }} {ERRORS} }}",
     "updateSegment": f"updateSegment(input: {{id: $id, name: \"mine\"}}) {{ segment {{ id key name }} {ERRORS} }}",
     "archiveSegment": f"archiveSegment(input: {{id: $id}}) {{ segment {{ id key name }} {ERRORS} }}",
     "duplicateSegment": f"duplicateSegment(input: {{id: $id, key: \"mine\"}}) {{ segment {{ id key name }} {ERRORS} }}",
     "cancelJob": f"cancelJob(input: {{id: $id}}) {{ job {{ id status }} {ERRORS} }}",
+    "updateInboundHook": f"updateInboundHook(input: {{id: $id, name: \"mine\"}}) {{ hook {{ id name }} {ERRORS} }}",
+    "rotateInboundHookSecret": f"rotateInboundHookSecret(input: {{id: $id}}) {{ hook {{ id }} secret {ERRORS} }}",
+    "archiveInboundHook": f"archiveInboundHook(input: {{id: $id}}) {{ hook {{ id name }} {ERRORS} }}",
+    "testInboundHook": "testInboundHook(input: {hookId: $id, body: {who: \"mine\"}})"
+    f" {{ results {{ event }} {ERRORS} }}",
+    "rerunInboundDelivery": f"rerunInboundDelivery(input: {{id: $id}}) {{ delivery {{ id body }} {ERRORS} }}",
+    "rerunInboundDeliveries": f"rerunInboundDeliveries(input: {{hookId: $id}}) {{ processed failed {ERRORS} }}",
+    "discardInboundDelivery": f"discardInboundDelivery(input: {{id: $id}}) {{ discardedId {ERRORS} }}",
     "revokeApiKey": f"revokeApiKey(input: {{id: $id}}) {{ apiKey {{ id name }} {ERRORS} }}",
     "rotateApiKey": f"rotateApiKey(input: {{id: $id}}) {{ apiKey {{ id name }} secret {ERRORS} }}",
 }  # fmt: skip
@@ -88,6 +107,10 @@ async def stranger(resources: Resources, clock: FixedClock, api: Api) -> tuple[B
     mine, api.secret = api.secret, secret
     job = (await sent(api, "customer_id,date,amount\nann,2025-11-01,1.50\n", name=f"{THEIRS}.csv"))["job"]["id"]
     api.secret = mine
+    hook, _ = await create_inbound_hook(
+        business.ctx, THEIRS, THEIRS, {"fields": {"passExternalId": "who", "type": "is"}}
+    )
+    failed = await take(business.ctx.resources, Message(hook, "m", f'{{"who": "{THEIRS}"}}'.encode(), {}))
     named = [
         ("Workspace", business.ctx.workspace.id),
         ("Pass", result.event.pass_id),
@@ -95,6 +118,9 @@ async def stranger(resources: Resources, clock: FixedClock, api: Api) -> tuple[B
         ("Segment", segment.id),
         ("Membership", f"{result.event.pass_id}.{segment.id}"),
         ("ApiKey", key.id),
+        ("InboundHook", hook.id),
+        ("InboundDelivery", failed.delivery.id),
+        ("EventDefinition", event_type_id(business.ctx.workspace.id, "purchase")),
         *(("Activity", entry.id) for entry in await business.feed()),
     ]
     return business, [job, *(to_global_id(*each) for each in named)]
@@ -147,10 +173,18 @@ async def test_each_kind_of_operation_needs_its_scope_and_what_is_for_admins_nee
         ("write", "mutation { __typename }"),
         ("admin", "{ apiKeys { nodes { id } } }"),
         ("admin", "{ auditLog { nodes { action } } }"),
+        ("admin", "{ inboundHooks { nodes { id } } }"),
+        ("admin", '{ inboundDeliveries(hookId: "hook_1") { nodes { id } } }'),
+        ("admin", 'mutation { archiveInboundHook(input: {id: "hook_1"}) { hook { id } } }'),
+        ("admin", 'mutation { rerunInboundDelivery(input: {id: "delivery_1"}) { delivery { id } } }'),
         ("admin", 'mutation { createApiKey(input: {name: "x", scopes: ["read"]}) { secret } }'),
         ("admin", f'mutation {{ rotateApiKey(input: {{id: "{mine}"}}) {{ secret }} }}'),
         ("admin", f'mutation {{ revokeApiKey(input: {{id: "{mine}"}}) {{ apiKey {{ id }} }} }}'),
         ("admin", f'{{ node(id: "{mine}") {{ id }} }}'),
+        ("admin", 'mutation { defineEventType(input: {key: "x", label: "X"}) { userErrors { code } } }'),
+        ("admin", 'mutation { updateEventType(input: {key: "scan"}) { userErrors { code } } }'),
+        ("admin", 'mutation { archiveEventType(input: {key: "x"}) { userErrors { code } } }'),
+        ("admin", "mutation { updateWorkspace(input: {}) { userErrors { code } } }"),
     ):
         answer = await api.answer(query)
         found = [error["extensions"]["code"] for error in answer.get("errors", ())]
