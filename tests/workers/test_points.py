@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+from app.commands.removals import remove_events
 from app.domain.activities import POINTS_ADDED, POINTS_EXPIRED, Activity
 from app.domain.instants import to_ms
 from app.domain.points import rebuilt
@@ -157,3 +158,31 @@ async def test_a_pass_without_points_that_end_keeps_no_lots(business: Business) 
     await business.settle()
     card = await business.card()
     assert (card.points, len(card.lots or {}), card.due_ms) == (Decimal(6), 1, to_ms(day(9)))
+
+
+async def test_what_is_removed_gave_spent_and_prolonged_nothing(business: Business) -> None:
+    """After a removal the balance is that of the events left; what has ended only by the removal is told as late."""
+    business.clock.set(day(0.5))
+    outcome = await business.record(
+        {"points": 100, "points_expire_at": day(30), "occurred_at": day(0)},
+        {"points": -60, "occurred_at": day(0.1)},
+        {"points": 10, "points_expire_after_days": 5, "occurred_at": day(0.2)},
+        {"type": "visit", "occurred_at": day(0.4)},
+    )
+    grant, spent, _, visit = [(event.pass_id, event.id) for result in outcome.results if (event := result.event)]
+    await business.settle()
+    assert (await business.card()).points == 50
+    await remove_events(business.ctx, [spent])
+    await business.settle()
+    assert (await business.card()).points == 110
+    business.clock.set(day(5.3))
+    await remove_events(business.ctx, [visit])
+    await business.settle()
+    assert (await business.card()).points == 100
+    await as_rebuilt(business)
+    await remove_events(business.ctx, [grant])
+    await business.settle()
+    card = await business.card()
+    assert (card.points, card.lots) == (Decimal(0), {})
+    ended = [(a.data["points"], a.occurred_at, a.late) for a in await business.feed() if a.type == POINTS_EXPIRED]
+    assert ended == [("10", day(5.3), True)]
