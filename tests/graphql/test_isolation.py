@@ -29,6 +29,7 @@ QUERIES = {
     "node": "query ($id: ID!) { node(id: $id) { __typename id } }",
     "nodes": "query ($id: ID!) { nodes(ids: [$id]) { __typename id } }",
     "pass": f"query ($id: ID!) {{ pass(id: $id) {{ {PASS} }} }}",
+    "passErasure": "query ($id: ID!) { passErasure(id: $id) { passId eventCount segments { key } } }",
     "event": f"query ($id: ID!) {{ event(id: $id) {{ {EVENT} }} }}",
     "events": f"query ($id: ID!) {{ events(filter: {{passId: $id}}) {{ totalCount nodes {{ {EVENT} }} }} }}",
     "segment": "query ($id: ID!) { segment(id: $id) { id key name memberCount members { nodes { id } } } }",
@@ -55,6 +56,9 @@ MUTATIONS = {
     "updateSegment": f"updateSegment(input: {{id: $id, name: \"mine\"}}) {{ segment {{ id key name }} {ERRORS} }}",
     "archiveSegment": f"archiveSegment(input: {{id: $id}}) {{ segment {{ id key name }} {ERRORS} }}",
     "duplicateSegment": f"duplicateSegment(input: {{id: $id, key: \"mine\"}}) {{ segment {{ id key name }} {ERRORS} }}",
+    "deleteEvents": "deleteEvents(input: {filter: {passId: $id}})"
+    f" {{ job {{ id }} deletedCount {ERRORS} }}",
+    "erasePass": f"erasePass(input: {{id: $id}}) {{ receipt {{ passId eventCount segments {{ key }} }} {ERRORS} }}",
     "cancelJob": f"cancelJob(input: {{id: $id}}) {{ job {{ id status }} {ERRORS} }}",
     "updateInboundHook": f"updateInboundHook(input: {{id: $id, name: \"mine\"}}) {{ hook {{ id name }} {ERRORS} }}",
     "rotateInboundHookSecret": f"rotateInboundHookSecret(input: {{id: $id}}) {{ hook {{ id }} secret {ERRORS} }}",
