@@ -1,33 +1,74 @@
-"""Removing events and erasing passes: tombstones are inserted, and the fold does the rest."""
+"""deleteEvents and erasePass: tombstones are inserted, and the fold does the rest."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields, replace
+from datetime import timedelta
 
+from app.clock import SystemClock
 from app.domain.errors import Code, InvalidInput, NotFound
-from app.domain.events import INTERNAL_TYPES, Event
+from app.domain.events import INTERNAL_TYPES
 from app.domain.ids import slot_of
+from app.domain.jobs import Job, JobKind, JobStatus, Tally
 from app.domain.passes import Pass
 from app.domain.removals import Erasure, Tombstone
 from app.flow import range_of
+from app.store.events import EventQuery
+from app.store.ids import ordered_id
+from app.store.job_docs import DeletionOrder
 
 from .audit import note
 from .context import Context
 
+CHANNEL = "BATCH"
+Target = tuple[str, str]
+"""An event to remove: the pass it is of, and its id."""
 
-async def remove_events(ctx: Context, events: Sequence[Event]) -> int:
-    """How many of at most 1,000 events are removed by this call. What Punchcard recorded itself stays.
+
+async def delete_events(ctx: Context, query: EventQuery, *, dry_run: bool = False) -> tuple[Job | None, int | None]:
+    """The job that will remove what matches now; with `dry_run` none, but how many events that is.
+
+    What is recorded later is left alone, and so is what Punchcard recorded itself. Repeating it makes another job, which
+    removes what is left. Raises InvalidInput for a query without any part, Unavailable.
+    """
+    # Which parts are named, and not what they say: that may be personal.
+    parts = " ".join(field.name for field in fields(query) if getattr(query, field.name) not in (None, (), []))
+    if not parts:
+        advice = "Name at least one part of the filter: without any, all events of the workspace would be removed."
+        raise InvalidInput(Code.REQUIRED, advice, "filter")
+    # The next millisecond: of this one some may be recorded already.
+    now = await ctx.now() + timedelta(milliseconds=1)
+    bounded = replace(query, recorded_before=min(now, query.recorded_before or now))
+    if dry_run:
+        return None, await matching(ctx, bounded)
+    job = Job(ordered_id("job"), JobKind.DELETE_EVENTS, JobStatus.QUEUED, Tally(), 0, await SystemClock().now())
+    await note(ctx, "deleteEvents", "Job", job.id, filter=parts)
+    await ctx.workspace.jobs.insert(job, DeletionOrder(bounded), ctx.actor.key_id, None)
+    ctx.resources.bus.wake("jobs", job.id)
+    return job, None
+
+
+async def matching(ctx: Context, query: EventQuery) -> int:
+    """How many events would be removed."""
+    events = ctx.workspace.events
+    internal = tuple(kind for kind in sorted(INTERNAL_TYPES) if not query.types or kind in query.types)
+    return await events.count(query) - (await events.count(replace(query, types=internal)) if internal else 0)
+
+
+async def remove_events(ctx: Context, targets: Sequence[Target]) -> int:
+    """How many of at most 1,000 events are removed by this call, for good.
 
     Safe to repeat: in a job (`ctx.batch`), what the same batch removed before is counted again.
     """
     now = await ctx.now()
-    found = [event for event in events if event.type not in INTERNAL_TYPES]
-    taken = await ctx.workspace.removals.insert([Tombstone(e.pass_id, e.id, now) for e in found], ctx.origin)
-    removed = len(found) - len(taken)
+    tombstones = [Tombstone(pass_id, event_id, now) for pass_id, event_id in targets]
+    taken = await ctx.workspace.removals.insert(tombstones, ctx.origin)
+    removed = len(targets) - len(taken)
     if taken and ctx.batch is not None:
-        batches = await ctx.workspace.removals.batches([found[place].id for place in taken])
+        batches = await ctx.workspace.removals.batches([targets[place][1] for place in taken])
         removed += sum(batch == ctx.batch for batch in batches.values())
-    ctx.resources.bus.wake("fold", *{range_of(slot_of(event.pass_id)) for event in found})
+    ctx.resources.bus.wake("fold", *{range_of(slot_of(pass_id)) for pass_id, _ in targets})
     return removed
 
 
@@ -36,8 +77,8 @@ async def erase_pass(
 ) -> Erasure:
     """How far the erasure of a pass is, which is asked for by this unless it was before; named by one of its two ids.
 
-    With `dry_run` nothing is done, and what would be is told. Safe to repeat by id; the external id is free again, for
-    another pass, once the fold has come to it. Raises InvalidInput, NotFound, Unavailable.
+    With `dry_run` nothing is done, and what would be is told. Safe to repeat by id. The external id is free for another
+    pass once the erasure is done. Raises InvalidInput, NotFound, Unavailable.
     """
     if (pass_id is None) == (external_id is None):
         raise InvalidInput(Code.INVALID, "Name the pass by exactly one of id and externalId.", "id")
@@ -50,7 +91,8 @@ async def erase_pass(
         return asked
     if dry_run:
         return _foreseen(card)
-    await note(ctx, "erasePass", "Pass", card.id)
+    if asked is None:
+        await note(ctx, "erasePass", "Pass", card.id)
     await removals.insert([Tombstone(card.id, None, await ctx.now())], ctx.origin)
     ctx.resources.known.forget(ctx.workspace.id, card.id, card.external_id)
     ctx.resources.bus.wake("fold", range_of(slot_of(card.id)))
@@ -59,8 +101,6 @@ async def erase_pass(
 
 def _foreseen(card: Pass) -> Erasure:
     rows = card.aggregates.values()
-    # The lines of leaving every segment, and the last one, come on top.
+    # A line for leaving each segment, and the last one, come on top.
     activities = card.n + len(card.memberships) + 1
-    return Erasure(
-        card.id, None, sum(row.count for row in rows), len(rows), tuple(card.memberships), activities
-    )  # fmt: skip
+    return Erasure(card.id, None, sum(row.count for row in rows), len(rows), tuple(card.memberships), activities)

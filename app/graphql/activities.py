@@ -50,9 +50,9 @@ class Activity(Node):
     )
     pass_id: strawberry.Private[str]
 
-    @strawberry.field(name="pass", description="The pass it happened to.")
-    async def card(self, info: Info) -> Annotated[Pass, strawberry.lazy(".passes")]:
-        """The pass it happened to."""
+    @strawberry.field(name="pass", description="The pass it happened to; null once that is erased.")
+    async def card(self, info: Info) -> Annotated[Pass, strawberry.lazy(".passes")] | None:
+        """The pass it happened to; None once that is erased."""
         return await fetched(info.context, "Pass", self.pass_id)  # type: ignore[no-any-return]
 
 

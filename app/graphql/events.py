@@ -12,6 +12,7 @@ import strawberry
 from app.commands.event_types import event_types
 from app.domain import events as domain
 from app.domain.instants import from_ms, to_ms
+from app.domain.errors import Unavailable
 from app.store.events import MOST_COUNTED, EventQuery
 from app.store.paging import Page
 
@@ -125,7 +126,11 @@ class Event(Node):
     @strawberry.field(name="pass", description="The pass it happened on.")
     async def card(self, info: Info) -> Annotated[Pass, strawberry.lazy(".passes")]:
         """The pass it happened on."""
-        return await fetched(info.context, "Pass", self.pass_id)  # type: ignore[no-any-return]
+        found: Pass | None = await fetched(info.context, "Pass", self.pass_id)
+        if found is None:
+            # It is just being erased: asked again, there is no such event.
+            raise Unavailable("store")
+        return found
 
     @strawberry.field(description="The event that this one corrects.")
     async def correction_of(self, info: Info) -> Event | None:

@@ -32,8 +32,8 @@ async def test_a_removed_event_counts_nowhere_and_leaves_a_stub(business: Busine
     target, visit = outcome.results[2].event, outcome.results[3].event
     assert target is not None
     assert visit is not None
-    assert await remove_events(business.ctx, [target, visit]) == 2
-    assert await remove_events(business.ctx, [target]) == 0
+    assert await remove_events(business.ctx, [(e.pass_id, e.id) for e in (target, visit)]) == 2
+    assert await remove_events(business.ctx, [(target.pass_id, target.id)]) == 0
     await business.settle()
     card = await business.card()
     assert {key: (row.count, row.sum, row.max) for key, row in card.aggregates.items()} == {
