@@ -11,7 +11,7 @@ from typing import Any
 
 import bson
 from bson.codec_options import CodecOptions
-from pymongo import UpdateOne
+from pymongo import ReplaceOne, UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from .schedule import Schedule
@@ -47,7 +47,7 @@ class Collection:
         self._unique = unique
         self._taken: set[tuple[Any, ...]] = set()
 
-    def find(self, query: Doc, projection: Doc | None = None) -> Cursor:
+    def find(self, query: Doc, projection: Doc | None = None, batch_size: int = 0) -> Cursor:
         """What matches when it is read."""
         return Cursor(self._schedule, lambda: [doc for doc in self._candidates(query) if matches(doc, query)])
 
@@ -88,12 +88,17 @@ class Collection:
             [_bound(lambda i: bool(self._update({**query, "_id": i}, change, 1)) or True, i) for i in ids]
         )
 
-    async def bulk_write(self, operations: Sequence[UpdateOne], ordered: bool = True) -> Matched:
-        """Updates, one after the other; how many matched."""
+    async def delete_one(self, query: Doc) -> None:
+        """Forgets the first that matches."""
+        await self._schedule.write([lambda: bool(self._delete(query)) or True])
+
+    async def bulk_write(self, operations: Sequence[UpdateOne | ReplaceOne[Doc]], ordered: bool = True) -> Matched:
+        """Updates and replacements, one after the other; how many matched."""
         matched: list[int] = []
 
-        def step(operation: UpdateOne) -> bool:
-            matched.append(self._update(operation._filter, copied(operation._doc), 1))  # type: ignore[arg-type]
+        def step(operation: UpdateOne | ReplaceOne[Doc]) -> bool:
+            change = self._replace if isinstance(operation, ReplaceOne) else self._update
+            matched.append(change(operation._filter, copied(operation._doc), 1))  # type: ignore[arg-type]
             return True
 
         await self._schedule.write([_bound(step, operation) for operation in operations])
@@ -117,6 +122,22 @@ class Collection:
         self.docs[doc["_id"]] = doc
         self._taken.update(keys)
         return True
+
+    def _delete(self, query: Mapping[str, Any]) -> int:
+        found = [doc for doc in self._candidates(query) if matches(doc, query)][:1]
+        for doc in found:
+            del self.docs[doc["_id"]]
+            self._taken.difference_update(self._keys(doc))
+        return len(found)
+
+    def _replace(self, query: Mapping[str, Any], new: Doc, most: int) -> int:
+        found = [doc for doc in self._candidates(query) if matches(doc, query)][:most]
+        for doc in found:
+            assert self._keys(doc) == self._keys(new), "the embedded server would keep the old unique keys"
+            kept = doc["_id"]
+            doc.clear()
+            doc.update(new, _id=kept)
+        return len(found)
 
     def _update(self, query: Mapping[str, Any], change: Doc, most: int) -> int:
         found = [doc for doc in self._candidates(query) if matches(doc, query)][:most]

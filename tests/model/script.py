@@ -6,13 +6,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
+from zlib import crc32
 
 from app.clock import FixedClock
 from app.commands.context import Context
 from app.commands.record import record_events
+from app.commands.removals import erase_pass, remove_events
 from app.commands.segments import archive_segment, create_segment, update_segment
-from app.domain.errors import Conflict, Unavailable
+from app.domain.errors import Conflict, NotFound, Unavailable
 from app.domain.events import EventInput
+from app.domain.instants import to_ms
 from tests import oracle
 from tests.business import bought_within, nothing_for, purchases, spent
 
@@ -35,11 +38,25 @@ CRITERIA: Mapping[str, tuple[dict[str, object], oracle.Verdict, list[int]]] = {
 Step = Callable[[Context], Awaitable[None]]
 
 
+def points(identity: str, at: datetime) -> dict[str, object]:
+    """What an event gives or takes: most of it with an end, which may lie before the event if that comes late."""
+    number = crc32(identity.encode())
+    given = number % 7 * 10 - 20
+    if given <= 0 or number % 5 == 0:
+        return {"points": given}
+    if number % 5 < 3:
+        return {"points": given, "points_expire_at": at + timedelta(days=number % 90 + 1, milliseconds=number % 1000)}
+    return {"points": given, "points_expire_after_days": number % 40 + 1}
+
+
 class Script:
     """The steps of one run, each safe to repeat, and what is known of what they did."""
 
     def __init__(self, random: Random, clock: FixedClock, *, late: bool) -> None:
         self.sent: dict[str, list[str]] = {}
+        self.happened: dict[str, tuple[int, Decimal]] = {}
+        self.targets: dict[str, str] = {}
+        self.gone: dict[str, int] = {}
         self.segments: dict[str, str] = {}
         self.meant: dict[tuple[str, int], str] = {}
         self._random = random
@@ -76,6 +93,12 @@ class Script:
                 steps.append(self.edited(self._random.choice(names[:3]), self._random.choice(names)))
             elif chance < 0.45:
                 steps.append(self.archived(self._random.choice(names[:3])))
+            if self._random.random() < 0.3:
+                now += timedelta(milliseconds=self._random.randrange(1, 500))
+                steps.append(self.removed(now, self._random.randrange(1, 4)))
+            if self._random.random() < 0.06:
+                now += timedelta(milliseconds=self._random.randrange(1, 500))
+                steps.append(self.erased(now, self._random.choice(PASSES)))
         steps.append(self.moved(now + timedelta(days=self._random.choice((1, 45, 200)))))
         return steps
 
@@ -89,6 +112,7 @@ class Script:
                 amount=Decimal(self._random.choice((1, 60, 150))),
                 occurred_at=at - self._belated(),
                 external_id=f"{batch} {name}",
+                **points(f"{batch} {name}", at),
             )
             for name in names
         ]
@@ -98,7 +122,10 @@ class Script:
             self._clock.set(max(await self._clock.now(), at - before))
             outcome = await record_events(ctx, [*inputs, *again], create_missing_passes=True)
             assert outcome.failed == 0
-            self.sent[batch] = [item.event.id for item in outcome.results if item.event is not None]
+            events = [item.event for item in outcome.results if item.event is not None]
+            self.sent[batch] = [event.id for event in events]
+            self.happened |= {event.id: (event.occurred_ms, event.amount or Decimal(0)) for event in events}
+            self.targets |= {event.id: event.pass_id for event in events}
             self._clock.set(at)
 
         return step
@@ -106,6 +133,31 @@ class Script:
     def _belated(self) -> timedelta:
         late = self._late and self._random.random() < 0.4
         return timedelta(days=self._random.randrange(1, 50)) if late else timedelta(0)
+
+    def removed(self, at: datetime, count: int) -> Step:
+        """Some events of whatever there are by then are removed."""
+        seed = self._random.random()
+
+        async def step(ctx: Context) -> None:
+            self._clock.set(max(await self._clock.now(), at))
+            left = [event_id for event_id in self.targets if self.gone.get(event_id, to_ms(at)) == to_ms(at)]
+            chosen = Random(seed).sample(left, min(count, len(left)))
+            self.gone |= dict.fromkeys(chosen, to_ms(at))
+            await remove_events(ctx, [(self.targets[event_id], event_id) for event_id in chosen])
+
+        return step
+
+    def erased(self, at: datetime, name: str) -> Step:
+        """A customer wants to be forgotten."""
+
+        async def step(ctx: Context) -> None:
+            self._clock.set(max(await self._clock.now(), at))
+            try:
+                await erase_pass(ctx, external_id=name)
+            except NotFound:
+                return
+
+        return step
 
     def moved(self, at: datetime) -> Step:
         """Only time passes."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from itertools import pairwise
 
-from app.domain.activities import CREATED, CUSTOM_EVENT, ENTERED, Activity
+from app.domain.activities import CREATED, CUSTOM_EVENT, ENTERED, POINTS_ADDED, POINTS_EXPIRED, Activity
 from app.domain.aggregates import fold as aggregated
-from app.domain.events import Event
+from app.domain.decimals import plain
 from app.domain.instants import to_ms
 from app.domain.passes import Pass
+from app.domain.points import rebuilt
+from app.domain.removals import target_of
 from app.store.activities import from_doc as activity_from
+from app.store.erasures import EMPTIED
 from app.store.event_docs import from_doc as event_from
 from app.store.pass_docs import from_doc as pass_from
 from tests import oracle
@@ -26,8 +28,13 @@ class Truth:
     def __init__(self, db: Memory, script: Script, now_ms: int) -> None:
         self._script = script
         self._now_ms = now_ms
-        self._events = [event_from(doc) for doc in db["events"].docs.values()]
+        docs = [doc for doc in db["events"].docs.values() if target_of(doc["_id"]) is None]
+        self._events = [event_from(doc) for doc in docs if "removed" not in doc]
         self._passes = [pass_from(doc) for doc in db["passes"].docs.values()]
+        self._of: dict[str, list[str]] = {}
+        for doc in docs:
+            self._of.setdefault(doc["pass"], []).append(doc["_id"])
+        self._erased: dict[str, Doc] = db["erasures"].docs
         self._versions: list[Doc] = list(db["definitions"].docs.values())
         self._log = sorted((activity_from(doc) for doc in db["activities"].docs.values()), key=lambda a: a.pos)
 
@@ -37,10 +44,23 @@ class Truth:
         `instants` says that every flip must have the instant the oracle gives it: nothing was recorded late.
         """
         sent = {event_id for ids in self._script.sent.values() for event_id in ids}
-        assert {event.id for event in self._events} == sent
+        assert {event_id for ids in self._of.values() for event_id in ids} == sent
+        gone = {e for e in sent if e in self._script.gone or self._script.targets[e] in self._erased}
+        assert {event.id for event in self._events} == sent - gone, "an event was not removed, or one too many"
         assert [a.pos for a in self._log] == list(range(1, len(self._log) + 1)), "the log has a hole"
         assert [a.id for a in read] == [a.id for a in self._log], "the reader missed or repeated something"
+        for pass_id, left in self._erased.items():
+            self._check_erased(left, [a for a in self._log if a.pass_id == pass_id])
         return sum(self._check_pass(card, instants=instants) for card in self._passes)
+
+    def _check_erased(self, left: Doc, lines: Sequence[Activity]) -> None:
+        assert left["_id"] not in {card.id for card in self._passes}
+        assert [a.n for a in lines] == list(range(1, left["n"] + 1)), "an erased pass has a hole in its lines"
+        assert lines[-1].type == DELETED
+        assert all(a.data == EMPTIED for a in lines), "something personal is left in the feed"
+        for segment_id in self._script.segments.values():
+            found = [a.type == ENTERED for a in lines if a.segment_id == segment_id]
+            assert found == [True, False] * (len(found) // 2), "an erased pass has not left a segment"
 
     def _check_pass(self, card: Pass, *, instants: bool) -> int:
         mine = [event for event in self._events if event.pass_id == card.id]
@@ -48,13 +68,14 @@ class Truth:
         assert dict(card.aggregates) == dict(aggregated({}, mine)), "an event was lost or counted twice"
         lines = [a for a in self._log if a.pass_id == card.id]
         assert [a.n for a in lines] == list(range(1, card.n + 1)), "a pass has a hole in its lines, or lost their order"
-        told = sorted(str(a.cause["event"]) for a in lines if a.type == CUSTOM_EVENT)
+        told = sorted(str(a.cause["event"]) for a in lines if a.type in (CUSTOM_EVENT, POINTS_ADDED))
         assert told == sorted(event.id for event in mine), "an event was not told, or told twice"
         assert sum(a.type == CREATED for a in lines) == 1
+        self._check_points(card, mine, lines, instants=instants)
         flips = 0
         for segment_id in self._script.segments.values():
             found = [(to_ms(a.occurred_at), a.type == ENTERED) for a in lines if a.segment_id == segment_id]
-            expected = self._expected(card, segment_id, mine)
+            expected = self._expected(card, segment_id, sent)
             member = segment_id in card.memberships
             assert all(a[1] != b[1] for a, b in pairwise(found)), "two entries or two exits in a row"
             assert (found[-1][1] if found else False) == member, "the feed and the membership disagree"
@@ -64,9 +85,20 @@ class Truth:
             flips += len(found)
         return flips
 
-    def _expected(self, card: Pass, segment_id: str, events: Sequence[Event]) -> list[tuple[int, bool]]:
+    def _check_points(self, card: Pass, mine: Sequence[Event], lines: Sequence[Activity], *, instants: bool) -> None:
+        purse, gone = rebuilt(mine, self._now_ms)
+        assert (card.points, card.lots) == (purse.balance, purse.lots), "points were lost, or outlived their end"
+        if instants:
+            told = [
+                (a.data["points"], a.data["balance"], to_ms(a.occurred_at)) for a in lines if a.type == POINTS_EXPIRED
+            ]
+            expected = [(plain(lot.points), plain(lot.balance), lot.at_ms) for lot in gone]
+            assert told == expected, f"{card.external_id}: {told} instead of {expected}"
+
+    def _expected(self, card: Pass, segment_id: str, event_ids: Sequence[str]) -> list[tuple[int, bool]]:
         """Every flip of the pass in the segment, from one version of it to the next."""
-        happened = [oracle.Happening(e.occurred_ms, e.amount or Decimal(0)) for e in events]
+        script = self._script
+        happened = [oracle.Happening(*script.happened[e], gone=script.gone.get(e)) for e in event_ids]
         versions = sorted((v for v in self._versions if v["segment"] == segment_id), key=lambda v: v["version"])
         starts = [to_ms(version["at"]) for version in versions]
         joined = to_ms(card.created_at)
