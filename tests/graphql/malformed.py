@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,28 +25,14 @@ from graphql import (
 )
 
 from app.graphql.requests import Request
+from app.graphql.scalars import Number
 
-INTEGERS = (0, 1, -1, 2, 7, 50, 250, 251, 1_001, 2**31 - 1, 2**31, -(2**31), 2**53, 2**63, 10**30)
-TEXTS = (
-    "", " ", "a", "ann", "purchase", "check_in", "USD", "EUR", "till", "\x00", "\ud800", "é" * 300, "x" * 5_000, "$where",
-    "a.b", ".", "..", "a..b", "2026-01-01T00:00:00Z", "2026-13-01", "9999-12-31T23:59:59.999Z", "0001-01-01T00:00:00Z",
-    "12.50", "-0", "NaN", "1e400", "9" * 40, "UTC", "Mars/Olympus", "../../etc/passwd", "fields.x", "metadata.", "tier",
-    "createdAt", "read", "admin", "pass_1", "UGFzczpwYXNzXzE=", "bm9uZQ==",
-)  # fmt: skip
-NUMBERS = (0, 1, -1, 12.5, 1e308, 5e-324, float("inf"), float("nan"), 10**18, 10**40, True, "12.50", "1e9", "0.0000001")
-THINGS: tuple[Any, ...] = (
-    None,
-    [],
-    {},
-    [[]],
-    [None],
-    {"a": {"b": [1, {"c": None}]}},
-    {"$gt": 1},
-    {"": 1},
-    {"a.b": 1},
-    1,
-    "x",
-)
+from .oddities import FILES, INTEGERS, NAMES, NUMBERS, TEXTS, THINGS, uploaded
+
+
+@dataclass(frozen=True)
+class _File:
+    number: int
 
 
 @dataclass
@@ -75,7 +63,20 @@ class Malformed:
         count = 1 if kind == "subscription" else self._chance.choice([1, 1, 2, 3])
         fields = " ".join(f"f{i}: {self._field(root, name, 4)}" for i, name in enumerate(self._names(root, count)))
         declared = f"({', '.join(self._declared)})" if self._declared else ""
-        return Request(f"{kind} F{declared} {{ {fields} }}", "F", self._variables)
+        return Request(f"{kind} F{declared} {{ {fields} }}", "F", self._sent(self._variables), uploads=True)
+
+    def _sent(self, value: Any) -> Any:
+        """The value as the transport hands it on: numbers that know their digits, files in their places."""
+        match value:
+            case dict():
+                return {key: self._sent(item) for key, item in value.items()}
+            case list():
+                return [self._sent(item) for item in value]
+            case float() if not isinstance(value, Number) and math.isfinite(value):
+                return Number(repr(value))
+            case _File():
+                return uploaded(value.number)
+        return value
 
     def _names(self, kind: GraphQLObjectType | GraphQLInterfaceType, count: int) -> list[str]:
         return [self._chance.choice(list(kind.fields)) for _ in range(count)]
@@ -87,7 +88,7 @@ class Malformed:
             if is_required_argument(argument) or self._chance.random() < 0.4:
                 if self._chance.random() < 0.02:
                     continue
-                given.append(f"{key}: {self._variable(argument.type)}")
+                given.append(f"{key}: {self._argument(argument.type)}")
         arguments = f"({', '.join(given)})" if given else ""
         return f"{name}{arguments}{self._selection(get_named_type(definition.type), depth)}"
 
@@ -102,6 +103,14 @@ class Malformed:
                 inner = " ".join(f"a{i}: {self._field(kind, name, depth - 1)}" for i, name in enumerate(names))
                 return f" {{ __typename {inner} }}"
         return ""
+
+    def _argument(self, kind: Any) -> str:
+        """A variable, or now and then the value written into the document, if it can be."""
+        if self._chance.random() < 0.2:
+            literal = _literal(self._value(kind, 0), get_named_type(kind))
+            if literal is not None:
+                return literal
+        return self._variable(kind)
 
     def _variable(self, kind: Any) -> str:
         name = f"v{len(self._declared)}"
@@ -122,6 +131,8 @@ class Malformed:
             return self._object(kind, depth)
         if isinstance(kind, GraphQLEnumType):
             return self._chance.choice(list(kind.values))
+        if kind.name == "Upload":
+            return _File(self._chance.randrange(len(FILES) * len(NAMES)))
         return self._chance.choice(self._scalars(kind.name))
 
     def _object(self, kind: GraphQLInputObjectType, depth: int) -> dict[str, Any]:
@@ -145,8 +156,33 @@ class Malformed:
             "BigInt": INTEGERS,
             "Float": NUMBERS,
             "Boolean": (True, False),
-            "Decimal": (*NUMBERS, "0.000001", "999999999999999.999999"),
+            "Decimal": NUMBERS,
             "JSON": ({}, {"store": "north"}, {"a": {"b": [1, "x"]}}, *THINGS),
             "JSONValue": (*THINGS, *NUMBERS, *TEXTS),
         }
         return scalars.get(name, texts)
+
+
+def _literal(value: Any, kind: Any) -> str | None:
+    """The value in the language of documents, names of enums bare; None where it has no spelling there."""
+    match value:
+        case _File():
+            return None
+        case dict():
+            parts = {name: _literal(item, _inner(kind, name)) for name, item in value.items()}
+            if None in parts.values() or not all(name.isidentifier() and name.isascii() for name in parts):
+                return None
+            return "{" + ", ".join(f"{name}: {part}" for name, part in parts.items()) + "}"
+        case list():
+            items = [_literal(item, kind) for item in value]
+            return None if None in items else "[" + ", ".join(str(item) for item in items) + "]"
+        case float() if not math.isfinite(value):
+            return None
+        case str() if isinstance(kind, GraphQLEnumType) and value in kind.values:
+            return value
+    return repr(value) if isinstance(value, Number) else json.dumps(value)
+
+
+def _inner(kind: Any, name: str) -> Any:
+    field = kind.fields.get(name) if isinstance(kind, GraphQLInputObjectType) else None
+    return None if field is None else get_named_type(field.type)
