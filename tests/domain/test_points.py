@@ -170,7 +170,7 @@ def histories(draw: st.DrawFn) -> list[Event]:
 @settings(max_examples=300, deadline=None)
 @given(histories(), st.integers(30, 60))
 def test_the_balance_and_the_lots_are_those_of_the_oracle_at_any_instant(events: list[Event], until: int) -> None:
-    purse, gone = rebuilt(events, START + until * DAY_MS)
+    purse, gone = rebuilt([*events, *events[:3]], START + until * DAY_MS)
     balance, lots, ended = oracle(events, until)
     assert held(purse) == (balance, lots)
     assert ids(gone) == ended
