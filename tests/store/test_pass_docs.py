@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from decimal import Decimal
+
+import bson
 from hypothesis import given
 
-from app.domain.activities import Entry
+from app.domain.activities import POINTS_EXPIRED, Entry
 from app.domain.passes import Pass
 from app.store.pass_docs import aggregate_key, entry_doc, entry_from, from_doc, to_doc
 
@@ -40,3 +43,11 @@ def test_rows_of_types_that_differ_only_in_dots_and_dollars_do_not_meet() -> Non
     kinds = ["a.b", "a%2Eb", "a$b", "a%24b", "a%b", "a%25b", "ab"]
     assert len({aggregate_key((kind, "USD")) for kind in kinds}) == len(kinds)
     assert all(not set(aggregate_key((kind, None))) & set(".$") for kind in kinds)
+
+
+def test_an_outbox_entry_of_points_that_end_is_small() -> None:
+    """At most 300 bytes, as every entry: ids and decimals as large as they get."""
+    refs = {"event": f"event_{'f' * 30}", "points": Decimal("9" * 34), "balance": Decimal("-" + "9" * 34)}
+    entry = Entry(2**31, POINTS_EXPIRED, 2**42, 2**42, {"kind": "TIME"}, refs, late=True)
+    assert len(bson.encode(entry_doc(entry))) <= 300
+    assert entry_from(through_bson(entry_doc(entry))) == entry
