@@ -5,6 +5,7 @@ Follow an event from the mutation to the feed; every step is one file, and the t
 1.  `graphql/` takes the mutation apart and puts the answer together; `auth.py` says whose workspace it is.
 2.  `commands/record.py` checks each item (`domain/events.py`), finds or makes its pass (`commands/missing.py`), and inserts
     it with `pend`: from here on the event is its own outbox. `bus.py` wakes the fold; losing that costs a second.
+    `commands/receipts.py` stands before that: a call repeated under its key is answered again, and each has a receipt.
 3.  `workers/fold.py` reads what is pending; `workers/settle.py` walks each pass over it (`domain/transitions.py`, pure) and
     saves aggregates, memberships, outbox and the ids just counted in one compare-and-set, then marks the events.
 4.  `workers/due.py` and `workers/backfill.py` do the same without events: for flips by time alone, and for definitions

@@ -11,10 +11,11 @@ from typing import Any
 from bson import Decimal128
 from pymongo import DESCENDING
 
-from app.commands.record import Status, record_events
+from app.commands.receipts import record_with_receipt
 from app.domain.events import EventInput
 from app.domain.ids import event_id, slot_of
 from app.domain.instants import truncate
+from app.domain.receipts import Status
 from app.store.collection import Database, Doc
 from app.store.events import EventQuery
 from app.store.paging import Span
@@ -99,7 +100,7 @@ async def recording(stock: Stock, processes: Processes, client: Client | None, c
         sent = inputs(items(stock, count, count, KNOWN))
 
         async def run() -> None:
-            outcome = await record_events(ctx, sent)
+            outcome, _ = await record_with_receipt(ctx, sent)
             assert all(result.status is Status.CREATED for result in outcome.results)
 
         return run

@@ -102,8 +102,11 @@ class Pass(Node):
         after: After = None,
         last: Last = None,
         before: Before = None,
+        consistency: ConsistencyArgument = Consistency.EVENTUAL,
+        token: TokenArgument = None,
     ) -> Connection[Activity]:
         """Its part of the feed."""
+        await consistent(info, consistency, token, told=True)
         query = activity_query(filter, historical=True, pass_id=self.stored.id)
         return await activities_page(info, query, first, after, last, before)
 

@@ -16,6 +16,7 @@ from app.domain.errors import Code, Refused, Unavailable
 from app.domain.events import EventInput
 from app.domain.receipts import Status
 from app.resources import Resources
+from app.store.events import EventQueries
 from app.store.receipts import ReceiptQueries
 from tests.business import Business, another_business
 
@@ -113,23 +114,27 @@ async def test_a_key_is_free_again_after_a_day_and_its_receipt_stays(business: B
     assert len(found.receipt.fates) == 1
 
 
-async def test_a_death_between_the_events_and_the_receipt_loses_and_doubles_nothing(
-    business: Business, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("step", "stored"), [(EventQueries, 0), (ReceiptQueries, 2)])
+async def test_a_death_at_any_step_of_a_call_with_a_key_loses_and_doubles_nothing(
+    business: Business, monkeypatch: pytest.MonkeyPatch, step: type, stored: int
 ) -> None:
+    """3.1: what died holds its key for the same call alone."""
+    key = f"died with {stored}"
+
     async def dies(*_: object) -> bool:
         raise Unavailable("store")
 
-    items: list[dict[str, object]] = [{"amount": 1}, {"amount": 2, "external_id": "x"}, {"amount": "a lot"}]
+    items: list[dict[str, object]] = [{"amount": 1}, {"amount": 2, "external_id": key}, {"amount": "a lot"}]
     with monkeypatch.context() as patch:
-        patch.setattr(ReceiptQueries, "insert", dies)
+        patch.setattr(step, "insert", dies)
         with pytest.raises(Unavailable):
-            await sent(business, *items, idempotency_key="k")
-    assert await count(business) == 2
+            await sent(business, *items, idempotency_key=key)
+    assert await count(business) == stored
     with pytest.raises(Refused):
-        await sent(business, {"amount": 3}, idempotency_key="k")
-    again, issued = await sent(business, *items, idempotency_key="k")
-    assert fates(again) == ["DUPLICATE", "DUPLICATE", "REJECTED"]
-    assert (await sent(business, *items, idempotency_key="k"))[1].token == issued.token
+        await sent(business, {"amount": 3}, idempotency_key=key)
+    again, issued = await sent(business, *items, idempotency_key=key)
+    assert fates(again) == (["DUPLICATE", "DUPLICATE", "REJECTED"] if stored else ["CREATED", "CREATED", "REJECTED"])
+    assert (await sent(business, *items, idempotency_key=key))[1].token == issued.token
     assert await count(business) == 2
 
 
@@ -140,6 +145,15 @@ async def test_calls_at_the_same_time_record_once_and_have_one_receipt(business:
     assert len({issued.token for _, issued in answers}) == 1
     for outcome, _ in answers:
         assert {result.status for result in outcome.results} <= {Status.CREATED, Status.DUPLICATE}
+
+
+async def test_of_two_calls_at_the_same_time_under_one_key_one_is_refused_whole(business: Business) -> None:
+    bodies = [[{"amount": n, "external_id": f"{body}-{n}"} for n in range(5)] for body in "ab"]
+    answers = await asyncio.gather(
+        *(sent(business, *body, idempotency_key="k") for body in bodies), return_exceptions=True
+    )
+    assert sorted(type(answer).__name__ for answer in answers) == ["Conflict", "tuple"]
+    assert await count(business) == 5
 
 
 async def test_a_removed_event_is_not_answered_again(business: Business, resources: Resources) -> None:
