@@ -77,16 +77,14 @@ async def define_event_type(
     )
 
     def defined(before: EventType | None, types: EventTypes) -> EventType:
-        if sum(not each.archived for each in types.defined.values()) >= MAX_DEFINED and (
-            before is None or before.archived
-        ):
-            raise LimitExceeded(f"At most {MAX_DEFINED} defined types; archive one first.", "key")
-        if before is None or before.says(wanted):
-            return wanted
-        if not before.archived:
-            raise Conflict("This type is defined; change it with updateEventType.", "key", code=Code.TAKEN)
-        if before.category is not wanted.category:
+        if before is not None and not before.archived:
+            if not before.says(wanted):
+                raise Conflict("This type is defined; change it with updateEventType.", "key", code=Code.TAKEN)
+            return before
+        if before is not None and before.category is not wanted.category:
             raise InvalidInput(Code.INVALID, f"It was {before.category} before, and stays so.", "category")
+        if sum(not each.archived and not each.built_in for each in types.defined.values()) >= MAX_DEFINED:
+            raise LimitExceeded(f"At most {MAX_DEFINED} defined types; archive one first.", "key")
         return wanted
 
     return await _changed(ctx, "defineEventType", name, defined)

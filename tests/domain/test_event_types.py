@@ -25,7 +25,7 @@ FIELD_CHANGES = {"field_updated", "field_increment", "field_decrement"}
 
 
 def draft(**values: object) -> Draft:
-    sent = EventInput(**{"type": "purchase", "pass_id": "pass_1", **values})  # type: ignore[arg-type]
+    sent = EventInput(**{"type": "purchase", "pass_id": "pass_1", **values})
     return check(sent, RULES)
 
 

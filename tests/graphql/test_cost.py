@@ -45,6 +45,7 @@ RECORD = "mutation M($i: RecordEventsInput!) { recordEvents(input: $i) { created
         ("mutation { recordEvent(input: {type: \"x\"}) { event { id } userErrors { code } } }", {}, 1 + 1),
         ("{ ingestReceipt(token: \"x\") { token folded results { status event { id } } } }", {}, 1 + 1_000 * 2),
         ("subscription { activity { ... on ActivityEdge { node { pass { id } } } } }", {}, 1 + 1),
+        ("{ eventTypes eventSources }", {}, 2),
         ("{ __schema { types { fields { name } } } }", {}, 1),
     ],
 )  # fmt: skip
