@@ -6,10 +6,11 @@ Follow an event from the mutation to the feed; every step is one file, and the t
 2.  `commands/record.py` checks each item (`domain/events.py`), finds or makes its pass (`commands/missing.py`), and inserts
     it with `pend`: from here on the event is its own outbox. `bus.py` wakes the fold; losing that costs a second.
     `commands/receipts.py` stands before that: a call repeated under its key is answered again, and each has a receipt.
+    Foreign systems post to `hooks.py`; `commands/inbound.py` makes the same items of what they say (`domain/mappings.py`).
 3.  `workers/fold.py` reads what is pending; `workers/settle.py` walks each pass over it (`domain/transitions.py`, pure) and
     saves aggregates, memberships, outbox and the ids just counted in one compare-and-set, then marks the events.
-4.  `workers/due.py` and `workers/backfill.py` do the same without events: for flips by time alone, and for definitions
-    that changed (`commands/segments.py`).
+4.  `workers/due.py` and `workers/backfill.py` do the same without events: for what time alone flips or ends (points), and
+    for definitions that changed (`commands/segments.py`).
 5.  `workers/publish.py` appends the outboxes to `activities`, a log with dense positions in each workspace.
 6.  `feed.py` tails the log once for each workspace and hands it to subscriptions; queries read the same log.
 
