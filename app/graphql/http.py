@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import replace
 from typing import Any
 
 from graphql import OperationType
@@ -95,7 +94,7 @@ class GraphQLHttp:
                 body = await read_body(request, self._limits)
                 if isinstance(body.raw, list) and self._max_batch > 1:
                     return await self._batch(body.raw, body.uploads, request, media)
-                operation = replace(parse_request(body.raw), uploads=body.uploads)
+                operation = parse_request(body.raw, uploads=body.uploads)
             else:
                 operation = parse_query_string(request.query_params)
             prepared = await self._prepared(operation, context)
@@ -129,7 +128,7 @@ class GraphQLHttp:
             with operations.observed("http", "batched") as operation:
                 try:
                     context = await self._context(request)
-                    prepared = await self._prepared(replace(parse_request(item), uploads=uploads), context)
+                    prepared = await self._prepared(parse_request(item, uploads=uploads), context)
                     if prepared.kind is OperationType.SUBSCRIPTION:
                         raise refused(ErrorCode.BAD_REQUEST, "Subscriptions do not come in batches.")
                     body = await self._engine.run(prepared, context)
@@ -160,7 +159,7 @@ class GraphQLHttp:
             return Response(status_code=200)
         if request.method == "POST":
             body = await read_body(request, self._limits)
-            operation = replace(parse_request(body.raw), uploads=body.uploads)
+            operation = parse_request(body.raw, uploads=body.uploads)
         else:
             operation = parse_query_string(request.query_params)
         if operation.operation_id is None:

@@ -53,7 +53,7 @@ def encode_json(value: Any) -> bytes:
         return json.dumps(value).encode()
 
 
-def parse_request(raw: object) -> Request:
+def parse_request(raw: object, *, uploads: bool = False) -> Request:
     """The request in the decoded body of a POST or a `subscribe` message. Raises RequestRefused: BAD_REQUEST."""
     if isinstance(raw, list):
         raise refused(ErrorCode.BAD_REQUEST, "Batches are not accepted; send one operation a request.")
@@ -78,7 +78,7 @@ def parse_request(raw: object) -> Request:
         raise refused(ErrorCode.BAD_REQUEST, "'operationName' is a text.")
     if variables is not None and not isinstance(variables, dict):
         raise refused(ErrorCode.BAD_REQUEST, "'variables' is an object.")
-    return Request(query, name or None, variables, sha256=sha256, document_id=document_id, operation_id=operation_id)
+    return Request(query, name or None, variables, uploads, sha256, document_id, operation_id)
 
 
 def _sha256(extensions: dict[str, Any]) -> str | None:
