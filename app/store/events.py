@@ -203,8 +203,8 @@ def too_rare(query: EventQuery, at_ms: int, *, ascending: bool) -> InvalidInput:
     way = f'{bound}: "{from_ms(at_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")}"'
     return InvalidInput(
         Code.TOO_MANY,
-        f"About {MOST:,} events were looked at, and too few match to fill the page. Narrow it down: {_narrower(query)}add "
-        f"{way} to see those found so far, or a shorter range of occurrence.",
+        f"{MOST // 2:,} events or more were looked at, and too few match to fill the page. Narrow it down: "
+        f"{_narrower(query)}add {way} to see those found so far, or a shorter range of occurrence.",
         "filter",
     )
 

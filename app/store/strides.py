@@ -77,6 +77,7 @@ class Strides:
         looked = 0
         while not self.over and len(taken) < limit:
             low, high = self._range()
+            widest = float(_STEP)
             if self._filtered:
                 left = self._most - looked
                 held = await self._held(low, high, left + 1)
@@ -89,13 +90,14 @@ class Strides:
                 if not held:
                     self._go_on(low, high, _STEP)
                     continue
+                widest = min(widest, self._most / (2 * held))
             wanted = limit - len(taken)
             docs, more = await self._read(low, high, wanted)
             taken += docs
             if more:
                 self._stop(docs[-1], low, high)
             else:
-                self._go_on(low, high, (wanted - len(docs)) / len(docs) if docs else _STEP)
+                self._go_on(low, high, min(widest, (wanted - len(docs)) / len(docs)) if docs else widest)
         return taken
 
     async def _begin(self) -> None:
