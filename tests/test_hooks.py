@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -17,9 +18,12 @@ from typing import Any
 import httpx
 import pytest
 
+import app.hooks
+from app.budget import Budget
 from app.clock import FixedClock
-from app.domain.errors import Unavailable
+from app.domain.errors import Throttled, Unavailable
 from app.resources import Resources
+from app.store.inbound import InboundQueries
 from app.store.passes import PassQueries
 from tests.business import open_business
 from tests.domain.test_mappings import GOOGLE_WALLET, SHOP_ORDER
@@ -233,6 +237,44 @@ async def test_what_fails_is_kept_and_recorded_once_the_mapping_is_mended(api: A
     }  # fmt: skip
 
 
+async def test_what_failed_is_forgotten_with_the_pass_it_names_or_by_hand(api: Api) -> None:
+    hook, sender = await hooked(api)
+    await api.business.join("ann")
+    for number, who in enumerate(("ann", "bob", "\ud800")):
+        assert await sender.send({"who": who, "what": "\ud801"}, str(number)) == (202, tally(failed=1))
+    pass_id = (await api.data('{ pass(externalId: "ann") { id } }'))["pass"]["id"]
+    await api.data("mutation ($id: ID!) { erasePass(input: {id: $id}) { userErrors { code } } }", id=pass_id)
+    kept = (await api.data(DELIVERIES, id=hook["id"]))["inboundDeliveries"]["nodes"]
+    assert {json.loads(node["body"])["who"] for node in kept} == {"bob", "\ud800"}
+    discard = f"mutation ($id: ID!) {{ discardInboundDelivery(input: {{id: $id}}) {{ discardedId {ERRORS} }} }}"
+    for expected in ([], [("UNKNOWN", ["id"])]):
+        gone = (await api.data(discard, id=kept[0]["id"]))["discardInboundDelivery"]
+        assert codes(gone["userErrors"]) == expected
+    assert (await api.data(DELIVERIES, id=hook["id"]))["inboundDeliveries"]["totalCount"] == 1
+    # Put away, it lists what it kept, and runs nothing again.
+    for _ in range(2):
+        assert (await api.data(ARCHIVE, id=hook["id"]))["archiveInboundHook"]["hook"]["archivedAt"]
+    for query, id_ in ((RERUN, kept[1]["id"]), (RERUN_ALL, hook["id"]), (ROTATE, hook["id"])):
+        [payload] = (await api.data(query, id=id_)).values()
+        assert [error["code"] for error in payload["userErrors"]] == ["CONFLICT"]
+
+
+async def test_a_mapping_that_looks_elsewhere_begins_anew(api: Api) -> None:
+    hook, sender = await hooked(api, mapping={**SALE, "items": "lines"})
+    body = {"lines": [BOUGHT, {**BOUGHT, "what": "gift"}], **BOUGHT, "other": []}
+    assert await sender.send(body) == (202, tally(recorded=1, failed=1))
+    [kept] = (await api.data(DELIVERIES, id=hook["id"]))["inboundDeliveries"]["nodes"]
+    for mapping, done in (
+        ({**SALE, "items": "nowhere"}, ("FAILED", 1)),
+        # The body itself: the second item, which is still to be recorded, is nowhere in it.
+        ({"fields": {**SALE["fields"], "externalId": {"value": "whole"}}}, ("PROCESSED", 1)),
+    ):
+        await api.data(UPDATE, input={"id": hook["id"], "mapping": mapping})
+        delivery = (await api.data(RERUN, id=kept["id"]))["rerunInboundDelivery"]["delivery"]
+        assert (delivery["status"], delivery["events"]) == done
+    assert ("shop", "whole", "purchase", "2.50") in await recorded(api)
+
+
 async def test_other_senders_sign_in_their_own_way(api: Api) -> None:
     secret = "chosen by the other system"
     how = {"scheme": "HMAC_SHA256", "header": "X-Shopify-Hmac-Sha256", "encoding": "BASE64"}
@@ -277,22 +319,24 @@ async def test_a_mapping_is_tried_before_it_is_used(api: Api) -> None:
     assert tried["results"][0]["event"] == {
         "passExternalId": "ann", "type": "purchase", "amount": "2.5", "externalId": "test.0",
     }  # fmt: skip
-    for given, expected in (
+    wrong: tuple[tuple[dict[str, Any], list[tuple[str, list[str]]]], ...] = (
         ({"body": body}, [("REQUIRED", ["mapping"])]),
         ({"body": {}, "mapping": mapping}, [("REQUIRED", ["body", "items"])]),
         ({"body": {}, "mapping": {"fields": {"type": 1}}}, [
             ("INVALID", ["mapping", "fields", "type"]), ("REQUIRED", ["mapping", "fields", "passExternalId"])]),
         ({"body": {}, "hookId": "hook_none"}, [("UNKNOWN", ["hookId"])]),
-    ):  # fmt: skip
+    )  # fmt: skip
+    for given, expected in wrong:
         refused = (await api.data(TRY, input=given))["testInboundHook"]
         assert codes(refused["userErrors"]) == expected
-    for given, path in (
+    faulty: tuple[tuple[dict[str, Any], list[str]], ...] = (
         ({"name": ""}, ["name"]),
         ({"source": "x" * 101}, ["source"]),
         ({"mapping": {"fields": {}}}, ["mapping", "fields", "passExternalId"]),
         ({"verification": {"scheme": "HMAC_SHA256"}}, ["verification", "header"]),
         ({"secret": "short"}, ["secret"]),
-    ):
+    )
+    for given, path in faulty:
         wanted = {"name": "Shop", "source": "shop", "mapping": SALE, **given}
         made = (await api.data(CREATE, input=wanted))["createInboundHook"]
         assert (made["hook"], made["userErrors"][0]["field"]) == (None, path)
@@ -303,12 +347,40 @@ async def test_a_mapping_is_tried_before_it_is_used(api: Api) -> None:
 async def test_a_sender_is_asked_to_repeat_what_could_not_be_taken(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     _, sender = await hooked(api)
 
-    async def away(*_: object) -> None:
+    async def away(*_: object, **__: object) -> None:
         raise Unavailable("store")
 
-    with monkeypatch.context() as patched:
-        patched.setattr(PassQueries, "ids_of", away)
-        status, answer = await sender.send(BOUGHT)
-    assert (status, answer["errors"][0]["extensions"]["code"]) == (503, "UNAVAILABLE")
-    assert sender.sent[-1].headers["retry-after"] == "5"
-    assert await sender.send(BOUGHT) == (200, tally(recorded=1))
+    async def spent(*_: object) -> None:
+        raise Throttled(2.4)
+
+    for patched, name, instead, answered, seconds in (
+        (PassQueries, "ids_of", away, (503, "UNAVAILABLE"), "5"),
+        (Budget, "spend", spent, (429, "THROTTLED"), "2"),
+        (app.hooks, "MOST_AT_ONCE", 0, (503, "UNAVAILABLE"), "5"),
+        # It died between recording and the account of it: the repeat finds the event.
+        (InboundQueries, "save", away, (503, "UNAVAILABLE"), "5"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(patched, name, instead)
+            status, answer = await sender.send(BOUGHT)
+        assert (status, answer["errors"][0]["extensions"]["code"]) == answered
+        assert sender.sent[-1].headers["retry-after"] == seconds
+        assert len(await recorded(api)) == int(name == "save")
+    assert await sender.send(BOUGHT) == (200, tally(duplicate=1))
+    # Ten at once, of which none waits for another.
+    told = await asyncio.gather(*(sender.send(BOUGHT, "msg_2") for _ in range(10)))
+    assert sum(answer["recorded"] for _, answer in told) == 1
+    assert {status for status, _ in told} == {200}
+    assert len(await recorded(api)) == 2
+
+
+async def test_a_refund_names_the_order_as_its_sender_knows_it(api: Api) -> None:
+    mapping = {"fields": {**SALE["fields"], "type": "what", "externalId": "id", "correctionOf": "order"}}
+    _, sender = await hooked(api, mapping=mapping)
+    refund = {"who": "ann", "what": "refund", "id": "r1", "order": "o1", "paid": 1}
+    # It overtook its order: kept, and mended by sending both again.
+    assert await sender.send(refund, "msg_2") == (202, tally(failed=1))
+    assert await sender.send({**BOUGHT, "what": "purchase", "id": "o1"}) == (200, tally(recorded=1))
+    assert await sender.send(refund, "msg_2") == (200, tally(recorded=1))
+    nodes = (await api.data("{ events { nodes { externalId correctionOf { externalId } } } }"))["events"]["nodes"]
+    assert {"externalId": "r1", "correctionOf": {"externalId": "o1"}} in nodes

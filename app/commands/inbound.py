@@ -16,7 +16,7 @@ from app.domain.actors import WRITE, Actor
 from app.domain.errors import Code, InvalidInput, NotFound, Problem, Refused, Unauthenticated
 from app.domain.events import EventInput
 from app.domain.hooks import InboundHook
-from app.domain.ids import delivery_id
+from app.domain.ids import delivery_id, event_id
 from app.domain.inbound import MAX_PROBLEMS, DeliveryStatus, InboundDelivery, ItemProblem, kept_headers
 from app.domain.mappings import MappedItem, decode_body, parse_mapping
 from app.domain.signatures import TOLERANCE_SECONDS, Scheme, Verification, secret_of, signed
@@ -205,12 +205,13 @@ async def _rerun(ctx: Context, hook: InboundHook, delivery: InboundDelivery) -> 
 
 async def _attempted(ctx: Context, hook: InboundHook, delivery: InboundDelivery) -> Receipt:
     """The attempt to record what is left of a delivery, and the account of it."""
-    readable, items = False, []
+    readable, items, body, only = False, [], None, None
     whole: tuple[Problem, ...] = ()
     try:
         body = decode_body(delivery.body or b"", "body")
         readable = True
-        items = hook.mapping.items_of(body, delivery.headers, delivery_id(hook.id, delivery.identity), delivery.rest)
+        only = delivery.rest if delivery.place == hook.mapping.place else None
+        items = hook.mapping.items_of(body, delivery.headers, delivery_id(hook.id, delivery.identity), only)
     except Refused as refused:
         whole = refused.problems
     recorded = await _recorded(
@@ -229,9 +230,11 @@ async def _attempted(ctx: Context, hook: InboundHook, delivery: InboundDelivery)
         delivery,
         status=DeliveryStatus.FAILED if problems else DeliveryStatus.PROCESSED,
         attempts=delivery.attempts + 1,
-        events=delivery.events + created + duplicate,
+        events=created + duplicate + (delivery.events if whole or only else 0),
         problems=tuple(problems[:MAX_PROBLEMS]),
-        rest=tuple(rest) if rest else delivery.rest if problems else None,
+        place=delivery.place if whole else hook.mapping.place,
+        rest=delivery.rest if whole else tuple(rest) or None,
+        named=hook.mapping.named(body, delivery.headers) if problems else (),
     )
     # Where another run was quicker, its account stands; the events are the same whoever recorded them.
     await ctx.workspace.inbound.save(tried, await SystemClock().now(), after=delivery.attempts)
@@ -249,7 +252,7 @@ async def _recorded(
     dry_run: bool = False,
 ) -> dict[int, tuple[Status, tuple[Problem, ...]]]:
     """The fate of each item that became an event, by its place."""
-    made = [(item.index, item.event) for item in items if item.event is not None]
+    made = [(item.index, _named(ctx.workspace.id, source, item.event)) for item in items if item.event is not None]
     if not made:
         return {}
     try:
@@ -265,6 +268,13 @@ async def _recorded(
     except Refused as refused:
         return {index: (Status.REJECTED, refused.problems) for index, _ in made}
     return {made[result.index][0]: (result.status, result.problems) for result in outcome.results}
+
+
+def _named(workspace_id: str, source: str, event: EventInput) -> EventInput:
+    """The event with what it corrects named as Punchcard names it: the sender knows its own ids only."""
+    if not isinstance(event.correction_of, str):
+        return event
+    return replace(event, correction_of=event_id(workspace_id, source, event.correction_of))
 
 
 def _context(

@@ -37,7 +37,8 @@ class InboundDelivery:
     """One message of a sender, however often it was sent. `received_at` is in business time.
 
     `events` is how many events it has made so far, found ones included. While it is FAILED its body and the headers that
-    mappings may read are kept, and `rest` says which items are still to be recorded: None for all of them.
+    mappings may read are kept, `rest` says which of the items at `place` are still to be recorded (None for all of them),
+    and `named` which passes it speaks of, by external id.
     """
 
     id: str
@@ -48,9 +49,11 @@ class InboundDelivery:
     attempts: int = 1
     events: int = 0
     problems: tuple[ItemProblem, ...] = ()
+    place: str | None = None
     rest: tuple[int, ...] | None = None
     body: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    named: tuple[str, ...] = ()
 
 
 def kept_headers(headers: Mapping[str, str], signature: str | None) -> dict[str, str]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from decimal import Decimal, InvalidOperation
 
@@ -21,7 +22,7 @@ from .conditions import Operator, compare, parse_condition
 from .errors import Code, InvalidInput, Problem, Refused, refuse_if
 from .events import EventInput
 from .mapped_values import MappedValue, parse_mapped_value, plain_json
-from .paths import HEADERS, Path, Scope, parse_path
+from .paths import HEADERS, ITEM, Path, Scope, parse_path
 from .texts import parse_object
 
 MAX_BYTES = 32_768
@@ -32,7 +33,7 @@ REQUIRED = ("passExternalId", "type")
 NEVER_ABSENT = (*REQUIRED, "occurredAt", "externalId")
 """Fields that every event has where they are mapped: what would stand in for them is never what was meant."""
 _PARTS = ("items", "when", "fields", "metadata")
-_OTHERWISE = frozenset({"pass_id", "source", "metadata", "correction_of"})
+_OTHERWISE = frozenset({"pass_id", "source", "metadata", "staff"})
 
 
 def _camel(name: str) -> str:
@@ -41,7 +42,10 @@ def _camel(name: str) -> str:
 
 
 FIELDS: Mapping[str, str] = {_camel(f.name): f.name for f in fields(EventInput) if f.name not in _OTHERWISE}
-"""What a mapping may fill: the fields of recordEvents' items that a foreign system can know."""
+"""What a mapping may fill: the fields of recordEvents' items that a foreign system can know.
+
+`correctionOf` is the external id, within the hook's source, of the event that is corrected.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,22 @@ class EventMapping:
         items = self._items(body, headers)
         places = range(len(items)) if only is None else [place for place in only if place < len(items)]
         return [self._mapped(place, Scope(items[place], body, headers), identity) for place in places]
+
+    def named(self, body: object, headers: Mapping[str, str]) -> tuple[str, ...]:
+        """The external ids of the passes that any item of a body names, taken or not; none where it cannot be mapped."""
+        by = next(value for value in self.values if value.name == "passExternalId")
+        found: dict[str, None] = {}
+        with suppress(Refused):
+            for item in self._items(body, headers):
+                with suppress(Refused):
+                    if (name := by.of(Scope(item, body, headers))) is not None:
+                        found[str(name)] = None
+        return tuple(found)
+
+    @property
+    def place(self) -> str:
+        """Where it finds the items."""
+        return ITEM if self.items is None else self.items.text
 
     @property
     def headers(self) -> tuple[str, ...]:

@@ -47,7 +47,8 @@ MAPPING = (
     '`value` and `template` ("order-{id}"), and if wanted `map` (from texts to values), `default`, `scale` (2: amounts '
     "are in cents) and `format` (`RFC3339`, `UNIX_SECONDS`, `UNIX_MILLISECONDS`). `items` is the path of a list of events, "
     "of one object, or of text that holds such JSON; without it the body is the event. `when` lists conditions, each with "
-    "`path`, `operator` and `value`, that an item has to meet to be taken. `metadata` is the path of an object, or an "
+    "`path`, `operator` and `value`, that an item has to meet to be taken. `correctionOf` is the external id, in the same "
+    "source, of the event that is corrected. `metadata` is the path of an object, or an "
     "object of such sources. Paths begin at the item, with `$body` at the body, with `$headers` at the headers."
 )
 

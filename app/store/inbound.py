@@ -21,7 +21,7 @@ PROCESSED_KEPT = timedelta(days=7)
 FAILED_KEPT = timedelta(days=30)
 """How long a message that failed is kept, body and all."""
 BY = ("workspace", "hook", "status")
-UNSHOWN = {"body": 0, "headers": 0}
+UNSHOWN = {"body": 0, "headers": 0, "named": 0}
 
 
 class InboundQueries(WorkspaceQueries):
@@ -41,7 +41,7 @@ class InboundQueries(WorkspaceQueries):
         doc = _doc(delivery, now)
         if after == 0:
             return not await insert_new(self._all, [self._mine(_id=delivery.id, **doc)])
-        gone = {name: "" for name in ("body", "headers", "problems", "rest") if name not in doc}
+        gone = {name: "" for name in ("body", "headers", "problems", "place", "rest", "named") if name not in doc}
         change: Doc = {"$set": doc, **({"$unset": gone} if gone else {})}
         done = await self._all.update_one(self._mine(_id=delivery.id, attempts=after), change)
         return done.matched_count == 1
@@ -62,6 +62,10 @@ class InboundQueries(WorkspaceQueries):
         """Forgets a delivery that failed, body and all; safe to repeat. Index: _id."""
         await self._all.delete_one(self._mine(_id=delivery_id, status=DeliveryStatus.FAILED.value))
 
+    async def forget(self, external_id: str) -> None:
+        """Forgets the failed deliveries that name a pass, bodies and all; safe to repeat. Index: {workspace, named}."""
+        await self._all.delete_many(self._mine(named=external_id))
+
     def _of(self, hook_id: str, status: DeliveryStatus) -> Doc:
         return self._mine(hook=hook_id, status=status.value)
 
@@ -77,6 +81,7 @@ def delivery_from(doc: Doc) -> InboundDelivery:
         doc["received_at"],
         doc["attempts"],
         doc["events"],
+        place=doc.get("place"),
         rest=None if rest is None else tuple(rest),
     )
     if found.status is DeliveryStatus.PROCESSED:
@@ -87,7 +92,7 @@ def delivery_from(doc: Doc) -> InboundDelivery:
     if "body" not in doc:
         return replace(found, problems=problems)
     headers = {header["name"]: header["value"] for header in doc["headers"]}
-    return replace(found, problems=problems, body=bytes(doc["body"]), headers=headers)
+    return replace(found, problems=problems, body=bytes(doc["body"]), headers=headers, named=tuple(doc["named"]))
 
 
 def _doc(delivery: InboundDelivery, now: datetime) -> Doc:
@@ -104,11 +109,22 @@ def _doc(delivery: InboundDelivery, now: datetime) -> Doc:
     if not failed:
         return doc
     doc["body"] = delivery.body
+    doc["named"] = [_text(name) for name in delivery.named]
     doc["headers"] = [{"name": name, "value": value} for name, value in delivery.headers.items()]
     doc["problems"] = [
-        {"index": p.index, "code": p.problem.code.value, "message": p.problem.message, "field": list(p.problem.field)}
+        {
+            "index": p.index,
+            "code": p.problem.code.value,
+            "message": _text(p.problem.message),
+            "field": [_text(name) for name in p.problem.field],
+        }
         for p in delivery.problems
     ]
     if delivery.rest is not None:
-        doc["rest"] = list(delivery.rest)
+        doc["place"], doc["rest"] = delivery.place, list(delivery.rest)
     return doc
+
+
+def _text(text: str) -> str:
+    """The text with unpaired surrogates, which JSON can spell and the store cannot, as question marks."""
+    return text.encode("utf-8", "replace").decode()

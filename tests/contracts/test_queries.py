@@ -20,6 +20,7 @@ from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from app.auth import Keyring
 from app.clock import FixedClock
+from app.commands.event_types import accept_event_types, event_type, update_event_type
 from app.commands.exports import export_activities, export_events
 from app.commands.hooks import (
     VerificationInput,
@@ -36,6 +37,7 @@ from app.commands.receipts import await_counted, record_with_receipt
 from app.commands.segments import archive_segment, update_segment
 from app.domain.conditions import Condition, Operator
 from app.domain.errors import Conflict
+from app.domain.event_types import Acceptance
 from app.domain.events import EventInput
 from app.domain.exports import ExportFormat
 from app.domain.instants import to_ms
@@ -47,6 +49,7 @@ from app.store import (
     audit,
     backlog,
     clock,
+    event_types,
     events,
     exports,
     heartbeats,
@@ -83,6 +86,7 @@ MODULES = (
     audit,
     backlog,
     clock,
+    event_types,
     events,
     exports,
     heartbeats,
@@ -278,6 +282,11 @@ async def story(business: Business) -> None:
     for page in (store.passes.page, store.segments.page, store.keys.page, store.jobs.page, store.audit.page):
         await page(full)
         await page(Span(2, after=(to_ms(await ctx.now()), "z")))
+    await update_event_type(ctx, "purchase", label="Sale")
+    await update_event_type(ctx, "purchase", label="Purchase")
+    assert await event_type(ctx, "purchase", 2)
+    await accept_event_types(ctx, Acceptance.STRICT)
+    await accept_event_types(ctx, Acceptance.OPEN)
     assert await store.vocabulary.types() == ["purchase"]
     assert await store.vocabulary.sources() == ["api"]
     await store.passes.by_external_id("p1")
@@ -316,6 +325,7 @@ async def told_by_hooks(business: Business) -> None:
     await discard_inbound_delivery(ctx, failed.id)
     await store.inbound.page(hook.id, failed.status, Span(2, after=(to_ms(await ctx.now()), "z")))
     await store.inbound.count(hook.id, failed.status)
+    await store.inbound.forget("ann")
 
 
 async def receipts_and_keys(business: Business) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import random
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -10,8 +13,8 @@ from typing import Any
 import pytest
 
 from app.domain.errors import InvalidInput, Refused
-from app.domain.events import EventInput
-from app.domain.mappings import EventMapping, decode_body, mapping_from, parse_mapping
+from app.domain.events import EventInput, Rules, check
+from app.domain.mappings import FIELDS, EventMapping, decode_body, mapping_from, parse_mapping
 
 SHOP_ORDER = {
     "items": "line_items",
@@ -223,3 +226,49 @@ def test_a_stored_mapping_is_the_mapping(mapping: dict[str, object]) -> None:
     parsed: EventMapping = parse_mapping(mapping)
     assert mapping_from(parsed.text) == parsed
     assert json.loads(parsed.text) == mapping
+
+
+WORDS = """path value template map default scale format passExternalId type amount currency occurredAt externalId points a b
+    a.b $item $body.a $headers.x {a}-{b.0} UNIX_SECONDS EQ operator items when fields metadata""".split()
+ODD = ("", "\ud800", "\x00", "x" * 300, None, True, 0, 2, -1, 10**40, 1.5, Decimal("1E+999999"), "29.30", "-0", "NaN")
+
+
+def test_no_mapping_and_no_body_is_a_surprise() -> None:
+    """4,000 mappings made of the right words in wrong places, on bodies of anything: refused, or mapped, or told why."""
+    chance = random.Random(20_260_101)
+
+    def anything(depth: int, words: Sequence[str] = WORDS) -> Any:
+        match chance.randrange(6 if depth else 3):
+            case 0 | 1:
+                return chance.choice(words)
+            case 2:
+                return chance.choice(ODD)
+            case 3:
+                return [anything(depth - 1, words) for _ in range(chance.randrange(3))]
+        return {chance.choice(words): anything(depth - 1, words) for _ in range(chance.randrange(4))}
+
+    def source() -> Any:
+        kind = chance.choice(("path", "value", "template", "path"))
+        options = {name: anything(1) for name in chance.sample(("map", "default", "scale", "format"), 1)}
+        return chance.choice(("a", "b", "$body.a.b", {kind: anything(1)}, {kind: "a", **options}, anything(2)))
+
+    accepted = 0
+    for _ in range(4_000):
+        names = ("passExternalId", "type", *chance.sample(list(FIELDS), 3))
+        mapping = {"fields": {name: source() for name in names}}
+        mapping |= {
+            name: anything(2) for name in chance.sample(("items", "when", "metadata", "x"), chance.randrange(2))
+        }
+        try:
+            parsed = parse_mapping(mapping)
+        except Refused:
+            continue
+        accepted += 1
+        with contextlib.suppress(Refused):
+            body = anything(3, ("a", "b", "7", "29.30"))
+            assert all(parsed.named(body, {}))
+            for item in parsed.items_of(body, {"x": "y"}, "message"):
+                with contextlib.suppress(Refused):
+                    if item.event is not None:
+                        check(item.event, Rules(datetime(2026, 1, 1, tzinfo=UTC), "EUR"))
+    assert accepted > 300
