@@ -32,10 +32,14 @@ Attributes = Sequence[Mapping[str, object]]
 
 
 async def event_types(ctx: Context) -> EventTypes:
-    """The workspace's event types, at most a second old; asks the store once a second, for what changed."""
-    held = ctx.resources.known.event_types(ctx.workspace.id)
-    if held is not None and held[1] > time.monotonic():
-        return held[0]
+    """The workspace's event types, about a second old at most; asks the store once a second, for what changed."""
+    known, now = ctx.resources.known, time.monotonic()
+    held = known.event_types(ctx.workspace.id)
+    if held is not None:
+        if held[1] > now:
+            return held[0]
+        # One asks for all: the others go on with what is held, meanwhile.
+        known.remember_event_types(held[0], now + TRUSTED_SECONDS)
     return await _latest(ctx)
 
 

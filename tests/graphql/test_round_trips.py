@@ -23,9 +23,10 @@ CAUSE = "cause { kind event { id pass { externalId } } }"
 MEMBERSHIP = f"since {CAUSE} pass {{ externalId }} segment {{ key memberCount backfill {{ total judged done }} }}"
 LISTS = {
     "passes": f"passes(first: $n) {{ totalCount nodes {{ id memberships {{ totalCount nodes {{ {MEMBERSHIP} }} }} }} }}",
-    "events": "events(first: $n) { totalCount nodes { id pass { id externalId } correctionOf { id pass { id } } } }",
+    "events": "events(first: $n) { totalCount nodes { id label pass { id externalId } correctionOf { id pass { id } } } }",
     "segments": "segments(first: $n) { totalCount nodes { id key memberCount backfill { total judged done } } }",
     "activity": f"activity(first: $n) {{ totalCount nodes {{ id data pass {{ id }} {CAUSE} }} }}",
+    "eventDefinitions": "eventDefinitions(first: $n) { totalCount nodes { id key attributes { name } } }",
     "apiKeys": "apiKeys(first: $n) { totalCount nodes { id name } }",
     "auditLog": "auditLog(first: $n) { totalCount nodes { subject action apiKey { name } } }",
     "jobs": "jobs(first: $n) { totalCount nodes { id progress { done } } }",
