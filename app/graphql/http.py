@@ -32,7 +32,7 @@ from .single import MULTIPLEXED, TOKEN, Channels
 from .sse import EVENTS
 from .streams import Framing, streamed
 
-ALLOWED = "GET, POST, PUT, DELETE, OPTIONS"
+ALLOWED = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 FRAMING: dict[MediaType, Framing] = {MediaType.EVENTS: EVENTS, MediaType.PARTS: PARTS}
 

@@ -104,7 +104,7 @@ async def test_queries_come_by_get_and_mutations_do_not(api: Api) -> None:
 
 
 async def test_other_methods_and_content_types_are_refused_in_json(api: Api) -> None:
-    allowed = "GET, POST, PUT, DELETE, OPTIONS"
+    allowed = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
     patch = await api.http.patch(api.address, headers=api.headers)
     assert (patch.status_code, patch.headers["allow"]) == (405, allowed)
     assert (await api.http.options(api.address)).headers["allow"] == allowed
