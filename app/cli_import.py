@@ -18,11 +18,13 @@ from rich.table import Table
 from app.cli_client import PATIENCE_SECONDS, Client, with_client
 from app.config import Settings
 from app.domain.cells import DateOrder
-from app.domain.columns import ColumnMapping, guessed
+from app.domain.columns import ColumnMapping
 from app.domain.errors import Refused, refuse_if
 from app.domain.events import EventInput
-from app.domain.imports import Plan, default_source, planned
-from app.domain.tables import Row, encoding_of, first_rows, layout_of
+from app.domain.imports import ImportFormat, format_of, planned
+from app.domain.lines import LinePlan
+from app.domain.plans import Plan, default_source
+from app.domain.splitting import Row
 
 HEAD_BYTES = 262_144
 SHOWN_ROWS = 5
@@ -67,7 +69,7 @@ class _Pair(click.ParamType[tuple[str, str]]):
 @click.option("--date-order", type=click.Choice(["DMY", "MDY"]), help="How dates such as 03/04/2026 are meant.")
 @click.option("--source", help="Where the events come from, part of their identity.  [default: import:FILE]")
 @click.option(
-    "--format", "kind", type=click.Choice(["csv"]), default="csv", show_default=True, help="How it is written."
+    "--format", "kind", type=click.Choice(["csv", "jsonl"]), help="How it is written.  [default: as the file shows]"
 )
 @click.option("--no-create", is_flag=True, help="Refuse rows of passes that are not there yet.")
 @click.option("--dry-run", is_flag=True, help="Record nothing; say what would become of the rows.")
@@ -82,7 +84,7 @@ def import_(
     timezone: str | None,
     date_order: str | None,
     source: str | None,
-    kind: str,
+    kind: str | None,
     no_create: bool,
     dry_run: bool,
     yes: bool,
@@ -107,13 +109,13 @@ def import_(
         date_order,
     )
     about = client.ask(_ABOUT)["viewer"]["workspace"]
-    plan, rows = _plan(file, told, about)
+    plan, rows = _plan(file, None if kind is None else ImportFormat(kind.upper()), told, about)
     _show(console, file, plan, rows, about)
     if sys.stdin.isatty() and not yes:
         click.confirm("Try it without recording?" if dry_run else "Record these events?", default=True, abort=True)
     sent = {
         "file": None,
-        "format": kind.upper(),
+        "format": (ImportFormat.JSONL if isinstance(plan, LinePlan) else ImportFormat.CSV).value,
         "source": plan.source,
         "columns": [{"field": m.field, "column": m.column, "value": m.value} for m in plan.mappings],
         "timezone": plan.timezone,
@@ -126,18 +128,17 @@ def import_(
         raise SystemExit(1)
 
 
-def _plan(file: Path, told: _Told, about: dict[str, str]) -> tuple[Plan, list[Row]]:
+def _plan(file: Path, kind: ImportFormat | None, told: _Told, about: dict[str, str]) -> tuple[Plan, list[Row]]:
     with file.open("rb") as opened:
         head = opened.read(HEAD_BYTES)
         whole = not opened.read(1)
     try:
-        layout = layout_of(head, whole=whole, encoding=encoding_of(head))
-        rows = first_rows(head, layout, whole=whole)
-        cells = [row.cells for row in rows if row.problem is None]
-        plan = planned(
-            layout,
-            cells,
-            guessed(layout.columns, cells, about["currency"], told.mappings),
+        return planned(
+            kind or format_of(file.name, head),
+            head,
+            told.mappings,
+            whole=whole,
+            guess=True,
             source=told.source or default_source(file.name),
             timezone=told.timezone or about["timezone"],
             currency=about["currency"],
@@ -149,7 +150,6 @@ def _plan(file: Path, told: _Told, about: dict[str, str]) -> tuple[Plan, list[Ro
             f"{file.name} cannot be imported so: {said}\nSay what the columns are with --map FIELD=COLUMN and"
             " --value FIELD=VALUE."
         ) from refused
-    return plan, rows
 
 
 def _show(console: Console, file: Path, plan: Plan, rows: Sequence[Row], about: dict[str, str]) -> None:
@@ -167,7 +167,7 @@ def _show(console: Console, file: Path, plan: Plan, rows: Sequence[Row], about: 
     for number, row in enumerate(rows[:SHOWN_ROWS], 1):
         try:
             refuse_if([] if row.problem is None else [row.problem])
-            table.add_row(*_previewed(plan.event(number, row.cells), about["currency"]))
+            table.add_row(*_previewed(plan.event(number, row), about["currency"]))
         except Refused as refused:
             table.add_row("✗")
             bad.append(f"Row {number} cannot be recorded: {refused}")

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 
 from app.commands.imports import REPORT_COLUMNS
 from app.domain.actors import READ, Actor
-from app.domain.tables import BOM, written
+from app.domain.splitting import BOM
+from app.domain.tables import written
 from app.store.workspace import Workspace
 
 

@@ -27,7 +27,8 @@ from app.domain.exports import (
     event_line,
 )
 from app.domain.jobs import JobKind, Tally
-from app.domain.tables import BOM, written
+from app.domain.splitting import BOM
+from app.domain.tables import written
 from app.store.activities import ActivityQuery
 from app.store.events import EventQuery
 from app.store.exports import Part

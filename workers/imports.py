@@ -11,8 +11,8 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from app.commands.imports import CHANNEL, carry_rows
-from app.domain.imports import ImportOrder
-from app.domain.tables import Row, Splitter
+from app.domain.plans import ImportOrder
+from app.domain.splitting import Row
 
 from .turns import Turn
 
@@ -55,7 +55,7 @@ def _order(turn: Turn) -> ImportOrder:
 
 async def _batches(parts: AsyncIterator[bytes], order: ImportOrder, position: int) -> AsyncGenerator[list[Row], None]:
     """The rows from a position on, 1,000 at a time, so that every run cuts the file at the same places."""
-    splitter = Splitter(order.plan.layout, position)
+    splitter = order.plan.splitter(position)
     rows: list[Row] = []
     expected = position
     async for part in parts:

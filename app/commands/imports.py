@@ -5,7 +5,7 @@ The upload is copied into the store while its lines are counted and its encoding
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
@@ -13,11 +13,14 @@ from typing import Protocol
 from app.clock import SystemClock
 from app.domain.cells import DateOrder
 from app.domain.columns import ColumnMapping
-from app.domain.errors import Code, InvalidInput, Problem, Refused
+from app.domain.errors import Code, Problem, Refused
 from app.domain.events import EventInput
-from app.domain.imports import MAX_SOURCE, ImportOrder, Plan, default_source, planned
+from app.domain.ids import event_id
+from app.domain.imports import ImportFormat, TablePlan, planned
 from app.domain.jobs import Job, JobKind, JobStatus, Tally
-from app.domain.tables import Reading, Row, encoding_of, first_rows, layout_of
+from app.domain.plans import MAX_SOURCE, ImportOrder, Plan, default_source
+from app.domain.splitting import Row
+from app.domain.tables import Reading
 from app.domain.texts import parse_text
 from app.store.ids import ordered_id
 from app.store.jobs import PART_BYTES
@@ -53,6 +56,7 @@ async def import_events(
     ctx: Context,
     file: Upload,
     *,
+    kind: ImportFormat = ImportFormat.CSV,
     source: str | None = None,
     columns: Sequence[ColumnMapping] | None = None,
     timezone: str | None = None,
@@ -60,23 +64,20 @@ async def import_events(
     create_missing_passes: bool = True,
     dry_run: bool = False,
 ) -> Job:
-    """The job that will record the rows of a CSV file, with a plan guessed from its first rows where `columns` is None.
+    """The job that will record the rows of a file, with a plan guessed from its first rows where `columns` is None.
 
     Repeating it makes another job whose rows are all duplicates. Raises Refused for a file or a mapping that cannot be
     used, before anything is stored; Unavailable, safe to repeat.
     """
     head = await _read(file, HEAD_BYTES)
-    whole = len(head) < HEAD_BYTES
     named = default_source(file.filename or "") if source is None else parse_text(source, "source", most=MAX_SOURCE)
     profile = await ctx.profile()
-    layout = layout_of(head, whole=whole, encoding=encoding_of(head))
-    rows = first_rows(head, layout, whole=whole)
-    if whole and not rows:
-        raise InvalidInput(Code.REQUIRED, "The file has no rows below the names of its columns.", "file")
-    plan = planned(
-        layout,
-        [row.cells for row in rows if row.problem is None],
-        columns,
+    plan, _ = planned(
+        kind,
+        head,
+        columns or (),
+        whole=len(head) < HEAD_BYTES,
+        guess=columns is None,
         source=named,
         timezone=timezone or profile.timezone,
         currency=profile.currency,
@@ -85,13 +86,16 @@ async def import_events(
     job_id = ordered_id("job")
     now = await SystemClock().now()
     copied = await _copied(ctx, job_id, head, file, now)
-    plan = replace(plan, layout=replace(layout, encoding=copied.encoding))
-    warnings = [LEGACY] if copied.encoding != "utf-8" else []
-    warnings += [] if any(mapping.field == "occurredAt" for mapping in plan.mappings) else [NO_DATES]
-    total = max(0, copied.lines - 1)
+    warnings = []
+    total = copied.lines
+    if isinstance(plan, TablePlan):
+        plan = replace(plan, layout=replace(plan.layout, encoding=copied.encoding))
+        warnings += [LEGACY] if copied.encoding != "utf-8" else []
+        warnings += [] if any(mapping.field == "occurredAt" for mapping in plan.mappings) else [NO_DATES]
+        total = max(0, total - 1)
     job = Job(job_id, JobKind.IMPORT, JobStatus.QUEUED, Tally(), total, now, named, dry_run, tuple(warnings))
     order = ImportOrder(plan, create_missing_passes, copied.size)
-    await ctx.workspace.jobs.insert(job, order, ctx.actor.key_id, plan.layout.start)
+    await ctx.workspace.jobs.insert(job, order, ctx.actor.key_id, plan.begin)
     ctx.resources.bus.wake("jobs", job_id)
     return job
 
@@ -104,28 +108,59 @@ async def carry_rows(
     Safe to repeat: an event that the same batch of the same job (`ctx.batch`) recorded before, in a run that died before
     it could count, is counted as created, and not as the duplicate that it now is.
     """
-    inputs: list[EventInput] = []
-    places: list[int] = []
+    inputs: dict[int, EventInput] = {}
     refused: dict[int, tuple[Problem, ...]] = {}
     for place, row in enumerate(rows):
         if row.problem is not None:
             refused[place] = (row.problem,)
             continue
         try:
-            inputs.append(plan.event(first + place, row.cells))
-            places.append(place)
+            sent = plan.event(first + place, row)
         except Refused as error:
             refused[place] = error.problems
-    created = duplicate = 0
-    if inputs:
+            continue
+        named = plan.corrects(row)
+        inputs[place] = sent if named is None else replace(sent, correction_of=event_id(ctx.workspace.id, *named))
+    known = await _known(ctx, plan, rows, inputs)
+    created, duplicate = 0, len(known)
+    for place, problems in known.items():
+        del inputs[place]
+        if problems:
+            duplicate -= 1
+            refused[place] = problems
+    while inputs:
+        places = _independent(ctx, inputs)
         outcome = await record_events(
-            ctx, inputs, create_missing_passes=create_missing_passes, historical=True, dry_run=dry_run
+            ctx,
+            [inputs.pop(place) for place in places],
+            create_missing_passes=create_missing_passes,
+            historical=True,
+            dry_run=dry_run,
         )
-        created = _own(ctx, outcome)
-        duplicate = outcome.created + outcome.duplicate - created
+        own = _own(ctx, outcome)
+        created += own
+        duplicate += outcome.created + outcome.duplicate - own
         refused |= {places[result.index]: result.problems for result in outcome.results if result.problems}
     report = [_line(first + place, problem, rows[place]) for place in sorted(refused) for problem in refused[place]]
     return Carried(Tally(created, duplicate, len(refused)), report)
+
+
+async def _known(
+    ctx: Context, plan: Plan, rows: Sequence[Row], inputs: Mapping[int, EventInput]
+) -> dict[int, tuple[Problem, ...]]:
+    """The rows that were exported from this workspace and whose events are here, and what speaks against them."""
+    ids = {place: name for place in inputs if (name := plan.known_as(rows[place])) is not None}
+    stored = await ctx.workspace.events.stored(list(ids.values())) if ids else {}
+    removed = Problem(Code.EVENT_REMOVED, "This event was removed; it is not recorded again.", ("id",))
+    return {
+        place: () if stored[name].event is not None else (removed,) for place, name in ids.items() if name in stored
+    }
+
+
+def _independent(ctx: Context, inputs: Mapping[int, EventInput]) -> list[int]:
+    """The rows that correct none of the others; those that do are recorded once that is there."""
+    there = {event_id(ctx.workspace.id, str(each.source), str(each.external_id)) for each in inputs.values()}
+    return [place for place, each in inputs.items() if each.correction_of not in there] or list(inputs)
 
 
 def _own(ctx: Context, outcome: Outcome) -> int:

@@ -15,8 +15,11 @@ from .texts import MAX_NAME
 
 FIELDS = (
     "passExternalId", "type", "occurredAt", "amount", "currency", "points", "category", "externalId", "pointsExpireAt",
-    "pointsExpireAfterDays",
+    "pointsExpireAfterDays", "label", "source", "fieldName", "oldValue", "newValue", "staff",
 )  # fmt: skip
+"""The fields of recordEvents' input that a file may give, by the API's names."""
+ATTRIBUTES = {field: re.sub("[A-Z]", lambda capital: f"_{capital[0].lower()}", field) for field in FIELDS}
+"""What each of them is called in EventInput."""
 _ZONE = ZoneInfo("UTC")
 
 

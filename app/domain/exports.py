@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
-from dataclasses import fields
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from hashlib import sha256
 
 from .activities import Activity
+from .columns import ATTRIBUTES, FIELDS
 from .cursors import activity_cursor
 from .decimals import plain
-from .events import Event, EventInput
+from .events import Event
 from .instants import from_ms
 
 URL_SECONDS = 3_600
@@ -34,19 +34,11 @@ class ExportFormat(StrEnum):
     JSONL = "JSONL"
 
 
-def camel(name: str) -> str:
-    """The name as the API spells it: "occurred_at" is occurredAt."""
-    first, *rest = name.split("_")
-    return first + "".join(part.title() for part in rest)
-
-
-_ELSEWHERE = frozenset({"pass_id", "pass_external_id", "points", "correction_of"})
-_TAKEN = tuple((camel(field.name), field.name) for field in fields(EventInput) if field.name not in _ELSEWHERE)
+_ELSEWHERE = frozenset({"passExternalId", "points", "pointsExpireAt", "pointsExpireAfterDays", "staff"})
+_TAKEN = tuple((field, attribute) for field, attribute in ATTRIBUTES.items() if field not in _ELSEWHERE)
 
 EVENT_COLUMNS = (
-    "id", "passExternalId", "type", "occurredAt", "amount", "currency", "points",
-    *(name for name, _ in _TAKEN if name not in {"type", "occurredAt", "amount", "currency", "metadata"}),
-    "correctionOf", "correctionOfSource", "correctionOfExternalId", "recordedAt", "metadata",
+    "id", *FIELDS, "correctionOf", "correctionOfSource", "correctionOfExternalId", "recordedAt", "metadata",
 )  # fmt: skip
 ACTIVITY_COLUMNS = ("id", "type", "created_at", "passId", "passExternalId", "cursor", "data")
 
@@ -59,8 +51,8 @@ def event_line(event: Event, pass_external_id: str, corrected: Event | None) -> 
     """
     line: dict[str, object] = {"id": event.id, "passExternalId": pass_external_id}
     for name, attribute in _TAKEN:
-        value = _plain(getattr(event, attribute, None))
-        if value is not None and value != {}:
+        value = _plain(getattr(event, attribute))
+        if value is not None:
             line[name] = value
     line["externalId"] = event.external_id or event.id
     if event.points:
@@ -74,6 +66,10 @@ def event_line(event: Event, pass_external_id: str, corrected: Event | None) -> 
             line["pointsExpireAt"] = _plain(from_ms(event.points_end.at_ms))
         else:
             line["pointsExpireAfterDays"] = event.points_end.after_days
+    if event.origin.staff is not None:
+        line["staff"] = event.origin.staff
+    if event.metadata:
+        line["metadata"] = _plain(event.metadata)
     line["recordedAt"] = _plain(event.recorded_at)
     return line
 

@@ -1,42 +1,58 @@
-"""Imports: the plan by which the rows of a table become events, and each row as an event.
+"""Imports: what a file is, by its beginning, and the plan for it; and the rows of a table as events.
 
-A row is identified by its position: where no column gives an external id, the row's number (from 1, blank rows not
-counted) is it, within the source. Everything that is not mapped goes to the metadata under the column's name.
+Everything in a table that is not mapped goes to the metadata under the column's name.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
-from zoneinfo import ZoneInfo
+from enum import StrEnum
 
-from .cells import DateOrder, date_order_of, parse_cell_amount, parse_cell_instant, parse_cell_type, parse_cell_value
+from .cells import DateOrder, date_order_of, parse_cell_value
 from .columns import FIELDS, ColumnMapping, guessed
 from .errors import Code, InvalidInput, Problem, Refused, refuse_if
 from .events import EventInput
-from .tables import Layout
-
-METADATA = "metadata."
-REQUIRED = ("passExternalId", "type")
-NEVER_BLANK = (*REQUIRED, "occurredAt", "externalId")
-"""Fields that every row has where they are mapped: what would stand in for them is never what was meant."""
-MAX_SOURCE = 100
+from .lines import first_lines, planned_lines
+from .plans import METADATA, NEVER_BLANK, Plan, check_mappings, parse_zone
+from .splitting import BOM, Row
+from .tables import Layout, TableSplitter, encoding_of, first_rows, layout_of
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How the rows of one file become events: one mapping a field, and how dates and amounts without more are meant."""
+class ImportFormat(StrEnum):
+    """How a file of events is written."""
+
+    CSV = "CSV"
+    JSONL = "JSONL"
+
+
+def format_of(file_name: str, head: bytes) -> ImportFormat:
+    """How a file is written, by its name, else by its first character."""
+    name = file_name.lower()
+    if name.endswith((".jsonl", ".ndjson")) or (
+        not name.endswith(".csv") and head.lstrip(BOM + b" \t\r\n")[:1] == b"{"
+    ):
+        return ImportFormat.JSONL
+    return ImportFormat.CSV
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TablePlan(Plan):
+    """How the rows of a table become events; every column has its mapping."""
 
     layout: Layout
-    mappings: tuple[ColumnMapping, ...]
-    source: str
-    timezone: str
-    currency: str
-    date_order: DateOrder | None = None
 
-    def event(self, number: int, cells: Sequence[str]) -> EventInput:
+    @property
+    def begin(self) -> int:
+        """Where the first row below the names begins."""
+        return self.layout.start
+
+    def splitter(self, position: int) -> TableSplitter:
+        """What cuts the table into rows from a position on."""
+        return TableSplitter(self.layout, position)
+
+    def event(self, number: int, row: Row) -> EventInput:
         """The row of this number (from 1) as an input of recordEvents. Raises Refused with every cell at fault."""
         places = {name: place for place, name in enumerate(self.layout.columns)}
         problems: list[Problem] = []
@@ -44,7 +60,7 @@ class Plan:
         metadata: dict[str, object] = {}
         for mapping in self.mappings:
             name = mapping.field
-            text = (mapping.value or "") if mapping.column is None else cells[places[mapping.column]]
+            text = (mapping.value or "") if mapping.column is None else row.cells[places[mapping.column]]
             text = text.strip()
             if not text:
                 if name in NEVER_BLANK:
@@ -54,122 +70,68 @@ class Plan:
                 metadata[name.removeprefix(METADATA)] = parse_cell_value(text)
             else:
                 try:
-                    values |= self._value(name, text, values)
+                    values |= self._read(name, text, values)
                 except Refused as refused:
                     problems.extend(refused.problems)
         refuse_if(problems)
-        return EventInput(
-            type=values["type"],
-            pass_external_id=values["passExternalId"],
-            category=values.get("category"),
-            amount=values.get("amount"),
-            currency=values.get("currency"),
-            points=values.get("points"),
-            occurred_at=values.get("occurredAt"),
-            external_id=values.get("externalId", str(number)),
-            source=self.source,
-            metadata=metadata or None,
-            points_expire_at=values.get("pointsExpireAt"),
-            points_expire_after_days=values.get("pointsExpireAfterDays"),
-        )
-
-    def _value(self, name: str, text: str, before: Mapping[str, object]) -> dict[str, object]:
-        if name in ("occurredAt", "pointsExpireAt"):
-            return {name: parse_cell_instant(text, ZoneInfo(self.timezone), self.date_order, name)}
-        if name == "amount":
-            named = before.get("currency")
-            amount, marked = parse_cell_amount(text, str(named or self.currency), name)
-            if marked is not None and named not in (None, marked):
-                raise InvalidInput(Code.INVALID, f"The amount is in {marked}, the row's currency is {named}.", name)
-            return {name: amount, **({} if marked is None else {"currency": marked})}
-        if name == "points":
-            return {name: parse_cell_amount(text, self.currency, name)[0]}
-        if name == "type":
-            return {name: parse_cell_type(text)}
-        return {name: text.upper() if name in ("currency", "category") else text}
-
-
-@dataclass(frozen=True, slots=True)
-class ImportOrder:
-    """What an import was asked to do: by which plan, with or without making passes, and the file's size in bytes."""
-
-    plan: Plan
-    create_missing_passes: bool
-    size: int
+        return self._input(number, values, metadata)
 
 
 def planned(
-    layout: Layout,
-    rows: Sequence[Sequence[str]],
-    mappings: Sequence[ColumnMapping] | None,
+    kind: ImportFormat,
+    head: bytes,
+    mappings: Sequence[ColumnMapping],
     *,
+    whole: bool,
+    guess: bool,
     source: str,
     timezone: str,
     currency: str,
     date_order: DateOrder | None = None,
-) -> Plan:
-    """The plan for a file with these first rows: as mapped, or guessed where `mappings` is None.
+) -> tuple[Plan, list[Row]]:
+    """The plan for a file that begins with `head`, and its first rows; `whole` says that nothing follows.
 
-    The order of ambiguous dates is that of the first rows where they show one. Raises Refused: paths are `columns`,
-    index, and field, column or value; or `timezone`.
+    By the mappings given, and where `guess`, by what the rest most likely means. The order of ambiguous dates is that of
+    the first rows where they show one. Raises Refused for a file that cannot be used, at `file`; for mappings: paths are
+    `columns`, index, and field, column or value; or `timezone`.
     """
-    try:
-        zone = ZoneInfo(timezone).key
-    except (ValueError, OSError, KeyError):
-        raise InvalidInput(
-            Code.UNKNOWN, "No such time zone; use an IANA name such as Europe/Berlin.", "timezone"
-        ) from None
-    if mappings is None:
-        mappings = guessed(layout.columns, rows, currency)
-    _check(mappings, layout.columns)
+    zone = parse_zone(timezone)
+    if kind is ImportFormat.JSONL:
+        rows = first_lines(head, whole=whole)
+        plan: Plan = planned_lines(rows, mappings, head, source, zone, currency, date_order, guess=guess)
+    else:
+        layout = layout_of(head, whole=whole, encoding=encoding_of(head))
+        rows = first_rows(head, layout, whole=whole)
+        plan = planned_table(layout, rows, mappings, source, zone, currency, date_order, guess=guess)
+    if whole and not rows:
+        raise InvalidInput(Code.REQUIRED, "The file has no rows below the names of its columns.", "file")
+    return plan, rows
+
+
+def planned_table(
+    layout: Layout,
+    rows: Sequence[Row],
+    mappings: Sequence[ColumnMapping],
+    source: str,
+    timezone: str,
+    currency: str,
+    date_order: DateOrder | None = None,
+    *,
+    guess: bool,
+) -> TablePlan:
+    """The plan for a table with these first rows; as `planned`."""
+    cells = [row.cells for row in rows if row.problem is None]
+    if guess:
+        mappings = guessed(layout.columns, cells, currency, mappings)
+    check_mappings(mappings, layout.columns.__contains__, layout.columns)
     found = _complete(mappings, layout.columns)
     dates = next((m.column for m in found if m.field == "occurredAt"), None)
     if date_order is None and dates is not None:
         place = layout.columns.index(dates)
-        date_order = date_order_of(cells[place] for cells in rows)
-    return Plan(layout, found, source, zone, currency, date_order)
-
-
-def default_source(file_name: str) -> str:
-    """The source of a file's events where none is given: the same name, the same source; at most 100 characters."""
-    name = re.sub(r"[\x00-\x1f\x7f\ud800-\udfff]", "_", re.split(r"[/\\]", file_name)[-1]).strip() or "file"
-    source = f"import:{name}"
-    if len(source) <= MAX_SOURCE:
-        return source
-    return f"{source[: MAX_SOURCE - 17]}~{blake2b(name.encode(), digest_size=8).hexdigest()}"
-
-
-def _check(mappings: Sequence[ColumnMapping], columns: Sequence[str]) -> None:
-    problems = []
-    seen: set[str] = set()
-    for index, mapping in enumerate(mappings):
-        at = ("columns", str(index))
-        if mapping.field not in FIELDS and not _is_metadata(mapping.field):
-            says = f"One of {', '.join(FIELDS)} or metadata.<name>; names have no points and do not begin with '$'."
-            problems.append(Problem(Code.UNKNOWN, says, (*at, "field")))
-        elif mapping.field in seen:
-            problems.append(Problem(Code.TAKEN, "Another mapping has this field.", (*at, "field")))
-        seen.add(mapping.field)
-        if (mapping.column is None) == (mapping.value is None):
-            code = Code.REQUIRED if mapping.column is None else Code.INVALID
-            problems.append(Problem(code, "Give either a column or a value.", (*at, "column")))
-        elif mapping.column is not None and mapping.column not in columns:
-            problems.append(
-                Problem(Code.UNKNOWN, f"No such column. There are: {', '.join(columns[:20])}.", (*at, "column"))
-            )
-        elif mapping.value is not None and not mapping.value.strip():
-            problems.append(Problem(Code.REQUIRED, "The value is blank.", (*at, "value")))
-    problems += [
-        Problem(Code.REQUIRED, f"Say which column or value is {field}.", ("columns",))
-        for field in REQUIRED
-        if field not in seen
-    ]
-    refuse_if(problems)
-
-
-def _is_metadata(field: str) -> bool:
-    name = field.removeprefix(METADATA)
-    return name != field and bool(name) and name[0] != "$" and "." not in name and name.isprintable()
+        date_order = date_order_of(row[place] for row in cells)
+    return TablePlan(
+        mappings=found, source=source, timezone=timezone, currency=currency, date_order=date_order, layout=layout
+    )
 
 
 def _complete(mappings: Iterable[ColumnMapping], columns: Sequence[str]) -> tuple[ColumnMapping, ...]:

@@ -1,39 +1,21 @@
-"""Tables as text: bytes of a CSV file cut into rows, each with the position where the next one begins; rows as CSV.
-
-A row that cannot be read is answered as a problem of its own; what follows it is read as if it were not there.
-"""
+"""Tables as text: how a CSV file is written, its bytes cut into rows of cells, and rows written as CSV."""
 
 from __future__ import annotations
 
 import codecs
 import csv
-import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from .errors import Code, InvalidInput, Problem
+from .errors import Code, InvalidInput
+from .splitting import BOM, MAX_ROW_BYTES, SHOWN, Row, Splitter
 
-MAX_ROW_BYTES = 131_072
-SHOWN = 1_000
-"""How many characters of a row are kept to show it."""
 MAX_COLUMNS = 500
-BOM = b"\xef\xbb\xbf"
-"""By which spreadsheets know UTF-8."""
 _WIDE = (b"\xff\xfe", b"\xfe\xff")
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 _FIGURE = re.compile(r"-?\d+(\.\d+)?")
 _DELIMITERS = (",", ";", "\t", "|")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A row: its cells, or the problem that kept it from being read; its text, cut short; where the next begins."""
-
-    cells: Sequence[str]
-    text: str
-    end: int
-    problem: Problem | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,63 +28,17 @@ class Layout:
     start: int
 
 
-class Splitter:
-    """Cuts bytes that arrive in parts into rows; holds little more than the last part and one row.
-
-    Blank rows are passed over. `position` is where the next row begins, in the file.
-    """
+class TableSplitter(Splitter):
+    """Cuts a table into rows of cells."""
 
     def __init__(self, layout: Layout, position: int) -> None:
-        self.position = position
+        super().__init__(layout.encoding, position)
         self._layout = layout
-        self._held = b""
-        self._at = 0
-        self._ended = False
-        self._too_long: str | None = None
 
-    def feed(self, part: bytes) -> None:
-        """Takes the bytes that follow."""
-        self._held = self._held[self._at :] + part
-        self._at = 0
-
-    def end(self) -> None:
-        """Takes note that no bytes follow: the last row may lack its line break."""
-        self._ended = True
-
-    def take(self, most: int) -> list[Row]:
-        """Up to `most` rows that are there whole; fewer, or none, where more bytes are needed first or none are left."""
-        found: list[Row] = []
-        while len(found) < most and (row := self._next()) is not None:
-            if row.problem is not None or any(cell.strip() for cell in row.cells):
-                found.append(row)
-        return found
-
-    def _next(self) -> Row | None:
-        if self._too_long is None and self._at >= len(self._held):
-            return None
-        newline = self._held.find(b"\n", self._at)
-        if self._too_long is not None:
-            return self._passed_over(newline)
-        stop = newline + 1 or len(self._held)
-        if stop - self._at > MAX_ROW_BYTES:
-            self._too_long = self._text(self._at, self._at + SHOWN)
-            return self._passed_over(newline)
-        if not newline + 1 and not self._ended:
-            return None
-        line = self._held[self._at : stop]
+    def _read(self, line: bytes, stop: int) -> Row | None:
         if b'"' in line:
             return self._quoted(line)
         return self._row(self._text(self._at, stop).rstrip("\r\n").split(self._layout.delimiter), stop)
-
-    def _passed_over(self, newline: int) -> Row | None:
-        """The row that is too long, once its end has been seen; until then its bytes are dropped."""
-        stop = newline + 1 or len(self._held)
-        self._move(stop)
-        if not newline + 1 and not self._ended:
-            return None
-        text, self._too_long = self._too_long or "", None
-        problem = Problem(Code.TOO_LONG, f"The row is longer than {MAX_ROW_BYTES} bytes.")
-        return Row((), text[:SHOWN], self.position, problem)
 
     def _quoted(self, line: bytes) -> Row | None:
         # csv.reader asks for another line exactly when a quotation mark is still open at the end of one.
@@ -141,25 +77,6 @@ class Splitter:
             return self._unread(stop, f"The row has {len(cells)} cells; the header has {width}.")
         self._move(stop)
         return Row(cells, text[:SHOWN], self.position)
-
-    def _unread(self, stop: int, message: str) -> Row:
-        text = self._text(self._at, stop).rstrip("\r\n")[:SHOWN]
-        self._move(stop)
-        return Row((), text, self.position, Problem(Code.INVALID, message))
-
-    def _is_broken(self, stop: int) -> bool:
-        try:
-            self._held[self._at : stop].decode(self._layout.encoding)
-        except UnicodeDecodeError:
-            return True
-        return False
-
-    def _move(self, stop: int) -> None:
-        self.position += stop - self._at
-        self._at = stop
-
-    def _text(self, begin: int, stop: int) -> str:
-        return self._held[begin:stop].decode(self._layout.encoding, "replace")
 
 
 class Reading:
@@ -227,7 +144,7 @@ def layout_of(head: bytes, *, whole: bool, encoding: str = "utf-8") -> Layout:
 
 def first_rows(head: bytes, layout: Layout, *, whole: bool, most: int = 10_000) -> list[Row]:
     """The rows that are whole in the beginning of a file."""
-    splitter = Splitter(layout, layout.start)
+    splitter = TableSplitter(layout, layout.start)
     splitter.feed(head[layout.start :])
     if whole:
         splitter.end()
@@ -236,9 +153,19 @@ def first_rows(head: bytes, layout: Layout, *, whole: bool, most: int = 10_000) 
 
 def written(rows: Iterable[Sequence[str]]) -> bytes:
     """The rows as CSV in UTF-8, harmless to spreadsheets; their names come from anywhere, and so do their texts."""
-    text = io.StringIO()
+    text = _Text()
     csv.writer(text).writerows([_harmless(cell) for cell in row] for row in rows)
-    return text.getvalue().encode("utf-8", "replace")
+    return "".join(text.parts).encode("utf-8", "replace")
+
+
+class _Text:
+    """What csv writes to."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+
+    def write(self, part: str) -> None:
+        self.parts.append(part)
 
 
 def _harmless(cell: str) -> str:

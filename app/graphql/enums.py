@@ -17,6 +17,7 @@ from app.domain.criteria import Metric, Never
 from app.domain.errors import Code
 from app.domain.events import Category
 from app.domain.exports import ExportFormat
+from app.domain.imports import ImportFormat
 from app.domain.jobs import JobKind, JobStatus
 from app.domain.statistics import Period
 
@@ -87,6 +88,7 @@ described(
         "EVENT_REMOVED": "An event was removed.",
         "BACKFILL": "The segment was new, and judged the passes that were there.",
         "PASS_CREATED": "The pass was created.",
+        "PASS_MERGED": "The pass was merged into another one.",
     },
 )
 ComparisonOperator = Operator
@@ -193,22 +195,13 @@ described(
     "Which comes first in a date such as 03/04/2026.",
     {"DMY": "The day.", "MDY": "The month."},
 )
-
-
-class ImportFormat(StrEnum):
-    """How a file of events is written."""
-
-    CSV = "CSV"
-    JSONL = "JSONL"
-
-
 described(
     ImportFormat,
     "ImportFormat",
     "How a file of events is written.",
     {
         "CSV": "Comma-separated values (also by semicolon, tab or bar), the first row naming the columns.",
-        "JSONL": "One JSON object a line. Not yet accepted.",
+        "JSONL": "One JSON object a line, with the names of `RecordEventInput`; what `exportEvents` wrote is read as it is.",
     },
 )
 described(

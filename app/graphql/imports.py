@@ -9,10 +9,10 @@ import strawberry
 from app.commands.imports import import_events as start
 from app.domain import columns as domain
 from app.domain.cells import DateOrder
-from app.domain.errors import Code, InvalidInput, Refused
+from app.domain.errors import Refused
+from app.domain.imports import ImportFormat
 
 from .context import Info
-from .enums import ImportFormat
 from .jobs import Job, job_of
 from .payloads import UserError, user_errors
 from .scalars import Upload
@@ -25,7 +25,10 @@ class ColumnMapping:
     """Where a field of the events comes from."""
 
     field: str = strawberry.field(description=f"One of {', '.join(domain.FIELDS)}, or `metadata.` and a name.")
-    column: str | None = strawberry.field(default=None, description="The name of the column, as in the first row.")
+    column: str | None = strawberry.field(
+        default=None,
+        description="The name of the column, as in the first row; of JSONL the path of a value, such as `customer.id`.",
+    )
     value: str | None = strawberry.field(default=None, description="The value of every row, in place of a column.")
 
 
@@ -33,7 +36,10 @@ class ColumnMapping:
 class ImportEventsInput:
     """A file of events, and what its columns are."""
 
-    file: Upload = strawberry.field(description="The file; UTF-8, else Windows-1252. The first row names the columns.")
+    file: Upload = strawberry.field(
+        description="The file. CSV in UTF-8, else Windows-1252, whose first row names the columns; or JSONL in UTF-8, "
+        "an object a line."
+    )
     format: ImportFormat = strawberry.field(default=ImportFormat.CSV, description="How the file is written.")
     source: str | None = strawberry.field(
         default=None, description='Where the events come from, part of their identity; "import:<file name>" if omitted.'
@@ -41,7 +47,8 @@ class ImportEventsInput:
     columns: list[ColumnMapping] | None = strawberry.field(
         default=None,
         description="What the columns are; guessed from their names and first rows if omitted. Columns not named go to "
-        "the metadata. Without an `externalId`, the number of the row (from 1) is it.",
+        "the metadata. Without an `externalId`, the number of the row (from 1) is it. Of JSONL, values that have the name "
+        "of a field of `RecordEventInput` are that field without being named here; what `exportEvents` wrote needs nothing.",
     )
     timezone: str | None = strawberry.field(
         default=None, description="IANA, for dates and times without an offset; the workspace's, if omitted."
@@ -56,7 +63,7 @@ class ImportEventsInput:
     dry_run: bool = strawberry.field(
         default=False,
         description="Record nothing, and find out what would become of each row; rows of the file that repeat one another "
-        "more than 1,000 rows apart are not noticed.",
+        "more than 1,000 rows apart are not noticed, and corrections of events of the same file fail.",
     )
 
 
@@ -74,11 +81,10 @@ async def import_events(
     """Takes a file and makes the job that records its rows."""
     mappings = input.columns
     try:
-        if input.format is not ImportFormat.CSV:
-            raise InvalidInput(Code.UNSUPPORTED, "Only CSV can be imported.", "format")
         job = await start(
             info.context.commands,
             input.file,
+            kind=input.format,
             source=input.source,
             columns=None
             if mappings is None

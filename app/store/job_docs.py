@@ -5,14 +5,16 @@ A new kind of job has an order of its own: a class in `Order`, a case in `order_
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import timedelta
 
 from app.domain.cells import DateOrder
 from app.domain.columns import ColumnMapping
 from app.domain.exports import KEPT_SECONDS, ExportFormat
-from app.domain.imports import ImportOrder, Plan
+from app.domain.imports import TablePlan
 from app.domain.jobs import EXPORTS, File, Job, JobKind, JobStatus, Tally
+from app.domain.lines import LinePlan
+from app.domain.plans import ImportOrder, Plan
 from app.domain.tables import Layout
 
 from .activities import ActivityQuery
@@ -108,27 +110,38 @@ def tally_doc(tally: Tally) -> Doc:
 
 def plan_doc(plan: Plan) -> Doc:
     """The document of a plan."""
-    layout = plan.layout
-    return {
-        "encoding": layout.encoding,
-        "delimiter": layout.delimiter,
-        "columns": list(layout.columns),
-        "start": layout.start,
+    doc: Doc = {
         "mappings": [{"field": m.field, "column": m.column, "value": m.value} for m in plan.mappings],
         "source": plan.source,
         "timezone": plan.timezone,
         "currency": plan.currency,
         "date_order": None if plan.date_order is None else plan.date_order.value,
     }
+    match plan:
+        case TablePlan():
+            return {**doc, "layout": list(astuple(plan.layout))}
+        case LinePlan():
+            return {**doc, "begin": plan.begin, "always": list(plan.always)}
+    raise TypeError(type(plan).__name__)
 
 
 def plan_from(doc: Doc) -> Plan:
     """The plan of a document."""
-    return Plan(
-        Layout(doc["encoding"], doc["delimiter"], tuple(doc["columns"]), doc["start"]),
-        tuple(ColumnMapping(m["field"], m["column"], m["value"]) for m in doc["mappings"]),
-        doc["source"],
-        doc["timezone"],
-        doc["currency"],
-        None if doc["date_order"] is None else DateOrder(doc["date_order"]),
+    mappings = tuple(ColumnMapping(m["field"], m["column"], m["value"]) for m in doc["mappings"])
+    date_order = None if doc["date_order"] is None else DateOrder(doc["date_order"])
+    source, timezone, currency = doc["source"], doc["timezone"], doc["currency"]
+    if "layout" in doc:
+        encoding, delimiter, columns, start = doc["layout"]
+        layout = Layout(encoding, delimiter, tuple(columns), start)
+        return TablePlan(
+            mappings=mappings, source=source, timezone=timezone, currency=currency, date_order=date_order, layout=layout
+        )
+    return LinePlan(
+        mappings=mappings,
+        source=source,
+        timezone=timezone,
+        currency=currency,
+        date_order=date_order,
+        begin_at=doc["begin"],
+        always=tuple(doc["always"]),
     )

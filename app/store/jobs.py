@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from app.domain.imports import ImportOrder
 from app.domain.jobs import Job
+from app.domain.plans import ImportOrder
 
 from .collection import Database, Doc, WorkspaceQueries
 from .job_docs import Order, job_from, order_doc, tally_doc

@@ -9,17 +9,22 @@ from app.domain.cells import DateOrder
 from app.domain.columns import ColumnMapping
 from app.domain.errors import Code, Refused
 from app.domain.events import EventInput
-from app.domain.imports import Plan, default_source, planned
-from app.domain.tables import first_rows, layout_of
+from app.domain.imports import ImportFormat, planned
+from app.domain.plans import Plan, default_source
+from app.domain.splitting import Row
 
 
 def plan_of(text: str, mappings: list[ColumnMapping] | None = None, **options: str) -> tuple[Plan, list[EventInput]]:
-    data = text.encode()
-    layout = layout_of(data, whole=True)
-    rows = [row.cells for row in first_rows(data, layout, whole=True)]
     options = {"source": "import:x", "timezone": "UTC", "currency": "USD"} | options
-    plan = planned(layout, rows, mappings, **options)  # type: ignore[arg-type]
-    return plan, [plan.event(number, cells) for number, cells in enumerate(rows, 1)]
+    plan, rows = planned(
+        ImportFormat.CSV,
+        text.encode(),
+        mappings or (),
+        whole=True,
+        guess=mappings is None,
+        **options,  # type: ignore[arg-type]
+    )
+    return plan, [plan.event(number, row) for number, row in enumerate(rows, 1)]
 
 
 def test_a_row_becomes_the_event_it_says() -> None:
@@ -66,7 +71,7 @@ def test_dates_are_in_the_order_that_the_first_rows_show() -> None:
 def test_every_cell_at_fault_is_told() -> None:
     plan, _ = plan_of("customer,date,amount,currency,order_id\nann,2026-01-01,5,USD,1\nann,2026-01-01,5,USD,2\n")
     with pytest.raises(Refused) as refused:
-        plan.event(3, ["", "never", "lots", "EUR", ""])
+        plan.event(3, Row(["", "never", "lots", "EUR", ""], "", 0))
     assert [(p.code, p.field) for p in refused.value.problems] == [
         (Code.REQUIRED, ("passExternalId",)),
         (Code.INVALID, ("occurredAt",)),
@@ -74,7 +79,7 @@ def test_every_cell_at_fault_is_told() -> None:
         (Code.REQUIRED, ("externalId",)),
     ]
     with pytest.raises(Refused) as refused:
-        plan.event(3, ["ann", "2026-01-01", "£5", "EUR", "3"])
+        plan.event(3, Row(["ann", "2026-01-01", "£5", "EUR", "3"], "", 0))
     assert [(p.code, p.field) for p in refused.value.problems] == [(Code.INVALID, ("amount",))]
 
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.errors import Code, Refused
-from app.domain.tables import MAX_ROW_BYTES, Layout, Row, Splitter, encoding_of, first_rows, layout_of
+from app.domain.splitting import MAX_ROW_BYTES, Row
+from app.domain.tables import Layout, TableSplitter, encoding_of, first_rows, layout_of
 
 
 def rows_of(data: bytes) -> list[Row]:
@@ -21,7 +22,7 @@ def cells_of(data: str) -> list[list[str] | str]:
 
 
 def split(data: bytes, layout: Layout, cuts: list[int]) -> list[Row]:
-    splitter = Splitter(layout, layout.start)
+    splitter = TableSplitter(layout, layout.start)
     found: list[Row] = []
     places = sorted({layout.start, len(data), *(cut for cut in cuts if layout.start < cut < len(data))})
     for begin, stop in itertools.pairwise(places):
@@ -57,7 +58,7 @@ def test_rows_that_cannot_be_read_are_the_same_however_the_bytes_arrive(text: st
     assert split(data, layout, cuts) == whole
     # Whoever goes on behind any row finds the rest.
     for number, row in enumerate(whole):
-        rest = Splitter(layout, row.end)
+        rest = TableSplitter(layout, row.end)
         rest.feed(data[row.end :])
         rest.end()
         assert rest.take(100) == whole[number + 1 :]
@@ -80,7 +81,7 @@ def test_rows_of_another_width_are_told_and_blank_rows_passed_over() -> None:
 
 def test_a_row_that_is_too_long_is_dropped_as_it_arrives() -> None:
     data = b"a,b\n" + b"x" * (3 * MAX_ROW_BYTES) + b",2\n3,4\n"
-    splitter = Splitter(layout_of(data[:100], whole=False), 4)
+    splitter = TableSplitter(layout_of(data[:100], whole=False), 4)
     found: list[Row] = []
     for begin in range(4, len(data), 50_000):
         splitter.feed(data[begin : begin + 50_000])

@@ -106,7 +106,7 @@ async def test_the_report_of_failed_rows_is_fetched_with_the_key_and_by_nobody_e
         ("a,b\n1,2\n", {}, ("REQUIRED", ["columns"])),
         ("customer,amount\nann,2\n", {"timezone": "Mars"}, ("UNKNOWN", ["timezone"])),
         ("customer,amount\nann,2\n", {"source": ""}, ("INVALID", ["source"])),
-        ("customer,amount\nann,2\n", {"format": "JSONL"}, ("UNSUPPORTED", ["format"])),
+        ("customer,amount\nann,2\n", {"format": "JSONL"}, ("INVALID", ["file"])),
         (
             "customer,amount\nann,2\n",
             {"columns": [{"field": "passExternalId", "column": "custommer"}, {"field": "type", "value": "visit"}]},

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from app.domain.cells import DateOrder
 from app.domain.columns import ColumnMapping
-from app.domain.imports import ImportOrder, Plan
+from app.domain.imports import TablePlan
 from app.domain.jobs import JobKind
+from app.domain.lines import LinePlan
+from app.domain.plans import ImportOrder
 from app.domain.tables import Layout
 from app.store.job_docs import order_doc, order_from
 from app.store.jobs import PART_BYTES
@@ -20,18 +22,20 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 MAPPINGS = st.lists(st.builds(ColumnMapping, st.text(), st.none() | st.text(), st.none() | st.text())).map(tuple)
-TABLES = st.builds(
-    Plan,
-    st.builds(Layout, st.text(), st.text(), st.lists(st.text()).map(tuple), st.integers(0, 2**40)),
-    MAPPINGS,
-    st.text(),
-    st.text(),
-    st.text(),
-    st.none() | st.sampled_from(DateOrder),
+COMMON = {
+    "mappings": MAPPINGS,
+    "source": st.text(),
+    "timezone": st.text(),
+    "currency": st.text(),
+    "date_order": st.none() | st.sampled_from(DateOrder),
+}
+LAYOUTS = st.builds(Layout, st.text(), st.text(), st.lists(st.text()).map(tuple), st.integers(0, 2**40))
+PLANS = st.builds(TablePlan, layout=LAYOUTS, **COMMON) | st.builds(
+    LinePlan, begin_at=st.integers(0, 3), always=st.lists(st.text()).map(tuple), **COMMON
 )
 
 
-@given(st.builds(ImportOrder, TABLES, st.booleans(), st.integers(0, 2**40)))
+@given(st.builds(ImportOrder, PLANS, st.booleans(), st.integers(0, 2**40)))
 def test_an_order_of_an_import_is_read_as_it_was_written(order: ImportOrder) -> None:
     assert order_from(JobKind.IMPORT, order_doc(order)) == order
 
