@@ -18,6 +18,7 @@ from app.domain.events import Event
 from app.domain.ids import slot_of
 from app.domain.instants import from_ms
 from app.domain.segments import Segment
+from app.feed import topic
 from app.flow import range_of
 from app.store.outboxes import entries_in_order
 
@@ -52,7 +53,7 @@ async def publish_once(worker: Worker, workspace_id: str) -> bool:
             there = await workspace.activities.get_many([draft.id for draft in drafts])
             drafts = [draft for draft in drafts if draft.id not in there]
     # Whoever follows the feed is told first: the log is complete, and taking the entries out of the outboxes can wait.
-    await worker.resources.bus.publish(f"feed:{workspace_id}", {})
+    await worker.resources.bus.publish(topic(workspace_id), {})
     await worker.outboxes.published({pass_id: entries[-1].n for pass_id, entries in waiting.items() if entries})
     # A pass whose outbox was full waits for this.
     relieved = {range_of(slot_of(pass_id)) for pass_id, entries in waiting.items() if len(entries) >= FULL}
@@ -78,8 +79,9 @@ def _activity(pass_id: str, entry: Entry, events: Mapping[str, Event], segments:
     if entry.type == POINTS_EXPIRED:
         points, balance = (Decimal(str(entry.refs[name])) for name in ("points", "balance"))
         data |= {"points": plain(points), "balance": plain(balance), "expiredAt": _told(from_ms(entry.at_ms))}
-    if "removed" in entry.refs:
-        data["removed"] = entry.refs["removed"]
+    for name in ("removed", "into"):
+        if name in entry.refs:
+            data[name] = entry.refs[name]
     if segment_id is not None:
         segment = segments.get(str(segment_id))
         data = {
