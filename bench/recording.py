@@ -11,7 +11,7 @@ from typing import Any
 from bson import Decimal128
 from pymongo import DESCENDING
 
-from app.commands.receipts import record_with_receipt
+from app.commands.receipts import record_call
 from app.domain.events import EventInput
 from app.domain.ids import event_id, slot_of
 from app.domain.instants import truncate
@@ -100,8 +100,8 @@ async def recording(stock: Stock, processes: Processes, client: Client | None, c
         sent = inputs(items(stock, count, count, KNOWN))
 
         async def run() -> None:
-            outcome, _ = await record_with_receipt(ctx, sent)
-            assert all(result.status is Status.CREATED for result in outcome.results)
+            answer = await record_call(ctx, sent)
+            assert all(result.status is Status.CREATED for result in answer.outcome.results)
 
         return run
 

@@ -1,4 +1,4 @@
-"""Recording with a receipt: a call that is repeated under its key is answered again, and every call can be asked about.
+"""Calls that record: one that is repeated under its key is answered again, and each can be asked about by its receipt.
 
 A key is claimed for the call's body before anything is recorded, and its receipt is stored after: so two bodies can never
 record under one key, and nothing is lost or doubled by a death in between. The claim then stands without a receipt, and
@@ -8,15 +8,14 @@ Calls at the same time do just that; the first receipt that is stored is everybo
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from app.clock import SystemClock
-from app.domain.errors import Code, Conflict, Denied, InvalidInput, NotYet, Refused, Unavailable
+from app.domain.errors import Conflict, Denied, Refused, Unavailable
 from app.domain.events import EventInput
-from app.domain.ids import request_key_id, slot_of
+from app.domain.ids import request_key_id
 from app.domain.receipts import (
     MAX_CARRIED_BYTES,
     RECORDED,
@@ -31,7 +30,6 @@ from app.domain.receipts import (
     unpacked,
 )
 from app.domain.texts import parse_text
-from app.flow import range_of
 from app.store.ids import new_id
 from app.store.receipts import Claim
 
@@ -40,8 +38,6 @@ from .record import REMOVED, ItemResult, Outcome, check_size, record_events
 
 ANSWERED_AGAIN = timedelta(hours=24)
 KEPT = timedelta(days=30)
-PATIENCE_SECONDS = 5.0
-SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.01, 0.25
 _TRIES = 3
 
 
@@ -53,31 +49,37 @@ class Issued:
     receipt: Receipt
 
 
-async def record_with_receipt(
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of the items of a call; and its receipt, where it has one before anybody asks for it."""
+
+    outcome: Outcome
+    issued: Issued | None = None
+
+
+async def record_call(
     ctx: Context,
     items: Sequence[EventInput],
     *,
     atomic: bool = False,
     create_missing_passes: bool = False,
     idempotency_key: object = None,
-) -> tuple[Outcome, Issued]:
-    """What became of each of 1 to 1,000 items, in input order, and its receipt.
+) -> Answer:
+    """What became of each of 1 to 1,000 items, in input order.
 
     The same call under the same key is answered again for 24 hours: the fates and the receipt are the first ones, and what
     was recorded then says DUPLICATE, as every repeat does. A call of which nothing was recorded lets go of its key.
     Safe to repeat as `record_events` is. Raises Conflict for a key that another call holds, Refused, Unavailable.
     """
     if idempotency_key is None:
-        outcome = await record_events(ctx, items, atomic=atomic, create_missing_passes=create_missing_passes)
-        return outcome, await _issued(ctx, _receipt(outcome))
+        return Answer(await record_events(ctx, items, atomic=atomic, create_missing_passes=create_missing_passes))
     key = parse_text(idempotency_key, "idempotencyKey")
     check_size(items)
-    secret = await ctx.secret()
-    body = body_hash(secret, items, atomic=atomic, create_missing_passes=create_missing_passes)
+    body = body_hash(await ctx.secret(), items, atomic=atomic, create_missing_passes=create_missing_passes)
     claim, is_new = await _claimed(ctx, request_key_id(ctx.workspace.id, key), body)
-    data = None if is_new else await ctx.workspace.receipts.get(claim.receipt_id)
-    if data is not None:
-        return await _answered_again(ctx, Issued(naming(secret, claim.receipt_id), unpacked(data)))
+    before = None if is_new else await _stored(ctx, claim.receipt_id)
+    if before is not None:
+        return await _answered_again(ctx, before)
     try:
         outcome = await record_events(
             ctx, items, atomic=atomic, create_missing_passes=create_missing_passes, idempotency_key=key
@@ -85,57 +87,41 @@ async def record_with_receipt(
     except (Denied, Refused):
         await ctx.workspace.request_keys.release(claim)
         raise
-    receipt = _receipt(outcome)
     if not outcome.created and not outcome.duplicate:
         await ctx.workspace.request_keys.release(claim)
-        return outcome, await _issued(ctx, receipt)
-    if await ctx.workspace.receipts.insert(claim.receipt_id, packed(receipt), await _in(KEPT)):
-        return outcome, Issued(naming(secret, claim.receipt_id), receipt)
-    data = await ctx.workspace.receipts.get(claim.receipt_id)
-    if data is None:
+        return Answer(outcome)
+    mine = await _store(ctx, claim.receipt_id, _receipt(outcome))
+    if mine is not None:
+        return Answer(outcome, mine)
+    first = await _stored(ctx, claim.receipt_id)
+    if first is None:
         raise Unavailable("store")
-    return await _answered_again(ctx, Issued(naming(secret, claim.receipt_id), unpacked(data)))
+    return await _answered_again(ctx, first)
+
+
+async def receipt_of(ctx: Context, answer: Answer) -> Issued:
+    """The receipt of a call. One write for a large one that has none yet, and durable when it is returned.
+
+    Raises Unavailable: what was recorded stays recorded.
+    """
+    if answer.issued is not None:
+        return answer.issued
+    receipt = _receipt(answer.outcome)
+    data = packed(receipt)
+    if len(data) <= MAX_CARRIED_BYTES:
+        return Issued(carrying(await ctx.secret(), data), receipt)
+    issued = await _store(ctx, new_id("receipt"), receipt)
+    if issued is None:
+        raise Unavailable("store")
+    return issued
 
 
 async def find_receipt(ctx: Context, token: str) -> Issued | None:
     """The receipt that a token stands for; None for what is no token of this workspace, or was forgotten after 30 days."""
     held = opened(await ctx.secret(), token)
-    if held is None or held.receipt is not None:
+    if held is None or held.stored_id is None:
         return None if held is None or held.receipt is None else Issued(token, held.receipt)
-    data = await ctx.workspace.receipts.get(held.stored_id or "")
-    return None if data is None else Issued(token, unpacked(data))
-
-
-async def await_counted(ctx: Context, token: str, *, told: bool = False) -> None:
-    """Returns when the fold is done with the events of a receipt, and with `told` when the feed has what they brought about.
-
-    Looks again after 10 ms, then ever less often. Raises InvalidInput for what is no token here, NotYet after 5 seconds.
-    """
-    issued = await find_receipt(ctx, token)
-    if issued is None:
-        raise InvalidInput(Code.UNKNOWN, "No such receipt in this workspace, or none any more.", "token")
-    waiting = {f.event_id for f in issued.receipt.fates if f.status in RECORDED and f.event_id is not None}
-    clock = asyncio.get_running_loop().time
-    until, pause, first = clock() + PATIENCE_SECONDS, SHORTEST_PAUSE_SECONDS, True
-    while waiting := await _behind(ctx, waiting, told=told, wake=first):
-        if clock() + pause > until:
-            raise NotYet
-        await asyncio.sleep(pause)
-        pause, first = min(pause * 1.5, LONGEST_PAUSE_SECONDS), False
-
-
-async def _behind(ctx: Context, event_ids: set[str], *, told: bool, wake: bool) -> set[str]:
-    standings = await ctx.workspace.standings.of(event_ids)
-    pending = {event_id for event_id, standing in standings.items() if not standing.folded}
-    if pending and wake:
-        ctx.resources.bus.wake("fold", *{range_of(slot_of(standings[each].pass_id)) for each in pending})
-    if not told:
-        return pending
-    folded = {event_id: standing for event_id, standing in standings.items() if standing.folded}
-    untold = await ctx.workspace.standings.untold(folded) if folded else set()
-    if untold and wake:
-        ctx.resources.bus.wake("publish", ctx.workspace.id)
-    return pending | untold
+    return await _stored(ctx, held.stored_id)
 
 
 async def _claimed(ctx: Context, key_id: str, body: bytes) -> tuple[Claim, bool]:
@@ -155,16 +141,21 @@ async def _claimed(ctx: Context, key_id: str, body: bytes) -> tuple[Claim, bool]
     raise Unavailable("store")
 
 
-async def _issued(ctx: Context, receipt: Receipt) -> Issued:
-    secret, data = await ctx.secret(), packed(receipt)
-    if len(data) <= MAX_CARRIED_BYTES:
-        return Issued(carrying(secret, data), receipt)
-    receipt_id = new_id("receipt")
-    await ctx.workspace.receipts.insert(receipt_id, data, await _in(KEPT))
-    return Issued(naming(secret, receipt_id), receipt)
+async def _store(ctx: Context, receipt_id: str, receipt: Receipt) -> Issued | None:
+    """The receipt, stored; None where another one is stored under the id."""
+    # What is kept for a while is about calls and machines: its end is the system's, whatever the business clock says.
+    until = await SystemClock().now() + KEPT
+    if not await ctx.workspace.receipts.insert(receipt_id, packed(receipt), until):
+        return None
+    return Issued(naming(await ctx.secret(), receipt_id), receipt)
 
 
-async def _answered_again(ctx: Context, issued: Issued) -> tuple[Outcome, Issued]:
+async def _stored(ctx: Context, receipt_id: str) -> Issued | None:
+    data = await ctx.workspace.receipts.get(receipt_id)
+    return None if data is None else Issued(naming(await ctx.secret(), receipt_id), unpacked(data))
+
+
+async def _answered_again(ctx: Context, issued: Issued) -> Answer:
     fates = issued.receipt.fates
     events = await ctx.workspace.events.get_many([fate.event_id for fate in fates if fate.event_id is not None])
     results = []
@@ -176,7 +167,7 @@ async def _answered_again(ctx: Context, issued: Issued) -> tuple[Outcome, Issued
             results.append(ItemResult(index, Status.REJECTED, None, (REMOVED,)))
         else:
             results.append(ItemResult(index, Status.DUPLICATE, event))
-    return Outcome(results, issued.receipt.recorded_at), issued
+    return Answer(Outcome(results, issued.receipt.recorded_at), issued)
 
 
 def _receipt(outcome: Outcome) -> Receipt:
@@ -185,8 +176,3 @@ def _receipt(outcome: Outcome) -> Receipt:
         outcome.at,
         tuple(Fate(r.status, None if r.event is None else r.event.id, r.problems) for r in results),
     )
-
-
-async def _in(time: timedelta) -> datetime:
-    # What is kept for a while is about calls and machines: its end is the system's, whatever the business clock says.
-    return await SystemClock().now() + time

@@ -44,11 +44,6 @@ def request_key_id(workspace_id: str, idempotency_key: str) -> str:
     return _digest("key", workspace_id, idempotency_key)
 
 
-def request_key_id(workspace_id: str, idempotency_key: str) -> str:
-    """The id of the hold that a call has of its idempotency key."""
-    return _digest("key", workspace_id, idempotency_key)
-
-
 def _digest(prefix: str, *parts: str) -> str:
     # Length-prefixed parts: ("a", "bc") and ("ab", "c") must not meet.
     joined = "".join([f"{len(part)}:{part}" for part in parts])

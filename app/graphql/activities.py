@@ -19,13 +19,13 @@ from app.store.activities import ActivityQuery
 from app.store.paging import Page
 
 from .causes import ActivityCause, cause_of
+from .consistency import Consistency, ConsistencyArgument, TokenArgument, consistent
 from .context import Info, RequestContext
 from .enums import ActivityCategory
 from .filters import ActivityFilter, activity_query
 from .ids import to_global_id
 from .node import Node, fetched, fetches
 from .paging import After, Before, Connection, Edge, First, Last, Listing
-from .receipts import Consistency, ConsistencyArgument, TokenArgument, consistent
 from .scalars import JSON, BigInt
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import strawberry
 
-from app.commands.receipts import record_with_receipt as record
+from app.commands.receipts import Answer, record_call
+from app.commands.receipts import receipt_of as issued_for
 from app.commands.record import ItemResult
 from app.domain.errors import Code, InvalidInput, Refused
 from app.domain.events import EventInput
@@ -109,11 +110,15 @@ class RecordEventPayload:
 
     event: Event | None = strawberry.field(default=None, description="The event: the new one, or the one first stored.")
     status: EventStatus | None = strawberry.field(default=None, description="Its fate.")
-    receipt: IngestReceipt | None = strawberry.field(
-        default=None,
-        description="By its token the fate can be asked later, and queries wait until the event is counted.",
-    )
     user_errors: list[UserError] = strawberry.field(description="What to change.")
+    answer: strawberry.Private[Answer | None] = None
+
+    @strawberry.field(
+        description="By its token the fate can be asked later, and queries wait until the event is counted."
+    )
+    async def receipt(self, info: Info) -> IngestReceipt | None:
+        """By its token the fate can be asked later."""
+        return await _receipt(info, self.answer)
 
 
 @strawberry.type(description="What became of one event of a batch.")
@@ -134,13 +139,17 @@ class RecordEventsPayload:
     duplicate: int = strawberry.field(default=0, description="How many had been recorded before, just the same.")
     failed: int = strawberry.field(default=0, description="How many were not recorded.")
     results: list[RecordEventResult] = strawberry.field(default_factory=list, description="In the order of the input.")
-    receipt: IngestReceipt | None = strawberry.field(
-        default=None,
-        description="By its token the fates can be asked later, and queries wait until all events are counted.",
-    )
     user_errors: list[UserError] = strawberry.field(
         default_factory=list, description="What to change about the call as a whole."
     )
+    answer: strawberry.Private[Answer | None] = None
+
+    @strawberry.field(
+        description="By its token the fates can be asked later, and queries wait until all events are counted."
+    )
+    async def receipt(self, info: Info) -> IngestReceipt | None:
+        """By its token the fates can be asked later."""
+        return await _receipt(info, self.answer)
 
 
 async def record_event(
@@ -155,7 +164,7 @@ async def record_one(
 ) -> RecordEventPayload:
     """Records one event, however it was put together."""
     try:
-        outcome, issued = await record(
+        answer = await record_call(
             info.context.commands,
             [sent],
             create_missing_passes=create_missing_pass,
@@ -163,12 +172,12 @@ async def record_one(
         )
     except Refused as refused:
         return RecordEventPayload(user_errors=user_errors(refused.problems))
-    [result] = outcome.results
+    [result] = answer.outcome.results
     return RecordEventPayload(
         event=_event(result),
         status=result.status,
-        receipt=receipt_of(issued),
         user_errors=user_errors(result.problems),
+        answer=answer,
     )
 
 
@@ -177,7 +186,7 @@ async def record_events(
 ) -> RecordEventsPayload:
     """Records up to 1,000 events; each has a fate of its own."""
     try:
-        outcome, issued = await record(
+        answer = await record_call(
             replace(info.context.commands, channel="BATCH"),
             [_item_input(index, item) for index, item in enumerate(input.events)],
             atomic=input.atomic,
@@ -186,6 +195,7 @@ async def record_events(
         )
     except Refused as refused:
         return RecordEventsPayload(user_errors=user_errors(refused.problems))
+    outcome = answer.outcome
     return RecordEventsPayload(
         created=outcome.created,
         duplicate=outcome.duplicate,
@@ -199,8 +209,13 @@ async def record_events(
             )
             for result in outcome.results
         ],
-        receipt=receipt_of(issued),
+        answer=answer,
     )
+
+
+async def _receipt(info: Info, answer: Answer | None) -> IngestReceipt | None:
+    # Nobody pays for a receipt that was not asked for; what was recorded is not lost with one that could not be stored.
+    return None if answer is None else receipt_of(await issued_for(info.context.commands, answer))
 
 
 def _item_input(index: int, sent: RecordEventInput) -> EventInput:

@@ -16,6 +16,7 @@ from app.domain.texts import parse_text
 
 from .activities import Activity, activities_page
 from .activities import FilterArgument as ActivitiesArgument
+from .consistency import Consistency, ConsistencyArgument, TokenArgument, consistent
 from .context import Info, RequestContext
 from .enums import described
 from .events import Event, EventOrder, OrderArgument, events_page
@@ -26,7 +27,6 @@ from .memberships import Membership, membership_of
 from .node import Node, fetches
 from .paging import After, Before, Connection, First, Last, Listing
 from .points import FirstEndings, PointsExpiring, points_expiring
-from .receipts import Consistency, ConsistencyArgument, TokenArgument, consistent
 from .scalars import JSON
 from .statistics import PassStatistics, TimeWindow, pass_statistics
 

@@ -1,52 +1,24 @@
-"""Receipts: what became of the items of a call, whether it counts by now, and queries that wait until it does."""
+"""Receipts: what became of the items of a call, and whether they count by now."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated
 
 import strawberry
 
-from app.commands.receipts import Issued, await_counted
+from app.commands.receipts import Issued
 from app.commands.receipts import find_receipt as found_receipt
-from app.domain.errors import Code, InvalidInput
 from app.domain.receipts import RECORDED, Fate, Status
 from app.store.receipts import Standing
 
 from .context import Info
-from .enums import EventStatus, described
+from .enums import EventStatus
 from .events import Event
 from .node import fetched
 from .payloads import UserError, published
-
-
-class Consistency(StrEnum):
-    """How much of what was written a query is sure to see."""
-
-    EVENTUAL = "EVENTUAL"
-    AT_LEAST = "AT_LEAST"
-
-
-described(
-    Consistency,
-    "Consistency",
-    "How much of what was written a query is sure to see.",
-    {
-        "EVENTUAL": "What is counted by now; the newest events follow within moments.",
-        "AT_LEAST": "At least the events of the receipt whose `token` is given: the query waits until they are counted, for "
-        "5 seconds at most; then it is UNAVAILABLE, and safe to repeat.",
-    },
-)
-
-ConsistencyArgument = Annotated[
-    Consistency, strawberry.argument(description="How much of what was written the answer is sure to show.")
-]
-TokenArgument = Annotated[
-    str | None, strawberry.argument(description="The token of the receipt to wait for, with AT_LEAST.")
-]
 
 
 @strawberry.type(description="What became of one item of a call, then and since.")
@@ -133,18 +105,6 @@ async def find_receipt(
     """The receipt of a token, or None."""
     found = await found_receipt(info.context.commands, token)
     return None if found is None else receipt_of(found)
-
-
-async def consistent(info: Info, consistency: Consistency, token: str | None, *, told: bool = False) -> None:
-    """Returns when a query may be answered: with AT_LEAST, when the events of the receipt count, and with `told` are in
-    the feed.
-
-    Raises InvalidInput for a token that is none here, NotYet after 5 seconds; safe to repeat.
-    """
-    if consistency is Consistency.AT_LEAST:
-        if token is None:
-            raise InvalidInput(Code.REQUIRED, "AT_LEAST asks for the token of the receipt to wait for.", "token")
-        await await_counted(info.context.commands, token, told=told)
 
 
 def recorded(fates: Iterable[Fate]) -> list[str]:

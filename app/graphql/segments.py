@@ -15,6 +15,7 @@ from app.domain.instants import to_ms
 from app.domain.texts import parse_text
 from app.store.paging import Page
 
+from .consistency import Consistency, ConsistencyArgument, TokenArgument, consistent
 from .context import Info, RequestContext
 from .criteria import SegmentCriteria, criteria_of
 from .enums import described
@@ -22,7 +23,6 @@ from .ids import database_id, to_global_id
 from .memberships import Membership, membership_of
 from .node import Node, fetches
 from .paging import After, Before, Connection, First, Last, Listing
-from .receipts import Consistency, ConsistencyArgument, TokenArgument, consistent
 
 
 class SegmentStatus(StrEnum):

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 
 from app.clock import FixedClock
-from app.commands.receipts import Issued, find_receipt, record_with_receipt
+from app.commands.receipts import Issued, find_receipt, receipt_of, record_call
 from app.commands.record import Outcome
 from app.domain.errors import Code, Refused, Unavailable
 from app.domain.events import EventInput
@@ -35,7 +35,8 @@ AGAIN = ["DUPLICATE", "DUPLICATE", "CONFLICT", "REJECTED", "REJECTED", "DUPLICAT
 async def sent(business: Business, *items: Mapping[str, object], **options: object) -> tuple[Outcome, Issued]:
     inputs = [EventInput(**{"pass_external_id": "ann", "type": "purchase", **item}) for item in items]
     options.setdefault("create_missing_passes", True)
-    return await record_with_receipt(business.ctx, inputs, **options)  # type: ignore[arg-type]
+    answer = await record_call(business.ctx, inputs, **options)  # type: ignore[arg-type]
+    return answer.outcome, await receipt_of(business.ctx, answer)
 
 
 def fates(outcome: Outcome) -> list[str]:

@@ -21,7 +21,7 @@ from app.commands.exports import export_activities, export_events
 from app.commands.hooks import create_inbound_hook
 from app.commands.imports import import_events
 from app.commands.inbound import take, verified
-from app.commands.receipts import record_with_receipt
+from app.commands.receipts import record_call
 from app.commands.removals import erase_pass
 from app.commands.segments import create_segment
 from app.domain.events import EventInput
@@ -161,7 +161,7 @@ async def test_a_stage_reads_writes_and_wakes_what_the_table_says(
     many = [{"amount": 1, "external_id": str(n)} for n in range(450)]
     await seen.watch("record", business.record(*many))
     await seen.watch("record", business.record(many[0], {"amount": 1, "pass_external_id": "bob"}))
-    await seen.watch("record", record_with_receipt(ctx, [EventInput("visit", pass_external_id="ann")], idempotency_key="k"))
+    await seen.watch("record", record_call(ctx, [EventInput("visit", pass_external_id="ann")], idempotency_key="k"))
     await seen.watch("fold", whole("fold"))
     await seen.watch("publish", STAGES["publish"](worker, ctx.workspace.id))
     await seen.watch("feed", ctx.workspace.activities.after(0, 10))

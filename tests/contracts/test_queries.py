@@ -20,6 +20,7 @@ from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from app.auth import Keyring
 from app.clock import FixedClock
+from app.commands.consistency import await_counted
 from app.commands.event_types import accept_event_types, event_type, update_event_type
 from app.commands.exports import export_activities, export_events
 from app.commands.hooks import (
@@ -33,7 +34,7 @@ from app.commands.inbound import Message, discard_inbound_delivery, rerun_inboun
 from app.commands.jobs import cancel_job
 from app.commands.keys import create_api_key, revoke_api_key, rotate_api_key
 from app.commands.passes import update_pass
-from app.commands.receipts import await_counted, record_with_receipt
+from app.commands.receipts import receipt_of, record_call
 from app.commands.segments import archive_segment, update_segment
 from app.domain.conditions import Condition, Operator
 from app.domain.errors import Conflict
@@ -331,9 +332,9 @@ async def told_by_hooks(business: Business) -> None:
 async def receipts_and_keys(business: Business) -> None:
     ctx = business.ctx
     many = [EventInput(type="purchase", pass_external_id="p1", external_id=f"r{n}") for n in range(100)]
-    _, issued = await record_with_receipt(ctx, many, idempotency_key="k")
-    await record_with_receipt(ctx, many, idempotency_key="k")
-    await record_with_receipt(ctx, [EventInput(type="visit", pass_id="pass_none")], idempotency_key="free again")
+    issued = await receipt_of(ctx, await record_call(ctx, many, idempotency_key="k"))
+    await record_call(ctx, many, idempotency_key="k")
+    await record_call(ctx, [EventInput(type="visit", pass_id="pass_none")], idempotency_key="free again")
     await business.settle()
     await await_counted(ctx, issued.token, told=True)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.clock import FixedClock
-from app.commands import receipts
+from app.commands import consistency
 from app.commands.keys import create_api_key
 from app.resources import Resources
 from tests.business import another_business, purchases
@@ -134,7 +134,7 @@ async def test_a_query_may_wait_for_what_was_just_written(api: Api, monkeypatch:
     answer = await api.data(ONE, input={"passExternalId": "ann", "type": "purchase"})
     token = answer["recordEvent"]["receipt"]["token"]
     with monkeypatch.context() as patch:
-        patch.setattr(receipts, "PATIENCE_SECONDS", 0.0)
+        patch.setattr(consistency, "PATIENCE_SECONDS", 0.0)
         for name, query in WAITING.items():
             refusal = await api.refusal(query % token)
             assert (refusal["extensions"]["code"], refusal["path"]) == ("UNAVAILABLE", name.split("."))
