@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from itertools import islice
@@ -49,6 +49,11 @@ class Attribute:
     list: bool = False
     description: str | None = None
     allowed_values: tuple[str, ...] = ()
+    steps: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Takes the path apart once, and not for every event."""
+        object.__setattr__(self, "steps", tuple(self.name.split(".")))
 
 
 def violations(attributes: Sequence[Attribute], metadata: Mapping[str, object]) -> tuple[Problem, ...]:
@@ -128,7 +133,7 @@ def _allowed(raw: object, kind: AttributeType, *field: str) -> tuple[str, ...]:
 
 def _violations(attributes: Sequence[Attribute], metadata: Mapping[str, object]) -> Iterator[Problem]:
     for attribute in attributes:
-        for path, value in _reached(metadata, attribute.name.split("."), ("metadata",)):
+        for path, value in _reached(metadata, attribute.steps, ("metadata",)):
             if value is None:
                 if attribute.required:
                     yield Problem(Code.REQUIRED, f"Events of this type have '{attribute.name}'.", path)
@@ -139,18 +144,20 @@ def _violations(attributes: Sequence[Attribute], metadata: Mapping[str, object])
 
 
 def _reached(
-    value: object, steps: Sequence[str], path: tuple[str, ...]
+    value: object, steps: tuple[str, ...], path: tuple[str, ...]
 ) -> Iterator[tuple[tuple[str, ...], object | None]]:
     """(path, value) of everything that the steps lead to; None where they lead nowhere."""
-    if not steps:
-        yield path, value
-    elif isinstance(value, Mapping):
-        yield from _reached(value.get(steps[0]), steps[1:], (*path, steps[0]))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _reached(item, steps, (*path, str(index)))
-    else:
-        yield (*path, *steps), None
+    for depth, step in enumerate(steps):
+        if isinstance(value, dict):
+            value = value.get(step)
+        elif isinstance(value, list):
+            for index, item in enumerate(value):
+                yield from _reached(item, steps[depth:], (*path, *steps[:depth], str(index)))
+            return
+        else:
+            value = None
+            break
+    yield path + steps, value
 
 
 def _of_list(attribute: Attribute, value: object, path: tuple[str, ...]) -> Iterator[Problem]:

@@ -119,6 +119,11 @@ class EventTypes:
             return found.label
         return BUILT_IN[key][0] if key in BUILT_IN else key
 
+    def version_of(self, key: str) -> int | None:
+        """The version of the definition that events of a type are held against; None where nothing was defined."""
+        found = self.defined.get(key)
+        return None if found is None else found.version
+
     def later(self, changed: Iterable[EventType], acceptance: Acceptance | None, rev: int) -> EventTypes:
         """These, with what changed up to a later revision."""
         defined = {**self.defined, **{each.key: each for each in changed}}
@@ -140,7 +145,8 @@ class EventTypes:
         if draft.category is not found.category and draft.sent_category is not None:
             says = f"The category of '{draft.type}' is {found.category}."
             problems = [Problem(Code.INVALID, says, ("category",)), *problems]
-        return replace(draft, category=found.category, definition_version=found.version), tuple(problems)
+        counted = draft if draft.category is found.category else replace(draft, category=found.category)
+        return counted, tuple(problems)
 
     def _unknown(self, key: str) -> tuple[Problem, ...]:
         if key in TYPES:
