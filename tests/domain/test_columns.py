@@ -59,6 +59,19 @@ def guess(header: str, *rows: str) -> dict[str, str | None]:
             ["1,9,5,1.2.2026,x", "2,9,5,3.2.2026,x", "3,9,6,3.2.2026,x"],
             {"passExternalId": "person_nr", "occurredAt": "booked", "externalId": "order_id", "type": "=visit"},
         ),
+        (
+            "customer,Points,Points Expire At",
+            ["ann,5,2027-01-31", "ann,-5,"],
+            {"passExternalId": "customer", "points": "Points", "pointsExpireAt": "Points Expire At", "type": "=visit"},
+        ),
+        (
+            "customer,points,pointsExpireAfterDays",
+            ["ann,5,90", "ann,5,30"],
+            {
+                "passExternalId": "customer", "points": "points", "pointsExpireAfterDays": "pointsExpireAfterDays",
+                "type": "=visit",
+            },
+        ),
         ("Client No,Amount (EUR)", ["1,2"], {"passExternalId": "Client No", "amount": "Amount (EUR)", "type": "=purchase"}),
     ],
 )  # fmt: skip

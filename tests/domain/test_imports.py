@@ -62,6 +62,18 @@ def test_told_columns_are_the_whole_truth_but_for_the_metadata() -> None:
     assert event.metadata == {"door": 7, "amount": 6}
 
 
+def test_points_of_a_row_may_have_an_end() -> None:
+    """A1-12, A1-18: an instant in the zone of the file, or days."""
+    _, [fixed, rolling, none] = plan_of(
+        "customer,points,points_expire_at,points_expire_after_days\nann,5,31.01.2027,\nann,7,,90\nann,-2,,\n",
+        timezone="Europe/Berlin",
+    )
+    assert (fixed.points_expire_at, fixed.points_expire_after_days) == (datetime(2027, 1, 30, 23, tzinfo=UTC), None)
+    assert (rolling.points_expire_at, rolling.points_expire_after_days) == (None, "90")
+    assert (none.points, none.points_expire_at, none.points_expire_after_days) == (-2, None, None)
+    assert not none.metadata
+
+
 def test_dates_are_in_the_order_that_the_first_rows_show() -> None:
     plan, [first, _] = plan_of("customer,date\nann,03/04/2026\nann,13/04/2026\n")
     assert plan.date_order is DateOrder.DMY
