@@ -14,10 +14,11 @@ DAY = 86_400_000
 
 @dataclass(frozen=True)
 class Happening:
-    """One event as the oracle sees it."""
+    """One event as the oracle sees it; `gone` is when it was removed."""
 
     at: int
     amount: Decimal
+    gone: int | None = None
 
 
 Verdict = Callable[[list[Happening], int, int], bool]
@@ -46,15 +47,15 @@ def at_least(count: int, days: int | None = None) -> Verdict:
 def flips(
     events: Iterable[Happening], joined: int, until: int, verdict: Verdict, edges_days: Iterable[int]
 ) -> list[tuple[int, bool]]:
-    """Every (instant, entered?) from joining to `until`, asked at each event and at each of them plus N days."""
+    """Every (instant, entered?) from joining to `until`, asked at each event, its removal, and each event plus N days."""
     ordered = sorted(events, key=lambda e: e.at)
-    instants = {joined, *(e.at for e in ordered)}
+    instants = {joined, *(e.at for e in ordered), *(e.gone for e in ordered if e.gone is not None)}
     for days in edges_days:
         instants |= {e.at + days * DAY for e in ordered} | {joined + days * DAY}
     found: list[tuple[int, bool]] = []
     member = False
     for t in sorted(i for i in instants if joined <= i <= until):
-        now = verdict([e for e in ordered if e.at <= t], t, joined)
+        now = verdict([e for e in ordered if e.at <= t and (e.gone is None or t < e.gone)], t, joined)
         if now != member:
             found.append((t, now))
             member = now

@@ -92,6 +92,11 @@ class Collection:
         """Forgets the first that matches."""
         await self._schedule.write([lambda: bool(self._delete(query)) or True])
 
+    async def delete_many(self, query: Doc) -> None:
+        """Forgets all that match, one after the other."""
+        ids = [doc["_id"] for doc in self._candidates(query)]
+        await self._schedule.write([_bound(lambda i: bool(self._delete({**query, "_id": i})) or True, i) for i in ids])
+
     async def bulk_write(self, operations: Sequence[UpdateOne | ReplaceOne[Doc]], ordered: bool = True) -> Matched:
         """Updates and replacements, one after the other; how many matched."""
         matched: list[int] = []

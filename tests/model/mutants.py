@@ -17,7 +17,7 @@ from unittest.mock import patch
 from app.domain import transitions
 from app.store import outboxes, pumps
 from app.store.activities import ActivityQueries
-from workers import due, fold, publish, settle
+from workers import due, erase, fold, publish, settle
 
 
 @dataclass(frozen=True)
@@ -141,5 +141,43 @@ MUTANTS = (
         "recorded_ms = entry.recorded_ms",
         (publish,),
         rare=True,
+    ),
+    Mutant(
+        "a fold trusts its own mark whoever wrote since",
+        fold,
+        "fold_once",
+        "worker.marked.get(pass_id) != cards[pass_id].fid",
+        "pass_id not in worker.marked",
+        rare=True,
+    ),
+    Mutant(
+        "a tombstone is marked before its target is emptied",
+        fold,
+        "mark",
+        "    await worker.pumps.empty(targets, at_ms)\n",
+        "    await worker.pumps.unmark([item[2] for item in counted])\n    await worker.pumps.empty(targets, at_ms)\n",
+        rare=True,
+    ),
+    Mutant(
+        "what the last fold removed still counts",
+        pumps,
+        "_counting",
+        ' or doc["_id"] in removed',
+        "",
+        rare=True,
+    ),
+    Mutant(
+        "an erased pass is let go before its lines are in the log",
+        erase,
+        "erase_once",
+        "    if card.out:\n",
+        "    if card.out and not card.out:\n",
+    ),
+    Mutant(
+        "removed events keep their share",
+        transitions._Walk,
+        "_remove",
+        "{t.removes for t in tombstones if t.removes}",
+        "set()",
     ),
 )

@@ -6,8 +6,10 @@ In each, somebody is slow, or dies, at the one place where it matters; then ever
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
+from app.domain.errors import Unavailable
 from tests.deaths import Killed
 from workers import backfill, due, fold, publish
 from workers.worker import Worker
@@ -18,6 +20,7 @@ from .world import World, seeded
 
 Scene = Callable[["Stage"], Awaitable[None]]
 EVERYTHING = "0-63"
+MOMENT = timedelta(milliseconds=1)
 
 
 class Stage(World):
@@ -38,6 +41,18 @@ class Stage(World):
         """A segment is defined."""
         await self.script.defined(name)(self.context())
 
+    async def later(self) -> None:
+        """A moment later."""
+        await self.script.moved(await self.clock.now() + MOMENT)(self.context())
+
+    async def removed(self, count: int = 1) -> None:
+        """Some of the events that were recorded are removed, now."""
+        await self.script.removed(await self.clock.now(), count)(self.context())
+
+    async def erased(self, name: str = "ann") -> None:
+        """A pass is to be erased."""
+        await self.script.erased(await self.clock.now() + MOMENT, name)(self.context())
+
     def worker(self) -> Worker:
         """A worker that knows nothing yet."""
         return Worker.on(self.process())
@@ -46,15 +61,19 @@ class Stage(World):
         """Another worker folds whatever is pending."""
         await fold.fold(self.worker(), EVERYTHING)
 
-    async def folded_unmarked(self) -> None:
+    async def folded_unmarked(self, step: str = "unmark") -> None:
         """Another worker folds whatever is pending, and dies before it marks it."""
         worker = self.worker()
-        worker.pumps.unmark = _killed  # type: ignore[method-assign,assignment]
+        setattr(worker.pumps, step, _killed_at_work)
         try:
             await fold.fold(worker, EVERYTHING)
         except Killed:
             return
         raise AssertionError("there was nothing to fold")
+
+    async def folded_unemptied(self) -> None:
+        """Another worker folds whatever is pending, and dies before it empties what was removed."""
+        await self.folded_unmarked("empty")
 
     async def published(self) -> None:
         """Another worker publishes whatever waits."""
@@ -63,6 +82,11 @@ class Stage(World):
 
 async def _killed(*_: Any) -> None:
     raise Killed
+
+
+async def _killed_at_work(work: Sequence[Any], *_: Any) -> None:
+    if work:
+        raise Killed
 
 
 def first(
@@ -188,6 +212,76 @@ async def two_publish_at_once(stage: Stage) -> None:
     await publish.publish(slow, stage.workspace_id)
 
 
+async def a_fold_that_trusts_its_own_mark_is_slow_to_read_the_passes(stage: Stage) -> None:
+    """What it read as pending was folded and marked since, by others, on a pass that it had left marked itself."""
+    await stage.bought()
+    slow = stage.worker()
+    await fold.fold(slow, EVERYTHING)
+    await stage.bought()
+    first(slow.pumps, "passes", before=[stage.folded, stage.bought, stage.folded])
+    await fold.fold(slow, EVERYTHING)
+
+
+async def a_fold_dies_before_it_empties_what_was_removed(stage: Stage) -> None:
+    """The pass is built without it; whoever comes next still has to empty it."""
+    await stage.bought("ann", "bob")
+    await stage.folded()
+    await stage.later()
+    await stage.removed(2)
+    await stage.folded_unemptied()
+    await stage.bought()
+
+
+async def a_pump_builds_anew_before_what_was_removed_is_emptied(stage: Stage) -> None:
+    """What the last fold removed is still there to be read, and must not count."""
+    for _ in range(4):
+        await stage.bought()
+    await stage.folded()
+    await stage.defined("regular")
+    await stage.later()
+    slow = stage.worker()
+    first(slow.pumps, "busy", after=[stage.removed, stage.folded_unemptied, lambda: stage.defined("busy")])
+    await backfill.backfill(slow, stage.workspace_id)
+
+
+async def what_waits_is_removed(stage: Stage) -> None:
+    """It counts until it is removed, both in one walk."""
+    await stage.defined("new")
+    await stage.bought(quarters=4)
+    await stage.bought(quarters=4)
+    await stage.later()
+    await stage.removed()
+    await stage.folded()
+
+
+async def an_erased_pass_waits_for_publish(stage: Stage) -> None:
+    """Its last lines are not in the log yet when somebody comes to empty it; and somebody still records on it."""
+    await stage.defined("recent")
+    await stage.bought("ann", "bob")
+    await stage.folded()
+    slow = stage.worker()
+    first(slow.pumps, "pending", after=[stage.bought])
+    await stage.erased()
+    await fold.fold(slow, EVERYTHING)
+    await stage.erase(stage.worker())
+    try:
+        await stage.bought()
+    except Unavailable:
+        return
+    raise AssertionError("the name was free too early")
+
+
+async def two_empty_an_erased_pass(stage: Stage) -> None:
+    """One of them is slow, while the other is done and the name is somebody else's."""
+    await stage.bought()
+    await stage.erased()
+    await stage.folded()
+    await stage.published()
+    slow = stage.worker()
+    first(slow.erasures, "finished", before=[lambda: stage.erase(stage.worker()), stage.bought, stage.folded])
+    await stage.erase(slow)
+
+
 async def a_publisher_dies_before_it_appends(stage: Stage) -> None:
     """Its lines wait for the next one."""
     await stage.bought()
@@ -214,6 +308,12 @@ SCENES: Sequence[Scene] = (
     a_fold_is_slow_to_walk,
     two_publish_at_once,
     a_publisher_dies_before_it_appends,
+    a_fold_that_trusts_its_own_mark_is_slow_to_read_the_passes,
+    a_fold_dies_before_it_empties_what_was_removed,
+    a_pump_builds_anew_before_what_was_removed_is_emptied,
+    what_waits_is_removed,
+    an_erased_pass_waits_for_publish,
+    two_empty_an_erased_pass,
 )
 
 

@@ -27,7 +27,7 @@ from app.domain.errors import Unavailable
 from app.domain.instants import to_ms
 from app.resources import Resources
 from app.store.known import Known
-from workers import backfill, due, fold, publish
+from workers import backfill, due, erase, fold, publish
 from workers.worker import Worker
 
 from .memory import Memory
@@ -143,7 +143,13 @@ class World:
             *(partial(due.due, worker, key) for key in RANGES),
             partial(backfill.backfill, worker, self.workspace_id),
             partial(publish.publish, worker, self.workspace_id),
+            partial(self.erase, worker),
         ]
+
+    async def erase(self, worker: Worker) -> None:
+        """What the sweep does about erased passes."""
+        for pass_id in await worker.erasures.waiting():
+            await erase.erase(worker, pass_id)
 
     async def settle(self) -> None:
         """A worker that is left alone, until nothing is left to do; then the rest is read."""
@@ -162,7 +168,8 @@ class World:
         cards = self.db["passes"].docs.values()
         return not (
             any("pend" in doc for doc in self.db["events"].docs.values())
-            or any("pub" in doc or doc.get("due", now_ms + 1) <= now_ms or doc["rev"] < rev for doc in cards)
+            or any("pub" in doc or "erasing" in doc for doc in cards)
+            or any(doc.get("due", now_ms + 1) <= now_ms or doc["rev"] < rev for doc in cards)
         )
 
     async def tail(self) -> None:
