@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request as HttpRequest
 from starlette.types import Message, Receive
@@ -76,6 +77,8 @@ async def _uploaded(request: HttpRequest, limits: BodyLimits) -> Body:
         form = await counted.form(max_files=MAX_FILES, max_fields=2, max_part_size=limits.plain)
     except MultiPartException as error:
         raise TransportError(400, error.message) from error
+    except HTTPException as error:  # the same, where an application of Starlette is around
+        raise TransportError(error.status_code, error.detail) from error
     files: dict[str, object] = {}
     texts: dict[str, str] = {}
     for name, value in form.multi_items():

@@ -161,6 +161,13 @@ async def test_an_upload_needs_a_header_that_no_form_can_send(api: Api) -> None:
     assert (await api.http.post(api.address, files=parts, headers=headers)).status_code == 400
 
 
+async def test_an_upload_that_is_no_multipart_is_a_bad_request(api: Api) -> None:
+    for boundary in ("", "; boundary=x", "; boundary=x; charset=none"):
+        sent = {**api.headers, "graphql-require-preflight": "1", "content-type": f"multipart/form-data{boundary}"}
+        for body in (b"", b'{"query": "{ __typename }"}', b"--x\r\nnothing", b"--x\r\n\r\n--x--\r\n"):
+            assert (await api.http.post(api.address, content=body, headers=sent)).status_code == 400
+
+
 async def test_the_whole_schema_can_be_asked_for(api: Api) -> None:
     data = await api.data(get_introspection_query(descriptions=True))
     assert data["__schema"]["queryType"]["name"] == "Query"
