@@ -8,7 +8,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from app.domain.ids import event_id
+from app.domain.removals import target_of
 from app.store.collection import Database
+from app.store.erasures import EMPTIED
 
 from .load import Load
 
@@ -35,6 +38,8 @@ async def unsettled(db: Database, now_ms: int) -> str | None:
         ("events to fold", "events", {"pend": {"$gte": 0}}),
         ("passes due", "passes", {"due": {"$gte": 0, "$lte": now_ms}}),
         ("outboxes to publish", "passes", {"pub": {"$gte": 0}}),
+        ("passes to empty", "passes", {"erasing": {"$gte": 0}}),
+        ("jobs to do", "jobs", {"open": {"$gte": 0}}),
         ("workspaces to backfill", "workspaces", {"stale": {"$gte": 0}}),
     ):
         if waiting := await db[collection].count_documents(query):
@@ -45,27 +50,38 @@ async def unsettled(db: Database, now_ms: int) -> str | None:
 async def problems(db: Database, load: Load, segments: dict[str, str], now: datetime) -> list[str]:
     """Every contradiction between what was sent, acknowledged, stored, folded and told. `segments` is key -> id."""
     found = list(load.faults)
-    events = await db["events"].find({}).to_list(None)
-    stored = [event["external_id"] for event in events]
-    if len(stored) != len(set(stored)):
-        found.append("an event is stored twice")
-    if lost := load.acknowledged - set(stored):
+    [workspace] = await db["workspaces"].find({}, {"_id": 1}).to_list(None)
+    sent = {event_id(workspace["_id"], "api", name): event for name, event in load.sent.items()}
+    events = [doc for doc in await db["events"].find({}).to_list(None) if target_of(doc["_id"]) is None]
+    live = [event for event in events if "removed" not in event]
+    stored = {event["_id"] for event in events}
+    if lost := {key for key, event in sent.items() if event["externalId"] in load.acknowledged} - stored:
         found.append(f"{len(lost)} acknowledged events are lost: {sorted(lost)[:3]}")
-    if strange := set(stored) - set(load.sent):
+    if strange := stored - set(sent):
         found.append(f"{len(strange)} events were never sent: {sorted(strange)[:3]}")
+    if left := {event["external_id"] for event in live} & load.removed:
+        found.append(f"{len(left)} removed events are still there: {sorted(left)[:3]}")
+    if eaten := [key for key in stored - {e["_id"] for e in live} if not load.may_be_gone(sent[key])]:
+        found.append(f"{len(eaten)} events were removed that nobody had asked for: {sorted(eaten)[:3]}")
     activities = await db["activities"].find({}).sort("pos", 1).to_list(None)
     if [a["pos"] for a in activities] != list(range(1, len(activities) + 1)):
         found.append("the positions of the feed are not dense")
-    told = [a["data"]["event"]["id"] for a in activities if a["type"] == "customer.custom_event"]
-    if sorted(told) != sorted(event["_id"] for event in events):
-        found.append("the feed does not tell every event once")
     passes = await db["passes"].find({}).to_list(None)
     now_ms = int(now.timestamp() * 1000)
     for card in passes:
-        mine = [event for event in events if event["pass"] == card["_id"]]
+        lines = [a for a in activities if a["pass"] == card["_id"]]
+        told = [a["cause"]["event"] for a in lines if a["type"] == "customer.custom_event"]
+        if sorted(told) != sorted(event["_id"] for event in events if event["pass"] == card["_id"]):
+            found.append(f"{card['external_id']}: the feed does not tell every event once")
+        mine = [event for event in live if event["pass"] == card["_id"]]
         found += _wrong_aggregates(card, mine)
-        found += _wrong_feed(card, [a for a in activities if a["pass"] == card["_id"]])
+        found += _wrong_feed(card, lines)
         found += _wrong_memberships(card, mine, segments, now_ms)
+    for erasure in await db["erasures"].find({}).to_list(None):
+        lines = [a for a in activities if a["pass"] == erasure["_id"]]
+        found += _wrong_feed({**erasure, "external_id": erasure["_id"], "memberships": []}, lines)
+        if any(event["pass"] == erasure["_id"] for event in live) or any(a["data"] != EMPTIED for a in lines):
+            found.append(f"{erasure['_id']} is erased, and something is left of it")
     return found
 
 

@@ -41,6 +41,8 @@ class Reckoning:
     worker_deaths: int
     acknowledged: int
     retries: int
+    removed: int
+    erased: int
     activities: int
     flips: int
     followed: int
@@ -88,6 +90,7 @@ async def run(folder: Path, seconds: float, seed: int, say: Callable[[str], None
         keepers = [asyncio.create_task(crew.keep(child)) for child in crew.children]
         try:
             writers = [asyncio.create_task(load.integrate(f"w{n}")) for n in range(3)]
+            writers.append(asyncio.create_task(load.curate()))
             follower = asyncio.create_task(load.follow())
             faults = await _reap(crew, resources, random, seconds, say)
             load.stopping = True
@@ -110,6 +113,8 @@ async def run(folder: Path, seconds: float, seed: int, say: Callable[[str], None
                 crew.deaths["worker"],
                 len(load.acknowledged),
                 load.retries,
+                await resources.db["events"].count_documents({"removes": {"$gt": ""}}),
+                await resources.db["erasures"].count_documents({}),
                 await told.count_documents({}),
                 await told.count_documents({"segment": {"$gt": ""}}),
                 followed,

@@ -18,6 +18,12 @@ FOLLOW = """query Follow($after: String) {
     pageInfo { endCursor } nodes { sequence }
   }
 }"""
+DELETE = """mutation Delete($filter: EventFilter!) {
+  deleteEvents(input: { filter: $filter }) { job { id } userErrors { code message } }
+}"""
+ERASE = """mutation Erase($externalId: String!) {
+  erasePass(input: { externalId: $externalId }) { receipt { state } userErrors { code message } }
+}"""
 PASSES = 40
 
 
@@ -31,6 +37,9 @@ class Load:
     sent: dict[str, dict[str, Any]] = field(default_factory=dict)
     acknowledged: set[str] = field(default_factory=set)
     retries: int = 0
+    removed: set[str] = field(default_factory=set)
+    thinned: set[str] = field(default_factory=set)
+    erased: set[str] = field(default_factory=set)
     faults: list[str] = field(default_factory=list)
     stopping: bool = False
 
@@ -58,8 +67,36 @@ class Load:
         for event, result in zip(batch, answer["recordEvents"]["results"], strict=True):
             if result["status"] in ("CREATED", "DUPLICATE"):
                 self.acknowledged.add(event["externalId"])
-            else:
+            elif not self.may_be_gone(event):
                 self.faults.append(f"{event} was answered {result}")
+
+    async def curate(self) -> None:
+        """Now and then has the visits of a pass removed, or the pass erased; notes what has to be gone then."""
+        while not self.stopping:
+            await asyncio.sleep(self.random.uniform(0.2, 1.0))
+            name = f"p{self.random.randrange(1, PASSES)}"
+            if whole := self.random.random() < 0.4:
+                self.erased.add(name)
+            else:
+                self.thinned.add(name)
+            gone = {
+                key for key in self.acknowledged if self.sent[key]["passExternalId"] == name
+                and (whole or self.sent[key]["type"] == "visit")
+            }  # fmt: skip
+            if whole:
+                [answer] = (await self.ask(ERASE, {"externalId": name})).values()
+            else:
+                visits = {"passExternalId": name, "types": ["visit"]}
+                [answer] = (await self.ask(DELETE, {"filter": visits})).values()
+            # A pass that was erased already, or never was, has nothing that could be left.
+            if {error["code"] for error in answer["userErrors"]} - {"UNKNOWN"}:
+                self.faults.append(f"{name} could not be removed: {answer}")
+            self.removed |= gone
+
+    def may_be_gone(self, event: dict[str, Any]) -> bool:
+        """Whether somebody asked for its removal, or for that of its pass."""
+        name = event["passExternalId"]
+        return name in self.erased or (name in self.thinned and event["type"] == "visit")
 
     async def follow(self) -> int:
         """Reads the feed from its beginning and on, always from the last cursor; how many activities it saw in order."""

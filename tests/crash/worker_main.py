@@ -10,12 +10,18 @@ from random import Random
 from typing import Any
 
 from app.store.activities import ActivityQueries
+from app.store.erasures import Erasures
+from app.store.job_runs import JobRuns
 from app.store.outboxes import Outboxes
 from app.store.pumps import Pumps
+from app.store.removals import RemovalQueries
 from workers.main import main
 
 STEPS = {
-    Pumps: ("pending", "passes", "still_pending", "save", "unmark", "due", "caught_up"),
+    Pumps: ("pending", "passes", "still_pending", "save", "empty", "unmark", "due", "caught_up"),
+    Erasures: ("empty_events", "empty_activities", "finished"),
+    RemovalQueries: ("insert",),
+    JobRuns: ("commit",),
     Outboxes: ("waiting", "published"),
     ActivityQueries: ("append",),
 }
