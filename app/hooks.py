@@ -12,7 +12,7 @@ import asyncio
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from app import operations
+from app import metrics, operations
 from app.budget import Budget
 from app.commands.inbound import Receipt, take, verified
 from app.domain.errors import PunchcardError, Throttled, Unauthenticated, Unavailable
@@ -72,12 +72,14 @@ class Hooks:
 
 
 def _answered(receipt: Receipt) -> Response:
+    told = {"failed": receipt.failed, "recorded": receipt.created, "duplicate": receipt.duplicate}
+    metrics.INBOUND.labels(next((name for name, count in told.items() if count), "skipped")).inc()
     status = 200 if receipt.delivery.status is DeliveryStatus.PROCESSED else 202 if receipt.readable else 400
-    told = {"recorded": receipt.created, "duplicate": receipt.duplicate, "failed": receipt.failed}
     return _json({**told, "skipped": receipt.skipped}, status)
 
 
 def _refused(error: PunchcardError) -> Response:
+    metrics.INBOUND.labels("refused").inc()
     match error:
         case Unauthenticated():
             body = refused(ErrorCode.UNAUTHENTICATED, "There is no such hook, or the signature is not good.").body

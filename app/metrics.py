@@ -45,6 +45,12 @@ COST = Counter(
 )
 ERRORS = Counter("punchcard_errors", "Top-level GraphQL errors by code.", ("code",), registry=REGISTRY)
 USER_ERRORS = Counter("punchcard_user_errors", "userErrors of mutations by code.", ("code",), registry=REGISTRY)
+INBOUND = Counter(
+    "punchcard_inbound_messages",
+    "Messages to inbound hooks by what became of them: recorded, duplicate, skipped, failed (kept), refused.",
+    ("outcome",),
+    registry=REGISTRY,
+)
 SOCKETS = Gauge("punchcard_sockets_open", "WebSockets open now.", registry=REGISTRY)
 SUBSCRIPTIONS = Gauge(
     "punchcard_subscriptions_open", "Subscriptions running now, on sockets and as event streams.", registry=REGISTRY

@@ -186,10 +186,10 @@ async def test_what_fails_is_kept_and_recorded_once_the_mapping_is_mended(api: A
     mapping = {**SALE, "items": "lines"}
     hook, sender = await hooked(api, mapping=mapping)
     lines = [BOUGHT, {**BOUGHT, "what": "gift"}, {**BOUGHT, "paid": "-1"}, {"what": "sale"}]
-    first = await sender.send({"lines": lines}, "msg_1", x_topic="orders", x_token="hush")
-    assert first == (202, tally(recorded=1, failed=3))
+    assert await sender.send({"lines": lines}, "msg_1") == (202, tally(recorded=1, failed=3))
     # The sender need not, but may: nothing is recorded twice.
-    assert await sender.send({"lines": lines}, "msg_1") == (202, tally(failed=3))
+    sent = {"x_topic": "orders", "x_token": "hush", "authorization": "hush", "x_signature": "hush"}
+    assert await sender.send({"lines": lines}, "msg_1", **sent) == (202, tally(failed=3))
     assert await sender.send({"lines": 7}, "msg_2") == (202, tally(failed=1))
     assert await sender.send(b"not json", "msg_3") == (400, tally(failed=1))
     kept = {n["body"]: n for n in (await api.data(DELIVERIES, id=hook["id"]))["inboundDeliveries"]["nodes"]}
@@ -197,6 +197,7 @@ async def test_what_fails_is_kept_and_recorded_once_the_mapping_is_mended(api: A
     delivery = kept[json.dumps({"lines": lines})]
     assert (delivery["status"], delivery["attempts"], delivery["events"]) == ("FAILED", 2, 1)
     assert delivery["hook"] == {"name": "Shop"}
+    assert set(delivery["headers"]) == {"content-type", "webhook-id", "webhook-timestamp", "x-topic"}
     assert delivery["receivedAt"] == "2026-01-01T00:00:00Z"
     assert [(p["index"], p["code"], p["field"]) for p in delivery["problems"]] == [
         (1, "UNKNOWN", ["type"]),
@@ -280,6 +281,8 @@ async def test_other_senders_sign_in_their_own_way(api: Api) -> None:
     how = {"scheme": "HMAC_SHA256", "header": "X-Shopify-Hmac-Sha256", "encoding": "BASE64"}
     hook, sender = await hooked(api, mapping=SHOP_ORDER, verification=how, secret=secret)
     assert hook["verification"] == {**how, "header": "x-shopify-hmac-sha256", "prefix": ""}
+    wrong = (await api.data(UPDATE, input={"id": hook["id"], "verification": {}}))["updateInboundHook"]
+    assert codes(wrong["userErrors"]) == [("INVALID", ["verification", "scheme"])]
     order = {"id": 7, "email": "jo@example.com", "currency": "EUR", "financial_status": "paid",
              "processed_at": "2026-01-01T00:00:00Z", "line_items": [{"id": 1, "price": "3.10"}]}  # fmt: skip
     raw = json.dumps(order).encode()
