@@ -40,9 +40,6 @@ class Hooks:
 
     async def __call__(self, request: Request) -> Response:
         """The answer to a POST."""
-        if self._running >= MOST_AT_ONCE:
-            return _refused(Unavailable("server"))
-        self._running += 1
         try:
             async with asyncio.timeout(self._seconds):
                 return _answered(await self._taken(request))
@@ -55,14 +52,22 @@ class Hooks:
             return _refused(Unavailable("server"))
         except PunchcardError as error:
             return _refused(error)
-        finally:
-            self._running -= 1
 
     async def _taken(self, request: Request) -> Receipt:
         content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if content_type != "application/json" and not content_type.endswith("+json"):
             raise TransportError(415, "Send application/json.")
         body = await plain_body(request, self._most)
+        # Only now, so that nobody keeps others out by sending slowly.
+        if self._running >= MOST_AT_ONCE:
+            raise Unavailable("server")
+        self._running += 1
+        try:
+            return await self._told(request, body)
+        finally:
+            self._running -= 1
+
+    async def _told(self, request: Request, body: bytes) -> Receipt:
         message = await verified(self._resources, request.path_params["hook"], dict(request.headers), body)
         hook = message.hook
         operations.current().sent_by(hook.workspace_id, hook.id)
