@@ -10,10 +10,18 @@ from app.domain.receipts import RECORDED
 from app.flow import range_of
 
 from .context import Context
-from .receipts import find_receipt
+from .receipts import Issued, find_receipt
 
 PATIENCE_SECONDS = 5.0
 SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.01, 0.25
+
+
+async def known_receipt(ctx: Context, token: str) -> Issued:
+    """The receipt of a token. Raises InvalidInput: UNKNOWN for what is no token here."""
+    issued = await find_receipt(ctx, token)
+    if issued is None:
+        raise InvalidInput(Code.UNKNOWN, "No such receipt in this workspace, or none any more.", "token")
+    return issued
 
 
 async def await_counted(ctx: Context, token: str, *, told: bool = False) -> None:
@@ -21,9 +29,7 @@ async def await_counted(ctx: Context, token: str, *, told: bool = False) -> None
 
     Looks again after 10 ms, then ever less often. Raises InvalidInput for what is no token here, NotYet after 5 seconds.
     """
-    issued = await find_receipt(ctx, token)
-    if issued is None:
-        raise InvalidInput(Code.UNKNOWN, "No such receipt in this workspace, or none any more.", "token")
+    issued = await known_receipt(ctx, token)
     waiting = {f.event_id for f in issued.receipt.fates if f.status in RECORDED and f.event_id is not None}
     clock = asyncio.get_running_loop().time
     until, pause, first = clock() + PATIENCE_SECONDS, SHORTEST_PAUSE_SECONDS, True

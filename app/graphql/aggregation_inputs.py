@@ -8,6 +8,7 @@ import strawberry
 
 from app.domain.aggregations import Function, GroupBy
 
+from .consistency import Consistency
 from .enums import EventCategory, described
 from .filters import MetadataCondition
 from .scalars import RawDateTime
@@ -105,6 +106,13 @@ class AggregateInput:
     )
     first: int | None = strawberry.field(default=None, description="How many groups to answer: 1 to 250.")
     after: str | None = strawberry.field(default=None, description="Begin the groups behind this cursor.")
+    consistency: Consistency = strawberry.field(
+        default=Consistency.EVENTUAL,
+        description="How much of what was written the answer is sure to show: always all of it.",
+    )
+    token: str | None = strawberry.field(
+        default=None, description="The token of a receipt whose events the answer is sure to show, with AT_LEAST."
+    )
     gross: bool = strawberry.field(
         default=False, description="Whether refunds and credits are added to a sum of amounts, not subtracted."
     )

@@ -29,6 +29,7 @@ from app.domain.texts import parse_text
 from app.store.events import EventQuery
 
 from .aggregation_inputs import MOST_GROUPS, MOST_READ, AggregateInput, AggregateOrder
+from .consistency import consistent
 from .context import Info, RequestContext
 from .enums import EventCategory
 from .filters import each_of, parse_metadata_condition
@@ -182,6 +183,7 @@ async def aggregate_events(
 ) -> AggregateResult:
     """One function over the events that match. Raises InvalidInput."""
     context = info.context
+    await consistent(info, input.consistency, input.token, "input", of_events=True)
     profile = await context.commands.profile()
     now = await context.commands.now()
     function, by = input.function, parse_dimensions(input.group_by or [])

@@ -11,11 +11,12 @@ import strawberry
 
 from app.commands.event_types import event_types
 from app.domain import events as domain
-from app.domain.instants import from_ms, to_ms
 from app.domain.errors import Unavailable
+from app.domain.instants import from_ms, to_ms
 from app.store.events import MOST_COUNTED, EventQuery
 from app.store.paging import Page
 
+from .consistency import Consistency, ConsistencyArgument, TokenArgument, consistent
 from .context import Info, RequestContext
 from .enums import EventCategory, described
 from .filters import EventFilter, event_query
@@ -212,8 +213,11 @@ async def list_events(
     after: After = None,
     last: Last = None,
     before: Before = None,
+    consistency: ConsistencyArgument = Consistency.EVENTUAL,
+    token: TokenArgument = None,
 ) -> Connection[Event]:
     """A page of the workspace's events."""
+    await consistent(info, consistency, token, of_events=True)
     return await events_page(info, await event_query(info, filter), order_by, first, after, last, before)
 
 

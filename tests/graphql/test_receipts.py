@@ -144,5 +144,28 @@ async def test_a_query_may_wait_for_what_was_just_written(api: Api, monkeypatch:
     await api.business.settle()
     for name, task in asked.items():
         assert (await task)[name.split(".")[0]] == SEEN[name]
-    refusal = await api.refusal('{ pass(externalId: "ann", consistency: AT_LEAST) { id } }')
-    assert refusal["extensions"]["problems"][0]["code"] == "REQUIRED"
+
+
+async def test_events_and_what_is_worked_out_of_them_show_everything_at_once(api: Api) -> None:
+    await api.business.join("ann")
+    answer = await api.data(ONE, input={"passExternalId": "ann", "type": "purchase", "amount": 5})
+    token = answer["recordEvent"]["receipt"]["token"]
+    for asked in ("EVENTUAL", f'AT_LEAST, token: "{token}"', "STRONG"):
+        data = await api.data(
+            f"{{ events(consistency: {asked}) {{ totalCount }}"
+            f' aggregateEvents(input: {{function: SUM, field: "amount", consistency: {asked}}}) {{ value }} }}'
+        )
+        assert data == {"events": {"totalCount": 1}, "aggregateEvents": {"value": "5"}}
+
+    for query, code, field in (
+        ('{ pass(externalId: "ann", consistency: AT_LEAST) { id } }', "REQUIRED", ["token"]),
+        ('{ pass(externalId: "ann", consistency: STRONG) { id } }', "UNSUPPORTED", ["consistency"]),
+        ('{ events(consistency: AT_LEAST, token: "x") { nodes { id } } }', "UNKNOWN", ["token"]),
+        (
+            '{ aggregateEvents(input: {function: COUNT, consistency: AT_LEAST, token: "x"}) { value } }',
+            "UNKNOWN",
+            ["input", "token"],
+        ),
+    ):
+        [problem] = (await api.refusal(query))["extensions"]["problems"]
+        assert (problem["code"], problem["field"]) == (code, field)
