@@ -7,7 +7,9 @@ collection (for a condition that the index does not hold), and of the opposite.
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import pkgutil
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -18,6 +20,7 @@ import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
+import app.store
 from app.auth import Keyring
 from app.clock import FixedClock
 from app.commands.consistency import await_counted
@@ -35,7 +38,9 @@ from app.commands.jobs import cancel_job
 from app.commands.keys import create_api_key, revoke_api_key, rotate_api_key
 from app.commands.passes import update_pass
 from app.commands.receipts import receipt_of, record_call
+from app.commands.removals import delete_events, erase_pass
 from app.commands.segments import archive_segment, update_segment
+from app.domain.aggregations import METADATA, Aggregation, Function, GroupBy
 from app.domain.conditions import Condition, Operator
 from app.domain.errors import Conflict
 from app.domain.event_types import Acceptance
@@ -45,28 +50,6 @@ from app.domain.instants import to_ms
 from app.domain.jobs import JobStatus
 from app.domain.signatures import Scheme
 from app.resources import Resources
-from app.store import (
-    activities,
-    audit,
-    backlog,
-    clock,
-    event_types,
-    events,
-    exports,
-    heartbeats,
-    hooks,
-    inbound,
-    job_runs,
-    jobs,
-    keys,
-    outboxes,
-    parking,
-    passes,
-    pumps,
-    receipts,
-    segments,
-    vocabulary,
-)
 from app.store.activities import ActivityQuery
 from app.store.backlog import Backlogs
 from app.store.clock import MongoClock
@@ -82,28 +65,7 @@ from tests.business import Business, bought_within, open_business, spent
 from tests.workers.test_imports import File, finished, sales
 from workers.due import next_due
 
-MODULES = (
-    activities,
-    audit,
-    backlog,
-    clock,
-    event_types,
-    events,
-    exports,
-    heartbeats,
-    hooks,
-    inbound,
-    job_runs,
-    jobs,
-    keys,
-    outboxes,
-    parking,
-    passes,
-    pumps,
-    receipts,
-    segments,
-    vocabulary,
-)
+MODULES = [importlib.import_module(f"app.store.{found.name}") for found in pkgutil.iter_modules(app.store.__path__)]
 QUERIES = [cls for module in MODULES for cls in vars(module).values() if inspect.isclass(cls)
            and issubclass(cls, Translating) and cls.__module__ == module.__name__]  # fmt: skip
 RANGES = {"$gt", "$gte", "$lt", "$lte"}
@@ -307,9 +269,27 @@ async def story(business: Business) -> None:
     await keyring.aclose()
     await rotate_api_key(ctx, till.id)
     await revoke_api_key(ctx, till.id)
+    await added_up_and_removed(business)
     await told_by_hooks(business)
     await receipts_and_keys(business)
     await imports_and_operations(business)
+
+
+async def added_up_and_removed(business: Business) -> None:
+    ctx, store = business.ctx, business.ctx.workspace
+    for query in (EventQuery(), EventQuery(types=("purchase",)), EventQuery(pass_id="pass_none")):
+        await store.aggregations.groups(query, Aggregation(Function.COUNT, None, (GroupBy.TYPE,)), 10)
+        await store.aggregations.counted(query, Aggregation(Function.SUM, f"{METADATA}x"), 10)
+    job, _ = await delete_events(ctx, EventQuery(external_id="39", sources=("api",)))
+    assert job is not None
+    await finished(business, job)
+    await store.removals.batches(["event_none"])
+    await business.record({"pass_external_id": "gone"})
+    gone = (await business.card("gone")).id
+    await erase_pass(ctx, pass_id=gone)
+    await business.settle()
+    assert await business.worker.erasures.known([gone]) == {gone}
+    await business.settle()
 
 
 async def told_by_hooks(business: Business) -> None:
