@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import socket
@@ -21,13 +20,10 @@ from app.draining import DRAIN_SECONDS, IDLE_SECONDS, Draining
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.02
-COLLECTED_AFTER = 20_000
-"""New objects between two looks for cycles. Requests leave few: looking every 700 took a twentieth of a small query."""
 
 
 def serve(settings: Settings) -> None:
     """Serves the API until SIGINT or SIGTERM. Raises ConfigError where the settings cannot be used."""
-    gc.set_threshold(COLLECTED_AFTER, 10, 10)
     tracing.start(settings.otlp_endpoint, "punchcard-api")
     draining = Draining()
     config = uvicorn.Config(
