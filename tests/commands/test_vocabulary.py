@@ -9,6 +9,7 @@ import pytest
 from app.clock import FixedClock
 from app.commands import vocabulary
 from app.resources import Resources
+from app.store.indexes import INDEXES
 from app.store.known import Known
 from app.store.vocabulary import VocabularyQueries
 from tests.business import Business, another_business
@@ -50,3 +51,12 @@ async def test_words_that_are_known_cost_no_round_trip_and_a_list_of_words_ends_
     [result] = (await business.record({"source": "till-3"})).results
     assert result.event is not None
     assert len(asked) == 1
+
+
+async def test_events_have_no_end_and_no_most(business: Business) -> None:
+    """A1-08: any number of events, kept until the customer leaves: nothing expires them."""
+    assert not any("expireAfterSeconds" in index.document for index in INDEXES["events"])
+    long_ago = [{"occurred_at": f"19{year}-01-01T00:00:00Z", "external_id": f"{year}"} for year in range(10, 99)]
+    assert (await business.record(*long_ago)).created == len(long_ago)
+    await business.settle()
+    assert (await business.card()).aggregates["purchase", None].count == len(long_ago)
