@@ -148,7 +148,7 @@ async def rerun_inbound_deliveries(
 
 
 async def discard_inbound_delivery(ctx: Context, delivery_id: str) -> str:
-    """The id of a failed delivery whose body is now forgotten; its events stay. Raises NotFound, Conflict, Unavailable."""
+    """The id of a failed delivery whose body is now forgotten; its events stay. Raises NotFound, Unavailable."""
     delivery = (await ctx.workspace.inbound.get_many([delivery_id])).get(delivery_id)
     if delivery is None or delivery.status is not DeliveryStatus.FAILED:
         raise NotFound("failed delivery", "id")

@@ -82,7 +82,7 @@ class EventOrigin:
     channel: EventChannel = strawberry.field(description="By which door it came.")
     ip_address: str | None = strawberry.field(description="The caller's IP address.")
     user_agent: str | None = strawberry.field(description="The caller's software, as it named itself.")
-    actor: str | None = strawberry.field(description="The id of the acting API key.")
+    actor: str | None = strawberry.field(description="The id of the acting API key, or of the inbound hook.")
     staff: str | None = strawberry.field(description="The member of staff who acted by hand, as the key says.")
 
 

@@ -28,7 +28,8 @@ described(
     {
         "STANDARD": "By Standard Webhooks: the headers `webhook-id`, `webhook-timestamp` and `webhook-signature` (or those "
         "of Svix); five minutes of tolerance.",
-        "HMAC_SHA256": "By HMAC-SHA256 of the body in a header of its own, as GitHub, Shopify and many others do.",
+        "HMAC_SHA256": "By HMAC-SHA256 of the body in a header of its own, as GitHub, Shopify and many others do. A message "
+        "is known by its body: what is sent twice, word for word, is a repeat.",
         "TIMESTAMPED_HMAC_SHA256": "By HMAC-SHA256 of time, point and body, in a header `t=…,v1=…` as Stripe does; five "
         "minutes of tolerance.",
     },
