@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
-from app.domain import transitions
+from app.domain import points, transitions
 from app.store import outboxes, pumps
 from app.store.activities import ActivityQueries
 from workers import due, erase, fold, publish, settle
@@ -55,6 +55,13 @@ class Mutant:
 
 
 MUTANTS = (
+    Mutant(
+        "points outlive their end until something happens",
+        points.Purse,
+        "next_ms",
+        "if self.lots else None",
+        "if not self.lots else None",
+    ),
     Mutant("no look at the last fold's events", fold, "fold_once", "if unmarked:", "if unmarked and not unmarked:"),
     Mutant(
         "no look at what is still pending",

@@ -173,6 +173,14 @@ async def more_waits_than_one_fold_takes(stage: Stage) -> None:
     await stage.folded()
 
 
+async def points_end_while_nobody_does_anything(stage: Stage) -> None:
+    """They are gone at their instants all the same."""
+    for _ in range(4):
+        await stage.bought("ann", "bob", "cyd")
+    await stage.folded()
+    await stage.script.moved(START + 400 * QUARTER)(stage.context())
+
+
 async def a_fold_is_slow_after_it_looked_at_the_clock(stage: Stage) -> None:
     """What it writes was recorded later than it believes: its lines still come after those before them."""
     await stage.bought()
@@ -304,6 +312,7 @@ SCENES: Sequence[Scene] = (
     a_pump_is_slow_after_it_saw_nothing_pending,
     time_has_come_while_an_event_waits,
     more_waits_than_one_fold_takes,
+    points_end_while_nobody_does_anything,
     a_fold_is_slow_after_it_looked_at_the_clock,
     a_fold_is_slow_to_walk,
     two_publish_at_once,
