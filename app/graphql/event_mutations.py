@@ -32,7 +32,7 @@ class RecordEventInput:
         default=None, description="The external id of the pass it happened on."
     )
     category: EventCategory | None = strawberry.field(
-        default=None, description="The category; that of a built-in type, else CUSTOM, if omitted."
+        default=None, description="The category; that of a type built in or defined, else CUSTOM, if omitted."
     )
     type: str = strawberry.field(description="The type, for example `purchase`, or a name of your own.")
     amount: RawDecimal | None = strawberry.field(
