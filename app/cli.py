@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import click
 
 from app.cli_demo import demo
+from app.cli_export import export
 from app.cli_import import import_
 from app.cli_serve import api, up, worker
 from app.cli_settings import Commands, with_settings
@@ -36,6 +37,7 @@ def main() -> None:
       punchcard up                          everything, with its data in ./.punchcard
       punchcard demo                        a small business to look at         (another terminal)
       punchcard import purchases.csv        your own events                     (another terminal)
+      punchcard export events               everything back into a file
 
     \b
     Run its parts, several of each if you like:
@@ -49,6 +51,7 @@ main.add_command(api)
 main.add_command(worker)
 main.add_command(demo)
 main.add_command(import_)
+main.add_command(export)
 
 
 @main.command()

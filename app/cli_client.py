@@ -70,6 +70,18 @@ class Client:
             raise click.ClickException(f"{address} was answered with status {status}.")
         return body
 
+    def download(self, address: str) -> Iterator[bytes]:
+        """The parts of what lies at an address relative to the API's; the address itself is the key."""
+        with self._connected() as connection:
+            connection.request("GET", address)
+            response = connection.getresponse()
+            if response.status != 200:
+                raise click.ClickException(f"{address.partition('?')[0]} was answered with status {response.status}.")
+            while part := response.read(SENT_AT_ONCE):
+                yield part
+            if response.length:
+                raise http.client.IncompleteRead(b"", response.length)
+
     def address(self, path: str) -> str:
         """The whole address of a path of the API."""
         parts = urlsplit(self.endpoint)
@@ -92,18 +104,23 @@ class Client:
         return data
 
     def _exchanged(self, method: str, path: str, headers: dict[str, str], body: Any, length: int) -> tuple[int, bytes]:
-        parts = urlsplit(self.endpoint)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=SECONDS)
         sent = {"authorization": f"Bearer {self.key}", **headers}
         if body is not None:
             sent["content-length"] = str(length)
-        try:
+        with self._connected() as connection:
             # A server that refuses a long body answers before it has read it; the answer says why.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 connection.request(method, path, body, sent)
             response = connection.getresponse()
             return response.status, response.read()
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[http.client.HTTPConnection]:
+        parts = urlsplit(self.endpoint)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = kind(parts.hostname or "", parts.port, timeout=SECONDS)
+        try:
+            yield connection
         except (OSError, http.client.HTTPException) as error:
             raise click.ClickException(
                 f"No API answers at {self.endpoint} ({type(error).__name__}). Start it with `punchcard up`, or"

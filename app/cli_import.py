@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,10 +11,10 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from app.cli_client import PATIENCE_SECONDS, Client, with_client
+from app.cli_client import Client, with_client
+from app.cli_jobs import followed, progress_on
 from app.config import Settings
 from app.domain.cells import DateOrder
 from app.domain.columns import ColumnMapping
@@ -28,13 +27,10 @@ from app.domain.splitting import Row
 
 HEAD_BYTES = 262_144
 SHOWN_ROWS = 5
-POLL_SECONDS = 0.25
 
 _ABOUT = "{ viewer { workspace { name currency timezone } } }"
 _IMPORT = """mutation ($input: ImportEventsInput!) {
   importEvents(input: $input) { job { id } userErrors { field message } } }"""
-_JOB = """query ($id: ID!) { job(id: $id) {
-  status progress { done total failed } result reportUrl error finishedAt } }"""
 
 
 @dataclass(frozen=True)
@@ -89,11 +85,12 @@ def import_(
     dry_run: bool,
     yes: bool,
 ) -> None:
-    """Import the rows of a CSV FILE as past events; importing it again records nothing twice.
+    """Import the rows of a CSV or JSONL FILE as past events; importing it again records nothing twice.
 
     What the columns are is guessed from their names and first rows, and shown. A row is known by its number in the file
     and the source, which is the file's name unless you say otherwise; what is not mapped goes to the metadata. Rows that
-    cannot be recorded are listed in a report, and the status is 1.
+    cannot be recorded are listed in a report, and the status is 1. JSONL has an object a line, with the names of
+    recordEvents' input; what `punchcard export events` wrote is taken as it is.
 
     \b
     Examples:
@@ -185,43 +182,14 @@ def _previewed(event: EventInput, currency: str) -> list[str]:
 
 def _carried(console: Console, client: Client, file: Path, sent: dict[str, Any]) -> dict[str, Any]:
     """The job when it has ended; its progress is shown meanwhile."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:
+    with progress_on(console) as progress:
         sending = progress.add_task("Sending (bytes)", total=file.stat().st_size)
         payload = client.upload(
             _IMPORT, {"input": sent}, "variables.input.file", file, lambda size: progress.advance(sending, size)
         )["importEvents"]
         if payload["userErrors"]:
             raise click.ClickException("\n".join(error["message"] for error in payload["userErrors"]))
-        job_id = payload["job"]["id"]
-        recording = progress.add_task("Recording (rows)", total=None)
-        while True:
-            job = _looked_at(client, job_id)
-            progress.update(recording, completed=job["progress"]["done"], total=job["progress"]["total"])
-            if job["finishedAt"] is not None:
-                return {**job, "id": job_id}
-            try:
-                time.sleep(POLL_SECONDS)
-            except KeyboardInterrupt:
-                progress.stop()
-                raise click.ClickException(
-                    f"The import goes on without this command. It is the job {job_id}: query it with `job`, stop it with"
-                    " `cancelJob`."
-                ) from None
-
-
-def _looked_at(client: Client, job_id: str) -> dict[str, Any]:
-    """The job as it is now; an API that is away for a moment is waited for, since the worker goes on without it."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            job: dict[str, Any] = client.ask(_JOB, id=job_id)["job"]
-        except click.ClickException:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(POLL_SECONDS)
-        else:
-            return job
+        return followed(client, payload["job"]["id"], progress, progress.add_task("Recording (rows)", total=None))
 
 
 def _told_end(

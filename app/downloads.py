@@ -19,6 +19,7 @@ from app.graphql.ids import database_id
 from app.reports import report
 from app.resources import Resources
 
+GONE = "The file is gone; export it again."
 NOT_SIGNED = "This address is not valid, or no longer: read the job's downloadUrl again."
 MEDIA = {ExportFormat.CSV: "text/csv; charset=utf-8", ExportFormat.JSONL: "application/jsonl; charset=utf-8"}
 
@@ -66,12 +67,23 @@ class Downloads:
         except PunchcardError as error:
             return _failed(error)
         file = None if job is None else job.file
-        if job is None or file is None or now >= file.expires_at:
-            return _refused(ErrorCode.BAD_REQUEST, "The file is gone; export it again.", 404)
+        if job is None or file is None:
+            return _refused(ErrorCode.BAD_REQUEST, GONE, 404)
+        parts = workspace.exports.read(job.id, file.parts)
+        try:
+            first = await anext(parts, b"")
+        except LookupError:
+            return _refused(ErrorCode.BAD_REQUEST, GONE, 404)
         what = "events" if job.kind is JobKind.EXPORT_EVENTS else "activities"
         name = f"{what}-{job.id}.{file.format.value.lower()}"
-        parts = workspace.exports.read(job.id, file.parts)
-        return _file(parts, name, MEDIA[file.format], **{"content-length": str(file.size), "cache-control": "no-store"})
+        headers = {"content-length": str(file.size), "cache-control": "no-store"}
+        return _file(_chained(first, parts), name, MEDIA[file.format], **headers)
+
+
+async def _chained(first: bytes, others: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for part in others:
+        yield part
 
 
 def _file(parts: AsyncIterator[bytes], name: str, media: str, **headers: str) -> Response:

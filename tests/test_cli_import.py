@@ -48,6 +48,26 @@ async def test_a_file_is_imported_by_one_command_and_again_creates_nothing(up: U
     assert await asked(up, "{ events { totalCount } }") == {"events": {"totalCount": 400}}
 
 
+async def test_what_is_exported_by_one_command_is_imported_by_another(up: Up, tmp_path: Path) -> None:
+    """WH1-07: from other systems, and back to them."""
+    file, lines, feed = tmp_path / "visits.csv", tmp_path / "events.jsonl", tmp_path / "feed.csv"
+    file.write_text("customer_id,date,note\nann,2026-02-01,a\nbob,2026-02-02,b\n")
+    options = ["--key", await workspace(up), "--data-dir", str(up.folder)]
+    assert (await punchcard("import", str(file), *options))[0] == 0
+    status, output = await punchcard("export", "events", "--out", str(lines), *options)
+    assert (status, output) == (0, f"2 events in {lines}\n")
+    status, output = await punchcard("export", "activities", "--out", str(feed), *options)
+    assert (status, "To go on from there: --after " in output) == (0, True)
+    other = ["--key", await workspace(up), "--data-dir", str(up.folder)]
+    status, output = await punchcard("import", str(lines), *other)
+    assert (status, "2 created, 0 duplicate, 0 failed" in output) == (0, True), output
+    found = await asked(up, "{ events { nodes { source externalId metadata pass { externalId } } } }", other[1])
+    assert found["events"]["nodes"] == [
+        {"source": "import:visits.csv", "externalId": "2", "metadata": {"note": "b"}, "pass": {"externalId": "bob"}},
+        {"source": "import:visits.csv", "externalId": "1", "metadata": {"note": "a"}, "pass": {"externalId": "ann"}},
+    ]
+
+
 async def test_rows_that_fail_are_reported_and_make_the_status_1(up: Up, tmp_path: Path) -> None:
     file = tmp_path / "visits.csv"
     file.write_text("who;day;note\nann;01.02.2026;a [bold]word\nann;never;\n")
@@ -119,7 +139,17 @@ async def test_nothing_is_parked_in_a_healthy_folder(up: Up) -> None:
     assert await punchcard("parked", "--rerun", "--data-dir", str(up.folder)) == (0, "0 passes run again.\n")
 
 
-@pytest.mark.parametrize("command", ["import", "demo", "parked"])
+def test_an_export_writes_over_nothing_and_takes_no_option_of_the_other_kind(tmp_path: Path) -> None:
+    (tmp_path / "there").touch()
+    for options, said in (
+        (["events", "--out", str(tmp_path / "there")], "is there already"),
+        (["events", "--out", str(tmp_path / "new"), "--after", "x"], "--after is for activities only"),
+        (["activities", "--out", str(tmp_path / "new"), "--source", "x"], "--source is for events only"),
+    ):
+        assert said in CliRunner().invoke(main, ["export", *options, "--key", "x"]).output
+
+
+@pytest.mark.parametrize("command", ["import", "export", "demo", "parked"])
 def test_help_shows_an_example(command: str) -> None:
     shown = CliRunner().invoke(main, [command, "--help"])
     assert shown.exit_code == 0

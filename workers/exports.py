@@ -82,9 +82,11 @@ async def _part(turn: Turn) -> tuple[bytes, Part]:
     """The part that begins at the job's position."""
     order, position = _order(turn), turn.run.position
     if isinstance(order.query, EventQuery):
-        found, columns = _events(turn, order.query, position["at"]), EVENT_COLUMNS
+        found = _events(turn, order.query, position["at"])
+        columns: Sequence[str] = EVENT_COLUMNS
     else:
-        found, columns = _activities(turn, order.query, position["at"]), ACTIVITY_COLUMNS
+        found = _activities(turn, order.query, position["at"])
+        columns = ACTIVITY_COLUMNS
     as_table = order.format is ExportFormat.CSV
     # A table begins with the names of its columns.
     data = bytearray(BOM + written([columns]) if as_table and turn.run.step == 1 else b"")

@@ -20,6 +20,8 @@ from app.store.paging import MILLISECOND
 from .audit import note
 from .context import Context
 
+MUTATIONS = {JobKind.EXPORT_EVENTS: "exportEvents", JobKind.EXPORT_ACTIVITIES: "exportActivities"}
+
 
 async def export_events(ctx: Context, query: EventQuery, format: ExportFormat) -> Job:  # noqa: A002  # the API's word
     """The job that will write the events that match, as recorded until now, the oldest first.
@@ -61,7 +63,7 @@ async def download_path(ctx: Context, job: Job) -> str | None:
 
 async def _ordered(ctx: Context, kind: JobKind, order: ExportOrder, at: object) -> Job:
     job = Job(ordered_id("job"), kind, JobStatus.QUEUED, Tally(), 0, await SystemClock().now())
-    await note(ctx, "export.requested", "Job", job.id, what=kind.value)
+    await note(ctx, MUTATIONS[kind], "Job", job.id)
     await ctx.workspace.jobs.insert(job, order, ctx.actor.key_id, {"at": at, "bytes": 0, "whole": False})
     ctx.resources.bus.wake("jobs", job.id)
     return job

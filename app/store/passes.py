@@ -1,18 +1,23 @@
-"""Named queries over the passes of one workspace. Of an erased pass nothing is found."""
+"""Named queries over the passes of one workspace.
+
+Of an erased pass nothing is found; for one that was merged into another, that one answers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from app.domain.instants import EARLIEST
 from app.domain.passes import Pass
 
+from .activities import any_of
 from .collection import Doc, WorkspaceQueries, in_chunks, insert_new
 from .paging import Page, Span, by_instant, page_of
 from .pass_docs import from_doc, to_doc
 
 # A list of passes never shows what only the fold needs.
 SHOWN = {"state": 0, "lb": 0, "out": 0}
+NAMES = {"erased": 1, "alias_of": 1}
 CREATED = {"$gte": EARLIEST}
 """What is left of an erased pass has no such instant: the bound leaves it out, and an index holds the bound."""
 
@@ -27,36 +32,71 @@ class PassQueries(WorkspaceQueries):
         return (await self.get_many([pass_id])).get(pass_id)
 
     async def get_many(self, pass_ids: Iterable[str]) -> dict[str, Pass]:
-        """The passes that exist among the ids. Index: _id."""
-        return {doc["_id"]: from_doc(doc) for doc in await self._by_ids(pass_ids, SHOWN) if "erased" not in doc}
+        """By id, the passes that answer for those that exist among the ids. Index: _id."""
+        answering = await self._answering({pass_id: pass_id for pass_id in pass_ids}, SHOWN)
+        return {asked: from_doc(doc) for asked, doc in answering.items()}
 
     async def by_external_id(self, external_id: str) -> Pass | None:
         """The pass of that external id, or None. Index: {workspace, external_id}."""
         doc = await self._all.find_one(self._mine(external_id=external_id), SHOWN)
-        return None if doc is None or "erased" in doc else from_doc(doc)
+        if doc is None or "erased" in doc:
+            return None
+        return await self.get(doc["alias_of"]) if "alias_of" in doc else from_doc(doc)
 
     async def get_by_external_ids(self, external_ids: Sequence[str]) -> dict[str, Pass]:
-        """external id -> pass, for those that exist. Index: {workspace, external_id}."""
+        """external id -> the pass that answers for it, for those that exist. Index: {workspace, external_id}."""
         ids = await self.ids_of(external_ids)
-        return {card.external_id: card for card in (await self.get_many(ids.values())).values()}
+        cards = await self.get_many(ids.values())
+        return {external_id: cards[pass_id] for external_id, pass_id in ids.items() if pass_id in cards}
 
     async def external_ids(self, pass_ids: Iterable[str]) -> dict[str, str]:
-        """id -> external id, for those that exist. Index: _id."""
-        return {doc["_id"]: doc["external_id"] for doc in await self._by_ids(pass_ids, {"external_id": 1})}
+        """By id, the external id of the pass that answers for it, for those that exist. Index: _id."""
+        answering = await self._answering({pass_id: pass_id for pass_id in pass_ids}, {"external_id": 1, **NAMES})
+        return {asked: doc["external_id"] for asked, doc in answering.items()}
 
-    async def existing(self, pass_ids: Sequence[str]) -> set[str]:
-        """Those of the ids that are passes here. Index: _id."""
-        return {doc["_id"] for doc in await self._by_ids(pass_ids, {"erased": 1}) if "erased" not in doc}
+    async def existing(self, pass_ids: Sequence[str]) -> dict[str, str]:
+        """By id, the id of the pass that answers for it, for those of the ids that are passes here. Index: _id."""
+        answering = await self._answering({pass_id: pass_id for pass_id in pass_ids}, NAMES)
+        return {asked: doc["_id"] for asked, doc in answering.items()}
 
     async def ids_of(self, external_ids: Sequence[str]) -> dict[str, str]:
-        """external id -> id, for those that exist. Index: {workspace, external_id}."""
+        """external id -> the id of the pass that answers for it, for those that exist. Index: {workspace, external_id}."""
 
         async def some(chunk: Sequence[str]) -> list[Doc]:
             query = self._mine(external_id={"$in": list(chunk)})
-            return await self._all.find(query, {"external_id": 1, "erased": 1}).to_list(None)
+            return await self._all.find(query, {"external_id": 1, **NAMES}).to_list(None)
 
         docs = await in_chunks(some, list(dict.fromkeys(external_ids)), self._in_chunk)
-        return {doc["external_id"]: doc["_id"] for doc in docs if "erased" not in doc}
+        found = {doc["external_id"]: doc["_id"] for doc in docs if "erased" not in doc}
+        merged = {doc["external_id"]: doc["alias_of"] for doc in docs if "alias_of" in doc}
+        answering = await self._answering(merged, NAMES)
+        return found | {name: doc["_id"] for name, doc in answering.items()}
+
+    async def _answering(self, asked: Mapping[str, str], projection: Doc) -> dict[str, Doc]:
+        """By the name it is asked under, the document of the pass that answers: of the id itself, or behind its merges."""
+        found: dict[str, Doc] = {}
+        left = dict(asked)
+        while left:
+            docs = {doc["_id"]: doc for doc in await self._by_ids(left.values(), projection) if "erased" not in doc}
+            there = {name: docs[pass_id] for name, pass_id in left.items() if pass_id in docs}
+            found |= {name: doc for name, doc in there.items() if "alias_of" not in doc}
+            left = {name: doc["alias_of"] for name, doc in there.items() if "alias_of" in doc}
+        return found
+
+    async def aliases(self, pass_ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """By id, the passes that this one answers for, for those that answer for any.
+
+        Index: {workspace, alias_of, alias}, asked once for each merge on the way to it.
+        """
+        heirs = {pass_id: pass_id for pass_id in pass_ids}
+        found: dict[str, tuple[str, ...]] = {}
+        while heirs:
+            where = self._mine(alias_of=any_of(list(heirs)), alias={"$gte": 0})
+            docs = await self._all.find(where, {"alias_of": 1}).to_list(None)
+            heirs = {doc["_id"]: heirs[doc["alias_of"]] for doc in docs}
+            for alias, heir in heirs.items():
+                found[heir] = (*found.get(heir, ()), alias)
+        return found
 
     async def insert(self, cards: Sequence[Pass]) -> set[int]:
         """Inserts what is not there yet; the positions of those whose external id (or id) was taken. Safe to repeat."""

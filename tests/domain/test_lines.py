@@ -18,14 +18,15 @@ from app.domain.plans import Plan
 from app.domain.splitting import MAX_ROW_BYTES, Row
 
 
-def read(text: str | bytes, *given: ColumnMapping, guess: bool = True, **options: str) -> tuple[Plan, list[Row]]:
+def read(text: str | bytes, *given: ColumnMapping, guess: bool = True) -> tuple[Plan, list[Row]]:
     data = text.encode() if isinstance(text, str) else text
-    options = {"source": "import:x", "timezone": "UTC", "currency": "USD"} | options
-    return planned(ImportFormat.JSONL, data, given, whole=True, guess=guess, **options)  # type: ignore[arg-type]
+    return planned(
+        ImportFormat.JSONL, data, given, whole=True, guess=guess, source="import:x", timezone="UTC", currency="USD"
+    )
 
 
-def events(text: str, *given: ColumnMapping, **options: str) -> list[EventInput]:
-    plan, rows = read(text, *given, **options)
+def events(text: str, *given: ColumnMapping) -> list[EventInput]:
+    plan, rows = read(text, *given)
     return [plan.event(number, row) for number, row in enumerate(rows, 1)]
 
 

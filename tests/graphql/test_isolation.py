@@ -59,6 +59,9 @@ MUTATIONS = {
     "deleteEvents": "deleteEvents(input: {filter: {passId: $id}})"
     f" {{ job {{ id }} deletedCount {ERRORS} }}",
     "erasePass": f"erasePass(input: {{id: $id}}) {{ receipt {{ passId eventCount segments {{ key }} }} {ERRORS} }}",
+    "exportEvents": f"exportEvents(input: {{filter: {{passId: $id}}}}) {{ job {{ status downloadUrl }} {ERRORS} }}",
+    "exportActivities": f"a: exportActivities(input: {{filter: {{passId: $id}}}}) {{ job {{ status }} {ERRORS} }}"
+    f" b: exportActivities(input: {{filter: {{segmentIds: [$id]}}}}) {{ job {{ status }} {ERRORS} }}",
     "cancelJob": f"cancelJob(input: {{id: $id}}) {{ job {{ id status }} {ERRORS} }}",
     "updateInboundHook": f"updateInboundHook(input: {{id: $id, name: \"mine\"}}) {{ hook {{ id name }} {ERRORS} }}",
     "rotateInboundHookSecret": f"rotateInboundHookSecret(input: {{id: $id}}) {{ hook {{ id }} secret {ERRORS} }}",
