@@ -69,11 +69,12 @@ operations = st.lists(
         st.integers(1, 90),
         st.sampled_from(["all", "part", "stop"]),
     ),
-    max_size=30,
+    min_size=6,
+    max_size=40,
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(operations)
 def test_any_order_of_records_corrections_late_events_and_removals_ends_where_what_is_left_ends(
     script: list[tuple[str, int, int, int, str]],
