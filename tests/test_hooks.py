@@ -25,7 +25,7 @@ from app.domain.errors import Throttled, Unavailable
 from app.resources import Resources
 from app.store.inbound import InboundQueries
 from app.store.passes import PassQueries
-from tests.business import open_business
+from tests.business import open_business, purchases
 from tests.domain.test_mappings import GOOGLE_WALLET, SHOP_ORDER
 from tests.graphql.serving import Api, codes, serving
 
@@ -127,6 +127,9 @@ async def test_a_message_is_recorded_once_however_often_it_is_sent(api: Api, cap
     assert await sender.send(BOUGHT, "msg_2") == (200, tally(recorded=1))
     events = await recorded(api)
     assert [(source, kind, amount) for source, _, kind, amount in events] == [("shop", "purchase", "2.50")] * 2
+    # They count like any other events.
+    assert await api.business.members(await api.business.segment("regulars", purchases(2))) == ["ann"]
+    assert await api.business.members(await api.business.segment("fans", purchases(3))) == []
     listed = (await api.data(DELIVERIES, id=hook["id"], status="PROCESSED"))["inboundDeliveries"]
     assert listed["totalCount"] == 2
     assert {(n["attempts"], n["events"], n["body"]) for n in listed["nodes"]} == {(1, 1, None)}
