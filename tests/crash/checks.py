@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from app.domain.ids import event_id
+from app.domain.ids import event_id, keyed_event_id
 from app.domain.removals import target_of
 from app.store.collection import Database
 from app.store.erasures import EMPTIED
@@ -51,7 +51,7 @@ async def problems(db: Database, load: Load, segments: dict[str, str], now: date
     """Every contradiction between what was sent, acknowledged, stored, folded and told. `segments` is key -> id."""
     found = list(load.faults)
     [workspace] = await db["workspaces"].find({}, {"_id": 1}).to_list(None)
-    sent = {event_id(workspace["_id"], "api", name): event for name, event in load.sent.items()}
+    sent = {_identity(workspace["_id"], event): event for event in load.sent.values()}
     events = [doc for doc in await db["events"].find({}).to_list(None) if target_of(doc["_id"]) is None]
     live = [event for event in events if "removed" not in event]
     stored = {event["_id"] for event in events}
@@ -59,7 +59,7 @@ async def problems(db: Database, load: Load, segments: dict[str, str], now: date
         found.append(f"{len(lost)} acknowledged events are lost: {sorted(lost)[:3]}")
     if strange := stored - set(sent):
         found.append(f"{len(strange)} events were never sent: {sorted(strange)[:3]}")
-    if left := {event["external_id"] for event in live} & load.removed:
+    if left := {sent[event["_id"]]["externalId"] for event in live if event["_id"] in sent} & load.removed:
         found.append(f"{len(left)} removed events are still there: {sorted(left)[:3]}")
     if eaten := [key for key in stored - {e["_id"] for e in live} if not load.may_be_gone(sent[key])]:
         found.append(f"{len(eaten)} events were removed that nobody had asked for: {sorted(eaten)[:3]}")
@@ -83,6 +83,12 @@ async def problems(db: Database, load: Load, segments: dict[str, str], now: date
         if any(event["pass"] == erasure["_id"] for event in live) or any(a["data"] != EMPTIED for a in lines):
             found.append(f"{erasure['_id']} is erased, and something is left of it")
     return found
+
+
+def _identity(workspace_id: str, event: dict[str, Any]) -> str:
+    if "place" in event:
+        return keyed_event_id(workspace_id, *event["place"])
+    return event_id(workspace_id, "api", event["externalId"])
 
 
 def _wrong_aggregates(card: dict[str, Any], events: list[dict[str, Any]]) -> Iterator[str]:

@@ -11,7 +11,9 @@ from typing import Any
 import httpx
 
 RECORD = """mutation Record($input: RecordEventsInput!) {
-  recordEvents(input: $input) { results { status event { externalId } userErrors { code message } } }
+  recordEvents(input: $input) {
+    results { status event { id } userErrors { code message } } receipt { token } userErrors { code message }
+  }
 }"""
 FOLLOW = """query Follow($after: String) {
   activity(first: 250, after: $after, filter: { includeSilent: true }) {
@@ -52,23 +54,39 @@ class Load:
         await self._http.aclose()
 
     async def integrate(self, name: str) -> None:
-        """Sends batches until told to stop; each until it is acknowledged, some of it twice on purpose."""
+        """Sends batches until told to stop; each until it is acknowledged, some of it twice on purpose.
+
+        Some events are known by their own name, some by the key of the call and their place in it.
+        """
         while not self.stopping:
             batch = [self._event(name) for _ in range(self.random.randint(1, 25))]
-            known = list(self.sent.values())
-            batch += self.random.sample(known, min(len(known), self.random.randint(0, 4)))
+            key = f"{name}-call-{next(self._numbers)}" if self.random.random() < 0.4 else None
+            if key is None:
+                known = [event for event in self.sent.values() if "place" not in event]
+                batch += self.random.sample(known, min(len(known), self.random.randint(0, 4)))
+            else:
+                batch = [{**e, "externalId": f"{key}/{n}", "place": (key, n)} for n, e in enumerate(batch)]
             for event in batch:
                 self.sent[event["externalId"]] = event
-            await self.record(batch)
+            token = await self.record(batch, key)
+            if key is not None and self.random.random() < 0.4:
+                again = await self.record(batch, key)
+                # Where everything was removed in between, nothing is recorded, and the key is free again.
+                if again != token and not any(map(self.may_be_gone, batch)):
+                    self.faults.append(f"{key} was answered with another receipt")
 
-    async def record(self, batch: list[dict[str, Any]]) -> None:
-        """Sends one batch blindly until somebody acknowledges it."""
-        answer = await self.ask(RECORD, {"input": {"events": batch, "createMissingPasses": True}})
-        for event, result in zip(batch, answer["recordEvents"]["results"], strict=True):
+    async def record(self, batch: list[dict[str, Any]], key: str | None = None) -> str:
+        """Sends one batch blindly until somebody acknowledges it; the token of its receipt."""
+        own = ("place",) if key is None else ("place", "externalId")
+        events = [{name: value for name, value in event.items() if name not in own} for event in batch]
+        asked = {"events": events, "createMissingPasses": True, "idempotencyKey": key}
+        answer = (await self.ask(RECORD, {"input": asked}))["recordEvents"]
+        for event, result in zip(batch, answer["results"], strict=True):
             if result["status"] in ("CREATED", "DUPLICATE"):
                 self.acknowledged.add(event["externalId"])
             elif not self.may_be_gone(event):
                 self.faults.append(f"{event} was answered {result}")
+        return str(answer["receipt"]["token"])
 
     async def curate(self) -> None:
         """Now and then has the visits of a pass removed, or the pass erased; notes what has to be gone then."""
