@@ -75,9 +75,9 @@ operations = st.lists(
 
 
 @settings(max_examples=100, deadline=None)
-@given(operations)
+@given(operations, st.sampled_from([0, 3, 100]))
 def test_any_order_of_records_corrections_late_events_and_removals_ends_where_what_is_left_ends(
-    script: list[tuple[str, int, int, int, str]],
+    script: list[tuple[str, int, int, int, str]], days: int
 ) -> None:
     world, now = Removing(DEFINED), START
     recorded: list[Event] = []
@@ -97,7 +97,7 @@ def test_any_order_of_records_corrections_late_events_and_removals_ends_where_wh
             world.settle(now)
         elif worker == "part":
             world.fold(now, limit=2)
-    end = now + 100 * DAY_MS
+    end = now + days * DAY_MS
     world.settle(end, limit=3)
     anew = World(DEFINED)
     anew.pending = [event for event in recorded if event.id not in removed]
