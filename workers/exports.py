@@ -17,7 +17,7 @@ import orjson
 
 from app.clock import SystemClock
 from app.domain.cursors import activity_cursor
-from app.domain.events import INTERNAL_TYPES, Event
+from app.domain.events import INTERNAL_TYPES
 from app.domain.exports import (
     ACTIVITY_COLUMNS,
     EVENT_COLUMNS,
@@ -26,6 +26,7 @@ from app.domain.exports import (
     activity_line,
     event_line,
 )
+from app.domain.instants import HOUR_MS
 from app.domain.jobs import JobKind, Tally
 from app.domain.splitting import BOM
 from app.domain.tables import written
@@ -34,7 +35,6 @@ from app.store.events import EventQuery
 from app.store.exports import Part
 from app.store.job_docs import ExportOrder
 from app.store.paging import Span
-from app.store.strides import Place
 
 from .turns import Turn
 
@@ -126,20 +126,16 @@ async def _events(turn: Turn, query: EventQuery, place: Sequence[Any] | None) ->
             events = [event for event in events if event.type not in INTERNAL_TYPES]
         names = await workspace.passes.external_ids({event.pass_id for event in events})
         corrected = await workspace.events.get_many({e.correction_of for e in events if e.correction_of is not None})
+        width_ms = HOUR_MS if onward is None else onward.width_ms
         for event in events:
             name = names.get(event.pass_id)
             if name is not None:
-                yield event_line(event, name, corrected.get(event.correction_of or "")), _behind(event, onward)
+                behind = [event.occurred_ms, event.id, width_ms]
+                yield event_line(event, name, corrected.get(event.correction_of or "")), behind
         if onward is None:
             return
         place = list(onward)
         yield None, place
-
-
-def _behind(event: Event, onward: Place | None) -> list[Any]:
-    """The place behind an event, from which a walk goes on as wide as this one went."""
-    place = Place(event.occurred_ms, event.id)
-    return list(place if onward is None else place._replace(width_ms=onward.width_ms))
 
 
 async def _activities(turn: Turn, query: ActivityQuery, pos: int) -> Found:

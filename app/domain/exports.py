@@ -34,8 +34,9 @@ class ExportFormat(StrEnum):
     JSONL = "JSONL"
 
 
-_ELSEWHERE = frozenset({"passExternalId", "points", "pointsExpireAt", "pointsExpireAfterDays", "staff"})
-_TAKEN = tuple((field, attribute) for field, attribute in ATTRIBUTES.items() if field not in _ELSEWHERE)
+_TEXTS = tuple(
+    (field, ATTRIBUTES[field]) for field in ("currency", "label", "source", "fieldName", "oldValue", "newValue")
+)
 
 EVENT_COLUMNS = (
     "id", *FIELDS, "correctionOf", "correctionOfSource", "correctionOfExternalId", "recordedAt", "metadata",
@@ -49,12 +50,20 @@ def event_line(event: Event, pass_external_id: str, corrected: Event | None) -> 
     Every event has an external id there: one without goes by its own id. `corrected` is what it corrects, None where that
     was removed or nothing is corrected.
     """
-    line: dict[str, object] = {"id": event.id, "passExternalId": pass_external_id}
-    for name, attribute in _TAKEN:
-        value = _plain(getattr(event, attribute))
+    line: dict[str, object] = {
+        "id": event.id,
+        "passExternalId": pass_external_id,
+        "type": event.type,
+        "category": event.category.value,
+        "occurredAt": _instant(event.occurred_at),
+        "externalId": event.external_id or event.id,
+    }
+    if event.amount is not None:
+        line["amount"] = plain(event.amount)
+    for name, attribute in _TEXTS:
+        value = getattr(event, attribute)
         if value is not None:
             line[name] = value
-    line["externalId"] = event.external_id or event.id
     if event.points:
         line["points"] = plain(event.points)
     if corrected is not None:
@@ -63,14 +72,14 @@ def event_line(event: Event, pass_external_id: str, corrected: Event | None) -> 
         line["correctionOfExternalId"] = corrected.external_id or corrected.id
     if event.points_end is not None and (event.points or corrected is not None):
         if event.points_end.at_ms is not None:
-            line["pointsExpireAt"] = _plain(from_ms(event.points_end.at_ms))
+            line["pointsExpireAt"] = _instant(from_ms(event.points_end.at_ms))
         else:
             line["pointsExpireAfterDays"] = event.points_end.after_days
     if event.origin.staff is not None:
         line["staff"] = event.origin.staff
     if event.metadata:
-        line["metadata"] = _plain(event.metadata)
-    line["recordedAt"] = _plain(event.recorded_at)
+        line["metadata"] = event.metadata
+    line["recordedAt"] = _instant(event.recorded_at)
     return line
 
 
@@ -79,7 +88,7 @@ def activity_line(activity: Activity, pass_external_id: str | None) -> dict[str,
     return {
         "id": activity.id,
         "type": activity.type,
-        "created_at": _plain(activity.occurred_at),
+        "created_at": _instant(activity.occurred_at),
         "passId": activity.pass_id,
         "passExternalId": pass_external_id,
         "cursor": activity_cursor(activity.pos),
@@ -102,14 +111,14 @@ def is_signed(secret: bytes, job_id: str, expires: int, given: str) -> bool:
     return hmac.compare_digest(signature(secret, job_id, expires).encode(), given.encode("utf-8", "replace"))
 
 
+def _instant(at: datetime) -> str:
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def _plain(value: object) -> object:
-    """The value as JSON has it: decimals as plain digits, instants in UTC."""
+    """The value as JSON has it, decimals as plain digits."""
     if isinstance(value, Decimal):
         return plain(value)
-    if isinstance(value, datetime):
-        return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    if isinstance(value, StrEnum):
-        return value.value
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
