@@ -27,7 +27,7 @@ from graphql import (
 from app.graphql.requests import Request
 from app.graphql.scalars import Number
 
-from .oddities import FILES, INTEGERS, NAMES, NUMBERS, TEXTS, THINGS, uploaded
+from .oddities import FILES, INTEGERS, NAMES, NUMBERS, PLAUSIBLE, TEXTS, THINGS, uploaded
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Malformed:
             if is_required_argument(argument) or self._chance.random() < 0.4:
                 if self._chance.random() < 0.02:
                     continue
-                given.append(f"{key}: {self._argument(argument.type)}")
+                given.append(f"{key}: {self._argument(argument.type, key)}")
         arguments = f"({', '.join(given)})" if given else ""
         return f"{name}{arguments}{self._selection(get_named_type(definition.type), depth)}"
 
@@ -104,44 +104,46 @@ class Malformed:
                 return f" {{ __typename {inner} }}"
         return ""
 
-    def _argument(self, kind: Any) -> str:
+    def _argument(self, kind: Any, called: str) -> str:
         """A variable, or now and then the value written into the document, if it can be."""
-        if self._chance.random() < 0.2:
-            literal = _literal(self._value(kind, 0), get_named_type(kind))
+        if self._chance.random() < 0.05:
+            literal = _literal(self._value(kind, called, 0), get_named_type(kind))
             if literal is not None:
                 return literal
-        return self._variable(kind)
+        return self._variable(kind, called)
 
-    def _variable(self, kind: Any) -> str:
+    def _variable(self, kind: Any, called: str) -> str:
         name = f"v{len(self._declared)}"
         self._declared.append(f"${name}: {kind}")
         if isinstance(kind, GraphQLNonNull) or self._chance.random() < 0.95:
-            self._variables[name] = self._value(kind, 0)
+            self._variables[name] = self._value(kind, called, 0)
         return f"${name}"
 
-    def _value(self, kind: Any, depth: int) -> Any:
+    def _value(self, kind: Any, called: str, depth: int) -> Any:
         if self._chance.random() < 0.03:
             return self._chance.choice([*THINGS, *TEXTS, *NUMBERS])
         if not isinstance(kind, GraphQLNonNull) and self._chance.random() < 0.1:
             return None
         kind = get_nullable_type(kind)
         if is_list_type(kind):
-            return [self._value(kind.of_type, depth + 1) for _ in range(self._chance.choice([0, 1, 1, 2, 3]))]
+            return [self._value(kind.of_type, called, depth + 1) for _ in range(self._chance.choice([0, 1, 1, 2, 3]))]
         if isinstance(kind, GraphQLInputObjectType):
             return self._object(kind, depth)
         if isinstance(kind, GraphQLEnumType):
             return self._chance.choice(list(kind.values))
         if kind.name == "Upload":
             return _File(self._chance.randrange(len(FILES) * len(NAMES)))
+        if called in PLAUSIBLE and self._chance.random() < 0.85:
+            return self._chance.choice(PLAUSIBLE[called])
         return self._chance.choice(self._scalars(kind.name))
 
     def _object(self, kind: GraphQLInputObjectType, depth: int) -> dict[str, Any]:
         if kind.is_one_of and self._chance.random() < 0.95:
             name = self._chance.choice(list(kind.fields))
-            return {name: self._value(GraphQLNonNull(get_nullable_type(kind.fields[name].type)), depth + 1)}
-        share = 0.5 if depth < 4 else 0.1
+            return {name: self._value(GraphQLNonNull(get_nullable_type(kind.fields[name].type)), name, depth + 1)}
+        share = 0.35 if depth < 4 else 0.1
         made: dict[str, Any] = {
-            name: self._value(each.type, depth + 1)
+            name: self._value(each.type, name, depth + 1)
             for name, each in kind.fields.items()
             if is_required_input_field(each) or self._chance.random() < share
         }

@@ -80,6 +80,19 @@ FILES = (
     b"null\n1\n[]\n{}\n",
     "type;été\n".encode("cp1252"), "passExternalId,type\n\ud800,x\n".encode("utf-8", "surrogatepass"),
 )  # fmt: skip
+PLAUSIBLE: dict[str, tuple[Any, ...]] = {
+    "type": ("purchase", "purchase", "refund", "check_in", "field_updated", "field_increment", "tasting", "new.type"),
+    "amount": ("12.50", 3, Number("0.1")), "currency": ("USD", "EUR"), "points": (5, "-2.5"), "occurredAt": INSTANTS[:1],
+    "passExternalId": ("ann", "bob", "cleo"), "externalId": ("1", "2", "3", "4", "ann", "bob"), "source": ("till", "shop"),
+    "metadata": ({"store": "north"}, {"wine": {"name": "x"}}, {"gate": 4}), "fieldName": ("tier", "size"),
+    "newValue": ("1", "gold"), "occurredAfter": ("2025-01-01T00:00:00Z",), "occurredBefore": ("2027-01-01T00:00:00Z",),
+    "timezone": ("UTC", "Europe/Zurich"), "key": ("buyers", "tasting", "other"), "name": ("A name",), "label": ("A label",),
+    "types": ("purchase", "check_in"), "scopes": ("read", "write"), "path": ("store", "wine.name", "customer.id"),
+    "field": ("amount", "points", "metadata.n"), "first": (1, 3, 50), "last": (2,), "idempotencyKey": ("k", "other"),
+    "mapping": ({"fields": {"passExternalId": "id", "type": {"value": "purchase"}}},), "operator": ("EQ", "GTE"),
+    "value": ("1", 2), "days": (1, 30),
+}  # fmt: skip
+"""What a caller would write in a field or an argument of that name."""
 NAMES = ("a.csv", "", "a.jsonl", "../a", "\x00", "é" * 200, "a.csv\r\nx: y", None)
 
 

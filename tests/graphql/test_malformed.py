@@ -20,7 +20,9 @@ from app.graphql.execute import Engine
 from app.graphql.ids import to_global_id
 from app.graphql.requests import Request, encode_json
 from app.graphql.schema import schema
+from app.store.paging import Span
 from tests.business import Business, purchases
+from workers.main import STAGES
 
 from .malformed import Malformed
 
@@ -98,6 +100,13 @@ async def test_no_malformed_operation_is_an_internal_error(business: Business) -
     async with asyncio.TaskGroup() as group:
         for _ in range(AT_ONCE):
             group.create_task(run_some())
+    # The workers can do what was taken: nothing waits for ever, and nothing is parked.
+    for job in (await ctx.workspace.jobs.page(Span(COUNT))).items:
+        await STAGES["jobs"](business.worker, job.id)
+    await business.settle()
+    db = ctx.resources.db
+    assert await db["events"].count_documents({"pend": {"$exists": True}}) == 0
+    assert await db["passes"].count_documents({"parked": {"$exists": True}}) == 0
     # Not all of them fail at the door.
     assert codes["answered"] > COUNT / 10, codes
     assert codes["BAD_USER_INPUT"] > COUNT / 10, codes
