@@ -16,23 +16,27 @@ async def beside_originals(
 ) -> tuple[dict[int, Draft], dict[int, tuple[Problem, ...]]]:
     """The corrections among the drafts as they count beside their originals, and what speaks against the others.
 
-    Asks the store once for all of them, and not at all where nothing is corrected. Drafts without a pass are left out.
+    Asks the store once for all of them, and not at all where nothing is corrected; once more for originals on other
+    passes, which may have been merged. Drafts without a pass are left out.
     """
     counted: dict[int, Draft] = {}
     against: dict[int, tuple[Problem, ...]] = {}
-    named = {draft.correction_of for draft in drafts.values()} - {None}
-    stored = await ctx.workspace.events.stored([each for each in named if each is not None]) if named else {}
-    for index, draft in drafts.items():
-        pass_id = pass_ids[index]
-        if draft.correction_of is None or pass_id is None:
-            continue
-        original = stored.get(draft.correction_of)
+    named = {i: d.correction_of for i, d in drafts.items() if d.correction_of is not None and pass_ids[i] is not None}
+    stored = await ctx.workspace.events.stored(list(named.values())) if named else {}
+    on = {event_id: each.event.pass_id for event_id, each in stored.items() if each.event is not None}
+    elsewhere = {
+        on[event_id] for index, event_id in named.items() if event_id in on and on[event_id] != pass_ids[index]
+    }
+    answering = await ctx.workspace.passes.existing(list(elsewhere)) if elsewhere else {}
+    for index, event_id in named.items():
+        original = stored.get(event_id)
         if original is not None and original.event is None:
             removed = "The event that it corrects was removed, and counts for nothing."
             against[index] = (Problem(Code.EVENT_REMOVED, removed, (FIELD,)),)
             continue
+        here = event_id in on and pass_ids[index] in (on[event_id], answering.get(on[event_id]))
         try:
-            counted[index] = corrected(draft, None if original is None else original.event, pass_id)
+            counted[index] = corrected(drafts[index], original.event if original is not None and here else None)
         except Refused as refused:
             against[index] = refused.problems
     return counted, against

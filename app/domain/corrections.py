@@ -15,15 +15,16 @@ from .events import INTERNAL_TYPES, RETURNS, Category, Draft, Event
 FIELD = "correctionOf"
 
 
-def corrected(draft: Draft, original: Event | None, pass_id: str) -> Draft:
-    """The draft of a correction as it counts beside its original, which may be a correction itself; None: there is none.
+def corrected(draft: Draft, original: Event | None) -> Draft:
+    """The draft of a correction as it counts beside its original, which may be a correction itself; None: the pass has no
+    such event.
 
     A transaction against its original's direction (a refund of a purchase, a charge for a refund) that names no amount
     stands for the whole of it, and one that names an amount stays within it; each by itself, for what others took back
     is not added up. An amount without a currency is in the original's. Points are only those given.
     Raises InvalidInput: UNKNOWN for an original that is not an event of this pass, INVALID, OUT_OF_RANGE.
     """
-    if original is None or original.pass_id != pass_id or original.type in INTERNAL_TYPES:
+    if original is None or original.type in INTERNAL_TYPES:
         raise InvalidInput(
             Code.UNKNOWN, "No such event on this pass; give the id of one that was recorded on it.", FIELD
         )

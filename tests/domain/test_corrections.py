@@ -46,7 +46,7 @@ def test_a_correction_takes_over_what_it_leaves_out(
     kind: str, sent: dict[str, object], of: Event, amount: int | None, currency: str | None
 ) -> None:
     """A1-10, WH2-21."""
-    counted = corrected(draft(kind, **sent), of, "pass_1")
+    counted = corrected(draft(kind, **sent), of)
     assert (counted.amount, counted.currency) == (amount, currency)
     assert counted.points == 0
 
@@ -67,11 +67,5 @@ def test_what_contradicts_the_original_is_refused_with_the_path(
 ) -> None:
     """A1-10: a correction stays within what it corrects."""
     with pytest.raises(Refused) as refused:
-        corrected(draft(kind, **sent), of, "pass_1")
+        corrected(draft(kind, **sent), of)
     assert [(p.code, p.field) for p in refused.value.problems] == [(code, (field,))]
-
-
-def test_an_original_of_another_pass_is_none() -> None:
-    with pytest.raises(Refused) as refused:
-        corrected(draft("refund"), original(), "pass_2")
-    assert refused.value.problems[0].code is Code.UNKNOWN
