@@ -19,6 +19,7 @@ from app.domain.ids import event_id
 from app.domain.imports import ImportFormat, TablePlan, planned
 from app.domain.jobs import Job, JobKind, JobStatus, Tally
 from app.domain.plans import MAX_SOURCE, ImportOrder, Plan, default_source
+from app.domain.receipts import Status
 from app.domain.splitting import Row
 from app.domain.tables import Reading
 from app.domain.texts import parse_text
@@ -26,7 +27,7 @@ from app.store.ids import ordered_id
 from app.store.jobs import PART_BYTES
 
 from .context import Context
-from .record import Outcome, Status, record_events
+from .record import Outcome, record_events
 
 HEAD_BYTES = 262_144
 CHANNEL = "IMPORT"

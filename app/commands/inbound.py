@@ -19,6 +19,7 @@ from app.domain.hooks import InboundHook
 from app.domain.ids import delivery_id, event_id
 from app.domain.inbound import MAX_PROBLEMS, DeliveryStatus, InboundDelivery, ItemProblem, kept_headers
 from app.domain.mappings import MappedItem, decode_body, parse_mapping
+from app.domain.receipts import Status
 from app.domain.signatures import TOLERANCE_SECONDS, Scheme, Verification, secret_of, signed
 from app.resources import Resources
 from app.store.hooks import hook_of
@@ -27,7 +28,7 @@ from app.store.paging import Key, Span
 from .audit import note
 from .context import Context
 from .hooks import found_hook, live_hook
-from .record import Status, record_events
+from .record import record_events
 
 CHANNEL = "WEBHOOK"
 MAX_RERUNS = 100

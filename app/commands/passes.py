@@ -11,12 +11,13 @@ from app.domain.events import PASS_UPDATED, Category, Event
 from app.domain.ids import slot_of
 from app.domain.passes import Pass, PassDraft, PassInput, check, check_changes
 from app.domain.profiles import FIELD_EVENTS, applied
+from app.domain.receipts import Status
 from app.flow import range_of
 from app.store.ids import ordered_id
 
 from .context import Context
 from .missing import new_pass
-from .record import MOST, Status
+from .record import MOST
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ import strawberry
 from strawberry.types.base import has_strawberry_definition
 from strawberry.types.enum import StrawberryEnumDefinition
 
-from app.commands.record import Status
 from app.domain.activities import CauseKind
 from app.domain.cells import DateOrder
 from app.domain.conditions import Operator
@@ -19,6 +18,7 @@ from app.domain.events import Category
 from app.domain.exports import ExportFormat
 from app.domain.imports import ImportFormat
 from app.domain.jobs import JobKind, JobStatus
+from app.domain.receipts import Status
 from app.domain.statistics import Period
 
 

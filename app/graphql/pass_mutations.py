@@ -7,9 +7,9 @@ from typing import Annotated
 import strawberry
 
 from app.commands import passes as commands
-from app.commands.record import Status
 from app.domain.errors import Refused
 from app.domain.passes import PassInput
+from app.domain.receipts import Status
 from app.domain.texts import parse_text
 
 from .context import Info

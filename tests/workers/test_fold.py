@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from app.commands.record import Status
 from app.domain.activities import CREATED, CUSTOM_EVENT
+from app.domain.receipts import Status
 from app.flow import SLOT_RANGES
 from tests.business import Business, bought_within, purchases, spent
 from workers.fold import fold_once
