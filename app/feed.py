@@ -262,13 +262,14 @@ def shows(query: ActivityQuery | None) -> Callable[[Activity], bool]:
         return lambda activity: False
     asked = query
     types, segment_ids = frozenset(asked.types), frozenset(asked.segment_ids)
+    passes = {asked.pass_id, *asked.aliases}
 
     def shown(activity: Activity) -> bool:
         return (
             (not types or activity.type in types)
             and (not segment_ids or activity.segment_id in segment_ids)
             and asked.category in (None, activity.category)
-            and asked.pass_id in (None, activity.pass_id)
+            and (asked.pass_id is None or activity.pass_id in passes)
             and (asked.occurred_after is None or activity.occurred_at >= asked.occurred_after)
             and (asked.occurred_before is None or activity.occurred_at < asked.occurred_before)
             and (asked.include_silent or not activity.silent)

@@ -38,20 +38,23 @@ class Business:
     async def settle(self) -> None:
         """Runs every stage until a whole sweep moved nothing."""
         sweep = Sweep(self.worker, STAGES)
-        position = -1
+        position: object = None
         while position != (position := await self._progress()):
             await sweep.folds()
             await sweep.dues()
             await sweep.backfills()
             await sweep.publishes()
+            await sweep.merges()
             await sweep.erasures()
 
-    async def _progress(self) -> int:
+    async def _progress(self) -> object:
         db = self.ctx.resources.db
-        total = await self.ctx.workspace.activities.last_pos()
-        async for card in db["passes"].find({}, {"v": 1, "out.n": 1}):
-            total += card["v"] + len(card["out"])
-        return total
+        cards = await db["passes"].find({}, {"v": 1, "out.n": 1}).to_list(None)
+        waiting = await db["events"].find({"pend": {"$gte": 0}}, {"pend": 1}).to_list(None)
+        # What moves from one pass to another waits in another slot.
+        slots = sorted((event["_id"], event["pend"]) for event in waiting)
+        moved = sum(card["v"] + len(card["out"]) for card in cards)
+        return await self.ctx.workspace.activities.last_pos(), moved, slots
 
     async def record(self, *items: Mapping[str, object], **options: object) -> Outcome:
         """recordEvents, with passes made on the way."""

@@ -1,4 +1,4 @@
-"""Due: passes whose next flip by time alone has come are walked; found by index, never by looking at all passes."""
+"""Due: passes whose next flip or end of points by time alone has come are walked; found by index, none looked at in vain."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def walked(worker: Worker, pass_ids: list[str], at: Instants) -> int:
     worker.resources.bus.wake("fold", *{range_of(slot_of(pass_id)) for pass_id in busy})
     cards = await worker.pumps.passes([pass_id for pass_id in pass_ids if pass_id not in busy])
     definitions = await worker.known_definitions({card.workspace_id for card in cards.values()})
-    works = [Work(card) for card in cards.values() if card.erased is None]
+    works = [Work(card) for card in cards.values() if card.erased is None and card.alias_of is None]
     return len(await settle(worker, at, works, definitions))
 
 

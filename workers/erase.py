@@ -8,6 +8,7 @@ earlier one, is in the log. A publisher that rendered them before and is late fi
 from __future__ import annotations
 
 from app.domain.instants import to_ms
+from app.domain.passes import Erased, Pass
 
 from .worker import Worker
 
@@ -21,15 +22,31 @@ async def erase_once(worker: Worker, pass_id: str) -> bool:
     """One round, and never another: what has to wait for publish is taken up again by the sweep."""
     now_ms = to_ms(await worker.resources.clock.now())
     card = (await worker.pumps.passes([pass_id])).get(pass_id)
-    if card is None or card.erased is None:
+    if card is None or (card.erased is None and card.alias_of is None):
         return False
-    while await worker.erasures.empty_events(card, now_ms):
-        pass
+    erased = card.erased or Erased(now_ms, 0, 0, ())
     if card.out:
         worker.resources.bus.wake("publish", card.workspace_id)
         return False
+    # Those that it answered for go first: the last thing to go is what names them.
+    for alias, moving in await worker.merges.aliases(card):
+        if moving:
+            worker.resources.bus.wake("merge", alias.id)
+            return False
+        if alias.out:
+            worker.resources.bus.wake("publish", card.workspace_id)
+            return False
+        await _emptied(worker, alias, now_ms)
+        await worker.erasures.finished(alias, Erased(erased.at_ms, 0, 0, ()))
+    await _emptied(worker, card, now_ms)
+    await worker.erasures.finished(card, erased)
+    return False
+
+
+async def _emptied(worker: Worker, card: Pass, now_ms: int) -> None:
+    """Empties the lines of a pass, and the events that came to it since."""
+    while await worker.erasures.empty_events(card, now_ms):
+        pass
     position: int | None = 0
     while position is not None:
         position = await worker.erasures.empty_activities(card, position)
-    await worker.erasures.finished(card, card.erased)
-    return False

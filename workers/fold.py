@@ -6,11 +6,12 @@ document; only then are the events marked. Whoever dies in between leaves the id
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from app import metrics
-from app.domain.events import Event
+from app.domain.events import Event, times_moved
 from app.domain.ids import slot_of
+from app.domain.passes import Pass
 from app.domain.removals import target_of, targets_of, tombstone_id
 from app.flow import bounds_of
 from app.store.pumps import Pending
@@ -56,9 +57,10 @@ async def fold_once(worker: Worker, key: str) -> bool:
         i for pass_id in unsure for i in cards[pass_id].lb
     ]
     still = await worker.pumps.still_pending(list(dict.fromkeys(asked)))
-    still.update(e.id for pass_id in set(taken) - set(unsure) for e in by_pass[pass_id])
+    still.update((e.id, times_moved(e)) for pass_id in set(taken) - set(unsure) for e in by_pass[pass_id])
     marks: list[Counted] = []
     works: list[Work] = []
+    strays: list[tuple[Pass, Event]] = []
     late = await _erased(worker, [item for item in pending if item.event.pass_id not in cards])
     last = pending[-1].event.pass_id if pending else None
     for pass_id in taken:
@@ -74,6 +76,10 @@ async def fold_once(worker: Worker, key: str) -> bool:
             # The fold before this one died between its write and its marks.
             marks += [(card.workspace_id, pass_id, event_id) for event_id in unmarked]
             continue
+        if card.alias_of is not None:
+            # Recorded by who had not heard of the merge yet.
+            strays += [(card, event) for event in events if event.id in still and event.id not in card.lb]
+            continue
         # Asked for at other moments than its tombstone, a removed event may still have looked pending.
         gone = targets_of(card.lb)
         fresh = [event for event in events if event.id in still and event.id not in gone]
@@ -86,8 +92,10 @@ async def fold_once(worker: Worker, key: str) -> bool:
         for pass_id, saved in done.items()
         for event_id in saved.advanced.taken
     ]
-    await worker.pumps.empty(late, at.now_ms)
-    await mark(worker, marks, at.now_ms)
+    if late:
+        await worker.pumps.empty(late, at.now_ms)
+    await mark(worker, marks, at.now_ms, still)
+    await worker.merges.follow(strays)
     for pass_id, saved in done.items():
         worker.saw_marked(pass_id, saved.fid)
     if taken:
@@ -96,13 +104,14 @@ async def fold_once(worker: Worker, key: str) -> bool:
     worker.cursors.pop(key, None)
     if full and taken:
         worker.cursors[key] = slot_of(taken[-1]), taken[-1]
-    return bool(marks) or bool(late) or bool(done) or beyond is not None
+    return bool(marks) or bool(late) or bool(strays) or bool(done) or beyond is not None
 
 
-async def mark(worker: Worker, counted: Sequence[Counted], at_ms: int) -> None:
+async def mark(worker: Worker, counted: Sequence[Counted], at_ms: int, moves: Mapping[str, int]) -> None:
     """Marks what was counted; what a tombstone removes is emptied before the tombstone is marked.
 
-    Whoever dies in between leaves the tombstone pending, and it is marked again.
+    `moves` says how often an event had moved when it was last seen pending. Whoever dies in between leaves the tombstone
+    pending, and it is marked again.
     """
     targets = [
         (workspace_id, pass_id, target)
@@ -110,7 +119,7 @@ async def mark(worker: Worker, counted: Sequence[Counted], at_ms: int) -> None:
         if (target := target_of(event_id)) is not None and target != pass_id
     ]
     await worker.pumps.empty(targets, at_ms)
-    await worker.pumps.unmark([event_id for _, _, event_id in counted])
+    await worker.pumps.unmark([event_id for _, _, event_id in counted], moves)
 
 
 async def _erased(worker: Worker, strays: Sequence[Pending]) -> list[Counted]:

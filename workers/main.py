@@ -35,6 +35,7 @@ from .due import due
 from .erase import erase
 from .fold import fold
 from .jobs import jobs
+from .merge import merge
 from .metrics import listening
 from .publish import publish
 from .sweep import JOBS_AT_ONCE, Sweep
@@ -47,6 +48,7 @@ STAGES: dict[str, Callable[[Worker, str], Awaitable[None]]] = {
     "due": due,
     "backfill": backfill,
     "publish": publish,
+    "merge": merge,
     "erase": erase,
     "jobs": jobs,
 }

@@ -112,7 +112,9 @@ async def settle(
     worker.resources.bus.wake(
         "publish", *{w.card.workspace_id for w in works if w.card.id in done and done[w.card.id].advanced.entries}
     )
-    worker.resources.bus.wake("erase", *(key for key, saved in done.items() if saved.advanced.card.erased is not None))
+    cards = {key: saved.advanced.card for key, saved in done.items()}
+    worker.resources.bus.wake("erase", *(key for key, card in cards.items() if card.erased is not None))
+    worker.resources.bus.wake("merge", *(key for key, card in cards.items() if card.alias_of is not None))
     return done
 
 

@@ -47,7 +47,7 @@ class Sweep:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Sweeps until told to stop, then waits for what is under way. No stage waits for another."""
-        looks = (self.beats, self.folds, self.dues, self.backfills, self.publishes, self.erasures, self.jobs)
+        looks = (self.beats, self.folds, self.dues, self.backfills, self.publishes, self.merges, self.erasures, self.jobs)
         await asyncio.gather(*(self._again_and_again(look, stopping) for look in looks))
         for timer in self._timers.values():
             timer.cancel()
@@ -85,6 +85,11 @@ class Sweep:
         """Publishes whatever waits in an outbox."""
         for workspace_id in await self._worker.outboxes.waiting_workspaces():
             await self._stages["publish"](self._worker, workspace_id)
+
+    async def merges(self) -> None:
+        """Moves whatever is left of merged passes."""
+        for pass_id in await self._worker.merges.waiting():
+            await self._stages["merge"](self._worker, pass_id)
 
     async def erasures(self) -> None:
         """Empties whatever is left of erased passes."""

@@ -12,6 +12,7 @@ from app.resources import Resources
 from app.store.erasures import Erasures
 from app.store.ids import new_id
 from app.store.job_runs import JobRuns
+from app.store.merges import Merges
 from app.store.outboxes import Outboxes
 from app.store.pumps import Pumps
 
@@ -29,6 +30,7 @@ class Worker:
     outboxes: Outboxes
     runs: JobRuns
     erasures: Erasures
+    merges: Merges
     definitions: dict[str, Definitions] = field(default_factory=dict)
     cursors: dict[str, tuple[int, str]] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
@@ -42,7 +44,9 @@ class Worker:
     def on(cls, resources: Resources) -> Worker:
         """A worker over these resources."""
         db, in_chunk = resources.db, resources.in_chunk
-        return cls(resources, Pumps(db, in_chunk), Outboxes(db), JobRuns(db), Erasures(db, in_chunk))
+        return cls(
+            resources, Pumps(db, in_chunk), Outboxes(db), JobRuns(db), Erasures(db, in_chunk), Merges(db, in_chunk)
+        )
 
     def saw_marked(self, pass_id: str, fid: str) -> None:
         """Notes that whatever the write `fid` of a pass had counted is marked; the oldest notes go beyond the bound.

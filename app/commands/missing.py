@@ -28,9 +28,12 @@ async def planned(
     workspace, known = ctx.workspace, ctx.resources.known
     ids = {d.pass_id for d in drafts.values() if d.pass_id is not None}
     unseen = [pass_id for pass_id in ids if not known.has(workspace.id, pass_id)]
-    absent = set(unseen) - await workspace.passes.existing(unseen) if unseen else set()
-    for there_id in set(unseen) - absent:
-        known.remember(workspace.id, there_id)
+    answering = await workspace.passes.existing(unseen) if unseen else {}
+    absent = set(unseen) - answering.keys()
+    for asked_id, there_id in answering.items():
+        # An id that another pass answers for is asked about again: what is remembered is that a pass is there.
+        if asked_id == there_id:
+            known.remember(workspace.id, there_id)
     names = {d.pass_external_id for d in drafts.values() if d.pass_external_id is not None}
     found = {name: pass_id for name in names if (pass_id := known.id_of(workspace.id, name)) is not None}
     cards: list[Pass] = []
@@ -46,7 +49,7 @@ async def planned(
     answers: dict[int, str | None] = {}
     for index, draft in drafts.items():
         if draft.pass_id is not None:
-            answers[index] = None if draft.pass_id in absent else draft.pass_id
+            answers[index] = None if draft.pass_id in absent else answering.get(draft.pass_id, draft.pass_id)
         elif draft.pass_external_id is not None:
             answers[index] = found.get(draft.pass_external_id)
     return answers, cards

@@ -28,6 +28,8 @@ from .missing import made, planned
 from .vocabulary import note_words
 
 MOST = 1_000
+LIVE = frozenset({"API", "BATCH"})
+"""Doors at which a member of staff acts now, by hand. A file only tells of it, and any key that writes may import one."""
 REMOVED = Problem(Code.EVENT_REMOVED, "This event was removed; its identity is not given again.", ("externalId",))
 
 
@@ -72,6 +74,7 @@ class _Item:
     index: int
     event: Event
     fingerprint: bytes
+    draft: Draft
 
 
 @tracing.traced("record")
@@ -121,7 +124,7 @@ async def record_events(
             continue
         if problems:
             refused[index] = problems
-        if drafts[index].staff is not None:
+        if drafts[index].staff is not None and ctx.channel in LIVE:
             ctx.actor.require(STAFF)
     pass_ids, cards = await planned(ctx, drafts, now, create=create_missing_passes)
     if refused:
@@ -150,7 +153,10 @@ async def record_events(
         identity = _identity(ctx.workspace.id, draft, idempotency_key, index)
         counted = corrections.get(index, draft)
         item = _Item(
-            index, _event(counted, identity, pass_id, now, origin, historical), fingerprint(secret, draft, pass_id)
+            index,
+            _event(counted, identity, pass_id, now, origin, historical, types.version_of(draft.type)),
+            fingerprint(secret, draft, pass_id),
+            draft,
         )
         if index in against:
             doubted.append(item)
@@ -175,7 +181,7 @@ async def record_events(
         else:
             results[item.index] = ItemResult(item.index, Status.CREATED, item.event)
     if taken:
-        stored = await ctx.workspace.events.stored([item.event.id for item in taken])
+        stored = await _stored(ctx, taken)
         for item in taken:
             results[item.index] = _judged(item, stored.get(item.event.id))
     ctx.resources.bus.wake("fold", *{range_of(slot_of(item.event.pass_id)) for item in first})
@@ -195,15 +201,41 @@ def _identity(workspace_id: str, draft: Draft, idempotency_key: str | None, inde
     return ordered_id("event") if idempotency_key is None else keyed_event_id(workspace_id, idempotency_key, index)
 
 
-def _event(draft: Draft, identity: str, pass_id: str, now: datetime, origin: Origin, historical: bool) -> Event:
+def _event(
+    draft: Draft, identity: str, pass_id: str, now: datetime, origin: Origin, historical: bool, version: int | None
+) -> Event:
     if draft.staff is not None:
-        origin = replace(origin, channel="MANUAL", staff=draft.staff)
+        origin = replace(origin, channel="MANUAL" if origin.channel in LIVE else origin.channel, staff=draft.staff)
     return Event(
         identity, pass_id, draft.category, draft.type, draft.amount, draft.currency, draft.points, draft.source,
         draft.external_id, draft.metadata, draft.occurred_at or now, now, origin, draft.field_name, draft.old_value,
         draft.new_value, draft.correction_of, historical, points_end=draft.points_end,
-        label=draft.label, definition_version=draft.definition_version,
+        label=draft.label, definition_version=version,
     )  # fmt: skip
+
+
+async def _stored(ctx: Context, items: Sequence[_Item]) -> dict[str, Stored]:
+    """What is stored under the identities of the items.
+
+    An event that was recorded on a pass since merged is a repeat of the same input for the pass that answers now: it is
+    told as such. One round trip more, only where there is such an event.
+    """
+    stored = await ctx.workspace.events.stored([item.event.id for item in items])
+    secret = await ctx.secret()
+    repeated: dict[str, _Item] = {}
+    for item in items:
+        before = stored.get(item.event.id)
+        if before is None or before.event is None or before.fingerprint == item.fingerprint:
+            continue
+        home = before.event.pass_id if before.event.move is None else before.event.move.home
+        if home != item.event.pass_id and before.fingerprint == fingerprint(secret, item.draft, home):
+            repeated[item.event.id] = item
+    held = {key: event for key in repeated if (event := stored[key].event) is not None}
+    answering = await ctx.workspace.passes.existing([event.pass_id for event in held.values()]) if held else {}
+    for key, event in held.items():
+        if answering.get(event.pass_id) == repeated[key].event.pass_id:
+            stored[key] = replace(stored[key], fingerprint=repeated[key].fingerprint)
+    return stored
 
 
 def _judged(item: _Item, stored: Stored | None) -> ItemResult:
@@ -227,7 +259,7 @@ async def _refused_unless_stored(
     ctx: Context, results: list[ItemResult | None], doubted: list[_Item], against: Mapping[int, tuple[Problem, ...]]
 ) -> None:
     """Refuses items for what speaks against them now, except those recorded before it did: they are repeats."""
-    stored = await ctx.workspace.events.stored([item.event.id for item in doubted])
+    stored = await _stored(ctx, doubted)
     for item in doubted:
         before = stored.get(item.event.id)
         refused = ItemResult(item.index, Status.REJECTED, None, against[item.index])
@@ -236,7 +268,7 @@ async def _refused_unless_stored(
 
 async def _foreseen(ctx: Context, results: list[ItemResult | None], new: dict[str, _Item], taken: list[_Item]) -> None:
     """Fills in what would become of the items that nothing speaks against so far."""
-    stored = await ctx.workspace.events.stored(list(new))
+    stored = await _stored(ctx, list(new.values()))
     for item in (*new.values(), *taken):
         first = new[item.event.id]
         before = stored.get(item.event.id)
@@ -250,7 +282,7 @@ async def _refused_whole(
     ctx: Context, results: list[ItemResult | None], new: dict[str, _Item], taken: list[_Item]
 ) -> bool:
     """Whether an atomic batch must not be written; then every item has its result."""
-    stored = await ctx.workspace.events.stored(list(new))
+    stored = await _stored(ctx, list(new.values()))
     for item in [*new.values(), *taken]:
         before = stored.get(item.event.id)
         if before is not None:

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from datetime import timedelta
 
 from app.clock import SystemClock
-from app.domain.errors import Code, InvalidInput, NotFound
+from app.domain.errors import Code, Conflict, InvalidInput, NotFound
 from app.domain.events import INTERNAL_TYPES
 from app.domain.ids import slot_of
 from app.domain.jobs import Job, JobKind, JobStatus, Tally
@@ -91,6 +91,8 @@ async def erase_pass(
         return asked
     if dry_run:
         return _foreseen(card)
+    if await removals.merges(card.id):
+        raise Conflict("This pass is being merged; repeat in a moment.", "id" if external_id is None else "externalId")
     if asked is None:
         await note(ctx, "erasePass", "Pass", card.id)
     # What a sender told of the pass and could not be recorded: first, so that a death in between leaves none of it.

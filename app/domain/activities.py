@@ -19,6 +19,7 @@ class CauseKind(StrEnum):
     EVENT_REMOVED = "EVENT_REMOVED"
     BACKFILL = "BACKFILL"
     PASS_CREATED = "PASS_CREATED"
+    PASS_MERGED = "PASS_MERGED"
 
 
 CREATED = "customer.created"
@@ -40,7 +41,7 @@ class Entry:
     """One activity in the outbox of a pass: at most 300 bytes stored; publish adds the snapshots it refers to.
 
     `at_ms` is the exact instant it happened, `recorded_ms` when it was written, `cause` {kind, event?, version?}, `refs`
-    what it is about: {event}, {removed}, {event, points, balance} or {segment, version, before, after}.
+    what it is about: {event}, {removed}, {into}, {event, points, balance} or {segment, version, before, after}.
     """
 
     n: int

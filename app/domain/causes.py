@@ -20,8 +20,8 @@ MAX_VALUES = 6
 @dataclass(frozen=True, slots=True)
 class Moment:
     """What happened at one instant of a walk: the frame before it, and the events applied, or those removed, or the
-    definition that changed; `erased` says that the pass itself goes, `aged_points` what time alone left of the balance,
-    where it took some."""
+    definition that changed; `erased` and `merged` say that the pass itself goes, `aged_points` what time alone left of
+    the balance, where it took some."""
 
     at_ms: int
     before: Frame
@@ -31,6 +31,7 @@ class Moment:
     removed: Sequence[Event] = ()
     aged_points: Decimal | None = None
     erased: bool = False
+    merged: bool = False
 
 
 def cause_of(judged: Version, member: bool, moment: Moment, after: Frame) -> tuple[dict[str, object], Event | None]:
@@ -44,6 +45,8 @@ def cause_of(judged: Version, member: bool, moment: Moment, after: Frame) -> tup
         return {"kind": kind.value, "version": version.version}, None
     if moment.erased:
         return {"kind": CauseKind.EVENT_REMOVED.value}, None
+    if moment.merged:
+        return {"kind": CauseKind.PASS_MERGED.value}, None
     if not (moment.events or moment.removed) or holds(judged.criteria, _aged(moment)) == member:
         return {"kind": (CauseKind.PASS_CREATED if moment.created else CauseKind.TIME).value}, None
     if moment.removed:

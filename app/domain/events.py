@@ -56,8 +56,11 @@ EVENT_REMOVED = "event_removed"
 """Internal: a tombstone; `removes` is the event that no longer counts."""
 PASS_ERASED = "pass_erased"
 """Internal: the tombstone of a whole pass."""
-INTERNAL_TYPES = frozenset({PASS_UPDATED, EVENT_REMOVED, PASS_ERASED})
-TOMBSTONES = frozenset({EVENT_REMOVED, PASS_ERASED})
+PASS_MERGED = "pass_merged"
+"""Internal: the end of a pass of its own; `into` is the pass that answers for it from then on."""
+INTERNAL_TYPES = frozenset({PASS_UPDATED, EVENT_REMOVED, PASS_ERASED, PASS_MERGED})
+TOMBSTONES = frozenset({EVENT_REMOVED, PASS_ERASED, PASS_MERGED})
+"""What takes something away from a pass: it never counts itself, and no list shows it."""
 
 RETURNS = frozenset({"refund", "credit"})
 """Types whose amount, stored positive, subtracts from a sum of spend."""
@@ -110,6 +113,17 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """That an event came to its pass from another one, by a merge: the pass it was recorded on, how often it moved since,
+    and whether it had counted, and so had been told, before.
+    """
+
+    home: str
+    times: int
+    told: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """A recorded event. `occurred_at` is the caller's instant, `recorded_at` the server's; amount is never negative."""
 
@@ -133,6 +147,8 @@ class Event:
     historical: bool = False
     changes: Mapping[str, object] = field(default_factory=dict)
     removes: str | None = None
+    into: str | None = None
+    move: Move | None = None
     points_end: PointsEnd | None = None
     label: str | None = None
     definition_version: int | None = None
@@ -153,6 +169,11 @@ class Event:
         if self.amount is None:
             return ZERO
         return -self.amount if self.type in RETURNS else self.amount
+
+
+def times_moved(event: Event) -> int:
+    """How often the event came to another pass by a merge."""
+    return 0 if event.move is None else event.move.times
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +200,6 @@ class Draft:
     points_end: PointsEnd | None = None
     label: str | None = None
     staff: str | None = None
-    definition_version: int | None = None
 
     @property
     def sent_category(self) -> str | None:
@@ -304,6 +324,8 @@ def _kind(sent: EventInput, problems: list[Problem]) -> tuple[str, Category]:
     category = Category.__members__.get(str(sent.category))
     if category is None:
         problems.append(Problem(Code.UNKNOWN, f"One of {', '.join(Category)}.", ("category",)))
+    elif built_in is None and category is Category.FIELD_CHANGE:
+        problems.append(Problem(Code.UNSUPPORTED, "Fields are changed by the built-in types only.", ("category",)))
     elif built_in not in (None, category):
         problems.append(Problem(Code.INVALID, f"The category of '{kind}' is {built_in}.", ("category",)))
     return kind, category or Category.CUSTOM

@@ -56,7 +56,9 @@ class Pass:
 
     `at_ms` is the last instant judged, `rev` the revision of the definitions judged under, `v` and `fid` name the last
     write, `lb` the events of the last fold, `n` the last activity number, `out` activities not yet published, `due_ms` the
-    next instant at which a verdict can flip. An `erased` one is a stub: only what the fold and the feed need is left of it.
+    next instant at which a verdict can flip or points end, `lots` what of the points has an end (None: nothing ever had).
+    An `erased` one is a stub: only what the fold and the feed need is left of it.
+    One that was merged is an `alias_of` the pass that it went into.
     (Source: design protocol, "Documents".)
     """
 
@@ -82,6 +84,7 @@ class Pass:
     due_ms: int | None = None
     tier: str | None = None
     erased: Erased | None = None
+    alias_of: str | None = None
     lots: Lots | None = None
 
     @property

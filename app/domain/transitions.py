@@ -15,7 +15,7 @@ from .causes import Moment, cause_of, values_of
 from .criteria import EventCriterion
 from .decimals import ZERO
 from .derived import Derived
-from .events import PASS_ERASED, TOMBSTONES, Event
+from .events import PASS_ERASED, PASS_MERGED, TOMBSTONES, Event
 from .instants import to_ms
 from .measures import Window
 from .needs import Refill, effective_ms
@@ -25,6 +25,7 @@ from .profiles import FIELD_EVENTS
 from .segments import Active, Definitions, Version
 from .verdicts import Frame, holds, joined_ms, unchanged_until_ms, until_ms
 
+REMOVING = frozenset({CauseKind.EVENT_REMOVED.value, CauseKind.PASS_MERGED.value})
 Timeline = list[tuple[int, int, str, Event]]
 """(effective ms, occurred ms, id, event), in order."""
 
@@ -80,6 +81,7 @@ class _Walk:
         self.active: Active = definitions.active(self.rev)
         self.earlier: Mapping[str, Version] = {}
         self.erased: Erased | None = None
+        self.merged: str | None = None
 
     def run(self, events: list[Event], limit_ms: int, cut: bool) -> Advanced:
         start = self.at_ms
@@ -125,7 +127,7 @@ class _Walk:
                 creation = None
             if tombstones:
                 self._remove(at, tombstones)
-            while self.erased is None and revisions and revisions[0].at_ms <= at:
+            while not self._gone() and revisions and revisions[0].at_ms <= at:
                 self._judge(Moment(at, self._before(at), version=revisions.pop(0)))
         taken = tuple(item[3].id for item in timeline[:place])
         return Advanced(self._card(), tuple(self.entries), taken)
@@ -136,6 +138,11 @@ class _Walk:
             return replace(
                 self.card, at_ms=self.at_ms, n=self.n, base=Profile(), profile=Profile(), installed_at=None, points=ZERO,
                 aggregates={}, state={}, memberships={}, lots=None, due_ms=None, tier=None, erased=self.erased,
+            )  # fmt: skip
+        if self.merged is not None:
+            return replace(
+                self.card, at_ms=self.at_ms, n=self.n, points=ZERO, aggregates={}, state={}, memberships={}, lots=None,
+                due_ms=None, tier=None, alias_of=self.merged,
             )  # fmt: skip
         return replace(
             self.card,
@@ -153,7 +160,11 @@ class _Walk:
         )
 
     def _ended(self) -> bool:
-        return self.erased is not None or self._starved()
+        return self._gone() or self._starved()
+
+    def _gone(self) -> bool:
+        """Whether the pass is none of its own any more."""
+        return self.erased is not None or self.merged is not None
 
     def _starved(self) -> bool:
         """Whether a window's list of leavers has ended while more follow: the walk stops here and is asked again."""
@@ -216,6 +227,8 @@ class _Walk:
 
     def _apply(self, event: Event, at_ms: int) -> None:
         self.derived.apply(event, self.active.measures, at_ms)
+        if event.move is not None and event.move.told:
+            return
         self._emit(
             type_of(event), event.occurred_ms, {"kind": CauseKind.EVENT.value, "event": event.id}, {"event": event.id},
             late=event.occurred_ms < at_ms, historical=event.historical,
@@ -236,19 +249,23 @@ class _Walk:
         if any(event.type in FIELD_EVENTS for event in removed):
             self.derived.updated_at = max(self.derived.updated_at, *(t.recorded_at for t in tombstones))
         self._judge(Moment(at_ms, before, removed=removed))
+        merged = [tombstone.into for tombstone in tombstones if tombstone.type == PASS_MERGED]
         if any(tombstone.type == PASS_ERASED for tombstone in tombstones):
-            self._erase(at_ms)
+            rows = self.derived.aggregates.values()
+            self.erased = Erased(at_ms, sum(row.count for row in rows), len(rows), tuple(self.members))
+            self._leave_all(Moment(at_ms, self._before(at_ms), erased=True))
+            self._emit(DELETED, at_ms, {}, {})
+        elif merged:
+            self.merged = merged[0]
+            self._leave_all(Moment(at_ms, self._before(at_ms), merged=True))
+            self._emit(DELETED, at_ms, {"kind": CauseKind.PASS_MERGED.value}, {"into": self.merged})
 
-    def _erase(self, at_ms: int) -> None:
-        """Leaves every segment and everything else behind; that is told last."""
+    def _leave_all(self, moment: Moment) -> None:
+        """Leaves every segment behind."""
         self.earlier = self.active.by_segment
-        moment = Moment(at_ms, self._before(at_ms), erased=True)
-        rows = self.derived.aggregates.values()
-        self.erased = Erased(at_ms, sum(row.count for row in rows), len(rows), tuple(self.members))
-        for segment_id in self.erased.segments:
+        for segment_id in list(self.members):
             del self.members[segment_id]
             self._flip(self.active.by_segment[segment_id], False, moment)
-        self._emit(DELETED, at_ms, {}, {})
 
     def _revise(self, version: Version, at_ms: int) -> None:
         known = self.active.keys
@@ -276,7 +293,7 @@ class _Walk:
         }
         self._emit(
             ENTERED if member else LEFT, at_ms, cause, refs,
-            late=cause["kind"] == CauseKind.EVENT_REMOVED.value or (event is not None and event.occurred_ms < at_ms),
+            late=cause["kind"] in REMOVING or (event is not None and event.occurred_ms < at_ms),
             silent=version is not None and version.silent,
             historical=event is not None and event.historical,
         )  # fmt: skip
@@ -295,5 +312,5 @@ def _remaining(events: Iterable[Event], start_ms: int, floor_ms: int) -> Timelin
     )
     gone = {item[3].removes: item[0] for item in timeline if item[3].removes is not None}
     timeline = [item for item in timeline if item[0] <= gone.get(item[2], item[0])]
-    erased = next((item[0] for item in timeline if item[3].type == PASS_ERASED), None)
-    return timeline if erased is None else [item for item in timeline if item[0] <= erased]
+    ended = next((item[0] for item in timeline if item[3].type in (PASS_ERASED, PASS_MERGED)), None)
+    return timeline if ended is None else [item for item in timeline if item[0] <= ended]

@@ -95,9 +95,11 @@ async def event_query(info: Info, filter: EventFilter | None, pass_id: str | Non
         raise InvalidInput(Code.INVALID, "Name the pass by one of passId and passExternalId.", here, "passExternalId")
     named = pass_id
     if filter.pass_id is not None:
-        named = database_id(filter.pass_id, "Pass")
-        if named is None:
+        found = database_id(filter.pass_id, "Pass")
+        answering = None if found is None else await info.context.load.passes.load(found)
+        if answering is None:
             return None
+        named = answering.id
     elif filter.pass_external_id is not None:
         card = await info.context.workspace.passes.by_external_id(
             parse_text(filter.pass_external_id, here, "passExternalId")

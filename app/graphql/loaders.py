@@ -36,6 +36,11 @@ class Loaders:
         return _loader(self._workspace.passes.get_many)
 
     @cached_property
+    def aliases(self) -> DataLoader[str, tuple[str, ...] | None]:
+        """The passes that a pass answers for, by its id."""
+        return _loader(self._workspace.passes.aliases)
+
+    @cached_property
     def events(self) -> DataLoader[str, Event | None]:
         """Events by id."""
         return _loader(self._workspace.events.get_many)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -108,6 +109,8 @@ class Pass(Node):
         """Its part of the feed."""
         await consistent(info, consistency, token, told=True)
         query = activity_query(filter, historical=True, pass_id=self.stored.id)
+        if query is not None:
+            query = replace(query, aliases=await info.context.load.aliases.load(self.stored.id) or ())
         return await activities_page(info, query, first, after, last, before)
 
     @strawberry.field(description="What its events come to.")

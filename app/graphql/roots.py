@@ -27,6 +27,8 @@ from .keys import ApiKey, CreateApiKeyPayload, RevokeApiKeyPayload, RotateApiKey
 from .keys import create_api_key as make_key
 from .keys import revoke_api_key as revoke_key
 from .keys import rotate_api_key as replace_key
+from .merge_mutations import MergePassesPayload
+from .merge_mutations import merge_passes as join_passes
 from .node import Node, find_node, find_nodes
 from .paging import Connection
 from .pass_mutations import CreatePassesPayload, CreatePassPayload, UpdatePassPayload
@@ -154,6 +156,11 @@ class Mutation(EventShortcuts, InboundHookMutations):
         description="Erases a pass and everything personal about it, the feed included: it leaves its segments, its events "
         "are emptied, and its external id is free again. What is recorded on it until then goes with it. Needs the scope "
         "`admin`. Safe to repeat by id.",
+    )
+    merge_passes: MergePassesPayload = strawberry.mutation(
+        resolver=join_passes,
+        description="Makes one pass another name of a second one of the same customer: the survivor answers for both ids "
+        "and external ids, and counts the events of both. Needs the scope `admin`. Safe to repeat; not to be undone.",
     )
     cancel_job: CancelJobPayload = strawberry.mutation(
         resolver=stop_job, description="Tells a job to stop; what it has done stays. Safe to repeat."

@@ -16,11 +16,15 @@ from .pass_docs import from_bson, to_bson
 
 @dataclass(frozen=True, slots=True)
 class ActivityQuery:
-    """Which activities to list; an empty part means any. "after" is inclusive, "before" exclusive."""
+    """Which activities to list; an empty part means any. `aliases` are passes beside `pass_id`.
+
+    "after" is inclusive, "before" exclusive.
+    """
 
     types: Sequence[str] = ()
     category: str | None = None
     pass_id: str | None = None
+    aliases: Sequence[str] = ()
     segment_ids: Sequence[str] = ()
     occurred_after: datetime | None = None
     occurred_before: datetime | None = None
@@ -76,13 +80,13 @@ class ActivityQueries(WorkspaceQueries):
     def _where(self, query: ActivityQuery) -> Doc:
         where = self._mine()
         if query.types:
-            where["type"] = _any_of(query.types)
+            where["type"] = any_of(query.types)
         if query.category is not None:
             where["category"] = query.category
         if query.pass_id is not None:
-            where["pass"] = query.pass_id
+            where["pass"] = any_of([query.pass_id, *query.aliases])
         if query.segment_ids:
-            where["segment"] = _any_of(query.segment_ids)
+            where["segment"] = any_of(query.segment_ids)
         bounds = {k: v for k, v in (("$gte", query.occurred_after), ("$lt", query.occurred_before)) if v is not None}
         if bounds:
             where["occurred_at"] = bounds
@@ -136,12 +140,17 @@ def from_doc(doc: Doc) -> Activity:
 
 
 def _by(where: Doc) -> tuple[str, ...]:
-    one = [name for name in ("pass", "segment", "type") if isinstance(where.get(name), str)]
+    if "pass" in where:
+        return ("workspace", "pass")
+    one = [name for name in ("segment", "type") if isinstance(where.get(name), str)]
     return ("workspace", *one[:1])
 
 
-def _any_of(values: Sequence[str]) -> Any:
-    """One value is asked for as such: that is what an index is sought by."""
+def any_of(values: Sequence[str]) -> Any:
+    """The condition "one of these".
+
+    One value is asked for as such: that is what an index is sought by.
+    """
     return values[0] if len(values) == 1 else {"$in": list(values)}
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from app.domain.decimals import ZERO
-from app.domain.events import TOMBSTONES, Category, Event, Origin
+from app.domain.events import TOMBSTONES, Category, Event, Move, Origin
 from app.domain.ids import slot_of
 from app.domain.point_ends import PointsEnd
 from app.domain.removals import Tombstone
@@ -57,6 +57,8 @@ def to_doc(event: Event, workspace_id: str, fingerprint: bytes, slot: int) -> Do
         doc["origin"]["batch"] = origin.batch
     if origin.staff is not None:
         doc["origin"]["staff"] = origin.staff
+    if event.move is not None:
+        doc["moved"] = move_doc(event.move)
     for name in OPTIONAL:
         value = getattr(event, name)
         if value is not None:
@@ -80,6 +82,8 @@ def tombstone_doc(tombstone: Tombstone, workspace_id: str, origin: Origin) -> Do
     }
     if tombstone.removes is not None:
         doc["removes"] = tombstone.removes
+    if tombstone.into is not None:
+        doc |= {"into": tombstone.into, "merge": tombstone.rank}
     return doc
 
 
@@ -127,10 +131,22 @@ def from_doc(doc: Doc) -> Event:
         get("historical", False),
         get("changes", {}),
         removes=get("removes"),
+        into=get("into"),
+        move=move_from(doc["moved"]) if "moved" in doc else None,
         points_end=end_from(doc["points_end"]) if "points_end" in doc else None,
         label=get("label"),
         definition_version=get("definition_version"),
     )
+
+
+def move_doc(move: Move) -> Doc:
+    """How an event came to its pass, as stored."""
+    return {"home": move.home, "n": move.times, "told": move.told}
+
+
+def move_from(doc: Doc) -> Move:
+    """A stored move."""
+    return Move(doc["home"], doc["n"], doc["told"])
 
 
 def end_doc(end: PointsEnd) -> Doc:

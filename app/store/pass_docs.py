@@ -82,6 +82,31 @@ def stub_doc(card: Pass, erased: Erased) -> Doc:
     }
 
 
+def alias_doc(card: Pass, into: str) -> Doc:
+    """What is left of a pass that was merged into another: who answers for it, and the proof of how far it was folded.
+
+    Without `created_at` and `rev` no list and no pump finds it. `merging` stays until its events have moved.
+    """
+    return {
+        "_id": card.id,
+        "workspace": card.workspace_id,
+        "external_id": card.external_id,
+        "base": profile_doc(card.base),
+        "born": card.created_at,
+        "slot": slot_of(card.id),
+        "at": card.at_ms,
+        "v": card.v,
+        "fid": card.fid,
+        "lb": list(card.lb),
+        "n": card.n,
+        "out": [entry_doc(entry) for entry in card.out],
+        "pub": 1,
+        "alias": 1,
+        "alias_of": into,
+        "merging": 1,
+    }
+
+
 def erased_doc(erased: Erased) -> Doc:
     """The figures of an erased pass as stored."""
     segments = list(erased.segments)
@@ -120,10 +145,33 @@ def _from_stub(doc: Doc) -> Pass:
     )
 
 
+def _from_alias(doc: Doc) -> Pass:
+    born = doc["born"]
+    return Pass(
+        id=doc["_id"],
+        workspace_id=doc["workspace"],
+        external_id=doc["external_id"],
+        base=profile_from(doc.get("base", {})),
+        profile=Profile(),
+        installed_at=None,
+        created_at=born,
+        updated_at=born,
+        at_ms=doc["at"],
+        v=doc["v"],
+        fid=doc["fid"],
+        lb=tuple(doc.get("lb", ())),
+        n=doc["n"],
+        out=tuple(entry_from(entry) for entry in doc.get("out", ())),
+        alias_of=doc["alias_of"],
+    )
+
+
 def from_doc(doc: Doc) -> Pass:
     """The pass of a document; parts left out by a projection are empty."""
     if "erased" in doc:
         return _from_stub(doc)
+    if "alias_of" in doc:
+        return _from_alias(doc)
     return Pass(
         id=doc["_id"],
         workspace_id=doc["workspace"],

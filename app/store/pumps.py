@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from pymongo import ReplaceOne, UpdateOne
@@ -21,7 +22,7 @@ from app.domain.instants import from_ms, to_ms
 from app.domain.measures import MAX_LEAVERS, Measure, Number, grouped
 from app.domain.passes import Pass
 from app.domain.points import Lots
-from app.domain.removals import target_of, targets_of
+from app.domain.removals import is_tombstone, targets_of
 from app.domain.segments import Version
 
 from .collection import Database, Doc, Translating, in_chunks
@@ -31,6 +32,7 @@ from .event_docs import stub_doc as event_stub
 from .pass_docs import (
     aggregate_doc,
     aggregate_key,
+    alias_doc,
     entry_doc,
     from_doc,
     lot_doc,
@@ -102,13 +104,14 @@ class Pumps(Translating):
 
         return {doc["_id"]: from_doc(doc) for doc in await in_chunks(some, list(pass_ids), self._in_chunk)}
 
-    async def still_pending(self, event_ids: Sequence[str]) -> set[str]:
-        """Those of the events that are not marked as folded at this moment. Index: _id."""
+    async def still_pending(self, event_ids: Sequence[str]) -> dict[str, int]:
+        """Those of the events that are not marked as folded at this moment, and how often each has moved. Index: _id."""
 
         async def some(chunk: Sequence[str]) -> list[Doc]:
-            return await self._events.find({"_id": {"$in": list(chunk)}}, {"pend": 1}).to_list(None)
+            return await self._events.find({"_id": {"$in": list(chunk)}}, {"pend": 1, "moved.n": 1}).to_list(None)
 
-        return {doc["_id"] for doc in await in_chunks(some, event_ids, self._in_chunk) if "pend" in doc}
+        docs = await in_chunks(some, event_ids, self._in_chunk)
+        return {doc["_id"]: doc.get("moved", {}).get("n", 0) for doc in docs if "pend" in doc}
 
     async def save(self, writes: Sequence[tuple[Pass, Pass, Sequence[Any], str]]) -> set[str]:
         """The ids of the passes whose write is in the store: (pass as read, as it becomes, new entries, fid).
@@ -136,20 +139,25 @@ class Pumps(Translating):
         docs = await in_chunks(some, list(fids), self._in_chunk)
         return {doc["_id"] for doc in docs if doc["fid"] == fids[doc["_id"]]}
 
-    async def unmark(self, event_ids: Sequence[str]) -> None:
+    async def unmark(self, event_ids: Sequence[str], moves: Mapping[str, int] = MappingProxyType({})) -> None:
         """Marks events as folded. Only after the write that counted them was acknowledged. Index: _id.
 
-        A tombstone loses its instant too: no list of events has to look at it any more.
+        `moves` is how often those that came from other passes had moved when they were counted: the mark of a slow worker
+        must not fall on an event that has moved on since, and waits again. A tombstone loses its instant too: no list of
+        events has to look at it any more.
         """
-        tombstones = [event_id for event_id in event_ids if target_of(event_id) is not None]
-        events = event_ids if not tombstones else [i for i in event_ids if target_of(i) is None]
-        folded: list[tuple[Sequence[str], Doc]] = [
-            (ids[start : start + self._in_chunk], gone)
-            for ids, gone in ((events, {"pend": ""}), (tombstones, {"pend": "", "occurred_at": ""}))
-            for start in range(0, len(ids), self._in_chunk)
-        ]
+        by_kind: dict[tuple[bool, int], list[str]] = {}
+        for event_id in event_ids:
+            by_kind.setdefault((is_tombstone(event_id), moves.get(event_id, 0)), []).append(event_id)
         await asyncio.gather(
-            *(self._events.update_many({"_id": {"$in": list(some)}}, {"$unset": gone}) for some, gone in folded)
+            *(
+                self._events.update_many(
+                    {"_id": {"$in": ids[start : start + self._in_chunk]}, **_moved(times)},
+                    {"$unset": {"pend": "", "occurred_at": ""} if tombstone else {"pend": ""}},
+                )
+                for (tombstone, times), ids in by_kind.items()
+                for start in range(0, len(ids), self._in_chunk)
+            )
         )
 
     async def empty(self, gone: Sequence[tuple[str, str, str]], at_ms: int) -> None:
@@ -259,12 +267,19 @@ def _counting(card: Pass) -> Callable[[Mapping[str, Any]], bool]:
     return counts
 
 
+def _moved(times: int) -> Doc:
+    return {"moved.n": times} if times else {"moved": {"$exists": False}}
+
+
 def _update(before: Pass, after: Pass, entries: Sequence[Any], fid: str) -> UpdateOne | ReplaceOne[Doc]:
     found = {"_id": before.id, "v": before.v, "fid": before.fid}
     if after.erased is not None:
         # Whatever was published meanwhile comes back into `out`, and is found in the log by its id.
         stub = replace(after, v=before.v + 1, fid=fid, out=(*before.out, *entries))
         return ReplaceOne(found, stub_doc(stub, after.erased))
+    if after.alias_of is not None:
+        alias = replace(after, v=before.v + 1, fid=fid, out=(*before.out, *entries))
+        return ReplaceOne(found, alias_doc(alias, after.alias_of))
     changes: Doc = {**progress_doc(after), "v": before.v + 1, "fid": fid}
     if after.profile is before.profile:
         del changes["profile"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from app.domain.events import Origin
 from app.domain.instants import from_ms
-from app.domain.removals import Erasure, Tombstone, tombstone_id
+from app.domain.removals import Erasure, Tombstone, merge_id, tombstone_id
 
 from .collection import Collection, Database, Doc, WorkspaceQueries, insert_new
 from .event_docs import tombstone_doc
@@ -31,6 +31,22 @@ class RemovalQueries(WorkspaceQueries):
         """By target, the batch that asked for its removal, for those that have a tombstone. Index: _id."""
         docs = await self._by_ids(map(tombstone_id, target_ids), {"removes": 1, "origin": 1})
         return {doc["removes"]: doc["origin"].get("batch") for doc in docs if "removes" in doc}
+
+    async def merges(self, pass_id: str) -> list[str]:
+        """The passes that this one is to become a part of: the next one, the one that that becomes a part of, and so on.
+
+        Index: _id, once for each.
+        """
+        found: list[str] = []
+        while (doc := await self._one(self._all, merge_id(found[-1] if found else pass_id))) is not None:
+            found.append(doc["into"])
+        return found
+
+    async def merge_rank(self) -> int:
+        """The rank of the latest merge of the workspace; 0 before the first. Index: {workspace, merge}."""
+        where = self._mine(merge={"$gte": 0})
+        doc = await self._all.find_one(where, {"merge": 1}, sort=[("merge", -1)])
+        return 0 if doc is None else int(doc["merge"])
 
     async def erasure(self, pass_id: str) -> Erasure | None:
         """How far the erasure of a pass is; None where none was asked for, or there is no such pass. Index: _id."""

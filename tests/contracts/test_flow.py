@@ -21,6 +21,7 @@ from app.commands.exports import export_activities, export_events
 from app.commands.hooks import create_inbound_hook
 from app.commands.imports import import_events
 from app.commands.inbound import take, verified
+from app.commands.merges import merge_passes
 from app.commands.receipts import record_call
 from app.commands.removals import erase_pass
 from app.commands.segments import create_segment
@@ -77,7 +78,10 @@ def test_the_flow_goes_one_way() -> None:
     # Backwards goes only the word that there is room again, or that somebody's events come first.
     order = [stage.name for stage in FLOW]
     back = {(s.name, w) for s in FLOW for w in s.wakes if order.index(w) < order.index(s.name)}
-    assert back == {("due", "fold"), ("backfill", "fold"), ("publish", "fold"), ("erase", "publish"), ("jobs", "fold")}
+    assert back == {
+        ("due", "fold"), ("backfill", "fold"), ("publish", "fold"), ("merge", "fold"), ("erase", "publish"),
+        ("erase", "merge"), ("jobs", "fold"),
+    }  # fmt: skip
 
 
 def test_every_slot_belongs_to_one_range() -> None:
@@ -171,8 +175,21 @@ async def test_a_stage_reads_writes_and_wakes_what_the_table_says(
     await create_segment(ctx, "lost", "Lost", nothing_for(7))
     await seen.watch("backfill", STAGES["backfill"](worker, ctx.workspace.id))
     await seen.watch("publish", STAGES["publish"](worker, ctx.workspace.id))
+    ids = await ctx.workspace.passes.ids_of(["ann", "bob"])
+    await seen.watch("fold", whole("fold"))
+    await merge_passes(ctx, ids["ann"], ids["bob"])
+    await seen.watch("fold", whole("fold"))
     erased = (await erase_pass(ctx, external_id="ann")).pass_id
     await seen.watch("fold", whole("fold"))
+    await seen.watch("publish", STAGES["publish"](worker, ctx.workspace.id))
+    await seen.watch("erase", STAGES["erase"](worker, erased))
+    await seen.watch("merge", STAGES["merge"](worker, ids["bob"]))
+    await seen.watch("fold", whole("fold"))
+    [dora] = await business.join("dora")
+    await erase_pass(ctx, pass_id=dora.id)
+    await seen.watch("fold", whole("fold"))
+    await seen.watch("erase", STAGES["erase"](worker, dora.id))
+    await seen.watch("publish", STAGES["publish"](worker, ctx.workspace.id))
     await seen.watch("erase", STAGES["erase"](worker, erased))
     await seen.watch("publish", STAGES["publish"](worker, ctx.workspace.id))
     await seen.watch("erase", STAGES["erase"](worker, erased))

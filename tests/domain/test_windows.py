@@ -18,7 +18,7 @@ from tests.domain.test_transitions import START, World, count, defined, purchase
 
 @pytest.fixture(scope="module", autouse=True)
 def _lists_of_two() -> object:
-    names = ("app.domain.measures", "app.domain.transitions", "tests.domain.test_transitions")
+    names = ("app.domain.measures", "app.domain.derived", "tests.domain.test_transitions")
     patches = [patch(f"{name}.MAX_LEAVERS", 2) for name in names]
     for each in patches:
         each.start()

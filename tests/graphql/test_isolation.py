@@ -59,6 +59,7 @@ MUTATIONS = {
     "deleteEvents": "deleteEvents(input: {filter: {passId: $id}})"
     f" {{ job {{ id }} deletedCount {ERRORS} }}",
     "erasePass": f"erasePass(input: {{id: $id}}) {{ receipt {{ passId eventCount segments {{ key }} }} {ERRORS} }}",
+    "mergePasses": f"mergePasses(input: {{survivorId: $id, mergedId: $id}}) {{ pass {{ id externalId }} {ERRORS} }}",
     "exportEvents": f"exportEvents(input: {{filter: {{passId: $id}}}}) {{ job {{ status downloadUrl }} {ERRORS} }}",
     "exportActivities": f"a: exportActivities(input: {{filter: {{passId: $id}}}}) {{ job {{ status }} {ERRORS} }}"
     f" b: exportActivities(input: {{filter: {{segmentIds: [$id]}}}}) {{ job {{ status }} {ERRORS} }}",

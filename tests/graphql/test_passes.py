@@ -138,3 +138,34 @@ async def test_passes_are_paged_newest_first(api: Api) -> None:
     assert first["totalCount"] == 4
     rest = (await api.data(page, after=first["pageInfo"]["endCursor"]))["passes"]
     assert [node["externalId"] for node in rest["nodes"]] == ["a"]
+
+
+MERGE = """mutation Merge($survivor: ID!, $merged: ID!) { mergePasses(input: {survivorId: $survivor, mergedId: $merged}) {
+  pass { id externalId } userErrors { code field } } }"""
+
+
+async def test_after_a_merge_the_survivor_answers_for_both_ids_with_the_history_of_both(api: Api) -> None:
+    """A1-15: what the reference system's merge does."""
+    await api.business.record({"external_id": "a"}, {"external_id": "b", "pass_external_id": "bob"})
+    await api.business.settle()
+    ids = {}
+    for name in ("ann", "bob"):
+        ids[name] = (await api.data("query P($e: String!) { pass(externalId: $e) { id } }", e=name))["pass"]["id"]
+    payload = (await api.data(MERGE, survivor=ids["ann"], merged=ids["bob"]))["mergePasses"]
+    assert payload == {"pass": {"id": ids["ann"], "externalId": "ann"}, "userErrors": []}
+    await api.business.settle()
+    shown = "id statistics { eventCount } events { nodes { externalId pass { id } } } activity { nodes { type } }"
+    by_id = (await api.data(f"query P($i: ID!) {{ pass(id: $i) {{ {shown} }} }}", i=ids["bob"]))["pass"]
+    by_name = (await api.data(f'{{ pass(externalId: "bob") {{ {shown} }} }}'))["pass"]
+    assert by_id == by_name
+    assert (by_id["id"], by_id["statistics"]["eventCount"]) == (ids["ann"], 2)
+    assert {(event["externalId"], event["pass"]["id"]) for event in by_id["events"]["nodes"]} == {
+        ("a", ids["ann"]),
+        ("b", ids["ann"]),
+    }
+    told = [activity["type"] for activity in by_id["activity"]["nodes"]]
+    assert (told.count("customer.custom_event"), told.count("customer.deleted")) == (2, 1)
+    found = await api.data("query E($i: ID!) { events(filter: {passId: $i}) { totalCount } }", i=ids["bob"])
+    assert found["events"]["totalCount"] == 2
+    refused = (await api.data(MERGE, survivor=ids["ann"], merged=ids["ann"]))["mergePasses"]
+    assert refused == {"pass": None, "userErrors": [{"code": "INVALID", "field": ["mergedId"]}]}

@@ -82,7 +82,7 @@ async def test_an_erased_pass_leaves_nothing_personal_behind_and_its_external_id
     for name in await db.list_collection_names():
         assert SECRET not in str(await db[name].find({}).to_list(None)), name
     store = ctx.workspace.passes
-    assert (await store.get(ann.id), await store.existing([ann.id]), await store.count()) == (None, set(), 1)
+    assert (await store.get(ann.id), await store.existing([ann.id]), await store.count()) == (None, {}, 1)
     assert [card.external_id for card in (await store.page(Span(9))).items] == ["bob"]
     again = (await business.join("ann"))[0]
     assert again.id != ann.id
