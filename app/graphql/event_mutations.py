@@ -75,7 +75,8 @@ class RecordEventInput:
     )
     idempotency_key: str | None = strawberry.field(
         default=None,
-        description="The identity of the call, for `recordEvent`: see there. `recordEvents` takes one for all its events.",
+        description="The identity of the call, at most 255 characters, as in RecordEventsInput. `recordEvents` takes one for "
+        "all its events, and none in them.",
     )
 
 

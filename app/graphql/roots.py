@@ -124,7 +124,8 @@ class Mutation(EventShortcuts, InboundHookMutations):
     )
     record_event: RecordEventPayload = strawberry.mutation(
         resolver=record_one,
-        description="Records an event. Safe to repeat with an externalId; without one, a blind repeat may double it.",
+        description="Records an event. Safe to repeat with an externalId or an idempotencyKey; without either, a blind "
+        "repeat may double it.",
     )
     record_events: RecordEventsPayload = strawberry.mutation(
         resolver=record_many,
