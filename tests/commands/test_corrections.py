@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from app.clock import FixedClock
+from app.commands.merges import merge_passes
 from app.domain.errors import Code
 from app.domain.statistics import statistics
 from app.resources import Resources
@@ -106,3 +107,17 @@ async def test_a_backdated_event_and_its_correction_land_in_the_windows_they_bel
     await business.settle()
     assert await business.members(lately) == []
     assert [at for _, at, entered in flips(await business.feed(), lately) if not entered] == [now + timedelta(days=7)]
+
+
+async def test_what_was_recorded_on_a_merged_pass_is_corrected_on_the_one_that_answers(business: Business) -> None:
+    event_id = await recorded(business, pass_external_id="bob", amount=9)
+    await recorded(business, pass_external_id="ann", amount=1)
+    await business.settle()
+    ids = await business.ctx.workspace.passes.ids_of(["ann", "bob"])
+    await merge_passes(business.ctx, ids["ann"], ids["bob"])
+    await business.settle()
+    for name in ("ann", "bob"):
+        await recorded(business, pass_external_id=name, type="refund", amount=2, correction_of=event_id)
+        await business.settle()
+    [spend] = statistics((await business.card()).aggregates).spend
+    assert str(spend.net) == "6"
