@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from app.domain.corrections import FIELD, corrected
+from app.domain.drafts import Draft
 from app.domain.errors import Code, Problem, Refused
-from app.domain.events import Draft
 
 from .context import Context
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from app.domain.activities import CREATED, Entry
+from app.domain.drafts import Draft
 from app.domain.errors import Unavailable
-from app.domain.events import Draft
 from app.domain.instants import to_ms
 from app.domain.passes import Pass, Profile
 from app.store.ids import new_id

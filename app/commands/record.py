@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 
 from app import tracing
 from app.domain.actors import STAFF
+from app.domain.drafts import Draft, Rules, check, fingerprint
 from app.domain.errors import Code, InvalidInput, Problem, Refused, Unavailable
-from app.domain.events import DEFAULT_SOURCE, Draft, Event, EventInput, Origin, Rules, check, fingerprint
+from app.domain.events import DEFAULT_SOURCE, Event, EventInput, Origin
 from app.domain.ids import event_id, keyed_event_id, slot_of
 from app.domain.receipts import Status as Status
 from app.domain.texts import parse_optional

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .decimals import plain
+from .drafts import Draft
 from .errors import Code, InvalidInput
-from .events import INTERNAL_TYPES, RETURNS, Category, Draft, Event
+from .events import INTERNAL_TYPES, RETURNS, Category, Event
 
 FIELD = "correctionOf"
 

@@ -9,8 +9,9 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from .attributes import Attribute, violations
+from .drafts import Draft
 from .errors import Code, InvalidInput, Problem
-from .events import TYPES, Category, Draft
+from .events import TYPES, Category
 from .ids import event_type_id
 
 MAX_DEFINED = 500

@@ -237,4 +237,8 @@ async def test_a_label_and_staff_are_kept_and_staff_needs_its_scope(business: Bu
     till = replace(business.ctx, actor=replace(business.ctx.actor, scopes=frozenset({"write"})))
     with pytest.raises(Denied):
         await replace(business, ctx=till).record({}, {"staff": "Mia"})
-    assert await business.ctx.resources.db["events"].count_documents({}) == 1
+    # A file that tells who acted is no entry by hand.
+    [imported] = (await replace(business, ctx=replace(till, channel="IMPORT")).record({"staff": "Bo"})).results
+    assert imported.event is not None
+    assert (imported.event.origin.channel, imported.event.origin.staff) == ("IMPORT", "Bo")
+    assert await business.ctx.resources.db["events"].count_documents({}) == 2

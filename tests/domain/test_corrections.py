@@ -9,8 +9,9 @@ import pytest
 
 from app.domain.corrections import corrected
 from app.domain.decimals import ZERO
+from app.domain.drafts import Draft, Rules, check
 from app.domain.errors import Code, Refused
-from app.domain.events import Category, Draft, Event, EventInput, Origin, Rules, check
+from app.domain.events import Category, Event, EventInput, Origin
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

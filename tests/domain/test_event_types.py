@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 
 from app.domain.attributes import Attribute, AttributeType, parse_attributes, violations
+from app.domain.drafts import Draft, Rules, check, fingerprint
 from app.domain.errors import Code, Refused
 from app.domain.event_types import BUILT_IN, Acceptance, EventType, EventTypes
-from app.domain.events import INTERNAL_TYPES, TYPES, Category, Draft, EventInput, Rules, check, fingerprint, parse_type
+from app.domain.events import INTERNAL_TYPES, TYPES, Category, EventInput, parse_type
 from tests.store.generated import json_objects
 
 RULES = Rules(datetime(2026, 1, 1, tzinfo=UTC), "USD")

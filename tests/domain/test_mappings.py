@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from app.domain.drafts import Rules, check
 from app.domain.errors import InvalidInput, Refused
-from app.domain.events import EventInput, Rules, check
+from app.domain.events import EventInput
 from app.domain.mappings import FIELDS, EventMapping, decode_body, mapping_from, parse_mapping
 
 SHOP_ORDER = {

@@ -6,21 +6,27 @@ Proves A1-11 and A1-12 (the end of points is the only part that changes, by an e
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.domain.activities import POINTS_EXPIRED
 from app.domain.aggregates import fold
+from app.domain.drafts import Rules, check, fingerprint
 from app.domain.errors import Code, Refused
-from app.domain.events import PASS_UPDATED, Category, Event, EventInput, Origin, Rules, check, fingerprint
+from app.domain.events import PASS_UPDATED, Category, Event, EventInput, Origin
 from app.domain.instants import DAY_MS, from_ms
 from app.domain.point_ends import PointsEnd
-from app.domain.points import Expired, Lot, Purse, endings, in_order, purse_of, rebuilt, wants_history
+from app.domain.points import Expired, Lot, Purse, endings, moves_end, rebuilt, wants_history
+from tests.domain.test_transitions import World, a_pass, defined
 
 START = 20_000 * DAY_MS
+
+
+RICH = defined({"pass": {"field": "pointsBalance", "operator": "GTE", "value": 10}}, at_ms=START - 1, notify="EMIT")
 
 
 def event(
@@ -105,42 +111,6 @@ def ids(gone: Iterable[Expired]) -> list[tuple[str, Decimal, int]]:
     return [(e.event_id, e.points, (e.at_ms - START) // DAY_MS) for e in gone]
 
 
-class Walked:
-    """A purse carried from instant to instant as the walk carries it: what is late makes it anew."""
-
-    def __init__(self) -> None:
-        self.purse = Purse()
-        self.counted: list[Event] = []
-        self.at_ms = START - 1
-        self.rebuilds = 0
-
-    def fold(self, batch: Sequence[Event], until: int) -> None:
-        stored = self.purse.lots
-        before = dict(stored or {})
-        self.purse = purse_of(self.purse.balance, stored, fold({}, self.counted))
-        allowed = wants_history(stored, batch, self.at_ms)
-        history, applied = list(self.counted), list[Event]()
-        start = self.at_ms
-        timeline = sorted((max(e.occurred_ms, start), e.occurred_ms, e.id, e) for e in batch)
-        while timeline or (self.purse.next_ms() or START * 2) <= START + until * DAY_MS:
-            instants = [at for at in (self.purse.next_ms(), timeline[0][0] if timeline else None) if at is not None]
-            at = min(instants)
-            step = [item[3] for item in timeline if item[0] == at]
-            timeline = timeline[len(step) :]
-            applied += step
-            self.purse.expire(at)
-            if in_order(self.purse, step, at, self.at_ms):
-                for each in step:
-                    self.purse.count(each)
-            else:
-                assert allowed or not history, "the walk was not given what it has to read"
-                self.purse, _ = rebuilt([*history, *applied], at)
-                self.rebuilds += 1
-            self.at_ms = at
-        assert dict(stored or {}) == before, "what was stored was changed in place"
-        self.counted += batch
-
-
 @st.composite
 def histories(draw: st.DrawFn) -> list[Event]:
     found: list[Event] = []
@@ -177,32 +147,42 @@ def test_the_balance_and_the_lots_are_those_of_the_oracle_at_any_instant(events:
     assert purse.balance >= sum(lots.values(), Decimal(0)) or not lots
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(histories(), st.data())
 def test_any_order_and_any_split_gives_what_a_rebuild_gives(events: list[Event], data: st.DataObject) -> None:
-    """A1-12: grants, spending and moved ends, arriving early, late and in parts."""
-    walked = Walked()
+    """A1-12: grants, spending and moved ends, arriving early, late, in parts, as history or not, and walked as they come."""
+    world = World(RICH, a_pass(START))
     remaining = data.draw(st.permutations(events))
     day = 0
     while remaining:
-        batch = remaining[: data.draw(st.integers(1, 5))]
-        remaining = remaining[len(batch) :]
-        day = max([day, *((e.occurred_ms - START) // DAY_MS for e in batch)])
-        walked.fold(batch, day)
-    walked.fold([], 60)
-    purse, _ = rebuilt(events, START + 60 * DAY_MS)
-    assert (held(walked.purse), walked.purse.lots) == (held(purse), purse.lots)
+        batch, remaining = remaining[: (size := data.draw(st.integers(1, 5)))], remaining[size:]
+        day = max([day, *((e.occurred_ms - START) // DAY_MS for e in batch)]) + data.draw(st.integers(0, 3))
+        recorded_at, historical = from_ms(START + day * DAY_MS), data.draw(st.booleans())
+        world.pending += [replace(e, recorded_at=recorded_at, historical=historical) for e in batch]
+        world.settle(START + day * DAY_MS, data.draw(st.none() | st.integers(1, 3)))
+    world.settle(START + 90 * DAY_MS)
+    purse, _ = rebuilt(events, START + 90 * DAY_MS)
+    assert (world.card.points, world.card.lots) == (purse.balance, purse.lots)
+    assert ("seg_0" in world.card.memberships) == (purse.balance >= 10)
 
 
 @settings(max_examples=100, deadline=None)
-@given(histories())
-def test_events_in_order_are_counted_without_reading_any_again(events: list[Event]) -> None:
-    plain = [e for e in events if not (e.correction_of and not e.points)]
-    walked = Walked()
+@given(histories(), st.booleans())
+def test_what_comes_in_time_is_told_when_it_ends_and_flips_when_it_flips(events: list[Event], at_once: bool) -> None:
+    """However long the worker was down; and no event is read again for it, unless an end is moved."""
+    world = World(RICH, a_pass(START))
     for day in range(31):
-        walked.fold([e for e in plain if e.occurred_ms == START + day * DAY_MS], day)
-    assert walked.rebuilds == 0
-    assert held(walked.purse) == oracle(plain, 30)[:2]
+        due = [e for e in events if e.occurred_ms == START + day * DAY_MS]
+        assert any(map(moves_end, due)) or not wants_history(world.card.lots, due, world.card.at_ms)
+        world.pending += due
+        if not at_once:
+            world.settle(START + day * DAY_MS)
+    world.settle(START + 90 * DAY_MS)
+    told = [(e.refs["event"], e.refs["points"], e.at_ms) for e in world.entries if e.type == POINTS_EXPIRED]
+    assert told == [(name, points, START + day * DAY_MS) for name, points, day in oracle(events, 90)[2]]
+    rich = [oracle(events, day)[0] >= 10 for day in range(91)]
+    days = [day for day in range(91) if rich[day] != (day > 0 and rich[day - 1])]
+    assert world.flips("seg_0") == [(START + day * DAY_MS, rich[day]) for day in days]
 
 
 def at(events: Sequence[Event], day: int) -> object:
