@@ -17,7 +17,7 @@ from app.cli_client import Client, with_client
 from app.cli_jobs import followed, progress_on
 from app.config import Settings
 from app.domain.cells import DateOrder
-from app.domain.columns import ColumnMapping
+from app.domain.columns import FIELDS, ColumnMapping
 from app.domain.errors import Refused, refuse_if
 from app.domain.events import EventInput
 from app.domain.imports import ImportFormat, format_of, planned
@@ -152,12 +152,13 @@ def _plan(file: Path, kind: ImportFormat | None, told: _Told, about: dict[str, s
 def _show(console: Console, file: Path, plan: Plan, rows: Sequence[Row], about: dict[str, str]) -> None:
     console.print(f"{file.name} into {about['name']}, source {plan.source}", style="bold")
     table = Table("field", "from")
-    for mapping in plan.mappings:
-        table.add_row(mapping.field, mapping.column or f"“{mapping.value}” in every row")
-    if all(mapping.field != "externalId" for mapping in plan.mappings):
+    fields = _fields(plan, rows)
+    for field, where in fields.items():
+        table.add_row(field, where)
+    if "externalId" not in fields:
         table.add_row("externalId", "the number of the row")
     console.print(table)
-    if all(mapping.field != "occurredAt" for mapping in plan.mappings):
+    if "occurredAt" not in fields:
         console.print("No column says when: the events will occur now. Name it with --map occurredAt=COLUMN.")
     table = Table("pass", "type", "occurred", "amount", "id", "metadata")
     bad: list[str] = []
@@ -169,6 +170,15 @@ def _show(console: Console, file: Path, plan: Plan, rows: Sequence[Row], about: 
             table.add_row("✗")
             bad.append(f"Row {number} cannot be recorded: {refused}")
     console.print("The first rows, as they will be recorded:", table, *bad, sep="\n")
+
+
+def _fields(plan: Plan, rows: Sequence[Row]) -> dict[str, str]:
+    """Where each field comes from."""
+    found = {m.field: m.column or f"“{m.value}” in every row" for m in plan.mappings}
+    if isinstance(plan, LinePlan):
+        there = {name for row in rows for name in row.values or ()}
+        found |= {name: name for name in (*FIELDS, "metadata") if name in there and name not in found}
+    return found
 
 
 def _previewed(event: EventInput, currency: str) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 
+from app.clock import SystemClock
 from app.commands.imports import CHANNEL, carry_rows
 from app.domain.plans import ImportOrder
 from app.domain.splitting import Row
@@ -43,7 +44,7 @@ async def carry_batch(turn: Turn, rows: list[Row]) -> bool:
         ctx, order.plan, first, rows, create_missing_passes=order.create_missing_passes, dry_run=run.dry_run
     )
     if carried.report:
-        await turn.workspace.jobs.put_report(run.job_id, first, carried.report)
+        await turn.workspace.jobs.put_report(run.job_id, first, carried.report, await SystemClock().now())
     return await turn.commit(rows[-1].end, run.tally.plus(carried.tally))
 
 

@@ -57,7 +57,7 @@ class Job(Node):
     domain_job: strawberry.Private[domain.Job]
     report_url: str | None = strawberry.field(
         description="Where a CSV with a line for each failed row is fetched, relative to the address of the API and with "
-        "the same Authorization; null while no row has failed."
+        "the same Authorization; null while no row has failed. It is kept for 30 days."
     )
     created_at: datetime = strawberry.field(description="When it was asked for, by the machine's clock.")
     started_at: datetime | None = strawberry.field(description="When a worker began it.")

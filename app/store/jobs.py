@@ -18,6 +18,8 @@ from .paging import Page, Span, by_instant, page_of
 
 PART_BYTES = 1_048_576
 LINES_A_PART = 1_000
+REPORTED = timedelta(days=30)
+"""How long a line of a report is kept."""
 ABANDONED = timedelta(days=1)
 """How long the parts of an upload that never became a job are kept."""
 
@@ -108,15 +110,15 @@ class JobQueries(WorkspaceQueries):
         """Removes an upload; safe to repeat. Index: {workspace, job, file, n}."""
         await self._files.delete_many(self._mine(job=job_id, file=JobFile.INPUT.value))
 
-    async def put_report(self, job_id: str, n: int, lines: Sequence[Sequence[str]]) -> None:
+    async def put_report(self, job_id: str, n: int, lines: Sequence[Sequence[str]], at: datetime) -> None:
         """Stores lines of the report under the number of their first row; again is the same. Index as for `input`.
 
-        At most 1,000 rows, of at most 15 lines each.
+        At most 1,000 rows, of at most 15 lines each. They are forgotten a month after `at`: they quote what was sent.
         """
         for place in range(0, len(lines), LINES_A_PART):
             part = self._part(job_id, JobFile.REPORT, n * 16 + place // LINES_A_PART)
             some = [list(line) for line in lines[place : place + LINES_A_PART]]
-            await self._files.replace_one(part, {**part, "lines": some}, upsert=True)
+            await self._files.replace_one(part, {**part, "lines": some, "expires_at": at + REPORTED}, upsert=True)
 
     async def report(self, job_id: str) -> AsyncIterator[list[list[str]]]:
         """The lines of the report in order of rows, some at a time. Index: {workspace, job, file, n}."""

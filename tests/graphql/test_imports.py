@@ -48,6 +48,7 @@ async def carried(api: Api, job: dict[str, Any]) -> dict[str, Any]:
 
 
 async def test_a_file_becomes_a_job_and_its_rows_events(api: Api) -> None:
+    """A1-18: columns are attributes, the import runs on its own, its progress can be seen."""
     payload = await sent(api, "customer_id,date,amount\nann,2025-11-01,1.50\nbob,2025-11-02,2\n")
     job = payload["job"]
     assert (payload["userErrors"], job["kind"], job["status"], job["dryRun"]) == ([], "IMPORT", "QUEUED", False)
@@ -72,6 +73,34 @@ async def test_a_file_becomes_a_job_and_its_rows_events(api: Api) -> None:
         "origin": {"channel": "IMPORT"},
         "pass": {"externalId": "bob"},
     }
+
+
+async def test_lines_of_json_become_events_and_bad_ones_fail_alone(api: Api) -> None:
+    """Checklist 3.3, large loads: JSONL is sent, a job has its progress, the report has the numbers of the lines."""
+    lines = (
+        '{"customer":{"id":"ann"},"kind":"Check-In","day":"31.01.2025","metadata":{"door":7}}\n'
+        'nonsense\n{"customer":{"id":"ann"},"kind":"scan","day":"never"}\n'
+    )
+    columns = [
+        {"field": "passExternalId", "column": "customer.id"},
+        {"field": "type", "column": "kind"},
+        {"field": "occurredAt", "column": "day"},
+    ]
+    done = await carried(api, (await sent(api, lines, "visits.jsonl", format="JSONL", columns=columns))["job"])
+    assert done["progress"] == {"done": 3, "total": 3, "failed": 2}
+    report = await api.http.get(api.address.replace("/graphql", done["reportUrl"]), headers=api.headers)
+    found = [line[:3] for line in csv.reader(io.StringIO(report.content.decode("utf-8-sig")))][1:]
+    assert found == [["2", "INVALID", ""], ["3", "INVALID", "occurredAt"]]
+    answer = await api.data("{ events { nodes { type externalId source metadata occurredAt } } }")
+    assert answer["events"]["nodes"] == [
+        {
+            "type": "check_in",
+            "externalId": "1",
+            "source": "import:visits.jsonl",
+            "metadata": {"door": 7},
+            "occurredAt": "2025-01-31T00:00:00Z",
+        }
+    ]
 
 
 async def test_the_report_of_failed_rows_is_fetched_with_the_key_and_by_nobody_else(api: Api) -> None:
