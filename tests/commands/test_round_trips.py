@@ -99,7 +99,7 @@ def fates(outcome: Outcome) -> list[str]:
 
 
 async def test_a_batch_takes_a_few_round_trips_whatever_it_is_made_of(business: Business, commands: Commands) -> None:
-    """Issue 4, point 10; 3.3: each item has its own fate, in order."""
+    """WH2-02; issue 4, point 10; 3.3: each item has its own fate, in order."""
     [first] = (await business.record({"pass_external_id": "p0", "amount": 50})).results
     assert first.event is not None
     original = first.event.id

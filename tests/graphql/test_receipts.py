@@ -35,7 +35,7 @@ FATES = ["CREATED", "DUPLICATE", "CONFLICT", "REJECTED", "REJECTED", "CREATED"]
 
 
 async def test_a_receipt_tells_each_items_fate_later_and_whether_it_counts(api: Api, resources: Resources) -> None:
-    """2.14, 3.3: a mixed batch, its fates in order, asked again by the token of its receipt."""
+    """WH2-02, 2.14, 3.3: a mixed batch, its fates in order, asked again by the token of its receipt."""
     await api.business.join("ann", "bob")
     await api.data(RECORD, input={"events": [BATCH[1]]})
     await api.business.settle()
@@ -77,7 +77,7 @@ async def test_a_receipt_tells_each_items_fate_later_and_whether_it_counts(api: 
 
 
 async def test_a_single_event_has_a_key_and_a_receipt_too(api: Api) -> None:
-    """3.1."""
+    """WH2-01, 3.1."""
     await api.business.join("ann")
     event = {"passExternalId": "ann", "type": "purchase", "amount": 1, "idempotencyKey": "k"}
     first = (await api.data(ONE, input=event))["recordEvent"]
