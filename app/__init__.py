@@ -14,6 +14,9 @@ Follow an event from the mutation to the feed; every step is one file, and the t
 5.  `workers/publish.py` appends the outboxes to `activities`, a log with dense positions in each workspace.
 6.  `feed.py` tails the log once for each workspace and hands it to subscriptions; queries read the same log.
 
+Removals are events too: `commands/removals.py` inserts tombstones, the fold builds the pass anew without what they name
+(`domain/derived.py`), and `workers/erase.py` empties what is left of an erased pass.
+
 Operators look in through `probes.py` (health, readiness, metrics) and `access.py` (a line and an id for each request);
 `metrics.py`, `tracing.py` and `logs.py` are what the others tell, `draining.py` and `server.py` how the API goes away.
 

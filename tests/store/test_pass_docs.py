@@ -6,8 +6,8 @@ import bson
 from hypothesis import given
 
 from app.domain.activities import POINTS_EXPIRED, Entry
-from app.domain.passes import Pass
-from app.store.pass_docs import aggregate_key, entry_doc, entry_from, from_doc, to_doc
+from app.domain.passes import Erased, Pass, Profile
+from app.store.pass_docs import aggregate_key, entry_doc, entry_from, from_doc, stub_doc, to_doc
 
 from .generated import entries, passes, through_bson
 
@@ -15,6 +15,23 @@ from .generated import entries, passes, through_bson
 @given(passes)
 def test_a_pass_comes_back_from_its_document_as_it_was(card: Pass) -> None:
     assert from_doc(through_bson(to_doc(card))) == card
+
+
+@given(passes)
+def test_of_an_erased_pass_comes_back_only_what_the_fold_and_the_feed_need(card: Pass) -> None:
+    erased = Erased(5, 7, 2, ("seg_1",))
+    doc = through_bson(stub_doc(card, erased))
+    assert not {"created_at", "rev", "due", "profile", "base", "aggregates", "memberships"} & doc.keys()
+    left = from_doc(doc)
+    kept = (left.id, left.workspace_id, left.v, left.fid, left.lb, left.n, left.out, left.at_ms, left.erased)
+    assert kept == (card.id, card.workspace_id, card.v, card.fid, card.lb, card.n, card.out, card.at_ms, erased)
+    assert (left.profile, left.base, dict(left.aggregates), left.points, left.due_ms) == (
+        Profile(),
+        Profile(),
+        {},
+        0,
+        None,
+    )
 
 
 @given(entries)
