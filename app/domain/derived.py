@@ -33,6 +33,7 @@ class Derived:
         self.states: dict[str, State] = dict(card.state)
         self.profile = card.profile
         self.purse = purse_of(card.points, card.lots, card.aggregates)
+        self._just_ended: list[Expired] = []
         self._ended: list[Expired] = []
         self.updated_at: datetime = card.updated_at
         for key, refill in refills.items():
@@ -65,6 +66,11 @@ class Derived:
             else:
                 self.profile = applied(self.profile, event)
 
+    def end_points(self, at_ms: int) -> list[Expired]:
+        """Lets go the points whose end has come by `at_ms`."""
+        self._just_ended = self.purse.expire(at_ms)
+        return self._just_ended
+
     def count_points(self, events: Sequence[Event], at_ms: int, before_ms: int) -> list[Expired]:
         """Counts the points of what was applied at `at_ms`, the first instant visited after `before_ms`.
 
@@ -74,7 +80,7 @@ class Derived:
             for event in events:
                 self.purse.count(event)
         else:
-            self._recount_points(at_ms)
+            self._recount_points(at_ms, first=at_ms > before_ms)
         ended, self._ended = self._ended, []
         return ended
 
@@ -95,10 +101,13 @@ class Derived:
         for measure in measures:
             self.begin(measure, at_ms)
 
-    def _recount_points(self, at_ms: int) -> None:
+    def _recount_points(self, at_ms: int, *, first: bool = False) -> None:
         held = self.purse.lots or {}
         self.purse, gone = repursed(self.counted, at_ms)
-        self._ended += [replace(lot, balance=self.purse.balance) for lot in gone if lot.event_id in held]
+        # What was over before it was known of was never in the balance; what ended now is known for the first time.
+        told = {lot.event_id for lot in self._just_ended}
+        new = [e for e in gone if e.event_id in held or (first and e.at_ms == at_ms and e.event_id not in told)]
+        self._ended += [replace(lot, balance=self.purse.balance) for lot in new]
 
     def begin(self, measure: Measure, at_ms: int) -> None:
         """Measures what was not measured before."""

@@ -200,7 +200,7 @@ class _Walk:
         """Applies what happened at the moment, and emits the flips that follow."""
         at_ms, version = moment.at_ms, moment.version
         self.earlier = self.active.by_segment
-        if ended := self.derived.purse.expire(at_ms):
+        if ended := self.derived.end_points(at_ms):
             self._end(ended, at_ms)
             moment = replace(moment, aged_points=self.derived.purse.balance)
         for event in moment.events:
