@@ -9,8 +9,9 @@ from decimal import Decimal
 
 from app.clock import FixedClock
 from app.commands.context import Context
+from app.commands.fates import Outcome
 from app.commands.passes import create_passes
-from app.commands.record import Outcome, record_events
+from app.commands.record import record_events
 from app.commands.segments import create_segment
 from app.commands.workspaces import create_workspace
 from app.domain.activities import Activity

@@ -27,7 +27,8 @@ from app.store.ids import ordered_id
 from app.store.jobs import PART_BYTES
 
 from .context import Context
-from .record import Outcome, record_events
+from .fates import Outcome
+from .record import record_events
 
 HEAD_BYTES = 262_144
 CHANNEL = "IMPORT"
@@ -160,6 +161,8 @@ async def _known(
 
 def _independent(ctx: Context, inputs: Mapping[int, EventInput]) -> list[int]:
     """The rows that correct none of the others; those that do are recorded once that is there."""
+    if all(each.correction_of is None for each in inputs.values()):
+        return list(inputs)
     there = {event_id(ctx.workspace.id, str(each.source), str(each.external_id)) for each in inputs.values()}
     return [place for place, each in inputs.items() if each.correction_of not in there] or list(inputs)
 

@@ -34,7 +34,8 @@ from app.store.ids import new_id
 from app.store.receipts import Claim
 
 from .context import Context
-from .record import REMOVED, ItemResult, Outcome, check_size, record_events
+from .fates import REMOVED, ItemResult, Outcome
+from .record import check_size, record_events
 
 ANSWERED_AGAIN = timedelta(hours=24)
 KEPT = timedelta(days=30)

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import strawberry
 
+from app.commands.fates import ItemResult
 from app.commands.receipts import Answer, record_call
 from app.commands.receipts import receipt_of as issued_for
-from app.commands.record import ItemResult
 from app.domain.errors import Code, InvalidInput, Refused
 from app.domain.events import EventInput
 
@@ -75,8 +75,8 @@ class RecordEventInput:
     )
     idempotency_key: str | None = strawberry.field(
         default=None,
-        description="The identity of the call, at most 255 characters, as in RecordEventsInput. `recordEvents` takes one for "
-        "all its events, and none in them.",
+        description="The identity of the call, at most 255 characters, as in RecordEventsInput. `recordEvents` takes one "
+        "for all its events, and none in them.",
     )
 
 

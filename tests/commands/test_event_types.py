@@ -18,7 +18,7 @@ from app.commands.event_types import (
     event_types,
     update_event_type,
 )
-from app.commands.record import Outcome
+from app.commands.fates import Outcome
 from app.domain.errors import Code, Denied, Refused
 from app.domain.event_types import Acceptance, EventTypes
 from app.domain.events import Category

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 import pytest
 
 from app.clock import FixedClock
+from app.commands.fates import Outcome
 from app.commands.receipts import Issued, find_receipt, receipt_of, record_call
-from app.commands.record import Outcome
 from app.domain.errors import Code, Refused, Unavailable
 from app.domain.events import EventInput
 from app.domain.receipts import Status

@@ -13,8 +13,8 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 
 from app.clock import FixedClock
 from app.commands import event_types
+from app.commands.fates import Outcome
 from app.commands.receipts import receipt_of, record_call
-from app.commands.record import Outcome
 from app.domain.events import EventInput
 from app.resources import Resources
 from tests.business import Business, open_business

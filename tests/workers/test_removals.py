@@ -8,10 +8,10 @@ from decimal import Decimal
 import pytest
 
 from app.commands.passes import update_pass
-from app.commands.record import Status
 from app.commands.removals import erase_pass, remove_events
 from app.domain.activities import UPDATED
 from app.domain.errors import NotFound
+from app.domain.receipts import Status
 from app.store.paging import Span
 from tests.business import Business, purchases, spent
 
