@@ -7,6 +7,7 @@ there. A bound fixed when the export was asked for makes it end, whatever is rec
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Iterable, Sequence
@@ -43,6 +44,7 @@ PART_BYTES = 1_000_000
 AT_ONCE = 1_000
 POSITIONS = 5_000
 """How many positions of the log one question looks through."""
+COUNT_SECONDS = 10.0
 MARGIN_SECONDS = 600
 """A file outlives by so much what is promised: a download that began in time ends."""
 
@@ -71,11 +73,17 @@ async def carry(turn: Turn) -> bool:
 
 
 async def _total(turn: Turn) -> int:
-    """How many lines are expected: of events what matches now, of activities the positions that are looked through."""
+    """How many lines are expected: of events what matches now, of activities the positions that are looked through.
+
+    0 where counting takes too long: nothing depends on it.
+    """
     order = _order(turn)
-    if isinstance(order.query, EventQuery):
-        return await turn.workspace.events.count(order.query)
-    return max(0, order.upto - int(turn.run.position["at"]))
+    if not isinstance(order.query, EventQuery):
+        return max(0, order.upto - int(turn.run.position["at"]))
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(COUNT_SECONDS):
+            return await turn.workspace.events.count(order.query)
+    return 0
 
 
 async def _part(turn: Turn) -> tuple[bytes, Part]:

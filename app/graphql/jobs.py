@@ -34,8 +34,8 @@ class JobProgress:
 
     done: int = strawberry.field(description="Rows dealt with so far, failed ones included.")
     total: int = strawberry.field(
-        description="Rows expected: lines of the file, events that match, positions of the feed to look through, until the "
-        "job is finished; then exactly what was done."
+        description="Rows expected: lines of the file, events that match (0 while that is not known), positions of the feed "
+        "to look through; once the job is finished, exactly what was done."
     )
     failed: int = strawberry.field(description="Rows that could not be recorded; the report says why.")
 
