@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from inspect import isawaitable
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, Self, cast
 
 from graphql import (
     DocumentNode,
@@ -20,6 +20,7 @@ from graphql import (
     experimental_execute_incrementally,
     subscribe,
 )
+from graphql.execution.executor_throwing_on_incremental import ExecutorThrowingOnIncremental
 from graphql.pyutils import AwaitableOrValue
 from strawberry.execution import optimized_is_awaitable
 
@@ -79,6 +80,16 @@ class Prepared:
     def kind(self) -> OperationType:
         """Query, mutation or subscription."""
         return self.operation.operation
+
+
+class _EventExecutor(ExecutorThrowingOnIncremental):
+    """Remembers of an event what it collects while it executes it, and no longer."""
+
+    def build_per_event_executor(self, payload: Any) -> Self:
+        executor = cast(Self, super().build_per_event_executor(payload))
+        # graphql-core 3.3.2 keeps it as long as the subscription lives, under keys that no other event has.
+        executor._relevant_sub_fields = {}
+        return executor
 
 
 class Engine:
@@ -211,6 +222,7 @@ class Engine:
             context_value=context,
             variable_values=request.variables,
             operation_name=request.operation_name,
+            executor_class=_EventExecutor,
             hide_suggestions=not self._limits.introspection,
         )
         if isinstance(source, Awaitable):

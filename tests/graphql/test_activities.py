@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import itertools
 from collections.abc import AsyncIterator
-from typing import Any
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from app.domain.activities import CREATED, Activity
+from app.domain.actors import SCOPES, Actor
 from app.domain.cursors import activity_cursor
 from app.feed import Behind, Feed, Passed, topic
+from app.graphql.context import RequestContext
+from app.graphql.execute import Engine
+from app.graphql.requests import Request
+from app.graphql.schema import schema
 
 from .serving import Api, Socket
 
@@ -204,3 +214,28 @@ async def test_a_stream_ends_by_itself_after_as_many_messages_as_were_asked_for(
         await socket.subscribe(query, n=0)
         [error] = (await socket.receive())["payload"]
         assert error["extensions"]["problems"][0]["field"] == ["first"]
+
+
+async def test_a_stream_keeps_nothing_of_what_it_has_told() -> None:
+    """Checklist 2.9: never memory growth."""
+    instant = datetime(2026, 1, 1, tzinfo=UTC)
+
+    class Endless:
+        async def follow(self, *_: object) -> AsyncIterator[Passed]:
+            for pos in itertools.count(1):
+                told = Activity(pos, pos, "pass_1", CREATED, "ACTION", instant, instant, {}, {"a": pos}, None)
+                yield Passed(pos, (told,))
+
+    actor = Actor("ws_1", "key_1", "test", frozenset(SCOPES))
+    context = RequestContext(cast(Any, SimpleNamespace(actor=actor, workspace=None)), cast(Any, Endless()), 1.0)
+    engine = Engine(schema)
+    query = "subscription { activity { __typename ... on ActivityEdge { cursor node { type sequence data } } } }"
+    bodies = engine.stream(engine.prepare(Request(query)), context)
+    sizes = []
+    for _ in range(3):
+        for _ in range(200):
+            await anext(bodies)
+        gc.collect()
+        sizes.append(len(gc.get_objects()))
+    await bodies.aclose()
+    assert sizes[-1] - sizes[0] < 100, "some 20 objects an event would be 8,000"
