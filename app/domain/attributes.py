@@ -19,6 +19,8 @@ MAX_ALLOWED_IN_ALL = 1_000
 MAX_DESCRIPTION = 500
 MAX_TOLD = 20
 """How many problems of one event's metadata are told."""
+MAX_LOOKED_AT = 5_000
+"""How many values of an event are held against its definition: attributes that go through lists meet each of their items."""
 _NUMBER = re.compile(r"-?\d{1,30}(?:\.\d{1,30})?")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
@@ -132,8 +134,14 @@ def _allowed(raw: object, kind: AttributeType, *field: str) -> tuple[str, ...]:
 
 
 def _violations(attributes: Sequence[Attribute], metadata: Mapping[str, object]) -> Iterator[Problem]:
+    looked_at = 0
     for attribute in attributes:
         for path, value in _reached(metadata, attribute.steps, ("metadata",)):
+            looked_at += 1
+            if looked_at > MAX_LOOKED_AT:
+                says = f"Its lists are too long for the attributes of this type: {MAX_LOOKED_AT} values at most."
+                yield Problem(Code.LIMIT, says, ("metadata",))
+                return
             if value is None:
                 if attribute.required:
                     yield Problem(Code.REQUIRED, f"Events of this type have '{attribute.name}'.", path)

@@ -101,7 +101,8 @@ class Query(EventTypeQueries, InboundHookQueries):
     )
     audit_log: Connection[AuditEntry] = strawberry.field(
         resolver=list_audit_log,
-        description="Who changed keys, segments and hooks, the newest first. Needs the scope `admin`.",
+        description="Who changed keys, segments, event types and hooks, exported, removed or merged, the newest first. "
+        "Needs the scope `admin`.",
     )
     activity: Connection[Activity] = strawberry.field(
         resolver=list_activities, description="The feed of the workspace, in its order: the oldest first."

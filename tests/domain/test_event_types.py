@@ -134,6 +134,8 @@ def test_names_reach_into_objects_and_through_lists_and_what_is_absent_is_told_b
         (Code.REQUIRED, "metadata.store.city"),
     ]
     assert len(violations(attributes, {"items": [{}] * 1_000})) == 20
+    long = {"store": {"city": "Ulm"}, "items": [{"sku": "a"}] * 2_500}
+    assert [(problem.code, problem.field) for problem in violations(attributes, long)] == [(Code.LIMIT, ("metadata",))]
 
 
 @given(json_objects)
