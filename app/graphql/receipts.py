@@ -61,13 +61,13 @@ class IngestReceipt:
     @strawberry.field(description="How many of its events are not counted yet.")
     async def pending(self, info: Info) -> int:
         """How many of its events are not counted yet."""
-        standings = await info.context.load.standings.load_many(recorded(self.fates))
+        standings = await info.context.load.standings.load_many(_recorded(self.fates))
         return sum(standing is not None and not standing.folded for standing in standings)
 
     @strawberry.field(description="Whether all its events are counted in statistics, fields and segments by now.")
     async def folded(self, info: Info) -> bool:
         """Whether all its events are counted by now."""
-        standings = await info.context.load.standings.load_many(recorded(self.fates))
+        standings = await info.context.load.standings.load_many(_recorded(self.fates))
         return all(standing is None or standing.folded for standing in standings)
 
     @strawberry.field(description="What became of each item, in the order of the input.")
@@ -80,7 +80,7 @@ class IngestReceipt:
     ) -> list[IngestReceiptResult]:
         """What became of each item, in the order of the input."""
         asked = [(index, f) for index, f in enumerate(self.fates) if statuses is None or f.status in statuses]
-        ids = recorded(fate for _, fate in asked)
+        ids = _recorded(fate for _, fate in asked)
         standings = dict(zip(ids, await info.context.load.standings.load_many(ids), strict=True))
         return [_result(index, fate, standings) for index, fate in asked]
 
@@ -107,7 +107,7 @@ async def find_receipt(
     return None if found is None else receipt_of(found)
 
 
-def recorded(fates: Iterable[Fate]) -> list[str]:
+def _recorded(fates: Iterable[Fate]) -> list[str]:
     """The ids of the events that are there because of a call, or were before it."""
     return [fate.event_id for fate in fates if fate.status in RECORDED and fate.event_id is not None]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -45,9 +45,7 @@ class RequestKeyQueries(WorkspaceQueries):
 
         One round trip for a free key, two for a held one. Index: _id.
         """
-        doc = self._mine(
-            _id=claim.key_id, body=claim.body, receipt=claim.receipt_id, expires_at=claim.expires_at
-        )  # fmt: skip
+        doc = self._mine(_id=claim.key_id, body=claim.body, receipt=claim.receipt_id, expires_at=claim.expires_at)
         if not await insert_new(self._all, [doc]):
             return claim
         docs = await self._by_ids([claim.key_id])
@@ -82,7 +80,7 @@ class StandingQueries(WorkspaceQueries):
         docs = await self._by_ids(event_ids, {"pass": 1, "pend": 1, "removed": 1})
         return {doc["_id"]: Standing(doc["pass"], "pend" not in doc, "removed" in doc) for doc in docs}
 
-    async def untold(self, standings: dict[str, Standing]) -> set[str]:
+    async def untold(self, standings: Mapping[str, Standing]) -> set[str]:
         """Those of the folded events whose activities still wait in the outbox of their pass. Index: _id."""
 
         async def some(chunk: Sequence[str]) -> list[Doc]:
