@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+from app.commands.merges import merge_passes
 from app.commands.removals import remove_events
 from app.domain.activities import POINTS_ADDED, POINTS_EXPIRED, Activity
 from app.domain.instants import to_ms
@@ -27,9 +28,9 @@ def expired(feed: list[Activity]) -> list[tuple[object, object, datetime]]:
     return [(a.data["points"], a.data["balance"], a.occurred_at) for a in feed if a.type == POINTS_EXPIRED]
 
 
-async def as_rebuilt(business: Business) -> None:
+async def as_rebuilt(business: Business, name: str = "ann") -> None:
     """Asserts that the balance and the lots are what all events of the pass come to."""
-    card = await business.card()
+    card = await business.card(name)
     [events] = (await business.worker.pumps.histories([card])).values()
     purse, _ = rebuilt(events, card.at_ms)
     assert (card.points, card.lots) == (purse.balance, purse.lots)
@@ -186,3 +187,30 @@ async def test_what_is_removed_gave_spent_and_prolonged_nothing(business: Busine
     assert (card.points, card.lots) == (Decimal(0), {})
     ended = [(a.data["points"], a.occurred_at, a.late) for a in await business.feed() if a.type == POINTS_EXPIRED]
     assert ended == [("10", day(5.3), True)]
+
+
+async def test_points_of_a_merged_pass_end_where_they_went(business: Business) -> None:
+    """As if it had always been one pass: what bob owed is taken from what ann lost. What was told stays told."""
+    await business.record(
+        {"points": 10, "points_expire_at": day(5)},
+        {"points": 100, "points_expire_at": day(30)},
+        {"points": -20, "pass_external_id": "bob"},
+        {"points": 50, "points_expire_at": day(20), "pass_external_id": "bob"},
+    )
+    business.clock.set(day(10))
+    await business.settle()
+    ann, bob = await business.card(), await business.card("bob")
+    assert (ann.points, bob.points) == (Decimal(100), Decimal(30))
+    await merge_passes(business.ctx, bob.id, ann.id)
+    await business.settle()
+    await as_rebuilt(business, "bob")
+    assert (await business.card("bob")).points == 140
+    business.clock.set(day(40))
+    await business.settle()
+    feed = await business.feed()
+    assert sorted((str(a.data["points"]), a.pass_id, a.occurred_at) for a in feed if a.type == POINTS_EXPIRED) == [
+        ("10", ann.id, day(5)),
+        ("50", bob.id, day(20)),
+        ("90", bob.id, day(30)),
+    ]
+    assert (await business.card("bob")).points == 0
