@@ -61,6 +61,7 @@ async def test_an_erased_pass_leaves_nothing_personal_behind_and_its_external_id
     ctx, db = business.ctx, business.ctx.resources.db
     [ann] = await business.join("ann")
     await update_pass(ctx, ann.id, holder={"email": SECRET}, metadata={"note": SECRET})
+    await business.settle()
     await business.record(*({"amount": n, "external_id": f"{SECRET} {n}", "metadata": {"x": SECRET}} for n in (1, 2)))
     await business.record({"amount": 5, "pass_external_id": "bob"}, {"amount": 6, "pass_external_id": "bob"})
     await business.settle()
