@@ -194,7 +194,9 @@ class _Walk:
 
     def _before(self, at_ms: int) -> Frame:
         """The frame as it is now, which nothing that happens later changes."""
-        return replace(self._frame(at_ms), states=dict(self.derived.states), members=dict(self.members))
+        frame = self._frame(at_ms)
+        frame.states, frame.members = dict(frame.states), dict(frame.members)
+        return frame
 
     def _judge(self, moment: Moment) -> None:
         """Applies what happened at the moment, and emits the flips that follow."""
