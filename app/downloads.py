@@ -74,6 +74,8 @@ class Downloads:
             first = await anext(parts, b"")
         except LookupError:
             return _refused(ErrorCode.BAD_REQUEST, GONE, 404)
+        except PunchcardError as error:
+            return _failed(error)
         what = "events" if job.kind is JobKind.EXPORT_EVENTS else "activities"
         name = f"{what}-{job.id}.{file.format.value.lower()}"
         headers = {"content-length": str(file.size), "cache-control": "no-store"}

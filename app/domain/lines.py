@@ -6,9 +6,12 @@ path there ("customer.id"); what has no such name goes to the metadata. What exp
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, NoReturn
 
@@ -19,16 +22,19 @@ from .decimals import plain
 from .errors import Code, InvalidInput, Problem, Refused, refuse_if
 from .events import EventInput
 from .plans import METADATA, NEVER_BLANK, REQUIRED, Plan, check_mappings
-from .splitting import BOM, Row, Splitter
+from .splitting import BOM, SHOWN, Row, Splitter
 from .tables import MAX_COLUMNS
+from .texts import MAX_JSON_DEPTH
 
 FIRST = 10_000
 _MOST_DIGITS = 64
 _TEXTS = frozenset({"passExternalId", "externalId", "fieldName", "oldValue", "newValue", "label", "source", "staff"})
 """Fields whose value is a text, also where it is written as a number."""
 _DATES = frozenset({"occurredAt", "pointsExpireAt"})
-_EXPORTED = frozenset({"id", "recordedAt", "correctionOf", "correctionOfSource", "correctionOfExternalId"})
-"""What a line of an export says beside the fields."""
+_CORRECTS = ("correctionOf", "correctionOfSource", "correctionOfExternalId")
+_EXPORTED = ("id", "recordedAt")
+"""What a line of an export says beside what can be recorded."""
+_EVENT_ID = re.compile("event_[0-9a-f]{1,64}")
 
 
 class LineSplitter(Splitter):
@@ -42,7 +48,7 @@ class LineSplitter(Splitter):
             self._move(stop)
             return Row((), "", self.position)
         try:
-            values = json.loads(line, parse_float=Decimal, parse_constant=_refused)
+            values = json.loads(line.decode("utf-8"), parse_float=Decimal, parse_constant=_refused)
         except UnicodeDecodeError:
             return self._unread(stop, "The line is not text in UTF-8.")
         except (ValueError, ArithmeticError, RecursionError):
@@ -51,7 +57,7 @@ class LineSplitter(Splitter):
             return self._unread(stop, 'The line is not a JSON object, such as {"passExternalId": "ann", …}.')
         text = self._text(self._at, stop).rstrip("\r\n")
         self._move(stop)
-        return Row((), text[:1_000], self.position, None, values)
+        return Row((), text[:SHOWN], self.position, None, values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,13 +106,13 @@ class LinePlan(Plan):
             problems.append(Problem(Code.INVALID, "The metadata is a JSON object.", ("metadata",)))
             metadata = {}
         refuse_if(problems)
-        spent = {*named, *used, "metadata", *(_EXPORTED if _is_exported(line) else ())}
+        spent = {*named, *used, *_CORRECTS, "metadata", *(_EXPORTED if _is_exported(line) else ())}
         details = {name: _json(value) for name, value in line.items() if name not in spent}
         details |= {name: _json(value) for name, value in metadata.items()}
         for field, mapping in mapped.items():
             if field.startswith(METADATA) and (value := _mapped(line, mapping)) is not None:
                 details[field.removeprefix(METADATA)] = _json(value)
-        return self._input(number, values, details)
+        return replace(self._input(number, values, details), correction_of=_event_id(line.get("correctionOf")))
 
     def known_as(self, row: Row) -> str | None:
         """The id that an exported line has."""
@@ -114,10 +120,10 @@ class LinePlan(Plan):
         return str(line["id"]) if _is_exported(line) else None
 
     def corrects(self, row: Row) -> tuple[str, str] | None:
-        """The (source, external id) of the event that an exported line's corrects."""
+        """The (source, external id) of the event that the line's corrects, where it says so rather than its id."""
         line = row.values or {}
-        named = line.get("correctionOfSource"), line.get("correctionOfExternalId")
-        return (str(named[0]), str(named[1])) if _is_exported(line) and all(named) else None
+        external_id = line.get("correctionOfExternalId")
+        return None if external_id is None else (str(line.get("correctionOfSource") or self.source), str(external_id))
 
     def _given(self, field: str, value: Any, before: Mapping[str, object], *, friendly: bool) -> dict[str, object]:
         """What a value says for a field; texts as exact as recordEvents takes them, unless they are mapped."""
@@ -196,7 +202,18 @@ def _begin_of(head: bytes) -> int:
 
 def _is_exported(line: Mapping[str, object]) -> bool:
     """Whether exportEvents wrote the line."""
-    return str(line.get("id", "")).startswith("event_") and "recordedAt" in line
+    return "recordedAt" in line and _EVENT_ID.fullmatch(str(line.get("id"))) is not None
+
+
+def _event_id(named: object) -> object:
+    """The id of an event, also where it is named as the API names it."""
+    if not isinstance(named, str) or _EVENT_ID.fullmatch(named):
+        return named
+    with contextlib.suppress(ValueError):
+        kind, _, inner = b64decode(named, validate=True).decode("ascii").partition(":")
+        if kind == "Event":
+            return inner
+    return named
 
 
 def _mapped(line: Mapping[str, object], mapping: ColumnMapping) -> object:
@@ -220,13 +237,16 @@ def _text(value: object) -> str:
     return "" if isinstance(value, (dict, list)) else str(value)
 
 
-def _json(value: object) -> object:
-    """The value as JSON commonly has it: what is exact for amounts is a float in the metadata."""
+def _json(value: object, depth: int = MAX_JSON_DEPTH) -> object:
+    """The value as JSON commonly has it: what is exact for amounts is a float in the metadata.
+
+    Whatever lies deeper than metadata may be is left as it is, to be refused.
+    """
     if isinstance(value, Decimal):
         return float(value)
-    if isinstance(value, Mapping):
-        return {name: _json(item) for name, item in value.items()}
-    return [_json(item) for item in value] if isinstance(value, list) else value
+    if depth and isinstance(value, Mapping):
+        return {name: _json(item, depth - 1) for name, item in value.items()}
+    return [_json(item, depth - 1) for item in value] if depth and isinstance(value, list) else value
 
 
 def _refused(constant: str) -> NoReturn:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import json
+from base64 import b64encode
 from dataclasses import fields
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.columns import ATTRIBUTES, ColumnMapping
+from app.domain.drafts import Rules, check
 from app.domain.errors import Code, Refused
 from app.domain.events import EventInput
 from app.domain.imports import ImportFormat, format_of, planned
@@ -144,6 +147,44 @@ def test_what_a_line_lacks_is_told_and_a_field_that_others_have_is_not_made_up()
         with pytest.raises(Refused) as refused:
             plan.event(1, Row((), "", 0, None, json.loads(json.dumps(line), parse_float=Decimal)))
         assert sorted(p.field[0] for p in refused.value.problems) == sorted(expected)
+
+
+def test_a_correction_is_named_by_id_as_the_api_names_it_or_by_identity() -> None:
+    line = {"passExternalId": "a", "type": "refund", "correctionOf": b64encode(b"Event:event_0a").decode()}
+    plan, [first, second] = read(f"{json.dumps(line)}\n{json.dumps(line | {'correctionOfExternalId': 'o-1'})}")
+    assert plan.event(1, first).correction_of == "event_0a"
+    assert (plan.corrects(first), plan.corrects(second)) == (None, ("import:x", "o-1"))
+    assert plan.event(2, second).metadata is None
+
+
+NAMES = st.sampled_from(
+    [*ATTRIBUTES, "metadata", "correctionOf", "id", "recordedAt", "correctionOfExternalId", "x", ""]
+)
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["event_1", "\ud800", "1e9999"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(st.dictionaries(NAMES, VALUES))
+def test_whatever_a_line_holds_is_read_or_refused(line: dict[str, object]) -> None:
+    plan, _ = read('{"passExternalId":"a","type":"visit"}')
+    splitter = plan.splitter(0)
+    splitter.feed(json.dumps(line).encode())
+    splitter.end()
+    for row in splitter.take(1):
+        if row.problem is None:
+            known = plan.known_as(row)
+            assert known is None or known.isalnum() or known.startswith("event_")
+            plan.corrects(row)
+            with contextlib.suppress(Refused):
+                check(plan.event(1, row), Rules(datetime(2026, 1, 1, tzinfo=UTC), "USD"))
 
 
 def test_a_line_without_an_id_is_known_by_its_number_and_the_file() -> None:
