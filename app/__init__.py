@@ -3,8 +3,9 @@
 Follow an event from the mutation to the feed; every step is one file, and the table of them is `app/flow.py`:
 
 1.  `graphql/` takes the mutation apart and puts the answer together; `auth.py` says whose workspace it is.
-2.  `commands/record.py` checks each item (`domain/events.py`), finds or makes its pass (`commands/missing.py`), and inserts
-    it with `pend`: from here on the event is its own outbox. `bus.py` wakes the fold; losing that costs a second.
+2.  `commands/record.py` checks each item (`domain/drafts.py`, and `domain/event_types.py` for what the workspace defined),
+    finds or makes its pass (`commands/missing.py`), and inserts it with `pend`: from here on the event is its own outbox;
+    `commands/fates.py` tells repeats from conflicts. `bus.py` wakes the fold; losing that costs a second.
     `commands/receipts.py` stands before that: a call repeated under its key is answered again, and each has a receipt.
     Foreign systems post to `hooks.py`; `commands/inbound.py` makes the same items of what they say (`domain/mappings.py`).
 3.  `workers/fold.py` reads what is pending; `workers/settle.py` walks each pass over it (`domain/transitions.py`, pure) and
