@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as laws
 from redis.asyncio import Redis
 
 from app.clock import FixedClock
@@ -19,6 +21,10 @@ from app.store.collection import Database
 from app.store.known import Known
 from tests.business import Business, open_business
 from tests.servers import Servers, running_servers
+
+# How long an example takes says how busy the machine is, and nothing about the law.
+laws.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+laws.load_profile("patient")
 
 _numbers = itertools.count(1)
 
