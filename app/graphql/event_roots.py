@@ -10,13 +10,14 @@ from .event_shortcuts import record_check_in as came
 from .event_shortcuts import record_field_change as set_field
 from .event_shortcuts import record_purchase as bought
 from .event_shortcuts import record_refund as gave_back
-from .event_type_mutations import EventDefinitionPayload, UpdateWorkspacePayload
+from .event_type_mutations import EventDefinitionPayload
 from .event_type_mutations import archive_event_type as put_type_away
 from .event_type_mutations import define_event_type as make_type
 from .event_type_mutations import update_event_type as change_type
-from .event_type_mutations import update_workspace as change_workspace
 from .event_types import EventDefinition, find_definition, list_definitions, list_sources, list_types
 from .paging import Connection
+from .workspace_mutations import UpdateWorkspacePayload
+from .workspace_mutations import update_workspace as change_workspace
 
 REPEAT = "Safe to repeat with an externalId or an idempotencyKey; without, a blind repeat may double it."
 

@@ -1,4 +1,4 @@
-"""defineEventType, updateEventType, archiveEventType, and which types a workspace takes. All of it needs `admin`."""
+"""defineEventType, updateEventType and archiveEventType at the edge. All of it needs the scope `admin`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from app.domain.errors import Refused
 
 from .context import Info
 from .enums import EventCategory
-from .event_types import Acceptance, AttributeType, EventDefinition, definition_of
+from .event_types import AttributeType, EventDefinition, definition_of
 from .payloads import UserError, user_errors
-from .workspaces import Workspace, own_workspace
 
 
 @strawberry.input(description="A value that the metadata of events is to hold.")
@@ -71,13 +70,6 @@ class ArchiveEventTypeInput:
     key: str = strawberry.field(description="The type.")
 
 
-@strawberry.input(description="Changes to the workspace; what is omitted stays.")
-class UpdateWorkspaceInput:
-    """Changes to the workspace."""
-
-    event_types: Acceptance | None = strawberry.field(default=None, description="Which types of events it takes.")
-
-
 @strawberry.type(description="The definition of a type of events.")
 class EventDefinitionPayload:
     """The definition of a type of events."""
@@ -85,14 +77,6 @@ class EventDefinitionPayload:
     event_definition: EventDefinition | None = strawberry.field(
         default=None, description="The definition as it is now; absent if the call was refused."
     )
-    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
-
-
-@strawberry.type(description="The changed workspace.")
-class UpdateWorkspacePayload:
-    """The changed workspace."""
-
-    workspace: Workspace | None = strawberry.field(default=None, description="The workspace.")
     user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
 
 
@@ -140,16 +124,6 @@ async def archive_event_type(
     except Refused as refused:
         return EventDefinitionPayload(user_errors=user_errors(refused.problems))
     return EventDefinitionPayload(event_definition=definition_of(archived))
-
-
-async def update_workspace(
-    info: Info, input: Annotated[UpdateWorkspaceInput, strawberry.argument(description="The changes.")]
-) -> UpdateWorkspacePayload:
-    """Changes the workspace."""
-    info.context.actor.require(ADMIN)
-    if input.event_types is not None:
-        await commands.accept_event_types(info.context.commands, input.event_types)
-    return UpdateWorkspacePayload(workspace=await own_workspace(info.context))
 
 
 def _as_sent(given: list[EventAttributeInput]) -> list[Mapping[str, object]]:
