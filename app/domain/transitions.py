@@ -18,16 +18,15 @@ from .derived import Derived
 from .events import PASS_ERASED, PASS_MERGED, TOMBSTONES, Event
 from .instants import to_ms
 from .measures import Window
-from .needs import Refill, effective_ms
+from .needs import Refill
 from .passes import Erased, Membership, Pass, Profile
 from .points import Expired
 from .profiles import FIELD_EVENTS
 from .segments import Active, Definitions, Version
+from .timelines import timeline_of
 from .verdicts import Frame, holds, joined_ms, unchanged_until_ms, until_ms
 
 REMOVING = frozenset({CauseKind.EVENT_REMOVED.value, CauseKind.PASS_MERGED.value})
-Timeline = list[tuple[int, int, str, Event]]
-"""(effective ms, occurred ms, id, event), in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,7 @@ class _Walk:
         created = to_ms(self.card.created_at)
         creation = created if start < created else None
         # Nothing happens to a pass before it exists: what occurred earlier counts from its creation on.
-        timeline = _remaining(events, start, created if creation is not None else start)
+        timeline = timeline_of(events, start, created if creation is not None else start)
         on_time = [item[0] for item in timeline if item[0] == item[1] and item[1] > start]
         if cut:
             limit_ms = max(on_time or [item[0] for item in timeline])
@@ -305,14 +304,3 @@ class _Walk:
     ) -> None:
         self.n += 1
         self.entries.append(Entry(self.n, kind, at_ms, self.recorded_ms, cause, refs, **flags))
-
-
-def _remaining(events: Iterable[Event], start_ms: int, floor_ms: int) -> Timeline:
-    """The events in the order in which they count, without those that are removed before their time comes."""
-    timeline = sorted(
-        ((max(effective_ms(e, start_ms), floor_ms), e.occurred_ms, e.id, e) for e in events), key=lambda item: item[:3]
-    )
-    gone = {item[3].removes: item[0] for item in timeline if item[3].removes is not None}
-    timeline = [item for item in timeline if item[0] <= gone.get(item[2], item[0])]
-    ended = next((item[0] for item in timeline if item[3].type in (PASS_ERASED, PASS_MERGED)), None)
-    return timeline if ended is None else [item for item in timeline if item[0] <= ended]

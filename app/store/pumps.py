@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from pymongo import ReplaceOne, UpdateOne
+from pymongo import ReplaceOne
 from pymongo.errors import BulkWriteError
 
 from app.domain.events import TOMBSTONES, Event
@@ -21,7 +21,6 @@ from app.domain.ids import slot_of
 from app.domain.instants import from_ms, to_ms
 from app.domain.measures import MAX_LEAVERS, Measure, Number, grouped
 from app.domain.passes import Pass
-from app.domain.points import Lots
 from app.domain.removals import is_tombstone, targets_of
 from app.domain.segments import Version
 
@@ -29,18 +28,8 @@ from .collection import Database, Doc, Translating, in_chunks
 from .definitions import version_from
 from .event_docs import from_doc as event_from
 from .event_docs import stub_doc as event_stub
-from .pass_docs import (
-    aggregate_doc,
-    aggregate_key,
-    alias_doc,
-    entry_doc,
-    from_doc,
-    lot_doc,
-    memberships_doc,
-    progress_doc,
-    state_doc,
-    stub_doc,
-)
+from .pass_docs import from_doc
+from .pass_writes import write_of
 
 READ_AT_ONCE = 300
 PARKED_AFTER = 5
@@ -128,7 +117,7 @@ class Pumps(Translating):
             part = writes[start : start + self._in_chunk]
             # A write that cannot succeed (too large, say) fails alone; which ones did is read below.
             with contextlib.suppress(BulkWriteError):
-                done = await self._passes.bulk_write([_update(*write) for write in part], ordered=False)
+                done = await self._passes.bulk_write([write_of(*write) for write in part], ordered=False)
                 matched += done.matched_count
         if matched == len(writes):
             return set(fids)
@@ -269,60 +258,3 @@ def _counting(card: Pass) -> Callable[[Mapping[str, Any]], bool]:
 
 def _moved(times: int) -> Doc:
     return {"moved.n": times} if times else {"moved": {"$exists": False}}
-
-
-def _update(before: Pass, after: Pass, entries: Sequence[Any], fid: str) -> UpdateOne | ReplaceOne[Doc]:
-    found = {"_id": before.id, "v": before.v, "fid": before.fid}
-    if after.erased is not None:
-        # Whatever was published meanwhile comes back into `out`, and is found in the log by its id.
-        stub = replace(after, v=before.v + 1, fid=fid, out=(*before.out, *entries))
-        return ReplaceOne(found, stub_doc(stub, after.erased))
-    if after.alias_of is not None:
-        alias = replace(after, v=before.v + 1, fid=fid, out=(*before.out, *entries))
-        return ReplaceOne(found, alias_doc(alias, after.alias_of))
-    changes: Doc = {**progress_doc(after), "v": before.v + 1, "fid": fid}
-    if after.profile is before.profile:
-        del changes["profile"]
-    gone: Doc = {}
-    if after.lb is not before.lb:
-        changes["lb"] = list(after.lb)
-    for key, row in after.aggregates.items():
-        if before.aggregates.get(key) is not row:
-            changes[f"aggregates.{aggregate_key(key)}"] = aggregate_doc(key, row)
-    for key in before.aggregates:
-        if key not in after.aggregates:
-            gone[f"aggregates.{aggregate_key(key)}"] = ""
-    for name, state in after.state.items():
-        if before.state.get(name) is not state:
-            changes[f"state.{name}"] = state_doc(state)
-    for name in before.state:
-        if name not in after.state:
-            gone[f"state.{name}"] = ""
-    _update_lots(before.lots, after.lots, changes, gone)
-    if after.memberships != before.memberships:
-        changes["memberships"] = memberships_doc(after.memberships)
-    if after.due_ms is None:
-        gone["due"] = ""
-    else:
-        changes["due"] = after.due_ms
-    update: Doc = {"$set": changes}
-    if entries:
-        changes["pub"] = 1
-        update["$push"] = {"out": {"$each": [entry_doc(entry) for entry in entries]}}
-    if gone:
-        update["$unset"] = gone
-    return UpdateOne(found, update)
-
-
-def _update_lots(before: Lots | None, after: Lots | None, changes: Doc, gone: Doc) -> None:
-    """Only the lots that changed: a pass may have thousands."""
-    if after is before:
-        return
-    if after is None:
-        gone["lots"] = ""
-        return
-    if before is None and not after:
-        changes["lots"] = {}
-    known = before or {}
-    changes.update({f"lots.{key}": lot_doc(lot) for key, lot in after.items() if known.get(key) != lot})
-    gone.update({f"lots.{key}": "" for key in known if key not in after})

@@ -15,7 +15,7 @@ from typing import Any
 from unittest.mock import patch
 
 from app.domain import points, transitions
-from app.store import outboxes, pumps
+from app.store import outboxes, pass_writes, pumps
 from app.store.activities import ActivityQueries
 from workers import due, erase, fold, publish, settle
 
@@ -73,10 +73,11 @@ MUTANTS = (
     ),
     Mutant(
         "no compare before set",
-        pumps,
-        "_update",
+        pass_writes,
+        "write_of",
         '{"_id": before.id, "v": before.v, "fid": before.fid}',
         '{"_id": before.id}',
+        (pumps,),
     ),
     Mutant(
         "marked before it is written",
