@@ -44,7 +44,8 @@ def parse_end(
     problems: list[Problem] = []
     if at is not None and days is not None:
         problems.append(Problem(Code.INVALID, f"Give one of {AT} and {DAYS}.", (DAYS,)))
-    if not (points is not None and points > 0) and not (corrects and not points):
+    earned, moved = points is not None and points > 0, corrects and not points
+    if not (earned or moved):
         says = "Only points that are earned can end; to move the end of an event's points, give none and correctionOf."
         problems.append(Problem(Code.INVALID, says, (path,)))
     end = PointsEnd()
@@ -54,7 +55,7 @@ def parse_end(
         else:
             expires_at = parse_instant(at, path)
             end = PointsEnd(at_ms=to_ms(expires_at))
-            if points and occurred_at is not None and expires_at <= occurred_at:
+            if earned and occurred_at is not None and expires_at <= occurred_at:
                 problems.append(Problem(Code.OUT_OF_RANGE, "The points would end before they are earned.", (path,)))
     except Refused as refused:
         problems.extend(refused.problems)

@@ -87,7 +87,7 @@ class Purse:
         end = event.points_end
         if self.lots is None and end is None:
             if event.points:
-                self._move(event)
+                self._earned_or_spent(event)
             return
         at_ms = event.occurred_ms
         if self.lots is None:
@@ -96,14 +96,14 @@ class Purse:
             self._active_ms = max(self._active_ms, at_ms)
         if end is None:
             if event.points:
-                self._move(event)
+                self._earned_or_spent(event)
         elif moves_end(event):
             self._end_moved(event, end, at_ms)
         elif event.points > 0:
             self._granted(event, end, at_ms)
 
-    def _move(self, event: Event) -> None:
-        """Points without an end, or spent."""
+    def _earned_or_spent(self, event: Event) -> None:
+        """Points without an end, or negative ones."""
         points, before = event.points, self.balance
         self.balance = add(before, points)
         if points > 0:

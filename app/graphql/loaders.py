@@ -16,6 +16,7 @@ from app.domain.hooks import InboundHook
 from app.domain.inbound import InboundDelivery
 from app.domain.jobs import Job
 from app.domain.passes import Pass
+from app.domain.points import Lots
 from app.domain.segments import Segment
 from app.store.receipts import Standing
 from app.store.workspace import Workspace
@@ -34,6 +35,11 @@ class Loaders:
     def passes(self) -> DataLoader[str, Pass | None]:
         """Passes by id."""
         return _loader(self._workspace.passes.get_many)
+
+    @cached_property
+    def lots(self) -> DataLoader[str, Lots | None]:
+        """What of the points of a pass has an end, by its id."""
+        return _loader(self._workspace.passes.lots)
 
     @cached_property
     def aliases(self) -> DataLoader[str, tuple[str, ...] | None]:

@@ -132,9 +132,9 @@ class Pass(Node):
         return await pass_statistics(info, self.stored, types, time_window, timezone)
 
     @strawberry.field(description="What of the balance ends, and when: one item an instant, the soonest first.")
-    def points_expiring(self, first: FirstEndings = 10) -> list[PointsExpiring]:
+    async def points_expiring(self, info: Info, first: FirstEndings = 10) -> list[PointsExpiring]:
         """What of the balance ends, and when."""
-        return points_expiring(self.stored, first)
+        return await points_expiring(info.context, self.stored, first)
 
     @strawberry.field(description="The segments it is in now, in the order it entered them.")
     def memberships(

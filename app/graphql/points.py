@@ -13,6 +13,8 @@ from app.domain.instants import from_ms
 from app.domain.passes import Pass
 from app.domain.points import endings
 
+from .context import RequestContext
+
 MOST = 100
 
 
@@ -31,9 +33,9 @@ FirstEndings = Annotated[
 ]
 
 
-def points_expiring(card: Pass, first: int) -> list[PointsExpiring]:
+async def points_expiring(context: RequestContext, card: Pass, first: int) -> list[PointsExpiring]:
     """What of the balance ends next, one item an instant, soonest first; what was spent is not in it."""
     if not 1 <= first <= MOST:
         raise InvalidInput(Code.OUT_OF_RANGE, f"Between 1 and {MOST}.", "first")
-    found = endings(card.lots, card.aggregates)[:first]
+    found = endings(await context.load.lots.load(card.id), card.aggregates)[:first]
     return [PointsExpiring(points=points, expires_at=from_ms(at_ms)) for at_ms, points in found]

@@ -9,14 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from app.domain.instants import EARLIEST
 from app.domain.passes import Pass
+from app.domain.points import Lots
 
 from .activities import any_of
 from .collection import Doc, WorkspaceQueries, in_chunks, insert_new
 from .paging import Page, Span, by_instant, page_of
-from .pass_docs import from_doc, to_doc
+from .pass_docs import from_doc, lots_from, to_doc
 
-# A list of passes never shows what only the fold needs.
-SHOWN = {"state": 0, "lb": 0, "out": 0}
+# A list of passes never shows what only the fold needs, nor what may be long and is rarely asked for.
+SHOWN = {"state": 0, "lb": 0, "out": 0, "lots": 0}
 NAMES = {"erased": 1, "alias_of": 1}
 CREATED = {"$gte": EARLIEST}
 """What is left of an erased pass has no such instant: the bound leaves it out, and an index holds the bound."""
@@ -35,6 +36,11 @@ class PassQueries(WorkspaceQueries):
         """By id, the passes that answer for those that exist among the ids. Index: _id."""
         answering = await self._answering({pass_id: pass_id for pass_id in pass_ids}, SHOWN)
         return {asked: from_doc(doc) for asked, doc in answering.items()}
+
+    async def lots(self, pass_ids: Iterable[str]) -> dict[str, Lots]:
+        """By id, what of their points has an end, for passes that ever had such. Index: _id."""
+        docs = await self._by_ids(pass_ids, {"lots": 1})
+        return {doc["_id"]: found for doc in docs if (found := lots_from(doc.get("lots"))) is not None}
 
     async def by_external_id(self, external_id: str) -> Pass | None:
         """The pass of that external id, or None. Index: {workspace, external_id}."""

@@ -257,6 +257,7 @@ async def story(business: Business) -> None:
     assert await store.vocabulary.sources() == ["api"]
     await store.passes.by_external_id("p1")
     await store.passes.get(ann.id)
+    await store.passes.lots([ann.id])
     await store.passes.get_by_external_ids(["p1"])
     await store.passes.members(recent.id, Span(2, after=("pass_0",)))
     await store.segments.members(recent.id, full)

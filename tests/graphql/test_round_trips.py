@@ -22,7 +22,8 @@ READS = frozenset({"find", "aggregate", "count", "getMore"})
 CAUSE = "cause { kind event { id pass { externalId } } }"
 MEMBERSHIP = f"since {CAUSE} pass {{ externalId }} segment {{ key memberCount backfill {{ total judged done }} }}"
 LISTS = {
-    "passes": f"passes(first: $n) {{ totalCount nodes {{ id memberships {{ totalCount nodes {{ {MEMBERSHIP} }} }} }} }}",
+    "passes": "passes(first: $n) { totalCount nodes { id pointsExpiring { points } memberships { totalCount nodes"
+    f" {{ {MEMBERSHIP} }} }} }} }}",
     "events": "events(first: $n) { totalCount nodes { id label pass { id externalId } correctionOf { id pass { id } } } }",
     "segments": "segments(first: $n) { totalCount nodes { id key memberCount backfill { total judged done } } }",
     "activity": f"activity(first: $n) {{ totalCount nodes {{ id data pass {{ id }} {CAUSE} }} }}",
@@ -32,6 +33,8 @@ LISTS = {
     "jobs": "jobs(first: $n) { totalCount nodes { id progress { done } } }",
 }
 """Every list of the query root, with every relation of its items that is not a page itself."""
+STRIDES = {"events": 3}
+"""So many more ranges of time are asked before a list is known to have ended (`store/strides.py`)."""
 PAGES = {
     "events": "passes(first: $n) { nodes { events(first: $m) { nodes { id pass { id } correctionOf { id } } } } }",
     "activity": f"passes(first: $n) {{ nodes {{ activity(first: $m) {{ nodes {{ id pass {{ id }} {CAUSE} }} }} }} }}",
@@ -96,7 +99,7 @@ async def test_a_list_of_many_asks_the_store_no_more_often_than_a_list_of_one(bu
     async with serving(business) as api:
         for name, query in LISTS.items():
             one, many = [await counted(api, reads, query, n) for n in (1, 50)]
-            assert many <= max(one, 3) + 2, f"{name}: {one} reads for one item, {many} for many"
+            assert many <= max(one, 3) + 2 + STRIDES.get(name, 0), f"{name}: {one} reads for one item, {many} for many"
             assert many <= 8, f"{name}: {many} reads"
 
 
