@@ -14,7 +14,7 @@ from app.domain.conditions import Condition
 from app.domain.errors import Code, InvalidInput
 from app.domain.events import Category, Event
 from app.domain.ids import event_id, slot_of
-from app.domain.instants import EARLIEST, HOUR_MS, from_ms
+from app.domain.instants import DAY_MS, EARLIEST, from_ms
 
 from .collection import Doc, WorkspaceQueries, in_chunks, insert_new, translated
 from .conditions import condition_doc
@@ -234,7 +234,7 @@ def _is_named(query: EventQuery) -> bool:
 
 
 def _width_ms(query: EventQuery) -> int:
-    return HOUR_MS if query.pass_id is None else EVERYTHING_MS
+    return DAY_MS if query.pass_id is None else EVERYTHING_MS
 
 
 def _key(event: Event) -> tuple[int, str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from app.domain.instants import EARLIEST, HOUR_MS, LATEST, from_ms, to_ms
+from app.domain.instants import DAY_MS, EARLIEST, LATEST, from_ms, to_ms
 
 from .collection import Collection, Doc
 from .paging import Span, page_of
@@ -18,18 +18,22 @@ from .paging import Span, page_of
 MOST = 20_000
 """How many documents one call looks at for a filter that its index does not hold."""
 EVERYTHING_MS = to_ms(LATEST) - to_ms(EARLIEST)
-_STEP = 8
+FAR_MS = 365 * DAY_MS
+"""Instead of looking so far for the next document, it is looked up where it is."""
+_STEP = 64
+_LEAST = 1 / 8
 
 
 class Place(NamedTuple):
     """Where reading goes on: behind the document of this instant and id, or at the edge of the instant where there is none.
 
-    `width_ms` is how far the next stride reaches. `Place(*place)` is the same place: a job keeps it as a list.
+    `width_ms` is how far the next stride reaches; beyond a year, short of everything, the next document is looked up.
+    `Place(*place)` is the same place: a job keeps it as a list.
     """
 
     at_ms: int
     behind: str = ""
-    width_ms: int = HOUR_MS
+    width_ms: int = DAY_MS
 
 
 class Strides:
@@ -50,7 +54,7 @@ class Strides:
         place: Place | None = None,
         until: tuple[int, str] | None = None,
         newest_ms: int | None = None,
-        width_ms: int = HOUR_MS,
+        width_ms: int = DAY_MS,
         most: int = MOST,
     ) -> None:
         bounds = where.get(first, {})
@@ -62,29 +66,31 @@ class Strides:
         self._until = None if until is None else (from_ms(until[0]), until[1])
         self._filtered = any(name not in by and name != first for name in where)
         self._newest_ms = high if newest_ms is None else newest_ms
-        at_an_end = low == to_ms(EARLIEST) if ascending else newest_ms is None and high == to_ms(LATEST)
-        self._begun = place is not None or not at_an_end or width_ms == EVERYTHING_MS
-        self.place = place or Place(low if ascending else high, "", width_ms)
+        somewhere = low == to_ms(EARLIEST) if ascending else newest_ms is None and high == to_ms(LATEST)
+        begin = FAR_MS if somewhere and width_ms < FAR_MS else width_ms
+        self.place = place or Place(low if ascending else high, "", begin)
         """Where the last call ended, and the next one goes on."""
         self.over = low >= high
         """Whether nothing is left behind the place."""
 
     async def take(self, limit: int) -> list[Doc]:
         """The next documents, at most `limit`; fewer where the list is over, or so many were looked at as may be at once."""
-        if not self._begun:
-            await self._begin()
         taken: list[Doc] = []
         looked = 0
         while not self.over and len(taken) < limit:
+            if FAR_MS <= self.place.width_ms < EVERYTHING_MS:
+                await self._look_up()
+                continue
             low, high = self._range()
             widest = float(_STEP)
             if self._filtered:
                 left = self._most - looked
                 held = await self._held(low, high, left + 1)
-                if held > left and high - low > 1:
+                width = min(self.place.width_ms, high - low)
+                if held > left and width > 1:
                     if 2 * looked >= self._most:
                         break
-                    self.place = self.place._replace(width_ms=max(1, (high - low) // 4))
+                    self.place = self.place._replace(width_ms=max(1, width // 16))
                     continue
                 looked += held
                 if not held:
@@ -97,25 +103,26 @@ class Strides:
             if more:
                 self._stop(docs[-1], low, high)
             else:
-                self._go_on(low, high, min(widest, (wanted - len(docs)) / len(docs)) if docs else widest)
+                self._go_on(low, high, min(widest, 2 * (wanted - len(docs)) / len(docs)) if docs else widest)
         return taken
 
-    async def _begin(self) -> None:
-        """Looks up where a list begins that is open at that end."""
-        self._begun = True
-        every = self._by_index(self._low, self._high)
+    async def _look_up(self) -> None:
+        """Goes to the next document, or to the end; nothing is behind the place in its own instant."""
+        low, high = self._range(EVERYTHING_MS)
         order = [(self._first, 1 if self._ascending else -1)]
-        found = await self._collection.find(every, {self._first: 1}).sort(order).limit(1).to_list(None)
-        if not found:
-            self.over = True
-        elif self._ascending:
-            self.place = self.place._replace(at_ms=to_ms(found[0][self._first]))
+        found = (
+            await self._collection.find(self._by_index(low, high), {self._first: 1}).sort(order).limit(1).to_list(None)
+        )
+        if found:
+            at = to_ms(found[0][self._first])
+            self.place = Place(at if self._ascending else at + 1)
         else:
-            self._newest_ms = to_ms(found[0][self._first])
+            self.over = True
 
-    def _range(self) -> tuple[int, int]:
+    def _range(self, width_ms: int | None = None) -> tuple[int, int]:
         """The next stride: its first ms, and the first behind it."""
         at, behind, width = self.place
+        width = width_ms or width
         if self._ascending:
             return at, min(self._high, at + width)
         high = at + 1 if behind else at
@@ -124,15 +131,15 @@ class Strides:
 
     def _go_on(self, low: int, high: int, factor: float) -> None:
         """Goes to the end of a stride that was read whole, and reaches `factor` times as far with the next."""
-        width = int(self.place.width_ms * min(_STEP, max(1 / _STEP, factor)))
-        self.place = Place(high if self._ascending else low, "", min(EVERYTHING_MS, max(1, width)))
+        width = max(1, int(self.place.width_ms * min(_STEP, max(_LEAST, factor))))
+        self.place = Place(high if self._ascending else low, "", min(FAR_MS, width))
         self.over = high >= self._high if self._ascending else low <= self._low
 
     def _stop(self, last: Doc, low: int, high: int) -> None:
         """Stays behind the last document taken of a stride that holds more; the next reaches as far as these lay apart."""
         at = to_ms(last[self._first])
         start = low if self._ascending else min(high, self._newest_ms)
-        self.place = Place(at, last["_id"], max(1, abs(at - start)))
+        self.place = Place(at, last["_id"], min(FAR_MS - 1, max(1, abs(at - start))))
 
     async def _held(self, low: int, high: int, most: int) -> int:
         """How many documents the index holds in a stride, at most `most`."""
