@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Annotated
 
 import strawberry
 
+from app.commands.context import Context
+from app.commands.imports import Upload as Readable
 from app.commands.imports import import_events as start
+from app.commands.remote_files import remote_file
 from app.domain import columns as domain
 from app.domain.cells import DateOrder
-from app.domain.errors import Refused
+from app.domain.errors import Code, InvalidInput, Refused
 from app.domain.imports import ImportFormat
 
 from .context import Info
@@ -36,9 +40,15 @@ class ColumnMapping:
 class ImportEventsInput:
     """A file of events, and what its columns are."""
 
-    file: Upload = strawberry.field(
+    file: Upload | None = strawberry.field(
+        default=None,
         description="The file. CSV in UTF-8, else Windows-1252, whose first row names the columns; or JSONL in UTF-8, "
-        "an object a line."
+        "an object a line.",
+    )
+    url: str | None = strawberry.field(
+        default=None,
+        description="Where the file is, in place of it: http or https, at a public address, fetched while the mutation "
+        "runs. Exactly one of `file` and `url` is given.",
     )
     format: ImportFormat = strawberry.field(default=ImportFormat.CSV, description="How the file is written.")
     source: str | None = strawberry.field(
@@ -81,19 +91,28 @@ async def import_events(
     """Takes a file and makes the job that records its rows."""
     mappings = input.columns
     try:
-        job = await start(
-            info.context.commands,
-            input.file,
-            kind=input.format,
-            source=input.source,
-            columns=None
-            if mappings is None
-            else [domain.ColumnMapping(each.field, each.column, each.value) for each in mappings],
-            timezone=input.timezone,
-            date_order=input.date_order,
-            create_missing_passes=input.create_missing_passes,
-            dry_run=input.dry_run,
-        )
+        async with _file(info.context.commands, input.file, input.url) as file:
+            job = await start(
+                info.context.commands,
+                file,
+                kind=input.format,
+                source=input.source,
+                columns=None
+                if mappings is None
+                else [domain.ColumnMapping(each.field, each.column, each.value) for each in mappings],
+                timezone=input.timezone,
+                date_order=input.date_order,
+                create_missing_passes=input.create_missing_passes,
+                dry_run=input.dry_run,
+            )
     except Refused as refused:
         return ImportEventsPayload(user_errors=user_errors(refused.problems))
     return ImportEventsPayload(job=job_of(job))
+
+
+def _file(ctx: Context, file: Upload | None, url: str | None) -> AbstractAsyncContextManager[Readable]:
+    if url is None and file is not None:
+        return nullcontext(file)
+    if url is not None and file is None:
+        return remote_file(ctx, url)
+    raise InvalidInput(Code.REQUIRED, "Give exactly one of `file` and `url`.", "file")
