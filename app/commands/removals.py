@@ -95,8 +95,10 @@ async def erase_pass(
         raise Conflict("This pass is being merged; repeat in a moment.", "id" if external_id is None else "externalId")
     if asked is None:
         await note(ctx, "erasePass", "Pass", card.id)
-    # What a sender told of the pass and could not be recorded: first, so that a death in between leaves none of it.
+    # What a sender told of the pass and could not be recorded, and what lies in files: first, so that a death in between
+    # leaves none of it.
     await ctx.workspace.inbound.forget(card.external_id)
+    await ctx.workspace.exports.forget(card.external_id)
     await removals.insert([Tombstone(card.id, None, await ctx.now())], ctx.origin)
     ctx.resources.known.forget(ctx.workspace.id, card.id, card.external_id)
     ctx.resources.bus.wake("fold", range_of(slot_of(card.id)))

@@ -13,7 +13,9 @@ from typing import Any
 
 from pymongo.errors import DuplicateKeyError
 
-from .collection import Doc, WorkspaceQueries
+from app.domain.jobs import EXPORTS
+
+from .collection import Database, Doc, WorkspaceQueries
 from .jobs import JobFile
 
 UNFINISHED = timedelta(days=7)
@@ -32,6 +34,10 @@ class ExportQueries(WorkspaceQueries):
     """The files of one workspace's exports. Errors: Unavailable, safe to repeat."""
 
     collection = "job_files"
+
+    def __init__(self, db: Database, workspace_id: str, in_chunk: int) -> None:
+        super().__init__(db, workspace_id, in_chunk)
+        self._jobs = db["jobs"]
 
     async def put(self, job_id: str, n: int, data: bytes, part: Part, at: datetime) -> Part:
         """Part `n` as it was first written, by this call or before it. Index: {workspace, job, file, n}."""
@@ -52,6 +58,22 @@ class ExportQueries(WorkspaceQueries):
     async def drop(self, job_id: str) -> None:
         """Removes a file; safe to repeat. Index: {workspace, job, file, n}."""
         await self._all.delete_many(self._whole(job_id))
+
+    async def forget(self, external_id: str) -> None:
+        """Removes what files keep of a pass: every export's whole file, which can be made again, and the rows quoted in
+        reports that name it. Safe to repeat. Index: {workspace, created_at, _id} of the jobs, {workspace, job, file, n}.
+        """
+        async for job in self._jobs.find(self._mine(), {"kind": 1, "failed": 1}):
+            if job["kind"] in EXPORTS:
+                await self.drop(job["_id"])
+            elif job["failed"]:
+                await self._unquote(job["_id"], external_id)
+
+    async def _unquote(self, job_id: str, external_id: str) -> None:
+        async for part in self._all.find(self._mine(job=job_id, file=JobFile.REPORT.value), {"lines": 1}):
+            lines = [[*line[:-1], ""] if external_id in line[-1] else line for line in part["lines"]]
+            if lines != part["lines"]:
+                await self._all.update_one({"_id": part["_id"]}, {"$set": {"lines": lines}})
 
     async def read(self, job_id: str, parts: int) -> AsyncIterator[bytes]:
         """The file in its parts. Raises LookupError where one is gone. Index: {workspace, job, file, n}."""

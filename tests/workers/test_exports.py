@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from app.commands.exports import export_activities, export_events
+from app.commands.imports import import_events
 from app.commands.jobs import cancel_job
+from app.commands.removals import erase_pass
 from app.domain.cursors import activity_position
 from app.domain.exports import ExportFormat
 from app.domain.jobs import Job, JobStatus
@@ -21,7 +23,7 @@ from app.store.events import EventQueries, EventQuery
 from app.store.exports import ExportQueries, Part
 from app.store.job_runs import JobRuns
 from tests.business import Business, purchases
-from tests.workers.test_imports import Killed, finished
+from tests.workers.test_imports import File, Killed, finished
 from workers import exports as stage
 from workers.jobs import jobs
 
@@ -183,6 +185,21 @@ async def test_activities_are_exported_up_to_a_cursor_from_which_the_next_export
     entered = ActivityQuery(types=("customer.segment.entered",))
     job = await finished(business, await export_activities(business.ctx, entered, ExportFormat.JSONL))
     assert [line["data"]["member"] for line in await lines_of(business, job)] == [True]
+
+
+async def test_no_file_keeps_what_is_known_of_an_erased_pass(business: Business) -> None:
+    """WH1-22: exports go whole and can be made again, reports lose the rows that name the pass."""
+    await business.record(sale(1), {"pass_external_id": "ann the first"})
+    job = await finished(business, await export_events(business.ctx, EventQuery(), ExportFormat.JSONL))
+    rows = "customer_id,date,amount\nann the first,never,1\nbob,never,2\ncat,2025-01-01,1\ncat,2025-01-02,1\n"
+    imported = await finished(business, await import_events(business.ctx, File(rows)))
+    assert imported.tally.failed == 2
+    await erase_pass(business.ctx, external_id="ann the first")
+    with pytest.raises(LookupError):
+        await file_of(business, job)
+    [lines] = [part async for part in business.ctx.workspace.jobs.report(imported.id)]
+    assert [line[-1] for line in lines] == ["", "bob,never,2"]
+    assert "ann the first" not in str(await business.ctx.resources.db["job_files"].find({}).to_list(None))
 
 
 async def test_what_is_cancelled_or_holds_nothing_leaves_no_lines(business: Business) -> None:
