@@ -121,10 +121,12 @@ def check(sent: EventInput, rules: Rules) -> Draft:
     )  # fmt: skip
     points_end = None
     try:
-        points_end = parse_end(
-            sent.points_expire_at, sent.points_expire_after_days,
-            points=points, corrects=sent.correction_of is not None, occurred_at=occurred_at,
-        )  # fmt: skip
+        # Of points that cannot be read, nothing can be said about their end.
+        if points is not None or sent.points is None:
+            points_end = parse_end(
+                sent.points_expire_at, sent.points_expire_after_days,
+                points=points, corrects=sent.correction_of is not None, occurred_at=occurred_at,
+            )  # fmt: skip
     except Refused as refused:
         problems.extend(refused.problems)
     if problems:

@@ -256,6 +256,7 @@ RULES = Rules(from_ms(START), "USD")
         ({"points": -5, "points_expire_after_days": 5}, "pointsExpireAfterDays", Code.INVALID),
         ({"points": -5, "points_expire_at": "2030-01-01T00:00:00Z", "correction_of": "e"}, "pointsExpireAt", Code.INVALID),
         ({"points": 5, "points_expire_at": "soon"}, "pointsExpireAt", Code.INVALID),
+        ({"points": "lots", "points_expire_after_days": 5}, "points", Code.INVALID),
         ({"points": 5, "points_expire_after_days": 0}, "pointsExpireAfterDays", Code.OUT_OF_RANGE),
         ({"points": 5, "points_expire_after_days": 3651}, "pointsExpireAfterDays", Code.OUT_OF_RANGE),
         ({"points": 5, "points_expire_after_days": "many"}, "pointsExpireAfterDays", Code.INVALID),
