@@ -12,6 +12,8 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from app.clock import FixedClock
+from app.commands.hooks import create_inbound_hook
+from app.commands.inbound import Message, take
 from app.graphql.schema import schema
 from app.resources import Resources
 from tests.business import Business, bought_within, open_business, purchases
@@ -31,6 +33,8 @@ LISTS = {
     "apiKeys": "apiKeys(first: $n) { totalCount nodes { id name } }",
     "auditLog": "auditLog(first: $n) { totalCount nodes { subject action apiKey { name } } }",
     "jobs": "jobs(first: $n) { totalCount nodes { id progress { done } } }",
+    "inboundHooks": "inboundHooks(first: $n) { totalCount nodes { id name source } }",
+    "inboundDeliveries": "inboundDeliveries(hookId: $hook, first: $n) { totalCount nodes { status hook { id name } } }",
 }
 """Every list of the query root, with every relation of its items that is not a page itself."""
 STRIDES = {"events": 3}
@@ -69,7 +73,7 @@ async def reads() -> Reads:
 
 @pytest.fixture
 async def business(resources: Resources, clock: FixedClock, reads: Reads) -> AsyncIterator[Business]:
-    """Eight members of three segments, each with events, one of them corrected."""
+    """Eight members of three segments, each with events, one of them corrected; and what a hook could not take."""
     settings = resources.settings
     client: AsyncIOMotorClient[dict[str, object]] = AsyncIOMotorClient(
         settings.mongodb_uri, tz_aware=True, tzinfo=UTC, event_listeners=[reads]
@@ -82,16 +86,27 @@ async def business(resources: Resources, clock: FixedClock, reads: Reads) -> Asy
         first, _ = (await business.record({**at, "external_id": f"{number}"}, at)).results
         assert first.event is not None
         await business.record({**at, "type": "refund", "correction_of": first.event.id})
+    mapping = {"fields": {"passExternalId": "who", "type": {"value": "visit"}}}
+    hook, _ = await create_inbound_hook(business.ctx, "Shop", "shop", mapping, create_missing_passes=True)
+    for number in range(8):
+        await take(business.ctx.resources, Message(hook, str(number), b"{}", {}))
     await business.settle()
     yield business
     client.close()
 
 
 async def counted(api: Api, reads: Reads, query: str, n: int, m: int = 1) -> int:
-    asked = f"query ($n: Int{', $m: Int' if '$m' in query else ''}) {{ {query} }}"
-    await api.data(asked, n=n, m=m)
+    variables: dict[str, object] = {"n": n, "m": m}
+    if "$hook" in query:
+        [hook] = (await api.data("{ inboundHooks { nodes { id } } }"))["inboundHooks"]["nodes"]
+        variables["hook"] = hook["id"]
+    declared = (
+        f"${name}: {kind}" for name, kind in (("n", "Int"), ("m", "Int"), ("hook", "ID!")) if f"${name}" in query
+    )
+    asked = f"query ({', '.join(declared)}) {{ {query} }}"
+    await api.data(asked, **variables)
     reads.count = 0
-    await api.data(asked, n=n, m=m)
+    await api.data(asked, **variables)
     return reads.count
 
 
@@ -122,4 +137,5 @@ def test_every_list_is_among_them() -> None:
         for name, field in kind.fields.items()
         if "first" in field.args
     }
-    assert inner == {*PAGES, "memberships"}
+    # Of one answer only, or read together with the passes.
+    assert inner == {*PAGES, "memberships", "pointsExpiring", "groups"}
