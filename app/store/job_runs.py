@@ -107,7 +107,8 @@ class JobRuns(Translating):
             ended["error"] = error
         await self._jobs.update_one(
             {"_id": run.job_id, "token": run.token},
-            {"$set": ended, "$unset": {"open": "", "token": "", "lease": "", "cancel": ""}},
+            # Which events or activities it was asked about may be personal, and nobody asks any more.
+            {"$set": ended, "$unset": {"open": "", "token": "", "lease": "", "cancel": "", "order.query": ""}},
         )
 
     async def failed(self, run: Run, retry_at_ms: int) -> bool:

@@ -116,6 +116,40 @@ async def test_an_erased_pass_is_found_nowhere_and_its_receipt_says_what_changed
     assert (refused["status"], codes(refused["userErrors"])) == ("REJECTED", [("UNKNOWN", ["passId"])])
 
 
+async def test_nothing_that_was_sent_about_a_person_is_left_in_any_collection(api: Api) -> None:
+    """WH1-22: not in events, passes, outboxes and the feed, nor in receipts, jobs, files and the audit log."""
+    business, db = api.business, api.business.ctx.resources.db
+    await api.data(
+        'mutation { createSegment(input: {key: "hers", name: "Hers", notify: EMIT, criteria:'
+        ' {pass: {field: "holder.name", operator: NE, value: "x"}}}) { segment { id } } }'
+    )
+    await api.data(
+        """mutation { createPass(input: {externalId: "secret-pass", holder: {name: "secret-name", email: "secret@x"},
+          fields: {secret: "secret-field"}, metadata: {secret: "secret-data"}}) { pass { id } } }"""
+    )
+    record = """mutation ($events: [RecordEventInput!]!) {
+      recordEvents(input: {idempotencyKey: "secret-key", events: $events}) { created failed } }"""
+    sent = [
+        {"type": "purchase", "amount": "3", "externalId": "secret-order", "metadata": {"secret": "secret-item"}},
+        {"type": "field_updated", "fieldName": "secret-field", "oldValue": "secret-old", "newValue": "secret-new"},
+        {"type": "purchase", "amount": "secret-amount"},
+        {"type": "visit", "externalId": "secret-order"},
+    ]
+    answer = await api.data(record, events=[{"passExternalId": "secret-pass", **item} for item in sent])
+    assert answer["recordEvents"] == {"created": 2, "failed": 2}
+    await business.settle()
+    deleting = {"passExternalId": "secret-pass", "externalId": "secret-order", "sources": ["api"]}
+    job = (await api.data(DELETE, filter=deleting))["deleteEvents"]["job"]
+    assert (await finished(api, job))["result"]["deleted"] == 1
+    assert "secret" in str([await db[name].find({}).to_list(None) for name in await db.list_collection_names()])
+    await api.data(ERASE, externalId="secret-pass")
+    await business.settle()
+    for name in await db.list_collection_names():
+        # The key of the workspace's fingerprints is called so.
+        docs = [] if name == "workspaces" else await db[name].find({}).to_list(None)
+        assert "secret" not in str(docs), (name, docs)
+
+
 async def test_removing_needs_the_scope_admin(api: Api) -> None:
     api.secret = await api.key("read", "write", "subscribe")
     for query in (
