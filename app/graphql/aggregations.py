@@ -34,7 +34,7 @@ from .context import Info, RequestContext
 from .enums import EventCategory
 from .filters import each_of, parse_metadata_condition
 from .node import fetched
-from .paging import After, Connection, First, Listing
+from .paging import After, Before, Connection, First, Last, Listing
 from .passes import Pass
 from .statistics import time_bounds, zone_named
 
@@ -92,9 +92,13 @@ class AggregateResult:
     asked: strawberry.Private[_Asked]
 
     @strawberry.field(description="The values by group; empty unless `groupBy` names a dimension.")
-    async def groups(self, info: Info, first: First = None, after: After = None) -> Connection[AggregateGroup]:
+    async def groups(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection[AggregateGroup]:
         """The values by group."""
-        span = listing.span(first or self.asked.first, after or self.asked.after, None, None)
+        if last is None and before is None:
+            first, after = first or self.asked.first, after or self.asked.after
+        span = listing.span(first, after, last, before)
         found = list(enumerate(await self.asked.groups(info.context))) if self.asked.aggregation.by else []
 
         async def count() -> int:

@@ -58,6 +58,21 @@ async def test_refunds_subtract_from_a_sum_and_currencies_are_not_mixed(shop: Ap
     assert [(g["currency"], g["value"]) for g in by_currency["groups"]["nodes"]] == [("JPY", "1000"), ("USD", "37.75")]
 
 
+async def test_groups_are_paged_from_either_end(shop: Api) -> None:
+    query = """query ($first: Int, $last: Int, $before: String) {
+      aggregateEvents(input: {function: COUNT, groupBy: [TYPE], first: 2}) {
+        groups(first: $first, last: $last, before: $before) { pageInfo { hasPreviousPage startCursor } nodes { type } } } }"""
+
+    async def page(**variables: Any) -> tuple[list[str], Any]:
+        found = (await shop.data(query, **variables))["aggregateEvents"]["groups"]
+        return [group["type"] for group in found["nodes"]], found["pageInfo"]
+
+    assert (await page())[0] == ["purchase", "refund"]
+    latest, info = await page(last=1)
+    assert (latest, info["hasPreviousPage"]) == (["visit"], True)
+    assert (await page(last=2, before=info["startCursor"]))[0] == ["purchase", "refund"]
+
+
 async def test_the_functions_of_the_reference_are_there(shop: Api) -> None:
     bought = {"types": ["purchase"], "currency": "USD"}
     values = {name: (await ask(shop, function=name, **bought))["value"] for name in ("COUNT", "AVG", "MIN", "MAX")}
