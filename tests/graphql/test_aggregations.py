@@ -61,7 +61,8 @@ async def test_refunds_subtract_from_a_sum_and_currencies_are_not_mixed(shop: Ap
 async def test_groups_are_paged_from_either_end(shop: Api) -> None:
     query = """query ($first: Int, $last: Int, $before: String) {
       aggregateEvents(input: {function: COUNT, groupBy: [TYPE], first: 2}) {
-        groups(first: $first, last: $last, before: $before) { pageInfo { hasPreviousPage startCursor } nodes { type } } } }"""
+        groups(first: $first, last: $last, before: $before) {
+          pageInfo { hasPreviousPage startCursor } nodes { type } } } }"""
 
     async def page(**variables: Any) -> tuple[list[str], Any]:
         found = (await shop.data(query, **variables))["aggregateEvents"]["groups"]
