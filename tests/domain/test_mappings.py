@@ -40,6 +40,18 @@ GOOGLE_WALLET = {
     },
     "metadata": {"classId": "classId"},
 }
+CRM_CHANGE = {
+    "items": "$body",
+    "when": [{"path": "subscriptionType", "operator": "EQ", "value": "contact.propertyChange"}],
+    "fields": {
+        "passExternalId": "objectId",
+        "type": {"value": "field_updated"},
+        "fieldName": "propertyName",
+        "newValue": "propertyValue",
+        "externalId": "eventId",
+        "occurredAt": {"path": "occurredAt", "format": "UNIX_MILLISECONDS"},
+    },
+}
 CARD_PAYMENT = {
     "when": [{"path": "type", "operator": "IN", "value": ["charge.succeeded", "charge.refunded"]}],
     "fields": {
@@ -116,6 +128,21 @@ def test_a_callback_of_google_wallet_is_identified_by_its_nonce() -> None:
     assert removed.type == "pass_uninstalled"
     other = {**body, "signedMessage": json.dumps({**message, "eventType": "peek", "nonce": ""})}
     assert mapped(GOOGLE_WALLET, other) == [[("REQUIRED", ("externalId",)), ("UNKNOWN", ("type",))]]
+
+
+def test_the_changes_that_a_crm_tells_become_changes_of_fields() -> None:
+    """A1-19: what a CRM reports of its contacts generates events without anything in between."""
+    change = {
+        "subscriptionType": "contact.propertyChange", "objectId": 1246965, "eventId": 3816279340,
+        "propertyName": "city", "propertyValue": "Bern", "occurredAt": 1_767_225_600_000,
+    }  # fmt: skip
+    created = {**change, "subscriptionType": "contact.creation", "eventId": 3816279341}
+    event, left_out = mapped(CRM_CHANGE, [change, created])
+    assert left_out is None
+    assert (event.type, event.pass_external_id, event.field_name, event.new_value) == (
+        "field_updated", "1246965", "city", "Bern",
+    )  # fmt: skip
+    assert (event.external_id, event.occurred_at) == ("3816279340", datetime(2026, 1, 1, tzinfo=UTC))
 
 
 def test_amounts_in_minor_units_and_unix_times_are_exact() -> None:

@@ -1,0 +1,43 @@
+"""Every capability of the reference systems that is there is named by the test that proves it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+_NAMED = re.compile(r"\b(WH\d|V\d|A1)-(\d\d)((?:(?:,| to| and) (?:\d\d)\b)*)")
+
+
+def _rows(prefix: str, *ranges: tuple[int, int]) -> set[str]:
+    return {f"{prefix}-{number:02}" for low, high in ranges for number in range(low, high + 1)}
+
+
+ROWS = (
+    _rows("WH1", (1, 7), (20, 22))
+    | _rows("WH2", (1, 29))
+    | _rows("V1", (1, 3), (14, 14))
+    | _rows("A1", (1, 20), (22, 24))
+)
+
+
+def _named(text: str) -> set[str]:
+    """The rows that a text names: "WH2-20", "WH2-20, 21" and "WH2-20 to 24"."""
+    found = set()
+    for prefix, first, more in _NAMED.findall(text):
+        last = int(first)
+        found.add(f"{prefix}-{first}")
+        for joint, digits in re.findall(r"(,| to| and) (\d\d)", more):
+            number = int(digits)
+            found |= _rows(prefix, (last + 1 if joint == " to" else number, number))
+            last = number
+    return found
+
+
+def test_each_row_is_named_by_a_test() -> None:
+    texts = [path.read_text() for path in TESTS.rglob("test_*.py") if path != Path(__file__)]
+    assert ROWS - _named("\n".join(texts)) == set()
+
+
+def test_rows_are_read_as_people_write_them() -> None:
+    assert _named("WH2-20, 21 and 24; A1-01 to 03") == {"WH2-20", "WH2-21", "WH2-24", "A1-01", "A1-02", "A1-03"}
