@@ -123,13 +123,13 @@ async def carry_rows(
             continue
         named = plan.corrects(row)
         inputs[place] = sent if named is None else replace(sent, correction_of=event_id(ctx.workspace.id, *named))
-    known = await _known(ctx, plan, rows, inputs)
-    created, duplicate = 0, len(known)
-    for place, problems in known.items():
+    created = duplicate = 0
+    for place, problems in (await _known(ctx, plan, rows, inputs)).items():
         del inputs[place]
         if problems:
-            duplicate -= 1
             refused[place] = problems
+        else:
+            duplicate += 1
     while inputs:
         places = _independent(ctx, inputs)
         outcome = await record_events(
@@ -150,13 +150,22 @@ async def carry_rows(
 async def _known(
     ctx: Context, plan: Plan, rows: Sequence[Row], inputs: Mapping[int, EventInput]
 ) -> dict[int, tuple[Problem, ...]]:
-    """The rows that were exported from this workspace and whose events are here, and what speaks against them."""
+    """The rows that were exported from this workspace and whose events are here, and what speaks against them.
+
+    Those that this batch recorded itself, in a run that died, are left to be counted as such.
+    """
     ids = {place: name for place in inputs if (name := plan.known_as(rows[place])) is not None}
     stored = await ctx.workspace.events.stored(list(ids.values())) if ids else {}
     removed = Problem(Code.EVENT_REMOVED, "This event was removed; it is not recorded again.", ("id",))
-    return {
-        place: () if stored[name].event is not None else (removed,) for place, name in ids.items() if name in stored
-    }
+    found: dict[int, tuple[Problem, ...]] = {}
+    for place, name in ids.items():
+        if name in stored:
+            event = stored[name].event
+            if event is None:
+                found[place] = (removed,)
+            elif ctx.batch is None or event.origin.batch != ctx.batch:
+                found[place] = ()
+    return found
 
 
 def _independent(ctx: Context, inputs: Mapping[int, EventInput]) -> list[int]:

@@ -6,16 +6,21 @@ import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import pytest
+
 from app.commands.exports import export_events
 from app.commands.imports import import_events
+from app.commands.removals import remove_events
 from app.domain.exports import ExportFormat
 from app.domain.imports import ImportFormat
 from app.domain.jobs import JobStatus
 from app.domain.passes import Pass
 from app.store.events import EventQuery
+from app.store.job_runs import JobRuns
 from tests.business import Business, another_business
 from tests.workers.test_exports import file_of
-from tests.workers.test_imports import File, counts, finished, report
+from tests.workers.test_imports import File, Killed, counts, finished, report
+from workers.jobs import jobs
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
 
@@ -81,6 +86,34 @@ async def test_what_is_imported_where_it_comes_from_is_there_already(business: B
     data = await written(business)
     job = await finished(business, await import_events(business.ctx, File(data, "mine.jsonl"), kind=ImportFormat.JSONL))
     assert (job.status, counts(job)) == (JobStatus.SUCCEEDED, (0, 10, 0))
+
+
+async def test_what_was_removed_is_not_brought_back_by_an_import_and_what_was_lost_is_counted_once(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A1-09: who imports an old export of a workspace brings back what it lost, and nothing that it removed."""
+    outcome = await business.record(*({"external_id": name, "amount": 1} for name in ("a", "b", "c")))
+    first, _, third = (result.event for result in outcome.results)
+    data = await written(business)
+    assert first is not None
+    assert third is not None
+    await remove_events(business.ctx, [(first.pass_id, first.id)])
+    await business.settle()
+    await business.ctx.resources.db["events"].delete_one({"_id": third.id})
+    job = await import_events(business.ctx, File(data, "old.jsonl"), kind=ImportFormat.JSONL)
+    commit = JobRuns.commit
+
+    async def dying(*_: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(JobRuns, "commit", dying)
+    with pytest.raises(Killed):
+        await jobs(business.worker, job.id)
+    monkeypatch.setattr(JobRuns, "commit", commit)
+    await business.ctx.resources.db["jobs"].update_many({"open": 1}, {"$set": {"lease": 0}})
+    job = await finished(business, job)
+    assert counts(job) == (1, 1, 1)
+    assert [line[1:3] for line in await report(business, job)] == [["EVENT_REMOVED", "id"]]
 
 
 def _derived(card: Pass) -> object:
