@@ -129,7 +129,7 @@ async def test_nothing_that_was_sent_about_a_person_is_left_in_any_collection(ap
     )
     record = """mutation ($events: [RecordEventInput!]!) {
       recordEvents(input: {idempotencyKey: "secret-key", events: $events}) { created failed } }"""
-    sent = [
+    sent: list[dict[str, str | dict[str, str]]] = [
         {"type": "purchase", "amount": "3", "externalId": "secret-order", "metadata": {"secret": "secret-item"}},
         {"type": "field_updated", "fieldName": "secret-field", "oldValue": "secret-old", "newValue": "secret-new"},
         {"type": "purchase", "amount": "secret-amount"},
