@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from app.clock import FixedClock
 from app.commands.hooks import create_inbound_hook
 from app.commands.inbound import Message, take
 from app.commands.keys import create_api_key
+from app.commands.receipts import receipt_of, record_call
+from app.domain.events import EventInput
 from app.domain.ids import event_type_id
 from app.graphql.ids import from_global_id, to_global_id
 from app.graphql.schema import schema
@@ -80,6 +83,19 @@ STREAMS = {
     " ... on ActivityEdge { node { id data } } } }",
     "jobProgress": "subscription ($id: ID!) { jobProgress(id: $id) { id status } }",
 }
+NAMES = {
+    "pass": "query ($n: String!) { pass(externalId: $n) { id externalId } }",
+    "events": "query ($n: String!) { a: events(filter: {passExternalId: $n}) { totalCount nodes { id } }"
+    " b: events(filter: {externalId: $n}) { totalCount nodes { id } } }",
+    "ingestReceipt": "query ($n: String!) { ingestReceipt(token: $n) { token items { status } } }",
+    "consistency": "query ($n: String!) { events(consistency: AT_LEAST, token: $n) { totalCount } }",
+    "eventDefinition": "query ($n: String!) { eventDefinition(key: $n) { key label } }",
+    "deleteEvents": "mutation ($n: String!) { a: deleteEvents(input: {filter: {passExternalId: $n}, dryRun: true})"
+    f" {{ deletedCount {ERRORS} }} b: deleteEvents(input: {{filter: {{externalId: $n}}}}) {{ deletedCount {ERRORS} }} }}",
+    "erasePass": "mutation ($n: String!) { erasePass(input: {externalId: $n})"
+    f" {{ receipt {{ passId eventCount }} {ERRORS} }} }}",
+}
+"""Operations that name things by what the callers call them, or by a token."""
 THEIRS = "theirs"
 
 
@@ -108,7 +124,8 @@ async def stranger(resources: Resources, clock: FixedClock, api: Api) -> tuple[B
     """A workspace of somebody else with something of everything, and the global ids of it."""
     business = await another_business(resources, clock, f"{THEIRS} too")
     segment = await business.segment(THEIRS, purchases(1), notify="EMIT")
-    [result] = (await business.record({"pass_external_id": THEIRS, "metadata": {"who": THEIRS}})).results
+    about = {"pass_external_id": THEIRS, "external_id": THEIRS, "metadata": {"who": THEIRS}}
+    [result] = (await business.record(about)).results
     await business.settle()
     assert result.event is not None
     key, secret = await create_api_key(business.ctx, THEIRS, ["admin"])
@@ -163,6 +180,17 @@ async def test_nothing_of_another_workspace_is_found_told_or_changed(
                 payload = {"query": stream, "variables": {"id": given}}
                 await socket.send(id=str(number), type="subscribe", payload=payload)
             told += [(given, json.dumps((await socket.receive())["payload"])) for _ in STREAMS]
+    outcome = await record_call(other.ctx, [EventInput(type="visit", pass_external_id=THEIRS)])
+    token = (await receipt_of(other.ctx, outcome)).token
+    await other.settle()
+    before = await stored(other)
+    for given in (THEIRS, token):
+        for query in NAMES.values():
+            answer = await api.answer(query, n=given)
+            assert [e for e in answer.get("errors", ()) if e["extensions"]["code"] == "INTERNAL_SERVER_ERROR"] == []
+            told.append((query, json.dumps(answer.get("data"))))
+            assert '"token": "' not in told[-1][1]
+            assert not re.search(r'Count": [1-9]', told[-1][1]), answer
     # What is answered repeats neither their names nor, but for what a refusal quotes, their ids.
     for query, text in told:
         assert THEIRS not in text, query
@@ -193,6 +221,10 @@ async def test_each_kind_of_operation_needs_its_scope_and_what_is_for_admins_nee
         ("admin", 'mutation { updateEventType(input: {key: "scan"}) { userErrors { code } } }'),
         ("admin", 'mutation { archiveEventType(input: {key: "x"}) { userErrors { code } } }'),
         ("admin", "mutation { updateWorkspace(input: {}) { userErrors { code } } }"),
+        ("admin", "mutation { deleteEvents(input: {filter: {}, dryRun: true}) { userErrors { code } } }"),
+        ("admin", 'mutation { erasePass(input: {id: "pass_1"}) { userErrors { code } } }'),
+        ("admin", 'mutation { mergePasses(input: {survivorId: "pass_1", mergedId: "pass_2"}) { userErrors { code } } }'),
+        ("admin", '{ passErasure(id: "pass_1") { state } }'),
     ):
         answer = await api.answer(query)
         found = [error["extensions"]["code"] for error in answer.get("errors", ())]
