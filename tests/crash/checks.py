@@ -8,10 +8,11 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from app.domain.activities import CUSTOM_EVENT, EMPTIED, POINTS_ADDED, POINTS_EXPIRED
 from app.domain.ids import event_id, keyed_event_id
+from app.domain.instants import to_ms
 from app.domain.removals import target_of
 from app.store.collection import Database
-from app.store.erasures import EMPTIED
 
 from .load import Load
 
@@ -70,11 +71,12 @@ async def problems(db: Database, load: Load, segments: dict[str, str], now: date
     now_ms = int(now.timestamp() * 1000)
     for card in passes:
         lines = [a for a in activities if a["pass"] == card["_id"]]
-        told = [a["cause"]["event"] for a in lines if a["type"] == "customer.custom_event"]
+        told = [a["cause"]["event"] for a in lines if a["type"] in (CUSTOM_EVENT, POINTS_ADDED)]
         if sorted(told) != sorted(event["_id"] for event in events if event["pass"] == card["_id"]):
             found.append(f"{card['external_id']}: the feed does not tell every event once")
         mine = [event for event in live if event["pass"] == card["_id"]]
         found += _wrong_aggregates(card, mine)
+        found += _wrong_points(card, mine, lines)
         found += _wrong_feed(card, lines)
         found += _wrong_memberships(card, mine, segments, now_ms)
     for erasure in await db["erasures"].find({}).to_list(None):
@@ -99,6 +101,38 @@ def _wrong_aggregates(card: dict[str, Any], events: list[dict[str, Any]]) -> Ite
     expected = {kind: (len(amounts), sum(amounts, Decimal(0))) for kind, amounts in counted.items()}
     if folded != expected:
         yield f"{card['external_id']} has {folded}, its events give {expected}"
+
+
+def _wrong_points(
+    card: dict[str, Any], events: list[dict[str, Any]], activities: list[dict[str, Any]]
+) -> Iterator[str]:
+    """The balance as of the last instant that was judged; what ends next ends after it, or something would be due."""
+    endless = Decimal(0)
+    ending: list[tuple[int, int, str, Decimal]] = []
+    for event in sorted(events, key=lambda event: (event["occurred_at"], event["_id"])):
+        at = to_ms(event["occurred_at"])
+        points = event["points"].to_decimal() if "points" in event else Decimal(0)
+        ending = [lot for lot in ending if lot[0] > at]
+        if "points_end" in event:
+            if event["points_end"]["at"] > at:
+                repaid = min(points, max(-endless, Decimal(0)))
+                endless += repaid
+                ending.append((event["points_end"]["at"], at, event["_id"], points - repaid))
+            continue
+        if points < 0:
+            left = []
+            for end, since, name, held in sorted(ending):
+                spent = min(held, -points)
+                points += spent
+                left.append((end, since, name, held - spent))
+            ending = [lot for lot in left if lot[3]]
+        endless += points
+    expected = endless + sum((held for end, _, _, held in ending if end > card["at"]), Decimal(0))
+    if card["points"].to_decimal() != expected:
+        yield f"{card['external_id']} has {card['points']} points, its events give {expected}"
+    ended = [a["data"]["event"]["id"] for a in activities if a["type"] == POINTS_EXPIRED]
+    if len(ended) != len(set(ended)):
+        yield f"{card['external_id']}: points ended twice"
 
 
 def _wrong_feed(card: dict[str, Any], activities: list[dict[str, Any]]) -> Iterator[str]:

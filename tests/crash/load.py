@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -91,7 +92,7 @@ class Load:
     async def curate(self) -> None:
         """Now and then has the visits of a pass removed, or the pass erased; notes what has to be gone then."""
         while not self.stopping:
-            await asyncio.sleep(self.random.uniform(0.2, 1.0))
+            await asyncio.sleep(self.random.uniform(0.1, 0.6))
             name = f"p{self.random.randrange(1, PASSES)}"
             if whole := self.random.random() < 0.4:
                 self.erased.add(name)
@@ -157,4 +158,13 @@ class Load:
             "type": self.random.choice(["purchase", "purchase", "visit"]),
             "amount": f"{self.random.randrange(1, 5000) / 100:.2f}",
             "externalId": f"{name}-{number}",
+            **self._points(),
         }
+
+    def _points(self) -> dict[str, Any]:
+        """What an event gives or takes: some of it ends while everything dies, some of it later."""
+        points = self.random.choice(("0", "-7", "4", "2.5"))
+        if points[0] in "0-" or self.random.random() < 0.3:
+            return {"points": points}
+        end = datetime.now(UTC) + timedelta(seconds=self.random.randrange(1, 120))
+        return {"points": points, "pointsExpireAt": end.isoformat()}
