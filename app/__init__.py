@@ -19,7 +19,8 @@ Removals are events too: `commands/removals.py` inserts tombstones, the fold bui
 (`domain/derived.py`), and `workers/erase.py` empties what is left of an erased pass.
 
 Operators look in through `probes.py` (health, readiness, metrics) and `access.py` (a line and an id for each request);
-`metrics.py`, `tracing.py` and `logs.py` are what the others tell, `draining.py` and `server.py` how the API goes away.
+`metrics.py`, `tracing.py` and `logs.py` are what the others tell, `draining.py` and `server.py` how the API goes away,
+`connections.py` how it parts from clients that stopped reading. Addresses that callers name are asked by `egress.py` only.
 
 Mongo alone holds the truth (`store/`); Redis only wakes; `workers/sweep.py` makes every lost wake-up harmless.
 """
