@@ -15,11 +15,11 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app import metrics
 from app.bus import Bus
-from app.domain.activities import Activity
+from app.domain.activities import EMPTIED, Activity
 from app.domain.errors import Code, InvalidInput, Unavailable
 from app.store.activities import ActivityQueries, ActivityQuery
 from app.store.paging import Span
@@ -232,6 +232,10 @@ class _Tailer:
             self._newest.clear()
         else:
             self._newest.extend(found)
+            if erased := {activity.pass_id for activity in found if activity.erases}:
+                # Whoever follows from an earlier position is not told from memory what the log no longer says.
+                emptied = (replace(a, data=EMPTIED) if a.pass_id in erased else a for a in self._newest)
+                self._newest = deque(emptied)
             while len(self._newest) > self._feed.buffered:
                 self._newest.popleft()
         self.pos = found[-1].pos

@@ -15,7 +15,7 @@ from app import feed as module
 from app.bus import Bus
 from app.clock import FixedClock
 from app.commands.context import Context
-from app.domain.activities import CREATED, ENTERED, LEFT, Activity, category_of
+from app.domain.activities import CREATED, DELETED, EMPTIED, ENTERED, LEFT, Activity, category_of
 from app.domain.errors import InvalidInput
 from app.feed import Behind, Expired, Feed, Passed, shows, topic
 from app.resources import Resources
@@ -242,3 +242,22 @@ async def test_streams_and_lists_agree_on_what_a_filter_shows(business: Business
 
 def test_no_query_shows_nothing() -> None:
     assert not shows(None)(activity(1))
+
+
+async def test_what_was_known_of_an_erased_pass_is_not_told_from_the_buffer(business: Business) -> None:
+    """WH1-22."""
+    log = [
+        activity(1, data={"name": "Ann"}),
+        activity(2, pass_id="pass_2", data={"name": "Bob"}),
+        activity(3, type=DELETED),
+    ]
+    feed = Feed(business.ctx.resources.bus)
+    async with following(business, feed, 0) as early:
+        await anext(early)
+        await business.ctx.workspace.activities.append(log)
+        assert await taken(early, 3) == [1, 2, 3]
+        async with following(business, feed, 0) as late:
+            await anext(late)
+            message = await anext(late)
+            assert isinstance(message, Passed)
+            assert [entry.data for entry in message.activities] == [EMPTIED, {"name": "Bob"}, EMPTIED]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 
 from .events import PASS_UPDATED, Category, Event
 
@@ -28,6 +29,8 @@ DELETED = "customer.deleted"
 CUSTOM_EVENT = "customer.custom_event"
 ENTERED = "customer.segment.entered"
 LEFT = "customer.segment.left"
+EMPTIED: Mapping[str, object] = MappingProxyType({"erased": True})
+"""All that the lines of an erased pass say, beside what they are and when."""
 REDEEMED = "customer.redemption.succeeded"
 POINTS_ADDED = "customer.voucher.loyalty_card.points_added"
 POINTS_EXPIRED = "customer.voucher.loyalty_card.points_expired"
@@ -77,6 +80,11 @@ class Activity:
     def id(self) -> str:
         """The permanent id: "act_<pass>:<n>" without the pass's own prefix."""
         return activity_id(self.pass_id, self.n)
+
+    @property
+    def erases(self) -> bool:
+        """Whether it is the last line of a pass that is erased, and not merged into another."""
+        return self.type == DELETED and not self.cause
 
 
 def activity_id(pass_id: str, n: int) -> str:

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 
 from pymongo import ReplaceOne
 
+from app.domain.activities import EMPTIED
 from app.domain.instants import EARLIEST, from_ms
 from app.domain.passes import Erased, Pass
 
 from .collection import Database, Doc, Translating, in_chunks, insert_new
 from .event_docs import stub_doc
 from .pass_docs import erasure_doc
-
-EMPTIED = {"erased": True}
-"""All that the lines of an erased pass say, beside what they are and when."""
 
 
 class Erasures(Translating):
@@ -52,7 +50,7 @@ class Erasures(Translating):
         if not docs:
             return None
         ids = [doc["_id"] for doc in docs]
-        await self._activities.update_many({"_id": {"$in": ids}}, {"$set": {"data": EMPTIED}})
+        await self._activities.update_many({"_id": {"$in": ids}}, {"$set": {"data": dict(EMPTIED)}})
         return int(docs[-1]["pos"])
 
     async def finished(self, card: Pass, erased: Erased) -> None:

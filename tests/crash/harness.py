@@ -113,7 +113,7 @@ async def run(folder: Path, seconds: float, seed: int, say: Callable[[str], None
                 crew.deaths["worker"],
                 len(load.acknowledged),
                 load.retries,
-                await resources.db["events"].count_documents({"removes": {"$gt": ""}}),
+                await resources.db["events"].count_documents({"removed": {"$gte": START}}),
                 await resources.db["erasures"].count_documents({}),
                 await told.count_documents({}),
                 await told.count_documents({"segment": {"$gt": ""}}),
