@@ -131,7 +131,7 @@ async def event_query(info: Info, filter: EventFilter | None, pass_id: str | Non
 
 
 async def _sources(info: Info) -> list[str]:
-    """All sources there are: an external id and its source name an event. None where they are too many to try."""
+    """All sources there are: an external id and its source name an event. Empty where they are too many to try."""
     known = await info.context.workspace.vocabulary.sources()
     return known if len(known) <= MOST_SOURCES else []
 
