@@ -223,7 +223,10 @@ async def test_each_kind_of_operation_needs_its_scope_and_what_is_for_admins_nee
         ("admin", "mutation { updateWorkspace(input: {}) { userErrors { code } } }"),
         ("admin", "mutation { deleteEvents(input: {filter: {}, dryRun: true}) { userErrors { code } } }"),
         ("admin", 'mutation { erasePass(input: {id: "pass_1"}) { userErrors { code } } }'),
-        ("admin", 'mutation { mergePasses(input: {survivorId: "pass_1", mergedId: "pass_2"}) { userErrors { code } } }'),
+        (
+            "admin",
+            'mutation { mergePasses(input: {survivorId: "pass_1", mergedId: "pass_2"}) { userErrors { code } } }',
+        ),
         ("admin", '{ passErasure(id: "pass_1") { state } }'),
     ):
         answer = await api.answer(query)
