@@ -18,6 +18,10 @@ Follow an event from the mutation to the feed; every step is one file, and the t
 Removals are events too: `commands/removals.py` inserts tombstones, the fold builds the pass anew without what they name
 (`domain/derived.py`), and `workers/erase.py` empties what is left of an erased pass.
 
+What takes long is a job: `commands/imports.py` and `commands/exports.py` store one, `workers/jobs.py` claims it, and the
+carrier of its kind (`workers/imports.py`, `exports.py`, `removals.py`) works on it a turn at a time (`turns.py`), whatever
+dies in between. Files lie in the store, part by part; `downloads.py` hands them out.
+
 Operators look in through `probes.py` (health, readiness, metrics) and `access.py` (a line and an id for each request);
 `metrics.py`, `tracing.py` and `logs.py` are what the others tell, `draining.py` and `server.py` how the API goes away,
 `connections.py` how it parts from clients that stopped reading. Addresses that callers name are asked by `egress.py` only.

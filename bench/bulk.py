@@ -37,11 +37,13 @@ POLL_SECONDS = 1.0
 
 @click.command(context_settings={"max_content_width": 110})
 @click.option("--rows", default=1_000_000, show_default=True, help="How many rows the file has.")
-@click.option("--kills", default=5, show_default=True, help="How often the worker is killed (-9) during the import.")
+@click.option(
+    "--kills", default=5, show_default=True, help="How often the worker is killed (-9), and again in the export."
+)
 @click.option("--passes", default=20_000, show_default=True, help="How many customers the rows are of.")
 @click.option("--format", "kind", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
 def main(rows: int, kills: int, passes: int, kind: str) -> None:
-    """Import a file of many rows with a worker that dies, export it again, and count.
+    """Import a file of many rows with a worker that dies, export what came of it in the same way, and count.
 
     \b
     Examples:
@@ -73,7 +75,7 @@ async def _run(rows: int, kills: int, passes: int, kind: str) -> None:
                     stored = await resources.db["events"].count_documents({})
                     console.print(f"Events stored: {stored:,}")
                     assert stored == rows
-                    await _exported(console, client, running, folder / "out.jsonl", rows)
+                    await _exported(console, client, running, folder / "out.jsonl", rows, kills)
 
 
 class _Running:
@@ -116,6 +118,18 @@ async def _imported(
     assert not payload["importEvents"]["userErrors"], payload
     console.print(f"Sent in {time.monotonic() - started:,.1f} s; {running.told() or 'nothing measured yet'}")
     job_id = payload["importEvents"]["job"]["id"]
+    begun = time.monotonic()
+    job = await _carried(console, client, running, job_id, rows, kills)
+    seconds = time.monotonic() - begun
+    console.print(f"Import: {job['status']}, {job['result']}, {seconds:,.0f} s, {rows / seconds:,.0f} rows a second")
+    console.print(f"Most memory during the import: {running.told()}")
+    assert (job["status"], job["result"]["created"], job["progress"]["failed"]) == ("SUCCEEDED", rows, 0), job
+
+
+async def _carried(
+    console: Console, client: Client, running: _Running, job_id: str, rows: int, kills: int
+) -> dict[str, Any]:
+    """The job when it has ended, its worker killed so many times on the way, evenly."""
     due = [rows * (each + 1) // (kills + 1) for each in range(kills)]
     begun = time.monotonic()
     while (job := await _looked_at(client, running, job_id))["finishedAt"] is None:
@@ -124,19 +138,16 @@ async def _imported(
             await running.stage.kill()
             await running.stage.start()
             console.print(f"Killed the worker at {job['progress']['done']:,} rows, {time.monotonic() - begun:,.0f} s")
-    seconds = time.monotonic() - begun
-    console.print(f"Import: {job['status']}, {job['result']}, {seconds:,.0f} s, {rows / seconds:,.0f} rows a second")
-    console.print(f"Most memory during the import: {running.told()}")
-    assert (job["status"], job["result"]["created"], job["progress"]["failed"]) == ("SUCCEEDED", rows, 0), job
-    assert not due, "the import was over before its worker had died often enough"
+    if due:
+        console.print(f"It was over before its worker had died {len(due)} times more.")
+    return job
 
 
-async def _exported(console: Console, client: Client, running: _Running, out: Path, rows: int) -> None:
+async def _exported(console: Console, client: Client, running: _Running, out: Path, rows: int, kills: int) -> None:
     begun = time.monotonic()
     payload = (await asyncio.to_thread(client.ask, EXPORT))["exportEvents"]
     job_id = payload["job"]["id"]
-    while (job := await _looked_at(client, running, job_id))["finishedAt"] is None:
-        pass
+    job = await _carried(console, client, running, job_id, rows, kills)
     seconds = time.monotonic() - begun
     console.print(f"Export: {job['status']}, {job['result']}, {seconds:,.0f} s, {rows / seconds:,.0f} lines a second")
     begun = time.monotonic()
