@@ -6,7 +6,7 @@ document; only then are the events marked. Whoever dies in between leaves the id
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from app import metrics
 from app.domain.events import Event, times_moved
@@ -14,7 +14,7 @@ from app.domain.ids import slot_of
 from app.domain.passes import Pass
 from app.domain.removals import target_of, targets_of, tombstone_id
 from app.flow import bounds_of
-from app.store.pumps import Pending
+from app.store.pumps import Pending, Waiting
 
 from .settle import Work, instants, settle
 from .worker import Worker
@@ -57,7 +57,7 @@ async def fold_once(worker: Worker, key: str) -> bool:
         i for pass_id in unsure for i in cards[pass_id].lb
     ]
     still = await worker.pumps.still_pending(list(dict.fromkeys(asked)))
-    still.update((e.id, times_moved(e)) for pass_id in set(taken) - set(unsure) for e in by_pass[pass_id])
+    still |= {e.id: Waiting(p, times_moved(e)) for p in set(taken) - set(unsure) for e in by_pass[p]}
     marks: list[Counted] = []
     works: list[Work] = []
     strays: list[tuple[Pass, Event]] = []
@@ -71,14 +71,15 @@ async def fold_once(worker: Worker, key: str) -> bool:
             for event in events:
                 (marks if event.id == own else late).append((card.workspace_id, pass_id, event.id))
             continue
-        unmarked = [event_id for event_id in card.lb if event_id in still]
+        unmarked = waiting_for(card, card.lb, still)
         if unmarked:
             # The fold before this one died between its write and its marks.
             marks += [(card.workspace_id, pass_id, event_id) for event_id in unmarked]
             continue
         if card.alias_of is not None:
             # Recorded by who had not heard of the merge yet.
-            strays += [(card, event) for event in events if event.id in still and event.id not in card.lb]
+            untold = set(waiting_for(card, [event.id for event in events], still)) - set(card.lb)
+            strays += [(card, event) for event in events if event.id in untold]
             continue
         # Asked for at other moments than its tombstone, a removed event may still have looked pending.
         gone = targets_of(card.lb)
@@ -107,10 +108,15 @@ async def fold_once(worker: Worker, key: str) -> bool:
     return bool(marks) or bool(late) or bool(strays) or bool(done) or beyond is not None
 
 
-async def mark(worker: Worker, counted: Sequence[Counted], at_ms: int, moves: Mapping[str, int]) -> None:
+def waiting_for(card: Pass, event_ids: Iterable[str], still: Mapping[str, Waiting]) -> list[str]:
+    """Those of the events that wait for this pass: what it counted before it was merged may wait for another one."""
+    return [each for each in event_ids if each in still and still[each].pass_id == card.id]
+
+
+async def mark(worker: Worker, counted: Sequence[Counted], at_ms: int, still: Mapping[str, Waiting]) -> None:
     """Marks what was counted; what a tombstone removes is emptied before the tombstone is marked.
 
-    `moves` says how often an event had moved when it was last seen pending. Whoever dies in between leaves the tombstone
+    `still` says how often an event had moved when it was last seen pending. Whoever dies in between leaves the tombstone
     pending, and it is marked again.
     """
     targets = [
@@ -119,7 +125,7 @@ async def mark(worker: Worker, counted: Sequence[Counted], at_ms: int, moves: Ma
         if (target := target_of(event_id)) is not None and target != pass_id
     ]
     await worker.pumps.empty(targets, at_ms)
-    await worker.pumps.unmark([event_id for _, _, event_id in counted], moves)
+    await worker.pumps.unmark([event_id for _, _, event_id in counted], still)
 
 
 async def _erased(worker: Worker, strays: Sequence[Pending]) -> list[Counted]:

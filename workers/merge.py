@@ -11,6 +11,7 @@ from app.domain.ids import slot_of
 from app.domain.merges import bequest
 from app.flow import range_of
 
+from .fold import waiting_for
 from .worker import Worker
 
 
@@ -24,7 +25,7 @@ async def merge_once(worker: Worker, pass_id: str) -> bool:
     alias = (await worker.pumps.passes([pass_id])).get(pass_id)
     if alias is None or alias.alias_of is None:
         return False
-    if await worker.pumps.still_pending(alias.lb):
+    if waiting_for(alias, alias.lb, await worker.pumps.still_pending(alias.lb)):
         # Whoever ended the pass has not marked what it had counted: until then nobody can tell that from what is new.
         worker.resources.bus.wake("fold", range_of(slot_of(pass_id)))
         return False

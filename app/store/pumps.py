@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from pymongo import ReplaceOne
 from pymongo.errors import BulkWriteError
@@ -41,6 +41,13 @@ class Pending:
 
     workspace_id: str
     event: Event
+
+
+class Waiting(NamedTuple):
+    """For which pass an event waits, and how often it moved until it came there."""
+
+    pass_id: str
+    moves: int
 
 
 class Pumps(Translating):
@@ -93,14 +100,16 @@ class Pumps(Translating):
 
         return {doc["_id"]: from_doc(doc) for doc in await in_chunks(some, list(pass_ids), self._in_chunk)}
 
-    async def still_pending(self, event_ids: Sequence[str]) -> dict[str, int]:
-        """Those of the events that are not marked as folded at this moment, and how often each has moved. Index: _id."""
+    async def still_pending(self, event_ids: Sequence[str]) -> dict[str, Waiting]:
+        """Those of the events that are not marked as folded at this moment, and for whom each waits. Index: _id."""
 
         async def some(chunk: Sequence[str]) -> list[Doc]:
-            return await self._events.find({"_id": {"$in": list(chunk)}}, {"pend": 1, "moved.n": 1}).to_list(None)
+            return await self._events.find({"_id": {"$in": list(chunk)}}, {"pend": 1, "pass": 1, "moved.n": 1}).to_list(
+                None
+            )
 
         docs = await in_chunks(some, event_ids, self._in_chunk)
-        return {doc["_id"]: doc.get("moved", {}).get("n", 0) for doc in docs if "pend" in doc}
+        return {doc["_id"]: Waiting(doc["pass"], doc.get("moved", {}).get("n", 0)) for doc in docs if "pend" in doc}
 
     async def save(self, writes: Sequence[tuple[Pass, Pass, Sequence[Any], str]]) -> set[str]:
         """The ids of the passes whose write is in the store: (pass as read, as it becomes, new entries, fid).
@@ -128,16 +137,17 @@ class Pumps(Translating):
         docs = await in_chunks(some, list(fids), self._in_chunk)
         return {doc["_id"] for doc in docs if doc["fid"] == fids[doc["_id"]]}
 
-    async def unmark(self, event_ids: Sequence[str], moves: Mapping[str, int] = MappingProxyType({})) -> None:
+    async def unmark(self, event_ids: Sequence[str], seen: Mapping[str, Waiting] = MappingProxyType({})) -> None:
         """Marks events as folded. Only after the write that counted them was acknowledged. Index: _id.
 
-        `moves` is how often those that came from other passes had moved when they were counted: the mark of a slow worker
-        must not fall on an event that has moved on since, and waits again. A tombstone loses its instant too: no list of
+        `seen` says how often an event had moved when it was counted: the mark of a slow worker must not fall on one that has
+        moved on since, and waits again. A tombstone loses its instant too: no list of
         events has to look at it any more.
         """
         by_kind: dict[tuple[bool, int], list[str]] = {}
         for event_id in event_ids:
-            by_kind.setdefault((is_tombstone(event_id), moves.get(event_id, 0)), []).append(event_id)
+            moves = seen[event_id].moves if event_id in seen else 0
+            by_kind.setdefault((is_tombstone(event_id), moves), []).append(event_id)
         await asyncio.gather(
             *(
                 self._events.update_many(

@@ -15,12 +15,13 @@ from .world import run
     "--seed", default=1, show_default=True, help="The first seed; with PYTHONHASHSEED=0 a run can be repeated."
 )
 @click.option("--late", is_flag=True, help="Some events are recorded long after they occurred.")
-def main(runs: int, seed: int, late: bool) -> None:
+@click.option("--merging", is_flag=True, help="Some passes are merged.")
+def main(runs: int, seed: int, late: bool, merging: bool) -> None:
     """Run the model over many interleavings. Exit status 1 where the protocol was broken; says by which seeds."""
     broken = deaths = flips = 0
     for number in range(seed, seed + runs):
         try:
-            seen = run(number, late=late)
+            seen = run(number, late=late, merging=merging)
         except AssertionError as error:
             broken += 1
             click.echo(f"seed {number}: {error}")

@@ -18,6 +18,7 @@ from .schedule import Schedule
 
 Doc = dict[str, Any]
 UNIQUE: Mapping[str, Sequence[tuple[str, ...]]] = {
+    "events": (("workspace", "merge"),),
     "passes": (("workspace", "external_id"),),
     "activities": (("workspace", "pos"),),
     "definitions": (("workspace", "rev"),),
@@ -118,7 +119,7 @@ class Collection:
         return list(self.docs.values())
 
     def _keys(self, doc: Doc) -> list[tuple[Any, ...]]:
-        return [(names, *(doc.get(name) for name in names)) for names in self._unique]
+        return [(names, *(doc[name] for name in names)) for names in self._unique if all(name in doc for name in names)]
 
     def _insert(self, doc: Doc) -> bool:
         keys = self._keys(doc)
@@ -210,10 +211,18 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
 }
 
 
+def _at(doc: Mapping[str, Any], path: str) -> Any:
+    """The value at a path of keys."""
+    value: Any = doc
+    for name in path.split("."):
+        value = value.get(name, _MISSING) if isinstance(value, Mapping) else _MISSING
+    return value
+
+
 def matches(doc: Mapping[str, Any], query: Mapping[str, Any]) -> bool:
     """Whether a document matches a query; an operator that is not known here is a KeyError, never a guess."""
     for name, asked in query.items():
-        value = doc.get(name, _MISSING)
+        value = _at(doc, name)
         if isinstance(asked, dict):
             if not all(_COMPARISONS[operator](value, operand) for operator, operand in asked.items()):
                 return False

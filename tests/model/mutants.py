@@ -68,7 +68,7 @@ MUTANTS = (
         fold,
         "fold_once",
         "still = await worker.pumps.still_pending(list(dict.fromkeys(asked)))",
-        "still = {item.event.id: 0 for item in pending}",
+        "still = {item.event.id: Waiting(item.event.pass_id, 0) for item in pending}",
         rare=True,
     ),
     Mutant(

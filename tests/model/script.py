@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -10,10 +11,11 @@ from zlib import crc32
 
 from app.clock import FixedClock
 from app.commands.context import Context
+from app.commands.merges import merge_passes
 from app.commands.record import record_events
 from app.commands.removals import erase_pass, remove_events
 from app.commands.segments import archive_segment, create_segment, update_segment
-from app.domain.errors import Code, Conflict, NotFound, Unavailable
+from app.domain.errors import Code, Conflict, InvalidInput, NotFound, Unavailable
 from app.domain.events import EventInput
 from app.domain.ids import event_id
 from app.domain.instants import to_ms
@@ -53,7 +55,7 @@ def points(identity: str, at: datetime) -> dict[str, object]:
 class Script:
     """The steps of one run, each safe to repeat, and what is known of what they did."""
 
-    def __init__(self, random: Random, clock: FixedClock, *, late: bool) -> None:
+    def __init__(self, random: Random, clock: FixedClock, *, late: bool, merging: bool = False) -> None:
         self.sent: dict[str, list[str]] = {}
         self.happened: dict[str, tuple[int, Decimal]] = {}
         self.targets: dict[str, str] = {}
@@ -63,6 +65,7 @@ class Script:
         self._random = random
         self._clock = clock
         self._late = late
+        self._merging = merging
         self.steps = self._written()
 
     async def play(self, ctx: Context) -> None:
@@ -100,6 +103,9 @@ class Script:
             if self._random.random() < 0.06:
                 now += timedelta(milliseconds=self._random.randrange(1, 500))
                 steps.append(self.erased(now, self._random.choice(PASSES)))
+            if self._merging and self._random.random() < 0.25:
+                now += timedelta(milliseconds=self._random.randrange(1, 500))
+                steps.append(self.merged(now, *self._random.sample(PASSES, 2)))
         steps.append(self.moved(now + timedelta(days=self._random.choice((1, 45, 200)))))
         return steps
 
@@ -157,8 +163,19 @@ class Script:
             self._clock.set(max(await self._clock.now(), at))
             try:
                 await erase_pass(ctx, external_id=name)
-            except NotFound:
+            except (NotFound, Conflict):
                 return
+
+        return step
+
+    def merged(self, at: datetime, survivor: str, other: str) -> Step:
+        """Two customers turn out to be one."""
+
+        async def step(ctx: Context) -> None:
+            self._clock.set(max(await self._clock.now(), at))
+            ids = await ctx.workspace.passes.ids_of([survivor, other])
+            with contextlib.suppress(NotFound, Conflict, InvalidInput):
+                await merge_passes(ctx, ids.get(survivor, "nobody"), ids.get(other, "nobody"))
 
         return step
 

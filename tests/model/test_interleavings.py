@@ -24,6 +24,11 @@ def test_whoever_goes_next_and_whoever_dies_everything_is_counted_and_told_once_
     assert sum(run.events for run in seen) > 8 * SEEDS
 
 
+def test_passes_that_become_one_count_every_event_once() -> None:
+    seen = [run(seed, merging=True) for seed in range(SEEDS)]
+    assert sum(run.deaths for run in seen) > 5 * SEEDS
+
+
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
 def test_a_rare_interleaving_does_no_harm(scene: Scene) -> None:
     play(scene)

@@ -27,7 +27,7 @@ from app.domain.errors import Unavailable
 from app.domain.instants import to_ms
 from app.resources import Resources
 from app.store.known import Known
-from workers import backfill, due, erase, fold, publish
+from workers import backfill, due, erase, fold, merge, publish
 from workers.worker import Worker
 
 from .memory import Memory
@@ -77,13 +77,16 @@ class Seen:
 class World:
     """A store, a clock, and the processes over them. Workers below the number `slow` often wait for long."""
 
-    def __init__(self, seed: int, odds: Odds, *, workers: int = 3, slow: int = 1, late: bool = False) -> None:
+    def __init__(
+        self, seed: int, odds: Odds, *, workers: int = 3, slow: int = 1, late: bool = False, merging: bool = False
+    ) -> None:
         self.random = Random(seed)
         self.schedule = Schedule(Random(seed + 1), odds)
         self.db = Memory(self.schedule)
         self.clock = FixedClock(START)
-        self.late, self.workers, self.slow = late, workers, slow
-        self.script = Script(self.random, self.clock, late=late)
+        # What comes to a pass by a merge comes late.
+        self.late, self.workers, self.slow = late or merging, workers, slow
+        self.script = Script(self.random, self.clock, late=late, merging=merging)
         self.read: list[Activity] = []
         self.open = True
 
@@ -143,8 +146,14 @@ class World:
             *(partial(due.due, worker, key) for key in RANGES),
             partial(backfill.backfill, worker, self.workspace_id),
             partial(publish.publish, worker, self.workspace_id),
+            partial(self.merge, worker),
             partial(self.erase, worker),
         ]
+
+    async def merge(self, worker: Worker) -> None:
+        """What the sweep does about merged passes."""
+        for pass_id in await worker.merges.waiting():
+            await merge.merge(worker, pass_id)
 
     async def erase(self, worker: Worker) -> None:
         """What the sweep does about erased passes."""
@@ -168,8 +177,8 @@ class World:
         cards = self.db["passes"].docs.values()
         return not (
             any("pend" in doc for doc in self.db["events"].docs.values())
-            or any("pub" in doc or "erasing" in doc for doc in cards)
-            or any(doc.get("due", now_ms + 1) <= now_ms or doc["rev"] < rev for doc in cards)
+            or any("pub" in doc or "erasing" in doc or "merging" in doc for doc in cards)
+            or any(doc.get("due", now_ms + 1) <= now_ms or doc.get("rev", rev) < rev for doc in cards)
         )
 
     async def tail(self) -> None:
