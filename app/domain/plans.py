@@ -137,6 +137,9 @@ def check_mappings(
         if (mapping.column is None) == (mapping.value is None):
             code = Code.REQUIRED if mapping.column is None else Code.INVALID
             problems.append(Problem(code, "Give either a column or a value.", (*at, "column")))
+        elif not _is_text(mapping.column or mapping.value or ""):
+            name = "value" if mapping.column is None else "column"
+            problems.append(Problem(Code.INVALID, "Unpaired surrogates are not text.", (*at, name)))
         elif mapping.column is not None and not is_there(mapping.column):
             problems.append(
                 Problem(Code.UNKNOWN, f"No such column. There are: {', '.join(shown[:20])}.", (*at, "column"))
@@ -149,6 +152,10 @@ def check_mappings(
         if field not in seen
     ]
     refuse_if(problems)
+
+
+def _is_text(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _is_metadata(field: str) -> bool:

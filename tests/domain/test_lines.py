@@ -200,6 +200,8 @@ def test_a_line_without_an_id_is_known_by_its_number_and_the_file() -> None:
     ("x\n", (), ("file",)),
     ('{"a":1}', (), ("columns",)),
     ('{"passExternalId":"a"}', (ColumnMapping("type", "kind"),), ("columns", "0", "column")),
+    ('{"passExternalId":"a","\\ud800":"x"}', (ColumnMapping("type", "\ud800"),), ("columns", "0", "column")),
+    ('{"passExternalId":"a"}', (ColumnMapping("type", None, "\ud800"),), ("columns", "0", "value")),
 ])  # fmt: skip
 def test_a_file_that_cannot_be_used_is_refused(
     text: str, given: tuple[ColumnMapping, ...], path: tuple[str, ...]
