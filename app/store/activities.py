@@ -11,7 +11,7 @@ from app.domain.activities import Activity, activity_id
 
 from .collection import Doc, WorkspaceQueries, insert_new
 from .paging import Page, Span, count_of, page_of
-from .pass_docs import from_bson, to_bson
+from .pass_parts import from_bson, to_bson
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pymongo import UpdateOne
 from app.domain.activities import Entry
 
 from .collection import Database, Doc, Translating
-from .pass_docs import entry_from
+from .pass_parts import entry_from
 
 
 class Outboxes(Translating):

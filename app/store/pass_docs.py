@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from decimal import Decimal
-from typing import Any
-
-from bson import Decimal128
-
-from app.domain.activities import Entry
-from app.domain.aggregates import Aggregate, Aggregates
-from app.domain.events import Category
 from app.domain.ids import slot_of
 from app.domain.instants import from_ms
-from app.domain.measures import Span, State, Total, Window
 from app.domain.passes import Erased, Membership, Pass, Profile
-from app.domain.points import Lot, Lots
 
 from .collection import Doc
 from .decimal128 import from_decimal128, to_decimal128
-from .event_docs import end_doc, end_from
+from .pass_parts import (
+    aggregate_doc,
+    aggregate_key,
+    aggregates_from,
+    entry_doc,
+    entry_from,
+    lot_doc,
+    lots_from,
+    memberships_doc,
+    profile_doc,
+    profile_from,
+    state_doc,
+    state_from,
+)
 
 
 def to_doc(card: Pass) -> Doc:
@@ -60,39 +62,28 @@ def progress_doc(card: Pass) -> Doc:
 
 
 def stub_doc(card: Pass, erased: Erased) -> Doc:
-    """What is left of an erased pass: who it was to the feed, and the proof of how far it was folded.
+    """What is left of an erased pass; `erasing` stays until everything of it is emptied.
 
-    Without `created_at` and `rev` no list and no pump finds it. Its external id goes with the document: the embedded server
-    would not let anybody have it that was only changed.
+    Its external id goes with the document: the embedded server would not let anybody have it that was only changed.
     """
-    return {
-        "_id": card.id,
-        "workspace": card.workspace_id,
-        "external_id": card.external_id,
-        "slot": slot_of(card.id),
-        "at": card.at_ms,
-        "v": card.v,
-        "fid": card.fid,
-        "lb": list(card.lb),
-        "n": card.n,
-        "out": [entry_doc(entry) for entry in card.out],
-        "pub": 1,
-        "erased": erased_doc(erased),
-        "erasing": 1,
-    }
+    return {**_left(card), "erased": erased_doc(erased), "erasing": 1}
 
 
 def alias_doc(card: Pass, into: str) -> Doc:
-    """What is left of a pass that was merged into another: who answers for it, and the proof of how far it was folded.
+    """What is left of a pass that was merged into another; `merging` stays until its events have moved."""
+    born = {"base": profile_doc(card.base), "born": card.created_at}
+    return {**_left(card), **born, "alias": 1, "alias_of": into, "merging": 1}
 
-    Without `created_at` and `rev` no list and no pump finds it. `merging` stays until its events have moved.
+
+def _left(card: Pass) -> Doc:
+    """Who a pass was to the feed, and the proof of how far it was folded.
+
+    Without `created_at` and `rev` no list and no pump finds it.
     """
     return {
         "_id": card.id,
         "workspace": card.workspace_id,
         "external_id": card.external_id,
-        "base": profile_doc(card.base),
-        "born": card.created_at,
         "slot": slot_of(card.id),
         "at": card.at_ms,
         "v": card.v,
@@ -101,9 +92,6 @@ def alias_doc(card: Pass, into: str) -> Doc:
         "n": card.n,
         "out": [entry_doc(entry) for entry in card.out],
         "pub": 1,
-        "alias": 1,
-        "alias_of": into,
-        "merging": 1,
     }
 
 
@@ -123,30 +111,9 @@ def erasure_doc(card: Pass, erased: Erased) -> Doc:
     return {"_id": card.id, "workspace": card.workspace_id, "n": card.n, "erased": erased_doc(erased)}
 
 
-def _from_stub(doc: Doc) -> Pass:
-    erased = erased_from(doc["erased"])
-    at = from_ms(erased.at_ms)
-    return Pass(
-        id=doc["_id"],
-        workspace_id=doc["workspace"],
-        external_id=doc["external_id"],
-        base=Profile(),
-        profile=Profile(),
-        installed_at=None,
-        created_at=at,
-        updated_at=at,
-        at_ms=doc["at"],
-        v=doc["v"],
-        fid=doc["fid"],
-        lb=tuple(doc.get("lb", ())),
-        n=doc["n"],
-        out=tuple(entry_from(entry) for entry in doc.get("out", ())),
-        erased=erased,
-    )
-
-
-def _from_alias(doc: Doc) -> Pass:
-    born = doc["born"]
+def _from_left(doc: Doc) -> Pass:
+    erased = erased_from(doc["erased"]) if "erased" in doc else None
+    born = doc["born"] if erased is None else from_ms(erased.at_ms)
     return Pass(
         id=doc["_id"],
         workspace_id=doc["workspace"],
@@ -162,16 +129,15 @@ def _from_alias(doc: Doc) -> Pass:
         lb=tuple(doc.get("lb", ())),
         n=doc["n"],
         out=tuple(entry_from(entry) for entry in doc.get("out", ())),
-        alias_of=doc["alias_of"],
+        erased=erased,
+        alias_of=doc.get("alias_of"),
     )
 
 
 def from_doc(doc: Doc) -> Pass:
     """The pass of a document; parts left out by a projection are empty."""
-    if "erased" in doc:
-        return _from_stub(doc)
-    if "alias_of" in doc:
-        return _from_alias(doc)
+    if "erased" in doc or "alias_of" in doc:
+        return _from_left(doc)
     return Pass(
         id=doc["_id"],
         workspace_id=doc["workspace"],
@@ -196,147 +162,3 @@ def from_doc(doc: Doc) -> Pass:
         tier=doc["tier"],
         lots=lots_from(doc.get("lots")),
     )
-
-
-def profile_doc(profile: Profile) -> Doc:
-    """A profile as stored."""
-    return {
-        "holder": dict(profile.holder),
-        "fields": dict(profile.fields),
-        "metadata": dict(profile.metadata),
-        "status": profile.status,
-    }
-
-
-def profile_from(doc: Doc) -> Profile:
-    """A stored profile."""
-    if not doc:
-        return Profile()
-    return Profile(doc["holder"], doc["fields"], doc["metadata"], doc["status"])
-
-
-def memberships_doc(memberships: Mapping[str, Membership]) -> list[Doc]:
-    """Current memberships as stored: a list, so that one index finds the members of a segment."""
-    return [{"s": m.segment_id, "since": m.since_ms, "rev": m.rev, "c": dict(m.cause)} for m in memberships.values()]
-
-
-def aggregate_key(key: tuple[str, str | None]) -> str:
-    """A field name for a row: dots and dollars of type names mean something else to Mongo."""
-    kind, currency = key
-    return f"{kind.replace('%', '%25').replace('.', '%2E').replace('$', '%24')}|{currency or ''}"
-
-
-def aggregate_doc(key: tuple[str, str | None], row: Aggregate) -> Doc:
-    """One aggregate as stored."""
-    return {
-        "t": key[0],
-        "u": key[1],
-        "c": row.category.value,
-        "n": row.count,
-        "sum": to_decimal128(row.sum),
-        "min": None if row.min is None else to_decimal128(row.min),
-        "max": None if row.max is None else to_decimal128(row.max),
-        "first": row.first_ms,
-        "last": row.last_ms,
-    }
-
-
-def aggregates_from(docs: Mapping[str, Doc]) -> Aggregates:
-    """Stored aggregates."""
-    return {
-        (d["t"], d["u"]): Aggregate(
-            Category(d["c"]),
-            d["n"],
-            from_decimal128(d["sum"]),
-            None if d["min"] is None else from_decimal128(d["min"]),
-            None if d["max"] is None else from_decimal128(d["max"]),
-            d["first"],
-            d["last"],
-        )
-        for d in docs.values()
-    }
-
-
-def state_doc(state: State) -> Doc:
-    """A measure's state as stored: {t} a total, {f, l} a span, {v, i, w, m} a window."""
-    match state:
-        case Total(value):
-            return {"t": to_bson(value)}
-        case Span(first, last):
-            return {"f": first, "l": last}
-        case Window():
-            return {
-                "v": to_bson(state.value),
-                "i": list(state.instants),
-                "w": [to_bson(weight) for weight in state.weights],
-                "m": state.more,
-            }
-
-
-def state_from(doc: Doc) -> State:
-    """A stored state."""
-    if "t" in doc:
-        return Total(from_bson(doc["t"]))
-    if "f" in doc:
-        return Span(doc["f"], doc["l"])
-    return Window(from_bson(doc["v"]), tuple(doc["i"]), tuple(from_bson(w) for w in doc["w"]), doc["m"])
-
-
-def lot_doc(lot: Lot) -> Doc:
-    """A lot of points as stored: what is left, when it was given, its end {at} or {days}."""
-    return {"p": to_decimal128(lot.remaining), "g": lot.granted_ms, "e": end_doc(lot.end)}
-
-
-def lots_from(docs: Mapping[str, Doc] | None) -> Lots | None:
-    """Stored lots; None for a pass that never had points with an end."""
-    if docs is None:
-        return None
-    return {key: Lot(from_decimal128(d["p"]), d["g"], end_from(d["e"])) for key, d in docs.items()}
-
-
-def entry_doc(entry: Entry) -> Doc:
-    """An outbox entry as stored; flags that are off are left out."""
-    doc: Doc = {
-        "n": entry.n,
-        "type": entry.type,
-        "at": entry.at_ms,
-        "rec": entry.recorded_ms,
-        "cause": dict(entry.cause),
-        "refs": {name: _ref_bson(value) for name, value in entry.refs.items()},
-    }
-    for flag in ("late", "silent", "historical"):
-        if getattr(entry, flag):
-            doc[flag] = True
-    return doc
-
-
-def entry_from(doc: Doc) -> Entry:
-    """A stored outbox entry."""
-    return Entry(
-        doc["n"],
-        doc["type"],
-        doc["at"],
-        doc["rec"],
-        doc["cause"],
-        {
-            name: tuple(from_bson(v) for v in value) if isinstance(value, list) else from_bson(value)
-            for name, value in doc["refs"].items()
-        },
-        doc.get("late", False),
-        doc.get("silent", False),
-        doc.get("historical", False),
-    )
-
-
-def to_bson(value: Any) -> Any:
-    """A value for Mongo: decimals as Decimal128, anything else as it is."""
-    return to_decimal128(value) if isinstance(value, Decimal) else value
-
-
-def from_bson(value: Any) -> Any:
-    """The inverse of `to_bson`."""
-    return from_decimal128(value) if isinstance(value, Decimal128) else value
-
-
-def _ref_bson(value: object) -> object:
-    return [to_bson(v) for v in value] if isinstance(value, (list, tuple)) else to_bson(value)

@@ -12,17 +12,8 @@ from app.domain.passes import Pass
 from app.domain.points import Lots
 
 from .collection import Doc
-from .pass_docs import (
-    aggregate_doc,
-    aggregate_key,
-    alias_doc,
-    entry_doc,
-    lot_doc,
-    memberships_doc,
-    progress_doc,
-    state_doc,
-    stub_doc,
-)
+from .pass_docs import alias_doc, progress_doc, stub_doc
+from .pass_parts import aggregate_doc, aggregate_key, entry_doc, lot_doc, memberships_doc, state_doc
 
 
 def write_of(before: Pass, after: Pass, entries: Sequence[Entry], fid: str) -> UpdateOne | ReplaceOne[Doc]:

@@ -14,7 +14,8 @@ from app.domain.points import Lots
 from .activities import any_of
 from .collection import Doc, WorkspaceQueries, in_chunks, insert_new
 from .paging import Page, Span, by_instant, page_of
-from .pass_docs import from_doc, lots_from, to_doc
+from .pass_docs import from_doc, to_doc
+from .pass_parts import lots_from
 
 # A list of passes never shows what only the fold needs, nor what may be long and is rarely asked for.
 SHOWN = {"state": 0, "lb": 0, "out": 0, "lots": 0}

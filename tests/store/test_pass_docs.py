@@ -7,7 +7,8 @@ from hypothesis import given
 
 from app.domain.activities import POINTS_EXPIRED, Entry
 from app.domain.passes import Erased, Pass, Profile
-from app.store.pass_docs import aggregate_key, entry_doc, entry_from, from_doc, stub_doc, to_doc
+from app.store.pass_docs import from_doc, stub_doc, to_doc
+from app.store.pass_parts import aggregate_key, entry_doc, entry_from
 from app.store.passes import SHOWN
 
 from .generated import entries, passes, through_bson
