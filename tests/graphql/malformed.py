@@ -61,7 +61,7 @@ class Malformed:
         }[kind]
         assert root is not None
         count = 1 if kind == "subscription" else self._chance.choice([1, 1, 2, 3])
-        fields = " ".join(f"f{i}: {self._field(root, name, 4)}" for i, name in enumerate(self._names(root, count)))
+        fields = " ".join(f"f{i}: {self._field(root, name, 3)}" for i, name in enumerate(self._names(root, count)))
         declared = f"({', '.join(self._declared)})" if self._declared else ""
         return Request(f"{kind} F{declared} {{ {fields} }}", "F", self._sent(self._variables), uploads=True)
 
@@ -98,7 +98,7 @@ class Malformed:
                 inner = " ".join(f"... on {each.name}{self._selection(each, depth - 1)}" for each in kind.types)
                 return f" {{ __typename {inner} }}"
             case GraphQLObjectType() | GraphQLInterfaceType():
-                names = dict.fromkeys(self._names(kind, 4)) if depth > 0 else {}
+                names = dict.fromkeys(self._names(kind, 3)) if depth > 0 else {}
                 # An alias for each: the same field with other arguments would conflict with itself.
                 inner = " ".join(f"a{i}: {self._field(kind, name, depth - 1)}" for i, name in enumerate(names))
                 return f" {{ __typename {inner} }}"

@@ -113,7 +113,7 @@ async def test_any_parts_of_a_filter_together_find_what_they_mean_in_either_orde
     events = await everything(business)
     names = sorted(PARTS)
     chance = random.Random(7)
-    asked = [[name] for name in names] + [chance.sample(names, chance.choice([2, 2, 3, 4])) for _ in range(60)]
+    asked = [[name] for name in names] + [chance.sample(names, chance.choice([2, 2, 3, 4])) for _ in range(40)]
     matched = 0
     for number, parts in enumerate(asked):
         query = EventQuery(**{name.strip(): PARTS[name][0] for name in parts})
@@ -128,7 +128,7 @@ async def test_any_parts_of_a_filter_together_find_what_they_mean_in_either_orde
         if number % 4 == 0:
             assert await walked(business, query, limit, oldest_first=oldest_first) == in_order, parts
         matched += len(expected)
-    assert matched > 1_000
+    assert matched > 700
 
 
 async def test_a_page_behind_a_filter_that_hardly_anything_passes_is_refused_with_advice_that_works(
