@@ -10,7 +10,7 @@ from app.domain.workspaces import WorkspaceProfile
 
 MOST = 100_000
 MOST_WORKSPACES = 1_000
-SECONDS = 30.0
+SECONDS = 10.0
 """How long a pass is taken to be there still: a pass may be erased, which this process need not hear of."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.store.known import SECONDS, Known
 
 
-def test_a_pass_is_taken_to_be_there_for_half_a_minute_after_it_was_seen() -> None:
+def test_a_pass_is_taken_to_be_there_for_some_seconds_after_it_was_seen() -> None:
     now = 100.0
     known = Known(now=lambda: now)
     known.remember("ws", "pass_1", "ann")

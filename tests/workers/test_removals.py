@@ -90,7 +90,7 @@ async def test_an_erased_pass_leaves_nothing_personal_behind_and_its_external_id
 
 
 async def test_an_event_that_comes_to_an_erased_pass_is_emptied(business: Business) -> None:
-    """Another process may take the pass to be there still, for half a minute."""
+    """Another process may take the pass to be there still, for ten seconds."""
     ctx = business.ctx
     await business.record({"amount": 1})
     await business.settle()
