@@ -10,6 +10,7 @@ import pytest
 
 from app.commands.exports import export_events
 from app.commands.imports import import_events
+from app.commands.merges import merge_passes
 from app.commands.removals import remove_events
 from app.domain.exports import ExportFormat
 from app.domain.imports import ImportFormat
@@ -79,6 +80,21 @@ async def test_what_is_exported_and_imported_into_an_empty_workspace_gives_equal
     assert (await other.card("ann")).aggregates["purchase", "USD"].sum == Decimal("500.00")
     # Ids are given anew, and with them the order within an instant.
     assert sorted(map(_same, (await written(other)).splitlines())) == sorted(map(_same, data.splitlines()))
+
+
+async def test_a_merged_pass_is_exported_under_the_name_of_the_one_that_answers_for_it(business: Business) -> None:
+    await business.record(
+        {"external_id": "1", "amount": 5}, {"external_id": "2", "amount": 7, "pass_external_id": "anna"}
+    )
+    await business.settle()
+    await merge_passes(business.ctx, (await business.card("ann")).id, (await business.card("anna")).id)
+    await business.settle()
+    data = await written(business)
+    assert [json.loads(line)["passExternalId"] for line in data.splitlines()] == ["ann", "ann"]
+    other = await another_business(business.ctx.resources, business.clock, "Second")
+    await finished(other, await import_events(other.ctx, File(data, "events.jsonl"), kind=ImportFormat.JSONL))
+    await other.settle()
+    assert _derived(await other.card("ann")) == _derived(await business.card("ann"))
 
 
 async def test_what_is_imported_where_it_comes_from_is_there_already(business: Business) -> None:
