@@ -22,6 +22,9 @@ BATCH = 1_000
 
 async def carry(turn: Turn) -> bool:
     """Records rows while the turn goes on; whether the file is at its end."""
+    if turn.run.cancelling:
+        # Who saw it before may have removed the file, and died.
+        return False
     order = _order(turn)
     jobs = turn.workspace.jobs
     batches = _batches(jobs.input(turn.run.job_id, turn.run.position), order, turn.run.position)

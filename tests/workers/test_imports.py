@@ -239,6 +239,8 @@ async def test_a_cancelled_job_stops_between_batches_and_counts_what_it_did(
 async def test_a_job_cancelled_before_it_began_records_nothing(business: Business) -> None:
     job = await import_events(business.ctx, File(sales(5)))
     await cancel_job(business.ctx, job.id)
+    # Somebody was about to end it, and died.
+    await business.ctx.workspace.jobs.drop_input(job.id)
     done = await finished(business, job)
     assert (done.status, await events(business)) == (JobStatus.CANCELLED, 0)
 
