@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -11,7 +13,11 @@ from app.commands.passes import update_pass
 from app.commands.removals import erase_pass, remove_events
 from app.domain.activities import UPDATED
 from app.domain.errors import NotFound
+from app.domain.events import Event
+from app.domain.passes import Pass
 from app.domain.receipts import Status
+from app.domain.segments import Definitions
+from app.domain.transitions import Advanced, advance
 from app.store.paging import Span
 from tests.business import Business, purchases, spent
 
@@ -107,3 +113,30 @@ async def test_an_event_that_comes_to_an_erased_pass_is_emptied(business: Busine
     ctx.resources.known.forget(ctx.workspace.id, ann.id, "ann")
     with pytest.raises(NotFound):
         await erase_pass(ctx, external_id="ann")
+
+
+async def test_a_pass_that_was_set_aside_is_erased_all_the_same(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What could not be folded waits outside the index: it is emptied too, and so is what was noted of the failure."""
+    ctx, db = business.ctx, business.ctx.resources.db
+    await business.record({"amount": 1})
+    await business.settle()
+
+    def failing(card: Pass, definitions: Definitions, events: Sequence[Event] = (), **options: Any) -> Advanced:
+        if any(event.type == "visit" for event in events):
+            raise ValueError(SECRET)
+        return advance(card, definitions, events, **options)
+
+    monkeypatch.setattr("workers.settle.advance", failing)
+    await business.record({"type": "visit", "metadata": {"x": SECRET}})
+    for _ in range(6):
+        await business.settle()
+    assert await db["passes"].count_documents({"parked": {"$gte": 0}, "failure": f"ValueError: {SECRET}"}) == 1
+    ann = await business.card()
+    await erase_pass(ctx, pass_id=ann.id)
+    await business.settle()
+    assert (await erase_pass(ctx, pass_id=ann.id)).done
+    assert await db["events"].count_documents({"pend": {"$lt": 0}}) == 0
+    for name in ("events", "passes", "activities"):
+        assert SECRET not in str(await db[name].find({}).to_list(None)), name
