@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -14,12 +15,16 @@ from app.commands.removals import erase_pass, remove_events
 from app.domain.activities import UPDATED
 from app.domain.errors import NotFound
 from app.domain.events import Event
+from app.domain.ids import slot_of
 from app.domain.passes import Pass
 from app.domain.receipts import Status
 from app.domain.segments import Definitions
 from app.domain.transitions import Advanced, advance
+from app.flow import range_of
 from app.store.paging import Span
 from tests.business import Business, purchases, spent
+from workers.fold import fold_once
+from workers.worker import Worker
 
 SECRET = "very-personal"
 
@@ -140,3 +145,43 @@ async def test_a_pass_that_was_set_aside_is_erased_all_the_same(
     assert await db["events"].count_documents({"pend": {"$lt": 0}}) == 0
     for name in ("events", "passes", "activities"):
         assert SECRET not in str(await db[name].find({}).to_list(None)), name
+
+
+async def test_an_event_that_is_removed_while_a_fold_looks_whether_it_waits_is_not_counted(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked for before its tombstone is marked, and the tombstone after: only `lb` tells that it is gone."""
+    ctx, slow, other = business.ctx, business.worker, Worker.on(business.ctx.resources)
+    await business.join("ann")
+    await business.settle()
+    [ahead] = (await business.record({"amount": 1, "occurred_at": "2026-01-01T00:04:00Z"})).results
+    assert ahead.event is not None
+    target, key = ahead.event.id, range_of(slot_of(ahead.event.pass_id))
+    await remove_events(ctx, [(ahead.event.pass_id, target)])
+    saved, looked = asyncio.Event(), asyncio.Event()
+    empty, passes, still_pending = other.pumps.empty, slow.pumps.passes, slow.pumps.still_pending
+    folding: list[asyncio.Task[bool]] = []
+
+    async def waiting(*args: Any) -> None:
+        saved.set()
+        await looked.wait()
+        await empty(*args)
+
+    async def after_the_other_has_saved(*args: Any) -> Any:
+        folding.append(asyncio.create_task(fold_once(other, key)))
+        await saved.wait()
+        return await passes(*args)
+
+    async def one_after_the_other(event_ids: Sequence[str]) -> Any:
+        first = await still_pending([target])
+        looked.set()
+        await asyncio.gather(*folding)
+        return first | await still_pending([each for each in event_ids if each != target])
+
+    monkeypatch.setattr(other.pumps, "empty", waiting)
+    monkeypatch.setattr(slow.pumps, "passes", after_the_other_has_saved)
+    monkeypatch.setattr(slow.pumps, "still_pending", one_after_the_other)
+    await fold_once(slow, key)
+    monkeypatch.undo()
+    assert dict((await business.card()).aggregates) == {}
+    assert await ctx.workspace.events.get_many([target]) == {}
