@@ -27,7 +27,7 @@ WORDS = (
     "rm:pass_1",
     "UGFzczpwYXNzXzE=", "bm9uZQ==", "Event:rm:x", "__proto__", "%00", "{{x}}", "*", "-", "[", "\\", "(", "/a/b",
     "$.a[0].b",
-    "$.events[*]", "a\nb: c", "x" * 256, "x" * 5_000, "https://example.com/hook", "http://127.0.0.1:1/",
+    "$.events[*]", "a\nb: c", "x" * 256, "x" * 5_000, "https://127.0.0.1/hook", "http://127.0.0.1:1/",
     "https://[::1", "//x",
 )  # fmt: skip
 UNICODE = (
