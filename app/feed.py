@@ -10,17 +10,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import itertools
 import logging
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from app import metrics
 from app.bus import Bus
-from app.domain.activities import EMPTIED, Activity
+from app.domain.activities import Activity
 from app.domain.errors import Code, InvalidInput, Unavailable
+from app.newest import Newest
 from app.store.activities import ActivityQueries, ActivityQuery
 from app.store.paging import Span
 from app.store.workspace import Workspace
@@ -30,7 +29,11 @@ log = logging.getLogger(__name__)
 BUFFERED = 2_000
 BUFFERED_IN_ALL = 20_000
 LEAST_BUFFERED = 100
+BUFFERED_BYTES = 16_777_216
+"""As JSON, in all: lines that carry much metadata are fewer."""
 READ_AT_ONCE = 500
+REPLAYED_AT_ONCE = 100
+"""What a follower behind the buffer reads is its own, and a thousand of them may be slow at once."""
 TICK_SECONDS = 1.0
 
 
@@ -96,17 +99,17 @@ class Feed:
                     yield Expired(oldest.pos - 1)
                     return
             # Who replays from long ago is not slow: it has to have been at the buffer to fall out of it.
-            kept_up = tailer.reaches(pos)
+            kept_up = tailer.newest.reaches(pos)
             yield Passed(pos)
             tell_by = clock() + quiet_seconds
             while True:
-                if kept_up and not tailer.reaches(pos):
+                if kept_up and not tailer.newest.reaches(pos):
                     metrics.LAGS.inc()
-                    yield Behind(pos, tailer.pos - pos)
+                    yield Behind(pos, tailer.newest.pos - pos)
                 found = await tailer.read(pos, tell_by)
                 if found:
                     pos = found[-1].pos
-                kept_up = tailer.reaches(pos)
+                kept_up = tailer.newest.reaches(pos)
                 visible = tuple(activity for activity in found if shown(activity))
                 if visible or clock() >= tell_by:
                     yield Passed(pos, visible)
@@ -138,9 +141,14 @@ class Feed:
         return min(self._buffered, max(LEAST_BUFFERED, share))
 
     @property
+    def buffered_bytes(self) -> int:
+        """How much that may be, as JSON."""
+        return BUFFERED_BYTES // max(1, len(self._tailers))
+
+    @property
     def kept(self) -> int:
         """How many entries are kept now, for all workspaces together."""
-        return sum(tailer.kept for tailer in self._tailers.values())
+        return sum(len(tailer.newest) for tailer in self._tailers.values())
 
     @property
     def timed(self) -> bool:
@@ -155,9 +163,8 @@ class _Tailer:
         self.followers = 0
         self._bus = bus
         self._workspace = workspace
-        self.pos = pos
+        self.newest = Newest(pos)
         self._feed = feed
-        self._newest: deque[Activity] = deque()
         self._moved = asyncio.Event()
         self._woken = asyncio.Event()
         # In a context of their own: they go on for others than the request that happened to start them.
@@ -172,25 +179,15 @@ class _Tailer:
                 task.cancel()
             _, pending = await asyncio.wait(pending, timeout=0.1)
 
-    @property
-    def kept(self) -> int:
-        """How many entries the buffer has."""
-        return len(self._newest)
-
-    def reaches(self, pos: int) -> bool:
-        """Whether the buffer has everything that follows `pos`."""
-        return pos >= self.pos - len(self._newest)
-
     async def read(self, pos: int, deadline: float) -> tuple[Activity, ...]:
         """The entries after `pos`, at most 500; none when there were none by the deadline (in the loop's time)."""
         while True:
             moved = self._moved
-            if pos < self.pos:
-                if self.reaches(pos):
-                    skipped = pos - self.pos + len(self._newest)
-                    return tuple(itertools.islice(self._newest, skipped, skipped + READ_AT_ONCE))
+            if pos < self.newest.pos:
+                if self.newest.reaches(pos):
+                    return self.newest.after(pos, READ_AT_ONCE)
                 try:
-                    found = tuple(await self._workspace.activities.after(pos, READ_AT_ONCE))
+                    found = tuple(await self._workspace.activities.after(pos, REPLAYED_AT_ONCE))
                 except Unavailable:
                     await asyncio.sleep(self._feed.tick_seconds)
                     found = ()
@@ -224,21 +221,14 @@ class _Tailer:
                 log.exception("the feed of %s could not be read", self._workspace.id)
 
     async def _advance(self) -> bool:
-        found = await self._workspace.activities.after(self.pos, READ_AT_ONCE)
+        found = await self._workspace.activities.after(self.newest.pos, READ_AT_ONCE)
         if not found:
             return False
-        if self._report_hole(self.pos, found):
+        if self._report_hole(self.newest.pos, found):
             # The buffer is indexed by position; without it, followers read the log.
-            self._newest.clear()
+            self.newest.skip_to(found[-1].pos)
         else:
-            self._newest.extend(found)
-            if erased := {activity.pass_id for activity in found if activity.erases}:
-                # Whoever follows from an earlier position is not told from memory what the log no longer says.
-                emptied = (replace(a, data=EMPTIED) if a.pass_id in erased else a for a in self._newest)
-                self._newest = deque(emptied)
-            while len(self._newest) > self._feed.buffered:
-                self._newest.popleft()
-        self.pos = found[-1].pos
+            self.newest.take(found, self._feed.buffered, self._feed.buffered_bytes)
         if self._feed.timed:
             now = time.time()
             for activity in found:

@@ -144,6 +144,12 @@ async def test_what_is_kept_for_followers_is_bounded_however_much_comes_and_howe
         await heard(lively, 1)
         assert feed.kept == feed.buffered == 30 // 4
         assert await anext(stuck) == Behind(0, 301), "and it had nothing of its own"
+        monkeypatch.setattr(module, "BUFFERED_BYTES", 4 * 3 * len('{"event":"large"}'))
+        large = [activity(pos, data={"event": "large"}) for pos in range(302, 320)]
+        await business.ctx.workspace.activities.append(large)
+        await business.ctx.resources.bus.publish(topic(business.ctx.workspace.id), {})
+        await heard(lively, 18)
+        assert feed.kept == 3, "a quarter of the bytes"
 
 
 def _elsewhere(business: Business, number: int) -> Context:
