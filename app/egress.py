@@ -76,7 +76,7 @@ async def fetched(url: str, allowed: Allowed, *, most_bytes: int, seconds: float
                 pool = await stack.enter_async_context(httpcore.AsyncConnectionPool(network_backend=backend, retries=0))
                 response = await _opened(pool, stack, url)
                 length = _header(response, b"content-length") or b""
-                if length.isdigit() and int(length) > most_bytes:
+                if length[:20].isdigit() and int(length[:20]) > most_bytes:
                     raise NotFetched(Code.TOO_LONG, f"It is larger than {most_bytes} bytes.")
                 name = unquote(urlsplit(url).path.rpartition("/")[2])[:255]
                 yield Fetched(name or None, response.aiter_stream(), most_bytes)
@@ -98,7 +98,10 @@ async def _opened(pool: httpcore.AsyncConnectionPool, stack: contextlib.AsyncExi
         location = _header(response, b"location")
         if response.status not in REDIRECTS or location is None:
             raise NotFetched(Code.UNKNOWN, f"It answered {response.status}.")
-        url = urljoin(url, location.decode("latin-1"))
+        try:
+            url = urljoin(url, location.decode("latin-1"))
+        except ValueError:
+            raise NotFetched(Code.UNKNOWN, "It redirects to what is no URL.") from None
     raise NotFetched(Code.UNKNOWN, f"It redirects more than {MOST_REDIRECTS} times.")
 
 

@@ -105,6 +105,9 @@ async def test_a_redirect_is_followed_and_judged_like_the_first_address(site: Si
     for path in ("/away", "/metadata", "/file"):
         async with refused(Code.INVALID):
             await read(site.url + path, LOCAL)
+    site.pages["/nonsense"] = answer(302, location="http://[nonsense")
+    async with refused(Code.UNKNOWN, "no URL"):
+        await read(f"{site.url}/nonsense", LOCAL)
     site.pages["/round"] = answer(302, location="/round")
     async with refused(Code.UNKNOWN, "redirects more than 3 times"):
         await read(f"{site.url}/round", LOCAL)
