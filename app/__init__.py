@@ -16,7 +16,8 @@ Follow an event from the mutation to the feed; every step is one file, and the t
 6.  `feed.py` tails the log once for each workspace and hands it to subscriptions; queries read the same log.
 
 Removals are events too: `commands/removals.py` inserts tombstones, the fold builds the pass anew without what they name
-(`domain/derived.py`), and `workers/erase.py` empties what is left of an erased pass.
+(`domain/derived.py`), and `workers/erase.py` empties what is left of an erased pass. A merge begins in the same way
+(`commands/merges.py`); then `workers/merge.py` moves the events to the pass that answers for both.
 
 What takes long is a job: `commands/imports.py` and `commands/exports.py` store one, `workers/jobs.py` claims it, and the
 carrier of its kind (`workers/imports.py`, `exports.py`, `removals.py`) works on it a turn at a time (`turns.py`), whatever
