@@ -190,8 +190,8 @@ FilterArgument = Annotated[
     EventFilter | None,
     strawberry.argument(
         description="Which events to list; all, if omitted. A pass, one type, a range of occurrence and an external id are "
-        "found by an index, whatever else is asked of those. A page looks at about 20,000 of them, and totalCount at "
-        "100,000: beyond that BAD_USER_INPUT tells how to narrow it down."
+        "found by an index. Where more is asked of those, a page looks at about 20,000 of them, and totalCount at a "
+        "million: beyond that BAD_USER_INPUT tells how to narrow it down."
     ),
 ]
 OrderArgument = Annotated[EventOrder, strawberry.argument(description="The order of the list.")]
