@@ -64,7 +64,7 @@ def progress_doc(card: Pass) -> Doc:
 def stub_doc(card: Pass, erased: Erased) -> Doc:
     """What is left of an erased pass; `erasing` stays until everything of it is emptied.
 
-    Its external id goes with the document: the embedded server would not let anybody have it that was only changed.
+    Its external id goes with the document: one that was only changed the faster embedded server gives to nobody again.
     """
     return {**_left(card), "erased": erased_doc(erased), "erasing": 1}
 

@@ -139,7 +139,7 @@ class Collection:
     def _replace(self, query: Mapping[str, Any], new: Doc, most: int) -> int:
         found = [doc for doc in self._candidates(query) if matches(doc, query)][:most]
         for doc in found:
-            assert self._keys(doc) == self._keys(new), "the embedded server would keep the old unique keys"
+            assert self._keys(doc) == self._keys(new), "the faster embedded server keeps the old unique keys"
             kept = doc["_id"]
             doc.clear()
             doc.update(new, _id=kept)
