@@ -199,7 +199,8 @@ class Subscription:
     activity: AsyncGenerator[ActivityMessage, None] = strawberry.subscription(
         resolver=follow_activities,
         description="The feed as it grows: first a Heartbeat with the cursor where the stream starts, then each activity "
-        "once, in order, and a Heartbeat when there was nothing to show for a while.",
+        "once, in order, and a Heartbeat when there was nothing to show for a while. Who reads too slowly is told by a "
+        "Lagged, and misses nothing; who reads nothing for half a minute is disconnected, and goes on from a cursor.",
     )
     job_progress: AsyncGenerator[Job, None] = strawberry.subscription(
         resolver=follow_job,
