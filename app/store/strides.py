@@ -106,6 +106,10 @@ class Strides:
                 self._go_on(low, high, min(widest, 2 * (wanted - len(docs)) / len(docs)) if docs else widest)
         return taken
 
+    def hide(self, conditions: Doc) -> None:
+        """Takes from now on only what meets these conditions too; what does not is not counted as looked at."""
+        self._where = {**self._where, **conditions}
+
     async def _look_up(self) -> None:
         """Goes to the next document, or to the end; nothing is behind the place in its own instant."""
         low, high = self._range(EVERYTHING_MS)

@@ -229,3 +229,24 @@ async def test_what_removes_events_and_what_is_left_of_them_is_never_an_event(bu
         assert await store.unfolded(gone.pass_id) == ([] if settled else left)
         assert set(await store.stored([tombstone.id, gone.id])) == {gone.id}
     assert await store.count(EventQuery(), 9) == await store.count(EventQuery()) == 1
+
+
+async def test_a_page_beside_many_removals_is_still_a_few_reads(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await business.record(*({"external_id": str(number)} for number in range(130)))
+    store = business.ctx.workspace.events
+    events = (await store.page(EventQuery(), Span(200))).items
+    now = await business.ctx.now()
+    tombstones = [Tombstone(event.pass_id, event.id, now + timedelta(seconds=1)) for event in events[:120]]
+    await business.ctx.workspace.removals.insert(tombstones, business.ctx.origin)
+    reads: list[Any] = []
+
+    async def noted(*args: Any, **options: Any) -> Any:
+        reads.append(args)
+        return await page_of(*args, **options)
+
+    monkeypatch.setattr(strides, "page_of", noted)
+    page = await store.page(EventQuery(), Span(10), newest_ms=to_ms(now))
+    assert (page.items, page.more) == (events[:10], True)
+    assert len(reads) <= 3
