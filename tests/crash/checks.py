@@ -11,7 +11,7 @@ from typing import Any
 from app.domain.activities import CUSTOM_EVENT, EMPTIED, POINTS_ADDED, POINTS_EXPIRED
 from app.domain.ids import event_id, keyed_event_id
 from app.domain.instants import to_ms
-from app.domain.removals import target_of
+from app.domain.removals import is_tombstone
 from app.store.collection import Database
 
 from .load import Load
@@ -39,6 +39,7 @@ async def unsettled(db: Database, now_ms: int) -> str | None:
         ("events to fold", "events", {"pend": {"$gte": 0}}),
         ("passes due", "passes", {"due": {"$gte": 0, "$lte": now_ms}}),
         ("outboxes to publish", "passes", {"pub": {"$gte": 0}}),
+        ("passes to move", "passes", {"merging": {"$gte": 0}}),
         ("passes to empty", "passes", {"erasing": {"$gte": 0}}),
         ("jobs to do", "jobs", {"open": {"$gte": 0}}),
         ("workspaces to backfill", "workspaces", {"stale": {"$gte": 0}}),
@@ -53,7 +54,7 @@ async def problems(db: Database, load: Load, segments: dict[str, str], now: date
     found = list(load.faults)
     [workspace] = await db["workspaces"].find({}, {"_id": 1}).to_list(None)
     sent = {_identity(workspace["_id"], event): event for event in load.sent.values()}
-    events = [doc for doc in await db["events"].find({}).to_list(None) if target_of(doc["_id"]) is None]
+    events = [doc for doc in await db["events"].find({}).to_list(None) if not is_tombstone(doc["_id"])]
     live = [event for event in events if "removed" not in event]
     stored = {event["_id"] for event in events}
     if lost := {key for key, event in sent.items() if event["externalId"] in load.acknowledged} - stored:
@@ -69,14 +70,20 @@ async def problems(db: Database, load: Load, segments: dict[str, str], now: date
         found.append("the positions of the feed are not dense")
     passes = await db["passes"].find({}).to_list(None)
     now_ms = int(now.timestamp() * 1000)
+    heirs = {card["_id"]: card["alias_of"] for card in passes if "alias_of" in card}
     for card in passes:
         lines = [a for a in activities if a["pass"] == card["_id"]]
-        told = [a["cause"]["event"] for a in lines if a["type"] in (CUSTOM_EVENT, POINTS_ADDED)]
+        if card["_id"] in heirs:
+            found += _wrong_feed({**card, "memberships": []}, lines)
+            continue
+        # What a merged pass told is not told again by the one that answers for it.
+        whole = [a for a in activities if _answering(a["pass"], heirs) == card["_id"]]
+        told = [a["cause"]["event"] for a in whole if a["type"] in (CUSTOM_EVENT, POINTS_ADDED)]
         if sorted(told) != sorted(event["_id"] for event in events if event["pass"] == card["_id"]):
             found.append(f"{card['external_id']}: the feed does not tell every event once")
         mine = [event for event in live if event["pass"] == card["_id"]]
         found += _wrong_aggregates(card, mine)
-        found += _wrong_points(card, mine, lines)
+        found += _wrong_points(card, mine, whole)
         found += _wrong_feed(card, lines)
         found += _wrong_memberships(card, mine, segments, now_ms)
     for erasure in await db["erasures"].find({}).to_list(None):
@@ -85,6 +92,12 @@ async def problems(db: Database, load: Load, segments: dict[str, str], now: date
         if any(event["pass"] == erasure["_id"] for event in live) or any(a["data"] != EMPTIED for a in lines):
             found.append(f"{erasure['_id']} is erased, and something is left of it")
     return found
+
+
+def _answering(pass_id: str, heirs: dict[str, str]) -> str:
+    while pass_id in heirs:
+        pass_id = heirs[pass_id]
+    return pass_id
 
 
 def _identity(workspace_id: str, event: dict[str, Any]) -> str:

@@ -43,6 +43,7 @@ class Reckoning:
     retries: int
     removed: int
     erased: int
+    merged: int
     activities: int
     flips: int
     followed: int
@@ -90,7 +91,7 @@ async def run(folder: Path, seconds: float, seed: int, say: Callable[[str], None
         keepers = [asyncio.create_task(crew.keep(child)) for child in crew.children]
         try:
             writers = [asyncio.create_task(load.integrate(f"w{n}")) for n in range(3)]
-            writers.append(asyncio.create_task(load.curate()))
+            writers += [asyncio.create_task(load.curate()), asyncio.create_task(load.join())]
             follower = asyncio.create_task(load.follow())
             faults = await _reap(crew, resources, random, seconds, say)
             load.stopping = True
@@ -115,6 +116,7 @@ async def run(folder: Path, seconds: float, seed: int, say: Callable[[str], None
                 load.retries,
                 await resources.db["events"].count_documents({"removed": {"$gte": START}}),
                 await resources.db["erasures"].count_documents({}),
+                await resources.db["passes"].count_documents({"alias": {"$gte": 0}}),
                 await told.count_documents({}),
                 await told.count_documents({"segment": {"$gt": ""}}),
                 followed,

@@ -27,7 +27,13 @@ DELETE = """mutation Delete($filter: EventFilter!) {
 ERASE = """mutation Erase($externalId: String!) {
   erasePass(input: { externalId: $externalId }) { receipt { state } userErrors { code message } }
 }"""
+FIND = "query Find($externalId: String!) { pass(externalId: $externalId) { id } }"
+MERGE = """mutation Merge($survivorId: ID!, $mergedId: ID!) {
+  mergePasses(input: { survivorId: $survivorId, mergedId: $mergedId }) { pass { id } userErrors { code message } }
+}"""
 PASSES = 40
+JOINING = 8
+"""Of those, how many are merged with each other now and then; nothing is removed of them."""
 
 
 @dataclass
@@ -93,7 +99,7 @@ class Load:
         """Now and then has the visits of a pass removed, or the pass erased; notes what has to be gone then."""
         while not self.stopping:
             await asyncio.sleep(self.random.uniform(0.1, 0.6))
-            name = f"p{self.random.randrange(1, PASSES)}"
+            name = f"p{self.random.randrange(1, PASSES - JOINING)}"
             if whole := self.random.random() < 0.4:
                 self.erased.add(name)
             else:
@@ -111,6 +117,20 @@ class Load:
             if {error["code"] for error in answer["userErrors"]} - {"UNKNOWN"}:
                 self.faults.append(f"{name} could not be removed: {answer}")
             self.removed |= gone
+
+    async def join(self) -> None:
+        """Now and then merges two passes; each answers for itself, for others, or is answered for by then."""
+        while not self.stopping:
+            await asyncio.sleep(self.random.uniform(0.5, 2.0))
+            names = [f"p{number}" for number in self.random.sample(range(PASSES - JOINING, PASSES), 2)]
+            found = [(await self.ask(FIND, {"externalId": name}))["pass"] for name in names]
+            if None in found:
+                continue
+            survivor, merged = (card["id"] for card in found)
+            [answer] = (await self.ask(MERGE, {"survivorId": survivor, "mergedId": merged})).values()
+            # The two may be one already, or about to become one the other way round.
+            if {error["code"] for error in answer["userErrors"]} - {"CONFLICT", "INVALID"}:
+                self.faults.append(f"{names} could not be merged: {answer}")
 
     def may_be_gone(self, event: dict[str, Any]) -> bool:
         """Whether somebody asked for its removal, or for that of its pass."""

@@ -20,6 +20,7 @@ async def test_nothing_is_lost_or_doubled_when_every_process_is_killed_at_random
     assert found.acknowledged >= 100
     assert found.removed >= 10
     assert found.erased >= 1
+    assert found.merged >= 1
     assert found.followed <= found.activities
     assert found.seconds_without_redis < 5
     assert found.seconds_after_restart < 4
