@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from graphql import (
     DocumentNode,
@@ -25,7 +27,8 @@ from .increments import plain
 from .limits import Limits, exceeded, too_deep, too_many_tokens
 
 _REMEMBERED = 1_000
-_REMEMBERED_CHARACTERS = 8_000_000
+# A parsed character takes some 120 bytes.
+_REMEMBERED_CHARACTERS = 1_000_000
 _LONGEST_REMEMBERED = 100_000
 _MAX_ERRORS = 20
 _TOO_MANY_TOKENS = "Syntax Error: Document contains more than"
@@ -36,7 +39,7 @@ class _Document:
     node: DocumentNode | None
     pricing: Pricing | None
     deferring: DocumentNode | None = None
-    errors: tuple[GraphQLError, ...] = ()
+    errors: Sequence[dict[str, Any]] = ()
 
 
 class Found(NamedTuple):
@@ -71,7 +74,8 @@ class Documents:
         else:
             self._known.move_to_end(query)
         if checked.errors or checked.node is None or checked.pricing is None:
-            raise RequestRefused(document_errors(checked.errors))
+            # A copy: nobody shares an error with another request.
+            raise RequestRefused(deepcopy(list(checked.errors)))
         operation = get_operation_ast(checked.node, name)
         if operation is None:
             said = f"There is no operation named '{name}'." if name else "Name the operation to run in operationName."
@@ -96,7 +100,7 @@ class Documents:
         except RecursionError:
             return _refused(too_deep(limits))
         if errors:
-            return _Document(None, None, None, tuple(errors))
+            return _refused(*errors)
         node = plain(document)
         return _Document(node, Pricing(self._schema, node), None if node is document else document)
 
@@ -110,5 +114,6 @@ class Documents:
             self._characters -= len(forgotten)
 
 
-def _refused(error: GraphQLError) -> _Document:
-    return _Document(None, None, None, (error,))
+def _refused(*errors: GraphQLError) -> _Document:
+    # As they will be told: the errors themselves would keep the whole parsed document.
+    return _Document(None, None, None, document_errors(errors))

@@ -92,7 +92,7 @@ def refused_by(error: Exception) -> RequestRefused:
 
 
 def document_errors(errors: Iterable[GraphQLError]) -> list[Formatted]:
-    """Errors of parsing or validating a document, made anew for every answer: nobody shares them."""
+    """Errors of parsing or validating a document, with nothing of the document in them."""
     return [
         _formatted(
             error,

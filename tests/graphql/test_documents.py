@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from types import FrameType
 
 import pytest
-from graphql import build_schema
+from graphql import Node, build_schema
 
 from app.graphql.documents import Documents
 from app.graphql.errors import RequestRefused
@@ -41,6 +42,20 @@ def test_a_document_is_checked_once_and_failures_are_remembered_too() -> None:
         errors.append(refused.value.errors)
     assert errors[0] == errors[1]
     assert errors[0][0] is not errors[1][0], "nobody shares an error with another request"
+
+
+def test_a_refused_document_leaves_nothing_behind_but_its_errors() -> None:
+    documents = Documents(SCHEMA)
+
+    def parsed() -> int:
+        gc.collect()
+        return sum(isinstance(each, Node) for each in gc.get_objects())
+
+    before = parsed()
+    for number in range(3):
+        with pytest.raises(RequestRefused):
+            documents.operation(f"query Q{number} {{ {'nope ' * 1_000} }}", None)
+    assert parsed() - before < 1_000
 
 
 @pytest.mark.parametrize(
