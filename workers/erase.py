@@ -28,17 +28,19 @@ async def erase_once(worker: Worker, pass_id: str) -> bool:
     if card.out:
         worker.resources.bus.wake("publish", card.workspace_id)
         return False
-    # Those that it answered for go first: the last thing to go is what names them.
-    for alias, moving in await worker.merges.aliases(card):
+    aliases = await worker.merges.aliases(card)
+    for alias, moving in aliases:
         if moving:
             worker.resources.bus.wake("merge", alias.id)
             return False
         if alias.out:
             worker.resources.bus.wake("publish", card.workspace_id)
             return False
-        await _emptied(worker, alias, now_ms)
+    # No name is free again before everything is empty; and what names the others is the last to go.
+    for each in (card, *(alias for alias, _ in aliases)):
+        await _emptied(worker, each, now_ms)
+    for alias, _ in aliases:
         await worker.erasures.finished(alias, Erased(erased.at_ms, 0, 0, ()))
-    await _emptied(worker, card, now_ms)
     await worker.erasures.finished(card, erased)
     return False
 

@@ -99,4 +99,5 @@ def _move_of(alias: Pass, doc: Mapping[str, Any]) -> Move:
 def _moving(alias: Pass, event_id: str, move: Move) -> UpdateOne:
     assert alias.alias_of is not None
     change: Doc = {"pass": alias.alias_of, "pend": slot_of(alias.alias_of), "moved": move_doc(move)}
-    return UpdateOne({"_id": event_id, "pass": alias.id}, {"$set": change})
+    # What was emptied since it was read, because everything is being erased, must not begin to wait.
+    return UpdateOne({"_id": event_id, "pass": alias.id, "removed": {"$exists": False}}, {"$set": change})
