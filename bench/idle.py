@@ -11,7 +11,9 @@ from websockets.asyncio.client import connect
 
 from .timing import Processes
 
-FOLLOW = "subscription { activity { __typename ... on ActivityEdge { node { type data } } ... on Heartbeat { cursor } } }"
+FOLLOW = (
+    "subscription { activity { __typename ... on ActivityEdge { node { type data } } ... on Heartbeat { cursor } } }"
+)
 AT_ONCE = 50
 SETTLED_SECONDS = 12.0
 """Longer than a heartbeat is apart: what sending one keeps is part of the cost."""

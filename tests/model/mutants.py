@@ -180,6 +180,7 @@ MUTANTS = (
         "erase_once",
         "    if card.out:\n",
         "    if card.out and not card.out:\n",
+        rare=True,
     ),
     Mutant(
         "removed events keep their share",
