@@ -34,7 +34,7 @@ from .context import Info, RequestContext
 from .enums import EventCategory
 from .filters import each_of, parse_metadata_condition
 from .node import fetched
-from .paging import After, Before, Connection, First, Last, Listing
+from .paging import After, Before, First, Last, Listing, PageInfo
 from .passes import Pass
 from .statistics import time_bounds, zone_named
 
@@ -76,6 +76,15 @@ Listed = tuple[int, Group]
 listing: Listing[Listed] = Listing("group", (int,), lambda item: (item[0],))
 
 
+@strawberry.type(description="A page of groups.")
+class AggregateGroups:
+    """A page of groups."""
+
+    nodes: list[AggregateGroup] = strawberry.field(description="The groups of the page.")
+    page_info: PageInfo = strawberry.field(description="Where the page lies among the groups.")
+    total_count: int = strawberry.field(description="How many groups there are, of those that can be answered.")
+
+
 @strawberry.type(description="The answer to `aggregateEvents`.")
 class AggregateResult:
     """The answer to aggregateEvents."""
@@ -94,17 +103,16 @@ class AggregateResult:
     @strawberry.field(description="The values by group; empty unless `groupBy` names a dimension.")
     async def groups(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
-    ) -> Connection[AggregateGroup]:
+    ) -> AggregateGroups:
         """The values by group."""
         if last is None and before is None:
             first, after = first or self.asked.first, after or self.asked.after
         span = listing.span(first, after, last, before)
         found = list(enumerate(await self.asked.groups(info.context))) if self.asked.aggregation.by else []
 
-        async def count() -> int:
-            return len(found)
-
-        return listing.connection(listing.paged(found, span), span, self.asked.published, count)
+        page = listing.paged(found, span)
+        nodes = [self.asked.published(item) for item in page.items]
+        return AggregateGroups(nodes=nodes, page_info=listing.info(page, span), total_count=len(found))
 
 
 class _Asked:

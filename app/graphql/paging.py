@@ -91,13 +91,17 @@ class Listing(Generic[ItemT]):
     ) -> Connection[NodeT]:
         """The page as a connection; `count` answers totalCount where it is asked for."""
         edges = [Edge(cursor=self.cursor(item), node=to_node(item)) for item in page.items]
-        info = PageInfo(
+        return Connection(edges=edges, page_info=self.info(page, span), count=count)
+
+    def info(self, page: Page[ItemT], span: Span) -> PageInfo:
+        """Where the page lies in the list."""
+        items = page.items
+        return PageInfo(
             has_next_page=span.before is not None if span.backward else page.more,
             has_previous_page=page.more if span.backward else span.after is not None,
-            start_cursor=edges[0].cursor if edges else None,
-            end_cursor=edges[-1].cursor if edges else None,
+            start_cursor=self.cursor(items[0]) if items else None,
+            end_cursor=self.cursor(items[-1]) if items else None,
         )
-        return Connection(edges=edges, page_info=info, count=count)
 
     def paged(self, items: list[ItemT], span: Span) -> Page[ItemT]:
         """The part of a list that is in memory, sorted by its key."""
