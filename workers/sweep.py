@@ -47,7 +47,16 @@ class Sweep:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Sweeps until told to stop, then waits for what is under way. No stage waits for another."""
-        looks = (self.beats, self.folds, self.dues, self.backfills, self.publishes, self.merges, self.erasures, self.jobs)
+        looks = (
+            self.beats,
+            self.folds,
+            self.dues,
+            self.backfills,
+            self.publishes,
+            self.merges,
+            self.erasures,
+            self.jobs,
+        )
         await asyncio.gather(*(self._again_and_again(look, stopping) for look in looks))
         for timer in self._timers.values():
             timer.cancel()
