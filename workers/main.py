@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 import os
 import signal
@@ -53,6 +54,8 @@ STAGES: dict[str, Callable[[Worker, str], Awaitable[None]]] = {
     "jobs": jobs,
 }
 JOB_TIMEOUT_SECONDS = 45
+ARENA_MAX = -8
+"""M_ARENA_MAX of glibc's malloc.h; other libraries have no such knob."""
 POLL_SECONDS = 0.01
 LONG_POLL_SECONDS = 0.2
 """An event passes the short queue twice before anybody is told of it; an import has time."""
@@ -177,11 +180,18 @@ def main() -> None:
         settings = Settings.from_env(os.environ)
         configure(settings.log_level, settings.log_format)
         tracing.start(settings.otlp_endpoint, "punchcard-worker")
+        _share_memory()
         _run_until_signalled(settings)
     except (ConfigError, Unavailable) as error:
         sys.exit(f"Error: {error}")
     finally:
         tracing.stop()
+
+
+def _share_memory() -> None:
+    """Lets the driver's threads take memory from two arenas: with one for each, a sixth more was held and never used."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(ARENA_MAX, 2)
 
 
 def _run_until_signalled(settings: Settings) -> None:
