@@ -6,6 +6,7 @@ finds its line taken, drops what is there already, and goes on. (Source: design 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -25,8 +26,9 @@ from app.store.outboxes import entries_in_order
 from .worker import Worker
 
 PASSES = 200
+A_PASS = 50
+"""Entries taken of one pass at once: what a round renders has to fit into memory, however far publishing is behind."""
 AT_ONCE = 1_000
-FULL = 400
 
 
 async def publish(worker: Worker, workspace_id: str) -> None:
@@ -36,8 +38,8 @@ async def publish(worker: Worker, workspace_id: str) -> None:
 
 async def publish_once(worker: Worker, workspace_id: str) -> bool:
     """One round; whether something was published."""
-    waiting = await worker.outboxes.waiting(workspace_id, PASSES)
-    listed = entries_in_order(waiting)
+    waiting = await worker.outboxes.waiting(workspace_id, PASSES, A_PASS)
+    listed = _first(waiting)
     if not listed:
         return False
     workspace = worker.resources.workspace(workspace_id)
@@ -54,11 +56,24 @@ async def publish_once(worker: Worker, workspace_id: str) -> bool:
             drafts = [draft for draft in drafts if draft.id not in there]
     # Whoever follows the feed is told first: the log is complete, and taking the entries out of the outboxes can wait.
     await worker.resources.bus.publish(topic(workspace_id), {})
-    await worker.outboxes.published({pass_id: entries[-1].n for pass_id, entries in waiting.items() if entries})
+    told = Counter(pass_id for pass_id, _ in listed)
+    await worker.outboxes.published({pass_id: waiting[pass_id][count - 1].n for pass_id, count in told.items()})
     # A pass whose outbox was full waits for this.
-    relieved = {range_of(slot_of(pass_id)) for pass_id, entries in waiting.items() if len(entries) >= FULL}
+    relieved = {range_of(slot_of(pass_id)) for pass_id, entries in waiting.items() if len(entries) == A_PASS}
     worker.resources.bus.wake("fold", *relieved)
     return True
+
+
+def _first(waiting: Mapping[str, Sequence[Entry]]) -> list[tuple[str, Entry]]:
+    """The entries in order of recording, up to what was recorded later than the last one taken of a pass that has more."""
+    listed = entries_in_order(waiting)
+    last = [max(entry.recorded_ms for entry in entries) for entries in waiting.values() if len(entries) == A_PASS]
+    recorded_ms: dict[str, int] = {}
+    for place, (pass_id, entry) in enumerate(listed):
+        recorded_ms[pass_id] = max(recorded_ms.get(pass_id, 0), entry.recorded_ms)
+        if last and recorded_ms[pass_id] > min(last):
+            return listed[:place]
+    return listed
 
 
 async def _rendered(worker: Worker, workspace_id: str, listed: Sequence[tuple[str, Entry]]) -> list[Activity]:

@@ -23,11 +23,14 @@ class Outboxes(Translating):
         docs = await self._passes.find({"pub": {"$gte": 0}}, {"workspace": 1, "_id": 0}).limit(2_000).to_list(None)
         return {doc["workspace"] for doc in docs}
 
-    async def waiting(self, workspace_id: str, limit: int) -> dict[str, list[Entry]]:
-        """The entries waiting in up to `limit` passes of a workspace, in order of number. Index: {pub, workspace}."""
+    async def waiting(self, workspace_id: str, limit: int, each: int) -> dict[str, list[Entry]]:
+        """The first `each` entries waiting in up to `limit` passes of a workspace, in order of number.
+
+        Index: {pub, workspace}.
+        """
         query = {"pub": {"$gte": 0}, "workspace": workspace_id}
-        docs = await self._passes.find(query, {"out": 1}).limit(limit).to_list(None)
-        return {doc["_id"]: [entry_from(entry) for entry in doc["out"]] for doc in docs}
+        docs = await self._passes.find(query, {"n": 1, "out": {"$slice": each}}).limit(limit).to_list(None)
+        return {doc["_id"]: [entry_from(entry) for entry in doc["out"][:each]] for doc in docs}
 
     async def published(self, up_to: Mapping[str, int]) -> None:
         """Takes entries up to a number out of each pass's outbox; `v` and `fid` stay. Safe to repeat. Index: _id."""

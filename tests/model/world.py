@@ -45,6 +45,7 @@ SMALL = {
     "workers.backfill.AT_ONCE": 2,
     "workers.publish.PASSES": 2,
     "workers.publish.AT_ONCE": 3,
+    "workers.publish.A_PASS": 4,
     "workers.settle.MAX_OUT": 12,
     "app.domain.measures.MAX_LEAVERS": 2,
     "app.domain.derived.MAX_LEAVERS": 2,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,12 +11,16 @@ import pytest
 from app.flow import SLOT_RANGES
 from tests.business import Business
 from workers.fold import fold_once
-from workers.publish import publish_once
+from workers.publish import A_PASS, publish_once
 from workers.worker import Worker
 
 
 async def folded(business: Business, count: int) -> None:
     await business.record(*({"amount": 1, "pass_external_id": f"p{i % 5}"} for i in range(count)))
+    await fold_all(business)
+
+
+async def fold_all(business: Business) -> None:
     for key in SLOT_RANGES:
         while await fold_once(business.worker, key):
             pass
@@ -78,3 +83,18 @@ async def test_what_a_fold_adds_while_publishing_stays_announced(
     assert await business.ctx.resources.db["passes"].count_documents({"pub": {"$gte": 0}}) == 5
     await business.settle()
     await assert_the_log_says_everything_once(business, 15)
+
+
+async def test_what_a_round_takes_is_bounded_and_still_in_order_of_recording(business: Business) -> None:
+    """However far publishing is behind: 200 passes with 1,000 entries each would not fit into memory at once."""
+    await business.record(*({"pass_external_id": "ann"} for _ in range(2 * A_PASS)))
+    await fold_all(business)
+    business.clock.set(datetime(2026, 1, 2, tzinfo=UTC))
+    await business.record({"pass_external_id": "bob"})
+    await fold_all(business)
+    published = []
+    while await publish_once(business.worker, business.ctx.workspace.id):
+        published.append(await business.ctx.workspace.activities.last_pos())
+    assert published == [A_PASS, 2 * A_PASS, 2 * A_PASS + 3]
+    recorded = [activity.recorded_at for activity in await business.feed()]
+    assert recorded == sorted(recorded)
