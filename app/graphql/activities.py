@@ -22,7 +22,7 @@ from .causes import ActivityCause, cause_of
 from .consistency import Consistency, ConsistencyArgument, TokenArgument, consistent
 from .context import Info, RequestContext
 from .enums import ActivityCategory
-from .filters import ActivityFilter, activity_query
+from .filters import ActivityFilter, activity_query, of_whole_pass
 from .ids import to_global_id
 from .node import Node, fetched, fetches
 from .paging import After, Before, Connection, Edge, First, Last, Listing
@@ -144,7 +144,8 @@ async def list_activities(
 ) -> Connection[Activity]:
     """A page of the workspace's feed, in its order."""
     await consistent(info, consistency, token, told=True)
-    return await activities_page(info, activity_query(filter, historical=True), first, after, last, before)
+    query = await of_whole_pass(info.context, activity_query(filter, historical=True))
+    return await activities_page(info, query, first, after, last, before)
 
 
 async def activities_page(
@@ -175,7 +176,7 @@ async def follow_activities(
 ) -> AsyncGenerator[ActivityMessage, None]:
     """The feed as it grows. First a Heartbeat with the cursor where the stream starts, then every activity once."""
     # Arguments are judged before there is a stream, so that what is wrong with them is an error at the field.
-    shown = shows(activity_query(filter, historical=False))
+    shown = shows(await of_whole_pass(info.context, activity_query(filter, historical=False)))
     after = info.context.resume_after or after
     start = None if after is None else activity_position(after, "after")
     if first is not None and not 1 <= first <= MOST_MESSAGES:

@@ -13,7 +13,7 @@ from app.domain.errors import Code, InvalidInput, Refused
 from app.domain.exports import ExportFormat
 
 from .context import Info
-from .filters import ActivityFilter, EventFilter, activity_query, event_query
+from .filters import ActivityFilter, EventFilter, activity_query, event_query, of_whole_pass
 from .jobs import Job, job_of
 from .payloads import UserError, user_errors
 
@@ -72,7 +72,7 @@ async def export_activities(
 ) -> ExportPayload:
     """Makes the job that writes the activities that match."""
     try:
-        query = activity_query(input.filter, historical=True)
+        query = await of_whole_pass(info.context, activity_query(input.filter, historical=True))
         if query is None:
             raise InvalidInput(Code.UNKNOWN, NOBODY, "filter")
         after = 0 if input.after is None else activity_position(input.after, "after")

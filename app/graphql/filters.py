@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import strawberry
@@ -16,7 +17,7 @@ from app.domain.texts import parse_text
 from app.store.activities import ActivityQuery
 from app.store.events import EventQuery
 
-from .context import Info
+from .context import Info, RequestContext
 from .enums import ActivityCategory, ComparisonOperator, EventCategory
 from .ids import database_id
 from .scalars import JSONValue, RawDateTime, RawDecimal
@@ -171,6 +172,17 @@ def activity_query(
 
 def _given(value: object, parse: Callable[..., T], *path: str) -> T | None:
     return None if value is None else parse(value, *path)
+
+
+async def of_whole_pass(context: RequestContext, query: ActivityQuery | None) -> ActivityQuery | None:
+    """The same query; where it names a pass, of the one that answers for it, and of all that were merged into that."""
+    if query is None or query.pass_id is None:
+        return query
+    card = await context.load.passes.load(query.pass_id)
+    # Of an erased pass nothing is left but its lines, under the id it had.
+    if card is None:
+        return query
+    return replace(query, pass_id=card.id, aliases=await context.load.aliases.load(card.id) or ())
 
 
 def each_of(values: Sequence[object] | None, parse: Callable[..., T], *path: str) -> list[T]:

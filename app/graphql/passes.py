@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -22,7 +21,7 @@ from .context import Info, RequestContext
 from .enums import described
 from .events import Event, EventOrder, OrderArgument, events_page
 from .events import FilterArgument as EventsArgument
-from .filters import activity_query, event_query
+from .filters import activity_query, event_query, of_whole_pass
 from .ids import database_id, to_global_id
 from .memberships import Membership, membership_of
 from .node import Node, fetches
@@ -108,9 +107,7 @@ class Pass(Node):
     ) -> Connection[Activity]:
         """Its part of the feed."""
         await consistent(info, consistency, token, told=True)
-        query = activity_query(filter, historical=True, pass_id=self.stored.id)
-        if query is not None:
-            query = replace(query, aliases=await info.context.load.aliases.load(self.stored.id) or ())
+        query = await of_whole_pass(info.context, activity_query(filter, historical=True, pass_id=self.stored.id))
         return await activities_page(info, query, first, after, last, before)
 
     @strawberry.field(description="What its events come to.")

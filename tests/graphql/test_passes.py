@@ -167,5 +167,7 @@ async def test_after_a_merge_the_survivor_answers_for_both_ids_with_the_history_
     assert (told.count("customer.custom_event"), told.count("customer.deleted")) == (2, 1)
     found = await api.data("query E($i: ID!) { events(filter: {passId: $i}) { totalCount } }", i=ids["bob"])
     assert found["events"]["totalCount"] == 2
+    feed = "query F($i: ID!) { activity(filter: {passId: $i}) { totalCount } }"
+    assert [(await api.data(feed, i=ids[name]))["activity"]["totalCount"] for name in ids] == [len(told)] * 2
     refused = (await api.data(MERGE, survivor=ids["ann"], merged=ids["ann"]))["mergePasses"]
     assert refused == {"pass": None, "userErrors": [{"code": "INVALID", "field": ["mergedId"]}]}
