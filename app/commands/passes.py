@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from app.domain.decimals import ZERO
 from app.domain.errors import Code, InvalidInput, NotFound, Problem, Refused, Unavailable
-from app.domain.events import PASS_UPDATED, Category, Event
+from app.domain.events import OWN_SOURCE, PASS_UPDATED, Category, Event
 from app.domain.ids import slot_of
 from app.domain.passes import Pass, PassDraft, PassInput, check, check_changes
 from app.domain.profiles import FIELD_EVENTS, applied
@@ -100,7 +100,7 @@ async def update_pass(
     if not changes:
         return card
     event = Event(
-        ordered_id("event"), pass_id, Category.FIELD_CHANGE, PASS_UPDATED, None, None, ZERO, "punchcard", None, {}, now, now,
+        ordered_id("event"), pass_id, Category.FIELD_CHANGE, PASS_UPDATED, None, None, ZERO, OWN_SOURCE, None, {}, now, now,
         ctx.origin, changes=changes,
     )  # fmt: skip
     waiting = await ctx.workspace.events.unfolded(pass_id)

@@ -53,6 +53,9 @@ INTERNAL_TYPES = frozenset({PASS_UPDATED, EVENT_REMOVED, PASS_ERASED, PASS_MERGE
 TOMBSTONES = frozenset({EVENT_REMOVED, PASS_ERASED, PASS_MERGED})
 """What takes something away from a pass: it never counts itself, and no list shows it."""
 
+OWN_SOURCE = "punchcard"
+"""The source of what Punchcard records itself."""
+
 RETURNS = frozenset({"refund", "credit"})
 """Types whose amount, stored positive, subtracts from a sum of spend."""
 

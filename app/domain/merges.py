@@ -5,12 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from .decimals import ZERO
-from .events import PASS_UPDATED, Category, Event, Origin
+from .events import OWN_SOURCE, PASS_UPDATED, Category, Event, Origin
 from .passes import Pass, Profile
 
 MAX_ALIASES = 100
 """Passes that one pass answers for, at most."""
-SOURCE = "punchcard"
 
 
 def bequest(alias: Pass, now: datetime) -> Event | None:
@@ -23,6 +22,6 @@ def bequest(alias: Pass, now: datetime) -> Event | None:
         return None
     changes = {"holder": dict(base.holder), "fields": dict(base.fields), "metadata": dict(base.metadata)}
     return Event(
-        f"mb:{alias.id}", alias.alias_of, Category.FIELD_CHANGE, PASS_UPDATED, None, None, ZERO, SOURCE, None, {},
+        f"mb:{alias.id}", alias.alias_of, Category.FIELD_CHANGE, PASS_UPDATED, None, None, ZERO, OWN_SOURCE, None, {},
         min(alias.created_at, now), now, Origin("INTERNAL"), changes=changes,
     )  # fmt: skip

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from app.domain.decimals import ZERO
-from app.domain.events import TOMBSTONES, Category, Event, Move, Origin
+from app.domain.events import OWN_SOURCE, TOMBSTONES, Category, Event, Move, Origin
 from app.domain.ids import slot_of
 from app.domain.point_ends import PointsEnd
 from app.domain.removals import Tombstone
@@ -14,8 +14,6 @@ from app.domain.removals import Tombstone
 from .collection import Doc
 from .decimal128 import from_decimal128, to_decimal128
 
-SOURCE = "punchcard"
-"""The source of what Punchcard records itself."""
 OPTIONAL = (
     "currency", "external_id", "field_name", "old_value", "new_value", "correction_of", "label", "definition_version",
 )  # fmt: skip
@@ -74,7 +72,7 @@ def tombstone_doc(tombstone: Tombstone, workspace_id: str, origin: Origin) -> Do
         "pass": tombstone.pass_id,
         "category": Category.CUSTOM.value,
         "type": tombstone.type,
-        "source": SOURCE,
+        "source": OWN_SOURCE,
         "occurred_at": tombstone.recorded_at,
         "recorded_at": tombstone.recorded_at,
         "origin": {"channel": origin.channel, "actor": origin.actor, "batch": origin.batch},

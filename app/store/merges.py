@@ -7,7 +7,7 @@ from typing import Any
 
 from pymongo import UpdateOne
 
-from app.domain.events import Event, Move, times_moved
+from app.domain.events import Event, Move
 from app.domain.ids import slot_of
 from app.domain.instants import EARLIEST
 from app.domain.passes import Pass
@@ -43,20 +43,7 @@ class Merges(Translating):
 
     async def follow(self, strays: Sequence[tuple[Pass, Event]]) -> None:
         """Moves events that were recorded on merged passes and have not counted. Safe to repeat. Index: _id."""
-        await self._write(
-            [
-                _moving(
-                    alias,
-                    event.id,
-                    Move(
-                        alias.id if event.move is None else event.move.home,
-                        times_moved(event) + 1,
-                        event.move is not None and event.move.told,
-                    ),
-                )
-                for alias, event in strays
-            ]
-        )
+        await self._write([_moving(alias, event.id, _onward(alias, event.move)) for alias, event in strays])
 
     async def record(self, alias: Pass, event: Event) -> None:
         """Records what a merged pass leaves to the one that answers for it; again is the same."""
@@ -90,10 +77,14 @@ class Merges(Translating):
 
 
 def _move_of(alias: Pass, doc: Mapping[str, Any]) -> Move:
-    before = move_from(doc["moved"]) if "moved" in doc else None
-    # What waits still has not counted here; it may have where it came from.
-    told = "pend" not in doc or (before is not None and before.told)
-    return Move(alias.id if before is None else before.home, 1 if before is None else before.times + 1, told)
+    return _onward(alias, move_from(doc["moved"]) if "moved" in doc else None, counted="pend" not in doc)
+
+
+def _onward(alias: Pass, before: Move | None, *, counted: bool = False) -> Move:
+    """The next move of an event, which has been told if it counted here, or where it came from."""
+    if before is None:
+        return Move(alias.id, 1, counted)
+    return Move(before.home, before.times + 1, counted or before.told)
 
 
 def _moving(alias: Pass, event_id: str, move: Move) -> UpdateOne:
