@@ -39,7 +39,7 @@ async def publish(worker: Worker, workspace_id: str) -> None:
 async def publish_once(worker: Worker, workspace_id: str) -> bool:
     """One round; whether something was published."""
     waiting = await worker.outboxes.waiting(workspace_id, PASSES, A_PASS)
-    listed = _first(waiting)
+    listed = entries_in_order(waiting, A_PASS)
     if not listed:
         return False
     workspace = worker.resources.workspace(workspace_id)
@@ -62,18 +62,6 @@ async def publish_once(worker: Worker, workspace_id: str) -> bool:
     relieved = {range_of(slot_of(pass_id)) for pass_id, entries in waiting.items() if len(entries) == A_PASS}
     worker.resources.bus.wake("fold", *relieved)
     return True
-
-
-def _first(waiting: Mapping[str, Sequence[Entry]]) -> list[tuple[str, Entry]]:
-    """The entries in order of recording, up to what was recorded later than the last one taken of a pass that has more."""
-    listed = entries_in_order(waiting)
-    last = [max(entry.recorded_ms for entry in entries) for entries in waiting.values() if len(entries) == A_PASS]
-    recorded_ms: dict[str, int] = {}
-    for place, (pass_id, entry) in enumerate(listed):
-        recorded_ms[pass_id] = max(recorded_ms.get(pass_id, 0), entry.recorded_ms)
-        if last and recorded_ms[pass_id] > min(last):
-            return listed[:place]
-    return listed
 
 
 async def _rendered(worker: Worker, workspace_id: str, listed: Sequence[tuple[str, Entry]]) -> list[Activity]:

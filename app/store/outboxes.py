@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from pymongo import UpdateOne
@@ -47,13 +48,20 @@ def _pull(pass_id: str, n: int, also: Doc, change: Doc) -> UpdateOne:
     return UpdateOne({"_id": pass_id, **also}, {"$pull": {"out": {"n": {"$lte": n}}}, **change})
 
 
-def entries_in_order(waiting: Mapping[str, Sequence[Entry]]) -> list[tuple[str, Entry]]:
-    """(pass, entry) in order of recording; those of one pass always in order of number."""
+def entries_in_order(waiting: Mapping[str, Sequence[Entry]], each: int) -> list[tuple[str, Entry]]:
+    """(pass, entry) in order of recording; those of one pass always in order of number.
+
+    Of a pass with `each` entries more may wait: what was recorded after the last of these is left for the next time.
+    """
     listed = []
+    until_ms: float = math.inf
     for pass_id, entries in waiting.items():
         recorded_ms = 0
         for entry in entries:
             # Who was slow to write had looked at the clock early: its entries are newer than they say.
             recorded_ms = max(recorded_ms, entry.recorded_ms)
             listed.append((recorded_ms, pass_id, entry.n, entry))
-    return [(pass_id, entry) for _, pass_id, _, entry in sorted(listed, key=lambda item: item[:3])]
+        if len(entries) == each:
+            until_ms = min(until_ms, recorded_ms)
+    ordered = sorted(listed, key=lambda item: item[:3])
+    return [(pass_id, entry) for recorded_ms, pass_id, _, entry in ordered if recorded_ms <= until_ms]
