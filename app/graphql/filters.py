@@ -13,6 +13,7 @@ from app.domain.currencies import parse_currency
 from app.domain.decimals import parse_decimal
 from app.domain.errors import Code, InvalidInput
 from app.domain.instants import parse_instant
+from app.domain.passes import Pass
 from app.domain.texts import parse_text
 from app.store.activities import ActivityQuery
 from app.store.events import EventQuery
@@ -174,11 +175,15 @@ def _given(value: object, parse: Callable[..., T], *path: str) -> T | None:
     return None if value is None else parse(value, *path)
 
 
-async def of_whole_pass(context: RequestContext, query: ActivityQuery | None) -> ActivityQuery | None:
-    """The same query; where it names a pass, of the one that answers for it, and of all that were merged into that."""
+async def of_whole_pass(
+    context: RequestContext, query: ActivityQuery | None, card: Pass | None = None
+) -> ActivityQuery | None:
+    """The same query; where it names a pass, of the one that answers for it (`card`, if at hand), and of all that were
+    merged into that.
+    """
     if query is None or query.pass_id is None:
         return query
-    card = await context.load.passes.load(query.pass_id)
+    card = card or await context.load.passes.load(query.pass_id)
     # Of an erased pass nothing is left but its lines, under the id it had.
     if card is None:
         return query

@@ -107,7 +107,8 @@ class Pass(Node):
     ) -> Connection[Activity]:
         """Its part of the feed."""
         await consistent(info, consistency, token, told=True)
-        query = await of_whole_pass(info.context, activity_query(filter, historical=True, pass_id=self.stored.id))
+        query = activity_query(filter, historical=True, pass_id=self.stored.id)
+        query = await of_whole_pass(info.context, query, self.stored)
         return await activities_page(info, query, first, after, last, before)
 
     @strawberry.field(description="What its events come to.")
