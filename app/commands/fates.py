@@ -80,9 +80,12 @@ async def stored_under(ctx: Context, items: Sequence[Item]) -> dict[str, Stored]
         if home != item.event.pass_id and before.fingerprint == fingerprint(secret, item.draft, home):
             repeated[item.event.id] = item
     held = {key: event for key in repeated if (event := stored[key].event) is not None}
-    answering = await ctx.workspace.passes.existing([event.pass_id for event in held.values()]) if held else {}
+    # Either may be the older view: this process may not have heard yet of a merge that whoever recorded knew.
+    named = {event.pass_id for event in held.values()} | {item.event.pass_id for item in repeated.values()}
+    answering = await ctx.workspace.passes.existing(list(named)) if held else {}
     for key, event in held.items():
-        if answering.get(event.pass_id) == repeated[key].event.pass_id:
+        heir = answering.get(event.pass_id)
+        if heir is not None and heir == answering.get(repeated[key].event.pass_id):
             stored[key] = replace(stored[key], fingerprint=repeated[key].fingerprint)
     return stored
 

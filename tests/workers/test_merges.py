@@ -113,6 +113,34 @@ async def test_a_blind_repeat_under_the_old_name_is_a_duplicate_before_and_after
     await check(business)
 
 
+async def test_a_blind_repeat_is_a_duplicate_whoever_of_the_two_who_recorded_has_not_heard_of_the_merge(
+    business: Business,
+) -> None:
+    await business.record({}, {"pass_external_id": "bob"}, {"pass_external_id": "cas"})
+    ann, bob = await merged(business)
+    await business.settle()
+    known, workspace = business.ctx.resources.known, business.ctx.workspace.id
+    known.forget(workspace, bob, "bob")
+    sent = {"amount": 7, "external_id": "after", "pass_external_id": "bob"}
+    [recorded] = (await business.record(sent)).results
+    assert recorded.event is not None
+    assert recorded.event.pass_id == ann
+    for merged_again in (False, True):
+        if merged_again:
+            await business.settle()
+            await merged(business, "cas", "ann")
+            await business.settle()
+        # Another process still takes the name for the pass that it was, or for one that was merged itself since.
+        for earlier in (bob, ann):
+            known.remember(workspace, earlier, "bob")
+            again = await business.record(sent)
+            assert [result.status for result in again.results] == [Status.DUPLICATE], earlier
+        known.remember(workspace, bob, "bob")
+        other = await business.record({**sent, "amount": 8})
+        assert [result.status for result in other.results] == [Status.CONFLICT]
+    await check(business, "cas")
+
+
 async def test_what_is_recorded_by_who_has_not_heard_of_the_merge_counts_in_the_survivor(business: Business) -> None:
     await business.record({}, {"pass_external_id": "bob"})
     await business.settle()
