@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import strawberry
-from graphql import GraphQLDeferDirective, GraphQLInputObjectType, GraphQLSchema, print_schema
+from graphql import GraphQLDeferDirective, GraphQLInputObjectType, GraphQLSchema
 from strawberry.schema.config import StrawberryConfig
 
 from .roots import Mutation, Query, Subscription
 from .scalars import SCALARS
+from .sdl import print_sdl_of
 
 _schema = strawberry.Schema(
     query=Query,
@@ -29,4 +30,4 @@ schema.directives = (*schema.directives, GraphQLDeferDirective)
 
 def print_sdl() -> str:
     """The schema in the schema definition language, ending with a newline."""
-    return f"{print_schema(schema)}\n"
+    return print_sdl_of(schema)

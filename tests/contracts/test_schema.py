@@ -20,6 +20,7 @@ from app.domain.errors import Code, PunchcardError
 from app.graphql.enums import UserErrorCode
 from app.graphql.errors import TRANSLATED, ErrorCode
 from app.graphql.schema import print_sdl, schema
+from app.graphql.sdl import NAMED_BY_CONTRACT, VALUES
 
 EXPORTED = Path(__file__).parents[2] / "schema.graphql"
 
@@ -48,6 +49,13 @@ def elements() -> Iterator[tuple[str, str | None]]:
 
 def test_the_exported_schema_is_the_codes() -> None:
     assert EXPORTED.read_text() == print_sdl(), "run: punchcard schema > schema.graphql"
+
+
+def test_only_values_go_without_an_id() -> None:
+    """What the linter is told not to ask for is not there, and nobody is excused who is gone."""
+    kinds = {name: kind for name, kind in schema.type_map.items() if isinstance(kind, GraphQLObjectType)}
+    assert set(kinds) >= VALUES | NAMED_BY_CONTRACT
+    assert [name for name in VALUES if "id" in kinds[name].fields] == []
 
 
 def test_everything_is_explained_in_a_sentence() -> None:
