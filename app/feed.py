@@ -17,10 +17,10 @@ from dataclasses import dataclass
 
 from app import metrics
 from app.bus import Bus
-from app.domain.activities import Activity
+from app.domain.activities import Activity, ActivityQuery
 from app.domain.errors import Code, InvalidInput, Unavailable
 from app.newest import Newest
-from app.store.activities import ActivityQueries, ActivityQuery
+from app.store.activities import ActivityQueries
 from app.store.paging import Span
 from app.store.workspace import Workspace
 

@@ -14,14 +14,13 @@ from app.commands.passes import create_passes
 from app.commands.record import record_events
 from app.commands.segments import create_segment
 from app.commands.workspaces import create_workspace
-from app.domain.activities import Activity
+from app.domain.activities import Activity, ActivityQuery
 from app.domain.actors import SCOPES, Actor
 from app.domain.events import EventInput
 from app.domain.passes import Pass, PassInput
 from app.domain.segments import Segment
 from app.resources import Resources
 from app.store import indexes
-from app.store.activities import ActivityQuery
 from app.store.paging import Span
 from workers.main import STAGES
 from workers.sweep import Sweep

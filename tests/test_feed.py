@@ -15,11 +15,10 @@ from app import feed as module
 from app.bus import Bus
 from app.clock import FixedClock
 from app.commands.context import Context
-from app.domain.activities import CREATED, DELETED, EMPTIED, ENTERED, LEFT, Activity, category_of
+from app.domain.activities import CREATED, DELETED, EMPTIED, ENTERED, LEFT, Activity, ActivityQuery, category_of
 from app.domain.errors import InvalidInput
 from app.feed import Behind, Expired, Feed, Passed, shows, topic
 from app.resources import Resources
-from app.store.activities import ActivityQuery
 from app.store.paging import Span
 from tests.business import Business, open_business
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -85,6 +85,24 @@ class Activity:
     def erases(self) -> bool:
         """Whether it is the last line of a pass that is erased, and not merged into another."""
         return self.type == DELETED and not self.cause
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityQuery:
+    """Which activities to list; an empty part means any. `aliases` are passes beside `pass_id`.
+
+    "after" is inclusive, "before" exclusive.
+    """
+
+    types: Sequence[str] = ()
+    category: str | None = None
+    pass_id: str | None = None
+    aliases: Sequence[str] = ()
+    segment_ids: Sequence[str] = ()
+    occurred_after: datetime | None = None
+    occurred_before: datetime | None = None
+    include_silent: bool = False
+    include_historical: bool = True
 
 
 def activity_id(pass_id: str, n: int) -> str:

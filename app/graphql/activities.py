@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import strawberry
 
 from app.domain import activities as domain
+from app.domain.activities import ActivityQuery
 from app.domain.cursors import ACTIVITY, activity_cursor, activity_position
 from app.domain.decimals import plain
 from app.domain.errors import Code, InvalidInput
 from app.feed import Behind, Expired, shows
-from app.store.activities import ActivityQuery
 from app.store.paging import Page
 
 from .causes import ActivityCause, cause_of

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import strawberry
 
+from app.domain.activities import ActivityQuery
 from app.domain.conditions import Condition, parse_condition
 from app.domain.currencies import parse_currency
 from app.domain.decimals import parse_decimal
@@ -15,7 +16,6 @@ from app.domain.errors import Code, InvalidInput
 from app.domain.instants import parse_instant
 from app.domain.passes import Pass
 from app.domain.texts import parse_text
-from app.store.activities import ActivityQuery
 from app.store.events import EventQuery
 
 from .context import Info, RequestContext

@@ -3,33 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-from app.domain.activities import Activity, activity_id
+from app.domain.activities import Activity, ActivityQuery, activity_id
 
 from .collection import Doc, WorkspaceQueries, insert_new
 from .paging import Page, Span, count_of, page_of
 from .pass_parts import from_bson, to_bson
-
-
-@dataclass(frozen=True, slots=True)
-class ActivityQuery:
-    """Which activities to list; an empty part means any. `aliases` are passes beside `pass_id`.
-
-    "after" is inclusive, "before" exclusive.
-    """
-
-    types: Sequence[str] = ()
-    category: str | None = None
-    pass_id: str | None = None
-    aliases: Sequence[str] = ()
-    segment_ids: Sequence[str] = ()
-    occurred_after: datetime | None = None
-    occurred_before: datetime | None = None
-    include_silent: bool = False
-    include_historical: bool = True
 
 
 class ActivityQueries(WorkspaceQueries):

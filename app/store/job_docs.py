@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass
 from datetime import timedelta
 
+from app.domain.activities import ActivityQuery
 from app.domain.cells import DateOrder
 from app.domain.columns import ColumnMapping
 from app.domain.exports import KEPT_SECONDS, ExportFormat
@@ -17,7 +18,6 @@ from app.domain.lines import LinePlan
 from app.domain.plans import ImportOrder, Plan
 from app.domain.tables import Layout
 
-from .activities import ActivityQuery
 from .collection import Doc
 from .events import EventQuery
 from .query_docs import activity_query_from, event_query_from, query_doc

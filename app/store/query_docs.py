@@ -10,10 +10,10 @@ from typing import Any
 
 from bson import Decimal128
 
+from app.domain.activities import ActivityQuery
 from app.domain.conditions import Condition, Operator
 from app.domain.events import Category
 
-from .activities import ActivityQuery
 from .collection import Doc
 from .events import EventQuery
 

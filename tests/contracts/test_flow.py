@@ -25,11 +25,11 @@ from app.commands.merges import merge_passes
 from app.commands.receipts import record_call
 from app.commands.removals import erase_pass
 from app.commands.segments import create_segment
+from app.domain.activities import ActivityQuery
 from app.domain.events import EventInput
 from app.domain.exports import ExportFormat
 from app.flow import FLOW, SLOT_RANGES, bounds_of, range_of
 from app.resources import Resources
-from app.store.activities import ActivityQuery
 from app.store.events import EventQuery
 from tests.business import Business, bought_within, nothing_for, open_business
 from tests.domain.test_signatures import standard

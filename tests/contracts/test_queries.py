@@ -41,6 +41,7 @@ from app.commands.passes import create_passes, update_pass
 from app.commands.receipts import receipt_of, record_call
 from app.commands.removals import delete_events, erase_pass
 from app.commands.segments import archive_segment, update_segment
+from app.domain.activities import ActivityQuery
 from app.domain.aggregations import METADATA, Aggregation, Function, GroupBy
 from app.domain.conditions import Condition, Operator
 from app.domain.errors import Conflict
@@ -52,7 +53,6 @@ from app.domain.jobs import JobStatus
 from app.domain.passes import PassInput
 from app.domain.signatures import Scheme
 from app.resources import Resources
-from app.store.activities import ActivityQuery
 from app.store.backlog import Backlogs
 from app.store.clock import MongoClock
 from app.store.collection import Translating

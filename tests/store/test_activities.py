@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from hypothesis import given
 
-from app.domain.activities import Activity
-from app.store.activities import ActivityQuery, from_doc, to_doc
+from app.domain.activities import Activity, ActivityQuery
+from app.store.activities import from_doc, to_doc
 from app.store.paging import Span
 from tests.business import Business, bought_within
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from app.domain.activities import ActivityQuery
 from app.domain.conditions import Condition, Operator
 from app.domain.events import Event
-from app.store.activities import ActivityQuery
 from app.store.events import EventQuery
 from app.store.paging import Page, Span
 from tests.business import Business

@@ -7,9 +7,9 @@ import bson
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.activities import ActivityQuery
 from app.domain.conditions import Condition, Operator
 from app.domain.events import Category
-from app.store.activities import ActivityQuery
 from app.store.events import EventQuery
 from app.store.query_docs import activity_query_from, event_query_from, query_doc
 
