@@ -21,7 +21,7 @@ class HookQueries(WorkspaceQueries):
 
     async def insert(self, hook: InboundHook, secret: HookSecret) -> None:
         """Stores a hook and its first secret."""
-        made = {"_id": hook.id, "created_at": hook.created_at, "secrets": _secrets_doc([secret])}
+        made = {"_id": hook.id, "created_at": hook.created_at, "secrets": secrets_doc([secret])}
         await self._all.insert_one(self._mine(**made, **_doc(hook)))
 
     async def get_many(self, hook_ids: Iterable[str]) -> dict[str, InboundHook]:
@@ -44,14 +44,14 @@ class HookQueries(WorkspaceQueries):
     async def secrets(self, hook_id: str) -> tuple[HookSecret, ...]:
         """The secrets of a hook, the newest first, expired ones included. Index: _id."""
         docs = await self._by_ids([hook_id], {"secrets": 1})
-        return tuple(_secrets_from(docs[0])) if docs else ()
+        return tuple(secrets_from(docs[0])) if docs else ()
 
     async def save(self, hook: InboundHook, secrets: Sequence[HookSecret] | None = None) -> bool:
         """Whether the hook was changed to this, with these secrets if given: not where it was changed meanwhile.
 
         `hook.version` is the version that it was read at. Index: _id.
         """
-        change = _doc(hook) if secrets is None else {**_doc(hook), "secrets": _secrets_doc(secrets)}
+        change = _doc(hook) if secrets is None else {**_doc(hook), "secrets": secrets_doc(secrets)}
         change["version"] = hook.version + 1
         done = await self._all.update_one(self._mine(_id=hook.id, version=hook.version), {"$set": change})
         return done.matched_count == 1
@@ -61,7 +61,7 @@ async def hook_of(db: Database, hook_id: str) -> tuple[InboundHook, tuple[HookSe
     """The hook of an address and its secrets, the newest first; None for none. Index: _id."""
     with translated():
         doc = await db["inbound_hooks"].find_one({"_id": hook_id})
-    return None if doc is None else (hook_from(doc), tuple(_secrets_from(doc)))
+    return None if doc is None else (hook_from(doc), tuple(secrets_from(doc)))
 
 
 def hook_from(doc: Doc) -> InboundHook:
@@ -107,9 +107,11 @@ def _doc(hook: InboundHook) -> Doc:
     }
 
 
-def _secrets_doc(secrets: Iterable[HookSecret]) -> list[Doc]:
+def secrets_doc(secrets: Iterable[HookSecret]) -> list[Doc]:
+    """Secrets as they are stored; `secrets_from` of a document that has them is the same."""
     return [{"text": secret.text, "expires_at": secret.expires_at} for secret in secrets]
 
 
-def _secrets_from(doc: Doc) -> list[HookSecret]:
+def secrets_from(doc: Doc) -> list[HookSecret]:
+    """The secrets of a stored hook or endpoint."""
     return [HookSecret(secret["text"], secret["expires_at"]) for secret in doc["secrets"]]

@@ -8,6 +8,7 @@ from .activities import ActivityQueries
 from .aggregations import AggregationQueries
 from .audit import AuditQueries
 from .collection import Database, Translating
+from .deliveries import DeliveryQueries
 from .event_types import EventTypeQueries
 from .events import EventQueries
 from .exports import ExportQueries
@@ -15,11 +16,13 @@ from .hooks import HookQueries
 from .inbound import InboundQueries
 from .jobs import JobQueries
 from .keys import KeyQueries
+from .lanes import LaneQueries
 from .passes import PassQueries
 from .receipts import ReceiptQueries, RequestKeyQueries, StandingQueries
 from .removals import RemovalQueries
 from .segments import SegmentQueries
 from .vocabulary import VocabularyQueries
+from .webhooks import WebhookQueries
 from .workspaces import profile_of, secret_of
 
 
@@ -39,6 +42,9 @@ class Workspace(Translating):
         self.audit = AuditQueries(db, workspace_id, in_chunk)
         self.hooks = HookQueries(db, workspace_id, in_chunk)
         self.inbound = InboundQueries(db, workspace_id, in_chunk)
+        self.lanes = LaneQueries(db, workspace_id, in_chunk)
+        self.deliveries = DeliveryQueries(db, workspace_id, in_chunk)
+        self.webhooks = WebhookQueries(db, workspace_id, in_chunk)
         self.jobs = JobQueries(db, workspace_id, in_chunk)
         self.exports = ExportQueries(db, workspace_id, in_chunk)
         self.receipts = ReceiptQueries(db, workspace_id, in_chunk)
