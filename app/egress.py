@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
-from collections.abc import AsyncIterator, Iterable, Iterator
+import ssl
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -25,6 +27,10 @@ MOST_URL = 2_048
 MOST_REDIRECTS = 3
 CONNECT_SECONDS = 10.0
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MOST_ANSWER = 65_536
+"""So many bytes of what answers a POST are read, for the sake of the connection; its status says everything."""
+IDLE_SECONDS = 4.0
+"""How long a connection is kept for the next POST: less than the five seconds after which common servers close it."""
 HEADERS = (("User-Agent", "Punchcard"), ("Accept", "*/*"), ("Accept-Encoding", "identity"))
 # One sentence for names that are unknown and for addresses that are shut: callers learn nothing of what is inside.
 NOWHERE = "Its host is not found, or is not one that this installation connects to."
@@ -84,6 +90,81 @@ async def fetched(url: str, allowed: Allowed, *, most_bytes: int, seconds: float
             if not limit.expired():
                 raise
             raise NotFetched(Code.UNKNOWN, f"It was not read within {seconds:g} s.") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a POST was answered: its status, and its Retry-After header as it stands."""
+
+    status: int
+    retry_after: str | None = None
+
+
+class Posting:
+    """Sends POSTs, and keeps its connections for the next ones."""
+
+    def __init__(self, pool: httpcore.AsyncConnectionPool) -> None:
+        self._pool = pool
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, seconds: float) -> Answer:
+        """What the URL answers, whatever the status: a redirect is an answer too, and not followed.
+
+        Raises NotFetched: INVALID for what is no such URL or leads where nothing may be sent to, UNKNOWN for what does not
+        answer within `seconds`.
+        """
+        target, host = _checked(url)
+        named = [("Host", host), *HEADERS[:1], *headers.items(), ("Content-Length", str(len(body)))]
+        answer = None
+        try:
+            async with asyncio.timeout(seconds):
+                patience = {"timeout": {"connect": min(seconds, CONNECT_SECONDS)}}
+                request = self._pool.stream("POST", target, headers=named, content=body, extensions=patience)
+                with _translated():
+                    async with request as response:
+                        retry_after = _header(response, b"retry-after")
+                        answer = Answer(response.status, None if retry_after is None else retry_after.decode("latin-1"))
+                        await _drained(response)
+        except TimeoutError:
+            if answer is None:
+                raise NotFetched(Code.UNKNOWN, f"It did not answer within {seconds:g} s.") from None
+        except NotFetched:
+            if answer is None:
+                raise
+        return answer
+
+
+@asynccontextmanager
+async def posting(allowed: Allowed, connections: int = 1) -> AsyncIterator[Posting]:
+    """Sends POSTs while the block runs, over so many connections at a time at most; they are closed at its end."""
+    async with httpcore.AsyncConnectionPool(
+        ssl_context=_trust(),
+        max_connections=connections,
+        keepalive_expiry=IDLE_SECONDS,
+        network_backend=_Judging(allowed),
+        retries=0,
+    ) as pool:
+        yield Posting(pool)
+
+
+async def posted(url: str, headers: Mapping[str, str], body: bytes, allowed: Allowed, seconds: float) -> Answer:
+    """What an http or https URL answers to one POST. Raises NotFetched, as `Posting.post` does."""
+    async with posting(allowed) as connection:
+        return await connection.post(url, headers, body, seconds)
+
+
+async def _drained(response: httpcore.Response) -> None:
+    """Reads a short answer to its end, so that its connection can be used again; a long one costs the connection."""
+    left = MOST_ANSWER
+    async for part in response.aiter_stream():
+        left -= len(part)
+        if left < 0:
+            return
+
+
+@functools.cache
+def _trust() -> ssl.SSLContext:
+    """One for all connections: it takes 20 ms to make."""
+    return httpcore.default_ssl_context()
 
 
 async def _opened(pool: httpcore.AsyncConnectionPool, stack: contextlib.AsyncExitStack, url: str) -> httpcore.Response:

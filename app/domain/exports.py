@@ -55,7 +55,7 @@ def event_line(event: Event, pass_external_id: str, corrected: Event | None) -> 
         "passExternalId": pass_external_id,
         "type": event.type,
         "category": event.category.value,
-        "occurredAt": _instant(event.occurred_at),
+        "occurredAt": instant_text(event.occurred_at),
         "externalId": event.external_id or event.id,
     }
     if event.amount is not None:
@@ -72,14 +72,14 @@ def event_line(event: Event, pass_external_id: str, corrected: Event | None) -> 
         line["correctionOfExternalId"] = corrected.external_id or corrected.id
     if event.points_end is not None and (event.points or corrected is not None):
         if event.points_end.at_ms is not None:
-            line["pointsExpireAt"] = _instant(from_ms(event.points_end.at_ms))
+            line["pointsExpireAt"] = instant_text(from_ms(event.points_end.at_ms))
         else:
             line["pointsExpireAfterDays"] = event.points_end.after_days
     if event.origin.staff is not None:
         line["staff"] = event.origin.staff
     if event.metadata:
         line["metadata"] = event.metadata
-    line["recordedAt"] = _instant(event.recorded_at)
+    line["recordedAt"] = instant_text(event.recorded_at)
     return line
 
 
@@ -88,7 +88,7 @@ def activity_line(activity: Activity, pass_external_id: str | None) -> dict[str,
     return {
         "id": activity.id,
         "type": activity.type,
-        "created_at": _instant(activity.occurred_at),
+        "created_at": instant_text(activity.occurred_at),
         "passId": activity.pass_id,
         "passExternalId": pass_external_id,
         "cursor": activity_cursor(activity.pos),
@@ -111,7 +111,8 @@ def is_signed(secret: bytes, job_id: str, expires: int, given: str) -> bool:
     return hmac.compare_digest(signature(secret, job_id, expires).encode(), given.encode("utf-8", "replace"))
 
 
-def _instant(at: datetime) -> str:
+def instant_text(at: datetime) -> str:
+    """The instant in RFC 3339, in UTC, with milliseconds."""
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -1,4 +1,4 @@
-"""Signatures: whether a request was made by who knows the secret of a hook, by the schemes that senders use.
+"""Signatures: whether a request was made by who knows the secret of a hook, by the schemes that senders use; and ours.
 
 Sources: the Standard Webhooks specification (also under the header names of Svix, which it grew from), GitHub's and
 Shopify's HMAC headers, Stripe's `t=…,v1=…`. Comparisons take the same time whatever they find.
@@ -112,6 +112,12 @@ def secret_of(key: bytes) -> str:
     return STANDARD_PREFIX + b64encode(key).decode()
 
 
+def standard_signatures(secrets: Iterable[str], identity: str, at_seconds: int, body: bytes) -> str:
+    """The `webhook-signature` of a message of this identity sent at that time: one signature for each secret."""
+    content = _standard_content(identity, str(at_seconds), body)
+    return " ".join(f"v1,{_standard_made(_standard_key(secret), content).decode()}" for secret in secrets)
+
+
 def signed(
     verification: Verification, secrets: Sequence[str], headers: Mapping[str, str], body: bytes
 ) -> Signed | None:
@@ -132,12 +138,20 @@ def _standard(secrets: Sequence[str], headers: Mapping[str, str], body: bytes) -
     identity, at, given = (headers.get(f"{family}-{name}", "") for name in ("id", "timestamp", "signature"))
     if not 0 < len(identity) <= MAX_IDENTITY or not _is_time(at):
         return None
-    content = f"{identity}.{at}.".encode("utf-8", "surrogatepass") + body
+    content = _standard_content(identity, at, body)
     found = [text for version, _, text in (part.partition(",") for part in given.split(" ")) if version == "v1"]
     # An empty key is no key: anybody could sign with it.
     keys = [key for secret in secrets if (key := _standard_key(secret))]
-    made = [b64encode(hmac.digest(key, content, sha256)) for key in keys]
+    made = [_standard_made(key, content) for key in keys]
     return Signed(identity, int(at)) if _any_equal(made, found) else None
+
+
+def _standard_content(identity: str, at: str, body: bytes) -> bytes:
+    return f"{identity}.{at}.".encode("utf-8", "surrogatepass") + body
+
+
+def _standard_made(key: bytes, content: bytes) -> bytes:
+    return b64encode(hmac.digest(key, content, sha256))
 
 
 def _plain(
