@@ -266,6 +266,8 @@ def shows(query: ActivityQuery | None) -> Callable[[Activity], bool]:
             and (asked.pass_id is None or activity.pass_id in passes)
             and (asked.occurred_after is None or activity.occurred_at >= asked.occurred_after)
             and (asked.occurred_before is None or activity.occurred_at < asked.occurred_before)
+            and (asked.recorded_after is None or activity.recorded_at >= asked.recorded_after)
+            and (asked.recorded_before is None or activity.recorded_at < asked.recorded_before)
             and (asked.include_silent or not activity.silent)
             and (asked.include_historical or not activity.historical)
         )

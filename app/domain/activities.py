@@ -103,6 +103,8 @@ class ActivityQuery:
     occurred_before: datetime | None = None
     include_silent: bool = False
     include_historical: bool = True
+    recorded_after: datetime | None = None
+    recorded_before: datetime | None = None
 
 
 def activity_id(pass_id: str, n: int) -> str:

@@ -44,7 +44,8 @@ class Attempt:
 class WebhookDelivery:
     """What became of one activity at one endpoint. Instants are system time; `due_at` is there while it is PENDING.
 
-    `tries` counts since it was last asked for; a replay begins anew. It holds nothing of what the message said.
+    `recorded_at` is the activity's, on the business clock. `tries` counts since it was last asked for; a replay begins anew.
+    It holds nothing of what the message said.
     """
 
     id: str
@@ -52,6 +53,7 @@ class WebhookDelivery:
     pos: int
     activity_id: str
     type: str
+    recorded_at: datetime
     status: WebhookDeliveryStatus
     tries: int
     attempts: tuple[Attempt, ...]

@@ -175,6 +175,7 @@ described(
         "EXPORT_EVENTS": "Writes the events that match a filter to a file.",
         "EXPORT_ACTIVITIES": "Writes the activities that match a filter to a file.",
         "DELETE_EVENTS": "Removes the events that match a filter.",
+        "REPLAY_WEBHOOKS": "Sends messages to a webhook endpoint once more.",
     },
 )
 described(

@@ -8,6 +8,7 @@ from typing import Any
 from app.domain.activities import Activity, ActivityQuery, activity_id
 
 from .collection import Doc, WorkspaceQueries, insert_new
+from .conditions import between
 from .paging import Page, Span, count_of, page_of
 from .pass_parts import from_bson, to_bson
 
@@ -26,9 +27,11 @@ class ActivityQueries(WorkspaceQueries):
         where = self._where(query)
         return await page_of(self._all, where, (("pos", 1),), span, from_doc, by=_by(where))
 
-    async def count(self, query: ActivityQuery) -> int:
-        """How many activities match. Indexes as for `page`."""
+    async def count(self, query: ActivityQuery, bounds: tuple[int, int] | None = None) -> int:
+        """How many activities match, with bounds behind the first position, up to the second. Indexes as for `page`."""
         where = self._where(query)
+        if bounds is not None:
+            where["pos"] = {"$gt": bounds[0], "$lt": bounds[1] + 1}
         return await count_of(self._all, where, _by(where), "pos")
 
     async def get_many(self, activity_ids: Iterable[str]) -> dict[str, Activity]:
@@ -67,9 +70,8 @@ class ActivityQueries(WorkspaceQueries):
             where["pass"] = any_of([query.pass_id, *query.aliases])
         if query.segment_ids:
             where["segment"] = any_of(query.segment_ids)
-        bounds = {k: v for k, v in (("$gte", query.occurred_after), ("$lt", query.occurred_before)) if v is not None}
-        if bounds:
-            where["occurred_at"] = bounds
+        where |= between("occurred_at", query.occurred_after, query.occurred_before)
+        where |= between("recorded_at", query.recorded_after, query.recorded_before)
         if not query.include_silent:
             where["silent"] = {"$ne": True}
         if not query.include_historical:

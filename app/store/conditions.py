@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from app.domain.conditions import Condition, Operator, number_of
@@ -25,6 +26,12 @@ def condition_doc(condition: Condition, root: str) -> Doc:
     listed = condition.value if isinstance(condition.value, tuple) else (condition.value,)
     among = [spelling for value in listed for spelling in _spellings(value)]
     return {path: {"$in" if operator in (Operator.EQ, Operator.IN) else "$nin": among}}
+
+
+def between(name: str, after: datetime | None, before: datetime | None) -> Doc:
+    """The condition that an instant is not before `after` and is before `before`; none where both are None."""
+    bounds = {operator: at for operator, at in (("$gte", after), ("$lt", before)) if at is not None}
+    return {name: bounds} if bounds else {}
 
 
 def _spellings(value: object) -> list[Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from pymongo import UpdateOne
 
@@ -18,6 +18,7 @@ from app.domain.deliveries import delivery_id as id_of
 from app.domain.instants import from_ms, to_ms
 
 from .collection import Doc, WorkspaceQueries, insert_new
+from .conditions import between
 from .paging import Page, Span, by_instant, count_of, page_among, page_of
 
 KEPT = timedelta(seconds=KEPT_SECONDS)
@@ -26,11 +27,18 @@ ORDER = (("created_at", -1), ("_id", -1))
 
 @dataclass(frozen=True, slots=True)
 class DeliveryQuery:
-    """Which deliveries to an endpoint to list; an empty part means any."""
+    """Which deliveries to an endpoint to list; an empty part means any.
+
+    Of activities behind position `after`, up to `upto`; recorded at `recorded_after` or later, before `recorded_before`.
+    """
 
     endpoint_id: str
     statuses: Sequence[WebhookDeliveryStatus] = ()
     types: Sequence[str] = ()
+    after: int | None = None
+    upto: int | None = None
+    recorded_after: datetime | None = None
+    recorded_before: datetime | None = None
 
 
 class DeliveryQueries(WorkspaceQueries):
@@ -99,7 +107,7 @@ class DeliveryQueries(WorkspaceQueries):
         changes = []
         for activity in activities:
             new = {"endpoint": endpoint_id, "pos": activity.pos, "activity": activity.id, "type": activity.type}
-            new |= {"attempts": [], "created_at": from_ms(now_ms)}
+            new |= {"attempts": [], "recorded_at": activity.recorded_at, "created_at": from_ms(now_ms)}
             asked = self._mine(_id=id_of(endpoint_id, activity.pos))
             change = {"$set": again, "$setOnInsert": new, "$unset": {"expires_at": ""}}
             changes.append(UpdateOne(asked, change, upsert=True))
@@ -115,6 +123,10 @@ class DeliveryQueries(WorkspaceQueries):
         where = self._mine(endpoint=query.endpoint_id)
         if query.types:
             where["type"] = {"$in": list(query.types)}
+        bounds = {k: v for k, v in (("$gt", query.after), ("$lte", query.upto)) if v is not None}
+        if bounds:
+            where["pos"] = bounds
+        where |= between("recorded_at", query.recorded_after, query.recorded_before)
         statuses = set(query.statuses)
         if not statuses or statuses == set(WebhookDeliveryStatus):
             return [where]
@@ -130,6 +142,7 @@ def delivery_from(doc: Doc) -> WebhookDelivery:
         doc["pos"],
         doc["activity"],
         doc["type"],
+        doc["recorded_at"],
         WebhookDeliveryStatus(doc["status"]),
         doc["tries"],
         attempts_from(doc["attempts"]),
@@ -158,6 +171,7 @@ def _new(delivery: WebhookDelivery) -> Doc:
         "pos": delivery.pos,
         "activity": delivery.activity_id,
         "type": delivery.type,
+        "recorded_at": delivery.recorded_at,
         "created_at": delivery.created_at,
     }
 

@@ -17,7 +17,7 @@ from app.domain.ids import event_id, slot_of
 from app.domain.instants import DAY_MS, EARLIEST, from_ms
 
 from .collection import Doc, WorkspaceQueries, in_chunks, insert_new, translated
-from .conditions import condition_doc
+from .conditions import between, condition_doc
 from .event_docs import from_doc, is_event, to_doc
 from .paging import Page, Span, count_of, page_among
 from .strides import EVERYTHING_MS, MOST, Place, Strides, looked_at
@@ -176,8 +176,8 @@ class EventQueries(WorkspaceQueries):
             if value is not None:
                 where[name] = value
         # What is left of a removed event has no instant: the bound leaves it out, and an index holds the bound.
-        _bound(where, "occurred_at", query.occurred_after or EARLIEST, query.occurred_before)
-        _bound(where, "recorded_at", query.recorded_after, query.recorded_before)
+        where |= between("occurred_at", query.occurred_after or EARLIEST, query.occurred_before)
+        where |= between("recorded_at", query.recorded_after, query.recorded_before)
         low = None if query.amount_min is None else Decimal128(query.amount_min)
         high = None if query.amount_max is None else Decimal128(query.amount_max)
         if low is not None or high is not None:
@@ -251,9 +251,3 @@ async def _taken(strides: Strides, limit: int) -> list[Event]:
         events += found
         taken, asked = len(docs), limit - len(events)
     return events
-
-
-def _bound(where: Doc, name: str, after: datetime | None, before: datetime | None) -> None:
-    bounds = {k: v for k, v in (("$gte", after), ("$lt", before)) if v is not None}
-    if bounds:
-        where[name] = bounds

@@ -19,8 +19,9 @@ from app.domain.plans import ImportOrder, Plan
 from app.domain.tables import Layout
 
 from .collection import Doc
+from .deliveries import DeliveryQuery
 from .events import EventQuery
-from .query_docs import activity_query_from, event_query_from, query_doc
+from .query_docs import activity_query_from, delivery_query_from, event_query_from, query_doc
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,19 @@ class DeletionOrder:
     query: EventQuery
 
 
-Order = ImportOrder | ExportOrder | DeletionOrder
+@dataclass(frozen=True, slots=True)
+class ReplayOrder:
+    """Which messages an endpoint is sent again: what was delivered to it before, or activities up to a position.
+
+    The endpoint's own filter is part of a query of activities.
+    """
+
+    endpoint_id: str
+    query: DeliveryQuery | ActivityQuery
+    upto: int = 0
+
+
+Order = ImportOrder | ExportOrder | DeletionOrder | ReplayOrder
 """What a job was asked to do, by its kind."""
 
 
@@ -68,6 +81,8 @@ def order_doc(order: Order) -> Doc:
     """The document of an order."""
     if isinstance(order, DeletionOrder):
         return {"query": query_doc(order.query)}
+    if isinstance(order, ReplayOrder):
+        return {"endpoint": order.endpoint_id, "query": query_doc(order.query), "upto": order.upto}
     if isinstance(order, ExportOrder):
         return {"query": query_doc(order.query), "format": order.format.value, "upto": order.upto}
     return {
@@ -84,6 +99,9 @@ def order_from(kind: JobKind, doc: Doc) -> Order:
             return ImportOrder(plan_from(doc["plan"]), doc["create_missing_passes"], doc["size"])
         case JobKind.DELETE_EVENTS:
             return DeletionOrder(event_query_from(doc["query"]))
+        case JobKind.REPLAY_WEBHOOKS:
+            read = delivery_query_from if "statuses" in doc["query"] else activity_query_from
+            return ReplayOrder(doc["endpoint"], read(doc["query"]), doc["upto"])
         case JobKind.EXPORT_EVENTS:
             return ExportOrder(event_query_from(doc["query"]), ExportFormat(doc["format"]))
         case JobKind.EXPORT_ACTIVITIES:

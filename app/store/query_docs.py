@@ -12,13 +12,15 @@ from bson import Decimal128
 
 from app.domain.activities import ActivityQuery
 from app.domain.conditions import Condition, Operator
+from app.domain.deliveries import WebhookDeliveryStatus
 from app.domain.events import Category
 
 from .collection import Doc
+from .deliveries import DeliveryQuery
 from .events import EventQuery
 
 
-def query_doc(query: EventQuery | ActivityQuery) -> Doc:
+def query_doc(query: EventQuery | ActivityQuery | DeliveryQuery) -> Doc:
     """The document of a query."""
     return {field.name: _stored(getattr(query, field.name)) for field in fields(query)}
 
@@ -36,6 +38,12 @@ def event_query_from(doc: Doc) -> EventQuery:
 def activity_query_from(doc: Doc) -> ActivityQuery:
     """The query of a document."""
     return ActivityQuery(**{name: _read(value) for name, value in doc.items()})
+
+
+def delivery_query_from(doc: Doc) -> DeliveryQuery:
+    """The query of a document."""
+    parts = {name: _read(value) for name, value in doc.items()}
+    return DeliveryQuery(**{**parts, "statuses": tuple(WebhookDeliveryStatus(each) for each in parts["statuses"])})
 
 
 def _stored(value: object) -> Any:
