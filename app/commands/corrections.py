@@ -24,8 +24,13 @@ async def beside_originals(
     named = {i: d.correction_of for i, d in drafts.items() if d.correction_of is not None and pass_ids[i] is not None}
     stored = await ctx.workspace.events.stored(list(named.values())) if named else {}
     on = {event_id: each.event.pass_id for event_id, each in stored.items() if each.event is not None}
+    # Either may be the older view: this process may not have heard yet of a merge that whoever recorded knew.
     elsewhere = {
-        on[event_id] for index, event_id in named.items() if event_id in on and on[event_id] != pass_ids[index]
+        pass_id
+        for index, event_id in named.items()
+        if event_id in on and on[event_id] != pass_ids[index]
+        for pass_id in (on[event_id], pass_ids[index])
+        if pass_id is not None
     }
     answering = await ctx.workspace.passes.existing(list(elsewhere)) if elsewhere else {}
     for index, event_id in named.items():
@@ -34,9 +39,15 @@ async def beside_originals(
             removed = "The event that it corrects was removed, and counts for nothing."
             against[index] = (Problem(Code.EVENT_REMOVED, removed, (FIELD,)),)
             continue
-        here = event_id in on and pass_ids[index] in (on[event_id], answering.get(on[event_id]))
+        here = event_id in on and _is_one(on[event_id], pass_ids[index], answering)
         try:
             counted[index] = corrected(drafts[index], original.event if original is not None and here else None)
         except Refused as refused:
             against[index] = refused.problems
     return counted, against
+
+
+def _is_one(pass_id: str, other_id: str | None, answering: Mapping[str, str]) -> bool:
+    """Whether the two are one pass by now."""
+    heir = answering.get(pass_id)
+    return pass_id == other_id or (heir is not None and other_id is not None and heir == answering.get(other_id))
