@@ -150,6 +150,7 @@ async def _exported(console: Console, client: Client, running: _Running, out: Pa
     job = await _carried(console, client, running, job_id, rows, kills)
     seconds = time.monotonic() - begun
     console.print(f"Export: {job['status']}, {job['result']}, {seconds:,.0f} s, {rows / seconds:,.0f} lines a second")
+    assert job["status"] == "SUCCEEDED", job
     begun = time.monotonic()
     lines = await asyncio.to_thread(_fetched, client, job["downloadUrl"], out)
     running.look()
