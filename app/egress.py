@@ -186,6 +186,21 @@ async def _opened(pool: httpcore.AsyncConnectionPool, stack: contextlib.AsyncExi
     raise NotFetched(Code.UNKNOWN, f"It redirects more than {MOST_REDIRECTS} times.")
 
 
+def check(url: str, allowed: Allowed) -> None:
+    """Nothing for a URL that messages may be sent to, as far as that can be told without looking its name up.
+
+    Over http they are sent only where the operator allows the host itself. Raises NotFetched: INVALID.
+    """
+    target, _ = _checked(url)
+    host, address = target.host.decode(), None
+    with contextlib.suppress(ValueError):
+        address = ip_address(host)
+    if address is not None and not allowed.lets(host, address):
+        raise NotFetched(Code.INVALID, NOWHERE)
+    if target.scheme == b"http" and not allowed.names(host, address):
+        raise NotFetched(Code.INVALID, "Use https; http only leads to hosts that this installation allows by name.")
+
+
 def _checked(url: str) -> tuple[httpcore.URL, str]:
     """The URL as it is sent, and its Host header. Raises NotFetched (INVALID)."""
     try:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 
 from app.clock import SystemClock
 from app.domain.errors import Code, Conflict, InvalidInput, LimitExceeded, NotFound
-from app.domain.hooks import MAX_HOOKS, MAX_SECRETS, HookSecret, InboundHook
+from app.domain.hooks import MAX_HOOKS, HookSecret, InboundHook, rotated
+from app.domain.instants import parse_grace
 from app.domain.mappings import parse_mapping
 from app.domain.signatures import Encoding, Scheme, Verification, parse_secret, parse_verification, secret_of
 from app.domain.texts import parse_optional, parse_text
@@ -18,7 +18,6 @@ from app.store.ids import new_id
 from .audit import note
 from .context import Context
 
-MAX_GRACE_SECONDS = 30 * 86_400
 MAX_SOURCE = 100
 KEY_BYTES = 32
 
@@ -99,14 +98,12 @@ async def rotate_inbound_hook_secret(
 
     Repeating makes another. Raises NotFound, Refused, Conflict as updateInboundHook does, Unavailable.
     """
-    if not 0 <= grace_seconds <= MAX_GRACE_SECONDS:
-        raise InvalidInput(Code.OUT_OF_RANGE, f"From 0 to {MAX_GRACE_SECONDS} seconds.", "graceSeconds")
+    grace = parse_grace(grace_seconds, "graceSeconds")
     hook = await live_hook(ctx, hook_id, "id")
     text = _secret(secret, hook.verification.scheme)
     now = await SystemClock().now()
-    older = _expiring(await ctx.workspace.hooks.secrets(hook_id), now, now + timedelta(seconds=grace_seconds))
+    kept = rotated(text, await ctx.workspace.hooks.secrets(hook_id), now, grace)
     await note(ctx, "rotateInboundHookSecret", "InboundHook", hook_id, graceSeconds=str(grace_seconds))
-    kept = (HookSecret(text), *older)[:MAX_SECRETS]
     return await _saved(ctx, replace(hook, updated_at=now), kept), text
 
 
@@ -128,7 +125,12 @@ def _verification(given: VerificationInput) -> Verification:
 
 
 def _secret(given: object, scheme: Scheme) -> str:
-    return secret_of(secrets.token_bytes(KEY_BYTES)) if given is None else parse_secret(given, scheme, "secret")
+    return new_secret() if given is None else parse_secret(given, scheme, "secret")
+
+
+def new_secret() -> str:
+    """A secret of 32 random bytes."""
+    return secret_of(secrets.token_bytes(KEY_BYTES))
 
 
 def _all_usable(found: Sequence[HookSecret], scheme: Scheme) -> None:
@@ -138,13 +140,6 @@ def _all_usable(found: Sequence[HookSecret], scheme: Scheme) -> None:
         except InvalidInput:
             says = "The secret does not fit this scheme; rotate it first, or make another hook."
             raise InvalidInput(Code.INVALID, says, "verification", "scheme") from None
-
-
-def _expiring(found: Sequence[HookSecret], now: datetime, at: datetime) -> list[HookSecret]:
-    usable = [secret for secret in found if secret.usable_at(now) and now < at]
-    return [
-        replace(secret, expires_at=at if secret.expires_at is None else min(at, secret.expires_at)) for secret in usable
-    ]
 
 
 async def found_hook(ctx: Context, hook_id: str, *field: str) -> InboundHook:

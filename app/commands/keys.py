@@ -5,19 +5,16 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import timedelta
 
 from app.clock import SystemClock
 from app.domain.actors import ApiKey, parse_scopes, secret_hash
 from app.domain.errors import Code, Conflict, InvalidInput, NotFound
-from app.domain.instants import parse_instant
+from app.domain.instants import parse_grace, parse_instant
 from app.domain.texts import parse_text
 from app.store.ids import new_id
 
 from .audit import note
 from .context import Context
-
-MAX_GRACE_SECONDS = 30 * 86_400
 
 
 async def create_api_key(
@@ -40,8 +37,7 @@ async def rotate_api_key(ctx: Context, key_id: str, grace_seconds: int = 0) -> t
 
     Repeating makes another key. Raises NotFound, Conflict for a key that is revoked or expired, InvalidInput, Unavailable.
     """
-    if not 0 <= grace_seconds <= MAX_GRACE_SECONDS:
-        raise InvalidInput(Code.OUT_OF_RANGE, f"From 0 to {MAX_GRACE_SECONDS} seconds.", "graceSeconds")
+    grace = parse_grace(grace_seconds, "graceSeconds")
     old = await _found(ctx, key_id)
     key, secret = await new_key(ctx.workspace.id, old.name, old.scopes)
     if not old.usable_at(key.created_at):
@@ -50,7 +46,7 @@ async def rotate_api_key(ctx: Context, key_id: str, grace_seconds: int = 0) -> t
     await note(ctx, "rotateApiKey", "ApiKey", key_id, successor=key.id)
     # In this order, so that a death in between leaves two keys and not none.
     await ctx.workspace.keys.insert(key, secret_hash(secret))
-    await ctx.workspace.keys.expire(key_id, key.created_at + timedelta(seconds=grace_seconds))
+    await ctx.workspace.keys.expire(key_id, key.created_at + grace)
     return key, secret
 
 

@@ -63,8 +63,12 @@ class Allowed:
 
     def lets(self, host: str, address: Address) -> bool:
         """Whether this address, found under this name, may be connected to."""
-        return (
-            is_public(address)
-            or host.lower().rstrip(".") in self.hosts
-            or any(each in network for network in self.networks for each in (address, unwrapped(address)))
+        return is_public(address) or self.names(host, address)
+
+    def names(self, host: str, address: Address | None = None) -> bool:
+        """Whether the host is allowed by its name, or its address is, if given, whoever else could reach it."""
+        if host.lower().rstrip(".") in self.hosts:
+            return True
+        return address is not None and any(
+            each in network for network in self.networks for each in (address, unwrapped(address))
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from .mappings import EventMapping
 from .signatures import Verification
@@ -24,6 +25,13 @@ class HookSecret:
     def usable_at(self, now: datetime) -> bool:
         """Whether signatures by it are good then."""
         return self.expires_at is None or now < self.expires_at
+
+
+def rotated(text: str, older: Iterable[HookSecret], now: datetime, grace: timedelta) -> tuple[HookSecret, ...]:
+    """A new secret, and those of the older ones that are good now, for `grace` more at most; 5 in all, the newest first."""
+    usable = [secret for secret in older if secret.usable_at(now) and grace]
+    kept = (replace(each, expires_at=min(now + grace, each.expires_at or now + grace)) for each in usable)
+    return (HookSecret(text), *kept)[:MAX_SECRETS]
 
 
 @dataclass(frozen=True, slots=True)

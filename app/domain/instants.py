@@ -10,6 +10,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
+MAX_GRACE_SECONDS = 30 * 86_400
 # Years outside 1900..2200 are typing errors in this field, and the far ends of datetime overflow when a window is added.
 EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
@@ -57,6 +58,13 @@ def parse_instant(raw: object, *field: str) -> datetime:
     if not EARLIEST <= at < LATEST:
         raise _out_of_range(field)
     return at
+
+
+def parse_grace(seconds: int, *field: str) -> timedelta:
+    """How much longer a secret works that was replaced: up to 30 days. Raises InvalidInput: OUT_OF_RANGE."""
+    if not 0 <= seconds <= MAX_GRACE_SECONDS:
+        raise InvalidInput(Code.OUT_OF_RANGE, f"From 0 to {MAX_GRACE_SECONDS} seconds.", *field)
+    return timedelta(seconds=seconds)
 
 
 def _not_an_instant(field: tuple[str, ...]) -> InvalidInput:

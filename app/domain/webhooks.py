@@ -31,7 +31,8 @@ class DisabledReason(StrEnum):
 class WebhookEndpoint:
     """One address, and which activities it is told of. It is ENABLED while there is no `reason` for it not to be.
 
-    Its secrets are never part of it. `version` counts its changes. Instants are system time.
+    It is told of what lies behind position `begin` of the log. Its secrets are never part of it. `version` counts its
+    changes. Instants are system time.
     """
 
     id: str
@@ -41,6 +42,7 @@ class WebhookEndpoint:
     filter: ActivityQuery
     created_at: datetime
     updated_at: datetime
+    begin: int = 0
     reason: DisabledReason | None = None
     version: int = 0
 

@@ -21,7 +21,8 @@ class WebhookQueries(WorkspaceQueries):
 
     async def insert(self, endpoint: WebhookEndpoint, secret: HookSecret) -> None:
         """Stores an endpoint and its first secret."""
-        made = {"_id": endpoint.id, "created_at": endpoint.created_at, "secrets": secrets_doc([secret])}
+        made = {"_id": endpoint.id, "created_at": endpoint.created_at, "begin": endpoint.begin}
+        made["secrets"] = secrets_doc([secret])
         await self._all.insert_one(self._mine(**made, **_doc(endpoint)))
 
     async def get_many(self, endpoint_ids: Iterable[str]) -> dict[str, WebhookEndpoint]:
@@ -72,6 +73,7 @@ def endpoint_from(doc: Doc) -> WebhookEndpoint:
         activity_query_from(doc["filter"]),
         doc["created_at"],
         doc["updated_at"],
+        doc["begin"],
         None if doc["reason"] is None else DisabledReason(doc["reason"]),
         doc["version"],
     )

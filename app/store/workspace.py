@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from app.domain.activities import ActivityQuery
 from app.domain.workspaces import WorkspaceProfile
 
 from .activities import ActivityQueries
@@ -23,7 +26,7 @@ from .removals import RemovalQueries
 from .segments import SegmentQueries
 from .vocabulary import VocabularyQueries
 from .webhooks import WebhookQueries
-from .workspaces import profile_of, secret_of
+from .workspaces import parting_of, profile_of, secret_of
 
 
 class Workspace(Translating):
@@ -53,6 +56,15 @@ class Workspace(Translating):
         self.event_types = EventTypeQueries(db, workspace_id, in_chunk)
         self.vocabulary = VocabularyQueries(db, workspace_id, in_chunk)
 
+    async def of_whole_pass(self, query: ActivityQuery) -> ActivityQuery:
+        """The same query; where it names a pass, of the one that answers for it, and of all that were merged into that."""
+        card = None if query.pass_id is None else await self.passes.get(query.pass_id)
+        # Of an erased pass nothing is left but its lines, under the id it had.
+        if card is None:
+            return query
+        aliases = await self.passes.aliases([card.id])
+        return replace(query, pass_id=card.id, aliases=aliases.get(card.id, ()))
+
     async def profile(self) -> WorkspaceProfile:
         """What the workspace says of itself. Raises NotFound where it does not exist."""
         return await profile_of(self._db, self.id)
@@ -60,3 +72,7 @@ class Workspace(Translating):
     async def secret(self) -> bytes:
         """The key of the fingerprints, made with the workspace and never rotated. Raises NotFound."""
         return await secret_of(self._db, self.id)
+
+    async def parting(self) -> str:
+        """An id that is another one whenever passes may be gone; "" before the first is."""
+        return await parting_of(self._db, self.id)
