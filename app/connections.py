@@ -4,6 +4,8 @@ What is sent to a client lies in its connection's buffer, 64 KB and the message 
 a megabyte; then whoever sends waits.
 A follower that waits misses nothing: it reads the log later. A client that takes nothing at all for half a minute is
 parted from, and goes on from its cursor when it comes back.
+
+Nor is a client waited for that has not said what it wants: nobody needs a key to begin a request.
 """
 
 from __future__ import annotations
@@ -23,6 +25,10 @@ LAST_SECONDS = 5.0
 """How long a socket then still waits for its client to read what was sent, and why it ends."""
 KERNEL_BYTES = 262_144
 """What the kernel is asked to hold of what is not yet sent (Linux takes twice as much): by itself it would hold 4 MB."""
+HEADING_BYTES = 65_536
+"""How much of a request's address and headers is waited for, and what the kernel gives at once beyond it."""
+HEADING_SECONDS = 20.0
+"""How long a client may take to send them, from when it connects or sends the first of them."""
 INTERNAL_ERROR = 1011
 TRY_AGAIN_LATER = 1013
 TOO_SLOW = "Nothing was read for too long: go on from your last cursor"
@@ -78,15 +84,65 @@ class _Watched(asyncio.Protocol):
 class Http(_Watched, HttpToolsProtocol):
     """A connection for HTTP, cut when its client is stuck: there is no other way to end a stream that nobody reads."""
 
+    _unfinished = 0
+    """Bytes since a heading came to its end, or anything of a body: trailers are held to the same."""
+    _too_late: asyncio.TimerHandle | None = None
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Called by the loop."""
         super().connection_made(transport)
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
+        self._expect()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the loop."""
+        self._expect_nothing()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the loop. The parser behind keeps headers of any length, for as long as they come."""
+        self._unfinished += len(data)
+        super().data_received(data)
+        if self._unfinished > HEADING_BYTES:
+            self._refuse()
+        elif not self._unfinished:
+            self._expect_nothing()
+        elif self._too_late is None:
+            self._expect()
+
+    def on_headers_complete(self) -> None:
+        """Called by the parser."""
+        self._unfinished = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Called by the parser."""
+        self._unfinished = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Called by the parser."""
+        self._unfinished = 0
+        super().on_message_complete()
 
     def give_up(self) -> None:
         """Cuts it."""
         metrics.STUCK.labels("http").inc()
         self.transport.abort()
+
+    def _expect(self) -> None:
+        self._too_late = asyncio.get_running_loop().call_later(HEADING_SECONDS, self.transport.abort)
+
+    def _expect_nothing(self) -> None:
+        if self._too_late is not None:
+            self._too_late.cancel()
+            self._too_late = None
+
+    def _refuse(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:  # type: ignore[redundant-expr]  # none before the first
+            self.send_400_response(f"Address and headers are larger than {HEADING_BYTES} bytes.")
+        else:
+            self.transport.abort()
 
 
 class Socket(_Watched, WebSocketsSansIOProtocol):

@@ -154,3 +154,45 @@ async def test_a_slow_reader_gets_everything(monkeypatch: pytest.MonkeyPatch) ->
                 await asyncio.sleep(0.005)
     assert count > talker.most
     assert ended("http") == before
+
+
+HEADING = b"GET / HTTP/1.1\r\nhost: x\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\n"
+
+
+@pytest.mark.parametrize(
+    ("begun", "endless"),
+    [
+        pytest.param(HEADING, b"x: y\r\n", id="headers"),
+        pytest.param(HEADING + b"x: ", b"y" * 64, id="one header"),
+        pytest.param(b"GET /", b"y" * 64, id="the address"),
+        pytest.param(CHUNKED, b"x: y\r\n", id="trailers"),
+    ],
+)
+async def test_a_heading_without_end_is_not_kept(begun: bytes, endless: bytes) -> None:
+    """Checklist 2.9: nobody needs a key to send one."""
+    loop, talker = asyncio.get_running_loop(), Talker(most=0)
+    async with serving(talker) as (port, open_ones):
+        with connected(port, 65_536) as client:
+            await loop.sock_sendall(client, begun)
+            sent = 0
+            with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+                while sent < 1 << 24:
+                    await loop.sock_sendall(client, endless * 256)
+                    sent += len(endless) * 256
+            assert sent < 1 << 24  # most of it lay in the kernel
+            assert not open_ones
+
+
+async def test_who_does_not_say_what_it_wants_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEADING_SECONDS", 0.05)
+    loop, talker = asyncio.get_running_loop(), Talker(most=0)
+    async with serving(talker) as (port, _):
+        for said, answers in ((b"", 0), (b"GET / HT", 0), (HEADING + b"\r\n", 1), (HEADING + b"\r\n" + HEADING, 1)):
+            with connected(port) as client:
+                await loop.sock_sendall(client, said)
+                if answers:
+                    assert (await loop.sock_recv(client, 1 << 16)).startswith(b"HTTP/1.1 200")
+                    # A heading of its own, after one that was answered.
+                    await loop.sock_sendall(client, b"GE" if said.endswith(b"\r\n\r\n") else b"x")
+                await read_all(client)  # comes to an end

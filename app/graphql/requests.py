@@ -127,14 +127,20 @@ def _place(target: object, path: list[str], file: object) -> bool:
     for step in way:
         if isinstance(target, dict):
             target = target.get(step)
-        elif isinstance(target, list) and step.isdecimal() and int(step) < len(target):
-            target = target[int(step)]
+        elif isinstance(target, list) and (index := _index(step, target)) is not None:
+            target = target[index]
         else:
             return False
     if isinstance(target, dict) and last in target and target[last] is None:
         target[last] = file
         return True
-    if isinstance(target, list) and last.isdecimal() and int(last) < len(target) and target[int(last)] is None:
-        target[int(last)] = file
+    if isinstance(target, list) and (index := _index(last, target)) is not None and target[index] is None:
+        target[index] = file
         return True
     return False
+
+
+def _index(step: str, items: list[object]) -> int | None:
+    # As long as the longest that there is: Python refuses to read thousands of digits.
+    plain = step.isascii() and step.isdecimal() and len(step) <= len(str(len(items)))
+    return int(step) if plain and int(step) < len(items) else None

@@ -93,7 +93,12 @@ class GraphQLSocket:
 
 def _may_connect(headers: Headers, origins: tuple[str, ...]) -> bool:
     origin = headers.get("origin")
-    return origin is None or "*" in origins or origin in origins or urlsplit(origin).netloc == headers.get("host")
+    if origin is None or "*" in origins or origin in origins:
+        return True
+    try:
+        return urlsplit(origin).netloc == headers.get("host")
+    except ValueError:
+        return False
 
 
 class _Connection:

@@ -157,8 +157,11 @@ async def test_an_upload_needs_a_header_that_no_form_can_send(api: Api) -> None:
     assert refused.status_code == 400
     headers = {**api.headers, "apollo-require-preflight": "1"}
     assert (await api.http.post(api.address, files=parts, headers=headers)).json()["data"] == {"__typename": "Query"}
-    parts["map"] = (None, '{"0": ["variables.file"]}')
-    assert (await api.http.post(api.address, files=parts, headers=headers)).status_code == 400
+    parts["operations"] = (None, json.dumps({"query": "{ __typename }", "variables": {"files": [None]}}))
+    for place in ("variables.file", "variables.files.1", f"variables.files.{'9' * 5_000}", "variables.files.²"):
+        parts["map"] = (None, json.dumps({"0": [place]}))
+        both = [*parts.items(), ("0", ("a.csv", "x"))]
+        assert (await api.http.post(api.address, files=both, headers=headers)).status_code == 400, place
 
 
 async def test_an_upload_that_is_no_multipart_is_a_bad_request(api: Api) -> None:
