@@ -89,6 +89,19 @@ FOLDS = Counter("punchcard_folds", "Rounds of the fold that found something pend
 EVENTS_FOLDED = Counter("punchcard_events_folded", "Events counted in their pass.", registry=REGISTRY)
 FLIPS = Counter("punchcard_flips", "Passes that entered or left a segment.", ("direction",), registry=REGISTRY)
 PUBLISHED = Counter("punchcard_activities_published", "Activities appended to the log.", registry=REGISTRY)
+DELIVERIES = Counter(
+    "punchcard_webhook_tries",
+    "Tries of messages at webhook endpoints by what became of them: succeeded, retried (later), set_aside (later, and others"
+    " go on), failed (for good).",
+    ("outcome",),
+    registry=REGISTRY,
+)
+DELIVERY_SECONDS = Histogram(
+    "punchcard_webhook_try_seconds",
+    "How long tries at webhook endpoints took.",
+    buckets=(0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 15),
+    registry=REGISTRY,
+)
 
 BACKLOG_UP = Gauge("punchcard_backlog_up", "1 where the store answered the questions below, else 0.", registry=REGISTRY)
 PENDING = Gauge("punchcard_pending_events", "Events not folded yet; counting stops at 10,000.", registry=REGISTRY)

@@ -18,7 +18,7 @@ from app.domain.instants import from_ms
 from app.domain.jobs import EXPORTS, JobKind, JobStatus
 from app.store.job_runs import LEASE_MS, STUCK_AFTER, JobRuns, Run
 
-from . import exports, imports, removals
+from . import exports, imports, removals, replays
 from .turns import Turn
 from .worker import Worker
 
@@ -31,6 +31,7 @@ CARRIERS: Mapping[JobKind, Carrier] = {
     JobKind.EXPORT_EVENTS: exports.carry,
     JobKind.EXPORT_ACTIVITIES: exports.carry,
     JobKind.DELETE_EVENTS: removals.carry,
+    JobKind.REPLAY_WEBHOOKS: replays.carry,
 }
 RETRY_MS = 5_000
 

@@ -1,7 +1,6 @@
 """`python -m workers.main`: one worker process. arq brings the wake-ups, the sweep makes up for every one that is lost.
 
-One failure policy: what the store did not answer (Unavailable) is left to the next sweep, anything else is logged with a
-reference; nothing is retried by job, because every stage can be run again from what is stored.
+Nothing is retried by job, because every stage can be run again from what is stored (`failures.py`).
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import logging
 import os
 import signal
 import sys
-import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -23,7 +21,7 @@ from arq.worker import Worker as ArqWorker
 from arq.worker import func
 from redis.asyncio import ConnectionPool
 
-from app import metrics, tracing
+from app import tracing
 from app.bus import AWAY, LONG_STAGES, decode, flow_queue, jobs_queue
 from app.config import ConfigError, Settings
 from app.domain.errors import Unavailable
@@ -32,8 +30,10 @@ from app.logs import configure
 from app.resources import open_resources
 
 from .backfill import backfill
+from .deliver import deliver
 from .due import due
 from .erase import erase
+from .failures import guarded
 from .fold import fold
 from .jobs import jobs
 from .merge import merge
@@ -49,6 +49,7 @@ STAGES: dict[str, Callable[[Worker, str], Awaitable[None]]] = {
     "due": due,
     "backfill": backfill,
     "publish": publish,
+    "deliver": deliver,
     "merge": merge,
     "erase": erase,
     "jobs": jobs,
@@ -62,24 +63,6 @@ LONG_POLL_SECONDS = 0.2
 PATIENCE_SECONDS = 10.0
 STOP_SECONDS = 10.0
 """How long rounds under way may take to end; dying in one would lose nothing, only time."""
-
-
-def guarded(stage: str, run: Callable[[Worker, str], Awaitable[None]]) -> Callable[[Worker, str], Awaitable[None]]:
-    """The stage under the one failure policy: never raises but for cancellation."""
-
-    async def guarded_run(worker: Worker, key: str) -> None:
-        try:
-            with metrics.STAGE_SECONDS.labels(stage).time():
-                await run(worker, key)
-        except Unavailable as error:
-            metrics.STAGE_FAILURES.labels(stage, "unavailable").inc()
-            log.warning("%s %s waits for the next sweep: %s", stage, key, error)
-        except Exception:
-            metrics.STAGE_FAILURES.labels(stage, "error").inc()
-            log.exception("%s %s failed; reference %s", stage, key, uuid.uuid4().hex)
-
-    guarded_run.__name__ = stage
-    return guarded_run
 
 
 GUARDED = {stage: guarded(stage, run) for stage, run in STAGES.items()}

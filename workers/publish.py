@@ -6,6 +6,7 @@ finds its line taken, drops what is there already, and goes on. (Source: design 
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,11 +14,12 @@ from datetime import datetime
 from decimal import Decimal
 
 from app import metrics
+from app.clock import SystemClock
 from app.domain.activities import POINTS_EXPIRED, Activity, Entry, category_of
 from app.domain.decimals import plain
 from app.domain.events import Event
 from app.domain.ids import slot_of
-from app.domain.instants import from_ms
+from app.domain.instants import from_ms, to_ms
 from app.domain.segments import Segment
 from app.feed import topic
 from app.flow import range_of
@@ -55,12 +57,16 @@ async def publish_once(worker: Worker, workspace_id: str) -> bool:
             there = await workspace.activities.get_many([draft.id for draft in drafts])
             drafts = [draft for draft in drafts if draft.id not in there]
     # Whoever follows the feed is told first: the log is complete, and taking the entries out of the outboxes can wait.
-    await worker.resources.bus.publish(topic(workspace_id), {})
+    # It does wait for the word to the webhook endpoints: who dies before that publishes again, and says it.
+    bus, now_ms = worker.resources.bus, to_ms(await SystemClock().now())
+    _, heard = await asyncio.gather(bus.publish(topic(workspace_id), {}), workspace.lanes.say(now_ms))
+    if heard:
+        bus.wake("deliver", workspace_id)
     told = Counter(pass_id for pass_id, _ in listed)
     await worker.outboxes.published({pass_id: waiting[pass_id][count - 1].n for pass_id, count in told.items()})
     # A pass whose outbox was full waits for this.
     relieved = {range_of(slot_of(pass_id)) for pass_id, entries in waiting.items() if len(entries) == A_PASS}
-    worker.resources.bus.wake("fold", *relieved)
+    bus.wake("fold", *relieved)
     return True
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 
@@ -18,7 +17,9 @@ from app.domain.ids import slot_of
 from app.domain.instants import to_ms
 from app.flow import SLOT_RANGES, range_of
 from app.store.heartbeats import Heartbeats
+from app.store.lane_runs import Waiting
 
+from .deliver import begin, system_ms
 from .due import next_due
 from .worker import Worker
 
@@ -53,6 +54,7 @@ class Sweep:
             self.dues,
             self.backfills,
             self.publishes,
+            self.deliveries,
             self.merges,
             self.erasures,
             self.jobs,
@@ -95,6 +97,16 @@ class Sweep:
         for workspace_id in await self._worker.outboxes.waiting_workspaces():
             await self._stages["publish"](self._worker, workspace_id)
 
+    async def deliveries(self) -> None:
+        """Begins a run at every webhook endpoint with something to do, and sets a timer for those that soon will have."""
+        now_ms = system_ms()
+        for waiting in await self._worker.lane_runs.waiting(now_ms + AHEAD_MS):
+            key, ahead_ms = waiting.endpoint_id, waiting.begins_ms - now_ms
+            if ahead_ms <= 0 or key in self._worker.couriers:
+                begin(self._worker, waiting)
+            elif ahead_ms <= AHEAD_MS and key not in self._timers:
+                self._timers[key] = asyncio.get_running_loop().call_later(ahead_ms / 1000 + 0.001, self._begin, waiting)
+
     async def merges(self) -> None:
         """Moves whatever is left of merged passes."""
         for pass_id in await self._worker.merges.waiting():
@@ -107,7 +119,7 @@ class Sweep:
 
     async def jobs(self) -> None:
         """Takes up the jobs that nobody carries, and does not wait for them: they are long, and stopped when all stops."""
-        for job_id in await self._worker.runs.open(time.time_ns() // 1_000_000, JOBS_AT_ONCE):
+        for job_id in await self._worker.runs.open(system_ms(), JOBS_AT_ONCE):
             if job_id not in self._jobs and len(self._jobs) < JOBS_AT_ONCE:
                 self._jobs[job_id] = asyncio.create_task(self._job(job_id))
 
@@ -129,6 +141,10 @@ class Sweep:
             if key not in self._timers:
                 delay = (due_ms - now_ms) / 1000 + 0.001
                 self._timers[key] = loop.call_later(delay, self._fire, key)
+
+    def _begin(self, waiting: Waiting) -> None:
+        self._timers.pop(waiting.endpoint_id, None)
+        begin(self._worker, waiting)
 
     def _fire(self, key: str) -> None:
         self._timers.pop(key, None)

@@ -12,6 +12,7 @@ from app.resources import Resources
 from app.store.erasures import Erasures
 from app.store.ids import new_id
 from app.store.job_runs import JobRuns
+from app.store.lane_runs import LaneRuns
 from app.store.merges import Merges
 from app.store.outboxes import Outboxes
 from app.store.pumps import Pumps
@@ -19,6 +20,8 @@ from app.store.pumps import Pumps
 log = logging.getLogger(__name__)
 
 MOST_MARKED = 100_000
+MOST_COURIERS = 100
+"""At how many webhook endpoints a process delivers at a time."""
 
 
 @dataclass
@@ -31,12 +34,17 @@ class Worker:
     runs: JobRuns
     erasures: Erasures
     merges: Merges
+    lane_runs: LaneRuns
     definitions: dict[str, Definitions] = field(default_factory=dict)
     cursors: dict[str, tuple[int, str]] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
     marked: dict[str, str] = field(default_factory=dict)
+    parted: dict[frozenset[str], float] = field(default_factory=dict)
     id: str = field(default_factory=lambda: new_id("worker"))
     stopping: bool = False
+    couriers: dict[str, asyncio.Event] = field(default_factory=dict)
+    """The webhook endpoints that are delivered to, each with what tells its run that there is news."""
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _running: dict[tuple[str, str], bool] = field(default_factory=dict)
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -45,8 +53,19 @@ class Worker:
         """A worker over these resources."""
         db, in_chunk = resources.db, resources.in_chunk
         return cls(
-            resources, Pumps(db, in_chunk), Outboxes(db), JobRuns(db), Erasures(db, in_chunk), Merges(db, in_chunk)
+            resources,
+            Pumps(db, in_chunk),
+            Outboxes(db),
+            JobRuns(db),
+            Erasures(db, in_chunk),
+            Merges(db, in_chunk),
+            LaneRuns(db),
         )
+
+    @property
+    def crowded(self) -> bool:
+        """Whether no more webhook endpoints can be delivered to before one is let go."""
+        return len(self.couriers) >= MOST_COURIERS
 
     def saw_marked(self, pass_id: str, fid: str) -> None:
         """Notes that whatever the write `fid` of a pass had counted is marked; the oldest notes go beyond the bound.
@@ -58,6 +77,12 @@ class Worker:
         self.marked[pass_id] = fid
         if len(self.marked) > MOST_MARKED:
             del self.marked[next(iter(self.marked))]
+
+    def saw_parted(self, pass_ids: frozenset[str], elapsed: float) -> None:
+        """Notes when (monotonic seconds) a parting was made for passes that are erased; the oldest notes go beyond the bound."""
+        self.parted[pass_ids] = elapsed
+        if len(self.parted) > MOST_MARKED:
+            del self.parted[next(iter(self.parted))]
 
     async def known_definitions(self, workspace_ids: Iterable[str]) -> dict[str, Definitions]:
         """The definitions of the workspaces as they are now; only versions not yet seen are read."""
@@ -96,6 +121,8 @@ class Worker:
     async def stop(self) -> None:
         """Begins no further round; returns when those under way have ended."""
         self.stopping = True
+        for woken in self.couriers.values():
+            woken.set()
         while self._running:
             self._idle.clear()
             await self._idle.wait()
