@@ -20,7 +20,7 @@ from app.reports import report
 from app.resources import Resources
 
 GONE = "The file is gone; export it again."
-NOT_SIGNED = "This address is not valid, or no longer: read the job's downloadUrl again."
+NOT_SIGNED = "This address is not valid, or no longer: ask for that of the export again."
 MEDIA = {ExportFormat.CSV: "text/csv; charset=utf-8", ExportFormat.JSONL: "application/jsonl; charset=utf-8"}
 
 

@@ -78,6 +78,7 @@ async def test_an_address_that_was_changed_or_is_too_old_is_refused(api: Api, mo
         refusal = await api.http.get(address(api, each), headers=api.headers)
         assert refusal.status_code == 403, each
         assert refusal.json()["errors"][0]["extensions"]["code"] == "FORBIDDEN"
+        assert "downloadUrl" not in refusal.text  # who has no key is told no name of the schema
     now = SystemClock.now
 
     def later(seconds: float) -> None:
