@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import importlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
@@ -24,8 +25,11 @@ from app.commands.inbound import take, verified
 from app.commands.merges import merge_passes
 from app.commands.receipts import record_call
 from app.commands.removals import erase_pass
+from app.commands.replays import Replay, replay_webhook_deliveries
 from app.commands.segments import create_segment
+from app.commands.webhooks import create_webhook_endpoint
 from app.domain.activities import ActivityQuery
+from app.domain.deliveries import WebhookDeliveryStatus
 from app.domain.events import EventInput
 from app.domain.exports import ExportFormat
 from app.flow import FLOW, SLOT_RANGES, bounds_of, range_of
@@ -33,6 +37,7 @@ from app.resources import Resources
 from app.store.events import EventQuery
 from tests.business import Business, bought_within, nothing_for, open_business
 from tests.domain.test_signatures import standard
+from tests.receiver import Receiver, receiving
 from tests.workers.test_imports import File, sales
 from workers.main import STAGES
 
@@ -72,7 +77,13 @@ def test_the_worker_runs_exactly_the_stages_of_the_table() -> None:
 def test_the_flow_goes_one_way() -> None:
     """Events come in at the front, activities out at the end; only publish writes the log, and only erase empties lines."""
     assert {stage.name for stage in FLOW if "activities" in stage.writes} == {"publish", "erase"}
-    assert {stage.name for stage in FLOW if "activities" in stage.reads} == {"feed", "erase", "export", "jobs"}
+    assert {stage.name for stage in FLOW if "activities" in stage.reads} == {
+        "feed",
+        "erase",
+        "export",
+        "jobs",
+        "deliver",
+    }
     assert not BY_NAME["feed"].writes
     assert not BY_NAME["feed"].wakes
     # Backwards goes only the word that there is room again, or that somebody's events come first.
@@ -118,8 +129,17 @@ async def listened(resources: Resources) -> AsyncIterator[tuple[Business, Listen
         resources.settings.mongodb_uri, tz_aware=True, tzinfo=UTC, event_listeners=[listener], retryWrites=False
     )
     clock = FixedClock(datetime(2026, 1, 1, tzinfo=UTC))
-    yield await open_business(replace(resources, db=client[resources.settings.database], clock=clock), clock), listener
+    settings = replace(resources.settings, egress_allow=("127.0.0.1",))
+    again = replace(resources, db=client[settings.database], clock=clock, settings=settings)
+    yield await open_business(again, clock), listener
     client.close()
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    """A receiver on this machine."""
+    async with receiving() as found:
+        yield found
 
 
 class Seen:
@@ -151,11 +171,12 @@ class Seen:
 
 
 async def test_a_stage_reads_writes_and_wakes_what_the_table_says(
-    listened: tuple[Business, Listener], monkeypatch: pytest.MonkeyPatch
+    listened: tuple[Business, Listener], monkeypatch: pytest.MonkeyPatch, receiver: Receiver
 ) -> None:
     business, listener = listened
     ctx, worker = business.ctx, business.worker
     await business.segment("recent", bought_within(30))
+    endpoint, _ = await create_webhook_endpoint(ctx, receiver.url)
     seen = Seen(listener, monkeypatch)
 
     async def whole(name: str) -> None:
@@ -215,6 +236,18 @@ async def test_a_stage_reads_writes_and_wakes_what_the_table_says(
     await seen.watch("export", ordered())
     for job in jobs[1:]:
         await seen.watch("jobs", STAGES["jobs"](worker, job.id))
+
+    async def delivered() -> None:
+        await STAGES["deliver"](worker, ctx.workspace.id)
+        await asyncio.gather(*worker.tasks)
+
+    await seen.watch("deliver", delivered())
+    receiver.answers = lambda got: 410
+    for replay in (Replay(), Replay(statuses=tuple(WebhookDeliveryStatus))):
+        again, _ = await replay_webhook_deliveries(ctx, endpoint.id, replay)
+        assert again is not None
+        await seen.watch("jobs", STAGES["jobs"](worker, again.id))
+    await seen.watch("deliver", delivered())
 
     assert seen.woken == {stage.name: set(stage.wakes) for stage in FLOW}
     assert seen.written == {stage.name: set(stage.writes) for stage in FLOW}

@@ -40,10 +40,18 @@ from app.commands.merges import merge_passes
 from app.commands.passes import create_passes, update_pass
 from app.commands.receipts import receipt_of, record_call
 from app.commands.removals import delete_events, erase_pass
+from app.commands.replays import Replay, replay_webhook_deliveries
 from app.commands.segments import archive_segment, update_segment
+from app.commands.webhooks import (
+    create_webhook_endpoint,
+    delete_webhook_endpoint,
+    rotate_webhook_secret,
+    update_webhook_endpoint,
+)
 from app.domain.activities import ActivityQuery
 from app.domain.aggregations import METADATA, Aggregation, Function, GroupBy
 from app.domain.conditions import Condition, Operator
+from app.domain.deliveries import WebhookDeliveryStatus
 from app.domain.errors import Conflict
 from app.domain.event_types import Acceptance
 from app.domain.events import EventInput
@@ -52,10 +60,12 @@ from app.domain.instants import to_ms
 from app.domain.jobs import JobStatus
 from app.domain.passes import PassInput
 from app.domain.signatures import Scheme
+from app.domain.webhooks import DisabledReason, EndpointStatus
 from app.resources import Resources
 from app.store.backlog import Backlogs
 from app.store.clock import MongoClock
 from app.store.collection import Translating
+from app.store.deliveries import DeliveryQuery
 from app.store.events import EventQuery
 from app.store.exports import Part
 from app.store.heartbeats import Heartbeats
@@ -64,7 +74,9 @@ from app.store.job_runs import JobRuns
 from app.store.paging import Span
 from app.store.parking import Parking
 from tests.business import Business, bought_within, open_business, spent
+from tests.receiver import receiving
 from tests.workers.test_imports import File, finished, sales
+from workers.deliver import carry
 from workers.due import next_due
 
 MODULES = [importlib.import_module(f"app.store.{found.name}") for found in pkgutil.iter_modules(app.store.__path__)]
@@ -74,7 +86,7 @@ RANGES = {"$gt", "$gte", "$lt", "$lte"}
 SHORT = {
     # Few documents by their nature: a workspace has some segments, keys, jobs and files, an installation some workspaces.
     "segments", "definitions", "api_keys", "jobs", "job_files", "workspaces", "clock", "constants", "heartbeats",
-    "inbound_hooks",
+    "inbound_hooks", "webhook_endpoints",
 }  # fmt: skip
 BY_HAND = {("Parking.release", "update"), ("Pumps.unmark", "update")}
 """Run by an operator for one pass: reading that pass's events whole is all right. And the fold's marks, which look at
@@ -144,7 +156,9 @@ async def listened(resources: Resources) -> AsyncIterator[tuple[Business, Listen
         readConcernLevel="majority", retryWrites=False,
     )  # fmt: skip
     fixed = FixedClock(datetime(2026, 1, 1, tzinfo=UTC))
-    yield await open_business(replace(resources, db=client[resources.settings.database], clock=fixed), fixed), listener
+    settings = replace(resources.settings, egress_allow=("127.0.0.1",))
+    again = replace(resources, db=client[settings.database], clock=fixed, settings=settings)
+    yield await open_business(again, fixed), listener
     client.close()
 
 
@@ -275,6 +289,7 @@ async def story(business: Business) -> None:
     await revoke_api_key(ctx, till.id)
     await added_up_and_removed(business)
     await told_by_hooks(business)
+    await told_to_endpoints(business)
     await receipts_and_keys(business)
     await imports_and_operations(business)
 
@@ -316,6 +331,45 @@ async def told_by_hooks(business: Business) -> None:
     await store.inbound.page(hook.id, failed.status, Span(2, after=(to_ms(await ctx.now()), "z")))
     await store.inbound.count(hook.id, failed.status)
     await store.inbound.forget("ann")
+
+
+async def told_to_endpoints(business: Business) -> None:
+    ctx, store, runs = business.ctx, business.ctx.workspace, business.worker.lane_runs
+    async with receiving() as receiver:
+        url = receiver.url
+        endpoint, _ = await create_webhook_endpoint(ctx, url)
+        await business.record({"external_id": "told", "source": "endpoint"})
+        await business.settle()
+        receiver.answers = lambda got: 200 if receiver.got[1:] else 500
+        await carry(business.worker, endpoint.id)
+    await rotate_webhook_secret(ctx, endpoint.id)
+    for query in (
+        DeliveryQuery(endpoint.id),
+        DeliveryQuery(endpoint.id, tuple(WebhookDeliveryStatus)[:2], ("a",), 1, 9),
+    ):
+        await store.deliveries.page(query, Span(2, after=(to_ms(await ctx.now()), "z")))
+        await store.deliveries.count(query)
+    await store.deliveries.get_many([f"{endpoint.id}:1"])
+    await store.deliveries.counts([endpoint.id])
+    for replay in (Replay(), Replay(statuses=(WebhookDeliveryStatus.SUCCEEDED,))):
+        await replay_webhook_deliveries(ctx, endpoint.id, replay, dry_run=True)
+        job, _ = await replay_webhook_deliveries(ctx, endpoint.id, replay)
+        assert job is not None
+        await finished(business, job)
+    # Nobody listens there any more.
+    await carry(business.worker, endpoint.id)
+    assert await store.lanes.states([endpoint.id])
+    assert await runs.of_workspace(store.id)
+    assert await runs.waiting(10**14)
+    hold = await runs.claim(endpoint.id, 10**14)
+    assert hold is not None
+    await runs.release(hold, 0)
+    await update_webhook_endpoint(ctx, endpoint.id, status=EndpointStatus.DISABLED)
+    await update_webhook_endpoint(ctx, endpoint.id, status=EndpointStatus.ENABLED)
+    await store.webhooks.disable(endpoint.id, DisabledReason.GONE, await ctx.now())
+    await carry(business.worker, endpoint.id, lambda: 2 * 10**14)
+    await store.webhooks.page(Span(2, after=(to_ms(await ctx.now()), "z")))
+    await delete_webhook_endpoint(ctx, endpoint.id)
 
 
 async def receipts_and_keys(business: Business) -> None:

@@ -5,12 +5,13 @@ Checklist 3.4.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from app.clock import system_ms
 from app.commands.webhooks import create_webhook_endpoint
 from app.domain.activities import Activity
 from app.domain.lanes import LANES
@@ -19,7 +20,7 @@ from app.domain.webhooks import WebhookEndpoint
 from app.resources import Resources
 from tests.business import Business, open_business
 from tests.receiver import Receiver, receiving
-from workers.deliver import carry, system_ms
+from workers.deliver import carry
 
 
 class Post:
