@@ -5,6 +5,7 @@ Leases, retries, rate limits and expiry of keys are about machines, not about bu
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -35,6 +36,11 @@ class SystemClock:
     async def elapsed(self) -> datetime:
         """The same as `now`: real time does not stand still."""
         return await self.now()
+
+
+def system_ms() -> int:
+    """Milliseconds since 1970 by the machine's own clock."""
+    return time.time_ns() // 1_000_000
 
 
 class FixedClock:

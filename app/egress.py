@@ -146,12 +146,6 @@ async def posting(allowed: Allowed, connections: int = 1) -> AsyncIterator[Posti
         yield Posting(pool)
 
 
-async def posted(url: str, headers: Mapping[str, str], body: bytes, allowed: Allowed, seconds: float) -> Answer:
-    """What an http or https URL answers to one POST. Raises NotFetched, as `Posting.post` does."""
-    async with posting(allowed) as connection:
-        return await connection.post(url, headers, body, seconds)
-
-
 async def _drained(response: httpcore.Response) -> None:
     """Reads a short answer to its end, so that its connection can be used again; a long one costs the connection."""
     left = MOST_ANSWER

@@ -24,11 +24,11 @@ from app.domain.messages import Message, message_of
 from app.domain.webhooks import DisabledReason, EndpointStatus, WebhookEndpoint
 from app.egress import Posting
 from app.feed import shows
+from app.outbound import Sent, send
 from app.store.lane_runs import LEASE_MS, Hold
 
 from .lanes import READ_AT_ONCE, Lane, Lanes
 from .ledger import Ledger
-from .outbound import Sent, send
 from .worker import Worker
 
 log = logging.getLogger(__name__)

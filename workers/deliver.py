@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Callable
 
+from app.clock import system_ms
 from app.domain.addresses import Allowed
 from app.domain.lanes import LANES
 from app.egress import posting
+from app.outbound import SECONDS
 from app.store.lane_runs import Waiting
 
 from .courier import RETRIES_AT_ONCE, Courier
 from .failures import guarded
-from .outbound import SECONDS
 from .worker import Worker
 
 
@@ -64,11 +64,6 @@ async def carry(
         await worker.alone("deliver", endpoint_id, once)
     finally:
         worker.couriers.pop(endpoint_id, None)
-
-
-def system_ms() -> int:
-    """Now, in system time: leases, retries and holds are about machines, never about business."""
-    return time.time_ns() // 1_000_000
 
 
 _guarded = guarded("deliver", carry)

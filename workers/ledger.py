@@ -19,9 +19,9 @@ from app.domain.deliveries import (
 )
 from app.domain.instants import from_ms, to_ms
 from app.domain.lanes import Head, Health
+from app.outbound import Sent
 
 from .lanes import Lane, Lanes, Parcel
-from .outbound import Sent
 
 LOST = "Its activity is no longer in the log."
 

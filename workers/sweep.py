@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 
-from app.clock import SystemClock
+from app.clock import SystemClock, system_ms
 from app.domain.errors import Unavailable
 from app.domain.ids import slot_of
 from app.domain.instants import to_ms
@@ -19,7 +19,7 @@ from app.flow import SLOT_RANGES, range_of
 from app.store.heartbeats import Heartbeats
 from app.store.lane_runs import Waiting
 
-from .deliver import begin, system_ms
+from .deliver import begin
 from .due import next_due
 from .worker import Worker
 

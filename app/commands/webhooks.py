@@ -10,20 +10,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from app.clock import SystemClock
+from app.clock import SystemClock, system_ms
 from app.domain.activities import ActivityQuery
 from app.domain.addresses import Allowed
 from app.domain.errors import Code, Conflict, InvalidInput, LimitExceeded, NotFound
 from app.domain.hooks import HookSecret, rotated
 from app.domain.instants import parse_grace, to_ms
+from app.domain.messages import test_message as try_out
 from app.domain.texts import parse_optional, parse_text
 from app.domain.webhooks import MAX_ENDPOINTS, DisabledReason, EndpointStatus, WebhookEndpoint
-from app.egress import MOST_URL, NotFetched, check
+from app.egress import MOST_URL, NotFetched, check, posting
+from app.outbound import SECONDS, Sent, send
 from app.store.ids import new_id
 
 from .audit import note
 from .context import Context
 from .hooks import new_secret
+from .remote_files import SHARE
 
 KIND = "WebhookEndpoint"
 GRACE_SECONDS = 86_400
@@ -124,6 +127,23 @@ async def delete_webhook_endpoint(ctx: Context, endpoint_id: str) -> None:
     await ctx.workspace.deliveries.drop(endpoint_id)
     await ctx.workspace.webhooks.delete(endpoint_id)
     await ctx.workspace.deliveries.drop(endpoint_id)
+
+
+async def try_webhook_endpoint(ctx: Context, endpoint_id: str) -> Sent:
+    """What came of a `webhook.test` message, sent now from here, also where the endpoint is disabled or away.
+
+    Nothing of it is kept, and nothing follows from it. Raises NotFound, Unavailable.
+    """
+    found = await ctx.workspace.webhooks.signing(endpoint_id)
+    if found is None:
+        raise NotFound("webhook endpoint", "id")
+    endpoint, secrets = found
+    await note(ctx, "testWebhookEndpoint", KIND, endpoint_id, url=endpoint.url)
+    message = try_out(new_id("msg"), endpoint_id, await SystemClock().now())
+    settings = ctx.resources.settings
+    seconds = min(SECONDS, SHARE * settings.operation_seconds)
+    async with posting(Allowed.of(settings.egress_allow)) as connection:
+        return await send(connection, endpoint.url, secrets, message, system_ms, seconds)
 
 
 async def found_endpoint(ctx: Context, endpoint_id: str, *field: str) -> WebhookEndpoint:

@@ -37,7 +37,7 @@ from graphql import (
 
 from .paging import DEFAULT, MOST
 
-COUNTS = frozenset({"totalCount", "memberCount", "eventTypes", "eventSources"})
+COUNTS = frozenset({"totalCount", "memberCount", "pendingCount", "failedCount", "eventTypes", "eventSources"})
 """Leaves for which the store is asked."""
 LONG = {("IngestReceipt", "results"): 1_000}
 """Lists that are no pages and no answer to a list in the input, and how many items they may have."""

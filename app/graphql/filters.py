@@ -111,7 +111,7 @@ async def event_query(info: Info, filter: EventFilter | None, pass_id: str | Non
         named = card.id
     if pass_id is not None and named != pass_id:
         return None
-    external_id = _given(filter.external_id, parse_text, here, "externalId")
+    external_id = given(filter.external_id, parse_text, here, "externalId")
     sources = each_of(filter.sources, parse_text, here, "sources")
     if external_id is not None and not sources and named is None:
         sources = await _sources(info)
@@ -120,13 +120,13 @@ async def event_query(info: Info, filter: EventFilter | None, pass_id: str | Non
         categories=each_of(filter.categories, lambda value, *_: value, here, "categories"),
         types=each_of(filter.types, parse_text, here, "types"),
         sources=sources,
-        currency=_given(filter.currency, parse_currency, here, "currency"),
-        occurred_after=_given(filter.occurred_after, parse_instant, here, "occurredAfter"),
-        occurred_before=_given(filter.occurred_before, parse_instant, here, "occurredBefore"),
-        recorded_after=_given(filter.recorded_after, parse_instant, here, "recordedAfter"),
-        recorded_before=_given(filter.recorded_before, parse_instant, here, "recordedBefore"),
-        amount_min=_given(filter.amount_min, parse_decimal, here, "amountMin"),
-        amount_max=_given(filter.amount_max, parse_decimal, here, "amountMax"),
+        currency=given(filter.currency, parse_currency, here, "currency"),
+        occurred_after=given(filter.occurred_after, parse_instant, here, "occurredAfter"),
+        occurred_before=given(filter.occurred_before, parse_instant, here, "occurredBefore"),
+        recorded_after=given(filter.recorded_after, parse_instant, here, "recordedAfter"),
+        recorded_before=given(filter.recorded_before, parse_instant, here, "recordedBefore"),
+        amount_min=given(filter.amount_min, parse_decimal, here, "amountMin"),
+        amount_max=given(filter.amount_max, parse_decimal, here, "amountMax"),
         external_id=external_id,
         metadata=each_of(filter.metadata, parse_metadata_condition, here, "metadata"),
     )
@@ -155,8 +155,8 @@ def activity_query(
             return None
     segment_ids = None
     if filter.segment_ids is not None:
-        given = each_of(filter.segment_ids, parse_text, here, "segmentIds")
-        segment_ids = [key for key in (database_id(text, "Segment") for text in given) if key is not None]
+        named_ids = each_of(filter.segment_ids, parse_text, here, "segmentIds")
+        segment_ids = [key for key in (database_id(text, "Segment") for text in named_ids) if key is not None]
         if not segment_ids:
             return None
     return ActivityQuery(
@@ -164,14 +164,15 @@ def activity_query(
         category=None if filter.category is None else filter.category.value,
         pass_id=named,
         segment_ids=segment_ids or (),
-        occurred_after=_given(filter.occurred_after, parse_instant, here, "occurredAfter"),
-        occurred_before=_given(filter.occurred_before, parse_instant, here, "occurredBefore"),
+        occurred_after=given(filter.occurred_after, parse_instant, here, "occurredAfter"),
+        occurred_before=given(filter.occurred_before, parse_instant, here, "occurredBefore"),
         include_silent=filter.include_silent,
         include_historical=historical if filter.include_historical is None else filter.include_historical,
     )
 
 
-def _given(value: object, parse: Callable[..., T], *path: str) -> T | None:
+def given(value: object, parse: Callable[..., T], *path: str) -> T | None:
+    """The value, parsed under its path; None for none. Raises InvalidInput."""
     return None if value is None else parse(value, *path)
 
 

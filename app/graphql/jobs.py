@@ -52,7 +52,7 @@ class Job(Node):
     result: JSON | None = strawberry.field(
         description="Once it is finished, what came of it. An import: `created`, `duplicate` and `failed` rows and the "
         "`source`. An export: `rows` and `bytes`, and of activities the `cursor` from which to read on. "
-        "A deletion: how many events it `deleted`. And `warnings`."
+        "A deletion: how many events it `deleted`. A replay: how many `messages` it put up to be sent. And `warnings`."
     )
     domain_job: strawberry.Private[domain.Job]
     report_url: str | None = strawberry.field(

@@ -11,13 +11,16 @@ from strawberry.dataloader import DataLoader
 from app.domain.activities import Activity
 from app.domain.actors import ApiKey
 from app.domain.audit import AuditEntry
+from app.domain.deliveries import WebhookDelivery, WebhookDeliveryStatus
 from app.domain.events import Event
 from app.domain.hooks import InboundHook
 from app.domain.inbound import InboundDelivery
 from app.domain.jobs import Job
+from app.domain.lanes import LaneState
 from app.domain.passes import Pass
 from app.domain.points import Lots
 from app.domain.segments import Segment
+from app.domain.webhooks import WebhookEndpoint
 from app.store.receipts import Standing
 from app.store.workspace import Workspace
 
@@ -90,6 +93,35 @@ class Loaders:
     def deliveries(self) -> DataLoader[str, InboundDelivery | None]:
         """What inbound hooks received, by id, with bodies."""
         return _loader(self._workspace.inbound.get_many)
+
+    @cached_property
+    def webhooks(self) -> DataLoader[str, WebhookEndpoint | None]:
+        """Webhook endpoints by id."""
+        return _loader(self._workspace.webhooks.get_many)
+
+    @cached_property
+    def lanes(self) -> DataLoader[str, LaneState | None]:
+        """How far webhook endpoints are, by id."""
+        return _loader(self._workspace.lanes.states)
+
+    @cached_property
+    def webhook_counts(self) -> DataLoader[str, Mapping[WebhookDeliveryStatus, int] | None]:
+        """How many deliveries to webhook endpoints wait or have failed, by the endpoint's id."""
+        return _loader(self._workspace.deliveries.counts)
+
+    @cached_property
+    def webhook_deliveries(self) -> DataLoader[str, WebhookDelivery | None]:
+        """Deliveries to webhook endpoints by id."""
+        return _loader(self._workspace.deliveries.get_many)
+
+    @cached_property
+    def ends(self) -> DataLoader[str, int | None]:
+        """The position of the newest activity, by the workspace's id."""
+
+        async def last(ids: list[str]) -> dict[str, int]:
+            return dict.fromkeys(ids, await self._workspace.activities.last_pos())
+
+        return _loader(last)
 
     @cached_property
     def keys(self) -> DataLoader[str, ApiKey | None]:

@@ -52,11 +52,12 @@ from .segment_mutations import create_segment as make_segment
 from .segment_mutations import duplicate_segment as copy_segment
 from .segment_mutations import update_segment as change_segment
 from .segments import Segment, find_segment, list_segments
+from .webhook_roots import WebhookMutations, WebhookQueries
 from .workspaces import Viewer, find_viewer
 
 
 @strawberry.type(description="What can be asked. Everything is seen from the workspace of the key.")
-class Query(EventTypeQueries, InboundHookQueries):
+class Query(EventTypeQueries, InboundHookQueries, WebhookQueries):
     """What can be asked."""
 
     node: Node | None = strawberry.field(
@@ -101,8 +102,8 @@ class Query(EventTypeQueries, InboundHookQueries):
     )
     audit_log: Connection[AuditEntry] = strawberry.field(
         resolver=list_audit_log,
-        description="Who changed keys, segments, event types and hooks, exported, removed or merged, the newest first. "
-        "Needs the scope `admin`.",
+        description="Who changed keys, segments, event types, hooks and webhook endpoints, exported, removed or merged, the "
+        "newest first. Needs the scope `admin`.",
     )
     activity: Connection[Activity] = strawberry.field(
         resolver=list_activities, description="The feed of the workspace, in its order: the oldest first."
@@ -110,7 +111,7 @@ class Query(EventTypeQueries, InboundHookQueries):
 
 
 @strawberry.type(description="What can be done. What is refused for a reason in the input is told in `userErrors`.")
-class Mutation(EventShortcuts, InboundHookMutations):
+class Mutation(EventShortcuts, InboundHookMutations, WebhookMutations):
     """What can be done."""
 
     create_pass: CreatePassPayload = strawberry.mutation(

@@ -10,6 +10,7 @@ VALUES = frozenset(
     FixedWindowCriteria Freshness Heartbeat InboundProblem InboundTrial InboundVerification IngestReceipt JobProgress
     Lagged MetadataCriteria PassCriteria PassErasure PassHolder PassStatistics PointsExpiring RateLimit
     RollingWindowCriteria SegmentBackfill SegmentCriteria Spend TypeStatistics Viewer
+    WebhookAttempt WebhookFilter
     """.split()
 )
 """Types without an id, because there is nothing to identify: a part of an object, a figure, a message of a stream."""

@@ -17,6 +17,7 @@ from app.domain.deliveries import KEPT_SECONDS, MOST_ATTEMPTS, Attempt, WebhookD
 from app.domain.deliveries import delivery_id as id_of
 from app.domain.instants import from_ms, to_ms
 
+from .activities import any_of
 from .collection import Doc, WorkspaceQueries, insert_new
 from .conditions import between
 from .paging import Page, Span, by_instant, count_of, page_among, page_of
@@ -66,6 +67,22 @@ class DeliveryQueries(WorkspaceQueries):
         """How many deliveries match. Indexes as for `page`."""
         wheres = self._wheres(query)
         return sum(await asyncio.gather(*(count_of(self._all, where, _by(where), "created_at") for where in wheres)))
+
+    async def counts(self, endpoint_ids: Sequence[str]) -> dict[str, dict[WebhookDeliveryStatus, int]]:
+        """How many deliveries to each endpoint wait, and how many have failed, where any do; in one round trip.
+
+        Index: {workspace, endpoint, status, created_at, _id}.
+        """
+        untaken = [WebhookDeliveryStatus.PENDING.value, WebhookDeliveryStatus.FAILED.value]
+        stages: list[Doc] = [
+            {"$match": self._mine(endpoint=any_of(endpoint_ids), status={"$in": untaken})},
+            {"$group": {"_id": {"endpoint": "$endpoint", "status": "$status"}, "count": {"$sum": 1}}},
+        ]
+        found: dict[str, dict[WebhookDeliveryStatus, int]] = {}
+        for doc in await self._all.aggregate(stages).to_list(None):
+            of_one = found.setdefault(doc["_id"]["endpoint"], {})
+            of_one[WebhookDeliveryStatus(doc["_id"]["status"])] = doc["count"]
+        return found
 
     async def get_many(self, delivery_ids: Iterable[str]) -> dict[str, WebhookDelivery]:
         """The deliveries that are remembered among the ids. Index: _id."""
