@@ -17,7 +17,8 @@ from app.domain.messages import Message, message_of
 
 READ_AT_ONCE = 250
 DEEP = 250
-DEEP_BYTES = 262_144
+DEEP_BYTES = 65_536
+"""So 16 lanes hold a megabyte, and the hundred endpoints that a worker delivers to at once no more than it can spare."""
 SHALLOW = 64
 """A lane with fewer messages than that is fed before it runs dry."""
 

@@ -99,12 +99,14 @@ class Sweep:
 
     async def deliveries(self) -> None:
         """Begins a run at every webhook endpoint with something to do, and sets a timer for those that soon will have."""
+        for woken in self._worker.couriers.values():
+            woken.set()
         now_ms = system_ms()
         for waiting in await self._worker.lane_runs.waiting(now_ms + AHEAD_MS):
             key, ahead_ms = waiting.endpoint_id, waiting.begins_ms - now_ms
-            if ahead_ms <= 0 or key in self._worker.couriers:
+            if ahead_ms <= 0:
                 begin(self._worker, waiting)
-            elif ahead_ms <= AHEAD_MS and key not in self._timers:
+            elif key not in self._timers:
                 self._timers[key] = asyncio.get_running_loop().call_later(ahead_ms / 1000 + 0.001, self._begin, waiting)
 
     async def merges(self) -> None:

@@ -60,9 +60,13 @@ class LaneRuns(Translating):
         self._all = db["webhook_lanes"]
 
     async def waiting(self, until_ms: int) -> list[Waiting]:
-        """Endpoints with something to do by then, those first that were let go the longest ago. Index: {at, free}."""
-        docs = await self._all.find({"at": {"$gte": 0, "$lte": until_ms}}, WAITING).limit(MOST).to_list(None)
-        return _sorted(docs)
+        """Endpoints that may be claimed by then for something to do, those first that were let go the longest ago.
+
+        Index: {at, free}.
+        """
+        # Those that are left alone, because they are away, must not stand before others.
+        where = {"at": {"$gte": 0, "$lte": until_ms}, "free": {"$lte": until_ms}}
+        return _sorted(await self._all.find(where, WAITING).limit(MOST).to_list(None))
 
     async def of_workspace(self, workspace_id: str) -> list[Waiting]:
         """Those of a workspace. Index: {workspace, on}."""
