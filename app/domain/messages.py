@@ -30,7 +30,7 @@ class Message:
 def message_of(activity: Activity, pass_external_id: str | None) -> Message:
     """What an endpoint is told of an activity: the line of an export, and its time once more under the standard's name.
 
-    `sequence` is its position in the log, `passSequence` its number in the pass: who is told of things out of order can tell.
+    `sequence` is its position in the log, `passSequence` its number in the pass, for who is told of things out of order.
     Where that is too large, the largest members of `data` are left out, first those of its event; `truncated` says so.
     """
     line = activity_line(activity, pass_external_id)
