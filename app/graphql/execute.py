@@ -37,7 +37,7 @@ from .places import Places
 from .requests import Request
 
 SCOPES = {OperationType.QUERY: READ, OperationType.MUTATION: WRITE, OperationType.SUBSCRIPTION: SUBSCRIBE}
-"""The scope that each kind of operation needs; fields that need `admin` ask for it themselves."""
+"""The scope that each kind of operation needs; fields that need another one, wherever they stand, ask for it themselves."""
 
 Body = dict[str, Any]
 

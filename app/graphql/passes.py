@@ -10,6 +10,7 @@ from typing import Annotated
 import strawberry
 
 from app.domain import passes as domain
+from app.domain.actors import READ
 from app.domain.errors import Code, InvalidInput
 from app.domain.instants import to_ms
 from app.domain.texts import parse_text
@@ -78,7 +79,7 @@ class Pass(Node):
     updated_at: datetime = strawberry.field(description="When it was last changed.")
     stored: strawberry.Private[domain.Pass]
 
-    @strawberry.field(description="What happened on it.")
+    @strawberry.field(description="What happened on it. Needs the scope `read`.")
     async def events(
         self,
         info: Info,
@@ -90,10 +91,11 @@ class Pass(Node):
         before: Before = None,
     ) -> Connection[Event]:
         """What happened on it."""
+        info.context.actor.require(READ)
         query = await event_query(info, filter, self.stored.id)
         return await events_page(info, query, order_by, first, after, last, before)
 
-    @strawberry.field(description="Its part of the feed, in order.")
+    @strawberry.field(description="Its part of the feed, in order. Needs the scope `read`.")
     async def activity(
         self,
         info: Info,
@@ -106,12 +108,13 @@ class Pass(Node):
         token: TokenArgument = None,
     ) -> Connection[Activity]:
         """Its part of the feed."""
+        info.context.actor.require(READ)
         await consistent(info, consistency, token, told=True)
         query = activity_query(filter, historical=True, pass_id=self.stored.id)
         query = await of_whole_pass(info.context, query, self.stored)
         return await activities_page(info, query, first, after, last, before)
 
-    @strawberry.field(description="What its events come to.")
+    @strawberry.field(description="What its events come to. Needs the scope `read`.")
     async def statistics(
         self,
         info: Info,
@@ -127,18 +130,23 @@ class Pass(Node):
         ] = None,
     ) -> PassStatistics:
         """What its events come to."""
+        info.context.actor.require(READ)
         return await pass_statistics(info, self.stored, types, time_window, timezone)
 
-    @strawberry.field(description="What of the balance ends, and when: one item an instant, the soonest first.")
+    @strawberry.field(
+        description="What of the balance ends, and when: one item an instant, the soonest first. Needs the scope `read`."
+    )
     async def points_expiring(self, info: Info, first: FirstEndings = 10) -> list[PointsExpiring]:
         """What of the balance ends, and when."""
+        info.context.actor.require(READ)
         return await points_expiring(info.context, self.stored, first)
 
-    @strawberry.field(description="The segments it is in now, in the order it entered them.")
+    @strawberry.field(description="The segments it is in now, in the order it entered them. Needs the scope `read`.")
     def memberships(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[Membership]:
         """The segments it is in now."""
+        info.context.actor.require(READ)
         span = memberships_listing.span(first, after, last, before)
         found = sorted(self.stored.memberships.values(), key=lambda m: (m.since_ms, m.segment_id))
 

@@ -10,6 +10,7 @@ import strawberry
 
 from app.domain import passes
 from app.domain import segments as domain
+from app.domain.actors import READ
 from app.domain.errors import Code, InvalidInput
 from app.domain.instants import to_ms
 from app.domain.texts import parse_text
@@ -90,11 +91,12 @@ class Segment(Node):
         """How many passes are in it now."""
         return await info.context.load.member_counts.load(self.defined.id) or 0
 
-    @strawberry.field(description="The passes in it now.")
+    @strawberry.field(description="The passes in it now. Needs the scope `read`.")
     async def members(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[Membership]:
         """The passes in it now."""
+        info.context.actor.require(READ)
         segment_id = self.defined.id
         span = members_listing.span(first, after, last, before)
         page: Page[passes.Pass] = await info.context.workspace.segments.members(segment_id, span)

@@ -40,6 +40,35 @@ async def test_keys_are_for_admins(api: Api) -> None:
         assert (await api.refusal(query, **variables))["extensions"]["code"] == "FORBIDDEN"
 
 
+async def test_who_may_only_write_or_follow_is_not_told_what_else_is_known(api: Api) -> None:
+    """The lists and sums of an object need the scope `read` wherever it stands: in what a mutation answers, too."""
+    api.secret = await api.key("write")
+    parts = ("events { totalCount }", "activity { totalCount }", "memberships { totalCount }")
+    parts += ("statistics { eventCount }", "pointsExpiring { points }")
+    asked = " ".join(
+        f'p{index}: createPass(input: {{externalId: "ann"}}) {{ pass {{ externalId {part} }} userErrors {{ code }} }}'
+        for index, part in enumerate(parts)
+    )
+    visitors = 'key: "a", name: "A", criteria: {event: {types: ["visit"], metric: COUNT, operator: GTE, value: 1}}'
+    asked += f" s: createSegment(input: {{{visitors}}}) {{ segment {{ key members {{ totalCount }} }} }}"
+    answer = await api.answer(f"mutation {{ {asked} }}")
+    assert [error["extensions"]["code"] for error in answer["errors"]] == ["FORBIDDEN"] * (len(parts) + 1)
+    assert all(payload.get("pass", payload.get("segment")) is None for payload in answer["data"].values())
+    written = await api.data('mutation { createPass(input: {externalId: "ann"}) { pass { externalId } } }')
+    assert written["createPass"]["pass"] == {"externalId": "ann"}
+    api.secret = await api.key("subscribe")
+    async with api.socket() as socket:
+        await socket.subscribe(
+            "subscription ($after: String) { activity(after: $after) { ... on ActivityEdge { node {"
+            " pass { externalId events { totalCount } } } } } }"
+        )
+        await api.business.record({"pass_external_id": "ann"})
+        await api.business.settle()
+        while "errors" not in (message := (await socket.receive())["payload"]):
+            pass
+        assert message["errors"][0]["extensions"]["code"] == "FORBIDDEN"
+
+
 async def test_a_key_needs_a_name_and_a_scope(api: Api) -> None:
     for given, field in (({"name": " ", "scopes": ["read"]}, "name"), ({"name": "x", "scopes": []}, "scopes")):
         payload = (await api.data(CREATE, input=given))["createApiKey"]
