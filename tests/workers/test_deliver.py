@@ -295,13 +295,13 @@ async def test_a_wish_to_be_left_alone_is_honoured(post: Post) -> None:
 
 
 async def test_while_a_secret_is_rotated_both_sign(post: Post) -> None:
-    _, newer = await rotate_webhook_secret(post.business.ctx, post.endpoint_id, grace_seconds=60)
+    _, newer = await rotate_webhook_secret(post.business.ctx, post.endpoint_id, grace_seconds=2 * 3_600)
     await post.record(1, 1)
     await post.round()
     got = post.receiver.got[0]
     assert all(signed(Verification(), [each], got.headers, got.body) for each in (post.secret, newer))
     await post.record(1, 1)
-    await post.round(2 * MINUTE)
+    await post.round(2 * HOUR)
     got = post.receiver.got[-1]
     assert [bool(signed(Verification(), [each], got.headers, got.body)) for each in (post.secret, newer)] == [
         False,
