@@ -21,6 +21,7 @@ from app.store.collection import Database
 from app.store.known import Known
 from tests.business import Business, open_business
 from tests.servers import Servers, running_servers
+from workers import erase
 
 # How long an example takes says how busy the machine is, and nothing about the law.
 laws.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -40,6 +41,12 @@ async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ser
 async def _session_resources(servers: Servers) -> AsyncIterator[Resources]:
     async with open_resources(servers.settings) as opened:
         yield opened
+
+
+@pytest.fixture(autouse=True)
+def parted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stages that run in the test's own process let go of an erased pass without the patience that other processes need."""
+    monkeypatch.setattr(erase, "PARTED_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -3,14 +3,23 @@
 The fold has made a stub of the pass in one write, with `erasing` on it; the stub stays until nothing else is left, so that
 whoever dies is followed by the next sweep. Lines are emptied once the outbox is empty: then the last line, and so every
 earlier one, is in the log. A publisher that rendered them before and is late finds their ids taken, and brings nothing back.
+
+Processes remember which passes there are. So before the name is given back, and the erasure said to be done, all of them are
+made to forget, and given the time to: nothing that is acknowledged later is for a pass that is gone.
 """
 
 from __future__ import annotations
 
+import time
+
 from app.domain.instants import to_ms
 from app.domain.passes import Erased, Pass
+from app.store.known import HEARD_SECONDS
 
 from .worker import Worker
+
+PARTED_SECONDS = HEARD_SECONDS + 0.1
+"""How long after a parting was made everybody has heard of it."""
 
 
 async def erase(worker: Worker, key: str) -> None:
@@ -36,19 +45,34 @@ async def erase_once(worker: Worker, pass_id: str) -> bool:
         if alias.out:
             worker.resources.bus.wake("publish", card.workspace_id)
             return False
+    parting = (card, *(alias for alias, _ in aliases))
+    names = frozenset(each.id for each in parting)
+    if names not in worker.parted:
+        for each in parting:
+            await _emptied(worker, each, now_ms)
+        await worker.erasures.part(card)
+        worker.saw_parted(names, time.monotonic())
+    if time.monotonic() < worker.parted[names] + PARTED_SECONDS:
+        # The sweep comes again.
+        return False
     # No name is free again before everything is empty; and what names the others is the last to go.
-    for each in (card, *(alias for alias, _ in aliases)):
-        await _emptied(worker, each, now_ms)
+    for each in parting:
+        await _emptied_events(worker, each, now_ms)
     for alias, _ in aliases:
         await worker.erasures.finished(alias, Erased(erased.at_ms, 0, 0, ()))
     await worker.erasures.finished(card, erased)
+    worker.parted.pop(names, None)
     return False
 
 
 async def _emptied(worker: Worker, card: Pass, now_ms: int) -> None:
     """Empties the lines of a pass, and the events that came to it since."""
-    while await worker.erasures.empty_events(card, now_ms):
-        pass
+    await _emptied_events(worker, card, now_ms)
     position: int | None = 0
     while position is not None:
         position = await worker.erasures.empty_activities(card, position)
+
+
+async def _emptied_events(worker: Worker, card: Pass, now_ms: int) -> None:
+    while await worker.erasures.empty_events(card, now_ms):
+        pass

@@ -79,7 +79,7 @@ class Worker:
             del self.marked[next(iter(self.marked))]
 
     def saw_parted(self, pass_ids: frozenset[str], elapsed: float) -> None:
-        """Notes when (monotonic seconds) a parting was made for passes that are erased; the oldest notes go beyond the bound."""
+        """Notes when (monotonic seconds) a parting was made for erased passes; the oldest notes go beyond the bound."""
         self.parted[pass_ids] = elapsed
         if len(self.parted) > MOST_MARKED:
             del self.parted[next(iter(self.parted))]

@@ -67,7 +67,7 @@ async def stored_under(ctx: Context, items: Sequence[Item]) -> dict[str, Stored]
     """What is stored under the identities of the items.
 
     An event that was recorded on a pass since merged is a repeat of the same input for the pass that answers now: it is
-    told as such. One round trip more, only where there is such an event.
+    told as such; one on a pass that is being erased as removed. One round trip more, only where there is such an event.
     """
     stored = await ctx.workspace.events.stored([item.event.id for item in items])
     secret = await ctx.secret()
@@ -85,7 +85,10 @@ async def stored_under(ctx: Context, items: Sequence[Item]) -> dict[str, Stored]
     answering = await ctx.workspace.passes.existing(list(named)) if held else {}
     for key, event in held.items():
         heir = answering.get(event.pass_id)
-        if heir is not None and heir == answering.get(repeated[key].event.pass_id):
+        if heir is None:
+            # Its pass is being erased, and the name not somebody else's yet.
+            stored[key] = Stored(None, None)
+        elif heir == answering.get(repeated[key].event.pass_id):
             stored[key] = replace(stored[key], fingerprint=repeated[key].fingerprint)
     return stored
 

@@ -23,9 +23,11 @@ async def planned(
 ) -> tuple[dict[int, str | None], list[Pass]]:
     """The pass id of each draft (None where there is none), and with `create` the passes to make for them.
 
-    Asks the store only for passes that this process has not seen: at most one round trip for ids, one for external ids.
+    Asks the store only for passes that this process has not seen: at most one round trip for ids, one for external ids; and
+    once a second, whether it has to forget those it has seen.
     """
     workspace, known = ctx.workspace, ctx.resources.known
+    since = await known.parting(workspace.id, workspace.parting)
     ids = {d.pass_id for d in drafts.values() if d.pass_id is not None}
     unseen = [pass_id for pass_id in ids if not known.has(workspace.id, pass_id)]
     answering = await workspace.passes.existing(unseen) if unseen else {}
@@ -33,14 +35,14 @@ async def planned(
     for asked_id, there_id in answering.items():
         # An id that another pass answers for is asked about again: what is remembered is that a pass is there.
         if asked_id == there_id:
-            known.remember(workspace.id, there_id)
+            known.remember(workspace.id, there_id, since=since)
     names = {d.pass_external_id for d in drafts.values() if d.pass_external_id is not None}
     found = {name: pass_id for name in names if (pass_id := known.id_of(workspace.id, name)) is not None}
     cards: list[Pass] = []
     if unknown := [name for name in names if name not in found]:
         there = await workspace.passes.ids_of(unknown)
         for name, found_id in there.items():
-            known.remember(workspace.id, found_id, name)
+            known.remember(workspace.id, found_id, name, since=since)
         found |= there
         if create and (missing := [name for name in unknown if name not in found]):
             rev = await workspace.segments.highest_rev()
@@ -60,13 +62,14 @@ async def made(ctx: Context, cards: Sequence[Pass]) -> dict[str, str]:
 
     Raises Unavailable, safe to repeat, where a pass of that external id is just being erased.
     """
+    since = ctx.resources.known.heard(ctx.workspace.id)
     taken = await ctx.workspace.passes.insert(cards)
     theirs = await ctx.workspace.passes.ids_of([cards[position].external_id for position in taken]) if taken else {}
     if len(theirs) < len(taken):
         raise Unavailable("store")
     for card in cards:
         pass_id = theirs.get(card.external_id, card.id)
-        ctx.resources.known.remember(ctx.workspace.id, pass_id, card.external_id)
+        ctx.resources.known.remember(ctx.workspace.id, pass_id, card.external_id, since=since)
     return {card.id: theirs[card.external_id] for card in cards if card.external_id in theirs}
 
 

@@ -50,11 +50,13 @@ async def create_passes(ctx: Context, items: Sequence[PassInput]) -> list[PassRe
             results[index] = PassResult(index, Status.REJECTED, None, refused.problems)
     first = list(new.values())
     cards = [new_pass(ctx, (d := drafts[i]).external_id, d.profile, d.installed_at, now) for i in first]
+    known, workspace_id = ctx.resources.known, ctx.workspace.id
+    since = known.heard(workspace_id)
     taken = await ctx.workspace.passes.insert(cards)
     for position, index in enumerate(first):
         if position not in taken:
             results[index] = PassResult(index, Status.CREATED, cards[position])
-            ctx.resources.known.remember(ctx.workspace.id, cards[position].id, cards[position].external_id)
+            known.remember(workspace_id, cards[position].id, cards[position].external_id, since=since)
     rest = [index for index in drafts if results[index] is None]
     stored = await ctx.workspace.passes.get_by_external_ids([drafts[i].external_id for i in rest]) if rest else {}
     if any(drafts[i].external_id not in stored for i in rest):

@@ -12,6 +12,7 @@ from app.domain.passes import Erased, Pass
 
 from .collection import Database, Doc, Translating, in_chunks, insert_new
 from .event_docs import stub_doc
+from .ids import new_id
 from .pass_docs import erasure_doc
 
 
@@ -20,7 +21,7 @@ class Erasures(Translating):
 
     def __init__(self, db: Database, in_chunk: int) -> None:
         self._passes, self._events, self._activities = db["passes"], db["events"], db["activities"]
-        self._done = db["erasures"]
+        self._done, self._workspaces = db["erasures"], db["workspaces"]
         self._in_chunk = in_chunk
 
     async def waiting(self, limit: int = 100) -> list[str]:
@@ -52,6 +53,10 @@ class Erasures(Translating):
         ids = [doc["_id"] for doc in docs]
         await self._activities.update_many({"_id": {"$in": ids}}, {"$set": {"data": dict(EMPTIED)}})
         return int(docs[-1]["pos"])
+
+    async def part(self, card: Pass) -> None:
+        """Has everybody who remembers passes of the workspace forget them, within a second. Safe to repeat. Index: _id."""
+        await self._workspaces.update_one({"_id": card.workspace_id}, {"$set": {"parting": new_id("parting")}})
 
     async def finished(self, card: Pass, erased: Erased) -> None:
         """Keeps the figures of an erasure and lets go of what was left of the pass. Safe to repeat. Index: _id."""

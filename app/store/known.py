@@ -1,9 +1,13 @@
-"""What a process may remember: that a pass exists, what a workspace says of itself, its words. Bounded; never a negative."""
+"""What a process may remember: that a pass exists, what a workspace says of itself, its words. Bounded; never a negative.
+
+That a pass is there is believed only by who has asked for the workspace's latest parting within a second: an erasure makes a
+new one, and lets go of the pass and its name only when everybody must have heard of that. (See `workers/erase.py`.)
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from app.domain.event_types import EventTypes
 from app.domain.workspaces import WorkspaceProfile
@@ -11,7 +15,9 @@ from app.domain.workspaces import WorkspaceProfile
 MOST = 100_000
 MOST_WORKSPACES = 1_000
 SECONDS = 10.0
-"""How long a pass is taken to be there still: a pass may be erased, which this process need not hear of."""
+"""How long a name is taken for a pass: it may be merged, which this process need not hear of."""
+HEARD_SECONDS = 1.0
+"""How long the latest parting that was heard of is taken for the latest."""
 
 
 class Known:
@@ -20,27 +26,47 @@ class Known:
     def __init__(self, most: int = MOST, now: Callable[[], float] = time.monotonic) -> None:
         self._most = most
         self._now = now
-        self._ids: dict[tuple[str, str], float] = {}
-        self._external_ids: dict[tuple[str, str], tuple[str, float]] = {}
+        self._ids: dict[tuple[str, str], tuple[str, float]] = {}
+        self._external_ids: dict[tuple[str, str], tuple[str, str, float]] = {}
+        self._partings: dict[str, tuple[str, float]] = {}
         self._words: dict[str, set[tuple[str, str]]] = {}
         self._event_types: dict[str, tuple[EventTypes, float]] = {}
         self.profiles: dict[str, tuple[WorkspaceProfile, bytes]] = {}
 
+    async def parting(self, workspace_id: str, ask: Callable[[], Awaitable[str]]) -> str:
+        """The latest parting of a workspace, about a second old at most; asks once a second. Raises what `ask` raises."""
+        held, until = self._partings.get(workspace_id, ("", 0.0))
+        now = self._now()
+        if until > now:
+            return held
+        latest = await ask()
+        # Who asked earlier and is answered later knows less.
+        if self._partings.get(workspace_id, ("", 0.0))[1] <= now + HEARD_SECONDS:
+            self._partings[workspace_id] = latest, now + HEARD_SECONDS
+        if len(self._partings) > MOST_WORKSPACES:
+            del self._partings[next(iter(self._partings))]
+        return latest
+
+    def heard(self, workspace_id: str) -> str:
+        """The latest parting of a workspace that this process has heard of."""
+        return self._partings.get(workspace_id, ("", 0.0))[0]
+
     def has(self, workspace_id: str, pass_id: str) -> bool:
-        """Whether the pass is known to exist in the workspace."""
-        return self._ids.get((workspace_id, pass_id), 0.0) > self._now()
+        """Whether the pass is known to exist in the workspace. Only after `parting` was awaited."""
+        since, until = self._ids.get((workspace_id, pass_id), ("", 0.0))
+        return until > self._now() and since == self.heard(workspace_id)
 
     def id_of(self, workspace_id: str, external_id: str) -> str | None:
-        """The id of the pass with this external id, if known."""
-        pass_id, until = self._external_ids.get((workspace_id, external_id), (None, 0.0))
-        return pass_id if until > self._now() else None
+        """The id of the pass with this external id, if known. Only after `parting` was awaited."""
+        pass_id, since, until = self._external_ids.get((workspace_id, external_id), (None, "", 0.0))
+        return pass_id if until > self._now() and since == self.heard(workspace_id) else None
 
-    def remember(self, workspace_id: str, pass_id: str, external_id: str | None = None) -> None:
-        """Notes a pass that was just seen to exist; the oldest notes are dropped beyond the bound."""
+    def remember(self, workspace_id: str, pass_id: str, external_id: str | None = None, *, since: str = "") -> None:
+        """Notes a pass that was seen to exist after the parting `since`; the oldest notes are dropped beyond the bound."""
         until = self._now() + SECONDS
-        self._ids[workspace_id, pass_id] = until
+        self._ids[workspace_id, pass_id] = since, until
         if external_id is not None:
-            self._external_ids[workspace_id, external_id] = pass_id, until
+            self._external_ids[workspace_id, external_id] = pass_id, since, until
         if len(self._ids) > self._most:
             del self._ids[next(iter(self._ids))]
         if len(self._external_ids) > self._most:

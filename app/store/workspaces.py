@@ -32,6 +32,13 @@ async def secret_of(db: Database, workspace_id: str) -> bytes:
     return bytes((await _workspace(db, workspace_id))["secret"])
 
 
+async def parting_of(db: Database, workspace_id: str) -> str:
+    """The latest parting of a workspace; "" before the first. Index: _id."""
+    with translated():
+        doc = await db["workspaces"].find_one({"_id": workspace_id}, {"parting": 1})
+    return "" if doc is None else str(doc.get("parting", ""))
+
+
 async def _workspace(db: Database, workspace_id: str) -> Doc:
     with translated():
         doc = await db["workspaces"].find_one({"_id": workspace_id})

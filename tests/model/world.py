@@ -47,6 +47,7 @@ SMALL = {
     "workers.publish.AT_ONCE": 3,
     "workers.publish.A_PASS": 4,
     "workers.settle.MAX_OUT": 12,
+    "workers.erase.PARTED_SECONDS": 0.0,
     "app.domain.measures.MAX_LEAVERS": 2,
     "app.domain.derived.MAX_LEAVERS": 2,
     "app.store.pumps.MAX_LEAVERS": 2,

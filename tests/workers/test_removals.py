@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -13,7 +14,7 @@ import pytest
 from app.commands.passes import update_pass
 from app.commands.removals import erase_pass, remove_events
 from app.domain.activities import UPDATED
-from app.domain.errors import NotFound
+from app.domain.errors import NotFound, Unavailable
 from app.domain.events import Event
 from app.domain.ids import slot_of
 from app.domain.passes import Pass
@@ -21,8 +22,10 @@ from app.domain.receipts import Status
 from app.domain.segments import Definitions
 from app.domain.transitions import Advanced, advance
 from app.flow import range_of
+from app.store.known import HEARD_SECONDS, Known
 from app.store.paging import Span
 from tests.business import Business, purchases, spent
+from workers import erase
 from workers.fold import fold_once
 from workers.worker import Worker
 
@@ -98,6 +101,38 @@ async def test_an_erased_pass_leaves_nothing_personal_behind_and_its_external_id
     assert [card.external_id for card in (await store.page(Span(9))).items] == ["bob"]
     again = (await business.join("ann"))[0]
     assert again.id != ann.id
+
+
+async def test_an_erasure_is_done_and_the_name_free_when_every_process_must_have_heard_of_it(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever still believes in the pass may record on it while its erasure is under way, and not when it is done."""
+    elapsed = 0.0
+    resources = dataclasses.replace(business.ctx.resources, known=Known(now=lambda: elapsed))
+    other = dataclasses.replace(business, ctx=dataclasses.replace(business.ctx, resources=resources))
+    sent = {"amount": 5, "external_id": "early"}
+    [first] = (await other.record(sent)).results
+    assert first.event is not None
+    gone = first.event.pass_id
+    monkeypatch.setattr(erase, "PARTED_SECONDS", 60)
+    await erase_pass(business.ctx, external_id="ann")
+    await business.settle()
+    await other.record({"amount": 6, "external_id": "astray"})
+    with pytest.raises(Unavailable):
+        await business.record({"amount": 7})
+    again = await business.record(sent, atomic=True)
+    assert [p.code for p in again.results[0].problems] == ["EVENT_REMOVED"]
+    await business.settle()
+    receipt = await business.ctx.workspace.removals.erasure(gone)
+    assert receipt is not None
+    assert (receipt.erased_at is None, receipt.done) == (False, False)
+    monkeypatch.setattr(erase, "PARTED_SECONDS", 0)
+    await business.settle()
+    elapsed += HEARD_SECONDS
+    events = [(await each.record({"amount": 8})).results[0].event for each in (other, business)]
+    assert {event.pass_id for event in events if event is not None} == {(await business.card()).id} != {gone}
+    await business.settle()
+    assert (await business.card()).aggregates["purchase", "USD"].sum == 16
 
 
 async def test_an_event_that_comes_to_an_erased_pass_is_emptied(business: Business) -> None:
