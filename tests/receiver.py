@@ -34,12 +34,17 @@ Answer = int | tuple[int, dict[str, str]] | None
 
 
 class Receiver:
-    """Answers 200, unless `answers` says otherwise for a request; what it got is in `got`, also what it did not take."""
+    """Answers 200, unless `answers` says otherwise for a request, and not before it is `opened`.
+
+    What it got is in `got`, also what it did not take.
+    """
 
     def __init__(self) -> None:
         self.got: list[Got] = []
         self.taken: list[Got] = []
         self.answers: Callable[[Got], Answer] = lambda got: 200
+        self.opened = asyncio.Event()
+        self.opened.set()
         self.connections = 0
         self.port = 0
 
@@ -62,6 +67,7 @@ class Receiver:
                 headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
                 got = Got(headers, await reader.readexactly(int(headers["content-length"])))
                 self.got.append(got)
+                await self.opened.wait()
                 answer = self.answers(got)
                 if answer is None:
                     await reader.read()
