@@ -14,6 +14,8 @@ from app.commands.hooks import create_inbound_hook
 from app.commands.inbound import Message, take
 from app.commands.keys import create_api_key
 from app.commands.receipts import receipt_of, record_call
+from app.commands.webhooks import create_webhook_endpoint
+from app.domain.deliveries import delivery_id
 from app.domain.events import EventInput
 from app.domain.ids import event_type_id
 from app.graphql.ids import from_global_id, to_global_id
@@ -39,6 +41,9 @@ QUERIES = {
     "job": "query ($id: ID!) { job(id: $id) { id status result } }",
     "inboundHook": "query ($id: ID!) { inboundHook(id: $id) { id name } }",
     "inboundDeliveries": "query ($id: ID!) { inboundDeliveries(hookId: $id) { totalCount nodes { id body } } }",
+    "webhookEndpoint": "query ($id: ID!) { webhookEndpoint(id: $id) { id url pendingCount deliveries { totalCount } } }",
+    "webhookDeliveries": "query ($id: ID!) { webhookDeliveries(filter: {endpointId: $id})"
+    " { totalCount nodes { id messageId endpoint { url } } } }",
     "activity": "query ($id: ID!) { a: activity(filter: {passId: $id}) { totalCount nodes { id data } }"
     " b: activity(filter: {segmentIds: [$id]}) { totalCount nodes { id data } } }",
 }
@@ -75,6 +80,16 @@ MUTATIONS = {
     "rerunInboundDelivery": f"rerunInboundDelivery(input: {{id: $id}}) {{ delivery {{ id body }} {ERRORS} }}",
     "rerunInboundDeliveries": f"rerunInboundDeliveries(input: {{hookId: $id}}) {{ processed failed {ERRORS} }}",
     "discardInboundDelivery": f"discardInboundDelivery(input: {{id: $id}}) {{ discardedId {ERRORS} }}",
+    "createWebhookEndpoint": "a: createWebhookEndpoint(input: {url: \"https://example.com/\", filter: {passId: $id}})"
+    f" {{ endpoint {{ id }} {ERRORS} }} b: createWebhookEndpoint(input: {{url: \"https://example.com/\","
+    f" filter: {{segmentIds: [$id]}}}}) {{ endpoint {{ id }} {ERRORS} }}",
+    "updateWebhookEndpoint": "updateWebhookEndpoint(input: {id: $id, status: DISABLED, description: \"mine\"})"
+    f" {{ endpoint {{ id url }} {ERRORS} }}",
+    "rotateWebhookSecret": f"rotateWebhookSecret(input: {{id: $id}}) {{ endpoint {{ id }} secret {ERRORS} }}",
+    "deleteWebhookEndpoint": f"deleteWebhookEndpoint(input: {{id: $id}}) {{ deletedId {ERRORS} }}",
+    "testWebhookEndpoint": f"testWebhookEndpoint(input: {{id: $id}}) {{ succeeded error {ERRORS} }}",
+    "replayWebhookDeliveries": "a: replayWebhookDeliveries(input: {endpointId: $id, dryRun: true})"
+    f" {{ count {ERRORS} }} b: replayWebhookDeliveries(input: {{endpointId: $id}}) {{ job {{ id }} {ERRORS} }}",
     "revokeApiKey": f"revokeApiKey(input: {{id: $id}}) {{ apiKey {{ id name }} {ERRORS} }}",
     "rotateApiKey": f"rotateApiKey(input: {{id: $id}}) {{ apiKey {{ id name }} secret {ERRORS} }}",
 }  # fmt: skip
@@ -136,6 +151,9 @@ async def stranger(resources: Resources, clock: FixedClock, api: Api) -> tuple[B
         business.ctx, THEIRS, THEIRS, {"fields": {"passExternalId": "who", "type": "is"}}
     )
     failed = await take(business.ctx.resources, Message(hook, "m", f'{{"who": "{THEIRS}"}}'.encode(), {}))
+    endpoint, _ = await create_webhook_endpoint(business.ctx, f"https://{THEIRS}.example/", after=0)
+    [told, *_] = await business.feed()
+    await business.ctx.workspace.deliveries.requeue(endpoint.id, [told], 0)
     named = [
         ("Workspace", business.ctx.workspace.id),
         ("Pass", result.event.pass_id),
@@ -145,6 +163,8 @@ async def stranger(resources: Resources, clock: FixedClock, api: Api) -> tuple[B
         ("ApiKey", key.id),
         ("InboundHook", hook.id),
         ("InboundDelivery", failed.delivery.id),
+        ("WebhookEndpoint", endpoint.id),
+        ("WebhookDelivery", delivery_id(endpoint.id, told.pos)),
         ("EventDefinition", event_type_id(business.ctx.workspace.id, "purchase")),
         *(("Activity", entry.id) for entry in await business.feed()),
     ]
@@ -228,6 +248,17 @@ async def test_each_kind_of_operation_needs_its_scope_and_what_is_for_admins_nee
             'mutation { mergePasses(input: {survivorId: "pass_1", mergedId: "pass_2"}) { userErrors { code } } }',
         ),
         ("admin", '{ passErasure(id: "pass_1") { state } }'),
+        ("admin", "{ webhookEndpoints { nodes { id } } }"),
+        ("admin", '{ webhookEndpoint(id: "wh_1") { id } }'),
+        ("admin", '{ webhookDeliveries(filter: {endpointId: "wh_1"}) { nodes { id } } }'),
+        ("admin", f'{{ node(id: "{to_global_id("WebhookEndpoint", "wh_1")}") {{ id }} }}'),
+        ("admin", f'{{ node(id: "{to_global_id("WebhookDelivery", "wh_1:1")}") {{ id }} }}'),
+        ("admin", 'mutation { createWebhookEndpoint(input: {url: ""}) { userErrors { code } } }'),
+        ("admin", 'mutation { updateWebhookEndpoint(input: {id: "wh_1"}) { userErrors { code } } }'),
+        ("admin", 'mutation { rotateWebhookSecret(input: {id: "wh_1"}) { userErrors { code } } }'),
+        ("admin", 'mutation { deleteWebhookEndpoint(input: {id: "wh_1"}) { userErrors { code } } }'),
+        ("admin", 'mutation { testWebhookEndpoint(input: {id: "wh_1"}) { userErrors { code } } }'),
+        ("admin", 'mutation { replayWebhookDeliveries(input: {endpointId: "wh_1"}) { userErrors { code } } }'),
     ):
         answer = await api.answer(query)
         found = [error["extensions"]["code"] for error in answer.get("errors", ())]

@@ -14,6 +14,8 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 from app.clock import FixedClock
 from app.commands.hooks import create_inbound_hook
 from app.commands.inbound import Message, take
+from app.commands.webhooks import create_webhook_endpoint
+from app.domain.activities import ActivityQuery
 from app.graphql.schema import schema
 from app.resources import Resources
 from tests.business import Business, bought_within, open_business, purchases
@@ -34,6 +36,10 @@ LISTS = {
     "auditLog": "auditLog(first: $n) { totalCount nodes { subject action apiKey { name } } }",
     "jobs": "jobs(first: $n) { totalCount nodes { id progress { done } } }",
     "inboundHooks": "inboundHooks(first: $n) { totalCount nodes { id name source } }",
+    "webhookEndpoints": "webhookEndpoints(first: $n) { totalCount nodes { id cursor behind awaySince pendingCount"
+    " failedCount filter { pass { externalId } segments { key } } } }",
+    "webhookDeliveries": "webhookDeliveries(filter: {endpointId: $endpoint}, first: $n) { totalCount nodes { status"
+    " endpoint { url } activity { id type pass { externalId } } } }",
     "inboundDeliveries": "inboundDeliveries(hookId: $hook, first: $n) { totalCount nodes { status hook { id name } } }",
 }
 """Every list of the query root, with every relation of its items that is not a page itself."""
@@ -42,6 +48,8 @@ STRIDES = {"events": 3}
 PAGES = {
     "events": "passes(first: $n) { nodes { events(first: $m) { nodes { id pass { id } correctionOf { id } } } } }",
     "activity": f"passes(first: $n) {{ nodes {{ activity(first: $m) {{ nodes {{ id pass {{ id }} {CAUSE} }} }} }} }}",
+    "deliveries": "webhookEndpoints(first: $n) { nodes { deliveries(first: $m) { totalCount nodes { status endpoint { url }"
+    " activity { pass { id } } } } } }",
     "members": f"segments(first: $n) {{ nodes {{ members(first: $m) {{ totalCount nodes {{ {MEMBERSHIP} }} }} }} }}",
 }
 """Pages inside pages: each is a read of its own, served by an index, at once with the others, and priced so. (One read for
@@ -73,14 +81,16 @@ async def reads() -> Reads:
 
 @pytest.fixture
 async def business(resources: Resources, clock: FixedClock, reads: Reads) -> AsyncIterator[Business]:
-    """Eight members of three segments, each with events, one of them corrected; and what a hook could not take."""
+    """Eight members of three segments, each with events, one of them corrected; what a hook could not take; endpoints."""
     settings = resources.settings
     client: AsyncIOMotorClient[dict[str, object]] = AsyncIOMotorClient(
         settings.mongodb_uri, tz_aware=True, tzinfo=UTC, event_listeners=[reads]
     )
     business = await open_business(dataclasses.replace(resources, db=client[settings.database]), clock)
-    for key, criteria in (("one", purchases(1)), ("two", purchases(2)), ("lately", bought_within(9))):
+    segments = [
         await business.segment(key, criteria, notify="EMIT")
+        for key, criteria in (("one", purchases(1)), ("two", purchases(2)), ("lately", bought_within(9)))
+    ]
     for number in range(8):
         at = {"pass_external_id": f"guest-{number}", "source": "till"}
         first, _ = (await business.record({**at, "external_id": f"{number}"}, at)).results
@@ -91,6 +101,11 @@ async def business(resources: Resources, clock: FixedClock, reads: Reads) -> Asy
     for number in range(8):
         await take(business.ctx.resources, Message(hook, str(number), b"{}", {}))
     await business.settle()
+    feed = await business.feed()
+    for activity in feed[:4]:
+        shown = ActivityQuery(pass_id=activity.pass_id, segment_ids=[each.id for each in segments])
+        endpoint, _ = await create_webhook_endpoint(business.ctx, "https://example.com/", filter=shown)
+        await business.ctx.workspace.deliveries.requeue(endpoint.id, feed[:8], 0)
     yield business
     client.close()
 
@@ -100,9 +115,11 @@ async def counted(api: Api, reads: Reads, query: str, n: int, m: int = 1) -> int
     if "$hook" in query:
         [hook] = (await api.data("{ inboundHooks { nodes { id } } }"))["inboundHooks"]["nodes"]
         variables["hook"] = hook["id"]
-    declared = (
-        f"${name}: {kind}" for name, kind in (("n", "Int"), ("m", "Int"), ("hook", "ID!")) if f"${name}" in query
-    )
+    if "$endpoint" in query:
+        told = (await api.data("{ webhookEndpoints(first: 1) { nodes { id } } }"))["webhookEndpoints"]["nodes"]
+        variables["endpoint"] = told[0]["id"]
+    kinds = (("n", "Int"), ("m", "Int"), ("hook", "ID!"), ("endpoint", "ID!"))
+    declared = (f"${name}: {kind}" for name, kind in kinds if f"${name}" in query)
     asked = f"query ({', '.join(declared)}) {{ {query} }}"
     await api.data(asked, **variables)
     reads.count = 0
