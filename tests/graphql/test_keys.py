@@ -43,8 +43,8 @@ async def test_keys_are_for_admins(api: Api) -> None:
 async def test_who_may_only_write_or_follow_is_not_told_what_else_is_known(api: Api) -> None:
     """The lists and sums of an object need the scope `read` wherever it stands: in what a mutation answers, too."""
     api.secret = await api.key("write")
-    parts = ("events { totalCount }", "activity { totalCount }", "memberships { totalCount }")
-    parts += ("statistics { eventCount }", "pointsExpiring { points }")
+    lists = ("events { totalCount }", "activity { totalCount }", "memberships { totalCount }")
+    parts = (*lists, "statistics { eventCount }", "pointsExpiring { points }")
     asked = " ".join(
         f'p{index}: createPass(input: {{externalId: "ann"}}) {{ pass {{ externalId {part} }} userErrors {{ code }} }}'
         for index, part in enumerate(parts)
