@@ -22,7 +22,7 @@ PATIENCE_SECONDS = 10.0
 
 _FROM_STORE = (
     metrics.PENDING, metrics.FOLD_LAG, metrics.DUE, metrics.OUTBOXES, metrics.PARKED, metrics.BACKFILLS, metrics.JOBS,
-    metrics.WORKERS,
+    metrics.WORKERS, metrics.AWAY, metrics.DELIVERY_LAG, metrics.ASIDE,
 )  # fmt: skip
 
 
@@ -77,3 +77,6 @@ def _show(found: Backlog, now: datetime) -> None:
     metrics.PARKED.set(found.parked)
     metrics.BACKFILLS.set(found.backfills)
     metrics.JOBS.set(found.jobs)
+    metrics.AWAY.set(found.away)
+    metrics.DELIVERY_LAG.set(found.delivery_lag)
+    metrics.ASIDE.set(found.aside)

@@ -125,6 +125,21 @@ PARKED = Gauge(
 )
 BACKFILLS = Gauge("punchcard_backfills", "Workspaces whose segments are being filled.", registry=REGISTRY)
 JOBS = Gauge("punchcard_open_jobs", "Imports that are not finished.", registry=REGISTRY)
+AWAY = Gauge(
+    "punchcard_webhook_endpoints_away",
+    "Webhook endpoints that fail whatever they are sent, and are probed now and then.",
+    registry=REGISTRY,
+)
+DELIVERY_LAG = Gauge(
+    "punchcard_webhook_lag_positions",
+    "How many positions of the log the webhook endpoint that is furthest behind has not been told of; of a hundred at most.",
+    registry=REGISTRY,
+)
+ASIDE = Gauge(
+    "punchcard_webhook_pending_deliveries",
+    "Messages to webhook endpoints that were set aside or are replayed, and wait; counting stops at 10,000.",
+    registry=REGISTRY,
+)
 WORKERS = Gauge("punchcard_workers", "Workers that gave a sign of life lately.", registry=REGISTRY)
 QUEUED = Gauge(
     "punchcard_queued_wake_ups",

@@ -8,16 +8,22 @@ from typing import Any
 
 from app.domain.ids import SLOTS
 
+from .activities import ActivityQueries
 from .collection import Collection, Database, Doc, Translating
 
 MOST = 10_000
 """Where counting stops: past it, how much more it is says nothing that the figure has not said."""
 SLOTS_AT_ONCE = 4
+ENDPOINTS = 100
+"""Of how many webhook endpoints with something to do it is asked how far they are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What waits: events and passes up to `MOST`, or a little more. `oldest_at` is the earliest `recordedAt` seen."""
+    """What waits: events and passes up to `MOST`, or a little more. `oldest_at` is the earliest `recordedAt` seen.
+
+    `away` are webhook endpoints, `aside` messages to them that wait for another try, `delivery_lag` positions of the log.
+    """
 
     pending: int
     oldest_at: datetime | None
@@ -26,14 +32,19 @@ class Backlog:
     parked: int
     backfills: int
     jobs: int
+    away: int
+    aside: int
+    delivery_lag: int
 
 
 class Backlogs(Translating):
     """Named queries of the operators' figures. Errors: Unavailable, safe to repeat."""
 
     def __init__(self, db: Database) -> None:
+        self._db = db
         self._events, self._passes = db["events"], db["passes"]
         self._workspaces, self._jobs = db["workspaces"], db["jobs"]
+        self._lanes, self._deliveries = db["webhook_lanes"], db["webhook_deliveries"]
 
     async def measured(self, elapsed_ms: int) -> Backlog:
         """The backlog now; `due` is what was due at or before `elapsed_ms` of the business clock."""
@@ -46,7 +57,22 @@ class Backlogs(Translating):
             await _count(self._passes, {"parked": {"$gte": 0}}),
             await _count(self._workspaces, {"stale": {"$gte": 0}}),
             await _count(self._jobs, {"open": {"$gte": 0}}),
+            await _count(self._lanes, {"away_since": {"$gte": 0}}),
+            await _count(self._deliveries, {"due": {"$gte": 0}}),
+            await self._delivery_lag(),
         )
+
+    async def _delivery_lag(self) -> int:
+        """How far behind its log the furthest of some webhook endpoints is. Indexes: {at, free}, {workspace, pos}."""
+        found = self._lanes.find({"at": {"$gte": 0}}, {"workspace": 1, "next": 1}).limit(ENDPOINTS)
+        low: dict[str, int] = {}
+        async for doc in found:
+            low[doc["workspace"]] = min(low.get(doc["workspace"], doc["next"][0]), *doc["next"])
+        lag = 0
+        for workspace_id, pos in low.items():
+            queries = ActivityQueries(self._db, workspace_id, 1)
+            lag = max(lag, await queries.last_pos(pos - 1) - pos + 1)
+        return lag
 
     async def _pending(self) -> tuple[int, datetime | None]:
         """How many events wait, and since when. Index: {pend, pass, occurred_at, _id}."""
@@ -64,5 +90,5 @@ class Backlogs(Translating):
 
 
 async def _count(collection: Collection, query: dict[str, Any]) -> int:
-    """Indexes: {due, slot}, {pub, workspace}, {parked}, {stale}, {open, created_at}."""
+    """Indexes: {due, slot}, {pub, workspace}, {parked}, {stale}, {open, created_at}, {away_since}, {due}."""
     return await collection.count_documents(query, limit=MOST)
