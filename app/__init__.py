@@ -21,8 +21,8 @@ Removals are events too: `commands/removals.py` inserts tombstones, the fold bui
 (`domain/derived.py`), and `workers/erase.py` empties what is left of an erased pass. A merge begins in the same way
 (`commands/merges.py`); then `workers/merge.py` moves the events to the pass that answers for both.
 
-What takes long is a job: `commands/imports.py`, `exports.py` and `replays.py` store one, `workers/jobs.py` claims it, and the
-carrier of its kind (`workers/imports.py`, `exports.py`, `removals.py`, `replays.py`) works on it a turn at a time
+What takes long is a job: `commands/imports.py`, `exports.py` and `replays.py` store one, `workers/jobs.py` claims it, and
+the carrier of its kind (`workers/imports.py`, `exports.py`, `removals.py`, `replays.py`) works on it a turn at a time
 (`turns.py`), whatever dies in between. Files lie in the store, part by part; `downloads.py` hands them out.
 
 Operators look in through `probes.py` (health, readiness, metrics) and `access.py` (a line and an id for each request);

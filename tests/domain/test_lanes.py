@@ -20,7 +20,8 @@ def test_passes_are_spread_over_all_lanes_and_each_stays_in_its_own() -> None:
 def test_it_is_away_exactly_after_ten_failures_in_a_row_that_took_ten_seconds(
     tries: Sequence[tuple[bool, int]],
 ) -> None:
-    health, now_ms, row = Health(), 0, []
+    health, now_ms = Health(), 0
+    row: list[int] = []
     for succeeded, waited in tries:
         now_ms += waited
         health = Health() if succeeded else health.failed(now_ms)
