@@ -19,6 +19,8 @@ from tests.business import open_business
 from tests.graphql.serving import Api, serving
 from tests.servers import running_servers
 
+from .webhooks import receivers, senders
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 OPERATIONS = HERE / "ops.json"
@@ -32,7 +34,13 @@ async def main(folder: Path, scripts: Sequence[str]) -> int:
     """How many runners failed; each prints its failures and one RESULT line."""
     with tempfile.TemporaryDirectory() as data:
         async with running_servers(Path(data)) as servers:
-            settings = replace(servers.settings, database="conformance", data_dir=Path(data) / "data", max_batch=10)
+            settings = replace(
+                servers.settings,
+                database="conformance",
+                data_dir=Path(data) / "data",
+                max_batch=10,
+                egress_allow=("127.0.0.1",),
+            )
             async with open_resources(settings) as opened:
                 clock = FixedClock(datetime(2026, 1, 1, tzinfo=UTC))
                 business = await open_business(replace(opened, clock=clock), clock)
@@ -41,7 +49,9 @@ async def main(folder: Path, scripts: Sequence[str]) -> int:
                 await business.settle()
                 options = {"heartbeat_seconds": 0.1, "init_timeout_seconds": INIT_TIMEOUT_SECONDS}
                 async with serving(business, **options) as api:
-                    return await run_all(folder, scripts, api)
+                    failed = await run_all(folder, scripts, api)
+                    failed += await receivers(folder, business)
+                    return failed + await senders(folder, business, api.address)
 
 
 async def run_all(folder: Path, scripts: Sequence[str], api: Api) -> int:

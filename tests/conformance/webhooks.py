@@ -1,0 +1,74 @@
+"""Webhooks against receivers and senders that verify them with the published libraries of Standard Webhooks and Svix."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from app.commands.hooks import create_inbound_hook
+from app.commands.webhooks import create_webhook_endpoint
+from app.domain.errors import Unavailable
+from app.embedded import free_port
+from tests.business import Business
+from workers.deliver import carry
+
+EVENTS = 20
+SECONDS = 12
+"""How long a receiver waits for what never comes; the retry after 5 seconds lies within."""
+BEHAVIOURS: Mapping[str, int] = {"ok": EVENTS, "fail-first": EVENTS, "gone": 1, "redirect": 1}
+"""How the receiver answers, and how many messages it waits for."""
+MAPPING = {"fields": {"passExternalId": "data.id", "type": {"value": "visit"}}}
+SENT = 5
+
+
+async def receivers(folder: Path, business: Business) -> int:
+    """Delivers to the receiver in each of its behaviours; how many of its runs failed."""
+    await business.record(*({"pass_external_id": f"guest-{n % 5}"} for n in range(EVENTS)))
+    await business.settle()
+    failed = 0
+    for behaviour, expected in BEHAVIOURS.items():
+        port = free_port()
+        endpoint, secret = await create_webhook_endpoint(business.ctx, f"http://127.0.0.1:{port}/hook", after=0)
+        env = os.environ | {"WEBHOOK_SECRET": secret, "WEBHOOK_BEHAVIOUR": behaviour}
+        argv = ("webhook-receiver.mjs", str(port), str(expected), str(SECONDS))
+        receiver = await asyncio.create_subprocess_exec("node", *argv, cwd=folder, env=env)
+        await _listening(port)
+        delivering = asyncio.create_task(_delivered(business, endpoint.id))
+        failed += bool(await receiver.wait())
+        delivering.cancel()
+        await asyncio.gather(delivering, return_exceptions=True)
+    return failed
+
+
+async def senders(folder: Path, business: Business, address: str) -> int:
+    """Lets the sender tell a hook of ours something; 1 where it was not heard, else 0."""
+    hook, secret = await create_inbound_hook(business.ctx, "Sender", "sender", MAPPING, create_missing_passes=True)
+    python = str(folder / "toolvenv" / "bin" / "python")
+    argv = ("webhook_verify.py", f"{address.removesuffix('/graphql')}{hook.path}", str(SENT))
+    sender = await asyncio.create_subprocess_exec(
+        python, *argv, cwd=folder, env=os.environ | {"WEBHOOK_SECRET": secret}
+    )
+    return int(bool(await sender.wait()))
+
+
+async def _delivered(business: Business, endpoint_id: str) -> None:
+    """Goes on delivering, as a worker's sweep would, until cancelled."""
+    while True:
+        try:
+            await carry(business.worker, endpoint_id)
+        except Unavailable:
+            pass
+        await asyncio.sleep(0.1)
+
+
+async def _listening(port: int) -> None:
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            await asyncio.sleep(0.05)
+        else:
+            writer.close()
+            return
