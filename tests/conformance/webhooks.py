@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,10 +57,8 @@ async def senders(folder: Path, business: Business, address: str) -> int:
 async def _delivered(business: Business, endpoint_id: str) -> None:
     """Goes on delivering, as a worker's sweep would, until cancelled."""
     while True:
-        try:
+        with contextlib.suppress(Unavailable):
             await carry(business.worker, endpoint_id)
-        except Unavailable:
-            pass
         await asyncio.sleep(0.1)
 
 
