@@ -39,6 +39,8 @@ SETTING = (
     { userErrors { message } } }""",
     """mutation { createInboundHook(input: {name: "shop", source: "shop", mapping: {fields: {passExternalId: "id",
     type: {value: "purchase"}}}}) { hook { id url } userErrors { message } } }""",
+    """mutation { createWebhookEndpoint(input: {url: "https://hooks.invalid/"}) { endpoint { id }
+    userErrors { message } } }""",
     "mutation { exportEvents(input: {}) { job { id } userErrors { message } } }",
     "mutation { exportActivities(input: {}) { job { id } userErrors { message } } }",
     """{ events { edges { cursor node { id externalId } } } activity { edges { cursor node { id type } } }
