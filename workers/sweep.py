@@ -132,6 +132,9 @@ class Sweep:
                 await look()
             except Unavailable as error:
                 log.warning("the sweep is put off: %s", error)
+            except Exception:
+                # What is looked after here would never be looked after again.
+                log.exception("the sweep's look at %s failed", look.__name__)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), seconds)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 from app.flow import SLOT_RANGES
 from tests.business import Business
 from workers.fold import fold_once
+from workers.main import GUARDED
 from workers.publish import A_PASS, publish_once
+from workers.sweep import Sweep
 from workers.worker import Worker
 
 
@@ -98,3 +101,21 @@ async def test_what_a_round_takes_is_bounded_and_still_in_order_of_recording(bus
     assert published == [A_PASS, 2 * A_PASS, 2 * A_PASS + 3]
     recorded = [activity.recorded_at for activity in await business.feed()]
     assert recorded == sorted(recorded)
+
+
+async def test_what_the_sweep_fails_to_look_after_is_looked_after_again(business: Business) -> None:
+    resources = business.ctx.resources
+    often = dataclasses.replace(resources, settings=dataclasses.replace(resources.settings, sweep_seconds=0.01))
+    worker, stopping, looks = Worker.on(often), asyncio.Event(), 0
+
+    async def broken() -> list[str]:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise KeyError("unexpected")
+        stopping.set()
+        return []
+
+    worker.outboxes.waiting_workspaces = broken  # type: ignore[method-assign]
+    await asyncio.wait_for(Sweep(worker, GUARDED).run(stopping), 10)
+    assert looks > 1
