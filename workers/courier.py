@@ -86,7 +86,8 @@ class Courier:
             while not await self._step():
                 pass
         except Lost:
-            log.info("%s is delivered to by another, or deleted", self._hold.endpoint_id)
+            deleted = await self._workspace.forget_if_deleted(self._hold.endpoint_id)
+            log.info("%s is %s", self._hold.endpoint_id, "deleted" if deleted else "delivered to by another")
         except Unavailable:
             # Let go as it was last noted; if that cannot be said either, the lease ends it.
             with contextlib.suppress(Unavailable):

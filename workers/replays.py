@@ -37,6 +37,8 @@ async def carry(turn: Turn) -> bool:
         if activities:
             now_ms = to_ms(await SystemClock().now())
             await turn.workspace.deliveries.requeue(order.endpoint_id, activities, now_ms)
+            if await turn.workspace.forget_if_deleted(order.endpoint_id):
+                break
             if await turn.workspace.lanes.say(now_ms, order.endpoint_id):
                 turn.worker.resources.bus.wake("deliver", turn.workspace.id)
         if not await turn.commit({"at": at}, turn.run.tally.plus(Tally(len(activities)))):

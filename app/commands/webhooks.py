@@ -118,8 +118,8 @@ async def rotate_webhook_secret(
 async def delete_webhook_endpoint(ctx: Context, endpoint_id: str) -> None:
     """Nothing; the endpoint is gone, with all that is known of its deliveries. Raises NotFound, Unavailable: safe to repeat.
 
-    The endpoint itself goes last, so that who died in between finds it again; what a worker still wrote of it meanwhile goes
-    after it.
+    The endpoint itself goes last, so that who died in between finds it again. What was written of it meanwhile goes after
+    it, and what is written later is taken back by who writes it.
     """
     await found_endpoint(ctx, endpoint_id, "id")
     await note(ctx, "deleteWebhookEndpoint", KIND, endpoint_id)

@@ -65,6 +65,16 @@ class Workspace(Translating):
         aliases = await self.passes.aliases([card.id])
         return replace(query, pass_id=card.id, aliases=aliases.get(card.id, ()))
 
+    async def forget_if_deleted(self, endpoint_id: str) -> bool:
+        """Whether a webhook endpoint is deleted; then what was written of it since is gone as well. Safe to repeat.
+
+        Asked after such a write by who may have been overtaken: whoever deletes it later takes what stands then along.
+        """
+        if await self.webhooks.get_many([endpoint_id]):
+            return False
+        await self.deliveries.drop(endpoint_id)
+        return True
+
     async def profile(self) -> WorkspaceProfile:
         """What the workspace says of itself. Raises NotFound where it does not exist."""
         return await profile_of(self._db, self.id)

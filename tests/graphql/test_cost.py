@@ -32,6 +32,7 @@ RECORD = "mutation M($i: RecordEventsInput!) { recordEvents(input: $i) { created
         ("{ passes(first: 3) { edges { cursor node { id } } totalCount } }", {}, 1 + 3 + 1),
         ("{ passes(last: 3) { nodes { events(first: 2) { nodes { pass { id } } } } } }", {}, 1 + 3 * (1 + 1 + 2 * 2)),
         ("{ segments(first: 3) { nodes { memberCount backfill { done } } } }", {}, 1 + 3 * 3),
+        ("{ webhookEndpoints(first: 3) { nodes { pendingCount failedCount } } }", {}, 1 + 3 * (1 + 2)),
         ("query ($n: Int) { passes(first: $n) { nodes { id } } }", {"n": 7}, 1 + 7),
         ("query ($n: Int = 9) { passes(first: $n) { nodes { id } } }", {}, 1 + 9),
         ("query ($n: Int) { passes(first: $n) { nodes { id } } }", {"n": None}, 1 + 50),

@@ -13,8 +13,10 @@ import pytest
 
 from app.clock import FixedClock, system_ms
 from app.commands import webhooks as commands
+from app.commands.replays import Replay, replay_webhook_deliveries
 from app.domain.cursors import activity_cursor
 from app.domain.errors import Refused
+from app.domain.jobs import JobStatus
 from app.domain.signatures import Verification, signed
 from app.graphql.ids import from_global_id
 from app.resources import Resources
@@ -236,7 +238,10 @@ async def test_an_endpoint_is_changed_disabled_enabled_and_deleted_and_the_log_t
     await carry(worker, named)
     # What happened meanwhile is told as well.
     assert [got.said["type"] for got in receiver.got] == ["customer.custom_event"]
+    job, _ = await replay_webhook_deliveries(api.business.ctx, named, Replay())
+    assert job is not None
     assert (await changed(api, DELETE, id=made["id"]))["deletedId"] == made["id"]
+    assert (await finished(api.business, job)).status is JobStatus.SUCCEEDED
     assert await refused(api, DELETE, id=made["id"]) == [("UNKNOWN", ["id"])]
     assert (await api.data("{ webhookEndpoints { nodes { id } } }"))["webhookEndpoints"]["nodes"] == []
     db = api.business.ctx.resources.db
@@ -244,8 +249,8 @@ async def test_an_endpoint_is_changed_disabled_enabled_and_deleted_and_the_log_t
         assert await db[collection].count_documents({}) == 0
     log = (await api.data("{ auditLog { nodes { action subject } } }"))["auditLog"]["nodes"]
     assert [entry["action"] for entry in log] == [
-        "deleteWebhookEndpoint", "updateWebhookEndpoint", "updateWebhookEndpoint", "updateWebhookEndpoint",
-        "createWebhookEndpoint",
+        "deleteWebhookEndpoint", "replayWebhookDeliveries", "updateWebhookEndpoint", "updateWebhookEndpoint",
+        "updateWebhookEndpoint", "createWebhookEndpoint",
     ]  # fmt: skip
     assert {entry["subject"] for entry in log} == {made["id"]}
 
