@@ -31,9 +31,10 @@ from .recording import history, recording
 from .stock import Stock, stocked
 from .tables import Report
 from .timing import Processes
+from .webhooks import webhooks
 from .windows import windows
 
-PARTS = ("record", "history", "fold", "window", "latency", "edge", "idle")
+PARTS = ("record", "history", "fold", "window", "latency", "webhooks", "edge", "idle")
 MANY_PASSES = 100_000
 FOLLOWERS = 1_000
 
@@ -55,6 +56,7 @@ def main(sizes: tuple[int, ...], quick: bool, parts: tuple[str, ...], file: Path
     fold     1,000 events over 1,000 passes and over 50: the writes it cannot avoid sent bare in bulk, the fold
     window   one event more for a pass with 20 and with 20,000 events inside the window of a segment
     latency  from a mutation by HTTP to a subscriber over WebSocket, also with 100,000 stored passes
+    webhooks 1,000 activities sent to one endpoint: bare posts of the same bodies, the delivery
     edge     a small query over eight connections: Strawberry's bare endpoint, the API with every limit and budget on
     idle     the memory that 1,000 subscriptions cost the API while nothing happens, by WebSocket and as event streams
 
@@ -92,6 +94,8 @@ async def _run(sizes: tuple[int, ...], parts: tuple[str, ...], rounds: int, file
             if "latency" in parts:
                 for passes in (1_000,) if rounds < 10 else (1_000, MANY_PASSES):
                     await _latency(report, _named(settings, f"latency{passes}"), passes, 20 * rounds)
+            if "webhooks" in parts:
+                await _webhooks(report, _named(settings, "webhooks"), rounds)
             if "edge" in parts:
                 await _edge(report, _named(servers.settings, "edge"), Path(folder), rounds)
             if "idle" in parts:
@@ -138,6 +142,13 @@ async def _latency(report: Report, settings: Settings, passes: int, times: int) 
             finally:
                 report.processes.forget("worker")
                 await stage.stop()
+
+
+async def _webhooks(report: Report, settings: Settings, rounds: int) -> None:
+    async with open_resources(settings) as resources:
+        stock = await _stocked(report, resources, 1_000, 1_000, None)
+        sides = await webhooks(stock, report.processes, rounds)
+    report.add("1,000 messages to one webhook endpoint", sides, "message")
 
 
 async def _edge(report: Report, settings: Settings, folder: Path, rounds: int) -> None:

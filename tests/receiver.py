@@ -88,3 +88,13 @@ async def receiving() -> AsyncIterator[Receiver]:
     found.port = server.sockets[0].getsockname()[1]
     yield found
     server.close()
+
+
+async def _listen() -> None:
+    async with receiving() as receiver:
+        print(receiver.port, flush=True)  # noqa: T201  # for who started it
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_listen())

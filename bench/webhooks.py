@@ -1,0 +1,82 @@
+"""1,000 activities sent to one webhook endpoint in another process, beside the same bodies posted bare.
+
+The bare side neither reads a log nor notes what it sent; it has the same sixteen connections, and signs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import sys
+from collections.abc import AsyncIterator, Sequence
+
+import httpcore
+
+from app.commands.record import record_events
+from app.commands.webhooks import create_webhook_endpoint
+from app.domain.lanes import LANES, lane_of
+from app.domain.messages import message_of
+from app.flow import SLOT_RANGES
+from workers.deliver import carry
+from workers.fold import fold
+from workers.publish import publish
+from workers.worker import Worker
+
+from .recording import inputs, items
+from .stock import Stock
+from .timing import Act, Processes, Side, compared
+
+EVENTS, PASSES = 1_000, 1_000
+
+
+@contextlib.asynccontextmanager
+async def _receiver(processes: Processes) -> AsyncIterator[str]:
+    """Where a receiver of its own process listens, while the block runs."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.receiver", stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    port = int(await process.stdout.readline())
+    processes.watch("receiver", process.pid)
+    try:
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        processes.forget("receiver")
+        process.kill()
+        await process.wait()
+
+
+async def webhooks(stock: Stock, processes: Processes, rounds: int) -> list[Side]:
+    """1,000 activities of as many passes: posted bare, and delivered."""
+    resources = stock.ctx.resources
+    settings = dataclasses.replace(resources.settings, egress_allow=("127.0.0.1",))
+    ctx = dataclasses.replace(stock.ctx, resources=dataclasses.replace(resources, settings=settings))
+    worker = Worker.on(ctx.resources)
+    async with _receiver(processes) as url, httpcore.AsyncConnectionPool(max_connections=LANES) as pool:
+        endpoint, _ = await create_webhook_endpoint(ctx, url)
+        bodies: list[list[bytes]] = []
+
+        async def delivered() -> Act:
+            before = await ctx.workspace.activities.last_pos()
+            await record_events(ctx, inputs(items(stock, EVENTS, PASSES)))
+            await asyncio.gather(*(fold(worker, key) for key in SLOT_RANGES))
+            await publish(worker, ctx.workspace.id)
+            told = await ctx.workspace.activities.after(before, 2 * EVENTS)
+            bodies[:] = [[] for _ in range(LANES)]
+            for activity in told[:EVENTS]:
+                bodies[lane_of(activity.pass_id)].append(message_of(activity, "somebody").body)
+            return lambda: carry(worker, endpoint.id)
+
+        async def bare() -> Act:
+            async def lane(messages: Sequence[bytes]) -> None:
+                for body in messages:
+                    headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+                    answer = await pool.request("POST", url, headers=headers, content=body)
+                    assert answer.status == 200
+
+            return lambda: asyncio.gather(*map(lane, bodies))
+
+        sides = [Side("delivered", delivered, EVENTS), Side("bare posts", bare, EVENTS)]
+        await compared(sides, processes, rounds=rounds)
+        return sides[::-1]
