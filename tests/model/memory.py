@@ -82,12 +82,17 @@ class Collection:
         """Changes the first that matches."""
         await self._schedule.write([lambda: bool(self._update(query, copied(change), 1)) or True])
 
-    async def update_many(self, query: Doc, change: Doc) -> None:
-        """Changes all that match, one after the other."""
+    async def update_many(self, query: Doc, change: Doc) -> Matched:
+        """Changes all that match, one after the other; how many matched."""
         ids = [doc["_id"] for doc in self._candidates(query)]
-        await self._schedule.write(
-            [_bound(lambda i: bool(self._update({**query, "_id": i}, change, 1)) or True, i) for i in ids]
-        )
+        matched: list[int] = []
+
+        def step(id_: Any) -> bool:
+            matched.append(self._update({**query, "_id": id_}, change, 1))
+            return True
+
+        await self._schedule.write([_bound(step, id_) for id_ in ids])
+        return Matched(sum(matched))
 
     async def delete_one(self, query: Doc) -> None:
         """Forgets the first that matches."""
@@ -153,7 +158,7 @@ class Collection:
 
 
 class Matched:
-    """The answer to a bulk write."""
+    """The answer to a write of many."""
 
     def __init__(self, matched_count: int) -> None:
         self.matched_count = matched_count
