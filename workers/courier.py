@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from app.domain.activities import Activity, ActivityQuery
@@ -67,7 +68,8 @@ class Courier:
         self._ledger = Ledger(hold.endpoint_id, self._lanes, hold.health, chance)
         self._under_way: dict[asyncio.Task[Any], Callable[[Any], None]] = {}
         self._retrying: set[str] = set()
-        self._more_wait = False
+        self._horizon: datetime | None = None
+        """Of the messages that wait only those were read whose next try is due by then; None: all of them."""
         self._endpoint: WebhookEndpoint | None = None
         self._secrets: Sequence[HookSecret] = ()
         self._query: ActivityQuery | None = None
@@ -125,9 +127,12 @@ class Courier:
             self._workspace.deliveries.waiting(endpoint_id, WAITING_AT_ONCE),
         )
         self._ledger.knows(each for each in waiting if each.id not in self._retrying)
-        self._more_wait = len(waiting) == WAITING_AT_ONCE
+        self._horizon = waiting[-1].due_at if len(waiting) == WAITING_AT_ONCE else None
         before, (self._endpoint, self._secrets) = self._endpoint, found or (None, ())
         query = None if self._endpoint is None else await self._workspace.of_whole_pass(self._endpoint.filter)
+        if before is not None and self._endpoint != before:
+            # It may be another address, or enabled again: how it was says nothing any more.
+            self._ledger.well()
         if self._endpoint != before or query != self._query:
             self._query, self._shown, self._end = query, shows(query), None
             self._lanes.forget()
@@ -148,7 +153,7 @@ class Courier:
                 self._send(lane)
         for delivery in self._ledger.due(now_ms, RETRIES_AT_ONCE - len(self._retrying)):
             self._retry(delivery)
-        if self._more_wait and not self._ledger.waiting:
+        if self._horizon is not None and not self._ledger.waits_until(self._horizon):
             self._stale = True
 
     def _ends(self, now_ms: int) -> bool:
@@ -275,8 +280,11 @@ class Courier:
             reason = DisabledReason.GONE if self._ledger.gone else DisabledReason.FAILING
             await self._workspace.webhooks.disable(state.endpoint_id, reason, from_ms(now_ms))
             log.warning("%s is disabled: %s", state.endpoint_id, reason)
-            free = await runs.off(state)
-        elif self._endpoint is None or self._endpoint.status is EndpointStatus.DISABLED:
+            # Looked at again, it is disabled, unless somebody has enabled it at once.
+            self._ledger.well()
+            self._stale = True
+            return False
+        if self._endpoint is None or self._endpoint.status is EndpointStatus.DISABLED:
             free = await runs.off(state)
         elif self._ends(now_ms):
             await runs.release(state, now_ms)

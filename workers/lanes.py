@@ -67,12 +67,13 @@ class Lane:
     def passed(self) -> None:
         """Goes on behind its first message."""
         self.size -= len(self.waiting.popleft().message.body)
-        self.head = None
         self.moved()
 
     def moved(self) -> None:
-        """Notes where it stands now."""
-        self.next = self.waiting[0].pos if self.waiting else self.read
+        """Notes where it stands now. What failed is forgotten with its message, which a new filter may not show."""
+        before, self.next = self.next, self.waiting[0].pos if self.waiting else self.read
+        if self.next != before:
+            self.head = None
 
 
 class Lanes:
@@ -127,5 +128,5 @@ class Lanes:
         for number in fed:
             lane = self.all[number]
             lane.read = max(lane.read, end)
-            if not lane.waiting:
-                lane.moved()
+        for lane in self.all:
+            lane.moved()

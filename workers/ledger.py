@@ -112,6 +112,14 @@ class Ledger:
         found, self.waiting = self.waiting[:count], self.waiting[count:]
         return found
 
+    def waits_until(self, at: datetime) -> bool:
+        """Whether a message waits whose next try is due by then."""
+        return bool(self.waiting) and _due_ms(self.waiting[0]) <= to_ms(at)
+
+    def well(self) -> None:
+        """Takes the endpoint to be well until it shows otherwise."""
+        self.health, self.gone, self.retry_after_seconds = Health(), False, 0
+
     def next_ms(self) -> int | None:
         """When the next try is due that is waited for; None while none is."""
         times = [head.at_ms for head in self.lanes.heads.values()]
@@ -144,7 +152,7 @@ class Ledger:
             for lane in self.lanes.all:
                 if lane.head is not None:
                     lane.head = replace(lane.head, at_ms=now_ms)
-        self.health, self.retry_after_seconds = Health(), 0
+        self.well()
         return True
 
     def _wait(self, delivery: WebhookDelivery) -> None:
