@@ -23,12 +23,15 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from app import tracing
 from app.clock import FixedClock
+from app.commands.webhooks import create_webhook_endpoint
 from app.config import Settings
 from app.embedded import free_port
 from app.resources import Resources
 from tests import servers
 from tests.business import Business, open_business, purchases
 from tests.graphql.serving import Api, serving
+from tests.receiver import receiving
+from workers.deliver import carry
 from workers.main import arq_worker
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -39,7 +42,8 @@ SECONDS = 20
 
 @pytest.fixture
 async def business(resources: Resources, clock: FixedClock) -> Business:
-    return await open_business(resources, clock)
+    settings = dataclasses.replace(resources.settings, egress_allow=("127.0.0.1",))
+    return await open_business(dataclasses.replace(resources, settings=settings), clock)
 
 
 @pytest.fixture
@@ -78,22 +82,30 @@ async def spans_named(exporter: InMemorySpanExporter, *names: str) -> Mapping[st
         await asyncio.sleep(0.02)
 
 
-async def test_a_mutation_is_followed_to_the_fold_and_to_the_log(api: Api, exporter: InMemorySpanExporter) -> None:
+async def test_a_mutation_is_followed_to_the_fold_and_to_the_log_and_to_a_webhook(
+    api: Api, exporter: InMemorySpanExporter
+) -> None:
     business = api.business
     await business.join("ann")
     await business.segment("buyers", purchases(1))
-    async with woken(business):
-        await api.post(json.dumps({"query": RECORD}), traceparent=PARENT)
-        spans = await spans_named(exporter, "mutation Buy", "record", "fold", "publish")
-    request, record, fold, publish = (spans[name] for name in ("mutation Buy", "record", "fold", "publish"))
-    for span in (request, record, fold, publish):
+    async with receiving() as receiver:
+        endpoint, _ = await create_webhook_endpoint(business.ctx, receiver.url)
+        await carry(business.worker, endpoint.id)
+        async with woken(business):
+            await api.post(json.dumps({"query": RECORD}), traceparent=PARENT)
+            names = ("mutation Buy", "record", "fold", "publish", "deliver", "webhook")
+            spans = await spans_named(exporter, *names)
+            request, record, fold, publish, deliver, webhook = (spans[name] for name in names)
+            await asyncio.gather(*business.worker.tasks)
+    for span in (request, record, fold, publish, deliver, webhook):
         assert span.context is not None
         assert f"{span.context.trace_id:032x}" == TRACE
+    assert receiver.got[-1].headers["traceparent"].startswith(f"00-{TRACE}-")
     assert request.parent is not None
     assert f"{request.parent.span_id:016x}" == "00f067aa0ba902b7"
     assert request.kind is SpanKind.SERVER
-    assert [span.parent and span.parent.span_id for span in (record, fold, publish)] == [
-        span.context and span.context.span_id for span in (request, record, fold)
+    assert [span.parent and span.parent.span_id for span in (record, fold, publish, deliver)] == [
+        span.context and span.context.span_id for span in (request, record, fold, publish)
     ]
     assert request.attributes is not None
     assert request.attributes["punchcard.workspace"] == business.ctx.workspace.id

@@ -25,6 +25,7 @@ from app.store.deliveries import DeliveryQuery
 from app.store.paging import Span
 from tests.business import Business, open_business
 from tests.receiver import Answer, Got, Receiver, receiving
+from workers import courier
 from workers.deliver import carry
 from workers.main import GUARDED
 from workers.sweep import Sweep
@@ -334,3 +335,50 @@ async def test_a_wake_up_begins_a_run_and_the_sweep_one_that_no_wake_up_told_of(
         await sweeping
     assert "tok" not in await post.lanes()
     assert len(await post.deliveries(SUCCEEDED)) == 3
+
+
+async def test_an_endpoint_that_hangs_keeps_no_other_waiting(post: Post) -> None:
+    worker, ctx = post.business.worker, post.business.ctx
+    async with receiving() as other:
+        other.opened.clear()
+        await create_webhook_endpoint(ctx, other.url)
+        feed = await post.record(20, 10)
+        await GUARDED["deliver"](worker, ctx.workspace.id)
+        async with asyncio.timeout(10):
+            while post.endpoint_id in worker.couriers or not other.got:
+                await asyncio.sleep(0.005)
+        assert len(post.receiver.taken) == len(feed)
+        assert not other.taken
+        other.opened.set()
+        await asyncio.gather(*worker.tasks)
+        assert len(other.taken) == len(feed)
+
+
+async def test_more_may_wait_for_another_try_than_is_read_at_once(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replay of a log, and all of it fails at first."""
+    monkeypatch.setattr(courier, "WAITING_AT_ONCE", 3)
+    feed = await post.record(12, 12)
+    await post.round()
+    post.receiver.got.clear()
+    deliveries = post.business.ctx.workspace.deliveries
+    await deliveries.requeue(post.endpoint_id, feed, post.now_ms)
+    await post.business.ctx.workspace.lanes.say(post.now_ms, post.endpoint_id)
+    post.receiver.answers = lambda got: 200 if len(tries_of(post, got.id)) == 3 else 500
+    await post.round(1)
+    await post.round(6 * SECOND)
+    assert {len(tries_of(post, activity.id)) for activity in feed} == {3}
+    assert {(each.status, each.tries) for each in await post.deliveries()} == {(SUCCEEDED, 3)}
+
+
+async def test_a_message_that_failed_and_is_shown_no_more_is_forgotten(post: Post) -> None:
+    await post.record(1, 1)
+    post.receiver.answers = lambda got: 500 if got.said["type"] == CREATED else 200
+    await post.round()
+    assert (await post.lanes())["heads"]
+    only = ActivityQuery(types=(CUSTOM_EVENT,))
+    await update_webhook_endpoint(post.business.ctx, post.endpoint_id, filter=only)
+    await post.round()
+    assert len(post.receiver.taken) == 1
+    lanes = await post.lanes()
+    assert lanes["heads"] == {}
+    assert "at" not in lanes
