@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosedError
 
 from app import connections, metrics
 from app.connections import TOO_SLOW, Http, Socket
+from tests.graphql.serving import running
 
 MESSAGE = "x" * 65_536
 
@@ -57,14 +58,8 @@ class Talker:
 async def serving(talker: Talker) -> AsyncIterator[tuple[int, set[object]]]:
     """The port, and the connections that are open."""
     config = uvicorn.Config(talker, port=0, log_config=None, lifespan="off", http=Http, ws=Socket)
-    server = uvicorn.Server(config)
-    running = asyncio.create_task(server.serve())
-    async with asyncio.timeout(10):
-        while not server.started:
-            await asyncio.sleep(0.005)
+    async with running(config) as server, asyncio.timeout(10):
         yield server.servers[0].sockets[0].getsockname()[1], cast(set[object], server.server_state.connections)
-        server.should_exit = True
-        await running
 
 
 def connected(port: int, buffered: int = 4_096) -> socket.socket:

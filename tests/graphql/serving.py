@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -123,6 +124,43 @@ class Socket:
         return self.connection.close_code
 
 
+class Server(uvicorn.Server):
+    """A server that goes away at once: uvicorn's own looks ten times a second whether anything has changed."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+        self.leaving = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        self.listening.set()
+        await self.leaving.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        while self.server_state.connections or self.server_state.tasks:
+            await asyncio.sleep(0.001)
+        await self.lifespan.shutdown()
+
+
+@asynccontextmanager
+async def running(config: uvicorn.Config) -> AsyncIterator[Server]:
+    """The server, listening."""
+    server = Server(config)
+    serving = asyncio.create_task(server.serve())
+    async with asyncio.timeout(SECONDS):
+        await server.listening.wait()
+    try:
+        yield server
+    finally:
+        server.leaving.set()
+        await serving
+
+
 @asynccontextmanager
 async def serving(business: Business, **options: Any) -> AsyncIterator[Api]:
     """The API of a business on a free port."""
@@ -132,20 +170,14 @@ async def serving(business: Business, **options: Any) -> AsyncIterator[Api]:
         yield business.ctx.resources
 
     app = create_app(business.ctx.resources.settings, resources=opened, **options)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws_max_size=1 << 20))
-    running = asyncio.create_task(server.serve())
-    async with asyncio.timeout(SECONDS):
-        while not server.started:
-            await asyncio.sleep(0.005)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    api = Api(f"http://127.0.0.1:{port}/graphql", "", business)
-    api.secret = await api.key("read", "write", "subscribe", "admin")
-    try:
-        yield api
-    finally:
-        await api.http.aclose()
-        server.should_exit = True
-        await running
+    async with running(uvicorn.Config(app, port=0, log_level="error", ws_max_size=1 << 20)) as server:
+        port = server.servers[0].sockets[0].getsockname()[1]
+        api = Api(f"http://127.0.0.1:{port}/graphql", "", business)
+        api.secret = await api.key("read", "write", "subscribe", "admin")
+        try:
+            yield api
+        finally:
+            await api.http.aclose()
 
 
 def codes(errors: Sequence[dict[str, Any]]) -> list[tuple[str, list[str] | None]]:
