@@ -76,7 +76,7 @@ async def stored_under(ctx: Context, items: Sequence[Item]) -> dict[str, Stored]
         before = stored.get(item.event.id)
         if before is None or before.event is None or before.fingerprint == item.fingerprint:
             continue
-        home = before.event.pass_id if before.event.move is None else before.event.move.home
+        home = before.event.home
         if home != item.event.pass_id and before.fingerprint == fingerprint(secret, item.draft, home):
             repeated[item.event.id] = item
     held = {key: event for key in repeated if (event := stored[key].event) is not None}

@@ -40,20 +40,34 @@ async def delete_events(ctx: Context, query: EventQuery, *, dry_run: bool = Fals
     # The next millisecond: of this one some may be recorded already.
     now = await ctx.now() + timedelta(milliseconds=1)
     bounded = replace(query, recorded_before=min(now, query.recorded_before or now))
+    homes = await _homes(ctx, query.pass_id)
     if dry_run:
-        return None, await matching(ctx, bounded)
+        return None, await matching(ctx, bounded, homes)
     job = Job(ordered_id("job"), JobKind.DELETE_EVENTS, JobStatus.QUEUED, Tally(), 0, await SystemClock().now())
     await note(ctx, "deleteEvents", "Job", job.id, filter=parts)
-    await ctx.workspace.jobs.insert(job, DeletionOrder(bounded), ctx.actor.key_id, None)
+    await ctx.workspace.jobs.insert(job, DeletionOrder(bounded, homes), ctx.actor.key_id, None)
     ctx.resources.bus.wake("jobs", job.id)
     return job, None
 
 
-async def matching(ctx: Context, query: EventQuery) -> int:
-    """How many events would be removed."""
+async def matching(ctx: Context, query: EventQuery, homes: Sequence[str] = ()) -> int:
+    """How many events would be removed; of a pass, those on any of its `homes`."""
     events = ctx.workspace.events
     internal = tuple(kind for kind in sorted(INTERNAL_TYPES) if not query.types or kind in query.types)
-    return await events.count(query) - (await events.count(replace(query, types=internal)) if internal else 0)
+    found = 0
+    for each in [replace(query, pass_id=home) for home in homes] or [query]:
+        found += await events.count(each) - (await events.count(replace(each, types=internal)) if internal else 0)
+    return found
+
+
+async def _homes(ctx: Context, pass_id: str | None) -> tuple[str, ...]:
+    """The passes that this one answers for, each before the one it became a part of, and itself: what was recorded on them
+    by who had not heard of the merge may be there still.
+    """
+    if pass_id is None:
+        return ()
+    aliases = await ctx.workspace.passes.aliases([pass_id])
+    return (*reversed(aliases.get(pass_id, ())), pass_id)
 
 
 async def remove_events(ctx: Context, targets: Sequence[Target]) -> int:

@@ -157,6 +157,11 @@ class Event:
         return to_ms(self.recorded_at)
 
     @property
+    def home(self) -> str:
+        """The pass that it was recorded on, whichever it came to since."""
+        return self.pass_id if self.move is None else self.move.home
+
+    @property
     def signed_amount(self) -> Decimal:
         """The amount as it counts in a sum of spend: refunds and credits subtract; 0 without an amount."""
         if self.amount is None:

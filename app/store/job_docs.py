@@ -35,9 +35,14 @@ class ExportOrder:
 
 @dataclass(frozen=True, slots=True)
 class DeletionOrder:
-    """Which events a job removes."""
+    """Which events a job removes.
+
+    Where they are those of a pass: only what was recorded on one of `homes`, which are the passes that it answers for, each
+    before the one it became a part of, and itself.
+    """
 
     query: EventQuery
+    homes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ def job_from(doc: Doc) -> Job:
 def order_doc(order: Order) -> Doc:
     """The document of an order."""
     if isinstance(order, DeletionOrder):
-        return {"query": query_doc(order.query)}
+        return {"query": query_doc(order.query), "homes": list(order.homes)}
     if isinstance(order, ReplayOrder):
         return {"endpoint": order.endpoint_id, "query": query_doc(order.query), "upto": order.upto}
     if isinstance(order, ExportOrder):
@@ -98,7 +103,7 @@ def order_from(kind: JobKind, doc: Doc) -> Order:
         case JobKind.IMPORT:
             return ImportOrder(plan_from(doc["plan"]), doc["create_missing_passes"], doc["size"])
         case JobKind.DELETE_EVENTS:
-            return DeletionOrder(event_query_from(doc["query"]))
+            return DeletionOrder(event_query_from(doc["query"]), tuple(doc.get("homes", ())))
         case JobKind.REPLAY_WEBHOOKS:
             read = delivery_query_from if "statuses" in doc["query"] else activity_query_from
             return ReplayOrder(doc["endpoint"], read(doc["query"]), doc["upto"])

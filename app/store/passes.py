@@ -90,6 +90,11 @@ class PassQueries(WorkspaceQueries):
             left = {name: doc["alias_of"] for name, doc in there.items() if "alias_of" in doc}
         return found
 
+    async def heir(self, pass_id: str) -> str | None:
+        """The pass that this one was merged into; None where it was not. Index: _id."""
+        docs = await self._by_ids([pass_id], {"alias_of": 1})
+        return docs[0].get("alias_of") if docs else None
+
     async def aliases(self, pass_ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """By id, the passes that this one answers for, for those that answer for any.
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from app.commands.jobs import cancel_job
+from app.commands.merges import merge_passes
 from app.commands.removals import delete_events
 from app.domain.jobs import Job, JobStatus
 from app.domain.removals import target_of
@@ -129,3 +130,28 @@ async def test_what_is_recorded_after_it_was_asked_for_stays_and_updates_of_pass
     assert (await finished(business, job)).result["deleted"] == 6
     await business.settle()
     assert [event.external_id for event in (await business.ctx.workspace.events.walk(EventQuery()))[0]] == ["later"]
+
+
+async def test_of_a_pass_everything_goes_that_was_recorded_on_it_or_on_what_it_answers_for_wherever_it_is_by_now(
+    business: Business,
+) -> None:
+    """A1-15: one event waits at a merged pass, one has moved with the pass since, one came to it too late."""
+    ids = {card.external_id: card.id for card in await business.join("ann", "bob", "cas", "dan")}
+    known, workspace = business.ctx.resources.known, business.ctx.workspace
+    await business.record(*({"external_id": name, "pass_external_id": name} for name in ids))
+    await merge_passes(business.ctx, ids["ann"], ids["bob"])
+    await business.settle()
+    known.remember(workspace.id, ids["bob"], "bob", since=known.heard(workspace.id))
+    await business.record({"external_id": "unheard", "pass_external_id": "bob"})
+    _, count = await delete_events(business.ctx, EventQuery(pass_id=ids["ann"]), dry_run=True)
+    assert count == 3
+    job = await asked(business, EventQuery(pass_id=ids["ann"]))
+    business.clock.set(await business.clock.now() + timedelta(seconds=1))
+    await business.record({"external_id": "later"})
+    await merge_passes(business.ctx, ids["ann"], ids["dan"])
+    await business.settle()
+    await merge_passes(business.ctx, ids["cas"], ids["ann"])
+    await business.settle()
+    assert (await finished(business, job)).result["deleted"] == 3
+    await business.settle()
+    assert {event.external_id for event in (await workspace.events.walk(EventQuery()))[0]} == {"cas", "dan", "later"}
