@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
+from app.clock import system_ms
 from app.domain import deliveries as domain
 from app.domain.actors import ADMIN
 from app.domain.cursors import activity_cursor
@@ -160,4 +161,5 @@ async def deliveries_page(
     """A page of the deliveries that a query finds."""
     span = listing.span(first, after, last, before)
     store = info.context.workspace.deliveries
-    return listing.connection(await store.page(query, span), span, delivery_of, lambda: store.count(query))
+    page = await store.page(query, span, system_ms())
+    return listing.connection(page, span, delivery_of, lambda: store.count(query))

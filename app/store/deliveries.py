@@ -17,13 +17,14 @@ from app.domain.deliveries import KEPT_SECONDS, MOST_ATTEMPTS, Attempt, WebhookD
 from app.domain.deliveries import delivery_id as id_of
 from app.domain.instants import from_ms, to_ms
 
-from .activities import any_of
 from .collection import Doc, WorkspaceQueries, insert_new
 from .conditions import between
 from .paging import Page, Span, by_instant, count_of, page_among, page_of
 
 KEPT = timedelta(seconds=KEPT_SECONDS)
 ORDER = (("created_at", -1), ("_id", -1))
+LOOKS_MS = (10_000, 600_000)
+"""How far back a page looks first: an endpoint may take many a second, and the embedded server sorts what it finds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +48,12 @@ class DeliveryQueries(WorkspaceQueries):
 
     collection = "webhook_deliveries"
 
-    async def page(self, query: DeliveryQuery, span: Span) -> Page[WebhookDelivery]:
-        """Deliveries, the newest first; key (created ms, id).
+    async def page(self, query: DeliveryQuery, span: Span, newest_ms: int | None = None) -> Page[WebhookDelivery]:
+        """Deliveries, the newest first; key (created ms, id). `newest_ms` is where the newest may be expected: now.
 
         Indexes: {workspace, endpoint, created_at, _id}, with statuses {workspace, endpoint, status, created_at, _id}.
         """
-        pages = await asyncio.gather(
-            *(
-                page_of(self._all, where, ORDER, by_instant(span), delivery_from, by=_by(where))
-                for where in self._wheres(query)
-            )
-        )
+        pages = await asyncio.gather(*(self._part(where, span, newest_ms) for where in self._wheres(query)))
         if len(pages) == 1:
             return pages[0]
         merged = page_among([each for page in pages for each in page.items], _key, False, span)
@@ -69,20 +65,13 @@ class DeliveryQueries(WorkspaceQueries):
         return sum(await asyncio.gather(*(count_of(self._all, where, _by(where), "created_at") for where in wheres)))
 
     async def counts(self, endpoint_ids: Sequence[str]) -> dict[str, dict[WebhookDeliveryStatus, int]]:
-        """How many deliveries to each endpoint wait, and how many have failed, where any do; in one round trip.
+        """How many deliveries to each endpoint wait, and how many have failed, where any do; a read for each.
 
-        Index: {workspace, endpoint, status, created_at, _id}.
+        Index: {workspace, endpoint, status, created_at, _id}: asked for several endpoints at once, the embedded server reads
+        what was delivered, too.
         """
-        untaken = [WebhookDeliveryStatus.PENDING.value, WebhookDeliveryStatus.FAILED.value]
-        stages: list[Doc] = [
-            {"$match": self._mine(endpoint=any_of(endpoint_ids), status={"$in": untaken})},
-            {"$group": {"_id": {"endpoint": "$endpoint", "status": "$status"}, "count": {"$sum": 1}}},
-        ]
-        found: dict[str, dict[WebhookDeliveryStatus, int]] = {}
-        for doc in await self._all.aggregate(stages).to_list(None):
-            of_one = found.setdefault(doc["_id"]["endpoint"], {})
-            of_one[WebhookDeliveryStatus(doc["_id"]["status"])] = doc["count"]
-        return found
+        counts = await asyncio.gather(*(self._untaken(each) for each in endpoint_ids))
+        return dict(zip(endpoint_ids, counts, strict=True))
 
     async def get_many(self, delivery_ids: Iterable[str]) -> dict[str, WebhookDelivery]:
         """The deliveries that are remembered among the ids. Index: _id."""
@@ -121,19 +110,44 @@ class DeliveryQueries(WorkspaceQueries):
         """
         again: Doc = {"status": WebhookDeliveryStatus.PENDING.value, "tries": 0, "due": now_ms}
         again["updated_at"] = from_ms(now_ms)
-        changes = []
-        for activity in activities:
-            new = {"endpoint": endpoint_id, "pos": activity.pos, "activity": activity.id, "type": activity.type}
-            new |= {"attempts": [], "recorded_at": activity.recorded_at, "created_at": from_ms(now_ms)}
-            asked = self._mine(_id=id_of(endpoint_id, activity.pos))
-            change = {"$set": again, "$setOnInsert": new, "$unset": {"expires_at": ""}}
-            changes.append(UpdateOne(asked, change, upsert=True))
-        if changes:
-            await self._all.bulk_write(changes, ordered=False)
+        made = [
+            self._mine(
+                _id=id_of(endpoint_id, activity.pos), endpoint=endpoint_id, pos=activity.pos, activity=activity.id,
+                type=activity.type, attempts=[], recorded_at=activity.recorded_at, created_at=from_ms(now_ms), **again,
+            )
+            for activity in activities
+        ]  # fmt: skip
+        # All in a few writes: a store that waits for its disk takes as long for each of them.
+        there = [made[place]["_id"] for place in sorted(await insert_new(self._all, made))]
+        for start in range(0, len(there), self._in_chunk):
+            ids = there[start : start + self._in_chunk]
+            await self._all.update_many({"_id": {"$in": ids}}, {"$set": again, "$unset": {"expires_at": ""}})
 
     async def drop(self, endpoint_id: str) -> None:
         """Forgets everything of an endpoint. Safe to repeat. Index: {workspace, endpoint, created_at, _id}."""
         await self._all.delete_many(self._mine(endpoint=endpoint_id))
+
+    async def _untaken(self, endpoint_id: str) -> dict[WebhookDeliveryStatus, int]:
+        untaken = [WebhookDeliveryStatus.PENDING.value, WebhookDeliveryStatus.FAILED.value]
+        stages: list[Doc] = [
+            {"$match": self._mine(endpoint=endpoint_id, status={"$in": untaken})},
+            {"$group": {"_id": "$status", "count": {"$sum": 1}}},
+        ]
+        docs = await self._all.aggregate(stages).to_list(None)
+        return {WebhookDeliveryStatus(doc["_id"]): doc["count"] for doc in docs}
+
+    async def _part(self, where: Doc, span: Span, newest_ms: int | None) -> Page[WebhookDelivery]:
+        newest_ms = newest_ms if span.after is None else span.after[0]
+        if not span.backward and newest_ms is not None:
+            for width_ms in LOOKS_MS:
+                lately = {**where, **between("created_at", from_ms(newest_ms - width_ms), None)}
+                page = await self._page(lately, span)
+                if page.more:
+                    return page
+        return await self._page(where, span)
+
+    async def _page(self, where: Doc, span: Span) -> Page[WebhookDelivery]:
+        return await page_of(self._all, where, ORDER, by_instant(span), delivery_from, by=_by(where))
 
     def _wheres(self, query: DeliveryQuery) -> list[Doc]:
         """What to ask for: once, or once for each status, so that an index serves it."""

@@ -11,7 +11,7 @@ from graphql import GraphQLObjectType
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
-from app.clock import FixedClock
+from app.clock import FixedClock, system_ms
 from app.commands.hooks import create_inbound_hook
 from app.commands.inbound import Message, take
 from app.commands.webhooks import create_webhook_endpoint
@@ -36,8 +36,8 @@ LISTS = {
     "auditLog": "auditLog(first: $n) { totalCount nodes { subject action apiKey { name } } }",
     "jobs": "jobs(first: $n) { totalCount nodes { id progress { done } } }",
     "inboundHooks": "inboundHooks(first: $n) { totalCount nodes { id name source } }",
-    "webhookEndpoints": "webhookEndpoints(first: $n) { totalCount nodes { id cursor behind awaySince pendingCount"
-    " failedCount filter { pass { externalId } segments { key } } } }",
+    "webhookEndpoints": "webhookEndpoints(first: $n) { totalCount nodes { id cursor behind awaySince"
+    " filter { pass { externalId } segments { key } } } }",
     "webhookDeliveries": "webhookDeliveries(filter: {endpointId: $endpoint}, first: $n) { totalCount nodes { status"
     " endpoint { url } activity { id type pass { externalId } } } }",
     "inboundDeliveries": "inboundDeliveries(hookId: $hook, first: $n) { totalCount nodes { status hook { id name } } }",
@@ -48,8 +48,8 @@ STRIDES = {"events": 3}
 PAGES = {
     "events": "passes(first: $n) { nodes { events(first: $m) { nodes { id pass { id } correctionOf { id } } } } }",
     "activity": f"passes(first: $n) {{ nodes {{ activity(first: $m) {{ nodes {{ id pass {{ id }} {CAUSE} }} }} }} }}",
-    "deliveries": "webhookEndpoints(first: $n) { nodes { deliveries(first: $m) { totalCount nodes { status endpoint { url }"
-    " activity { pass { id } } } } } }",
+    "deliveries": "webhookEndpoints(first: $n) { nodes { pendingCount failedCount deliveries(first: $m) { nodes { status"
+    " activity { id } } } } }",
     "members": f"segments(first: $n) {{ nodes {{ members(first: $m) {{ totalCount nodes {{ {MEMBERSHIP} }} }} }} }}",
 }
 """Pages inside pages: each is a read of its own, served by an index, at once with the others, and priced so. (One read for
@@ -105,7 +105,7 @@ async def business(resources: Resources, clock: FixedClock, reads: Reads) -> Asy
     for activity in feed[:4]:
         shown = ActivityQuery(pass_id=activity.pass_id, segment_ids=[each.id for each in segments])
         endpoint, _ = await create_webhook_endpoint(business.ctx, "https://example.com/", filter=shown)
-        await business.ctx.workspace.deliveries.requeue(endpoint.id, feed[:8], 0)
+        await business.ctx.workspace.deliveries.requeue(endpoint.id, feed[:8], system_ms())
     yield business
     client.close()
 
