@@ -28,7 +28,7 @@ LOST = "Its activity is no longer in the log."
 
 @dataclass
 class Ledger:
-    """The state of one endpoint's deliveries, and what of it is not noted yet.
+    """The state of one endpoint's deliveries, and what of it is not noted yet: it is `open` while there is such.
 
     `waiting` are the messages that were set aside, or asked for once more, the one that is due first at the front. `gone`
     says that the endpoint wants no more, `retry_after_seconds` how long it last asked to be left alone.
@@ -41,19 +41,14 @@ class Ledger:
     waiting: list[WebhookDelivery] = field(default_factory=list)
     made: list[WebhookDelivery] = field(default_factory=list)
     tried: list[tuple[WebhookDelivery, WebhookDelivery]] = field(default_factory=list)
-    settled: list[Lane] = field(default_factory=list)
+    open: bool = False
     gone: bool = False
     retry_after_seconds: int = 0
 
-    @property
-    def open(self) -> bool:
-        """Whether something is not noted yet."""
-        return bool(self.settled or self.tried)
-
     def lane_tried(self, lane: Lane, sent: Sent, now_ms: int) -> None:
-        """What a try of the first message of a lane came to; the lane waits until that is noted."""
+        """What a try of the first message of a lane came to; to be noted before the lane sends its next."""
         parcel, head = lane.waiting[0], lane.head or Head(0, 0)
-        self.settled.append(lane)
+        lane.sending, self.open = False, True
         attempts = (*head.attempts, sent.attempt)[-MOST_ATTEMPTS:]
         tries = head.tries + 1
         if self._heard(sent, now_ms):
@@ -78,7 +73,7 @@ class Ledger:
 
     def retried(self, delivery: WebhookDelivery, sent: Sent | None, now_ms: int) -> None:
         """What one more try of a message came to; None: there is nothing left to be sent."""
-        at = from_ms(now_ms)
+        at, self.open = from_ms(now_ms), True
         after = replace(delivery, tries=delivery.tries + 1, updated_at=at, due_at=None)
         if sent is None:
             _count("failed")
@@ -127,10 +122,8 @@ class Ledger:
         return min(times, default=None)
 
     def noted(self) -> None:
-        """Everything is noted: lanes that waited for that go on."""
-        for lane in self.settled:
-            lane.sending = False
-        self.made, self.tried, self.settled = [], [], []
+        """Everything is noted."""
+        self.made, self.tried, self.open = [], [], False
 
     def knows(self, waiting: Iterable[WebhookDelivery]) -> None:
         """The messages that wait are these."""

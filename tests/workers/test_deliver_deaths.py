@@ -15,6 +15,7 @@ from app.domain.lanes import lane_of
 from app.store.deliveries import DeliveryQueries
 from app.store.lane_runs import LEASE_MS, LaneRuns
 from app.store.lanes import LaneQueries
+from app.store.outboxes import Outboxes
 from tests.deaths import Killed, Reaper
 from tests.receiver import Answer, Got
 from tests.workers.test_deliver import Post, in_order, post, receiver
@@ -115,3 +116,39 @@ async def test_two_workers_that_race_for_an_endpoint_send_nothing_twice(post: Po
     feed = await post.record(60, 20)
     await asyncio.gather(*(post.round(worker=Worker.on(post.business.ctx.resources)) for _ in range(4)))
     assert sorted(post.receiver.ids) == sorted(activity.id for activity in feed)
+
+
+async def test_what_is_published_as_a_run_comes_to_its_end_is_not_left_lying(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of the log was read, and more comes before that is noted: no wake-up is needed for it, and no sweep."""
+    await post.record(1, 1)
+    real, more = LaneRuns.rest, [1, 1]
+
+    async def rest(*args: Any) -> bool:
+        if more:
+            await post.record(more.pop(), 1)
+        return await real(*args)
+
+    monkeypatch.setattr(LaneRuns, "rest", rest)
+    await post.round()
+    assert post.receiver.ids == [activity.id for activity in await post.business.feed()]
+    assert len(post.receiver.ids) == 4
+
+
+@pytest.mark.parametrize(("cls", "step"), [(LaneQueries, "say"), (Outboxes, "published")])
+async def test_who_publishes_and_dies_leaves_the_word_of_it_or_what_makes_another_say_it(
+    post: Post, monkeypatch: pytest.MonkeyPatch, cls: type, step: str
+) -> None:
+    await post.round()
+
+    async def dies(*args: Any) -> None:
+        raise Killed(step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cls, step, dies)
+        with pytest.raises(Killed):
+            await post.record(1, 1)
+    await post.business.settle()
+    await post.round()
+    assert post.receiver.ids == [activity.id for activity in await post.business.feed()]
