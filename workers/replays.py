@@ -37,10 +37,6 @@ async def carry(turn: Turn) -> bool:
         if activities:
             now_ms = to_ms(await SystemClock().now())
             await turn.workspace.deliveries.requeue(order.endpoint_id, activities, now_ms)
-            if not await turn.workspace.webhooks.get_many([order.endpoint_id]):
-                # Deleted meanwhile: nobody would ever send or forget what was put up since.
-                await turn.workspace.deliveries.drop(order.endpoint_id)
-                break
             if await turn.workspace.forget_if_deleted(order.endpoint_id):
                 break
             if await turn.workspace.lanes.say(now_ms, order.endpoint_id):
