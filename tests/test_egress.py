@@ -13,7 +13,7 @@ import pytest
 
 from app.domain.addresses import Allowed
 from app.domain.errors import Code
-from app.egress import NOWHERE, NotFetched, fetched
+from app.egress import NOWHERE, NotFetched, check, fetched
 
 LOCAL = Allowed.of(["127.0.0.1"])
 BODY = b"x" * 100_000
@@ -167,6 +167,18 @@ async def test_silence_and_half_answers_come_to_an_end(site: Site) -> None:
 async def test_what_is_no_url_for_a_file_is_refused(url: str) -> None:
     async with refused(Code.INVALID):
         await read(url, Allowed())
+
+
+def test_messages_go_by_http_only_where_the_operator_names_the_host() -> None:
+    allowed = Allowed.of(["hooks.inside", "10.1.0.0/16"])
+    for url in (
+        "https://a.example/", "https://10.1.2.3/", "http://10.1.2.3:8080/", "http://hooks.inside/", "https://8.8.8.8/",
+    ):  # fmt: skip
+        check(url, allowed)
+    for url in ("http://a.example/", "http://8.8.8.8/", "https://10.2.0.1/", "https://[::1]/", "ftp://hooks.inside/"):
+        with pytest.raises(NotFetched) as error:
+            check(url, allowed)
+        assert error.value.code is Code.INVALID
 
 
 async def test_a_failure_of_the_reader_is_not_taken_for_the_sites(site: Site) -> None:
