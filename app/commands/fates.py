@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 
 from app.domain.drafts import Draft, fingerprint
 from app.domain.errors import Code, Problem, Unavailable
@@ -63,34 +64,43 @@ class Item:
     draft: Draft
 
 
-async def stored_under(ctx: Context, items: Sequence[Item]) -> dict[str, Stored]:
-    """What is stored under the identities of the items.
+async def stored_under(
+    ctx: Context, items: Sequence[Item], first: Mapping[str, Item] = MappingProxyType({})
+) -> dict[int, Stored]:
+    """By place in the call, what each item is judged beside: what is stored under its identity, or else the `first` item of
+    the call that has it.
 
     An event that was recorded on a pass since merged is a repeat of the same input for the pass that answers now: it is
     told as such; one on a pass that is being erased as removed. One round trip more, only where there is such an event.
     """
     stored = await ctx.workspace.events.stored([item.event.id for item in items])
-    secret = await ctx.secret()
-    repeated: dict[str, Item] = {}
+    beside: dict[int, Stored] = {}
     for item in items:
-        before = stored.get(item.event.id)
+        original = first.get(item.event.id, item)
+        if (before := stored.get(item.event.id)) is not None:
+            beside[item.index] = before
+        elif original is not item:
+            beside[item.index] = Stored(original.fingerprint, original.event)
+    secret = await ctx.secret()
+    repeated: list[tuple[Item, Event]] = []
+    for item in items:
+        before = beside.get(item.index)
         if before is None or before.event is None or before.fingerprint == item.fingerprint:
             continue
         home = before.event.home
         if home != item.event.pass_id and before.fingerprint == fingerprint(secret, item.draft, home):
-            repeated[item.event.id] = item
-    held = {key: event for key in repeated if (event := stored[key].event) is not None}
+            repeated.append((item, before.event))
     # Either may be the older view: this process may not have heard yet of a merge that whoever recorded knew.
-    named = {event.pass_id for event in held.values()} | {item.event.pass_id for item in repeated.values()}
-    answering = await ctx.workspace.passes.existing(list(named)) if held else {}
-    for key, event in held.items():
+    named = {pass_id for item, event in repeated for pass_id in (item.event.pass_id, event.pass_id)}
+    answering = await ctx.workspace.passes.existing(list(named)) if named else {}
+    for item, event in repeated:
         heir = answering.get(event.pass_id)
-        if heir is None:
+        if heir is None and event.id in stored:
             # Its pass is being erased, and the name not somebody else's yet.
-            stored[key] = Stored(None, None)
-        elif heir == answering.get(repeated[key].event.pass_id):
-            stored[key] = replace(stored[key], fingerprint=repeated[key].fingerprint)
-    return stored
+            beside[item.index] = Stored(None, None)
+        elif heir is not None and heir == answering.get(item.event.pass_id):
+            beside[item.index] = Stored(item.fingerprint, event)
+    return beside
 
 
 def judged(item: Item, stored: Stored | None) -> ItemResult:
@@ -116,36 +126,32 @@ async def refused_unless_stored(
     """Refuses items for what speaks against them now, except those recorded before it did: they are repeats."""
     stored = await stored_under(ctx, doubted)
     for item in doubted:
-        before = stored.get(item.event.id)
+        before = stored.get(item.index)
         refused = ItemResult(item.index, Status.REJECTED, None, against[item.index])
         results[item.index] = refused if before is None else judged(item, before)
 
 
 async def foreseen(ctx: Context, results: list[ItemResult | None], new: dict[str, Item], taken: list[Item]) -> None:
     """Fills in what would become of the items that nothing speaks against so far."""
-    stored = await stored_under(ctx, list(new.values()))
-    for item in (*new.values(), *taken):
-        first = new[item.event.id]
-        before = stored.get(item.event.id)
-        if before is None and item is first:
-            results[item.index] = ItemResult(item.index, Status.CREATED, item.event)
-        else:
-            results[item.index] = judged(item, before or Stored(first.fingerprint, first.event))
+    items = [*new.values(), *taken]
+    stored = await stored_under(ctx, items, new)
+    for item in items:
+        before = stored.get(item.index)
+        created = ItemResult(item.index, Status.CREATED, item.event)
+        results[item.index] = created if before is None else judged(item, before)
 
 
 async def refused_whole(
     ctx: Context, results: list[ItemResult | None], new: dict[str, Item], taken: list[Item]
 ) -> bool:
     """Whether an atomic batch must not be written; then every item has its result."""
-    stored = await stored_under(ctx, list(new.values()))
-    for item in [*new.values(), *taken]:
-        before = stored.get(item.event.id)
-        if before is not None:
+    items = [*new.values(), *taken]
+    stored = await stored_under(ctx, items, new)
+    for item in items:
+        if (before := stored.get(item.index)) is not None:
             fate = judged(item, before)
             if fate.status is not Status.DUPLICATE:
                 results[item.index] = fate
-        elif item.fingerprint != new[item.event.id].fingerprint:
-            results[item.index] = judged(item, Stored(new[item.event.id].fingerprint, new[item.event.id].event))
     if all(result is None or result.status is Status.DUPLICATE for result in results):
         return False
     untouched = Problem(Code.CONFLICT, "Not recorded: another item of this atomic batch was refused.")

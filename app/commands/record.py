@@ -139,7 +139,7 @@ async def record_events(
     if taken:
         stored = await stored_under(ctx, taken)
         for item in taken:
-            results[item.index] = judged(item, stored.get(item.event.id))
+            results[item.index] = judged(item, stored.get(item.index))
     ctx.resources.bus.wake("fold", *{range_of(slot_of(item.event.pass_id)) for item in first})
     return Outcome([result for result in results if result is not None], now)
 

@@ -141,6 +141,28 @@ async def test_a_blind_repeat_is_a_duplicate_whoever_of_the_two_who_recorded_has
     await check(business, "cas")
 
 
+async def test_copies_in_one_call_are_judged_each_for_itself_whichever_name_they_give_the_pass(
+    business: Business,
+) -> None:
+    await business.record({}, {"pass_external_id": "bob"}, {"pass_external_id": "cas"})
+    ann, bob = await merged(business)
+    await business.settle()
+    known, workspace = business.ctx.resources.known, business.ctx.workspace.id
+    ways: dict[str, dict[str, object]] = {"dry": {"dry_run": True}, "whole": {"atomic": True}, "plain": {}}
+    for way, options in ways.items():
+        sent: dict[str, object] = {"amount": 7, "external_id": way}
+        items = [{**sent, "pass_external_id": "bob"}, {**sent, "pass_external_id": None, "pass_id": ann}]
+        if way != "whole":
+            items += [{**sent, "pass_external_id": name} for name in ("cas", "new")]
+        for again in (False, True):
+            known.remember(workspace, bob, "bob")
+            fates = [result.status for result in (await business.record(*items, **options)).results]
+            assert fates[0] is (Status.DUPLICATE if again and way != "dry" else Status.CREATED)
+            assert fates[1:] == [Status.DUPLICATE, Status.CONFLICT, Status.CONFLICT][: len(items) - 1]
+            await business.settle()
+    await check(business)
+
+
 async def test_what_is_recorded_by_who_has_not_heard_of_the_merge_counts_in_the_survivor(business: Business) -> None:
     await business.record({}, {"pass_external_id": "bob"})
     await business.settle()
