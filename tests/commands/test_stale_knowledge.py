@@ -1,0 +1,92 @@
+"""Processes that know different things, all stale in their own way, give every caller the right answer (A1-01, A1-15)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.clock import FixedClock
+from app.resources import Resources
+from app.store import indexes
+from tests.business import another_business
+
+from .staleness import NAMES, World
+from .truth import Call, Item
+
+EXTERNAL_IDS = ("1", "2", *(f"first {name}" for name in NAMES))
+SECOND = timedelta(seconds=1)
+PROCESS = st.integers(0, 2)
+NAME = st.sampled_from(NAMES)
+ITEM = st.builds(
+    Item,
+    NAME,
+    st.sampled_from(EXTERNAL_IDS),
+    st.integers(1, 2),
+    st.booleans(),
+    st.one_of(st.none(), st.none(), st.sampled_from(EXTERNAL_IDS)),
+)
+ITEMS = st.lists(ITEM, min_size=1, max_size=3).map(tuple)
+CALL = st.builds(Call, ITEMS, st.sampled_from(["plain", "plain", "atomic", "dry"]))
+STEP = st.one_of(
+    st.tuples(st.just("call"), PROCESS, CALL),
+    st.tuples(st.just("call"), PROCESS, CALL),
+    st.tuples(st.just("keyed"), PROCESS, ITEMS),
+    st.tuples(st.just("again"), PROCESS, st.integers(0, 20)),
+    st.tuples(st.just("again"), PROCESS, st.integers(0, 20)),
+    st.tuples(st.just("together"), st.builds(Call, ITEMS, st.sampled_from(["plain", "atomic"]))),
+    st.tuples(st.just("create"), PROCESS, NAME),
+    st.tuples(st.just("merge"), PROCESS, NAME, NAME),
+    st.tuples(st.just("merge"), PROCESS, NAME, NAME),
+    st.tuples(st.just("erase"), PROCESS, NAME),
+    st.tuples(st.just("remove"), PROCESS, st.sampled_from(EXTERNAL_IDS)),
+    st.tuples(st.just("empty"), PROCESS, NAME),
+    st.tuples(st.just("forget"), PROCESS),
+    st.tuples(st.just("fold")),
+    st.tuples(st.just("settle")),
+    st.tuples(st.just("settle")),
+)  # fmt: skip
+SCRIPT = st.lists(STEP, min_size=8, max_size=16)
+
+
+async def play(resources: Resources, clock: FixedClock, script: list[tuple[Any, ...]]) -> None:
+    """Plays a script in a workspace of its own; whoever answers wrongly is caught at once."""
+    for name in ("passes", "events", "activities", "jobs"):
+        await resources.db[name].delete_many({})
+    world = World(await another_business(resources, clock, "Kiosk"))
+    calls = [Call(tuple(Item(name, f"first {name}", 1) for name in NAMES), "plain")]
+    for process in range(3):
+        # All of them have heard of all passes.
+        await world.call(process, calls[0])
+    for place, (step, *args) in enumerate(script):
+        clock.set(await clock.now() + SECOND)
+        if step == "again":
+            process, number = args
+            await world.call(process, calls[number % len(calls)])
+            continue
+        if step == "keyed":
+            process, items = args
+            calls.append(Call(tuple(replace(item, external_id=None) for item in items), "keyed", f"key {place}"))
+            await world.call(process, calls[-1])
+            continue
+        if step in ("call", "together"):
+            calls.append(args[-1])
+        await getattr(world, step)(*args)
+    await world.reckon()
+
+
+@settings(
+    max_examples=8,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
+)
+@given(SCRIPT)
+async def test_every_answer_is_right_whatever_the_process_that_gives_it_has_not_heard_of(
+    resources: Resources, clock: FixedClock, script: list[tuple[Any, ...]]
+) -> None:
+    await indexes.ensure(resources.db)
+    await play(resources, clock, script)
