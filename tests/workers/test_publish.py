@@ -108,13 +108,13 @@ async def test_what_the_sweep_fails_to_look_after_is_looked_after_again(business
     often = dataclasses.replace(resources, settings=dataclasses.replace(resources.settings, sweep_seconds=0.01))
     worker, stopping, looks = Worker.on(often), asyncio.Event(), 0
 
-    async def broken() -> list[str]:
+    async def broken() -> set[str]:
         nonlocal looks
         looks += 1
         if looks == 1:
             raise KeyError("unexpected")
         stopping.set()
-        return []
+        return set()
 
     worker.outboxes.waiting_workspaces = broken  # type: ignore[method-assign]
     await asyncio.wait_for(Sweep(worker, GUARDED).run(stopping), 10)
