@@ -13,7 +13,10 @@ import pytest
 
 from app.clock import FixedClock, system_ms
 from app.commands import webhooks as commands
+from app.commands.merges import merge_passes
+from app.commands.removals import erase_pass
 from app.commands.replays import Replay, replay_webhook_deliveries
+from app.domain.activities import ActivityQuery
 from app.domain.cursors import activity_cursor
 from app.domain.errors import Refused
 from app.domain.jobs import JobStatus
@@ -264,6 +267,37 @@ async def test_who_died_while_making_an_endpoint_finds_it_in_order_once_its_secr
     await changed(api, ROTATE, input={"id": made["id"]})
     await carry(api.business.worker, named)
     assert receiver.ids == [activity.id for activity in await api.business.feed()]
+
+
+async def test_an_endpoint_of_a_pass_is_told_of_all_that_is_one_with_it_and_nothing_personal_is_kept_of_that(
+    business: Business, receiver: Receiver
+) -> None:
+    ctx, secret = business.ctx, "very-personal"
+    await business.record({"pass_external_id": "bob", "metadata": {"note": secret}}, {"pass_external_id": "eve"})
+    await business.settle()
+    ann, bob, eve = [(await business.card(name)).id for name in ("ann", "bob", "eve")]
+    made, _ = await commands.create_webhook_endpoint(
+        ctx, receiver.url, filter=ActivityQuery(pass_id=bob, include_historical=False), after=0
+    )
+    await merge_passes(ctx, ann, bob)
+    await business.settle()
+    receiver.answers = lambda got: 200 if secret.encode() not in got.body else 500
+    await carry(business.worker, made.id)
+    passes = {got.said["passId"] for got in receiver.got}
+    assert passes == {ann, bob}
+    assert eve not in passes
+    await erase_pass(ctx, pass_id=ann)
+    await business.settle()
+    for name in await ctx.resources.db.list_collection_names():
+        assert secret not in str(await ctx.resources.db[name].find({}).to_list(None)), name
+    # What waited for another try is told as it is by now.
+    receiver.answers = lambda got: 200
+    await carry(business.worker, made.id, lambda: system_ms() + 10_000)
+    assert [secret.encode() in got.body for got in receiver.taken] == [False] * len(receiver.taken)
+    # Nobody knows any more that the two were one: here as in the feed, what came last is told under the other id.
+    *before, last = [activity for activity in await business.feed() if activity.pass_id in (ann, bob)]
+    assert (last.pass_id, last.erases) == (ann, True)
+    assert sorted(receiver.ids) == sorted(activity.id for activity in before)
 
 
 async def test_a_replay_sends_exactly_what_its_dry_run_counts_and_deliveries_tell_what_became_of_it(
