@@ -115,11 +115,11 @@ class Loaders:
         return _loader(self._workspace.deliveries.get_many)
 
     @cached_property
-    def ends(self) -> DataLoader[str, int | None]:
-        """The position of the newest activity, by the workspace's id."""
+    def ends(self) -> DataLoader[int, int | None]:
+        """The position of the newest activity, by any position that exists; the same for all."""
 
-        async def last(ids: list[str]) -> dict[str, int]:
-            return dict.fromkeys(ids, await self._workspace.activities.last_pos())
+        async def last(known: list[int]) -> dict[int, int]:
+            return dict.fromkeys(known, await self._workspace.activities.last_pos(min(known)))
 
         return _loader(last)
 

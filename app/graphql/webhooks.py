@@ -106,9 +106,8 @@ class WebhookEndpoint(Node):
     @strawberry.field(description="How many activities of the feed lie behind `cursor`, those it is not shown too.")
     async def behind(self, info: Info) -> BigInt:
         """How many activities of the feed lie behind its cursor."""
-        context = info.context
-        last, pos = await asyncio.gather(context.load.ends.load(context.workspace.id), self._pos(info))
-        return BigInt(max(0, (last or 0) - pos))
+        pos = await self._pos(info)
+        return BigInt((await info.context.load.ends.load(pos) or pos) - pos)
 
     @strawberry.field(
         description="Since when it takes nothing: only single messages are tried, less and less often, and all others wait. "
