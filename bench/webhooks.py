@@ -71,7 +71,7 @@ async def webhooks(stock: Stock, processes: Processes, rounds: int) -> list[Side
         async def bare() -> Act:
             async def lane(messages: Sequence[bytes]) -> None:
                 for body in messages:
-                    headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+                    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
                     answer = await pool.request("POST", url, headers=headers, content=body)
                     assert answer.status == 200
 

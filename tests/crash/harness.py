@@ -16,17 +16,21 @@ from random import Random
 
 from app.commands.context import Context
 from app.commands.segments import create_segment
+from app.commands.webhooks import create_webhook_endpoint
 from app.commands.workspaces import create_workspace
 from app.config import Settings
+from app.domain.activities import ActivityQuery
 from app.domain.actors import SCOPES, Actor
 from app.embedded import free_port
 from app.resources import Resources, open_resources
 from app.store import indexes
 from app.store.clock import MongoClock
 from app.supervise import Child, StartError
+from tests.receiver import Got, Receiver, receiving
 from tests.servers import Servers, api, running_servers, worker
 
-from .checks import SEGMENTS, problems, unsettled
+from .checks import SEGMENTS, problems, unsettled, untold
+from .doors import Doors
 from .load import Load
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -47,6 +51,8 @@ class Reckoning:
     activities: int
     flips: int
     followed: int
+    delivered: int
+    repeated: int
     seconds_without_redis: float
     seconds_after_restart: float
     problems: list[str]
@@ -85,13 +91,19 @@ class Crew:
 async def run(folder: Path, seconds: float, seed: int, say: Callable[[str], None] = lambda _: None) -> Reckoning:
     """Runs the harness for about that long and answers what it found; the folder is for data and logs."""
     random = Random(seed)
-    async with running_servers(folder, durable=True) as servers, _ready(servers.settings) as (resources, secret, ids):
+    async with (
+        running_servers(folder, durable=True) as servers,
+        receiving() as receiver,
+        _ready(servers.settings, receiver) as (resources, secret, ids),
+    ):
         crew = Crew(servers, resources.settings, seed)
         load = Load(crew.addresses, secret, random)
         keepers = [asyncio.create_task(crew.keep(child)) for child in crew.children]
         try:
             writers = [asyncio.create_task(load.integrate(f"w{n}")) for n in range(3)]
-            writers += [asyncio.create_task(load.curate()), asyncio.create_task(load.join())]
+            doors = Doors(load)
+            others = (load.curate(), load.join(), doors.sell(), doors.upload(), doors.hear())
+            writers += [asyncio.create_task(other) for other in others]
             follower = asyncio.create_task(load.follow())
             faults = await _reap(crew, resources, random, seconds, say)
             load.stopping = True
@@ -108,6 +120,7 @@ async def run(folder: Path, seconds: float, seed: int, say: Callable[[str], None
             await _settled(resources)
             followed = await follower
             wrong = await problems(resources.db, load, ids, await resources.clock.now())
+            wrong += await untold(resources.db, receiver.ids)
             told = resources.db["activities"]
             return Reckoning(
                 faults,
@@ -120,6 +133,8 @@ async def run(folder: Path, seconds: float, seed: int, say: Callable[[str], None
                 await told.count_documents({}),
                 await told.count_documents({"segment": {"$gt": ""}}),
                 followed,
+                len(set(receiver.ids)),
+                len(receiver.ids) - len(set(receiver.ids)),
                 without_redis,
                 after_restart,
                 wrong,
@@ -133,9 +148,22 @@ async def run(folder: Path, seconds: float, seed: int, say: Callable[[str], None
 
 
 @asynccontextmanager
-async def _ready(settings: Settings) -> AsyncIterator[tuple[Resources, str, dict[str, str]]]:
-    """Resources of the harness's own, the key of a workspace, and its segments (key -> id)."""
-    async with open_resources(dataclasses.replace(settings, database="crash", clock="manual")) as resources:
+async def _ready(settings: Settings, receiver: Receiver) -> AsyncIterator[tuple[Resources, str, dict[str, str]]]:
+    """Resources of the harness's own, the key of a workspace, and its segments (key -> id); the receiver is told of it all.
+
+    It does not take every fifteenth message when it first comes.
+    """
+    settings = dataclasses.replace(settings, database="crash", clock="manual", egress_allow=("127.0.0.1",))
+    refused = set[str]()
+
+    def answer(got: Got) -> int:
+        if len(receiver.got) % 15 or got.id in refused:
+            return 200
+        refused.add(got.id)
+        return 503
+
+    receiver.answers = answer
+    async with open_resources(settings) as resources:
         await indexes.ensure(resources.db)
         await MongoClock(resources.db).set(START)
         profile, secret = await create_workspace(resources, "Crash")
@@ -145,6 +173,7 @@ async def _ready(settings: Settings) -> AsyncIterator[tuple[Resources, str, dict
         for key, body in SEGMENTS.items():
             made = await create_segment(ctx, key, key, {"event": {"types": ["purchase"], **body}}, notify="EMIT")
             ids[key] = made.id
+        await create_webhook_endpoint(ctx, receiver.url, filter=ActivityQuery(include_silent=True))
         yield resources, secret, ids
 
 

@@ -9,9 +9,13 @@ from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
 
+from app.store import lane_runs
 from app.store.activities import ActivityQueries
+from app.store.deliveries import DeliveryQueries
 from app.store.erasures import Erasures
 from app.store.job_runs import JobRuns
+from app.store.lane_runs import LaneRuns
+from app.store.lanes import LaneQueries
 from app.store.outboxes import Outboxes
 from app.store.pumps import Pumps
 from app.store.removals import RemovalQueries
@@ -24,7 +28,12 @@ STEPS = {
     JobRuns: ("commit",),
     Outboxes: ("waiting", "published"),
     ActivityQueries: ("append",),
+    LaneQueries: ("say",),
+    LaneRuns: ("claim", "progress", "rest"),
+    DeliveryQueries: ("insert",),
 }
+LEASE_MS = 3_000
+"""How long nobody follows one who died at an endpoint: less than it takes to settle everything else."""
 
 
 def mortal(step: Callable[..., Awaitable[Any]], chance: float, random: Random) -> Callable[..., Awaitable[Any]]:
@@ -45,6 +54,7 @@ def mortal(step: Callable[..., Awaitable[Any]], chance: float, random: Random) -
 
 
 if __name__ == "__main__":
+    lane_runs.LEASE_MS = LEASE_MS
     seeded = Random(int(os.environ["CRASH_SEED"]) + os.getpid())
     for owner, names in STEPS.items():
         for name in names:

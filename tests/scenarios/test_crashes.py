@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from app.domain.lanes import LANES
 from tests.crash.harness import run
 
 
@@ -22,5 +23,7 @@ async def test_nothing_is_lost_or_doubled_when_every_process_is_killed_at_random
     assert found.erased >= 1
     assert found.merged >= 1
     assert found.followed <= found.activities
+    assert found.delivered == found.activities
+    assert found.repeated <= LANES * found.faults.total()
     assert found.seconds_without_redis < 5
     assert found.seconds_after_restart < 4
