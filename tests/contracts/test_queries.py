@@ -309,6 +309,7 @@ async def added_up_and_removed(business: Business) -> None:
     await merge_passes(ctx, ids["one"], ids["two"])
     await business.settle()
     assert await store.passes.aliases([ids["one"]]) == {ids["one"]: (ids["two"],)}
+    assert await store.passes.heir(ids["two"]) == ids["one"]
     gone = (await business.card("gone")).id
     await erase_pass(ctx, pass_id=gone)
     await business.settle()
