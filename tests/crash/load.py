@@ -69,7 +69,7 @@ class Load:
             batch = [self._event(name) for _ in range(self.random.randint(1, 25))]
             key = f"{name}-call-{next(self._numbers)}" if self.random.random() < 0.4 else None
             if key is None:
-                known = [event for event in self.sent.values() if "place" not in event]
+                known = [event for event in self.sent.values() if not {"place", "door"} & event.keys()]
                 batch += self.random.sample(known, min(len(known), self.random.randint(0, 4)))
             else:
                 batch = [{**e, "externalId": f"{key}/{n}", "place": (key, n)} for n, e in enumerate(batch)]
@@ -154,22 +154,33 @@ class Load:
     async def ask(self, query: str, variables: dict[str, Any]) -> Any:
         """The data of an operation, asked of one API after the other until one answers."""
         while True:
-            address = self.random.choice(self.addresses)
-            try:
-                response = await self._http.post(address, json={"query": query, "variables": variables})
-                body = response.json()
-            except (httpx.TransportError, ValueError):
-                self.retries += 1
-                await asyncio.sleep(0.05)
+            response = await self.post("/graphql", json={"query": query, "variables": variables})
+            if response is None:
+                await self.later()
                 continue
+            body = response.json()
             codes = [error["extensions"]["code"] for error in body.get("errors", ())]
             if not codes:
                 return body["data"]
             if set(codes) - {"UNAVAILABLE"}:
                 self.faults.append(f"{codes}: {body}")
                 raise AssertionError(body)
-            self.retries += 1
-            await asyncio.sleep(0.05)
+            await self.later()
+
+    async def post(self, path: str, **request: Any) -> httpx.Response | None:
+        """What one API answers, whichever; None where it does not, or not in JSON."""
+        address = httpx.URL(self.random.choice(self.addresses)).copy_with(path=path)
+        try:
+            response = await self._http.post(address, **request)
+            response.json()
+        except (httpx.TransportError, ValueError):
+            return None
+        return response
+
+    async def later(self) -> None:
+        """A moment, before the same is tried again."""
+        self.retries += 1
+        await asyncio.sleep(0.05)
 
     def _event(self, name: str) -> dict[str, Any]:
         number = next(self._numbers)
