@@ -105,9 +105,10 @@ class Courier:
         if self._stale and (not self._under_way or time.monotonic() - self._looked >= LOOK_SECONDS):
             await self._look()
         self._begin(self._now_ms())
-        if not self._under_way or self._overdue():
+        if self._overdue() or not (self._under_way or self._stale):
             return await self._let_go()
-        await self._something_done()
+        if self._under_way:
+            await self._something_done()
         if self._ledger.open:
             await self._workspace.deliveries.insert(self._ledger.made)
             await self._workspace.deliveries.save(self._ledger.tried)
@@ -165,9 +166,15 @@ class Courier:
             or not self._hold.on
             or self._endpoint is None
             or self._endpoint.status is EndpointStatus.DISABLED
-            or self._ledger.gone
-            or self._ledger.health.given_up(now_ms)
+            or self._reason(now_ms) is not None
         )
+
+    def _reason(self, now_ms: int) -> DisabledReason | None:
+        """Why the endpoint is to be disabled, if it is; never for long silence alone, before it was tried once more."""
+        if self._ledger.gone:
+            return DisabledReason.GONE
+        given_up = self._ledger.health.given_up(now_ms) and not self._may_probe
+        return DisabledReason.FAILING if given_up else None
 
     def _probe(self, now_ms: int) -> None:
         """Sends one message to an endpoint that is away, each time of another lane: none of them stands for all."""
@@ -205,10 +212,8 @@ class Courier:
         self._end = end if len(activities) < READ_AT_ONCE else None
 
     def _send(self, lane: Lane) -> None:
-        lane.sending = True
-        self._start(
-            self._sent(lane.waiting[0].message), lambda sent: self._ledger.lane_tried(lane, sent, self._now_ms())
-        )
+        lane.sending, work = True, self._sent(lane.waiting[0].message)
+        self._start(work, lambda sent: self._ledger.lane_tried(lane, sent, self._now_ms()))
 
     def _retry(self, delivery: WebhookDelivery) -> None:
         def tried(sent: Sent | None) -> None:
@@ -219,12 +224,10 @@ class Courier:
         self._start(self._sent_again(delivery), tried)
 
     async def _sent_again(self, delivery: WebhookDelivery) -> Sent | None:
-        found = await self._workspace.activities.get_many([delivery.activity_id])
-        if not found:
-            return None
-        [activity] = found.values()
-        names = await self._workspace.passes.external_ids([activity.pass_id])
-        return await self._sent(message_of(activity, names.get(activity.pass_id)))
+        for activity in (await self._workspace.activities.get_many([delivery.activity_id])).values():
+            names = await self._workspace.passes.external_ids([activity.pass_id])
+            return await self._sent(message_of(activity, names.get(activity.pass_id)))
+        return None
 
     async def _sent(self, message: Message) -> Sent:
         assert self._endpoint is not None, "nothing is begun for an endpoint that is gone"
@@ -275,9 +278,7 @@ class Courier:
     async def _let_go(self) -> bool:
         """Whether the endpoint was let go: not where something was said meanwhile."""
         runs, state, now_ms = self._worker.lane_runs, self._state, self._now_ms()
-        health = state.health
-        if self._ledger.gone or health.given_up(now_ms):
-            reason = DisabledReason.GONE if self._ledger.gone else DisabledReason.FAILING
+        if (reason := self._reason(now_ms)) is not None:
             await self._workspace.webhooks.disable(state.endpoint_id, reason, from_ms(now_ms))
             log.warning("%s is disabled: %s", state.endpoint_id, reason)
             # Looked at again, it is disabled, unless somebody has enabled it at once.
@@ -289,9 +290,9 @@ class Courier:
         elif self._ends(now_ms):
             await runs.release(state, now_ms)
             return True
-        elif health.away and not self._may_probe:
-            until_ms = now_ms + health.hold_ms(self._chance(), self._ledger.retry_after_seconds)
-            free = await runs.rest(replace(state, health=health.held()), until_ms, until_ms)
+        elif state.health.away and not self._may_probe:
+            until_ms = now_ms + state.health.hold_ms(self._chance(), self._ledger.retry_after_seconds)
+            free = await runs.rest(replace(state, health=state.health.held()), until_ms, until_ms)
         else:
             free = await runs.rest(state, self._ledger.next_ms(), now_ms)
         if not free:

@@ -250,6 +250,18 @@ async def test_an_endpoint_that_is_away_for_three_days_is_disabled_and_goes_on_w
     assert in_order(post.receiver.ids, feed)
 
 
+async def test_an_endpoint_is_not_given_up_before_it_was_tried_once_more(post: Post) -> None:
+    """It may be the workers that were away."""
+    feed = await post.record(20, 20)
+    post.receiver.answers = lambda got: 500
+    for later in (0, 5 * SECOND, 5 * MINUTE):
+        await post.round(later)
+    post.receiver.answers = lambda got: 200
+    await post.round(2 * GIVEN_UP_AFTER_MS)
+    assert len(post.receiver.taken) == len(feed)
+    assert (await post.endpoint()).reason is None
+
+
 async def test_an_endpoint_that_is_gone_is_disabled_at_once_and_misses_nothing(post: Post) -> None:
     feed = await post.record(3, 1)
     post.receiver.answers = lambda got: 410
