@@ -81,7 +81,8 @@ class ActivityFilter:
     occurred_before: RawDateTime | None = strawberry.field(default=None, description="Occurred earlier.")
     include_silent: bool = strawberry.field(default=False, description="Also what a silent change of a segment caused.")
     include_historical: bool | None = strawberry.field(
-        default=None, description="Whether imported history is listed; omitted: by queries yes, by streams no."
+        default=None,
+        description="Whether imported history is listed; omitted: by queries yes, by streams and webhooks no.",
     )
 
 

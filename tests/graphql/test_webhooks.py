@@ -139,18 +139,18 @@ async def test_an_endpoint_is_told_from_now_on_of_what_is_neither_silent_nor_his
     assert found == {"webhookEndpoint": full, "node": {"__typename": "WebhookEndpoint", "id": full["id"]}}
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "", "hooks", "ftp://example.com/", "http://example.com/", "https://", "https://10.0.0.1/", "https://[::1]/",
-        "https://169.254.169.254/latest", "https://ann:secret@example.com/", "https://example.com:port/",
-        "https://example.com/a b", "https://example.com/#\ud800", "https://example.com/" + "a" * 2_048,
-    ],
+NOWHERE = (
+    "", "hooks", "ftp://example.com/", "http://example.com/", "https://", "https://10.0.0.1/", "https://[::1]/",
+    "https://169.254.169.254/latest", "https://ann:secret@example.com/", "https://example.com:port/",
+    "https://example.com/a b", "https://example.com/#\ud800", "https://example.com/" + "a" * 2_048,
 )  # fmt: skip
-async def test_a_url_that_surely_leads_nowhere_is_refused(business: Business, url: str) -> None:
-    with pytest.raises(Refused) as caught:
-        await commands.create_webhook_endpoint(business.ctx, url)
-    assert [problem.field for problem in caught.value.problems] == [("url",)]
+
+
+async def test_a_url_that_surely_leads_nowhere_is_refused(business: Business) -> None:
+    for url in NOWHERE:
+        with pytest.raises(Refused) as caught:
+            await commands.create_webhook_endpoint(business.ctx, url)
+        assert [problem.field for problem in caught.value.problems] == [("url",)], url
 
 
 async def test_what_cannot_be_used_is_refused_with_its_place(
