@@ -21,6 +21,9 @@ from app.store.collection import Database, Doc, translated
 from app.store.known import Known
 from app.store.workspace import Workspace
 
+SELECTION_MS = 3_000
+"""How long a store that does not answer is looked for before it counts as away."""
+
 
 @dataclass(frozen=True)
 class Resources:
@@ -80,7 +83,7 @@ def _open_mongo(settings: Settings) -> AsyncIOMotorClient[Doc]:
             readConcernLevel="majority",
             # A write that was sent may have happened; deciding what that means is the protocol's, not the driver's.
             retryWrites=False,
-            serverSelectionTimeoutMS=3_000,
+            serverSelectionTimeoutMS=SELECTION_MS,
             connectTimeoutMS=2_000,
             socketTimeoutMS=20_000,
             waitQueueTimeoutMS=5_000,

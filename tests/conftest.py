@@ -29,6 +29,23 @@ laws.load_profile("patient")
 
 _numbers = itertools.count(1)
 
+LONGEST = tuple(
+    f"tests/{name}.py"
+    for name in """
+    scenarios/test_replay scenarios/test_sample test_cli_import test_cli workers/test_imports scenarios/test_crashes
+    scenarios/test_import contracts/test_flow workers/test_merges workers/test_deliver
+    store/test_events workers/test_exports graphql/test_malformed graphql/test_isolation workers/test_metrics
+    scenarios/test_sigterm test_probes graphql/test_events graphql/test_webhooks
+    """.split()
+)
+"""Files that take long, the longest first: what is begun last should be short, or one process waits for the other."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Brings the tests into the order in which they are handed out."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
+
 
 @pytest.fixture(scope="session")
 async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Servers]:

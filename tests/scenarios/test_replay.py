@@ -138,7 +138,7 @@ async def test_a_worker_that_is_stopped_for_half_of_it(business: Business) -> No
         if not datetime(1997, 4, 1, tzinfo=UTC) < at < datetime(1998, 1, 1, tzinfo=UTC):
             await swept(worker, business.ctx.workspace.id)
 
-    assert await replayed(business, customers(every=5), work) > 2_000
+    assert await replayed(business, customers(every=8), work) > 1_250
 
 
 async def test_a_worker_that_is_killed_all_along(business: Business, monkeypatch: pytest.MonkeyPatch) -> None:
