@@ -18,7 +18,7 @@ DRAIN_SECONDS = 8
 """How long the API may take, after it was asked to stop, to finish the requests it has."""
 LEAVE_SECONDS = 4.0
 """How long subscriptions and the operations beside them on a socket may take to end."""
-IDLE_SECONDS = 1.0
+IDLE_SECONDS = 2.0
 """How long a connection that asks nothing is kept: a request may be under way on it, and its answer says `close`."""
 
 
