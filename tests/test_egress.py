@@ -13,7 +13,8 @@ import pytest
 
 from app.domain.addresses import Allowed
 from app.domain.errors import Code
-from app.egress import NOWHERE, NotFetched, check, fetched
+from app.egress import NOWHERE, Answer, NotFetched, check, fetched, posting
+from tests.receiver import receiving
 
 LOCAL = Allowed.of(["127.0.0.1"])
 BODY = b"x" * 100_000
@@ -185,3 +186,36 @@ async def test_a_failure_of_the_reader_is_not_taken_for_the_sites(site: Site) ->
     with pytest.raises(TimeoutError):
         async with fetched(f"{site.url}/events.csv", LOCAL, most_bytes=1 << 20, seconds=5):
             raise TimeoutError
+
+
+async def test_what_a_post_is_answered_is_its_status_whatever_follows(site: Site) -> None:
+    site.pages["/"] = answer(200, b"x" * 1_000_000)
+    site.pages["/cut"] = answer(503, b"", **{"Retry-After": "7"}).replace(b"content-length: 0", b"content-length: 9")
+    site.pages["/moved"] = answer(307, location=f"{site.url}/")
+    async with posting(LOCAL) as connection:
+        for path, status, retry_after in (("/", 200, None), ("/cut", 503, "7"), ("/moved", 307, None)):
+            answered = await connection.post(site.url + path, {"webhook-id": "act_1:1"}, b"{}", 5.0)
+            assert answered == Answer(status, retry_after)
+    assert [head[0] for head in site.asked] == [f"POST {path} HTTP/1.1" for path in ("/", "/cut", "/moved")]
+    assert {"webhook-id: act_1:1", "Content-Length: 2", "User-Agent: Punchcard"} <= set(site.asked[0])
+
+
+async def test_a_post_goes_only_where_a_file_may_come_from(site: Site) -> None:
+    site.pages["/silent"] = None
+    async with posting(Allowed()) as connection, refused(Code.INVALID, NOWHERE):
+        await connection.post(f"{site.url}/", {}, b"", 5.0)
+    assert not site.asked
+    async with posting(LOCAL) as connection:
+        async with refused(Code.INVALID, "user name"):
+            await connection.post("http://me:you@127.0.0.1/", {}, b"", 5.0)
+        async with refused(Code.UNKNOWN, "did not answer within 0.05 s"):
+            await connection.post(f"{site.url}/silent", {}, b"", 0.05)
+        async with refused(Code.UNKNOWN, "did not answer"):
+            await connection.post("http://127.0.0.1:9/", {}, b"", 5.0)
+
+
+async def test_posts_share_their_connections() -> None:
+    async with receiving() as receiver, posting(LOCAL, 2) as connections:
+        for _ in range(5):
+            assert await connections.post(receiver.url, {}, b"{}", 5.0) == Answer(200)
+        assert receiver.connections == 1
