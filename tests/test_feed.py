@@ -218,6 +218,7 @@ QUERIES = (
     ActivityQuery(pass_id="pass_2", include_historical=False),
     ActivityQuery(segment_ids=["seg_1"], category="ACTION"),
     ActivityQuery(occurred_after=START + timedelta(seconds=1), occurred_before=START + timedelta(seconds=2)),
+    ActivityQuery(recorded_after=START + timedelta(seconds=1), recorded_before=START + timedelta(seconds=3)),
 )
 
 
@@ -235,6 +236,7 @@ async def test_streams_and_lists_agree_on_what_a_filter_shows(business: Business
                 silent=number % 7 == 0,
                 historical=number % 11 == 0,
                 occurred_at=START + timedelta(seconds=number % 4),
+                recorded_at=START + timedelta(seconds=number % 5),
             )
         )
     await business.ctx.workspace.activities.append(log)

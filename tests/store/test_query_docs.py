@@ -9,8 +9,12 @@ from hypothesis import strategies as st
 
 from app.domain.activities import ActivityQuery
 from app.domain.conditions import Condition, Operator
+from app.domain.deliveries import WebhookDeliveryStatus
 from app.domain.events import Category
+from app.domain.jobs import JobKind
+from app.store.deliveries import DeliveryQuery
 from app.store.events import EventQuery
+from app.store.job_docs import ReplayOrder, order_doc, order_from
 from app.store.query_docs import activity_query_from, event_query_from, query_doc
 
 OPTIONS: bson.CodecOptions[dict[str, object]] = bson.CodecOptions(tz_aware=True, tzinfo=UTC)
@@ -56,8 +60,30 @@ def test_a_query_of_events_is_read_as_it_was_written(query: EventQuery) -> None:
         category=st.none() | TEXT,
         segment_ids=TEXTS,
         occurred_before=INSTANTS,
+        recorded_after=INSTANTS,
         include_silent=st.booleans(),
     )
 )
 def test_a_query_of_activities_is_read_as_it_was_written(query: ActivityQuery) -> None:
     assert activity_query_from(again(query_doc(query))) == query
+
+
+@given(
+    st.builds(
+        ReplayOrder,
+        TEXT,
+        st.builds(ActivityQuery, types=TEXTS, recorded_after=INSTANTS, recorded_before=INSTANTS)
+        | st.builds(
+            DeliveryQuery,
+            TEXT,
+            st.lists(st.sampled_from(WebhookDeliveryStatus), min_size=1).map(tuple),
+            TEXTS,
+            st.none() | st.integers(0, 2**40),
+            recorded_after=INSTANTS,
+            recorded_before=INSTANTS,
+        ),
+        st.integers(0, 2**40),
+    )
+)
+def test_an_order_of_a_replay_is_read_as_it_was_written(order: ReplayOrder) -> None:
+    assert order_from(JobKind.REPLAY_WEBHOOKS, again(order_doc(order))) == order
