@@ -36,9 +36,7 @@ def begin(worker: Worker, waiting: Waiting) -> None:
     elif waiting.begins_ms <= system_ms() and not worker.stopping and not worker.crowded:
         # Entered here, so that the next one finds it.
         worker.couriers[waiting.endpoint_id] = asyncio.Event()
-        task = asyncio.create_task(_guarded(worker, waiting.endpoint_id))
-        worker.tasks.add(task)
-        task.add_done_callback(worker.tasks.discard)
+        worker.begin(_guarded(worker, waiting.endpoint_id))
 
 
 async def carry(

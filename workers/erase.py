@@ -10,21 +10,26 @@ made to forget, and given the time to: nothing that is acknowledged later is for
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from app.domain.instants import to_ms
 from app.domain.passes import Erased, Pass
 from app.store.known import HEARD_SECONDS
 
+from .failures import guarded
 from .worker import Worker
 
-PARTED_SECONDS = HEARD_SECONDS + 0.1
+PARTED_SECONDS = HEARD_SECONDS + 0.05
 """How long after a parting was made everybody has heard of it."""
 
 
 async def erase(worker: Worker, key: str) -> None:
     """Empties what is left of an erased pass. Safe to repeat and to overlap."""
     await worker.alone("erase", key, lambda: erase_once(worker, key))
+
+
+_guarded = guarded("erase", erase)
 
 
 async def erase_once(worker: Worker, pass_id: str) -> bool:
@@ -52,8 +57,9 @@ async def erase_once(worker: Worker, pass_id: str) -> bool:
             await _emptied(worker, each, now_ms)
         await worker.erasures.part(card)
         worker.saw_parted(names, time.monotonic())
+        if PARTED_SECONDS > 0:
+            worker.begin(_later(worker, pass_id))
     if time.monotonic() < worker.parted[names] + PARTED_SECONDS:
-        # The sweep comes again.
         return False
     # No name is free again before everything is empty; and what names the others is the last to go.
     for each in parting:
@@ -63,6 +69,12 @@ async def erase_once(worker: Worker, pass_id: str) -> bool:
     await worker.erasures.finished(card, erased)
     worker.parted.pop(names, None)
     return False
+
+
+async def _later(worker: Worker, pass_id: str) -> None:
+    """Takes it up again when everybody has heard."""
+    await asyncio.sleep(PARTED_SECONDS)
+    await _guarded(worker, pass_id)
 
 
 async def _emptied(worker: Worker, card: Pass, now_ms: int) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from app.domain.segments import Definitions
 from app.resources import Resources
@@ -117,6 +118,12 @@ class Worker:
             del self._running[place]
             if not self._running:
                 self._idle.set()
+
+    def begin(self, run: Coroutine[Any, Any, None]) -> None:
+        """Begins what goes on beside everything else, and holds on to it until it ends."""
+        task = asyncio.create_task(run)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     async def stop(self) -> None:
         """Begins no further round; returns when those under way have ended."""

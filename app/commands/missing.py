@@ -24,7 +24,7 @@ async def planned(
     """The pass id of each draft (None where there is none), and with `create` the passes to make for them.
 
     Asks the store only for passes that this process has not seen: at most one round trip for ids, one for external ids; and
-    once a second, whether it has to forget those it has seen.
+    a few times a second, whether it has to forget those it has seen.
     """
     workspace, known = ctx.workspace, ctx.resources.known
     since = await known.parting(workspace.id, workspace.parting)

@@ -55,7 +55,7 @@ class Erasures(Translating):
         return int(docs[-1]["pos"])
 
     async def part(self, card: Pass) -> None:
-        """Has everybody who remembers passes of the workspace forget them, within a second. Safe to repeat. Index: _id."""
+        """Has everybody who remembers passes of the workspace forget them, in a moment. Safe to repeat. Index: _id."""
         await self._workspaces.update_one({"_id": card.workspace_id}, {"$set": {"parting": new_id("parting")}})
 
     async def finished(self, card: Pass, erased: Erased) -> None:

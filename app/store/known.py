@@ -1,6 +1,6 @@
 """What a process may remember: that a pass exists, what a workspace says of itself, its words. Bounded; never a negative.
 
-That a pass is there is believed only by who has asked for the workspace's latest parting within a second: an erasure makes a
+That a pass is there is believed only by who has asked for the workspace's latest parting a moment ago: an erasure makes a
 new one, and lets go of the pass and its name only when everybody must have heard of that. (See `workers/erase.py`.)
 """
 
@@ -16,7 +16,7 @@ MOST = 100_000
 MOST_WORKSPACES = 1_000
 SECONDS = 10.0
 """How long a name is taken for a pass: it may be merged, which this process need not hear of."""
-HEARD_SECONDS = 1.0
+HEARD_SECONDS = 0.25
 """How long the latest parting that was heard of is taken for the latest."""
 
 
@@ -34,7 +34,7 @@ class Known:
         self.profiles: dict[str, tuple[WorkspaceProfile, bytes]] = {}
 
     async def parting(self, workspace_id: str, ask: Callable[[], Awaitable[str]]) -> str:
-        """The latest parting of a workspace, about a second old at most; asks once a second. Raises what `ask` raises."""
+        """The latest parting of a workspace, `HEARD_SECONDS` old at most; asks no more often. Raises what `ask` raises."""
         held, until = self._partings.get(workspace_id, ("", 0.0))
         now = self._now()
         if until > now:

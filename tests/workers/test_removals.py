@@ -127,6 +127,8 @@ async def test_an_erasure_is_done_and_the_name_free_when_every_process_must_have
     assert receipt is not None
     assert (receipt.erased_at is None, receipt.done) == (False, False)
     monkeypatch.setattr(erase, "PARTED_SECONDS", 0)
+    for waiting in business.worker.tasks:
+        waiting.cancel()
     await business.settle()
     elapsed += HEARD_SECONDS
     events = [(await each.record({"amount": 8})).results[0].event for each in (other, business)]
