@@ -21,13 +21,16 @@ async def merge(worker: Worker, key: str) -> None:
 
 
 async def merge_once(worker: Worker, pass_id: str) -> bool:
-    """One round, and never another: what has to wait for marks is taken up again by the sweep."""
+    """One round, and never another: what has to wait for marks, or for publish, is taken up again by the sweep."""
     alias = (await worker.pumps.passes([pass_id])).get(pass_id)
     if alias is None or alias.alias_of is None:
         return False
     if waiting_for(alias, alias.lb, await worker.pumps.still_pending(alias.lb)):
         # Whoever ended the pass has not marked what it had counted: until then nobody can tell that from what is new.
         worker.resources.bus.wake("fold", range_of(slot_of(pass_id)))
+        return False
+    if alias.out:
+        # Who waits until an event is told looks at the outbox of the pass that it is of.
         return False
     left = bequest(alias, await worker.resources.clock.now())
     if left is not None:

@@ -25,6 +25,7 @@ from tests.business import Business, flips, nothing_for, purchases, spent
 from tests.deaths import Killed, Reaper
 from workers.fold import fold_once
 from workers.merge import merge_once
+from workers.publish import publish_once
 
 DAY = timedelta(days=1)
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -39,6 +40,12 @@ async def merged(business: Business, survivor: str = "ann", other: str = "bob") 
 async def of_pass(business: Business, pass_id: str) -> list[Event]:
     page = await business.ctx.workspace.events.page(EventQuery(pass_id=pass_id), Span(1_000), oldest_first=True)
     return page.items
+
+
+async def fold_all(business: Business) -> None:
+    for key in SLOT_RANGES:
+        while await fold_once(business.worker, key):
+            pass
 
 
 async def check(business: Business, external_id: str = "ann") -> None:
@@ -267,16 +274,34 @@ async def test_a_removed_event_of_a_merged_pass_no_longer_counts(business: Busin
     assert (await business.card()).aggregates["purchase", "USD"].sum == Decimal(1)
 
 
+async def test_an_event_moves_when_what_was_told_of_it_is_in_the_log(business: Business) -> None:
+    """Who waits until an event is told looks at the outbox of the pass that it is of."""
+    outcome = await business.record({"amount": 2, "pass_external_id": "bob"}, {"amount": 1})
+    event = outcome.results[0].event
+    assert event is not None
+    await fold_all(business)
+    _, bob = await merged(business)
+    await fold_all(business)
+    await merge_once(business.worker, bob)
+    await fold_all(business)
+    standings = business.ctx.workspace.standings
+    assert await standings.untold(await standings.of([event.id])) == {event.id}
+    await business.settle()
+    found = await standings.of([event.id])
+    assert (found[event.id].folded, await standings.untold(found)) == (True, set())
+    await check(business)
+
+
 async def test_a_slow_mark_does_not_fall_on_an_event_that_has_moved(business: Business) -> None:
     outcome = await business.record({"amount": 2, "pass_external_id": "bob"}, {"amount": 1})
     await business.settle()
     event = outcome.results[0].event
     assert event is not None
     _, bob = await merged(business)
-    for key in SLOT_RANGES:
-        while await fold_once(business.worker, key):
-            pass
+    await fold_all(business)
+    await publish_once(business.worker, business.ctx.workspace.id)
     await merge_once(business.worker, bob)
+    assert (await business.ctx.workspace.events.get_many([event.id]))[event.id].move is not None
     # The mark of a worker that counted it in the merged pass, and was asleep since.
     await business.worker.pumps.unmark([event.id])
     await business.settle()
