@@ -48,6 +48,9 @@ class Doors:
     async def sell(self) -> None:
         """Single purchases, each sent twice at times; now and then one is corrected, under any name of its pass."""
         load = self.load
+        first = [{**self._event("first"), "passExternalId": name} for name in KEPT]
+        load.sent |= {event["externalId"]: event for event in first}
+        await load.record(first)
         while not load.stopping:
             await asyncio.sleep(load.random.uniform(0.05, 0.3))
             event = self._event("till")
