@@ -101,10 +101,11 @@ class Answer:
 
 
 class Posting:
-    """Sends POSTs, and keeps its connections for the next ones."""
+    """Sends POSTs, any number at a time, and keeps their connections for the next ones."""
 
-    def __init__(self, pool: httpcore.AsyncConnectionPool) -> None:
-        self._pool = pool
+    def __init__(self, allowed: Allowed) -> None:
+        self._backend = _Judging(allowed)
+        self._idle: list[httpcore.AsyncConnectionPool] = []
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, seconds: float) -> Answer:
         """What the URL answers, whatever the status: a redirect is an answer too, and not followed.
@@ -115,10 +116,12 @@ class Posting:
         target, host = _checked(url)
         named = [("Host", host), *HEADERS[:1], *headers.items(), ("Content-Length", str(len(body)))]
         answer = None
+        # Pools of one connection each: one pool of sixteen takes twice as long to find out which is free.
+        pool = self._idle.pop() if self._idle else self._pool()
         try:
             async with asyncio.timeout(seconds):
                 patience = {"timeout": {"connect": min(seconds, CONNECT_SECONDS)}}
-                request = self._pool.stream("POST", target, headers=named, content=body, extensions=patience)
+                request = pool.stream("POST", target, headers=named, content=body, extensions=patience)
                 with _translated():
                     async with request as response:
                         retry_after = _header(response, b"retry-after")
@@ -130,20 +133,30 @@ class Posting:
         except NotFetched:
             if answer is None:
                 raise
+        finally:
+            self._idle.append(pool)
         return answer
+
+    async def aclose(self) -> None:
+        """Closes all connections; none is in use any more."""
+        for pool in self._idle:
+            await pool.aclose()
+
+    def _pool(self) -> httpcore.AsyncConnectionPool:
+        return httpcore.AsyncConnectionPool(
+            ssl_context=_trust(),
+            max_connections=1,
+            keepalive_expiry=IDLE_SECONDS,
+            network_backend=self._backend,
+            retries=0,
+        )
 
 
 @asynccontextmanager
-async def posting(allowed: Allowed, connections: int = 1) -> AsyncIterator[Posting]:
-    """Sends POSTs while the block runs, over so many connections at a time at most; they are closed at its end."""
-    async with httpcore.AsyncConnectionPool(
-        ssl_context=_trust(),
-        max_connections=connections,
-        keepalive_expiry=IDLE_SECONDS,
-        network_backend=_Judging(allowed),
-        retries=0,
-    ) as pool:
-        yield Posting(pool)
+async def posting(allowed: Allowed) -> AsyncIterator[Posting]:
+    """Sends POSTs while the block runs; their connections are closed at its end."""
+    async with contextlib.aclosing(Posting(allowed)) as connections:
+        yield connections
 
 
 async def _drained(response: httpcore.Response) -> None:

@@ -53,7 +53,8 @@ async def webhooks(stock: Stock, processes: Processes, rounds: int) -> list[Side
     settings = dataclasses.replace(resources.settings, egress_allow=("127.0.0.1",))
     ctx = dataclasses.replace(stock.ctx, resources=dataclasses.replace(resources, settings=settings))
     worker = Worker.on(ctx.resources)
-    async with _receiver(processes) as url, httpcore.AsyncConnectionPool(max_connections=LANES) as pool:
+    async with _receiver(processes) as url, contextlib.AsyncExitStack() as stack:
+        pools = [await stack.enter_async_context(httpcore.AsyncConnectionPool()) for _ in range(LANES)]
         endpoint, _ = await create_webhook_endpoint(ctx, url)
         bodies: list[list[bytes]] = []
 
@@ -69,13 +70,13 @@ async def webhooks(stock: Stock, processes: Processes, rounds: int) -> list[Side
             return lambda: carry(worker, endpoint.id)
 
         async def bare() -> Act:
-            async def lane(messages: Sequence[bytes]) -> None:
+            async def lane(pool: httpcore.AsyncConnectionPool, messages: Sequence[bytes]) -> None:
                 for body in messages:
                     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
                     answer = await pool.request("POST", url, headers=headers, content=body)
                     assert answer.status == 200
 
-            return lambda: asyncio.gather(*map(lane, bodies))
+            return lambda: asyncio.gather(*map(lane, pools, bodies))
 
         sides = [Side("delivered", delivered, EVENTS), Side("bare posts", bare, EVENTS)]
         await compared(sides, processes, rounds=rounds)

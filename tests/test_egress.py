@@ -215,7 +215,7 @@ async def test_a_post_goes_only_where_a_file_may_come_from(site: Site) -> None:
 
 
 async def test_posts_share_their_connections() -> None:
-    async with receiving() as receiver, posting(LOCAL, 2) as connections:
+    async with receiving() as receiver, posting(LOCAL) as connections:
         for _ in range(5):
             assert await connections.post(receiver.url, {}, b"{}", 5.0) == Answer(200)
         assert receiver.connections == 1

@@ -12,12 +12,11 @@ from collections.abc import Callable
 
 from app.clock import system_ms
 from app.domain.addresses import Allowed
-from app.domain.lanes import LANES
 from app.egress import posting
 from app.outbound import SECONDS
 from app.store.lane_runs import Waiting
 
-from .courier import RETRIES_AT_ONCE, Courier
+from .courier import Courier
 from .failures import guarded
 from .worker import Worker
 
@@ -54,7 +53,7 @@ async def carry(
         hold = await worker.lane_runs.claim(endpoint_id, clock())
         if hold is not None:
             allowed = Allowed.of(worker.resources.settings.egress_allow)
-            async with posting(allowed, LANES + RETRIES_AT_ONCE) as connections:
+            async with posting(allowed) as connections:
                 await Courier(worker, hold, connections, woken, clock, chance, seconds).run()
         return False
 
