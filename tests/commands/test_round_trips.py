@@ -51,8 +51,9 @@ async def commands() -> Commands:
 async def business(
     resources: Resources, clock: FixedClock, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Business]:
-    """A business whose store takes 1,000 values at once, as MongoDB does; its event types are read once."""
+    """A business whose store takes 1,000 values at once, as MongoDB does; what is asked now and then is asked once."""
     monkeypatch.setattr(event_types, "TRUSTED_SECONDS", 60.0)
+    monkeypatch.setattr("app.store.known.HEARD_SECONDS", 60.0)
     settings = resources.settings
     client: AsyncIOMotorClient[dict[str, object]] = AsyncIOMotorClient(
         settings.mongodb_uri, tz_aware=True, tzinfo=UTC, event_listeners=[commands]
