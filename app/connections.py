@@ -26,7 +26,7 @@ LAST_SECONDS = 5.0
 KERNEL_BYTES = 262_144
 """What the kernel is asked to hold of what is not yet sent (Linux takes twice as much): by itself it would hold 4 MB."""
 HEADING_BYTES = 65_536
-"""How much of a request's address and headers is waited for, and what the kernel gives at once beyond it."""
+"""How much of a request's address and headers is waited for: more only where it comes in one read, with their end."""
 HEADING_SECONDS = 20.0
 """How long a client may take to send them, from when it connects or sends the first of them."""
 INTERNAL_ERROR = 1011
@@ -103,7 +103,7 @@ class Http(_Watched, HttpToolsProtocol):
         """Called by the loop. The parser behind keeps headers of any length, for as long as they come."""
         self._unfinished += len(data)
         super().data_received(data)
-        if self._unfinished > HEADING_BYTES:
+        if self._unfinished > HEADING_BYTES and not self.transport.is_closing():
             self._refuse()
         elif not self._unfinished:
             self._expect_nothing()
