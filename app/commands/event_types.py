@@ -25,7 +25,9 @@ from .audit import note
 from .context import Context
 
 TRUSTED_SECONDS = 1.0
-"""How long what was read of event types is believed: elsewhere a change is seen so much later, and here at once."""
+"""How long what was read of event types is believed: elsewhere a change is seen so much later, and here at once. Before an
+event is refused, they are read again.
+"""
 TRIES = 20
 MAX_DESCRIPTION = 2_000
 Attributes = Sequence[Mapping[str, object]]
@@ -40,7 +42,7 @@ async def event_types(ctx: Context) -> EventTypes:
             return held[0]
         # One asks for all: the others go on with what is held, meanwhile.
         known.remember_event_types(held[0], now + TRUSTED_SECONDS)
-    return await _latest(ctx)
+    return await latest_event_types(ctx)
 
 
 async def event_type(ctx: Context, key: str, version: int | None = None) -> EventType | None:
@@ -143,7 +145,7 @@ async def accept_event_types(ctx: Context, acceptance: Acceptance) -> EventTypes
     """The event types, of which the workspace takes any (OPEN) or only defined ones (STRICT) from now on. Safe to repeat."""
     told = False
     for _ in range(TRIES):
-        types = await _latest(ctx)
+        types = await latest_event_types(ctx)
         if types.acceptance is acceptance:
             return types
         if not told:
@@ -159,7 +161,7 @@ async def _changed(
     """The definition after `change(before, all)`, which is called again where somebody else was first."""
     told = False
     for _ in range(TRIES):
-        types = await _latest(ctx)
+        types = await latest_event_types(ctx)
         before = types.defined.get(key)
         after = change(before, types)
         current = before or types.get(key)
@@ -170,7 +172,7 @@ async def _changed(
             told = True
         after = _succeeding(after, current, await ctx.now())
         if await ctx.workspace.event_types.put(after, types.rev + 1, before):
-            await _latest(ctx)
+            await latest_event_types(ctx)
             return after
     raise Unavailable("store")
 
@@ -181,7 +183,8 @@ def _succeeding(after: EventType, before: EventType | None, now: datetime) -> Ev
     return replace(after, version=before.version + 1, created_at=before.created_at or now, updated_at=now)
 
 
-async def _latest(ctx: Context) -> EventTypes:
+async def latest_event_types(ctx: Context) -> EventTypes:
+    """The workspace's event types as they are now; asks the store for what changed. Raises Unavailable."""
     known = ctx.resources.known
     asked_at, held = time.monotonic(), known.event_types(ctx.workspace.id)
     found = await ctx.workspace.event_types.since(EventTypes(ctx.workspace.id) if held is None else held[0])

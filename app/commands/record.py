@@ -6,7 +6,7 @@ taken, to tell repeats from conflicts; one for what corrections name, one for it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -14,6 +14,7 @@ from app import tracing
 from app.domain.actors import STAFF
 from app.domain.drafts import Draft, Rules, check, fingerprint
 from app.domain.errors import Code, InvalidInput, Problem, Refused, Unavailable
+from app.domain.event_types import EventTypes
 from app.domain.events import DEFAULT_SOURCE, Event, EventInput, Origin
 from app.domain.ids import event_id, keyed_event_id, slot_of
 from app.domain.receipts import Status
@@ -23,7 +24,7 @@ from app.store.ids import ordered_id
 
 from .context import Context
 from .corrections import beside_originals
-from .event_types import event_types
+from .event_types import event_types, latest_event_types
 from .fates import Item, ItemResult, Outcome, foreseen, judged, refused_unless_stored, refused_whole, stored_under
 from .missing import made, planned
 from .vocabulary import note_words
@@ -68,20 +69,22 @@ async def record_events(
     results: list[ItemResult | None] = [None] * len(items)
     drafts: dict[int, Draft] = {}
     types = await event_types(ctx)
-    refused: dict[int, tuple[Problem, ...]] = {}
     for index, sent in enumerate(items):
         try:
-            drafts[index], problems = types.judged(check(sent, rules))
+            drafts[index] = check(sent, rules)
             if atomic and sent.external_id is None:
                 raise InvalidInput(Code.REQUIRED, "Every item of an atomic batch has an external id.", "externalId")
         except Refused as error:
             drafts.pop(index, None)
             results[index] = ItemResult(index, Status.REJECTED, None, error.problems)
             continue
-        if problems:
-            refused[index] = problems
         if drafts[index].staff is not None and ctx.channel in LIVE:
             ctx.actor.require(STAFF)
+    drafts, refused = _judged_by(types, drafts)
+    if refused and (newer := await latest_event_types(ctx)).rev > types.rev:
+        # Elsewhere somebody has just defined what is refused here.
+        types = newer
+        drafts, refused = _judged_by(types, drafts)
     pass_ids, cards = await planned(ctx, drafts, now, create=create_missing_passes)
     if refused:
         # Nobody gets a pass by what is not recorded.
@@ -149,6 +152,17 @@ def check_size(items: Sequence[EventInput]) -> None:
     if not 1 <= len(items) <= MOST:
         code = Code.TOO_MANY if items else Code.REQUIRED
         raise InvalidInput(code, f"Between 1 and {MOST} events a call; this one has {len(items)}.", "events")
+
+
+def _judged_by(
+    types: EventTypes, drafts: Mapping[int, Draft]
+) -> tuple[dict[int, Draft], dict[int, tuple[Problem, ...]]]:
+    """The drafts with the categories of their types, and what the definitions say against some of them."""
+    judged = {index: types.judged(draft) for index, draft in drafts.items()}
+    return (
+        {index: draft for index, (draft, _) in judged.items()},
+        {index: problems for index, (_, problems) in judged.items() if problems},
+    )
 
 
 def _identity(workspace_id: str, draft: Draft, idempotency_key: str | None, index: int) -> str:

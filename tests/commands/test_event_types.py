@@ -200,7 +200,13 @@ async def test_a_change_is_seen_here_at_once_and_elsewhere_within_the_time_trust
     assert asked == [], "within a second nobody is asked"
     at[0] += commands.TRUSTED_SECONDS + 0.001
     assert fates(await elsewhere.record({})) == ["REJECTED"]
-    assert asked == [0], "then for what came after the revision known"
+    assert asked == [0, 1], "then for what came after the revision known, and again before anything is refused"
+    await define_event_type(business.ctx, "new", "New")
+    await accept_event_types(business.ctx, Acceptance.STRICT)
+    at[0] += commands.TRUSTED_SECONDS + 0.001
+    assert fates(await elsewhere.record({"type": "new"})) == ["CREATED"]
+    await define_event_type(business.ctx, "newer", "Newer")
+    assert fates(await elsewhere.record({"type": "newer"}, {"type": "none"})) == ["CREATED", "REJECTED"]
 
 
 async def test_changes_at_once_each_find_their_place(business: Business) -> None:
