@@ -199,7 +199,8 @@ class Courier:
     async def _read(self, start: int) -> tuple[list[Activity], Mapping[str, str]]:
         activities = await self._workspace.activities.after(start - 1, READ_AT_ONCE)
         shown = {activity.pass_id for activity in activities if self._shown(activity)}
-        return activities, await self._workspace.passes.external_ids(shown) if shown else {}
+        # Their own names: that of who answers for them may be another at the next try, and the message is the same at each.
+        return activities, await self._workspace.passes.own_external_ids(shown) if shown else {}
 
     def _fed(
         self, query: ActivityQuery | None, start: int, activities: Sequence[Activity], names: Mapping[str, str]
@@ -225,7 +226,7 @@ class Courier:
 
     async def _sent_again(self, delivery: WebhookDelivery) -> Sent | None:
         for activity in (await self._workspace.activities.get_many([delivery.activity_id])).values():
-            names = await self._workspace.passes.external_ids([activity.pass_id])
+            names = await self._workspace.passes.own_external_ids([activity.pass_id])
             return await self._sent(message_of(activity, names.get(activity.pass_id)))
         return None
 

@@ -61,6 +61,11 @@ class PassQueries(WorkspaceQueries):
         answering = await self._answering({pass_id: pass_id for pass_id in pass_ids}, {"external_id": 1, **NAMES})
         return {asked: doc["external_id"] for asked, doc in answering.items()}
 
+    async def own_external_ids(self, pass_ids: Iterable[str]) -> dict[str, str]:
+        """By id, the external id each was given itself, whoever answers for it by now; none of erased ones. Index: _id."""
+        docs = await self._by_ids(pass_ids, {"external_id": 1, "erased": 1})
+        return {doc["_id"]: doc["external_id"] for doc in docs if "erased" not in doc}
+
     async def existing(self, pass_ids: Sequence[str]) -> dict[str, str]:
         """By id, the id of the pass that answers for it, for those of the ids that are passes here. Index: _id."""
         answering = await self._answering({pass_id: pass_id for pass_id in pass_ids}, NAMES)

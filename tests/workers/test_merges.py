@@ -72,6 +72,8 @@ async def test_the_survivor_answers_for_both_and_counts_the_events_of_both(busin
     assert (await passes.get_many([ann, bob])).keys() == {ann, bob}
     assert {found.id for found in (await passes.get_many([ann, bob])).values()} == {ann}
     assert (await passes.ids_of(["bob"])) == {"bob": ann}
+    assert await passes.external_ids([ann, bob]) == {ann: "ann", bob: "ann"}
+    assert await passes.own_external_ids([ann, bob]) == {ann: "ann", bob: "bob"}
     assert [found.external_id for found in (await passes.page(Span(10))).items] == ["ann"]
     assert await passes.count() == 1
     await check(business)
