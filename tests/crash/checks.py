@@ -95,22 +95,6 @@ async def problems(db: Database, load: Load, segments: dict[str, str], now: date
     return found
 
 
-async def untold(db: Database, delivered: list[str]) -> list[str]:
-    """Every contradiction between the feed and what a webhook endpoint took, in the order in which it took it first."""
-    passes = {f"act_{a['pass'].removeprefix('pass_')}:{a['n']}": a async for a in db["activities"].find({})}
-    found, seen = [], dict[str, int]()
-    if missed := set(passes) - set(delivered):
-        found.append(f"{len(missed)} activities were never delivered: {sorted(missed)[:3]}")
-    if strange := set(delivered) - set(passes):
-        found.append(f"{len(strange)} activities were delivered that are not in the feed: {sorted(strange)[:3]}")
-        return found
-    for activity in (passes[each] for each in dict.fromkeys(delivered)):
-        if seen.get(activity["pass"], 0) > activity["n"]:
-            found.append(f"activity {activity['n']} of {activity['pass']} was delivered after a later one")
-        seen[activity["pass"]] = activity["n"]
-    return found
-
-
 def _answering(pass_id: str, heirs: dict[str, str]) -> str:
     while pass_id in heirs:
         pass_id = heirs[pass_id]

@@ -8,7 +8,7 @@ import dataclasses
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,19 +19,19 @@ from app.commands.segments import create_segment
 from app.commands.webhooks import create_webhook_endpoint
 from app.commands.workspaces import create_workspace
 from app.config import Settings
-from app.domain.activities import ActivityQuery
+from app.domain.activities import ENTERED, LEFT, ActivityQuery
 from app.domain.actors import SCOPES, Actor
 from app.embedded import free_port
 from app.resources import Resources, open_resources
 from app.store import indexes
 from app.store.clock import MongoClock
 from app.supervise import Child, StartError
-from tests.receiver import Got, Receiver, receiving
 from tests.servers import Servers, api, running_servers, worker
 
-from .checks import SEGMENTS, problems, unsettled, untold
+from .checks import SEGMENTS, problems, unsettled
 from .doors import Doors
 from .load import Load
+from .partner import Partner, partner
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SETTLE_SECONDS = 60.0
@@ -97,8 +97,9 @@ async def run(folder: Path, seconds: float, seed: int, say: Callable[[str], None
     random = Random(seed)
     async with (
         running_servers(folder, durable=True) as servers,
-        receiving() as receiver,
-        _ready(servers.settings, receiver) as (resources, secret, ids),
+        partner(ActivityQuery(include_silent=True), random) as everything,
+        partner(ActivityQuery((ENTERED, LEFT), include_silent=True), random) as flips,
+        _ready(servers.settings, [everything, flips]) as (resources, secret, ids),
     ):
         crew = Crew(servers, resources.settings, seed)
         load = Load(crew.addresses, secret, random)
@@ -124,7 +125,7 @@ async def run(folder: Path, seconds: float, seed: int, say: Callable[[str], None
             await _settled(resources)
             followed = await follower
             wrong = await problems(resources.db, load, ids, await resources.clock.now())
-            wrong += await untold(resources.db, receiver.ids)
+            wrong += [*await everything.untold(resources.db), *await flips.untold(resources.db)]
             told = resources.db["activities"]
             return Reckoning(
                 faults,
@@ -137,8 +138,8 @@ async def run(folder: Path, seconds: float, seed: int, say: Callable[[str], None
                 await told.count_documents({}),
                 await told.count_documents({"segment": {"$gt": ""}}),
                 followed,
-                len(set(receiver.ids)),
-                len(receiver.ids) - len(set(receiver.ids)),
+                everything.delivered,
+                everything.repeated + flips.repeated,
                 without_redis,
                 after_restart,
                 wrong,
@@ -152,21 +153,11 @@ async def run(folder: Path, seconds: float, seed: int, say: Callable[[str], None
 
 
 @asynccontextmanager
-async def _ready(settings: Settings, receiver: Receiver) -> AsyncIterator[tuple[Resources, str, dict[str, str]]]:
-    """Resources of the harness's own, the key of a workspace, and its segments (key -> id); the receiver is told of it all.
-
-    It does not take every fifteenth message when it first comes.
-    """
+async def _ready(
+    settings: Settings, partners: Sequence[Partner]
+) -> AsyncIterator[tuple[Resources, str, dict[str, str]]]:
+    """Resources of the harness's own, the key of a workspace, and its segments (key -> id); the partners are told."""
     settings = dataclasses.replace(settings, database="crash", clock="manual", egress_allow=("127.0.0.1",))
-    refused = set[str]()
-
-    def answer(got: Got) -> int:
-        if len(receiver.got) % 15 or got.id in refused:
-            return 200
-        refused.add(got.id)
-        return 503
-
-    receiver.answers = answer
     async with open_resources(settings) as resources:
         await indexes.ensure(resources.db)
         await MongoClock(resources.db).set(START)
@@ -177,7 +168,8 @@ async def _ready(settings: Settings, receiver: Receiver) -> AsyncIterator[tuple[
         for key, body in SEGMENTS.items():
             made = await create_segment(ctx, key, key, {"event": {"types": ["purchase"], **body}}, notify="EMIT")
             ids[key] = made.id
-        await create_webhook_endpoint(ctx, receiver.url, filter=ActivityQuery(include_silent=True))
+        for each in partners:
+            await create_webhook_endpoint(ctx, each.receiver.url, filter=each.query)
         yield resources, secret, ids
 
 
