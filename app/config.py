@@ -203,7 +203,8 @@ class Settings:
         "PUNCHCARD_EGRESS_ALLOW",
         (),
         places,
-        "Addresses, networks and host names that may be fetched from although they are not public, separated by commas.",
+        "Addresses, networks and host names that may be fetched from, and webhooks sent to, although they are not public;"
+        " separated by commas.",
     )
 
     @classmethod

@@ -56,7 +56,7 @@ async def send(
             span.failed(error.message)
             return Sent(_attempt(at, begun, None, error.message))
         span.note(http__response__status_code=answer.status)
-    return Sent(_attempt(at, begun, answer.status, _problem(answer.status)), parse_retry_after(answer.retry_after))
+    return Sent(_attempt(at, begun, answer.status, _problem(answer.status)), parse_retry_after(answer.retry_after, at))
 
 
 def _attempt(at: datetime, begun: float, status: int | None, problem: str | None) -> Attempt:

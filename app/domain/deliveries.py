@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
 RETRY_SECONDS = (0, 5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
@@ -83,7 +84,12 @@ def retry_ms(failures: int, now_ms: int, chance: float, retry_after_seconds: int
     return now_ms + int(1000 * max(seconds, min(retry_after_seconds, MOST_RETRY_AFTER_SECONDS)))
 
 
-def parse_retry_after(text: str | None) -> int:
-    """The seconds that a Retry-After header asks to wait; 0 without one, and for a date or anything else."""
+def parse_retry_after(text: str | None, now: datetime) -> int:
+    """The seconds that a Retry-After header asks to wait, also one with a date; 0 without one, and for anything else."""
     text = (text or "").strip()
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else 0
+    if text.isascii() and text.isdigit() and len(text) <= 9:
+        return int(text)
+    try:
+        return max(0, int((parsedate_to_datetime(text) - now).total_seconds()))
+    except (ValueError, TypeError, OverflowError):
+        return 0

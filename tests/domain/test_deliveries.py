@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from app.domain.deliveries import IN_LANE, RETRY_SECONDS, delivery_id, endpoint_of, parse_retry_after, retry_ms
@@ -36,11 +38,12 @@ def test_an_endpoint_may_ask_for_up_to_an_hour_and_not_for_less_than_the_schedul
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("120", 120), (" 5 ", 5), (None, 0), ("", 0), ("-1", 0), ("1.5", 0), ("٣", 0), ("9" * 10, 0),
-     ("Wed, 21 Oct 2026 07:28:00 GMT", 0)],
+    [("120", 120), (" 5 ", 5), (None, 0), ("", 0), ("-1", 0), ("1.5", 0), ("٣", 0), ("9" * 10, 0), ("soon", 0),
+     ("Wed, 21 Oct 2026 07:30:00 GMT", 120), ("Wed, 21 Oct 2026 07:00:00 GMT", 0), ("Wed, 21 Oct 2026 07:30:00 -0000", 0),
+     ("Wed, 99 Oct 2026 07:30:00 GMT", 0)],
 )  # fmt: skip
-def test_a_retry_after_is_seconds_or_nothing(text: str | None, seconds: int) -> None:
-    assert parse_retry_after(text) == seconds
+def test_a_retry_after_is_seconds_or_a_date_or_nothing(text: str | None, seconds: int) -> None:
+    assert parse_retry_after(text, datetime(2026, 10, 21, 7, 28, tzinfo=UTC)) == seconds
 
 
 def test_the_id_of_a_delivery_names_its_endpoint() -> None:
