@@ -118,10 +118,10 @@ async def test_a_batch_takes_a_few_round_trips_whatever_it_is_made_of(business: 
         await receipt_of(business.ctx, answer)
         sent[size] = commands.sent.copy()
         assert fates(answer.outcome) == FATES * (size // 10)
-    # The key, passes by id and by name, the definitions for new passes, these; originals, what is refused and may be a
-    # repeat, the events, those that were there; the receipt.
+    # The key, the types before anything is refused, passes by id and by name, the definitions for new passes, these;
+    # originals, what is refused and may be a repeat, the events, those that were there; the receipt.
     assert sent[1_000] == sent[40]
-    assert sent[40].total() == 10
+    assert sent[40].total() == 11
 
 
 async def test_an_ordinary_call_is_one_write_and_a_large_receipt_one_more_for_who_asks(
