@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 RETRIES_AT_ONCE = 8
 WAITING_AT_ONCE = 200
+NOTE_SECONDS = LEASE_MS / 3_000
+"""How long nothing may be noted: the hold is renewed by it."""
 LOOK_SECONDS = 1.0
 """How long a change of an endpoint may take to be seen by a run that is busy, at most."""
 SLICE_SECONDS = 20.0
@@ -116,7 +118,7 @@ class Courier:
                 # Letting go notes the rest.
                 self._ledger.noted()
                 return False
-        if self._ledger.open or time.monotonic() - self._noted >= LEASE_MS / 3000:
+        if self._ledger.open or time.monotonic() - self._noted >= NOTE_SECONDS:
             await self._note()
         return False
 
@@ -239,7 +241,7 @@ class Courier:
 
     async def _something_done(self) -> None:
         now_ms, next_ms = self._now_ms(), self._ledger.next_ms()
-        most = LEASE_MS / 3000 if self._stop_by is None else max(0.0, self._stop_by - time.monotonic())
+        most = NOTE_SECONDS if self._stop_by is None else max(0.0, self._stop_by - time.monotonic())
         wait = most if next_ms is None or next_ms <= now_ms else min(most, (next_ms - now_ms) / 1000)
         news = asyncio.create_task(self._woken.wait())
         done, _ = await asyncio.wait({*self._under_way, news}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)

@@ -68,11 +68,6 @@ def delivery_id(endpoint_id: str, pos: int) -> str:
     return f"{endpoint_id}:{pos}"
 
 
-def endpoint_of(delivery_id: str) -> str:
-    """The endpoint that the id of a delivery names."""
-    return delivery_id.rpartition(":")[0]
-
-
 def retry_ms(failures: int, now_ms: int, chance: float, retry_after_seconds: int = 0) -> int | None:
     """When a message is tried again that failed so many times, the last time now; None: never.
 

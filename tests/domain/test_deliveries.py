@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app.domain.deliveries import IN_LANE, RETRY_SECONDS, delivery_id, endpoint_of, parse_retry_after, retry_ms
+from app.domain.deliveries import IN_LANE, RETRY_SECONDS, parse_retry_after, retry_ms
 
 HOUR = 3_600_000
 
@@ -44,7 +44,3 @@ def test_an_endpoint_may_ask_for_up_to_an_hour_and_not_for_less_than_the_schedul
 )  # fmt: skip
 def test_a_retry_after_is_seconds_or_a_date_or_nothing(text: str | None, seconds: int) -> None:
     assert parse_retry_after(text, datetime(2026, 10, 21, 7, 28, tzinfo=UTC)) == seconds
-
-
-def test_the_id_of_a_delivery_names_its_endpoint() -> None:
-    assert endpoint_of(delivery_id("wh_1", 17)) == "wh_1"
