@@ -26,6 +26,9 @@ from workers.main import STAGES
 from workers.sweep import Sweep
 from workers.worker import Worker
 
+INDEXED: set[tuple[str | None, str]] = set()
+"""The servers and databases that have their indexes, as far as this process made them."""
+
 
 @dataclass
 class Business:
@@ -91,7 +94,10 @@ class Business:
 
 async def open_business(resources: Resources, clock: FixedClock, name: str = "Kiosk") -> Business:
     """A fresh business on an empty database."""
-    await indexes.ensure(resources.db)
+    place = (resources.settings.mongodb_uri, resources.db.name)
+    if place not in INDEXED:
+        await indexes.ensure(resources.db)
+        INDEXED.add(place)
     return await another_business(resources, clock, name)
 
 

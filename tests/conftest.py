@@ -1,10 +1,12 @@
-"""Fixtures: one Mongo-wire server and one Redis for each test process, a fresh database for each test."""
+"""Fixtures: one Mongo-wire server and one Redis for each test process, an empty database for each test."""
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import itertools
 import os
+from collections import deque
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +21,7 @@ from app.config import Settings
 from app.resources import Resources, open_resources
 from app.store.collection import Database
 from app.store.known import Known
-from tests.business import Business, open_business
+from tests.business import INDEXED, Business, open_business
 from tests.servers import Servers, running_servers
 from workers import erase
 
@@ -28,6 +30,10 @@ laws.register_profile("patient", deadline=None, suppress_health_check=[HealthChe
 laws.load_profile("patient")
 
 _numbers = itertools.count(1)
+_spare: deque[str] = deque()
+MOST_DELETED = 50
+SPARE = 2
+"""How many emptied databases are left alone at least: what a test left running may still write to the last ones."""
 
 LONGEST = tuple(
     f"tests/{name}.py"
@@ -67,11 +73,11 @@ def parted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def settings(servers: Servers, tmp_path: Path) -> Settings:
-    """Settings naming a database that no other test uses."""
-    return dataclasses.replace(
-        servers.settings, database=f"test{os.getpid()}-{next(_numbers)}", data_dir=tmp_path / "data"
-    )
+def settings(request: pytest.FixtureRequest, servers: Servers, tmp_path: Path) -> Settings:
+    """Settings naming a database that no other test uses now, or ever did where the test is marked so."""
+    spare = len(_spare) > SPARE and not request.node.get_closest_marker("unused_database")
+    database = _spare.popleft() if spare else f"test{os.getpid()}-{next(_numbers)}"
+    return dataclasses.replace(servers.settings, database=database, data_dir=tmp_path / "data")
 
 
 @pytest.fixture
@@ -81,8 +87,13 @@ def clock() -> FixedClock:
 
 
 @pytest.fixture
-async def resources(_session_resources: Resources, settings: Settings, clock: FixedClock) -> AsyncIterator[Resources]:
-    """The resources of a process: an empty database without indexes, an empty Redis, the test's clock."""
+async def resources(
+    request: pytest.FixtureRequest, _session_resources: Resources, settings: Settings, clock: FixedClock
+) -> AsyncIterator[Resources]:
+    """The resources of a process: an empty database, an empty Redis, the test's clock.
+
+    The database may have its indexes already: making them takes a test longer than emptying what another one left.
+    """
     shared = _session_resources
     client = shared.db.client
     db = client[settings.database]
@@ -90,7 +101,20 @@ async def resources(_session_resources: Resources, settings: Settings, clock: Fi
     bus = type(shared.bus)(shared.redis, settings.database)
     yield dataclasses.replace(shared, db=db, clock=clock, settings=settings, bus=bus, known=Known())
     await bus.aclose()
-    await client.drop_database(settings.database)
+    indexed = (settings.mongodb_uri, settings.database) in INDEXED
+    if indexed and not request.node.get_closest_marker("unused_database") and await _emptied(db):
+        _spare.append(settings.database)
+    else:
+        await client.drop_database(settings.database)
+
+
+async def _emptied(db: Database) -> bool:
+    """Whether it was emptied: not where so much is in it that dropping it and making another takes less."""
+    for large in ("events", "passes", "activities"):
+        if await db[large].estimated_document_count() > MOST_DELETED:
+            return False
+    await asyncio.gather(*(db[name].delete_many({}) for name in await db.list_collection_names()))
+    return True
 
 
 @pytest.fixture
@@ -101,7 +125,7 @@ async def business(resources: Resources, clock: FixedClock) -> Business:
 
 @pytest.fixture
 def db(resources: Resources) -> Database:
-    """The test's own database, empty and without indexes."""
+    """The test's own database, empty."""
     return resources.db
 
 

@@ -84,6 +84,7 @@ async def test_without_a_worker_the_api_is_degraded_and_still_takes_requests(api
     assert (response.status_code, response.json()["status"]) == (200, "degraded")
 
 
+@pytest.mark.unused_database
 async def test_a_missing_index_makes_the_api_unready_and_is_named(business: Business) -> None:
     await business.ctx.resources.db["events"].drop_index("workspace_1_occurred_at_1__id_1")
     async with serving(business) as api:

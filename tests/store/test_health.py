@@ -18,6 +18,7 @@ from tests.business import Business, nothing_for
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
+@pytest.mark.unused_database
 async def test_an_index_that_was_dropped_is_missed_by_its_name(resources: Resources) -> None:
     assert "events.pend_1_pass_1_occurred_at_1__id_1" in await missing_indexes(resources.db)
     await indexes.ensure(resources.db)
