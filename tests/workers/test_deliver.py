@@ -29,6 +29,7 @@ from workers import courier
 from workers.deliver import carry
 from workers.main import GUARDED
 from workers.sweep import Sweep
+from workers.worker import Worker
 
 SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
 SUCCEEDED, PENDING, FAILED = WebhookDeliveryStatus
@@ -394,3 +395,24 @@ async def test_a_message_that_failed_and_is_shown_no_more_is_forgotten(post: Pos
     lanes = await post.lanes()
     assert lanes["heads"] == {}
     assert "at" not in lanes
+
+
+async def test_a_worker_that_is_stopped_notes_what_is_done_and_lets_go_of_what_hangs(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courier, "GRACE_SECONDS", 0.1)
+    feed = await post.record(6, 6)
+    hanging = feed[-1].id
+    post.receiver.answers = lambda got: None if got.id == hanging else 200
+    run = asyncio.create_task(post.round())
+    async with asyncio.timeout(10):
+        while not tries_of(post, hanging):
+            await asyncio.sleep(0.005)
+        await post.business.worker.stop()
+        await run
+    lanes = await post.lanes()
+    assert "tok" not in lanes
+    assert min(lanes["next"]) == feed[-1].pos
+    post.receiver.answers = lambda got: 200
+    await post.round(worker=Worker.on(post.business.ctx.resources))
+    assert sorted(post.receiver.ids) == sorted(activity.id for activity in feed)
