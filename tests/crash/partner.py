@@ -26,21 +26,20 @@ class Partner:
     query: ActivityQuery
     random: Random
     ill: bool = False
-    _refused: set[str] = field(default_factory=set)
+    _seen: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.receiver.answers = self.answer
 
     def answer(self, got: Got) -> int:
         """Takes a message, unless it is ill; and not every fifteenth when it first comes."""
+        first = got.id not in self._seen
+        self._seen.add(got.id)
         if self.ill:
             if self.random.random() < 0.5:
                 raise ConnectionResetError
             return 500
-        if len(self.receiver.got) % 15 or got.id in self._refused:
-            return 200
-        self._refused.add(got.id)
-        return 503
+        return 503 if first and len(self.receiver.got) % 15 == 0 else 200
 
     async def live(self) -> None:
         """Falls ill now and then, until cancelled; then it is well."""
