@@ -1,7 +1,7 @@
 """Replays: messages that a webhook endpoint was sent, or should have been, are put up to be sent once more.
 
-They are sent by whoever delivers to the endpoint, beside what is new. A batch that is done again, because somebody died,
-may send its messages twice: they have the ids that they had.
+They are sent by whoever delivers to the endpoint, beside what is new; what its lanes have not come to is left to these. A
+batch that is done again, because somebody died, may send its messages twice: they have the ids that they had.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from app.clock import SystemClock
 from app.domain.activities import Activity, ActivityQuery
 from app.domain.instants import to_ms
 from app.domain.jobs import Tally
+from app.domain.lanes import lane_of
 from app.store.deliveries import DeliveryQuery
 from app.store.job_docs import ReplayOrder
 from app.store.paging import Span
@@ -36,7 +37,9 @@ async def carry(turn: Turn) -> bool:
             activities, at = await _shown(turn, order.query, position["at"], order.upto)
         if activities:
             now_ms = to_ms(await SystemClock().now())
-            await turn.workspace.deliveries.requeue(order.endpoint_id, activities, now_ms)
+            places = await turn.workspace.lanes.places(order.endpoint_id)
+            sent = [each for each in activities if places and each.pos < places[lane_of(each.pass_id)]]
+            await turn.workspace.deliveries.requeue(order.endpoint_id, sent, now_ms)
             if await turn.workspace.forget_if_deleted(order.endpoint_id):
                 break
             if await turn.workspace.lanes.say(now_ms, order.endpoint_id):

@@ -57,6 +57,11 @@ class LaneQueries(WorkspaceQueries):
         docs = await self._by_ids(endpoint_ids, SHOWN)
         return {doc["_id"]: LaneState(min(doc["next"]) - 1, doc.get("away_since")) for doc in docs}
 
+    async def places(self, endpoint_id: str) -> tuple[int, ...]:
+        """The next position of each lane of an endpoint; none where it is deleted. Index: _id."""
+        docs = await self._by_ids([endpoint_id], {"next": 1})
+        return tuple(docs[0]["next"]) if docs else ()
+
     async def drop(self, endpoint_id: str) -> None:
         """Forgets how far an endpoint is; a worker that is at it stops. Safe to repeat. Index: _id."""
         await self._all.delete_one(self._mine(_id=endpoint_id))

@@ -360,6 +360,7 @@ async def told_to_endpoints(business: Business) -> None:
     # Nobody listens there any more.
     await carry(business.worker, endpoint.id)
     assert await store.lanes.states([endpoint.id])
+    assert await store.lanes.places(endpoint.id)
     assert await runs.of_workspace(store.id)
     assert await runs.waiting(10**14)
     hold = await runs.claim(endpoint.id, 10**14)

@@ -315,6 +315,11 @@ async def test_a_replay_sends_exactly_what_its_dry_run_counts_and_deliveries_tel
     async def delivered() -> None:
         await carry(business.worker, named, lambda: system_ms() + later_ms, lambda: 0.0)
 
+    # What was not sent yet comes by itself, and not once more by a replay.
+    early, _ = await replay_webhook_deliveries(business.ctx, named, Replay())
+    assert early is not None
+    assert (await finished(business, early)).result["messages"] == len(feed)
+
     receiver.answers = lambda got: 500 if got.id == poison else 200
     for passed_ms in (0, 6_000, 400_000):
         later_ms = passed_ms
