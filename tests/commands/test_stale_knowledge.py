@@ -31,7 +31,15 @@ ITEM = st.builds(
 )
 ITEMS = st.lists(ITEM, min_size=1, max_size=3).map(tuple)
 CALL = st.builds(Call, ITEMS, st.sampled_from(["plain", "plain", "atomic", "dry"]))
+MEANWHILE = st.one_of(
+    st.tuples(st.just("merge"), PROCESS, NAME, NAME),
+    st.tuples(st.just("erase"), PROCESS, NAME),
+    st.tuples(st.just("fold")),
+    st.tuples(st.just("settle")),
+)
 STEP = st.one_of(
+    st.tuples(st.just("during"), PROCESS, CALL, MEANWHILE).map(lambda step: (*step[:3], *step[3])),
+    st.tuples(st.just("during"), PROCESS, CALL, MEANWHILE).map(lambda step: (*step[:3], *step[3])),
     st.tuples(st.just("call"), PROCESS, CALL),
     st.tuples(st.just("call"), PROCESS, CALL),
     st.tuples(st.just("keyed"), PROCESS, ITEMS),
@@ -72,8 +80,7 @@ async def play(resources: Resources, clock: FixedClock, script: list[tuple[Any, 
             calls.append(Call(tuple(replace(item, external_id=None) for item in items), "keyed", f"key {place}"))
             await world.call(process, calls[-1])
             continue
-        if step in ("call", "together"):
-            calls.append(args[-1])
+        calls += [each for each in args if isinstance(each, Call)]
         await getattr(world, step)(*args)
     await world.reckon()
 
