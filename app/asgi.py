@@ -181,7 +181,7 @@ def _edge(
             ip_address=address,
             user_agent=None if user_agent is None else user_agent[:MOST_USER_AGENT],
         )
-        return RequestContext(commands, feed, heartbeat_seconds)
+        return RequestContext(commands, feed, heartbeat_seconds, lambda: keyring.actor(authorization))
 
     return Edge(
         resources,

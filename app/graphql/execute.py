@@ -58,6 +58,9 @@ class OperationContext(Protocol):
     def actor(self) -> Actor:
         """Who asks."""
 
+    async def check_key(self) -> None:
+        """Nothing; raises Unauthenticated where the key that began the operation works no more."""
+
 
 OpenContext = Callable[[Mapping[str, str], str | None, str | None], Awaitable[OperationContext]]
 """The context of one operation from the request's headers, the caller's address and the authorization to use.
@@ -195,6 +198,8 @@ class Engine:
             metrics.SUBSCRIPTIONS.inc()
             try:
                 async for result in source:
+                    # Revoked, expired, replaced: a stream may outlive its key by years, and must not by a message.
+                    await context.check_key()
                     yield _body(result)
             except Exception as error:  # noqa: BLE001  # whatever ends a stream is told to its subscriber, translated
                 yield {"data": None, "errors": execution_errors([GraphQLError(str(error), original_error=error)])}

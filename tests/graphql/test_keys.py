@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from app import auth
 from app.graphql.ids import to_global_id
 from app.store.paging import Span
 from tests.business import another_business
@@ -67,6 +70,24 @@ async def test_who_may_only_write_or_follow_is_not_told_what_else_is_known(api: 
         while "errors" not in (message := (await socket.receive())["payload"]):
             pass
         assert message["errors"][0]["extensions"]["code"] == "FORBIDDEN"
+
+
+async def test_a_stream_ends_with_its_key(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever it was taken from is told nothing more, not even on a socket that was open before."""
+    monkeypatch.setattr(auth, "TRUSTED_SECONDS", 0.0)
+    made = (await api.data(CREATE, input={"name": "partner", "scopes": ["subscribe"]}))["createApiKey"]
+    admin, api.secret = api.secret, made["secret"]
+    async with api.socket() as socket:
+        await socket.subscribe("subscription { activity { __typename } }")
+        assert await socket.next() == {"activity": {"__typename": "Heartbeat"}}
+        api.secret = admin
+        await api.data(REVOKE, id=made["apiKey"]["id"])
+        await api.business.record({"amount": 1})
+        await api.business.settle()
+        while "errors" not in (message := (await socket.receive())["payload"]):
+            assert message["data"]["activity"]["__typename"] == "Heartbeat"
+        assert (message["data"], message["errors"][0]["extensions"]["code"]) == (None, "UNAUTHENTICATED")
+        assert (await socket.receive())["type"] == "complete"
 
 
 async def test_a_key_needs_a_name_and_a_scope(api: Api) -> None:
