@@ -29,7 +29,7 @@ async def planned(
     workspace, known = ctx.workspace, ctx.resources.known
     since = await known.parting(workspace.id, workspace.parting)
     ids = {d.pass_id for d in drafts.values() if d.pass_id is not None}
-    unseen = [pass_id for pass_id in ids if not known.has(workspace.id, pass_id)]
+    unseen = [pass_id for pass_id in ids if not known.has(workspace.id, pass_id, since)]
     answering = await workspace.passes.existing(unseen) if unseen else {}
     absent = set(unseen) - answering.keys()
     for asked_id, there_id in answering.items():
@@ -37,7 +37,7 @@ async def planned(
         if asked_id == there_id:
             known.remember(workspace.id, there_id, since=since)
     names = {d.pass_external_id for d in drafts.values() if d.pass_external_id is not None}
-    found = {name: pass_id for name in names if (pass_id := known.id_of(workspace.id, name)) is not None}
+    found = {name: pass_id for name in names if (pass_id := known.id_of(workspace.id, name, since)) is not None}
     cards: list[Pass] = []
     if unknown := [name for name in names if name not in found]:
         there = await workspace.passes.ids_of(unknown)

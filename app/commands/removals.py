@@ -91,8 +91,8 @@ async def erase_pass(
 ) -> Erasure:
     """How far the erasure of a pass is, which is asked for by this unless it was before; named by one of its two ids.
 
-    With `dry_run` nothing is done, and what would be is told. Safe to repeat by id. The external id is free for another
-    pass once the erasure is done. Raises InvalidInput, NotFound, Unavailable.
+    With `dry_run` nothing is done, and what would be is told. Safe to repeat by id. What is still recorded on the pass until
+    the erasure is done goes with it; then its external id is free for another. Raises InvalidInput, NotFound, Unavailable.
     """
     if (pass_id is None) == (external_id is None):
         raise InvalidInput(Code.INVALID, "Name the pass by exactly one of id and externalId.", "id")

@@ -51,15 +51,15 @@ class Known:
         """The latest parting of a workspace that this process has heard of."""
         return self._partings.get(workspace_id, ("", 0.0))[0]
 
-    def has(self, workspace_id: str, pass_id: str) -> bool:
-        """Whether the pass is known to exist in the workspace. Only after `parting` was awaited."""
-        since, until = self._ids.get((workspace_id, pass_id), ("", 0.0))
-        return until > self._now() and since == self.heard(workspace_id)
+    def has(self, workspace_id: str, pass_id: str, since: str = "") -> bool:
+        """Whether the pass is known to exist in the workspace; `since` is the latest parting."""
+        noted, until = self._ids.get((workspace_id, pass_id), ("", 0.0))
+        return until > self._now() and noted == since
 
-    def id_of(self, workspace_id: str, external_id: str) -> str | None:
-        """The id of the pass with this external id, if known. Only after `parting` was awaited."""
-        pass_id, since, until = self._external_ids.get((workspace_id, external_id), (None, "", 0.0))
-        return pass_id if until > self._now() and since == self.heard(workspace_id) else None
+    def id_of(self, workspace_id: str, external_id: str, since: str = "") -> str | None:
+        """The id of the pass with this external id, if known; `since` is the latest parting."""
+        pass_id, noted, until = self._external_ids.get((workspace_id, external_id), (None, "", 0.0))
+        return pass_id if until > self._now() and noted == since else None
 
     def remember(self, workspace_id: str, pass_id: str, external_id: str | None = None, *, since: str = "") -> None:
         """Notes a pass that was seen to exist after the parting `since`; the oldest notes are dropped beyond the bound."""

@@ -37,14 +37,14 @@ async def test_passes_are_believed_in_until_another_parting_is_heard_of_which_is
     known.remember("ws", "pass_1", "ann", since=await known.parting("ws", ask))
     latest = "parting_1"
     now += HEARD_SECONDS / 2
-    assert (await known.parting("ws", ask), asked, known.has("ws", "pass_1")) == ("", 1, True)
+    assert (since := await known.parting("ws", ask), asked, known.has("ws", "pass_1", since)) == ("", 1, True)
     now += HEARD_SECONDS / 2
-    assert (await known.parting("ws", ask), asked, known.has("ws", "pass_1")) == ("parting_1", 2, False)
-    assert (known.heard("ws"), known.heard("other"), known.id_of("ws", "ann")) == ("parting_1", "", None)
+    assert (since := await known.parting("ws", ask), asked, known.has("ws", "pass_1", since)) == ("parting_1", 2, False)
+    assert (known.heard("ws"), known.heard("other"), known.id_of("ws", "ann", since)) == ("parting_1", "", None)
     # Somebody was asked about the pass before the parting, and is answered now.
     known.remember("ws", "pass_1", "ann", since="")
     known.remember("ws", "pass_2", "bob", since="parting_1")
-    assert (known.id_of("ws", "ann"), known.id_of("ws", "bob")) == (None, "pass_2")
+    assert (known.id_of("ws", "ann", since), known.id_of("ws", "bob", since)) == (None, "pass_2")
 
 
 async def test_who_asked_for_the_latest_parting_earlier_and_is_answered_later_knows_less() -> None:
