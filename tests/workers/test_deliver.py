@@ -400,13 +400,14 @@ async def test_a_message_that_failed_and_is_shown_no_more_is_forgotten(post: Pos
 async def test_a_worker_that_is_stopped_notes_what_is_done_and_lets_go_of_what_hangs(
     post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(courier, "GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(courier, "GRACE_SECONDS", 0.3)
     feed = await post.record(6, 6)
     hanging = feed[-1].id
     post.receiver.answers = lambda got: None if got.id == hanging else 200
     run = asyncio.create_task(post.round())
     async with asyncio.timeout(10):
-        while not tries_of(post, hanging):
+        # On a busy machine the others may come after the one that hangs.
+        while not tries_of(post, hanging) or len(post.receiver.taken) < len(feed) - 1:
             await asyncio.sleep(0.005)
         await post.business.worker.stop()
         await run
