@@ -35,7 +35,7 @@ described(
     {
         "SUCCEEDED": "The endpoint took it: it answered 200 to 299.",
         "PENDING": "It is to be tried, again or once more; `nextAttemptAt` says when. Those after it go on without it.",
-        "FAILED": "Ten tries failed. It is not tried again, unless it is replayed.",
+        "FAILED": "It failed at the first try and at ten more, in three days. It is not tried again, unless it is replayed.",
     },
 )
 
