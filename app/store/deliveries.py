@@ -85,10 +85,10 @@ class DeliveryQueries(WorkspaceQueries):
         found = self._all.find(self._mine(endpoint=endpoint_id, due={"$gte": 0})).sort([("due", 1), ("pos", 1)])
         return [delivery_from(doc) for doc in await found.limit(limit).to_list(None)]
 
-    async def insert(self, deliveries: Sequence[WebhookDelivery]) -> None:
-        """Remembers new ones; one that is remembered stays as it is. Safe to repeat."""
+    async def insert(self, deliveries: Sequence[WebhookDelivery]) -> set[int]:
+        """Remembers new ones; the positions of those that are remembered already, which stay as they are. Safe to repeat."""
         docs = [self._mine(_id=each.id, **_new(each), **_doc(each)) for each in deliveries]
-        await insert_new(self._all, docs)
+        return await insert_new(self._all, docs)
 
     async def save(self, tried: Sequence[tuple[WebhookDelivery, WebhookDelivery]]) -> None:
         """Changes deliveries from what they were to what they are, where they still are that. Safe to repeat. Index: _id.
@@ -108,17 +108,17 @@ class DeliveryQueries(WorkspaceQueries):
 
         What became of them before stays told among the attempts.
         """
-        again: Doc = {"status": WebhookDeliveryStatus.PENDING.value, "tries": 0, "due": now_ms}
-        again["updated_at"] = from_ms(now_ms)
+        at, pending = from_ms(now_ms), WebhookDeliveryStatus.PENDING
         made = [
-            self._mine(
-                _id=id_of(endpoint_id, activity.pos), endpoint=endpoint_id, pos=activity.pos, activity=activity.id,
-                type=activity.type, attempts=[], recorded_at=activity.recorded_at, created_at=from_ms(now_ms), **again,
+            WebhookDelivery(
+                id_of(endpoint_id, activity.pos), endpoint_id, activity.pos, activity.id, activity.type,
+                activity.recorded_at, pending, 0, (), at, at, at,
             )
             for activity in activities
         ]  # fmt: skip
         # All in a few writes: a store that waits for its disk takes as long for each of them.
-        there = [made[place]["_id"] for place in sorted(await insert_new(self._all, made))]
+        there = [made[place].id for place in sorted(await self.insert(made))]
+        again: Doc = {"status": pending.value, "tries": 0, "due": now_ms, "updated_at": at}
         for start in range(0, len(there), self._in_chunk):
             ids = there[start : start + self._in_chunk]
             await self._all.update_many({"_id": {"$in": ids}}, {"$set": again, "$unset": {"expires_at": ""}})
