@@ -12,12 +12,11 @@ from bson import Decimal128
 from pymongo import DESCENDING
 
 from app.commands.receipts import record_call
-from app.domain.events import EventInput
+from app.domain.events import EventInput, EventQuery
 from app.domain.ids import event_id, slot_of
 from app.domain.instants import truncate
 from app.domain.receipts import Status
 from app.store.collection import Database, Doc
-from app.store.events import EventQuery
 from app.store.paging import Span
 
 from .http import Client

@@ -19,7 +19,7 @@ import orjson
 from app.clock import SystemClock
 from app.domain.activities import ActivityQuery
 from app.domain.cursors import activity_cursor
-from app.domain.events import INTERNAL_TYPES
+from app.domain.events import INTERNAL_TYPES, EventQuery
 from app.domain.exports import (
     ACTIVITY_COLUMNS,
     EVENT_COLUMNS,
@@ -32,7 +32,6 @@ from app.domain.instants import HOUR_MS
 from app.domain.jobs import JobKind, Tally
 from app.domain.splitting import BOM
 from app.domain.tables import written
-from app.store.events import EventQuery
 from app.store.exports import Part
 from app.store.job_docs import ExportOrder
 from app.store.paging import Span

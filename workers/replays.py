@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from app.clock import SystemClock
 from app.domain.activities import Activity, ActivityQuery
+from app.domain.deliveries import DeliveryQuery
 from app.domain.instants import to_ms
 from app.domain.jobs import Tally
 from app.domain.lanes import lane_of
-from app.store.deliveries import DeliveryQuery
 from app.store.job_docs import ReplayOrder
 from app.store.paging import Span
 

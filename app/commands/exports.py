@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 from app.clock import SystemClock
 from app.domain.activities import ActivityQuery
 from app.domain.actors import READ
+from app.domain.events import EventQuery
 from app.domain.exports import URL_SECONDS, ExportFormat, signature
 from app.domain.instants import to_ms
 from app.domain.jobs import Job, JobKind, JobStatus, Tally
-from app.store.events import EventQuery
 from app.store.ids import ordered_id
 from app.store.job_docs import ExportOrder
 from app.store.paging import MILLISECOND

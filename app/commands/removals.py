@@ -8,13 +8,12 @@ from datetime import timedelta
 
 from app.clock import SystemClock
 from app.domain.errors import Code, Conflict, InvalidInput, NotFound
-from app.domain.events import INTERNAL_TYPES
+from app.domain.events import INTERNAL_TYPES, EventQuery
 from app.domain.ids import slot_of
 from app.domain.jobs import Job, JobKind, JobStatus, Tally
 from app.domain.passes import Pass
 from app.domain.removals import Erasure, Tombstone
 from app.flow import range_of
-from app.store.events import EventQuery
 from app.store.ids import ordered_id
 from app.store.job_docs import DeletionOrder
 

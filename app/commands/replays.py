@@ -8,11 +8,10 @@ from datetime import datetime
 
 from app.clock import SystemClock
 from app.domain.activities import ActivityQuery
-from app.domain.deliveries import WebhookDeliveryStatus
+from app.domain.deliveries import DeliveryQuery, WebhookDeliveryStatus
 from app.domain.errors import Code, InvalidInput
 from app.domain.jobs import Job, JobKind, JobStatus, Tally
 from app.domain.webhooks import WebhookEndpoint
-from app.store.deliveries import DeliveryQuery
 from app.store.ids import ordered_id
 from app.store.job_docs import ReplayOrder
 

@@ -5,6 +5,7 @@ Source of the schedule: the Standard Webhooks specification; its last retry is m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -88,3 +89,19 @@ def parse_retry_after(text: str | None, now: datetime) -> int:
         return max(0, int((parsedate_to_datetime(text) - now).total_seconds()))
     except (ValueError, TypeError, OverflowError):
         return 0
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryQuery:
+    """Which deliveries to an endpoint to list; an empty part means any.
+
+    Of activities behind position `after`, up to `upto`; recorded at `recorded_after` or later, before `recorded_before`.
+    """
+
+    endpoint_id: str
+    statuses: Sequence[WebhookDeliveryStatus] = ()
+    types: Sequence[str] = ()
+    after: int | None = None
+    upto: int | None = None
+    recorded_after: datetime | None = None
+    recorded_before: datetime | None = None

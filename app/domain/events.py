@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
 
+from .conditions import Condition
 from .decimals import ZERO
 from .errors import Code, InvalidInput
 from .instants import to_ms
@@ -185,3 +186,22 @@ def parse_type(raw: object, *path: str) -> str:
     if raw in INTERNAL_TYPES:
         raise InvalidInput(Code.INVALID, "This type is recorded by Punchcard itself.", *path)
     return raw
+
+
+@dataclass(frozen=True, slots=True)
+class EventQuery:
+    """Which events to list; an empty part means any. "after" is inclusive, "before" exclusive."""
+
+    pass_id: str | None = None
+    categories: Sequence[Category] = ()
+    types: Sequence[str] = ()
+    sources: Sequence[str] = ()
+    currency: str | None = None
+    occurred_after: datetime | None = None
+    occurred_before: datetime | None = None
+    recorded_after: datetime | None = None
+    recorded_before: datetime | None = None
+    amount_min: Decimal | None = None
+    amount_max: Decimal | None = None
+    external_id: str | None = None
+    metadata: Sequence[Condition] = ()

@@ -23,10 +23,10 @@ from app.domain.aggregations import (
 )
 from app.domain.currencies import parse_currency
 from app.domain.errors import Code, InvalidInput
+from app.domain.events import EventQuery
 from app.domain.instants import LATEST, parse_instant
 from app.domain.statistics import period_of
 from app.domain.texts import parse_text
-from app.store.events import EventQuery
 
 from .aggregation_inputs import MOST_GROUPS, MOST_READ, AggregateInput, AggregateOrder
 from .consistency import consistent

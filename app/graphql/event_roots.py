@@ -16,8 +16,6 @@ from .event_type_mutations import define_event_type as make_type
 from .event_type_mutations import update_event_type as change_type
 from .event_types import EventDefinition, find_definition, list_definitions, list_sources, list_types
 from .paging import Connection
-from .workspace_mutations import UpdateWorkspacePayload
-from .workspace_mutations import update_workspace as change_workspace
 
 REPEAT = "Safe to repeat with an externalId or an idempotencyKey; without, a blind repeat may double it."
 
@@ -77,8 +75,4 @@ class EventShortcuts:
     archive_event_type: EventDefinitionPayload = strawberry.mutation(
         resolver=put_type_away,
         description="Takes events of a type no more; those recorded stay. Needs the scope `admin`. Safe to repeat.",
-    )
-    update_workspace: UpdateWorkspacePayload = strawberry.mutation(
-        resolver=change_workspace,
-        description="Changes which types of events the workspace takes. Needs the scope `admin`. Safe to repeat.",
     )

@@ -12,8 +12,9 @@ import strawberry
 from app.commands.event_types import event_types
 from app.domain import events as domain
 from app.domain.errors import Unavailable
+from app.domain.events import EventQuery
 from app.domain.instants import from_ms, to_ms
-from app.store.events import MOST_COUNTED, EventQuery
+from app.store.events import MOST_COUNTED
 from app.store.paging import Page
 
 from .consistency import Consistency, ConsistencyArgument, TokenArgument, consistent

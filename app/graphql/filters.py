@@ -13,10 +13,10 @@ from app.domain.conditions import Condition, parse_condition
 from app.domain.currencies import parse_currency
 from app.domain.decimals import parse_decimal
 from app.domain.errors import Code, InvalidInput
+from app.domain.events import EventQuery
 from app.domain.instants import parse_instant
 from app.domain.passes import Pass
 from app.domain.texts import parse_text
-from app.store.events import EventQuery
 
 from .context import Info, RequestContext
 from .enums import ActivityCategory, ComparisonOperator, EventCategory

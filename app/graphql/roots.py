@@ -53,6 +53,8 @@ from .segment_mutations import duplicate_segment as copy_segment
 from .segment_mutations import update_segment as change_segment
 from .segments import Segment, find_segment, list_segments
 from .webhook_roots import WebhookMutations, WebhookQueries
+from .workspace_mutations import UpdateWorkspacePayload
+from .workspace_mutations import update_workspace as change_workspace
 from .workspaces import Viewer, find_viewer
 
 
@@ -110,8 +112,18 @@ class Query(EventTypeQueries, InboundHookQueries, WebhookQueries):
     )
 
 
+@strawberry.type
+class WorkspaceMutations:
+    """Mutations of the workspace itself."""
+
+    update_workspace: UpdateWorkspacePayload = strawberry.mutation(
+        resolver=change_workspace,
+        description="Changes which types of events the workspace takes. Needs the scope `admin`. Safe to repeat.",
+    )
+
+
 @strawberry.type(description="What can be done. What is refused for a reason in the input is told in `userErrors`.")
-class Mutation(EventShortcuts, InboundHookMutations, WebhookMutations):
+class Mutation(EventShortcuts, WorkspaceMutations, InboundHookMutations, WebhookMutations):
     """What can be done."""
 
     create_pass: CreatePassPayload = strawberry.mutation(

@@ -11,9 +11,9 @@ from app.clock import system_ms
 from app.domain import deliveries as domain
 from app.domain.actors import ADMIN
 from app.domain.cursors import activity_cursor
+from app.domain.deliveries import DeliveryQuery
 from app.domain.instants import parse_instant, to_ms
 from app.domain.texts import parse_text
-from app.store.deliveries import DeliveryQuery
 
 from .activities import Activity
 from .context import Info, RequestContext

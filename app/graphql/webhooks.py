@@ -12,9 +12,9 @@ from app.domain import webhooks as domain
 from app.domain.activities import ActivityQuery
 from app.domain.actors import ADMIN
 from app.domain.cursors import activity_cursor
+from app.domain.deliveries import DeliveryQuery
 from app.domain.instants import from_ms, to_ms
 from app.domain.webhooks import DisabledReason, EndpointStatus
-from app.store.deliveries import DeliveryQuery
 
 from .context import Info, RequestContext
 from .enums import ActivityCategory, described

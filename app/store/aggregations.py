@@ -10,13 +10,13 @@ from bson import Decimal128
 
 from app.domain.aggregations import AMOUNT, COUNTS, METADATA, PERIODS, Aggregation, Function, Group, GroupBy, Key
 from app.domain.decimals import average
-from app.domain.events import INTERNAL_TYPES, RETURNS, Event
+from app.domain.events import INTERNAL_TYPES, RETURNS, Event, EventQuery
 from app.domain.statistics import Period
 
 from .collection import Doc
 from .decimal128 import from_decimal128
 from .event_docs import from_doc
-from .events import EventQueries, EventQuery, indexed_by
+from .events import EventQueries, indexed_by
 from .paging import matching
 
 _FIELDS = {

@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from pymongo import UpdateOne
 
 from app.domain.activities import Activity
-from app.domain.deliveries import KEPT_SECONDS, MOST_ATTEMPTS, Attempt, WebhookDelivery, WebhookDeliveryStatus
+from app.domain.deliveries import (
+    KEPT_SECONDS,
+    MOST_ATTEMPTS,
+    Attempt,
+    DeliveryQuery,
+    WebhookDelivery,
+    WebhookDeliveryStatus,
+)
 from app.domain.deliveries import delivery_id as id_of
 from app.domain.instants import from_ms, to_ms
 
@@ -25,22 +31,6 @@ KEPT = timedelta(seconds=KEPT_SECONDS)
 ORDER = (("created_at", -1), ("_id", -1))
 LOOKS_MS = (10_000, 600_000)
 """How far back a page looks first: an endpoint may take many a second, and the embedded server sorts what it finds."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryQuery:
-    """Which deliveries to an endpoint to list; an empty part means any.
-
-    Of activities behind position `after`, up to `upto`; recorded at `recorded_after` or later, before `recorded_before`.
-    """
-
-    endpoint_id: str
-    statuses: Sequence[WebhookDeliveryStatus] = ()
-    types: Sequence[str] = ()
-    after: int | None = None
-    upto: int | None = None
-    recorded_after: datetime | None = None
-    recorded_before: datetime | None = None
 
 
 class DeliveryQueries(WorkspaceQueries):

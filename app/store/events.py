@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 from bson import Decimal128
 
-from app.domain.conditions import Condition
 from app.domain.errors import Code, InvalidInput
-from app.domain.events import TOMBSTONES, Category, Event
+from app.domain.events import TOMBSTONES, Event, EventQuery
 from app.domain.ids import event_id, slot_of
 from app.domain.instants import DAY_MS, EARLIEST, from_ms
 
@@ -25,25 +23,6 @@ from .strides import EVERYTHING_MS, MOST, Place, Strides, looked_at
 OCCURRED = "occurred_at"
 MOST_COUNTED = 1_000_000
 """How many events may be looked at for the total of a list whose filter no index holds."""
-
-
-@dataclass(frozen=True, slots=True)
-class EventQuery:
-    """Which events to list; an empty part means any. "after" is inclusive, "before" exclusive."""
-
-    pass_id: str | None = None
-    categories: Sequence[Category] = ()
-    types: Sequence[str] = ()
-    sources: Sequence[str] = ()
-    currency: str | None = None
-    occurred_after: datetime | None = None
-    occurred_before: datetime | None = None
-    recorded_after: datetime | None = None
-    recorded_before: datetime | None = None
-    amount_min: Decimal | None = None
-    amount_max: Decimal | None = None
-    external_id: str | None = None
-    metadata: Sequence[Condition] = ()
 
 
 @dataclass(frozen=True, slots=True)

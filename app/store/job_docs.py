@@ -11,6 +11,8 @@ from datetime import timedelta
 from app.domain.activities import ActivityQuery
 from app.domain.cells import DateOrder
 from app.domain.columns import ColumnMapping
+from app.domain.deliveries import DeliveryQuery
+from app.domain.events import EventQuery
 from app.domain.exports import KEPT_SECONDS, ExportFormat
 from app.domain.imports import TablePlan
 from app.domain.jobs import EXPORTS, File, Job, JobKind, JobStatus, Tally
@@ -19,8 +21,6 @@ from app.domain.plans import ImportOrder, Plan
 from app.domain.tables import Layout
 
 from .collection import Doc
-from .deliveries import DeliveryQuery
-from .events import EventQuery
 from .query_docs import activity_query_from, delivery_query_from, event_query_from, query_doc
 
 

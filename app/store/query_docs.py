@@ -12,12 +12,10 @@ from bson import Decimal128
 
 from app.domain.activities import ActivityQuery
 from app.domain.conditions import Condition, Operator
-from app.domain.deliveries import WebhookDeliveryStatus
-from app.domain.events import Category
+from app.domain.deliveries import DeliveryQuery, WebhookDeliveryStatus
+from app.domain.events import Category, EventQuery
 
 from .collection import Doc
-from .deliveries import DeliveryQuery
-from .events import EventQuery
 
 
 def query_doc(query: EventQuery | ActivityQuery | DeliveryQuery) -> Doc:

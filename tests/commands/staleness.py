@@ -22,11 +22,10 @@ from app.commands.record import record_events
 from app.commands.removals import delete_events, erase_pass, remove_events
 from app.domain.activities import CUSTOM_EVENT
 from app.domain.errors import Conflict, InvalidInput, NotFound, Unavailable
-from app.domain.events import EventInput
+from app.domain.events import EventInput, EventQuery
 from app.domain.ids import event_id, keyed_event_id
 from app.domain.passes import PassInput
 from app.domain.receipts import Status
-from app.store.events import EventQuery
 from app.store.known import HEARD_SECONDS, SECONDS, Known
 from tests.business import Business
 from workers.jobs import jobs

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from app.clock import FixedClock
 from app.domain.conditions import Condition, Operator
 from app.domain.errors import Code, Refused
+from app.domain.events import EventQuery
 from app.resources import Resources
-from app.store.events import EventQuery
 from app.store.paging import Span
 from tests.business import Business, another_business
 

@@ -30,11 +30,10 @@ from app.commands.segments import create_segment
 from app.commands.webhooks import create_webhook_endpoint
 from app.domain.activities import ActivityQuery
 from app.domain.deliveries import WebhookDeliveryStatus
-from app.domain.events import EventInput
+from app.domain.events import EventInput, EventQuery
 from app.domain.exports import ExportFormat
 from app.flow import FLOW, SLOT_RANGES, bounds_of, range_of
 from app.resources import Resources
-from app.store.events import EventQuery
 from tests.business import Business, bought_within, nothing_for, open_business
 from tests.domain.test_signatures import standard
 from tests.receiver import Receiver, receiving

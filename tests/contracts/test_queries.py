@@ -51,10 +51,10 @@ from app.commands.webhooks import (
 from app.domain.activities import ActivityQuery
 from app.domain.aggregations import METADATA, Aggregation, Function, GroupBy
 from app.domain.conditions import Condition, Operator
-from app.domain.deliveries import WebhookDeliveryStatus
+from app.domain.deliveries import DeliveryQuery, WebhookDeliveryStatus
 from app.domain.errors import Conflict
 from app.domain.event_types import Acceptance
-from app.domain.events import EventInput
+from app.domain.events import EventInput, EventQuery
 from app.domain.exports import ExportFormat
 from app.domain.instants import to_ms
 from app.domain.jobs import JobStatus
@@ -65,8 +65,6 @@ from app.resources import Resources
 from app.store.backlog import Backlogs
 from app.store.clock import MongoClock
 from app.store.collection import Translating
-from app.store.deliveries import DeliveryQuery
-from app.store.events import EventQuery
 from app.store.exports import Part
 from app.store.heartbeats import Heartbeats
 from app.store.indexes import INDEXES

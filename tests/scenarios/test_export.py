@@ -12,11 +12,11 @@ from app.commands.exports import export_events
 from app.commands.imports import import_events
 from app.commands.merges import merge_passes
 from app.commands.removals import remove_events
+from app.domain.events import EventQuery
 from app.domain.exports import ExportFormat
 from app.domain.imports import ImportFormat
 from app.domain.jobs import JobStatus
 from app.domain.passes import Pass
-from app.store.events import EventQuery
 from app.store.job_runs import JobRuns
 from tests.business import Business, another_business
 from tests.workers.test_exports import file_of

@@ -9,8 +9,7 @@ from random import Random
 from zoneinfo import ZoneInfo
 
 from app.domain.aggregations import AMOUNT, COUNTS, PERIODS, POINTS, Aggregation, Function, Group, GroupBy, worked_out
-from app.domain.events import Event
-from app.store.events import EventQuery
+from app.domain.events import Event, EventQuery
 from tests.business import Business
 
 TYPES = ("purchase", "refund", "visit", "credit")

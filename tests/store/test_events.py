@@ -14,11 +14,10 @@ import pytest
 
 from app.domain.conditions import Condition, Operator
 from app.domain.errors import Code, InvalidInput
-from app.domain.events import Category, Event
+from app.domain.events import Category, Event, EventQuery
 from app.domain.instants import to_ms
 from app.domain.removals import Tombstone
 from app.store import strides
-from app.store.events import EventQuery
 from app.store.paging import Page, Span, page_of
 from app.store.strides import Place
 from tests.business import Business

@@ -6,8 +6,7 @@ import pytest
 
 from app.domain.activities import ActivityQuery
 from app.domain.conditions import Condition, Operator
-from app.domain.events import Event
-from app.store.events import EventQuery
+from app.domain.events import Event, EventQuery
 from app.store.paging import Page, Span
 from tests.business import Business
 

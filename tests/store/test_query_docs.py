@@ -9,11 +9,9 @@ from hypothesis import strategies as st
 
 from app.domain.activities import ActivityQuery
 from app.domain.conditions import Condition, Operator
-from app.domain.deliveries import WebhookDeliveryStatus
-from app.domain.events import Category
+from app.domain.deliveries import DeliveryQuery, WebhookDeliveryStatus
+from app.domain.events import Category, EventQuery
 from app.domain.jobs import JobKind
-from app.store.deliveries import DeliveryQuery
-from app.store.events import EventQuery
 from app.store.job_docs import ReplayOrder, order_doc, order_from
 from app.store.query_docs import activity_query_from, event_query_from, query_doc
 

@@ -11,9 +11,10 @@ import pytest
 from app.commands.jobs import cancel_job
 from app.commands.merges import merge_passes
 from app.commands.removals import delete_events
+from app.domain.events import EventQuery
 from app.domain.jobs import Job, JobStatus
 from app.domain.removals import target_of
-from app.store.events import EventQueries, EventQuery
+from app.store.events import EventQueries
 from app.store.job_runs import JobRuns
 from app.store.removals import RemovalQueries
 from tests.business import Business

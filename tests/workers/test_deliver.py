@@ -15,13 +15,12 @@ import pytest
 from app.clock import FixedClock, system_ms
 from app.commands.webhooks import create_webhook_endpoint, rotate_webhook_secret, update_webhook_endpoint
 from app.domain.activities import CREATED, CUSTOM_EVENT, Activity, ActivityQuery
-from app.domain.deliveries import WebhookDelivery, WebhookDeliveryStatus
+from app.domain.deliveries import DeliveryQuery, WebhookDelivery, WebhookDeliveryStatus
 from app.domain.lanes import GIVEN_UP_AFTER_MS, LANES
 from app.domain.signatures import Verification, signed
 from app.domain.webhooks import DisabledReason, EndpointStatus, WebhookEndpoint
 from app.egress import NOWHERE
 from app.resources import Resources
-from app.store.deliveries import DeliveryQuery
 from app.store.paging import Span
 from tests.business import Business, open_business
 from tests.receiver import Answer, Got, Receiver, receiving

@@ -17,9 +17,10 @@ from app.commands.jobs import cancel_job
 from app.commands.removals import erase_pass
 from app.domain.activities import ActivityQuery
 from app.domain.cursors import activity_position
+from app.domain.events import EventQuery
 from app.domain.exports import ExportFormat
 from app.domain.jobs import Job, JobStatus
-from app.store.events import EventQueries, EventQuery
+from app.store.events import EventQueries
 from app.store.exports import ExportQueries, Part
 from app.store.job_runs import JobRuns
 from tests.business import Business, purchases

@@ -11,8 +11,9 @@ import pytest
 from app.commands.imports import import_events
 from app.commands.jobs import cancel_job
 from app.domain.columns import ColumnMapping
+from app.domain.events import EventQuery
 from app.domain.jobs import Job, JobStatus
-from app.store.events import EventQueries, EventQuery
+from app.store.events import EventQueries
 from app.store.job_runs import STUCK_AFTER, JobRuns
 from app.store.jobs import JobQueries
 from app.store.paging import Span

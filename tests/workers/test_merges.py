@@ -15,11 +15,10 @@ from app.commands.removals import erase_pass, remove_events
 from app.domain.activities import CUSTOM_EVENT, DELETED
 from app.domain.aggregates import fold as aggregated
 from app.domain.errors import Conflict, InvalidInput, NotFound
-from app.domain.events import TOMBSTONES, Event
+from app.domain.events import TOMBSTONES, Event, EventQuery
 from app.domain.passes import PassInput
 from app.domain.receipts import Status
 from app.flow import SLOT_RANGES
-from app.store.events import EventQuery
 from app.store.paging import Span
 from tests.business import Business, flips, nothing_for, purchases, spent
 from tests.deaths import Killed, Reaper
