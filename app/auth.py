@@ -12,7 +12,7 @@ from app.clock import SystemClock
 from app.domain.actors import Actor, ApiKey, secret_hash
 from app.domain.errors import Unauthenticated, Unavailable
 from app.resources import Resources
-from app.store.keys import key_of_hash
+from app.store.workspace.keys import key_of_hash
 
 log = logging.getLogger(__name__)
 

@@ -7,13 +7,13 @@ import math
 import time
 from datetime import datetime
 
-from app import metrics
 from app.clock import SystemClock
 from app.domain.errors import Unavailable
-from app.domain.instants import to_ms
+from app.domain.values.instants import to_ms
 from app.resources import Resources
-from app.store.backlog import Backlog, Backlogs
-from app.store.heartbeats import Heartbeats
+from app.store.operations.backlog import Backlog, Backlogs
+from app.store.operations.heartbeats import Heartbeats
+from app.telemetry import metrics
 
 GOOD_SECONDS = 5.0
 SHARE = 20

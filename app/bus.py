@@ -20,7 +20,7 @@ from arq.jobs import serialize_job
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from app import tracing
+from app.telemetry import tracing
 
 log = logging.getLogger(__name__)
 

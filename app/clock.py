@@ -9,7 +9,7 @@ import time
 from datetime import UTC, datetime
 from typing import Protocol
 
-from app.domain.instants import truncate
+from app.domain.values.instants import truncate
 
 
 class Clock(Protocol):

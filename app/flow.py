@@ -29,7 +29,7 @@ class Stage:
 FLOW = (
     Stage(
         "hook",
-        "app.commands.inbound",
+        "app.commands.inbound.deliveries",
         "message",
         ("inbound_hooks", "inbound_deliveries", "passes", "definitions"),
         ("inbound_deliveries", "passes", "events"),
@@ -37,7 +37,7 @@ FLOW = (
     ),
     Stage(
         "record",
-        "app.commands.record",
+        "app.commands.events.record",
         "request",
         ("passes", "events", "definitions"),
         ("passes", "events", "receipts", "request_keys"),
@@ -45,16 +45,18 @@ FLOW = (
     ),
     Stage(
         "fold",
-        "workers.fold",
+        "workers.stages.fold",
         "slot range",
         ("events", "passes", "definitions"),
         ("passes", "events"),
         ("publish", "merge", "erase"),
     ),
-    Stage("due", "workers.due", "slot range", ("events", "passes", "definitions"), ("passes",), ("fold", "publish")),
+    Stage(
+        "due", "workers.stages.due", "slot range", ("events", "passes", "definitions"), ("passes",), ("fold", "publish")
+    ),
     Stage(
         "backfill",
-        "workers.backfill",
+        "workers.stages.backfill",
         "workspace",
         ("events", "passes", "definitions"),
         ("passes",),
@@ -62,26 +64,26 @@ FLOW = (
     ),
     Stage(
         "publish",
-        "workers.publish",
+        "workers.stages.publish",
         "workspace",
         ("passes", "events", "segments"),
         ("activities", "passes", "webhook_lanes"),
         ("feed", "fold", "deliver"),
     ),
-    Stage("merge", "workers.merge", "pass", ("passes", "events"), ("passes", "events"), ("fold", "erase")),
+    Stage("merge", "workers.stages.merge", "pass", ("passes", "events"), ("passes", "events"), ("fold", "erase")),
     Stage(
         "erase",
-        "workers.erase",
+        "workers.stages.erase",
         "pass",
         ("passes", "events", "activities"),
         ("passes", "events", "activities", "erasures"),
         ("publish", "merge"),
     ),
-    Stage("import", "app.commands.imports", "request", (), ("jobs", "job_files"), ("jobs",)),
-    Stage("export", "app.commands.exports", "request", ("activities",), ("jobs", "audit"), ("jobs",)),
+    Stage("import", "app.commands.jobs.imports", "request", (), ("jobs", "job_files"), ("jobs",)),
+    Stage("export", "app.commands.jobs.exports", "request", ("activities",), ("jobs", "audit"), ("jobs",)),
     Stage(
         "jobs",
-        "workers.jobs",
+        "workers.stages.run_job",
         "job",
         (
             "jobs",
@@ -98,13 +100,13 @@ FLOW = (
     ),
     Stage(
         "deliver",
-        "workers.deliver",
+        "workers.stages.deliver",
         "workspace",
         ("webhook_endpoints", "webhook_lanes", "webhook_deliveries", "activities", "passes"),
         ("webhook_endpoints", "webhook_lanes", "webhook_deliveries"),
         (),
     ),
-    Stage("feed", "app.feed", "workspace", ("activities",), (), ()),
+    Stage("feed", "app.feed.tailer", "workspace", ("activities",), (), ()),
 )
 
 

@@ -14,12 +14,12 @@ from redis.asyncio import Redis
 
 from app.bus import PATIENCE_SECONDS, Bus
 from app.clock import Clock, SystemClock
-from app.config import ConfigError, Settings
-from app.embedded import located
+from app.config.settings import ConfigError, Settings
+from app.local.servers import located
+from app.store.cache import Known
 from app.store.clock import MongoClock
-from app.store.collection import Database, Doc, translated
-from app.store.known import Known
-from app.store.workspace import Workspace
+from app.store.mongo.queries import Database, Doc, translated
+from app.store.workspace.workspace import Workspace
 
 SELECTION_MS = 3_000
 """How long a store that does not answer is looked for before it counts as away."""

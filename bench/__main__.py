@@ -16,10 +16,10 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from app.config import Settings
-from app.embedded import free_port, mongo_server
+from app.config.settings import Settings
+from app.local.servers import free_port, mongo_server
 from app.resources import Resources, open_resources
-from app.store.collection import Database
+from app.store.mongo.queries import Database
 from tests.servers import api, running_servers, worker
 
 from .edge import bare_endpoint, edge

@@ -19,12 +19,12 @@ from typing import Any
 import click
 from rich.console import Console
 
-from app.cli_client import Client
-from app.commands.workspaces import create_workspace
-from app.config import Settings
-from app.embedded import free_port, mongo_server
+from app.cli.client import Client
+from app.commands.workspaces.workspaces import create_workspace
+from app.config.settings import Settings
+from app.local.processes import Child
+from app.local.servers import free_port, mongo_server
 from app.resources import open_resources
-from app.supervise import Child
 from tests.servers import api, running_servers, worker
 
 START = datetime(2023, 1, 1, tzinfo=UTC)

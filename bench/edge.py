@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from app.embedded import free_port, listens
-from app.supervise import Child
+from app.local.processes import Child
+from app.local.servers import free_port, listens
 
 from .http import Client
 from .timing import Act, Processes, Side, compared

@@ -11,12 +11,12 @@ from typing import Any
 
 from pymongo import UpdateOne
 
-from app.commands.record import record_events
+from app.commands.events.record import record_events
 from app.flow import SLOT_RANGES
 from app.resources import Resources
-from app.store.collection import Collection, Doc
-from app.store.pumps import Pumps
-from workers.fold import fold
+from app.store.mongo.queries import Collection, Doc
+from app.store.stages.fold import Pumps
+from workers.stages.fold import fold
 from workers.worker import Worker
 
 from .recording import inputs, items

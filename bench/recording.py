@@ -11,13 +11,13 @@ from typing import Any
 from bson import Decimal128
 from pymongo import DESCENDING
 
-from app.commands.receipts import record_call
-from app.domain.events import EventInput, EventQuery
+from app.commands.events.receipts import record_call
+from app.domain.events.events import EventInput, EventQuery
+from app.domain.events.receipts import Status
 from app.domain.ids import event_id, slot_of
-from app.domain.instants import truncate
-from app.domain.receipts import Status
-from app.store.collection import Database, Doc
-from app.store.paging import Span
+from app.domain.values.instants import truncate
+from app.store.mongo.paging import Span
+from app.store.mongo.queries import Database, Doc
 
 from .http import Client
 from .stock import Stock

@@ -15,18 +15,20 @@ from decimal import Decimal
 
 from app.commands.context import Context
 from app.commands.segments import create_segment
-from app.commands.workspaces import create_workspace
+from app.commands.workspaces.workspaces import create_workspace
 from app.domain.actors import SCOPES, Actor
-from app.domain.events import Category, Event, Origin
+from app.domain.events.events import Category, Event, Origin
+from app.domain.fold.advance import advance
 from app.domain.ids import slot_of
-from app.domain.instants import to_ms, truncate
-from app.domain.passes import Pass, Profile
-from app.domain.segments import Definitions
-from app.domain.transitions import advance
+from app.domain.passes.passes import Pass, Profile
+from app.domain.segments.segments import Definitions
+from app.domain.values.instants import to_ms, truncate
 from app.resources import Resources
-from app.store import event_docs, indexes, pass_docs
-from app.store.collection import Database, Doc
-from app.store.ids import new_id
+from app.store.codecs import events as event_docs
+from app.store.codecs import passes as pass_docs
+from app.store.mongo.ids import new_id
+from app.store.mongo.queries import Database, Doc
+from app.store.operations import indexes
 
 SHAPES = 20
 LONG_HISTORY = 60

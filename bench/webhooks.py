@@ -13,14 +13,14 @@ from collections.abc import AsyncIterator, Sequence
 
 import httpcore
 
-from app.commands.record import record_events
-from app.commands.webhooks import create_webhook_endpoint
-from app.domain.lanes import LANES, lane_of
-from app.domain.messages import message_of
+from app.commands.events.record import record_events
+from app.commands.webhooks.endpoints import create_webhook_endpoint
+from app.domain.webhooks.messages import message_of
+from app.domain.webhooks.partitions import LANES, lane_of
 from app.flow import SLOT_RANGES
-from workers.deliver import carry
-from workers.fold import fold
-from workers.publish import publish
+from workers.stages.deliver import carry
+from workers.stages.fold import fold
+from workers.stages.publish import publish
 from workers.worker import Worker
 
 from .recording import inputs, items

@@ -8,20 +8,22 @@ from decimal import Decimal
 
 from app.clock import FixedClock
 from app.commands.context import Context
-from app.commands.record import record_events
+from app.commands.events.record import record_events
 from app.commands.segments import create_segment
-from app.commands.workspaces import create_workspace
+from app.commands.workspaces.workspaces import create_workspace
 from app.domain.actors import SCOPES, Actor
-from app.domain.events import Category, Event, EventInput, Origin
+from app.domain.events.events import Category, Event, EventInput, Origin
 from app.domain.ids import slot_of
-from app.domain.instants import truncate
-from app.domain.segments import Definitions
+from app.domain.segments.segments import Definitions
+from app.domain.values.instants import truncate
 from app.flow import range_of
 from app.resources import Resources
-from app.store import event_docs, indexes, pass_docs
-from app.store.known import Known
-from workers.due import due
-from workers.fold import fold
+from app.store.cache import Known
+from app.store.codecs import events as event_docs
+from app.store.codecs import passes as pass_docs
+from app.store.operations import indexes
+from workers.stages.due import due
+from workers.stages.fold import fold
 from workers.worker import Worker
 
 from .stock import BOUGHT, folded

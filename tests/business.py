@@ -9,19 +9,19 @@ from decimal import Decimal
 
 from app.clock import FixedClock
 from app.commands.context import Context
-from app.commands.fates import Outcome
-from app.commands.passes import create_passes
-from app.commands.record import record_events
+from app.commands.events.outcomes import Outcome
+from app.commands.events.record import record_events
+from app.commands.passes.passes import create_passes
 from app.commands.segments import create_segment
-from app.commands.workspaces import create_workspace
+from app.commands.workspaces.workspaces import create_workspace
 from app.domain.activities import Activity, ActivityQuery
 from app.domain.actors import SCOPES, Actor
-from app.domain.events import EventInput
-from app.domain.passes import Pass, PassInput
-from app.domain.segments import Segment
+from app.domain.events.events import EventInput
+from app.domain.passes.passes import Pass, PassInput
+from app.domain.segments.segments import Segment
 from app.resources import Resources
-from app.store import indexes
-from app.store.paging import Span
+from app.store.mongo.paging import Span
+from app.store.operations import indexes
 from workers.main import STAGES
 from workers.sweep import Sweep
 from workers.worker import Worker

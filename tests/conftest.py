@@ -17,13 +17,13 @@ from hypothesis import settings as laws
 from redis.asyncio import Redis
 
 from app.clock import FixedClock
-from app.config import Settings
+from app.config.settings import Settings
 from app.resources import Resources, open_resources
-from app.store.collection import Database
-from app.store.known import Known
+from app.store.cache import Known
+from app.store.mongo.queries import Database
 from tests.business import INDEXED, Business, open_business
 from tests.servers import Servers, running_servers
-from workers import erase
+from workers.stages import erase
 
 # How long an example takes says how busy the machine is, and nothing about the law.
 laws.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -38,10 +38,10 @@ SPARE = 2
 LONGEST = tuple(
     f"tests/{name}.py"
     for name in """
-    scenarios/test_replay scenarios/test_sample test_cli_import test_cli workers/test_imports scenarios/test_crashes
-    scenarios/test_import contracts/test_flow workers/test_merges workers/test_deliver
-    store/test_events workers/test_exports graphql/test_malformed graphql/test_isolation workers/test_metrics
-    scenarios/test_sigterm test_probes graphql/test_events graphql/test_webhooks
+    scenarios/test_replay scenarios/test_sample cli/test_import cli/test_main workers/jobs/test_imports scenarios/test_crashes
+    scenarios/test_import contracts/test_flow workers/stages/test_merge workers/stages/test_deliver
+    store/workspace/test_events workers/jobs/test_exports graphql/test_malformed graphql/test_isolation workers/test_metrics
+    scenarios/test_sigterm api/test_health graphql/events/test_events graphql/webhooks/test_endpoints
     """.split()
 )
 """Files that take long, the longest first: what is begun last should be short, or one process waits for the other."""

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.config import Settings
-from app.embedded import Server, listens, mongo_server, redis_server
-from app.supervise import Child, StartError
+from app.config.settings import Settings
+from app.local.processes import Child, StartError
+from app.local.servers import Server, listens, mongo_server, redis_server
 
 
 @dataclass(frozen=True)

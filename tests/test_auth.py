@@ -6,7 +6,7 @@ import pytest
 
 from app.auth import TRUSTED_SECONDS, Keyring
 from app.clock import FixedClock
-from app.commands.keys import create_api_key, revoke_api_key
+from app.commands.workspaces.keys import create_api_key, revoke_api_key
 from app.domain.errors import Unauthenticated
 from app.resources import Resources
 from tests.business import another_business, open_business

@@ -10,8 +10,8 @@ import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from app import metrics
 from app.domain.errors import Unavailable
+from app.telemetry import metrics
 
 from .worker import Worker
 

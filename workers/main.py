@@ -21,24 +21,24 @@ from arq.worker import Worker as ArqWorker
 from arq.worker import func
 from redis.asyncio import ConnectionPool
 
-from app import tracing
 from app.bus import AWAY, LONG_STAGES, decode, flow_queue, jobs_queue
-from app.config import ConfigError, Settings
+from app.config.settings import ConfigError, Settings
 from app.domain.errors import Unavailable
 from app.flow import SLOT_RANGES
-from app.logs import configure
 from app.resources import open_resources
+from app.telemetry import tracing
+from app.telemetry.logs import configure
+from workers.stages.backfill import backfill
+from workers.stages.deliver import deliver
+from workers.stages.due import due
+from workers.stages.erase import erase
+from workers.stages.fold import fold
+from workers.stages.merge import merge
+from workers.stages.publish import publish
+from workers.stages.run_job import jobs
 
-from .backfill import backfill
-from .deliver import deliver
-from .due import due
-from .erase import erase
 from .failures import guarded
-from .fold import fold
-from .jobs import jobs
-from .merge import merge
 from .metrics import listening
-from .publish import publish
 from .sweep import JOBS_AT_ONCE, Sweep
 from .worker import Worker
 

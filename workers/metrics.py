@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from app import metrics
 from app.backlog import BacklogGauges
-from app.config import ConfigError
+from app.config.settings import ConfigError
 from app.resources import Resources
+from app.telemetry import metrics
 
 PATIENCE_SECONDS = 15.0
 MOST_BYTES = 16_384

@@ -14,13 +14,13 @@ from datetime import timedelta
 from app.clock import SystemClock, system_ms
 from app.domain.errors import Unavailable
 from app.domain.ids import slot_of
-from app.domain.instants import to_ms
+from app.domain.values.instants import to_ms
 from app.flow import SLOT_RANGES, range_of
-from app.store.heartbeats import Heartbeats
-from app.store.lane_runs import Waiting
+from app.store.operations.heartbeats import Heartbeats
+from app.store.stages.endpoint_leases import Waiting
+from workers.stages.deliver import begin
+from workers.stages.due import next_due
 
-from .deliver import begin
-from .due import next_due
 from .worker import Worker
 
 log = logging.getLogger(__name__)

@@ -8,15 +8,15 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.domain.segments import Definitions
+from app.domain.segments.segments import Definitions
 from app.resources import Resources
-from app.store.erasures import Erasures
-from app.store.ids import new_id
-from app.store.job_runs import JobRuns
-from app.store.lane_runs import LaneRuns
-from app.store.merges import Merges
-from app.store.outboxes import Outboxes
-from app.store.pumps import Pumps
+from app.store.mongo.ids import new_id
+from app.store.stages.endpoint_leases import LaneRuns
+from app.store.stages.erase import Erasures
+from app.store.stages.fold import Pumps
+from app.store.stages.job_leases import JobRuns
+from app.store.stages.merge import Merges
+from app.store.stages.publish import Outboxes
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.clock import SystemClock
 from app.domain.audit import AuditEntry
-from app.store.ids import new_id
+from app.store.mongo.ids import new_id
 
 from .context import Context
 

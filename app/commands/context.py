@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app.domain.actors import Actor
-from app.domain.events import Origin
+from app.domain.events.events import Origin
 from app.domain.workspaces import WorkspaceProfile
 from app.resources import Resources
-from app.store.workspace import Workspace
+from app.store.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)

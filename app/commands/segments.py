@@ -10,12 +10,22 @@ from collections.abc import Mapping
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
-from app.domain.criteria import Criteria, parse_criteria
 from app.domain.errors import Code, Conflict, InvalidInput, LimitExceeded, NotFound, Unavailable
-from app.domain.segments import EMIT, MAX_LIVE, SILENT, Definitions, Segment, Version, in_order, parse_key, references
-from app.domain.texts import parse_optional, parse_text
-from app.store.ids import new_id
-from app.store.segments import Labels
+from app.domain.segments.criteria import Criteria, parse_criteria
+from app.domain.segments.segments import (
+    EMIT,
+    MAX_LIVE,
+    SILENT,
+    Definitions,
+    Segment,
+    Version,
+    in_order,
+    parse_key,
+    references,
+)
+from app.domain.values.text import parse_optional, parse_text
+from app.store.mongo.ids import new_id
+from app.store.workspace.segments import Labels
 
 from .audit import note
 from .context import Context

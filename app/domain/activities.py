@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 
-from .events import PASS_UPDATED, Category, Event
+from app.domain.events.events import PASS_UPDATED, Category, Event
 
 
 class CauseKind(StrEnum):

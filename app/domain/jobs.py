@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from .exports import ExportFormat
+from app.domain.files.exports import ExportFormat
 
 
 class JobKind(StrEnum):

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 
+from app.domain.values.text import parse_text
+
 from .errors import Code, InvalidInput
-from .texts import parse_text
 
 TOLERANCE_SECONDS = 300
 STANDARD_PREFIX = "whsec_"

@@ -8,12 +8,12 @@ from typing import Any
 
 import strawberry
 
-from app.budget import Allowance
 from app.commands.context import Context
 from app.domain.actors import Actor
 from app.domain.errors import Unavailable
-from app.feed import Feed
-from app.store.workspace import Workspace
+from app.feed.tailer import Feed
+from app.rate_limits import Allowance
+from app.store.workspace.workspace import Workspace
 
 from .loaders import Loaders
 

@@ -11,18 +11,18 @@ from strawberry.dataloader import DataLoader
 from app.domain.activities import Activity
 from app.domain.actors import ApiKey
 from app.domain.audit import AuditEntry
-from app.domain.deliveries import WebhookDelivery, WebhookDeliveryStatus
-from app.domain.events import Event
-from app.domain.hooks import InboundHook
-from app.domain.inbound import InboundDelivery
+from app.domain.events.events import Event
+from app.domain.inbound.deliveries import InboundDelivery
+from app.domain.inbound.hooks import InboundHook
 from app.domain.jobs import Job
-from app.domain.lanes import LaneState
-from app.domain.passes import Pass
-from app.domain.points import Lots
-from app.domain.segments import Segment
-from app.domain.webhooks import WebhookEndpoint
-from app.store.receipts import Standing
-from app.store.workspace import Workspace
+from app.domain.passes.passes import Pass
+from app.domain.segments.segments import Segment
+from app.domain.state.points import Lots
+from app.domain.webhooks.deliveries import WebhookDelivery, WebhookDeliveryStatus
+from app.domain.webhooks.endpoints import WebhookEndpoint
+from app.domain.webhooks.partitions import LaneState
+from app.store.workspace.receipts import Standing
+from app.store.workspace.workspace import Workspace
 
 K = TypeVar("K")
 T = TypeVar("T")

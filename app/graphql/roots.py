@@ -6,56 +6,56 @@ from collections.abc import AsyncGenerator
 
 import strawberry
 
-from .activities import Activity, ActivityMessage, follow_activities, list_activities
-from .aggregations import AggregateResult
-from .aggregations import aggregate_events as work_out
-from .audit import AuditEntry, list_audit_log
-from .event_mutations import RecordEventPayload, RecordEventsPayload
-from .event_mutations import record_event as record_one
-from .event_mutations import record_events as record_many
-from .event_roots import EventShortcuts, EventTypeQueries
-from .events import Event, find_event, list_events
-from .exports import ExportPayload
-from .exports import export_activities as write_activities
-from .exports import export_events as write_events
-from .hook_roots import InboundHookMutations, InboundHookQueries
-from .imports import ImportEventsPayload
-from .imports import import_events as import_file
-from .jobs import CancelJobPayload, Job, find_job, follow_job, list_jobs
-from .jobs import cancel_job as stop_job
-from .keys import ApiKey, CreateApiKeyPayload, RevokeApiKeyPayload, RotateApiKeyPayload, list_keys
-from .keys import create_api_key as make_key
-from .keys import revoke_api_key as revoke_key
-from .keys import rotate_api_key as replace_key
-from .merge_mutations import MergePassesPayload
-from .merge_mutations import merge_passes as join_passes
-from .node import Node, find_node, find_nodes
-from .paging import Connection
-from .pass_mutations import CreatePassesPayload, CreatePassPayload, UpdatePassPayload
-from .pass_mutations import create_pass as make_pass
-from .pass_mutations import create_passes as make_passes
-from .pass_mutations import update_pass as change_pass
-from .passes import Pass, find_pass, list_passes
-from .rates import RateLimit, find_rate_limit
-from .receipts import IngestReceipt, find_receipt
-from .removal_mutations import DeleteEventsPayload, ErasePassPayload, PassErasure, find_erasure
-from .removal_mutations import delete_events as remove_matching
-from .removal_mutations import erase_pass as forget_pass
-from .segment_mutations import (
+from app.graphql.activities.activities import Activity, ActivityMessage, follow_activities, list_activities
+from app.graphql.aggregations.aggregations import AggregateResult
+from app.graphql.aggregations.aggregations import aggregate_events as work_out
+from app.graphql.events.events import Event, find_event, list_events
+from app.graphql.events.mutations import RecordEventPayload, RecordEventsPayload
+from app.graphql.events.mutations import record_event as record_one
+from app.graphql.events.mutations import record_events as record_many
+from app.graphql.events.receipts import IngestReceipt, find_receipt
+from app.graphql.events.roots import EventShortcuts, EventTypeQueries
+from app.graphql.inbound.roots import InboundHookMutations, InboundHookQueries
+from app.graphql.jobs.exports import ExportPayload
+from app.graphql.jobs.exports import export_activities as write_activities
+from app.graphql.jobs.exports import export_events as write_events
+from app.graphql.jobs.imports import ImportEventsPayload
+from app.graphql.jobs.imports import import_events as import_file
+from app.graphql.jobs.jobs import CancelJobPayload, Job, find_job, follow_job, list_jobs
+from app.graphql.jobs.jobs import cancel_job as stop_job
+from app.graphql.passes.merges import MergePassesPayload
+from app.graphql.passes.merges import merge_passes as join_passes
+from app.graphql.passes.mutations import CreatePassesPayload, CreatePassPayload, UpdatePassPayload
+from app.graphql.passes.mutations import create_pass as make_pass
+from app.graphql.passes.mutations import create_passes as make_passes
+from app.graphql.passes.mutations import update_pass as change_pass
+from app.graphql.passes.passes import Pass, find_pass, list_passes
+from app.graphql.passes.removals import DeleteEventsPayload, ErasePassPayload, PassErasure, find_erasure
+from app.graphql.passes.removals import delete_events as remove_matching
+from app.graphql.passes.removals import erase_pass as forget_pass
+from app.graphql.segments.mutations import (
     ArchiveSegmentPayload,
     CreateSegmentPayload,
     DuplicateSegmentPayload,
     UpdateSegmentPayload,
 )
-from .segment_mutations import archive_segment as put_away
-from .segment_mutations import create_segment as make_segment
-from .segment_mutations import duplicate_segment as copy_segment
-from .segment_mutations import update_segment as change_segment
-from .segments import Segment, find_segment, list_segments
-from .webhook_roots import WebhookMutations, WebhookQueries
-from .workspace_mutations import UpdateWorkspacePayload
-from .workspace_mutations import update_workspace as change_workspace
-from .workspaces import Viewer, find_viewer
+from app.graphql.segments.mutations import archive_segment as put_away
+from app.graphql.segments.mutations import create_segment as make_segment
+from app.graphql.segments.mutations import duplicate_segment as copy_segment
+from app.graphql.segments.mutations import update_segment as change_segment
+from app.graphql.segments.segments import Segment, find_segment, list_segments
+from app.graphql.types.node import Node, find_node, find_nodes
+from app.graphql.types.paging import Connection
+from app.graphql.webhooks.roots import WebhookMutations, WebhookQueries
+from app.graphql.workspaces.audit import AuditEntry, list_audit_log
+from app.graphql.workspaces.keys import ApiKey, CreateApiKeyPayload, RevokeApiKeyPayload, RotateApiKeyPayload, list_keys
+from app.graphql.workspaces.keys import create_api_key as make_key
+from app.graphql.workspaces.keys import revoke_api_key as revoke_key
+from app.graphql.workspaces.keys import rotate_api_key as replace_key
+from app.graphql.workspaces.mutations import UpdateWorkspacePayload
+from app.graphql.workspaces.mutations import update_workspace as change_workspace
+from app.graphql.workspaces.rate_limit import RateLimit, find_rate_limit
+from app.graphql.workspaces.workspaces import Viewer, find_viewer
 
 
 @strawberry.type(description="What can be asked. Everything is seen from the workspace of the key.")

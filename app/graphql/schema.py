@@ -6,8 +6,9 @@ import strawberry
 from graphql import GraphQLDeferDirective, GraphQLInputObjectType, GraphQLSchema
 from strawberry.schema.config import StrawberryConfig
 
+from app.graphql.types.scalars import SCALARS
+
 from .roots import Mutation, Query, Subscription
-from .scalars import SCALARS
 from .sdl import print_sdl_of
 
 _schema = strawberry.Schema(

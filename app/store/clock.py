@@ -8,9 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pymongo.errors import DuplicateKeyError
 
 from app.domain.errors import Code, InvalidInput
-from app.domain.instants import EPOCH, truncate
-
-from .collection import Database, Translating
+from app.domain.values.instants import EPOCH, truncate
+from app.store.mongo.queries import Database, Translating
 
 SETTLE = timedelta(seconds=2)
 """How long, in real time, the clock must have stood at an instant before that instant counts as over."""

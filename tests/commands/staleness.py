@@ -14,22 +14,22 @@ from decimal import Decimal
 from typing import Any
 
 from app.commands.context import Context
-from app.commands.fates import ItemResult
-from app.commands.merges import merge_passes
-from app.commands.passes import create_passes
-from app.commands.receipts import record_call
-from app.commands.record import record_events
-from app.commands.removals import delete_events, erase_pass, remove_events
+from app.commands.events.outcomes import ItemResult
+from app.commands.events.receipts import record_call
+from app.commands.events.record import record_events
+from app.commands.passes.merges import merge_passes
+from app.commands.passes.passes import create_passes
+from app.commands.passes.removals import delete_events, erase_pass, remove_events
 from app.domain.activities import CUSTOM_EVENT
 from app.domain.errors import Conflict, InvalidInput, NotFound, Unavailable
-from app.domain.events import EventInput, EventQuery
+from app.domain.events.events import EventInput, EventQuery
+from app.domain.events.receipts import Status
 from app.domain.ids import event_id, keyed_event_id
-from app.domain.passes import PassInput
-from app.domain.receipts import Status
-from app.store.known import HEARD_SECONDS, SECONDS, Known
+from app.domain.passes.passes import PassInput
+from app.store.cache import HEARD_SECONDS, SECONDS, Known
 from tests.business import Business
-from workers.jobs import jobs
 from workers.main import STAGES
+from workers.stages.run_job import jobs
 from workers.sweep import Sweep
 
 from .truth import CONFLICT, CREATED, DUPLICATE, REJECTED, Call, Kept, Truth

@@ -12,10 +12,10 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from app.clock import FixedClock
-from app.commands import event_types
-from app.commands.fates import Outcome
-from app.commands.receipts import receipt_of, record_call
-from app.domain.events import EventInput
+from app.commands.events import event_types
+from app.commands.events.outcomes import Outcome
+from app.commands.events.receipts import receipt_of, record_call
+from app.domain.events.events import EventInput
 from app.resources import Resources
 from tests.business import Business, open_business
 
@@ -53,7 +53,7 @@ async def business(
 ) -> AsyncIterator[Business]:
     """A business whose store takes 1,000 values at once, as MongoDB does; what is asked now and then is asked once."""
     monkeypatch.setattr(event_types, "TRUSTED_SECONDS", 60.0)
-    monkeypatch.setattr("app.store.known.HEARD_SECONDS", 60.0)
+    monkeypatch.setattr("app.store.cache.HEARD_SECONDS", 60.0)
     settings = resources.settings
     client: AsyncIOMotorClient[dict[str, object]] = AsyncIOMotorClient(
         settings.mongodb_uri, tz_aware=True, tzinfo=UTC, event_listeners=[commands]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.clock import FixedClock
 from app.resources import Resources
-from app.store import indexes
+from app.store.operations import indexes
 from tests.business import another_business
 
 from .staleness import NAMES, World

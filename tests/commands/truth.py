@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from app.domain.events import EventInput
-from app.domain.receipts import Status
+from app.domain.events.events import EventInput
+from app.domain.events.receipts import Status
 
 CREATED, DUPLICATE, CONFLICT, REJECTED = Status.CREATED, Status.DUPLICATE, Status.CONFLICT, Status.REJECTED
 

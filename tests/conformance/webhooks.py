@@ -8,12 +8,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from app.commands.hooks import create_inbound_hook
-from app.commands.webhooks import create_webhook_endpoint
+from app.commands.inbound.hooks import create_inbound_hook
+from app.commands.webhooks.endpoints import create_webhook_endpoint
 from app.domain.errors import Unavailable
-from app.embedded import free_port
+from app.local.servers import free_port
 from tests.business import Business
-from workers.deliver import carry
+from workers.stages.deliver import carry
 
 EVENTS = 20
 SECONDS = 12

@@ -18,26 +18,26 @@ from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from app.bus import Bus
 from app.clock import FixedClock
-from app.commands.exports import export_activities, export_events
-from app.commands.hooks import create_inbound_hook
-from app.commands.imports import import_events
-from app.commands.inbound import take, verified
-from app.commands.merges import merge_passes
-from app.commands.receipts import record_call
-from app.commands.removals import erase_pass
-from app.commands.replays import Replay, replay_webhook_deliveries
+from app.commands.events.receipts import record_call
+from app.commands.inbound.deliveries import take, verified
+from app.commands.inbound.hooks import create_inbound_hook
+from app.commands.jobs.exports import export_activities, export_events
+from app.commands.jobs.imports import import_events
+from app.commands.passes.merges import merge_passes
+from app.commands.passes.removals import erase_pass
 from app.commands.segments import create_segment
-from app.commands.webhooks import create_webhook_endpoint
+from app.commands.webhooks.endpoints import create_webhook_endpoint
+from app.commands.webhooks.replays import Replay, replay_webhook_deliveries
 from app.domain.activities import ActivityQuery
-from app.domain.deliveries import WebhookDeliveryStatus
-from app.domain.events import EventInput, EventQuery
-from app.domain.exports import ExportFormat
+from app.domain.events.events import EventInput, EventQuery
+from app.domain.files.exports import ExportFormat
+from app.domain.webhooks.deliveries import WebhookDeliveryStatus
 from app.flow import FLOW, SLOT_RANGES, bounds_of, range_of
 from app.resources import Resources
 from tests.business import Business, bought_within, nothing_for, open_business
 from tests.domain.test_signatures import standard
 from tests.receiver import Receiver, receiving
-from tests.workers.test_imports import File, sales
+from tests.workers.jobs.test_imports import File, sales
 from workers.main import STAGES
 
 ROOT = Path(__file__).parents[2]

@@ -23,61 +23,61 @@ from pymongo.monitoring import CommandListener, CommandStartedEvent
 import app.store
 from app.auth import Keyring
 from app.clock import FixedClock
-from app.commands.consistency import await_counted
-from app.commands.event_types import accept_event_types, event_type, update_event_type
-from app.commands.exports import export_activities, export_events
-from app.commands.hooks import (
+from app.commands.events.consistency import await_counted
+from app.commands.events.event_types import accept_event_types, event_type, update_event_type
+from app.commands.events.receipts import receipt_of, record_call
+from app.commands.inbound.deliveries import Message, discard_inbound_delivery, rerun_inbound_deliveries, take
+from app.commands.inbound.hooks import (
     VerificationInput,
     create_inbound_hook,
     rotate_inbound_hook_secret,
     update_inbound_hook,
 )
-from app.commands.imports import import_events
-from app.commands.inbound import Message, discard_inbound_delivery, rerun_inbound_deliveries, take
-from app.commands.jobs import cancel_job
-from app.commands.keys import create_api_key, revoke_api_key, rotate_api_key
-from app.commands.merges import merge_passes
-from app.commands.passes import create_passes, update_pass
-from app.commands.receipts import receipt_of, record_call
-from app.commands.removals import delete_events, erase_pass
-from app.commands.replays import Replay, replay_webhook_deliveries
+from app.commands.jobs.exports import export_activities, export_events
+from app.commands.jobs.imports import import_events
+from app.commands.jobs.jobs import cancel_job
+from app.commands.passes.merges import merge_passes
+from app.commands.passes.passes import create_passes, update_pass
+from app.commands.passes.removals import delete_events, erase_pass
 from app.commands.segments import archive_segment, update_segment
-from app.commands.webhooks import (
+from app.commands.webhooks.endpoints import (
     create_webhook_endpoint,
     delete_webhook_endpoint,
     rotate_webhook_secret,
     update_webhook_endpoint,
 )
+from app.commands.webhooks.replays import Replay, replay_webhook_deliveries
+from app.commands.workspaces.keys import create_api_key, revoke_api_key, rotate_api_key
 from app.domain.activities import ActivityQuery
-from app.domain.aggregations import METADATA, Aggregation, Function, GroupBy
-from app.domain.conditions import Condition, Operator
-from app.domain.deliveries import DeliveryQuery, WebhookDeliveryStatus
 from app.domain.errors import Conflict
-from app.domain.event_types import Acceptance
-from app.domain.events import EventInput, EventQuery
-from app.domain.exports import ExportFormat
-from app.domain.instants import to_ms
+from app.domain.events.event_types import Acceptance
+from app.domain.events.events import EventInput, EventQuery
+from app.domain.files.exports import ExportFormat
 from app.domain.jobs import JobStatus
-from app.domain.passes import PassInput
+from app.domain.passes.passes import PassInput
 from app.domain.signatures import Scheme
-from app.domain.webhooks import DisabledReason, EndpointStatus
+from app.domain.state.aggregations import METADATA, Aggregation, Function, GroupBy
+from app.domain.values.conditions import Condition, Operator
+from app.domain.values.instants import to_ms
+from app.domain.webhooks.deliveries import DeliveryQuery, WebhookDeliveryStatus
+from app.domain.webhooks.endpoints import DisabledReason, EndpointStatus
 from app.resources import Resources
-from app.store.backlog import Backlogs
 from app.store.clock import MongoClock
-from app.store.collection import Translating
-from app.store.exports import Part
-from app.store.heartbeats import Heartbeats
-from app.store.indexes import INDEXES
-from app.store.job_runs import JobRuns
-from app.store.paging import Span
-from app.store.parking import Parking
+from app.store.mongo.paging import Span
+from app.store.mongo.queries import Translating
+from app.store.operations.backlog import Backlogs
+from app.store.operations.heartbeats import Heartbeats
+from app.store.operations.indexes import INDEXES
+from app.store.operations.parked_passes import Parking
+from app.store.stages.job_leases import JobRuns
+from app.store.workspace.exports import Part
 from tests.business import Business, bought_within, open_business, spent
 from tests.receiver import receiving
-from tests.workers.test_imports import File, finished, sales
-from workers.deliver import carry
-from workers.due import next_due
+from tests.workers.jobs.test_imports import File, finished, sales
+from workers.stages.deliver import carry
+from workers.stages.due import next_due
 
-MODULES = [importlib.import_module(f"app.store.{found.name}") for found in pkgutil.iter_modules(app.store.__path__)]
+MODULES = [importlib.import_module(found.name) for found in pkgutil.walk_packages(app.store.__path__, "app.store.")]
 QUERIES = [cls for module in MODULES for cls in vars(module).values() if inspect.isclass(cls)
            and issubclass(cls, Translating) and cls.__module__ == module.__name__]  # fmt: skip
 RANGES = {"$gt", "$gte", "$lt", "$lte"}

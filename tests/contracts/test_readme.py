@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from app.cli import main
+from app.cli.main import main
 from tests.business import Business
 from tests.graphql.serving import serving
 

@@ -17,10 +17,10 @@ from graphql import (
 
 from app.domain import errors
 from app.domain.errors import Code, PunchcardError
-from app.graphql.enums import UserErrorCode
 from app.graphql.errors import TRANSLATED, ErrorCode
 from app.graphql.schema import print_sdl, schema
 from app.graphql.sdl import NAMED_BY_CONTRACT, VALUES
+from app.graphql.types.enums import UserErrorCode
 
 EXPORTED = Path(__file__).parents[2] / "schema.graphql"
 

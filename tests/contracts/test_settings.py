@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from app.config import Settings, variables
+from app.config.settings import Settings, variables
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -67,4 +67,4 @@ def test_nothing_but_the_settings_reads_the_environment() -> None:
         if re.search(r"os\.(environ|getenv)", path.read_text())
     }
     # These hand the whole environment on, to `Settings.from_env` or to a child process.
-    assert readers <= {"app/asgi.py", "app/cli_serve.py", "app/cli_settings.py", "workers/main.py"}
+    assert readers <= {"app/api/asgi.py", "app/cli/serve.py", "app/cli/settings.py", "workers/main.py"}

@@ -9,10 +9,10 @@ from decimal import Decimal
 from typing import Any
 
 from app.domain.activities import CUSTOM_EVENT, EMPTIED, POINTS_ADDED, POINTS_EXPIRED
+from app.domain.events.tombstones import is_tombstone
 from app.domain.ids import event_id, keyed_event_id
-from app.domain.instants import to_ms
-from app.domain.removals import is_tombstone
-from app.store.collection import Database
+from app.domain.values.instants import to_ms
+from app.store.mongo.queries import Database
 
 from .load import Load
 

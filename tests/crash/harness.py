@@ -16,16 +16,16 @@ from random import Random
 
 from app.commands.context import Context
 from app.commands.segments import create_segment
-from app.commands.webhooks import create_webhook_endpoint
-from app.commands.workspaces import create_workspace
-from app.config import Settings
+from app.commands.webhooks.endpoints import create_webhook_endpoint
+from app.commands.workspaces.workspaces import create_workspace
+from app.config.settings import Settings
 from app.domain.activities import ENTERED, LEFT, ActivityQuery
 from app.domain.actors import SCOPES, Actor
-from app.embedded import free_port
+from app.local.processes import Child, StartError
+from app.local.servers import free_port
 from app.resources import Resources, open_resources
-from app.store import indexes
 from app.store.clock import MongoClock
-from app.supervise import Child, StartError
+from app.store.operations import indexes
 from tests.servers import Servers, api, running_servers, worker
 
 from .checks import SEGMENTS, problems, unsettled

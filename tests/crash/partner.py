@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from app.domain.activities import EMPTIED, ActivityQuery
-from app.store.collection import Database
+from app.store.mongo.queries import Database
 from tests.receiver import Got, Receiver, receiving
 
 WELL_SECONDS, ILL_SECONDS = 10.0, 2.0

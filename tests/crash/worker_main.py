@@ -9,16 +9,16 @@ from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
 
-from app.store import lane_runs
-from app.store.activities import ActivityQueries
-from app.store.deliveries import DeliveryQueries
-from app.store.erasures import Erasures
-from app.store.job_runs import JobRuns
-from app.store.lane_runs import LaneRuns
-from app.store.lanes import LaneQueries
-from app.store.outboxes import Outboxes
-from app.store.pumps import Pumps
-from app.store.removals import RemovalQueries
+from app.store.stages import endpoint_leases as lane_runs
+from app.store.stages.endpoint_leases import LaneRuns
+from app.store.stages.erase import Erasures
+from app.store.stages.fold import Pumps
+from app.store.stages.job_leases import JobRuns
+from app.store.stages.publish import Outboxes
+from app.store.workspace.activities import ActivityQueries
+from app.store.workspace.deliveries import DeliveryQueries
+from app.store.workspace.partitions import LaneQueries
+from app.store.workspace.removals import RemovalQueries
 from workers.main import main
 
 STEPS = {

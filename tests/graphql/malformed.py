@@ -24,8 +24,8 @@ from graphql import (
     is_required_input_field,
 )
 
-from app.graphql.requests import Request
-from app.graphql.scalars import Number
+from app.graphql.execution.requests import Request
+from app.graphql.types.scalars import Number
 
 from .oddities import FILES, INTEGERS, NAMES, NUMBERS, PLAUSIBLE, TEXTS, THINGS, uploaded
 

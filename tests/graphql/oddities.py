@@ -7,8 +7,8 @@ from typing import Any
 
 from starlette.datastructures import UploadFile
 
-from app.domain.cursors import encode_cursor
-from app.graphql.scalars import Number
+from app.domain.values.cursors import encode_cursor
+from app.graphql.types.scalars import Number
 
 
 def nested(depth: int, *, keys: bool) -> Any:

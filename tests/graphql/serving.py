@@ -15,8 +15,8 @@ import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from app.asgi import create_app
-from app.commands.keys import new_key
+from app.api.asgi import create_app
+from app.commands.workspaces.keys import new_key
 from app.domain.actors import secret_hash
 from app.resources import Resources
 from tests.business import Business

@@ -10,21 +10,21 @@ import pytest
 from graphql import GraphQLInputObjectType, get_named_type
 
 from app.clock import FixedClock
-from app.commands.hooks import create_inbound_hook
-from app.commands.inbound import Message, take
-from app.commands.keys import create_api_key
-from app.commands.receipts import receipt_of, record_call
-from app.commands.webhooks import create_webhook_endpoint
-from app.domain.deliveries import delivery_id
-from app.domain.events import EventInput
+from app.commands.events.receipts import receipt_of, record_call
+from app.commands.inbound.deliveries import Message, take
+from app.commands.inbound.hooks import create_inbound_hook
+from app.commands.webhooks.endpoints import create_webhook_endpoint
+from app.commands.workspaces.keys import create_api_key
+from app.domain.events.events import EventInput
 from app.domain.ids import event_type_id
-from app.graphql.ids import from_global_id, to_global_id
+from app.domain.webhooks.deliveries import delivery_id
 from app.graphql.schema import schema
+from app.graphql.types.ids import from_global_id, to_global_id
 from app.resources import Resources
 from tests.business import Business, another_business, purchases
+from tests.graphql.jobs.test_imports import sent
 
 from .serving import Api
-from .test_imports import sent
 
 ERRORS = "userErrors { code field message }"
 PASS = "id externalId holder { name } memberships { nodes { id } } events { nodes { id } }"

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from app.commands.keys import create_api_key
+from app.commands.workspaces.keys import create_api_key
 from app.domain.actors import SCOPES
-from app.feed import Feed
+from app.feed.tailer import Feed
 from app.graphql.context import RequestContext
 from app.graphql.errors import RequestRefused
-from app.graphql.execute import Engine
-from app.graphql.ids import to_global_id
-from app.graphql.requests import Request, encode_json
+from app.graphql.execution.engine import Engine
+from app.graphql.execution.requests import Request, encode_json
 from app.graphql.schema import schema
-from app.store.paging import Span
+from app.graphql.types.ids import to_global_id
+from app.store.mongo.paging import Span
 from tests.business import Business, purchases
 from workers.main import STAGES
 

@@ -12,9 +12,9 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from app.clock import FixedClock, system_ms
-from app.commands.hooks import create_inbound_hook
-from app.commands.inbound import Message, take
-from app.commands.webhooks import create_webhook_endpoint
+from app.commands.inbound.deliveries import Message, take
+from app.commands.inbound.hooks import create_inbound_hook
+from app.commands.webhooks.endpoints import create_webhook_endpoint
 from app.domain.activities import ActivityQuery
 from app.graphql.schema import schema
 from app.resources import Resources
@@ -44,7 +44,7 @@ LISTS = {
 }
 """Every list of the query root, with every relation of its items that is not a page itself."""
 STRIDES = {"events": 3}
-"""So many more ranges of time are asked before a list is known to have ended (`store/strides.py`)."""
+"""So many more ranges of time are asked before a list is known to have ended (`store/mongo/time_ranges.py`)."""
 PAGES = {
     "events": "passes(first: $n) { nodes { events(first: $m) { nodes { id pass { id } correctionOf { id } } } } }",
     "activity": f"passes(first: $n) {{ nodes {{ activity(first: $m) {{ nodes {{ id pass {{ id }} {CAUSE} }} }} }} }}",

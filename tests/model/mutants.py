@@ -14,10 +14,14 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
-from app.domain import points, transitions
-from app.store import outboxes, pass_writes, pumps
-from app.store.activities import ActivityQueries
-from workers import due, erase, fold, publish, settle
+from app.domain.fold import advance as transitions
+from app.domain.state import points
+from app.store.codecs import pass_writes
+from app.store.stages import fold as pumps
+from app.store.stages import publish as outboxes
+from app.store.workspace.activities import ActivityQueries
+from workers.stages import advance as settle
+from workers.stages import due, erase, fold, publish
 
 
 @dataclass(frozen=True)

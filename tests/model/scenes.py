@@ -11,7 +11,7 @@ from typing import Any
 
 from app.domain.errors import Unavailable
 from tests.deaths import Killed
-from workers import backfill, due, fold, publish
+from workers.stages import backfill, due, fold, publish
 from workers.worker import Worker
 
 from .schedule import Odds

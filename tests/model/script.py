@@ -11,14 +11,14 @@ from zlib import crc32
 
 from app.clock import FixedClock
 from app.commands.context import Context
-from app.commands.merges import merge_passes
-from app.commands.record import record_events
-from app.commands.removals import erase_pass, remove_events
+from app.commands.events.record import record_events
+from app.commands.passes.merges import merge_passes
+from app.commands.passes.removals import erase_pass, remove_events
 from app.commands.segments import archive_segment, create_segment, update_segment
 from app.domain.errors import Code, Conflict, InvalidInput, NotFound, Unavailable
-from app.domain.events import EventInput
+from app.domain.events.events import EventInput
 from app.domain.ids import event_id
-from app.domain.instants import to_ms
+from app.domain.values.instants import to_ms
 from tests import oracle
 from tests.business import bought_within, nothing_for, purchases, spent
 

@@ -16,16 +16,16 @@ from app.domain.activities import (
     UPDATED,
     Activity,
 )
-from app.domain.aggregates import fold as aggregated
-from app.domain.decimals import plain
-from app.domain.events import Event
-from app.domain.instants import to_ms
-from app.domain.passes import Pass
-from app.domain.points import rebuilt
-from app.domain.removals import is_tombstone
-from app.store.activities import from_doc as activity_from
-from app.store.event_docs import from_doc as event_from
-from app.store.pass_docs import from_doc as pass_from
+from app.domain.events.events import Event
+from app.domain.events.tombstones import is_tombstone
+from app.domain.passes.passes import Pass
+from app.domain.state.aggregates import fold as aggregated
+from app.domain.state.points import rebuilt
+from app.domain.values.decimals import plain
+from app.domain.values.instants import to_ms
+from app.store.codecs.events import from_doc as event_from
+from app.store.codecs.passes import from_doc as pass_from
+from app.store.workspace.activities import from_doc as activity_from
 from tests import oracle
 
 from .memory import Doc, Memory

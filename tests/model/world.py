@@ -19,15 +19,15 @@ from unittest.mock import patch
 
 from app.clock import FixedClock
 from app.commands.context import Context
-from app.commands.workspaces import create_workspace
-from app.config import Settings
+from app.commands.workspaces.workspaces import create_workspace
+from app.config.settings import Settings
 from app.domain.activities import Activity
 from app.domain.actors import SCOPES, Actor
 from app.domain.errors import Unavailable
-from app.domain.instants import to_ms
+from app.domain.values.instants import to_ms
 from app.resources import Resources
-from app.store.known import Known
-from workers import backfill, due, erase, fold, merge, publish
+from app.store.cache import Known
+from workers.stages import backfill, due, erase, fold, merge, publish
 from workers.worker import Worker
 
 from .memory import Memory
@@ -38,20 +38,20 @@ from .truth import Truth
 RANGES = ("0-31", "32-63")
 TURNS = 30_000
 SMALL = {
-    "workers.fold.READ": 6,
-    "workers.fold.A_PASS": 3,
-    "workers.fold.CHECKED": 8,
-    "workers.due.AT_ONCE": 2,
-    "workers.backfill.AT_ONCE": 2,
-    "workers.publish.PASSES": 2,
-    "workers.publish.AT_ONCE": 3,
-    "workers.publish.A_PASS": 4,
-    "workers.settle.MAX_OUT": 12,
-    "workers.erase.PARTED_SECONDS": 0.0,
-    "app.domain.measures.MAX_LEAVERS": 2,
-    "app.domain.derived.MAX_LEAVERS": 2,
-    "app.store.pumps.MAX_LEAVERS": 2,
-    "app.store.pumps.READ_AT_ONCE": 3,
+    "workers.stages.fold.READ": 6,
+    "workers.stages.fold.A_PASS": 3,
+    "workers.stages.fold.CHECKED": 8,
+    "workers.stages.due.AT_ONCE": 2,
+    "workers.stages.backfill.AT_ONCE": 2,
+    "workers.stages.publish.PASSES": 2,
+    "workers.stages.publish.AT_ONCE": 3,
+    "workers.stages.publish.A_PASS": 4,
+    "workers.stages.advance.MAX_OUT": 12,
+    "workers.stages.erase.PARTED_SECONDS": 0.0,
+    "app.domain.state.measures.MAX_LEAVERS": 2,
+    "app.domain.fold.derived.MAX_LEAVERS": 2,
+    "app.store.stages.fold.MAX_LEAVERS": 2,
+    "app.store.stages.fold.READ_AT_ONCE": 3,
 }
 """Bounds so low that a few events meet them all."""
 
@@ -209,8 +209,8 @@ def seeded(seed: int) -> Iterator[asyncio.Runner]:
     """An event loop of its own, low bounds, and ids that follow from the seed."""
     ids, count = Random(seed), itertools.count()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(patch("app.store.ids.secrets.token_hex", lambda size: ids.randbytes(size).hex()))
-        stack.enter_context(patch("app.store.ids.time.time_ns", lambda: next(count)))
+        stack.enter_context(patch("app.store.mongo.ids.secrets.token_hex", lambda size: ids.randbytes(size).hex()))
+        stack.enter_context(patch("app.store.mongo.ids.time.time_ns", lambda: next(count)))
         for name, bound in SMALL.items():
             stack.enter_context(patch(name, bound))
         yield stack.enter_context(asyncio.Runner(loop_factory=QuietLoop))

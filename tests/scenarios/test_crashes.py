@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.lanes import LANES
+from app.domain.webhooks.partitions import LANES
 from tests.crash.harness import run
 
 

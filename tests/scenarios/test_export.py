@@ -8,20 +8,20 @@ from decimal import Decimal
 
 import pytest
 
-from app.commands.exports import export_events
-from app.commands.imports import import_events
-from app.commands.merges import merge_passes
-from app.commands.removals import remove_events
-from app.domain.events import EventQuery
-from app.domain.exports import ExportFormat
-from app.domain.imports import ImportFormat
+from app.commands.jobs.exports import export_events
+from app.commands.jobs.imports import import_events
+from app.commands.passes.merges import merge_passes
+from app.commands.passes.removals import remove_events
+from app.domain.events.events import EventQuery
+from app.domain.files.exports import ExportFormat
+from app.domain.files.imports import ImportFormat
 from app.domain.jobs import JobStatus
-from app.domain.passes import Pass
-from app.store.job_runs import JobRuns
+from app.domain.passes.passes import Pass
+from app.store.stages.job_leases import JobRuns
 from tests.business import Business, another_business
-from tests.workers.test_exports import file_of
-from tests.workers.test_imports import File, Killed, counts, finished, report
-from workers.jobs import jobs
+from tests.workers.jobs.test_exports import file_of
+from tests.workers.jobs.test_imports import File, Killed, counts, finished, report
+from workers.stages.run_job import jobs
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
 

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from app.commands.imports import import_events
+from app.commands.jobs.imports import import_events
 from app.domain.jobs import JobStatus
-from app.store.events import EventQueries
-from app.store.job_runs import JobRuns
-from app.store.passes import PassQueries
+from app.store.stages.job_leases import JobRuns
+from app.store.workspace.events import EventQueries
+from app.store.workspace.passes import PassQueries
 from tests.business import Business
-from tests.workers.test_imports import File, Killed, counts, finished, imported
-from workers import imports as stage
-from workers.jobs import jobs
+from tests.workers.jobs.test_imports import File, Killed, counts, finished, imported
+from workers.jobs import imports as stage
+from workers.stages.run_job import jobs
 
 SAMPLE = Path(__file__).parents[1] / "data" / "cdnow_sample.csv"
 

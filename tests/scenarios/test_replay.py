@@ -17,17 +17,17 @@ import pytest
 
 from app.domain.activities import ENTERED, Activity
 from app.domain.ids import SLOTS
-from app.domain.instants import to_ms
-from app.domain.segments import Segment
-from app.store.activities import ActivityQueries
+from app.domain.segments.segments import Segment
+from app.domain.values.instants import to_ms
+from app.store.workspace.activities import ActivityQueries
 from tests import oracle
 from tests.business import Business, bought_within, nothing_for, spent
 from tests.deaths import Killed, Reaper
 from tests.sample import Purchase
 from tests.sample import purchases as sample
-from workers.due import due_once
-from workers.fold import fold_once
-from workers.publish import publish_once
+from workers.stages.due import due_once
+from workers.stages.fold import fold_once
+from workers.stages.publish import publish_once
 from workers.worker import Worker
 
 WHOLE = bool(os.environ.get("PUNCHCARD_WHOLE_SAMPLE"))

@@ -16,12 +16,12 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from app.commands.workspaces import create_workspace
-from app.config import Settings
-from app.embedded import free_port
+from app.commands.workspaces.workspaces import create_workspace
+from app.config.settings import Settings
+from app.local.processes import Child
+from app.local.servers import free_port
 from app.resources import Resources, open_resources
-from app.store import indexes
-from app.supervise import Child
+from app.store.operations import indexes
 from tests import servers
 
 CLIENTS = 8

@@ -11,13 +11,13 @@ from bson.codec_options import CodecOptions
 from hypothesis import strategies as st
 
 from app.domain.activities import CREATED, CUSTOM_EVENT, ENTERED, LEFT, UPDATED, Activity, Entry
-from app.domain.aggregates import Aggregate
-from app.domain.events import TYPES, Category, Event, Origin
-from app.domain.instants import to_ms
-from app.domain.measures import Span, State, Total, Window
-from app.domain.passes import STATUSES, Membership, Pass, Profile
-from app.domain.point_ends import PointsEnd
-from app.domain.points import Lot
+from app.domain.events.events import TYPES, Category, Event, Origin
+from app.domain.events.points_expiry import PointsEnd
+from app.domain.passes.passes import STATUSES, Membership, Pass, Profile
+from app.domain.state.aggregates import Aggregate
+from app.domain.state.measures import Span, State, Total, Window
+from app.domain.state.points import Lot
+from app.domain.values.instants import to_ms
 
 OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True, tzinfo=UTC)
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.domain.errors import InvalidInput
-from app.domain.instants import EPOCH
+from app.domain.values.instants import EPOCH
 from app.resources import Resources
 from app.store.clock import SETTLE, MongoClock
 

@@ -15,12 +15,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.clock import SystemClock
-from app.config import ConfigError, Settings
-from app.embedded import free_port, listens
+from app.config.settings import ConfigError, Settings
+from app.local.processes import Child
+from app.local.servers import free_port, listens
 from app.resources import Resources
-from app.store import indexes
-from app.store.heartbeats import Heartbeats
-from app.supervise import Child
+from app.store.operations import indexes
+from app.store.operations.heartbeats import Heartbeats
 from tests import servers
 from tests.business import Business
 from workers.main import run

@@ -1,0 +1,1 @@
+"""HTTP application: routes, health checks, request log, shutdown."""

@@ -1,0 +1,225 @@
+"""`punchcard demo`: three coffee bars, their guests and four months of visits, loaded through the API.
+
+Everything follows from one seed and from the instant the first guest was created, so that loading it again finds all of
+it there already.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from app.config.settings import Settings
+
+from .client import Client, with_client
+
+SEED = 20
+DAYS = 120
+FRESH = timedelta(days=3)
+"""Events of the last days are recorded after the segments, so that the feed shows guests moving by what they do."""
+PATIENCE_SECONDS = 20
+
+NAMES = """Ada Okafor|Ben Lindqvist|Carla Mendes|Dmitri Volkov|Elif Kaya|Farid Haddad|Greta Baumann|Hana Sato|Ivo Marić
+Jana Nováková|Kofi Mensah|Lena Vogt|Mateo Ruiz|Nadia Rahman|Oskar Nilsson|Priya Nair|Quentin Dubois|Rosa Conti
+Sven Eriksen|Tara Walsh|Umar Siddiqui|Vera Popescu|Wim de Boer|Xenia Papadaki|Yusuf Demir|Zoe Martin|Amara Diallo
+Bruno Costa|Chloé Laurent|Daniel Weiss|Emma Fischer|Finn Jansen|Gloria Rossi|Hugo Silva|Ines Moreau|Jonas Keller
+Karin Holm|Liam Byrne|Mira Shah|Noah Peters""".replace("\n", "|").split("|")
+BARS = ("Harbour", "Market Hall", "Station")
+MENU = {
+    "espresso": "2.40", "flat white": "3.90", "filter": "3.20", "chai": "4.10", "cinnamon bun": "3.60",
+    "banana bread": "3.80", "toastie": "6.50", "beans 250 g": "11.50",
+}  # fmt: skip
+HABITS = (("daily", 2.6, 0, 8), ("weekly", 7.0, 0, 16), ("lapsed", 5.0, 33, 10), ("new", 4.0, 0, 6))
+"""What a kind of guest does: its name, the mean days between visits, days since it stopped, and how many such there are."""
+
+_PASSES = """mutation ($passes: [CreatePassInput!]!) { createPasses(input: { passes: $passes }) {
+  created duplicate results { status pass { createdAt } userErrors { message } } userErrors { message } } }"""
+_EVENTS = """mutation ($events: [RecordEventInput!]!) { recordEvents(input: { events: $events }) {
+  created duplicate failed results { userErrors { message } } userErrors { message } } }"""
+_SEGMENT = """mutation ($input: CreateSegmentInput!) { createSegment(input: $input) {
+  segment { id } userErrors { code message } } }"""
+_FIND = "query ($key: String!) { segment(key: $key) { id } }"
+_STATE = """{ passes { totalCount } events { totalCount } activity { totalCount }
+  segments { nodes { key name memberCount backfill { done } } } }"""
+
+QUERIES = (
+    (
+        "Who is slipping away, and what did they last do?",
+        '{ segment(key: "demo-slipping-away") { memberCount members(first: 5) { nodes { since\n'
+        "    pass { externalId holder { name } events(first: 1) { nodes { type amount occurredAt } } } } } } }",
+    ),
+    (
+        "One guest, whole:",
+        '{ pass(externalId: "guest-001") { holder { name } statistics { eventCount spend { currency net orders } }\n'
+        "    memberships { nodes { segment { name } since } } activity(last: 5) { nodes { type occurredAt data } } } }",
+    ),
+    (
+        "The feed as it grows (record something for a guest in another tab):",
+        "subscription { activity { __typename ... on ActivityEdge { node { type occurredAt pass { externalId } data } } } }",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class _Guest:
+    external_id: str
+    name: str
+    habit: str
+    every_days: float
+    stopped_days: int
+
+
+@click.command()
+@with_client
+def demo(settings: Settings, client: Client) -> None:
+    """Load a small coffee bar chain: 40 guests, four months of visits, four segments.
+
+    It goes into the workspace of the key. Loading it again records nothing twice.
+
+    \b
+    Example:
+      punchcard demo
+    """
+    console = Console(markup=False, highlight=False)
+    guests = list(_guests())
+    first = _created(client, [_pass(guests[0])])["results"][0]["pass"]
+    if first is None:
+        raise click.ClickException("The workspace has a pass 'guest-001' that is not the demo's.")
+    until = datetime.fromisoformat(first["createdAt"]).replace(second=0, microsecond=0)
+    _created(client, [_pass(guest) for guest in guests[1:]])
+    events = list(_events(guests, until))
+    fresh = [event for event in events if datetime.fromisoformat(event["occurredAt"]) > until - FRESH]
+    made = _recorded(client, [event for event in events if event not in fresh])
+    _settled(client)
+    _segments(client)
+    _settled(client)
+    made += _recorded(client, fresh)
+    state = _settled(client)
+    console.print(f"{made} events recorded now, {len(events) - made} were there before. In the workspace there are:")
+    table = Table("passes", "events", "activities", "segments")
+    members = [f"{segment['name']}: {segment['memberCount']}" for segment in state["segments"]["nodes"]]
+    counts = [str(state[noun]["totalCount"]) for noun in ("passes", "events", "activity")]
+    table.add_row(*counts, "\n".join(members))
+    console.print(table)
+    console.print(f"Look around at {client.address('/graphiql')} with the key {client.key}, and paste:", soft_wrap=True)
+    for title, query in QUERIES:
+        console.print(f"\n# {title}\n{query}", soft_wrap=True)
+
+
+def _guests() -> Iterator[_Guest]:
+    names = iter(enumerate(NAMES, 1))
+    for habit, every_days, stopped_days, count in HABITS:
+        for _ in range(count):
+            number, name = next(names)
+            yield _Guest(f"guest-{number:03}", name, habit, every_days, stopped_days)
+
+
+def _pass(guest: _Guest) -> dict[str, Any]:
+    email = f"{guest.external_id}@example.com"
+    return {"externalId": guest.external_id, "holder": {"name": guest.name, "email": email}}
+
+
+def _events(guests: Sequence[_Guest], until: datetime) -> Iterator[dict[str, Any]]:
+    """Every guest's visits up to an instant: mostly purchases, sometimes a check-in, every tenth coffee redeemed."""
+    for guest in guests:
+        chance = random.Random(f"{SEED}:{guest.external_id}")
+        bar = chance.choice(BARS)
+        began = 21 if guest.habit == "new" else DAYS
+        at = until - timedelta(days=began - chance.random() * 3)
+        number = bought = 0
+        while at <= until - timedelta(days=guest.stopped_days):
+            number += 1
+            where = bar if chance.random() < 0.8 else chance.choice(BARS)
+            event: dict[str, Any] = {
+                "passExternalId": guest.external_id,
+                "externalId": f"{guest.external_id}-{number:04}",
+                "source": "demo",
+                "occurredAt": at.isoformat(timespec="milliseconds"),
+                "metadata": {"bar": where},
+            }
+            if bought and bought % 10 == 0:
+                bought = 0
+                yield {
+                    **event,
+                    "type": "redemption",
+                    "points": "-10",
+                    "metadata": {"bar": where, "reward": "free coffee"},
+                }
+            elif chance.random() < 0.15:
+                yield {**event, "type": "check_in"}
+            else:
+                bought += 1
+                yield {**event, "type": "purchase", **_bought(chance, where)}
+            at += timedelta(days=max(0.3, chance.expovariate(1 / guest.every_days)))
+            at = at.replace(minute=chance.randrange(60)) if at.replace(minute=59) < until else at
+
+
+def _bought(chance: random.Random, bar: str) -> dict[str, Any]:
+    items = chance.sample(list(MENU), chance.choice((1, 1, 2, 2, 3)))
+    total = sum((Decimal(MENU[item]) for item in items), Decimal(0))
+    return {"amount": str(total), "points": "1", "metadata": {"bar": bar, "items": ", ".join(items)}}
+
+
+def _segments(client: Client) -> None:
+    purchases = {"types": ["purchase"]}
+    regulars = {"event": {**purchases, "value": "6", "within": {"days": 30}}}
+    spenders = {"event": {**purchases, "metric": "SUM", "field": "amount", "value": "40", "within": {"days": 60}}}
+    slipping = {"event": {"types": ["purchase", "check_in"], "metric": "DAYS_SINCE_LAST", "value": "30"}}
+    _segment(client, "demo-regulars", "Regulars: 6 purchases in 30 days", regulars)
+    good = _segment(client, "demo-good-guests", "Good guests: 40 spent in 60 days", spenders)
+    gone = _segment(client, "demo-slipping-away", "Slipping away: nothing for 30 days", slipping)
+    both = {"all": [{"segment": {"id": good}}, {"segment": {"id": gone}}]}
+    _segment(client, "demo-win-back", "Win back: good guests who are slipping away", both)
+
+
+def _segment(client: Client, key: str, name: str, criteria: Mapping[str, Any]) -> str:
+    sent = {"key": key, "name": name, "criteria": criteria, "notify": "EMIT"}
+    payload = client.ask(_SEGMENT, input=sent)["createSegment"]
+    errors = payload["userErrors"]
+    if errors and errors[0]["code"] != "TAKEN":
+        raise click.ClickException(errors[0]["message"])
+    segment = client.ask(_FIND, key=key)["segment"] if errors else payload["segment"]
+    return str(segment["id"])
+
+
+def _created(client: Client, passes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    payload: dict[str, Any] = client.ask(_PASSES, passes=passes)["createPasses"]
+    _check(payload)
+    return payload
+
+
+def _recorded(client: Client, events: Sequence[Mapping[str, Any]]) -> int:
+    created = 0
+    for begin in range(0, len(events), 500):
+        payload = client.ask(_EVENTS, events=events[begin : begin + 500])["recordEvents"]
+        _check(payload)
+        created += payload["created"]
+    return created
+
+
+def _check(payload: Mapping[str, Any]) -> None:
+    errors = [*payload["userErrors"], *(error for result in payload["results"] for error in result["userErrors"])]
+    if errors:
+        raise click.ClickException(f"The demo was refused: {errors[0]['message']}")
+
+
+def _settled(client: Client) -> dict[str, Any]:
+    """What the workspace holds once the worker has nothing more to tell, or when patience is over."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    before: dict[str, Any] = {}
+    while True:
+        state = client.ask(_STATE)
+        done = all(segment["backfill"]["done"] for segment in state["segments"]["nodes"])
+        if (done and state == before) or time.monotonic() > deadline:
+            return state
+        before = state
+        time.sleep(0.5)

@@ -1,0 +1,1 @@
+"""Commands that record events and define their types."""

@@ -1,0 +1,1 @@
+"""Commands for inbound hooks and their deliveries."""

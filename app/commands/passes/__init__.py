@@ -1,0 +1,1 @@
+"""Commands that create, change, merge and erase passes."""

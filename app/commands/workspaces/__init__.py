@@ -1,0 +1,1 @@
+"""Commands for workspaces and their API keys."""

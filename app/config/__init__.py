@@ -1,0 +1,1 @@
+"""Settings: the variables that operators set, and how their values are parsed."""

@@ -1,0 +1,1 @@
+"""Events: types, validation, corrections, receipts, tombstones."""

@@ -1,0 +1,1 @@
+"""Files: parsing of imports and writing of exports."""

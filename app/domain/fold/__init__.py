@@ -1,0 +1,1 @@
+"""The walk over a pass that applies events, time and new definitions."""

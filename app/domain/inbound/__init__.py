@@ -1,0 +1,1 @@
+"""Inbound hooks: mapping of other systems' messages to events."""

@@ -1,0 +1,1 @@
+"""Passes, their profiles and merges."""

@@ -1,0 +1,1 @@
+"""Segments: criteria, definitions, evaluation, causes."""

@@ -1,0 +1,1 @@
+"""Running values of a pass: aggregates, measures, points, statistics."""

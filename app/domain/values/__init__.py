@@ -1,0 +1,1 @@
+"""Value types: instants, decimals, text, windows, conditions, cursors."""

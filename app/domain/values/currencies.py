@@ -1,0 +1,28 @@
+"""Currencies: the codes of ISO 4217."""
+
+from __future__ import annotations
+
+import re
+
+from app.domain.errors import Code, InvalidInput
+
+_CURRENCY = re.compile(r"[A-Z]{3}")
+
+
+def parse_currency(raw: object, *path: str) -> str:
+    """The three capital letters of an ISO 4217 code. Raises InvalidInput: UNKNOWN."""
+    if not isinstance(raw, str) or not _CURRENCY.fullmatch(raw) or raw not in CURRENCIES:
+        raise InvalidInput(Code.UNKNOWN, 'No such currency; use a code of ISO 4217, for example "EUR".', *path)
+    return raw
+
+
+CURRENCIES = frozenset(
+    """AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE
+    CHF CHW CLF CLP CNY COP COU CRC CUC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD
+    HKD HNL HRK HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD
+    MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MXV MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON
+    RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SLL SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX
+    USD USN UYI UYU UYW UZS VED VES VND VUV WST XAF XAG XAU XBA XBB XBC XBD XCD XDR XOF XPD XPF XPT XSU XTS XUA XXX YER ZAR
+    ZMW ZWL XCG""".split()
+)
+"""The codes of ISO 4217, with those withdrawn since 2015, which past events still carry."""

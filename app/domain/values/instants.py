@@ -1,0 +1,77 @@
+"""Instants: aware UTC datetimes cut to milliseconds at the edges, integer milliseconds inside the arithmetic."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from app.domain.errors import Code, InvalidInput
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MINUTE_MS = 60_000
+HOUR_MS = 3_600_000
+DAY_MS = 86_400_000
+MAX_GRACE_SECONDS = 30 * 86_400
+# Years outside 1900..2200 are typing errors in this field, and the far ends of datetime overflow when a window is added.
+EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+
+
+def truncate(at: datetime) -> datetime:
+    """The same instant in UTC, cut to milliseconds."""
+    if at.tzinfo is not UTC:
+        at = at.astimezone(UTC)
+    spare = at.microsecond % 1000
+    return at.replace(microsecond=at.microsecond - spare) if spare else at
+
+
+def to_ms(at: datetime) -> int:
+    """Milliseconds since 1970-01-01T00:00:00Z of an aware datetime, rounded down."""
+    since = at - EPOCH
+    return since.days * DAY_MS + since.seconds * 1000 + since.microseconds // 1000
+
+
+def from_ms(ms: int) -> datetime:
+    """The aware UTC datetime of milliseconds since 1970-01-01T00:00:00Z."""
+    return EPOCH + timedelta(milliseconds=ms)
+
+
+def parse_instant(raw: object, *field: str) -> datetime:
+    """An aware UTC datetime cut to milliseconds, from a datetime or RFC 3339 text with an offset.
+
+    Raises InvalidInput: INVALID when it is not such a text, OUT_OF_RANGE outside the years 1900 to 2200.
+    """
+    at = raw
+    if isinstance(raw, str):
+        # fromisoformat takes more than RFC 3339 does (week dates, no offset, no time of day): those are refused.
+        if len(raw) < 20 or len(raw) > 40 or raw[10:11] not in ("T", "t", " ") or raw[4:5] != "-":
+            raise _not_an_instant(field)
+        try:
+            at = datetime.fromisoformat(raw)
+        except ValueError:
+            raise _not_an_instant(field) from None
+    if not isinstance(at, datetime) or at.tzinfo is None:
+        raise _not_an_instant(field)
+    try:
+        at = truncate(at)
+    except (OverflowError, ValueError):
+        raise _out_of_range(field) from None
+    if not EARLIEST <= at < LATEST:
+        raise _out_of_range(field)
+    return at
+
+
+def parse_grace(seconds: int, *field: str) -> timedelta:
+    """How much longer a secret works that was replaced: up to 30 days. Raises InvalidInput: OUT_OF_RANGE."""
+    if not 0 <= seconds <= MAX_GRACE_SECONDS:
+        raise InvalidInput(Code.OUT_OF_RANGE, f"From 0 to {MAX_GRACE_SECONDS} seconds.", *field)
+    return timedelta(seconds=seconds)
+
+
+def _not_an_instant(field: tuple[str, ...]) -> InvalidInput:
+    return InvalidInput(
+        Code.INVALID, "Write the instant as RFC 3339 with an offset, for example 2026-01-31T09:30:00Z.", *field
+    )
+
+
+def _out_of_range(field: tuple[str, ...]) -> InvalidInput:
+    return InvalidInput(Code.OUT_OF_RANGE, "The year must lie between 1900 and 2199.", *field)

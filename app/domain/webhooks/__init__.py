@@ -1,0 +1,1 @@
+"""Webhook endpoints: messages, partitions, deliveries, retry schedule."""

@@ -1,0 +1,1 @@
+"""Follower of the activity log for subscriptions."""

@@ -1,0 +1,1 @@
+"""Types that every noun of the schema uses: scalars, ids, paging, payloads."""

@@ -1,0 +1,1 @@
+"""GraphQL types and operations of workspaces and API keys."""

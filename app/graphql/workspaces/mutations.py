@@ -1,0 +1,40 @@
+"""updateWorkspace at the edge. It needs the scope `admin`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import strawberry
+
+from app.commands.events.event_types import accept_event_types
+from app.domain.actors import ADMIN
+from app.graphql.context import Info
+from app.graphql.events.event_types import Acceptance
+from app.graphql.types.payloads import UserError
+
+from .workspaces import Workspace, own_workspace
+
+
+@strawberry.input(description="Changes to the workspace; what is omitted stays.")
+class UpdateWorkspaceInput:
+    """Changes to the workspace."""
+
+    event_types: Acceptance | None = strawberry.field(default=None, description="Which types of events it takes.")
+
+
+@strawberry.type(description="The changed workspace.")
+class UpdateWorkspacePayload:
+    """The changed workspace."""
+
+    workspace: Workspace | None = strawberry.field(default=None, description="The workspace.")
+    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+
+
+async def update_workspace(
+    info: Info, input: Annotated[UpdateWorkspaceInput, strawberry.argument(description="The changes.")]
+) -> UpdateWorkspacePayload:
+    """Changes the workspace."""
+    info.context.actor.require(ADMIN)
+    if input.event_types is not None:
+        await accept_event_types(info.context.commands, input.event_types)
+    return UpdateWorkspacePayload(workspace=await own_workspace(info.context))

@@ -1,0 +1,1 @@
+"""Embedded servers and child processes of `punchcard up`."""

@@ -1,0 +1,1 @@
+"""Conversion between domain objects and MongoDB documents."""

@@ -1,0 +1,1 @@
+"""Access to MongoDB collections: queries, paging, types, error translation."""

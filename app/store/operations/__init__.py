@@ -1,0 +1,1 @@
+"""Queries of operators across workspaces: indexes, health, backlog."""

@@ -1,0 +1,92 @@
+"""The indexes, and the constants that the stored documents depend on."""
+
+from __future__ import annotations
+
+from pymongo import ASCENDING, IndexModel
+
+from app.domain.ids import SLOTS
+from app.store.mongo.queries import Database, translated
+
+# Partial filters ask for {$gte: 0}: the embedded server never uses an index that is partial on {$exists: true}.
+INDEXES: dict[str, list[IndexModel]] = {}
+
+
+def _index(
+    collection: str, *names: str, unique: bool = False, partial: str | None = None, expires: bool = False
+) -> None:
+    options: dict[str, object] = {"unique": True} if unique else {}
+    if expires:
+        options["expireAfterSeconds"] = 0
+    if partial is not None:
+        options["partialFilterExpression"] = {partial: {"$gte": 0}}
+    INDEXES.setdefault(collection, []).append(IndexModel([(name, ASCENDING) for name in names], **options))
+
+
+_index("events", "pend", "pass", "occurred_at", "_id", partial="pend")
+_index("events", "workspace", "pass", "occurred_at", "_id")
+_index("events", "workspace", "occurred_at", "_id")
+_index("events", "workspace", "type", "occurred_at", "_id")
+_index("events", "workspace", "merge", unique=True, partial="merge")
+_index("passes", "due", "slot", partial="due")
+_index("passes", "parked", partial="parked")
+_index("workspaces", "stale", partial="stale")
+_index("passes", "pub", "workspace", partial="pub")
+_index("passes", "erasing", partial="erasing")
+_index("passes", "merging", partial="merging")
+_index("passes", "workspace", "alias_of", "alias", partial="alias")
+_index("passes", "workspace", "rev")
+_index("passes", "workspace", "memberships.s", "_id")
+_index("passes", "workspace", "external_id", unique=True)
+_index("passes", "workspace", "created_at", "_id")
+_index("activities", "workspace", "pos", unique=True)
+_index("activities", "workspace", "pass", "pos")
+_index("activities", "workspace", "type", "pos")
+_index("activities", "workspace", "segment", "pos")
+_index("definitions", "workspace", "rev", unique=True)
+_index("definitions", "workspace", "segment", "rev")
+_index("segments", "workspace", "key", unique=True)
+_index("segments", "workspace", "created_at", "_id")
+_index("api_keys", "hash", unique=True)
+_index("api_keys", "workspace", "created_at", "_id")
+_index("audit", "workspace", "at", "_id")
+_index("jobs", "workspace", "created_at", "_id")
+_index("jobs", "open", "created_at", partial="open")
+_index("job_files", "workspace", "job", "file", "n", unique=True)
+_index("job_files", "expires_at", expires=True)
+_index("event_types", "workspace", "rev", unique=True)
+_index("words", "workspace", "kind", "word")
+_index("inbound_hooks", "workspace", "created_at", "_id")
+_index("inbound_deliveries", "workspace", "hook", "status", "received_at", "_id")
+_index("inbound_deliveries", "workspace", "named")
+_index("inbound_deliveries", "expires_at", expires=True)
+_index("webhook_lanes", "workspace", "on", partial="on")
+_index("webhook_lanes", "at", "free", partial="at")
+_index("webhook_lanes", "away_since", partial="away_since")
+_index("webhook_deliveries", "workspace", "endpoint", "created_at", "_id")
+_index("webhook_deliveries", "workspace", "endpoint", "status", "created_at", "_id")
+_index("webhook_deliveries", "workspace", "endpoint", "due", "pos", partial="due")
+_index("webhook_deliveries", "due", partial="due")
+_index("webhook_deliveries", "expires_at", expires=True)
+_index("webhook_endpoints", "workspace", "created_at", "_id")
+_index("receipts", "expires_at", expires=True)
+_index("request_keys", "expires_at", expires=True)
+_index("heartbeats", "expires_at", expires=True)
+
+
+class SlotsChanged(RuntimeError):
+    """The database was made with another number of slots; events would wait where nobody looks."""
+
+
+async def ensure(db: Database) -> None:
+    """Creates what is missing; safe to repeat, and to run from several processes at once.
+
+    Raises SlotsChanged where the database was made with another number of slots, Unavailable; safe to repeat.
+    """
+    with translated():
+        stored = await db["constants"].find_one_and_update(
+            {"_id": "slots"}, {"$setOnInsert": {"value": SLOTS}}, upsert=True, return_document=True
+        )
+        if stored["value"] != SLOTS:
+            raise SlotsChanged(f"the database was made with {stored['value']} slots, this version has {SLOTS}")
+        for collection, models in INDEXES.items():
+            await db[collection].create_indexes(models)

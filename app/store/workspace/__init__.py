@@ -1,0 +1,1 @@
+"""Named queries that cannot leave one workspace."""

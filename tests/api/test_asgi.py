@@ -1,0 +1,52 @@
+"""The application around the edge: the page and the headers. (Health: test_probes.py.)"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.clock import FixedClock
+from app.resources import Resources, open_redis
+from tests.business import Business, open_business
+from tests.graphql.serving import Api, serving
+
+
+@pytest.fixture
+async def business(resources: Resources, clock: FixedClock) -> Business:
+    """An empty workspace."""
+    return await open_business(resources, clock)
+
+
+async def get(api: Api, path: str) -> httpx.Response:
+    return await api.http.get(api.address.removesuffix("/graphql") + path)
+
+
+async def test_without_redis_it_is_degraded_and_ready(business: Business) -> None:
+    away = dataclasses.replace(business.ctx.resources.settings, redis_url="redis://127.0.0.1:1/0")
+    redis = open_redis(away)
+    business.ctx = dataclasses.replace(business.ctx, resources=dataclasses.replace(business.ctx.resources, redis=redis))
+    async with serving(business) as api:
+        ready = await get(api, "/readyz")
+        assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+    await redis.aclose()
+
+
+async def test_the_page_loads_everything_from_here(business: Business) -> None:
+    async with serving(business) as api:
+        page = await get(api, "/graphiql")
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+        assert "http" not in page.text.replace('charset="utf-8"', "")
+        for name in ("react.min.js", "react-dom.min.js", "graphiql.min.js", "graphiql.min.css", "page.js", "page.css"):
+            assert f"/graphiql/{name}" in page.text
+            assert (await get(api, f"/graphiql/{name}")).status_code == 200
+        assert (await get(api, "/")).headers["location"] == "/graphiql"
+        assert page.headers["x-frame-options"] == "DENY"
+
+
+def test_what_was_copied_comes_with_its_licence() -> None:
+    folder = Path("app/api/static/graphiql")
+    for name in ("LICENSE-graphiql.txt", "LICENSE-react.txt"):
+        assert "Permission is hereby granted" in (folder / name).read_text()

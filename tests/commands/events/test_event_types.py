@@ -1,0 +1,250 @@
+"""What a workspace says of event types holds for every event from then on, and for none before."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Mapping
+from dataclasses import replace
+
+import pytest
+
+from app.commands.events import event_types as commands
+from app.commands.events.event_types import (
+    accept_event_types,
+    archive_event_type,
+    define_event_type,
+    event_type,
+    event_types,
+    update_event_type,
+)
+from app.commands.events.outcomes import Outcome
+from app.domain.errors import Code, Denied, Refused
+from app.domain.events.event_types import Acceptance, EventTypes
+from app.domain.events.events import Category
+from app.store.cache import Known
+from app.store.mongo.paging import Span
+from app.store.workspace.event_types import EventTypeQueries
+from tests.business import Business
+
+STORE: Mapping[str, object] = {"name": "store", "type": "TEXT", "required": True}
+
+
+def fates(outcome: Outcome) -> list[str]:
+    return [result.status.value for result in outcome.results]
+
+
+def problems(outcome: Outcome, index: int = 0) -> list[tuple[Code, tuple[str, ...]]]:
+    return [(problem.code, problem.field) for problem in outcome.results[index].problems]
+
+
+def another_process(business: Business) -> Business:
+    return replace(business, ctx=replace(business.ctx, resources=replace(business.ctx.resources, known=Known())))
+
+
+async def test_an_event_without_a_required_attribute_is_refused_alone_with_the_attributes_path(
+    business: Business,
+) -> None:
+    """A1-02, A1-04, V1-01, V1-02: a custom type with typed attributes, some of them mandatory."""
+    sizes = {"name": "size", "type": "ENUM", "allowedValues": ["S", "M"]}
+    made = await define_event_type(business.ctx, "lookbook", "Lookbook", "ACTIVITY", "Seen", [STORE, sizes])
+    assert (made.version, made.category, made.built_in) == (1, Category.ACTIVITY, False)
+    outcome = await business.record(
+        {"type": "lookbook", "metadata": {"store": "north", "size": "M", "more": 1}},
+        {"type": "lookbook", "metadata": {"size": "XL"}, "pass_external_id": "nobody"},
+        {"type": "lookbook", "metadata": {"store": 7}},
+        {"type": "lookbook", "metadata": {"store": "north"}, "category": "CUSTOM"},
+        {"type": "purchase"},
+    )
+    assert fates(outcome) == ["CREATED", "REJECTED", "REJECTED", "REJECTED", "CREATED"]
+    assert problems(outcome, 1) == [
+        (Code.REQUIRED, ("metadata", "store")),
+        (Code.UNKNOWN, ("metadata", "size")),
+    ]
+    assert problems(outcome, 2) == [(Code.INVALID, ("metadata", "store"))]
+    assert problems(outcome, 3) == [(Code.INVALID, ("category",))]
+    event = outcome.results[0].event
+    assert event is not None
+    assert (event.category, event.definition_version) == (Category.ACTIVITY, 1)
+    assert await business.ctx.workspace.passes.ids_of(["nobody"]) == {}, "what is refused makes no pass"
+    assert await business.ctx.workspace.events.get_many([event.id]) == {event.id: event}
+
+
+async def test_attributes_are_added_to_a_built_in_type_and_every_version_is_kept(business: Business) -> None:
+    """A1-03: custom attributes on built-in events."""
+    ctx = business.ctx
+    before = await event_type(ctx, "purchase")
+    assert before is not None
+    assert (before.label, before.version, before.attributes) == ("Purchase", 1, ())
+    changed = await update_event_type(ctx, "purchase", attributes=[STORE])
+    assert await update_event_type(ctx, "purchase", attributes=[STORE]) == changed, "a repeat changes nothing"
+    again = await update_event_type(ctx, "purchase", label="Sale", attributes=[])
+    assert (changed.version, again.version) == (2, 3)
+    found = [await event_type(ctx, "purchase", version) for version in (1, 2, 3, 4)]
+    assert found == [before, changed, again, None]
+    assert (await event_types(ctx)).label_of("purchase") == "Sale"
+    [entry, *_] = (await ctx.workspace.audit.page(Span(5))).items
+    assert (entry.action, entry.details) == ("updateEventType", {"key": "purchase"})
+
+
+async def test_a_repeat_of_what_was_recorded_before_a_definition_became_stricter_stays_a_repeat(
+    business: Business,
+) -> None:
+    """WH1-21: blind retries work, whatever was defined in between."""
+    old = {"external_id": "old", "metadata": {"a": 1}, "type": "lookbook"}
+    batch = [{"type": "lookbook"}, {"type": "lookbook", "category": "CUSTOM"}]
+    await business.record(old)
+    await business.record(*batch, idempotency_key="k")
+    await define_event_type(business.ctx, "lookbook", "Lookbook", "ACTIVITY", attributes=[STORE])
+    news = [{**old, "external_id": "new"}, {**old, "metadata": {"a": 2}}]
+    outcome = await business.record(old, *news)
+    assert fates(outcome) == ["DUPLICATE", "REJECTED", "CONFLICT"]
+    assert fates(await business.record(*batch, idempotency_key="k")) == ["DUPLICATE", "DUPLICATE"]
+    good = {"external_id": "good", "metadata": {"store": "north"}, "type": "lookbook"}
+    assert fates(await business.record(old, good, atomic=True)) == ["DUPLICATE", "CREATED"]
+    assert fates(await business.record(old, {**good, "external_id": "x"}, news[0], atomic=True))[2] == "REJECTED"
+    assert fates(await business.record(old, news[0], good, dry_run=True)) == ["DUPLICATE", "REJECTED", "DUPLICATE"]
+    await archive_event_type(business.ctx, "lookbook")
+    assert fates(await business.record(old, good, {**good, "external_id": "late"})) == [
+        "DUPLICATE", "DUPLICATE", "REJECTED",
+    ]  # fmt: skip
+    assert await business.ctx.resources.db["events"].count_documents({}) == 4
+
+
+async def test_a_workspace_takes_any_type_or_only_those_defined(business: Business) -> None:
+    """V1-01: in a strict workspace an event is defined before it can be sent; WH1-04: in an open one it is not."""
+    outside = {"type": "lookbook"}
+    assert fates(await business.record(outside)) == ["CREATED"]
+    types = await accept_event_types(business.ctx, Acceptance.STRICT)
+    assert (await accept_event_types(business.ctx, Acceptance.STRICT)).rev == types.rev, "a repeat changes nothing"
+    outcome = await business.record(outside, {"type": "scan"})
+    assert fates(outcome) == ["REJECTED", "CREATED"]
+    assert problems(outcome) == [(Code.UNKNOWN, ("type",))]
+    await define_event_type(business.ctx, "lookbook", "Lookbook")
+    assert fates(await business.record(outside)) == ["CREATED"]
+    await archive_event_type(business.ctx, "lookbook")
+    assert problems(await business.record(outside)) == [(Code.UNSUPPORTED, ("type",))]
+    await accept_event_types(business.ctx, Acceptance.OPEN)
+    assert fates(await business.record({"type": "anything"}, outside)) == ["CREATED", "REJECTED"]
+    [entry, *_] = (await business.ctx.workspace.audit.page(Span(5))).items
+    assert (entry.action, entry.details) == ("updateWorkspace", {"eventTypes": "OPEN"})
+
+
+async def test_a_definition_has_a_life_of_versions_and_is_safe_to_repeat(business: Business) -> None:
+    ctx = business.ctx
+    first = await define_event_type(ctx, "lookbook", "Lookbook", attributes=[STORE])
+    assert await define_event_type(ctx, "lookbook", "Lookbook", attributes=[STORE]) == first
+    gone = await archive_event_type(ctx, "lookbook")
+    assert await archive_event_type(ctx, "lookbook") == gone
+    back = await define_event_type(ctx, "lookbook", "Look book")
+    assert [(each.version, each.archived) for each in (first, gone, back)] == [(1, False), (2, True), (3, False)]
+    assert back.created_at == first.created_at
+    assert [await event_type(ctx, "lookbook", version) for version in (1, 2, 3)] == [first, gone, back]
+    assert await event_type(ctx, "nothing") is None
+    noted = [entry.action for entry in (await ctx.workspace.audit.page(Span(9))).items]
+    assert noted == ["defineEventType", "archiveEventType", "defineEventType"]
+
+
+async def test_what_cannot_be_defined_is_refused_with_its_path(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A1-22: internal types among them."""
+    ctx = business.ctx
+    await define_event_type(ctx, "lookbook", "Lookbook")
+    await define_event_type(ctx, "old", "Old")
+    await archive_event_type(ctx, "old")
+    await define_event_type(ctx, "second", "Second")
+    monkeypatch.setattr(commands, "MAX_DEFINED", 2)
+    calls: list[tuple[Coroutine[object, object, object], Code, str]] = [
+        (define_event_type(ctx, "lookbook", "Other"), Code.TAKEN, "key"),
+        (define_event_type(ctx, "purchase", "Purchase"), Code.TAKEN, "key"),
+        (define_event_type(ctx, "pass_updated", "Mine"), Code.INVALID, "key"),
+        (define_event_type(ctx, "no blanks", "Mine"), Code.INVALID, "key"),
+        (define_event_type(ctx, "new", ""), Code.INVALID, "label"),
+        (define_event_type(ctx, "new", "New", "FIELD_CHANGE"), Code.UNSUPPORTED, "category"),
+        (define_event_type(ctx, "old", "Old", "ACTIVITY"), Code.INVALID, "category"),
+        (define_event_type(ctx, "new", "New", attributes=[{"name": "a"}]), Code.UNKNOWN, "attributes"),
+        (define_event_type(ctx, "third", "Third"), Code.LIMIT, "key"),
+        (update_event_type(ctx, "nothing", "x"), Code.UNKNOWN, "key"),
+        (update_event_type(ctx, "old", "x"), Code.CONFLICT, "key"),
+        (update_event_type(ctx, "lookbook", " "), Code.INVALID, "label"),
+        (archive_event_type(ctx, "nothing"), Code.UNKNOWN, "key"),
+        (archive_event_type(ctx, "purchase"), Code.UNSUPPORTED, "key"),
+    ]
+    for call, code, field in calls:
+        with pytest.raises(Refused) as refused:
+            await call
+        assert [(problem.code, problem.field[0]) for problem in refused.value.problems] == [(code, field)]
+    assert (await event_types(ctx)).rev == 4
+
+
+async def test_a_change_is_seen_here_at_once_and_elsewhere_within_the_time_trusted(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = another_process(business)
+    at = [1_000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: at[0])
+    assert fates(await elsewhere.record({})) == ["CREATED"]
+    asked = []
+    since = EventTypeQueries.since
+
+    async def counted(self: EventTypeQueries, known: EventTypes) -> EventTypes:
+        asked.append(known.rev)
+        return await since(self, known)
+
+    monkeypatch.setattr(EventTypeQueries, "since", counted)
+    await update_event_type(business.ctx, "purchase", attributes=[STORE])
+    assert fates(await business.record({})) == ["REJECTED"]
+    asked.clear()
+    assert fates(await elsewhere.record({})) == ["CREATED"]
+    assert asked == [], "within a second nobody is asked"
+    at[0] += commands.TRUSTED_SECONDS + 0.001
+    assert fates(await elsewhere.record({})) == ["REJECTED"]
+    assert asked == [0, 1], "then for what came after the revision known, and again before anything is refused"
+    await define_event_type(business.ctx, "new", "New")
+    await accept_event_types(business.ctx, Acceptance.STRICT)
+    at[0] += commands.TRUSTED_SECONDS + 0.001
+    assert fates(await elsewhere.record({"type": "new"})) == ["CREATED"]
+    await define_event_type(business.ctx, "newer", "Newer")
+    assert fates(await elsewhere.record({"type": "newer"}, {"type": "none"})) == ["CREATED", "REJECTED"]
+
+
+async def test_changes_at_once_each_find_their_place(business: Business) -> None:
+    others = [business, *(another_process(business) for _ in range(3))]
+    await asyncio.gather(
+        *(define_event_type(each.ctx, f"type_{n}", f"Type {n}") for n, each in enumerate(others)),
+        *(update_event_type(each.ctx, "purchase", f"Sale {n}") for n, each in enumerate(others)),
+        *(accept_event_types(each.ctx, Acceptance.STRICT) for each in others),
+    )
+    fresh = another_process(business).ctx
+    types = await event_types(fresh)
+    assert {f"type_{n}" for n in range(4)} < set(types.defined)
+    assert types.acceptance is Acceptance.STRICT
+    sale = types.defined["purchase"]
+    assert sale.version == 5
+    past = [await event_type(fresh, "purchase", version) for version in range(1, 6)]
+    assert {found.label for found in past if found} == {"Purchase", *(f"Sale {n}" for n in range(4))}
+
+
+async def test_who_asked_before_a_change_does_not_bring_back_what_was_before(business: Business) -> None:
+    known, before = business.ctx.resources.known, await event_types(business.ctx)
+    changed = await accept_event_types(business.ctx, Acceptance.STRICT)
+    known.remember_event_types(before, 10**12)
+    assert await event_types(business.ctx) == changed
+
+
+async def test_a_label_and_staff_are_kept_and_staff_needs_its_scope(business: Business) -> None:
+    """WH1-07, A1-05, A1-07: manual entry by a member of staff."""
+    [result] = (await business.record({"label": "Lunch", "staff": "Mia", "external_id": "1"})).results
+    event = result.event
+    assert event is not None
+    assert (event.label, event.origin.channel, event.origin.staff) == ("Lunch", "MANUAL", "Mia")
+    assert await business.ctx.workspace.events.get_many([event.id]) == {event.id: event}
+    till = replace(business.ctx, actor=replace(business.ctx.actor, scopes=frozenset({"write"})))
+    with pytest.raises(Denied):
+        await replace(business, ctx=till).record({}, {"staff": "Mia"})
+    # A file that tells who acted is no entry by hand.
+    [imported] = (await replace(business, ctx=replace(till, channel="IMPORT")).record({"staff": "Bo"})).results
+    assert imported.event is not None
+    assert (imported.event.origin.channel, imported.event.origin.staff) == ("IMPORT", "Bo")
+    assert await business.ctx.resources.db["events"].count_documents({}) == 2

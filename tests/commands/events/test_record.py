@@ -1,0 +1,202 @@
+"""Every item of a batch has its own fate, in the order sent, twice the same."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.clock import FixedClock
+from app.domain.errors import Code, Refused
+from app.domain.events.events import EventQuery
+from app.domain.values.conditions import Condition, Operator
+from app.resources import Resources
+from app.store.mongo.paging import Span
+from tests.business import Business, another_business
+
+
+def fates(outcome: object) -> list[str]:
+    return [result.status.value for result in outcome.results]  # type: ignore[attr-defined]
+
+
+async def test_a_mixed_batch_gives_each_item_its_own_fate_twice_the_same(business: Business) -> None:
+    await business.record({"external_id": "old", "amount": 5})
+    batch: list[dict[str, object]] = [
+        {"external_id": "new", "amount": "12.50"},
+        {"external_id": "old", "amount": "5.000"},
+        {"external_id": "old", "amount": 6},
+        {"external_id": "bad", "amount": "NaN"},
+        {"external_id": "lost", "pass_external_id": None, "pass_id": "pass_nobody"},
+        {"external_id": "new", "amount": "12.5"},
+        {"external_id": "new", "amount": 13},
+    ]
+    first = await business.record(*batch)
+    assert fates(first) == ["CREATED", "DUPLICATE", "CONFLICT", "REJECTED", "REJECTED", "DUPLICATE", "CONFLICT"]
+    again = await business.record(*batch)
+    assert fates(again) == ["DUPLICATE", "DUPLICATE", "CONFLICT", "REJECTED", "REJECTED", "DUPLICATE", "CONFLICT"]
+    assert (first.created, first.duplicate, first.failed) == (1, 2, 4)
+    assert first.results[5].event == first.results[0].event == again.results[0].event
+    assert [r.problems[0].field for r in first.results if r.problems] == [
+        ("externalId",), ("amount",), ("passId",), ("externalId",),
+    ]  # fmt: skip
+
+
+async def test_the_same_event_on_another_pass_is_a_conflict(business: Business) -> None:
+    await business.record({"external_id": "e", "amount": 5})
+    outcome = await business.record({"external_id": "e", "amount": 5, "pass_external_id": "bob"})
+    assert fates(outcome) == ["CONFLICT"]
+
+
+async def test_an_event_of_another_source_is_another_event(business: Business) -> None:
+    outcome = await business.record({"external_id": "e"}, {"external_id": "e", "source": "till-2"})
+    assert fates(outcome) == ["CREATED", "CREATED"]
+
+
+async def test_an_idempotency_key_makes_a_batch_without_external_ids_repeatable(business: Business) -> None:
+    batch = [{"amount": 1}, {"amount": 1}]
+    assert fates(await business.record(*batch, idempotency_key="k")) == ["CREATED", "CREATED"]
+    assert fates(await business.record(*batch, idempotency_key="k")) == ["DUPLICATE", "DUPLICATE"]
+    assert fates(await business.record(*batch)) == ["CREATED", "CREATED"]
+
+
+@pytest.mark.parametrize(
+    ("item", "field", "code"),
+    [
+        ({"amount": "1" * 30}, "amount", Code.OUT_OF_RANGE),
+        ({"amount": "1.1234567"}, "amount", Code.TOO_LONG),
+        ({"amount": float("inf")}, "amount", Code.INVALID),
+        ({"amount": -1}, "amount", Code.OUT_OF_RANGE),
+        ({"amount": True}, "amount", Code.INVALID),
+        ({"amount": "-0"}, "amount", Code.INVALID),
+        ({"currency": "ABC"}, "currency", Code.UNKNOWN),
+        ({"currency": "eur"}, "currency", Code.UNKNOWN),
+        ({"metadata": {"x": "y" * 1_000_000}}, "metadata", Code.TOO_LONG),
+        ({"metadata": [1]}, "metadata", Code.INVALID),
+        ({"metadata": {"x": float("nan")}}, "metadata", Code.INVALID),
+        ({"metadata": {"$where": 1}}, "metadata", Code.INVALID),
+        ({"occurred_at": "2027-01-01T00:00:00Z"}, "occurredAt", Code.OUT_OF_RANGE),
+        ({"occurred_at": "yesterday"}, "occurredAt", Code.INVALID),
+        ({"occurred_at": "2026-01-01T00:00:00"}, "occurredAt", Code.INVALID),
+        ({"occurred_at": "0001-01-01T00:00:00Z"}, "occurredAt", Code.OUT_OF_RANGE),
+        ({"occurred_at": 7}, "occurredAt", Code.INVALID),
+        ({"type": ""}, "type", Code.INVALID),
+        ({"type": "pass_updated"}, "type", Code.INVALID),
+        ({"type": "purchase", "category": "ACTIVITY"}, "category", Code.INVALID),
+        ({"category": "NONE"}, "category", Code.UNKNOWN),
+        ({"external_id": "x" * 256}, "externalId", Code.TOO_LONG),
+        ({"external_id": "\ud800"}, "externalId", Code.INVALID),
+        ({"source": "a\x00b"}, "source", Code.INVALID),
+        ({"type": "field_updated"}, "fieldName", Code.REQUIRED),
+        ({"pass_id": "pass_1"}, "passId", Code.INVALID),
+        ({"pass_external_id": None}, "passId", Code.REQUIRED),
+    ],
+)
+async def test_bad_input_is_refused_with_a_code_and_a_path_and_costs_nothing_beside_it(
+    business: Business, item: dict[str, object], field: str, code: Code
+) -> None:
+    outcome = await business.record({"external_id": "good"}, item)
+    assert fates(outcome) == ["CREATED", "REJECTED"]
+    [problem] = outcome.results[1].problems
+    assert (problem.code, problem.field[0]) == (code, field)
+    assert problem.message
+    assert await business.ctx.resources.db["events"].count_documents({}) == 1
+
+
+@pytest.mark.parametrize(("count", "code"), [(0, Code.REQUIRED), (1001, Code.TOO_MANY)])
+async def test_a_batch_of_none_or_too_many_is_refused_before_anything_is_written(
+    business: Business, count: int, code: Code
+) -> None:
+    with pytest.raises(Refused) as refused:
+        await business.record(*({"external_id": str(i)} for i in range(count)))
+    assert [p.code for p in refused.value.problems] == [code]
+    assert await business.ctx.resources.db["passes"].count_documents({}) == 0
+
+
+async def test_an_unknown_pass_is_refused_and_made_only_when_asked_for(business: Business) -> None:
+    refused = await business.record({"amount": 1}, create_missing_passes=False)
+    assert [(p.code, p.field) for p in refused.results[0].problems] == [(Code.UNKNOWN, ("passExternalId",))]
+    assert fates(await business.record({"amount": 1})) == ["CREATED"]
+    assert fates(await business.record({"amount": 1}, create_missing_passes=False)) == ["CREATED"]
+
+
+async def test_an_atomic_batch_with_one_bad_item_writes_nothing(business: Business) -> None:
+    await business.record({"external_id": "old", "amount": 5, "pass_external_id": "bob"})
+    for bad in ({"external_id": "x", "amount": "NaN"}, {"external_id": "old", "amount": 5}, {"amount": 1}):
+        outcome = await business.record({"external_id": "a", "amount": 1}, bad, atomic=True)
+        assert outcome.created == 0
+        assert outcome.failed == 2
+        assert await business.ctx.resources.db["events"].count_documents({}) == 1
+        assert await business.ctx.resources.db["passes"].count_documents({}) == 1
+
+
+async def test_an_atomic_batch_is_repeatable(business: Business) -> None:
+    batch = [{"external_id": "a", "amount": 1}, {"external_id": "b", "amount": 2, "pass_external_id": "bob"}]
+    assert fates(await business.record(*batch, atomic=True)) == ["CREATED", "CREATED"]
+    assert fates(await business.record(*batch, atomic=True)) == ["DUPLICATE", "DUPLICATE"]
+
+
+async def test_what_the_server_fills_in_is_no_conflict(business: Business, clock: FixedClock) -> None:
+    await business.record({"external_id": "a", "amount": "1.50", "metadata": {"b": 1, "a": 2}})
+    clock.set((await clock.now()).replace(day=2))
+    again = await business.record({"external_id": "a", "amount": 1.5, "metadata": {"a": 2, "b": 1}})
+    assert fates(again) == ["DUPLICATE"]
+    assert again.results[0].event is not None
+    assert again.results[0].event.occurred_at.day == 1
+
+
+async def test_no_workspace_reaches_the_passes_or_events_of_another(
+    business: Business, resources: Resources, clock: FixedClock
+) -> None:
+    other = await another_business(resources, clock, "Other")
+    recorded = await business.record({"external_id": "a", "amount": 5})
+    event = recorded.results[0].event
+    assert event is not None
+    assert fates(await other.record({"pass_id": event.pass_id, "pass_external_id": None})) == ["REJECTED"]
+    assert fates(await other.record({"external_id": "a", "amount": 6})) == ["CREATED"]
+    assert await other.ctx.workspace.events.get_many([event.id]) == {}
+    assert await other.ctx.workspace.passes.get(event.pass_id) is None
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, places=6, min_value=0, max_value=10**12))
+def test_decimals_are_kept_as_sent(value: Decimal) -> None:
+    from app.domain.values.decimals import canonical, parse_decimal, plain
+
+    assert parse_decimal(plain(value)) == value
+    assert Decimal(canonical(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("operator", "value", "found"),
+    [
+        ("EQ", "1.5", {"a", "b"}),
+        ("EQ", 2, {"c"}),
+        ("GTE", "1.5", {"a", "c"}),
+        ("IN", ("1.5", 2), {"a", "b", "c"}),
+        ("NE", "1.5", {"c", "d"}),
+        ("EXISTS", None, {"a", "b", "c"}),
+        ("NOT_EXISTS", None, {"d"}),
+    ],
+)
+async def test_metadata_is_found_however_a_number_was_written(
+    business: Business, operator: str, value: object, found: set[str]
+) -> None:
+    await business.record(
+        {"external_id": "a", "metadata": {"size": 1.5}},
+        {"external_id": "b", "metadata": {"size": "1.5"}},
+        {"external_id": "c", "metadata": {"size": 2}},
+        {"external_id": "d"},
+    )
+    query = EventQuery(metadata=[Condition("size", Operator(operator), value)])
+    page = await business.ctx.workspace.events.page(query, Span(10))
+    assert {event.external_id for event in page.items} == found
+
+
+async def test_a_currency_without_an_amount_makes_no_row_of_sums(business: Business) -> None:
+    await business.record({"currency": "EUR"}, {"amount": 3, "currency": "EUR"})
+    await business.settle()
+    assert {key: row.count for key, row in (await business.card()).aggregates.items()} == {
+        ("purchase", None): 1,
+        ("purchase", "EUR"): 1,
+    }

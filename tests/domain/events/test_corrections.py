@@ -1,0 +1,72 @@
+"""What a correction may say of its original, and what it takes over from it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from app.domain.errors import Code, Refused
+from app.domain.events.corrections import corrected
+from app.domain.events.events import Category, Event, EventInput, Origin
+from app.domain.events.validation import Draft, Rules, check
+from app.domain.values.decimals import ZERO
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def original(kind: str = "purchase", amount: int | None = 50, category: Category = Category.TRANSACTION) -> Event:
+    currency = None if amount is None else "EUR"
+    sum_ = None if amount is None else Decimal(amount)
+    return Event("event_1", "pass_1", category, kind, sum_, currency, ZERO, "api", None, {}, NOW, NOW, Origin("API"))
+
+
+def draft(kind: str, **sent: object) -> Draft:
+    return check(EventInput(type=kind, pass_id="pass_1", correction_of="event_1", **sent), Rules(NOW, "USD"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "sent", "of", "amount", "currency"),
+    [
+        ("refund", {}, original(), 50, "EUR"),  # A1-10: checkout_reject, the whole return
+        ("credit", {}, original("charge"), 50, "EUR"),
+        ("charge", {}, original("refund"), 50, "EUR"),
+        ("refund", {"amount": 20}, original(), 20, "EUR"),  # A1-10: checkout_update, down
+        ("charge", {"amount": 70}, original(), 70, "EUR"),  # A1-10: checkout_update, up
+        ("refund", {"amount": 50, "currency": "EUR"}, original(), 50, "EUR"),
+        ("refund", {"amount": 5}, original(amount=None), 5, "USD"),
+        ("refund", {}, original(amount=None), None, None),
+        ("charge", {}, original(), None, None),
+        ("refund", {}, original("refund"), None, None),
+        ("visit", {}, original(), None, None),
+        ("refund", {"amount": 60}, original("fee", 50, Category.CUSTOM), 60, "EUR"),
+    ],
+)
+def test_a_correction_takes_over_what_it_leaves_out(
+    kind: str, sent: dict[str, object], of: Event, amount: int | None, currency: str | None
+) -> None:
+    """A1-10, WH2-21."""
+    counted = corrected(draft(kind, **sent), of)
+    assert (counted.amount, counted.currency) == (amount, currency)
+    assert counted.points == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "sent", "of", "code", "field"),
+    [
+        ("refund", {"amount": "50.01"}, original(), Code.OUT_OF_RANGE, "amount"),
+        ("charge", {"amount": 51}, original("credit"), Code.OUT_OF_RANGE, "amount"),
+        ("refund", {"amount": 5, "currency": "USD"}, original(), Code.INVALID, "currency"),
+        ("refund", {"currency": "USD"}, original(), Code.INVALID, "currency"),
+        ("refund", {"amount": 5}, None, Code.UNKNOWN, "correctionOf"),
+        ("refund", {"amount": 5}, original("pass_updated", None), Code.UNKNOWN, "correctionOf"),
+    ],
+)
+def test_what_contradicts_the_original_is_refused_with_the_path(
+    kind: str, sent: dict[str, object], of: Event | None, code: Code, field: str
+) -> None:
+    """A1-10: a correction stays within what it corrects."""
+    with pytest.raises(Refused) as refused:
+        corrected(draft(kind, **sent), of)
+    assert [(p.code, p.field) for p in refused.value.problems] == [(code, (field,))]

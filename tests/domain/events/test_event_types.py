@@ -1,0 +1,198 @@
+"""What definitions say of events: built-in types, attributes of every kind, and what an input may carry beside."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+
+from app.domain.errors import Code, Refused
+from app.domain.events.attributes import Attribute, AttributeType, parse_attributes, violations
+from app.domain.events.event_types import BUILT_IN, Acceptance, EventType, EventTypes
+from app.domain.events.events import INTERNAL_TYPES, TYPES, Category, EventInput, parse_type
+from app.domain.events.validation import Draft, Rules, check, fingerprint
+from tests.store.generated import json_objects
+
+RULES = Rules(datetime(2026, 1, 1, tzinfo=UTC), "USD")
+HEADLINES = {"purchase", "visit", "check_in", "check_out", "redemption", "scan"}
+ACTIVITIES = {
+    "check_in", "check_out", "visit", "scan", "app_open", "link_click", "notification_received", "notification_opened",
+    "pass_installed", "pass_uninstalled", "pass_registered", "custom",
+}  # fmt: skip
+TRANSACTIONS = {"purchase", "refund", "payment", "charge", "credit"}
+FIELD_CHANGES = {"field_updated", "field_increment", "field_decrement"}
+
+
+def draft(**values: object) -> Draft:
+    sent = EventInput(**{"type": "purchase", "pass_id": "pass_1", **values})
+    return check(sent, RULES)
+
+
+def test_the_built_in_types_have_their_category_a_label_and_what_they_are_for() -> None:
+    """WH1-01, WH1-02, WH1-03, WH2-16, WH2-17, WH2-18, WH1-21: consistent names, each with its use."""
+    assert set(BUILT_IN) == set(TYPES) == HEADLINES | ACTIVITIES | TRANSACTIONS | FIELD_CHANGES
+    for category, kinds in (
+        (Category.TRANSACTION, TRANSACTIONS), (Category.ACTIVITY, ACTIVITIES), (Category.FIELD_CHANGE, FIELD_CHANGES),
+    ):  # fmt: skip
+        assert {TYPES[kind] for kind in kinds} == {category}
+        more = {"field_name": "tier", "amount": 1} if category is Category.FIELD_CHANGE else {}
+        assert {draft(type=kind, **more).category for kind in kinds} == {category}
+    types = EventTypes("ws_1")
+    assert [types.label_of(kind) for kind in ("purchase", "check_in", "lookbook")] == [
+        "Purchase",
+        "Check-in",
+        "lookbook",
+    ]
+    assert len({label for label, _ in BUILT_IN.values()}) == len(BUILT_IN)
+    assert all(description.endswith(".") for _, description in BUILT_IN.values())
+    assert [found.key for found in types.all()] == sorted(TYPES)
+
+
+def test_any_type_is_taken_as_custom_and_a_strict_workspace_takes_those_defined_only() -> None:
+    """WH1-04: open custom types; V1-01: or an event must be defined before it can be sent."""
+    types = EventTypes("ws_1")
+    assert draft(type="lookbook").category is Category.CUSTOM
+    assert types.judged(draft(type="lookbook")) == (draft(type="lookbook"), ())
+    strict = replace(types, acceptance=Acceptance.STRICT)
+    _, [problem] = strict.judged(draft(type="lookbook"))
+    assert (problem.code, problem.field) == (Code.UNKNOWN, ("type",))
+    assert strict.judged(draft()) == (draft(), ())
+    lookbook = EventType("etype_1", "lookbook", "Lookbook", Category.ACTIVITY, version=3)
+    knowing = replace(strict, defined={"lookbook": lookbook})
+    judged, problems = knowing.judged(draft(type="lookbook"))
+    assert (judged.category, knowing.version_of("lookbook"), problems) == (Category.ACTIVITY, 3, ())
+    archived = replace(types, defined={"lookbook": replace(lookbook, archived=True)})
+    _, [problem] = archived.judged(draft(type="lookbook"))
+    assert (problem.code, problem.field) == (Code.UNSUPPORTED, ("type",))
+
+
+@pytest.mark.parametrize("kind", sorted(INTERNAL_TYPES))
+def test_what_punchcard_records_itself_is_neither_recorded_nor_defined_from_outside(kind: str) -> None:
+    """A1-22, V1-14, WH1-20: internal events are there out of the box, and nobody else's."""
+    with pytest.raises(Refused) as refused:
+        parse_type(kind, "key")
+    assert [(problem.code, problem.field) for problem in refused.value.problems] == [(Code.INVALID, ("key",))]
+    with pytest.raises(Refused):
+        draft(type=kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        ("TEXT", ["", "x"], [1, True, [], {}]),
+        ("NUMBER", [1, 1.5, -2, "12.50", "-3"], ["x", "", "1e5", "NaN", True, [], {}, " 1"]),
+        ("BOOLEAN", [True, False], [0, "true", []]),
+        ("DATE", ["2026-01-31"], ["2026-02-30", "31.01.2026", "2026-01-31T00:00:00Z", 20260131]),
+        ("DATETIME", ["2026-01-31T09:30:00Z", "2026-01-31T09:30:00.5+02:00"], ["2026-01-31", "2026-01-31T09:30:00", 1]),
+        ("ENUM", ["S", "M"], ["L", "", 1, None, ["S"]]),
+        ("OBJECT", [{}, {"a": 1}], [[], "x", 1]),
+        ("LIST", [[], [1, "x"]], [{}, "x", 1]),
+    ],
+)  # fmt: skip
+def test_a_value_is_of_its_attributes_type_alone_and_in_lists(kind: str, good: list[object], bad: list[object]) -> None:
+    """A1-04, V1-02."""
+    allowed = ["S", "M"] if kind == "ENUM" else []
+    raw = {"name": "x", "type": kind, "required": True, "allowedValues": allowed}
+    one, many = parse_attributes([raw]), parse_attributes([{**raw, "list": True}])
+    for value in good:
+        assert violations(one, {"x": value}) == ()
+        assert violations(many, {"x": [value, value]}) == ()
+        [problem] = violations(many, {"x": value}) if not isinstance(value, list) else [None]
+        assert problem is None or problem.field == ("metadata", "x")
+    for value in bad:
+        [problem] = violations(one, {"x": value})
+        assert problem.field == ("metadata", "x")
+        [problem] = violations(many, {"x": [*good[:1], value]})
+        assert problem.field == ("metadata", "x", "1")
+        assert problem.code is (Code.UNKNOWN if kind == "ENUM" else Code.INVALID)
+
+
+def test_names_reach_into_objects_and_through_lists_and_what_is_absent_is_told_by_its_path() -> None:
+    """A1-13: nested items; WH1-06 and WH2-25: the usual keys may all be said, and none must."""
+    attributes = parse_attributes(
+        [
+            {"name": "items", "type": "OBJECT", "list": True},
+            {"name": "items.sku", "type": "TEXT", "required": True},
+            {"name": "items.quantity", "type": "NUMBER"},
+            {"name": "store.city", "type": "TEXT", "required": True},
+        ]
+    )
+    fine = {
+        "items": [{"sku": "a", "quantity": 2}, {"sku": "b", "quantity": None}],
+        "store": {"city": "Ulm"},
+        "drink": 1,
+    }
+    assert violations(attributes, fine) == ()
+    wrong = {"items": [{"sku": "a"}, {"quantity": "two"}, 7], "store": "north"}
+    assert [(problem.code, ".".join(problem.field)) for problem in violations(attributes, wrong)] == [
+        (Code.INVALID, "metadata.items.2"),
+        (Code.REQUIRED, "metadata.items.1.sku"),
+        (Code.REQUIRED, "metadata.items.2.sku"),
+        (Code.INVALID, "metadata.items.1.quantity"),
+        (Code.REQUIRED, "metadata.store.city"),
+    ]
+    assert len(violations(attributes, {"items": [{}] * 1_000})) == 20
+    long = {"store": {"city": "Ulm"}, "items": [{"sku": "a"}] * 2_500}
+    assert [(problem.code, problem.field) for problem in violations(attributes, long)] == [(Code.LIMIT, ("metadata",))]
+
+
+@given(json_objects)
+def test_no_metadata_is_a_surprise(metadata: dict[str, object]) -> None:
+    names = [*metadata, *(f"{name}.{name}" for name in metadata), "x"]
+    for kind in AttributeType:
+        attributes = [Attribute(name, kind, required=True, list=bool(n % 2)) for n, name in enumerate(names)]
+        assert len(violations(attributes, metadata)) >= 1
+
+
+@pytest.mark.parametrize(
+    ("raw", "code", "field"),
+    [
+        ([{"name": "", "type": "TEXT"}], Code.INVALID, "0.name"),
+        ([{"name": "a..b", "type": "TEXT"}], Code.INVALID, "0.name"),
+        ([{"name": "$a", "type": "TEXT"}], Code.INVALID, "0.name"),
+        ([{"name": ".".join("abcdefghijk"), "type": "TEXT"}], Code.INVALID, "0.name"),
+        ([{"name": "a" * 201, "type": "TEXT"}], Code.TOO_LONG, "0.name"),
+        ([{"name": "a", "type": "MONEY"}], Code.UNKNOWN, "0.type"),
+        ([{"name": "a", "type": "TEXT"}, {"name": "a", "type": "NUMBER"}], Code.TAKEN, "1.name"),
+        ([{"name": "a.b", "type": "TEXT"}, {"name": "a", "type": "TEXT"}], Code.INVALID, "0.name"),
+        ([{"name": "a", "type": "TEXT", "allowedValues": ["x"]}], Code.INVALID, "0.allowedValues"),
+        ([{"name": "a", "type": "ENUM"}], Code.REQUIRED, "0.allowedValues"),
+        ([{"name": "a", "type": "ENUM", "allowedValues": ["x", ""]}], Code.INVALID, "0.allowedValues.1"),
+        ([{"name": "a", "type": "ENUM", "allowedValues": ["x"] * 201}], Code.TOO_MANY, "0.allowedValues"),
+        ([{"name": "a", "type": "TEXT", "description": "x" * 501}], Code.TOO_LONG, "0.description"),
+        ([{"name": f"a{n}", "type": "TEXT"} for n in range(101)], Code.LIMIT, ""),
+        ([{"name": f"a{n}", "type": "ENUM", "allowedValues": [f"{m}" for m in range(200)]} for n in range(6)],
+         Code.LIMIT, ""),
+    ],
+)  # fmt: skip
+def test_a_definition_that_cannot_be_held_is_refused_with_its_path(
+    raw: list[dict[str, object]], code: Code, field: str
+) -> None:
+    with pytest.raises(Refused) as refused:
+        parse_attributes(raw, "attributes")
+    [problem] = refused.value.problems
+    assert (problem.code, ".".join(problem.field)) == (code, f"attributes.{field}".rstrip("."))
+
+
+def test_a_label_and_a_member_of_staff_are_part_of_what_is_repeated_and_change_no_other_fingerprint() -> None:
+    """WH1-05, WH2-15, WH2-19: what an event carries, and may leave out. The two hashes are those of the first release."""
+    full = {
+        "amount": "29.30", "points": "2.50", "occurred_at": "2025-12-31T23:00:00+01:00", "external_id": "order-1",
+        "source": "till", "metadata": {"b": 1, "a": [2, "x"]},
+    }  # fmt: skip
+    change = {
+        "type": "field_updated", "category": "FIELD_CHANGE", "field_name": "tier", "old_value": "a", "new_value": "b",
+        "correction_of": "event_1", "currency": "EUR",
+    }  # fmt: skip
+    assert fingerprint(b"secret", draft(**full), "pass_1").hex() == "9cb782c5849099cf7397cb52b1c4fc6e"
+    assert fingerprint(b"secret", draft(**change), "pass_1").hex() == "e14e11a3f0a4f0e523ad02acdb8a99ff"
+    variants: list[dict[str, object]] = [{}, {"label": "x"}, {"staff": "x"}, {"label": "x", "staff": "x"}]
+    variants += [{"label": "staff", "staff": "x"}, {"label": "y"}]
+    assert len({fingerprint(b"secret", draft(**full, **more), "pass_1") for more in variants}) == len(variants)
+    for name in ("label", "staff"):
+        for value, code in (("", Code.INVALID), ("x" * 256, Code.TOO_LONG), ("a\x00", Code.INVALID)):
+            with pytest.raises(Refused) as refused:
+                draft(**{name: value})
+            assert [(problem.code, problem.field) for problem in refused.value.problems] == [(code, (name,))]

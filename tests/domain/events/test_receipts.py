@@ -1,0 +1,102 @@
+"""Receipts pack into few bytes, and their tokens open only where they were made."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.errors import Code, Problem
+from app.domain.events.events import EventInput
+from app.domain.events.receipts import (
+    MAX_CARRIED_BYTES,
+    Fate,
+    Receipt,
+    Status,
+    Token,
+    body_hash,
+    carrying,
+    naming,
+    opened,
+    packed,
+    unpacked,
+)
+from app.domain.ids import event_id
+from app.domain.values.instants import from_ms
+
+KEY = b"k" * 32
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+problems = st.builds(Problem, st.sampled_from(Code), names, st.lists(names, max_size=3).map(tuple))
+fates = st.builds(
+    Fate,
+    st.sampled_from(Status),
+    st.none() | names.map(lambda name: event_id("ws", "api", name)),
+    st.lists(problems, max_size=3).map(tuple),
+)
+receipts = st.builds(Receipt, st.integers(0, 10**13).map(from_ms), st.lists(fates, min_size=1, max_size=30).map(tuple))
+
+
+def without_messages(receipt: Receipt) -> Receipt:
+    return dataclasses.replace(
+        receipt,
+        fates=tuple(
+            dataclasses.replace(fate, problems=tuple(dataclasses.replace(p, message="") for p in fate.problems))
+            for fate in receipt.fates
+        ),
+    )
+
+
+@given(receipts)
+def test_a_receipt_comes_out_as_it_was_packed(receipt: Receipt) -> None:
+    data = packed(receipt)
+    assert without_messages(unpacked(data)) == without_messages(receipt)
+    if len(data) <= MAX_CARRIED_BYTES:
+        token = opened(KEY, carrying(KEY, data))
+        assert token is not None
+        assert token.receipt == unpacked(data)
+
+
+def test_a_receipt_of_a_thousand_events_is_small_and_holds_nothing_that_was_sent() -> None:
+    made = [Fate(Status.CREATED, event_id("ws", "api", f"secret-{n}")) for n in range(1_000)]
+    data = packed(Receipt(from_ms(0), tuple(made)))
+    assert len(data) < 17_100
+    assert b"secret" not in data
+
+
+@given(st.text(max_size=60) | st.binary(max_size=40).map(lambda raw: raw.hex()))
+def test_what_is_no_token_opens_nothing(text: str) -> None:
+    assert opened(KEY, text) is None
+
+
+def test_a_token_opens_with_the_key_it_was_made_with_and_no_other() -> None:
+    data = packed(Receipt(from_ms(0), (Fate(Status.CREATED, event_id("ws", "api", "1")),)))
+    carried, named = carrying(KEY, data), naming(KEY, "receipt_1")
+    assert opened(KEY, carried) == Token(unpacked(data))
+    assert opened(KEY, named) == Token(stored_id="receipt_1")
+    for token in (carried, named):
+        assert opened(b"other", token) is None
+        assert opened(KEY, token[:-2]) is None
+        assert opened(KEY, "B" + token[1:]) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ({"amount": "5.00"}, {"amount": 5}, True),
+        ({"occurred_at": "2026-01-01T00:00:00Z"}, {"occurred_at": "2026-01-01T01:00:00+01:00"}, True),
+        ({"metadata": {"a": 1, "b": 2}}, {"metadata": {"b": 2, "a": 1}}, True),
+        ({"amount": "a lot"}, {"amount": "a lot"}, True),
+        ({"amount": "a lot"}, {"amount": "a bit"}, False),
+        ({"amount": 5}, {"points": 5}, False),
+        ({"amount": 5}, {}, False),
+        ({"external_id": "5"}, {"external_id": "05"}, False),
+    ],
+)
+def test_a_call_is_the_same_however_it_was_spelt(one: dict[str, object], other: dict[str, object], same: bool) -> None:
+    """3.1: same key and same canonical body, or another body."""
+    first, second = ([EventInput(type="purchase", pass_id="pass_1", **sent)] for sent in (one, other))
+    assert (body_hash(KEY, first, atomic=False) == body_hash(KEY, second, atomic=False)) is same
+    assert body_hash(KEY, first, atomic=False) != body_hash(KEY, first, atomic=True)
+    assert body_hash(KEY, first, atomic=False) != body_hash(KEY, first * 2, atomic=False)

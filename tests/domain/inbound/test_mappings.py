@@ -1,0 +1,302 @@
+"""A foreign body becomes events by a mapping alone (A1-17); what cannot be mapped says where and why."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from app.domain.errors import InvalidInput, Refused
+from app.domain.events.events import EventInput
+from app.domain.events.validation import Rules, check
+from app.domain.inbound.mappings import FIELDS, EventMapping, decode_body, mapping_from, parse_mapping
+
+SHOP_ORDER = {
+    "items": "line_items",
+    "when": [{"path": "$body.financial_status", "operator": "IN", "value": ["paid", "partially_refunded"]}],
+    "fields": {
+        "passExternalId": {"path": ["$body.customer.id", "$body.email"]},
+        "type": {"value": "purchase"},
+        "amount": "price",
+        "currency": "$body.currency",
+        "occurredAt": "$body.processed_at",
+        "externalId": {"template": "{$body.id}/{id}"},
+    },
+    "metadata": {"sku": "sku", "shop": "$headers.x-shopify-shop-domain", "tag": "$body.tags.0"},
+}
+GOOGLE_WALLET = {
+    "items": "signedMessage",
+    "fields": {
+        "passExternalId": "objectId",
+        "type": {"path": "eventType", "map": {"save": "pass_installed", "del": "pass_uninstalled"}},
+        "externalId": "nonce",
+        "occurredAt": {"path": "$body.receivedTimeMillis", "format": "UNIX_MILLISECONDS"},
+    },
+    "metadata": {"classId": "classId"},
+}
+CRM_CHANGE = {
+    "items": "$body",
+    "when": [{"path": "subscriptionType", "operator": "EQ", "value": "contact.propertyChange"}],
+    "fields": {
+        "passExternalId": "objectId",
+        "type": {"value": "field_updated"},
+        "fieldName": "propertyName",
+        "newValue": "propertyValue",
+        "externalId": "eventId",
+        "occurredAt": {"path": "occurredAt", "format": "UNIX_MILLISECONDS"},
+    },
+}
+CARD_PAYMENT = {
+    "when": [{"path": "type", "operator": "IN", "value": ["charge.succeeded", "charge.refunded"]}],
+    "fields": {
+        "passExternalId": "data.object.customer",
+        "type": {"path": "type", "map": {"charge.succeeded": "payment", "charge.refunded": "refund"}},
+        "amount": {"path": "data.object.amount", "scale": 2},
+        "currency": "data.object.currency",
+        "occurredAt": {"path": "created", "format": "UNIX_SECONDS"},
+        "externalId": "id",
+    },
+    "metadata": "data.object.metadata",
+}
+
+
+def mapped(mapping: object, body: object, **headers: str) -> list[Any]:
+    """For each item its event, its problems as (code, field), or None where it is left out."""
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    items = parse_mapping(mapping).items_of(decode_body(raw), sent, "message")
+    return [item.event or [(p.code.value, p.field) for p in item.problems] or None for item in items]
+
+
+def one(fields: dict[str, object], body: object, **more: object) -> Any:
+    """What one body becomes by these fields beside the required ones."""
+    mapping = {"fields": {"passExternalId": "who", "type": {"value": "visit"}, **fields}, **more}
+    [found] = mapped(mapping, body if isinstance(body, bytes) else {"who": "ann", **body})  # type: ignore[dict-item]
+    return found
+
+
+def refused(mapping: object) -> list[tuple[str, str]]:
+    """(code, path) of each problem of a mapping."""
+    with pytest.raises(Refused) as caught:
+        parse_mapping(mapping, "mapping")
+    return [(problem.code.value, ".".join(problem.field)) for problem in caught.value.problems]
+
+
+def test_the_lines_of_a_shop_order_become_purchases() -> None:
+    order = b"""{"id": 820982911946154508, "email": "jo@example.com", "currency": "eur", "financial_status": "paid",
+      "processed_at": "2026-01-05T11:00:00+01:00", "customer": {"id": 115310627314723954}, "tags": ["spring"],
+      "line_items": [{"id": 1, "price": "29.30", "sku": "A"}, {"id": 2, "price": 12.10, "sku": ""}]}"""
+    first, second = mapped(SHOP_ORDER, order, x_shopify_shop_domain="kiosk.example")
+    assert first == EventInput(
+        type="purchase",
+        pass_external_id="115310627314723954",
+        amount=Decimal("29.30"),
+        currency="EUR",
+        occurred_at="2026-01-05T11:00:00+01:00",
+        external_id="820982911946154508/1",
+        metadata={"sku": "A", "shop": "kiosk.example", "tag": "spring"},
+    )
+    # The amount keeps its digits also where it came as a number; an empty text is nothing.
+    assert second.amount == Decimal("12.10")
+    assert str(second.amount) == "12.10"
+    assert second.metadata == {"shop": "kiosk.example", "tag": "spring"}
+    assert mapped(SHOP_ORDER, order.replace(b'"paid"', b'"pending"')) == [None, None]
+    [guest] = mapped(SHOP_ORDER, {**json.loads(order), "customer": None, "line_items": [{"id": 3, "price": "1"}]})
+    assert guest.pass_external_id == "jo@example.com"
+
+
+def test_a_callback_of_google_wallet_is_identified_by_its_nonce() -> None:
+    """Checklist 3.1: the nonce is the key; the message is JSON inside a text, as Google signs it."""
+    message = {"classId": "issuer.gold", "objectId": "issuer.ann", "eventType": "save", "nonce": "f0a1"}
+    body = {"signedMessage": json.dumps(message), "receivedTimeMillis": 1_767_225_600_123}
+    assert mapped(GOOGLE_WALLET, body) == [
+        EventInput(
+            type="pass_installed",
+            pass_external_id="issuer.ann",
+            external_id="f0a1",
+            occurred_at=datetime(2026, 1, 1, 0, 0, 0, 123_000, UTC),
+            metadata={"classId": "issuer.gold"},
+        )
+    ]
+    [removed] = mapped(GOOGLE_WALLET, {**body, "signedMessage": json.dumps({**message, "eventType": "del"})})
+    assert removed.type == "pass_uninstalled"
+    other = {**body, "signedMessage": json.dumps({**message, "eventType": "peek", "nonce": ""})}
+    assert mapped(GOOGLE_WALLET, other) == [[("REQUIRED", ("externalId",)), ("UNKNOWN", ("type",))]]
+
+
+def test_the_changes_that_a_crm_tells_become_changes_of_fields() -> None:
+    """A1-19: what a CRM reports of its contacts generates events without anything in between."""
+    change = {
+        "subscriptionType": "contact.propertyChange", "objectId": 1246965, "eventId": 3816279340,
+        "propertyName": "city", "propertyValue": "Bern", "occurredAt": 1_767_225_600_000,
+    }  # fmt: skip
+    created = {**change, "subscriptionType": "contact.creation", "eventId": 3816279341}
+    event, left_out = mapped(CRM_CHANGE, [change, created])
+    assert left_out is None
+    assert (event.type, event.pass_external_id, event.field_name, event.new_value) == (
+        "field_updated", "1246965", "city", "Bern",
+    )  # fmt: skip
+    assert (event.external_id, event.occurred_at) == ("3816279340", datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def test_amounts_in_minor_units_and_unix_times_are_exact() -> None:
+    charge = {"customer": "ann", "amount": 2930, "currency": "usd", "metadata": {"order": 7, "rate": 0.5}}
+    body = {"id": "evt_1", "type": "charge.refunded", "created": 1_767_225_600, "data": {"object": charge}}
+    [event] = mapped(CARD_PAYMENT, body)
+    assert (event.type, event.amount, event.currency) == ("refund", Decimal("29.30"), "USD")
+    assert event.occurred_at == datetime(2026, 1, 1, tzinfo=UTC)
+    assert event.metadata == {"order": 7, "rate": 0.5}
+    assert mapped(CARD_PAYMENT, {**body, "type": "customer.created"}) == [None]
+
+
+def test_what_no_external_id_is_mapped_for_is_known_by_message_and_place() -> None:
+    mapping = {"items": "$body", "fields": {"passExternalId": "who", "type": {"value": "visit"}}}
+    first, second = mapped(mapping, [{"who": "ann"}, {"who": 7}])
+    assert (first.external_id, second.external_id) == ("message.0", "message.1")
+    assert second.pass_external_id == "7"
+    parsed = parse_mapping(mapping)
+    [only] = parsed.items_of([{"who": "ann"}, {"who": "bob"}], {}, "message", only=[1, 9])
+    assert (only.index, only.event and only.event.external_id) == (1, "message.1")
+
+
+@pytest.mark.parametrize(
+    ("fields", "body", "problems"),
+    [
+        ({"amount": "x"}, {"x": "a lot"}, [("INVALID", ("amount",))]),
+        ({"amount": "x"}, {"x": True}, [("INVALID", ("amount",))]),
+        ({"amount": "x"}, b'{"who": "ann", "x": 1e999999}', [("OUT_OF_RANGE", ("amount",))]),
+        ({"externalId": "x"}, b'{"who": "ann", "x": 1e999999}', [("OUT_OF_RANGE", ("externalId",))]),
+        ({"externalId": "x"}, {}, [("REQUIRED", ("externalId",))]),
+        ({"externalId": "x"}, {"x": [1]}, [("INVALID", ("externalId",))]),
+        ({"occurredAt": "x"}, {"x": ""}, [("REQUIRED", ("occurredAt",))]),
+        ({"occurredAt": {"path": "x", "format": "UNIX_SECONDS"}}, {"x": 10**14}, [("OUT_OF_RANGE", ("occurredAt",))]),
+        ({"occurredAt": {"path": "x", "format": "UNIX_SECONDS"}}, {"x": "now"}, [("INVALID", ("occurredAt",))]),
+        ({"type": {"path": "x", "map": {"a": "visit"}}}, {"x": "b"}, [("UNKNOWN", ("type",))]),
+        ({"type": "x", "passExternalId": "y"}, {"x": {}}, [("REQUIRED", ("passExternalId",)), ("INVALID", ("type",))]),
+    ],
+)
+def test_a_value_that_cannot_be_mapped_says_which_field_it_is(
+    fields: dict[str, object], body: object, problems: list[object]
+) -> None:
+    assert one(fields, body) == problems
+
+
+def test_values_absent_take_their_defaults_and_may_be_left_out() -> None:
+    event = one({"amount": "none", "points": {"path": "none", "default": 5}, "label": "none"}, {})
+    assert (event.amount, event.points) == (None, Decimal(5))
+    assert one({"type": {"path": "x", "map": {"a": "scan"}, "default": "custom"}}, {"x": "b"}).type == "custom"
+    assert one({"type": {"template": "shop_{x}.{y}"}}, {"x": True, "y": 2}).type == "shop_true.2"
+    assert one({}, {"x": 1}, metadata="$item").metadata == {"who": "ann", "x": 1}
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"a": NaN}', b"[" * 100_000, b"1e99999999999999999999"])
+def test_what_is_not_json_is_refused(body: bytes) -> None:
+    with pytest.raises(InvalidInput):
+        decode_body(body)
+
+
+@pytest.mark.parametrize("body", [{}, {"lines": 7}, {"lines": "not json"}, {"lines": [0] * 1_001}])
+def test_a_body_without_items_is_refused_at_items(body: object) -> None:
+    mapping = parse_mapping({"items": "lines", "fields": {"passExternalId": "a", "type": "b"}})
+    with pytest.raises(InvalidInput) as caught:
+        mapping.items_of(body, {}, "message")
+    assert caught.value.problems[0].field == ("items",)
+
+
+def test_every_part_of_a_mapping_that_is_wrong_is_told_with_its_path() -> None:
+    assert refused("x") == [("INVALID", "mapping")]
+    assert refused({}) == [("REQUIRED", "mapping.fields")]
+    fields = {"passExternalId": "a", "type": {"value": "visit"}}
+    assert refused({"field": {}, "fields": fields}) == [("UNKNOWN", "mapping.field")]
+    assert refused({"fields": {"type": "a"}}) == [("REQUIRED", "mapping.fields.passExternalId")]
+    for part, code, path in (
+        ({"nothing": "a"}, "UNKNOWN", "nothing"),
+        ({"amount": 7}, "INVALID", "amount"),
+        ({"amount": {"path": "a", "value": 1}}, "REQUIRED", "amount"),
+        ({"amount": {"path": "a", "code": "1"}}, "UNKNOWN", "amount.code"),
+        ({"amount": {"path": "a", "scale": 7}}, "OUT_OF_RANGE", "amount.scale"),
+        ({"externalId": {"path": "a", "scale": 2}}, "UNSUPPORTED", "externalId.scale"),
+        ({"amount": {"path": "a", "format": "RFC3339"}}, "UNSUPPORTED", "amount.format"),
+        ({"occurredAt": {"path": "a", "format": "dd.mm"}}, "UNKNOWN", "occurredAt.format"),
+        ({"type": {"path": "a", "map": {}}}, "INVALID", "type.map"),
+        ({"type": {"path": "a", "map": {"b": []}}}, "INVALID", "type.map.b"),
+        ({"type": {"template": "plain"}}, "INVALID", "type.template"),
+        ({"type": {"template": "{a}}"}}, "INVALID", "type.template"),
+        ({"type": {"template": "{a..b}"}}, "INVALID", "type.template"),
+        ({"type": "a..b"}, "INVALID", "type"),
+        ({"type": "$where.b"}, "UNKNOWN", "type"),
+        ({"type": {"path": ["a"] * 7}}, "TOO_MANY", "type.path"),
+        ({"type": ".".join("a" * 21)}, "TOO_MANY", "type"),
+        # Whoever repeats a signed body under another header must not make another event of it.
+        ({"externalId": "$headers.x-id"}, "UNSUPPORTED", "externalId"),
+        ({"externalId": {"template": "{$headers.x-id}-{a}"}}, "UNSUPPORTED", "externalId.template"),
+    ):
+        assert refused({"fields": {**fields, **part}}) == [(code, f"mapping.fields.{path}")]
+    for more, code, path in (
+        ({"items": "$headers"}, "INVALID", "items"),
+        ({"when": {}}, "INVALID", "when"),
+        ({"when": [{"path": "a", "operator": "LIKE"}]}, "UNKNOWN", "when.0.operator"),
+        ({"when": [{"path": "a..b", "value": 1}]}, "INVALID", "when.0.path"),
+        ({"metadata": 7}, "INVALID", "metadata"),
+        ({"metadata": {"x": {"value": []}}}, "INVALID", "metadata.x.value"),
+    ):
+        assert refused({"fields": fields, **more}) == [(code, f"mapping.{path}")]
+
+
+@pytest.mark.parametrize("mapping", [SHOP_ORDER, GOOGLE_WALLET, CARD_PAYMENT])
+def test_a_stored_mapping_is_the_mapping(mapping: dict[str, object]) -> None:
+    parsed: EventMapping = parse_mapping(mapping)
+    assert mapping_from(parsed.text) == parsed
+    assert json.loads(parsed.text) == mapping
+
+
+WORDS = """path value template map default scale format passExternalId type amount currency occurredAt externalId points a b
+    a.b $item $body.a $headers.x {a}-{b.0} UNIX_SECONDS EQ operator items when fields metadata""".split()
+ODD = ("", "\ud800", "\x00", "x" * 300, None, True, 0, 2, -1, 10**40, 1.5, Decimal("1E+999999"), "29.30", "-0", "NaN")
+
+
+def test_no_mapping_and_no_body_is_a_surprise() -> None:
+    """4,000 mappings made of the right words in wrong places, on bodies of anything: refused, or mapped, or told why."""
+    chance = random.Random(20_260_101)
+
+    def anything(depth: int, words: Sequence[str] = WORDS) -> Any:
+        match chance.randrange(6 if depth else 3):
+            case 0 | 1:
+                return chance.choice(words)
+            case 2:
+                return chance.choice(ODD)
+            case 3:
+                return [anything(depth - 1, words) for _ in range(chance.randrange(3))]
+        return {chance.choice(words): anything(depth - 1, words) for _ in range(chance.randrange(4))}
+
+    def source() -> Any:
+        kind = chance.choice(("path", "value", "template", "path"))
+        options = {name: anything(1) for name in chance.sample(("map", "default", "scale", "format"), 1)}
+        return chance.choice(("a", "b", "$body.a.b", {kind: anything(1)}, {kind: "a", **options}, anything(2)))
+
+    accepted = 0
+    for _ in range(4_000):
+        names = ("passExternalId", "type", *chance.sample(list(FIELDS), 3))
+        mapping = {"fields": {name: source() for name in names}}
+        mapping |= {
+            name: anything(2) for name in chance.sample(("items", "when", "metadata", "x"), chance.randrange(2))
+        }
+        try:
+            parsed = parse_mapping(mapping)
+        except Refused:
+            continue
+        accepted += 1
+        with contextlib.suppress(Refused):
+            body = anything(3, ("a", "b", "7", "29.30"))
+            assert all(parsed.named(body, {}))
+            for item in parsed.items_of(body, {"x": "y"}, "message"):
+                with contextlib.suppress(Refused):
+                    if item.event is not None:
+                        check(item.event, Rules(datetime(2026, 1, 1, tzinfo=UTC), "EUR"))
+    assert accepted > 300

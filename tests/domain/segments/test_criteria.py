@@ -1,0 +1,94 @@
+"""Criteria are read once and written one way."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.errors import Refused
+from app.domain.segments.criteria import EventCriterion, Metric, parse_criteria
+from app.domain.values.conditions import Operator, compare
+from app.domain.values.instants import DAY_MS, HOUR_MS
+
+names = st.lists(st.sampled_from(["purchase", "visit", "scan"]), max_size=3)
+events = st.fixed_dictionaries(
+    {
+        "metric": st.sampled_from(["COUNT", "SUM"]),
+        "operator": st.sampled_from(["GTE", "GT", "EQ", "LT", "LTE"]),
+        "value": st.integers(0, 10**6),
+    },
+    optional={
+        "types": names,
+        "sources": names,
+        "categories": st.lists(st.sampled_from(["TRANSACTION", "ACTIVITY"]), max_size=2),
+        "within": st.sampled_from([{"days": 30}, {"hours": 5}, {"minutes": 90}]),
+        "metadata": st.just([{"path": "store.city", "operator": "EQ", "value": "Bonn"}]),
+        "currency": st.sampled_from(["USD", "EUR"]),
+    },
+).map(lambda body: {"event": body})
+others = st.sampled_from(
+    [
+        {"pass": {"field": "fields.level", "operator": "IN", "value": ["gold", 7]}},
+        {"segment": {"id": "seg_1", "member": False}},
+        {"event": {"metric": "DAYS_SINCE_LAST", "operator": "GT", "value": "1.5", "never": "FAILS"}},
+        {"event": {"metric": "COUNT", "value": 1, "between": {"from": "2026-01-01T00:00:00Z", "to": None}}},
+    ]
+)
+trees = st.recursive(
+    events | others,
+    lambda children: (
+        st.lists(children, min_size=1, max_size=3).map(lambda c: {"all": c})
+        | st.lists(children, min_size=1, max_size=3).map(lambda c: {"any": c})
+        | children.map(lambda c: {"not": c})
+    ),
+    max_leaves=6,
+)
+
+
+@given(trees)
+def test_criteria_written_and_read_again_are_the_same(tree: dict[str, object]) -> None:
+    try:
+        criteria = parse_criteria(tree, "USD")
+    except Refused as refused:
+        assert "deeper" in str(refused)  # noqa: PT017
+        return
+    assert parse_criteria(criteria.to_dict(), "XXX") == criteria
+
+
+def test_a_sum_of_amounts_takes_the_currency_of_the_workspace() -> None:
+    criteria = parse_criteria({"event": {"metric": "SUM", "operator": "GTE", "value": 5}}, "EUR")
+    assert isinstance(criteria, EventCriterion)
+    assert (criteria.metric, criteria.filter.currency, criteria.value) == (Metric.SUM, "EUR", Decimal(5))
+
+
+@pytest.mark.parametrize(
+    ("within", "ms"), [({"days": 2}, 2 * DAY_MS), ({"hours": 3}, 3 * HOUR_MS), ({"minutes": 1}, 60_000)]
+)
+def test_a_window_is_rolling(within: dict[str, int], ms: int) -> None:
+    criteria = parse_criteria({"event": {"value": 1, "within": within}}, "EUR")
+    assert isinstance(criteria, EventCriterion)
+    assert criteria.within_ms == ms
+
+
+@pytest.mark.parametrize(
+    ("left", "operator", "right", "holds"),
+    [
+        (5, "EQ", "5.0", True),
+        ("5", "GTE", 4, True),
+        (True, "EQ", 1, False),
+        (None, "NE", 1, True),
+        (None, "LT", 1, False),
+        ("gold", "IN", ("silver", "gold"), True),
+        (None, "NOT_IN", ("gold",), True),
+        ("northern star", "CONTAINS", "star", True),
+        (["a", "b"], "CONTAINS", "b", True),
+        ("", "EXISTS", None, True),
+        (None, "NOT_EXISTS", None, True),
+        ("b", "GT", "a", True),
+    ],
+)
+def test_values_compare_as_their_owner_would(left: object, operator: str, right: object, holds: bool) -> None:
+    assert compare(left, Operator(operator), right) is holds

@@ -1,0 +1,80 @@
+"""Statistics: the footer of a customer's page."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from app.domain.events.events import PASS_UPDATED, TYPES, Category, Event, Origin
+from app.domain.state.statistics import Period, SpendRow, period_of, statistics_of
+from app.domain.values.decimals import ZERO
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def event(number: int, kind: str, amount: str | None = None, currency: str | None = "EUR") -> Event:
+    at = datetime(2026, 1, number, tzinfo=UTC)
+    return Event(
+        f"event_{number}", "pass_1", TYPES.get(kind, Category.CUSTOM), kind, None if amount is None else Decimal(amount),
+        None if amount is None else currency, ZERO, "api", None, {}, at, at, Origin("API"),
+    )  # fmt: skip
+
+
+def test_orders_are_purchases_and_refunds_and_credits_subtract() -> None:
+    found = statistics_of(
+        [
+            event(1, "purchase", "100.50"),
+            event(2, "purchase", "200"),
+            event(3, "refund", "30"),
+            event(4, "credit", "9"),
+            event(5, "purchase", "7", "USD"),
+            event(6, "check_in"),
+        ]
+    )
+    assert found.event_count == 6
+    assert found.spend == (
+        SpendRow("EUR", Decimal("300.50"), Decimal(39), Decimal("261.50"), 2),
+        SpendRow("USD", Decimal(7), ZERO, Decimal(7), 1),
+    )
+
+
+def test_a_row_has_the_average_half_even_to_six_places_and_none_without_amounts() -> None:
+    found = statistics_of(
+        [event(1, "purchase", "1"), event(2, "purchase", "0"), event(3, "purchase", "1"), event(4, "visit")]
+    )
+    bought, visited = found.by_type
+    assert (bought.type, bought.average, bought.min, bought.max) == ("purchase", Decimal("0.666667"), ZERO, Decimal(1))
+    assert (visited.count, visited.sum, visited.average) == (1, None, None)
+    assert (found.first_ms, found.last_ms) == (event(1, "visit").occurred_ms, event(4, "visit").occurred_ms)
+
+
+def test_only_the_types_asked_for_count_and_never_what_punchcard_records_itself() -> None:
+    events = [event(1, "purchase", "1"), event(2, "visit"), event(3, PASS_UPDATED)]
+    assert statistics_of(events).event_count == 2
+    assert [row.type for row in statistics_of(events, ["visit"]).by_type] == ["visit"]
+    assert statistics_of(events, []).event_count == 0
+    assert statistics_of([]).first_ms is None
+
+
+@pytest.mark.parametrize(
+    ("period", "start", "end"),
+    [
+        (Period.DAY, "2026-03-29T00:00:00+01:00", "2026-03-30T00:00:00+02:00"),
+        (Period.WEEK, "2026-03-23T00:00:00+01:00", "2026-03-30T00:00:00+02:00"),
+        (Period.MONTH, "2026-03-01T00:00:00+01:00", "2026-04-01T00:00:00+02:00"),
+        (Period.QUARTER, "2026-01-01T00:00:00+01:00", "2026-04-01T00:00:00+02:00"),
+        (Period.YEAR, "2026-01-01T00:00:00+01:00", "2027-01-01T00:00:00+01:00"),
+    ],
+)
+def test_periods_follow_the_zones_midnight_also_where_summer_begins(period: Period, start: str, end: str) -> None:
+    now = datetime(2026, 3, 29, 12, tzinfo=UTC)
+    assert period_of(now, period, BERLIN, 0) == (datetime.fromisoformat(start), datetime.fromisoformat(end))
+
+
+def test_a_week_begins_where_the_workspace_says() -> None:
+    now = datetime(2026, 3, 28, 23, 30, tzinfo=UTC)  # already Sunday in Berlin
+    assert period_of(now, Period.WEEK, BERLIN, 6)[0] == datetime(2026, 3, 29, tzinfo=BERLIN)
+    assert period_of(now, Period.WEEK, BERLIN, 0)[0] == datetime(2026, 3, 23, tzinfo=BERLIN)

@@ -1,0 +1,55 @@
+"""Cursors: opaque, versioned, and refused unless this server wrote them."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.errors import Code, InvalidInput
+from app.domain.values.cursors import VERSION, activity_cursor, activity_position, decode_cursor, encode_cursor
+
+
+@given(st.integers(-(2**43), 2**43 - 1), st.text("abc_123", max_size=40))
+def test_a_cursor_gives_back_the_key_it_was_made_of(at: int, key: str) -> None:
+    assert decode_cursor(encode_cursor("event", at, key), "event", (int, str)) == (at, key)
+
+
+def test_a_cursor_begins_with_its_version() -> None:
+    text = activity_cursor(7)
+    assert urlsafe_b64decode(text + "=" * (-len(text) % 4))[:1] == VERSION
+    assert activity_position(text) == 7
+
+
+@given(st.text(max_size=60))
+def test_a_text_that_is_no_cursor_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput):
+        decode_cursor(text, "event", (int, str), "after")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        encode_cursor("pass", 1, "a"),
+        encode_cursor("event", "1", "a"),
+        encode_cursor("event", 1),
+        encode_cursor("event", 1, "a", 2),
+        encode_cursor("event", 2**43, "a"),
+        encode_cursor("event", 1, "\x00"),
+        urlsafe_b64encode(b'\x02["event",1,"a"]').decode(),
+        urlsafe_b64encode(b'\x01["event",true,"a"]').decode(),
+        urlsafe_b64encode(b"\x01" + b"[" * 300).decode(),
+        "A" * 10_000,
+    ],
+)
+def test_a_cursor_of_another_list_or_version_or_shape_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        decode_cursor(text, "event", (int, str), "after")
+    assert [(p.code, p.field) for p in refused.value.problems] == [(Code.INVALID, ("after",))]
+
+
+def test_a_position_is_not_negative() -> None:
+    with pytest.raises(InvalidInput):
+        activity_position(activity_cursor(-1))

@@ -1,0 +1,78 @@
+"""What endpoints are sent: smaller than 20 kB whatever an event holds, and signed by every secret (checklist 3.4)."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from app.domain.activities import CUSTOM_EVENT, Activity
+from app.domain.signatures import Signed, Verification, secret_of, signed
+from app.domain.values.cursors import activity_cursor
+from app.domain.webhooks.messages import MOST_BYTES, headers_of, message_of
+from app.domain.webhooks.messages import test_message as trial_message
+
+AT = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
+OLD, NEW = secret_of(b"o" * 32), secret_of(b"n" * 32)
+EVENT = {"id": "event_1", "type": "purchase", "amount": "12.50", "metadata": {"till": "é"}}
+
+
+def about(data: dict[str, Any]) -> Activity:
+    return Activity(7, 3, "pass_1", CUSTOM_EVENT, "ACTION", AT, AT, {"kind": "EVENT"}, data)
+
+
+def told(data: dict[str, Any]) -> dict[str, Any]:
+    body = message_of(about(data), "ann").body
+    assert len(body) < MOST_BYTES
+    found: dict[str, Any] = json.loads(body)
+    return found
+
+
+def test_a_message_is_the_line_of_the_log_under_the_names_of_the_standard() -> None:
+    """One cursor for query, subscription, export and webhook (checklist 2.10)."""
+    message = message_of(about({"event": EVENT}), "ann")
+    assert message.id == "act_1:3"
+    assert "." not in message.id
+    assert json.loads(message.body) == {
+        "id": "act_1:3",
+        "type": CUSTOM_EVENT,
+        "timestamp": "2026-01-02T03:04:05.678Z",
+        "created_at": "2026-01-02T03:04:05.678Z",
+        "passId": "pass_1",
+        "passExternalId": "ann",
+        "sequence": 7,
+        "passSequence": 3,
+        "cursor": activity_cursor(7),
+        "data": {"event": EVENT},
+    }
+
+
+def test_what_is_too_large_is_left_out_the_largest_first_and_said_to_be() -> None:
+    large = {**EVENT, "metadata": {"note": "é" * 16_000}, "changes": {"fields": {"bio": "b" * 5_000}}}
+    assert told({"event": large}) == told({"event": {**EVENT, "changes": large["changes"]}}) | {
+        "data": {"event": {k: v for k, v in large.items() if k != "metadata"}, "truncated": True}
+    }
+    assert told({"event": {**large, "changes": {"fields": {"bio": "b" * 25_000}}}})["data"]["event"] == {
+        name: value for name, value in EVENT.items() if name != "metadata"
+    }
+    assert told({"before": ["x" * 30_000]})["data"] == {"truncated": True}
+
+
+@pytest.mark.parametrize("spare", range(-3, 4))
+def test_the_bound_is_exact(spare: int) -> None:
+    empty = len(message_of(about({"event": {**EVENT, "metadata": {"n": ""}}}), "ann").body)
+    data = told({"event": {**EVENT, "metadata": {"n": "x" * (MOST_BYTES - empty + spare)}}})["data"]
+    assert ("truncated" in data) == (spare >= 0)
+
+
+def test_each_secret_signs_so_that_either_will_do_during_a_rotation() -> None:
+    message = trial_message("test_1", "wh_1", AT)
+    headers = headers_of(message, [NEW, OLD], 1_767_323_045, "00-trace-01")
+    assert headers["webhook-signature"].count("v1,") == 2
+    for secret in (OLD, NEW):
+        found = signed(Verification(), [secret], headers, message.body)
+        assert found == Signed("test_1", 1_767_323_045)
+    assert (headers["webhook-id"], headers["traceparent"]) == ("test_1", "00-trace-01")
+    assert signed(Verification(), [secret_of(b"x" * 32)], headers, message.body) is None

@@ -1,0 +1,197 @@
+"""importEvents over real HTTP: the file, the job, its report."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+
+from app.graphql.types.ids import from_global_id
+from tests.business import another_business
+from tests.graphql.serving import Api, codes, serving
+from workers.stages.run_job import jobs
+
+IMPORT = """mutation ($input: ImportEventsInput!) { importEvents(input: $input) {
+  job { id kind status dryRun progress { done total failed } reportUrl }
+  userErrors { code field message } } }"""
+JOB = """query ($id: ID!) { job(id: $id) {
+  status progress { done total failed } result reportUrl error startedAt finishedAt cancelling } }"""
+
+
+async def sent(api: Api, data: bytes | str, name: str = "sales.csv", **options: Any) -> dict[str, Any]:
+    """The payload of importEvents."""
+    operations = {"query": IMPORT, "variables": {"input": {"file": None, **options}}}
+    response = await api.http.post(
+        api.address,
+        data={"operations": json.dumps(operations), "map": json.dumps({"0": ["variables.input.file"]})},
+        files={"0": (name, data)},
+        headers={**api.headers, "graphql-require-preflight": "1"},
+    )
+    answer = response.json()
+    assert "errors" not in answer, answer
+    payload: dict[str, Any] = answer["data"]["importEvents"]
+    return payload
+
+
+async def carried(api: Api, job: dict[str, Any]) -> dict[str, Any]:
+    """The job once the worker is done with it."""
+    named = from_global_id(job["id"])
+    assert named is not None
+    await jobs(api.business.worker, named[1])
+    found: dict[str, Any] = (await api.data(JOB, id=job["id"]))["job"]
+    assert found["finishedAt"] is not None
+    return found
+
+
+async def test_a_file_becomes_a_job_and_its_rows_events(api: Api) -> None:
+    """A1-18: columns are attributes, the import runs on its own, its progress can be seen."""
+    payload = await sent(api, "customer_id,date,amount\nann,2025-11-01,1.50\nbob,2025-11-02,2\n")
+    job = payload["job"]
+    assert (payload["userErrors"], job["kind"], job["status"], job["dryRun"]) == ([], "IMPORT", "QUEUED", False)
+    done = await carried(api, job)
+    assert (done["status"], done["progress"], done["reportUrl"]) == (
+        "SUCCEEDED",
+        {"done": 2, "total": 2, "failed": 0},
+        None,
+    )
+    assert done["result"] == {
+        "created": 2,
+        "duplicate": 0,
+        "failed": 0,
+        "source": "import:sales.csv",
+        "warnings": [],
+    }
+    answer = await api.data("{ events { nodes { amount source externalId origin { channel } pass { externalId } } } }")
+    assert answer["events"]["nodes"][0] == {
+        "amount": "2",
+        "source": "import:sales.csv",
+        "externalId": "2",
+        "origin": {"channel": "IMPORT"},
+        "pass": {"externalId": "bob"},
+    }
+
+
+async def test_lines_of_json_become_events_and_bad_ones_fail_alone(api: Api) -> None:
+    """Checklist 3.3, large loads: JSONL is sent, a job has its progress, the report has the numbers of the lines."""
+    lines = (
+        '{"customer":{"id":"ann"},"kind":"Check-In","day":"31.01.2025","metadata":{"door":7}}\n'
+        'nonsense\n{"customer":{"id":"ann"},"kind":"scan","day":"never"}\n'
+    )
+    columns = [
+        {"field": "passExternalId", "column": "customer.id"},
+        {"field": "type", "column": "kind"},
+        {"field": "occurredAt", "column": "day"},
+    ]
+    done = await carried(api, (await sent(api, lines, "visits.jsonl", format="JSONL", columns=columns))["job"])
+    assert done["progress"] == {"done": 3, "total": 3, "failed": 2}
+    report = await api.http.get(api.address.replace("/graphql", done["reportUrl"]), headers=api.headers)
+    found = [line[:3] for line in csv.reader(io.StringIO(report.content.decode("utf-8-sig")))][1:]
+    assert found == [["2", "INVALID", ""], ["3", "INVALID", "occurredAt"]]
+    answer = await api.data("{ events { nodes { type externalId source metadata occurredAt } } }")
+    assert answer["events"]["nodes"] == [
+        {
+            "type": "check_in",
+            "externalId": "1",
+            "source": "import:visits.jsonl",
+            "metadata": {"door": 7},
+            "occurredAt": "2025-01-31T00:00:00Z",
+        }
+    ]
+
+
+async def test_the_report_of_failed_rows_is_fetched_with_the_key_and_by_nobody_else(api: Api) -> None:
+    payload = await sent(api, 'customer_id,date,amount\nann,2025-11-01,1\nann,2025-11-02,"=2+2"\nann,2025-11-03,1\n')
+    done = await carried(api, payload["job"])
+    assert done["progress"] == {"done": 3, "total": 3, "failed": 1}
+    address = api.address.replace("/graphql", done["reportUrl"])
+    fetched = await api.http.get(address, headers=api.headers)
+    assert fetched.headers["content-type"] == "text/csv; charset=utf-8"
+    header, line = csv.reader(io.StringIO(fetched.content.decode("utf-8-sig")))
+    assert header == ["row", "code", "field", "message", "text"]
+    assert (line[:3], line[4]) == (["2", "INVALID", "amount"], 'ann,2025-11-02,"=2+2"')
+    assert (await api.http.get(address)).status_code == 401
+    blind = {"authorization": f"Bearer {await api.key('write')}"}
+    assert (await api.http.get(address, headers=blind)).status_code == 403
+    other = await another_business(api.business.ctx.resources, api.business.clock, "Other")
+    async with serving(other) as theirs:
+        assert (await theirs.http.get(address, headers=theirs.headers)).status_code == 404
+        assert (await theirs.data(JOB, id=payload["job"]["id"]))["job"] is None
+    assert (await api.http.get(address.replace("job_", "job_0"), headers=api.headers)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "expected"),
+    [
+        ("", {}, ("REQUIRED", ["file"])),
+        ("customer_id,amount\n", {}, ("REQUIRED", ["file"])),
+        (b"\xff\xfec\x00u\x00", {}, ("UNSUPPORTED", ["file"])),
+        (b"\x00\x00\x00\x01PNG\n", {}, ("INVALID", ["file"])),
+        ("x" * 200_000, {}, ("TOO_LONG", ["file"])),
+        ("00004,1997-01-01,2,29.33\n00004,1997-01-18,2,29.73\n", {}, ("REQUIRED", ["columns"])),
+        ("a,b\n1,2\n", {}, ("REQUIRED", ["columns"])),
+        ("customer,amount\nann,2\n", {"timezone": "Mars"}, ("UNKNOWN", ["timezone"])),
+        ("customer,amount\nann,2\n", {"source": ""}, ("INVALID", ["source"])),
+        ("customer,amount\nann,2\n", {"format": "JSONL"}, ("INVALID", ["file"])),
+        (
+            "customer,amount\nann,2\n",
+            {"columns": [{"field": "passExternalId", "column": "custommer"}, {"field": "type", "value": "visit"}]},
+            ("UNKNOWN", ["columns", "0", "column"]),
+        ),
+        (
+            "customer,amount\nann,2\n",
+            {"columns": [{"field": "customer", "column": "customer"}, {"field": "type", "value": "visit"}]},
+            ("UNKNOWN", ["columns", "0", "field"]),
+        ),
+    ],
+)
+async def test_a_file_or_mapping_that_cannot_be_used_is_refused_with_a_path(
+    api: Api, data: bytes | str, options: dict[str, Any], expected: tuple[str, list[str]]
+) -> None:
+    payload = await sent(api, data, **options)
+    assert payload["job"] is None
+    assert codes(payload["userErrors"])[0] == expected
+    assert await api.business.ctx.resources.db["job_files"].count_documents({}) == 0
+
+
+async def test_jobs_are_listed_cancelled_and_found_by_their_id(api: Api) -> None:
+    first = (await sent(api, "customer,amount\nann,2\n"))["job"]
+    second = (await sent(api, "customer,amount\nann,2\n", dryRun=True))["job"]
+    listed = (await api.data("{ jobs { totalCount nodes { id dryRun } } }"))["jobs"]
+    assert listed == {
+        "totalCount": 2,
+        "nodes": [{"id": second["id"], "dryRun": True}, {"id": first["id"], "dryRun": False}],
+    }
+    cancel = "mutation ($id: ID!) { cancelJob(input: { id: $id }) { job { cancelling } userErrors { code field } } }"
+    assert (await api.data(cancel, id=first["id"]))["cancelJob"]["job"] == {"cancelling": True}
+    assert (await carried(api, first))["status"] == "CANCELLED"
+    refusal = (await api.data(cancel, id="job_none"))["cancelJob"]
+    assert codes(refusal["userErrors"]) == [("UNKNOWN", ["id"])]
+    found = await api.data("query ($id: ID!) { node(id: $id) { ... on Job { status } } }", id=first["id"])
+    assert found == {"node": {"status": "CANCELLED"}}
+
+
+async def test_a_job_is_followed_until_it_has_ended(api: Api) -> None:
+    follow = "subscription ($job: ID!) { jobProgress(id: $job) { id status progress { done } } }"
+    job = (await sent(api, "customer_id,amount\nann,1\nbob,2\n"))["job"]
+    async with api.socket() as socket:
+        await socket.subscribe(follow, job=job["id"])
+        assert (await socket.next())["jobProgress"] == {
+            "id": job["id"],
+            "status": "QUEUED",
+            "progress": {"done": 0},
+        }
+        await carried(api, job)
+        statuses = []
+        while (message := await socket.receive())["type"] == "next":
+            statuses.append(message["payload"]["data"]["jobProgress"])
+        assert message["type"] == "complete"
+        assert statuses[-1] == {"id": job["id"], "status": "SUCCEEDED", "progress": {"done": 2}}
+        await socket.subscribe(follow, job=job["id"])
+        assert (await socket.next())["jobProgress"]["status"] == "SUCCEEDED"
+        assert (await socket.receive())["type"] == "complete"
+        await socket.subscribe(follow, job="job_nobody")
+        [error] = (await socket.receive())["payload"]
+        assert error["extensions"]["code"] == "BAD_USER_INPUT"

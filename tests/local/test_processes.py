@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from app.local.processes import STOP_SECONDS, Child, StartError, Supervisor
+from app.local.servers import command_of
+
+SLEEP = "import time; time.sleep(600)"
+DEADLINE_SECONDS = 20
+
+
+def sleeper(name: str = "sleeper") -> Child:
+    return Child(name, [sys.executable, "-c", SLEEP])
+
+
+async def test_a_child_that_ends_at_its_start_says_its_last_words(tmp_path: Path) -> None:
+    async def never() -> bool:
+        return False
+
+    log = tmp_path / "child.log"
+    child = Child("child", [sys.executable, "-c", "print('the folder is locked')"], log=log, ready=never)
+    with pytest.raises(StartError, match=r"ended at its start(.|\n)*the folder is locked"):
+        await child.start()
+
+
+async def test_a_child_that_is_never_ready_is_killed(tmp_path: Path) -> None:
+    async def never() -> bool:
+        return False
+
+    child = Child("child", [sys.executable, "-c", SLEEP], ready=never, start_seconds=0.2)
+    with pytest.raises(StartError, match=r"not ready after 0\.2 s"):
+        await child.start()
+    assert not child.is_running
+
+
+async def test_stopping_and_killing_can_be_repeated() -> None:
+    child = sleeper()
+    await child.stop()
+    await child.start()
+    await child.stop()
+    await child.stop()
+    await child.kill()
+    assert child.pid is None
+
+
+async def test_children_stop_in_the_opposite_order_of_their_start(tmp_path: Path) -> None:
+    order = tmp_path / "order"
+    supervisor = Supervisor(lambda _: None)
+    for name in ("first", "second"):
+        ready = tmp_path / name
+        script = (
+            "import pathlib, signal, sys, time\n"
+            f"def end(*_):\n  pathlib.Path({str(order)!r}).open('a').write({name + ' '!r}); sys.exit()\n"
+            "signal.signal(signal.SIGTERM, end)\n"
+            f"pathlib.Path({str(ready)!r}).touch()\n"
+            "time.sleep(600)"
+        )
+
+        async def is_ready(path: Path = ready) -> bool:
+            return path.exists()
+
+        await supervisor.add(Child(name, [sys.executable, "-c", script], ready=is_ready))
+    await supervisor.stop()
+    assert order.read_text().split() == ["second", "first"]
+
+
+async def test_a_supervised_child_is_started_again_and_the_user_is_told() -> None:
+    told: list[str] = []
+    changed = asyncio.Event()
+    supervisor = Supervisor(told.append, changed.set)
+    await supervisor.add(sleeper())
+    first = supervisor.pids["sleeper"]
+    changed.clear()
+    os.kill(first, signal.SIGKILL)
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        await changed.wait()
+    assert supervisor.pids["sleeper"] != first
+    assert told == ["sleeper ended (killed by SIGKILL); starting it again."]
+    await supervisor.stop()
+    assert supervisor.pids == {}
+
+
+async def test_killing_ends_a_stop_that_takes_too_long(tmp_path: Path) -> None:
+    deaf = tmp_path / "deaf"
+    script = (
+        "import pathlib, signal\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        f"pathlib.Path({str(deaf)!r}).touch()\n"
+        f"{SLEEP}"
+    )
+
+    async def is_deaf() -> bool:
+        return deaf.exists()
+
+    supervisor = Supervisor(lambda _: None)
+    await supervisor.add(Child("deaf", [sys.executable, "-c", script], ready=is_deaf))
+    began = time.monotonic()
+    stopping = asyncio.create_task(supervisor.stop())
+    while not stopping.done():
+        await asyncio.sleep(0.05)
+        supervisor.kill()
+    assert time.monotonic() - began < STOP_SECONDS / 2
+    assert supervisor.pids == {}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can tell a child that its parent died")
+async def test_children_do_not_outlive_a_parent_that_was_killed() -> None:
+    script = (
+        "import asyncio, sys\n"
+        "from app.local.processes import Child\n"
+        "async def run():\n"
+        f"  child = Child('child', [sys.executable, '-c', {SLEEP!r}])\n"
+        "  await child.start()\n"
+        "  print(child.pid, flush=True)\n"
+        "  await asyncio.sleep(600)\n"
+        "asyncio.run(run())"
+    )
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, cwd=Path(__file__).parents[2], stdout=asyncio.subprocess.PIPE
+    )
+    assert parent.stdout is not None
+    pid = int(await parent.stdout.readline())
+    parent.kill()
+    await parent.wait()
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while command_of(pid):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from decimal import Decimal
+
+from bson import Decimal128
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from app.store.mongo.decimal128 import from_decimal128, to_decimal128
+
+stored = st.builds(
+    lambda sign, coefficient, exponent: Decimal((sign, tuple(map(int, str(coefficient))), exponent)),
+    st.sampled_from([0, 1]),
+    st.integers(0, 10**34 - 1),
+    st.integers(-40, 40),
+)
+
+
+@given(stored)
+@example(Decimal("0"))
+@example(Decimal("0.00"))
+@example(Decimal("-0.10"))
+@example(Decimal("9" * 34))
+def test_a_decimal_is_stored_as_the_driver_would_and_comes_back_the_same(value: Decimal) -> None:
+    assert to_decimal128(value) == Decimal128(value)
+    back = from_decimal128(to_decimal128(value))
+    assert back.as_tuple() == value.as_tuple() == Decimal128(value).to_decimal().as_tuple()
+
+
+@given(st.sampled_from(["NaN", "Infinity", "-Infinity", "1E+6000"]))
+def test_what_we_never_write_is_still_read_as_the_driver_reads_it(text: str) -> None:
+    read = from_decimal128(Decimal128(text))
+    assert str(read) == str(Decimal128(text).to_decimal())

@@ -1,0 +1,233 @@
+"""A trace goes from the request through the wake-up to the stages; nothing is traced, or loaded, where nobody asked."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+
+import httpx
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+from app.clock import FixedClock
+from app.commands.webhooks.endpoints import create_webhook_endpoint
+from app.config.settings import Settings
+from app.local.servers import free_port
+from app.resources import Resources
+from app.telemetry import tracing
+from tests import servers
+from tests.business import Business, open_business, purchases
+from tests.graphql.serving import Api, serving
+from tests.receiver import receiving
+from workers.main import arq_worker
+from workers.stages.deliver import carry
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
+RECORD = 'mutation Buy { recordEvent(input: {passExternalId: "ann", type: "purchase", amount: 5}) { status } }'
+SECONDS = 20
+
+
+@pytest.fixture
+async def business(resources: Resources, clock: FixedClock) -> Business:
+    settings = dataclasses.replace(resources.settings, egress_allow=("127.0.0.1",))
+    return await open_business(dataclasses.replace(resources, settings=settings), clock)
+
+
+@pytest.fixture
+async def api(business: Business) -> AsyncIterator[Api]:
+    async with serving(business) as running:
+        yield running
+
+
+@pytest.fixture
+def exporter() -> Iterator[InMemorySpanExporter]:
+    exporter = InMemorySpanExporter()
+    tracing.trace_with("punchcard-test", SimpleSpanProcessor(exporter))
+    yield exporter
+    tracing.stop()
+
+
+@asynccontextmanager
+async def woken(business: Business) -> AsyncIterator[None]:
+    """A worker that does only what it is woken for: without a sweep nothing is done outside of a trace."""
+    arq = arq_worker(business.ctx.resources.settings, business.worker, long=False)
+    running = asyncio.create_task(arq.async_run())
+    yield
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await arq.close()
+
+
+async def spans_named(exporter: InMemorySpanExporter, *names: str) -> Mapping[str, ReadableSpan]:
+    """The first finished span of each name, once all are there."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        found = {span.name: span for span in reversed(exporter.get_finished_spans())}
+        if set(names) <= set(found):
+            return found
+        assert time.monotonic() < deadline, f"there are only {sorted(found)}"
+        await asyncio.sleep(0.02)
+
+
+async def test_a_mutation_is_followed_to_the_fold_and_to_the_log_and_to_a_webhook(
+    api: Api, exporter: InMemorySpanExporter
+) -> None:
+    business = api.business
+    await business.join("ann")
+    await business.segment("buyers", purchases(1))
+    async with receiving() as receiver:
+        endpoint, _ = await create_webhook_endpoint(business.ctx, receiver.url)
+        await carry(business.worker, endpoint.id)
+        async with woken(business):
+            await api.post(json.dumps({"query": RECORD}), traceparent=PARENT)
+            names = ("mutation Buy", "record", "fold", "publish", "deliver", "webhook")
+            spans = await spans_named(exporter, *names)
+            request, record, fold, publish, deliver, webhook = (spans[name] for name in names)
+            await asyncio.gather(*business.worker.tasks)
+    for span in (request, record, fold, publish, deliver, webhook):
+        assert span.context is not None
+        assert f"{span.context.trace_id:032x}" == TRACE
+    assert receiver.got[-1].headers["traceparent"].startswith(f"00-{TRACE}-")
+    assert request.parent is not None
+    assert f"{request.parent.span_id:016x}" == "00f067aa0ba902b7"
+    assert request.kind is SpanKind.SERVER
+    assert [span.parent and span.parent.span_id for span in (record, fold, publish, deliver)] == [
+        span.context and span.context.span_id for span in (request, record, fold, publish)
+    ]
+    assert request.attributes is not None
+    assert request.attributes["punchcard.workspace"] == business.ctx.workspace.id
+    assert request.resource.attributes["service.name"] == "punchcard-test"
+    assert all("ann" not in str(span.attributes) for span in spans.values())
+
+
+async def test_a_malformed_or_missing_parent_starts_a_trace_and_a_refused_request_is_an_error(
+    api: Api, exporter: InMemorySpanExporter
+) -> None:
+    for number, headers in enumerate(({}, {"traceparent": "00-zz-1-01"})):
+        await api.post(json.dumps({"query": f"query Q{number} {{ viewer {{ workspace {{ id }} }} }}"}), **headers)
+    await api.post('{"query": "{ nope }"}')
+    spans = await spans_named(exporter, "query Q0", "query Q1", "request")
+    assert spans["query Q0"].parent is None
+    assert spans["query Q1"].parent is None
+    assert spans["request"].status.status_code is StatusCode.ERROR
+    assert spans["request"].status.description == "GRAPHQL_VALIDATION_FAILED"
+
+
+async def test_a_wake_up_from_elsewhere_or_lost_with_redis_changes_nothing_but_the_trace(
+    api: Api, exporter: InMemorySpanExporter
+) -> None:
+    business = api.business
+    await business.join("ann")
+    await api.post(json.dumps({"query": RECORD}), traceparent=PARENT)
+    await spans_named(exporter, "record")
+    await business.ctx.resources.redis.flushall()
+    await business.settle()
+    assert [activity.type for activity in await business.feed()] == ["customer.created", "customer.custom_event"]
+    assert "fold" not in {span.name for span in exporter.get_finished_spans()}
+
+
+async def test_a_subscription_on_a_socket_and_its_neighbours_have_spans_of_their_own(
+    api: Api, exporter: InMemorySpanExporter
+) -> None:
+    async with api.socket() as socket:
+        await socket.subscribe("query Who { viewer { workspace { id } } }")
+        assert (await socket.next())["viewer"]
+        spans = await spans_named(exporter, "query Who")
+    assert spans["query Who"].parent is None
+
+
+def test_without_a_collector_nothing_of_the_library_is_loaded() -> None:
+    script = (
+        "import sys, app.api.asgi, workers.main\n"
+        "from app.telemetry import tracing\n"
+        "tracing.start(None, 'x')\n"
+        "with tracing.span('a') as span: span.note(b=1); span.rename('c'); span.failed('d')\n"
+        "assert tracing.traceparent() is None and tracing.trace_id() is None\n"
+        "assert not [name for name in sys.modules if name.startswith('opentelemetry.sdk')]\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+class Collector(HTTPServer):
+    """Keeps what it is sent, or refuses to."""
+
+    def __init__(self) -> None:
+        self.received: list[tuple[str, bytes]] = []
+        super().__init__(("127.0.0.1", 0), Taking)
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Taking(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        assert isinstance(self.server, Collector)
+        self.server.received.append((self.path, self.rfile.read(int(self.headers["content-length"]))))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    collector = Collector()
+    thread = Thread(target=collector.serve_forever)
+    thread.start()
+    yield collector
+    collector.shutdown()
+    thread.join()
+    collector.server_close()
+
+
+def test_spans_reach_the_collector_and_go_on_with_the_trace_that_was_given(collector: Collector) -> None:
+    tracing.start(collector.address, "punchcard-test")
+    with tracing.span("fold", "stage", PARENT):
+        assert tracing.trace_id() == TRACE
+    tracing.stop()
+    tracing.stop()
+    [(path, body)] = collector.received
+    assert path == "/v1/traces"
+    assert b"fold" in body
+    assert b"punchcard-test" in body
+
+
+async def test_an_api_that_is_stopped_sends_its_last_spans_first(
+    business: Business, settings: Settings, collector: Collector
+) -> None:
+    child = servers.api(dataclasses.replace(settings, port=free_port(), otlp_endpoint=collector.address))
+    await child.start()
+    try:
+        async with httpx.AsyncClient() as http:
+            address = child.env and child.env["PUNCHCARD_PORT"]
+            await http.post(f"http://127.0.0.1:{address}/graphql", json={"query": "{ viewer { workspace { id } } }"})
+        child.signal(signal.SIGTERM)
+        async with asyncio.timeout(SECONDS):
+            await child.wait()
+    finally:
+        await child.kill()
+    assert b"UNAUTHENTICATED" in b"".join(body for _, body in collector.received)
+
+
+def test_a_collector_that_is_away_holds_nobody_up_for_long() -> None:
+    tracing.start(f"http://127.0.0.1:{free_port()}", "punchcard-test")
+    with tracing.span("fold"):
+        pass
+    started = time.monotonic()
+    tracing.stop()
+    assert time.monotonic() - started < tracing.FLUSH_SECONDS + 1

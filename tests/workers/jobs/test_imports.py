@@ -1,0 +1,341 @@
+"""An import records every row once, whatever dies between its steps, and says what became of each."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from typing import Any
+
+import pytest
+
+from app.commands.jobs.imports import import_events
+from app.commands.jobs.jobs import cancel_job
+from app.domain.events.events import EventQuery
+from app.domain.files.columns import ColumnMapping
+from app.domain.jobs import Job, JobStatus
+from app.store.mongo.paging import Span
+from app.store.stages.job_leases import STUCK_AFTER, JobRuns
+from app.store.workspace.events import EventQueries
+from app.store.workspace.jobs import JobQueries
+from app.store.workspace.passes import PassQueries
+from tests.business import Business
+from workers.jobs import imports as stage
+from workers.jobs import lease as turns
+from workers.main import GUARDED
+from workers.stages import run_job as stages
+from workers.stages.run_job import jobs
+from workers.sweep import Sweep
+from workers.worker import Worker
+
+
+class File:
+    """An upload."""
+
+    def __init__(self, data: bytes | str, filename: str = "sales.csv") -> None:
+        self.filename: str | None = filename
+        self._data = io.BytesIO(data.encode() if isinstance(data, str) else data)
+
+    async def read(self, size: int = -1) -> bytes:
+        return self._data.read(size)
+
+
+def sales(count: int) -> str:
+    rows = [f"c{i % 40},2025-11-{i % 28 + 1:02},{i % 90}.50,{i}" for i in range(count)]
+    return "\n".join(["customer_id,date,amount,till", *rows, ""])
+
+
+async def finished(business: Business, job: Job) -> Job:
+    """The job once the worker is done with it."""
+    for _ in range(50):
+        await jobs(business.worker, job.id)
+        found = await business.ctx.workspace.jobs.get(job.id)
+        assert found is not None
+        if found.finished_at is not None:
+            return found
+    raise AssertionError("the job does not end")
+
+
+async def imported(business: Business, data: bytes | str, name: str = "sales.csv", **options: Any) -> Job:
+    return await finished(business, await import_events(business.ctx, File(data, name), **options))
+
+
+async def report(business: Business, job: Job) -> list[list[str]]:
+    return [line async for lines in business.ctx.workspace.jobs.report(job.id) for line in lines]
+
+
+def counts(job: Job) -> tuple[int, int, int]:
+    return job.tally.created, job.tally.duplicate, job.tally.failed
+
+
+async def events(business: Business) -> int:
+    return await business.ctx.resources.db["events"].count_documents({})
+
+
+async def test_every_row_becomes_an_event_and_again_none_does(business: Business) -> None:
+    first = await imported(business, sales(50))
+    assert (first.status, counts(first), first.total) == (JobStatus.SUCCEEDED, (50, 0, 0), 50)
+    again = await imported(business, sales(50))
+    assert (again.status, counts(again)) == (JobStatus.SUCCEEDED, (0, 50, 0))
+    await business.settle()
+    card = await business.card("c7")
+    assert card.aggregates["purchase", "USD"].sum == 2 * 7 + 40 + 1
+    assert await business.ctx.resources.db["job_files"].count_documents({}) == 0
+
+
+async def test_imported_events_say_where_they_come_from_and_fire_no_old_flips(business: Business) -> None:
+    await imported(business, sales(1))
+    [event] = (await business.ctx.workspace.events.page(EventQuery(), Span(1_000))).items
+    assert (event.source, event.external_id, event.origin.channel, event.historical) == (
+        "import:sales.csv",
+        "1",
+        "IMPORT",
+        True,
+    )
+    assert event.metadata == {"till": 0}
+
+
+class Killed(BaseException):
+    """The process is no more."""
+
+
+STEPS = [
+    ("runs", "claim"),
+    ("runs", "backlogged"),
+    ("runs", "commit"),
+    ("runs", "finish"),
+    ("events", "insert"),
+    ("events", "stored"),
+    ("passes", "insert"),
+    ("jobs", "input"),
+    ("jobs", "put_report"),
+    ("jobs", "drop_input"),
+]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(("where", "step"), STEPS)
+async def test_a_worker_that_dies_at_any_step_leaves_exact_counts(
+    business: Business, monkeypatch: pytest.MonkeyPatch, where: str, step: str, late: bool
+) -> None:
+    monkeypatch.setattr(stage, "BATCH", 10)
+    owner = {"runs": JobRuns, "events": EventQueries, "passes": PassQueries, "jobs": JobQueries}[where]
+    real = getattr(owner, step)
+    rows = sales(35) + "c1,2025-11-01,1,2\nc2,never,3,4\n" + sales(8).split("\n", 1)[1]
+    columns = [
+        ColumnMapping("passExternalId", "customer_id"),
+        ColumnMapping("type", None, "purchase"),
+        ColumnMapping("occurredAt", "date"),
+        ColumnMapping("amount", "amount"),
+        ColumnMapping("externalId", "till"),
+    ]
+    # Row 36 contradicts row 3, row 37 has no date, and the last eight repeat the first, tills and all.
+    job = await import_events(business.ctx, File(rows), columns=columns)
+    calls = 0
+
+    def dying(*args: Any, **kwargs: Any) -> Any:
+        """Every other call is the last thing a worker does."""
+        nonlocal calls
+        calls += 1
+        if calls % 2 == 0:
+            return real(*args, **kwargs)
+        if not late or step == "input":
+            raise Killed
+
+        async def after() -> None:
+            await real(*args, **kwargs)
+            raise Killed
+
+        return after()
+
+    monkeypatch.setattr(owner, step, dying)
+    killed = 0
+    for _ in range(60):
+        try:
+            await jobs(business.worker, job.id)
+        except Killed:
+            killed += 1
+        await business.ctx.resources.db["jobs"].update_many({"open": 1}, {"$set": {"lease": 0}})
+    assert killed
+    monkeypatch.setattr(owner, step, real)
+    done = await finished(business, job)
+    assert (done.status, counts(done), await events(business)) == (JobStatus.SUCCEEDED, (35, 8, 2), 35)
+    assert [(line[0], line[1]) for line in await report(business, done)] == [("36", "CONFLICT"), ("37", "INVALID")]
+
+
+async def test_two_workers_at_the_same_job_record_and_count_every_row_once(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "BATCH", 10)
+    monkeypatch.setattr("app.store.stages.job_leases.LEASE_MS", -1)
+    job = await import_events(business.ctx, File(sales(200)))
+    others = [Worker.on(business.ctx.resources) for _ in range(3)]
+    await asyncio.gather(*(jobs(worker, job.id) for worker in [business.worker, *others]))
+    done = await finished(business, job)
+    assert (counts(done), await events(business)) == ((200, 0, 0), 200)
+
+
+async def test_bad_rows_are_reported_and_good_rows_beside_them_recorded(business: Business) -> None:
+    data = (
+        "customer_id,date,amount\n"
+        "ann,2025-11-01,10\n"
+        "ann,2025-11-02\n"
+        'ann,"2025-11-03,11\n'
+        "ann,2025-11-04,12\n"
+        "\n"
+        ",2025-11-05,13\n"
+        "ann,someday,free\n"
+        "ann,2025-11-06,-5\n"
+        "a\x00nn,2025-11-07,5\n"
+        "ann,2199-01-01,5\n"
+        "bob,2025-11-08,1e3\n" + "x" * 200_000 + "\n"
+        "bob,2025-11-09,14"
+    )
+    job = await imported(business, data)
+    assert counts(job) == (3, 0, 9)
+    lines = await report(business, job)
+    assert [tuple(line[:3]) for line in lines] == [
+        ("2", "INVALID", ""),
+        ("3", "INVALID", ""),
+        ("5", "REQUIRED", "passExternalId"),
+        ("6", "INVALID", "occurredAt"),
+        ("6", "INVALID", "amount"),
+        ("7", "OUT_OF_RANGE", "amount"),
+        ("8", "INVALID", "passExternalId"),
+        ("9", "OUT_OF_RANGE", "occurredAt"),
+        ("10", "INVALID", "amount"),
+        ("11", "TOO_LONG", ""),
+    ]
+    assert lines[0][4] == "ann,2025-11-02"
+
+
+async def test_a_dry_run_writes_nothing_and_foresees_everything(business: Business) -> None:
+    await imported(business, sales(3))
+    before = {name: await business.ctx.resources.db[name].count_documents({}) for name in ("events", "passes")}
+    job = await imported(business, sales(10) + "c1,x,1,1\n", dry_run=True)
+    assert (job.status, job.dry_run, counts(job)) == (JobStatus.SUCCEEDED, True, (7, 3, 1))
+    assert before == {name: await business.ctx.resources.db[name].count_documents({}) for name in before}
+
+
+async def test_a_cancelled_job_stops_between_batches_and_counts_what_it_did(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "BATCH", 10)
+    job = await import_events(business.ctx, File(sales(100)))
+    commits = 0
+    real = business.worker.runs.commit
+
+    async def commit(*args: Any) -> Any:
+        nonlocal commits
+        commits += 1
+        if commits == 3:
+            assert (await cancel_job(business.ctx, job.id)).cancelling
+        return await real(*args)
+
+    monkeypatch.setattr(business.worker.runs, "commit", commit)
+    done = await finished(business, job)
+    assert (done.status, counts(done), await events(business)) == (JobStatus.CANCELLED, (30, 0, 0), 30)
+    assert (await cancel_job(business.ctx, job.id)).status is JobStatus.CANCELLED
+
+
+async def test_a_job_cancelled_before_it_began_records_nothing(business: Business) -> None:
+    job = await import_events(business.ctx, File(sales(5)))
+    await cancel_job(business.ctx, job.id)
+    # Somebody was about to end it, and died.
+    await business.ctx.workspace.jobs.drop_input(job.id)
+    done = await finished(business, job)
+    assert (done.status, await events(business)) == (JobStatus.CANCELLED, 0)
+
+
+async def test_a_job_that_fails_five_times_in_a_row_is_failed(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await import_events(business.ctx, File(sales(5)))
+
+    async def broken(*_: Any) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(business.worker.runs, "commit", broken)
+    for _ in range(5):
+        with pytest.raises(RuntimeError):
+            await jobs(business.worker, job.id)
+        await business.ctx.resources.db["jobs"].update_many({"open": 1}, {"$set": {"lease": 0}})
+    found = await business.ctx.workspace.jobs.get(job.id)
+    assert found is not None
+    assert (found.status, found.error) == (JobStatus.FAILED, stages.BROKEN)
+
+
+async def test_an_import_waits_while_the_fold_is_far_behind(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "BATCH", 10)
+    monkeypatch.setattr(turns, "LOOK_EVERY", 1)
+    monkeypatch.setattr(turns, "MOST_PENDING", 12)
+    monkeypatch.setattr(turns, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(turns, "SLICE_SECONDS", 0.5)
+    job = await import_events(business.ctx, File(sales(300)))
+    await jobs(business.worker, job.id)
+    part = await business.ctx.workspace.jobs.get(job.id)
+    assert part is not None
+    assert part.finished_at is None
+    assert 10 <= part.tally.done <= 4 * 22
+    monkeypatch.setattr(turns, "MOST_PENDING", 1_000)
+    monkeypatch.setattr(turns, "SLICE_SECONDS", 20)
+    assert counts(await finished(business, job)) == (300, 0, 0)
+
+
+async def test_a_file_of_several_parts_is_read_whole(business: Business) -> None:
+    notes = [f"é{number}" * 5_000 for number in range(120)]
+    rows = [f'ann,2025-11-01,1,"{note}\nand more"\n' for note in notes]
+    job = await imported(business, "customer_id,date,amount,note\n" + "".join(rows))
+    assert (job.status, counts(job)) == (JobStatus.SUCCEEDED, (120, 0, 0))
+    page = await business.ctx.workspace.events.page(EventQuery(), Span(1_000))
+    assert {event.metadata["note"] for event in page.items} == {f"{note}\nand more" for note in notes}
+
+
+async def test_a_sweep_takes_up_a_job_that_no_wake_up_told_of_and_stops_it_with_the_worker(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "BATCH", 10)
+    job = await import_events(business.ctx, File(sales(30)))
+    begun, real = asyncio.Event(), business.worker.runs.commit
+
+    async def never_returns(*args: Any) -> Any:
+        await real(*args)
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(business.worker.runs, "commit", never_returns)
+    stopping = asyncio.Event()
+    sweeping = asyncio.create_task(Sweep(business.worker, GUARDED).run(stopping))
+    async with asyncio.timeout(10):
+        await begun.wait()
+        stopping.set()
+        await sweeping
+    monkeypatch.setattr(business.worker.runs, "commit", real)
+    # The job was let go at once: nobody waits for its lease.
+    await jobs(business.worker, job.id)
+    done = await business.ctx.workspace.jobs.get(job.id)
+    assert done is not None
+    assert (done.status, counts(done)) == (JobStatus.SUCCEEDED, (30, 0, 0))
+
+
+async def test_a_job_whose_every_start_dies_at_the_same_rows_is_failed(business: Business) -> None:
+    job = await import_events(business.ctx, File(sales(5)))
+    await business.ctx.resources.db["jobs"].update_one({"_id": job.id}, {"$set": {"starts": STUCK_AFTER}})
+    done = await finished(business, job)
+    assert (done.status, done.error) == (JobStatus.FAILED, stages.STUCK)
+
+
+async def test_rows_with_several_problems_each_are_reported_whole_and_in_order(business: Business) -> None:
+    columns = [
+        ColumnMapping("passExternalId", "who"),
+        ColumnMapping("type", None, "purchase"),
+        ColumnMapping("occurredAt", "when"),
+        ColumnMapping("amount", "price"),
+    ]
+    job = await imported(business, "who,when,price\n" + ",never,free\n" * 1_400, columns=columns)
+    lines = await report(business, job)
+    assert job.tally.failed == 1_400
+    assert [(int(line[0]), line[2]) for line in lines] == [
+        (row, name) for row in range(1, 1_401) for name in ("passExternalId", "occurredAt", "amount")
+    ]

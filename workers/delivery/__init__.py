@@ -1,0 +1,1 @@
+"""Delivery of activities to webhook endpoints."""

@@ -1,0 +1,1 @@
+"""Long jobs: imports, exports, removals, replays."""

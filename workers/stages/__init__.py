@@ -1,0 +1,1 @@
+"""Stages of the flow, each a function that is safe to repeat."""
