@@ -16,16 +16,16 @@ from app.store.workspace.keys import key_of_hash
 
 log = logging.getLogger(__name__)
 
-TRUSTED_SECONDS = 1.0
+KEY_TTL_SECONDS = 1.0
 """How long a key that was just looked up is believed: a revoked or expired one works so much longer, and no more."""
-NOTED_SECONDS = 60.0
+LAST_USED_INTERVAL_SECONDS = 60.0
 """How often the last use of a key is written down at most."""
-MOST_TRUSTED = 10_000
-MOST_CHARACTERS = 512
+MAX_CACHED_KEYS = 10_000
+MAX_HEADER_CHARACTERS = 512
 
 
 @dataclass(slots=True)
-class _Trusted:
+class _CachedKey:
     actor: Actor
     until: float
 
@@ -35,7 +35,7 @@ class Keyring:
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._trusted: OrderedDict[bytes, _Trusted] = OrderedDict()
+        self._trusted: OrderedDict[bytes, _CachedKey] = OrderedDict()
         self._noted: dict[str, float] = {}
         self._notes: set[asyncio.Task[None]] = set()
 
@@ -46,7 +46,7 @@ class Keyring:
         """
         scheme, _, secret = (authorization or "").strip().partition(" ")
         secret = secret.strip()
-        if scheme.lower() != "bearer" or not secret or len(secret) > MOST_CHARACTERS:
+        if scheme.lower() != "bearer" or not secret or len(secret) > MAX_HEADER_CHARACTERS:
             raise Unauthenticated
         hashed, now = secret_hash(secret), time.monotonic()
         trusted = self._trusted.get(hashed)
@@ -55,9 +55,9 @@ class Keyring:
             if key is None or not key.usable_at(await SystemClock().now()):
                 self._trusted.pop(hashed, None)
                 raise Unauthenticated
-            trusted = self._trusted[hashed] = _Trusted(_actor_of(key), now + TRUSTED_SECONDS)
+            trusted = self._trusted[hashed] = _CachedKey(_actor_of(key), now + KEY_TTL_SECONDS)
             self._trusted.move_to_end(hashed)
-            if len(self._trusted) > MOST_TRUSTED:
+            if len(self._trusted) > MAX_CACHED_KEYS:
                 self._trusted.popitem(last=False)
             self._note(key, now)
         return trusted.actor
@@ -67,7 +67,7 @@ class Keyring:
         await asyncio.gather(*self._notes)
 
     def _note(self, key: ApiKey, now: float) -> None:
-        if self._noted.get(key.id, -NOTED_SECONDS) + NOTED_SECONDS <= now:
+        if self._noted.get(key.id, -LAST_USED_INTERVAL_SECONDS) + LAST_USED_INTERVAL_SECONDS <= now:
             self._noted[key.id] = now
             task = asyncio.create_task(self._used(key))
             self._notes.add(task)

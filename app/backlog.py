@@ -11,27 +11,27 @@ from app.clock import SystemClock
 from app.domain.errors import Unavailable
 from app.domain.values.instants import to_ms
 from app.resources import Resources
-from app.store.operations.backlog import Backlog, Backlogs
+from app.store.operations.backlog import Backlog, BacklogQueries
 from app.store.operations.heartbeats import Heartbeats
 from app.telemetry import metrics
 
-GOOD_SECONDS = 5.0
-SHARE = 20
+GAUGES_TTL_SECONDS = 5.0
+MAX_STORE_SHARE = 20
 """Figures are good for so many times as long as asking for them took: of a slow store, they take a twentieth at most."""
-PATIENCE_SECONDS = 10.0
+QUERY_TIMEOUT_SECONDS = 10.0
 
 _FROM_STORE = (
     metrics.PENDING, metrics.FOLD_LAG, metrics.DUE, metrics.OUTBOXES, metrics.PARKED, metrics.BACKFILLS, metrics.JOBS,
-    metrics.WORKERS, metrics.AWAY, metrics.DELIVERY_LAG, metrics.ASIDE,
+    metrics.WORKERS, metrics.CIRCUITS_OPEN, metrics.DELIVERY_LAG, metrics.DEFERRED,
 )  # fmt: skip
 
 
 class BacklogGauges:
     """Keeps the backlog's gauges fresh. One a process: whoever comes while the figures are asked for waits for them."""
 
-    def __init__(self, resources: Resources, *, good_seconds: float = GOOD_SECONDS) -> None:
+    def __init__(self, resources: Resources, *, good_seconds: float = GAUGES_TTL_SECONDS) -> None:
         self._resources = resources
-        self._backlogs = Backlogs(resources.db)
+        self._backlogs = BacklogQueries(resources.db)
         self._heartbeats = Heartbeats(resources.db)
         self._good_seconds = good_seconds
         self._good_until = -math.inf
@@ -45,12 +45,12 @@ class BacklogGauges:
                 return
             await asyncio.gather(self._ask_store(), self._ask_redis())
             took = time.monotonic() - started
-            self._good_until = started + took + max(self._good_seconds, SHARE * took)
+            self._good_until = started + took + max(self._good_seconds, MAX_STORE_SHARE * took)
 
     async def _ask_store(self) -> None:
         clock = self._resources.clock
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(QUERY_TIMEOUT_SECONDS):
                 found = await self._backlogs.measured(to_ms(await clock.elapsed()))
                 now = await clock.now()
                 metrics.WORKERS.set(await self._heartbeats.alive(await SystemClock().now()))
@@ -65,7 +65,7 @@ class BacklogGauges:
     async def _ask_redis(self) -> None:
         queued = await self._resources.bus.queued()
         for queue in ("flow", "jobs"):
-            metrics.QUEUED.labels(queue).set(queued.get(queue, math.nan))
+            metrics.REDIS_QUEUE.labels(queue).set(queued.get(queue, math.nan))
 
 
 def _show(found: Backlog, now: datetime) -> None:
@@ -77,6 +77,6 @@ def _show(found: Backlog, now: datetime) -> None:
     metrics.PARKED.set(found.parked)
     metrics.BACKFILLS.set(found.backfills)
     metrics.JOBS.set(found.jobs)
-    metrics.AWAY.set(found.away)
+    metrics.CIRCUITS_OPEN.set(found.circuits_open)
     metrics.DELIVERY_LAG.set(found.delivery_lag)
-    metrics.ASIDE.set(found.aside)
+    metrics.DEFERRED.set(found.deferred)

@@ -27,14 +27,14 @@ log = logging.getLogger(__name__)
 LONG_STAGES: Final = frozenset({"jobs"})
 BUCKET_SECONDS: Final = 2
 """arq refuses the id of a job that is queued or running, so an id is only good for a short while."""
-KEPT_SECONDS: Final = 60
+CLAIM_TTL_SECONDS: Final = 60
 """A wake-up that no worker took for so long has been made up for by the sweep."""
-EXPIRY_SECONDS: Final = 10 * KEPT_SECONDS
+EXPIRY_SECONDS: Final = 10 * CLAIM_TTL_SECONDS
 """Longer than a wake-up is queued, so that a worker never finds an id in its queue without the job to it."""
-PATIENCE_SECONDS: Final = 0.25
-RECONNECT_SECONDS: Final = 0.2
+REDIS_TIMEOUT_SECONDS: Final = 0.25
+RECONNECT_DELAY_SECONDS: Final = 0.2
 
-AWAY: Final = (RedisError, OSError, TimeoutError, RuntimeError)
+REDIS_ERRORS: Final = (RedisError, OSError, TimeoutError, RuntimeError)
 """What a call to Redis raises when it is away; RuntimeError is uvloop's, for a connection that closed while it opened."""
 
 encode: Callable[[Any], bytes] = orjson.dumps
@@ -76,8 +76,8 @@ class Bus:
 
     async def publish(self, topic: str, message: Any) -> None:
         """Sends a JSON value to those who listen to the topic now; returns when Redis took it, or was given up on."""
-        with contextlib.suppress(*AWAY):
-            async with asyncio.timeout(PATIENCE_SECONDS):
+        with contextlib.suppress(*REDIS_ERRORS):
+            async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
                 await self._redis.publish(self._channel(topic), encode(message))
 
     async def listen(self, topic: str) -> AsyncIterator[Any]:
@@ -97,18 +97,18 @@ class Bus:
                         yield None
                     elif received["type"] == "message":
                         yield decode(received["data"])
-            except AWAY as error:
+            except REDIS_ERRORS as error:
                 log.debug("listening to %s: %s", topic, error)
-                await asyncio.sleep(RECONNECT_SECONDS)
+                await asyncio.sleep(RECONNECT_DELAY_SECONDS)
             finally:
-                with contextlib.suppress(*AWAY):
+                with contextlib.suppress(*REDIS_ERRORS):
                     await pubsub.aclose()  # type: ignore[no-untyped-call]  # the library left it without annotations
 
     async def queued(self) -> dict[str, int]:
         """How many wake-ups wait in each queue, by its short name; empty where Redis does not answer."""
         queues = {"flow": flow_queue(self._database), "jobs": jobs_queue(self._database)}
-        with contextlib.suppress(*AWAY):
-            async with asyncio.timeout(PATIENCE_SECONDS), self._redis.pipeline(transaction=False) as pipe:
+        with contextlib.suppress(*REDIS_ERRORS):
+            async with asyncio.timeout(REDIS_TIMEOUT_SECONDS), self._redis.pipeline(transaction=False) as pipe:
                 for queue in queues.values():
                     pipe.zcard(queue)
                 return dict(zip(queues, await pipe.execute(), strict=True))
@@ -125,9 +125,9 @@ class Bus:
             while self._due:
                 due, self._due = self._due, {}
                 try:
-                    async with asyncio.timeout(PATIENCE_SECONDS):
+                    async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
                         await self._enqueue(due)
-                except AWAY as error:
+                except REDIS_ERRORS as error:
                     log.debug("%d wake-ups were lost: %s", len(due), error)
         finally:
             self._sender = None
@@ -137,7 +137,7 @@ class Bus:
         seconds = time.time()
         now_ms = int(seconds * 1000)
         bucket = int(seconds) // BUCKET_SECONDS
-        oldest_ms = now_ms - KEPT_SECONDS * 1000
+        oldest_ms = now_ms - CLAIM_TTL_SECONDS * 1000
         async with self._redis.pipeline(transaction=True) as pipe:
             for queue in {self._queue(stage) for stage, _ in due}:
                 pipe.zremrangebyscore(queue, "-inf", oldest_ms)

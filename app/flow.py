@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from app.domain.ids import SLOTS
 
-SLOTS_A_RANGE = 16
+SLOTS_PER_RANGE = 16
 """One fold job serves a range of slots: a batch over all passes then takes a few round trips, not a few for each slot."""
-SLOT_RANGES = tuple(f"{low}-{low + SLOTS_A_RANGE - 1}" for low in range(0, SLOTS, SLOTS_A_RANGE))
+SLOT_RANGES = tuple(f"{low}-{low + SLOTS_PER_RANGE - 1}" for low in range(0, SLOTS, SLOTS_PER_RANGE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ FLOW = (
 
 def range_of(slot: int) -> str:
     """The key of the range that a slot belongs to."""
-    return SLOT_RANGES[slot // SLOTS_A_RANGE]
+    return SLOT_RANGES[slot // SLOTS_PER_RANGE]
 
 
 def bounds_of(key: str) -> tuple[int, int]:

@@ -17,20 +17,20 @@ from typing import cast
 
 from redis.asyncio import Redis
 
-from app.bus import AWAY
+from app.bus import REDIS_ERRORS
 from app.domain.errors import Throttled
 
 log = logging.getLogger(__name__)
 
-BLOCKS = 100
+LEASES_PER_BUDGET = 100
 """A lease is a hundredth of a whole budget: what a process that dies takes with it at most."""
-MOST_KEYS = 10_000
-PATIENCE_SECONDS = 0.25
-AWAY_SECONDS = 1.0
+MAX_CACHED_KEYS = 10_000
+REDIS_TIMEOUT_SECONDS = 0.25
+REDIS_RETRY_SECONDS = 1.0
 """How long a Redis that did not answer is not asked again."""
 
 # By Redis's own clock. A budget that is full again need not be kept.
-LEASE = """
+LEASE_SCRIPT = """
 local capacity, rate, needed, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -82,7 +82,7 @@ class Budget:
         held = self._held.get(key_id)
         if held is None:
             held = self._held[key_id] = _Held(self._points, time.monotonic())
-            if len(self._held) > MOST_KEYS:
+            if len(self._held) > MAX_CACHED_KEYS:
                 self._held.popitem(last=False)
         else:
             self._held.move_to_end(key_id)
@@ -99,7 +99,7 @@ class Budget:
         return min(self._points, held.rest + (time.monotonic() - held.at) * self._per_second)
 
     async def _lease(self, key_id: str, held: _Held, needed: int) -> int:
-        wanted = needed + max(1, self._points // BLOCKS)
+        wanted = needed + max(1, self._points // LEASES_PER_BUDGET)
         granted = await self._asked(key_id, held, needed, wanted)
         if granted is None:
             held.rest, held.at = self._rest(held), time.monotonic()
@@ -114,13 +114,13 @@ class Budget:
             return None
         numbers = map(str, (self._points, self._per_second, needed, wanted))
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
                 name = f"{self._database}:budget:{key_id}"
-                answer = self._redis.eval(LEASE, 1, name, *numbers)
+                answer = self._redis.eval(LEASE_SCRIPT, 1, name, *numbers)
                 granted, rest = await cast(Awaitable[tuple[int, bytes]], answer)
-        except AWAY as error:
+        except REDIS_ERRORS as error:
             log.debug("the budget of %s is kept here: %s", key_id, error)
-            self._away_until = time.monotonic() + AWAY_SECONDS
+            self._away_until = time.monotonic() + REDIS_RETRY_SECONDS
             return None
         held.rest, held.at = float(rest), time.monotonic()
         return granted

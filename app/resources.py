@@ -12,16 +12,16 @@ from pymongo import ReadPreference
 from pymongo.errors import ConfigurationError
 from redis.asyncio import Redis
 
-from app.bus import PATIENCE_SECONDS, Bus
+from app.bus import REDIS_TIMEOUT_SECONDS, Bus
 from app.clock import Clock, SystemClock
 from app.config.settings import ConfigError, Settings
-from app.local.servers import located
-from app.store.cache import Known
+from app.local.servers import locate_servers
+from app.store.cache import WorkspaceCache
 from app.store.clock import MongoClock
-from app.store.mongo.queries import Database, Doc, translated
+from app.store.mongo.queries import Database, Doc, translating_errors
 from app.store.workspace.workspace import Workspace
 
-SELECTION_MS = 3_000
+SERVER_SELECTION_TIMEOUT_MS = 3_000
 """How long a store that does not answer is looked for before it counts as away."""
 
 
@@ -38,7 +38,7 @@ class Resources:
     settings: Settings
     bus: Bus
     in_chunk: int
-    known: Known = field(default_factory=Known)
+    cache: WorkspaceCache = field(default_factory=WorkspaceCache)
 
     def workspace(self, workspace_id: str) -> Workspace:
         """The named queries of one workspace."""
@@ -52,12 +52,12 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     Raises ConfigError where neither addresses nor local servers are known or an address cannot be read, and Unavailable
     where the store does not answer within a few seconds; safe to repeat.
     """
-    settings = located(settings)
+    settings = locate_servers(settings)
     redis = open_redis(settings)
     client = _open_mongo(settings)
     try:
         db = client.get_database(settings.database, read_preference=ReadPreference.PRIMARY)
-        with translated():
+        with translating_errors():
             build = await client.admin.command("buildInfo")
         clock: Clock = MongoClock(db) if settings.clock == "manual" else SystemClock()
         bus = Bus(redis, settings.database)
@@ -83,7 +83,7 @@ def _open_mongo(settings: Settings) -> AsyncIOMotorClient[Doc]:
             readConcernLevel="majority",
             # A write that was sent may have happened; deciding what that means is the protocol's, not the driver's.
             retryWrites=False,
-            serverSelectionTimeoutMS=SELECTION_MS,
+            serverSelectionTimeoutMS=SERVER_SELECTION_TIMEOUT_MS,
             connectTimeoutMS=2_000,
             socketTimeoutMS=20_000,
             waitQueueTimeoutMS=5_000,
@@ -101,8 +101,8 @@ def open_redis(settings: Settings) -> Redis:
     try:
         redis: Redis = Redis.from_url(
             settings.redis_url or "",
-            socket_connect_timeout=PATIENCE_SECONDS,
-            socket_timeout=PATIENCE_SECONDS,
+            socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
+            socket_timeout=REDIS_TIMEOUT_SECONDS,
             client_name="punchcard",
         )
     except ValueError as error:

@@ -15,7 +15,7 @@ from app.commands.events.record import record_events
 from app.flow import SLOT_RANGES
 from app.resources import Resources
 from app.store.mongo.queries import Collection, Doc
-from app.store.stages.fold import Pumps
+from app.store.stages.fold import FoldQueries
 from workers.stages.fold import fold
 from workers.worker import Worker
 
@@ -46,7 +46,7 @@ class _Tee:
         return getattr(self._collection, name)
 
 
-class _Watched(Pumps):
+class _Watched(FoldQueries):
     def __init__(self, resources: Resources) -> None:
         super().__init__(resources.db, resources.in_chunk)
         self.passes_tee = self._passes = _Tee(self._passes)  # type: ignore[assignment]
@@ -58,7 +58,7 @@ async def folding(stock: Stock, processes: Processes, passes: int, rounds: int) 
     resources = stock.ctx.resources
     pumps = _Watched(resources)
     worker = Worker.on(resources)
-    worker.pumps = pumps
+    worker.fold_queries = pumps
     events, cards = stock.bare["events"], stock.bare["passes"]
     pending: list[Doc] = []
 

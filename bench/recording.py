@@ -13,10 +13,10 @@ from pymongo import DESCENDING
 
 from app.commands.events.receipts import record_call
 from app.domain.events.events import EventInput, EventQuery
-from app.domain.events.receipts import Status
+from app.domain.events.receipts import RecordStatus
 from app.domain.ids import event_id, slot_of
 from app.domain.values.instants import truncate
-from app.store.mongo.paging import Span
+from app.store.mongo.paging import PageRequest
 from app.store.mongo.queries import Database, Doc
 
 from .http import Client
@@ -100,7 +100,7 @@ async def recording(stock: Stock, processes: Processes, client: Client | None, c
 
         async def run() -> None:
             answer = await record_call(ctx, sent)
-            assert all(result.status is Status.CREATED for result in answer.outcome.results)
+            assert all(result.status is RecordStatus.CREATED for result in answer.outcome.results)
 
         return run
 
@@ -170,7 +170,7 @@ async def history(stock: Stock, processes: Processes, client: Client | None, rou
         query = EventQuery(pass_id=chance.choice(stock.long))
 
         async def run() -> None:
-            page = await stock.ctx.workspace.events.page(query, Span(PAGE))
+            page = await stock.ctx.workspace.events.page(query, PageRequest(PAGE))
             assert len(page.items) == PAGE
 
         return run

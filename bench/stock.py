@@ -62,7 +62,7 @@ async def stocked(
     """A new workspace with about so many folded events on so many passes; `said` is told of progress."""
     databases = [db for db in (resources.db, bare) if db is not None]
     for db in databases:
-        await indexes.ensure(db)
+        await indexes.ensure_indexes(db)
     profile, secret = await create_workspace(resources, f"{events} events")
     actor = Actor(profile.id, "key_bench", "bench", frozenset(SCOPES))
     ctx = Context(resources.workspace(profile.id), actor, resources)
@@ -124,22 +124,22 @@ def folded(
 ) -> Pass:
     """The pass as the fold leaves it, everything published and marked."""
     fresh = Pass(
-        id=pass_id, workspace_id=ctx.workspace.id, external_id=pass_id, base=Profile(), profile=Profile(),
-        installed_at=None, created_at=born, updated_at=born, at_ms=to_ms(born) - 1, rev=definitions.rev, n=1,
-        due_ms=to_ms(born),
+        id=pass_id, workspace_id=ctx.workspace.id, external_id=pass_id, initial_profile=Profile(), profile=Profile(),
+        installed_at=None, created_at=born, updated_at=born, evaluated_until_ms=to_ms(born) - 1, revision=definitions.revision, last_activity=1,
+        next_due_ms=to_ms(born),
     )  # fmt: skip
     walked = advance(fresh, definitions, events, limit_ms=to_ms(now), recorded_ms=to_ms(now)).card
     members = {
         key: replace(member, cause={"kind": "BACKFILL", "version": 1}) for key, member in walked.memberships.items()
     }
-    return replace(walked, v=max(1, len(events)), fid=new_id("fid"), memberships=members)
+    return replace(walked, version=max(1, len(events)), write_id=new_id("fid"), memberships=members)
 
 
 def copied(template: Shape, number: int) -> tuple[Doc, list[Doc]]:
     """The documents of a pass of this shape and of its events, under ids of their own."""
     card, events = template
     pass_id = new_id("pass")
-    mine = replace(card, id=pass_id, external_id=f"customer-{number:07d}", lb=())
+    mine = replace(card, id=pass_id, external_id=f"customer-{number:07d}", last_folded_ids=())
     docs = []
     for place, event in enumerate(events):
         renamed = replace(event, id=new_id("event"), pass_id=pass_id, external_id=f"{number}-{place}")
@@ -148,6 +148,6 @@ def copied(template: Shape, number: int) -> tuple[Doc, list[Doc]]:
         docs.append(doc)
     last = docs[-1]["_id"] if docs else None
     lb = (last,) if last is not None else ()
-    doc = pass_docs.to_doc(replace(mine, lb=lb))
+    doc = pass_docs.to_doc(replace(mine, last_folded_ids=lb))
     assert doc["slot"] == slot_of(pass_id)
     return doc, docs

@@ -15,10 +15,10 @@ import httpcore
 
 from app.commands.events.record import record_events
 from app.commands.webhooks.endpoints import create_webhook_endpoint
-from app.domain.webhooks.messages import message_of
-from app.domain.webhooks.partitions import LANES, lane_of
+from app.domain.webhooks.messages import render_message
+from app.domain.webhooks.partitions import PARTITIONS, partition_of
 from app.flow import SLOT_RANGES
-from workers.stages.deliver import carry
+from workers.stages.deliver import run_endpoint
 from workers.stages.fold import fold
 from workers.stages.publish import publish
 from workers.worker import Worker
@@ -54,7 +54,7 @@ async def webhooks(stock: Stock, processes: Processes, rounds: int) -> list[Side
     ctx = dataclasses.replace(stock.ctx, resources=dataclasses.replace(resources, settings=settings))
     worker = Worker.on(ctx.resources)
     async with _receiver(processes) as url, contextlib.AsyncExitStack() as stack:
-        pools = [await stack.enter_async_context(httpcore.AsyncConnectionPool()) for _ in range(LANES)]
+        pools = [await stack.enter_async_context(httpcore.AsyncConnectionPool()) for _ in range(PARTITIONS)]
         endpoint, _ = await create_webhook_endpoint(ctx, url)
         bodies: list[list[bytes]] = []
 
@@ -64,10 +64,10 @@ async def webhooks(stock: Stock, processes: Processes, rounds: int) -> list[Side
             await asyncio.gather(*(fold(worker, key) for key in SLOT_RANGES))
             await publish(worker, ctx.workspace.id)
             told = await ctx.workspace.activities.after(before, 2 * EVENTS)
-            bodies[:] = [[] for _ in range(LANES)]
+            bodies[:] = [[] for _ in range(PARTITIONS)]
             for activity in told[:EVENTS]:
-                bodies[lane_of(activity.pass_id)].append(message_of(activity, "somebody").body)
-            return lambda: carry(worker, endpoint.id)
+                bodies[partition_of(activity.pass_id)].append(render_message(activity, "somebody").body)
+            return lambda: run_endpoint(worker, endpoint.id)
 
         async def bare() -> Act:
             async def lane(pool: httpcore.AsyncConnectionPool, messages: Sequence[bytes]) -> None:

@@ -18,7 +18,7 @@ from app.domain.segments.segments import Definitions
 from app.domain.values.instants import truncate
 from app.flow import range_of
 from app.resources import Resources
-from app.store.cache import Known
+from app.store.cache import WorkspaceCache
 from app.store.codecs import events as event_docs
 from app.store.codecs import passes as pass_docs
 from app.store.operations import indexes
@@ -50,8 +50,8 @@ async def _side(resources: Resources, size: int) -> Side:
     clock = FixedClock(datetime(2026, 6, 1, tzinfo=UTC))
     # A database of its own: the clock runs months ahead, by which everything else would become due too.
     db = resources.db.client[f"{resources.settings.database}-window{size}"]
-    mine = replace(resources, db=db, clock=clock, known=Known())
-    await indexes.ensure(db)
+    mine = replace(resources, db=db, clock=clock, cache=WorkspaceCache())
+    await indexes.ensure_indexes(db)
     profile, _ = await create_workspace(mine, f"{size} in the window")
     ctx = Context(mine.workspace(profile.id), Actor(profile.id, "key_bench", "bench", frozenset(SCOPES)), mine)
     for key, criteria in SEGMENTS.items():

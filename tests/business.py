@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from app.clock import FixedClock
 from app.commands.context import Context
-from app.commands.events.outcomes import Outcome
+from app.commands.events.outcomes import BatchOutcome
 from app.commands.events.record import record_events
 from app.commands.passes.passes import create_passes
 from app.commands.segments import create_segment
@@ -20,7 +20,7 @@ from app.domain.events.events import EventInput
 from app.domain.passes.passes import Pass, PassInput
 from app.domain.segments.segments import Segment
 from app.resources import Resources
-from app.store.mongo.paging import Span
+from app.store.mongo.paging import PageRequest
 from app.store.operations import indexes
 from workers.main import STAGES
 from workers.sweep import Sweep
@@ -59,7 +59,7 @@ class Business:
         moved = sum(card["v"] + len(card["out"]) for card in cards)
         return await self.ctx.workspace.activities.last_pos(), moved, slots
 
-    async def record(self, *items: Mapping[str, object], **options: object) -> Outcome:
+    async def record(self, *items: Mapping[str, object], **options: object) -> BatchOutcome:
         """recordEvents, with passes made on the way."""
         options.setdefault("create_missing_passes", True)
         inputs = [EventInput(**{"pass_external_id": "ann", "type": "purchase", **item}) for item in items]
@@ -79,16 +79,16 @@ class Business:
     async def card(self, external_id: str = "ann") -> Pass:
         """The pass as stored, whole."""
         ids = await self.ctx.workspace.passes.ids_of([external_id])
-        return (await self.worker.pumps.passes(ids.values()))[ids[external_id]]
+        return (await self.worker.fold_queries.passes(ids.values()))[ids[external_id]]
 
     async def feed(self, **query: object) -> list[Activity]:
         """The whole log, or what matches of it."""
-        page = await self.ctx.workspace.activities.page(ActivityQuery(**query), Span(100_000))  # type: ignore[arg-type]
+        page = await self.ctx.workspace.activities.page(ActivityQuery(**query), PageRequest(100_000))  # type: ignore[arg-type]
         return page.items
 
     async def members(self, segment: Segment) -> list[str]:
         """External ids of the members."""
-        page = await self.ctx.workspace.segments.members(segment.id, Span(100_000))
+        page = await self.ctx.workspace.segments.members(segment.id, PageRequest(100_000))
         return sorted(card.external_id for card in page.items)
 
 
@@ -96,7 +96,7 @@ async def open_business(resources: Resources, clock: FixedClock, name: str = "Ki
     """A fresh business on an empty database."""
     place = (resources.settings.mongodb_uri, resources.db.name)
     if place not in INDEXED:
-        await indexes.ensure(resources.db)
+        await indexes.ensure_indexes(resources.db)
         INDEXED.add(place)
     return await another_business(resources, clock, name)
 

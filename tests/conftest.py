@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from app.clock import FixedClock
 from app.config.settings import Settings
 from app.resources import Resources, open_resources
-from app.store.cache import Known
+from app.store.cache import WorkspaceCache
 from app.store.mongo.queries import Database
 from tests.business import INDEXED, Business, open_business
 from tests.servers import Servers, running_servers
@@ -69,7 +69,7 @@ async def _session_resources(servers: Servers) -> AsyncIterator[Resources]:
 @pytest.fixture(autouse=True)
 def parted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stages that run in the test's own process let go of an erased pass without the patience that other processes need."""
-    monkeypatch.setattr(erase, "PARTED_SECONDS", 0.0)
+    monkeypatch.setattr(erase, "CACHE_EXPIRY_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ async def resources(
     db = client[settings.database]
     await shared.redis.flushall()
     bus = type(shared.bus)(shared.redis, settings.database)
-    yield dataclasses.replace(shared, db=db, clock=clock, settings=settings, bus=bus, known=Known())
+    yield dataclasses.replace(shared, db=db, clock=clock, settings=settings, bus=bus, cache=WorkspaceCache())
     await bus.aclose()
     indexed = (settings.mongodb_uri, settings.database) in INDEXED
     if indexed and not request.node.get_closest_marker("unused_database") and await _emptied(db):

@@ -8,8 +8,8 @@ from typing import Any
 
 from workers.worker import Worker
 
-WRITES = {"save", "unmark", "append", "published", "caught_up"}
-READS = {"pending", "busy", "passes", "still_pending", "due", "stale", "versions", "waiting"}
+WRITES = {"save", "clear", "append", "published", "mark_caught_up"}
+READS = {"pending", "with_pending", "passes", "still_pending", "due", "passes_behind", "versions", "waiting"}
 
 
 class Killed(BaseException):
@@ -26,7 +26,7 @@ class Reaper:
 
     def over(self, worker: Worker) -> Worker:
         """The worker, mortal from now on."""
-        for target in (worker.pumps, worker.outboxes):
+        for target in (worker.fold_queries, worker.publish_queries):
             for name in (WRITES | READS) & set(dir(target)):
                 setattr(target, name, self.mortal(name, getattr(target, name)))
         return worker

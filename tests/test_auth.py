@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.auth import TRUSTED_SECONDS, Keyring
+from app.auth import KEY_TTL_SECONDS, Keyring
 from app.clock import FixedClock
 from app.commands.workspaces.keys import create_api_key, revoke_api_key
 from app.domain.errors import Unauthenticated
@@ -42,7 +42,7 @@ async def test_a_revoked_key_is_believed_for_a_second_and_no_longer(
     await keyring.actor(f"Bearer {secret}")
     await revoke_api_key(business.ctx, key.id)
     await keyring.actor(f"Bearer {secret}")
-    now += TRUSTED_SECONDS + 0.1
+    now += KEY_TTL_SECONDS + 0.1
     with pytest.raises(Unauthenticated):
         await keyring.actor(f"Bearer {secret}")
 

@@ -18,7 +18,7 @@ from .worker import Worker
 log = logging.getLogger("punchcard.worker")
 
 
-def guarded(
+def log_failures(
     stage: str, run: Callable[[Worker, str], Awaitable[None]]
 ) -> Callable[[Worker, str], Coroutine[Any, Any, None]]:
     """The stage under the one failure policy: never raises but for cancellation."""

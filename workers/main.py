@@ -21,7 +21,7 @@ from arq.worker import Worker as ArqWorker
 from arq.worker import func
 from redis.asyncio import ConnectionPool
 
-from app.bus import AWAY, LONG_STAGES, decode, flow_queue, jobs_queue
+from app.bus import LONG_STAGES, REDIS_ERRORS, decode, flow_queue, jobs_queue
 from app.config.settings import ConfigError, Settings
 from app.domain.errors import Unavailable
 from app.flow import SLOT_RANGES
@@ -37,9 +37,9 @@ from workers.stages.merge import merge
 from workers.stages.publish import publish
 from workers.stages.run_job import jobs
 
-from .failures import guarded
-from .metrics import listening
-from .sweep import JOBS_AT_ONCE, Sweep
+from .failures import log_failures
+from .metrics import serve_metrics
+from .sweep import MAX_JOBS_STARTED, Sweep
 from .worker import Worker
 
 log = logging.getLogger("punchcard.worker")
@@ -57,15 +57,15 @@ STAGES: dict[str, Callable[[Worker, str], Awaitable[None]]] = {
 JOB_TIMEOUT_SECONDS = 45
 ARENA_MAX = -8
 """M_ARENA_MAX of glibc's malloc.h; other libraries have no such knob."""
-POLL_SECONDS = 0.01
-LONG_POLL_SECONDS = 0.2
+POLL_INTERVAL_SECONDS = 0.01
+JOBS_POLL_INTERVAL_SECONDS = 0.2
 """An event passes the short queue twice before anybody is told of it; an import has time."""
-PATIENCE_SECONDS = 10.0
-STOP_SECONDS = 10.0
+REDIS_TIMEOUT_SECONDS = 10.0
+STOP_TIMEOUT_SECONDS = 10.0
 """How long rounds under way may take to end; dying in one would lose nothing, only time."""
 
 
-GUARDED = {stage: guarded(stage, run) for stage, run in STAGES.items()}
+GUARDED = {stage: log_failures(stage, run) for stage, run in STAGES.items()}
 
 
 def _encode(value: Any) -> bytes:
@@ -94,8 +94,8 @@ def arq_worker(settings: Settings, worker: Worker, *, long: bool) -> ArqWorker:
         # Its own connections and more patience than the bus has: nobody waits for it, and a busy loop is not a lost Redis.
         connection_pool=ConnectionPool.from_url(
             worker.resources.settings.redis_url or "",
-            socket_timeout=PATIENCE_SECONDS,
-            socket_connect_timeout=PATIENCE_SECONDS,
+            socket_timeout=REDIS_TIMEOUT_SECONDS,
+            socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
         ),
         job_serializer=_encode,
         job_deserializer=decode,
@@ -112,8 +112,8 @@ def arq_worker(settings: Settings, worker: Worker, *, long: bool) -> ArqWorker:
         handle_signals=False,
         keep_result=0,
         job_timeout=JOB_TIMEOUT_SECONDS,
-        max_jobs=JOBS_AT_ONCE if long else len(SLOT_RANGES) * 4,
-        poll_delay=LONG_POLL_SECONDS if long else POLL_SECONDS,
+        max_jobs=MAX_JOBS_STARTED if long else len(SLOT_RANGES) * 4,
+        poll_delay=JOBS_POLL_INTERVAL_SECONDS if long else POLL_INTERVAL_SECONDS,
         health_check_interval=5,
         health_check_key=f"{queue}:health:{os.getpid()}",
         allow_abort_jobs=False,
@@ -124,13 +124,13 @@ async def run(settings: Settings, stopping: asyncio.Event) -> None:
     """Runs a worker until told to stop; goes on sweeping while Redis is away."""
     async with open_resources(settings) as resources:
         worker = Worker.on(resources)
-        async with listening(resources):
+        async with serve_metrics(resources):
             sweep = asyncio.create_task(Sweep(worker, GUARDED).run(stopping))
             waking = {asyncio.create_task(_listen(settings, worker, long=long)) for long in (False, True)}
             log.info("worker %d is ready", os.getpid())
             await stopping.wait()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(STOP_SECONDS):
+                async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
                     await worker.stop()
             while waking:
                 # redis-py swallows a cancellation that comes while it connects, so one may not be enough.
@@ -146,11 +146,11 @@ async def _listen(settings: Settings, worker: Worker, *, long: bool) -> None:
         arq = arq_worker(settings, worker, long=long)
         try:
             await arq.async_run()
-        except AWAY as error:
+        except REDIS_ERRORS as error:
             log.warning("Redis is away (%s); the sweep goes on without it", error)
             await asyncio.sleep(0.5)
         finally:
-            with contextlib.suppress(*AWAY):
+            with contextlib.suppress(*REDIS_ERRORS):
                 await arq.close()
 
 
@@ -163,7 +163,7 @@ def main() -> None:
         settings = Settings.from_env(os.environ)
         configure(settings.log_level, settings.log_format)
         tracing.start(settings.otlp_endpoint, "punchcard-worker")
-        _share_memory()
+        _limit_malloc_arenas()
         _run_until_signalled(settings)
     except (ConfigError, Unavailable) as error:
         sys.exit(f"Error: {error}")
@@ -171,7 +171,7 @@ def main() -> None:
         tracing.stop()
 
 
-def _share_memory() -> None:
+def _limit_malloc_arenas() -> None:
     """Lets the driver's threads take memory from two arenas: with one for each, a sixth more was held and never used."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(ARENA_MAX, 2)

@@ -11,12 +11,12 @@ from app.config.settings import ConfigError
 from app.resources import Resources
 from app.telemetry import metrics
 
-PATIENCE_SECONDS = 15.0
-MOST_BYTES = 16_384
+METRICS_TIMEOUT_SECONDS = 15.0
+MAX_REQUEST_BYTES = 16_384
 
 
 @contextlib.asynccontextmanager
-async def listening(resources: Resources) -> AsyncIterator[None]:
+async def serve_metrics(resources: Resources) -> AsyncIterator[None]:
     """Answers on PUNCHCARD_HOST and PUNCHCARD_WORKER_METRICS_PORT while the block runs; nothing where the port is 0.
 
     Raises ConfigError where the port is taken.
@@ -29,13 +29,15 @@ async def listening(resources: Resources) -> AsyncIterator[None]:
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(METRICS_TIMEOUT_SECONDS):
                 writer.write(await _response(await reader.readuntil(b"\r\n\r\n"), gauges))
                 await writer.drain()
         writer.close()
 
     try:
-        server = await asyncio.start_server(connected, settings.host, settings.worker_metrics_port, limit=MOST_BYTES)
+        server = await asyncio.start_server(
+            connected, settings.host, settings.worker_metrics_port, limit=MAX_REQUEST_BYTES
+        )
     except OSError as error:
         where = f"port {settings.worker_metrics_port} of {settings.host}"
         raise ConfigError([f"PUNCHCARD_WORKER_METRICS_PORT: cannot listen on {where}: {error.strerror}."]) from error

@@ -17,18 +17,18 @@ from app.domain.ids import slot_of
 from app.domain.values.instants import to_ms
 from app.flow import SLOT_RANGES, range_of
 from app.store.operations.heartbeats import Heartbeats
-from app.store.stages.endpoint_leases import Waiting
+from app.store.stages.endpoint_leases import WaitingEndpoint
 from workers.stages.deliver import begin
-from workers.stages.due import next_due
+from workers.stages.due import next_due_ms
 
 from .worker import Worker
 
 log = logging.getLogger(__name__)
 
-AHEAD_MS = 1_500
-JOBS_AT_ONCE = 4
-BEAT_SECONDS = 5.0
-BEATS_MISSED = 4
+TIMER_HORIZON_MS = 1_500
+MAX_JOBS_STARTED = 4
+HEARTBEAT_INTERVAL_SECONDS = 5.0
+MAX_HEARTBEATS_MISSED = 4
 """A worker is taken for dead when so many signs of life in a row did not come."""
 
 Run = Callable[[Worker, str], Awaitable[None]]
@@ -73,9 +73,9 @@ class Sweep:
         """Gives a sign of life now and then."""
         elapsed = asyncio.get_running_loop().time()
         if elapsed >= self._next_beat:
-            every = max(BEAT_SECONDS, self._worker.resources.settings.sweep_seconds)
+            every = max(HEARTBEAT_INTERVAL_SECONDS, self._worker.resources.settings.sweep_seconds)
             now = await SystemClock().now()
-            await self._heartbeats.beat(self._worker.id, now, now + timedelta(seconds=BEATS_MISSED * every))
+            await self._heartbeats.beat(self._worker.id, now, now + timedelta(seconds=MAX_HEARTBEATS_MISSED * every))
             self._next_beat = elapsed + every
 
     async def folds(self) -> None:
@@ -89,20 +89,20 @@ class Sweep:
 
     async def backfills(self) -> None:
         """Walks whatever lags behind the definitions."""
-        for workspace_id in await self._worker.pumps.stale_workspaces():
+        for workspace_id in await self._worker.fold_queries.workspaces_behind():
             await self._stages["backfill"](self._worker, workspace_id)
 
     async def publishes(self) -> None:
         """Publishes whatever waits in an outbox."""
-        for workspace_id in await self._worker.outboxes.waiting_workspaces():
+        for workspace_id in await self._worker.publish_queries.waiting_workspaces():
             await self._stages["publish"](self._worker, workspace_id)
 
     async def deliveries(self) -> None:
         """Begins a run at every webhook endpoint with something to do, and sets a timer for those that soon will have."""
-        for woken in self._worker.couriers.values():
+        for woken in self._worker.dispatchers.values():
             woken.set()
         now_ms = system_ms()
-        for waiting in await self._worker.lane_runs.waiting(now_ms + AHEAD_MS):
+        for waiting in await self._worker.endpoint_leases.waiting(now_ms + TIMER_HORIZON_MS):
             key, ahead_ms = waiting.endpoint_id, waiting.begins_ms - now_ms
             if ahead_ms <= 0:
                 begin(self._worker, waiting)
@@ -111,18 +111,18 @@ class Sweep:
 
     async def merges(self) -> None:
         """Moves whatever is left of merged passes."""
-        for pass_id in await self._worker.merges.waiting():
+        for pass_id in await self._worker.merge_queries.waiting():
             await self._stages["merge"](self._worker, pass_id)
 
     async def erasures(self) -> None:
         """Empties whatever is left of erased passes."""
-        for pass_id in await self._worker.erasures.waiting():
+        for pass_id in await self._worker.erase_queries.waiting():
             await self._stages["erase"](self._worker, pass_id)
 
     async def jobs(self) -> None:
         """Takes up the jobs that nobody carries, and does not wait for them: they are long, and stopped when all stops."""
-        for job_id in await self._worker.runs.open(system_ms(), JOBS_AT_ONCE):
-            if job_id not in self._jobs and len(self._jobs) < JOBS_AT_ONCE:
+        for job_id in await self._worker.job_leases.open(system_ms(), MAX_JOBS_STARTED):
+            if job_id not in self._jobs and len(self._jobs) < MAX_JOBS_STARTED:
                 self._jobs[job_id] = asyncio.create_task(self._job(job_id))
 
     async def _again_and_again(self, look: Callable[[], Awaitable[None]], stopping: asyncio.Event) -> None:
@@ -141,13 +141,13 @@ class Sweep:
     async def _look_ahead(self) -> None:
         now_ms = to_ms(await self._worker.resources.clock.now())
         loop = asyncio.get_running_loop()
-        for pass_id, due_ms in await next_due(self._worker, now_ms, AHEAD_MS):
+        for pass_id, due_ms in await next_due_ms(self._worker, now_ms, TIMER_HORIZON_MS):
             key = range_of(slot_of(pass_id))
             if key not in self._timers:
                 delay = (due_ms - now_ms) / 1000 + 0.001
                 self._timers[key] = loop.call_later(delay, self._fire, key)
 
-    def _begin(self, waiting: Waiting) -> None:
+    def _begin(self, waiting: WaitingEndpoint) -> None:
         self._timers.pop(waiting.endpoint_id, None)
         begin(self._worker, waiting)
 

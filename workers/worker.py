@@ -11,17 +11,17 @@ from typing import Any
 from app.domain.segments.segments import Definitions
 from app.resources import Resources
 from app.store.mongo.ids import new_id
-from app.store.stages.endpoint_leases import LaneRuns
-from app.store.stages.erase import Erasures
-from app.store.stages.fold import Pumps
-from app.store.stages.job_leases import JobRuns
-from app.store.stages.merge import Merges
-from app.store.stages.publish import Outboxes
+from app.store.stages.endpoint_leases import EndpointLeases
+from app.store.stages.erase import EraseQueries
+from app.store.stages.fold import FoldQueries
+from app.store.stages.job_leases import JobLeases
+from app.store.stages.merge import MergeQueries
+from app.store.stages.publish import PublishQueries
 
 log = logging.getLogger(__name__)
 
-MOST_MARKED = 100_000
-MOST_COURIERS = 100
+MAX_CLEARED_PASSES = 100_000
+MAX_DISPATCHERS = 100
 """At how many webhook endpoints a process delivers at a time."""
 
 
@@ -30,20 +30,20 @@ class Worker:
     """One worker process. Holds nothing that would be missed: all of it can be read again."""
 
     resources: Resources
-    pumps: Pumps
-    outboxes: Outboxes
-    runs: JobRuns
-    erasures: Erasures
-    merges: Merges
-    lane_runs: LaneRuns
+    fold_queries: FoldQueries
+    publish_queries: PublishQueries
+    job_leases: JobLeases
+    erase_queries: EraseQueries
+    merge_queries: MergeQueries
+    endpoint_leases: EndpointLeases
     definitions: dict[str, Definitions] = field(default_factory=dict)
     cursors: dict[str, tuple[int, str]] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
-    marked: dict[str, str] = field(default_factory=dict)
-    parted: dict[frozenset[str], float] = field(default_factory=dict)
+    cleared_writes: dict[str, str] = field(default_factory=dict)
+    epoch_changed_at: dict[frozenset[str], float] = field(default_factory=dict)
     id: str = field(default_factory=lambda: new_id("worker"))
     stopping: bool = False
-    couriers: dict[str, asyncio.Event] = field(default_factory=dict)
+    dispatchers: dict[str, asyncio.Event] = field(default_factory=dict)
     """The webhook endpoints that are delivered to, each with what tells its run that there is news."""
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _running: dict[tuple[str, str], bool] = field(default_factory=dict)
@@ -55,50 +55,50 @@ class Worker:
         db, in_chunk = resources.db, resources.in_chunk
         return cls(
             resources,
-            Pumps(db, in_chunk),
-            Outboxes(db),
-            JobRuns(db),
-            Erasures(db, in_chunk),
-            Merges(db, in_chunk),
-            LaneRuns(db),
+            FoldQueries(db, in_chunk),
+            PublishQueries(db),
+            JobLeases(db),
+            EraseQueries(db, in_chunk),
+            MergeQueries(db, in_chunk),
+            EndpointLeases(db),
         )
 
     @property
-    def crowded(self) -> bool:
+    def has_no_dispatcher_left(self) -> bool:
         """Whether no more webhook endpoints can be delivered to before one is let go."""
-        return len(self.couriers) >= MOST_COURIERS
+        return len(self.dispatchers) >= MAX_DISPATCHERS
 
-    def saw_marked(self, pass_id: str, fid: str) -> None:
+    def remember_cleared(self, pass_id: str, fid: str) -> None:
         """Notes that whatever the write `fid` of a pass had counted is marked; the oldest notes go beyond the bound.
 
         Sound because `alone` never lets two folds of one range overlap in a process: what is read as pending later than
         this note was not counted by that write.
         """
-        self.marked.pop(pass_id, None)
-        self.marked[pass_id] = fid
-        if len(self.marked) > MOST_MARKED:
-            del self.marked[next(iter(self.marked))]
+        self.cleared_writes.pop(pass_id, None)
+        self.cleared_writes[pass_id] = fid
+        if len(self.cleared_writes) > MAX_CLEARED_PASSES:
+            del self.cleared_writes[next(iter(self.cleared_writes))]
 
-    def saw_parted(self, pass_ids: frozenset[str], elapsed: float) -> None:
+    def remember_epoch_change(self, pass_ids: frozenset[str], elapsed: float) -> None:
         """Notes when (monotonic seconds) a parting was made for erased passes; the oldest notes go beyond the bound."""
-        self.parted[pass_ids] = elapsed
-        if len(self.parted) > MOST_MARKED:
-            del self.parted[next(iter(self.parted))]
+        self.epoch_changed_at[pass_ids] = elapsed
+        if len(self.epoch_changed_at) > MAX_CLEARED_PASSES:
+            del self.epoch_changed_at[next(iter(self.epoch_changed_at))]
 
-    async def known_definitions(self, workspace_ids: Iterable[str]) -> dict[str, Definitions]:
+    async def read_definitions(self, workspace_ids: Iterable[str]) -> dict[str, Definitions]:
         """The definitions of the workspaces as they are now; only versions not yet seen are read."""
         wanted = list(workspace_ids)
 
         async def one(workspace_id: str) -> Definitions:
             known = self.definitions.setdefault(workspace_id, Definitions())
-            newer = await self.pumps.versions(workspace_id, known.rev)
+            newer = await self.fold_queries.versions(workspace_id, known.revision)
             if newer:
                 known = self.definitions[workspace_id] = known.extended(newer)
             return known
 
         return dict(zip(wanted, await asyncio.gather(*map(one, wanted)), strict=True))
 
-    async def alone(self, stage: str, key: str, once: Callable[[], Awaitable[bool]]) -> None:
+    async def run_alone(self, stage: str, key: str, once: Callable[[], Awaitable[bool]]) -> None:
         """Runs rounds of a stage for a key until one says that there is no more, or until this worker stops.
 
         Never twice at once in this process: who comes while it runs makes it run again. Overlap between processes is
@@ -119,7 +119,7 @@ class Worker:
             if not self._running:
                 self._idle.set()
 
-    def begin(self, run: Coroutine[Any, Any, None]) -> None:
+    def start_task(self, run: Coroutine[Any, Any, None]) -> None:
         """Begins what goes on beside everything else, and holds on to it until it ends."""
         task = asyncio.create_task(run)
         self.tasks.add(task)
@@ -128,7 +128,7 @@ class Worker:
     async def stop(self) -> None:
         """Begins no further round; returns when those under way have ended."""
         self.stopping = True
-        for woken in self.couriers.values():
+        for woken in self.dispatchers.values():
             woken.set()
         while self._running:
             self._idle.clear()

@@ -26,9 +26,9 @@ from app.feed.tailer import Feed
 from app.graphql.context import RequestContext
 from app.graphql.execution.engine import Engine
 from app.graphql.execution.limits import Limits
-from app.graphql.execution.persisted import Persisted
-from app.graphql.execution.quotas import Places
-from app.graphql.execution.trusted_documents import Trusted, load_trusted
+from app.graphql.execution.persisted import PersistedDocuments
+from app.graphql.execution.quotas import Quota
+from app.graphql.execution.trusted_documents import TrustedDocuments, load_trusted
 from app.graphql.protocol.bodies import BodyLimits
 from app.graphql.protocol.http import GraphQLHttp
 from app.graphql.protocol.ws import GraphQLSocket
@@ -38,16 +38,16 @@ from app.resources import Resources, open_resources
 from app.telemetry import operations
 
 from .downloads import Downloads
-from .health import Probes
-from .inbound import Hooks
-from .request_log import Access
-from .shutdown import Draining
+from .health import HealthChecks
+from .inbound import InboundHooks
+from .request_log import RequestLog
+from .shutdown import Shutdown
 
 GRAPHIQL = Path(__file__).parent / "static" / "graphiql"
-HEARTBEAT_SECONDS = 10.0
+HEARTBEAT_INTERVAL_SECONDS = 10.0
 """How long a subscription may be quiet; the contract promises 15."""
-MOST_USER_AGENT = 255
-MOST_WORKSPACES = 1_000
+MAX_USER_AGENT = 255
+MAX_WORKSPACES = 1_000
 
 HEADERS = {
     b"x-content-type-options": b"nosniff",
@@ -71,8 +71,8 @@ class Edge:
     http: GraphQLHttp
     socket: GraphQLSocket
     downloads: Downloads
-    hooks: Hooks
-    probes: Probes
+    hooks: InboundHooks
+    probes: HealthChecks
 
 
 class State(TypedDict):
@@ -88,8 +88,8 @@ def create_app(
     settings: Settings | None = None,
     *,
     resources: OpenResources | None = None,
-    draining: Draining | None = None,
-    heartbeat_seconds: float = HEARTBEAT_SECONDS,
+    draining: Shutdown | None = None,
+    heartbeat_seconds: float = HEARTBEAT_INTERVAL_SECONDS,
     init_timeout_seconds: float = 10.0,
 ) -> Starlette:
     """The application. Settings come from the environment unless given; tests give `resources` that are open already.
@@ -98,7 +98,7 @@ def create_app(
     trusted documents cannot be used.
     """
     chosen = settings or Settings.from_env(os.environ)
-    leaving = draining or Draining()
+    leaving = draining or Shutdown()
     trusted = load_trusted(chosen)
 
     @asynccontextmanager
@@ -110,7 +110,7 @@ def create_app(
             yield {"edge": edge}
             await edge.keyring.aclose()
 
-    middleware = [Middleware(Access, leaving), Middleware(SecurityHeaders)]
+    middleware = [Middleware(RequestLog, leaving), Middleware(SecurityHeaders)]
     if chosen.cors_origins:
         middleware.append(
             Middleware(
@@ -143,13 +143,13 @@ def _routes() -> list[BaseRoute]:
 
 def _edge(
     resources: Resources,
-    draining: Draining,
-    trusted: Trusted,
+    draining: Shutdown,
+    trusted: TrustedDocuments,
     heartbeat_seconds: float,
     init_timeout_seconds: float,
 ) -> Edge:
     settings = resources.settings
-    places = Places("subscriptions", settings.max_subscriptions, settings.max_subscriptions_per_key)
+    places = Quota("subscriptions", settings.max_subscriptions, settings.max_subscriptions_per_key)
     budget = None
     if settings.budget_points:
         budget = Budget(resources.redis, settings.database, settings.budget_points, settings.budget_per_second)
@@ -159,7 +159,7 @@ def _edge(
         Engine(schema, Limits.of(settings), places, budget),
     )
 
-    persisted = Persisted(
+    persisted = PersistedDocuments(
         resources.redis,
         settings.database,
         trusted,
@@ -167,7 +167,7 @@ def _edge(
     )
 
     # Its named queries hold no state, and making them took a fifth of a small query's time.
-    workspaces = lru_cache(MOST_WORKSPACES)(resources.workspace)
+    workspaces = lru_cache(MAX_WORKSPACES)(resources.workspace)
 
     async def open_context(
         headers: Mapping[str, str], address: str | None, authorization: str | None
@@ -180,7 +180,7 @@ def _edge(
             actor,
             resources,
             ip_address=address,
-            user_agent=None if user_agent is None else user_agent[:MOST_USER_AGENT],
+            user_agent=None if user_agent is None else user_agent[:MAX_USER_AGENT],
         )
         return RequestContext(commands, feed, heartbeat_seconds, lambda: keyring.actor(authorization))
 
@@ -205,8 +205,8 @@ def _edge(
             most_per_key=settings.max_sockets_per_key,
         ),
         Downloads(resources, keyring),
-        Hooks(resources, budget),
-        Probes(resources, draining),
+        InboundHooks(resources, budget),
+        HealthChecks(resources, draining),
     )
 
 

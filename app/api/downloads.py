@@ -13,7 +13,7 @@ from app.domain.errors import NotFound, PunchcardError
 from app.domain.files.exports import ExportFormat, is_signed, parse_expiry
 from app.domain.jobs import JobKind
 from app.domain.values.instants import to_ms
-from app.graphql.errors import STATUS, ErrorCode, refused, refused_by
+from app.graphql.errors import STATUS, ErrorCode, refuse, refuse_with
 from app.graphql.types.ids import database_id
 from app.resources import Resources
 from app.telemetry import operations
@@ -95,10 +95,10 @@ def _file(parts: AsyncIterator[bytes], name: str, media: str, **headers: str) ->
 
 
 def _failed(error: PunchcardError) -> Response:
-    refusal = refused_by(error)
+    refusal = refuse_with(error)
     headers = {"www-authenticate": "Bearer"} if refusal.status == STATUS[ErrorCode.UNAUTHENTICATED] else None
     return JSONResponse(refusal.body, refusal.status or 400, headers)
 
 
 def _refused(code: ErrorCode, message: str, status: int) -> Response:
-    return JSONResponse(refused(code, message).body, status)
+    return JSONResponse(refuse(code, message).body, status)

@@ -16,20 +16,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from app.backlog import BacklogGauges
-from app.bus import AWAY
+from app.bus import REDIS_ERRORS
 from app.clock import SystemClock
 from app.domain.errors import Unavailable
 from app.resources import Resources
-from app.store.operations.health import missing_indexes, writes_and_reads
+from app.store.operations.health import check_write_and_read, missing_indexes
 from app.store.operations.heartbeats import Heartbeats
 from app.telemetry import metrics
 
-from .shutdown import Draining
+from .shutdown import Shutdown
 
-PATIENCE_SECONDS = 5.0
-INDEXES_GOOD_SECONDS = 30.0
+CHECK_TIMEOUT_SECONDS = 5.0
+INDEXES_TTL_SECONDS = 30.0
 """How long indexes that were all there are taken to be there still."""
-GOOD_SECONDS = 0.5
+READINESS_TTL_SECONDS = 0.5
 """How long an answer is given again: anybody may ask, and each asking costs the store a write."""
 NEEDED = ("store", "indexes")
 FORWARDED = ("forwarded", "x-forwarded-for")
@@ -37,10 +37,10 @@ FORWARDED = ("forwarded", "x-forwarded-for")
 Finding = dict[str, object]
 
 
-class Probes:
+class HealthChecks:
     """The probes of one process."""
 
-    def __init__(self, resources: Resources, draining: Draining) -> None:
+    def __init__(self, resources: Resources, draining: Shutdown) -> None:
         self._resources = resources
         self._draining = draining
         self._gauges = BacklogGauges(resources)
@@ -91,11 +91,11 @@ class Probes:
             if time.monotonic() >= self._found_good_until:
                 parts = {"store": self._store, "indexes": self._indexes, "redis": self._redis, "workers": self._workers}
                 self._found = dict(zip(parts, await asyncio.gather(*map(_timed, parts.values())), strict=True))
-                self._found_good_until = time.monotonic() + GOOD_SECONDS
+                self._found_good_until = time.monotonic() + READINESS_TTL_SECONDS
             return self._found
 
     async def _store(self) -> Finding:
-        return _finding(await writes_and_reads(self._resources.db), "what was written could not be read")
+        return _finding(await check_write_and_read(self._resources.db), "what was written could not be read")
 
     async def _indexes(self) -> Finding:
         if time.monotonic() < self._indexes_good_until:
@@ -103,7 +103,7 @@ class Probes:
         missing = await missing_indexes(self._resources.db)
         if missing:
             return {"status": "down", "missing": missing}
-        self._indexes_good_until = time.monotonic() + INDEXES_GOOD_SECONDS
+        self._indexes_good_until = time.monotonic() + INDEXES_TTL_SECONDS
         return {"status": "ok"}
 
     async def _redis(self) -> Finding:
@@ -121,9 +121,9 @@ def _finding(good: bool, problem: str) -> Finding:
 async def _timed(ask: Callable[[], Awaitable[Finding]]) -> Finding:
     started = time.monotonic()
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
             finding = await ask()
-    except (Unavailable, *AWAY):
+    except (Unavailable, *REDIS_ERRORS):
         # What the driver says may hold addresses, and this is answered without a key.
         finding = _finding(False, "it does not answer")
     return {**finding, "seconds": round(time.monotonic() - started, 3)}

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from app.commands.jobs.imports import REPORT_COLUMNS
 from app.domain.actors import READ, Actor
-from app.domain.files.csv_table import written
+from app.domain.files.csv_table import write_csv
 from app.domain.files.row_splitter import BOM
 from app.store.workspace.workspace import Workspace
 
@@ -23,6 +23,6 @@ async def report(workspace: Workspace, actor: Actor, job_id: str) -> AsyncIterat
 
 
 async def _written(parts: AsyncIterator[list[list[str]]]) -> AsyncIterator[bytes]:
-    yield BOM + written([REPORT_COLUMNS])
+    yield BOM + write_csv([REPORT_COLUMNS])
     async for lines in parts:
-        yield written(lines)
+        yield write_csv(lines)

@@ -11,11 +11,11 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.graphql.errors import refused_by
+from app.graphql.errors import refuse_with
 from app.telemetry import logs, metrics
 from app.telemetry.operations import observed
 
-from .shutdown import Draining
+from .shutdown import Shutdown
 
 log = logging.getLogger(logs.ACCESS)
 
@@ -27,10 +27,10 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 CLIENT_LEFT = 499
 
 
-class Access:
+class RequestLog:
     """Gives every request its id: the caller's `X-Request-Id` where it is a plain one, else a new one; answered too."""
 
-    def __init__(self, app: ASGIApp, draining: Draining) -> None:
+    def __init__(self, app: ASGIApp, draining: Shutdown) -> None:
         self._app = app
         self._draining = draining
 
@@ -66,7 +66,7 @@ class Access:
             except Exception as error:
                 if status:
                     raise
-                refusal = refused_by(error)
+                refusal = refuse_with(error)
                 operation.answered(refusal.body)
                 await JSONResponse(refusal.body, refusal.status or 500)(scope, receive, sending)
             finally:

@@ -15,18 +15,18 @@ from app.config.settings import Settings
 from app.telemetry import tracing
 
 from .asgi import create_app
-from .shutdown import DRAIN_SECONDS, IDLE_SECONDS, Draining
-from .slow_clients import Http, Socket
+from .shutdown import DRAIN_TIMEOUT_SECONDS, IDLE_TIMEOUT_SECONDS, Shutdown
+from .slow_clients import SlowClientHttpProtocol, SlowClientWebSocketProtocol
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.02
+POLL_INTERVAL_SECONDS = 0.02
 
 
 def serve(settings: Settings) -> None:
     """Serves the API until SIGINT or SIGTERM. Raises ConfigError where the settings cannot be used."""
     tracing.start(settings.otlp_endpoint, "punchcard-api")
-    draining = Draining()
+    draining = Shutdown()
     config = uvicorn.Config(
         create_app(settings, draining=draining),
         host=settings.host,
@@ -34,10 +34,10 @@ def serve(settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        http=Http,
-        ws=Socket,
+        http=SlowClientHttpProtocol,
+        ws=SlowClientWebSocketProtocol,
         ws_max_size=settings.body_bytes,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
+        timeout_graceful_shutdown=DRAIN_TIMEOUT_SECONDS,
     )
     server = DrainingServer(config, draining)
     server.run()
@@ -52,7 +52,7 @@ class DrainingServer(uvicorn.Server):
     every answer says `connection: close`, and only who says nothing in that time is cut off.
     """
 
-    def __init__(self, config: uvicorn.Config, draining: Draining) -> None:
+    def __init__(self, config: uvicorn.Config, draining: Shutdown) -> None:
         super().__init__(config)
         self._draining = draining
 
@@ -60,10 +60,10 @@ class DrainingServer(uvicorn.Server):
         """Takes no new connections, drains those there are, then does what uvicorn does."""
         loop = asyncio.get_running_loop()
         await self._close_doors()
-        idle_until = loop.time() + IDLE_SECONDS
+        idle_until = loop.time() + IDLE_TIMEOUT_SECONDS
         await self._draining.begin()
         while self.server_state.connections and loop.time() < idle_until and not self.force_exit:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
         log.info("drained; %d connections are left", len(self.server_state.connections))
         await super().shutdown(sockets)
         # Here, because uvicorn ends the process by the signal that asked for it.

@@ -14,15 +14,15 @@ from app.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-DRAIN_SECONDS = 8
+DRAIN_TIMEOUT_SECONDS = 8
 """How long the API may take, after it was asked to stop, to finish the requests it has."""
-LEAVE_SECONDS = 4.0
+CLOSE_TIMEOUT_SECONDS = 4.0
 """How long subscriptions and the operations beside them on a socket may take to end."""
-IDLE_SECONDS = 2.0
+IDLE_TIMEOUT_SECONDS = 2.0
 """How long a connection that asks nothing is kept: a request may be under way on it, and its answer says `close`."""
 
 
-class Draining:
+class Shutdown:
     """Whether this process is going away, for everybody who has to act on it. One an application."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Draining:
         self.begun = True
         metrics.DRAINING.set(1)
         try:
-            async with asyncio.timeout(LEAVE_SECONDS):
+            async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
                 await asyncio.gather(*(leave() for leave in self._leaving))
         except TimeoutError:
-            log.warning("some subscriptions did not end within %g s", LEAVE_SECONDS)
+            log.warning("some subscriptions did not end within %g s", CLOSE_TIMEOUT_SECONDS)

@@ -19,15 +19,15 @@ from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFact
 
 from app.telemetry import metrics
 
-STUCK_SECONDS = 30.0
+STUCK_TIMEOUT_SECONDS = 30.0
 """How long a client may take nothing of what waits for it."""
-LAST_SECONDS = 5.0
+CLOSE_TIMEOUT_SECONDS = 5.0
 """How long a socket then still waits for its client to read what was sent, and why it ends."""
-KERNEL_BYTES = 262_144
+SEND_BUFFER_BYTES = 262_144
 """What the kernel is asked to hold of what is not yet sent (Linux takes twice as much): by itself it would hold 4 MB."""
-HEADING_BYTES = 65_536
+MAX_HEADER_BYTES = 65_536
 """How much of a request's address and headers is waited for: more only where it comes in one read, with their end."""
-HEADING_SECONDS = 20.0
+HEADER_TIMEOUT_SECONDS = 20.0
 """How long a client may take to send them, from when it connects or sends the first of them."""
 INTERNAL_ERROR = 1011
 TRY_AGAIN_LATER = 1013
@@ -66,7 +66,7 @@ class _Watched(asyncio.Protocol):
 
     def _watch(self) -> None:
         waiting = self.transport.get_write_buffer_size()
-        self._look_again = asyncio.get_running_loop().call_later(STUCK_SECONDS, self._look, waiting)
+        self._look_again = asyncio.get_running_loop().call_later(STUCK_TIMEOUT_SECONDS, self._look, waiting)
 
     def _unwatch(self) -> None:
         if self._look_again is not None:
@@ -81,7 +81,7 @@ class _Watched(asyncio.Protocol):
             self.give_up()
 
 
-class Http(_Watched, HttpToolsProtocol):
+class SlowClientHttpProtocol(_Watched, HttpToolsProtocol):
     """A connection for HTTP, cut when its client is stuck: there is no other way to end a stream that nobody reads."""
 
     _unfinished = 0
@@ -91,7 +91,7 @@ class Http(_Watched, HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Called by the loop."""
         super().connection_made(transport)
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self._expect()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -103,7 +103,7 @@ class Http(_Watched, HttpToolsProtocol):
         """Called by the loop. The parser behind keeps headers of any length, for as long as they come."""
         self._unfinished += len(data)
         super().data_received(data)
-        if self._unfinished > HEADING_BYTES and not self.transport.is_closing():
+        if self._unfinished > MAX_HEADER_BYTES and not self.transport.is_closing():
             self._refuse()
         elif not self._unfinished:
             self._expect_nothing()
@@ -131,7 +131,7 @@ class Http(_Watched, HttpToolsProtocol):
         self.transport.abort()
 
     def _expect(self) -> None:
-        self._too_late = asyncio.get_running_loop().call_later(HEADING_SECONDS, self.transport.abort)
+        self._too_late = asyncio.get_running_loop().call_later(HEADER_TIMEOUT_SECONDS, self.transport.abort)
 
     def _expect_nothing(self) -> None:
         if self._too_late is not None:
@@ -140,12 +140,12 @@ class Http(_Watched, HttpToolsProtocol):
 
     def _refuse(self) -> None:
         if self.cycle is None or self.cycle.response_complete:  # type: ignore[redundant-expr]  # none before the first
-            self.send_400_response(f"Address and headers are larger than {HEADING_BYTES} bytes.")
+            self.send_400_response(f"Address and headers are larger than {MAX_HEADER_BYTES} bytes.")
         else:
             self.transport.abort()
 
 
-class Socket(_Watched, WebSocketsSansIOProtocol):
+class SlowClientWebSocketProtocol(_Watched, WebSocketsSansIOProtocol):
     """A WebSocket, closed with 1013 when its client is stuck. Whatever the server closes it for, it does get closed."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -176,4 +176,4 @@ class Socket(_Watched, WebSocketsSansIOProtocol):
         self.writable.set()
         if self.close_timer is not None:
             self.close_timer.cancel()
-        self.close_timer = self.loop.call_later(LAST_SECONDS, self.transport.abort)
+        self.close_timer = self.loop.call_later(CLOSE_TIMEOUT_SECONDS, self.transport.abort)

@@ -21,9 +21,9 @@ from app.local.servers import Servers, is_owned
 
 from .settings import with_settings
 
-SECONDS = 60
-PATIENCE_SECONDS = 30
-SENT_AT_ONCE = 65_536
+REQUEST_TIMEOUT_SECONDS = 60
+RETRY_TIMEOUT_SECONDS = 30
+UPLOAD_CHUNK_BYTES = 65_536
 
 Report = Callable[[int], None]
 
@@ -38,13 +38,13 @@ class Client:
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
         """The data of an operation; one that the API puts off is sent again for a while, as every one of ours may be."""
         body = json.dumps({"query": query, "variables": variables}).encode()
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + RETRY_TIMEOUT_SECONDS
         while True:
             answer = self._sent({"content-type": "application/json"}, [body], len(body))
             extensions = (answer.get("errors") or [{}])[0].get("extensions", {})
             if extensions.get("code") not in ("THROTTLED", "UNAVAILABLE") or time.monotonic() > deadline:
                 return self._data(answer)
-            time.sleep(min(extensions.get("retryAfterSeconds", 1), PATIENCE_SECONDS))
+            time.sleep(min(extensions.get("retryAfterSeconds", 1), RETRY_TIMEOUT_SECONDS))
 
     def upload(self, query: str, variables: Mapping[str, Any], place: str, path: Path, seen: Report) -> dict[str, Any]:
         """The data of an operation that takes a file at a place such as "variables.input.file"; `seen` hears each part."""
@@ -78,7 +78,7 @@ class Client:
             response = connection.getresponse()
             if response.status != 200:
                 raise click.ClickException(f"{address.partition('?')[0]} was answered with status {response.status}.")
-            while part := response.read(SENT_AT_ONCE):
+            while part := response.read(UPLOAD_CHUNK_BYTES):
                 yield part
             if response.length:
                 raise http.client.IncompleteRead(b"", response.length)
@@ -119,7 +119,7 @@ class Client:
     def _connected(self) -> Iterator[http.client.HTTPConnection]:
         parts = urlsplit(self.endpoint)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=SECONDS)
+        connection = kind(parts.hostname or "", parts.port, timeout=REQUEST_TIMEOUT_SECONDS)
         try:
             yield connection
         except (OSError, http.client.HTTPException) as error:
@@ -168,7 +168,7 @@ def _key(settings: Settings) -> str:
 
 def _parts(head: bytes, file: IO[bytes], tail: bytes, seen: Report) -> Iterator[bytes]:
     yield head
-    while part := file.read(SENT_AT_ONCE):
+    while part := file.read(UPLOAD_CHUNK_BYTES):
         yield part
         seen(len(part))
     yield tail

@@ -26,7 +26,7 @@ SEED = 20
 DAYS = 120
 FRESH = timedelta(days=3)
 """Events of the last days are recorded after the segments, so that the feed shows guests moving by what they do."""
-PATIENCE_SECONDS = 20
+BACKFILL_TIMEOUT_SECONDS = 20
 
 NAMES = """Ada Okafor|Ben Lindqvist|Carla Mendes|Dmitri Volkov|Elif Kaya|Farid Haddad|Greta Baumann|Hana Sato|Ivo Marić
 Jana Nováková|Kofi Mensah|Lena Vogt|Mateo Ruiz|Nadia Rahman|Oskar Nilsson|Priya Nair|Quentin Dubois|Rosa Conti
@@ -214,7 +214,7 @@ def _check(payload: Mapping[str, Any]) -> None:
 
 def _settled(client: Client) -> dict[str, Any]:
     """What the workspace holds once the worker has nothing more to tell, or when patience is over."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + BACKFILL_TIMEOUT_SECONDS
     before: dict[str, Any] = {}
     while True:
         state = client.ask(_STATE)

@@ -12,7 +12,7 @@ from rich.console import Console
 from app.config.settings import Settings
 
 from .client import Client, with_client
-from .jobs import followed, progress_on
+from .jobs import follow_job, progress_on
 
 _EVENTS = """mutation ($input: ExportEventsInput!) {
   export: exportEvents(input: $input) { job { id } userErrors { field message } } }"""
@@ -76,7 +76,7 @@ def export(
         raise click.ClickException("\n".join(error["message"] for error in payload["userErrors"]))
     console = Console(markup=False)
     with progress_on(console) as progress:
-        job = followed(client, payload["job"]["id"], progress, progress.add_task("Writing (lines)", total=None))
+        job = follow_job(client, payload["job"]["id"], progress, progress.add_task("Writing (lines)", total=None))
         if job["status"] != "SUCCEEDED":
             raise click.ClickException(f"The job ended as {job['status']}. {job['error'] or ''}")
         fetching = progress.add_task("Fetching (bytes)", total=job["result"]["bytes"])

@@ -18,13 +18,13 @@ from app.domain.errors import Refused, refuse_if
 from app.domain.events.events import EventInput
 from app.domain.files.columns import FIELDS, ColumnMapping
 from app.domain.files.csv_values import DateOrder
-from app.domain.files.import_plan import Plan, default_source
-from app.domain.files.imports import ImportFormat, format_of, planned
+from app.domain.files.import_plan import ImportPlan, default_source
+from app.domain.files.imports import ImportFormat, format_of, plan_import
 from app.domain.files.jsonl import LinePlan
 from app.domain.files.row_splitter import Row
 
 from .client import Client, with_client
-from .jobs import followed, progress_on
+from .jobs import follow_job, progress_on
 
 HEAD_BYTES = 262_144
 SHOWN_ROWS = 5
@@ -126,12 +126,12 @@ def import_(
         raise SystemExit(1)
 
 
-def _plan(file: Path, kind: ImportFormat | None, told: _Told, about: dict[str, str]) -> tuple[Plan, list[Row]]:
+def _plan(file: Path, kind: ImportFormat | None, told: _Told, about: dict[str, str]) -> tuple[ImportPlan, list[Row]]:
     with file.open("rb") as opened:
         head = opened.read(HEAD_BYTES)
         whole = not opened.read(1)
     try:
-        return planned(
+        return plan_import(
             kind or format_of(file.name, head),
             head,
             told.mappings,
@@ -150,7 +150,7 @@ def _plan(file: Path, kind: ImportFormat | None, told: _Told, about: dict[str, s
         ) from refused
 
 
-def _show(console: Console, file: Path, plan: Plan, rows: Sequence[Row], about: dict[str, str]) -> None:
+def _show(console: Console, file: Path, plan: ImportPlan, rows: Sequence[Row], about: dict[str, str]) -> None:
     console.print(f"{file.name} into {about['name']}, source {plan.source}", style="bold")
     table = Table("field", "from")
     fields = _fields(plan, rows)
@@ -173,7 +173,7 @@ def _show(console: Console, file: Path, plan: Plan, rows: Sequence[Row], about: 
     console.print("The first rows, as they will be recorded:", table, *bad, sep="\n")
 
 
-def _fields(plan: Plan, rows: Sequence[Row]) -> dict[str, str]:
+def _fields(plan: ImportPlan, rows: Sequence[Row]) -> dict[str, str]:
     """Where each field comes from."""
     found = {m.field: m.column or f"“{m.value}” in every row" for m in plan.mappings}
     if isinstance(plan, LinePlan):
@@ -200,7 +200,7 @@ def _carried(console: Console, client: Client, file: Path, sent: dict[str, Any])
         )["importEvents"]
         if payload["userErrors"]:
             raise click.ClickException("\n".join(error["message"] for error in payload["userErrors"]))
-        return followed(client, payload["job"]["id"], progress, progress.add_task("Recording (rows)", total=None))
+        return follow_job(client, payload["job"]["id"], progress, progress.add_task("Recording (rows)", total=None))
 
 
 def _told_end(

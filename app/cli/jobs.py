@@ -17,9 +17,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from .client import PATIENCE_SECONDS, Client
+from .client import RETRY_TIMEOUT_SECONDS, Client
 
-POLL_SECONDS = 0.25
+POLL_INTERVAL_SECONDS = 0.25
 
 _JOB = """query ($id: ID!) { job(id: $id) {
   status progress { done total failed } result reportUrl downloadUrl error finishedAt } }"""
@@ -31,7 +31,7 @@ def progress_on(console: Console) -> Progress:
     return Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
 
 
-def followed(client: Client, job_id: str, progress: Progress, task: TaskID) -> dict[str, Any]:
+def follow_job(client: Client, job_id: str, progress: Progress, task: TaskID) -> dict[str, Any]:
     """The job when it has ended; how far it is is shown meanwhile."""
     while True:
         job = _looked_at(client, job_id)
@@ -39,7 +39,7 @@ def followed(client: Client, job_id: str, progress: Progress, task: TaskID) -> d
         if job["finishedAt"] is not None:
             return {**job, "id": job_id}
         try:
-            time.sleep(POLL_SECONDS)
+            time.sleep(POLL_INTERVAL_SECONDS)
         except KeyboardInterrupt:
             progress.stop()
             raise click.ClickException(
@@ -49,13 +49,13 @@ def followed(client: Client, job_id: str, progress: Progress, task: TaskID) -> d
 
 def _looked_at(client: Client, job_id: str) -> dict[str, Any]:
     """The job as it is now; an API that is away for a moment is waited for, since the worker goes on without it."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + RETRY_TIMEOUT_SECONDS
     while True:
         try:
             job: dict[str, Any] = client.ask(_JOB, id=job_id)["job"]
         except click.ClickException:
             if time.monotonic() > deadline:
                 raise
-            time.sleep(POLL_SECONDS)
+            time.sleep(POLL_INTERVAL_SECONDS)
         else:
             return job

@@ -13,7 +13,7 @@ from app.domain.ids import slot_of
 from app.flow import SLOT_RANGES, range_of
 from app.resources import open_resources
 from app.store.clock import MongoClock
-from app.store.operations.parked_passes import ParkedPass, Parking
+from app.store.operations.parked_passes import ParkedPass, ParkedPasses
 
 from .demo import demo
 from .export import export
@@ -132,7 +132,7 @@ def parked(settings: Settings, rerun: bool) -> None:
 
     async def listed() -> list[ParkedPass]:
         async with open_resources(settings) as resources:
-            store = Parking(resources.db)
+            store = ParkedPasses(resources.db)
             found = await store.passes()
             for card in found if rerun else ():
                 await store.release(card, await resources.clock.now())

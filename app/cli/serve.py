@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from app.api.shutdown import DRAIN_SECONDS
+from app.api.shutdown import DRAIN_TIMEOUT_SECONDS
 from app.auth import Keyring
 from app.commands.workspaces.workspaces import create_workspace
 from app.config.settings import ConfigError, Settings
@@ -26,7 +26,7 @@ from app.local.servers import (
     command_of,
     is_free,
     listens,
-    located,
+    locate_servers,
     mongo_server,
     redis_server,
     sole_owner,
@@ -73,7 +73,7 @@ def api(settings: Settings, host: str | None, port: int | None) -> None:
     Example:
       punchcard api --port 8001
     """
-    settings = located(overridden(settings, host=host, port=port))
+    settings = locate_servers(overridden(settings, host=host, port=port))
     _require_free_port(settings)
     logs.configure(settings.log_level, settings.log_format, settings.access_log)
     asyncio.run(prepare(settings))
@@ -94,7 +94,7 @@ def worker(settings: Settings) -> None:
     Example:
       punchcard worker
     """
-    settings = located(settings)
+    settings = locate_servers(settings)
     asyncio.run(prepare(settings))
     os.execve(sys.executable, _WORKER, environment(settings))
 
@@ -160,7 +160,7 @@ class _Up:
             endpoint=f"{_address(settings)}/graphql",
         )
         async with open_resources(settings) as resources:
-            await indexes.ensure(resources.db)
+            await indexes.ensure_indexes(resources.db)
             key = await _development_key(resources, self._folder / "key")
         env = environment(settings)
         for number in range(1, self._workers + 1):
@@ -207,7 +207,7 @@ def _address(settings: Settings) -> str:
 async def prepare(settings: Settings) -> None:
     """Returns when the database has its indexes. Raises Unavailable; safe to repeat."""
     async with open_resources(settings) as resources:
-        await indexes.ensure(resources.db)
+        await indexes.ensure_indexes(resources.db)
 
 
 async def _development_key(resources: Resources, path: Path) -> str:
@@ -237,7 +237,7 @@ async def _end_orphans(kept: Servers, folder: Path) -> None:
         for pid in left():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
-        deadline = time.monotonic() + DRAIN_SECONDS
+        deadline = time.monotonic() + DRAIN_TIMEOUT_SECONDS
         while left() and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
 

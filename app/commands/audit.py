@@ -9,7 +9,7 @@ from app.store.mongo.ids import new_id
 from .context import Context
 
 
-async def note(ctx: Context, action: str, kind: str, subject_id: str, **details: str) -> None:
+async def record_audit_entry(ctx: Context, action: str, kind: str, subject_id: str, **details: str) -> None:
     """Writes the act down before it is done: nothing happens untold, and what was told may have died before it happened.
 
     Raises Unavailable: then nothing was done, and it is safe to repeat.

@@ -42,7 +42,7 @@ class Context:
         return (await self._known())[1]
 
     async def _known(self) -> tuple[WorkspaceProfile, bytes]:
-        profiles = self.resources.known.profiles
+        profiles = self.resources.cache.profiles
         found = profiles.get(self.workspace.id)
         if found is None:
             found = profiles[self.workspace.id] = await self.workspace.profile(), await self.workspace.secret()

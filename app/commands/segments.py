@@ -14,23 +14,23 @@ from app.domain.errors import Code, Conflict, InvalidInput, LimitExceeded, NotFo
 from app.domain.segments.criteria import Criteria, parse_criteria
 from app.domain.segments.segments import (
     EMIT,
-    MAX_LIVE,
+    MAX_LIVE_SEGMENTS,
     SILENT,
     Definitions,
     Segment,
     Version,
-    in_order,
+    in_dependency_order,
     parse_key,
     references,
 )
 from app.domain.values.text import parse_optional, parse_text
 from app.store.mongo.ids import new_id
-from app.store.workspace.segments import Labels
+from app.store.workspace.segments import SegmentLabels
 
-from .audit import note
+from .audit import record_audit_entry
 from .context import Context
 
-TRIES = 20
+MAX_TRIES = 20
 
 
 async def create_segment(
@@ -48,7 +48,7 @@ async def create_segment(
     """
     checked = parse_key(key, "key")
     now = await ctx.now()
-    labels = Labels(
+    labels = SegmentLabels(
         new_id("seg"),
         checked,
         parse_text(name, "name"),
@@ -66,7 +66,7 @@ async def create_segment(
         if there is None or await store.get(there.id) is not None:
             raise Conflict("Another segment has this key.", "key", code=Code.TAKEN)
         labels = replace(labels, id=there.id, created_at=there.created_at)
-    await note(ctx, "createSegment", "Segment", labels.id, key=checked)
+    await record_audit_entry(ctx, "createSegment", "Segment", labels.id, key=checked)
     await _define(ctx, labels.id, tree, zone, told)
     await store.set_labels(labels)
     return await _found(ctx, labels.id)
@@ -93,7 +93,7 @@ async def update_segment(
     tree = before.criteria if criteria is None else await _criteria(ctx, criteria)
     zone = before.timezone if timezone is None else await _zone(ctx, timezone)
     told = _notify(notify)
-    labels = Labels(
+    labels = SegmentLabels(
         before.id,
         before.key,
         before.name if name is None else parse_text(name, "name"),
@@ -104,7 +104,7 @@ async def update_segment(
     redefined = (tree.to_dict(), zone) != (before.criteria.to_dict(), before.timezone)
     renamed = (labels.name, labels.description) != (before.name, before.description)
     if redefined or renamed:
-        await note(ctx, "updateSegment", "Segment", before.id, key=before.key)
+        await record_audit_entry(ctx, "updateSegment", "Segment", before.id, key=before.key)
     if redefined:
         await _define(ctx, before.id, tree, zone, told)
     if renamed:
@@ -119,7 +119,7 @@ async def archive_segment(ctx: Context, segment_id: str, *, notify: object = SIL
     """
     before = await _found(ctx, segment_id)
     if not before.archived:
-        await note(ctx, "archiveSegment", "Segment", before.id, key=before.key)
+        await record_audit_entry(ctx, "archiveSegment", "Segment", before.id, key=before.key)
         await _define(ctx, segment_id, before.criteria, before.timezone, _notify(notify), archived=True)
     return await _found(ctx, segment_id)
 
@@ -135,7 +135,7 @@ async def _define(
     ctx: Context, segment_id: str, criteria: Criteria, timezone: str, notify: str, *, archived: bool = False
 ) -> None:
     store = ctx.workspace.segments
-    for _ in range(TRIES):
+    for _ in range(MAX_TRIES):
         definitions = Definitions(await store.versions())
         latest = definitions.latest()
         live = {key: version.criteria for key, version in latest.items() if not version.archived}
@@ -149,9 +149,11 @@ async def _define(
             for other in references(criteria) - {segment_id}:
                 if other not in live:
                     raise NotFound("live segment", "criteria")
-            if segment_id not in live and len(live) >= MAX_LIVE:
-                raise LimitExceeded(f"At most {MAX_LIVE} live segments in a workspace; archive one first.", "key")
-            in_order({**live, segment_id: criteria})
+            if segment_id not in live and len(live) >= MAX_LIVE_SEGMENTS:
+                raise LimitExceeded(
+                    f"At most {MAX_LIVE_SEGMENTS} live segments in a workspace; archive one first.", "key"
+                )
+            in_dependency_order({**live, segment_id: criteria})
         before = latest.get(segment_id)
         if before is not None and (before.criteria, before.timezone, before.archived) == (criteria, timezone, archived):
             return
@@ -159,7 +161,7 @@ async def _define(
         newest = definitions.versions[-1].at if definitions.versions else now
         number = 1 if before is None else before.version + 1
         version = Version(
-            segment_id, definitions.rev + 1, number, criteria, timezone, archived, notify, max(now, newest)
+            segment_id, definitions.revision + 1, number, criteria, timezone, archived, notify, max(now, newest)
         )
         if await store.insert_version(version):
             ctx.resources.bus.wake("backfill", ctx.workspace.id)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from .parsers import database as database_name
+from . import parsers
 from .parsers import one_of, origins, places, seconds, url, whole
 
 PREFIX = "PUNCHCARD_"
@@ -53,7 +53,10 @@ class Settings:
         "The Redis that carries wake-ups. Without it: the server that `punchcard up` keeps in the data folder.",
     )
     database: str = _variable(
-        "PUNCHCARD_DATABASE", "punchcard", database_name, "The MongoDB database, and the prefix of everything in Redis."
+        "PUNCHCARD_DATABASE",
+        "punchcard",
+        parsers.database,
+        "The MongoDB database, and the prefix of everything in Redis.",
     )
     data_dir: Path = _variable(
         "PUNCHCARD_DATA_DIR",

@@ -47,7 +47,7 @@ class Entry:
     what it is about: {event}, {removed}, {into}, {event, points, balance} or {segment, version, before, after}.
     """
 
-    n: int
+    number: int
     type: str
     at_ms: int
     recorded_ms: int
@@ -62,8 +62,8 @@ class Entry:
 class Activity:
     """One line of the log. `pos` is dense in the workspace, `n` dense in the pass; `data` is a snapshot of that instant."""
 
-    pos: int
-    n: int
+    position: int
+    pass_sequence: int
     pass_id: str
     type: str
     category: str
@@ -79,7 +79,7 @@ class Activity:
     @property
     def id(self) -> str:
         """The permanent id: "act_<pass>:<n>" without the pass's own prefix."""
-        return activity_id(self.pass_id, self.n)
+        return activity_id(self.pass_id, self.pass_sequence)
 
     @property
     def erases(self) -> bool:

@@ -86,7 +86,7 @@ class Job:
     warnings: tuple[str, ...] = ()
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    cancelling: bool = False
+    is_cancelling: bool = False
     error: str | None = None
     outcome: Mapping[str, object] = field(default_factory=dict)
     file: File | None = None

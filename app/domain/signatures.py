@@ -55,7 +55,7 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
+class VerifiedSignature:
     """What a good signature vouches for: which message it is, and when it was signed where the scheme says so.
 
     `at_seconds` is in seconds since 1970-01-01T00:00:00Z.
@@ -108,7 +108,7 @@ def parse_secret(raw: object, scheme: Scheme, *field: str) -> str:
     return text
 
 
-def secret_of(key: bytes) -> str:
+def generate_secret(key: bytes) -> str:
     """The secret that spells these bytes; it serves every scheme."""
     return STANDARD_PREFIX + b64encode(key).decode()
 
@@ -119,9 +119,9 @@ def standard_signatures(secrets: Iterable[str], identity: str, at_seconds: int, 
     return " ".join(f"v1,{_standard_made(_standard_key(secret), content).decode()}" for secret in secrets)
 
 
-def signed(
+def verify_signature(
     verification: Verification, secrets: Sequence[str], headers: Mapping[str, str], body: bytes
-) -> Signed | None:
+) -> VerifiedSignature | None:
     """What the signature of a request vouches for; None where there is none by one of the secrets.
 
     `headers` are by their names in small letters. Whether the time of the signature will do is for the caller to ask.
@@ -134,7 +134,7 @@ def signed(
     return _timestamped(verification, secrets, headers, body)
 
 
-def _standard(secrets: Sequence[str], headers: Mapping[str, str], body: bytes) -> Signed | None:
+def _standard(secrets: Sequence[str], headers: Mapping[str, str], body: bytes) -> VerifiedSignature | None:
     family = "webhook" if "webhook-id" in headers else "svix"
     identity, at, given = (headers.get(f"{family}-{name}", "") for name in ("id", "timestamp", "signature"))
     if not 0 < len(identity) <= MAX_IDENTITY or not _is_time(at):
@@ -144,7 +144,7 @@ def _standard(secrets: Sequence[str], headers: Mapping[str, str], body: bytes) -
     # An empty key is no key: anybody could sign with it.
     keys = [key for secret in secrets if (key := _standard_key(secret))]
     made = [_standard_made(key, content) for key in keys]
-    return Signed(identity, int(at)) if _any_equal(made, found) else None
+    return VerifiedSignature(identity, int(at)) if _any_equal(made, found) else None
 
 
 def _standard_content(identity: str, at: str, body: bytes) -> bytes:
@@ -157,7 +157,7 @@ def _standard_made(key: bytes, content: bytes) -> bytes:
 
 def _plain(
     verification: Verification, secrets: Sequence[str], headers: Mapping[str, str], body: bytes
-) -> Signed | None:
+) -> VerifiedSignature | None:
     given = headers.get(verification.header or "", "").strip()
     if not given.startswith(verification.prefix):
         return None
@@ -167,19 +167,19 @@ def _plain(
         equal = _any_equal([b64encode(each) for each in made], [text])
     else:
         equal = _any_equal([each.hex().encode() for each in made], [text.lower()])
-    return Signed(sha256(body).hexdigest()) if equal else None
+    return VerifiedSignature(sha256(body).hexdigest()) if equal else None
 
 
 def _timestamped(
     verification: Verification, secrets: Sequence[str], headers: Mapping[str, str], body: bytes
-) -> Signed | None:
+) -> VerifiedSignature | None:
     parts = [part.strip().partition("=") for part in headers.get(verification.header or "", "").split(",")]
     at = next((text for name, _, text in parts if name == "t"), "")
     if not _is_time(at):
         return None
     made = [hmac.digest(secret.encode(), f"{at}.".encode() + body, sha256).hex().encode() for secret in secrets]
     found = [text for name, _, text in parts if name == "v1"]
-    return Signed(sha256(body).hexdigest(), int(at)) if _any_equal(made, found) else None
+    return VerifiedSignature(sha256(body).hexdigest(), int(at)) if _any_equal(made, found) else None
 
 
 def _any_equal(made: Sequence[bytes], given: Iterable[str]) -> bool:

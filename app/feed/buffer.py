@@ -12,7 +12,7 @@ import orjson
 from app.domain.activities import EMPTIED, Activity
 
 
-class Newest:
+class FeedBuffer:
     """The last entries up to `pos`, without a gap between them."""
 
     def __init__(self, pos: int) -> None:
@@ -34,7 +34,7 @@ class Newest:
             self._entries.append(activity)
             self._sizes.append(size)
             self._bytes += size
-        self.pos = found[-1].pos
+        self.pos = found[-1].position
         if erased := {activity.pass_id for activity in found if activity.erases}:
             # Whoever follows from an earlier position is not told from memory what the log no longer says.
             self._entries = deque(replace(a, data=EMPTIED) if a.pass_id in erased else a for a in self._entries)

@@ -18,24 +18,24 @@ from dataclasses import dataclass
 from app.bus import Bus
 from app.domain.activities import Activity, ActivityQuery
 from app.domain.errors import Code, InvalidInput, Unavailable
-from app.store.mongo.paging import Span
+from app.store.mongo.paging import PageRequest
 from app.store.workspace.activities import ActivityQueries
 from app.store.workspace.workspace import Workspace
 from app.telemetry import metrics
 
-from .buffer import Newest
+from .buffer import FeedBuffer
 
 log = logging.getLogger(__name__)
 
-BUFFERED = 2_000
-BUFFERED_IN_ALL = 20_000
-LEAST_BUFFERED = 100
-BUFFERED_BYTES = 16_777_216
+MAX_BUFFERED_ENTRIES = 2_000
+MAX_BUFFERED_ENTRIES_TOTAL = 20_000
+MIN_BUFFERED_ENTRIES = 100
+MAX_BUFFERED_BYTES = 16_777_216
 """As JSON, in all: lines that carry much metadata are fewer."""
-READ_AT_ONCE = 500
-REPLAYED_AT_ONCE = 100
+TAIL_BATCH_SIZE = 500
+REPLAY_BATCH_SIZE = 100
 """What a follower behind the buffer reads is its own, and a thousand of them may be slow at once."""
-TICK_SECONDS = 1.0
+TICK_INTERVAL_SECONDS = 1.0
 
 
 def topic(workspace_id: str) -> str:
@@ -44,7 +44,7 @@ def topic(workspace_id: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Passed:
+class FeedEntries:
     """Every entry up to `pos` was looked at; `activities` are those to show since the message before, in order."""
 
     pos: int
@@ -52,14 +52,14 @@ class Passed:
 
 
 @dataclass(frozen=True, slots=True)
-class Expired:
+class FeedExpired:
     """The log no longer reaches back to the position asked for; it can be followed from `pos` on."""
 
     pos: int
 
 
 @dataclass(frozen=True, slots=True)
-class Behind:
+class FeedLagged:
     """The follower is at `pos`, `by` entries behind the log's end: too slow to be kept up with from the buffer."""
 
     pos: int
@@ -70,7 +70,12 @@ class Feed:
     """The tailers of a process, each running while somebody follows its workspace."""
 
     def __init__(
-        self, bus: Bus, *, tick_seconds: float = TICK_SECONDS, buffered: int = BUFFERED, timed: bool = False
+        self,
+        bus: Bus,
+        *,
+        tick_seconds: float = TICK_INTERVAL_SECONDS,
+        buffered: int = MAX_BUFFERED_ENTRIES,
+        timed: bool = False,
     ) -> None:
         self._bus = bus
         self._timed = timed
@@ -80,11 +85,11 @@ class Feed:
 
     async def follow(
         self, workspace: Workspace, after: int | None, shown: Callable[[Activity], bool], quiet_seconds: float
-    ) -> AsyncIterator[Passed | Behind | Expired]:
+    ) -> AsyncIterator[FeedEntries | FeedLagged | FeedExpired]:
         """First where the stream starts, at once; then every entry that is `shown`; how far it got every `quiet_seconds`.
 
-        `after` is the position to go on from; None is the end of the log. Who takes messages too slowly is told by a Behind,
-        and misses nothing all the same. Never ends by itself, except after Expired.
+        `after` is the position to go on from; None is the end of the log. Who takes messages too slowly is told by a FeedLagged,
+        and misses nothing all the same. Never ends by itself, except after FeedExpired.
         Raises InvalidInput for a position beyond the log; Unavailable only before the first message.
         """
         clock = asyncio.get_running_loop().time
@@ -96,24 +101,24 @@ class Feed:
             if pos < last:
                 # Only the front of the log is ever cut off, so what follows `after` is either next or gone.
                 [oldest] = await workspace.activities.after(pos, 1) or await _oldest(workspace.activities)
-                if oldest.pos > pos + 1:
-                    yield Expired(oldest.pos - 1)
+                if oldest.position > pos + 1:
+                    yield FeedExpired(oldest.position - 1)
                     return
             # Who replays from long ago is not slow: it has to have been at the buffer to fall out of it.
             kept_up = tailer.newest.reaches(pos)
-            yield Passed(pos)
+            yield FeedEntries(pos)
             tell_by = clock() + quiet_seconds
             while True:
                 if kept_up and not tailer.newest.reaches(pos):
                     metrics.LAGS.inc()
-                    yield Behind(pos, tailer.newest.pos - pos)
+                    yield FeedLagged(pos, tailer.newest.pos - pos)
                 found = await tailer.read(pos, tell_by)
                 if found:
-                    pos = found[-1].pos
+                    pos = found[-1].position
                 kept_up = tailer.newest.reaches(pos)
                 visible = tuple(activity for activity in found if shown(activity))
                 if visible or clock() >= tell_by:
-                    yield Passed(pos, visible)
+                    yield FeedEntries(pos, visible)
                     tell_by = clock() + quiet_seconds
 
     @contextlib.asynccontextmanager
@@ -138,13 +143,13 @@ class Feed:
     @property
     def buffered(self) -> int:
         """How many of the newest entries a workspace's tailer keeps: fewer where many workspaces are followed."""
-        share = BUFFERED_IN_ALL // max(1, len(self._tailers))
-        return min(self._buffered, max(LEAST_BUFFERED, share))
+        share = MAX_BUFFERED_ENTRIES_TOTAL // max(1, len(self._tailers))
+        return min(self._buffered, max(MIN_BUFFERED_ENTRIES, share))
 
     @property
     def buffered_bytes(self) -> int:
         """How much that may be, as JSON."""
-        return BUFFERED_BYTES // max(1, len(self._tailers))
+        return MAX_BUFFERED_BYTES // max(1, len(self._tailers))
 
     @property
     def kept(self) -> int:
@@ -164,7 +169,7 @@ class _Tailer:
         self.followers = 0
         self._bus = bus
         self._workspace = workspace
-        self.newest = Newest(pos)
+        self.newest = FeedBuffer(pos)
         self._feed = feed
         self._moved = asyncio.Event()
         self._woken = asyncio.Event()
@@ -186,9 +191,9 @@ class _Tailer:
             moved = self._moved
             if pos < self.newest.pos:
                 if self.newest.reaches(pos):
-                    return self.newest.after(pos, READ_AT_ONCE)
+                    return self.newest.after(pos, TAIL_BATCH_SIZE)
                 try:
-                    found = tuple(await self._workspace.activities.after(pos, REPLAYED_AT_ONCE))
+                    found = tuple(await self._workspace.activities.after(pos, REPLAY_BATCH_SIZE))
                 except Unavailable:
                     await asyncio.sleep(self._feed.tick_seconds)
                     found = ()
@@ -222,12 +227,12 @@ class _Tailer:
                 log.exception("the feed of %s could not be read", self._workspace.id)
 
     async def _advance(self) -> bool:
-        found = await self._workspace.activities.after(self.newest.pos, READ_AT_ONCE)
+        found = await self._workspace.activities.after(self.newest.pos, TAIL_BATCH_SIZE)
         if not found:
             return False
         if self._report_hole(self.newest.pos, found):
             # The buffer is indexed by position; without it, followers read the log.
-            self.newest.skip_to(found[-1].pos)
+            self.newest.skip_to(found[-1].position)
         else:
             self.newest.take(found, self._feed.buffered, self._feed.buffered_bytes)
         if self._feed.timed:
@@ -236,19 +241,19 @@ class _Tailer:
                 metrics.FEED_SECONDS.observe(max(0.0, now - activity.recorded_at.timestamp()))
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
-        return len(found) == READ_AT_ONCE
+        return len(found) == TAIL_BATCH_SIZE
 
     def _report_hole(self, pos: int, found: Sequence[Activity]) -> bool:
-        if found[-1].pos - pos == len(found):
+        if found[-1].position - pos == len(found):
             return False
-        there = {activity.pos for activity in found}
-        missing = [p for p in range(pos + 1, found[-1].pos) if p not in there]
+        there = {activity.position for activity in found}
+        missing = [p for p in range(pos + 1, found[-1].position) if p not in there]
         log.critical("The log of %s has holes at positions %s: a bug, please report it.", self._workspace.id, missing)
         return True
 
 
 async def _oldest(activities: ActivityQueries) -> list[Activity]:
-    return (await activities.page(ActivityQuery(include_silent=True), Span(limit=1))).items
+    return (await activities.page(ActivityQuery(include_silent=True), PageRequest(limit=1))).items
 
 
 def shows(query: ActivityQuery | None) -> Callable[[Activity], bool]:

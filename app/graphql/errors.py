@@ -80,12 +80,12 @@ class RequestRefused(Exception):
         return {"errors": self.errors}
 
 
-def refused(code: ErrorCode, message: str, **extensions: object) -> RequestRefused:
+def refuse(code: ErrorCode, message: str, **extensions: object) -> RequestRefused:
     """A refusal with one error that has no place in the document."""
     return RequestRefused([{"message": message, "extensions": {"code": code, **extensions}}])
 
 
-def refused_by(error: Exception) -> RequestRefused:
+def refuse_with(error: Exception) -> RequestRefused:
     """The refusal that an exception raised before execution stands for."""
     seconds = error.retry_after_seconds if isinstance(error, Throttled) else None
     return RequestRefused([{"message": _message(error), "extensions": _extensions(error)}], seconds)

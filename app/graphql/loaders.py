@@ -20,8 +20,8 @@ from app.domain.segments.segments import Segment
 from app.domain.state.points import Lots
 from app.domain.webhooks.deliveries import WebhookDelivery, WebhookDeliveryStatus
 from app.domain.webhooks.endpoints import WebhookEndpoint
-from app.domain.webhooks.partitions import LaneState
-from app.store.workspace.receipts import Standing
+from app.domain.webhooks.partitions import PartitionState
+from app.store.workspace.receipts import FoldState
 from app.store.workspace.workspace import Workspace
 
 K = TypeVar("K")
@@ -55,9 +55,9 @@ class Loaders:
         return _loader(self._workspace.events.get_many)
 
     @cached_property
-    def standings(self) -> DataLoader[str, Standing | None]:
+    def fold_states(self) -> DataLoader[str, FoldState | None]:
         """How far events are, by id."""
-        return _loader(self._workspace.standings.of)
+        return _loader(self._workspace.fold_states.of)
 
     @cached_property
     def activities(self) -> DataLoader[str, Activity | None]:
@@ -80,9 +80,9 @@ class Loaders:
         return _loader(self._workspace.segments.member_counts)
 
     @cached_property
-    def judged(self) -> DataLoader[int, tuple[int, int] | None]:
+    def evaluated_counts(self) -> DataLoader[int, tuple[int, int] | None]:
         """(passes, passes judged under it) by revision."""
-        return _loader(self._workspace.segments.judged)
+        return _loader(self._workspace.segments.evaluated_counts)
 
     @cached_property
     def hooks(self) -> DataLoader[str, InboundHook | None]:
@@ -100,9 +100,9 @@ class Loaders:
         return _loader(self._workspace.webhooks.get_many)
 
     @cached_property
-    def lanes(self) -> DataLoader[str, LaneState | None]:
+    def partitions(self) -> DataLoader[str, PartitionState | None]:
         """How far webhook endpoints are, by id."""
-        return _loader(self._workspace.lanes.states)
+        return _loader(self._workspace.partitions.states)
 
     @cached_property
     def webhook_counts(self) -> DataLoader[str, Mapping[WebhookDeliveryStatus, int] | None]:
@@ -115,7 +115,7 @@ class Loaders:
         return _loader(self._workspace.deliveries.get_many)
 
     @cached_property
-    def ends(self) -> DataLoader[int, int | None]:
+    def points_ends(self) -> DataLoader[int, int | None]:
         """The position of the newest activity, by any position that exists; the same for all."""
 
         async def last(known: list[int]) -> dict[int, int]:

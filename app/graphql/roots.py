@@ -7,53 +7,41 @@ from collections.abc import AsyncGenerator
 import strawberry
 
 from app.graphql.activities.activities import Activity, ActivityMessage, follow_activities, list_activities
+from app.graphql.aggregations import aggregations
 from app.graphql.aggregations.aggregations import AggregateResult
-from app.graphql.aggregations.aggregations import aggregate_events as work_out
+from app.graphql.events import mutations as event_mutations
 from app.graphql.events.events import Event, find_event, list_events
 from app.graphql.events.mutations import RecordEventPayload, RecordEventsPayload
-from app.graphql.events.mutations import record_event as record_one
-from app.graphql.events.mutations import record_events as record_many
 from app.graphql.events.receipts import IngestReceipt, find_receipt
 from app.graphql.events.roots import EventShortcuts, EventTypeQueries
 from app.graphql.inbound.roots import InboundHookMutations, InboundHookQueries
+from app.graphql.jobs import exports, imports
+from app.graphql.jobs import jobs as job_jobs
 from app.graphql.jobs.exports import ExportPayload
-from app.graphql.jobs.exports import export_activities as write_activities
-from app.graphql.jobs.exports import export_events as write_events
 from app.graphql.jobs.imports import ImportEventsPayload
-from app.graphql.jobs.imports import import_events as import_file
 from app.graphql.jobs.jobs import CancelJobPayload, Job, find_job, follow_job, list_jobs
-from app.graphql.jobs.jobs import cancel_job as stop_job
+from app.graphql.passes import merges, removals
+from app.graphql.passes import mutations as pass_mutations
 from app.graphql.passes.merges import MergePassesPayload
-from app.graphql.passes.merges import merge_passes as join_passes
 from app.graphql.passes.mutations import CreatePassesPayload, CreatePassPayload, UpdatePassPayload
-from app.graphql.passes.mutations import create_pass as make_pass
-from app.graphql.passes.mutations import create_passes as make_passes
-from app.graphql.passes.mutations import update_pass as change_pass
 from app.graphql.passes.passes import Pass, find_pass, list_passes
 from app.graphql.passes.removals import DeleteEventsPayload, ErasePassPayload, PassErasure, find_erasure
-from app.graphql.passes.removals import delete_events as remove_matching
-from app.graphql.passes.removals import erase_pass as forget_pass
+from app.graphql.segments import mutations as segment_mutations
 from app.graphql.segments.mutations import (
     ArchiveSegmentPayload,
     CreateSegmentPayload,
     DuplicateSegmentPayload,
     UpdateSegmentPayload,
 )
-from app.graphql.segments.mutations import archive_segment as put_away
-from app.graphql.segments.mutations import create_segment as make_segment
-from app.graphql.segments.mutations import duplicate_segment as copy_segment
-from app.graphql.segments.mutations import update_segment as change_segment
 from app.graphql.segments.segments import Segment, find_segment, list_segments
 from app.graphql.types.node import Node, find_node, find_nodes
 from app.graphql.types.paging import Connection
 from app.graphql.webhooks.roots import WebhookMutations, WebhookQueries
+from app.graphql.workspaces import keys
+from app.graphql.workspaces import mutations as workspace_mutations
 from app.graphql.workspaces.audit import AuditEntry, list_audit_log
 from app.graphql.workspaces.keys import ApiKey, CreateApiKeyPayload, RevokeApiKeyPayload, RotateApiKeyPayload, list_keys
-from app.graphql.workspaces.keys import create_api_key as make_key
-from app.graphql.workspaces.keys import revoke_api_key as revoke_key
-from app.graphql.workspaces.keys import rotate_api_key as replace_key
 from app.graphql.workspaces.mutations import UpdateWorkspacePayload
-from app.graphql.workspaces.mutations import update_workspace as change_workspace
 from app.graphql.workspaces.rate_limit import RateLimit, find_rate_limit
 from app.graphql.workspaces.workspaces import Viewer, find_viewer
 
@@ -83,7 +71,7 @@ class Query(EventTypeQueries, InboundHookQueries, WebhookQueries):
     event: Event | None = strawberry.field(resolver=find_event, description="The event of an id.")
     events: Connection[Event] = strawberry.field(resolver=list_events, description="The events, by when they occurred.")
     aggregate_events: AggregateResult = strawberry.field(
-        resolver=work_out,
+        resolver=aggregations.aggregate_events,
         description="One function over the events that match, in whole or by groups: exact, and up to date.",
     )
     segment: Segment | None = strawberry.field(
@@ -117,7 +105,7 @@ class WorkspaceMutations:
     """Mutations of the workspace itself."""
 
     update_workspace: UpdateWorkspacePayload = strawberry.mutation(
-        resolver=change_workspace,
+        resolver=workspace_mutations.update_workspace,
         description="Changes which types of events the workspace takes. Needs the scope `admin`. Safe to repeat.",
     )
 
@@ -127,81 +115,83 @@ class Mutation(EventShortcuts, WorkspaceMutations, InboundHookMutations, Webhook
     """What can be done."""
 
     create_pass: CreatePassPayload = strawberry.mutation(
-        resolver=make_pass, description="Creates a pass. Safe to repeat."
+        resolver=pass_mutations.create_pass, description="Creates a pass. Safe to repeat."
     )
     create_passes: CreatePassesPayload = strawberry.mutation(
-        resolver=make_passes,
+        resolver=pass_mutations.create_passes,
         description="Creates up to 1,000 passes, each with a fate of its own. Safe to repeat.",
     )
     update_pass: UpdatePassPayload = strawberry.mutation(
-        resolver=change_pass, description="Changes a pass. Safe to repeat."
+        resolver=pass_mutations.update_pass, description="Changes a pass. Safe to repeat."
     )
     record_event: RecordEventPayload = strawberry.mutation(
-        resolver=record_one,
+        resolver=event_mutations.record_event,
         description="Records an event. Safe to repeat with an externalId or an idempotencyKey; without either, a blind "
         "repeat may double it.",
     )
     record_events: RecordEventsPayload = strawberry.mutation(
-        resolver=record_many,
+        resolver=event_mutations.record_events,
         description="Records up to 1,000 events, each with a fate of its own, in input order. Safe to repeat with "
         "externalIds or the same idempotencyKey.",
     )
     import_events: ImportEventsPayload = strawberry.mutation(
-        resolver=import_file,
+        resolver=imports.import_events,
         description="Records the rows of a file as past events, in a job. A row is identified by its position in the file "
         "and the source: importing the same file again records nothing new.",
     )
     export_events: ExportPayload = strawberry.mutation(
-        resolver=write_events,
+        resolver=exports.export_events,
         description="Writes the events that match a filter, as recorded until now, to a file, in a job; the oldest first. "
         "As JSONL they can be imported again. Needs the scope `read` as well. A repeat makes another file.",
     )
     export_activities: ExportPayload = strawberry.mutation(
-        resolver=write_activities,
+        resolver=exports.export_activities,
         description="Writes the activities that match a filter, as published until now, to a file, in a job; in the order "
         "of the feed, each with its cursor. Needs the scope `read` as well. A repeat makes another file.",
     )
     delete_events: DeleteEventsPayload = strawberry.mutation(
-        resolver=remove_matching,
+        resolver=removals.delete_events,
         description="Removes events for good, in a job: totals, segments and points become what they were without them, "
         "and their identities are not given again. Needs the scope `admin`. Safe to repeat.",
     )
     erase_pass: ErasePassPayload = strawberry.mutation(
-        resolver=forget_pass,
+        resolver=removals.erase_pass,
         description="Erases a pass and everything personal about it, the feed included: it leaves its segments, its events "
         "are emptied, and its external id is free again. What is recorded on it until then goes with it. Needs the scope "
         "`admin`. Safe to repeat by id.",
     )
     merge_passes: MergePassesPayload = strawberry.mutation(
-        resolver=join_passes,
+        resolver=merges.merge_passes,
         description="Makes one pass another name of a second one of the same customer: the survivor answers for both ids "
         "and external ids, and counts the events of both. Needs the scope `admin`. Safe to repeat; not to be undone.",
     )
     cancel_job: CancelJobPayload = strawberry.mutation(
-        resolver=stop_job, description="Tells a job to stop; what it has done stays. Safe to repeat."
+        resolver=job_jobs.cancel_job, description="Tells a job to stop; what it has done stays. Safe to repeat."
     )
     create_segment: CreateSegmentPayload = strawberry.mutation(
-        resolver=make_segment, description="Creates a segment and fills it with the passes that match."
+        resolver=segment_mutations.create_segment,
+        description="Creates a segment and fills it with the passes that match.",
     )
     update_segment: UpdateSegmentPayload = strawberry.mutation(
-        resolver=change_segment, description="Changes a segment. Safe to repeat."
+        resolver=segment_mutations.update_segment, description="Changes a segment. Safe to repeat."
     )
     archive_segment: ArchiveSegmentPayload = strawberry.mutation(
-        resolver=put_away, description="Puts a segment away: its members leave it. Safe to repeat."
+        resolver=segment_mutations.archive_segment,
+        description="Puts a segment away: its members leave it. Safe to repeat.",
     )
     duplicate_segment: DuplicateSegmentPayload = strawberry.mutation(
-        resolver=copy_segment, description="Copies a segment under another key."
+        resolver=segment_mutations.duplicate_segment, description="Copies a segment under another key."
     )
     create_api_key: CreateApiKeyPayload = strawberry.mutation(
-        resolver=make_key, description="Makes an API key. Needs the scope `admin`."
+        resolver=keys.create_api_key, description="Makes an API key. Needs the scope `admin`."
     )
     rotate_api_key: RotateApiKeyPayload = strawberry.mutation(
-        resolver=replace_key,
+        resolver=keys.rotate_api_key,
         description="Replaces an API key by a new one with the same name and scopes; the old one works for a while longer, "
         "if wanted. Needs the scope `admin`.",
     )
     revoke_api_key: RevokeApiKeyPayload = strawberry.mutation(
-        resolver=revoke_key, description="Revokes an API key. Needs the scope `admin`. Safe to repeat."
+        resolver=keys.revoke_api_key, description="Revokes an API key. Needs the scope `admin`. Safe to repeat."
     )
 
 

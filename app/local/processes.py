@@ -11,12 +11,12 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-STOP_SECONDS = 15.0
+STOP_TIMEOUT_SECONDS = 15.0
 """How long a child may take to end after SIGTERM before it is killed."""
-LASTED_SECONDS = 5.0
+STABLE_AFTER_SECONDS = 5.0
 """A child that ran for so long is started again without growing patience."""
-FIRST_PAUSE_SECONDS = 0.05
-LONGEST_PAUSE_SECONDS = 2.0
+FIRST_RESTART_DELAY_SECONDS = 0.05
+MAX_RESTART_DELAY_SECONDS = 2.0
 
 
 # Only Linux can tell a process when its parent has died, and only a process can ask that for itself: this asks, sees that
@@ -101,7 +101,7 @@ class Child:
         """Asks the process to end, and returns when it has; it is killed if it takes too long. Safe to repeat."""
         self.signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(self.wait(), STOP_SECONDS)
+            await asyncio.wait_for(self.wait(), STOP_TIMEOUT_SECONDS)
         except TimeoutError:
             await self.kill()
 
@@ -162,8 +162,8 @@ class Supervisor:
         while True:
             status = await child.wait()
             lasted = time.monotonic() - child.started_at
-            failures = 0 if lasted > LASTED_SECONDS else failures + 1
-            pause = min(FIRST_PAUSE_SECONDS * 2**failures, LONGEST_PAUSE_SECONDS)
+            failures = 0 if lasted > STABLE_AFTER_SECONDS else failures + 1
+            pause = min(FIRST_RESTART_DELAY_SECONDS * 2**failures, MAX_RESTART_DELAY_SECONDS)
             self._say(f"{child.name} ended ({_ending(status)}); starting it again.")
             await asyncio.sleep(pause)
             try:

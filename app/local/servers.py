@@ -184,7 +184,7 @@ def is_owned(data_dir: Path) -> bool:
     return False
 
 
-def located(settings: Settings) -> Settings:
+def locate_servers(settings: Settings) -> Settings:
     """The settings with both addresses filled in: as given, else of the running `punchcard up` of the data folder.
 
     Raises ConfigError where there is neither.

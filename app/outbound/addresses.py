@@ -61,7 +61,7 @@ class Allowed:
                 hosts.append(text.lower().rstrip("."))
         return cls(tuple(networks), frozenset(hosts))
 
-    def lets(self, host: str, address: Address) -> bool:
+    def allows(self, host: str, address: Address) -> bool:
         """Whether this address, found under this name, may be connected to."""
         return is_public(address) or self.names(host, address)
 

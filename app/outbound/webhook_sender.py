@@ -10,18 +10,18 @@ from datetime import datetime
 from app.domain.inbound.hooks import HookSecret
 from app.domain.values.instants import from_ms
 from app.domain.webhooks.deliveries import Attempt, parse_retry_after
-from app.domain.webhooks.messages import Message, headers_of
+from app.domain.webhooks.messages import Message, sign_headers
 from app.telemetry import metrics, tracing
 
-from .http_client import NotFetched, Posting
+from .http_client import Poster, RequestFailed
 
-GONE = 410
-SECONDS = 15.0
+GONE_STATUS = 410
+ATTEMPT_TIMEOUT_SECONDS = 15.0
 """How long one try may take in all."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class AttemptResult:
     """What came of one try, and for how many seconds the endpoint asked to be left alone."""
 
     attempt: Attempt
@@ -35,29 +35,31 @@ class Sent:
     @property
     def gone(self) -> bool:
         """Whether it wants no message ever again."""
-        return self.attempt.status_code == GONE
+        return self.attempt.status_code == GONE_STATUS
 
 
 async def send(
-    posting: Posting,
+    posting: Poster,
     url: str,
     secrets: Iterable[HookSecret],
     message: Message,
     now_ms: Callable[[], int],
-    seconds: float = SECONDS,
-) -> Sent:
+    seconds: float = ATTEMPT_TIMEOUT_SECONDS,
+) -> AttemptResult:
     """What came of one try, signed by every secret that is good now. Never raises for what an endpoint does."""
     at, begun = from_ms(now_ms()), time.monotonic()
     usable = [secret.text for secret in secrets if secret.usable_at(at)]
     with tracing.span("webhook") as span:
-        headers = headers_of(message, usable, int(at.timestamp()), tracing.traceparent())
+        headers = sign_headers(message, usable, int(at.timestamp()), tracing.traceparent())
         try:
             answer = await posting.post(url, headers, message.body, seconds)
-        except NotFetched as error:
+        except RequestFailed as error:
             span.failed(error.message)
-            return Sent(_attempt(at, begun, None, error.message))
+            return AttemptResult(_attempt(at, begun, None, error.message))
         span.note(http__response__status_code=answer.status)
-    return Sent(_attempt(at, begun, answer.status, _problem(answer.status)), parse_retry_after(answer.retry_after, at))
+    return AttemptResult(
+        _attempt(at, begun, answer.status, _problem(answer.status)), parse_retry_after(answer.retry_after, at)
+    )
 
 
 def _attempt(at: datetime, begun: float, status: int | None, problem: str | None) -> Attempt:

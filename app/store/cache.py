@@ -12,18 +12,18 @@ from collections.abc import Awaitable, Callable
 from app.domain.events.event_types import EventTypes
 from app.domain.workspaces import WorkspaceProfile
 
-MOST = 100_000
-MOST_WORKSPACES = 1_000
-SECONDS = 10.0
+MAX_PASSES = 100_000
+MAX_WORKSPACES = 1_000
+PASS_TTL_SECONDS = 10.0
 """How long a name is taken for a pass: it may be merged, which this process need not hear of."""
-HEARD_SECONDS = 0.25
+EPOCH_TTL_SECONDS = 0.25
 """How long the latest parting that was heard of is taken for the latest."""
 
 
-class Known:
+class WorkspaceCache:
     """Positive answers only, of passes for a while: forgetting costs a look-up."""
 
-    def __init__(self, most: int = MOST, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, most: int = MAX_PASSES, now: Callable[[], float] = time.monotonic) -> None:
         self._most = most
         self._now = now
         self._ids: dict[tuple[str, str], tuple[str, float]] = {}
@@ -33,37 +33,37 @@ class Known:
         self._event_types: dict[str, tuple[EventTypes, float]] = {}
         self.profiles: dict[str, tuple[WorkspaceProfile, bytes]] = {}
 
-    async def parting(self, workspace_id: str, ask: Callable[[], Awaitable[str]]) -> str:
-        """The latest parting of a workspace, `HEARD_SECONDS` old at most; asks no more often. Raises what `ask` raises."""
+    async def erasure_epoch(self, workspace_id: str, ask: Callable[[], Awaitable[str]]) -> str:
+        """The latest parting of a workspace, `EPOCH_TTL_SECONDS` old at most; asks no more often. Raises what `ask` raises."""
         held, until = self._partings.get(workspace_id, ("", 0.0))
         now = self._now()
         if until > now:
             return held
         latest = await ask()
         # Who asked earlier and is answered later knows less.
-        if self._partings.get(workspace_id, ("", 0.0))[1] <= now + HEARD_SECONDS:
-            self._partings[workspace_id] = latest, now + HEARD_SECONDS
-        if len(self._partings) > MOST_WORKSPACES:
+        if self._partings.get(workspace_id, ("", 0.0))[1] <= now + EPOCH_TTL_SECONDS:
+            self._partings[workspace_id] = latest, now + EPOCH_TTL_SECONDS
+        if len(self._partings) > MAX_WORKSPACES:
             del self._partings[next(iter(self._partings))]
         return latest
 
-    def heard(self, workspace_id: str) -> str:
+    def last_epoch(self, workspace_id: str) -> str:
         """The latest parting of a workspace that this process has heard of."""
         return self._partings.get(workspace_id, ("", 0.0))[0]
 
-    def has(self, workspace_id: str, pass_id: str, since: str = "") -> bool:
+    def has_pass(self, workspace_id: str, pass_id: str, since: str = "") -> bool:
         """Whether the pass is known to exist in the workspace; `since` is the latest parting."""
         noted, until = self._ids.get((workspace_id, pass_id), ("", 0.0))
         return until > self._now() and noted == since
 
-    def id_of(self, workspace_id: str, external_id: str, since: str = "") -> str | None:
+    def pass_id_of(self, workspace_id: str, external_id: str, since: str = "") -> str | None:
         """The id of the pass with this external id, if known; `since` is the latest parting."""
         pass_id, noted, until = self._external_ids.get((workspace_id, external_id), (None, "", 0.0))
         return pass_id if until > self._now() and noted == since else None
 
-    def remember(self, workspace_id: str, pass_id: str, external_id: str | None = None, *, since: str = "") -> None:
+    def remember_pass(self, workspace_id: str, pass_id: str, external_id: str | None = None, *, since: str = "") -> None:
         """Notes a pass that was seen to exist after the parting `since`; the oldest notes are dropped beyond the bound."""
-        until = self._now() + SECONDS
+        until = self._now() + PASS_TTL_SECONDS
         self._ids[workspace_id, pass_id] = since, until
         if external_id is not None:
             self._external_ids[workspace_id, external_id] = pass_id, since, until
@@ -72,7 +72,7 @@ class Known:
         if len(self._external_ids) > self._most:
             del self._external_ids[next(iter(self._external_ids))]
 
-    def forget(self, workspace_id: str, pass_id: str, external_id: str) -> None:
+    def forget_pass(self, workspace_id: str, pass_id: str, external_id: str) -> None:
         """Takes back that a pass exists."""
         self._ids.pop((workspace_id, pass_id), None)
         self._external_ids.pop((workspace_id, external_id), None)
@@ -85,7 +85,7 @@ class Known:
         """What is remembered of a workspace's vocabulary, with these words; the oldest workspace's is dropped."""
         known = self._words.setdefault(workspace_id, set())
         known |= words
-        if len(self._words) > MOST_WORKSPACES:
+        if len(self._words) > MAX_WORKSPACES:
             del self._words[next(iter(self._words))]
         return known
 
@@ -99,9 +99,9 @@ class Known:
         Who asked before a change, and is answered after it, does not bring back what was before.
         """
         newest = self._event_types.get(types.workspace_id)
-        if newest is not None and newest[0].rev > types.rev:
+        if newest is not None and newest[0].revision > types.revision:
             return newest[0]
         self._event_types[types.workspace_id] = types, until
-        if len(self._event_types) > MOST_WORKSPACES:
+        if len(self._event_types) > MAX_WORKSPACES:
             del self._event_types[next(iter(self._event_types))]
         return types

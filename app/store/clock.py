@@ -9,13 +9,13 @@ from pymongo.errors import DuplicateKeyError
 
 from app.domain.errors import Code, InvalidInput
 from app.domain.values.instants import EPOCH, truncate
-from app.store.mongo.queries import Database, Translating
+from app.store.mongo.queries import Database, ErrorTranslating
 
-SETTLE = timedelta(seconds=2)
+MANUAL_CLOCK_DELAY = timedelta(seconds=2)
 """How long, in real time, the clock must have stood at an instant before that instant counts as over."""
 
 
-class MongoClock(Translating):
+class MongoClock(ErrorTranslating):
     """Stands still at the stored instant; at 1970-01-01T00:00:00Z until it is first set."""
 
     def __init__(self, db: Database) -> None:
@@ -32,7 +32,7 @@ class MongoClock(Translating):
         Raises Unavailable; safe to repeat.
         """
         instant, moved_at = await self._read()
-        settled = datetime.now(UTC) - moved_at >= SETTLE
+        settled = datetime.now(UTC) - moved_at >= MANUAL_CLOCK_DELAY
         return instant if settled else instant - timedelta(milliseconds=1)
 
     async def set(self, instant: datetime) -> datetime:

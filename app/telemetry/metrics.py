@@ -18,11 +18,11 @@ ProcessCollector(registry=REGISTRY)
 PlatformCollector(registry=REGISTRY)
 GCCollector(registry=REGISTRY)
 
-MOST_NAMES: Final = 200
-MOST_CHARACTERS: Final = 64
+MAX_LABEL_VALUES: Final = 200
+MAX_LABEL_CHARACTERS: Final = 64
 OTHER: Final = "other"
-QUICK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-PATIENT = (0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 45)
+FAST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+SLOW_BUCKETS = (0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 45)
 
 HTTP_REQUESTS = Counter(
     "punchcard_http_requests", "HTTP requests by route and status.", ("route", "status"), registry=REGISTRY
@@ -37,7 +37,7 @@ OPERATION_SECONDS = Histogram(
     "punchcard_operation_seconds",
     "How long queries and mutations took, by name and type.",
     ("operation", "type"),
-    buckets=QUICK,
+    buckets=FAST_BUCKETS,
     registry=REGISTRY,
 )
 COST = Counter(
@@ -69,7 +69,7 @@ LAGS = Counter(
 FEED_SECONDS = Histogram(
     "punchcard_feed_lag_seconds",
     "From the instant an activity was decided to the moment this API had it for its subscribers; only on the system clock.",
-    buckets=(*QUICK, 30, 60),
+    buckets=(*FAST_BUCKETS, 30, 60),
     registry=REGISTRY,
 )
 DRAINING = Gauge(
@@ -77,7 +77,7 @@ DRAINING = Gauge(
 )
 
 STAGE_SECONDS = Histogram(
-    "punchcard_stage_seconds", "How long runs of a stage took.", ("stage",), buckets=PATIENT, registry=REGISTRY
+    "punchcard_stage_seconds", "How long runs of a stage took.", ("stage",), buckets=SLOW_BUCKETS, registry=REGISTRY
 )
 STAGE_FAILURES = Counter(
     "punchcard_stage_failures",
@@ -87,7 +87,7 @@ STAGE_FAILURES = Counter(
 )
 FOLDS = Counter("punchcard_folds", "Rounds of the fold that found something pending.", registry=REGISTRY)
 EVENTS_FOLDED = Counter("punchcard_events_folded", "Events counted in their pass.", registry=REGISTRY)
-FLIPS = Counter("punchcard_flips", "Passes that entered or left a segment.", ("direction",), registry=REGISTRY)
+TRANSITIONS = Counter("punchcard_flips", "Passes that entered or left a segment.", ("direction",), registry=REGISTRY)
 PUBLISHED = Counter("punchcard_activities_published", "Activities appended to the log.", registry=REGISTRY)
 DELIVERIES = Counter(
     "punchcard_webhook_tries",
@@ -125,7 +125,7 @@ PARKED = Gauge(
 )
 BACKFILLS = Gauge("punchcard_backfills", "Workspaces whose segments are being filled.", registry=REGISTRY)
 JOBS = Gauge("punchcard_open_jobs", "Imports that are not finished.", registry=REGISTRY)
-AWAY = Gauge(
+CIRCUITS_OPEN = Gauge(
     "punchcard_webhook_endpoints_away",
     "Webhook endpoints that fail whatever they are sent, and are probed now and then.",
     registry=REGISTRY,
@@ -135,13 +135,13 @@ DELIVERY_LAG = Gauge(
     "How many positions of the log the webhook endpoint that is furthest behind has not been told of; of a hundred at most.",
     registry=REGISTRY,
 )
-ASIDE = Gauge(
+DEFERRED = Gauge(
     "punchcard_webhook_pending_deliveries",
     "Messages to webhook endpoints that were set aside or are replayed, and wait; counting stops at 10,000.",
     registry=REGISTRY,
 )
 WORKERS = Gauge("punchcard_workers", "Workers that gave a sign of life lately.", registry=REGISTRY)
-QUEUED = Gauge(
+REDIS_QUEUE = Gauge(
     "punchcard_queued_wake_ups",
     "Wake-ups that wait in Redis, by queue; NaN while Redis is away.",
     ("queue",),
@@ -153,9 +153,9 @@ _names: set[str] = set()
 
 def bounded(name: str) -> str:
     """The name as a label: itself while fewer than 200 are known, cut to 64 characters; then `other`."""
-    name = name[:MOST_CHARACTERS]
+    name = name[:MAX_LABEL_CHARACTERS]
     if name not in _names:
-        if len(_names) >= MOST_NAMES:
+        if len(_names) >= MAX_LABEL_VALUES:
             return OTHER
         _names.add(name)
     return name

@@ -20,7 +20,7 @@ from .logs import ACCESS
 log = logging.getLogger(ACCESS)
 
 Transport = Literal["http", "sse", "multipart", "ws"]
-MOST_CODES = 20
+MAX_CODES = 20
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ class Operation:
 
     def understood(self, name: str | None, kind: str) -> None:
         """Notes what the document says it is."""
-        self.name, self.kind = name and name[: metrics.MOST_CHARACTERS], kind
+        self.name, self.kind = name and name[: metrics.MAX_LABEL_CHARACTERS], kind
         self.span.rename(kind if name is None else f"{kind} {self.name}")
         self.span.note(graphql__operation__type=kind)
 
@@ -69,7 +69,7 @@ class Operation:
     def _failed(self, codes: Iterable[str]) -> None:
         for code in codes:
             metrics.ERRORS.labels(code).inc()
-            if code not in self.codes and len(self.codes) < MOST_CODES:
+            if code not in self.codes and len(self.codes) < MAX_CODES:
                 self.codes.append(code)
 
 

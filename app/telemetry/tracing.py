@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-FLUSH_SECONDS = 2.0
+FLUSH_INTERVAL_SECONDS = 2.0
 """How long a process that ends waits for the collector to take its last spans."""
 
 
@@ -88,7 +88,7 @@ class _Tracer:
     def close(self) -> None:
         ending = threading.Thread(target=self._provider.shutdown, daemon=True)
         ending.start()
-        ending.join(FLUSH_SECONDS)
+        ending.join(FLUSH_INTERVAL_SECONDS)
 
 
 class _Recorded:

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.api.shutdown import Draining
+from app.api.shutdown import Shutdown
 from app.clock import FixedClock, SystemClock
 from app.config.settings import Settings
 from app.resources import Resources, open_resources
@@ -112,7 +112,7 @@ async def test_without_redis_the_api_is_degraded_and_without_the_store_unready_b
 
 
 async def test_an_api_that_goes_away_says_so(business: Business) -> None:
-    draining = Draining()
+    draining = Shutdown()
     async with serving(business, draining=draining) as api:
         assert (await ready(api)).json()["status"] != "stopping"
         await draining.begin()

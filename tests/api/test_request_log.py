@@ -115,7 +115,7 @@ async def test_what_a_request_makes_others_log_has_its_id_and_its_bug_is_told_by
     async def broken(*_: object) -> None:
         raise ZeroDivisionError("the details")
 
-    monkeypatch.setattr("app.api.health.Probes.healthz", broken)
+    monkeypatch.setattr("app.api.health.HealthChecks.healthz", broken)
     response = await api.http.get(api.address.replace("/graphql", "/healthz"), headers={"x-request-id": "r1"})
     assert response.status_code == 500
     assert response.headers["x-request-id"] == "r1"

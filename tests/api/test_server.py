@@ -11,7 +11,7 @@ import uvicorn
 
 from app.api.asgi import create_app
 from app.api.server import DrainingServer
-from app.api.shutdown import Draining
+from app.api.shutdown import Shutdown
 from app.resources import Resources
 
 REQUEST = b"GET /healthz HTTP/1.1\r\nhost: punchcard\r\n\r\n"
@@ -25,7 +25,7 @@ async def started(resources: Resources) -> AsyncIterator[tuple[DrainingServer, t
     async def opened() -> AsyncIterator[Resources]:
         yield resources
 
-    draining = Draining()
+    draining = Shutdown()
     app = create_app(resources.settings, resources=opened, draining=draining)
     config = uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=5)
     config.load()

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from app.api.shutdown import Draining
+from app.api.shutdown import Shutdown
 from app.clock import FixedClock
 from app.resources import Resources
 from tests.business import Business, open_business
@@ -27,12 +27,12 @@ async def business(resources: Resources, clock: FixedClock) -> Business:
 
 
 @pytest.fixture
-def draining() -> Draining:
-    return Draining()
+def draining() -> Shutdown:
+    return Shutdown()
 
 
 @pytest.fixture
-async def api(business: Business, draining: Draining) -> AsyncIterator[Api]:
+async def api(business: Business, draining: Shutdown) -> AsyncIterator[Api]:
     async with serving(business, draining=draining) as running:
         yield running
 
@@ -60,7 +60,7 @@ class Held:
 
 
 async def test_a_request_under_way_is_answered_and_its_connection_closed(
-    api: Api, draining: Draining, held: Held
+    api: Api, draining: Shutdown, held: Held
 ) -> None:
     running = asyncio.create_task(api.post(json.dumps({"query": SLOW})))
     await held.begun.wait()
@@ -72,7 +72,7 @@ async def test_a_request_under_way_is_answered_and_its_connection_closed(
 
 
 async def test_a_socket_gets_the_answers_it_waits_for_then_closes_with_1001(
-    api: Api, draining: Draining, held: Held
+    api: Api, draining: Shutdown, held: Held
 ) -> None:
     async with api.socket() as socket:
         await socket.subscribe(STREAM, "stream")
@@ -90,13 +90,13 @@ async def test_a_socket_gets_the_answers_it_waits_for_then_closes_with_1001(
         await leaving
 
 
-async def test_an_idle_or_silent_socket_closes_with_1001(api: Api, draining: Draining) -> None:
+async def test_an_idle_or_silent_socket_closes_with_1001(api: Api, draining: Shutdown) -> None:
     async with api.socket() as idle, api.raw_socket() as silent:
         await draining.begin()
         assert [await idle.close_code(), await silent.close_code()] == [1001, 1001]
 
 
-async def test_an_event_stream_ends_without_complete(api: Api, draining: Draining) -> None:
+async def test_an_event_stream_ends_without_complete(api: Api, draining: Shutdown) -> None:
     headers = {**api.headers, "accept": "text/event-stream"}
     async with api.http.stream("POST", api.address, json={"query": STREAM}, headers=headers) as response:
         parts = response.aiter_text()
@@ -109,7 +109,7 @@ async def test_an_event_stream_ends_without_complete(api: Api, draining: Drainin
     assert "complete" not in text
 
 
-async def test_a_stream_that_begins_while_the_api_goes_away_ends_at_once(api: Api, draining: Draining) -> None:
+async def test_a_stream_that_begins_while_the_api_goes_away_ends_at_once(api: Api, draining: Shutdown) -> None:
     await draining.begin()
     await draining.begin()
     headers = {**api.headers, "accept": "text/event-stream"}

@@ -16,7 +16,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedError
 
 from app.api import slow_clients as connections
-from app.api.slow_clients import TOO_SLOW, Http, Socket
+from app.api.slow_clients import TOO_SLOW, SlowClientHttpProtocol, SlowClientWebSocketProtocol
 from app.telemetry import metrics
 from tests.graphql.serving import running
 
@@ -58,7 +58,9 @@ class Talker:
 @asynccontextmanager
 async def serving(talker: Talker) -> AsyncIterator[tuple[int, set[object]]]:
     """The port, and the connections that are open."""
-    config = uvicorn.Config(talker, port=0, log_config=None, lifespan="off", http=Http, ws=Socket)
+    config = uvicorn.Config(
+        talker, port=0, log_config=None, lifespan="off", http=SlowClientHttpProtocol, ws=SlowClientWebSocketProtocol
+    )
     async with running(config) as server, asyncio.timeout(10):
         yield server.servers[0].sockets[0].getsockname()[1], cast(set[object], server.server_state.connections)
 
@@ -86,7 +88,7 @@ def ended(kind: str) -> float:
 
 
 async def test_a_stream_that_nobody_reads_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "STUCK_SECONDS", 0.1)
+    monkeypatch.setattr(connections, "STUCK_TIMEOUT_SECONDS", 0.1)
     talker, before = Talker(), ended("http")
     async with serving(talker) as (port, _):
         with connected(port) as client:
@@ -101,7 +103,7 @@ async def test_a_stream_that_nobody_reads_is_cut(monkeypatch: pytest.MonkeyPatch
 async def test_a_socket_that_nobody_reads_is_closed_with_a_reason_behind_what_was_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(connections, "STUCK_SECONDS", 0.1)
+    monkeypatch.setattr(connections, "STUCK_TIMEOUT_SECONDS", 0.1)
     talker, before = Talker(), ended("ws")
     async with serving(talker) as (port, _):
         reading = connected(port)
@@ -121,8 +123,8 @@ async def test_a_socket_that_nobody_reads_is_closed_with_a_reason_behind_what_wa
 
 
 async def test_a_socket_that_never_reads_again_does_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "STUCK_SECONDS", 0.05)
-    monkeypatch.setattr(connections, "LAST_SECONDS", 0.05)
+    monkeypatch.setattr(connections, "STUCK_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(connections, "CLOSE_TIMEOUT_SECONDS", 0.05)
     talker = Talker()
     async with serving(talker) as (port, open_ones):
         with connected(port) as client:
@@ -138,7 +140,7 @@ async def test_a_socket_that_never_reads_again_does_not_stay(monkeypatch: pytest
 
 
 async def test_a_slow_reader_gets_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "STUCK_SECONDS", 0.2)
+    monkeypatch.setattr(connections, "STUCK_TIMEOUT_SECONDS", 0.2)
     talker, before = Talker(most=100 * len(MESSAGE)), ended("http")
     async with serving(talker) as (port, _):
         with connected(port, 262_144) as client:
@@ -181,7 +183,7 @@ async def test_a_heading_without_end_is_not_kept(begun: bytes, endless: bytes) -
 
 
 async def test_who_does_not_say_what_it_wants_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "HEADING_SECONDS", 0.05)
+    monkeypatch.setattr(connections, "HEADER_TIMEOUT_SECONDS", 0.05)
     loop, talker = asyncio.get_running_loop(), Talker(most=0)
     async with serving(talker) as (port, _):
         for said, answers in ((b"", 0), (b"GET / HT", 0), (HEADING + b"\r\n", 1), (HEADING + b"\r\n" + HEADING, 1)):

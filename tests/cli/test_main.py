@@ -228,7 +228,7 @@ def test_a_variable_that_is_no_setting_is_warned_of_with_the_one_that_was_meant(
 def test_what_cannot_start_says_which_setting_to_change_and_nothing_of_passwords(
     tmp_path: Path, command: str, variables: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.resources.SELECTION_MS", 100)
+    monkeypatch.setattr("app.resources.SERVER_SELECTION_TIMEOUT_MS", 100)
     reachable = {"MONGODB_URI": "mongodb://u:hunter2@127.0.0.1:1", "REDIS_URL": "redis://:hunter2@127.0.0.1:1"}
     options = [] if command == "worker" else ["--port", str(free_port())]
     shown = CliRunner().invoke(

@@ -23,10 +23,10 @@ from app.commands.passes.removals import delete_events, erase_pass, remove_event
 from app.domain.activities import CUSTOM_EVENT
 from app.domain.errors import Conflict, InvalidInput, NotFound, Unavailable
 from app.domain.events.events import EventInput, EventQuery
-from app.domain.events.receipts import Status
+from app.domain.events.receipts import RecordStatus
 from app.domain.ids import event_id, keyed_event_id
 from app.domain.passes.passes import PassInput
-from app.store.cache import HEARD_SECONDS, SECONDS, Known
+from app.store.cache import EPOCH_TTL_SECONDS, PASS_TTL_SECONDS, WorkspaceCache
 from tests.business import Business
 from workers.main import STAGES
 from workers.stages.run_job import jobs
@@ -47,15 +47,15 @@ class World:
     kept: dict[str, Kept] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
     sent: dict[Call, list[EventInput]] = field(default_factory=dict)
-    fates: dict[str, list[tuple[Status, str | None]]] = field(default_factory=dict)
+    fates: dict[str, list[tuple[RecordStatus, str | None]]] = field(default_factory=dict)
     deletions: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         ctx = self.business.ctx
         self.elapsed = [0.0, 0.0, 0.0]
         for place in range(3):
-            known = Known(now=lambda place=place: self.elapsed[place])  # type: ignore[misc]
-            self.processes.append(dataclasses.replace(ctx, resources=dataclasses.replace(ctx.resources, known=known)))
+            known = WorkspaceCache(now=lambda place=place: self.elapsed[place])  # type: ignore[misc]
+            self.processes.append(dataclasses.replace(ctx, resources=dataclasses.replace(ctx.resources, cache=known)))
         self.sweep = Sweep(self.business.worker, STAGES)
 
     # What may be done
@@ -75,7 +75,7 @@ class World:
         expected = truth.fates(inputs, identities, self.kept)
         # Copies in one call may be answered by what the other process recorded.
         expected = [
-            set(Status) if identities.count(each) > 1 else fates
+            set(RecordStatus) if identities.count(each) > 1 else fates
             for each, fates in zip(identities, expected, strict=True)
         ]
         answers = await asyncio.gather(*(self._answer(each, call, inputs) for each in (0, 1)))
@@ -155,7 +155,7 @@ class World:
 
     async def forget(self, process: int) -> None:
         """Time passes for one process: nothing that it knows is believed any longer."""
-        self.elapsed[process] += SECONDS
+        self.elapsed[process] += PASS_TTL_SECONDS
 
     async def fold(self) -> None:
         """The fold alone: merges and erasures begin, and nothing of them is finished."""
@@ -167,7 +167,7 @@ class World:
             await jobs(self.business.worker, job_id)
         self.deletions.clear()
         await self.business.settle()
-        self.elapsed[:] = [each + HEARD_SECONDS for each in self.elapsed]
+        self.elapsed[:] = [each + EPOCH_TTL_SECONDS for each in self.elapsed]
 
     # What is true
 
@@ -233,7 +233,7 @@ class World:
             return None
 
     async def _check(
-        self, truth: Truth, call: Call, inputs: Sequence[EventInput], expected: list[set[Status]],
+        self, truth: Truth, call: Call, inputs: Sequence[EventInput], expected: list[set[RecordStatus]],
         results: list[ItemResult] | None, after: Truth | None = None,
     ) -> None:  # fmt: skip
         if results is None:

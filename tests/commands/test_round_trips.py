@@ -13,7 +13,7 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 
 from app.clock import FixedClock
 from app.commands.events import event_types
-from app.commands.events.outcomes import Outcome
+from app.commands.events.outcomes import BatchOutcome
 from app.commands.events.receipts import receipt_of, record_call
 from app.domain.events.events import EventInput
 from app.resources import Resources
@@ -52,8 +52,8 @@ async def business(
     resources: Resources, clock: FixedClock, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Business]:
     """A business whose store takes 1,000 values at once, as MongoDB does; what is asked now and then is asked once."""
-    monkeypatch.setattr(event_types, "TRUSTED_SECONDS", 60.0)
-    monkeypatch.setattr("app.store.cache.HEARD_SECONDS", 60.0)
+    monkeypatch.setattr(event_types, "EVENT_TYPES_TTL_SECONDS", 60.0)
+    monkeypatch.setattr("app.store.cache.EPOCH_TTL_SECONDS", 60.0)
     settings = resources.settings
     client: AsyncIOMotorClient[dict[str, object]] = AsyncIOMotorClient(
         settings.mongodb_uri, tz_aware=True, tzinfo=UTC, event_listeners=[commands]
@@ -95,7 +95,7 @@ FATES = [
 ]  # fmt: skip
 
 
-def fates(outcome: Outcome) -> list[str]:
+def fates(outcome: BatchOutcome) -> list[str]:
     return [result.status.value for result in outcome.results]
 
 

@@ -108,11 +108,11 @@ async def test_a_backfill_goes_on_after_the_worker_died(business: Business, monk
     await business.settle()
     made = await create_segment(business.ctx, "rich", "Rich", spent(200))
     with monkeypatch.context() as dying:
-        dying.setattr("workers.stages.backfill.AT_ONCE", 7)
+        dying.setattr("workers.stages.backfill.BACKFILL_BATCH_SIZE", 7)
         from workers.stages.backfill import backfill_once
 
         assert await backfill_once(business.worker, business.ctx.workspace.id)
-    assert await business.ctx.workspace.segments.judged([made.rev]) == {made.rev: (20, 7)}
+    assert await business.ctx.workspace.segments.evaluated_counts([made.revision]) == {made.revision: (20, 7)}
     await business.settle()
-    assert await business.ctx.workspace.segments.judged([made.rev]) == {made.rev: (20, 20)}
+    assert await business.ctx.workspace.segments.evaluated_counts([made.revision]) == {made.revision: (20, 20)}
     assert len(await business.members(made)) == 20

@@ -95,5 +95,5 @@ async def play(resources: Resources, clock: FixedClock, script: list[tuple[Any, 
 async def test_every_answer_is_right_whatever_the_process_that_gives_it_has_not_heard_of(
     resources: Resources, clock: FixedClock, script: list[tuple[Any, ...]]
 ) -> None:
-    await indexes.ensure(resources.db)
+    await indexes.ensure_indexes(resources.db)
     await play(resources, clock, script)

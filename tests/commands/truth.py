@@ -6,9 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.domain.events.events import EventInput
-from app.domain.events.receipts import Status
+from app.domain.events.receipts import RecordStatus
 
-CREATED, DUPLICATE, CONFLICT, REJECTED = Status.CREATED, Status.DUPLICATE, Status.CONFLICT, Status.REJECTED
+CREATED, DUPLICATE, CONFLICT, REJECTED = (
+    RecordStatus.CREATED,
+    RecordStatus.DUPLICATE,
+    RecordStatus.CONFLICT,
+    RecordStatus.REJECTED,
+)
 
 
 @dataclass(frozen=True)
@@ -87,15 +92,17 @@ class Truth:
 
     def fates(
         self, inputs: Sequence[EventInput], identities: Sequence[str], kept: Mapping[str, Kept]
-    ) -> list[set[Status]]:
+    ) -> list[set[RecordStatus]]:
         """Which fates each item of a call may have."""
-        found: list[set[Status]] = []
+        found: list[set[RecordStatus]] = []
         so_far = dict(kept)
         unsure: set[str] = set()
         for sent, identity in zip(inputs, identities, strict=True):
             astray = sent.correction_of is not None and self._is_astray(sent, kept)
             fate = (
-                set(Status) if identity in unsure else self._fate(sent, identity, so_far.get(identity), astray=astray)
+                set(RecordStatus)
+                if identity in unsure
+                else self._fate(sent, identity, so_far.get(identity), astray=astray)
             )
             if fate == {CREATED, REJECTED}:
                 unsure.add(identity)
@@ -104,7 +111,7 @@ class Truth:
             found.append(fate)
         return found
 
-    def _fate(self, sent: EventInput, identity: str, before: Kept | None, *, astray: bool) -> set[Status]:
+    def _fate(self, sent: EventInput, identity: str, before: Kept | None, *, astray: bool) -> set[RecordStatus]:
         named = self.named(sent)
         here = self._heir(named)
         if before is None:

@@ -13,7 +13,7 @@ from app.commands.webhooks.endpoints import create_webhook_endpoint
 from app.domain.errors import Unavailable
 from app.local.servers import free_port
 from tests.business import Business
-from workers.stages.deliver import carry
+from workers.stages.deliver import run_endpoint
 
 EVENTS = 20
 SECONDS = 12
@@ -58,7 +58,7 @@ async def _delivered(business: Business, endpoint_id: str) -> None:
     """Goes on delivering, as a worker's sweep would, until cancelled."""
     while True:
         with contextlib.suppress(Unavailable):
-            await carry(business.worker, endpoint_id)
+            await run_endpoint(business.worker, endpoint_id)
         await asyncio.sleep(0.1)
 
 

@@ -19,7 +19,7 @@ from pymongo.monitoring import CommandListener, CommandStartedEvent
 from app.bus import Bus
 from app.clock import FixedClock
 from app.commands.events.receipts import record_call
-from app.commands.inbound.deliveries import take, verified
+from app.commands.inbound.deliveries import receive_message, verify_message
 from app.commands.inbound.hooks import create_inbound_hook
 from app.commands.jobs.exports import export_activities, export_events
 from app.commands.jobs.imports import import_events
@@ -223,7 +223,7 @@ async def test_a_stage_reads_writes_and_wakes_what_the_table_says(
     headers = standard(secret, at=int(time.time()), body=b'{"who": "cleo"}')
 
     async def heard() -> None:
-        await take(ctx.resources, await verified(ctx.resources, hook.id, headers, b'{"who": "cleo"}'))
+        await receive_message(ctx.resources, await verify_message(ctx.resources, hook.id, headers, b'{"who": "cleo"}'))
 
     await seen.watch("hook", heard())
     await seen.watch("jobs", STAGES["jobs"](worker, jobs[0].id))

@@ -23,10 +23,10 @@ from pymongo.monitoring import CommandListener, CommandStartedEvent
 import app.store
 from app.auth import Keyring
 from app.clock import FixedClock
-from app.commands.events.consistency import await_counted
+from app.commands.events.consistency import wait_until_folded
 from app.commands.events.event_types import accept_event_types, event_type, update_event_type
 from app.commands.events.receipts import receipt_of, record_call
-from app.commands.inbound.deliveries import Message, discard_inbound_delivery, rerun_inbound_deliveries, take
+from app.commands.inbound.deliveries import Message, discard_inbound_delivery, receive_message, rerun_inbound_deliveries
 from app.commands.inbound.hooks import (
     VerificationInput,
     create_inbound_hook,
@@ -63,30 +63,30 @@ from app.domain.webhooks.deliveries import DeliveryQuery, WebhookDeliveryStatus
 from app.domain.webhooks.endpoints import DisabledReason, EndpointStatus
 from app.resources import Resources
 from app.store.clock import MongoClock
-from app.store.mongo.paging import Span
-from app.store.mongo.queries import Translating
-from app.store.operations.backlog import Backlogs
+from app.store.mongo.paging import PageRequest
+from app.store.mongo.queries import ErrorTranslating
+from app.store.operations.backlog import BacklogQueries
 from app.store.operations.heartbeats import Heartbeats
 from app.store.operations.indexes import INDEXES
-from app.store.operations.parked_passes import Parking
-from app.store.stages.job_leases import JobRuns
+from app.store.operations.parked_passes import ParkedPasses
+from app.store.stages.job_leases import JobLeases
 from app.store.workspace.exports import Part
 from tests.business import Business, bought_within, open_business, spent
 from tests.receiver import receiving
 from tests.workers.jobs.test_imports import File, finished, sales
-from workers.stages.deliver import carry
-from workers.stages.due import next_due
+from workers.stages.deliver import run_endpoint
+from workers.stages.due import next_due_ms
 
 MODULES = [importlib.import_module(found.name) for found in pkgutil.walk_packages(app.store.__path__, "app.store.")]
 QUERIES = [cls for module in MODULES for cls in vars(module).values() if inspect.isclass(cls)
-           and issubclass(cls, Translating) and cls.__module__ == module.__name__]  # fmt: skip
+           and issubclass(cls, ErrorTranslating) and cls.__module__ == module.__name__]  # fmt: skip
 RANGES = {"$gt", "$gte", "$lt", "$lte"}
 SHORT = {
     # Few documents by their nature: a workspace has some segments, keys, jobs and files, an installation some workspaces.
     "segments", "definitions", "api_keys", "jobs", "job_files", "workspaces", "clock", "constants", "heartbeats",
     "inbound_hooks", "webhook_endpoints",
 }  # fmt: skip
-BY_HAND = {("Parking.release", "update"), ("Pumps.unmark", "update")}
+BY_HAND = {("ParkedPasses.release", "update"), ("FoldQueries.clear", "update")}
 """Run by an operator for one pass: reading that pass's events whole is all right. And the fold's marks, which look at
 whether an event has moved: measured on both embedded servers, an update by ids takes as long with that as without."""
 
@@ -210,7 +210,7 @@ async def story(business: Business) -> None:
     await business.settle()
     ann = await business.card("p1")
     await business.record({"amount": 2, "pass_id": ann.id, "pass_external_id": None})
-    ctx.resources.known.__init__()  # type: ignore[misc]  # a process that has seen nothing yet
+    ctx.resources.cache.__init__()  # type: ignore[misc]  # a process that has seen nothing yet
     await business.record({"amount": 2, "pass_id": ann.id, "pass_external_id": None})
     await update_pass(ctx, ann.id, fields={"tier": "gold"})
     await business.settle()
@@ -218,7 +218,7 @@ async def story(business: Business) -> None:
     await update_segment(ctx, rich.id, criteria=spent(30, days=30), name="Richer")
     await business.settle()
     business.clock.set(datetime(2026, 1, 31, 23, 59, 59, 900_000, tzinfo=UTC))
-    await next_due(worker, to_ms(await ctx.now()), 1_500)
+    await next_due_ms(worker, to_ms(await ctx.now()), 1_500)
     business.clock.set(datetime(2026, 3, 1, tzinfo=UTC))
     await business.settle()
     await archive_segment(ctx, rich.id)
@@ -230,7 +230,7 @@ async def story(business: Business) -> None:
     business.clock.set(datetime(2026, 4, 1, tzinfo=UTC))
     await business.settle()
 
-    full = Span(2)
+    full = PageRequest(2)
     for query in (EventQuery(), EventQuery(types=("purchase",)), EventQuery(pass_id=ann.id), EventQuery(
         pass_id=ann.id, types=("purchase",), metadata=(Condition("x", Operator.EQ, 1),),
         occurred_after=datetime(2025, 1, 1, tzinfo=UTC), recorded_before=datetime(2027, 1, 1, tzinfo=UTC),
@@ -241,8 +241,8 @@ async def story(business: Business) -> None:
         await store.events.walk(query)
         if first:
             key = first[-1].occurred_ms, first[-1].id
-            await store.events.page(query, Span(2, after=key))
-            await store.events.page(query, Span(2, before=key, backward=True), oldest_first=True)
+            await store.events.page(query, PageRequest(2, after=key))
+            await store.events.page(query, PageRequest(2, before=key, backward=True), oldest_first=True)
     await store.events.get_many([event.id for event in first])
     assert await store.events.count(EventQuery(external_id="1", sources=("api", "till"))) == 1
     async for _ in store.events.of_pass(ann.id, datetime(2025, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)):
@@ -252,14 +252,14 @@ async def story(business: Business) -> None:
         ActivityQuery(types=("customer.created",)), ActivityQuery(types=("customer.created", "customer.updated")),
         ActivityQuery(category="EFFECT", include_historical=False, include_silent=True),
     ):  # fmt: skip
-        await store.activities.page(feed, Span(2, after=(1,)))
+        await store.activities.page(feed, PageRequest(2, after=(1,)))
         await store.activities.count(feed)
     await store.activities.after(3, 5)
     await store.activities.get_many(["act_none:1"])
     await store.audit.get_many(["audit_none"])
     for page in (store.passes.page, store.segments.page, store.keys.page, store.jobs.page, store.audit.page):
         await page(full)
-        await page(Span(2, after=(to_ms(await ctx.now()), "z")))
+        await page(PageRequest(2, after=(to_ms(await ctx.now()), "z")))
     await update_event_type(ctx, "purchase", label="Sale")
     await update_event_type(ctx, "purchase", label="Purchase")
     assert await event_type(ctx, "purchase", 2)
@@ -271,11 +271,11 @@ async def story(business: Business) -> None:
     await store.passes.get(ann.id)
     await store.passes.lots([ann.id])
     await store.passes.get_by_external_ids(["p1"])
-    await store.passes.members(recent.id, Span(2, after=("pass_0",)))
+    await store.passes.members(recent.id, PageRequest(2, after=("pass_0",)))
     await store.segments.members(recent.id, full)
     await store.segments.member_counts([recent.id])
     await store.segments.member_counts([recent.id, "none"])
-    await store.segments.judged([recent.rev])
+    await store.segments.evaluated_counts([recent.revision])
     for number in (store.passes.count, store.segments.count, store.keys.count, store.jobs.count, store.audit.count):
         await number()
 
@@ -307,11 +307,11 @@ async def added_up_and_removed(business: Business) -> None:
     await merge_passes(ctx, ids["one"], ids["two"])
     await business.settle()
     assert await store.passes.aliases([ids["one"]]) == {ids["one"]: (ids["two"],)}
-    assert await store.passes.heir(ids["two"]) == ids["one"]
+    assert await store.passes.survivor_id(ids["two"]) == ids["one"]
     gone = (await business.card("gone")).id
     await erase_pass(ctx, pass_id=gone)
     await business.settle()
-    assert await business.worker.erasures.known([gone]) == {gone}
+    assert await business.worker.erase_queries.erased_among([gone]) == {gone}
     await business.settle()
 
 
@@ -321,32 +321,32 @@ async def told_by_hooks(business: Business) -> None:
     hook, _ = await create_inbound_hook(ctx, "Shop", "shop", mapping, create_missing_passes=True)
     await update_inbound_hook(ctx, hook.id, verification=VerificationInput(Scheme.TIMESTAMPED_HMAC_SHA256))
     await rotate_inbound_hook_secret(ctx, hook.id)
-    await store.hooks.page(Span(2, after=(to_ms(await ctx.now()), "z")))
+    await store.hooks.page(PageRequest(2, after=(to_ms(await ctx.now()), "z")))
     await store.hooks.count()
     for number, body in enumerate((b'{"who": "ann"}', b"{}", b"{}")):
-        failed = (await take(ctx.resources, Message(hook, str(number), body, {}))).delivery
+        failed = (await receive_message(ctx.resources, Message(hook, str(number), body, {}))).delivery
     await rerun_inbound_deliveries(ctx, hook.id, limit=1)
     await discard_inbound_delivery(ctx, failed.id)
-    await store.inbound.page(hook.id, failed.status, Span(2, after=(to_ms(await ctx.now()), "z")))
+    await store.inbound.page(hook.id, failed.status, PageRequest(2, after=(to_ms(await ctx.now()), "z")))
     await store.inbound.count(hook.id, failed.status)
     await store.inbound.forget("ann")
 
 
 async def told_to_endpoints(business: Business) -> None:
-    ctx, store, runs = business.ctx, business.ctx.workspace, business.worker.lane_runs
+    ctx, store, runs = business.ctx, business.ctx.workspace, business.worker.endpoint_leases
     async with receiving() as receiver:
         url = receiver.url
         endpoint, _ = await create_webhook_endpoint(ctx, url)
         await business.record({"external_id": "told", "source": "endpoint"})
         await business.settle()
         receiver.answers = lambda got: 200 if receiver.got[1:] else 500
-        await carry(business.worker, endpoint.id)
+        await run_endpoint(business.worker, endpoint.id)
     await rotate_webhook_secret(ctx, endpoint.id)
     for query in (
         DeliveryQuery(endpoint.id),
         DeliveryQuery(endpoint.id, tuple(WebhookDeliveryStatus)[:2], ("a",), 1, 9),
     ):
-        await store.deliveries.page(query, Span(2, after=(to_ms(await ctx.now()), "z")))
+        await store.deliveries.page(query, PageRequest(2, after=(to_ms(await ctx.now()), "z")))
         await store.deliveries.count(query)
     await store.deliveries.get_many([f"{endpoint.id}:1"])
     await store.deliveries.counts([endpoint.id])
@@ -356,9 +356,9 @@ async def told_to_endpoints(business: Business) -> None:
         assert job is not None
         await finished(business, job)
     # Nobody listens there any more.
-    await carry(business.worker, endpoint.id)
-    assert await store.lanes.states([endpoint.id])
-    assert await store.lanes.places(endpoint.id)
+    await run_endpoint(business.worker, endpoint.id)
+    assert await store.partitions.states([endpoint.id])
+    assert await store.partitions.positions(endpoint.id)
     assert await runs.of_workspace(store.id)
     assert await runs.waiting(10**14)
     hold = await runs.claim(endpoint.id, 10**14)
@@ -367,8 +367,8 @@ async def told_to_endpoints(business: Business) -> None:
     await update_webhook_endpoint(ctx, endpoint.id, status=EndpointStatus.DISABLED)
     await update_webhook_endpoint(ctx, endpoint.id, status=EndpointStatus.ENABLED)
     await store.webhooks.disable(endpoint.id, DisabledReason.GONE, await ctx.now())
-    await carry(business.worker, endpoint.id, lambda: 2 * 10**14)
-    await store.webhooks.page(Span(2, after=(to_ms(await ctx.now()), "z")))
+    await run_endpoint(business.worker, endpoint.id, lambda: 2 * 10**14)
+    await store.webhooks.page(PageRequest(2, after=(to_ms(await ctx.now()), "z")))
     await delete_webhook_endpoint(ctx, endpoint.id)
 
 
@@ -379,7 +379,7 @@ async def receipts_and_keys(business: Business) -> None:
     await record_call(ctx, many, idempotency_key="k")
     await record_call(ctx, [EventInput(type="visit", pass_id="pass_none")], idempotency_key="free again")
     await business.settle()
-    await await_counted(ctx, issued.token, told=True)
+    await wait_until_folded(ctx, issued.token, told=True)
 
 
 async def imports_and_operations(business: Business) -> None:
@@ -395,7 +395,7 @@ async def imports_and_operations(business: Business) -> None:
     await ctx.workspace.exports.put(job.id, 0, b"", Part(0, None), datetime.now(UTC))
     await finished(business, await export_activities(ctx, ActivityQuery(), ExportFormat.JSONL))
     await ctx.workspace.exports.drop(job.id)
-    runs = JobRuns(db)
+    runs = JobLeases(db)
     job = await import_events(ctx, File(sales(5), "again.csv"))
     run = await runs.claim(job.id, 10**13)
     assert run is not None
@@ -411,12 +411,12 @@ async def imports_and_operations(business: Business) -> None:
     ann = await business.card("p1")
     await business.record({"pass_external_id": "p1"})
     for _ in range(5):
-        await worker.pumps.failed(ann.id, "Boom", 5)
-    operators = Parking(db)
+        await worker.fold_queries.count_failure(ann.id, "Boom", 5)
+    operators = ParkedPasses(db)
     for card in await operators.passes():
         await operators.release(card, await ctx.now())
     await business.settle()
-    await Backlogs(db).measured(10**13)
+    await BacklogQueries(db).measured(10**13)
     beats, at = Heartbeats(db), datetime.now(UTC)
     await beats.beat("w", at, at + timedelta(seconds=5))
     await beats.alive(at)

@@ -159,7 +159,7 @@ async def _ready(
     """Resources of the harness's own, the key of a workspace, and its segments (key -> id); the partners are told."""
     settings = dataclasses.replace(settings, database="crash", clock="manual", egress_allow=("127.0.0.1",))
     async with open_resources(settings) as resources:
-        await indexes.ensure(resources.db)
+        await indexes.ensure_indexes(resources.db)
         await MongoClock(resources.db).set(START)
         profile, secret = await create_workspace(resources, "Crash")
         actor = Actor(profile.id, "key_crash", "crash", frozenset(SCOPES))

@@ -10,26 +10,26 @@ from random import Random
 from typing import Any
 
 from app.store.stages import endpoint_leases as lane_runs
-from app.store.stages.endpoint_leases import LaneRuns
-from app.store.stages.erase import Erasures
-from app.store.stages.fold import Pumps
-from app.store.stages.job_leases import JobRuns
-from app.store.stages.publish import Outboxes
+from app.store.stages.endpoint_leases import EndpointLeases
+from app.store.stages.erase import EraseQueries
+from app.store.stages.fold import FoldQueries
+from app.store.stages.job_leases import JobLeases
+from app.store.stages.publish import PublishQueries
 from app.store.workspace.activities import ActivityQueries
 from app.store.workspace.deliveries import DeliveryQueries
-from app.store.workspace.partitions import LaneQueries
+from app.store.workspace.partitions import PartitionQueries
 from app.store.workspace.removals import RemovalQueries
 from workers.main import main
 
 STEPS = {
-    Pumps: ("pending", "passes", "still_pending", "save", "empty", "unmark", "due", "caught_up"),
-    Erasures: ("empty_events", "empty_activities", "finished"),
+    FoldQueries: ("pending", "passes", "still_pending", "save", "replace_by_stubs", "clear", "due", "mark_caught_up"),
+    EraseQueries: ("replace_events_by_stubs", "empty_activities", "finished"),
     RemovalQueries: ("insert",),
-    JobRuns: ("commit",),
-    Outboxes: ("waiting", "published"),
+    JobLeases: ("commit",),
+    PublishQueries: ("waiting", "published"),
     ActivityQueries: ("append",),
-    LaneQueries: ("say",),
-    LaneRuns: ("claim", "progress", "rest"),
+    PartitionQueries: ("announce_work",),
+    EndpointLeases: ("claim", "save_progress", "go_idle"),
     DeliveryQueries: ("insert",),
 }
 LEASE_MS = 3_000

@@ -12,17 +12,17 @@ from app.domain.errors import InvalidInput
 from app.domain.signatures import (
     Encoding,
     Scheme,
-    Signed,
     Verification,
+    VerifiedSignature,
+    generate_secret,
     parse_secret,
     parse_verification,
-    secret_of,
-    signed,
+    verify_signature,
 )
 
 NOW = 1_767_225_600
 BODY = '{"a": "é", "b": 1.50}'.encode()
-OLD, NEW = secret_of(b"o" * 32), secret_of(b"n" * 24)
+OLD, NEW = generate_secret(b"o" * 32), generate_secret(b"n" * 24)
 KNOWN = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 PLAIN = "a secret that was chosen there"
 
@@ -45,23 +45,23 @@ def test_the_example_of_the_standards_own_libraries_verifies() -> None:
         "webhook-timestamp": "1614265330",
         "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
     }
-    found = signed(Verification(), [KNOWN], headers, b'{"test": 2432232314}')
-    assert found == Signed("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330)
+    found = verify_signature(Verification(), [KNOWN], headers, b'{"test": 2432232314}')
+    assert found == VerifiedSignature("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330)
 
 
 def test_a_message_signed_by_the_standard_is_known_by_its_id() -> None:
     headers = standard(NEW)
-    assert signed(Verification(), [NEW], headers, BODY) == Signed("msg_1", NOW)
+    assert verify_signature(Verification(), [NEW], headers, BODY) == VerifiedSignature("msg_1", NOW)
     svix = {name.replace("webhook", "svix"): value for name, value in headers.items()}
-    assert signed(Verification(), [NEW], svix, BODY) == Signed("msg_1", NOW)
+    assert verify_signature(Verification(), [NEW], svix, BODY) == VerifiedSignature("msg_1", NOW)
 
 
 def test_during_a_rotation_either_secret_and_any_signature_of_the_list_will_do() -> None:
     headers = standard(OLD)
-    assert signed(Verification(), [NEW, OLD], headers, BODY)
+    assert verify_signature(Verification(), [NEW, OLD], headers, BODY)
     listed = {**headers, "webhook-signature": f"v1a,xyz v1,AAAA {headers['webhook-signature']}"}
-    assert signed(Verification(), [OLD], listed, BODY)
-    assert signed(Verification(), [NEW], listed, BODY) is None
+    assert verify_signature(Verification(), [OLD], listed, BODY)
+    assert verify_signature(Verification(), [NEW], listed, BODY) is None
 
 
 @pytest.mark.parametrize(
@@ -83,17 +83,17 @@ def test_during_a_rotation_either_secret_and_any_signature_of_the_list_will_do()
     ],
 )
 def test_whatever_is_tampered_with_the_signature_is_not_good(change: dict[str, str]) -> None:
-    assert signed(Verification(), [NEW], {**standard(NEW), **change}, BODY) is None
-    assert signed(Verification(), [NEW], standard(NEW), BODY + b" ") is None
+    assert verify_signature(Verification(), [NEW], {**standard(NEW), **change}, BODY) is None
+    assert verify_signature(Verification(), [NEW], standard(NEW), BODY + b" ") is None
     # What is no secret of the standard verifies nothing, least of all as an empty key.
-    assert signed(Verification(), ["plain", "whsec_", "whsec_=="], standard("whsec_"), BODY) is None
+    assert verify_signature(Verification(), ["plain", "whsec_", "whsec_=="], standard("whsec_"), BODY) is None
 
 
 def test_a_signature_is_good_for_five_minutes_either_way() -> None:
-    found = signed(Verification(), [NEW], standard(NEW), BODY)
+    found = verify_signature(Verification(), [NEW], standard(NEW), BODY)
     assert found is not None
     assert [found.stale(NOW + seconds) for seconds in (-301, -300, 0, 300, 301)] == [True, False, False, False, True]
-    assert not Signed("x").stale(NOW)
+    assert not VerifiedSignature("x").stale(NOW)
 
 
 @pytest.mark.parametrize(
@@ -109,20 +109,22 @@ def test_a_signature_is_good_for_five_minutes_either_way() -> None:
 )
 def test_a_plain_hmac_is_known_by_its_body(how: Verification, value: str) -> None:
     assert how.header is not None
-    assert signed(how, [PLAIN], {how.header: value}, BODY) == Signed(hashlib.sha256(BODY).hexdigest())
+    assert verify_signature(how, [PLAIN], {how.header: value}, BODY) == VerifiedSignature(
+        hashlib.sha256(BODY).hexdigest()
+    )
     for headers, body in (({how.header: value}, BODY + b" "), ({how.header: f"x{value}"}, BODY), ({}, BODY)):
-        assert signed(how, [PLAIN], headers, body) is None
-    assert signed(how, [NEW], {how.header: value}, BODY) is None
+        assert verify_signature(how, [PLAIN], headers, body) is None
+    assert verify_signature(how, [NEW], {how.header: value}, BODY) is None
 
 
 def test_a_timestamped_hmac_covers_its_time() -> None:
     how = parse_verification(Scheme.TIMESTAMPED_HMAC_SHA256)
     good = digest(f"{NOW}.".encode() + BODY).hex()
-    assert signed(how, [PLAIN], {"stripe-signature": f"t={NOW},v0=1,v1=00,v1={good}"}, BODY) == Signed(
-        hashlib.sha256(BODY).hexdigest(), NOW
-    )
+    assert verify_signature(
+        how, [PLAIN], {"stripe-signature": f"t={NOW},v0=1,v1=00,v1={good}"}, BODY
+    ) == VerifiedSignature(hashlib.sha256(BODY).hexdigest(), NOW)
     for header in (f"t={NOW + 1},v1={good}", f"v1={good}", f"t={NOW},v0={good}", f"t={NOW}", ""):
-        assert signed(how, [PLAIN], {"stripe-signature": header}, BODY) is None
+        assert verify_signature(how, [PLAIN], {"stripe-signature": header}, BODY) is None
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ from app.commands.context import Context
 from app.domain.activities import CREATED, DELETED, EMPTIED, ENTERED, LEFT, Activity, ActivityQuery, category_of
 from app.domain.errors import InvalidInput
 from app.feed import tailer as module
-from app.feed.tailer import Behind, Expired, Feed, Passed, shows, topic
+from app.feed.tailer import Feed, FeedEntries, FeedExpired, FeedLagged, shows, topic
 from app.resources import Resources
-from app.store.mongo.paging import Span
+from app.store.mongo.paging import PageRequest
 from tests.business import Business, open_business
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -42,22 +42,24 @@ async def append(business: Business, first: int, last: int) -> None:
 @contextlib.asynccontextmanager
 async def following(
     business: Business, feed: Feed, after: int | None = None, **query: object
-) -> AsyncIterator[AsyncIterator[Passed | Behind | Expired]]:
+) -> AsyncIterator[AsyncIterator[FeedEntries | FeedLagged | FeedExpired]]:
     asked = ActivityQuery(**query)  # type: ignore[arg-type]
     stream = feed.follow(business.ctx.workspace, after, shows(asked), QUIET)
     async with contextlib.aclosing(stream), asyncio.timeout(20):  # type: ignore[type-var]
         yield stream
 
 
-async def taken(stream: AsyncIterator[Passed | Behind | Expired], count: int, *, behind: bool = False) -> list[int]:
+async def taken(
+    stream: AsyncIterator[FeedEntries | FeedLagged | FeedExpired], count: int, *, behind: bool = False
+) -> list[int]:
     """The positions of the next `count` activities; the follower may be told meanwhile that it is `behind`."""
     found: list[int] = []
     while len(found) < count:
         message = await anext(stream)
-        if behind and isinstance(message, Behind):
+        if behind and isinstance(message, FeedLagged):
             continue
-        assert isinstance(message, Passed)
-        found += [entry.pos for entry in message.activities]
+        assert isinstance(message, FeedEntries)
+        found += [entry.position for entry in message.activities]
     return found
 
 
@@ -70,7 +72,7 @@ async def business(resources: Resources, clock: FixedClock) -> Business:
 async def test_a_stream_says_first_where_it_starts_and_then_tells_only_what_is_new(business: Business) -> None:
     await append(business, 1, 3)
     async with following(business, Feed(business.ctx.resources.bus)) as stream:
-        assert await anext(stream) == Passed(3)
+        assert await anext(stream) == FeedEntries(3)
         await append(business, 4, 5)
         assert await taken(stream, 2) == [4, 5]
 
@@ -101,31 +103,31 @@ async def test_a_follower_that_falls_behind_the_buffer_is_told_and_reads_the_log
         await append(business, 1, 8)
         assert await taken(slow, 8) == list(range(1, 9))
         await append(business, 9, 60)
-        assert [entry.pos for entry in await heard(fast, 60)] == list(range(1, 61))
+        assert [entry.position for entry in await heard(fast, 60)] == list(range(1, 61))
         behind = await anext(slow)
-        assert behind == Behind(8, 52)
+        assert behind == FeedLagged(8, 52)
         assert await taken(slow, 52) == list(range(9, 61)), "told once, and nothing is lost"
         async with following(business, feed, 0) as late:
             assert await taken(late, 60) == list(range(1, 61)), "who replays is not slow"
         await append(business, 61, 90)
         await heard(fast, 30)
-        assert await anext(slow) == Behind(60, 30), "and again, having caught up"
+        assert await anext(slow) == FeedLagged(60, 30), "and again, having caught up"
 
 
-async def heard(stream: AsyncIterator[Passed | Behind | Expired], count: int) -> list[Activity]:
+async def heard(stream: AsyncIterator[FeedEntries | FeedLagged | FeedExpired], count: int) -> list[Activity]:
     """The next `count` activities of a follower that may fall behind while several are appended at once."""
     found: list[Activity] = []
     while len(found) < count:
         message = await anext(stream)
-        found += message.activities if isinstance(message, Passed) else ()
+        found += message.activities if isinstance(message, FeedEntries) else ()
     return found
 
 
 async def test_what_is_kept_for_followers_is_bounded_however_much_comes_and_however_many_workspaces(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BUFFERED_IN_ALL", 30)
-    monkeypatch.setattr(module, "LEAST_BUFFERED", 5)
+    monkeypatch.setattr(module, "MAX_BUFFERED_ENTRIES_TOTAL", 30)
+    monkeypatch.setattr(module, "MIN_BUFFERED_ENTRIES", 5)
     feed = Feed(business.ctx.resources.bus, buffered=20)
     async with contextlib.AsyncExitStack() as streams:
         stuck = await streams.enter_async_context(following(business, feed))
@@ -142,8 +144,8 @@ async def test_what_is_kept_for_followers_is_bounded_however_much_comes_and_howe
         await append(business, 301, 301)
         await heard(lively, 1)
         assert feed.kept == feed.buffered == 30 // 4
-        assert await anext(stuck) == Behind(0, 301), "and it had nothing of its own"
-        monkeypatch.setattr(module, "BUFFERED_BYTES", 4 * 3 * len('{"event":"large"}'))
+        assert await anext(stuck) == FeedLagged(0, 301), "and it had nothing of its own"
+        monkeypatch.setattr(module, "MAX_BUFFERED_BYTES", 4 * 3 * len('{"event":"large"}'))
         large = [activity(pos, data={"event": "large"}) for pos in range(302, 320)]
         await business.ctx.workspace.activities.append(large)
         await business.ctx.resources.bus.publish(topic(business.ctx.workspace.id), {})
@@ -166,11 +168,11 @@ async def test_the_tick_finds_what_no_message_announced(business: Business) -> N
 
 async def test_heartbeats_carry_the_position_past_what_the_filter_hides(business: Business) -> None:
     async with following(business, Feed(business.ctx.resources.bus), types=[ENTERED]) as stream:
-        assert await anext(stream) == Passed(0)
+        assert await anext(stream) == FeedEntries(0)
         await append(business, 1, 5)
         message = await anext(stream)
-        while message != Passed(5):
-            assert message == Passed(0)
+        while message != FeedEntries(5):
+            assert message == FeedEntries(0)
             message = await anext(stream)
 
 
@@ -182,9 +184,9 @@ async def test_a_position_beyond_the_log_is_refused_and_one_cut_off_expired(busi
             await anext(stream)
     await business.ctx.resources.db["activities"].delete_many({"pos": {"$lte": 3}})
     async with following(business, feed, 1) as stream:
-        assert [message async for message in stream] == [Expired(3)]
+        assert [message async for message in stream] == [FeedExpired(3)]
     async with following(business, feed, 3) as stream:
-        assert await anext(stream) == Passed(3)
+        assert await anext(stream) == FeedEntries(3)
         assert await taken(stream, 2) == [4, 5]
 
 
@@ -241,9 +243,9 @@ async def test_streams_and_lists_agree_on_what_a_filter_shows(business: Business
         )
     await business.ctx.workspace.activities.append(log)
     for query in QUERIES:
-        listed = await business.ctx.workspace.activities.page(query, Span(1_000))
+        listed = await business.ctx.workspace.activities.page(query, PageRequest(1_000))
         shown = shows(query)
-        assert [entry.pos for entry in listed.items] == [entry.pos for entry in log if shown(entry)]
+        assert [entry.position for entry in listed.items] == [entry.position for entry in log if shown(entry)]
         assert listed.items
 
 
@@ -266,5 +268,5 @@ async def test_what_was_known_of_an_erased_pass_is_not_told_from_the_buffer(busi
         async with following(business, feed, 0) as late:
             await anext(late)
             message = await anext(late)
-            assert isinstance(message, Passed)
+            assert isinstance(message, FeedEntries)
             assert [entry.data for entry in message.activities] == [EMPTIED, {"name": "Bob"}, EMPTIED]

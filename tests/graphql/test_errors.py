@@ -8,7 +8,7 @@ import pytest
 from graphql import GraphQLError
 
 from app.domain.errors import Code, Denied, InvalidInput, Throttled, Unauthenticated, Unavailable
-from app.graphql.errors import execution_errors, refused_by
+from app.graphql.errors import execution_errors, refuse_with
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from app.graphql.errors import execution_errors, refused_by
     ],
 )
 def test_each_class_has_its_code_and_status(error: Exception, code: str, status: int | None) -> None:
-    refusal = refused_by(error)
+    refusal = refuse_with(error)
     assert refusal.errors[0]["extensions"]["code"] == code
     assert refusal.status == status
     [formatted] = execution_errors([GraphQLError("x", path=["a"], original_error=error)])

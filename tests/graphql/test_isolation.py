@@ -11,7 +11,7 @@ from graphql import GraphQLInputObjectType, get_named_type
 
 from app.clock import FixedClock
 from app.commands.events.receipts import receipt_of, record_call
-from app.commands.inbound.deliveries import Message, take
+from app.commands.inbound.deliveries import Message, receive_message
 from app.commands.inbound.hooks import create_inbound_hook
 from app.commands.webhooks.endpoints import create_webhook_endpoint
 from app.commands.workspaces.keys import create_api_key
@@ -150,7 +150,7 @@ async def stranger(resources: Resources, clock: FixedClock, api: Api) -> tuple[B
     hook, _ = await create_inbound_hook(
         business.ctx, THEIRS, THEIRS, {"fields": {"passExternalId": "who", "type": "is"}}
     )
-    failed = await take(business.ctx.resources, Message(hook, "m", f'{{"who": "{THEIRS}"}}'.encode(), {}))
+    failed = await receive_message(business.ctx.resources, Message(hook, "m", f'{{"who": "{THEIRS}"}}'.encode(), {}))
     endpoint, _ = await create_webhook_endpoint(business.ctx, f"https://{THEIRS}.example/", after=0)
     [told, *_] = await business.feed()
     await business.ctx.workspace.deliveries.requeue(endpoint.id, [told], 0)
@@ -164,7 +164,7 @@ async def stranger(resources: Resources, clock: FixedClock, api: Api) -> tuple[B
         ("InboundHook", hook.id),
         ("InboundDelivery", failed.delivery.id),
         ("WebhookEndpoint", endpoint.id),
-        ("WebhookDelivery", delivery_id(endpoint.id, told.pos)),
+        ("WebhookDelivery", delivery_id(endpoint.id, told.position)),
         ("EventDefinition", event_type_id(business.ctx.workspace.id, "purchase")),
         *(("Activity", entry.id) for entry in await business.feed()),
     ]

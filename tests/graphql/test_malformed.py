@@ -20,7 +20,7 @@ from app.graphql.execution.engine import Engine
 from app.graphql.execution.requests import Request, encode_json
 from app.graphql.schema import schema
 from app.graphql.types.ids import to_global_id
-from app.store.mongo.paging import Span
+from app.store.mongo.paging import PageRequest
 from tests.business import Business, purchases
 from workers.main import STAGES
 
@@ -103,7 +103,7 @@ async def test_no_malformed_operation_is_an_internal_error(business: Business) -
         for _ in range(AT_ONCE):
             group.create_task(run_some())
     # The workers can do what was taken: nothing waits for ever, and nothing is parked.
-    for job in (await ctx.workspace.jobs.page(Span(COUNT))).items:
+    for job in (await ctx.workspace.jobs.page(PageRequest(COUNT))).items:
         await STAGES["jobs"](business.worker, job.id)
     await business.settle()
     db = ctx.resources.db

@@ -12,7 +12,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from app.clock import FixedClock, system_ms
-from app.commands.inbound.deliveries import Message, take
+from app.commands.inbound.deliveries import Message, receive_message
 from app.commands.inbound.hooks import create_inbound_hook
 from app.commands.webhooks.endpoints import create_webhook_endpoint
 from app.domain.activities import ActivityQuery
@@ -99,7 +99,7 @@ async def business(resources: Resources, clock: FixedClock, reads: Reads) -> Asy
     mapping = {"fields": {"passExternalId": "who", "type": {"value": "visit"}}}
     hook, _ = await create_inbound_hook(business.ctx, "Shop", "shop", mapping, create_missing_passes=True)
     for number in range(8):
-        await take(business.ctx.resources, Message(hook, str(number), b"{}", {}))
+        await receive_message(business.ctx.resources, Message(hook, str(number), b"{}", {}))
     await business.settle()
     feed = await business.feed()
     for activity in feed[:4]:

@@ -13,7 +13,7 @@ from app.local.servers import (
     free_port,
     is_free,
     is_owned,
-    located,
+    locate_servers,
     mongo_server,
     sole_owner,
 )
@@ -70,13 +70,13 @@ def test_a_folder_has_one_owner(tmp_path: Path) -> None:
 
 def test_without_addresses_and_servers_the_error_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="punchcard up"):
-        located(Settings(data_dir=tmp_path / "none"))
+        locate_servers(Settings(data_dir=tmp_path / "none"))
 
 
 def test_addresses_left_out_are_those_of_the_running_servers(tmp_path: Path) -> None:
     with sole_owner(tmp_path):
         Servers(mongodb_uri="mongodb://127.0.0.1:20001/", redis_url="redis://127.0.0.1:20002/0").write(tmp_path)
-        found = located(Settings(redis_url="redis://elsewhere/0", data_dir=tmp_path))
+        found = locate_servers(Settings(redis_url="redis://elsewhere/0", data_dir=tmp_path))
     assert found.mongodb_uri == "mongodb://127.0.0.1:20001/"
     assert found.redis_url == "redis://elsewhere/0"
 

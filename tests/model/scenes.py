@@ -61,10 +61,10 @@ class Stage(World):
         """Another worker folds whatever is pending."""
         await fold.fold(self.worker(), EVERYTHING)
 
-    async def folded_unmarked(self, step: str = "unmark") -> None:
+    async def folded_unmarked(self, step: str = "clear") -> None:
         """Another worker folds whatever is pending, and dies before it marks it."""
         worker = self.worker()
-        setattr(worker.pumps, step, _killed_at_work)
+        setattr(worker.fold_queries, step, _killed_at_work)
         try:
             await fold.fold(worker, EVERYTHING)
         except Killed:
@@ -73,7 +73,7 @@ class Stage(World):
 
     async def folded_unemptied(self) -> None:
         """Another worker folds whatever is pending, and dies before it empties what was removed."""
-        await self.folded_unmarked("empty")
+        await self.folded_unmarked("replace_by_stubs")
 
     async def published(self) -> None:
         """Another worker publishes whatever waits."""
@@ -115,7 +115,7 @@ async def a_fold_is_slow_to_read_the_passes(stage: Stage) -> None:
     """What it read as pending was folded and marked since, and a fold later no trace of it is left in the pass."""
     await stage.bought()
     slow = stage.worker()
-    first(slow.pumps, "passes", before=[stage.folded, stage.bought, stage.folded])
+    first(slow.fold_queries, "passes", before=[stage.folded, stage.bought, stage.folded])
     await fold.fold(slow, EVERYTHING)
 
 
@@ -130,7 +130,7 @@ async def a_fold_dies_before_it_writes(stage: Stage) -> None:
     """Nothing is counted yet."""
     await stage.bought()
     dying = stage.worker()
-    dying.pumps.save = _killed  # type: ignore[method-assign,assignment]
+    dying.fold_queries.save = _killed  # type: ignore[method-assign,assignment]
     try:
         await fold.fold(dying, EVERYTHING)
     except Killed:
@@ -141,7 +141,7 @@ async def two_folds_write_at_once(stage: Stage) -> None:
     """Both have read the same pass, and other events."""
     await stage.bought()
     slow = stage.worker()
-    first(slow.pumps, "save", before=[stage.bought, stage.folded])
+    first(slow.fold_queries, "save", before=[stage.bought, stage.folded])
     await fold.fold(slow, EVERYTHING)
 
 
@@ -151,7 +151,7 @@ async def a_pump_is_slow_after_it_saw_nothing_pending(stage: Stage) -> None:
     await stage.folded()
     await stage.defined("regular")
     slow = stage.worker()
-    first(slow.pumps, "busy", after=[stage.bought, stage.folded_unmarked])
+    first(slow.fold_queries, "with_pending", after=[stage.bought, stage.folded_unmarked])
     await backfill.backfill(slow, stage.workspace_id)
 
 
@@ -185,7 +185,7 @@ async def a_fold_is_slow_after_it_looked_at_the_clock(stage: Stage) -> None:
     """What it writes was recorded later than it believes: its lines still come after those before them."""
     await stage.bought()
     slow = stage.worker()
-    first(slow.pumps, "pending", before=[lambda: stage.bought(quarters=9), stage.folded, stage.bought])
+    first(slow.fold_queries, "pending", before=[lambda: stage.bought(quarters=9), stage.folded, stage.bought])
     await fold.fold(slow, EVERYTHING)
 
 
@@ -194,7 +194,11 @@ async def a_fold_is_slow_to_walk(stage: Stage) -> None:
     await stage.defined("recent")
     await stage.bought()
     slow = stage.worker()
-    first(slow.pumps, "still_pending", before=[lambda: stage.bought(quarters=100), lambda: stage.bought(quarters=40)])
+    first(
+        slow.fold_queries,
+        "still_pending",
+        before=[lambda: stage.bought(quarters=100), lambda: stage.bought(quarters=40)],
+    )
     await fold.fold(slow, EVERYTHING)
 
 
@@ -226,7 +230,7 @@ async def a_fold_that_trusts_its_own_mark_is_slow_to_read_the_passes(stage: Stag
     slow = stage.worker()
     await fold.fold(slow, EVERYTHING)
     await stage.bought()
-    first(slow.pumps, "passes", before=[stage.folded, stage.bought, stage.folded])
+    first(slow.fold_queries, "passes", before=[stage.folded, stage.bought, stage.folded])
     await fold.fold(slow, EVERYTHING)
 
 
@@ -248,7 +252,9 @@ async def a_pump_builds_anew_before_what_was_removed_is_emptied(stage: Stage) ->
     await stage.defined("regular")
     await stage.later()
     slow = stage.worker()
-    first(slow.pumps, "busy", after=[stage.removed, stage.folded_unemptied, lambda: stage.defined("busy")])
+    first(
+        slow.fold_queries, "with_pending", after=[stage.removed, stage.folded_unemptied, lambda: stage.defined("busy")]
+    )
     await backfill.backfill(slow, stage.workspace_id)
 
 
@@ -268,7 +274,7 @@ async def an_erased_pass_waits_for_publish(stage: Stage) -> None:
     await stage.bought("ann", "bob")
     await stage.folded()
     slow = stage.worker()
-    first(slow.pumps, "pending", after=[stage.bought])
+    first(slow.fold_queries, "pending", after=[stage.bought])
     await stage.erased()
     await fold.fold(slow, EVERYTHING)
     await stage.erase(stage.worker())
@@ -286,7 +292,7 @@ async def two_empty_an_erased_pass(stage: Stage) -> None:
     await stage.folded()
     await stage.published()
     slow = stage.worker()
-    first(slow.erasures, "finished", before=[lambda: stage.erase(stage.worker()), stage.bought, stage.folded])
+    first(slow.erase_queries, "finished", before=[lambda: stage.erase(stage.worker()), stage.bought, stage.folded])
     await stage.erase(slow)
 
 

@@ -19,13 +19,12 @@ from app.domain.activities import (
 from app.domain.events.events import Event
 from app.domain.events.tombstones import is_tombstone
 from app.domain.passes.passes import Pass
-from app.domain.state.aggregates import fold as aggregated
-from app.domain.state.points import rebuilt
+from app.domain.state import aggregates
+from app.domain.state.points import rebuild_account
 from app.domain.values.decimals import plain
 from app.domain.values.instants import to_ms
-from app.store.codecs.events import from_doc as event_from
-from app.store.codecs.passes import from_doc as pass_from
-from app.store.workspace.activities import from_doc as activity_from
+from app.store.codecs import events, passes
+from app.store.workspace import activities
 from tests import oracle
 
 from .memory import Doc, Memory
@@ -39,14 +38,16 @@ class Truth:
         self._script = script
         self._now_ms = now_ms
         docs = [doc for doc in db["events"].docs.values() if not is_tombstone(doc["_id"])]
-        self._events = [event_from(doc) for doc in docs if "removed" not in doc]
-        self._passes = [pass_from(doc) for doc in db["passes"].docs.values()]
+        self._events = [events.from_doc(doc) for doc in docs if "removed" not in doc]
+        self._passes = [passes.from_doc(doc) for doc in db["passes"].docs.values()]
         self._of: dict[str, list[str]] = {}
         for doc in docs:
             self._of.setdefault(doc["pass"], []).append(doc["_id"])
         self._erased: dict[str, Doc] = db["erasures"].docs
         self._versions: list[Doc] = list(db["definitions"].docs.values())
-        self._log = sorted((activity_from(doc) for doc in db["activities"].docs.values()), key=lambda a: a.pos)
+        self._log = sorted(
+            (activities.from_doc(doc) for doc in db["activities"].docs.values()), key=lambda a: a.position
+        )
 
     def check(self, read: Sequence[Activity], *, instants: bool) -> int:
         """How many flips there were. Raises AssertionError.
@@ -59,7 +60,7 @@ class Truth:
             e for pass_id, ids in self._of.items() for e in ids if e in self._script.gone or pass_id in self._erased
         }
         assert {event.id for event in self._events} == sent - gone, "an event was not removed, or one too many"
-        assert [a.pos for a in self._log] == list(range(1, len(self._log) + 1)), "the log has a hole"
+        assert [a.position for a in self._log] == list(range(1, len(self._log) + 1)), "the log has a hole"
         assert [a.id for a in read] == [a.id for a in self._log], "the reader missed or repeated something"
         for pass_id, left in self._erased.items():
             self._check_erased(left, [a for a in self._log if a.pass_id == pass_id])
@@ -67,7 +68,9 @@ class Truth:
 
     def _check_erased(self, left: Doc, lines: Sequence[Activity]) -> None:
         assert left["_id"] not in {card.id for card in self._passes}
-        assert [a.n for a in lines] == list(range(1, left["n"] + 1)), "an erased pass has a hole in its lines"
+        assert [a.pass_sequence for a in lines] == list(range(1, left["n"] + 1)), (
+            "an erased pass has a hole in its lines"
+        )
         assert lines[-1].type == DELETED
         assert all(a.data == EMPTIED for a in lines), "something personal is left in the feed"
         for segment_id in self._script.segments.values():
@@ -78,10 +81,12 @@ class Truth:
         if card.alias_of is not None:
             return self._check_alias(card)
         mine = [event for event in self._events if event.pass_id == card.id]
-        assert not card.out, "something was not published"
-        assert dict(card.aggregates) == dict(aggregated({}, mine)), "an event was lost or counted twice"
+        assert not card.outbox, "something was not published"
+        assert dict(card.aggregates) == dict(aggregates.fold({}, mine)), "an event was lost or counted twice"
         lines = [a for a in self._log if a.pass_id == card.id]
-        assert [a.n for a in lines] == list(range(1, card.n + 1)), "a pass has a hole in its lines, or lost their order"
+        assert [a.pass_sequence for a in lines] == list(range(1, card.last_activity + 1)), (
+            "a pass has a hole in its lines, or lost their order"
+        )
         family = {card.id, *self._merged_into(card.id)}
         whole = [a for a in self._log if a.pass_id in family]
         told = sorted(str(a.cause["event"]) for a in whole if a.type in (CUSTOM_EVENT, POINTS_ADDED))
@@ -119,9 +124,11 @@ class Truth:
     def _check_alias(self, card: Pass) -> int:
         """Nothing is left of a merged pass but its name, and what it told."""
         assert card.id not in {event.pass_id for event in self._events}, "an event has not moved"
-        assert not card.out
+        assert not card.outbox
         lines = [a for a in self._log if a.pass_id == card.id]
-        assert [a.n for a in lines] == list(range(1, card.n + 1)), "a merged pass has a hole in its lines"
+        assert [a.pass_sequence for a in lines] == list(range(1, card.last_activity + 1)), (
+            "a merged pass has a hole in its lines"
+        )
         assert lines[-1].type == DELETED
         for segment_id in self._script.segments.values():
             found = [a.type == ENTERED for a in lines if a.segment_id == segment_id]
@@ -129,7 +136,7 @@ class Truth:
         return 0
 
     def _check_points(self, card: Pass, mine: Sequence[Event], lines: Sequence[Activity], *, instants: bool) -> None:
-        purse, gone = rebuilt(mine, self._now_ms)
+        purse, gone = rebuild_account(mine, self._now_ms)
         assert (card.points, card.lots) == (purse.balance, purse.lots), "points were lost, or outlived their end"
         if instants:
             told = [

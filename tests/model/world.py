@@ -26,7 +26,7 @@ from app.domain.actors import SCOPES, Actor
 from app.domain.errors import Unavailable
 from app.domain.values.instants import to_ms
 from app.resources import Resources
-from app.store.cache import Known
+from app.store.cache import WorkspaceCache
 from workers.stages import backfill, due, erase, fold, merge, publish
 from workers.worker import Worker
 
@@ -38,20 +38,20 @@ from .truth import Truth
 RANGES = ("0-31", "32-63")
 TURNS = 30_000
 SMALL = {
-    "workers.stages.fold.READ": 6,
-    "workers.stages.fold.A_PASS": 3,
-    "workers.stages.fold.CHECKED": 8,
-    "workers.stages.due.AT_ONCE": 2,
-    "workers.stages.backfill.AT_ONCE": 2,
-    "workers.stages.publish.PASSES": 2,
-    "workers.stages.publish.AT_ONCE": 3,
-    "workers.stages.publish.A_PASS": 4,
-    "workers.stages.advance.MAX_OUT": 12,
-    "workers.stages.erase.PARTED_SECONDS": 0.0,
-    "app.domain.state.measures.MAX_LEAVERS": 2,
-    "app.domain.fold.derived.MAX_LEAVERS": 2,
-    "app.store.stages.fold.MAX_LEAVERS": 2,
-    "app.store.stages.fold.READ_AT_ONCE": 3,
+    "workers.stages.fold.FOLD_BATCH_SIZE": 6,
+    "workers.stages.fold.MAX_EVENTS_PER_PASS": 3,
+    "workers.stages.fold.MAX_IDS_CHECKED": 8,
+    "workers.stages.due.DUE_BATCH_SIZE": 2,
+    "workers.stages.backfill.BACKFILL_BATCH_SIZE": 2,
+    "workers.stages.publish.PASSES_PER_ROUND": 2,
+    "workers.stages.publish.PUBLISH_BATCH_SIZE": 3,
+    "workers.stages.publish.ENTRIES_PER_PASS": 4,
+    "workers.stages.advance.MAX_OUTBOX_ENTRIES": 12,
+    "workers.stages.erase.CACHE_EXPIRY_SECONDS": 0.0,
+    "app.domain.state.measures.MAX_EXPIRING": 2,
+    "app.domain.fold.derived.MAX_EXPIRING": 2,
+    "app.store.stages.fold.MAX_EXPIRING": 2,
+    "app.store.stages.fold.HISTORY_BATCH_SIZE": 3,
 }
 """Bounds so low that a few events meet them all."""
 
@@ -114,7 +114,13 @@ class World:
     def process(self) -> Resources:
         """The resources of one process: they share the store and the clock, and remember for themselves."""
         return Resources(
-            cast(Any, self.db), cast(Any, None), self.clock, Settings(), cast(Any, Silent()), in_chunk=2, known=Known()
+            cast(Any, self.db),
+            cast(Any, None),
+            self.clock,
+            Settings(),
+            cast(Any, Silent()),
+            in_chunk=2,
+            cache=WorkspaceCache(),
         )
 
     def context(self) -> Context:
@@ -154,12 +160,12 @@ class World:
 
     async def merge(self, worker: Worker) -> None:
         """What the sweep does about merged passes."""
-        for pass_id in await worker.merges.waiting():
+        for pass_id in await worker.merge_queries.waiting():
             await merge.merge(worker, pass_id)
 
     async def erase(self, worker: Worker) -> None:
         """What the sweep does about erased passes."""
-        for pass_id in await worker.erasures.waiting():
+        for pass_id in await worker.erase_queries.waiting():
             await erase.erase(worker, pass_id)
 
     async def settle(self) -> None:
@@ -195,7 +201,7 @@ class World:
             found = await ctx.workspace.activities.after(len(self.read), 3)
         except Unavailable:
             return True
-        assert [a.pos for a in found] == list(range(len(self.read) + 1, len(self.read) + len(found) + 1)), "a hole"
+        assert [a.position for a in found] == list(range(len(self.read) + 1, len(self.read) + len(found) + 1)), "a hole"
         self.read += found
         return bool(found)
 

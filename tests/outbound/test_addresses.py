@@ -41,6 +41,6 @@ def test_the_operator_may_allow_addresses_networks_and_names() -> None:
         ("files.internal.", "192.168.0.1"),
         ("x", "8.8.8.8"),
     ):
-        assert allowed.lets(host, ip_address(address))
+        assert allowed.allows(host, ip_address(address))
     for host, address in (("x", "10.2.0.1"), ("x", "127.0.0.2"), ("files.internal.evil", "192.168.0.1")):
-        assert not allowed.lets(host, ip_address(address))
+        assert not allowed.allows(host, ip_address(address))

@@ -13,7 +13,7 @@ import pytest
 
 from app.domain.errors import Code
 from app.outbound.addresses import Allowed
-from app.outbound.http_client import NOWHERE, Answer, NotFetched, check, fetched, posting
+from app.outbound.http_client import NOWHERE, RequestFailed, Response, check, fetch, open_poster
 from tests.receiver import receiving
 
 LOCAL = Allowed.of(["127.0.0.1"])
@@ -60,7 +60,7 @@ async def site() -> AsyncIterator[Site]:
 
 
 async def read(url: str, allowed: Allowed, most: int = 1 << 20, seconds: float = 5.0) -> tuple[str | None, bytes]:
-    async with fetched(url, allowed, most_bytes=most, seconds=seconds) as file:
+    async with fetch(url, allowed, most_bytes=most, seconds=seconds) as file:
         parts = []
         while part := await file.read(7_000):
             assert len(part) <= 7_000
@@ -70,7 +70,7 @@ async def read(url: str, allowed: Allowed, most: int = 1 << 20, seconds: float =
 
 @asynccontextmanager
 async def refused(code: Code, *words: str) -> AsyncIterator[None]:
-    with pytest.raises(NotFetched) as error:
+    with pytest.raises(RequestFailed) as error:
         yield
     assert error.value.code == code
     assert all(word in error.value.message for word in words)
@@ -177,14 +177,14 @@ def test_messages_go_by_http_only_where_the_operator_names_the_host() -> None:
     ):  # fmt: skip
         check(url, allowed)
     for url in ("http://a.example/", "http://8.8.8.8/", "https://10.2.0.1/", "https://[::1]/", "ftp://hooks.inside/"):
-        with pytest.raises(NotFetched) as error:
+        with pytest.raises(RequestFailed) as error:
             check(url, allowed)
         assert error.value.code is Code.INVALID
 
 
 async def test_a_failure_of_the_reader_is_not_taken_for_the_sites(site: Site) -> None:
     with pytest.raises(TimeoutError):
-        async with fetched(f"{site.url}/events.csv", LOCAL, most_bytes=1 << 20, seconds=5):
+        async with fetch(f"{site.url}/events.csv", LOCAL, most_bytes=1 << 20, seconds=5):
             raise TimeoutError
 
 
@@ -192,20 +192,20 @@ async def test_what_a_post_is_answered_is_its_status_whatever_follows(site: Site
     site.pages["/"] = answer(200, b"x" * 1_000_000)
     site.pages["/cut"] = answer(503, b"", **{"Retry-After": "7"}).replace(b"content-length: 0", b"content-length: 9")
     site.pages["/moved"] = answer(307, location=f"{site.url}/")
-    async with posting(LOCAL) as connection:
+    async with open_poster(LOCAL) as connection:
         for path, status, retry_after in (("/", 200, None), ("/cut", 503, "7"), ("/moved", 307, None)):
             answered = await connection.post(site.url + path, {"webhook-id": "act_1:1"}, b"{}", 5.0)
-            assert answered == Answer(status, retry_after)
+            assert answered == Response(status, retry_after)
     assert [head[0] for head in site.asked] == [f"POST {path} HTTP/1.1" for path in ("/", "/cut", "/moved")]
     assert {"webhook-id: act_1:1", "Content-Length: 2", "User-Agent: Punchcard"} <= set(site.asked[0])
 
 
 async def test_a_post_goes_only_where_a_file_may_come_from(site: Site) -> None:
     site.pages["/silent"] = None
-    async with posting(Allowed()) as connection, refused(Code.INVALID, NOWHERE):
+    async with open_poster(Allowed()) as connection, refused(Code.INVALID, NOWHERE):
         await connection.post(f"{site.url}/", {}, b"", 5.0)
     assert not site.asked
-    async with posting(LOCAL) as connection:
+    async with open_poster(LOCAL) as connection:
         async with refused(Code.INVALID, "user name"):
             await connection.post("http://me:you@127.0.0.1/", {}, b"", 5.0)
         async with refused(Code.UNKNOWN, "did not answer within 0.05 s"):
@@ -215,7 +215,7 @@ async def test_a_post_goes_only_where_a_file_may_come_from(site: Site) -> None:
 
 
 async def test_posts_share_their_connections() -> None:
-    async with receiving() as receiver, posting(LOCAL) as connections:
+    async with receiving() as receiver, open_poster(LOCAL) as connections:
         for _ in range(5):
-            assert await connections.post(receiver.url, {}, b"{}", 5.0) == Answer(200)
+            assert await connections.post(receiver.url, {}, b"{}", 5.0) == Response(200)
         assert receiver.connections == 1

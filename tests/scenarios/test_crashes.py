@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.webhooks.partitions import LANES
+from app.domain.webhooks.partitions import PARTITIONS
 from tests.crash.harness import run
 
 
@@ -24,6 +24,6 @@ async def test_nothing_is_lost_or_doubled_when_every_process_is_killed_at_random
     assert found.merged >= 1
     assert found.followed <= found.activities
     assert found.delivered == found.activities
-    assert found.repeated <= LANES * (found.faults.total() + found.worker_deaths)
+    assert found.repeated <= PARTITIONS * (found.faults.total() + found.worker_deaths)
     assert found.seconds_without_redis < 5
     assert found.seconds_after_restart < 4

@@ -17,7 +17,7 @@ from app.domain.files.exports import ExportFormat
 from app.domain.files.imports import ImportFormat
 from app.domain.jobs import JobStatus
 from app.domain.passes.passes import Pass
-from app.store.stages.job_leases import JobRuns
+from app.store.stages.job_leases import JobLeases
 from tests.business import Business, another_business
 from tests.workers.jobs.test_exports import file_of
 from tests.workers.jobs.test_imports import File, Killed, counts, finished, report
@@ -117,15 +117,15 @@ async def test_what_was_removed_is_not_brought_back_by_an_import_and_what_was_lo
     await business.settle()
     await business.ctx.resources.db["events"].delete_one({"_id": third.id})
     job = await import_events(business.ctx, File(data, "old.jsonl"), kind=ImportFormat.JSONL)
-    commit = JobRuns.commit
+    commit = JobLeases.commit
 
     async def dying(*_: object) -> None:
         raise Killed
 
-    monkeypatch.setattr(JobRuns, "commit", dying)
+    monkeypatch.setattr(JobLeases, "commit", dying)
     with pytest.raises(Killed):
         await jobs(business.worker, job.id)
-    monkeypatch.setattr(JobRuns, "commit", commit)
+    monkeypatch.setattr(JobLeases, "commit", commit)
     await business.ctx.resources.db["jobs"].update_many({"open": 1}, {"$set": {"lease": 0}})
     job = await finished(business, job)
     assert counts(job) == (1, 1, 1)

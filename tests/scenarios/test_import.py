@@ -13,7 +13,7 @@ import pytest
 
 from app.commands.jobs.imports import import_events
 from app.domain.jobs import JobStatus
-from app.store.stages.job_leases import JobRuns
+from app.store.stages.job_leases import JobLeases
 from app.store.workspace.events import EventQueries
 from app.store.workspace.passes import PassQueries
 from tests.business import Business
@@ -69,8 +69,8 @@ async def test_the_sample_is_imported_to_the_cent_and_again_creates_nothing(
         monkeypatch.setattr(owner, step, dying)
 
     with monkeypatch.context() as monkeypatch:
-        monkeypatch.setattr(stage, "BATCH", 500)
-        for owner, step in ((EventQueries, "insert"), (PassQueries, "insert"), (JobRuns, "commit")):
+        monkeypatch.setattr(stage, "IMPORT_BATCH_SIZE", 500)
+        for owner, step in ((EventQueries, "insert"), (PassQueries, "insert"), (JobLeases, "commit")):
             mortal(owner, step)
         while (found := await business.ctx.workspace.jobs.get(job.id)) is not None and found.finished_at is None:
             try:

@@ -21,10 +21,10 @@ from app.domain.segments.segments import Segment
 from app.domain.values.instants import to_ms
 from app.store.workspace.activities import ActivityQueries
 from tests import oracle
+from tests import sample as test_sample
 from tests.business import Business, bought_within, nothing_for, spent
 from tests.deaths import Killed, Reaper
 from tests.sample import Purchase
-from tests.sample import purchases as sample
 from workers.stages.due import due_once
 from workers.stages.fold import fold_once
 from workers.stages.publish import publish_once
@@ -83,7 +83,7 @@ async def assert_the_feed_equals_the_oracle(
 ) -> int:
     """How many flips there were; every one of them at its instant, once, and in order for each pass."""
     feed = await business.feed()
-    assert [a.pos for a in feed] == list(range(1, len(feed) + 1))
+    assert [a.position for a in feed] == list(range(1, len(feed) + 1))
     told: dict[str, list[Activity]] = {}
     for activity in feed:
         told.setdefault(activity.pass_id, []).append(activity)
@@ -95,7 +95,7 @@ async def assert_the_feed_equals_the_oracle(
     count = 0
     for customer, purchased in bought.items():
         lines = told[ids[customer]]
-        assert [a.n for a in lines] == list(range(1, len(lines) + 1))
+        assert [a.pass_sequence for a in lines] == list(range(1, len(lines) + 1))
         assert all(a.occurred_at <= b.occurred_at for a, b in pairwise(lines))
         events = [a.data["event"]["externalId"] for a in lines if "event" in a.data]  # type: ignore[index]
         assert sorted(events) == sorted(str(row.row) for row in purchased)
@@ -123,7 +123,7 @@ async def replayed(business: Business, rows: list[Purchase], work: Work) -> int:
 
 def customers(every: int) -> list[Purchase]:
     """The purchases of every n-th customer, or of all of them where that is asked for."""
-    return sample(every=1 if WHOLE else every)
+    return test_sample.purchases(every=1 if WHOLE else every)
 
 
 async def test_a_worker_that_runs_all_the_time(business: Business) -> None:
@@ -162,4 +162,4 @@ async def test_a_worker_that_is_killed_all_along(business: Business, monkeypatch
     await swept(Worker.on(business.ctx.resources), business.ctx.workspace.id)
     assert await assert_the_feed_equals_the_oracle(business, segments, rows) > 500
     assert sum(reaper.deaths.values()) > 200
-    assert {"save", "unmark", "append", "published"} <= set(reaper.deaths)
+    assert {"save", "clear", "append", "published"} <= set(reaper.deaths)

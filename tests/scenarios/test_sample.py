@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+from tests import sample as test_sample
 from tests.business import Business, bought_within, nothing_for, purchases, spent
-from tests.sample import purchases as sample
 
 NOW = datetime(1998, 7, 1, tzinfo=UTC)
 
@@ -21,7 +21,7 @@ async def test_segments_of_the_whole_sample_equal_a_plain_computation(business: 
         "spender": spent(200, days=90),
     }
     segments = {key: await business.segment(key, asked) for key, asked in criteria.items()}
-    rows = sample()
+    rows = test_sample.purchases()
     for start in range(0, len(rows), 1_000):
         items = (
             {
@@ -55,7 +55,9 @@ async def test_segments_of_the_whole_sample_equal_a_plain_computation(business: 
     assert {key: await business.members(segment) for key, segment in segments.items()} == expected
     assert (len(count), len(expected["regulars"]), len(expected["spent_500"])) == (2_357, 388, 76)
     assert sum(total.values()) == Decimal("244091.94")
-    cards = await business.worker.pumps.passes((await business.ctx.workspace.passes.ids_of(list(count))).values())
+    cards = await business.worker.fold_queries.passes(
+        (await business.ctx.workspace.passes.ids_of(list(count))).values()
+    )
     stored = {card.external_id: card.aggregates["purchase", "USD"] for card in cards.values()}
     assert {customer: (row.count, row.sum) for customer, row in stored.items()} == {
         customer: (count[customer], total[customer]) for customer in count

@@ -64,7 +64,7 @@ async def pair(settings: Settings, tmp_path: Path) -> AsyncIterator[Pair]:
     each = [dataclasses.replace(settings, port=port, data_dir=tmp_path / str(port)) for port in ports]
     children = [*map(servers.api, each), servers.worker(settings)]
     async with open_resources(settings) as resources:
-        await indexes.ensure(resources.db)
+        await indexes.ensure_indexes(resources.db)
         profile, secret = await create_workspace(resources, "Kiosk")
         try:
             await asyncio.gather(*(child.start() for child in children))

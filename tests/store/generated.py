@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from app.domain.activities import CREATED, CUSTOM_EVENT, ENTERED, LEFT, UPDATED, Activity, Entry
 from app.domain.events.events import TYPES, Category, Event, Origin
-from app.domain.events.points_expiry import PointsEnd
+from app.domain.events.points_expiry import PointsExpiry
 from app.domain.passes.passes import STATUSES, Membership, Pass, Profile
 from app.domain.state.aggregates import Aggregate
-from app.domain.state.measures import Span, State, Total, Window
+from app.domain.state.measures import FirstAndLast, State, Total, Window
 from app.domain.state.points import Lot
 from app.domain.values.instants import to_ms
 
@@ -47,7 +47,7 @@ json_objects = st.dictionaries(keys, json_values, max_size=4)
 flags = st.booleans()
 currencies = st.sampled_from(["USD", "EUR", "JPY"])
 
-points_ends = st.builds(PointsEnd, at_ms=millis) | st.builds(PointsEnd, after_days=st.integers(1, 3650))
+points_ends = st.builds(PointsExpiry, at_ms=millis) | st.builds(PointsExpiry, after_days=st.integers(1, 3650))
 origins = st.builds(
     Origin,
     st.sampled_from(["API", "BATCH", "IMPORT", "WEBHOOK", "MANUAL", "RULE", "INTERNAL"]),
@@ -138,7 +138,7 @@ aggregates = st.dictionaries(
 leavers = st.lists(st.tuples(millis, numbers), max_size=8)
 states: st.SearchStrategy[State] = (
     st.builds(Total, numbers)
-    | st.builds(Span, millis, millis)
+    | st.builds(FirstAndLast, millis, millis)
     | st.builds(
         lambda value, pairs, more: Window(value, tuple(at for at, _ in pairs), tuple(w for _, w in pairs), more),
         numbers,

@@ -7,7 +7,7 @@ import pytest
 from app.domain.errors import InvalidInput
 from app.domain.values.instants import EPOCH
 from app.resources import Resources
-from app.store.clock import SETTLE, MongoClock
+from app.store.clock import MANUAL_CLOCK_DELAY, MongoClock
 
 JULY = datetime(1998, 7, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
@@ -47,7 +47,7 @@ async def test_an_instant_just_moved_to_is_not_over(resources: Resources) -> Non
 async def test_an_instant_stood_at_is_over(resources: Resources) -> None:
     clock = MongoClock(resources.db)
     await clock.set(JULY)
-    long_ago = datetime.now(UTC) - SETTLE
+    long_ago = datetime.now(UTC) - MANUAL_CLOCK_DELAY
     await resources.db.get_collection("clock").update_one({"_id": "clock"}, {"$set": {"moved_at": long_ago}})
     assert await clock.elapsed() == JULY
 
@@ -55,7 +55,7 @@ async def test_an_instant_stood_at_is_over(resources: Resources) -> None:
 async def test_setting_the_same_instant_again_does_not_unsettle_it(resources: Resources) -> None:
     clock = MongoClock(resources.db)
     await clock.set(JULY)
-    long_ago = datetime.now(UTC) - SETTLE
+    long_ago = datetime.now(UTC) - MANUAL_CLOCK_DELAY
     await resources.db.get_collection("clock").update_one({"_id": "clock"}, {"$set": {"moved_at": long_ago}})
     assert await clock.set(JULY) == JULY
     assert await clock.elapsed() == JULY

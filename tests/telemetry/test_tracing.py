@@ -32,7 +32,7 @@ from tests.business import Business, open_business, purchases
 from tests.graphql.serving import Api, serving
 from tests.receiver import receiving
 from workers.main import arq_worker
-from workers.stages.deliver import carry
+from workers.stages.deliver import run_endpoint
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -90,7 +90,7 @@ async def test_a_mutation_is_followed_to_the_fold_and_to_the_log_and_to_a_webhoo
     await business.segment("buyers", purchases(1))
     async with receiving() as receiver:
         endpoint, _ = await create_webhook_endpoint(business.ctx, receiver.url)
-        await carry(business.worker, endpoint.id)
+        await run_endpoint(business.worker, endpoint.id)
         async with woken(business):
             await api.post(json.dumps({"query": RECORD}), traceparent=PARENT)
             names = ("mutation Buy", "record", "fold", "publish", "deliver", "webhook")
@@ -230,4 +230,4 @@ def test_a_collector_that_is_away_holds_nobody_up_for_long() -> None:
         pass
     started = time.monotonic()
     tracing.stop()
-    assert time.monotonic() - started < tracing.FLUSH_SECONDS + 1
+    assert time.monotonic() - started < tracing.FLUSH_INTERVAL_SECONDS + 1

@@ -24,7 +24,7 @@ from app.store.operations.heartbeats import Heartbeats
 from tests import servers
 from tests.business import Business
 from workers.main import run
-from workers.metrics import listening
+from workers.metrics import serve_metrics
 from workers.worker import Worker
 
 SECONDS = 30
@@ -79,7 +79,7 @@ async def test_a_worker_answers_metrics_and_healthz_on_its_own_port(business: Bu
 
 async def test_a_caller_that_talks_nonsense_or_nothing_gets_nothing_and_harms_nobody(resources: Resources) -> None:
     port = resources.settings.worker_metrics_port
-    async with listening(resources):
+    async with serve_metrics(resources):
         for nonsense in (b"", b"\x00" * 100, b"A" * 40_000, b"\r\n\r\n"):
             _, writer = opened = await asyncio.open_connection("127.0.0.1", port)
             writer.write(nonsense)
@@ -93,14 +93,14 @@ async def test_a_caller_that_talks_nonsense_or_nothing_gets_nothing_and_harms_no
 
 async def test_without_a_port_a_worker_listens_nowhere_and_a_taken_one_is_named(resources: Resources) -> None:
     silent = dataclasses.replace(resources, settings=dataclasses.replace(resources.settings, worker_metrics_port=0))
-    async with listening(silent), listening(resources):
+    async with serve_metrics(silent), serve_metrics(resources):
         with pytest.raises(ConfigError, match=f"port {resources.settings.worker_metrics_port} of 127.0.0.1"):
-            async with listening(resources):
+            async with serve_metrics(resources):
                 pass
 
 
 async def test_a_worker_gives_signs_of_life_and_says_goodbye(resources: Resources) -> None:
-    await indexes.ensure(resources.db)
+    await indexes.ensure_indexes(resources.db)
     heartbeats = Heartbeats(resources.db)
 
     async def alive() -> int:
@@ -129,17 +129,17 @@ async def test_a_worker_that_stops_finishes_its_round_and_begins_no_other(resour
         ended.append(1)
         return True
 
-    run = asyncio.create_task(worker.alone("fold", "0-15", once))
+    run = asyncio.create_task(worker.run_alone("fold", "0-15", once))
     await begun.wait()
     stop = asyncio.create_task(worker.stop())
-    again = asyncio.create_task(worker.alone("fold", "0-15", once))
+    again = asyncio.create_task(worker.run_alone("fold", "0-15", once))
     await again
     assert not stop.done()
     go_on.set()
     async with asyncio.timeout(SECONDS):
         await asyncio.gather(run, stop)
     assert ended == [1]
-    await worker.alone("fold", "16-31", once)
+    await worker.run_alone("fold", "16-31", once)
     assert ended == [1]
 
 
@@ -176,7 +176,7 @@ async def test_a_worker_stops_although_a_cancellation_was_swallowed(
         await asyncio.Event().wait()
 
     monkeypatch.setattr("workers.main._listen", stubborn)
-    await indexes.ensure(resources.db)
+    await indexes.ensure_indexes(resources.db)
     stopping = asyncio.Event()
     running = asyncio.create_task(run(resources.settings, stopping))
     heartbeats = Heartbeats(resources.db)

@@ -1,4 +1,4 @@
-"""Ledger: what the tries at one webhook endpoint came to. It is decided here, and noted in the store by the courier."""
+"""AttemptOutcomes: what the tries at one webhook endpoint came to. It is decided here, and noted in the store by the courier."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from datetime import datetime
 
 from app.domain.values.instants import from_ms, to_ms
 from app.domain.webhooks.deliveries import (
-    IN_LANE,
-    MOST_ATTEMPTS,
+    MAX_ATTEMPTS_SHOWN,
+    RETRIES_IN_PARTITION,
     Attempt,
     WebhookDelivery,
     WebhookDeliveryStatus,
     delivery_id,
-    retry_ms,
+    retry_delay_ms,
 )
-from app.domain.webhooks.partitions import Head, Health
-from app.outbound.webhook_sender import Sent
+from app.domain.webhooks.partitions import BlockedHead, EndpointHealth
+from app.outbound.webhook_sender import AttemptResult
 from app.telemetry import metrics
 
-from .partitions import Lane, Lanes, Parcel
+from .partitions import Partition, Partitions, QueuedMessage
 
-LOST = "Its activity is no longer in the log."
+ACTIVITY_MISSING = "Its activity is no longer in the log."
 
 
 @dataclass
-class Ledger:
+class AttemptOutcomes:
     """The state of one endpoint's deliveries, and what of it is not noted yet: it is `open` while there is such.
 
     `waiting` are the messages that were set aside, or asked for once more, the one that is due first at the front. `gone`
@@ -35,129 +35,134 @@ class Ledger:
     """
 
     endpoint_id: str
-    lanes: Lanes
-    health: Health
+    partitions: Partitions
+    health: EndpointHealth
     chance: Callable[[], float]
-    waiting: list[WebhookDelivery] = field(default_factory=list)
-    made: list[WebhookDelivery] = field(default_factory=list)
-    tried: list[tuple[WebhookDelivery, WebhookDelivery]] = field(default_factory=list)
-    open: bool = False
-    gone: bool = False
+    deferred: list[WebhookDelivery] = field(default_factory=list)
+    new_deliveries: list[WebhookDelivery] = field(default_factory=list)
+    changed_deliveries: list[tuple[WebhookDelivery, WebhookDelivery]] = field(default_factory=list)
+    is_unsaved: bool = False
+    is_gone: bool = False
     retry_after_seconds: int = 0
 
-    def lane_tried(self, lane: Lane, sent: Sent, now_ms: int) -> None:
+    def record_attempt(self, lane: Partition, sent: AttemptResult, now_ms: int) -> None:
         """What a try of the first message of a lane came to; to be noted before the lane sends its next."""
-        parcel, head = lane.waiting[0], lane.head or Head(0, 0)
-        lane.sending, self.open = False, True
-        attempts = (*head.attempts, sent.attempt)[-MOST_ATTEMPTS:]
-        tries = head.tries + 1
-        if self._heard(sent, now_ms):
+        parcel, head = lane.messages[0], lane.head or BlockedHead(0, 0)
+        lane.is_sending, self.is_unsaved = False, True
+        attempts = (*head.attempts, sent.attempt)[-MAX_ATTEMPTS_SHOWN:]
+        tries = head.attempt_count + 1
+        if self._record_health(sent, now_ms):
             _count("succeeded")
-            self.made.append(self._delivery(parcel, WebhookDeliveryStatus.SUCCEEDED, tries, attempts, from_ms(now_ms)))
-            lane.passed()
-        elif self._told_nothing:
+            self.new_deliveries.append(self._delivery(parcel, WebhookDeliveryStatus.SUCCEEDED, tries, attempts, from_ms(now_ms)))
+            lane.advance()
+        elif self._says_nothing_of_message:
             _count("retried")
-            lane.head = Head(head.tries, head.at_ms, attempts)
+            lane.head = BlockedHead(head.attempt_count, head.retry_at_ms, attempts)
         else:
-            at_ms = retry_ms(tries, now_ms, self.chance(), sent.retry_after_seconds)
+            at_ms = retry_delay_ms(tries, now_ms, self.chance(), sent.retry_after_seconds)
             assert at_ms is not None, "a message fails for good only after it was set aside"
-            if tries <= IN_LANE:
+            if tries <= RETRIES_IN_PARTITION:
                 _count("retried")
-                lane.head = Head(tries, at_ms, attempts)
+                lane.head = BlockedHead(tries, at_ms, attempts)
                 return
             _count("set_aside")
             aside = self._delivery(parcel, WebhookDeliveryStatus.PENDING, tries, attempts, from_ms(now_ms))
-            self._wait(replace(aside, due_at=from_ms(at_ms)))
-            self.made.append(replace(aside, due_at=from_ms(at_ms)))
-            lane.passed()
+            self._defer(replace(aside, due_at=from_ms(at_ms)))
+            self.new_deliveries.append(replace(aside, due_at=from_ms(at_ms)))
+            lane.advance()
 
-    def retried(self, delivery: WebhookDelivery, sent: Sent | None, now_ms: int) -> None:
+    def record_retry(self, delivery: WebhookDelivery, sent: AttemptResult | None, now_ms: int) -> None:
         """What one more try of a message came to; None: there is nothing left to be sent."""
-        at, self.open = from_ms(now_ms), True
-        after = replace(delivery, tries=delivery.tries + 1, updated_at=at, due_at=None)
+        at, self.is_unsaved = from_ms(now_ms), True
+        after = replace(delivery, attempt_count=delivery.attempt_count + 1, updated_at=at, due_at=None)
         if sent is None:
             _count("failed")
-            lost = (*delivery.attempts, Attempt(at, None, LOST, 0))
-            self.tried.append((delivery, replace(after, status=WebhookDeliveryStatus.FAILED, attempts=lost)))
+            lost = (*delivery.attempts, Attempt(at, None, ACTIVITY_MISSING, 0))
+            self.changed_deliveries.append((delivery, replace(after, status=WebhookDeliveryStatus.FAILED, attempts=lost)))
             return
-        after = replace(after, attempts=(*delivery.attempts, sent.attempt)[-MOST_ATTEMPTS:])
-        if self._heard(sent, now_ms):
+        after = replace(after, attempts=(*delivery.attempts, sent.attempt)[-MAX_ATTEMPTS_SHOWN:])
+        if self._record_health(sent, now_ms):
             _count("succeeded")
             after = replace(after, status=WebhookDeliveryStatus.SUCCEEDED)
-        elif self._told_nothing:
+        elif self._says_nothing_of_message:
             _count("retried")
-            after = replace(after, tries=delivery.tries, due_at=delivery.due_at)
+            after = replace(after, attempt_count=delivery.attempt_count, due_at=delivery.due_at)
         else:
-            due_ms = retry_ms(after.tries, now_ms, self.chance(), sent.retry_after_seconds)
+            due_ms = retry_delay_ms(after.attempt_count, now_ms, self.chance(), sent.retry_after_seconds)
             _count("failed" if due_ms is None else "retried")
             after = (
                 replace(after, status=WebhookDeliveryStatus.FAILED)
                 if due_ms is None
                 else replace(after, due_at=from_ms(due_ms))
             )
-        self.tried.append((delivery, after))
+        self.changed_deliveries.append((delivery, after))
         if after.due_at is not None:
-            self._wait(after)
+            self._defer(after)
 
-    def due(self, now_ms: int, most: int) -> list[WebhookDelivery]:
+    def take_due(self, now_ms: int, most: int) -> list[WebhookDelivery]:
         """Up to so many of the waiting messages whose next try is due; they wait no more."""
         count = 0
-        while count < min(most, len(self.waiting)) and _due_ms(self.waiting[count]) <= now_ms:
+        while count < min(most, len(self.deferred)) and _due_ms(self.deferred[count]) <= now_ms:
             count += 1
-        found, self.waiting = self.waiting[:count], self.waiting[count:]
+        found, self.deferred = self.deferred[:count], self.deferred[count:]
         return found
 
-    def waits_until(self, at: datetime) -> bool:
+    def has_due_by(self, at: datetime) -> bool:
         """Whether a message waits whose next try is due by then."""
-        return bool(self.waiting) and _due_ms(self.waiting[0]) <= to_ms(at)
+        return bool(self.deferred) and _due_ms(self.deferred[0]) <= to_ms(at)
 
-    def well(self) -> None:
+    def reset_health(self) -> None:
         """Takes the endpoint to be well until it shows otherwise."""
-        self.health, self.gone, self.retry_after_seconds = Health(), False, 0
+        self.health, self.is_gone, self.retry_after_seconds = EndpointHealth(), False, 0
 
     def next_ms(self) -> int | None:
         """When the next try is due that is waited for; None while none is."""
-        times = [head.at_ms for head in self.lanes.heads.values()]
-        times += [_due_ms(each) for each in self.waiting[:1]]
+        times = [head.retry_at_ms for head in self.partitions.heads.values()]
+        times += [_due_ms(each) for each in self.deferred[:1]]
         return min(times, default=None)
 
-    def noted(self) -> None:
+    def mark_saved(self) -> None:
         """Everything is noted."""
-        self.made, self.tried, self.open = [], [], False
+        self.new_deliveries, self.changed_deliveries, self.is_unsaved = [], [], False
 
-    def knows(self, waiting: Iterable[WebhookDelivery]) -> None:
+    def set_deferred(self, waiting: Iterable[WebhookDelivery]) -> None:
         """The messages that wait are these."""
-        self.waiting = sorted(waiting, key=_order)
+        self.deferred = sorted(waiting, key=_order)
 
     @property
-    def _told_nothing(self) -> bool:
+    def _says_nothing_of_message(self) -> bool:
         """Whether a failure tells nothing of its message, because the endpoint takes none."""
-        return self.health.away or self.gone
+        return self.health.circuit_open or self.is_gone
 
-    def _heard(self, sent: Sent, now_ms: int) -> bool:
+    def _record_health(self, sent: AttemptResult, now_ms: int) -> bool:
         """Whether the message was taken; what that says of the endpoint is noted."""
         if not sent.succeeded:
-            self.health = self.health.failed(now_ms)
-            self.gone |= sent.gone
+            self.health = self.health.after_failure(now_ms)
+            self.is_gone |= sent.gone
             self.retry_after_seconds = sent.retry_after_seconds
             return False
-        if self.health.away:
-            for lane in self.lanes.all:
+        if self.health.circuit_open:
+            for lane in self.partitions.all:
                 if lane.head is not None:
-                    lane.head = replace(lane.head, at_ms=now_ms)
-        self.well()
+                    lane.head = replace(lane.head, retry_at_ms=now_ms)
+        self.reset_health()
         return True
 
-    def _wait(self, delivery: WebhookDelivery) -> None:
-        insort(self.waiting, delivery, key=_order)
+    def _defer(self, delivery: WebhookDelivery) -> None:
+        insort(self.deferred, delivery, key=_order)
 
     def _delivery(
-        self, parcel: Parcel, status: WebhookDeliveryStatus, tries: int, attempts: tuple[Attempt, ...], at: datetime
+        self,
+        parcel: QueuedMessage,
+        status: WebhookDeliveryStatus,
+        tries: int,
+        attempts: tuple[Attempt, ...],
+        at: datetime,
     ) -> WebhookDelivery:
         return WebhookDelivery(
-            delivery_id(self.endpoint_id, parcel.pos),
+            delivery_id(self.endpoint_id, parcel.position),
             self.endpoint_id,
-            parcel.pos,
+            parcel.position,
             parcel.activity_id,
             parcel.type,
             parcel.recorded_at,
@@ -175,7 +180,7 @@ def _due_ms(delivery: WebhookDelivery) -> int:
 
 
 def _order(delivery: WebhookDelivery) -> tuple[int, int]:
-    return _due_ms(delivery), delivery.pos
+    return _due_ms(delivery), delivery.position
 
 
 def _count(outcome: str) -> None:

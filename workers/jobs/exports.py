@@ -19,11 +19,11 @@ import orjson
 from app.clock import SystemClock
 from app.domain.activities import ActivityQuery
 from app.domain.events.events import INTERNAL_TYPES, EventQuery
-from app.domain.files.csv_table import written
+from app.domain.files.csv_table import write_csv
 from app.domain.files.exports import (
     ACTIVITY_COLUMNS,
     EVENT_COLUMNS,
-    KEPT_SECONDS,
+    FILE_TTL_SECONDS,
     ExportFormat,
     activity_line,
     event_line,
@@ -33,37 +33,37 @@ from app.domain.jobs import JobKind, Tally
 from app.domain.values.cursors import activity_cursor
 from app.domain.values.instants import HOUR_MS
 from app.store.codecs.jobs import ExportOrder
-from app.store.mongo.paging import Span
+from app.store.mongo.paging import PageRequest
 from app.store.workspace.exports import Part
 
-from .lease import Turn
+from .lease import JobLease
 
 PART_BYTES = 1_000_000
 """About how large a part is: the line with which it reaches that is its last."""
-AT_ONCE = 1_000
-POSITIONS = 5_000
+EXPORT_BATCH_SIZE = 1_000
+POSITIONS_PER_QUERY = 5_000
 """How many positions of the log one question looks through."""
-COUNT_SECONDS = 10.0
-MARGIN_SECONDS = 600
+COUNT_TIMEOUT_SECONDS = 10.0
+DOWNLOAD_MARGIN_SECONDS = 600
 """A file outlives by so much what is promised: a download that began in time ends."""
 
 Found = AsyncGenerator[tuple[dict[str, object] | None, Any], None]
 """Lines, each with the place behind it; None where there is a place without a line. At its end, everything was found."""
 
 
-async def carry(turn: Turn) -> bool:
+async def run_export(turn: JobLease) -> bool:
     """Writes parts while the turn goes on; whether the file is whole."""
     if turn.run.step == 0 and not await turn.commit(turn.run.position, turn.run.tally, await _total(turn)):
         return False
     exports, job_id = turn.workspace.exports, turn.run.job_id
     while not turn.run.position["whole"]:
-        if not await turn.goes_on():
+        if not await turn.can_continue():
             return False
         data, part = await _part(turn)
         part = await exports.put(job_id, turn.run.step - 1, data, part, await SystemClock().now())
         if not await turn.commit(part.position, turn.run.tally.plus(Tally(part.rows))):
             return False
-    until = await SystemClock().now() + timedelta(seconds=KEPT_SECONDS + MARGIN_SECONDS)
+    until = await SystemClock().now() + timedelta(seconds=FILE_TTL_SECONDS + DOWNLOAD_MARGIN_SECONDS)
     await exports.keep(job_id, until)
     turn.outcome |= {"rows": turn.run.tally.done, "bytes": turn.run.position["bytes"]}
     if turn.run.kind is JobKind.EXPORT_ACTIVITIES:
@@ -71,7 +71,7 @@ async def carry(turn: Turn) -> bool:
     return True
 
 
-async def _total(turn: Turn) -> int:
+async def _total(turn: JobLease) -> int:
     """How many lines are expected: of events what matches now, of activities the positions that are looked through.
 
     0 where counting takes too long: nothing depends on it.
@@ -80,12 +80,12 @@ async def _total(turn: Turn) -> int:
     if not isinstance(order.query, EventQuery):
         return max(0, order.upto - int(turn.run.position["at"]))
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(COUNT_SECONDS):
+        async with asyncio.timeout(COUNT_TIMEOUT_SECONDS):
             return await turn.workspace.events.count(order.query)
     return 0
 
 
-async def _part(turn: Turn) -> tuple[bytes, Part]:
+async def _part(turn: JobLease) -> tuple[bytes, Part]:
     """The part that begins at the job's position."""
     order, position = _order(turn), turn.run.position
     if isinstance(order.query, EventQuery):
@@ -96,7 +96,7 @@ async def _part(turn: Turn) -> tuple[bytes, Part]:
         columns = ACTIVITY_COLUMNS
     as_table = order.format is ExportFormat.CSV
     # A table begins with the names of its columns.
-    data = bytearray(BOM + written([columns]) if as_table and turn.run.step == 1 else b"")
+    data = bytearray(BOM + write_csv([columns]) if as_table and turn.run.step == 1 else b"")
     rows, at, whole = 0, position["at"], True
     async with contextlib.aclosing(found):
         async for line, behind in found:
@@ -112,7 +112,7 @@ async def _part(turn: Turn) -> tuple[bytes, Part]:
 
 def _row(line: dict[str, object], columns: Iterable[str]) -> bytes:
     cells = (line.get(column) for column in columns)
-    return written([[_cell(cell) for cell in cells]])
+    return write_csv([[_cell(cell) for cell in cells]])
 
 
 def _cell(value: object) -> str:
@@ -121,11 +121,11 @@ def _cell(value: object) -> str:
     return orjson.dumps(value).decode()
 
 
-async def _events(turn: Turn, query: EventQuery, place: Sequence[Any] | None) -> Found:
+async def _events(turn: JobLease, query: EventQuery, place: Sequence[Any] | None) -> Found:
     """The lines of the events that match, the oldest first. What Punchcard records itself is told where it is asked for."""
     workspace = turn.workspace
     while True:
-        events, onward = await workspace.events.walk(query, place, AT_ONCE)
+        events, onward = await workspace.events.walk(query, place, EXPORT_BATCH_SIZE)
         if place is not None:
             # Those whose ids are known come all at once, whatever the place.
             events = [event for event in events if (event.occurred_ms, event.id) > (place[0], place[1])]
@@ -145,20 +145,20 @@ async def _events(turn: Turn, query: EventQuery, place: Sequence[Any] | None) ->
         yield None, place
 
 
-async def _activities(turn: Turn, query: ActivityQuery, pos: int) -> Found:
+async def _activities(turn: JobLease, query: ActivityQuery, pos: int) -> Found:
     """The lines of the activities that match, in order of the log."""
     workspace, upto = turn.workspace, _order(turn).upto
     while pos < upto:
-        stop = min(pos + POSITIONS, upto)
-        page = await workspace.activities.page(query, Span(AT_ONCE, (pos,), (stop + 1,)))
+        stop = min(pos + POSITIONS_PER_QUERY, upto)
+        page = await workspace.activities.page(query, PageRequest(EXPORT_BATCH_SIZE, (pos,), (stop + 1,)))
         names = await workspace.passes.external_ids({activity.pass_id for activity in page.items})
         for activity in page.items:
-            yield activity_line(activity, names.get(activity.pass_id)), activity.pos
-        pos = page.items[-1].pos if page.more else stop
+            yield activity_line(activity, names.get(activity.pass_id)), activity.position
+        pos = page.items[-1].position if page.has_more else stop
         yield None, pos
 
 
-def _order(turn: Turn) -> ExportOrder:
+def _order(turn: JobLease) -> ExportOrder:
     order = turn.run.order
     assert isinstance(order, ExportOrder)
     return order

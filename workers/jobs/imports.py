@@ -11,18 +11,18 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from app.clock import SystemClock
-from app.commands.jobs.imports import CHANNEL, carry_rows
+from app.commands.jobs.imports import CHANNEL, record_rows
 from app.domain.files.import_plan import ImportOrder
 from app.domain.files.row_splitter import Row
 
-from .lease import Turn
+from .lease import JobLease
 
-BATCH = 1_000
+IMPORT_BATCH_SIZE = 1_000
 
 
-async def carry(turn: Turn) -> bool:
+async def run_import(turn: JobLease) -> bool:
     """Records rows while the turn goes on; whether the file is at its end."""
-    if turn.run.cancelling:
+    if turn.run.is_cancelling:
         # Who saw it before may have removed the file, and died.
         return False
     order = _order(turn)
@@ -30,7 +30,7 @@ async def carry(turn: Turn) -> bool:
     batches = _batches(jobs.input(turn.run.job_id, turn.run.position), order, turn.run.position)
     async with contextlib.aclosing(batches):
         async for rows in batches:
-            if not await turn.goes_on(records=True) or not await carry_batch(turn, rows):
+            if not await turn.can_continue(records=True) or not await import_batch(turn, rows):
                 break
         else:
             # Blank rows at the end: nothing to record, and nothing to read again.
@@ -38,12 +38,12 @@ async def carry(turn: Turn) -> bool:
     return not turn.lost and bool(turn.run.position >= order.size)
 
 
-async def carry_batch(turn: Turn, rows: list[Row]) -> bool:
+async def import_batch(turn: JobLease, rows: list[Row]) -> bool:
     """Records these rows, which begin at the job's position; False where another has taken the job over."""
     order, run = _order(turn), turn.run
     first = run.tally.done + 1
     ctx = turn.context(CHANNEL, "import", batch=f"{run.job_id}:{first}")
-    carried = await carry_rows(
+    carried = await record_rows(
         ctx, order.plan, first, rows, create_missing_passes=order.create_missing_passes, dry_run=run.dry_run
     )
     if carried.report:
@@ -51,7 +51,7 @@ async def carry_batch(turn: Turn, rows: list[Row]) -> bool:
     return await turn.commit(rows[-1].end, run.tally.plus(carried.tally))
 
 
-def _order(turn: Turn) -> ImportOrder:
+def _order(turn: JobLease) -> ImportOrder:
     order = turn.run.order
     assert isinstance(order, ImportOrder)
     return order
@@ -65,17 +65,17 @@ async def _batches(parts: AsyncIterator[bytes], order: ImportOrder, position: in
     async for part in parts:
         expected += len(part)
         splitter.feed(part)
-        while found := splitter.take(BATCH - len(rows)):
+        while found := splitter.take(IMPORT_BATCH_SIZE - len(rows)):
             rows += found
-            if len(rows) == BATCH:
+            if len(rows) == IMPORT_BATCH_SIZE:
                 yield rows
                 rows = []
     if expected < order.size:
         raise LookupError(f"the file ends at {expected} of {order.size} bytes")
     splitter.end()
-    while found := splitter.take(BATCH - len(rows)):
+    while found := splitter.take(IMPORT_BATCH_SIZE - len(rows)):
         rows += found
-        if len(rows) == BATCH:
+        if len(rows) == IMPORT_BATCH_SIZE:
             yield rows
             rows = []
     if rows:

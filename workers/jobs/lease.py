@@ -13,26 +13,26 @@ from dataclasses import dataclass, field
 from app.commands.context import Context
 from app.domain.actors import WRITE, Actor
 from app.domain.jobs import Tally
-from app.flow import SLOT_RANGES, SLOTS_A_RANGE, bounds_of
-from app.store.stages.job_leases import Run
+from app.flow import SLOT_RANGES, SLOTS_PER_RANGE, bounds_of
+from app.store.stages.job_leases import JobRun
 from app.store.workspace.workspace import Workspace
 from workers.worker import Worker
 
-SLICE_SECONDS = 20.0
+JOB_SLICE_SECONDS = 20.0
 """How long one run goes on before it lets go: well within the timeout of a job, so that jobs take turns."""
-MOST_PENDING = 2_000 * SLOTS_A_RANGE
+MAX_PENDING_EVENTS = 2_000 * SLOTS_PER_RANGE
 """How many events may wait in a range of slots before a job that records more lets the fold catch up."""
-LOOK_EVERY = 5
-PAUSE_SECONDS = 0.2
+BACKLOG_CHECK_INTERVAL_BATCHES = 5
+BACKLOG_PAUSE_SECONDS = 0.2
 
 
 @dataclass
-class Turn:
+class JobLease:
     """A turn at a job. `lost` says that another has taken it over: nothing more may be done with it."""
 
     worker: Worker
-    run: Run
-    until: float = field(default_factory=lambda: time.monotonic() + SLICE_SECONDS)
+    run: JobRun
+    until: float = field(default_factory=lambda: time.monotonic() + JOB_SLICE_SECONDS)
     outcome: dict[str, object] = field(default_factory=dict)
     lost: bool = False
     _asked: int = 0
@@ -47,32 +47,32 @@ class Turn:
         actor = Actor(self.run.workspace_id, self.run.actor_id, name, frozenset({WRITE}))
         return Context(self.workspace, actor, self.worker.resources, channel, batch=batch)
 
-    async def goes_on(self, *, records: bool = False) -> bool:
+    async def can_continue(self, *, records: bool = False) -> bool:
         """Whether another batch may be begun: not when the job is told to stop, the worker stops or the time is over.
 
         A job that `records` events waits here now and then for the fold to catch up.
         """
-        if records and self._asked % LOOK_EVERY == 0:
-            await self._caught_up()
+        if records and self._asked % BACKLOG_CHECK_INTERVAL_BATCHES == 0:
+            await self._wait_for_fold()
         self._asked += 1
-        return not (self.lost or self.run.cancelling or self.worker.stopping or time.monotonic() > self.until)
+        return not (self.lost or self.run.is_cancelling or self.worker.stopping or time.monotonic() > self.until)
 
     async def commit(self, position: object, tally: Tally, total: int | None = None) -> bool:
         """Moves the job on to a position, with these counts in all; False where another has taken it over.
 
         `total` is how many items are expected, where that has just been found out.
         """
-        moved = await self.worker.runs.commit(self.run, position, tally, total)
+        moved = await self.worker.job_leases.commit(self.run, position, tally, total)
         if moved is None:
             self.lost = True
             return False
         self.run = moved
         return True
 
-    async def _caught_up(self) -> None:
+    async def _wait_for_fold(self) -> None:
         ranges = [bounds_of(key) for key in SLOT_RANGES]
-        runs = self.worker.runs
+        runs = self.worker.job_leases
         while time.monotonic() < self.until and not self.worker.stopping:
-            if not await runs.backlogged(ranges, MOST_PENDING):
+            if not await runs.backlogged(ranges, MAX_PENDING_EVENTS):
                 return
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(BACKLOG_PAUSE_SECONDS)

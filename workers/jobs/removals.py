@@ -11,33 +11,33 @@ from dataclasses import replace
 from typing import Any
 
 from app.commands.context import Context
-from app.commands.passes.removals import CHANNEL, matching, remove_events
+from app.commands.passes.removals import CHANNEL, matching_events, remove_events
 from app.domain.events.events import INTERNAL_TYPES
 from app.domain.jobs import Tally
 from app.store.codecs.jobs import DeletionOrder
 
-from .lease import Turn
+from .lease import JobLease
 
-BATCH = 1_000
+REMOVAL_BATCH_SIZE = 1_000
 
 
-async def carry(turn: Turn) -> bool:
+async def run_removal(turn: JobLease) -> bool:
     """Removes events while the turn goes on; whether all that match have been."""
     order = turn.run.order
     assert isinstance(order, DeletionOrder)
     whole = False
     if turn.run.position is None:
         # The first step only counts: what to expect.
-        total = await matching(_context(turn), order.query, order.homes)
+        total = await matching_events(_context(turn), order.query, order.homes)
         first = order.homes[0] if order.homes else order.query.pass_id
         await turn.commit({"pass": first, "place": None, "hand": [], "over": False}, Tally(), total)
-    while not whole and await turn.goes_on(records=True):
-        whole = await carry_batch(turn, order)
+    while not whole and await turn.can_continue(records=True):
+        whole = await remove_batch(turn, order)
     turn.outcome["deleted"] = turn.run.tally.created
     return whole and not turn.lost
 
 
-async def carry_batch(turn: Turn, order: DeletionOrder) -> bool:
+async def remove_batch(turn: JobLease, order: DeletionOrder) -> bool:
     """Removes what the job has in hand and takes up the next; whether that was all, or the job is another's by now."""
     position, tally = turn.run.position, turn.run.tally
     hand = [(pass_id, event_id) for pass_id, event_id in position["hand"]]
@@ -48,20 +48,20 @@ async def carry_batch(turn: Turn, order: DeletionOrder) -> bool:
     return not await turn.commit(going_on, tally.plus(Tally(removed, len(hand) - removed)))
 
 
-async def _further(turn: Turn, order: DeletionOrder, position: Mapping[str, Any]) -> dict[str, Any]:
+async def _further(turn: JobLease, order: DeletionOrder, position: Mapping[str, Any]) -> dict[str, Any]:
     """The next events in hand, and where to go on: in the order in which events move, so that none is missed."""
     pass_id, homes = position.get("pass", order.query.pass_id), order.homes
     query = replace(order.query, pass_id=pass_id)
-    events, place = await turn.workspace.events.walk(query, position["place"], BATCH)
-    found = [[e.pass_id, e.id] for e in events if e.type not in INTERNAL_TYPES and (not homes or e.home in homes)]
+    events, place = await turn.workspace.events.walk(query, position["place"], REMOVAL_BATCH_SIZE)
+    found = [[e.pass_id, e.id] for e in events if e.type not in INTERNAL_TYPES and (not homes or e.home_pass_id in homes)]
     if place is not None or not homes:
         return {"pass": pass_id, "place": place and list(place), "hand": found, "over": place is None}
     behind = homes[homes.index(pass_id) + 1 :] if pass_id in homes else ()
     # Behind the last of them is whatever that was merged into meanwhile.
-    then = behind[0] if behind else await turn.workspace.passes.heir(pass_id)
+    then = behind[0] if behind else await turn.workspace.passes.survivor_id(pass_id)
     return {"pass": then, "place": None, "hand": found, "over": then is None}
 
 
-def _context(turn: Turn) -> Context:
+def _context(turn: JobLease) -> Context:
     """The same for one step of the job, whoever takes it and however often: by its name its tombstones are known."""
     return turn.context(CHANNEL, "deletion", f"{turn.run.job_id}:{turn.run.step}")

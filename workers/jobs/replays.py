@@ -11,25 +11,25 @@ from app.domain.activities import Activity, ActivityQuery
 from app.domain.jobs import Tally
 from app.domain.values.instants import to_ms
 from app.domain.webhooks.deliveries import DeliveryQuery
-from app.domain.webhooks.partitions import lane_of
+from app.domain.webhooks.partitions import partition_of
 from app.store.codecs.jobs import ReplayOrder
-from app.store.mongo.paging import Span
+from app.store.mongo.paging import PageRequest
 
-from .lease import Turn
+from .lease import JobLease
 
-AT_ONCE = 500
-POSITIONS = 5_000
+REPLAY_BATCH_SIZE = 500
+POSITIONS_PER_QUERY = 5_000
 """How many positions of the log one question looks through."""
 
 
-async def carry(turn: Turn) -> bool:
+async def run_replay(turn: JobLease) -> bool:
     """Puts messages up while the turn goes on; whether all of them are."""
     order = turn.run.order
     assert isinstance(order, ReplayOrder)
     if turn.run.step == 0 and not await turn.commit(turn.run.position, turn.run.tally, await _total(turn, order)):
         return False
     while (position := turn.run.position)["at"] != "end":
-        if not await turn.goes_on():
+        if not await turn.can_continue():
             return False
         if isinstance(order.query, DeliveryQuery):
             activities, at = await _delivered(turn, order.query, position["at"])
@@ -37,12 +37,12 @@ async def carry(turn: Turn) -> bool:
             activities, at = await _shown(turn, order.query, position["at"], order.upto)
         if activities:
             now_ms = to_ms(await SystemClock().now())
-            places = await turn.workspace.lanes.places(order.endpoint_id)
-            sent = [each for each in activities if places and each.pos < places[lane_of(each.pass_id)]]
+            places = await turn.workspace.partitions.positions(order.endpoint_id)
+            sent = [each for each in activities if places and each.position < places[partition_of(each.pass_id)]]
             await turn.workspace.deliveries.requeue(order.endpoint_id, sent, now_ms)
             if await turn.workspace.forget_if_deleted(order.endpoint_id):
                 break
-            if await turn.workspace.lanes.say(now_ms, order.endpoint_id):
+            if await turn.workspace.partitions.announce_work(now_ms, order.endpoint_id):
                 turn.worker.resources.bus.wake("deliver", turn.workspace.id)
         if not await turn.commit({"at": at}, turn.run.tally.plus(Tally(len(activities)))):
             return False
@@ -50,25 +50,25 @@ async def carry(turn: Turn) -> bool:
     return True
 
 
-async def _total(turn: Turn, order: ReplayOrder) -> int:
+async def _total(turn: JobLease, order: ReplayOrder) -> int:
     if isinstance(order.query, DeliveryQuery):
         return await turn.workspace.deliveries.count(order.query)
     return await turn.workspace.activities.count(order.query, (turn.run.position["at"], order.upto))
 
 
-async def _delivered(turn: Turn, query: DeliveryQuery, at: object) -> tuple[list[Activity], object]:
+async def _delivered(turn: JobLease, query: DeliveryQuery, at: object) -> tuple[list[Activity], object]:
     """The activities of some deliveries that match, and where to go on from."""
     key = tuple(at) if isinstance(at, list) else None
-    page = await turn.workspace.deliveries.page(query, Span(AT_ONCE, key))
+    page = await turn.workspace.deliveries.page(query, PageRequest(REPLAY_BATCH_SIZE, key))
     found = await turn.workspace.activities.get_many([each.activity_id for each in page.items])
-    last = page.items[-1] if page.more else None
+    last = page.items[-1] if page.has_more else None
     return list(found.values()), "end" if last is None else [to_ms(last.created_at), last.id]
 
 
-async def _shown(turn: Turn, query: ActivityQuery, pos: int, upto: int) -> tuple[list[Activity], object]:
+async def _shown(turn: JobLease, query: ActivityQuery, pos: int, upto: int) -> tuple[list[Activity], object]:
     """Some activities that match behind a position, and where to go on from."""
-    stop = min(pos + POSITIONS, upto)
-    page = await turn.workspace.activities.page(query, Span(AT_ONCE, (pos,), (stop + 1,)))
-    if page.more:
-        return page.items, page.items[-1].pos
+    stop = min(pos + POSITIONS_PER_QUERY, upto)
+    page = await turn.workspace.activities.page(query, PageRequest(REPLAY_BATCH_SIZE, (pos,), (stop + 1,)))
+    if page.has_more:
+        return page.items, page.items[-1].position
     return page.items, stop if stop < upto else "end"

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from workers.worker import Worker
 
-from .advance import instants
-from .due import walked
+from .advance import read_clock
+from .due import advance_without_events
 
-AT_ONCE = 200
+BACKFILL_BATCH_SIZE = 200
 
 
 async def backfill(worker: Worker, workspace_id: str) -> None:
     """Walks a workspace's lagging passes until none lags. Safe to repeat and to overlap."""
-    await worker.alone("backfill", workspace_id, lambda: backfill_once(worker, workspace_id))
+    await worker.run_alone("backfill", workspace_id, lambda: backfill_once(worker, workspace_id))
 
 
 async def backfill_once(worker: Worker, workspace_id: str) -> bool:
     """One round; whether it moved something and there may be more."""
-    at = await instants(worker)
-    rev = (await worker.known_definitions([workspace_id]))[workspace_id].rev
-    lagging = await worker.pumps.stale(workspace_id, rev, AT_ONCE)
+    at = await read_clock(worker)
+    rev = (await worker.read_definitions([workspace_id]))[workspace_id].revision
+    lagging = await worker.fold_queries.passes_behind(workspace_id, rev, BACKFILL_BATCH_SIZE)
     if not lagging:
-        await worker.pumps.caught_up(workspace_id, rev)
+        await worker.fold_queries.mark_caught_up(workspace_id, rev)
         return False
-    return await walked(worker, lagging, at) > 0
+    return await advance_without_events(worker, lagging, at) > 0

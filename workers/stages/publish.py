@@ -26,29 +26,31 @@ from app.store.stages.publish import entries_in_order
 from app.telemetry import metrics
 from workers.worker import Worker
 
-PASSES = 200
-A_PASS = 50
+PASSES_PER_ROUND = 200
+ENTRIES_PER_PASS = 50
 """Entries taken of one pass at once: what a round renders has to fit into memory, however far publishing is behind."""
-AT_ONCE = 1_000
+PUBLISH_BATCH_SIZE = 1_000
 
 
 async def publish(worker: Worker, workspace_id: str) -> None:
     """Publishes what waits in a workspace until nothing does. Safe to repeat and to race."""
-    await worker.alone("publish", workspace_id, lambda: publish_once(worker, workspace_id))
+    await worker.run_alone("publish", workspace_id, lambda: publish_once(worker, workspace_id))
 
 
 async def publish_once(worker: Worker, workspace_id: str) -> bool:
     """One round; whether something was published."""
-    waiting = await worker.outboxes.waiting(workspace_id, PASSES, A_PASS)
-    listed = entries_in_order(waiting, A_PASS)
+    waiting = await worker.publish_queries.waiting(workspace_id, PASSES_PER_ROUND, ENTRIES_PER_PASS)
+    listed = entries_in_order(waiting, ENTRIES_PER_PASS)
     if not listed:
         return False
     workspace = worker.resources.workspace(workspace_id)
-    drafts = await _rendered(worker, workspace_id, listed)
+    drafts = await _render(worker, workspace_id, listed)
     while drafts:
         last = await workspace.activities.last_pos(worker.positions.get(workspace_id, 0))
         worker.positions[workspace_id] = last
-        numbered = [_placed(draft, last + place) for place, draft in enumerate(drafts[:AT_ONCE], start=1)]
+        numbered = [
+            _assign_positions(draft, last + place) for place, draft in enumerate(drafts[:PUBLISH_BATCH_SIZE], start=1)
+        ]
         appended = await workspace.activities.append(numbered)
         metrics.PUBLISHED.inc(appended)
         drafts = drafts[appended:]
@@ -58,18 +60,18 @@ async def publish_once(worker: Worker, workspace_id: str) -> bool:
     # Whoever follows the feed is told first: the log is complete, and taking the entries out of the outboxes can wait.
     # It does wait for the word to the webhook endpoints: who dies before that publishes again, and says it.
     bus, now_ms = worker.resources.bus, to_ms(await SystemClock().now())
-    _, heard = await asyncio.gather(bus.publish(topic(workspace_id), {}), workspace.lanes.say(now_ms))
+    _, heard = await asyncio.gather(bus.publish(topic(workspace_id), {}), workspace.partitions.announce_work(now_ms))
     if heard:
         bus.wake("deliver", workspace_id)
     told = Counter(pass_id for pass_id, _ in listed)
-    await worker.outboxes.published({pass_id: waiting[pass_id][count - 1].n for pass_id, count in told.items()})
+    await worker.publish_queries.published({pass_id: waiting[pass_id][count - 1].number for pass_id, count in told.items()})
     # A pass whose outbox was full waits for this.
-    relieved = {range_of(slot_of(pass_id)) for pass_id, entries in waiting.items() if len(entries) == A_PASS}
+    relieved = {range_of(slot_of(pass_id)) for pass_id, entries in waiting.items() if len(entries) == ENTRIES_PER_PASS}
     bus.wake("fold", *relieved)
     return True
 
 
-async def _rendered(worker: Worker, workspace_id: str, listed: Sequence[tuple[str, Entry]]) -> list[Activity]:
+async def _render(worker: Worker, workspace_id: str, listed: Sequence[tuple[str, Entry]]) -> list[Activity]:
     workspace = worker.resources.workspace(workspace_id)
     event_ids = {str(e.refs["event"]) for _, e in listed if "event" in e.refs}
     segment_ids = {str(e.refs["segment"]) for _, e in listed if "segment" in e.refs}
@@ -86,7 +88,7 @@ def _activity(pass_id: str, entry: Entry, events: Mapping[str, Event], segments:
         data["event"] = {"id": event_id, "removed": True} if event is None else _snapshot(event)
     if entry.type == POINTS_EXPIRED:
         points, balance = (Decimal(str(entry.refs[name])) for name in ("points", "balance"))
-        data |= {"points": plain(points), "balance": plain(balance), "expiredAt": _told(from_ms(entry.at_ms))}
+        data |= {"points": plain(points), "balance": plain(balance), "expiredAt": _announce(from_ms(entry.at_ms))}
     for name in ("removed", "into"):
         if name in entry.refs:
             data[name] = entry.refs[name]
@@ -108,7 +110,7 @@ def _activity(pass_id: str, entry: Entry, events: Mapping[str, Event], segments:
         }
     return Activity(
         0,
-        entry.n,
+        entry.number,
         pass_id,
         entry.type,
         category_of(entry.type),
@@ -125,7 +127,7 @@ def _activity(pass_id: str, entry: Entry, events: Mapping[str, Event], segments:
 
 def _snapshot(event: Event) -> dict[str, object]:
     """The event as it is told: decimals as plain text, as everywhere on the wire."""
-    end = event.points_end
+    end = event.points_expiry
     return {
         "id": event.id,
         "type": event.type,
@@ -133,7 +135,7 @@ def _snapshot(event: Event) -> dict[str, object]:
         "amount": None if event.amount is None else plain(event.amount),
         "currency": event.currency,
         "points": plain(event.points),
-        "pointsExpireAt": None if end is None or end.at_ms is None else _told(from_ms(end.at_ms)),
+        "pointsExpireAt": None if end is None or end.at_ms is None else _announce(from_ms(end.at_ms)),
         "pointsExpireAfterDays": None if end is None else end.after_days,
         "fieldName": event.field_name,
         "oldValue": event.old_value,
@@ -142,15 +144,15 @@ def _snapshot(event: Event) -> dict[str, object]:
         "source": event.source,
         "externalId": event.external_id,
         "metadata": dict(event.metadata),
-        "occurredAt": _told(event.occurred_at),
-        "recordedAt": _told(event.recorded_at),
+        "occurredAt": _announce(event.occurred_at),
+        "recordedAt": _announce(event.recorded_at),
         "correctionOf": event.correction_of,
     }
 
 
-def _told(at: datetime) -> str:
+def _announce(at: datetime) -> str:
     return at.isoformat().replace("+00:00", "Z")
 
 
-def _placed(activity: Activity, pos: int) -> Activity:
-    return replace(activity, pos=pos)
+def _assign_positions(activity: Activity, pos: int) -> Activity:
+    return replace(activity, position=pos)

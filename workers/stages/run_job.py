@@ -1,6 +1,6 @@
 """Jobs: long work, carried on a while at a time by whoever is free, whatever dies in between.
 
-Here is what all kinds share: the hold on a job, its failures, its end. What a kind does is its carrier in `CARRIERS`: it is
+Here is what all kinds share: the hold on a job, its failures, its end. What a kind does is its carrier in `RUNNERS`: it is
 given a turn, does batch after batch while the turn goes on, and answers whether all of it is done.
 """
 
@@ -16,26 +16,28 @@ from datetime import datetime
 from app.domain.errors import Unavailable
 from app.domain.jobs import EXPORTS, JobKind, JobStatus
 from app.domain.values.instants import from_ms
-from app.store.stages.job_leases import LEASE_MS, STUCK_AFTER, JobRuns, Run
+from app.store.stages.job_leases import LEASE_MS, STUCK_AFTER, JobLeases, JobRun
 from workers.jobs import exports, imports, removals, replays
-from workers.jobs.lease import Turn
+from workers.jobs.lease import JobLease
 from workers.worker import Worker
 
 log = logging.getLogger(__name__)
 
-Carrier = Callable[[Turn], Awaitable[bool]]
+JobRunner = Callable[[JobLease], Awaitable[bool]]
 
-CARRIERS: Mapping[JobKind, Carrier] = {
-    JobKind.IMPORT: imports.carry,
-    JobKind.EXPORT_EVENTS: exports.carry,
-    JobKind.EXPORT_ACTIVITIES: exports.carry,
-    JobKind.DELETE_EVENTS: removals.carry,
-    JobKind.REPLAY_WEBHOOKS: replays.carry,
+RUNNERS: Mapping[JobKind, JobRunner] = {
+    JobKind.IMPORT: imports.run_import,
+    JobKind.EXPORT_EVENTS: exports.run_export,
+    JobKind.EXPORT_ACTIVITIES: exports.run_export,
+    JobKind.DELETE_EVENTS: removals.run_removal,
+    JobKind.REPLAY_WEBHOOKS: replays.run_replay,
 }
-RETRY_MS = 5_000
+RETRY_DELAY_MS = 5_000
 
-BROKEN = "An unexpected error stopped it five times in a row; the worker's log has the details under this job's id."
-STUCK = f"The worker died {STUCK_AFTER} times in a row at the same place."
+INTERNAL_FAILURE = (
+    "An unexpected error stopped it five times in a row; the worker's log has the details under this job's id."
+)
+NO_PROGRESS_FAILURE = f"The worker died {STUCK_AFTER} times in a row at the same place."
 
 
 async def jobs(worker: Worker, key: str) -> None:
@@ -43,20 +45,20 @@ async def jobs(worker: Worker, key: str) -> None:
 
     A failure is counted in the store and raised; after five in a row the job is FAILED.
     """
-    await worker.alone("jobs", key, lambda: _once(worker, key))
+    await worker.run_alone("jobs", key, lambda: _once(worker, key))
 
 
 async def _once(worker: Worker, job_id: str) -> bool:
     """One turn; never another at once, because the jobs take turns."""
-    runs = worker.runs
+    runs = worker.job_leases
     run = await runs.claim(job_id, _now_ms())
     if run is None:
         return False
-    turn = Turn(worker, run)
+    turn = JobLease(worker, run)
     try:
         async with _kept(runs, run):
             if run.starts > STUCK_AFTER:
-                await _ended(turn, JobStatus.FAILED, STUCK)
+                await _ended(turn, JobStatus.FAILED, NO_PROGRESS_FAILURE)
             else:
                 await _carried(turn)
         return False
@@ -65,38 +67,38 @@ async def _once(worker: Worker, job_id: str) -> bool:
             await runs.release(run)
         raise
     except Exception:
-        if await runs.failed(run, _now_ms() + RETRY_MS):
-            await _ended(turn, JobStatus.FAILED, BROKEN)
+        if await runs.failed(run, _now_ms() + RETRY_DELAY_MS):
+            await _ended(turn, JobStatus.FAILED, INTERNAL_FAILURE)
         raise
 
 
-async def _carried(turn: Turn) -> None:
+async def _carried(turn: JobLease) -> None:
     """Carries the job on until it ends or the turn is over; then the next sweep, here or elsewhere, takes it up again."""
     begun, before = time.monotonic(), turn.run.tally.done
-    whole = await CARRIERS[turn.run.kind](turn)
+    whole = await RUNNERS[turn.run.kind](turn)
     if turn.lost:
         return
     if whole:
         await _ended(turn, JobStatus.SUCCEEDED)
-    elif turn.run.cancelling:
+    elif turn.run.is_cancelling:
         await _ended(turn, JobStatus.CANCELLED)
     else:
-        await turn.worker.runs.release(turn.run)
+        await turn.worker.job_leases.release(turn.run)
         log.info("%s", _progress(turn.run, turn.run.tally.done - before, time.monotonic() - begun))
 
 
-async def _ended(turn: Turn, status: JobStatus, error: str | None = None) -> None:
+async def _ended(turn: JobLease, status: JobStatus, error: str | None = None) -> None:
     run, at = turn.run, _now()
     # What it worked on goes first: who dies in between finds it gone and ends the job all the same.
     await turn.workspace.jobs.drop_input(run.job_id)
     if run.kind in EXPORTS and status is not JobStatus.SUCCEEDED:
         await turn.workspace.exports.drop(run.job_id)
-    await turn.worker.runs.finish(run, status, at, error, turn.outcome)
+    await turn.worker.job_leases.finish(run, status, at, error, turn.outcome)
     seconds = (at - run.created_at).total_seconds()
     log.info("%s %s has ended: %s after %.0f s, %s", run.kind, run.job_id, status, seconds, f"{run.tally.done:,} done")
 
 
-def _progress(run: Run, done: int, seconds: float) -> str:
+def _progress(run: JobRun, done: int, seconds: float) -> str:
     """How far a job is, how fast it went lately, and what that means for the rest."""
     said = f"{run.kind} {run.job_id}: {run.tally.done:,} of {run.total:,} done"
     if not done or not seconds:
@@ -106,7 +108,7 @@ def _progress(run: Run, done: int, seconds: float) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _kept(runs: JobRuns, run: Run) -> AsyncIterator[None]:
+async def _kept(runs: JobLeases, run: JobRun) -> AsyncIterator[None]:
     """Keeps the hold on a job while the block runs."""
 
     async def renewing() -> None:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from app.commands.context import Context
 from app.domain.errors import Code, Problem, Refused
-from app.domain.events.corrections import FIELD, corrected
+from app.domain.events.corrections import FIELD, apply_correction
 from app.domain.events.validation import Draft
 
 
-async def beside_originals(
+async def resolve_corrections(
     ctx: Context, drafts: Mapping[int, Draft], pass_ids: Mapping[int, str | None]
 ) -> tuple[dict[int, Draft], dict[int, tuple[Problem, ...]]]:
     """The corrections among the drafts as they count beside their originals, and what speaks against the others.
@@ -40,7 +40,7 @@ async def beside_originals(
             continue
         here = event_id in on and _is_one(on[event_id], pass_ids[index], answering)
         try:
-            counted[index] = corrected(drafts[index], original.event if original is not None and here else None)
+            counted[index] = apply_correction(drafts[index], original.event if original is not None and here else None)
         except Refused as refused:
             against[index] = refused.problems
     return counted, against

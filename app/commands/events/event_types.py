@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from app.commands.audit import note
+from app.commands.audit import record_audit_entry
 from app.commands.context import Context
 from app.domain.errors import Code, Conflict, InvalidInput, LimitExceeded, NotFound, Unavailable
 from app.domain.events.attributes import parse_attributes
@@ -16,24 +16,24 @@ from app.domain.events.events import TYPES, parse_type
 from app.domain.ids import event_type_id
 from app.domain.values.text import parse_optional, parse_text
 
-TRUSTED_SECONDS = 1.0
+EVENT_TYPES_TTL_SECONDS = 1.0
 """How long what was read of event types is believed: elsewhere a change is seen so much later, and here at once. Before an
 event is refused, they are read again.
 """
-TRIES = 20
+MAX_TRIES = 20
 MAX_DESCRIPTION = 2_000
 Attributes = Sequence[Mapping[str, object]]
 
 
 async def event_types(ctx: Context) -> EventTypes:
     """The workspace's event types, about a second old at most; asks the store once a second, for what changed."""
-    known, now = ctx.resources.known, time.monotonic()
+    known, now = ctx.resources.cache, time.monotonic()
     held = known.event_types(ctx.workspace.id)
     if held is not None:
         if held[1] > now:
             return held[0]
         # One asks for all: the others go on with what is held, meanwhile.
-        known.remember_event_types(held[0], now + TRUSTED_SECONDS)
+        known.remember_event_types(held[0], now + EVENT_TYPES_TTL_SECONDS)
     return await latest_event_types(ctx)
 
 
@@ -136,14 +136,14 @@ async def archive_event_type(ctx: Context, key: object) -> EventType:
 async def accept_event_types(ctx: Context, acceptance: Acceptance) -> EventTypes:
     """The event types, of which the workspace takes any (OPEN) or only defined ones (STRICT) from now on. Safe to repeat."""
     told = False
-    for _ in range(TRIES):
+    for _ in range(MAX_TRIES):
         types = await latest_event_types(ctx)
         if types.acceptance is acceptance:
             return types
         if not told:
-            await note(ctx, "updateWorkspace", "Workspace", ctx.workspace.id, eventTypes=acceptance.value)
+            await record_audit_entry(ctx, "updateWorkspace", "Workspace", ctx.workspace.id, eventTypes=acceptance.value)
             told = True
-        await ctx.workspace.event_types.put_acceptance(acceptance, types.rev + 1)
+        await ctx.workspace.event_types.put_acceptance(acceptance, types.revision + 1)
     raise Unavailable("store")
 
 
@@ -152,7 +152,7 @@ async def _changed(
 ) -> EventType:
     """The definition after `change(before, all)`, which is called again where somebody else was first."""
     told = False
-    for _ in range(TRIES):
+    for _ in range(MAX_TRIES):
         types = await latest_event_types(ctx)
         before = types.defined.get(key)
         after = change(before, types)
@@ -160,10 +160,10 @@ async def _changed(
         if current is not None and current.says(after):
             return current
         if not told:
-            await note(ctx, action, "EventDefinition", after.id, key=key)
+            await record_audit_entry(ctx, action, "EventDefinition", after.id, key=key)
             told = True
         after = _succeeding(after, current, await ctx.now())
-        if await ctx.workspace.event_types.put(after, types.rev + 1, before):
+        if await ctx.workspace.event_types.put(after, types.revision + 1, before):
             await latest_event_types(ctx)
             return after
     raise Unavailable("store")
@@ -177,7 +177,7 @@ def _succeeding(after: EventType, before: EventType | None, now: datetime) -> Ev
 
 async def latest_event_types(ctx: Context) -> EventTypes:
     """The workspace's event types as they are now; asks the store for what changed. Raises Unavailable."""
-    known = ctx.resources.known
+    known = ctx.resources.cache
     asked_at, held = time.monotonic(), known.event_types(ctx.workspace.id)
     found = await ctx.workspace.event_types.since(EventTypes(ctx.workspace.id) if held is None else held[0])
-    return known.remember_event_types(found, asked_at + TRUSTED_SECONDS)
+    return known.remember_event_types(found, asked_at + EVENT_TYPES_TTL_SECONDS)

@@ -19,31 +19,31 @@ from app.domain.events.events import EventInput
 from app.domain.events.receipts import (
     MAX_CARRIED_BYTES,
     RECORDED,
-    Fate,
+    ItemOutcome,
     Receipt,
-    Status,
+    RecordStatus,
     body_hash,
-    carrying,
-    naming,
-    opened,
-    packed,
-    unpacked,
+    issue_carrying_token,
+    issue_naming_token,
+    open_token,
+    pack_receipt,
+    unpack_receipt,
 )
 from app.domain.ids import request_key_id
 from app.domain.values.text import parse_text
 from app.store.mongo.ids import new_id
 from app.store.workspace.receipts import Claim
 
-from .outcomes import REMOVED, ItemResult, Outcome
+from .outcomes import REMOVED, BatchOutcome, ItemResult
 from .record import check_size, record_events
 
-ANSWERED_AGAIN = timedelta(hours=24)
-KEPT = timedelta(days=30)
-_TRIES = 3
+IDEMPOTENCY_KEY_TTL = timedelta(hours=24)
+RECEIPT_TTL = timedelta(days=30)
+_MAX_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Issued:
+class IssuedReceipt:
     """A receipt and the token that stands for it."""
 
     token: str
@@ -51,11 +51,11 @@ class Issued:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RecordedCall:
     """What became of the items of a call; and its receipt, where it has one before anybody asks for it."""
 
-    outcome: Outcome
-    issued: Issued | None = None
+    outcome: BatchOutcome
+    issued: IssuedReceipt | None = None
 
 
 async def record_call(
@@ -65,7 +65,7 @@ async def record_call(
     atomic: bool = False,
     create_missing_passes: bool = False,
     idempotency_key: object = None,
-) -> Answer:
+) -> RecordedCall:
     """What became of each of 1 to 1,000 items, in input order.
 
     The same call under the same key is answered again for 24 hours: the fates and the receipt are the first ones, and what
@@ -73,14 +73,14 @@ async def record_call(
     Safe to repeat as `record_events` is. Raises Conflict for a key that another call holds, Refused, Unavailable.
     """
     if idempotency_key is None:
-        return Answer(await record_events(ctx, items, atomic=atomic, create_missing_passes=create_missing_passes))
+        return RecordedCall(await record_events(ctx, items, atomic=atomic, create_missing_passes=create_missing_passes))
     key = parse_text(idempotency_key, "idempotencyKey")
     check_size(items)
     body = body_hash(await ctx.secret(), items, atomic=atomic, create_missing_passes=create_missing_passes)
-    claim, is_new = await _claimed(ctx, request_key_id(ctx.workspace.id, key), body)
+    claim, is_new = await _claim_key(ctx, request_key_id(ctx.workspace.id, key), body)
     before = None if is_new else await _stored(ctx, claim.receipt_id)
     if before is not None:
-        return await _answered_again(ctx, before)
+        return await _repeat_outcome(ctx, before)
     try:
         outcome = await record_events(
             ctx, items, atomic=atomic, create_missing_passes=create_missing_passes, idempotency_key=key
@@ -90,17 +90,17 @@ async def record_call(
         raise
     if not outcome.created and not outcome.duplicate:
         await ctx.workspace.request_keys.release(claim)
-        return Answer(outcome)
+        return RecordedCall(outcome)
     mine = await _store(ctx, claim.receipt_id, _receipt(outcome))
     if mine is not None:
-        return Answer(outcome, mine)
+        return RecordedCall(outcome, mine)
     first = await _stored(ctx, claim.receipt_id)
     if first is None:
         raise Unavailable("store")
-    return await _answered_again(ctx, first)
+    return await _repeat_outcome(ctx, first)
 
 
-async def receipt_of(ctx: Context, answer: Answer) -> Issued:
+async def receipt_of(ctx: Context, answer: RecordedCall) -> IssuedReceipt:
     """The receipt of a call. One write for a large one that has none yet, and durable when it is returned.
 
     Raises Unavailable: what was recorded stays recorded.
@@ -108,29 +108,29 @@ async def receipt_of(ctx: Context, answer: Answer) -> Issued:
     if answer.issued is not None:
         return answer.issued
     receipt = _receipt(answer.outcome)
-    data = packed(receipt)
+    data = pack_receipt(receipt)
     if len(data) <= MAX_CARRIED_BYTES:
-        return Issued(carrying(await ctx.secret(), data), receipt)
+        return IssuedReceipt(issue_carrying_token(await ctx.secret(), data), receipt)
     issued = await _store(ctx, new_id("receipt"), receipt)
     if issued is None:
         raise Unavailable("store")
     return issued
 
 
-async def find_receipt(ctx: Context, token: str) -> Issued | None:
+async def find_receipt(ctx: Context, token: str) -> IssuedReceipt | None:
     """The receipt that a token stands for; None for what is no token of this workspace, or was forgotten after 30 days."""
-    held = opened(await ctx.secret(), token)
+    held = open_token(await ctx.secret(), token)
     if held is None or held.stored_id is None:
-        return None if held is None or held.receipt is None else Issued(token, held.receipt)
+        return None if held is None or held.receipt is None else IssuedReceipt(token, held.receipt)
     return await _stored(ctx, held.stored_id)
 
 
-async def _claimed(ctx: Context, key_id: str, body: bytes) -> tuple[Claim, bool]:
+async def _claim_key(ctx: Context, key_id: str, body: bytes) -> tuple[Claim, bool]:
     """The claim under which the call goes on, and whether it was made now."""
     keys = ctx.workspace.request_keys
-    for _ in range(_TRIES):
+    for _ in range(_MAX_TRIES):
         now = await SystemClock().now()
-        mine = Claim(key_id, body, new_id("receipt"), now + ANSWERED_AGAIN)
+        mine = Claim(key_id, body, new_id("receipt"), now + IDEMPOTENCY_KEY_TTL)
         held = await keys.claim(mine)
         if held is not None and held.expires_at > now:
             if held.body != body:
@@ -142,22 +142,26 @@ async def _claimed(ctx: Context, key_id: str, body: bytes) -> tuple[Claim, bool]
     raise Unavailable("store")
 
 
-async def _store(ctx: Context, receipt_id: str, receipt: Receipt) -> Issued | None:
+async def _store(ctx: Context, receipt_id: str, receipt: Receipt) -> IssuedReceipt | None:
     """The receipt, stored; None where another one is stored under the id."""
     # What is kept for a while is about calls and machines: its end is the system's, whatever the business clock says.
-    until = await SystemClock().now() + KEPT
-    if not await ctx.workspace.receipts.insert(receipt_id, packed(receipt), until):
+    until = await SystemClock().now() + RECEIPT_TTL
+    if not await ctx.workspace.receipts.insert(receipt_id, pack_receipt(receipt), until):
         return None
-    return Issued(naming(await ctx.secret(), receipt_id), receipt)
+    return IssuedReceipt(issue_naming_token(await ctx.secret(), receipt_id), receipt)
 
 
-async def _stored(ctx: Context, receipt_id: str) -> Issued | None:
+async def _stored(ctx: Context, receipt_id: str) -> IssuedReceipt | None:
     data = await ctx.workspace.receipts.get(receipt_id)
-    return None if data is None else Issued(naming(await ctx.secret(), receipt_id), unpacked(data))
+    return (
+        None
+        if data is None
+        else IssuedReceipt(issue_naming_token(await ctx.secret(), receipt_id), unpack_receipt(data))
+    )
 
 
-async def _answered_again(ctx: Context, issued: Issued) -> Answer:
-    fates = issued.receipt.fates
+async def _repeat_outcome(ctx: Context, issued: IssuedReceipt) -> RecordedCall:
+    fates = issued.receipt.outcomes
     events = await ctx.workspace.events.get_many([fate.event_id for fate in fates if fate.event_id is not None])
     results = []
     for index, fate in enumerate(fates):
@@ -165,15 +169,15 @@ async def _answered_again(ctx: Context, issued: Issued) -> Answer:
         if fate.status not in RECORDED:
             results.append(ItemResult(index, fate.status, event, fate.problems))
         elif event is None:
-            results.append(ItemResult(index, Status.REJECTED, None, (REMOVED,)))
+            results.append(ItemResult(index, RecordStatus.REJECTED, None, (REMOVED,)))
         else:
-            results.append(ItemResult(index, Status.DUPLICATE, event))
-    return Answer(Outcome(results, issued.receipt.recorded_at), issued)
+            results.append(ItemResult(index, RecordStatus.DUPLICATE, event))
+    return RecordedCall(BatchOutcome(results, issued.receipt.recorded_at), issued)
 
 
-def _receipt(outcome: Outcome) -> Receipt:
+def _receipt(outcome: BatchOutcome) -> Receipt:
     results = outcome.results
     return Receipt(
         outcome.at,
-        tuple(Fate(r.status, None if r.event is None else r.event.id, r.problems) for r in results),
+        tuple(ItemOutcome(r.status, None if r.event is None else r.event.id, r.problems) for r in results),
     )

@@ -15,22 +15,31 @@ from app.domain.actors import STAFF
 from app.domain.errors import Code, InvalidInput, Problem, Refused, Unavailable
 from app.domain.events.event_types import EventTypes
 from app.domain.events.events import DEFAULT_SOURCE, Event, EventInput, Origin
-from app.domain.events.receipts import Status
-from app.domain.events.validation import Draft, Rules, check, fingerprint
+from app.domain.events.receipts import RecordStatus
+from app.domain.events.validation import Draft, ValidationRules, fingerprint, validate_event
 from app.domain.ids import event_id, keyed_event_id, slot_of
 from app.domain.values.text import parse_optional
 from app.flow import range_of
 from app.store.mongo.ids import ordered_id
 from app.telemetry import tracing
 
-from .corrections import beside_originals
+from .corrections import resolve_corrections
 from .event_types import event_types, latest_event_types
-from .outcomes import Item, ItemResult, Outcome, foreseen, judged, refused_unless_stored, refused_whole, stored_under
-from .pass_lookup import made, planned
-from .vocabulary import note_words
+from .outcomes import (
+    BatchOutcome,
+    Item,
+    ItemResult,
+    find_stored,
+    preview_outcomes,
+    reject_unless_stored,
+    resolve_outcome,
+    would_fail,
+)
+from .pass_lookup import insert_missing, resolve_passes
+from .vocabulary import record_words
 
-MOST = 1_000
-LIVE = frozenset({"API", "BATCH"})
+MAX_EVENTS = 1_000
+LIVE_CHANNELS = frozenset({"API", "BATCH"})
 """Doors at which a member of staff acts now, by hand. A file only tells of it, and any key that writes may import one."""
 
 
@@ -46,7 +55,7 @@ async def record_events(
     default_occurred_at: datetime | None = None,
     historical: bool = False,
     dry_run: bool = False,
-) -> Outcome:
+) -> BatchOutcome:
     """What became of each of 1 to 1,000 items, in input order.
 
     Safe to repeat with the same external ids or the same `idempotency_key`. `atomic` writes nothing when an item is
@@ -58,7 +67,7 @@ async def record_events(
     parse_optional(idempotency_key, "idempotencyKey")
     now = await ctx.now()
     settings = ctx.resources.settings
-    rules = Rules(
+    rules = ValidationRules(
         now,
         (await ctx.profile()).currency,
         settings.metadata_bytes,
@@ -71,35 +80,35 @@ async def record_events(
     types = await event_types(ctx)
     for index, sent in enumerate(items):
         try:
-            drafts[index] = check(sent, rules)
+            drafts[index] = validate_event(sent, rules)
             if atomic and sent.external_id is None:
                 raise InvalidInput(Code.REQUIRED, "Every item of an atomic batch has an external id.", "externalId")
         except Refused as error:
             drafts.pop(index, None)
-            results[index] = ItemResult(index, Status.REJECTED, None, error.problems)
+            results[index] = ItemResult(index, RecordStatus.REJECTED, None, error.problems)
             continue
-        if drafts[index].staff is not None and ctx.channel in LIVE:
+        if drafts[index].staff is not None and ctx.channel in LIVE_CHANNELS:
             ctx.actor.require(STAFF)
     drafts, refused = _judged_by(types, drafts)
-    if refused and (newer := await latest_event_types(ctx)).rev > types.rev:
+    if refused and (newer := await latest_event_types(ctx)).revision > types.revision:
         # Elsewhere somebody has just defined what is refused here.
         types = newer
         drafts, refused = _judged_by(types, drafts)
-    pass_ids, cards = await planned(ctx, drafts, now, create=create_missing_passes)
+    pass_ids, cards = await resolve_passes(ctx, drafts, now, create=create_missing_passes)
     if refused:
         # Nobody gets a pass by what is not recorded.
         wanted = {drafts[index].pass_external_id for index in drafts.keys() - refused.keys()}
         cards = [card for card in cards if card.external_id in wanted]
     if cards and not atomic and not dry_run:
-        instead = await made(ctx, cards)
+        instead = await insert_missing(ctx, cards)
         pass_ids = {index: instead.get(pid, pid) if pid else None for index, pid in pass_ids.items()}
     for index, pass_id in pass_ids.items():
         if pass_id is None:
             name = "passId" if drafts[index].pass_id is not None else "passExternalId"
             advice = "No such pass in this workspace; create it, or send createMissingPasses with its external id."
             nowhere = Problem(Code.UNKNOWN, advice, (name,))
-            results[index] = ItemResult(index, Status.REJECTED, None, (*refused.get(index, ()), nowhere))
-    corrections, against = await beside_originals(ctx, drafts, pass_ids)
+            results[index] = ItemResult(index, RecordStatus.REJECTED, None, (*refused.get(index, ()), nowhere))
+    corrections, against = await resolve_corrections(ctx, drafts, pass_ids)
     against |= refused
     secret, origin = await ctx.secret(), ctx.origin
     new: dict[str, Item] = {}
@@ -122,46 +131,46 @@ async def record_events(
         elif new.setdefault(identity, item) is not item:
             taken.append(item)
     if doubted:
-        await refused_unless_stored(ctx, results, doubted, against)
-    if atomic and await refused_whole(ctx, results, new, taken):
-        return Outcome([result for result in results if result is not None], now)
+        await reject_unless_stored(ctx, results, doubted, against)
+    if atomic and await would_fail(ctx, results, new, taken):
+        return BatchOutcome([result for result in results if result is not None], now)
     if dry_run:
-        await foreseen(ctx, results, new, taken)
-        return Outcome([result for result in results if result is not None], now)
-    if cards and atomic and await made(ctx, cards):
+        await preview_outcomes(ctx, results, new, taken)
+        return BatchOutcome([result for result in results if result is not None], now)
+    if cards and atomic and await insert_missing(ctx, cards):
         # Somebody made one of these passes in the same moment: what was judged no longer holds.
         raise Unavailable("store")
     first = list(new.values())
-    await note_words(ctx, [item.event for item in first])
+    await record_words(ctx, [item.event for item in first])
     collided = await ctx.workspace.events.insert([(item.event, item.fingerprint) for item in first])
     for position, item in enumerate(first):
         if position in collided:
             taken.append(item)
         else:
-            results[item.index] = ItemResult(item.index, Status.CREATED, item.event)
+            results[item.index] = ItemResult(item.index, RecordStatus.CREATED, item.event)
     if taken:
-        stored = await stored_under(ctx, taken)
+        stored = await find_stored(ctx, taken)
         for item in taken:
-            results[item.index] = judged(item, stored.get(item.index))
+            results[item.index] = resolve_outcome(item, stored.get(item.index))
     ctx.resources.bus.wake("fold", *{range_of(slot_of(item.event.pass_id)) for item in first})
-    return Outcome([result for result in results if result is not None], now)
+    return BatchOutcome([result for result in results if result is not None], now)
 
 
 def check_size(items: Sequence[EventInput]) -> None:
     """Nothing for 1 to 1,000 items; else raises InvalidInput, before anything is written."""
-    if not 1 <= len(items) <= MOST:
+    if not 1 <= len(items) <= MAX_EVENTS:
         code = Code.TOO_MANY if items else Code.REQUIRED
-        raise InvalidInput(code, f"Between 1 and {MOST} events a call; this one has {len(items)}.", "events")
+        raise InvalidInput(code, f"Between 1 and {MAX_EVENTS} events a call; this one has {len(items)}.", "events")
 
 
 def _judged_by(
     types: EventTypes, drafts: Mapping[int, Draft]
 ) -> tuple[dict[int, Draft], dict[int, tuple[Problem, ...]]]:
     """The drafts with the categories of their types, and what the definitions say against some of them."""
-    judged = {index: types.judged(draft) for index, draft in drafts.items()}
+    resolve_outcome = {index: types.check(draft) for index, draft in drafts.items()}
     return (
-        {index: draft for index, (draft, _) in judged.items()},
-        {index: problems for index, (_, problems) in judged.items() if problems},
+        {index: draft for index, (draft, _) in resolve_outcome.items()},
+        {index: problems for index, (_, problems) in resolve_outcome.items() if problems},
     )
 
 
@@ -175,10 +184,12 @@ def _event(
     draft: Draft, identity: str, pass_id: str, now: datetime, origin: Origin, historical: bool, version: int | None
 ) -> Event:
     if draft.staff is not None:
-        origin = replace(origin, channel="MANUAL" if origin.channel in LIVE else origin.channel, staff=draft.staff)
+        origin = replace(
+            origin, channel="MANUAL" if origin.channel in LIVE_CHANNELS else origin.channel, staff=draft.staff
+        )
     return Event(
         identity, pass_id, draft.category, draft.type, draft.amount, draft.currency, draft.points, draft.source,
         draft.external_id, draft.metadata, draft.occurred_at or now, now, origin, draft.field_name, draft.old_value,
-        draft.new_value, draft.correction_of, historical, points_end=draft.points_end,
+        draft.new_value, draft.correction_of, historical, points_expiry=draft.points_expiry,
         label=draft.label, definition_version=version,
     )  # fmt: skip

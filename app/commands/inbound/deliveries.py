@@ -12,28 +12,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from app.clock import SystemClock
-from app.commands.audit import note
+from app.commands.audit import record_audit_entry
 from app.commands.context import Context
 from app.commands.events.record import record_events
 from app.domain.actors import WRITE, Actor
 from app.domain.errors import Code, InvalidInput, NotFound, Problem, Refused, Unauthenticated
 from app.domain.events.events import EventInput
-from app.domain.events.receipts import Status
+from app.domain.events.receipts import RecordStatus
 from app.domain.ids import delivery_id, event_id
-from app.domain.inbound.deliveries import MAX_PROBLEMS, DeliveryStatus, InboundDelivery, ItemProblem, kept_headers
+from app.domain.inbound.deliveries import MAX_PROBLEMS, DeliveryStatus, InboundDelivery, ItemProblem, select_headers
 from app.domain.inbound.hooks import InboundHook
 from app.domain.inbound.mappings import MappedItem, decode_body, parse_mapping
-from app.domain.signatures import TOLERANCE_SECONDS, Scheme, Verification, secret_of, signed
+from app.domain.signatures import TOLERANCE_SECONDS, Scheme, Verification, generate_secret, verify_signature
 from app.resources import Resources
-from app.store.mongo.paging import Key, Span
+from app.store.mongo.paging import Key, PageRequest
 from app.store.workspace.hooks import hook_of
 
-from .hooks import found_hook, live_hook
+from .hooks import find_hook, find_live_hook
 
 CHANNEL = "WEBHOOK"
 MAX_RERUNS = 100
-MOST_USER_AGENT = 255
-_NOBODY = secret_of(secrets.token_bytes(32))
+MAX_USER_AGENT = 255
+_UNKNOWN_HOOK_SECRET = generate_secret(secrets.token_bytes(32))
 """What requests to unknown hooks are held against, so that they are refused no sooner than others."""
 
 
@@ -48,7 +48,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class ReceivedMessage:
     """What became of one attempt: events recorded now, found recorded before, items that failed or were left out."""
 
     delivery: InboundDelivery
@@ -65,11 +65,11 @@ class Trial:
 
     index: int
     event: EventInput | None = None
-    status: Status | None = None
+    status: RecordStatus | None = None
     problems: tuple[Problem, ...] = ()
 
 
-async def verified(resources: Resources, hook_id: str, headers: Mapping[str, str], body: bytes) -> Message:
+async def verify_message(resources: Resources, hook_id: str, headers: Mapping[str, str], body: bytes) -> Message:
     """The message of a request; `headers` are by their names in small letters.
 
     Raises Unauthenticated alike for an unknown hook, an archived one and a signature that is not good; InvalidInput for a
@@ -78,8 +78,8 @@ async def verified(resources: Resources, hook_id: str, headers: Mapping[str, str
     found = await hook_of(resources.db, hook_id)
     now = await SystemClock().now()
     hook, known = found if found is not None and found[0].archived_at is None else (None, ())
-    usable = [secret.text for secret in known if secret.usable_at(now)] or [_NOBODY]
-    signature = signed(Verification() if hook is None else hook.verification, usable, headers, body)
+    usable = [secret.text for secret in known if secret.usable_at(now)] or [_UNKNOWN_HOOK_SECRET]
+    signature = verify_signature(Verification() if hook is None else hook.verification, usable, headers, body)
     if hook is None or signature is None:
         raise Unauthenticated
     if signature.stale(now.timestamp()):
@@ -90,7 +90,7 @@ async def verified(resources: Resources, hook_id: str, headers: Mapping[str, str
     return Message(hook, signature.identity, body, headers)
 
 
-async def take(resources: Resources, message: Message, ip_address: str | None = None) -> Receipt:
+async def receive_message(resources: Resources, message: Message, ip_address: str | None = None) -> ReceivedMessage:
     """What became of a message, recorded or kept with the reason. Safe to repeat: what was processed is told again.
 
     Raises Unavailable, with nothing lost that was acknowledged; the sender repeats it.
@@ -103,8 +103,8 @@ async def take(resources: Resources, message: Message, ip_address: str | None = 
     known_as = delivery_id(hook.id, "\n".join([message.identity, *told]))
     before = (await ctx.workspace.inbound.get_many([known_as])).get(known_as)
     if before is not None and before.status is DeliveryStatus.PROCESSED:
-        return Receipt(before, duplicate=before.events)
-    kept = kept_headers(message.headers, hook.verification.header)
+        return ReceivedMessage(before, duplicate=before.events)
+    kept = select_headers(message.headers, hook.verification.header)
     if before is None or before.body != message.body:
         attempts, at = (0, await ctx.now()) if before is None else (before.attempts, before.received_at)
         before = InboundDelivery(known_as, hook.id, message.identity, DeliveryStatus.FAILED, at, attempts)
@@ -120,8 +120,8 @@ async def rerun_inbound_delivery(ctx: Context, delivery_id: str) -> InboundDeliv
     delivery = (await ctx.workspace.inbound.get_many([delivery_id])).get(delivery_id)
     if delivery is None:
         raise NotFound("delivery", "id")
-    hook = await live_hook(ctx, delivery.hook_id, "id")
-    await note(ctx, "rerunInboundDelivery", "InboundDelivery", delivery_id)
+    hook = await find_live_hook(ctx, delivery.hook_id, "id")
+    await record_audit_entry(ctx, "rerunInboundDelivery", "InboundDelivery", delivery_id)
     return await _rerun(ctx, hook, delivery)
 
 
@@ -135,17 +135,19 @@ async def rerun_inbound_deliveries(
     """
     if not 1 <= limit <= MAX_RERUNS:
         raise InvalidInput(Code.OUT_OF_RANGE, f"From 1 to {MAX_RERUNS}.", "first")
-    hook = await live_hook(ctx, hook_id, "hookId")
+    hook = await find_live_hook(ctx, hook_id, "hookId")
     # The list begins with the newest: its end, read backwards.
-    page = await ctx.workspace.inbound.page(hook_id, DeliveryStatus.FAILED, Span(limit, before=after, backward=True))
-    await note(ctx, "rerunInboundDeliveries", "InboundHook", hook_id, count=str(len(page.items)))
+    page = await ctx.workspace.inbound.page(
+        hook_id, DeliveryStatus.FAILED, PageRequest(limit, before=after, backward=True)
+    )
+    await record_audit_entry(ctx, "rerunInboundDeliveries", "InboundHook", hook_id, count=str(len(page.items)))
     done = []
     for listed in reversed(page.items):
         # One whole body in memory at a time.
         whole = await ctx.workspace.inbound.get_many([listed.id])
         if listed.id in whole:
             done.append(await _rerun(ctx, hook, whole[listed.id]))
-    return done, page.more
+    return done, page.has_more
 
 
 async def discard_inbound_delivery(ctx: Context, delivery_id: str) -> str:
@@ -153,12 +155,12 @@ async def discard_inbound_delivery(ctx: Context, delivery_id: str) -> str:
     delivery = (await ctx.workspace.inbound.get_many([delivery_id])).get(delivery_id)
     if delivery is None or delivery.status is not DeliveryStatus.FAILED:
         raise NotFound("failed delivery", "id")
-    await note(ctx, "discardInboundDelivery", "InboundDelivery", delivery_id)
+    await record_audit_entry(ctx, "discardInboundDelivery", "InboundDelivery", delivery_id)
     await ctx.workspace.inbound.discard(delivery_id)
     return delivery_id
 
 
-async def try_mapping(
+async def test_inbound_hook(
     ctx: Context,
     body: object,
     headers: object = None,
@@ -172,7 +174,7 @@ async def try_mapping(
 
     Raises NotFound; InvalidInput where there is neither hook nor mapping, for the mapping, or at `body`; Unavailable.
     """
-    hook = None if hook_id is None else await found_hook(ctx, hook_id, "hookId")
+    hook = None if hook_id is None else await find_hook(ctx, hook_id, "hookId")
     if mapping is None and hook is None:
         raise InvalidInput(Code.REQUIRED, "Give a hook, a mapping, or both.", "mapping")
     by = parse_mapping(mapping, "mapping") if mapping is not None or hook is None else hook.mapping
@@ -204,7 +206,7 @@ async def _rerun(ctx: Context, hook: InboundHook, delivery: InboundDelivery) -> 
     return (await _attempted(_context(ctx.resources, hook), hook, delivery)).delivery
 
 
-async def _attempted(ctx: Context, hook: InboundHook, delivery: InboundDelivery) -> Receipt:
+async def _attempted(ctx: Context, hook: InboundHook, delivery: InboundDelivery) -> ReceivedMessage:
     """The attempt to record what is left of a delivery, and the account of it."""
     readable, items, body, only = False, [], None, None
     whole: tuple[Problem, ...] = ()
@@ -226,7 +228,7 @@ async def _attempted(ctx: Context, hook: InboundHook, delivery: InboundDelivery)
         if found:
             rest.append(item.index)
     statuses = [status for status, _ in recorded.values()]
-    created, duplicate = statuses.count(Status.CREATED), statuses.count(Status.DUPLICATE)
+    created, duplicate = statuses.count(RecordStatus.CREATED), statuses.count(RecordStatus.DUPLICATE)
     tried = replace(
         delivery,
         status=DeliveryStatus.FAILED if problems else DeliveryStatus.PROCESSED,
@@ -240,7 +242,7 @@ async def _attempted(ctx: Context, hook: InboundHook, delivery: InboundDelivery)
     # Where another run was quicker, its account stands; the events are the same whoever recorded them.
     await ctx.workspace.inbound.save(tried, await SystemClock().now(), after=delivery.attempts)
     skipped = sum(item.event is None and not item.problems for item in items)
-    return Receipt(tried, created, duplicate, len(rest) or int(bool(whole)), skipped, readable)
+    return ReceivedMessage(tried, created, duplicate, len(rest) or int(bool(whole)), skipped, readable)
 
 
 async def _recorded(
@@ -251,7 +253,7 @@ async def _recorded(
     create_missing_passes: bool,
     delivery: InboundDelivery | None = None,
     dry_run: bool = False,
-) -> dict[int, tuple[Status, tuple[Problem, ...]]]:
+) -> dict[int, tuple[RecordStatus, tuple[Problem, ...]]]:
     """The fate of each item that became an event, by its place."""
     made = [(item.index, _named(ctx.workspace.id, source, item.event)) for item in items if item.event is not None]
     if not made:
@@ -267,7 +269,7 @@ async def _recorded(
             dry_run=dry_run,
         )
     except Refused as refused:
-        return {index: (Status.REJECTED, refused.problems) for index, _ in made}
+        return {index: (RecordStatus.REJECTED, refused.problems) for index, _ in made}
     return {made[result.index][0]: (result.status, result.problems) for result in outcome.results}
 
 
@@ -282,5 +284,5 @@ def _context(
     resources: Resources, hook: InboundHook, ip_address: str | None = None, user_agent: str | None = None
 ) -> Context:
     actor = Actor(hook.workspace_id, hook.id, hook.name, frozenset({WRITE}))
-    agent = None if user_agent is None else user_agent[:MOST_USER_AGENT]
+    agent = None if user_agent is None else user_agent[:MAX_USER_AGENT]
     return Context(resources.workspace(hook.workspace_id), actor, resources, CHANNEL, ip_address, agent)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from app.clock import SystemClock
-from app.commands.audit import note
+from app.commands.audit import record_audit_entry
 from app.commands.context import Context
 from app.domain.errors import Code, Conflict, InvalidInput, LimitExceeded, NotFound
-from app.domain.inbound.hooks import MAX_HOOKS, HookSecret, InboundHook, rotated
+from app.domain.inbound.hooks import MAX_HOOKS, HookSecret, InboundHook, rotate_secrets
 from app.domain.inbound.mappings import parse_mapping
-from app.domain.signatures import Encoding, Scheme, Verification, parse_secret, parse_verification, secret_of
+from app.domain.signatures import Encoding, Scheme, Verification, generate_secret, parse_secret, parse_verification
 from app.domain.values.instants import parse_grace
 from app.domain.values.text import parse_optional, parse_text
 from app.store.mongo.ids import new_id
@@ -54,7 +54,7 @@ async def create_inbound_hook(
     # Like keys, hooks are about machines: their instants are the system's.
     now = await SystemClock().now()
     hook = InboundHook(new_id("hook"), ctx.workspace.id, called, named, how, checked, create_missing_passes, now, now)
-    await note(ctx, "createInboundHook", "InboundHook", hook.id, name=hook.name, source=hook.source)
+    await record_audit_entry(ctx, "createInboundHook", "InboundHook", hook.id, name=hook.name, source=hook.source)
     await ctx.workspace.hooks.insert(hook, HookSecret(text))
     return hook, text
 
@@ -73,7 +73,7 @@ async def update_inbound_hook(
     Its source is part of the identity of events and stays for good. Raises NotFound, Refused, Conflict for an archived
     hook or one that is being changed by somebody else, Unavailable.
     """
-    before = await live_hook(ctx, hook_id, "id")
+    before = await find_live_hook(ctx, hook_id, "id")
     changed = replace(
         before,
         name=parse_optional(name, "name") or before.name,
@@ -86,7 +86,7 @@ async def update_inbound_hook(
     if changed == before:
         return before
     changed = replace(changed, updated_at=await SystemClock().now())
-    await note(ctx, "updateInboundHook", "InboundHook", hook_id, name=changed.name)
+    await record_audit_entry(ctx, "updateInboundHook", "InboundHook", hook_id, name=changed.name)
     return await _saved(ctx, changed)
 
 
@@ -98,11 +98,11 @@ async def rotate_inbound_hook_secret(
     Repeating makes another. Raises NotFound, Refused, Conflict as updateInboundHook does, Unavailable.
     """
     grace = parse_grace(grace_seconds, "graceSeconds")
-    hook = await live_hook(ctx, hook_id, "id")
+    hook = await find_live_hook(ctx, hook_id, "id")
     text = _secret(secret, hook.verification.scheme)
     now = await SystemClock().now()
-    kept = rotated(text, await ctx.workspace.hooks.secrets(hook_id), now, grace)
-    await note(ctx, "rotateInboundHookSecret", "InboundHook", hook_id, graceSeconds=str(grace_seconds))
+    kept = rotate_secrets(text, await ctx.workspace.hooks.secrets(hook_id), now, grace)
+    await record_audit_entry(ctx, "rotateInboundHookSecret", "InboundHook", hook_id, graceSeconds=str(grace_seconds))
     return await _saved(ctx, replace(hook, updated_at=now), kept), text
 
 
@@ -111,11 +111,11 @@ async def archive_inbound_hook(ctx: Context, hook_id: str) -> InboundHook:
 
     What failed stays listed until it expires, and cannot be run again. Raises NotFound, Conflict, Unavailable.
     """
-    hook = await found_hook(ctx, hook_id, "id")
+    hook = await find_hook(ctx, hook_id, "id")
     if hook.archived_at is not None:
         return hook
     now = await SystemClock().now()
-    await note(ctx, "archiveInboundHook", "InboundHook", hook_id, name=hook.name)
+    await record_audit_entry(ctx, "archiveInboundHook", "InboundHook", hook_id, name=hook.name)
     return await _saved(ctx, replace(hook, updated_at=now, archived_at=now))
 
 
@@ -129,7 +129,7 @@ def _secret(given: object, scheme: Scheme) -> str:
 
 def new_secret() -> str:
     """A secret of 32 random bytes."""
-    return secret_of(secrets.token_bytes(KEY_BYTES))
+    return generate_secret(secrets.token_bytes(KEY_BYTES))
 
 
 def _all_usable(found: Sequence[HookSecret], scheme: Scheme) -> None:
@@ -141,7 +141,7 @@ def _all_usable(found: Sequence[HookSecret], scheme: Scheme) -> None:
             raise InvalidInput(Code.INVALID, says, "verification", "scheme") from None
 
 
-async def found_hook(ctx: Context, hook_id: str, *field: str) -> InboundHook:
+async def find_hook(ctx: Context, hook_id: str, *field: str) -> InboundHook:
     """The hook of that id, archived or not. Raises NotFound, Unavailable."""
     hook = (await ctx.workspace.hooks.get_many([hook_id])).get(hook_id)
     if hook is None:
@@ -149,9 +149,9 @@ async def found_hook(ctx: Context, hook_id: str, *field: str) -> InboundHook:
     return hook
 
 
-async def live_hook(ctx: Context, hook_id: str, *field: str) -> InboundHook:
+async def find_live_hook(ctx: Context, hook_id: str, *field: str) -> InboundHook:
     """The hook of that id. Raises NotFound, Conflict for an archived one, Unavailable."""
-    hook = await found_hook(ctx, hook_id, *field)
+    hook = await find_hook(ctx, hook_id, *field)
     if hook.archived_at is not None:
         raise Conflict("This hook is archived; make another one.", *field)
     return hook

@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
 from app.clock import SystemClock
-from app.commands.audit import note
+from app.commands.audit import record_audit_entry
 from app.commands.context import Context
 from app.domain.activities import ActivityQuery
 from app.domain.actors import READ
 from app.domain.events.events import EventQuery
-from app.domain.files.exports import URL_SECONDS, ExportFormat, signature
+from app.domain.files.exports import URL_TTL_SECONDS, ExportFormat, signature
 from app.domain.jobs import Job, JobKind, JobStatus, Tally
 from app.domain.values.instants import to_ms
 from app.store.codecs.jobs import ExportOrder
@@ -54,7 +54,7 @@ async def download_path(ctx: Context, job: Job) -> str | None:
     now = await SystemClock().now()
     if job.file is None or now >= job.file.expires_at:
         return None
-    expires = to_ms(min(now + timedelta(seconds=URL_SECONDS), job.file.expires_at)) // 1000
+    expires = to_ms(min(now + timedelta(seconds=URL_TTL_SECONDS), job.file.expires_at)) // 1000
     signed = signature(await ctx.secret(), job.id, expires)
     asked = {"workspace": ctx.workspace.id, "expires": expires, "signature": signed}
     return f"/exports/{job.id}?{urlencode(asked)}"
@@ -62,7 +62,7 @@ async def download_path(ctx: Context, job: Job) -> str | None:
 
 async def _ordered(ctx: Context, kind: JobKind, order: ExportOrder, at: object) -> Job:
     job = Job(ordered_id("job"), kind, JobStatus.QUEUED, Tally(), 0, await SystemClock().now())
-    await note(ctx, MUTATIONS[kind], "Job", job.id)
+    await record_audit_entry(ctx, MUTATIONS[kind], "Job", job.id)
     await ctx.workspace.jobs.insert(job, order, ctx.actor.key_id, {"at": at, "bytes": 0, "whole": False})
     ctx.resources.bus.wake("jobs", job.id)
     return job

@@ -12,16 +12,16 @@ from typing import Protocol
 
 from app.clock import SystemClock
 from app.commands.context import Context
-from app.commands.events.outcomes import Outcome
+from app.commands.events.outcomes import BatchOutcome
 from app.commands.events.record import record_events
 from app.domain.errors import Code, Problem, Refused
 from app.domain.events.events import EventInput
-from app.domain.events.receipts import Status
+from app.domain.events.receipts import RecordStatus
 from app.domain.files.columns import ColumnMapping
 from app.domain.files.csv_table import Reading
 from app.domain.files.csv_values import DateOrder
-from app.domain.files.import_plan import MAX_SOURCE, ImportOrder, Plan, default_source
-from app.domain.files.imports import ImportFormat, TablePlan, planned
+from app.domain.files.import_plan import MAX_SOURCE, ImportOrder, ImportPlan, default_source
+from app.domain.files.imports import ImportFormat, TablePlan, plan_import
 from app.domain.files.row_splitter import Row
 from app.domain.ids import event_id
 from app.domain.jobs import Job, JobKind, JobStatus, Tally
@@ -32,8 +32,8 @@ from app.store.workspace.jobs import PART_BYTES
 HEAD_BYTES = 262_144
 CHANNEL = "IMPORT"
 REPORT_COLUMNS = ("row", "code", "field", "message", "text")
-LEGACY = "The file is not UTF-8; it was read as Windows-1252."
-NO_DATES = "No column was mapped to occurredAt: every event occurs when it is recorded."
+LEGACY_ENCODING_WARNING = "The file is not UTF-8; it was read as Windows-1252."
+NO_DATES_WARNING = "No column was mapped to occurredAt: every event occurs when it is recorded."
 
 
 class Upload(Protocol):
@@ -46,7 +46,7 @@ class Upload(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
+class RecordedRows:
     """What became of some rows: the counts, and a line of the report for each row that failed."""
 
     tally: Tally
@@ -73,7 +73,7 @@ async def import_events(
     head = await _read(file, HEAD_BYTES)
     named = default_source(file.filename or "") if source is None else parse_text(source, "source", most=MAX_SOURCE)
     profile = await ctx.profile()
-    plan, _ = planned(
+    plan, _ = plan_import(
         kind,
         head,
         columns or (),
@@ -91,8 +91,8 @@ async def import_events(
     total = copied.lines
     if isinstance(plan, TablePlan):
         plan = replace(plan, layout=replace(plan.layout, encoding=copied.encoding))
-        warnings += [LEGACY] if copied.encoding != "utf-8" else []
-        warnings += [] if any(mapping.field == "occurredAt" for mapping in plan.mappings) else [NO_DATES]
+        warnings += [LEGACY_ENCODING_WARNING] if copied.encoding != "utf-8" else []
+        warnings += [] if any(mapping.field == "occurredAt" for mapping in plan.mappings) else [NO_DATES_WARNING]
         total = max(0, total - 1)
     job = Job(job_id, JobKind.IMPORT, JobStatus.QUEUED, Tally(), total, now, named, dry_run, tuple(warnings))
     order = ImportOrder(plan, create_missing_passes, copied.size)
@@ -101,9 +101,9 @@ async def import_events(
     return job
 
 
-async def carry_rows(
-    ctx: Context, plan: Plan, first: int, rows: Sequence[Row], *, create_missing_passes: bool, dry_run: bool
-) -> Carried:
+async def record_rows(
+    ctx: Context, plan: ImportPlan, first: int, rows: Sequence[Row], *, create_missing_passes: bool, dry_run: bool
+) -> RecordedRows:
     """What became of rows `first`, `first` + 1 and so on, at most 1,000.
 
     Safe to repeat: an event that the same batch of the same job (`ctx.batch`) recorded before, in a run that died before
@@ -143,11 +143,11 @@ async def carry_rows(
         duplicate += outcome.created + outcome.duplicate - own
         refused |= {places[result.index]: result.problems for result in outcome.results if result.problems}
     report = [_line(first + place, problem, rows[place]) for place in sorted(refused) for problem in refused[place]]
-    return Carried(Tally(created, duplicate, len(refused)), report)
+    return RecordedRows(Tally(created, duplicate, len(refused)), report)
 
 
 async def _known(
-    ctx: Context, plan: Plan, rows: Sequence[Row], inputs: Mapping[int, EventInput]
+    ctx: Context, plan: ImportPlan, rows: Sequence[Row], inputs: Mapping[int, EventInput]
 ) -> dict[int, tuple[Problem, ...]]:
     """The rows that were exported from this workspace and whose events are here, and what speaks against them.
 
@@ -175,13 +175,13 @@ def _independent(ctx: Context, inputs: Mapping[int, EventInput]) -> list[int]:
     return [place for place, each in inputs.items() if each.correction_of not in there] or list(inputs)
 
 
-def _own(ctx: Context, outcome: Outcome) -> int:
+def _own(ctx: Context, outcome: BatchOutcome) -> int:
     own: set[str] = set()
     for result in outcome.results:
         event = result.event
         if event is not None and (
-            result.status is Status.CREATED
-            or (result.status is Status.DUPLICATE and ctx.batch is not None and event.origin.batch == ctx.batch)
+            result.status is RecordStatus.CREATED
+            or (result.status is RecordStatus.DUPLICATE and ctx.batch is not None and event.origin.batch == ctx.batch)
         ):
             own.add(event.id)
     return len(own)

@@ -9,9 +9,9 @@ from dataclasses import replace
 from app.commands.context import Context
 from app.domain.errors import InvalidInput, Refused
 from app.outbound.addresses import Allowed
-from app.outbound.http_client import Fetched, NotFetched, fetched
+from app.outbound.http_client import Fetched, RequestFailed, fetch
 
-SHARE = 0.8
+PROGRESS_SHARE = 0.8
 """The part of an operation's time that fetching may take: what is left is for storing, and for saying what went wrong."""
 
 
@@ -23,11 +23,11 @@ async def remote_file(ctx: Context, url: str) -> AsyncIterator[Fetched]:
     block finds wrong with the `file` is told of the `url`.
     """
     settings = ctx.resources.settings
-    allowed, seconds = Allowed.of(settings.egress_allow), SHARE * settings.operation_seconds
+    allowed, seconds = Allowed.of(settings.egress_allow), PROGRESS_SHARE * settings.operation_seconds
     try:
-        async with fetched(url, allowed, most_bytes=settings.upload_bytes, seconds=seconds) as file:
+        async with fetch(url, allowed, most_bytes=settings.upload_bytes, seconds=seconds) as file:
             yield file
-    except NotFetched as error:
+    except RequestFailed as error:
         raise InvalidInput(error.code, error.message, "url") from None
     except Refused as refused:
         problems = (replace(each, field=("url",)) if each.field == ("file",) else each for each in refused.problems)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.commands.audit import note
+from app.commands.audit import record_audit_entry
 from app.commands.context import Context
 from app.domain.errors import Code, Conflict, InvalidInput, LimitExceeded, NotFound, Unavailable
 from app.domain.events.tombstones import Tombstone
@@ -11,7 +11,7 @@ from app.domain.passes.merges import MAX_ALIASES
 from app.domain.passes.passes import Pass
 from app.flow import range_of
 
-_TRIES = 10
+_MAX_TRIES = 10
 
 
 async def merge_passes(ctx: Context, survivor_id: str, merged_id: str) -> Pass:
@@ -36,8 +36,8 @@ async def merge_passes(ctx: Context, survivor_id: str, merged_id: str) -> Pass:
     for field, card in (("survivorId", survivor), ("mergedId", merged)):
         if await removals.erasure(card.id) is not None:
             raise Conflict("This pass is being erased.", field)
-    await note(ctx, "mergePasses", "Pass", merged.id, into=survivor.id)
-    for _ in range(_TRIES):
+    await record_audit_entry(ctx, "mergePasses", "Pass", merged.id, into=survivor.id)
+    for _ in range(_MAX_TRIES):
         # The rank is read first: a merge that was not seen by what is read after it takes that rank away.
         rank = await removals.merge_rank()
         if merged.id in await removals.merges(survivor.id):
@@ -49,7 +49,7 @@ async def merge_passes(ctx: Context, survivor_id: str, merged_id: str) -> Pass:
             tombstone = Tombstone(merged.id, None, await ctx.now(), into=survivor.id, rank=rank + 1)
             if await removals.insert([tombstone], ctx.origin):
                 continue
-        ctx.resources.known.forget(ctx.workspace.id, merged.id, merged.external_id)
+        ctx.resources.cache.forget_pass(ctx.workspace.id, merged.id, merged.external_id)
         ctx.resources.bus.wake("fold", range_of(slot_of(merged.id)))
         return survivor
     raise Unavailable("store")

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 
 from app.commands.context import Context
 from app.commands.events.pass_lookup import new_pass
-from app.commands.events.record import MOST
+from app.commands.events.record import MAX_EVENTS
 from app.domain.errors import Code, InvalidInput, NotFound, Problem, Refused, Unavailable
 from app.domain.events.events import OWN_SOURCE, PASS_UPDATED, Category, Event
-from app.domain.events.receipts import Status
+from app.domain.events.receipts import RecordStatus
 from app.domain.ids import slot_of
-from app.domain.passes.passes import Pass, PassDraft, PassInput, check, check_changes
-from app.domain.passes.profiles import FIELD_EVENTS, applied
+from app.domain.passes.passes import Pass, PassDraft, PassInput, validate_changes, validate_pass
+from app.domain.passes.profiles import FIELD_EVENTS, apply_field_event
 from app.domain.values.decimals import ZERO
 from app.flow import range_of
 from app.store.mongo.ids import ordered_id
@@ -24,7 +24,7 @@ class PassResult:
     """What became of the item at `index`; DUPLICATE answers the pass first stored."""
 
     index: int
-    status: Status
+    status: RecordStatus
     card: Pass | None = None
     problems: tuple[Problem, ...] = ()
 
@@ -34,28 +34,28 @@ async def create_passes(ctx: Context, items: Sequence[PassInput]) -> list[PassRe
 
     Raises InvalidInput for the number of items, Unavailable (safe to repeat).
     """
-    if not 1 <= len(items) <= MOST:
+    if not 1 <= len(items) <= MAX_EVENTS:
         code = Code.TOO_MANY if items else Code.REQUIRED
-        raise InvalidInput(code, f"Between 1 and {MOST} passes a call; this one has {len(items)}.", "passes")
+        raise InvalidInput(code, f"Between 1 and {MAX_EVENTS} passes a call; this one has {len(items)}.", "passes")
     now = await ctx.now()
     results: list[PassResult | None] = [None] * len(items)
     drafts: dict[int, PassDraft] = {}
     new: dict[str, int] = {}
     for index, item in enumerate(items):
         try:
-            drafts[index] = check(item, now, ctx.resources.settings.metadata_bytes)
+            drafts[index] = validate_pass(item, now, ctx.resources.settings.metadata_bytes)
             new.setdefault(drafts[index].external_id, index)
         except Refused as refused:
-            results[index] = PassResult(index, Status.REJECTED, None, refused.problems)
+            results[index] = PassResult(index, RecordStatus.REJECTED, None, refused.problems)
     first = list(new.values())
     cards = [new_pass(ctx, (d := drafts[i]).external_id, d.profile, d.installed_at, now) for i in first]
-    known, workspace_id = ctx.resources.known, ctx.workspace.id
-    since = known.heard(workspace_id)
+    known, workspace_id = ctx.resources.cache, ctx.workspace.id
+    since = known.last_epoch(workspace_id)
     taken = await ctx.workspace.passes.insert(cards)
     for position, index in enumerate(first):
         if position not in taken:
-            results[index] = PassResult(index, Status.CREATED, cards[position])
-            known.remember(workspace_id, cards[position].id, cards[position].external_id, since=since)
+            results[index] = PassResult(index, RecordStatus.CREATED, cards[position])
+            known.remember_pass(workspace_id, cards[position].id, cards[position].external_id, since=since)
     rest = [index for index in drafts if results[index] is None]
     stored = await ctx.workspace.passes.get_by_external_ids([drafts[i].external_id for i in rest]) if rest else {}
     if any(drafts[i].external_id not in stored for i in rest):
@@ -68,12 +68,12 @@ async def create_passes(ctx: Context, items: Sequence[PassInput]) -> list[PassRe
 
 
 def _judged(index: int, draft: PassDraft, card: Pass) -> PassResult:
-    if (card.base, card.installed_at) == (draft.profile, draft.installed_at):
-        return PassResult(index, Status.DUPLICATE, card)
+    if (card.initial_profile, card.installed_at) == (draft.profile, draft.installed_at):
+        return PassResult(index, RecordStatus.DUPLICATE, card)
     problem = Problem(
         Code.TAKEN, "Another pass has this external id; update that one with updatePass.", ("externalId",)
     )
-    return PassResult(index, Status.CONFLICT, card, (problem,))
+    return PassResult(index, RecordStatus.CONFLICT, card, (problem,))
 
 
 async def update_pass(
@@ -91,7 +91,7 @@ async def update_pass(
     """
     problems: list[Problem] = []
     limit = ctx.resources.settings.metadata_bytes
-    changes = check_changes(holder, fields, metadata, status, limit, problems)
+    changes = validate_changes(holder, fields, metadata, status, limit, problems)
     if problems:
         raise Refused(*problems)
     card = await ctx.workspace.passes.get(pass_id)
@@ -109,5 +109,5 @@ async def update_pass(
     ctx.resources.bus.wake("fold", range_of(slot_of(pass_id)))
     profile = card.profile
     for change in (*(e for e in waiting if e.type in FIELD_EVENTS), event):
-        profile = applied(profile, change)
+        profile = apply_field_event(profile, change)
     return replace(card, profile=profile, updated_at=now)

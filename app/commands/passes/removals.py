@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from datetime import timedelta
 
 from app.clock import SystemClock
-from app.commands.audit import note
+from app.commands.audit import record_audit_entry
 from app.commands.context import Context
 from app.domain.errors import Code, Conflict, InvalidInput, NotFound
 from app.domain.events.events import INTERNAL_TYPES, EventQuery
@@ -40,15 +40,15 @@ async def delete_events(ctx: Context, query: EventQuery, *, dry_run: bool = Fals
     bounded = replace(query, recorded_before=min(now, query.recorded_before or now))
     homes = await _homes(ctx, query.pass_id)
     if dry_run:
-        return None, await matching(ctx, bounded, homes)
+        return None, await matching_events(ctx, bounded, homes)
     job = Job(ordered_id("job"), JobKind.DELETE_EVENTS, JobStatus.QUEUED, Tally(), 0, await SystemClock().now())
-    await note(ctx, "deleteEvents", "Job", job.id, filter=parts)
+    await record_audit_entry(ctx, "deleteEvents", "Job", job.id, filter=parts)
     await ctx.workspace.jobs.insert(job, DeletionOrder(bounded, homes), ctx.actor.key_id, None)
     ctx.resources.bus.wake("jobs", job.id)
     return job, None
 
 
-async def matching(ctx: Context, query: EventQuery, homes: Sequence[str] = ()) -> int:
+async def matching_events(ctx: Context, query: EventQuery, homes: Sequence[str] = ()) -> int:
     """How many events would be removed; of a pass, those on any of its `homes`."""
     events = ctx.workspace.events
     internal = tuple(kind for kind in sorted(INTERNAL_TYPES) if not query.types or kind in query.types)
@@ -106,13 +106,13 @@ async def erase_pass(
     if await removals.merges(card.id):
         raise Conflict("This pass is being merged; repeat in a moment.", "id" if external_id is None else "externalId")
     if asked is None:
-        await note(ctx, "erasePass", "Pass", card.id)
+        await record_audit_entry(ctx, "erasePass", "Pass", card.id)
     # What a sender told of the pass and could not be recorded, and what lies in files: first, so that a death in between
     # leaves none of it.
     await ctx.workspace.inbound.forget(card.external_id)
     await ctx.workspace.exports.forget(card.external_id)
     await removals.insert([Tombstone(card.id, None, await ctx.now())], ctx.origin)
-    ctx.resources.known.forget(ctx.workspace.id, card.id, card.external_id)
+    ctx.resources.cache.forget_pass(ctx.workspace.id, card.id, card.external_id)
     ctx.resources.bus.wake("fold", range_of(slot_of(card.id)))
     return asked or Erasure(card.id)
 
@@ -120,5 +120,5 @@ async def erase_pass(
 def _foreseen(card: Pass) -> Erasure:
     rows = card.aggregates.values()
     # A line for leaving each segment, and the last one, come on top.
-    activities = card.n + len(card.memberships) + 1
+    activities = card.last_activity + len(card.memberships) + 1
     return Erasure(card.id, None, sum(row.count for row in rows), len(rows), tuple(card.memberships), activities)

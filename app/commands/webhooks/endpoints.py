@@ -11,24 +11,24 @@ from dataclasses import replace
 from datetime import datetime
 
 from app.clock import SystemClock, system_ms
-from app.commands.audit import note
+from app.commands.audit import record_audit_entry
 from app.commands.context import Context
 from app.commands.inbound.hooks import new_secret
-from app.commands.jobs.remote_files import SHARE
+from app.commands.jobs.remote_files import PROGRESS_SHARE
 from app.domain.activities import ActivityQuery
 from app.domain.errors import Code, Conflict, InvalidInput, LimitExceeded, NotFound
-from app.domain.inbound.hooks import HookSecret, rotated
+from app.domain.inbound.hooks import HookSecret, rotate_secrets
 from app.domain.values.instants import parse_grace, to_ms
 from app.domain.values.text import parse_optional, parse_text
+from app.domain.webhooks import messages
 from app.domain.webhooks.endpoints import MAX_ENDPOINTS, DisabledReason, EndpointStatus, WebhookEndpoint
-from app.domain.webhooks.messages import test_message as try_out
 from app.outbound.addresses import Allowed
-from app.outbound.http_client import MOST_URL, NotFetched, check, posting
-from app.outbound.webhook_sender import SECONDS, Sent, send
+from app.outbound.http_client import MAX_URL, RequestFailed, check, open_poster
+from app.outbound.webhook_sender import ATTEMPT_TIMEOUT_SECONDS, AttemptResult, send
 from app.store.mongo.ids import new_id
 
 KIND = "WebhookEndpoint"
-GRACE_SECONDS = 86_400
+DEFAULT_GRACE_SECONDS = 86_400
 
 
 async def create_webhook_endpoint(
@@ -55,7 +55,7 @@ async def create_webhook_endpoint(
     now, text = await SystemClock().now(), new_secret()
     begin = last if after is None else after
     endpoint = WebhookEndpoint(new_id("wh"), ctx.workspace.id, target, said, shown, now, now, begin)
-    await note(ctx, "createWebhookEndpoint", KIND, endpoint.id, url=target)
+    await record_audit_entry(ctx, "createWebhookEndpoint", KIND, endpoint.id, url=target)
     await ctx.workspace.webhooks.insert(endpoint, HookSecret(text))
     await _told(ctx, endpoint, now)
     return endpoint, text
@@ -75,7 +75,7 @@ async def update_webhook_endpoint(
     One that is enabled again goes on where it stood. Raises NotFound, Refused, Conflict where it is being changed by
     somebody else, Unavailable.
     """
-    before = await found_endpoint(ctx, endpoint_id, "id")
+    before = await find_endpoint(ctx, endpoint_id, "id")
     now = await SystemClock().now()
     changed = replace(
         before,
@@ -89,14 +89,16 @@ async def update_webhook_endpoint(
         changed = replace(changed, reason=before.reason or DisabledReason.MANUAL)
     if changed != before:
         changed = replace(changed, updated_at=now)
-        await note(ctx, "updateWebhookEndpoint", KIND, endpoint_id, url=changed.url, status=changed.status.value)
+        await record_audit_entry(
+            ctx, "updateWebhookEndpoint", KIND, endpoint_id, url=changed.url, status=changed.status.value
+        )
         await _save(ctx, changed)
     await _told(ctx, changed, now, anew=status is not None or changed.url != before.url)
     return replace(changed, version=before.version + (changed != before))
 
 
 async def rotate_webhook_secret(
-    ctx: Context, endpoint_id: str, grace_seconds: int = GRACE_SECONDS
+    ctx: Context, endpoint_id: str, grace_seconds: int = DEFAULT_GRACE_SECONDS
 ) -> tuple[WebhookEndpoint, str]:
     """The endpoint and its new secret; for `grace_seconds` more, messages are signed by older ones too.
 
@@ -107,9 +109,9 @@ async def rotate_webhook_secret(
     if found is None:
         raise NotFound("webhook endpoint", "id")
     (endpoint, older), text, now = found, new_secret(), await SystemClock().now()
-    await note(ctx, "rotateWebhookSecret", KIND, endpoint_id, graceSeconds=str(grace_seconds))
+    await record_audit_entry(ctx, "rotateWebhookSecret", KIND, endpoint_id, graceSeconds=str(grace_seconds))
     changed = replace(endpoint, updated_at=now)
-    await _save(ctx, changed, rotated(text, older, now, grace))
+    await _save(ctx, changed, rotate_secrets(text, older, now, grace))
     await _told(ctx, changed, now)
     return replace(changed, version=endpoint.version + 1), text
 
@@ -120,15 +122,15 @@ async def delete_webhook_endpoint(ctx: Context, endpoint_id: str) -> None:
     The endpoint itself goes last, so that who died in between finds it again. What was written of it meanwhile goes after
     it, and what is written later is taken back by who writes it.
     """
-    await found_endpoint(ctx, endpoint_id, "id")
-    await note(ctx, "deleteWebhookEndpoint", KIND, endpoint_id)
-    await ctx.workspace.lanes.drop(endpoint_id)
-    await ctx.workspace.deliveries.drop(endpoint_id)
+    await find_endpoint(ctx, endpoint_id, "id")
+    await record_audit_entry(ctx, "deleteWebhookEndpoint", KIND, endpoint_id)
+    await ctx.workspace.partitions.delete(endpoint_id)
+    await ctx.workspace.deliveries.delete(endpoint_id)
     await ctx.workspace.webhooks.delete(endpoint_id)
-    await ctx.workspace.deliveries.drop(endpoint_id)
+    await ctx.workspace.deliveries.delete(endpoint_id)
 
 
-async def try_webhook_endpoint(ctx: Context, endpoint_id: str) -> Sent:
+async def test_webhook_endpoint(ctx: Context, endpoint_id: str) -> AttemptResult:
     """What came of a `webhook.test` message, sent now from here, also where the endpoint is disabled or away.
 
     Nothing of it is kept, and nothing follows from it. Raises NotFound, Unavailable.
@@ -137,15 +139,15 @@ async def try_webhook_endpoint(ctx: Context, endpoint_id: str) -> Sent:
     if found is None:
         raise NotFound("webhook endpoint", "id")
     endpoint, secrets = found
-    await note(ctx, "testWebhookEndpoint", KIND, endpoint_id, url=endpoint.url)
-    message = try_out(new_id("msg"), endpoint_id, await SystemClock().now())
+    await record_audit_entry(ctx, "testWebhookEndpoint", KIND, endpoint_id, url=endpoint.url)
+    message = messages.render_test_message(new_id("msg"), endpoint_id, await SystemClock().now())
     settings = ctx.resources.settings
-    seconds = min(SECONDS, SHARE * settings.operation_seconds)
-    async with posting(Allowed.of(settings.egress_allow)) as connection:
+    seconds = min(ATTEMPT_TIMEOUT_SECONDS, PROGRESS_SHARE * settings.operation_seconds)
+    async with open_poster(Allowed.of(settings.egress_allow)) as connection:
         return await send(connection, endpoint.url, secrets, message, system_ms, seconds)
 
 
-async def found_endpoint(ctx: Context, endpoint_id: str, *field: str) -> WebhookEndpoint:
+async def find_endpoint(ctx: Context, endpoint_id: str, *field: str) -> WebhookEndpoint:
     """The endpoint of that id. Raises NotFound, Unavailable."""
     endpoint = (await ctx.workspace.webhooks.get_many([endpoint_id])).get(endpoint_id)
     if endpoint is None:
@@ -155,10 +157,10 @@ async def found_endpoint(ctx: Context, endpoint_id: str, *field: str) -> Webhook
 
 def _url(ctx: Context, given: object) -> str:
     """The URL, refused where it surely leads nowhere; what its name leads to is judged at each sending."""
-    url = parse_text(given, "url", most=MOST_URL)
+    url = parse_text(given, "url", most=MAX_URL)
     try:
         check(url, Allowed.of(ctx.resources.settings.egress_allow))
-    except NotFetched as error:
+    except RequestFailed as error:
         raise InvalidInput(error.code, error.message, "url") from None
     return url
 
@@ -179,10 +181,10 @@ async def _save(ctx: Context, endpoint: WebhookEndpoint, secrets: Sequence[HookS
 
 async def _told(ctx: Context, endpoint: WebhookEndpoint, now: datetime, *, anew: bool = False) -> None:
     """Lets whoever delivers know of a change; `anew` where it goes on or stops, or is somewhere else now."""
-    lanes, now_ms = ctx.workspace.lanes, to_ms(now)
-    await lanes.make(endpoint.id, endpoint.begin, now_ms)
+    lanes, now_ms = ctx.workspace.partitions, to_ms(now)
+    await lanes.insert(endpoint.id, endpoint.begin_position, now_ms)
     if anew:
         await lanes.switch(endpoint.id, endpoint.status is EndpointStatus.ENABLED, now_ms)
     else:
-        await lanes.say(now_ms, endpoint.id)
+        await lanes.announce_work(now_ms, endpoint.id)
     ctx.resources.bus.wake("deliver", ctx.workspace.id)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from app.clock import SystemClock
-from app.commands.audit import note
+from app.commands.audit import record_audit_entry
 from app.commands.context import Context
 from app.domain.activities import ActivityQuery
 from app.domain.errors import Code, InvalidInput
@@ -17,7 +17,7 @@ from app.domain.webhooks.endpoints import WebhookEndpoint
 from app.store.codecs.jobs import ReplayOrder
 from app.store.mongo.ids import ordered_id
 
-from .endpoints import found_endpoint
+from .endpoints import find_endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ async def replay_webhook_deliveries(
     Of activities that are published by now, those that the endpoint's filter shows now; or, by `statuses`, deliveries
     whatever the filter. Repeating it makes another job. Raises NotFound, InvalidInput, Unavailable.
     """
-    endpoint = await found_endpoint(ctx, endpoint_id, "endpointId")
+    endpoint = await find_endpoint(ctx, endpoint_id, "endpointId")
     after, upto = replay.after or 0, await ctx.workspace.activities.last_pos()
     if replay.before is not None:
         upto = min(upto, replay.before - 1)
@@ -58,7 +58,7 @@ async def replay_webhook_deliveries(
         return None, await ctx.workspace.activities.count(query, (after, upto))
     now = await SystemClock().now()
     job = Job(ordered_id("job"), JobKind.REPLAY_WEBHOOKS, JobStatus.QUEUED, Tally(), 0, now)
-    await note(ctx, "replayWebhookDeliveries", "WebhookEndpoint", endpoint_id, job=job.id)
+    await record_audit_entry(ctx, "replayWebhookDeliveries", "WebhookEndpoint", endpoint_id, job=job.id)
     order = ReplayOrder(endpoint_id, query, upto)
     await ctx.workspace.jobs.insert(job, order, ctx.actor.key_id, {"at": None if replay.statuses else after})
     ctx.resources.bus.wake("jobs", job.id)

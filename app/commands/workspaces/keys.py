@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from app.clock import SystemClock
-from app.commands.audit import note
+from app.commands.audit import record_audit_entry
 from app.commands.context import Context
 from app.domain.actors import ApiKey, parse_scopes, secret_hash
 from app.domain.errors import Code, Conflict, InvalidInput, NotFound
@@ -26,7 +26,7 @@ async def create_api_key(
         if expiry <= key.created_at:
             raise InvalidInput(Code.OUT_OF_RANGE, "Give an instant in the future.", "expiresAt")
         key = replace(key, expires_at=expiry)
-    await note(ctx, "createApiKey", "ApiKey", key.id, name=key.name, scopes=" ".join(key.scopes))
+    await record_audit_entry(ctx, "createApiKey", "ApiKey", key.id, name=key.name, scopes=" ".join(key.scopes))
     await ctx.workspace.keys.insert(key, secret_hash(secret))
     return key, secret
 
@@ -42,7 +42,7 @@ async def rotate_api_key(ctx: Context, key_id: str, grace_seconds: int = 0) -> t
     if not old.usable_at(key.created_at):
         raise Conflict("This key is revoked or expired; make a new one with createApiKey.", "id")
     key = replace(key, expires_at=old.expires_at)
-    await note(ctx, "rotateApiKey", "ApiKey", key_id, successor=key.id)
+    await record_audit_entry(ctx, "rotateApiKey", "ApiKey", key_id, successor=key.id)
     # In this order, so that a death in between leaves two keys and not none.
     await ctx.workspace.keys.insert(key, secret_hash(secret))
     await ctx.workspace.keys.expire(key_id, key.created_at + grace)
@@ -53,7 +53,7 @@ async def revoke_api_key(ctx: Context, key_id: str) -> ApiKey:
     """The key, revoked: requests with it are refused from now on. Safe to repeat. Raises NotFound, Unavailable."""
     key = await _found(ctx, key_id)
     if key.revoked_at is None:
-        await note(ctx, "revokeApiKey", "ApiKey", key_id)
+        await record_audit_entry(ctx, "revokeApiKey", "ApiKey", key_id)
         # Keys are about machines: their instants are the system's, whatever the business clock says.
         at = await SystemClock().now()
         await ctx.workspace.keys.revoke(key_id, at)

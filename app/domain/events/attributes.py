@@ -17,9 +17,9 @@ MAX_ATTRIBUTES = 100
 MAX_ALLOWED_VALUES = 200
 MAX_ALLOWED_IN_ALL = 1_000
 MAX_DESCRIPTION = 500
-MAX_TOLD = 20
+MAX_REPORTED = 20
 """How many problems of one event's metadata are told."""
-MAX_LOOKED_AT = 5_000
+MAX_EXAMINED = 5_000
 """How many values of an event are held against its definition: attributes that go through lists meet each of their items."""
 _NUMBER = re.compile(r"-?\d{1,30}(?:\.\d{1,30})?")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
@@ -58,12 +58,12 @@ class Attribute:
         object.__setattr__(self, "steps", tuple(self.name.split(".")))
 
 
-def violations(attributes: Sequence[Attribute], metadata: Mapping[str, object]) -> tuple[Problem, ...]:
+def find_violations(attributes: Sequence[Attribute], metadata: Mapping[str, object]) -> tuple[Problem, ...]:
     """What is wrong with the metadata of an event, at most 20 problems, each with its path from `metadata`.
 
     What no attribute speaks of is welcome; null is the same as absent.
     """
-    return tuple(islice(_violations(attributes, metadata), MAX_TOLD))
+    return tuple(islice(_violations(attributes, metadata), MAX_REPORTED))
 
 
 def parse_attributes(raw: Sequence[Mapping[str, object]], *field: str) -> tuple[Attribute, ...]:
@@ -134,12 +134,12 @@ def _allowed(raw: object, kind: AttributeType, *field: str) -> tuple[str, ...]:
 
 
 def _violations(attributes: Sequence[Attribute], metadata: Mapping[str, object]) -> Iterator[Problem]:
-    looked_at = 0
+    examined = 0
     for attribute in attributes:
         for path, value in _reached(metadata, attribute.steps, ("metadata",)):
-            looked_at += 1
-            if looked_at > MAX_LOOKED_AT:
-                says = f"Its lists are too long for the attributes of this type: {MAX_LOOKED_AT} values at most."
+            examined += 1
+            if examined > MAX_EXAMINED:
+                says = f"Its lists are too long for the attributes of this type: {MAX_EXAMINED} values at most."
                 yield Problem(Code.LIMIT, says, ("metadata",))
                 return
             if value is None:

@@ -11,13 +11,13 @@ from dataclasses import replace
 from app.domain.errors import Code, InvalidInput
 from app.domain.values.decimals import plain
 
-from .events import INTERNAL_TYPES, RETURNS, Category, Event
+from .events import INTERNAL_TYPES, SUBTRACTED_TYPES, Category, Event
 from .validation import Draft
 
 FIELD = "correctionOf"
 
 
-def corrected(draft: Draft, original: Event | None) -> Draft:
+def apply_correction(draft: Draft, original: Event | None) -> Draft:
     """The draft of a correction as it counts beside its original, which may be a correction itself; None: the pass has no
     such event.
 
@@ -46,4 +46,4 @@ def corrected(draft: Draft, original: Event | None) -> Draft:
 
 def _opposed(draft: Draft, original: Event) -> bool:
     both = draft.category is original.category is Category.TRANSACTION
-    return both and (draft.type in RETURNS) is not (original.type in RETURNS)
+    return both and (draft.type in SUBTRACTED_TYPES) is not (original.type in SUBTRACTED_TYPES)

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from app.domain.errors import Code, InvalidInput, Problem
 from app.domain.ids import event_type_id
 
-from .attributes import Attribute, violations
+from .attributes import Attribute, find_violations
 from .events import TYPES, Category
 from .validation import Draft
 
@@ -102,7 +102,7 @@ class EventTypes:
     workspace_id: str
     acceptance: Acceptance = Acceptance.OPEN
     defined: Mapping[str, EventType] = field(default_factory=dict)
-    rev: int = 0
+    revision: int = 0
 
     def get(self, key: str) -> EventType | None:
         """The definition of a type, or None: a type that is neither defined nor built in."""
@@ -131,7 +131,7 @@ class EventTypes:
         defined = {**self.defined, **{each.key: each for each in changed}}
         return EventTypes(self.workspace_id, acceptance or self.acceptance, defined, rev)
 
-    def judged(self, draft: Draft) -> tuple[Draft, tuple[Problem, ...]]:
+    def check(self, draft: Draft) -> tuple[Draft, tuple[Problem, ...]]:
         """The draft with the category of its type, and what the definition says against it today.
 
         An event recorded before a definition became stricter keeps its identity: what speaks against a repeat of it does
@@ -143,7 +143,7 @@ class EventTypes:
         if found.archived:
             says = f"The type '{draft.type}' is archived; record another, or define it again with defineEventType."
             return draft, (Problem(Code.UNSUPPORTED, says, ("type",)),)
-        problems: Sequence[Problem] = violations(found.attributes, draft.metadata)
+        problems: Sequence[Problem] = find_violations(found.attributes, draft.metadata)
         if draft.category is not found.category and draft.sent_category is not None:
             says = f"The category of '{draft.type}' is {found.category}."
             problems = [Problem(Code.INVALID, says, ("category",)), *problems]

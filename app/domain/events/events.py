@@ -15,7 +15,7 @@ from app.domain.values.conditions import Condition
 from app.domain.values.decimals import ZERO
 from app.domain.values.instants import to_ms
 
-from .points_expiry import PointsEnd
+from .points_expiry import PointsExpiry
 
 
 class Category(StrEnum):
@@ -58,7 +58,7 @@ TOMBSTONES = frozenset({EVENT_REMOVED, PASS_ERASED, PASS_MERGED})
 OWN_SOURCE = "punchcard"
 """The source of what Punchcard records itself."""
 
-RETURNS = frozenset({"refund", "credit"})
+SUBTRACTED_TYPES = frozenset({"refund", "credit"})
 """Types whose amount, stored positive, subtracts from a sum of spend."""
 
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:\-]{0,99}")
@@ -113,9 +113,9 @@ class Move:
     and whether it had counted, and so had been told, before.
     """
 
-    home: str
-    times: int
-    told: bool
+    home_pass_id: str
+    count: int
+    was_published: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ class Event:
     removes: str | None = None
     into: str | None = None
     move: Move | None = None
-    points_end: PointsEnd | None = None
+    points_expiry: PointsExpiry | None = None
     label: str | None = None
     definition_version: int | None = None
 
@@ -159,21 +159,21 @@ class Event:
         return to_ms(self.recorded_at)
 
     @property
-    def home(self) -> str:
+    def home_pass_id(self) -> str:
         """The pass that it was recorded on, whichever it came to since."""
-        return self.pass_id if self.move is None else self.move.home
+        return self.pass_id if self.move is None else self.move.home_pass_id
 
     @property
     def signed_amount(self) -> Decimal:
         """The amount as it counts in a sum of spend: refunds and credits subtract; 0 without an amount."""
         if self.amount is None:
             return ZERO
-        return -self.amount if self.type in RETURNS else self.amount
+        return -self.amount if self.type in SUBTRACTED_TYPES else self.amount
 
 
-def times_moved(event: Event) -> int:
+def move_count(event: Event) -> int:
     """How often the event came to another pass by a merge."""
-    return 0 if event.move is None else event.move.times
+    return 0 if event.move is None else event.move.count
 
 
 def parse_type(raw: object, *path: str) -> str:

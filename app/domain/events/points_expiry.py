@@ -9,12 +9,12 @@ from decimal import Decimal
 from app.domain.errors import Code, InvalidInput, Problem, Refused, refuse_if
 from app.domain.values.instants import DAY_MS, parse_instant, to_ms
 
-MOST_DAYS = 3_650
+MAX_DAYS = 3_650
 AT, DAYS = "pointsExpireAt", "pointsExpireAfterDays"
 
 
 @dataclass(frozen=True, slots=True)
-class PointsEnd:
+class PointsExpiry:
     """When points end: at an instant in ms, or whole days of 24 h after the pass's last activity. Exactly one is given."""
 
     at_ms: int | None = None
@@ -30,9 +30,9 @@ class PointsEnd:
         return f"{AT}={self.at_ms}" if self.at_ms is not None else f"{DAYS}={self.after_days}"
 
 
-def parse_end(
+def parse_points_expiry(
     at: object, days: object, *, points: Decimal | None, corrects: bool, occurred_at: datetime | None
-) -> PointsEnd | None:
+) -> PointsExpiry | None:
     """The end from what was sent as pointsExpireAt and pointsExpireAfterDays; None where neither was.
 
     `points` of the same event must be positive, or absent where it `corrects` another. `occurred_at` is the event's instant
@@ -48,13 +48,13 @@ def parse_end(
     if not (earned or moved):
         says = "Only points that are earned can end; to move the end of an event's points, give none and correctionOf."
         problems.append(Problem(Code.INVALID, says, (path,)))
-    end = PointsEnd()
+    end = PointsExpiry()
     try:
         if at is None:
-            end = PointsEnd(after_days=_parse_days(days, path))
+            end = PointsExpiry(after_days=_parse_days(days, path))
         else:
             expires_at = parse_instant(at, path)
-            end = PointsEnd(at_ms=to_ms(expires_at))
+            end = PointsExpiry(at_ms=to_ms(expires_at))
             if earned and occurred_at is not None and expires_at <= occurred_at:
                 problems.append(Problem(Code.OUT_OF_RANGE, "The points would end before they are earned.", (path,)))
     except Refused as refused:
@@ -64,10 +64,10 @@ def parse_end(
 
 
 def _parse_days(raw: object, *field: str) -> int:
-    if isinstance(raw, str) and raw.isascii() and raw.isdigit() and len(raw) <= len(str(MOST_DAYS)):
+    if isinstance(raw, str) and raw.isascii() and raw.isdigit() and len(raw) <= len(str(MAX_DAYS)):
         raw = int(raw)
     if not isinstance(raw, int) or isinstance(raw, bool):
         raise InvalidInput(Code.INVALID, "Give a whole number of days.", *field)
-    if not 1 <= raw <= MOST_DAYS:
-        raise InvalidInput(Code.OUT_OF_RANGE, f"Between 1 and {MOST_DAYS} days.", *field)
+    if not 1 <= raw <= MAX_DAYS:
+        raise InvalidInput(Code.OUT_OF_RANGE, f"Between 1 and {MAX_DAYS} days.", *field)
     return raw

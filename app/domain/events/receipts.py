@@ -27,9 +27,9 @@ MAX_CARRIED_BYTES = 1_024
 _VERSION = 1
 _CARRIED, _NAMED = 0, 1
 _MAC_BYTES = 16
-_MOST_TEXT = 2_048
+_MAX_TEXT = 2_048
 _LETTERS = {"CREATED": "c", "DUPLICATE": "d", "CONFLICT": "x", "REJECTED": "r"}
-_MOST_NAME = 100
+_MAX_NAME = 100
 _EVENT = "event_"
 _WHY = "Refused when it was sent; its code and path say why. Change it and send it in another call."
 _compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
@@ -37,7 +37,7 @@ _sorted = json.JSONEncoder(separators=(",", ":"), sort_keys=True, default=str).e
 _NAMES = tuple(each.name for each in fields(EventInput))
 
 
-class Status(StrEnum):
+class RecordStatus(StrEnum):
     """The fate of one item."""
 
     CREATED = "CREATED"
@@ -46,15 +46,15 @@ class Status(StrEnum):
     REJECTED = "REJECTED"
 
 
-RECORDED = frozenset({Status.CREATED, Status.DUPLICATE})
+RECORDED = frozenset({RecordStatus.CREATED, RecordStatus.DUPLICATE})
 """The fates of items whose event is there."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
+class ItemOutcome:
     """What became of one item: the event it names, if any, and what spoke against it, by code and path inside the item."""
 
-    status: Status
+    status: RecordStatus
     event_id: str | None = None
     problems: tuple[Problem, ...] = ()
 
@@ -64,7 +64,7 @@ class Receipt:
     """What became of the items of one call, in input order, and when it was answered."""
 
     recorded_at: datetime
-    fates: tuple[Fate, ...]
+    outcomes: tuple[ItemOutcome, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,53 +75,53 @@ class Token:
     stored_id: str | None = None
 
 
-def packed(receipt: Receipt) -> bytes:
+def pack_receipt(receipt: Receipt) -> bytes:
     """The receipt in few bytes: about 17 an event. `unpacked` is its inverse, but for messages: one stands for all."""
-    letters = "".join([_LETTERS[fate.status] for fate in receipt.fates])
+    letters = "".join([_LETTERS[fate.status] for fate in receipt.outcomes])
     refused = {
-        index: [[problem.code, *(name[:_MOST_NAME] for name in problem.field)] for problem in fate.problems]
-        for index, fate in enumerate(receipt.fates)
+        index: [[problem.code, *(name[:_MAX_NAME] for name in problem.field)] for problem in fate.problems]
+        for index, fate in enumerate(receipt.outcomes)
         if fate.problems
     }
-    ids = [b"" if f.event_id is None else bytes.fromhex(f.event_id.removeprefix(_EVENT)) for f in receipt.fates]
+    ids = [b"" if f.event_id is None else bytes.fromhex(f.event_id.removeprefix(_EVENT)) for f in receipt.outcomes]
     head = _compact([to_ms(receipt.recorded_at), letters, refused])
     return head.encode() + b"\n" + b"".join([bytes([len(each)]) + each for each in ids])
 
 
-def unpacked(data: bytes) -> Receipt:
+def unpack_receipt(data: bytes) -> Receipt:
     """The receipt that was packed."""
     head, _, ids = data.partition(b"\n")
     recorded_ms, letters, refused = json.loads(head)
-    by_letter = {letter: Status(status) for status, letter in _LETTERS.items()}
+    by_letter = {letter: RecordStatus(status) for status, letter in _LETTERS.items()}
     fates, at = [], 0
     for index, letter in enumerate(letters):
         size = ids[at]
         raw, at = ids[at + 1 : at + 1 + size], at + 1 + size
         problems = tuple(Problem(Code(code), _WHY, tuple(path)) for code, *path in refused.get(str(index), ()))
-        fates.append(Fate(by_letter[letter], _EVENT + raw.hex() if raw else None, problems))
+        fates.append(ItemOutcome(by_letter[letter], _EVENT + raw.hex() if raw else None, problems))
     return Receipt(from_ms(recorded_ms), tuple(fates))
 
 
-def carrying(key: bytes, data: bytes) -> str:
+def issue_carrying_token(key: bytes, data: bytes) -> str:
     """The token that carries a packed receipt of at most 1,024 bytes."""
     return _sealed(key, _CARRIED, data)
 
 
-def naming(key: bytes, stored_id: str) -> str:
+def issue_naming_token(key: bytes, stored_id: str) -> str:
     """The token of a receipt that is stored under an id."""
     return _sealed(key, _NAMED, stored_id.encode())
 
 
-def opened(key: bytes, text: str) -> Token | None:
+def open_token(key: bytes, text: str) -> Token | None:
     """What a token holds, or None for a text that no token of this key is."""
     try:
-        raw = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4)) if len(text) <= _MOST_TEXT else b""
+        raw = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4)) if len(text) <= _MAX_TEXT else b""
     except (ValueError, binascii.Error):
         return None
     body, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
     if len(body) < 2 or body[0] != _VERSION or not hmac.compare_digest(mac, _mac(key, body)):
         return None
-    return Token(unpacked(body[2:])) if body[1] == _CARRIED else Token(stored_id=body[2:].decode())
+    return Token(unpack_receipt(body[2:])) if body[1] == _CARRIED else Token(stored_id=body[2:].decode())
 
 
 def body_hash(key: bytes, items: Sequence[EventInput], **options: object) -> bytes:

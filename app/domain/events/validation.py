@@ -19,7 +19,7 @@ from app.domain.values.instants import parse_instant, to_ms
 from app.domain.values.text import parse_object, parse_text
 
 from .events import DEFAULT_SOURCE, STEPS, TYPES, Category, EventInput, parse_type
-from .points_expiry import PointsEnd, parse_end
+from .points_expiry import PointsExpiry, parse_points_expiry
 
 T = TypeVar("T")
 _spelt = json.JSONEncoder().encode
@@ -46,7 +46,7 @@ class Draft:
     metadata_text: str
     correction_of: str | None
     sent: tuple[str | None, ...]
-    points_end: PointsEnd | None = None
+    points_expiry: PointsExpiry | None = None
     label: str | None = None
     staff: str | None = None
 
@@ -62,7 +62,7 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class ValidationRules:
     """What a workspace and its settings say about the events it accepts."""
 
     now: datetime
@@ -73,7 +73,7 @@ class Rules:
     default_occurred_at: datetime | None = None
 
 
-def check(sent: EventInput, rules: Rules) -> Draft:
+def validate_event(sent: EventInput, rules: ValidationRules) -> Draft:
     """The checked draft of one input. Raises Refused with the first problem of each field at fault."""
     problems: list[Problem] = []
 
@@ -124,7 +124,7 @@ def check(sent: EventInput, rules: Rules) -> Draft:
     try:
         # Of points that cannot be read, nothing can be said about their end.
         if points is not None or sent.points is None:
-            points_end = parse_end(
+            points_end = parse_points_expiry(
                 sent.points_expire_at, sent.points_expire_after_days,
                 points=points, corrects=sent.correction_of is not None, occurred_at=occurred_at,
             )  # fmt: skip
@@ -177,7 +177,7 @@ def fingerprint(key: bytes, draft: Draft, pass_id: str) -> bytes:
     """
     amount = None if draft.amount is None else canonical(draft.amount)
     # What came to be sent later goes behind the rest, and only where it is sent: stored fingerprints stay as they are.
-    later: tuple[str, ...] = () if draft.points_end is None else (draft.points_end.sent,)
+    later: tuple[str, ...] = () if draft.points_expiry is None else (draft.points_expiry.sent,)
     if draft.label is not None:
         later += ("label", draft.label)
     if draft.staff is not None:

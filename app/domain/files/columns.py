@@ -33,7 +33,7 @@ class ColumnMapping:
     value: str | None = None
 
 
-def guessed(
+def guess_columns(
     columns: Sequence[str], rows: Sequence[Sequence[str]], currency: str, given: Sequence[ColumnMapping] = ()
 ) -> tuple[ColumnMapping, ...]:
     """What the columns of a file most likely mean, by their names and their first rows; what is `given` stands.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from app.domain.errors import Code, InvalidInput
 
-from .row_splitter import BOM, MAX_ROW_BYTES, SHOWN, Row, Splitter
+from .row_splitter import BOM, MAX_ROW_BYTES, MAX_SHOWN_CHARACTERS, Row, Splitter
 
 MAX_COLUMNS = 500
 _WIDE = (b"\xff\xfe", b"\xfe\xff")
@@ -77,7 +77,7 @@ class TableSplitter(Splitter):
         if len(cells) != width and any(cell.strip() for cell in cells):
             return self._unread(stop, f"The row has {len(cells)} cells; the header has {width}.")
         self._move(stop)
-        return Row(cells, text[:SHOWN], self.position)
+        return Row(cells, text[:MAX_SHOWN_CHARACTERS], self.position)
 
 
 class Reading:
@@ -152,7 +152,7 @@ def first_rows(head: bytes, layout: Layout, *, whole: bool, most: int = 10_000) 
     return splitter.take(most)
 
 
-def written(rows: Iterable[Sequence[str]]) -> bytes:
+def write_csv(rows: Iterable[Sequence[str]]) -> bytes:
     """The rows as CSV in UTF-8, harmless to spreadsheets; their names come from anywhere, and so do their texts."""
     text = _Text()
     csv.writer(text).writerows([_harmless(cell) for cell in row] for row in rows)

@@ -26,7 +26,7 @@ class DateOrder(StrEnum):
     MDY = "MDY"
 
 
-LONGEST = 64
+MAX_CELL_CHARACTERS = 64
 """How many characters a date or an amount has at most."""
 
 _CLOCK = r"(?:[ T,]+(?P<h>\d{1,2}):(?P<min>\d\d)(?::(?P<s>\d\d)(?:[.,](?P<f>\d{1,9}))?)?\s*(?P<ap>[AaPp]\.?[Mm]\.?)?)?"
@@ -71,7 +71,7 @@ def parse_cell_instant(text: str, zone: ZoneInfo, order: DateOrder | None, *fiel
     2068. Raises InvalidInput: INVALID, or OUT_OF_RANGE outside the years 1900 to 2200.
     """
     text = text.strip()
-    if len(text) > LONGEST:
+    if len(text) > MAX_CELL_CHARACTERS:
         raise _not_a_date(field)
     if found := _EPOCH.fullmatch(text):
         seconds = Decimal(text) / 1000 if found["ms"] else Decimal(text)
@@ -107,7 +107,7 @@ def parse_cell_amount(text: str, default_currency: str, *field: str) -> tuple[De
     """
     text = text.strip()
     negative = text.startswith("(") and text.endswith(")")
-    found = _MONEY.fullmatch(text[1:-1] if negative else text) if len(text) <= LONGEST else None
+    found = _MONEY.fullmatch(text[1:-1] if negative else text) if len(text) <= MAX_CELL_CHARACTERS else None
     if found is None:
         raise _not_an_amount(field)
     tail = found["tail"].strip()

@@ -22,9 +22,9 @@ from app.domain.values.instants import from_ms
 
 from .columns import ATTRIBUTES, FIELDS
 
-URL_SECONDS = 3_600
+URL_TTL_SECONDS = 3_600
 """How long the address of a file works. Who reads the job again is given another."""
-KEPT_SECONDS = 86_400
+FILE_TTL_SECONDS = 86_400
 """How long a file is kept once it is finished: it holds personal data, and can be made again."""
 
 
@@ -71,11 +71,11 @@ def event_line(event: Event, pass_external_id: str, corrected: Event | None) -> 
         line["correctionOf"] = corrected.id
         line["correctionOfSource"] = corrected.source
         line["correctionOfExternalId"] = corrected.external_id or corrected.id
-    if event.points_end is not None and (event.points or corrected is not None):
-        if event.points_end.at_ms is not None:
-            line["pointsExpireAt"] = instant_text(from_ms(event.points_end.at_ms))
+    if event.points_expiry is not None and (event.points or corrected is not None):
+        if event.points_expiry.at_ms is not None:
+            line["pointsExpireAt"] = instant_text(from_ms(event.points_expiry.at_ms))
         else:
-            line["pointsExpireAfterDays"] = event.points_end.after_days
+            line["pointsExpireAfterDays"] = event.points_expiry.after_days
     if event.origin.staff is not None:
         line["staff"] = event.origin.staff
     if event.metadata:
@@ -92,7 +92,7 @@ def activity_line(activity: Activity, pass_external_id: str | None) -> dict[str,
         "created_at": instant_text(activity.occurred_at),
         "passId": activity.pass_id,
         "passExternalId": pass_external_id,
-        "cursor": activity_cursor(activity.pos),
+        "cursor": activity_cursor(activity.position),
         "data": _plain(activity.data),
     }
 

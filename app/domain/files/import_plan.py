@@ -28,7 +28,7 @@ MAX_SOURCE = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan(ABC):
+class ImportPlan(ABC):
     """How the rows of one file become events: one mapping a field, and how dates and amounts without more are meant."""
 
     mappings: tuple[ColumnMapping, ...]
@@ -94,7 +94,7 @@ class Plan(ABC):
 class ImportOrder:
     """What an import was asked to do: by which plan, with or without making passes, and the file's size in bytes."""
 
-    plan: Plan
+    plan: ImportPlan
     create_missing_passes: bool
     size: int
 

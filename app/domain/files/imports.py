@@ -13,11 +13,11 @@ from enum import StrEnum
 from app.domain.errors import Code, InvalidInput, Problem, Refused, refuse_if
 from app.domain.events.events import EventInput
 
-from .columns import FIELDS, ColumnMapping, guessed
+from .columns import FIELDS, ColumnMapping, guess_columns
 from .csv_table import Layout, TableSplitter, encoding_of, first_rows, layout_of
 from .csv_values import DateOrder, date_order_of, parse_cell_value
-from .import_plan import METADATA, NEVER_BLANK, Plan, check_mappings, parse_zone
-from .jsonl import first_lines, planned_lines
+from .import_plan import METADATA, NEVER_BLANK, ImportPlan, check_mappings, parse_zone
+from .jsonl import first_lines, plan_lines_import
 from .row_splitter import BOM, Row
 
 
@@ -39,7 +39,7 @@ def format_of(file_name: str, head: bytes) -> ImportFormat:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TablePlan(Plan):
+class TablePlan(ImportPlan):
     """How the rows of a table become events; every column has its mapping."""
 
     layout: Layout
@@ -78,7 +78,7 @@ class TablePlan(Plan):
         return self._input(number, values, metadata)
 
 
-def planned(
+def plan_import(
     kind: ImportFormat,
     head: bytes,
     mappings: Sequence[ColumnMapping],
@@ -89,7 +89,7 @@ def planned(
     timezone: str,
     currency: str,
     date_order: DateOrder | None = None,
-) -> tuple[Plan, list[Row]]:
+) -> tuple[ImportPlan, list[Row]]:
     """The plan for a file that begins with `head`, and its first rows; `whole` says that nothing follows.
 
     By the mappings given, and where `guess`, by what the rest most likely means. The order of ambiguous dates is that of
@@ -99,17 +99,17 @@ def planned(
     zone = parse_zone(timezone)
     if kind is ImportFormat.JSONL:
         rows = first_lines(head, whole=whole)
-        plan: Plan = planned_lines(rows, mappings, head, source, zone, currency, date_order, guess=guess)
+        plan: ImportPlan = plan_lines_import(rows, mappings, head, source, zone, currency, date_order, guess=guess)
     else:
         layout = layout_of(head, whole=whole, encoding=encoding_of(head))
         rows = first_rows(head, layout, whole=whole)
-        plan = planned_table(layout, rows, mappings, source, zone, currency, date_order, guess=guess)
+        plan = plan_table_import(layout, rows, mappings, source, zone, currency, date_order, guess=guess)
     if whole and not rows:
         raise InvalidInput(Code.REQUIRED, "The file has no rows below the names of its columns.", "file")
     return plan, rows
 
 
-def planned_table(
+def plan_table_import(
     layout: Layout,
     rows: Sequence[Row],
     mappings: Sequence[ColumnMapping],
@@ -123,7 +123,7 @@ def planned_table(
     """The plan for a table with these first rows; as `planned`."""
     cells = [row.cells for row in rows if row.problem is None]
     if guess:
-        mappings = guessed(layout.columns, cells, currency, mappings)
+        mappings = guess_columns(layout.columns, cells, currency, mappings)
     check_mappings(mappings, layout.columns.__contains__, layout.columns)
     found = _complete(mappings, layout.columns)
     dates = next((m.column for m in found if m.field == "occurredAt"), None)

@@ -21,14 +21,14 @@ from app.domain.values.conditions import dig
 from app.domain.values.decimals import plain
 from app.domain.values.text import MAX_JSON_DEPTH
 
-from .columns import FIELDS, ColumnMapping, guessed
+from .columns import FIELDS, ColumnMapping, guess_columns
 from .csv_table import MAX_COLUMNS
 from .csv_values import DateOrder, date_order_of
-from .import_plan import METADATA, NEVER_BLANK, REQUIRED, Plan, check_mappings
-from .row_splitter import BOM, SHOWN, Row, Splitter
+from .import_plan import METADATA, NEVER_BLANK, REQUIRED, ImportPlan, check_mappings
+from .row_splitter import BOM, MAX_SHOWN_CHARACTERS, Row, Splitter
 
 FIRST = 10_000
-_MOST_DIGITS = 64
+_MAX_DIGITS = 64
 _TEXTS = frozenset({"passExternalId", "externalId", "fieldName", "oldValue", "newValue", "label", "source", "staff"})
 """Fields whose value is a text, also where it is written as a number."""
 _DATES = frozenset({"occurredAt", "pointsExpireAt"})
@@ -58,11 +58,11 @@ class LineSplitter(Splitter):
             return self._unread(stop, 'The line is not a JSON object, such as {"passExternalId": "ann", …}.')
         text = self._text(self._at, stop).rstrip("\r\n")
         self._move(stop)
-        return Row((), text[:SHOWN], self.position, None, values)
+        return Row((), text[:MAX_SHOWN_CHARACTERS], self.position, None, values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LinePlan(Plan):
+class LinePlan(ImportPlan):
     """How lines of JSON become events; fields without a mapping are those of their names.
 
     `always` are the fields that no line may lack.
@@ -154,7 +154,7 @@ def first_lines(head: bytes, *, whole: bool) -> list[Row]:
     return splitter.take(FIRST)
 
 
-def planned_lines(
+def plan_lines_import(
     rows: Sequence[Row],
     mappings: Sequence[ColumnMapping],
     head: bytes,
@@ -178,7 +178,7 @@ def planned_lines(
     if guess and missing:
         cells = [["" if line.get(name) is None else _text(line[name]) for name in names] for line in lines]
         named = [ColumnMapping(field, field) for field in FIELDS if field in names and field not in told]
-        found = guessed(names, cells, currency, [*mappings, *named])
+        found = guess_columns(names, cells, currency, [*mappings, *named])
         mappings = [mapping for mapping in found if mapping not in named]
         missing = []
     check_mappings(mappings, lambda path: any(_at(line, path) is not None for line in lines), names, missing)
@@ -233,7 +233,7 @@ def _at(line: Mapping[str, object], path: str) -> object:
 
 def _text(value: object) -> str:
     """The value as the cell that a table would have for it."""
-    if isinstance(value, Decimal) and abs(value.adjusted()) < _MOST_DIGITS:
+    if isinstance(value, Decimal) and abs(value.adjusted()) < _MAX_DIGITS:
         return plain(value)
     return "" if isinstance(value, (dict, list)) else str(value)
 

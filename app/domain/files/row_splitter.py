@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from app.domain.errors import Code, Problem
 
 MAX_ROW_BYTES = 131_072
-SHOWN = 1_000
+MAX_SHOWN_CHARACTERS = 1_000
 """How many characters of a row are kept to show it."""
 BOM = b"\xef\xbb\xbf"
 """By which spreadsheets know UTF-8."""
@@ -80,7 +80,7 @@ class Splitter(ABC):
             return self._passed_over(newline)
         stop = newline + 1 or len(self._held)
         if stop - self._at > MAX_ROW_BYTES:
-            self._too_long = self._text(self._at, self._at + SHOWN)
+            self._too_long = self._text(self._at, self._at + MAX_SHOWN_CHARACTERS)
             return self._passed_over(newline)
         if not newline + 1 and not self._ended:
             return None
@@ -94,10 +94,10 @@ class Splitter(ABC):
             return None
         text, self._too_long = self._too_long or "", None
         problem = Problem(Code.TOO_LONG, f"The row is longer than {MAX_ROW_BYTES} bytes.")
-        return Row((), text[:SHOWN], self.position, problem)
+        return Row((), text[:MAX_SHOWN_CHARACTERS], self.position, problem)
 
     def _unread(self, stop: int, message: str) -> Row:
-        text = self._text(self._at, stop).rstrip("\r\n")[:SHOWN]
+        text = self._text(self._at, stop).rstrip("\r\n")[:MAX_SHOWN_CHARACTERS]
         self._move(stop)
         return Row((), text, self.position, Problem(Code.INVALID, message))
 

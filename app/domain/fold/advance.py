@@ -14,18 +14,18 @@ from app.domain.activities import DELETED, ENTERED, LEFT, POINTS_EXPIRED, UPDATE
 from app.domain.events.events import PASS_ERASED, PASS_MERGED, TOMBSTONES, Event
 from app.domain.passes.passes import Erased, Membership, Pass, Profile
 from app.domain.passes.profiles import FIELD_EVENTS
-from app.domain.segments.causes import Moment, cause_of, values_of
+from app.domain.segments.causes import Step, collect_values, find_cause
 from app.domain.segments.criteria import EventCriterion
-from app.domain.segments.evaluation import Frame, holds, joined_ms, unchanged_until_ms, until_ms
-from app.domain.segments.segments import Active, Definitions, Version
+from app.domain.segments.evaluation import EvaluationContext, earliest_change_ms, evaluate, joined_ms, next_change_ms
+from app.domain.segments.segments import ActiveDefinitions, Definitions, Version
 from app.domain.state.measures import Window
-from app.domain.state.points import Expired
+from app.domain.state.points import ExpiredLot
 from app.domain.values.decimals import ZERO
 from app.domain.values.instants import to_ms
 
 from .derived import Derived
-from .prefetch import Refill
-from .timelines import timeline_of
+from .prefetch import WindowPage
+from .timelines import build_timeline
 
 REMOVING = frozenset({CauseKind.EVENT_REMOVED.value, CauseKind.PASS_MERGED.value})
 
@@ -36,7 +36,7 @@ class Advanced:
 
     card: Pass
     entries: tuple[Entry, ...]
-    taken: tuple[str, ...]
+    folded_ids: tuple[str, ...]
 
 
 def advance(
@@ -48,7 +48,7 @@ def advance(
     recorded_ms: int,
     cut: bool = False,
     history: Sequence[Event] = (),
-    refills: Mapping[str, Refill] | None = None,
+    refills: Mapping[str, WindowPage] | None = None,
 ) -> Advanced:
     """The pass walked to `limit_ms`, or to the last event taken if that lies later.
 
@@ -66,19 +66,19 @@ class _Walk:
         definitions: Definitions,
         history: Sequence[Event],
         recorded_ms: int,
-        refills: Mapping[str, Refill],
+        refills: Mapping[str, WindowPage],
     ) -> None:
         self.card = card
         self.definitions = definitions
         self.recorded_ms = recorded_ms
-        self.at_ms = card.at_ms
-        self.n = card.n
-        self.rev = card.rev
+        self.at_ms = card.evaluated_until_ms
+        self.n = card.last_activity
+        self.rev = card.revision
         self.members: dict[str, Membership] = dict(card.memberships)
         self.derived = Derived(card, history, refills)
         self.joined_ms = joined_ms(card)
         self.entries: list[Entry] = []
-        self.active: Active = definitions.active(self.rev)
+        self.active: ActiveDefinitions = definitions.active(self.rev)
         self.earlier: Mapping[str, Version] = {}
         self.erased: Erased | None = None
         self.merged: str | None = None
@@ -88,7 +88,7 @@ class _Walk:
         created = to_ms(self.card.created_at)
         creation = created if start < created else None
         # Nothing happens to a pass before it exists: what occurred earlier counts from its creation on.
-        timeline = timeline_of(events, start, created if creation is not None else start)
+        timeline = build_timeline(events, start, created if creation is not None else start)
         on_time = [item[0] for item in timeline if item[0] == item[1] and item[1] > start]
         if cut:
             limit_ms = max(on_time or [item[0] for item in timeline])
@@ -97,7 +97,7 @@ class _Walk:
             limit_ms = max(limit_ms, timeline[-1][0])
         if creation is not None:
             limit_ms = max(limit_ms, created)
-            self.rev = max(self.rev, self.definitions.rev_at(creation))
+            self.rev = max(self.rev, self.definitions.revision_at(creation))
             self.active = self.definitions.active(self.rev)
         revisions = self.definitions.after(self.rev)
         place = 0
@@ -123,12 +123,12 @@ class _Walk:
                 place += 1
             revised = any(max(version.at_ms, self.at_ms) <= at for version in revisions[:1])
             if happened or at in (creation, due) or not (revised or tombstones):
-                self._judge(Moment(at, self._before(at), happened, created=at == creation))
+                self._judge(Step(at, self._before(at), happened, created=at == creation))
                 creation = None
             if tombstones:
                 self._remove(at, tombstones)
             while not self._gone() and revisions and revisions[0].at_ms <= at:
-                self._judge(Moment(at, self._before(at), version=revisions.pop(0)))
+                self._judge(Step(at, self._before(at), version=revisions.pop(0)))
         taken = tuple(item[3].id for item in timeline[:place])
         return Advanced(self._card(), tuple(self.entries), taken)
 
@@ -136,26 +136,26 @@ class _Walk:
         derived = self.derived
         if self.erased is not None:
             return replace(
-                self.card, at_ms=self.at_ms, n=self.n, base=Profile(), profile=Profile(), installed_at=None, points=ZERO,
-                aggregates={}, state={}, memberships={}, lots=None, due_ms=None, tier=None, erased=self.erased,
+                self.card, evaluated_until_ms=self.at_ms, last_activity=self.n, initial_profile=Profile(), profile=Profile(), installed_at=None, points=ZERO,
+                aggregates={}, measures={}, memberships={}, lots=None, next_due_ms=None, tier=None, erased=self.erased,
             )  # fmt: skip
         if self.merged is not None:
             return replace(
-                self.card, at_ms=self.at_ms, n=self.n, points=ZERO, aggregates={}, state={}, memberships={}, lots=None,
-                due_ms=None, tier=None, alias_of=self.merged,
+                self.card, evaluated_until_ms=self.at_ms, last_activity=self.n, points=ZERO, aggregates={}, measures={}, memberships={}, lots=None,
+                next_due_ms=None, tier=None, alias_of=self.merged,
             )  # fmt: skip
         return replace(
             self.card,
-            at_ms=self.at_ms,
-            rev=self.rev,
-            n=self.n,
+            evaluated_until_ms=self.at_ms,
+            revision=self.rev,
+            last_activity=self.n,
             profile=derived.profile,
-            points=derived.purse.balance,
-            lots=derived.purse.lots,
+            points=derived.points_account.balance,
+            lots=derived.points_account.lots,
             aggregates=derived.aggregates,
-            state=derived.states,
+            measures=derived.states,
             memberships=self.members,
-            due_ms=self.at_ms if self._starved() else self._due(),
+            next_due_ms=self.at_ms if self._starved() else self._due(),
             updated_at=derived.updated_at,
         )
 
@@ -170,7 +170,7 @@ class _Walk:
         """Whether a window's list of leavers has ended while more follow: the walk stops here and is asked again."""
         for measure in self.active.measures:
             state = self.derived.states.get(measure.key)
-            if isinstance(state, Window) and state.more and not state.instants:
+            if isinstance(state, Window) and state.has_more and not state.instants:
                 return True
         return False
 
@@ -182,29 +182,31 @@ class _Walk:
         frame = self._frame(self.at_ms)
         timed: Iterable[EventCriterion] = self.active.timed
         if by_ms is not None:
-            soonest = ((leaf, unchanged_until_ms(leaf, frame)) for leaf in timed)
+            soonest = ((leaf, earliest_change_ms(leaf, frame)) for leaf in timed)
             timed = [leaf for leaf, at in soonest if at is not None and at <= by_ms]
-        flips = min((at for leaf in timed if (at := until_ms(leaf, frame)) is not None), default=None)
-        ends = self.derived.purse.next_ms()
+        flips = min((at for leaf in timed if (at := next_change_ms(leaf, frame)) is not None), default=None)
+        ends = self.derived.points_account.next_expiry_ms()
         return min(flips, ends) if flips is not None and ends is not None else flips if ends is None else ends
 
-    def _frame(self, at_ms: int) -> Frame:
+    def _frame(self, at_ms: int) -> EvaluationContext:
         now = self.derived
-        return Frame(at_ms, now.states, self.members, self.card, now.profile, now.purse.balance, self.joined_ms)
+        return EvaluationContext(
+            at_ms, now.states, self.members, self.card, now.profile, now.points_account.balance, self.joined_ms
+        )
 
-    def _before(self, at_ms: int) -> Frame:
+    def _before(self, at_ms: int) -> EvaluationContext:
         """The frame as it is now, which nothing that happens later changes."""
         frame = self._frame(at_ms)
         frame.states, frame.members = dict(frame.states), dict(frame.members)
         return frame
 
-    def _judge(self, moment: Moment) -> None:
+    def _judge(self, moment: Step) -> None:
         """Applies what happened at the moment, and emits the flips that follow."""
         at_ms, version = moment.at_ms, moment.version
         self.earlier = self.active.by_segment
-        if ended := self.derived.end_points(at_ms):
+        if ended := self.derived.expire_points(at_ms):
             self._end(ended, at_ms)
-            moment = replace(moment, aged_points=self.derived.purse.balance)
+            moment = replace(moment, aged_points=self.derived.points_account.balance)
         for event in moment.events:
             self._apply(event, at_ms)
         if ended := self.derived.count_points(moment.events, at_ms, self.at_ms):
@@ -212,14 +214,14 @@ class _Walk:
         if version is not None:
             self._revise(version, at_ms)
         self.at_ms = at_ms
-        self.derived.expire(self.active.measures, at_ms)
+        self.derived.expire_windows(self.active.measures, at_ms)
         if version is not None:
             for gone in [key for key in self.members if key not in self.active.by_segment]:
                 del self.members[gone]
                 self._flip(version, False, moment)
         frame = self._frame(at_ms)
         for judged in self.active.versions:
-            member = holds(judged.criteria, frame)
+            member = evaluate(judged.criteria, frame)
             if member != (judged.segment_id in self.members):
                 if member:
                     self.members[judged.segment_id] = Membership(judged.segment_id, at_ms, self.rev, {})
@@ -229,14 +231,14 @@ class _Walk:
 
     def _apply(self, event: Event, at_ms: int) -> None:
         self.derived.apply(event, self.active.measures, at_ms)
-        if event.move is not None and event.move.told:
+        if event.move is not None and event.move.was_published:
             return
         self._emit(
             type_of(event), event.occurred_ms, {"kind": CauseKind.EVENT.value, "event": event.id}, {"event": event.id},
             late=event.occurred_ms < at_ms, historical=event.historical,
         )  # fmt: skip
 
-    def _end(self, ended: Iterable[Expired], at_ms: int) -> None:
+    def _end(self, ended: Iterable[ExpiredLot], at_ms: int) -> None:
         for lot in ended:
             refs = {"event": lot.event_id, "points": lot.points, "balance": lot.balance}
             self._emit(POINTS_EXPIRED, at_ms, {"kind": CauseKind.TIME.value}, refs, late=lot.at_ms < at_ms)
@@ -244,25 +246,25 @@ class _Walk:
     def _remove(self, at_ms: int, tombstones: Sequence[Event]) -> None:
         """Takes out what is removed at one instant, all at once; what never counted is not there to be taken out."""
         before = self._before(at_ms)
-        removed = self.derived.remove({t.removes for t in tombstones if t.removes}, self.active.measures, at_ms)
+        removed = self.derived.remove_events({t.removes for t in tombstones if t.removes}, self.active.measures, at_ms)
         for event in removed:
             cause = {"kind": CauseKind.EVENT_REMOVED.value, "event": event.id}
             self._emit(UPDATED, at_ms, cause, {"removed": event.id}, late=True)
         if any(event.type in FIELD_EVENTS for event in removed):
             self.derived.updated_at = max(self.derived.updated_at, *(t.recorded_at for t in tombstones))
-        self._judge(Moment(at_ms, before, removed=removed))
+        self._judge(Step(at_ms, before, removed=removed))
         merged = [tombstone.into for tombstone in tombstones if tombstone.type == PASS_MERGED]
         if any(tombstone.type == PASS_ERASED for tombstone in tombstones):
             rows = self.derived.aggregates.values()
             self.erased = Erased(at_ms, sum(row.count for row in rows), len(rows), tuple(self.members))
-            self._leave_all(Moment(at_ms, self._before(at_ms), erased=True))
+            self._leave_all(Step(at_ms, self._before(at_ms), erased=True))
             self._emit(DELETED, at_ms, {}, {})
         elif merged:
             self.merged = merged[0]
-            self._leave_all(Moment(at_ms, self._before(at_ms), merged=True))
+            self._leave_all(Step(at_ms, self._before(at_ms), merged=True))
             self._emit(DELETED, at_ms, {"kind": CauseKind.PASS_MERGED.value}, {"into": self.merged})
 
-    def _leave_all(self, moment: Moment) -> None:
+    def _leave_all(self, moment: Step) -> None:
         """Leaves every segment behind."""
         self.earlier = self.active.by_segment
         for segment_id in list(self.members):
@@ -270,17 +272,17 @@ class _Walk:
             self._flip(self.active.by_segment[segment_id], False, moment)
 
     def _revise(self, version: Version, at_ms: int) -> None:
-        known = self.active.keys
-        self.rev = version.rev
+        known = self.active.measure_keys
+        self.rev = version.revision
         self.active = self.definitions.active(self.rev)
-        self.derived.drop(known - self.active.keys)
+        self.derived.drop_measures(known - self.active.measure_keys)
         for measure in self.active.measures:
             if measure.key not in known:
-                self.derived.begin(measure, at_ms)
+                self.derived.begin_measure(measure, at_ms)
 
-    def _flip(self, judged: Version, member: bool, moment: Moment) -> None:
+    def _flip(self, judged: Version, member: bool, moment: Step) -> None:
         at_ms, frame, version = moment.at_ms, self._frame(moment.at_ms), moment.version
-        cause, event = cause_of(judged, member, moment, frame)
+        cause, event = find_cause(judged, member, moment, frame)
         if member:
             self.members[judged.segment_id] = replace(self.members[judged.segment_id], cause=cause)
         # What it was before: at the same instant without the events, or one millisecond earlier when time alone moved it.
@@ -290,8 +292,8 @@ class _Walk:
             "segment": judged.segment_id,
             "version": judged.version,
             # Of an erased pass nothing measured is told any more.
-            "before": () if known is None or moment.erased else values_of(known, earlier),
-            "after": () if moment.erased else values_of(judged, frame),
+            "before": () if known is None or moment.erased else collect_values(known, earlier),
+            "after": () if moment.erased else collect_values(judged, frame),
         }
         self._emit(
             ENTERED if member else LEFT, at_ms, cause, refs,

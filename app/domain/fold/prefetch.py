@@ -10,24 +10,24 @@ from app.domain.passes.passes import Pass
 from app.domain.passes.profiles import FIELD_EVENTS
 from app.domain.segments.segments import Definitions
 from app.domain.state.measures import Measure, Number, Window
-from app.domain.state.points import wants_history
+from app.domain.state.points import needs_history
 
 
 @dataclass(frozen=True, slots=True)
-class Refill:
+class WindowPage:
     """What leaves a window next: (ms, weight) ascending, whether more follow; `after_ms` says from where it was read."""
 
     after_ms: int
-    leavers: Sequence[tuple[int, Number]]
-    more: bool
+    expiring: Sequence[tuple[int, Number]]
+    has_more: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Needs:
+class Prefetch:
     """What a walk has to read first: the whole history of the pass, and for some windows what leaves them next."""
 
     history: bool = False
-    refills: Mapping[str, tuple[Measure, int]] = field(default_factory=dict)
+    windows: Mapping[str, tuple[Measure, int]] = field(default_factory=dict)
 
 
 def effective_ms(event: Event, at_ms: int) -> int:
@@ -38,28 +38,28 @@ def effective_ms(event: Event, at_ms: int) -> int:
     return occurred
 
 
-def needs(card: Pass, definitions: Definitions, events: Sequence[Event], limit_ms: int) -> Needs:
+def find_prefetch(card: Pass, definitions: Definitions, events: Sequence[Event], limit_ms: int) -> Prefetch:
     """What `advance` must be given for this pass."""
-    history = any(e.removes is not None or (e.type in FIELD_EVENTS and e.occurred_ms <= card.at_ms) for e in events)
+    history = any(e.removes is not None or (e.type in FIELD_EVENTS and e.occurred_ms <= card.evaluated_until_ms) for e in events)
     if not history and card.aggregates:
-        history = wants_history(card.lots, events, card.at_ms)
-        known = definitions.active(card.rev).keys
-        for version in definitions.after(card.rev):
-            for measure in definitions.active(version.rev).measures:
+        history = needs_history(card.lots, events, card.evaluated_until_ms)
+        known = definitions.active(card.revision).measure_keys
+        for version in definitions.after(card.revision):
+            for measure in definitions.active(version.revision).measures:
                 if measure.key not in known and not measure.plain and _may_match(measure, card):
                     history = True
             # What one revision dropped and a later one asks for again is built anew.
-            known = definitions.active(version.rev).keys
-    horizon = max([limit_ms, *(effective_ms(event, card.at_ms) for event in events)])
+            known = definitions.active(version.revision).measure_keys
+    horizon = max([limit_ms, *(effective_ms(event, card.evaluated_until_ms) for event in events)])
     refills = {}
-    for measure in definitions.active(card.rev).measures:
-        state = card.state.get(measure.key)
-        if measure.within_ms is None or not isinstance(state, Window) or not state.more:
+    for measure in definitions.active(card.revision).measures:
+        state = card.measures.get(measure.key)
+        if measure.within_ms is None or not isinstance(state, Window) or not state.has_more:
             continue
         if not state.instants or state.instants[-1] + measure.within_ms <= horizon:
-            after = state.instants[-1] if state.instants else card.at_ms - measure.within_ms
+            after = state.instants[-1] if state.instants else card.evaluated_until_ms - measure.within_ms
             refills[measure.key] = (measure, after)
-    return Needs(history, refills)
+    return Prefetch(history, refills)
 
 
 def _may_match(measure: Measure, card: Pass) -> bool:

@@ -12,7 +12,7 @@ Timeline = list[tuple[int, int, str, Event]]
 """(effective ms, occurred ms, id, event), in order."""
 
 
-def timeline_of(events: Iterable[Event], start_ms: int, floor_ms: int) -> Timeline:
+def build_timeline(events: Iterable[Event], start_ms: int, floor_ms: int) -> Timeline:
     """The events in the order in which they count, without those that are removed before their time comes."""
     timeline = sorted(
         ((max(effective_ms(e, start_ms), floor_ms), e.occurred_ms, e.id, e) for e in events), key=lambda item: item[:3]

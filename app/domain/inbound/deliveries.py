@@ -56,7 +56,7 @@ class InboundDelivery:
     named: tuple[str, ...] = ()
 
 
-def kept_headers(headers: Mapping[str, str], signature: str | None) -> dict[str, str]:
+def select_headers(headers: Mapping[str, str], signature: str | None) -> dict[str, str]:
     """What of the headers is kept with a message that failed: those that may say what it is, and none that is secret."""
     kept = [
         (name, value)

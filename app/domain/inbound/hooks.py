@@ -28,7 +28,7 @@ class HookSecret:
         return self.expires_at is None or now < self.expires_at
 
 
-def rotated(text: str, older: Iterable[HookSecret], now: datetime, grace: timedelta) -> tuple[HookSecret, ...]:
+def rotate_secrets(text: str, older: Iterable[HookSecret], now: datetime, grace: timedelta) -> tuple[HookSecret, ...]:
     """A new secret, and those of the older ones that are good now, for `grace` more at most; 5 in all, the newest first."""
     usable = [secret for secret in older if secret.usable_at(now) and grace]
     kept = (replace(each, expires_at=min(now + grace, each.expires_at or now + grace)) for each in usable)

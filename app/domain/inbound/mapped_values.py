@@ -58,7 +58,7 @@ class MappedValue:
         """The value, in the form that the field takes; None for none. Raises InvalidInput at the field's name."""
         found = self._found(scope)
         if found is not None and self.entries is not None:
-            text = written(found, self.name)
+            text = format_value(found, self.name)
             if text not in self.entries and self.default is None:
                 raise InvalidInput(Code.UNKNOWN, f"The map has no entry for '{text[:100]}', and no default.", self.name)
             found = self.entries.get(text)
@@ -74,7 +74,7 @@ class MappedValue:
     def _found(self, scope: Scope) -> object:
         if self.template:
             parts = [part.of(scope) if isinstance(part, Path) else part for part in self.template]
-            return None if None in parts else "".join(written(part, self.name) for part in parts)
+            return None if None in parts else "".join(format_value(part, self.name) for part in parts)
         if not self.paths:
             return self.constant
         return next((value for path in self.paths if (value := path.of(scope)) is not None), None)
@@ -90,7 +90,7 @@ class MappedValue:
             return value if units is None else _instant(value, units, self.name)
         if self.name.endswith("Days") and isinstance(value, int):
             return value
-        text = written(value, self.name)
+        text = format_value(value, self.name)
         return text.upper() if self.name in CAPITALS else text
 
 
@@ -116,7 +116,7 @@ def parse_mapped_value(raw: object, name: str, *at: str) -> MappedValue:
     )  # fmt: skip
 
 
-def written(value: object, *at: str) -> str:
+def format_value(value: object, *at: str) -> str:
     """The text of a text, a number, true or false. Raises InvalidInput for lists and objects."""
     match value:
         case str():
@@ -182,7 +182,7 @@ def _template(raw: object, name: str, *at: str) -> tuple[str | Path, ...]:
 
 def _constant(raw: object, *at: str) -> object:
     if raw is not None:
-        written(raw, *at)
+        format_value(raw, *at)
     return raw
 
 
@@ -194,7 +194,7 @@ def _entries(raw: object, *at: str) -> Mapping[str, object] | None:
     if len(raw) > MAX_ENTRIES:
         raise InvalidInput(Code.TOO_MANY, f"At most {MAX_ENTRIES} entries.", *at)
     for key, value in raw.items():
-        written(value, *at, key)
+        format_value(value, *at, key)
     return raw
 
 

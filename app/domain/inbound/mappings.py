@@ -210,7 +210,7 @@ def parse_mapping(raw: object, *field: str) -> EventMapping:
     return EventMapping(items, tuple(when), tuple(values.values()), metadata, text)
 
 
-def mapping_from(text: str) -> EventMapping:
+def mapping_from_json(text: str) -> EventMapping:
     """The mapping that was stored as this text."""
     return parse_mapping(json.loads(text))
 

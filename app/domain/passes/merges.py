@@ -1,4 +1,4 @@
-"""Merges: one pass goes on as a part of another, which answers for both. Events keep the pass they were recorded on."""
+"""MergeQueries: one pass goes on as a part of another, which answers for both. Events keep the pass they were recorded on."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ MAX_ALIASES = 100
 """Passes that one pass answers for, at most."""
 
 
-def bequest(alias: Pass, now: datetime) -> Event | None:
+def profile_for_survivor(alias: Pass, now: datetime) -> Event | None:
     """What a merged pass leaves as it was created with: an update of the pass that answers for it, from the time of its
     own creation, so that whatever was set on either later stands. None where it was created with nothing.
     """
     assert alias.alias_of is not None
-    base = alias.base
+    base = alias.initial_profile
     if base == Profile():
         return None
     changes = {"holder": dict(base.holder), "fields": dict(base.fields), "metadata": dict(base.metadata)}

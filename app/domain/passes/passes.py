@@ -26,7 +26,7 @@ class Membership:
 
     segment_id: str
     since_ms: int
-    rev: int
+    revision: int
     cause: Mapping[str, object]
 
 
@@ -65,23 +65,23 @@ class Pass:
     id: str
     workspace_id: str
     external_id: str
-    base: Profile
+    initial_profile: Profile
     profile: Profile
     installed_at: datetime | None
     created_at: datetime
     updated_at: datetime
-    at_ms: int
-    rev: int = 0
+    evaluated_until_ms: int
+    revision: int = 0
     points: Decimal = ZERO
     aggregates: Aggregates = field(default_factory=dict)
-    state: Mapping[str, State] = field(default_factory=dict)
+    measures: Mapping[str, State] = field(default_factory=dict)
     memberships: Mapping[str, Membership] = field(default_factory=dict)
-    v: int = 0
-    fid: str = ""
-    lb: tuple[str, ...] = ()
-    n: int = 0
-    out: tuple[Entry, ...] = ()
-    due_ms: int | None = None
+    version: int = 0
+    write_id: str = ""
+    last_folded_ids: tuple[str, ...] = ()
+    last_activity: int = 0
+    outbox: tuple[Entry, ...] = ()
+    next_due_ms: int | None = None
     tier: str | None = None
     erased: Erased | None = None
     alias_of: str | None = None
@@ -113,7 +113,7 @@ class PassDraft:
     installed_at: datetime | None
 
 
-def check(sent: PassInput, now: datetime, metadata_bytes: int) -> PassDraft:
+def validate_pass(sent: PassInput, now: datetime, metadata_bytes: int) -> PassDraft:
     """The checked draft of one input. Raises Refused with every problem found."""
     problems: list[Problem] = []
     external_id = ""
@@ -122,7 +122,7 @@ def check(sent: PassInput, now: datetime, metadata_bytes: int) -> PassDraft:
         external_id = parse_text(sent.external_id, "externalId")
     except Refused as refused:
         problems.extend(refused.problems)
-    changes = check_changes(sent.holder, sent.fields, sent.metadata, None, metadata_bytes, problems)
+    changes = validate_changes(sent.holder, sent.fields, sent.metadata, None, metadata_bytes, problems)
     if sent.installed_at is not None:
         try:
             installed_at = parse_instant(sent.installed_at, "installedAt")
@@ -132,10 +132,10 @@ def check(sent: PassInput, now: datetime, metadata_bytes: int) -> PassDraft:
             problems.extend(refused.problems)
     if problems:
         raise Refused(*problems)
-    return PassDraft(external_id, changed(Profile(), changes), installed_at)
+    return PassDraft(external_id, apply_changes(Profile(), changes), installed_at)
 
 
-def check_changes(
+def validate_changes(
     holder: object, fields: object, metadata: object, status: object, most_bytes: int, problems: list[Problem]
 ) -> dict[str, object]:
     """The parts given, checked, under the names holder, fields, metadata, status; problems are added to the list."""
@@ -162,7 +162,7 @@ def check_changes(
     return changes
 
 
-def changed(profile: Profile, changes: Mapping[str, object]) -> Profile:
+def apply_changes(profile: Profile, changes: Mapping[str, object]) -> Profile:
     """The profile after an update: keys given are set, a null removes its key, keys not given stay."""
     parts: dict[str, dict[str, object]] = {
         "holder": dict(profile.holder),

@@ -10,15 +10,15 @@ from app.domain.events.events import PASS_UPDATED, Event
 from app.domain.values.conditions import number_of
 from app.domain.values.decimals import ZERO, add, canonical, subtract
 
-from .passes import Profile, changed
+from .passes import Profile, apply_changes
 
 FIELD_EVENTS = frozenset({"field_updated", "field_increment", "field_decrement", PASS_UPDATED})
 
 
-def applied(profile: Profile, event: Event) -> Profile:
+def apply_field_event(profile: Profile, event: Event) -> Profile:
     """The profile after one field change or update that is later than all before it."""
     if event.type == PASS_UPDATED:
-        return changed(profile, event.changes)
+        return apply_changes(profile, event.changes)
     if event.field_name is None:
         return profile
     fields = dict(profile.fields)
@@ -35,11 +35,11 @@ def applied(profile: Profile, event: Event) -> Profile:
     return replace(profile, fields=fields)
 
 
-def rebuilt(base: Profile, events: Iterable[Event]) -> Profile:
+def rebuild_profile(base: Profile, events: Iterable[Event]) -> Profile:
     """The profile from its fields as created and all events that count; order of arrival does not matter."""
     profile = base
     for event in sorted((e for e in events if e.type in FIELD_EVENTS), key=lambda e: (e.occurred_at, e.id)):
-        profile = applied(profile, event)
+        profile = apply_field_event(profile, event)
     return profile
 
 

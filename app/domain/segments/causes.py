@@ -8,10 +8,10 @@ from decimal import Decimal
 
 from app.domain.activities import CauseKind
 from app.domain.events.events import Event
-from app.domain.state.measures import added
+from app.domain.state.measures import add_event
 
 from .criteria import EventCriterion, leaves
-from .evaluation import Frame, Value, holds, measured
+from .evaluation import EvaluationContext, Value, evaluate, measured_value
 from .segments import Version
 
 MAX_VALUES = 6
@@ -19,13 +19,13 @@ MAX_VALUES = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class Step:
     """What happened at one instant of a walk: the frame before it, and the events applied, or those removed, or the
     definition that changed; `erased` and `merged` say that the pass itself goes, `aged_points` what time alone left of
     the balance, where it took some."""
 
     at_ms: int
-    before: Frame
+    before: EvaluationContext
     events: Sequence[Event] = ()
     version: Version | None = None
     created: bool = False
@@ -35,7 +35,9 @@ class Moment:
     merged: bool = False
 
 
-def cause_of(judged: Version, member: bool, moment: Moment, after: Frame) -> tuple[dict[str, object], Event | None]:
+def find_cause(
+    judged: Version, member: bool, moment: Step, after: EvaluationContext
+) -> tuple[dict[str, object], Event | None]:
     """The cause of a flip as it is stored, and the event that tipped it where one did.
 
     Where time alone would have flipped it at this instant, the cause is TIME, whatever else happened.
@@ -48,7 +50,7 @@ def cause_of(judged: Version, member: bool, moment: Moment, after: Frame) -> tup
         return {"kind": CauseKind.EVENT_REMOVED.value}, None
     if moment.merged:
         return {"kind": CauseKind.PASS_MERGED.value}, None
-    if not (moment.events or moment.removed) or holds(judged.criteria, _aged(moment)) == member:
+    if not (moment.events or moment.removed) or evaluate(judged.criteria, _aged(moment)) == member:
         return {"kind": (CauseKind.PASS_CREATED if moment.created else CauseKind.TIME).value}, None
     if moment.removed:
         return {"kind": CauseKind.EVENT_REMOVED.value, "event": _missed(judged, moment.removed).id}, None
@@ -56,25 +58,25 @@ def cause_of(judged: Version, member: bool, moment: Moment, after: Frame) -> tup
     return {"kind": CauseKind.EVENT.value, "event": event.id}, event
 
 
-def _aged(moment: Moment) -> Frame:
+def _aged(moment: Step) -> EvaluationContext:
     """The frame of the moment if nothing had happened but time."""
     points = moment.before.points if moment.aged_points is None else moment.aged_points
     return replace(moment.before, at_ms=moment.at_ms, points=points)
 
 
-def values_of(judged: Version, frame: Frame) -> tuple[Value, ...]:
+def collect_values(judged: Version, frame: EvaluationContext) -> tuple[Value, ...]:
     """The measured values of the leaves of a definition, from left to right."""
-    return tuple(measured(leaf, frame) for leaf in list(leaves(judged.criteria))[:MAX_VALUES])
+    return tuple(measured_value(leaf, frame) for leaf in list(leaves(judged.criteria))[:MAX_VALUES])
 
 
 def _missed(judged: Version, removed: Sequence[Event]) -> Event:
     """The last of the removed events that the criteria had looked at; else the last one."""
     filters = [leaf.measure.filter for leaf in leaves(judged.criteria) if isinstance(leaf, EventCriterion)]
-    looked_at = [event for event in removed if any(f.matches(event) for f in filters)]
-    return (looked_at or removed)[-1]
+    examined = [event for event in removed if any(f.matches(event) for f in filters)]
+    return (examined or removed)[-1]
 
 
-def _tipping(judged: Version, member: bool, moment: Moment, after: Frame) -> Event:
+def _tipping(judged: Version, member: bool, moment: Step, after: EvaluationContext) -> Event:
     """The first event of the instant after which the verdict is what it became; else the last one that counts."""
     states, tipping = dict(moment.before.states), moment.events[-1]
     timed = [leaf for leaf in leaves(judged.criteria) if isinstance(leaf, EventCriterion)]
@@ -85,9 +87,9 @@ def _tipping(judged: Version, member: bool, moment: Moment, after: Frame) -> Eve
             continue
         tipping = event
         for key, measure in counting.items():
-            state = added(measure, states.get(key), event, moment.at_ms)
+            state = add_event(measure, states.get(key), event, moment.at_ms)
             if state is not None:
                 states[key] = state
-        if holds(judged.criteria, replace(after, states=states)) == member:
+        if evaluate(judged.criteria, replace(after, states=states)) == member:
             break
     return tipping

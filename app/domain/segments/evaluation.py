@@ -12,7 +12,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import lru_cache
 
 from app.domain.passes.passes import Pass, Profile
-from app.domain.state.measures import Number, Span, State, Window, expired, minus
+from app.domain.state.measures import FirstAndLast, Number, State, Window, expire_window, minus
 from app.domain.values.conditions import Operator, compare, dig
 from app.domain.values.instants import DAY_MS, to_ms
 
@@ -22,7 +22,7 @@ Value = Number | str | bool | None
 
 
 @dataclass(slots=True)
-class Frame:
+class EvaluationContext:
     """All that a verdict depends on: the instant, the measures as they stand, the pass, its memberships so far."""
 
     at_ms: int
@@ -34,29 +34,29 @@ class Frame:
     joined_ms: int
 
 
-def holds(criteria: Criteria, frame: Frame) -> bool:
+def evaluate(criteria: Criteria, frame: EvaluationContext) -> bool:
     """Whether the criteria are satisfied in this frame."""
     match criteria:
         case EventCriterion():
             return _event_holds(criteria, frame)
         case All(children):
-            return all(holds(child, frame) for child in children)
+            return all(evaluate(child, frame) for child in children)
         case AnyOf(children):
-            return any(holds(child, frame) for child in children)
+            return any(evaluate(child, frame) for child in children)
         case Not(child):
-            return not holds(child, frame)
+            return not evaluate(child, frame)
         case SegmentCriterion():
             return (criteria.segment_id in frame.members) == criteria.member
     return compare(_pass_value(criteria, frame), criteria.operator, criteria.value)
 
 
-def measured(leaf: Criteria, frame: Frame) -> Value:
+def measured_value(leaf: Criteria, frame: EvaluationContext) -> Value:
     """The value that a leaf compares: a count, a sum, whole days since (None for never), a field, a membership."""
     match leaf:
         case EventCriterion():
             state = _window_now(leaf, frame)
             if leaf.metric in (Metric.COUNT, Metric.SUM):
-                return 0 if state is None or isinstance(state, Span) else state.value
+                return 0 if state is None or isinstance(state, FirstAndLast) else state.value
             since = _since_ms(leaf, state, frame)
             return None if since is None else max(0, frame.at_ms - since) // DAY_MS
         case SegmentCriterion():
@@ -67,7 +67,7 @@ def measured(leaf: Criteria, frame: Frame) -> Value:
     raise TypeError(leaf)
 
 
-def until_ms(leaf: EventCriterion, frame: Frame) -> int | None:
+def next_change_ms(leaf: EventCriterion, frame: EvaluationContext) -> int | None:
     """The earliest instant after this frame's at which the leaf could change with no new event; None for never.
 
     A window whose list of leavers ends is asked again when the last one listed leaves.
@@ -86,23 +86,23 @@ def until_ms(leaf: EventCriterion, frame: Frame) -> int | None:
         value = minus(value, weight)
         if _passes(leaf, value) != before:
             return instant + leaf.within_ms
-    if not state.more:
+    if not state.has_more:
         return None
     return state.instants[-1] + leaf.within_ms if state.instants else frame.at_ms
 
 
-def unchanged_until_ms(leaf: EventCriterion, frame: Frame) -> int | None:
-    """An instant before which `until_ms` certainly does not lie, at no cost worth mentioning; None for never."""
+def earliest_change_ms(leaf: EventCriterion, frame: EvaluationContext) -> int | None:
+    """An instant before which `next_change_ms` certainly does not lie, at no cost worth mentioning; None for never."""
     state = frame.states.get(leaf.measure.key)
     if leaf.within_ms is None or not isinstance(state, Window) or not state.instants:
-        return until_ms(leaf, frame)
+        return next_change_ms(leaf, frame)
     return state.instants[0] + leaf.within_ms
 
 
-def _event_holds(leaf: EventCriterion, frame: Frame) -> bool:
+def _event_holds(leaf: EventCriterion, frame: EvaluationContext) -> bool:
     state = _window_now(leaf, frame)
     if leaf.metric in (Metric.COUNT, Metric.SUM):
-        return _passes(leaf, 0 if state is None or isinstance(state, Span) else state.value)
+        return _passes(leaf, 0 if state is None or isinstance(state, FirstAndLast) else state.value)
     since = _since_ms(leaf, state, frame)
     if since is None:
         at_least = leaf.operator in (Operator.GTE, Operator.GT)
@@ -112,16 +112,16 @@ def _event_holds(leaf: EventCriterion, frame: Frame) -> bool:
     return (low is None or elapsed >= low) and (high is None or elapsed < high)
 
 
-def _window_now(leaf: EventCriterion, frame: Frame) -> State | None:
+def _window_now(leaf: EventCriterion, frame: EvaluationContext) -> State | None:
     state = frame.states.get(leaf.measure.key)
     if isinstance(state, Window) and leaf.within_ms is not None:
-        return expired(state, frame.at_ms - leaf.within_ms)
+        return expire_window(state, frame.at_ms - leaf.within_ms)
     return state
 
 
-def _since_ms(leaf: EventCriterion, state: State | None, frame: Frame) -> int | None:
+def _since_ms(leaf: EventCriterion, state: State | None, frame: EvaluationContext) -> int | None:
     """The instant from which the days are counted; None where the pass never did it and joining does not stand in."""
-    if isinstance(state, Span):
+    if isinstance(state, FirstAndLast):
         return state.last_ms if leaf.metric is Metric.DAYS_SINCE_LAST else state.first_ms
     stands_in = leaf.operator in (Operator.GTE, Operator.GT) and leaf.never is Never.SINCE_JOINED
     return frame.joined_ms if stands_in and leaf.metric is Metric.DAYS_SINCE_LAST else None
@@ -162,7 +162,7 @@ def _passes(leaf: EventCriterion, value: Number) -> bool:
     return _COMPARE[leaf.operator](value, leaf.value)
 
 
-def _pass_value(leaf: PassCriterion, frame: Frame) -> object:
+def _pass_value(leaf: PassCriterion, frame: EvaluationContext) -> object:
     match leaf.field:
         case "pointsBalance":
             return frame.points

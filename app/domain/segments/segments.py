@@ -14,7 +14,7 @@ from app.domain.values.instants import to_ms
 
 from .criteria import Criteria, EventCriterion, SegmentCriterion, leaves
 
-MAX_LIVE = 200
+MAX_LIVE_SEGMENTS = 200
 _KEY = re.compile(r"[a-z0-9][a-z0-9_\-]{0,63}")
 SILENT = "SILENT"
 EMIT = "EMIT"
@@ -31,7 +31,7 @@ class Segment:
     criteria: Criteria
     timezone: str
     version: int
-    rev: int
+    revision: int
     archived: bool
     created_at: datetime
     updated_at: datetime
@@ -47,7 +47,7 @@ class Version:
     """One version of a segment's definition: in force from revision `rev`, made at `at`."""
 
     segment_id: str
-    rev: int
+    revision: int
     version: int
     criteria: Criteria
     timezone: str
@@ -67,7 +67,7 @@ class Version:
 
 
 @dataclass(frozen=True)
-class Active:
+class ActiveDefinitions:
     """What is in force at one revision: versions in dependency order, their leaves and their measures."""
 
     versions: tuple[Version, ...]
@@ -80,7 +80,7 @@ class Active:
         return {version.segment_id: version for version in self.versions}
 
     @cached_property
-    def keys(self) -> frozenset[str]:
+    def measure_keys(self) -> frozenset[str]:
         """The keys of all measures kept under this revision."""
         return frozenset(measure.key for measure in self.measures)
 
@@ -89,13 +89,13 @@ class Definitions:
     """All versions of a workspace's segments, by revision; what was in force at any of them is compiled once."""
 
     def __init__(self, versions: Iterable[Version] = ()) -> None:
-        self.versions = tuple(sorted(versions, key=lambda v: v.rev))
-        self._active: dict[int, Active] = {}
+        self.versions = tuple(sorted(versions, key=lambda v: v.revision))
+        self._active: dict[int, ActiveDefinitions] = {}
 
     @property
-    def rev(self) -> int:
+    def revision(self) -> int:
         """The highest revision; 0 where nothing was ever defined."""
-        return self.versions[-1].rev if self.versions else 0
+        return self.versions[-1].revision if self.versions else 0
 
     def extended(self, versions: Iterable[Version]) -> Definitions:
         """These definitions and newer ones."""
@@ -103,29 +103,29 @@ class Definitions:
 
     def after(self, rev: int) -> list[Version]:
         """The versions made after revision `rev`, oldest first."""
-        return [version for version in self.versions if version.rev > rev]
+        return [version for version in self.versions if version.revision > rev]
 
-    def rev_at(self, at_ms: int) -> int:
+    def revision_at(self, at_ms: int) -> int:
         """The highest revision made at or before an instant."""
-        return max((version.rev for version in self.versions if version.at_ms <= at_ms), default=0)
+        return max((version.revision for version in self.versions if version.at_ms <= at_ms), default=0)
 
     def latest(self, rev: int | None = None) -> dict[str, Version]:
         """The version of each segment in force at a revision (the highest, if omitted), archived ones included."""
-        return {version.segment_id: version for version in self.versions if rev is None or version.rev <= rev}
+        return {version.segment_id: version for version in self.versions if rev is None or version.revision <= rev}
 
-    def active(self, rev: int) -> Active:
+    def active(self, rev: int) -> ActiveDefinitions:
         """What is in force at revision `rev`."""
         found = self._active.get(rev)
         if found is None:
             live = {key: version for key, version in self.latest(rev).items() if not version.archived}
-            ordered = in_order({key: version.criteria for key, version in live.items()})
+            ordered = in_dependency_order({key: version.criteria for key, version in live.items()})
             versions = tuple(live[key] for key in ordered)
             timed = tuple(
                 {leaf.to_dict().__repr__(): leaf for v in versions for leaf in leaves(v.criteria)
                  if isinstance(leaf, EventCriterion)}.values()
             )  # fmt: skip
             measures = {leaf.measure.key: leaf.measure for leaf in timed}
-            found = self._active[rev] = Active(versions, timed, tuple(measures.values()))
+            found = self._active[rev] = ActiveDefinitions(versions, timed, tuple(measures.values()))
         return found
 
 
@@ -134,7 +134,7 @@ def references(criteria: Criteria) -> set[str]:
     return {leaf.segment_id for leaf in leaves(criteria) if isinstance(leaf, SegmentCriterion)}
 
 
-def in_order(criteria: Mapping[str, Criteria]) -> list[str]:
+def in_dependency_order(criteria: Mapping[str, Criteria]) -> list[str]:
     """The ids such that a segment comes after those it refers to. Raises InvalidInput CYCLE, naming the cycle's ids."""
     ordered: list[str] = []
     done: set[str] = set()

@@ -22,7 +22,7 @@ from app.domain.values.decimals import ZERO, add, average
 
 from .statistics import Period, period_of
 
-MOST_DIMENSIONS = 3
+MAX_DIMENSIONS = 3
 UTC = ZoneInfo("UTC")
 AMOUNT, POINTS, METADATA = "amount", "points", "metadata."
 
@@ -134,14 +134,14 @@ def parse_field(raw: str | None, function: Function) -> str | None:
 
 def parse_dimensions(given: Sequence[GroupBy]) -> tuple[GroupBy, ...]:
     """The dimensions: at most three, each once, one period among them at most. Raises InvalidInput."""
-    if len(given) > MOST_DIMENSIONS:
-        raise InvalidInput(Code.TOO_MANY, f"At most {MOST_DIMENSIONS} dimensions.", "input", "groupBy")
+    if len(given) > MAX_DIMENSIONS:
+        raise InvalidInput(Code.TOO_MANY, f"At most {MAX_DIMENSIONS} dimensions.", "input", "groupBy")
     if len(set(given)) < len(given) or sum(dimension in PERIODS for dimension in given) > 1:
         raise InvalidInput(Code.INVALID, "Each dimension once, and one period at most.", "input", "groupBy")
     return tuple(given)
 
 
-def worked_out(aggregation: Aggregation, events: Iterable[Event]) -> list[Group]:
+def aggregate_groups(aggregation: Aggregation, events: Iterable[Event]) -> list[Group]:
     """The groups of these events, in no order: the same as the store works out, for what it cannot read as a number."""
     found: dict[Key, list[Decimal]] = {}
     passes: dict[Key, set[str]] = {}

@@ -14,13 +14,13 @@ from decimal import Decimal
 from functools import cached_property
 from hashlib import blake2b
 
-from app.domain.events.events import INTERNAL_TYPES, RETURNS, Category, Event
+from app.domain.events.events import INTERNAL_TYPES, SUBTRACTED_TYPES, Category, Event
 from app.domain.values.conditions import Condition, dig, number_of
 from app.domain.values.decimals import EXACT, ZERO, add, subtract
 
 from .aggregates import Aggregates
 
-MAX_LEAVERS = 100
+MAX_EXPIRING = 100
 Number = int | Decimal
 
 
@@ -65,7 +65,7 @@ class Total:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class FirstAndLast:
     """The first and the last instant, in ms."""
 
     first_ms: int
@@ -79,10 +79,10 @@ class Window:
     value: Number
     instants: tuple[int, ...]
     weights: tuple[Number, ...]
-    more: bool = False
+    has_more: bool = False
 
 
-State = Total | Span | Window
+State = Total | FirstAndLast | Window
 
 
 @dataclass(frozen=True)
@@ -118,13 +118,17 @@ class Measure:
         return number_of(dig(event.metadata, self.sums.removeprefix("metadata."))) or ZERO
 
 
-def added(measure: Measure, state: State | None, event: Event, at_ms: int) -> State | None:
+def add_event(measure: Measure, state: State | None, event: Event, at_ms: int) -> State | None:
     """The state with one more matching event, at the instant `at_ms`; the caller has asked `filter.matches`."""
     at = event.occurred_ms
     if measure.span:
-        if not isinstance(state, Span):
-            return Span(at, at)
-        return state if state.first_ms <= at <= state.last_ms else Span(min(state.first_ms, at), max(state.last_ms, at))
+        if not isinstance(state, FirstAndLast):
+            return FirstAndLast(at, at)
+        return (
+            state
+            if state.first_ms <= at <= state.last_ms
+            else FirstAndLast(min(state.first_ms, at), max(state.last_ms, at))
+        )
     weight = measure.weight(event)
     if measure.within_ms is None:
         return Total(plus(state.value, weight) if isinstance(state, Total) else weight)
@@ -133,25 +137,25 @@ def added(measure: Measure, state: State | None, event: Event, at_ms: int) -> St
     if not isinstance(state, Window):
         return Window(weight, (at,), (weight,))
     # What has left by now goes first: the list is cut at 100, and nothing that is cut off may have left already.
-    return _listed(expired(state, at_ms - measure.within_ms), at, weight)
+    return _listed(expire_window(state, at_ms - measure.within_ms), at, weight)
 
 
 def _listed(state: Window, at: int, weight: Number) -> Window:
     value, instants, weights = plus(state.value, weight), state.instants, state.weights
-    if state.more and (not instants or at > instants[-1]):
+    if state.has_more and (not instants or at > instants[-1]):
         return Window(value, instants, weights, True)
     place = bisect_left(instants, at)
     if place < len(instants) and instants[place] == at:
         together = plus(weights[place], weight)
-        return Window(value, instants, (*weights[:place], together, *weights[place + 1 :]), state.more)
+        return Window(value, instants, (*weights[:place], together, *weights[place + 1 :]), state.has_more)
     instants = (*instants[:place], at, *instants[place:])
     weights = (*weights[:place], weight, *weights[place:])
-    if len(instants) > MAX_LEAVERS:
-        return Window(value, instants[:MAX_LEAVERS], weights[:MAX_LEAVERS], True)
-    return Window(value, instants, weights, state.more)
+    if len(instants) > MAX_EXPIRING:
+        return Window(value, instants[:MAX_EXPIRING], weights[:MAX_EXPIRING], True)
+    return Window(value, instants, weights, state.has_more)
 
 
-def expired(state: Window, start_ms: int) -> Window:
+def expire_window(state: Window, start_ms: int) -> Window:
     """The window without what occurred at or before `start_ms`. Its list must reach that far (see `reach_ms`)."""
     gone = bisect_right(state.instants, start_ms)
     if not gone:
@@ -159,17 +163,17 @@ def expired(state: Window, start_ms: int) -> Window:
     value = state.value
     for weight in state.weights[:gone]:
         value = minus(value, weight)
-    return Window(value, state.instants[gone:], state.weights[gone:], state.more)
+    return Window(value, state.instants[gone:], state.weights[gone:], state.has_more)
 
 
-def refilled(state: Window, leavers: Iterable[tuple[int, Number]], more: bool) -> Window:
+def refill_window(state: Window, leavers: Iterable[tuple[int, Number]], more: bool) -> Window:
     """The window with its list continued by (ms, weight) pairs in ascending order; its value is already right."""
     pairs = list(leavers)
     instants = (*state.instants, *(at for at, _ in pairs))
     return Window(state.value, instants, (*state.weights, *(weight for _, weight in pairs)), more)
 
 
-def grouped(measure: Measure, events: Iterable[Event]) -> list[tuple[int, Number]]:
+def group_expiring(measure: Measure, events: Iterable[Event]) -> list[tuple[int, Number]]:
     """(ms, weight) of the matching events, ascending, those of one instant added up. `events` are in order of occurrence."""
     pairs: list[tuple[int, Number]] = []
     for event in events:
@@ -182,23 +186,23 @@ def grouped(measure: Measure, events: Iterable[Event]) -> list[tuple[int, Number
     return pairs
 
 
-def built(measure: Measure, events: Iterable[Event], at_ms: int) -> State | None:
+def build_measure(measure: Measure, events: Iterable[Event], at_ms: int) -> State | None:
     """The state at `at_ms` from all events that count; None where none matches. Order does not matter."""
     matching = sorted((e for e in events if measure.filter.matches(e)), key=lambda e: e.occurred_ms)
     if measure.within_ms is None:
         state: State | None = None
         for event in matching:
-            state = added(measure, state, event, at_ms)
+            state = add_event(measure, state, event, at_ms)
         return state
     start = at_ms - measure.within_ms
-    pairs = [pair for pair in grouped(measure, matching) if pair[0] > start]
+    pairs = [pair for pair in group_expiring(measure, matching) if pair[0] > start]
     if not pairs:
         return None
     value: Number = 0 if measure.sums is None else ZERO
     for _, weight in pairs:
         value = plus(value, weight)
-    listed = pairs[:MAX_LEAVERS]
-    return Window(value, tuple(at for at, _ in listed), tuple(w for _, w in listed), len(pairs) > MAX_LEAVERS)
+    listed = pairs[:MAX_EXPIRING]
+    return Window(value, tuple(at for at, _ in listed), tuple(w for _, w in listed), len(pairs) > MAX_EXPIRING)
 
 
 def from_aggregates(measure: Measure, aggregates: Aggregates) -> State | None:
@@ -209,11 +213,11 @@ def from_aggregates(measure: Measure, aggregates: Aggregates) -> State | None:
             continue
         if measure.span:
             first, last = row.first_ms, row.last_ms
-            if isinstance(state, Span):
+            if isinstance(state, FirstAndLast):
                 first, last = min(first, state.first_ms), max(last, state.last_ms)
-            state = Span(first, last)
+            state = FirstAndLast(first, last)
         else:
-            signed = -row.sum if kind in RETURNS else row.sum
+            signed = -row.sum if kind in SUBTRACTED_TYPES else row.sum
             weight: Number = row.count if measure.sums is None else signed
             state = Total(plus(state.value, weight) if isinstance(state, Total) else weight)
     return state

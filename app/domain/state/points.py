@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from app.domain.events.events import INTERNAL_TYPES, Event
-from app.domain.events.points_expiry import PointsEnd
+from app.domain.events.points_expiry import PointsExpiry
 from app.domain.values.decimals import ZERO, add, subtract
 from app.domain.values.instants import DAY_MS
 
@@ -27,7 +27,7 @@ class Lot:
 
     remaining: Decimal
     granted_ms: int
-    end: PointsEnd
+    end: PointsExpiry
 
 
 Lots = Mapping[str, Lot]
@@ -35,7 +35,7 @@ Lots = Mapping[str, Lot]
 
 
 @dataclass(frozen=True, slots=True)
-class Expired:
+class ExpiredLot:
     """What a lot still held when its end came, and the balance without it."""
 
     event_id: str
@@ -47,7 +47,7 @@ class Expired:
 _Place = tuple[int, int, str]
 
 
-class Purse:
+class PointsAccount:
     """The points of a pass while it is walked. `lots` is None as long as no counted event said when points end."""
 
     def __init__(self, balance: Decimal = ZERO, lots: Lots | None = None, active_ms: int = 0) -> None:
@@ -65,19 +65,19 @@ class Purse:
         self._fixed.sort()
         self._rolling.sort()
 
-    def next_ms(self) -> int | None:
+    def next_expiry_ms(self) -> int | None:
         """The next instant at which a lot leaves the balance by itself; None for never."""
         soonest = self._soonest() if self.lots else None
         return None if soonest is None else soonest[0]
 
-    def expire(self, at_ms: int) -> list[Expired]:
+    def expire_lots(self, at_ms: int) -> list[ExpiredLot]:
         """Takes out the lots whose end is `at_ms` or earlier, and answers them in the order they ended."""
-        gone: list[Expired] = []
+        gone: list[ExpiredLot] = []
         while self.lots and (soonest := self._soonest()) is not None and soonest[0] <= at_ms:
             ended_ms, _, event_id = soonest
             points = self._taken(event_id).remaining
             self.balance = subtract(self.balance, points)
-            gone.append(Expired(event_id, points, ended_ms, self.balance))
+            gone.append(ExpiredLot(event_id, points, ended_ms, self.balance))
         return gone
 
     def count(self, event: Event) -> None:
@@ -85,7 +85,7 @@ class Purse:
 
         Only a purse that was given all events from the first on knows what an event that moves an end speaks of.
         """
-        end = event.points_end
+        end = event.points_expiry
         if self.lots is None and end is None:
             if event.points:
                 self._earned_or_spent(event)
@@ -128,7 +128,7 @@ class Purse:
             del self._endless[event_id]
             due = subtract(due, left)
 
-    def _granted(self, event: Event, end: PointsEnd, at_ms: int) -> None:
+    def _granted(self, event: Event, end: PointsExpiry, at_ms: int) -> None:
         if end.ms(at_ms) <= at_ms:
             # Over before it began: never had.
             return
@@ -137,10 +137,10 @@ class Purse:
         if event.points > debt:
             self._put(event.id, Lot(subtract(event.points, debt), at_ms, end))
 
-    def _end_moved(self, event: Event, end: PointsEnd, at_ms: int) -> None:
+    def _end_moved(self, event: Event, end: PointsExpiry, at_ms: int) -> None:
         target = event.correction_of or ""
         if end.at_ms is not None:
-            end = PointsEnd(max(end.at_ms, at_ms))
+            end = PointsExpiry(max(end.at_ms, at_ms))
         if self.lots is not None and target in self.lots:
             self._put(target, replace(self._taken(target), end=end))
         elif target in self._endless:
@@ -175,44 +175,44 @@ class Purse:
         return self._own
 
 
-def purse_of(balance: Decimal, lots: Lots | None, aggregates: Aggregates) -> Purse:
+def points_account_of(balance: Decimal, lots: Lots | None, aggregates: Aggregates) -> PointsAccount:
     """The purse of a pass as stored."""
-    return Purse(balance, lots, last_active_ms(aggregates) if lots else 0)
+    return PointsAccount(balance, lots, last_active_ms(aggregates) if lots else 0)
 
 
-def rebuilt(events: Iterable[Event], at_ms: int) -> tuple[Purse, list[Expired]]:
+def rebuild_account(events: Iterable[Event], at_ms: int) -> tuple[PointsAccount, list[ExpiredLot]]:
     """The purse at `at_ms` from all events that count, and every lot that ended by then; order does not matter."""
-    purse = Purse()
-    gone: list[Expired] = []
+    purse = PointsAccount()
+    gone: list[ExpiredLot] = []
     # A walk that is slow reads as history what somebody else has counted meanwhile: it sees an event twice, and will not
     # be saved, but must not fail.
     once = {event.id: event for event in events}.values()
     for event in sorted(once, key=lambda e: (e.occurred_at, e.id)):
-        gone += purse.expire(event.occurred_ms)
+        gone += purse.expire_lots(event.occurred_ms)
         purse.count(event)
-    return purse, gone + purse.expire(at_ms)
+    return purse, gone + purse.expire_lots(at_ms)
 
 
-def in_order(purse: Purse, events: Sequence[Event], at_ms: int, before_ms: int) -> bool:
+def order_point_events(purse: PointsAccount, events: Sequence[Event], at_ms: int, before_ms: int) -> bool:
     """Whether the events of one instant can be counted one by one on top of what counted until `before_ms`.
 
     If not, the purse is rebuilt from all events that count. Without ends, the order of points does not matter.
     """
-    if purse.lots is None and all(event.points_end is None for event in events):
+    if purse.lots is None and all(event.points_expiry is None for event in events):
         return True
     return all(before_ms < event.occurred_ms == at_ms and not moves_end(event) for event in events)
 
 
-def wants_history(lots: Lots | None, events: Sequence[Event], at_ms: int) -> bool:
+def needs_history(lots: Lots | None, events: Sequence[Event], at_ms: int) -> bool:
     """Whether a walk over these events, from `at_ms` on, may have to rebuild the purse."""
-    if lots is None and all(event.points_end is None for event in events):
+    if lots is None and all(event.points_expiry is None for event in events):
         return False
     return any(event.historical or event.occurred_ms <= at_ms or moves_end(event) for event in events)
 
 
 def moves_end(event: Event) -> bool:
     """Whether the event gives no points and says when those of the event it corrects end."""
-    return event.points_end is not None and event.correction_of is not None and not event.points
+    return event.points_expiry is not None and event.correction_of is not None and not event.points
 
 
 def last_active_ms(aggregates: Aggregates) -> int:

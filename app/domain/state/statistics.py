@@ -9,7 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from app.domain.events.events import INTERNAL_TYPES, RETURNS, Category, Event
+from app.domain.events.events import INTERNAL_TYPES, SUBTRACTED_TYPES, Category, Event
 from app.domain.values.decimals import ZERO, add, average, subtract
 
 from .aggregates import Aggregates, fold
@@ -106,7 +106,7 @@ def statistics_of(events: Iterable[Event], types: Collection[str] | None = None)
 def _spend(rows: Iterable[TypeRow]) -> Iterable[SpendRow]:
     found: dict[str, SpendRow] = {}
     for row in rows:
-        if row.currency is None or row.sum is None or row.type not in (PURCHASE, *RETURNS):
+        if row.currency is None or row.sum is None or row.type not in (PURCHASE, *SUBTRACTED_TYPES):
             continue
         before = found.get(row.currency, SpendRow(row.currency, ZERO, ZERO, ZERO, 0))
         bought = row.type == PURCHASE

@@ -10,7 +10,7 @@ from app.domain.errors import Code, InvalidInput
 
 VERSION = b"\x01"
 ACTIVITY = "activity"
-_MOST = 512
+_MAX_CHARACTERS = 512
 # Milliseconds of the years 1691 to 2248, and more positions than a log will have.
 _LARGEST = 2**43
 
@@ -27,7 +27,7 @@ def decode_cursor(text: str, kind: str, shape: tuple[type, ...], *field: str) ->
     Raises InvalidInput: INVALID for anything `encode_cursor` did not write, or wrote for a list of another kind.
     """
     try:
-        raw = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4)) if len(text) <= _MOST else b""
+        raw = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4)) if len(text) <= _MAX_CHARACTERS else b""
         parts = json.loads(raw[1:]) if raw[:1] == VERSION else None
     except (ValueError, binascii.Error, RecursionError):
         parts = None

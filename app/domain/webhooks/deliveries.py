@@ -11,16 +11,16 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
-RETRY_SECONDS = (0, 5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
+RETRY_DELAYS_SECONDS = (0, 5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
 """How long after each failure the next try is made."""
-IN_LANE = 3
+RETRIES_IN_PARTITION = 3
 """So many retries keep the messages behind one in their lane waiting; then it is set aside, and they go on."""
 JITTER = 0.2
 """By how much of itself a delay may be longer: what failed together is not tried again together."""
-MOST_RETRY_AFTER_SECONDS = 3_600
-MOST_ATTEMPTS = 10
+MAX_RETRY_AFTER_SECONDS = 3_600
+MAX_ATTEMPTS_SHOWN = 10
 """How many tries are told of, the last ones."""
-KEPT_SECONDS = 30 * 86_400
+DELIVERY_TTL_SECONDS = 30 * 86_400
 """How long it is remembered what became of a message; one that waits for its next try is kept until that is over."""
 
 
@@ -52,12 +52,12 @@ class WebhookDelivery:
 
     id: str
     endpoint_id: str
-    pos: int
+    position: int
     activity_id: str
     type: str
     recorded_at: datetime
     status: WebhookDeliveryStatus
-    tries: int
+    attempt_count: int
     attempts: tuple[Attempt, ...]
     created_at: datetime
     updated_at: datetime
@@ -69,15 +69,15 @@ def delivery_id(endpoint_id: str, pos: int) -> str:
     return f"{endpoint_id}:{pos}"
 
 
-def retry_ms(failures: int, now_ms: int, chance: float, retry_after_seconds: int = 0) -> int | None:
+def retry_delay_ms(failures: int, now_ms: int, chance: float, retry_after_seconds: int = 0) -> int | None:
     """When a message is tried again that failed so many times, the last time now; None: never.
 
     `chance` is a random number from 0 to 1. The endpoint's own wish is honoured up to an hour.
     """
-    if failures > len(RETRY_SECONDS):
+    if failures > len(RETRY_DELAYS_SECONDS):
         return None
-    seconds = RETRY_SECONDS[failures - 1] * (1 + JITTER * chance)
-    return now_ms + int(1000 * max(seconds, min(retry_after_seconds, MOST_RETRY_AFTER_SECONDS)))
+    seconds = RETRY_DELAYS_SECONDS[failures - 1] * (1 + JITTER * chance)
+    return now_ms + int(1000 * max(seconds, min(retry_after_seconds, MAX_RETRY_AFTER_SECONDS)))
 
 
 def parse_retry_after(text: str | None, now: datetime) -> int:

@@ -42,7 +42,7 @@ class WebhookEndpoint:
     filter: ActivityQuery
     created_at: datetime
     updated_at: datetime
-    begin: int = 0
+    begin_position: int = 0
     reason: DisabledReason | None = None
     version: int = 0
 

@@ -14,7 +14,7 @@ from app.domain.activities import Activity
 from app.domain.files.exports import activity_line, instant_text
 from app.domain.signatures import standard_signatures
 
-MOST_BYTES = 20_000
+MAX_MESSAGE_BYTES = 20_000
 """Every body is smaller than that (source: the specification)."""
 TEST = "webhook.test"
 
@@ -27,29 +27,29 @@ class Message:
     body: bytes
 
 
-def message_of(activity: Activity, pass_external_id: str | None) -> Message:
+def render_message(activity: Activity, pass_external_id: str | None) -> Message:
     """What an endpoint is told of an activity: the line of an export, and its time once more under the standard's name.
 
     `sequence` is its position in the log, `passSequence` its number in the pass, for who is told of things out of order.
     Where that is too large, the largest members of `data` are left out, first those of its event; `truncated` says so.
     """
     line = activity_line(activity, pass_external_id)
-    line |= {"timestamp": line["created_at"], "sequence": activity.pos, "passSequence": activity.n}
+    line |= {"timestamp": line["created_at"], "sequence": activity.position, "passSequence": activity.pass_sequence}
     line["data"] = line.pop("data")
     body = _encoded(line)
-    if len(body) >= MOST_BYTES:
+    if len(body) >= MAX_MESSAGE_BYTES:
         body = _encoded({**line, "data": _shortened(line["data"], len(body))})
     return Message(activity.id, body)
 
 
-def test_message(message_id: str, endpoint_id: str, at: datetime) -> Message:
+def render_test_message(message_id: str, endpoint_id: str, at: datetime) -> Message:
     """A message that tells of nothing, by which an endpoint is tried out."""
     said = instant_text(at)
     line = {"id": message_id, "type": TEST, "timestamp": said, "created_at": said, "data": {"endpointId": endpoint_id}}
     return Message(message_id, _encoded(line))
 
 
-def headers_of(
+def sign_headers(
     message: Message, secrets: Iterable[str], at_seconds: int, traceparent: str | None = None
 ) -> dict[str, str]:
     """The headers of one try at that time (seconds since 1970), signed by each of the secrets."""
@@ -63,7 +63,7 @@ def headers_of(
 
 
 def _shortened(data: object, size: int) -> dict[str, object]:
-    surplus = size + len(_encoded({"truncated": True})) - MOST_BYTES
+    surplus = size + len(_encoded({"truncated": True})) - MAX_MESSAGE_BYTES
     if isinstance(data, Mapping) and isinstance(data.get("event"), Mapping):
         event, surplus = _without_largest(data["event"], surplus)
         if surplus < 0:

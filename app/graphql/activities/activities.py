@@ -15,14 +15,14 @@ from app.domain.activities import ActivityQuery
 from app.domain.errors import Code, InvalidInput
 from app.domain.values.cursors import ACTIVITY, activity_cursor, activity_position
 from app.domain.values.decimals import plain
-from app.feed.tailer import Behind, Expired, shows
+from app.feed.tailer import FeedExpired, FeedLagged, shows
 from app.graphql.context import Info, RequestContext
-from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument, consistent
+from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument, await_consistency
 from app.graphql.types.enums import ActivityCategory
 from app.graphql.types.filters import ActivityFilter, activity_query, of_whole_pass
 from app.graphql.types.ids import to_global_id
-from app.graphql.types.node import Node, fetched, fetches
-from app.graphql.types.paging import After, Before, Connection, Edge, First, Last, Listing
+from app.graphql.types.node import Node, fetch_node, fetcher
+from app.graphql.types.paging import After, Before, Connection, Edge, First, Last, Pagination
 from app.graphql.types.scalars import JSON, BigInt
 from app.store.mongo.paging import Page
 
@@ -53,7 +53,7 @@ class Activity(Node):
     @strawberry.field(name="pass", description="The pass it happened to; null once that is erased.")
     async def card(self, info: Info) -> Annotated[Pass, strawberry.lazy("app.graphql.passes.passes")] | None:
         """The pass it happened to; None once that is erased."""
-        return await fetched(info.context, "Pass", self.pass_id)  # type: ignore[no-any-return]
+        return await fetch_node(info.context, "Pass", self.pass_id)  # type: ignore[no-any-return]
 
 
 ActivityEdge = Edge[Activity]
@@ -89,9 +89,9 @@ ActivityMessage = Annotated[
     strawberry.union("ActivityMessage", description="What the activity stream tells."),
 ]
 
-MOST_MESSAGES = 100_000
+MAX_MESSAGES = 100_000
 
-listing = Listing[domain.Activity](ACTIVITY, (int,), lambda activity: (activity.pos,))
+listing = Pagination[domain.Activity](ACTIVITY, (int,), lambda activity: (activity.position,))
 
 
 def activity_of(activity: domain.Activity) -> Activity:
@@ -102,9 +102,9 @@ def activity_of(activity: domain.Activity) -> Activity:
         category=ActivityCategory(activity.category),
         occurred_at=activity.occurred_at,
         recorded_at=activity.recorded_at,
-        sequence=BigInt(activity.pos),
-        pass_sequence=activity.n,
-        cursor=activity_cursor(activity.pos),
+        sequence=BigInt(activity.position),
+        pass_sequence=activity.pass_sequence,
+        cursor=activity_cursor(activity.position),
         cause=cause_of(activity.cause),
         data=JSON(_json(activity.data)),
         pass_id=activity.pass_id,
@@ -119,7 +119,7 @@ def _json(value: object) -> object:
     return plain(value) if isinstance(value, Decimal) else value
 
 
-@fetches("Activity")
+@fetcher("Activity")
 async def fetch_activity(context: RequestContext, activity_id: str) -> Activity | None:
     """The activity of a database id, or None."""
     found = await context.load.activities.load(activity_id)
@@ -143,7 +143,7 @@ async def list_activities(
     token: TokenArgument = None,
 ) -> Connection[Activity]:
     """A page of the workspace's feed, in its order."""
-    await consistent(info, consistency, token, told=True)
+    await await_consistency(info, consistency, token, told=True)
     query = await of_whole_pass(info.context, activity_query(filter, historical=True))
     return await activities_page(info, query, first, after, last, before)
 
@@ -179,8 +179,8 @@ async def follow_activities(
     shown = shows(await of_whole_pass(info.context, activity_query(filter, historical=False)))
     after = info.context.resume_after or after
     start = None if after is None else activity_position(after, "after")
-    if first is not None and not 1 <= first <= MOST_MESSAGES:
-        raise InvalidInput(Code.OUT_OF_RANGE, f"Between 1 and {MOST_MESSAGES}.", "first")
+    if first is not None and not 1 <= first <= MAX_MESSAGES:
+        raise InvalidInput(Code.OUT_OF_RANGE, f"Between 1 and {MAX_MESSAGES}.", "first")
     messages = _messages(info.context, start, shown)
     return messages if first is None else _first(messages, first)
 
@@ -198,17 +198,17 @@ async def _messages(
     context: RequestContext, start: int | None, shown: Callable[[domain.Activity], bool]
 ) -> AsyncGenerator[ActivityMessage, None]:
     async for message in context.feed.follow(context.workspace, start, shown, context.heartbeat_seconds):
-        if isinstance(message, Expired):
+        if isinstance(message, FeedExpired):
             context.cursor = None
             yield CursorExpired(oldest_cursor=activity_cursor(message.pos))
             return
-        if isinstance(message, Behind):
+        if isinstance(message, FeedLagged):
             context.cursor = activity_cursor(message.pos)
             yield Lagged(cursor=context.cursor, behind=BigInt(message.by))
             continue
         for found in message.activities:
             context.renew()
-            context.cursor = activity_cursor(found.pos)
+            context.cursor = activity_cursor(found.position)
             yield ActivityEdge(cursor=context.cursor, node=activity_of(found))
         if not message.activities:
             context.cursor = activity_cursor(message.pos)

@@ -9,7 +9,7 @@ import strawberry
 from app.graphql.context import Info
 from app.graphql.events.events import Event
 from app.graphql.types.enums import ActivityCauseKind
-from app.graphql.types.node import fetched
+from app.graphql.types.node import fetch_node
 
 
 @strawberry.type(description="What brought about an activity or a membership.")
@@ -27,7 +27,7 @@ class ActivityCause:
         """The event, where one was the cause."""
         if self.event_id is None:
             return None
-        found: Event | None = await fetched(info.context, "Event", self.event_id)
+        found: Event | None = await fetch_node(info.context, "Event", self.event_id)
         return found
 
 

@@ -19,9 +19,9 @@ from app.domain.state.aggregations import (
     Function,
     Group,
     GroupBy,
+    aggregate_groups,
     parse_dimensions,
     parse_field,
-    worked_out,
 )
 from app.domain.state.statistics import period_of
 from app.domain.values.currencies import parse_currency
@@ -29,14 +29,14 @@ from app.domain.values.instants import LATEST, parse_instant
 from app.domain.values.text import parse_text
 from app.graphql.context import Info, RequestContext
 from app.graphql.passes.passes import Pass
-from app.graphql.passes.statistics import time_bounds, zone_named
-from app.graphql.types.consistency import consistent
+from app.graphql.passes.statistics import parse_zone, time_bounds
+from app.graphql.types.consistency import await_consistency
 from app.graphql.types.enums import EventCategory
 from app.graphql.types.filters import each_of, parse_metadata_condition
-from app.graphql.types.node import fetched
-from app.graphql.types.paging import After, Before, First, Last, Listing, PageInfo
+from app.graphql.types.node import fetch_node
+from app.graphql.types.paging import After, Before, First, Last, PageInfo, Pagination
 
-from .inputs import MOST_GROUPS, MOST_READ, AggregateInput, AggregateOrder
+from .inputs import MAX_EVENTS_READ, MAX_GROUPS, AggregateInput, AggregateOrder
 
 
 @strawberry.type(description="The events that have something in common, and their value.")
@@ -58,7 +58,7 @@ class AggregateGroup:
         """Their pass, where grouped by it."""
         if self.pass_id is None:
             return None
-        found: Pass | None = await fetched(info.context, "Pass", self.pass_id)
+        found: Pass | None = await fetch_node(info.context, "Pass", self.pass_id)
         return found
 
 
@@ -73,7 +73,7 @@ class Freshness:
 
 
 Listed = tuple[int, Group]
-listing: Listing[Listed] = Listing("group", (int,), lambda item: (item[0],))
+listing: Pagination[Listed] = Pagination("group", (int,), lambda item: (item[0],))
 
 
 @strawberry.type(description="A page of groups.")
@@ -142,17 +142,19 @@ class _Asked:
     async def _worked_out(self, context: RequestContext, aggregation: Aggregation) -> list[Group]:
         store = context.workspace.aggregations
         if aggregation.field is not None and aggregation.field.startswith(METADATA):
-            events = await store.counted(self.query, aggregation, MOST_READ + 1)
-            if len(events) > MOST_READ:
-                advice = f"More than {MOST_READ:,} events have this field; give a shorter time, types or a source."
+            events = await store.counted(self.query, aggregation, MAX_EVENTS_READ + 1)
+            if len(events) > MAX_EVENTS_READ:
+                advice = (
+                    f"More than {MAX_EVENTS_READ:,} events have this field; give a shorter time, types or a source."
+                )
                 raise InvalidInput(Code.LIMIT, advice, "input", "field")
-            return sorted(worked_out(aggregation, events), key=_by_key)
+            return sorted(aggregate_groups(aggregation, events), key=_by_key)
         greatest = self.order is AggregateOrder.VALUE and aggregation.function is not Function.AVG
-        found = await store.groups(self.query, aggregation, MOST_GROUPS + 1, greatest_first=greatest)
-        if len(found) > MOST_GROUPS and not greatest:
-            advice = f"More than {MOST_GROUPS:,} groups; give a shorter time or fewer dimensions, or order by VALUE."
+        found = await store.groups(self.query, aggregation, MAX_GROUPS + 1, greatest_first=greatest)
+        if len(found) > MAX_GROUPS and not greatest:
+            advice = f"More than {MAX_GROUPS:,} groups; give a shorter time or fewer dimensions, or order by VALUE."
             raise InvalidInput(Code.LIMIT, advice, "input", "groupBy")
-        return sorted(found[:MOST_GROUPS], key=_by_key)
+        return sorted(found[:MAX_GROUPS], key=_by_key)
 
     def published(self, item: Listed) -> AggregateGroup:
         """A group as it is answered."""
@@ -195,12 +197,12 @@ async def aggregate_events(
 ) -> AggregateResult:
     """One function over the events that match. Raises InvalidInput."""
     context = info.context
-    await consistent(info, input.consistency, input.token, "input", of_events=True)
+    await await_consistency(info, input.consistency, input.token, "input", of_events=True)
     profile = await context.commands.profile()
     now = await context.commands.now()
     function, by = input.function, parse_dimensions(input.group_by or [])
     field = parse_field(None if input.field is None else parse_text(input.field, "input", "field"), function)
-    zone = zone_named(input.timezone or profile.timezone)
+    zone = parse_zone(input.timezone or profile.timezone)
     currency = None if input.currency is None else parse_currency(input.currency, "input", "currency")
     if field == AMOUNT and GroupBy.CURRENCY not in by:
         currency = currency or profile.currency

@@ -9,16 +9,16 @@ import strawberry
 from app.domain.state.aggregations import Function, GroupBy
 from app.graphql.passes.statistics import TimeWindow
 from app.graphql.types.consistency import Consistency
-from app.graphql.types.enums import EventCategory, described
+from app.graphql.types.enums import EventCategory, describe_enum
 from app.graphql.types.filters import MetadataCondition
 from app.graphql.types.scalars import RawDateTime
 
-MOST_GROUPS = 10_000
-MOST_READ = 50_000
+MAX_GROUPS = 10_000
+MAX_EVENTS_READ = 50_000
 """Events read for a field of the metadata, whose values the store cannot be trusted to read as exact numbers."""
 
 AggregateFunction = Function
-described(
+describe_enum(
     AggregateFunction,
     "AggregateFunction",
     "What is worked out over events.",
@@ -32,7 +32,7 @@ described(
     },
 )
 AggregateGroupBy = GroupBy
-described(
+describe_enum(
     AggregateGroupBy,
     "AggregateGroupBy",
     "What the events of a group have in common.",
@@ -58,7 +58,7 @@ class AggregateOrder(StrEnum):
     VALUE = "VALUE"
 
 
-described(
+describe_enum(
     AggregateOrder,
     "AggregateOrder",
     "The order of the groups.",
@@ -74,7 +74,7 @@ class AggregateInput:
     field: str | None = strawberry.field(
         default=None,
         description="`amount` (if omitted), `points` or `metadata.<path>`; none for counts. Numbers in metadata count as "
-        f"they do for segments; over at most {MOST_READ:,} events.",
+        f"they do for segments; over at most {MAX_EVENTS_READ:,} events.",
     )
     categories: list[EventCategory] | None = strawberry.field(default=None, description="Of one of these categories.")
     types: list[str] | None = strawberry.field(default=None, description="Of one of these types.")
@@ -101,7 +101,7 @@ class AggregateInput:
         default=None, description="At most three, one period among them; then `groups` has the values."
     )
     order_by: AggregateOrder = strawberry.field(
-        default=AggregateOrder.KEY, description=f"The order of the groups; at most {MOST_GROUPS:,} are answered."
+        default=AggregateOrder.KEY, description=f"The order of the groups; at most {MAX_GROUPS:,} are answered."
     )
     first: int | None = strawberry.field(default=None, description="How many groups to answer: 1 to 250.")
     after: str | None = strawberry.field(default=None, description="Begin the groups behind this cursor.")

@@ -11,13 +11,13 @@ import strawberry
 from app.commands.events import event_types as commands
 from app.domain.events import attributes, event_types
 from app.graphql.context import Info, RequestContext
-from app.graphql.types.enums import EventCategory, described
+from app.graphql.types.enums import EventCategory, describe_enum
 from app.graphql.types.ids import to_global_id
-from app.graphql.types.node import Node, fetches
-from app.graphql.types.paging import After, Before, Connection, First, Last, Listing
+from app.graphql.types.node import Node, fetcher
+from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
 
 AttributeType = attributes.AttributeType
-described(
+describe_enum(
     AttributeType,
     "EventAttributeType",
     "What the value of an attribute is.",
@@ -33,7 +33,7 @@ described(
     },
 )
 Acceptance = event_types.Acceptance
-described(
+describe_enum(
     Acceptance,
     "EventTypeAcceptance",
     "Which types of events a workspace takes.",
@@ -51,7 +51,7 @@ class EventDefinitionStatus(StrEnum):
     ARCHIVED = "ARCHIVED"
 
 
-described(
+describe_enum(
     EventDefinitionStatus,
     "EventDefinitionStatus",
     "Whether events of a type are taken.",
@@ -122,14 +122,14 @@ def definition_of(found: event_types.EventType) -> EventDefinition:
     )
 
 
-@fetches("EventDefinition")
+@fetcher("EventDefinition")
 async def fetch_definition(context: RequestContext, type_id: str) -> EventDefinition | None:
     """The definition of a database id, or None."""
     types = await commands.event_types(context.commands)
     return next((definition_of(found) for found in types.all() if found.id == type_id), None)
 
 
-listing = Listing[event_types.EventType]("event_type", (str,), lambda found: (found.key,))
+listing = Pagination[event_types.EventType]("event_type", (str,), lambda found: (found.key,))
 
 
 async def find_definition(

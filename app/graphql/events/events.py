@@ -15,15 +15,15 @@ from app.domain.events import events as domain
 from app.domain.events.events import EventQuery
 from app.domain.values.instants import from_ms, to_ms
 from app.graphql.context import Info, RequestContext
-from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument, consistent
-from app.graphql.types.enums import EventCategory, described
+from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument, await_consistency
+from app.graphql.types.enums import EventCategory, describe_enum
 from app.graphql.types.filters import EventFilter, event_query
 from app.graphql.types.ids import database_id, to_global_id
-from app.graphql.types.node import Node, fetched, fetches
-from app.graphql.types.paging import After, Before, Connection, First, Last, Listing
+from app.graphql.types.node import Node, fetch_node, fetcher
+from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
 from app.graphql.types.scalars import JSON
 from app.store.mongo.paging import Page
-from app.store.workspace.events import MOST_COUNTED
+from app.store.workspace.events import MAX_COUNTED_EVENTS
 
 if TYPE_CHECKING:
     from app.graphql.passes.passes import Pass
@@ -41,7 +41,7 @@ class EventChannel(StrEnum):
     INTERNAL = "INTERNAL"
 
 
-described(
+describe_enum(
     EventChannel,
     "EventChannel",
     "By which door an event came.",
@@ -64,7 +64,7 @@ class EventOrder(StrEnum):
     OLDEST_FIRST = "OLDEST_FIRST"
 
 
-described(
+describe_enum(
     EventOrder,
     "EventOrder",
     "The order of a list of events.",
@@ -127,7 +127,7 @@ class Event(Node):
     @strawberry.field(name="pass", description="The pass it happened on.")
     async def card(self, info: Info) -> Annotated[Pass, strawberry.lazy("app.graphql.passes.passes")]:
         """The pass it happened on."""
-        found: Pass | None = await fetched(info.context, "Pass", self.pass_id)
+        found: Pass | None = await fetch_node(info.context, "Pass", self.pass_id)
         if found is None:
             # It is just being erased: asked again, there is no such event.
             raise Unavailable("store")
@@ -138,16 +138,16 @@ class Event(Node):
         """The event that this one corrects."""
         if self.corrected_id is None:
             return None
-        found: Event | None = await fetched(info.context, "Event", self.corrected_id)
+        found: Event | None = await fetch_node(info.context, "Event", self.corrected_id)
         return found
 
 
-listing = Listing[domain.Event]("event", (int, str), lambda event: (event.occurred_ms, event.id))
+listing = Pagination[domain.Event]("event", (int, str), lambda event: (event.occurred_ms, event.id))
 
 
 def event_of(event: domain.Event) -> Event:
     """The event as it is published."""
-    origin, end = event.origin, event.points_end
+    origin, end = event.origin, event.points_expiry
     return Event(
         id=strawberry.ID(to_global_id("Event", event.id)),
         category=event.category,
@@ -179,7 +179,7 @@ def event_of(event: domain.Event) -> Event:
     )
 
 
-@fetches("Event")
+@fetcher("Event")
 async def fetch_event(context: RequestContext, event_id: str) -> Event | None:
     """The event of a database id, or None."""
     found = await context.load.events.load(event_id)
@@ -217,7 +217,7 @@ async def list_events(
     token: TokenArgument = None,
 ) -> Connection[Event]:
     """A page of the workspace's events."""
-    await consistent(info, consistency, token, of_events=True)
+    await await_consistency(info, consistency, token, of_events=True)
     return await events_page(info, await event_query(info, filter), order_by, first, after, last, before)
 
 
@@ -237,7 +237,7 @@ async def events_page(
         return listing.connection(Page([], False), span, event_of, _none)
     asked, now = query, await info.context.commands.now()
     page: Page[Any] = await store.page(asked, span, order is EventOrder.OLDEST_FIRST, to_ms(now))
-    return listing.connection(page, span, event_of, lambda: store.count(asked, MOST_COUNTED))
+    return listing.connection(page, span, event_of, lambda: store.count(asked, MAX_COUNTED_EVENTS))
 
 
 async def _none() -> int:

@@ -7,15 +7,15 @@ from typing import Annotated
 
 import strawberry
 
+from app.commands.events import receipts
 from app.commands.events.outcomes import ItemResult
-from app.commands.events.receipts import Answer, record_call
-from app.commands.events.receipts import receipt_of as issued_for
+from app.commands.events.receipts import RecordedCall, record_call
 from app.domain.errors import Code, InvalidInput, Refused
 from app.domain.events.events import EventInput
 from app.graphql.context import Info
 from app.graphql.types.enums import EventCategory, EventStatus
 from app.graphql.types.ids import given_id
-from app.graphql.types.inputs import converted_flat
+from app.graphql.types.inputs import coerce_flat_inputs
 from app.graphql.types.payloads import UserError, user_errors
 from app.graphql.types.scalars import JSON, RawDateTime, RawDecimal
 
@@ -80,7 +80,7 @@ class RecordEventInput:
     )
 
 
-converted_flat(RecordEventInput)
+coerce_flat_inputs(RecordEventInput)
 
 
 @strawberry.input(description="Events to record.")
@@ -112,7 +112,7 @@ class RecordEventPayload:
     event: Event | None = strawberry.field(default=None, description="The event: the new one, or the one first stored.")
     status: EventStatus | None = strawberry.field(default=None, description="Its fate.")
     user_errors: list[UserError] = strawberry.field(description="What to change.")
-    answer: strawberry.Private[Answer | None] = None
+    answer: strawberry.Private[RecordedCall | None] = None
 
     @strawberry.field(
         description="By its token the fate can be asked later, and queries wait until the event is counted."
@@ -143,7 +143,7 @@ class RecordEventsPayload:
     user_errors: list[UserError] = strawberry.field(
         default_factory=list, description="What to change about the call as a whole."
     )
-    answer: strawberry.Private[Answer | None] = None
+    answer: strawberry.Private[RecordedCall | None] = None
 
     @strawberry.field(
         description="By its token the fates can be asked later, and queries wait until all events are counted."
@@ -214,9 +214,9 @@ async def record_events(
     )
 
 
-async def _receipt(info: Info, answer: Answer | None) -> IngestReceipt | None:
+async def _receipt(info: Info, answer: RecordedCall | None) -> IngestReceipt | None:
     # Nobody pays for a receipt that was not asked for; what was recorded is not lost with one that could not be stored.
-    return None if answer is None else receipt_of(await issued_for(info.context.commands, answer))
+    return None if answer is None else receipt_of(await receipts.receipt_of(info.context.commands, answer))
 
 
 def _item_input(index: int, sent: RecordEventInput) -> EventInput:

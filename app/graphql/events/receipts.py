@@ -9,14 +9,14 @@ from typing import Annotated
 
 import strawberry
 
-from app.commands.events.receipts import Issued
-from app.commands.events.receipts import find_receipt as found_receipt
-from app.domain.events.receipts import RECORDED, Fate, Status
+from app.commands.events import receipts
+from app.commands.events.receipts import IssuedReceipt
+from app.domain.events.receipts import RECORDED, ItemOutcome, RecordStatus
 from app.graphql.context import Info
 from app.graphql.types.enums import EventStatus
-from app.graphql.types.node import fetched
-from app.graphql.types.payloads import UserError, published
-from app.store.workspace.receipts import Standing
+from app.graphql.types.node import fetch_node
+from app.graphql.types.payloads import UserError, user_errors_of
+from app.store.workspace.receipts import FoldState
 
 from .events import Event
 
@@ -41,7 +41,7 @@ class IngestReceiptResult:
         """The event."""
         if self.event_id is None:
             return None
-        found: Event | None = await fetched(info.context, "Event", self.event_id)
+        found: Event | None = await fetch_node(info.context, "Event", self.event_id)
         return found
 
 
@@ -56,18 +56,18 @@ class IngestReceipt:
     created: int = strawberry.field(description="How many events were recorded by it.")
     duplicate: int = strawberry.field(description="How many had been recorded before, just the same.")
     failed: int = strawberry.field(description="How many were not recorded.")
-    fates: strawberry.Private[Sequence[Fate]]
+    fates: strawberry.Private[Sequence[ItemOutcome]]
 
     @strawberry.field(description="How many of its events are not counted yet.")
     async def pending(self, info: Info) -> int:
         """How many of its events are not counted yet."""
-        standings = await info.context.load.standings.load_many(_recorded(self.fates))
+        standings = await info.context.load.fold_states.load_many(_recorded(self.fates))
         return sum(standing is not None and not standing.folded for standing in standings)
 
     @strawberry.field(description="Whether all its events are counted in statistics, fields and segments by now.")
     async def folded(self, info: Info) -> bool:
         """Whether all its events are counted by now."""
-        standings = await info.context.load.standings.load_many(_recorded(self.fates))
+        standings = await info.context.load.fold_states.load_many(_recorded(self.fates))
         return all(standing is None or standing.folded for standing in standings)
 
     @strawberry.field(description="What became of each item, in the order of the input.")
@@ -81,20 +81,20 @@ class IngestReceipt:
         """What became of each item, in the order of the input."""
         asked = [(index, f) for index, f in enumerate(self.fates) if statuses is None or f.status in statuses]
         ids = _recorded(fate for _, fate in asked)
-        standings = dict(zip(ids, await info.context.load.standings.load_many(ids), strict=True))
+        standings = dict(zip(ids, await info.context.load.fold_states.load_many(ids), strict=True))
         return [_result(index, fate, standings) for index, fate in asked]
 
 
-def receipt_of(issued: Issued) -> IngestReceipt:
+def receipt_of(issued: IssuedReceipt) -> IngestReceipt:
     """The receipt as it is published."""
-    fates = issued.receipt.fates
+    fates = issued.receipt.outcomes
     tally = Counter(fate.status for fate in fates)
     return IngestReceipt(
         token=issued.token,
         recorded_at=issued.receipt.recorded_at,
-        created=tally[Status.CREATED],
-        duplicate=tally[Status.DUPLICATE],
-        failed=tally[Status.CONFLICT] + tally[Status.REJECTED],
+        created=tally[RecordStatus.CREATED],
+        duplicate=tally[RecordStatus.DUPLICATE],
+        failed=tally[RecordStatus.CONFLICT] + tally[RecordStatus.REJECTED],
         fates=fates,
     )
 
@@ -103,16 +103,16 @@ async def find_receipt(
     info: Info, token: Annotated[str, strawberry.argument(description="The token of a receipt.")]
 ) -> IngestReceipt | None:
     """The receipt of a token, or None."""
-    found = await found_receipt(info.context.commands, token)
+    found = await receipts.find_receipt(info.context.commands, token)
     return None if found is None else receipt_of(found)
 
 
-def _recorded(fates: Iterable[Fate]) -> list[str]:
+def _recorded(fates: Iterable[ItemOutcome]) -> list[str]:
     """The ids of the events that are there because of a call, or were before it."""
     return [fate.event_id for fate in fates if fate.status in RECORDED and fate.event_id is not None]
 
 
-def _result(index: int, fate: Fate, standings: Mapping[str, Standing | None]) -> IngestReceiptResult:
+def _result(index: int, fate: ItemOutcome, standings: Mapping[str, FoldState | None]) -> IngestReceiptResult:
     there = fate.event_id if fate.status in RECORDED else None
     standing = None if there is None else standings[there]
     return IngestReceiptResult(
@@ -120,6 +120,6 @@ def _result(index: int, fate: Fate, standings: Mapping[str, Standing | None]) ->
         status=fate.status,
         folded=standing is not None and standing.folded,
         removed=there is not None and (standing is None or standing.removed),
-        user_errors=published(fate.problems),
+        user_errors=user_errors_of(fate.problems),
         event_id=fate.event_id,
     )

@@ -6,17 +6,10 @@ import strawberry
 
 from app.graphql.types.paging import Connection
 
+from . import event_type_mutations, shortcuts
 from .event_type_mutations import EventDefinitionPayload
-from .event_type_mutations import archive_event_type as put_type_away
-from .event_type_mutations import define_event_type as make_type
-from .event_type_mutations import update_event_type as change_type
 from .event_types import EventDefinition, find_definition, list_definitions, list_sources, list_types
 from .mutations import RecordEventPayload
-from .shortcuts import record_activity as did
-from .shortcuts import record_check_in as came
-from .shortcuts import record_field_change as set_field
-from .shortcuts import record_purchase as bought
-from .shortcuts import record_refund as gave_back
 
 REPEAT = "Safe to repeat with an externalId or an idempotencyKey; without, a blind repeat may double it."
 
@@ -47,33 +40,34 @@ class EventShortcuts:
     """What can be recorded with fewer words, and said of event types."""
 
     record_purchase: RecordEventPayload = strawberry.mutation(
-        resolver=bought, description=f"Records a `purchase`, as recordEvent does. {REPEAT}"
+        resolver=shortcuts.record_purchase, description=f"Records a `purchase`, as recordEvent does. {REPEAT}"
     )
     record_refund: RecordEventPayload = strawberry.mutation(
-        resolver=gave_back, description=f"Records a `refund`, as recordEvent does. {REPEAT}"
+        resolver=shortcuts.record_refund, description=f"Records a `refund`, as recordEvent does. {REPEAT}"
     )
     record_check_in: RecordEventPayload = strawberry.mutation(
-        resolver=came, description=f"Records a `check_in`, as recordEvent does. {REPEAT}"
+        resolver=shortcuts.record_check_in, description=f"Records a `check_in`, as recordEvent does. {REPEAT}"
     )
     record_activity: RecordEventPayload = strawberry.mutation(
-        resolver=did, description=f"Records an event of the category ACTIVITY, as recordEvent does. {REPEAT}"
+        resolver=shortcuts.record_activity,
+        description=f"Records an event of the category ACTIVITY, as recordEvent does. {REPEAT}",
     )
     record_field_change: RecordEventPayload = strawberry.mutation(
-        resolver=set_field,
+        resolver=shortcuts.record_field_change,
         description="Records that a field of the pass was set, incremented or decremented, as recordEvent does; the field "
         f"follows within moments, exactly once. {REPEAT}",
     )
     define_event_type: EventDefinitionPayload = strawberry.mutation(
-        resolver=make_type,
+        resolver=event_type_mutations.define_event_type,
         description="Defines a type of events, or takes up an archived one. It holds for events from now on, everywhere "
         "within two seconds. Needs the scope `admin`. Safe to repeat.",
     )
     update_event_type: EventDefinitionPayload = strawberry.mutation(
-        resolver=change_type,
+        resolver=event_type_mutations.update_event_type,
         description="Changes a type of events, a built-in one too, in a next version. Needs the scope `admin`. Safe to "
         "repeat.",
     )
     archive_event_type: EventDefinitionPayload = strawberry.mutation(
-        resolver=put_type_away,
+        resolver=event_type_mutations.archive_event_type,
         description="Takes events of a type no more; those recorded stay. Needs the scope `admin`. Safe to repeat.",
     )

@@ -14,7 +14,7 @@ import strawberry
 from app.domain.errors import Code, Problem
 from app.domain.events.events import TYPES, Category, EventInput
 from app.graphql.context import Info
-from app.graphql.types.enums import EventStatus, described
+from app.graphql.types.enums import EventStatus, describe_enum
 from app.graphql.types.ids import given_id
 from app.graphql.types.payloads import user_errors
 from app.graphql.types.scalars import JSON, RawDateTime, RawDecimal
@@ -30,7 +30,7 @@ class FieldChange(StrEnum):
     DECREMENT = "DECREMENT"
 
 
-described(
+describe_enum(
     FieldChange,
     "FieldChange",
     "What becomes of a field of a pass.",

@@ -35,7 +35,7 @@ from graphql import (
     value_from_ast_untyped,
 )
 
-from app.graphql.types.paging import DEFAULT, MOST
+from app.graphql.types.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 
 COUNTS = frozenset({"totalCount", "memberCount", "pendingCount", "failedCount", "eventTypes", "eventSources"})
 """Leaves for which the store is asked."""
@@ -189,8 +189,8 @@ class _Operation:
         for name in ("first", "last"):
             asked = self._variables.value(arguments.get(name))
             if isinstance(asked, int):
-                return max(0, min(asked, MOST))
-        return DEFAULT
+                return max(0, min(asked, MAX_PAGE_SIZE))
+        return DEFAULT_PAGE_SIZE
 
 
 def _is_list(type_: Any) -> bool:

@@ -34,7 +34,7 @@ class _Plain(Visitor):
         return REMOVE if node.name.value == GraphQLDeferDirective.name else None
 
 
-def plain(document: DocumentNode) -> DocumentNode:
+def without_defer(document: DocumentNode) -> DocumentNode:
     """The document without @defer; the very same where it has none."""
     return visit(document, _Plain())  # type: ignore[no-any-return]
 

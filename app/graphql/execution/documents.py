@@ -21,16 +21,16 @@ from graphql import (
     validate,
 )
 
-from app.graphql.errors import ErrorCode, RequestRefused, document_errors, refused
+from app.graphql.errors import ErrorCode, RequestRefused, document_errors, refuse
 
 from .cost import Pricing
-from .defer import plain
+from .defer import without_defer
 from .limits import Limits, exceeded, too_deep, too_many_tokens
 
-_REMEMBERED = 1_000
+_MAX_CACHED_DOCUMENTS = 1_000
 # A parsed character takes some 120 bytes.
-_REMEMBERED_CHARACTERS = 1_000_000
-_LONGEST_REMEMBERED = 100_000
+_MAX_CACHED_CHARACTERS = 1_000_000
+_MAX_CACHED_DOCUMENT_CHARACTERS = 100_000
 _MAX_ERRORS = 20
 _TOO_MANY_TOKENS = "Syntax Error: Document contains more than"
 
@@ -80,7 +80,7 @@ class Documents:
         operation = get_operation_ast(checked.node, name)
         if operation is None:
             said = f"There is no operation named '{name}'." if name else "Name the operation to run in operationName."
-            raise refused(ErrorCode.OPERATION_RESOLUTION_FAILURE, said)
+            raise refuse(ErrorCode.OPERATION_RESOLUTION_FAILURE, said)
         return Found(checked.node, operation, checked.pricing, checked.deferring)
 
     def _check(self, query: str) -> _Document:
@@ -102,15 +102,15 @@ class Documents:
             return _refused(too_deep(limits))
         if errors:
             return _refused(*errors)
-        node = plain(document)
+        node = without_defer(document)
         return _Document(node, Pricing(self._schema, node), None if node is document else document)
 
     def _remember(self, query: str, checked: _Document) -> None:
-        if len(query) > _LONGEST_REMEMBERED:
+        if len(query) > _MAX_CACHED_DOCUMENT_CHARACTERS:
             return
         self._known[query] = checked
         self._characters += len(query)
-        while len(self._known) > _REMEMBERED or self._characters > _REMEMBERED_CHARACTERS:
+        while len(self._known) > _MAX_CACHED_DOCUMENTS or self._characters > _MAX_CACHED_CHARACTERS:
             forgotten, _ = self._known.popitem(last=False)
             self._characters -= len(forgotten)
 

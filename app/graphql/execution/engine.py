@@ -26,14 +26,14 @@ from strawberry.execution import optimized_is_awaitable
 
 from app.domain.actors import READ, SUBSCRIBE, WRITE, Actor
 from app.domain.errors import Denied, Throttled
-from app.graphql.errors import ErrorCode, RequestRefused, execution_errors, refused, refused_by, variable_errors
+from app.graphql.errors import ErrorCode, RequestRefused, execution_errors, refuse, refuse_with, variable_errors
 from app.rate_limits import Allowance, Budget
 from app.telemetry import metrics, operations
 
 from .defer import first_body, next_body
 from .documents import Documents
 from .limits import Limits
-from .quotas import Places
+from .quotas import Quota
 from .requests import Request
 
 SCOPES = {OperationType.QUERY: READ, OperationType.MUTATION: WRITE, OperationType.SUBSCRIPTION: SUBSCRIBE}
@@ -102,14 +102,14 @@ class Engine:
         self,
         schema: GraphQLSchema,
         limits: Limits | None = None,
-        places: Places | None = None,
+        places: Quota | None = None,
         budget: Budget | None = None,
     ) -> None:
         self._schema = schema
         self._limits = limits or Limits()
         self._documents = Documents(schema, self._limits)
         self._budget = budget
-        self._places = places or Places("subscriptions", 10_000, 5_000)
+        self._places = places or Quota("subscriptions", 10_000, 5_000)
 
     def prepare(self, request: Request) -> Prepared:
         """The request with its document and operation. Raises RequestRefused."""
@@ -117,7 +117,7 @@ class Engine:
         cost, most = pricing.of(operation, request.variables or {}), self._limits.cost
         if cost > most:
             said = f"The operation costs {cost} points, more than {most}: ask for fewer items, or less of each."
-            raise refused(ErrorCode.LIMIT_EXCEEDED, said, limit="cost", most=most, requested=cost)
+            raise refuse(ErrorCode.LIMIT_EXCEEDED, said, limit="cost", most=most, requested=cost)
         prepared = Prepared(request, document, operation, cost, deferring)
         name = prepared.operation.name
         operations.current().understood(name.value if name else None, prepared.kind.value)
@@ -133,7 +133,7 @@ class Engine:
                 async with asyncio.timeout(None if prepared.request.uploads else self._limits.seconds):
                     result = await result
         except RecursionError as error:
-            raise refused_by(error) from None
+            raise refuse_with(error) from None
         except TimeoutError:
             raise self._too_long() from None
         # There is no @defer in this document, so there is one result.
@@ -155,7 +155,7 @@ class Engine:
 
     def _too_long(self) -> RequestRefused:
         said = f"The operation took longer than {self._limits.seconds:g} s. It is safe to repeat with the same keys."
-        return refused(ErrorCode.OPERATION_TIMEOUT, said)
+        return refuse(ErrorCode.OPERATION_TIMEOUT, said)
 
     def _cost(self, prepared: Prepared, context: OperationContext) -> Body:
         cost = {"requested": prepared.cost, "most": self._limits.cost}
@@ -183,7 +183,7 @@ class Engine:
                         return
                     yield next_body(each)
         except RecursionError as error:
-            raise refused_by(error) from None
+            raise refuse_with(error) from None
         except TimeoutError:
             raise self._too_long() from None
 
@@ -193,7 +193,7 @@ class Engine:
             yield await self.run(prepared, context)
             return
         await self._admit(prepared, context)
-        with self._places.taken(context.actor.key_id):
+        with self._places.acquire(context.actor.key_id):
             source = await self._source(prepared, context)
             metrics.SUBSCRIPTIONS.inc()
             try:
@@ -217,7 +217,7 @@ class Engine:
                 context.allowance = await self._budget.spend(actor.key_id, prepared.cost)
             operations.current().spent(prepared.cost)
         except (Denied, Throttled) as error:
-            raise refused_by(error) from None
+            raise refuse_with(error) from None
 
     async def _source(self, prepared: Prepared, context: OperationContext) -> AsyncIterator[ExecutionResult]:
         request = prepared.request

@@ -1,4 +1,4 @@
-"""Places: how many of something may be open at once, at this process and for each API key."""
+"""Quota: how many of something may be open at once, at this process and for each API key."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.graphql.errors import ErrorCode, refused
+from app.graphql.errors import ErrorCode, refuse
 
 
-class Places:
+class Quota:
     """A number of places at this process, of which one key may take only some."""
 
     def __init__(self, noun: str, most: int, most_per_key: int) -> None:
@@ -20,7 +20,7 @@ class Places:
         self._all = 0
 
     @contextmanager
-    def taken(self, key_id: str) -> Iterator[None]:
+    def acquire(self, key_id: str) -> Iterator[None]:
         """Takes a place while the block runs. Raises RequestRefused (THROTTLED), safe to repeat, where none is free."""
         if self._all >= self._most:
             raise self._full(self._most, "here")
@@ -38,4 +38,4 @@ class Places:
 
     def _full(self, most: int, where: str) -> Exception:
         said = f"At most {most} {self._noun} are open {where} at once."
-        return refused(ErrorCode.THROTTLED, said, limit=self._noun, most=most)
+        return refuse(ErrorCode.THROTTLED, said, limit=self._noun, most=most)

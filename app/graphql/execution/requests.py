@@ -9,10 +9,10 @@ from typing import Any
 
 import orjson
 
-from app.graphql.errors import ErrorCode, refused
+from app.graphql.errors import ErrorCode, refuse
 from app.graphql.types.scalars import Number
 
-MOST_ID = 255
+MAX_ID = 255
 _decoder = json.JSONDecoder(parse_float=Number, parse_constant=float)
 
 
@@ -56,28 +56,28 @@ def encode_json(value: Any) -> bytes:
 def parse_request(raw: object, *, uploads: bool = False) -> Request:
     """The request in the decoded body of a POST or a `subscribe` message. Raises RequestRefused: BAD_REQUEST."""
     if isinstance(raw, list):
-        raise refused(ErrorCode.BAD_REQUEST, "Batches are not accepted; send one operation a request.")
+        raise refuse(ErrorCode.BAD_REQUEST, "Batches are not accepted; send one operation a request.")
     if not isinstance(raw, dict):
-        raise refused(ErrorCode.BAD_REQUEST, "Send a JSON object with 'query' and, if you like, 'variables'.")
+        raise refuse(ErrorCode.BAD_REQUEST, "Send a JSON object with 'query' and, if you like, 'variables'.")
     query, name, variables = raw.get("query"), raw.get("operationName"), raw.get("variables")
     extensions = raw.get("extensions")
     if extensions is not None and not isinstance(extensions, dict):
-        raise refused(ErrorCode.BAD_REQUEST, "'extensions' is an object.")
+        raise refuse(ErrorCode.BAD_REQUEST, "'extensions' is an object.")
     sha256, document_id = _sha256(extensions or {}), raw.get("documentId")
     if document_id is not None and (not isinstance(document_id, str) or not document_id or query is not None):
-        raise refused(ErrorCode.BAD_REQUEST, "'documentId' is a text, and comes without 'query'.")
+        raise refuse(ErrorCode.BAD_REQUEST, "'documentId' is a text, and comes without 'query'.")
     operation_id = (extensions or {}).get("operationId")
-    if operation_id is not None and (not isinstance(operation_id, str) or not 0 < len(operation_id) <= MOST_ID):
-        raise refused(ErrorCode.BAD_REQUEST, f"'operationId' is a text of up to {MOST_ID} characters.")
+    if operation_id is not None and (not isinstance(operation_id, str) or not 0 < len(operation_id) <= MAX_ID):
+        raise refuse(ErrorCode.BAD_REQUEST, f"'operationId' is a text of up to {MAX_ID} characters.")
     named = sha256 is not None or document_id is not None
     if query is None and named:
         query = ""
     elif not isinstance(query, str) or not query.strip():
-        raise refused(ErrorCode.BAD_REQUEST, "Send the operation as text in 'query'.")
+        raise refuse(ErrorCode.BAD_REQUEST, "Send the operation as text in 'query'.")
     if name is not None and not isinstance(name, str):
-        raise refused(ErrorCode.BAD_REQUEST, "'operationName' is a text.")
+        raise refuse(ErrorCode.BAD_REQUEST, "'operationName' is a text.")
     if variables is not None and not isinstance(variables, dict):
-        raise refused(ErrorCode.BAD_REQUEST, "'variables' is an object.")
+        raise refuse(ErrorCode.BAD_REQUEST, "'variables' is an object.")
     return Request(query, name or None, variables, uploads, sha256, document_id, operation_id)
 
 
@@ -87,9 +87,9 @@ def _sha256(extensions: dict[str, Any]) -> str | None:
         return None
     named = persisted.get("sha256Hash") if isinstance(persisted, dict) else None
     if not isinstance(named, str) or not named:
-        raise refused(ErrorCode.BAD_REQUEST, "'persistedQuery' is an object with a 'sha256Hash'.")
+        raise refuse(ErrorCode.BAD_REQUEST, "'persistedQuery' is an object with a 'sha256Hash'.")
     if persisted.get("version") != 1:
-        raise refused(ErrorCode.PERSISTED_QUERY_NOT_SUPPORTED, "PersistedQueryNotSupported")
+        raise refuse(ErrorCode.PERSISTED_QUERY_NOT_SUPPORTED, "PersistedQueryNotSupported")
     return named
 
 
@@ -102,7 +102,7 @@ def parse_query_string(parameters: Mapping[str, str]) -> Request:
             try:
                 raw[name] = decode_json(text)
             except ValueError:
-                raise refused(ErrorCode.BAD_REQUEST, f"'{name}' is not JSON.") from None
+                raise refuse(ErrorCode.BAD_REQUEST, f"'{name}' is not JSON.") from None
     return parse_request(raw)
 
 
@@ -112,13 +112,13 @@ def place_files(operations: object, places: object, files: Mapping[str, object])
     Raises RequestRefused: BAD_REQUEST where the map names a file that did not come or a place that is not null.
     """
     if not isinstance(places, dict):
-        raise refused(ErrorCode.BAD_REQUEST, "'map' is an object from the name of a file to its places.")
+        raise refuse(ErrorCode.BAD_REQUEST, "'map' is an object from the name of a file to its places.")
     for name, paths in places.items():
         if name not in files or not isinstance(paths, list):
-            raise refused(ErrorCode.BAD_REQUEST, f"'map' speaks of the file '{name}', which did not come.")
+            raise refuse(ErrorCode.BAD_REQUEST, f"'map' speaks of the file '{name}', which did not come.")
         for path in paths:
             if not isinstance(path, str) or not _place(operations, path.split("."), files[name]):
-                raise refused(ErrorCode.BAD_REQUEST, f"'map' puts '{name}' where 'operations' has no null.")
+                raise refuse(ErrorCode.BAD_REQUEST, f"'map' puts '{name}' where 'operations' has no null.")
     return operations
 
 

@@ -1,4 +1,4 @@
-"""Trusted documents: the operations that a front end was built with, read from the manifests of its build.
+"""TrustedDocuments documents: the operations that a front end was built with, read from the manifests of its build.
 
 Formats: Apollo's (`apollo-persisted-query-manifest`), and the object from id to text that Relay's compiler and
 graphql-codegen write.
@@ -26,7 +26,7 @@ def sha256_of(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Trusted:
+class TrustedDocuments:
     """Documents by the ids of their manifests, and by their hashes."""
 
     by_id: Mapping[str, str] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Trusted:
         return bool(self.by_hash) and sha256_of(text) in self.by_hash
 
 
-def load_trusted(settings: Settings) -> Trusted:
+def load_trusted(settings: Settings) -> TrustedDocuments:
     """The documents of a manifest, or of every `.json` file in a folder; none without a path.
 
     Raises ConfigError for a path that cannot be read, what is no manifest, one id with two texts, and for no path where
@@ -56,7 +56,7 @@ def load_trusted(settings: Settings) -> Trusted:
         for document_id, text in _documents(file):
             if by_id.setdefault(document_id, text) != text:
                 raise _unusable(f"has two documents with the id {document_id!r}, one of them in {file.name}.")
-    return Trusted(by_id, {sha256_of(text): text for text in by_id.values()})
+    return TrustedDocuments(by_id, {sha256_of(text): text for text in by_id.values()})
 
 
 def _files(path: Path | None) -> list[Path]:

@@ -12,16 +12,16 @@ from app.domain.inbound import deliveries as domain
 from app.domain.inbound.deliveries import DeliveryStatus
 from app.domain.values.instants import to_ms
 from app.graphql.context import Info, RequestContext
-from app.graphql.types.enums import UserErrorCode, described
+from app.graphql.types.enums import UserErrorCode, describe_enum
 from app.graphql.types.ids import database_id, to_global_id
-from app.graphql.types.node import Node, fetched, fetches
-from app.graphql.types.paging import After, Before, Connection, First, Last, Listing
+from app.graphql.types.node import Node, fetch_node, fetcher
+from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
 from app.graphql.types.scalars import JSON
 
 from .hooks import InboundHook
 
 InboundDeliveryStatus = DeliveryStatus
-described(
+describe_enum(
     InboundDeliveryStatus,
     "InboundDeliveryStatus",
     "What became of what was delivered.",
@@ -59,7 +59,7 @@ class InboundDelivery(Node):
     @strawberry.field(description="The hook it was sent to.")
     async def hook(self, info: Info) -> InboundHook | None:
         """The hook it was sent to."""
-        found: InboundHook | None = await fetched(info.context, "InboundHook", self.hook_id)
+        found: InboundHook | None = await fetch_node(info.context, "InboundHook", self.hook_id)
         return found
 
     @strawberry.field(description="The body as it was sent; null once it is processed.")
@@ -97,7 +97,7 @@ def delivery_of(delivery: domain.InboundDelivery) -> InboundDelivery:
     )
 
 
-@fetches("InboundDelivery")
+@fetcher("InboundDelivery")
 async def fetch_delivery(context: RequestContext, delivery_id: str) -> InboundDelivery | None:
     """The delivery of a database id, or None. Raises Denied without the scope `admin`."""
     context.actor.require(ADMIN)
@@ -105,7 +105,7 @@ async def fetch_delivery(context: RequestContext, delivery_id: str) -> InboundDe
     return None if found is None else delivery_of(found)
 
 
-listing = Listing[domain.InboundDelivery](
+listing = Pagination[domain.InboundDelivery](
     "delivery", (int, str), lambda delivery: (to_ms(delivery.received_at), delivery.id)
 )
 

@@ -165,7 +165,7 @@ async def test_inbound_hook(
     """Tells what would become of a body."""
     info.context.actor.require(ADMIN)
     try:
-        trials = await commands.try_mapping(
+        trials = await commands.test_inbound_hook(
             info.context.commands,
             input.body,
             input.headers,

@@ -13,14 +13,14 @@ from app.domain.inbound import hooks as domain
 from app.domain.signatures import Encoding, Scheme
 from app.domain.values.instants import to_ms
 from app.graphql.context import Info, RequestContext
-from app.graphql.types.enums import described
+from app.graphql.types.enums import describe_enum
 from app.graphql.types.ids import database_id, to_global_id
-from app.graphql.types.node import Node, fetches
-from app.graphql.types.paging import After, Before, Connection, First, Last, Listing
+from app.graphql.types.node import Node, fetcher
+from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
 from app.graphql.types.scalars import JSON
 
 InboundScheme = Scheme
-described(
+describe_enum(
     InboundScheme,
     "InboundScheme",
     "How a sender signs its requests.",
@@ -34,7 +34,7 @@ described(
     },
 )
 SignatureEncoding = Encoding
-described(
+describe_enum(
     SignatureEncoding,
     "SignatureEncoding",
     "How the bytes of a signature are written.",
@@ -100,7 +100,7 @@ def hook_of(hook: domain.InboundHook) -> InboundHook:
     )
 
 
-@fetches("InboundHook")
+@fetcher("InboundHook")
 async def fetch_hook(context: RequestContext, hook_id: str) -> InboundHook | None:
     """The hook of a database id, or None. Raises Denied without the scope `admin`."""
     context.actor.require(ADMIN)
@@ -117,7 +117,7 @@ async def find_hook(
     return None if named is None else await fetch_hook(info.context, named)
 
 
-listing = Listing[domain.InboundHook]("hook", (int, str), lambda hook: (to_ms(hook.created_at), hook.id))
+listing = Pagination[domain.InboundHook]("hook", (int, str), lambda hook: (to_ms(hook.created_at), hook.id))
 
 
 async def list_hooks(

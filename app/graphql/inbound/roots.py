@@ -6,6 +6,7 @@ import strawberry
 
 from app.graphql.types.paging import Connection
 
+from . import delivery_mutations, hook_mutations
 from .deliveries import InboundDelivery, list_deliveries
 from .delivery_mutations import (
     DiscardInboundDeliveryPayload,
@@ -13,20 +14,12 @@ from .delivery_mutations import (
     RerunInboundDeliveryPayload,
     TestInboundHookPayload,
 )
-from .delivery_mutations import discard_inbound_delivery as discard_delivery
-from .delivery_mutations import rerun_inbound_deliveries as rerun_deliveries
-from .delivery_mutations import rerun_inbound_delivery as rerun_delivery
-from .delivery_mutations import test_inbound_hook as try_hook
 from .hook_mutations import (
     ArchiveInboundHookPayload,
     CreateInboundHookPayload,
     RotateInboundHookSecretPayload,
     UpdateInboundHookPayload,
 )
-from .hook_mutations import archive_inbound_hook as archive_hook
-from .hook_mutations import create_inbound_hook as make_hook
-from .hook_mutations import rotate_inbound_hook_secret as replace_hook_secret
-from .hook_mutations import update_inbound_hook as change_hook
 from .hooks import InboundHook, find_hook, list_hooks
 
 
@@ -53,37 +46,38 @@ class InboundHookMutations:
     """What can be done with inbound hooks."""
 
     create_inbound_hook: CreateInboundHookPayload = strawberry.mutation(
-        resolver=make_hook,
+        resolver=hook_mutations.create_inbound_hook,
         description="Makes an address at which a foreign system tells what happened. Needs the scope `admin`.",
     )
     update_inbound_hook: UpdateInboundHookPayload = strawberry.mutation(
-        resolver=change_hook, description="Changes an inbound hook. Needs the scope `admin`. Safe to repeat."
+        resolver=hook_mutations.update_inbound_hook,
+        description="Changes an inbound hook. Needs the scope `admin`. Safe to repeat.",
     )
     rotate_inbound_hook_secret: RotateInboundHookSecretPayload = strawberry.mutation(
-        resolver=replace_hook_secret,
+        resolver=hook_mutations.rotate_inbound_hook_secret,
         description="Replaces the secret of an inbound hook; older ones work for a while longer, if wanted. Needs the scope "
         "`admin`.",
     )
     archive_inbound_hook: ArchiveInboundHookPayload = strawberry.mutation(
-        resolver=archive_hook,
+        resolver=hook_mutations.archive_inbound_hook,
         description="Puts an inbound hook away: what is sent there is refused. Needs the scope `admin`. Safe to repeat.",
     )
     test_inbound_hook: TestInboundHookPayload = strawberry.mutation(
-        resolver=try_hook,
+        resolver=delivery_mutations.test_inbound_hook,
         description="Tells what a body would become, by a hook or by a mapping that is only tried; writes nothing. Needs "
         "the scope `admin`.",
     )
     rerun_inbound_delivery: RerunInboundDeliveryPayload = strawberry.mutation(
-        resolver=rerun_delivery,
+        resolver=delivery_mutations.rerun_inbound_delivery,
         description="Maps and records what failed of a delivery again; nothing is recorded twice. Needs the scope `admin`. "
         "Safe to repeat.",
     )
     rerun_inbound_deliveries: RerunInboundDeliveriesPayload = strawberry.mutation(
-        resolver=rerun_deliveries,
+        resolver=delivery_mutations.rerun_inbound_deliveries,
         description="Does that for up to 100 failed deliveries of a hook, the oldest first. Needs the scope `admin`. Safe "
         "to repeat.",
     )
     discard_inbound_delivery: DiscardInboundDeliveryPayload = strawberry.mutation(
-        resolver=discard_delivery,
+        resolver=delivery_mutations.discard_inbound_delivery,
         description="Forgets a failed delivery and its body; what it recorded stays. Needs the scope `admin`.",
     )

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import strawberry
 
-from app.commands.jobs.exports import export_activities as write_activities
-from app.commands.jobs.exports import export_events as write_events
+from app.commands.jobs import exports
 from app.domain.errors import Code, InvalidInput, Refused
 from app.domain.files.exports import ExportFormat
 from app.domain.values.cursors import activity_position
@@ -17,7 +16,7 @@ from app.graphql.types.payloads import UserError, user_errors
 
 from .jobs import Job, job_of
 
-NOBODY = "The filter names a pass or a segment that this workspace does not have."
+NO_PASS_ID = "The filter names a pass or a segment that this workspace does not have."
 
 
 @strawberry.input(description="Which events to write to a file, and how.")
@@ -60,8 +59,8 @@ async def export_events(
     try:
         query = await event_query(info, input.filter)
         if query is None:
-            raise InvalidInput(Code.UNKNOWN, NOBODY, "filter")
-        job = await write_events(info.context.commands, query, input.format)
+            raise InvalidInput(Code.UNKNOWN, NO_PASS_ID, "filter")
+        job = await exports.export_events(info.context.commands, query, input.format)
     except Refused as refused:
         return ExportPayload(user_errors=user_errors(refused.problems))
     return ExportPayload(job=job_of(job))
@@ -74,9 +73,9 @@ async def export_activities(
     try:
         query = await of_whole_pass(info.context, activity_query(input.filter, historical=True))
         if query is None:
-            raise InvalidInput(Code.UNKNOWN, NOBODY, "filter")
+            raise InvalidInput(Code.UNKNOWN, NO_PASS_ID, "filter")
         after = 0 if input.after is None else activity_position(input.after, "after")
-        job = await write_activities(info.context.commands, query, input.format, after)
+        job = await exports.export_activities(info.context.commands, query, input.format, after)
     except Refused as refused:
         return ExportPayload(user_errors=user_errors(refused.problems))
     return ExportPayload(job=job_of(job))

@@ -8,8 +8,7 @@ from typing import Annotated
 import strawberry
 
 from app.commands.context import Context
-from app.commands.jobs.imports import Upload as Readable
-from app.commands.jobs.imports import import_events as start
+from app.commands.jobs import imports
 from app.commands.jobs.remote_files import remote_file
 from app.domain.errors import Code, InvalidInput, Refused
 from app.domain.files import columns as domain
@@ -92,7 +91,7 @@ async def import_events(
     mappings = input.columns
     try:
         async with _file(info.context.commands, input.file, input.url) as file:
-            job = await start(
+            job = await imports.import_events(
                 info.context.commands,
                 file,
                 kind=input.format,
@@ -110,7 +109,7 @@ async def import_events(
     return ImportEventsPayload(job=job_of(job))
 
 
-def _file(ctx: Context, file: Upload | None, url: str | None) -> AbstractAsyncContextManager[Readable]:
+def _file(ctx: Context, file: Upload | None, url: str | None) -> AbstractAsyncContextManager[imports.Upload]:
     if url is None and file is not None:
         return nullcontext(file)
     if url is not None and file is None:

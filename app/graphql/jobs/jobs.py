@@ -9,8 +9,8 @@ from typing import Annotated
 
 import strawberry
 
+from app.commands.jobs import jobs
 from app.commands.jobs.exports import download_path
-from app.commands.jobs.jobs import cancel_job as cancel
 from app.domain import jobs as domain
 from app.domain.errors import NotFound, Refused
 from app.domain.jobs import JobKind, JobStatus
@@ -18,12 +18,12 @@ from app.domain.values.instants import to_ms
 from app.domain.values.text import parse_text
 from app.graphql.context import Info, RequestContext
 from app.graphql.types.ids import database_id, given_id, to_global_id
-from app.graphql.types.node import Node, fetches
-from app.graphql.types.paging import After, Before, Connection, First, Last, Listing
+from app.graphql.types.node import Node, fetcher
+from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
 from app.graphql.types.payloads import UserError, user_errors
 from app.graphql.types.scalars import JSON
 
-LOOK_SECONDS = 0.5
+POLL_INTERVAL_SECONDS = 0.5
 """How often a followed job is read: its progress is written every so many rows, by a process that knows no followers."""
 
 
@@ -73,7 +73,7 @@ class Job(Node):
         return await download_path(info.context.commands, self.domain_job)
 
 
-listing: Listing[domain.Job] = Listing("job", (int, str), lambda job: (to_ms(job.created_at), job.id))
+listing: Pagination[domain.Job] = Pagination("job", (int, str), lambda job: (to_ms(job.created_at), job.id))
 
 
 def job_of(job: domain.Job) -> Job:
@@ -85,7 +85,7 @@ def job_of(job: domain.Job) -> Job:
         status=job.status,
         progress=JobProgress(done=tally.done, total=job.total, failed=tally.failed),
         dry_run=job.dry_run,
-        cancelling=job.cancelling,
+        cancelling=job.is_cancelling,
         result=None if job.finished_at is None else JSON(job.result),
         report_url=job.report_path,
         created_at=job.created_at,
@@ -96,7 +96,7 @@ def job_of(job: domain.Job) -> Job:
     )
 
 
-@fetches("Job")
+@fetcher("Job")
 async def fetch_job(context: RequestContext, job_id: str) -> Job | None:
     """The job of a database id, or None."""
     found = await context.load.jobs.load(job_id)
@@ -139,7 +139,7 @@ async def _changes(context: RequestContext, job: domain.Job) -> AsyncGenerator[J
             told = job
         if job.finished_at is not None:
             return
-        await asyncio.sleep(LOOK_SECONDS)
+        await asyncio.sleep(POLL_INTERVAL_SECONDS)
         job = await context.workspace.jobs.get(job.id) or job
 
 
@@ -165,7 +165,7 @@ async def cancel_job(
 ) -> CancelJobPayload:
     """Tells a job to stop."""
     try:
-        job = await cancel(info.context.commands, parse_text(given_id(input.id, "Job"), "id"))
+        job = await jobs.cancel_job(info.context.commands, parse_text(given_id(input.id, "Job"), "id"))
     except Refused as refused:
         return CancelJobPayload(user_errors=user_errors(refused.problems))
     return CancelJobPayload(job=job_of(job))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import strawberry
 
-from app.commands.passes.merges import merge_passes as merge
+from app.commands.passes import merges
 from app.domain.actors import ADMIN
 from app.domain.errors import Refused
 from app.domain.values.text import parse_text
@@ -44,7 +44,7 @@ async def merge_passes(
     """Makes one pass answer for another."""
     info.context.actor.require(ADMIN)
     try:
-        card = await merge(
+        card = await merges.merge_passes(
             info.context.commands,
             parse_text(given_id(input.survivor_id, "Pass"), "survivorId"),
             parse_text(given_id(input.merged_id, "Pass"), "mergedId"),

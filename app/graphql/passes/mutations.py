@@ -8,7 +8,7 @@ import strawberry
 
 from app.commands.passes import passes as commands
 from app.domain.errors import Refused
-from app.domain.events.receipts import Status
+from app.domain.events.receipts import RecordStatus
 from app.domain.passes.passes import PassInput
 from app.domain.values.text import parse_text
 from app.graphql.context import Info
@@ -110,7 +110,7 @@ async def create_pass(
 ) -> CreatePassPayload:
     """Creates a pass; the same input again answers the pass that is there."""
     [result] = await commands.create_passes(info.context.commands, [_pass_input(input)])
-    stored = result.card if result.status in (Status.CREATED, Status.DUPLICATE) else None
+    stored = result.card if result.status in (RecordStatus.CREATED, RecordStatus.DUPLICATE) else None
     return CreatePassPayload(card=None if stored is None else pass_of(stored), user_errors=user_errors(result.problems))
 
 
@@ -124,9 +124,9 @@ async def create_passes(
         return CreatePassesPayload(user_errors=user_errors(refused.problems))
     statuses = [result.status for result in results]
     return CreatePassesPayload(
-        created=statuses.count(Status.CREATED),
-        duplicate=statuses.count(Status.DUPLICATE),
-        failed=statuses.count(Status.CONFLICT) + statuses.count(Status.REJECTED),
+        created=statuses.count(RecordStatus.CREATED),
+        duplicate=statuses.count(RecordStatus.DUPLICATE),
+        failed=statuses.count(RecordStatus.CONFLICT) + statuses.count(RecordStatus.REJECTED),
         results=[
             CreatePassResult(
                 index=result.index,

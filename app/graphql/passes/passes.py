@@ -14,18 +14,18 @@ from app.domain.errors import Code, InvalidInput
 from app.domain.passes import passes as domain
 from app.domain.values.instants import to_ms
 from app.domain.values.text import parse_text
+from app.graphql.activities import activities
 from app.graphql.activities.activities import Activity, activities_page
-from app.graphql.activities.activities import FilterArgument as ActivitiesArgument
 from app.graphql.context import Info, RequestContext
+from app.graphql.events import events as event_events
 from app.graphql.events.events import Event, EventOrder, OrderArgument, events_page
-from app.graphql.events.events import FilterArgument as EventsArgument
 from app.graphql.segments.memberships import Membership, membership_of
-from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument, consistent
-from app.graphql.types.enums import described
+from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument, await_consistency
+from app.graphql.types.enums import describe_enum
 from app.graphql.types.filters import activity_query, event_query, of_whole_pass
 from app.graphql.types.ids import database_id, to_global_id
-from app.graphql.types.node import Node, fetches
-from app.graphql.types.paging import After, Before, Connection, First, Last, Listing
+from app.graphql.types.node import Node, fetcher
+from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
 from app.graphql.types.scalars import JSON
 
 from .points import FirstEndings, PointsExpiring, points_expiring
@@ -41,7 +41,7 @@ class PassStatus(StrEnum):
     REVOKED = "REVOKED"
 
 
-described(
+describe_enum(
     PassStatus,
     "PassStatus",
     "The state of a pass.",
@@ -83,7 +83,7 @@ class Pass(Node):
     async def events(
         self,
         info: Info,
-        filter: EventsArgument = None,
+        filter: event_events.FilterArgument = None,
         order_by: OrderArgument = EventOrder.NEWEST_FIRST,
         first: First = None,
         after: After = None,
@@ -99,7 +99,7 @@ class Pass(Node):
     async def activity(
         self,
         info: Info,
-        filter: ActivitiesArgument = None,
+        filter: activities.FilterArgument = None,
         first: First = None,
         after: After = None,
         last: Last = None,
@@ -109,7 +109,7 @@ class Pass(Node):
     ) -> Connection[Activity]:
         """Its part of the feed."""
         info.context.actor.require(READ)
-        await consistent(info, consistency, token, told=True)
+        await await_consistency(info, consistency, token, told=True)
         query = activity_query(filter, historical=True, pass_id=self.stored.id)
         query = await of_whole_pass(info.context, query, self.stored)
         return await activities_page(info, query, first, after, last, before)
@@ -157,8 +157,8 @@ class Pass(Node):
         return memberships_listing.connection(page, span, lambda m: membership_of(self.stored, m), count)
 
 
-listing = Listing[domain.Pass]("pass", (int, str), lambda card: (to_ms(card.created_at), card.id))
-memberships_listing = Listing[domain.Membership]("membership", (int, str), lambda m: (m.since_ms, m.segment_id))
+listing = Pagination[domain.Pass]("pass", (int, str), lambda card: (to_ms(card.created_at), card.id))
+memberships_listing = Pagination[domain.Membership]("membership", (int, str), lambda m: (m.since_ms, m.segment_id))
 
 
 def pass_of(card: domain.Pass) -> Pass:
@@ -182,7 +182,7 @@ def pass_of(card: domain.Pass) -> Pass:
     )
 
 
-@fetches("Pass")
+@fetcher("Pass")
 async def fetch_pass(context: RequestContext, pass_id: str) -> Pass | None:
     """The pass of a database id, or None."""
     found = await context.load.passes.load(pass_id)
@@ -199,7 +199,7 @@ async def find_pass(
     """The pass of an id or an external id, or None."""
     if (id is None) == (external_id is None):
         raise InvalidInput(Code.INVALID, "Name the pass by exactly one of id and externalId.", "id")
-    await consistent(info, consistency, token)
+    await await_consistency(info, consistency, token)
     if id is not None:
         named = database_id(id, "Pass")
         return None if named is None else await fetch_pass(info.context, named)
@@ -218,7 +218,7 @@ async def list_passes(
 ) -> Connection[Pass]:
     """A page of the workspace's passes, the newest first."""
     span = listing.span(first, after, last, before)
-    await consistent(info, consistency, token)
+    await await_consistency(info, consistency, token)
     store = info.context.workspace.passes
     page = await store.page(span)
     for card in page.items:

@@ -14,7 +14,7 @@ from app.domain.state.points import endings
 from app.domain.values.instants import from_ms
 from app.graphql.context import RequestContext
 
-MOST = 100
+MAX_ENDS = 100
 
 
 @strawberry.type(description="Points that end together.")
@@ -34,7 +34,7 @@ FirstEndings = Annotated[
 
 async def points_expiring(context: RequestContext, card: Pass, first: int) -> list[PointsExpiring]:
     """What of the balance ends next, one item an instant, soonest first; what was spent is not in it."""
-    if not 1 <= first <= MOST:
-        raise InvalidInput(Code.OUT_OF_RANGE, f"Between 1 and {MOST}.", "first")
+    if not 1 <= first <= MAX_ENDS:
+        raise InvalidInput(Code.OUT_OF_RANGE, f"Between 1 and {MAX_ENDS}.", "first")
     found = endings(await context.load.lots.load(card.id), card.aggregates)[:first]
     return [PointsExpiring(points=points, expires_at=from_ms(at_ms)) for at_ms, points in found]

@@ -17,7 +17,7 @@ from app.domain.values.text import parse_text
 from app.graphql.context import Info
 from app.graphql.jobs.jobs import Job, job_of
 from app.graphql.segments.segments import Segment, fetch_segment
-from app.graphql.types.enums import described
+from app.graphql.types.enums import describe_enum
 from app.graphql.types.filters import EventFilter, event_query
 from app.graphql.types.ids import database_id, given_id, to_global_id
 from app.graphql.types.payloads import UserError, user_errors
@@ -30,7 +30,7 @@ class ErasureState(StrEnum):
     DONE = "DONE"
 
 
-described(
+describe_enum(
     ErasureState,
     "ErasureState",
     "How far an erasure is.",

@@ -16,8 +16,8 @@ from app.domain.values.text import parse_text
 from app.graphql.context import Info
 from app.graphql.types.enums import CalendarPeriod, EventCategory
 
-MOST_DAYS = 3660
-MOST_TYPES = 50
+MAX_DAYS = 3660
+MAX_TYPES = 50
 
 
 @strawberry.input(description="A length of time up to now. Exactly one unit.", one_of=True)
@@ -83,8 +83,8 @@ async def pass_statistics(
     info: Info, card: passes.Pass, types: list[str] | None, window: TimeWindow | None, timezone: str | None
 ) -> PassStatistics:
     """The statistics of a pass: from its aggregates for all time, from its events for a window. Raises InvalidInput."""
-    if types is not None and len(types) > MOST_TYPES:
-        raise InvalidInput(Code.TOO_MANY, f"At most {MOST_TYPES}.", "types")
+    if types is not None and len(types) > MAX_TYPES:
+        raise InvalidInput(Code.TOO_MANY, f"At most {MAX_TYPES}.", "types")
     kinds = None if types is None else [parse_text(kind, "types", str(i)) for i, kind in enumerate(types)]
     bounds = await time_bounds(info, window, timezone)
     if bounds is None:
@@ -102,20 +102,20 @@ async def time_bounds(info: Info, window: TimeWindow | None, timezone: str | Non
     now = await info.context.commands.now()
     profile = await info.context.commands.profile()
     if window.calendar:
-        zone = zone_named(timezone or profile.timezone)
+        zone = parse_zone(timezone or profile.timezone)
         start, end = domain.period_of(now, window.calendar, zone, profile.week_start)
         return start.astimezone(UTC), end.astimezone(UTC)
     rolling = window.rolling
     assert rolling
     unit, length = ("hours", rolling.hours) if rolling.days is strawberry.UNSET else ("days", rolling.days)
-    if not isinstance(length, int) or not 0 < length <= (MOST_DAYS if unit == "days" else MOST_DAYS * 24):
+    if not isinstance(length, int) or not 0 < length <= (MAX_DAYS if unit == "days" else MAX_DAYS * 24):
         raise InvalidInput(Code.OUT_OF_RANGE, "From one hour to 3,660 days.", "timeWindow", "rolling", unit)
     # (now - length, now], as everywhere; the store takes [start, end).
     span = timedelta(**{unit: length})
     return now - span + timedelta(milliseconds=1), LATEST
 
 
-def zone_named(name: str) -> ZoneInfo:
+def parse_zone(name: str) -> ZoneInfo:
     """The time zone of an IANA name. Raises InvalidInput."""
     try:
         return ZoneInfo(name)

@@ -10,7 +10,7 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import Request as HttpRequest
 from starlette.types import Message, Receive
 
-from app.graphql.errors import ErrorCode, refused
+from app.graphql.errors import ErrorCode, refuse
 from app.graphql.execution.requests import decode_json, place_files
 
 PREFLIGHT_HEADERS = ("apollo-require-preflight", "graphql-require-preflight", "x-apollo-operation-name")
@@ -95,7 +95,7 @@ def _decoded(raw: bytes, what: str) -> Any:
     try:
         return decode_json(raw)
     except ValueError:
-        raise refused(ErrorCode.BAD_REQUEST, f"{what} is not JSON in UTF-8, or is nested too deeply.") from None
+        raise refuse(ErrorCode.BAD_REQUEST, f"{what} is not JSON in UTF-8, or is nested too deeply.") from None
 
 
 def _check_length(request: HttpRequest, most: int) -> None:

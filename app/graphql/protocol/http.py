@@ -18,10 +18,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.domain.errors import PunchcardError
-from app.graphql.errors import ErrorCode, RequestRefused, refused, refused_by
+from app.graphql.errors import ErrorCode, RequestRefused, refuse, refuse_with
 from app.graphql.execution.defer import INCREMENTS
 from app.graphql.execution.engine import Engine, OpenContext, OperationContext, Prepared
-from app.graphql.execution.persisted import Persisted
+from app.graphql.execution.persisted import PersistedDocuments
 from app.graphql.execution.requests import Request, encode_json, parse_query_string, parse_request
 from app.telemetry import operations
 
@@ -30,7 +30,7 @@ from .multipart import PARTS
 from .negotiation import DOCUMENT_ERROR_STATUS, STREAMS, MediaType, accepted_types, reads_increments
 from .sse import EVENTS
 from .sse_single_connection import MULTIPLEXED, TOKEN, Channels
-from .streams import Framing, streamed
+from .streams import Framing, stream_response
 
 ALLOWED = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
@@ -44,7 +44,7 @@ class GraphQLHttp:
         self,
         engine: Engine,
         open_context: OpenContext,
-        persisted: Persisted,
+        persisted: PersistedDocuments,
         limits: BodyLimits | None = None,
         max_batch: int = 1,
     ) -> None:
@@ -69,7 +69,7 @@ class GraphQLHttp:
             response = await self._respond(request)
         except TransportError as error:
             code = ErrorCode.LIMIT_EXCEEDED if error.status == 413 else ErrorCode.BAD_REQUEST
-            body = refused(code, str(error)).body
+            body = refuse(code, str(error)).body
             headers = {name.replace("_", "-"): value for name, value in error.headers.items()}
             response = _json(body, error.status, MediaType.JSON, headers)
         except ClientDisconnect:
@@ -106,10 +106,12 @@ class GraphQLHttp:
                 media = next(each for each in accepted if each in STREAMS)
             _may_be_sent(prepared, request)
             if prepared.deferring and media not in STREAMS and reads_increments(request.headers.get("accept")):
-                return streamed(self._engine.increments(prepared, context), INCREMENTS, leaving=self._until_leaving())
+                return stream_response(
+                    self._engine.increments(prepared, context), INCREMENTS, leaving=self._until_leaving()
+                )
             return await self._answer(prepared, context, media)
         except PunchcardError as error:
-            return _refusal(refused_by(error), media)
+            return _refusal(refuse_with(error), media)
         except RequestRefused as refusal:
             return _refusal(refusal, media)
 
@@ -122,7 +124,7 @@ class GraphQLHttp:
     async def _batch(self, items: list[object], uploads: bool, request: HttpRequest, media: MediaType) -> Response:
         """The responses of several operations, in order; they run one after the other, and each has its own fate."""
         if not 0 < len(items) <= self._max_batch:
-            raise refused(ErrorCode.BAD_REQUEST, f"A batch has 1 to {self._max_batch} operations.")
+            raise refuse(ErrorCode.BAD_REQUEST, f"A batch has 1 to {self._max_batch} operations.")
         bodies = []
         for item in items:
             with operations.observed("http", "batched") as operation:
@@ -130,12 +132,12 @@ class GraphQLHttp:
                     context = await self._context(request)
                     prepared = await self._prepared(parse_request(item, uploads=uploads), context)
                     if prepared.kind is OperationType.SUBSCRIPTION:
-                        raise refused(ErrorCode.BAD_REQUEST, "Subscriptions do not come in batches.")
+                        raise refuse(ErrorCode.BAD_REQUEST, "Subscriptions do not come in batches.")
                     body = await self._engine.run(prepared, context)
                 except RequestRefused as refusal:
                     body = refusal.body
                 except Exception as error:  # noqa: BLE001  # a bug in one operation must not take the others' answers
-                    body = refused_by(error).body
+                    body = refuse_with(error).body
                 operation.answered(body)
                 bodies.append(body)
         return _written(bodies, 200, MediaType.JSON if media in STREAMS else media)
@@ -147,7 +149,7 @@ class GraphQLHttp:
             opening = self._channels.find(token)
             if opening is None or opening.opened:
                 raise TransportError(409 if opening else 404, "There is no reserved stream that waits for this token.")
-            return streamed(opening.open(), MULTIPLEXED, leaving=self._until_leaving())
+            return stream_response(opening.open(), MULTIPLEXED, leaving=self._until_leaving())
         context = await self._context(request)
         if request.method == "PUT":
             return Response(self._channels.reserve(context.actor), 201, media_type="text/plain")
@@ -182,7 +184,7 @@ class GraphQLHttp:
     async def _answer(self, prepared: Prepared, context: OperationContext, media: MediaType) -> Response:
         if media in STREAMS:
             bodies = self._engine.stream(prepared, context)
-            return streamed(bodies, FRAMING[media], leaving=self._until_leaving(), place=lambda: context.cursor)
+            return stream_response(bodies, FRAMING[media], leaving=self._until_leaving(), place=lambda: context.cursor)
         return _json(await self._engine.run(prepared, context), 200, media)
 
     def _until_leaving(self) -> asyncio.Future[None]:
@@ -198,7 +200,7 @@ def _may_be_sent(prepared: Prepared, request: HttpRequest) -> None:
 
 def _refusal(refusal: RequestRefused, media: MediaType) -> Response:
     if media in STREAMS and refusal.status in (None, 200):
-        return streamed(_raising(refusal), FRAMING[media])
+        return stream_response(_raising(refusal), FRAMING[media])
     headers: dict[str, str] = {}
     if refusal.status == 401:
         headers["www-authenticate"] = "Bearer"

@@ -13,8 +13,8 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from app.domain.actors import Actor
-from app.graphql.errors import ErrorCode, RequestRefused, refused, refused_by
-from app.graphql.execution.quotas import Places
+from app.graphql.errors import ErrorCode, RequestRefused, refuse, refuse_with
+from app.graphql.execution.quotas import Quota
 from app.graphql.execution.requests import encode_json
 from app.telemetry import operations
 from app.telemetry.operations import Transport
@@ -22,11 +22,11 @@ from app.telemetry.operations import Transport
 from .streams import Bodies
 
 TOKEN = "x-graphql-event-stream-token"
-UNOPENED_SECONDS = 30.0
+UNOPENED_TTL_SECONDS = 30.0
 """How long a reservation waits for its stream."""
-MOST_WAITING = 100
+MAX_QUEUED_MESSAGES = 100
 """How many responses wait for a slow client; then its operations wait."""
-MOST_OPERATIONS = 100
+MAX_OPERATIONS = 100
 
 
 class Channel:
@@ -36,7 +36,7 @@ class Channel:
         self.key_id = actor.key_id
         self.opened = False
         self._place = place
-        self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue(MOST_WAITING)
+        self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue(MAX_QUEUED_MESSAGES)
         self._running: dict[str, asyncio.Task[None]] = {}
 
     def start(self, operation_id: str, bodies: Bodies) -> None:
@@ -45,9 +45,9 @@ class Channel:
         Raises RequestRefused: BAD_REQUEST for an id that is running, THROTTLED for too many operations.
         """
         if operation_id in self._running:
-            raise refused(ErrorCode.BAD_REQUEST, "An operation with this id is running.")
-        if len(self._running) >= MOST_OPERATIONS:
-            raise refused(ErrorCode.THROTTLED, f"At most {MOST_OPERATIONS} operations at once on one stream.")
+            raise refuse(ErrorCode.BAD_REQUEST, "An operation with this id is running.")
+        if len(self._running) >= MAX_OPERATIONS:
+            raise refuse(ErrorCode.THROTTLED, f"At most {MAX_OPERATIONS} operations at once on one stream.")
         self._running[operation_id] = asyncio.create_task(self._run(operation_id, bodies))
 
     def stop(self, operation_id: str) -> None:
@@ -79,7 +79,7 @@ class Channel:
             except RequestRefused as refusal:
                 await self._tell(operation_id, refusal.body)
             except Exception as error:  # noqa: BLE001  # a bug in one operation must not leave its client waiting
-                await self._tell(operation_id, refused_by(error).body)
+                await self._tell(operation_id, refuse_with(error).body)
         # The id is free again before the client can read that it is.
         self._running.pop(operation_id, None)
         await self._messages.put({"id": operation_id})
@@ -93,17 +93,17 @@ class Channels:
     """The reservations of a process."""
 
     def __init__(self, most: int = 5_000, most_per_key: int = 2_000) -> None:
-        self._places = Places("event streams", most, most_per_key)
+        self._places = Quota("event streams", most, most_per_key)
         self._channels: dict[str, Channel] = {}
 
     def reserve(self, actor: Actor) -> str:
         """The token of a new reservation, forgotten unless it is opened soon. Raises RequestRefused (THROTTLED)."""
         token = secrets.token_urlsafe(24)
         with contextlib.ExitStack() as place:
-            place.enter_context(self._places.taken(actor.key_id))
+            place.enter_context(self._places.acquire(actor.key_id))
             place.callback(self._channels.pop, token, None)
             self._channels[token] = Channel(actor, place.pop_all())
-        asyncio.get_running_loop().call_later(UNOPENED_SECONDS, self._forget_unopened, token)
+        asyncio.get_running_loop().call_later(UNOPENED_TTL_SECONDS, self._forget_unopened, token)
         return token
 
     def find(self, token: str, actor: Actor | None = None) -> Channel | None:

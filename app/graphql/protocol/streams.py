@@ -11,7 +11,7 @@ from starlette.responses import StreamingResponse
 from app.graphql.errors import RequestRefused
 from app.telemetry import operations
 
-QUIET_SECONDS = 12.0
+KEEPALIVE_INTERVAL_SECONDS = 12.0
 """After so long without a response something is sent, so that no proxy takes the stream for dead."""
 HEADERS = {"cache-control": "no-cache, no-store", "x-accel-buffering": "no"}
 _closing: set[asyncio.Future[None]] = set()
@@ -32,10 +32,10 @@ class Framing(Protocol):
         """One response; `place` is where the stream stands after it, for a client to go on from."""
 
 
-def streamed(
+def stream_response(
     bodies: Bodies,
     framing: Framing,
-    quiet_seconds: float = QUIET_SECONDS,
+    quiet_seconds: float = KEEPALIVE_INTERVAL_SECONDS,
     leaving: asyncio.Future[None] | None = None,
     place: Callable[[], str | None] = lambda: None,
 ) -> StreamingResponse:

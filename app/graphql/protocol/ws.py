@@ -19,10 +19,10 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.domain.errors import PunchcardError, Unauthenticated
-from app.graphql.errors import ErrorCode, RequestRefused, refused, refused_by
+from app.graphql.errors import ErrorCode, RequestRefused, refuse, refuse_with
 from app.graphql.execution.engine import Engine, OpenContext, OperationContext
-from app.graphql.execution.persisted import Persisted
-from app.graphql.execution.quotas import Places
+from app.graphql.execution.persisted import PersistedDocuments
+from app.graphql.execution.quotas import Quota
 from app.graphql.execution.requests import Request, decode_json, encode_json, parse_request
 from app.telemetry.operations import observed
 
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 PROTOCOL = "graphql-transport-ws"
 MAX_OPERATIONS = 100
 MAX_ID = 255
-MOST_UNFINISHED = 2 * MAX_OPERATIONS
+MAX_UNFINISHED_MESSAGES = 2 * MAX_OPERATIONS
 
 
 class _Close(Exception):
@@ -48,7 +48,7 @@ class GraphQLSocket:
         self,
         engine: Engine,
         open_context: OpenContext,
-        persisted: Persisted,
+        persisted: PersistedDocuments,
         *,
         origins: tuple[str, ...] = (),
         init_timeout_seconds: float = 10.0,
@@ -61,7 +61,7 @@ class GraphQLSocket:
         self._origins = origins
         self._init_timeout_seconds = init_timeout_seconds
         self._most = most
-        self._places = Places("sockets", most, most_per_key)
+        self._places = Quota("sockets", most, most_per_key)
         self._connections: set[_Connection] = set()
 
     async def leave(self) -> None:
@@ -102,7 +102,7 @@ def _may_connect(headers: Headers, origins: tuple[str, ...]) -> bool:
 
 class _Connection:
     def __init__(
-        self, socket: WebSocket, engine: Engine, open_context: OpenContext, persisted: Persisted, places: Places
+        self, socket: WebSocket, engine: Engine, open_context: OpenContext, persisted: PersistedDocuments, places: Quota
     ) -> None:
         self._socket = socket
         self._persisted = persisted
@@ -192,7 +192,7 @@ class _Connection:
         self._authorization = given if given is not None else self._socket.headers.get("authorization")
         try:
             context = await self._context()
-            self._place.enter_context(self._places.taken(context.actor.key_id))
+            self._place.enter_context(self._places.acquire(context.actor.key_id))
         except Unauthenticated:
             raise _Close(4403, "Forbidden") from None
         except RequestRefused as refusal:
@@ -216,12 +216,12 @@ class _Connection:
                 raise _Close(4400, str(refusal)[:120]) from None
             request = refusal
         if len(self._operations) >= MAX_OPERATIONS:
-            request = refused(ErrorCode.THROTTLED, f"At most {MAX_OPERATIONS} operations at once on one socket.")
+            request = refuse(ErrorCode.THROTTLED, f"At most {MAX_OPERATIONS} operations at once on one socket.")
         task = self._operations[operation_id] = asyncio.create_task(self._run(operation_id, request))
         self._unfinished.add(task)
         task.add_done_callback(self._unfinished.discard)
         # Operations free their id before their last message is taken: a client that asks and reads nothing must wait.
-        while len(self._unfinished) >= MOST_UNFINISHED:
+        while len(self._unfinished) >= MAX_UNFINISHED_MESSAGES:
             await asyncio.wait(self._unfinished, return_when=asyncio.FIRST_COMPLETED)
 
     async def _run(self, operation_id: str, request: Request | RequestRefused) -> None:
@@ -258,7 +258,7 @@ class _Connection:
             except RequestRefused as refused_already:
                 refusal = refused_already
             except Exception as error:  # noqa: BLE001  # a bug in one operation must not take the socket along
-                refusal = refused_by(error)
+                refusal = refuse_with(error)
             operation.answered(refusal.body)
             return {"id": operation_id, "type": "error", "payload": refusal.errors}
 

@@ -12,7 +12,7 @@ from app.domain.values.instants import from_ms
 from app.graphql.activities.causes import ActivityCause, cause_of
 from app.graphql.context import Info, RequestContext
 from app.graphql.types.ids import to_global_id
-from app.graphql.types.node import Node, fetched, fetches
+from app.graphql.types.node import Node, fetch_node, fetcher
 
 if TYPE_CHECKING:
     from app.graphql.passes.passes import Pass
@@ -32,12 +32,12 @@ class Membership(Node):
     @strawberry.field(name="pass", description="The pass.")
     async def card(self, info: Info) -> Annotated[Pass, strawberry.lazy("app.graphql.passes.passes")]:
         """The pass."""
-        return await fetched(info.context, "Pass", self.pass_id)  # type: ignore[no-any-return]
+        return await fetch_node(info.context, "Pass", self.pass_id)  # type: ignore[no-any-return]
 
     @strawberry.field(description="The segment.")
     async def segment(self, info: Info) -> Annotated[Segment, strawberry.lazy("app.graphql.segments.segments")]:
         """The segment."""
-        return await fetched(info.context, "Segment", self.segment_id)  # type: ignore[no-any-return]
+        return await fetch_node(info.context, "Segment", self.segment_id)  # type: ignore[no-any-return]
 
 
 def membership_of(card: domain.Pass, membership: domain.Membership) -> Membership:
@@ -51,7 +51,7 @@ def membership_of(card: domain.Pass, membership: domain.Membership) -> Membershi
     )
 
 
-@fetches("Membership")
+@fetcher("Membership")
 async def fetch_membership(context: RequestContext, membership_id: str) -> Membership | None:
     """The current membership of "pass id.segment id", or None."""
     pass_id, _, segment_id = membership_id.partition(".")

@@ -15,11 +15,11 @@ from app.domain.segments import segments as domain
 from app.domain.values.instants import to_ms
 from app.domain.values.text import parse_text
 from app.graphql.context import Info, RequestContext
-from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument, consistent
-from app.graphql.types.enums import described
+from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument, await_consistency
+from app.graphql.types.enums import describe_enum
 from app.graphql.types.ids import database_id, to_global_id
-from app.graphql.types.node import Node, fetches
-from app.graphql.types.paging import After, Before, Connection, First, Last, Listing
+from app.graphql.types.node import Node, fetcher
+from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
 from app.store.mongo.paging import Page
 
 from .criteria import SegmentCriteria, criteria_of
@@ -33,7 +33,7 @@ class SegmentStatus(StrEnum):
     ARCHIVED = "ARCHIVED"
 
 
-described(
+describe_enum(
     SegmentStatus,
     "SegmentStatus",
     "Whether a segment is judged.",
@@ -51,7 +51,7 @@ class SegmentNotification(StrEnum):
     EMIT = "EMIT"
 
 
-described(
+describe_enum(
     SegmentNotification,
     "SegmentNotification",
     "Whether the entries and exits that a change of a segment causes are told.",
@@ -112,12 +112,12 @@ class Segment(Node):
     @strawberry.field(description="How far the passes have been judged under the latest version.")
     async def backfill(self, info: Info) -> SegmentBackfill:
         """How far the passes have been judged under the latest version."""
-        total, judged = await info.context.load.judged.load(self.defined.rev) or (0, 0)
+        total, judged = await info.context.load.evaluated_counts.load(self.defined.revision) or (0, 0)
         return SegmentBackfill(total=total, judged=judged, done=judged >= total)
 
 
-listing = Listing[domain.Segment]("segment", (int, str), lambda segment: (to_ms(segment.created_at), segment.id))
-members_listing = Listing[passes.Pass]("member", (str,), lambda card: (card.id,))
+listing = Pagination[domain.Segment]("segment", (int, str), lambda segment: (to_ms(segment.created_at), segment.id))
+members_listing = Pagination[passes.Pass]("member", (str,), lambda card: (card.id,))
 
 
 def segment_of(segment: domain.Segment) -> Segment:
@@ -137,7 +137,7 @@ def segment_of(segment: domain.Segment) -> Segment:
     )
 
 
-@fetches("Segment")
+@fetcher("Segment")
 async def fetch_segment(context: RequestContext, segment_id: str) -> Segment | None:
     """The segment of a database id, or None."""
     found = await context.load.segments.load(segment_id)
@@ -154,7 +154,7 @@ async def find_segment(
     """The segment of an id or a key, or None."""
     if (id is None) == (key is None):
         raise InvalidInput(Code.INVALID, "Name the segment by exactly one of id and key.", "id")
-    await consistent(info, consistency, token)
+    await await_consistency(info, consistency, token)
     named = None
     if id is not None:
         named = database_id(id, "Segment")
@@ -175,7 +175,7 @@ async def list_segments(
 ) -> Connection[Segment]:
     """A page of the workspace's segments, the newest first."""
     span = listing.span(first, after, last, before)
-    await consistent(info, consistency, token)
+    await await_consistency(info, consistency, token)
     store = info.context.workspace.segments
     found = await store.page(span)
     for segment in found.items:

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import strawberry
 
-from app.commands.events.consistency import await_counted, known_receipt
+from app.commands.events.consistency import open_receipt, wait_until_folded
 from app.domain.errors import Code, InvalidInput, Refused
 from app.graphql.context import Info
 
-from .enums import described
+from .enums import describe_enum
 
 
 class Consistency(StrEnum):
@@ -22,7 +22,7 @@ class Consistency(StrEnum):
     STRONG = "STRONG"
 
 
-described(
+describe_enum(
     Consistency,
     "Consistency",
     "How much of what was written a query is sure to see.",
@@ -42,7 +42,7 @@ TokenArgument = Annotated[
 ]
 
 
-async def consistent(
+async def await_consistency(
     info: Info,
     consistency: Consistency,
     token: str | None,
@@ -64,8 +64,8 @@ async def consistent(
         raise InvalidInput(Code.REQUIRED, "AT_LEAST asks for the token of the receipt to wait for.", *under, "token")
     try:
         if of_events:
-            await known_receipt(info.context.commands, token)
+            await open_receipt(info.context.commands, token)
         else:
-            await await_counted(info.context.commands, token, told=told)
+            await wait_until_folded(info.context.commands, token, told=told)
     except Refused as refused:
         raise Refused(*(problem.under(*under) for problem in refused.problems)) from None

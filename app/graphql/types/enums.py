@@ -12,7 +12,7 @@ from strawberry.types.enum import StrawberryEnumDefinition
 from app.domain.activities import CauseKind
 from app.domain.errors import Code
 from app.domain.events.events import Category
-from app.domain.events.receipts import Status
+from app.domain.events.receipts import RecordStatus
 from app.domain.files.csv_values import DateOrder
 from app.domain.files.exports import ExportFormat
 from app.domain.files.imports import ImportFormat
@@ -22,7 +22,7 @@ from app.domain.state.statistics import Period
 from app.domain.values.conditions import Operator
 
 
-def described(enum: type[Enum], name: str, description: str, values: Mapping[str, str]) -> None:
+def describe_enum(enum: type[Enum], name: str, description: str, values: Mapping[str, str]) -> None:
     """Publishes an enum under a name, with a description of its own and one for each value."""
     published = strawberry.enum(enum, name=name, description=description)
     assert has_strawberry_definition(published)
@@ -33,7 +33,7 @@ def described(enum: type[Enum], name: str, description: str, values: Mapping[str
 
 
 EventCategory = Category
-described(
+describe_enum(
     EventCategory,
     "EventCategory",
     "The four kinds of event.",
@@ -44,8 +44,8 @@ described(
         "CUSTOM": "A type that the workspace named itself.",
     },
 )
-EventStatus = Status
-described(
+EventStatus = RecordStatus
+describe_enum(
     EventStatus,
     "RecordStatus",
     "The fate of one item of a batch.",
@@ -57,7 +57,7 @@ described(
     },
 )
 UserErrorCode = Code
-described(
+describe_enum(
     UserErrorCode,
     "UserErrorCode",
     "Why an input was refused.",
@@ -77,7 +77,7 @@ described(
     },
 )
 ActivityCauseKind = CauseKind
-described(
+describe_enum(
     ActivityCauseKind,
     "ActivityCauseKind",
     "What brought about an activity or a membership.",
@@ -92,7 +92,7 @@ described(
     },
 )
 ComparisonOperator = Operator
-described(
+describe_enum(
     ComparisonOperator,
     "ComparisonOperator",
     "How a value is compared.",
@@ -111,7 +111,7 @@ described(
     },
 )
 EventMetric = Metric
-described(
+describe_enum(
     EventMetric,
     "EventMetric",
     "What an event criterion measures.",
@@ -123,7 +123,7 @@ described(
     },
 )
 NeverHandling = Never
-described(
+describe_enum(
     NeverHandling,
     "NeverHandling",
     "What 'at least so many days since' says of a pass without any matching event.",
@@ -134,7 +134,7 @@ described(
     },
 )
 CalendarPeriod = Period
-described(
+describe_enum(
     CalendarPeriod,
     "CalendarPeriod",
     "The current period of a calendar, in a time zone.",
@@ -155,7 +155,7 @@ class ActivityCategory(StrEnum):
     EFFECT = "EFFECT"
 
 
-described(
+describe_enum(
     ActivityCategory,
     "ActivityCategory",
     "Who brought an activity about.",
@@ -166,7 +166,7 @@ described(
 )
 
 
-described(
+describe_enum(
     JobKind,
     "JobKind",
     "What a job does.",
@@ -178,7 +178,7 @@ described(
         "REPLAY_WEBHOOKS": "Sends messages to a webhook endpoint once more.",
     },
 )
-described(
+describe_enum(
     JobStatus,
     "JobStatus",
     "How far a job is.",
@@ -190,13 +190,13 @@ described(
         "CANCELLED": "It was cancelled. What was done stays.",
     },
 )
-described(
+describe_enum(
     DateOrder,
     "DateOrder",
     "Which comes first in a date such as 03/04/2026.",
     {"DMY": "The day.", "MDY": "The month."},
 )
-described(
+describe_enum(
     ImportFormat,
     "ImportFormat",
     "How a file of events is written.",
@@ -205,7 +205,7 @@ described(
         "JSONL": "One JSON object a line, with the names of `RecordEventInput`; what `exportEvents` wrote is read as it is.",
     },
 )
-described(
+describe_enum(
     ExportFormat,
     "ExportFormat",
     "How a file of events or activities is written.",

@@ -23,8 +23,8 @@ from .enums import ActivityCategory, ComparisonOperator, EventCategory
 from .ids import database_id
 from .scalars import JSONValue, RawDateTime, RawDecimal
 
-MOST_LISTED = 50
-MOST_SOURCES = 1_000
+MAX_LISTED = 50
+MAX_SOURCES = 1_000
 T = TypeVar("T")
 
 
@@ -136,7 +136,7 @@ async def event_query(info: Info, filter: EventFilter | None, pass_id: str | Non
 async def _sources(info: Info) -> list[str]:
     """All sources there are: an external id and its source name an event. Empty where they are too many to try."""
     known = await info.context.workspace.vocabulary.sources()
-    return known if len(known) <= MOST_SOURCES else []
+    return known if len(known) <= MAX_SOURCES else []
 
 
 def activity_query(
@@ -196,8 +196,8 @@ def each_of(values: Sequence[object] | None, parse: Callable[..., T], *path: str
     """Each value of a list, parsed under its own path; at most 50. Raises InvalidInput."""
     if values is None:
         return []
-    if len(values) > MOST_LISTED:
-        raise InvalidInput(Code.TOO_MANY, f"At most {MOST_LISTED}.", *path)
+    if len(values) > MAX_LISTED:
+        raise InvalidInput(Code.TOO_MANY, f"At most {MAX_LISTED}.", *path)
     return [parse(value, *path, str(index)) for index, value in enumerate(values)]
 
 

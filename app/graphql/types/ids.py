@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 from base64 import b64decode, b64encode
 
-_MOST = 512
+_MAX_CHARACTERS = 512
 
 
 def to_global_id(type_name: str, database_id: str) -> str:
@@ -15,7 +15,7 @@ def to_global_id(type_name: str, database_id: str) -> str:
 
 def from_global_id(text: str) -> tuple[str, str] | None:
     """(type name, database id), or None for a text that is no global id."""
-    if len(text) > _MOST:
+    if len(text) > _MAX_CHARACTERS:
         return None
     try:
         type_name, colon, database_id = b64decode(text.encode("ascii"), validate=True).decode("ascii").partition(":")
@@ -29,7 +29,7 @@ def database_id(text: str, type_name: str) -> str | None:
     decoded = from_global_id(text)
     if decoded is not None:
         return decoded[1] if decoded[0] == type_name else None
-    return text if len(text) <= _MOST and "_" in text and text.isascii() and text.isprintable() else None
+    return text if len(text) <= _MAX_CHARACTERS and "_" in text and text.isascii() and text.isprintable() else None
 
 
 def given_id(text: object, type_name: str) -> object:

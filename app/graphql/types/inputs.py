@@ -10,7 +10,7 @@ from strawberry.types.base import get_object_definition
 from strawberry.utils.str_converters import to_camel_case
 
 
-def converted_flat(input_type: type) -> None:
+def coerce_flat_inputs(input_type: type) -> None:
     """Makes an input type without nested inputs or lists cheap to build: 1,000 of 14 fields in 3 ms instead of 120.
 
     Every field needs a default, or to be required by the schema.

@@ -13,7 +13,7 @@ from app.graphql.context import Info, RequestContext
 
 from .ids import from_global_id
 
-MOST_NODES = 250
+MAX_NODES = 250
 
 
 @strawberry.interface(description="An object with a global id, by which `node` finds it again.")
@@ -28,7 +28,7 @@ FetchT = TypeVar("FetchT", bound=Fetch)
 _fetchers: dict[str, Fetch] = {}
 
 
-def fetches(type_name: str) -> Callable[[FetchT], FetchT]:
+def fetcher(type_name: str) -> Callable[[FetchT], FetchT]:
     """Registers how objects of a type are fetched by their database id. None is for those that do not exist."""
 
     def register(fetch: FetchT) -> FetchT:
@@ -38,7 +38,7 @@ def fetches(type_name: str) -> Callable[[FetchT], FetchT]:
     return register
 
 
-async def fetched(context: RequestContext, type_name: str, database_id: str) -> Any:
+async def fetch_node(context: RequestContext, type_name: str, database_id: str) -> Any:
     """The object of this type and database id, or None."""
     return await _fetchers[type_name](context, database_id)
 
@@ -50,15 +50,15 @@ async def find_node(
     named = from_global_id(id)
     if named is None or named[0] not in _fetchers:
         return None
-    found: Node | None = await fetched(info.context, *named)
+    found: Node | None = await fetch_node(info.context, *named)
     return found
 
 
 async def find_nodes(
     info: Info,
-    ids: Annotated[list[strawberry.ID], strawberry.argument(description=f"At most {MOST_NODES} global ids.")],
+    ids: Annotated[list[strawberry.ID], strawberry.argument(description=f"At most {MAX_NODES} global ids.")],
 ) -> list[Node | None]:
     """The objects of some global ids, in their order, None where there is none."""
-    if len(ids) > MOST_NODES:
-        raise InvalidInput(Code.TOO_MANY, f"At most {MOST_NODES} ids at once.", "ids")
+    if len(ids) > MAX_NODES:
+        raise InvalidInput(Code.TOO_MANY, f"At most {MAX_NODES} ids at once.", "ids")
     return list(await asyncio.gather(*(find_node(info, each) for each in ids)))

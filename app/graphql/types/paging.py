@@ -9,10 +9,10 @@ import strawberry
 
 from app.domain.errors import Code, InvalidInput
 from app.domain.values.cursors import decode_cursor, encode_cursor
-from app.store.mongo.paging import Page, Span
+from app.store.mongo.paging import Page, PageRequest
 
-DEFAULT = 50
-MOST = 250
+DEFAULT_PAGE_SIZE = 50
+MAX_PAGE_SIZE = 250
 
 NodeT = TypeVar("NodeT")
 ItemT = TypeVar("ItemT")
@@ -60,7 +60,7 @@ class Connection(Generic[NodeT]):
         return await self.count()
 
 
-class Listing(Generic[ItemT]):
+class Pagination(Generic[ItemT]):
     """A kind of list: the name and the key of its cursors."""
 
     def __init__(self, kind: str, shape: tuple[type, ...], key: Callable[[ItemT], tuple[int | str, ...]]) -> None:
@@ -68,15 +68,15 @@ class Listing(Generic[ItemT]):
         self._shape = shape
         self._key = key
 
-    def span(self, first: int | None, after: str | None, last: int | None, before: str | None) -> Span:
+    def span(self, first: int | None, after: str | None, last: int | None, before: str | None) -> PageRequest:
         """The part of the list that paging arguments ask for. Raises InvalidInput."""
         if first is not None and last is not None:
             raise InvalidInput(Code.INVALID, "Give first or last, not both.", "last")
         for name, value in (("first", first), ("last", last)):
-            if value is not None and not 1 <= value <= MOST:
-                raise InvalidInput(Code.OUT_OF_RANGE, f"Between 1 and {MOST}.", name)
-        return Span(
-            first or last or DEFAULT,
+            if value is not None and not 1 <= value <= MAX_PAGE_SIZE:
+                raise InvalidInput(Code.OUT_OF_RANGE, f"Between 1 and {MAX_PAGE_SIZE}.", name)
+        return PageRequest(
+            first or last or DEFAULT_PAGE_SIZE,
             None if after is None else decode_cursor(after, self._kind, self._shape, "after"),
             None if before is None else decode_cursor(before, self._kind, self._shape, "before"),
             last is not None,
@@ -87,23 +87,27 @@ class Listing(Generic[ItemT]):
         return encode_cursor(self._kind, *self._key(item))
 
     def connection(
-        self, page: Page[ItemT], span: Span, to_node: Callable[[ItemT], NodeT], count: Callable[[], Awaitable[int]]
+        self,
+        page: Page[ItemT],
+        span: PageRequest,
+        to_node: Callable[[ItemT], NodeT],
+        count: Callable[[], Awaitable[int]],
     ) -> Connection[NodeT]:
         """The page as a connection; `count` answers totalCount where it is asked for."""
         edges = [Edge(cursor=self.cursor(item), node=to_node(item)) for item in page.items]
         return Connection(edges=edges, page_info=self.info(page, span), count=count)
 
-    def info(self, page: Page[ItemT], span: Span) -> PageInfo:
+    def info(self, page: Page[ItemT], span: PageRequest) -> PageInfo:
         """Where the page lies in the list."""
         items = page.items
         return PageInfo(
-            has_next_page=span.before is not None if span.backward else page.more,
-            has_previous_page=page.more if span.backward else span.after is not None,
+            has_next_page=span.before is not None if span.backward else page.has_more,
+            has_previous_page=page.has_more if span.backward else span.after is not None,
             start_cursor=self.cursor(items[0]) if items else None,
             end_cursor=self.cursor(items[-1]) if items else None,
         )
 
-    def paged(self, items: list[ItemT], span: Span) -> Page[ItemT]:
+    def paged(self, items: list[ItemT], span: PageRequest) -> Page[ItemT]:
         """The part of a list that is in memory, sorted by its key."""
         part = [
             item

@@ -28,9 +28,9 @@ def user_errors(problems: Iterable[Problem], *under: str) -> list[UserError]:
     found = list(problems)
     for problem in found:
         metrics.USER_ERRORS.labels(problem.code).inc()
-    return published(found, *under)
+    return user_errors_of(found, *under)
 
 
-def published(problems: Iterable[Problem], *under: str) -> list[UserError]:
+def user_errors_of(problems: Iterable[Problem], *under: str) -> list[UserError]:
     """The same, for what was refused and counted before."""
     return [UserError(code=p.code, message=p.message, field=[*under, *p.field] or None) for p in problems]

@@ -16,18 +16,18 @@ from app.domain.webhooks import deliveries as domain
 from app.domain.webhooks.deliveries import DeliveryQuery
 from app.graphql.activities.activities import Activity
 from app.graphql.context import Info, RequestContext
-from app.graphql.types.enums import described
+from app.graphql.types.enums import describe_enum
 from app.graphql.types.filters import each_of, given
 from app.graphql.types.ids import database_id, to_global_id
-from app.graphql.types.node import Node, fetched, fetches
-from app.graphql.types.paging import After, Before, Connection, First, Last, Listing
+from app.graphql.types.node import Node, fetch_node, fetcher
+from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
 from app.graphql.types.scalars import RawDateTime
 
 if TYPE_CHECKING:
     from .endpoints import WebhookEndpoint
 
 WebhookDeliveryStatus = domain.WebhookDeliveryStatus
-described(
+describe_enum(
     WebhookDeliveryStatus,
     "WebhookDeliveryStatus",
     "What became of a message to a webhook endpoint.",
@@ -76,12 +76,12 @@ class WebhookDelivery(Node):
         self, info: Info
     ) -> Annotated[WebhookEndpoint, strawberry.lazy("app.graphql.webhooks.endpoints")] | None:
         """The endpoint; None once that is deleted."""
-        return await fetched(info.context, "WebhookEndpoint", self.endpoint_id)  # type: ignore[no-any-return]
+        return await fetch_node(info.context, "WebhookEndpoint", self.endpoint_id)  # type: ignore[no-any-return]
 
     @strawberry.field(description="The activity, as the feed has it now.")
     async def activity(self, info: Info) -> Activity | None:
         """The activity."""
-        found: Activity | None = await fetched(info.context, "Activity", self.activity_id)
+        found: Activity | None = await fetch_node(info.context, "Activity", self.activity_id)
         return found
 
 
@@ -104,9 +104,9 @@ def delivery_of(delivery: domain.WebhookDelivery) -> WebhookDelivery:
         id=strawberry.ID(to_global_id("WebhookDelivery", delivery.id)),
         message_id=delivery.activity_id,
         type=delivery.type,
-        cursor=activity_cursor(delivery.pos),
+        cursor=activity_cursor(delivery.position),
         status=delivery.status,
-        tries=delivery.tries,
+        tries=delivery.attempt_count,
         attempts=[
             WebhookAttempt(
                 attempted_at=each.at, status_code=each.status_code, error=each.error, duration_ms=each.duration_ms
@@ -122,7 +122,7 @@ def delivery_of(delivery: domain.WebhookDelivery) -> WebhookDelivery:
     )
 
 
-@fetches("WebhookDelivery")
+@fetcher("WebhookDelivery")
 async def fetch_delivery(context: RequestContext, delivery_id: str) -> WebhookDelivery | None:
     """The delivery of a database id, or None. Raises Denied without the scope `admin`."""
     context.actor.require(ADMIN)
@@ -130,7 +130,7 @@ async def fetch_delivery(context: RequestContext, delivery_id: str) -> WebhookDe
     return None if found is None else delivery_of(found)
 
 
-listing = Listing[domain.WebhookDelivery](
+listing = Pagination[domain.WebhookDelivery](
     "webhookDelivery", (int, str), lambda delivery: (to_ms(delivery.created_at), delivery.id)
 )
 

@@ -16,10 +16,10 @@ from app.domain.webhooks import endpoints as domain
 from app.domain.webhooks.deliveries import DeliveryQuery
 from app.domain.webhooks.endpoints import DisabledReason, EndpointStatus
 from app.graphql.context import Info, RequestContext
-from app.graphql.types.enums import ActivityCategory, described
+from app.graphql.types.enums import ActivityCategory, describe_enum
 from app.graphql.types.ids import database_id, to_global_id
-from app.graphql.types.node import Node, fetched, fetches
-from app.graphql.types.paging import After, Before, Connection, First, Last, Listing
+from app.graphql.types.node import Node, fetch_node, fetcher
+from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
 from app.graphql.types.scalars import BigInt
 
 from .deliveries import WebhookDelivery, WebhookDeliveryStatus, deliveries_page
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from app.graphql.segments.segments import Segment
 
 WebhookEndpointStatus = EndpointStatus
-described(
+describe_enum(
     WebhookEndpointStatus,
     "WebhookEndpointStatus",
     "Whether a webhook endpoint is told of anything.",
@@ -39,7 +39,7 @@ described(
     },
 )
 WebhookDisabledReason = DisabledReason
-described(
+describe_enum(
     WebhookDisabledReason,
     "WebhookDisabledReason",
     "Why a webhook endpoint is disabled.",
@@ -69,12 +69,12 @@ class WebhookFilter:
     @strawberry.field(name="pass", description="Of this pass; null for any, and once it is erased.")
     async def card(self, info: Info) -> Annotated[Pass, strawberry.lazy("app.graphql.passes.passes")] | None:
         """Of this pass; None for any, and once it is erased."""
-        return None if self.pass_id is None else await fetched(info.context, "Pass", self.pass_id)
+        return None if self.pass_id is None else await fetch_node(info.context, "Pass", self.pass_id)
 
     @strawberry.field(description="Entries and exits of one of these segments.")
     async def segments(self, info: Info) -> list[Annotated[Segment, strawberry.lazy("app.graphql.segments.segments")]]:
         """Entries and exits of one of these segments."""
-        found = await asyncio.gather(*(fetched(info.context, "Segment", each) for each in self.segment_ids))
+        found = await asyncio.gather(*(fetch_node(info.context, "Segment", each) for each in self.segment_ids))
         return [segment for segment in found if segment is not None]
 
 
@@ -93,7 +93,7 @@ class WebhookEndpoint(Node):
     created_at: datetime = strawberry.field(description="When it was made, by the machine's clock.")
     updated_at: datetime = strawberry.field(description="When it was last changed, by the machine's clock.")
     endpoint_id: strawberry.Private[str]
-    begin: strawberry.Private[int]
+    begin_position: strawberry.Private[int]
 
     @strawberry.field(
         description="How far it is in the feed: what it is shown up to here was delivered, or set aside as a delivery. "
@@ -107,7 +107,7 @@ class WebhookEndpoint(Node):
     async def behind(self, info: Info) -> BigInt:
         """How many activities of the feed lie behind its cursor."""
         pos = await self._pos(info)
-        return BigInt((await info.context.load.ends.load(pos) or pos) - pos)
+        return BigInt((await info.context.load.points_ends.load(pos) or pos) - pos)
 
     @strawberry.field(
         description="Since when it takes nothing: only single messages are tried, less and less often, and all others wait. "
@@ -115,8 +115,8 @@ class WebhookEndpoint(Node):
     )
     async def away_since(self, info: Info) -> datetime | None:
         """Since when it takes nothing; None while it is well."""
-        state = await info.context.load.lanes.load(self.endpoint_id)
-        return None if state is None or state.away_since_ms is None else from_ms(state.away_since_ms)
+        state = await info.context.load.partitions.load(self.endpoint_id)
+        return None if state is None or state.circuit_opened_ms is None else from_ms(state.circuit_opened_ms)
 
     @strawberry.field(description="How many deliveries are PENDING.")
     async def pending_count(self, info: Info) -> int:
@@ -136,8 +136,8 @@ class WebhookEndpoint(Node):
         return await deliveries_page(info, DeliveryQuery(self.endpoint_id), first, after, last, before)
 
     async def _pos(self, info: Info) -> int:
-        state = await info.context.load.lanes.load(self.endpoint_id)
-        return self.begin if state is None else state.pos
+        state = await info.context.load.partitions.load(self.endpoint_id)
+        return self.begin_position if state is None else state.position
 
     async def _count(self, info: Info, status: WebhookDeliveryStatus) -> int:
         counts = await info.context.load.webhook_counts.load(self.endpoint_id)
@@ -156,7 +156,7 @@ def endpoint_of(endpoint: domain.WebhookEndpoint) -> WebhookEndpoint:
         created_at=endpoint.created_at,
         updated_at=endpoint.updated_at,
         endpoint_id=endpoint.id,
-        begin=endpoint.begin,
+        begin_position=endpoint.begin_position,
     )
 
 
@@ -173,7 +173,7 @@ def _filter(query: ActivityQuery) -> WebhookFilter:
     )
 
 
-@fetches("WebhookEndpoint")
+@fetcher("WebhookEndpoint")
 async def fetch_endpoint(context: RequestContext, endpoint_id: str) -> WebhookEndpoint | None:
     """The endpoint of a database id, or None. Raises Denied without the scope `admin`."""
     context.actor.require(ADMIN)
@@ -190,7 +190,7 @@ async def find_endpoint(
     return None if named is None else await fetch_endpoint(info.context, named)
 
 
-listing = Listing[domain.WebhookEndpoint](
+listing = Pagination[domain.WebhookEndpoint](
     "webhookEndpoint", (int, str), lambda endpoint: (to_ms(endpoint.created_at), endpoint.id)
 )
 

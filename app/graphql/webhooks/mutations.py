@@ -13,7 +13,7 @@ from app.domain.errors import Code, InvalidInput, Refused
 from app.domain.values.cursors import activity_position
 from app.domain.values.text import parse_text
 from app.graphql.context import Info
-from app.graphql.jobs.exports import NOBODY
+from app.graphql.jobs.exports import NO_PASS_ID
 from app.graphql.types.filters import ActivityFilter, activity_query
 from app.graphql.types.ids import given_id, to_global_id
 from app.graphql.types.payloads import UserError, user_errors
@@ -63,7 +63,7 @@ class RotateWebhookSecretInput:
 
     id: strawberry.ID = strawberry.field(description="The endpoint.")
     grace_seconds: int = strawberry.field(
-        default=commands.GRACE_SECONDS,
+        default=commands.DEFAULT_GRACE_SECONDS,
         description="How long messages are signed by older secrets too: up to 30 days; a day, if omitted.",
     )
 
@@ -191,5 +191,5 @@ def named_endpoint(id: strawberry.ID, *field: str) -> str:
 def _shown(filter: ActivityFilter | None) -> ActivityQuery:
     query = activity_query(filter, historical=False)
     if query is None:
-        raise InvalidInput(Code.UNKNOWN, NOBODY, "filter")
+        raise InvalidInput(Code.UNKNOWN, NO_PASS_ID, "filter")
     return query

@@ -6,9 +6,8 @@ from typing import Annotated
 
 import strawberry
 
-from app.commands.webhooks.endpoints import try_webhook_endpoint
+from app.commands.webhooks import endpoints, replays
 from app.commands.webhooks.replays import Replay
-from app.commands.webhooks.replays import replay_webhook_deliveries as send_again
 from app.domain.actors import ADMIN
 from app.domain.errors import Refused
 from app.domain.values.cursors import activity_position
@@ -101,7 +100,7 @@ async def replay_webhook_deliveries(
     """Sends messages once more, in a job; or tells how many they are."""
     info.context.actor.require(ADMIN)
     try:
-        job, count = await send_again(
+        job, count = await replays.replay_webhook_deliveries(
             info.context.commands,
             named_endpoint(input.endpoint_id, "endpointId"),
             _replay(input.filter),
@@ -118,7 +117,7 @@ async def test_webhook_endpoint(
     """Sends an endpoint a message that tells of nothing."""
     info.context.actor.require(ADMIN)
     try:
-        sent = await try_webhook_endpoint(info.context.commands, named_endpoint(input.id, "id"))
+        sent = await endpoints.test_webhook_endpoint(info.context.commands, named_endpoint(input.id, "id"))
     except Refused as refused:
         return TestWebhookEndpointPayload(user_errors=user_errors(refused.problems))
     attempt = sent.attempt

@@ -6,6 +6,7 @@ import strawberry
 
 from app.graphql.types.paging import Connection
 
+from . import mutations, replays
 from .deliveries import WebhookDelivery, list_webhook_deliveries
 from .endpoints import WebhookEndpoint, find_endpoint, list_endpoints
 from .mutations import (
@@ -14,13 +15,7 @@ from .mutations import (
     RotateWebhookSecretPayload,
     UpdateWebhookEndpointPayload,
 )
-from .mutations import create_webhook_endpoint as make_endpoint
-from .mutations import delete_webhook_endpoint as drop_endpoint
-from .mutations import rotate_webhook_secret as replace_secret
-from .mutations import update_webhook_endpoint as change_endpoint
 from .replays import ReplayWebhookDeliveriesPayload, TestWebhookEndpointPayload
-from .replays import replay_webhook_deliveries as send_again
-from .replays import test_webhook_endpoint as try_endpoint
 
 
 @strawberry.type
@@ -45,29 +40,29 @@ class WebhookMutations:
     """What can be done with webhook endpoints."""
 
     create_webhook_endpoint: CreateWebhookEndpointPayload = strawberry.mutation(
-        resolver=make_endpoint,
+        resolver=mutations.create_webhook_endpoint,
         description="Lets an address be told of activities, by Standard Webhooks. Needs the scope `admin`.",
     )
     update_webhook_endpoint: UpdateWebhookEndpointPayload = strawberry.mutation(
-        resolver=change_endpoint,
+        resolver=mutations.update_webhook_endpoint,
         description="Changes a webhook endpoint, or disables or enables it. Needs the scope `admin`. Safe to repeat.",
     )
     rotate_webhook_secret: RotateWebhookSecretPayload = strawberry.mutation(
-        resolver=replace_secret,
+        resolver=mutations.rotate_webhook_secret,
         description="Replaces the secret of a webhook endpoint; for a while messages are signed by the old one too. Needs "
         "the scope `admin`.",
     )
     delete_webhook_endpoint: DeleteWebhookEndpointPayload = strawberry.mutation(
-        resolver=drop_endpoint,
+        resolver=mutations.delete_webhook_endpoint,
         description="Deletes a webhook endpoint and all that is known of its deliveries. Needs the scope `admin`.",
     )
     test_webhook_endpoint: TestWebhookEndpointPayload = strawberry.mutation(
-        resolver=try_endpoint,
+        resolver=replays.test_webhook_endpoint,
         description="Sends a webhook endpoint a signed `webhook.test` message now, and tells what it answered. Needs the "
         "scope `admin`.",
     )
     replay_webhook_deliveries: ReplayWebhookDeliveriesPayload = strawberry.mutation(
-        resolver=send_again,
+        resolver=replays.replay_webhook_deliveries,
         description="Sends a webhook endpoint messages of a part of the feed once more, in a job, each with the "
         "`webhook-id` that it had. Needs the scope `admin`.",
     )

@@ -11,8 +11,8 @@ from app.domain.actors import ADMIN
 from app.domain.values.instants import to_ms
 from app.graphql.context import Info, RequestContext
 from app.graphql.types.ids import to_global_id
-from app.graphql.types.node import Node, fetched, fetches
-from app.graphql.types.paging import After, Before, Connection, First, Last, Listing
+from app.graphql.types.node import Node, fetch_node, fetcher
+from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
 from app.graphql.types.scalars import JSON
 
 from .keys import ApiKey
@@ -32,11 +32,11 @@ class AuditEntry(Node):
     @strawberry.field(description="The key it was done with.")
     async def api_key(self, info: Info) -> ApiKey | None:
         """The key it was done with."""
-        found: ApiKey | None = await fetched(info.context, "ApiKey", self.key_id)
+        found: ApiKey | None = await fetch_node(info.context, "ApiKey", self.key_id)
         return found
 
 
-@fetches("AuditEntry")
+@fetcher("AuditEntry")
 async def fetch_audit_entry(context: RequestContext, entry_id: str) -> AuditEntry | None:
     """The entry of a database id, or None. Raises Denied without the scope `admin`."""
     context.actor.require(ADMIN)
@@ -44,7 +44,7 @@ async def fetch_audit_entry(context: RequestContext, entry_id: str) -> AuditEntr
     return None if found is None else _published(found)
 
 
-listing = Listing[domain.AuditEntry]("audit", (int, str), lambda entry: (to_ms(entry.at), entry.id))
+listing = Pagination[domain.AuditEntry]("audit", (int, str), lambda entry: (to_ms(entry.at), entry.id))
 
 
 async def list_audit_log(

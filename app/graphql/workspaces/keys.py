@@ -14,8 +14,8 @@ from app.domain.values.instants import to_ms
 from app.domain.values.text import parse_text
 from app.graphql.context import Info, RequestContext
 from app.graphql.types.ids import given_id, to_global_id
-from app.graphql.types.node import Node, fetches
-from app.graphql.types.paging import After, Before, Connection, First, Last, Listing
+from app.graphql.types.node import Node, fetcher
+from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
 from app.graphql.types.payloads import UserError, user_errors
 from app.graphql.types.scalars import RawDateTime
 
@@ -50,7 +50,7 @@ def key_of(key: domain.ApiKey) -> ApiKey:
     )
 
 
-@fetches("ApiKey")
+@fetcher("ApiKey")
 async def fetch_key(context: RequestContext, key_id: str) -> ApiKey | None:
     """The key of a database id, or None. Raises Denied for any but the caller's own without the scope `admin`."""
     if key_id != context.actor.key_id:
@@ -59,7 +59,7 @@ async def fetch_key(context: RequestContext, key_id: str) -> ApiKey | None:
     return None if found is None else key_of(found)
 
 
-listing = Listing[domain.ApiKey]("key", (int, str), lambda key: (to_ms(key.created_at), key.id))
+listing = Pagination[domain.ApiKey]("key", (int, str), lambda key: (to_ms(key.created_at), key.id))
 
 
 async def list_keys(

@@ -10,7 +10,7 @@ from app.commands.events.event_types import event_types
 from app.graphql.context import Info, RequestContext
 from app.graphql.events.event_types import Acceptance
 from app.graphql.types.ids import to_global_id
-from app.graphql.types.node import Node, fetched, fetches
+from app.graphql.types.node import Node, fetch_node, fetcher
 
 from .keys import ApiKey
 
@@ -42,7 +42,7 @@ class Viewer:
     @strawberry.field(description="The key.")
     async def api_key(self, info: Info) -> ApiKey:
         """The key."""
-        return await fetched(info.context, "ApiKey", info.context.actor.key_id)  # type: ignore[no-any-return]
+        return await fetch_node(info.context, "ApiKey", info.context.actor.key_id)  # type: ignore[no-any-return]
 
 
 async def own_workspace(context: RequestContext) -> Workspace:
@@ -57,7 +57,7 @@ async def own_workspace(context: RequestContext) -> Workspace:
     )
 
 
-@fetches("Workspace")
+@fetcher("Workspace")
 async def fetch_workspace(context: RequestContext, workspace_id: str) -> Workspace | None:
     """The caller's own workspace; None for any other."""
     return await own_workspace(context) if workspace_id == context.workspace.id else None

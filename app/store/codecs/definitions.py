@@ -16,7 +16,7 @@ def version_doc(version: Version, workspace_id: str) -> Doc:
         "_id": f"ver_{version.segment_id.removeprefix('seg_')}_{version.version}",
         "workspace": workspace_id,
         "segment": version.segment_id,
-        "rev": version.rev,
+        "rev": version.revision,
         "version": version.version,
         "criteria": version.criteria.to_dict(),
         "timezone": version.timezone,

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from app.domain.events.events import OWN_SOURCE, TOMBSTONES, Category, Event, Move, Origin
-from app.domain.events.points_expiry import PointsEnd
+from app.domain.events.points_expiry import PointsExpiry
 from app.domain.events.tombstones import Tombstone
 from app.domain.ids import slot_of
 from app.domain.values.decimals import ZERO
@@ -42,8 +42,8 @@ def to_doc(event: Event, workspace_id: str, fingerprint: bytes, slot: int) -> Do
         doc["metadata"] = event.metadata
     if event.changes:
         doc["changes"] = event.changes
-    if event.points_end is not None:
-        doc["points_end"] = end_doc(event.points_end)
+    if event.points_expiry is not None:
+        doc["points_end"] = end_doc(event.points_expiry)
     if event.historical:
         doc["historical"] = True
     if origin.ip_address is not None:
@@ -130,7 +130,7 @@ def from_doc(doc: Doc) -> Event:
         removes=get("removes"),
         into=get("into"),
         move=move_from(doc["moved"]) if "moved" in doc else None,
-        points_end=end_from(doc["points_end"]) if "points_end" in doc else None,
+        points_expiry=end_from(doc["points_end"]) if "points_end" in doc else None,
         label=get("label"),
         definition_version=get("definition_version"),
     )
@@ -138,7 +138,7 @@ def from_doc(doc: Doc) -> Event:
 
 def move_doc(move: Move) -> Doc:
     """How an event came to its pass, as stored."""
-    return {"home": move.home, "n": move.times, "told": move.told}
+    return {"home": move.home_pass_id, "n": move.count, "told": move.was_published}
 
 
 def move_from(doc: Doc) -> Move:
@@ -146,11 +146,11 @@ def move_from(doc: Doc) -> Move:
     return Move(doc["home"], doc["n"], doc["told"])
 
 
-def end_doc(end: PointsEnd) -> Doc:
+def end_doc(end: PointsExpiry) -> Doc:
     """When points end, as stored: {at} in ms, or {days}."""
     return {"days": end.after_days} if end.at_ms is None else {"at": end.at_ms}
 
 
-def end_from(doc: Doc) -> PointsEnd:
+def end_from(doc: Doc) -> PointsExpiry:
     """A stored end of points."""
-    return PointsEnd(doc.get("at"), doc.get("days"))
+    return PointsExpiry(doc.get("at"), doc.get("days"))

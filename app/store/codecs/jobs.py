@@ -13,8 +13,8 @@ from app.domain.events.events import EventQuery
 from app.domain.files.columns import ColumnMapping
 from app.domain.files.csv_table import Layout
 from app.domain.files.csv_values import DateOrder
-from app.domain.files.exports import KEPT_SECONDS, ExportFormat
-from app.domain.files.import_plan import ImportOrder, Plan
+from app.domain.files.exports import FILE_TTL_SECONDS, ExportFormat
+from app.domain.files.import_plan import ImportOrder, ImportPlan
 from app.domain.files.imports import TablePlan
 from app.domain.files.jsonl import LinePlan
 from app.domain.jobs import EXPORTS, File, Job, JobKind, JobStatus, Tally
@@ -117,7 +117,7 @@ def _file(doc: Doc) -> File | None:
     if doc["kind"] not in EXPORTS or doc["status"] != JobStatus.SUCCEEDED:
         return None
     # Its first step only counts.
-    until = doc["finished_at"] + timedelta(seconds=KEPT_SECONDS)
+    until = doc["finished_at"] + timedelta(seconds=FILE_TTL_SECONDS)
     return File(ExportFormat(doc["order"]["format"]), doc["step"] - 1, doc["position"]["bytes"], until)
 
 
@@ -131,7 +131,7 @@ def tally_doc(tally: Tally) -> Doc:
     return {"created": tally.created, "duplicate": tally.duplicate, "failed": tally.failed}
 
 
-def plan_doc(plan: Plan) -> Doc:
+def plan_doc(plan: ImportPlan) -> Doc:
     """The document of a plan."""
     doc: Doc = {
         "mappings": [{"field": m.field, "column": m.column, "value": m.value} for m in plan.mappings],
@@ -148,7 +148,7 @@ def plan_doc(plan: Plan) -> Doc:
     raise TypeError(type(plan).__name__)
 
 
-def plan_from(doc: Doc) -> Plan:
+def plan_from(doc: Doc) -> ImportPlan:
     """The plan of a document."""
     mappings = tuple(ColumnMapping(m["field"], m["column"], m["value"]) for m in doc["mappings"])
     date_order = None if doc["date_order"] is None else DateOrder(doc["date_order"])

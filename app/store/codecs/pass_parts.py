@@ -12,7 +12,7 @@ from app.domain.activities import Entry
 from app.domain.events.events import Category
 from app.domain.passes.passes import Membership, Profile
 from app.domain.state.aggregates import Aggregate, Aggregates
-from app.domain.state.measures import Span, State, Total, Window
+from app.domain.state.measures import FirstAndLast, State, Total, Window
 from app.domain.state.points import Lot, Lots
 from app.store.mongo.decimal128 import from_decimal128, to_decimal128
 from app.store.mongo.queries import Doc
@@ -39,7 +39,7 @@ def profile_from(doc: Doc) -> Profile:
 
 def memberships_doc(memberships: Mapping[str, Membership]) -> list[Doc]:
     """Current memberships as stored: a list, so that one index finds the members of a segment."""
-    return [{"s": m.segment_id, "since": m.since_ms, "rev": m.rev, "c": dict(m.cause)} for m in memberships.values()]
+    return [{"s": m.segment_id, "since": m.since_ms, "rev": m.revision, "c": dict(m.cause)} for m in memberships.values()]
 
 
 def aggregate_key(key: tuple[str, str | None]) -> str:
@@ -84,14 +84,14 @@ def state_doc(state: State) -> Doc:
     match state:
         case Total(value):
             return {"t": to_bson(value)}
-        case Span(first, last):
+        case FirstAndLast(first, last):
             return {"f": first, "l": last}
         case Window():
             return {
                 "v": to_bson(state.value),
                 "i": list(state.instants),
                 "w": [to_bson(weight) for weight in state.weights],
-                "m": state.more,
+                "m": state.has_more,
             }
 
 
@@ -100,7 +100,7 @@ def state_from(doc: Doc) -> State:
     if "t" in doc:
         return Total(from_bson(doc["t"]))
     if "f" in doc:
-        return Span(doc["f"], doc["l"])
+        return FirstAndLast(doc["f"], doc["l"])
     return Window(from_bson(doc["v"]), tuple(doc["i"]), tuple(from_bson(w) for w in doc["w"]), doc["m"])
 
 
@@ -119,7 +119,7 @@ def lots_from(docs: Mapping[str, Doc] | None) -> Lots | None:
 def entry_doc(entry: Entry) -> Doc:
     """An outbox entry as stored; flags that are off are left out."""
     doc: Doc = {
-        "n": entry.n,
+        "n": entry.number,
         "type": entry.type,
         "at": entry.at_ms,
         "rec": entry.recorded_ms,

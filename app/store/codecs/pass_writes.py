@@ -16,41 +16,41 @@ from .pass_parts import aggregate_doc, aggregate_key, entry_doc, lot_doc, member
 from .passes import alias_doc, progress_doc, stub_doc
 
 
-def write_of(before: Pass, after: Pass, entries: Sequence[Entry], fid: str) -> UpdateOne | ReplaceOne[Doc]:
+def update_pass_operation(before: Pass, after: Pass, entries: Sequence[Entry], fid: str) -> UpdateOne | ReplaceOne[Doc]:
     """The compare-and-set that makes a pass, as it was read, what it becomes: only what changed is written."""
-    found = {"_id": before.id, "v": before.v, "fid": before.fid}
+    found = {"_id": before.id, "v": before.version, "fid": before.write_id}
     if after.erased is not None:
         # Whatever was published meanwhile comes back into `out`, and is found in the log by its id.
-        stub = replace(after, v=before.v + 1, fid=fid, out=(*before.out, *entries))
+        stub = replace(after, version=before.version + 1, write_id=fid, outbox=(*before.outbox, *entries))
         return ReplaceOne(found, stub_doc(stub, after.erased))
     if after.alias_of is not None:
-        alias = replace(after, v=before.v + 1, fid=fid, out=(*before.out, *entries))
+        alias = replace(after, version=before.version + 1, write_id=fid, outbox=(*before.outbox, *entries))
         return ReplaceOne(found, alias_doc(alias, after.alias_of))
-    changes: Doc = {**progress_doc(after), "v": before.v + 1, "fid": fid}
+    changes: Doc = {**progress_doc(after), "v": before.version + 1, "fid": fid}
     if after.profile is before.profile:
         del changes["profile"]
     gone: Doc = {}
-    if after.lb is not before.lb:
-        changes["lb"] = list(after.lb)
+    if after.last_folded_ids is not before.last_folded_ids:
+        changes["lb"] = list(after.last_folded_ids)
     for key, row in after.aggregates.items():
         if before.aggregates.get(key) is not row:
             changes[f"aggregates.{aggregate_key(key)}"] = aggregate_doc(key, row)
     for key in before.aggregates:
         if key not in after.aggregates:
             gone[f"aggregates.{aggregate_key(key)}"] = ""
-    for name, state in after.state.items():
-        if before.state.get(name) is not state:
+    for name, state in after.measures.items():
+        if before.measures.get(name) is not state:
             changes[f"state.{name}"] = state_doc(state)
-    for name in before.state:
-        if name not in after.state:
+    for name in before.measures:
+        if name not in after.measures:
             gone[f"state.{name}"] = ""
     _update_lots(before.lots, after.lots, changes, gone)
     if after.memberships != before.memberships:
         changes["memberships"] = memberships_doc(after.memberships)
-    if after.due_ms is None:
+    if after.next_due_ms is None:
         gone["due"] = ""
     else:
-        changes["due"] = after.due_ms
+        changes["due"] = after.next_due_ms
     update: Doc = {"$set": changes}
     if entries:
         changes["pub"] = 1

@@ -30,20 +30,20 @@ def to_doc(card: Pass) -> Doc:
         "_id": card.id,
         "workspace": card.workspace_id,
         "external_id": card.external_id,
-        "base": profile_doc(card.base),
+        "base": profile_doc(card.initial_profile),
         "created_at": card.created_at,
         "installed_at": card.installed_at,
         "slot": slot_of(card.id),
-        "v": card.v,
-        "fid": card.fid,
-        "lb": list(card.lb),
-        "out": [entry_doc(entry) for entry in card.out],
+        "v": card.version,
+        "fid": card.write_id,
+        "lb": list(card.last_folded_ids),
+        "out": [entry_doc(entry) for entry in card.outbox],
         "aggregates": {aggregate_key(key): aggregate_doc(key, row) for key, row in card.aggregates.items()},
-        "state": {key: state_doc(state) for key, state in card.state.items()},
+        "state": {key: state_doc(state) for key, state in card.measures.items()},
         "memberships": memberships_doc(card.memberships),
         **progress_doc(card),
-        **({"pub": 1} if card.out else {}),
-        **({} if card.due_ms is None else {"due": card.due_ms}),
+        **({"pub": 1} if card.outbox else {}),
+        **({} if card.next_due_ms is None else {"due": card.next_due_ms}),
         **({} if card.lots is None else {"lots": {key: lot_doc(lot) for key, lot in card.lots.items()}}),
     }
 
@@ -53,9 +53,9 @@ def progress_doc(card: Pass) -> Doc:
     return {
         "profile": profile_doc(card.profile),
         "updated_at": card.updated_at,
-        "at": card.at_ms,
-        "rev": card.rev,
-        "n": card.n,
+        "at": card.evaluated_until_ms,
+        "rev": card.revision,
+        "n": card.last_activity,
         "points": to_decimal128(card.points),
         "tier": card.tier,
     }
@@ -71,7 +71,7 @@ def stub_doc(card: Pass, erased: Erased) -> Doc:
 
 def alias_doc(card: Pass, into: str) -> Doc:
     """What is left of a pass that was merged into another; `merging` stays until its events have moved."""
-    born = {"base": profile_doc(card.base), "born": card.created_at}
+    born = {"base": profile_doc(card.initial_profile), "born": card.created_at}
     return {**_left(card), **born, "alias": 1, "alias_of": into, "merging": 1}
 
 
@@ -85,12 +85,12 @@ def _left(card: Pass) -> Doc:
         "workspace": card.workspace_id,
         "external_id": card.external_id,
         "slot": slot_of(card.id),
-        "at": card.at_ms,
-        "v": card.v,
-        "fid": card.fid,
-        "lb": list(card.lb),
-        "n": card.n,
-        "out": [entry_doc(entry) for entry in card.out],
+        "at": card.evaluated_until_ms,
+        "v": card.version,
+        "fid": card.write_id,
+        "lb": list(card.last_folded_ids),
+        "n": card.last_activity,
+        "out": [entry_doc(entry) for entry in card.outbox],
         "pub": 1,
     }
 
@@ -108,7 +108,7 @@ def erased_from(doc: Doc) -> Erased:
 
 def erasure_doc(card: Pass, erased: Erased) -> Doc:
     """All that is kept of an erased pass in the end."""
-    return {"_id": card.id, "workspace": card.workspace_id, "n": card.n, "erased": erased_doc(erased)}
+    return {"_id": card.id, "workspace": card.workspace_id, "n": card.last_activity, "erased": erased_doc(erased)}
 
 
 def _from_left(doc: Doc) -> Pass:
@@ -118,17 +118,17 @@ def _from_left(doc: Doc) -> Pass:
         id=doc["_id"],
         workspace_id=doc["workspace"],
         external_id=doc["external_id"],
-        base=profile_from(doc.get("base", {})),
+        initial_profile=profile_from(doc.get("base", {})),
         profile=Profile(),
         installed_at=None,
         created_at=born,
         updated_at=born,
-        at_ms=doc["at"],
-        v=doc["v"],
-        fid=doc["fid"],
-        lb=tuple(doc.get("lb", ())),
-        n=doc["n"],
-        out=tuple(entry_from(entry) for entry in doc.get("out", ())),
+        evaluated_until_ms=doc["at"],
+        version=doc["v"],
+        write_id=doc["fid"],
+        last_folded_ids=tuple(doc.get("lb", ())),
+        last_activity=doc["n"],
+        outbox=tuple(entry_from(entry) for entry in doc.get("out", ())),
         erased=erased,
         alias_of=doc.get("alias_of"),
     )
@@ -142,23 +142,23 @@ def from_doc(doc: Doc) -> Pass:
         id=doc["_id"],
         workspace_id=doc["workspace"],
         external_id=doc["external_id"],
-        base=profile_from(doc.get("base", {})),
+        initial_profile=profile_from(doc.get("base", {})),
         profile=profile_from(doc["profile"]),
         installed_at=doc["installed_at"],
         created_at=doc["created_at"],
         updated_at=doc["updated_at"],
-        at_ms=doc["at"],
-        rev=doc["rev"],
+        evaluated_until_ms=doc["at"],
+        revision=doc["rev"],
         points=from_decimal128(doc["points"]),
         aggregates=aggregates_from(doc.get("aggregates", {})),
-        state={key: state_from(state) for key, state in doc.get("state", {}).items()},
+        measures={key: state_from(state) for key, state in doc.get("state", {}).items()},
         memberships={m["s"]: Membership(m["s"], m["since"], m["rev"], m["c"]) for m in doc.get("memberships", ())},
-        v=doc["v"],
-        fid=doc["fid"],
-        lb=tuple(doc.get("lb", ())),
-        n=doc["n"],
-        out=tuple(entry_from(entry) for entry in doc.get("out", ())),
-        due_ms=doc.get("due"),
+        version=doc["v"],
+        write_id=doc["fid"],
+        last_folded_ids=tuple(doc.get("lb", ())),
+        last_activity=doc["n"],
+        outbox=tuple(entry_from(entry) for entry in doc.get("out", ())),
+        next_due_ms=doc.get("due"),
         tier=doc["tier"],
         lots=lots_from(doc.get("lots")),
     )

@@ -17,7 +17,7 @@ Key = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class PageRequest:
     """Which part of a list: at most `limit` items strictly between the keys; from the end where `backward`."""
 
     limit: int = 50
@@ -31,19 +31,19 @@ class Page(Generic[T]):
     """Items in the order of the list, and whether there are more in the direction of paging."""
 
     items: list[T]
-    more: bool
+    has_more: bool
 
 
-def by_instant(span: Span) -> Span:
+def by_instant(span: PageRequest) -> PageRequest:
     """The span of a list ordered by an instant: keys begin with its milliseconds, documents hold it as a date."""
 
     def stored(key: Key | None) -> Key | None:
         return None if key is None else (from_ms(int(key[0])), *key[1:])
 
-    return Span(span.limit, stored(span.after), stored(span.before), span.backward)
+    return PageRequest(span.limit, stored(span.after), stored(span.before), span.backward)
 
 
-def page_among(items: Sequence[T], key: Callable[[T], Key], ascending: bool, span: Span) -> Page[T]:
+def page_among(items: Sequence[T], key: Callable[[T], Key], ascending: bool, span: PageRequest) -> Page[T]:
     """One page of a list that was read whole, in order of its keys."""
 
     def follows(item: T, other: Key) -> bool:
@@ -60,7 +60,7 @@ def page_among(items: Sequence[T], key: Callable[[T], Key], ascending: bool, spa
 Order = Sequence[tuple[str, int]]
 
 
-def beyond(order: Order, key: Key, *, forward: bool) -> Doc:
+def keyset_filter(order: Order, key: Key, *, forward: bool) -> Doc:
     """The condition "after this key" (or before it) in the given order: over one field, or over an instant and another."""
 
     def side(direction: int) -> str:
@@ -83,7 +83,7 @@ async def page_of(
     collection: Collection,
     query: Doc,
     order: Order,
-    span: Span,
+    span: PageRequest,
     from_doc: Callable[[Doc], T],
     projection: Doc | None = None,
     by: Sequence[str] = ("workspace",),
@@ -97,7 +97,7 @@ async def page_of(
     narrow, rest = _parts(query, by, first)
     for key, forward in ((span.after, True), (span.before, False)):
         if key is not None:
-            keyed = beyond(order, key, forward=forward)
+            keyed = keyset_filter(order, key, forward=forward)
             rest += [{name: condition} for name, condition in keyed.items() if name != first]
             bounds = narrow.setdefault(first, {})
             for operator, value in keyed[first].items():

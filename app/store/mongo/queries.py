@@ -22,7 +22,7 @@ DUPLICATE = 11000
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translating_errors() -> Iterator[None]:
     """Turns what the driver raises into Unavailable("store"). Queries that expect duplicate keys catch those themselves."""
     try:
         yield
@@ -33,13 +33,13 @@ def translated() -> Iterator[None]:
 def _translating(method: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., Coroutine[Any, Any, T]]:
     @functools.wraps(method)
     async def wrapper(*args: Any, **kwargs: Any) -> T:
-        with translated():
+        with translating_errors():
             return await method(*args, **kwargs)
 
     return wrapper
 
 
-class Translating:
+class ErrorTranslating:
     """Every coroutine method of a subclass raises Unavailable where the store did not answer; safe to repeat."""
 
     def __init_subclass__(cls) -> None:
@@ -48,7 +48,7 @@ class Translating:
                 setattr(cls, name, _translating(method))
 
 
-class WorkspaceQueries(Translating):
+class WorkspaceQueries(ErrorTranslating):
     """Queries of one collection that all begin with the workspace; there is no way to leave it out."""
 
     collection = ""

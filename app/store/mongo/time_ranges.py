@@ -12,23 +12,23 @@ from typing import NamedTuple
 
 from app.domain.values.instants import DAY_MS, EARLIEST, LATEST, from_ms, to_ms
 
-from .paging import Span, page_of
+from .paging import PageRequest, page_of
 from .queries import Collection, Doc
 
-MOST = 20_000
+MAX_EXAMINED = 20_000
 """How many documents one call looks at for a filter that its index does not hold."""
-EVERYTHING_MS = to_ms(LATEST) - to_ms(EARLIEST)
-FAR_MS = 365 * DAY_MS
+ALL_TIME_MS = to_ms(LATEST) - to_ms(EARLIEST)
+SEEK_AFTER_MS = 365 * DAY_MS
 """Instead of looking so far for the next document, it is looked up where it is."""
 _STEP = 64
 _LEAST = 1 / 8
 
 
-class Place(NamedTuple):
+class ScanPosition(NamedTuple):
     """Where reading goes on: behind the document of this instant and id, or at the edge of the instant where there is none.
 
     `width_ms` is how far the next stride reaches; beyond a year, short of everything, the next document is looked up.
-    `Place(*place)` is the same place: a job keeps it as a list.
+    `ScanPosition(*place)` is the same place: a job keeps it as a list.
     """
 
     at_ms: int
@@ -36,11 +36,11 @@ class Place(NamedTuple):
     width_ms: int = DAY_MS
 
 
-class Strides:
+class RangeScan:
     """The documents of a query in order of (`first`, _id), served by the index {*by, first, _id}.
 
     They lie behind `place`, or begin with the query, and end before `until`. `newest_ms` is where a list that begins with
-    the newest may expect them, `width_ms` how far the first stride reaches: EVERYTHING_MS for a list known to be short.
+    the newest may expect them, `width_ms` how far the first stride reaches: ALL_TIME_MS for a list known to be short.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class Strides:
         first: str,
         *,
         ascending: bool,
-        place: Place | None = None,
+        place: ScanPosition | None = None,
         until: tuple[int, str] | None = None,
         newest_ms: int | None = None,
         width_ms: int = DAY_MS,
-        most: int = MOST,
+        most: int = MAX_EXAMINED,
     ) -> None:
         bounds = where.get(first, {})
         low, high = to_ms(bounds.get("$gte", EARLIEST)), to_ms(bounds.get("$lt", LATEST))
@@ -67,65 +67,65 @@ class Strides:
         self._filtered = any(name not in by and name != first for name in where)
         self._newest_ms = high if newest_ms is None else newest_ms
         somewhere = low == to_ms(EARLIEST) if ascending else newest_ms is None and high == to_ms(LATEST)
-        begin = FAR_MS if somewhere and width_ms < FAR_MS else width_ms
-        self.place = place or Place(low if ascending else high, "", begin)
+        begin = SEEK_AFTER_MS if somewhere and width_ms < SEEK_AFTER_MS else width_ms
+        self.position = place or ScanPosition(low if ascending else high, "", begin)
         """Where the last call ended, and the next one goes on."""
-        self.over = low >= high
+        self.is_over = low >= high
         """Whether nothing is left behind the place."""
 
-    async def take(self, limit: int) -> list[Doc]:
+    async def read(self, limit: int) -> list[Doc]:
         """The next documents, at most `limit`; fewer where the list is over, or so many were looked at as may be at once."""
         taken: list[Doc] = []
         looked = 0
-        while not self.over and len(taken) < limit:
-            if FAR_MS <= self.place.width_ms < EVERYTHING_MS:
-                await self._look_up()
+        while not self.is_over and len(taken) < limit:
+            if SEEK_AFTER_MS <= self.position.width_ms < ALL_TIME_MS:
+                await self._seek()
                 continue
             low, high = self._range()
             widest = float(_STEP)
             if self._filtered:
                 left = self._most - looked
-                held = await self._held(low, high, left + 1)
-                width = min(self.place.width_ms, high - low)
+                held = await self._count_range(low, high, left + 1)
+                width = min(self.position.width_ms, high - low)
                 if held > left and width > 1:
                     if 2 * looked >= self._most:
                         break
-                    self.place = self.place._replace(width_ms=max(1, width // 16))
+                    self.position = self.position._replace(width_ms=max(1, width // 16))
                     continue
                 looked += held
                 if not held:
-                    self._go_on(low, high, _STEP)
+                    self._advance(low, high, _STEP)
                     continue
                 widest = min(widest, self._most / (2 * held))
             wanted = limit - len(taken)
-            docs, more = await self._read(low, high, wanted)
+            docs, more = await self._read_range(low, high, wanted)
             taken += docs
             if more:
-                self._stop(docs[-1], low, high)
+                self._stop_at(docs[-1], low, high)
             else:
-                self._go_on(low, high, min(widest, 2 * (wanted - len(docs)) / len(docs)) if docs else widest)
+                self._advance(low, high, min(widest, 2 * (wanted - len(docs)) / len(docs)) if docs else widest)
         return taken
 
     def hide(self, conditions: Doc) -> None:
         """Takes from now on only what meets these conditions too; what does not is not counted as looked at."""
         self._where = {**self._where, **conditions}
 
-    async def _look_up(self) -> None:
+    async def _seek(self) -> None:
         """Goes to the next document, or to the end; nothing is behind the place in its own instant."""
-        low, high = self._range(EVERYTHING_MS)
+        low, high = self._range(ALL_TIME_MS)
         order = [(self._first, 1 if self._ascending else -1)]
         found = (
             await self._collection.find(self._by_index(low, high), {self._first: 1}).sort(order).limit(1).to_list(None)
         )
         if found:
             at = to_ms(found[0][self._first])
-            self.place = Place(at if self._ascending else at + 1)
+            self.position = ScanPosition(at if self._ascending else at + 1)
         else:
-            self.over = True
+            self.is_over = True
 
     def _range(self, width_ms: int | None = None) -> tuple[int, int]:
         """The next stride: its first ms, and the first behind it."""
-        at, behind, width = self.place
+        at, behind, width = self.position
         width = width_ms or width
         if self._ascending:
             return at, min(self._high, at + width)
@@ -133,29 +133,31 @@ class Strides:
         # Whatever is newer than it may be is looked at together with the newest.
         return max(self._low, min(high, self._newest_ms) - width), high
 
-    def _go_on(self, low: int, high: int, factor: float) -> None:
+    def _advance(self, low: int, high: int, factor: float) -> None:
         """Goes to the end of a stride that was read whole, and reaches `factor` times as far with the next."""
-        width = max(1, int(self.place.width_ms * min(_STEP, max(_LEAST, factor))))
-        self.place = Place(high if self._ascending else low, "", min(FAR_MS, width))
-        self.over = high >= self._high if self._ascending else low <= self._low
+        width = max(1, int(self.position.width_ms * min(_STEP, max(_LEAST, factor))))
+        self.position = ScanPosition(high if self._ascending else low, "", min(SEEK_AFTER_MS, width))
+        self.is_over = high >= self._high if self._ascending else low <= self._low
 
-    def _stop(self, last: Doc, low: int, high: int) -> None:
+    def _stop_at(self, last: Doc, low: int, high: int) -> None:
         """Stays behind the last document taken of a stride that holds more; the next reaches as far as these lay apart."""
         at = to_ms(last[self._first])
         start = low if self._ascending else min(high, self._newest_ms)
-        self.place = Place(at, last["_id"], min(FAR_MS - 1, max(1, abs(at - start))))
+        self.position = ScanPosition(at, last["_id"], min(SEEK_AFTER_MS - 1, max(1, abs(at - start))))
 
-    async def _held(self, low: int, high: int, most: int) -> int:
+    async def _count_range(self, low: int, high: int, most: int) -> int:
         """How many documents the index holds in a stride, at most `most`."""
         return await _counted(self._collection, self._by_index(low, high), most)
 
-    async def _read(self, low: int, high: int, limit: int) -> tuple[list[Doc], bool]:
+    async def _read_range(self, low: int, high: int, limit: int) -> tuple[list[Doc], bool]:
         direction = 1 if self._ascending else -1
         order = ((self._first, direction), ("_id", direction))
-        after = (from_ms(self.place.at_ms), self.place.behind) if self.place.behind else None
+        after = (from_ms(self.position.at_ms), self.position.behind) if self.position.behind else None
         where = {**self._where, **self._by_index(low, high)}
-        page = await page_of(self._collection, where, order, Span(limit, after, self._until), _as_it_is, by=self._by)
-        return page.items, page.more
+        page = await page_of(
+            self._collection, where, order, PageRequest(limit, after, self._until), _as_it_is, by=self._by
+        )
+        return page.items, page.has_more
 
     def _by_index(self, low: int, high: int) -> Doc:
         part: Doc = {name: self._where[name] for name in self._by}
@@ -163,7 +165,7 @@ class Strides:
         return part
 
 
-async def looked_at(collection: Collection, where: Doc, by: Sequence[str], first: str, most: int) -> int:
+async def examined(collection: Collection, where: Doc, by: Sequence[str], first: str, most: int) -> int:
     """How many documents the index {*by, first, …} holds of a query, at most `most`: those that counting it looks at."""
     return await _counted(collection, {name: where[name] for name in (*by, first)}, most)
 

@@ -7,19 +7,19 @@ from datetime import datetime
 from typing import Any
 
 from app.domain.ids import SLOTS
-from app.store.mongo.queries import Collection, Database, Doc, Translating
+from app.store.mongo.queries import Collection, Database, Doc, ErrorTranslating
 from app.store.workspace.activities import ActivityQueries
 
-MOST = 10_000
+MAX_COUNTED = 10_000
 """Where counting stops: past it, how much more it is says nothing that the figure has not said."""
-SLOTS_AT_ONCE = 4
+CONCURRENT_SLOTS = 4
 ENDPOINTS = 100
 """Of how many webhook endpoints with something to do it is asked how far they are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What waits: events and passes up to `MOST`, or a little more. `oldest_at` is the earliest `recordedAt` seen.
+    """What waits: events and passes up to `MAX_COUNTED`, or a little more. `oldest_at` is the earliest `recordedAt` seen.
 
     `away` are webhook endpoints, `aside` messages to them that wait for another try, `delivery_lag` positions of the log.
     """
@@ -31,12 +31,12 @@ class Backlog:
     parked: int
     backfills: int
     jobs: int
-    away: int
-    aside: int
+    circuits_open: int
+    deferred: int
     delivery_lag: int
 
 
-class Backlogs(Translating):
+class BacklogQueries(ErrorTranslating):
     """Named queries of the operators' figures. Errors: Unavailable, safe to repeat."""
 
     def __init__(self, db: Database) -> None:
@@ -77,17 +77,17 @@ class Backlogs(Translating):
         """How many events wait, and since when. Index: {pend, pass, occurred_at, _id}."""
         total, oldest_at = 0, None
         # A few slots at a time: on the embedded server only a narrow range bounds what is read.
-        for low in range(0, SLOTS, SLOTS_AT_ONCE):
-            matching = {"pend": {"$gte": low, "$lt": low + SLOTS_AT_ONCE}}
+        for low in range(0, SLOTS, CONCURRENT_SLOTS):
+            matching = {"pend": {"$gte": low, "$lt": low + CONCURRENT_SLOTS}}
             group: Doc = {"_id": None, "count": {"$sum": 1}, "oldest_at": {"$min": "$recorded_at"}}
             async for found in self._events.aggregate([{"$match": matching}, {"$group": group}]):
                 total += found["count"]
                 oldest_at = min(oldest_at or found["oldest_at"], found["oldest_at"])
-            if total >= MOST:
+            if total >= MAX_COUNTED:
                 break
         return total, oldest_at
 
 
 async def _count(collection: Collection, query: dict[str, Any]) -> int:
     """Indexes: {due, slot}, {pub, workspace}, {parked}, {stale}, {open, created_at}, {away_since}, {due}."""
-    return await collection.count_documents(query, limit=MOST)
+    return await collection.count_documents(query, limit=MAX_COUNTED)

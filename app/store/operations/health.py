@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from app.store.mongo.queries import Database, translated
+from app.store.mongo.queries import Database, translating_errors
 
 from .indexes import INDEXES
 
 
-async def writes_and_reads(db: Database) -> bool:
+async def check_write_and_read(db: Database) -> bool:
     """True where the store takes a write and gives it back. Raises Unavailable; safe to repeat."""
-    with translated():
+    with translating_errors():
         await db["constants"].update_one({"_id": "health"}, {"$inc": {"written": 1}}, upsert=True)
         return await db["constants"].find_one({"_id": "health"}) is not None
 
@@ -24,6 +24,6 @@ async def missing_indexes(db: Database) -> list[str]:
         wanted = [str(model.document["name"]) for model in INDEXES[collection]]
         return [f"{collection}.{name}" for name in wanted if name not in there]
 
-    with translated():
+    with translating_errors():
         found = await asyncio.gather(*map(missing, INDEXES))
     return [name for names in found for name in names]

@@ -6,10 +6,10 @@ import os
 import socket
 from datetime import datetime
 
-from app.store.mongo.queries import Database, Translating
+from app.store.mongo.queries import Database, ErrorTranslating
 
 
-class Heartbeats(Translating):
+class Heartbeats(ErrorTranslating):
     """Named queries of the collection `heartbeats`. Errors: Unavailable, safe to repeat."""
 
     def __init__(self, db: Database) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pymongo import ASCENDING, IndexModel
 
 from app.domain.ids import SLOTS
-from app.store.mongo.queries import Database, translated
+from app.store.mongo.queries import Database, translating_errors
 
 # Partial filters ask for {$gte: 0}: the embedded server never uses an index that is partial on {$exists: true}.
 INDEXES: dict[str, list[IndexModel]] = {}
@@ -77,12 +77,12 @@ class SlotsChanged(RuntimeError):
     """The database was made with another number of slots; events would wait where nobody looks."""
 
 
-async def ensure(db: Database) -> None:
+async def ensure_indexes(db: Database) -> None:
     """Creates what is missing; safe to repeat, and to run from several processes at once.
 
     Raises SlotsChanged where the database was made with another number of slots, Unavailable; safe to repeat.
     """
-    with translated():
+    with translating_errors():
         stored = await db["constants"].find_one_and_update(
             {"_id": "slots"}, {"$setOnInsert": {"value": SLOTS}}, upsert=True, return_document=True
         )

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from app.domain.ids import slot_of
 from app.domain.values.instants import to_ms
-from app.store.mongo.queries import Database, Translating
+from app.store.mongo.queries import Database, ErrorTranslating
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class ParkedPass:
     failure: str
 
 
-class Parking(Translating):
+class ParkedPasses(ErrorTranslating):
     """Named queries over parked passes, across workspaces. Errors: Unavailable, safe to repeat."""
 
     def __init__(self, db: Database) -> None:

@@ -12,10 +12,10 @@ from app.domain.values.instants import EARLIEST, from_ms
 from app.store.codecs.events import stub_doc
 from app.store.codecs.passes import erasure_doc
 from app.store.mongo.ids import new_id
-from app.store.mongo.queries import Database, Doc, Translating, in_chunks, insert_new
+from app.store.mongo.queries import Database, Doc, ErrorTranslating, in_chunks, insert_new
 
 
-class Erasures(Translating):
+class EraseQueries(ErrorTranslating):
     """Named queries of the erasure. Errors: Unavailable, safe to repeat."""
 
     def __init__(self, db: Database, in_chunk: int) -> None:
@@ -28,7 +28,7 @@ class Erasures(Translating):
         docs = await self._passes.find({"erasing": {"$gte": 0}}, {"_id": 1}).limit(limit).to_list(None)
         return [doc["_id"] for doc in docs]
 
-    async def empty_events(self, card: Pass, at_ms: int) -> bool:
+    async def replace_events_by_stubs(self, card: Pass, at_ms: int) -> bool:
         """Leaves of some events of the pass no more than that they were removed; whether there may be others.
 
         Index: {workspace, pass, occurred_at, _id}.
@@ -53,7 +53,7 @@ class Erasures(Translating):
         await self._activities.update_many({"_id": {"$in": ids}}, {"$set": {"data": dict(EMPTIED)}})
         return int(docs[-1]["pos"])
 
-    async def part(self, card: Pass) -> None:
+    async def change_erasure_epoch(self, card: Pass) -> None:
         """Has everybody who remembers passes of the workspace forget them, in a moment. Safe to repeat. Index: _id."""
         await self._workspaces.update_one({"_id": card.workspace_id}, {"$set": {"parting": new_id("parting")}})
 
@@ -62,7 +62,7 @@ class Erasures(Translating):
         await insert_new(self._done, [erasure_doc(card, erased)])
         await self._passes.delete_one({"_id": card.id})
 
-    async def known(self, pass_ids: Sequence[str]) -> set[str]:
+    async def erased_among(self, pass_ids: Sequence[str]) -> set[str]:
         """Those of the passes whose erasure is finished. Index: _id."""
 
         async def some(chunk: Sequence[str]) -> list[Doc]:

@@ -21,35 +21,34 @@ from app.domain.events.tombstones import is_tombstone, targets_of
 from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass
 from app.domain.segments.segments import Version
-from app.domain.state.measures import MAX_LEAVERS, Measure, Number, grouped
+from app.domain.state.measures import MAX_EXPIRING, Measure, Number, group_expiring
 from app.domain.values.instants import from_ms, to_ms
+from app.store.codecs import events
 from app.store.codecs.definitions import version_from
-from app.store.codecs.events import from_doc as event_from
-from app.store.codecs.events import stub_doc as event_stub
-from app.store.codecs.pass_writes import write_of
+from app.store.codecs.pass_writes import update_pass_operation
 from app.store.codecs.passes import from_doc
-from app.store.mongo.queries import Database, Doc, Translating, in_chunks
+from app.store.mongo.queries import Database, Doc, ErrorTranslating, in_chunks
 
-READ_AT_ONCE = 300
+HISTORY_BATCH_SIZE = 300
 PARKED_AFTER = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
+class PendingEvent:
     """An event that waits to be folded, and the workspace it belongs to."""
 
     workspace_id: str
     event: Event
 
 
-class Waiting(NamedTuple):
+class PendingAt(NamedTuple):
     """For which pass an event waits, and how often it moved until it came there."""
 
     pass_id: str
     moves: int
 
 
-class Pumps(Translating):
+class FoldQueries(ErrorTranslating):
     """Named queries of the fold, the due pump and the backfill. Errors: Unavailable, safe to repeat."""
 
     def __init__(self, db: Database, in_chunk: int) -> None:
@@ -57,7 +56,7 @@ class Pumps(Translating):
         self._definitions, self._workspaces = db["definitions"], db["workspaces"]
         self._in_chunk = in_chunk
 
-    async def pending(self, low: int, high: int, beyond: tuple[int, str] | None, limit: int) -> list[Pending]:
+    async def pending(self, low: int, high: int, beyond: tuple[int, str] | None, limit: int) -> list[PendingEvent]:
         """Events waiting in slots low to high, pass by pass in order of occurrence, after the pass (slot, id) `beyond`.
 
         Index: {pend, pass, occurred_at, _id}.
@@ -72,9 +71,9 @@ class Pumps(Translating):
         if low <= high and len(docs) < limit:
             more = self._events.find({"pend": {"$gte": low, "$lte": high}}).sort(order).limit(limit - len(docs))
             docs += await more.to_list(None)
-        return [Pending(doc["workspace"], event_from(doc)) for doc in docs]
+        return [PendingEvent(doc["workspace"], events.from_doc(doc)) for doc in docs]
 
-    async def busy(self, pass_ids: Sequence[str]) -> set[str]:
+    async def with_pending(self, pass_ids: Sequence[str]) -> set[str]:
         """Those of the passes that have events waiting. Index: {pend, pass, occurred_at, _id}."""
         by_slot: dict[int, list[str]] = {}
         for pass_id in pass_ids:
@@ -99,7 +98,7 @@ class Pumps(Translating):
 
         return {doc["_id"]: from_doc(doc) for doc in await in_chunks(some, list(pass_ids), self._in_chunk)}
 
-    async def still_pending(self, event_ids: Sequence[str]) -> dict[str, Waiting]:
+    async def still_pending(self, event_ids: Sequence[str]) -> dict[str, PendingAt]:
         """Those of the events that are not marked as folded at this moment, and for whom each waits. Index: _id."""
 
         async def some(chunk: Sequence[str]) -> list[Doc]:
@@ -108,7 +107,7 @@ class Pumps(Translating):
             )
 
         docs = await in_chunks(some, event_ids, self._in_chunk)
-        return {doc["_id"]: Waiting(doc["pass"], doc.get("moved", {}).get("n", 0)) for doc in docs if "pend" in doc}
+        return {doc["_id"]: PendingAt(doc["pass"], doc.get("moved", {}).get("n", 0)) for doc in docs if "pend" in doc}
 
     async def save(self, writes: Sequence[tuple[Pass, Pass, Sequence[Any], str]]) -> set[str]:
         """The ids of the passes whose write is in the store: (pass as read, as it becomes, new entries, fid).
@@ -125,7 +124,7 @@ class Pumps(Translating):
             part = writes[start : start + self._in_chunk]
             # A write that cannot succeed (too large, say) fails alone; which ones did is read below.
             with contextlib.suppress(BulkWriteError):
-                done = await self._passes.bulk_write([write_of(*write) for write in part], ordered=False)
+                done = await self._passes.bulk_write([update_pass_operation(*write) for write in part], ordered=False)
                 matched += done.matched_count
         if matched == len(writes):
             return set(fids)
@@ -136,7 +135,7 @@ class Pumps(Translating):
         docs = await in_chunks(some, list(fids), self._in_chunk)
         return {doc["_id"] for doc in docs if doc["fid"] == fids[doc["_id"]]}
 
-    async def unmark(self, event_ids: Sequence[str], seen: Mapping[str, Waiting] = MappingProxyType({})) -> None:
+    async def clear(self, event_ids: Sequence[str], seen: Mapping[str, PendingAt] = MappingProxyType({})) -> None:
         """Marks events as folded. Only after the write that counted them was acknowledged. Index: _id.
 
         `seen` says how often an event had moved when it was counted: the mark of a slow worker must not fall on one that has
@@ -158,7 +157,7 @@ class Pumps(Translating):
             )
         )
 
-    async def empty(self, gone: Sequence[tuple[str, str, str]], at_ms: int) -> None:
+    async def replace_by_stubs(self, gone: Sequence[tuple[str, str, str]], at_ms: int) -> None:
         """Leaves of each event (workspace, pass, id) no more than that it was removed; again is the same. Index: _id.
 
         Before its tombstone is marked, so that whoever sees the tombstone marked sees the event gone.
@@ -166,7 +165,7 @@ class Pumps(Translating):
         for start in range(0, len(gone), self._in_chunk):
             part = gone[start : start + self._in_chunk]
             stubs = [
-                ReplaceOne({"_id": event_id}, event_stub(workspace_id, pass_id, from_ms(at_ms)))
+                ReplaceOne({"_id": event_id}, events.stub_doc(workspace_id, pass_id, from_ms(at_ms)))
                 for workspace_id, pass_id, event_id in part
             ]
             await self._events.bulk_write(stubs, ordered=False)
@@ -177,18 +176,18 @@ class Pumps(Translating):
         docs = await self._passes.find(query, {"due": 1}).sort("due", 1).limit(limit).to_list(None)
         return [(doc["_id"], doc["due"]) for doc in docs]
 
-    async def stale_workspaces(self) -> dict[str, int]:
+    async def workspaces_behind(self) -> dict[str, int]:
         """Workspaces whose definitions were changed, and the revision announced. Index: {stale}."""
         docs = await self._workspaces.find({"stale": {"$gte": 0}}, {"stale": 1}).to_list(None)
         return {doc["_id"]: doc["stale"] for doc in docs}
 
-    async def stale(self, workspace_id: str, rev: int, limit: int) -> list[str]:
+    async def passes_behind(self, workspace_id: str, rev: int, limit: int) -> list[str]:
         """Passes judged under a revision before `rev`. Index: {workspace, rev}."""
         query = {"workspace": workspace_id, "rev": {"$gte": 0, "$lt": rev}}
         docs = await self._passes.find(query, {"_id": 1}).sort("rev", 1).limit(limit).to_list(None)
         return [doc["_id"] for doc in docs]
 
-    async def caught_up(self, workspace_id: str, rev: int) -> None:
+    async def mark_caught_up(self, workspace_id: str, rev: int) -> None:
         """Notes that no pass lags behind `rev` any more, unless a later revision was announced since."""
         await self._workspaces.update_one({"_id": workspace_id, "stale": {"$lte": rev}}, {"$unset": {"stale": ""}})
 
@@ -211,10 +210,10 @@ class Pumps(Translating):
             counting = {pass_id: _counting(card) for pass_id, card in theirs.items()}
             for doc in await in_chunks(partial(some, workspace_id), list(theirs), self._in_chunk):
                 if counting[doc["pass"]](doc):
-                    found[doc["pass"]].append(event_from(doc))
+                    found[doc["pass"]].append(events.from_doc(doc))
         return found
 
-    async def leavers(self, card: Pass, measure: Measure, after_ms: int) -> tuple[list[tuple[int, Number]], bool]:
+    async def expiring_events(self, card: Pass, measure: Measure, after_ms: int) -> tuple[list[tuple[int, Number]], bool]:
         """What leaves a window next, of the events that count and occurred after `after_ms`, and whether more follow.
 
         Index: {workspace, pass, occurred_at, _id}, read in parts until 100 instants are complete.
@@ -226,21 +225,23 @@ class Pumps(Translating):
         counts = _counting(card)
         while True:
             where = {**query, "occurred_at": {"$gte": from_ms(read_ms)}}
-            cursor = self._events.find(where).sort([("occurred_at", 1), ("_id", 1)]).limit(READ_AT_ONCE + len(seen))
+            cursor = (
+                self._events.find(where).sort([("occurred_at", 1), ("_id", 1)]).limit(HISTORY_BATCH_SIZE + len(seen))
+            )
             docs = await cursor.to_list(None)
             fresh = [doc for doc in docs if doc["_id"] not in seen and to_ms(doc["occurred_at"]) > after_ms]
-            found += [event_from(doc) for doc in fresh if counts(doc)]
-            pairs = grouped(measure, found)
-            if len(docs) < READ_AT_ONCE + len(seen):
-                return pairs[:MAX_LEAVERS], len(pairs) > MAX_LEAVERS
-            if len(pairs) > MAX_LEAVERS:
-                return pairs[:MAX_LEAVERS], True
+            found += [events.from_doc(doc) for doc in fresh if counts(doc)]
+            pairs = group_expiring(measure, found)
+            if len(docs) < HISTORY_BATCH_SIZE + len(seen):
+                return pairs[:MAX_EXPIRING], len(pairs) > MAX_EXPIRING
+            if len(pairs) > MAX_EXPIRING:
+                return pairs[:MAX_EXPIRING], True
             # The next part begins at the last instant again: of that one more may follow.
             last = docs[-1]["occurred_at"]
             read_ms = to_ms(last)
             seen = {doc["_id"] for doc in docs if doc["occurred_at"] == last}
 
-    async def failed(self, pass_id: str, error: str, at_ms: int) -> bool:
+    async def count_failure(self, pass_id: str, error: str, at_ms: int) -> bool:
         """Counts a failure of a pass; True when it was parked: its events wait outside the index until they are re-run."""
         doc = await self._passes.find_one_and_update(
             {"_id": pass_id}, {"$inc": {"fails": 1}, "$set": {"failure": error[:500]}}, return_document=True
@@ -255,7 +256,7 @@ class Pumps(Translating):
 
 def _counting(card: Pass) -> Callable[[Mapping[str, Any]], bool]:
     """What counts in state v: exactly the events with no `pend`, or in lb(v), less the targets of tombstones in lb(v)."""
-    folded, removed = frozenset(card.lb), targets_of(card.lb)
+    folded, removed = frozenset(card.last_folded_ids), targets_of(card.last_folded_ids)
 
     def counts(doc: Mapping[str, Any]) -> bool:
         if "removed" in doc or doc["type"] in TOMBSTONES or doc["_id"] in removed:

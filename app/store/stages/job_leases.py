@@ -15,7 +15,7 @@ from app.domain.jobs import JobKind, JobStatus, Tally
 from app.domain.values.instants import from_ms
 from app.store.codecs.jobs import Order, order_from, tally_doc, tally_from
 from app.store.mongo.ids import new_id
-from app.store.mongo.queries import Database, Doc, Translating
+from app.store.mongo.queries import Database, Doc, ErrorTranslating
 
 LEASE_MS = 1_000
 """Short, so that a killed worker is followed at its restart. Losing a hold that still works costs time, never a row."""
@@ -26,7 +26,7 @@ STUCK_AFTER = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class JobRun:
     """One worker's hold on a job: what to do, from where, and what was counted up to there.
 
     `position` is what the kind makes of it: a place in a file, a key of a list. `step` counts the commits: from the same
@@ -44,12 +44,12 @@ class Run:
     step: int
     total: int
     tally: Tally
-    cancelling: bool
+    is_cancelling: bool
     starts: int
     created_at: datetime
 
 
-class JobRuns(Translating):
+class JobLeases(ErrorTranslating):
     """Named queries of the workers that carry jobs. Errors: Unavailable, safe to repeat."""
 
     def __init__(self, db: Database) -> None:
@@ -61,7 +61,7 @@ class JobRuns(Translating):
         docs = await self._jobs.find(query, {"_id": 1}).sort("created_at", 1).limit(limit).to_list(None)
         return [doc["_id"] for doc in docs]
 
-    async def claim(self, job_id: str, now_ms: int) -> Run | None:
+    async def claim(self, job_id: str, now_ms: int) -> JobRun | None:
         """A hold on the job, for `LEASE_MS`; None where it is finished or another holds it. Index: _id."""
         free = {"_id": job_id, "open": 1, "lease": {"$lte": now_ms}}
         hold = {"token": new_id("run"), "lease": now_ms + LEASE_MS, "status": JobStatus.RUNNING.value}
@@ -69,11 +69,11 @@ class JobRuns(Translating):
         doc = await self._changed(free, change)
         return None if doc is None else _run(doc)
 
-    async def renew(self, run: Run, now_ms: int) -> None:
+    async def renew(self, run: JobRun, now_ms: int) -> None:
         """Keeps the hold for another `LEASE_MS`, where it still stands."""
         await self._jobs.update_one({"_id": run.job_id, "token": run.token}, {"$set": {"lease": now_ms + LEASE_MS}})
 
-    async def commit(self, run: Run, position: object, tally: Tally, total: int | None = None) -> Run | None:
+    async def commit(self, run: JobRun, position: object, tally: Tally, total: int | None = None) -> JobRun | None:
         """The run, moved on to a position with these counts in all; None where the job is no longer held by it.
 
         `total` is how many items are expected, where that has just been found out.
@@ -84,7 +84,7 @@ class JobRuns(Translating):
         doc = await self._changed(held, {"$set": progress, "$inc": {"step": 1}})
         return None if doc is None else _run(doc)
 
-    async def release(self, run: Run) -> None:
+    async def release(self, run: JobRun) -> None:
         """Lets the job go, for anybody to go on with."""
         await self._jobs.update_one(
             {"_id": run.job_id, "token": run.token}, {"$set": {"lease": 0, "starts": 0}, "$unset": {"token": ""}}
@@ -92,7 +92,7 @@ class JobRuns(Translating):
 
     async def finish(
         self,
-        run: Run,
+        run: JobRun,
         status: JobStatus,
         at: datetime,
         error: str | None = None,
@@ -110,7 +110,7 @@ class JobRuns(Translating):
             {"$set": ended, "$unset": {"open": "", "token": "", "lease": "", "cancel": "", "order.query": ""}},
         )
 
-    async def failed(self, run: Run, retry_at_ms: int) -> bool:
+    async def failed(self, run: JobRun, retry_at_ms: int) -> bool:
         """Counts a failure and lets the job rest until then; True when it was one too many."""
         held = {"_id": run.job_id, "token": run.token}
         doc = await self._changed(held, {"$inc": {"failures": 1}, "$set": {"lease": retry_at_ms}})
@@ -128,9 +128,9 @@ class JobRuns(Translating):
         return await self._jobs.find_one_and_update(where, change, return_document=True)
 
 
-def _run(doc: Doc) -> Run:
+def _run(doc: Doc) -> JobRun:
     kind = JobKind(doc["kind"])
-    return Run(
+    return JobRun(
         doc["_id"],
         doc["workspace"],
         kind,

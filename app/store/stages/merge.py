@@ -13,10 +13,10 @@ from app.domain.passes.passes import Pass
 from app.domain.values.instants import EARLIEST
 from app.store.codecs.events import move_doc, move_from, to_doc
 from app.store.codecs.passes import from_doc
-from app.store.mongo.queries import Database, Doc, Translating, insert_new
+from app.store.mongo.queries import Database, Doc, ErrorTranslating, insert_new
 
 
-class Merges(Translating):
+class MergeQueries(ErrorTranslating):
     """Named queries of the merge. Errors: Unavailable, safe to repeat."""
 
     def __init__(self, db: Database, in_chunk: int) -> None:
@@ -40,7 +40,7 @@ class Merges(Translating):
         await self._write([_moving(alias, doc["_id"], _move_of(alias, doc)) for doc in docs])
         return bool(docs)
 
-    async def follow(self, strays: Sequence[tuple[Pass, Event]]) -> None:
+    async def forward(self, strays: Sequence[tuple[Pass, Event]]) -> None:
         """Moves events that were recorded on merged passes and have not counted. Safe to repeat. Index: _id."""
         await self._write([_moving(alias, event.id, _onward(alias, event.move)) for alias, event in strays])
 
@@ -83,7 +83,7 @@ def _onward(alias: Pass, before: Move | None, *, counted: bool = False) -> Move:
     """The next move of an event, which has been told if it counted here, or where it came from."""
     if before is None:
         return Move(alias.id, 1, counted)
-    return Move(before.home, before.times + 1, counted or before.told)
+    return Move(before.home_pass_id, before.count + 1, counted or before.was_published)
 
 
 def _moving(alias: Pass, event_id: str, move: Move) -> UpdateOne:

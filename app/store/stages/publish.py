@@ -9,10 +9,10 @@ from pymongo import UpdateOne
 
 from app.domain.activities import Entry
 from app.store.codecs.pass_parts import entry_from
-from app.store.mongo.queries import Database, Doc, Translating
+from app.store.mongo.queries import Database, Doc, ErrorTranslating
 
 
-class Outboxes(Translating):
+class PublishQueries(ErrorTranslating):
     """Named queries of publish. Errors: Unavailable, safe to repeat."""
 
     def __init__(self, db: Database) -> None:
@@ -59,7 +59,7 @@ def entries_in_order(waiting: Mapping[str, Sequence[Entry]], each: int) -> list[
         for entry in entries:
             # Who was slow to write had looked at the clock early: its entries are newer than they say.
             recorded_ms = max(recorded_ms, entry.recorded_ms)
-            listed.append((recorded_ms, pass_id, entry.n, entry))
+            listed.append((recorded_ms, pass_id, entry.number, entry))
         if len(entries) == each:
             until_ms = min(until_ms, recorded_ms)
     ordered = sorted(listed, key=lambda item: item[:3])

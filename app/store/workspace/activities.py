@@ -8,7 +8,7 @@ from typing import Any
 from app.domain.activities import Activity, ActivityQuery, activity_id
 from app.store.codecs.pass_parts import from_bson, to_bson
 from app.store.mongo.conditions import between
-from app.store.mongo.paging import Page, Span, count_of, page_of
+from app.store.mongo.paging import Page, PageRequest, count_of, page_of
 from app.store.mongo.queries import Doc, WorkspaceQueries, insert_new
 
 
@@ -17,7 +17,7 @@ class ActivityQueries(WorkspaceQueries):
 
     collection = "activities"
 
-    async def page(self, query: ActivityQuery, span: Span) -> Page[Activity]:
+    async def page(self, query: ActivityQuery, span: PageRequest) -> Page[Activity]:
         """Activities in order of position; key (position).
 
         Index: {workspace, pass, pos} with a pass, {workspace, segment, pos} with segments, {workspace, type, pos} with
@@ -81,11 +81,11 @@ class ActivityQueries(WorkspaceQueries):
 def to_doc(activity: Activity, workspace_id: str) -> Doc:
     """The document of an activity; flags that are off are left out."""
     doc: Doc = {
-        "_id": activity_id(activity.pass_id, activity.n),
+        "_id": activity_id(activity.pass_id, activity.pass_sequence),
         "workspace": workspace_id,
-        "pos": activity.pos,
+        "pos": activity.position,
         "pass": activity.pass_id,
-        "n": activity.n,
+        "n": activity.pass_sequence,
         "type": activity.type,
         "category": activity.category,
         "occurred_at": activity.occurred_at,

@@ -8,7 +8,7 @@ from typing import Any
 
 from bson import Decimal128
 
-from app.domain.events.events import INTERNAL_TYPES, RETURNS, Event, EventQuery
+from app.domain.events.events import INTERNAL_TYPES, SUBTRACTED_TYPES, Event, EventQuery
 from app.domain.state.aggregations import AMOUNT, COUNTS, METADATA, PERIODS, Aggregation, Function, Group, GroupBy, Key
 from app.domain.state.statistics import Period
 from app.domain.values.decimals import average
@@ -93,7 +93,7 @@ def _number(aggregation: Aggregation) -> Any:
     if aggregation.field != AMOUNT or aggregation.function is not Function.SUM or aggregation.gross:
         return number
     negated = {"$multiply": [number, Decimal128("-1")]}
-    return {"$cond": [{"$in": ["$type", sorted(RETURNS)]}, negated, number]}
+    return {"$cond": [{"$in": ["$type", sorted(SUBTRACTED_TYPES)]}, negated, number]}
 
 
 def _group(aggregation: Aggregation, doc: Doc, value: str) -> Group:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from app.domain.audit import AuditEntry
-from app.store.mongo.paging import Page, Span, by_instant, page_of
+from app.store.mongo.paging import Page, PageRequest, by_instant, page_of
 from app.store.mongo.queries import Doc, WorkspaceQueries
 
 
@@ -32,7 +32,7 @@ class AuditQueries(WorkspaceQueries):
         """The entries that exist among the ids. Index: _id."""
         return {doc["_id"]: _entry(doc) for doc in await self._by_ids(entry_ids)}
 
-    async def page(self, span: Span) -> Page[AuditEntry]:
+    async def page(self, span: PageRequest) -> Page[AuditEntry]:
         """Entries, the newest first; key (ms, id). Index: {workspace, at, _id}."""
         return await page_of(self._all, self._mine(), (("at", -1), ("_id", -1)), by_instant(span), _entry)
 

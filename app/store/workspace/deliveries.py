@@ -13,22 +13,22 @@ from pymongo import UpdateOne
 
 from app.domain.activities import Activity
 from app.domain.values.instants import from_ms, to_ms
+from app.domain.webhooks import deliveries as webhook_deliveries
 from app.domain.webhooks.deliveries import (
-    KEPT_SECONDS,
-    MOST_ATTEMPTS,
+    DELIVERY_TTL_SECONDS,
+    MAX_ATTEMPTS_SHOWN,
     Attempt,
     DeliveryQuery,
     WebhookDelivery,
     WebhookDeliveryStatus,
 )
-from app.domain.webhooks.deliveries import delivery_id as id_of
 from app.store.mongo.conditions import between
-from app.store.mongo.paging import Page, Span, by_instant, count_of, page_among, page_of
+from app.store.mongo.paging import Page, PageRequest, by_instant, count_of, page_among, page_of
 from app.store.mongo.queries import Doc, WorkspaceQueries, insert_new
 
-KEPT = timedelta(seconds=KEPT_SECONDS)
+DELIVERY_TTL = timedelta(seconds=DELIVERY_TTL_SECONDS)
 ORDER = (("created_at", -1), ("_id", -1))
-LOOKS_MS = (10_000, 600_000)
+FIRST_RANGES_MS = (10_000, 600_000)
 """How far back a page looks first: an endpoint may take many a second, and the embedded server sorts what it finds."""
 
 
@@ -37,7 +37,9 @@ class DeliveryQueries(WorkspaceQueries):
 
     collection = "webhook_deliveries"
 
-    async def page(self, query: DeliveryQuery, span: Span, newest_ms: int | None = None) -> Page[WebhookDelivery]:
+    async def page(
+        self, query: DeliveryQuery, span: PageRequest, newest_ms: int | None = None
+    ) -> Page[WebhookDelivery]:
         """Deliveries, the newest first; key (created ms, id). `newest_ms` is where the newest may be expected: now.
 
         Indexes: {workspace, endpoint, created_at, _id}, with statuses {workspace, endpoint, status, created_at, _id}.
@@ -46,7 +48,7 @@ class DeliveryQueries(WorkspaceQueries):
         if len(pages) == 1:
             return pages[0]
         merged = page_among([each for page in pages for each in page.items], _key, False, span)
-        return Page(merged.items, merged.more or any(page.more for page in pages))
+        return Page(merged.items, merged.has_more or any(page.has_more for page in pages))
 
     async def count(self, query: DeliveryQuery) -> int:
         """How many deliveries match. Indexes as for `page`."""
@@ -66,7 +68,7 @@ class DeliveryQueries(WorkspaceQueries):
         """The deliveries that are remembered among the ids. Index: _id."""
         return {doc["_id"]: delivery_from(doc) for doc in await self._by_ids(delivery_ids)}
 
-    async def waiting(self, endpoint_id: str, limit: int) -> list[WebhookDelivery]:
+    async def deferred(self, endpoint_id: str, limit: int) -> list[WebhookDelivery]:
         """Deliveries that are PENDING, those first whose next try is due first.
 
         Index: {workspace, endpoint, due, pos}.
@@ -100,7 +102,7 @@ class DeliveryQueries(WorkspaceQueries):
         at, pending = from_ms(now_ms), WebhookDeliveryStatus.PENDING
         made = [
             WebhookDelivery(
-                id_of(endpoint_id, activity.pos), endpoint_id, activity.pos, activity.id, activity.type,
+                webhook_deliveries.delivery_id(endpoint_id, activity.position), endpoint_id, activity.position, activity.id, activity.type,
                 activity.recorded_at, pending, 0, (), at, at, at,
             )
             for activity in activities
@@ -112,7 +114,7 @@ class DeliveryQueries(WorkspaceQueries):
             ids = there[start : start + self._in_chunk]
             await self._all.update_many({"_id": {"$in": ids}}, {"$set": again, "$unset": {"expires_at": ""}})
 
-    async def drop(self, endpoint_id: str) -> None:
+    async def delete(self, endpoint_id: str) -> None:
         """Forgets everything of an endpoint. Safe to repeat. Index: {workspace, endpoint, created_at, _id}."""
         await self._all.delete_many(self._mine(endpoint=endpoint_id))
 
@@ -125,17 +127,17 @@ class DeliveryQueries(WorkspaceQueries):
         docs = await self._all.aggregate(stages).to_list(None)
         return {WebhookDeliveryStatus(doc["_id"]): doc["count"] for doc in docs}
 
-    async def _part(self, where: Doc, span: Span, newest_ms: int | None) -> Page[WebhookDelivery]:
+    async def _part(self, where: Doc, span: PageRequest, newest_ms: int | None) -> Page[WebhookDelivery]:
         newest_ms = newest_ms if span.after is None else span.after[0]
         if not span.backward and newest_ms is not None:
-            for width_ms in LOOKS_MS:
+            for width_ms in FIRST_RANGES_MS:
                 lately = {**where, **between("created_at", from_ms(newest_ms - width_ms), None)}
                 page = await self._page(lately, span)
-                if page.more:
+                if page.has_more:
                     return page
         return await self._page(where, span)
 
-    async def _page(self, where: Doc, span: Span) -> Page[WebhookDelivery]:
+    async def _page(self, where: Doc, span: PageRequest) -> Page[WebhookDelivery]:
         return await page_of(self._all, where, ORDER, by_instant(span), delivery_from, by=_by(where))
 
     def _wheres(self, query: DeliveryQuery) -> list[Doc]:
@@ -176,7 +178,7 @@ def attempt_docs(attempts: Iterable[Attempt]) -> list[Doc]:
     """The documents of attempts, the last ones."""
     return [
         {"at": each.at, "status_code": each.status_code, "error": each.error, "ms": each.duration_ms}
-        for each in list(attempts)[-MOST_ATTEMPTS:]
+        for each in list(attempts)[-MAX_ATTEMPTS_SHOWN:]
     ]
 
 
@@ -188,7 +190,7 @@ def attempts_from(docs: Iterable[Doc]) -> tuple[Attempt, ...]:
 def _new(delivery: WebhookDelivery) -> Doc:
     return {
         "endpoint": delivery.endpoint_id,
-        "pos": delivery.pos,
+        "pos": delivery.position,
         "activity": delivery.activity_id,
         "type": delivery.type,
         "recorded_at": delivery.recorded_at,
@@ -200,12 +202,12 @@ def _doc(delivery: WebhookDelivery) -> Doc:
     """What of a delivery may change. One that waits for its next try is not forgotten, however long that takes."""
     doc: Doc = {
         "status": delivery.status.value,
-        "tries": delivery.tries,
+        "tries": delivery.attempt_count,
         "attempts": attempt_docs(delivery.attempts),
         "updated_at": delivery.updated_at,
     }
     if delivery.due_at is None:
-        return {**doc, "expires_at": delivery.updated_at + KEPT}
+        return {**doc, "expires_at": delivery.updated_at + DELIVERY_TTL}
     return {**doc, "due": _due(delivery)}
 
 

@@ -26,7 +26,7 @@ class EventTypeQueries(WorkspaceQueries):
 
     async def since(self, known: EventTypes) -> EventTypes:
         """What is known, and what came after its revision. Index: {workspace, rev}."""
-        docs = await self._all.find(self._mine(rev={"$gt": known.rev})).sort("rev", 1).to_list(None)
+        docs = await self._all.find(self._mine(rev={"$gt": known.revision})).sort("rev", 1).to_list(None)
         if not docs:
             return known
         said = [Acceptance(doc[ACCEPTANCE]) for doc in docs if ACCEPTANCE in doc]

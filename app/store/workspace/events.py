@@ -15,17 +15,17 @@ from app.domain.ids import event_id, slot_of
 from app.domain.values.instants import DAY_MS, EARLIEST, from_ms
 from app.store.codecs.events import from_doc, is_event, to_doc
 from app.store.mongo.conditions import between, condition_doc
-from app.store.mongo.paging import Page, Span, count_of, page_among
-from app.store.mongo.queries import Doc, WorkspaceQueries, in_chunks, insert_new, translated
-from app.store.mongo.time_ranges import EVERYTHING_MS, MOST, Place, Strides, looked_at
+from app.store.mongo.paging import Page, PageRequest, count_of, page_among
+from app.store.mongo.queries import Doc, WorkspaceQueries, in_chunks, insert_new, translating_errors
+from app.store.mongo.time_ranges import ALL_TIME_MS, MAX_EXAMINED, RangeScan, ScanPosition, examined
 
 OCCURRED = "occurred_at"
-MOST_COUNTED = 1_000_000
+MAX_COUNTED_EVENTS = 1_000_000
 """How many events may be looked at for the total of a list whose filter no index holds."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredEvent:
     """What is known of an id that was taken: its fingerprint, and the event (None for a stub)."""
 
     fingerprint: bytes | None
@@ -36,7 +36,7 @@ class EventQueries(WorkspaceQueries):
     """Events of one workspace. Errors: Unavailable, safe to repeat."""
 
     collection = "events"
-    most = MOST
+    most = MAX_EXAMINED
     """How many events one page looks at."""
 
     async def get_many(self, event_ids: Iterable[str]) -> dict[str, Event]:
@@ -52,11 +52,11 @@ class EventQueries(WorkspaceQueries):
         docs = [to_doc(event, self._workspace_id, ph, slot_of(event.pass_id)) for event, ph in events]
         return await insert_new(self._all, docs)
 
-    async def stored(self, event_ids: Sequence[str]) -> dict[str, Stored]:
+    async def stored(self, event_ids: Sequence[str]) -> dict[str, StoredEvent]:
         """What is stored under ids that were taken. Index: _id."""
         docs = await self._by_ids(event_ids)
         return {
-            doc["_id"]: Stored(doc.get("ph"), from_doc(doc) if is_event(doc) else None)
+            doc["_id"]: StoredEvent(doc.get("ph"), from_doc(doc) if is_event(doc) else None)
             for doc in docs
             if is_event(doc) or "removed" in doc
         }
@@ -68,7 +68,7 @@ class EventQueries(WorkspaceQueries):
         return [from_doc(doc) for doc in docs if doc["workspace"] == self._workspace_id and is_event(doc)]
 
     async def page(
-        self, query: EventQuery, span: Span, oldest_first: bool = False, newest_ms: int | None = None
+        self, query: EventQuery, span: PageRequest, oldest_first: bool = False, newest_ms: int | None = None
     ) -> Page[Event]:
         """Events in order of occurrence; key (occurred ms, id). `newest_ms` is where the newest may be expected: now.
 
@@ -81,18 +81,18 @@ class EventQueries(WorkspaceQueries):
         ascending = oldest_first != span.backward
         begin, until = (span.before, span.after) if span.backward else (span.after, span.before)
         width_ms = _width_ms(query)
-        place = None if begin is None else Place(begin[0], begin[1], width_ms)
+        place = None if begin is None else ScanPosition(begin[0], begin[1], width_ms)
         strides = self._strides(query, ascending, place=place, until=until, newest_ms=newest_ms, width_ms=width_ms)
         events = await _taken(strides, span.limit + 1)
         more = len(events) > span.limit
-        if not more and not strides.over:
-            raise too_rare(query, strides.place.at_ms, ascending=ascending)
+        if not more and not strides.is_over:
+            raise too_rare(query, strides.position.at_ms, ascending=ascending)
         events = events[: span.limit]
         return Page(events[::-1] if span.backward else events, more)
 
     async def walk(
         self, query: EventQuery, place: Sequence[Any] | None = None, limit: int = 1_000, *, oldest_first: bool = True
-    ) -> tuple[list[Event], Place | None]:
+    ) -> tuple[list[Event], ScanPosition | None]:
         """At most `limit` of the events that match, behind `place` in order of occurrence, and the place to go on; None at
         the end.
 
@@ -102,10 +102,10 @@ class EventQueries(WorkspaceQueries):
         """
         if _is_named(query):
             return sorted(await self._named(query), key=_key, reverse=not oldest_first), None
-        before = None if place is None else Place(*place)
+        before = None if place is None else ScanPosition(*place)
         strides = self._strides(query, oldest_first, place=before, width_ms=_width_ms(query))
         events = await _taken(strides, limit)
-        return events, None if strides.over else strides.place
+        return events, None if strides.is_over else strides.position
 
     async def count(self, query: EventQuery, most: int | None = None) -> int:
         """How many events match. Indexes as for `page`.
@@ -116,21 +116,21 @@ class EventQueries(WorkspaceQueries):
             return len(await self._named(query))
         where, by = self._where(query), indexed_by(query)
         filtered = not where.keys() <= {*by, OCCURRED}
-        if most is not None and filtered and await looked_at(self._all, where, by, OCCURRED, most + 1) > most:
+        if most is not None and filtered and await examined(self._all, where, by, OCCURRED, most + 1) > most:
             raise too_many_to_count(query, most)
         return await count_of(self._all, where, by, OCCURRED)
 
     async def of_pass(self, pass_id: str, after: datetime, before: datetime) -> AsyncIterator[Event]:
         """A pass's events that occurred in [after, before), oldest first. Index: {workspace, pass, occurred_at, _id}."""
         where = self._where(EventQuery(pass_id=pass_id, occurred_after=after, occurred_before=before))
-        with translated():
+        with translating_errors():
             async for doc in self._all.find(where).sort([("occurred_at", 1), ("_id", 1)]):
                 if is_event(doc):
                     yield from_doc(doc)
 
-    def _strides(self, query: EventQuery, ascending: bool, **options: Any) -> Strides:
+    def _strides(self, query: EventQuery, ascending: bool, **options: Any) -> RangeScan:
         where, by = self._where(query), indexed_by(query)
-        return Strides(self._all, where, by, OCCURRED, ascending=ascending, most=self.most, **options)
+        return RangeScan(self._all, where, by, OCCURRED, ascending=ascending, most=self.most, **options)
 
     async def _named(self, query: EventQuery) -> list[Event]:
         """The events that match among those whose identity the query names. Index: _id."""
@@ -178,7 +178,7 @@ def too_rare(query: EventQuery, at_ms: int, *, ascending: bool) -> InvalidInput:
     way = f'{bound}: "{from_ms(at_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")}"'
     return InvalidInput(
         Code.TOO_MANY,
-        f"{MOST // 2:,} events or more were looked at, and too few match to fill the page. Narrow it down: "
+        f"{MAX_EXAMINED // 2:,} events or more were looked at, and too few match to fill the page. Narrow it down: "
         f"{_narrower(query)}add {way} to see those found so far, or a shorter range of occurrence.",
         "filter",
     )
@@ -209,19 +209,19 @@ def _is_named(query: EventQuery) -> bool:
 
 
 def _width_ms(query: EventQuery) -> int:
-    return DAY_MS if query.pass_id is None else EVERYTHING_MS
+    return DAY_MS if query.pass_id is None else ALL_TIME_MS
 
 
 def _key(event: Event) -> tuple[int, str]:
     return event.occurred_ms, event.id
 
 
-async def _taken(strides: Strides, limit: int) -> list[Event]:
+async def _taken(strides: RangeScan, limit: int) -> list[Event]:
     """The next events; what removes events is none itself."""
     events: list[Event] = []
     asked = taken = limit
     while asked and taken == asked:
-        docs = await strides.take(asked)
+        docs = await strides.read(asked)
         found = [from_doc(doc) for doc in docs if is_event(doc)]
         if len(found) < len(docs):
             # While many events are being removed, there are many of these in one place.

@@ -18,7 +18,7 @@ from app.store.mongo.queries import Database, Doc, WorkspaceQueries
 
 from .jobs import JobFile
 
-UNFINISHED = timedelta(days=7)
+UNFINISHED_TTL = timedelta(days=7)
 """How long a part is kept whose job never ends."""
 
 
@@ -42,7 +42,7 @@ class ExportQueries(WorkspaceQueries):
     async def put(self, job_id: str, n: int, data: bytes, part: Part, at: datetime) -> Part:
         """Part `n` as it was first written, by this call or before it. Index: {workspace, job, file, n}."""
         mine = self._part(job_id, n)
-        doc = {**mine, "data": data, "rows": part.rows, "position": part.position, "expires_at": at + UNFINISHED}
+        doc = {**mine, "data": data, "rows": part.rows, "position": part.position, "expires_at": at + UNFINISHED_TTL}
         try:
             await self._all.insert_one(doc)
         except DuplicateKeyError:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from app.domain.inbound.hooks import HookSecret, InboundHook
-from app.domain.inbound.mappings import mapping_from
+from app.domain.inbound.mappings import mapping_from_json
 from app.domain.signatures import Encoding, Scheme, Verification
-from app.store.mongo.paging import Page, Span, by_instant, page_of
-from app.store.mongo.queries import Database, Doc, WorkspaceQueries, translated
+from app.store.mongo.paging import Page, PageRequest, by_instant, page_of
+from app.store.mongo.queries import Database, Doc, WorkspaceQueries, translating_errors
 
-UNSHOWN = {"secrets": 0}
+LIST_PROJECTION = {"secrets": 0}
 
 
 class HookQueries(WorkspaceQueries):
@@ -25,12 +25,12 @@ class HookQueries(WorkspaceQueries):
 
     async def get_many(self, hook_ids: Iterable[str]) -> dict[str, InboundHook]:
         """The hooks that exist among the ids. Index: _id."""
-        return {doc["_id"]: hook_from(doc) for doc in await self._by_ids(hook_ids, UNSHOWN)}
+        return {doc["_id"]: hook_from(doc) for doc in await self._by_ids(hook_ids, LIST_PROJECTION)}
 
-    async def page(self, span: Span) -> Page[InboundHook]:
+    async def page(self, span: PageRequest) -> Page[InboundHook]:
         """Hooks, the newest first; key (created ms, id). Index: {workspace, created_at, _id}."""
         order = (("created_at", -1), ("_id", -1))
-        return await page_of(self._all, self._mine(), order, by_instant(span), hook_from, UNSHOWN)
+        return await page_of(self._all, self._mine(), order, by_instant(span), hook_from, LIST_PROJECTION)
 
     async def count(self) -> int:
         """How many hooks the workspace has, archived ones included. Index: {workspace, created_at, _id}."""
@@ -58,7 +58,7 @@ class HookQueries(WorkspaceQueries):
 
 async def hook_of(db: Database, hook_id: str) -> tuple[InboundHook, tuple[HookSecret, ...]] | None:
     """The hook of an address and its secrets, the newest first; None for none. Index: _id."""
-    with translated():
+    with translating_errors():
         doc = await db["inbound_hooks"].find_one({"_id": hook_id})
     return None if doc is None else (hook_from(doc), tuple(secrets_from(doc)))
 
@@ -77,7 +77,7 @@ def hook_from(doc: Doc) -> InboundHook:
             Encoding(verification["encoding"]),
             verification["prefix"],
         ),
-        mapping_from(doc["mapping"]),
+        mapping_from_json(doc["mapping"]),
         doc["create_missing_passes"],
         doc["created_at"],
         doc["updated_at"],

@@ -12,15 +12,15 @@ from datetime import datetime, timedelta
 
 from app.domain.errors import Code, Problem
 from app.domain.inbound.deliveries import DeliveryStatus, InboundDelivery, ItemProblem
-from app.store.mongo.paging import Page, Span, by_instant, count_of, page_of
+from app.store.mongo.paging import Page, PageRequest, by_instant, count_of, page_of
 from app.store.mongo.queries import Doc, WorkspaceQueries, insert_new
 
-PROCESSED_KEPT = timedelta(days=7)
+PROCESSED_TTL = timedelta(days=7)
 """How long it is remembered that a message was processed; its events' identities are remembered for ever."""
-FAILED_KEPT = timedelta(days=30)
+FAILED_TTL = timedelta(days=30)
 """How long a message that failed is kept, body and all."""
-BY = ("workspace", "hook", "status")
-UNSHOWN = {"body": 0, "headers": 0, "named": 0}
+SORT_KEY = ("workspace", "hook", "status")
+LIST_PROJECTION = {"body": 0, "headers": 0, "named": 0}
 
 
 class InboundQueries(WorkspaceQueries):
@@ -45,17 +45,19 @@ class InboundQueries(WorkspaceQueries):
         done = await self._all.update_one(self._mine(_id=delivery.id, attempts=after), change)
         return done.matched_count == 1
 
-    async def page(self, hook_id: str, status: DeliveryStatus, span: Span) -> Page[InboundDelivery]:
+    async def page(self, hook_id: str, status: DeliveryStatus, span: PageRequest) -> Page[InboundDelivery]:
         """Deliveries to a hook without bodies, the newest first; key (received ms, id).
 
         Index: {workspace, hook, status, received_at, _id}.
         """
         order = (("received_at", -1), ("_id", -1))
-        return await page_of(self._all, self._of(hook_id, status), order, by_instant(span), delivery_from, UNSHOWN, BY)
+        return await page_of(
+            self._all, self._of(hook_id, status), order, by_instant(span), delivery_from, LIST_PROJECTION, SORT_KEY
+        )
 
     async def count(self, hook_id: str, status: DeliveryStatus) -> int:
         """How many such deliveries are remembered. Index: {workspace, hook, status, received_at, _id}."""
-        return await count_of(self._all, self._of(hook_id, status), BY, "received_at")
+        return await count_of(self._all, self._of(hook_id, status), SORT_KEY, "received_at")
 
     async def discard(self, delivery_id: str) -> None:
         """Forgets a delivery that failed, body and all; safe to repeat. Index: _id."""
@@ -103,7 +105,7 @@ def _doc(delivery: InboundDelivery, now: datetime) -> Doc:
         "received_at": delivery.received_at,
         "attempts": delivery.attempts,
         "events": delivery.events,
-        "expires_at": now + (FAILED_KEPT if failed else PROCESSED_KEPT),
+        "expires_at": now + (FAILED_TTL if failed else PROCESSED_TTL),
     }
     if not failed:
         return doc

@@ -12,14 +12,14 @@ from enum import StrEnum
 from app.domain.files.import_plan import ImportOrder
 from app.domain.jobs import Job
 from app.store.codecs.jobs import Order, job_from, order_doc, tally_doc
-from app.store.mongo.paging import Page, Span, by_instant, page_of
+from app.store.mongo.paging import Page, PageRequest, by_instant, page_of
 from app.store.mongo.queries import Database, Doc, WorkspaceQueries
 
 PART_BYTES = 1_048_576
-LINES_A_PART = 1_000
-REPORTED = timedelta(days=30)
+LINES_PER_PART = 1_000
+REPORT_TTL = timedelta(days=30)
 """How long a line of a report is kept."""
-ABANDONED = timedelta(days=1)
+ABANDONED_UPLOAD_TTL = timedelta(days=1)
 """How long the parts of an upload that never became a job are kept."""
 
 
@@ -79,7 +79,7 @@ class JobQueries(WorkspaceQueries):
         """The jobs that exist among the ids. Index: _id."""
         return {doc["_id"]: job_from(doc) for doc in await self._by_ids(job_ids)}
 
-    async def page(self, span: Span) -> Page[Job]:
+    async def page(self, span: PageRequest) -> Page[Job]:
         """Jobs, the newest first; key (created ms, id). Index: {workspace, created_at, _id}."""
         order = (("created_at", -1), ("_id", -1))
         return await page_of(self._all, self._mine(), order, by_instant(span), job_from)
@@ -95,7 +95,7 @@ class JobQueries(WorkspaceQueries):
     async def put_input(self, job_id: str, n: int, data: bytes, at: datetime) -> None:
         """Stores part `n` of an upload; forgotten a day after `at` unless its job is stored."""
         await self._files.insert_one(
-            {**self._part(job_id, JobFile.INPUT, n), "data": data, "expires_at": at + ABANDONED}
+            {**self._part(job_id, JobFile.INPUT, n), "data": data, "expires_at": at + ABANDONED_UPLOAD_TTL}
         )
 
     async def input(self, job_id: str, position: int) -> AsyncIterator[bytes]:
@@ -114,10 +114,10 @@ class JobQueries(WorkspaceQueries):
 
         At most 1,000 rows, of at most 15 lines each. They are forgotten a month after `at`: they quote what was sent.
         """
-        for place in range(0, len(lines), LINES_A_PART):
-            part = self._part(job_id, JobFile.REPORT, n * 16 + place // LINES_A_PART)
-            some = [list(line) for line in lines[place : place + LINES_A_PART]]
-            await self._files.replace_one(part, {**part, "lines": some, "expires_at": at + REPORTED}, upsert=True)
+        for place in range(0, len(lines), LINES_PER_PART):
+            part = self._part(job_id, JobFile.REPORT, n * 16 + place // LINES_PER_PART)
+            some = [list(line) for line in lines[place : place + LINES_PER_PART]]
+            await self._files.replace_one(part, {**part, "lines": some, "expires_at": at + REPORT_TTL}, upsert=True)
 
     async def report(self, job_id: str) -> AsyncIterator[list[list[str]]]:
         """The lines of the report in order of rows, some at a time. Index: {workspace, job, file, n}."""

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from app.domain.actors import ApiKey
-from app.store.mongo.paging import Page, Span, by_instant, page_of
-from app.store.mongo.queries import Database, Doc, WorkspaceQueries, translated
+from app.store.mongo.paging import Page, PageRequest, by_instant, page_of
+from app.store.mongo.queries import Database, Doc, WorkspaceQueries, translating_errors
 
-UNSHOWN = {"hash": 0}
+LIST_PROJECTION = {"hash": 0}
 
 
 class KeyQueries(WorkspaceQueries):
@@ -34,12 +34,12 @@ class KeyQueries(WorkspaceQueries):
 
     async def get_many(self, key_ids: Iterable[str]) -> dict[str, ApiKey]:
         """The keys that exist among the ids. Index: _id."""
-        return {doc["_id"]: key_from(doc) for doc in await self._by_ids(key_ids, UNSHOWN)}
+        return {doc["_id"]: key_from(doc) for doc in await self._by_ids(key_ids, LIST_PROJECTION)}
 
-    async def page(self, span: Span) -> Page[ApiKey]:
+    async def page(self, span: PageRequest) -> Page[ApiKey]:
         """Keys, the newest first; key (created ms, id). Index: {workspace, created_at, _id}."""
         order = (("created_at", -1), ("_id", -1))
-        return await page_of(self._all, self._mine(), order, by_instant(span), key_from, UNSHOWN)
+        return await page_of(self._all, self._mine(), order, by_instant(span), key_from, LIST_PROJECTION)
 
     async def count(self) -> int:
         """How many keys the workspace has, revoked ones included."""
@@ -61,8 +61,8 @@ class KeyQueries(WorkspaceQueries):
 
 async def key_of_hash(db: Database, secret_hash: bytes) -> ApiKey | None:
     """The key whose secret has this hash, revoked or not; None for none. Index: {hash}."""
-    with translated():
-        doc = await db["api_keys"].find_one({"hash": secret_hash}, UNSHOWN)
+    with translating_errors():
+        doc = await db["api_keys"].find_one({"hash": secret_hash}, LIST_PROJECTION)
     return None if doc is None else key_from(doc)
 
 

@@ -11,21 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from app.domain.webhooks.partitions import LANES, LaneState
+from app.domain.webhooks.partitions import PARTITIONS, PartitionState
 from app.store.mongo.ids import new_id
 from app.store.mongo.queries import Doc, WorkspaceQueries, insert_new
 
-SHOWN = {"next": 1, "away_since": 1}
+STATE_PROJECTION = {"next": 1, "away_since": 1}
 
 
-class LaneQueries(WorkspaceQueries):
+class PartitionQueries(WorkspaceQueries):
     """The lanes of one workspace's endpoints, each known by its endpoint's id. Errors: Unavailable, safe to repeat."""
 
     collection = "webhook_lanes"
 
-    async def make(self, endpoint_id: str, after: int, now_ms: int) -> None:
+    async def insert(self, endpoint_id: str, after: int, now_ms: int) -> None:
         """Lets an endpoint begin behind position `after` of the log, at once; nothing where it has begun. Safe to repeat."""
-        begin: Doc = {"on": 1, "next": [after + 1] * LANES, "heads": {}, "failures": 0, "holds": 0}
+        begin: Doc = {"on": 1, "next": [after + 1] * PARTITIONS, "heads": {}, "failures": 0, "holds": 0}
         await insert_new(self._all, [self._mine(_id=endpoint_id, **begin, **_work(now_ms), free=0)])
 
     async def switch(self, endpoint_id: str, on: bool, now_ms: int) -> None:
@@ -42,7 +42,7 @@ class LaneQueries(WorkspaceQueries):
         change = {"$set": well, "$unset": {"since": "", "away_since": ""}}
         await self._all.update_one(self._mine(_id=endpoint_id), change)
 
-    async def say(self, now_ms: int, endpoint_id: str | None = None) -> bool:
+    async def announce_work(self, now_ms: int, endpoint_id: str | None = None) -> bool:
         """Tells the endpoints, or this one, that there is work; whether there is any that is switched on. Safe to repeat.
 
         None is left alone for a shorter time for it. Index: {workspace, on}, or _id.
@@ -51,17 +51,17 @@ class LaneQueries(WorkspaceQueries):
         done = await self._all.update_many(asked, {"$set": _said(), "$min": {"at": now_ms}})
         return done.matched_count > 0
 
-    async def states(self, endpoint_ids: Iterable[str]) -> dict[str, LaneState]:
+    async def states(self, endpoint_ids: Iterable[str]) -> dict[str, PartitionState]:
         """How far each of the endpoints is. Index: _id."""
-        docs = await self._by_ids(endpoint_ids, SHOWN)
-        return {doc["_id"]: LaneState(min(doc["next"]) - 1, doc.get("away_since")) for doc in docs}
+        docs = await self._by_ids(endpoint_ids, STATE_PROJECTION)
+        return {doc["_id"]: PartitionState(min(doc["next"]) - 1, doc.get("away_since")) for doc in docs}
 
-    async def places(self, endpoint_id: str) -> tuple[int, ...]:
+    async def positions(self, endpoint_id: str) -> tuple[int, ...]:
         """The next position of each lane of an endpoint; none where it is deleted. Index: _id."""
         docs = await self._by_ids([endpoint_id], {"next": 1})
         return tuple(docs[0]["next"]) if docs else ()
 
-    async def drop(self, endpoint_id: str) -> None:
+    async def delete(self, endpoint_id: str) -> None:
         """Forgets how far an endpoint is; a worker that is at it stops. Safe to repeat. Index: _id."""
         await self._all.delete_one(self._mine(_id=endpoint_id))
 

@@ -12,13 +12,13 @@ from app.domain.state.points import Lots
 from app.domain.values.instants import EARLIEST
 from app.store.codecs.pass_parts import lots_from
 from app.store.codecs.passes import from_doc, to_doc
-from app.store.mongo.paging import Page, Span, by_instant, page_of
+from app.store.mongo.paging import Page, PageRequest, by_instant, page_of
 from app.store.mongo.queries import Doc, WorkspaceQueries, in_chunks, insert_new
 
 from .activities import any_of
 
 # A list of passes never shows what only the fold needs, nor what may be long and is rarely asked for.
-SHOWN = {"state": 0, "lb": 0, "out": 0, "lots": 0}
+LIST_PROJECTION = {"state": 0, "lb": 0, "out": 0, "lots": 0}
 NAMES = {"erased": 1, "alias_of": 1}
 CREATED = {"$gte": EARLIEST}
 """What is left of an erased pass has no such instant: the bound leaves it out, and an index holds the bound."""
@@ -35,7 +35,7 @@ class PassQueries(WorkspaceQueries):
 
     async def get_many(self, pass_ids: Iterable[str]) -> dict[str, Pass]:
         """By id, the passes that answer for those that exist among the ids. Index: _id."""
-        answering = await self._answering({pass_id: pass_id for pass_id in pass_ids}, SHOWN)
+        answering = await self._with_survivors({pass_id: pass_id for pass_id in pass_ids}, LIST_PROJECTION)
         return {asked: from_doc(doc) for asked, doc in answering.items()}
 
     async def lots(self, pass_ids: Iterable[str]) -> dict[str, Lots]:
@@ -45,7 +45,7 @@ class PassQueries(WorkspaceQueries):
 
     async def by_external_id(self, external_id: str) -> Pass | None:
         """The pass of that external id, or None. Index: {workspace, external_id}."""
-        doc = await self._all.find_one(self._mine(external_id=external_id), SHOWN)
+        doc = await self._all.find_one(self._mine(external_id=external_id), LIST_PROJECTION)
         if doc is None or "erased" in doc:
             return None
         return await self.get(doc["alias_of"]) if "alias_of" in doc else from_doc(doc)
@@ -58,7 +58,7 @@ class PassQueries(WorkspaceQueries):
 
     async def external_ids(self, pass_ids: Iterable[str]) -> dict[str, str]:
         """By id, the external id of the pass that answers for it, for those that exist. Index: _id."""
-        answering = await self._answering({pass_id: pass_id for pass_id in pass_ids}, {"external_id": 1, **NAMES})
+        answering = await self._with_survivors({pass_id: pass_id for pass_id in pass_ids}, {"external_id": 1, **NAMES})
         return {asked: doc["external_id"] for asked, doc in answering.items()}
 
     async def own_external_ids(self, pass_ids: Iterable[str]) -> dict[str, str]:
@@ -68,7 +68,7 @@ class PassQueries(WorkspaceQueries):
 
     async def existing(self, pass_ids: Sequence[str]) -> dict[str, str]:
         """By id, the id of the pass that answers for it, for those of the ids that are passes here. Index: _id."""
-        answering = await self._answering({pass_id: pass_id for pass_id in pass_ids}, NAMES)
+        answering = await self._with_survivors({pass_id: pass_id for pass_id in pass_ids}, NAMES)
         return {asked: doc["_id"] for asked, doc in answering.items()}
 
     async def ids_of(self, external_ids: Sequence[str]) -> dict[str, str]:
@@ -81,10 +81,10 @@ class PassQueries(WorkspaceQueries):
         docs = await in_chunks(some, list(dict.fromkeys(external_ids)), self._in_chunk)
         found = {doc["external_id"]: doc["_id"] for doc in docs if "erased" not in doc}
         merged = {doc["external_id"]: doc["alias_of"] for doc in docs if "alias_of" in doc}
-        answering = await self._answering(merged, NAMES)
+        answering = await self._with_survivors(merged, NAMES)
         return found | {name: doc["_id"] for name, doc in answering.items()}
 
-    async def _answering(self, asked: Mapping[str, str], projection: Doc) -> dict[str, Doc]:
+    async def _with_survivors(self, asked: Mapping[str, str], projection: Doc) -> dict[str, Doc]:
         """By the name it is asked under, the document of the pass that answers: of the id itself, or behind its merges."""
         found: dict[str, Doc] = {}
         left = dict(asked)
@@ -95,7 +95,7 @@ class PassQueries(WorkspaceQueries):
             left = {name: doc["alias_of"] for name, doc in there.items() if "alias_of" in doc}
         return found
 
-    async def heir(self, pass_id: str) -> str | None:
+    async def survivor_id(self, pass_id: str) -> str | None:
         """The pass that this one was merged into; None where it was not. Index: _id."""
         docs = await self._by_ids([pass_id], {"alias_of": 1})
         return docs[0].get("alias_of") if docs else None
@@ -119,20 +119,22 @@ class PassQueries(WorkspaceQueries):
         """Inserts what is not there yet; the positions of those whose external id (or id) was taken. Safe to repeat."""
         return await insert_new(self._all, [to_doc(card) for card in cards])
 
-    async def page(self, span: Span) -> Page[Pass]:
+    async def page(self, span: PageRequest) -> Page[Pass]:
         """Passes, the newest first; key (created ms, id). Index: {workspace, created_at, _id}."""
         order = (("created_at", -1), ("_id", -1))
-        return await page_of(self._all, self._mine(created_at=CREATED), order, by_instant(span), from_doc, SHOWN)
+        return await page_of(
+            self._all, self._mine(created_at=CREATED), order, by_instant(span), from_doc, LIST_PROJECTION
+        )
 
     async def count(self) -> int:
         """How many passes the workspace has. Index: {workspace, created_at, _id}."""
         return await self._all.count_documents(self._mine(created_at=CREATED))
 
-    async def members(self, segment_id: str, span: Span) -> Page[Pass]:
+    async def members(self, segment_id: str, span: PageRequest) -> Page[Pass]:
         """The current members of a segment; key (pass id). Index: {workspace, memberships.s, _id}."""
         query = self._mine(**{"memberships.s": segment_id})
         by = ("workspace", "memberships.s")
-        return await page_of(self._all, query, (("_id", 1),), span, from_doc, SHOWN, by)
+        return await page_of(self._all, query, (("_id", 1),), span, from_doc, LIST_PROJECTION, by)
 
     async def member_count(self, segment_id: str) -> int:
         """How many passes are in a segment now. Index: {workspace, memberships.s, _id}."""

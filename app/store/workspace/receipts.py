@@ -58,7 +58,7 @@ class RequestKeyQueries(WorkspaceQueries):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class FoldState:
     """How far an event is: its pass, whether the fold is done with it, whether it was removed."""
 
     pass_id: str
@@ -66,7 +66,7 @@ class Standing:
     removed: bool
 
 
-class StandingQueries(WorkspaceQueries):
+class FoldStateQueries(WorkspaceQueries):
     """How far the events of receipts are. Errors: Unavailable, safe to repeat."""
 
     collection = "events"
@@ -75,12 +75,12 @@ class StandingQueries(WorkspaceQueries):
         super().__init__(db, workspace_id, in_chunk)
         self._passes = db["passes"]
 
-    async def of(self, event_ids: Iterable[str]) -> dict[str, Standing]:
+    async def of(self, event_ids: Iterable[str]) -> dict[str, FoldState]:
         """event id -> how far it is, for those that exist. Index: _id."""
         docs = await self._by_ids(event_ids, {"pass": 1, "pend": 1, "removed": 1})
-        return {doc["_id"]: Standing(doc["pass"], "pend" not in doc, "removed" in doc) for doc in docs}
+        return {doc["_id"]: FoldState(doc["pass"], "pend" not in doc, "removed" in doc) for doc in docs}
 
-    async def untold(self, standings: Mapping[str, Standing]) -> set[str]:
+    async def unpublished(self, standings: Mapping[str, FoldState]) -> set[str]:
         """Those of the folded events whose activities still wait in the outbox of their pass. Index: _id."""
 
         async def some(chunk: Sequence[str]) -> list[Doc]:

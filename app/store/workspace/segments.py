@@ -12,14 +12,14 @@ from app.domain.passes.passes import Pass
 from app.domain.segments.criteria import parse_criteria
 from app.domain.segments.segments import Segment, Version
 from app.store.codecs.definitions import ANY_CURRENCY, version_doc, version_from
-from app.store.mongo.paging import Page, Span, by_instant, page_of
+from app.store.mongo.paging import Page, PageRequest, by_instant, page_of
 from app.store.mongo.queries import Database, Doc, WorkspaceQueries
 
 from .passes import PassQueries
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
+class SegmentLabels:
     """What a segment is called; no revision is taken when it changes."""
 
     id: str
@@ -48,22 +48,22 @@ class SegmentQueries(WorkspaceQueries):
         """The segments that exist among the ids, each with its latest version. Indexes: _id, {workspace, segment, rev}."""
         return {segment.id: segment for segment in await self._joined(await self._by_ids(segment_ids))}
 
-    async def by_key(self, key: str) -> Labels | None:
+    async def by_key(self, key: str) -> SegmentLabels | None:
         """The labels under a key, defined or not, or None. Index: {workspace, key}."""
         doc = await self._all.find_one(self._mine(key=key))
         return None if doc is None else labels_from(doc)
 
-    async def page(self, span: Span) -> Page[Segment]:
+    async def page(self, span: PageRequest) -> Page[Segment]:
         """Segments, the newest first; key (created ms, id). Index: {workspace, created_at, _id}."""
         order = (("created_at", -1), ("_id", -1))
         found = await page_of(self._all, self._mine(defined=True), order, by_instant(span), lambda doc: doc)
-        return Page(await self._joined(found.items), found.more)
+        return Page(await self._joined(found.items), found.has_more)
 
     async def count(self) -> int:
         """How many segments the workspace has, archived ones included. Index: {workspace, created_at, _id}."""
         return await self._all.count_documents(self._mine(defined=True))
 
-    async def members(self, segment_id: str, span: Span) -> Page[Pass]:
+    async def members(self, segment_id: str, span: PageRequest) -> Page[Pass]:
         """The current members; key (pass id)."""
         return await self._passes.members(segment_id, span)
 
@@ -72,13 +72,13 @@ class SegmentQueries(WorkspaceQueries):
         found = await self._passes.member_counts(segment_ids)
         return {segment_id: found.get(segment_id, 0) for segment_id in segment_ids}
 
-    async def judged(self, revs: Iterable[int]) -> dict[int, tuple[int, int]]:
+    async def evaluated_counts(self, revs: Iterable[int]) -> dict[int, tuple[int, int]]:
         """rev -> (passes in the workspace, passes judged under that revision or a later one); one round trip."""
         found = await self._passes.revisions()
         total = sum(found.values())
         return {rev: (total, sum(count for at, count in found.items() if at >= rev)) for rev in revs}
 
-    async def insert_labels(self, labels: Labels) -> bool:
+    async def insert_labels(self, labels: SegmentLabels) -> bool:
         """Whether the labels were stored; False where the key is taken. Not listed until `defined` is called."""
         try:
             await self._all.insert_one({**_labels_doc(labels), "workspace": self._workspace_id, "defined": False})
@@ -86,7 +86,7 @@ class SegmentQueries(WorkspaceQueries):
             return False
         return True
 
-    async def set_labels(self, labels: Labels) -> None:
+    async def set_labels(self, labels: SegmentLabels) -> None:
         """Stores name and description, and lists the segment. Safe to repeat."""
         fields = {
             "name": labels.name,
@@ -112,7 +112,7 @@ class SegmentQueries(WorkspaceQueries):
         The revision is announced first: the backfill forgets an announcement only once that revision exists and no pass
         lags behind it, so a death between the two writes loses nothing.
         """
-        await self._workspaces.update_one({"_id": self._workspace_id}, {"$max": {"stale": version.rev}})
+        await self._workspaces.update_one({"_id": self._workspace_id}, {"$max": {"stale": version.revision}})
         try:
             await self._versions.insert_one(version_doc(version, self._workspace_id))
         except DuplicateKeyError:
@@ -130,12 +130,12 @@ class SegmentQueries(WorkspaceQueries):
         return [_segment(doc, newest[doc["_id"]]) for doc in docs if doc["_id"] in newest]
 
 
-def labels_from(doc: Doc) -> Labels:
+def labels_from(doc: Doc) -> SegmentLabels:
     """Stored labels."""
-    return Labels(doc["_id"], doc["key"], doc["name"], doc["description"], doc["created_at"], doc["updated_at"])
+    return SegmentLabels(doc["_id"], doc["key"], doc["name"], doc["description"], doc["created_at"], doc["updated_at"])
 
 
-def _labels_doc(labels: Labels) -> Doc:
+def _labels_doc(labels: SegmentLabels) -> Doc:
     return {
         "_id": labels.id,
         "key": labels.key,

@@ -8,10 +8,10 @@ from datetime import datetime
 from app.domain.inbound.hooks import HookSecret
 from app.domain.webhooks.endpoints import DisabledReason, WebhookEndpoint
 from app.store.codecs.queries import activity_query_from, query_doc
-from app.store.mongo.paging import Page, Span, by_instant, page_of
+from app.store.mongo.paging import Page, PageRequest, by_instant, page_of
 from app.store.mongo.queries import Doc, WorkspaceQueries
 
-from .hooks import UNSHOWN, secrets_doc, secrets_from
+from .hooks import LIST_PROJECTION, secrets_doc, secrets_from
 
 
 class WebhookQueries(WorkspaceQueries):
@@ -21,23 +21,23 @@ class WebhookQueries(WorkspaceQueries):
 
     async def insert(self, endpoint: WebhookEndpoint, secret: HookSecret) -> None:
         """Stores an endpoint and its first secret."""
-        made = {"_id": endpoint.id, "created_at": endpoint.created_at, "begin": endpoint.begin}
+        made = {"_id": endpoint.id, "created_at": endpoint.created_at, "begin": endpoint.begin_position}
         made["secrets"] = secrets_doc([secret])
         await self._all.insert_one(self._mine(**made, **_doc(endpoint)))
 
     async def get_many(self, endpoint_ids: Iterable[str]) -> dict[str, WebhookEndpoint]:
         """The endpoints that exist among the ids. Index: _id."""
-        return {doc["_id"]: endpoint_from(doc) for doc in await self._by_ids(endpoint_ids, UNSHOWN)}
+        return {doc["_id"]: endpoint_from(doc) for doc in await self._by_ids(endpoint_ids, LIST_PROJECTION)}
 
     async def signing(self, endpoint_id: str) -> tuple[WebhookEndpoint, tuple[HookSecret, ...]] | None:
         """An endpoint and its secrets, the newest first, expired ones included; None where there is none. Index: _id."""
         docs = await self._by_ids([endpoint_id])
         return (endpoint_from(docs[0]), tuple(secrets_from(docs[0]))) if docs else None
 
-    async def page(self, span: Span) -> Page[WebhookEndpoint]:
+    async def page(self, span: PageRequest) -> Page[WebhookEndpoint]:
         """Endpoints, the newest first; key (created ms, id). Index: {workspace, created_at, _id}."""
         order = (("created_at", -1), ("_id", -1))
-        return await page_of(self._all, self._mine(), order, by_instant(span), endpoint_from, UNSHOWN)
+        return await page_of(self._all, self._mine(), order, by_instant(span), endpoint_from, LIST_PROJECTION)
 
     async def count(self) -> int:
         """How many endpoints the workspace has. Index: {workspace, created_at, _id}."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from app.domain.activities import ActivityQuery
 from app.domain.workspaces import WorkspaceProfile
-from app.store.mongo.queries import Database, Translating
+from app.store.mongo.queries import Database, ErrorTranslating
 
 from .activities import ActivityQueries
 from .aggregations import AggregationQueries
@@ -19,17 +19,17 @@ from .hooks import HookQueries
 from .inbound import InboundQueries
 from .jobs import JobQueries
 from .keys import KeyQueries
-from .partitions import LaneQueries
+from .partitions import PartitionQueries
 from .passes import PassQueries
-from .receipts import ReceiptQueries, RequestKeyQueries, StandingQueries
+from .receipts import FoldStateQueries, ReceiptQueries, RequestKeyQueries
 from .removals import RemovalQueries
 from .segments import SegmentQueries
 from .vocabulary import VocabularyQueries
 from .webhooks import WebhookQueries
-from .workspaces import parting_of, profile_of, secret_of
+from .workspaces import erasure_epoch_of, profile_of, secret_of
 
 
-class Workspace(Translating):
+class Workspace(ErrorTranslating):
     """Named queries, each confined to `workspace_id`; `in_chunk` is how many values one `$in` may hold."""
 
     def __init__(self, db: Database, workspace_id: str, in_chunk: int = 1_000) -> None:
@@ -45,14 +45,14 @@ class Workspace(Translating):
         self.audit = AuditQueries(db, workspace_id, in_chunk)
         self.hooks = HookQueries(db, workspace_id, in_chunk)
         self.inbound = InboundQueries(db, workspace_id, in_chunk)
-        self.lanes = LaneQueries(db, workspace_id, in_chunk)
+        self.partitions = PartitionQueries(db, workspace_id, in_chunk)
         self.deliveries = DeliveryQueries(db, workspace_id, in_chunk)
         self.webhooks = WebhookQueries(db, workspace_id, in_chunk)
         self.jobs = JobQueries(db, workspace_id, in_chunk)
         self.exports = ExportQueries(db, workspace_id, in_chunk)
         self.receipts = ReceiptQueries(db, workspace_id, in_chunk)
         self.request_keys = RequestKeyQueries(db, workspace_id, in_chunk)
-        self.standings = StandingQueries(db, workspace_id, in_chunk)
+        self.fold_states = FoldStateQueries(db, workspace_id, in_chunk)
         self.event_types = EventTypeQueries(db, workspace_id, in_chunk)
         self.vocabulary = VocabularyQueries(db, workspace_id, in_chunk)
 
@@ -72,7 +72,7 @@ class Workspace(Translating):
         """
         if await self.webhooks.get_many([endpoint_id]):
             return False
-        await self.deliveries.drop(endpoint_id)
+        await self.deliveries.delete(endpoint_id)
         return True
 
     async def profile(self) -> WorkspaceProfile:
@@ -83,6 +83,6 @@ class Workspace(Translating):
         """The key of the fingerprints, made with the workspace and never rotated. Raises NotFound."""
         return await secret_of(self._db, self.id)
 
-    async def parting(self) -> str:
+    async def erasure_epoch(self) -> str:
         """An id that is another one whenever passes may be gone; "" before the first is."""
-        return await parting_of(self._db, self.id)
+        return await erasure_epoch_of(self._db, self.id)

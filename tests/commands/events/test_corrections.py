@@ -120,7 +120,7 @@ async def test_what_was_recorded_on_a_merged_pass_is_corrected_on_the_one_that_a
         await recorded(business, pass_external_id=name, type="refund", amount=2, correction_of=event_id)
         await business.settle()
     # Another process has not heard of the merge yet.
-    business.ctx.resources.known.remember(business.ctx.workspace.id, ids["bob"], "bob")
+    business.ctx.resources.cache.remember_pass(business.ctx.workspace.id, ids["bob"], "bob")
     await recorded(business, pass_external_id="bob", type="refund", amount=2, correction_of=event_id)
     await business.settle()
     [spend] = statistics((await business.card()).aggregates).spend

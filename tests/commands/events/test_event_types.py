@@ -18,28 +18,30 @@ from app.commands.events.event_types import (
     event_types,
     update_event_type,
 )
-from app.commands.events.outcomes import Outcome
+from app.commands.events.outcomes import BatchOutcome
 from app.domain.errors import Code, Denied, Refused
 from app.domain.events.event_types import Acceptance, EventTypes
 from app.domain.events.events import Category
-from app.store.cache import Known
-from app.store.mongo.paging import Span
+from app.store.cache import WorkspaceCache
+from app.store.mongo.paging import PageRequest
 from app.store.workspace.event_types import EventTypeQueries
 from tests.business import Business
 
 STORE: Mapping[str, object] = {"name": "store", "type": "TEXT", "required": True}
 
 
-def fates(outcome: Outcome) -> list[str]:
+def fates(outcome: BatchOutcome) -> list[str]:
     return [result.status.value for result in outcome.results]
 
 
-def problems(outcome: Outcome, index: int = 0) -> list[tuple[Code, tuple[str, ...]]]:
+def problems(outcome: BatchOutcome, index: int = 0) -> list[tuple[Code, tuple[str, ...]]]:
     return [(problem.code, problem.field) for problem in outcome.results[index].problems]
 
 
 def another_process(business: Business) -> Business:
-    return replace(business, ctx=replace(business.ctx, resources=replace(business.ctx.resources, known=Known())))
+    return replace(
+        business, ctx=replace(business.ctx, resources=replace(business.ctx.resources, cache=WorkspaceCache()))
+    )
 
 
 async def test_an_event_without_a_required_attribute_is_refused_alone_with_the_attributes_path(
@@ -83,7 +85,7 @@ async def test_attributes_are_added_to_a_built_in_type_and_every_version_is_kept
     found = [await event_type(ctx, "purchase", version) for version in (1, 2, 3, 4)]
     assert found == [before, changed, again, None]
     assert (await event_types(ctx)).label_of("purchase") == "Sale"
-    [entry, *_] = (await ctx.workspace.audit.page(Span(5))).items
+    [entry, *_] = (await ctx.workspace.audit.page(PageRequest(5))).items
     assert (entry.action, entry.details) == ("updateEventType", {"key": "purchase"})
 
 
@@ -116,7 +118,9 @@ async def test_a_workspace_takes_any_type_or_only_those_defined(business: Busine
     outside = {"type": "lookbook"}
     assert fates(await business.record(outside)) == ["CREATED"]
     types = await accept_event_types(business.ctx, Acceptance.STRICT)
-    assert (await accept_event_types(business.ctx, Acceptance.STRICT)).rev == types.rev, "a repeat changes nothing"
+    assert (await accept_event_types(business.ctx, Acceptance.STRICT)).revision == types.revision, (
+        "a repeat changes nothing"
+    )
     outcome = await business.record(outside, {"type": "scan"})
     assert fates(outcome) == ["REJECTED", "CREATED"]
     assert problems(outcome) == [(Code.UNKNOWN, ("type",))]
@@ -126,7 +130,7 @@ async def test_a_workspace_takes_any_type_or_only_those_defined(business: Busine
     assert problems(await business.record(outside)) == [(Code.UNSUPPORTED, ("type",))]
     await accept_event_types(business.ctx, Acceptance.OPEN)
     assert fates(await business.record({"type": "anything"}, outside)) == ["CREATED", "REJECTED"]
-    [entry, *_] = (await business.ctx.workspace.audit.page(Span(5))).items
+    [entry, *_] = (await business.ctx.workspace.audit.page(PageRequest(5))).items
     assert (entry.action, entry.details) == ("updateWorkspace", {"eventTypes": "OPEN"})
 
 
@@ -141,7 +145,7 @@ async def test_a_definition_has_a_life_of_versions_and_is_safe_to_repeat(busines
     assert back.created_at == first.created_at
     assert [await event_type(ctx, "lookbook", version) for version in (1, 2, 3)] == [first, gone, back]
     assert await event_type(ctx, "nothing") is None
-    noted = [entry.action for entry in (await ctx.workspace.audit.page(Span(9))).items]
+    noted = [entry.action for entry in (await ctx.workspace.audit.page(PageRequest(9))).items]
     assert noted == ["defineEventType", "archiveEventType", "defineEventType"]
 
 
@@ -175,7 +179,7 @@ async def test_what_cannot_be_defined_is_refused_with_its_path(
         with pytest.raises(Refused) as refused:
             await call
         assert [(problem.code, problem.field[0]) for problem in refused.value.problems] == [(code, field)]
-    assert (await event_types(ctx)).rev == 4
+    assert (await event_types(ctx)).revision == 4
 
 
 async def test_a_change_is_seen_here_at_once_and_elsewhere_within_the_time_trusted(
@@ -189,7 +193,7 @@ async def test_a_change_is_seen_here_at_once_and_elsewhere_within_the_time_trust
     since = EventTypeQueries.since
 
     async def counted(self: EventTypeQueries, known: EventTypes) -> EventTypes:
-        asked.append(known.rev)
+        asked.append(known.revision)
         return await since(self, known)
 
     monkeypatch.setattr(EventTypeQueries, "since", counted)
@@ -198,12 +202,12 @@ async def test_a_change_is_seen_here_at_once_and_elsewhere_within_the_time_trust
     asked.clear()
     assert fates(await elsewhere.record({})) == ["CREATED"]
     assert asked == [], "within a second nobody is asked"
-    at[0] += commands.TRUSTED_SECONDS + 0.001
+    at[0] += commands.EVENT_TYPES_TTL_SECONDS + 0.001
     assert fates(await elsewhere.record({})) == ["REJECTED"]
     assert asked == [0, 1], "then for what came after the revision known, and again before anything is refused"
     await define_event_type(business.ctx, "new", "New")
     await accept_event_types(business.ctx, Acceptance.STRICT)
-    at[0] += commands.TRUSTED_SECONDS + 0.001
+    at[0] += commands.EVENT_TYPES_TTL_SECONDS + 0.001
     assert fates(await elsewhere.record({"type": "new"})) == ["CREATED"]
     await define_event_type(business.ctx, "newer", "Newer")
     assert fates(await elsewhere.record({"type": "newer"}, {"type": "none"})) == ["CREATED", "REJECTED"]
@@ -227,7 +231,7 @@ async def test_changes_at_once_each_find_their_place(business: Business) -> None
 
 
 async def test_who_asked_before_a_change_does_not_bring_back_what_was_before(business: Business) -> None:
-    known, before = business.ctx.resources.known, await event_types(business.ctx)
+    known, before = business.ctx.resources.cache, await event_types(business.ctx)
     changed = await accept_event_types(business.ctx, Acceptance.STRICT)
     known.remember_event_types(before, 10**12)
     assert await event_types(business.ctx) == changed

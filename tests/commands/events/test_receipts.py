@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 import pytest
 
 from app.clock import FixedClock
-from app.commands.events.outcomes import Outcome
-from app.commands.events.receipts import Issued, find_receipt, receipt_of, record_call
+from app.commands.events.outcomes import BatchOutcome
+from app.commands.events.receipts import IssuedReceipt, find_receipt, receipt_of, record_call
 from app.domain.errors import Code, Refused, Unavailable
 from app.domain.events.events import EventInput
-from app.domain.events.receipts import Status
+from app.domain.events.receipts import RecordStatus
 from app.resources import Resources
 from app.store.workspace.events import EventQueries
 from app.store.workspace.receipts import ReceiptQueries
@@ -32,14 +32,16 @@ FATES = ["CREATED", "DUPLICATE", "CONFLICT", "REJECTED", "REJECTED", "CREATED"]
 AGAIN = ["DUPLICATE", "DUPLICATE", "CONFLICT", "REJECTED", "REJECTED", "DUPLICATE"]
 
 
-async def sent(business: Business, *items: Mapping[str, object], **options: object) -> tuple[Outcome, Issued]:
+async def sent(
+    business: Business, *items: Mapping[str, object], **options: object
+) -> tuple[BatchOutcome, IssuedReceipt]:
     inputs = [EventInput(**{"pass_external_id": "ann", "type": "purchase", **item}) for item in items]
     options.setdefault("create_missing_passes", True)
     answer = await record_call(business.ctx, inputs, **options)  # type: ignore[arg-type]
     return answer.outcome, await receipt_of(business.ctx, answer)
 
 
-def fates(outcome: Outcome) -> list[str]:
+def fates(outcome: BatchOutcome) -> list[str]:
     return [result.status.value for result in outcome.results]
 
 
@@ -64,7 +66,7 @@ async def test_the_same_call_under_the_same_key_is_answered_again(business: Busi
     assert await count(business) == stored
     found = await find_receipt(business.ctx, issued.token)
     assert found is not None
-    assert [fate.status for fate in found.receipt.fates] == FATES
+    assert [fate.status for fate in found.receipt.outcomes] == FATES
 
 
 async def test_another_call_under_the_same_key_is_refused_whole(business: Business) -> None:
@@ -96,7 +98,7 @@ async def test_a_call_of_which_nothing_was_recorded_lets_go_of_its_key(business:
     assert fates(refused) == ["REJECTED"]
     found = await find_receipt(business.ctx, issued.token)
     assert found is not None
-    assert [(p.code, p.field) for p in found.receipt.fates[0].problems] == [(Code.INVALID, ("amount",))]
+    assert [(p.code, p.field) for p in found.receipt.outcomes[0].problems] == [(Code.INVALID, ("amount",))]
     with pytest.raises(Refused):
         await sent(business, *[{"amount": 1}] * 1_001, idempotency_key="k")
     corrected, _ = await sent(business, {"amount": 2}, idempotency_key="k")
@@ -112,7 +114,7 @@ async def test_a_key_is_free_again_after_a_day_and_its_receipt_stays(business: B
     assert fates(other) == ["DUPLICATE", "CREATED"]
     found = await find_receipt(business.ctx, issued.token)
     assert found is not None
-    assert len(found.receipt.fates) == 1
+    assert len(found.receipt.outcomes) == 1
 
 
 @pytest.mark.parametrize(("step", "stored"), [(EventQueries, 0), (ReceiptQueries, 2)])
@@ -145,7 +147,7 @@ async def test_calls_at_the_same_time_record_once_and_have_one_receipt(business:
     assert await count(business) == 20
     assert len({issued.token for _, issued in answers}) == 1
     for outcome, _ in answers:
-        assert {result.status for result in outcome.results} <= {Status.CREATED, Status.DUPLICATE}
+        assert {result.status for result in outcome.results} <= {RecordStatus.CREATED, RecordStatus.DUPLICATE}
 
 
 async def test_of_two_calls_at_the_same_time_under_one_key_one_is_refused_whole(business: Business) -> None:

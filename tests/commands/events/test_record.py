@@ -13,7 +13,7 @@ from app.domain.errors import Code, Refused
 from app.domain.events.events import EventQuery
 from app.domain.values.conditions import Condition, Operator
 from app.resources import Resources
-from app.store.mongo.paging import Span
+from app.store.mongo.paging import PageRequest
 from tests.business import Business, another_business
 
 
@@ -189,7 +189,7 @@ async def test_metadata_is_found_however_a_number_was_written(
         {"external_id": "d"},
     )
     query = EventQuery(metadata=[Condition("size", Operator(operator), value)])
-    page = await business.ctx.workspace.events.page(query, Span(10))
+    page = await business.ctx.workspace.events.page(query, PageRequest(10))
     assert {event.external_id for event in page.items} == found
 
 

@@ -9,7 +9,7 @@ import pytest
 from app.clock import FixedClock
 from app.commands.events import vocabulary
 from app.resources import Resources
-from app.store.cache import Known
+from app.store.cache import WorkspaceCache
 from app.store.operations.indexes import INDEXES
 from app.store.workspace.vocabulary import VocabularyQueries
 from tests.business import Business, another_business
@@ -23,7 +23,7 @@ async def test_the_types_and_sources_seen_are_listed_once_each_and_only_the_work
     await other.record({"type": "secret", "source": "elsewhere"})
     await business.record({}, {"type": "lookbook", "source": "website"}, {"type": "refund", "amount": "x"})
     # Another process, which has seen nothing yet.
-    stranger = replace(business.ctx, resources=replace(resources, known=Known()))
+    stranger = replace(business.ctx, resources=replace(resources, cache=WorkspaceCache()))
     await replace(business, ctx=stranger).record({"source": "mobile-app"}, {"type": "lookbook"})
     store = business.ctx.workspace.vocabulary
     assert await store.types() == ["lookbook", "purchase"]
@@ -34,7 +34,7 @@ async def test_words_that_are_known_cost_no_round_trip_and_a_list_of_words_ends_
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await business.record({})
-    monkeypatch.setattr(vocabulary, "MOST_WORDS", 4)
+    monkeypatch.setattr(vocabulary, "MAX_WORDS", 4)
     asked: list[object] = []
     for name in ("insert", "_of"):
         method = getattr(VocabularyQueries, name)

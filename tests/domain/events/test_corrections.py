@@ -8,9 +8,9 @@ from decimal import Decimal
 import pytest
 
 from app.domain.errors import Code, Refused
-from app.domain.events.corrections import corrected
+from app.domain.events.corrections import apply_correction
 from app.domain.events.events import Category, Event, EventInput, Origin
-from app.domain.events.validation import Draft, Rules, check
+from app.domain.events.validation import Draft, ValidationRules, validate_event
 from app.domain.values.decimals import ZERO
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -23,7 +23,9 @@ def original(kind: str = "purchase", amount: int | None = 50, category: Category
 
 
 def draft(kind: str, **sent: object) -> Draft:
-    return check(EventInput(type=kind, pass_id="pass_1", correction_of="event_1", **sent), Rules(NOW, "USD"))
+    return validate_event(
+        EventInput(type=kind, pass_id="pass_1", correction_of="event_1", **sent), ValidationRules(NOW, "USD")
+    )
 
 
 @pytest.mark.parametrize(
@@ -47,7 +49,7 @@ def test_a_correction_takes_over_what_it_leaves_out(
     kind: str, sent: dict[str, object], of: Event, amount: int | None, currency: str | None
 ) -> None:
     """A1-10, WH2-21."""
-    counted = corrected(draft(kind, **sent), of)
+    counted = apply_correction(draft(kind, **sent), of)
     assert (counted.amount, counted.currency) == (amount, currency)
     assert counted.points == 0
 
@@ -68,5 +70,5 @@ def test_what_contradicts_the_original_is_refused_with_the_path(
 ) -> None:
     """A1-10: a correction stays within what it corrects."""
     with pytest.raises(Refused) as refused:
-        corrected(draft(kind, **sent), of)
+        apply_correction(draft(kind, **sent), of)
     assert [(p.code, p.field) for p in refused.value.problems] == [(code, (field,))]

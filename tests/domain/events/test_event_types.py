@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 
 from app.domain.errors import Code, Refused
-from app.domain.events.attributes import Attribute, AttributeType, parse_attributes, violations
+from app.domain.events.attributes import Attribute, AttributeType, find_violations, parse_attributes
 from app.domain.events.event_types import BUILT_IN, Acceptance, EventType, EventTypes
 from app.domain.events.events import INTERNAL_TYPES, TYPES, Category, EventInput, parse_type
-from app.domain.events.validation import Draft, Rules, check, fingerprint
+from app.domain.events.validation import Draft, ValidationRules, fingerprint, validate_event
 from tests.store.generated import json_objects
 
-RULES = Rules(datetime(2026, 1, 1, tzinfo=UTC), "USD")
+RULES = ValidationRules(datetime(2026, 1, 1, tzinfo=UTC), "USD")
 HEADLINES = {"purchase", "visit", "check_in", "check_out", "redemption", "scan"}
 ACTIVITIES = {
     "check_in", "check_out", "visit", "scan", "app_open", "link_click", "notification_received", "notification_opened",
@@ -27,7 +27,7 @@ FIELD_CHANGES = {"field_updated", "field_increment", "field_decrement"}
 
 def draft(**values: object) -> Draft:
     sent = EventInput(**{"type": "purchase", "pass_id": "pass_1", **values})
-    return check(sent, RULES)
+    return validate_event(sent, RULES)
 
 
 def test_the_built_in_types_have_their_category_a_label_and_what_they_are_for() -> None:
@@ -54,17 +54,17 @@ def test_any_type_is_taken_as_custom_and_a_strict_workspace_takes_those_defined_
     """WH1-04: open custom types; V1-01: or an event must be defined before it can be sent."""
     types = EventTypes("ws_1")
     assert draft(type="lookbook").category is Category.CUSTOM
-    assert types.judged(draft(type="lookbook")) == (draft(type="lookbook"), ())
+    assert types.check(draft(type="lookbook")) == (draft(type="lookbook"), ())
     strict = replace(types, acceptance=Acceptance.STRICT)
-    _, [problem] = strict.judged(draft(type="lookbook"))
+    _, [problem] = strict.check(draft(type="lookbook"))
     assert (problem.code, problem.field) == (Code.UNKNOWN, ("type",))
-    assert strict.judged(draft()) == (draft(), ())
+    assert strict.check(draft()) == (draft(), ())
     lookbook = EventType("etype_1", "lookbook", "Lookbook", Category.ACTIVITY, version=3)
     knowing = replace(strict, defined={"lookbook": lookbook})
-    judged, problems = knowing.judged(draft(type="lookbook"))
+    judged, problems = knowing.check(draft(type="lookbook"))
     assert (judged.category, knowing.version_of("lookbook"), problems) == (Category.ACTIVITY, 3, ())
     archived = replace(types, defined={"lookbook": replace(lookbook, archived=True)})
-    _, [problem] = archived.judged(draft(type="lookbook"))
+    _, [problem] = archived.check(draft(type="lookbook"))
     assert (problem.code, problem.field) == (Code.UNSUPPORTED, ("type",))
 
 
@@ -97,14 +97,14 @@ def test_a_value_is_of_its_attributes_type_alone_and_in_lists(kind: str, good: l
     raw = {"name": "x", "type": kind, "required": True, "allowedValues": allowed}
     one, many = parse_attributes([raw]), parse_attributes([{**raw, "list": True}])
     for value in good:
-        assert violations(one, {"x": value}) == ()
-        assert violations(many, {"x": [value, value]}) == ()
-        [problem] = violations(many, {"x": value}) if not isinstance(value, list) else [None]
+        assert find_violations(one, {"x": value}) == ()
+        assert find_violations(many, {"x": [value, value]}) == ()
+        [problem] = find_violations(many, {"x": value}) if not isinstance(value, list) else [None]
         assert problem is None or problem.field == ("metadata", "x")
     for value in bad:
-        [problem] = violations(one, {"x": value})
+        [problem] = find_violations(one, {"x": value})
         assert problem.field == ("metadata", "x")
-        [problem] = violations(many, {"x": [*good[:1], value]})
+        [problem] = find_violations(many, {"x": [*good[:1], value]})
         assert problem.field == ("metadata", "x", "1")
         assert problem.code is (Code.UNKNOWN if kind == "ENUM" else Code.INVALID)
 
@@ -124,18 +124,20 @@ def test_names_reach_into_objects_and_through_lists_and_what_is_absent_is_told_b
         "store": {"city": "Ulm"},
         "drink": 1,
     }
-    assert violations(attributes, fine) == ()
+    assert find_violations(attributes, fine) == ()
     wrong = {"items": [{"sku": "a"}, {"quantity": "two"}, 7], "store": "north"}
-    assert [(problem.code, ".".join(problem.field)) for problem in violations(attributes, wrong)] == [
+    assert [(problem.code, ".".join(problem.field)) for problem in find_violations(attributes, wrong)] == [
         (Code.INVALID, "metadata.items.2"),
         (Code.REQUIRED, "metadata.items.1.sku"),
         (Code.REQUIRED, "metadata.items.2.sku"),
         (Code.INVALID, "metadata.items.1.quantity"),
         (Code.REQUIRED, "metadata.store.city"),
     ]
-    assert len(violations(attributes, {"items": [{}] * 1_000})) == 20
+    assert len(find_violations(attributes, {"items": [{}] * 1_000})) == 20
     long = {"store": {"city": "Ulm"}, "items": [{"sku": "a"}] * 2_500}
-    assert [(problem.code, problem.field) for problem in violations(attributes, long)] == [(Code.LIMIT, ("metadata",))]
+    assert [(problem.code, problem.field) for problem in find_violations(attributes, long)] == [
+        (Code.LIMIT, ("metadata",))
+    ]
 
 
 @given(json_objects)
@@ -143,7 +145,7 @@ def test_no_metadata_is_a_surprise(metadata: dict[str, object]) -> None:
     names = [*metadata, *(f"{name}.{name}" for name in metadata), "x"]
     for kind in AttributeType:
         attributes = [Attribute(name, kind, required=True, list=bool(n % 2)) for n, name in enumerate(names)]
-        assert len(violations(attributes, metadata)) >= 1
+        assert len(find_violations(attributes, metadata)) >= 1
 
 
 @pytest.mark.parametrize(

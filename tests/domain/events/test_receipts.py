@@ -12,16 +12,16 @@ from app.domain.errors import Code, Problem
 from app.domain.events.events import EventInput
 from app.domain.events.receipts import (
     MAX_CARRIED_BYTES,
-    Fate,
+    ItemOutcome,
     Receipt,
-    Status,
+    RecordStatus,
     Token,
     body_hash,
-    carrying,
-    naming,
-    opened,
-    packed,
-    unpacked,
+    issue_carrying_token,
+    issue_naming_token,
+    open_token,
+    pack_receipt,
+    unpack_receipt,
 )
 from app.domain.ids import event_id
 from app.domain.values.instants import from_ms
@@ -30,8 +30,8 @@ KEY = b"k" * 32
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 problems = st.builds(Problem, st.sampled_from(Code), names, st.lists(names, max_size=3).map(tuple))
 fates = st.builds(
-    Fate,
-    st.sampled_from(Status),
+    ItemOutcome,
+    st.sampled_from(RecordStatus),
     st.none() | names.map(lambda name: event_id("ws", "api", name)),
     st.lists(problems, max_size=3).map(tuple),
 )
@@ -41,44 +41,44 @@ receipts = st.builds(Receipt, st.integers(0, 10**13).map(from_ms), st.lists(fate
 def without_messages(receipt: Receipt) -> Receipt:
     return dataclasses.replace(
         receipt,
-        fates=tuple(
+        outcomes=tuple(
             dataclasses.replace(fate, problems=tuple(dataclasses.replace(p, message="") for p in fate.problems))
-            for fate in receipt.fates
+            for fate in receipt.outcomes
         ),
     )
 
 
 @given(receipts)
 def test_a_receipt_comes_out_as_it_was_packed(receipt: Receipt) -> None:
-    data = packed(receipt)
-    assert without_messages(unpacked(data)) == without_messages(receipt)
+    data = pack_receipt(receipt)
+    assert without_messages(unpack_receipt(data)) == without_messages(receipt)
     if len(data) <= MAX_CARRIED_BYTES:
-        token = opened(KEY, carrying(KEY, data))
+        token = open_token(KEY, issue_carrying_token(KEY, data))
         assert token is not None
-        assert token.receipt == unpacked(data)
+        assert token.receipt == unpack_receipt(data)
 
 
 def test_a_receipt_of_a_thousand_events_is_small_and_holds_nothing_that_was_sent() -> None:
-    made = [Fate(Status.CREATED, event_id("ws", "api", f"secret-{n}")) for n in range(1_000)]
-    data = packed(Receipt(from_ms(0), tuple(made)))
+    made = [ItemOutcome(RecordStatus.CREATED, event_id("ws", "api", f"secret-{n}")) for n in range(1_000)]
+    data = pack_receipt(Receipt(from_ms(0), tuple(made)))
     assert len(data) < 17_100
     assert b"secret" not in data
 
 
 @given(st.text(max_size=60) | st.binary(max_size=40).map(lambda raw: raw.hex()))
 def test_what_is_no_token_opens_nothing(text: str) -> None:
-    assert opened(KEY, text) is None
+    assert open_token(KEY, text) is None
 
 
 def test_a_token_opens_with_the_key_it_was_made_with_and_no_other() -> None:
-    data = packed(Receipt(from_ms(0), (Fate(Status.CREATED, event_id("ws", "api", "1")),)))
-    carried, named = carrying(KEY, data), naming(KEY, "receipt_1")
-    assert opened(KEY, carried) == Token(unpacked(data))
-    assert opened(KEY, named) == Token(stored_id="receipt_1")
+    data = pack_receipt(Receipt(from_ms(0), (ItemOutcome(RecordStatus.CREATED, event_id("ws", "api", "1")),)))
+    carried, named = issue_carrying_token(KEY, data), issue_naming_token(KEY, "receipt_1")
+    assert open_token(KEY, carried) == Token(unpack_receipt(data))
+    assert open_token(KEY, named) == Token(stored_id="receipt_1")
     for token in (carried, named):
-        assert opened(b"other", token) is None
-        assert opened(KEY, token[:-2]) is None
-        assert opened(KEY, "B" + token[1:]) is None
+        assert open_token(b"other", token) is None
+        assert open_token(KEY, token[:-2]) is None
+        assert open_token(KEY, "B" + token[1:]) is None
 
 
 @pytest.mark.parametrize(

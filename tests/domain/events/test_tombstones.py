@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from app.domain.activities import DELETED, LEFT, UPDATED
 from app.domain.events.events import EVENT_REMOVED, PASS_ERASED, Category, Event, Origin
-from app.domain.events.points_expiry import PointsEnd
+from app.domain.events.points_expiry import PointsExpiry
 from app.domain.events.tombstones import target_of, targets_of, tombstone_id
 from app.domain.fold.advance import advance
 from app.domain.passes.passes import Profile
 from app.domain.segments.criteria import leaves
-from app.domain.segments.evaluation import Frame, joined_ms, measured
+from app.domain.segments.evaluation import EvaluationContext, joined_ms, measured_value
 from app.domain.values.instants import DAY_MS
 from tests.domain.fold.test_advance import CRITERIA, START, World, count, defined, purchase, since
 
@@ -50,7 +50,7 @@ def an_event(i: int, kind: str, at_ms: int, recorded_ms: int, amount: int) -> Ev
         case "refund":
             return replace(made, type="refund", amount=Decimal(amount) / 3, correction_of=f"event_{i - 1:05}")
         case "points":
-            return replace(made, points=Decimal(amount), points_end=PointsEnd(at_ms + amount * DAY_MS))
+            return replace(made, points=Decimal(amount), points_expiry=PointsExpiry(at_ms + amount * DAY_MS))
         case "spend":
             return replace(made, type="redemption", category=Category.ACTIVITY, points=Decimal(-amount) / 2)
         case "field":
@@ -102,7 +102,7 @@ def test_any_order_of_records_corrections_late_events_and_removals_ends_where_wh
     anew.pending = [event for event in recorded if event.id not in removed]
     anew.settle(end)
     assert derived(world, end) == derived(anew, end)
-    assert [e.n for e in world.entries] == list(range(1, len(world.entries) + 1))
+    assert [e.number for e in world.entries] == list(range(1, len(world.entries) + 1))
     told = {str(e.refs["removed"]) for e in world.entries if e.type == UPDATED and "removed" in e.refs}
     assert told <= removed
 
@@ -110,13 +110,15 @@ def test_any_order_of_records_corrections_late_events_and_removals_ends_where_wh
 def derived(world: World, at_ms: int) -> dict[str, object]:
     """Everything that a pass derives from its events, as it is at an instant."""
     card = world.card
-    frame = Frame(at_ms, card.state, card.memberships, card, card.profile, card.points, joined_ms(card))
+    frame = EvaluationContext(at_ms, card.measures, card.memberships, card, card.profile, card.points, joined_ms(card))
     return {
         "aggregates": dict(card.aggregates),
         "profile": card.profile,
         "points": (card.points, card.lots or None),
         "memberships": set(card.memberships),
-        "values": [[measured(leaf, frame) for leaf in leaves(v.criteria)] for v in DEFINED.active(card.rev).versions],
+        "values": [
+            [measured_value(leaf, frame) for leaf in leaves(v.criteria)] for v in DEFINED.active(card.revision).versions
+        ],
     }
 
 
@@ -136,17 +138,17 @@ def test_an_erased_pass_leaves_every_segment_and_keeps_nothing(
     while world.card.erased is None:
         world.fold(now + DAY_MS, limit=2)
     card = world.card
-    assert (dict(card.aggregates), dict(card.state), dict(card.memberships)) == ({}, {}, {})
-    assert (card.points, card.lots, card.profile, card.base, card.due_ms) == (
+    assert (dict(card.aggregates), dict(card.measures), dict(card.memberships)) == ({}, {}, {})
+    assert (card.points, card.lots, card.profile, card.initial_profile, card.next_due_ms) == (
         Decimal(0),
         None,
         Profile(),
         Profile(),
         None,
     )
-    assert [e.n for e in world.entries] == list(range(1, len(world.entries) + 1))
+    assert [e.number for e in world.entries] == list(range(1, len(world.entries) + 1))
     assert world.entries[-1].type == DELETED
-    for n in range(len(DEFINED.active(card.rev).versions)):
+    for n in range(len(DEFINED.active(card.revision).versions)):
         flips = world.flips(f"seg_{n}")
         assert [entered for _, entered in flips] == [True, False] * (len(flips) // 2)
     left = [e for e in world.entries if e.type == LEFT and e.cause == {"kind": "EVENT_REMOVED"}]
@@ -160,7 +162,7 @@ def test_what_is_removed_before_its_time_has_come_never_counts() -> None:
     done = advance(
         world.card, world.definitions, [ahead, tombstone(ahead.id, START + 1_000)], limit_ms=START + 2_000, recorded_ms=0
     )  # fmt: skip
-    assert (done.entries, done.taken) == ((), (tombstone_id(ahead.id),))
+    assert (done.entries, done.folded_ids) == ((), (tombstone_id(ahead.id),))
     assert done.card.aggregates == {}
 
 

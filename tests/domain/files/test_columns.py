@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 
 from app.domain.errors import Code, Refused
-from app.domain.files.columns import ColumnMapping, guessed
+from app.domain.files.columns import ColumnMapping, guess_columns
 
 
 def guess(header: str, *rows: str) -> dict[str, str | None]:
-    found = guessed(header.split(","), [row.split(",") for row in rows], "USD")
+    found = guess_columns(header.split(","), [row.split(",") for row in rows], "USD")
     return {mapping.field: mapping.column or f"={mapping.value}" for mapping in found}
 
 
@@ -82,7 +82,7 @@ def test_columns_are_guessed_from_their_names_and_cells(header: str, rows: list[
 def test_what_is_given_stands_and_the_rest_is_guessed() -> None:
     rows = [["1", "2026-01-01", "5"], ["2", "2026-01-01", "6"]]
     given = [ColumnMapping("passExternalId", "id"), ColumnMapping("type", None, "charge")]
-    found = {m.field: m.column or m.value for m in guessed(["id", "date", "amount"], rows, "USD", given)}
+    found = {m.field: m.column or m.value for m in guess_columns(["id", "date", "amount"], rows, "USD", given)}
     assert found == {"passExternalId": "id", "type": "charge", "occurredAt": "date", "amount": "amount"}
 
 

@@ -4,13 +4,13 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from app.domain.events.events import Category, Event, Origin
-from app.domain.events.points_expiry import PointsEnd
+from app.domain.events.points_expiry import PointsExpiry
 from app.domain.files.exports import EVENT_COLUMNS, event_line, is_signed, parse_expiry, signature
 
 AT = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 EVENT = Event(
     "event_1", "pass_1", Category.TRANSACTION, "refund", Decimal("1E+1"), "EUR", Decimal("2.50"), "pos", "x", {"a": [1]},
-    AT, AT, Origin("API", staff="eve"), "fields.a", "old", "new", "event_0", points_end=PointsEnd(at_ms=0), label="Hi",
+    AT, AT, Origin("API", staff="eve"), "fields.a", "old", "new", "event_0", points_expiry=PointsExpiry(at_ms=0), label="Hi",
 )  # fmt: skip
 
 

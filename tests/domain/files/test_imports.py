@@ -9,14 +9,16 @@ from app.domain.errors import Code, Refused
 from app.domain.events.events import EventInput
 from app.domain.files.columns import ColumnMapping
 from app.domain.files.csv_values import DateOrder
-from app.domain.files.import_plan import Plan, default_source
-from app.domain.files.imports import ImportFormat, planned
+from app.domain.files.import_plan import ImportPlan, default_source
+from app.domain.files.imports import ImportFormat, plan_import
 from app.domain.files.row_splitter import Row
 
 
-def plan_of(text: str, mappings: list[ColumnMapping] | None = None, **options: str) -> tuple[Plan, list[EventInput]]:
+def plan_of(
+    text: str, mappings: list[ColumnMapping] | None = None, **options: str
+) -> tuple[ImportPlan, list[EventInput]]:
     options = {"source": "import:x", "timezone": "UTC", "currency": "USD"} | options
-    plan, rows = planned(
+    plan, rows = plan_import(
         ImportFormat.CSV,
         text.encode(),
         mappings or (),

@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 
 from app.domain.errors import Code, Refused
 from app.domain.events.events import EventInput
-from app.domain.events.validation import Rules, check
+from app.domain.events.validation import ValidationRules, validate_event
 from app.domain.files.columns import ATTRIBUTES, ColumnMapping
-from app.domain.files.import_plan import Plan
-from app.domain.files.imports import ImportFormat, format_of, planned
+from app.domain.files.import_plan import ImportPlan
+from app.domain.files.imports import ImportFormat, format_of, plan_import
 from app.domain.files.jsonl import LineSplitter
 from app.domain.files.row_splitter import MAX_ROW_BYTES, Row
 
 
-def read(text: str | bytes, *given: ColumnMapping, guess: bool = True) -> tuple[Plan, list[Row]]:
+def read(text: str | bytes, *given: ColumnMapping, guess: bool = True) -> tuple[ImportPlan, list[Row]]:
     data = text.encode() if isinstance(text, str) else text
-    return planned(
+    return plan_import(
         ImportFormat.JSONL, data, given, whole=True, guess=guess, source="import:x", timezone="UTC", currency="USD"
     )
 
@@ -184,7 +184,7 @@ def test_whatever_a_line_holds_is_read_or_refused(line: dict[str, object]) -> No
             assert known is None or known.isalnum() or known.startswith("event_")
             plan.corrects(row)
             with contextlib.suppress(Refused):
-                check(plan.event(1, row), Rules(datetime(2026, 1, 1, tzinfo=UTC), "USD"))
+                validate_event(plan.event(1, row), ValidationRules(datetime(2026, 1, 1, tzinfo=UTC), "USD"))
 
 
 def test_a_line_without_an_id_is_known_by_its_number_and_the_file() -> None:

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from app.domain.activities import ENTERED, LEFT, Entry
 from app.domain.events.events import Category, Event, Origin
 from app.domain.fold.advance import advance
-from app.domain.fold.prefetch import Refill, needs
+from app.domain.fold.prefetch import WindowPage, find_prefetch
 from app.domain.passes.passes import Pass, Profile
 from app.domain.segments.criteria import parse_criteria
 from app.domain.segments.segments import Definitions, Version
-from app.domain.state.measures import MAX_LEAVERS, Window, grouped
+from app.domain.state.measures import MAX_EXPIRING, Window, group_expiring
 from app.domain.values.instants import DAY_MS, from_ms
 from tests import oracle
 
@@ -69,26 +69,26 @@ class World:
     def fold(self, now_ms: int, limit: int | None = None) -> None:
         ordered = sorted(self.pending, key=lambda e: (e.occurred_at, e.id))
         batch = ordered if limit is None else ordered[:limit]
-        wanted = needs(self.card, self.definitions, batch, now_ms)
+        wanted = find_prefetch(self.card, self.definitions, batch, now_ms)
         refills = {}
-        for key, (measure, after) in wanted.refills.items():
+        for key, (measure, after) in wanted.windows.items():
             later = [e for e in sorted(self.counted, key=lambda e: e.occurred_at) if e.occurred_ms > after]
-            pairs = grouped(measure, later)
-            refills[key] = Refill(after, pairs[:MAX_LEAVERS], len(pairs) > MAX_LEAVERS)
+            pairs = group_expiring(measure, later)
+            refills[key] = WindowPage(after, pairs[:MAX_EXPIRING], len(pairs) > MAX_EXPIRING)
         done = advance(
             self.card, self.definitions, batch, limit_ms=now_ms, recorded_ms=now_ms, cut=len(batch) < len(ordered),
             history=self.counted if wanted.history else (), refills=refills,
         )  # fmt: skip
         self.card = done.card
         self.entries += done.entries
-        self.counted += [e for e in self.pending if e.id in done.taken]
-        self.pending = [e for e in self.pending if e.id not in done.taken]
+        self.counted += [e for e in self.pending if e.id in done.folded_ids]
+        self.pending = [e for e in self.pending if e.id not in done.folded_ids]
 
     def settle(self, now_ms: int, limit: int | None = None) -> None:
         for _ in range(2000):
             self.fold(now_ms, limit)
-            due = self.card.due_ms
-            if not self.pending and (due is None or due > now_ms) and self.card.rev == self.definitions.rev:
+            due = self.card.next_due_ms
+            if not self.pending and (due is None or due > now_ms) and self.card.revision == self.definitions.revision:
                 return
         raise AssertionError("the walk does not end")
 
@@ -178,9 +178,9 @@ def test_a_window_with_more_events_than_it_lists_leaves_at_the_exact_instants(
     expected = oracle.flips(happened, START, end, oracle.at_least(150, 2), [2])
     assert world.flips("seg_0") == expected
     assert world.flips("seg_1") == expected
-    for state in world.card.state.values():
+    for state in world.card.measures.values():
         assert isinstance(state, Window)
-        assert len(state.instants) <= 2 * MAX_LEAVERS
+        assert len(state.instants) <= 2 * MAX_EXPIRING
 
 
 def test_a_new_segment_is_filled_in_silence_and_an_edit_can_be_told() -> None:
@@ -264,5 +264,5 @@ def test_activities_of_a_pass_are_numbered_without_a_gap() -> None:
     world = World(defined(*CRITERIA))
     world.pending = [purchase(i, START + i * 20 * DAY_MS) for i in range(8)]
     world.settle(START + 400 * DAY_MS, limit=3)
-    assert [e.n for e in world.entries] == list(range(1, len(world.entries) + 1))
+    assert [e.number for e in world.entries] == list(range(1, len(world.entries) + 1))
     assert entries_of(world)

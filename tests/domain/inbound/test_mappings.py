@@ -14,8 +14,8 @@ import pytest
 
 from app.domain.errors import InvalidInput, Refused
 from app.domain.events.events import EventInput
-from app.domain.events.validation import Rules, check
-from app.domain.inbound.mappings import FIELDS, EventMapping, decode_body, mapping_from, parse_mapping
+from app.domain.events.validation import ValidationRules, validate_event
+from app.domain.inbound.mappings import FIELDS, EventMapping, decode_body, mapping_from_json, parse_mapping
 
 SHOP_ORDER = {
     "items": "line_items",
@@ -252,7 +252,7 @@ def test_every_part_of_a_mapping_that_is_wrong_is_told_with_its_path() -> None:
 @pytest.mark.parametrize("mapping", [SHOP_ORDER, GOOGLE_WALLET, CARD_PAYMENT])
 def test_a_stored_mapping_is_the_mapping(mapping: dict[str, object]) -> None:
     parsed: EventMapping = parse_mapping(mapping)
-    assert mapping_from(parsed.text) == parsed
+    assert mapping_from_json(parsed.text) == parsed
     assert json.loads(parsed.text) == mapping
 
 
@@ -298,5 +298,5 @@ def test_no_mapping_and_no_body_is_a_surprise() -> None:
             for item in parsed.items_of(body, {"x": "y"}, "message"):
                 with contextlib.suppress(Refused):
                     if item.event is not None:
-                        check(item.event, Rules(datetime(2026, 1, 1, tzinfo=UTC), "EUR"))
+                        validate_event(item.event, ValidationRules(datetime(2026, 1, 1, tzinfo=UTC), "EUR"))
     assert accepted > 300

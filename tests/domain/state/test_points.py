@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from app.domain.activities import POINTS_EXPIRED
 from app.domain.errors import Code, Refused
 from app.domain.events.events import PASS_UPDATED, Category, Event, EventInput, Origin
-from app.domain.events.points_expiry import PointsEnd
-from app.domain.events.validation import Rules, check, fingerprint
+from app.domain.events.points_expiry import PointsExpiry
+from app.domain.events.validation import ValidationRules, fingerprint, validate_event
 from app.domain.state.aggregates import fold
-from app.domain.state.points import Expired, Lot, Purse, endings, moves_end, rebuilt, wants_history
+from app.domain.state.points import ExpiredLot, Lot, PointsAccount, endings, moves_end, needs_history, rebuild_account
 from app.domain.values.instants import DAY_MS, from_ms
 from tests.domain.fold.test_advance import World, a_pass, defined
 
@@ -30,22 +30,22 @@ RICH = defined({"pass": {"field": "pointsBalance", "operator": "GTE", "value": 1
 
 
 def event(
-    name: str, day: int, points: int | str = 0, end: PointsEnd | None = None, corrects: str | None = None,
+    name: str, day: int, points: int | str = 0, end: PointsExpiry | None = None, corrects: str | None = None,
     kind: str = "visit",
 ) -> Event:  # fmt: skip
     at = from_ms(START + day * DAY_MS)
     return Event(
         name, "pass_1", Category.ACTIVITY, kind, None, None, Decimal(points), "api", None, {}, at, at, Origin("API"),
-        correction_of=corrects, points_end=end,
+        correction_of=corrects, points_expiry=end,
     )  # fmt: skip
 
 
-def on(day: int) -> PointsEnd:
-    return PointsEnd(at_ms=START + day * DAY_MS)
+def on(day: int) -> PointsExpiry:
+    return PointsExpiry(at_ms=START + day * DAY_MS)
 
 
-def idle(days: int) -> PointsEnd:
-    return PointsEnd(after_days=days)
+def idle(days: int) -> PointsExpiry:
+    return PointsExpiry(after_days=days)
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Grant:
     id: str
     day: int
     left: Decimal
-    end: PointsEnd | None
+    end: PointsExpiry | None
 
     def ends(self, active: int) -> int | None:
         if self.end is None:
@@ -110,17 +110,17 @@ def oracle(events: Iterable[Event], until: int) -> Foreseen:
             elif (moved := e.points_end) is not None:
                 for g in grants:
                     if g.id == e.correction_of:
-                        g.end = moved if moved.at_ms is None else PointsEnd(max(moved.at_ms, START + day * DAY_MS))
+                        g.end = moved if moved.at_ms is None else PointsExpiry(max(moved.at_ms, START + day * DAY_MS))
         balances.append(sum((g.left for g in grants), Decimal(0)) - debt)
     left = {g.id: g.left for g in grants if g.end is not None and g.left}
     return Foreseen(balances, left, ended)
 
 
-def held(purse: Purse) -> tuple[Decimal, dict[str, Decimal]]:
+def held(purse: PointsAccount) -> tuple[Decimal, dict[str, Decimal]]:
     return purse.balance, {name: lot.remaining for name, lot in (purse.lots or {}).items()}
 
 
-def ids(gone: Iterable[Expired]) -> list[tuple[str, Decimal, int]]:
+def ids(gone: Iterable[ExpiredLot]) -> list[tuple[str, Decimal, int]]:
     return [(e.event_id, e.points, (e.at_ms - START) // DAY_MS) for e in gone]
 
 
@@ -153,7 +153,7 @@ def histories(draw: st.DrawFn) -> list[Event]:
 @settings(max_examples=150, deadline=None)
 @given(histories(), st.integers(30, 60))
 def test_the_balance_and_the_lots_are_those_of_the_oracle_at_any_instant(events: list[Event], until: int) -> None:
-    purse, gone = rebuilt([*events, *events[:3]], START + until * DAY_MS)
+    purse, gone = rebuild_account([*events, *events[:3]], START + until * DAY_MS)
     foreseen = oracle(events, until)
     assert held(purse) == (foreseen.balances[-1], foreseen.left)
     assert ids(gone) == foreseen.ended
@@ -174,7 +174,7 @@ def test_any_order_and_any_split_gives_what_a_rebuild_gives(events: list[Event],
         world.pending += [replace(e, recorded_at=recorded_at, historical=historical) for e in batch]
         world.settle(START + day * DAY_MS, data.draw(st.none() | st.integers(1, 3)))
     world.settle(START + 90 * DAY_MS)
-    purse, _ = rebuilt(events, START + 90 * DAY_MS)
+    purse, _ = rebuild_account(events, START + 90 * DAY_MS)
     assert (world.card.points, world.card.lots) == (purse.balance, purse.lots)
     assert ("seg_0" in world.card.memberships) == (purse.balance >= 10)
 
@@ -186,7 +186,7 @@ def test_what_comes_in_time_is_told_when_it_ends_and_flips_when_it_flips(events:
     world = World(RICH, a_pass(START))
     for day in range(31):
         due = [e for e in events if e.occurred_ms == START + day * DAY_MS]
-        assert any(map(moves_end, due)) or not wants_history(world.card.lots, due, world.card.at_ms)
+        assert any(map(moves_end, due)) or not needs_history(world.card.lots, due, world.card.evaluated_until_ms)
         world.pending += due
         if not at_once:
             world.settle(START + day * DAY_MS)
@@ -200,7 +200,7 @@ def test_what_comes_in_time_is_told_when_it_ends_and_flips_when_it_flips(events:
 
 
 def at(events: Sequence[Event], day: int) -> object:
-    return held(rebuilt(events, START + day * DAY_MS)[0])
+    return held(rebuild_account(events, START + day * DAY_MS)[0])
 
 
 def test_what_ends_soonest_is_spent_first_then_the_older_then_what_does_not_end() -> None:
@@ -217,9 +217,9 @@ def test_what_ends_soonest_is_spent_first_then_the_older_then_what_does_not_end(
 
 def test_points_are_gone_at_the_instant_of_their_end_and_not_before() -> None:
     lot = [event("lot", 0, 10, on(10))]
-    assert [rebuilt(lot, START + 10 * DAY_MS + ms)[0].balance for ms in (-1, 0)] == [10, 0]
+    assert [rebuild_account(lot, START + 10 * DAY_MS + ms)[0].balance for ms in (-1, 0)] == [10, 0]
     rolling = [event("lot", 0, 10, idle(10)), event("own", 5, kind=PASS_UPDATED)]
-    assert [rebuilt(rolling, START + 10 * DAY_MS + ms)[0].balance for ms in (-1, 0)] == [10, 0]
+    assert [rebuild_account(rolling, START + 10 * DAY_MS + ms)[0].balance for ms in (-1, 0)] == [10, 0]
     assert at([*rolling, event("visit", 9)], 18) == (10, {"lot": 10})
     assert at([*rolling, event("visit", 10)], 18) == (0, {})
     assert at([event("over", 5, 10, on(5))], 5) == (0, {})
@@ -233,20 +233,20 @@ def test_an_end_is_moved_by_an_event_of_its_own_as_long_as_there_is_something_le
     assert at([lot, event("at once", 5, 0, on(1), "lot")], 5) == (0, {})
     assert at([lot, event("moved", 5, 0, idle(30), "lot"), event("visit", 9)], 38) == (10, {"lot": 10})
     endless = [event("kept", 0, 10), event("other", 1, 10), event("spent", 2, -4)]
-    moved, _ = rebuilt([*endless, event("moved", 3, 0, on(9), "kept")], START + 3 * DAY_MS)
+    moved, _ = rebuild_account([*endless, event("moved", 3, 0, on(9), "kept")], START + 3 * DAY_MS)
     assert (moved.balance, moved.lots) == (Decimal(16), {"kept": Lot(Decimal(6), START, on(9))})
     assert at([*endless, event("moved", 3, 0, on(9), "kept")], 9) == (10, {})
 
 
 def test_what_ends_next_is_told_by_instant() -> None:
     events = [event("a", 0, 5, on(9)), event("b", 1, "2.5", on(9)), event("c", 2, 7, idle(4)), event("d", 2, 1)]
-    purse, _ = rebuilt(events, START + 3 * DAY_MS)
+    purse, _ = rebuild_account(events, START + 3 * DAY_MS)
     told = endings(purse.lots, fold({}, events))
     assert told == [(START + 6 * DAY_MS, 7), (START + 9 * DAY_MS, Decimal("7.5"))]
     assert endings(None, {}) == []
 
 
-RULES = Rules(from_ms(START), "USD")
+RULES = ValidationRules(from_ms(START), "USD")
 
 
 @pytest.mark.parametrize(
@@ -273,13 +273,13 @@ RULES = Rules(from_ms(START), "USD")
 )  # fmt: skip
 def test_an_end_that_makes_no_sense_is_refused_with_its_path(sent: dict[str, object], path: str, code: Code) -> None:
     with pytest.raises(Refused) as refused:
-        check(EventInput("custom", pass_id="p", **sent), RULES)
+        validate_event(EventInput("custom", pass_id="p", **sent), RULES)
     assert [(p.field, p.code) for p in refused.value.problems] == [((path,), code)]
 
 
 def test_an_end_is_part_of_what_a_repeat_repeats_and_changes_no_fingerprint_of_before() -> None:
     def of(**sent: object) -> str:
-        return fingerprint(b"key", check(EventInput("custom", pass_id="p", **sent), RULES), "p").hex()
+        return fingerprint(b"key", validate_event(EventInput("custom", pass_id="p", **sent), RULES), "p").hex()
 
     assert of(points=5, external_id="1") == "3cff36d2e5674c4029bac4a2205d5744"
     spelt = [of(points=5, points_expire_at=f"2030-01-01T0{h}:00:00+0{h}:00") for h in (0, 1)]

@@ -19,7 +19,7 @@ from tests.domain.fold.test_advance import START, World, count, defined, purchas
 @pytest.fixture(scope="module", autouse=True)
 def _lists_of_two() -> object:
     names = ("app.domain.state.measures", "app.domain.fold.derived", "tests.domain.fold.test_advance")
-    patches = [patch(f"{name}.MAX_LEAVERS", 2) for name in names]
+    patches = [patch(f"{name}.MAX_EXPIRING", 2) for name in names]
     for each in patches:
         each.start()
     yield

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from app.domain.activities import CUSTOM_EVENT, Activity
-from app.domain.signatures import Signed, Verification, secret_of, signed
+from app.domain.signatures import Verification, VerifiedSignature, generate_secret, verify_signature
 from app.domain.values.cursors import activity_cursor
-from app.domain.webhooks.messages import MOST_BYTES, headers_of, message_of
-from app.domain.webhooks.messages import test_message as trial_message
+from app.domain.webhooks import messages
+from app.domain.webhooks.messages import MAX_MESSAGE_BYTES, render_message, sign_headers
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
-OLD, NEW = secret_of(b"o" * 32), secret_of(b"n" * 32)
+OLD, NEW = generate_secret(b"o" * 32), generate_secret(b"n" * 32)
 EVENT = {"id": "event_1", "type": "purchase", "amount": "12.50", "metadata": {"till": "é"}}
 
 
@@ -24,15 +24,15 @@ def about(data: dict[str, Any]) -> Activity:
 
 
 def told(data: dict[str, Any]) -> dict[str, Any]:
-    body = message_of(about(data), "ann").body
-    assert len(body) < MOST_BYTES
+    body = render_message(about(data), "ann").body
+    assert len(body) < MAX_MESSAGE_BYTES
     found: dict[str, Any] = json.loads(body)
     return found
 
 
 def test_a_message_is_the_line_of_the_log_under_the_names_of_the_standard() -> None:
     """One cursor for query, subscription, export and webhook (checklist 2.10)."""
-    message = message_of(about({"event": EVENT}), "ann")
+    message = render_message(about({"event": EVENT}), "ann")
     assert message.id == "act_1:3"
     assert "." not in message.id
     assert json.loads(message.body) == {
@@ -62,17 +62,17 @@ def test_what_is_too_large_is_left_out_the_largest_first_and_said_to_be() -> Non
 
 @pytest.mark.parametrize("spare", range(-3, 4))
 def test_the_bound_is_exact(spare: int) -> None:
-    empty = len(message_of(about({"event": {**EVENT, "metadata": {"n": ""}}}), "ann").body)
-    data = told({"event": {**EVENT, "metadata": {"n": "x" * (MOST_BYTES - empty + spare)}}})["data"]
+    empty = len(render_message(about({"event": {**EVENT, "metadata": {"n": ""}}}), "ann").body)
+    data = told({"event": {**EVENT, "metadata": {"n": "x" * (MAX_MESSAGE_BYTES - empty + spare)}}})["data"]
     assert ("truncated" in data) == (spare >= 0)
 
 
 def test_each_secret_signs_so_that_either_will_do_during_a_rotation() -> None:
-    message = trial_message("test_1", "wh_1", AT)
-    headers = headers_of(message, [NEW, OLD], 1_767_323_045, "00-trace-01")
+    message = messages.render_test_message("test_1", "wh_1", AT)
+    headers = sign_headers(message, [NEW, OLD], 1_767_323_045, "00-trace-01")
     assert headers["webhook-signature"].count("v1,") == 2
     for secret in (OLD, NEW):
-        found = signed(Verification(), [secret], headers, message.body)
-        assert found == Signed("test_1", 1_767_323_045)
+        found = verify_signature(Verification(), [secret], headers, message.body)
+        assert found == VerifiedSignature("test_1", 1_767_323_045)
     assert (headers["webhook-id"], headers["traceparent"]) == ("test_1", "00-trace-01")
-    assert signed(Verification(), [secret_of(b"x" * 32)], headers, message.body) is None
+    assert verify_signature(Verification(), [generate_secret(b"x" * 32)], headers, message.body) is None

@@ -15,7 +15,7 @@ import pytest
 from app.domain.activities import CREATED, Activity
 from app.domain.actors import SCOPES, Actor
 from app.domain.values.cursors import activity_cursor
-from app.feed.tailer import Behind, Feed, Passed, topic
+from app.feed.tailer import Feed, FeedEntries, FeedLagged, topic
 from app.graphql.context import RequestContext
 from app.graphql.execution.engine import Engine
 from app.graphql.execution.requests import Request
@@ -119,9 +119,9 @@ async def test_a_subscriber_that_reads_too_slowly_is_told_how_far_behind_it_is(
 ) -> None:
     """Checklist 2.9: an explicit `Lagged`. That nothing is lost behind it is told in tests/feed/test_tailer.py."""
 
-    async def slow(*_: object) -> AsyncIterator[Passed | Behind]:
-        yield Passed(3)
-        yield Behind(3, 2_500)
+    async def slow(*_: object) -> AsyncIterator[FeedEntries | FeedLagged]:
+        yield FeedEntries(3)
+        yield FeedLagged(3, 2_500)
 
     monkeypatch.setattr(Feed, "follow", slow)
     async with api.socket() as socket:
@@ -220,10 +220,10 @@ async def test_a_stream_keeps_nothing_of_what_it_has_told() -> None:
     instant = datetime(2026, 1, 1, tzinfo=UTC)
 
     class Endless:
-        async def follow(self, *_: object) -> AsyncIterator[Passed]:
+        async def follow(self, *_: object) -> AsyncIterator[FeedEntries]:
             for pos in itertools.count(1):
                 told = Activity(pos, pos, "pass_1", CREATED, "ACTION", instant, instant, {}, {"a": pos}, None)
-                yield Passed(pos, (told,))
+                yield FeedEntries(pos, (told,))
 
     actor = Actor("ws_1", "key_1", "test", frozenset(SCOPES))
     context = RequestContext(cast(Any, SimpleNamespace(actor=actor, workspace=None)), cast(Any, Endless()), 1.0)

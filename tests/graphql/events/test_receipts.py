@@ -133,7 +133,7 @@ async def test_a_query_may_wait_for_what_was_just_written(api: Api, monkeypatch:
     answer = await api.data(ONE, input={"passExternalId": "ann", "type": "purchase"})
     token = answer["recordEvent"]["receipt"]["token"]
     with monkeypatch.context() as patch:
-        patch.setattr(consistency, "PATIENCE_SECONDS", 0.0)
+        patch.setattr(consistency, "WAIT_TIMEOUT_SECONDS", 0.0)
         for name, query in WAITING.items():
             refusal = await api.refusal(query % token)
             assert (refusal["extensions"]["code"], refusal["path"]) == ("UNAVAILABLE", name.split("."))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.graphql.errors import RequestRefused
-from app.graphql.execution.quotas import Places
+from app.graphql.execution.quotas import Quota
 from app.store.workspace.passes import PassQueries
 from tests.business import Business
 from tests.graphql.serving import Api, serving
@@ -117,13 +117,13 @@ async def test_the_process_has_only_so_many_sockets_whoever_opens_them(business:
 
 
 def test_a_place_is_free_again_when_it_was_given_back() -> None:
-    places = Places("chairs", 2, 1)
-    with places.taken("a"):
-        with places.taken("b"), pytest.raises(RequestRefused, match="here"), places.taken("c"):
+    places = Quota("chairs", 2, 1)
+    with places.acquire("a"):
+        with places.acquire("b"), pytest.raises(RequestRefused, match="here"), places.acquire("c"):
             pass
-        with pytest.raises(RequestRefused, match="one API key"), places.taken("a"):
+        with pytest.raises(RequestRefused, match="one API key"), places.acquire("a"):
             pass
-    with places.taken("a"):
+    with places.acquire("a"):
         pass
 
 

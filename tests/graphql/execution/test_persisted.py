@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from app.config.settings import ConfigError, Settings
-from app.graphql.execution.trusted_documents import Trusted, load_trusted
+from app.graphql.execution.trusted_documents import TrustedDocuments, load_trusted
 from tests.business import Business
 from tests.graphql.serving import Api, serving
 
@@ -128,7 +128,7 @@ def apollo(**documents: str) -> dict[str, object]:
     return {"format": "apollo-persisted-query-manifest", "version": 1, "operations": operations}
 
 
-def loaded(path: Path) -> Trusted:
+def loaded(path: Path) -> TrustedDocuments:
     return load_trusted(Settings(trusted_documents=path))
 
 
@@ -138,7 +138,7 @@ def test_manifests_of_each_tool_are_read_from_a_file_or_a_folder(tmp_path: Path)
     trusted = loaded(tmp_path)
     assert (trusted.find("one"), trusted.find("two"), trusted.find("three")) == (QUERY, OTHER, None)
     assert trusted.find(f"sha256:{sha256(OTHER)}") == OTHER
-    assert load_trusted(Settings()) == Trusted()
+    assert load_trusted(Settings()) == TrustedDocuments()
 
 
 @pytest.mark.parametrize(

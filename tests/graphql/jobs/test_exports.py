@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.clock import SystemClock
-from app.domain.files.exports import KEPT_SECONDS, URL_SECONDS
+from app.domain.files.exports import FILE_TTL_SECONDS, URL_TTL_SECONDS
 from app.graphql.types.ids import from_global_id
 from tests.graphql.serving import Api, codes
 from workers.stages.run_job import jobs
@@ -86,13 +86,13 @@ async def test_an_address_that_was_changed_or_is_too_old_is_refused(api: Api, mo
 
         monkeypatch.setattr(SystemClock, "now", moved)
 
-    later(URL_SECONDS + 1)
+    later(URL_TTL_SECONDS + 1)
     assert (await api.http.get(address(api, path))).status_code == 403
     fresh = (await exported(api))["events"]["downloadUrl"]
     assert (await api.http.get(address(api, fresh))).status_code == 200
     await api.business.ctx.resources.db["job_files"].delete_many({})
     assert (await api.http.get(address(api, fresh))).status_code == 404
-    later(URL_SECONDS + KEPT_SECONDS)
+    later(URL_TTL_SECONDS + FILE_TTL_SECONDS)
     listed = await api.data("{ jobs(first: 1) { nodes { downloadUrl } } }")
     assert listed["jobs"]["nodes"] == [{"downloadUrl": None}]
 

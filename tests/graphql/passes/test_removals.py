@@ -27,7 +27,7 @@ LIST = "{ events(first: 20) { totalCount nodes { externalId } } }"
 async def finished(api: Api, job: dict[str, Any]) -> dict[str, Any]:
     """The job, once a worker has carried it to its end."""
     for _ in range(20):
-        for job_id in await api.business.worker.runs.open(10**14):
+        for job_id in await api.business.worker.job_leases.open(10**14):
             await STAGES["jobs"](api.business.worker, job_id)
         found = (
             await api.data("query ($id: ID!) { job(id: $id) { status result progress { done total } } }", id=job["id"])

@@ -9,7 +9,7 @@ from typing import Any
 
 from app.domain.values.cursors import activity_cursor
 from app.graphql.protocol.multipart import PARTS
-from app.graphql.protocol.streams import streamed
+from app.graphql.protocol.streams import stream_response
 from tests.graphql.serving import Api
 
 ACCEPT = 'multipart/mixed;boundary="graphql";subscriptionSpec=1.0,application/graphql-response+json,application/json'
@@ -60,7 +60,7 @@ async def test_a_quiet_stream_says_now_and_then_that_it_lives() -> None:
         yield {"data": {}}
 
     text = ""
-    async for chunk in streamed(nothing_for_a_while(), PARTS, quiet_seconds=0.01).body_iterator:
+    async for chunk in stream_response(nothing_for_a_while(), PARTS, quiet_seconds=0.01).body_iterator:
         text += bytes(chunk).decode()  # type: ignore[arg-type]
         if "{}" in text:
             told.set()

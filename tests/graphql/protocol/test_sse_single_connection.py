@@ -98,7 +98,7 @@ async def test_a_stream_belongs_to_one_reader_and_one_key(api: Api) -> None:
 
 
 async def test_a_reservation_that_nobody_opens_is_forgotten(monkeypatch: Any) -> None:
-    monkeypatch.setattr(single, "UNOPENED_SECONDS", 0.0)
+    monkeypatch.setattr(single, "UNOPENED_TTL_SECONDS", 0.0)
     channels, actor = Channels(most=1), Actor("ws_1", "key_1", "test", frozenset())
     token = channels.reserve(actor)
     assert channels.find(token, actor) is not None

@@ -14,8 +14,8 @@ from websockets.typing import Origin, Subprotocol
 
 from app.domain.actors import SCOPES, Actor
 from app.graphql.execution.engine import Engine
-from app.graphql.execution.persisted import Persisted
-from app.graphql.execution.trusted_documents import Trusted
+from app.graphql.execution.persisted import PersistedDocuments
+from app.graphql.execution.trusted_documents import TrustedDocuments
 from app.graphql.protocol import ws
 from app.graphql.schema import schema
 from tests.graphql.serving import Api
@@ -184,11 +184,11 @@ async def test_a_client_that_asks_without_end_and_reads_nothing_is_not_heard_wit
     async def opened(*_: object) -> Any:
         return SimpleNamespace(actor=Actor("ws_1", "key_1", "test", frozenset(SCOPES)))
 
-    endpoint = ws.GraphQLSocket(Engine(schema), opened, Persisted(cast(Any, None), "test", Trusted()))
+    endpoint = ws.GraphQLSocket(Engine(schema), opened, PersistedDocuments(cast(Any, None), "test", TrustedDocuments()))
     scope = {"type": "websocket", "headers": [], "subprotocols": [ws.PROTOCOL], "client": None}
     serving = asyncio.create_task(endpoint(scope, receive, send))
-    for _ in range(5 * ws.MOST_UNFINISHED):
+    for _ in range(5 * ws.MAX_UNFINISHED_MESSAGES):
         await asyncio.sleep(0)
-    assert heard == 2 + ws.MOST_UNFINISHED
+    assert heard == 2 + ws.MAX_UNFINISHED_MESSAGES
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)

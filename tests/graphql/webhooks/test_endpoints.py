@@ -19,7 +19,7 @@ from app.commands.webhooks.replays import Replay, replay_webhook_deliveries
 from app.domain.activities import ActivityQuery
 from app.domain.errors import Refused
 from app.domain.jobs import JobStatus
-from app.domain.signatures import Verification, signed
+from app.domain.signatures import Verification, verify_signature
 from app.domain.values.cursors import activity_cursor
 from app.graphql.types.ids import from_global_id
 from app.resources import Resources
@@ -29,7 +29,7 @@ from tests.graphql.jobs.test_import_urls import allowing
 from tests.graphql.serving import Api, codes, serving
 from tests.receiver import Receiver, receiving
 from tests.workers.jobs.test_imports import finished
-from workers.stages.deliver import carry
+from workers.stages.deliver import run_endpoint
 
 ERRORS = "userErrors { code message field }"
 FILTER = """types category includeSilent includeHistorical occurredAfter occurredBefore pass { externalId }
@@ -201,7 +201,7 @@ async def test_an_endpoint_is_tried_out_with_every_secret_that_is_good(api: Api,
     assert (got.said["type"], got.said["data"]) == ("webhook.test", {"endpointId": raw(endpoint)})
     assert len(got.headers["webhook-signature"].split(" ")) == 2
     for secret in (first, second):
-        assert signed(Verification(), [secret], got.headers, got.body) is not None
+        assert verify_signature(Verification(), [secret], got.headers, got.body) is not None
     third = (await changed(api, ROTATE, input={"id": endpoint, "graceSeconds": 0}))["secret"]
     await changed(api, UPDATE, input={"id": endpoint, "status": "DISABLED"})
     receiver.answers = lambda got: (302, {"location": "https://example.com/"})
@@ -210,7 +210,7 @@ async def test_an_endpoint_is_tried_out_with_every_secret_that_is_good(api: Api,
     assert "redirect" in moved["error"]
     # A secret that was replaced without grace signs nothing any more.
     last = receiver.got[-1]
-    assert [signed(Verification(), [each], last.headers, last.body) is not None for each in (first, second, third)] == [
+    assert [verify_signature(Verification(), [each], last.headers, last.body) is not None for each in (first, second, third)] == [
         False, False, True,
     ]  # fmt: skip
     async with serving(allowing(api.business, egress_allow=())) as strict:
@@ -233,11 +233,11 @@ async def test_an_endpoint_is_changed_disabled_enabled_and_deleted_and_the_log_t
     await api.business.record({"external_id": "2"})
     await api.business.settle()
     worker, named = api.business.worker, raw(made["id"])
-    await carry(worker, named)
+    await run_endpoint(worker, named)
     assert receiver.got == []
     on = (await changed(api, UPDATE, input={"id": made["id"], "status": "ENABLED"}))["endpoint"]
     assert (on["status"], on["reason"], on["behind"]) == ("ENABLED", None, 1)
-    await carry(worker, named)
+    await run_endpoint(worker, named)
     # What happened meanwhile is told as well.
     assert [got.said["type"] for got in receiver.got] == ["customer.custom_event"]
     job, _ = await replay_webhook_deliveries(api.business.ctx, named, Replay())
@@ -262,9 +262,9 @@ async def test_who_died_while_making_an_endpoint_finds_it_in_order_once_its_secr
 ) -> None:
     made = (await changed(api, CREATE, input={"url": receiver.url, "after": activity_cursor(0)}))["endpoint"]
     named = raw(made["id"])
-    await api.business.ctx.workspace.lanes.drop(named)
+    await api.business.ctx.workspace.partitions.delete(named)
     await changed(api, ROTATE, input={"id": made["id"]})
-    await carry(api.business.worker, named)
+    await run_endpoint(api.business.worker, named)
     assert receiver.ids == [activity.id for activity in await api.business.feed()]
 
 
@@ -281,7 +281,7 @@ async def test_an_endpoint_of_a_pass_is_told_of_all_that_is_one_with_it_and_noth
     await merge_passes(ctx, ann, bob)
     await business.settle()
     receiver.answers = lambda got: 200 if secret.encode() not in got.body else 500
-    await carry(business.worker, made.id)
+    await run_endpoint(business.worker, made.id)
     passes = {got.said["passId"] for got in receiver.got}
     assert passes == {ann, bob}
     assert eve not in passes
@@ -291,7 +291,7 @@ async def test_an_endpoint_of_a_pass_is_told_of_all_that_is_one_with_it_and_noth
         assert secret not in str(await ctx.resources.db[name].find({}).to_list(None)), name
     # What waited for another try is told as it is by now.
     receiver.answers = lambda got: 200
-    await carry(business.worker, made.id, lambda: system_ms() + 10_000)
+    await run_endpoint(business.worker, made.id, lambda: system_ms() + 10_000)
     assert [secret.encode() in got.body for got in receiver.taken] == [False] * len(receiver.taken)
     # Nobody knows any more that the two were one: here as in the feed, what came last is told under the other id.
     *before, last = [activity for activity in await business.feed() if activity.pass_id in (ann, bob)]
@@ -312,7 +312,7 @@ async def test_a_replay_sends_exactly_what_its_dry_run_counts_and_deliveries_tel
     poison, later_ms = events[-1].id, 0
 
     async def delivered() -> None:
-        await carry(business.worker, named, lambda: system_ms() + later_ms, lambda: 0.0)
+        await run_endpoint(business.worker, named, lambda: system_ms() + later_ms, lambda: 0.0)
 
     # What was not sent yet comes by itself, and not once more by a replay.
     early, _ = await replay_webhook_deliveries(business.ctx, named, Replay())
@@ -350,8 +350,10 @@ async def test_a_replay_sends_exactly_what_its_dry_run_counts_and_deliveries_tel
     assert await replayed({"statuses": ["PENDING", "FAILED"]}) == [poison]
     custom, middle = ["customer.custom_event"], feed[len(feed) // 2]
     assert await replayed({"types": custom}) == sorted(each.id for each in events)
-    behind = {"after": activity_cursor(middle.pos), "before": activity_cursor(feed[-1].pos)}
-    assert await replayed(behind) == sorted(each.id for each in feed if middle.pos < each.pos < feed[-1].pos)
+    behind = {"after": activity_cursor(middle.position), "before": activity_cursor(feed[-1].position)}
+    assert await replayed(behind) == sorted(
+        each.id for each in feed if middle.position < each.position < feed[-1].position
+    )
     at = middle.recorded_at.isoformat()
     assert await replayed({"recordedAfter": at}) == sorted(e.id for e in feed if e.recorded_at >= middle.recorded_at)
     assert await replayed({"recordedBefore": at}) == sorted(e.id for e in feed if e.recorded_at < middle.recorded_at)

@@ -6,7 +6,7 @@ import pytest
 
 from app import auth
 from app.graphql.types.ids import to_global_id
-from app.store.mongo.paging import Span
+from app.store.mongo.paging import PageRequest
 from tests.business import another_business
 from tests.graphql.serving import Api, codes
 
@@ -73,7 +73,7 @@ async def test_who_may_only_write_or_follow_is_not_told_what_else_is_known(api: 
 
 async def test_a_stream_ends_with_its_key(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever it was taken from is told nothing more, not even on a socket that was open before."""
-    monkeypatch.setattr(auth, "TRUSTED_SECONDS", 0.0)
+    monkeypatch.setattr(auth, "KEY_TTL_SECONDS", 0.0)
     made = (await api.data(CREATE, input={"name": "partner", "scopes": ["subscribe"]}))["createApiKey"]
     admin, api.secret = api.secret, made["secret"]
     async with api.socket() as socket:
@@ -152,7 +152,7 @@ async def test_administrative_acts_are_written_down(api: Api) -> None:
     assert (await api.data(ask, id=revoked["id"]))["node"] == {"id": revoked["id"], "action": "revokeApiKey"}
     stranger = await another_business(api.business.ctx.resources, api.business.clock, "Other")
     await stranger.segment("theirs", {"event": {"types": ["purchase"], "value": 1}})
-    [theirs] = (await stranger.ctx.workspace.audit.page(Span(1))).items
+    [theirs] = (await stranger.ctx.workspace.audit.page(PageRequest(1))).items
     assert (await api.data(ask, id=to_global_id("AuditEntry", theirs.id)))["node"] is None
     api.secret = await api.key("read")
     assert (await api.refusal(ask, id=revoked["id"]))["extensions"]["code"] == "FORBIDDEN"

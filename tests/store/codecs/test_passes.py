@@ -9,7 +9,7 @@ from app.domain.activities import POINTS_EXPIRED, Entry
 from app.domain.passes.passes import Erased, Pass, Profile
 from app.store.codecs.pass_parts import aggregate_key, entry_doc, entry_from
 from app.store.codecs.passes import from_doc, stub_doc, to_doc
-from app.store.workspace.passes import SHOWN
+from app.store.workspace.passes import LIST_PROJECTION
 from tests.store.generated import entries, passes, through_bson
 
 
@@ -24,10 +24,30 @@ def test_of_an_erased_pass_comes_back_only_what_the_fold_and_the_feed_need(card:
     doc = through_bson(stub_doc(card, erased))
     assert not {"created_at", "rev", "due", "profile", "base", "aggregates", "memberships"} & doc.keys()
     left = from_doc(doc)
-    kept = (left.id, left.workspace_id, left.v, left.fid, left.lb, left.n, left.out, left.at_ms, left.erased)
-    assert kept == (card.id, card.workspace_id, card.v, card.fid, card.lb, card.n, card.out, card.at_ms, erased)
-    assert (left.profile, left.base, dict(left.aggregates)) == (Profile(), Profile(), {})
-    assert (left.points, left.due_ms) == (Decimal(0), None)
+    kept = (
+        left.id,
+        left.workspace_id,
+        left.version,
+        left.write_id,
+        left.last_folded_ids,
+        left.last_activity,
+        left.outbox,
+        left.evaluated_until_ms,
+        left.erased,
+    )
+    assert kept == (
+        card.id,
+        card.workspace_id,
+        card.version,
+        card.write_id,
+        card.last_folded_ids,
+        card.last_activity,
+        card.outbox,
+        card.evaluated_until_ms,
+        erased,
+    )
+    assert (left.profile, left.initial_profile, dict(left.aggregates)) == (Profile(), Profile(), {})
+    assert (left.points, left.next_due_ms) == (Decimal(0), None)
 
 
 @given(entries)
@@ -38,17 +58,17 @@ def test_an_outbox_entry_comes_back_as_it_was(entry: Entry) -> None:
 @given(passes)
 def test_the_document_tells_the_indexes_what_waits_and_what_does_not(card: Pass) -> None:
     doc = to_doc(card)
-    assert ("pub" in doc) == bool(card.out)
-    assert ("due" in doc) == (card.due_ms is not None)
+    assert ("pub" in doc) == bool(card.outbox)
+    assert ("due" in doc) == (card.next_due_ms is not None)
 
 
 @given(passes)
 def test_what_only_the_fold_needs_may_be_left_out_of_a_reading(card: Pass) -> None:
     doc = through_bson(to_doc(card))
-    for part in SHOWN:
+    for part in LIST_PROJECTION:
         doc.pop(part, None)
     shown = from_doc(doc)
-    assert (shown.state, shown.lb, shown.out, shown.lots) == ({}, (), (), None)
+    assert (shown.measures, shown.last_folded_ids, shown.outbox, shown.lots) == ({}, (), (), None)
     assert (shown.aggregates, shown.memberships, shown.profile) == (card.aggregates, card.memberships, card.profile)
 
 

@@ -7,7 +7,7 @@ import pytest
 from app.domain.activities import ActivityQuery
 from app.domain.events.events import Event, EventQuery
 from app.domain.values.conditions import Condition, Operator
-from app.store.mongo.paging import Page, Span
+from app.store.mongo.paging import Page, PageRequest
 from tests.business import Business
 
 
@@ -29,7 +29,7 @@ async def test_pages_of_events_follow_each_other(
     pass_id = (await business.ctx.workspace.passes.ids_of(["ann"]))["ann"] if by_pass else None
     query = EventQuery(pass_id=pass_id, metadata=metadata)
     events = business.ctx.workspace.events
-    whole = (await events.page(query, Span(1_000), oldest_first)).items
+    whole = (await events.page(query, PageRequest(1_000), oldest_first)).items
     assert len(whole) == (7 if filtered else 14 if by_pass else 17)
     assert whole == sorted(whole, key=lambda e: (e.occurred_at, e.id), reverse=not oldest_first)
 
@@ -38,22 +38,22 @@ async def test_pages_of_events_follow_each_other(
         return item.occurred_ms, item.id
 
     forward: list[Event] = []
-    span = Span(limit)
+    span = PageRequest(limit)
     while True:
         page = await events.page(query, span, oldest_first)
         forward += page.items
-        if not page.more:
+        if not page.has_more:
             break
-        span = Span(limit, after=key(page, -1))
+        span = PageRequest(limit, after=key(page, -1))
     assert forward == whole
     backward: list[Event] = []
-    span = Span(limit, backward=True)
+    span = PageRequest(limit, backward=True)
     while True:
         page = await events.page(query, span, oldest_first)
         backward = page.items + backward
-        if not page.more:
+        if not page.has_more:
             break
-        span = Span(limit, before=key(page, 0), backward=True)
+        span = PageRequest(limit, before=key(page, 0), backward=True)
     assert backward == whole
 
 
@@ -62,7 +62,11 @@ async def test_a_page_may_be_bounded_on_both_sides(business: Business) -> None:
     await business.settle()
     activities = business.ctx.workspace.activities
     query = ActivityQuery(types=("customer.custom_event",))
-    assert [a.pos for a in (await activities.page(query, Span(50, after=(3,), before=(7,)))).items] == [4, 5, 6]
-    assert [a.pos for a in (await activities.page(query, Span(2, after=(3,), before=(9,)))).items] == [4, 5]
-    backward = await activities.page(query, Span(2, after=(3,), before=(9,), backward=True))
-    assert ([a.pos for a in backward.items], backward.more) == ([7, 8], True)
+    assert [a.position for a in (await activities.page(query, PageRequest(50, after=(3,), before=(7,)))).items] == [
+        4,
+        5,
+        6,
+    ]
+    assert [a.position for a in (await activities.page(query, PageRequest(2, after=(3,), before=(9,)))).items] == [4, 5]
+    backward = await activities.page(query, PageRequest(2, after=(3,), before=(9,), backward=True))
+    assert ([a.position for a in backward.items], backward.has_more) == ([7, 8], True)

@@ -10,8 +10,8 @@ from app.clock import FixedClock
 from app.domain.values.instants import to_ms
 from app.resources import Resources
 from app.store.operations import backlog, indexes
-from app.store.operations.backlog import Backlogs
-from app.store.operations.health import missing_indexes, writes_and_reads
+from app.store.operations.backlog import BacklogQueries
+from app.store.operations.health import check_write_and_read, missing_indexes
 from app.store.operations.heartbeats import Heartbeats
 from tests.business import Business, nothing_for
 
@@ -21,15 +21,15 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 @pytest.mark.unused_database
 async def test_an_index_that_was_dropped_is_missed_by_its_name(resources: Resources) -> None:
     assert "events.pend_1_pass_1_occurred_at_1__id_1" in await missing_indexes(resources.db)
-    await indexes.ensure(resources.db)
+    await indexes.ensure_indexes(resources.db)
     assert await missing_indexes(resources.db) == []
     await resources.db["activities"].drop_index("workspace_1_pos_1")
     assert await missing_indexes(resources.db) == ["activities.workspace_1_pos_1"]
 
 
 async def test_the_store_is_asked_by_writing_and_reading(resources: Resources) -> None:
-    assert await writes_and_reads(resources.db)
-    assert await writes_and_reads(resources.db)
+    assert await check_write_and_read(resources.db)
+    assert await check_write_and_read(resources.db)
 
 
 async def test_a_worker_is_alive_until_its_sign_expires_or_it_says_goodbye(resources: Resources) -> None:
@@ -45,7 +45,7 @@ async def test_a_worker_is_alive_until_its_sign_expires_or_it_says_goodbye(resou
 async def test_the_backlog_counts_what_each_stage_has_to_do_and_is_empty_when_all_is_done(
     business: Business, clock: FixedClock
 ) -> None:
-    backlogs = Backlogs(business.ctx.resources.db)
+    backlogs = BacklogQueries(business.ctx.resources.db)
 
     async def measured() -> tuple[int, datetime | None, int, int]:
         found = await backlogs.measured(to_ms(await clock.elapsed()))
@@ -66,7 +66,7 @@ async def test_the_backlog_counts_what_each_stage_has_to_do_and_is_empty_when_al
 async def test_counting_the_backlog_stops_where_more_would_say_nothing_new(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backlog, "MOST", 1_000)
+    monkeypatch.setattr(backlog, "MAX_COUNTED", 1_000)
     docs = [{"_id": f"e{n}", "pend": n % 64, "pass": "p", "occurred_at": NOW, "recorded_at": NOW} for n in range(1_600)]
     await business.ctx.resources.db["events"].insert_many(docs)
-    assert 1_000 <= (await Backlogs(business.ctx.resources.db).measured(0)).pending < len(docs)
+    assert 1_000 <= (await BacklogQueries(business.ctx.resources.db).measured(0)).pending < len(docs)

@@ -6,8 +6,8 @@ from decimal import Decimal
 
 import pytest
 
-from app.domain.fold.advance import advance as real_advance
-from app.store.operations.parked_passes import Parking
+from app.domain.fold import advance
+from app.store.operations.parked_passes import ParkedPasses
 from tests.business import Business
 
 
@@ -20,13 +20,13 @@ async def test_a_released_pass_is_folded_with_all_that_waited(
     def broken(card, *args, **options):  # type: ignore[no-untyped-def]
         if card.id == bad:
             raise ArithmeticError("no")
-        return real_advance(card, *args, **options)
+        return advance.advance(card, *args, **options)
 
     with monkeypatch.context() as trouble:
         trouble.setattr("workers.stages.advance.advance", broken)
         for _ in range(5):
             await business.settle()
-    parking = Parking(business.ctx.resources.db)
+    parking = ParkedPasses(business.ctx.resources.db)
     [parked] = await parking.passes()
     assert (parked.id, parked.workspace_id, parked.failure) == (bad, business.ctx.workspace.id, "ArithmeticError: no")
     for _ in range(2):

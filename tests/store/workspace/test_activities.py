@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 
 from app.domain.activities import Activity, ActivityQuery
-from app.store.mongo.paging import Span
+from app.store.mongo.paging import PageRequest
 from app.store.workspace.activities import from_doc, to_doc
 from tests.business import Business, bought_within
 from tests.store.generated import activities, through_bson
@@ -20,7 +20,7 @@ async def test_the_log_can_be_read_from_any_position_without_a_hole(business: Bu
     log = business.ctx.workspace.activities
     assert await log.last_pos() == await log.last_pos(4) == 10
     for pos in range(12):
-        assert [a.pos for a in await log.after(pos, 4)] == list(range(pos + 1, min(pos + 4, 10) + 1))
+        assert [a.position for a in await log.after(pos, 4)] == list(range(pos + 1, min(pos + 4, 10) + 1))
 
 
 async def test_appending_stops_at_the_first_position_that_is_taken(business: Business) -> None:
@@ -29,7 +29,7 @@ async def test_appending_stops_at_the_first_position_that_is_taken(business: Bus
     log = business.ctx.workspace.activities
     taken = (await log.after(0, 10))[-1]
     assert await log.append([taken]) == 0
-    assert await log.last_pos() == taken.pos
+    assert await log.last_pos() == taken.position
 
 
 async def test_each_part_of_a_query_narrows_the_list(business: Business) -> None:
@@ -40,7 +40,7 @@ async def test_each_part_of_a_query_narrows_the_list(business: Business) -> None
     ann, bob = (await business.card("ann")).id, (await business.card("bob")).id
 
     async def listed(**query: object) -> list[tuple[str, str]]:
-        found = (await log.page(ActivityQuery(**query), Span(100))).items  # type: ignore[arg-type]
+        found = (await log.page(ActivityQuery(**query), PageRequest(100))).items  # type: ignore[arg-type]
         assert await log.count(ActivityQuery(**query)) == len(found)  # type: ignore[arg-type]
         return [("ann" if a.pass_id == ann else "bob", a.type.rpartition("customer.")[2]) for a in found]
 

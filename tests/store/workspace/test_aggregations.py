@@ -18,7 +18,7 @@ from app.domain.state.aggregations import (
     Function,
     Group,
     GroupBy,
-    worked_out,
+    aggregate_groups,
 )
 from tests.business import Business
 
@@ -65,7 +65,7 @@ async def test_every_function_by_every_dimension_is_what_a_plain_computation_giv
         dimensions = () if by is None else (by, GroupBy.TYPE)[: 1 + (by is not GroupBy.TYPE)]
         asked = Aggregation(function, field, dimensions, gross=place % 3 == 0, zone=zone, week_start=place % 7)
         found = await business.ctx.workspace.aggregations.groups(query, asked, 10_000)
-        assert comparable(found) == comparable(worked_out(asked, euros)), (function, by)
+        assert comparable(found) == comparable(aggregate_groups(asked, euros)), (function, by)
         assert found, (function, by)
 
 
@@ -74,7 +74,7 @@ async def test_periods_are_cut_at_the_midnight_of_the_zone_also_when_clocks_chan
     for zone, period in itertools.product(ZONES, PERIODS):
         asked = Aggregation(Function.COUNT, None, (period,), zone=ZoneInfo(zone), week_start=6)
         found = await business.ctx.workspace.aggregations.groups(EventQuery(), asked, 10_000)
-        assert comparable(found) == comparable(worked_out(asked, events)), (zone, period)
+        assert comparable(found) == comparable(aggregate_groups(asked, events)), (zone, period)
 
 
 async def test_the_greatest_groups_come_first_where_they_are_asked_for(business: Business) -> None:

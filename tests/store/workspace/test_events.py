@@ -18,8 +18,8 @@ from app.domain.events.tombstones import Tombstone
 from app.domain.values.conditions import Condition, Operator
 from app.domain.values.instants import to_ms
 from app.store.mongo import time_ranges as strides
-from app.store.mongo.paging import Page, Span, page_of
-from app.store.mongo.time_ranges import Place
+from app.store.mongo.paging import Page, PageRequest, page_of
+from app.store.mongo.time_ranges import ScanPosition
 from tests.business import Business
 
 BEGIN = datetime(2025, 1, 1, tzinfo=UTC)
@@ -70,7 +70,7 @@ async def everything(business: Business) -> list[Event]:
     await business.record(*items[:60])
     business.clock.set(BEGIN + timedelta(days=366))
     await business.record(*items[60:])
-    events = (await business.ctx.workspace.events.page(EventQuery(), Span(1_000), oldest_first=True)).items
+    events = (await business.ctx.workspace.events.page(EventQuery(), PageRequest(1_000), oldest_first=True)).items
     assert len(events) == 120
     return events
 
@@ -82,20 +82,20 @@ def key(event: Event) -> tuple[int, str]:
 async def paged(business: Business, query: EventQuery, limit: int, *, oldest_first: bool, backward: bool) -> list[str]:
     """The ids of the whole list, gathered page by page."""
     found: list[Event] = []
-    span = Span(limit, backward=backward)
+    span = PageRequest(limit, backward=backward)
     while True:
         page: Page[Event] = await business.ctx.workspace.events.page(query, span, oldest_first, 1_900_000_000_000)
         found = page.items + found if backward else found + page.items
-        if not page.more:
+        if not page.has_more:
             return [event.id for event in found]
         edge = key(page.items[0] if backward else page.items[-1])
-        span = Span(limit, before=edge, backward=True) if backward else Span(limit, after=edge)
+        span = PageRequest(limit, before=edge, backward=True) if backward else PageRequest(limit, after=edge)
 
 
 async def walked(business: Business, query: EventQuery, limit: int, *, oldest_first: bool) -> list[str]:
     """The ids of the whole list, walked as a job does that keeps its place in a document."""
     found: list[Event] = []
-    place: Place | None = None
+    place: ScanPosition | None = None
     while True:
         events, place = await business.ctx.workspace.events.walk(
             query, None if place is None else list(place), limit, oldest_first=oldest_first
@@ -140,21 +140,21 @@ async def test_a_page_behind_a_filter_that_hardly_anything_passes_is_refused_wit
     whole = [event for event in events if event.metadata.get("n") == 7]
     for oldest_first in (False, True):
         with pytest.raises(InvalidInput) as refusal:
-            await store.page(rare, Span(5), oldest_first, 1_900_000_000_000)
+            await store.page(rare, PageRequest(5), oldest_first, 1_900_000_000_000)
         [problem] = refusal.value.problems
         assert (problem.code, problem.field) == (Code.TOO_MANY, ("filter",))
         assert "name a pass or one type" in problem.message
         [instant] = re.findall(r'"(.*?)"', problem.message)
         edge = datetime.fromisoformat(instant)
         narrowed = replace(rare, occurred_before=edge) if oldest_first else replace(rare, occurred_after=edge)
-        found = (await store.page(narrowed, Span(5), oldest_first, 1_900_000_000_000)).items
+        found = (await store.page(narrowed, PageRequest(5), oldest_first, 1_900_000_000_000)).items
         assert found == [event for event in whole if (event.occurred_at < edge) is oldest_first]
     # Without a filter that the index does not hold, nothing is too far; and a walk goes on where a page gives up.
-    assert len((await store.page(EventQuery(), Span(200))).items) == len(events)
+    assert len((await store.page(EventQuery(), PageRequest(200))).items) == len(events)
     assert await walked(business, rare, 5, oldest_first=True) == [e.id for e in whole]
     # A range that holds no more than may be looked at is always answered.
     near = EventQuery(occurred_before=events[29].occurred_at, metadata=rare.metadata)
-    assert len((await store.page(near, Span(5), newest_ms=1_900_000_000_000)).items) <= 1
+    assert len((await store.page(near, PageRequest(5), newest_ms=1_900_000_000_000)).items) <= 1
     with pytest.raises(InvalidInput, match="Leave out totalCount"):
         await store.count(rare, 100)
     assert await store.count(EventQuery(types=("refund",)), 100) == sum(event.type == "refund" for event in events)
@@ -166,13 +166,13 @@ async def test_pages_stay_valid_while_the_list_grows(business: Business) -> None
     chance = random.Random(11)
     query = EventQuery(types=("purchase", "refund"), amount_min=Decimal(2))
     there = [e.id for e in events if e.type != "visit" and e.amount is not None and e.amount >= 2]
-    store, found, span = business.ctx.workspace.events, [], Span(7)
+    store, found, span = business.ctx.workspace.events, [], PageRequest(7)
     while True:
         page = await store.page(query, span, newest_ms=1_900_000_000_000)
         found += [event.id for event in page.items]
-        if not page.more:
+        if not page.has_more:
             break
-        span = Span(7, after=key(page.items[-1]))
+        span = PageRequest(7, after=key(page.items[-1]))
         between = chance.choice(page.items).occurred_at
         new = [{"amount": 5, "occurred_at": (between + timedelta(milliseconds=d)).isoformat()} for d in (-1, 0, 1)]
         await business.record(*new)
@@ -198,8 +198,8 @@ async def test_what_a_page_reads_is_bound_by_its_size_not_by_the_history(
 
     monkeypatch.setattr(strides, "page_of", noted)
     store, query = business.ctx.workspace.events, EventQuery(types=types)
-    newest = await store.page(query, Span(10), newest_ms=to_ms(BEGIN + timedelta(hours=1_200)))
-    middle = await store.page(query, Span(10, after=key(newest.items[-1])))
+    newest = await store.page(query, PageRequest(10), newest_ms=to_ms(BEGIN + timedelta(hours=1_200)))
+    middle = await store.page(query, PageRequest(10, after=key(newest.items[-1])))
     assert len(newest.items + middle.items) == 20
     assert sum(held) < 8 * 22
     held.clear()
@@ -212,7 +212,7 @@ async def test_what_removes_events_and_what_is_left_of_them_is_never_an_event(bu
     """WH2-09: neither listed, counted, walked over nor found by id, from the moment a removal is asked for."""
     await business.record({"external_id": "1"}, {"external_id": "2"})
     store = business.ctx.workspace.events
-    both = (await store.page(EventQuery(), Span(9), oldest_first=True)).items
+    both = (await store.page(EventQuery(), PageRequest(9), oldest_first=True)).items
     [gone, stays] = sorted(both, key=lambda event: str(event.external_id))
     tombstone = Tombstone(gone.pass_id, gone.id, await business.ctx.now())
     await business.ctx.workspace.removals.insert([tombstone], business.ctx.origin)
@@ -222,7 +222,7 @@ async def test_what_removes_events_and_what_is_left_of_them_is_never_an_event(bu
         left = [stays] if settled else both
         for query in (EventQuery(), EventQuery(pass_id=gone.pass_id), EventQuery(external_id="1", sources=("api",))):
             named = [event for event in left if query.external_id in (None, event.external_id)]
-            assert (await store.page(query, Span(9), oldest_first=True)).items == named
+            assert (await store.page(query, PageRequest(9), oldest_first=True)).items == named
             assert (await store.walk(query))[0] == named
         assert await store.get_many([tombstone.id, gone.id, stays.id]) == {event.id: event for event in left}
         assert await store.unfolded(gone.pass_id) == ([] if settled else left)
@@ -235,7 +235,7 @@ async def test_a_page_beside_many_removals_is_still_a_few_reads(
 ) -> None:
     await business.record(*({"external_id": str(number)} for number in range(130)))
     store = business.ctx.workspace.events
-    events = (await store.page(EventQuery(), Span(200))).items
+    events = (await store.page(EventQuery(), PageRequest(200))).items
     now = await business.ctx.now()
     tombstones = [Tombstone(event.pass_id, event.id, now + timedelta(seconds=1)) for event in events[:120]]
     await business.ctx.workspace.removals.insert(tombstones, business.ctx.origin)
@@ -246,6 +246,6 @@ async def test_a_page_beside_many_removals_is_still_a_few_reads(
         return await page_of(*args, **options)
 
     monkeypatch.setattr(strides, "page_of", noted)
-    page = await store.page(EventQuery(), Span(10), newest_ms=to_ms(now))
-    assert (page.items, page.more) == (events[:10], True)
+    page = await store.page(EventQuery(), PageRequest(10), newest_ms=to_ms(now))
+    assert (page.items, page.has_more) == (events[:10], True)
     assert len(reads) <= 3

@@ -20,7 +20,7 @@ from app.domain.events.events import EventQuery
 from app.domain.files.exports import ExportFormat
 from app.domain.jobs import Job, JobStatus
 from app.domain.values.cursors import activity_position
-from app.store.stages.job_leases import JobRuns
+from app.store.stages.job_leases import JobLeases
 from app.store.workspace.events import EventQueries
 from app.store.workspace.exports import ExportQueries, Part
 from tests.business import Business, purchases
@@ -58,9 +58,9 @@ def sale(number: int) -> Mapping[str, object]:
 
 
 STEPS = [
-    (JobRuns, "claim"),
-    (JobRuns, "commit"),
-    (JobRuns, "finish"),
+    (JobLeases, "claim"),
+    (JobLeases, "commit"),
+    (JobLeases, "finish"),
     (EventQueries, "walk"),
     (ExportQueries, "put"),
     (ExportQueries, "keep"),
@@ -167,8 +167,8 @@ async def test_activities_are_exported_up_to_a_cursor_from_which_the_next_export
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """V2-01 and checklist 2, row 10: one log, many doors, one cursor."""
-    monkeypatch.setattr(stage, "POSITIONS", 3)
-    monkeypatch.setattr(stage, "AT_ONCE", 2)
+    monkeypatch.setattr(stage, "POSITIONS_PER_QUERY", 3)
+    monkeypatch.setattr(stage, "EXPORT_BATCH_SIZE", 2)
     await business.segment("regulars", purchases(2), notify="EMIT")
     await business.record(*({"external_id": str(number)} for number in range(3)))
     await business.settle()

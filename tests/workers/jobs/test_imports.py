@@ -13,8 +13,8 @@ from app.commands.jobs.jobs import cancel_job
 from app.domain.events.events import EventQuery
 from app.domain.files.columns import ColumnMapping
 from app.domain.jobs import Job, JobStatus
-from app.store.mongo.paging import Span
-from app.store.stages.job_leases import STUCK_AFTER, JobRuns
+from app.store.mongo.paging import PageRequest
+from app.store.stages.job_leases import STUCK_AFTER, JobLeases
 from app.store.workspace.events import EventQueries
 from app.store.workspace.jobs import JobQueries
 from app.store.workspace.passes import PassQueries
@@ -84,7 +84,7 @@ async def test_every_row_becomes_an_event_and_again_none_does(business: Business
 
 async def test_imported_events_say_where_they_come_from_and_fire_no_old_flips(business: Business) -> None:
     await imported(business, sales(1))
-    [event] = (await business.ctx.workspace.events.page(EventQuery(), Span(1_000))).items
+    [event] = (await business.ctx.workspace.events.page(EventQuery(), PageRequest(1_000))).items
     assert (event.source, event.external_id, event.origin.channel, event.historical) == (
         "import:sales.csv",
         "1",
@@ -117,8 +117,8 @@ STEPS = [
 async def test_a_worker_that_dies_at_any_step_leaves_exact_counts(
     business: Business, monkeypatch: pytest.MonkeyPatch, where: str, step: str, late: bool
 ) -> None:
-    monkeypatch.setattr(stage, "BATCH", 10)
-    owner = {"runs": JobRuns, "events": EventQueries, "passes": PassQueries, "jobs": JobQueries}[where]
+    monkeypatch.setattr(stage, "IMPORT_BATCH_SIZE", 10)
+    owner = {"runs": JobLeases, "events": EventQueries, "passes": PassQueries, "jobs": JobQueries}[where]
     real = getattr(owner, step)
     rows = sales(35) + "c1,2025-11-01,1,2\nc2,never,3,4\n" + sales(8).split("\n", 1)[1]
     columns = [
@@ -165,7 +165,7 @@ async def test_a_worker_that_dies_at_any_step_leaves_exact_counts(
 async def test_two_workers_at_the_same_job_record_and_count_every_row_once(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "BATCH", 10)
+    monkeypatch.setattr(stage, "IMPORT_BATCH_SIZE", 10)
     monkeypatch.setattr("app.store.stages.job_leases.LEASE_MS", -1)
     job = await import_events(business.ctx, File(sales(200)))
     others = [Worker.on(business.ctx.resources) for _ in range(3)]
@@ -219,19 +219,19 @@ async def test_a_dry_run_writes_nothing_and_foresees_everything(business: Busine
 async def test_a_cancelled_job_stops_between_batches_and_counts_what_it_did(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "BATCH", 10)
+    monkeypatch.setattr(stage, "IMPORT_BATCH_SIZE", 10)
     job = await import_events(business.ctx, File(sales(100)))
     commits = 0
-    real = business.worker.runs.commit
+    real = business.worker.job_leases.commit
 
     async def commit(*args: Any) -> Any:
         nonlocal commits
         commits += 1
         if commits == 3:
-            assert (await cancel_job(business.ctx, job.id)).cancelling
+            assert (await cancel_job(business.ctx, job.id)).is_cancelling
         return await real(*args)
 
-    monkeypatch.setattr(business.worker.runs, "commit", commit)
+    monkeypatch.setattr(business.worker.job_leases, "commit", commit)
     done = await finished(business, job)
     assert (done.status, counts(done), await events(business)) == (JobStatus.CANCELLED, (30, 0, 0), 30)
     assert (await cancel_job(business.ctx, job.id)).status is JobStatus.CANCELLED
@@ -254,32 +254,32 @@ async def test_a_job_that_fails_five_times_in_a_row_is_failed(
     async def broken(*_: Any) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(business.worker.runs, "commit", broken)
+    monkeypatch.setattr(business.worker.job_leases, "commit", broken)
     for _ in range(5):
         with pytest.raises(RuntimeError):
             await jobs(business.worker, job.id)
         await business.ctx.resources.db["jobs"].update_many({"open": 1}, {"$set": {"lease": 0}})
     found = await business.ctx.workspace.jobs.get(job.id)
     assert found is not None
-    assert (found.status, found.error) == (JobStatus.FAILED, stages.BROKEN)
+    assert (found.status, found.error) == (JobStatus.FAILED, stages.INTERNAL_FAILURE)
 
 
 async def test_an_import_waits_while_the_fold_is_far_behind(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "BATCH", 10)
-    monkeypatch.setattr(turns, "LOOK_EVERY", 1)
-    monkeypatch.setattr(turns, "MOST_PENDING", 12)
-    monkeypatch.setattr(turns, "PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(turns, "SLICE_SECONDS", 0.5)
+    monkeypatch.setattr(stage, "IMPORT_BATCH_SIZE", 10)
+    monkeypatch.setattr(turns, "BACKLOG_CHECK_INTERVAL_BATCHES", 1)
+    monkeypatch.setattr(turns, "MAX_PENDING_EVENTS", 12)
+    monkeypatch.setattr(turns, "BACKLOG_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(turns, "JOB_SLICE_SECONDS", 0.5)
     job = await import_events(business.ctx, File(sales(300)))
     await jobs(business.worker, job.id)
     part = await business.ctx.workspace.jobs.get(job.id)
     assert part is not None
     assert part.finished_at is None
     assert 10 <= part.tally.done <= 4 * 22
-    monkeypatch.setattr(turns, "MOST_PENDING", 1_000)
-    monkeypatch.setattr(turns, "SLICE_SECONDS", 20)
+    monkeypatch.setattr(turns, "MAX_PENDING_EVENTS", 1_000)
+    monkeypatch.setattr(turns, "JOB_SLICE_SECONDS", 20)
     assert counts(await finished(business, job)) == (300, 0, 0)
 
 
@@ -288,30 +288,30 @@ async def test_a_file_of_several_parts_is_read_whole(business: Business) -> None
     rows = [f'ann,2025-11-01,1,"{note}\nand more"\n' for note in notes]
     job = await imported(business, "customer_id,date,amount,note\n" + "".join(rows))
     assert (job.status, counts(job)) == (JobStatus.SUCCEEDED, (120, 0, 0))
-    page = await business.ctx.workspace.events.page(EventQuery(), Span(1_000))
+    page = await business.ctx.workspace.events.page(EventQuery(), PageRequest(1_000))
     assert {event.metadata["note"] for event in page.items} == {f"{note}\nand more" for note in notes}
 
 
 async def test_a_sweep_takes_up_a_job_that_no_wake_up_told_of_and_stops_it_with_the_worker(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "BATCH", 10)
+    monkeypatch.setattr(stage, "IMPORT_BATCH_SIZE", 10)
     job = await import_events(business.ctx, File(sales(30)))
-    begun, real = asyncio.Event(), business.worker.runs.commit
+    begun, real = asyncio.Event(), business.worker.job_leases.commit
 
     async def never_returns(*args: Any) -> Any:
         await real(*args)
         begun.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(business.worker.runs, "commit", never_returns)
+    monkeypatch.setattr(business.worker.job_leases, "commit", never_returns)
     stopping = asyncio.Event()
     sweeping = asyncio.create_task(Sweep(business.worker, GUARDED).run(stopping))
     async with asyncio.timeout(10):
         await begun.wait()
         stopping.set()
         await sweeping
-    monkeypatch.setattr(business.worker.runs, "commit", real)
+    monkeypatch.setattr(business.worker.job_leases, "commit", real)
     # The job was let go at once: nobody waits for its lease.
     await jobs(business.worker, job.id)
     done = await business.ctx.workspace.jobs.get(job.id)
@@ -323,7 +323,7 @@ async def test_a_job_whose_every_start_dies_at_the_same_rows_is_failed(business:
     job = await import_events(business.ctx, File(sales(5)))
     await business.ctx.resources.db["jobs"].update_one({"_id": job.id}, {"$set": {"starts": STUCK_AFTER}})
     done = await finished(business, job)
-    assert (done.status, done.error) == (JobStatus.FAILED, stages.STUCK)
+    assert (done.status, done.error) == (JobStatus.FAILED, stages.NO_PROGRESS_FAILURE)
 
 
 async def test_rows_with_several_problems_each_are_reported_whole_and_in_order(business: Business) -> None:

@@ -14,7 +14,7 @@ from app.commands.passes.removals import delete_events
 from app.domain.events.events import EventQuery
 from app.domain.events.tombstones import target_of
 from app.domain.jobs import Job, JobStatus
-from app.store.stages.job_leases import JobRuns
+from app.store.stages.job_leases import JobLeases
 from app.store.workspace.events import EventQueries
 from app.store.workspace.removals import RemovalQueries
 from tests.business import Business
@@ -29,7 +29,7 @@ PURCHASES = EventQuery(types=("purchase",))
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(removals, "BATCH", 4)
+    monkeypatch.setattr(removals, "REMOVAL_BATCH_SIZE", 4)
 
 
 async def recorded(business: Business, count: int) -> None:
@@ -66,7 +66,7 @@ def dies_at(call: int, *, before: bool) -> Callable[[Callable[..., Awaitable[Any
     return mortal
 
 
-STEPS = [(RemovalQueries, "insert"), (JobRuns, "commit"), (EventQueries, "walk")]
+STEPS = [(RemovalQueries, "insert"), (JobLeases, "commit"), (EventQueries, "walk")]
 
 
 async def test_who_dies_between_its_steps_is_followed_and_every_event_is_removed_and_counted_once(
@@ -138,11 +138,11 @@ async def test_of_a_pass_everything_goes_that_was_recorded_on_it_or_on_what_it_a
 ) -> None:
     """A1-15: one event waits at a merged pass, one has moved with the pass since, one came to it too late."""
     ids = {card.external_id: card.id for card in await business.join("ann", "bob", "cas", "dan")}
-    known, workspace = business.ctx.resources.known, business.ctx.workspace
+    known, workspace = business.ctx.resources.cache, business.ctx.workspace
     await business.record(*({"external_id": name, "pass_external_id": name} for name in ids))
     await merge_passes(business.ctx, ids["ann"], ids["bob"])
     await business.settle()
-    known.remember(workspace.id, ids["bob"], "bob", since=known.heard(workspace.id))
+    known.remember_pass(workspace.id, ids["bob"], "bob", since=known.last_epoch(workspace.id))
     await business.record({"external_id": "unheard", "pass_external_id": "bob"})
     _, count = await delete_events(business.ctx, EventQuery(pass_id=ids["ann"]), dry_run=True)
     assert count == 3

@@ -15,18 +15,18 @@ import pytest
 from app.clock import FixedClock, system_ms
 from app.commands.webhooks.endpoints import create_webhook_endpoint, rotate_webhook_secret, update_webhook_endpoint
 from app.domain.activities import CREATED, CUSTOM_EVENT, Activity, ActivityQuery
-from app.domain.signatures import Verification, signed
+from app.domain.signatures import Verification, verify_signature
 from app.domain.webhooks.deliveries import DeliveryQuery, WebhookDelivery, WebhookDeliveryStatus
 from app.domain.webhooks.endpoints import DisabledReason, EndpointStatus, WebhookEndpoint
-from app.domain.webhooks.partitions import GIVEN_UP_AFTER_MS, LANES
+from app.domain.webhooks.partitions import DISABLED_AFTER_MS, PARTITIONS
 from app.outbound.http_client import NOWHERE
 from app.resources import Resources
-from app.store.mongo.paging import Span
+from app.store.mongo.paging import PageRequest
 from tests.business import Business, open_business
 from tests.receiver import Answer, Got, Receiver, receiving
 from workers.delivery import dispatcher as courier
 from workers.main import GUARDED
-from workers.stages.deliver import carry
+from workers.stages.deliver import run_endpoint
 from workers.sweep import Sweep
 from workers.worker import Worker
 
@@ -59,7 +59,7 @@ class Post:
         """Delivers until there is nothing to do, so much later than the round before."""
         self.now_ms += later_ms
         options = {"worker": self.business.worker, "chance": lambda: 0.0, **options}
-        await carry(endpoint_id=self.endpoint_id, now_ms=lambda: self.now_ms, **options)
+        await run_endpoint(endpoint_id=self.endpoint_id, now_ms=lambda: self.now_ms, **options)
 
     async def lanes(self) -> dict[str, Any]:
         """What is stored of its lanes."""
@@ -74,8 +74,8 @@ class Post:
     async def deliveries(self, *statuses: WebhookDeliveryStatus) -> list[WebhookDelivery]:
         """What became of its messages, in order of the log."""
         query = DeliveryQuery(self.endpoint_id, statuses)
-        page = await self.business.ctx.workspace.deliveries.page(query, Span(100_000))
-        return sorted(page.items, key=lambda each: each.pos)
+        page = await self.business.ctx.workspace.deliveries.page(query, PageRequest(100_000))
+        return sorted(page.items, key=lambda each: each.position)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ async def post(resources: Resources, clock: FixedClock, receiver: Receiver) -> P
 
 def in_order(taken: list[str], feed: list[Activity]) -> bool:
     """Whether the activities of every pass were taken in the order of the log."""
-    place = {activity.id: (activity.pass_id, activity.pos) for activity in feed}
+    place = {activity.id: (activity.pass_id, activity.position) for activity in feed}
     seen: dict[str, int] = {}
     for each in taken:
         card, pos = place[each]
@@ -117,18 +117,20 @@ async def test_every_activity_arrives_once_signed_and_in_order_within_its_pass(p
     assert sorted(post.receiver.ids) == sorted(activity.id for activity in feed)
     assert in_order(post.receiver.ids, feed)
     for got in post.receiver.got:
-        assert signed(Verification(), [post.secret], got.headers, got.body) is not None
+        assert verify_signature(Verification(), [post.secret], got.headers, got.body) is not None
         assert got.headers["user-agent"] == "Punchcard"
-    assert post.receiver.connections <= LANES
+    assert post.receiver.connections <= PARTITIONS
     deliveries = await post.deliveries()
     assert [each.activity_id for each in deliveries] == [activity.id for activity in feed]
-    assert {(each.status, each.tries, each.attempts[0].status_code) for each in deliveries} == {(SUCCEEDED, 1, 200)}
+    assert {(each.status, each.attempt_count, each.attempts[0].status_code) for each in deliveries} == {
+        (SUCCEEDED, 1, 200)
+    }
     # A pass that goes on: nothing of before is told again, and there is nothing to do in between.
     assert "at" not in await post.lanes()
     more = await post.record(1, 1)
     await post.round()
     assert post.receiver.ids[len(feed) :] == [activity.id for activity in more[len(feed) :]]
-    assert (await post.lanes())["next"] == [len(more) + 1] * LANES
+    assert (await post.lanes())["next"] == [len(more) + 1] * PARTITIONS
 
 
 async def test_a_filter_shows_what_it_would_show_a_subscriber_and_a_change_of_it_is_heeded(post: Post) -> None:
@@ -144,7 +146,7 @@ async def test_a_filter_shows_what_it_would_show_a_subscriber_and_a_change_of_it
     await update_webhook_endpoint(ctx, post.endpoint_id, filter=ActivityQuery(types=(CREATED,)))
     await post.round()
     assert seen == [CREATED] * 3
-    assert (await post.lanes())["next"] == [len(feed) + 1] * LANES
+    assert (await post.lanes())["next"] == [len(feed) + 1] * PARTITIONS
     await update_webhook_endpoint(ctx, post.endpoint_id, filter=ActivityQuery(types=(CUSTOM_EVENT,)))
     await post.record(2, 1)
     await post.round()
@@ -167,7 +169,7 @@ async def test_a_message_that_fails_first_is_tried_again_at_once_and_is_the_same
     assert int(again.headers["webhook-timestamp"]) == int(first.headers["webhook-timestamp"]) + 2
     assert first.headers["webhook-signature"] != again.headers["webhook-signature"]
     delivery, *_ = await post.deliveries()
-    assert (delivery.status, delivery.tries) == (SUCCEEDED, 2)
+    assert (delivery.status, delivery.attempt_count) == (SUCCEEDED, 2)
     assert [(each.status_code, each.error) for each in delivery.attempts] == [(500, "It answered 500."), (200, None)]
 
 
@@ -186,7 +188,7 @@ async def test_a_message_that_goes_on_failing_is_set_aside_and_the_rest_of_its_l
     await post.round(5 * MINUTE)
     assert post.receiver.ids == [activity.id for activity in feed if activity.id != poison]
     [aside] = await post.deliveries(PENDING)
-    assert (aside.activity_id, aside.tries, len(aside.attempts)) == (poison, 4, 4)
+    assert (aside.activity_id, aside.attempt_count, len(aside.attempts)) == (poison, 4, 4)
     assert (await post.lanes())["at"] == post.now_ms + 30 * MINUTE
     for number, hours in enumerate((0.5, 2, 5, 10, 14, 20, 24), start=5):
         # In between the endpoint is well: others' success says so.
@@ -195,7 +197,7 @@ async def test_a_message_that_goes_on_failing_is_set_aside_and_the_rest_of_its_l
         await post.round(int(hours * HOUR))
         assert len(tries_of(post, poison)) == number
     [failed] = await post.deliveries(FAILED)
-    assert (failed.activity_id, failed.tries, failed.due_at, len(failed.attempts)) == (poison, 11, None, 10)
+    assert (failed.activity_id, failed.attempt_count, failed.due_at, len(failed.attempts)) == (poison, 11, None, 10)
     assert len({got.body for got in tries_of(post, poison)}) == 1
     assert "at" not in await post.lanes()
     assert not await post.deliveries(PENDING)
@@ -234,7 +236,7 @@ async def test_an_endpoint_that_is_down_is_left_alone_and_then_told_of_everythin
 async def test_an_endpoint_that_is_away_for_three_days_is_disabled_and_goes_on_where_it_stood(post: Post) -> None:
     feed = await post.record(20, 20)
     post.receiver.answers = lambda got: 500
-    for later in (0, 5 * SECOND, 5 * MINUTE, GIVEN_UP_AFTER_MS):
+    for later in (0, 5 * SECOND, 5 * MINUTE, DISABLED_AFTER_MS):
         await post.round(later)
     endpoint = await post.endpoint()
     assert (endpoint.status, endpoint.reason) == (EndpointStatus.DISABLED, DisabledReason.FAILING)
@@ -257,7 +259,7 @@ async def test_an_endpoint_is_not_given_up_before_it_was_tried_once_more(post: P
     for later in (0, 5 * SECOND, 5 * MINUTE):
         await post.round(later)
     post.receiver.answers = lambda got: 200
-    await post.round(2 * GIVEN_UP_AFTER_MS)
+    await post.round(2 * DISABLED_AFTER_MS)
     assert len(post.receiver.taken) == len(feed)
     assert (await post.endpoint()).reason is None
 
@@ -312,11 +314,11 @@ async def test_while_a_secret_is_rotated_both_sign(post: Post) -> None:
     await post.record(1, 1)
     await post.round()
     got = post.receiver.got[0]
-    assert all(signed(Verification(), [each], got.headers, got.body) for each in (post.secret, newer))
+    assert all(verify_signature(Verification(), [each], got.headers, got.body) for each in (post.secret, newer))
     await post.record(1, 1)
     await post.round(2 * HOUR)
     got = post.receiver.got[-1]
-    assert [bool(signed(Verification(), [each], got.headers, got.body)) for each in (post.secret, newer)] == [
+    assert [bool(verify_signature(Verification(), [each], got.headers, got.body)) for each in (post.secret, newer)] == [
         False,
         True,
     ]
@@ -335,7 +337,7 @@ async def test_a_wake_up_begins_a_run_and_the_sweep_one_that_no_wake_up_told_of(
     await GUARDED["deliver"](worker, post.business.ctx.workspace.id)
     await asyncio.gather(*worker.tasks)
     assert len(post.receiver.taken) == 2
-    assert not worker.couriers
+    assert not worker.dispatchers
     await post.record(1, 1)
     taken.clear()
     sweeping = asyncio.create_task(Sweep(worker, GUARDED).run(stopping))
@@ -357,7 +359,7 @@ async def test_an_endpoint_that_hangs_keeps_no_other_waiting(post: Post) -> None
         feed = await post.record(20, 10)
         await GUARDED["deliver"](worker, ctx.workspace.id)
         async with asyncio.timeout(10):
-            while post.endpoint_id in worker.couriers or not other.got:
+            while post.endpoint_id in worker.dispatchers or not other.got:
                 await asyncio.sleep(0.005)
         assert len(post.receiver.taken) == len(feed)
         assert not other.taken
@@ -368,18 +370,18 @@ async def test_an_endpoint_that_hangs_keeps_no_other_waiting(post: Post) -> None
 
 async def test_more_may_wait_for_another_try_than_is_read_at_once(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     """A replay of a log, and all of it fails at first."""
-    monkeypatch.setattr(courier, "WAITING_AT_ONCE", 3)
+    monkeypatch.setattr(courier, "DEFERRED_BATCH_SIZE", 3)
     feed = await post.record(12, 12)
     await post.round()
     post.receiver.got.clear()
     deliveries = post.business.ctx.workspace.deliveries
     await deliveries.requeue(post.endpoint_id, feed, post.now_ms)
-    await post.business.ctx.workspace.lanes.say(post.now_ms, post.endpoint_id)
+    await post.business.ctx.workspace.partitions.announce_work(post.now_ms, post.endpoint_id)
     post.receiver.answers = lambda got: 200 if len(tries_of(post, got.id)) == 3 else 500
     await post.round(1)
     await post.round(6 * SECOND)
     assert {len(tries_of(post, activity.id)) for activity in feed} == {3}
-    assert {(each.status, each.tries) for each in await post.deliveries()} == {(SUCCEEDED, 3)}
+    assert {(each.status, each.attempt_count) for each in await post.deliveries()} == {(SUCCEEDED, 3)}
 
 
 async def test_a_message_that_failed_and_is_shown_no_more_is_forgotten(post: Post) -> None:
@@ -399,7 +401,7 @@ async def test_a_message_that_failed_and_is_shown_no_more_is_forgotten(post: Pos
 async def test_a_worker_that_is_stopped_notes_what_is_done_and_lets_go_of_what_hangs(
     post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(courier, "GRACE_SECONDS", 0.3)
+    monkeypatch.setattr(courier, "STOP_GRACE_SECONDS", 0.3)
     feed = await post.record(6, 6)
     hanging = feed[-1].id
     post.receiver.answers = lambda got: None if got.id == hanging else 200
@@ -412,7 +414,7 @@ async def test_a_worker_that_is_stopped_notes_what_is_done_and_lets_go_of_what_h
         await run
     lanes = await post.lanes()
     assert "tok" not in lanes
-    assert min(lanes["next"]) == feed[-1].pos
+    assert min(lanes["next"]) == feed[-1].position
     post.receiver.answers = lambda got: 200
     await post.round(worker=Worker.on(post.business.ctx.resources))
     assert sorted(post.receiver.ids) == sorted(activity.id for activity in feed)

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from app.domain.webhooks.deliveries import WebhookDeliveryStatus
-from app.domain.webhooks.partitions import lane_of
-from app.store.stages.endpoint_leases import LEASE_MS, LaneRuns
-from app.store.stages.publish import Outboxes
+from app.domain.webhooks.partitions import partition_of
+from app.store.stages.endpoint_leases import LEASE_MS, EndpointLeases
+from app.store.stages.publish import PublishQueries
 from app.store.workspace.deliveries import DeliveryQueries
-from app.store.workspace.partitions import LaneQueries
+from app.store.workspace.partitions import PartitionQueries
 from tests.deaths import Killed, Reaper
 from tests.receiver import Answer, Got
 from tests.workers.stages.test_deliver import Post, in_order, post, receiver
@@ -23,9 +23,9 @@ from workers.worker import Worker
 
 __all__ = ["post", "receiver"]
 STEPS = (
-    (LaneRuns, ("claim", "progress", "rest")),
-    (LaneQueries, ("say",)),
-    (DeliveryQueries, ("insert", "save", "waiting")),
+    (EndpointLeases, ("claim", "save_progress", "go_idle")),
+    (PartitionQueries, ("announce_work",)),
+    (DeliveryQueries, ("insert", "save", "deferred")),
 )
 
 
@@ -78,7 +78,7 @@ async def test_whatever_dies_at_any_step_everything_arrives(
     taken = Counter(post.receiver.ids)
     assert set(taken) == {activity.id for activity in feed}
     assert sum(reaper.deaths.values()) >= 5
-    again = Counter(lane_of(activity.pass_id) for activity in feed for _ in range(taken[activity.id] - 1))
+    again = Counter(partition_of(activity.pass_id) for activity in feed for _ in range(taken[activity.id] - 1))
     assert max(again.values(), default=0) <= sum(reaper.deaths.values())
     assert {each.status for each in await post.deliveries()} == {WebhookDeliveryStatus.SUCCEEDED}
     assert len(await post.deliveries()) == len(feed)
@@ -86,7 +86,7 @@ async def test_whatever_dies_at_any_step_everything_arrives(
 
 async def test_a_worker_that_was_taken_for_dead_repeats_one_message_a_lane_and_loses_its_hold(post: Post) -> None:
     feed = await post.record(200, 60)
-    lanes = len({lane_of(activity.pass_id) for activity in feed})
+    lanes = len({partition_of(activity.pass_id) for activity in feed})
     post.receiver.opened.clear()
     workers = [Worker.on(post.business.ctx.resources) for _ in range(3)]
 
@@ -123,20 +123,20 @@ async def test_what_is_published_as_a_run_comes_to_its_end_is_not_left_lying(
 ) -> None:
     """The end of the log was read, and more comes before that is noted: no wake-up is needed for it, and no sweep."""
     await post.record(1, 1)
-    real, more = LaneRuns.rest, [1, 1]
+    real, more = EndpointLeases.go_idle, [1, 1]
 
     async def rest(*args: Any) -> bool:
         if more:
             await post.record(more.pop(), 1)
         return await real(*args)
 
-    monkeypatch.setattr(LaneRuns, "rest", rest)
+    monkeypatch.setattr(EndpointLeases, "go_idle", rest)
     await post.round()
     assert post.receiver.ids == [activity.id for activity in await post.business.feed()]
     assert len(post.receiver.ids) == 4
 
 
-@pytest.mark.parametrize(("cls", "step"), [(LaneQueries, "say"), (Outboxes, "published")])
+@pytest.mark.parametrize(("cls", "step"), [(PartitionQueries, "announce_work"), (PublishQueries, "published")])
 async def test_who_publishes_and_dies_leaves_the_word_of_it_or_what_makes_another_say_it(
     post: Post, monkeypatch: pytest.MonkeyPatch, cls: type, step: str
 ) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.domain.fold.advance import advance as real_advance
+from app.domain.fold import advance
 from tests.business import Business, bought_within, nothing_for
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -59,7 +59,7 @@ async def test_a_pass_that_cannot_be_walked_is_parked_and_the_others_go_on(
     def broken(card, *args, **options):  # type: ignore[no-untyped-def]
         if card.id == bad:
             raise ArithmeticError("a sum of more than 34 digits")
-        return real_advance(card, *args, **options)
+        return advance.advance(card, *args, **options)
 
     with monkeypatch.context() as trouble:
         trouble.setattr("workers.stages.advance.advance", broken)

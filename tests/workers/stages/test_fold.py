@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.domain.activities import CREATED, CUSTOM_EVENT
-from app.domain.events.receipts import Status
+from app.domain.events.receipts import RecordStatus
 from app.flow import SLOT_RANGES
 from tests.business import Business, bought_within, purchases, spent
 from workers.stages.fold import fold_once
@@ -24,13 +24,17 @@ async def fold_all(business: Business) -> None:
 
 async def test_an_event_is_counted_in_its_pass_and_told_in_the_feed(business: Business) -> None:
     outcome = await business.record({"amount": "29.30", "external_id": "a"}, {"amount": 10, "currency": "EUR"})
-    assert [r.status for r in outcome.results] == [Status.CREATED, Status.CREATED]
+    assert [r.status for r in outcome.results] == [RecordStatus.CREATED, RecordStatus.CREATED]
     await business.settle()
     card = await business.card()
     rows = {key: (row.count, row.sum) for key, row in card.aggregates.items()}
     assert rows == {("purchase", "USD"): (1, Decimal("29.30")), ("purchase", "EUR"): (1, Decimal(10))}
     feed = await business.feed()
-    assert [(a.pos, a.n, a.type) for a in feed] == [(1, 1, CREATED), (2, 2, CUSTOM_EVENT), (3, 3, CUSTOM_EVENT)]
+    assert [(a.position, a.pass_sequence, a.type) for a in feed] == [
+        (1, 1, CREATED),
+        (2, 2, CUSTOM_EVENT),
+        (3, 3, CUSTOM_EVENT),
+    ]
     assert feed[1].data["event"]["amount"] == "29.30" or feed[2].data["event"]["amount"] == "29.30"  # type: ignore[index]
 
 
@@ -41,7 +45,7 @@ async def test_an_event_recorded_twice_counts_once(business: Business) -> None:
     assert (await business.card()).aggregates["purchase", "USD"].sum == 12
 
 
-@pytest.mark.parametrize("dies_before", ["save", "unmark", "still_pending", "passes"])
+@pytest.mark.parametrize("dies_before", ["save", "clear", "still_pending", "passes"])
 async def test_a_fold_that_dies_at_any_step_counts_every_event_once(
     business: Business, monkeypatch: pytest.MonkeyPatch, dies_before: str
 ) -> None:
@@ -55,7 +59,7 @@ async def test_a_fold_that_dies_at_any_step_counts_every_event_once(
         raise Killed
 
     with monkeypatch.context() as dying:
-        dying.setattr(business.worker.pumps, dies_before, killed)
+        dying.setattr(business.worker.fold_queries, dies_before, killed)
         for key in SLOT_RANGES:
             try:
                 await fold_once(business.worker, key)
@@ -79,19 +83,19 @@ async def test_two_workers_that_fold_the_same_events_at_once_count_them_once(bus
         cards = [await business.card(f"p{i}") for i in range(7)]
         assert sum(card.aggregates["purchase", "USD"].count for card in cards) == 60 * (turn + 1)
     feed = await business.feed()
-    assert [a.pos for a in feed] == list(range(1, len(feed) + 1))
+    assert [a.position for a in feed] == list(range(1, len(feed) + 1))
 
 
 async def test_a_backlog_longer_than_a_round_is_folded_whole(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.stages.fold.READ", 200)
-    monkeypatch.setattr("workers.stages.fold.A_PASS", 100)
+    monkeypatch.setattr("workers.stages.fold.FOLD_BATCH_SIZE", 200)
+    monkeypatch.setattr("workers.stages.fold.MAX_EVENTS_PER_PASS", 100)
     for start in range(0, 600, 200):
         await business.record(*({"amount": 1, "external_id": str(i)} for i in range(start, start + 200)))
     await business.settle()
     card = await business.card()
-    assert (card.aggregates["purchase", "USD"].count, card.n) == (600, 601)
+    assert (card.aggregates["purchase", "USD"].count, card.last_activity) == (600, 601)
     assert len(await business.feed()) == 601
 
 
@@ -123,7 +127,7 @@ async def test_a_new_segment_is_filled_from_history_in_silence(business: Busines
     rich = await business.segment("rich", spent(200))
     recent = await business.segment("recent", spent(200, days=30))
     assert await business.members(rich) == await business.members(recent) == ["p0"]
-    assert await business.ctx.workspace.segments.judged([rich.rev]) == {rich.rev: (5, 5)}
+    assert await business.ctx.workspace.segments.evaluated_counts([rich.revision]) == {rich.revision: (5, 5)}
     assert await business.feed(segment_ids=[rich.id]) == []
     [entered] = await business.feed(segment_ids=[rich.id], include_silent=True)
     assert entered.cause == {"kind": "BACKFILL", "version": 1}

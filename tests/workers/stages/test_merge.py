@@ -1,4 +1,4 @@
-"""Merges: one pass answers for two, and every event of both counts once in it, whatever dies on the way (A1-15)."""
+"""MergeQueries: one pass answers for two, and every event of both counts once in it, whatever dies on the way (A1-15)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from app.commands.passes.removals import erase_pass, remove_events
 from app.domain.activities import CUSTOM_EVENT, DELETED
 from app.domain.errors import Conflict, InvalidInput, NotFound
 from app.domain.events.events import TOMBSTONES, Event, EventQuery
-from app.domain.events.receipts import Status
+from app.domain.events.receipts import RecordStatus
 from app.domain.passes.passes import PassInput
-from app.domain.state.aggregates import fold as aggregated
+from app.domain.state import aggregates
 from app.flow import SLOT_RANGES
-from app.store.mongo.paging import Span
+from app.store.mongo.paging import PageRequest
 from tests.business import Business, flips, nothing_for, purchases, spent
 from tests.deaths import Killed, Reaper
 from workers.stages.fold import fold_once
@@ -37,7 +37,7 @@ async def merged(business: Business, survivor: str = "ann", other: str = "bob") 
 
 
 async def of_pass(business: Business, pass_id: str) -> list[Event]:
-    page = await business.ctx.workspace.events.page(EventQuery(pass_id=pass_id), Span(1_000), oldest_first=True)
+    page = await business.ctx.workspace.events.page(EventQuery(pass_id=pass_id), PageRequest(1_000), oldest_first=True)
     return page.items
 
 
@@ -51,7 +51,7 @@ async def check(business: Business, external_id: str = "ann") -> None:
     """The totals of the pass are those of its events, and each event was told once."""
     card = await business.card(external_id)
     events = await of_pass(business, card.id)
-    assert dict(card.aggregates) == dict(aggregated({}, events))
+    assert dict(card.aggregates) == dict(aggregates.fold({}, events))
     told = [str(a.cause["event"]) for a in await business.feed(include_silent=True) if a.type == CUSTOM_EVENT]
     assert sorted(told) == sorted(set(told)), "an event was told twice"
     assert {event.id for event in events} <= set(told), "an event was not told"
@@ -73,7 +73,7 @@ async def test_the_survivor_answers_for_both_and_counts_the_events_of_both(busin
     assert (await passes.ids_of(["bob"])) == {"bob": ann}
     assert await passes.external_ids([ann, bob]) == {ann: "ann", bob: "ann"}
     assert await passes.own_external_ids([ann, bob]) == {ann: "ann", bob: "bob"}
-    assert [found.external_id for found in (await passes.page(Span(10))).items] == ["ann"]
+    assert [found.external_id for found in (await passes.page(PageRequest(10))).items] == ["ann"]
     assert await passes.count() == 1
     await check(business)
 
@@ -114,10 +114,10 @@ async def test_a_blind_repeat_under_the_old_name_is_a_duplicate_before_and_after
     await merged(business)
     for _ in range(2):
         again = await business.record(sent)
-        assert [result.status for result in again.results] == [Status.DUPLICATE]
+        assert [result.status for result in again.results] == [RecordStatus.DUPLICATE]
         await business.settle()
     other = await business.record({**sent, "pass_external_id": "cas"}, {**sent, "amount": 8})
-    assert [result.status for result in other.results] == [Status.CONFLICT, Status.CONFLICT]
+    assert [result.status for result in other.results] == [RecordStatus.CONFLICT, RecordStatus.CONFLICT]
     await check(business)
 
 
@@ -127,8 +127,8 @@ async def test_a_blind_repeat_is_a_duplicate_whoever_of_the_two_who_recorded_has
     await business.record({}, {"pass_external_id": "bob"}, {"pass_external_id": "cas"})
     ann, bob = await merged(business)
     await business.settle()
-    known, workspace = business.ctx.resources.known, business.ctx.workspace.id
-    known.forget(workspace, bob, "bob")
+    known, workspace = business.ctx.resources.cache, business.ctx.workspace.id
+    known.forget_pass(workspace, bob, "bob")
     sent = {"amount": 7, "external_id": "after", "pass_external_id": "bob"}
     [recorded] = (await business.record(sent)).results
     assert recorded.event is not None
@@ -140,12 +140,12 @@ async def test_a_blind_repeat_is_a_duplicate_whoever_of_the_two_who_recorded_has
             await business.settle()
         # Another process still takes the name for the pass that it was, or for one that was merged itself since.
         for earlier in (bob, ann):
-            known.remember(workspace, earlier, "bob")
+            known.remember_pass(workspace, earlier, "bob")
             again = await business.record(sent)
-            assert [result.status for result in again.results] == [Status.DUPLICATE], earlier
-        known.remember(workspace, bob, "bob")
+            assert [result.status for result in again.results] == [RecordStatus.DUPLICATE], earlier
+        known.remember_pass(workspace, bob, "bob")
         other = await business.record({**sent, "amount": 8})
-        assert [result.status for result in other.results] == [Status.CONFLICT]
+        assert [result.status for result in other.results] == [RecordStatus.CONFLICT]
     await check(business, "cas")
 
 
@@ -155,7 +155,7 @@ async def test_copies_in_one_call_are_judged_each_for_itself_whichever_name_they
     await business.record({}, {"pass_external_id": "bob"}, {"pass_external_id": "cas"})
     ann, bob = await merged(business)
     await business.settle()
-    known, workspace = business.ctx.resources.known, business.ctx.workspace.id
+    known, workspace = business.ctx.resources.cache, business.ctx.workspace.id
     ways: dict[str, dict[str, object]] = {"dry": {"dry_run": True}, "whole": {"atomic": True}, "plain": {}}
     for way, options in ways.items():
         sent: dict[str, object] = {"amount": 7, "external_id": way}
@@ -163,10 +163,10 @@ async def test_copies_in_one_call_are_judged_each_for_itself_whichever_name_they
         if way != "whole":
             items += [{**sent, "pass_external_id": name} for name in ("cas", "new")]
         for again in (False, True):
-            known.remember(workspace, bob, "bob")
+            known.remember_pass(workspace, bob, "bob")
             fates = [result.status for result in (await business.record(*items, **options)).results]
-            assert fates[0] is (Status.DUPLICATE if again and way != "dry" else Status.CREATED)
-            assert fates[1:] == [Status.DUPLICATE, Status.CONFLICT, Status.CONFLICT][: len(items) - 1]
+            assert fates[0] is (RecordStatus.DUPLICATE if again and way != "dry" else RecordStatus.CREATED)
+            assert fates[1:] == [RecordStatus.DUPLICATE, RecordStatus.CONFLICT, RecordStatus.CONFLICT][: len(items) - 1]
             await business.settle()
     await check(business)
 
@@ -175,10 +175,10 @@ async def test_what_is_recorded_by_who_has_not_heard_of_the_merge_counts_in_the_
     await business.record({}, {"pass_external_id": "bob"})
     await business.settle()
     ann, bob = await merged(business)
-    business.ctx.resources.known.remember(business.ctx.workspace.id, bob, "bob")
+    business.ctx.resources.cache.remember_pass(business.ctx.workspace.id, bob, "bob")
     await business.record({"amount": 3, "pass_external_id": "bob"})
     await business.settle()
-    business.ctx.resources.known.remember(business.ctx.workspace.id, bob, "bob")
+    business.ctx.resources.cache.remember_pass(business.ctx.workspace.id, bob, "bob")
     await business.record({"amount": 4, "pass_external_id": "bob"})
     await business.settle()
     card = await business.card()
@@ -285,11 +285,11 @@ async def test_an_event_moves_when_what_was_told_of_it_is_in_the_log(business: B
     await fold_all(business)
     await merge_once(business.worker, bob)
     await fold_all(business)
-    standings = business.ctx.workspace.standings
-    assert await standings.untold(await standings.of([event.id])) == {event.id}
+    standings = business.ctx.workspace.fold_states
+    assert await standings.unpublished(await standings.of([event.id])) == {event.id}
     await business.settle()
     found = await standings.of([event.id])
-    assert (found[event.id].folded, await standings.untold(found)) == (True, set())
+    assert (found[event.id].folded, await standings.unpublished(found)) == (True, set())
     await check(business)
 
 
@@ -304,7 +304,7 @@ async def test_a_slow_mark_does_not_fall_on_an_event_that_has_moved(business: Bu
     await merge_once(business.worker, bob)
     assert (await business.ctx.workspace.events.get_many([event.id]))[event.id].move is not None
     # The mark of a worker that counted it in the merged pass, and was asleep since.
-    await business.worker.pumps.unmark([event.id])
+    await business.worker.fold_queries.clear([event.id])
     await business.settle()
     assert (await business.card()).aggregates["purchase", "USD"].sum == Decimal(3)
     await check(business)

@@ -12,7 +12,7 @@ from decimal import Decimal
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import remove_events
 from app.domain.activities import POINTS_ADDED, POINTS_EXPIRED, Activity
-from app.domain.state.points import rebuilt
+from app.domain.state.points import rebuild_account
 from app.domain.values.instants import to_ms
 from tests.business import Business, flips
 
@@ -31,8 +31,8 @@ def expired(feed: list[Activity]) -> list[tuple[object, object, datetime]]:
 async def as_rebuilt(business: Business, name: str = "ann") -> None:
     """Asserts that the balance and the lots are what all events of the pass come to."""
     card = await business.card(name)
-    [events] = (await business.worker.pumps.histories([card])).values()
-    purse, _ = rebuilt(events, card.at_ms)
+    [events] = (await business.worker.fold_queries.histories([card])).values()
+    purse, _ = rebuild_account(events, card.evaluated_until_ms)
     assert (card.points, card.lots) == (purse.balance, purse.lots)
 
 
@@ -154,11 +154,11 @@ async def test_a_pass_without_points_that_end_keeps_no_lots(business: Business) 
     await business.record({"points": 5}, {"points": -9}, {"points": 5, "occurred_at": day(-3)})
     await business.settle()
     card = await business.card()
-    assert (card.points, card.lots, card.due_ms) == (Decimal(1), None, None)
+    assert (card.points, card.lots, card.next_due_ms) == (Decimal(1), None, None)
     await business.record({"points": 5, "points_expire_at": day(9)})
     await business.settle()
     card = await business.card()
-    assert (card.points, len(card.lots or {}), card.due_ms) == (Decimal(6), 1, to_ms(day(9)))
+    assert (card.points, len(card.lots or {}), card.next_due_ms) == (Decimal(6), 1, to_ms(day(9)))
 
 
 async def test_what_is_removed_gave_spent_and_prolonged_nothing(business: Business) -> None:

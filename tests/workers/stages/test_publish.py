@@ -13,7 +13,7 @@ from app.flow import SLOT_RANGES
 from tests.business import Business
 from workers.main import GUARDED
 from workers.stages.fold import fold_once
-from workers.stages.publish import A_PASS, publish_once
+from workers.stages.publish import ENTRIES_PER_PASS, publish_once
 from workers.sweep import Sweep
 from workers.worker import Worker
 
@@ -31,9 +31,9 @@ async def fold_all(business: Business) -> None:
 
 async def assert_the_log_says_everything_once(business: Business, count: int) -> None:
     feed = await business.feed()
-    assert [a.pos for a in feed] == list(range(1, count + 1))
+    assert [a.position for a in feed] == list(range(1, count + 1))
     for pass_id in {a.pass_id for a in feed}:
-        numbers = [a.n for a in feed if a.pass_id == pass_id]
+        numbers = [a.pass_sequence for a in feed if a.pass_id == pass_id]
         assert numbers == list(range(1, len(numbers) + 1))
     assert await business.ctx.resources.db["passes"].count_documents({"pub": {"$gte": 0}}) == 0
     assert await business.ctx.resources.db["passes"].count_documents({"out.n": {"$gte": 0}}) == 0
@@ -60,7 +60,7 @@ async def test_a_publisher_that_dies_is_made_up_for(
         raise Killed
 
     await folded(business, 20)
-    target = business.worker.outboxes if dies_before == "published" else type(business.ctx.workspace.activities)
+    target = business.worker.publish_queries if dies_before == "published" else type(business.ctx.workspace.activities)
     with monkeypatch.context() as dying:
         dying.setattr(target, dies_before, killed)
         with pytest.raises(Killed):
@@ -74,14 +74,14 @@ async def test_what_a_fold_adds_while_publishing_stays_announced(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await folded(business, 5)
-    published = business.worker.outboxes.published
+    published = business.worker.publish_queries.published
 
     async def interrupted(up_to: Any) -> None:
         await folded(business, 5)
         await published(up_to)
 
     with monkeypatch.context() as during:
-        during.setattr(business.worker.outboxes, "published", interrupted)
+        during.setattr(business.worker.publish_queries, "published", interrupted)
         await publish_once(business.worker, business.ctx.workspace.id)
     assert await business.ctx.resources.db["passes"].count_documents({"pub": {"$gte": 0}}) == 5
     await business.settle()
@@ -90,7 +90,7 @@ async def test_what_a_fold_adds_while_publishing_stays_announced(
 
 async def test_what_a_round_takes_is_bounded_and_still_in_order_of_recording(business: Business) -> None:
     """However far publishing is behind: 200 passes with 1,000 entries each would not fit into memory at once."""
-    await business.record(*({"pass_external_id": "ann"} for _ in range(2 * A_PASS)))
+    await business.record(*({"pass_external_id": "ann"} for _ in range(2 * ENTRIES_PER_PASS)))
     await fold_all(business)
     business.clock.set(datetime(2026, 1, 2, tzinfo=UTC))
     await business.record({"pass_external_id": "bob"})
@@ -98,7 +98,7 @@ async def test_what_a_round_takes_is_bounded_and_still_in_order_of_recording(bus
     published = []
     while await publish_once(business.worker, business.ctx.workspace.id):
         published.append(await business.ctx.workspace.activities.last_pos())
-    assert published == [A_PASS, 2 * A_PASS, 2 * A_PASS + 3]
+    assert published == [ENTRIES_PER_PASS, 2 * ENTRIES_PER_PASS, 2 * ENTRIES_PER_PASS + 3]
     recorded = [activity.recorded_at for activity in await business.feed()]
     assert recorded == sorted(recorded)
 
@@ -116,6 +116,6 @@ async def test_what_the_sweep_fails_to_look_after_is_looked_after_again(business
         stopping.set()
         return set()
 
-    worker.outboxes.waiting_workspaces = broken  # type: ignore[method-assign]
+    worker.publish_queries.waiting_workspaces = broken  # type: ignore[method-assign]
     await asyncio.wait_for(Sweep(worker, GUARDED).run(stopping), 10)
     assert looks > 1

@@ -16,14 +16,14 @@ from app.commands.passes.removals import erase_pass, remove_events
 from app.domain.activities import UPDATED
 from app.domain.errors import NotFound, Unavailable
 from app.domain.events.events import Event
-from app.domain.events.receipts import Status
+from app.domain.events.receipts import RecordStatus
 from app.domain.fold.advance import Advanced, advance
 from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass
 from app.domain.segments.segments import Definitions
 from app.flow import range_of
-from app.store.cache import HEARD_SECONDS, Known
-from app.store.mongo.paging import Span
+from app.store.cache import EPOCH_TTL_SECONDS, WorkspaceCache
+from app.store.mongo.paging import PageRequest
 from tests.business import Business, purchases, spent
 from workers.stages import erase
 from workers.stages.fold import fold_once
@@ -66,7 +66,7 @@ async def test_a_removed_event_counts_nowhere_and_leaves_a_stub(business: Busine
     told = {a.cause["event"]: a.data for a in feed if a.type == UPDATED}
     assert told == {event.id: {"removed": event.id} for event in (target, visit)}
     [again] = (await business.record({"amount": 90, "external_id": "90"})).results
-    assert (again.status, [p.code for p in again.problems]) == (Status.REJECTED, ["EVENT_REMOVED"])
+    assert (again.status, [p.code for p in again.problems]) == (RecordStatus.REJECTED, ["EVENT_REMOVED"])
 
 
 async def test_an_erased_pass_leaves_nothing_personal_behind_and_its_external_id_is_free(business: Business) -> None:
@@ -98,7 +98,7 @@ async def test_an_erased_pass_leaves_nothing_personal_behind_and_its_external_id
         assert SECRET not in str(await db[name].find({}).to_list(None)), name
     store = ctx.workspace.passes
     assert (await store.get(ann.id), await store.existing([ann.id]), await store.count()) == (None, {}, 1)
-    assert [card.external_id for card in (await store.page(Span(9))).items] == ["bob"]
+    assert [card.external_id for card in (await store.page(PageRequest(9))).items] == ["bob"]
     again = (await business.join("ann"))[0]
     assert again.id != ann.id
 
@@ -108,13 +108,13 @@ async def test_an_erasure_is_done_and_the_name_free_when_every_process_must_have
 ) -> None:
     """Whoever still believes in the pass may record on it while its erasure is under way, and not when it is done."""
     elapsed = 0.0
-    resources = dataclasses.replace(business.ctx.resources, known=Known(now=lambda: elapsed))
+    resources = dataclasses.replace(business.ctx.resources, cache=WorkspaceCache(now=lambda: elapsed))
     other = dataclasses.replace(business, ctx=dataclasses.replace(business.ctx, resources=resources))
     sent = {"amount": 5, "external_id": "early"}
     [first] = (await other.record(sent)).results
     assert first.event is not None
     gone = first.event.pass_id
-    monkeypatch.setattr(erase, "PARTED_SECONDS", 60)
+    monkeypatch.setattr(erase, "CACHE_EXPIRY_SECONDS", 60)
     await erase_pass(business.ctx, external_id="ann")
     await business.settle()
     await other.record({"amount": 6, "external_id": "astray"})
@@ -126,11 +126,11 @@ async def test_an_erasure_is_done_and_the_name_free_when_every_process_must_have
     receipt = await business.ctx.workspace.removals.erasure(gone)
     assert receipt is not None
     assert (receipt.erased_at is None, receipt.done) == (False, False)
-    monkeypatch.setattr(erase, "PARTED_SECONDS", 0)
+    monkeypatch.setattr(erase, "CACHE_EXPIRY_SECONDS", 0)
     for waiting in business.worker.tasks:
         waiting.cancel()
     await business.settle()
-    elapsed += HEARD_SECONDS
+    elapsed += EPOCH_TTL_SECONDS
     events = [(await each.record({"amount": 8})).results[0].event for each in (other, business)]
     assert {event.pass_id for event in events if event is not None} == {(await business.card()).id} != {gone}
     await business.settle()
@@ -141,21 +141,21 @@ async def test_an_event_that_comes_to_an_erased_pass_is_emptied(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process may be slow: it saw the pass before the erasure, and records when that is done."""
-    monkeypatch.setattr("app.store.cache.HEARD_SECONDS", 60.0)
-    ctx, known = business.ctx, business.ctx.resources.known
+    monkeypatch.setattr("app.store.cache.EPOCH_TTL_SECONDS", 60.0)
+    ctx, known = business.ctx, business.ctx.resources.cache
     await business.record({"amount": 1})
     await business.settle()
     ann = await business.card()
     await erase_pass(ctx, pass_id=ann.id)
     await business.settle()
-    known.remember(ctx.workspace.id, ann.id, "ann")
+    known.remember_pass(ctx.workspace.id, ann.id, "ann")
     [late] = (await business.record({"amount": 7, "external_id": SECRET})).results
     assert late.event is not None
     await business.settle()
     assert await ctx.workspace.events.get_many([late.event.id]) == {}
     assert await ctx.resources.db["events"].count_documents({"pend": {"$gte": 0}}) == 0
     assert SECRET not in str(await ctx.resources.db["events"].find({}).to_list(None))
-    known.forget(ctx.workspace.id, ann.id, "ann")
+    known.forget_pass(ctx.workspace.id, ann.id, "ann")
     with pytest.raises(NotFound):
         await erase_pass(ctx, external_id="ann")
 
@@ -199,7 +199,11 @@ async def test_an_event_that_is_removed_while_a_fold_looks_whether_it_waits_is_n
     target, key = ahead.event.id, range_of(slot_of(ahead.event.pass_id))
     await remove_events(ctx, [(ahead.event.pass_id, target)])
     saved, looked = asyncio.Event(), asyncio.Event()
-    empty, passes, still_pending = other.pumps.empty, slow.pumps.passes, slow.pumps.still_pending
+    empty, passes, still_pending = (
+        other.fold_queries.replace_by_stubs,
+        slow.fold_queries.passes,
+        slow.fold_queries.still_pending,
+    )
     folding: list[asyncio.Task[bool]] = []
 
     async def waiting(*args: Any) -> None:
@@ -218,9 +222,9 @@ async def test_an_event_that_is_removed_while_a_fold_looks_whether_it_waits_is_n
         await asyncio.gather(*folding)
         return first | await still_pending([each for each in event_ids if each != target])
 
-    monkeypatch.setattr(other.pumps, "empty", waiting)
-    monkeypatch.setattr(slow.pumps, "passes", after_the_other_has_saved)
-    monkeypatch.setattr(slow.pumps, "still_pending", one_after_the_other)
+    monkeypatch.setattr(other.fold_queries, "replace_by_stubs", waiting)
+    monkeypatch.setattr(slow.fold_queries, "passes", after_the_other_has_saved)
+    monkeypatch.setattr(slow.fold_queries, "still_pending", one_after_the_other)
     await fold_once(slow, key)
     monkeypatch.undo()
     assert dict((await business.card()).aggregates) == {}
