@@ -1,6 +1,7 @@
-"""The write that fold, due and backfill share: read, walk, compare-and-set, all for many passes in one round.
+"""The write that fold, due and backfill share: walk many passes and save each by compare-and-set, in one round.
 
-Steps 2 to 5 of the docs/explanation/exactly-once.md; the order of the reads carries the proof that no event is counted twice.
+These are steps 5 and 6 of the fold in docs/explanation/exactly-once.md. The caller has read the passes, and the definitions
+after them: that order carries the proof that no event counts twice.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ log = logging.getLogger(__name__)
 
 MAX_OUTBOX_ENTRIES = 1_000
 MAX_HISTORY_EVENTS = 50_000
-"""Events of history read in one round, at most (but for a single pass with more)."""
+"""Events of history that one round reads. A single pass with more is read alone."""
 WALKS_PER_YIELD = 50
+"""Walks after which the event loop runs other tasks: a round of 1,000 walks must not block the other stages."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoundClock:
-    """Read once, before anything else of a round: now, and the last instant that is over (see `Clock.elapsed`)."""
+    """The clock as a round reads it, before anything else: now, and the last instant that is over (`Clock.elapsed`)."""
 
     now_ms: int
     elapsed_ms: int
@@ -39,7 +41,7 @@ class RoundClock:
 
 @dataclass(frozen=True, slots=True)
 class PassWork:
-    """One pass to walk: as it was read, its pending events that are not counted yet, and whether more are pending."""
+    """A pass to walk, its pending events that are not counted yet, and whether more are pending than these."""
 
     card: Pass
     events: Sequence[Event] = ()
@@ -48,37 +50,36 @@ class PassWork:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What was walked, and the random id of the write that saved it."""
+    """The result of a walk, and the random id of the write that saved it."""
 
     advanced: Advanced
     write_id: str
 
 
 async def read_clock(worker: Worker) -> RoundClock:
-    """The instants of a round that begins now."""
+    """Read the clock for a round that begins now."""
     clock = worker.resources.clock
     elapsed = await clock.elapsed()
     now = await clock.now()
-    return RoundClock(to_ms(now), to_ms(elapsed))
+    return RoundClock(now_ms=to_ms(now), elapsed_ms=to_ms(elapsed))
 
 
 async def advance_passes(
     worker: Worker, at: RoundClock, works: Sequence[PassWork], definitions: Mapping[str, Definitions]
 ) -> dict[str, Saved]:
-    """Walks each pass and saves it; by pass id, what was saved. What another worker was faster with is left out.
+    """Walk each pass, save it, and return by pass id what was saved.
 
-    `definitions` must have been read after the passes were. A pass whose walk fails is counted, and parked at the fifth.
+    A pass that another worker saved first is left out. So is one whose outbox is full: publish is woken for it. A pass whose
+    walk raises an exception is counted as failed; its fifth failure parks it.
     """
-    full = {w.card.workspace_id for w in works if len(w.card.outbox) + len(w.events) > MAX_OUTBOX_ENTRIES}
-    works = [work for work in works if len(work.card.outbox) + len(work.events) <= MAX_OUTBOX_ENTRIES]
+    full = {work.card.workspace_id for work in works if not _has_room(work)}
     worker.resources.bus.wake("publish", *full)
-    fed = await _prefetch(worker, at, works, definitions)
-    done: dict[str, Saved] = {}
+    prefetched = await _prefetch(worker, at, [work for work in works if _has_room(work)], definitions)
+    saved: dict[str, Saved] = {}
     writes: list[tuple[Pass, Pass, Sequence[Entry], str]] = []
-    for place, (work, history, refills) in enumerate(fed, start=1):
+    for number, (work, history, pages) in enumerate(prefetched, start=1):
         card = work.card
-        if place % WALKS_PER_YIELD == 0:
-            # A round of a thousand walks must not keep the other stages of this process waiting.
+        if number % WALKS_PER_YIELD == 0:
             await asyncio.sleep(0)
         try:
             advanced = advance(
@@ -87,63 +88,83 @@ async def advance_passes(
                 work.events,
                 limit_ms=at.elapsed_ms,
                 recorded_ms=at.now_ms,
-                cut=work.has_more,
+                has_more=work.has_more,
                 history=history,
-                refills=refills,
+                pages=pages,
             )
-        except Exception as error:  # noqa: BLE001  # whatever it is, it must not stop the other passes
+        except Exception as error:  # noqa: BLE001  # an unknown bug in one pass must not stop the others
             await _count_failure(worker, at, card, error)
             continue
-        after = advanced.card if not advanced.folded_ids else replace(advanced.card, last_folded_ids=advanced.folded_ids)
-        done[card.id] = Saved(advanced, new_id("fid"))
-        writes.append((card, after, advanced.entries, done[card.id].write_id))
+        after = advanced.card
+        if advanced.folded_ids:
+            after = replace(after, last_folded_ids=advanced.folded_ids)
+        saved[card.id] = Saved(advanced, new_id("fid"))
+        writes.append((card, after, advanced.entries, saved[card.id].write_id))
+    await _save(worker, writes, saved)
+    _report(worker, saved)
+    return saved
+
+
+def _has_room(work: PassWork) -> bool:
+    return len(work.card.outbox) + len(work.events) <= MAX_OUTBOX_ENTRIES
+
+
+async def _save(
+    worker: Worker, writes: Sequence[tuple[Pass, Pass, Sequence[Entry], str]], saved: dict[str, Saved]
+) -> None:
+    """Write the passes and drop from `saved` those that another worker wrote first."""
     ours = await worker.fold_queries.save(writes)
-    for before, _, _, fid in writes:
+    for before, _, _, write_id in writes:
         if before.id not in ours:
-            del done[before.id]
-        elif not done[before.id].advanced.folded_ids and worker.cleared_writes.get(before.id) == before.write_id:
-            # It counts what the write before it counted.
-            worker.remember_cleared(before.id, fid)
-    for saved in done.values():
-        for entry in saved.advanced.entries:
+            del saved[before.id]
+        elif not saved[before.id].advanced.folded_ids and worker.cleared_writes.get(before.id) == before.write_id:
+            # A write without events keeps `last_folded_ids`, and those of the write before it are cleared.
+            worker.remember_cleared(before.id, write_id)
+
+
+def _report(worker: Worker, saved: Mapping[str, Saved]) -> None:
+    """Count the transitions and wake the stages that continue: publish, erase, merge."""
+    cards = {pass_id: each.advanced.card for pass_id, each in saved.items()}
+    for each in saved.values():
+        for entry in each.advanced.entries:
             if "segment" in entry.refs:
                 metrics.TRANSITIONS.labels("in" if entry.type.endswith(".entered") else "out").inc()
-    worker.resources.bus.wake(
-        "publish", *{w.card.workspace_id for w in works if w.card.id in done and done[w.card.id].advanced.entries}
-    )
-    cards = {key: saved.advanced.card for key, saved in done.items()}
-    worker.resources.bus.wake("erase", *(key for key, card in cards.items() if card.erased is not None))
-    worker.resources.bus.wake("merge", *(key for key, card in cards.items() if card.alias_of is not None))
-    return done
+    bus = worker.resources.bus
+    bus.wake("publish", *{cards[pass_id].workspace_id for pass_id, each in saved.items() if each.advanced.entries})
+    bus.wake("erase", *(pass_id for pass_id, card in cards.items() if card.erased is not None))
+    bus.wake("merge", *(pass_id for pass_id, card in cards.items() if card.alias_of is not None))
 
 
 async def _prefetch(
     worker: Worker, at: RoundClock, works: Sequence[PassWork], definitions: Mapping[str, Definitions]
 ) -> list[tuple[PassWork, Sequence[Event], dict[str, WindowPage]]]:
-    """Each work with what its walk must read first. Works that would read too much at once wait for the next round."""
-    wanted = [(w, find_prefetch(w.card, definitions[w.card.workspace_id], w.events, at.elapsed_ms)) for w in works]
+    """Read what each walk needs beforehand. Passes beyond MAX_HISTORY_EVENTS are left to the next round."""
+    wanted = [
+        (work, find_prefetch(work.card, definitions[work.card.workspace_id], work.events, at.elapsed_ms))
+        for work in works
+    ]
     kept: list[tuple[PassWork, Prefetch]] = []
     reading = 0
-    for work, need in wanted:
-        size = sum(row.count for row in work.card.aggregates.values()) if need.history else 0
+    for work, prefetch in wanted:
+        size = sum(row.count for row in work.card.aggregates.values()) if prefetch.history else 0
         if reading and reading + size > MAX_HISTORY_EVENTS:
             continue
         reading += size
-        kept.append((work, need))
-    histories = await worker.fold_queries.histories([work.card for work, need in kept if need.history])
+        kept.append((work, prefetch))
+    histories = await worker.fold_queries.histories([work.card for work, prefetch in kept if prefetch.history])
 
-    async def refills(work: PassWork, need: Prefetch) -> dict[str, WindowPage]:
-        found = {}
-        for key, (measure, after_ms) in need.windows.items():
-            leavers, more = await worker.fold_queries.expiring_events(work.card, measure, after_ms)
-            found[key] = WindowPage(after_ms, leavers, more)
-        return found
+    async def read_pages(work: PassWork, prefetch: Prefetch) -> dict[str, WindowPage]:
+        pages = {}
+        for key, (measure, after_ms) in prefetch.windows.items():
+            expiring, has_more = await worker.fold_queries.expiring_events(work.card, measure, after_ms)
+            pages[key] = WindowPage(after_ms=after_ms, expiring=expiring, has_more=has_more)
+        return pages
 
-    refilled = await asyncio.gather(*(refills(work, need) for work, need in kept))
-    return [(work, histories.get(work.card.id, ()), refill) for (work, _), refill in zip(kept, refilled, strict=True)]
+    pages = await asyncio.gather(*(read_pages(work, prefetch) for work, prefetch in kept))
+    return [(work, histories.get(work.card.id, ()), page) for (work, _), page in zip(kept, pages, strict=True)]
 
 
 async def _count_failure(worker: Worker, at: RoundClock, card: Pass, error: Exception) -> None:
     log.exception("pass %s could not be walked", card.id, exc_info=error)
     if await worker.fold_queries.count_failure(card.id, f"{type(error).__name__}: {error}", at.now_ms):
-        log.error("pass %s is parked after repeated failures; see 'punchcard parked'", card.id)
+        log.error("pass %s is parked after repeated failures; 'punchcard parked' lists it and runs it again", card.id)

@@ -1,4 +1,7 @@
-"""Backfill: passes judged under an older revision are walked over the new ones. No job state; progress is who lags."""
+"""Backfill: advance the passes that were evaluated under an older revision of their workspace's definitions.
+
+A backfill has no stored state of its own: its progress is the number of passes that are still behind.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,16 @@ BACKFILL_BATCH_SIZE = 200
 
 
 async def backfill(worker: Worker, workspace_id: str) -> None:
-    """Walks a workspace's lagging passes until none lags. Safe to repeat and to overlap."""
+    """Advance the passes of a workspace until none is behind. Safe to repeat, and to run in several workers at once."""
     await worker.run_alone("backfill", workspace_id, lambda: backfill_once(worker, workspace_id))
 
 
 async def backfill_once(worker: Worker, workspace_id: str) -> bool:
-    """One round; whether it moved something and there may be more."""
+    """Run one round and return whether it saved anything, so that more may be behind."""
     at = await read_clock(worker)
-    rev = (await worker.read_definitions([workspace_id]))[workspace_id].revision
-    lagging = await worker.fold_queries.passes_behind(workspace_id, rev, BACKFILL_BATCH_SIZE)
-    if not lagging:
-        await worker.fold_queries.mark_caught_up(workspace_id, rev)
+    revision = (await worker.read_definitions([workspace_id]))[workspace_id].revision
+    behind = await worker.fold_queries.passes_behind(workspace_id, revision, BACKFILL_BATCH_SIZE)
+    if not behind:
+        await worker.fold_queries.mark_caught_up(workspace_id, revision)
         return False
-    return await advance_without_events(worker, lagging, at) > 0
+    return await advance_without_events(worker, behind, at) > 0

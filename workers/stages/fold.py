@@ -1,135 +1,199 @@
-"""Fold: each pending event counted exactly once in its pass, five or six round trips for 1,000 of them.
+"""Fold: count each pending event exactly once in its pass, in five or six round trips for 1,000 events.
 
-The aggregates, the states, the memberships, the outbox and the ids of the events folded are saved in one write of one
-document; only then are the events marked. Whoever dies in between leaves the ids in `lb`, and the next fold marks only.
+One write of a pass document saves its aggregates, measures, memberships, outbox and the ids of the events counted. The
+events are cleared only afterwards. If the worker crashes in between, the ids are in `last_folded_ids`, and the next fold
+only clears them. `docs/explanation/exactly-once.md` gives the steps and the proof.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from app.domain.events.events import Event, move_count
 from app.domain.events.tombstones import target_of, targets_of, tombstone_id
 from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass
+from app.domain.segments.segments import Definitions
 from app.flow import bounds_of
 from app.store.stages.fold import PendingAt, PendingEvent
 from app.telemetry import metrics
 from workers.worker import Worker
 
-from .advance import PassWork, advance_passes, read_clock
+from .advance import PassWork, RoundClock, Saved, advance_passes, read_clock
 
 FOLD_BATCH_SIZE = 1_000
+"""Pending events that one round reads."""
 MAX_EVENTS_PER_PASS = 500
+"""Events that one write of a pass counts: their ids are stored in the pass."""
 MAX_IDS_CHECKED = 2_000
+"""Event ids that one round checks for being pending: the events read and the `last_folded_ids` of their passes."""
+
 EventRef = tuple[str, str, str]
-"""An event as it is marked or emptied: its workspace, its pass, its id."""
+"""An event to be cleared or replaced by a stub: workspace id, pass id, event id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Pending events of a slot range, as one round read them: by pass, in index order.
+
+    `start` is the (slot, pass id) after which reading began, None for the beginning of the range. `is_full` is true if
+    more events may be pending than were read.
+    """
+
+    start: tuple[int, str] | None
+    by_pass: Mapping[str, Sequence[PendingEvent]]
+    is_full: bool
+
+    def events_of(self, pass_id: str) -> list[Event]:
+        """Return the pending events of a pass, by (occurred_at, id)."""
+        return [item.event for item in self.by_pass[pass_id]]
+
+    @property
+    def last_pass_id(self) -> str | None:
+        """The last pass read. More of its events may be pending if the backlog is full."""
+        return list(self.by_pass)[-1] if self.by_pass else None
+
+
+@dataclass(frozen=True, slots=True)
+class FoldRound:
+    """What one round does with the pending events it read."""
+
+    works: list[PassWork] = field(default_factory=list)
+    """Passes to advance over their events."""
+    marks: list[EventRef] = field(default_factory=list)
+    """Events that an earlier write counted, to be cleared only."""
+    strays: list[tuple[Pass, Event]] = field(default_factory=list)
+    """Events recorded on a merged pass, to be forwarded to its survivor."""
+    emptied: list[EventRef] = field(default_factory=list)
+    """Events recorded on an erased pass, to be replaced by stubs."""
 
 
 async def fold(worker: Worker, key: str) -> None:
-    """Folds what is pending in a range of slots until it is dry. Safe to repeat and to overlap."""
+    """Fold the pending events of a slot range until none is left. Safe to repeat, and to run in several workers at once."""
     await worker.run_alone("fold", key, lambda: fold_once(worker, key))
 
 
 async def fold_once(worker: Worker, key: str) -> bool:
-    """One round; whether there may be more to do: something was moved, or the range was not read from its beginning."""
-    low, high = bounds_of(key)
+    """Run one round and return whether another may find more to do.
+
+    The order of the four reads carries the proof that no event counts twice.
+    """
     at = await read_clock(worker)
-    beyond = worker.cursors.get(key)
-    pending = await worker.fold_queries.pending(low, high, beyond, FOLD_BATCH_SIZE)
-    full = len(pending) == FOLD_BATCH_SIZE
-    by_pass = _group_by_pass(pending)
-    # 2: the passes after their events, and the definitions after the passes.
-    cards = await worker.fold_queries.passes(by_pass)
-    definitions = await worker.read_definitions({card.workspace_id for card in cards.values()})
-    taken: list[str] = []
+    backlog = await read_pending(worker, key)
+    passes, definitions = await read_passes(worker, backlog)
+    chosen = choose_passes(backlog, passes)
+    still_pending = await check_still_pending(worker, backlog, chosen)
+    fold_round = classify(backlog, chosen, still_pending, more_passes=len(chosen) < len(passes))
+    fold_round.emptied.extend(await find_events_of_erased(worker, backlog, passes))
+    saved = await advance_passes(worker, at, fold_round.works, definitions)
+    await clear(worker, fold_round, saved, at, still_pending)
+    if chosen:
+        metrics.FOLDS.inc()
+        metrics.EVENTS_FOLDED.inc(sum(len(each.advanced.folded_ids) for each in saved.values()))
+    more = move_cursor(worker, key, backlog, chosen, is_cut=backlog.is_full or len(chosen) < len(passes))
+    return more or bool(fold_round.marks or fold_round.emptied or fold_round.strays or saved)
+
+
+async def read_pending(worker: Worker, key: str) -> Backlog:
+    """Read up to 1,000 pending events of a slot range, from where the last round stopped."""
+    low, high = bounds_of(key)
+    start = worker.cursors.get(key)
+    pending = await worker.fold_queries.pending(low, high, start, FOLD_BATCH_SIZE)
+    by_pass: dict[str, list[PendingEvent]] = {}
+    for item in pending:
+        by_pass.setdefault(item.event.pass_id, []).append(item)
+    return Backlog(start, by_pass, len(pending) == FOLD_BATCH_SIZE)
+
+
+async def read_passes(worker: Worker, backlog: Backlog) -> tuple[dict[str, Pass], dict[str, Definitions]]:
+    """Read the passes of the events by id, in the order of the backlog; then the definitions of their workspaces."""
+    found = await worker.fold_queries.passes(backlog.by_pass)
+    passes = {pass_id: found[pass_id] for pass_id in backlog.by_pass if pass_id in found}
+    return passes, await worker.read_definitions({card.workspace_id for card in passes.values()})
+
+
+def choose_passes(backlog: Backlog, passes: Mapping[str, Pass]) -> dict[str, Pass]:
+    """Return the first passes, at least one, whose ids to check stay within MAX_IDS_CHECKED."""
+    chosen: dict[str, Pass] = {}
     size = 0
-    for pass_id, card in cards.items():
-        size += len(by_pass[pass_id]) + len(card.last_folded_ids)
-        if taken and size > MAX_IDS_CHECKED:
-            full = True
+    for pass_id, card in passes.items():
+        size += len(backlog.by_pass[pass_id]) + len(card.last_folded_ids)
+        if chosen and size > MAX_IDS_CHECKED:
             break
-        taken.append(pass_id)
-    # 3: what is still pending *now*, after the passes were read. Not asked for a pass as this process left it when it had
-    # marked what it had counted: its events were read after that, so none of them is counted yet, and `lb` is marked.
-    unsure = [pass_id for pass_id in taken if worker.cleared_writes.get(pass_id) != cards[pass_id].write_id]
-    asked = [e.id for pass_id in unsure for e in by_pass[pass_id]] + [
-        i for pass_id in unsure for i in cards[pass_id].last_folded_ids
-    ]
-    still = await worker.fold_queries.still_pending(list(dict.fromkeys(asked)))
-    still |= {e.id: PendingAt(p, move_count(e)) for p in set(taken) - set(unsure) for e in by_pass[p]}
-    marks: list[EventRef] = []
-    works: list[PassWork] = []
-    strays: list[tuple[Pass, Event]] = []
-    late = await _pending_of_erased(worker, [item for item in pending if item.event.pass_id not in cards])
-    last = pending[-1].event.pass_id if pending else None
-    for pass_id in taken:
-        card, events = cards[pass_id], by_pass[pass_id]
-        if card.erased is not None:
-            # Recorded by who had not heard of it yet: nothing of it is kept.
+        chosen[pass_id] = card
+    return chosen
+
+
+async def check_still_pending(worker: Worker, backlog: Backlog, passes: Mapping[str, Pass]) -> dict[str, PendingAt]:
+    """Return which of the events read, and of the `last_folded_ids`, are pending now, after the passes were read.
+
+    A pass is not asked about if its last write is this process's own, and the events of that write were cleared before this
+    round began: the events read since then are not counted yet, and its `last_folded_ids` are cleared.
+    """
+    uncertain = {
+        pass_id: card for pass_id, card in passes.items() if worker.cleared_writes.get(pass_id) != card.write_id
+    }
+    ids = [event.id for pass_id in uncertain for event in backlog.events_of(pass_id)]
+    ids += [event_id for card in uncertain.values() for event_id in card.last_folded_ids]
+    still_pending = await worker.fold_queries.still_pending(list(dict.fromkeys(ids)))
+    for pass_id in passes.keys() - uncertain.keys():
+        still_pending |= {event.id: PendingAt(pass_id, move_count(event)) for event in backlog.events_of(pass_id)}
+    return still_pending
+
+
+def classify(
+    backlog: Backlog, passes: Mapping[str, Pass], still_pending: Mapping[str, PendingAt], *, more_passes: bool
+) -> FoldRound:
+    """Decide for each pass what to do with its pending events. `more_passes`: some passes were left to the next round."""
+    fold_round = FoldRound()
+    for pass_id, card in passes.items():
+        events = backlog.events_of(pass_id)
+        if is_erased(card):
             own = tombstone_id(pass_id)
             for event in events:
-                (marks if event.id == own else late).append((card.workspace_id, pass_id, event.id))
-            continue
-        unmarked = pending_for_pass(card, card.last_folded_ids, still)
-        if unmarked:
-            # The fold before this one died between its write and its marks.
-            marks += [(card.workspace_id, pass_id, event_id) for event_id in unmarked]
-            continue
-        if card.alias_of is not None:
-            # Recorded by who had not heard of the merge yet.
-            untold = set(pending_for_pass(card, [event.id for event in events], still)) - set(card.last_folded_ids)
-            strays += [(card, event) for event in events if event.id in untold]
-            continue
-        # Asked for at other moments than its tombstone, a removed event may still have looked pending.
-        gone = targets_of(card.last_folded_ids)
-        fresh = [event for event in events if event.id in still and event.id not in gone]
-        if fresh:
-            cut = len(fresh) > MAX_EVENTS_PER_PASS or (full and pass_id == last)
-            works.append(PassWork(card, fresh[:MAX_EVENTS_PER_PASS], cut))
-    done = await advance_passes(worker, at, works, definitions)
-    marks += [
-        (saved.advanced.card.workspace_id, pass_id, event_id)
-        for pass_id, saved in done.items()
-        for event_id in saved.advanced.folded_ids
-    ]
-    if late:
-        await worker.fold_queries.replace_by_stubs(late, at.now_ms)
-    await clear_events(worker, marks, at.now_ms, still)
-    await worker.merge_queries.forward(strays)
-    for pass_id, saved in done.items():
-        worker.remember_cleared(pass_id, saved.write_id)
-    if taken:
-        metrics.FOLDS.inc()
-        metrics.EVENTS_FOLDED.inc(sum(len(saved.advanced.folded_ids) for saved in done.values()))
-    worker.cursors.pop(key, None)
-    if full and taken:
-        worker.cursors[key] = slot_of(taken[-1]), taken[-1]
-    return bool(marks) or bool(late) or bool(strays) or bool(done) or beyond is not None
+                target = fold_round.marks if event.id == own else fold_round.emptied
+                target.append((card.workspace_id, pass_id, event.id))
+        elif uncleared := pending_for_pass(card, card.last_folded_ids, still_pending):
+            # The fold before this one crashed, or was slow, between its write and the clearing of its events.
+            fold_round.marks.extend((card.workspace_id, pass_id, event_id) for event_id in uncleared)
+        elif is_merged(card):
+            uncounted = set(pending_for_pass(card, [event.id for event in events], still_pending))
+            fold_round.strays.extend((card, event) for event in events if event.id in uncounted)
+        elif foldable := foldable_events(card, events, still_pending):
+            is_last = (backlog.is_full or more_passes) and pass_id == backlog.last_pass_id
+            has_more = len(foldable) > MAX_EVENTS_PER_PASS or is_last
+            fold_round.works.append(PassWork(card, foldable[:MAX_EVENTS_PER_PASS], has_more))
+    return fold_round
 
 
-def pending_for_pass(card: Pass, event_ids: Iterable[str], still: Mapping[str, PendingAt]) -> list[str]:
-    """Those of the events that wait for this pass: what it counted before it was merged may wait for another one."""
-    return [each for each in event_ids if each in still and still[each].pass_id == card.id]
+def is_erased(card: Pass) -> bool:
+    """Return whether the pass is the stub of an erased one: nothing recorded on it later is kept."""
+    return card.erased is not None
 
 
-async def clear_events(worker: Worker, counted: Sequence[EventRef], at_ms: int, still: Mapping[str, PendingAt]) -> None:
-    """Marks what was counted; what a tombstone removes is emptied before the tombstone is marked.
+def is_merged(card: Pass) -> bool:
+    """Return whether the pass is an alias: nothing counts there any more."""
+    return card.alias_of is not None
 
-    `still` says how often an event had moved when it was last seen pending. Whoever dies in between leaves the tombstone
-    pending, and it is marked again.
+
+def pending_for_pass(card: Pass, event_ids: Iterable[str], still_pending: Mapping[str, PendingAt]) -> list[str]:
+    """Return which of the events are pending for this pass. Events counted before a merge may be pending for another."""
+    return [each for each in event_ids if each in still_pending and still_pending[each].pass_id == card.id]
+
+
+def foldable_events(card: Pass, events: Sequence[Event], still_pending: Mapping[str, PendingAt]) -> list[Event]:
+    """Return the events to count: those pending now, less the targets of tombstones that the last write counted.
+
+    A target and its tombstone may be read at different moments, so a removed event may still have looked pending.
     """
-    targets = [
-        (workspace_id, pass_id, target)
-        for workspace_id, pass_id, event_id in counted
-        if (target := target_of(event_id)) is not None and target != pass_id
-    ]
-    await worker.fold_queries.replace_by_stubs(targets, at_ms)
-    await worker.fold_queries.clear([event_id for _, _, event_id in counted], still)
+    removed = targets_of(card.last_folded_ids)
+    return [event for event in events if event.id in still_pending and event.id not in removed]
 
 
-async def _pending_of_erased(worker: Worker, strays: Sequence[PendingEvent]) -> list[EventRef]:
-    """Those of the events without a pass whose pass was erased."""
+async def find_events_of_erased(worker: Worker, backlog: Backlog, passes: Mapping[str, Pass]) -> list[EventRef]:
+    """Return the events whose pass does not exist because its erasure is finished."""
+    strays = [item for pass_id, items in backlog.by_pass.items() if pass_id not in passes for item in items]
     if not strays:
         return []
     erased = await worker.erase_queries.erased_among(list({stray.event.pass_id for stray in strays}))
@@ -137,8 +201,51 @@ async def _pending_of_erased(worker: Worker, strays: Sequence[PendingEvent]) -> 
     return [(stray.workspace_id, stray.event.pass_id, stray.event.id) for stray in found]
 
 
-def _group_by_pass(pending: Sequence[PendingEvent]) -> dict[str, list[Event]]:
-    by_pass: dict[str, list[Event]] = {}
-    for item in pending:
-        by_pass.setdefault(item.event.pass_id, []).append(item.event)
-    return by_pass
+async def clear(
+    worker: Worker,
+    fold_round: FoldRound,
+    saved: Mapping[str, Saved],
+    at: RoundClock,
+    still_pending: Mapping[str, PendingAt],
+) -> None:
+    """Clear the events that are counted, replace events of erased passes by stubs, forward events of merged passes."""
+    counted = fold_round.marks + [
+        (each.advanced.card.workspace_id, pass_id, event_id)
+        for pass_id, each in saved.items()
+        for event_id in each.advanced.folded_ids
+    ]
+    if fold_round.emptied:
+        await worker.fold_queries.replace_by_stubs(fold_round.emptied, at.now_ms)
+    await clear_events(worker, counted, at.now_ms, still_pending)
+    await worker.merge_queries.forward(fold_round.strays)
+    for pass_id, each in saved.items():
+        worker.remember_cleared(pass_id, each.write_id)
+
+
+async def clear_events(
+    worker: Worker, counted: Sequence[EventRef], at_ms: int, still_pending: Mapping[str, PendingAt]
+) -> None:
+    """Clear counted events, after replacing the targets of tombstones among them by stubs. Safe to repeat.
+
+    `still_pending` gives the move counter that each event had when it was read. If the worker crashes in between, the
+    tombstone stays pending, and the next round repeats both writes.
+    """
+    targets = [
+        (workspace_id, pass_id, target)
+        for workspace_id, pass_id, event_id in counted
+        if (target := target_of(event_id)) is not None and target != pass_id
+    ]
+    await worker.fold_queries.replace_by_stubs(targets, at_ms)
+    await worker.fold_queries.clear([event_id for _, _, event_id in counted], still_pending)
+
+
+def move_cursor(worker: Worker, key: str, backlog: Backlog, passes: Mapping[str, Pass], *, is_cut: bool) -> bool:
+    """Set where the next round of the range begins and return whether events before or behind it are left to read.
+
+    The cursor wraps round, so that one pass with many events does not delay the others.
+    """
+    worker.cursors.pop(key, None)
+    if is_cut and passes:
+        last = list(passes)[-1]
+        worker.cursors[key] = slot_of(last), last
+    return backlog.start is not None
