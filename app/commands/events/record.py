@@ -1,12 +1,13 @@
-"""recordEvent and recordEvents: check, append, wake the fold. Each item has a fate of its own, in the order sent.
+"""recordEvent and recordEvents: validate items, resolve their passes, insert the events, wake the fold.
 
-One or two round trips for 1,000 events: look up the passes not yet known, insert what is new. One more where ids were
-taken, to tell repeats from conflicts; one for what corrections name, one for items refused that may be repeats.
+Recording 1,000 new events takes one or two round trips: one looks up passes that this process has not cached, one inserts
+the events. Three more are possible: one reads the originals of corrections, one reads events whose ids exist already, and
+one looks for stored copies of items that would be rejected today.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -18,29 +19,21 @@ from app.domain.events.events import DEFAULT_SOURCE, Event, EventInput, Origin
 from app.domain.events.receipts import RecordStatus
 from app.domain.events.validation import Draft, ValidationRules, fingerprint, validate_event
 from app.domain.ids import event_id, keyed_event_id, slot_of
+from app.domain.passes.passes import Pass
 from app.domain.values.text import parse_optional
 from app.flow import range_of
 from app.store.mongo.ids import ordered_id
 from app.telemetry import tracing
 
+from . import outcomes, pass_lookup
 from .corrections import resolve_corrections
 from .event_types import event_types, latest_event_types
-from .outcomes import (
-    BatchOutcome,
-    Item,
-    ItemResult,
-    find_stored,
-    preview_outcomes,
-    reject_unless_stored,
-    resolve_outcome,
-    would_fail,
-)
-from .pass_lookup import insert_missing, resolve_passes
+from .outcomes import BatchOutcome, Item, ItemResult
 from .vocabulary import record_words
 
 MAX_EVENTS = 1_000
 LIVE_CHANNELS = frozenset({"API", "BATCH"})
-"""Doors at which a member of staff acts now, by hand. A file only tells of it, and any key that writes may import one."""
+"""Channels on which naming a member of staff means that this person acts now, by hand. A file only reports it."""
 
 
 @tracing.traced("record")
@@ -56,122 +49,196 @@ async def record_events(
     historical: bool = False,
     dry_run: bool = False,
 ) -> BatchOutcome:
-    """What became of each of 1 to 1,000 items, in input order.
+    """Record 1 to 1,000 items and return the outcome of each, in input order.
 
-    Safe to repeat with the same external ids or the same `idempotency_key`. `atomic` writes nothing when an item is
-    refused or contradicts what is stored. Raises Refused for the call as a whole, Unavailable; both before or without
-    losing what was acknowledged. `dry_run` writes nothing at all and answers what would become of each item.
-    Defaults stand in for what an item leaves out (now, for its instant), and are no part of what a repeat repeats.
+    Safe to repeat with the same external ids or the same `idempotency_key`. With `atomic`, nothing is written if an item
+    is REJECTED or a CONFLICT. With `dry_run`, nothing is written at all. `default_source` and `default_occurred_at` (else
+    now) replace what an item leaves out; they do not belong to the content by which a repeat is recognized.
+    Raises Refused if the call as a whole is invalid. Raises Unavailable if the store does not answer; acknowledged events
+    are never lost by that.
     """
     check_size(items)
     parse_optional(idempotency_key, "idempotencyKey")
-    now = await ctx.now()
-    settings = ctx.resources.settings
-    rules = ValidationRules(
-        now,
-        (await ctx.profile()).currency,
-        settings.metadata_bytes,
-        timedelta(seconds=settings.future_tolerance_seconds),
-        default_source,
-        default_occurred_at,
-    )
-    results: list[ItemResult | None] = [None] * len(items)
-    drafts: dict[int, Draft] = {}
-    types = await event_types(ctx)
-    for index, sent in enumerate(items):
-        try:
-            drafts[index] = validate_event(sent, rules)
-            if atomic and sent.external_id is None:
-                raise InvalidInput(Code.REQUIRED, "Every item of an atomic batch has an external id.", "externalId")
-        except Refused as error:
-            drafts.pop(index, None)
-            results[index] = ItemResult(index, RecordStatus.REJECTED, None, error.problems)
-            continue
-        if drafts[index].staff is not None and ctx.channel in LIVE_CHANNELS:
-            ctx.actor.require(STAFF)
-    drafts, refused = _judged_by(types, drafts)
-    if refused and (newer := await latest_event_types(ctx)).revision > types.revision:
-        # Elsewhere somebody has just defined what is refused here.
-        types = newer
-        drafts, refused = _judged_by(types, drafts)
-    pass_ids, cards = await resolve_passes(ctx, drafts, now, create=create_missing_passes)
-    if refused:
-        # Nobody gets a pass by what is not recorded.
-        wanted = {drafts[index].pass_external_id for index in drafts.keys() - refused.keys()}
-        cards = [card for card in cards if card.external_id in wanted]
-    if cards and not atomic and not dry_run:
-        instead = await insert_missing(ctx, cards)
-        pass_ids = {index: instead.get(pid, pid) if pid else None for index, pid in pass_ids.items()}
-    for index, pass_id in pass_ids.items():
-        if pass_id is None:
-            name = "passId" if drafts[index].pass_id is not None else "passExternalId"
-            advice = "No such pass in this workspace; create it, or send createMissingPasses with its external id."
-            nowhere = Problem(Code.UNKNOWN, advice, (name,))
-            results[index] = ItemResult(index, RecordStatus.REJECTED, None, (*refused.get(index, ()), nowhere))
-    corrections, against = await resolve_corrections(ctx, drafts, pass_ids)
-    against |= refused
-    secret, origin = await ctx.secret(), ctx.origin
-    new: dict[str, Item] = {}
-    taken: list[Item] = []
-    doubted: list[Item] = []
-    for index, draft in drafts.items():
-        pass_id = pass_ids[index]
-        if pass_id is None:
-            continue
-        identity = _identity(ctx.workspace.id, draft, idempotency_key, index)
-        counted = corrections.get(index, draft)
-        item = Item(
-            index,
-            _event(counted, identity, pass_id, now, origin, historical, types.version_of(draft.type)),
-            fingerprint(secret, draft, pass_id),
-            draft,
-        )
-        if index in against:
-            doubted.append(item)
-        elif new.setdefault(identity, item) is not item:
-            taken.append(item)
-    if doubted:
-        await reject_unless_stored(ctx, results, doubted, against)
-    if atomic and await would_fail(ctx, results, new, taken):
-        return BatchOutcome([result for result in results if result is not None], now)
+    batch = Batch(items, await _validation_rules(ctx, default_source, default_occurred_at), atomic=atomic)
+    await batch.validate(ctx)
+    await batch.resolve_passes(ctx, create=create_missing_passes)
+    if not atomic and not dry_run:
+        await batch.insert_missing_passes(ctx)
+    batch.reject_without_pass()
+    await batch.build_items(ctx, idempotency_key, historical=historical)
+    if atomic and await batch.would_fail(ctx):
+        return batch.outcome()
     if dry_run:
-        await preview_outcomes(ctx, results, new, taken)
-        return BatchOutcome([result for result in results if result is not None], now)
-    if cards and atomic and await insert_missing(ctx, cards):
-        # Somebody made one of these passes in the same moment: what was judged no longer holds.
+        return await batch.preview(ctx)
+    if atomic and await batch.insert_missing_passes(ctx):
+        # Another process created one of these passes in the meantime, so the checks above may no longer hold.
         raise Unavailable("store")
-    first = list(new.values())
-    await record_words(ctx, [item.event for item in first])
-    collided = await ctx.workspace.events.insert([(item.event, item.fingerprint) for item in first])
-    for position, item in enumerate(first):
-        if position in collided:
-            taken.append(item)
-        else:
-            results[item.index] = ItemResult(item.index, RecordStatus.CREATED, item.event)
-    if taken:
-        stored = await find_stored(ctx, taken)
-        for item in taken:
-            results[item.index] = resolve_outcome(item, stored.get(item.index))
-    ctx.resources.bus.wake("fold", *{range_of(slot_of(item.event.pass_id)) for item in first})
-    return BatchOutcome([result for result in results if result is not None], now)
+    await batch.insert(ctx)
+    return batch.outcome()
 
 
 def check_size(items: Sequence[EventInput]) -> None:
-    """Nothing for 1 to 1,000 items; else raises InvalidInput, before anything is written."""
+    """Raise InvalidInput unless there are 1 to 1,000 items."""
     if not 1 <= len(items) <= MAX_EVENTS:
         code = Code.TOO_MANY if items else Code.REQUIRED
         raise InvalidInput(code, f"Between 1 and {MAX_EVENTS} events a call; this one has {len(items)}.", "events")
 
 
-def _judged_by(
-    types: EventTypes, drafts: Mapping[int, Draft]
-) -> tuple[dict[int, Draft], dict[int, tuple[Problem, ...]]]:
-    """The drafts with the categories of their types, and what the definitions say against some of them."""
-    resolve_outcome = {index: types.check(draft) for index, draft in drafts.items()}
-    return (
-        {index: draft for index, (draft, _) in resolve_outcome.items()},
-        {index: problems for index, (_, problems) in resolve_outcome.items() if problems},
+async def _validation_rules(ctx: Context, default_source: str, default_occurred_at: datetime | None) -> ValidationRules:
+    settings = ctx.resources.settings
+    return ValidationRules(
+        now=await ctx.now(),
+        default_currency=(await ctx.profile()).currency,
+        metadata_bytes=settings.metadata_bytes,
+        future_tolerance=timedelta(seconds=settings.future_tolerance_seconds),
+        default_source=default_source,
+        default_occurred_at=default_occurred_at,
     )
+
+
+class Batch:
+    """Items of one call on their way to the store: each has a draft, then an event, then a result."""
+
+    def __init__(self, sent: Sequence[EventInput], rules: ValidationRules, *, atomic: bool) -> None:
+        self._sent, self._rules, self._atomic = sent, rules, atomic
+        self._results: list[ItemResult | None] = [None] * len(sent)
+        self._drafts: dict[int, Draft] = {}
+        self._problems: dict[int, tuple[Problem, ...]] = {}
+        """Why a valid draft is rejected today. A copy recorded before the reason arose is still a DUPLICATE."""
+        self._types: EventTypes | None = None
+        self._pass_ids: dict[int, str | None] = {}
+        self._missing_passes: list[Pass] = []
+        self._new: dict[str, Item] = {}
+        """The first item of each event id."""
+        self._repeated: list[Item] = []
+        """Items whose event id exists already, in this call or in the store."""
+
+    async def validate(self, ctx: Context) -> None:
+        """Check each item by itself and by the definition of its type. Raises Denied if a key may not name staff."""
+        for index, sent in enumerate(self._sent):
+            try:
+                draft = validate_event(sent, self._rules)
+                if self._atomic and sent.external_id is None:
+                    raise InvalidInput(Code.REQUIRED, "Every item of an atomic batch has an external id.", "externalId")
+            except Refused as refused:
+                self._reject(index, refused.problems)
+                continue
+            if draft.staff is not None and ctx.channel in LIVE_CHANNELS:
+                ctx.actor.require(STAFF)
+            self._drafts[index] = draft
+        self._types = await event_types(ctx)
+        self._check_types(self._types)
+        # Another process may have defined a moment ago what this process rejects: read the definitions again.
+        if self._problems and (newer := await latest_event_types(ctx)).revision > self._types.revision:
+            self._types = newer
+            self._check_types(newer)
+
+    def _check_types(self, types: EventTypes) -> None:
+        checked = {index: types.check(draft) for index, draft in self._drafts.items()}
+        self._drafts = {index: draft for index, (draft, _) in checked.items()}
+        self._problems = {index: problems for index, (_, problems) in checked.items() if problems}
+
+    async def resolve_passes(self, ctx: Context, *, create: bool) -> None:
+        """Find the pass of each draft; with `create`, prepare a new pass for each unknown external id."""
+        self._pass_ids, missing = await pass_lookup.resolve_passes(ctx, self._drafts, self._rules.now, create=create)
+        # Do not create passes for items that will be rejected.
+        wanted = {self._drafts[index].pass_external_id for index in self._drafts.keys() - self._problems.keys()}
+        self._missing_passes = [card for card in missing if card.external_id in wanted]
+
+    async def insert_missing_passes(self, ctx: Context) -> bool:
+        """Insert the prepared passes and return whether another process had created one of them meanwhile."""
+        if not self._missing_passes:
+            return False
+        existing = await pass_lookup.insert_missing(ctx, self._missing_passes)
+        self._pass_ids = {index: existing.get(pid, pid) if pid else None for index, pid in self._pass_ids.items()}
+        return bool(existing)
+
+    def reject_without_pass(self) -> None:
+        """Reject the drafts whose pass does not exist."""
+        for index, pass_id in self._pass_ids.items():
+            if pass_id is None:
+                name = "passId" if self._drafts[index].pass_id is not None else "passExternalId"
+                advice = "No such pass in this workspace; create it, or send createMissingPasses with its external id."
+                self._reject(index, (*self._problems.get(index, ()), Problem(Code.UNKNOWN, advice, (name,))))
+
+    async def build_items(self, ctx: Context, idempotency_key: str | None, *, historical: bool) -> None:
+        """Give each draft its id, fingerprint and event; resolve at once those that would be rejected today."""
+        assert self._types is not None, "validate was called"
+        corrections, conflicts = await resolve_corrections(ctx, self._drafts, self._pass_ids)
+        self._problems = conflicts | self._problems
+        secret, rejected = await ctx.secret(), []
+        for index, draft in self._drafts.items():
+            pass_id = self._pass_ids[index]
+            if pass_id is None:
+                continue
+            identity = _identity(ctx.workspace.id, draft, idempotency_key, index)
+            event = _event(
+                corrections.get(index, draft),
+                identity,
+                pass_id,
+                now=self._rules.now,
+                origin=ctx.origin,
+                historical=historical,
+                definition_version=self._types.version_of(draft.type),
+            )
+            item = Item(index=index, event=event, fingerprint=fingerprint(secret, draft, pass_id), draft=draft)
+            if index in self._problems:
+                rejected.append(item)
+            elif self._new.setdefault(identity, item) is not item:
+                self._repeated.append(item)
+        if rejected:
+            self._set_results(await outcomes.reject_unless_stored(ctx, rejected, self._problems))
+
+    async def would_fail(self, ctx: Context) -> bool:
+        """Return whether an atomic batch must not be written; if so, give every item its result."""
+        stored = await outcomes.find_stored(ctx, [*self._new.values(), *self._repeated], self._new)
+        for item in (*self._new.values(), *self._repeated):
+            if (before := stored.get(item.index)) is not None:
+                outcome = outcomes.resolve_outcome(item, before)
+                if outcome.status is not RecordStatus.DUPLICATE:
+                    self._results[item.index] = outcome
+        if all(result is None or result.status is RecordStatus.DUPLICATE for result in self._results):
+            return False
+        not_recorded = Problem(Code.CONFLICT, "Not recorded: another item of this atomic batch was refused.")
+        for index in [index for index, result in enumerate(self._results) if result is None]:
+            self._reject(index, (not_recorded,))
+        return True
+
+    async def preview(self, ctx: Context) -> BatchOutcome:
+        """Return the outcome that recording the batch now would have."""
+        stored = await outcomes.find_stored(ctx, [*self._new.values(), *self._repeated], self._new)
+        for item in (*self._new.values(), *self._repeated):
+            before = stored.get(item.index)
+            created = ItemResult(item.index, RecordStatus.CREATED, item.event)
+            self._results[item.index] = created if before is None else outcomes.resolve_outcome(item, before)
+        return self.outcome()
+
+    async def insert(self, ctx: Context) -> None:
+        """Insert the new events, tell repeats from conflicts, and wake the fold. Safe to repeat with the same ids."""
+        items = list(self._new.values())
+        await record_words(ctx, [item.event for item in items])
+        existing = await ctx.workspace.events.insert([(item.event, item.fingerprint) for item in items])
+        for number, item in enumerate(items):
+            if number in existing:
+                self._repeated.append(item)
+            else:
+                self._results[item.index] = ItemResult(item.index, RecordStatus.CREATED, item.event)
+        if self._repeated:
+            stored = await outcomes.find_stored(ctx, self._repeated)
+            for item in self._repeated:
+                self._results[item.index] = outcomes.resolve_outcome(item, stored.get(item.index))
+        ctx.resources.bus.wake("fold", *{range_of(slot_of(item.event.pass_id)) for item in items})
+
+    def outcome(self) -> BatchOutcome:
+        """Return the results so far, in input order."""
+        return BatchOutcome([result for result in self._results if result is not None], self._rules.now)
+
+    def _set_results(self, results: Sequence[ItemResult]) -> None:
+        for result in results:
+            self._results[result.index] = result
+
+    def _reject(self, index: int, problems: Sequence[Problem]) -> None:
+        self._results[index] = ItemResult(index, RecordStatus.REJECTED, None, tuple(problems))
 
 
 def _identity(workspace_id: str, draft: Draft, idempotency_key: str | None, index: int) -> str:
@@ -181,15 +248,38 @@ def _identity(workspace_id: str, draft: Draft, idempotency_key: str | None, inde
 
 
 def _event(
-    draft: Draft, identity: str, pass_id: str, now: datetime, origin: Origin, historical: bool, version: int | None
+    draft: Draft,
+    identity: str,
+    pass_id: str,
+    *,
+    now: datetime,
+    origin: Origin,
+    historical: bool,
+    definition_version: int | None,
 ) -> Event:
     if draft.staff is not None:
-        origin = replace(
-            origin, channel="MANUAL" if origin.channel in LIVE_CHANNELS else origin.channel, staff=draft.staff
-        )
+        channel = "MANUAL" if origin.channel in LIVE_CHANNELS else origin.channel
+        origin = replace(origin, channel=channel, staff=draft.staff)
     return Event(
-        identity, pass_id, draft.category, draft.type, draft.amount, draft.currency, draft.points, draft.source,
-        draft.external_id, draft.metadata, draft.occurred_at or now, now, origin, draft.field_name, draft.old_value,
-        draft.new_value, draft.correction_of, historical, points_expiry=draft.points_expiry,
-        label=draft.label, definition_version=version,
-    )  # fmt: skip
+        id=identity,
+        pass_id=pass_id,
+        category=draft.category,
+        type=draft.type,
+        amount=draft.amount,
+        currency=draft.currency,
+        points=draft.points,
+        source=draft.source,
+        external_id=draft.external_id,
+        metadata=draft.metadata,
+        occurred_at=draft.occurred_at or now,
+        recorded_at=now,
+        origin=origin,
+        field_name=draft.field_name,
+        old_value=draft.old_value,
+        new_value=draft.new_value,
+        correction_of=draft.correction_of,
+        historical=historical,
+        points_expiry=draft.points_expiry,
+        label=draft.label,
+        definition_version=definition_version,
+    )
