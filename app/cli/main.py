@@ -10,6 +10,7 @@ import click
 from app.commands.workspaces.workspaces import create_workspace
 from app.config.settings import Settings, variables
 from app.domain.ids import slot_of
+from app.domain.values.instants import format_instant
 from app.flow import SLOT_RANGES, range_of
 from app.resources import open_resources
 from app.store.clock import MongoClock
@@ -92,7 +93,7 @@ def show(settings: Settings) -> None:
         async with open_resources(settings) as resources:
             return await resources.clock.now()
 
-    click.echo(_written(asyncio.run(read())))
+    click.echo(format_instant(asyncio.run(read())))
 
 
 @clock.command(name="set")
@@ -111,7 +112,7 @@ def set_(settings: Settings, instant: str) -> None:
             resources.bus.wake("due", *SLOT_RANGES)
             return moved
 
-    click.echo(_written(asyncio.run(move())))
+    click.echo(format_instant(asyncio.run(move())))
     if settings.clock != "manual":
         click.echo("Only processes with PUNCHCARD_CLOCK=manual read this clock; here it is not set.", err=True)
 
@@ -171,7 +172,3 @@ def create(settings: Settings, name: str, currency: str, timezone: str) -> None:
             return secret
 
     click.echo(asyncio.run(make()))
-
-
-def _written(instant: datetime) -> str:
-    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")

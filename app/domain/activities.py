@@ -106,6 +106,26 @@ class ActivityQuery:
     recorded_after: datetime | None = None
     recorded_before: datetime | None = None
 
+    def matches(self, activity: Activity) -> bool:
+        """Return whether the query lists the activity. Lists, streams and webhooks agree on this."""
+        return (
+            (not self.types or activity.type in self.types)
+            and (not self.segment_ids or activity.segment_id in self.segment_ids)
+            and self.category in (None, activity.category)
+            and (self.pass_id is None or activity.pass_id == self.pass_id or activity.pass_id in self.aliases)
+            and (self.occurred_after is None or activity.occurred_at >= self.occurred_after)
+            and (self.occurred_before is None or activity.occurred_at < self.occurred_before)
+            and (self.recorded_after is None or activity.recorded_at >= self.recorded_after)
+            and (self.recorded_before is None or activity.recorded_at < self.recorded_before)
+            and (self.include_silent or not activity.silent)
+            and (self.include_historical or not activity.historical)
+        )
+
+
+def match_none(activity: Activity) -> bool:
+    """Return False: the filter of a query that can list nothing."""
+    return False
+
 
 def activity_id(pass_id: str, n: int) -> str:
     """The permanent id of activity `n` of a pass."""

@@ -254,28 +254,3 @@ class _Tailer:
 
 async def _oldest(activities: ActivityQueries) -> list[Activity]:
     return (await activities.page(ActivityQuery(include_silent=True), PageRequest(limit=1))).items
-
-
-def shows(query: ActivityQuery | None) -> Callable[[Activity], bool]:
-    """Whether an activity is one that the named query would list; None lists nothing."""
-    if query is None:
-        return lambda activity: False
-    asked = query
-    types, segment_ids = frozenset(asked.types), frozenset(asked.segment_ids)
-    passes = {asked.pass_id, *asked.aliases}
-
-    def shown(activity: Activity) -> bool:
-        return (
-            (not types or activity.type in types)
-            and (not segment_ids or activity.segment_id in segment_ids)
-            and asked.category in (None, activity.category)
-            and (asked.pass_id is None or activity.pass_id in passes)
-            and (asked.occurred_after is None or activity.occurred_at >= asked.occurred_after)
-            and (asked.occurred_before is None or activity.occurred_at < asked.occurred_before)
-            and (asked.recorded_after is None or activity.recorded_at >= asked.recorded_after)
-            and (asked.recorded_before is None or activity.recorded_at < asked.recorded_before)
-            and (asked.include_silent or not activity.silent)
-            and (asked.include_historical or not activity.historical)
-        )
-
-    return shown

@@ -61,7 +61,9 @@ class WorkspaceCache:
         pass_id, noted, until = self._external_ids.get((workspace_id, external_id), (None, "", 0.0))
         return pass_id if until > self._now() and noted == since else None
 
-    def remember_pass(self, workspace_id: str, pass_id: str, external_id: str | None = None, *, since: str = "") -> None:
+    def remember_pass(
+        self, workspace_id: str, pass_id: str, external_id: str | None = None, *, since: str = ""
+    ) -> None:
         """Notes a pass that was seen to exist after the parting `since`; the oldest notes are dropped beyond the bound."""
         until = self._now() + PASS_TTL_SECONDS
         self._ids[workspace_id, pass_id] = since, until

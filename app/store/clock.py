@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pymongo.errors import DuplicateKeyError
 
 from app.domain.errors import Code, InvalidInput
-from app.domain.values.instants import EPOCH, truncate
+from app.domain.values.instants import EPOCH, format_instant, truncate
 from app.store.mongo.queries import Database, ErrorTranslating
 
 MANUAL_CLOCK_DELAY = timedelta(seconds=2)
@@ -50,7 +50,7 @@ class MongoClock(ErrorTranslating):
         standing = await self.now()
         if standing > instant:
             raise InvalidInput(
-                Code.OUT_OF_RANGE, f"The clock stands at {standing.isoformat()} and only moves forward.", "instant"
+                Code.OUT_OF_RANGE, f"The clock stands at {format_instant(standing)} and only moves forward.", "instant"
             )
         return standing
 

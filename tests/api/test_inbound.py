@@ -203,7 +203,7 @@ async def test_what_fails_is_kept_and_recorded_once_the_mapping_is_mended(api: A
     assert (delivery["status"], delivery["attempts"], delivery["events"]) == ("FAILED", 2, 1)
     assert delivery["hook"] == {"name": "Shop"}
     assert set(delivery["headers"]) == {"content-type", "webhook-id", "webhook-timestamp", "x-topic"}
-    assert delivery["receivedAt"] == "2026-01-01T00:00:00Z"
+    assert delivery["receivedAt"] == "2026-01-01T00:00:00.000Z"
     assert [(p["index"], p["code"], p["field"]) for p in delivery["problems"]] == [
         (1, "UNKNOWN", ["type"]),
         (2, "OUT_OF_RANGE", ["amount"]),
@@ -231,7 +231,7 @@ async def test_what_fails_is_kept_and_recorded_once_the_mapping_is_mended(api: A
     assert sorted(kind for _, _, kind, _ in await recorded(api)) == ["custom", "purchase", "purchase", "purchase"]
     # What was told at midnight happened then, whenever it was put right.
     occurred = (await api.data("{ events { nodes { occurredAt } } }"))["events"]["nodes"]
-    assert {node["occurredAt"] for node in occurred} == {"2026-01-01T00:00:00Z"}
+    assert {node["occurredAt"] for node in occurred} == {"2026-01-01T00:00:00.000Z"}
 
     some = (await api.data(RERUN_ALL, id=hook["id"], first=1))["rerunInboundDeliveries"]
     assert (some["processed"], some["failed"], some["hasNextPage"]) == (0, 1, True)
@@ -289,7 +289,7 @@ async def test_other_senders_sign_in_their_own_way(api: Api) -> None:
     wrong = (await api.data(UPDATE, input={"id": hook["id"], "verification": {}}))["updateInboundHook"]
     assert codes(wrong["userErrors"]) == [("INVALID", ["verification", "scheme"])]
     order = {"id": 7, "email": "jo@example.com", "currency": "EUR", "financial_status": "paid",
-             "processed_at": "2026-01-01T00:00:00Z", "line_items": [{"id": 1, "price": "3.10"}]}  # fmt: skip
+             "processed_at": "2026-01-01T00:00:00.000Z", "line_items": [{"id": 1, "price": "3.10"}]}  # fmt: skip
     raw = json.dumps(order).encode()
     signature = base64.b64encode(hmac.new(secret.encode(), raw, hashlib.sha256).digest()).decode()
     headers = {"content-type": "application/json; charset=utf-8", "x-shopify-hmac-sha256": signature}
@@ -364,7 +364,7 @@ async def test_a_sender_is_asked_to_repeat_what_could_not_be_taken(api: Api, mon
     for patched, name, instead, answered, seconds in (
         (PassQueries, "ids_of", away, (503, "UNAVAILABLE"), "5"),
         (Budget, "spend", spent, (429, "THROTTLED"), "2"),
-        (app.api.inbound, "MOST_AT_ONCE", 0, (503, "UNAVAILABLE"), "5"),
+        (app.api.inbound, "MAX_CONCURRENT_REQUESTS", 0, (503, "UNAVAILABLE"), "5"),
         # It died between recording and the account of it: the repeat finds the event.
         (InboundQueries, "save", away, (503, "UNAVAILABLE"), "5"),
     ):

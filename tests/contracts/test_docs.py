@@ -9,7 +9,7 @@ import shlex
 import sqlite3
 import threading
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -31,7 +31,9 @@ from graphql.language import is_type_system_definition_node
 
 from app.cli.main import main
 from app.clock import system_ms
+from app.config.settings import variables
 from app.domain.signatures import standard_signatures
+from app.telemetry import metrics
 from tests.business import Business
 from tests.graphql.serving import Api, serving
 from workers.stages.run_job import jobs
@@ -48,11 +50,16 @@ README_COMMANDS = (
     "python3 -m venv .venv && .venv/bin/pip install -q -e '.[embedded,test]' && .venv/bin/pytest",
 )
 MAX_README_WORDS = 600
+FILE = "file"
+"""The variable of an upload."""
 
 BLOCK = re.compile(r"^(?:<!-- test: (?P<note>.*?) -->\n)?```(?P<language>\w+)[^\n]*\n(?P<text>.*?)^```", re.M | re.S)
 COMMAND = re.compile(r"(?:^|&& |\| |; )\s*(?:[A-Z_]+=\S+ +)*(?:\S*/)?punchcard (?P<arguments>[^|&;>]*)")
 LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
 MODULE = re.compile(r"(?<![\w/.-])(?:app|workers|tests|bench|docs)/[\w./-]*\.(?:py|md|svg|graphql)\b")
+SETTING = re.compile(r"\bPUNCHCARD_[A-Z_]*[A-Z]\b")
+CLIENT_VARIABLES = {"PUNCHCARD_ENDPOINT", "PUNCHCARD_KEY"}
+METRIC = re.compile(r"\bpunchcard_[a-z_]+\b")
 Memory = dict[str, Any]
 
 
@@ -71,11 +78,13 @@ def blocks(page: Path, language: str) -> list[Block]:
     return [block for block in found if block.language == language]
 
 
-def each_block(language: str) -> Iterator[Any]:
-    """Yield a parameter for each block of a language in any page."""
-    for page in PAGES:
-        for number, block in enumerate(blocks(page, language), 1):
-            yield pytest.param(block, id=f"{page.relative_to(ROOT)}:{number}")
+def each_block(language: str) -> list[Any]:
+    """Return a parameter for each block of a language in any page."""
+    return [
+        pytest.param(block, id=f"{page.relative_to(ROOT)}:{number}")
+        for page in PAGES
+        for number, block in enumerate(blocks(page, language), 1)
+    ]
 
 
 def each_page(pages: list[Path] = PAGES) -> list[Any]:
@@ -100,13 +109,14 @@ async def test_operations_of_a_page_run_in_their_order(business: Business, page:
     `validate only`: the operation needs a file or another process.
     """
     memory: Memory = {}
+    await business.record({"pass_external_id": "guest"})
+    await business.settle()
     async with serving(business) as api:
         for block in blocks(page, "graphql"):
             if block.note == "validate only":
                 continue
             document = parse(block.text)
-            variables = given(document, memory)
-            answer = await run(api, document, block.text, variables)
+            answer = await run(api, page, document, block.text, given(document, memory))
             assert user_errors(answer) == [], (block.text, answer)
             remember(answer, memory)
             await settle(business)
@@ -118,7 +128,9 @@ def given(document: DocumentNode, memory: Memory) -> Memory:
     found: Memory = {}
     for definition in operation.variable_definitions or ():
         name = definition.variable.name.value
-        if name in memory:
+        if name == FILE:
+            found[name] = None
+        elif name in memory:
             found[name] = memory[name]
         else:
             needed = isinstance(definition.type, NonNullTypeNode) and definition.default_value is None
@@ -126,9 +138,23 @@ def given(document: DocumentNode, memory: Memory) -> Memory:
     return found
 
 
-async def run(api: Api, document: DocumentNode, text: str, variables: Memory) -> Memory:
-    """Return the data of an operation; of a subscription, that of its first message."""
+async def run(api: Api, page: Path, document: DocumentNode, text: str, variables: Memory) -> Memory:
+    """Return the data of an operation; of a subscription, that of its first message.
+
+    The file of an upload is the page's first block of CSV.
+    """
     [operation] = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+    if FILE in variables:
+        sent = {
+            "operations": json.dumps({"query": text, "variables": variables}),
+            "map": f'{{"0": ["variables.{FILE}"]}}',
+        }
+        files = {"0": ("purchases.csv", blocks(page, "csv")[0].text.encode())}
+        headers = {**api.headers, "graphql-require-preflight": "1"}
+        answer = (await api.http.post(api.address, data=sent, files=files, headers=headers)).json()
+        assert "errors" not in answer, answer
+        data: Memory = answer["data"]
+        return data
     if operation.operation is not OperationType.SUBSCRIPTION:
         return await api.data(text, **variables)
     async with api.socket() as socket:
@@ -137,7 +163,10 @@ async def run(api: Api, document: DocumentNode, text: str, variables: Memory) ->
 
 
 def remember(answer: Mapping[str, Any], memory: Memory, parent: str = "") -> None:
-    """Keep each scalar under the name of its object and its own: `endpoint { id }` as `endpointId`."""
+    """Keep each scalar under the name of its object and its own: `endpoint { id }` as `endpointId`.
+
+    Those of a `pageInfo` keep their own names alone.
+    """
     for key, value in answer.items():
         if isinstance(value, list):
             named = parent if key in ("nodes", "edges", "results") else key
@@ -147,6 +176,8 @@ def remember(answer: Mapping[str, Any], memory: Memory, parent: str = "") -> Non
                     remember(item, memory, singular)
         elif isinstance(value, Mapping):
             remember(value, memory, parent if key == "node" else key)
+        elif value is not None and parent == "pageInfo":
+            memory[key] = value
         elif value is not None and parent:
             memory[f"{parent}{key[:1].upper()}{key[1:]}"] = value
 
@@ -210,7 +241,9 @@ def parameters(command: click.Command) -> list[click.Parameter]:
 
 @pytest.mark.parametrize("page", each_page())
 def test_links_of_a_page_lead_somewhere(page: Path) -> None:
-    targets = [each["target"] for each in LINK.finditer(re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S))]
+    targets = [
+        each["target"] for each in LINK.finditer(re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S))
+    ]
     local = [target.partition("#")[0] for target in targets if not re.match(r"[a-z]+:|#", target)]
     assert [target for target in local if not (page.parent / target).exists()] == []
 
@@ -219,6 +252,15 @@ def test_links_of_a_page_lead_somewhere(page: Path) -> None:
 def test_files_that_a_page_names_exist(page: Path) -> None:
     named = set(MODULE.findall(page.read_text()))
     assert sorted(name for name in named if not (ROOT / name).exists()) == []
+
+
+@pytest.mark.parametrize("page", each_page())
+def test_settings_and_metrics_that_a_page_names_exist(page: Path) -> None:
+    text = page.read_text()
+    settings = {variable.name for variable in variables()} | CLIENT_VARIABLES
+    assert set(SETTING.findall(text)) - settings == set()
+    metric_names = {metric.name for metric in metrics.REGISTRY.collect()}
+    assert {name.removesuffix("_total") for name in METRIC.findall(text)} - metric_names == set()
 
 
 @pytest.mark.parametrize("block", each_block("json"))

@@ -14,10 +14,20 @@ import pytest
 from app.bus import Bus
 from app.clock import FixedClock
 from app.commands.context import Context
-from app.domain.activities import CREATED, DELETED, EMPTIED, ENTERED, LEFT, Activity, ActivityQuery, category_of
+from app.domain.activities import (
+    CREATED,
+    DELETED,
+    EMPTIED,
+    ENTERED,
+    LEFT,
+    Activity,
+    ActivityQuery,
+    category_of,
+    match_none,
+)
 from app.domain.errors import InvalidInput
 from app.feed import tailer as module
-from app.feed.tailer import Feed, FeedEntries, FeedExpired, FeedLagged, shows, topic
+from app.feed.tailer import Feed, FeedEntries, FeedExpired, FeedLagged, topic
 from app.resources import Resources
 from app.store.mongo.paging import PageRequest
 from tests.business import Business, open_business
@@ -44,7 +54,7 @@ async def following(
     business: Business, feed: Feed, after: int | None = None, **query: object
 ) -> AsyncIterator[AsyncIterator[FeedEntries | FeedLagged | FeedExpired]]:
     asked = ActivityQuery(**query)  # type: ignore[arg-type]
-    stream = feed.follow(business.ctx.workspace, after, shows(asked), QUIET)
+    stream = feed.follow(business.ctx.workspace, after, asked.matches, QUIET)
     async with contextlib.aclosing(stream), asyncio.timeout(20):  # type: ignore[type-var]
         yield stream
 
@@ -244,13 +254,13 @@ async def test_streams_and_lists_agree_on_what_a_filter_shows(business: Business
     await business.ctx.workspace.activities.append(log)
     for query in QUERIES:
         listed = await business.ctx.workspace.activities.page(query, PageRequest(1_000))
-        shown = shows(query)
+        shown = query.matches
         assert [entry.position for entry in listed.items] == [entry.position for entry in log if shown(entry)]
         assert listed.items
 
 
 def test_no_query_shows_nothing() -> None:
-    assert not shows(None)(activity(1))
+    assert not match_none(activity(1))
 
 
 async def test_what_was_known_of_an_erased_pass_is_not_told_from_the_buffer(business: Business) -> None:

@@ -16,14 +16,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from app.domain.activities import Activity, ActivityQuery
+from app.domain.activities import Activity, ActivityQuery, match_none
 from app.domain.errors import Unavailable
 from app.domain.inbound.hooks import HookSecret
 from app.domain.values.instants import from_ms
 from app.domain.webhooks.deliveries import WebhookDelivery
 from app.domain.webhooks.endpoints import DisabledReason, EndpointStatus, WebhookEndpoint
 from app.domain.webhooks.messages import Message, render_message
-from app.feed.tailer import shows
 from app.outbound.http_client import Poster
 from app.outbound.webhook_sender import AttemptResult, send
 from app.store.stages.endpoint_leases import LEASE_MS, Lease
@@ -75,7 +74,7 @@ class Dispatcher:
         self._endpoint: WebhookEndpoint | None = None
         self._secrets: Sequence[HookSecret] = ()
         self._query: ActivityQuery | None = None
-        self._shown = shows(None)
+        self._shown: Callable[[Activity], bool] = match_none
         self._reading = False
         self._end: int | None = None
         """From where on the log was empty when it was last read; None: that is not known."""
@@ -137,7 +136,8 @@ class Dispatcher:
             # It may be another address, or enabled again: how it was says nothing any more.
             self._ledger.reset_health()
         if self._endpoint != before or query != self._query:
-            self._query, self._shown, self._end = query, shows(query), None
+            self._query, self._end = query, None
+            self._shown = match_none if query is None else query.matches
             self._lanes.drop_messages()
         self._stale, self._looked = False, time.monotonic()
 

@@ -53,7 +53,9 @@ class AttemptOutcomes:
         tries = head.attempt_count + 1
         if self._record_health(sent, now_ms):
             _count("succeeded")
-            self.new_deliveries.append(self._delivery(parcel, WebhookDeliveryStatus.SUCCEEDED, tries, attempts, from_ms(now_ms)))
+            self.new_deliveries.append(
+                self._delivery(parcel, WebhookDeliveryStatus.SUCCEEDED, tries, attempts, from_ms(now_ms))
+            )
             lane.advance()
         elif self._says_nothing_of_message:
             _count("retried")
@@ -78,7 +80,9 @@ class AttemptOutcomes:
         if sent is None:
             _count("failed")
             lost = (*delivery.attempts, Attempt(at, None, ACTIVITY_MISSING, 0))
-            self.changed_deliveries.append((delivery, replace(after, status=WebhookDeliveryStatus.FAILED, attempts=lost)))
+            self.changed_deliveries.append(
+                (delivery, replace(after, status=WebhookDeliveryStatus.FAILED, attempts=lost))
+            )
             return
         after = replace(after, attempts=(*delivery.attempts, sent.attempt)[-MAX_ATTEMPTS_SHOWN:])
         if self._record_health(sent, now_ms):

@@ -53,7 +53,9 @@ async def _further(turn: JobLease, order: DeletionOrder, position: Mapping[str, 
     pass_id, homes = position.get("pass", order.query.pass_id), order.homes
     query = replace(order.query, pass_id=pass_id)
     events, place = await turn.workspace.events.walk(query, position["place"], REMOVAL_BATCH_SIZE)
-    found = [[e.pass_id, e.id] for e in events if e.type not in INTERNAL_TYPES and (not homes or e.home_pass_id in homes)]
+    found = [
+        [e.pass_id, e.id] for e in events if e.type not in INTERNAL_TYPES and (not homes or e.home_pass_id in homes)
+    ]
     if place is not None or not homes:
         return {"pass": pass_id, "place": place and list(place), "hand": found, "over": place is None}
     behind = homes[homes.index(pass_id) + 1 :] if pass_id in homes else ()

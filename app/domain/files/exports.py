@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
-from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from hashlib import sha256
@@ -18,7 +17,7 @@ from app.domain.activities import Activity
 from app.domain.events.events import Event
 from app.domain.values.cursors import activity_cursor
 from app.domain.values.decimals import plain
-from app.domain.values.instants import from_ms
+from app.domain.values.instants import format_instant, from_ms
 
 from .columns import ATTRIBUTES, FIELDS
 
@@ -56,7 +55,7 @@ def event_line(event: Event, pass_external_id: str, corrected: Event | None) -> 
         "passExternalId": pass_external_id,
         "type": event.type,
         "category": event.category.value,
-        "occurredAt": instant_text(event.occurred_at),
+        "occurredAt": format_instant(event.occurred_at),
         "externalId": event.external_id or event.id,
     }
     if event.amount is not None:
@@ -73,14 +72,14 @@ def event_line(event: Event, pass_external_id: str, corrected: Event | None) -> 
         line["correctionOfExternalId"] = corrected.external_id or corrected.id
     if event.points_expiry is not None and (event.points or corrected is not None):
         if event.points_expiry.at_ms is not None:
-            line["pointsExpireAt"] = instant_text(from_ms(event.points_expiry.at_ms))
+            line["pointsExpireAt"] = format_instant(from_ms(event.points_expiry.at_ms))
         else:
             line["pointsExpireAfterDays"] = event.points_expiry.after_days
     if event.origin.staff is not None:
         line["staff"] = event.origin.staff
     if event.metadata:
         line["metadata"] = event.metadata
-    line["recordedAt"] = instant_text(event.recorded_at)
+    line["recordedAt"] = format_instant(event.recorded_at)
     return line
 
 
@@ -89,7 +88,7 @@ def activity_line(activity: Activity, pass_external_id: str | None) -> dict[str,
     return {
         "id": activity.id,
         "type": activity.type,
-        "created_at": instant_text(activity.occurred_at),
+        "created_at": format_instant(activity.occurred_at),
         "passId": activity.pass_id,
         "passExternalId": pass_external_id,
         "cursor": activity_cursor(activity.position),
@@ -110,11 +109,6 @@ def parse_expiry(text: str) -> int:
 def is_signed(secret: bytes, job_id: str, expires: int, given: str) -> bool:
     """Whether this is the signature of that address; takes as long for any."""
     return hmac.compare_digest(signature(secret, job_id, expires).encode(), given.encode("utf-8", "replace"))
-
-
-def instant_text(at: datetime) -> str:
-    """The instant in RFC 3339, in UTC, with milliseconds."""
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _plain(value: object) -> object:

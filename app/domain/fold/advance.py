@@ -46,17 +46,17 @@ def advance(
     *,
     limit_ms: int,
     recorded_ms: int,
-    cut: bool = False,
+    has_more: bool = False,
     history: Sequence[Event] = (),
-    refills: Mapping[str, WindowPage] | None = None,
+    pages: Mapping[str, WindowPage] | None = None,
 ) -> Advanced:
     """The pass walked to `limit_ms`, or to the last event taken if that lies later.
 
-    `events` are pending and not yet counted; `cut` says that more are pending than are given, which stops the walk at the
-    last of them. `history` (all events that count already) and `refills` are what `needs` asked for.
+    `events` are pending and not yet counted; `has_more` says that more are pending than are given, which stops the walk at the
+    last of them. `history` (all events that count already) and `pages` are what `needs` asked for.
     """
-    walk = _Walk(card, definitions, history, recorded_ms, refills or {})
-    return walk.run(list(events), limit_ms, cut)
+    walk = _Walk(card, definitions, history, recorded_ms, pages or {})
+    return walk.run(list(events), limit_ms, has_more)
 
 
 class _Walk:
@@ -66,7 +66,7 @@ class _Walk:
         definitions: Definitions,
         history: Sequence[Event],
         recorded_ms: int,
-        refills: Mapping[str, WindowPage],
+        pages: Mapping[str, WindowPage],
     ) -> None:
         self.card = card
         self.definitions = definitions
@@ -75,7 +75,7 @@ class _Walk:
         self.n = card.last_activity
         self.rev = card.revision
         self.members: dict[str, Membership] = dict(card.memberships)
-        self.derived = Derived(card, history, refills)
+        self.derived = Derived(card, history, pages)
         self.joined_ms = joined_ms(card)
         self.entries: list[Entry] = []
         self.active: ActiveDefinitions = definitions.active(self.rev)
@@ -83,14 +83,14 @@ class _Walk:
         self.erased: Erased | None = None
         self.merged: str | None = None
 
-    def run(self, events: list[Event], limit_ms: int, cut: bool) -> Advanced:
+    def run(self, events: list[Event], limit_ms: int, has_more: bool) -> Advanced:
         start = self.at_ms
         created = to_ms(self.card.created_at)
         creation = created if start < created else None
         # Nothing happens to a pass before it exists: what occurred earlier counts from its creation on.
         timeline = build_timeline(events, start, created if creation is not None else start)
         on_time = [item[0] for item in timeline if item[0] == item[1] and item[1] > start]
-        if cut:
+        if has_more:
             limit_ms = max(on_time or [item[0] for item in timeline])
             timeline = [item for item in timeline if item[0] <= limit_ms]
         elif timeline:

@@ -36,7 +36,7 @@ class Derived:
     `history` are all events that counted before it, where `needs` asked for them; else it is empty.
     """
 
-    def __init__(self, card: Pass, history: Sequence[Event], refills: Mapping[str, WindowPage]) -> None:
+    def __init__(self, card: Pass, history: Sequence[Event], pages: Mapping[str, WindowPage]) -> None:
         self._card = card
         self._history = history
         self._applied: list[Event] = []
@@ -47,7 +47,7 @@ class Derived:
         self._just_ended: list[ExpiredLot] = []
         self._ended: list[ExpiredLot] = []
         self.updated_at: datetime = card.updated_at
-        for key, refill in refills.items():
+        for key, refill in pages.items():
             state = self.states.get(key)
             if isinstance(state, Window) and state.has_more:
                 self.states[key] = refill_window(state, refill.expiring[:MAX_EXPIRING], refill.has_more)

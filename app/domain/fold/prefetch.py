@@ -40,7 +40,9 @@ def effective_ms(event: Event, at_ms: int) -> int:
 
 def find_prefetch(card: Pass, definitions: Definitions, events: Sequence[Event], limit_ms: int) -> Prefetch:
     """What `advance` must be given for this pass."""
-    history = any(e.removes is not None or (e.type in FIELD_EVENTS and e.occurred_ms <= card.evaluated_until_ms) for e in events)
+    history = any(
+        e.removes is not None or (e.type in FIELD_EVENTS and e.occurred_ms <= card.evaluated_until_ms) for e in events
+    )
     if not history and card.aggregates:
         history = needs_history(card.lots, events, card.evaluated_until_ms)
         known = definitions.active(card.revision).measure_keys
@@ -51,15 +53,15 @@ def find_prefetch(card: Pass, definitions: Definitions, events: Sequence[Event],
             # What one revision dropped and a later one asks for again is built anew.
             known = definitions.active(version.revision).measure_keys
     horizon = max([limit_ms, *(effective_ms(event, card.evaluated_until_ms) for event in events)])
-    refills = {}
+    windows = {}
     for measure in definitions.active(card.revision).measures:
         state = card.measures.get(measure.key)
         if measure.within_ms is None or not isinstance(state, Window) or not state.has_more:
             continue
         if not state.instants or state.instants[-1] + measure.within_ms <= horizon:
             after = state.instants[-1] if state.instants else card.evaluated_until_ms - measure.within_ms
-            refills[measure.key] = (measure, after)
-    return Prefetch(history, refills)
+            windows[measure.key] = (measure, after)
+    return Prefetch(history, windows)
 
 
 def _may_match(measure: Measure, card: Pass) -> bool:

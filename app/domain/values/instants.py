@@ -35,6 +35,11 @@ def from_ms(ms: int) -> datetime:
     return EPOCH + timedelta(milliseconds=ms)
 
 
+def format_instant(at: datetime) -> str:
+    """Return the instant as RFC 3339 in UTC with milliseconds and `Z`: the one spelling in answers, files and messages."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def parse_instant(raw: object, *field: str) -> datetime:
     """An aware UTC datetime cut to milliseconds, from a datetime or RFC 3339 text with an offset.
 

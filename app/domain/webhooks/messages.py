@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app.domain.activities import Activity
-from app.domain.files.exports import activity_line, instant_text
+from app.domain.files.exports import activity_line
 from app.domain.signatures import standard_signatures
+from app.domain.values.instants import format_instant
 
 MAX_MESSAGE_BYTES = 20_000
 """Every body is smaller than that (source: the specification)."""
@@ -44,7 +45,7 @@ def render_message(activity: Activity, pass_external_id: str | None) -> Message:
 
 def render_test_message(message_id: str, endpoint_id: str, at: datetime) -> Message:
     """A message that tells of nothing, by which an endpoint is tried out."""
-    said = instant_text(at)
+    said = format_instant(at)
     line = {"id": message_id, "type": TEST, "timestamp": said, "created_at": said, "data": {"endpointId": endpoint_id}}
     return Message(message_id, _encoded(line))
 

@@ -71,7 +71,9 @@ class EndpointHealth:
         `chance` is a random number from 0 to 1, and makes it up to a fifth longer. The endpoint's own wish is honoured up to
         an hour.
         """
-        seconds = min(FIRST_PROBE_DELAY_SECONDS * 2 ** min(self.probe_pauses, 16), MAX_PROBE_DELAY_SECONDS) * (1 + chance / 5)
+        seconds = min(FIRST_PROBE_DELAY_SECONDS * 2 ** min(self.probe_pauses, 16), MAX_PROBE_DELAY_SECONDS) * (
+            1 + chance / 5
+        )
         return int(1000 * max(seconds, min(retry_after_seconds, MAX_RETRY_AFTER_SECONDS)))
 
     def is_given_up(self, now_ms: int) -> bool:

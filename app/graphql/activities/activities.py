@@ -15,7 +15,7 @@ from app.domain.activities import ActivityQuery
 from app.domain.errors import Code, InvalidInput
 from app.domain.values.cursors import ACTIVITY, activity_cursor, activity_position
 from app.domain.values.decimals import plain
-from app.feed.tailer import FeedExpired, FeedLagged, shows
+from app.feed.tailer import FeedExpired, FeedLagged
 from app.graphql.context import Info, RequestContext
 from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument, await_consistency
 from app.graphql.types.enums import ActivityCategory
@@ -176,7 +176,8 @@ async def follow_activities(
 ) -> AsyncGenerator[ActivityMessage, None]:
     """The feed as it grows. First a Heartbeat with the cursor where the stream starts, then every activity once."""
     # Arguments are judged before there is a stream, so that what is wrong with them is an error at the field.
-    shown = shows(await of_whole_pass(info.context, activity_query(filter, historical=False)))
+    query = await of_whole_pass(info.context, activity_query(filter, historical=False))
+    shown = domain.match_none if query is None else query.matches
     after = info.context.resume_after or after
     start = None if after is None else activity_position(after, "after")
     if first is not None and not 1 <= first <= MAX_MESSAGES:

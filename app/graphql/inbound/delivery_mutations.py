@@ -16,12 +16,13 @@ from app.domain.inbound.deliveries import DeliveryStatus
 from app.domain.inbound.mappings import FIELDS
 from app.domain.values.cursors import decode_cursor
 from app.domain.values.decimals import plain
+from app.domain.values.instants import format_instant
 from app.domain.values.text import parse_text
 from app.graphql.context import Info
 from app.graphql.types.enums import EventStatus
 from app.graphql.types.ids import given_id, to_global_id
 from app.graphql.types.payloads import UserError, user_errors
-from app.graphql.types.scalars import JSON, rfc3339
+from app.graphql.types.scalars import JSON
 
 from .deliveries import InboundDelivery, delivery_of, listing
 from .hooks import MAPPING
@@ -199,7 +200,7 @@ def _written(value: object) -> object:
         case Decimal():
             return plain(value)
         case datetime():
-            return rfc3339(value)
+            return format_instant(value)
     return value
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, NewType
 
@@ -14,6 +14,7 @@ from starlette.datastructures import UploadFile
 from strawberry.types.scalar import ScalarDefinition
 
 from app.domain.values.decimals import plain
+from app.domain.values.instants import format_instant
 
 JSON = NewType("JSON", object)
 """A JSON object on the way out, anything on the way in."""
@@ -56,12 +57,6 @@ def plain_json(value: Any, depth: int = _UNWRAPPED_DEPTH) -> Any:
     return value
 
 
-def rfc3339(at: datetime) -> str:
-    """The instant in UTC, milliseconds where it has them: "2026-01-31T09:30:00Z"."""
-    text = at.astimezone(UTC).isoformat(timespec="milliseconds" if at.microsecond else "seconds")
-    return f"{text[:-6]}Z"
-
-
 def _as_written(node: ValueNode, variables: dict[str, Any] | None = None) -> Any:
     if isinstance(node, (FloatValueNode, IntValueNode, StringValueNode)):
         return node.value
@@ -100,7 +95,7 @@ def _decimal_text(value: Any) -> str:
 
 
 def _instant_text(value: Any) -> str:
-    return rfc3339(value) if isinstance(value, datetime) else str(value)
+    return format_instant(value) if isinstance(value, datetime) else str(value)
 
 
 def _json_object(value: Any) -> Any:

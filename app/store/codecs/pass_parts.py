@@ -39,7 +39,9 @@ def profile_from(doc: Doc) -> Profile:
 
 def memberships_doc(memberships: Mapping[str, Membership]) -> list[Doc]:
     """Current memberships as stored: a list, so that one index finds the members of a segment."""
-    return [{"s": m.segment_id, "since": m.since_ms, "rev": m.revision, "c": dict(m.cause)} for m in memberships.values()]
+    return [
+        {"s": m.segment_id, "since": m.since_ms, "rev": m.revision, "c": dict(m.cause)} for m in memberships.values()
+    ]
 
 
 def aggregate_key(key: tuple[str, str | None]) -> str:

@@ -150,7 +150,13 @@ def _change(hold: Lease, **also: int) -> Doc:
         str(lane): {"tries": head.attempt_count, "at": head.retry_at_ms, "attempts": attempt_docs(head.attempts)}
         for lane, head in hold.heads.items()
     }
-    doc: Doc = {"next": list(hold.positions), "heads": heads, "failures": health.failures, "holds": health.probe_pauses, **also}
+    doc: Doc = {
+        "next": list(hold.positions),
+        "heads": heads,
+        "failures": health.failures,
+        "holds": health.probe_pauses,
+        **also,
+    }
     times = {"since": health.failing_since_ms, "away_since": health.circuit_opened_ms}
     doc |= {name: ms for name, ms in times.items() if ms is not None}
     return {"$set": doc, "$unset": {name: "" for name, ms in times.items() if ms is None}}

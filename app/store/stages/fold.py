@@ -213,7 +213,9 @@ class FoldQueries(ErrorTranslating):
                     found[doc["pass"]].append(events.from_doc(doc))
         return found
 
-    async def expiring_events(self, card: Pass, measure: Measure, after_ms: int) -> tuple[list[tuple[int, Number]], bool]:
+    async def expiring_events(
+        self, card: Pass, measure: Measure, after_ms: int
+    ) -> tuple[list[tuple[int, Number]], bool]:
         """What leaves a window next, of the events that count and occurred after `after_ms`, and whether more follow.
 
         Index: {workspace, pass, occurred_at, _id}, read in parts until 100 instants are complete.

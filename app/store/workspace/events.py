@@ -12,7 +12,7 @@ from bson import Decimal128
 from app.domain.errors import Code, InvalidInput
 from app.domain.events.events import TOMBSTONES, Event, EventQuery
 from app.domain.ids import event_id, slot_of
-from app.domain.values.instants import DAY_MS, EARLIEST, from_ms
+from app.domain.values.instants import DAY_MS, EARLIEST, format_instant, from_ms
 from app.store.codecs.events import from_doc, is_event, to_doc
 from app.store.mongo.conditions import between, condition_doc
 from app.store.mongo.paging import Page, PageRequest, count_of, page_among
@@ -175,7 +175,7 @@ def indexed_by(query: EventQuery) -> tuple[str, ...]:
 def too_rare(query: EventQuery, at_ms: int, *, ascending: bool) -> InvalidInput:
     """The advice for a page that would have to look at too many events."""
     bound = "occurredBefore" if ascending else "occurredAfter"
-    way = f'{bound}: "{from_ms(at_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")}"'
+    way = f'{bound}: "{format_instant(from_ms(at_ms))}"'
     return InvalidInput(
         Code.TOO_MANY,
         f"{MAX_EXAMINED // 2:,} events or more were looked at, and too few match to fill the page. Narrow it down: "

@@ -70,14 +70,14 @@ class World:
         ordered = sorted(self.pending, key=lambda e: (e.occurred_at, e.id))
         batch = ordered if limit is None else ordered[:limit]
         wanted = find_prefetch(self.card, self.definitions, batch, now_ms)
-        refills = {}
+        pages = {}
         for key, (measure, after) in wanted.windows.items():
             later = [e for e in sorted(self.counted, key=lambda e: e.occurred_at) if e.occurred_ms > after]
             pairs = group_expiring(measure, later)
-            refills[key] = WindowPage(after, pairs[:MAX_EXPIRING], len(pairs) > MAX_EXPIRING)
+            pages[key] = WindowPage(after, pairs[:MAX_EXPIRING], len(pairs) > MAX_EXPIRING)
         done = advance(
-            self.card, self.definitions, batch, limit_ms=now_ms, recorded_ms=now_ms, cut=len(batch) < len(ordered),
-            history=self.counted if wanted.history else (), refills=refills,
+            self.card, self.definitions, batch, limit_ms=now_ms, recorded_ms=now_ms, has_more=len(batch) < len(ordered),
+            history=self.counted if wanted.history else (), pages=pages,
         )  # fmt: skip
         self.card = done.card
         self.entries += done.entries

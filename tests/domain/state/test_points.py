@@ -96,7 +96,7 @@ def oracle(events: Iterable[Event], until: int) -> Foreseen:
                 active = max(active, day)
             points = e.points
             if points > 0:
-                grant = Grant(e.id, day, points, e.points_end)
+                grant = Grant(e.id, day, points, e.points_expiry)
                 end = grant.ends(active)
                 if end is None or end > day:
                     repaid = min(debt, grant.left)
@@ -107,7 +107,7 @@ def oracle(events: Iterable[Event], until: int) -> Foreseen:
                     used = min(g.left, -points)
                     g.left, points = g.left - used, points + used
                 debt -= points
-            elif (moved := e.points_end) is not None:
+            elif (moved := e.points_expiry) is not None:
                 for g in grants:
                     if g.id == e.correction_of:
                         g.end = moved if moved.at_ms is None else PointsExpiry(max(moved.at_ms, START + day * DAY_MS))

@@ -61,7 +61,7 @@ async def test_a_recorded_event_reaches_a_subscriber_with_its_consequences(api: 
     node = entered["node"]
     assert (node["category"], node["sequence"], node["passSequence"]) == ("EFFECT", 3, 3)
     assert node["cause"] == {"kind": "EVENT", "event": {"type": "purchase"}, "segmentVersion": None}
-    assert node["occurredAt"] == "2026-01-01T00:00:00Z"
+    assert node["occurredAt"] == "2026-01-01T00:00:00.000Z"
     assert node["pass"] == {"externalId": "ann"}
     assert node["data"]["segment"]["key"] == "buyers"
     assert node["data"]["member"] is True

@@ -48,7 +48,7 @@ async def test_a_receipt_tells_each_items_fate_later_and_whether_it_counts(api: 
     assert [result["folded"] for result in told["results"]] == [False, True, False, False, False, False]
     await api.business.settle()
     told = (await api.data(RECEIPT, token=token))["ingestReceipt"]
-    assert (told["folded"], told["pending"], told["recordedAt"]) == (True, 0, "2026-01-01T00:00:00Z")
+    assert (told["folded"], told["pending"], told["recordedAt"]) == (True, 0, "2026-01-01T00:00:00.000Z")
     assert [result["status"] for result in told["results"]] == FATES
     assert [result["folded"] for result in told["results"]] == [True, True, False, False, False, True]
     assert [r["event"] and r["event"]["id"] for r in told["results"]] == [

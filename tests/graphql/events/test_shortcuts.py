@@ -46,7 +46,7 @@ async def test_a_purchase_and_its_refund_say_all_that_recordEvent_says(api: Api)
     )  # fmt: skip
     assert (event["amount"], event["currency"], event["points"], event["label"]) == ("29.30", "EUR", "29", "Lunch")
     assert (event["source"], event["externalId"], event["metadata"]) == ("pos-terminal-1", "order-1", metadata)
-    assert (event["occurredAt"], event["pass"]["externalId"]) == ("2025-12-31T11:00:00Z", "ann")
+    assert (event["occurredAt"], event["pass"]["externalId"]) == ("2025-12-31T11:00:00.000Z", "ann")
     part = await record(api, "recordRefund", amount="9.30", correctionOf=event["id"], metadata={"reason": "broken"})
     assert (part["status"], part["event"]["currency"], part["event"]["correctionOf"]) == (
         "CREATED", "EUR", {"id": event["id"]},

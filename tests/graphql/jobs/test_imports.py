@@ -97,7 +97,7 @@ async def test_lines_of_json_become_events_and_bad_ones_fail_alone(api: Api) -> 
             "externalId": "1",
             "source": "import:visits.jsonl",
             "metadata": {"door": 7},
-            "occurredAt": "2025-01-31T00:00:00Z",
+            "occurredAt": "2025-01-31T00:00:00.000Z",
         }
     ]
 

@@ -11,7 +11,7 @@ CREATE = """mutation Create($input: CreatePassInput!) { createPass(input: $input
   pass { id externalId holder { name email } fields metadata status installedAt } userErrors { code field } } }"""
 UPDATE = """mutation Update($input: UpdatePassInput!) { updatePass(input: $input) {
   pass { holder { name email } fields metadata status } userErrors { code field } } }"""
-ANN = {"externalId": "ann", "holder": {"name": "Ann"}, "fields": {"size": 1.5}, "installedAt": "2025-01-01T00:00:00Z"}
+ANN = {"externalId": "ann", "holder": {"name": "Ann"}, "fields": {"size": 1.5}, "installedAt": "2025-01-01T00:00:00.000Z"}
 
 
 async def test_a_pass_is_created_once_and_the_same_again_is_answered(api: Api) -> None:
@@ -24,7 +24,7 @@ async def test_a_pass_is_created_once_and_the_same_again_is_answered(api: Api) -
         "fields": {"size": 1.5},
         "metadata": {},
         "status": "ACTIVE",
-        "installedAt": "2025-01-01T00:00:00Z",
+        "installedAt": "2025-01-01T00:00:00.000Z",
     }
     assert (await api.data(CREATE, input=ANN))["createPass"] == first
     other = (await api.data(CREATE, input={**ANN, "fields": {}}))["createPass"]
@@ -83,7 +83,7 @@ async def test_statistics_are_all_time_from_the_fold_or_of_a_window(api: Api) ->
     found = data["pass"]
     assert found["all"] == {
         "eventCount": 4,
-        "firstEventAt": "2025-03-01T00:00:00Z",
+        "firstEventAt": "2025-03-01T00:00:00.000Z",
         "spend": [{"currency": "USD", "gross": "300.50", "refunded": "30", "net": "270.50", "orders": 2}],
         "byType": [
             {"type": "purchase", "count": 2, "average": "150.250000"},

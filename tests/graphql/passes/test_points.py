@@ -38,13 +38,13 @@ async def test_a_front_end_says_how_many_points_end_when_and_a_partner_is_told_w
         ("OUT_OF_RANGE", ["events", "6", "pointsExpireAfterDays"]),
     ]
     ends = [(r["event"]["pointsExpireAt"], r["event"]["pointsExpireAfterDays"]) for r in results[2:5]]
-    assert ends == [("2026-03-01T00:00:00Z", None), (None, 30), (None, None)]
+    assert ends == [("2026-03-01T00:00:00.000Z", None), (None, 30), (None, None)]
     await api.business.settle()
     customer = (await api.data(CUSTOMER, first=1))["pass"]
     assert customer["pointsBalance"] == "108.5"
     assert customer["all"] == [
-        {"points": "7", "expiresAt": "2026-01-31T00:00:00Z"},
-        {"points": "100.5", "expiresAt": "2026-03-01T00:00:00Z"},
+        {"points": "7", "expiresAt": "2026-01-31T00:00:00.000Z"},
+        {"points": "100.5", "expiresAt": "2026-03-01T00:00:00.000Z"},
     ]
     assert customer["soon"] == customer["all"][:1]
     for beyond in (0, 101):
@@ -58,13 +58,13 @@ async def test_a_front_end_says_how_many_points_end_when_and_a_partner_is_told_w
     assert (customer["pointsBalance"], customer["all"]) == ("1.0", [])
     assert (snapshot["points"], snapshot["pointsExpireAt"], snapshot["pointsExpireAfterDays"]) == (
         "20",
-        "2026-03-01T00:00:00Z",
+        "2026-03-01T00:00:00.000Z",
         None,
     )
     assert told == {
         "type": POINTS_EXPIRED,
         "category": "EFFECT",
-        "occurredAt": "2026-03-01T00:00:00Z",
+        "occurredAt": "2026-03-01T00:00:00.000Z",
         "cause": {"kind": "TIME"},
-        "data": {"points": "20", "balance": "1.0", "expiredAt": "2026-03-01T00:00:00Z"},
+        "data": {"points": "20", "balance": "1.0", "expiredAt": "2026-03-01T00:00:00.000Z"},
     }

@@ -50,7 +50,7 @@ async def test_criteria_are_answered_as_they_were_given(api: Api) -> None:
         "metadata": [{"path": "store", "operator": "IN", "value": ["a", "b"]}], "operator": "GT", "value": "12.5",
         "within": {"days": None, "hours": 36}, "between": None, "never": "SINCE_JOINED",
     }  # fmt: skip
-    assert between["event"]["between"] == {"from": "2024-12-31T23:00:00Z", "to": None}
+    assert between["event"]["between"] == {"from": "2024-12-31T23:00:00.000Z", "to": None}
     assert of_pass["pass"] == {"field": "fields.size", "operator": "GTE", "value": 2}
     assert segment["segment"] == {"id": other["id"], "member": False}
     assert negated["not"] == {"event": {"metric": "DAYS_SINCE_LAST", "value": "60"}}
@@ -109,12 +109,12 @@ async def test_members_are_counted_paged_and_explained(api: Api) -> None:
     assert first["backfill"] == {"total": 5, "judged": 5, "done": True}
     membership = first["members"]["nodes"][0]
     assert membership["cause"] == {"kind": "EVENT", "event": {"type": "purchase"}, "segmentVersion": None}
-    assert (membership["since"], membership["segment"]) == ("2026-01-01T00:00:00Z", {"key": "buyer"})
+    assert (membership["since"], membership["segment"]) == ("2026-01-01T00:00:00.000Z", {"key": "buyer"})
     rest = (await api.data(query, after=first["members"]["pageInfo"]["endCursor"]))["segment"]["members"]
     names = [node["pass"]["externalId"] for node in (*first["members"]["nodes"], *rest["nodes"])]
     assert sorted(names) == ["p0", "p1", "p2", "p3", "p4"]
     again = await api.data("query ($id: ID!) { node(id: $id) { ... on Membership { since } } }", id=membership["id"])
-    assert again["node"] == {"since": "2026-01-01T00:00:00Z"}
+    assert again["node"] == {"since": "2026-01-01T00:00:00.000Z"}
     data = await api.data(
         '{ pass(externalId: "p0") { memberships(first: 1) { totalCount nodes { segment { id } } } } }'
     )

@@ -117,7 +117,7 @@ async def test_an_endpoint_is_told_from_now_on_of_what_is_neither_silent_nor_his
     card = await api.business.card()
     given = {
         "types": ["customer.segment.entered"], "category": "EFFECT", "includeSilent": True, "includeHistorical": True,
-        "occurredAfter": "2026-01-01T00:00:00Z", "occurredBefore": "2027-01-01T00:00:00Z",
+        "occurredAfter": "2026-01-01T00:00:00.000Z", "occurredBefore": "2027-01-01T00:00:00.000Z",
     }  # fmt: skip
     asked = {
         "url": f"{receiver.url}/two", "description": "Till", "after": activity_cursor(1),

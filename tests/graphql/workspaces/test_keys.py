@@ -124,7 +124,7 @@ async def test_a_key_may_expire(api: Api) -> None:
     given = {"name": "guest", "scopes": ["read"]}
     made = (await api.data(CREATE, input={**given, "expiresAt": "2199-01-01T00:00:00Z"}))["createApiKey"]
     listed = (await api.data("{ apiKeys(first: 1) { totalCount nodes { id expiresAt revokedAt } } }"))["apiKeys"]
-    assert listed["nodes"] == [{"id": made["apiKey"]["id"], "expiresAt": "2199-01-01T00:00:00Z", "revokedAt": None}]
+    assert listed["nodes"] == [{"id": made["apiKey"]["id"], "expiresAt": "2199-01-01T00:00:00.000Z", "revokedAt": None}]
     assert listed["totalCount"] == 3
     for expiry, code in (("2020-01-01T00:00:00Z", "OUT_OF_RANGE"), ("soon", "INVALID")):
         refused = (await api.data(CREATE, input={**given, "expiresAt": expiry}))["createApiKey"]

@@ -61,8 +61,8 @@ async def test_points_given_spent_and_ended_while_the_worker_was_down_are_told_a
         ("TIME", "EFFECT", "purchase"),
     ]
     assert [a.data["expiredAt"] for a in feed if a.type == POINTS_EXPIRED] == [
-        "2026-01-16T00:00:00Z",
-        "2026-01-31T00:00:00Z",
+        "2026-01-16T00:00:00.000Z",
+        "2026-01-31T00:00:00.000Z",
     ]
     card = (await business.card()).id
     assert flips(feed, rich) == [

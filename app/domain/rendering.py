@@ -1,0 +1,98 @@
+"""Rendering of activities: an outbox entry and the objects it names become the activity that is published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from .activities import POINTS_EXPIRED, Activity, Entry, category_of
+from .events.events import Event
+from .segments.segments import Segment
+from .values.decimals import plain
+from .values.instants import format_instant, from_ms
+
+
+def render_activity(
+    pass_id: str, entry: Entry, events: Mapping[str, Event], segments: Mapping[str, Segment]
+) -> Activity:
+    """Return the activity of an outbox entry, at position 0: publishing gives it its position.
+
+    `events` and `segments` hold by id what the entry names; an event that is not among them was removed.
+    """
+    segment_id = entry.refs.get("segment")
+    if segment_id is None:
+        data = _event_data(entry, events)
+    else:
+        data = _transition_data(entry, segments.get(str(segment_id)))
+    return Activity(
+        position=0,
+        pass_sequence=entry.number,
+        pass_id=pass_id,
+        type=entry.type,
+        category=category_of(entry.type),
+        occurred_at=from_ms(entry.at_ms),
+        recorded_at=from_ms(entry.recorded_ms),
+        cause=entry.cause,
+        data=data,
+        segment_id=None if segment_id is None else str(segment_id),
+        late=entry.late,
+        silent=entry.silent,
+        historical=entry.historical,
+    )
+
+
+def _event_data(entry: Entry, events: Mapping[str, Event]) -> dict[str, object]:
+    data: dict[str, object] = {}
+    event_id = entry.refs.get("event")
+    if event_id is not None:
+        event = events.get(str(event_id))
+        data["event"] = {"id": event_id, "removed": True} if event is None else _event_snapshot(event)
+    if entry.type == POINTS_EXPIRED:
+        points, balance = (Decimal(str(entry.refs[name])) for name in ("points", "balance"))
+        data |= {"points": plain(points), "balance": plain(balance), "expiredAt": format_instant(from_ms(entry.at_ms))}
+    for name in ("removed", "into"):
+        if name in entry.refs:
+            data[name] = entry.refs[name]
+    return data
+
+
+def _transition_data(entry: Entry, segment: Segment | None) -> dict[str, object]:
+    return {
+        "segment": {
+            "id": entry.refs["segment"],
+            "key": None if segment is None else segment.key,
+            "name": None if segment is None else segment.name,
+            "version": entry.refs["version"],
+        },
+        "member": entry.type.endswith(".entered"),
+        "before": entry.refs["before"],
+        "after": entry.refs["after"],
+        "late": entry.late,
+        "silent": entry.silent,
+        "historical": entry.historical,
+    }
+
+
+def _event_snapshot(event: Event) -> dict[str, object]:
+    """Return the event as activities carry it, with decimals as plain text, as in every answer of the API."""
+    expiry = event.points_expiry
+    return {
+        "id": event.id,
+        "type": event.type,
+        "category": event.category.value,
+        "amount": None if event.amount is None else plain(event.amount),
+        "currency": event.currency,
+        "points": plain(event.points),
+        "pointsExpireAt": None if expiry is None or expiry.at_ms is None else format_instant(from_ms(expiry.at_ms)),
+        "pointsExpireAfterDays": None if expiry is None else expiry.after_days,
+        "fieldName": event.field_name,
+        "oldValue": event.old_value,
+        "newValue": event.new_value,
+        "changes": dict(event.changes),
+        "source": event.source,
+        "externalId": event.external_id,
+        "metadata": dict(event.metadata),
+        "occurredAt": format_instant(event.occurred_at),
+        "recordedAt": format_instant(event.recorded_at),
+        "correctionOf": event.correction_of,
+    }
