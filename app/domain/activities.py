@@ -12,7 +12,7 @@ from app.domain.events.events import PASS_UPDATED, Category, Event
 
 
 class CauseKind(StrEnum):
-    """Why a membership changed."""
+    """What brought about an activity or a membership."""
 
     EVENT = "EVENT"
     TIME = "TIME"

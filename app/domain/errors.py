@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Code(StrEnum):
-    """Why an input was refused; published as `UserError.code`."""
+    """Why an input was refused."""
 
     INVALID = "INVALID"
     REQUIRED = "REQUIRED"

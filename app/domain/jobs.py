@@ -25,7 +25,7 @@ EXPORTS = frozenset({JobKind.EXPORT_EVENTS, JobKind.EXPORT_ACTIVITIES})
 
 
 class JobStatus(StrEnum):
-    """How far a job is; the last three are final."""
+    """How far a job is."""
 
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"

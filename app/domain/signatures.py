@@ -30,7 +30,7 @@ _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
 
 
 class Scheme(StrEnum):
-    """How a sender signs."""
+    """How a sender signs its requests."""
 
     STANDARD = "STANDARD"
     HMAC_SHA256 = "HMAC_SHA256"

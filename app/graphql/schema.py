@@ -8,6 +8,7 @@ from strawberry.schema.config import StrawberryConfig
 
 from app.graphql.types.scalars import SCALARS
 
+from .descriptions import describe_from_docstrings
 from .roots import Mutation, Query, Subscription
 from .sdl import print_sdl_of
 
@@ -26,6 +27,7 @@ for _type in schema.type_map.values():
     if isinstance(_type, GraphQLInputObjectType) and _type.extensions["strawberry-definition"].is_one_of:
         _type.is_one_of = True
 
+describe_from_docstrings(schema)
 schema.directives = (*schema.directives, GraphQLDeferDirective)
 
 

@@ -26,7 +26,7 @@ def print_sdl_of(schema: GraphQLSchema) -> str:
         keyword, _, rest = line.partition(" ")
         if keyword == "type" and (excuses := _excuses(rest.partition(" ")[0])):
             lines.append(f"# eslint-disable-next-line {excuses}")
-        lines.append(line)
+        lines.append(line.rstrip())
     return "\n".join([*lines, ""])
 
 

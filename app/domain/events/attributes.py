@@ -26,7 +26,7 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 class AttributeType(StrEnum):
-    """What a value is."""
+    """What the value of an attribute is."""
 
     TEXT = "TEXT"
     NUMBER = "NUMBER"

@@ -19,7 +19,7 @@ MAX_DEFINED = 500
 
 
 class Acceptance(StrEnum):
-    """Whether a workspace takes events of types that nobody defined."""
+    """Which types of events a workspace takes."""
 
     OPEN = "OPEN"
     STRICT = "STRICT"

@@ -38,7 +38,7 @@ _NAMES = tuple(each.name for each in fields(EventInput))
 
 
 class RecordStatus(StrEnum):
-    """The fate of one item."""
+    """The fate of one item of a batch."""
 
     CREATED = "CREATED"
     DUPLICATE = "DUPLICATE"

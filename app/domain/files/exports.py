@@ -28,7 +28,7 @@ FILE_TTL_SECONDS = 86_400
 
 
 class ExportFormat(StrEnum):
-    """How a file is written."""
+    """How a file of events or activities is written."""
 
     CSV = "CSV"
     JSONL = "JSONL"

@@ -34,7 +34,7 @@ class Metric(StrEnum):
 
 
 class Never(StrEnum):
-    """What "at least N days since" says of a pass that never did it."""
+    """What 'at least so many days since' says of a pass without any matching event."""
 
     SINCE_JOINED = "SINCE_JOINED"
     MATCHES = "MATCHES"

@@ -28,7 +28,7 @@ AMOUNT, POINTS, METADATA = "amount", "points", "metadata."
 
 
 class Function(StrEnum):
-    """What is worked out."""
+    """What is worked out over events."""
 
     COUNT = "COUNT"
     SUM = "SUM"
@@ -39,7 +39,7 @@ class Function(StrEnum):
 
 
 class GroupBy(StrEnum):
-    """What a group has in common. The last five are periods of the calendar, in a time zone."""
+    """What the events of a group have in common."""
 
     PASS = "PASS"
     TYPE = "TYPE"

@@ -18,7 +18,7 @@ PURCHASE = "purchase"
 
 
 class Period(StrEnum):
-    """A period of the calendar; the current one is meant."""
+    """The current period of a calendar, in a time zone."""
 
     DAY = "DAY"
     WEEK = "WEEK"

@@ -25,7 +25,7 @@ DELIVERY_TTL_SECONDS = 30 * 86_400
 
 
 class WebhookDeliveryStatus(StrEnum):
-    """What became of a message: taken by its endpoint, failed and to be tried again, or failed for good."""
+    """What became of a message to a webhook endpoint."""
 
     SUCCEEDED = "SUCCEEDED"
     PENDING = "PENDING"

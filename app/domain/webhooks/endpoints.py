@@ -13,14 +13,14 @@ MAX_ENDPOINTS = 50
 
 
 class EndpointStatus(StrEnum):
-    """Whether an endpoint is told of anything."""
+    """Whether a webhook endpoint is told of anything."""
 
     ENABLED = "ENABLED"
     DISABLED = "DISABLED"
 
 
 class DisabledReason(StrEnum):
-    """Why an endpoint is told of nothing: somebody said so, it answered 410, or it was away for more than three days."""
+    """Why a webhook endpoint is disabled."""
 
     MANUAL = "MANUAL"
     GONE = "GONE"

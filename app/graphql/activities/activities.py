@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from app.graphql.passes.passes import Pass
 
 
-@strawberry.type(description="A line of the feed: something that happened to a pass.")
+@strawberry.type
 class Activity(Node):
-    """A line of the feed."""
+    """A line of the feed: something that happened to a pass."""
 
     type: str = strawberry.field(description="The type, for example `customer.segment.entered`.")
     category: ActivityCategory = strawberry.field(description="Whether somebody did it or Punchcard derived it.")
@@ -50,35 +50,37 @@ class Activity(Node):
     )
     pass_id: strawberry.Private[str]
 
-    @strawberry.field(name="pass", description="The pass it happened to; null once that is erased.")
+    @strawberry.field(
+        name="pass",
+    )
     async def card(self, info: Info) -> Annotated[Pass, strawberry.lazy("app.graphql.passes.passes")] | None:
-        """The pass it happened to; None once that is erased."""
+        """The pass it happened to; null once that is erased."""
         return await fetch_node(info.context, "Pass", self.pass_id)  # type: ignore[no-any-return]
 
 
 ActivityEdge = Edge[Activity]
 
 
-@strawberry.type(description="Nothing to show lately; the stream is alive.")
+@strawberry.type
 class Heartbeat:
     """Nothing to show lately; the stream is alive."""
 
     cursor: str = strawberry.field(description="How far the feed was looked at; go on from here after a reconnect.")
 
 
-@strawberry.type(description="The feed no longer reaches back to the cursor given; the stream ends with this message.")
+@strawberry.type
 class CursorExpired:
-    """The feed no longer reaches back to the cursor given."""
+    """The feed no longer reaches back to the cursor given; the stream ends with this message."""
 
     oldest_cursor: str = strawberry.field(description="The oldest cursor from which the feed can still be read.")
 
 
-@strawberry.type(
-    description="The stream was read too slowly to be kept up with. Nothing is lost: what follows comes from the log, until "
-    "the reader has caught up."
-)
+@strawberry.type
 class Lagged:
-    """The stream was read too slowly to be kept up with."""
+    """The stream was read too slowly to be kept up with.
+
+    Nothing is lost: what follows comes from the log, until the reader has caught up.
+    """
 
     cursor: str = strawberry.field(description="How far the reader is; what follows this cursor comes next.")
     behind: BigInt = strawberry.field(description="How many activities of the workspace it is behind, hidden ones too.")
@@ -142,7 +144,7 @@ async def list_activities(
     consistency: ConsistencyArgument = Consistency.EVENTUAL,
     token: TokenArgument = None,
 ) -> Connection[Activity]:
-    """A page of the workspace's feed, in its order."""
+    """The feed of the workspace, in its order: the oldest first."""
     await await_consistency(info, consistency, token, told=True)
     query = await of_whole_pass(info.context, activity_query(filter, historical=True))
     return await activities_page(info, query, first, after, last, before)
@@ -174,7 +176,10 @@ async def follow_activities(
         ),
     ] = None,
 ) -> AsyncGenerator[ActivityMessage, None]:
-    """The feed as it grows. First a Heartbeat with the cursor where the stream starts, then every activity once."""
+    """The feed as it grows: first a Heartbeat with the cursor where the stream starts, then each activity once, in
+    order, and a Heartbeat when there was nothing to show for a while. Who reads too slowly is told by a Lagged, and
+    misses nothing; who reads nothing for half a minute is disconnected, and goes on from a cursor.
+    """
     # Arguments are judged before there is a stream, so that what is wrong with them is an error at the field.
     query = await of_whole_pass(info.context, activity_query(filter, historical=False))
     shown = domain.match_none if query is None else query.matches

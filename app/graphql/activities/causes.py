@@ -12,7 +12,7 @@ from app.graphql.types.enums import ActivityCauseKind
 from app.graphql.types.node import fetch_node
 
 
-@strawberry.type(description="What brought about an activity or a membership.")
+@strawberry.type
 class ActivityCause:
     """What brought about an activity or a membership."""
 
@@ -22,9 +22,9 @@ class ActivityCause:
     )
     event_id: strawberry.Private[str | None]
 
-    @strawberry.field(description="The event, where one was the cause; absent if it was removed since.")
+    @strawberry.field
     async def event(self, info: Info) -> Event | None:
-        """The event, where one was the cause."""
+        """The event, where one was the cause; absent if it was removed since."""
         if self.event_id is None:
             return None
         found: Event | None = await fetch_node(info.context, "Event", self.event_id)

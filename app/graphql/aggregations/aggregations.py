@@ -39,7 +39,7 @@ from app.graphql.types.paging import After, Before, First, Last, PageInfo, Pagin
 from .inputs import MAX_EVENTS_READ, MAX_GROUPS, AggregateInput, AggregateOrder
 
 
-@strawberry.type(description="The events that have something in common, and their value.")
+@strawberry.type
 class AggregateGroup:
     """The events that have something in common, and their value."""
 
@@ -53,7 +53,9 @@ class AggregateGroup:
     to_at: datetime | None = strawberry.field(name="to", description="The end of their period, exclusive.")
     pass_id: strawberry.Private[str | None]
 
-    @strawberry.field(name="pass", description="Their pass, where grouped by it.")
+    @strawberry.field(
+        name="pass",
+    )
     async def card(self, info: Info) -> Pass | None:
         """Their pass, where grouped by it."""
         if self.pass_id is None:
@@ -62,7 +64,7 @@ class AggregateGroup:
         return found
 
 
-@strawberry.type(description="How up to date an answer is.")
+@strawberry.type
 class Freshness:
     """How up to date an answer is."""
 
@@ -76,7 +78,7 @@ Listed = tuple[int, Group]
 listing: Pagination[Listed] = Pagination("group", (int,), lambda item: (item[0],))
 
 
-@strawberry.type(description="A page of groups.")
+@strawberry.type
 class AggregateGroups:
     """A page of groups."""
 
@@ -85,9 +87,9 @@ class AggregateGroups:
     total_count: int = strawberry.field(description="How many groups there are, of those that can be answered.")
 
 
-@strawberry.type(description="The answer to `aggregateEvents`.")
+@strawberry.type
 class AggregateResult:
-    """The answer to aggregateEvents."""
+    """The answer to `aggregateEvents`."""
 
     value: Decimal | None = strawberry.field(
         description="Over all events that match; null where there are none, or where currencies would be mixed."
@@ -100,11 +102,11 @@ class AggregateResult:
     freshness: Freshness = strawberry.field(description="How up to date the answer is.")
     asked: strawberry.Private[_Asked]
 
-    @strawberry.field(description="The values by group; empty unless `groupBy` names a dimension.")
+    @strawberry.field
     async def groups(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> AggregateGroups:
-        """The values by group."""
+        """The values by group; empty unless `groupBy` names a dimension."""
         if last is None and before is None:
             first, after = first or self.asked.first, after or self.asked.after
         span = listing.span(first, after, last, before)
@@ -195,7 +197,7 @@ def _least_last(group: Group) -> tuple[Decimal, tuple[str, ...]]:
 async def aggregate_events(
     info: Info, input: Annotated[AggregateInput, strawberry.argument(description="What to work out.")]
 ) -> AggregateResult:
-    """One function over the events that match. Raises InvalidInput."""
+    """One function over the events that match, in whole or by groups: exact, and up to date."""
     context = info.context
     await await_consistency(info, input.consistency, input.token, "input", of_events=True)
     profile = await context.commands.profile()

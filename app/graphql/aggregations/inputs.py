@@ -21,7 +21,6 @@ AggregateFunction = Function
 describe_enum(
     AggregateFunction,
     "AggregateFunction",
-    "What is worked out over events.",
     {
         "COUNT": "How many events.",
         "SUM": "The exact sum of the field. Of amounts, refunds and credits subtract unless `gross` is true.",
@@ -35,7 +34,6 @@ AggregateGroupBy = GroupBy
 describe_enum(
     AggregateGroupBy,
     "AggregateGroupBy",
-    "What the events of a group have in common.",
     {
         "PASS": "The pass.",
         "TYPE": "The type.",
@@ -61,12 +59,11 @@ class AggregateOrder(StrEnum):
 describe_enum(
     AggregateOrder,
     "AggregateOrder",
-    "The order of the groups.",
     {"KEY": "By what they have in common.", "VALUE": "The greatest value first."},
 )
 
 
-@strawberry.input(description="What to work out, and over which events.")
+@strawberry.input
 class AggregateInput:
     """What to work out, and over which events."""
 

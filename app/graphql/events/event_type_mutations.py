@@ -17,7 +17,7 @@ from app.graphql.types.payloads import UserError, user_errors
 from .event_types import AttributeType, EventDefinition, definition_of
 
 
-@strawberry.input(description="A value that the metadata of events is to hold.")
+@strawberry.input
 class EventAttributeInput:
     """A value that the metadata of events is to hold."""
 
@@ -34,9 +34,9 @@ class EventAttributeInput:
     )
 
 
-@strawberry.input(description="A new type of events, or an archived one to take up again.")
+@strawberry.input
 class DefineEventTypeInput:
-    """A new type of events."""
+    """A new type of events, or an archived one to take up again."""
 
     key: str = strawberry.field(
         description="The type, as events name it: 1 to 100 letters, digits, `_`, `.`, `:` or `-`; permanent."
@@ -51,9 +51,9 @@ class DefineEventTypeInput:
     )
 
 
-@strawberry.input(description="Changes to a type of events, a built-in one too; what is omitted stays.")
+@strawberry.input
 class UpdateEventTypeInput:
-    """Changes to a type of events."""
+    """Changes to a type of events, a built-in one too; what is omitted stays."""
 
     key: str = strawberry.field(description="The type.")
     label: str | None = strawberry.field(default=None, description="What people call it.")
@@ -63,14 +63,14 @@ class UpdateEventTypeInput:
     )
 
 
-@strawberry.input(description="A type of events to take no more.")
+@strawberry.input
 class ArchiveEventTypeInput:
     """A type of events to take no more."""
 
     key: str = strawberry.field(description="The type.")
 
 
-@strawberry.type(description="The definition of a type of events.")
+@strawberry.type
 class EventDefinitionPayload:
     """The definition of a type of events."""
 
@@ -83,7 +83,10 @@ class EventDefinitionPayload:
 async def define_event_type(
     info: Info, input: Annotated[DefineEventTypeInput, strawberry.argument(description="The type.")]
 ) -> EventDefinitionPayload:
-    """Defines a type of events."""
+    """Defines a type of events, or takes up an archived one.
+
+    It holds for events from now on, everywhere within two seconds. Needs the scope `admin`. Safe to repeat.
+    """
     info.context.actor.require(ADMIN)
     try:
         made = await commands.define_event_type(
@@ -102,7 +105,7 @@ async def define_event_type(
 async def update_event_type(
     info: Info, input: Annotated[UpdateEventTypeInput, strawberry.argument(description="The changes.")]
 ) -> EventDefinitionPayload:
-    """Changes a type of events, in a next version."""
+    """Changes a type of events, a built-in one too, in a next version. Needs the scope `admin`. Safe to repeat."""
     info.context.actor.require(ADMIN)
     attributes = None if input.attributes is None else _as_sent(input.attributes)
     try:
@@ -117,7 +120,7 @@ async def update_event_type(
 async def archive_event_type(
     info: Info, input: Annotated[ArchiveEventTypeInput, strawberry.argument(description="The type.")]
 ) -> EventDefinitionPayload:
-    """Archives a type of events."""
+    """Takes events of a type no more; those recorded stay. Needs the scope `admin`. Safe to repeat."""
     info.context.actor.require(ADMIN)
     try:
         archived = await commands.archive_event_type(info.context.commands, input.key)

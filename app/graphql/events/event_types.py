@@ -20,7 +20,6 @@ AttributeType = attributes.AttributeType
 describe_enum(
     AttributeType,
     "EventAttributeType",
-    "What the value of an attribute is.",
     {
         "TEXT": "A text.",
         "NUMBER": "A number, or one written as text, which keeps its digits.",
@@ -36,7 +35,6 @@ Acceptance = event_types.Acceptance
 describe_enum(
     Acceptance,
     "EventTypeAcceptance",
-    "Which types of events a workspace takes.",
     {
         "OPEN": "Any: one that nobody defined is CUSTOM.",
         "STRICT": "Those built in or defined; others are refused.",
@@ -54,12 +52,11 @@ class EventDefinitionStatus(StrEnum):
 describe_enum(
     EventDefinitionStatus,
     "EventDefinitionStatus",
-    "Whether events of a type are taken.",
     {"ACTIVE": "They are.", "ARCHIVED": "They are refused; those recorded before stay."},
 )
 
 
-@strawberry.type(description="A value that the metadata of an event of this type holds.")
+@strawberry.type
 class EventAttribute:
     """A value that the metadata of an event of this type holds."""
 
@@ -73,7 +70,7 @@ class EventAttribute:
     allowed_values: list[str] = strawberry.field(description="The texts that an ENUM allows.")
 
 
-@strawberry.type(description="What a workspace says of a type of events.")
+@strawberry.type
 class EventDefinition(Node):
     """What a workspace says of a type of events."""
 
@@ -137,7 +134,7 @@ async def find_definition(
     key: Annotated[str, strawberry.argument(description="The type.")],
     version: Annotated[int | None, strawberry.argument(description="A version of it; the latest, if omitted.")] = None,
 ) -> EventDefinition | None:
-    """The definition of a type, or None."""
+    """The definition of a type, built in or of the workspace, in any version."""
     found = await commands.event_type(info.context.commands, key, version)
     return None if found is None else definition_of(found)
 
@@ -145,7 +142,7 @@ async def find_definition(
 async def list_definitions(
     info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
 ) -> Connection[EventDefinition]:
-    """A page of the definitions, by key."""
+    """The definitions of all types, built in and of the workspace, archived ones included, by key."""
     span = listing.span(first, after, last, before)
     found = (await commands.event_types(info.context.commands)).all()
 
@@ -156,12 +153,12 @@ async def list_definitions(
 
 
 async def list_types(info: Info) -> list[str]:
-    """The types that the workspace's events have so far, and those it defined, sorted."""
+    """The types that events came with so far, and those defined; some 10,000 words at most, sorted."""
     types = await commands.event_types(info.context.commands)
     defined = [key for key, found in types.defined.items() if not found.archived]
     return sorted({*await info.context.workspace.vocabulary.types(), *defined})
 
 
 async def list_sources(info: Info) -> list[str]:
-    """The sources that the workspace's events have so far, sorted."""
+    """The sources that events came with so far; some 10,000 words at most, sorted."""
     return await info.context.workspace.vocabulary.sources()

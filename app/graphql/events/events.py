@@ -44,7 +44,6 @@ class EventChannel(StrEnum):
 describe_enum(
     EventChannel,
     "EventChannel",
-    "By which door an event came.",
     {
         "API": "By the API.",
         "BATCH": "By a batch of the API.",
@@ -67,7 +66,6 @@ class EventOrder(StrEnum):
 describe_enum(
     EventOrder,
     "EventOrder",
-    "The order of a list of events.",
     {
         "NEWEST_FIRST": "By occurrence, the newest first.",
         "OLDEST_FIRST": "By occurrence, the oldest first.",
@@ -75,7 +73,7 @@ describe_enum(
 )
 
 
-@strawberry.type(description="Where an event came from.")
+@strawberry.type
 class EventOrigin:
     """Where an event came from."""
 
@@ -86,9 +84,9 @@ class EventOrigin:
     staff: str | None = strawberry.field(description="The member of staff who acted by hand, as the key says.")
 
 
-@strawberry.type(description="Something that happened on a pass. Events never change.")
+@strawberry.type
 class Event(Node):
-    """Something that happened on a pass."""
+    """Something that happened on a pass. Events never change."""
 
     category: EventCategory = strawberry.field(description="The kind of event.")
     type: str = strawberry.field(description="The type, for example `purchase` or `check_in`.")
@@ -119,12 +117,14 @@ class Event(Node):
     pass_id: strawberry.Private[str]
     corrected_id: strawberry.Private[str | None]
 
-    @strawberry.field(description="What people call it: its own label, else that of its type today.")
+    @strawberry.field
     async def label(self, info: Info) -> str:
-        """What people call it."""
+        """What people call it: its own label, else that of its type today."""
         return self.own_label or (await event_types(info.context.commands)).label_of(self.type)
 
-    @strawberry.field(name="pass", description="The pass it happened on.")
+    @strawberry.field(
+        name="pass",
+    )
     async def card(self, info: Info) -> Annotated[Pass, strawberry.lazy("app.graphql.passes.passes")]:
         """The pass it happened on."""
         found: Pass | None = await fetch_node(info.context, "Pass", self.pass_id)
@@ -133,7 +133,7 @@ class Event(Node):
             raise Unavailable("store")
         return found
 
-    @strawberry.field(description="The event that this one corrects.")
+    @strawberry.field
     async def correction_of(self, info: Info) -> Event | None:
         """The event that this one corrects."""
         if self.corrected_id is None:
@@ -200,7 +200,7 @@ OrderArgument = Annotated[EventOrder, strawberry.argument(description="The order
 async def find_event(
     info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The id of the event.")]
 ) -> Event | None:
-    """The event of an id, or None."""
+    """The event of an id."""
     named = database_id(id, "Event")
     return None if named is None else await fetch_event(info.context, named)
 
@@ -216,7 +216,7 @@ async def list_events(
     consistency: ConsistencyArgument = Consistency.EVENTUAL,
     token: TokenArgument = None,
 ) -> Connection[Event]:
-    """A page of the workspace's events."""
+    """The events, by when they occurred."""
     await await_consistency(info, consistency, token, of_events=True)
     return await events_page(info, await event_query(info, filter), order_by, first, after, last, before)
 

@@ -23,9 +23,9 @@ from .events import Event, event_of
 from .receipts import IngestReceipt, receipt_of
 
 
-@strawberry.input(description="An event to record. Name the pass by exactly one of passId and passExternalId.")
+@strawberry.input
 class RecordEventInput:
-    """An event to record."""
+    """An event to record. Name the pass by exactly one of passId and passExternalId."""
 
     pass_id: strawberry.ID | None = strawberry.field(default=None, description="The pass it happened on.")
     pass_external_id: str | None = strawberry.field(
@@ -83,7 +83,7 @@ class RecordEventInput:
 coerce_flat_inputs(RecordEventInput)
 
 
-@strawberry.input(description="Events to record.")
+@strawberry.input
 class RecordEventsInput:
     """Events to record."""
 
@@ -105,7 +105,7 @@ class RecordEventsInput:
     )
 
 
-@strawberry.type(description="What became of the event.")
+@strawberry.type
 class RecordEventPayload:
     """What became of the event."""
 
@@ -114,15 +114,13 @@ class RecordEventPayload:
     user_errors: list[UserError] = strawberry.field(description="What to change.")
     answer: strawberry.Private[RecordedCall | None] = None
 
-    @strawberry.field(
-        description="By its token the fate can be asked later, and queries wait until the event is counted."
-    )
+    @strawberry.field
     async def receipt(self, info: Info) -> IngestReceipt | None:
-        """By its token the fate can be asked later."""
+        """By its token the fate can be asked later, and queries wait until the event is counted."""
         return await _receipt(info, self.answer)
 
 
-@strawberry.type(description="What became of one event of a batch.")
+@strawberry.type
 class RecordEventResult:
     """What became of one event of a batch."""
 
@@ -132,7 +130,7 @@ class RecordEventResult:
     user_errors: list[UserError] = strawberry.field(description="What to change.")
 
 
-@strawberry.type(description="What became of each event of a batch.")
+@strawberry.type
 class RecordEventsPayload:
     """What became of each event of a batch."""
 
@@ -145,18 +143,19 @@ class RecordEventsPayload:
     )
     answer: strawberry.Private[RecordedCall | None] = None
 
-    @strawberry.field(
-        description="By its token the fates can be asked later, and queries wait until all events are counted."
-    )
+    @strawberry.field
     async def receipt(self, info: Info) -> IngestReceipt | None:
-        """By its token the fates can be asked later."""
+        """By its token the fates can be asked later, and queries wait until all events are counted."""
         return await _receipt(info, self.answer)
 
 
 async def record_event(
     info: Info, input: Annotated[RecordEventInput, strawberry.argument(description="The event.")]
 ) -> RecordEventPayload:
-    """Records one event."""
+    """Records an event.
+
+    Safe to repeat with an externalId or an idempotencyKey; without either, a blind repeat may double it.
+    """
     return await record_one(info, event_input(input), input.idempotency_key)
 
 
@@ -185,7 +184,10 @@ async def record_one(
 async def record_events(
     info: Info, input: Annotated[RecordEventsInput, strawberry.argument(description="The events.")]
 ) -> RecordEventsPayload:
-    """Records up to 1,000 events; each has a fate of its own."""
+    """Records up to 1,000 events, each with a fate of its own, in input order.
+
+    Safe to repeat with externalIds or the same idempotencyKey.
+    """
     try:
         answer = await record_call(
             replace(info.context.commands, channel="BATCH"),

@@ -21,7 +21,7 @@ from app.store.workspace.receipts import FoldState
 from .events import Event
 
 
-@strawberry.type(description="What became of one item of a call, then and since.")
+@strawberry.type
 class IngestReceiptResult:
     """What became of one item of a call, then and since."""
 
@@ -36,18 +36,18 @@ class IngestReceiptResult:
     )
     event_id: strawberry.Private[str | None]
 
-    @strawberry.field(description="The event: the one recorded, or first stored; null if it was removed since.")
+    @strawberry.field
     async def event(self, info: Info) -> Event | None:
-        """The event."""
+        """The event: the one recorded, or first stored; null if it was removed since."""
         if self.event_id is None:
             return None
         found: Event | None = await fetch_node(info.context, "Event", self.event_id)
         return found
 
 
-@strawberry.type(description="What became of the items of a call, to be asked again by its token for 30 days.")
+@strawberry.type
 class IngestReceipt:
-    """What became of the items of a call."""
+    """What became of the items of a call, to be asked again by its token for 30 days."""
 
     token: str = strawberry.field(
         description="Opaque, and of this workspace alone: for `ingestReceipt`, and for queries with `AT_LEAST`."
@@ -58,19 +58,19 @@ class IngestReceipt:
     failed: int = strawberry.field(description="How many were not recorded.")
     fates: strawberry.Private[Sequence[ItemOutcome]]
 
-    @strawberry.field(description="How many of its events are not counted yet.")
+    @strawberry.field
     async def pending(self, info: Info) -> int:
         """How many of its events are not counted yet."""
         standings = await info.context.load.fold_states.load_many(_recorded(self.fates))
         return sum(standing is not None and not standing.folded for standing in standings)
 
-    @strawberry.field(description="Whether all its events are counted in statistics, fields and segments by now.")
+    @strawberry.field
     async def folded(self, info: Info) -> bool:
-        """Whether all its events are counted by now."""
+        """Whether all its events are counted in statistics, fields and segments by now."""
         standings = await info.context.load.fold_states.load_many(_recorded(self.fates))
         return all(standing is None or standing.folded for standing in standings)
 
-    @strawberry.field(description="What became of each item, in the order of the input.")
+    @strawberry.field
     async def results(
         self,
         info: Info,
@@ -102,7 +102,9 @@ def receipt_of(issued: IssuedReceipt) -> IngestReceipt:
 async def find_receipt(
     info: Info, token: Annotated[str, strawberry.argument(description="The token of a receipt.")]
 ) -> IngestReceipt | None:
-    """The receipt of a token, or None."""
+    """What became of a call that recorded events, by the token of its receipt; null for what is no token of this
+    workspace, or older than 30 days.
+    """
     found = await receipts.find_receipt(info.context.commands, token)
     return None if found is None else receipt_of(found)
 

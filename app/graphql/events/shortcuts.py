@@ -23,7 +23,7 @@ from .mutations import RecordEventPayload, record_one
 
 
 class FieldChange(StrEnum):
-    """What becomes of a field."""
+    """What becomes of a field of a pass."""
 
     SET = "SET"
     INCREMENT = "INCREMENT"
@@ -33,7 +33,6 @@ class FieldChange(StrEnum):
 describe_enum(
     FieldChange,
     "FieldChange",
-    "What becomes of a field of a pass.",
     {
         "SET": "It becomes `newValue`; without one it is removed.",
         "INCREMENT": "It grows by `amount`, exactly.",
@@ -87,17 +86,17 @@ class ShortInput:
     )
 
 
-@strawberry.input(description="Something that was bought. metadata: for example order_id, items.")
+@strawberry.input
 class RecordPurchaseInput(ShortInput):
-    """Something that was bought."""
+    """Something that was bought. metadata: for example order_id, items."""
 
     amount: RawDecimal = strawberry.field(description="What it cost; never negative.")
     currency: str | None = strawberry.field(default=None, description="ISO 4217; the workspace's, if omitted.")
 
 
-@strawberry.input(description="Money that went back. metadata: for example reason.")
+@strawberry.input
 class RecordRefundInput(ShortInput):
-    """Money that went back."""
+    """Money that went back. metadata: for example reason."""
 
     amount: RawDecimal | None = strawberry.field(
         default=None,
@@ -111,12 +110,12 @@ class RecordRefundInput(ShortInput):
     )
 
 
-@strawberry.input(description="Somebody came. metadata: for example location.")
+@strawberry.input
 class RecordCheckInInput(ShortInput):
-    """Somebody came."""
+    """Somebody came. metadata: for example location."""
 
 
-@strawberry.input(description="Something that a customer did.")
+@strawberry.input
 class RecordActivityInput(ShortInput):
     """Something that a customer did."""
 
@@ -125,7 +124,7 @@ class RecordActivityInput(ShortInput):
     )
 
 
-@strawberry.input(description="A change of a field of a pass.")
+@strawberry.input
 class RecordFieldChangeInput(ShortInput):
     """A change of a field of a pass."""
 
@@ -142,14 +141,20 @@ class RecordFieldChangeInput(ShortInput):
 async def record_purchase(
     info: Info, input: Annotated[RecordPurchaseInput, strawberry.argument(description="The purchase.")]
 ) -> RecordEventPayload:
-    """Records a purchase."""
+    """Records a `purchase`, as recordEvent does.
+
+    Safe to repeat with an externalId or an idempotencyKey; without, a blind repeat may double it.
+    """
     return await _recorded(info, input, type="purchase", amount=input.amount, currency=input.currency)
 
 
 async def record_refund(
     info: Info, input: Annotated[RecordRefundInput, strawberry.argument(description="The refund.")]
 ) -> RecordEventPayload:
-    """Records a refund."""
+    """Records a `refund`, as recordEvent does.
+
+    Safe to repeat with an externalId or an idempotencyKey; without, a blind repeat may double it.
+    """
     if input.amount is None and input.correction_of is None:
         missing = Problem(Code.REQUIRED, "Say how much went back, or by correctionOf which purchase.", ("amount",))
         return RecordEventPayload(status=EventStatus.REJECTED, user_errors=user_errors([missing]))
@@ -162,14 +167,20 @@ async def record_refund(
 async def record_check_in(
     info: Info, input: Annotated[RecordCheckInInput, strawberry.argument(description="The check-in.")]
 ) -> RecordEventPayload:
-    """Records a check-in."""
+    """Records a `check_in`, as recordEvent does.
+
+    Safe to repeat with an externalId or an idempotencyKey; without, a blind repeat may double it.
+    """
     return await _recorded(info, input, type="check_in")
 
 
 async def record_activity(
     info: Info, input: Annotated[RecordActivityInput, strawberry.argument(description="The activity.")]
 ) -> RecordEventPayload:
-    """Records an activity."""
+    """Records an event of the category ACTIVITY, as recordEvent does.
+
+    Safe to repeat with an externalId or an idempotencyKey; without, a blind repeat may double it.
+    """
     # A built-in activity says so itself; anything else is held to be one.
     known = TYPES.get(input.type) is Category.ACTIVITY
     payload = await _recorded(info, input, type=input.type, category=None if known else Category.ACTIVITY)
@@ -182,7 +193,10 @@ async def record_activity(
 async def record_field_change(
     info: Info, input: Annotated[RecordFieldChangeInput, strawberry.argument(description="The change.")]
 ) -> RecordEventPayload:
-    """Records a change of a field."""
+    """Records that a field of the pass was set, incremented or decremented, as recordEvent does; the field follows
+    within moments, exactly once. Safe to repeat with an externalId or an idempotencyKey; without, a blind repeat may
+    double it.
+    """
     return await _recorded(
         info,
         input,

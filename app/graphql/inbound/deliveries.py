@@ -24,7 +24,6 @@ InboundDeliveryStatus = DeliveryStatus
 describe_enum(
     InboundDeliveryStatus,
     "InboundDeliveryStatus",
-    "What became of what was delivered.",
     {
         "PROCESSED": "All of it is recorded, or was left out by the conditions of the mapping; remembered for 7 days.",
         "FAILED": "Some of it could not be recorded; kept with its body for 30 days, to be run again.",
@@ -32,7 +31,7 @@ describe_enum(
 )
 
 
-@strawberry.type(description="Why an item of a delivery made no event.")
+@strawberry.type
 class InboundProblem:
     """Why an item of a delivery made no event."""
 
@@ -44,9 +43,9 @@ class InboundProblem:
     field: list[str] = strawberry.field(description="The path of the field of the event, or the part of the mapping.")
 
 
-@strawberry.type(description="A message of a sender, however often it was sent.")
+@strawberry.type
 class InboundDelivery(Node):
-    """A message of a sender."""
+    """A message of a sender, however often it was sent."""
 
     status: InboundDeliveryStatus = strawberry.field(description="What became of it.")
     received_at: datetime = strawberry.field(description="When it first came; its events occur then, unless mapped.")
@@ -56,21 +55,21 @@ class InboundDelivery(Node):
     hook_id: strawberry.Private[str]
     delivery_id: strawberry.Private[str]
 
-    @strawberry.field(description="The hook it was sent to.")
+    @strawberry.field
     async def hook(self, info: Info) -> InboundHook | None:
         """The hook it was sent to."""
         found: InboundHook | None = await fetch_node(info.context, "InboundHook", self.hook_id)
         return found
 
-    @strawberry.field(description="The body as it was sent; null once it is processed.")
+    @strawberry.field
     async def body(self, info: Info) -> str | None:
-        """The body as it was sent."""
+        """The body as it was sent; null once it is processed."""
         found = await info.context.load.deliveries.load(self.delivery_id)
         return None if found is None or found.body is None else found.body.decode("utf-8", "replace")
 
-    @strawberry.field(description="The headers that a mapping may look at; empty once it is processed.")
+    @strawberry.field
     async def headers(self, info: Info) -> JSON:
-        """The headers that a mapping may look at."""
+        """The headers that a mapping may look at; empty once it is processed."""
         found = await info.context.load.deliveries.load(self.delivery_id)
         return JSON({} if found is None else dict(found.headers))
 
@@ -121,7 +120,7 @@ async def list_deliveries(
     last: Last = None,
     before: Before = None,
 ) -> Connection[InboundDelivery]:
-    """A page of what a hook received, the newest first; empty for a hook that does not exist."""
+    """What an inbound hook received: what failed, unless asked otherwise, the newest first. Needs the scope `admin`."""
     info.context.actor.require(ADMIN)
     span = listing.span(first, after, last, before)
     store, named = info.context.workspace.inbound, database_id(hook_id, "InboundHook") or ""

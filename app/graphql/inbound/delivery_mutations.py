@@ -28,14 +28,14 @@ from .deliveries import InboundDelivery, delivery_of, listing
 from .hooks import MAPPING
 
 
-@strawberry.input(description="A delivery to run again.")
+@strawberry.input
 class RerunInboundDeliveryInput:
     """A delivery to run again."""
 
     id: strawberry.ID = strawberry.field(description="The delivery.")
 
 
-@strawberry.type(description="The delivery after it was run again.")
+@strawberry.type
 class RerunInboundDeliveryPayload:
     """The delivery after it was run again."""
 
@@ -45,16 +45,16 @@ class RerunInboundDeliveryPayload:
     user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
 
 
-@strawberry.input(description="Failed deliveries of a hook to run again, the oldest first.")
+@strawberry.input
 class RerunInboundDeliveriesInput:
-    """Failed deliveries of a hook to run again."""
+    """Failed deliveries of a hook to run again, the oldest first."""
 
     hook_id: strawberry.ID = strawberry.field(description="The hook.")
     first: int = strawberry.field(default=commands.MAX_RERUNS, description="How many to run: 1 to 100.")
     after: str | None = strawberry.field(default=None, description="Go on behind this `endCursor`.")
 
 
-@strawberry.type(description="What became of the deliveries that were run again.")
+@strawberry.type
 class RerunInboundDeliveriesPayload:
     """What became of the deliveries that were run again."""
 
@@ -65,14 +65,14 @@ class RerunInboundDeliveriesPayload:
     user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
 
 
-@strawberry.input(description="A failed delivery to forget.")
+@strawberry.input
 class DiscardInboundDeliveryInput:
     """A failed delivery to forget."""
 
     id: strawberry.ID = strawberry.field(description="The delivery.")
 
 
-@strawberry.type(description="The delivery that was forgotten.")
+@strawberry.type
 class DiscardInboundDeliveryPayload:
     """The delivery that was forgotten."""
 
@@ -80,9 +80,9 @@ class DiscardInboundDeliveryPayload:
     user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
 
 
-@strawberry.input(description="A body, and a hook or a mapping to try on it. Nothing is written.")
+@strawberry.input
 class TestInboundHookInput:
-    """A body, and a hook or a mapping to try on it."""
+    """A body, and a hook or a mapping to try on it. Nothing is written."""
 
     hook_id: strawberry.ID | None = strawberry.field(default=None, description="The hook whose settings are tried.")
     mapping: JSON | None = strawberry.field(default=None, description=f"Tried in place of the hook's. {MAPPING}")
@@ -94,7 +94,7 @@ class TestInboundHookInput:
     headers: JSON | None = strawberry.field(default=None, description="The headers it would send along, by name.")
 
 
-@strawberry.type(description="What would become of one item of the body.")
+@strawberry.type
 class InboundTrial:
     """What would become of one item of the body."""
 
@@ -108,7 +108,7 @@ class InboundTrial:
     user_errors: list[UserError] = strawberry.field(description="Why it would make no event.")
 
 
-@strawberry.type(description="What would become of a body.")
+@strawberry.type
 class TestInboundHookPayload:
     """What would become of a body."""
 
@@ -119,7 +119,10 @@ class TestInboundHookPayload:
 async def rerun_inbound_delivery(
     info: Info, input: Annotated[RerunInboundDeliveryInput, strawberry.argument(description="The delivery.")]
 ) -> RerunInboundDeliveryPayload:
-    """Runs a failed delivery again."""
+    """Maps and records what failed of a delivery again; nothing is recorded twice.
+
+    Needs the scope `admin`. Safe to repeat.
+    """
     info.context.actor.require(ADMIN)
     try:
         delivery = await commands.rerun_inbound_delivery(info.context.commands, _named(input.id))
@@ -131,7 +134,10 @@ async def rerun_inbound_delivery(
 async def rerun_inbound_deliveries(
     info: Info, input: Annotated[RerunInboundDeliveriesInput, strawberry.argument(description="The hook.")]
 ) -> RerunInboundDeliveriesPayload:
-    """Runs failed deliveries of a hook again."""
+    """Does that for up to 100 failed deliveries of a hook, the oldest first.
+
+    Needs the scope `admin`. Safe to repeat.
+    """
     info.context.actor.require(ADMIN)
     try:
         after = None if input.after is None else decode_cursor(input.after, "delivery", (int, str), "after")
@@ -151,7 +157,7 @@ async def rerun_inbound_deliveries(
 async def discard_inbound_delivery(
     info: Info, input: Annotated[DiscardInboundDeliveryInput, strawberry.argument(description="The delivery.")]
 ) -> DiscardInboundDeliveryPayload:
-    """Forgets a failed delivery."""
+    """Forgets a failed delivery and its body; what it recorded stays. Needs the scope `admin`."""
     info.context.actor.require(ADMIN)
     try:
         discarded = await commands.discard_inbound_delivery(info.context.commands, _named(input.id))
@@ -163,7 +169,10 @@ async def discard_inbound_delivery(
 async def test_inbound_hook(
     info: Info, input: Annotated[TestInboundHookInput, strawberry.argument(description="What to try.")]
 ) -> TestInboundHookPayload:
-    """Tells what would become of a body."""
+    """Tells what a body would become, by a hook or by a mapping that is only tried; writes nothing.
+
+    Needs the scope `admin`.
+    """
     info.context.actor.require(ADMIN)
     try:
         trials = await commands.test_inbound_hook(

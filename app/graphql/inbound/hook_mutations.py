@@ -23,7 +23,7 @@ SECRET = (
 )
 
 
-@strawberry.input(description="How the requests of a sender are told from anybody's.")
+@strawberry.input
 class InboundVerificationInput:
     """How the requests of a sender are told from anybody's."""
 
@@ -41,7 +41,7 @@ class InboundVerificationInput:
     )
 
 
-@strawberry.input(description="A new hook.")
+@strawberry.input
 class CreateInboundHookInput:
     """A new hook."""
 
@@ -57,9 +57,9 @@ class CreateInboundHookInput:
     )
 
 
-@strawberry.input(description="Changes to a hook; what is omitted stays.")
+@strawberry.input
 class UpdateInboundHookInput:
-    """Changes to a hook."""
+    """Changes to a hook; what is omitted stays."""
 
     id: strawberry.ID = strawberry.field(description="The hook.")
     name: str | None = strawberry.field(default=None, description="What it is for.")
@@ -72,7 +72,7 @@ class UpdateInboundHookInput:
     )
 
 
-@strawberry.input(description="A hook whose secret is to be replaced.")
+@strawberry.input
 class RotateInboundHookSecretInput:
     """A hook whose secret is to be replaced."""
 
@@ -83,14 +83,14 @@ class RotateInboundHookSecretInput:
     secret: str | None = strawberry.field(default=None, description=SECRET)
 
 
-@strawberry.input(description="A hook to put away.")
+@strawberry.input
 class ArchiveInboundHookInput:
     """A hook to put away."""
 
     id: strawberry.ID = strawberry.field(description="The hook.")
 
 
-@strawberry.type(description="The new hook.")
+@strawberry.type
 class CreateInboundHookPayload:
     """The new hook."""
 
@@ -99,7 +99,7 @@ class CreateInboundHookPayload:
     user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
 
 
-@strawberry.type(description="The changed hook.")
+@strawberry.type
 class UpdateInboundHookPayload:
     """The changed hook."""
 
@@ -107,7 +107,7 @@ class UpdateInboundHookPayload:
     user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
 
 
-@strawberry.type(description="The hook and its new secret.")
+@strawberry.type
 class RotateInboundHookSecretPayload:
     """The hook and its new secret."""
 
@@ -116,7 +116,7 @@ class RotateInboundHookSecretPayload:
     user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
 
 
-@strawberry.type(description="The archived hook.")
+@strawberry.type
 class ArchiveInboundHookPayload:
     """The archived hook."""
 
@@ -127,7 +127,7 @@ class ArchiveInboundHookPayload:
 async def create_inbound_hook(
     info: Info, input: Annotated[CreateInboundHookInput, strawberry.argument(description="The hook.")]
 ) -> CreateInboundHookPayload:
-    """Makes a hook."""
+    """Makes an address at which a foreign system tells what happened. Needs the scope `admin`."""
     info.context.actor.require(ADMIN)
     try:
         hook, secret = await commands.create_inbound_hook(
@@ -147,7 +147,7 @@ async def create_inbound_hook(
 async def update_inbound_hook(
     info: Info, input: Annotated[UpdateInboundHookInput, strawberry.argument(description="The changes.")]
 ) -> UpdateInboundHookPayload:
-    """Changes a hook."""
+    """Changes an inbound hook. Needs the scope `admin`. Safe to repeat."""
     info.context.actor.require(ADMIN)
     try:
         hook = await commands.update_inbound_hook(
@@ -166,7 +166,10 @@ async def update_inbound_hook(
 async def rotate_inbound_hook_secret(
     info: Info, input: Annotated[RotateInboundHookSecretInput, strawberry.argument(description="The hook.")]
 ) -> RotateInboundHookSecretPayload:
-    """Replaces the secret of a hook; older ones work for a while longer."""
+    """Replaces the secret of an inbound hook; older ones work for a while longer, if wanted.
+
+    Needs the scope `admin`.
+    """
     info.context.actor.require(ADMIN)
     try:
         hook, secret = await commands.rotate_inbound_hook_secret(
@@ -180,7 +183,7 @@ async def rotate_inbound_hook_secret(
 async def archive_inbound_hook(
     info: Info, input: Annotated[ArchiveInboundHookInput, strawberry.argument(description="The hook.")]
 ) -> ArchiveInboundHookPayload:
-    """Puts a hook away."""
+    """Puts an inbound hook away: what is sent there is refused. Needs the scope `admin`. Safe to repeat."""
     info.context.actor.require(ADMIN)
     try:
         hook = await commands.archive_inbound_hook(info.context.commands, _named(input.id))

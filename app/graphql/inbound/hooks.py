@@ -23,7 +23,6 @@ InboundScheme = Scheme
 describe_enum(
     InboundScheme,
     "InboundScheme",
-    "How a sender signs its requests.",
     {
         "STANDARD": "By Standard Webhooks: the headers `webhook-id`, `webhook-timestamp` and `webhook-signature` (or those "
         "of Svix); five minutes of tolerance.",
@@ -37,7 +36,6 @@ SignatureEncoding = Encoding
 describe_enum(
     SignatureEncoding,
     "SignatureEncoding",
-    "How the bytes of a signature are written.",
     {"HEX": "In hexadecimal digits.", "BASE64": "In base64."},
 )
 
@@ -53,7 +51,7 @@ MAPPING = (
 )
 
 
-@strawberry.type(description="How the requests of a sender are told from anybody's.")
+@strawberry.type
 class InboundVerification:
     """How the requests of a sender are told from anybody's."""
 
@@ -63,12 +61,12 @@ class InboundVerification:
     prefix: str = strawberry.field(description='What stands before it, for example "sha256="; for HMAC_SHA256.')
 
 
-@strawberry.type(
-    description="An address at which a foreign system tells in its own words what happened. Its secret is shown once, when "
-    "it is made, and kept as it is, since signatures cannot be checked by a hash of it."
-)
+@strawberry.type
 class InboundHook(Node):
-    """An address at which a foreign system tells what happened."""
+    """An address at which a foreign system tells in its own words what happened.
+
+    Its secret is shown once, when it is made, and kept as it is, since signatures cannot be checked by a hash of it.
+    """
 
     name: str = strawberry.field(description="What it is for.")
     source: str = strawberry.field(description="The source of its events, part of their identity; it stays for good.")
@@ -111,7 +109,7 @@ async def fetch_hook(context: RequestContext, hook_id: str) -> InboundHook | Non
 async def find_hook(
     info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The id of the hook.")]
 ) -> InboundHook | None:
-    """The hook of an id, or None."""
+    """The inbound hook of an id. Needs the scope `admin`."""
     info.context.actor.require(ADMIN)
     named = database_id(id, "InboundHook")
     return None if named is None else await fetch_hook(info.context, named)
@@ -123,7 +121,7 @@ listing = Pagination[domain.InboundHook]("hook", (int, str), lambda hook: (to_ms
 async def list_hooks(
     info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
 ) -> Connection[InboundHook]:
-    """A page of the workspace's hooks, the newest first."""
+    """The inbound hooks, the newest first, archived ones included. Needs the scope `admin`."""
     info.context.actor.require(ADMIN)
     span = listing.span(first, after, last, before)
     store = info.context.workspace.hooks

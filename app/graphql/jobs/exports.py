@@ -19,7 +19,7 @@ from .jobs import Job, job_of
 NO_PASS_ID = "The filter names a pass or a segment that this workspace does not have."
 
 
-@strawberry.input(description="Which events to write to a file, and how.")
+@strawberry.input
 class ExportEventsInput:
     """Which events to write to a file, and how."""
 
@@ -27,7 +27,7 @@ class ExportEventsInput:
     format: ExportFormat = strawberry.field(default=ExportFormat.JSONL, description="How the file is written.")
 
 
-@strawberry.input(description="Which activities to write to a file, and how.")
+@strawberry.input
 class ExportActivitiesInput:
     """Which activities to write to a file, and how."""
 
@@ -42,7 +42,7 @@ class ExportActivitiesInput:
     )
 
 
-@strawberry.type(description="The job that writes the file.")
+@strawberry.type
 class ExportPayload:
     """The job that writes the file."""
 
@@ -55,7 +55,10 @@ class ExportPayload:
 async def export_events(
     info: Info, input: Annotated[ExportEventsInput, strawberry.argument(description="Which events, and how.")]
 ) -> ExportPayload:
-    """Makes the job that writes the events that match."""
+    """Writes the events that match a filter, as recorded until now, to a file, in a job; the oldest first.
+
+    As JSONL they can be imported again. Needs the scope `read` as well. A repeat makes another file.
+    """
     try:
         query = await event_query(info, input.filter)
         if query is None:
@@ -69,7 +72,9 @@ async def export_events(
 async def export_activities(
     info: Info, input: Annotated[ExportActivitiesInput, strawberry.argument(description="Which activities, and how.")]
 ) -> ExportPayload:
-    """Makes the job that writes the activities that match."""
+    """Writes the activities that match a filter, as published until now, to a file, in a job; in the order of the feed,
+    each with its cursor. Needs the scope `read` as well. A repeat makes another file.
+    """
     try:
         query = await of_whole_pass(info.context, activity_query(input.filter, historical=True))
         if query is None:

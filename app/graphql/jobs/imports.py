@@ -21,11 +21,9 @@ from app.graphql.types.scalars import Upload
 from .jobs import Job, job_of
 
 
-@strawberry.input(
-    description="Where a field of the events comes from: a column of the file, or one value for all rows."
-)
+@strawberry.input
 class ColumnMapping:
-    """Where a field of the events comes from."""
+    """Where a field of the events comes from: a column of the file, or one value for all rows."""
 
     field: str = strawberry.field(description=f"One of {', '.join(domain.FIELDS)}, or `metadata.` and a name.")
     column: str | None = strawberry.field(
@@ -35,7 +33,7 @@ class ColumnMapping:
     value: str | None = strawberry.field(default=None, description="The value of every row, in place of a column.")
 
 
-@strawberry.input(description="A file of events, and what its columns are.")
+@strawberry.input
 class ImportEventsInput:
     """A file of events, and what its columns are."""
 
@@ -76,7 +74,7 @@ class ImportEventsInput:
     )
 
 
-@strawberry.type(description="The job that records the rows.")
+@strawberry.type
 class ImportEventsPayload:
     """The job that records the rows."""
 
@@ -87,7 +85,10 @@ class ImportEventsPayload:
 async def import_events(
     info: Info, input: Annotated[ImportEventsInput, strawberry.argument(description="The file.")]
 ) -> ImportEventsPayload:
-    """Takes a file and makes the job that records its rows."""
+    """Records the rows of a file as past events, in a job.
+
+    A row is identified by its position in the file and the source: importing the same file again records nothing new.
+    """
     mappings = input.columns
     try:
         async with _file(info.context.commands, input.file, input.url) as file:

@@ -27,7 +27,7 @@ POLL_INTERVAL_SECONDS = 0.5
 """How often a followed job is read: its progress is written every so many rows, by a process that knows no followers."""
 
 
-@strawberry.type(description="How many rows of a job are done.")
+@strawberry.type
 class JobProgress:
     """How many rows of a job are done."""
 
@@ -39,9 +39,9 @@ class JobProgress:
     failed: int = strawberry.field(description="Rows that could not be recorded; the report says why.")
 
 
-@strawberry.type(description="Long work that a worker carries on with until it is finished, whatever dies.")
+@strawberry.type
 class Job(Node):
-    """Long work of a worker."""
+    """Long work that a worker carries on with until it is finished, whatever dies."""
 
     kind: JobKind = strawberry.field(description="What it does.")
     status: JobStatus = strawberry.field(description="How far it is.")
@@ -63,13 +63,12 @@ class Job(Node):
     finished_at: datetime | None = strawberry.field(description="When it ended; null while it goes on.")
     error: str | None = strawberry.field(description="Why it is FAILED.")
 
-    @strawberry.field(
-        description="Where the file of a finished export is fetched, relative to the address of the API: by anybody who "
-        "has the address, without a key, for an hour. Reading it again answers another. Null while there is no file, and "
-        "once it is gone, a day after the job has ended."
-    )
+    @strawberry.field
     async def download_url(self, info: Info) -> str | None:
-        """Where the file of a finished export is fetched."""
+        """Where the file of a finished export is fetched, relative to the address of the API: by anybody who has the
+        address, without a key, for an hour. Reading it again answers another. Null while there is no file, and once
+        it is gone, a day after the job has ended.
+        """
         return await download_path(info.context.commands, self.domain_job)
 
 
@@ -106,7 +105,7 @@ async def fetch_job(context: RequestContext, job_id: str) -> Job | None:
 async def find_job(
     info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The id of the job.")]
 ) -> Job | None:
-    """The job of an id, or None."""
+    """The job of an id."""
     named = database_id(id, "Job")
     return None if named is None else await fetch_job(info.context, named)
 
@@ -114,7 +113,7 @@ async def find_job(
 async def list_jobs(
     info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
 ) -> Connection[Job]:
-    """A page of the workspace's jobs, the newest first."""
+    """The jobs, the newest first."""
     span = listing.span(first, after, last, before)
     store = info.context.workspace.jobs
     return listing.connection(await store.page(span), span, job_of, store.count)
@@ -123,7 +122,7 @@ async def list_jobs(
 async def follow_job(
     info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The id of the job.")]
 ) -> AsyncGenerator[Job, None]:
-    """The job as it is now, and again whenever it has changed, until it has ended."""
+    """A job as it is now, and again whenever it has changed; the stream ends when the job has ended."""
     named = database_id(id, "Job")
     job = None if named is None else await info.context.workspace.jobs.get(named)
     if job is None:
@@ -143,14 +142,14 @@ async def _changes(context: RequestContext, job: domain.Job) -> AsyncGenerator[J
         job = await context.workspace.jobs.get(job.id) or job
 
 
-@strawberry.input(description="A job to stop.")
+@strawberry.input
 class CancelJobInput:
     """A job to stop."""
 
     id: strawberry.ID = strawberry.field(description="The job.")
 
 
-@strawberry.type(description="The job that was told to stop.")
+@strawberry.type
 class CancelJobPayload:
     """The job that was told to stop."""
 
@@ -163,7 +162,7 @@ class CancelJobPayload:
 async def cancel_job(
     info: Info, input: Annotated[CancelJobInput, strawberry.argument(description="The job.")]
 ) -> CancelJobPayload:
-    """Tells a job to stop."""
+    """Tells a job to stop; what it has done stays. Safe to repeat."""
     try:
         job = await jobs.cancel_job(info.context.commands, parse_text(given_id(input.id, "Job"), "id"))
     except Refused as refused:

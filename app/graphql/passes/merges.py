@@ -17,7 +17,7 @@ from app.graphql.types.payloads import UserError, user_errors
 from .passes import Pass, pass_of
 
 
-@strawberry.input(description="Two passes of one customer.")
+@strawberry.input
 class MergePassesInput:
     """Two passes of one customer."""
 
@@ -25,7 +25,7 @@ class MergePassesInput:
     merged_id: strawberry.ID = strawberry.field(description="The pass that becomes another name of it.")
 
 
-@strawberry.type(description="The pass that answers for both.")
+@strawberry.type
 class MergePassesPayload:
     """The pass that answers for both."""
 
@@ -41,7 +41,9 @@ class MergePassesPayload:
 async def merge_passes(
     info: Info, input: Annotated[MergePassesInput, strawberry.argument(description="The two passes.")]
 ) -> MergePassesPayload:
-    """Makes one pass answer for another."""
+    """Makes one pass another name of a second one of the same customer: the survivor answers for both ids and external
+    ids, and counts the events of both. Needs the scope `admin`. Safe to repeat; not to be undone.
+    """
     info.context.actor.require(ADMIN)
     try:
         card = await merges.merge_passes(

@@ -20,7 +20,7 @@ from app.graphql.types.scalars import JSON, RawDateTime
 from .passes import Pass, PassStatus, pass_of
 
 
-@strawberry.input(description="The person who holds a pass.")
+@strawberry.input
 class PassHolderInput:
     """The person who holds a pass."""
 
@@ -29,7 +29,7 @@ class PassHolderInput:
     phone: str | None = strawberry.field(default=strawberry.UNSET, description="The telephone number; null removes it.")
 
 
-@strawberry.input(description="A new pass.")
+@strawberry.input
 class CreatePassInput:
     """A new pass."""
 
@@ -42,16 +42,16 @@ class CreatePassInput:
     )
 
 
-@strawberry.input(description="New passes.")
+@strawberry.input
 class CreatePassesInput:
     """New passes."""
 
     passes: list[CreatePassInput] = strawberry.field(description="1 to 1,000 passes.")
 
 
-@strawberry.input(description="Changes to a pass; what is omitted stays.")
+@strawberry.input
 class UpdatePassInput:
-    """Changes to a pass."""
+    """Changes to a pass; what is omitted stays."""
 
     id: strawberry.ID = strawberry.field(description="The pass.")
     holder: PassHolderInput | None = strawberry.field(default=None, description="Who holds it; parts omitted stay.")
@@ -64,7 +64,7 @@ class UpdatePassInput:
     status: PassStatus | None = strawberry.field(default=None, description="Its state.")
 
 
-@strawberry.type(description="The new pass.")
+@strawberry.type
 class CreatePassPayload:
     """The new pass."""
 
@@ -74,7 +74,7 @@ class CreatePassPayload:
     user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
 
 
-@strawberry.type(description="What became of one pass of a batch.")
+@strawberry.type
 class CreatePassResult:
     """What became of one pass of a batch."""
 
@@ -84,7 +84,7 @@ class CreatePassResult:
     user_errors: list[UserError] = strawberry.field(description="What to change.")
 
 
-@strawberry.type(description="What became of each pass of a batch.")
+@strawberry.type
 class CreatePassesPayload:
     """What became of each pass of a batch."""
 
@@ -97,7 +97,7 @@ class CreatePassesPayload:
     )
 
 
-@strawberry.type(description="The changed pass.")
+@strawberry.type
 class UpdatePassPayload:
     """The changed pass."""
 
@@ -108,7 +108,7 @@ class UpdatePassPayload:
 async def create_pass(
     info: Info, input: Annotated[CreatePassInput, strawberry.argument(description="The pass.")]
 ) -> CreatePassPayload:
-    """Creates a pass; the same input again answers the pass that is there."""
+    """Creates a pass. Safe to repeat."""
     [result] = await commands.create_passes(info.context.commands, [_pass_input(input)])
     stored = result.card if result.status in (RecordStatus.CREATED, RecordStatus.DUPLICATE) else None
     return CreatePassPayload(card=None if stored is None else pass_of(stored), user_errors=user_errors(result.problems))
@@ -117,7 +117,7 @@ async def create_pass(
 async def create_passes(
     info: Info, input: Annotated[CreatePassesInput, strawberry.argument(description="The passes.")]
 ) -> CreatePassesPayload:
-    """Creates passes; each has a fate of its own."""
+    """Creates up to 1,000 passes, each with a fate of its own. Safe to repeat."""
     try:
         results = await commands.create_passes(info.context.commands, [_pass_input(item) for item in input.passes])
     except Refused as refused:
@@ -142,7 +142,7 @@ async def create_passes(
 async def update_pass(
     info: Info, input: Annotated[UpdatePassInput, strawberry.argument(description="The changes.")]
 ) -> UpdatePassPayload:
-    """Changes a pass."""
+    """Changes a pass. Safe to repeat."""
     try:
         changed = await commands.update_pass(
             info.context.commands,

@@ -44,7 +44,6 @@ class PassStatus(StrEnum):
 describe_enum(
     PassStatus,
     "PassStatus",
-    "The state of a pass.",
     {
         "ACTIVE": "In use.",
         "INACTIVE": "Not in use at present.",
@@ -54,18 +53,18 @@ describe_enum(
 )
 
 
-@strawberry.type(description="The person who holds a pass, as far as known.")
+@strawberry.type
 class PassHolder:
-    """The person who holds a pass."""
+    """The person who holds a pass, as far as known."""
 
     name: str | None = strawberry.field(description="The name.")
     email: str | None = strawberry.field(description="The e-mail address.")
     phone: str | None = strawberry.field(description="The telephone number.")
 
 
-@strawberry.type(description="What a customer holds: a loyalty card, a membership, a ticket.")
+@strawberry.type
 class Pass(Node):
-    """What a customer holds."""
+    """What a customer holds: a loyalty card, a membership, a ticket."""
 
     external_id: str = strawberry.field(description="Its id in the caller's system; unique in the workspace.")
     holder: PassHolder = strawberry.field(description="Who holds it.")
@@ -79,7 +78,7 @@ class Pass(Node):
     updated_at: datetime = strawberry.field(description="When it was last changed.")
     stored: strawberry.Private[domain.Pass]
 
-    @strawberry.field(description="What happened on it. Needs the scope `read`.")
+    @strawberry.field
     async def events(
         self,
         info: Info,
@@ -90,12 +89,12 @@ class Pass(Node):
         last: Last = None,
         before: Before = None,
     ) -> Connection[Event]:
-        """What happened on it."""
+        """What happened on it. Needs the scope `read`."""
         info.context.actor.require(READ)
         query = await event_query(info, filter, self.stored.id)
         return await events_page(info, query, order_by, first, after, last, before)
 
-    @strawberry.field(description="Its part of the feed, in order. Needs the scope `read`.")
+    @strawberry.field
     async def activity(
         self,
         info: Info,
@@ -107,14 +106,14 @@ class Pass(Node):
         consistency: ConsistencyArgument = Consistency.EVENTUAL,
         token: TokenArgument = None,
     ) -> Connection[Activity]:
-        """Its part of the feed."""
+        """Its part of the feed, in order. Needs the scope `read`."""
         info.context.actor.require(READ)
         await await_consistency(info, consistency, token, told=True)
         query = activity_query(filter, historical=True, pass_id=self.stored.id)
         query = await of_whole_pass(info.context, query, self.stored)
         return await activities_page(info, query, first, after, last, before)
 
-    @strawberry.field(description="What its events come to. Needs the scope `read`.")
+    @strawberry.field
     async def statistics(
         self,
         info: Info,
@@ -129,23 +128,21 @@ class Pass(Node):
             strawberry.argument(description="The IANA zone of calendar periods; the workspace's, if omitted."),
         ] = None,
     ) -> PassStatistics:
-        """What its events come to."""
+        """What its events come to. Needs the scope `read`."""
         info.context.actor.require(READ)
         return await pass_statistics(info, self.stored, types, time_window, timezone)
 
-    @strawberry.field(
-        description="What of the balance ends, and when: one item an instant, the soonest first. Needs the scope `read`."
-    )
+    @strawberry.field
     async def points_expiring(self, info: Info, first: FirstEndings = 10) -> list[PointsExpiring]:
-        """What of the balance ends, and when."""
+        """What of the balance ends, and when: one item an instant, the soonest first. Needs the scope `read`."""
         info.context.actor.require(READ)
         return await points_expiring(info.context, self.stored, first)
 
-    @strawberry.field(description="The segments it is in now, in the order it entered them. Needs the scope `read`.")
+    @strawberry.field
     def memberships(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[Membership]:
-        """The segments it is in now."""
+        """The segments it is in now, in the order it entered them. Needs the scope `read`."""
         info.context.actor.require(READ)
         span = memberships_listing.span(first, after, last, before)
         found = sorted(self.stored.memberships.values(), key=lambda m: (m.since_ms, m.segment_id))
@@ -196,7 +193,7 @@ async def find_pass(
     consistency: ConsistencyArgument = Consistency.EVENTUAL,
     token: TokenArgument = None,
 ) -> Pass | None:
-    """The pass of an id or an external id, or None."""
+    """The pass of an id or an external id; exactly one is given."""
     if (id is None) == (external_id is None):
         raise InvalidInput(Code.INVALID, "Name the pass by exactly one of id and externalId.", "id")
     await await_consistency(info, consistency, token)
@@ -216,7 +213,7 @@ async def list_passes(
     consistency: ConsistencyArgument = Consistency.EVENTUAL,
     token: TokenArgument = None,
 ) -> Connection[Pass]:
-    """A page of the workspace's passes, the newest first."""
+    """The passes, the newest first."""
     span = listing.span(first, after, last, before)
     await await_consistency(info, consistency, token)
     store = info.context.workspace.passes

@@ -17,7 +17,7 @@ from app.graphql.context import RequestContext
 MAX_ENDS = 100
 
 
-@strawberry.type(description="Points that end together.")
+@strawberry.type
 class PointsExpiring:
     """Points that end together."""
 

@@ -33,7 +33,6 @@ class ErasureState(StrEnum):
 describe_enum(
     ErasureState,
     "ErasureState",
-    "How far an erasure is.",
     {
         "PENDING": "It was asked for, or would be; something is left to be emptied.",
         "DONE": "Nothing personal is left of the pass.",
@@ -41,9 +40,9 @@ describe_enum(
 )
 
 
-@strawberry.type(description="The receipt of an erasure: what it changed. Nothing in it is personal.")
+@strawberry.type
 class PassErasure:
-    """The receipt of an erasure."""
+    """The receipt of an erasure: what it changed. Nothing in it is personal."""
 
     pass_id: strawberry.ID = strawberry.field(description="The id that the pass had; by it the receipt is found again.")
     state: ErasureState = strawberry.field(description="How far it is.")
@@ -57,7 +56,7 @@ class PassErasure:
     )
     segment_ids: strawberry.Private[tuple[str, ...]]
 
-    @strawberry.field(description="The segments that it left.")
+    @strawberry.field
     async def segments(self, info: Info) -> list[Segment]:
         """The segments that it left."""
         found = await asyncio.gather(*(fetch_segment(info.context, each) for each in self.segment_ids))
@@ -77,7 +76,7 @@ def erasure_of(erasure: domain.Erasure) -> PassErasure:
     )
 
 
-@strawberry.input(description="Events to remove for good.")
+@strawberry.input
 class DeleteEventsInput:
     """Events to remove for good."""
 
@@ -89,16 +88,16 @@ class DeleteEventsInput:
     )
 
 
-@strawberry.input(description="A pass to erase, named by one of its ids.")
+@strawberry.input
 class ErasePassInput:
-    """A pass to erase."""
+    """A pass to erase, named by one of its ids."""
 
     id: strawberry.ID | None = strawberry.field(default=None, description="The pass.")
     external_id: str | None = strawberry.field(default=None, description="The pass with this external id.")
     dry_run: bool = strawberry.field(default=False, description="Whether only to find out what it would change.")
 
 
-@strawberry.type(description="The job that removes events, or how many there are.")
+@strawberry.type
 class DeleteEventsPayload:
     """The job that removes events, or how many there are."""
 
@@ -111,7 +110,7 @@ class DeleteEventsPayload:
     user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
 
 
-@strawberry.type(description="The receipt of an erasure.")
+@strawberry.type
 class ErasePassPayload:
     """The receipt of an erasure."""
 
@@ -124,7 +123,9 @@ class ErasePassPayload:
 async def delete_events(
     info: Info, input: Annotated[DeleteEventsInput, strawberry.argument(description="Which events.")]
 ) -> DeleteEventsPayload:
-    """Removes the events that match, in a job; or tells how many they are."""
+    """Removes events for good, in a job: totals, segments and points become what they were without them, and their
+    identities are not given again. Needs the scope `admin`. Safe to repeat.
+    """
     info.context.actor.require(ADMIN)
     try:
         query = await event_query(info, input.filter)
@@ -139,7 +140,10 @@ async def delete_events(
 async def erase_pass(
     info: Info, input: Annotated[ErasePassInput, strawberry.argument(description="The pass.")]
 ) -> ErasePassPayload:
-    """Erases a pass: everything personal goes, in the feed too."""
+    """Erases a pass and everything personal about it, the feed included: it leaves its segments, its events are
+    emptied, and its external id is free again. What is recorded on it until then goes with it. Needs the scope
+    `admin`. Safe to repeat by id.
+    """
     info.context.actor.require(ADMIN)
     try:
         erasure = await commands.erase_pass(
@@ -156,7 +160,7 @@ async def erase_pass(
 async def find_erasure(
     info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The id that the pass had.")]
 ) -> PassErasure | None:
-    """The receipt of the erasure of a pass, or None."""
+    """The receipt of the erasure of a pass; null where none was asked for. Needs the scope `admin`."""
     info.context.actor.require(ADMIN)
     named = database_id(id, "Pass")
     found = None if named is None else await info.context.workspace.removals.erasure(named)

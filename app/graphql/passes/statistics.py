@@ -20,17 +20,17 @@ MAX_DAYS = 3660
 MAX_TYPES = 50
 
 
-@strawberry.input(description="A length of time up to now. Exactly one unit.", one_of=True)
+@strawberry.input(one_of=True)
 class RollingTimeWindow:
-    """A length of time up to now."""
+    """A length of time up to now. Exactly one unit."""
 
     days: int | None = strawberry.field(default=strawberry.UNSET, description="Days of 24 hours: 1 to 3,660.")
     hours: int | None = strawberry.field(default=strawberry.UNSET, description="Hours: 1 to 87,840.")
 
 
-@strawberry.input(description="Which time is meant. Exactly one field.", one_of=True)
+@strawberry.input(one_of=True)
 class TimeWindow:
-    """Which time is meant."""
+    """Which time is meant. Exactly one field."""
 
     calendar: CalendarPeriod | None = strawberry.field(
         default=strawberry.UNSET, description="The current period of the calendar, in the time zone."
@@ -41,7 +41,7 @@ class TimeWindow:
     all_time: bool | None = strawberry.field(default=strawberry.UNSET, description="true: no window at all.")
 
 
-@strawberry.type(description="One type of event in one currency.")
+@strawberry.type
 class TypeStatistics:
     """One type of event in one currency."""
 
@@ -57,7 +57,7 @@ class TypeStatistics:
     last_at: datetime = strawberry.field(description="When the last occurred.")
 
 
-@strawberry.type(description="What was spent in one currency.")
+@strawberry.type
 class Spend:
     """What was spent in one currency."""
 
@@ -68,7 +68,7 @@ class Spend:
     orders: int = strawberry.field(description="How many purchases.")
 
 
-@strawberry.type(description="What the events of a pass come to.")
+@strawberry.type
 class PassStatistics:
     """What the events of a pass come to."""
 

@@ -18,26 +18,26 @@ from app.graphql.types.ids import given_id, to_global_id
 from app.graphql.types.scalars import JSONValue, RawDateTime, RawDecimal
 
 
-@strawberry.input(description="A window that moves with time. Exactly one unit.", one_of=True)
+@strawberry.input(one_of=True)
 class RollingWindow:
-    """A window that moves with time."""
+    """A window that moves with time. Exactly one unit."""
 
     days: int | None = strawberry.field(default=strawberry.UNSET, description="Days of 24 hours.")
     hours: int | None = strawberry.field(default=strawberry.UNSET, description="Hours.")
     minutes: int | None = strawberry.field(default=strawberry.UNSET, description="Minutes.")
 
 
-@strawberry.input(description="A window that stands still. At least one bound.")
+@strawberry.input
 class FixedWindow:
-    """A window that stands still."""
+    """A window that stands still. At least one bound."""
 
     from_: RawDateTime | None = strawberry.field(default=None, name="from", description="Then or later.")
     to: RawDateTime | None = strawberry.field(default=None, description="Earlier.")
 
 
-@strawberry.input(description="`metric` over the matching events of the window, compared with `value`.")
+@strawberry.input
 class EventCriterion:
-    """A metric over matching events, compared with a value."""
+    """`metric` over the matching events of the window, compared with `value`."""
 
     types: list[str] | None = strawberry.field(
         default=None, description="Events of one of these types; any activity at all, if omitted."
@@ -67,7 +67,7 @@ class EventCriterion:
     )
 
 
-@strawberry.input(description="A field of the pass itself, compared with a value.")
+@strawberry.input
 class PassCriterion:
     """A field of the pass itself, compared with a value."""
 
@@ -79,7 +79,7 @@ class PassCriterion:
     value: JSONValue | None = strawberry.field(default=None, description="What it is compared with.")
 
 
-@strawberry.input(description="Being in another segment, or not.")
+@strawberry.input
 class SegmentCriterion:
     """Being in another segment, or not."""
 
@@ -87,9 +87,9 @@ class SegmentCriterion:
     member: bool = strawberry.field(default=True, description="Whether it is in it, or must not be.")
 
 
-@strawberry.input(description="Who belongs to a segment: a tree. Exactly one field at each level.", one_of=True)
+@strawberry.input(one_of=True)
 class CriteriaInput:
-    """Who belongs to a segment."""
+    """Who belongs to a segment: a tree. Exactly one field at each level."""
 
     all: Optional[list[CriteriaInput]] = strawberry.field(  # noqa: UP045  # the class is not there yet for |
         default=strawberry.UNSET, description="All of these hold."
@@ -124,7 +124,7 @@ def as_sent(value: Any) -> Any:
     return sent
 
 
-@strawberry.type(description="A rolling window.")
+@strawberry.type
 class RollingWindowCriteria:
     """A rolling window."""
 
@@ -133,7 +133,7 @@ class RollingWindowCriteria:
     minutes: int | None = strawberry.field(description="Minutes.")
 
 
-@strawberry.type(description="A fixed window.")
+@strawberry.type
 class FixedWindowCriteria:
     """A fixed window."""
 
@@ -141,7 +141,7 @@ class FixedWindowCriteria:
     to: datetime | None = strawberry.field(description="Earlier.")
 
 
-@strawberry.type(description="A condition on one value of the metadata.")
+@strawberry.type
 class MetadataCriteria:
     """A condition on one value of the metadata."""
 
@@ -150,9 +150,9 @@ class MetadataCriteria:
     value: JSONValue | None = strawberry.field(description="What it is compared with.")
 
 
-@strawberry.type(description="`metric` over the matching events of the window, compared with `value`.")
+@strawberry.type
 class EventCriteria:
-    """A metric over matching events, compared with a value."""
+    """`metric` over the matching events of the window, compared with `value`."""
 
     types: list[str] = strawberry.field(description="Events of one of these types; any, if empty.")
     categories: list[EventCategory] = strawberry.field(description="Of one of these categories; any, if empty.")
@@ -168,7 +168,7 @@ class EventCriteria:
     never: NeverHandling = strawberry.field(description="What 'at least N days since' says of who never did it.")
 
 
-@strawberry.type(description="A field of the pass itself, compared with a value.")
+@strawberry.type
 class PassCriteria:
     """A field of the pass itself, compared with a value."""
 
@@ -177,7 +177,7 @@ class PassCriteria:
     value: JSONValue | None = strawberry.field(description="What it is compared with.")
 
 
-@strawberry.type(description="Being in another segment, or not.")
+@strawberry.type
 class MemberCriteria:
     """Being in another segment, or not."""
 
@@ -185,9 +185,9 @@ class MemberCriteria:
     member: bool = strawberry.field(description="Whether it is in it, or must not be.")
 
 
-@strawberry.type(description="Who belongs to a segment: a tree shaped like CriteriaInput, one field set at each level.")
+@strawberry.type
 class SegmentCriteria:
-    """Who belongs to a segment."""
+    """Who belongs to a segment: a tree shaped like CriteriaInput, one field set at each level."""
 
     all: Optional[list[SegmentCriteria]] = strawberry.field(  # noqa: UP045
         default=None, description="All of these hold."

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .segments import Segment
 
 
-@strawberry.type(description="That a pass is in a segment now.")
+@strawberry.type
 class Membership(Node):
     """That a pass is in a segment now."""
 
@@ -29,12 +29,14 @@ class Membership(Node):
     pass_id: strawberry.Private[str]
     segment_id: strawberry.Private[str]
 
-    @strawberry.field(name="pass", description="The pass.")
+    @strawberry.field(
+        name="pass",
+    )
     async def card(self, info: Info) -> Annotated[Pass, strawberry.lazy("app.graphql.passes.passes")]:
         """The pass."""
         return await fetch_node(info.context, "Pass", self.pass_id)  # type: ignore[no-any-return]
 
-    @strawberry.field(description="The segment.")
+    @strawberry.field
     async def segment(self, info: Info) -> Annotated[Segment, strawberry.lazy("app.graphql.segments.segments")]:
         """The segment."""
         return await fetch_node(info.context, "Segment", self.segment_id)  # type: ignore[no-any-return]

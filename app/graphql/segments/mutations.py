@@ -17,7 +17,7 @@ from .criteria import CriteriaInput, as_sent
 from .segments import Segment, SegmentNotification, segment_of
 
 
-@strawberry.input(description="A new segment.")
+@strawberry.input
 class CreateSegmentInput:
     """A new segment."""
 
@@ -31,9 +31,9 @@ class CreateSegmentInput:
     )
 
 
-@strawberry.input(description="Changes to a segment; what is omitted stays.")
+@strawberry.input
 class UpdateSegmentInput:
-    """Changes to a segment."""
+    """Changes to a segment; what is omitted stays."""
 
     id: strawberry.ID = strawberry.field(description="The segment.")
     name: str | None = strawberry.field(default=None, description="Its new name.")
@@ -45,7 +45,7 @@ class UpdateSegmentInput:
     )
 
 
-@strawberry.input(description="A segment to put away.")
+@strawberry.input
 class ArchiveSegmentInput:
     """A segment to put away."""
 
@@ -55,7 +55,7 @@ class ArchiveSegmentInput:
     )
 
 
-@strawberry.input(description="A segment to copy.")
+@strawberry.input
 class DuplicateSegmentInput:
     """A segment to copy."""
 
@@ -64,7 +64,7 @@ class DuplicateSegmentInput:
     name: str | None = strawberry.field(default=None, description="The name of the copy.")
 
 
-@strawberry.type(description="The new segment.")
+@strawberry.type
 class CreateSegmentPayload:
     """The new segment."""
 
@@ -72,7 +72,7 @@ class CreateSegmentPayload:
     user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
 
 
-@strawberry.type(description="The changed segment.")
+@strawberry.type
 class UpdateSegmentPayload:
     """The changed segment."""
 
@@ -80,7 +80,7 @@ class UpdateSegmentPayload:
     user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
 
 
-@strawberry.type(description="The archived segment.")
+@strawberry.type
 class ArchiveSegmentPayload:
     """The archived segment."""
 
@@ -88,7 +88,7 @@ class ArchiveSegmentPayload:
     user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
 
 
-@strawberry.type(description="The copy of a segment.")
+@strawberry.type
 class DuplicateSegmentPayload:
     """The copy of a segment."""
 
@@ -99,7 +99,7 @@ class DuplicateSegmentPayload:
 async def create_segment(
     info: Info, input: Annotated[CreateSegmentInput, strawberry.argument(description="The segment.")]
 ) -> CreateSegmentPayload:
-    """Creates a segment; passes that match become members at once."""
+    """Creates a segment and fills it with the passes that match."""
     try:
         made = await commands.create_segment(
             info.context.commands,
@@ -118,7 +118,7 @@ async def create_segment(
 async def update_segment(
     info: Info, input: Annotated[UpdateSegmentInput, strawberry.argument(description="The changes.")]
 ) -> UpdateSegmentPayload:
-    """Changes a segment."""
+    """Changes a segment. Safe to repeat."""
     try:
         changed = await commands.update_segment(
             info.context.commands,
@@ -137,7 +137,7 @@ async def update_segment(
 async def archive_segment(
     info: Info, input: Annotated[ArchiveSegmentInput, strawberry.argument(description="The segment.")]
 ) -> ArchiveSegmentPayload:
-    """Archives a segment: its members leave it."""
+    """Puts a segment away: its members leave it. Safe to repeat."""
     try:
         archived = await commands.archive_segment(info.context.commands, _named(input.id), notify=input.notify.value)
     except Refused as refused:

@@ -36,7 +36,6 @@ class SegmentStatus(StrEnum):
 describe_enum(
     SegmentStatus,
     "SegmentStatus",
-    "Whether a segment is judged.",
     {
         "ACTIVE": "Passes enter and leave it.",
         "ARCHIVED": "It has no members and is judged no more.",
@@ -45,7 +44,7 @@ describe_enum(
 
 
 class SegmentNotification(StrEnum):
-    """Whether the flips that a change of a segment causes are told."""
+    """Whether the entries and exits that a change of a segment causes are told."""
 
     SILENT = "SILENT"
     EMIT = "EMIT"
@@ -54,7 +53,6 @@ class SegmentNotification(StrEnum):
 describe_enum(
     SegmentNotification,
     "SegmentNotification",
-    "Whether the entries and exits that a change of a segment causes are told.",
     {
         "SILENT": "They are logged, and hidden unless asked for.",
         "EMIT": "They are told like any other.",
@@ -62,7 +60,7 @@ describe_enum(
 )
 
 
-@strawberry.type(description="How far the passes have been judged under a segment's latest version.")
+@strawberry.type
 class SegmentBackfill:
     """How far the passes have been judged under a segment's latest version."""
 
@@ -71,9 +69,9 @@ class SegmentBackfill:
     done: bool = strawberry.field(description="Whether all of them are.")
 
 
-@strawberry.type(description="A group of passes that Punchcard keeps to its criteria, to the instant.")
+@strawberry.type
 class Segment(Node):
-    """A group of passes that Punchcard keeps to its criteria."""
+    """A group of passes that Punchcard keeps to its criteria, to the instant."""
 
     key: str = strawberry.field(description="Its permanent name in the workspace.")
     name: str = strawberry.field(description="Its name for people.")
@@ -86,16 +84,16 @@ class Segment(Node):
     updated_at: datetime = strawberry.field(description="When it was last changed.")
     defined: strawberry.Private[domain.Segment]
 
-    @strawberry.field(description="How many passes are in it now.")
+    @strawberry.field
     async def member_count(self, info: Info) -> int:
         """How many passes are in it now."""
-        return await info.context.load.member_counts.load(self.defined.id) or 0
+        return await _count_members(info, self.defined.id)
 
-    @strawberry.field(description="The passes in it now. Needs the scope `read`.")
+    @strawberry.field
     async def members(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[Membership]:
-        """The passes in it now."""
+        """The passes in it now. Needs the scope `read`."""
         info.context.actor.require(READ)
         segment_id = self.defined.id
         span = members_listing.span(first, after, last, before)
@@ -106,10 +104,10 @@ class Segment(Node):
             page,
             span,
             lambda card: membership_of(card, card.memberships[segment_id]),
-            lambda: self.member_count(info),
+            lambda: _count_members(info, segment_id),
         )
 
-    @strawberry.field(description="How far the passes have been judged under the latest version.")
+    @strawberry.field
     async def backfill(self, info: Info) -> SegmentBackfill:
         """How far the passes have been judged under the latest version."""
         total, judged = await info.context.load.evaluated_counts.load(self.defined.revision) or (0, 0)
@@ -118,6 +116,10 @@ class Segment(Node):
 
 listing = Pagination[domain.Segment]("segment", (int, str), lambda segment: (to_ms(segment.created_at), segment.id))
 members_listing = Pagination[passes.Pass]("member", (str,), lambda card: (card.id,))
+
+
+async def _count_members(info: Info, segment_id: str) -> int:
+    return await info.context.load.member_counts.load(segment_id) or 0
 
 
 def segment_of(segment: domain.Segment) -> Segment:
@@ -151,7 +153,7 @@ async def find_segment(
     consistency: ConsistencyArgument = Consistency.EVENTUAL,
     token: TokenArgument = None,
 ) -> Segment | None:
-    """The segment of an id or a key, or None."""
+    """The segment of an id or a key; exactly one is given."""
     if (id is None) == (key is None):
         raise InvalidInput(Code.INVALID, "Name the segment by exactly one of id and key.", "id")
     await await_consistency(info, consistency, token)
@@ -173,7 +175,7 @@ async def list_segments(
     consistency: ConsistencyArgument = Consistency.EVENTUAL,
     token: TokenArgument = None,
 ) -> Connection[Segment]:
-    """A page of the workspace's segments, the newest first."""
+    """The segments, the newest first, archived ones included."""
     span = listing.span(first, after, last, before)
     await await_consistency(info, consistency, token)
     store = info.context.workspace.segments

@@ -25,7 +25,6 @@ class Consistency(StrEnum):
 describe_enum(
     Consistency,
     "Consistency",
-    "How much of what was written a query is sure to see.",
     {
         "EVENTUAL": "What is counted by now; the newest events follow within moments.",
         "AT_LEAST": "At least the events of the receipt whose `token` is given: the query waits until they are counted, for "

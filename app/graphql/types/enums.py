@@ -22,9 +22,9 @@ from app.domain.state.statistics import Period
 from app.domain.values.conditions import Operator
 
 
-def describe_enum(enum: type[Enum], name: str, description: str, values: Mapping[str, str]) -> None:
-    """Publishes an enum under a name, with a description of its own and one for each value."""
-    published = strawberry.enum(enum, name=name, description=description)
+def describe_enum(enum: type[Enum], name: str, values: Mapping[str, str]) -> None:
+    """Publish an enum under a name, described by its docstring, with a description for each value."""
+    published = strawberry.enum(enum, name=name)
     assert has_strawberry_definition(published)
     definition = published.__strawberry_definition__
     assert isinstance(definition, StrawberryEnumDefinition)
@@ -36,7 +36,6 @@ EventCategory = Category
 describe_enum(
     EventCategory,
     "EventCategory",
-    "The four kinds of event.",
     {
         "TRANSACTION": "Money moved: purchase, refund, payment, charge, credit.",
         "ACTIVITY": "The customer did something: a visit, a check-in, a scan, a click.",
@@ -48,7 +47,6 @@ EventStatus = RecordStatus
 describe_enum(
     EventStatus,
     "RecordStatus",
-    "The fate of one item of a batch.",
     {
         "CREATED": "It was recorded now.",
         "DUPLICATE": "It had been recorded before with the same content; what was stored first is answered.",
@@ -60,7 +58,6 @@ UserErrorCode = Code
 describe_enum(
     UserErrorCode,
     "UserErrorCode",
-    "Why an input was refused.",
     {
         "INVALID": "The value has the wrong form.",
         "REQUIRED": "A value is missing.",
@@ -80,7 +77,6 @@ ActivityCauseKind = CauseKind
 describe_enum(
     ActivityCauseKind,
     "ActivityCauseKind",
-    "What brought about an activity or a membership.",
     {
         "EVENT": "An event; `event` says which.",
         "TIME": "Time passed: a window moved on, or so many days were over.",
@@ -95,7 +91,6 @@ ComparisonOperator = Operator
 describe_enum(
     ComparisonOperator,
     "ComparisonOperator",
-    "How a value is compared.",
     {
         "EQ": "Equal.",
         "NE": "Not equal, or absent.",
@@ -114,7 +109,6 @@ EventMetric = Metric
 describe_enum(
     EventMetric,
     "EventMetric",
-    "What an event criterion measures.",
     {
         "COUNT": "How many matching events there are.",
         "SUM": "The sum of `field` over the matching events; refunds and credits subtract from amounts.",
@@ -126,7 +120,6 @@ NeverHandling = Never
 describe_enum(
     NeverHandling,
     "NeverHandling",
-    "What 'at least so many days since' says of a pass without any matching event.",
     {
         "SINCE_JOINED": "Count the days since the pass was installed, else created.",
         "MATCHES": "It matches.",
@@ -137,7 +130,6 @@ CalendarPeriod = Period
 describe_enum(
     CalendarPeriod,
     "CalendarPeriod",
-    "The current period of a calendar, in a time zone.",
     {
         "DAY": "Since midnight.",
         "WEEK": "Since the first day of the week, as the workspace counts weeks.",
@@ -158,7 +150,6 @@ class ActivityCategory(StrEnum):
 describe_enum(
     ActivityCategory,
     "ActivityCategory",
-    "Who brought an activity about.",
     {
         "ACTION": "Somebody did it.",
         "EFFECT": "Punchcard derived it, such as entering a segment.",
@@ -169,7 +160,6 @@ describe_enum(
 describe_enum(
     JobKind,
     "JobKind",
-    "What a job does.",
     {
         "IMPORT": "Records the rows of a file as events.",
         "EXPORT_EVENTS": "Writes the events that match a filter to a file.",
@@ -181,7 +171,6 @@ describe_enum(
 describe_enum(
     JobStatus,
     "JobStatus",
-    "How far a job is.",
     {
         "QUEUED": "No worker has begun it yet.",
         "RUNNING": "A worker carries it on.",
@@ -193,13 +182,11 @@ describe_enum(
 describe_enum(
     DateOrder,
     "DateOrder",
-    "Which comes first in a date such as 03/04/2026.",
     {"DMY": "The day.", "MDY": "The month."},
 )
 describe_enum(
     ImportFormat,
     "ImportFormat",
-    "How a file of events is written.",
     {
         "CSV": "Comma-separated values (also by semicolon, tab or bar), the first row naming the columns.",
         "JSONL": "One JSON object a line, with the names of `RecordEventInput`; what `exportEvents` wrote is read as it is.",
@@ -208,7 +195,6 @@ describe_enum(
 describe_enum(
     ExportFormat,
     "ExportFormat",
-    "How a file of events or activities is written.",
     {
         "CSV": "Comma-separated values in UTF-8 for spreadsheets, the first row naming the columns. Texts that a "
         "spreadsheet would run as a formula are marked as text.",

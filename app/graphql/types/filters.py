@@ -28,7 +28,7 @@ MAX_SOURCES = 1_000
 T = TypeVar("T")
 
 
-@strawberry.input(description="A condition on one value of the metadata.")
+@strawberry.input
 class MetadataCondition:
     """A condition on one value of the metadata."""
 
@@ -41,9 +41,9 @@ class MetadataCondition:
     )
 
 
-@strawberry.input(description="Which events to list. Every part that is given has to hold.")
+@strawberry.input
 class EventFilter:
-    """Which events to list."""
+    """Which events to list. Every part that is given has to hold."""
 
     pass_id: strawberry.ID | None = strawberry.field(default=None, description="Of this pass.")
     pass_external_id: str | None = strawberry.field(default=None, description="Of the pass with this external id.")
@@ -65,9 +65,9 @@ class EventFilter:
     )
 
 
-@strawberry.input(description="Which activities to list. Every part that is given has to hold.")
+@strawberry.input
 class ActivityFilter:
-    """Which activities to list."""
+    """Which activities to list. Every part that is given has to hold."""
 
     types: list[str] | None = strawberry.field(
         default=None, description="Of one of these types, for example `customer.segment.entered`."

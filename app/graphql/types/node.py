@@ -16,9 +16,9 @@ from .ids import from_global_id
 MAX_NODES = 250
 
 
-@strawberry.interface(description="An object with a global id, by which `node` finds it again.")
+@strawberry.interface
 class Node:
-    """An object with a global id."""
+    """An object with a global id, by which `node` finds it again."""
 
     id: strawberry.ID = strawberry.field(description="The global id: opaque, permanent, unique among all types.")
 
@@ -46,7 +46,7 @@ async def fetch_node(context: RequestContext, type_name: str, database_id: str) 
 async def find_node(
     info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="A global id.")]
 ) -> Node | None:
-    """The object of a global id, or None: also for an id of another workspace."""
+    """The object of a global id; null for one that does not exist."""
     named = from_global_id(id)
     if named is None or named[0] not in _fetchers:
         return None
@@ -58,7 +58,7 @@ async def find_nodes(
     info: Info,
     ids: Annotated[list[strawberry.ID], strawberry.argument(description=f"At most {MAX_NODES} global ids.")],
 ) -> list[Node | None]:
-    """The objects of some global ids, in their order, None where there is none."""
+    """The objects of some global ids, in their order; null where there is none."""
     if len(ids) > MAX_NODES:
         raise InvalidInput(Code.TOO_MANY, f"At most {MAX_NODES} ids at once.", "ids")
     return list(await asyncio.gather(*(find_node(info, each) for each in ids)))

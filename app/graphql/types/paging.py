@@ -23,7 +23,7 @@ Last = Annotated[int | None, strawberry.argument(description="How many to answer
 Before = Annotated[str | None, strawberry.argument(description="End before this cursor.")]
 
 
-@strawberry.type(description="Where a page lies in its list.")
+@strawberry.type
 class PageInfo:
     """Where a page lies in its list."""
 
@@ -33,7 +33,7 @@ class PageInfo:
     end_cursor: str | None = strawberry.field(description="The cursor of the last item.")
 
 
-@strawberry.type(description="An item of a list, and the cursor of its place.")
+@strawberry.type
 class Edge(Generic[NodeT]):
     """An item of a list, and the cursor of its place."""
 
@@ -41,7 +41,7 @@ class Edge(Generic[NodeT]):
     node: NodeT = strawberry.field(description="The item.")
 
 
-@strawberry.type(description="A page of a list.")
+@strawberry.type
 class Connection(Generic[NodeT]):
     """A page of a list."""
 
@@ -49,14 +49,14 @@ class Connection(Generic[NodeT]):
     page_info: PageInfo = strawberry.field(description="Where the page lies in the list.")
     count: strawberry.Private[Callable[[], Awaitable[int]]]
 
-    @strawberry.field(description="The items of the page.")
+    @strawberry.field
     def nodes(self) -> list[NodeT]:
         """The items of the page."""
         return [edge.node for edge in self.edges]
 
-    @strawberry.field(description="How many items the whole list has; counted when asked for.")
+    @strawberry.field
     async def total_count(self) -> int:
-        """How many items the whole list has."""
+        """How many items the whole list has; counted when asked for."""
         return await self.count()
 
 

@@ -12,7 +12,7 @@ from app.telemetry import metrics
 from .enums import UserErrorCode
 
 
-@strawberry.type(description="Something to change in the input.")
+@strawberry.type
 class UserError:
     """Something to change in the input."""
 

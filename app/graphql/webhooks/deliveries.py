@@ -30,7 +30,6 @@ WebhookDeliveryStatus = domain.WebhookDeliveryStatus
 describe_enum(
     WebhookDeliveryStatus,
     "WebhookDeliveryStatus",
-    "What became of a message to a webhook endpoint.",
     {
         "SUCCEEDED": "The endpoint took it: it answered 200 to 299.",
         "PENDING": "It is to be tried, again or once more; `nextAttemptAt` says when. Those after it go on without it.",
@@ -39,7 +38,7 @@ describe_enum(
 )
 
 
-@strawberry.type(description="One try of a message.")
+@strawberry.type
 class WebhookAttempt:
     """One try of a message."""
 
@@ -49,12 +48,9 @@ class WebhookAttempt:
     duration_ms: int = strawberry.field(description="How many milliseconds it took.")
 
 
-@strawberry.type(
-    description="What became of an activity at a webhook endpoint. It is remembered for 30 days, without what the message "
-    "said."
-)
+@strawberry.type
 class WebhookDelivery(Node):
-    """What became of an activity at a webhook endpoint."""
+    """What became of an activity at a webhook endpoint. It is remembered for 30 days, without what the message said."""
 
     message_id: str = strawberry.field(description="The `webhook-id` of its message, the same at every try.")
     type: str = strawberry.field(description="The type of the activity.")
@@ -71,23 +67,23 @@ class WebhookDelivery(Node):
     endpoint_id: strawberry.Private[str]
     activity_id: strawberry.Private[str]
 
-    @strawberry.field(description="The endpoint; null once that is deleted.")
+    @strawberry.field
     async def endpoint(
         self, info: Info
     ) -> Annotated[WebhookEndpoint, strawberry.lazy("app.graphql.webhooks.endpoints")] | None:
-        """The endpoint; None once that is deleted."""
+        """The endpoint; null once that is deleted."""
         return await fetch_node(info.context, "WebhookEndpoint", self.endpoint_id)  # type: ignore[no-any-return]
 
-    @strawberry.field(description="The activity, as the feed has it now.")
+    @strawberry.field
     async def activity(self, info: Info) -> Activity | None:
-        """The activity."""
+        """The activity, as the feed has it now."""
         found: Activity | None = await fetch_node(info.context, "Activity", self.activity_id)
         return found
 
 
-@strawberry.input(description="Which deliveries to list. Every part that is given has to hold.")
+@strawberry.input
 class WebhookDeliveryFilter:
-    """Which deliveries to list."""
+    """Which deliveries to list. Every part that is given has to hold."""
 
     endpoint_id: strawberry.ID = strawberry.field(description="To this endpoint.")
     statuses: list[WebhookDeliveryStatus] | None = strawberry.field(default=None, description="Of one of these.")
@@ -143,7 +139,10 @@ async def list_webhook_deliveries(
     last: Last = None,
     before: Before = None,
 ) -> Connection[WebhookDelivery]:
-    """A page of what became of messages to an endpoint, the newest first; empty for an endpoint that does not exist."""
+    """What became of the messages to a webhook endpoint in the last 30 days, the newest first.
+
+    Needs the scope `admin`.
+    """
     info.context.actor.require(ADMIN)
     here = "filter"
     query = DeliveryQuery(

@@ -32,7 +32,6 @@ WebhookEndpointStatus = EndpointStatus
 describe_enum(
     WebhookEndpointStatus,
     "WebhookEndpointStatus",
-    "Whether a webhook endpoint is told of anything.",
     {
         "ENABLED": "It is told of what its filter shows.",
         "DISABLED": "It is told of nothing, and keeps its place in the feed: enabled again, it goes on where it stood.",
@@ -42,7 +41,6 @@ WebhookDisabledReason = DisabledReason
 describe_enum(
     WebhookDisabledReason,
     "WebhookDisabledReason",
-    "Why a webhook endpoint is disabled.",
     {
         "MANUAL": "Somebody disabled it.",
         "GONE": "It answered 410: it wants no message ever again.",
@@ -51,11 +49,9 @@ describe_enum(
 )
 
 
-@strawberry.type(
-    description="Which activities an endpoint is told of. Every part has to hold; an empty part means any."
-)
+@strawberry.type
 class WebhookFilter:
-    """Which activities an endpoint is told of."""
+    """Which activities an endpoint is told of. Every part has to hold; an empty part means any."""
 
     types: list[str] = strawberry.field(description="Of one of these types.")
     category: ActivityCategory | None = strawberry.field(description="Of this category.")
@@ -66,24 +62,25 @@ class WebhookFilter:
     pass_id: strawberry.Private[str | None]
     segment_ids: strawberry.Private[tuple[str, ...]]
 
-    @strawberry.field(name="pass", description="Of this pass; null for any, and once it is erased.")
+    @strawberry.field(
+        name="pass",
+    )
     async def card(self, info: Info) -> Annotated[Pass, strawberry.lazy("app.graphql.passes.passes")] | None:
-        """Of this pass; None for any, and once it is erased."""
+        """Of this pass; null for any, and once it is erased."""
         return None if self.pass_id is None else await fetch_node(info.context, "Pass", self.pass_id)
 
-    @strawberry.field(description="Entries and exits of one of these segments.")
+    @strawberry.field
     async def segments(self, info: Info) -> list[Annotated[Segment, strawberry.lazy("app.graphql.segments.segments")]]:
         """Entries and exits of one of these segments."""
         found = await asyncio.gather(*(fetch_node(info.context, "Segment", each) for each in self.segment_ids))
         return [segment for segment in found if segment is not None]
 
 
-@strawberry.type(
-    description="An address that is told of activities, by Standard Webhooks: each at least once, with the same "
-    "`webhook-id` at every try, and those of a pass in order while nothing fails."
-)
+@strawberry.type
 class WebhookEndpoint(Node):
-    """An address that is told of activities."""
+    """An address that is told of activities, by Standard Webhooks: each at least once, with the same `webhook-id` at
+    every try, and those of a pass in order while nothing fails.
+    """
 
     url: str = strawberry.field(description="Where messages are sent.")
     description: str | None = strawberry.field(description="What it is for.")
@@ -95,40 +92,40 @@ class WebhookEndpoint(Node):
     endpoint_id: strawberry.Private[str]
     begin_position: strawberry.Private[int]
 
-    @strawberry.field(
-        description="How far it is in the feed: what it is shown up to here was delivered, or set aside as a delivery. "
-        "Read on from it by any other door."
-    )
+    @strawberry.field
     async def cursor(self, info: Info) -> str:
-        """How far it is in the feed."""
+        """How far it is in the feed: what it is shown up to here was delivered, or set aside as a delivery.
+
+        Read on from it by any other door.
+        """
         return activity_cursor(await self._pos(info))
 
-    @strawberry.field(description="How many activities of the feed lie behind `cursor`, those it is not shown too.")
+    @strawberry.field
     async def behind(self, info: Info) -> BigInt:
-        """How many activities of the feed lie behind its cursor."""
+        """How many activities of the feed lie behind `cursor`, those it is not shown too."""
         pos = await self._pos(info)
         return BigInt((await info.context.load.points_ends.load(pos) or pos) - pos)
 
-    @strawberry.field(
-        description="Since when it takes nothing: only single messages are tried, less and less often, and all others wait. "
-        "Null while it is well."
-    )
+    @strawberry.field
     async def away_since(self, info: Info) -> datetime | None:
-        """Since when it takes nothing; None while it is well."""
+        """Since when it takes nothing: only single messages are tried, less and less often, and all others wait.
+
+        Null while it is well.
+        """
         state = await info.context.load.partitions.load(self.endpoint_id)
         return None if state is None or state.circuit_opened_ms is None else from_ms(state.circuit_opened_ms)
 
-    @strawberry.field(description="How many deliveries are PENDING.")
+    @strawberry.field
     async def pending_count(self, info: Info) -> int:
         """How many deliveries are PENDING."""
         return await self._count(info, WebhookDeliveryStatus.PENDING)
 
-    @strawberry.field(description="How many deliveries have FAILED in the last 30 days, and were not replayed since.")
+    @strawberry.field
     async def failed_count(self, info: Info) -> int:
-        """How many deliveries have FAILED."""
+        """How many deliveries have FAILED in the last 30 days, and were not replayed since."""
         return await self._count(info, WebhookDeliveryStatus.FAILED)
 
-    @strawberry.field(description="What became of its messages, the newest first.")
+    @strawberry.field
     async def deliveries(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[WebhookDelivery]:
@@ -184,7 +181,7 @@ async def fetch_endpoint(context: RequestContext, endpoint_id: str) -> WebhookEn
 async def find_endpoint(
     info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The id of the endpoint.")]
 ) -> WebhookEndpoint | None:
-    """The endpoint of an id, or None."""
+    """The webhook endpoint of an id. Needs the scope `admin`."""
     info.context.actor.require(ADMIN)
     named = database_id(id, "WebhookEndpoint")
     return None if named is None else await fetch_endpoint(info.context, named)
@@ -198,7 +195,7 @@ listing = Pagination[domain.WebhookEndpoint](
 async def list_endpoints(
     info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
 ) -> Connection[WebhookEndpoint]:
-    """A page of the workspace's endpoints, the newest first."""
+    """The webhook endpoints, the newest first. Needs the scope `admin`."""
     info.context.actor.require(ADMIN)
     span = listing.span(first, after, last, before)
     store = info.context.workspace.webhooks

@@ -23,7 +23,7 @@ from .endpoints import WebhookEndpoint, WebhookEndpointStatus, endpoint_of
 URL = "Where messages are sent: https, to a host that anybody can reach; else only where this installation allows it."
 
 
-@strawberry.input(description="A new webhook endpoint.")
+@strawberry.input
 class CreateWebhookEndpointInput:
     """A new webhook endpoint."""
 
@@ -40,9 +40,9 @@ class CreateWebhookEndpointInput:
     )
 
 
-@strawberry.input(description="Changes to a webhook endpoint; what is omitted stays.")
+@strawberry.input
 class UpdateWebhookEndpointInput:
-    """Changes to a webhook endpoint."""
+    """Changes to a webhook endpoint; what is omitted stays."""
 
     id: strawberry.ID = strawberry.field(description="The endpoint.")
     url: str | None = strawberry.field(default=None, description=URL)
@@ -57,7 +57,7 @@ class UpdateWebhookEndpointInput:
     )
 
 
-@strawberry.input(description="A webhook endpoint whose secret is to be replaced.")
+@strawberry.input
 class RotateWebhookSecretInput:
     """A webhook endpoint whose secret is to be replaced."""
 
@@ -68,14 +68,14 @@ class RotateWebhookSecretInput:
     )
 
 
-@strawberry.input(description="A webhook endpoint to delete.")
+@strawberry.input
 class DeleteWebhookEndpointInput:
     """A webhook endpoint to delete."""
 
     id: strawberry.ID = strawberry.field(description="The endpoint.")
 
 
-@strawberry.type(description="The new webhook endpoint.")
+@strawberry.type
 class CreateWebhookEndpointPayload:
     """The new webhook endpoint."""
 
@@ -88,7 +88,7 @@ class CreateWebhookEndpointPayload:
     user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
 
 
-@strawberry.type(description="The changed webhook endpoint.")
+@strawberry.type
 class UpdateWebhookEndpointPayload:
     """The changed webhook endpoint."""
 
@@ -98,7 +98,7 @@ class UpdateWebhookEndpointPayload:
     user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
 
 
-@strawberry.type(description="The webhook endpoint and its new secret.")
+@strawberry.type
 class RotateWebhookSecretPayload:
     """The webhook endpoint and its new secret."""
 
@@ -111,7 +111,7 @@ class RotateWebhookSecretPayload:
     user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
 
 
-@strawberry.type(description="The webhook endpoint that was deleted.")
+@strawberry.type
 class DeleteWebhookEndpointPayload:
     """The webhook endpoint that was deleted."""
 
@@ -122,7 +122,7 @@ class DeleteWebhookEndpointPayload:
 async def create_webhook_endpoint(
     info: Info, input: Annotated[CreateWebhookEndpointInput, strawberry.argument(description="The endpoint.")]
 ) -> CreateWebhookEndpointPayload:
-    """Makes an endpoint."""
+    """Lets an address be told of activities, by Standard Webhooks. Needs the scope `admin`."""
     info.context.actor.require(ADMIN)
     try:
         endpoint, secret = await commands.create_webhook_endpoint(
@@ -140,7 +140,7 @@ async def create_webhook_endpoint(
 async def update_webhook_endpoint(
     info: Info, input: Annotated[UpdateWebhookEndpointInput, strawberry.argument(description="The changes.")]
 ) -> UpdateWebhookEndpointPayload:
-    """Changes an endpoint."""
+    """Changes a webhook endpoint, or disables or enables it. Needs the scope `admin`. Safe to repeat."""
     info.context.actor.require(ADMIN)
     try:
         endpoint = await commands.update_webhook_endpoint(
@@ -159,7 +159,10 @@ async def update_webhook_endpoint(
 async def rotate_webhook_secret(
     info: Info, input: Annotated[RotateWebhookSecretInput, strawberry.argument(description="The endpoint.")]
 ) -> RotateWebhookSecretPayload:
-    """Replaces the secret of an endpoint; messages are signed by older ones too for a while."""
+    """Replaces the secret of a webhook endpoint; for a while messages are signed by the old one too.
+
+    Needs the scope `admin`.
+    """
     info.context.actor.require(ADMIN)
     try:
         endpoint, secret = await commands.rotate_webhook_secret(
@@ -173,7 +176,7 @@ async def rotate_webhook_secret(
 async def delete_webhook_endpoint(
     info: Info, input: Annotated[DeleteWebhookEndpointInput, strawberry.argument(description="The endpoint.")]
 ) -> DeleteWebhookEndpointPayload:
-    """Deletes an endpoint."""
+    """Deletes a webhook endpoint and all that is known of its deliveries. Needs the scope `admin`."""
     info.context.actor.require(ADMIN)
     try:
         named = named_endpoint(input.id, "id")

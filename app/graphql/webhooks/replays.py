@@ -23,9 +23,9 @@ from .deliveries import WebhookDeliveryStatus
 from .mutations import named_endpoint
 
 
-@strawberry.input(description="Which messages to send once more. Every part that is given has to hold.")
+@strawberry.input
 class WebhookReplayFilter:
-    """Which messages to send once more."""
+    """Which messages to send once more. Every part that is given has to hold."""
 
     after: str | None = strawberry.field(
         default=None, description="Of activities that lie behind this cursor of the feed."
@@ -45,7 +45,7 @@ class WebhookReplayFilter:
     types: list[str] | None = strawberry.field(default=None, description="Of activities of one of these types.")
 
 
-@strawberry.input(description="What to send a webhook endpoint once more.")
+@strawberry.input
 class ReplayWebhookDeliveriesInput:
     """What to send a webhook endpoint once more."""
 
@@ -58,14 +58,14 @@ class ReplayWebhookDeliveriesInput:
     )
 
 
-@strawberry.input(description="A webhook endpoint to try.")
+@strawberry.input
 class TestWebhookEndpointInput:
     """A webhook endpoint to try."""
 
     id: strawberry.ID = strawberry.field(description="The endpoint; it may be DISABLED.")
 
 
-@strawberry.type(description="The job that sends messages once more, or how many there are.")
+@strawberry.type
 class ReplayWebhookDeliveriesPayload:
     """The job that sends messages once more, or how many there are."""
 
@@ -79,7 +79,7 @@ class ReplayWebhookDeliveriesPayload:
     user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
 
 
-@strawberry.type(description="What an endpoint made of a `webhook.test` message.")
+@strawberry.type
 class TestWebhookEndpointPayload:
     """What an endpoint made of a `webhook.test` message."""
 
@@ -97,7 +97,9 @@ class TestWebhookEndpointPayload:
 async def replay_webhook_deliveries(
     info: Info, input: Annotated[ReplayWebhookDeliveriesInput, strawberry.argument(description="Which messages.")]
 ) -> ReplayWebhookDeliveriesPayload:
-    """Sends messages once more, in a job; or tells how many they are."""
+    """Sends a webhook endpoint messages of a part of the feed once more, in a job, each with the `webhook-id` that it
+    had. Needs the scope `admin`.
+    """
     info.context.actor.require(ADMIN)
     try:
         job, count = await replays.replay_webhook_deliveries(
@@ -114,7 +116,10 @@ async def replay_webhook_deliveries(
 async def test_webhook_endpoint(
     info: Info, input: Annotated[TestWebhookEndpointInput, strawberry.argument(description="The endpoint.")]
 ) -> TestWebhookEndpointPayload:
-    """Sends an endpoint a message that tells of nothing."""
+    """Sends a webhook endpoint a signed `webhook.test` message now, and tells what it answered.
+
+    Needs the scope `admin`.
+    """
     info.context.actor.require(ADMIN)
     try:
         sent = await endpoints.test_webhook_endpoint(info.context.commands, named_endpoint(input.id, "id"))

@@ -22,17 +22,9 @@ from .replays import ReplayWebhookDeliveriesPayload, TestWebhookEndpointPayload
 class WebhookQueries:
     """What can be asked of webhook endpoints."""
 
-    webhook_endpoint: WebhookEndpoint | None = strawberry.field(
-        resolver=find_endpoint, description="The webhook endpoint of an id. Needs the scope `admin`."
-    )
-    webhook_endpoints: Connection[WebhookEndpoint] = strawberry.field(
-        resolver=list_endpoints, description="The webhook endpoints, the newest first. Needs the scope `admin`."
-    )
-    webhook_deliveries: Connection[WebhookDelivery] = strawberry.field(
-        resolver=list_webhook_deliveries,
-        description="What became of the messages to a webhook endpoint in the last 30 days, the newest first. Needs the "
-        "scope `admin`.",
-    )
+    webhook_endpoint: WebhookEndpoint | None = strawberry.field(resolver=find_endpoint)
+    webhook_endpoints: Connection[WebhookEndpoint] = strawberry.field(resolver=list_endpoints)
+    webhook_deliveries: Connection[WebhookDelivery] = strawberry.field(resolver=list_webhook_deliveries)
 
 
 @strawberry.type
@@ -40,29 +32,16 @@ class WebhookMutations:
     """What can be done with webhook endpoints."""
 
     create_webhook_endpoint: CreateWebhookEndpointPayload = strawberry.mutation(
-        resolver=mutations.create_webhook_endpoint,
-        description="Lets an address be told of activities, by Standard Webhooks. Needs the scope `admin`.",
+        resolver=mutations.create_webhook_endpoint
     )
     update_webhook_endpoint: UpdateWebhookEndpointPayload = strawberry.mutation(
-        resolver=mutations.update_webhook_endpoint,
-        description="Changes a webhook endpoint, or disables or enables it. Needs the scope `admin`. Safe to repeat.",
+        resolver=mutations.update_webhook_endpoint
     )
-    rotate_webhook_secret: RotateWebhookSecretPayload = strawberry.mutation(
-        resolver=mutations.rotate_webhook_secret,
-        description="Replaces the secret of a webhook endpoint; for a while messages are signed by the old one too. Needs "
-        "the scope `admin`.",
-    )
+    rotate_webhook_secret: RotateWebhookSecretPayload = strawberry.mutation(resolver=mutations.rotate_webhook_secret)
     delete_webhook_endpoint: DeleteWebhookEndpointPayload = strawberry.mutation(
-        resolver=mutations.delete_webhook_endpoint,
-        description="Deletes a webhook endpoint and all that is known of its deliveries. Needs the scope `admin`.",
+        resolver=mutations.delete_webhook_endpoint
     )
-    test_webhook_endpoint: TestWebhookEndpointPayload = strawberry.mutation(
-        resolver=replays.test_webhook_endpoint,
-        description="Sends a webhook endpoint a signed `webhook.test` message now, and tells what it answered. Needs the "
-        "scope `admin`.",
-    )
+    test_webhook_endpoint: TestWebhookEndpointPayload = strawberry.mutation(resolver=replays.test_webhook_endpoint)
     replay_webhook_deliveries: ReplayWebhookDeliveriesPayload = strawberry.mutation(
-        resolver=replays.replay_webhook_deliveries,
-        description="Sends a webhook endpoint messages of a part of the feed once more, in a job, each with the "
-        "`webhook-id` that it had. Needs the scope `admin`.",
+        resolver=replays.replay_webhook_deliveries
     )

@@ -18,9 +18,9 @@ from app.graphql.types.scalars import JSON
 from .keys import ApiKey
 
 
-@strawberry.type(description="One administrative act, written down before it was done.")
+@strawberry.type
 class AuditEntry(Node):
-    """One administrative act."""
+    """One administrative act, written down before it was done."""
 
     occurred_at: datetime = strawberry.field(description="When, by the machine's clock.")
     action: str = strawberry.field(description="The mutation, for example `revokeApiKey`.")
@@ -29,7 +29,7 @@ class AuditEntry(Node):
     details: JSON = strawberry.field(description="What else is worth knowing, such as the scopes of a new key.")
     key_id: strawberry.Private[str]
 
-    @strawberry.field(description="The key it was done with.")
+    @strawberry.field
     async def api_key(self, info: Info) -> ApiKey | None:
         """The key it was done with."""
         found: ApiKey | None = await fetch_node(info.context, "ApiKey", self.key_id)
@@ -50,7 +50,9 @@ listing = Pagination[domain.AuditEntry]("audit", (int, str), lambda entry: (to_m
 async def list_audit_log(
     info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
 ) -> Connection[AuditEntry]:
-    """A page of the audit log, the newest first."""
+    """Who changed keys, segments, event types, hooks and webhook endpoints, exported, removed or merged, the newest
+    first. Needs the scope `admin`.
+    """
     info.context.actor.require(ADMIN)
     span = listing.span(first, after, last, before)
     store = info.context.workspace.audit

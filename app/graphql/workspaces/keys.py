@@ -25,9 +25,9 @@ SCOPES = (
 )
 
 
-@strawberry.type(description="A key to the workspace; its secret is shown once, when it is made.")
+@strawberry.type
 class ApiKey(Node):
-    """A key to the workspace."""
+    """A key to the workspace; its secret is shown once, when it is made."""
 
     name: str = strawberry.field(description="What it is for.")
     scopes: list[str] = strawberry.field(description=SCOPES)
@@ -65,14 +65,14 @@ listing = Pagination[domain.ApiKey]("key", (int, str), lambda key: (to_ms(key.cr
 async def list_keys(
     info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
 ) -> Connection[ApiKey]:
-    """A page of the workspace's keys, the newest first."""
+    """The API keys, the newest first. Needs the scope `admin`."""
     info.context.actor.require(domain.ADMIN)
     span = listing.span(first, after, last, before)
     store = info.context.workspace.keys
     return listing.connection(await store.page(span), span, key_of, store.count)
 
 
-@strawberry.input(description="A new key.")
+@strawberry.input
 class CreateApiKeyInput:
     """A new key."""
 
@@ -83,7 +83,7 @@ class CreateApiKeyInput:
     )
 
 
-@strawberry.input(description="A key to replace by a new one.")
+@strawberry.input
 class RotateApiKeyInput:
     """A key to replace by a new one."""
 
@@ -93,14 +93,14 @@ class RotateApiKeyInput:
     )
 
 
-@strawberry.input(description="A key to revoke.")
+@strawberry.input
 class RevokeApiKeyInput:
     """A key to revoke."""
 
     id: strawberry.ID = strawberry.field(description="The key.")
 
 
-@strawberry.type(description="The new key.")
+@strawberry.type
 class CreateApiKeyPayload:
     """The new key."""
 
@@ -109,7 +109,7 @@ class CreateApiKeyPayload:
     user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
 
 
-@strawberry.type(description="The key that replaces another.")
+@strawberry.type
 class RotateApiKeyPayload:
     """The key that replaces another."""
 
@@ -118,7 +118,7 @@ class RotateApiKeyPayload:
     user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
 
 
-@strawberry.type(description="The revoked key.")
+@strawberry.type
 class RevokeApiKeyPayload:
     """The revoked key."""
 
@@ -129,7 +129,7 @@ class RevokeApiKeyPayload:
 async def create_api_key(
     info: Info, input: Annotated[CreateApiKeyInput, strawberry.argument(description="The key.")]
 ) -> CreateApiKeyPayload:
-    """Makes a key."""
+    """Makes an API key. Needs the scope `admin`."""
     info.context.actor.require(domain.ADMIN)
     try:
         key, secret = await commands.create_api_key(info.context.commands, input.name, input.scopes, input.expires_at)
@@ -141,7 +141,10 @@ async def create_api_key(
 async def rotate_api_key(
     info: Info, input: Annotated[RotateApiKeyInput, strawberry.argument(description="The key.")]
 ) -> RotateApiKeyPayload:
-    """Replaces a key by a new one; the old secret works for a while longer."""
+    """Replaces an API key by a new one with the same name and scopes; the old one works for a while longer, if wanted.
+
+    Needs the scope `admin`.
+    """
     info.context.actor.require(domain.ADMIN)
     try:
         key_id = parse_text(given_id(input.id, "ApiKey"), "id")
@@ -154,7 +157,7 @@ async def rotate_api_key(
 async def revoke_api_key(
     info: Info, input: Annotated[RevokeApiKeyInput, strawberry.argument(description="The key.")]
 ) -> RevokeApiKeyPayload:
-    """Revokes a key: requests with it are refused a second later at most."""
+    """Revokes an API key. Needs the scope `admin`. Safe to repeat."""
     info.context.actor.require(domain.ADMIN)
     try:
         key = await commands.revoke_api_key(info.context.commands, parse_text(given_id(input.id, "ApiKey"), "id"))

@@ -15,14 +15,14 @@ from app.graphql.types.payloads import UserError
 from .workspaces import Workspace, own_workspace
 
 
-@strawberry.input(description="Changes to the workspace; what is omitted stays.")
+@strawberry.input
 class UpdateWorkspaceInput:
-    """Changes to the workspace."""
+    """Changes to the workspace; what is omitted stays."""
 
     event_types: Acceptance | None = strawberry.field(default=None, description="Which types of events it takes.")
 
 
-@strawberry.type(description="The changed workspace.")
+@strawberry.type
 class UpdateWorkspacePayload:
     """The changed workspace."""
 
@@ -33,7 +33,7 @@ class UpdateWorkspacePayload:
 async def update_workspace(
     info: Info, input: Annotated[UpdateWorkspaceInput, strawberry.argument(description="The changes.")]
 ) -> UpdateWorkspacePayload:
-    """Changes the workspace."""
+    """Changes which types of events the workspace takes. Needs the scope `admin`. Safe to repeat."""
     info.context.actor.require(ADMIN)
     if input.event_types is not None:
         await accept_event_types(info.context.commands, input.event_types)

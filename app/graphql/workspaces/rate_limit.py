@@ -10,11 +10,9 @@ from app.clock import SystemClock
 from app.graphql.context import Info
 
 
-@strawberry.type(
-    description="The budget of the key: every operation takes what it costs, and points come back by the second."
-)
+@strawberry.type
 class RateLimit:
-    """The budget of the key."""
+    """The budget of the key: every operation takes what it costs, and points come back by the second."""
 
     limit: int = strawberry.field(description="The points of a whole budget.")
     remaining: int = strawberry.field(description="The points left, after this operation.")
@@ -23,7 +21,7 @@ class RateLimit:
 
 
 async def find_rate_limit(info: Info) -> RateLimit | None:
-    """What is left of the budget; None where there is none to keep to."""
+    """What is left of the budget of the key; null where keys have none."""
     allowance = info.context.allowance
     if allowance is None:
         return None

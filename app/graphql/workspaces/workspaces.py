@@ -15,31 +15,31 @@ from app.graphql.types.node import Node, fetch_node, fetcher
 from .keys import ApiKey
 
 
-@strawberry.type(description="One business: its passes, its events, its segments.")
+@strawberry.type
 class Workspace(Node):
-    """One business."""
+    """One business: its passes, its events, its segments."""
 
     name: str = strawberry.field(description="Its name.")
     currency: str = strawberry.field(description="The currency of amounts that name none, ISO 4217.")
     timezone: str = strawberry.field(description="Its IANA time zone.")
     created_at: datetime = strawberry.field(description="When it was created.")
 
-    @strawberry.field(description="Which types of events it takes.")
+    @strawberry.field
     async def event_types(self, info: Info) -> Acceptance:
         """Which types of events it takes."""
         return (await event_types(info.context.commands)).acceptance
 
 
-@strawberry.type(description="Who is asking.")
+@strawberry.type
 class Viewer:
     """Who is asking."""
 
-    @strawberry.field(description="The workspace that the key belongs to.")
+    @strawberry.field
     async def workspace(self, info: Info) -> Workspace:
         """The workspace that the key belongs to."""
         return await own_workspace(info.context)
 
-    @strawberry.field(description="The key.")
+    @strawberry.field
     async def api_key(self, info: Info) -> ApiKey:
         """The key."""
         return await fetch_node(info.context, "ApiKey", info.context.actor.key_id)  # type: ignore[no-any-return]
