@@ -1,1 +1,4 @@
-"""The rules of Punchcard, pure: no clock, no ids, no I/O, no async. Everything here is a function of its arguments."""
+"""The business rules of Punchcard, as pure code: no clock, no random ids, no I/O, no async.
+
+Every result depends only on the arguments.
+"""

@@ -1,4 +1,7 @@
-"""Activities: what the feed says happened, numbered per pass by the fold and positioned per workspace by publish."""
+"""Activities: entries of the activity log.
+
+The fold numbers them in each pass, publish gives them positions in the log.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from app.domain.events.events import PASS_UPDATED, Category, Event
 
 
 class CauseKind(StrEnum):
-    """What brought about an activity or a membership."""
+    """Cause of an activity or of a membership in a segment."""
 
     EVENT = "EVENT"
     TIME = "TIME"
@@ -29,22 +32,26 @@ DELETED = "customer.deleted"
 CUSTOM_EVENT = "customer.custom_event"
 ENTERED = "customer.segment.entered"
 LEFT = "customer.segment.left"
-EMPTIED: Mapping[str, object] = MappingProxyType({"erased": True})
-"""All that the lines of an erased pass say, beside what they are and when."""
+ERASED_DATA: Mapping[str, object] = MappingProxyType({"erased": True})
+"""The data of an activity whose pass was erased. Its type, time and position remain."""
 REDEEMED = "customer.redemption.succeeded"
 POINTS_ADDED = "customer.voucher.loyalty_card.points_added"
 POINTS_EXPIRED = "customer.voucher.loyalty_card.points_expired"
 
 EFFECTS = frozenset({ENTERED, LEFT, POINTS_EXPIRED})
-"""Activities that Punchcard derived; every other one is an ACTION of somebody."""
+"""Types of activities that Punchcard derives (category EFFECT). All others have the category ACTION."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One activity in the outbox of a pass: at most 300 bytes stored; publish adds the snapshots it refers to.
+    """Activity in the outbox of a pass: at most 300 bytes stored. Publish adds snapshots of the objects that it names.
 
-    `at_ms` is the exact instant it happened, `recorded_ms` when it was written, `cause` {kind, event?, version?}, `refs`
-    what it is about: {event}, {removed}, {into}, {event, points, balance} or {segment, version, before, after}.
+    - `number`: number of the activity in its pass, from 1.
+    - `at_ms`: exact instant of the activity.
+    - `recorded_ms`: instant at which a worker wrote it.
+    - `cause`: {kind, event?, version?}, where `event` is an id and `version` the version of a segment.
+    - `refs`: ids and values: {event}, {removed}, {into} or {event, points, balance}. Those of a transition are
+      {segment, version, before, after}.
     """
 
     number: int
@@ -60,7 +67,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """One line of the log. `pos` is dense in the workspace, `n` dense in the pass; `data` is a snapshot of that instant."""
+    """Entry of a workspace's activity log.
+
+    `position` is dense in the workspace, `pass_sequence` dense in the pass. `data` is a snapshot of the time of
+    publishing.
+    """
 
     position: int
     pass_sequence: int
@@ -78,20 +89,20 @@ class Activity:
 
     @property
     def id(self) -> str:
-        """The permanent id: "act_<pass>:<n>" without the pass's own prefix."""
+        """The permanent id: "act_<pass>:<number>", without the prefix "pass_" of the pass id."""
         return activity_id(self.pass_id, self.pass_sequence)
 
     @property
-    def erases(self) -> bool:
-        """Whether it is the last line of a pass that is erased, and not merged into another."""
+    def is_erasure(self) -> bool:
+        """Whether the activity is the last one of an erased pass. The last activity of a merged pass has a cause."""
         return self.type == DELETED and not self.cause
 
 
 @dataclass(frozen=True, slots=True)
 class ActivityQuery:
-    """Which activities to list; an empty part means any. `aliases` are passes beside `pass_id`.
+    """Filter of a list, stream or webhook of activities. An empty field matches every activity.
 
-    "after" is inclusive, "before" exclusive.
+    `aliases` are further passes beside `pass_id`. The bounds `…_after` are inclusive, the bounds `…_before` exclusive.
     """
 
     types: Sequence[str] = ()
@@ -107,7 +118,7 @@ class ActivityQuery:
     recorded_before: datetime | None = None
 
     def matches(self, activity: Activity) -> bool:
-        """Return whether the query lists the activity. Lists, streams and webhooks agree on this."""
+        """Return whether the activity passes the filter. Lists, streams and webhooks all use this rule."""
         return (
             (not self.types or activity.type in self.types)
             and (not self.segment_ids or activity.segment_id in self.segment_ids)
@@ -123,22 +134,22 @@ class ActivityQuery:
 
 
 def match_none(activity: Activity) -> bool:
-    """Return False: the filter of a query that can list nothing."""
+    """Return False, as the filter of a stream that can match no activity."""
     return False
 
 
-def activity_id(pass_id: str, n: int) -> str:
-    """The permanent id of activity `n` of a pass."""
-    return f"act_{pass_id.removeprefix('pass_')}:{n}"
+def activity_id(pass_id: str, number: int) -> str:
+    """Return the permanent id of an activity, from its number in the pass."""
+    return f"act_{pass_id.removeprefix('pass_')}:{number}"
 
 
-def category_of(kind: str) -> str:
-    """ "EFFECT" for what Punchcard derived, "ACTION" for what somebody did."""
-    return "EFFECT" if kind in EFFECTS else "ACTION"
+def category_of(activity_type: str) -> str:
+    """Return EFFECT for activities that Punchcard derives, ACTION for all others."""
+    return "EFFECT" if activity_type in EFFECTS else "ACTION"
 
 
 def type_of(event: Event) -> str:
-    """The activity type that stands for an event (source: the API contract, "Which activity is what")."""
+    """Return the type of the activity that reports an event."""
     if event.category is Category.FIELD_CHANGE or event.type == PASS_UPDATED:
         return UPDATED
     if event.type == "redemption":

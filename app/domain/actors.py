@@ -1,4 +1,4 @@
-"""Who is acting: API keys and the scopes they carry."""
+"""API keys, their scopes, and the actor of a request."""
 
 from __future__ import annotations
 
@@ -13,33 +13,36 @@ READ = "read"
 WRITE = "write"
 SUBSCRIBE = "subscribe"
 STAFF = "staff"
-"""To say which member of staff acted by hand: only keys of programs that know who is at their keyboard have it."""
+"""Scope to name the member of staff who recorded an event by hand.
+
+Grant it only to programs that authenticate staff.
+"""
 ADMIN = "admin"
 SCOPES = (READ, WRITE, SUBSCRIBE, STAFF, ADMIN)
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """The holder of an API key: one workspace, and what the key may do there. `admin` includes every other scope."""
+    """Holder of an API key in one workspace, with the scopes of the key. `admin` includes every other scope."""
 
     workspace_id: str
     key_id: str
     name: str
     scopes: frozenset[str]
 
-    def may(self, scope: str) -> bool:
-        """Whether the key has the scope."""
+    def has_scope(self, scope: str) -> bool:
+        """Return whether the key has the scope."""
         return scope in self.scopes or ADMIN in self.scopes
 
     def require(self, scope: str) -> None:
-        """Nothing; raises Denied where the key lacks the scope."""
-        if not self.may(scope):
+        """Raise Denied unless the key has the scope."""
+        if not self.has_scope(scope):
             raise Denied(scope)
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as it is listed: never the secret, of which only a hash is stored."""
+    """API key without its secret. Only a hash of the secret is stored."""
 
     id: str
     workspace_id: str
@@ -50,22 +53,28 @@ class ApiKey:
     revoked_at: datetime | None = None
     expires_at: datetime | None = None
 
-    def usable_at(self, now: datetime) -> bool:
-        """Whether requests with the key are answered then."""
+    def is_usable_at(self, now: datetime) -> bool:
+        """Return whether the key is valid at that instant: neither revoked nor expired."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
 def secret_hash(secret: str) -> bytes:
-    """What is stored of a secret: SHA-256, enough for 256 random bits."""
+    """Return the SHA-256 hash that is stored in place of a secret.
+
+    A slow password hash is not needed, because a secret has 256 random bits.
+    """
     return sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
 def parse_scopes(raw: Iterable[object], *field: str) -> tuple[str, ...]:
-    """The scopes in their fixed order, without repeats. Raises InvalidInput: UNKNOWN, or REQUIRED for none."""
-    given = [str(scope).lower() for scope in raw]
-    for index, scope in enumerate(given):
-        if scope not in SCOPES:
-            raise InvalidInput(Code.UNKNOWN, f"One of {', '.join(SCOPES)}.", *field, str(index))
-    if not given:
+    """Return the scopes without repeats, in the order of `SCOPES`.
+
+    Raises InvalidInput: UNKNOWN for an unknown scope, REQUIRED for an empty list.
+    """
+    names = [str(scope).lower() for scope in raw]
+    for index, name in enumerate(names):
+        if name not in SCOPES:
+            raise InvalidInput(Code.UNKNOWN, f"Give one of {', '.join(SCOPES)}.", *field, str(index))
+    if not names:
         raise InvalidInput(Code.REQUIRED, "Give at least one scope.", *field)
-    return tuple(scope for scope in SCOPES if scope in given)
+    return tuple(scope for scope in SCOPES if scope in names)

@@ -1,4 +1,4 @@
-"""The audit log: who changed what about the workspace itself, and from where."""
+"""Entries of the audit log, which lists administrative acts in a workspace."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One administrative act, by the machine's clock. `subject` is (type, id); `details` are a few plain values."""
+    """One administrative act: its time by the system clock, the API key, and the IP address of the request.
+
+    `subject` is the (type, id) of the changed object. `details` holds a few texts about the act.
+    """
 
     id: str
     at: datetime

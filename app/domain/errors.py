@@ -1,14 +1,14 @@
-"""What can go wrong, as data. The GraphQL edge and the workers each translate these classes in one place."""
+"""Error classes, which carry data. The GraphQL layer and the workers each translate them in one place."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
 class Code(StrEnum):
-    """Why an input was refused."""
+    """Reason why an input was refused. The message beside the code says what to change."""
 
     INVALID = "INVALID"
     REQUIRED = "REQUIRED"
@@ -24,25 +24,43 @@ class Code(StrEnum):
     UNSUPPORTED = "UNSUPPORTED"
 
 
+CODE_MEANINGS: Mapping[str, str] = {
+    Code.INVALID: "The value has the wrong form, or does not fit another value of the input. Correct it as `message` says.",
+    Code.REQUIRED: "A value is missing. Add it at the path in `field`.",
+    Code.TOO_LONG: "A text, a JSON value, a file or the fraction of a number is too long. Shorten it.",
+    Code.TOO_MANY: "A list has too many items, or a query would read too many events. Send fewer items or narrow the query.",
+    Code.OUT_OF_RANGE: "A number, an instant or a cursor lies outside its bounds. Send a value within them; see `message`.",
+    Code.UNKNOWN: "Nothing has this name or id, or a URL does not answer. Correct it, or create first what it names.",
+    Code.TAKEN: "Another object has this name. Choose another name, or change that object.",
+    Code.CONFLICT: "The input contradicts stored data. Or another client changed the object at the same time, or another"
+    " item of an atomic batch was rejected. Read the stored data, then decide what to send.",
+    Code.EVENT_REMOVED: "The event with this identity, or the event to correct, was removed for good. Do not send it again.",
+    Code.CYCLE: "The segments would refer to each other in a circle. Remove one of the references that `message` lists.",
+    Code.LIMIT: "The input or the workspace would exceed a limit of Punchcard. Send less, or archive or delete something.",
+    Code.UNSUPPORTED: "Punchcard does not offer this combination of values. Choose another one, as `message` says.",
+}
+"""Meaning of each code and what a client does next. The schema and the reference page publish these texts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing to change in an input: a code, what to do about it, and the path of the value at fault."""
+    """Problem of an input: its code, a message that says what to change, and the path of the value."""
 
     code: Code
     message: str
     field: tuple[str, ...] = ()
 
-    def under(self, *prefix: str) -> Problem:
-        """The same problem, seen from further out: its path begins with `prefix`."""
+    def with_prefix(self, *prefix: str) -> Problem:
+        """Return the problem with `prefix` before its path, for an input that contains the checked one."""
         return replace(self, field=(*prefix, *self.field))
 
 
 class PunchcardError(Exception):
-    """Any failure that Punchcard knows by name."""
+    """Base class of the errors that Punchcard raises on purpose. Any other exception is a bug."""
 
 
 class Refused(PunchcardError):
-    """The caller has to change something; repeating the same call cannot help. Holds one problem or more."""
+    """Refusal of an input, with at least one problem. A retry fails again until the caller changes the input."""
 
     def __init__(self, *problems: Problem) -> None:
         super().__init__("; ".join(f"{'.'.join(p.field) or 'input'}: {p.message}" for p in problems))
@@ -50,35 +68,35 @@ class Refused(PunchcardError):
 
 
 class InvalidInput(Refused):
-    """A value cannot be accepted."""
+    """Refusal of one value."""
 
     def __init__(self, code: Code, message: str, *field: str) -> None:
         super().__init__(Problem(code, message, field))
 
 
 class NotFound(Refused):
-    """Something named by the input does not exist in this workspace."""
+    """Refusal of an input that names an object which does not exist in the workspace."""
 
     def __init__(self, noun: str, *field: str) -> None:
-        super().__init__(Problem(Code.UNKNOWN, f"No such {noun} in this workspace.", field))
+        super().__init__(Problem(Code.UNKNOWN, f"No such {noun} in this workspace. Check the id or key.", field))
 
 
 class Conflict(Refused):
-    """The input contradicts what is stored."""
+    """Refusal of an input that contradicts stored data."""
 
     def __init__(self, message: str, *field: str, code: Code = Code.CONFLICT) -> None:
         super().__init__(Problem(code, message, field))
 
 
 class LimitExceeded(Refused):
-    """The input would exceed a limit of the product."""
+    """Refusal of an input that would exceed a limit of Punchcard."""
 
     def __init__(self, message: str, *field: str) -> None:
         super().__init__(Problem(Code.LIMIT, message, field))
 
 
 class Denied(PunchcardError):
-    """The key is known and lacks the scope that the operation needs."""
+    """Error for a valid API key that lacks the scope of the operation."""
 
     def __init__(self, scope: str) -> None:
         super().__init__(
@@ -88,38 +106,38 @@ class Denied(PunchcardError):
 
 
 class Unauthenticated(PunchcardError):
-    """No usable API key came with the request."""
+    """Error for a request without a valid API key."""
 
     def __init__(self) -> None:
         super().__init__("Send a valid API key: 'Authorization: Bearer <key>'.")
 
 
 class Throttled(PunchcardError):
-    """Too many requests; safe to repeat after the time given."""
+    """Error for too many requests. The caller may retry after `retry_after_seconds`."""
 
     def __init__(self, retry_after_seconds: float) -> None:
-        super().__init__(f"Too many requests. Repeat after {retry_after_seconds:g} s.")
+        super().__init__(f"Too many requests. Retry after {retry_after_seconds:g} s.")
         self.retry_after_seconds = retry_after_seconds
 
 
 class Unavailable(PunchcardError):
-    """A dependency did not answer; safe to repeat with the same keys."""
+    """Error for a dependency that did not answer. A retry with the same ids and keys is safe."""
 
     def __init__(self, dependency: str) -> None:
-        super().__init__(f"The {dependency} did not answer. It is safe to repeat the request with the same keys.")
+        super().__init__(f"The {dependency} did not answer. Retry with the same ids and keys; a retry is safe.")
         self.dependency = dependency
 
 
 class NotYet(Unavailable):
-    """What was asked to be waited for has not happened yet; safe to repeat."""
+    """Error for a read with a receipt whose events are not all folded yet. A retry is safe."""
 
     def __init__(self) -> None:
-        PunchcardError.__init__(self, "The events of this receipt are not all counted yet. Ask again in a moment.")
+        PunchcardError.__init__(self, "Some events of this receipt are not counted yet. Retry in a moment.")
         self.dependency = "workers"
 
 
 def refuse_if(problems: Iterable[Problem]) -> None:
-    """Nothing when there are no problems; else raises `Refused` with all of them."""
+    """Raise `Refused` with all problems, if there are any."""
     found = tuple(problems)
     if found:
         raise Refused(*found)

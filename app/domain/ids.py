@@ -1,4 +1,4 @@
-"""Identities that follow from content: the slot of a pass, the permanent id of an event, ids with a prefix."""
+"""Ids that follow from content, such as the permanent id of an event, and the slot of a pass."""
 
 from __future__ import annotations
 
@@ -6,45 +6,48 @@ import zlib
 from hashlib import blake2b
 
 SLOTS = 64
-"""Into how many parts the backlog is cut. Stored in the database at its creation: changing it would strand events."""
+"""Parts of the backlog.
+
+The database stores this number at its creation: a change would leave pending events unfolded.
+"""
 
 
 def slot_of(pass_id: str) -> int:
-    """The slot (0 to 63) that every event of this pass waits in."""
+    """Return the slot (0 to 63) of the pass: the part of the backlog that holds its pending events."""
     return zlib.crc32(pass_id.encode()) % SLOTS
 
 
 def event_id(workspace_id: str, source: str, external_id: str) -> str:
-    """The permanent id of the event known as (source, externalId) in a workspace; the same input, the same id."""
+    """Return the permanent id of the event with this source and external id. The same input gives the same id."""
     return _digest("event", workspace_id, "x", source, external_id)
 
 
 def keyed_event_id(workspace_id: str, idempotency_key: str, index: int) -> str:
-    """The permanent id of the item at `index` of the batch known as `idempotency_key`."""
+    """Return the permanent id of the item at `index` of the call with this idempotency key."""
     return _digest("event", workspace_id, "k", idempotency_key, str(index))
 
 
 def event_type_id(workspace_id: str, key: str) -> str:
-    """The id of the definition of a type in a workspace, also of a built-in one that nobody changed."""
+    """Return the id of an event type in a workspace. Built-in types have such an id, too."""
     return _digest("etype", workspace_id, key)
 
 
 def word_id(workspace_id: str, kind: str, word: str) -> str:
-    """The id under which a word of a workspace's vocabulary is noted once."""
+    """Return the id of a word in a workspace's vocabulary, so that each word is stored once."""
     return _digest("word", workspace_id, kind, word)
 
 
 def delivery_id(hook_id: str, identity: str) -> str:
-    """The id of the message that the sender of a hook knows by `identity`."""
+    """Return the id of an inbound message, from the hook and from the sender's identity of the message."""
     return _digest("delivery", hook_id, identity)
 
 
 def request_key_id(workspace_id: str, idempotency_key: str) -> str:
-    """The id of the hold that a call has of its idempotency key."""
+    """Return the id of the claim that a call makes on its idempotency key."""
     return _digest("key", workspace_id, idempotency_key)
 
 
 def _digest(prefix: str, *parts: str) -> str:
-    # Length-prefixed parts: ("a", "bc") and ("ab", "c") must not meet.
+    # Without the lengths, ("a", "bc") and ("ab", "c") would give the same id.
     joined = "".join([f"{len(part)}:{part}" for part in parts])
     return f"{prefix}_{blake2b(joined.encode('utf-8', 'surrogatepass'), digest_size=15).hexdigest()}"

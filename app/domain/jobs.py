@@ -1,4 +1,4 @@
-"""Jobs: long work that a worker carries on with, whatever dies, until it is finished or cancelled."""
+"""Jobs: long work that workers do in batches. If a worker crashes, another one continues from the stored progress."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.domain.files.exports import ExportFormat
 
 
 class JobKind(StrEnum):
-    """What a job does."""
+    """Kind of work that a job does."""
 
     IMPORT = "IMPORT"
     EXPORT_EVENTS = "EXPORT_EVENTS"
@@ -21,11 +21,11 @@ class JobKind(StrEnum):
 
 
 EXPORTS = frozenset({JobKind.EXPORT_EVENTS, JobKind.EXPORT_ACTIVITIES})
-"""Kinds whose result is a file to fetch."""
+"""Kinds of jobs that write a file for download."""
 
 
 class JobStatus(StrEnum):
-    """How far a job is."""
+    """State of a job. SUCCEEDED, FAILED and CANCELLED are final."""
 
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
@@ -36,9 +36,9 @@ class JobStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What became of the items seen so far: done now, found done before, or not done.
+    """Counts of the items that a job has processed so far: done by the job, done before it, or failed.
 
-    An import's items are rows: recorded now, recorded before with the same content, or not recorded.
+    The items of an import are rows: recorded by the job, recorded before with the same content, or not recorded.
     """
 
     created: int = 0
@@ -47,11 +47,11 @@ class Tally:
 
     @property
     def done(self) -> int:
-        """How many items that is."""
+        """The number of all items processed so far."""
         return self.created + self.duplicate + self.failed
 
     def plus(self, other: Tally) -> Tally:
-        """Both together."""
+        """Return the sum of both tallies."""
         return Tally(
             self.created + other.created, self.duplicate + other.duplicate, self.failed + other.failed
         )  # fmt: skip
@@ -59,7 +59,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """The file that an export has written: how, in how many parts, how many bytes, and until when it is kept."""
+    """File that an export has written: its format, its number of parts, its bytes, and when it is deleted."""
 
     format: ExportFormat
     parts: int
@@ -69,10 +69,15 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as it is listed. `total` is what is expected, exact once it is finished; instants are system time.
+    """Job with its progress. Instants are system time.
 
-    A job without `finished_at` goes on; `cancelling` says that it was told to stop. `error` is for FAILED, `outcome` is
-    what its kind tells at the end beside the counts. `source` is for imports, `file` for exports that are finished.
+    - `total`: expected number of items; exact once the job is finished.
+    - `source`: source of the events, for imports.
+    - `finished_at`: None until the job ends.
+    - `is_cancelling`: a client cancelled the job, and it has not stopped yet.
+    - `error`: reason, for FAILED jobs.
+    - `outcome`: result at the end, beside the counts. Its keys depend on the kind.
+    - `file`: file of a finished export.
     """
 
     id: str
@@ -93,7 +98,7 @@ class Job:
 
     @property
     def result(self) -> dict[str, object]:
-        """What came of it, and the warnings, as they are answered: of an import the counts, else what the kind tells."""
+        """The result and the warnings, as the API returns them. The result of an import is its counts and source."""
         if self.kind is not JobKind.IMPORT:
             return {**self.outcome, "warnings": list(self.warnings)}
         return {
@@ -106,5 +111,5 @@ class Job:
 
     @property
     def report_path(self) -> str | None:
-        """Where the API answers the report of the rows that failed; None where none did."""
+        """Path at which the API serves the report of failed rows; None if no row failed."""
         return f"/jobs/{self.id}/report.csv" if self.tally.failed else None

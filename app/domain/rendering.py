@@ -15,15 +15,12 @@ from .values.instants import format_instant, from_ms
 def render_activity(
     pass_id: str, entry: Entry, events: Mapping[str, Event], segments: Mapping[str, Segment]
 ) -> Activity:
-    """Return the activity of an outbox entry, at position 0: publishing gives it its position.
+    """Return the activity of an outbox entry, at position 0. Publish sets the position.
 
-    `events` and `segments` hold by id what the entry names; an event that is not among them was removed.
+    `events` and `segments` map ids to the objects that the entry names. An event that is missing there was removed.
     """
     segment_id = entry.refs.get("segment")
-    if segment_id is None:
-        data = _event_data(entry, events)
-    else:
-        data = _transition_data(entry, segments.get(str(segment_id)))
+    data = _event_data(entry, events) if segment_id is None else _transition_data(entry, segments.get(str(segment_id)))
     return Activity(
         position=0,
         pass_sequence=entry.number,
@@ -74,7 +71,7 @@ def _transition_data(entry: Entry, segment: Segment | None) -> dict[str, object]
 
 
 def _event_snapshot(event: Event) -> dict[str, object]:
-    """Return the event as activities carry it, with decimals as plain text, as in every answer of the API."""
+    """Return the event as activities carry it, with decimals as plain text, as in every response of the API."""
     expiry = event.points_expiry
     return {
         "id": event.id,

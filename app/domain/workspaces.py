@@ -1,4 +1,4 @@
-"""Workspaces: one business each, with its currency, its zone and its week."""
+"""Profile of a workspace: one business, with its currency, time zone and first day of the week."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceProfile:
-    """What a workspace says of itself. `currency` is ISO 4217, `timezone` IANA, `week_start` 0 (Monday) to 6."""
+    """Name and defaults of a workspace.
+
+    `currency` is a code of ISO 4217, `timezone` an IANA name, `week_start` a weekday from 0 (Monday) to 6 (Sunday).
+    """
 
     id: str
     name: str

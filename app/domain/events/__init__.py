@@ -1,1 +1,1 @@
-"""Events: types, validation, corrections, receipts, tombstones."""
+"""Events: their types, validation, corrections, receipts and tombstones."""

@@ -1,4 +1,4 @@
-"""Attributes of event types: what an event's metadata has to hold, and what speaks against an event that does not."""
+"""Attributes of event types: the values that an event's metadata must have, and the check of the metadata."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ MAX_ALLOWED_VALUES = 200
 MAX_ALLOWED_IN_ALL = 1_000
 MAX_DESCRIPTION = 500
 MAX_REPORTED = 20
-"""How many problems of one event's metadata are told."""
+"""Problems that are reported for the metadata of one event."""
 MAX_EXAMINED = 5_000
-"""How many values of an event are held against its definition: attributes that go through lists meet each of their items."""
+"""Values of one event that are checked.
+
+An attribute with a path through a list has a value in each item of the list.
+"""
 _NUMBER = re.compile(r"-?\d{1,30}(?:\.\d{1,30})?")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 class AttributeType(StrEnum):
-    """What the value of an attribute is."""
+    """Type of the value of an attribute."""
 
     TEXT = "TEXT"
     NUMBER = "NUMBER"
@@ -40,9 +43,10 @@ class AttributeType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """One value in the metadata of an event: `name` is its dotted path, `list` says that it is a list of such values.
+    """Value in the metadata of an event. `name` is its dotted path.
 
-    A path goes through every object of a list: "items.sku" is the `sku` of each of the `items`.
+    With `list`, the value is a list of values of `type`. A path goes through every object of a list: "items.sku" is the
+    `sku` of each of the `items`.
     """
 
     name: str
@@ -54,113 +58,115 @@ class Attribute:
     steps: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Takes the path apart once, and not for every event."""
+        """Split the path once, instead of for each event."""
         object.__setattr__(self, "steps", tuple(self.name.split(".")))
 
 
 def find_violations(attributes: Sequence[Attribute], metadata: Mapping[str, object]) -> tuple[Problem, ...]:
-    """What is wrong with the metadata of an event, at most 20 problems, each with its path from `metadata`.
+    """Return the problems of an event's metadata, at most 20, each with its path from `metadata`.
 
-    What no attribute speaks of is welcome; null is the same as absent.
+    Metadata may hold values that no attribute defines. A null counts as absent.
     """
-    return tuple(islice(_violations(attributes, metadata), MAX_REPORTED))
+    return tuple(islice(_iter_violations(attributes, metadata), MAX_REPORTED))
 
 
 def parse_attributes(raw: Sequence[Mapping[str, object]], *field: str) -> tuple[Attribute, ...]:
-    """The attributes from {name, type, required, list, description, allowedValues}, at most 100 with different names.
+    """Return the attributes from {name, type, required, list, description, allowedValues}, at most 100.
 
-    Raises Refused with the path of every part at fault; LimitExceeded where there are too many.
+    Raises Refused with the path of each invalid part, and LimitExceeded for too many attributes.
     """
     if len(raw) > MAX_ATTRIBUTES:
-        raise LimitExceeded(f"At most {MAX_ATTRIBUTES} attributes a type.", *field)
+        raise LimitExceeded(f"An event type has at most {MAX_ATTRIBUTES} attributes; remove some.", *field)
     problems: list[Problem] = []
     found: dict[str, Attribute] = {}
     for index, one in enumerate(raw):
         at = (*field, str(index))
         try:
-            attribute = _attribute(one, *at)
+            attribute = _parse_attribute(one, *at)
         except Refused as refused:
             problems.extend(refused.problems)
             continue
         if attribute.name in found:
-            problems.append(Problem(Code.TAKEN, "Another attribute has this name.", (*at, "name")))
+            problems.append(Problem(Code.TAKEN, "Another attribute has this name; choose another.", (*at, "name")))
         found.setdefault(attribute.name, attribute)
     for index, one in enumerate(raw):
         parents = str(one.get("name")).split(".")[:-1]
-        above = [found.get(".".join(parents[:length])) for length in range(1, len(parents) + 1)]
-        if any(parent and parent.type not in (AttributeType.OBJECT, AttributeType.LIST) for parent in above):
-            says = "The attribute that holds this one is not an OBJECT."
-            problems.append(Problem(Code.INVALID, says, (*field, str(index), "name")))
+        ancestors = [found.get(".".join(parents[:length])) for length in range(1, len(parents) + 1)]
+        if any(ancestor and ancestor.type not in (AttributeType.OBJECT, AttributeType.LIST) for ancestor in ancestors):
+            message = "The attribute that contains this one must have the type OBJECT or LIST; change its type."
+            problems.append(Problem(Code.INVALID, message, (*field, str(index), "name")))
     if sum(len(attribute.allowed_values) for attribute in found.values()) > MAX_ALLOWED_IN_ALL:
-        problems.append(Problem(Code.LIMIT, f"At most {MAX_ALLOWED_IN_ALL} allowed values in a type.", field))
+        message = f"The attributes of a type have at most {MAX_ALLOWED_IN_ALL} allowed values together; remove some."
+        problems.append(Problem(Code.LIMIT, message, field))
     refuse_if(problems)
     return tuple(found.values())
 
 
-def _attribute(raw: Mapping[str, object], *field: str) -> Attribute:
-    name = parse_text(raw.get("name"), *field, "name", most=200)
+def _parse_attribute(raw: Mapping[str, object], *field: str) -> Attribute:
+    name = parse_text(raw.get("name"), *field, "name", max_length=200)
     steps = name.split(".")
     if not all(steps) or len(steps) > MAX_JSON_DEPTH or any(step.startswith("$") for step in steps):
         raise InvalidInput(
             Code.INVALID,
-            f'A name is up to {MAX_JSON_DEPTH} keys joined by points, for example "store.city"; none begins with "$".',
+            f'Give up to {MAX_JSON_DEPTH} keys joined by points, for example "store.city"; no key begins with "$".',
             *field,
             "name",
         )
     kind = AttributeType.__members__.get(str(raw.get("type")))
     if kind is None:
-        raise InvalidInput(Code.UNKNOWN, f"One of {', '.join(AttributeType)}.", *field, "type")
+        raise InvalidInput(Code.UNKNOWN, f"Give one of {', '.join(AttributeType)}.", *field, "type")
     return Attribute(
         name,
         kind,
         bool(raw.get("required")),
-        bool(raw.get("list")),
-        parse_optional(raw.get("description"), *field, "description", most=MAX_DESCRIPTION),
-        _allowed(raw.get("allowedValues"), kind, *field, "allowedValues"),
+        list=bool(raw.get("list")),
+        description=parse_optional(raw.get("description"), *field, "description", max_length=MAX_DESCRIPTION),
+        allowed_values=_parse_allowed_values(raw.get("allowedValues"), kind, *field, "allowedValues"),
     )
 
 
-def _allowed(raw: object, kind: AttributeType, *field: str) -> tuple[str, ...]:
+def _parse_allowed_values(raw: object, kind: AttributeType, *field: str) -> tuple[str, ...]:
     values = list(raw) if isinstance(raw, Sequence) and not isinstance(raw, str) else []
     if kind is not AttributeType.ENUM:
         if values:
-            raise InvalidInput(Code.INVALID, "Only an ENUM has allowed values.", *field)
+            raise InvalidInput(Code.INVALID, "Only an ENUM has allowed values; leave them out.", *field)
         return ()
     if not values:
-        raise InvalidInput(Code.REQUIRED, "Say which values an ENUM allows.", *field)
+        raise InvalidInput(Code.REQUIRED, "Give the values that the ENUM allows.", *field)
     if len(values) > MAX_ALLOWED_VALUES:
-        raise InvalidInput(Code.TOO_MANY, f"At most {MAX_ALLOWED_VALUES} values.", *field)
+        raise InvalidInput(Code.TOO_MANY, f"Give at most {MAX_ALLOWED_VALUES} values.", *field)
     return tuple(dict.fromkeys(parse_text(value, *field, str(index)) for index, value in enumerate(values)))
 
 
-def _violations(attributes: Sequence[Attribute], metadata: Mapping[str, object]) -> Iterator[Problem]:
+def _iter_violations(attributes: Sequence[Attribute], metadata: Mapping[str, object]) -> Iterator[Problem]:
     examined = 0
     for attribute in attributes:
-        for path, value in _reached(metadata, attribute.steps, ("metadata",)):
+        for path, value in _iter_values(metadata, attribute.steps, ("metadata",)):
             examined += 1
             if examined > MAX_EXAMINED:
-                says = f"Its lists are too long for the attributes of this type: {MAX_EXAMINED} values at most."
-                yield Problem(Code.LIMIT, says, ("metadata",))
+                message = f"The attributes of this type have more than {MAX_EXAMINED} values here; shorten the lists."
+                yield Problem(Code.LIMIT, message, ("metadata",))
                 return
             if value is None:
                 if attribute.required:
-                    yield Problem(Code.REQUIRED, f"Events of this type have '{attribute.name}'.", path)
+                    message = f"Events of this type need the attribute '{attribute.name}'; give a value."
+                    yield Problem(Code.REQUIRED, message, path)
             elif attribute.list:
-                yield from _of_list(attribute, value, path)
-            elif problem := _against(attribute, value, path):
+                yield from _iter_list_violations(attribute, value, path)
+            elif problem := _find_violation(attribute, value, path):
                 yield problem
 
 
-def _reached(
+def _iter_values(
     value: object, steps: tuple[str, ...], path: tuple[str, ...]
 ) -> Iterator[tuple[tuple[str, ...], object | None]]:
-    """(path, value) of everything that the steps lead to; None where they lead nowhere."""
+    """Yield (path, value) of each value that the steps lead to. The value is None if it is absent."""
     for depth, step in enumerate(steps):
         if isinstance(value, dict):
             value = value.get(step)
         elif isinstance(value, list):
             for index, item in enumerate(value):
-                yield from _reached(item, steps[depth:], (*path, *steps[:depth], str(index)))
+                yield from _iter_values(item, steps[depth:], (*path, *steps[:depth], str(index)))
             return
         else:
             value = None
@@ -168,23 +174,24 @@ def _reached(
     yield path + steps, value
 
 
-def _of_list(attribute: Attribute, value: object, path: tuple[str, ...]) -> Iterator[Problem]:
+def _iter_list_violations(attribute: Attribute, value: object, path: tuple[str, ...]) -> Iterator[Problem]:
     if not isinstance(value, list):
         yield Problem(Code.INVALID, "Give a list.", path)
         return
     for index, item in enumerate(value):
-        if problem := _against(attribute, item, (*path, str(index))):
+        if problem := _find_violation(attribute, item, (*path, str(index))):
             yield problem
 
 
-def _against(attribute: Attribute, value: object, path: tuple[str, ...]) -> Problem | None:
+def _find_violation(attribute: Attribute, value: object, path: tuple[str, ...]) -> Problem | None:
     if attribute.type is AttributeType.ENUM:
         if isinstance(value, str) and value in attribute.allowed_values:
             return None
-        shown = ", ".join(attribute.allowed_values[:20])
-        return Problem(Code.UNKNOWN, f"One of {shown}{', …' if len(attribute.allowed_values) > 20 else ''}.", path)
-    is_one, advice = _KINDS[attribute.type]
-    return None if is_one(value) else Problem(Code.INVALID, advice, path)
+        first_values = ", ".join(attribute.allowed_values[:20])
+        more = ", …" if len(attribute.allowed_values) > 20 else ""
+        return Problem(Code.UNKNOWN, f"Give one of {first_values}{more}.", path)
+    is_valid, advice = _CHECKS[attribute.type]
+    return None if is_valid(value) else Problem(Code.INVALID, advice, path)
 
 
 def _is_number(value: object) -> bool:
@@ -211,9 +218,9 @@ def _is_instant(value: object) -> bool:
     return True
 
 
-_KINDS: Mapping[AttributeType, tuple[Callable[[object], bool], str]] = {
+_CHECKS: Mapping[AttributeType, tuple[Callable[[object], bool], str]] = {
     AttributeType.TEXT: (lambda value: isinstance(value, str), "Give a text."),
-    AttributeType.NUMBER: (_is_number, 'Give a number, or one written as text: 12.5 or "12.50".'),
+    AttributeType.NUMBER: (_is_number, 'Give a number, or a text that holds a number: 12.5 or "12.50".'),
     AttributeType.BOOLEAN: (lambda value: isinstance(value, bool), "Give true or false."),
     AttributeType.DATE: (_is_date, "Give a date, for example 2026-01-31."),
     AttributeType.DATETIME: (_is_instant, "Give an instant as RFC 3339 with an offset: 2026-01-31T09:30:00Z."),

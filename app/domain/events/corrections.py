@@ -1,7 +1,7 @@
-"""Corrections: events that make good what an earlier one counted too much or too little. The earlier one stays as it is.
+"""Corrections: events that make good what an earlier event of the pass counted too much or too little.
 
-Nothing is taken back: a correction counts with its own signed amount at its own instant, like any other event. So sums,
-windows and segments follow by themselves, and a rebuild comes to the same.
+The earlier event stays unchanged. A correction counts with its own signed amount at its own instant, like any other
+event. So sums, windows and segments need no extra rule, and a rebuild gives the same result.
 """
 
 from __future__ import annotations
@@ -18,32 +18,35 @@ FIELD = "correctionOf"
 
 
 def apply_correction(draft: Draft, original: Event | None) -> Draft:
-    """The draft of a correction as it counts beside its original, which may be a correction itself; None: the pass has no
-    such event.
+    """Return the draft of a correction, with its amount and currency derived from the event that it corrects.
 
-    A transaction against its original's direction (a refund of a purchase, a charge for a refund) that names no amount
-    stands for the whole of it, and one that names an amount stays within it; each by itself, for what others took back
-    is not added up. An amount without a currency is in the original's. Points are only those given.
-    Raises InvalidInput: UNKNOWN for an original that is not an event of this pass, INVALID, OUT_OF_RANGE.
+    `original` is that event, or None if the pass has no such event; it may be a correction itself. A transaction in the
+    opposite direction, such as a refund of a purchase, may omit its amount: the amount is then that of the original. It
+    may not exceed the amount of the original. Other corrections of the same original do not count for this limit. An
+    amount without a currency gets the currency of the original. Points stay as sent.
+
+    Raises InvalidInput: UNKNOWN if the pass has no such event, INVALID for another currency, OUT_OF_RANGE for a larger
+    amount.
     """
     if original is None or original.type in INTERNAL_TYPES:
         raise InvalidInput(
-            Code.UNKNOWN, "No such event on this pass; give the id of one that was recorded on it.", FIELD
+            Code.UNKNOWN, "No such event on this pass; give the id of an event that was recorded on it.", FIELD
         )
     if original.amount is None:
         return draft
     if draft.sent_currency not in (None, original.currency):
-        said = f"What it corrects is in {original.currency}; give that currency, or none."
-        raise InvalidInput(Code.INVALID, said, "currency")
-    if _opposed(draft, original):
+        message = f"The corrected event is in {original.currency}; give that currency, or none."
+        raise InvalidInput(Code.INVALID, message, "currency")
+    if _is_opposite(draft, original):
         if draft.amount is None:
             return replace(draft, amount=original.amount, currency=original.currency)
         if draft.amount > original.amount:
-            said = f"At most {plain(original.amount)}, the amount of what it corrects."
-            raise InvalidInput(Code.OUT_OF_RANGE, said, "amount")
+            message = f"Give at most {plain(original.amount)}, the amount of the corrected event."
+            raise InvalidInput(Code.OUT_OF_RANGE, message, "amount")
     return draft if draft.amount is None else replace(draft, currency=original.currency)
 
 
-def _opposed(draft: Draft, original: Event) -> bool:
-    both = draft.category is original.category is Category.TRANSACTION
-    return both and (draft.type in SUBTRACTED_TYPES) is not (original.type in SUBTRACTED_TYPES)
+def _is_opposite(draft: Draft, original: Event) -> bool:
+    """Return whether both are transactions, of which exactly one subtracts from sums of spend."""
+    are_transactions = draft.category is original.category is Category.TRANSACTION
+    return are_transactions and (draft.type in SUBTRACTED_TYPES) is not (original.type in SUBTRACTED_TYPES)

@@ -1,4 +1,4 @@
-"""Event types: the built-in ones, those that a workspace defines, and what they say of an event that is to be recorded."""
+"""Event types, built-in and defined by a workspace, and the check of an event against the definition of its type."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ MAX_DEFINED = 500
 
 
 class Acceptance(StrEnum):
-    """Which types of events a workspace takes."""
+    """Types of events that a workspace accepts."""
 
     OPEN = "OPEN"
     STRICT = "STRICT"
 
 
 BUILT_IN: Mapping[str, tuple[str, str]] = MappingProxyType({
-    "purchase": ("Purchase", "Something was bought; the amount is what it cost."),
-    "refund": ("Refund", "Money went back; the amount is positive and subtracts from spend."),
-    "payment": ("Payment", "Money was paid in."),
-    "charge": ("Charge", "Money was asked for, for example a fee."),
-    "credit": ("Credit", "Money was credited; the amount is positive and subtracts from spend."),
+    "purchase": ("Purchase", "The customer bought something; the amount is the price."),
+    "refund": ("Refund", "The business paid money back; the amount is positive and subtracts from spend."),
+    "payment": ("Payment", "The customer paid money in."),
+    "charge": ("Charge", "The business charged money, for example a fee."),
+    "credit": ("Credit", "The business credited money; the amount is positive and subtracts from spend."),
     "check_in": ("Check-in", "A visit began: entry to a gym, arrival at a store, attendance."),
     "check_out": ("Check-out", "A visit ended, for example with its duration."),
-    "visit": ("Visit", "Somebody was there, or looked around."),
-    "scan": ("Scan", "The pass was shown: looked up at a register, or let through a gate."),
-    "app_open": ("App opened", "Engagement: the app was opened."),
-    "link_click": ("Link clicked", "A link of the pass was followed, for attribution on the web."),
-    "notification_received": ("Notification received", "A notification was delivered."),
-    "notification_opened": ("Notification opened", "Engagement: a notification was opened."),
-    "pass_installed": ("Pass installed", "The pass was put into a wallet: onboarding."),
-    "pass_uninstalled": ("Pass uninstalled", "The pass was taken out of a wallet: churn."),
-    "pass_registered": ("Pass registered", "Somebody signed up for the pass."),
-    "redemption": ("Redemption", "A reward was redeemed."),
-    "custom": ("Custom", "Anything else, with free details."),
+    "visit": ("Visit", "The customer was present or looked around."),
+    "scan": ("Scan", "The customer presented the pass, at a register or a gate."),
+    "app_open": ("App opened", "Engagement: the customer opened the app."),
+    "link_click": ("Link clicked", "The customer followed a link of the pass, for attribution on the web."),
+    "notification_received": ("Notification received", "A notification was delivered to the customer."),
+    "notification_opened": ("Notification opened", "Engagement: the customer opened a notification."),
+    "pass_installed": ("Pass installed", "Onboarding: the customer added the pass to a wallet."),
+    "pass_uninstalled": ("Pass uninstalled", "Churn: the customer removed the pass from a wallet."),
+    "pass_registered": ("Pass registered", "The customer signed up for the pass."),
+    "redemption": ("Redemption", "The customer redeemed a reward."),
+    "custom": ("Custom", "Anything else; put details into the metadata."),
     "field_updated": ("Field updated", "A field of the pass was set."),
-    "field_increment": ("Field incremented", "A field of the pass grew by a step."),
-    "field_decrement": ("Field decremented", "A field of the pass shrank by a step."),
+    "field_increment": ("Field incremented", "A number in a field of the pass was increased by a step."),
+    "field_decrement": ("Field decremented", "A number in a field of the pass was decreased by a step."),
 })  # fmt: skip
-"""(label, what it is for) of each built-in type."""
+"""Label and description of each built-in type."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """The definition of a type in one workspace, as of its latest `version`; built-in types begin at version 1."""
+    """Definition of an event type in one workspace, in its latest `version`. Built-in types begin at version 1."""
 
     id: str
     key: str
@@ -67,37 +67,40 @@ class EventType:
     updated_at: datetime | None = None
 
     @property
-    def built_in(self) -> bool:
-        """Whether every workspace has it."""
+    def is_built_in(self) -> bool:
+        """Whether the type is built in, so that every workspace has it."""
         return self.key in TYPES
 
-    def says(self, other: EventType) -> bool:
-        """Whether another definition says the same, whatever its version."""
+    def has_same_content(self, other: EventType) -> bool:
+        """Return whether the other definition is equal, apart from its version and times."""
         return (self.label, self.category, self.description, self.attributes, self.archived) == (
             other.label, other.category, other.description, other.attributes, other.archived,
         )  # fmt: skip
 
 
-def built_in(workspace_id: str, key: str) -> EventType:
-    """A built-in type as it comes."""
+def built_in_type(workspace_id: str, key: str) -> EventType:
+    """Return the definition of a built-in type that the workspace has not changed."""
     label, description = BUILT_IN[key]
-    return EventType(event_type_id(workspace_id, key), key, label, TYPES[key], description)
+    return EventType(event_type_id(workspace_id, key), key, label, category=TYPES[key], description=description)
 
 
 def parse_category(raw: object, *path: str) -> Category:
-    """The category of a type that a workspace defines. Raises InvalidInput: UNKNOWN, UNSUPPORTED for FIELD_CHANGE."""
+    """Return the category of a type that a workspace defines; CUSTOM for None.
+
+    Raises InvalidInput: UNKNOWN, or UNSUPPORTED for FIELD_CHANGE.
+    """
     category = Category.CUSTOM if raw is None else Category.__members__.get(str(raw))
     if category is None:
-        raise InvalidInput(Code.UNKNOWN, f"One of {', '.join(Category)}.", *path)
+        raise InvalidInput(Code.UNKNOWN, f"Give one of {', '.join(Category)}.", *path)
     if category is Category.FIELD_CHANGE:
-        says = "Fields are changed by the built-in types only; see recordFieldChange."
-        raise InvalidInput(Code.UNSUPPORTED, says, *path)
+        message = "Only built-in types change fields; use recordFieldChange, or choose another category."
+        raise InvalidInput(Code.UNSUPPORTED, message, *path)
     return category
 
 
 @dataclass(frozen=True, slots=True)
 class EventTypes:
-    """All that a workspace says of event types, as of revision `rev`. `defined` are those it defined or changed, by key."""
+    """The event types of a workspace at `revision`. `defined` holds, by key, the types that it defined or changed."""
 
     workspace_id: str
     acceptance: Acceptance = Acceptance.OPEN
@@ -105,53 +108,57 @@ class EventTypes:
     revision: int = 0
 
     def get(self, key: str) -> EventType | None:
-        """The definition of a type, or None: a type that is neither defined nor built in."""
+        """Return the definition of a type; None if the type is neither defined nor built in."""
         found = self.defined.get(key)
-        return built_in(self.workspace_id, key) if found is None and key in TYPES else found
+        return built_in_type(self.workspace_id, key) if found is None and key in TYPES else found
 
     def all(self) -> list[EventType]:
-        """Every definition, archived ones included, by key."""
-        own = {key: built_in(self.workspace_id, key) for key in TYPES if key not in self.defined}
-        return [found for _, found in sorted({**self.defined, **own}.items())]
+        """Return all definitions, archived ones included, sorted by key."""
+        unchanged = {key: built_in_type(self.workspace_id, key) for key in TYPES if key not in self.defined}
+        return [found for _, found in sorted({**self.defined, **unchanged}.items())]
 
     def label_of(self, key: str) -> str:
-        """What people call a type; its key where nobody said."""
+        """Return the label of a type; its key if the type has no definition."""
         found = self.defined.get(key)
         if found is not None:
             return found.label
         return BUILT_IN[key][0] if key in BUILT_IN else key
 
     def version_of(self, key: str) -> int | None:
-        """The version of the definition that events of a type are held against; None where nothing was defined."""
+        """Return the version of the definition that events of a type are checked against; None without a definition."""
         found = self.defined.get(key)
         return None if found is None else found.version
 
-    def later(self, changed: Iterable[EventType], acceptance: Acceptance | None, rev: int) -> EventTypes:
-        """These, with what changed up to a later revision."""
+    def extended(self, changed: Iterable[EventType], acceptance: Acceptance | None, revision: int) -> EventTypes:
+        """Return these event types with the changes up to a later revision."""
         defined = {**self.defined, **{each.key: each for each in changed}}
-        return EventTypes(self.workspace_id, acceptance or self.acceptance, defined, rev)
+        return EventTypes(self.workspace_id, acceptance or self.acceptance, defined, revision=revision)
 
     def check(self, draft: Draft) -> tuple[Draft, tuple[Problem, ...]]:
-        """The draft with the category of its type, and what the definition says against it today.
+        """Return the draft with the category of its type, and its problems under today's definition of the type.
 
-        An event recorded before a definition became stricter keeps its identity: what speaks against a repeat of it does
-        not count.
+        The caller ignores the problems of an event that is recorded already. Such an event is a DUPLICATE, even if its
+        definition has become stricter since.
         """
         found = self.defined.get(draft.type)
         if found is None:
             return draft, self._unknown(draft.type) if self.acceptance is Acceptance.STRICT else ()
         if found.archived:
-            says = f"The type '{draft.type}' is archived; record another, or define it again with defineEventType."
-            return draft, (Problem(Code.UNSUPPORTED, says, ("type",)),)
+            message = (
+                f"The type '{draft.type}' is archived; record another type, or define it again with defineEventType."
+            )
+            return draft, (Problem(Code.UNSUPPORTED, message, ("type",)),)
         problems: Sequence[Problem] = find_violations(found.attributes, draft.metadata)
         if draft.category is not found.category and draft.sent_category is not None:
-            says = f"The category of '{draft.type}' is {found.category}."
-            problems = [Problem(Code.INVALID, says, ("category",)), *problems]
-        counted = draft if draft.category is found.category else replace(draft, category=found.category)
-        return counted, tuple(problems)
+            message = f"The category of '{draft.type}' is {found.category}; give that category, or none."
+            problems = [Problem(Code.INVALID, message, ("category",)), *problems]
+        checked = draft if draft.category is found.category else replace(draft, category=found.category)
+        return checked, tuple(problems)
 
     def _unknown(self, key: str) -> tuple[Problem, ...]:
         if key in TYPES:
             return ()
-        says = f"This workspace takes defined types only, and '{key}' is none; define it with defineEventType."
-        return (Problem(Code.UNKNOWN, says, ("type",)),)
+        message = (
+            f"This workspace accepts only defined types, and '{key}' is not defined; define it with defineEventType."
+        )
+        return (Problem(Code.UNKNOWN, message, ("type",)),)

@@ -1,4 +1,4 @@
-"""Events: what happened on a pass, as sent and as stored. Immutable once recorded."""
+"""Events of passes, as clients send them and as they are stored. A recorded event is immutable."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .points_expiry import PointsExpiry
 
 
 class Category(StrEnum):
-    """The four kinds of event."""
+    """Category of an event type. Types that a workspace defines have any category except FIELD_CHANGE."""
 
     TRANSACTION = "TRANSACTION"
     ACTIVITY = "ACTIVITY"
@@ -41,25 +41,25 @@ TYPES: Mapping[str, Category] = MappingProxyType(
 """The built-in types and their categories."""
 
 STEPS = frozenset({"field_increment", "field_decrement"})
-"""Types that move a number by a step."""
+"""Types that increase or decrease a number in a field."""
 
 PASS_UPDATED = "pass_updated"
-"""Internal: what updatePass records. Its `changes` hold the fields set."""
+"""Internal type that updatePass records. The event's `changes` hold the new values."""
 EVENT_REMOVED = "event_removed"
-"""Internal: a tombstone; `removes` is the event that no longer counts."""
+"""Internal type of the tombstone of one event. `removes` is the id of that event."""
 PASS_ERASED = "pass_erased"
-"""Internal: the tombstone of a whole pass."""
+"""Internal type of the tombstone of an erased pass."""
 PASS_MERGED = "pass_merged"
-"""Internal: the end of a pass of its own; `into` is the pass that answers for it from then on."""
+"""Internal type of the tombstone of a merged pass. `into` is the id of the survivor."""
 INTERNAL_TYPES = frozenset({PASS_UPDATED, EVENT_REMOVED, PASS_ERASED, PASS_MERGED})
 TOMBSTONES = frozenset({EVENT_REMOVED, PASS_ERASED, PASS_MERGED})
-"""What takes something away from a pass: it never counts itself, and no list shows it."""
+"""Types that remove something from a pass. Their events count in no aggregate and appear in no list."""
 
 OWN_SOURCE = "punchcard"
-"""The source of what Punchcard records itself."""
+"""Source of the events that Punchcard records itself."""
 
 SUBTRACTED_TYPES = frozenset({"refund", "credit"})
-"""Types whose amount, stored positive, subtracts from a sum of spend."""
+"""Types whose amount is stored positive and subtracts from sums of spend."""
 
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:\-]{0,99}")
 DEFAULT_SOURCE = "api"
@@ -68,7 +68,7 @@ FIELD_ROOTS = ("fields", "metadata", "holder")
 
 @dataclass(frozen=True, slots=True)
 class EventInput:
-    """One item of recordEvents exactly as it was sent; nothing in it is checked yet. None means not given."""
+    """One unchecked item of recordEvents, exactly as the client sent it. None means that the client sent no value."""
 
     type: object
     pass_id: object = None
@@ -93,10 +93,11 @@ class EventInput:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where an event came from: channel (API, BATCH, IMPORT, WEBHOOK, MANUAL, RULE, INTERNAL), and who was acting.
+    """Origin of an event: the channel (API, BATCH, IMPORT, WEBHOOK, MANUAL, RULE, INTERNAL) and the actor.
 
-    `actor` is the acting key, `staff` the member of staff who acted by hand, as the key says. `batch` names the part of
-    a job that recorded it: a worker that goes on after a death knows what was its own.
+    `actor` names the API key or inbound hook. `staff` is the member of staff who acted by hand, as the client sent it.
+    `batch` names the batch of the job that recorded the event. After a crash, the next worker repeats the batch and
+    finds its events by that name.
     """
 
     channel: str
@@ -109,8 +110,11 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """That an event came to its pass from another one, by a merge: the pass it was recorded on, how often it moved since,
-    and whether it had counted, and so had been told, before.
+    """Move of an event to the survivor of a merge.
+
+    - `home_pass_id`: pass that the event was recorded on.
+    - `count`: number of moves so far; the fold clears an event only with the count that it read.
+    - `was_published`: the event counted in a merged pass before, so its activity is published already.
     """
 
     home_pass_id: str
@@ -120,7 +124,16 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A recorded event. `occurred_at` is the caller's instant, `recorded_at` the server's; amount is never negative."""
+    """Recorded event.
+
+    - `occurred_at`, `recorded_at`: instant that the client gave, and instant of the server.
+    - `amount`: never negative; see `signed_amount`.
+    - `correction_of`: id of the event that this one corrects.
+    - `historical`: recorded by an import.
+    - `changes`: new values, for PASS_UPDATED.
+    - `removes`, `into`: target of a tombstone.
+    - `definition_version`: version of the event type that the event was checked against.
+    """
 
     id: str
     pass_id: str
@@ -150,48 +163,54 @@ class Event:
 
     @property
     def occurred_ms(self) -> int:
-        """`occurred_at` in milliseconds since the epoch."""
+        """`occurred_at` in milliseconds since 1970-01-01T00:00:00Z."""
         return to_ms(self.occurred_at)
 
     @property
     def recorded_ms(self) -> int:
-        """`recorded_at` in milliseconds since the epoch."""
+        """`recorded_at` in milliseconds since 1970-01-01T00:00:00Z."""
         return to_ms(self.recorded_at)
 
     @property
     def home_pass_id(self) -> str:
-        """The pass that it was recorded on, whichever it came to since."""
+        """The id of the pass that the event was recorded on. After a merge, `pass_id` is that of the survivor."""
         return self.pass_id if self.move is None else self.move.home_pass_id
 
     @property
     def signed_amount(self) -> Decimal:
-        """The amount as it counts in a sum of spend: refunds and credits subtract; 0 without an amount."""
+        """The amount as it counts in sums of spend: negative for refunds and credits, 0 without an amount."""
         if self.amount is None:
             return ZERO
         return -self.amount if self.type in SUBTRACTED_TYPES else self.amount
 
 
 def move_count(event: Event) -> int:
-    """How often the event came to another pass by a merge."""
+    """Return how many merges have moved the event to another pass."""
     return 0 if event.move is None else event.move.count
 
 
 def parse_type(raw: object, *path: str) -> str:
-    """The name of an event type: letters, digits, _ . : - and at most 100 of them. Raises InvalidInput."""
+    """Return the name of an event type unchanged: 1 to 100 letters, digits, '_', '.', ':' or '-'.
+
+    Raises InvalidInput.
+    """
     if not isinstance(raw, str) or not _TYPE.fullmatch(raw):
         raise InvalidInput(
             Code.INVALID,
-            "A type is 1 to 100 letters, digits, '_', '.', ':' or '-', beginning with a letter or digit.",
+            "Give 1 to 100 letters, digits, '_', '.', ':' or '-', beginning with a letter or digit.",
             *path,
         )
     if raw in INTERNAL_TYPES:
-        raise InvalidInput(Code.INVALID, "This type is recorded by Punchcard itself.", *path)
+        raise InvalidInput(Code.INVALID, "Only Punchcard itself records this type; give another.", *path)
     return raw
 
 
 @dataclass(frozen=True, slots=True)
 class EventQuery:
-    """Which events to list; an empty part means any. "after" is inclusive, "before" exclusive."""
+    """Filter of a list of events. An empty field matches every event.
+
+    The bounds `…_after` are inclusive, the bounds `…_before` exclusive.
+    """
 
     pass_id: str | None = None
     categories: Sequence[Category] = ()

@@ -1,7 +1,7 @@
-"""Receipts: what became of each item of a call, kept as fates and ids. Nothing that was sent is in them.
+"""Receipts: the outcome of each item of a call and the ids of its events, without any data that the client sent.
 
-A small receipt travels in its token, so that a single event costs no write; a large one is stored, and its token names
-it. Either token carries a keyed hash: what another workspace made is no token here.
+A token carries a small receipt, so that recording a single event costs no further write. A large receipt is stored, and
+its token names it. Both tokens carry a hash with the workspace's key, so a token of another workspace is invalid.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from app.domain.values.instants import from_ms, parse_instant, to_ms
 from .events import EventInput
 
 MAX_CARRIED_BYTES = 1_024
-"""The largest receipt that travels in its token; some 60 events."""
+"""Size of the largest receipt that a token carries: about 60 events."""
 _VERSION = 1
-_CARRIED, _NAMED = 0, 1
+_CARRYING, _NAMING = 0, 1
 _MAC_BYTES = 16
-_MAX_TEXT = 2_048
+_MAX_TOKEN_LENGTH = 2_048
 _LETTERS = {"CREATED": "c", "DUPLICATE": "d", "CONFLICT": "x", "REJECTED": "r"}
-_MAX_NAME = 100
-_EVENT = "event_"
-_WHY = "Refused when it was sent; its code and path say why. Change it and send it in another call."
-_compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
-_sorted = json.JSONEncoder(separators=(",", ":"), sort_keys=True, default=str).encode
-_NAMES = tuple(each.name for each in fields(EventInput))
+_MAX_PATH_PART_LENGTH = 100
+_EVENT_PREFIX = "event_"
+_UNPACKED_MESSAGE = "The item was not recorded; its code and path say why. Change it and send it in another call."
+_encode_compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
+_encode_sorted = json.JSONEncoder(separators=(",", ":"), sort_keys=True, default=str).encode
+_INPUT_FIELDS = tuple(each.name for each in fields(EventInput))
 
 
 class RecordStatus(StrEnum):
-    """The fate of one item of a batch."""
+    """Outcome of one item of a call that records events."""
 
     CREATED = "CREATED"
     DUPLICATE = "DUPLICATE"
@@ -47,12 +47,12 @@ class RecordStatus(StrEnum):
 
 
 RECORDED = frozenset({RecordStatus.CREATED, RecordStatus.DUPLICATE})
-"""The fates of items whose event is there."""
+"""Outcomes of items whose event is recorded."""
 
 
 @dataclass(frozen=True, slots=True)
 class ItemOutcome:
-    """What became of one item: the event it names, if any, and what spoke against it, by code and path inside the item."""
+    """Outcome of one item: the id of its event, if any, and its problems, with paths inside the item."""
 
     status: RecordStatus
     event_id: str | None = None
@@ -61,7 +61,7 @@ class ItemOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of the items of one call, in input order, and when it was answered."""
+    """Outcomes of the items of one call, in input order, and the instant of the call."""
 
     recorded_at: datetime
     outcomes: tuple[ItemOutcome, ...]
@@ -69,74 +69,88 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What a token holds: the receipt itself, or the id under which it is stored."""
+    """Content of a token: the receipt itself, or the id of a stored receipt."""
 
     receipt: Receipt | None = None
     stored_id: str | None = None
 
 
 def pack_receipt(receipt: Receipt) -> bytes:
-    """The receipt in few bytes: about 17 an event. `unpacked` is its inverse, but for messages: one stands for all."""
-    letters = "".join([_LETTERS[fate.status] for fate in receipt.outcomes])
-    refused = {
-        index: [[problem.code, *(name[:_MAX_NAME] for name in problem.field)] for problem in fate.problems]
-        for index, fate in enumerate(receipt.outcomes)
-        if fate.problems
+    """Return the receipt in about 17 bytes an event.
+
+    Messages of problems are left out, and parts of their paths are truncated to 100 characters.
+    """
+    letters = "".join([_LETTERS[outcome.status] for outcome in receipt.outcomes])
+    problems = {
+        index: [
+            [problem.code, *(name[:_MAX_PATH_PART_LENGTH] for name in problem.field)] for problem in outcome.problems
+        ]
+        for index, outcome in enumerate(receipt.outcomes)
+        if outcome.problems
     }
-    ids = [b"" if f.event_id is None else bytes.fromhex(f.event_id.removeprefix(_EVENT)) for f in receipt.outcomes]
-    head = _compact([to_ms(receipt.recorded_at), letters, refused])
+    ids = [
+        b"" if outcome.event_id is None else bytes.fromhex(outcome.event_id.removeprefix(_EVENT_PREFIX))
+        for outcome in receipt.outcomes
+    ]
+    head = _encode_compact([to_ms(receipt.recorded_at), letters, problems])
     return head.encode() + b"\n" + b"".join([bytes([len(each)]) + each for each in ids])
 
 
 def unpack_receipt(data: bytes) -> Receipt:
-    """The receipt that was packed."""
+    """Return the receipt from its packed form. All its problems have the same message."""
     head, _, ids = data.partition(b"\n")
-    recorded_ms, letters, refused = json.loads(head)
+    recorded_ms, letters, packed_problems = json.loads(head)
     by_letter = {letter: RecordStatus(status) for status, letter in _LETTERS.items()}
-    fates, at = [], 0
+    outcomes, at = [], 0
     for index, letter in enumerate(letters):
         size = ids[at]
         raw, at = ids[at + 1 : at + 1 + size], at + 1 + size
-        problems = tuple(Problem(Code(code), _WHY, tuple(path)) for code, *path in refused.get(str(index), ()))
-        fates.append(ItemOutcome(by_letter[letter], _EVENT + raw.hex() if raw else None, problems))
-    return Receipt(from_ms(recorded_ms), tuple(fates))
+        problems = tuple(
+            Problem(Code(code), _UNPACKED_MESSAGE, tuple(path)) for code, *path in packed_problems.get(str(index), ())
+        )
+        outcomes.append(ItemOutcome(by_letter[letter], _EVENT_PREFIX + raw.hex() if raw else None, problems))
+    return Receipt(from_ms(recorded_ms), tuple(outcomes))
 
 
 def issue_carrying_token(key: bytes, data: bytes) -> str:
-    """The token that carries a packed receipt of at most 1,024 bytes."""
-    return _sealed(key, _CARRIED, data)
+    """Return a token that carries a packed receipt of at most 1,024 bytes."""
+    return _seal(key, _CARRYING, data)
 
 
 def issue_naming_token(key: bytes, stored_id: str) -> str:
-    """The token of a receipt that is stored under an id."""
-    return _sealed(key, _NAMED, stored_id.encode())
+    """Return a token that names a stored receipt by its id."""
+    return _seal(key, _NAMING, stored_id.encode())
 
 
 def open_token(key: bytes, text: str) -> Token | None:
-    """What a token holds, or None for a text that no token of this key is."""
+    """Return the content of a token; None if the text is no token that was made with this key."""
     try:
-        raw = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4)) if len(text) <= _MAX_TEXT else b""
+        raw = (
+            urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4)) if len(text) <= _MAX_TOKEN_LENGTH else b""
+        )
     except (ValueError, binascii.Error):
         return None
     body, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
     if len(body) < 2 or body[0] != _VERSION or not hmac.compare_digest(mac, _mac(key, body)):
         return None
-    return Token(unpack_receipt(body[2:])) if body[1] == _CARRIED else Token(stored_id=body[2:].decode())
+    return Token(unpack_receipt(body[2:])) if body[1] == _CARRYING else Token(stored_id=body[2:].decode())
 
 
 def body_hash(key: bytes, items: Sequence[EventInput], **options: object) -> bytes:
-    """The keyed hash by which a call that is repeated under its key is told from another one: 16 bytes.
+    """Return a keyed hash of a call's body, in 16 bytes, to compare a repeated call with the first one.
 
-    Two calls agree exactly when their options and items do, however decimals, offsets or the order of keys were spelt;
-    also for items that cannot be accepted.
+    Two hashes are equal if the options and items are. Other digits of the same decimal, other offsets of the same
+    instant and other orders of keys make no difference. Items that will be rejected are hashed, too.
     """
-    spelt = [
-        {name: _spelt(name, value) for name in _NAMES if (value := getattr(item, name)) is not None} for item in items
+    canonical_items = [
+        {name: _canonical_value(name, value) for name in _INPUT_FIELDS if (value := getattr(item, name)) is not None}
+        for item in items
     ]
-    return hmac.digest(key, b"call:" + _sorted([spelt, options]).encode(), sha256)[:_MAC_BYTES]
+    return hmac.digest(key, b"call:" + _encode_sorted([canonical_items, options]).encode(), sha256)[:_MAC_BYTES]
 
 
-def _spelt(name: str, value: object) -> object:
+def _canonical_value(name: str, value: object) -> object:
+    """Return the canonical form of a decimal or an instant; any other value, and an invalid one, unchanged."""
     try:
         if name in ("amount", "points"):
             return canonical(parse_decimal(value))
@@ -147,11 +161,11 @@ def _spelt(name: str, value: object) -> object:
     return value
 
 
-def _sealed(key: bytes, kind: int, data: bytes) -> str:
+def _seal(key: bytes, kind: int, data: bytes) -> str:
     body = bytes([_VERSION, kind]) + data
     return urlsafe_b64encode(body + _mac(key, body)).rstrip(b"=").decode()
 
 
 def _mac(key: bytes, body: bytes) -> bytes:
-    # Fingerprints are made with the same key, over JSON: they never begin like this.
+    # The same key makes fingerprints, over JSON. The prefix, with which no JSON begins, keeps the two kinds apart.
     return hmac.digest(key, b"receipt:" + body, sha256)[:_MAC_BYTES]

@@ -1,7 +1,7 @@
-"""Removals: tombstones of events and of whole passes, which flow through the fold like the events they take away.
+"""Tombstones: events that remove another event, or end a whole pass by erasure or merge. The fold applies them.
 
-A tombstone is an event document of its own, never changed, whose id follows from what it removes: inserting it again is
-the same. (Source: docs/explanation/exactly-once.md, "Removal".)
+A tombstone is an immutable event document. Its id follows from its target, so inserting it twice has no effect.
+(Source: docs/explanation/exactly-once.md, "Removals, merges and erasures".)
 """
 
 from __future__ import annotations
@@ -17,35 +17,37 @@ MERGE = "mg:"
 
 
 def tombstone_id(target_id: str) -> str:
-    """The id of the tombstone of an event or of a pass."""
+    """Return the id of the tombstone of an event, or of an erased pass."""
     return PREFIX + target_id
 
 
 def target_of(event_id: str) -> str | None:
-    """What the tombstone of this id removes; None for the id of any other event."""
+    """Return the id of the event or pass that a tombstone removes; None for the ids of merges and other events."""
     return event_id.removeprefix(PREFIX) if event_id.startswith(PREFIX) else None
 
 
 def merge_id(pass_id: str) -> str:
-    """The id of the tombstone of a pass that goes on as a part of another one."""
+    """Return the id of the tombstone of a merged pass."""
     return MERGE + pass_id
 
 
 def is_tombstone(event_id: str) -> bool:
-    """Whether the id is one of a tombstone."""
+    """Return whether the id belongs to a tombstone."""
     return event_id.startswith((PREFIX, MERGE))
 
 
 def targets_of(event_ids: Iterable[str]) -> frozenset[str]:
-    """What the tombstones among these ids remove."""
+    """Return the ids of the events and passes that the tombstones among these ids remove."""
     return frozenset(target for event_id in event_ids if (target := target_of(event_id)) is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class Tombstone:
-    """That an event (`removes`), or everything there is of a pass (None), goes; instants are the server's.
+    """Tombstone of an event, of an erased pass or of a merged pass.
 
-    With `into` the pass goes on as a part of that one; `rank` orders the merges of a workspace.
+    - `removes`: id of the event, else None.
+    - `into`: id of the survivor, for a merged pass.
+    - `rank`: order of the merges in a workspace.
     """
 
     pass_id: str
@@ -56,14 +58,14 @@ class Tombstone:
 
     @property
     def id(self) -> str:
-        """The id that follows from what it removes."""
+        """The id of the tombstone, which follows from its target."""
         if self.into is not None:
             return merge_id(self.pass_id)
         return tombstone_id(self.pass_id if self.removes is None else self.removes)
 
     @property
     def type(self) -> str:
-        """The internal type of event that it is stored as."""
+        """The internal event type of the tombstone."""
         if self.into is not None:
             return PASS_MERGED
         return PASS_ERASED if self.removes is None else EVENT_REMOVED
@@ -71,10 +73,15 @@ class Tombstone:
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """What the erasure of a pass changed; nothing in it is personal. None is what the fold has not come to yet.
+    """Progress and figures of the erasure of a pass, without personal data.
 
-    `events` counted in the pass until then, in `aggregates` rows of totals; `segments` are those it left (their ids),
-    `activities` the lines of the feed that are emptied, `done` says that nothing is left to be emptied.
+    All fields but the first are None or empty until the fold has applied the erasure.
+
+    - `events`: number of events that the pass had counted.
+    - `aggregates`: number of rows of its totals.
+    - `segments`: ids of the segments that it left.
+    - `activities`: number of its activities, whose data is removed.
+    - `done`: all personal data is removed.
     """
 
     pass_id: str

@@ -1,4 +1,4 @@
-"""Drafts: inputs that were checked, and the fingerprint by which a repeat of one is told from a conflict."""
+"""Validation of events that clients send, and the fingerprints that separate repeats from conflicts."""
 
 from __future__ import annotations
 
@@ -22,12 +22,16 @@ from .events import DEFAULT_SOURCE, STEPS, TYPES, Category, EventInput, parse_ty
 from .points_expiry import PointsExpiry, parse_points_expiry
 
 T = TypeVar("T")
-_spelt = json.JSONEncoder().encode
+_encode = json.JSONEncoder().encode
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A checked input: everything but the pass it resolves to, its id and the server's instants."""
+    """Checked input of an event. The pass, the event's id and the instants of the server are added later.
+
+    `metadata_text` is the canonical text of `metadata`. `sent` holds the values as the client sent them, before
+    defaults; fingerprints are made from it.
+    """
 
     pass_id: str | None
     pass_external_id: str | None
@@ -52,18 +56,18 @@ class Draft:
 
     @property
     def sent_category(self) -> str | None:
-        """The category as it was sent; None where that of the type is welcome."""
+        """The category that the client sent; None if it sent none."""
         return self.sent[0]
 
     @property
     def sent_currency(self) -> str | None:
-        """The currency as it was sent; None where the server's choice is welcome."""
+        """The currency that the client sent; None if it sent none."""
         return self.sent[1]
 
 
 @dataclass(frozen=True, slots=True)
 class ValidationRules:
-    """What a workspace and its settings say about the events it accepts."""
+    """Limits and defaults for the events of a workspace."""
 
     now: datetime
     default_currency: str
@@ -74,10 +78,10 @@ class ValidationRules:
 
 
 def validate_event(sent: EventInput, rules: ValidationRules) -> Draft:
-    """The checked draft of one input. Raises Refused with the first problem of each field at fault."""
+    """Return the checked draft of one input. Raises Refused with the first problem of each invalid field."""
     problems: list[Problem] = []
 
-    def tried(parse: Callable[..., T], raw: object, *path: str, **limits: int) -> T | None:
+    def parse_field(parse: Callable[..., T], raw: object, *path: str, **limits: int) -> T | None:
         if raw is None:
             return None
         try:
@@ -86,45 +90,46 @@ def validate_event(sent: EventInput, rules: ValidationRules) -> Draft:
             problems.extend(refused.problems)
             return None
 
-    pass_id = tried(parse_text, sent.pass_id, "passId")
-    pass_external_id = tried(parse_text, sent.pass_external_id, "passExternalId")
+    pass_id = parse_field(parse_text, sent.pass_id, "passId")
+    pass_external_id = parse_field(parse_text, sent.pass_external_id, "passExternalId")
     if (sent.pass_id is None) == (sent.pass_external_id is None):
         code = Code.REQUIRED if sent.pass_id is None else Code.INVALID
         problems.append(Problem(code, "Name the pass by exactly one of passId and passExternalId.", ("passId",)))
-    kind, category = _kind(sent, problems)
-    amount = tried(parse_decimal, sent.amount, "amount")
+    event_type, category = _parse_type_and_category(sent, problems)
+    amount = parse_field(parse_decimal, sent.amount, "amount")
     if amount is not None and amount < 0:
         problems.append(
-            Problem(Code.OUT_OF_RANGE, "Amounts are never negative; record a refund or a credit instead.", ("amount",))
+            Problem(
+                Code.OUT_OF_RANGE, "An amount must not be negative; record a refund or a credit instead.", ("amount",)
+            )
         )
-    currency = tried(parse_currency, sent.currency, "currency")
-    points = tried(parse_decimal, sent.points, "points")
-    field_name = tried(parse_text, sent.field_name, "fieldName", most=100)
+    currency = parse_field(parse_currency, sent.currency, "currency")
+    points = parse_field(parse_decimal, sent.points, "points")
+    field_name = parse_field(parse_text, sent.field_name, "fieldName", max_length=100)
     if category is Category.FIELD_CHANGE and sent.field_name is None:
-        problems.append(Problem(Code.REQUIRED, "A field change names its field.", ("fieldName",)))
-    old_value = tried(parse_text, sent.old_value, "oldValue", most=2000)
-    new_value = tried(parse_text, sent.new_value, "newValue", most=2000)
-    if kind in STEPS and sent.amount is None and number_of(new_value) is None:
+        problems.append(Problem(Code.REQUIRED, "Name the field that the event changes.", ("fieldName",)))
+    old_value = parse_field(parse_text, sent.old_value, "oldValue", max_length=2000)
+    new_value = parse_field(parse_text, sent.new_value, "newValue", max_length=2000)
+    if event_type in STEPS and sent.amount is None and number_of(new_value) is None:
         problems.append(Problem(Code.REQUIRED, "Give the step as amount, or a number as newValue.", ("amount",)))
-    occurred_at = tried(parse_instant, sent.occurred_at, "occurredAt")
+    occurred_at = parse_field(parse_instant, sent.occurred_at, "occurredAt")
     if occurred_at is not None and occurred_at > rules.now + rules.future_tolerance:
         seconds = int(rules.future_tolerance.total_seconds())
-        problems.append(
-            Problem(Code.OUT_OF_RANGE, f"More than {seconds} s ahead of the server's clock.", ("occurredAt",))
-        )
-    external_id = tried(parse_text, sent.external_id, "externalId")
-    source = tried(parse_text, sent.source, "source", most=100)
-    correction_of = tried(parse_text, sent.correction_of, "correctionOf")
-    label = tried(parse_text, sent.label, "label")
-    staff = tried(parse_text, sent.staff, "staff")
+        message = f"This instant is more than {seconds} s ahead of the server's clock; send it later, or correct it."
+        problems.append(Problem(Code.OUT_OF_RANGE, message, ("occurredAt",)))
+    external_id = parse_field(parse_text, sent.external_id, "externalId")
+    source = parse_field(parse_text, sent.source, "source", max_length=100)
+    correction_of = parse_field(parse_text, sent.correction_of, "correctionOf")
+    label = parse_field(parse_text, sent.label, "label")
+    staff = parse_field(parse_text, sent.staff, "staff")
     metadata, metadata_text = (
-        tried(parse_object, sent.metadata, "metadata", most_bytes=rules.metadata_bytes) or ({}, "{}")
+        parse_field(parse_object, sent.metadata, "metadata", max_bytes=rules.metadata_bytes) or ({}, "{}")
     )  # fmt: skip
-    points_end = None
+    points_expiry = None
     try:
-        # Of points that cannot be read, nothing can be said about their end.
+        # The expiry is checked against the points, so check it only if they are valid or absent.
         if points is not None or sent.points is None:
-            points_end = parse_points_expiry(
+            points_expiry = parse_points_expiry(
                 sent.points_expire_at, sent.points_expire_after_days,
                 points=points, corrects=sent.correction_of is not None, occurred_at=occurred_at,
             )  # fmt: skip
@@ -133,54 +138,76 @@ def validate_event(sent: EventInput, rules: ValidationRules) -> Draft:
     if problems:
         raise Refused(*problems)
     return Draft(
-        pass_id, pass_external_id, category, kind, amount,
-        # A currency without an amount says nothing, and would make a row of sums that counts what it cannot average.
-        None if amount is None else currency or rules.default_currency, points if points is not None else ZERO,
-        field_name, old_value, new_value, occurred_at or rules.default_occurred_at, external_id,
-        source or rules.default_source, metadata,
-        metadata_text, correction_of,
-        (
+        pass_id=pass_id,
+        pass_external_id=pass_external_id,
+        category=category,
+        type=event_type,
+        amount=amount,
+        # A currency without an amount would create an aggregate row that has a count, but no amounts to average.
+        currency=None if amount is None else currency or rules.default_currency,
+        points=points if points is not None else ZERO,
+        field_name=field_name,
+        old_value=old_value,
+        new_value=new_value,
+        occurred_at=occurred_at or rules.default_occurred_at,
+        external_id=external_id,
+        source=source or rules.default_source,
+        metadata=metadata,
+        metadata_text=metadata_text,
+        correction_of=correction_of,
+        sent=(
             None if sent.category is None else str(sent.category),
-            currency, None if points is None else canonical(points), field_name, old_value, new_value,
-            None if occurred_at is None else str(to_ms(occurred_at)), external_id, source, correction_of,
+            currency,
+            None if points is None else canonical(points),
+            field_name,
+            old_value,
+            new_value,
+            None if occurred_at is None else str(to_ms(occurred_at)),
+            external_id,
+            source,
+            correction_of,
         ),
-        points_end, label, staff,
-    )  # fmt: skip
+        points_expiry=points_expiry,
+        label=label,
+        staff=staff,
+    )
 
 
-def _kind(sent: EventInput, problems: list[Problem]) -> tuple[str, Category]:
+def _parse_type_and_category(sent: EventInput, problems: list[Problem]) -> tuple[str, Category]:
     if sent.category is None and isinstance(sent.type, str) and sent.type in TYPES:
         return sent.type, TYPES[sent.type]
     try:
-        kind = parse_type(sent.type, "type")
+        event_type = parse_type(sent.type, "type")
     except Refused as refused:
         problems.extend(refused.problems)
         return "", Category.CUSTOM
-    built_in = TYPES.get(kind)
+    built_in = TYPES.get(event_type)
     if sent.category is None:
-        return kind, built_in or Category.CUSTOM
+        return event_type, built_in or Category.CUSTOM
     category = Category.__members__.get(str(sent.category))
     if category is None:
-        problems.append(Problem(Code.UNKNOWN, f"One of {', '.join(Category)}.", ("category",)))
+        problems.append(Problem(Code.UNKNOWN, f"Give one of {', '.join(Category)}.", ("category",)))
     elif built_in is None and category is Category.FIELD_CHANGE:
-        problems.append(Problem(Code.UNSUPPORTED, "Fields are changed by the built-in types only.", ("category",)))
+        message = "Only built-in types change fields; give another category."
+        problems.append(Problem(Code.UNSUPPORTED, message, ("category",)))
     elif built_in not in (None, category):
-        problems.append(Problem(Code.INVALID, f"The category of '{kind}' is {built_in}.", ("category",)))
-    return kind, category or Category.CUSTOM
+        message = f"The category of '{event_type}' is {built_in}; give that category, or none."
+        problems.append(Problem(Code.INVALID, message, ("category",)))
+    return event_type, category or Category.CUSTOM
 
 
 def fingerprint(key: bytes, draft: Draft, pass_id: str) -> bytes:
-    """The keyed hash by which a repeat is told from a conflict: 16 bytes over the input as sent.
+    """Return a keyed hash of the input as sent, in 16 bytes. It separates a repeat from a conflict.
 
-    Two inputs agree exactly when they name the same pass and the same values, however decimals, offsets or key orders
-    were spelt; what the server filled in does not count.
+    Two fingerprints are equal if the pass and all values are. Other digits of the same decimal, other offsets of the
+    same instant, other orders of keys and the defaults of the server make no difference.
     """
     amount = None if draft.amount is None else canonical(draft.amount)
-    # What came to be sent later goes behind the rest, and only where it is sent: stored fingerprints stay as they are.
-    later: tuple[str, ...] = () if draft.points_expiry is None else (draft.points_expiry.sent,)
+    # Fields that were added later go to the end, and only if they were sent: stored fingerprints must stay valid.
+    added_later: tuple[str, ...] = () if draft.points_expiry is None else (draft.points_expiry.fingerprint_text,)
     if draft.label is not None:
-        later += ("label", draft.label)
+        added_later += ("label", draft.label)
     if draft.staff is not None:
-        later += ("staff", draft.staff)
-    text = _spelt((pass_id, draft.type, amount, *draft.sent, draft.metadata_text, *later))
+        added_later += ("staff", draft.staff)
+    text = _encode((pass_id, draft.type, amount, *draft.sent, draft.metadata_text, *added_later))
     return hmac.digest(key, text.encode(), sha256)[:16]

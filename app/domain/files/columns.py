@@ -1,4 +1,4 @@
-"""Columns: which column of a table is which field of an event, told or guessed from names and first rows."""
+"""Columns: the mapping from columns of a table to event fields, and its guess from column names and first rows."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ FIELDS = (
     "passExternalId", "type", "occurredAt", "amount", "currency", "points", "category", "externalId", "pointsExpireAt",
     "pointsExpireAfterDays", "label", "source", "fieldName", "oldValue", "newValue", "staff",
 )  # fmt: skip
-"""The fields of recordEvents' input that a file may give, by the API's names."""
+"""The fields of `RecordEventInput` that a file may give."""
 ATTRIBUTES = {field: re.sub("[A-Z]", lambda capital: f"_{capital[0].lower()}", field) for field in FIELDS}
-"""What each of them is called in EventInput."""
+"""The name of each field in EventInput."""
 _ZONE = ZoneInfo("UTC")
+"""The time zone of guesses, which only ask whether a text is a date."""
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnMapping:
-    """Where a field comes from: a column of the file, or the same value in every row."""
+    """The source of a field: a column of the file, or one value for all rows."""
 
     field: str
     column: str | None = None
@@ -36,38 +37,42 @@ class ColumnMapping:
 def guess_columns(
     columns: Sequence[str], rows: Sequence[Sequence[str]], currency: str, given: Sequence[ColumnMapping] = ()
 ) -> tuple[ColumnMapping, ...]:
-    """What the columns of a file most likely mean, by their names and their first rows; what is `given` stands.
+    """Guess the mapping of columns to fields from column names and first rows. Mappings in `given` stay unchanged.
 
-    Each field takes the first column whose name and cells fit: half of the cells where the name is a usual one, nine of
-    ten where it only contains such a word. A file without such names takes the first column of written dates, and as the
-    customer an id that comes again. `type` is "purchase" where there is an amount, else "visit".
-    Raises InvalidInput where no column names the customer.
+    A field gets the first column whose name and cells fit:
+
+    - dates and amounts: half of the cells under a usual name; nine of ten if the name only contains a usual word;
+    - other fields: all cells.
+
+    If no date column has a usual name, `occurredAt` gets the first column of written dates. If no customer column has
+    one, `passExternalId` gets a column of ids in which an id is repeated. Without a type column, the type is "purchase"
+    in a file with amounts, else "visit". Raises InvalidInput if no column names the customer.
     """
     guess = _Guess(columns, rows, given)
 
-    def figures(found: Sequence[str], share: float) -> bool:
-        return _share(found, lambda text: _is_amount(text, currency)) >= share
+    def are_amounts(cells: Sequence[str], share: float) -> bool:
+        return _share(cells, lambda text: _is_amount(text, currency)) >= share
 
-    guess.take("currency", "currency currency_code", "currency", lambda found, _: all(map(_is_currency, found)))
-    guess.take("passExternalId", _PASS, _PASS_WORDS, lambda found, _: all(len(text) <= MAX_NAME for text in found))
-    guess.take("occurredAt", _DATE, _DATE_WORDS, lambda found, share: _share(found, _is_date) >= share)
-    guess.take("occurredAt", "", "_", lambda found, share: _share(found, _is_written_date) >= share)
-    guess.take("amount", _AMOUNT, _AMOUNT_WORDS, figures)
-    guess.take("points", "points points_earned", "", figures)
+    guess.take("currency", "currency currency_code", "currency", lambda cells, _: all(map(_is_currency, cells)))
+    guess.take("passExternalId", _PASS, _PASS_WORDS, lambda cells, _: all(len(text) <= MAX_NAME for text in cells))
+    guess.take("occurredAt", _DATE, _DATE_WORDS, lambda cells, share: _share(cells, _is_date) >= share)
+    guess.take("occurredAt", "", "_", lambda cells, share: _share(cells, _is_written_date) >= share)
+    guess.take("amount", _AMOUNT, _AMOUNT_WORDS, are_amounts)
+    guess.take("points", "points points_earned", "", are_amounts)
     if "points" in guess.found:
-        guess.take("pointsExpireAt", "points_expire_at", "", lambda found, _: bool(found) and all(map(_is_date, found)))
+        guess.take("pointsExpireAt", "points_expire_at", "", lambda cells, _: bool(cells) and all(map(_is_date, cells)))
         guess.take(
-            "pointsExpireAfterDays", "points_expire_after_days", "", lambda found, _: all(map(str.isdigit, found))
+            "pointsExpireAfterDays", "points_expire_after_days", "", lambda cells, _: all(map(str.isdigit, cells))
         )
-    guess.take("category", "category", "", lambda found, _: bool(found) and {x.upper() for x in found} <= {*Category})
-    guess.take("type", _TYPE, "", lambda found, _: 0 < len(set(found)) <= 50 and all(map(_is_type, found)))
-    guess.take("externalId", _EXTERNAL, "", lambda found, _: 1 < len(rows) == len(found) == len(set(found)))
-    guess.take("passExternalId", "id name", _ID_ENDS, lambda found, _: len(set(found)) < len(found) == len(rows))
+    guess.take("category", "category", "", lambda cells, _: bool(cells) and {x.upper() for x in cells} <= {*Category})
+    guess.take("type", _TYPE, "", lambda cells, _: 0 < len(set(cells)) <= 50 and all(map(_is_type, cells)))
+    guess.take("externalId", _EXTERNAL, "", lambda cells, _: 1 < len(rows) == len(cells) == len(set(cells)))
+    guess.take("passExternalId", "id name", _ID_ENDS, lambda cells, _: len(set(cells)) < len(cells) == len(rows))
     if "passExternalId" not in guess.found:
-        shown = ", ".join(columns[:20])
-        message = f"No column looks like the customer's id; say which one is passExternalId. There are: {shown}."
+        names = ", ".join(columns[:20])
+        message = f"No column looks like the customer's id; map one to passExternalId. The columns are: {names}."
         if len(columns) > 1 and all(_is_date(column) or _is_amount(column, currency) for column in columns[1:]):
-            message = f"The first row has to name the columns; it reads: {shown}."
+            message = f"The first row has to name the columns; it reads: {names}."
         raise InvalidInput(Code.REQUIRED, message, "columns")
     if "type" not in guess.found:
         guess.found["type"] = ColumnMapping("type", None, "purchase" if "amount" in guess.found else "visit")
@@ -75,25 +80,36 @@ def guess_columns(
 
 
 class _Guess:
-    """The mappings found so far; no column is taken twice."""
+    """The mappings found so far. Each column is used once."""
 
     def __init__(self, columns: Sequence[str], rows: Sequence[Sequence[str]], given: Sequence[ColumnMapping]) -> None:
         self.found = {mapping.field: mapping for mapping in given}
-        self._names = {column: _plain(column) for column in columns}
+        self._names = {column: _normalize(column) for column in columns}
         self._cells = {
-            column: [row[place].strip() for row in rows if row[place].strip()] for place, column in enumerate(columns)
+            column: [row[index].strip() for row in rows if row[index].strip()] for index, column in enumerate(columns)
         }
 
     def take(self, field: str, exact: str, words: str, fits: Callable[[Sequence[str], float], bool]) -> None:
-        """Maps the field to the first column that fits, unless it is mapped: exact names first, then those with ids."""
+        """Map the field to the first column that fits, unless the field is mapped already.
+
+        The order of columns is:
+
+        1. names in `exact`, in the order of that text;
+        2. names that contain one of `words` and end like an id;
+        3. other names that contain one of `words`.
+
+        `fits` gets the cells of a column, and the share of cells that must fit.
+        """
         if field in self.found:
             return
-        exactly = exact.split()
-        candidates = [(exactly.index(name), 0.5, column) for column, name in self._names.items() if name in exactly]
+        usual_names = exact.split()
+        candidates = [
+            (usual_names.index(name), 0.5, column) for column, name in self._names.items() if name in usual_names
+        ]
         for column, name in self._names.items():
-            other = _NOBODY if field == "passExternalId" else _OTHER
-            if name not in exactly and any(w in f"_{name}_" for w in words.split()) and not other.search(name):
-                candidates.append((len(exactly) + (not _ENDS_IN_ID.search(name)), 0.9, column))
+            excluded = _NOT_CUSTOMER if field == "passExternalId" else _OTHER
+            if name not in usual_names and any(w in f"_{name}_" for w in words.split()) and not excluded.search(name):
+                candidates.append((len(usual_names) + (not _ENDS_IN_ID.search(name)), 0.9, column))
         used = {mapping.column for mapping in self.found.values()}
         for _, share, column in sorted(candidates, key=lambda candidate: candidate[0]):
             if column not in used and fits(self._cells[column], share):
@@ -119,26 +135,27 @@ _ENDS_IN_ID = re.compile("(^|_)(id|no|nr|number|key|code|uuid|email)$")
 _OTHER = re.compile(
     "birth|expir|due_date|valid_until|updated|deleted|modified|since|quantity|number_of|discount|tax|balance|saving"
 )
-"""Names of dates and figures that say something else than when it happened or what was spent."""
-_NOBODY = re.compile(
+"""Names of columns whose dates and numbers are neither the time of the event nor the amount."""
+_NOT_CUSTOMER = re.compile(
     "agent|segment|since|(^|_)age|birth|country|city|zip|post|status|gender|tier|level|type|count|item|product|sku|stock"
     "|store|shop_|branch|till|order|invoice|transaction|receipt|coupon|campaign|event"
 )
-"""Names of what customers have or buy, which are not the customer."""
+"""Names of columns about things that customers have or buy, not about the customer."""
 
 
-def _plain(name: str) -> str:
+def _normalize(name: str) -> str:
+    """Return the name in lower case, with words joined by underscores: "customerId" is customer_id."""
     return re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()).strip("_")
 
 
 def _share(texts: Sequence[str], fits: Callable[[str], bool]) -> float:
-    """Which part of the first texts fits: some bad rows must not hide what a column is."""
-    some = texts[:500]
-    return sum(map(fits, some)) / len(some) if some else 0.0
+    """Return the share of the first 500 texts that fit: some bad rows must not hide the meaning of a column."""
+    sample = texts[:500]
+    return sum(map(fits, sample)) / len(sample) if sample else 0.0
 
 
 def _is_date(text: str) -> bool:
-    return _accepted(lambda: parse_cell_instant(text, _ZONE, DateOrder.DMY))
+    return _is_accepted(lambda: parse_cell_instant(text, _ZONE, DateOrder.DMY))
 
 
 def _is_written_date(text: str) -> bool:
@@ -146,18 +163,18 @@ def _is_written_date(text: str) -> bool:
 
 
 def _is_amount(text: str, currency: str) -> bool:
-    return _accepted(lambda: parse_cell_amount(text, currency))
+    return _is_accepted(lambda: parse_cell_amount(text, currency))
 
 
 def _is_currency(text: str) -> bool:
-    return _accepted(lambda: parse_currency(text.upper()))
+    return _is_accepted(lambda: parse_currency(text.upper()))
 
 
 def _is_type(text: str) -> bool:
-    return _accepted(lambda: parse_type(parse_cell_type(text)))
+    return _is_accepted(lambda: parse_type(parse_cell_type(text)))
 
 
-def _accepted(parse: Callable[[], object]) -> bool:
+def _is_accepted(parse: Callable[[], object]) -> bool:
     try:
         parse()
     except Refused:

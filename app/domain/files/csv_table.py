@@ -1,4 +1,4 @@
-"""Tables as text: how a CSV file is written, its bytes cut into rows of cells, and rows written as CSV."""
+"""CSV: detection of encoding and layout, splitting of bytes into rows of cells, and writing."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ from app.domain.errors import Code, InvalidInput
 from .row_splitter import BOM, MAX_ROW_BYTES, MAX_SHOWN_CHARACTERS, Row, Splitter
 
 MAX_COLUMNS = 500
-_WIDE = (b"\xff\xfe", b"\xfe\xff")
+_UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
-_FIGURE = re.compile(r"-?\d+(\.\d+)?")
+"""First characters of texts that spreadsheets run as formulas."""
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _DELIMITERS = (",", ";", "\t", "|")
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a file is written: the encoding (utf-8 or cp1252), the delimiter, the columns, where the first row begins."""
+    """The layout of a CSV file: encoding (utf-8 or cp1252), delimiter and column names.
+
+    `start` is the position, in bytes, of the first row below the header.
+    """
 
     encoding: str
     delimiter: str
@@ -30,7 +34,7 @@ class Layout:
 
 
 class TableSplitter(Splitter):
-    """Cuts a table into rows of cells."""
+    """A splitter that cuts a CSV file into rows of cells."""
 
     def __init__(self, layout: Layout, position: int) -> None:
         super().__init__(layout.encoding, position)
@@ -38,53 +42,53 @@ class TableSplitter(Splitter):
 
     def _read(self, line: bytes, stop: int) -> Row | None:
         if b'"' in line:
-            return self._quoted(line)
+            return self._read_quoted(line)
         return self._row(self._text(self._at, stop).rstrip("\r\n").split(self._layout.delimiter), stop)
 
-    def _quoted(self, line: bytes) -> Row | None:
-        # csv.reader asks for another line exactly when a quotation mark is still open at the end of one.
+    def _read_quoted(self, line: bytes) -> Row | None:
+        # csv.reader reads another line exactly when a quotation mark is still open at the end of a line.
         reached = self._at
-        starved = False
+        ran_out = False
 
         def lines() -> Iterator[str]:
-            nonlocal reached, starved
-            while reached < len(self._held) and reached - self._at < MAX_ROW_BYTES:
-                stop = self._held.find(b"\n", reached) + 1
+            nonlocal reached, ran_out
+            while reached < len(self._buffer) and reached - self._at < MAX_ROW_BYTES:
+                stop = self._buffer.find(b"\n", reached) + 1
                 if not stop and not self._ended:
                     break
-                begun, reached = reached, stop or len(self._held)
-                yield self._text(begun, reached)
-            starved = True
+                begin, reached = reached, stop or len(self._buffer)
+                yield self._text(begin, reached)
+            ran_out = True
 
         first = self._at + len(line)
         try:
             cells = next(csv.reader(lines(), delimiter=self._layout.delimiter))
         except (csv.Error, StopIteration) as error:
-            return self._unread(first, f"The row cannot be read: {error}.")
-        if starved and not self._ended and reached - self._at < MAX_ROW_BYTES:
+            return self._skip_invalid(first, f"The row is not valid CSV: {error}.")
+        if ran_out and not self._ended and reached - self._at < MAX_ROW_BYTES:
             return None
-        if starved or (reached > first and len(cells) != len(self._layout.columns)):
-            return self._unread(first, "A quotation mark is opened and not closed.")
+        if ran_out or (reached > first and len(cells) != len(self._layout.columns)):
+            return self._skip_invalid(first, "A quotation mark is opened and not closed.")
         return self._row(cells, reached)
 
     def _row(self, cells: list[str], stop: int) -> Row:
         text = self._text(self._at, stop).rstrip("\r\n")
         if "\ufffd" in text and self._is_broken(stop):
-            return self._unread(stop, "The row is not text in the encoding of the file.")
+            return self._skip_invalid(stop, f"The row is not text in {self._encoding}, the encoding of the file.")
         width = len(self._layout.columns)
         while len(cells) > width and not cells[-1].strip():
             cells.pop()
         if len(cells) != width and any(cell.strip() for cell in cells):
-            return self._unread(stop, f"The row has {len(cells)} cells; the header has {width}.")
+            return self._skip_invalid(stop, f"The row has {len(cells)} cells; the header has {width}.")
         self._move(stop)
         return Row(cells, text[:MAX_SHOWN_CHARACTERS], self.position)
 
 
-class Reading:
-    """Finds out the encoding of bytes that arrive in parts.
+class EncodingDetector:
+    """Detection of the encoding of a file whose bytes arrive in parts: UTF-8 or Windows-1252.
 
-    It is UTF-8, unless what is not UTF-8 comes first of everything beyond ASCII: then it is Windows-1252, of which
-    nothing is invalid. A file in UTF-8 with some broken rows is not read as if all of it were something else.
+    The first bytes beyond ASCII decide. If they are not valid UTF-8, the encoding is Windows-1252, in which Python can
+    read nearly every byte. A file in UTF-8 with some broken rows below stays UTF-8.
     """
 
     def __init__(self) -> None:
@@ -93,7 +97,7 @@ class Reading:
         self._decided = False
 
     def take(self, part: bytes) -> None:
-        """Looks at the bytes that follow."""
+        """Examine the next bytes of the file."""
         if self._decided:
             return
         try:
@@ -104,32 +108,34 @@ class Reading:
                 self.encoding = "cp1252"
 
 
-def encoding_of(head: bytes) -> str:
-    """The encoding that the beginning of a file shows."""
-    reading = Reading()
-    reading.take(head)
-    return reading.encoding
+def detect_encoding(head: bytes) -> str:
+    """Return the encoding of a file by its first bytes: utf-8 or cp1252."""
+    detector = EncodingDetector()
+    detector.take(head)
+    return detector.encoding
 
 
-def layout_of(head: bytes, *, whole: bool, encoding: str = "utf-8") -> Layout:
-    """How a file that begins with `head` is written; `whole` says that nothing follows.
+def detect_layout(head: bytes, *, is_whole: bool, encoding: str = "utf-8") -> Layout:
+    """Return the layout of a file that begins with `head`. `is_whole` means that nothing follows.
 
-    The first row names the columns; one without a name is column_N, and a name that came before gets a number.
-    Raises InvalidInput for a file that is empty, in UTF-16, or whose first row cannot name columns.
+    The first row names the columns. A column without a name is called column_N, and a repeated name gets a number.
+    Raises InvalidInput for a file that is empty or in UTF-16, and for a first row that does not name columns.
     """
-    if head.startswith(_WIDE):
+    if head.startswith(_UTF_16_MARKS):
         raise InvalidInput(Code.UNSUPPORTED, "The file is in UTF-16; save it as UTF-8.", "file")
     start = len(BOM) if head.startswith(BOM) else 0
     newline = head.find(b"\n", start)
-    stop = newline + 1 or (len(head) if whole else 0)
-    if not head[start:].strip() and whole:
+    stop = newline + 1 or (len(head) if is_whole else 0)
+    if not head[start:].strip() and is_whole:
         raise InvalidInput(Code.REQUIRED, "The file is empty.", "file")
     if not stop or stop - start > MAX_ROW_BYTES:
-        raise InvalidInput(Code.TOO_LONG, f"The first row is longer than {MAX_ROW_BYTES} bytes.", "file")
+        raise InvalidInput(
+            Code.TOO_LONG, f"The first row is longer than {MAX_ROW_BYTES} bytes; it has to name the columns.", "file"
+        )
     line = head[start:stop].decode(encoding, "replace").strip("\r\n")
     if "\x00" in line:
-        raise InvalidInput(Code.INVALID, "The first row has NUL characters: is this a text file?", "file")
-    delimiter = max(_DELIMITERS, key=lambda mark: (_outside_quotes(line, mark), -_DELIMITERS.index(mark)))
+        raise InvalidInput(Code.INVALID, "The first row has NUL characters; send a text file in CSV.", "file")
+    delimiter = max(_DELIMITERS, key=lambda mark: (_count_outside_quotes(line, mark), -_DELIMITERS.index(mark)))
     try:
         names = next(csv.reader([line], delimiter=delimiter, strict=True))
     except (csv.Error, StopIteration):
@@ -139,28 +145,33 @@ def layout_of(head: bytes, *, whole: bool, encoding: str = "utf-8") -> Layout:
     if not names:
         raise InvalidInput(Code.INVALID, "The first row does not name the columns.", "file")
     if len(names) > MAX_COLUMNS:
-        raise InvalidInput(Code.TOO_MANY, f"At most {MAX_COLUMNS} columns; the file has {len(names)}.", "file")
-    return Layout(encoding, delimiter, _distinct(names), stop)
+        raise InvalidInput(
+            Code.TOO_MANY, f"The file has {len(names)} columns; at most {MAX_COLUMNS} are allowed.", "file"
+        )
+    return Layout(encoding=encoding, delimiter=delimiter, columns=_distinct(names), start=stop)
 
 
-def first_rows(head: bytes, layout: Layout, *, whole: bool, most: int = 10_000) -> list[Row]:
-    """The rows that are whole in the beginning of a file."""
+def read_first_rows(head: bytes, layout: Layout, *, is_whole: bool, limit: int = 10_000) -> list[Row]:
+    """Return the complete rows of the beginning of a file, up to `limit`."""
     splitter = TableSplitter(layout, layout.start)
     splitter.feed(head[layout.start :])
-    if whole:
+    if is_whole:
         splitter.end()
-    return splitter.take(most)
+    return splitter.take(limit)
 
 
 def write_csv(rows: Iterable[Sequence[str]]) -> bytes:
-    """The rows as CSV in UTF-8, harmless to spreadsheets; their names come from anywhere, and so do their texts."""
-    text = _Text()
-    csv.writer(text).writerows([_harmless(cell) for cell in row] for row in rows)
-    return "".join(text.parts).encode("utf-8", "replace")
+    """Return the rows as CSV in UTF-8 that is safe to open in a spreadsheet.
+
+    Other systems and customers choose names and texts, so a cell may hold a formula. Such cells are marked as text.
+    """
+    buffer = _TextBuffer()
+    csv.writer(buffer).writerows([_without_formula(cell) for cell in row] for row in rows)
+    return "".join(buffer.parts).encode("utf-8", "replace")
 
 
-class _Text:
-    """What csv writes to."""
+class _TextBuffer:
+    """The file that csv.writer writes to: texts in memory."""
 
     def __init__(self) -> None:
         self.parts: list[str] = []
@@ -169,20 +180,20 @@ class _Text:
         self.parts.append(part)
 
 
-def _harmless(cell: str) -> str:
-    """The cell, marked as text where a spreadsheet would run it as a formula."""
-    runs = cell.startswith(_FORMULAS) and not _FIGURE.fullmatch(cell)
-    return f"'{cell}" if runs else cell
+def _without_formula(cell: str) -> str:
+    """Return the cell, marked as text by an apostrophe if a spreadsheet would run the cell as a formula."""
+    is_formula = cell.startswith(_FORMULAS) and not _NUMBER.fullmatch(cell)
+    return f"'{cell}" if is_formula else cell
 
 
-def _outside_quotes(line: str, mark: str) -> int:
+def _count_outside_quotes(line: str, mark: str) -> int:
     return sum(part.count(mark) for part in line.split('"')[::2])
 
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:
     found: dict[str, None] = {}
-    for place, raw in enumerate(names, 1):
-        name = raw.strip() or f"column_{place}"
+    for column, raw in enumerate(names, 1):
+        name = raw.strip() or f"column_{column}"
         number = 2
         unique = name
         while unique in found:

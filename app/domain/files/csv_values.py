@@ -1,6 +1,7 @@
-"""What a cell of a table means: an instant, an amount of money, a number, the name of a type. Exact, or refused.
+"""Parsers of table cells: instants, amounts of money, numbers and names of event types. They never round a value.
 
-Every cell is read by itself, never by its neighbours: the same row of a file that grew is the same event.
+Each cell is parsed independently of other rows. So if a file grows and is imported again, its old rows give the same
+events.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from app.domain.values.instants import EPOCH, parse_instant
 
 
 class DateOrder(StrEnum):
-    """Which comes first in a date such as 03/04/2026."""
+    """Which of day and month comes first in a date such as 03/04/2026."""
 
     DMY = "DMY"
     MDY = "MDY"
 
 
 MAX_CELL_CHARACTERS = 64
-"""How many characters a date or an amount has at most."""
+"""Characters of a date or an amount."""
 
 _CLOCK = r"(?:[ T,]+(?P<h>\d{1,2}):(?P<min>\d\d)(?::(?P<s>\d\d)(?:[.,](?P<f>\d{1,9}))?)?\s*(?P<ap>[AaPp]\.?[Mm]\.?)?)?"
 _OFFSET = r"\s*(?P<off>[Zz]|UTC|GMT|[+-]\d\d:?\d\d)?"
@@ -64,11 +65,15 @@ _WORDS = re.compile(r"[\s\-/]+")
 
 
 def parse_cell_instant(text: str, zone: ZoneInfo, order: DateOrder | None, *field: str) -> datetime:
-    """The aware UTC instant a cell names; without an offset it is local time of `zone`, without a time midnight there.
+    """Return the instant of a cell in UTC.
 
-    Understood: ISO 8601, 2026/01/31, 20260131, 31.01.2026, 31 Jan 2026, Jan 31, 2026, seconds or milliseconds since
-    1970, and 01/31/2026 or 31/01/2026 where only one reading is a date or `order` decides. Two-digit years are 1969 to
-    2068. Raises InvalidInput: INVALID, or OUT_OF_RANGE outside the years 1900 to 2200.
+    A cell without an offset is local time in `zone`, and a cell without a time is midnight. Accepted formats:
+
+    - ISO 8601, 2026/01/31, 20260131, 31.01.2026, 31 Jan 2026 and "Jan 31, 2026";
+    - seconds or milliseconds since 1970;
+    - 01/31/2026 and 31/01/2026, if only one reading is a date or `order` decides.
+
+    Two-digit years are 1969 to 2068. Raises InvalidInput: INVALID, or OUT_OF_RANGE outside the years 1900 to 2199.
     """
     text = text.strip()
     if len(text) > MAX_CELL_CHARACTERS:
@@ -78,7 +83,7 @@ def parse_cell_instant(text: str, zone: ZoneInfo, order: DateOrder | None, *fiel
         return parse_instant(EPOCH + timedelta(milliseconds=int(seconds * 1000)), *field)
     for pattern in (_YEAR_FIRST, _COMPACT, _DOTTED, _EITHER, _NAMED, _MONTH_FIRST):
         if found := pattern.fullmatch(text):
-            return parse_instant(_assembled(found, zone, order, field), *field)
+            return parse_instant(_build_instant(found, zone, order, field), *field)
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
@@ -86,24 +91,24 @@ def parse_cell_instant(text: str, zone: ZoneInfo, order: DateOrder | None, *fiel
     return parse_instant(at if at.tzinfo else at.replace(tzinfo=zone), *field)
 
 
-def date_order_of(texts: Iterable[str]) -> DateOrder | None:
-    """Which order the dates of a column are in, where some can only be read one way and none the other."""
-    seen = set()
+def detect_date_order(texts: Iterable[str]) -> DateOrder | None:
+    """Return the date order of a column if some dates show one order and none the other, else None."""
+    orders = set()
     for text in texts:
         found = _EITHER.fullmatch(text.strip())
         if found and int(found["a"]) > 12 >= int(found["b"]):
-            seen.add(DateOrder.DMY)
+            orders.add(DateOrder.DMY)
         elif found and int(found["b"]) > 12 >= int(found["a"]):
-            seen.add(DateOrder.MDY)
-    return seen.pop() if len(seen) == 1 else None
+            orders.add(DateOrder.MDY)
+    return orders.pop() if len(orders) == 1 else None
 
 
 def parse_cell_amount(text: str, default_currency: str, *field: str) -> tuple[Decimal, str | None]:
-    """The exact amount a cell names, and the currency it is marked with, if any: "€1.234,50" is 1234.50 in EUR.
+    """Return the exact amount of a cell and its currency mark, if any: "€1.234,50" is 1234.50 in EUR.
 
-    Commas in front of three digits group thousands; a comma before the last one or two digits is the decimal point; a
-    single point is always the decimal point. Parentheses are negative. "$" is accepted where the currency is a dollar or
-    a peso. Raises InvalidInput: INVALID, OUT_OF_RANGE or TOO_LONG.
+    Commas before groups of three digits separate thousands. A comma before the last one or two digits is the decimal
+    point, and so is a single point. Parentheses mean a negative amount. "$" is accepted if the default currency is a
+    dollar or a peso, and returned as no mark. Raises InvalidInput: INVALID, OUT_OF_RANGE or TOO_LONG.
     """
     text = text.strip()
     negative = text.startswith("(") and text.endswith(")")
@@ -131,19 +136,22 @@ def parse_cell_amount(text: str, default_currency: str, *field: str) -> tuple[De
 
 
 def parse_cell_value(text: str) -> str | int | float:
-    """A cell of metadata: a number where it can only be one ("12", "-3.50"; not "007" or "1e5"), else the text."""
+    """Return a metadata cell as a number if it is a plain one ("12", "-3.50"; not "007" or "1e5"), else as text."""
     if not _NUMBER.fullmatch(text) or (text[0] == "-" and not text.strip("-0.")):
         return text
     return float(text) if "." in text else int(text)
 
 
 def parse_cell_type(text: str) -> str:
-    """The built-in type that a cell means whatever its spelling ("Check-In" is check_in); else its words joined by _."""
+    """Return the event type that a cell names: its words, joined by underscores.
+
+    A built-in type is recognized in any spelling: "Check-In" is check_in. Other types keep their capital letters.
+    """
     joined = _WORDS.sub("_", text.strip())
     return joined.lower() if joined.lower() in TYPES else joined
 
 
-def _assembled(found: re.Match[str], zone: ZoneInfo, order: DateOrder | None, field: tuple[str, ...]) -> datetime:
+def _build_instant(found: re.Match[str], zone: ZoneInfo, order: DateOrder | None, field: tuple[str, ...]) -> datetime:
     parts = found.groupdict()
     year = int(parts["y"])
     if len(parts["y"]) == 2:
@@ -151,7 +159,7 @@ def _assembled(found: re.Match[str], zone: ZoneInfo, order: DateOrder | None, fi
     if "a" in parts:
         day, month = _day_and_month(int(parts["a"]), int(parts["b"]), order, field)
     elif "mon" in parts:
-        day, month = int(parts["d"]), _month(parts["mon"], field)
+        day, month = int(parts["d"]), _parse_month(parts["mon"], field)
     else:
         day, month = int(parts["d"]), int(parts["m"])
     hour = int(parts["h"] or 0)
@@ -183,12 +191,12 @@ def _day_and_month(a: int, b: int, order: DateOrder | None, field: tuple[str, ..
         return b, a
     if order is None:
         raise InvalidInput(
-            Code.INVALID, "Day or month first? Say which with dateOrder: DMY or MDY (--date-order).", *field
+            Code.INVALID, "Day or month may come first here; set dateOrder (--date-order) to DMY or MDY.", *field
         )
     return (a, b) if order is DateOrder.DMY else (b, a)
 
 
-def _month(name: str, field: tuple[str, ...]) -> int:
+def _parse_month(name: str, field: tuple[str, ...]) -> int:
     matching = [number for number, month in enumerate(_MONTHS, 1) if month.startswith(name.lower())]
     if name.lower() == "sept":
         return 9
@@ -203,12 +211,12 @@ def _currency_of(mark: str, default_currency: str, field: tuple[str, ...]) -> st
         return code
     if mark == "$" and default_currency in _DOLLARS:
         return None
-    raise InvalidInput(Code.INVALID, f"The currency of '{mark[:20]}' is not clear; map the currency.", *field)
+    raise InvalidInput(Code.INVALID, f"'{mark[:20]}' does not name one currency; map a column or value to it.", *field)
 
 
 def _not_a_date(field: tuple[str, ...]) -> InvalidInput:
     return InvalidInput(
-        Code.INVALID, "This is not a date that can be read; write it like 2026-01-31 or 2026-01-31T09:30:00Z.", *field
+        Code.INVALID, "This is not a date in a known format; write it like 2026-01-31 or 2026-01-31T09:30:00Z.", *field
     )
 
 

@@ -1,8 +1,9 @@
-"""Exports: events and activities as lines of a file, and the signature by which the file is fetched.
+"""Export files: rendering of events and activities as lines, and the signature of download URLs.
 
-An event's line has the names of recordEvents' input, so that the file can be imported again: `importEvents` with the format
-JSONL makes the same events of it, in this workspace none twice, in another with the same aggregates. An activity's line is
-what webhooks send, and a cursor: who has read to its end goes on from there by any door.
+The line of an event has the field names of `RecordEventInput`, so `importEvents` with the format JSONL can import the
+file. An import into the same workspace records no event twice. An import into another one gives the same aggregates.
+A webhook message has all members of an activity's line. The cursor in the line is valid in all channels, so a reader
+can continue from it.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from app.domain.values.instants import format_instant, from_ms
 from .columns import ATTRIBUTES, FIELDS
 
 URL_TTL_SECONDS = 3_600
-"""How long the address of a file works. Who reads the job again is given another."""
+"""How long a download URL is valid. The API signs a new one each time a client reads the job."""
 FILE_TTL_SECONDS = 86_400
-"""How long a file is kept once it is finished: it holds personal data, and can be made again."""
+"""How long a finished file is kept. It holds personal data, and the export can be repeated."""
 
 
 class ExportFormat(StrEnum):
-    """How a file of events or activities is written."""
+    """The format of an export file."""
 
     CSV = "CSV"
     JSONL = "JSONL"
@@ -44,11 +45,11 @@ EVENT_COLUMNS = (
 ACTIVITY_COLUMNS = ("id", "type", "created_at", "passId", "passExternalId", "cursor", "data")
 
 
-def event_line(event: Event, pass_external_id: str, corrected: Event | None) -> dict[str, object]:
-    """An event as an object of plain JSON values; what it does not have is left out.
+def render_event_line(event: Event, pass_external_id: str, corrected: Event | None) -> dict[str, object]:
+    """Return an event as an object of JSON values, without the fields that the event does not have.
 
-    Every event has an external id there: one without goes by its own id. `corrected` is what it corrects, None where that
-    was removed or nothing is corrected.
+    Every line has an `externalId`: if the event has none, its id. `corrected` is the event that this one corrects, or
+    None if it corrects none or the corrected event was removed.
     """
     line: dict[str, object] = {
         "id": event.id,
@@ -83,8 +84,11 @@ def event_line(event: Event, pass_external_id: str, corrected: Event | None) -> 
     return line
 
 
-def activity_line(activity: Activity, pass_external_id: str | None) -> dict[str, object]:
-    """An activity as it is told on the wire, `created_at` being the instant it happened, with its pass and its cursor."""
+def render_activity_line(activity: Activity, pass_external_id: str | None) -> dict[str, object]:
+    """Return an activity as export files and webhook messages show it.
+
+    `created_at` is the instant at which the activity happened, not the time of recording.
+    """
     return {
         "id": activity.id,
         "type": activity.type,
@@ -92,31 +96,35 @@ def activity_line(activity: Activity, pass_external_id: str | None) -> dict[str,
         "passId": activity.pass_id,
         "passExternalId": pass_external_id,
         "cursor": activity_cursor(activity.position),
-        "data": _plain(activity.data),
+        "data": _to_json(activity.data),
     }
 
 
-def signature(secret: bytes, job_id: str, expires: int) -> str:
-    """What proves that a workspace handed out the address of a job's file, good until `expires` (seconds since 1970)."""
+def sign_download(secret: bytes, job_id: str, expires: int) -> str:
+    """Return the signature of the download URL of a job's file. It proves that the workspace made the URL.
+
+    `expires` is the end of the URL's validity, in seconds since 1970; the signature covers it. `secret` is the
+    workspace's.
+    """
     return hmac.digest(secret, f"export\0{job_id}\0{expires}".encode(), sha256).hex()
 
 
 def parse_expiry(text: str) -> int:
-    """The seconds since 1970 that an address names; 0, which is long ago, for a text that is no such number."""
+    """Return the expiry of a download URL in seconds since 1970, or 0, long expired, for a text that is no number."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 12 else 0
 
 
 def is_signed(secret: bytes, job_id: str, expires: int, given: str) -> bool:
-    """Whether this is the signature of that address; takes as long for any."""
-    return hmac.compare_digest(signature(secret, job_id, expires).encode(), given.encode("utf-8", "replace"))
+    """Return whether `given` is the signature of the URL. The comparison takes the same time for all texts."""
+    return hmac.compare_digest(sign_download(secret, job_id, expires).encode(), given.encode("utf-8", "replace"))
 
 
-def _plain(value: object) -> object:
-    """The value as JSON has it, decimals as plain digits."""
+def _to_json(value: object) -> object:
+    """Return the value with decimals as plain digits in a text, and tuples as lists."""
     if isinstance(value, Decimal):
         return plain(value)
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _to_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_to_json(item) for item in value]
     return value

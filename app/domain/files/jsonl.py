@@ -1,7 +1,8 @@
-"""Lines of JSON: a file with one object a line (JSONL), and the plan by which its objects become events.
+"""JSONL: files with one JSON object a line, and the plan by which the objects become events.
 
-A value belongs to the field of recordEvents' input that has its name, unless a mapping says otherwise, whose column is a
-path there ("customer.id"); what has no such name goes to the metadata. What exportEvents wrote is read as it is.
+A member of an object goes to the field of the same name in `RecordEventInput`. A mapping can change the source of a
+field; its column is then a path such as "customer.id". Other members go to the metadata. Files of `exportEvents` need
+no mapping.
 """
 
 from __future__ import annotations
@@ -23,23 +24,25 @@ from app.domain.values.text import MAX_JSON_DEPTH
 
 from .columns import FIELDS, ColumnMapping, guess_columns
 from .csv_table import MAX_COLUMNS
-from .csv_values import DateOrder, date_order_of
+from .csv_values import DateOrder, detect_date_order
 from .import_plan import METADATA, NEVER_BLANK, REQUIRED, ImportPlan, check_mappings
 from .row_splitter import BOM, MAX_SHOWN_CHARACTERS, Row, Splitter
 
-FIRST = 10_000
+MAX_FIRST_LINES = 10_000
+"""Lines by which a plan is guessed."""
 _MAX_DIGITS = 64
+"""Digits of a number that is written out in full as a text."""
 _TEXTS = frozenset({"passExternalId", "externalId", "fieldName", "oldValue", "newValue", "label", "source", "staff"})
-"""Fields whose value is a text, also where it is written as a number."""
+"""Fields whose value is a text, even if the line has a number."""
 _DATES = frozenset({"occurredAt", "pointsExpireAt"})
 _CORRECTS = ("correctionOf", "correctionOfSource", "correctionOfExternalId")
 _EXPORTED = ("id", "recordedAt")
-"""What a line of an export says beside what can be recorded."""
+"""Members of an exported line that cannot be recorded."""
 _EVENT_ID = re.compile("event_[0-9a-f]{1,64}")
 
 
 class LineSplitter(Splitter):
-    """Cuts lines of JSON into rows of values by name."""
+    """A splitter that cuts a JSONL file into rows of values by name."""
 
     def __init__(self, position: int) -> None:
         super().__init__("utf-8", position)
@@ -49,109 +52,121 @@ class LineSplitter(Splitter):
             self._move(stop)
             return Row((), "", self.position)
         try:
-            values = json.loads(line.decode("utf-8"), parse_float=Decimal, parse_constant=_refused)
+            values = json.loads(line.decode("utf-8"), parse_float=Decimal, parse_constant=_reject_constant)
         except UnicodeDecodeError:
-            return self._unread(stop, "The line is not text in UTF-8.")
+            return self._skip_invalid(stop, "The line is not text in UTF-8.")
         except (ValueError, ArithmeticError, RecursionError):
-            return self._unread(stop, "The line is not JSON.")
+            return self._skip_invalid(stop, "The line is not JSON.")
         if not isinstance(values, dict):
-            return self._unread(stop, 'The line is not a JSON object, such as {"passExternalId": "ann", …}.')
+            return self._skip_invalid(stop, 'The line is not a JSON object, such as {"passExternalId": "ann", …}.')
         text = self._text(self._at, stop).rstrip("\r\n")
         self._move(stop)
-        return Row((), text[:MAX_SHOWN_CHARACTERS], self.position, None, values)
+        return Row(cells=(), text=text[:MAX_SHOWN_CHARACTERS], end=self.position, values=values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinePlan(ImportPlan):
-    """How lines of JSON become events; fields without a mapping are those of their names.
+    """The plan for a JSONL file. A field without a mapping gets the member of its name.
 
-    `always` are the fields that no line may lack.
+    `required_fields` are the fields that every line must have.
     """
 
-    begin_at: int
-    always: tuple[str, ...]
+    first_line_at: int
+    required_fields: tuple[str, ...]
 
     @property
-    def begin(self) -> int:
-        """Where the first line begins: behind a byte order mark."""
-        return self.begin_at
+    def start(self) -> int:
+        """The position in the file, in bytes, of the first line: behind a byte order mark, if there is one."""
+        return self.first_line_at
 
-    def splitter(self, position: int) -> LineSplitter:
-        """What cuts the file into lines from a position on."""
+    def open_splitter(self, position: int) -> LineSplitter:
+        """Return a splitter that cuts the file into lines, from a position on."""
         return LineSplitter(position)
 
-    def event(self, number: int, row: Row) -> EventInput:
-        """The line of this number (from 1) as an input of recordEvents. Raises Refused with everything at fault."""
+    def parse_row(self, number: int, row: Row) -> EventInput:
+        """Return a line as an input of `recordEvents`. Lines are numbered from 1. Raises Refused with all problems."""
         line = row.values or {}
         mapped = {mapping.field: mapping for mapping in self.mappings}
-        used = {_name_in(line, mapping.column) for mapping in self.mappings if mapping.column is not None}
-        named = {field for field in FIELDS if field not in mapped and field not in used}
+        used = {_first_name(line, mapping.column) for mapping in self.mappings if mapping.column is not None}
+        direct = {field for field in FIELDS if field not in mapped and field not in used}
         problems: list[Problem] = []
         values: dict[str, object] = {}
         for field in _ORDER:
-            if field not in mapped and field not in named:
+            if field not in mapped and field not in direct:
                 continue
-            value = line.get(field) if field in named else _mapped(line, mapped[field])
+            value = line.get(field) if field in direct else _find_mapped(line, mapped[field])
             if value is None or (isinstance(value, str) and not value.strip()):
-                if field in self.always:
-                    problems.append(Problem(Code.REQUIRED, f"The line has no {field}.", (field,)))
+                if field in self.required_fields:
+                    problems.append(
+                        Problem(
+                            Code.REQUIRED, f"The line has no {field}; add it, or map a column or value to it.", (field,)
+                        )
+                    )
                 continue
             try:
-                values |= self._given(field, value, values, friendly=field in mapped)
+                values |= self._convert(field, value, values, is_mapped=field in mapped)
             except Refused as refused:
                 problems.extend(refused.problems)
         metadata = line.get("metadata")
         if metadata is None:
             metadata = {}
         elif not isinstance(metadata, Mapping):
-            problems.append(Problem(Code.INVALID, "The metadata is a JSON object.", ("metadata",)))
+            problems.append(
+                Problem(Code.INVALID, "The metadata is not a JSON object; send one, or leave it out.", ("metadata",))
+            )
             metadata = {}
         refuse_if(problems)
-        spent = {*named, *used, *_CORRECTS, "metadata", *(_EXPORTED if _is_exported(line) else ())}
-        details = {name: _json(value) for name, value in line.items() if name not in spent}
-        details |= {name: _json(value) for name, value in metadata.items()}
+        used |= {*direct, *_CORRECTS, "metadata", *(_EXPORTED if _is_exported(line) else ())}
+        details = {name: _to_json(value) for name, value in line.items() if name not in used}
+        details |= {name: _to_json(value) for name, value in metadata.items()}
         for field, mapping in mapped.items():
-            if field.startswith(METADATA) and (value := _mapped(line, mapping)) is not None:
-                details[field.removeprefix(METADATA)] = _json(value)
-        return replace(self._input(number, values, details), correction_of=_event_id(line.get("correctionOf")))
+            if field.startswith(METADATA) and (value := _find_mapped(line, mapping)) is not None:
+                details[field.removeprefix(METADATA)] = _to_json(value)
+        return replace(
+            self._build_input(number, values, details), correction_of=_parse_event_id(line.get("correctionOf"))
+        )
 
-    def known_as(self, row: Row) -> str | None:
-        """The id that an exported line has."""
+    def find_exported_id(self, row: Row) -> str | None:
+        """Return the event id of a line that `exportEvents` wrote, else None."""
         line = row.values or {}
         return str(line["id"]) if _is_exported(line) else None
 
-    def corrects(self, row: Row) -> tuple[str, str] | None:
-        """The (source, external id) of the event that the line's corrects, where it says so rather than its id."""
+    def find_corrected_identity(self, row: Row) -> tuple[str, str] | None:
+        """Return the (source, external id) of the event that the line corrects, if the line gives them."""
         line = row.values or {}
         external_id = line.get("correctionOfExternalId")
         return None if external_id is None else (str(line.get("correctionOfSource") or self.source), str(external_id))
 
-    def _given(self, field: str, value: Any, before: Mapping[str, object], *, friendly: bool) -> dict[str, object]:
-        """What a value says for a field; texts as exact as recordEvents takes them, unless they are mapped."""
+    def _convert(self, field: str, value: Any, parsed: Mapping[str, object], *, is_mapped: bool) -> dict[str, object]:
+        """Return the values that a member gives to a field, by field.
+
+        Mapped texts are parsed like table cells. Other texts, except dates, must have the form that `recordEvents`
+        accepts.
+        """
         is_number = isinstance(value, (int, Decimal)) and not isinstance(value, bool)
         if is_number and field in _DATES | _TEXTS:
-            value = _text(value)
-        if isinstance(value, str) and (field in _DATES or (friendly and field not in _TEXTS)):
-            return self._read(field, value.strip(), before)
+            value = _to_text(value)
+        if isinstance(value, str) and (field in _DATES or (is_mapped and field not in _TEXTS)):
+            return self._parse_field(field, value.strip(), parsed)
         return {field: value}
 
 
 _ORDER = ("currency", *(field for field in FIELDS if field != "currency"))
-"""The currency comes before the amount, which is checked against it."""
+"""The fields in the order of parsing: the currency first, since the amount is checked against it."""
 
 
-def first_lines(head: bytes, *, whole: bool) -> list[Row]:
-    """The lines that are whole in the beginning of a file. Raises InvalidInput for a file that is empty or in UTF-16."""
+def read_first_lines(head: bytes, *, is_whole: bool) -> list[Row]:
+    """Return the complete lines of the beginning of a file. Raises InvalidInput if the file is empty or in UTF-16."""
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise InvalidInput(Code.UNSUPPORTED, "The file is in UTF-16; save it as UTF-8.", "file")
-    if whole and not head.removeprefix(BOM).strip():
+    if is_whole and not head.removeprefix(BOM).strip():
         raise InvalidInput(Code.REQUIRED, "The file is empty.", "file")
-    begin = _begin_of(head)
-    splitter = LineSplitter(begin)
-    splitter.feed(head[begin:])
-    if whole:
+    start = _find_start(head)
+    splitter = LineSplitter(start)
+    splitter.feed(head[start:])
+    if is_whole:
         splitter.end()
-    return splitter.take(FIRST)
+    return splitter.take(MAX_FIRST_LINES)
 
 
 def plan_lines_import(
@@ -165,90 +180,93 @@ def plan_lines_import(
     *,
     guess: bool,
 ) -> LinePlan:
-    """The plan for lines of which these are the first. Where no mapping and no name says whose they are, it is guessed.
+    """Return the plan for a JSONL file with these first lines.
 
-    Raises Refused where that cannot be found out, and for mappings that cannot be used.
+    With `guess`, missing mappings are guessed from names and values, but only if `passExternalId` or `type` is neither
+    mapped nor a name in the lines. Raises Refused if the guess fails, and for mappings that cannot be used.
     """
     lines = [row.values for row in rows if row.values is not None]
     if rows and not lines:
-        raise InvalidInput(Code.INVALID, f"No line can be read. The first: {rows[0].problem}.", "file")
+        reason = next((row.problem.message for row in rows if row.problem is not None), "")
+        raise InvalidInput(Code.INVALID, f"No line of the file can be read. The first one: {reason}", "file")
     names = list(dict.fromkeys(name for line in lines for name in line))[:MAX_COLUMNS]
-    told = {mapping.field for mapping in mappings}
-    missing = [field for field in REQUIRED if field not in told and field not in names]
+    mapped = {mapping.field for mapping in mappings}
+    missing = [field for field in REQUIRED if field not in mapped and field not in names]
     if guess and missing:
-        cells = [["" if line.get(name) is None else _text(line[name]) for name in names] for line in lines]
-        named = [ColumnMapping(field, field) for field in FIELDS if field in names and field not in told]
-        found = guess_columns(names, cells, currency, [*mappings, *named])
-        mappings = [mapping for mapping in found if mapping not in named]
+        cells = [["" if line.get(name) is None else _to_text(line[name]) for name in names] for line in lines]
+        direct = [ColumnMapping(field, field) for field in FIELDS if field in names and field not in mapped]
+        guessed = guess_columns(names, cells, currency, [*mappings, *direct])
+        mappings = [mapping for mapping in guessed if mapping not in direct]
         missing = []
-    check_mappings(mappings, lambda path: any(_at(line, path) is not None for line in lines), names, missing)
-    told = {mapping.field for mapping in mappings}
+    check_mappings(mappings, lambda path: any(_find_value(line, path) is not None for line in lines), names, missing)
+    mapped = {mapping.field for mapping in mappings}
     path = next((m.column for m in mappings if m.field == "occurredAt" and m.column), "occurredAt")
     if date_order is None:
-        date_order = date_order_of(str(_at(line, path)) for line in lines)
+        date_order = detect_date_order(str(_find_value(line, path)) for line in lines)
     return LinePlan(
         mappings=tuple(mappings),
         source=source,
         timezone=timezone,
         currency=currency,
         date_order=date_order,
-        begin_at=_begin_of(head),
-        always=tuple(f for f in NEVER_BLANK if f in REQUIRED or f in told or f in names),
+        first_line_at=_find_start(head),
+        required_fields=tuple(f for f in NEVER_BLANK if f in REQUIRED or f in mapped or f in names),
     )
 
 
-def _begin_of(head: bytes) -> int:
+def _find_start(head: bytes) -> int:
     return len(BOM) if head.startswith(BOM) else 0
 
 
 def _is_exported(line: Mapping[str, object]) -> bool:
-    """Whether exportEvents wrote the line."""
+    """Return whether `exportEvents` wrote the line."""
     return "recordedAt" in line and _EVENT_ID.fullmatch(str(line.get("id"))) is not None
 
 
-def _event_id(named: object) -> object:
-    """The id of an event, also where it is named as the API names it."""
-    if not isinstance(named, str) or _EVENT_ID.fullmatch(named):
-        return named
+def _parse_event_id(value: object) -> object:
+    """Return the database id of an event from itself or from the id of the API; return other values unchanged."""
+    if not isinstance(value, str) or _EVENT_ID.fullmatch(value):
+        return value
     with contextlib.suppress(ValueError):
-        kind, _, inner = b64decode(named, validate=True).decode("ascii").partition(":")
+        kind, _, inner = b64decode(value, validate=True).decode("ascii").partition(":")
         if kind == "Event":
             return inner
-    return named
+    return value
 
 
-def _mapped(line: Mapping[str, object], mapping: ColumnMapping) -> object:
-    return mapping.value if mapping.column is None else _at(line, mapping.column)
+def _find_mapped(line: Mapping[str, object], mapping: ColumnMapping) -> object:
+    return mapping.value if mapping.column is None else _find_value(line, mapping.column)
 
 
-def _name_in(line: Mapping[str, object], path: str) -> str:
-    """The name at the top of the line under which a path lies."""
+def _first_name(line: Mapping[str, object], path: str) -> str:
+    """Return the name of the member that a path leads into."""
     return path if path in line else path.partition(".")[0]
 
 
-def _at(line: Mapping[str, object], path: str) -> object:
-    """The value at a path; a name with points in it comes first."""
+def _find_value(line: Mapping[str, object], path: str) -> object:
+    """Return the value at a path. A member whose name contains points takes precedence over a path of the same text."""
     return line[path] if path in line else dig(line, path)
 
 
-def _text(value: object) -> str:
-    """The value as the cell that a table would have for it."""
+def _to_text(value: object) -> str:
+    """Return the value as a table cell: plain digits for decimals, and an empty cell for objects and lists."""
     if isinstance(value, Decimal) and abs(value.adjusted()) < _MAX_DIGITS:
         return plain(value)
     return "" if isinstance(value, (dict, list)) else str(value)
 
 
-def _json(value: object, depth: int = MAX_JSON_DEPTH) -> object:
-    """The value as JSON commonly has it: what is exact for amounts is a float in the metadata.
+def _to_json(value: object, depth: int = MAX_JSON_DEPTH) -> object:
+    """Return the value with floats in place of decimals, as metadata stores numbers.
 
-    Whatever lies deeper than metadata may be is left as it is, to be refused.
+    Beyond the depth that metadata may have, values stay unchanged: the validation of metadata rejects them.
     """
     if isinstance(value, Decimal):
         return float(value)
     if depth and isinstance(value, Mapping):
-        return {name: _json(item, depth - 1) for name, item in value.items()}
-    return [_json(item, depth - 1) for item in value] if depth and isinstance(value, list) else value
+        return {name: _to_json(item, depth - 1) for name, item in value.items()}
+    return [_to_json(item, depth - 1) for item in value] if depth and isinstance(value, list) else value
 
 
-def _refused(constant: str) -> NoReturn:
+def _reject_constant(constant: str) -> NoReturn:
+    """Raise ValueError for NaN and the infinities, which Python accepts in JSON."""
     raise ValueError(constant)

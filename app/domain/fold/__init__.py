@@ -1,1 +1,1 @@
-"""The walk over a pass that applies events, time and new definitions."""
+"""The walk over a pass that applies events, the passing of time and new definitions."""

@@ -1,8 +1,15 @@
-"""Advance: one pass walked from the last instant it was judged at to now, every flip emitted at its own instant.
+"""Walk of one pass from the last instant evaluated to now. Each transition is emitted at its own instant.
 
-Pure, and shared by the fold (with events), the due pump (time alone) and the stale pump (new definitions). The walk
-visits, in order: the creation of the pass, each event at its effective instant, each instant at which a verdict can flip
-by itself, each new revision. At each it applies, judges, and emits. (Source: docs/explanation/exactly-once.md.)
+This pure code is shared by the stages fold (with events), due (time alone) and backfill (new definitions). The walk
+visits these instants in order:
+
+- the creation of the pass;
+- the effective instant of each event;
+- each instant at which time alone changes something;
+- each new revision of the definitions.
+
+At each instant it applies what happened, evaluates the segments, and emits the transitions. (Source:
+docs/explanation/segments-and-time.md, "The walk".)
 """
 
 from __future__ import annotations
@@ -27,12 +34,16 @@ from .derived import Derived
 from .prefetch import WindowPage
 from .timelines import build_timeline
 
-REMOVING = frozenset({CauseKind.EVENT_REMOVED.value, CauseKind.PASS_MERGED.value})
+LATE_CAUSES = frozenset({CauseKind.EVENT_REMOVED.value, CauseKind.PASS_MERGED.value})
+"""Causes whose transitions are always late."""
 
 
 @dataclass(frozen=True, slots=True)
 class Advanced:
-    """The pass as it becomes, what goes to its outbox, and which events were folded (the others stay pending)."""
+    """Result of a walk: the pass, the new entries of its outbox, and the ids of the folded events.
+
+    Events that are not folded stay pending.
+    """
 
     card: Pass
     entries: tuple[Entry, ...]
@@ -50,16 +61,21 @@ def advance(
     history: Sequence[Event] = (),
     pages: Mapping[str, WindowPage] | None = None,
 ) -> Advanced:
-    """The pass walked to `limit_ms`, or to the last event taken if that lies later.
+    """Walk the pass to `limit_ms`, or to the last of `events` if that one lies later, and return the result.
 
-    `events` are pending and not yet counted; `has_more` says that more are pending than are given, which stops the walk at the
-    last of them. `history` (all events that count already) and `pages` are what `needs` asked for.
+    - `events`: pending events that are not counted yet.
+    - `recorded_ms`: instant at which the worker runs, for the new entries.
+    - `has_more`: more events are pending than these. The walk then stops at the last event that is on time; if none is,
+      at the last event.
+    - `history`, `pages`: all events that count already, and pages of windows, as `find_prefetch` asked for them.
     """
-    walk = _Walk(card, definitions, history, recorded_ms, pages or {})
+    walk = _Walk(card, definitions, history=history, recorded_ms=recorded_ms, pages=pages or {})
     return walk.run(list(events), limit_ms, has_more)
 
 
 class _Walk:
+    """State of a pass during one walk."""
+
     def __init__(
         self,
         card: Pass,
@@ -72,238 +88,261 @@ class _Walk:
         self.definitions = definitions
         self.recorded_ms = recorded_ms
         self.at_ms = card.evaluated_until_ms
-        self.n = card.last_activity
-        self.rev = card.revision
+        self.last_activity = card.last_activity
+        self.revision = card.revision
         self.members: dict[str, Membership] = dict(card.memberships)
         self.derived = Derived(card, history, pages)
         self.joined_ms = joined_ms(card)
         self.entries: list[Entry] = []
-        self.active: ActiveDefinitions = definitions.active(self.rev)
-        self.earlier: Mapping[str, Version] = {}
+        self.active: ActiveDefinitions = definitions.active(self.revision)
+        self.versions_before: Mapping[str, Version] = {}
         self.erased: Erased | None = None
-        self.merged: str | None = None
+        self.merged_into: str | None = None
 
     def run(self, events: list[Event], limit_ms: int, has_more: bool) -> Advanced:
-        start = self.at_ms
-        created = to_ms(self.card.created_at)
-        creation = created if start < created else None
-        # Nothing happens to a pass before it exists: what occurred earlier counts from its creation on.
-        timeline = build_timeline(events, start, created if creation is not None else start)
-        on_time = [item[0] for item in timeline if item[0] == item[1] and item[1] > start]
+        start_ms = self.at_ms
+        created_ms = to_ms(self.card.created_at)
+        creation_ms = created_ms if start_ms < created_ms else None
+        # Events that occurred before the creation of the pass count from its creation on.
+        timeline = build_timeline(events, start_ms, created_ms if creation_ms is not None else start_ms)
+        on_time = [item[0] for item in timeline if item[0] == item[1] and item[1] > start_ms]
         if has_more:
             limit_ms = max(on_time or [item[0] for item in timeline])
             timeline = [item for item in timeline if item[0] <= limit_ms]
         elif timeline:
             limit_ms = max(limit_ms, timeline[-1][0])
-        if creation is not None:
-            limit_ms = max(limit_ms, created)
-            self.rev = max(self.rev, self.definitions.revision_at(creation))
-            self.active = self.definitions.active(self.rev)
-        revisions = self.definitions.after(self.rev)
-        place = 0
-        while not self._ended():
-            due = None
-            if creation is not None:
-                at = creation
+        if creation_ms is not None:
+            limit_ms = max(limit_ms, created_ms)
+            self.revision = max(self.revision, self.definitions.revision_at(creation_ms))
+            self.active = self.definitions.active(self.revision)
+        revisions = self.definitions.after(self.revision)
+        index = 0
+        while not (self._is_erased_or_merged() or self._has_exhausted_window()):
+            due_ms = None
+            if creation_ms is not None:
+                at_ms = creation_ms
             else:
-                at = timeline[place][0] if place < len(timeline) else limit_ms + 1
+                at_ms = timeline[index][0] if index < len(timeline) else limit_ms + 1
                 if revisions:
-                    at = min(at, max(revisions[0].at_ms, self.at_ms))
-                due = self._due(at)
-                if due is not None:
-                    at = min(at, due)
-            if at > limit_ms:
+                    at_ms = min(at_ms, max(revisions[0].at_ms, self.at_ms))
+                due_ms = self._find_next_due(at_ms)
+                if due_ms is not None:
+                    at_ms = min(at_ms, due_ms)
+            if at_ms > limit_ms:
                 break
-            at = max(at, self.at_ms)
-            happened: list[Event] = []
+            at_ms = max(at_ms, self.at_ms)
+            counting: list[Event] = []
             tombstones: list[Event] = []
-            while place < len(timeline) and timeline[place][0] <= at:
-                event = timeline[place][3]
-                (tombstones if event.type in TOMBSTONES else happened).append(event)
-                place += 1
-            revised = any(max(version.at_ms, self.at_ms) <= at for version in revisions[:1])
-            if happened or at in (creation, due) or not (revised or tombstones):
-                self._judge(Step(at, self._before(at), happened, created=at == creation))
-                creation = None
+            while index < len(timeline) and timeline[index][0] <= at_ms:
+                event = timeline[index][3]
+                (tombstones if event.type in TOMBSTONES else counting).append(event)
+                index += 1
+            has_revision = any(max(version.at_ms, self.at_ms) <= at_ms for version in revisions[:1])
+            if counting or at_ms in (creation_ms, due_ms) or not (has_revision or tombstones):
+                self._evaluate_step(Step(at_ms, self._snapshot(at_ms), counting, is_creation=at_ms == creation_ms))
+                creation_ms = None
             if tombstones:
-                self._remove(at, tombstones)
-            while not self._gone() and revisions and revisions[0].at_ms <= at:
-                self._judge(Step(at, self._before(at), version=revisions.pop(0)))
-        taken = tuple(item[3].id for item in timeline[:place])
-        return Advanced(self._card(), tuple(self.entries), taken)
+                self._remove(at_ms, tombstones)
+            while not self._is_erased_or_merged() and revisions and revisions[0].at_ms <= at_ms:
+                self._evaluate_step(Step(at_ms, self._snapshot(at_ms), version=revisions.pop(0)))
+        folded_ids = tuple(item[3].id for item in timeline[:index])
+        return Advanced(self._build_pass(), tuple(self.entries), folded_ids)
 
-    def _card(self) -> Pass:
+    def _build_pass(self) -> Pass:
         derived = self.derived
-        if self.erased is not None:
-            return replace(
-                self.card, evaluated_until_ms=self.at_ms, last_activity=self.n, initial_profile=Profile(), profile=Profile(), installed_at=None, points=ZERO,
-                aggregates={}, measures={}, memberships={}, lots=None, next_due_ms=None, tier=None, erased=self.erased,
-            )  # fmt: skip
-        if self.merged is not None:
-            return replace(
-                self.card, evaluated_until_ms=self.at_ms, last_activity=self.n, points=ZERO, aggregates={}, measures={}, memberships={}, lots=None,
-                next_due_ms=None, tier=None, alias_of=self.merged,
-            )  # fmt: skip
+        if self._is_erased_or_merged():
+            ended = replace(
+                self.card,
+                evaluated_until_ms=self.at_ms,
+                last_activity=self.last_activity,
+                points=ZERO,
+                aggregates={},
+                measures={},
+                memberships={},
+                lots=None,
+                next_due_ms=None,
+                tier=None,
+            )
+            if self.erased is None:
+                return replace(ended, alias_of=self.merged_into)
+            return replace(ended, initial_profile=Profile(), profile=Profile(), installed_at=None, erased=self.erased)
         return replace(
             self.card,
             evaluated_until_ms=self.at_ms,
-            revision=self.rev,
-            last_activity=self.n,
+            revision=self.revision,
+            last_activity=self.last_activity,
             profile=derived.profile,
             points=derived.points_account.balance,
             lots=derived.points_account.lots,
             aggregates=derived.aggregates,
             measures=derived.states,
             memberships=self.members,
-            next_due_ms=self.at_ms if self._starved() else self._due(),
+            next_due_ms=self.at_ms if self._has_exhausted_window() else self._find_next_due(),
             updated_at=derived.updated_at,
         )
 
-    def _ended(self) -> bool:
-        return self._gone() or self._starved()
+    def _is_erased_or_merged(self) -> bool:
+        return self.erased is not None or self.merged_into is not None
 
-    def _gone(self) -> bool:
-        """Whether the pass is none of its own any more."""
-        return self.erased is not None or self.merged is not None
+    def _has_exhausted_window(self) -> bool:
+        """Return whether the list of a window is empty while more events follow in the window.
 
-    def _starved(self) -> bool:
-        """Whether a window's list of leavers has ended while more follow: the walk stops here and is asked again."""
+        The walk then stops, and the pass is due at once: the next round reads the next events of the window.
+        """
         for measure in self.active.measures:
             state = self.derived.states.get(measure.key)
             if isinstance(state, Window) and state.has_more and not state.instants:
                 return True
         return False
 
-    def _due(self, by_ms: int | None = None) -> int | None:
-        """The next instant at which a verdict can flip or points end by themselves.
+    def _find_next_due(self, by_ms: int | None = None) -> int | None:
+        """Return the next instant at which a result may change, or points expire, by time alone; None for never.
 
-        Given `by_ms`, whatever lies later may be None.
+        With `by_ms`, the result is exact only if it lies at or before `by_ms`. This is faster.
         """
-        frame = self._frame(self.at_ms)
-        timed: Iterable[EventCriterion] = self.active.timed
+        context = self._context(self.at_ms)
+        leaves: Iterable[EventCriterion] = self.active.event_criteria
         if by_ms is not None:
-            soonest = ((leaf, earliest_change_ms(leaf, frame)) for leaf in timed)
-            timed = [leaf for leaf, at in soonest if at is not None and at <= by_ms]
-        flips = min((at for leaf in timed if (at := next_change_ms(leaf, frame)) is not None), default=None)
-        ends = self.derived.points_account.next_expiry_ms()
-        return min(flips, ends) if flips is not None and ends is not None else flips if ends is None else ends
-
-    def _frame(self, at_ms: int) -> EvaluationContext:
-        now = self.derived
-        return EvaluationContext(
-            at_ms, now.states, self.members, self.card, now.profile, now.points_account.balance, self.joined_ms
+            lower_bounds = ((leaf, earliest_change_ms(leaf, context)) for leaf in leaves)
+            leaves = [leaf for leaf, at in lower_bounds if at is not None and at <= by_ms]
+        change = min((at for leaf in leaves if (at := next_change_ms(leaf, context)) is not None), default=None)
+        expiry = self.derived.points_account.next_expiry_ms()
+        return (
+            min(change, expiry) if change is not None and expiry is not None else change if expiry is None else expiry
         )
 
-    def _before(self, at_ms: int) -> EvaluationContext:
-        """The frame as it is now, which nothing that happens later changes."""
-        frame = self._frame(at_ms)
-        frame.states, frame.members = dict(frame.states), dict(frame.members)
-        return frame
+    def _context(self, at_ms: int) -> EvaluationContext:
+        derived = self.derived
+        return EvaluationContext(
+            at_ms,
+            derived.states,
+            self.members,
+            card=self.card,
+            profile=derived.profile,
+            points=derived.points_account.balance,
+            joined_ms=self.joined_ms,
+        )
 
-    def _judge(self, moment: Step) -> None:
-        """Applies what happened at the moment, and emits the flips that follow."""
-        at_ms, version = moment.at_ms, moment.version
-        self.earlier = self.active.by_segment
-        if ended := self.derived.expire_points(at_ms):
-            self._end(ended, at_ms)
-            moment = replace(moment, aged_points=self.derived.points_account.balance)
-        for event in moment.events:
-            self._apply(event, at_ms)
-        if ended := self.derived.count_points(moment.events, at_ms, self.at_ms):
-            self._end(ended, at_ms)
+    def _snapshot(self, at_ms: int) -> EvaluationContext:
+        """Return a copy of the present context, which later steps do not change."""
+        context = self._context(at_ms)
+        context.states, context.members = dict(context.states), dict(context.members)
+        return context
+
+    def _evaluate_step(self, step: Step) -> None:
+        """Apply what happened in the step, evaluate all segments, and emit the transitions."""
+        at_ms, version = step.at_ms, step.version
+        self.versions_before = self.active.by_segment
+        if expired := self.derived.expire_points(at_ms):
+            self._emit_expired_lots(expired, at_ms)
+            step = replace(step, aged_points=self.derived.points_account.balance)
+        for event in step.events:
+            self._count_event(event, at_ms)
+        if expired := self.derived.count_points(step.events, at_ms, self.at_ms):
+            self._emit_expired_lots(expired, at_ms)
         if version is not None:
-            self._revise(version, at_ms)
+            self._apply_revision(version, at_ms)
         self.at_ms = at_ms
         self.derived.expire_windows(self.active.measures, at_ms)
         if version is not None:
-            for gone in [key for key in self.members if key not in self.active.by_segment]:
-                del self.members[gone]
-                self._flip(version, False, moment)
-        frame = self._frame(at_ms)
-        for judged in self.active.versions:
-            member = evaluate(judged.criteria, frame)
-            if member != (judged.segment_id in self.members):
-                if member:
-                    self.members[judged.segment_id] = Membership(judged.segment_id, at_ms, self.rev, {})
+            for archived_id in [segment_id for segment_id in self.members if segment_id not in self.active.by_segment]:
+                del self.members[archived_id]
+                self._emit_transition(version, False, step)
+        context = self._context(at_ms)
+        for evaluated in self.active.versions:
+            is_member = evaluate(evaluated.criteria, context)
+            if is_member != (evaluated.segment_id in self.members):
+                if is_member:
+                    membership = Membership(evaluated.segment_id, at_ms, self.revision, cause={})
+                    self.members[evaluated.segment_id] = membership
                 else:
-                    del self.members[judged.segment_id]
-                self._flip(judged, member, moment)
+                    del self.members[evaluated.segment_id]
+                self._emit_transition(evaluated, is_member, step)
 
-    def _apply(self, event: Event, at_ms: int) -> None:
+    def _count_event(self, event: Event, at_ms: int) -> None:
         self.derived.apply(event, self.active.measures, at_ms)
         if event.move is not None and event.move.was_published:
             return
-        self._emit(
+        self._emit_activity(
             type_of(event), event.occurred_ms, {"kind": CauseKind.EVENT.value, "event": event.id}, {"event": event.id},
             late=event.occurred_ms < at_ms, historical=event.historical,
         )  # fmt: skip
 
-    def _end(self, ended: Iterable[ExpiredLot], at_ms: int) -> None:
-        for lot in ended:
+    def _emit_expired_lots(self, expired: Iterable[ExpiredLot], at_ms: int) -> None:
+        for lot in expired:
             refs = {"event": lot.event_id, "points": lot.points, "balance": lot.balance}
-            self._emit(POINTS_EXPIRED, at_ms, {"kind": CauseKind.TIME.value}, refs, late=lot.at_ms < at_ms)
+            self._emit_activity(POINTS_EXPIRED, at_ms, {"kind": CauseKind.TIME.value}, refs, late=lot.at_ms < at_ms)
 
     def _remove(self, at_ms: int, tombstones: Sequence[Event]) -> None:
-        """Takes out what is removed at one instant, all at once; what never counted is not there to be taken out."""
-        before = self._before(at_ms)
+        """Apply all tombstones of one instant together. The target of a tombstone may never have counted."""
+        before = self._snapshot(at_ms)
         removed = self.derived.remove_events({t.removes for t in tombstones if t.removes}, self.active.measures, at_ms)
         for event in removed:
             cause = {"kind": CauseKind.EVENT_REMOVED.value, "event": event.id}
-            self._emit(UPDATED, at_ms, cause, {"removed": event.id}, late=True)
+            self._emit_activity(UPDATED, at_ms, cause, {"removed": event.id}, late=True)
         if any(event.type in FIELD_EVENTS for event in removed):
             self.derived.updated_at = max(self.derived.updated_at, *(t.recorded_at for t in tombstones))
-        self._judge(Step(at_ms, before, removed=removed))
-        merged = [tombstone.into for tombstone in tombstones if tombstone.type == PASS_MERGED]
+        self._evaluate_step(Step(at_ms, before, removed=removed))
+        survivors = [tombstone.into for tombstone in tombstones if tombstone.type == PASS_MERGED]
         if any(tombstone.type == PASS_ERASED for tombstone in tombstones):
             rows = self.derived.aggregates.values()
-            self.erased = Erased(at_ms, sum(row.count for row in rows), len(rows), tuple(self.members))
-            self._leave_all(Step(at_ms, self._before(at_ms), erased=True))
-            self._emit(DELETED, at_ms, {}, {})
-        elif merged:
-            self.merged = merged[0]
-            self._leave_all(Step(at_ms, self._before(at_ms), merged=True))
-            self._emit(DELETED, at_ms, {"kind": CauseKind.PASS_MERGED.value}, {"into": self.merged})
+            self.erased = Erased(at_ms, sum(row.count for row in rows), len(rows), segments=tuple(self.members))
+            self._leave_all_segments(Step(at_ms, self._snapshot(at_ms), is_erasure=True))
+            self._emit_activity(DELETED, at_ms, {}, {})
+        elif survivors:
+            self.merged_into = survivors[0]
+            self._leave_all_segments(Step(at_ms, self._snapshot(at_ms), is_merge=True))
+            self._emit_activity(DELETED, at_ms, {"kind": CauseKind.PASS_MERGED.value}, {"into": self.merged_into})
 
-    def _leave_all(self, moment: Step) -> None:
-        """Leaves every segment behind."""
-        self.earlier = self.active.by_segment
+    def _leave_all_segments(self, step: Step) -> None:
+        self.versions_before = self.active.by_segment
         for segment_id in list(self.members):
             del self.members[segment_id]
-            self._flip(self.active.by_segment[segment_id], False, moment)
+            self._emit_transition(self.active.by_segment[segment_id], False, step)
 
-    def _revise(self, version: Version, at_ms: int) -> None:
-        known = self.active.measure_keys
-        self.rev = version.revision
-        self.active = self.definitions.active(self.rev)
-        self.derived.drop_measures(known - self.active.measure_keys)
+    def _apply_revision(self, version: Version, at_ms: int) -> None:
+        keys_before = self.active.measure_keys
+        self.revision = version.revision
+        self.active = self.definitions.active(self.revision)
+        self.derived.drop_measures(keys_before - self.active.measure_keys)
         for measure in self.active.measures:
-            if measure.key not in known:
+            if measure.key not in keys_before:
                 self.derived.begin_measure(measure, at_ms)
 
-    def _flip(self, judged: Version, member: bool, moment: Step) -> None:
-        at_ms, frame, version = moment.at_ms, self._frame(moment.at_ms), moment.version
-        cause, event = find_cause(judged, member, moment, frame)
-        if member:
-            self.members[judged.segment_id] = replace(self.members[judged.segment_id], cause=cause)
-        # What it was before: at the same instant without the events, or one millisecond earlier when time alone moved it.
-        earlier = replace(moment.before, at_ms=at_ms - 1) if cause["kind"] == CauseKind.TIME.value else moment.before
-        known = self.earlier.get(judged.segment_id)
+    def _emit_transition(self, evaluated: Version, is_member: bool, step: Step) -> None:
+        at_ms, context, version = step.at_ms, self._context(step.at_ms), step.version
+        cause, event = find_cause(evaluated, is_member, step, context)
+        if is_member:
+            self.members[evaluated.segment_id] = replace(self.members[evaluated.segment_id], cause=cause)
+        # The values before: without the events of this instant, or 1 ms earlier if time alone caused the transition.
+        before = replace(step.before, at_ms=at_ms - 1) if cause["kind"] == CauseKind.TIME.value else step.before
+        version_before = self.versions_before.get(evaluated.segment_id)
         refs = {
-            "segment": judged.segment_id,
-            "version": judged.version,
-            # Of an erased pass nothing measured is told any more.
-            "before": () if known is None or moment.erased else collect_values(known, earlier),
-            "after": () if moment.erased else collect_values(judged, frame),
+            "segment": evaluated.segment_id,
+            "version": evaluated.version,
+            # The activities of an erased pass hold no measured values, because they may be personal.
+            "before": () if version_before is None or step.is_erasure else collect_values(version_before, before),
+            "after": () if step.is_erasure else collect_values(evaluated, context),
         }
-        self._emit(
-            ENTERED if member else LEFT, at_ms, cause, refs,
-            late=cause["kind"] in REMOVING or (event is not None and event.occurred_ms < at_ms),
-            silent=version is not None and version.silent,
+        self._emit_activity(
+            ENTERED if is_member else LEFT, at_ms, cause, refs,
+            late=cause["kind"] in LATE_CAUSES or (event is not None and event.occurred_ms < at_ms),
+            silent=version is not None and version.is_silent,
             historical=event is not None and event.historical,
         )  # fmt: skip
 
-    def _emit(
-        self, kind: str, at_ms: int, cause: Mapping[str, object], refs: Mapping[str, object], **flags: bool
+    def _emit_activity(
+        self, activity_type: str, at_ms: int, cause: Mapping[str, object], refs: Mapping[str, object], **flags: bool
     ) -> None:
-        self.n += 1
-        self.entries.append(Entry(self.n, kind, at_ms, self.recorded_ms, cause, refs, **flags))
+        self.last_activity += 1
+        self.entries.append(
+            Entry(
+                self.last_activity,
+                activity_type,
+                at_ms,
+                recorded_ms=self.recorded_ms,
+                cause=cause,
+                refs=refs,
+                **flags,
+            )
+        )

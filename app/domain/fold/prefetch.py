@@ -1,4 +1,7 @@
-"""What a walk has to read first, said by pure code so that the fold can ask for it in one go."""
+"""Data that a walk needs from the store.
+
+Pure code finds it beforehand, so that a worker reads it for many passes at once.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ from app.domain.state.points import needs_history
 
 @dataclass(frozen=True, slots=True)
 class WindowPage:
-    """What leaves a window next: (ms, weight) ascending, whether more follow; `after_ms` says from where it was read."""
+    """Next events to leave a window, as (ms, weight) in ascending order, read from after `after_ms`.
+
+    `has_more` is true if more events of the window follow.
+    """
 
     after_ms: int
     expiring: Sequence[tuple[int, Number]]
@@ -24,14 +30,21 @@ class WindowPage:
 
 @dataclass(frozen=True, slots=True)
 class Prefetch:
-    """What a walk has to read first: the whole history of the pass, and for some windows what leaves them next."""
+    """Data that a walk needs: the whole history of the pass, and the next events to leave some windows.
+
+    `windows` maps the key of a measure to the measure and the instant in ms after which to read.
+    """
 
     history: bool = False
     windows: Mapping[str, tuple[Measure, int]] = field(default_factory=dict)
 
 
 def effective_ms(event: Event, at_ms: int) -> int:
-    """When an event counts, for a pass judged until `at_ms`: when it occurred, or when recorded if that is over."""
+    """Return the effective instant of an event, for a pass that was evaluated until `at_ms`.
+
+    An event that is on time counts when it occurred. A late or historical event counts at the latest of `occurred_ms`,
+    `recorded_ms` and `at_ms`.
+    """
     occurred = event.occurred_ms
     if event.historical or occurred <= at_ms:
         return max(event.recorded_ms, at_ms, occurred)
@@ -39,19 +52,20 @@ def effective_ms(event: Event, at_ms: int) -> int:
 
 
 def find_prefetch(card: Pass, definitions: Definitions, events: Sequence[Event], limit_ms: int) -> Prefetch:
-    """What `advance` must be given for this pass."""
+    """Return the data that `advance` needs for this pass."""
     history = any(
         e.removes is not None or (e.type in FIELD_EVENTS and e.occurred_ms <= card.evaluated_until_ms) for e in events
     )
     if not history and card.aggregates:
         history = needs_history(card.lots, events, card.evaluated_until_ms)
-        known = definitions.active(card.revision).measure_keys
+        existing_keys = definitions.active(card.revision).measure_keys
         for version in definitions.after(card.revision):
             for measure in definitions.active(version.revision).measures:
-                if measure.key not in known and not measure.plain and _may_match(measure, card):
+                if measure.key not in existing_keys and not measure.can_use_aggregates and _may_match(measure, card):
                     history = True
-            # What one revision dropped and a later one asks for again is built anew.
-            known = definitions.active(version.revision).measure_keys
+            # The walk drops a measure with the revision that stops using it. If a later revision uses the measure
+            # again, the walk builds it from the history.
+            existing_keys = definitions.active(version.revision).measure_keys
     horizon = max([limit_ms, *(effective_ms(event, card.evaluated_until_ms) for event in events)])
     windows = {}
     for measure in definitions.active(card.revision).measures:
@@ -59,10 +73,13 @@ def find_prefetch(card: Pass, definitions: Definitions, events: Sequence[Event],
         if measure.within_ms is None or not isinstance(state, Window) or not state.has_more:
             continue
         if not state.instants or state.instants[-1] + measure.within_ms <= horizon:
-            after = state.instants[-1] if state.instants else card.evaluated_until_ms - measure.within_ms
-            windows[measure.key] = (measure, after)
+            after_ms = state.instants[-1] if state.instants else card.evaluated_until_ms - measure.within_ms
+            windows[measure.key] = (measure, after_ms)
     return Prefetch(history, windows)
 
 
 def _may_match(measure: Measure, card: Pass) -> bool:
-    return any(measure.filter.may_match(kind, row.category, cur) for (kind, cur), row in card.aggregates.items())
+    return any(
+        measure.filter.may_match(event_type, row.category, currency)
+        for (event_type, currency), row in card.aggregates.items()
+    )

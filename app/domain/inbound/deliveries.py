@@ -1,4 +1,4 @@
-"""What inbound hooks receive: a message is one delivery, however often it is sent."""
+"""Inbound deliveries: one for each message to an inbound hook, however often its sender repeats the message."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from enum import StrEnum
 from app.domain.errors import Problem
 
 MAX_PROBLEMS = 100
-"""How many problems of one delivery are kept."""
+"""Problems that one delivery keeps."""
 MAX_HEADERS = 40
+"""Headers that one delivery keeps."""
 MAX_HEADER = 500
+"""Characters of a header that is kept; a delivery does not keep longer ones."""
 _KEPT = ("x-", "webhook-", "content-type")
 _NEVER_KEPT = ("signature", "secret", "token", "auth", "key", "cookie", "forwarded")
 
 
 class DeliveryStatus(StrEnum):
-    """What became of what was delivered."""
+    """The result of a message to an inbound hook."""
 
     PROCESSED = "PROCESSED"
     FAILED = "FAILED"
@@ -26,7 +28,7 @@ class DeliveryStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ItemProblem:
-    """Why an item of a body, or the body as a whole where `index` is None, made no event."""
+    """The reason why an item of a body made no event. `index` is None if the whole body could not be mapped."""
 
     problem: Problem
     index: int | None = None
@@ -36,9 +38,12 @@ class ItemProblem:
 class InboundDelivery:
     """One message of a sender, however often it was sent. `received_at` is in business time.
 
-    `events` is how many events it has made so far, found ones included. While it is FAILED its body and the headers that
-    mappings may read are kept, `rest` says which of the items at `place` are still to be recorded (None for all of them),
-    and `named` which passes it speaks of, by external id.
+    `events` counts the events that the message has made so far, including events that were stored before. Only a FAILED
+    delivery has the other fields:
+
+    - `body` and `headers`: the message, so that an operator can run it again;
+    - `remaining_items`: the indexes of the items at `items_path` that are not recorded yet, or None for all items;
+    - `pass_external_ids`: the passes that the body names, so that an erasure finds the delivery.
     """
 
     id: str
@@ -49,15 +54,19 @@ class InboundDelivery:
     attempts: int = 1
     events: int = 0
     problems: tuple[ItemProblem, ...] = ()
-    place: str | None = None
-    rest: tuple[int, ...] | None = None
+    items_path: str | None = None
+    remaining_items: tuple[int, ...] | None = None
     body: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    named: tuple[str, ...] = ()
+    pass_external_ids: tuple[str, ...] = ()
 
 
 def select_headers(headers: Mapping[str, str], signature: str | None) -> dict[str, str]:
-    """What of the headers is kept with a message that failed: those that may say what it is, and none that is secret."""
+    """Return the headers that a FAILED delivery keeps: up to 40, without the signature and without secrets.
+
+    Names are in lower case. Kept are `content-type` and headers that begin with `x-` or `webhook-`, for a mapping may
+    read them. Headers whose name contains a word such as "token", "auth" or "cookie" are left out.
+    """
     kept = [
         (name, value)
         for name, value in headers.items()

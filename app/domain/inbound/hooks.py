@@ -1,4 +1,4 @@
-"""Inbound hooks: addresses at which foreign systems tell what happened, in their own words."""
+"""Inbound hooks: URLs at which other systems post events in their own format, and the secrets of these hooks."""
 
 from __future__ import annotations
 
@@ -11,35 +11,39 @@ from app.domain.signatures import Verification
 from .mappings import EventMapping
 
 MAX_HOOKS = 200
-"""How many a workspace may have that are not archived."""
+"""Hooks of a workspace that are not archived."""
 MAX_SECRETS = 5
-"""How many secrets of one hook may work at a time."""
+"""Secrets of one hook that are valid at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
 class HookSecret:
-    """A secret by which a sender signs, and when it stops working, in system time; None for never."""
+    """A secret for signatures. It is valid until `expires_at`, in system time, or for good if that is None."""
 
     text: str = field(repr=False)
     expires_at: datetime | None = None
 
-    def usable_at(self, now: datetime) -> bool:
-        """Whether signatures by it are good then."""
+    def is_usable_at(self, now: datetime) -> bool:
+        """Return whether signatures with the secret are valid at this instant."""
         return self.expires_at is None or now < self.expires_at
 
 
 def rotate_secrets(text: str, older: Iterable[HookSecret], now: datetime, grace: timedelta) -> tuple[HookSecret, ...]:
-    """A new secret, and those of the older ones that are good now, for `grace` more at most; 5 in all, the newest first."""
-    usable = [secret for secret in older if secret.usable_at(now) and grace]
+    """Return a new secret and the older ones, newest first, 5 at most.
+
+    Older secrets that are valid now stay valid for `grace`, or until they expire if that is sooner. Without `grace`,
+    they are left out.
+    """
+    usable = [secret for secret in older if secret.is_usable_at(now) and grace]
     kept = (replace(each, expires_at=min(now + grace, each.expires_at or now + grace)) for each in usable)
     return (HookSecret(text), *kept)[:MAX_SECRETS]
 
 
 @dataclass(frozen=True, slots=True)
 class InboundHook:
-    """One address: how its requests are verified, and how their bodies become events of `source`.
+    """One hook, without its secrets: how it verifies requests, and how it maps their bodies to events of `source`.
 
-    Its secrets are never part of it. `version` counts its changes.
+    `version` counts the changes of the hook.
     """
 
     id: str
@@ -56,5 +60,5 @@ class InboundHook:
 
     @property
     def path(self) -> str:
-        """Where it is reached, relative to the address of the API."""
+        """The path of the hook's URL, relative to the base URL of the API."""
         return f"/hooks/{self.id}"

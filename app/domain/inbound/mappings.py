@@ -1,7 +1,9 @@
-"""Mappings: how a JSON body from a foreign system becomes events. Declarative, and nothing in it is executed.
+"""Mappings: the rules by which JSON messages of another system become events. Nothing in a mapping is executed.
 
-{"items": "lines",                                   where the events are: a list, an object, or text that holds JSON
- "when": [{"path": "$body.topic", "operator": "EQ", "value": "order.paid"}],          which of them are taken
+An example, with explanations on the right:
+
+{"items": "lines",                                   path of the items: a list, an object, or a text that is JSON
+ "when": [{"path": "$body.topic", "operator": "EQ", "value": "order.paid"}],          only items that match are mapped
  "fields": {"passExternalId": "$body.customer.email",                                 a path
             "type": {"path": "kind", "map": {"sale": "purchase"}, "default": "custom"},
             "amount": {"path": "total_cents", "scale": 2},                            2930 is 29.30
@@ -27,14 +29,17 @@ from .mapped_values import MappedValue, parse_mapped_value, plain_json
 from .paths import HEADERS, ITEM, Path, Scope, parse_path
 
 MAX_BYTES = 32_768
+"""Size of a mapping as canonical JSON."""
 MAX_CONDITIONS = 20
 MAX_ITEMS = 1_000
+"""Items of one message."""
 MAX_METADATA = 50
+"""Names that a mapping gives to metadata values."""
 REQUIRED = ("passExternalId", "type")
 NEVER_ABSENT = (*REQUIRED, "occurredAt", "externalId")
-"""Fields that every event has where they are mapped: what would stand in for them is never what was meant."""
+"""Fields that need a value in every item if they are mapped: the default of the server would hide a wrong mapping."""
 _PARTS = ("items", "when", "fields", "metadata")
-_OTHERWISE = frozenset({"pass_id", "source", "metadata", "staff"})
+_NOT_MAPPABLE = frozenset({"pass_id", "source", "metadata", "staff"})
 
 
 def _camel(name: str) -> str:
@@ -42,29 +47,29 @@ def _camel(name: str) -> str:
     return first + "".join(part.capitalize() for part in rest)
 
 
-FIELDS: Mapping[str, str] = {_camel(f.name): f.name for f in fields(EventInput) if f.name not in _OTHERWISE}
-"""What a mapping may fill: the fields of recordEvents' items that a foreign system can know.
+FIELDS: Mapping[str, str] = {_camel(f.name): f.name for f in fields(EventInput) if f.name not in _NOT_MAPPABLE}
+"""Fields that a mapping may fill, by their name in the API: those of `RecordEventInput` that another system can know.
 
-`correctionOf` is the external id, within the hook's source, of the event that is corrected.
+`correctionOf` is the external id, within the hook's source, of the event to correct.
 """
 
 
 @dataclass(frozen=True, slots=True)
-class When:
-    """One condition on what was sent."""
+class MappingCondition:
+    """A condition on an item, on the whole body or on a header."""
 
     path: Path
     operator: Operator
     value: object
 
-    def holds(self, scope: Scope) -> bool:
-        """Whether it is true of an item."""
-        return compare(self.path.of(scope), self.operator, self.value)
+    def matches(self, scope: Scope) -> bool:
+        """Return whether the condition is true."""
+        return compare(self.path.resolve(scope), self.operator, self.value)
 
 
 @dataclass(frozen=True, slots=True)
 class MappedItem:
-    """What a mapping made of the item at `index`: an event, problems, or neither where the conditions leave it out."""
+    """The result for the item at `index`: an event, or problems, or neither if the conditions exclude the item."""
 
     index: int
     event: EventInput | None = None
@@ -73,132 +78,142 @@ class MappedItem:
 
 @dataclass(frozen=True, slots=True)
 class EventMapping:
-    """A checked mapping; `text` is its canonical spelling."""
+    """A checked mapping. `text` is its canonical JSON."""
 
     items: Path | None
-    when: tuple[When, ...]
+    when: tuple[MappingCondition, ...]
     values: tuple[MappedValue, ...]
     metadata: Path | tuple[MappedValue, ...] | None
     text: str
 
-    def items_of(
+    def map_items(
         self, body: object, headers: Mapping[str, str], identity: str, only: Sequence[int] | None = None
     ) -> list[MappedItem]:
-        """What each item of a body becomes, in order; with `only`, those at these places.
+        """Map each item of a body, in order, or only the items at the indexes in `only`.
 
-        An event without a mapped external id is known as `identity`, a point and its place. Raises InvalidInput at
-        `items` where the body has none, or more than 1,000.
+        If the mapping gives no external id, an event gets `identity`, a point and the item's index. Raises InvalidInput
+        at `items` if the body has no items there, or more than 1,000.
         """
-        items = self._items(body, headers)
-        places = range(len(items)) if only is None else [place for place in only if place < len(items)]
-        return [self._mapped(place, Scope(items[place], body, headers), identity) for place in places]
+        items = self._find_items(body, headers)
+        indexes = range(len(items)) if only is None else [index for index in only if index < len(items)]
+        return [self._map_item(index, Scope(items[index], body, headers), identity) for index in indexes]
 
-    def named(self, body: object, headers: Mapping[str, str]) -> tuple[str, ...]:
-        """The external ids of the passes that any item of a body names, taken or not; none where it cannot be mapped."""
-        by = next(value for value in self.values if value.name == "passExternalId")
+    def find_pass_external_ids(self, body: object, headers: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the external ids of the passes that the items name, including items that the conditions exclude.
+
+        Returns none for a body that cannot be mapped. An erasure finds a message by these ids.
+        """
+        source = next(value for value in self.values if value.name == "passExternalId")
         found: dict[str, None] = {}
         with suppress(Refused):
-            for item in self._items(body, headers):
+            for item in self._find_items(body, headers):
                 with suppress(Refused):
-                    if (name := by.of(Scope(item, body, headers))) is not None:
+                    if (name := source.resolve(Scope(item, body, headers))) is not None:
                         found[str(name)] = None
         return tuple(found)
 
     @property
-    def place(self) -> str:
-        """Where it finds the items."""
+    def items_path(self) -> str:
+        """The path of the items, as text."""
         return ITEM if self.items is None else self.items.text
 
     @property
-    def headers(self) -> tuple[str, ...]:
-        """The names of the headers that it reads."""
+    def header_names(self) -> tuple[str, ...]:
+        """The names of the headers that the mapping reads, in lower case."""
         paths = [when.path for when in self.when]
         paths += [path for value in self.values for path in value.sources]
         if isinstance(self.metadata, tuple):
             paths += [path for value in self.metadata for path in value.sources]
         return tuple(sorted({".".join(path.steps).lower() for path in paths if path.root == HEADERS}))
 
-    def _items(self, body: object, headers: Mapping[str, str]) -> list[object]:
+    def _find_items(self, body: object, headers: Mapping[str, str]) -> list[object]:
         if self.items is None:
             return [body]
-        found = self.items.of(Scope(body, body, headers))
+        found = self.items.resolve(Scope(body, body, headers))
         if isinstance(found, str):
             found = decode_body(found.encode("utf-8", "surrogatepass"), "items")
         if isinstance(found, Mapping):
             return [found]
         if not isinstance(found, list):
-            raise InvalidInput(Code.REQUIRED, f"There is no list or object at '{self.items.text}'.", "items")
+            raise InvalidInput(Code.REQUIRED, f"The body has no list or object at '{self.items.text}'.", "items")
         if len(found) > MAX_ITEMS:
-            raise InvalidInput(Code.TOO_MANY, f"{len(found)} items; at most {MAX_ITEMS} in one delivery.", "items")
+            raise InvalidInput(
+                Code.TOO_MANY, f"The body has {len(found)} items; at most {MAX_ITEMS} are allowed.", "items"
+            )
         return found
 
-    def _mapped(self, place: int, scope: Scope, identity: str) -> MappedItem:
-        if not all(when.holds(scope) for when in self.when):
-            return MappedItem(place)
+    def _map_item(self, index: int, scope: Scope, identity: str) -> MappedItem:
+        if not all(condition.matches(scope) for condition in self.when):
+            return MappedItem(index)
         problems: list[Problem] = []
-        made: dict[str, object] = {}
+        fields: dict[str, object] = {}
         for value in self.values:
             try:
-                made[value.name] = value.of(scope)
+                fields[value.name] = value.resolve(scope)
             except Refused as refused:
                 problems += refused.problems
                 continue
-            if made[value.name] is None and value.name in NEVER_ABSENT:
-                problems.append(Problem(Code.REQUIRED, f"There is nothing at {_places(value)}.", (value.name,)))
+            if fields[value.name] is None and value.name in NEVER_ABSENT:
+                problems.append(
+                    Problem(Code.REQUIRED, f"The item has no value at {_list_paths(value)}.", (value.name,))
+                )
         metadata: object = None
         try:
-            metadata = self._metadata(scope)
+            metadata = self._map_metadata(scope)
         except Refused as refused:
             problems += refused.problems
         if problems:
-            return MappedItem(place, None, tuple(problems))
-        made.setdefault("externalId", f"{identity}.{place}")
-        return MappedItem(place, EventInput(**{FIELDS[name]: value for name, value in made.items()}, metadata=metadata))
+            return MappedItem(index, None, tuple(problems))
+        fields.setdefault("externalId", f"{identity}.{index}")
+        event = EventInput(**{FIELDS[name]: value for name, value in fields.items()}, metadata=metadata)
+        return MappedItem(index, event)
 
-    def _metadata(self, scope: Scope) -> object:
+    def _map_metadata(self, scope: Scope) -> object:
         if self.metadata is None:
             return None
         if isinstance(self.metadata, Path):
-            return plain_json(self.metadata.of(scope))
-        found = {value.name.removeprefix("metadata."): value.of(scope) for value in self.metadata}
+            return plain_json(self.metadata.resolve(scope))
+        found = {value.name.removeprefix("metadata."): value.resolve(scope) for value in self.metadata}
         return {name: value for name, value in found.items() if value is not None} or None
 
 
 def parse_mapping(raw: object, *field: str) -> EventMapping:
-    """The mapping of a JSON object, at most 32 KB. Raises Refused with the path of each part at fault."""
-    given, text = parse_object(raw, *field, most_bytes=MAX_BYTES)
+    """Return the mapping of a JSON object of up to 32 KB. Raises Refused with the path of each invalid part."""
+    given, text = parse_object(raw, *field, max_bytes=MAX_BYTES)
     problems = [
-        Problem(Code.UNKNOWN, f"One of {', '.join(_PARTS)}.", (*field, name)) for name in given if name not in _PARTS
+        Problem(Code.UNKNOWN, f"A mapping has no such part; use {', '.join(_PARTS)}.", (*field, name))
+        for name in given
+        if name not in _PARTS
     ]
     items = None
     values: dict[str, MappedValue] = {}
-    when: list[When] = []
+    when: list[MappingCondition] = []
     metadata: Path | tuple[MappedValue, ...] | None = None
     try:
         items = None if given.get("items") is None else parse_path(given["items"], *field, "items")
     except Refused as refused:
         problems += refused.problems
     try:
-        when = _conditions(given.get("when"), *field, "when")
+        when = _parse_conditions(given.get("when"), *field, "when")
     except Refused as refused:
         problems += refused.problems
     sent = given.get("fields")
     if not isinstance(sent, Mapping):
-        says = 'Say where each field comes from, for example {"passExternalId": "customer.email", "type": "kind"}.'
-        problems.append(Problem(Code.REQUIRED, says, (*field, "fields")))
+        message = 'Give a source for each field, for example {"passExternalId": "customer.email", "type": "kind"}.'
+        problems.append(Problem(Code.REQUIRED, message, (*field, "fields")))
         sent = dict.fromkeys(REQUIRED, "-")
-    # In the order in which it is stored: a mapping sent again in another order is the same.
+    # Sort by name, as the canonical text does: the order in which a client sends the fields must not matter.
     for name, part in sorted(sent.items()):
         at = (*field, "fields", name)
         if name not in FIELDS:
-            problems.append(Problem(Code.UNKNOWN, f"One of {', '.join(FIELDS)}.", at))
+            problems.append(Problem(Code.UNKNOWN, f"Events have no such field; use one of {', '.join(FIELDS)}.", at))
             continue
         try:
             values[name] = parse_mapped_value(part, name, *at)
         except Refused as refused:
             problems += refused.problems
     problems += [
-        Problem(Code.REQUIRED, f"Say where {name} comes from.", (*field, "fields", name))
+        Problem(Code.REQUIRED, f"Give a source for {name}: every event needs one.", (*field, "fields", name))
         for name in REQUIRED
         if name not in sent
     ]
@@ -207,45 +222,50 @@ def parse_mapping(raw: object, *field: str) -> EventMapping:
     except Refused as refused:
         problems += refused.problems
     refuse_if(problems)
-    return EventMapping(items, tuple(when), tuple(values.values()), metadata, text)
+    return EventMapping(items=items, when=tuple(when), values=tuple(values.values()), metadata=metadata, text=text)
 
 
 def mapping_from_json(text: str) -> EventMapping:
-    """The mapping that was stored as this text."""
+    """Return the mapping that was stored as this text."""
     return parse_mapping(json.loads(text))
 
 
 def decode_body(raw: bytes, *field: str) -> object:
-    """The JSON value of a body, its decimals exact. Raises InvalidInput for what is not JSON in UTF-8, or too deep."""
+    """Return the JSON value of a body, with exact decimals. Raises InvalidInput unless it is JSON in UTF-8."""
     try:
         return _decoder.decode(raw.decode("utf-8-sig"))
     except (ValueError, InvalidOperation, RecursionError):
-        raise InvalidInput(Code.INVALID, "This is not JSON in UTF-8, or is nested too deeply.", *field) from None
+        raise InvalidInput(Code.INVALID, "The body is not JSON in UTF-8, or is nested too deeply.", *field) from None
 
 
-def _not_json(constant: str) -> object:
+def _reject_constant(constant: str) -> object:
+    """Raise ValueError for NaN and the infinities, which Python accepts in JSON."""
     raise ValueError(constant)
 
 
-_decoder = json.JSONDecoder(parse_float=Decimal, parse_constant=_not_json)
+_decoder = json.JSONDecoder(parse_float=Decimal, parse_constant=_reject_constant)
 
 
-def _places(value: MappedValue) -> str:
+def _list_paths(value: MappedValue) -> str:
     return " or ".join(f"'{path.text}'" for path in value.sources)
 
 
-def _conditions(raw: object, *field: str) -> list[When]:
+def _parse_conditions(raw: object, *field: str) -> list[MappingCondition]:
     if raw is None:
         return []
     if not isinstance(raw, list):
-        raise InvalidInput(Code.INVALID, "Give a list of conditions, all of which have to hold.", *field)
+        raise InvalidInput(
+            Code.INVALID, "Give a list of conditions; an item is mapped if all of them are true.", *field
+        )
     if len(raw) > MAX_CONDITIONS:
-        raise InvalidInput(Code.TOO_MANY, f"At most {MAX_CONDITIONS} conditions.", *field)
+        raise InvalidInput(
+            Code.TOO_MANY, f"The mapping has {len(raw)} conditions; at most {MAX_CONDITIONS} are allowed.", *field
+        )
     found = []
     for index, each in enumerate(raw):
         at = (*field, str(index))
         condition = parse_condition(each, *at)
-        found.append(When(parse_path(condition.path, *at, "path"), condition.operator, condition.value))
+        found.append(MappingCondition(parse_path(condition.path, *at, "path"), condition.operator, condition.value))
     return found
 
 
@@ -255,7 +275,11 @@ def _parse_metadata(raw: object, *field: str) -> Path | tuple[MappedValue, ...] 
     if isinstance(raw, str):
         return parse_path(raw, *field)
     if not isinstance(raw, Mapping):
-        raise InvalidInput(Code.INVALID, "Give the path of an object, or an object of paths.", *field)
+        raise InvalidInput(
+            Code.INVALID, "Give the path of an object, or an object with a source for each name.", *field
+        )
     if len(raw) > MAX_METADATA:
-        raise InvalidInput(Code.TOO_MANY, f"At most {MAX_METADATA} names.", *field)
+        raise InvalidInput(
+            Code.TOO_MANY, f"The metadata has {len(raw)} names; at most {MAX_METADATA} are allowed.", *field
+        )
     return tuple(parse_mapped_value(part, f"metadata.{name}", *field, name) for name, part in sorted(raw.items()))

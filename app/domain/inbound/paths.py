@@ -1,4 +1,4 @@
-"""Paths into what a foreign system sent: of one item, of the whole body, or of the headers that came with it."""
+"""Paths of a mapping: they point into one item of a message, into the whole body, or to a header."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ HEADERS = "$headers"
 ROOTS = (ITEM, BODY, HEADERS)
 MAX_STEPS = 20
 MAX_PATH = 200
+"""Characters of a path."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What paths are looked up in: an item of the body, the body itself, and headers by their names in small letters."""
+    """The values that paths point into: an item of the body, the body, and the headers by their names in lower case."""
 
     item: object
     body: object
@@ -27,14 +28,14 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """Where to look: a root, and names or places of lists from there on. `text` is how it was written."""
+    """A root, and the member names and list indexes that lead from it to a value. `text` is the path as written."""
 
     root: str
     steps: tuple[str, ...]
     text: str
 
-    def of(self, scope: Scope) -> object:
-        """What stands there; None for nothing, and for an empty text, which many systems send for nothing."""
+    def resolve(self, scope: Scope) -> object:
+        """Return the value at the path, or None. An empty text counts as None: many systems send one for no value."""
         if self.root == HEADERS:
             return scope.headers.get(".".join(self.steps).lower()) or None
         found = scope.body if self.root == BODY else scope.item
@@ -49,20 +50,25 @@ class Path:
 
 
 def parse_path(raw: object, *field: str) -> Path:
-    """The path of a text such as "customer.email", "lines.0.sku", "$body.order.id" or "$headers.x-topic".
+    """Return the path of a text such as "customer.email", "lines.0.sku", "$body.order.id" or "$headers.x-topic".
 
-    Without a root it begins at the item. Raises InvalidInput: INVALID, TOO_LONG, TOO_MANY (more than 20 steps).
+    A path without a root begins at the item. Raises InvalidInput: INVALID, TOO_LONG, UNKNOWN (another root), and
+    TOO_MANY (more than 20 steps).
     """
-    text = parse_text(raw, *field, most=MAX_PATH)
+    text = parse_text(raw, *field, max_length=MAX_PATH)
     first, *steps = text.split(".")
     if first not in ROOTS:
         if first.startswith("$"):
-            raise InvalidInput(Code.UNKNOWN, f"A path begins with a name, or with {', '.join(ROOTS)}.", *field)
+            raise InvalidInput(
+                Code.UNKNOWN, f"A path begins with a member name or with one of {', '.join(ROOTS)}.", *field
+            )
         first, steps = ITEM, [first, *steps]
     if not all(steps) or (first == HEADERS and not steps):
         raise InvalidInput(
-            Code.INVALID, 'A path is names and places joined by points, for example "customer.email".', *field
+            Code.INVALID,
+            'A path consists of member names and list indexes, joined by points: "customer.email" or "lines.0.sku".',
+            *field,
         )
     if len(steps) > MAX_STEPS:
-        raise InvalidInput(Code.TOO_MANY, f"At most {MAX_STEPS} steps.", *field)
+        raise InvalidInput(Code.TOO_MANY, f"The path has {len(steps)} steps; at most {MAX_STEPS} are allowed.", *field)
     return Path(first, tuple(steps), text)

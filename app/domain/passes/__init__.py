@@ -1,1 +1,1 @@
-"""Passes, their profiles and merges."""
+"""Passes, their profiles, and what a merge hands over to the survivor."""

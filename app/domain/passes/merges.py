@@ -1,4 +1,4 @@
-"""MergeQueries: one pass goes on as a part of another, which answers for both. Events keep the pass they were recorded on."""
+"""Merges: the event that hands over the initial profile of a merged pass to its survivor."""
 
 from __future__ import annotations
 
@@ -10,19 +10,32 @@ from app.domain.values.decimals import ZERO
 from .passes import Pass, Profile
 
 MAX_ALIASES = 100
-"""Passes that one pass answers for, at most."""
+"""Aliases that one pass may have."""
 
 
 def profile_for_survivor(alias: Pass, now: datetime) -> Event | None:
-    """What a merged pass leaves as it was created with: an update of the pass that answers for it, from the time of its
-    own creation, so that whatever was set on either later stands. None where it was created with nothing.
+    """Return an update of the survivor that sets the initial profile of the alias; None for an empty profile.
+
+    The update occurs at the creation of the alias, so that all later changes of either pass win over it.
     """
     assert alias.alias_of is not None
-    base = alias.initial_profile
-    if base == Profile():
+    initial = alias.initial_profile
+    if initial == Profile():
         return None
-    changes = {"holder": dict(base.holder), "fields": dict(base.fields), "metadata": dict(base.metadata)}
+    changes = {"holder": dict(initial.holder), "fields": dict(initial.fields), "metadata": dict(initial.metadata)}
     return Event(
-        f"mb:{alias.id}", alias.alias_of, Category.FIELD_CHANGE, PASS_UPDATED, None, None, ZERO, OWN_SOURCE, None, {},
-        min(alias.created_at, now), now, Origin("INTERNAL"), changes=changes,
-    )  # fmt: skip
+        id=f"mb:{alias.id}",
+        pass_id=alias.alias_of,
+        category=Category.FIELD_CHANGE,
+        type=PASS_UPDATED,
+        amount=None,
+        currency=None,
+        points=ZERO,
+        source=OWN_SOURCE,
+        external_id=None,
+        metadata={},
+        occurred_at=min(alias.created_at, now),
+        recorded_at=now,
+        origin=Origin("INTERNAL"),
+        changes=changes,
+    )

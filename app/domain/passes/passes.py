@@ -1,4 +1,4 @@
-"""Passes: what a customer holds, and everything the fold has derived for it."""
+"""Passes: the stored pass with everything that the fold derives for it, and the validation of clients' changes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STATUSES = (ACTIVE, "INACTIVE", "EXPIRED", "REVOKED")
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """That a pass is in a segment now: since which instant, judged under which revision, and why."""
+    """Membership of a pass in a segment: the instant of entry, the revision of the definitions then, and the cause."""
 
     segment_id: str
     since_ms: int
@@ -32,7 +32,7 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What staff and integrators set on a pass; the fold applies field changes to it."""
+    """Values of a pass that clients set: the holder, fields, metadata and status. The fold applies their changes."""
 
     holder: Mapping[str, str | None] = field(default_factory=dict)
     fields: Mapping[str, object] = field(default_factory=dict)
@@ -42,7 +42,10 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """What is known of an erased pass: when, and how much there was. Nothing in it is personal."""
+    """Figures of an erased pass, without personal data.
+
+    They are the instant, the numbers of events and aggregate rows, and the ids of the segments that the pass left.
+    """
 
     at_ms: int
     events: int
@@ -52,13 +55,19 @@ class Erased:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """A pass as stored: its profile, its aggregates and memberships, and the proof of how far it was folded.
+    """Pass as stored: profile, aggregates and memberships, with the proof of which events are counted.
 
-    `at_ms` is the last instant judged, `rev` the revision of the definitions judged under, `v` and `fid` name the last
-    write, `lb` the events of the last fold, `n` the last activity number, `out` activities not yet published, `due_ms` the
-    next instant at which a verdict can flip or points end, `lots` what of the points has an end (None: nothing ever had).
-    An `erased` one is a stub: only what the fold and the feed need is left of it.
-    One that was merged is an `alias_of` the pass that it went into.
+    - `initial_profile`, `profile`: as created, and current.
+    - `evaluated_until_ms`: last instant evaluated; it never goes back.
+    - `revision`: revision of the definitions that the pass was last evaluated under.
+    - `version`, `write_id`: counter and random id of the last write, for the compare-and-set.
+    - `last_folded_ids`: events of the last fold.
+    - `last_activity`: number of the last activity; `outbox`: activities that are not in the log yet.
+    - `next_due_ms`: next instant at which time alone changes a result or expires points.
+    - `lots`: points that expire; None if no counted event ever had an expiry.
+    - `erased`: set on the stub of an erased pass. Only the values that the fold and the feed need remain.
+    - `alias_of`: survivor of a merged pass.
+
     (Source: docs/explanation/exactly-once.md.)
     """
 
@@ -89,13 +98,16 @@ class Pass:
 
     @property
     def joined_at(self) -> datetime:
-        """When the customer joined: installed, else created. "Never did it" counts from here."""
+        """The instant at which the customer joined: the installation, else the creation.
+
+        "Days since the last event" count from here for a pass without a matching event.
+        """
         return self.installed_at or self.created_at
 
 
 @dataclass(frozen=True, slots=True)
 class PassInput:
-    """One item of createPasses exactly as it was sent. None means not given."""
+    """One unchecked item of createPasses, exactly as the client sent it. None means that the client sent no value."""
 
     external_id: object
     holder: object = None
@@ -106,7 +118,7 @@ class PassInput:
 
 @dataclass(frozen=True, slots=True)
 class PassDraft:
-    """A checked PassInput."""
+    """Checked input of a new pass."""
 
     external_id: str
     profile: Profile
@@ -114,7 +126,7 @@ class PassDraft:
 
 
 def validate_pass(sent: PassInput, now: datetime, metadata_bytes: int) -> PassDraft:
-    """The checked draft of one input. Raises Refused with every problem found."""
+    """Return the checked draft of one input. Raises Refused with all problems."""
     problems: list[Problem] = []
     external_id = ""
     installed_at = None
@@ -122,12 +134,14 @@ def validate_pass(sent: PassInput, now: datetime, metadata_bytes: int) -> PassDr
         external_id = parse_text(sent.external_id, "externalId")
     except Refused as refused:
         problems.extend(refused.problems)
-    changes = validate_changes(sent.holder, sent.fields, sent.metadata, None, metadata_bytes, problems)
+    changes = validate_changes(
+        sent.holder, sent.fields, sent.metadata, status=None, max_bytes=metadata_bytes, problems=problems
+    )
     if sent.installed_at is not None:
         try:
             installed_at = parse_instant(sent.installed_at, "installedAt")
             if installed_at > now:
-                raise InvalidInput(Code.OUT_OF_RANGE, "A pass cannot have been installed in the future.", "installedAt")
+                raise InvalidInput(Code.OUT_OF_RANGE, "Give an instant that is not in the future.", "installedAt")
         except Refused as refused:
             problems.extend(refused.problems)
     if problems:
@@ -136,48 +150,54 @@ def validate_pass(sent: PassInput, now: datetime, metadata_bytes: int) -> PassDr
 
 
 def validate_changes(
-    holder: object, fields: object, metadata: object, status: object, most_bytes: int, problems: list[Problem]
+    holder: object, fields: object, metadata: object, status: object, max_bytes: int, problems: list[Problem]
 ) -> dict[str, object]:
-    """The parts given, checked, under the names holder, fields, metadata, status; problems are added to the list."""
+    """Return the checked values that are not None, by the names holder, fields, metadata and status.
+
+    `max_bytes` limits `fields` and `metadata`, each as JSON. Problems are appended to `problems`.
+    """
     changes: dict[str, object] = {}
     for name, raw in (("fields", fields), ("metadata", metadata)):
         if raw is not None:
             try:
-                changes[name] = parse_object(raw, name, most_bytes=most_bytes)[0]
+                changes[name] = parse_object(raw, name, max_bytes=max_bytes)[0]
             except Refused as refused:
                 problems.extend(refused.problems)
     if isinstance(holder, Mapping):
-        kept: dict[str, str | None] = {}
+        checked_holder: dict[str, str | None] = {}
         for name, raw in holder.items():
             try:
-                kept[name] = parse_optional(raw, "holder", name)
+                checked_holder[name] = parse_optional(raw, "holder", name)
             except Refused as refused:
                 problems.extend(refused.problems)
-        changes["holder"] = kept
+        changes["holder"] = checked_holder
     if status is not None:
         if status in STATUSES:
             changes["status"] = status
         else:
-            problems.append(Problem(Code.UNKNOWN, f"One of {', '.join(STATUSES)}.", ("status",)))
+            problems.append(Problem(Code.UNKNOWN, f"Give one of {', '.join(STATUSES)}.", ("status",)))
     return changes
 
 
 def apply_changes(profile: Profile, changes: Mapping[str, object]) -> Profile:
-    """The profile after an update: keys given are set, a null removes its key, keys not given stay."""
+    """Return the profile after an update. A value sets its key, None removes its key, other keys stay."""
     parts: dict[str, dict[str, object]] = {
         "holder": dict(profile.holder),
         "fields": dict(profile.fields),
         "metadata": dict(profile.metadata),
     }
     for name, part in parts.items():
-        given = changes.get(name)
-        if isinstance(given, Mapping):
-            for key, value in given.items():
+        part_changes = changes.get(name)
+        if isinstance(part_changes, Mapping):
+            for key, value in part_changes.items():
                 if value is None:
                     part.pop(key, None)
                 else:
                     part[key] = value
     status = changes.get("status", profile.status)
     return Profile(
-        {key: str(value) for key, value in parts["holder"].items()}, parts["fields"], parts["metadata"], str(status)
+        {key: str(value) for key, value in parts["holder"].items()},
+        parts["fields"],
+        parts["metadata"],
+        status=str(status),
     )

@@ -1,1 +1,1 @@
-"""Segments: criteria, definitions, evaluation, causes."""
+"""Segments: their criteria and definitions, the evaluation of passes, and the causes of transitions."""

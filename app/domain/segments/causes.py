@@ -1,4 +1,4 @@
-"""Why a membership flipped, and what was measured before and after."""
+"""Causes of transitions, and the values that their criteria measured before and after."""
 
 from __future__ import annotations
 
@@ -10,86 +10,94 @@ from app.domain.activities import CauseKind
 from app.domain.events.events import Event
 from app.domain.state.measures import add_event
 
-from .criteria import EventCriterion, leaves
+from .criteria import EventCriterion, iter_leaves
 from .evaluation import EvaluationContext, Value, evaluate, measured_value
 from .segments import Version
 
 MAX_VALUES = 6
-"""Measured values an entry carries, at most: an entry of the outbox stays under 300 bytes."""
+"""Measured values of an outbox entry. The limit keeps the entry under 300 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What happened at one instant of a walk: the frame before it, and the events applied, or those removed, or the
-    definition that changed; `erased` and `merged` say that the pass itself goes, `aged_points` what time alone left of
-    the balance, where it took some."""
+    """Changes of a pass at one instant of a walk, to be evaluated together.
+
+    - `before`: context before the step.
+    - `events`: events that counted.
+    - `version`: definition that came into force.
+    - `removed`: events that tombstones removed.
+    - `aged_points`: balance after points expired by time alone; None if none expired.
+    - `is_creation`, `is_erasure`, `is_merge`: the pass was created, erased, or merged into another pass.
+    """
 
     at_ms: int
     before: EvaluationContext
     events: Sequence[Event] = ()
     version: Version | None = None
-    created: bool = False
+    is_creation: bool = False
     removed: Sequence[Event] = ()
     aged_points: Decimal | None = None
-    erased: bool = False
-    merged: bool = False
+    is_erasure: bool = False
+    is_merge: bool = False
 
 
 def find_cause(
-    judged: Version, member: bool, moment: Step, after: EvaluationContext
+    evaluated: Version, is_member: bool, step: Step, after: EvaluationContext
 ) -> tuple[dict[str, object], Event | None]:
-    """The cause of a flip as it is stored, and the event that tipped it where one did.
+    """Return the cause of a transition as stored, and the event that caused it, if one did.
 
-    Where time alone would have flipped it at this instant, the cause is TIME, whatever else happened.
+    `is_member` is the result after the step. If time alone would have changed the result at this instant, the cause is
+    TIME, even if events counted, too.
     """
-    version = moment.version
+    version = step.version
     if version is not None:
         kind = CauseKind.BACKFILL if version.version == 1 and not version.archived else CauseKind.DEFINITION_CHANGED
         return {"kind": kind.value, "version": version.version}, None
-    if moment.erased:
+    if step.is_erasure:
         return {"kind": CauseKind.EVENT_REMOVED.value}, None
-    if moment.merged:
+    if step.is_merge:
         return {"kind": CauseKind.PASS_MERGED.value}, None
-    if not (moment.events or moment.removed) or evaluate(judged.criteria, _aged(moment)) == member:
-        return {"kind": (CauseKind.PASS_CREATED if moment.created else CauseKind.TIME).value}, None
-    if moment.removed:
-        return {"kind": CauseKind.EVENT_REMOVED.value, "event": _missed(judged, moment.removed).id}, None
-    event = _tipping(judged, member, moment, after)
+    if not (step.events or step.removed) or evaluate(evaluated.criteria, _time_only_context(step)) == is_member:
+        return {"kind": (CauseKind.PASS_CREATED if step.is_creation else CauseKind.TIME).value}, None
+    if step.removed:
+        event_id = _find_removed_event(evaluated, step.removed).id
+        return {"kind": CauseKind.EVENT_REMOVED.value, "event": event_id}, None
+    event = _find_deciding_event(evaluated, is_member, step, after)
     return {"kind": CauseKind.EVENT.value, "event": event.id}, event
 
 
-def _aged(moment: Step) -> EvaluationContext:
-    """The frame of the moment if nothing had happened but time."""
-    points = moment.before.points if moment.aged_points is None else moment.aged_points
-    return replace(moment.before, at_ms=moment.at_ms, points=points)
+def _time_only_context(step: Step) -> EvaluationContext:
+    """Return the context after the step as if only time had passed."""
+    points = step.before.points if step.aged_points is None else step.aged_points
+    return replace(step.before, at_ms=step.at_ms, points=points)
 
 
-def collect_values(judged: Version, frame: EvaluationContext) -> tuple[Value, ...]:
-    """The measured values of the leaves of a definition, from left to right."""
-    return tuple(measured_value(leaf, frame) for leaf in list(leaves(judged.criteria))[:MAX_VALUES])
+def collect_values(version: Version, context: EvaluationContext) -> tuple[Value, ...]:
+    """Return the measured values of the leaves of a definition, from left to right, at most MAX_VALUES."""
+    return tuple(measured_value(leaf, context) for leaf in list(iter_leaves(version.criteria))[:MAX_VALUES])
 
 
-def _missed(judged: Version, removed: Sequence[Event]) -> Event:
-    """The last of the removed events that the criteria had looked at; else the last one."""
-    filters = [leaf.measure.filter for leaf in leaves(judged.criteria) if isinstance(leaf, EventCriterion)]
-    examined = [event for event in removed if any(f.matches(event) for f in filters)]
-    return (examined or removed)[-1]
+def _find_removed_event(evaluated: Version, removed: Sequence[Event]) -> Event:
+    """Return the last removed event that the criteria had counted; if none, the last removed event."""
+    filters = [leaf.measure.filter for leaf in iter_leaves(evaluated.criteria) if isinstance(leaf, EventCriterion)]
+    relevant = [event for event in removed if any(f.matches(event) for f in filters)]
+    return (relevant or removed)[-1]
 
 
-def _tipping(judged: Version, member: bool, moment: Step, after: EvaluationContext) -> Event:
-    """The first event of the instant after which the verdict is what it became; else the last one that counts."""
-    states, tipping = dict(moment.before.states), moment.events[-1]
-    timed = [leaf for leaf in leaves(judged.criteria) if isinstance(leaf, EventCriterion)]
-    measures = {leaf.measure.key: leaf.measure for leaf in timed}
-    for event in moment.events:
-        counting = {key: measure for key, measure in measures.items() if measure.filter.matches(event)}
-        if not counting:
+def _find_deciding_event(evaluated: Version, is_member: bool, step: Step, after: EvaluationContext) -> Event:
+    """Return the first event of the step after which the result is `is_member`; if none, the last relevant event."""
+    states, deciding = dict(step.before.states), step.events[-1]
+    event_criteria = [leaf for leaf in iter_leaves(evaluated.criteria) if isinstance(leaf, EventCriterion)]
+    measures = {leaf.measure.key: leaf.measure for leaf in event_criteria}
+    for event in step.events:
+        matching = {key: measure for key, measure in measures.items() if measure.filter.matches(event)}
+        if not matching:
             continue
-        tipping = event
-        for key, measure in counting.items():
-            state = add_event(measure, states.get(key), event, moment.at_ms)
+        deciding = event
+        for key, measure in matching.items():
+            state = add_event(measure, states.get(key), event, step.at_ms)
             if state is not None:
                 states[key] = state
-        if evaluate(judged.criteria, replace(after, states=states)) == member:
+        if evaluate(evaluated.criteria, replace(after, states=states)) == is_member:
             break
-    return tipping
+    return deciding

@@ -1,7 +1,8 @@
-"""Verdicts: whether a pass satisfies criteria at an instant, what was measured, and when that could change by itself.
+"""Evaluation: whether a pass matches criteria at an instant, the measured values, and the next change by time alone.
 
-The boundaries are those of the docs/explanation/exactly-once.md ("Verdicts"): a window is (T - N, T]; GTE N days flips at exactly
-N x 24 h, GT 1 ms later; LT and LTE are their complements; EQ N days is N x 24 h <= elapsed < (N + 1) x 24 h.
+A window of length N at the instant T is (T - N, T]. "GTE N days" begins to match exactly N x 24 h after the event, "GT
+N days" 1 ms later. LT and LTE are the complements of GTE and GT. "EQ N days" matches while N x 24 h <= elapsed < (N +
+1) x 24 h. (Source: docs/explanation/segments-and-time.md, "When a result changes".)
 """
 
 from __future__ import annotations
@@ -12,18 +13,22 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import lru_cache
 
 from app.domain.passes.passes import Pass, Profile
-from app.domain.state.measures import FirstAndLast, Number, State, Window, expire_window, minus
+from app.domain.state.measures import FirstAndLast, Number, State, Window, expire_window, subtract_numbers
 from app.domain.values.conditions import Operator, compare, dig
 from app.domain.values.instants import DAY_MS, to_ms
 
 from .criteria import All, AnyOf, Criteria, EventCriterion, Metric, Never, Not, PassCriterion, SegmentCriterion
 
 Value = Number | str | bool | None
+"""Measured value of a criterion."""
 
 
 @dataclass(slots=True)
 class EvaluationContext:
-    """All that a verdict depends on: the instant, the measures as they stand, the pass, its memberships so far."""
+    """Everything that an evaluation depends on: the instant, the measures, the memberships so far and the pass.
+
+    `joined_ms` is the instant at which the customer joined.
+    """
 
     at_ms: int
     states: Mapping[str, State]
@@ -34,102 +39,107 @@ class EvaluationContext:
     joined_ms: int
 
 
-def evaluate(criteria: Criteria, frame: EvaluationContext) -> bool:
-    """Whether the criteria are satisfied in this frame."""
+def evaluate(criteria: Criteria, context: EvaluationContext) -> bool:
+    """Return whether the pass matches the criteria in this context."""
     match criteria:
         case EventCriterion():
-            return _event_holds(criteria, frame)
+            return _matches_events(criteria, context)
         case All(children):
-            return all(evaluate(child, frame) for child in children)
+            return all(evaluate(child, context) for child in children)
         case AnyOf(children):
-            return any(evaluate(child, frame) for child in children)
+            return any(evaluate(child, context) for child in children)
         case Not(child):
-            return not evaluate(child, frame)
+            return not evaluate(child, context)
         case SegmentCriterion():
-            return (criteria.segment_id in frame.members) == criteria.member
-    return compare(_pass_value(criteria, frame), criteria.operator, criteria.value)
+            return (criteria.segment_id in context.members) == criteria.member
+    return compare(_pass_value(criteria, context), criteria.operator, criteria.value)
 
 
-def measured_value(leaf: Criteria, frame: EvaluationContext) -> Value:
-    """The value that a leaf compares: a count, a sum, whole days since (None for never), a field, a membership."""
+def measured_value(leaf: Criteria, context: EvaluationContext) -> Value:
+    """Return the value that a leaf compares: a count, a sum, whole days (None for never), a field or a membership."""
     match leaf:
         case EventCriterion():
-            state = _window_now(leaf, frame)
+            state = _current_state(leaf, context)
             if leaf.metric in (Metric.COUNT, Metric.SUM):
                 return 0 if state is None or isinstance(state, FirstAndLast) else state.value
-            since = _since_ms(leaf, state, frame)
-            return None if since is None else max(0, frame.at_ms - since) // DAY_MS
+            since = _since_ms(leaf, state, context)
+            return None if since is None else max(0, context.at_ms - since) // DAY_MS
         case SegmentCriterion():
-            return leaf.segment_id in frame.members
+            return leaf.segment_id in context.members
         case PassCriterion():
-            value = _pass_value(leaf, frame)
+            value = _pass_value(leaf, context)
             return value if isinstance(value, (str, int, bool, Decimal)) else None if value is None else str(value)
     raise TypeError(leaf)
 
 
-def next_change_ms(leaf: EventCriterion, frame: EvaluationContext) -> int | None:
-    """The earliest instant after this frame's at which the leaf could change with no new event; None for never.
+def next_change_ms(leaf: EventCriterion, context: EvaluationContext) -> int | None:
+    """Return the earliest instant after the context's at which the leaf may change by time alone; None for never.
 
-    A window whose list of leavers ends is asked again when the last one listed leaves.
+    If the list of a window ends before a change, return the instant at which its last listed event leaves. The worker
+    then reads the next events of the window.
     """
-    state = frame.states.get(leaf.measure.key)
+    state = context.states.get(leaf.measure.key)
     if leaf.metric in (Metric.DAYS_SINCE_LAST, Metric.DAYS_SINCE_FIRST):
-        since = _since_ms(leaf, state, frame)
+        since = _since_ms(leaf, state, context)
         if since is None:
             return None
-        return next((since + edge for edge in _edges(leaf) if since + edge > frame.at_ms), None)
+        return next((since + boundary for boundary in _boundaries(leaf) if since + boundary > context.at_ms), None)
     if leaf.within_ms is None or not isinstance(state, Window):
         return None
-    before = _passes(leaf, state.value)
+    before = _satisfies(leaf, state.value)
     value = state.value
     for instant, weight in zip(state.instants, state.weights, strict=True):
-        value = minus(value, weight)
-        if _passes(leaf, value) != before:
+        value = subtract_numbers(value, weight)
+        if _satisfies(leaf, value) != before:
             return instant + leaf.within_ms
     if not state.has_more:
         return None
-    return state.instants[-1] + leaf.within_ms if state.instants else frame.at_ms
+    return state.instants[-1] + leaf.within_ms if state.instants else context.at_ms
 
 
-def earliest_change_ms(leaf: EventCriterion, frame: EvaluationContext) -> int | None:
-    """An instant before which `next_change_ms` certainly does not lie, at no cost worth mentioning; None for never."""
-    state = frame.states.get(leaf.measure.key)
+def earliest_change_ms(leaf: EventCriterion, context: EvaluationContext) -> int | None:
+    """Return a lower bound of `next_change_ms` at little cost; None for never."""
+    state = context.states.get(leaf.measure.key)
     if leaf.within_ms is None or not isinstance(state, Window) or not state.instants:
-        return next_change_ms(leaf, frame)
+        return next_change_ms(leaf, context)
     return state.instants[0] + leaf.within_ms
 
 
-def _event_holds(leaf: EventCriterion, frame: EvaluationContext) -> bool:
-    state = _window_now(leaf, frame)
+def _matches_events(leaf: EventCriterion, context: EvaluationContext) -> bool:
+    state = _current_state(leaf, context)
     if leaf.metric in (Metric.COUNT, Metric.SUM):
-        return _passes(leaf, 0 if state is None or isinstance(state, FirstAndLast) else state.value)
-    since = _since_ms(leaf, state, frame)
+        return _satisfies(leaf, 0 if state is None or isinstance(state, FirstAndLast) else state.value)
+    since = _since_ms(leaf, state, context)
     if since is None:
-        at_least = leaf.operator in (Operator.GTE, Operator.GT)
-        return at_least and leaf.metric is Metric.DAYS_SINCE_LAST and leaf.never is Never.MATCHES
-    elapsed = frame.at_ms - since
-    low, high = _interval(leaf.operator, leaf.value)
-    return (low is None or elapsed >= low) and (high is None or elapsed < high)
+        is_lower_bound = leaf.operator in (Operator.GTE, Operator.GT)
+        return is_lower_bound and leaf.metric is Metric.DAYS_SINCE_LAST and leaf.never is Never.MATCHES
+    elapsed_ms = context.at_ms - since
+    low, high = _elapsed_interval(leaf.operator, leaf.value)
+    return (low is None or elapsed_ms >= low) and (high is None or elapsed_ms < high)
 
 
-def _window_now(leaf: EventCriterion, frame: EvaluationContext) -> State | None:
-    state = frame.states.get(leaf.measure.key)
+def _current_state(leaf: EventCriterion, context: EvaluationContext) -> State | None:
+    """Return the state of the leaf's measure, without the events that have left its window."""
+    state = context.states.get(leaf.measure.key)
     if isinstance(state, Window) and leaf.within_ms is not None:
-        return expire_window(state, frame.at_ms - leaf.within_ms)
+        return expire_window(state, context.at_ms - leaf.within_ms)
     return state
 
 
-def _since_ms(leaf: EventCriterion, state: State | None, frame: EvaluationContext) -> int | None:
-    """The instant from which the days are counted; None where the pass never did it and joining does not stand in."""
+def _since_ms(leaf: EventCriterion, state: State | None, context: EvaluationContext) -> int | None:
+    """Return the instant from which the days count: the event, or the joining of the customer; None if neither applies.
+
+    The joining applies to GTE and GT of DAYS_SINCE_LAST with SINCE_JOINED, if the pass has no matching event.
+    """
     if isinstance(state, FirstAndLast):
         return state.last_ms if leaf.metric is Metric.DAYS_SINCE_LAST else state.first_ms
-    stands_in = leaf.operator in (Operator.GTE, Operator.GT) and leaf.never is Never.SINCE_JOINED
-    return frame.joined_ms if stands_in and leaf.metric is Metric.DAYS_SINCE_LAST else None
+    counts_from_joining = leaf.operator in (Operator.GTE, Operator.GT) and leaf.never is Never.SINCE_JOINED
+    return context.joined_ms if counts_from_joining and leaf.metric is Metric.DAYS_SINCE_LAST else None
 
 
 @lru_cache(maxsize=1_000)
-def _interval(operator: Operator, days: Decimal) -> tuple[int | None, int | None]:
-    """[low, high) of the elapsed ms for which "elapsed `operator` `days`" holds; None is unbounded."""
+def _elapsed_interval(operator: Operator, days: Decimal) -> tuple[int | None, int | None]:
+    """Return the interval [low, high) of elapsed ms in which "elapsed `operator` `days`" is true; None is unbounded."""
     exact = days * DAY_MS
     whole = int(exact.to_integral_value(ROUND_CEILING))
     beyond = int(exact.to_integral_value(ROUND_FLOOR)) + 1
@@ -145,8 +155,8 @@ def _interval(operator: Operator, days: Decimal) -> tuple[int | None, int | None
     return whole, int((exact + DAY_MS).to_integral_value(ROUND_CEILING))
 
 
-def _edges(leaf: EventCriterion) -> list[int]:
-    return [edge for edge in _interval(leaf.operator, leaf.value) if edge is not None]
+def _boundaries(leaf: EventCriterion) -> list[int]:
+    return [boundary for boundary in _elapsed_interval(leaf.operator, leaf.value) if boundary is not None]
 
 
 _COMPARE: Mapping[Operator, Callable[[Number, Decimal], bool]] = {
@@ -158,31 +168,32 @@ _COMPARE: Mapping[Operator, Callable[[Number, Decimal], bool]] = {
 }
 
 
-def _passes(leaf: EventCriterion, value: Number) -> bool:
+def _satisfies(leaf: EventCriterion, value: Number) -> bool:
     return _COMPARE[leaf.operator](value, leaf.value)
 
 
-def _pass_value(leaf: PassCriterion, frame: EvaluationContext) -> object:
+def _pass_value(leaf: PassCriterion, context: EvaluationContext) -> object:
     match leaf.field:
         case "pointsBalance":
-            return frame.points
+            return context.points
         case "status":
-            return frame.profile.status
+            return context.profile.status
         case "tier":
-            return frame.card.tier
+            return context.card.tier
         case "externalId":
-            return frame.card.external_id
+            return context.card.external_id
         case "createdAt":
-            return frame.card.created_at
+            return context.card.created_at
         case "installedAt":
-            return frame.card.installed_at
+            return context.card.installed_at
         case "updatedAt":
-            return frame.card.updated_at
+            return context.card.updated_at
     root, _, path = leaf.field.partition(".")
-    part = {"fields": frame.profile.fields, "metadata": frame.profile.metadata, "holder": frame.profile.holder}[root]
+    profile = context.profile
+    part = {"fields": profile.fields, "metadata": profile.metadata, "holder": profile.holder}[root]
     return dig(part, path)
 
 
 def joined_ms(card: Pass) -> int:
-    """The instant that stands in for a first event that never was: installedAt, else createdAt."""
+    """Return the instant at which the customer joined: installedAt, else createdAt."""
     return to_ms(card.joined_at)

@@ -1,4 +1,4 @@
-"""Segments and their definitions: every version is kept, and a revision orders all changes of a workspace."""
+"""Segments and their definitions. All versions are kept; a revision orders all changes of a workspace's definitions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.domain.errors import Code, InvalidInput
 from app.domain.state.measures import Measure
 from app.domain.values.instants import to_ms
 
-from .criteria import Criteria, EventCriterion, SegmentCriterion, leaves
+from .criteria import Criteria, EventCriterion, SegmentCriterion, iter_leaves
 
 MAX_LIVE_SEGMENTS = 200
 _KEY = re.compile(r"[a-z0-9][a-z0-9_\-]{0,63}")
@@ -22,7 +22,7 @@ EMIT = "EMIT"
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A segment as users see it: its labels, and the criteria of its latest version (made at revision `rev`)."""
+    """Segment with its labels, and the criteria of its latest version. `revision` is that of the latest version."""
 
     id: str
     key: str
@@ -38,13 +38,13 @@ class Segment:
 
     @property
     def status(self) -> str:
-        """ACTIVE or ARCHIVED."""
+        """The status: ACTIVE or ARCHIVED."""
         return "ARCHIVED" if self.archived else "ACTIVE"
 
 
 @dataclass(frozen=True)
 class Version:
-    """One version of a segment's definition: in force from revision `rev`, made at `at`."""
+    """Version of a segment's definition, created at the instant `at`. It is in force from its revision on."""
 
     segment_id: str
     revision: int
@@ -57,36 +57,36 @@ class Version:
 
     @property
     def at_ms(self) -> int:
-        """The instant at which passes are judged under it."""
+        """The instant from which passes are evaluated under the version, in ms."""
         return to_ms(self.at)
 
     @property
-    def silent(self) -> bool:
-        """Whether the flips that this change itself causes are hidden by default."""
+    def is_silent(self) -> bool:
+        """Whether the transitions that this change causes are hidden by default."""
         return self.notify == SILENT
 
 
 @dataclass(frozen=True)
 class ActiveDefinitions:
-    """What is in force at one revision: versions in dependency order, their leaves and their measures."""
+    """Definitions in force at one revision, in dependency order, with their event criteria and measures."""
 
     versions: tuple[Version, ...]
-    timed: tuple[EventCriterion, ...]
+    event_criteria: tuple[EventCriterion, ...]
     measures: tuple[Measure, ...]
 
     @cached_property
     def by_segment(self) -> Mapping[str, Version]:
-        """The version in force of each segment."""
+        """The version in force, by segment id."""
         return {version.segment_id: version for version in self.versions}
 
     @cached_property
     def measure_keys(self) -> frozenset[str]:
-        """The keys of all measures kept under this revision."""
+        """The keys of all measures that a pass stores under this revision."""
         return frozenset(measure.key for measure in self.measures)
 
 
 class Definitions:
-    """All versions of a workspace's segments, by revision; what was in force at any of them is compiled once."""
+    """All versions of a workspace's segments, with a cache of the definitions in force at each revision."""
 
     def __init__(self, versions: Iterable[Version] = ()) -> None:
         self.versions = tuple(sorted(versions, key=lambda v: v.revision))
@@ -94,74 +94,84 @@ class Definitions:
 
     @property
     def revision(self) -> int:
-        """The highest revision; 0 where nothing was ever defined."""
+        """The highest revision; 0 if the workspace never defined a segment."""
         return self.versions[-1].revision if self.versions else 0
 
     def extended(self, versions: Iterable[Version]) -> Definitions:
-        """These definitions and newer ones."""
+        """Return these definitions together with newer ones."""
         return Definitions((*self.versions, *versions))
 
-    def after(self, rev: int) -> list[Version]:
-        """The versions made after revision `rev`, oldest first."""
-        return [version for version in self.versions if version.revision > rev]
+    def after(self, revision: int) -> list[Version]:
+        """Return the versions with a higher revision, oldest first."""
+        return [version for version in self.versions if version.revision > revision]
 
     def revision_at(self, at_ms: int) -> int:
-        """The highest revision made at or before an instant."""
+        """Return the highest revision that was created at or before an instant."""
         return max((version.revision for version in self.versions if version.at_ms <= at_ms), default=0)
 
-    def latest(self, rev: int | None = None) -> dict[str, Version]:
-        """The version of each segment in force at a revision (the highest, if omitted), archived ones included."""
-        return {version.segment_id: version for version in self.versions if rev is None or version.revision <= rev}
+    def latest(self, revision: int | None = None) -> dict[str, Version]:
+        """Return the latest version of each segment, archived ones included, by segment id.
 
-    def active(self, rev: int) -> ActiveDefinitions:
-        """What is in force at revision `rev`."""
-        found = self._active.get(rev)
+        Versions with a higher revision than `revision` are left out.
+        """
+        return {
+            version.segment_id: version for version in self.versions if revision is None or version.revision <= revision
+        }
+
+    def active(self, revision: int) -> ActiveDefinitions:
+        """Return the definitions in force at a revision."""
+        found = self._active.get(revision)
         if found is None:
-            live = {key: version for key, version in self.latest(rev).items() if not version.archived}
-            ordered = in_dependency_order({key: version.criteria for key, version in live.items()})
+            live = {key: version for key, version in self.latest(revision).items() if not version.archived}
+            ordered = sort_by_dependency({key: version.criteria for key, version in live.items()})
             versions = tuple(live[key] for key in ordered)
-            timed = tuple(
-                {leaf.to_dict().__repr__(): leaf for v in versions for leaf in leaves(v.criteria)
+            event_criteria = tuple(
+                {leaf.to_dict().__repr__(): leaf for v in versions for leaf in iter_leaves(v.criteria)
                  if isinstance(leaf, EventCriterion)}.values()
             )  # fmt: skip
-            measures = {leaf.measure.key: leaf.measure for leaf in timed}
-            found = self._active[rev] = ActiveDefinitions(versions, timed, tuple(measures.values()))
+            measures = {leaf.measure.key: leaf.measure for leaf in event_criteria}
+            found = ActiveDefinitions(versions, event_criteria, tuple(measures.values()))
+            self._active[revision] = found
         return found
 
 
-def references(criteria: Criteria) -> set[str]:
-    """The ids of the segments that the criteria speak of."""
-    return {leaf.segment_id for leaf in leaves(criteria) if isinstance(leaf, SegmentCriterion)}
+def find_references(criteria: Criteria) -> set[str]:
+    """Return the ids of the segments that the criteria refer to."""
+    return {leaf.segment_id for leaf in iter_leaves(criteria) if isinstance(leaf, SegmentCriterion)}
 
 
-def in_dependency_order(criteria: Mapping[str, Criteria]) -> list[str]:
-    """The ids such that a segment comes after those it refers to. Raises InvalidInput CYCLE, naming the cycle's ids."""
+def sort_by_dependency(criteria: Mapping[str, Criteria]) -> list[str]:
+    """Return the segment ids in an order in which each segment follows the segments that it refers to.
+
+    Raises InvalidInput: CYCLE, with the ids of the cycle in its message.
+    """
     ordered: list[str] = []
     done: set[str] = set()
 
-    def visit(key: str, trail: Sequence[str]) -> None:
-        if key in trail:
+    def visit(segment_id: str, trail: Sequence[str]) -> None:
+        if segment_id in trail:
+            circle = " -> ".join((*trail, segment_id))
             raise InvalidInput(
-                Code.CYCLE, f"Segments refer to each other in a circle: {' -> '.join((*trail, key))}.", "criteria"
+                Code.CYCLE, f"Segments must not refer to each other in a circle: {circle}. Remove one.", "criteria"
             )
-        if key in done or key not in criteria:
+        if segment_id in done or segment_id not in criteria:
             return
-        for other in sorted(references(criteria[key])):
-            visit(other, (*trail, key))
-        done.add(key)
-        ordered.append(key)
+        for other in sorted(find_references(criteria[segment_id])):
+            visit(other, (*trail, segment_id))
+        done.add(segment_id)
+        ordered.append(segment_id)
 
-    for key in criteria:
-        visit(key, ())
+    for segment_id in criteria:
+        visit(segment_id, ())
     return ordered
 
 
 def parse_key(raw: object, *field: str) -> str:
-    """The key of a segment: 1 to 64 small letters, digits, _ and -. Raises InvalidInput."""
+    """Return the key of a segment unchanged: 1 to 64 small letters, digits, '_' or '-'. Raises InvalidInput."""
     if not isinstance(raw, str) or not _KEY.fullmatch(raw):
         raise InvalidInput(
             Code.INVALID,
-            "A key is 1 to 64 small letters, digits, '_' or '-', beginning with a letter or digit.",
+            "Give 1 to 64 small letters, digits, '_' or '-', beginning with a letter or digit.",
             *field,
         )
     return raw

@@ -1,1 +1,1 @@
-"""Running values of a pass: aggregates, measures, points, statistics."""
+"""Values that a pass derives from its events: aggregates, measures, points and statistics."""

@@ -1,4 +1,7 @@
-"""Aggregates of a pass: functions of the *set* of its events, so that any order and any split gives the same."""
+"""Aggregates of a pass: functions of the *set* of its events.
+
+Any order and any split into folds gives the same result.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ Key = tuple[str, str | None]
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """One row: count, exact sum, min and max of the amount, first and last instant (ms) of one type and currency."""
+    """Aggregate row of one event type and currency.
+
+    It holds the count, the exact sum, minimum and maximum of the amounts, and the first and last instant in ms.
+    """
 
     category: Category
     count: int
@@ -29,15 +35,23 @@ class Aggregate:
 Aggregates = Mapping[Key, Aggregate]
 
 
-def fold(aggregates: Aggregates, events: Iterable[Event]) -> dict[Key, Aggregate]:
-    """The aggregates with each of `events` counted once more. Amounts are summed as stored, refunds too."""
+def fold_events(aggregates: Aggregates, events: Iterable[Event]) -> dict[Key, Aggregate]:
+    """Return the aggregates with the events added. Amounts are summed as stored, so refunds add, too."""
     rows = dict(aggregates)
     for event in events:
         key = (event.type, event.currency)
         row = rows.get(key)
         at, amount = event.occurred_ms, event.amount
         if row is None:
-            rows[key] = Aggregate(event.category, 1, amount if amount is not None else ZERO, amount, amount, at, at)
+            rows[key] = Aggregate(
+                event.category,
+                1,
+                amount if amount is not None else ZERO,
+                min=amount,
+                max=amount,
+                first_ms=at,
+                last_ms=at,
+            )
             continue
         total, low, high = row.sum, row.min, row.max
         if amount is not None:
@@ -45,6 +59,12 @@ def fold(aggregates: Aggregates, events: Iterable[Event]) -> dict[Key, Aggregate
             low = amount if low is None or amount < low else low
             high = amount if high is None or amount > high else high
         rows[key] = Aggregate(
-            row.category, row.count + 1, total, low, high, min(row.first_ms, at), max(row.last_ms, at)
+            row.category,
+            row.count + 1,
+            total,
+            min=low,
+            max=high,
+            first_ms=min(row.first_ms, at),
+            last_ms=max(row.last_ms, at),
         )
     return rows

@@ -1,8 +1,8 @@
-"""Aggregations: one function over the events that match, in whole or by groups.
+"""Aggregations: one function over events, for all of them or for groups.
 
-Amounts of different currencies are never mixed: a function of the amount looks at one currency, or groups by currency.
-In a sum of amounts refunds and credits subtract, unless it is asked gross; averages, least and greatest are of the
-amounts as recorded. Events that lack the field do not count in a function of it. (Source: schema.graphql, "AggregateInput".)
+Amounts of different currencies are never mixed: a function of amounts reads one currency, or groups by currency.
+Refunds and credits subtract from a sum of amounts, unless the sum is gross. AVG, MIN and MAX use the amounts as
+recorded. Events without the field do not count in a function of the field. (Source: schema.graphql, "AggregateInput".)
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ AMOUNT, POINTS, METADATA = "amount", "points", "metadata."
 
 
 class Function(StrEnum):
-    """What is worked out over events."""
+    """Function that an aggregation computes over events."""
 
     COUNT = "COUNT"
     SUM = "SUM"
@@ -39,7 +39,7 @@ class Function(StrEnum):
 
 
 class GroupBy(StrEnum):
-    """What the events of a group have in common."""
+    """Dimension of an aggregation. Events with the same value in each dimension form a group."""
 
     PASS = "PASS"
     TYPE = "TYPE"
@@ -56,11 +56,11 @@ class GroupBy(StrEnum):
 PERIODS = {GroupBy(period.value): period for period in Period}
 COUNTS = frozenset({Function.COUNT, Function.COUNT_PASSES})
 Key = tuple[str | datetime | None, ...]
-"""A value for each dimension: a text, None where the events have none, or the start of a period, in UTC."""
+"""Value of each dimension: a text, the start of a period in UTC, or None if the events have no value."""
 
 
 class Group(NamedTuple):
-    """What the events of one key come to: how many counted, and the value (None where there is nothing to work out)."""
+    """Result for the events of one key: the number of events that count, and the value; None if no event counts."""
 
     key: Key
     events: int
@@ -69,22 +69,25 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Aggregation:
-    """A checked question: the function, its field (None for counts), the dimensions, and how periods are cut."""
+    """Checked aggregation: its function, the field (None for counts), the dimensions and the calendar of its periods.
+
+    With `gross`, refunds and credits add to a sum of amounts. `week_start` is a weekday from 0 (Monday) to 6 (Sunday).
+    """
 
     function: Function
     field: str | None = None
-    by: tuple[GroupBy, ...] = ()
+    group_by: tuple[GroupBy, ...] = ()
     gross: bool = False
     zone: ZoneInfo = UTC
     week_start: int = 0
 
     @property
-    def of_money(self) -> bool:
-        """Whether it works with amounts, which must not be mixed across currencies."""
+    def is_money(self) -> bool:
+        """Whether the function is over amounts, so that currencies must not be mixed."""
         return self.field == AMOUNT
 
     def number(self, event: Event) -> Decimal | None:
-        """What one event brings in, signed as it counts; None where it does not count."""
+        """Return the number that one event contributes, with its sign; None if the event does not count."""
         if self.field == AMOUNT:
             if event.amount is None:
                 return None
@@ -96,8 +99,8 @@ class Aggregation:
         return ZERO
 
     def key(self, event: Event) -> Key:
-        """Where one event belongs."""
-        return tuple(self._coordinate(dimension, event) for dimension in self.by)
+        """Return the key of the group that an event belongs to."""
+        return tuple(self._coordinate(dimension, event) for dimension in self.group_by)
 
     def _coordinate(self, dimension: GroupBy, event: Event) -> str | datetime | None:
         match dimension:
@@ -117,49 +120,54 @@ class Aggregation:
 
 
 def parse_field(raw: str | None, function: Function) -> str | None:
-    """The field that a function works with: "amount", "points" or "metadata.<path>"; None for counts.
+    """Return the field of a function: "amount" (the default), "points" or "metadata.<path>"; None for counts.
 
-    Raises InvalidInput: REQUIRED or INVALID.
+    Raises InvalidInput: INVALID.
     """
     if function in COUNTS:
         if raw is not None:
-            raise InvalidInput(Code.INVALID, "Events and passes are counted without a field.", "input", "field")
+            raise InvalidInput(Code.INVALID, f"{function} takes no field; leave it out.", "input", "field")
         return None
     if raw is None:
         return AMOUNT
     if raw in (AMOUNT, POINTS) or (raw.startswith(METADATA) and 0 < len(raw.removeprefix(METADATA)) <= 200):
         return raw
-    raise InvalidInput(Code.INVALID, 'One of "amount", "points" and "metadata.<path>".', "input", "field")
+    raise InvalidInput(Code.INVALID, 'Give one of "amount", "points" and "metadata.<path>".', "input", "field")
 
 
-def parse_dimensions(given: Sequence[GroupBy]) -> tuple[GroupBy, ...]:
-    """The dimensions: at most three, each once, one period among them at most. Raises InvalidInput."""
-    if len(given) > MAX_DIMENSIONS:
-        raise InvalidInput(Code.TOO_MANY, f"At most {MAX_DIMENSIONS} dimensions.", "input", "groupBy")
-    if len(set(given)) < len(given) or sum(dimension in PERIODS for dimension in given) > 1:
-        raise InvalidInput(Code.INVALID, "Each dimension once, and one period at most.", "input", "groupBy")
-    return tuple(given)
+def parse_dimensions(dimensions: Sequence[GroupBy]) -> tuple[GroupBy, ...]:
+    """Return the dimensions: at most three, each once, with at most one period. Raises InvalidInput."""
+    if len(dimensions) > MAX_DIMENSIONS:
+        raise InvalidInput(Code.TOO_MANY, f"Give at most {MAX_DIMENSIONS} dimensions.", "input", "groupBy")
+    if len(set(dimensions)) < len(dimensions) or sum(dimension in PERIODS for dimension in dimensions) > 1:
+        raise InvalidInput(
+            Code.INVALID, "Give each dimension once, and at most one of the periods DAY to YEAR.", "input", "groupBy"
+        )
+    return tuple(dimensions)
 
 
 def aggregate_groups(aggregation: Aggregation, events: Iterable[Event]) -> list[Group]:
-    """The groups of these events, in no order: the same as the store works out, for what it cannot read as a number."""
-    found: dict[Key, list[Decimal]] = {}
-    passes: dict[Key, set[str]] = {}
+    """Return the groups of these events, in no particular order.
+
+    The store computes the same groups itself, except for fields of the metadata, which it cannot read as exact numbers.
+    """
+    numbers_by_key: dict[Key, list[Decimal]] = {}
+    passes_by_key: dict[Key, set[str]] = {}
     for event in events:
         number = aggregation.number(event)
         if number is not None:
             key = aggregation.key(event)
-            found.setdefault(key, []).append(number)
-            passes.setdefault(key, set()).add(event.pass_id)
+            numbers_by_key.setdefault(key, []).append(number)
+            passes_by_key.setdefault(key, set()).add(event.pass_id)
     return [
-        Group(key, len(numbers), _value(aggregation.function, numbers, len(passes[key])))
-        for key, numbers in found.items()
+        Group(key, len(numbers), _compute(aggregation.function, numbers, len(passes_by_key[key])))
+        for key, numbers in numbers_by_key.items()
     ]
 
 
-def _value(function: Function, numbers: Sequence[Decimal], passes: int) -> Decimal:
+def _compute(function: Function, numbers: Sequence[Decimal], pass_count: int) -> Decimal:
     if function is Function.COUNT_PASSES:
-        return Decimal(passes)
+        return Decimal(pass_count)
     if function is Function.COUNT:
         return Decimal(len(numbers))
     if function is Function.MIN:

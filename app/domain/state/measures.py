@@ -1,8 +1,12 @@
-"""Measures: the few numbers a pass keeps so that a criterion is judged without reading its events again.
+"""Measures: the few numbers that a pass stores, so that a worker evaluates a criterion without reading events.
 
-Three kinds. A *total* is a running count or sum. A *span* holds the first and last instant. A *window* (rolling, the
-last N ms) holds its running value and the next instants to leave it, at most 100: a pass with 20,000 events in a window
-costs about as much per event as one with 20. Events of one instant leave together, so they are held as one weight.
+There are three kinds:
+
+- A *total* is a running count or sum.
+- A *span* holds the first and the last instant.
+- A *window* covers the last N ms. It holds a running value and the next instants at which events leave the window, at
+  most 100. So an event costs about the same for a pass with 20,000 events in the window as for one with 20. The events
+  of one instant leave together, so the window holds their sum as one weight.
 """
 
 from __future__ import annotations
@@ -21,12 +25,17 @@ from app.domain.values.decimals import EXACT, ZERO, add, subtract
 from .aggregates import Aggregates
 
 MAX_EXPIRING = 100
+"""Instants that a window lists. The worker reads the next ones from the events when the list runs out."""
 Number = int | Decimal
+"""A count, or a decimal."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events a criterion looks at; an empty part means any. `from_ms` inclusive, `to_ms` exclusive."""
+    """Filter of the events that a criterion measures. An empty field matches every event.
+
+    `from_ms` is inclusive, `to_ms` exclusive.
+    """
 
     types: tuple[str, ...] = ()
     categories: tuple[Category, ...] = ()
@@ -37,7 +46,7 @@ class EventFilter:
     to_ms: int | None = None
 
     def matches(self, event: Event) -> bool:
-        """Whether the event counts. Events that Punchcard records itself are nobody's activity."""
+        """Return whether the event counts. Internal events never do, because no customer caused them."""
         if not self.may_match(event.type, event.category, event.currency) or event.type in INTERNAL_TYPES:
             return False
         if self.sources and event.source not in self.sources:
@@ -49,7 +58,7 @@ class EventFilter:
         return all(condition.holds(event.metadata) for condition in self.metadata)
 
     def may_match(self, kind: str, category: Category, currency: str | None) -> bool:
-        """Whether events of this type, category and currency can match at all."""
+        """Return whether events of this type, category and currency can match."""
         return not (
             (self.types and kind not in self.types)
             or (self.categories and category not in self.categories)
@@ -59,14 +68,14 @@ class EventFilter:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """A running count or exact sum over all time."""
+    """Running count or exact sum over all time."""
 
     value: Number
 
 
 @dataclass(frozen=True, slots=True)
 class FirstAndLast:
-    """The first and the last instant, in ms."""
+    """State of a span: the first and the last instant, in ms."""
 
     first_ms: int
     last_ms: int
@@ -74,7 +83,11 @@ class FirstAndLast:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A running value, the instants (ms, ascending) next to leave with their weights, and whether more follow those."""
+    """Running value of a window, and the next events to leave it.
+
+    `instants` are the events' own instants in ms, ascending. `weights` are the sums of the events of each instant.
+    `has_more` is true if more events follow in the window after the last instant listed.
+    """
 
     value: Number
     instants: tuple[int, ...]
@@ -87,41 +100,49 @@ State = Total | FirstAndLast | Window
 
 @dataclass(frozen=True)
 class Measure:
-    """What is kept for a filter: a count (`sums` None) or a sum of a field, over all time or a window; or a span."""
+    """Question about the events of a filter: a count, a sum or a span.
+
+    A measure is a count if `summed_field` is None. It is over all time if `within_ms` is None, else over a window.
+    """
 
     filter: EventFilter
-    sums: str | None = None
+    summed_field: str | None = None
     within_ms: int | None = None
-    span: bool = False
+    is_span: bool = False
 
     @cached_property
     def key(self) -> str:
-        """The name under which the state is stored: the same question asked by two segments is kept once."""
-        text = repr((self.filter, self.sums, self.within_ms, self.span))
+        """The key under which the state is stored. Segments that ask the same question share one measure."""
+        # The keys are stored. Renaming a class or field of EventFilter or Condition would change its repr, and the
+        # keys.
+        text = repr((self.filter, self.summed_field, self.within_ms, self.is_span))
         return blake2b(text.encode(), digest_size=9).hexdigest()
 
     @property
-    def plain(self) -> bool:
-        """Whether the aggregates of the pass answer it for all time, without its events."""
+    def can_use_aggregates(self) -> bool:
+        """Whether the state follows from the aggregates of the pass, without reading its events."""
         f = self.filter
         by_aggregate = not (f.sources or f.metadata or f.from_ms is not None or f.to_ms is not None)
-        return by_aggregate and self.within_ms is None and self.sums in (None, "amount")
+        return by_aggregate and self.within_ms is None and self.summed_field in (None, "amount")
 
     def weight(self, event: Event) -> Number:
-        """What one matching event adds: 1 for a count; refunds and credits subtract from a sum of amounts."""
-        if self.sums is None:
+        """Return the number that one matching event adds: 1 for a count, else the value of the summed field.
+
+        The amounts of refunds and credits are negative.
+        """
+        if self.summed_field is None:
             return 1
-        if self.sums == "amount":
+        if self.summed_field == "amount":
             return event.signed_amount
-        if self.sums == "points":
+        if self.summed_field == "points":
             return event.points
-        return number_of(dig(event.metadata, self.sums.removeprefix("metadata."))) or ZERO
+        return number_of(dig(event.metadata, self.summed_field.removeprefix("metadata."))) or ZERO
 
 
 def add_event(measure: Measure, state: State | None, event: Event, at_ms: int) -> State | None:
-    """The state with one more matching event, at the instant `at_ms`; the caller has asked `filter.matches`."""
+    """Return the state at the instant `at_ms` with one more event. The caller has checked that the event matches."""
     at = event.occurred_ms
-    if measure.span:
+    if measure.is_span:
         if not isinstance(state, FirstAndLast):
             return FirstAndLast(at, at)
         return (
@@ -131,63 +152,70 @@ def add_event(measure: Measure, state: State | None, event: Event, at_ms: int) -
         )
     weight = measure.weight(event)
     if measure.within_ms is None:
-        return Total(plus(state.value, weight) if isinstance(state, Total) else weight)
+        return Total(add_numbers(state.value, weight) if isinstance(state, Total) else weight)
     if at <= at_ms - measure.within_ms:
         return state
     if not isinstance(state, Window):
         return Window(weight, (at,), (weight,))
-    # What has left by now goes first: the list is cut at 100, and nothing that is cut off may have left already.
-    return _listed(expire_window(state, at_ms - measure.within_ms), at, weight)
+    # Expire first: the list is truncated to 100 instants, and the instants cut off must still be in the window.
+    return _insert_expiring(expire_window(state, at_ms - measure.within_ms), at, weight)
 
 
-def _listed(state: Window, at: int, weight: Number) -> Window:
-    value, instants, weights = plus(state.value, weight), state.instants, state.weights
+def _insert_expiring(state: Window, at: int, weight: Number) -> Window:
+    value, instants, weights = add_numbers(state.value, weight), state.instants, state.weights
     if state.has_more and (not instants or at > instants[-1]):
-        return Window(value, instants, weights, True)
-    place = bisect_left(instants, at)
-    if place < len(instants) and instants[place] == at:
-        together = plus(weights[place], weight)
-        return Window(value, instants, (*weights[:place], together, *weights[place + 1 :]), state.has_more)
-    instants = (*instants[:place], at, *instants[place:])
-    weights = (*weights[:place], weight, *weights[place:])
+        return Window(value, instants, weights, has_more=True)
+    index = bisect_left(instants, at)
+    if index < len(instants) and instants[index] == at:
+        total = add_numbers(weights[index], weight)
+        weights = (*weights[:index], total, *weights[index + 1 :])
+        return Window(value, instants, weights, has_more=state.has_more)
+    instants = (*instants[:index], at, *instants[index:])
+    weights = (*weights[:index], weight, *weights[index:])
     if len(instants) > MAX_EXPIRING:
-        return Window(value, instants[:MAX_EXPIRING], weights[:MAX_EXPIRING], True)
-    return Window(value, instants, weights, state.has_more)
+        return Window(value, instants[:MAX_EXPIRING], weights[:MAX_EXPIRING], has_more=True)
+    return Window(value, instants, weights, has_more=state.has_more)
 
 
 def expire_window(state: Window, start_ms: int) -> Window:
-    """The window without what occurred at or before `start_ms`. Its list must reach that far (see `reach_ms`)."""
-    gone = bisect_right(state.instants, start_ms)
-    if not gone:
+    """Return the window without the events that occurred at or before `start_ms`.
+
+    The list of instants must reach `start_ms`, unless `has_more` is false.
+    """
+    expired_count = bisect_right(state.instants, start_ms)
+    if not expired_count:
         return state
     value = state.value
-    for weight in state.weights[:gone]:
-        value = minus(value, weight)
-    return Window(value, state.instants[gone:], state.weights[gone:], state.has_more)
+    for weight in state.weights[:expired_count]:
+        value = subtract_numbers(value, weight)
+    return Window(value, state.instants[expired_count:], state.weights[expired_count:], has_more=state.has_more)
 
 
-def refill_window(state: Window, leavers: Iterable[tuple[int, Number]], more: bool) -> Window:
-    """The window with its list continued by (ms, weight) pairs in ascending order; its value is already right."""
-    pairs = list(leavers)
+def refill_window(state: Window, expiring: Iterable[tuple[int, Number]], has_more: bool) -> Window:
+    """Return the window with more (ms, weight) pairs at the end of its list, in ascending order. The value stays."""
+    pairs = list(expiring)
     instants = (*state.instants, *(at for at, _ in pairs))
-    return Window(state.value, instants, (*state.weights, *(weight for _, weight in pairs)), more)
+    return Window(state.value, instants, (*state.weights, *(weight for _, weight in pairs)), has_more=has_more)
 
 
 def group_expiring(measure: Measure, events: Iterable[Event]) -> list[tuple[int, Number]]:
-    """(ms, weight) of the matching events, ascending, those of one instant added up. `events` are in order of occurrence."""
+    """Return (ms, weight) of the matching events, ascending. The weight is the sum of all events of the instant.
+
+    `events` are in order of occurrence.
+    """
     pairs: list[tuple[int, Number]] = []
     for event in events:
         if measure.filter.matches(event):
             at, weight = event.occurred_ms, measure.weight(event)
             if pairs and pairs[-1][0] == at:
-                pairs[-1] = (at, plus(pairs[-1][1], weight))
+                pairs[-1] = (at, add_numbers(pairs[-1][1], weight))
             else:
                 pairs.append((at, weight))
     return pairs
 
 
 def build_measure(measure: Measure, events: Iterable[Event], at_ms: int) -> State | None:
-    """The state at `at_ms` from all events that count; None where none matches. Order does not matter."""
+    """Return the state at `at_ms`, from all events that count, in any order; None if no event matches."""
     matching = sorted((e for e in events if measure.filter.matches(e)), key=lambda e: e.occurred_ms)
     if measure.within_ms is None:
         state: State | None = None
@@ -198,38 +226,46 @@ def build_measure(measure: Measure, events: Iterable[Event], at_ms: int) -> Stat
     pairs = [pair for pair in group_expiring(measure, matching) if pair[0] > start]
     if not pairs:
         return None
-    value: Number = 0 if measure.sums is None else ZERO
+    value: Number = 0 if measure.summed_field is None else ZERO
     for _, weight in pairs:
-        value = plus(value, weight)
+        value = add_numbers(value, weight)
     listed = pairs[:MAX_EXPIRING]
-    return Window(value, tuple(at for at, _ in listed), tuple(w for _, w in listed), len(pairs) > MAX_EXPIRING)
+    return Window(
+        value,
+        tuple(at for at, _ in listed),
+        tuple(weight for _, weight in listed),
+        has_more=len(pairs) > MAX_EXPIRING,
+    )
 
 
 def from_aggregates(measure: Measure, aggregates: Aggregates) -> State | None:
-    """The state of a `plain` measure from the aggregates of a pass; None where nothing matches."""
+    """Return the state of a measure from the aggregates of a pass; None if no row matches.
+
+    Call it only if `measure.can_use_aggregates` is true.
+    """
     state: State | None = None
     for (kind, currency), row in aggregates.items():
         if kind in INTERNAL_TYPES or not measure.filter.may_match(kind, row.category, currency):
             continue
-        if measure.span:
+        if measure.is_span:
             first, last = row.first_ms, row.last_ms
             if isinstance(state, FirstAndLast):
                 first, last = min(first, state.first_ms), max(last, state.last_ms)
             state = FirstAndLast(first, last)
         else:
             signed = -row.sum if kind in SUBTRACTED_TYPES else row.sum
-            weight: Number = row.count if measure.sums is None else signed
-            state = Total(plus(state.value, weight) if isinstance(state, Total) else weight)
+            weight: Number = row.count if measure.summed_field is None else signed
+            state = Total(add_numbers(state.value, weight) if isinstance(state, Total) else weight)
     return state
 
 
-def plus(a: Number, b: Number) -> Number:
-    """The exact sum of two counts or two decimals."""
+def add_numbers(a: Number, b: Number) -> Number:
+    """Return the exact sum of two counts or decimals."""
     return a + b if isinstance(a, int) and isinstance(b, int) else add(EXACT.create_decimal(a), EXACT.create_decimal(b))
 
 
-def minus(a: Number, b: Number) -> Number:
-    """The exact difference of two counts or two decimals."""
+def subtract_numbers(a: Number, b: Number) -> Number:
+    """Return the exact difference of two counts or decimals."""
     if isinstance(a, int) and isinstance(b, int):
         return a - b
     return subtract(EXACT.create_decimal(a), EXACT.create_decimal(b))

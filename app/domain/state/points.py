@@ -1,9 +1,12 @@
-"""Points: the balance of a pass, and the lots in it: points that have an end, an instant or days without activity.
+"""Points of a pass: its balance, and its lots, which are the points of one grant that expire.
 
-A function of the *set* of counted events and an instant. Events are taken in order of (occurredAt, id); before each, the
-lots whose end has come leave the balance. A grant with an end opens a lot. What is spent is taken from the lot that ends
-soonest (of two, the older), then from points without an end, the oldest first, then becomes a debt, which the next grant
-repays first. A correction may move the end of what is left of a grant.
+Points are a function of the *set* of counted events and an instant. The rules:
+
+- Events count in order of (occurredAt, id). Before each event, the lots that have expired leave the balance.
+- A grant with an expiry opens a lot. It expires at an instant, or after a number of days without activity.
+- Spending takes points from the lot that expires soonest (of two, the older one), then from grants without an expiry,
+  the oldest first. The rest becomes a debt, which the next grant repays first.
+- A correction may move the expiry of the remaining points of a grant.
 """
 
 from __future__ import annotations
@@ -23,20 +26,20 @@ from .aggregates import Aggregates
 
 @dataclass(frozen=True, slots=True)
 class Lot:
-    """What is left of one grant, when it was given, and its end."""
+    """Remaining points of one grant that expires, the instant of the grant, and its expiry."""
 
     remaining: Decimal
     granted_ms: int
-    end: PointsExpiry
+    expiry: PointsExpiry
 
 
 Lots = Mapping[str, Lot]
-"""By the id of the event that gave the points."""
+"""Lots by the id of the event that granted the points."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExpiredLot:
-    """What a lot still held when its end came, and the balance without it."""
+    """Points of a lot that expired, the instant of expiry, and the balance afterwards."""
 
     event_id: str
     points: Decimal
@@ -44,110 +47,112 @@ class ExpiredLot:
     balance: Decimal
 
 
-_Place = tuple[int, int, str]
+_LotKey = tuple[int, int, str]
+"""Order of lots: (instant of expiry in ms, or days without activity; instant of the grant in ms; event id)."""
 
 
 class PointsAccount:
-    """The points of a pass while it is walked. `lots` is None as long as no counted event said when points end."""
+    """Points of a pass during a walk. `lots` is None as long as no counted event had an expiry."""
 
     def __init__(self, balance: Decimal = ZERO, lots: Lots | None = None, active_ms: int = 0) -> None:
         self.balance = balance
         self.lots: Lots | None = lots
-        self._own: dict[str, Lot] | None = None
+        self._copied_lots: dict[str, Lot] | None = None
         self._active_ms = active_ms
-        # What is left of grants without an end, the oldest first: (when given, how much).
-        self._endless: dict[str, tuple[int, Decimal]] = {}
-        # Soonest first, then the oldest: (end or days, granted ms, event id).
-        self._fixed: list[_Place] = []
-        self._rolling: list[_Place] = []
+        # Remaining points of grants without an expiry, by event id, the oldest first: (instant of the grant, points).
+        self._unlimited: dict[str, tuple[int, Decimal]] = {}
+        # Lots that expire at an instant, and lots that expire after days without activity; the soonest first.
+        self._fixed: list[_LotKey] = []
+        self._rolling: list[_LotKey] = []
         for event_id, lot in (lots or {}).items():
-            self._list(lot).append(_place(event_id, lot))
+            self._queue_of(lot).append(_lot_key(event_id, lot))
         self._fixed.sort()
         self._rolling.sort()
 
     def next_expiry_ms(self) -> int | None:
-        """The next instant at which a lot leaves the balance by itself; None for never."""
-        soonest = self._soonest() if self.lots else None
+        """Return the next instant at which a lot expires if nothing happens; None for never."""
+        soonest = self._find_soonest() if self.lots else None
         return None if soonest is None else soonest[0]
 
     def expire_lots(self, at_ms: int) -> list[ExpiredLot]:
-        """Takes out the lots whose end is `at_ms` or earlier, and answers them in the order they ended."""
-        gone: list[ExpiredLot] = []
-        while self.lots and (soonest := self._soonest()) is not None and soonest[0] <= at_ms:
-            ended_ms, _, event_id = soonest
-            points = self._taken(event_id).remaining
+        """Remove the lots that have expired at `at_ms`, and return them in order of expiry."""
+        expired: list[ExpiredLot] = []
+        while self.lots and (soonest := self._find_soonest()) is not None and soonest[0] <= at_ms:
+            expired_ms, _, event_id = soonest
+            points = self._take(event_id).remaining
             self.balance = subtract(self.balance, points)
-            gone.append(ExpiredLot(event_id, points, ended_ms, self.balance))
-        return gone
+            expired.append(ExpiredLot(event_id, points, expired_ms, balance=self.balance))
+        return expired
 
     def count(self, event: Event) -> None:
-        """Counts an event that is later than all counted so far; what ended by then is out already.
+        """Count an event that is later than all events counted so far. The caller has expired the lots by then.
 
-        Only a purse that was given all events from the first on knows what an event that moves an end speaks of.
+        Count an event that moves an expiry only in an account with all earlier events (see `rebuild_account`). Only
+        such an account has the grants without an expiry.
         """
-        end = event.points_expiry
-        if self.lots is None and end is None:
+        expiry = event.points_expiry
+        if self.lots is None and expiry is None:
             if event.points:
-                self._earned_or_spent(event)
+                self._earn_or_spend(event)
             return
         at_ms = event.occurred_ms
         if self.lots is None:
-            self.lots = self._own = {}
+            self.lots = self._copied_lots = {}
         if event.type not in INTERNAL_TYPES:
             self._active_ms = max(self._active_ms, at_ms)
-        if end is None:
+        if expiry is None:
             if event.points:
-                self._earned_or_spent(event)
-        elif moves_end(event):
-            self._end_moved(event, end, at_ms)
+                self._earn_or_spend(event)
+        elif moves_expiry(event):
+            self._move_expiry(event, expiry, at_ms)
         elif event.points > 0:
-            self._granted(event, end, at_ms)
+            self._grant(event, expiry, at_ms)
 
-    def _earned_or_spent(self, event: Event) -> None:
-        """Points without an end, or negative ones."""
+    def _earn_or_spend(self, event: Event) -> None:
+        """Add points without an expiry, or subtract negative points from the lots and grants."""
         points, before = event.points, self.balance
         self.balance = add(before, points)
         if points > 0:
-            left = points if before >= 0 else self.balance
-            if left > 0:
-                self._endless[event.id] = event.occurred_ms, left
+            remaining = points if before >= 0 else self.balance
+            if remaining > 0:
+                self._unlimited[event.id] = event.occurred_ms, remaining
             return
-        due = -points
-        while due > 0 and (soonest := self._soonest()) is not None:
+        owed = -points
+        while owed > 0 and (soonest := self._find_soonest()) is not None:
             event_id = soonest[2]
-            lot = self._taken(event_id)
-            if lot.remaining > due:
-                self._put(event_id, replace(lot, remaining=subtract(lot.remaining, due)))
+            lot = self._take(event_id)
+            if lot.remaining > owed:
+                self._put(event_id, replace(lot, remaining=subtract(lot.remaining, owed)))
                 return
-            due = subtract(due, lot.remaining)
-        while due > 0 and self._endless:
-            event_id, (granted_ms, left) = next(iter(self._endless.items()))
-            if left > due:
-                self._endless[event_id] = granted_ms, subtract(left, due)
+            owed = subtract(owed, lot.remaining)
+        while owed > 0 and self._unlimited:
+            event_id, (granted_ms, remaining) = next(iter(self._unlimited.items()))
+            if remaining > owed:
+                self._unlimited[event_id] = granted_ms, subtract(remaining, owed)
                 return
-            del self._endless[event_id]
-            due = subtract(due, left)
+            del self._unlimited[event_id]
+            owed = subtract(owed, remaining)
 
-    def _granted(self, event: Event, end: PointsExpiry, at_ms: int) -> None:
-        if end.ms(at_ms) <= at_ms:
-            # Over before it began: never had.
+    def _grant(self, event: Event, expiry: PointsExpiry, at_ms: int) -> None:
+        if expiry.expires_ms(at_ms) <= at_ms:
+            # The points expire before or when they are earned, so they never enter the balance.
             return
         debt = max(ZERO, -self.balance)
         self.balance = add(self.balance, event.points)
         if event.points > debt:
-            self._put(event.id, Lot(subtract(event.points, debt), at_ms, end))
+            self._put(event.id, Lot(subtract(event.points, debt), at_ms, expiry))
 
-    def _end_moved(self, event: Event, end: PointsExpiry, at_ms: int) -> None:
+    def _move_expiry(self, event: Event, expiry: PointsExpiry, at_ms: int) -> None:
         target = event.correction_of or ""
-        if end.at_ms is not None:
-            end = PointsExpiry(max(end.at_ms, at_ms))
+        if expiry.at_ms is not None:
+            expiry = PointsExpiry(max(expiry.at_ms, at_ms))
         if self.lots is not None and target in self.lots:
-            self._put(target, replace(self._taken(target), end=end))
-        elif target in self._endless:
-            granted_ms, left = self._endless.pop(target)
-            self._put(target, Lot(left, granted_ms, end))
+            self._put(target, replace(self._take(target), expiry=expiry))
+        elif target in self._unlimited:
+            granted_ms, remaining = self._unlimited.pop(target)
+            self._put(target, Lot(remaining, granted_ms, expiry))
 
-    def _soonest(self) -> _Place | None:
+    def _find_soonest(self) -> _LotKey | None:
         fixed = self._fixed[0] if self._fixed else None
         if not self._rolling:
             return fixed
@@ -155,80 +160,85 @@ class PointsAccount:
         rolling = (self._active_ms + days * DAY_MS, granted_ms, event_id)
         return rolling if fixed is None else min(fixed, rolling)
 
-    def _list(self, lot: Lot) -> list[_Place]:
-        return self._fixed if lot.end.after_days is None else self._rolling
+    def _queue_of(self, lot: Lot) -> list[_LotKey]:
+        return self._fixed if lot.expiry.after_days is None else self._rolling
 
     def _put(self, event_id: str, lot: Lot) -> None:
-        self._mine()[event_id] = lot
-        insort(self._list(lot), _place(event_id, lot))
+        self._changeable_lots()[event_id] = lot
+        insort(self._queue_of(lot), _lot_key(event_id, lot))
 
-    def _taken(self, event_id: str) -> Lot:
-        lot = self._mine().pop(event_id)
-        places = self._list(lot)
-        del places[bisect_left(places, _place(event_id, lot))]
+    def _take(self, event_id: str) -> Lot:
+        lot = self._changeable_lots().pop(event_id)
+        queue = self._queue_of(lot)
+        del queue[bisect_left(queue, _lot_key(event_id, lot))]
         return lot
 
-    def _mine(self) -> dict[str, Lot]:
-        """The lots, copied before the first change: those given stay as they are."""
-        if self._own is None:
-            self.lots = self._own = dict(self.lots or {})
-        return self._own
+    def _changeable_lots(self) -> dict[str, Lot]:
+        """Return the lots to change.
+
+        Copy them before the first change, because the caller's lots must stay unchanged.
+        """
+        if self._copied_lots is None:
+            self.lots = self._copied_lots = dict(self.lots or {})
+        return self._copied_lots
 
 
 def points_account_of(balance: Decimal, lots: Lots | None, aggregates: Aggregates) -> PointsAccount:
-    """The purse of a pass as stored."""
+    """Return the account of a pass from its stored balance, lots and aggregates."""
     return PointsAccount(balance, lots, last_active_ms(aggregates) if lots else 0)
 
 
 def rebuild_account(events: Iterable[Event], at_ms: int) -> tuple[PointsAccount, list[ExpiredLot]]:
-    """The purse at `at_ms` from all events that count, and every lot that ended by then; order does not matter."""
-    purse = PointsAccount()
-    gone: list[ExpiredLot] = []
-    # A walk that is slow reads as history what somebody else has counted meanwhile: it sees an event twice, and will not
-    # be saved, but must not fail.
-    once = {event.id: event for event in events}.values()
-    for event in sorted(once, key=lambda e: (e.occurred_at, e.id)):
-        gone += purse.expire_lots(event.occurred_ms)
-        purse.count(event)
-    return purse, gone + purse.expire_lots(at_ms)
+    """Return the account at `at_ms` and all lots that expired by then, from all events that count, in any order."""
+    account = PointsAccount()
+    expired: list[ExpiredLot] = []
+    # A slow worker may read, as history, events that another worker counted meanwhile, so that it has them twice. The
+    # compare-and-set rejects the result of such a walk, but the walk must not raise.
+    unique_events = {event.id: event for event in events}.values()
+    for event in sorted(unique_events, key=lambda e: (e.occurred_at, e.id)):
+        expired += account.expire_lots(event.occurred_ms)
+        account.count(event)
+    return account, expired + account.expire_lots(at_ms)
 
 
-def order_point_events(purse: PointsAccount, events: Sequence[Event], at_ms: int, before_ms: int) -> bool:
-    """Whether the events of one instant can be counted one by one on top of what counted until `before_ms`.
+def can_count_in_order(account: PointsAccount, events: Sequence[Event], at_ms: int, before_ms: int) -> bool:
+    """Return whether the events of one instant can be added to an account that has counted until `before_ms`.
 
-    If not, the purse is rebuilt from all events that count. Without ends, the order of points does not matter.
+    If not, the caller rebuilds the account from all events that count. The order of points without an expiry does not
+    matter.
     """
-    if purse.lots is None and all(event.points_expiry is None for event in events):
+    if account.lots is None and all(event.points_expiry is None for event in events):
         return True
-    return all(before_ms < event.occurred_ms == at_ms and not moves_end(event) for event in events)
+    return all(before_ms < event.occurred_ms == at_ms and not moves_expiry(event) for event in events)
 
 
 def needs_history(lots: Lots | None, events: Sequence[Event], at_ms: int) -> bool:
-    """Whether a walk over these events, from `at_ms` on, may have to rebuild the purse."""
+    """Return whether a walk over these events, from `at_ms` on, may have to rebuild the account."""
     if lots is None and all(event.points_expiry is None for event in events):
         return False
-    return any(event.historical or event.occurred_ms <= at_ms or moves_end(event) for event in events)
+    return any(event.historical or event.occurred_ms <= at_ms or moves_expiry(event) for event in events)
 
 
-def moves_end(event: Event) -> bool:
-    """Whether the event gives no points and says when those of the event it corrects end."""
+def moves_expiry(event: Event) -> bool:
+    """Return whether the event grants no points, but moves the expiry of the points of the event that it corrects."""
     return event.points_expiry is not None and event.correction_of is not None and not event.points
 
 
 def last_active_ms(aggregates: Aggregates) -> int:
-    """The last instant at which the customer did something; what Punchcard records itself is nobody's activity."""
+    """Return the instant of the customer's last activity, in ms; 0 for none. Internal events are no activity."""
     return max((row.last_ms for (kind, _), row in aggregates.items() if kind not in INTERNAL_TYPES), default=0)
 
 
-def endings(lots: Lots | None, aggregates: Aggregates) -> list[tuple[int, Decimal]]:
-    """When points end, soonest first: (ms, how many), as long as nothing more happens."""
+def find_expiries(lots: Lots | None, aggregates: Aggregates) -> list[tuple[int, Decimal]]:
+    """Return (ms, points) of the coming expiries, the soonest first, provided that nothing more happens on the pass."""
     active_ms = last_active_ms(aggregates) if lots else 0
-    found: dict[int, Decimal] = {}
+    points_by_expiry: dict[int, Decimal] = {}
     for lot in (lots or {}).values():
-        end_ms = lot.end.ms(active_ms)
-        found[end_ms] = add(found.get(end_ms, ZERO), lot.remaining)
-    return sorted(found.items())
+        expires_ms = lot.expiry.expires_ms(active_ms)
+        points_by_expiry[expires_ms] = add(points_by_expiry.get(expires_ms, ZERO), lot.remaining)
+    return sorted(points_by_expiry.items())
 
 
-def _place(event_id: str, lot: Lot) -> _Place:
-    return lot.end.ms(0) if lot.end.after_days is None else lot.end.after_days, lot.granted_ms, event_id
+def _lot_key(event_id: str, lot: Lot) -> _LotKey:
+    expiry = lot.expiry.expires_ms(0) if lot.expiry.after_days is None else lot.expiry.after_days
+    return expiry, lot.granted_ms, event_id

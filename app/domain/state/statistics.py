@@ -1,4 +1,4 @@
-"""Statistics of a pass: what the footer of a customer's page says, over all time or a window."""
+"""Statistics of a pass, by event type and by currency, over all time or a window of time."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from zoneinfo import ZoneInfo
 from app.domain.events.events import INTERNAL_TYPES, SUBTRACTED_TYPES, Category, Event
 from app.domain.values.decimals import ZERO, add, average, subtract
 
-from .aggregates import Aggregates, fold
+from .aggregates import Aggregates, fold_events
 
 PURCHASE = "purchase"
 
 
 class Period(StrEnum):
-    """The current period of a calendar, in a time zone."""
+    """Current period of the calendar: the one that contains the present instant, in a time zone."""
 
     DAY = "DAY"
     WEEK = "WEEK"
@@ -29,9 +29,9 @@ class Period(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TypeRow:
-    """One type and currency: how many, and over the amounts sum, average (half-even, 6 places), least and greatest.
+    """Statistics of one event type and currency. `average` is rounded half-even to 6 places; instants are in ms.
 
-    The four are None where no event of the row has an amount. Instants are in ms.
+    `sum`, `average`, `min` and `max` are None if no event of the row has an amount.
     """
 
     type: str
@@ -48,7 +48,11 @@ class TypeRow:
 
 @dataclass(frozen=True, slots=True)
 class SpendRow:
-    """One currency: what was bought, what came back, the difference, and the number of purchases."""
+    """Spend in one currency.
+
+    `gross` is the sum of purchases, and `refunded` is the sum of refunds and credits. `net` is `gross` less `refunded`.
+    `orders` is the number of purchases.
+    """
 
     currency: str
     gross: Decimal
@@ -59,7 +63,10 @@ class SpendRow:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Rows by type and currency, and by currency, each sorted by name."""
+    """Statistics of events: rows by type and currency, and rows by currency, both sorted by name.
+
+    Instants are in ms.
+    """
 
     event_count: int
     first_ms: int | None
@@ -68,23 +75,23 @@ class Statistics:
     spend: tuple[SpendRow, ...]
 
 
-def statistics(aggregates: Aggregates, types: Collection[str] | None = None) -> Statistics:
-    """The statistics that a pass's aggregates hold; of some types only, where `types` names them.
+def build_statistics(aggregates: Aggregates, types: Collection[str] | None = None) -> Statistics:
+    """Return the statistics of a pass from its aggregates, for all event types or only for `types`.
 
-    What Punchcard records itself does not count.
+    Internal events do not count.
     """
     rows = [
         TypeRow(
             kind,
             row.category,
             currency,
-            row.count,
-            None if row.min is None else row.sum,
-            None if row.min is None else average(row.sum, row.count),
-            row.min,
-            row.max,
-            row.first_ms,
-            row.last_ms,
+            count=row.count,
+            sum=None if row.min is None else row.sum,
+            average=None if row.min is None else average(row.sum, row.count),
+            min=row.min,
+            max=row.max,
+            first_ms=row.first_ms,
+            last_ms=row.last_ms,
         )
         for (kind, currency), row in sorted(aggregates.items(), key=lambda item: (item[0][0], item[0][1] or ""))
         if kind not in INTERNAL_TYPES and (types is None or kind in types)
@@ -93,32 +100,37 @@ def statistics(aggregates: Aggregates, types: Collection[str] | None = None) -> 
         sum(row.count for row in rows),
         min((row.first_ms for row in rows), default=None),
         max((row.last_ms for row in rows), default=None),
-        tuple(rows),
-        tuple(_spend(rows)),
+        by_type=tuple(rows),
+        spend=tuple(_iter_spend(rows)),
     )
 
 
-def statistics_of(events: Iterable[Event], types: Collection[str] | None = None) -> Statistics:
-    """The statistics of these events alone."""
-    return statistics(fold({}, events), types)
+def build_event_statistics(events: Iterable[Event], types: Collection[str] | None = None) -> Statistics:
+    """Return the statistics of these events, for all event types or only for `types`."""
+    return build_statistics(fold_events({}, events), types)
 
 
-def _spend(rows: Iterable[TypeRow]) -> Iterable[SpendRow]:
-    found: dict[str, SpendRow] = {}
+def _iter_spend(rows: Iterable[TypeRow]) -> Iterable[SpendRow]:
+    by_currency: dict[str, SpendRow] = {}
     for row in rows:
         if row.currency is None or row.sum is None or row.type not in (PURCHASE, *SUBTRACTED_TYPES):
             continue
-        before = found.get(row.currency, SpendRow(row.currency, ZERO, ZERO, ZERO, 0))
-        bought = row.type == PURCHASE
-        gross = add(before.gross, row.sum) if bought else before.gross
-        refunded = before.refunded if bought else add(before.refunded, row.sum)
-        orders = before.orders + (row.count if bought else 0)
-        found[row.currency] = SpendRow(row.currency, gross, refunded, subtract(gross, refunded), orders)
-    return (found[currency] for currency in sorted(found))
+        before = by_currency.get(row.currency, SpendRow(row.currency, ZERO, ZERO, net=ZERO, orders=0))
+        is_purchase = row.type == PURCHASE
+        gross = add(before.gross, row.sum) if is_purchase else before.gross
+        refunded = before.refunded if is_purchase else add(before.refunded, row.sum)
+        orders = before.orders + (row.count if is_purchase else 0)
+        by_currency[row.currency] = SpendRow(
+            row.currency, gross, refunded, net=subtract(gross, refunded), orders=orders
+        )
+    return (by_currency[currency] for currency in sorted(by_currency))
 
 
 def period_of(now: datetime, period: Period, zone: ZoneInfo, week_start: int) -> tuple[datetime, datetime]:
-    """The current period as [start, end), in the zone. `week_start` is 0 for Monday to 6 for Sunday."""
+    """Return the period that contains `now`, as [start, end) in the zone.
+
+    `week_start` is a weekday from 0 (Monday) to 6 (Sunday).
+    """
     today = now.astimezone(zone).date()
     match period:
         case Period.DAY:

@@ -1,1 +1,1 @@
-"""Value types: instants, decimals, text, windows, conditions, cursors."""
+"""Value types and their parsers: instants, decimals, currencies, text, windows, conditions, cursors."""

@@ -1,4 +1,4 @@
-"""Exact decimals: what is accepted, how it is added, how it is written. Never a binary float."""
+"""Exact decimals: parsing, arithmetic and formatting, without binary floats."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal, FloatOperation, Inexact, 
 
 from app.domain.errors import Code, InvalidInput
 
-# Decimal128 holds 34 digits. A sum that does not fit raises instead of rounding in silence.
 EXACT = Context(prec=34, traps=[Inexact, InvalidOperation, Overflow, FloatOperation])
+"""Arithmetic in the 34 digits of Decimal128. A result that does not fit raises decimal.Inexact."""
 ROUNDED = Context(prec=34, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, Overflow])
+"""Arithmetic that rounds to 34 digits, for averages."""
 MAX_INTEGER_DIGITS = 15
 MAX_FRACTION_DIGITS = 6
 SIX_PLACES = Decimal("0.000001")
@@ -16,10 +17,13 @@ ZERO = Decimal(0)
 
 
 def parse_decimal(raw: object, *field: str) -> Decimal:
-    """An exact decimal from a Decimal, an int, a float as written, or text; its scale is kept ("29.30" stays so).
+    """Return an exact decimal from a Decimal, an int, the shortest text of a float, or a text.
 
-    Raises InvalidInput: INVALID for anything that is not a finite decimal number, and for -0; OUT_OF_RANGE for more than
-    15 integer digits, TOO_LONG for more than 6 fraction digits (trailing zeros do not count).
+    The scale is kept: "29.30" stays "29.30". Raises InvalidInput:
+
+    - INVALID for a value that is no finite decimal number, and for -0;
+    - OUT_OF_RANGE for more than 15 integer digits;
+    - TOO_LONG for more than 6 fraction digits; trailing zeros do not count.
     """
     if isinstance(raw, Decimal):
         value = raw
@@ -27,7 +31,7 @@ def parse_decimal(raw: object, *field: str) -> Decimal:
         raise _not_a_decimal(field)
     else:
         text = raw if isinstance(raw, str) else repr(raw)
-        # Decimal also takes underscores, blanks and digits of other scripts, which no accounting system means.
+        # Decimal() also accepts underscores, blanks and digits of other scripts. Such texts are typing errors here.
         if len(text) > 64 or not text.isascii() or "_" in text or text != text.strip():
             raise _not_a_decimal(field)
         try:
@@ -37,7 +41,9 @@ def parse_decimal(raw: object, *field: str) -> Decimal:
     if not value.is_finite() or (value.is_zero() and value.is_signed()):
         raise _not_a_decimal(field)
     if value.adjusted() >= MAX_INTEGER_DIGITS and not value.is_zero():
-        raise InvalidInput(Code.OUT_OF_RANGE, f"At most {MAX_INTEGER_DIGITS} digits before the point.", *field)
+        raise InvalidInput(
+            Code.OUT_OF_RANGE, f"Give at most {MAX_INTEGER_DIGITS} digits before the decimal point.", *field
+        )
     exponent = value.as_tuple().exponent
     assert isinstance(exponent, int)
     if exponent > 0:
@@ -47,33 +53,33 @@ def parse_decimal(raw: object, *field: str) -> Decimal:
             value = value.quantize(SIX_PLACES, context=EXACT)
         except (Inexact, InvalidOperation):
             raise InvalidInput(
-                Code.TOO_LONG, f"At most {MAX_FRACTION_DIGITS} digits after the point.", *field
+                Code.TOO_LONG, f"Give at most {MAX_FRACTION_DIGITS} digits after the decimal point.", *field
             ) from None
     return value
 
 
 def add(a: Decimal, b: Decimal) -> Decimal:
-    """The exact sum, at most 34 digits; raises decimal.Inexact rather than round."""
+    """Return the exact sum. Raises decimal.Inexact if it has more than 34 digits."""
     return EXACT.add(a, b)
 
 
 def subtract(a: Decimal, b: Decimal) -> Decimal:
-    """The exact difference, at most 34 digits; raises decimal.Inexact rather than round."""
+    """Return the exact difference. Raises decimal.Inexact if it has more than 34 digits."""
     return EXACT.subtract(a, b)
 
 
 def average(total: Decimal, count: int) -> Decimal:
-    """`total / count`, half-even to 6 places."""
+    """Return `total / count`, rounded half-even to 6 decimal places."""
     return ROUNDED.divide(total, Decimal(count)).quantize(SIX_PLACES, rounding=ROUND_HALF_EVEN, context=ROUNDED)
 
 
 def plain(value: Decimal) -> str:
-    """The decimal as plain digits, never with an exponent; its scale is kept."""
+    """Return the decimal as digits without an exponent. Its scale is kept."""
     return format(value, "f")
 
 
 def canonical(value: Decimal) -> str:
-    """The one spelling of a value, whatever scale it came with: "29.30" and "29.3" are both "29.3"."""
+    """Return the text of the value without trailing zeros: "29.3" for 29.30 and for 29.3."""
     text = format(value, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
 

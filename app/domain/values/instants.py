@@ -1,4 +1,4 @@
-"""Instants: aware UTC datetimes cut to milliseconds at the edges, integer milliseconds inside the arithmetic."""
+"""Instants: aware UTC datetimes in whole milliseconds for values, integer milliseconds for arithmetic."""
 
 from __future__ import annotations
 
@@ -11,43 +11,47 @@ MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 MAX_GRACE_SECONDS = 30 * 86_400
-# Years outside 1900..2200 are typing errors in this field, and the far ends of datetime overflow when a window is added.
+# Earlier and later years are typing errors. Adding a window to the last years of datetime would overflow.
 EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 
 
 def truncate(at: datetime) -> datetime:
-    """The same instant in UTC, cut to milliseconds."""
+    """Return the instant in UTC, truncated to milliseconds."""
     if at.tzinfo is not UTC:
         at = at.astimezone(UTC)
-    spare = at.microsecond % 1000
-    return at.replace(microsecond=at.microsecond - spare) if spare else at
+    excess_microseconds = at.microsecond % 1000
+    return at.replace(microsecond=at.microsecond - excess_microseconds) if excess_microseconds else at
 
 
 def to_ms(at: datetime) -> int:
-    """Milliseconds since 1970-01-01T00:00:00Z of an aware datetime, rounded down."""
+    """Return the milliseconds from 1970-01-01T00:00:00Z to an aware datetime, rounded down."""
     since = at - EPOCH
     return since.days * DAY_MS + since.seconds * 1000 + since.microseconds // 1000
 
 
 def from_ms(ms: int) -> datetime:
-    """The aware UTC datetime of milliseconds since 1970-01-01T00:00:00Z."""
+    """Return the aware UTC datetime that lies `ms` milliseconds after 1970-01-01T00:00:00Z."""
     return EPOCH + timedelta(milliseconds=ms)
 
 
 def format_instant(at: datetime) -> str:
-    """Return the instant as RFC 3339 in UTC with milliseconds and `Z`: the one spelling in answers, files and messages."""
+    """Return the instant as RFC 3339 in UTC, with milliseconds and `Z`.
+
+    Responses, files and messages use this format.
+    """
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse_instant(raw: object, *field: str) -> datetime:
-    """An aware UTC datetime cut to milliseconds, from a datetime or RFC 3339 text with an offset.
+    """Return an aware UTC datetime, truncated to milliseconds.
 
-    Raises InvalidInput: INVALID when it is not such a text, OUT_OF_RANGE outside the years 1900 to 2200.
+    `raw` is an aware datetime or an RFC 3339 text with an offset. Raises InvalidInput: INVALID for other values,
+    OUT_OF_RANGE outside the years 1900 to 2199.
     """
     at = raw
     if isinstance(raw, str):
-        # fromisoformat takes more than RFC 3339 does (week dates, no offset, no time of day): those are refused.
+        # datetime.fromisoformat accepts more than RFC 3339: week dates, dates without a time, times without an offset.
         if len(raw) < 20 or len(raw) > 40 or raw[10:11] not in ("T", "t", " ") or raw[4:5] != "-":
             raise _not_an_instant(field)
         try:
@@ -66,9 +70,9 @@ def parse_instant(raw: object, *field: str) -> datetime:
 
 
 def parse_grace(seconds: int, *field: str) -> timedelta:
-    """How much longer a secret works that was replaced: up to 30 days. Raises InvalidInput: OUT_OF_RANGE."""
+    """Return how long a replaced secret stays valid: up to 30 days. Raises InvalidInput: OUT_OF_RANGE."""
     if not 0 <= seconds <= MAX_GRACE_SECONDS:
-        raise InvalidInput(Code.OUT_OF_RANGE, f"From 0 to {MAX_GRACE_SECONDS} seconds.", *field)
+        raise InvalidInput(Code.OUT_OF_RANGE, f"Give 0 to {MAX_GRACE_SECONDS} seconds.", *field)
     return timedelta(seconds=seconds)
 
 
@@ -79,4 +83,4 @@ def _not_an_instant(field: tuple[str, ...]) -> InvalidInput:
 
 
 def _out_of_range(field: tuple[str, ...]) -> InvalidInput:
-    return InvalidInput(Code.OUT_OF_RANGE, "The year must lie between 1900 and 2199.", *field)
+    return InvalidInput(Code.OUT_OF_RANGE, "Give an instant in the years 1900 to 2199.", *field)

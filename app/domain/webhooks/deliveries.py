@@ -1,6 +1,6 @@
-"""Deliveries: what became of the messages to webhook endpoints, and when the next try of one that failed is made.
+"""Deliveries: the results of messages to webhook endpoints, and the retry schedule of a message that failed.
 
-Source of the schedule: the Standard Webhooks specification; its last retry is made 75 h 35 min after the first try.
+Source of the schedule: the Standard Webhooks specification. The last attempt is 75 h 35 min after the first one.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
 RETRY_DELAYS_SECONDS = (0, 5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
-"""How long after each failure the next try is made."""
+"""The delay from each failure of a message to its next attempt. After one failure more, the delivery is FAILED."""
 RETRIES_IN_PARTITION = 3
-"""So many retries keep the messages behind one in their lane waiting; then it is set aside, and they go on."""
+"""Retries of a message while its partition waits for it. After the next failure, the message is deferred."""
 JITTER = 0.2
-"""By how much of itself a delay may be longer: what failed together is not tried again together."""
+"""The largest share by which a delay is extended at random, so that messages that failed together spread out."""
 MAX_RETRY_AFTER_SECONDS = 3_600
+"""The longest `Retry-After` of an endpoint that is honoured."""
 MAX_ATTEMPTS_SHOWN = 10
-"""How many tries are told of, the last ones."""
+"""Attempts that a delivery keeps: the last ones."""
 DELIVERY_TTL_SECONDS = 30 * 86_400
-"""How long it is remembered what became of a message; one that waits for its next try is kept until that is over."""
+"""How long a delivery is kept after its last change. A PENDING delivery is kept until it has its result."""
 
 
 class WebhookDeliveryStatus(StrEnum):
-    """What became of a message to a webhook endpoint."""
+    """The result of a message to a webhook endpoint."""
 
     SUCCEEDED = "SUCCEEDED"
     PENDING = "PENDING"
@@ -34,7 +35,10 @@ class WebhookDeliveryStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try: what the endpoint answered, or why it did not, and how long that took. `at` is in system time."""
+    """One HTTP request that delivered a message, or failed to: the status code, the error and the duration.
+
+    `at` is the start of the request in system time. `status_code` is None if the endpoint did not answer.
+    """
 
     at: datetime
     status_code: int | None
@@ -44,10 +48,11 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class WebhookDelivery:
-    """What became of one activity at one endpoint. Instants are system time; `due_at` is there while it is PENDING.
+    """The result of one activity at one endpoint, without the body of the message.
 
-    `recorded_at` is the activity's, on the business clock. `tries` counts since it was last asked for; a replay begins anew.
-    It holds nothing of what the message said.
+    Instants are system time, except `recorded_at`: the activity's time of recording by the business clock. `due_at` is
+    the time of the next attempt, set only while the delivery is PENDING. `attempt_count` counts the attempts since the
+    message was last queued: a replay sets it back to 0.
     """
 
     id: str
@@ -64,15 +69,17 @@ class WebhookDelivery:
     due_at: datetime | None = None
 
 
-def delivery_id(endpoint_id: str, pos: int) -> str:
-    """The id of what became of the activity at `pos` at an endpoint."""
-    return f"{endpoint_id}:{pos}"
+def delivery_id(endpoint_id: str, position: int) -> str:
+    """Return the id of the delivery of an activity, by its position, to an endpoint."""
+    return f"{endpoint_id}:{position}"
 
 
-def retry_delay_ms(failures: int, now_ms: int, chance: float, retry_after_seconds: int = 0) -> int | None:
-    """When a message is tried again that failed so many times, the last time now; None: never.
+def next_attempt_ms(failures: int, now_ms: int, chance: float, retry_after_seconds: int = 0) -> int | None:
+    """Return the time of the next attempt of a message that failed just now, or None after its last attempt.
 
-    `chance` is a random number from 0 to 1. The endpoint's own wish is honoured up to an hour.
+    `failures` counts all failures of the message, this one included. `chance` is a random number from 0 to 1 that
+    decides the jitter. `retry_after_seconds` is the endpoint's `Retry-After`: it can only delay the attempt, by up to
+    one hour.
     """
     if failures > len(RETRY_DELAYS_SECONDS):
         return None
@@ -81,7 +88,10 @@ def retry_delay_ms(failures: int, now_ms: int, chance: float, retry_after_second
 
 
 def parse_retry_after(text: str | None, now: datetime) -> int:
-    """The seconds that a Retry-After header asks to wait, also one with a date; 0 without one, and for anything else."""
+    """Return the seconds that a `Retry-After` header asks to wait: a number, or a date that is compared with `now`.
+
+    Returns 0 for a missing or unreadable header and for a date in the past.
+    """
     text = (text or "").strip()
     if text.isascii() and text.isdigit() and len(text) <= 9:
         return int(text)
@@ -93,9 +103,10 @@ def parse_retry_after(text: str | None, now: datetime) -> int:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryQuery:
-    """Which deliveries to an endpoint to list; an empty part means any.
+    """A filter for the deliveries to one endpoint; an empty field matches every delivery.
 
-    Of activities behind position `after`, up to `upto`; recorded at `recorded_after` or later, before `recorded_before`.
+    Positions of the activities: `after` is exclusive, `upto` inclusive. Times of recording: `recorded_after` is
+    inclusive, `recorded_before` exclusive.
     """
 
     endpoint_id: str

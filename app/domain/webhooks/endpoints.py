@@ -1,4 +1,4 @@
-"""Webhook endpoints: addresses of others that are told of the activities which their filter shows."""
+"""Webhook endpoints: URLs that receive the activities of a workspace that their filter matches."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from enum import StrEnum
 from app.domain.activities import ActivityQuery
 
 MAX_ENDPOINTS = 50
-"""How many a workspace may have: each reads the log for itself."""
+"""Endpoints that a workspace may have. For each of them, a worker reads the activity log separately."""
 
 
 class EndpointStatus(StrEnum):
-    """Whether a webhook endpoint is told of anything."""
+    """Whether Punchcard sends messages to a webhook endpoint."""
 
     ENABLED = "ENABLED"
     DISABLED = "DISABLED"
@@ -29,10 +29,10 @@ class DisabledReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WebhookEndpoint:
-    """One address, and which activities it is told of. It is ENABLED while there is no `reason` for it not to be.
+    """One URL with the filter of the activities that it receives, without its secrets.
 
-    It is told of what lies behind position `begin` of the log. Its secrets are never part of it. `version` counts its
-    changes. Instants are system time.
+    The endpoint is DISABLED if it has a `reason`, else ENABLED. It receives activities behind position `begin_position`
+    of the log. `version` counts the changes of the endpoint. Instants are system time.
     """
 
     id: str
@@ -48,5 +48,5 @@ class WebhookEndpoint:
 
     @property
     def status(self) -> EndpointStatus:
-        """Whether it is told of anything."""
+        """ENABLED, or DISABLED if there is a reason."""
         return EndpointStatus.ENABLED if self.reason is None else EndpointStatus.DISABLED

@@ -1,7 +1,8 @@
-"""Lanes: how the messages to one webhook endpoint wait for each other, and when all of them wait because it is away.
+"""Partitions of a webhook endpoint, and the circuit that stops all of them while the endpoint fails.
 
-The passes of a workspace are spread over 16 lanes. A lane sends one message at a time, so those of a pass arrive in order;
-lanes do not wait for each other. An endpoint that fails whatever it is sent is away: nothing but single probes goes to it.
+The passes of a workspace are spread over 16 partitions. A partition sends one message at a time, so the messages of a
+pass arrive in order. Partitions do not wait for each other. If an endpoint fails 10 times in a row, its circuit opens:
+only single probes are sent to it.
 """
 
 from __future__ import annotations
@@ -12,24 +13,25 @@ from dataclasses import dataclass, replace
 from .deliveries import MAX_RETRY_AFTER_SECONDS, Attempt
 
 PARTITIONS = 16
+"""Partitions of an endpoint."""
 CIRCUIT_OPENS_AFTER_FAILURES = 10
-"""So many failures in a row, with no success in between, and"""
+"""Failures in a row after which the circuit opens, provided that CIRCUIT_OPENS_AFTER_MS have passed too."""
 CIRCUIT_OPENS_AFTER_MS = 10_000
-"""so long since the first of them: the endpoint is away."""
+"""The shortest time from the first of these failures to the opening of the circuit."""
 FIRST_PROBE_DELAY_SECONDS = 5
 MAX_PROBE_DELAY_SECONDS = 300
 DISABLED_AFTER_MS = 272_100_000
-"""75 h 35 min: an endpoint that was away for so long is disabled. It is how long one message would be retried."""
+"""75 h 35 min: how long a circuit is open before the endpoint is disabled. One message is retried for as long."""
 
 
 def partition_of(pass_id: str) -> int:
-    """The lane (0 to 15) of every activity of this pass."""
+    """Return the partition, 0 to 15, of every activity of a pass."""
     return zlib.crc32(pass_id.encode()) % PARTITIONS
 
 
 @dataclass(frozen=True, slots=True)
 class BlockedHead:
-    """The message that a lane stands at because it failed: how often, how, and when it is tried again."""
+    """The failed attempts of the message that its partition waits for, and the time of the next attempt."""
 
     attempt_count: int
     retry_at_ms: int
@@ -38,9 +40,10 @@ class BlockedHead:
 
 @dataclass(frozen=True, slots=True)
 class EndpointHealth:
-    """How an endpoint has been: failures since its last success, since when, and since when it is away, if it is.
+    """The failures of an endpoint since its last success, and the state of its circuit.
 
-    `holds` is how many times in a row it was left alone for a while since it is away. Times are milliseconds since 1970.
+    `failing_since_ms` is the time of the first of these failures. `circuit_opened_ms` is None while the circuit is
+    closed. `probe_pauses` counts the pauses between probes since the circuit opened. Times are milliseconds since 1970.
     """
 
     failures: int = 0
@@ -50,26 +53,31 @@ class EndpointHealth:
 
     @property
     def circuit_open(self) -> bool:
-        """Whether nothing but single probes may be sent."""
+        """Whether only single probes may be sent."""
         return self.circuit_opened_ms is not None
 
     def after_failure(self, now_ms: int) -> EndpointHealth:
-        """After one more failure."""
+        """Return the health after one more failure, which may open the circuit."""
         since_ms = now_ms if self.failing_since_ms is None else self.failing_since_ms
         failures = self.failures + 1
-        gone = failures >= CIRCUIT_OPENS_AFTER_FAILURES and now_ms - since_ms >= CIRCUIT_OPENS_AFTER_MS
-        away_since_ms = now_ms if gone and self.circuit_opened_ms is None else self.circuit_opened_ms
-        return EndpointHealth(failures, since_ms, away_since_ms, self.probe_pauses)
+        is_open = failures >= CIRCUIT_OPENS_AFTER_FAILURES and now_ms - since_ms >= CIRCUIT_OPENS_AFTER_MS
+        opened_ms = now_ms if is_open and self.circuit_opened_ms is None else self.circuit_opened_ms
+        return EndpointHealth(
+            failures=failures,
+            failing_since_ms=since_ms,
+            circuit_opened_ms=opened_ms,
+            probe_pauses=self.probe_pauses,
+        )
 
     def after_probe_pause(self) -> EndpointHealth:
-        """After it is left alone once more."""
+        """Return the health at the beginning of one more pause between probes."""
         return replace(self, probe_pauses=self.probe_pauses + 1)
 
     def probe_delay_ms(self, chance: float, retry_after_seconds: int = 0) -> int:
-        """For how many milliseconds it is left alone now: 5 s, then twice as long each time, up to 5 min.
+        """Return the milliseconds until the next probe: 5 s, then twice as long each time, up to 5 min.
 
-        `chance` is a random number from 0 to 1, and makes it up to a fifth longer. The endpoint's own wish is honoured up to
-        an hour.
+        `chance` is a random number from 0 to 1 that makes the delay up to a fifth longer. `retry_after_seconds` is the
+        endpoint's `Retry-After`: it can only make the delay longer, up to one hour.
         """
         seconds = min(FIRST_PROBE_DELAY_SECONDS * 2 ** min(self.probe_pauses, 16), MAX_PROBE_DELAY_SECONDS) * (
             1 + chance / 5
@@ -77,15 +85,16 @@ class EndpointHealth:
         return int(1000 * max(seconds, min(retry_after_seconds, MAX_RETRY_AFTER_SECONDS)))
 
     def is_given_up(self, now_ms: int) -> bool:
-        """Whether it was away for so long that it is disabled."""
+        """Return whether the circuit was open for so long that the endpoint is to be disabled."""
         return self.circuit_opened_ms is not None and now_ms - self.circuit_opened_ms >= DISABLED_AFTER_MS
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionState:
-    """How far an endpoint is, as it is asked for: everything up to `pos` was delivered or set aside, or is not shown to it.
+    """The progress of an endpoint, as the API shows it.
 
-    `away_since_ms` is since when it is away, None while it is not.
+    Every activity up to `position` is delivered, deferred or hidden by the endpoint's filter. `circuit_opened_ms` is
+    None while the circuit is closed.
     """
 
     position: int
