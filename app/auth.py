@@ -1,4 +1,4 @@
-"""API keys: from the Authorization header to the actor it stands for."""
+"""Authentication by API key: an Authorization header becomes the actor of the request."""
 
 from __future__ import annotations
 
@@ -12,73 +12,77 @@ from app.clock import SystemClock
 from app.domain.actors import Actor, ApiKey, secret_hash
 from app.domain.errors import Unauthenticated, Unavailable
 from app.resources import Resources
-from app.store.workspace.keys import key_of_hash
+from app.store.workspace.keys import find_key_by_hash
 
 log = logging.getLogger(__name__)
 
 KEY_TTL_SECONDS = 1.0
-"""How long a key that was just looked up is believed: a revoked or expired one works so much longer, and no more."""
+"""How long a process caches a key that it looked up. A revoked or expired key works at most this much longer."""
 LAST_USED_INTERVAL_SECONDS = 60.0
-"""How often the last use of a key is written down at most."""
+"""The shortest time between two writes of a key's last use."""
 MAX_CACHED_KEYS = 10_000
 MAX_HEADER_CHARACTERS = 512
 
 
 @dataclass(slots=True)
 class _CachedKey:
+    """Actor of a key that was looked up, valid until an instant of the process's monotonic clock."""
+
     actor: Actor
-    until: float
+    valid_until: float
 
 
 class Keyring:
-    """Tells who is asking. One a process: it remembers keys for a second."""
+    """Resolver of Authorization headers, one for each process. It caches each key for a second."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
-        self._trusted: OrderedDict[bytes, _CachedKey] = OrderedDict()
-        self._noted: dict[str, float] = {}
-        self._notes: set[asyncio.Task[None]] = set()
+        self._cached_keys: OrderedDict[bytes, _CachedKey] = OrderedDict()
+        self._recorded_at: dict[str, float] = {}
+        """Monotonic seconds of the last write of each key's last use, by key id."""
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def actor(self, authorization: str | None) -> Actor:
-        """The actor of an Authorization header ("Bearer <key>").
+        """Return the actor of an Authorization header ("Bearer <key>").
 
-        Raises Unauthenticated for a key that is missing, unknown, revoked or expired; Unavailable, safe to repeat.
+        Raises Unauthenticated for a key that is missing, unknown, revoked or expired. Raises Unavailable if the store
+        does not answer; safe to repeat.
         """
         scheme, _, secret = (authorization or "").strip().partition(" ")
         secret = secret.strip()
         if scheme.lower() != "bearer" or not secret or len(secret) > MAX_HEADER_CHARACTERS:
             raise Unauthenticated
         hashed, now = secret_hash(secret), time.monotonic()
-        trusted = self._trusted.get(hashed)
-        if trusted is None or trusted.until < now:
-            key = await key_of_hash(self._resources.db, hashed)
-            if key is None or not key.usable_at(await SystemClock().now()):
-                self._trusted.pop(hashed, None)
+        cached = self._cached_keys.get(hashed)
+        if cached is None or cached.valid_until < now:
+            key = await find_key_by_hash(self._resources.db, hashed)
+            if key is None or not key.is_usable_at(await SystemClock().now()):
+                self._cached_keys.pop(hashed, None)
                 raise Unauthenticated
-            trusted = self._trusted[hashed] = _CachedKey(_actor_of(key), now + KEY_TTL_SECONDS)
-            self._trusted.move_to_end(hashed)
-            if len(self._trusted) > MAX_CACHED_KEYS:
-                self._trusted.popitem(last=False)
-            self._note(key, now)
-        return trusted.actor
+            cached = self._cached_keys[hashed] = _CachedKey(_actor_from_key(key), now + KEY_TTL_SECONDS)
+            self._cached_keys.move_to_end(hashed)
+            if len(self._cached_keys) > MAX_CACHED_KEYS:
+                self._cached_keys.popitem(last=False)
+            self._record_use_later(key, now)
+        return cached.actor
 
     async def aclose(self) -> None:
-        """Waits for the last uses that are being written down."""
-        await asyncio.gather(*self._notes)
+        """Wait for the writes of last uses that are under way."""
+        await asyncio.gather(*self._tasks)
 
-    def _note(self, key: ApiKey, now: float) -> None:
-        if self._noted.get(key.id, -LAST_USED_INTERVAL_SECONDS) + LAST_USED_INTERVAL_SECONDS <= now:
-            self._noted[key.id] = now
-            task = asyncio.create_task(self._used(key))
-            self._notes.add(task)
-            task.add_done_callback(self._notes.discard)
+    def _record_use_later(self, key: ApiKey, now: float) -> None:
+        if self._recorded_at.get(key.id, -LAST_USED_INTERVAL_SECONDS) + LAST_USED_INTERVAL_SECONDS <= now:
+            self._recorded_at[key.id] = now
+            task = asyncio.create_task(self._record_use(key))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
-    async def _used(self, key: ApiKey) -> None:
+    async def _record_use(self, key: ApiKey) -> None:
         try:
-            await self._resources.workspace(key.workspace_id).keys.used(key.id, await SystemClock().now())
+            await self._resources.workspace(key.workspace_id).keys.record_use(key.id, await SystemClock().now())
         except Unavailable as error:
-            log.debug("last use of %s was not noted: %s", key.id, error)
+            log.debug("last use of key not stored, store unavailable: key=%s: %s", key.id, error)
 
 
-def _actor_of(key: ApiKey) -> Actor:
-    return Actor(key.workspace_id, key.id, key.name, frozenset(key.scopes))
+def _actor_from_key(key: ApiKey) -> Actor:
+    return Actor(workspace_id=key.workspace_id, key_id=key.id, name=key.name, scopes=frozenset(key.scopes))

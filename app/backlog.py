@@ -1,4 +1,4 @@
-"""The figures that take questions to the store and to Redis: asked when Prometheus asks, and then good for a while."""
+"""Gauges of the backlog, which need queries to the store and to Redis. A scrape refreshes gauges that are too old."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from app.telemetry import metrics
 
 GAUGES_TTL_SECONDS = 5.0
 MAX_STORE_SHARE = 20
-"""Figures are good for so many times as long as asking for them took: of a slow store, they take a twentieth at most."""
+"""Gauges stay valid at least this many times as long as their queries took.
+
+The queries of the gauges therefore take at most a twentieth of the store's time.
+"""
 QUERY_TIMEOUT_SECONDS = 10.0
 
 _FROM_STORE = (
@@ -27,51 +30,54 @@ _FROM_STORE = (
 
 
 class BacklogGauges:
-    """Keeps the backlog's gauges fresh. One a process: whoever comes while the figures are asked for waits for them."""
+    """Gauges of the backlog, one object for each process. Concurrent scrapes share one refresh."""
 
-    def __init__(self, resources: Resources, *, good_seconds: float = GAUGES_TTL_SECONDS) -> None:
+    def __init__(self, resources: Resources, *, valid_seconds: float = GAUGES_TTL_SECONDS) -> None:
         self._resources = resources
         self._backlogs = BacklogQueries(resources.db)
         self._heartbeats = Heartbeats(resources.db)
-        self._good_seconds = good_seconds
-        self._good_until = -math.inf
-        self._asking = asyncio.Lock()
+        self._valid_seconds = valid_seconds
+        self._valid_until = -math.inf
+        self._lock = asyncio.Lock()
 
     async def refresh(self) -> None:
-        """Returns when the gauges are no older than a few seconds; those that could not be learnt are NaN. Never raises."""
-        async with self._asking:
-            started = time.monotonic()
-            if started < self._good_until:
-                return
-            await asyncio.gather(self._ask_store(), self._ask_redis())
-            took = time.monotonic() - started
-            self._good_until = started + took + max(self._good_seconds, MAX_STORE_SHARE * took)
+        """Refresh the gauges unless they are a few seconds old at most. Never raises.
 
-    async def _ask_store(self) -> None:
+        A gauge whose query failed becomes NaN.
+        """
+        async with self._lock:
+            started = time.monotonic()
+            if started < self._valid_until:
+                return
+            await asyncio.gather(self._refresh_from_store(), self._refresh_from_redis())
+            took_seconds = time.monotonic() - started
+            self._valid_until = started + took_seconds + max(self._valid_seconds, MAX_STORE_SHARE * took_seconds)
+
+    async def _refresh_from_store(self) -> None:
         clock = self._resources.clock
         try:
             async with asyncio.timeout(QUERY_TIMEOUT_SECONDS):
-                found = await self._backlogs.measured(to_ms(await clock.elapsed()))
+                found = await self._backlogs.measure(to_ms(await clock.elapsed()))
                 now = await clock.now()
-                metrics.WORKERS.set(await self._heartbeats.alive(await SystemClock().now()))
+                metrics.WORKERS.set(await self._heartbeats.count_alive(await SystemClock().now()))
         except (Unavailable, TimeoutError):
             metrics.BACKLOG_UP.set(0)
             for gauge in _FROM_STORE:
                 gauge.set(math.nan)
         else:
             metrics.BACKLOG_UP.set(1)
-            _show(found, now)
+            _set_gauges(found, now)
 
-    async def _ask_redis(self) -> None:
+    async def _refresh_from_redis(self) -> None:
         queued = await self._resources.bus.queued()
         for queue in ("flow", "jobs"):
             metrics.REDIS_QUEUE.labels(queue).set(queued.get(queue, math.nan))
 
 
-def _show(found: Backlog, now: datetime) -> None:
+def _set_gauges(found: Backlog, now: datetime) -> None:
     metrics.PENDING.set(found.pending)
-    waited = 0.0 if found.oldest_at is None else (now - found.oldest_at).total_seconds()
-    metrics.FOLD_LAG.set(max(0.0, waited))
+    lag_seconds = 0.0 if found.oldest_at is None else (now - found.oldest_at).total_seconds()
+    metrics.FOLD_LAG.set(max(0.0, lag_seconds))
     metrics.DUE.set(found.due)
     metrics.OUTBOXES.set(found.unpublished)
     metrics.PARKED.set(found.parked)

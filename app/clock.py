@@ -1,6 +1,6 @@
-"""The business clock, as everything outside the domain sees it. The domain itself is only ever told an instant.
+"""The business clock for everything outside the domain. Functions of the domain receive instants as arguments.
 
-Leases, retries, rate limits and expiry of keys are about machines, not about business, and never use this clock.
+Leases, retries, rate limits and the expiry of keys use system time, never this clock.
 """
 
 from __future__ import annotations
@@ -13,50 +13,53 @@ from app.domain.values.instants import truncate
 
 
 class Clock(Protocol):
-    """Tells the business time: aware UTC instants, truncated to milliseconds."""
+    """Source of the business time: aware UTC instants, truncated to milliseconds."""
 
     async def now(self) -> datetime:
-        """The current instant. Raises Unavailable where the clock is kept in a store that does not answer."""
+        """Return the current instant. Raises Unavailable if the clock is stored and the store does not answer."""
 
     async def elapsed(self) -> datetime:
-        """The last instant that is entirely over, at most `now`: verdicts may flip by time alone up to it.
+        """Return the last instant that is entirely over, at most `now`.
 
-        A manual clock that was just moved to an instant has not finished with it: events of that very instant
-        may still arrive, and must be counted before time flips anything there.
+        Transitions by time alone may happen up to this instant. Events may still arrive at the instant to which a
+        manual clock was just moved. They must count before time alone changes a result at that instant.
         """
 
 
 class SystemClock:
-    """The machine's own clock."""
+    """Clock of the machine."""
 
     async def now(self) -> datetime:
-        """The current instant; never raises."""
+        """Return the current instant. Never raises."""
         return truncate(datetime.now(UTC))
 
     async def elapsed(self) -> datetime:
-        """The same as `now`: real time does not stand still."""
+        """Return the same as `now`: real time does not stand still."""
         return await self.now()
 
 
 def system_ms() -> int:
-    """Milliseconds since 1970 by the machine's own clock."""
+    """Return the milliseconds since 1970 by the clock of the machine."""
     return time.time_ns() // 1_000_000
 
 
 class FixedClock:
-    """A clock that stands still until it is set: for tests and for replaying history in one process."""
+    """Clock that stands still until it is set, for tests and for replaying history in one process."""
 
     def __init__(self, instant: datetime) -> None:
         self._instant = truncate(instant)
 
     def set(self, instant: datetime) -> None:
-        """Moves the clock to the instant, forwards or back."""
+        """Move the clock to the instant, forwards or back."""
         self._instant = truncate(instant)
 
     async def now(self) -> datetime:
-        """The instant it was last set to; never raises."""
+        """Return the instant of the last `set`. Never raises."""
         return self._instant
 
     async def elapsed(self) -> datetime:
-        """The same as `now`: who sets this clock also decides when its events are in."""
+        """Return the same as `now`.
+
+        The caller that sets this clock decides when all events of an instant are recorded.
+        """
         return self._instant

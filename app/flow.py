@@ -1,6 +1,7 @@
-"""The one table of the flow: what each stage reads, what it writes, and whom it wakes.
+"""The table of the flow: what each stage reads, what it writes, and which stages it wakes.
 
-A test holds the code to it. Redis carries the wakes; losing one costs at most the time until the next sweep.
+`tests/contracts/test_flow.py` compares the code with this table. Redis carries the wake-ups; a lost one costs at most
+the time until the next sweep.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from dataclasses import dataclass
 from app.domain.ids import SLOTS
 
 SLOTS_PER_RANGE = 16
-"""One fold job serves a range of slots: a batch over all passes then takes a few round trips, not a few for each slot."""
+"""Slots of one range. A fold job serves one range, so a batch over all passes takes few round trips."""
 SLOT_RANGES = tuple(f"{low}-{low + SLOTS_PER_RANGE - 1}" for low in range(0, SLOTS, SLOTS_PER_RANGE))
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One arrow of the flow. `key` is what one run of it works on."""
+    """Stage of the flow. `key` names the unit that one run works on."""
 
     name: str
     module: str
@@ -28,64 +29,90 @@ class Stage:
 
 FLOW = (
     Stage(
-        "hook",
-        "app.commands.inbound.deliveries",
-        "message",
-        ("inbound_hooks", "inbound_deliveries", "passes", "definitions"),
-        ("inbound_deliveries", "passes", "events"),
-        ("fold",),
+        name="hook",
+        module="app.commands.inbound.deliveries",
+        key="message",
+        reads=("inbound_hooks", "inbound_deliveries", "passes", "definitions"),
+        writes=("inbound_deliveries", "passes", "events"),
+        wakes=("fold",),
     ),
     Stage(
-        "record",
-        "app.commands.events.record",
-        "request",
-        ("passes", "events", "definitions"),
-        ("passes", "events", "receipts", "request_keys"),
-        ("fold",),
+        name="record",
+        module="app.commands.events.record",
+        key="request",
+        reads=("passes", "events", "definitions"),
+        writes=("passes", "events", "receipts", "request_keys"),
+        wakes=("fold",),
     ),
     Stage(
-        "fold",
-        "workers.stages.fold",
-        "slot range",
-        ("events", "passes", "definitions"),
-        ("passes", "events"),
-        ("publish", "merge", "erase"),
+        name="fold",
+        module="workers.stages.fold",
+        key="slot range",
+        reads=("events", "passes", "definitions"),
+        writes=("passes", "events"),
+        wakes=("publish", "merge", "erase"),
     ),
     Stage(
-        "due", "workers.stages.due", "slot range", ("events", "passes", "definitions"), ("passes",), ("fold", "publish")
+        name="due",
+        module="workers.stages.due",
+        key="slot range",
+        reads=("events", "passes", "definitions"),
+        writes=("passes",),
+        wakes=("fold", "publish"),
     ),
     Stage(
-        "backfill",
-        "workers.stages.backfill",
-        "workspace",
-        ("events", "passes", "definitions"),
-        ("passes",),
-        ("fold", "publish"),
+        name="backfill",
+        module="workers.stages.backfill",
+        key="workspace",
+        reads=("events", "passes", "definitions"),
+        writes=("passes",),
+        wakes=("fold", "publish"),
     ),
     Stage(
-        "publish",
-        "workers.stages.publish",
-        "workspace",
-        ("passes", "events", "segments"),
-        ("activities", "passes", "webhook_lanes"),
-        ("feed", "fold", "deliver"),
+        name="publish",
+        module="workers.stages.publish",
+        key="workspace",
+        reads=("passes", "events", "segments"),
+        writes=("activities", "passes", "webhook_lanes"),
+        wakes=("feed", "fold", "deliver"),
     ),
-    Stage("merge", "workers.stages.merge", "pass", ("passes", "events"), ("passes", "events"), ("fold", "erase")),
     Stage(
-        "erase",
-        "workers.stages.erase",
-        "pass",
-        ("passes", "events", "activities"),
-        ("passes", "events", "activities", "erasures"),
-        ("publish", "merge"),
+        name="merge",
+        module="workers.stages.merge",
+        key="pass",
+        reads=("passes", "events"),
+        writes=("passes", "events"),
+        wakes=("fold", "erase"),
     ),
-    Stage("import", "app.commands.jobs.imports", "request", (), ("jobs", "job_files"), ("jobs",)),
-    Stage("export", "app.commands.jobs.exports", "request", ("activities",), ("jobs", "audit"), ("jobs",)),
     Stage(
-        "jobs",
-        "workers.stages.run_job",
-        "job",
-        (
+        name="erase",
+        module="workers.stages.erase",
+        key="pass",
+        reads=("passes", "events", "activities"),
+        writes=("passes", "events", "activities", "erasures"),
+        wakes=("publish", "merge"),
+    ),
+    Stage(
+        name="import",
+        module="app.commands.jobs.imports",
+        key="request",
+        reads=(),
+        writes=("jobs", "job_files"),
+        wakes=("jobs",),
+    ),
+    Stage(
+        name="export",
+        module="app.commands.jobs.exports",
+        key="request",
+        reads=("activities",),
+        writes=("jobs", "audit"),
+        wakes=("jobs",),
+    ),
+    Stage(
+        name="jobs",
+        module="workers.stages.run_job",
+        key="job",
+        reads=(
             "jobs",
             "job_files",
             "passes",
@@ -95,27 +122,27 @@ FLOW = (
             "webhook_endpoints",
             "webhook_deliveries",
         ),
-        ("passes", "events", "jobs", "job_files", "webhook_deliveries", "webhook_lanes"),
-        ("fold", "deliver"),
+        writes=("passes", "events", "jobs", "job_files", "webhook_deliveries", "webhook_lanes"),
+        wakes=("fold", "deliver"),
     ),
     Stage(
-        "deliver",
-        "workers.stages.deliver",
-        "workspace",
-        ("webhook_endpoints", "webhook_lanes", "webhook_deliveries", "activities", "passes"),
-        ("webhook_endpoints", "webhook_lanes", "webhook_deliveries"),
-        (),
+        name="deliver",
+        module="workers.stages.deliver",
+        key="workspace",
+        reads=("webhook_endpoints", "webhook_lanes", "webhook_deliveries", "activities", "passes"),
+        writes=("webhook_endpoints", "webhook_lanes", "webhook_deliveries"),
+        wakes=(),
     ),
-    Stage("feed", "app.feed.tailer", "workspace", ("activities",), (), ()),
+    Stage(name="feed", module="app.feed.tailer", key="workspace", reads=("activities",), writes=(), wakes=()),
 )
 
 
 def range_of(slot: int) -> str:
-    """The key of the range that a slot belongs to."""
+    """Return the key of the range that contains a slot."""
     return SLOT_RANGES[slot // SLOTS_PER_RANGE]
 
 
 def bounds_of(key: str) -> tuple[int, int]:
-    """The first and the last slot of a range."""
+    """Return the first and the last slot of a range."""
     low, _, high = key.partition("-")
     return int(low), int(high)

@@ -1,7 +1,8 @@
-"""The budget of each API key: points that operations cost and that come back by the second.
+"""Rate limits by API key: operations cost points, and points come back every second.
 
-Redis keeps what is left, so that it survives restarts of the API and is one for all its processes. A process leases a block
-and spends it by itself: most operations ask nobody. Without Redis each process keeps a budget of its own meanwhile.
+Redis stores the remaining points of each key, shared by all API processes and kept over restarts. A process leases a
+block of points and spends it locally, so most operations need no round trip. If Redis does not answer, each process
+keeps a budget of its own.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from app.domain.errors import Throttled
 log = logging.getLogger(__name__)
 
 LEASES_PER_BUDGET = 100
-"""A lease is a hundredth of a whole budget: what a process that dies takes with it at most."""
+"""Leases in a full budget. A crashed process loses at most the hundredth that it leased in advance."""
 MAX_CACHED_KEYS = 10_000
 REDIS_TIMEOUT_SECONDS = 0.25
 REDIS_RETRY_SECONDS = 1.0
-"""How long a Redis that did not answer is not asked again."""
+"""How long a process does not ask Redis again after Redis did not answer."""
 
-# By Redis's own clock. A budget that is full again need not be kept.
+# The script uses the clock of Redis, so processes with different clocks share one budget. Full budgets expire.
 LEASE_SCRIPT = """
 local capacity, rate, needed, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local time = redis.call('TIME')
@@ -48,7 +49,10 @@ return {granted, string.format('%.3f', points)}
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What a key may spend after an operation that cost `cost`: `remaining` of `limit` points, all in `full_in_seconds`."""
+    """Points of a key after an operation that cost `cost`.
+
+    `remaining` of `limit` points are left. All points are back in `full_in_seconds`.
+    """
 
     limit: int
     remaining: int
@@ -57,70 +61,82 @@ class Allowance:
 
 
 @dataclass(slots=True)
-class _Held:
-    """What this process holds of a key's budget, and what was left of the rest at `at` (monotonic seconds)."""
+class _KeyBudget:
+    """Points of one key, as this process sees them.
 
-    rest: float
-    at: float
-    points: int = 0
+    `leased_points` are this process's own. `shared_points` were left for all processes at `read_at` (monotonic
+    seconds).
+    """
+
+    shared_points: float
+    read_at: float
+    leased_points: int = 0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Budget:
-    """The budgets of all keys, as one process sees them: `points` at most, `per_second` of them coming back."""
+    """Budgets of all keys, as one process sees them.
+
+    Each holds at most `points`, of which `per_second` come back every second.
+    """
 
     def __init__(self, redis: Redis, database: str, points: int, per_second: int) -> None:
         self._redis = redis
         self._database = database
         self._points = points
         self._per_second = per_second
-        self._held: OrderedDict[str, _Held] = OrderedDict()
-        self._away_until = 0.0
+        self._budgets: OrderedDict[str, _KeyBudget] = OrderedDict()
+        self._redis_retry_at = 0.0
 
     async def spend(self, key_id: str, cost: int) -> Allowance:
-        """What is left after spending `cost`, at most a whole budget. Raises Throttled, with nothing spent."""
-        held = self._held.get(key_id)
-        if held is None:
-            held = self._held[key_id] = _Held(self._points, time.monotonic())
-            if len(self._held) > MAX_CACHED_KEYS:
-                self._held.popitem(last=False)
+        """Spend `cost` points, at most a full budget, and return what is left. Raises Throttled, with nothing spent."""
+        budget = self._budgets.get(key_id)
+        if budget is None:
+            budget = self._budgets[key_id] = _KeyBudget(self._points, time.monotonic())
+            if len(self._budgets) > MAX_CACHED_KEYS:
+                self._budgets.popitem(last=False)
         else:
-            self._held.move_to_end(key_id)
-        if held.points < cost:
-            # One lease at a time: whoever waited may find enough.
-            async with held.lock:
-                if held.points < cost:
-                    held.points += await self._lease(key_id, held, cost - held.points)
-        held.points -= cost
-        remaining = min(self._points, held.points + int(self._rest(held)))
-        return Allowance(self._points, remaining, (self._points - remaining) / self._per_second, cost)
+            self._budgets.move_to_end(key_id)
+        if budget.leased_points < cost:
+            # Take one lease at a time: the lease that another operation took meanwhile may be enough.
+            async with budget.lock:
+                if budget.leased_points < cost:
+                    budget.leased_points += await self._lease(key_id, budget, cost - budget.leased_points)
+        budget.leased_points -= cost
+        remaining = min(self._points, budget.leased_points + int(self._current_shared_points(budget)))
+        return Allowance(
+            limit=self._points,
+            remaining=remaining,
+            full_in_seconds=(self._points - remaining) / self._per_second,
+            cost=cost,
+        )
 
-    def _rest(self, held: _Held) -> float:
-        return min(self._points, held.rest + (time.monotonic() - held.at) * self._per_second)
+    def _current_shared_points(self, budget: _KeyBudget) -> float:
+        return min(self._points, budget.shared_points + (time.monotonic() - budget.read_at) * self._per_second)
 
-    async def _lease(self, key_id: str, held: _Held, needed: int) -> int:
+    async def _lease(self, key_id: str, budget: _KeyBudget, needed: int) -> int:
         wanted = needed + max(1, self._points // LEASES_PER_BUDGET)
-        granted = await self._asked(key_id, held, needed, wanted)
+        granted = await self._lease_from_redis(key_id, budget, needed, wanted)
         if granted is None:
-            held.rest, held.at = self._rest(held), time.monotonic()
-            granted = min(wanted, int(held.rest)) if held.rest >= needed else 0
-            held.rest -= granted
+            budget.shared_points, budget.read_at = self._current_shared_points(budget), time.monotonic()
+            granted = min(wanted, int(budget.shared_points)) if budget.shared_points >= needed else 0
+            budget.shared_points -= granted
         if not granted:
-            raise Throttled(math.ceil((needed - held.rest) / self._per_second * 1000) / 1000)
+            raise Throttled(math.ceil((needed - budget.shared_points) / self._per_second * 1000) / 1000)
         return granted
 
-    async def _asked(self, key_id: str, held: _Held, needed: int, wanted: int) -> int | None:
-        if time.monotonic() < self._away_until:
+    async def _lease_from_redis(self, key_id: str, budget: _KeyBudget, needed: int, wanted: int) -> int | None:
+        if time.monotonic() < self._redis_retry_at:
             return None
-        numbers = map(str, (self._points, self._per_second, needed, wanted))
+        arguments = map(str, (self._points, self._per_second, needed, wanted))
         try:
             async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
                 name = f"{self._database}:budget:{key_id}"
-                answer = self._redis.eval(LEASE_SCRIPT, 1, name, *numbers)
-                granted, rest = await cast(Awaitable[tuple[int, bytes]], answer)
+                answer = self._redis.eval(LEASE_SCRIPT, 1, name, *arguments)
+                granted, shared_points = await cast(Awaitable[tuple[int, bytes]], answer)
         except REDIS_ERRORS as error:
-            log.debug("the budget of %s is kept here: %s", key_id, error)
-            self._away_until = time.monotonic() + REDIS_RETRY_SECONDS
+            log.debug("budget kept in this process, Redis unavailable: key=%s: %s", key_id, error)
+            self._redis_retry_at = time.monotonic() + REDIS_RETRY_SECONDS
             return None
-        held.rest, held.at = float(rest), time.monotonic()
+        budget.shared_points, budget.read_at = float(shared_points), time.monotonic()
         return granted

@@ -1,4 +1,4 @@
-"""Opens and closes what a process holds: the store's connection, Redis, the bus and the clock."""
+"""Resources of a process: the connections to the store and to Redis, the bus and the clock."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from app.store.mongo.queries import Database, Doc, translating_errors
 from app.store.workspace.workspace import Workspace
 
 SERVER_SELECTION_TIMEOUT_MS = 3_000
-"""How long a store that does not answer is looked for before it counts as away."""
+"""How long the driver looks for the store before a call raises Unavailable."""
 
 
 @dataclass(frozen=True)
 class Resources:
     """What commands, queries and stages work with.
 
-    `in_chunk` is how many values one `$in` may hold: the embedded server's cost grows with their square.
+    `in_chunk` is the number of values in one `$in`: 100 on the embedded server, whose cost grows with their square.
     """
 
     db: Database
@@ -41,16 +41,16 @@ class Resources:
     cache: WorkspaceCache = field(default_factory=WorkspaceCache)
 
     def workspace(self, workspace_id: str) -> Workspace:
-        """The named queries of one workspace."""
+        """Return the named queries of one workspace."""
         return Workspace(self.db, workspace_id, self.in_chunk)
 
 
 @asynccontextmanager
 async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
-    """Open resources; closed when the block ends. Redis need not be there, now or later.
+    """Open the resources, and close them when the block ends. Redis may be unreachable, now or later.
 
-    Raises ConfigError where neither addresses nor local servers are known or an address cannot be read, and Unavailable
-    where the store does not answer within a few seconds; safe to repeat.
+    Raises ConfigError if neither addresses nor local servers are known, or if an address cannot be read. Raises
+    Unavailable if the store does not answer within a few seconds; safe to repeat.
     """
     settings = locate_servers(settings)
     redis = open_redis(settings)
@@ -62,7 +62,14 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         clock: Clock = MongoClock(db) if settings.clock == "manual" else SystemClock()
         bus = Bus(redis, settings.database)
         try:
-            yield Resources(db, redis, clock, settings, bus, in_chunk=100 if "secantusVersion" in build else 1_000)
+            yield Resources(
+                db=db,
+                redis=redis,
+                clock=clock,
+                settings=settings,
+                bus=bus,
+                in_chunk=100 if "secantusVersion" in build else 1_000,
+            )
         finally:
             await bus.aclose()
     finally:
@@ -76,12 +83,12 @@ def _open_mongo(settings: Settings) -> AsyncIOMotorClient[Doc]:
             settings.mongodb_uri,
             appname="punchcard",
             tz_aware=True,
-            # The driver's own zone would make every subtraction of instants ask both zones for their offsets.
+            # With the driver's own zone object, every subtraction of two instants computes both offsets.
             tzinfo=UTC,
             w="majority",
             journal=True,
             readConcernLevel="majority",
-            # A write that was sent may have happened; deciding what that means is the protocol's, not the driver's.
+            # A write without an answer may have been applied. The protocol decides what to do, not the driver.
             retryWrites=False,
             serverSelectionTimeoutMS=SERVER_SELECTION_TIMEOUT_MS,
             connectTimeoutMS=2_000,
@@ -89,14 +96,14 @@ def _open_mongo(settings: Settings) -> AsyncIOMotorClient[Doc]:
             waitQueueTimeoutMS=5_000,
         )
     except (ConfigurationError, ValueError) as error:
-        # Without the address itself: it may hold a password.
+        # The address is left out of the message, because it may contain a password.
         raise ConfigError([f"MONGODB_URI cannot be used: {error}"]) from error
 
 
 def open_redis(settings: Settings) -> Redis:
-    """A Redis client that connects when first used, and waits a quarter of a second at most for any answer.
+    """Return a Redis client that connects on first use and waits at most a quarter of a second for any answer.
 
-    Raises ConfigError where the address cannot be read.
+    Raises ConfigError if the address cannot be read.
     """
     try:
         redis: Redis = Redis.from_url(

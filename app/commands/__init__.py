@@ -1,1 +1,1 @@
-"""One function for each mutation: check, append, wake. They raise Refused for what the caller has to change."""
+"""One function for each mutation: check, write, wake. They raise Refused for what the caller has to change."""

@@ -1,4 +1,4 @@
-"""What is written down of administrative commands."""
+"""Audit entries of administrative commands."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from .context import Context
 
 
 async def record_audit_entry(ctx: Context, action: str, kind: str, subject_id: str, **details: str) -> None:
-    """Writes the act down before it is done: nothing happens untold, and what was told may have died before it happened.
+    """Insert an audit entry. Call this before the command's own write, so that no change lacks its entry.
 
-    Raises Unavailable: then nothing was done, and it is safe to repeat.
+    If the process crashes in between, the entry describes a change that did not happen. Raises Unavailable: then the
+    command has changed nothing, and the call is safe to repeat.
     """
-    # Like keys, the log is about machines and people at them: its instants are the system's.
+    # The audit log states when people acted, so its instants are system time, not business time.
     entry = AuditEntry(
-        new_id("audit"),
-        await SystemClock().now(),
-        action,
-        ctx.actor.key_id,
-        (kind, subject_id),
-        ctx.ip_address,
-        details,
+        id=new_id("audit"),
+        at=await SystemClock().now(),
+        action=action,
+        key_id=ctx.actor.key_id,
+        subject=(kind, subject_id),
+        ip_address=ctx.ip_address,
+        details=details,
     )
     await ctx.workspace.audit.insert(entry)

@@ -1,4 +1,4 @@
-"""What a command is given: the workspace, who is acting, and the resources of the process."""
+"""Context of a command: the workspace, the actor, and the resources of the process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.store.workspace.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One request of one actor. `channel` says by which door it came; see `Origin`."""
+    """One request of one actor. `channel` is the channel of its events; see `Origin`."""
 
     workspace: Workspace
     actor: Actor
@@ -26,24 +26,30 @@ class Context:
 
     @property
     def origin(self) -> Origin:
-        """The origin that events of this request carry."""
-        return Origin(self.channel, self.actor.key_id, self.ip_address, self.user_agent, self.batch)
+        """Origin of the events that this request records."""
+        return Origin(
+            channel=self.channel,
+            actor=self.actor.key_id,
+            ip_address=self.ip_address,
+            user_agent=self.user_agent,
+            batch=self.batch,
+        )
 
     async def now(self) -> datetime:
-        """The business time."""
+        """Return the business time."""
         return await self.resources.clock.now()
 
     async def profile(self) -> WorkspaceProfile:
-        """What the workspace says of itself; remembered by the process."""
-        return (await self._known())[0]
+        """Return the profile of the workspace, cached by the process."""
+        return (await self._cached())[0]
 
     async def secret(self) -> bytes:
-        """The key of the workspace's fingerprints; remembered by the process."""
-        return (await self._known())[1]
+        """Return the key of the workspace's fingerprints, cached by the process."""
+        return (await self._cached())[1]
 
-    async def _known(self) -> tuple[WorkspaceProfile, bytes]:
+    async def _cached(self) -> tuple[WorkspaceProfile, bytes]:
         profiles = self.resources.cache.profiles
-        found = profiles.get(self.workspace.id)
-        if found is None:
-            found = profiles[self.workspace.id] = await self.workspace.profile(), await self.workspace.secret()
-        return found
+        cached = profiles.get(self.workspace.id)
+        if cached is None:
+            cached = profiles[self.workspace.id] = await self.workspace.profile(), await self.workspace.secret()
+        return cached

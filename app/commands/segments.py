@@ -1,7 +1,7 @@
 """createSegment, updateSegment, archiveSegment and duplicateSegment.
 
-A change of criteria, zone or archiving is one insert of a version with the next revision; labels are changed in place.
-The backfill is whoever finds passes judged under an older revision: there is no job that could be lost.
+A change of criteria, time zone or archiving is one insert of a version with the next revision. A change of labels
+updates them in place. The backfill needs no job: it finds the passes that were last evaluated under an older revision.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from app.domain.segments.segments import (
     Definitions,
     Segment,
     Version,
-    in_dependency_order,
+    find_references,
     parse_key,
-    references,
+    sort_by_dependency,
 )
 from app.domain.values.text import parse_optional, parse_text
 from app.store.mongo.ids import new_id
@@ -30,7 +30,7 @@ from app.store.workspace.segments import SegmentLabels
 from .audit import record_audit_entry
 from .context import Context
 
-MAX_TRIES = 20
+MAX_ATTEMPTS = 20
 
 
 async def create_segment(
@@ -42,34 +42,34 @@ async def create_segment(
     timezone: object = None,
     notify: object = SILENT,
 ) -> Segment:
-    """The new segment, its backfill under way. Repeating it says TAKEN at `key`.
+    """Create a segment and start its backfill. A repeated call raises Conflict: TAKEN at `key`.
 
-    Raises Refused (with the path of the criterion at fault), Unavailable (safe to repeat).
+    Raises Refused, with the path of the criterion at fault. Raises Unavailable; safe to repeat.
     """
-    checked = parse_key(key, "key")
+    parsed_key = parse_key(key, "key")
     now = await ctx.now()
     labels = SegmentLabels(
-        new_id("seg"),
-        checked,
-        parse_text(name, "name"),
-        parse_optional(description, "description", most=2000),
-        now,
-        now,
+        id=new_id("seg"),
+        key=parsed_key,
+        name=parse_text(name, "name"),
+        description=parse_optional(description, "description", max_length=2000),
+        created_at=now,
+        updated_at=now,
     )
-    tree = await _criteria(ctx, criteria)
-    zone = await _zone(ctx, timezone)
-    told = _notify(notify)
+    tree = await _parse_criteria(ctx, criteria)
+    zone = await _parse_zone(ctx, timezone)
+    parsed_notify = _parse_notify(notify)
     store = ctx.workspace.segments
     if not await store.insert_labels(labels):
-        there = await store.by_key(checked)
-        # A key whose owner was never defined is what an interrupted call left: this one finishes it.
-        if there is None or await store.get(there.id) is not None:
-            raise Conflict("Another segment has this key.", "key", code=Code.TAKEN)
-        labels = replace(labels, id=there.id, created_at=there.created_at)
-    await record_audit_entry(ctx, "createSegment", "Segment", labels.id, key=checked)
-    await _define(ctx, labels.id, tree, zone, told)
+        existing = await store.by_key(parsed_key)
+        # Labels without a version are left from a call that crashed. This call takes them over and completes them.
+        if existing is None or await store.get(existing.id) is not None:
+            raise Conflict("Another segment has this key; choose another key.", "key", code=Code.TAKEN)
+        labels = replace(labels, id=existing.id, created_at=existing.created_at)
+    await record_audit_entry(ctx, "createSegment", "Segment", labels.id, key=parsed_key)
+    await _insert_next_version(ctx, labels.id, tree, zone, parsed_notify)
     await store.set_labels(labels)
-    return await _found(ctx, labels.id)
+    return await _find_segment(ctx, labels.id)
 
 
 async def update_segment(
@@ -82,86 +82,109 @@ async def update_segment(
     timezone: object = None,
     notify: object = SILENT,
 ) -> Segment:
-    """The segment as changed; what is None stays. Other criteria or another zone make a new version; repeating makes none.
+    """Update a segment and return it; arguments that are None change nothing. Safe to repeat.
 
-    `notify` says whether the flips caused by the change itself are told (EMIT) or hidden by default (SILENT). Raises
-    NotFound, Refused, Unavailable (safe to repeat).
+    Other criteria or another time zone make a new version, unless the call is repeated. `notify` decides whether the
+    feed shows the transitions that the change itself causes (EMIT) or hides them by default (SILENT). Raises NotFound,
+    Refused and Unavailable.
     """
-    before = await _found(ctx, segment_id)
+    before = await _find_segment(ctx, segment_id)
     if before.archived:
-        raise Conflict("This segment is archived; duplicate it to go on with its criteria.", "id")
-    tree = before.criteria if criteria is None else await _criteria(ctx, criteria)
-    zone = before.timezone if timezone is None else await _zone(ctx, timezone)
-    told = _notify(notify)
+        raise Conflict("This segment is archived; duplicate it to use its criteria again.", "id")
+    tree = before.criteria if criteria is None else await _parse_criteria(ctx, criteria)
+    zone = before.timezone if timezone is None else await _parse_zone(ctx, timezone)
+    parsed_notify = _parse_notify(notify)
     labels = SegmentLabels(
-        before.id,
-        before.key,
-        before.name if name is None else parse_text(name, "name"),
-        before.description if description is None else parse_optional(description, "description", most=2000),
-        before.created_at,
-        await ctx.now(),
+        id=before.id,
+        key=before.key,
+        name=before.name if name is None else parse_text(name, "name"),
+        description=before.description
+        if description is None
+        else parse_optional(description, "description", max_length=2000),
+        created_at=before.created_at,
+        updated_at=await ctx.now(),
     )
-    redefined = (tree.to_dict(), zone) != (before.criteria.to_dict(), before.timezone)
-    renamed = (labels.name, labels.description) != (before.name, before.description)
-    if redefined or renamed:
+    is_redefined = (tree.to_dict(), zone) != (before.criteria.to_dict(), before.timezone)
+    is_renamed = (labels.name, labels.description) != (before.name, before.description)
+    if is_redefined or is_renamed:
         await record_audit_entry(ctx, "updateSegment", "Segment", before.id, key=before.key)
-    if redefined:
-        await _define(ctx, before.id, tree, zone, told)
-    if renamed:
+    if is_redefined:
+        await _insert_next_version(ctx, before.id, tree, zone, parsed_notify)
+    if is_renamed:
         await ctx.workspace.segments.set_labels(labels)
-    return await _found(ctx, segment_id)
+    return await _find_segment(ctx, segment_id)
 
 
 async def archive_segment(ctx: Context, segment_id: str, *, notify: object = SILENT) -> Segment:
-    """The segment, archived: its members leave it, and it is judged no more. Safe to repeat.
+    """Archive a segment and return it: its members leave, and it is not evaluated any more. Safe to repeat.
 
-    Raises NotFound, Conflict where live segments refer to it, Unavailable.
+    Raises NotFound, Conflict if live segments refer to the segment, and Unavailable.
     """
-    before = await _found(ctx, segment_id)
+    before = await _find_segment(ctx, segment_id)
     if not before.archived:
         await record_audit_entry(ctx, "archiveSegment", "Segment", before.id, key=before.key)
-        await _define(ctx, segment_id, before.criteria, before.timezone, _notify(notify), archived=True)
-    return await _found(ctx, segment_id)
+        await _insert_next_version(
+            ctx, segment_id, before.criteria, before.timezone, _parse_notify(notify), archived=True
+        )
+    return await _find_segment(ctx, segment_id)
 
 
 async def duplicate_segment(ctx: Context, segment_id: str, key: object, name: object = None) -> Segment:
-    """A new segment with the criteria and zone of another, silent in its first filling. Raises as `create_segment` does."""
-    source = await _found(ctx, segment_id)
+    """Create a segment with the criteria and time zone of another one. Its first transitions are silent.
+
+    Raises as `create_segment` does.
+    """
+    source = await _find_segment(ctx, segment_id)
     title = f"{source.name} (copy)" if name is None else name
     return await create_segment(ctx, key, title, source.criteria.to_dict(), source.description, source.timezone)
 
 
-async def _define(
+async def _insert_next_version(
     ctx: Context, segment_id: str, criteria: Criteria, timezone: str, notify: str, *, archived: bool = False
 ) -> None:
+    """Insert the next version of a segment and wake the backfill. Nothing changes if the latest version is equal.
+
+    If another call takes the revision, the checks are repeated with the new definitions.
+    """
     store = ctx.workspace.segments
-    for _ in range(MAX_TRIES):
+    for _ in range(MAX_ATTEMPTS):
         definitions = Definitions(await store.versions())
         latest = definitions.latest()
         live = {key: version.criteria for key, version in latest.items() if not version.archived}
         if archived:
-            users = [key for key, tree in live.items() if key != segment_id and segment_id in references(tree)]
-            if users:
+            dependents = [
+                key
+                for key, other_criteria in live.items()
+                if key != segment_id and segment_id in find_references(other_criteria)
+            ]
+            if dependents:
                 raise Conflict(
-                    f"Live segments refer to this one: {', '.join(users)}. Change or archive them first.", "id"
+                    f"Live segments refer to this one: {', '.join(dependents)}. Change or archive them first.", "id"
                 )
         else:
-            for other in references(criteria) - {segment_id}:
+            for other in find_references(criteria) - {segment_id}:
                 if other not in live:
                     raise NotFound("live segment", "criteria")
             if segment_id not in live and len(live) >= MAX_LIVE_SEGMENTS:
                 raise LimitExceeded(
                     f"At most {MAX_LIVE_SEGMENTS} live segments in a workspace; archive one first.", "key"
                 )
-            in_dependency_order({**live, segment_id: criteria})
+            sort_by_dependency({**live, segment_id: criteria})
         before = latest.get(segment_id)
         if before is not None and (before.criteria, before.timezone, before.archived) == (criteria, timezone, archived):
             return
         now = await ctx.now()
-        newest = definitions.versions[-1].at if definitions.versions else now
+        newest_at = definitions.versions[-1].at if definitions.versions else now
         number = 1 if before is None else before.version + 1
         version = Version(
-            segment_id, definitions.revision + 1, number, criteria, timezone, archived, notify, max(now, newest)
+            segment_id=segment_id,
+            revision=definitions.revision + 1,
+            version=number,
+            criteria=criteria,
+            timezone=timezone,
+            archived=archived,
+            notify=notify,
+            at=max(now, newest_at),
         )
         if await store.insert_version(version):
             ctx.resources.bus.wake("backfill", ctx.workspace.id)
@@ -169,13 +192,13 @@ async def _define(
     raise Unavailable("store")
 
 
-async def _criteria(ctx: Context, raw: object) -> Criteria:
+async def _parse_criteria(ctx: Context, raw: object) -> Criteria:
     if not isinstance(raw, Mapping):
-        raise InvalidInput(Code.REQUIRED, "Say who belongs to the segment.", "criteria")
+        raise InvalidInput(Code.REQUIRED, "A segment needs criteria; send the conditions of membership.", "criteria")
     return parse_criteria(raw, (await ctx.profile()).currency, "criteria")
 
 
-async def _zone(ctx: Context, raw: object) -> str:
+async def _parse_zone(ctx: Context, raw: object) -> str:
     if raw is None:
         return (await ctx.profile()).timezone
     try:
@@ -186,13 +209,13 @@ async def _zone(ctx: Context, raw: object) -> str:
         ) from None
 
 
-def _notify(raw: object) -> str:
+def _parse_notify(raw: object) -> str:
     if str(raw) not in (SILENT, EMIT):
-        raise InvalidInput(Code.UNKNOWN, f"One of {SILENT}, {EMIT}.", "notify")
+        raise InvalidInput(Code.UNKNOWN, f"`notify` is {SILENT} or {EMIT}.", "notify")
     return str(raw)
 
 
-async def _found(ctx: Context, segment_id: str) -> Segment:
+async def _find_segment(ctx: Context, segment_id: str) -> Segment:
     segment = await ctx.workspace.segments.get(segment_id)
     if segment is None:
         raise NotFound("segment", "id")

@@ -1,1 +1,1 @@
-"""The only place that speaks Mongo: named queries over one workspace, documents to domain objects and back."""
+"""The only package that speaks MongoDB: named queries, and codecs between documents and domain objects."""

@@ -1,7 +1,7 @@
-"""What a process may remember: that a pass exists, what a workspace says of itself, its words. Bounded; never a negative.
+"""Cache of a process for passes, workspace profiles, vocabularies and event types. Bounded; it never holds a negative.
 
-That a pass is there is believed only by who has asked for the workspace's latest parting a moment ago: an erasure makes a
-new one, and lets go of the pass and its name only when everybody must have heard of that. (See `workers/stages/erase.py`.)
+A cached pass is valid only while its erasure epoch equals the workspace's, which each process re-reads every 250 ms. An
+erasure changes the epoch and waits longer than that before it deletes the pass. (See `workers/stages/erase.py`.)
 """
 
 from __future__ import annotations
@@ -15,95 +15,107 @@ from app.domain.workspaces import WorkspaceProfile
 MAX_PASSES = 100_000
 MAX_WORKSPACES = 1_000
 PASS_TTL_SECONDS = 10.0
-"""How long a name is taken for a pass: it may be merged, which this process need not hear of."""
+"""How long a cached pass is valid. The pass may be merged meanwhile without this process noticing."""
 EPOCH_TTL_SECONDS = 0.25
-"""How long the latest parting that was heard of is taken for the latest."""
+"""How long the erasure epoch that was read last is valid."""
 
 
 class WorkspaceCache:
-    """Positive answers only, of passes for a while: forgetting costs a look-up."""
+    """Cache of what exists, never of what is missing. A dropped entry costs one query."""
 
-    def __init__(self, most: int = MAX_PASSES, now: Callable[[], float] = time.monotonic) -> None:
-        self._most = most
-        self._now = now
+    def __init__(self, max_passes: int = MAX_PASSES, now: Callable[[], float] = time.monotonic) -> None:
+        self._max_passes = max_passes
+        self._monotonic = now
         self._ids: dict[tuple[str, str], tuple[str, float]] = {}
         self._external_ids: dict[tuple[str, str], tuple[str, str, float]] = {}
-        self._partings: dict[str, tuple[str, float]] = {}
+        self._epochs: dict[str, tuple[str, float]] = {}
         self._words: dict[str, set[tuple[str, str]]] = {}
         self._event_types: dict[str, tuple[EventTypes, float]] = {}
         self.profiles: dict[str, tuple[WorkspaceProfile, bytes]] = {}
 
     async def erasure_epoch(self, workspace_id: str, ask: Callable[[], Awaitable[str]]) -> str:
-        """The latest parting of a workspace, `EPOCH_TTL_SECONDS` old at most; asks no more often. Raises what `ask` raises."""
-        held, until = self._partings.get(workspace_id, ("", 0.0))
-        now = self._now()
-        if until > now:
-            return held
+        """Return the erasure epoch of a workspace, at most `EPOCH_TTL_SECONDS` old. Raises what `ask` raises.
+
+        Calls `ask`, which reads the epoch from the store, only if the cached epoch is older.
+        """
+        cached, valid_until = self._epochs.get(workspace_id, ("", 0.0))
+        now = self._monotonic()
+        if valid_until > now:
+            return cached
         latest = await ask()
-        # Who asked earlier and is answered later knows less.
-        if self._partings.get(workspace_id, ("", 0.0))[1] <= now + EPOCH_TTL_SECONDS:
-            self._partings[workspace_id] = latest, now + EPOCH_TTL_SECONDS
-        if len(self._partings) > MAX_WORKSPACES:
-            del self._partings[next(iter(self._partings))]
+        # A call that began earlier may finish later: do not replace a newer epoch by an older one.
+        if self._epochs.get(workspace_id, ("", 0.0))[1] <= now + EPOCH_TTL_SECONDS:
+            self._epochs[workspace_id] = latest, now + EPOCH_TTL_SECONDS
+        if len(self._epochs) > MAX_WORKSPACES:
+            del self._epochs[next(iter(self._epochs))]
         return latest
 
     def last_epoch(self, workspace_id: str) -> str:
-        """The latest parting of a workspace that this process has heard of."""
-        return self._partings.get(workspace_id, ("", 0.0))[0]
+        """Return the erasure epoch of a workspace that this process read last; "" before the first read."""
+        return self._epochs.get(workspace_id, ("", 0.0))[0]
 
     def has_pass(self, workspace_id: str, pass_id: str, since: str = "") -> bool:
-        """Whether the pass is known to exist in the workspace; `since` is the latest parting."""
-        noted, until = self._ids.get((workspace_id, pass_id), ("", 0.0))
-        return until > self._now() and noted == since
+        """Return whether the pass is cached as existing. `since` is the workspace's erasure epoch."""
+        epoch, valid_until = self._ids.get((workspace_id, pass_id), ("", 0.0))
+        return valid_until > self._monotonic() and epoch == since
 
     def pass_id_of(self, workspace_id: str, external_id: str, since: str = "") -> str | None:
-        """The id of the pass with this external id, if known; `since` is the latest parting."""
-        pass_id, noted, until = self._external_ids.get((workspace_id, external_id), (None, "", 0.0))
-        return pass_id if until > self._now() and noted == since else None
+        """Return the id of the cached pass with this external id, or None. `since` is the workspace's erasure epoch."""
+        pass_id, epoch, valid_until = self._external_ids.get((workspace_id, external_id), (None, "", 0.0))
+        return pass_id if valid_until > self._monotonic() and epoch == since else None
 
     def remember_pass(
         self, workspace_id: str, pass_id: str, external_id: str | None = None, *, since: str = ""
     ) -> None:
-        """Notes a pass that was seen to exist after the parting `since`; the oldest notes are dropped beyond the bound."""
-        until = self._now() + PASS_TTL_SECONDS
-        self._ids[workspace_id, pass_id] = since, until
+        """Cache a pass that was seen to exist while the erasure epoch was `since`.
+
+        Drops the oldest entries above the limit.
+        """
+        valid_until = self._monotonic() + PASS_TTL_SECONDS
+        self._ids[workspace_id, pass_id] = since, valid_until
         if external_id is not None:
-            self._external_ids[workspace_id, external_id] = pass_id, since, until
-        if len(self._ids) > self._most:
+            self._external_ids[workspace_id, external_id] = pass_id, since, valid_until
+        if len(self._ids) > self._max_passes:
             del self._ids[next(iter(self._ids))]
-        if len(self._external_ids) > self._most:
+        if len(self._external_ids) > self._max_passes:
             del self._external_ids[next(iter(self._external_ids))]
 
     def forget_pass(self, workspace_id: str, pass_id: str, external_id: str) -> None:
-        """Takes back that a pass exists."""
+        """Remove a pass from the cache."""
         self._ids.pop((workspace_id, pass_id), None)
         self._external_ids.pop((workspace_id, external_id), None)
 
     def words(self, workspace_id: str) -> set[tuple[str, str]] | None:
-        """The words (kind, word) known to be noted in a workspace's vocabulary, to be added to; None before the first."""
+        """Return the cached words (kind, word) of a workspace; None if none is cached.
+
+        The stored vocabulary contains them all, so they need not be inserted again.
+        """
         return self._words.get(workspace_id)
 
     def remember_words(self, workspace_id: str, words: set[tuple[str, str]]) -> set[tuple[str, str]]:
-        """What is remembered of a workspace's vocabulary, with these words; the oldest workspace's is dropped."""
-        known = self._words.setdefault(workspace_id, set())
-        known |= words
+        """Add words to the cached vocabulary of a workspace and return it.
+
+        Drops the oldest workspace above the limit.
+        """
+        cached = self._words.setdefault(workspace_id, set())
+        cached |= words
         if len(self._words) > MAX_WORKSPACES:
             del self._words[next(iter(self._words))]
-        return known
+        return cached
 
     def event_types(self, workspace_id: str) -> tuple[EventTypes, float] | None:
-        """What is known of a workspace's event types, and until when (monotonic seconds) it is believed."""
+        """Return the cached event types of a workspace and until when (monotonic seconds) they are valid."""
         return self._event_types.get(workspace_id)
 
-    def remember_event_types(self, types: EventTypes, until: float) -> EventTypes:
-        """The latest that is known of a workspace's event types; the oldest workspace's are dropped.
+    def remember_event_types(self, types: EventTypes, valid_until: float) -> EventTypes:
+        """Cache the event types of a workspace and return the newest. Drops the oldest workspace above the limit.
 
-        Who asked before a change, and is answered after it, does not bring back what was before.
+        A read that began before a change and finished after the change does not replace the newer types.
         """
-        newest = self._event_types.get(types.workspace_id)
-        if newest is not None and newest[0].revision > types.revision:
-            return newest[0]
-        self._event_types[types.workspace_id] = types, until
+        cached = self._event_types.get(types.workspace_id)
+        if cached is not None and cached[0].revision > types.revision:
+            return cached[0]
+        self._event_types[types.workspace_id] = types, valid_until
         if len(self._event_types) > MAX_WORKSPACES:
             del self._event_types[next(iter(self._event_types))]
         return types

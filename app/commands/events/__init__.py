@@ -1,1 +1,1 @@
-"""Commands that record events and define their types."""
+"""Commands that record events, define event types, and wait for the fold of recorded events."""

@@ -1,4 +1,4 @@
-"""Reading what was written: waiting until the events of a receipt are counted, and told in the feed."""
+"""Reading one's own writes: waiting until the events of a receipt are folded, or published in the feed."""
 
 from __future__ import annotations
 
@@ -13,42 +13,50 @@ from app.flow import range_of
 from .receipts import IssuedReceipt, find_receipt
 
 WAIT_TIMEOUT_SECONDS = 5.0
-SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.01, 0.25
+MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.01, 0.25
 
 
 async def open_receipt(ctx: Context, token: str) -> IssuedReceipt:
-    """The receipt of a token. Raises InvalidInput: UNKNOWN for what is no token here."""
+    """Return the receipt of a token. Raises InvalidInput: UNKNOWN for a token without a receipt in this workspace."""
     issued = await find_receipt(ctx, token)
     if issued is None:
-        raise InvalidInput(Code.UNKNOWN, "No such receipt in this workspace, or none any more.", "token")
+        raise InvalidInput(
+            Code.UNKNOWN, "This workspace has no such receipt, or the receipt expired after 30 days.", "token"
+        )
     return issued
 
 
-async def wait_until_folded(ctx: Context, token: str, *, told: bool = False) -> None:
-    """Returns when the fold is done with the events of a receipt, and with `told` when the feed has what they brought about.
+async def wait_until_folded(ctx: Context, token: str, *, published: bool = False) -> None:
+    """Return when the events of a receipt are folded; with `published`, when their activities are in the feed.
 
-    Looks again after 10 ms, then ever less often. Raises InvalidInput for what is no token here, NotYet after 5 seconds.
+    Checks again after 10 ms, then after longer pauses. Raises InvalidInput for an unknown token. Raises NotYet after 5
+    seconds.
     """
     issued = await open_receipt(ctx, token)
-    waiting = {f.event_id for f in issued.receipt.outcomes if f.status in RECORDED and f.event_id is not None}
+    remaining = {
+        outcome.event_id
+        for outcome in issued.receipt.outcomes
+        if outcome.status in RECORDED and outcome.event_id is not None
+    }
     clock = asyncio.get_running_loop().time
-    until, pause, first = clock() + WAIT_TIMEOUT_SECONDS, SHORTEST_PAUSE_SECONDS, True
-    while waiting := await _behind(ctx, waiting, told=told, wake=first):
-        if clock() + pause > until:
+    deadline, pause_seconds, is_first = clock() + WAIT_TIMEOUT_SECONDS, MIN_PAUSE_SECONDS, True
+    while remaining := await _find_unfinished(ctx, remaining, published=published, wake=is_first):
+        if clock() + pause_seconds > deadline:
             raise NotYet
-        await asyncio.sleep(pause)
-        pause, first = min(pause * 1.5, LONGEST_PAUSE_SECONDS), False
+        await asyncio.sleep(pause_seconds)
+        pause_seconds, is_first = min(pause_seconds * 1.5, MAX_PAUSE_SECONDS), False
 
 
-async def _behind(ctx: Context, event_ids: set[str], *, told: bool, wake: bool) -> set[str]:
-    standings = await ctx.workspace.fold_states.of(event_ids)
-    pending = {event_id for event_id, standing in standings.items() if not standing.folded}
+async def _find_unfinished(ctx: Context, event_ids: set[str], *, published: bool, wake: bool) -> set[str]:
+    """Return the events that are not folded, or with `published` not published. With `wake`, wake their stages."""
+    states = await ctx.workspace.fold_states.read(event_ids)
+    pending = {event_id for event_id, state in states.items() if not state.folded}
     if pending and wake:
-        ctx.resources.bus.wake("fold", *{range_of(slot_of(standings[each].pass_id)) for each in pending})
-    if not told:
+        ctx.resources.bus.wake("fold", *{range_of(slot_of(states[each].pass_id)) for each in pending})
+    if not published:
         return pending
-    folded = {event_id: standing for event_id, standing in standings.items() if standing.folded}
-    untold = await ctx.workspace.fold_states.unpublished(folded) if folded else set()
-    if untold and wake:
+    folded = {event_id: state for event_id, state in states.items() if state.folded}
+    unpublished = await ctx.workspace.fold_states.unpublished(folded) if folded else set()
+    if unpublished and wake:
         ctx.resources.bus.wake("publish", ctx.workspace.id)
-    return pending | untold
+    return pending | unpublished

@@ -111,7 +111,7 @@ def resolve_outcome(item: Item, stored: StoredEvent | None) -> ItemResult:
         # Another call inserted the id a moment ago. A retry of this call can read what it inserted.
         raise Unavailable("store")
     if stored.event is None:
-        return ItemResult(item.index, RecordStatus.REJECTED, None, (REMOVED,))
+        return ItemResult(item.index, RecordStatus.REJECTED, problems=(REMOVED,))
     if stored.fingerprint == item.fingerprint:
         return ItemResult(item.index, RecordStatus.DUPLICATE, stored.event)
     problem = Problem(
@@ -119,7 +119,7 @@ def resolve_outcome(item: Item, stored: StoredEvent | None) -> ItemResult:
         "Another event with other content has this identity; send what was sent first, or another external id.",
         ("externalId",) if item.event.external_id is not None else (),
     )
-    return ItemResult(item.index, RecordStatus.CONFLICT, stored.event, (problem,))
+    return ItemResult(item.index, RecordStatus.CONFLICT, stored.event, problems=(problem,))
 
 
 async def reject_unless_stored(
@@ -128,7 +128,7 @@ async def reject_unless_stored(
     """Reject items for their problems, except those that are stored already: these are repeats. One round trip or more."""
     stored = await find_stored(ctx, items)
     return [
-        ItemResult(item.index, RecordStatus.REJECTED, None, problems[item.index])
+        ItemResult(item.index, RecordStatus.REJECTED, problems=problems[item.index])
         if (before := stored.get(item.index)) is None
         else resolve_outcome(item, before)
         for item in items

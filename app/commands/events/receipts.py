@@ -1,9 +1,9 @@
-"""Calls that record: one that is repeated under its key is answered again, and each can be asked about by its receipt.
+"""Calls that record events, with idempotency keys and receipts.
 
-A key is claimed for the call's body before anything is recorded, and its receipt is stored after: so two bodies can never
-record under one key, and nothing is lost or doubled by a death in between. The claim then stands without a receipt, and
-the same call, repeated, goes through the permanent identities: what was stored is DUPLICATE, the rest is recorded now.
-Calls at the same time do just that; the first receipt that is stored is everybody's answer.
+A call claims its key for the hash of its body before it records anything, and stores its receipt afterwards. So two
+different bodies never record under one key. If the process crashes in between, the claim has no receipt. Then a
+repeated call finds its own events by their ids: stored ones are DUPLICATE, the rest is recorded. Of concurrent calls,
+the first receipt stored is the answer of all.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from .record import check_size, record_events
 
 IDEMPOTENCY_KEY_TTL = timedelta(hours=24)
 RECEIPT_TTL = timedelta(days=30)
-_MAX_TRIES = 3
+_MAX_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class IssuedReceipt:
-    """A receipt and the token that stands for it."""
+    """Receipt and the token that stands for it."""
 
     token: str
     receipt: Receipt
@@ -52,7 +52,7 @@ class IssuedReceipt:
 
 @dataclass(frozen=True, slots=True)
 class RecordedCall:
-    """What became of the items of a call; and its receipt, where it has one before anybody asks for it."""
+    """Outcome of a call, and its receipt if one is stored already."""
 
     outcome: BatchOutcome
     issued: IssuedReceipt | None = None
@@ -66,11 +66,11 @@ async def record_call(
     create_missing_passes: bool = False,
     idempotency_key: object = None,
 ) -> RecordedCall:
-    """What became of each of 1 to 1,000 items, in input order.
+    """Record 1 to 1,000 items and return their outcomes in input order. Safe to repeat as `record_events` is.
 
-    The same call under the same key is answered again for 24 hours: the fates and the receipt are the first ones, and what
-    was recorded then says DUPLICATE, as every repeat does. A call of which nothing was recorded lets go of its key.
-    Safe to repeat as `record_events` is. Raises Conflict for a key that another call holds, Refused, Unavailable.
+    A call with the same key and body within 24 hours returns the first receipt and outcomes, with CREATED replaced by
+    DUPLICATE. If a call records nothing, its key is released. Raises Conflict for a key that another call has claimed.
+    Raises Refused and Unavailable.
     """
     if idempotency_key is None:
         return RecordedCall(await record_events(ctx, items, atomic=atomic, create_missing_passes=create_missing_passes))
@@ -78,9 +78,9 @@ async def record_call(
     check_size(items)
     body = body_hash(await ctx.secret(), items, atomic=atomic, create_missing_passes=create_missing_passes)
     claim, is_new = await _claim_key(ctx, request_key_id(ctx.workspace.id, key), body)
-    before = None if is_new else await _stored(ctx, claim.receipt_id)
-    if before is not None:
-        return await _repeat_outcome(ctx, before)
+    previous = None if is_new else await _read_receipt(ctx, claim.receipt_id)
+    if previous is not None:
+        return await _outcome_of_repeat(ctx, previous)
     try:
         outcome = await record_events(
             ctx, items, atomic=atomic, create_missing_passes=create_missing_passes, idempotency_key=key
@@ -91,67 +91,67 @@ async def record_call(
     if not outcome.created and not outcome.duplicate:
         await ctx.workspace.request_keys.release(claim)
         return RecordedCall(outcome)
-    mine = await _store(ctx, claim.receipt_id, _receipt(outcome))
-    if mine is not None:
-        return RecordedCall(outcome, mine)
-    first = await _stored(ctx, claim.receipt_id)
+    issued = await _store_receipt(ctx, claim.receipt_id, _build_receipt(outcome))
+    if issued is not None:
+        return RecordedCall(outcome, issued)
+    first = await _read_receipt(ctx, claim.receipt_id)
     if first is None:
         raise Unavailable("store")
-    return await _repeat_outcome(ctx, first)
+    return await _outcome_of_repeat(ctx, first)
 
 
 async def receipt_of(ctx: Context, answer: RecordedCall) -> IssuedReceipt:
-    """The receipt of a call. One write for a large one that has none yet, and durable when it is returned.
+    """Return the receipt of a call. A large receipt that is not stored yet is stored first, in one write.
 
-    Raises Unavailable: what was recorded stays recorded.
+    Raises Unavailable; recorded events stay recorded.
     """
     if answer.issued is not None:
         return answer.issued
-    receipt = _receipt(answer.outcome)
+    receipt = _build_receipt(answer.outcome)
     data = pack_receipt(receipt)
     if len(data) <= MAX_CARRIED_BYTES:
         return IssuedReceipt(issue_carrying_token(await ctx.secret(), data), receipt)
-    issued = await _store(ctx, new_id("receipt"), receipt)
+    issued = await _store_receipt(ctx, new_id("receipt"), receipt)
     if issued is None:
         raise Unavailable("store")
     return issued
 
 
 async def find_receipt(ctx: Context, token: str) -> IssuedReceipt | None:
-    """The receipt that a token stands for; None for what is no token of this workspace, or was forgotten after 30 days."""
-    held = open_token(await ctx.secret(), token)
-    if held is None or held.stored_id is None:
-        return None if held is None or held.receipt is None else IssuedReceipt(token, held.receipt)
-    return await _stored(ctx, held.stored_id)
+    """Return the receipt of a token; None if the token is of another workspace or the receipt expired after 30 days."""
+    opened = open_token(await ctx.secret(), token)
+    if opened is None or opened.stored_id is None:
+        return None if opened is None or opened.receipt is None else IssuedReceipt(token, opened.receipt)
+    return await _read_receipt(ctx, opened.stored_id)
 
 
 async def _claim_key(ctx: Context, key_id: str, body: bytes) -> tuple[Claim, bool]:
-    """The claim under which the call goes on, and whether it was made now."""
+    """Return the claim that holds the key, and whether this call made it."""
     keys = ctx.workspace.request_keys
-    for _ in range(_MAX_TRIES):
+    for _ in range(_MAX_ATTEMPTS):
         now = await SystemClock().now()
-        mine = Claim(key_id, body, new_id("receipt"), now + IDEMPOTENCY_KEY_TTL)
-        held = await keys.claim(mine)
-        if held is not None and held.expires_at > now:
-            if held.body != body:
-                said = "This key belongs to another call of the last 24 hours; send that call again, or another key."
-                raise Conflict(said, "idempotencyKey")
-            return held, held is mine
-        if held is not None:
-            await keys.release(held)
+        new = Claim(key_id=key_id, body=body, receipt_id=new_id("receipt"), expires_at=now + IDEMPOTENCY_KEY_TTL)
+        current = await keys.claim(new)
+        if current is not None and current.expires_at > now:
+            if current.body != body:
+                message = "Another call has used this key in the last 24 hours; send that call again, or another key."
+                raise Conflict(message, "idempotencyKey")
+            return current, current is new
+        if current is not None:
+            await keys.release(current)
     raise Unavailable("store")
 
 
-async def _store(ctx: Context, receipt_id: str, receipt: Receipt) -> IssuedReceipt | None:
-    """The receipt, stored; None where another one is stored under the id."""
-    # What is kept for a while is about calls and machines: its end is the system's, whatever the business clock says.
-    until = await SystemClock().now() + RECEIPT_TTL
-    if not await ctx.workspace.receipts.insert(receipt_id, pack_receipt(receipt), until):
+async def _store_receipt(ctx: Context, receipt_id: str, receipt: Receipt) -> IssuedReceipt | None:
+    """Store a receipt and return it; None if another receipt is stored under the id."""
+    # Receipts expire by system time: a manual business clock must not change how long they are kept.
+    expires_at = await SystemClock().now() + RECEIPT_TTL
+    if not await ctx.workspace.receipts.insert(receipt_id, pack_receipt(receipt), expires_at):
         return None
     return IssuedReceipt(issue_naming_token(await ctx.secret(), receipt_id), receipt)
 
 
-async def _stored(ctx: Context, receipt_id: str) -> IssuedReceipt | None:
+async def _read_receipt(ctx: Context, receipt_id: str) -> IssuedReceipt | None:
     data = await ctx.workspace.receipts.get(receipt_id)
     return (
         None
@@ -160,24 +160,30 @@ async def _stored(ctx: Context, receipt_id: str) -> IssuedReceipt | None:
     )
 
 
-async def _repeat_outcome(ctx: Context, issued: IssuedReceipt) -> RecordedCall:
-    fates = issued.receipt.outcomes
-    events = await ctx.workspace.events.get_many([fate.event_id for fate in fates if fate.event_id is not None])
+async def _outcome_of_repeat(ctx: Context, issued: IssuedReceipt) -> RecordedCall:
+    """Return the outcomes of a receipt, with CREATED replaced by DUPLICATE, or by REJECTED for a removed event."""
+    outcomes = issued.receipt.outcomes
+    events = await ctx.workspace.events.get_many(
+        [outcome.event_id for outcome in outcomes if outcome.event_id is not None]
+    )
     results = []
-    for index, fate in enumerate(fates):
-        event = None if fate.event_id is None else events.get(fate.event_id)
-        if fate.status not in RECORDED:
-            results.append(ItemResult(index, fate.status, event, fate.problems))
+    for index, outcome in enumerate(outcomes):
+        event = None if outcome.event_id is None else events.get(outcome.event_id)
+        if outcome.status not in RECORDED:
+            results.append(ItemResult(index=index, status=outcome.status, event=event, problems=outcome.problems))
         elif event is None:
-            results.append(ItemResult(index, RecordStatus.REJECTED, None, (REMOVED,)))
+            results.append(ItemResult(index=index, status=RecordStatus.REJECTED, event=None, problems=(REMOVED,)))
         else:
             results.append(ItemResult(index, RecordStatus.DUPLICATE, event))
     return RecordedCall(BatchOutcome(results, issued.receipt.recorded_at), issued)
 
 
-def _receipt(outcome: BatchOutcome) -> Receipt:
+def _build_receipt(outcome: BatchOutcome) -> Receipt:
     results = outcome.results
     return Receipt(
         outcome.at,
-        tuple(ItemOutcome(r.status, None if r.event is None else r.event.id, r.problems) for r in results),
+        tuple(
+            ItemOutcome(result.status, None if result.event is None else result.event.id, result.problems)
+            for result in results
+        ),
     )

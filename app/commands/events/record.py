@@ -238,7 +238,7 @@ class Batch:
             self._results[result.index] = result
 
     def _reject(self, index: int, problems: Sequence[Problem]) -> None:
-        self._results[index] = ItemResult(index, RecordStatus.REJECTED, None, tuple(problems))
+        self._results[index] = ItemResult(index, RecordStatus.REJECTED, problems=tuple(problems))
 
 
 def _identity(workspace_id: str, draft: Draft, idempotency_key: str | None, index: int) -> str:

@@ -1,8 +1,8 @@
-"""What is sent to inbound hooks: verified, mapped, recorded; what fails is kept and can be run again.
+"""Messages to inbound hooks: verify, map, record. Failed messages are kept and can be run again.
 
-However often a message is sent or run again, it makes each of its events once: an event's identity is the hook's source
-and the external id that the mapping gives it, else the message's own identity and the item's place. The document of a
-delivery is only the account of it.
+However often a message is sent or run again, each of its events is recorded once. The id of an event follows from the
+hook's source and the external id that the mapping gives. Without an external id, it follows from the message's identity
+and the index of the item. The document of a delivery only reports the attempts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from app.domain.inbound.mappings import MappedItem, decode_body, parse_mapping
 from app.domain.signatures import TOLERANCE_SECONDS, Scheme, Verification, generate_secret, verify_signature
 from app.resources import Resources
 from app.store.mongo.paging import Key, PageRequest
-from app.store.workspace.hooks import hook_of
+from app.store.workspace.hooks import read_hook
 
 from .hooks import find_hook, find_live_hook
 
@@ -34,12 +34,12 @@ CHANNEL = "WEBHOOK"
 MAX_RERUNS = 100
 MAX_USER_AGENT = 255
 _UNKNOWN_HOOK_SECRET = generate_secret(secrets.token_bytes(32))
-"""What requests to unknown hooks are held against, so that they are refused no sooner than others."""
+"""Secret for requests to unknown hooks: verifying them takes as long as for others, so timing reveals no hook."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A request that its signature vouches for: to which hook, known to its sender as what, and what it says."""
+    """Request with a valid signature: its hook, the sender's identity of the message, body and headers."""
 
     hook: InboundHook
     identity: str
@@ -49,7 +49,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedMessage:
-    """What became of one attempt: events recorded now, found recorded before, items that failed or were left out."""
+    """Result of one attempt: numbers of events created and found stored, and of items that failed or were skipped."""
 
     delivery: InboundDelivery
     created: int = 0
@@ -61,7 +61,10 @@ class ReceivedMessage:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What would become of one item: an event and its fate, problems, or neither where the conditions leave it out."""
+    """Expected result of one item: an event with its status, or problems.
+
+    Neither is set if the conditions of the mapping skip the item.
+    """
 
     index: int
     event: EventInput | None = None
@@ -70,52 +73,60 @@ class Trial:
 
 
 async def verify_message(resources: Resources, hook_id: str, headers: Mapping[str, str], body: bytes) -> Message:
-    """The message of a request; `headers` are by their names in small letters.
+    """Return the message of a request after verifying its signature. `headers` are by lower-case names.
 
-    Raises Unauthenticated alike for an unknown hook, an archived one and a signature that is not good; InvalidInput for a
-    good one that is older than five minutes, or ahead by more; Unavailable, safe to repeat.
+    Raises Unauthenticated for an unknown hook, an archived hook and a wrong signature alike. Raises InvalidInput for a
+    valid signature whose time differs from the server's by more than five minutes. Raises Unavailable; safe to repeat.
     """
-    found = await hook_of(resources.db, hook_id)
+    found = await read_hook(resources.db, hook_id)
     now = await SystemClock().now()
-    hook, known = found if found is not None and found[0].archived_at is None else (None, ())
-    usable = [secret.text for secret in known if secret.usable_at(now)] or [_UNKNOWN_HOOK_SECRET]
+    hook, known_secrets = found if found is not None and found[0].archived_at is None else (None, ())
+    usable = [secret.text for secret in known_secrets if secret.is_usable_at(now)] or [_UNKNOWN_HOOK_SECRET]
     signature = verify_signature(Verification() if hook is None else hook.verification, usable, headers, body)
     if hook is None or signature is None:
         raise Unauthenticated
-    if signature.stale(now.timestamp()):
-        says = (
-            f"The signature's time is more than {TOLERANCE_SECONDS} s from the server's; sign again when sending again."
+    if signature.is_stale(now.timestamp()):
+        message = (
+            f"The signature's time is more than {TOLERANCE_SECONDS} s from the server's; sign again at every attempt."
         )
-        raise InvalidInput(Code.OUT_OF_RANGE, says, "timestamp")
-    return Message(hook, signature.identity, body, headers)
+        raise InvalidInput(Code.OUT_OF_RANGE, message, "timestamp")
+    return Message(hook=hook, identity=signature.identity, body=body, headers=headers)
 
 
 async def receive_message(resources: Resources, message: Message, ip_address: str | None = None) -> ReceivedMessage:
-    """What became of a message, recorded or kept with the reason. Safe to repeat: what was processed is told again.
+    """Record the events of a message, or keep the message with its problems. Safe to repeat.
 
-    Raises Unavailable, with nothing lost that was acknowledged; the sender repeats it.
+    A processed message is not recorded again; the result counts its events as duplicates. Raises Unavailable: the
+    sender repeats the message, and nothing acknowledged is lost.
     """
     hook = message.hook
-    ctx = _context(resources, hook, ip_address, message.headers.get("user-agent"))
-    standard = hook.verification.scheme is Scheme.STANDARD
-    # Without an id of its own, a message is its body, and the headers that the mapping looks at.
-    told = [] if standard else [message.headers.get(name, "") for name in hook.mapping.headers]
-    known_as = delivery_id(hook.id, "\n".join([message.identity, *told]))
-    before = (await ctx.workspace.inbound.get_many([known_as])).get(known_as)
+    ctx = _hook_context(resources, hook, ip_address, message.headers.get("user-agent"))
+    has_message_id = hook.verification.scheme is Scheme.STANDARD
+    # Without an id from the sender, the body and the headers that the mapping reads identify a message.
+    mapped_headers = [] if has_message_id else [message.headers.get(name, "") for name in hook.mapping.header_names]
+    document_id = delivery_id(hook.id, "\n".join([message.identity, *mapped_headers]))
+    before = (await ctx.workspace.inbound.get_many([document_id])).get(document_id)
     if before is not None and before.status is DeliveryStatus.PROCESSED:
         return ReceivedMessage(before, duplicate=before.events)
-    kept = select_headers(message.headers, hook.verification.header)
+    kept_headers = select_headers(message.headers, hook.verification.header)
     if before is None or before.body != message.body:
         attempts, at = (0, await ctx.now()) if before is None else (before.attempts, before.received_at)
-        before = InboundDelivery(known_as, hook.id, message.identity, DeliveryStatus.FAILED, at, attempts)
-    return await _attempted(ctx, hook, replace(before, body=message.body, headers=kept))
+        before = InboundDelivery(
+            id=document_id,
+            hook_id=hook.id,
+            identity=message.identity,
+            status=DeliveryStatus.FAILED,
+            received_at=at,
+            attempts=attempts,
+        )
+    return await _attempt(ctx, hook, replace(before, body=message.body, headers=kept_headers))
 
 
 async def rerun_inbound_delivery(ctx: Context, delivery_id: str) -> InboundDelivery:
-    """The delivery after its failed items were mapped and recorded anew, by the mapping as it is now.
+    """Map and record the failed items of a delivery again, with the hook's current mapping, and return the delivery.
 
-    Safe to repeat: what was recorded stays, one that is processed stays as it is. Raises NotFound, Conflict for an
-    archived hook, Unavailable.
+    Safe to repeat: recorded events and processed deliveries stay unchanged. Raises NotFound, Conflict for an archived
+    hook, and Unavailable.
     """
     delivery = (await ctx.workspace.inbound.get_many([delivery_id])).get(delivery_id)
     if delivery is None:
@@ -128,30 +139,31 @@ async def rerun_inbound_delivery(ctx: Context, delivery_id: str) -> InboundDeliv
 async def rerun_inbound_deliveries(
     ctx: Context, hook_id: str, limit: int = MAX_RERUNS, after: Key | None = None
 ) -> tuple[list[InboundDelivery], bool]:
-    """Up to `limit` failed deliveries of a hook, the oldest first, as they stand after a rerun; and whether more follow.
+    """Run up to `limit` failed deliveries of a hook again, the oldest first; return them and whether more follow.
 
-    `after` is the key of the last one of the call before: (received ms, id). Safe to repeat. Raises InvalidInput,
-    NotFound, Conflict for an archived hook, Unavailable with those before it done.
+    `after` is the key of the last delivery of the previous call: (received ms, id). Safe to repeat. Raises
+    InvalidInput, NotFound, and Conflict for an archived hook. Raises Unavailable; earlier deliveries of the call are
+    then done.
     """
     if not 1 <= limit <= MAX_RERUNS:
-        raise InvalidInput(Code.OUT_OF_RANGE, f"From 1 to {MAX_RERUNS}.", "first")
+        raise InvalidInput(Code.OUT_OF_RANGE, f"`first` must be from 1 to {MAX_RERUNS}.", "first")
     hook = await find_live_hook(ctx, hook_id, "hookId")
-    # The list begins with the newest: its end, read backwards.
+    # The list begins with the newest delivery, so read it backwards from its end.
     page = await ctx.workspace.inbound.page(
         hook_id, DeliveryStatus.FAILED, PageRequest(limit, before=after, backward=True)
     )
     await record_audit_entry(ctx, "rerunInboundDeliveries", "InboundHook", hook_id, count=str(len(page.items)))
-    done = []
+    rerun = []
     for listed in reversed(page.items):
-        # One whole body in memory at a time.
-        whole = await ctx.workspace.inbound.get_many([listed.id])
-        if listed.id in whole:
-            done.append(await _rerun(ctx, hook, whole[listed.id]))
-    return done, page.has_more
+        # Bodies may be large, so only one is in memory at a time.
+        with_body = await ctx.workspace.inbound.get_many([listed.id])
+        if listed.id in with_body:
+            rerun.append(await _rerun(ctx, hook, with_body[listed.id]))
+    return rerun, page.has_more
 
 
 async def discard_inbound_delivery(ctx: Context, delivery_id: str) -> str:
-    """The id of a failed delivery whose body is now forgotten; its events stay. Raises NotFound, Unavailable."""
+    """Delete a failed delivery with its body and return its id. Its events stay. Raises NotFound and Unavailable."""
     delivery = (await ctx.workspace.inbound.get_many([delivery_id])).get(delivery_id)
     if delivery is None or delivery.status is not DeliveryStatus.FAILED:
         raise NotFound("failed delivery", "id")
@@ -170,82 +182,91 @@ async def test_inbound_hook(
     source: str | None = None,
     create_missing_passes: bool | None = None,
 ) -> list[Trial]:
-    """What would become of each item of a body, by a hook's settings or in place of them those given; writes nothing.
+    """Return the expected result of each item of a body, by a hook's settings or the settings given. Writes nothing.
 
-    Raises NotFound; InvalidInput where there is neither hook nor mapping, for the mapping, or at `body`; Unavailable.
+    Raises NotFound; InvalidInput without a hook and a mapping, for the mapping, or at `body`; and Unavailable.
     """
     hook = None if hook_id is None else await find_hook(ctx, hook_id, "hookId")
     if mapping is None and hook is None:
-        raise InvalidInput(Code.REQUIRED, "Give a hook, a mapping, or both.", "mapping")
-    by = parse_mapping(mapping, "mapping") if mapping is not None or hook is None else hook.mapping
+        raise InvalidInput(Code.REQUIRED, "`hookId` and `mapping` are missing; send at least one of them.", "mapping")
+    parsed_mapping = parse_mapping(mapping, "mapping") if mapping is not None or hook is None else hook.mapping
     if create_missing_passes is None:
         create_missing_passes = hook is not None and hook.create_missing_passes
-    told = {name.lower(): str(value) for name, value in headers.items()} if isinstance(headers, Mapping) else {}
+    given_headers = (
+        {name.lower(): str(value) for name, value in headers.items()} if isinstance(headers, Mapping) else {}
+    )
     try:
-        items = by.items_of(body, told, "test")
+        items = parsed_mapping.map_items(body, given_headers, "test")
     except Refused as refused:
-        raise Refused(*(problem.under("body") for problem in refused.problems)) from None
+        raise Refused(*(problem.with_prefix("body") for problem in refused.problems)) from None
     ctx = replace(ctx, channel=CHANNEL)
-    recorded = await _recorded(
+    recorded = await _record_items(
         ctx,
         items,
         source or (hook.source if hook else "test"),
         create_missing_passes=create_missing_passes,
         dry_run=True,
     )
-    found = []
+    trials = []
     for item in items:
         status, problems = recorded.get(item.index, (None, item.problems))
-        found.append(Trial(item.index, item.event, status, problems))
-    return found
+        trials.append(Trial(index=item.index, event=item.event, status=status, problems=problems))
+    return trials
 
 
 async def _rerun(ctx: Context, hook: InboundHook, delivery: InboundDelivery) -> InboundDelivery:
     if delivery.status is DeliveryStatus.PROCESSED:
         return delivery
-    return (await _attempted(_context(ctx.resources, hook), hook, delivery)).delivery
+    return (await _attempt(_hook_context(ctx.resources, hook), hook, delivery)).delivery
 
 
-async def _attempted(ctx: Context, hook: InboundHook, delivery: InboundDelivery) -> ReceivedMessage:
-    """The attempt to record what is left of a delivery, and the account of it."""
-    readable, items, body, only = False, [], None, None
-    whole: tuple[Problem, ...] = ()
+async def _attempt(ctx: Context, hook: InboundHook, delivery: InboundDelivery) -> ReceivedMessage:
+    """Record the remaining items of a delivery and store the result."""
+    is_readable, items, body, remaining_items = False, [], None, None
+    body_problems: tuple[Problem, ...] = ()
     try:
         body = decode_body(delivery.body or b"", "body")
-        readable = True
-        only = delivery.rest if delivery.place == hook.mapping.place else None
-        items = hook.mapping.items_of(body, delivery.headers, delivery_id(hook.id, delivery.identity), only)
+        is_readable = True
+        remaining_items = delivery.remaining_items if delivery.items_path == hook.mapping.items_path else None
+        items = hook.mapping.map_items(body, delivery.headers, delivery_id(hook.id, delivery.identity), remaining_items)
     except Refused as refused:
-        whole = refused.problems
-    recorded = await _recorded(
+        body_problems = refused.problems
+    recorded = await _record_items(
         ctx, items, hook.source, create_missing_passes=hook.create_missing_passes, delivery=delivery
     )
-    problems = [ItemProblem(problem) for problem in whole]
-    rest: list[int] = []
+    problems = [ItemProblem(problem) for problem in body_problems]
+    failed_items: list[int] = []
     for item in items:
-        found = recorded[item.index][1] if item.event is not None else item.problems
-        problems += [ItemProblem(problem, item.index) for problem in found]
-        if found:
-            rest.append(item.index)
+        item_problems = recorded[item.index][1] if item.event is not None else item.problems
+        problems += [ItemProblem(problem, item.index) for problem in item_problems]
+        if item_problems:
+            failed_items.append(item.index)
     statuses = [status for status, _ in recorded.values()]
     created, duplicate = statuses.count(RecordStatus.CREATED), statuses.count(RecordStatus.DUPLICATE)
-    tried = replace(
+    attempted = replace(
         delivery,
         status=DeliveryStatus.FAILED if problems else DeliveryStatus.PROCESSED,
         attempts=delivery.attempts + 1,
-        events=created + duplicate + (delivery.events if whole or only else 0),
+        events=created + duplicate + (delivery.events if body_problems or remaining_items else 0),
         problems=tuple(problems[:MAX_PROBLEMS]),
-        place=delivery.place if whole else hook.mapping.place,
-        rest=delivery.rest if whole else tuple(rest) or None,
-        named=hook.mapping.named(body, delivery.headers) if problems else (),
+        items_path=delivery.items_path if body_problems else hook.mapping.items_path,
+        remaining_items=delivery.remaining_items if body_problems else tuple(failed_items) or None,
+        pass_external_ids=hook.mapping.find_pass_external_ids(body, delivery.headers) if problems else (),
     )
-    # Where another run was quicker, its account stands; the events are the same whoever recorded them.
-    await ctx.workspace.inbound.save(tried, await SystemClock().now(), after=delivery.attempts)
+    # If a concurrent run stored its result first, that result stays. Both runs recorded the same events.
+    await ctx.workspace.inbound.save(attempted, await SystemClock().now(), after=delivery.attempts)
     skipped = sum(item.event is None and not item.problems for item in items)
-    return ReceivedMessage(tried, created, duplicate, len(rest) or int(bool(whole)), skipped, readable)
+    return ReceivedMessage(
+        delivery=attempted,
+        created=created,
+        duplicate=duplicate,
+        failed=len(failed_items) or int(bool(body_problems)),
+        skipped=skipped,
+        readable=is_readable,
+    )
 
 
-async def _recorded(
+async def _record_items(
     ctx: Context,
     items: list[MappedItem],
     source: str,
@@ -254,35 +275,46 @@ async def _recorded(
     delivery: InboundDelivery | None = None,
     dry_run: bool = False,
 ) -> dict[int, tuple[RecordStatus, tuple[Problem, ...]]]:
-    """The fate of each item that became an event, by its place."""
-    made = [(item.index, _named(ctx.workspace.id, source, item.event)) for item in items if item.event is not None]
-    if not made:
+    """Record the items that became events and return their status and problems by item index."""
+    events = [
+        (item.index, _resolve_correction(ctx.workspace.id, source, item.event))
+        for item in items
+        if item.event is not None
+    ]
+    if not events:
         return {}
     try:
         outcome = await record_events(
             ctx,
-            [event for _, event in made],
+            [event for _, event in events],
             create_missing_passes=create_missing_passes,
             default_source=source,
-            # What failed first and is recorded later happened when it was told, not when it was put right.
+            # An event without a time occurred when its message arrived first, not when a rerun recorded it.
             default_occurred_at=None if delivery is None else delivery.received_at,
             dry_run=dry_run,
         )
     except Refused as refused:
-        return {index: (RecordStatus.REJECTED, refused.problems) for index, _ in made}
-    return {made[result.index][0]: (result.status, result.problems) for result in outcome.results}
+        return {index: (RecordStatus.REJECTED, refused.problems) for index, _ in events}
+    return {events[result.index][0]: (result.status, result.problems) for result in outcome.results}
 
 
-def _named(workspace_id: str, source: str, event: EventInput) -> EventInput:
-    """The event with what it corrects named as Punchcard names it: the sender knows its own ids only."""
+def _resolve_correction(workspace_id: str, source: str, event: EventInput) -> EventInput:
+    """Return the event with `correction_of` as an event id. The sender knows only its own external ids."""
     if not isinstance(event.correction_of, str):
         return event
     return replace(event, correction_of=event_id(workspace_id, source, event.correction_of))
 
 
-def _context(
+def _hook_context(
     resources: Resources, hook: InboundHook, ip_address: str | None = None, user_agent: str | None = None
 ) -> Context:
-    actor = Actor(hook.workspace_id, hook.id, hook.name, frozenset({WRITE}))
-    agent = None if user_agent is None else user_agent[:MAX_USER_AGENT]
-    return Context(resources.workspace(hook.workspace_id), actor, resources, CHANNEL, ip_address, agent)
+    actor = Actor(workspace_id=hook.workspace_id, key_id=hook.id, name=hook.name, scopes=frozenset({WRITE}))
+    user_agent = None if user_agent is None else user_agent[:MAX_USER_AGENT]
+    return Context(
+        workspace=resources.workspace(hook.workspace_id),
+        actor=actor,
+        resources=resources,
+        channel=CHANNEL,
+        ip_address=ip_address,
+        user_agent=user_agent,
+    )

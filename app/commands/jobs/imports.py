@@ -1,6 +1,7 @@
-"""importEvents, and what a worker does with the rows: the same rules as recordEvents, row by row.
+"""importEvents, and the recording of rows by workers, under the same rules as recordEvents.
 
-The upload is copied into the store while its lines are counted and its encoding is looked at; only then is there a job.
+The upload is copied into the store while its lines are counted and its encoding is detected. The job is created
+afterwards.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from app.domain.errors import Code, Problem, Refused
 from app.domain.events.events import EventInput
 from app.domain.events.receipts import RecordStatus
 from app.domain.files.columns import ColumnMapping
-from app.domain.files.csv_table import Reading
+from app.domain.files.csv_table import EncodingDetector
 from app.domain.files.csv_values import DateOrder
 from app.domain.files.import_plan import MAX_SOURCE, ImportOrder, ImportPlan, default_source
 from app.domain.files.imports import ImportFormat, TablePlan, plan_import
@@ -30,6 +31,7 @@ from app.store.mongo.ids import ordered_id
 from app.store.workspace.jobs import PART_BYTES
 
 HEAD_BYTES = 262_144
+"""Bytes at the beginning of a file from which the plan is guessed."""
 CHANNEL = "IMPORT"
 REPORT_COLUMNS = ("row", "code", "field", "message", "text")
 LEGACY_ENCODING_WARNING = "The file is not UTF-8; it was read as Windows-1252."
@@ -37,17 +39,17 @@ NO_DATES_WARNING = "No column was mapped to occurredAt: every event occurs when 
 
 
 class Upload(Protocol):
-    """A file that is read in parts."""
+    """File that is read in parts."""
 
     filename: str | None
 
     async def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes that follow; none at the end."""
+        """Return the next bytes, at most `size`; empty at the end."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedRows:
-    """What became of some rows: the counts, and a line of the report for each row that failed."""
+    """Result of some rows: the counts, and a line of the report for each problem."""
 
     tally: Tally
     report: list[tuple[str, ...]]
@@ -65,28 +67,30 @@ async def import_events(
     create_missing_passes: bool = True,
     dry_run: bool = False,
 ) -> Job:
-    """The job that will record the rows of a file, with a plan guessed from its first rows where `columns` is None.
+    """Create the job that records the rows of a file. If `columns` is None, the plan is guessed from the first rows.
 
-    Repeating it makes another job whose rows are all duplicates. Raises Refused for a file or a mapping that cannot be
-    used, before anything is stored; Unavailable, safe to repeat.
+    A repeated call creates another job, whose rows are all duplicates. Raises Refused for a file or mapping that cannot
+    be used, before anything is stored. Raises Unavailable; safe to repeat.
     """
     head = await _read(file, HEAD_BYTES)
-    named = default_source(file.filename or "") if source is None else parse_text(source, "source", most=MAX_SOURCE)
+    parsed_source = (
+        default_source(file.filename or "") if source is None else parse_text(source, "source", max_length=MAX_SOURCE)
+    )
     profile = await ctx.profile()
     plan, _ = plan_import(
         kind,
         head,
         columns or (),
-        whole=len(head) < HEAD_BYTES,
+        is_whole=len(head) < HEAD_BYTES,
         guess=columns is None,
-        source=named,
+        source=parsed_source,
         timezone=timezone or profile.timezone,
         currency=profile.currency,
         date_order=date_order,
     )
     job_id = ordered_id("job")
     now = await SystemClock().now()
-    copied = await _copied(ctx, job_id, head, file, now)
+    copied = await _copy_upload(ctx, job_id, head, file, now)
     warnings = []
     total = copied.lines
     if isinstance(plan, TablePlan):
@@ -94,9 +98,19 @@ async def import_events(
         warnings += [LEGACY_ENCODING_WARNING] if copied.encoding != "utf-8" else []
         warnings += [] if any(mapping.field == "occurredAt" for mapping in plan.mappings) else [NO_DATES_WARNING]
         total = max(0, total - 1)
-    job = Job(job_id, JobKind.IMPORT, JobStatus.QUEUED, Tally(), total, now, named, dry_run, tuple(warnings))
+    job = Job(
+        id=job_id,
+        kind=JobKind.IMPORT,
+        status=JobStatus.QUEUED,
+        tally=Tally(),
+        total=total,
+        created_at=now,
+        source=parsed_source,
+        dry_run=dry_run,
+        warnings=tuple(warnings),
+    )
     order = ImportOrder(plan, create_missing_passes, copied.size)
-    await ctx.workspace.jobs.insert(job, order, ctx.actor.key_id, plan.begin)
+    await ctx.workspace.jobs.insert(job, order, ctx.actor.key_id, plan.start)
     ctx.resources.bus.wake("jobs", job_id)
     return job
 
@@ -104,78 +118,82 @@ async def import_events(
 async def record_rows(
     ctx: Context, plan: ImportPlan, first: int, rows: Sequence[Row], *, create_missing_passes: bool, dry_run: bool
 ) -> RecordedRows:
-    """What became of rows `first`, `first` + 1 and so on, at most 1,000.
+    """Record the rows from number `first` on, at most 1,000, and return their results.
 
-    Safe to repeat: an event that the same batch of the same job (`ctx.batch`) recorded before, in a run that died before
-    it could count, is counted as created, and not as the duplicate that it now is.
+    Safe to repeat. If a crashed run of this job recorded events of the same batch (`ctx.batch`) without counting them,
+    they count as created, not as duplicates.
     """
     inputs: dict[int, EventInput] = {}
     refused: dict[int, tuple[Problem, ...]] = {}
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         if row.problem is not None:
-            refused[place] = (row.problem,)
+            refused[index] = (row.problem,)
             continue
         try:
-            sent = plan.event(first + place, row)
+            parsed = plan.parse_row(first + index, row)
         except Refused as error:
-            refused[place] = error.problems
+            refused[index] = error.problems
             continue
-        named = plan.corrects(row)
-        inputs[place] = sent if named is None else replace(sent, correction_of=event_id(ctx.workspace.id, *named))
+        corrected = plan.find_corrected_identity(row)
+        inputs[index] = (
+            parsed if corrected is None else replace(parsed, correction_of=event_id(ctx.workspace.id, *corrected))
+        )
     created = duplicate = 0
-    for place, problems in (await _known(ctx, plan, rows, inputs)).items():
-        del inputs[place]
+    for index, problems in (await _find_exported(ctx, plan, rows, inputs)).items():
+        del inputs[index]
         if problems:
-            refused[place] = problems
+            refused[index] = problems
         else:
             duplicate += 1
     while inputs:
-        places = _independent(ctx, inputs)
+        indexes = _find_independent(ctx, inputs)
         outcome = await record_events(
             ctx,
-            [inputs.pop(place) for place in places],
+            [inputs.pop(index) for index in indexes],
             create_missing_passes=create_missing_passes,
             historical=True,
             dry_run=dry_run,
         )
-        own = _own(ctx, outcome)
-        created += own
-        duplicate += outcome.created + outcome.duplicate - own
-        refused |= {places[result.index]: result.problems for result in outcome.results if result.problems}
-    report = [_line(first + place, problem, rows[place]) for place in sorted(refused) for problem in refused[place]]
+        own_count = _count_own(ctx, outcome)
+        created += own_count
+        duplicate += outcome.created + outcome.duplicate - own_count
+        refused |= {indexes[result.index]: result.problems for result in outcome.results if result.problems}
+    report = [
+        _report_line(first + index, problem, rows[index]) for index in sorted(refused) for problem in refused[index]
+    ]
     return RecordedRows(Tally(created, duplicate, len(refused)), report)
 
 
-async def _known(
+async def _find_exported(
     ctx: Context, plan: ImportPlan, rows: Sequence[Row], inputs: Mapping[int, EventInput]
 ) -> dict[int, tuple[Problem, ...]]:
-    """The rows that were exported from this workspace and whose events are here, and what speaks against them.
+    """Return the rows that were exported from this workspace and whose events exist, with the problems of each.
 
-    Those that this batch recorded itself, in a run that died, are left to be counted as such.
+    Rows that this batch recorded itself, in a run that crashed, are left out, so that they count as created.
     """
-    ids = {place: name for place in inputs if (name := plan.known_as(rows[place])) is not None}
+    ids = {index: exported_id for index in inputs if (exported_id := plan.find_exported_id(rows[index])) is not None}
     stored = await ctx.workspace.events.stored(list(ids.values())) if ids else {}
     removed = Problem(Code.EVENT_REMOVED, "This event was removed; it is not recorded again.", ("id",))
     found: dict[int, tuple[Problem, ...]] = {}
-    for place, name in ids.items():
-        if name in stored:
-            event = stored[name].event
+    for index, exported_id in ids.items():
+        if exported_id in stored:
+            event = stored[exported_id].event
             if event is None:
-                found[place] = (removed,)
+                found[index] = (removed,)
             elif ctx.batch is None or event.origin.batch != ctx.batch:
-                found[place] = ()
+                found[index] = ()
     return found
 
 
-def _independent(ctx: Context, inputs: Mapping[int, EventInput]) -> list[int]:
-    """The rows that correct none of the others; those that do are recorded once that is there."""
+def _find_independent(ctx: Context, inputs: Mapping[int, EventInput]) -> list[int]:
+    """Return the rows that correct no other row. The rows that do are recorded after the rows that they correct."""
     if all(each.correction_of is None for each in inputs.values()):
         return list(inputs)
-    there = {event_id(ctx.workspace.id, str(each.source), str(each.external_id)) for each in inputs.values()}
-    return [place for place, each in inputs.items() if each.correction_of not in there] or list(inputs)
+    batch_ids = {event_id(ctx.workspace.id, str(each.source), str(each.external_id)) for each in inputs.values()}
+    return [index for index, each in inputs.items() if each.correction_of not in batch_ids] or list(inputs)
 
 
-def _own(ctx: Context, outcome: BatchOutcome) -> int:
+def _count_own(ctx: Context, outcome: BatchOutcome) -> int:
     own: set[str] = set()
     for result in outcome.results:
         event = result.event
@@ -187,36 +205,38 @@ def _own(ctx: Context, outcome: BatchOutcome) -> int:
     return len(own)
 
 
-def _line(number: int, problem: Problem, row: Row) -> tuple[str, ...]:
+def _report_line(number: int, problem: Problem, row: Row) -> tuple[str, ...]:
     return (str(number), problem.code.value, ".".join(problem.field), problem.message, row.text)
 
 
 @dataclass(slots=True)
-class _Copied:
+class _CopiedUpload:
+    """Size, number of lines and encoding of an upload."""
+
     size: int = 0
     lines: int = 0
     encoding: str = "utf-8"
 
 
-async def _copied(ctx: Context, job_id: str, head: bytes, file: Upload, at: datetime) -> _Copied:
-    """Copies the file into the store, part by part, and tells its size, its lines and its encoding.
+async def _copy_upload(ctx: Context, job_id: str, head: bytes, file: Upload, at: datetime) -> _CopiedUpload:
+    """Copy the file into the store, part by part, and return its size, number of lines and encoding.
 
-    What a failure leaves of it is removed, what a death leaves expires a day later.
+    If the copy fails, its parts are deleted. After a crash, they expire a day later.
     """
-    copied, reading = _Copied(), Reading()
-    part, n, last = head, 0, b"\n"
+    copied, detector = _CopiedUpload(), EncodingDetector()
+    part, number, last_byte = head, 0, b"\n"
     try:
         while part := part + await _read(file, PART_BYTES - len(part)):
-            reading.take(part)
-            await ctx.workspace.jobs.put_input(job_id, n, part, at)
+            detector.take(part)
+            await ctx.workspace.jobs.put_input(job_id, number, part, at)
             copied.size += len(part)
             copied.lines += part.count(b"\n")
-            part, n, last = b"", n + 1, part[-1:]
+            part, number, last_byte = b"", number + 1, part[-1:]
     except BaseException:
         await ctx.workspace.jobs.drop_input(job_id)
         raise
-    copied.lines += last != b"\n"
-    copied.encoding = reading.encoding
+    copied.lines += last_byte != b"\n"
+    copied.encoding = detector.encoding
     return copied
 
 

@@ -1,4 +1,4 @@
-"""cancelJob: the same for every kind of job."""
+"""cancelJob, for every kind of job."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from app.domain.jobs import Job
 
 
 async def cancel_job(ctx: Context, job_id: str) -> Job:
-    """The job, told to stop after what it is at; a finished one stays as it is. Safe to repeat. Raises NotFound."""
+    """Request that a job stop after its current rows, and return the job. Safe to repeat. Raises NotFound.
+
+    A finished job stays unchanged.
+    """
     await ctx.workspace.jobs.cancel(job_id)
     job = await ctx.workspace.jobs.get(job_id)
     if job is None:

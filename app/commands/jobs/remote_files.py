@@ -1,4 +1,4 @@
-"""Files that a caller names by a URL instead of sending them."""
+"""Files that a client names by a URL instead of sending them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from app.outbound.addresses import Allowed
 from app.outbound.http_client import Fetched, RequestFailed, fetch
 
 PROGRESS_SHARE = 0.8
-"""The part of an operation's time that fetching may take: what is left is for storing, and for saying what went wrong."""
+"""Share of an operation's time limit that fetching may take. The rest is for storing the file and for the response."""
 
 
 @asynccontextmanager
 async def remote_file(ctx: Context, url: str) -> AsyncIterator[Fetched]:
-    """The file at an http or https URL, open for reading while the block runs; as large as an upload may be.
+    """Fetch the file at an http or https URL, and keep it open for reading during the block.
 
-    Raises InvalidInput under `url`, from inside the block too: nowhere to go to, no answer, too large, too slow. What the
-    block finds wrong with the `file` is told of the `url`.
+    The file may be as large as an upload. Raises InvalidInput under `url`, also from inside the block, for a refused
+    address, no answer, a file that is too large, or a timeout. Problems that the block raises for `file` are raised for
+    `url`.
     """
     settings = ctx.resources.settings
-    allowed, seconds = Allowed.of(settings.egress_allow), PROGRESS_SHARE * settings.operation_seconds
+    allowed, timeout_seconds = Allowed.parse(settings.egress_allow), PROGRESS_SHARE * settings.operation_seconds
     try:
-        async with fetch(url, allowed, most_bytes=settings.upload_bytes, seconds=seconds) as file:
+        async with fetch(url, allowed, max_bytes=settings.upload_bytes, timeout_seconds=timeout_seconds) as file:
             yield file
     except RequestFailed as error:
         raise InvalidInput(error.code, error.message, "url") from None

@@ -1,4 +1,4 @@
-"""mergePasses: one pass goes on as a part of another, which answers for both."""
+"""mergePasses: merge a pass into another one, the survivor."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from app.domain.passes.merges import MAX_ALIASES
 from app.domain.passes.passes import Pass
 from app.flow import range_of
 
-_MAX_TRIES = 10
+_MAX_ATTEMPTS = 10
 
 
 async def merge_passes(ctx: Context, survivor_id: str, merged_id: str) -> Pass:
-    """The pass that answers for both from now on; its totals follow as the fold counts the other's events.
+    """Merge a pass into the survivor and return the survivor. Its totals change as the fold counts the moved events.
 
-    Safe to repeat. Raises NotFound, InvalidInput for a pass and itself, Conflict where one of them is being erased, goes
-    into a third, or would go into itself by way of others, LimitExceeded beyond 100, Unavailable.
+    Safe to repeat. Raises NotFound, and InvalidInput if both ids name one pass. Raises Conflict if one of the passes is
+    being erased, or if the merged pass is being merged into a third one. Raises Conflict if the merge would form a
+    cycle, LimitExceeded above 100 aliases, and Unavailable.
     """
     cards = await ctx.workspace.passes.get_many([survivor_id, merged_id])
     for field, pass_id in (("survivorId", survivor_id), ("mergedId", merged_id)):
@@ -27,25 +28,26 @@ async def merge_passes(ctx: Context, survivor_id: str, merged_id: str) -> Pass:
     survivor, merged = cards[survivor_id], cards[merged_id]
     if survivor.id == merged.id:
         if survivor_id == merged_id:
-            raise InvalidInput(Code.INVALID, "A pass is not merged into itself; name two.", "mergedId")
+            raise InvalidInput(Code.INVALID, "A pass cannot be merged into itself; name two passes.", "mergedId")
         return survivor
     aliases = await ctx.workspace.passes.aliases([survivor.id, merged.id])
     if sum(map(len, aliases.values())) >= MAX_ALIASES:
-        raise LimitExceeded(f"A pass answers for at most {MAX_ALIASES} others.", "survivorId")
+        raise LimitExceeded(f"At most {MAX_ALIASES} passes can be merged into one.", "survivorId")
     removals = ctx.workspace.removals
     for field, card in (("survivorId", survivor), ("mergedId", merged)):
         if await removals.erasure(card.id) is not None:
-            raise Conflict("This pass is being erased.", field)
+            raise Conflict("This pass is being erased and cannot be merged.", field)
     await record_audit_entry(ctx, "mergePasses", "Pass", merged.id, into=survivor.id)
-    for _ in range(_MAX_TRIES):
-        # The rank is read first: a merge that was not seen by what is read after it takes that rank away.
+    for _ in range(_MAX_ATTEMPTS):
+        # Read the rank before checking for cycles. A merge that commits after the checks takes rank + 1, so this
+        # insert fails and the checks are repeated.
         rank = await removals.merge_rank()
         if merged.id in await removals.merges(survivor.id):
-            raise Conflict("The pass that is to answer for both is itself merged into the other one.", "mergedId")
-        going = await removals.merges(merged.id)
-        if going and going[0] != survivor.id:
-            raise Conflict("This pass is being merged into a third one.", "mergedId")
-        if not going:
+            raise Conflict("The survivor is itself being merged into the other pass.", "mergedId")
+        pending_merges = await removals.merges(merged.id)
+        if pending_merges and pending_merges[0] != survivor.id:
+            raise Conflict("This pass is being merged into a third pass; repeat in a moment.", "mergedId")
+        if not pending_merges:
             tombstone = Tombstone(merged.id, None, await ctx.now(), into=survivor.id, rank=rank + 1)
             if await removals.insert([tombstone], ctx.origin):
                 continue

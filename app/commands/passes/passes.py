@@ -21,7 +21,7 @@ from app.store.mongo.ids import ordered_id
 
 @dataclass(frozen=True, slots=True)
 class PassResult:
-    """What became of the item at `index`; DUPLICATE answers the pass first stored."""
+    """Outcome of the item at `index`. DUPLICATE and CONFLICT carry the pass stored first."""
 
     index: int
     status: RecordStatus
@@ -30,9 +30,9 @@ class PassResult:
 
 
 async def create_passes(ctx: Context, items: Sequence[PassInput]) -> list[PassResult]:
-    """What became of each of 1 to 1,000 items, in input order. Safe to repeat: the same input again is a DUPLICATE.
+    """Create 1 to 1,000 passes and return the outcomes in input order. Safe to repeat: the same input is a DUPLICATE.
 
-    Raises InvalidInput for the number of items, Unavailable (safe to repeat).
+    Raises InvalidInput for the number of items. Raises Unavailable; safe to repeat.
     """
     if not 1 <= len(items) <= MAX_EVENTS:
         code = Code.TOO_MANY if items else Code.REQUIRED
@@ -46,34 +46,40 @@ async def create_passes(ctx: Context, items: Sequence[PassInput]) -> list[PassRe
             drafts[index] = validate_pass(item, now, ctx.resources.settings.metadata_bytes)
             new.setdefault(drafts[index].external_id, index)
         except Refused as refused:
-            results[index] = PassResult(index, RecordStatus.REJECTED, None, refused.problems)
-    first = list(new.values())
-    cards = [new_pass(ctx, (d := drafts[i]).external_id, d.profile, d.installed_at, now) for i in first]
-    known, workspace_id = ctx.resources.cache, ctx.workspace.id
-    since = known.last_epoch(workspace_id)
-    taken = await ctx.workspace.passes.insert(cards)
-    for position, index in enumerate(first):
-        if position not in taken:
-            results[index] = PassResult(index, RecordStatus.CREATED, cards[position])
-            known.remember_pass(workspace_id, cards[position].id, cards[position].external_id, since=since)
-    rest = [index for index in drafts if results[index] is None]
-    stored = await ctx.workspace.passes.get_by_external_ids([drafts[i].external_id for i in rest]) if rest else {}
-    if any(drafts[i].external_id not in stored for i in rest):
-        # The pass that has this external id is just being erased: in a moment nobody has it.
+            results[index] = PassResult(index=index, status=RecordStatus.REJECTED, card=None, problems=refused.problems)
+    new_indexes = list(new.values())
+    cards = [
+        new_pass(ctx, draft.external_id, draft.profile, draft.installed_at, now)
+        for draft in (drafts[index] for index in new_indexes)
+    ]
+    cache, workspace_id = ctx.resources.cache, ctx.workspace.id
+    epoch = cache.last_epoch(workspace_id)
+    existing = await ctx.workspace.passes.insert(cards)
+    for number, index in enumerate(new_indexes):
+        if number not in existing:
+            results[index] = PassResult(index, RecordStatus.CREATED, cards[number])
+            cache.remember_pass(workspace_id, cards[number].id, cards[number].external_id, since=epoch)
+    remaining = [index for index in drafts if results[index] is None]
+    stored = (
+        await ctx.workspace.passes.get_by_external_ids([drafts[i].external_id for i in remaining]) if remaining else {}
+    )
+    if any(drafts[i].external_id not in stored for i in remaining):
+        # A pass with this external id is being erased; a retry finds the external id free.
         raise Unavailable("store")
-    for index in rest:
-        results[index] = _judged(index, drafts[index], stored[drafts[index].external_id])
+    for index in remaining:
+        results[index] = _compare_with_stored(index, drafts[index], stored[drafts[index].external_id])
     ctx.resources.bus.wake("due", *{range_of(slot_of(card.id)) for card in cards})
     return [result for result in results if result is not None]
 
 
-def _judged(index: int, draft: PassDraft, card: Pass) -> PassResult:
+def _compare_with_stored(index: int, draft: PassDraft, card: Pass) -> PassResult:
+    """Return DUPLICATE if the stored pass was created from the same input, else CONFLICT."""
     if (card.initial_profile, card.installed_at) == (draft.profile, draft.installed_at):
         return PassResult(index, RecordStatus.DUPLICATE, card)
     problem = Problem(
         Code.TAKEN, "Another pass has this external id; update that one with updatePass.", ("externalId",)
     )
-    return PassResult(index, RecordStatus.CONFLICT, card, (problem,))
+    return PassResult(index=index, status=RecordStatus.CONFLICT, card=card, problems=(problem,))
 
 
 async def update_pass(
@@ -85,9 +91,9 @@ async def update_pass(
     metadata: object = None,
     status: object = None,
 ) -> Pass:
-    """The pass as it will be once the fold has applied the change: keys given are set, a null removes its key.
+    """Record a change of a pass and return the pass as it will be after the fold. Null removes a key, others are set.
 
-    Records an internal event. Repeating it sets the same values again. Raises NotFound, Refused, Unavailable.
+    The change is an internal event. Safe to repeat. Raises NotFound, Refused and Unavailable.
     """
     problems: list[Problem] = []
     limit = ctx.resources.settings.metadata_bytes
@@ -101,13 +107,25 @@ async def update_pass(
     if not changes:
         return card
     event = Event(
-        ordered_id("event"), pass_id, Category.FIELD_CHANGE, PASS_UPDATED, None, None, ZERO, OWN_SOURCE, None, {}, now, now,
-        ctx.origin, changes=changes,
-    )  # fmt: skip
-    waiting = await ctx.workspace.events.unfolded(pass_id)
+        id=ordered_id("event"),
+        pass_id=pass_id,
+        category=Category.FIELD_CHANGE,
+        type=PASS_UPDATED,
+        amount=None,
+        currency=None,
+        points=ZERO,
+        source=OWN_SOURCE,
+        external_id=None,
+        metadata={},
+        occurred_at=now,
+        recorded_at=now,
+        origin=ctx.origin,
+        changes=changes,
+    )
+    pending = await ctx.workspace.events.unfolded(pass_id)
     await ctx.workspace.events.insert([(event, b"")])
     ctx.resources.bus.wake("fold", range_of(slot_of(pass_id)))
     profile = card.profile
-    for change in (*(e for e in waiting if e.type in FIELD_EVENTS), event):
+    for change in (*(each for each in pending if each.type in FIELD_EVENTS), event):
         profile = apply_field_event(profile, change)
     return replace(card, profile=profile, updated_at=now)

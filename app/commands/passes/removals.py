@@ -1,4 +1,4 @@
-"""deleteEvents and erasePass: tombstones are inserted, and the fold does the rest."""
+"""deleteEvents and erasePass. They insert tombstones; the fold removes what these name."""
 
 from __future__ import annotations
 
@@ -21,46 +21,56 @@ from app.store.mongo.ids import ordered_id
 
 CHANNEL = "BATCH"
 Target = tuple[str, str]
-"""An event to remove: the pass it is of, and its id."""
+"""Event to remove: its pass id and its id."""
 
 
 async def delete_events(ctx: Context, query: EventQuery, *, dry_run: bool = False) -> tuple[Job | None, int | None]:
-    """The job that will remove what matches now; with `dry_run` none, but how many events that is.
+    """Create the job that removes the events that match now. With `dry_run`, return their number and create no job.
 
-    What is recorded later is left alone, and so is what Punchcard recorded itself. Repeating it makes another job, which
-    removes what is left. Raises InvalidInput for a query without any part, Unavailable.
+    Events recorded later stay, and so do internal events. A repeated call creates another job, which removes the events
+    left. Raises InvalidInput for an empty query. Raises Unavailable.
     """
-    # Which parts are named, and not what they say: that may be personal.
+    # The audit entry names the parts of the filter without their values, which may be personal data.
     parts = " ".join(field.name for field in fields(query) if getattr(query, field.name) not in (None, (), []))
     if not parts:
-        advice = "Name at least one part of the filter: without any, all events of the workspace would be removed."
+        advice = "Send at least one part of the filter; an empty filter would remove all events of the workspace."
         raise InvalidInput(Code.REQUIRED, advice, "filter")
-    # The next millisecond: of this one some may be recorded already.
+    # The bound is exclusive, and events recorded in this millisecond may be stored already.
     now = await ctx.now() + timedelta(milliseconds=1)
     bounded = replace(query, recorded_before=min(now, query.recorded_before or now))
-    homes = await _homes(ctx, query.pass_id)
+    home_pass_ids = await _find_home_pass_ids(ctx, query.pass_id)
     if dry_run:
-        return None, await matching_events(ctx, bounded, homes)
-    job = Job(ordered_id("job"), JobKind.DELETE_EVENTS, JobStatus.QUEUED, Tally(), 0, await SystemClock().now())
+        return None, await count_matching_events(ctx, bounded, home_pass_ids)
+    job = Job(
+        id=ordered_id("job"),
+        kind=JobKind.DELETE_EVENTS,
+        status=JobStatus.QUEUED,
+        tally=Tally(),
+        total=0,
+        created_at=await SystemClock().now(),
+    )
     await record_audit_entry(ctx, "deleteEvents", "Job", job.id, filter=parts)
-    await ctx.workspace.jobs.insert(job, DeletionOrder(bounded, homes), ctx.actor.key_id, None)
+    await ctx.workspace.jobs.insert(job, DeletionOrder(bounded, home_pass_ids), ctx.actor.key_id, None)
     ctx.resources.bus.wake("jobs", job.id)
     return job, None
 
 
-async def matching_events(ctx: Context, query: EventQuery, homes: Sequence[str] = ()) -> int:
-    """How many events would be removed; of a pass, those on any of its `homes`."""
+async def count_matching_events(ctx: Context, query: EventQuery, home_pass_ids: Sequence[str] = ()) -> int:
+    """Count the events that would be removed. With `home_pass_ids`, count those on any of these passes."""
     events = ctx.workspace.events
-    internal = tuple(kind for kind in sorted(INTERNAL_TYPES) if not query.types or kind in query.types)
-    found = 0
-    for each in [replace(query, pass_id=home) for home in homes] or [query]:
-        found += await events.count(each) - (await events.count(replace(each, types=internal)) if internal else 0)
-    return found
+    internal = tuple(
+        event_type for event_type in sorted(INTERNAL_TYPES) if not query.types or event_type in query.types
+    )
+    count = 0
+    for each in [replace(query, pass_id=pass_id) for pass_id in home_pass_ids] or [query]:
+        count += await events.count(each) - (await events.count(replace(each, types=internal)) if internal else 0)
+    return count
 
 
-async def _homes(ctx: Context, pass_id: str | None) -> tuple[str, ...]:
-    """The passes that this one answers for, each before the one it became a part of, and itself: what was recorded on them
-    by who had not heard of the merge may be there still.
+async def _find_home_pass_ids(ctx: Context, pass_id: str | None) -> tuple[str, ...]:
+    """Return the aliases of a pass, each before the pass it was merged into, and then the pass itself.
+
+    Events may still be stored on an alias if the recording process had not noticed the merge.
     """
     if pass_id is None:
         return ()
@@ -69,16 +79,16 @@ async def _homes(ctx: Context, pass_id: str | None) -> tuple[str, ...]:
 
 
 async def remove_events(ctx: Context, targets: Sequence[Target]) -> int:
-    """How many of at most 1,000 events are removed by this call, for good.
+    """Insert tombstones for at most 1,000 events and return the number of events that this call removes.
 
-    Safe to repeat: in a job (`ctx.batch`), what the same batch removed before is counted again.
+    Safe to repeat. In a job, events whose tombstone has the same batch (`ctx.batch`) count again.
     """
     now = await ctx.now()
     tombstones = [Tombstone(pass_id, event_id, now) for pass_id, event_id in targets]
-    taken = await ctx.workspace.removals.insert(tombstones, ctx.origin)
-    removed = len(targets) - len(taken)
-    if taken and ctx.batch is not None:
-        batches = await ctx.workspace.removals.batches([targets[place][1] for place in taken])
+    existing = await ctx.workspace.removals.insert(tombstones, ctx.origin)
+    removed = len(targets) - len(existing)
+    if existing and ctx.batch is not None:
+        batches = await ctx.workspace.removals.batches([targets[index][1] for index in existing])
         removed += sum(batch == ctx.batch for batch in batches.values())
     ctx.resources.bus.wake("fold", *{range_of(slot_of(pass_id)) for pass_id, _ in targets})
     return removed
@@ -87,38 +97,46 @@ async def remove_events(ctx: Context, targets: Sequence[Target]) -> int:
 async def erase_pass(
     ctx: Context, *, pass_id: str | None = None, external_id: str | None = None, dry_run: bool = False
 ) -> Erasure:
-    """How far the erasure of a pass is, which is asked for by this unless it was before; named by one of its two ids.
+    """Request the erasure of a pass, named by one of its ids, and return the progress. Safe to repeat by id.
 
-    With `dry_run` nothing is done, and what would be is told. Safe to repeat by id. What is still recorded on the pass until
-    the erasure is done goes with it; then its external id is free for another. Raises InvalidInput, NotFound, Unavailable.
+    With `dry_run`, nothing changes, and the result states what would be erased. Events recorded until the erasure is
+    finished are erased, too; then the external id is free. Raises InvalidInput, NotFound, Unavailable, and Conflict for
+    a pass that is being merged.
     """
     if (pass_id is None) == (external_id is None):
         raise InvalidInput(Code.INVALID, "Name the pass by exactly one of id and externalId.", "id")
     removals, passes = ctx.workspace.removals, ctx.workspace.passes
     card = await (passes.by_external_id(external_id) if external_id is not None else passes.get(pass_id or ""))
-    asked = None if pass_id is None else await removals.erasure(pass_id)
+    requested = None if pass_id is None else await removals.erasure(pass_id)
     if card is None:
-        if asked is None:
+        if requested is None:
             raise NotFound("pass", "id" if external_id is None else "externalId")
-        return asked
+        return requested
     if dry_run:
-        return _foreseen(card)
+        return _preview_erasure(card)
     if await removals.merges(card.id):
         raise Conflict("This pass is being merged; repeat in a moment.", "id" if external_id is None else "externalId")
-    if asked is None:
+    if requested is None:
         await record_audit_entry(ctx, "erasePass", "Pass", card.id)
-    # What a sender told of the pass and could not be recorded, and what lies in files: first, so that a death in between
-    # leaves none of it.
+    # Remove the pass's data from failed inbound messages and from files before the tombstone is inserted. So a crash
+    # in between never leaves such data of an erased pass.
     await ctx.workspace.inbound.forget(card.external_id)
     await ctx.workspace.exports.forget(card.external_id)
     await removals.insert([Tombstone(card.id, None, await ctx.now())], ctx.origin)
     ctx.resources.cache.forget_pass(ctx.workspace.id, card.id, card.external_id)
     ctx.resources.bus.wake("fold", range_of(slot_of(card.id)))
-    return asked or Erasure(card.id)
+    return requested or Erasure(card.id)
 
 
-def _foreseen(card: Pass) -> Erasure:
-    rows = card.aggregates.values()
-    # A line for leaving each segment, and the last one, come on top.
+def _preview_erasure(card: Pass) -> Erasure:
+    aggregates = card.aggregates.values()
+    # The erasure adds one activity for each segment that the pass leaves, and a last one, `customer.deleted`.
     activities = card.last_activity + len(card.memberships) + 1
-    return Erasure(card.id, None, sum(row.count for row in rows), len(rows), tuple(card.memberships), activities)
+    return Erasure(
+        pass_id=card.id,
+        erased_at=None,
+        events=sum(row.count for row in aggregates),
+        aggregates=len(aggregates),
+        segments=tuple(card.memberships),
+        activities=activities,
+    )

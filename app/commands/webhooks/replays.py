@@ -1,4 +1,4 @@
-"""replayWebhookDeliveries: a job that sends an endpoint messages once more, or how many those would be."""
+"""replayWebhookDeliveries: create a job that sends messages to an endpoint again, or count the messages."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from .endpoints import find_endpoint
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What to send again: activities at positions of the log behind `after` and before `before`; an empty part means any.
+    """Messages to send again: activities after position `after` and before `before` of the log.
 
-    With `statuses`, only what was delivered before and has one of them now.
+    An empty field means any. With `statuses`, only messages that were delivered before and now have one of these
+    statuses.
     """
 
     after: int | None = None
@@ -38,10 +39,11 @@ class Replay:
 async def replay_webhook_deliveries(
     ctx: Context, endpoint_id: str, replay: Replay, *, dry_run: bool = False
 ) -> tuple[Job | None, int | None]:
-    """The job that will send what matches now; with `dry_run` none, but how many messages that is.
+    """Create the job that sends the matching messages. With `dry_run`, return their number and create no job.
 
-    Of activities that are published by now, those that the endpoint's filter shows now; or, by `statuses`, deliveries
-    whatever the filter. Repeating it makes another job. Raises NotFound, InvalidInput, Unavailable.
+    Without `statuses`, the job sends published activities that match the endpoint's current filter. With `statuses`,
+    the job sends earlier deliveries, whatever the filter. A repeated call creates another job. Raises NotFound,
+    InvalidInput and Unavailable.
     """
     endpoint = await find_endpoint(ctx, endpoint_id, "endpointId")
     after, upto = replay.after or 0, await ctx.workspace.activities.last_pos()
@@ -49,15 +51,22 @@ async def replay_webhook_deliveries(
         upto = min(upto, replay.before - 1)
     query: DeliveryQuery | ActivityQuery
     if replay.statuses:
-        query = _delivered(endpoint, replay, after, upto)
+        query = _build_delivery_query(endpoint, replay, after, upto)
     else:
-        query = await ctx.workspace.of_whole_pass(_shown(endpoint, replay))
+        query = await ctx.workspace.include_aliases(_build_activity_query(endpoint, replay))
     if dry_run:
         if isinstance(query, DeliveryQuery):
             return None, await ctx.workspace.deliveries.count(query)
         return None, await ctx.workspace.activities.count(query, (after, upto))
     now = await SystemClock().now()
-    job = Job(ordered_id("job"), JobKind.REPLAY_WEBHOOKS, JobStatus.QUEUED, Tally(), 0, now)
+    job = Job(
+        id=ordered_id("job"),
+        kind=JobKind.REPLAY_WEBHOOKS,
+        status=JobStatus.QUEUED,
+        tally=Tally(),
+        total=0,
+        created_at=now,
+    )
     await record_audit_entry(ctx, "replayWebhookDeliveries", "WebhookEndpoint", endpoint_id, job=job.id)
     order = ReplayOrder(endpoint_id, query, upto)
     await ctx.workspace.jobs.insert(job, order, ctx.actor.key_id, {"at": None if replay.statuses else after})
@@ -65,21 +74,29 @@ async def replay_webhook_deliveries(
     return job, None
 
 
-def _delivered(endpoint: WebhookEndpoint, replay: Replay, after: int, upto: int) -> DeliveryQuery:
+def _build_delivery_query(endpoint: WebhookEndpoint, replay: Replay, after: int, upto: int) -> DeliveryQuery:
     return DeliveryQuery(
-        endpoint.id, replay.statuses, replay.types, after, upto, replay.recorded_after, replay.recorded_before
+        endpoint_id=endpoint.id,
+        statuses=replay.statuses,
+        types=replay.types,
+        after=after,
+        upto=upto,
+        recorded_after=replay.recorded_after,
+        recorded_before=replay.recorded_before,
     )
 
 
-def _shown(endpoint: WebhookEndpoint, replay: Replay) -> ActivityQuery:
-    types, own = tuple(replay.types), endpoint.filter.types
-    if types and own:
-        types = tuple(kind for kind in types if kind in own)
+def _build_activity_query(endpoint: WebhookEndpoint, replay: Replay) -> ActivityQuery:
+    types, endpoint_types = tuple(replay.types), endpoint.filter.types
+    if types and endpoint_types:
+        types = tuple(activity_type for activity_type in types if activity_type in endpoint_types)
         if not types:
-            raise InvalidInput(Code.UNKNOWN, "The endpoint's filter shows none of these types.", "filter", "types")
+            raise InvalidInput(
+                Code.UNKNOWN, "The endpoint's filter excludes all of these types; name others.", "filter", "types"
+            )
     return replace(
         endpoint.filter,
-        types=types or own,
+        types=types or endpoint_types,
         recorded_after=replay.recorded_after,
         recorded_before=replay.recorded_before,
     )

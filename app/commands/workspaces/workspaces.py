@@ -1,4 +1,4 @@
-"""`punchcard workspace create`: a workspace with a first key."""
+"""`punchcard workspace create`: create a workspace with a first key."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .keys import new_key
 async def create_workspace(
     resources: Resources, name: str, *, currency: str = "USD", timezone: str = "UTC"
 ) -> tuple[WorkspaceProfile, str]:
-    """The new workspace and the secret of its first key, which has every scope and is never shown again.
+    """Create a workspace and return it with the secret of its first key, which is never shown again.
 
-    Repeating makes another workspace. Raises Refused, Unavailable.
+    The key has every scope. A repeated call creates another workspace. Raises Refused and Unavailable.
     """
     try:
         zone = ZoneInfo(timezone).key
@@ -30,12 +30,12 @@ async def create_workspace(
             Code.UNKNOWN, 'No such time zone; use an IANA name, for example "Europe/Berlin".', "timezone"
         ) from None
     profile = WorkspaceProfile(
-        new_id("ws"),
-        parse_text(name, "name"),
-        parse_currency(currency, "currency"),
-        zone,
-        0,
-        await resources.clock.now(),
+        id=new_id("ws"),
+        name=parse_text(name, "name"),
+        currency=parse_currency(currency, "currency"),
+        timezone=zone,
+        week_start=0,
+        created_at=await resources.clock.now(),
     )
     key, secret = await new_key(profile.id, "First key", (READ, WRITE, SUBSCRIBE, ADMIN))
     await insert_workspace(resources.db, profile)

@@ -6,12 +6,12 @@ from app.domain.segments.criteria import parse_criteria
 from app.domain.segments.segments import Version
 from app.store.mongo.queries import Doc
 
-# Stored criteria name every currency, so that the workspace's own is never asked for again.
+# Stored criteria name their currencies, so `parse_criteria` never applies this default.
 ANY_CURRENCY = "XXX"
 
 
-def version_doc(version: Version, workspace_id: str) -> Doc:
-    """The document of a version; {workspace, rev} is unique."""
+def version_to_doc(version: Version, workspace_id: str) -> Doc:
+    """Return the document of a version; {workspace, rev} is unique."""
     return {
         "_id": f"ver_{version.segment_id.removeprefix('seg_')}_{version.version}",
         "workspace": workspace_id,
@@ -26,15 +26,15 @@ def version_doc(version: Version, workspace_id: str) -> Doc:
     }
 
 
-def version_from(doc: Doc) -> Version:
-    """The version of a document."""
+def version_from_doc(doc: Doc) -> Version:
+    """Return the version of a document."""
     return Version(
-        doc["segment"],
-        doc["rev"],
-        doc["version"],
-        parse_criteria(doc["criteria"], ANY_CURRENCY),
-        doc["timezone"],
-        doc["archived"],
-        doc["notify"],
-        doc["at"],
+        segment_id=doc["segment"],
+        revision=doc["rev"],
+        version=doc["version"],
+        criteria=parse_criteria(doc["criteria"], ANY_CURRENCY),
+        timezone=doc["timezone"],
+        archived=doc["archived"],
+        notify=doc["notify"],
+        at=doc["at"],
     )

@@ -19,7 +19,11 @@ OPTIONAL = (
 
 
 def to_doc(event: Event, workspace_id: str, fingerprint: bytes, slot: int) -> Doc:
-    """The document of an event not yet folded: `ph` tells a repeat from a conflict, `pend` says that it waits, and where."""
+    """Return the document of a pending event.
+
+    `ph` stores the fingerprint, which distinguishes a repeat from a conflict. `pend` stores the slot while the event is
+    pending.
+    """
     origin = event.origin
     doc: Doc = {
         "_id": event.id,
@@ -43,7 +47,7 @@ def to_doc(event: Event, workspace_id: str, fingerprint: bytes, slot: int) -> Do
     if event.changes:
         doc["changes"] = event.changes
     if event.points_expiry is not None:
-        doc["points_end"] = end_doc(event.points_expiry)
+        doc["points_end"] = expiry_to_doc(event.points_expiry)
     if event.historical:
         doc["historical"] = True
     if origin.ip_address is not None:
@@ -55,7 +59,7 @@ def to_doc(event: Event, workspace_id: str, fingerprint: bytes, slot: int) -> Do
     if origin.staff is not None:
         doc["origin"]["staff"] = origin.staff
     if event.move is not None:
-        doc["moved"] = move_doc(event.move)
+        doc["moved"] = move_to_doc(event.move)
     for name in OPTIONAL:
         value = getattr(event, name)
         if value is not None:
@@ -63,8 +67,8 @@ def to_doc(event: Event, workspace_id: str, fingerprint: bytes, slot: int) -> Do
     return doc
 
 
-def tombstone_doc(tombstone: Tombstone, workspace_id: str, origin: Origin) -> Doc:
-    """The document of a tombstone not yet folded."""
+def tombstone_to_doc(tombstone: Tombstone, workspace_id: str, origin: Origin) -> Doc:
+    """Return the document of a pending tombstone."""
     doc: Doc = {
         "_id": tombstone.id,
         "workspace": workspace_id,
@@ -84,73 +88,76 @@ def tombstone_doc(tombstone: Tombstone, workspace_id: str, origin: Origin) -> Do
     return doc
 
 
-def stub_doc(workspace_id: str, pass_id: str, at: datetime) -> Doc:
-    """All that is left of a removed event, its id apart: without an instant no list finds it."""
+def build_stub(workspace_id: str, pass_id: str, at: datetime) -> Doc:
+    """Return all that is kept of a removed event, apart from its id. Without `occurred_at`, no list returns it."""
     return {"workspace": workspace_id, "pass": pass_id, "removed": at}
 
 
 def is_event(doc: Doc) -> bool:
-    """Whether a document is an event: neither what is left of a removed one, nor what removes one."""
+    """Return whether a document is an event, not a stub or a tombstone."""
     return "removed" not in doc and doc["type"] not in TOMBSTONES
 
 
 def from_doc(doc: Doc) -> Event:
-    """The event of a document."""
+    """Return the event of a document."""
     get = doc.get
     amount: Any = get("amount")
     points: Any = get("points")
     origin = doc["origin"]
     return Event(
-        doc["_id"],
-        doc["pass"],
-        Category(doc["category"]),
-        doc["type"],
-        None if amount is None else from_decimal128(amount),
-        get("currency"),
-        ZERO if points is None else from_decimal128(points),
-        doc["source"],
-        get("external_id"),
-        get("metadata", {}),
-        doc["occurred_at"],
-        doc["recorded_at"],
-        Origin(
-            origin["channel"],
-            origin.get("actor"),
-            origin.get("ip_address"),
-            origin.get("user_agent"),
-            origin.get("batch"),
-            origin.get("staff"),
+        id=doc["_id"],
+        pass_id=doc["pass"],
+        category=Category(doc["category"]),
+        type=doc["type"],
+        amount=None if amount is None else from_decimal128(amount),
+        currency=get("currency"),
+        points=ZERO if points is None else from_decimal128(points),
+        source=doc["source"],
+        external_id=get("external_id"),
+        metadata=get("metadata", {}),
+        occurred_at=doc["occurred_at"],
+        recorded_at=doc["recorded_at"],
+        origin=Origin(
+            channel=origin["channel"],
+            actor=origin.get("actor"),
+            ip_address=origin.get("ip_address"),
+            user_agent=origin.get("user_agent"),
+            batch=origin.get("batch"),
+            staff=origin.get("staff"),
         ),
-        get("field_name"),
-        get("old_value"),
-        get("new_value"),
-        get("correction_of"),
-        get("historical", False),
-        get("changes", {}),
+        field_name=get("field_name"),
+        old_value=get("old_value"),
+        new_value=get("new_value"),
+        correction_of=get("correction_of"),
+        historical=get("historical", False),
+        changes=get("changes", {}),
         removes=get("removes"),
         into=get("into"),
-        move=move_from(doc["moved"]) if "moved" in doc else None,
-        points_expiry=end_from(doc["points_end"]) if "points_end" in doc else None,
+        move=move_from_doc(doc["moved"]) if "moved" in doc else None,
+        points_expiry=expiry_from_doc(doc["points_end"]) if "points_end" in doc else None,
         label=get("label"),
         definition_version=get("definition_version"),
     )
 
 
-def move_doc(move: Move) -> Doc:
-    """How an event came to its pass, as stored."""
+def move_to_doc(move: Move) -> Doc:
+    """Return the document of a move.
+
+    It contains the pass where the event was recorded, the number of moves, and whether the event was published.
+    """
     return {"home": move.home_pass_id, "n": move.count, "told": move.was_published}
 
 
-def move_from(doc: Doc) -> Move:
-    """A stored move."""
+def move_from_doc(doc: Doc) -> Move:
+    """Return the move of a document."""
     return Move(doc["home"], doc["n"], doc["told"])
 
 
-def end_doc(end: PointsExpiry) -> Doc:
-    """When points end, as stored: {at} in ms, or {days}."""
+def expiry_to_doc(end: PointsExpiry) -> Doc:
+    """Return the document of an expiry of points: {at} in milliseconds, or {days}."""
     return {"days": end.after_days} if end.at_ms is None else {"at": end.at_ms}
 
 
-def end_from(doc: Doc) -> PointsExpiry:
-    """A stored end of points."""
+def expiry_from_doc(doc: Doc) -> PointsExpiry:
+    """Return the expiry of points of a document."""
     return PointsExpiry(doc.get("at"), doc.get("days"))

@@ -1,6 +1,7 @@
-"""Jobs and their orders as documents, and back; `order_from(kind, order_doc(x)) == x`.
+"""Jobs and their orders as documents, and back; `order_from_doc(kind, order_to_doc(x)) == x`.
 
-A new kind of job has an order of its own: a class in `Order`, a case in `order_doc`, and one in `order_from`.
+Each kind of job has an order of its own. To add one, add a class to `Order` and a case to `order_to_doc` and to
+`order_from_doc`.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from app.domain.jobs import EXPORTS, File, Job, JobKind, JobStatus, Tally
 from app.domain.webhooks.deliveries import DeliveryQuery
 from app.store.mongo.queries import Doc
 
-from .queries import activity_query_from, delivery_query_from, event_query_from, query_doc
+from .queries import activity_query_from_doc, delivery_query_from_doc, event_query_from_doc, query_to_doc
 
 
 @dataclass(frozen=True, slots=True)
 class ExportOrder:
-    """What an export was asked for: which events, or which activities up to a position, and how they are written."""
+    """Events to export, or activities up to the position `upto`, and the format of the file."""
 
     query: EventQuery | ActivityQuery
     format: ExportFormat
@@ -35,10 +36,10 @@ class ExportOrder:
 
 @dataclass(frozen=True, slots=True)
 class DeletionOrder:
-    """Which events a job removes.
+    """Events to remove.
 
-    Where they are those of a pass: only what was recorded on one of `homes`, which are the passes that it answers for, each
-    before the one it became a part of, and itself.
+    `homes` is set if the query names a pass: only events that were recorded on one of these passes are removed. They
+    are the aliases of the pass, each before the pass it was merged into, and then the pass itself.
     """
 
     query: EventQuery
@@ -47,9 +48,9 @@ class DeletionOrder:
 
 @dataclass(frozen=True, slots=True)
 class ReplayOrder:
-    """Which messages an endpoint is sent again: what was delivered to it before, or activities up to a position.
+    """Messages to send to an endpoint again: earlier deliveries, or activities up to the position `upto`.
 
-    The endpoint's own filter is part of a query of activities.
+    A query of activities includes the filter of the endpoint.
     """
 
     endpoint_id: str
@@ -58,81 +59,86 @@ class ReplayOrder:
 
 
 Order = ImportOrder | ExportOrder | DeletionOrder | ReplayOrder
-"""What a job was asked to do, by its kind."""
+"""What a job does, by its kind."""
 
 
-def job_from(doc: Doc) -> Job:
-    """The job of a document."""
+def job_from_doc(doc: Doc) -> Job:
+    """Return the job of a document."""
     return Job(
-        doc["_id"],
-        JobKind(doc["kind"]),
-        JobStatus(doc["status"]),
-        tally_from(doc),
-        doc["total"],
-        doc["created_at"],
-        doc["source"],
-        doc["dry_run"],
-        tuple(doc["warnings"]),
-        doc.get("started_at"),
-        doc.get("finished_at"),
-        doc.get("cancel", False),
-        doc.get("error"),
-        doc.get("outcome", {}),
-        _file(doc),
+        id=doc["_id"],
+        kind=JobKind(doc["kind"]),
+        status=JobStatus(doc["status"]),
+        tally=tally_from_doc(doc),
+        total=doc["total"],
+        created_at=doc["created_at"],
+        source=doc["source"],
+        dry_run=doc["dry_run"],
+        warnings=tuple(doc["warnings"]),
+        started_at=doc.get("started_at"),
+        finished_at=doc.get("finished_at"),
+        is_cancelling=doc.get("cancel", False),
+        error=doc.get("error"),
+        outcome=doc.get("outcome", {}),
+        file=_file_from_doc(doc),
     )
 
 
-def order_doc(order: Order) -> Doc:
-    """The document of an order."""
+def order_to_doc(order: Order) -> Doc:
+    """Return the document of an order."""
     if isinstance(order, DeletionOrder):
-        return {"query": query_doc(order.query), "homes": list(order.homes)}
+        return {"query": query_to_doc(order.query), "homes": list(order.homes)}
     if isinstance(order, ReplayOrder):
-        return {"endpoint": order.endpoint_id, "query": query_doc(order.query), "upto": order.upto}
+        return {"endpoint": order.endpoint_id, "query": query_to_doc(order.query), "upto": order.upto}
     if isinstance(order, ExportOrder):
-        return {"query": query_doc(order.query), "format": order.format.value, "upto": order.upto}
+        return {"query": query_to_doc(order.query), "format": order.format.value, "upto": order.upto}
     return {
-        "plan": plan_doc(order.plan),
+        "plan": plan_to_doc(order.plan),
         "create_missing_passes": order.create_missing_passes,
         "size": order.size,
     }
 
 
-def order_from(kind: JobKind, doc: Doc) -> Order:
-    """The order of a document."""
+def order_from_doc(kind: JobKind, doc: Doc) -> Order:
+    """Return the order of a document."""
     match kind:
         case JobKind.IMPORT:
-            return ImportOrder(plan_from(doc["plan"]), doc["create_missing_passes"], doc["size"])
+            return ImportOrder(plan_from_doc(doc["plan"]), doc["create_missing_passes"], doc["size"])
         case JobKind.DELETE_EVENTS:
-            return DeletionOrder(event_query_from(doc["query"]), tuple(doc.get("homes", ())))
+            return DeletionOrder(event_query_from_doc(doc["query"]), tuple(doc.get("homes", ())))
         case JobKind.REPLAY_WEBHOOKS:
-            read = delivery_query_from if "statuses" in doc["query"] else activity_query_from
+            read = delivery_query_from_doc if "statuses" in doc["query"] else activity_query_from_doc
             return ReplayOrder(doc["endpoint"], read(doc["query"]), doc["upto"])
         case JobKind.EXPORT_EVENTS:
-            return ExportOrder(event_query_from(doc["query"]), ExportFormat(doc["format"]))
+            return ExportOrder(event_query_from_doc(doc["query"]), ExportFormat(doc["format"]))
         case JobKind.EXPORT_ACTIVITIES:
-            return ExportOrder(activity_query_from(doc["query"]), ExportFormat(doc["format"]), doc["upto"])
+            return ExportOrder(activity_query_from_doc(doc["query"]), ExportFormat(doc["format"]), doc["upto"])
 
 
-def _file(doc: Doc) -> File | None:
+def _file_from_doc(doc: Doc) -> File | None:
     if doc["kind"] not in EXPORTS or doc["status"] != JobStatus.SUCCEEDED:
         return None
-    # Its first step only counts.
-    until = doc["finished_at"] + timedelta(seconds=FILE_TTL_SECONDS)
-    return File(ExportFormat(doc["order"]["format"]), doc["step"] - 1, doc["position"]["bytes"], until)
+    # The first step of an export counts the items and writes no part.
+    expires_at = doc["finished_at"] + timedelta(seconds=FILE_TTL_SECONDS)
+    return File(
+        format=ExportFormat(doc["order"]["format"]),
+        parts=doc["step"] - 1,
+        size=doc["position"]["bytes"],
+        expires_at=expires_at,
+    )
 
 
-def tally_from(doc: Doc) -> Tally:
-    """The counts of a job's document."""
+def tally_from_doc(doc: Doc) -> Tally:
+    """Return the counts of a job's document."""
     return Tally(doc["created"], doc["duplicate"], doc["failed"])
 
 
-def tally_doc(tally: Tally) -> Doc:
-    """The counts as fields of a job's document."""
+def tally_to_doc(tally: Tally) -> Doc:
+    """Return the counts as fields of a job's document."""
     return {"created": tally.created, "duplicate": tally.duplicate, "failed": tally.failed}
 
 
-def plan_doc(plan: ImportPlan) -> Doc:
-    """The document of a plan."""
+def plan_to_doc(plan: ImportPlan) -> Doc:
+    """Return the document of a plan."""
     doc: Doc = {
         "mappings": [{"field": m.field, "column": m.column, "value": m.value} for m in plan.mappings],
         "source": plan.source,
@@ -144,18 +150,18 @@ def plan_doc(plan: ImportPlan) -> Doc:
         case TablePlan():
             return {**doc, "layout": list(astuple(plan.layout))}
         case LinePlan():
-            return {**doc, "begin": plan.begin, "always": list(plan.always)}
+            return {**doc, "begin": plan.start, "always": list(plan.required_fields)}
     raise TypeError(type(plan).__name__)
 
 
-def plan_from(doc: Doc) -> ImportPlan:
-    """The plan of a document."""
+def plan_from_doc(doc: Doc) -> ImportPlan:
+    """Return the plan of a document."""
     mappings = tuple(ColumnMapping(m["field"], m["column"], m["value"]) for m in doc["mappings"])
     date_order = None if doc["date_order"] is None else DateOrder(doc["date_order"])
     source, timezone, currency = doc["source"], doc["timezone"], doc["currency"]
     if "layout" in doc:
         encoding, delimiter, columns, start = doc["layout"]
-        layout = Layout(encoding, delimiter, tuple(columns), start)
+        layout = Layout(encoding=encoding, delimiter=delimiter, columns=tuple(columns), start=start)
         return TablePlan(
             mappings=mappings, source=source, timezone=timezone, currency=currency, date_order=date_order, layout=layout
         )
@@ -165,6 +171,6 @@ def plan_from(doc: Doc) -> ImportPlan:
         timezone=timezone,
         currency=currency,
         date_order=date_order,
-        begin_at=doc["begin"],
-        always=tuple(doc["always"]),
+        first_line_at=doc["begin"],
+        required_fields=tuple(doc["always"]),
     )

@@ -1,4 +1,4 @@
-"""The parts of a pass's document: its profile, its figures, its outbox; each `…_from(…_doc(x)) == x`."""
+"""Parts of the document of a pass: profile, aggregates, measures, lots, outbox; each conversion has its inverse."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from app.domain.state.points import Lot, Lots
 from app.store.mongo.decimal128 import from_decimal128, to_decimal128
 from app.store.mongo.queries import Doc
 
-from .events import end_doc, end_from
+from .events import expiry_from_doc, expiry_to_doc
 
 
-def profile_doc(profile: Profile) -> Doc:
-    """A profile as stored."""
+def profile_to_doc(profile: Profile) -> Doc:
+    """Return the document of a profile."""
     return {
         "holder": dict(profile.holder),
         "fields": dict(profile.fields),
@@ -30,28 +30,31 @@ def profile_doc(profile: Profile) -> Doc:
     }
 
 
-def profile_from(doc: Doc) -> Profile:
-    """A stored profile."""
+def profile_from_doc(doc: Doc) -> Profile:
+    """Return the profile from a document."""
     if not doc:
         return Profile()
-    return Profile(doc["holder"], doc["fields"], doc["metadata"], doc["status"])
+    return Profile(holder=doc["holder"], fields=doc["fields"], metadata=doc["metadata"], status=doc["status"])
 
 
-def memberships_doc(memberships: Mapping[str, Membership]) -> list[Doc]:
-    """Current memberships as stored: a list, so that one index finds the members of a segment."""
+def memberships_to_docs(memberships: Mapping[str, Membership]) -> list[Doc]:
+    """Return the documents of current memberships: a list, so that one index finds the members of a segment."""
     return [
         {"s": m.segment_id, "since": m.since_ms, "rev": m.revision, "c": dict(m.cause)} for m in memberships.values()
     ]
 
 
-def aggregate_key(key: tuple[str, str | None]) -> str:
-    """A field name for a row: dots and dollars of type names mean something else to Mongo."""
-    kind, currency = key
-    return f"{kind.replace('%', '%25').replace('.', '%2E').replace('$', '%24')}|{currency or ''}"
+def encode_aggregate_key(key: tuple[str, str | None]) -> str:
+    """Return the field name of an aggregate.
+
+    Dots and dollars in types are escaped, because they have a meaning in MongoDB.
+    """
+    event_type, currency = key
+    return f"{event_type.replace('%', '%25').replace('.', '%2E').replace('$', '%24')}|{currency or ''}"
 
 
-def aggregate_doc(key: tuple[str, str | None], row: Aggregate) -> Doc:
-    """One aggregate as stored."""
+def aggregate_to_doc(key: tuple[str, str | None], row: Aggregate) -> Doc:
+    """Return the document of one aggregate."""
     return {
         "t": key[0],
         "u": key[1],
@@ -65,24 +68,24 @@ def aggregate_doc(key: tuple[str, str | None], row: Aggregate) -> Doc:
     }
 
 
-def aggregates_from(docs: Mapping[str, Doc]) -> Aggregates:
-    """Stored aggregates."""
+def aggregates_from_docs(docs: Mapping[str, Doc]) -> Aggregates:
+    """Return the aggregates from their documents."""
     return {
         (d["t"], d["u"]): Aggregate(
-            Category(d["c"]),
-            d["n"],
-            from_decimal128(d["sum"]),
-            None if d["min"] is None else from_decimal128(d["min"]),
-            None if d["max"] is None else from_decimal128(d["max"]),
-            d["first"],
-            d["last"],
+            category=Category(d["c"]),
+            count=d["n"],
+            sum=from_decimal128(d["sum"]),
+            min=None if d["min"] is None else from_decimal128(d["min"]),
+            max=None if d["max"] is None else from_decimal128(d["max"]),
+            first_ms=d["first"],
+            last_ms=d["last"],
         )
         for d in docs.values()
     }
 
 
-def state_doc(state: State) -> Doc:
-    """A measure's state as stored: {t} a total, {f, l} a span, {v, i, w, m} a window."""
+def state_to_doc(state: State) -> Doc:
+    """Return the document of a measure's state: {t} a total, {f, l} first and last instant, {v, i, w, m} a window."""
     match state:
         case Total(value):
             return {"t": to_bson(value)}
@@ -97,36 +100,41 @@ def state_doc(state: State) -> Doc:
             }
 
 
-def state_from(doc: Doc) -> State:
-    """A stored state."""
+def state_from_doc(doc: Doc) -> State:
+    """Return the measure's state of a document."""
     if "t" in doc:
         return Total(from_bson(doc["t"]))
     if "f" in doc:
         return FirstAndLast(doc["f"], doc["l"])
-    return Window(from_bson(doc["v"]), tuple(doc["i"]), tuple(from_bson(w) for w in doc["w"]), doc["m"])
+    return Window(
+        value=from_bson(doc["v"]),
+        instants=tuple(doc["i"]),
+        weights=tuple(from_bson(w) for w in doc["w"]),
+        has_more=doc["m"],
+    )
 
 
-def lot_doc(lot: Lot) -> Doc:
-    """A lot of points as stored: what is left, when it was given, its end {at} or {days}."""
-    return {"p": to_decimal128(lot.remaining), "g": lot.granted_ms, "e": end_doc(lot.end)}
+def lot_to_doc(lot: Lot) -> Doc:
+    """Return the document of a lot of points: {p} what is left, {g} when it was granted, {e} its expiry."""
+    return {"p": to_decimal128(lot.remaining), "g": lot.granted_ms, "e": expiry_to_doc(lot.expiry)}
 
 
-def lots_from(docs: Mapping[str, Doc] | None) -> Lots | None:
-    """Stored lots; None for a pass that never had points with an end."""
+def lots_from_docs(docs: Mapping[str, Doc] | None) -> Lots | None:
+    """Return the lots from their documents; None for a pass that never had points with an expiry."""
     if docs is None:
         return None
-    return {key: Lot(from_decimal128(d["p"]), d["g"], end_from(d["e"])) for key, d in docs.items()}
+    return {key: Lot(from_decimal128(d["p"]), d["g"], expiry_from_doc(d["e"])) for key, d in docs.items()}
 
 
-def entry_doc(entry: Entry) -> Doc:
-    """An outbox entry as stored; flags that are off are left out."""
+def entry_to_doc(entry: Entry) -> Doc:
+    """Return the document of an outbox entry. Flags that are false are left out."""
     doc: Doc = {
         "n": entry.number,
         "type": entry.type,
         "at": entry.at_ms,
         "rec": entry.recorded_ms,
         "cause": dict(entry.cause),
-        "refs": {name: _ref_bson(value) for name, value in entry.refs.items()},
+        "refs": {name: _ref_to_bson(value) for name, value in entry.refs.items()},
     }
     for flag in ("late", "silent", "historical"):
         if getattr(entry, flag):
@@ -134,33 +142,33 @@ def entry_doc(entry: Entry) -> Doc:
     return doc
 
 
-def entry_from(doc: Doc) -> Entry:
-    """A stored outbox entry."""
+def entry_from_doc(doc: Doc) -> Entry:
+    """Return the outbox entry of a document."""
     return Entry(
-        doc["n"],
-        doc["type"],
-        doc["at"],
-        doc["rec"],
-        doc["cause"],
-        {
+        number=doc["n"],
+        type=doc["type"],
+        at_ms=doc["at"],
+        recorded_ms=doc["rec"],
+        cause=doc["cause"],
+        refs={
             name: tuple(from_bson(v) for v in value) if isinstance(value, list) else from_bson(value)
             for name, value in doc["refs"].items()
         },
-        doc.get("late", False),
-        doc.get("silent", False),
-        doc.get("historical", False),
+        late=doc.get("late", False),
+        silent=doc.get("silent", False),
+        historical=doc.get("historical", False),
     )
 
 
 def to_bson(value: Any) -> Any:
-    """A value for Mongo: decimals as Decimal128, anything else as it is."""
+    """Return a value for MongoDB: decimals as Decimal128, any other value unchanged."""
     return to_decimal128(value) if isinstance(value, Decimal) else value
 
 
 def from_bson(value: Any) -> Any:
-    """The inverse of `to_bson`."""
+    """Return a value of MongoDB in Python: the inverse of `to_bson`."""
     return from_decimal128(value) if isinstance(value, Decimal128) else value
 
 
-def _ref_bson(value: object) -> object:
+def _ref_to_bson(value: object) -> object:
     return [to_bson(v) for v in value] if isinstance(value, (list, tuple)) else to_bson(value)

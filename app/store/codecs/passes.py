@@ -9,49 +9,49 @@ from app.store.mongo.decimal128 import from_decimal128, to_decimal128
 from app.store.mongo.queries import Doc
 
 from .pass_parts import (
-    aggregate_doc,
-    aggregate_key,
-    aggregates_from,
-    entry_doc,
-    entry_from,
-    lot_doc,
-    lots_from,
-    memberships_doc,
-    profile_doc,
-    profile_from,
-    state_doc,
-    state_from,
+    aggregate_to_doc,
+    aggregates_from_docs,
+    encode_aggregate_key,
+    entry_from_doc,
+    entry_to_doc,
+    lot_to_doc,
+    lots_from_docs,
+    memberships_to_docs,
+    profile_from_doc,
+    profile_to_doc,
+    state_from_doc,
+    state_to_doc,
 )
 
 
 def to_doc(card: Pass) -> Doc:
-    """The whole document of a pass."""
+    """Return the whole document of a pass."""
     return {
         "_id": card.id,
         "workspace": card.workspace_id,
         "external_id": card.external_id,
-        "base": profile_doc(card.initial_profile),
+        "base": profile_to_doc(card.initial_profile),
         "created_at": card.created_at,
         "installed_at": card.installed_at,
         "slot": slot_of(card.id),
         "v": card.version,
         "fid": card.write_id,
         "lb": list(card.last_folded_ids),
-        "out": [entry_doc(entry) for entry in card.outbox],
-        "aggregates": {aggregate_key(key): aggregate_doc(key, row) for key, row in card.aggregates.items()},
-        "state": {key: state_doc(state) for key, state in card.measures.items()},
-        "memberships": memberships_doc(card.memberships),
-        **progress_doc(card),
+        "out": [entry_to_doc(entry) for entry in card.outbox],
+        "aggregates": {encode_aggregate_key(key): aggregate_to_doc(key, row) for key, row in card.aggregates.items()},
+        "state": {key: state_to_doc(state) for key, state in card.measures.items()},
+        "memberships": memberships_to_docs(card.memberships),
+        **progress_to_doc(card),
         **({"pub": 1} if card.outbox else {}),
         **({} if card.next_due_ms is None else {"due": card.next_due_ms}),
-        **({} if card.lots is None else {"lots": {key: lot_doc(lot) for key, lot in card.lots.items()}}),
+        **({} if card.lots is None else {"lots": {key: lot_to_doc(lot) for key, lot in card.lots.items()}}),
     }
 
 
-def progress_doc(card: Pass) -> Doc:
-    """The small fields that any write of the fold or a pump sets."""
+def progress_to_doc(card: Pass) -> Doc:
+    """Return the small fields that every write of fold, due and backfill sets."""
     return {
-        "profile": profile_doc(card.profile),
+        "profile": profile_to_doc(card.profile),
         "updated_at": card.updated_at,
         "at": card.evaluated_until_ms,
         "rev": card.revision,
@@ -61,24 +61,25 @@ def progress_doc(card: Pass) -> Doc:
     }
 
 
-def stub_doc(card: Pass, erased: Erased) -> Doc:
-    """What is left of an erased pass; `erasing` stays until everything of it is emptied.
+def stub_to_doc(card: Pass, erased: Erased) -> Doc:
+    """Return what is kept of an erased pass; `erasing` stays until the erase stage has emptied everything else.
 
-    Its external id goes with the document: one that was only changed the faster embedded server gives to nobody again.
+    The stub keeps the external id until the document is deleted. If a document's external id were changed instead, the
+    faster embedded server would never accept the old value again.
     """
-    return {**_left(card), "erased": erased_doc(erased), "erasing": 1}
+    return {**_remainder_to_doc(card), "erased": erased_to_doc(erased), "erasing": 1}
 
 
-def alias_doc(card: Pass, into: str) -> Doc:
-    """What is left of a pass that was merged into another; `merging` stays until its events have moved."""
-    born = {"base": profile_doc(card.initial_profile), "born": card.created_at}
-    return {**_left(card), **born, "alias": 1, "alias_of": into, "merging": 1}
+def alias_to_doc(card: Pass, into: str) -> Doc:
+    """Return what is kept of a merged pass; `merging` stays until its events have moved."""
+    origin = {"base": profile_to_doc(card.initial_profile), "born": card.created_at}
+    return {**_remainder_to_doc(card), **origin, "alias": 1, "alias_of": into, "merging": 1}
 
 
-def _left(card: Pass) -> Doc:
-    """Who a pass was to the feed, and the proof of how far it was folded.
+def _remainder_to_doc(card: Pass) -> Doc:
+    """Return the identity of a pass in the feed, and the proof of how far it was folded.
 
-    Without `created_at` and `rev` no list and no pump finds it.
+    Without `created_at` no list returns the document, and without `rev` the backfill does not.
     """
     return {
         "_id": card.id,
@@ -90,75 +91,78 @@ def _left(card: Pass) -> Doc:
         "fid": card.write_id,
         "lb": list(card.last_folded_ids),
         "n": card.last_activity,
-        "out": [entry_doc(entry) for entry in card.outbox],
+        "out": [entry_to_doc(entry) for entry in card.outbox],
         "pub": 1,
     }
 
 
-def erased_doc(erased: Erased) -> Doc:
-    """The figures of an erased pass as stored."""
+def erased_to_doc(erased: Erased) -> Doc:
+    """Return the document of an erased pass's figures."""
     segments = list(erased.segments)
     return {"at": erased.at_ms, "events": erased.events, "rows": erased.aggregates, "segments": segments}
 
 
-def erased_from(doc: Doc) -> Erased:
-    """Stored figures of an erased pass."""
-    return Erased(doc["at"], doc["events"], doc["rows"], tuple(doc["segments"]))
+def erased_from_doc(doc: Doc) -> Erased:
+    """Return the figures of an erased pass from a document."""
+    return Erased(at_ms=doc["at"], events=doc["events"], aggregates=doc["rows"], segments=tuple(doc["segments"]))
 
 
-def erasure_doc(card: Pass, erased: Erased) -> Doc:
-    """All that is kept of an erased pass in the end."""
-    return {"_id": card.id, "workspace": card.workspace_id, "n": card.last_activity, "erased": erased_doc(erased)}
+def erasure_to_doc(card: Pass, erased: Erased) -> Doc:
+    """Return all that is kept of an erased pass after its erasure is finished."""
+    return {"_id": card.id, "workspace": card.workspace_id, "n": card.last_activity, "erased": erased_to_doc(erased)}
 
 
-def _from_left(doc: Doc) -> Pass:
-    erased = erased_from(doc["erased"]) if "erased" in doc else None
-    born = doc["born"] if erased is None else from_ms(erased.at_ms)
+def _from_remainder(doc: Doc) -> Pass:
+    erased = erased_from_doc(doc["erased"]) if "erased" in doc else None
+    created_at = doc["born"] if erased is None else from_ms(erased.at_ms)
     return Pass(
         id=doc["_id"],
         workspace_id=doc["workspace"],
         external_id=doc["external_id"],
-        initial_profile=profile_from(doc.get("base", {})),
+        initial_profile=profile_from_doc(doc.get("base", {})),
         profile=Profile(),
         installed_at=None,
-        created_at=born,
-        updated_at=born,
+        created_at=created_at,
+        updated_at=created_at,
         evaluated_until_ms=doc["at"],
         version=doc["v"],
         write_id=doc["fid"],
         last_folded_ids=tuple(doc.get("lb", ())),
         last_activity=doc["n"],
-        outbox=tuple(entry_from(entry) for entry in doc.get("out", ())),
+        outbox=tuple(entry_from_doc(entry) for entry in doc.get("out", ())),
         erased=erased,
         alias_of=doc.get("alias_of"),
     )
 
 
 def from_doc(doc: Doc) -> Pass:
-    """The pass of a document; parts left out by a projection are empty."""
+    """Return the pass of a document. Parts that a projection left out are empty."""
     if "erased" in doc or "alias_of" in doc:
-        return _from_left(doc)
+        return _from_remainder(doc)
     return Pass(
         id=doc["_id"],
         workspace_id=doc["workspace"],
         external_id=doc["external_id"],
-        initial_profile=profile_from(doc.get("base", {})),
-        profile=profile_from(doc["profile"]),
+        initial_profile=profile_from_doc(doc.get("base", {})),
+        profile=profile_from_doc(doc["profile"]),
         installed_at=doc["installed_at"],
         created_at=doc["created_at"],
         updated_at=doc["updated_at"],
         evaluated_until_ms=doc["at"],
         revision=doc["rev"],
         points=from_decimal128(doc["points"]),
-        aggregates=aggregates_from(doc.get("aggregates", {})),
-        measures={key: state_from(state) for key, state in doc.get("state", {}).items()},
-        memberships={m["s"]: Membership(m["s"], m["since"], m["rev"], m["c"]) for m in doc.get("memberships", ())},
+        aggregates=aggregates_from_docs(doc.get("aggregates", {})),
+        measures={key: state_from_doc(state) for key, state in doc.get("state", {}).items()},
+        memberships={
+            m["s"]: Membership(segment_id=m["s"], since_ms=m["since"], revision=m["rev"], cause=m["c"])
+            for m in doc.get("memberships", ())
+        },
         version=doc["v"],
         write_id=doc["fid"],
         last_folded_ids=tuple(doc.get("lb", ())),
         last_activity=doc["n"],
-        outbox=tuple(entry_from(entry) for entry in doc.get("out", ())),
+        outbox=tuple(entry_from_doc(entry) for entry in doc.get("out", ())),
         next_due_ms=doc.get("due"),
         tier=doc["tier"],
-        lots=lots_from(doc.get("lots")),
+        lots=lots_from_docs(doc.get("lots")),
     )

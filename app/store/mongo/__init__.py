@@ -1,1 +1,1 @@
-"""Access to MongoDB collections: queries, paging, types, error translation."""
+"""Access to MongoDB collections: queries, paging, types, translation of errors."""

@@ -1,4 +1,4 @@
-"""New ids: a prefix that says what it names, and enough random bits."""
+"""New ids: a prefix that names the kind of object, and random bits."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import time
 
 
 def new_id(prefix: str) -> str:
-    """A fresh id such as "pass_1c9f…"; never given out twice in practice."""
+    """Return a new id such as "pass_1c9f…", with 96 random bits."""
     return f"{prefix}_{secrets.token_hex(12)}"
 
 
 def ordered_id(prefix: str) -> str:
-    """A fresh id that sorts after those this process gave out before: a tie-break for what happened in one instant."""
+    """Return a new id that sorts after earlier ones of this process. It orders events of the same instant."""
     return f"{prefix}_{time.time_ns():016x}{secrets.token_hex(6)}"

@@ -1,4 +1,4 @@
-"""Keyset paging: a page is asked for by the key of the item before it, never by an offset."""
+"""Keyset paging: a page is requested by the key of the item before it, never by an offset."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Key = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """Which part of a list: at most `limit` items strictly between the keys; from the end where `backward`."""
+    """Part of a list: at most `limit` items strictly between the keys. The last items if `backward`, else the first."""
 
     limit: int = 50
     after: Key | None = None
@@ -28,58 +28,67 @@ class PageRequest:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Items in the order of the list, and whether there are more in the direction of paging."""
+    """Items in the order of the list, and whether more items follow in the direction of paging."""
 
     items: list[T]
     has_more: bool
 
 
-def by_instant(span: PageRequest) -> PageRequest:
-    """The span of a list ordered by an instant: keys begin with its milliseconds, documents hold it as a date."""
+def to_stored_keys(span: PageRequest) -> PageRequest:
+    """Return the request for a list ordered by an instant, with keys as documents store them.
 
-    def stored(key: Key | None) -> Key | None:
+    Keys of requests begin with milliseconds; documents store dates.
+    """
+
+    def with_date(key: Key | None) -> Key | None:
         return None if key is None else (from_ms(int(key[0])), *key[1:])
 
-    return PageRequest(span.limit, stored(span.after), stored(span.before), span.backward)
+    return PageRequest(
+        limit=span.limit, after=with_date(span.after), before=with_date(span.before), backward=span.backward
+    )
 
 
-def page_among(items: Sequence[T], key: Callable[[T], Key], ascending: bool, span: PageRequest) -> Page[T]:
-    """One page of a list that was read whole, in order of its keys."""
+def cut_page(items: Sequence[T], key: Callable[[T], Key], ascending: bool, span: PageRequest) -> Page[T]:
+    """Return one page of a list that was read whole, in the order of its keys."""
 
     def follows(item: T, other: Key) -> bool:
         return key(item) > other if ascending else key(item) < other
 
     ordered = sorted(items, key=key, reverse=not ascending)
-    part = [item for item in ordered if span.after is None or follows(item, span.after)]
+    between = [item for item in ordered if span.after is None or follows(item, span.after)]
     if span.before is not None:
-        part = [item for item in part if key(item) != span.before and not follows(item, span.before)]
-    kept = part[-span.limit :] if span.backward else part[: span.limit]
-    return Page(kept, len(part) > span.limit)
+        between = [item for item in between if key(item) != span.before and not follows(item, span.before)]
+    page = between[-span.limit :] if span.backward else between[: span.limit]
+    return Page(page, len(between) > span.limit)
 
 
 Order = Sequence[tuple[str, int]]
 
 
-def keyset_filter(order: Order, key: Key, *, forward: bool) -> Doc:
-    """The condition "after this key" (or before it) in the given order: over one field, or over an instant and another."""
+def build_keyset_filter(order: Order, key: Key, *, forward: bool) -> Doc:
+    """Return the filter for documents after a key (before it unless `forward`) in the given order.
 
-    def side(direction: int) -> str:
+    The order has one field, or an instant and another field.
+    """
+
+    def operator(direction: int) -> str:
         return "$gt" if (direction > 0) == forward else "$lt"
 
-    (name, direction), *rest = order
-    if not rest:
-        return {name: {side(direction): key[0]}}
-    last, last_direction = rest[0]
-    # The bound on the first field alone lets the index seek; $or alone would read from the start. It is an instant, and
-    # its end is the next millisecond: by $lte the embedded server loses what equals it, where its index goes on after it.
-    bound = {"$gte": key[0]} if side(direction) == "$gt" else {"$lt": key[0] + MILLISECOND}
+    (name, direction), *others = order
+    if not others:
+        return {name: {operator(direction): key[0]}}
+    last, last_direction = others[0]
+    # The bound on the first field lets the index seek; with $or alone the server would read from the beginning.
+    # The first field is an instant, so its upper bound is the next millisecond. With $lte instead, the embedded server
+    # omits documents equal to the bound if the index has more fields.
+    bound = {"$gte": key[0]} if operator(direction) == "$gt" else {"$lt": key[0] + MILLISECOND}
     return {
         name: bound,
-        "$or": [{name: {side(direction): key[0]}}, {name: key[0], last: {side(last_direction): key[1]}}],
+        "$or": [{name: {operator(direction): key[0]}}, {name: key[0], last: {operator(last_direction): key[1]}}],
     }
 
 
-async def page_of(
+async def read_page(
     collection: Collection,
     query: Doc,
     order: Order,
@@ -88,56 +97,57 @@ async def page_of(
     projection: Doc | None = None,
     by: Sequence[str] = ("workspace",),
 ) -> Page[T]:
-    """One page of a list ordered by `order`, served by the index {*by, *order}; the query has an equality for each of `by`.
+    """Read one page of a list ordered by `order`. Index: {*by, *order}.
 
-    What the index holds is asked first, everything else of what that leaves: for a condition that its index does not
-    hold, the embedded server reads the whole collection. (MongoDB takes the two as one.)
+    The query has an equality for each field of `by`. A first stage matches the fields of the index, a second stage all
+    other fields. With one stage, the embedded server reads the whole collection for a field outside the index. MongoDB
+    merges the two stages.
     """
-    first = order[0][0]
-    narrow, rest = _parts(query, by, first)
+    first_field = order[0][0]
+    indexed, unindexed = _split_by_index(query, by, first_field)
     for key, forward in ((span.after, True), (span.before, False)):
         if key is not None:
-            keyed = keyset_filter(order, key, forward=forward)
-            rest += [{name: condition} for name, condition in keyed.items() if name != first]
-            bounds = narrow.setdefault(first, {})
-            for operator, value in keyed[first].items():
+            keyed = build_keyset_filter(order, key, forward=forward)
+            unindexed += [{name: condition} for name, condition in keyed.items() if name != first_field]
+            bounds = indexed.setdefault(first_field, {})
+            for operator, value in keyed[first_field].items():
                 if operator in bounds:
-                    rest.append({first: {operator: value}})
+                    unindexed.append({first_field: {operator: value}})
                 else:
                     bounds[operator] = value
-    asked = [(name, -direction if span.backward else direction) for name, direction in order]
-    if rest:
-        stages = [*_matching(narrow, rest), {"$sort": dict(asked)}, {"$limit": span.limit + 1}]
+    sort = [(name, -direction if span.backward else direction) for name, direction in order]
+    if unindexed:
+        stages = [*_match_stages(indexed, unindexed), {"$sort": dict(sort)}, {"$limit": span.limit + 1}]
         if projection is not None:
             stages.append({"$project": projection})
         docs = await collection.aggregate(stages).to_list(None)
     else:
-        docs = await collection.find(narrow, projection).sort(asked).limit(span.limit + 1).to_list(None)
-    more = len(docs) > span.limit
+        docs = await collection.find(indexed, projection).sort(sort).limit(span.limit + 1).to_list(None)
+    has_more = len(docs) > span.limit
     docs = docs[: span.limit]
     if span.backward:
         docs.reverse()
-    return Page([from_doc(doc) for doc in docs], more)
+    return Page([from_doc(doc) for doc in docs], has_more)
 
 
-async def count_of(collection: Collection, query: Doc, by: Sequence[str], first: str) -> int:
-    """How many documents match, served by the index {*by, first, …} in the way of `page_of`."""
-    docs = await collection.aggregate([*matching(query, by, first), {"$count": "n"}]).to_list(None)
+async def count_matching(collection: Collection, query: Doc, by: Sequence[str], first: str) -> int:
+    """Return the number of documents that match. Index: {*by, first, …}, used as by `read_page`."""
+    docs = await collection.aggregate([*build_match_stages(query, by, first), {"$count": "n"}]).to_list(None)
     return int(docs[0]["n"]) if docs else 0
 
 
-def matching(query: Doc, by: Sequence[str], first: str) -> list[Doc]:
-    """The stages that find what matches, served by the index {*by, first, …} in the way of `page_of`."""
-    return _matching(*_parts(query, by, first))
+def build_match_stages(query: Doc, by: Sequence[str], first: str) -> list[Doc]:
+    """Return the stages that match a query. Index: {*by, first, …}, used as by `read_page`."""
+    return _match_stages(*_split_by_index(query, by, first))
 
 
-def _parts(query: Doc, by: Sequence[str], first: str) -> tuple[Doc, list[Doc]]:
-    """What the index {*by, first, …} holds of a query, and everything else."""
-    narrow = {name: query[name] for name in by}
+def _split_by_index(query: Doc, by: Sequence[str], first: str) -> tuple[Doc, list[Doc]]:
+    """Return the conditions on fields of the index {*by, first, …}, and all others."""
+    indexed = {name: query[name] for name in by}
     if first in query:
-        narrow[first] = dict(query[first])
-    return narrow, [{name: condition} for name, condition in query.items() if name not in narrow]
+        indexed[first] = dict(query[first])
+    return indexed, [{name: condition} for name, condition in query.items() if name not in indexed]
 
 
-def _matching(narrow: Doc, rest: list[Doc]) -> list[Doc]:
-    return [{"$match": narrow}, *([{"$match": {"$and": rest}}] if rest else [])]
+def _match_stages(indexed: Doc, unindexed: list[Doc]) -> list[Doc]:
+    return [{"$match": indexed}, *([{"$match": {"$and": unindexed}}] if unindexed else [])]

@@ -1,4 +1,4 @@
-"""What all named queries share: the workspace they cannot leave, chunked `$in`, one translation of driver errors."""
+"""Base of all named queries: one workspace each, `$in` in chunks, translation of driver errors."""
 
 from __future__ import annotations
 
@@ -23,14 +23,17 @@ DUPLICATE = 11000
 
 @contextmanager
 def translating_errors() -> Iterator[None]:
-    """Turns what the driver raises into Unavailable("store"). Queries that expect duplicate keys catch those themselves."""
+    """Raise Unavailable("store") instead of errors of the driver.
+
+    Queries that expect duplicate keys catch those errors themselves.
+    """
     try:
         yield
     except PyMongoError as error:
         raise Unavailable("store") from error
 
 
-def _translating(method: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., Coroutine[Any, Any, T]]:
+def _translate_errors(method: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., Coroutine[Any, Any, T]]:
     @functools.wraps(method)
     async def wrapper(*args: Any, **kwargs: Any) -> T:
         with translating_errors():
@@ -40,44 +43,51 @@ def _translating(method: Callable[..., Coroutine[Any, Any, T]]) -> Callable[...,
 
 
 class ErrorTranslating:
-    """Every coroutine method of a subclass raises Unavailable where the store did not answer; safe to repeat."""
+    """Base class whose coroutine methods raise Unavailable if the store does not answer. Calls are safe to repeat."""
 
     def __init_subclass__(cls) -> None:
         for name, method in list(vars(cls).items()):
             if inspect.iscoroutinefunction(method):
-                setattr(cls, name, _translating(method))
+                setattr(cls, name, _translate_errors(method))
 
 
 class WorkspaceQueries(ErrorTranslating):
-    """Queries of one collection that all begin with the workspace; there is no way to leave it out."""
+    """Queries of one collection, confined to one workspace: every filter contains it."""
 
     collection = ""
 
     def __init__(self, db: Database, workspace_id: str, in_chunk: int) -> None:
-        self._all: Collection = db[self.collection]
+        self._collection: Collection = db[self.collection]
         self._workspace_id = workspace_id
         self._in_chunk = in_chunk
 
-    def _mine(self, **conditions: Any) -> Doc:
+    def _in_workspace(self, **conditions: Any) -> Doc:
+        """Return a filter, or the fields of a new document, with the workspace added."""
         return {"workspace": self._workspace_id, **conditions}
 
     async def _by_ids(self, ids: Iterable[str], projection: Doc | None = None) -> list[Doc]:
-        """The documents of this workspace among the ids, in no order. Index: _id."""
+        """Return the documents of this workspace among the ids, in no order. Index: _id."""
         wanted = list(dict.fromkeys(ids))
         if projection is not None and all(projection.values()):
             projection = {**projection, "workspace": 1}
 
-        async def some(chunk: Sequence[str]) -> list[Doc]:
-            # Asked with the workspace as well, the embedded server reads the whole workspace; so others' are dropped here.
-            # In one answer: by default MongoDB sends 101 documents, and waits to be asked for the others.
-            docs = await self._all.find({"_id": {"$in": chunk}}, projection, batch_size=len(chunk) + 1).to_list(None)
+        async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
+            # With the workspace in the filter, the embedded server reads the whole workspace. So documents of other
+            # workspaces are dropped here. The batch size makes MongoDB answer once; its first batch has 101 documents
+            # by default.
+            docs = await self._collection.find({"_id": {"$in": chunk}}, projection, batch_size=len(chunk) + 1).to_list(
+                None
+            )
             return [doc for doc in docs if doc["workspace"] == self._workspace_id]
 
-        return await in_chunks(some, wanted, self._in_chunk)
+        return await in_chunks(find_chunk, wanted, self._in_chunk)
 
 
 async def insert_new(collection: Collection, docs: Sequence[Doc], *, ordered: bool = False) -> set[int]:
-    """Inserts documents; the positions of those whose id or unique key was taken. Any other failure is raised."""
+    """Insert documents and return the indexes of those whose id or unique key already exists.
+
+    Raises any other failure.
+    """
     if not docs:
         return set()
     try:
@@ -93,7 +103,10 @@ async def insert_new(collection: Collection, docs: Sequence[Doc], *, ordered: bo
 async def in_chunks(
     ask: Callable[[Sequence[Any]], Coroutine[Any, Any, list[Doc]]], values: Sequence[Any], size: int
 ) -> list[Doc]:
-    """All answers of `ask` over `values` cut to `size`, asked side by side: the embedded server's `$in` is quadratic."""
+    """Return all documents that `ask` finds for `values`, cut into chunks of `size`.
+
+    The chunks are asked for concurrently. On the embedded server the cost of `$in` grows with the square of its size.
+    """
     if len(values) <= size:
         return await ask(values) if values else []
     answers = await asyncio.gather(*(ask(values[i : i + size]) for i in range(0, len(values), size)))

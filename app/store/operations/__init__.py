@@ -1,1 +1,1 @@
-"""Queries of operators across workspaces: indexes, health, backlog."""
+"""Queries of operators across workspaces: indexes, health, heartbeats, backlog, parked passes."""

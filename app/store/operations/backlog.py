@@ -1,4 +1,4 @@
-"""How much waits at each stage, across workspaces: numbers for operators, never contents."""
+"""Size of the backlog of each stage, across workspaces. Operators see numbers, never contents."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from app.store.mongo.queries import Collection, Database, Doc, ErrorTranslating
 from app.store.workspace.activities import ActivityQueries
 
 MAX_COUNTED = 10_000
-"""Where counting stops: past it, how much more it is says nothing that the figure has not said."""
+"""Where counting stops: a larger figure does not change what an operator does."""
 CONCURRENT_SLOTS = 4
-ENDPOINTS = 100
-"""Of how many webhook endpoints with something to do it is asked how far they are."""
+MAX_ENDPOINTS = 100
+"""Webhook endpoints with work whose delivery lag is computed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What waits: events and passes up to `MAX_COUNTED`, or a little more. `oldest_at` is the earliest `recordedAt` seen.
+    """Backlog of each stage. Figures stop at `MAX_COUNTED`, or a little above.
 
-    `away` are webhook endpoints, `aside` messages to them that wait for another try, `delivery_lag` positions of the log.
+    `pending` counts events, `due`, `unpublished` and `parked` passes. `oldest_at` is the earliest `recorded_at` of the
+    pending events counted. `backfills` counts workspaces, `jobs` unfinished jobs, `circuits_open` webhook endpoints,
+    `deferred` messages. `delivery_lag` is a number of positions in the activity log.
     """
 
     pending: int
@@ -43,40 +45,46 @@ class BacklogQueries(ErrorTranslating):
         self._db = db
         self._events, self._passes = db["events"], db["passes"]
         self._workspaces, self._jobs = db["workspaces"], db["jobs"]
-        self._lanes, self._deliveries = db["webhook_lanes"], db["webhook_deliveries"]
+        self._partitions, self._deliveries = db["webhook_lanes"], db["webhook_deliveries"]
 
-    async def measured(self, elapsed_ms: int) -> Backlog:
-        """The backlog now; `due` is what was due at or before `elapsed_ms` of the business clock."""
+    async def measure(self, elapsed_ms: int) -> Backlog:
+        """Return the backlog now.
+
+        `due` counts the passes that were due at or before `elapsed_ms` of the business clock.
+        """
         pending, oldest_at = await self._pending()
         return Backlog(
-            pending,
-            oldest_at,
-            await _count(self._passes, {"due": {"$gte": 0, "$lte": elapsed_ms}}),
-            await _count(self._passes, {"pub": {"$gte": 0}}),
-            await _count(self._passes, {"parked": {"$gte": 0}}),
-            await _count(self._workspaces, {"stale": {"$gte": 0}}),
-            await _count(self._jobs, {"open": {"$gte": 0}}),
-            await _count(self._lanes, {"away_since": {"$gte": 0}}),
-            await _count(self._deliveries, {"due": {"$gte": 0}}),
-            await self._delivery_lag(),
+            pending=pending,
+            oldest_at=oldest_at,
+            due=await _count(self._passes, {"due": {"$gte": 0, "$lte": elapsed_ms}}),
+            unpublished=await _count(self._passes, {"pub": {"$gte": 0}}),
+            parked=await _count(self._passes, {"parked": {"$gte": 0}}),
+            backfills=await _count(self._workspaces, {"stale": {"$gte": 0}}),
+            jobs=await _count(self._jobs, {"open": {"$gte": 0}}),
+            circuits_open=await _count(self._partitions, {"away_since": {"$gte": 0}}),
+            deferred=await _count(self._deliveries, {"due": {"$gte": 0}}),
+            delivery_lag=await self._delivery_lag(),
         )
 
     async def _delivery_lag(self) -> int:
-        """How far behind its log the furthest of some webhook endpoints is. Indexes: {at, free}, {workspace, pos}."""
-        found = self._lanes.find({"at": {"$gte": 0}}, {"workspace": 1, "next": 1}).limit(ENDPOINTS)
-        low: dict[str, int] = {}
+        """Return the largest lag among up to 100 webhook endpoints with work. Indexes: {at, free}, {workspace, pos}."""
+        found = self._partitions.find({"at": {"$gte": 0}}, {"workspace": 1, "next": 1}).limit(MAX_ENDPOINTS)
+        lowest: dict[str, int] = {}
         async for doc in found:
-            low[doc["workspace"]] = min(low.get(doc["workspace"], doc["next"][0]), *doc["next"])
+            lowest[doc["workspace"]] = min(lowest.get(doc["workspace"], doc["next"][0]), *doc["next"])
         lag = 0
-        for workspace_id, pos in low.items():
+        for workspace_id, pos in lowest.items():
             queries = ActivityQueries(self._db, workspace_id, 1)
             lag = max(lag, await queries.last_pos(pos - 1) - pos + 1)
         return lag
 
     async def _pending(self) -> tuple[int, datetime | None]:
-        """How many events wait, and since when. Index: {pend, pass, occurred_at, _id}."""
+        """Count the pending events and return the count with the earliest `recorded_at`.
+
+        Index: {pend, pass, occurred_at, _id}.
+        """
         total, oldest_at = 0, None
-        # A few slots at a time: on the embedded server only a narrow range bounds what is read.
+        # Read a few slots at a time: on the embedded server, only a narrow range bounds what a query reads.
         for low in range(0, SLOTS, CONCURRENT_SLOTS):
             matching = {"pend": {"$gte": low, "$lt": low + CONCURRENT_SLOTS}}
             group: Doc = {"_id": None, "count": {"$sum": 1}, "oldest_at": {"$min": "$recorded_at"}}
@@ -89,5 +97,8 @@ class BacklogQueries(ErrorTranslating):
 
 
 async def _count(collection: Collection, query: dict[str, Any]) -> int:
-    """Indexes: {due, slot}, {pub, workspace}, {parked}, {stale}, {open, created_at}, {away_since}, {due}."""
+    """Count the documents up to `MAX_COUNTED`.
+
+    Indexes: {due, slot}, {pub, workspace}, {parked}, {stale}, {open, created_at}, {away_since}, {due}.
+    """
     return await collection.count_documents(query, limit=MAX_COUNTED)

@@ -1,4 +1,4 @@
-"""Signs of life of the workers. In Mongo, because Redis may be empty; in system time, because they are about machines."""
+"""Heartbeats of the workers. MongoDB stores them because Redis may lose its data; their times are system time."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ class Heartbeats(ErrorTranslating):
         self._heartbeats = db["heartbeats"]
 
     async def beat(self, worker_id: str, at: datetime, expires_at: datetime) -> None:
-        """Notes that a worker lives, and until when to believe it without another sign. Index: _id."""
-        seen = {"at": at, "expires_at": expires_at, "host": socket.gethostname(), "pid": os.getpid()}
-        await self._heartbeats.update_one({"_id": worker_id}, {"$set": seen}, upsert=True)
+        """Record that a worker is alive; without another heartbeat it counts as alive until `expires_at`.
 
-    async def gone(self, worker_id: str) -> None:
-        """Forgets a worker that ends in order. Safe to repeat. Index: _id."""
+        Index: _id.
+        """
+        heartbeat = {"at": at, "expires_at": expires_at, "host": socket.gethostname(), "pid": os.getpid()}
+        await self._heartbeats.update_one({"_id": worker_id}, {"$set": heartbeat}, upsert=True)
+
+    async def remove(self, worker_id: str) -> None:
+        """Remove the heartbeat of a worker that shuts down. Safe to repeat. Index: _id."""
         await self._heartbeats.delete_one({"_id": worker_id})
 
-    async def alive(self, now: datetime) -> int:
-        """How many workers are to be believed alive. Index: {expires_at}."""
+    async def count_alive(self, now: datetime) -> int:
+        """Return the number of workers whose heartbeat has not expired. Index: {expires_at}."""
         return await self._heartbeats.count_documents({"expires_at": {"$gt": now}})

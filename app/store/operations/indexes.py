@@ -1,4 +1,4 @@
-"""The indexes, and the constants that the stored documents depend on."""
+"""Indexes of all collections, and the constants on which stored documents depend."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pymongo import ASCENDING, IndexModel
 from app.domain.ids import SLOTS
 from app.store.mongo.queries import Database, translating_errors
 
-# Partial filters ask for {$gte: 0}: the embedded server never uses an index that is partial on {$exists: true}.
+# Partial indexes filter by {$gte: 0}, because the embedded server ignores an index that is partial on {$exists: true}.
 INDEXES: dict[str, list[IndexModel]] = {}
 
 
@@ -74,19 +74,22 @@ _index("heartbeats", "expires_at", expires=True)
 
 
 class SlotsChanged(RuntimeError):
-    """The database was made with another number of slots; events would wait where nobody looks."""
+    """The database was created with another number of slots, so stages would not find its pending events."""
 
 
 async def ensure_indexes(db: Database) -> None:
-    """Creates what is missing; safe to repeat, and to run from several processes at once.
+    """Create missing indexes. Safe to repeat, and to run from several processes at once.
 
-    Raises SlotsChanged where the database was made with another number of slots, Unavailable; safe to repeat.
+    Raises SlotsChanged if the database was created with another number of slots. Raises Unavailable; safe to repeat.
     """
     with translating_errors():
         stored = await db["constants"].find_one_and_update(
             {"_id": "slots"}, {"$setOnInsert": {"value": SLOTS}}, upsert=True, return_document=True
         )
         if stored["value"] != SLOTS:
-            raise SlotsChanged(f"the database was made with {stored['value']} slots, this version has {SLOTS}")
+            raise SlotsChanged(
+                f"The database was created with {stored['value']} slots, and this version has {SLOTS}. "
+                "Run the version that created the database, or use another database."
+            )
         for collection, models in INDEXES.items():
             await db[collection].create_indexes(models)

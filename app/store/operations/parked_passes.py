@@ -1,4 +1,4 @@
-"""Passes that were set aside after repeated failures: who they are, and how they are let in again."""
+"""Passes that the fold parked after repeated failures: listing and releasing them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.store.mongo.queries import Database, ErrorTranslating
 
 @dataclass(frozen=True, slots=True)
 class ParkedPass:
-    """A pass whose events wait outside the fold's index, and the last failure of its walk."""
+    """Pass whose pending events lie outside the fold's index, and the last failure of its walk."""
 
     id: str
     workspace_id: str
@@ -26,15 +26,15 @@ class ParkedPasses(ErrorTranslating):
         self._passes, self._events = db["passes"], db["events"]
 
     async def passes(self, limit: int = 1_000) -> list[ParkedPass]:
-        """The parked passes, the longest parked first. Index: {parked}."""
+        """Return the parked passes, those parked longest first. Index: {parked}."""
         fields = {"workspace": 1, "failure": 1}
         docs = await self._passes.find({"parked": {"$gte": 0}}, fields).sort("parked", 1).limit(limit).to_list(None)
         return [ParkedPass(doc["_id"], doc["workspace"], doc.get("failure", "")) for doc in docs]
 
     async def release(self, card: ParkedPass, now: datetime) -> None:
-        """Lets a parked pass be folded again. Safe to repeat. Index: {workspace, pass, occurred_at, _id}."""
+        """Make a parked pass foldable again. Safe to repeat. Index: {workspace, pass, occurred_at, _id}."""
         slot = slot_of(card.id)
-        waiting = {"workspace": card.workspace_id, "pass": card.id, "pend": -1 - slot}
-        await self._events.update_many(waiting, {"$set": {"pend": slot}})
+        parked_events = {"workspace": card.workspace_id, "pass": card.id, "pend": -1 - slot}
+        await self._events.update_many(parked_events, {"$set": {"pend": slot}})
         change = {"$set": {"due": to_ms(now)}, "$unset": {"parked": "", "fails": "", "failure": ""}}
         await self._passes.update_one({"_id": card.id, "parked": {"$gte": 0}}, change)

@@ -1,7 +1,9 @@
-"""How workers deliver to webhook endpoints, across workspaces: found while there is something to do, held by lease.
+"""Leases on webhook endpoints, across workspaces. Workers claim an endpoint while it has work.
 
-Who holds an endpoint does so as long as its token stands there; it is renewed with every note of progress. One that dies is
-followed when its lease is over, by who goes on from the progress last noted. Leases are in system time.
+A worker holds an endpoint as long as the document contains the worker's token. Every write of progress renews the
+lease. If a worker crashes, another one claims the endpoint when the lease ends, and continues from the stored progress.
+Leases are in system time. In documents of `webhook_lanes`, `tok` is the lease token, `said` the work token, `free` the
+end of the lease or of a pause.
 """
 
 from __future__ import annotations
@@ -12,16 +14,16 @@ from dataclasses import dataclass, replace
 from app.domain.webhooks.partitions import BlockedHead, EndpointHealth
 from app.store.mongo.ids import new_id
 from app.store.mongo.queries import Database, Doc, ErrorTranslating
-from app.store.workspace.deliveries import attempt_docs, attempts_from
+from app.store.workspace.deliveries import attempts_from_docs, attempts_to_docs
 
 LEASE_MS = 30_000
-"""Longer than a message may take twice."""
+"""Length of a lease: twice the longest attempt (15 s)."""
 MAX_WAITING_ENDPOINTS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class WaitingEndpoint:
-    """An endpoint with something to do from `at_ms` on; it is held, or left alone, until `free_ms`."""
+    """Endpoint with work from `at_ms` on. It is leased, or pauses after failures, until `free_ms`."""
 
     endpoint_id: str
     workspace_id: str
@@ -30,15 +32,16 @@ class WaitingEndpoint:
 
     @property
     def begins_ms(self) -> int:
-        """From when it may be claimed."""
+        """Earliest time at which a worker may claim the endpoint."""
         return max(self.at_ms, self.free_ms)
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """One worker's hold on an endpoint, and how far it is: the next position, and the head that failed, of each lane.
+    """Lease of one worker on an endpoint, with the endpoint's progress.
 
-    `said` is what whoever last brought work had said when it was last looked at; `on` whether it was switched on.
+    `positions` and `heads` hold the next position of each partition and the blocked heads. `work_token` is the work
+    token as last read; `is_on` is whether the endpoint was enabled then.
     """
 
     endpoint_id: str
@@ -56,106 +59,129 @@ class EndpointLeases(ErrorTranslating):
     """Named queries of the workers that deliver. Errors: Unavailable, safe to repeat."""
 
     def __init__(self, db: Database) -> None:
-        self._all = db["webhook_lanes"]
+        self._collection = db["webhook_lanes"]
 
     async def waiting(self, until_ms: int) -> list[WaitingEndpoint]:
-        """Endpoints that may be claimed by then for something to do, those first that were let go the longest ago.
-
-        Index: {at, free}.
-        """
-        # Those that are left alone, because they are away, must not stand before others.
+        """Return the endpoints that can be claimed at `until_ms`, those free longest first. Index: {at, free}."""
+        # Endpoints that pause because their circuit is open must not take the places of others in the result.
         where = {"at": {"$gte": 0, "$lte": until_ms}, "free": {"$lte": until_ms}}
-        return _sorted(await self._all.find(where, WAITING).limit(MAX_WAITING_ENDPOINTS).to_list(None))
+        return _sort_waiting(await self._collection.find(where, WAITING).limit(MAX_WAITING_ENDPOINTS).to_list(None))
 
     async def of_workspace(self, workspace_id: str) -> list[WaitingEndpoint]:
-        """Those of a workspace. Index: {workspace, on}."""
-        docs = await self._all.find({"workspace": workspace_id, "on": 1}, WAITING).to_list(None)
-        return _sorted([doc for doc in docs if "at" in doc])
+        """Return the endpoints of a workspace that have work. Index: {workspace, on}."""
+        docs = await self._collection.find({"workspace": workspace_id, "on": 1}, WAITING).to_list(None)
+        return _sort_waiting([doc for doc in docs if "at" in doc])
 
     async def claim(self, endpoint_id: str, now_ms: int) -> Lease | None:
-        """A hold on the endpoint for `LEASE_MS`; None where there is nothing to do, or another holds it. Index: _id."""
-        free = {"_id": endpoint_id, "on": 1, "at": {"$lte": now_ms}, "free": {"$lte": now_ms}}
-        hold = {"tok": new_id("run"), "free": now_ms + LEASE_MS}
-        doc = await self._moved(free, {"$set": hold})
-        return None if doc is None else _hold(doc)
+        """Claim the endpoint for `LEASE_MS` and return the lease.
 
-    async def save_progress(self, hold: Lease, now_ms: int) -> Lease | None:
-        """The hold, with how far it is noted, for another `LEASE_MS`, and what was said since; None where it is lost.
-
-        Index: _id.
+        None if there is no work or another worker holds it. Index: _id.
         """
-        change = _change(hold, free=now_ms + LEASE_MS)
-        doc = await self._moved(_held(hold), change)
+        claimable = {"_id": endpoint_id, "on": 1, "at": {"$lte": now_ms}, "free": {"$lte": now_ms}}
+        change = {"tok": new_id("run"), "free": now_ms + LEASE_MS}
+        doc = await self._find_and_update(claimable, {"$set": change})
+        return None if doc is None else _lease_from_doc(doc)
+
+    async def save_progress(self, lease: Lease, now_ms: int) -> Lease | None:
+        """Store the progress, renew the lease for `LEASE_MS` and return it. None if the lease is lost. Index: _id.
+
+        The lease returned contains the current work token and whether the endpoint is still enabled.
+        """
+        change = _progress_change(lease, free=now_ms + LEASE_MS)
+        doc = await self._find_and_update(_held_by(lease), change)
         if doc is None:
             return None
-        return replace(hold, free_ms=doc["free"], work_token=doc["said"], is_on="on" in doc)
+        return replace(lease, free_ms=doc["free"], work_token=doc["said"], is_on="on" in doc)
 
-    async def go_idle(self, hold: Lease, at_ms: int | None, free_ms: int) -> bool:
-        """Lets go, how far it is being noted: there is nothing to do before `at_ms` (None: before somebody says so).
+    async def go_idle(self, lease: Lease, at_ms: int | None, free_ms: int) -> bool:
+        """Store the progress and release the endpoint, which has no work before `at_ms`. Index: _id.
 
-        Nobody may claim it before `free_ms`. False where something was said meanwhile, and nothing is changed. Index: _id.
+        With `at_ms` None, the endpoint has no work until a writer replaces the work token. No worker may claim the
+        endpoint before `free_ms`. Returns False, with nothing changed, if the work token was replaced meanwhile.
         """
-        change = _change(hold, free=free_ms) if at_ms is None else _change(hold, free=free_ms, at=at_ms)
+        change = (
+            _progress_change(lease, free=free_ms) if at_ms is None else _progress_change(lease, free=free_ms, at=at_ms)
+        )
         change["$unset"] |= {"tok": "", **({"at": ""} if at_ms is None else {})}
-        return await self._changed({**_held(hold), "said": hold.work_token}, change)
+        return await self._update({**_held_by(lease), "said": lease.work_token}, change)
 
-    async def release(self, hold: Lease, free_ms: int) -> None:
-        """Lets go, how far it is being noted; there may be more to do at once. Index: _id."""
-        change = _change(hold, free=free_ms)
+    async def release(self, lease: Lease, free_ms: int) -> None:
+        """Store the progress and release the endpoint, which may have more work at once. Index: _id."""
+        change = _progress_change(lease, free=free_ms)
         change["$unset"]["tok"] = ""
-        await self._changed(_held(hold), change)
+        await self._update(_held_by(lease), change)
 
-    async def switch_off(self, hold: Lease) -> bool:
-        """Lets go of an endpoint that is disabled. False where something was said meanwhile, and nothing is changed.
+    async def switch_off(self, lease: Lease) -> bool:
+        """Release a disabled endpoint.
 
-        Index: _id.
+        Returns False, with nothing changed, if the work token was replaced. Index: _id.
         """
-        change = _change(hold, free=0)
+        change = _progress_change(lease, free=0)
         change["$unset"] |= {"tok": "", "at": "", "on": ""}
-        return await self._changed({**_held(hold), "said": hold.work_token}, change)
+        return await self._update({**_held_by(lease), "said": lease.work_token}, change)
 
-    async def _moved(self, where: Doc, change: Doc) -> Doc | None:
-        return await self._all.find_one_and_update(where, change, return_document=True)
+    async def _find_and_update(self, where: Doc, change: Doc) -> Doc | None:
+        return await self._collection.find_one_and_update(where, change, return_document=True)
 
-    async def _changed(self, where: Doc, change: Doc) -> bool:
-        return (await self._all.update_one(where, change)).matched_count == 1
+    async def _update(self, where: Doc, change: Doc) -> bool:
+        return (await self._collection.update_one(where, change)).matched_count == 1
 
 
 WAITING = {"workspace": 1, "at": 1, "free": 1}
 
 
-def _sorted(docs: list[Doc]) -> list[WaitingEndpoint]:
-    found = [WaitingEndpoint(doc["_id"], doc["workspace"], doc["at"], doc["free"]) for doc in docs]
+def _sort_waiting(docs: list[Doc]) -> list[WaitingEndpoint]:
+    found = [
+        WaitingEndpoint(endpoint_id=doc["_id"], workspace_id=doc["workspace"], at_ms=doc["at"], free_ms=doc["free"])
+        for doc in docs
+    ]
     return sorted(found, key=lambda each: each.free_ms)
 
 
-def _held(hold: Lease) -> Doc:
-    return {"_id": hold.endpoint_id, "tok": hold.token}
+def _held_by(lease: Lease) -> Doc:
+    return {"_id": lease.endpoint_id, "tok": lease.token}
 
 
-def _hold(doc: Doc) -> Lease:
+def _lease_from_doc(doc: Doc) -> Lease:
     heads = {
-        int(lane): BlockedHead(head["tries"], head["at"], attempts_from(head["attempts"]))
-        for lane, head in doc["heads"].items()
+        int(partition): BlockedHead(head["tries"], head["at"], attempts_from_docs(head["attempts"]))
+        for partition, head in doc["heads"].items()
     }
-    health = EndpointHealth(doc["failures"], doc.get("since"), doc.get("away_since"), doc["holds"])
+    health = EndpointHealth(
+        failures=doc["failures"],
+        failing_since_ms=doc.get("since"),
+        circuit_opened_ms=doc.get("away_since"),
+        probe_pauses=doc["holds"],
+    )
     return Lease(
-        doc["_id"], doc["workspace"], doc["tok"], doc["free"], doc["said"], True, tuple(doc["next"]), heads, health
+        endpoint_id=doc["_id"],
+        workspace_id=doc["workspace"],
+        token=doc["tok"],
+        free_ms=doc["free"],
+        work_token=doc["said"],
+        is_on=True,
+        positions=tuple(doc["next"]),
+        heads=heads,
+        health=health,
     )
 
 
-def _change(hold: Lease, **also: int) -> Doc:
-    health = hold.health
+def _progress_change(lease: Lease, **fields: int) -> Doc:
+    health = lease.health
     heads = {
-        str(lane): {"tries": head.attempt_count, "at": head.retry_at_ms, "attempts": attempt_docs(head.attempts)}
-        for lane, head in hold.heads.items()
+        str(partition): {
+            "tries": head.attempt_count,
+            "at": head.retry_at_ms,
+            "attempts": attempts_to_docs(head.attempts),
+        }
+        for partition, head in lease.heads.items()
     }
     doc: Doc = {
-        "next": list(hold.positions),
+        "next": list(lease.positions),
         "heads": heads,
         "failures": health.failures,
         "holds": health.probe_pauses,
-        **also,
+        **fields,
     }
     times = {"since": health.failing_since_ms, "away_since": health.circuit_opened_ms}
     doc |= {name: ms for name, ms in times.items() if ms is not None}

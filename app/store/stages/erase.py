@@ -1,4 +1,7 @@
-"""Reads and writes of the stage that empties erased passes, across workspaces; importable by `workers` alone."""
+"""Reads and writes of the erase stage, which empties erased passes, across workspaces.
+
+Only `workers` may import them.
+"""
 
 from __future__ import annotations
 
@@ -6,66 +9,70 @@ from collections.abc import Sequence
 
 from pymongo import ReplaceOne
 
-from app.domain.activities import EMPTIED
+from app.domain.activities import ERASED_DATA
 from app.domain.passes.passes import Erased, Pass
 from app.domain.values.instants import EARLIEST, from_ms
-from app.store.codecs.events import stub_doc
-from app.store.codecs.passes import erasure_doc
+from app.store.codecs.events import build_stub
+from app.store.codecs.passes import erasure_to_doc
 from app.store.mongo.ids import new_id
 from app.store.mongo.queries import Database, Doc, ErrorTranslating, in_chunks, insert_new
 
 
 class EraseQueries(ErrorTranslating):
-    """Named queries of the erasure. Errors: Unavailable, safe to repeat."""
+    """Named queries of the erase stage. Errors: Unavailable, safe to repeat."""
 
     def __init__(self, db: Database, in_chunk: int) -> None:
         self._passes, self._events, self._activities = db["passes"], db["events"], db["activities"]
-        self._done, self._workspaces = db["erasures"], db["workspaces"]
+        self._erasures, self._workspaces = db["erasures"], db["workspaces"]
         self._in_chunk = in_chunk
 
     async def waiting(self, limit: int = 100) -> list[str]:
-        """Erased passes of which something is left to be emptied. Index: {erasing}."""
+        """Return the erased passes with data that must still be removed. Index: {erasing}."""
         docs = await self._passes.find({"erasing": {"$gte": 0}}, {"_id": 1}).limit(limit).to_list(None)
         return [doc["_id"] for doc in docs]
 
     async def replace_events_by_stubs(self, card: Pass, at_ms: int) -> bool:
-        """Leaves of some events of the pass no more than that they were removed; whether there may be others.
+        """Replace some events of the pass by stubs, and return whether there may be others.
 
         Index: {workspace, pass, occurred_at, _id}.
         """
         where = {"workspace": card.workspace_id, "pass": card.id, "occurred_at": {"$gte": EARLIEST}}
         docs = await self._events.find(where, {"_id": 1}).limit(self._in_chunk).to_list(None)
-        stub = stub_doc(card.workspace_id, card.id, from_ms(at_ms))
+        stub = build_stub(card.workspace_id, card.id, from_ms(at_ms))
         if docs:
             await self._events.bulk_write([ReplaceOne({"_id": doc["_id"]}, stub) for doc in docs], ordered=False)
         return bool(docs)
 
-    async def empty_activities(self, card: Pass, beyond: int) -> int | None:
-        """Empties the next lines of the pass beyond a position; the last one emptied, None where there was none.
+    async def empty_activities(self, card: Pass, after: int) -> int | None:
+        """Empty the next activities of the pass after a position. Safe to repeat.
 
-        Index: {workspace, pass, pos}. Safe to repeat.
+        Returns the position of the last activity that was emptied; None if there was none. Index: {workspace, pass,
+        pos}.
         """
-        where = {"workspace": card.workspace_id, "pass": card.id, "pos": {"$gt": beyond}}
+        where = {"workspace": card.workspace_id, "pass": card.id, "pos": {"$gt": after}}
         docs = await self._activities.find(where, {"pos": 1}).sort("pos", 1).limit(self._in_chunk).to_list(None)
         if not docs:
             return None
         ids = [doc["_id"] for doc in docs]
-        await self._activities.update_many({"_id": {"$in": ids}}, {"$set": {"data": dict(EMPTIED)}})
+        await self._activities.update_many({"_id": {"$in": ids}}, {"$set": {"data": dict(ERASED_DATA)}})
         return int(docs[-1]["pos"])
 
     async def change_erasure_epoch(self, card: Pass) -> None:
-        """Has everybody who remembers passes of the workspace forget them, in a moment. Safe to repeat. Index: _id."""
+        """Change the erasure epoch of the workspace, which invalidates every process's cached passes.
+
+        Safe to repeat. Index: _id.
+        """
         await self._workspaces.update_one({"_id": card.workspace_id}, {"$set": {"parting": new_id("parting")}})
 
-    async def finished(self, card: Pass, erased: Erased) -> None:
-        """Keeps the figures of an erasure and lets go of what was left of the pass. Safe to repeat. Index: _id."""
-        await insert_new(self._done, [erasure_doc(card, erased)])
+    async def finish(self, card: Pass, erased: Erased) -> None:
+        """Store the figures of an erasure and delete the stub of the pass. Safe to repeat. Index: _id."""
+        await insert_new(self._erasures, [erasure_to_doc(card, erased)])
         await self._passes.delete_one({"_id": card.id})
 
     async def erased_among(self, pass_ids: Sequence[str]) -> set[str]:
-        """Those of the passes whose erasure is finished. Index: _id."""
+        """Return those of the passes whose erasure is finished. Index: _id."""
 
-        async def some(chunk: Sequence[str]) -> list[Doc]:
-            return await self._done.find({"_id": {"$in": list(chunk)}}, {"_id": 1}).to_list(None)
+        async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
+            return await self._erasures.find({"_id": {"$in": list(chunk)}}, {"_id": 1}).to_list(None)
 
-        return {doc["_id"] for doc in await in_chunks(some, pass_ids, self._in_chunk)}
+        return {doc["_id"] for doc in await in_chunks(find_chunk, pass_ids, self._in_chunk)}

@@ -1,4 +1,7 @@
-"""Reads and writes of the stage that moves events from a merged pass to the one that answers for it; for `workers` alone."""
+"""Reads and writes of the merge stage, which moves events from a merged pass to its survivor.
+
+Only `workers` may import it.
+"""
 
 from __future__ import annotations
 
@@ -11,57 +14,61 @@ from app.domain.events.events import Event, Move
 from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass
 from app.domain.values.instants import EARLIEST
-from app.store.codecs.events import move_doc, move_from, to_doc
+from app.store.codecs.events import move_from_doc, move_to_doc, to_doc
 from app.store.codecs.passes import from_doc
 from app.store.mongo.queries import Database, Doc, ErrorTranslating, insert_new
 
 
 class MergeQueries(ErrorTranslating):
-    """Named queries of the merge. Errors: Unavailable, safe to repeat."""
+    """Named queries of the merge stage. Errors: Unavailable, safe to repeat."""
 
     def __init__(self, db: Database, in_chunk: int) -> None:
         self._passes, self._events = db["passes"], db["events"]
         self._in_chunk = in_chunk
 
     async def waiting(self, limit: int = 100) -> list[str]:
-        """Merged passes whose events have not all moved. Index: {merging}."""
+        """Return the merged passes with events that must still be moved. Index: {merging}."""
         docs = await self._passes.find({"merging": {"$gte": 0}}, {"_id": 1}).limit(limit).to_list(None)
         return [doc["_id"] for doc in docs]
 
     async def move(self, alias: Pass) -> bool:
-        """Moves some events of a merged pass, the oldest first; whether there may be others. Safe to repeat.
+        """Move some events of a merged pass, the oldest first, and return whether there may be others. Safe to repeat.
 
-        Everything that the pass had counted must be marked. An event waits for the fold of its new pass from the very write
-        that brings it there. Index: {workspace, pass, occurred_at, _id}.
+        All events that the pass counted must be cleared. The write that moves an event also makes it pending for the
+        survivor. Index: {workspace, pass, occurred_at, _id}.
         """
         where = {"workspace": alias.workspace_id, "pass": alias.id, "occurred_at": {"$gte": EARLIEST}}
         found = self._events.find(where, {"pend": 1, "moved": 1}).sort([("occurred_at", 1), ("_id", 1)])
         docs = await found.limit(self._in_chunk).to_list(None)
-        await self._write([_moving(alias, doc["_id"], _move_of(alias, doc)) for doc in docs])
+        await self._write([_move_operation(alias, doc["_id"], _next_move_of_doc(alias, doc)) for doc in docs])
         return bool(docs)
 
     async def forward(self, strays: Sequence[tuple[Pass, Event]]) -> None:
-        """Moves events that were recorded on merged passes and have not counted. Safe to repeat. Index: _id."""
-        await self._write([_moving(alias, event.id, _onward(alias, event.move)) for alias, event in strays])
+        """Move uncounted events that were recorded on merged passes. Safe to repeat. Index: _id."""
+        await self._write([_move_operation(alias, event.id, _next_move(alias, event.move)) for alias, event in strays])
 
     async def record(self, alias: Pass, event: Event) -> None:
-        """Records what a merged pass leaves to the one that answers for it; again is the same."""
+        """Record the event by which the survivor takes over the profile of a merged pass. Safe to repeat."""
         await insert_new(self._events, [to_doc(event, alias.workspace_id, b"", slot_of(event.pass_id))])
 
-    async def finished(self, alias: Pass) -> bool:
-        """Notes that nothing of a merged pass is left to be moved. Safe to repeat. Index: _id.
+    async def finish(self, alias: Pass) -> bool:
+        """Record that a merged pass has no more events to move. Safe to repeat. Index: _id.
 
-        False where the pass that answered for it was erased meanwhile: then so is this one.
+        Returns False if the survivor was erased meanwhile; the merged pass then waits to be erased.
         """
-        heir = await self._passes.find_one({"_id": alias.alias_of}, {"erased": 1})
-        alone = heir is None or "erased" in heir
-        change: Doc = {"$unset": {"merging": "", "base": ""}, **({"$set": {"erasing": 1}} if alone else {})}
+        survivor = await self._passes.find_one({"_id": alias.alias_of}, {"erased": 1})
+        is_survivor_erased = survivor is None or "erased" in survivor
+        change: Doc = {
+            "$unset": {"merging": "", "base": ""},
+            **({"$set": {"erasing": 1}} if is_survivor_erased else {}),
+        }
         await self._passes.update_one({"_id": alias.id}, change)
-        return not alone
+        return not is_survivor_erased
 
     async def aliases(self, card: Pass) -> list[tuple[Pass, bool]]:
-        """The passes merged into this one, and before each those merged into that, and whether something of it is left to
-        be moved. Index: {workspace, alias_of, alias}.
+        """Return the aliases of a pass, each after its own aliases, with whether events of it must still be moved.
+
+        Index: {workspace, alias_of, alias}.
         """
         found: list[tuple[Pass, bool]] = []
         where = {"workspace": card.workspace_id, "alias_of": card.id, "alias": {"$gte": 0}}
@@ -75,19 +82,19 @@ class MergeQueries(ErrorTranslating):
             await self._events.bulk_write(moves[start : start + self._in_chunk], ordered=False)
 
 
-def _move_of(alias: Pass, doc: Mapping[str, Any]) -> Move:
-    return _onward(alias, move_from(doc["moved"]) if "moved" in doc else None, counted="pend" not in doc)
+def _next_move_of_doc(alias: Pass, doc: Mapping[str, Any]) -> Move:
+    return _next_move(alias, move_from_doc(doc["moved"]) if "moved" in doc else None, counted="pend" not in doc)
 
 
-def _onward(alias: Pass, before: Move | None, *, counted: bool = False) -> Move:
-    """The next move of an event, which has been told if it counted here, or where it came from."""
+def _next_move(alias: Pass, before: Move | None, *, counted: bool = False) -> Move:
+    """Return the next move of an event. The event was published if it counted here or was published before."""
     if before is None:
         return Move(alias.id, 1, counted)
     return Move(before.home_pass_id, before.count + 1, counted or before.was_published)
 
 
-def _moving(alias: Pass, event_id: str, move: Move) -> UpdateOne:
+def _move_operation(alias: Pass, event_id: str, move: Move) -> UpdateOne:
     assert alias.alias_of is not None
-    change: Doc = {"pass": alias.alias_of, "pend": slot_of(alias.alias_of), "moved": move_doc(move)}
-    # What was emptied since it was read, because everything is being erased, must not begin to wait.
+    change: Doc = {"pass": alias.alias_of, "pend": slot_of(alias.alias_of), "moved": move_to_doc(move)}
+    # An event that an erasure replaced by a stub since it was read must not become pending.
     return UpdateOne({"_id": event_id, "pass": alias.id, "removed": {"$exists": False}}, {"$set": change})

@@ -1,1 +1,1 @@
-"""Named queries that cannot leave one workspace."""
+"""Named queries, each confined to one workspace."""

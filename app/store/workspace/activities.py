@@ -8,7 +8,7 @@ from typing import Any
 from app.domain.activities import Activity, ActivityQuery, activity_id
 from app.store.codecs.pass_parts import from_bson, to_bson
 from app.store.mongo.conditions import between
-from app.store.mongo.paging import Page, PageRequest, count_of, page_of
+from app.store.mongo.paging import Page, PageRequest, count_matching, read_page
 from app.store.mongo.queries import Doc, WorkspaceQueries, insert_new
 
 
@@ -18,49 +18,57 @@ class ActivityQueries(WorkspaceQueries):
     collection = "activities"
 
     async def page(self, query: ActivityQuery, span: PageRequest) -> Page[Activity]:
-        """Activities in order of position; key (position).
+        """Return activities in order of position; key (position).
 
-        Index: {workspace, pass, pos} with a pass, {workspace, segment, pos} with segments, {workspace, type, pos} with
-        types, else {workspace, pos}.
+        Index: {workspace, pass, pos} with a pass, {workspace, segment, pos} with one segment, {workspace, type, pos}
+        with one type, else {workspace, pos}.
         """
         where = self._where(query)
-        return await page_of(self._all, where, (("pos", 1),), span, from_doc, by=_by(where))
+        return await read_page(self._collection, where, (("pos", 1),), span, from_doc, by=_index_fields(where))
 
     async def count(self, query: ActivityQuery, bounds: tuple[int, int] | None = None) -> int:
-        """How many activities match, with bounds behind the first position, up to the second. Indexes as for `page`."""
+        """Count the activities that match. With `bounds`, only those after the first position, up to the second.
+
+        Indexes as for `page`.
+        """
         where = self._where(query)
         if bounds is not None:
             where["pos"] = {"$gt": bounds[0], "$lt": bounds[1] + 1}
-        return await count_of(self._all, where, _by(where), "pos")
+        return await count_matching(self._collection, where, _index_fields(where), "pos")
 
     async def get_many(self, activity_ids: Iterable[str]) -> dict[str, Activity]:
-        """The activities that exist among the ids. Index: _id."""
+        """Return the activities that exist among the ids. Index: _id."""
         return {doc["_id"]: from_doc(doc) for doc in await self._by_ids(activity_ids)}
 
     async def after(self, pos: int, limit: int) -> list[Activity]:
-        """The activities at positions pos + 1 to pos + limit, in order; no hole among them. Index: {workspace, pos}."""
-        where = self._mine(pos={"$gt": pos, "$lte": pos + limit})
-        docs = await self._all.find(where).sort("pos", 1).to_list(None)
+        """Return the activities at positions pos + 1 to pos + limit, in order and without a hole.
+
+        Index: {workspace, pos}.
+        """
+        where = self._in_workspace(pos={"$gt": pos, "$lte": pos + limit})
+        docs = await self._collection.find(where).sort("pos", 1).to_list(None)
         return [from_doc(doc) for doc in docs]
 
-    async def last_pos(self, known: int = 0) -> int:
-        """The position of the newest activity; 0 for an empty log. Index: {workspace, pos}.
+    async def last_pos(self, from_pos: int = 0) -> int:
+        """Return the position of the newest activity; 0 for an empty log. Index: {workspace, pos}.
 
-        `known` is a position that exists already: the embedded server sorts whatever lies beyond it.
+        `from_pos` is a position that exists already, or 0. The embedded server sorts all activities from there on.
         """
-        doc = await self._all.find_one(self._mine(pos={"$gte": known}), {"pos": 1}, sort=[("pos", -1)])
-        return known if doc is None else int(doc["pos"])
+        doc = await self._collection.find_one(
+            self._in_workspace(pos={"$gte": from_pos}), {"pos": 1}, sort=[("pos", -1)]
+        )
+        return from_pos if doc is None else int(doc["pos"])
 
     async def append(self, activities: Sequence[Activity]) -> int:
-        """How many of the activities were appended before a position or an activity turned out to be taken.
+        """Append activities with consecutive positions, in order, and return how many were appended.
 
-        The activities have consecutive positions. All were appended when the answer is their number.
+        Fewer are appended if a position or an activity already exists: the first that exists stops the write.
         """
         docs = [to_doc(activity, self._workspace_id) for activity in activities]
-        return min(await insert_new(self._all, docs, ordered=True), default=len(docs))
+        return min(await insert_new(self._collection, docs, ordered=True), default=len(docs))
 
     def _where(self, query: ActivityQuery) -> Doc:
-        where = self._mine()
+        where = self._in_workspace()
         if query.types:
             where["type"] = any_of(query.types)
         if query.category is not None:
@@ -79,7 +87,7 @@ class ActivityQueries(WorkspaceQueries):
 
 
 def to_doc(activity: Activity, workspace_id: str) -> Doc:
-    """The document of an activity; flags that are off are left out."""
+    """Return the document of an activity. Flags that are false are left out."""
     doc: Doc = {
         "_id": activity_id(activity.pass_id, activity.pass_sequence),
         "workspace": workspace_id,
@@ -91,7 +99,7 @@ def to_doc(activity: Activity, workspace_id: str) -> Doc:
         "occurred_at": activity.occurred_at,
         "recorded_at": activity.recorded_at,
         "cause": dict(activity.cause),
-        "data": _encoded(activity.data),
+        "data": _to_bson(activity.data),
     }
     if activity.segment_id is not None:
         doc["segment"] = activity.segment_id
@@ -102,46 +110,46 @@ def to_doc(activity: Activity, workspace_id: str) -> Doc:
 
 
 def from_doc(doc: Doc) -> Activity:
-    """The activity of a document."""
+    """Return the activity of a document."""
     return Activity(
-        doc["pos"],
-        doc["n"],
-        doc["pass"],
-        doc["type"],
-        doc["category"],
-        doc["occurred_at"],
-        doc["recorded_at"],
-        doc["cause"],
-        _decoded(doc["data"]),
-        doc.get("segment"),
-        doc.get("late", False),
-        doc.get("silent", False),
-        doc.get("historical", False),
+        position=doc["pos"],
+        pass_sequence=doc["n"],
+        pass_id=doc["pass"],
+        type=doc["type"],
+        category=doc["category"],
+        occurred_at=doc["occurred_at"],
+        recorded_at=doc["recorded_at"],
+        cause=doc["cause"],
+        data=_from_bson(doc["data"]),
+        segment_id=doc.get("segment"),
+        late=doc.get("late", False),
+        silent=doc.get("silent", False),
+        historical=doc.get("historical", False),
     )
 
 
-def _by(where: Doc) -> tuple[str, ...]:
+def _index_fields(where: Doc) -> tuple[str, ...]:
     if "pass" in where:
         return ("workspace", "pass")
-    one = [name for name in ("segment", "type") if isinstance(where.get(name), str)]
-    return ("workspace", *one[:1])
+    single_valued = [name for name in ("segment", "type") if isinstance(where.get(name), str)]
+    return ("workspace", *single_valued[:1])
 
 
 def any_of(values: Sequence[str]) -> Any:
-    """The condition "one of these".
+    """Return the condition that a field has one of the values.
 
-    One value is asked for as such: that is what an index is sought by.
+    A single value becomes an equality, because indexes are chosen by equalities.
     """
     return values[0] if len(values) == 1 else {"$in": list(values)}
 
 
-def _encoded(value: Any) -> Any:
+def _to_bson(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _encoded(item) for key, item in value.items()}
-    return [_encoded(item) for item in value] if isinstance(value, (list, tuple)) else to_bson(value)
+        return {key: _to_bson(item) for key, item in value.items()}
+    return [_to_bson(item) for item in value] if isinstance(value, (list, tuple)) else to_bson(value)
 
 
-def _decoded(value: Any) -> Any:
+def _from_bson(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _decoded(item) for key, item in value.items()}
-    return [_decoded(item) for item in value] if isinstance(value, list) else from_bson(value)
+        return {key: _from_bson(item) for key, item in value.items()}
+    return [_from_bson(item) for item in value] if isinstance(value, list) else from_bson(value)

@@ -1,4 +1,4 @@
-"""Aggregations worked out by the store: one pass over the events that match, grouped there."""
+"""Aggregations computed by the store: events that match are grouped there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.domain.state.statistics import Period
 from app.domain.values.decimals import average
 from app.store.codecs.events import from_doc
 from app.store.mongo.decimal128 import from_decimal128
-from app.store.mongo.paging import matching
+from app.store.mongo.paging import build_match_stages
 from app.store.mongo.queries import Doc
 
 from .events import EventQueries, indexed_by
@@ -36,48 +36,54 @@ class AggregationQueries(EventQueries):
     async def groups(
         self, query: EventQuery, aggregation: Aggregation, limit: int, *, greatest_first: bool = False
     ) -> list[Group]:
-        """At most `limit` groups of the events that match, by their keys ascending, or by their values descending.
+        """Return at most `limit` groups of the events that match, by keys ascending, or by values descending.
 
-        Not for fields of the metadata. Without dimensions one group, or none where nothing counts. Index as for `page`.
+        Not for fields of the metadata. Without dimensions, the result is one group, or none if no event counts. Index
+        as for `page`.
         """
-        stages = [*self._counting(query, aggregation)]
-        dimensions: Doc = {f"d{place}": _coordinate(aggregation, by) for place, by in enumerate(aggregation.by)}
+        stages = [*self._counted_stages(query, aggregation)]
+        dimensions: Doc = {f"d{number}": _dimension(aggregation, by) for number, by in enumerate(aggregation.group_by)}
         if aggregation.function is Function.COUNT_PASSES:
             stages.append({"$group": {"_id": {**dimensions, "pass": "$pass"}, "n": {"$sum": 1}}})
             dimensions = {name: f"$_id.{name}" for name in dimensions}
             stages.append({"$group": {"_id": dimensions or None, "n": {"$sum": "$n"}, "v": {"$sum": 1}}})
         else:
-            summed: Doc = {"_id": dimensions or None, "n": {"$sum": 1}}
+            group: Doc = {"_id": dimensions or None, "n": {"$sum": 1}}
             if aggregation.function not in COUNTS:
-                summed["v"] = {_OPERATORS[aggregation.function]: _number(aggregation)}
-            stages.append({"$group": summed})
+                group["v"] = {_OPERATORS[aggregation.function]: _operand(aggregation)}
+            stages.append({"$group": group})
         value = "n" if aggregation.function is Function.COUNT else "v"
         order: Doc = {f"_id.{name}": 1 for name in dimensions}
         if dimensions:
-            # An average is not known to the store, which holds exact sums: groups of averages come in order of keys.
+            # The store computes exact sums and no averages, so groups of averages are sorted by key only.
             stages.append({"$sort": {value: -1, **order} if greatest_first else order})
-        docs = await self._all.aggregate([*stages, {"$limit": limit}]).to_list(None)
-        return [_group(aggregation, doc, value) for doc in docs]
+        docs = await self._collection.aggregate([*stages, {"$limit": limit}]).to_list(None)
+        return [_group_from_doc(aggregation, doc, value) for doc in docs]
 
-    async def counted(self, query: EventQuery, aggregation: Aggregation, limit: int) -> list[Event]:
-        """At most `limit` of the events that may count in an aggregation over a field of the metadata, in no order.
+    async def read_counted(self, query: EventQuery, aggregation: Aggregation, limit: int) -> list[Event]:
+        """Return at most `limit` events that may count in an aggregation over a field of the metadata, in no order.
 
         Index as for `page`.
         """
-        docs = await self._all.aggregate([*self._counting(query, aggregation), {"$limit": limit}]).to_list(None)
+        docs = await self._collection.aggregate([*self._counted_stages(query, aggregation), {"$limit": limit}]).to_list(
+            None
+        )
         return [from_doc(doc) for doc in docs]
 
-    def _counting(self, query: EventQuery, aggregation: Aggregation) -> list[Doc]:
-        """The stages that find what counts: never what Punchcard records itself, and only events that have the field."""
-        has: list[Doc] = [{"type": {"$nin": sorted(INTERNAL_TYPES)}}]
+    def _counted_stages(self, query: EventQuery, aggregation: Aggregation) -> list[Doc]:
+        """Return the stages that find the events that count: no internal types, and only events that have the field."""
+        conditions: list[Doc] = [{"type": {"$nin": sorted(INTERNAL_TYPES)}}]
         if aggregation.field is not None:
-            has.append({aggregation.field: {"$exists": True}})
-        return [*matching(self._where(query), indexed_by(query), "occurred_at"), {"$match": {"$and": has}}]
+            conditions.append({aggregation.field: {"$exists": True}})
+        return [
+            *build_match_stages(self._where(query), indexed_by(query), "occurred_at"),
+            {"$match": {"$and": conditions}},
+        ]
 
 
-def _coordinate(aggregation: Aggregation, by: GroupBy) -> Any:
+def _dimension(aggregation: Aggregation, by: GroupBy) -> Any:
     if by not in PERIODS:
-        # A group without a currency is one with null: a missing field would be no key at all.
+        # Events without a currency form a group with the key null. A missing field would leave out the key.
         return {"$ifNull": [f"${_FIELDS[by]}", None]}
     period = PERIODS[by]
     cut: Doc = {"date": "$occurred_at", "unit": period.value.lower(), "timezone": aggregation.zone.key}
@@ -86,7 +92,7 @@ def _coordinate(aggregation: Aggregation, by: GroupBy) -> Any:
     return {"$dateTrunc": cut}
 
 
-def _number(aggregation: Aggregation) -> Any:
+def _operand(aggregation: Aggregation) -> Any:
     assert aggregation.field is not None
     assert not aggregation.field.startswith(METADATA)
     number = f"${aggregation.field}"
@@ -96,17 +102,17 @@ def _number(aggregation: Aggregation) -> Any:
     return {"$cond": [{"$in": ["$type", sorted(SUBTRACTED_TYPES)]}, negated, number]}
 
 
-def _group(aggregation: Aggregation, doc: Doc, value: str) -> Group:
+def _group_from_doc(aggregation: Aggregation, doc: Doc, value: str) -> Group:
     count = int(doc["n"])
-    found = doc[value]
-    exact = from_decimal128(found) if isinstance(found, Decimal128) else Decimal(found)
+    stored = doc[value]
+    exact = from_decimal128(stored) if isinstance(stored, Decimal128) else Decimal(stored)
     if aggregation.function is Function.AVG:
         exact = average(exact, count)
-    return Group(_key(doc["_id"], len(aggregation.by)), count, exact)
+    return Group(_key_from_doc(doc["_id"], len(aggregation.group_by)), count, exact)
 
 
-def _key(found: Doc | None, dimensions: int) -> Key:
-    if found is None:
+def _key_from_doc(stored: Doc | None, dimensions: int) -> Key:
+    if stored is None:
         return ()
-    key: list[str | datetime | None] = [found.get(f"d{place}") for place in range(dimensions)]
+    key: list[str | datetime | None] = [stored.get(f"d{number}") for number in range(dimensions)]
     return tuple(key)

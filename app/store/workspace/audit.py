@@ -1,23 +1,23 @@
-"""Named queries over the audit log of one workspace: written once, never changed."""
+"""Named queries over the audit log of one workspace. Entries never change."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from app.domain.audit import AuditEntry
-from app.store.mongo.paging import Page, PageRequest, by_instant, page_of
+from app.store.mongo.paging import Page, PageRequest, read_page, to_stored_keys
 from app.store.mongo.queries import Doc, WorkspaceQueries
 
 
 class AuditQueries(WorkspaceQueries):
-    """The audit log of one workspace. Errors: Unavailable, safe to repeat."""
+    """Audit log of one workspace. Errors: Unavailable, safe to repeat."""
 
     collection = "audit"
 
     async def insert(self, entry: AuditEntry) -> None:
-        """Writes an entry down."""
-        await self._all.insert_one(
-            self._mine(
+        """Insert an entry."""
+        await self._collection.insert_one(
+            self._in_workspace(
                 _id=entry.id,
                 at=entry.at,
                 action=entry.action,
@@ -29,20 +29,28 @@ class AuditQueries(WorkspaceQueries):
         )
 
     async def get_many(self, entry_ids: Iterable[str]) -> dict[str, AuditEntry]:
-        """The entries that exist among the ids. Index: _id."""
-        return {doc["_id"]: _entry(doc) for doc in await self._by_ids(entry_ids)}
+        """Return the entries that exist among the ids. Index: _id."""
+        return {doc["_id"]: _entry_from_doc(doc) for doc in await self._by_ids(entry_ids)}
 
     async def page(self, span: PageRequest) -> Page[AuditEntry]:
-        """Entries, the newest first; key (ms, id). Index: {workspace, at, _id}."""
-        return await page_of(self._all, self._mine(), (("at", -1), ("_id", -1)), by_instant(span), _entry)
+        """Return entries, the newest first; key (ms, id). Index: {workspace, at, _id}."""
+        return await read_page(
+            self._collection, self._in_workspace(), (("at", -1), ("_id", -1)), to_stored_keys(span), _entry_from_doc
+        )
 
     async def count(self) -> int:
-        """How many entries there are. Index: {workspace, at, _id}."""
-        return await self._all.count_documents(self._mine())
+        """Return the number of entries. Index: {workspace, at, _id}."""
+        return await self._collection.count_documents(self._in_workspace())
 
 
-def _entry(doc: Doc) -> AuditEntry:
+def _entry_from_doc(doc: Doc) -> AuditEntry:
     kind, subject = doc["subject"]
     return AuditEntry(
-        doc["_id"], doc["at"], doc["action"], doc["key"], (kind, subject), doc["ip_address"], doc["details"]
+        id=doc["_id"],
+        at=doc["at"],
+        action=doc["action"],
+        key_id=doc["key"],
+        subject=(kind, subject),
+        ip_address=doc["ip_address"],
+        details=doc["details"],
     )

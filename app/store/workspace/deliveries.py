@@ -1,6 +1,7 @@
-"""Named queries over what became of the messages to one workspace's webhook endpoints; of what they said, nothing.
+"""Named queries over the deliveries to one workspace's webhook endpoints. They store no content of messages.
 
-A delivery is written by whoever holds its endpoint (`stages/endpoint_leases.py`), and asked for once more by who replays it.
+The worker that holds the lease on an endpoint (`stages/endpoint_leases.py`) writes its deliveries. A replay requeues
+them.
 """
 
 from __future__ import annotations
@@ -23,13 +24,16 @@ from app.domain.webhooks.deliveries import (
     WebhookDeliveryStatus,
 )
 from app.store.mongo.conditions import between
-from app.store.mongo.paging import Page, PageRequest, by_instant, count_of, page_among, page_of
+from app.store.mongo.paging import Page, PageRequest, count_matching, cut_page, read_page, to_stored_keys
 from app.store.mongo.queries import Doc, WorkspaceQueries, insert_new
 
 DELIVERY_TTL = timedelta(seconds=DELIVERY_TTL_SECONDS)
 ORDER = (("created_at", -1), ("_id", -1))
 FIRST_RANGES_MS = (10_000, 600_000)
-"""How far back a page looks first: an endpoint may take many a second, and the embedded server sorts what it finds."""
+"""Ranges of time that a page reads first, counted back from the newest delivery.
+
+An endpoint may have many deliveries a second, and the embedded server sorts all that match.
+"""
 
 
 class DeliveryQueries(WorkspaceQueries):
@@ -40,109 +44,129 @@ class DeliveryQueries(WorkspaceQueries):
     async def page(
         self, query: DeliveryQuery, span: PageRequest, newest_ms: int | None = None
     ) -> Page[WebhookDelivery]:
-        """Deliveries, the newest first; key (created ms, id). `newest_ms` is where the newest may be expected: now.
+        """Return deliveries, the newest first; key (created ms, id). None is expected after `newest_ms`: now.
 
         Indexes: {workspace, endpoint, created_at, _id}, with statuses {workspace, endpoint, status, created_at, _id}.
         """
-        pages = await asyncio.gather(*(self._part(where, span, newest_ms) for where in self._wheres(query)))
+        pages = await asyncio.gather(*(self._newest_page(where, span, newest_ms) for where in self._filters(query)))
         if len(pages) == 1:
             return pages[0]
-        merged = page_among([each for page in pages for each in page.items], _key, False, span)
+        merged = cut_page([each for page in pages for each in page.items], _key, False, span)
         return Page(merged.items, merged.has_more or any(page.has_more for page in pages))
 
     async def count(self, query: DeliveryQuery) -> int:
-        """How many deliveries match. Indexes as for `page`."""
-        wheres = self._wheres(query)
-        return sum(await asyncio.gather(*(count_of(self._all, where, _by(where), "created_at") for where in wheres)))
+        """Return the number of deliveries that match. Indexes as for `page`."""
+        filters = self._filters(query)
+        return sum(
+            await asyncio.gather(
+                *(count_matching(self._collection, where, _index_fields(where), "created_at") for where in filters)
+            )
+        )
 
     async def counts(self, endpoint_ids: Sequence[str]) -> dict[str, dict[WebhookDeliveryStatus, int]]:
-        """How many deliveries to each endpoint wait, and how many have failed, where any do; a read for each.
+        """Return the number of pending and of failed deliveries to each endpoint, without zeros.
 
-        Index: {workspace, endpoint, status, created_at, _id}: asked for several endpoints at once, the embedded server reads
-        what was delivered, too.
+        One query for each endpoint: for several endpoints in one query, the embedded server would also read the
+        deliveries that succeeded. Index: {workspace, endpoint, status, created_at, _id}.
         """
-        counts = await asyncio.gather(*(self._untaken(each) for each in endpoint_ids))
+        counts = await asyncio.gather(*(self._count_undelivered(each) for each in endpoint_ids))
         return dict(zip(endpoint_ids, counts, strict=True))
 
     async def get_many(self, delivery_ids: Iterable[str]) -> dict[str, WebhookDelivery]:
-        """The deliveries that are remembered among the ids. Index: _id."""
-        return {doc["_id"]: delivery_from(doc) for doc in await self._by_ids(delivery_ids)}
+        """Return the deliveries that exist among the ids. Index: _id."""
+        return {doc["_id"]: delivery_from_doc(doc) for doc in await self._by_ids(delivery_ids)}
 
     async def deferred(self, endpoint_id: str, limit: int) -> list[WebhookDelivery]:
-        """Deliveries that are PENDING, those first whose next try is due first.
-
-        Index: {workspace, endpoint, due, pos}.
-        """
-        found = self._all.find(self._mine(endpoint=endpoint_id, due={"$gte": 0})).sort([("due", 1), ("pos", 1)])
-        return [delivery_from(doc) for doc in await found.limit(limit).to_list(None)]
+        """Return PENDING deliveries, those due first. Index: {workspace, endpoint, due, pos}."""
+        found = self._collection.find(self._in_workspace(endpoint=endpoint_id, due={"$gte": 0})).sort(
+            [("due", 1), ("pos", 1)]
+        )
+        return [delivery_from_doc(doc) for doc in await found.limit(limit).to_list(None)]
 
     async def insert(self, deliveries: Sequence[WebhookDelivery]) -> set[int]:
-        """Remembers new ones; the positions of those that are remembered already, which stay as they are. Safe to repeat."""
-        docs = [self._mine(_id=each.id, **_new(each), **_doc(each)) for each in deliveries]
-        return await insert_new(self._all, docs)
+        """Insert new deliveries and return the indexes of those that exist already and stay unchanged.
 
-    async def save(self, tried: Sequence[tuple[WebhookDelivery, WebhookDelivery]]) -> None:
-        """Changes deliveries from what they were to what they are, where they still are that. Safe to repeat. Index: _id.
+        Safe to repeat.
+        """
+        docs = [self._in_workspace(_id=each.id, **_fixed_fields(each), **_changing_fields(each)) for each in deliveries]
+        return await insert_new(self._collection, docs)
 
-        Not one that was asked for once more meanwhile.
+    async def save(self, attempted: Sequence[tuple[WebhookDelivery, WebhookDelivery]]) -> None:
+        """Store the second delivery of each pair if the stored one still is the first. Safe to repeat. Index: _id.
+
+        A delivery that a replay requeued meanwhile stays unchanged.
         """
         changes = []
-        for before, after in tried:
-            doc = _doc(after)
-            gone = {name: "" for name in ("due", "expires_at") if name not in doc}
-            changes.append(UpdateOne(self._mine(_id=before.id, due=_due(before)), {"$set": doc, "$unset": gone}))
+        for before, after in attempted:
+            doc = _changing_fields(after)
+            unset = {name: "" for name in ("due", "expires_at") if name not in doc}
+            changes.append(
+                UpdateOne(self._in_workspace(_id=before.id, due=_due(before)), {"$set": doc, "$unset": unset})
+            )
         if changes:
-            await self._all.bulk_write(changes, ordered=False)
+            await self._collection.bulk_write(changes, ordered=False)
 
     async def requeue(self, endpoint_id: str, activities: Iterable[Activity], now_ms: int) -> None:
-        """Lets these activities be delivered to an endpoint once more, from now on. Safe to repeat. Index: _id.
+        """Queue these activities for an endpoint again, due now. Safe to repeat. Index: _id.
 
-        What became of them before stays told among the attempts.
+        Earlier attempts stay listed.
         """
-        at, pending = from_ms(now_ms), WebhookDeliveryStatus.PENDING
-        made = [
+        at = from_ms(now_ms)
+        deliveries = [
             WebhookDelivery(
-                webhook_deliveries.delivery_id(endpoint_id, activity.position), endpoint_id, activity.position, activity.id, activity.type,
-                activity.recorded_at, pending, 0, (), at, at, at,
+                id=webhook_deliveries.delivery_id(endpoint_id, activity.position),
+                endpoint_id=endpoint_id,
+                position=activity.position,
+                activity_id=activity.id,
+                type=activity.type,
+                recorded_at=activity.recorded_at,
+                status=WebhookDeliveryStatus.PENDING,
+                attempt_count=0,
+                attempts=(),
+                created_at=at,
+                updated_at=at,
+                due_at=at,
             )
             for activity in activities
-        ]  # fmt: skip
-        # All in a few writes: a store that waits for its disk takes as long for each of them.
-        there = [made[place].id for place in sorted(await self.insert(made))]
-        again: Doc = {"status": pending.value, "tries": 0, "due": now_ms, "updated_at": at}
-        for start in range(0, len(there), self._in_chunk):
-            ids = there[start : start + self._in_chunk]
-            await self._all.update_many({"_id": {"$in": ids}}, {"$set": again, "$unset": {"expires_at": ""}})
+        ]
+        # Use few writes: a store that waits for its disk takes equally long for one delivery and for many.
+        existing_ids = [deliveries[index].id for index in sorted(await self.insert(deliveries))]
+        reset: Doc = {"status": WebhookDeliveryStatus.PENDING.value, "tries": 0, "due": now_ms, "updated_at": at}
+        for start in range(0, len(existing_ids), self._in_chunk):
+            ids = existing_ids[start : start + self._in_chunk]
+            await self._collection.update_many({"_id": {"$in": ids}}, {"$set": reset, "$unset": {"expires_at": ""}})
 
     async def delete(self, endpoint_id: str) -> None:
-        """Forgets everything of an endpoint. Safe to repeat. Index: {workspace, endpoint, created_at, _id}."""
-        await self._all.delete_many(self._mine(endpoint=endpoint_id))
+        """Delete all deliveries of an endpoint. Safe to repeat. Index: {workspace, endpoint, created_at, _id}."""
+        await self._collection.delete_many(self._in_workspace(endpoint=endpoint_id))
 
-    async def _untaken(self, endpoint_id: str) -> dict[WebhookDeliveryStatus, int]:
-        untaken = [WebhookDeliveryStatus.PENDING.value, WebhookDeliveryStatus.FAILED.value]
+    async def _count_undelivered(self, endpoint_id: str) -> dict[WebhookDeliveryStatus, int]:
+        statuses = [WebhookDeliveryStatus.PENDING.value, WebhookDeliveryStatus.FAILED.value]
         stages: list[Doc] = [
-            {"$match": self._mine(endpoint=endpoint_id, status={"$in": untaken})},
+            {"$match": self._in_workspace(endpoint=endpoint_id, status={"$in": statuses})},
             {"$group": {"_id": "$status", "count": {"$sum": 1}}},
         ]
-        docs = await self._all.aggregate(stages).to_list(None)
+        docs = await self._collection.aggregate(stages).to_list(None)
         return {WebhookDeliveryStatus(doc["_id"]): doc["count"] for doc in docs}
 
-    async def _part(self, where: Doc, span: PageRequest, newest_ms: int | None) -> Page[WebhookDelivery]:
+    async def _newest_page(self, where: Doc, span: PageRequest, newest_ms: int | None) -> Page[WebhookDelivery]:
         newest_ms = newest_ms if span.after is None else span.after[0]
         if not span.backward and newest_ms is not None:
             for width_ms in FIRST_RANGES_MS:
-                lately = {**where, **between("created_at", from_ms(newest_ms - width_ms), None)}
-                page = await self._page(lately, span)
+                recent = {**where, **between("created_at", from_ms(newest_ms - width_ms), None)}
+                page = await self._page(recent, span)
                 if page.has_more:
                     return page
         return await self._page(where, span)
 
     async def _page(self, where: Doc, span: PageRequest) -> Page[WebhookDelivery]:
-        return await page_of(self._all, where, ORDER, by_instant(span), delivery_from, by=_by(where))
+        return await read_page(
+            self._collection, where, ORDER, to_stored_keys(span), delivery_from_doc, by=_index_fields(where)
+        )
 
-    def _wheres(self, query: DeliveryQuery) -> list[Doc]:
-        """What to ask for: once, or once for each status, so that an index serves it."""
-        where = self._mine(endpoint=query.endpoint_id)
+    def _filters(self, query: DeliveryQuery) -> list[Doc]:
+        """Return one filter, or one for each status, so that an index serves each."""
+        where = self._in_workspace(endpoint=query.endpoint_id)
         if query.types:
             where["type"] = {"$in": list(query.types)}
         bounds = {k: v for k, v in (("$gt", query.after), ("$lte", query.upto)) if v is not None}
@@ -155,39 +179,41 @@ class DeliveryQueries(WorkspaceQueries):
         return [{**where, "status": status.value} for status in statuses]
 
 
-def delivery_from(doc: Doc) -> WebhookDelivery:
-    """A stored delivery."""
+def delivery_from_doc(doc: Doc) -> WebhookDelivery:
+    """Return the delivery of a document."""
     due = doc.get("due")
     return WebhookDelivery(
-        doc["_id"],
-        doc["endpoint"],
-        doc["pos"],
-        doc["activity"],
-        doc["type"],
-        doc["recorded_at"],
-        WebhookDeliveryStatus(doc["status"]),
-        doc["tries"],
-        attempts_from(doc["attempts"]),
-        doc["created_at"],
-        doc["updated_at"],
-        None if due is None else from_ms(due),
+        id=doc["_id"],
+        endpoint_id=doc["endpoint"],
+        position=doc["pos"],
+        activity_id=doc["activity"],
+        type=doc["type"],
+        recorded_at=doc["recorded_at"],
+        status=WebhookDeliveryStatus(doc["status"]),
+        attempt_count=doc["tries"],
+        attempts=attempts_from_docs(doc["attempts"]),
+        created_at=doc["created_at"],
+        updated_at=doc["updated_at"],
+        due_at=None if due is None else from_ms(due),
     )
 
 
-def attempt_docs(attempts: Iterable[Attempt]) -> list[Doc]:
-    """The documents of attempts, the last ones."""
+def attempts_to_docs(attempts: Iterable[Attempt]) -> list[Doc]:
+    """Return the documents of the last attempts, at most `MAX_ATTEMPTS_SHOWN`."""
     return [
         {"at": each.at, "status_code": each.status_code, "error": each.error, "ms": each.duration_ms}
         for each in list(attempts)[-MAX_ATTEMPTS_SHOWN:]
     ]
 
 
-def attempts_from(docs: Iterable[Doc]) -> tuple[Attempt, ...]:
-    """Stored attempts."""
-    return tuple(Attempt(doc["at"], doc["status_code"], doc["error"], doc["ms"]) for doc in docs)
+def attempts_from_docs(docs: Iterable[Doc]) -> tuple[Attempt, ...]:
+    """Return the attempts from their documents."""
+    return tuple(
+        Attempt(at=doc["at"], status_code=doc["status_code"], error=doc["error"], duration_ms=doc["ms"]) for doc in docs
+    )
 
 
-def _new(delivery: WebhookDelivery) -> Doc:
+def _fixed_fields(delivery: WebhookDelivery) -> Doc:
     return {
         "endpoint": delivery.endpoint_id,
         "pos": delivery.position,
@@ -198,12 +224,15 @@ def _new(delivery: WebhookDelivery) -> Doc:
     }
 
 
-def _doc(delivery: WebhookDelivery) -> Doc:
-    """What of a delivery may change. One that waits for its next try is not forgotten, however long that takes."""
+def _changing_fields(delivery: WebhookDelivery) -> Doc:
+    """Return the fields that may change.
+
+    A delivery that is due again does not expire, however long its retries take.
+    """
     doc: Doc = {
         "status": delivery.status.value,
         "tries": delivery.attempt_count,
-        "attempts": attempt_docs(delivery.attempts),
+        "attempts": attempts_to_docs(delivery.attempts),
         "updated_at": delivery.updated_at,
     }
     if delivery.due_at is None:
@@ -215,7 +244,7 @@ def _due(delivery: WebhookDelivery) -> int | None:
     return None if delivery.due_at is None else to_ms(delivery.due_at)
 
 
-def _by(where: Doc) -> tuple[str, ...]:
+def _index_fields(where: Doc) -> tuple[str, ...]:
     return ("workspace", "endpoint", *(["status"] if "status" in where else []))
 
 

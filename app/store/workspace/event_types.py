@@ -1,6 +1,6 @@
-"""Named queries over the event types that one workspace defined: a document for each, and one for each past version.
+"""Named queries over the event types of one workspace. Each has one document, and one for each past version.
 
-Every change takes the workspace's next revision, so that a process that knows a revision asks only for what came after.
+Every change takes the workspace's next revision, so a process reads only what changed after the revision that it knows.
 """
 
 from __future__ import annotations
@@ -24,46 +24,46 @@ class EventTypeQueries(WorkspaceQueries):
         super().__init__(db, workspace_id, in_chunk)
         self._past = db["event_type_versions"]
 
-    async def since(self, known: EventTypes) -> EventTypes:
-        """What is known, and what came after its revision. Index: {workspace, rev}."""
-        docs = await self._all.find(self._mine(rev={"$gt": known.revision})).sort("rev", 1).to_list(None)
+    async def read_since(self, known: EventTypes) -> EventTypes:
+        """Return the event types that are known, with all later changes. Index: {workspace, rev}."""
+        docs = await self._collection.find(self._in_workspace(rev={"$gt": known.revision})).sort("rev", 1).to_list(None)
         if not docs:
             return known
-        said = [Acceptance(doc[ACCEPTANCE]) for doc in docs if ACCEPTANCE in doc]
+        acceptances = [Acceptance(doc[ACCEPTANCE]) for doc in docs if ACCEPTANCE in doc]
         changed = [_from_doc(doc) for doc in docs if ACCEPTANCE not in doc]
-        return known.later(changed, said[-1] if said else None, docs[-1]["rev"])
+        return known.extended(changed, acceptances[-1] if acceptances else None, docs[-1]["rev"])
 
     async def put(self, after: EventType, rev: int, before: EventType | None) -> bool:
-        """Whether the definition was stored at this revision in place of `before` (None: there was none).
+        """Store a definition at a revision in place of `before` (None: a new one), and return whether it was stored.
 
-        False where somebody else took the revision, or changed the definition first. What is replaced is kept as a past
-        version, put away before: a death in between leaves a copy of what is still in force.
+        Returns False if another call took the revision or changed the definition first. The old version is copied to
+        the past versions first. If the process crashes in between, the copy equals the version still in force.
         """
         doc = _to_doc(after, self._workspace_id, rev)
         try:
             if before is None:
-                await self._all.insert_one(doc)
+                await self._collection.insert_one(doc)
                 return True
             past = _to_doc(before, self._workspace_id, 0)
             await insert_new(self._past, [{**past, "_id": _past_id(before.id, before.version)}])
-            here = self._mine(_id=doc.pop("_id"), version=before.version)
-            found = await self._all.update_one(here, {"$set": doc})
+            as_read = self._in_workspace(_id=doc.pop("_id"), version=before.version)
+            found = await self._collection.update_one(as_read, {"$set": doc})
         except DuplicateKeyError:
             return False
         return found.matched_count == 1
 
     async def put_acceptance(self, acceptance: Acceptance, rev: int) -> bool:
-        """Whether what is taken was stored at this revision; False where the revision is taken."""
+        """Store which types are accepted and return whether it was stored: False if the revision is taken."""
         doc = {"workspace": self._workspace_id, "rev": rev, ACCEPTANCE: acceptance.value}
         try:
-            await self._all.update_one({"_id": f"{ACCEPTANCE}:{self._workspace_id}"}, {"$set": doc}, upsert=True)
+            await self._collection.update_one({"_id": f"{ACCEPTANCE}:{self._workspace_id}"}, {"$set": doc}, upsert=True)
         except DuplicateKeyError:
             return False
         return True
 
-    async def past(self, type_id: str, version: int) -> EventType | None:
-        """A version of a definition that is in force no more, or None. Index: _id."""
-        doc = await self._past.find_one(self._mine(_id=_past_id(type_id, version)))
+    async def get_past(self, type_id: str, version: int) -> EventType | None:
+        """Return a past version of a definition, or None. Index: _id."""
+        doc = await self._past.find_one(self._in_workspace(_id=_past_id(type_id, version)))
         return None if doc is None else _from_doc({**doc, "_id": type_id})
 
 
@@ -101,24 +101,24 @@ def _to_doc(event_type: EventType, workspace_id: str, rev: int) -> Doc:
 def _from_doc(doc: Doc) -> EventType:
     attributes = tuple(
         Attribute(
-            each["name"],
-            AttributeType(each["type"]),
-            each["required"],
-            each["list"],
-            each["description"],
-            tuple(each["allowed_values"]),
+            name=each["name"],
+            type=AttributeType(each["type"]),
+            required=each["required"],
+            list=each["list"],
+            description=each["description"],
+            allowed_values=tuple(each["allowed_values"]),
         )
         for each in doc["attributes"]
     )
     return EventType(
-        doc["_id"],
-        doc["key"],
-        doc["label"],
-        Category(doc["category"]),
-        doc["description"],
-        attributes,
-        doc["version"],
-        doc["archived"],
-        doc["created_at"],
-        doc["updated_at"],
+        id=doc["_id"],
+        key=doc["key"],
+        label=doc["label"],
+        category=Category(doc["category"]),
+        description=doc["description"],
+        attributes=attributes,
+        version=doc["version"],
+        archived=doc["archived"],
+        created_at=doc["created_at"],
+        updated_at=doc["updated_at"],
     )

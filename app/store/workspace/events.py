@@ -14,19 +14,19 @@ from app.domain.events.events import TOMBSTONES, Event, EventQuery
 from app.domain.ids import event_id, slot_of
 from app.domain.values.instants import DAY_MS, EARLIEST, format_instant, from_ms
 from app.store.codecs.events import from_doc, is_event, to_doc
-from app.store.mongo.conditions import between, condition_doc
-from app.store.mongo.paging import Page, PageRequest, count_of, page_among
+from app.store.mongo.conditions import between, condition_to_filter
+from app.store.mongo.paging import Page, PageRequest, count_matching, cut_page
 from app.store.mongo.queries import Doc, WorkspaceQueries, in_chunks, insert_new, translating_errors
-from app.store.mongo.time_ranges import ALL_TIME_MS, MAX_EXAMINED, RangeScan, ScanPosition, examined
+from app.store.mongo.time_ranges import ALL_TIME_MS, MAX_EXAMINED, RangeScan, ScanPosition, count_examined
 
 OCCURRED = "occurred_at"
 MAX_COUNTED_EVENTS = 1_000_000
-"""How many events may be looked at for the total of a list whose filter no index holds."""
+"""Events that counting a list may examine, if its filter has fields outside the index."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """What is known of an id that was taken: its fingerprint, and the event (None for a stub)."""
+    """What is stored under an id: the fingerprint, and the event (None for a stub)."""
 
     fingerprint: bytes | None
     event: Event | None
@@ -36,24 +36,24 @@ class EventQueries(WorkspaceQueries):
     """Events of one workspace. Errors: Unavailable, safe to repeat."""
 
     collection = "events"
-    most = MAX_EXAMINED
-    """How many events one page looks at."""
+    max_examined = MAX_EXAMINED
+    """Events that one page examines."""
 
     async def get_many(self, event_ids: Iterable[str]) -> dict[str, Event]:
-        """The events that exist among the ids. Index: _id."""
+        """Return the events that exist among the ids. Index: _id."""
         return {doc["_id"]: from_doc(doc) for doc in await self._by_ids(event_ids) if is_event(doc)}
 
     async def insert(self, events: Sequence[tuple[Event, bytes]]) -> set[int]:
-        """Inserts each event with its fingerprint, pending; the positions of those whose id was taken.
+        """Insert pending events, each with its fingerprint, and return the indexes of those whose id already exists.
 
-        One round trip for up to 1,000. Raises Unavailable if any other write failed: some may be stored, and the same
-        call with the same ids finishes the rest.
+        One round trip for up to 1,000 events. If the call raises Unavailable, some events may be stored; call it again
+        with the same ids to insert the rest. Index: _id.
         """
         docs = [to_doc(event, self._workspace_id, ph, slot_of(event.pass_id)) for event, ph in events]
-        return await insert_new(self._all, docs)
+        return await insert_new(self._collection, docs)
 
     async def stored(self, event_ids: Sequence[str]) -> dict[str, StoredEvent]:
-        """What is stored under ids that were taken. Index: _id."""
+        """Return what is stored under the ids, for those that exist. Index: _id."""
         docs = await self._by_ids(event_ids)
         return {
             doc["_id"]: StoredEvent(doc.get("ph"), from_doc(doc) if is_event(doc) else None)
@@ -62,98 +62,113 @@ class EventQueries(WorkspaceQueries):
         }
 
     async def unfolded(self, pass_id: str) -> list[Event]:
-        """The events of a pass that the fold has not counted yet, oldest first. Index: {pend, pass, occurred_at, _id}."""
+        """Return the pending events of a pass, oldest first. Index: {pend, pass, occurred_at, _id}."""
         where = {"pend": slot_of(pass_id), "pass": pass_id}
-        docs = await self._all.find(where).sort([("occurred_at", 1), ("_id", 1)]).to_list(None)
+        docs = await self._collection.find(where).sort([("occurred_at", 1), ("_id", 1)]).to_list(None)
         return [from_doc(doc) for doc in docs if doc["workspace"] == self._workspace_id and is_event(doc)]
 
     async def page(
         self, query: EventQuery, span: PageRequest, oldest_first: bool = False, newest_ms: int | None = None
     ) -> Page[Event]:
-        """Events in order of occurrence; key (occurred ms, id). `newest_ms` is where the newest may be expected: now.
+        """Return events by time of occurrence; key (occurred ms, id). None is expected after `newest_ms`: now.
 
-        Index: _id with an external id and sources; {workspace, pass, occurred_at, _id} with a pass;
-        {workspace, type, occurred_at, _id} with one type; else {workspace, occurred_at, _id}. Raises InvalidInput, with
-        advice, where 20,000 events were looked at and too few of them match.
+        Index: _id with an external id and sources; {workspace, pass, occurred_at, _id} with a pass; {workspace, type,
+        occurred_at, _id} with one type; else {workspace, occurred_at, _id}. Raises InvalidInput, with advice, if 20,000
+        events were examined and too few of them match.
         """
-        if _is_named(query):
-            return page_among(await self._named(query), _key, oldest_first, span)
+        if _has_identity(query):
+            return cut_page(await self._find_by_identity(query), _key, oldest_first, span)
         ascending = oldest_first != span.backward
         begin, until = (span.before, span.after) if span.backward else (span.after, span.before)
         width_ms = _width_ms(query)
-        place = None if begin is None else ScanPosition(begin[0], begin[1], width_ms)
-        strides = self._strides(query, ascending, place=place, until=until, newest_ms=newest_ms, width_ms=width_ms)
-        events = await _taken(strides, span.limit + 1)
-        more = len(events) > span.limit
-        if not more and not strides.is_over:
-            raise too_rare(query, strides.position.at_ms, ascending=ascending)
+        start = None if begin is None else ScanPosition(begin[0], begin[1], width_ms)
+        scan = self._scan(query, ascending, start=start, until=until, newest_ms=newest_ms, width_ms=width_ms)
+        events = await _read_events(scan, span.limit + 1)
+        has_more = len(events) > span.limit
+        if not has_more and not scan.is_over:
+            raise too_few_matches(query, scan.position.at_ms, ascending=ascending)
         events = events[: span.limit]
-        return Page(events[::-1] if span.backward else events, more)
+        return Page(events[::-1] if span.backward else events, has_more)
 
-    async def walk(
-        self, query: EventQuery, place: Sequence[Any] | None = None, limit: int = 1_000, *, oldest_first: bool = True
+    async def scan(
+        self, query: EventQuery, start: Sequence[Any] | None = None, limit: int = 1_000, *, oldest_first: bool = True
     ) -> tuple[list[Event], ScanPosition | None]:
-        """At most `limit` of the events that match, behind `place` in order of occurrence, and the place to go on; None at
-        the end.
+        """Return at most `limit` matching events after `start`, and the position to continue from; None at the end.
 
-        For reading everything, however much it is: a call that looks at many events and finds few answers these, or none.
-        What is recorded meanwhile is found where it lies behind the place. A job may keep the place as a list. Indexes as
-        for `page`.
+        Use it to read any number of events: a call that examines many events and finds few returns these, or none.
+        Events recorded meanwhile are returned if they lie after the position. A job may store the position as a list.
+        Indexes as for `page`.
         """
-        if _is_named(query):
-            return sorted(await self._named(query), key=_key, reverse=not oldest_first), None
-        before = None if place is None else ScanPosition(*place)
-        strides = self._strides(query, oldest_first, place=before, width_ms=_width_ms(query))
-        events = await _taken(strides, limit)
-        return events, None if strides.is_over else strides.position
+        if _has_identity(query):
+            return sorted(await self._find_by_identity(query), key=_key, reverse=not oldest_first), None
+        position = None if start is None else ScanPosition(*start)
+        scan = self._scan(query, oldest_first, start=position, width_ms=_width_ms(query))
+        events = await _read_events(scan, limit)
+        return events, None if scan.is_over else scan.position
 
-    async def count(self, query: EventQuery, most: int | None = None) -> int:
-        """How many events match. Indexes as for `page`.
+    async def count(self, query: EventQuery, max_examined: int | None = None) -> int:
+        """Return the number of events that match. Indexes as for `page`.
 
-        With `most`, raises InvalidInput where more than so many events would have to be looked at, beside the index.
+        Raises InvalidInput, with advice, if the filter has fields outside the index and more than `max_examined` events
+        would have to be examined.
         """
-        if _is_named(query):
-            return len(await self._named(query))
+        if _has_identity(query):
+            return len(await self._find_by_identity(query))
         where, by = self._where(query), indexed_by(query)
-        filtered = not where.keys() <= {*by, OCCURRED}
-        if most is not None and filtered and await examined(self._all, where, by, OCCURRED, most + 1) > most:
-            raise too_many_to_count(query, most)
-        return await count_of(self._all, where, by, OCCURRED)
+        has_unindexed_filter = not where.keys() <= {*by, OCCURRED}
+        if (
+            max_examined is not None
+            and has_unindexed_filter
+            and await count_examined(self._collection, where, by, OCCURRED, max_examined + 1) > max_examined
+        ):
+            raise too_many_to_count(query, max_examined)
+        return await count_matching(self._collection, where, by, OCCURRED)
 
     async def of_pass(self, pass_id: str, after: datetime, before: datetime) -> AsyncIterator[Event]:
-        """A pass's events that occurred in [after, before), oldest first. Index: {workspace, pass, occurred_at, _id}."""
+        """Yield the events of a pass that occurred in [after, before), oldest first.
+
+        Index: {workspace, pass, occurred_at, _id}.
+        """
         where = self._where(EventQuery(pass_id=pass_id, occurred_after=after, occurred_before=before))
         with translating_errors():
-            async for doc in self._all.find(where).sort([("occurred_at", 1), ("_id", 1)]):
+            async for doc in self._collection.find(where).sort([("occurred_at", 1), ("_id", 1)]):
                 if is_event(doc):
                     yield from_doc(doc)
 
-    def _strides(self, query: EventQuery, ascending: bool, **options: Any) -> RangeScan:
+    def _scan(self, query: EventQuery, ascending: bool, **options: Any) -> RangeScan:
         where, by = self._where(query), indexed_by(query)
-        return RangeScan(self._all, where, by, OCCURRED, ascending=ascending, most=self.most, **options)
+        return RangeScan(
+            collection=self._collection,
+            where=where,
+            by=by,
+            first=OCCURRED,
+            ascending=ascending,
+            max_examined=self.max_examined,
+            **options,
+        )
 
-    async def _named(self, query: EventQuery) -> list[Event]:
-        """The events that match among those whose identity the query names. Index: _id."""
+    async def _find_by_identity(self, query: EventQuery) -> list[Event]:
+        """Return the events that match among those whose ids follow from the query. Index: _id."""
         assert query.external_id is not None
         ids = [event_id(self._workspace_id, source, query.external_id) for source in query.sources]
         where = self._where(query)
 
-        async def some(chunk: Sequence[str]) -> list[Doc]:
+        async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
             stages = [{"$match": {"_id": {"$in": list(chunk)}}}, {"$match": where}]
-            return await self._all.aggregate(stages).to_list(None)
+            return await self._collection.aggregate(stages).to_list(None)
 
-        return [from_doc(doc) for doc in await in_chunks(some, ids, self._in_chunk)]
+        return [from_doc(doc) for doc in await in_chunks(find_chunk, ids, self._in_chunk)]
 
     def _where(self, query: EventQuery) -> Doc:
-        where: Doc = self._mine()
-        for name, given in (("category", query.categories), ("type", query.types), ("source", query.sources)):
-            if given:
-                # One value is asked for as such: that is what an index is sought by.
-                where[name] = str(given[0]) if len(given) == 1 else {"$in": [str(value) for value in given]}
+        where: Doc = self._in_workspace()
+        for name, values in (("category", query.categories), ("type", query.types), ("source", query.sources)):
+            if values:
+                # A single value becomes an equality, because indexes are chosen by equalities.
+                where[name] = str(values[0]) if len(values) == 1 else {"$in": [str(value) for value in values]}
         for name, value in (("pass", query.pass_id), ("currency", query.currency), ("external_id", query.external_id)):
             if value is not None:
                 where[name] = value
-        # What is left of a removed event has no instant: the bound leaves it out, and an index holds the bound.
+        # A stub has no `occurred_at`, so the lower bound excludes stubs. The index covers the bound.
         where |= between("occurred_at", query.occurred_after or EARLIEST, query.occurred_before)
         where |= between("recorded_at", query.recorded_after, query.recorded_before)
         low = None if query.amount_min is None else Decimal128(query.amount_min)
@@ -161,41 +176,41 @@ class EventQueries(WorkspaceQueries):
         if low is not None or high is not None:
             where["amount"] = {k: v for k, v in (("$gte", low), ("$lte", high)) if v is not None}
         if query.metadata:
-            where["$and"] = [condition_doc(condition, "metadata") for condition in query.metadata]
+            where["$and"] = [condition_to_filter(condition, "metadata") for condition in query.metadata]
         return where
 
 
 def indexed_by(query: EventQuery) -> tuple[str, ...]:
-    """The fields, before the instant of occurrence, of the index that serves a query."""
+    """Return the fields, before `occurred_at`, of the index that serves a query."""
     if query.pass_id is not None:
         return ("workspace", "pass")
     return ("workspace", "type") if len(query.types) == 1 else ("workspace",)
 
 
-def too_rare(query: EventQuery, at_ms: int, *, ascending: bool) -> InvalidInput:
-    """The advice for a page that would have to look at too many events."""
+def too_few_matches(query: EventQuery, at_ms: int, *, ascending: bool) -> InvalidInput:
+    """Return the error, with advice, for a page that would have to examine too many events."""
     bound = "occurredBefore" if ascending else "occurredAfter"
-    way = f'{bound}: "{format_instant(from_ms(at_ms))}"'
+    missing_bound = f'{bound}: "{format_instant(from_ms(at_ms))}"'
     return InvalidInput(
         Code.TOO_MANY,
-        f"{MAX_EXAMINED // 2:,} events or more were looked at, and too few match to fill the page. Narrow it down: "
-        f"{_narrower(query)}add {way} to see those found so far, or a shorter range of occurrence.",
+        f"{MAX_EXAMINED // 2:,} or more events were examined, and too few match to fill the page. Narrow the filter: "
+        f"{_narrowing_advice(query)}add {missing_bound} to see those found so far, or a shorter range of occurrence.",
         "filter",
     )
 
 
-def too_many_to_count(query: EventQuery, most: int) -> InvalidInput:
-    """The advice for a count that would have to look at too many events."""
+def too_many_to_count(query: EventQuery, max_examined: int) -> InvalidInput:
+    """Return the error, with advice, for a count that would have to examine too many events."""
     return InvalidInput(
         Code.TOO_MANY,
-        f"More than {most:,} events would have to be looked at to count these. Leave out totalCount, or narrow it down: "
-        f"{_narrower(query)}add a range of occurrence.",
+        f"Counting these would examine more than {max_examined:,} events. Leave out totalCount, or narrow the filter: "
+        f"{_narrowing_advice(query)}add a range of occurrence.",
         "filter",
     )
 
 
-def _narrower(query: EventQuery) -> str:
-    """What else would let an index find the events."""
+def _narrowing_advice(query: EventQuery) -> str:
+    """Return the part of the advice that would let an index find the events."""
     if query.pass_id is not None:
         return ""
     if query.external_id is not None:
@@ -203,8 +218,8 @@ def _narrower(query: EventQuery) -> str:
     return "name a pass, or " if len(query.types) == 1 else "name a pass or one type, or "
 
 
-def _is_named(query: EventQuery) -> bool:
-    """Whether the ids of all events that may match are known."""
+def _has_identity(query: EventQuery) -> bool:
+    """Return whether the ids of all events that may match follow from the query."""
     return query.external_id is not None and bool(query.sources)
 
 
@@ -216,16 +231,16 @@ def _key(event: Event) -> tuple[int, str]:
     return event.occurred_ms, event.id
 
 
-async def _taken(strides: RangeScan, limit: int) -> list[Event]:
-    """The next events; what removes events is none itself."""
+async def _read_events(scan: RangeScan, limit: int) -> list[Event]:
+    """Return the next events of a scan, without tombstones."""
     events: list[Event] = []
-    asked = taken = limit
-    while asked and taken == asked:
-        docs = await strides.read(asked)
+    wanted = read_count = limit
+    while wanted and read_count == wanted:
+        docs = await scan.read(wanted)
         found = [from_doc(doc) for doc in docs if is_event(doc)]
         if len(found) < len(docs):
-            # While many events are being removed, there are many of these in one place.
-            strides.hide({"type": {"$nin": sorted(TOMBSTONES)}})
+            # While many events are being removed, many pending tombstones may lie together.
+            scan.restrict({"type": {"$nin": sorted(TOMBSTONES)}})
         events += found
-        taken, asked = len(docs), limit - len(events)
+        read_count, wanted = len(docs), limit - len(events)
     return events

@@ -1,7 +1,7 @@
-"""Named queries over the files that exports write: in parts in the store, the first to write a part for good.
+"""Named queries over the files that exports write, in parts. The first write of a part is final.
 
-Which lines part n holds, and where the next one begins, is what its first writer found. A worker that was overtaken and
-comes late with another part n finds it there, so no line is doubled or lost between one part and the next.
+The first write of part n decides which lines it holds and where the next part begins. A slow worker that lost its lease
+may come late with another part n. The slow worker then gets the part that is stored, so no line is doubled or lost.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from app.store.mongo.queries import Database, Doc, WorkspaceQueries
 from .jobs import JobFile
 
 UNFINISHED_TTL = timedelta(days=7)
-"""How long a part is kept whose job never ends."""
+"""How long the parts of a job that never finishes are kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part as it was first written: how many lines it has, and where the next one begins."""
+    """Part as it was first written: the number of its lines, and where the next part begins."""
 
     rows: int
     position: Any
 
 
 class ExportQueries(WorkspaceQueries):
-    """The files of one workspace's exports. Errors: Unavailable, safe to repeat."""
+    """Files of one workspace's exports. Errors: Unavailable, safe to repeat."""
 
     collection = "job_files"
 
@@ -40,54 +40,64 @@ class ExportQueries(WorkspaceQueries):
         self._jobs = db["jobs"]
 
     async def put(self, job_id: str, n: int, data: bytes, part: Part, at: datetime) -> Part:
-        """Part `n` as it was first written, by this call or before it. Index: {workspace, job, file, n}."""
-        mine = self._part(job_id, n)
-        doc = {**mine, "data": data, "rows": part.rows, "position": part.position, "expires_at": at + UNFINISHED_TTL}
+        """Store part `n` unless it exists, and return the stored part.
+
+        Safe to repeat. Index: {workspace, job, file, n}.
+        """
+        key = self._part_filter(job_id, n)
+        doc = {**key, "data": data, "rows": part.rows, "position": part.position, "expires_at": at + UNFINISHED_TTL}
         try:
-            await self._all.insert_one(doc)
+            await self._collection.insert_one(doc)
         except DuplicateKeyError:
-            found = await self._all.find_one(mine, {"rows": 1, "position": 1})
+            found = await self._collection.find_one(key, {"rows": 1, "position": 1})
             if found is not None:
                 return Part(found["rows"], found["position"])
         return part
 
-    async def keep(self, job_id: str, until: datetime) -> None:
-        """Lets the file expire then. Index: {workspace, job, file, n}."""
-        await self._all.update_many(self._whole(job_id), {"$set": {"expires_at": until}})
+    async def keep(self, job_id: str, expires_at: datetime) -> None:
+        """Make the file expire at an instant. Safe to repeat. Index: {workspace, job, file, n}."""
+        await self._collection.update_many(self._file_filter(job_id), {"$set": {"expires_at": expires_at}})
 
     async def drop(self, job_id: str) -> None:
-        """Removes a file; safe to repeat. Index: {workspace, job, file, n}."""
-        await self._all.delete_many(self._whole(job_id))
+        """Delete a file. Safe to repeat. Index: {workspace, job, file, n}."""
+        await self._collection.delete_many(self._file_filter(job_id))
 
     async def forget(self, external_id: str) -> None:
-        """Removes what files keep of a pass: every export's whole file, which can be made again, and the rows quoted in
-        reports that name it. Safe to repeat. Index: {workspace, created_at, _id} of the jobs, {workspace, job, file, n}.
+        """Remove what files contain of a pass. Safe to repeat.
+
+        Every export's file is deleted; it can be exported again. In reports of failed rows, the quoted rows that name
+        the pass are emptied. Indexes: {workspace, created_at, _id} of the jobs, {workspace, job, file, n}.
         """
-        async for job in self._jobs.find(self._mine(), {"kind": 1, "failed": 1}):
+        async for job in self._jobs.find(self._in_workspace(), {"kind": 1, "failed": 1}):
             if job["kind"] in EXPORTS:
                 await self.drop(job["_id"])
             elif job["failed"]:
-                await self._unquote(job["_id"], external_id)
+                await self._empty_quoted_rows(job["_id"], external_id)
 
-    async def _unquote(self, job_id: str, external_id: str) -> None:
-        async for part in self._all.find(self._mine(job=job_id, file=JobFile.REPORT.value), {"lines": 1}):
+    async def _empty_quoted_rows(self, job_id: str, external_id: str) -> None:
+        async for part in self._collection.find(
+            self._in_workspace(job=job_id, file=JobFile.REPORT.value), {"lines": 1}
+        ):
             lines = [[*line[:-1], ""] if external_id in line[-1] else line for line in part["lines"]]
             if lines != part["lines"]:
-                await self._all.update_one({"_id": part["_id"]}, {"$set": {"lines": lines}})
+                await self._collection.update_one({"_id": part["_id"]}, {"$set": {"lines": lines}})
 
     async def read(self, job_id: str, parts: int) -> AsyncIterator[bytes]:
-        """The file in its parts. Raises LookupError where one is gone. Index: {workspace, job, file, n}."""
+        """Yield the file, part by part.
+
+        Raises LookupError if a part does not exist. Index: {workspace, job, file, n}.
+        """
         for n in range(parts):
-            doc = await self._read(self._part(job_id, n))
+            doc = await self._read(self._part_filter(job_id, n))
             if doc is None:
-                raise LookupError(f"part {n} of {job_id} is gone")
+                raise LookupError(f"part {n} of the file of {job_id} does not exist any more")
             yield bytes(doc["data"])
 
     async def _read(self, part: Doc) -> Doc | None:
-        return await self._all.find_one(part, {"data": 1})
+        return await self._collection.find_one(part, {"data": 1})
 
-    def _whole(self, job_id: str) -> Doc:
-        return self._mine(job=job_id, file=JobFile.OUTPUT.value)
+    def _file_filter(self, job_id: str) -> Doc:
+        return self._in_workspace(job=job_id, file=JobFile.OUTPUT.value)
 
-    def _part(self, job_id: str, n: int) -> Doc:
-        return self._mine(job=job_id, file=JobFile.OUTPUT.value, n=n)
+    def _part_filter(self, job_id: str, n: int) -> Doc:
+        return self._in_workspace(job=job_id, file=JobFile.OUTPUT.value, n=n)

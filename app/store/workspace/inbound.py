@@ -1,7 +1,8 @@
-"""Named queries over what was delivered to the inbound hooks of one workspace.
+"""Named queries over the messages delivered to the inbound hooks of one workspace.
 
-A message has one document, known by who sent it and as what, so that sending it again finds it. It changes only where
-it is still at the attempt that was read: of two runs at once one stands, and events have identities of their own.
+Each message has one document, whose id follows from the hook and the message's identity. So a message that is sent
+again finds its document. A run changes the document only if the attempt counter is the one that the run read: of two
+runs at once, one is stored. The ids of their events are the same, so no event is doubled.
 """
 
 from __future__ import annotations
@@ -12,78 +13,87 @@ from datetime import datetime, timedelta
 
 from app.domain.errors import Code, Problem
 from app.domain.inbound.deliveries import DeliveryStatus, InboundDelivery, ItemProblem
-from app.store.mongo.paging import Page, PageRequest, by_instant, count_of, page_of
+from app.store.mongo.paging import Page, PageRequest, count_matching, read_page, to_stored_keys
 from app.store.mongo.queries import Doc, WorkspaceQueries, insert_new
 
 PROCESSED_TTL = timedelta(days=7)
-"""How long it is remembered that a message was processed; its events' identities are remembered for ever."""
+"""How long a processed message is remembered. The ids of its events are remembered for ever."""
 FAILED_TTL = timedelta(days=30)
-"""How long a message that failed is kept, body and all."""
+"""How long a failed message is kept, with its body."""
 SORT_KEY = ("workspace", "hook", "status")
 LIST_PROJECTION = {"body": 0, "headers": 0, "named": 0}
 
 
 class InboundQueries(WorkspaceQueries):
-    """What was delivered to the hooks of one workspace. Errors: Unavailable, safe to repeat."""
+    """Messages delivered to the hooks of one workspace. Errors: Unavailable, safe to repeat."""
 
     collection = "inbound_deliveries"
 
     async def get_many(self, delivery_ids: Iterable[str]) -> dict[str, InboundDelivery]:
-        """The deliveries that are remembered among the ids, with their bodies. Index: _id."""
-        return {doc["_id"]: delivery_from(doc) for doc in await self._by_ids(delivery_ids)}
+        """Return the deliveries that exist among the ids, with their bodies. Index: _id."""
+        return {doc["_id"]: delivery_from_doc(doc) for doc in await self._by_ids(delivery_ids)}
 
     async def save(self, delivery: InboundDelivery, now: datetime, *, after: int) -> bool:
-        """Whether it now stands as given, read at attempt `after` (0: it was not there). `now` is in system time.
+        """Store a delivery that was read at attempt `after` (0: it did not exist), and return whether it was stored.
 
-        Not where another run changed it meanwhile. Index: _id.
+        Returns False if another run changed the delivery meanwhile. `now` is in system time. Index: _id.
         """
-        doc = _doc(delivery, now)
+        doc = _to_doc(delivery, now)
         if after == 0:
-            return not await insert_new(self._all, [self._mine(_id=delivery.id, **doc)])
-        gone = {name: "" for name in ("body", "headers", "problems", "place", "rest", "named") if name not in doc}
-        change: Doc = {"$set": doc, **({"$unset": gone} if gone else {})}
-        done = await self._all.update_one(self._mine(_id=delivery.id, attempts=after), change)
-        return done.matched_count == 1
+            return not await insert_new(self._collection, [self._in_workspace(_id=delivery.id, **doc)])
+        unset = {name: "" for name in ("body", "headers", "problems", "place", "rest", "named") if name not in doc}
+        change: Doc = {"$set": doc, **({"$unset": unset} if unset else {})}
+        result = await self._collection.update_one(self._in_workspace(_id=delivery.id, attempts=after), change)
+        return result.matched_count == 1
 
     async def page(self, hook_id: str, status: DeliveryStatus, span: PageRequest) -> Page[InboundDelivery]:
-        """Deliveries to a hook without bodies, the newest first; key (received ms, id).
+        """Return deliveries to a hook, without bodies, the newest first; key (received ms, id).
 
         Index: {workspace, hook, status, received_at, _id}.
         """
         order = (("received_at", -1), ("_id", -1))
-        return await page_of(
-            self._all, self._of(hook_id, status), order, by_instant(span), delivery_from, LIST_PROJECTION, SORT_KEY
+        return await read_page(
+            self._collection,
+            self._filter(hook_id, status),
+            order,
+            to_stored_keys(span),
+            delivery_from_doc,
+            LIST_PROJECTION,
+            SORT_KEY,
         )
 
     async def count(self, hook_id: str, status: DeliveryStatus) -> int:
-        """How many such deliveries are remembered. Index: {workspace, hook, status, received_at, _id}."""
-        return await count_of(self._all, self._of(hook_id, status), SORT_KEY, "received_at")
+        """Return the number of such deliveries. Index: {workspace, hook, status, received_at, _id}."""
+        return await count_matching(self._collection, self._filter(hook_id, status), SORT_KEY, "received_at")
 
     async def discard(self, delivery_id: str) -> None:
-        """Forgets a delivery that failed, body and all; safe to repeat. Index: _id."""
-        await self._all.delete_one(self._mine(_id=delivery_id, status=DeliveryStatus.FAILED.value))
+        """Delete a failed delivery with its body. Safe to repeat. Index: _id."""
+        await self._collection.delete_one(self._in_workspace(_id=delivery_id, status=DeliveryStatus.FAILED.value))
 
     async def forget(self, external_id: str) -> None:
-        """Forgets the failed deliveries that name a pass, bodies and all; safe to repeat. Index: {workspace, named}."""
-        await self._all.delete_many(self._mine(named=external_id))
+        """Delete the failed deliveries that name a pass, with their bodies.
 
-    def _of(self, hook_id: str, status: DeliveryStatus) -> Doc:
-        return self._mine(hook=hook_id, status=status.value)
+        Safe to repeat. Index: {workspace, named}.
+        """
+        await self._collection.delete_many(self._in_workspace(named=external_id))
+
+    def _filter(self, hook_id: str, status: DeliveryStatus) -> Doc:
+        return self._in_workspace(hook=hook_id, status=status.value)
 
 
-def delivery_from(doc: Doc) -> InboundDelivery:
-    """A stored delivery."""
+def delivery_from_doc(doc: Doc) -> InboundDelivery:
+    """Return the delivery of a document."""
     rest = doc.get("rest")
     found = InboundDelivery(
-        doc["_id"],
-        doc["hook"],
-        doc["identity"],
-        DeliveryStatus(doc["status"]),
-        doc["received_at"],
-        doc["attempts"],
-        doc["events"],
-        place=doc.get("place"),
-        rest=None if rest is None else tuple(rest),
+        id=doc["_id"],
+        hook_id=doc["hook"],
+        identity=doc["identity"],
+        status=DeliveryStatus(doc["status"]),
+        received_at=doc["received_at"],
+        attempts=doc["attempts"],
+        events=doc["events"],
+        items_path=doc.get("place"),
+        remaining_items=None if rest is None else tuple(rest),
     )
     if found.status is DeliveryStatus.PROCESSED:
         return found
@@ -93,10 +103,12 @@ def delivery_from(doc: Doc) -> InboundDelivery:
     if "body" not in doc:
         return replace(found, problems=problems)
     headers = {header["name"]: header["value"] for header in doc["headers"]}
-    return replace(found, problems=problems, body=bytes(doc["body"]), headers=headers, named=tuple(doc["named"]))
+    return replace(
+        found, problems=problems, body=bytes(doc["body"]), headers=headers, pass_external_ids=tuple(doc["named"])
+    )
 
 
-def _doc(delivery: InboundDelivery, now: datetime) -> Doc:
+def _to_doc(delivery: InboundDelivery, now: datetime) -> Doc:
     failed = delivery.status is DeliveryStatus.FAILED
     doc: Doc = {
         "hook": delivery.hook_id,
@@ -110,22 +122,22 @@ def _doc(delivery: InboundDelivery, now: datetime) -> Doc:
     if not failed:
         return doc
     doc["body"] = delivery.body
-    doc["named"] = [_text(name) for name in delivery.named]
+    doc["named"] = [_encodable(name) for name in delivery.pass_external_ids]
     doc["headers"] = [{"name": name, "value": value} for name, value in delivery.headers.items()]
     doc["problems"] = [
         {
             "index": p.index,
             "code": p.problem.code.value,
-            "message": _text(p.problem.message),
-            "field": [_text(name) for name in p.problem.field],
+            "message": _encodable(p.problem.message),
+            "field": [_encodable(name) for name in p.problem.field],
         }
         for p in delivery.problems
     ]
-    if delivery.rest is not None:
-        doc["place"], doc["rest"] = delivery.place, list(delivery.rest)
+    if delivery.remaining_items is not None:
+        doc["place"], doc["rest"] = delivery.items_path, list(delivery.remaining_items)
     return doc
 
 
-def _text(text: str) -> str:
-    """The text with unpaired surrogates, which JSON can spell and the store cannot, as question marks."""
+def _encodable(text: str) -> str:
+    """Return the text with question marks for unpaired surrogates, which JSON can contain and the store cannot."""
     return text.encode("utf-8", "replace").decode()

@@ -1,6 +1,6 @@
-"""Named queries over the jobs of one workspace, and their files: what was uploaded, and the report of what failed.
+"""Named queries over the jobs of one workspace and their files: uploads, and reports of failed rows.
 
-Files lie in parts in the store, where every API and every worker reaches them; no disk is shared.
+The store holds files in parts, where every API process and every worker reaches them. No disk is shared.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from enum import StrEnum
 
 from app.domain.files.import_plan import ImportOrder
 from app.domain.jobs import Job
-from app.store.codecs.jobs import Order, job_from, order_doc, tally_doc
-from app.store.mongo.paging import Page, PageRequest, by_instant, page_of
+from app.store.codecs.jobs import Order, job_from_doc, order_to_doc, tally_to_doc
+from app.store.mongo.paging import Page, PageRequest, read_page, to_stored_keys
 from app.store.mongo.queries import Database, Doc, WorkspaceQueries
 
 PART_BYTES = 1_048_576
@@ -20,11 +20,11 @@ LINES_PER_PART = 1_000
 REPORT_TTL = timedelta(days=30)
 """How long a line of a report is kept."""
 ABANDONED_UPLOAD_TTL = timedelta(days=1)
-"""How long the parts of an upload that never became a job are kept."""
+"""How long the parts of an upload without a job are kept."""
 
 
 class JobFile(StrEnum):
-    """What a part belongs to."""
+    """Kind of file that a part belongs to."""
 
     INPUT = "input"
     REPORT = "report"
@@ -41,22 +41,22 @@ class JobQueries(WorkspaceQueries):
         self._files = db["job_files"]
 
     async def insert(self, job: Job, order: Order, actor_id: str, position: object) -> None:
-        """Stores a job of this actor, to begin at a position; from now on workers find it.
+        """Insert a job of this actor that begins at a position. Workers find it from now on.
 
-        What was uploaded for an import is there whole, and is kept until the job ends.
+        The upload of an import must be complete; it is kept until the job ends.
         """
-        await self._all.insert_one(
-            self._mine(
+        await self._collection.insert_one(
+            self._in_workspace(
                 _id=job.id,
                 kind=job.kind.value,
                 status=job.status.value,
                 source=job.source,
-                **tally_doc(job.tally),
+                **tally_to_doc(job.tally),
                 total=job.total,
                 dry_run=job.dry_run,
                 warnings=list(job.warnings),
                 created_at=job.created_at,
-                order=order_doc(order),
+                order=order_to_doc(order),
                 actor=actor_id,
                 position=position,
                 step=0,
@@ -67,75 +67,76 @@ class JobQueries(WorkspaceQueries):
             )
         )
         if isinstance(order, ImportOrder):
-            parts = self._mine(job=job.id, file=JobFile.INPUT.value)
+            parts = self._in_workspace(job=job.id, file=JobFile.INPUT.value)
             await self._files.update_many(parts, {"$unset": {"expires_at": ""}})
 
     async def get(self, job_id: str) -> Job | None:
-        """The job of that id, or None. Index: _id."""
-        doc = await self._all.find_one(self._mine(_id=job_id))
-        return None if doc is None else job_from(doc)
+        """Return the job of that id, or None. Index: _id."""
+        doc = await self._collection.find_one(self._in_workspace(_id=job_id))
+        return None if doc is None else job_from_doc(doc)
 
     async def get_many(self, job_ids: Iterable[str]) -> dict[str, Job]:
-        """The jobs that exist among the ids. Index: _id."""
-        return {doc["_id"]: job_from(doc) for doc in await self._by_ids(job_ids)}
+        """Return the jobs that exist among the ids. Index: _id."""
+        return {doc["_id"]: job_from_doc(doc) for doc in await self._by_ids(job_ids)}
 
     async def page(self, span: PageRequest) -> Page[Job]:
-        """Jobs, the newest first; key (created ms, id). Index: {workspace, created_at, _id}."""
+        """Return jobs, the newest first; key (created ms, id). Index: {workspace, created_at, _id}."""
         order = (("created_at", -1), ("_id", -1))
-        return await page_of(self._all, self._mine(), order, by_instant(span), job_from)
+        return await read_page(self._collection, self._in_workspace(), order, to_stored_keys(span), job_from_doc)
 
     async def count(self) -> int:
-        """How many jobs the workspace has had. Index: {workspace, created_at, _id}."""
-        return await self._all.count_documents(self._mine())
+        """Return the number of jobs, finished ones included. Index: {workspace, created_at, _id}."""
+        return await self._collection.count_documents(self._in_workspace())
 
     async def cancel(self, job_id: str) -> None:
-        """Tells a job that goes on to stop after the rows it is at; a finished job stays as it is. Safe to repeat."""
-        await self._all.update_one(self._mine(_id=job_id, open=1), {"$set": {"cancel": True}})
+        """Request that an unfinished job stop after its current rows. Safe to repeat. Index: _id."""
+        await self._collection.update_one(self._in_workspace(_id=job_id, open=1), {"$set": {"cancel": True}})
 
     async def put_input(self, job_id: str, n: int, data: bytes, at: datetime) -> None:
-        """Stores part `n` of an upload; forgotten a day after `at` unless its job is stored."""
+        """Store part `n` of an upload. It expires a day after `at` unless the job is inserted."""
         await self._files.insert_one(
-            {**self._part(job_id, JobFile.INPUT, n), "data": data, "expires_at": at + ABANDONED_UPLOAD_TTL}
+            {**self._part_filter(job_id, JobFile.INPUT, n), "data": data, "expires_at": at + ABANDONED_UPLOAD_TTL}
         )
 
     async def input(self, job_id: str, position: int) -> AsyncIterator[bytes]:
-        """The bytes of an upload from a position on, part by part. Index: {workspace, job, file, n}."""
+        """Yield the bytes of an upload from a position on, part by part. Index: {workspace, job, file, n}."""
         n, skipped = divmod(position, PART_BYTES)
-        while (doc := await self._read(self._part(job_id, JobFile.INPUT, n))) is not None:
+        while (doc := await self._read_part(self._part_filter(job_id, JobFile.INPUT, n))) is not None:
             yield bytes(doc["data"])[skipped:]
             n, skipped = n + 1, 0
 
     async def drop_input(self, job_id: str) -> None:
-        """Removes an upload; safe to repeat. Index: {workspace, job, file, n}."""
-        await self._files.delete_many(self._mine(job=job_id, file=JobFile.INPUT.value))
+        """Delete an upload. Safe to repeat. Index: {workspace, job, file, n}."""
+        await self._files.delete_many(self._in_workspace(job=job_id, file=JobFile.INPUT.value))
 
     async def put_report(self, job_id: str, n: int, lines: Sequence[Sequence[str]], at: datetime) -> None:
-        """Stores lines of the report under the number of their first row; again is the same. Index as for `input`.
+        """Store lines of the report under the number of their first row. Safe to repeat. Index as for `input`.
 
-        At most 1,000 rows, of at most 15 lines each. They are forgotten a month after `at`: they quote what was sent.
+        At most 1,000 rows, of at most 15 lines each. The lines quote what the client sent, so they expire 30 days after
+        `at`.
         """
-        for place in range(0, len(lines), LINES_PER_PART):
-            part = self._part(job_id, JobFile.REPORT, n * 16 + place // LINES_PER_PART)
-            some = [list(line) for line in lines[place : place + LINES_PER_PART]]
-            await self._files.replace_one(part, {**part, "lines": some, "expires_at": at + REPORT_TTL}, upsert=True)
+        for start in range(0, len(lines), LINES_PER_PART):
+            part = self._part_filter(job_id, JobFile.REPORT, n * 16 + start // LINES_PER_PART)
+            chunk = [list(line) for line in lines[start : start + LINES_PER_PART]]
+            await self._files.replace_one(part, {**part, "lines": chunk, "expires_at": at + REPORT_TTL}, upsert=True)
 
     async def report(self, job_id: str) -> AsyncIterator[list[list[str]]]:
-        """The lines of the report in order of rows, some at a time. Index: {workspace, job, file, n}."""
-        beyond = -1
+        """Yield the lines of the report in order of rows, in batches. Index: {workspace, job, file, n}."""
+        last_n = -1
         while True:
-            where = self._mine(job=job_id, file=JobFile.REPORT.value, n={"$gt": beyond})
-            docs = await self._some(where)
+            where = self._in_workspace(job=job_id, file=JobFile.REPORT.value, n={"$gt": last_n})
+            docs = await self._read_batch(where)
             for doc in docs:
                 yield doc["lines"]
             if not docs:
                 return
-            beyond = docs[-1]["n"]
+            last_n = docs[-1]["n"]
 
-    async def _read(self, part: Doc) -> Doc | None:
+    async def _read_part(self, part: Doc) -> Doc | None:
         return await self._files.find_one(part, {"data": 1})
 
-    async def _some(self, where: Doc) -> list[Doc]:
+    async def _read_batch(self, where: Doc) -> list[Doc]:
         return await self._files.find(where).sort("n", 1).limit(2).to_list(None)
 
-    def _part(self, job_id: str, file: JobFile, n: int) -> Doc:
-        return self._mine(job=job_id, file=file.value, n=n)
+    def _part_filter(self, job_id: str, file: JobFile, n: int) -> Doc:
+        return self._in_workspace(job=job_id, file=file.value, n=n)

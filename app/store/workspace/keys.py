@@ -1,4 +1,4 @@
-"""Named queries over API keys. Only `key_of_hash` reads across workspaces: a key is what says which one."""
+"""Named queries over API keys. Only `find_key_by_hash` reads across workspaces: the key determines the workspace."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from app.domain.actors import ApiKey
-from app.store.mongo.paging import Page, PageRequest, by_instant, page_of
+from app.store.mongo.paging import Page, PageRequest, read_page, to_stored_keys
 from app.store.mongo.queries import Database, Doc, WorkspaceQueries, translating_errors
 
 LIST_PROJECTION = {"hash": 0}
@@ -18,9 +18,9 @@ class KeyQueries(WorkspaceQueries):
     collection = "api_keys"
 
     async def insert(self, key: ApiKey, secret_hash: bytes) -> None:
-        """Stores a key under the hash of its secret."""
-        await self._all.insert_one(
-            self._mine(
+        """Insert a key with the hash of its secret."""
+        await self._collection.insert_one(
+            self._in_workspace(
                 _id=key.id,
                 name=key.name,
                 scopes=list(key.scopes),
@@ -33,48 +33,50 @@ class KeyQueries(WorkspaceQueries):
         )
 
     async def get_many(self, key_ids: Iterable[str]) -> dict[str, ApiKey]:
-        """The keys that exist among the ids. Index: _id."""
-        return {doc["_id"]: key_from(doc) for doc in await self._by_ids(key_ids, LIST_PROJECTION)}
+        """Return the keys that exist among the ids. Index: _id."""
+        return {doc["_id"]: key_from_doc(doc) for doc in await self._by_ids(key_ids, LIST_PROJECTION)}
 
     async def page(self, span: PageRequest) -> Page[ApiKey]:
-        """Keys, the newest first; key (created ms, id). Index: {workspace, created_at, _id}."""
+        """Return keys, the newest first; key (created ms, id). Index: {workspace, created_at, _id}."""
         order = (("created_at", -1), ("_id", -1))
-        return await page_of(self._all, self._mine(), order, by_instant(span), key_from, LIST_PROJECTION)
+        return await read_page(
+            self._collection, self._in_workspace(), order, to_stored_keys(span), key_from_doc, LIST_PROJECTION
+        )
 
     async def count(self) -> int:
-        """How many keys the workspace has, revoked ones included."""
-        return await self._all.count_documents(self._mine())
+        """Return the number of keys, revoked ones included. Index: {workspace, created_at, _id}."""
+        return await self._collection.count_documents(self._in_workspace())
 
     async def revoke(self, key_id: str, at: datetime) -> None:
-        """Marks a key as revoked, once: a second call keeps the first instant."""
-        await self._all.update_one(self._mine(_id=key_id, revoked_at=None), {"$set": {"revoked_at": at}})
+        """Mark a key as revoked. Safe to repeat: the first instant stays. Index: _id."""
+        await self._collection.update_one(self._in_workspace(_id=key_id, revoked_at=None), {"$set": {"revoked_at": at}})
 
     async def expire(self, key_id: str, at: datetime) -> None:
-        """Lets a key expire then, unless it does so earlier. Safe to repeat."""
+        """Make a key expire at an instant, unless it expires earlier. Safe to repeat. Index: _id."""
         later = {"$or": [{"expires_at": None}, {"expires_at": {"$gt": at}}]}
-        await self._all.update_one(self._mine(_id=key_id, **later), {"$set": {"expires_at": at}})
+        await self._collection.update_one(self._in_workspace(_id=key_id, **later), {"$set": {"expires_at": at}})
 
-    async def used(self, key_id: str, at: datetime) -> None:
-        """Notes when a key was last used."""
-        await self._all.update_one(self._mine(_id=key_id), {"$set": {"last_used_at": at}})
+    async def record_use(self, key_id: str, at: datetime) -> None:
+        """Store when a key was last used. Index: _id."""
+        await self._collection.update_one(self._in_workspace(_id=key_id), {"$set": {"last_used_at": at}})
 
 
-async def key_of_hash(db: Database, secret_hash: bytes) -> ApiKey | None:
-    """The key whose secret has this hash, revoked or not; None for none. Index: {hash}."""
+async def find_key_by_hash(db: Database, secret_hash: bytes) -> ApiKey | None:
+    """Return the key whose secret has this hash, revoked or not, or None. Index: {hash}."""
     with translating_errors():
         doc = await db["api_keys"].find_one({"hash": secret_hash}, LIST_PROJECTION)
-    return None if doc is None else key_from(doc)
+    return None if doc is None else key_from_doc(doc)
 
 
-def key_from(doc: Doc) -> ApiKey:
-    """A stored key."""
+def key_from_doc(doc: Doc) -> ApiKey:
+    """Return the key of a document."""
     return ApiKey(
-        doc["_id"],
-        doc["workspace"],
-        doc["name"],
-        tuple(doc["scopes"]),
-        doc["created_at"],
-        doc["last_used_at"],
-        doc["revoked_at"],
-        doc.get("expires_at"),
+        id=doc["_id"],
+        workspace_id=doc["workspace"],
+        name=doc["name"],
+        scopes=tuple(doc["scopes"]),
+        created_at=doc["created_at"],
+        last_used_at=doc["last_used_at"],
+        revoked_at=doc["revoked_at"],
+        expires_at=doc.get("expires_at"),
     )

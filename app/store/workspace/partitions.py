@@ -1,10 +1,17 @@
-"""Named queries over how far the webhook endpoints of one workspace are: where they begin, that there is work, how far.
+"""Named queries over the delivery progress of one workspace's webhook endpoints.
 
-An endpoint has one document, {_id, workspace, on, next, heads, at, free, said, tok, …}. `next` holds a position of the log
-for each lane: whatever of the lane lies below it was delivered, set aside, or is not shown to the endpoint. `at` is there
-while there may be something to do, and from when; `free` is until when somebody holds it, or it is left alone. `said` is
-changed by whoever brings work: who believes to be done, and finds it changed, looks again. Times are milliseconds of the
-system's clock since 1970.
+An endpoint has one document in `webhook_lanes`, with these fields besides its id and workspace:
+
+- `on`: 1 while the endpoint is enabled.
+- `next`: a position of the log for each partition. Activities of the partition below that position were delivered
+  or deferred, or the endpoint's filter hides them.
+- `heads`: the blocked messages.
+- `at`: the earliest time of work; an idle endpoint has none.
+- `free`: the end of a lease or of a pause.
+- `said`: the work token. Writers replace it when they add work, and a worker goes idle only if it is unchanged.
+- `tok`: the token of the lease.
+
+Times are milliseconds of system time since 1970.
 """
 
 from __future__ import annotations
@@ -19,56 +26,67 @@ STATE_PROJECTION = {"next": 1, "away_since": 1}
 
 
 class PartitionQueries(WorkspaceQueries):
-    """The lanes of one workspace's endpoints, each known by its endpoint's id. Errors: Unavailable, safe to repeat."""
+    """Partitions of one workspace's endpoints, by endpoint id. Errors: Unavailable, safe to repeat."""
 
     collection = "webhook_lanes"
 
     async def insert(self, endpoint_id: str, after: int, now_ms: int) -> None:
-        """Lets an endpoint begin behind position `after` of the log, at once; nothing where it has begun. Safe to repeat."""
-        begin: Doc = {"on": 1, "next": [after + 1] * PARTITIONS, "heads": {}, "failures": 0, "holds": 0}
-        await insert_new(self._all, [self._mine(_id=endpoint_id, **begin, **_work(now_ms), free=0)])
+        """Start the delivery to an endpoint after a position of the log, unless it has started already.
 
-    async def switch(self, endpoint_id: str, on: bool, now_ms: int) -> None:
-        """Lets it go on where it stood, forgetting that it was away, or stops it. Safe to repeat. Index: _id.
-
-        The endpoint itself is changed first: a worker that finds it DISABLED stops it, unless it was said since to go on.
+        Safe to repeat.
         """
-        if not on:
-            await self._all.update_one(self._mine(_id=endpoint_id), {"$unset": {"on": "", "at": ""}, "$set": _said()})
+        initial: Doc = {"on": 1, "next": [after + 1] * PARTITIONS, "heads": {}, "failures": 0, "holds": 0}
+        await insert_new(
+            self._collection, [self._in_workspace(_id=endpoint_id, **initial, **_new_work(now_ms), free=0)]
+        )
+
+    async def set_enabled(self, endpoint_id: str, enabled: bool, now_ms: int) -> None:
+        """Resume the delivery to an endpoint and close its circuit, or stop the delivery. Safe to repeat. Index: _id.
+
+        Change the endpoint itself first: a worker that finds it DISABLED stops the delivery, unless the work token was
+        replaced meanwhile.
+        """
+        if not enabled:
+            await self._collection.update_one(
+                self._in_workspace(_id=endpoint_id), {"$unset": {"on": "", "at": ""}, "$set": _new_work_token()}
+            )
             return
-        # Left alone because it was away, not held by a worker that is at it.
-        await self._all.update_one(self._mine(_id=endpoint_id, tok=None), {"$set": {"free": 0}})
-        well = {"on": 1, "failures": 0, "holds": 0, **_work(now_ms)}
-        change = {"$set": well, "$unset": {"since": "", "away_since": ""}}
-        await self._all.update_one(self._mine(_id=endpoint_id), change)
+        # End a pause after failures, but not the lease of a worker.
+        await self._collection.update_one(self._in_workspace(_id=endpoint_id, tok=None), {"$set": {"free": 0}})
+        reset = {"on": 1, "failures": 0, "holds": 0, **_new_work(now_ms)}
+        change = {"$set": reset, "$unset": {"since": "", "away_since": ""}}
+        await self._collection.update_one(self._in_workspace(_id=endpoint_id), change)
 
     async def announce_work(self, now_ms: int, endpoint_id: str | None = None) -> bool:
-        """Tells the endpoints, or this one, that there is work; whether there is any that is switched on. Safe to repeat.
+        """Give the enabled endpoints, or this one, a new work token, and return whether there are any. Safe to repeat.
 
-        None is left alone for a shorter time for it. Index: {workspace, on}, or _id.
+        A pause after failures is not shortened. Index: {workspace, on}, or _id.
         """
-        asked = self._mine(on=1) if endpoint_id is None else self._mine(_id=endpoint_id, on=1)
-        done = await self._all.update_many(asked, {"$set": _said(), "$min": {"at": now_ms}})
-        return done.matched_count > 0
+        enabled = self._in_workspace(on=1) if endpoint_id is None else self._in_workspace(_id=endpoint_id, on=1)
+        result = await self._collection.update_many(enabled, {"$set": _new_work_token(), "$min": {"at": now_ms}})
+        return result.matched_count > 0
 
     async def states(self, endpoint_ids: Iterable[str]) -> dict[str, PartitionState]:
-        """How far each of the endpoints is. Index: _id."""
+        """Return the delivery progress of each of the endpoints. Index: _id."""
         docs = await self._by_ids(endpoint_ids, STATE_PROJECTION)
         return {doc["_id"]: PartitionState(min(doc["next"]) - 1, doc.get("away_since")) for doc in docs}
 
     async def positions(self, endpoint_id: str) -> tuple[int, ...]:
-        """The next position of each lane of an endpoint; none where it is deleted. Index: _id."""
+        """Return the next position of each partition of an endpoint; empty if the endpoint is deleted. Index: _id."""
         docs = await self._by_ids([endpoint_id], {"next": 1})
         return tuple(docs[0]["next"]) if docs else ()
 
     async def delete(self, endpoint_id: str) -> None:
-        """Forgets how far an endpoint is; a worker that is at it stops. Safe to repeat. Index: _id."""
-        await self._all.delete_one(self._mine(_id=endpoint_id))
+        """Delete the progress of an endpoint.
+
+        A worker that holds a lease on the endpoint loses it. Safe to repeat. Index: _id.
+        """
+        await self._collection.delete_one(self._in_workspace(_id=endpoint_id))
 
 
-def _work(now_ms: int) -> Doc:
-    return {"at": now_ms, **_said()}
+def _new_work(now_ms: int) -> Doc:
+    return {"at": now_ms, **_new_work_token()}
 
 
-def _said() -> Doc:
+def _new_work_token() -> Doc:
     return {"said": new_id("said")}

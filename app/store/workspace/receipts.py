@@ -1,4 +1,4 @@
-"""Named queries over the receipts of one workspace, the keys of calls that may be repeated, and how far events are."""
+"""Named queries over the receipts and idempotency keys of one workspace, and over the fold state of events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.store.mongo.queries import Database, Doc, WorkspaceQueries, in_chunks, 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A call's hold of an idempotency key: the hash of its body, the id its receipt will have, and until when it holds."""
+    """Claim of an idempotency key: the hash of the call's body, the id of its receipt, and when the claim expires."""
 
     key_id: str
     body: bytes
@@ -25,41 +25,52 @@ class ReceiptQueries(WorkspaceQueries):
     collection = "receipts"
 
     async def insert(self, receipt_id: str, data: bytes, expires_at: datetime) -> bool:
-        """Whether it was stored now; False where the id is taken: what was stored first stays. Safe to repeat."""
-        doc = self._mine(_id=receipt_id, data=data, expires_at=expires_at)
-        return not await insert_new(self._all, [doc])
+        """Insert a receipt and return whether it was stored: False if the id exists, whose receipt stays.
+
+        Safe to repeat.
+        """
+        doc = self._in_workspace(_id=receipt_id, data=data, expires_at=expires_at)
+        return not await insert_new(self._collection, [doc])
 
     async def get(self, receipt_id: str) -> bytes | None:
-        """The receipt of that id, or None. Index: _id."""
+        """Return the receipt of that id, or None. Index: _id."""
         docs = await self._by_ids([receipt_id])
         return bytes(docs[0]["data"]) if docs else None
 
 
 class RequestKeyQueries(WorkspaceQueries):
-    """Who holds which idempotency key. Errors: Unavailable, safe to repeat."""
+    """Claims of idempotency keys. Errors: Unavailable, safe to repeat."""
 
     collection = "request_keys"
 
     async def claim(self, claim: Claim) -> Claim | None:
-        """The claim that holds the key: this one, or one made before; None where that went in the same moment.
+        """Claim a key and return the claim that holds it: this one or an earlier one.
 
-        One round trip for a free key, two for a held one. Index: _id.
+        None if the earlier claim was released at the same moment. One round trip for a free key, two for a claimed one.
+        Index: _id.
         """
-        doc = self._mine(_id=claim.key_id, body=claim.body, receipt=claim.receipt_id, expires_at=claim.expires_at)
-        if not await insert_new(self._all, [doc]):
+        doc = self._in_workspace(
+            _id=claim.key_id, body=claim.body, receipt=claim.receipt_id, expires_at=claim.expires_at
+        )
+        if not await insert_new(self._collection, [doc]):
             return claim
         docs = await self._by_ids([claim.key_id])
-        held = [Claim(each["_id"], bytes(each["body"]), each["receipt"], each["expires_at"]) for each in docs]
-        return held[0] if held else None
+        existing = [
+            Claim(
+                key_id=each["_id"], body=bytes(each["body"]), receipt_id=each["receipt"], expires_at=each["expires_at"]
+            )
+            for each in docs
+        ]
+        return existing[0] if existing else None
 
     async def release(self, claim: Claim) -> None:
-        """Lets go of a key, unless somebody else holds it by now. Safe to repeat. Index: _id."""
-        await self._all.delete_one(self._mine(_id=claim.key_id, receipt=claim.receipt_id))
+        """Release a key unless another call has claimed it. Safe to repeat. Index: _id."""
+        await self._collection.delete_one(self._in_workspace(_id=claim.key_id, receipt=claim.receipt_id))
 
 
 @dataclass(frozen=True, slots=True)
 class FoldState:
-    """How far an event is: its pass, whether the fold is done with it, whether it was removed."""
+    """State of an event: its pass, whether it is folded, whether it was removed."""
 
     pass_id: str
     folded: bool
@@ -67,7 +78,7 @@ class FoldState:
 
 
 class FoldStateQueries(WorkspaceQueries):
-    """How far the events of receipts are. Errors: Unavailable, safe to repeat."""
+    """Fold states of the events of receipts. Errors: Unavailable, safe to repeat."""
 
     collection = "events"
 
@@ -75,18 +86,18 @@ class FoldStateQueries(WorkspaceQueries):
         super().__init__(db, workspace_id, in_chunk)
         self._passes = db["passes"]
 
-    async def of(self, event_ids: Iterable[str]) -> dict[str, FoldState]:
-        """event id -> how far it is, for those that exist. Index: _id."""
+    async def read(self, event_ids: Iterable[str]) -> dict[str, FoldState]:
+        """Return by event id the fold state, for events that exist. Index: _id."""
         docs = await self._by_ids(event_ids, {"pass": 1, "pend": 1, "removed": 1})
         return {doc["_id"]: FoldState(doc["pass"], "pend" not in doc, "removed" in doc) for doc in docs}
 
-    async def unpublished(self, standings: Mapping[str, FoldState]) -> set[str]:
-        """Those of the folded events whose activities still wait in the outbox of their pass. Index: _id."""
+    async def unpublished(self, states: Mapping[str, FoldState]) -> set[str]:
+        """Return those of the folded events whose activities are still in the outbox of their pass. Index: _id."""
 
-        async def some(chunk: Sequence[str]) -> list[Doc]:
+        async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
             return await self._passes.find({"_id": {"$in": list(chunk)}}, {"workspace": 1, "out": 1}).to_list(None)
 
-        passes = await in_chunks(some, list({each.pass_id for each in standings.values()}), self._in_chunk)
+        passes = await in_chunks(find_chunk, list({each.pass_id for each in states.values()}), self._in_chunk)
         entries = [entry for doc in passes if doc["workspace"] == self._workspace_id for entry in doc.get("out", ())]
-        waiting = {about.get("event") for entry in entries for about in (entry["cause"], entry["refs"])}
-        return waiting & set(standings)
+        unpublished = {reference.get("event") for entry in entries for reference in (entry["cause"], entry["refs"])}
+        return unpublished & set(states)

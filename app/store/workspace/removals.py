@@ -1,4 +1,4 @@
-"""Named queries over what was removed from one workspace: tombstones, and what is known of erased passes."""
+"""Named queries over the tombstones of one workspace, and over the figures of erased passes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from app.domain.events.events import Origin
 from app.domain.events.tombstones import Erasure, Tombstone, merge_id, tombstone_id
 from app.domain.values.instants import from_ms
-from app.store.codecs.events import tombstone_doc
-from app.store.codecs.passes import erased_from
+from app.store.codecs.events import tombstone_to_doc
+from app.store.codecs.passes import erased_from_doc
 from app.store.mongo.queries import Collection, Database, Doc, WorkspaceQueries, insert_new
 
 
@@ -22,49 +22,52 @@ class RemovalQueries(WorkspaceQueries):
         self._passes, self._erasures = db["passes"], db["erasures"]
 
     async def insert(self, tombstones: Sequence[Tombstone], origin: Origin) -> set[int]:
-        """Inserts tombstones, pending; the positions of those whose target has one already. Safe to repeat."""
-        docs = [tombstone_doc(tombstone, self._workspace_id, origin) for tombstone in tombstones]
-        return await insert_new(self._all, docs)
+        """Insert pending tombstones and return the indexes of those whose target has one already. Safe to repeat."""
+        docs = [tombstone_to_doc(tombstone, self._workspace_id, origin) for tombstone in tombstones]
+        return await insert_new(self._collection, docs)
 
     async def batches(self, target_ids: Sequence[str]) -> Mapping[str, str | None]:
-        """By target, the batch that asked for its removal, for those that have a tombstone. Index: _id."""
+        """Return by target the batch that requested its removal, for targets with a tombstone. Index: _id."""
         docs = await self._by_ids(map(tombstone_id, target_ids), {"removes": 1, "origin": 1})
         return {doc["removes"]: doc["origin"].get("batch") for doc in docs if "removes" in doc}
 
     async def merges(self, pass_id: str) -> list[str]:
-        """The passes that this one is to become a part of: the next one, the one that that becomes a part of, and so on.
+        """Return the passes into which a pass is to be merged: its survivor, the survivor's survivor, and so on.
 
-        Index: _id, once for each.
+        Index: _id, one query for each.
         """
         found: list[str] = []
-        while (doc := await self._one(self._all, merge_id(found[-1] if found else pass_id))) is not None:
+        while (doc := await self._find_one(self._collection, merge_id(found[-1] if found else pass_id))) is not None:
             found.append(doc["into"])
         return found
 
     async def merge_rank(self) -> int:
-        """The rank of the latest merge of the workspace; 0 before the first. Index: {workspace, merge}."""
-        where = self._mine(merge={"$gte": 0})
-        doc = await self._all.find_one(where, {"merge": 1}, sort=[("merge", -1)])
+        """Return the rank of the workspace's latest merge; 0 before the first. Index: {workspace, merge}."""
+        where = self._in_workspace(merge={"$gte": 0})
+        doc = await self._collection.find_one(where, {"merge": 1}, sort=[("merge", -1)])
         return 0 if doc is None else int(doc["merge"])
 
     async def erasure(self, pass_id: str) -> Erasure | None:
-        """How far the erasure of a pass is; None where none was asked for, or there is no such pass. Index: _id."""
-        done = await self._one(self._erasures, pass_id)
-        left = done or await self._one(self._passes, pass_id)
-        if left is not None and "erased" in left:
-            erased = erased_from(left["erased"])
-            return Erasure(
-                pass_id,
-                from_ms(erased.at_ms),
-                erased.events,
-                erased.aggregates,
-                erased.segments,
-                left["n"],
-                done=done is not None,
-            )
-        asked = await self._one(self._all, tombstone_id(pass_id))
-        return None if asked is None else Erasure(pass_id)
+        """Return the progress of a pass's erasure; None if none was requested, or the pass does not exist.
 
-    async def _one(self, collection: Collection, id_: str) -> Doc | None:
+        Index: _id.
+        """
+        finished = await self._find_one(self._erasures, pass_id)
+        doc = finished or await self._find_one(self._passes, pass_id)
+        if doc is not None and "erased" in doc:
+            erased = erased_from_doc(doc["erased"])
+            return Erasure(
+                pass_id=pass_id,
+                erased_at=from_ms(erased.at_ms),
+                events=erased.events,
+                aggregates=erased.aggregates,
+                segments=erased.segments,
+                activities=doc["n"],
+                done=finished is not None,
+            )
+        tombstone = await self._find_one(self._collection, tombstone_id(pass_id))
+        return None if tombstone is None else Erasure(pass_id)
+
+    async def _find_one(self, collection: Collection, id_: str) -> Doc | None:
         doc: Doc | None = await collection.find_one({"_id": id_})
         return doc if doc is not None and doc["workspace"] == self._workspace_id else None

@@ -1,4 +1,4 @@
-"""Named queries over the vocabulary of one workspace: the types and sources that its events came with."""
+"""Named queries over the vocabulary of one workspace: the types and sources of its events."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ class VocabularyQueries(WorkspaceQueries):
     collection = "words"
 
     async def types(self) -> list[str]:
-        """The types of the events recorded so far, sorted. Index: {workspace, kind, word}."""
-        return await self._of(TYPE)
+        """Return the types of the events recorded so far, sorted. Index: {workspace, kind, word}."""
+        return await self._words(TYPE)
 
     async def sources(self) -> list[str]:
-        """The sources of the events recorded so far, sorted. Index: {workspace, kind, word}."""
-        return await self._of(SOURCE)
+        """Return the sources of the events recorded so far, sorted. Index: {workspace, kind, word}."""
+        return await self._words(SOURCE)
 
     async def insert(self, words: Iterable[Word]) -> None:
-        """Notes words that may have been noted before. Safe to repeat."""
+        """Insert words that may exist already. Safe to repeat."""
         docs = [
-            self._mine(_id=word_id(self._workspace_id, kind, word), kind=kind, word=word)
+            self._in_workspace(_id=word_id(self._workspace_id, kind, word), kind=kind, word=word)
             for kind, word in sorted(words)
         ]
-        await insert_new(self._all, docs)
+        await insert_new(self._collection, docs)
 
-    async def _of(self, kind: str) -> list[str]:
-        docs = await self._all.find(self._mine(kind=kind), {"word": 1}).sort("word", 1).to_list(None)
+    async def _words(self, kind: str) -> list[str]:
+        docs = await self._collection.find(self._in_workspace(kind=kind), {"word": 1}).sort("word", 1).to_list(None)
         return [doc["word"] for doc in docs]

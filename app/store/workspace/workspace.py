@@ -26,11 +26,11 @@ from .removals import RemovalQueries
 from .segments import SegmentQueries
 from .vocabulary import VocabularyQueries
 from .webhooks import WebhookQueries
-from .workspaces import erasure_epoch_of, profile_of, secret_of
+from .workspaces import read_erasure_epoch, read_profile, read_secret
 
 
 class Workspace(ErrorTranslating):
-    """Named queries, each confined to `workspace_id`; `in_chunk` is how many values one `$in` may hold."""
+    """Named queries, each confined to `workspace_id`. `in_chunk` is the number of values in one `$in`."""
 
     def __init__(self, db: Database, workspace_id: str, in_chunk: int = 1_000) -> None:
         self.id = workspace_id
@@ -40,7 +40,7 @@ class Workspace(ErrorTranslating):
         self.aggregations = AggregationQueries(db, workspace_id, in_chunk)
         self.removals = RemovalQueries(db, workspace_id, in_chunk)
         self.activities = ActivityQueries(db, workspace_id, in_chunk)
-        self.segments = SegmentQueries(db, workspace_id, in_chunk, self.passes)
+        self.segments = SegmentQueries(db=db, workspace_id=workspace_id, in_chunk=in_chunk, passes=self.passes)
         self.keys = KeyQueries(db, workspace_id, in_chunk)
         self.audit = AuditQueries(db, workspace_id, in_chunk)
         self.hooks = HookQueries(db, workspace_id, in_chunk)
@@ -56,19 +56,23 @@ class Workspace(ErrorTranslating):
         self.event_types = EventTypeQueries(db, workspace_id, in_chunk)
         self.vocabulary = VocabularyQueries(db, workspace_id, in_chunk)
 
-    async def of_whole_pass(self, query: ActivityQuery) -> ActivityQuery:
-        """The same query; where it names a pass, of the one that answers for it, and of all that were merged into that."""
+    async def include_aliases(self, query: ActivityQuery) -> ActivityQuery:
+        """Return the query, for the survivor of the pass that it names and for all aliases of the survivor.
+
+        A query without a pass is returned unchanged.
+        """
         card = None if query.pass_id is None else await self.passes.get(query.pass_id)
-        # Of an erased pass nothing is left but its lines, under the id it had.
+        # Only emptied activities are left of an erased pass, under the pass's own id.
         if card is None:
             return query
         aliases = await self.passes.aliases([card.id])
         return replace(query, pass_id=card.id, aliases=aliases.get(card.id, ()))
 
     async def forget_if_deleted(self, endpoint_id: str) -> bool:
-        """Whether a webhook endpoint is deleted; then what was written of it since is gone as well. Safe to repeat.
+        """Return whether a webhook endpoint is deleted; if so, delete its deliveries stored since. Safe to repeat.
 
-        Asked after such a write by who may have been overtaken: whoever deletes it later takes what stands then along.
+        A worker that may have lost its lease calls this after writing deliveries. A deletion that follows the call
+        deletes them itself.
         """
         if await self.webhooks.get_many([endpoint_id]):
             return False
@@ -76,13 +80,13 @@ class Workspace(ErrorTranslating):
         return True
 
     async def profile(self) -> WorkspaceProfile:
-        """What the workspace says of itself. Raises NotFound where it does not exist."""
-        return await profile_of(self._db, self.id)
+        """Return the profile of the workspace. Raises NotFound if the workspace does not exist."""
+        return await read_profile(self._db, self.id)
 
     async def secret(self) -> bytes:
-        """The key of the fingerprints, made with the workspace and never rotated. Raises NotFound."""
-        return await secret_of(self._db, self.id)
+        """Return the key of the fingerprints, created with the workspace and never rotated. Raises NotFound."""
+        return await read_secret(self._db, self.id)
 
     async def erasure_epoch(self) -> str:
-        """An id that is another one whenever passes may be gone; "" before the first is."""
-        return await erasure_epoch_of(self._db, self.id)
+        """Return an id that changes when passes are erased; "" before the first erasure."""
+        return await read_erasure_epoch(self._db, self.id)

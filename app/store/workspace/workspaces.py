@@ -1,4 +1,4 @@
-"""Workspaces as documents: made once, read by id."""
+"""Documents of workspaces: inserted once, read by id."""
 
 from __future__ import annotations
 
@@ -11,34 +11,39 @@ from app.store.mongo.queries import Database, Doc, translating_errors
 
 
 async def insert_workspace(db: Database, profile: WorkspaceProfile) -> None:
-    """Stores a new workspace with a fingerprint key of its own."""
+    """Insert a workspace with a new key for its fingerprints."""
     doc = asdict(profile)
     doc["_id"] = doc.pop("id")
     with translating_errors():
         await db["workspaces"].insert_one({**doc, "secret": secrets.token_bytes(32)})
 
 
-async def profile_of(db: Database, workspace_id: str) -> WorkspaceProfile:
-    """What a workspace says of itself. Raises NotFound."""
-    doc = await _workspace(db, workspace_id)
+async def read_profile(db: Database, workspace_id: str) -> WorkspaceProfile:
+    """Return the profile of a workspace. Raises NotFound. Index: _id."""
+    doc = await _read_workspace(db, workspace_id)
     return WorkspaceProfile(
-        doc["_id"], doc["name"], doc["currency"], doc["timezone"], doc["week_start"], doc["created_at"]
+        id=doc["_id"],
+        name=doc["name"],
+        currency=doc["currency"],
+        timezone=doc["timezone"],
+        week_start=doc["week_start"],
+        created_at=doc["created_at"],
     )
 
 
-async def secret_of(db: Database, workspace_id: str) -> bytes:
-    """The key of a workspace's fingerprints. Raises NotFound."""
-    return bytes((await _workspace(db, workspace_id))["secret"])
+async def read_secret(db: Database, workspace_id: str) -> bytes:
+    """Return the key of a workspace's fingerprints. Raises NotFound. Index: _id."""
+    return bytes((await _read_workspace(db, workspace_id))["secret"])
 
 
-async def erasure_epoch_of(db: Database, workspace_id: str) -> str:
-    """The latest parting of a workspace; "" before the first. Index: _id."""
+async def read_erasure_epoch(db: Database, workspace_id: str) -> str:
+    """Return the erasure epoch of a workspace, stored as `parting`; "" before the first erasure. Index: _id."""
     with translating_errors():
         doc = await db["workspaces"].find_one({"_id": workspace_id}, {"parting": 1})
     return "" if doc is None else str(doc.get("parting", ""))
 
 
-async def _workspace(db: Database, workspace_id: str) -> Doc:
+async def _read_workspace(db: Database, workspace_id: str) -> Doc:
     with translating_errors():
         doc = await db["workspaces"].find_one({"_id": workspace_id})
     if doc is None:
