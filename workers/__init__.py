@@ -1,1 +1,1 @@
-"""The asynchronous side: `ls workers` reads as the flow. Each stage loads, decides, saves, wakes; and may die anywhere."""
+"""Workers: the stages of the flow and the long jobs. Each stage loads, decides, saves and wakes the next one."""

@@ -1,6 +1,7 @@
-"""The one failure policy of the worker, for every stage.
+"""Failure policy of the worker, the same for all stages.
 
-What the store did not answer (Unavailable) is left to the next sweep, anything else is logged with a reference.
+If the store does not answer (Unavailable), the next sweep runs the stage again. Any other exception is logged, with a
+reference.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ log = logging.getLogger("punchcard.worker")
 def log_failures(
     stage: str, run: Callable[[Worker, str], Awaitable[None]]
 ) -> Callable[[Worker, str], Coroutine[Any, Any, None]]:
-    """The stage under the one failure policy: never raises but for cancellation."""
+    """Wrap a stage so that it logs and counts failures instead of raising them. Cancellation is still raised."""
 
     async def guarded_run(worker: Worker, key: str) -> None:
         try:
@@ -29,7 +30,7 @@ def log_failures(
                 await run(worker, key)
         except Unavailable as error:
             metrics.STAGE_FAILURES.labels(stage, "unavailable").inc()
-            log.warning("%s %s waits for the next sweep: %s", stage, key, error)
+            log.warning("%s %s skipped until the next sweep, store unavailable: %s", stage, key, error)
         except Exception:
             metrics.STAGE_FAILURES.labels(stage, "error").inc()
             log.exception("%s %s failed; reference %s", stage, key, uuid.uuid4().hex)

@@ -1,6 +1,6 @@
-"""`python -m workers.main`: one worker process. arq brings the wake-ups, the sweep makes up for every one that is lost.
+"""`python -m workers.main`: one worker process. It runs stages on wake-ups from arq, and by a sweep every second.
 
-Nothing is retried by job, because every stage can be run again from what is stored (`failures.py`).
+The sweep finds the work of lost wake-ups. arq retries no job: the next sweep runs a failed stage again (`failures.py`).
 """
 
 from __future__ import annotations
@@ -55,25 +55,29 @@ STAGES: dict[str, Callable[[Worker, str], Awaitable[None]]] = {
     "jobs": jobs,
 }
 JOB_TIMEOUT_SECONDS = 45
+"""The time after which arq cancels a run of a stage."""
 ARENA_MAX = -8
-"""M_ARENA_MAX of glibc's malloc.h; other libraries have no such knob."""
+"""M_ARENA_MAX of glibc's malloc.h. Other C libraries do not have this option."""
 POLL_INTERVAL_SECONDS = 0.01
+"""Interval at which arq reads the queue of the flow. An event passes this queue twice before it is published."""
 JOBS_POLL_INTERVAL_SECONDS = 0.2
-"""An event passes the short queue twice before anybody is told of it; an import has time."""
+"""Interval at which arq reads the queue of long jobs, where a short delay does not matter."""
 REDIS_TIMEOUT_SECONDS = 10.0
 STOP_TIMEOUT_SECONDS = 10.0
-"""How long rounds under way may take to end; dying in one would lose nothing, only time."""
+"""The time that rounds under way get to end. Stopping in the middle of a round costs time, but loses nothing."""
 
 
 GUARDED = {stage: log_failures(stage, run) for stage, run in STAGES.items()}
+"""The stages under the failure policy of `failures.py`."""
 
 
 def _encode(value: Any) -> bytes:
-    """JSON; what a job that was cancelled left behind (an exception, say) as its text."""
+    """Return the value as JSON. Other objects, such as the exception of a cancelled job, become their text."""
     return orjson.dumps(value, default=repr)
 
 
-def _function(stage: str) -> Any:
+def _arq_function(stage: str) -> Any:
+    """Return the arq function of a stage. It never retries, and keeps no result."""
     run = GUARDED[stage]
 
     async def job(ctx: dict[str, Any], key: str, trace: str | None = None) -> None:
@@ -88,10 +92,11 @@ def _function(stage: str) -> Any:
 
 
 def arq_worker(settings: Settings, worker: Worker, *, long: bool) -> ArqWorker:
-    """The arq worker of one of the two queues, over a worker's resources: an import never stands before a fold."""
+    """Return the arq worker of the queue of the flow or, with `long`, of jobs. So an import never delays a fold."""
     queue = (jobs_queue if long else flow_queue)(settings.database)
     pool = ArqRedis(
-        # Its own connections and more patience than the bus has: nobody waits for it, and a busy loop is not a lost Redis.
+        # Own connections with a longer timeout than those of the bus: a busy event loop must not look like a lost
+        # Redis.
         connection_pool=ConnectionPool.from_url(
             worker.resources.settings.redis_url or "",
             socket_timeout=REDIS_TIMEOUT_SECONDS,
@@ -102,7 +107,7 @@ def arq_worker(settings: Settings, worker: Worker, *, long: bool) -> ArqWorker:
         default_queue_name=queue,
     )
     return ArqWorker(
-        functions=[_function(stage) for stage in STAGES if (stage in LONG_STAGES) == long],
+        functions=[_arq_function(stage) for stage in STAGES if (stage in LONG_STAGES) == long],
         queue_name=queue,
         redis_pool=pool,
         redis_settings=RedisSettings(),
@@ -121,33 +126,34 @@ def arq_worker(settings: Settings, worker: Worker, *, long: bool) -> ArqWorker:
 
 
 async def run(settings: Settings, stopping: asyncio.Event) -> None:
-    """Runs a worker until told to stop; goes on sweeping while Redis is away."""
+    """Run a worker until `stopping` is set. While Redis is unavailable, the sweep continues."""
     async with open_resources(settings) as resources:
         worker = Worker.on(resources)
         async with serve_metrics(resources):
             sweep = asyncio.create_task(Sweep(worker, GUARDED).run(stopping))
-            waking = {asyncio.create_task(_listen(settings, worker, long=long)) for long in (False, True)}
+            listeners = {asyncio.create_task(_listen(settings, worker, long=long)) for long in (False, True)}
             log.info("worker %d is ready", os.getpid())
             await stopping.wait()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
                     await worker.stop()
-            while waking:
+            while listeners:
                 # redis-py swallows a cancellation that comes while it connects, so one may not be enough.
-                for task in waking:
+                for task in listeners:
                     task.cancel()
-                _, waking = await asyncio.wait(waking, timeout=0.1)
+                _, listeners = await asyncio.wait(listeners, timeout=0.1)
             await sweep
         log.info("worker %d has stopped", os.getpid())
 
 
 async def _listen(settings: Settings, worker: Worker, *, long: bool) -> None:
+    """Run arq on one queue, and restart it whenever the connection to Redis fails."""
     while True:
         arq = arq_worker(settings, worker, long=long)
         try:
             await arq.async_run()
         except REDIS_ERRORS as error:
-            log.warning("Redis is away (%s); the sweep goes on without it", error)
+            log.warning("Redis unavailable, the sweep continues without it: %s", error)
             await asyncio.sleep(0.5)
         finally:
             with contextlib.suppress(*REDIS_ERRORS):
@@ -155,9 +161,9 @@ async def _listen(settings: Settings, worker: Worker, *, long: bool) -> None:
 
 
 def main() -> None:
-    """The entry point: reads the settings from the environment, stops cleanly on SIGINT and SIGTERM.
+    """Run a worker with the settings of the environment until SIGINT or SIGTERM stops it.
 
-    Ends with a message and status 1 where the settings cannot be used, or the store does not answer at the start.
+    Exits with a message and status 1 if the settings are invalid, or if the store does not answer at the start.
     """
     try:
         settings = Settings.from_env(os.environ)
@@ -172,7 +178,10 @@ def main() -> None:
 
 
 def _limit_malloc_arenas() -> None:
-    """Lets the driver's threads take memory from two arenas: with one for each, a sixth more was held and never used."""
+    """Limit malloc to two arenas.
+
+    With one arena for each thread of the driver, the process held a sixth more memory without using it.
+    """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(ARENA_MAX, 2)
 

@@ -1,4 +1,4 @@
-"""A worker's own address for Prometheus and for liveness probes: `/metrics` and `/healthz`, nothing else, no keys."""
+"""HTTP server of a worker for Prometheus and liveness probes: `/metrics` and `/healthz`, without keys."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from app.resources import Resources
 from app.telemetry import metrics
 
 METRICS_TIMEOUT_SECONDS = 15.0
+"""The longest time of one request."""
 MAX_REQUEST_BYTES = 16_384
 
 
 @contextlib.asynccontextmanager
 async def serve_metrics(resources: Resources) -> AsyncIterator[None]:
-    """Answers on PUNCHCARD_HOST and PUNCHCARD_WORKER_METRICS_PORT while the block runs; nothing where the port is 0.
+    """Serve metrics on PUNCHCARD_HOST and PUNCHCARD_WORKER_METRICS_PORT while the block runs; port 0 serves nothing.
 
-    Raises ConfigError where the port is taken.
+    Raises ConfigError if the port is in use.
     """
     settings = resources.settings
     if not settings.worker_metrics_port:
@@ -27,43 +28,45 @@ async def serve_metrics(resources: Resources) -> AsyncIterator[None]:
         return
     gauges = BacklogGauges(resources)
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             async with asyncio.timeout(METRICS_TIMEOUT_SECONDS):
-                writer.write(await _response(await reader.readuntil(b"\r\n\r\n"), gauges))
+                writer.write(await _respond(await reader.readuntil(b"\r\n\r\n"), gauges))
                 await writer.drain()
         writer.close()
 
     try:
         server = await asyncio.start_server(
-            connected, settings.host, settings.worker_metrics_port, limit=MAX_REQUEST_BYTES
+            answer, settings.host, settings.worker_metrics_port, limit=MAX_REQUEST_BYTES
         )
     except OSError as error:
-        where = f"port {settings.worker_metrics_port} of {settings.host}"
-        raise ConfigError([f"PUNCHCARD_WORKER_METRICS_PORT: cannot listen on {where}: {error.strerror}."]) from error
+        address = f"port {settings.worker_metrics_port} of {settings.host}"
+        raise ConfigError([f"PUNCHCARD_WORKER_METRICS_PORT: cannot listen on {address}: {error.strerror}."]) from error
     try:
         yield
     finally:
         server.close()
 
 
-async def _response(request: bytes, gauges: BacklogGauges) -> bytes:
+async def _respond(request: bytes, gauges: BacklogGauges) -> bytes:
     line, *fields = request.decode("latin-1").split("\r\n")
     method, _, rest = line.partition(" ")
     path = rest.partition(" ")[0].partition("?")[0]
     if method not in ("GET", "HEAD"):
-        return _message("405 Method Not Allowed", "text/plain", b"", method, "allow: GET, HEAD\r\n")
+        return _build_message("405 Method Not Allowed", "text/plain", b"", method, "allow: GET, HEAD\r\n")
     if path == "/healthz":
-        return _message("200 OK", "application/json", b'{"status":"ok"}', method)
+        return _build_message("200 OK", "application/json", b'{"status":"ok"}', method)
     if path == "/metrics":
         await gauges.refresh()
         accept = next((f.partition(":")[2].strip() for f in fields if f.lower().startswith("accept:")), "")
-        body, content_type = metrics.exposition(accept)
-        return _message("200 OK", content_type, body, method)
-    return _message("404 Not Found", "text/plain", b"Only /metrics and /healthz are here.\n", method)
+        body, content_type = metrics.render_metrics(accept)
+        return _build_message("200 OK", content_type, body, method)
+    return _build_message(
+        "404 Not Found", "text/plain", b"Not found. This server has only /metrics and /healthz.\n", method
+    )
 
 
-def _message(status: str, content_type: str, body: bytes, method: str, more: str = "") -> bytes:
-    fields = f"content-type: {content_type}\r\ncontent-length: {len(body)}\r\n{more}connection: close\r\n\r\n"
+def _build_message(status: str, content_type: str, body: bytes, method: str, extra_fields: str = "") -> bytes:
+    fields = f"content-type: {content_type}\r\ncontent-length: {len(body)}\r\n{extra_fields}connection: close\r\n\r\n"
     head = f"HTTP/1.1 {status}\r\n{fields}"
     return head.encode() + (b"" if method == "HEAD" else body)

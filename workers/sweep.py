@@ -1,6 +1,6 @@
-"""Sweep: looks after every stage once a second, inside each worker process, so that a lost wake-up costs little.
+"""Sweep: a loop in each worker that finds the work of all stages once a second, so that a lost wake-up costs little.
 
-Due instants are not waited for by polling: each sweep looks a little ahead and sets a timer for the next one.
+Due instants do not wait for the next sweep: each sweep looks 1.5 s ahead and sets timers for them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from app.domain.values.instants import to_ms
 from app.flow import SLOT_RANGES, range_of
 from app.store.operations.heartbeats import Heartbeats
 from app.store.stages.endpoint_leases import WaitingEndpoint
-from workers.stages.deliver import begin
+from workers.stages.deliver import start_run
 from workers.stages.due import next_due_ms
 
 from .worker import Worker
@@ -26,144 +26,151 @@ from .worker import Worker
 log = logging.getLogger(__name__)
 
 TIMER_HORIZON_MS = 1_500
+"""How far a sweep looks ahead to set timers. It is longer than the default interval of sweeps, 1 s."""
 MAX_JOBS_STARTED = 4
+"""Jobs that one worker runs at the same time."""
 HEARTBEAT_INTERVAL_SECONDS = 5.0
 MAX_HEARTBEATS_MISSED = 4
-"""A worker is taken for dead when so many signs of life in a row did not come."""
+"""Heartbeats in a row that a worker misses before it counts as crashed."""
 
 Run = Callable[[Worker, str], Awaitable[None]]
 
 
 class Sweep:
-    """The heartbeat of one worker process."""
+    """The sweep of one worker process: it runs the stages whose work it finds, sets timers, and sends heartbeats."""
 
     def __init__(self, worker: Worker, stages: Mapping[str, Run]) -> None:
         self._worker = worker
         self._stages = stages
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._runs: set[asyncio.Task[None]] = set()
+        """Timers of due slot ranges and of endpoints, by range or endpoint id."""
+        self._due_tasks: set[asyncio.Task[None]] = set()
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._heartbeats = Heartbeats(worker.resources.db)
         self._next_beat = 0.0
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Sweeps until told to stop, then waits for what is under way. No stage waits for another."""
-        looks = (
-            self.beats,
-            self.folds,
-            self.dues,
-            self.backfills,
-            self.publishes,
-            self.deliveries,
-            self.merges,
-            self.erasures,
-            self.jobs,
+        """Sweep until `stopping` is set, then wait for the tasks under way. Each stage has a loop of its own."""
+        steps = (
+            self.beat,
+            self.fold,
+            self.advance_due,
+            self.backfill,
+            self.publish,
+            self.deliver,
+            self.merge,
+            self.erase,
+            self.start_jobs,
         )
-        await asyncio.gather(*(self._again_and_again(look, stopping) for look in looks))
+        await asyncio.gather(*(self._repeat(step, stopping) for step in steps))
         for timer in self._timers.values():
             timer.cancel()
         for job in list(self._jobs.values()):
             job.cancel()
-        await asyncio.gather(*self._runs)
+        await asyncio.gather(*self._due_tasks)
         await asyncio.gather(*self._jobs.values(), return_exceptions=True)
         with contextlib.suppress(Unavailable):
-            await self._heartbeats.gone(self._worker.id)
+            await self._heartbeats.remove(self._worker.id)
 
-    async def beats(self) -> None:
-        """Gives a sign of life now and then."""
-        elapsed = asyncio.get_running_loop().time()
-        if elapsed >= self._next_beat:
-            every = max(HEARTBEAT_INTERVAL_SECONDS, self._worker.resources.settings.sweep_seconds)
+    async def beat(self) -> None:
+        """Send a heartbeat if one is due."""
+        now_seconds = asyncio.get_running_loop().time()
+        if now_seconds >= self._next_beat:
+            interval = max(HEARTBEAT_INTERVAL_SECONDS, self._worker.resources.settings.sweep_seconds)
             now = await SystemClock().now()
-            await self._heartbeats.beat(self._worker.id, now, now + timedelta(seconds=MAX_HEARTBEATS_MISSED * every))
-            self._next_beat = elapsed + every
+            await self._heartbeats.beat(self._worker.id, now, now + timedelta(seconds=MAX_HEARTBEATS_MISSED * interval))
+            self._next_beat = now_seconds + interval
 
-    async def folds(self) -> None:
-        """Folds whatever is pending."""
+    async def fold(self) -> None:
+        """Fold the pending events of all slot ranges."""
         await asyncio.gather(*(self._stages["fold"](self._worker, key) for key in SLOT_RANGES))
 
-    async def dues(self) -> None:
-        """Walks whatever is due, and sets a timer for what soon will be."""
+    async def advance_due(self) -> None:
+        """Advance the passes that are due, and set timers for passes that are due soon."""
         await asyncio.gather(*(self._stages["due"](self._worker, key) for key in SLOT_RANGES))
-        await self._look_ahead()
+        await self._set_due_timers()
 
-    async def backfills(self) -> None:
-        """Walks whatever lags behind the definitions."""
+    async def backfill(self) -> None:
+        """Advance the passes that were evaluated under older definitions."""
         for workspace_id in await self._worker.fold_queries.workspaces_behind():
             await self._stages["backfill"](self._worker, workspace_id)
 
-    async def publishes(self) -> None:
-        """Publishes whatever waits in an outbox."""
+    async def publish(self) -> None:
+        """Publish the outboxes of all workspaces."""
         for workspace_id in await self._worker.publish_queries.waiting_workspaces():
             await self._stages["publish"](self._worker, workspace_id)
 
-    async def deliveries(self) -> None:
-        """Begins a run at every webhook endpoint with something to do, and sets a timer for those that soon will have."""
-        for woken in self._worker.dispatchers.values():
-            woken.set()
+    async def deliver(self) -> None:
+        """Start a run at every webhook endpoint that has work, and set timers for endpoints that have work soon."""
+        for wake_up in self._worker.dispatchers.values():
+            wake_up.set()
         now_ms = system_ms()
-        for waiting in await self._worker.endpoint_leases.waiting(now_ms + TIMER_HORIZON_MS):
-            key, ahead_ms = waiting.endpoint_id, waiting.begins_ms - now_ms
+        for endpoint in await self._worker.endpoint_leases.waiting(now_ms + TIMER_HORIZON_MS):
+            key, ahead_ms = endpoint.endpoint_id, endpoint.begins_ms - now_ms
             if ahead_ms <= 0:
-                begin(self._worker, waiting)
+                start_run(self._worker, endpoint)
             elif key not in self._timers:
-                self._timers[key] = asyncio.get_running_loop().call_later(ahead_ms / 1000 + 0.001, self._begin, waiting)
+                self._timers[key] = asyncio.get_running_loop().call_later(
+                    ahead_ms / 1000 + 0.001, self._start_run, endpoint
+                )
 
-    async def merges(self) -> None:
-        """Moves whatever is left of merged passes."""
+    async def merge(self) -> None:
+        """Move the remaining events of merged passes."""
         for pass_id in await self._worker.merge_queries.waiting():
             await self._stages["merge"](self._worker, pass_id)
 
-    async def erasures(self) -> None:
-        """Empties whatever is left of erased passes."""
+    async def erase(self) -> None:
+        """Remove the remaining data of erased passes."""
         for pass_id in await self._worker.erase_queries.waiting():
             await self._stages["erase"](self._worker, pass_id)
 
-    async def jobs(self) -> None:
-        """Takes up the jobs that nobody carries, and does not wait for them: they are long, and stopped when all stops."""
+    async def start_jobs(self) -> None:
+        """Start the jobs that no worker runs, and do not wait for them. They are cancelled when the worker stops."""
         for job_id in await self._worker.job_leases.open(system_ms(), MAX_JOBS_STARTED):
             if job_id not in self._jobs and len(self._jobs) < MAX_JOBS_STARTED:
-                self._jobs[job_id] = asyncio.create_task(self._job(job_id))
+                self._jobs[job_id] = asyncio.create_task(self._run_job(job_id))
 
-    async def _again_and_again(self, look: Callable[[], Awaitable[None]], stopping: asyncio.Event) -> None:
+    async def _repeat(self, step: Callable[[], Awaitable[None]], stopping: asyncio.Event) -> None:
+        """Run a step at the interval of sweeps until `stopping` is set."""
         seconds = self._worker.resources.settings.sweep_seconds
         while not stopping.is_set():
             try:
-                await look()
+                await step()
             except Unavailable as error:
-                log.warning("the sweep is put off: %s", error)
+                log.warning("sweep step %s skipped, store unavailable: %s", step.__name__, error)
             except Exception:
-                # What is looked after here would never be looked after again.
-                log.exception("the sweep's look at %s failed", look.__name__)
+                # Without this handler, one exception would end the loop of this step for good.
+                log.exception("sweep step %s failed", step.__name__)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), seconds)
 
-    async def _look_ahead(self) -> None:
+    async def _set_due_timers(self) -> None:
+        """Set a timer for each slot range in which a pass is due soon."""
         now_ms = to_ms(await self._worker.resources.clock.now())
         loop = asyncio.get_running_loop()
         for pass_id, due_ms in await next_due_ms(self._worker, now_ms, TIMER_HORIZON_MS):
             key = range_of(slot_of(pass_id))
             if key not in self._timers:
-                delay = (due_ms - now_ms) / 1000 + 0.001
-                self._timers[key] = loop.call_later(delay, self._fire, key)
+                delay_seconds = (due_ms - now_ms) / 1000 + 0.001
+                self._timers[key] = loop.call_later(delay_seconds, self._start_due, key)
 
-    def _begin(self, waiting: WaitingEndpoint) -> None:
-        self._timers.pop(waiting.endpoint_id, None)
-        begin(self._worker, waiting)
+    def _start_run(self, endpoint: WaitingEndpoint) -> None:
+        self._timers.pop(endpoint.endpoint_id, None)
+        start_run(self._worker, endpoint)
 
-    def _fire(self, key: str) -> None:
+    def _start_due(self, key: str) -> None:
         self._timers.pop(key, None)
-        task = asyncio.get_running_loop().create_task(self._due(key))
-        self._runs.add(task)
-        task.add_done_callback(self._runs.discard)
+        task = asyncio.get_running_loop().create_task(self._advance_due(key))
+        self._due_tasks.add(task)
+        task.add_done_callback(self._due_tasks.discard)
 
-    async def _job(self, job_id: str) -> None:
+    async def _run_job(self, job_id: str) -> None:
         try:
             await self._stages["jobs"](self._worker, job_id)
         finally:
             del self._jobs[job_id]
 
-    async def _due(self, key: str) -> None:
+    async def _advance_due(self, key: str) -> None:
         await self._stages["due"](self._worker, key)
         with contextlib.suppress(Unavailable):
-            await self._look_ahead()
+            await self._set_due_timers()

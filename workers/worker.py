@@ -1,4 +1,4 @@
-"""What every stage is given: the resources, the queries of the stages, the definitions it has seen."""
+"""The state that all stages of one worker process share: resources, queries, caches and running tasks."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from app.store.stages.publish import PublishQueries
 log = logging.getLogger(__name__)
 
 MAX_CLEARED_PASSES = 100_000
+"""Entries that each of the caches `cleared_writes` and `epoch_changed_at` keeps."""
 MAX_DISPATCHERS = 100
-"""At how many webhook endpoints a process delivers at a time."""
+"""Webhook endpoints to which one process delivers at the same time."""
 
 
 @dataclass
 class Worker:
-    """One worker process. Holds nothing that would be missed: all of it can be read again."""
+    """One worker process. Everything in memory can be read from the store again, so a crash loses nothing."""
 
     resources: Resources
     fold_queries: FoldQueries
@@ -37,99 +38,108 @@ class Worker:
     merge_queries: MergeQueries
     endpoint_leases: EndpointLeases
     definitions: dict[str, Definitions] = field(default_factory=dict)
+    """Definitions read so far, by workspace id."""
     cursors: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """The (slot, pass id) after which the next fold of a slot range begins, by range."""
     positions: dict[str, int] = field(default_factory=dict)
+    """The last position of a workspace's log that publish has read, by workspace id."""
     cleared_writes: dict[str, str] = field(default_factory=dict)
+    """The last write of a pass that this process made and whose events are cleared, by pass id."""
     epoch_changed_at: dict[frozenset[str], float] = field(default_factory=dict)
+    """The time (monotonic seconds) at which erase changed the erasure epoch, by the ids of the pass and its aliases."""
     id: str = field(default_factory=lambda: new_id("worker"))
     stopping: bool = False
+    """True once the process is stopping: no further round starts."""
     dispatchers: dict[str, asyncio.Event] = field(default_factory=dict)
-    """The webhook endpoints that are delivered to, each with what tells its run that there is news."""
+    """The event that wakes the run at a webhook endpoint, by endpoint id."""
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    """Background tasks. asyncio keeps only weak references to tasks, so they are kept here until they end."""
     _running: dict[tuple[str, str], bool] = field(default_factory=dict)
+    """Stages under way, by stage and key. True means that a call has asked for another run meanwhile."""
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
 
     @classmethod
     def on(cls, resources: Resources) -> Worker:
-        """A worker over these resources."""
+        """Return a worker that uses these resources."""
         db, in_chunk = resources.db, resources.in_chunk
         return cls(
-            resources,
-            FoldQueries(db, in_chunk),
-            PublishQueries(db),
-            JobLeases(db),
-            EraseQueries(db, in_chunk),
-            MergeQueries(db, in_chunk),
-            EndpointLeases(db),
+            resources=resources,
+            fold_queries=FoldQueries(db, in_chunk),
+            publish_queries=PublishQueries(db),
+            job_leases=JobLeases(db),
+            erase_queries=EraseQueries(db, in_chunk),
+            merge_queries=MergeQueries(db, in_chunk),
+            endpoint_leases=EndpointLeases(db),
         )
 
     @property
     def has_no_dispatcher_left(self) -> bool:
-        """Whether no more webhook endpoints can be delivered to before one is let go."""
+        """Whether no run at another webhook endpoint can start before one ends."""
         return len(self.dispatchers) >= MAX_DISPATCHERS
 
-    def remember_cleared(self, pass_id: str, fid: str) -> None:
-        """Notes that whatever the write `fid` of a pass had counted is marked; the oldest notes go beyond the bound.
+    def remember_cleared(self, pass_id: str, write_id: str) -> None:
+        """Note that all events counted by a write of a pass are cleared. Beyond the limit, drop the oldest notes.
 
-        Sound because `alone` never lets two folds of one range overlap in a process: what is read as pending later than
-        this note was not counted by that write.
+        The fold relies on this note: events that a later round reads as pending were not counted by that write. This
+        holds because `run_alone` never runs two folds of one slot range in a process at the same time.
         """
         self.cleared_writes.pop(pass_id, None)
-        self.cleared_writes[pass_id] = fid
+        self.cleared_writes[pass_id] = write_id
         if len(self.cleared_writes) > MAX_CLEARED_PASSES:
             del self.cleared_writes[next(iter(self.cleared_writes))]
 
-    def remember_epoch_change(self, pass_ids: frozenset[str], elapsed: float) -> None:
-        """Notes when (monotonic seconds) a parting was made for erased passes; the oldest notes go beyond the bound."""
-        self.epoch_changed_at[pass_ids] = elapsed
+    def remember_epoch_change(self, pass_ids: frozenset[str], at_seconds: float) -> None:
+        """Note the time (monotonic) of an epoch change for erased passes. Beyond the limit, drop the oldest notes."""
+        self.epoch_changed_at[pass_ids] = at_seconds
         if len(self.epoch_changed_at) > MAX_CLEARED_PASSES:
             del self.epoch_changed_at[next(iter(self.epoch_changed_at))]
 
     async def read_definitions(self, workspace_ids: Iterable[str]) -> dict[str, Definitions]:
-        """The definitions of the workspaces as they are now; only versions not yet seen are read."""
-        wanted = list(workspace_ids)
+        """Return the current definitions of workspaces, by workspace id. Reads only versions that are not in memory."""
+        ids = list(workspace_ids)
 
-        async def one(workspace_id: str) -> Definitions:
-            known = self.definitions.setdefault(workspace_id, Definitions())
-            newer = await self.fold_queries.versions(workspace_id, known.revision)
+        async def read_one(workspace_id: str) -> Definitions:
+            cached = self.definitions.setdefault(workspace_id, Definitions())
+            newer = await self.fold_queries.versions(workspace_id, cached.revision)
             if newer:
-                known = self.definitions[workspace_id] = known.extended(newer)
-            return known
+                cached = self.definitions[workspace_id] = cached.extended(newer)
+            return cached
 
-        return dict(zip(wanted, await asyncio.gather(*map(one, wanted)), strict=True))
+        return dict(zip(ids, await asyncio.gather(*map(read_one, ids)), strict=True))
 
     async def run_alone(self, stage: str, key: str, once: Callable[[], Awaitable[bool]]) -> None:
-        """Runs rounds of a stage for a key until one says that there is no more, or until this worker stops.
+        """Run rounds of a stage for a key until a round returns False, or until the worker stops.
 
-        Never twice at once in this process: who comes while it runs makes it run again. Overlap between processes is
-        harmless and costs only time.
+        The stage never runs twice at the same time for a key in this process. If a call finds it running, the call
+        returns at once, and the running one starts again at its end. Overlap between processes is safe and costs only
+        time.
         """
-        place = (stage, key)
-        if place in self._running:
-            self._running[place] = True
+        running = (stage, key)
+        if running in self._running:
+            self._running[running] = True
             return
-        self._running[place] = True
+        self._running[running] = True
         try:
-            while self._running[place]:
-                self._running[place] = False
+            while self._running[running]:
+                self._running[running] = False
                 while not self.stopping and await once():
                     pass
         finally:
-            del self._running[place]
+            del self._running[running]
             if not self._running:
                 self._idle.set()
 
     def start_task(self, run: Coroutine[Any, Any, None]) -> None:
-        """Begins what goes on beside everything else, and holds on to it until it ends."""
+        """Start a background task and keep a reference to it until it ends."""
         task = asyncio.create_task(run)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
     async def stop(self) -> None:
-        """Begins no further round; returns when those under way have ended."""
+        """Start no further round, and return when the rounds under way have ended."""
         self.stopping = True
-        for woken in self.dispatchers.values():
-            woken.set()
+        for wake_up in self.dispatchers.values():
+            wake_up.set()
         while self._running:
             self._idle.clear()
             await self._idle.wait()

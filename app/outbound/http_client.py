@@ -1,7 +1,8 @@
-"""Requests to addresses that callers name: only to where they may go, and never for longer or more than was agreed.
+"""HTTP client for URLs that callers name: it connects only to allowed addresses and limits time and size.
 
-The name is looked up here, every address found is judged, and the connection goes to one that was judged: nobody can
-answer differently the second time. So does the connection of every redirect. TLS still asks for the name.
+The client resolves a host name itself, checks all addresses of the name, and connects to one of the checked addresses.
+So a name server cannot give another address after the check. Each redirect is checked in the same way. TLS verifies the
+certificate against the name.
 """
 
 from __future__ import annotations
@@ -25,20 +26,22 @@ from app.domain.errors import Code
 from .addresses import Address, Allowed
 
 MAX_URL = 2_048
+"""Characters of a URL."""
 MAX_REDIRECTS = 3
 CONNECT_TIMEOUT_SECONDS = 10.0
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MAX_RESPONSE_BYTES = 65_536
-"""So many bytes of what answers a POST are read, for the sake of the connection; its status says everything."""
+"""Bytes of the answer to a POST that are read, so that its connection can be used again. Only the status matters."""
 IDLE_TIMEOUT_SECONDS = 4.0
-"""How long a connection is kept for the next POST: less than the five seconds after which common servers close it."""
+"""How long an idle connection is kept. Common servers close one after five seconds, and a POST at that time fails."""
 HEADERS = (("User-Agent", "Punchcard"), ("Accept", "*/*"), ("Accept-Encoding", "identity"))
-# One sentence for names that are unknown and for addresses that are shut: callers learn nothing of what is inside.
-NOWHERE = "Its host is not found, or is not one that this installation connects to."
+# The same message for unknown names and for addresses that are not allowed: callers must not learn which hosts exist
+# inside.
+UNREACHABLE = "The host of the URL is not found, or this installation does not connect to it."
 
 
 class RequestFailed(Exception):
-    """A URL that was not read, or not to its end: why, and what to change, for its sender."""
+    """Failure of a request. `message` gives the caller the reason and what to change."""
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(message)
@@ -48,91 +51,96 @@ class RequestFailed(Exception):
 
 @dataclass
 class Fetched:
-    """What a URL answered, read in parts. `filename` is the last part of its path."""
+    """The body at a URL, read in parts. `filename` is the last part of the path of the URL."""
 
     filename: str | None
     _parts: AsyncIterator[bytes]
-    _most: int
-    _left: bytes = b""
-    _count: int = 0
+    _max_bytes: int
+    _rest: bytes = b""
+    _received_bytes: int = 0
 
     async def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes that follow; none at the end. Raises RequestFailed for more than was agreed."""
-        if not self._left:
-            with _translated():
-                self._left = await anext(self._parts, b"")
-            self._count += len(self._left)
-            if self._count > self._most:
-                raise RequestFailed(Code.TOO_LONG, f"It is larger than {self._most} bytes.")
-        part, self._left = (self._left, b"") if size < 0 else (self._left[:size], self._left[size:])
+        """Return the next bytes, up to `size`, or none at the end. Raises RequestFailed if the body is too large."""
+        if not self._rest:
+            with _translate_errors():
+                self._rest = await anext(self._parts, b"")
+            self._received_bytes += len(self._rest)
+            if self._received_bytes > self._max_bytes:
+                raise RequestFailed(Code.TOO_LONG, f"The file is larger than {self._max_bytes} bytes.")
+        part, self._rest = (self._rest, b"") if size < 0 else (self._rest[:size], self._rest[size:])
         return part
 
 
 @asynccontextmanager
-async def fetch(url: str, allowed: Allowed, *, most_bytes: int, seconds: float) -> AsyncIterator[Fetched]:
-    """What is at an http or https URL, open for reading while the block runs, `seconds` in all at most.
+async def fetch(url: str, allowed: Allowed, *, max_bytes: int, timeout_seconds: float) -> AsyncIterator[Fetched]:
+    """Open the file at an http or https URL for reading while the block runs, for `timeout_seconds` in all.
 
-    Follows up to 3 redirects. Raises RequestFailed: INVALID for what is no such URL or leads where nothing may be fetched
-    from, UNKNOWN for what does not answer or answers something else than 200, TOO_LONG for too many bytes.
+    Follows up to 3 redirects. Raises RequestFailed:
+
+    - INVALID for a text that is no such URL, and for a host that is not allowed;
+    - UNKNOWN if the server does not answer, or not with 200;
+    - TOO_LONG for more than `max_bytes`.
     """
-    limit = asyncio.timeout(seconds)
+    limit = asyncio.timeout(timeout_seconds)
     async with contextlib.AsyncExitStack() as stack:
         try:
             async with limit:
-                backend = _Judging(allowed)
+                backend = _CheckingBackend(allowed)
                 pool = await stack.enter_async_context(httpcore.AsyncConnectionPool(network_backend=backend, retries=0))
-                response = await _opened(pool, stack, url)
-                length = _header(response, b"content-length") or b""
-                if length[:20].isdigit() and int(length[:20]) > most_bytes:
-                    raise RequestFailed(Code.TOO_LONG, f"It is larger than {most_bytes} bytes.")
+                response = await _open(pool, stack, url)
+                length = _find_header(response, b"content-length") or b""
+                if length[:20].isdigit() and int(length[:20]) > max_bytes:
+                    raise RequestFailed(Code.TOO_LONG, f"The file is larger than {max_bytes} bytes.")
                 name = unquote(urlsplit(url).path.rpartition("/")[2])[:255]
-                yield Fetched(name or None, response.aiter_stream(), most_bytes)
+                yield Fetched(name or None, response.aiter_stream(), max_bytes)
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise RequestFailed(Code.UNKNOWN, f"It was not read within {seconds:g} s.") from None
+            raise RequestFailed(Code.UNKNOWN, f"The file could not be read within {timeout_seconds:g} s.") from None
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
-    """What a POST was answered: its status, and its Retry-After header as it stands."""
+class PostResponse:
+    """The answer to a POST: its status, and its `Retry-After` header as sent."""
 
     status: int
     retry_after: str | None = None
 
 
 class Poster:
-    """Sends POSTs, any number at a time, and keeps their connections for the next ones."""
+    """A sender of POST requests, any number at a time. It keeps connections for later requests."""
 
     def __init__(self, allowed: Allowed) -> None:
-        self._backend = _Judging(allowed)
+        self._backend = _CheckingBackend(allowed)
         self._idle: list[httpcore.AsyncConnectionPool] = []
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, seconds: float) -> Response:
-        """What the URL answers, whatever the status: a redirect is an answer too, and not followed.
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout_seconds: float) -> PostResponse:
+        """Send a POST and return the answer, with any status. Redirects are not followed.
 
-        Raises RequestFailed: INVALID for what is no such URL or leads where nothing may be sent to, UNKNOWN for what does not
-        answer within `seconds`.
+        A server that sends the status and then stalls has answered. Raises RequestFailed:
+
+        - INVALID for a text that is no http or https URL, and for a host that is not allowed;
+        - UNKNOWN if the server does not answer within `timeout_seconds`.
         """
-        target, host = _checked(url)
-        named = [("Host", host), *HEADERS[:1], *headers.items(), ("Content-Length", str(len(body)))]
+        target, host = _parse_url(url)
+        all_headers = [("Host", host), *HEADERS[:1], *headers.items(), ("Content-Length", str(len(body)))]
         answer = None
-        # Pools of one connection each: one pool of sixteen takes twice as long to find out which is free.
-        pool = self._idle.pop() if self._idle else self._pool()
+        # Pools of one connection each: a pool of sixteen takes twice as long to find a free connection.
+        pool = self._idle.pop() if self._idle else self._new_pool()
         try:
-            async with asyncio.timeout(seconds):
-                patience = {"timeout": {"connect": min(seconds, CONNECT_TIMEOUT_SECONDS)}}
-                request = pool.stream("POST", target, headers=named, content=body, extensions=patience)
-                with _translated():
+            async with asyncio.timeout(timeout_seconds):
+                extensions = {"timeout": {"connect": min(timeout_seconds, CONNECT_TIMEOUT_SECONDS)}}
+                request = pool.stream("POST", target, headers=all_headers, content=body, extensions=extensions)
+                with _translate_errors():
                     async with request as response:
-                        retry_after = _header(response, b"retry-after")
-                        answer = Response(
+                        retry_after = _find_header(response, b"retry-after")
+                        answer = PostResponse(
                             response.status, None if retry_after is None else retry_after.decode("latin-1")
                         )
-                        await _drained(response)
+                        await _drain(response)
         except TimeoutError:
             if answer is None:
-                raise RequestFailed(Code.UNKNOWN, f"It did not answer within {seconds:g} s.") from None
+                raise RequestFailed(Code.UNKNOWN, f"The server did not answer within {timeout_seconds:g} s.") from None
         except RequestFailed:
             if answer is None:
                 raise
@@ -141,13 +149,13 @@ class Poster:
         return answer
 
     async def aclose(self) -> None:
-        """Closes all connections; none is in use any more."""
+        """Close all connections. Call it when no request is running."""
         for pool in self._idle:
             await pool.aclose()
 
-    def _pool(self) -> httpcore.AsyncConnectionPool:
+    def _new_pool(self) -> httpcore.AsyncConnectionPool:
         return httpcore.AsyncConnectionPool(
-            ssl_context=_trust(),
+            ssl_context=_ssl_context(),
             max_connections=1,
             keepalive_expiry=IDLE_TIMEOUT_SECONDS,
             network_backend=self._backend,
@@ -157,90 +165,95 @@ class Poster:
 
 @asynccontextmanager
 async def open_poster(allowed: Allowed) -> AsyncIterator[Poster]:
-    """Sends POSTs while the block runs; their connections are closed at its end."""
+    """Open a sender of POST requests for the block, and close its connections afterwards."""
     async with contextlib.aclosing(Poster(allowed)) as connections:
         yield connections
 
 
-async def _drained(response: httpcore.Response) -> None:
-    """Reads a short answer to its end, so that its connection can be used again; a long one costs the connection."""
-    left = MAX_RESPONSE_BYTES
+async def _drain(response: httpcore.Response) -> None:
+    """Read a short answer to its end, so that its connection can be used again. A long answer closes the connection."""
+    remaining_bytes = MAX_RESPONSE_BYTES
     async for part in response.aiter_stream():
-        left -= len(part)
-        if left < 0:
+        remaining_bytes -= len(part)
+        if remaining_bytes < 0:
             return
 
 
 @functools.cache
-def _trust() -> ssl.SSLContext:
-    """One for all connections: it takes 20 ms to make."""
+def _ssl_context() -> ssl.SSLContext:
+    """Return the TLS settings of all connections. They are created once, since that takes 20 ms."""
     return httpcore.default_ssl_context()
 
 
-async def _opened(pool: httpcore.AsyncConnectionPool, stack: contextlib.AsyncExitStack, url: str) -> httpcore.Response:
+async def _open(pool: httpcore.AsyncConnectionPool, stack: contextlib.AsyncExitStack, url: str) -> httpcore.Response:
     for _ in range(1 + MAX_REDIRECTS):
-        target, host = _checked(url)
+        target, host = _parse_url(url)
         headers = [("Host", host), *HEADERS]
-        with _translated():
+        with _translate_errors():
             request = pool.stream(
                 "GET", target, headers=headers, extensions={"timeout": {"connect": CONNECT_TIMEOUT_SECONDS}}
             )
             response = await stack.enter_async_context(request)
         if response.status == 200:
             return response
-        location = _header(response, b"location")
+        location = _find_header(response, b"location")
         if response.status not in REDIRECTS or location is None:
-            raise RequestFailed(Code.UNKNOWN, f"It answered {response.status}.")
+            raise RequestFailed(Code.UNKNOWN, f"The server answered {response.status}.")
         try:
             url = urljoin(url, location.decode("latin-1"))
         except ValueError:
-            raise RequestFailed(Code.UNKNOWN, "It redirects to what is no URL.") from None
-    raise RequestFailed(Code.UNKNOWN, f"It redirects more than {MAX_REDIRECTS} times.")
+            raise RequestFailed(Code.UNKNOWN, "The server redirects to a text that is no URL.") from None
+    raise RequestFailed(Code.UNKNOWN, f"The server redirects more than {MAX_REDIRECTS} times.")
 
 
-def check(url: str, allowed: Allowed) -> None:
-    """Nothing for a URL that messages may be sent to, as far as that can be told without looking its name up.
+def check_url(url: str, allowed: Allowed) -> None:
+    """Raise RequestFailed (INVALID) if no message may be sent to the URL. Does not resolve its host name.
 
-    Over http they are sent only where the operator allows the host itself. Raises RequestFailed: INVALID.
+    http is accepted only if the operator allows the host by name or address. Each request checks the resolved
+    addresses.
     """
-    target, _ = _checked(url)
+    target, _ = _parse_url(url)
     host, address = target.host.decode(), None
     with contextlib.suppress(ValueError):
         address = ip_address(host)
     if address is not None and not allowed.allows(host, address):
-        raise RequestFailed(Code.INVALID, NOWHERE)
-    if target.scheme == b"http" and not allowed.names(host, address):
-        raise RequestFailed(Code.INVALID, "Use https; http only leads to hosts that this installation allows by name.")
+        raise RequestFailed(Code.INVALID, UNREACHABLE)
+    if target.scheme == b"http" and not allowed.is_listed(host, address):
+        raise RequestFailed(
+            Code.INVALID, "Use https. This installation sends over http only to hosts that its operator allows."
+        )
 
 
-def _checked(url: str) -> tuple[httpcore.URL, str]:
-    """The URL as it is sent, and its Host header. Raises RequestFailed (INVALID)."""
+def _parse_url(url: str) -> tuple[httpcore.URL, str]:
+    """Return the URL for httpcore and its Host header. Raises RequestFailed (INVALID)."""
     try:
         parts = urlsplit(url)
         host, port = (parts.hostname or "").encode("idna").decode(), parts.port
         target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}".encode("ascii")
     except ValueError:
-        raise RequestFailed(Code.INVALID, "This is no URL; what is not ASCII in its path is escaped.") from None
+        raise RequestFailed(
+            Code.INVALID, "This is no URL. Escape characters beyond ASCII in its path and query."
+        ) from None
     if parts.scheme not in ("http", "https") or not host or len(url) > MAX_URL:
         raise RequestFailed(Code.INVALID, f"Give an http or https URL of up to {MAX_URL} characters.")
     if parts.username is not None or parts.password is not None:
-        raise RequestFailed(Code.INVALID, "Leave the user name out of the URL.")
+        raise RequestFailed(Code.INVALID, "Leave user name and password out of the URL.")
     if any(byte <= 0x20 or byte == 0x7F for byte in target):
-        raise RequestFailed(Code.INVALID, "Escape spaces and the like in the URL.")
-    named = f"[{host}]" if ":" in host else host
-    return httpcore.URL(scheme=parts.scheme, host=host, port=port, target=target), f"{named}:{port}" if port else named
+        raise RequestFailed(Code.INVALID, "Escape spaces and control characters in the URL.")
+    name = f"[{host}]" if ":" in host else host
+    return httpcore.URL(scheme=parts.scheme, host=host, port=port, target=target), f"{name}:{port}" if port else name
 
 
-def _header(response: httpcore.Response, name: bytes) -> bytes | None:
+def _find_header(response: httpcore.Response, name: bytes) -> bytes | None:
     return next((value for each, value in response.headers if each.lower() == name), None)
 
 
-class _Judging(httpcore.AsyncNetworkBackend):
-    """Connects to an address that was judged, never to a name."""
+class _CheckingBackend(httpcore.AsyncNetworkBackend):
+    """A network backend that resolves and checks host names, and connects only to a checked address."""
 
     def __init__(self, allowed: Allowed) -> None:
         self._allowed = allowed
-        self._plain = httpcore.AnyIOBackend()
+        self._backend = httpcore.AnyIOBackend()
 
     async def connect_tcp(
         self,
@@ -250,16 +263,16 @@ class _Judging(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        found = await self._addresses(host, port)
-        # One address that is shut among open ones is an attempt, not a choice.
-        if not found or not all(self._allowed.allows(host, address) for address in found):
-            raise RequestFailed(Code.INVALID, NOWHERE)
-        for address in found[:-1]:
+        addresses = await self._resolve(host, port)
+        # If one address of a name is not allowed, reject the name: mixing it with public ones is probably an attack.
+        if not addresses or not all(self._allowed.allows(host, address) for address in addresses):
+            raise RequestFailed(Code.INVALID, UNREACHABLE)
+        for address in addresses[:-1]:
             with contextlib.suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
-                return await self._plain.connect_tcp(str(address), port, timeout, local_address, socket_options)
-        return await self._plain.connect_tcp(str(found[-1]), port, timeout, local_address, socket_options)
+                return await self._backend.connect_tcp(str(address), port, timeout, local_address, socket_options)
+        return await self._backend.connect_tcp(str(addresses[-1]), port, timeout, local_address, socket_options)
 
-    async def _addresses(self, host: str, port: int) -> list[Address]:
+    async def _resolve(self, host: str, port: int) -> list[Address]:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
@@ -270,8 +283,9 @@ class _Judging(httpcore.AsyncNetworkBackend):
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
+    """Raise RequestFailed (UNKNOWN) in place of httpcore's errors about the connection or the protocol."""
     try:
         yield
     except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, httpcore.UnsupportedProtocol):
-        raise RequestFailed(Code.UNKNOWN, "It did not answer, or not to the end.") from None
+        raise RequestFailed(Code.UNKNOWN, "The server did not answer, or its answer broke off.") from None

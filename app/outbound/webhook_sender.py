@@ -1,4 +1,4 @@
-"""Outbound: one try of one message at a webhook endpoint, signed, timed, and never followed elsewhere."""
+"""One attempt to deliver a message to a webhook endpoint: signed, timed, and without following redirects."""
 
 from __future__ import annotations
 
@@ -16,59 +16,64 @@ from app.telemetry import metrics, tracing
 from .http_client import Poster, RequestFailed
 
 GONE_STATUS = 410
+"""The status by which an endpoint asks for no more messages."""
 ATTEMPT_TIMEOUT_SECONDS = 15.0
-"""How long one try may take in all."""
+"""The longest time that one attempt takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """What came of one try, and for how many seconds the endpoint asked to be left alone."""
+    """The result of one attempt, and the seconds for which the endpoint asked to wait, else 0."""
 
     attempt: Attempt
     retry_after_seconds: int = 0
 
     @property
     def succeeded(self) -> bool:
-        """Whether the endpoint took the message: it answered 200 to 299."""
+        """Whether the endpoint accepted the message: it answered 200 to 299."""
         return self.attempt.status_code is not None and 200 <= self.attempt.status_code < 300
 
     @property
-    def gone(self) -> bool:
-        """Whether it wants no message ever again."""
+    def is_gone(self) -> bool:
+        """Whether the endpoint asked for no more messages: it answered 410."""
         return self.attempt.status_code == GONE_STATUS
 
 
 async def send(
-    posting: Poster,
+    poster: Poster,
     url: str,
     secrets: Iterable[HookSecret],
     message: Message,
     now_ms: Callable[[], int],
-    seconds: float = ATTEMPT_TIMEOUT_SECONDS,
+    timeout_seconds: float = ATTEMPT_TIMEOUT_SECONDS,
 ) -> AttemptResult:
-    """What came of one try, signed by every secret that is good now. Never raises for what an endpoint does."""
-    at, begun = from_ms(now_ms()), time.monotonic()
-    usable = [secret.text for secret in secrets if secret.usable_at(at)]
+    """Send a message once, signed with each secret that is valid now, and return the result.
+
+    An endpoint that fails is a result, not an error. `now_ms` is the system clock.
+    """
+    at, started = from_ms(now_ms()), time.monotonic()
+    usable = [secret.text for secret in secrets if secret.is_usable_at(at)]
     with tracing.span("webhook") as span:
         headers = sign_headers(message, usable, int(at.timestamp()), tracing.traceparent())
         try:
-            answer = await posting.post(url, headers, message.body, seconds)
+            answer = await poster.post(url, headers, message.body, timeout_seconds)
         except RequestFailed as error:
-            span.failed(error.message)
-            return AttemptResult(_attempt(at, begun, None, error.message))
+            span.fail(error.message)
+            return AttemptResult(_finish_attempt(at, started, None, error.message))
         span.note(http__response__status_code=answer.status)
     return AttemptResult(
-        _attempt(at, begun, answer.status, _problem(answer.status)), parse_retry_after(answer.retry_after, at)
+        _finish_attempt(at, started, answer.status, _describe_failure(answer.status)),
+        parse_retry_after(answer.retry_after, at),
     )
 
 
-def _attempt(at: datetime, begun: float, status: int | None, problem: str | None) -> Attempt:
-    seconds = time.monotonic() - begun
+def _finish_attempt(at: datetime, started: float, status: int | None, error: str | None) -> Attempt:
+    seconds = time.monotonic() - started
     metrics.DELIVERY_SECONDS.observe(seconds)
-    return Attempt(at, status, problem, int(1000 * seconds))
+    return Attempt(at=at, status_code=status, error=error, duration_ms=int(1000 * seconds))
 
 
-def _problem(status: int) -> str | None:
+def _describe_failure(status: int) -> str | None:
     if 200 <= status < 300:
         return None
-    return f"It answered {status}{'; redirects are not followed' if 300 <= status < 400 else ''}."
+    return f"The endpoint answered {status}{'; redirects are not followed' if 300 <= status < 400 else ''}."

@@ -1,8 +1,9 @@
-"""Dispatcher: one worker's run at one webhook endpoint, from the claim to the rest.
+"""Dispatcher: one run of a worker at one webhook endpoint, from the claim of its lease to the release.
 
-A loop of one step: begin whatever may begin (a read of the log, the first message of each lane, messages whose next try is
-due), wait until something of it is done, note all of that at once, and begin again. A lane sends its next message after its
-last one is noted: who dies, or is taken for dead, repeats at most one message a lane.
+The dispatcher repeats one step. It starts all work that may start: a read of the log, first messages of
+partitions, and deferred messages that are due. Then it waits until some of the work is done, and stores all
+results at once. A partition sends its next message only after the result of the previous one is stored. So if the
+worker crashes or loses the lease, at most one message of each partition and 8 deferred messages are sent twice.
 """
 
 from __future__ import annotations
@@ -34,270 +35,313 @@ from .partitions import LOG_BATCH_SIZE, Partition, Partitions
 log = logging.getLogger(__name__)
 
 MAX_CONCURRENT_RETRIES = 8
+"""Deferred messages that are sent at the same time."""
 DEFERRED_BATCH_SIZE = 200
+"""Deferred deliveries that one read returns."""
 SAVE_INTERVAL_SECONDS = LEASE_MS / 3_000
-"""How long nothing may be noted: the hold is renewed by it."""
+"""The longest time without saving the progress, which renews the lease."""
 STATE_INTERVAL_SECONDS = 1.0
-"""How long a change of an endpoint may take to be seen by a run that is busy, at most."""
+"""The shortest time between two reads of the endpoint's state while messages are being sent."""
 ENDPOINT_SLICE_SECONDS = 20.0
-"""How long a run goes on while others have to wait for it to end."""
+"""The time after which a run ends if other endpoints wait for one of the worker's dispatchers."""
 STOP_GRACE_SECONDS = 8.0
-"""How long what is on the wire may take when the worker is to stop."""
+"""The time that requests under way get to finish when the worker stops."""
 
 
 class LeaseLost(Exception):
-    """Somebody else holds the endpoint, or it is deleted: nothing more may be sent."""
+    """Loss of the lease: another worker claimed the endpoint, or the endpoint was deleted. Nothing more may be sent."""
 
 
 class Dispatcher:
-    """A run. `posting` sends, `woken` is set by who has news, `now_ms` is system time, `seconds` the most a try may take."""
+    """One run at one endpoint.
+
+    `poster` sends the requests. `wake_up` is set when there may be new work. `now_ms` is the system clock. `chance`
+    returns a random number from 0 to 1. `timeout_seconds` is the longest time that one attempt may take.
+    """
 
     def __init__(
         self,
         worker: Worker,
-        hold: Lease,
-        posting: Poster,
-        woken: asyncio.Event,
+        lease: Lease,
+        poster: Poster,
+        wake_up: asyncio.Event,
         now_ms: Callable[[], int],
         chance: Callable[[], float],
-        seconds: float,
+        timeout_seconds: float,
     ) -> None:
-        self._worker, self._hold, self._posting, self._woken = worker, hold, posting, woken
-        self._now_ms, self._chance, self._seconds = now_ms, chance, seconds
-        self._workspace = worker.resources.workspace(hold.workspace_id)
-        self._lanes = Partitions(hold.positions, hold.heads)
-        self._ledger = AttemptOutcomes(hold.endpoint_id, self._lanes, hold.health, chance)
-        self._under_way: dict[asyncio.Task[Any], Callable[[Any], None]] = {}
-        self._retrying: set[str] = set()
-        self._horizon: datetime | None = None
-        """Of the messages that wait only those were read whose next try is due by then; None: all of them."""
+        self._worker, self._lease, self._poster, self._wake_up = worker, lease, poster, wake_up
+        self._now_ms, self._chance, self._timeout_seconds = now_ms, chance, timeout_seconds
+        self._workspace = worker.resources.workspace(lease.workspace_id)
+        self._partitions = Partitions(lease.positions, lease.heads)
+        self._outcomes = AttemptOutcomes(
+            endpoint_id=lease.endpoint_id, partitions=self._partitions, health=lease.health, chance=chance
+        )
+        self._running: dict[asyncio.Task[Any], Callable[[Any], None]] = {}
+        """Tasks under way, each with the function that takes its result."""
+        self._retrying_ids: set[str] = set()
+        """Ids of the deferred deliveries that are being sent."""
+        self._deferred_read_until: datetime | None = None
+        """The due time up to which the deferred deliveries were read, or None if all of them were read."""
         self._endpoint: WebhookEndpoint | None = None
         self._secrets: Sequence[HookSecret] = ()
         self._query: ActivityQuery | None = None
-        self._shown: Callable[[Activity], bool] = match_none
-        self._reading = False
-        self._end: int | None = None
-        """From where on the log was empty when it was last read; None: that is not known."""
-        self._may_probe = hold.health.circuit_open
-        self._stale, self._looked = True, 0.0
-        self._begun = self._noted = time.monotonic()
-        self._stop_by: float | None = None
+        self._matches: Callable[[Activity], bool] = match_none
+        self._is_reading = False
+        self._log_end: int | None = None
+        """The position at which the last read of the log found its end, or None if there may be more activities."""
+        self._can_probe = lease.health.circuit_open
+        self._is_stale, self._state_read_at = True, 0.0
+        self._started_at = self._saved_at = time.monotonic()
+        self._stop_deadline: float | None = None
 
     async def run(self) -> None:
-        """Delivers until there is nothing to do, or no more may be done. Raises Unavailable; safe to repeat."""
+        """Deliver until the endpoint has no work or the run must end. Raises Unavailable; safe to repeat."""
         try:
             while not await self._step():
                 pass
         except LeaseLost:
-            deleted = await self._workspace.forget_if_deleted(self._hold.endpoint_id)
-            log.info("%s is %s", self._hold.endpoint_id, "deleted" if deleted else "delivered to by another")
+            is_deleted = await self._workspace.forget_if_deleted(self._lease.endpoint_id)
+            reason = "the endpoint is deleted" if is_deleted else "another worker holds its lease"
+            log.info("delivery to endpoint %s ended: %s", self._lease.endpoint_id, reason)
         except Unavailable:
-            # Let go as it was last noted; if that cannot be said either, the lease ends it.
+            # Release the lease with the progress stored last. If the store does not answer, the lease expires by
+            # itself.
             with contextlib.suppress(Unavailable):
-                await self._worker.endpoint_leases.release(self._hold, self._now_ms())
+                await self._worker.endpoint_leases.release(self._lease, self._now_ms())
             raise
         finally:
-            for task in self._under_way:
+            for task in self._running:
                 task.cancel()
-            await asyncio.gather(*self._under_way, return_exceptions=True)
+            await asyncio.gather(*self._running, return_exceptions=True)
 
     async def _step(self) -> bool:
-        """Begins what may begin and waits for some of it; whether the endpoint was let go."""
-        if self._stale and (not self._under_way or time.monotonic() - self._looked >= STATE_INTERVAL_SECONDS):
-            await self._look()
-        self._begin(self._now_ms())
-        if self._overdue() or not (self._under_way or self._stale):
-            return await self._let_go()
-        if self._under_way:
-            await self._something_done()
-        if self._ledger.is_unsaved:
-            await self._workspace.deliveries.insert(self._ledger.new_deliveries)
-            await self._workspace.deliveries.save(self._ledger.changed_deliveries)
-            if self._idle:
-                # Letting go notes the rest.
-                self._ledger.mark_saved()
+        """Start work, wait for some of it, store the results, and return whether the endpoint was released."""
+        if self._is_stale and (not self._running or time.monotonic() - self._state_read_at >= STATE_INTERVAL_SECONDS):
+            await self._read_state()
+        self._start_work(self._now_ms())
+        if self._is_overdue() or not (self._running or self._is_stale):
+            return await self._release()
+        if self._running:
+            await self._wait_for_tasks()
+        if self._outcomes.is_unsaved:
+            await self._workspace.deliveries.insert(self._outcomes.new_deliveries)
+            await self._workspace.deliveries.save(self._outcomes.changed_deliveries)
+            if self._is_idle:
+                # The release, which is next, stores the progress too.
+                self._outcomes.mark_saved()
                 return False
-        if self._ledger.is_unsaved or time.monotonic() - self._noted >= SAVE_INTERVAL_SECONDS:
-            await self._note()
+        if self._outcomes.is_unsaved or time.monotonic() - self._saved_at >= SAVE_INTERVAL_SECONDS:
+            await self._save_progress()
         return False
 
-    async def _look(self) -> None:
-        """Reads the endpoint as it is now, and what waits for another try."""
-        endpoint_id = self._hold.endpoint_id
-        found, waiting = await asyncio.gather(
-            self._workspace.webhooks.signing(endpoint_id),
+    async def _read_state(self) -> None:
+        """Read the endpoint, its secrets and its deferred deliveries."""
+        endpoint_id = self._lease.endpoint_id
+        found, deferred = await asyncio.gather(
+            self._workspace.webhooks.get_with_secrets(endpoint_id),
             self._workspace.deliveries.deferred(endpoint_id, DEFERRED_BATCH_SIZE),
         )
-        self._ledger.set_deferred(each for each in waiting if each.id not in self._retrying)
-        self._horizon = waiting[-1].due_at if len(waiting) == DEFERRED_BATCH_SIZE else None
+        self._outcomes.set_deferred(each for each in deferred if each.id not in self._retrying_ids)
+        self._deferred_read_until = deferred[-1].due_at if len(deferred) == DEFERRED_BATCH_SIZE else None
         before, (self._endpoint, self._secrets) = self._endpoint, found or (None, ())
-        query = None if self._endpoint is None else await self._workspace.of_whole_pass(self._endpoint.filter)
+        query = None if self._endpoint is None else await self._workspace.include_aliases(self._endpoint.filter)
         if before is not None and self._endpoint != before:
-            # It may be another address, or enabled again: how it was says nothing any more.
-            self._ledger.reset_health()
+            # The URL may be another one, or an operator may have enabled the endpoint: earlier failures do not count.
+            self._outcomes.reset_health()
         if self._endpoint != before or query != self._query:
-            self._query, self._end = query, None
-            self._shown = match_none if query is None else query.matches
-            self._lanes.drop_messages()
-        self._stale, self._looked = False, time.monotonic()
+            self._query, self._log_end = query, None
+            self._matches = match_none if query is None else query.matches
+            self._partitions.drop_messages()
+        self._is_stale, self._state_read_at = False, time.monotonic()
 
-    def _begin(self, now_ms: int) -> None:
-        if now_ms >= self._hold.free_ms:
+    def _start_work(self, now_ms: int) -> None:
+        """Start every read, attempt and retry that may start now. Raises LeaseLost if the lease has expired."""
+        if now_ms >= self._lease.free_ms:
             raise LeaseLost
-        if self._ends(now_ms):
+        if self._must_end(now_ms):
             return
-        if self._ledger.health.circuit_open:
-            if self._may_probe and not self._under_way:
-                self._probe(now_ms)
+        if self._outcomes.health.circuit_open:
+            if self._can_probe and not self._running:
+                self._start_probe(now_ms)
             return
-        self._read_on()
-        for lane in self._lanes.all:
-            if lane.can_send(now_ms):
-                self._send(lane)
-        for delivery in self._ledger.take_due(now_ms, MAX_CONCURRENT_RETRIES - len(self._retrying)):
-            self._retry(delivery)
-        if self._horizon is not None and not self._ledger.has_due_by(self._horizon):
-            self._stale = True
+        self._start_reading()
+        for partition in self._partitions.all:
+            if partition.can_send(now_ms):
+                self._start_attempt(partition)
+        for delivery in self._outcomes.take_due(now_ms, MAX_CONCURRENT_RETRIES - len(self._retrying_ids)):
+            self._start_retry(delivery)
+        if self._deferred_read_until is not None and not self._outcomes.has_due_by(self._deferred_read_until):
+            self._is_stale = True
 
-    def _ends(self, now_ms: int) -> bool:
-        """Whether nothing more is to be begun."""
-        others_wait = self._worker.has_no_dispatcher_left and time.monotonic() - self._begun > ENDPOINT_SLICE_SECONDS
+    def _must_end(self, now_ms: int) -> bool:
+        """Return whether the run must start nothing more."""
+        is_slice_over = time.monotonic() - self._started_at > ENDPOINT_SLICE_SECONDS
         return (
             self._worker.stopping
-            or others_wait
-            or not self._hold.is_on
+            or (self._worker.has_no_dispatcher_left and is_slice_over)
+            or not self._lease.is_on
             or self._endpoint is None
             or self._endpoint.status is EndpointStatus.DISABLED
-            or self._reason(now_ms) is not None
+            or self._find_disabled_reason(now_ms) is not None
         )
 
-    def _reason(self, now_ms: int) -> DisabledReason | None:
-        """Why the endpoint is to be disabled, if it is; never for long silence alone, before it was tried once more."""
-        if self._ledger.is_gone:
+    def _find_disabled_reason(self, now_ms: int) -> DisabledReason | None:
+        """Return why the endpoint is to be disabled, or None.
+
+        A circuit that was open for too long is a reason only after one more failed probe: the workers may have been
+        down.
+        """
+        if self._outcomes.is_gone:
             return DisabledReason.GONE
-        given_up = self._ledger.health.is_given_up(now_ms) and not self._may_probe
-        return DisabledReason.FAILING if given_up else None
+        is_failing = self._outcomes.health.is_given_up(now_ms) and not self._can_probe
+        return DisabledReason.FAILING if is_failing else None
 
-    def _probe(self, now_ms: int) -> None:
-        """Sends one message to an endpoint that is away, each time of another lane: none of them stands for all."""
-        lanes = [lane for lane in self._lanes.all if lane.messages]
-        if lanes:
-            self._may_probe = False
-            self._send(lanes[self._ledger.health.probe_pauses % len(lanes)])
-        elif not self._read_on():
-            for delivery in self._ledger.take_due(now_ms, 1):
-                self._may_probe = False
-                self._retry(delivery)
+    def _start_probe(self, now_ms: int) -> None:
+        """Send one message to an endpoint whose circuit is open.
 
-    def _read_on(self) -> bool:
-        """Reads on in the log, unless that is under way or of no use; whether it does."""
-        start = self._lanes.next_to_read()
-        if self._reading or start is None or (self._end is not None and start >= self._end):
+        Each probe takes the next partition that has messages: one message that always fails must not keep the circuit
+        open.
+        """
+        partitions = [partition for partition in self._partitions.all if partition.messages]
+        if partitions:
+            self._can_probe = False
+            self._start_attempt(partitions[self._outcomes.health.probe_pauses % len(partitions)])
+        elif not self._start_reading():
+            for delivery in self._outcomes.take_due(now_ms, 1):
+                self._can_probe = False
+                self._start_retry(delivery)
+
+    def _start_reading(self) -> bool:
+        """Start a read of the log, unless one is under way or no partition needs it. Return whether one was started."""
+        start = self._partitions.find_next_read()
+        if self._is_reading or start is None or (self._log_end is not None and start >= self._log_end):
             return False
-        self._reading, query = True, self._query
-        self._start(self._read(start), lambda read: self._fed(query, start, *read))
+        self._is_reading, query = True, self._query
+        self._start_task(self._read_log(start), lambda read: self._queue_messages(query, start, *read))
         return True
 
-    async def _read(self, start: int) -> tuple[list[Activity], Mapping[str, str]]:
+    async def _read_log(self, start: int) -> tuple[list[Activity], Mapping[str, str]]:
         activities = await self._workspace.activities.after(start - 1, LOG_BATCH_SIZE)
-        shown = {activity.pass_id for activity in activities if self._shown(activity)}
-        # Their own names: that of who answers for them may be another at the next try, and the message is the same at each.
-        return activities, await self._workspace.passes.own_external_ids(shown) if shown else {}
+        pass_ids = {activity.pass_id for activity in activities if self._matches(activity)}
+        # Use the passes' own external ids, also after a merge: the survivor may change between two attempts of a
+        # message, and the body must not.
+        return activities, await self._workspace.passes.own_external_ids(pass_ids) if pass_ids else {}
 
-    def _fed(
-        self, query: ActivityQuery | None, start: int, activities: Sequence[Activity], names: Mapping[str, str]
+    def _queue_messages(
+        self, query: ActivityQuery | None, start: int, activities: Sequence[Activity], external_ids: Mapping[str, str]
     ) -> None:
-        self._reading = False
+        """Add the activities that were read to the partitions, unless the filter has changed since."""
+        self._is_reading = False
         if self._query != query:
             return
         end = activities[-1].position + 1 if activities else start
-        self._lanes.feed(start, activities, end, self._shown, names)
-        self._end = end if len(activities) < LOG_BATCH_SIZE else None
+        self._partitions.feed(start, activities, end, self._matches, external_ids)
+        self._log_end = end if len(activities) < LOG_BATCH_SIZE else None
 
-    def _send(self, lane: Partition) -> None:
-        lane.is_sending, work = True, self._sent(lane.messages[0].message)
-        self._start(work, lambda sent: self._ledger.record_attempt(lane, sent, self._now_ms()))
+    def _start_attempt(self, partition: Partition) -> None:
+        partition.is_sending, work = True, self._send(partition.messages[0].message)
+        self._start_task(work, lambda result: self._outcomes.record_attempt(partition, result, self._now_ms()))
 
-    def _retry(self, delivery: WebhookDelivery) -> None:
-        def tried(sent: AttemptResult | None) -> None:
-            self._retrying.discard(delivery.id)
-            self._ledger.record_retry(delivery, sent, self._now_ms())
+    def _start_retry(self, delivery: WebhookDelivery) -> None:
+        def record(result: AttemptResult | None) -> None:
+            self._retrying_ids.discard(delivery.id)
+            self._outcomes.record_retry(delivery, result, self._now_ms())
 
-        self._retrying.add(delivery.id)
-        self._start(self._sent_again(delivery), tried)
+        self._retrying_ids.add(delivery.id)
+        self._start_task(self._send_deferred(delivery), record)
 
-    async def _sent_again(self, delivery: WebhookDelivery) -> AttemptResult | None:
+    async def _send_deferred(self, delivery: WebhookDelivery) -> AttemptResult | None:
+        """Render the message of a deferred delivery and send it. Return None if its activity is not in the log."""
         for activity in (await self._workspace.activities.get_many([delivery.activity_id])).values():
-            names = await self._workspace.passes.own_external_ids([activity.pass_id])
-            return await self._sent(render_message(activity, names.get(activity.pass_id)))
+            external_ids = await self._workspace.passes.own_external_ids([activity.pass_id])
+            return await self._send(render_message(activity, external_ids.get(activity.pass_id)))
         return None
 
-    async def _sent(self, message: Message) -> AttemptResult:
-        assert self._endpoint is not None, "nothing is begun for an endpoint that is gone"
-        return await send(self._posting, self._endpoint.url, self._secrets, message, self._now_ms, self._seconds)
+    async def _send(self, message: Message) -> AttemptResult:
+        assert self._endpoint is not None, "nothing is sent to an endpoint that does not exist"
+        return await send(self._poster, self._endpoint.url, self._secrets, message, self._now_ms, self._timeout_seconds)
 
-    def _start(self, work: Coroutine[Any, Any, Any], then: Callable[[Any], None]) -> None:
-        self._under_way[asyncio.create_task(work)] = then
+    def _start_task(self, work: Coroutine[Any, Any, Any], then: Callable[[Any], None]) -> None:
+        self._running[asyncio.create_task(work)] = then
 
-    async def _something_done(self) -> None:
-        now_ms, next_ms = self._now_ms(), self._ledger.next_ms()
-        most = SAVE_INTERVAL_SECONDS if self._stop_by is None else max(0.0, self._stop_by - time.monotonic())
-        wait = most if next_ms is None or next_ms <= now_ms else min(most, (next_ms - now_ms) / 1000)
-        news = asyncio.create_task(self._woken.wait())
-        done, _ = await asyncio.wait({*self._under_way, news}, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
-        if news in done:
-            self._woken.clear()
-            self._end, self._noted = None, 0.0
-        news.cancel()
-        for task in done - {news}:
-            self._under_way.pop(task)(task.result())
+    async def _wait_for_tasks(self) -> None:
+        """Wait until a task ends, a wake-up comes, or a retry or save is due. Then apply the results of ended tasks."""
+        now_ms, retry_ms = self._now_ms(), self._outcomes.next_retry_ms()
+        wait_seconds = SAVE_INTERVAL_SECONDS
+        if self._stop_deadline is not None:
+            wait_seconds = max(0.0, self._stop_deadline - time.monotonic())
+        if retry_ms is not None and retry_ms > now_ms:
+            wait_seconds = min(wait_seconds, (retry_ms - now_ms) / 1000)
+        wake_up = asyncio.create_task(self._wake_up.wait())
+        done, _ = await asyncio.wait(
+            {*self._running, wake_up}, timeout=wait_seconds, return_when=asyncio.FIRST_COMPLETED
+        )
+        if wake_up in done:
+            self._wake_up.clear()
+            # Saving is due at once: it returns the work token, which shows whether the endpoint or its work has
+            # changed.
+            self._log_end, self._saved_at = None, 0.0
+        wake_up.cancel()
+        for task in done - {wake_up}:
+            self._running.pop(task)(task.result())
 
     @property
-    def _idle(self) -> bool:
-        """Whether all that is left is to let go."""
-        nothing_left = self._end is not None and not any(lane.messages for lane in self._lanes.all)
-        return nothing_left and not self._under_way and not self._stale
+    def _is_idle(self) -> bool:
+        """Whether nothing is left to do but release the endpoint."""
+        is_empty = self._log_end is not None and not any(partition.messages for partition in self._partitions.all)
+        return is_empty and not self._running and not self._is_stale
 
-    async def _note(self) -> None:
-        """Notes how far everything is, keeps the hold, and hears whether something was said. Raises LeaseLost."""
-        hold = await self._worker.endpoint_leases.save_progress(self._state, self._now_ms())
-        if hold is None:
+    async def _save_progress(self) -> None:
+        """Store the progress, renew the lease, and note whether the work token has changed. Raises LeaseLost."""
+        lease = await self._worker.endpoint_leases.save_progress(self._progress, self._now_ms())
+        if lease is None:
             raise LeaseLost
-        if hold.work_token != self._hold.work_token:
-            self._stale, self._end = True, None
-        self._hold, self._noted = hold, time.monotonic()
-        self._ledger.mark_saved()
+        if lease.work_token != self._lease.work_token:
+            self._is_stale, self._log_end = True, None
+        self._lease, self._saved_at = lease, time.monotonic()
+        self._outcomes.mark_saved()
 
     @property
-    def _state(self) -> Lease:
-        return replace(self._hold, positions=self._lanes.positions, heads=self._lanes.heads, health=self._ledger.health)
+    def _progress(self) -> Lease:
+        """The lease with the present positions, failed attempts and health."""
+        return replace(
+            self._lease,
+            positions=self._partitions.positions,
+            heads=self._partitions.heads,
+            health=self._outcomes.health,
+        )
 
-    def _overdue(self) -> bool:
-        """Whether the worker stops, and what is on the wire has had its time."""
-        if self._worker.stopping and self._stop_by is None:
-            self._stop_by = time.monotonic() + STOP_GRACE_SECONDS
-        return self._stop_by is not None and time.monotonic() >= self._stop_by
+    def _is_overdue(self) -> bool:
+        """Return whether the worker is stopping and the requests under way have had their time."""
+        if self._worker.stopping and self._stop_deadline is None:
+            self._stop_deadline = time.monotonic() + STOP_GRACE_SECONDS
+        return self._stop_deadline is not None and time.monotonic() >= self._stop_deadline
 
-    async def _let_go(self) -> bool:
-        """Whether the endpoint was let go: not where something was said meanwhile."""
-        runs, state, now_ms = self._worker.endpoint_leases, self._state, self._now_ms()
-        if (reason := self._reason(now_ms)) is not None:
-            await self._workspace.webhooks.disable(state.endpoint_id, reason, from_ms(now_ms))
-            log.warning("%s is disabled: %s", state.endpoint_id, reason)
-            # Looked at again, it is disabled, unless somebody has enabled it at once.
-            self._ledger.reset_health()
-            self._stale = True
+    async def _release(self) -> bool:
+        """Store the progress, release the endpoint, and return whether it was released.
+
+        It is not released if a writer replaced the work token meanwhile, or if it has just been disabled.
+        """
+        leases, progress, now_ms = self._worker.endpoint_leases, self._progress, self._now_ms()
+        if (reason := self._find_disabled_reason(now_ms)) is not None:
+            await self._workspace.webhooks.disable(progress.endpoint_id, reason, from_ms(now_ms))
+            log.warning("endpoint %s disabled: %s", progress.endpoint_id, reason)
+            # The next step reads the endpoint again. It is DISABLED, unless an operator has enabled it meanwhile.
+            self._outcomes.reset_health()
+            self._is_stale = True
             return False
         if self._endpoint is None or self._endpoint.status is EndpointStatus.DISABLED:
-            free = await runs.switch_off(state)
-        elif self._ends(now_ms):
-            await runs.release(state, now_ms)
+            is_released = await leases.switch_off(progress)
+        elif self._must_end(now_ms):
+            await leases.release(progress, now_ms)
             return True
-        elif state.health.circuit_open and not self._may_probe:
-            until_ms = now_ms + state.health.probe_delay_ms(self._chance(), self._ledger.retry_after_seconds)
-            free = await runs.go_idle(replace(state, health=state.health.after_probe_pause()), until_ms, until_ms)
+        elif progress.health.circuit_open and not self._can_probe:
+            delay_ms = progress.health.probe_delay_ms(self._chance(), self._outcomes.retry_after_seconds)
+            until_ms = now_ms + delay_ms
+            paused = replace(progress, health=progress.health.after_probe_pause())
+            is_released = await leases.go_idle(paused, until_ms, until_ms)
         else:
-            free = await runs.go_idle(state, self._ledger.next_ms(), now_ms)
-        if not free:
-            await self._note()
-        return free
+            is_released = await leases.go_idle(progress, self._outcomes.next_retry_ms(), now_ms)
+        if not is_released:
+            await self._save_progress()
+        return is_released

@@ -1,4 +1,7 @@
-"""AttemptOutcomes: what the tries at one webhook endpoint came to. It is decided here, and noted in the store by the courier."""
+"""Results of attempts at one webhook endpoint: the next state of partitions, deliveries and circuit.
+
+This module decides and does no I/O. The dispatcher sends the messages and stores the results.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from app.domain.webhooks.deliveries import (
     WebhookDelivery,
     WebhookDeliveryStatus,
     delivery_id,
-    retry_delay_ms,
+    next_attempt_ms,
 )
 from app.domain.webhooks.partitions import BlockedHead, EndpointHealth
 from app.outbound.webhook_sender import AttemptResult
@@ -23,15 +26,17 @@ from app.telemetry import metrics
 
 from .partitions import Partition, Partitions, QueuedMessage
 
-ACTIVITY_MISSING = "Its activity is no longer in the log."
+ACTIVITY_MISSING = "The activity of the message is no longer in the log."
 
 
 @dataclass
 class AttemptOutcomes:
-    """The state of one endpoint's deliveries, and what of it is not noted yet: it is `open` while there is such.
+    """The results of attempts at one endpoint, and which of them are not stored yet.
 
-    `waiting` are the messages that were set aside, or asked for once more, the one that is due first at the front. `gone`
-    says that the endpoint wants no more, `retry_after_seconds` how long it last asked to be left alone.
+    `deferred` are the PENDING deliveries: deferred or replayed messages, in order of their next attempt.
+    `new_deliveries` and `changed_deliveries` (before, after) are to be stored. `is_unsaved` is true if these or the
+    partitions have changes that are not stored. `is_gone` is true once the endpoint answers 410. `retry_after_seconds`
+    is its last `Retry-After`.
     """
 
     endpoint_id: str
@@ -45,55 +50,60 @@ class AttemptOutcomes:
     is_gone: bool = False
     retry_after_seconds: int = 0
 
-    def record_attempt(self, lane: Partition, sent: AttemptResult, now_ms: int) -> None:
-        """What a try of the first message of a lane came to; to be noted before the lane sends its next."""
-        parcel, head = lane.messages[0], lane.head or BlockedHead(0, 0)
-        lane.is_sending, self.is_unsaved = False, True
-        attempts = (*head.attempts, sent.attempt)[-MAX_ATTEMPTS_SHOWN:]
-        tries = head.attempt_count + 1
-        if self._record_health(sent, now_ms):
-            _count("succeeded")
-            self.new_deliveries.append(
-                self._delivery(parcel, WebhookDeliveryStatus.SUCCEEDED, tries, attempts, from_ms(now_ms))
-            )
-            lane.advance()
-        elif self._says_nothing_of_message:
-            _count("retried")
-            lane.head = BlockedHead(head.attempt_count, head.retry_at_ms, attempts)
-        else:
-            at_ms = retry_delay_ms(tries, now_ms, self.chance(), sent.retry_after_seconds)
-            assert at_ms is not None, "a message fails for good only after it was set aside"
-            if tries <= RETRIES_IN_PARTITION:
-                _count("retried")
-                lane.head = BlockedHead(tries, at_ms, attempts)
-                return
-            _count("set_aside")
-            aside = self._delivery(parcel, WebhookDeliveryStatus.PENDING, tries, attempts, from_ms(now_ms))
-            self._defer(replace(aside, due_at=from_ms(at_ms)))
-            self.new_deliveries.append(replace(aside, due_at=from_ms(at_ms)))
-            lane.advance()
+    def record_attempt(self, partition: Partition, result: AttemptResult, now_ms: int) -> None:
+        """Apply the result of an attempt of a partition's first message.
 
-    def record_retry(self, delivery: WebhookDelivery, sent: AttemptResult | None, now_ms: int) -> None:
-        """What one more try of a message came to; None: there is nothing left to be sent."""
+        A success, and a failure after three retries, remove the message from the partition. While the circuit is open,
+        a failure does not count against the message. Store the results before the partition sends its next message.
+        """
+        message, head = partition.messages[0], partition.head or BlockedHead(0, 0)
+        partition.is_sending, self.is_unsaved = False, True
+        attempts = (*head.attempts, result.attempt)[-MAX_ATTEMPTS_SHOWN:]
+        attempt_count = head.attempt_count + 1
+        if self._record_health(result, now_ms):
+            _count_attempt("succeeded")
+            self.new_deliveries.append(
+                self._make_delivery(message, WebhookDeliveryStatus.SUCCEEDED, attempt_count, attempts, from_ms(now_ms))
+            )
+            partition.advance()
+        elif self._is_endpoint_failing:
+            _count_attempt("retried")
+            partition.head = BlockedHead(head.attempt_count, head.retry_at_ms, attempts)
+        else:
+            at_ms = next_attempt_ms(attempt_count, now_ms, self.chance(), result.retry_after_seconds)
+            assert at_ms is not None, "a message becomes FAILED only after it was deferred"
+            if attempt_count <= RETRIES_IN_PARTITION:
+                _count_attempt("retried")
+                partition.head = BlockedHead(attempt_count, at_ms, attempts)
+                return
+            _count_attempt("set_aside")
+            delivery = self._make_delivery(
+                message, WebhookDeliveryStatus.PENDING, attempt_count, attempts, from_ms(now_ms)
+            )
+            self._defer(replace(delivery, due_at=from_ms(at_ms)))
+            self.new_deliveries.append(replace(delivery, due_at=from_ms(at_ms)))
+            partition.advance()
+
+    def record_retry(self, delivery: WebhookDelivery, result: AttemptResult | None, now_ms: int) -> None:
+        """Apply the result of an attempt of a deferred message, or None if its activity is no longer in the log."""
         at, self.is_unsaved = from_ms(now_ms), True
         after = replace(delivery, attempt_count=delivery.attempt_count + 1, updated_at=at, due_at=None)
-        if sent is None:
-            _count("failed")
-            lost = (*delivery.attempts, Attempt(at, None, ACTIVITY_MISSING, 0))
-            self.changed_deliveries.append(
-                (delivery, replace(after, status=WebhookDeliveryStatus.FAILED, attempts=lost))
-            )
+        if result is None:
+            _count_attempt("failed")
+            missing = Attempt(at=at, status_code=None, error=ACTIVITY_MISSING, duration_ms=0)
+            after = replace(after, status=WebhookDeliveryStatus.FAILED, attempts=(*delivery.attempts, missing))
+            self.changed_deliveries.append((delivery, after))
             return
-        after = replace(after, attempts=(*delivery.attempts, sent.attempt)[-MAX_ATTEMPTS_SHOWN:])
-        if self._record_health(sent, now_ms):
-            _count("succeeded")
+        after = replace(after, attempts=(*delivery.attempts, result.attempt)[-MAX_ATTEMPTS_SHOWN:])
+        if self._record_health(result, now_ms):
+            _count_attempt("succeeded")
             after = replace(after, status=WebhookDeliveryStatus.SUCCEEDED)
-        elif self._says_nothing_of_message:
-            _count("retried")
+        elif self._is_endpoint_failing:
+            _count_attempt("retried")
             after = replace(after, attempt_count=delivery.attempt_count, due_at=delivery.due_at)
         else:
-            due_ms = retry_delay_ms(after.attempt_count, now_ms, self.chance(), sent.retry_after_seconds)
-            _count("failed" if due_ms is None else "retried")
+            due_ms = next_attempt_ms(after.attempt_count, now_ms, self.chance(), result.retry_after_seconds)
+            _count_attempt("failed" if due_ms is None else "retried")
             after = (
                 replace(after, status=WebhookDeliveryStatus.FAILED)
                 if due_ms is None
@@ -103,89 +113,90 @@ class AttemptOutcomes:
         if after.due_at is not None:
             self._defer(after)
 
-    def take_due(self, now_ms: int, most: int) -> list[WebhookDelivery]:
-        """Up to so many of the waiting messages whose next try is due; they wait no more."""
+    def take_due(self, now_ms: int, limit: int) -> list[WebhookDelivery]:
+        """Remove and return the deferred deliveries whose next attempt is due, `limit` at most."""
         count = 0
-        while count < min(most, len(self.deferred)) and _due_ms(self.deferred[count]) <= now_ms:
+        while count < min(limit, len(self.deferred)) and _due_ms(self.deferred[count]) <= now_ms:
             count += 1
         found, self.deferred = self.deferred[:count], self.deferred[count:]
         return found
 
     def has_due_by(self, at: datetime) -> bool:
-        """Whether a message waits whose next try is due by then."""
+        """Return whether the next attempt of a deferred delivery is due by then."""
         return bool(self.deferred) and _due_ms(self.deferred[0]) <= to_ms(at)
 
     def reset_health(self) -> None:
-        """Takes the endpoint to be well until it shows otherwise."""
+        """Close the circuit and forget failures and `Retry-After` of the endpoint."""
         self.health, self.is_gone, self.retry_after_seconds = EndpointHealth(), False, 0
 
-    def next_ms(self) -> int | None:
-        """When the next try is due that is waited for; None while none is."""
+    def next_retry_ms(self) -> int | None:
+        """Return the time of the next retry, in a partition or deferred, or None if there is none."""
         times = [head.retry_at_ms for head in self.partitions.heads.values()]
         times += [_due_ms(each) for each in self.deferred[:1]]
         return min(times, default=None)
 
     def mark_saved(self) -> None:
-        """Everything is noted."""
+        """Mark all results as stored."""
         self.new_deliveries, self.changed_deliveries, self.is_unsaved = [], [], False
 
-    def set_deferred(self, waiting: Iterable[WebhookDelivery]) -> None:
-        """The messages that wait are these."""
-        self.deferred = sorted(waiting, key=_order)
+    def set_deferred(self, deliveries: Iterable[WebhookDelivery]) -> None:
+        """Replace the deferred deliveries."""
+        self.deferred = sorted(deliveries, key=_due_order)
 
     @property
-    def _says_nothing_of_message(self) -> bool:
-        """Whether a failure tells nothing of its message, because the endpoint takes none."""
+    def _is_endpoint_failing(self) -> bool:
+        """Whether the endpoint accepts no message, so that a failure does not count against its message."""
         return self.health.circuit_open or self.is_gone
 
-    def _record_health(self, sent: AttemptResult, now_ms: int) -> bool:
-        """Whether the message was taken; what that says of the endpoint is noted."""
-        if not sent.succeeded:
+    def _record_health(self, result: AttemptResult, now_ms: int) -> bool:
+        """Apply a result to the health of the endpoint and return whether the endpoint accepted the message."""
+        if not result.succeeded:
             self.health = self.health.after_failure(now_ms)
-            self.is_gone |= sent.gone
-            self.retry_after_seconds = sent.retry_after_seconds
+            self.is_gone |= result.is_gone
+            self.retry_after_seconds = result.retry_after_seconds
             return False
         if self.health.circuit_open:
-            for lane in self.partitions.all:
-                if lane.head is not None:
-                    lane.head = replace(lane.head, retry_at_ms=now_ms)
+            # The circuit closes now, so the first messages of all partitions are sent at once.
+            for partition in self.partitions.all:
+                if partition.head is not None:
+                    partition.head = replace(partition.head, retry_at_ms=now_ms)
         self.reset_health()
         return True
 
     def _defer(self, delivery: WebhookDelivery) -> None:
-        insort(self.deferred, delivery, key=_order)
+        insort(self.deferred, delivery, key=_due_order)
 
-    def _delivery(
+    def _make_delivery(
         self,
-        parcel: QueuedMessage,
+        message: QueuedMessage,
         status: WebhookDeliveryStatus,
-        tries: int,
+        attempt_count: int,
         attempts: tuple[Attempt, ...],
         at: datetime,
     ) -> WebhookDelivery:
         return WebhookDelivery(
-            delivery_id(self.endpoint_id, parcel.position),
-            self.endpoint_id,
-            parcel.position,
-            parcel.activity_id,
-            parcel.type,
-            parcel.recorded_at,
-            status,
-            tries,
-            attempts,
-            at,
-            at,
+            id=delivery_id(self.endpoint_id, message.position),
+            endpoint_id=self.endpoint_id,
+            position=message.position,
+            activity_id=message.activity_id,
+            type=message.type,
+            recorded_at=message.recorded_at,
+            status=status,
+            attempt_count=attempt_count,
+            attempts=attempts,
+            created_at=at,
+            updated_at=at,
         )
 
 
 def _due_ms(delivery: WebhookDelivery) -> int:
-    assert delivery.due_at is not None, "what waits has an instant at which it is due"
+    assert delivery.due_at is not None, "a deferred delivery has the time of its next attempt"
     return to_ms(delivery.due_at)
 
 
-def _order(delivery: WebhookDelivery) -> tuple[int, int]:
+def _due_order(delivery: WebhookDelivery) -> tuple[int, int]:
     return _due_ms(delivery), delivery.position
 
 
-def _count(outcome: str) -> None:
+def _count_attempt(outcome: str) -> None:
     metrics.DELIVERIES.labels(outcome).inc()

@@ -1,7 +1,7 @@
-"""The lanes of one endpoint while it is delivered to: what was read of the log for each, and where the log is read next.
+"""Queues of one endpoint's partitions in memory: the messages read from the activity log, and where to read next.
 
-One reader feeds all of them. A lane that is full, because its first message fails or takes its time, is passed over; when
-it has room again, the log is read once more from where it stopped.
+One reader of the log fills all queues. A queue becomes full while its first message fails or is slow. The reader skips
+the messages of a full queue, and reads them again from the log when the queue has room.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from app.domain.webhooks.messages import Message, render_message
 from app.domain.webhooks.partitions import BlockedHead, partition_of
 
 LOG_BATCH_SIZE = 250
+"""Activities that one read of the log returns."""
 MAX_QUEUED_MESSAGES = 250
 MAX_QUEUED_BYTES = 65_536
-"""So 16 lanes hold a megabyte, and the hundred endpoints that a worker delivers to at once no more than it can spare."""
+"""The size at which a queue is full: 16 queues hold about 1 MB, and the 100 endpoints of a worker about 100 MB."""
 REFILL_BELOW_MESSAGES = 64
-"""A lane with fewer messages than that is fed before it runs dry."""
+"""Messages below which the log is read on for a queue, before the queue is empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueuedMessage:
-    """A message on its way, and what it is about."""
+    """A message that waits in its partition, with the fields of its activity that a delivery stores."""
 
     position: int
     activity_id: str
@@ -36,10 +37,15 @@ class QueuedMessage:
 
 @dataclass
 class Partition:
-    """One lane. `waiting` is everything of it that is shown to the endpoint from `next` to `read`, the next first."""
+    """The queue of one partition.
 
-    next: int
-    read: int
+    `messages` are the messages from `position` up to before `next_read` that the endpoint's filter matches, in order.
+    `head` describes the failed attempts of the first one, if there are any. `next_read` is the position in the log from
+    which to read on for this partition.
+    """
+
+    position: int
+    next_read: int
     head: BlockedHead | None = None
     is_sending: bool = False
     messages: deque[QueuedMessage] = field(default_factory=deque)
@@ -47,86 +53,106 @@ class Partition:
 
     @property
     def is_full(self) -> bool:
-        """Whether it takes no more for now."""
+        """Whether the queue accepts no more messages for now."""
         return len(self.messages) >= MAX_QUEUED_MESSAGES or self.queued_bytes >= MAX_QUEUED_BYTES
 
     @property
     def needs_messages(self) -> bool:
-        """Whether it could soon have nothing to send."""
+        """Whether the queue may soon be empty."""
         return len(self.messages) < REFILL_BELOW_MESSAGES and self.queued_bytes < MAX_QUEUED_BYTES // 4
 
     def can_send(self, now_ms: int) -> bool:
-        """Whether its first message may be sent."""
+        """Return whether the first message may be sent now."""
         return bool(self.messages) and not self.is_sending and (self.head is None or self.head.retry_at_ms <= now_ms)
 
-    def append(self, parcel: QueuedMessage) -> None:
-        """Puts a message behind the others."""
-        self.messages.append(parcel)
-        self.queued_bytes += len(parcel.message.body)
+    def append(self, queued: QueuedMessage) -> None:
+        """Add a message at the end of the queue."""
+        self.messages.append(queued)
+        self.queued_bytes += len(queued.message.body)
 
     def advance(self) -> None:
-        """Goes on behind its first message."""
+        """Remove the first message, which is delivered or deferred."""
         self.queued_bytes -= len(self.messages.popleft().message.body)
         self.update_position()
 
     def update_position(self) -> None:
-        """Notes where it stands now. What failed is forgotten with its message, which a new filter may not show."""
-        before, self.next = self.next, self.messages[0].position if self.messages else self.read
-        if self.next != before:
+        """Set the position to that of the first message, or to `next_read` if the queue is empty.
+
+        If the position changes, the failed attempts are dropped: they belong to a message that is not first any more.
+        That message was sent or deferred, or a new filter hides it.
+        """
+        before, self.position = self.position, self.messages[0].position if self.messages else self.next_read
+        if self.position != before:
             self.head = None
 
 
 class Partitions:
-    """All lanes of one endpoint."""
+    """The queues of all partitions of one endpoint."""
 
     def __init__(self, positions: Sequence[int], heads: Mapping[int, BlockedHead]) -> None:
-        self.all = [Partition(pos, pos, heads.get(number)) for number, pos in enumerate(positions)]
+        self.all = [Partition(position, position, heads.get(number)) for number, position in enumerate(positions)]
 
     @property
     def positions(self) -> tuple[int, ...]:
-        """Where each of them stands."""
-        return tuple(lane.next for lane in self.all)
+        """The positions of the partitions, by number."""
+        return tuple(partition.position for partition in self.all)
 
     @property
     def heads(self) -> dict[int, BlockedHead]:
-        """The heads that failed, by the number of their lane."""
-        return {number: lane.head for number, lane in enumerate(self.all) if lane.head is not None}
+        """The failed attempts of first messages, by the number of their partition."""
+        return {number: partition.head for number, partition in enumerate(self.all) if partition.head is not None}
 
     def drop_messages(self) -> None:
-        """Drops what was read, for it to be read by another filter; what is being sent stays the first of its lane."""
-        for lane in self.all:
-            kept = [lane.messages[0]] if lane.is_sending else []
-            lane.messages, lane.queued_bytes = deque(kept), sum(len(each.message.body) for each in kept)
-            lane.read = kept[0].position + 1 if kept else lane.next
+        """Drop the messages, so that they are read again with another filter. A message that is being sent stays."""
+        for partition in self.all:
+            kept = [partition.messages[0]] if partition.is_sending else []
+            partition.messages, partition.queued_bytes = deque(kept), sum(len(each.message.body) for each in kept)
+            partition.next_read = kept[0].position + 1 if kept else partition.position
 
-    def next_to_read(self) -> int | None:
-        """From which position the log is to be read next; None while no lane is hungry."""
-        return min((lane.read for lane in self.all if lane.needs_messages), default=None)
+    def find_next_read(self) -> int | None:
+        """Return the position from which to read the log next, or None if no queue needs messages."""
+        return min((partition.next_read for partition in self.all if partition.needs_messages), default=None)
 
     def feed(
         self,
         start: int,
         activities: Iterable[Activity],
         end: int,
-        shown: Callable[[Activity], bool],
-        names: Mapping[str, str],
+        matches: Callable[[Activity], bool],
+        external_ids: Mapping[str, str],
     ) -> None:
-        """Gives the lanes what was read of the log from `start` up to before `end`; `names` are passes' external ids."""
-        # A lane that stopped before what was read has a gap there: it waits for its turn.
-        fed = {number for number, lane in enumerate(self.all) if lane.read >= start and not lane.is_full}
+        """Add the activities of the log from `start` up to before `end` to the queues, if `matches` is true.
+
+        `external_ids` are the external ids of their passes, by pass id. A queue that becomes full stops at the first
+        activity that has no room.
+        """
+        # Leave out partitions whose next_read lies before start: they would miss the activities in between.
+        open_numbers = {
+            number
+            for number, partition in enumerate(self.all)
+            if partition.next_read >= start and not partition.is_full
+        }
         for activity in activities:
             number = partition_of(activity.pass_id)
-            lane = self.all[number]
-            if number not in fed or activity.position < lane.read or not shown(activity):
+            partition = self.all[number]
+            if number not in open_numbers or activity.position < partition.next_read or not matches(activity):
                 continue
-            if lane.is_full:
-                fed.discard(number)
-                lane.read = activity.position
+            if partition.is_full:
+                open_numbers.discard(number)
+                partition.next_read = activity.position
                 continue
-            message = render_message(activity, names.get(activity.pass_id))
-            lane.append(QueuedMessage(activity.position, activity.id, activity.type, activity.recorded_at, message))
-        for number in fed:
-            lane = self.all[number]
-            lane.read = max(lane.read, end)
-        for lane in self.all:
-            lane.update_position()
+            message = render_message(activity, external_ids.get(activity.pass_id))
+            partition.append(
+                QueuedMessage(
+                    position=activity.position,
+                    activity_id=activity.id,
+                    type=activity.type,
+                    recorded_at=activity.recorded_at,
+                    message=message,
+                )
+            )
+        for number in open_numbers:
+            partition = self.all[number]
+            partition.next_read = max(partition.next_read, end)
+        for partition in self.all:
+            partition.update_position()

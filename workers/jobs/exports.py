@@ -1,8 +1,9 @@
-"""Exports: what a query finds becomes the lines of a file, part by part, whatever dies in between.
+"""Exports: write the events or activities of a query to a file, part by part.
 
-A part holds what follows the job's position, and is stored with the position behind it before the job is moved on to that.
-The first to write part n writes it for good (`store/workspace/exports.py`): who does it again, or comes late, goes on from what is
-there. A bound fixed when the export was asked for makes it end, whatever is recorded meanwhile.
+A part holds the lines behind the job's position. The worker stores the part together with the position behind it, then
+commits this position to the job. A part is never replaced (`app/store/workspace/exports.py`). So if the worker crashes
+in between, or another worker overtakes it, the job continues from the stored part. An export ends although new events
+are recorded meanwhile: its query has a bound that was fixed when the job was created.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from app.domain.files.exports import (
     EVENT_COLUMNS,
     FILE_TTL_SECONDS,
     ExportFormat,
-    activity_line,
-    event_line,
+    render_activity_line,
+    render_event_line,
 )
 from app.domain.files.row_splitter import BOM
 from app.domain.jobs import JobKind, Tally
@@ -39,126 +40,130 @@ from app.store.workspace.exports import Part
 from .lease import JobLease
 
 PART_BYTES = 1_000_000
-"""About how large a part is: the line with which it reaches that is its last."""
+"""The size at which a part ends: the line that reaches this size is its last."""
 EXPORT_BATCH_SIZE = 1_000
 POSITIONS_PER_QUERY = 5_000
-"""How many positions of the log one question looks through."""
+"""Positions of the log that one query examines."""
 COUNT_TIMEOUT_SECONDS = 10.0
+"""The longest time for counting the expected events."""
 DOWNLOAD_MARGIN_SECONDS = 600
-"""A file outlives by so much what is promised: a download that began in time ends."""
+"""The time that a file is kept beyond its promised end, so that a download that began in time can finish."""
 
-Found = AsyncGenerator[tuple[dict[str, object] | None, Any], None]
-"""Lines, each with the place behind it; None where there is a place without a line. At its end, everything was found."""
+LinesWithPosition = AsyncGenerator[tuple[dict[str, object] | None, Any], None]
+"""Lines, each with the position behind it. A position without a line shows that the scan has advanced."""
 
 
-async def run_export(turn: JobLease) -> bool:
-    """Writes parts while the turn goes on; whether the file is whole."""
-    if turn.run.step == 0 and not await turn.commit(turn.run.position, turn.run.tally, await _total(turn)):
+async def run_export(lease: JobLease) -> bool:
+    """Write parts for one slice of time and return whether the file is complete."""
+    if lease.run.step == 0 and not await lease.commit(lease.run.position, lease.run.tally, await _count_lines(lease)):
         return False
-    exports, job_id = turn.workspace.exports, turn.run.job_id
-    while not turn.run.position["whole"]:
-        if not await turn.can_continue():
+    exports, job_id = lease.workspace.exports, lease.run.job_id
+    while not lease.run.position["whole"]:
+        if not await lease.can_continue():
             return False
-        data, part = await _part(turn)
-        part = await exports.put(job_id, turn.run.step - 1, data, part, await SystemClock().now())
-        if not await turn.commit(part.position, turn.run.tally.plus(Tally(part.rows))):
+        data, part = await _build_part(lease)
+        part = await exports.put(job_id, lease.run.step - 1, data, part, await SystemClock().now())
+        if not await lease.commit(part.position, lease.run.tally.plus(Tally(part.rows))):
             return False
     until = await SystemClock().now() + timedelta(seconds=FILE_TTL_SECONDS + DOWNLOAD_MARGIN_SECONDS)
     await exports.keep(job_id, until)
-    turn.outcome |= {"rows": turn.run.tally.done, "bytes": turn.run.position["bytes"]}
-    if turn.run.kind is JobKind.EXPORT_ACTIVITIES:
-        turn.outcome["cursor"] = activity_cursor(_order(turn).upto)
+    lease.result |= {"rows": lease.run.tally.done, "bytes": lease.run.position["bytes"]}
+    if lease.run.kind is JobKind.EXPORT_ACTIVITIES:
+        lease.result["cursor"] = activity_cursor(_order(lease).upto)
     return True
 
 
-async def _total(turn: JobLease) -> int:
-    """How many lines are expected: of events what matches now, of activities the positions that are looked through.
+async def _count_lines(lease: JobLease) -> int:
+    """Return the expected size of the export for the progress: matching events, or positions of the log to examine.
 
-    0 where counting takes too long: nothing depends on it.
+    Returns 0 if counting takes too long.
     """
-    order = _order(turn)
+    order = _order(lease)
     if not isinstance(order.query, EventQuery):
-        return max(0, order.upto - int(turn.run.position["at"]))
+        return max(0, order.upto - int(lease.run.position["at"]))
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(COUNT_TIMEOUT_SECONDS):
-            return await turn.workspace.events.count(order.query)
+            return await lease.workspace.events.count(order.query)
     return 0
 
 
-async def _part(turn: JobLease) -> tuple[bytes, Part]:
-    """The part that begins at the job's position."""
-    order, position = _order(turn), turn.run.position
+async def _build_part(lease: JobLease) -> tuple[bytes, Part]:
+    """Return the part that begins at the job's position: its bytes, number of rows, and the position behind it."""
+    order, position = _order(lease), lease.run.position
     if isinstance(order.query, EventQuery):
-        found = _events(turn, order.query, position["at"])
+        lines = _read_events(lease, order.query, position["at"])
         columns: Sequence[str] = EVENT_COLUMNS
     else:
-        found = _activities(turn, order.query, position["at"])
+        lines = _read_activities(lease, order.query, position["at"])
         columns = ACTIVITY_COLUMNS
-    as_table = order.format is ExportFormat.CSV
-    # A table begins with the names of its columns.
-    data = bytearray(BOM + write_csv([columns]) if as_table and turn.run.step == 1 else b"")
-    rows, at, whole = 0, position["at"], True
-    async with contextlib.aclosing(found):
-        async for line, behind in found:
-            at = behind
+    is_csv = order.format is ExportFormat.CSV
+    # A CSV file begins with the header. Step 0 only counts, so step 1 writes the first part.
+    data = bytearray(BOM + write_csv([columns]) if is_csv and lease.run.step == 1 else b"")
+    rows, at, is_complete = 0, position["at"], True
+    async with contextlib.aclosing(lines):
+        async for line, position_behind in lines:
+            at = position_behind
             if line is not None:
                 rows += 1
-                data += _row(line, columns) if as_table else orjson.dumps(line) + b"\n"
-            if len(data) >= PART_BYTES or turn.worker.stopping or time.monotonic() > turn.until:
-                whole = False
+                data += _render_row(line, columns) if is_csv else orjson.dumps(line) + b"\n"
+            if len(data) >= PART_BYTES or lease.worker.stopping or time.monotonic() > lease.deadline:
+                is_complete = False
                 break
-    return bytes(data), Part(rows, {"at": at, "bytes": position["bytes"] + len(data), "whole": whole})
+    return bytes(data), Part(rows, {"at": at, "bytes": position["bytes"] + len(data), "whole": is_complete})
 
 
-def _row(line: dict[str, object], columns: Iterable[str]) -> bytes:
+def _render_row(line: dict[str, object], columns: Iterable[str]) -> bytes:
     cells = (line.get(column) for column in columns)
-    return write_csv([[_cell(cell) for cell in cells]])
+    return write_csv([[_render_cell(cell) for cell in cells]])
 
 
-def _cell(value: object) -> str:
+def _render_cell(value: object) -> str:
     if value is None or isinstance(value, str):
         return value or ""
     return orjson.dumps(value).decode()
 
 
-async def _events(turn: JobLease, query: EventQuery, place: Sequence[Any] | None) -> Found:
-    """The lines of the events that match, the oldest first. What Punchcard records itself is told where it is asked for."""
-    workspace = turn.workspace
+async def _read_events(lease: JobLease, query: EventQuery, start: Sequence[Any] | None) -> LinesWithPosition:
+    """Yield the lines of the matching events, the oldest first.
+
+    Internal events, which Punchcard records itself, are left out unless the query names their type.
+    """
+    workspace = lease.workspace
     while True:
-        events, onward = await workspace.events.walk(query, place, EXPORT_BATCH_SIZE)
-        if place is not None:
-            # Those whose ids are known come all at once, whatever the place.
-            events = [event for event in events if (event.occurred_ms, event.id) > (place[0], place[1])]
+        events, next_start = await workspace.events.scan(query, start, EXPORT_BATCH_SIZE)
+        if start is not None:
+            # A query for external ids returns all its events, also those before the start.
+            events = [event for event in events if (event.occurred_ms, event.id) > (start[0], start[1])]
         if not query.types:
             events = [event for event in events if event.type not in INTERNAL_TYPES]
-        names = await workspace.passes.external_ids({event.pass_id for event in events})
+        external_ids = await workspace.passes.external_ids({event.pass_id for event in events})
         corrected = await workspace.events.get_many({e.correction_of for e in events if e.correction_of is not None})
-        width_ms = HOUR_MS if onward is None else onward.width_ms
+        width_ms = HOUR_MS if next_start is None else next_start.width_ms
         for event in events:
-            name = names.get(event.pass_id)
-            if name is not None:
-                behind = [event.occurred_ms, event.id, width_ms]
-                yield event_line(event, name, corrected.get(event.correction_of or "")), behind
-        if onward is None:
+            external_id = external_ids.get(event.pass_id)
+            if external_id is not None:
+                position = [event.occurred_ms, event.id, width_ms]
+                yield render_event_line(event, external_id, corrected.get(event.correction_of or "")), position
+        if next_start is None:
             return
-        place = list(onward)
-        yield None, place
+        start = list(next_start)
+        yield None, start
 
 
-async def _activities(turn: JobLease, query: ActivityQuery, pos: int) -> Found:
-    """The lines of the activities that match, in order of the log."""
-    workspace, upto = turn.workspace, _order(turn).upto
-    while pos < upto:
-        stop = min(pos + POSITIONS_PER_QUERY, upto)
-        page = await workspace.activities.page(query, PageRequest(EXPORT_BATCH_SIZE, (pos,), (stop + 1,)))
-        names = await workspace.passes.external_ids({activity.pass_id for activity in page.items})
+async def _read_activities(lease: JobLease, query: ActivityQuery, position: int) -> LinesWithPosition:
+    """Yield the lines of the matching activities behind a position, in order of the log."""
+    workspace, upto = lease.workspace, _order(lease).upto
+    while position < upto:
+        stop = min(position + POSITIONS_PER_QUERY, upto)
+        page = await workspace.activities.page(query, PageRequest(EXPORT_BATCH_SIZE, (position,), (stop + 1,)))
+        external_ids = await workspace.passes.external_ids({activity.pass_id for activity in page.items})
         for activity in page.items:
-            yield activity_line(activity, names.get(activity.pass_id)), activity.position
-        pos = page.items[-1].position if page.has_more else stop
-        yield None, pos
+            yield render_activity_line(activity, external_ids.get(activity.pass_id)), activity.position
+        position = page.items[-1].position if page.has_more else stop
+        yield None, position
 
 
-def _order(turn: JobLease) -> ExportOrder:
-    order = turn.run.order
+def _order(lease: JobLease) -> ExportOrder:
+    order = lease.run.order
     assert isinstance(order, ExportOrder)
     return order

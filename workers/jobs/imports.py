@@ -1,8 +1,8 @@
-"""Imports: the rows of an uploaded file become events, 1,000 at a time, whatever dies in between.
+"""Imports: record the rows of an uploaded file as events, in batches of 1,000.
 
-A batch is recorded, its failures are put in the report, then the commit moves the job on: position in the file and counts
-together. Who dies before that leaves a batch that the next run does again: its events are there already and carry the
-batch's name, so they are counted as created, once.
+The worker records a batch, stores the failed rows in the report, and commits the position in the file and the counts.
+If the worker crashes before the commit, the next one repeats the batch. The events of the batch are stored already.
+They carry the name of the batch, so the repeat counts them as created.
 """
 
 from __future__ import annotations
@@ -20,58 +20,60 @@ from .lease import JobLease
 IMPORT_BATCH_SIZE = 1_000
 
 
-async def run_import(turn: JobLease) -> bool:
-    """Records rows while the turn goes on; whether the file is at its end."""
-    if turn.run.is_cancelling:
-        # Who saw it before may have removed the file, and died.
+async def run_import(lease: JobLease) -> bool:
+    """Record rows for one slice of time and return whether the file is at its end."""
+    if lease.run.is_cancelling:
+        # Do not read the file: a worker may have removed it and crashed before it finished the cancelled job.
         return False
-    order = _order(turn)
-    jobs = turn.workspace.jobs
-    batches = _batches(jobs.input(turn.run.job_id, turn.run.position), order, turn.run.position)
+    order = _order(lease)
+    jobs = lease.workspace.jobs
+    batches = _read_batches(jobs.input(lease.run.job_id, lease.run.position), order, lease.run.position)
     async with contextlib.aclosing(batches):
         async for rows in batches:
-            if not await turn.can_continue(records=True) or not await import_batch(turn, rows):
+            if not await lease.can_continue(records=True) or not await import_batch(lease, rows):
                 break
         else:
-            # Blank rows at the end: nothing to record, and nothing to read again.
-            return turn.run.position >= order.size or await turn.commit(order.size, turn.run.tally)
-    return not turn.lost and bool(turn.run.position >= order.size)
+            # The file may end in blank rows, which are in no batch: commit its end.
+            return lease.run.position >= order.size or await lease.commit(order.size, lease.run.tally)
+    return not lease.is_lost and bool(lease.run.position >= order.size)
 
 
-async def import_batch(turn: JobLease, rows: list[Row]) -> bool:
-    """Records these rows, which begin at the job's position; False where another has taken the job over."""
-    order, run = _order(turn), turn.run
+async def import_batch(lease: JobLease, rows: list[Row]) -> bool:
+    """Record these rows, which begin at the job's position. Return False if another worker has claimed the job."""
+    order, run = _order(lease), lease.run
     first = run.tally.done + 1
-    ctx = turn.context(CHANNEL, "import", batch=f"{run.job_id}:{first}")
-    carried = await record_rows(
+    ctx = lease.context(CHANNEL, "import", batch=f"{run.job_id}:{first}")
+    recorded = await record_rows(
         ctx, order.plan, first, rows, create_missing_passes=order.create_missing_passes, dry_run=run.dry_run
     )
-    if carried.report:
-        await turn.workspace.jobs.put_report(run.job_id, first, carried.report, await SystemClock().now())
-    return await turn.commit(rows[-1].end, run.tally.plus(carried.tally))
+    if recorded.report:
+        await lease.workspace.jobs.put_report(run.job_id, first, recorded.report, await SystemClock().now())
+    return await lease.commit(rows[-1].end, run.tally.plus(recorded.tally))
 
 
-def _order(turn: JobLease) -> ImportOrder:
-    order = turn.run.order
+def _order(lease: JobLease) -> ImportOrder:
+    order = lease.run.order
     assert isinstance(order, ImportOrder)
     return order
 
 
-async def _batches(parts: AsyncIterator[bytes], order: ImportOrder, position: int) -> AsyncGenerator[list[Row], None]:
-    """The rows from a position on, 1,000 at a time, so that every run cuts the file at the same places."""
-    splitter = order.plan.splitter(position)
+async def _read_batches(
+    parts: AsyncIterator[bytes], order: ImportOrder, position: int
+) -> AsyncGenerator[list[Row], None]:
+    """Yield the rows from a position on, 1,000 at a time, so that each repeat has the same batches."""
+    splitter = order.plan.open_splitter(position)
     rows: list[Row] = []
-    expected = position
+    read_bytes = position
     async for part in parts:
-        expected += len(part)
+        read_bytes += len(part)
         splitter.feed(part)
         while found := splitter.take(IMPORT_BATCH_SIZE - len(rows)):
             rows += found
             if len(rows) == IMPORT_BATCH_SIZE:
                 yield rows
                 rows = []
-    if expected < order.size:
-        raise LookupError(f"the file ends at {expected} of {order.size} bytes")
+    if read_bytes < order.size:
+        raise LookupError(f"the stored file ends after {read_bytes} of {order.size} bytes")
     splitter.end()
     while found := splitter.take(IMPORT_BATCH_SIZE - len(rows)):
         rows += found

@@ -1,7 +1,7 @@
-"""Turns: one worker's hold on a job for a while, and what every kind of job does with it.
+"""Lease on a job for one slice of time, with the steps that all kinds of jobs share.
 
-A kind's carrier takes a turn and does one batch after another: what a batch does can be done again, and the commit that
-follows it moves the job on, position and counts together. Who dies before that leaves a batch to be done again.
+A job runs one batch after another. Each batch is safe to repeat. The commit after a batch stores position and counts of
+the job in one write. If the worker crashes before the commit, the next worker repeats the batch.
 """
 
 from __future__ import annotations
@@ -19,23 +19,28 @@ from app.store.workspace.workspace import Workspace
 from workers.worker import Worker
 
 JOB_SLICE_SECONDS = 20.0
-"""How long one run goes on before it lets go: well within the timeout of a job, so that jobs take turns."""
+"""The time after which the worker releases a job. It is shorter than arq's timeout, and lets other jobs run."""
 MAX_PENDING_EVENTS = 2_000 * SLOTS_PER_RANGE
-"""How many events may wait in a range of slots before a job that records more lets the fold catch up."""
+"""Pending events of a slot range above which a job that records events pauses, so that the fold catches up."""
 BACKLOG_CHECK_INTERVAL_BATCHES = 5
+"""Batches between two checks of the pending events."""
 BACKLOG_PAUSE_SECONDS = 0.2
 
 
 @dataclass
 class JobLease:
-    """A turn at a job. `lost` says that another has taken it over: nothing more may be done with it."""
+    """The lease of one worker on one job.
+
+    `deadline` is the end of the slice, in monotonic seconds. `result` is the result of the job so far, as the API shows
+    it. `is_lost` is true once another worker has claimed the job: then this worker must stop.
+    """
 
     worker: Worker
     run: JobRun
-    until: float = field(default_factory=lambda: time.monotonic() + JOB_SLICE_SECONDS)
-    outcome: dict[str, object] = field(default_factory=dict)
-    lost: bool = False
-    _asked: int = 0
+    deadline: float = field(default_factory=lambda: time.monotonic() + JOB_SLICE_SECONDS)
+    result: dict[str, object] = field(default_factory=dict)
+    is_lost: bool = False
+    _checked_batches: int = 0
 
     @property
     def workspace(self) -> Workspace:
@@ -43,36 +48,41 @@ class JobLease:
         return self.worker.resources.workspace(self.run.workspace_id)
 
     def context(self, channel: str, name: str, batch: str | None = None) -> Context:
-        """What commands are given that act for whoever asked for the job; `batch` marks the events they record."""
-        actor = Actor(self.run.workspace_id, self.run.actor_id, name, frozenset({WRITE}))
-        return Context(self.workspace, actor, self.worker.resources, channel, batch=batch)
+        """Return the context for commands, with the actor who created the job. `batch` marks the recorded events."""
+        actor = Actor(
+            workspace_id=self.run.workspace_id, key_id=self.run.actor_id, name=name, scopes=frozenset({WRITE})
+        )
+        return Context(
+            workspace=self.workspace, actor=actor, resources=self.worker.resources, channel=channel, batch=batch
+        )
 
     async def can_continue(self, *, records: bool = False) -> bool:
-        """Whether another batch may be begun: not when the job is told to stop, the worker stops or the time is over.
+        """Return whether another batch may start.
 
-        A job that `records` events waits here now and then for the fold to catch up.
+        No batch may start if the job is cancelled, the worker stops, the lease is lost or the slice is over. With
+        `records`, the call waits while too many events are pending, as checked every five batches.
         """
-        if records and self._asked % BACKLOG_CHECK_INTERVAL_BATCHES == 0:
+        if records and self._checked_batches % BACKLOG_CHECK_INTERVAL_BATCHES == 0:
             await self._wait_for_fold()
-        self._asked += 1
-        return not (self.lost or self.run.is_cancelling or self.worker.stopping or time.monotonic() > self.until)
+        self._checked_batches += 1
+        return not (self.is_lost or self.run.is_cancelling or self.worker.stopping or time.monotonic() > self.deadline)
 
     async def commit(self, position: object, tally: Tally, total: int | None = None) -> bool:
-        """Moves the job on to a position, with these counts in all; False where another has taken it over.
+        """Store the position, the total counts so far, and `total`, the expected number of items if it is known now.
 
-        `total` is how many items are expected, where that has just been found out.
+        Returns False if another worker has claimed the job: nothing is stored then.
         """
-        moved = await self.worker.job_leases.commit(self.run, position, tally, total)
-        if moved is None:
-            self.lost = True
+        committed = await self.worker.job_leases.commit(self.run, position, tally, total)
+        if committed is None:
+            self.is_lost = True
             return False
-        self.run = moved
+        self.run = committed
         return True
 
     async def _wait_for_fold(self) -> None:
         ranges = [bounds_of(key) for key in SLOT_RANGES]
-        runs = self.worker.job_leases
-        while time.monotonic() < self.until and not self.worker.stopping:
-            if not await runs.backlogged(ranges, MAX_PENDING_EVENTS):
+        leases = self.worker.job_leases
+        while time.monotonic() < self.deadline and not self.worker.stopping:
+            if not await leases.is_backlogged(ranges, MAX_PENDING_EVENTS):
                 return
             await asyncio.sleep(BACKLOG_PAUSE_SECONDS)

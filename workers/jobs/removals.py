@@ -1,7 +1,7 @@
-"""deleteEvents: the events that match get their tombstones, 1,000 at a time, whatever dies in between.
+"""deleteEvents: insert tombstones for the events of a query, in batches of 1,000.
 
-What is to be removed is written into the job, together with where to go on, before any of it is: removed events can no
-longer be found, so that who dies in between would not know how many they were.
+The job stores the ids of a batch, and the position behind the batch, before any of its events is removed. Queries do
+not find removed events. Without the stored ids, the count would be wrong after a crash in the middle of a batch.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from app.commands.context import Context
-from app.commands.passes.removals import CHANNEL, matching_events, remove_events
+from app.commands.passes.removals import CHANNEL, count_matching_events, remove_events
 from app.domain.events.events import INTERNAL_TYPES
 from app.domain.jobs import Tally
 from app.store.codecs.jobs import DeletionOrder
@@ -21,49 +21,61 @@ from .lease import JobLease
 REMOVAL_BATCH_SIZE = 1_000
 
 
-async def run_removal(turn: JobLease) -> bool:
-    """Removes events while the turn goes on; whether all that match have been."""
-    order = turn.run.order
+async def run_removal(lease: JobLease) -> bool:
+    """Remove events for one slice of time and return whether all matching events are removed."""
+    order = lease.run.order
     assert isinstance(order, DeletionOrder)
-    whole = False
-    if turn.run.position is None:
-        # The first step only counts: what to expect.
-        total = await matching_events(_context(turn), order.query, order.homes)
+    is_complete = False
+    if lease.run.position is None:
+        # The first step only counts the events, for the progress.
+        total = await count_matching_events(_context(lease), order.query, order.homes)
         first = order.homes[0] if order.homes else order.query.pass_id
-        await turn.commit({"pass": first, "place": None, "hand": [], "over": False}, Tally(), total)
-    while not whole and await turn.can_continue(records=True):
-        whole = await remove_batch(turn, order)
-    turn.outcome["deleted"] = turn.run.tally.created
-    return whole and not turn.lost
+        await lease.commit({"pass": first, "place": None, "hand": [], "over": False}, Tally(), total)
+    while not is_complete and await lease.can_continue(records=True):
+        is_complete = await remove_batch(lease, order)
+    lease.result["deleted"] = lease.run.tally.created
+    return is_complete and not lease.is_lost
 
 
-async def remove_batch(turn: JobLease, order: DeletionOrder) -> bool:
-    """Removes what the job has in hand and takes up the next; whether that was all, or the job is another's by now."""
-    position, tally = turn.run.position, turn.run.tally
-    hand = [(pass_id, event_id) for pass_id, event_id in position["hand"]]
-    removed = await remove_events(_context(turn), hand) if hand else 0
-    if position["over"] and not hand:
+async def remove_batch(lease: JobLease, order: DeletionOrder) -> bool:
+    """Remove the events whose ids the job holds, and store the ids of the next ones in the job.
+
+    Returns whether nothing is left to do: all events are removed, or another worker has claimed the job.
+    """
+    position, tally = lease.run.position, lease.run.tally
+    targets = [(pass_id, event_id) for pass_id, event_id in position["hand"]]
+    removed = await remove_events(_context(lease), targets) if targets else 0
+    if position["over"] and not targets:
         return True
-    going_on = {**position, "hand": []} if position["over"] else await _further(turn, order, position)
-    return not await turn.commit(going_on, tally.plus(Tally(removed, len(hand) - removed)))
+    next_position = {**position, "hand": []} if position["over"] else await _find_next(lease, order, position)
+    return not await lease.commit(next_position, tally.plus(Tally(removed, len(targets) - removed)))
 
 
-async def _further(turn: JobLease, order: DeletionOrder, position: Mapping[str, Any]) -> dict[str, Any]:
-    """The next events in hand, and where to go on: in the order in which events move, so that none is missed."""
-    pass_id, homes = position.get("pass", order.query.pass_id), order.homes
+async def _find_next(lease: JobLease, order: DeletionOrder, position: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the next position of the job: the ids to remove next, and where to continue after them.
+
+    The passes are read in the order in which a merge moves events, aliases before the survivor, so that none is missed.
+    """
+    pass_id, home_ids = position.get("pass", order.query.pass_id), order.homes
     query = replace(order.query, pass_id=pass_id)
-    events, place = await turn.workspace.events.walk(query, position["place"], REMOVAL_BATCH_SIZE)
-    found = [
-        [e.pass_id, e.id] for e in events if e.type not in INTERNAL_TYPES and (not homes or e.home_pass_id in homes)
+    events, next_start = await lease.workspace.events.scan(query, position["place"], REMOVAL_BATCH_SIZE)
+    targets = [
+        [event.pass_id, event.id]
+        for event in events
+        if event.type not in INTERNAL_TYPES and (not home_ids or event.home_pass_id in home_ids)
     ]
-    if place is not None or not homes:
-        return {"pass": pass_id, "place": place and list(place), "hand": found, "over": place is None}
-    behind = homes[homes.index(pass_id) + 1 :] if pass_id in homes else ()
-    # Behind the last of them is whatever that was merged into meanwhile.
-    then = behind[0] if behind else await turn.workspace.passes.survivor_id(pass_id)
-    return {"pass": then, "place": None, "hand": found, "over": then is None}
+    if next_start is not None or not home_ids:
+        start = next_start and list(next_start)
+        return {"pass": pass_id, "place": start, "hand": targets, "over": next_start is None}
+    later_ids = home_ids[home_ids.index(pass_id) + 1 :] if pass_id in home_ids else ()
+    # The last pass may have been merged since the job was created: continue with its survivor.
+    next_id = later_ids[0] if later_ids else await lease.workspace.passes.survivor_id(pass_id)
+    return {"pass": next_id, "place": None, "hand": targets, "over": next_id is None}
 
 
-def _context(turn: JobLease) -> Context:
-    """The same for one step of the job, whoever takes it and however often: by its name its tombstones are known."""
-    return turn.context(CHANNEL, "deletion", f"{turn.run.job_id}:{turn.run.step}")
+def _context(lease: JobLease) -> Context:
+    """Return the context for the tombstones of one step.
+
+    Each repeat of a step has the same batch name, so a repeat recognizes its own tombstones and counts them again.
+    """
+    return lease.context(CHANNEL, "deletion", f"{lease.run.job_id}:{lease.run.step}")

@@ -1,7 +1,8 @@
-"""Replays: messages that a webhook endpoint was sent, or should have been, are put up to be sent once more.
+"""Replays: queue messages to a webhook endpoint again, as PENDING deliveries.
 
-They are sent by whoever delivers to the endpoint, beside what is new; what its lanes have not come to is left to these. A
-batch that is done again, because somebody died, may send its messages twice: they have the ids that they had.
+The dispatcher of the endpoint sends them beside new messages. A replay queues only activities that their partition has
+passed; the partition itself sends the others. If the worker crashes and the next one repeats a batch, its messages may
+be sent twice, with the same `webhook-id`.
 """
 
 from __future__ import annotations
@@ -19,56 +20,62 @@ from .lease import JobLease
 
 REPLAY_BATCH_SIZE = 500
 POSITIONS_PER_QUERY = 5_000
-"""How many positions of the log one question looks through."""
+"""Positions of the log that one query examines."""
 
 
-async def run_replay(turn: JobLease) -> bool:
-    """Puts messages up while the turn goes on; whether all of them are."""
-    order = turn.run.order
+async def run_replay(lease: JobLease) -> bool:
+    """Queue messages for one slice of time and return whether all messages are queued."""
+    order = lease.run.order
     assert isinstance(order, ReplayOrder)
-    if turn.run.step == 0 and not await turn.commit(turn.run.position, turn.run.tally, await _total(turn, order)):
+    if lease.run.step == 0 and not await lease.commit(
+        lease.run.position, lease.run.tally, await _count_messages(lease, order)
+    ):
         return False
-    while (position := turn.run.position)["at"] != "end":
-        if not await turn.can_continue():
+    while (position := lease.run.position)["at"] != "end":
+        if not await lease.can_continue():
             return False
         if isinstance(order.query, DeliveryQuery):
-            activities, at = await _delivered(turn, order.query, position["at"])
+            activities, at = await _read_delivered(lease, order.query, position["at"])
         else:
-            activities, at = await _shown(turn, order.query, position["at"], order.upto)
+            activities, at = await _read_matching(lease, order.query, position["at"], order.upto)
         if activities:
             now_ms = to_ms(await SystemClock().now())
-            places = await turn.workspace.partitions.positions(order.endpoint_id)
-            sent = [each for each in activities if places and each.position < places[partition_of(each.pass_id)]]
-            await turn.workspace.deliveries.requeue(order.endpoint_id, sent, now_ms)
-            if await turn.workspace.forget_if_deleted(order.endpoint_id):
+            positions = await lease.workspace.partitions.positions(order.endpoint_id)
+            passed = [
+                each for each in activities if positions and each.position < positions[partition_of(each.pass_id)]
+            ]
+            await lease.workspace.deliveries.requeue(order.endpoint_id, passed, now_ms)
+            if await lease.workspace.forget_if_deleted(order.endpoint_id):
                 break
-            if await turn.workspace.partitions.announce_work(now_ms, order.endpoint_id):
-                turn.worker.resources.bus.wake("deliver", turn.workspace.id)
-        if not await turn.commit({"at": at}, turn.run.tally.plus(Tally(len(activities)))):
+            if await lease.workspace.partitions.announce_work(now_ms, order.endpoint_id):
+                lease.worker.resources.bus.wake("deliver", lease.workspace.id)
+        if not await lease.commit({"at": at}, lease.run.tally.plus(Tally(len(activities)))):
             return False
-    turn.outcome["messages"] = turn.run.tally.done
+    lease.result["messages"] = lease.run.tally.done
     return True
 
 
-async def _total(turn: JobLease, order: ReplayOrder) -> int:
+async def _count_messages(lease: JobLease, order: ReplayOrder) -> int:
     if isinstance(order.query, DeliveryQuery):
-        return await turn.workspace.deliveries.count(order.query)
-    return await turn.workspace.activities.count(order.query, (turn.run.position["at"], order.upto))
+        return await lease.workspace.deliveries.count(order.query)
+    return await lease.workspace.activities.count(order.query, (lease.run.position["at"], order.upto))
 
 
-async def _delivered(turn: JobLease, query: DeliveryQuery, at: object) -> tuple[list[Activity], object]:
-    """The activities of some deliveries that match, and where to go on from."""
+async def _read_delivered(lease: JobLease, query: DeliveryQuery, at: object) -> tuple[list[Activity], object]:
+    """Return the activities of the next matching deliveries, and the position to continue from."""
     key = tuple(at) if isinstance(at, list) else None
-    page = await turn.workspace.deliveries.page(query, PageRequest(REPLAY_BATCH_SIZE, key))
-    found = await turn.workspace.activities.get_many([each.activity_id for each in page.items])
+    page = await lease.workspace.deliveries.page(query, PageRequest(REPLAY_BATCH_SIZE, key))
+    activities = await lease.workspace.activities.get_many([each.activity_id for each in page.items])
     last = page.items[-1] if page.has_more else None
-    return list(found.values()), "end" if last is None else [to_ms(last.created_at), last.id]
+    return list(activities.values()), "end" if last is None else [to_ms(last.created_at), last.id]
 
 
-async def _shown(turn: JobLease, query: ActivityQuery, pos: int, upto: int) -> tuple[list[Activity], object]:
-    """Some activities that match behind a position, and where to go on from."""
-    stop = min(pos + POSITIONS_PER_QUERY, upto)
-    page = await turn.workspace.activities.page(query, PageRequest(REPLAY_BATCH_SIZE, (pos,), (stop + 1,)))
+async def _read_matching(
+    lease: JobLease, query: ActivityQuery, position: int, upto: int
+) -> tuple[list[Activity], object]:
+    """Return the next matching activities behind a position, and the position to continue from."""
+    stop = min(position + POSITIONS_PER_QUERY, upto)
+    page = await lease.workspace.activities.page(query, PageRequest(REPLAY_BATCH_SIZE, (position,), (stop + 1,)))
     if page.has_more:
         return page.items, page.items[-1].position
     return page.items, stop if stop < upto else "end"

@@ -1,7 +1,8 @@
-"""Deliver: what publish appended to the log is sent to the workspace's webhook endpoints.
+"""Deliver: send the activities that publish appended to the log to the webhook endpoints of the workspace.
 
-Every endpoint is a run of its own in this process, begun here and by the sweep, and waited for by neither: endpoints may be
-slow. How far each is lies in the store; whoever brings work says so there, and waking this stage only makes it quick.
+Each endpoint has a run of its own in the worker. This stage and the sweep start runs and do not wait for them, since
+endpoints may be slow. The store holds the progress of each endpoint and its work token, which writers replace when they
+add work. So delivery does not depend on a wake-up of this stage: a wake-up only makes it quicker.
 """
 
 from __future__ import annotations
@@ -21,20 +22,23 @@ from workers.worker import Worker
 
 
 async def deliver(worker: Worker, workspace_id: str) -> None:
-    """Begins a run at every endpoint of the workspace that has something to do. Safe to repeat and to race."""
-    for waiting in await worker.endpoint_leases.of_workspace(workspace_id):
-        begin(worker, waiting)
+    """Start a run at every endpoint of a workspace that has work. Safe to repeat, also in several workers at once."""
+    for endpoint in await worker.endpoint_leases.of_workspace(workspace_id):
+        start_run(worker, endpoint)
 
 
-def begin(worker: Worker, waiting: WaitingEndpoint) -> None:
-    """Begins a run at an endpoint, or tells the one that goes on; nothing where it is too early, or 100 runs go on."""
-    woken = worker.dispatchers.get(waiting.endpoint_id)
-    if woken is not None:
-        woken.set()
-    elif waiting.begins_ms <= system_ms() and not worker.stopping and not worker.has_no_dispatcher_left:
-        # Entered here, so that the next one finds it.
-        worker.dispatchers[waiting.endpoint_id] = asyncio.Event()
-        worker.start_task(_guarded(worker, waiting.endpoint_id))
+def start_run(worker: Worker, endpoint: WaitingEndpoint) -> None:
+    """Start a run at an endpoint, or wake the run that is under way.
+
+    Does nothing if the endpoint may not be claimed yet, or if the worker stops or has 100 runs already.
+    """
+    wake_up = worker.dispatchers.get(endpoint.endpoint_id)
+    if wake_up is not None:
+        wake_up.set()
+    elif endpoint.begins_ms <= system_ms() and not worker.stopping and not worker.has_no_dispatcher_left:
+        # Enter the run before its task starts, so that another call does not start a second run.
+        worker.dispatchers[endpoint.endpoint_id] = asyncio.Event()
+        worker.start_task(_guarded_run_endpoint(worker, endpoint.endpoint_id))
 
 
 async def run_endpoint(
@@ -42,18 +46,31 @@ async def run_endpoint(
     endpoint_id: str,
     now_ms: Callable[[], int] | None = None,
     chance: Callable[[], float] = random.random,
-    seconds: float = ATTEMPT_TIMEOUT_SECONDS,
+    timeout_seconds: float = ATTEMPT_TIMEOUT_SECONDS,
 ) -> None:
-    """Delivers to an endpoint until there is nothing to do for now. Safe to repeat and to race: one at a time holds it."""
+    """Deliver to an endpoint until it has no work for now.
+
+    Safe to repeat, and to run in several workers at once: one of them holds the lease. `now_ms` is the system clock.
+    `chance` returns a random number from 0 to 1. `timeout_seconds` is the longest time of one attempt.
+    """
     clock = now_ms or system_ms
-    woken = worker.dispatchers.setdefault(endpoint_id, asyncio.Event())
+    wake_up = worker.dispatchers.setdefault(endpoint_id, asyncio.Event())
 
     async def once() -> bool:
-        hold = await worker.endpoint_leases.claim(endpoint_id, clock())
-        if hold is not None:
-            allowed = Allowed.of(worker.resources.settings.egress_allow)
-            async with open_poster(allowed) as connections:
-                await Dispatcher(worker, hold, connections, woken, clock, chance, seconds).run()
+        lease = await worker.endpoint_leases.claim(endpoint_id, clock())
+        if lease is not None:
+            allowed = Allowed.parse(worker.resources.settings.egress_allow)
+            async with open_poster(allowed) as poster:
+                dispatcher = Dispatcher(
+                    worker=worker,
+                    lease=lease,
+                    poster=poster,
+                    wake_up=wake_up,
+                    now_ms=clock,
+                    chance=chance,
+                    timeout_seconds=timeout_seconds,
+                )
+                await dispatcher.run()
         return False
 
     try:
@@ -62,4 +79,4 @@ async def run_endpoint(
         worker.dispatchers.pop(endpoint_id, None)
 
 
-_guarded = log_failures("deliver", run_endpoint)
+_guarded_run_endpoint = log_failures("deliver", run_endpoint)

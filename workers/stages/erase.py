@@ -1,11 +1,12 @@
-"""Erase: what is left of an erased pass is emptied, its events first, then its lines in the feed.
+"""Erase: remove the personal data that is left of an erased pass, in its events and in its activities.
 
-The fold has made a stub of the pass in one write, with `erasing` on it; the stub stays until nothing else is left, so that
-whoever dies is followed by the next sweep. Lines are emptied once the outbox is empty: then the last line, and so every
-earlier one, is in the log. A publisher that rendered them before and is late finds their ids taken, and brings nothing back.
+The fold has replaced the pass by a stub in one write and marked it as `erasing`. The stub stays until everything else
+is done: if the worker crashes, the next sweep continues. Activities are emptied only after the outbox is empty, for
+then all of them are in the log. A slow publisher that still holds rendered copies gets a duplicate-key error and cannot
+restore them.
 
-Processes remember which passes there are. So before the name is given back, and the erasure said to be done, all of them are
-made to forget, and given the time to: nothing that is acknowledged later is for a pass that is gone.
+Processes cache passes. So before the external id is free again, this stage changes the workspace's erasure epoch and
+waits until every process has read the change. Events that are acknowledged later cannot belong to the erased pass.
 """
 
 from __future__ import annotations
@@ -20,24 +21,28 @@ from workers.failures import log_failures
 from workers.worker import Worker
 
 CACHE_EXPIRY_SECONDS = EPOCH_TTL_SECONDS + 0.05
-"""How long after a parting was made everybody has heard of it."""
+"""The time after which every process has read a change of the erasure epoch."""
 
 
 async def erase(worker: Worker, key: str) -> None:
-    """Empties what is left of an erased pass. Safe to repeat and to overlap."""
+    """Remove the data of an erased pass. Safe to repeat, and to run in several workers at once."""
     await worker.run_alone("erase", key, lambda: erase_once(worker, key))
 
 
-_guarded = log_failures("erase", erase)
+_guarded_erase = log_failures("erase", erase)
 
 
 async def erase_once(worker: Worker, pass_id: str) -> bool:
-    """One round, and never another: what has to wait for publish is taken up again by the sweep."""
+    """Run one round and return False: no other round follows at once.
+
+    If the round must wait for publish or for merges, the sweep starts another one later. If it must wait for the caches
+    of other processes, a task starts another one when they have expired.
+    """
     now_ms = to_ms(await worker.resources.clock.now())
     card = (await worker.fold_queries.passes([pass_id])).get(pass_id)
     if card is None or (card.erased is None and card.alias_of is None):
         return False
-    erased = card.erased or Erased(now_ms, 0, 0, ())
+    erased = card.erased or Erased(at_ms=now_ms, events=0, aggregates=0, segments=())
     if card.outbox:
         worker.resources.bus.wake("publish", card.workspace_id)
         return False
@@ -49,35 +54,36 @@ async def erase_once(worker: Worker, pass_id: str) -> bool:
         if alias.outbox:
             worker.resources.bus.wake("publish", card.workspace_id)
             return False
-    parting = (card, *(alias for alias, _ in aliases))
-    names = frozenset(each.id for each in parting)
-    if names not in worker.epoch_changed_at:
-        for each in parting:
+    cards = (card, *(alias for alias, _ in aliases))
+    pass_ids = frozenset(each.id for each in cards)
+    if pass_ids not in worker.epoch_changed_at:
+        for each in cards:
             await _empty_activities(worker, each, now_ms)
         await worker.erase_queries.change_erasure_epoch(card)
-        worker.remember_epoch_change(names, time.monotonic())
+        worker.remember_epoch_change(pass_ids, time.monotonic())
         if CACHE_EXPIRY_SECONDS > 0:
-            worker.start_task(_later(worker, pass_id))
-    if time.monotonic() < worker.epoch_changed_at[names] + CACHE_EXPIRY_SECONDS:
+            worker.start_task(_continue_later(worker, pass_id))
+    if time.monotonic() < worker.epoch_changed_at[pass_ids] + CACHE_EXPIRY_SECONDS:
         return False
-    # No name is free again before everything is empty; and what names the others is the last to go.
-    for each in parting:
+    # Free no external id before all events are stubs. Finish the pass after its aliases: only it leads to them.
+    for each in cards:
         await _empty_events(worker, each, now_ms)
     for alias, _ in aliases:
-        await worker.erase_queries.finished(alias, Erased(erased.at_ms, 0, 0, ()))
-    await worker.erase_queries.finished(card, erased)
-    worker.epoch_changed_at.pop(names, None)
+        # The figures of the erasure are stored once, with the pass.
+        await worker.erase_queries.finish(alias, Erased(at_ms=erased.at_ms, events=0, aggregates=0, segments=()))
+    await worker.erase_queries.finish(card, erased)
+    worker.epoch_changed_at.pop(pass_ids, None)
     return False
 
 
-async def _later(worker: Worker, pass_id: str) -> None:
-    """Takes it up again when everybody has heard."""
+async def _continue_later(worker: Worker, pass_id: str) -> None:
+    """Run the stage again when all caches have expired."""
     await asyncio.sleep(CACHE_EXPIRY_SECONDS)
-    await _guarded(worker, pass_id)
+    await _guarded_erase(worker, pass_id)
 
 
 async def _empty_activities(worker: Worker, card: Pass, now_ms: int) -> None:
-    """Empties the lines of a pass, and the events that came to it since."""
+    """Replace the events of a pass by stubs, then empty its activities."""
     await _empty_events(worker, card, now_ms)
     position: int | None = 0
     while position is not None:

@@ -128,8 +128,8 @@ def choose_passes(backlog: Backlog, passes: Mapping[str, Pass]) -> dict[str, Pas
 async def check_still_pending(worker: Worker, backlog: Backlog, passes: Mapping[str, Pass]) -> dict[str, PendingAt]:
     """Return which of the events read, and of the `last_folded_ids`, are pending now, after the passes were read.
 
-    A pass is not asked about if its last write is this process's own, and the events of that write were cleared before this
-    round began: the events read since then are not counted yet, and its `last_folded_ids` are cleared.
+    A pass is left out if its last write is this process's own and the events of that write were cleared before this round.
+    Then none of the events read now is counted yet, and its `last_folded_ids` are cleared.
     """
     uncertain = {
         pass_id: card for pass_id, card in passes.items() if worker.cleared_writes.get(pass_id) != card.write_id

@@ -1,8 +1,9 @@
-"""Merge: the events of a merged pass move to the pass that answers for it, where the fold counts them once more.
+"""Merge: move the events of a merged pass to its survivor, where the fold counts them.
 
-The fold has ended the merged pass in one write, with `merging` on it: nothing counts there from then on. Each event moves in
-one write that also makes it wait for its new pass; so it counts there exactly once, by the rules of any event, and what
-was told of it before is not told again. A slow worker's mark cannot fall on it: marks name how often an event has moved.
+The fold has ended the merged pass in one write and marked it as `merging`. No event counts there afterwards. One write
+moves an event: it sets the survivor and makes the event pending, so the fold counts the event there exactly once. An
+event that the merged pass counted carries a note, so that it is not published again. A slow worker cannot clear a moved
+event, because the move counter of the event has changed since the worker read it.
 """
 
 from __future__ import annotations
@@ -16,28 +17,31 @@ from .fold import pending_for_pass
 
 
 async def merge(worker: Worker, key: str) -> None:
-    """Moves what is left of a merged pass. Safe to repeat and to overlap."""
+    """Move the events of a merged pass. Safe to repeat, and to run in several workers at once."""
     await worker.run_alone("merge", key, lambda: merge_once(worker, key))
 
 
 async def merge_once(worker: Worker, pass_id: str) -> bool:
-    """One round, and never another: what has to wait for marks, or for publish, is taken up again by the sweep."""
+    """Run one round and return False: no other round follows at once.
+
+    If the round must wait for the fold to clear events or for publish, the sweep starts the next one.
+    """
     alias = (await worker.fold_queries.passes([pass_id])).get(pass_id)
     if alias is None or alias.alias_of is None:
         return False
     if pending_for_pass(alias, alias.last_folded_ids, await worker.fold_queries.still_pending(alias.last_folded_ids)):
-        # Whoever ended the pass has not marked what it had counted: until then nobody can tell that from what is new.
+        # The fold has not cleared the last events that the pass counted: until then, they look like new events.
         worker.resources.bus.wake("fold", range_of(slot_of(pass_id)))
         return False
     if alias.outbox:
-        # Who waits until an event is told looks at the outbox of the pass that it is of.
+        # A query that waits for an event to be published looks at the outbox of the event's pass. Keep the event there.
         return False
-    left = profile_for_survivor(alias, await worker.resources.clock.now())
-    if left is not None:
-        await worker.merge_queries.record(alias, left)
+    profile_event = profile_for_survivor(alias, await worker.resources.clock.now())
+    if profile_event is not None:
+        await worker.merge_queries.record(alias, profile_event)
     while await worker.merge_queries.move(alias):
         worker.resources.bus.wake("fold", range_of(slot_of(alias.alias_of)))
-    if not await worker.merge_queries.finished(alias):
+    if not await worker.merge_queries.finish(alias):
         worker.resources.bus.wake("erase", alias.id)
     worker.resources.bus.wake("fold", range_of(slot_of(alias.alias_of)))
     return False

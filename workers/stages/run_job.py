@@ -1,7 +1,7 @@
-"""Jobs: long work, carried on a while at a time by whoever is free, whatever dies in between.
+"""Jobs: run a long job for one slice of time. Any worker may run the next slice, also after a crash.
 
-Here is what all kinds share: the hold on a job, its failures, its end. What a kind does is its carrier in `RUNNERS`: it is
-given a turn, does batch after batch while the turn goes on, and answers whether all of it is done.
+This module handles what all kinds of jobs share: the lease, failures and the end. `RUNNERS` has a function for each
+kind. It runs batch after batch while the lease allows it, and returns whether the job is complete.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from workers.worker import Worker
 log = logging.getLogger(__name__)
 
 JobRunner = Callable[[JobLease], Awaitable[bool]]
+"""A function that runs one slice of a job and returns whether the job is complete."""
 
 RUNNERS: Mapping[JobKind, JobRunner] = {
     JobKind.IMPORT: imports.run_import,
@@ -33,91 +34,92 @@ RUNNERS: Mapping[JobKind, JobRunner] = {
     JobKind.REPLAY_WEBHOOKS: replays.run_replay,
 }
 RETRY_DELAY_MS = 5_000
+"""The pause of a job after an unexpected error."""
 
 INTERNAL_FAILURE = (
-    "An unexpected error stopped it five times in a row; the worker's log has the details under this job's id."
+    "An unexpected error stopped the job five times in a row. The worker's log has the details under the id of the job."
 )
-NO_PROGRESS_FAILURE = f"The worker died {STUCK_AFTER} times in a row at the same place."
+NO_PROGRESS_FAILURE = f"The worker crashed {STUCK_AFTER} times in a row at the same position of the job."
 
 
 async def jobs(worker: Worker, key: str) -> None:
-    """Carries one job on for a while. Safe to repeat and to overlap.
+    """Run one slice of a job. Safe to repeat, and to run in several workers at once: one of them holds the lease.
 
-    A failure is counted in the store and raised; after five in a row the job is FAILED.
+    An unexpected error is counted in the store and raised again. After five in a row, the job is FAILED.
     """
-    await worker.run_alone("jobs", key, lambda: _once(worker, key))
+    await worker.run_alone("jobs", key, lambda: _run_once(worker, key))
 
 
-async def _once(worker: Worker, job_id: str) -> bool:
-    """One turn; never another at once, because the jobs take turns."""
-    runs = worker.job_leases
-    run = await runs.claim(job_id, _now_ms())
+async def _run_once(worker: Worker, job_id: str) -> bool:
+    """Run one slice and return False: other jobs come before the next slice."""
+    leases = worker.job_leases
+    run = await leases.claim(job_id, _now_ms())
     if run is None:
         return False
-    turn = JobLease(worker, run)
+    lease = JobLease(worker, run)
     try:
-        async with _kept(runs, run):
+        async with _renewed(leases, run):
             if run.starts > STUCK_AFTER:
-                await _ended(turn, JobStatus.FAILED, NO_PROGRESS_FAILURE)
+                await _finish(lease, JobStatus.FAILED, NO_PROGRESS_FAILURE)
             else:
-                await _carried(turn)
+                await _run_slice(lease)
         return False
     except (asyncio.CancelledError, Unavailable):
         with contextlib.suppress(Unavailable):
-            await runs.release(run)
+            await leases.release(run)
         raise
     except Exception:
-        if await runs.failed(run, _now_ms() + RETRY_DELAY_MS):
-            await _ended(turn, JobStatus.FAILED, INTERNAL_FAILURE)
+        if await leases.record_failure(run, _now_ms() + RETRY_DELAY_MS):
+            await _finish(lease, JobStatus.FAILED, INTERNAL_FAILURE)
         raise
 
 
-async def _carried(turn: JobLease) -> None:
-    """Carries the job on until it ends or the turn is over; then the next sweep, here or elsewhere, takes it up again."""
-    begun, before = time.monotonic(), turn.run.tally.done
-    whole = await RUNNERS[turn.run.kind](turn)
-    if turn.lost:
+async def _run_slice(lease: JobLease) -> None:
+    """Run the job until it is complete or its slice is over. If the job is not complete, a later sweep continues it."""
+    started, before = time.monotonic(), lease.run.tally.done
+    is_complete = await RUNNERS[lease.run.kind](lease)
+    if lease.is_lost:
         return
-    if whole:
-        await _ended(turn, JobStatus.SUCCEEDED)
-    elif turn.run.is_cancelling:
-        await _ended(turn, JobStatus.CANCELLED)
+    if is_complete:
+        await _finish(lease, JobStatus.SUCCEEDED)
+    elif lease.run.is_cancelling:
+        await _finish(lease, JobStatus.CANCELLED)
     else:
-        await turn.worker.job_leases.release(turn.run)
-        log.info("%s", _progress(turn.run, turn.run.tally.done - before, time.monotonic() - begun))
+        await lease.worker.job_leases.release(lease.run)
+        log.info("%s", _describe_progress(lease.run, lease.run.tally.done - before, time.monotonic() - started))
 
 
-async def _ended(turn: JobLease, status: JobStatus, error: str | None = None) -> None:
-    run, at = turn.run, _now()
-    # What it worked on goes first: who dies in between finds it gone and ends the job all the same.
-    await turn.workspace.jobs.drop_input(run.job_id)
+async def _finish(lease: JobLease, status: JobStatus, error: str | None = None) -> None:
+    run, at = lease.run, _now()
+    # Remove the files first. If the worker crashes in between, the next one finds no file and still finishes the job.
+    await lease.workspace.jobs.drop_input(run.job_id)
     if run.kind in EXPORTS and status is not JobStatus.SUCCEEDED:
-        await turn.workspace.exports.drop(run.job_id)
-    await turn.worker.job_leases.finish(run, status, at, error, turn.outcome)
+        await lease.workspace.exports.drop(run.job_id)
+    await lease.worker.job_leases.finish(run, status, at, error, lease.result)
     seconds = (at - run.created_at).total_seconds()
-    log.info("%s %s has ended: %s after %.0f s, %s", run.kind, run.job_id, status, seconds, f"{run.tally.done:,} done")
+    log.info("%s %s finished: %s after %.0f s, %s done", run.kind, run.job_id, status, seconds, f"{run.tally.done:,}")
 
 
-def _progress(run: JobRun, done: int, seconds: float) -> str:
-    """How far a job is, how fast it went lately, and what that means for the rest."""
-    said = f"{run.kind} {run.job_id}: {run.tally.done:,} of {run.total:,} done"
+def _describe_progress(run: JobRun, done: int, seconds: float) -> str:
+    """Return the progress of a job for the log: counts, speed of the last slice, and the estimated remaining time."""
+    counts = f"{run.kind} {run.job_id}: {run.tally.done:,} of {run.total:,} done"
     if not done or not seconds:
-        return said
-    left = max(0, run.total - run.tally.done) * seconds / done
-    return f"{said}, {done / seconds:,.0f} a second, about {left:,.0f} s left"
+        return counts
+    remaining_seconds = max(0, run.total - run.tally.done) * seconds / done
+    return f"{counts}, {done / seconds:,.0f} a second, about {remaining_seconds:,.0f} s left"
 
 
 @contextlib.asynccontextmanager
-async def _kept(runs: JobLeases, run: JobRun) -> AsyncIterator[None]:
-    """Keeps the hold on a job while the block runs."""
+async def _renewed(leases: JobLeases, run: JobRun) -> AsyncIterator[None]:
+    """Renew the lease on a job while the block runs."""
 
-    async def renewing() -> None:
+    async def renew() -> None:
         while True:
             await asyncio.sleep(LEASE_MS / 4000)
             with contextlib.suppress(Unavailable):
-                await runs.renew(run, _now_ms())
+                await leases.renew(run, _now_ms())
 
-    task = asyncio.create_task(renewing())
+    task = asyncio.create_task(renew())
     try:
         yield
     finally:
@@ -125,7 +127,7 @@ async def _kept(runs: JobLeases, run: JobRun) -> AsyncIterator[None]:
 
 
 def _now_ms() -> int:
-    # Leases and the times of jobs are about machines, never about business.
+    # Leases and the times of jobs use system time, never the business clock.
     return time.time_ns() // 1_000_000
 
 
