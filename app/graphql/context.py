@@ -1,4 +1,4 @@
-"""What resolvers find in `info.context`: who asks, the workspace, and loaders that live as long as one operation."""
+"""Context of one operation, which resolvers find in `info.context`: the API key, its workspace, and the loaders."""
 
 from __future__ import annotations
 
@@ -19,17 +19,23 @@ from .loaders import Loaders
 
 
 class RequestContext:
-    """One operation of one actor. The workspace is the actor's own: there is no way to name another."""
+    """Context of one operation. An operation sees only the workspace of its API key.
+
+    - `load`: loaders, which batch and cache reads for the duration of the operation.
+    - `allowance`: what is left of the key's budget; None if keys have no budgets.
+    - `cursor`: position of a stream after its last response; None before the first one.
+    - `resume_after`: cursor at which a reconnected client continues; it takes precedence over the arguments.
+    """
 
     def __init__(
         self,
         commands: Context,
         feed: Feed,
         heartbeat_seconds: float,
-        authenticated: Callable[[], Awaitable[object]] | None = None,
+        authenticate: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self.commands = commands
-        self._authenticated = authenticated
+        self._authenticate = authenticate
         self.feed = feed
         self.heartbeat_seconds = heartbeat_seconds
         self.load = Loaders(commands.workspace)
@@ -39,25 +45,25 @@ class RequestContext:
 
     @property
     def actor(self) -> Actor:
-        """Who asks."""
+        """The API key of the request."""
         return self.commands.actor
 
     @property
     def workspace(self) -> Workspace:
-        """The named queries of the actor's workspace."""
+        """The store's queries for the workspace of the API key."""
         return self.commands.workspace
 
     async def check_key(self) -> None:
-        """Nothing; raises Unauthenticated where the key that began the operation works no more.
+        """Raise Unauthenticated if the key that started the operation is revoked or expired.
 
-        While the store is away nobody can say, and nothing new can be told: the key counts as good.
+        While the store is unavailable, the key counts as valid: a stream should survive a short outage of the store.
         """
-        if self._authenticated is not None:
+        if self._authenticate is not None:
             with contextlib.suppress(Unavailable):
-                await self._authenticated()
+                await self._authenticate()
 
-    def renew(self) -> None:
-        """Forgets what was loaded: each event of a subscription reads for itself."""
+    def reset_loaders(self) -> None:
+        """Drop everything loaded so far, so that the next message of a subscription reads current data."""
         self.load = Loaders(self.commands.workspace)
 
 

@@ -19,17 +19,17 @@ def describe_from_docstrings(schema: GraphQLSchema) -> None:
         if definition is None:
             continue
         if isinstance(kind, (GraphQLObjectType, GraphQLInterfaceType, GraphQLInputObjectType)):
-            kind.description = kind.description or _published(definition.origin)
+            kind.description = kind.description or _render_docstring(definition.origin)
         if isinstance(kind, GraphQLEnumType):
-            kind.description = kind.description or _published(definition.wrapped_cls)
+            kind.description = kind.description or _render_docstring(definition.wrapped_cls)
         if isinstance(kind, (GraphQLObjectType, GraphQLInterfaceType)):
             for field in kind.fields.values():
                 resolver = field.extensions["strawberry-definition"].base_resolver
                 if field.description is None and resolver is not None:
-                    field.description = _published(resolver.wrapped_func)
+                    field.description = _render_docstring(resolver.wrapped_func)
 
 
-def _published(source: object) -> str | None:
+def _render_docstring(source: object) -> str | None:
     """Return the docstring as a description: lines of a paragraph are joined, lists and blank lines stay."""
     text = inspect.getdoc(source)
     return None if text is None else re.sub(r"(?<!\n)\n(?![\n*|-])", " ", text)

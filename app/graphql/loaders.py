@@ -1,4 +1,4 @@
-"""Loaders: however many fields ask for an object by id, one read of the store answers them. Made for each operation."""
+"""Loaders: they combine the reads of one operation, so that any number of fields reads objects by id in one query."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class Loaders:
-    """One loader a noun, made when first asked; each gives None for what does not exist in the workspace."""
+    """Loaders of one operation. Each returns None for an id that does not exist in the workspace."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
@@ -41,12 +41,12 @@ class Loaders:
 
     @cached_property
     def lots(self) -> DataLoader[str, Lots | None]:
-        """What of the points of a pass has an end, by its id."""
+        """Points of a pass that have an end, by the id of the pass."""
         return _loader(self._workspace.passes.lots)
 
     @cached_property
     def aliases(self) -> DataLoader[str, tuple[str, ...] | None]:
-        """The passes that a pass answers for, by its id."""
+        """Ids of the passes that were merged into a pass, by its id."""
         return _loader(self._workspace.passes.aliases)
 
     @cached_property
@@ -56,8 +56,8 @@ class Loaders:
 
     @cached_property
     def fold_states(self) -> DataLoader[str, FoldState | None]:
-        """How far events are, by id."""
-        return _loader(self._workspace.fold_states.of)
+        """Fold states of events by id: whether an event is folded, and whether it was removed."""
+        return _loader(self._workspace.fold_states.read)
 
     @cached_property
     def activities(self) -> DataLoader[str, Activity | None]:
@@ -76,12 +76,12 @@ class Loaders:
 
     @cached_property
     def member_counts(self) -> DataLoader[str, int | None]:
-        """How many passes are in a segment, by its id."""
+        """Number of passes in a segment, by its id."""
         return _loader(self._workspace.segments.member_counts)
 
     @cached_property
     def evaluated_counts(self) -> DataLoader[int, tuple[int, int] | None]:
-        """(passes, passes judged under it) by revision."""
+        """Number of all passes, and of those evaluated under a revision, by revision."""
         return _loader(self._workspace.segments.evaluated_counts)
 
     @cached_property
@@ -91,7 +91,7 @@ class Loaders:
 
     @cached_property
     def deliveries(self) -> DataLoader[str, InboundDelivery | None]:
-        """What inbound hooks received, by id, with bodies."""
+        """Deliveries to inbound hooks by id, with their bodies."""
         return _loader(self._workspace.inbound.get_many)
 
     @cached_property
@@ -101,12 +101,12 @@ class Loaders:
 
     @cached_property
     def partitions(self) -> DataLoader[str, PartitionState | None]:
-        """How far webhook endpoints are, by id."""
+        """Progress of webhook endpoints by id: the position in the log, and whether the circuit is open."""
         return _loader(self._workspace.partitions.states)
 
     @cached_property
     def webhook_counts(self) -> DataLoader[str, Mapping[WebhookDeliveryStatus, int] | None]:
-        """How many deliveries to webhook endpoints wait or have failed, by the endpoint's id."""
+        """Numbers of pending and failed deliveries to a webhook endpoint, by its id."""
         return _loader(self._workspace.deliveries.counts)
 
     @cached_property
@@ -115,13 +115,13 @@ class Loaders:
         return _loader(self._workspace.deliveries.get_many)
 
     @cached_property
-    def points_ends(self) -> DataLoader[int, int | None]:
-        """The position of the newest activity, by any position that exists; the same for all."""
+    def last_positions(self) -> DataLoader[int, int | None]:
+        """Position of the newest activity. The key is any position that exists; the search begins there."""
 
-        async def last(known: list[int]) -> dict[int, int]:
-            return dict.fromkeys(known, await self._workspace.activities.last_pos(min(known)))
+        async def read_last_position(positions: list[int]) -> dict[int, int]:
+            return dict.fromkeys(positions, await self._workspace.activities.last_pos(min(positions)))
 
-        return _loader(last)
+        return _loader(read_last_position)
 
     @cached_property
     def keys(self) -> DataLoader[str, ApiKey | None]:
@@ -136,7 +136,7 @@ class Loaders:
 
 def _loader(get_many: Callable[[list[K]], Awaitable[Mapping[K, T]]]) -> DataLoader[K, T | None]:
     async def load(ids: list[K]) -> list[T | BaseException | None]:
-        found = await get_many(ids)
-        return [found.get(key) for key in ids]
+        objects = await get_many(ids)
+        return [objects.get(key) for key in ids]
 
     return DataLoader(load_fn=load)

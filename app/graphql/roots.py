@@ -1,4 +1,4 @@
-"""The roots: every query, mutation and subscription, and the module that answers it."""
+"""Root types of the schema: every query, mutation and subscription, and the module that resolves it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,10 @@ from app.graphql.workspaces.workspaces import Viewer, find_viewer
 
 @strawberry.type
 class Query(EventTypeQueries, InboundHookQueries, WebhookQueries):
-    """What can be asked. Everything is seen from the workspace of the key."""
+    """Queries: they read the workspace of the API key and are always safe to repeat.
+
+    Every query needs the scope `read`; some need the scope `admin` too.
+    """
 
     node: Node | None = strawberry.field(resolver=find_node)
     nodes: list[Node | None] = strawberry.field(resolver=find_nodes)
@@ -75,14 +78,18 @@ class Query(EventTypeQueries, InboundHookQueries, WebhookQueries):
 
 @strawberry.type
 class WorkspaceMutations:
-    """Mutations of the workspace itself."""
+    """Fields of Mutation that change the workspace itself."""
 
     update_workspace: UpdateWorkspacePayload = strawberry.mutation(resolver=workspace_mutations.update_workspace)
 
 
 @strawberry.type
 class Mutation(EventShortcuts, WorkspaceMutations, InboundHookMutations, WebhookMutations):
-    """What can be done. What is refused for a reason in the input is told in `userErrors`."""
+    """Mutations: they change the workspace of the API key.
+
+    Every mutation needs the scope `write`; some need the scope `admin` too. A mutation takes one `input`, and returns
+    problems with it in `userErrors`.
+    """
 
     create_pass: CreatePassPayload = strawberry.mutation(resolver=pass_mutations.create_pass)
     create_passes: CreatePassesPayload = strawberry.mutation(resolver=pass_mutations.create_passes)
@@ -107,7 +114,7 @@ class Mutation(EventShortcuts, WorkspaceMutations, InboundHookMutations, Webhook
 
 @strawberry.type
 class Subscription:
-    """What can be followed."""
+    """Subscriptions: they follow the workspace of the API key. Every subscription needs the scope `subscribe`."""
 
     activity: AsyncGenerator[ActivityMessage, None] = strawberry.subscription(resolver=follow_activities)
     job_progress: AsyncGenerator[Job, None] = strawberry.subscription(resolver=follow_job)

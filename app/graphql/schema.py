@@ -1,4 +1,4 @@
-"""The schema, built once a process."""
+"""The GraphQL schema, built when this module is imported."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _schema = strawberry.Schema(
 )
 
 schema: GraphQLSchema = _schema._schema
-"""The schema as graphql-core executes it: operations run through `execute.Engine`, not through strawberry's views."""
+"""The schema as graphql-core executes it. Operations run through `execution.engine.Engine`, not through strawberry."""
 
 for _type in schema.type_map.values():
-    # strawberry checks @oneOf itself, too late and too quietly: so told, graphql-core validates, prints and publishes it.
+    # strawberry checks @oneOf only during execution. With this flag, graphql-core validates and publishes it too.
     if isinstance(_type, GraphQLInputObjectType) and _type.extensions["strawberry-definition"].is_one_of:
         _type.is_one_of = True
 
@@ -32,5 +32,5 @@ schema.directives = (*schema.directives, GraphQLDeferDirective)
 
 
 def print_sdl() -> str:
-    """The schema in the schema definition language, ending with a newline."""
+    """Return the schema in the schema definition language, ending with a newline."""
     return print_sdl_of(schema)

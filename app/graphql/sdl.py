@@ -1,10 +1,10 @@
-"""The schema as text, with what graphql-eslint is told about it."""
+"""Printing of the schema as text, with comments that turn off rules of graphql-eslint for single types."""
 
 from __future__ import annotations
 
 from graphql import GraphQLSchema, print_schema
 
-VALUES = frozenset(
+TYPES_WITHOUT_ID = frozenset(
     """
     ActivityCause AggregateGroup AggregateGroups CursorExpired EventAttribute EventCriteria EventOrigin
     FixedWindowCriteria Freshness Heartbeat InboundProblem InboundTrial InboundVerification IngestReceipt JobProgress
@@ -13,27 +13,27 @@ VALUES = frozenset(
     WebhookAttempt WebhookFilter
     """.split()
 )
-"""Types without an id, because there is nothing to identify: a part of an object, a figure, a message of a stream."""
+"""Types without an id: parts of objects, figures and messages of streams, which no client fetches by themselves."""
 
 NAMED_BY_CONTRACT = frozenset({"TypeStatistics"})
-"""Types whose names clients were promised, although the rule of naming would have others."""
+"""Types whose names break the naming rule of graphql-eslint. Clients use the names, so they cannot change."""
 
 
 def print_sdl_of(schema: GraphQLSchema) -> str:
-    """The schema in the schema definition language, ending with a newline; comments excuse the types named above."""
+    """Return the schema in the schema definition language, ending with a newline."""
     lines = []
     for line in print_schema(schema).splitlines():
         keyword, _, rest = line.partition(" ")
-        if keyword == "type" and (excuses := _excuses(rest.partition(" ")[0])):
-            lines.append(f"# eslint-disable-next-line {excuses}")
+        if keyword == "type" and (rules := _render_disabled_rules(rest.partition(" ")[0])):
+            lines.append(f"# eslint-disable-next-line {rules}")
         lines.append(line.rstrip())
     return "\n".join([*lines, ""])
 
 
-def _excuses(name: str) -> str:
+def _render_disabled_rules(name: str) -> str:
     rules = []
     reasons = []
-    if name in VALUES:
+    if name in TYPES_WITHOUT_ID:
         rules.append("@graphql-eslint/strict-id-in-types")
         reasons.append("a value: there is nothing to identify")
     if name in NAMED_BY_CONTRACT:

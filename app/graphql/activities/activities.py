@@ -1,4 +1,4 @@
-"""Activities: the feed as type, list and stream."""
+"""Activities: the feed of a workspace as a type, a list and a stream."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from app.feed.tailer import FeedExpired, FeedLagged
 from app.graphql.context import Info, RequestContext
 from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument, await_consistency
 from app.graphql.types.enums import ActivityCategory
-from app.graphql.types.filters import ActivityFilter, activity_query, of_whole_pass
+from app.graphql.types.filters import ActivityFilter, include_merged_passes, parse_activity_filter
 from app.graphql.types.ids import to_global_id
 from app.graphql.types.node import Node, fetch_node, fetcher
 from app.graphql.types.paging import After, Before, Connection, Edge, First, Last, Pagination
@@ -34,19 +34,40 @@ if TYPE_CHECKING:
 
 @strawberry.type
 class Activity(Node):
-    """A line of the feed: something that happened to a pass."""
+    """Entry of the feed, which lists what happened to the passes of a workspace."""
 
-    type: str = strawberry.field(description="The type, for example `customer.segment.entered`.")
-    category: ActivityCategory = strawberry.field(description="Whether somebody did it or Punchcard derived it.")
-    occurred_at: datetime = strawberry.field(description="The exact instant it happened.")
-    recorded_at: datetime = strawberry.field(description="When Punchcard found it out.")
-    sequence: BigInt = strawberry.field(description="The position in the workspace's feed, dense from 1.")
-    pass_sequence: int = strawberry.field(description="The number within the pass, dense from 1.")
-    cursor: str = strawberry.field(description="The place in the feed, to go on from; the same wherever it is read.")
-    cause: ActivityCause | None = strawberry.field(description="What brought it about.")
+    type: str = strawberry.field(
+        description="Type of the activity: `customer.created`, `customer.updated`, `customer.deleted`, "
+        "`customer.custom_event`, `customer.redemption.succeeded`, `customer.segment.entered`, "
+        "`customer.segment.left`, `customer.voucher.loyalty_card.points_added` or "
+        "`customer.voucher.loyalty_card.points_expired`. An event is `customer.updated` if it changes a "
+        "field, `customer.redemption.succeeded` if its type is `redemption`, else `points_added` if it "
+        "gives points, else `customer.custom_event`."
+    )
+    category: ActivityCategory = strawberry.field(
+        description="Whether the activity happened outside of Punchcard or was derived by Punchcard."
+    )
+    occurred_at: datetime = strawberry.field(
+        description="Exact instant at which the activity happened, even if a worker found it later."
+    )
+    recorded_at: datetime = strawberry.field(description="Instant at which a worker found the activity.")
+    sequence: BigInt = strawberry.field(
+        description="Position in the feed of the workspace: 1, 2, 3 and so on, without gaps."
+    )
+    pass_sequence: int = strawberry.field(
+        description="Number of the activity on the pass that it happened to: 1, 2, 3 and so on, without gaps."
+    )
+    cursor: str = strawberry.field(
+        description="Cursor of the activity in the feed. It is the same in queries, subscriptions, webhooks and "
+        "exports."
+    )
+    cause: ActivityCause | None = strawberry.field(
+        description="Cause of the activity. Null for the creation and the erasure of a pass."
+    )
     data: JSON = strawberry.field(
-        description="What it is about, as it was then: the event, or the segment with the values measured before and "
-        "after."
+        description="Details as a JSON object, as they were when the activity was recorded. For an event: `event`. "
+        "For an entry or exit: `segment`, with the measured values `before` and `after`. For expired "
+        'points: `points` and `balance`. After the erasure of the pass: only `{"erased": true}`.'
     )
     pass_id: strawberry.Private[str]
 
@@ -54,7 +75,7 @@ class Activity(Node):
         name="pass",
     )
     async def card(self, info: Info) -> Annotated[Pass, strawberry.lazy("app.graphql.passes.passes")] | None:
-        """The pass it happened to; null once that is erased."""
+        """Pass of the activity; after a merge, the pass that remains. Null if the pass was erased."""
         return await fetch_node(info.context, "Pass", self.pass_id)  # type: ignore[no-any-return]
 
 
@@ -63,32 +84,39 @@ ActivityEdge = Edge[Activity]
 
 @strawberry.type
 class Heartbeat:
-    """Nothing to show lately; the stream is alive."""
+    """Message without an activity: it shows that the stream works and moves the cursor forward."""
 
-    cursor: str = strawberry.field(description="How far the feed was looked at; go on from here after a reconnect.")
+    cursor: str = strawberry.field(
+        description="Cursor up to which the feed was read. Pass it as `after` when you reconnect."
+    )
 
 
 @strawberry.type
 class CursorExpired:
-    """The feed no longer reaches back to the cursor given; the stream ends with this message."""
+    """Message that the feed no longer reaches back to the cursor in `after`. The stream ends with it."""
 
-    oldest_cursor: str = strawberry.field(description="The oldest cursor from which the feed can still be read.")
+    oldest_cursor: str = strawberry.field(description="Oldest cursor from which the feed can be read.")
 
 
 @strawberry.type
 class Lagged:
-    """The stream was read too slowly to be kept up with.
+    """Message that the client reads more slowly than activities arrive.
 
-    Nothing is lost: what follows comes from the log, until the reader has caught up.
+    Nothing is lost: the stream continues from the stored feed.
     """
 
-    cursor: str = strawberry.field(description="How far the reader is; what follows this cursor comes next.")
-    behind: BigInt = strawberry.field(description="How many activities of the workspace it is behind, hidden ones too.")
+    cursor: str = strawberry.field(
+        description="Cursor of the last entry that the stream has read. The stream continues after it."
+    )
+    behind: BigInt = strawberry.field(
+        description="Number of activities of the workspace after the cursor, including those that the filter leaves "
+        "out."
+    )
 
 
 ActivityMessage = Annotated[
     ActivityEdge | Heartbeat | Lagged | CursorExpired,
-    strawberry.union("ActivityMessage", description="What the activity stream tells."),
+    strawberry.union("ActivityMessage", description="Message of the activity stream."),
 ]
 
 MAX_MESSAGES = 100_000
@@ -97,7 +125,7 @@ listing = Pagination[domain.Activity](ACTIVITY, (int,), lambda activity: (activi
 
 
 def activity_of(activity: domain.Activity) -> Activity:
-    """The activity as it is published."""
+    """Return the GraphQL object of an activity."""
     return Activity(
         id=strawberry.ID(to_global_id("Activity", activity.id)),
         type=activity.type,
@@ -108,29 +136,33 @@ def activity_of(activity: domain.Activity) -> Activity:
         pass_sequence=activity.pass_sequence,
         cursor=activity_cursor(activity.position),
         cause=cause_of(activity.cause),
-        data=JSON(_json(activity.data)),
+        data=JSON(_to_json(activity.data)),
         pass_id=activity.pass_id,
     )
 
 
-def _json(value: object) -> object:
+def _to_json(value: object) -> object:
     if isinstance(value, Mapping):
-        return {key: _json(item) for key, item in value.items()}
+        return {key: _to_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_json(item) for item in value]
+        return [_to_json(item) for item in value]
     return plain(value) if isinstance(value, Decimal) else value
 
 
 @fetcher("Activity")
 async def fetch_activity(context: RequestContext, activity_id: str) -> Activity | None:
-    """The activity of a database id, or None."""
-    found = await context.load.activities.load(activity_id)
-    return None if found is None else activity_of(found)
+    """Return the activity with this database id, or None."""
+    activity = await context.load.activities.load(activity_id)
+    return None if activity is None else activity_of(activity)
 
 
 FilterArgument = Annotated[
     ActivityFilter | None,
-    strawberry.argument(description="Which activities; all that are not silent, if omitted."),
+    strawberry.argument(
+        description="Selection of the activities. Default: all, without entries and exits caused by a change of a "
+        "segment with `notify: SILENT`. Subscriptions also leave out activities of imported events by "
+        "default."
+    ),
 ]
 
 
@@ -144,22 +176,22 @@ async def list_activities(
     consistency: ConsistencyArgument = Consistency.EVENTUAL,
     token: TokenArgument = None,
 ) -> Connection[Activity]:
-    """The feed of the workspace, in its order: the oldest first."""
-    await await_consistency(info, consistency, token, told=True)
-    query = await of_whole_pass(info.context, activity_query(filter, historical=True))
+    """List the activities of the workspace, oldest first: the feed. Needs the scope `read`."""
+    await await_consistency(info, consistency, token, until_published=True)
+    query = await include_merged_passes(info.context, parse_activity_filter(filter, historical=True))
     return await activities_page(info, query, first, after, last, before)
 
 
 async def activities_page(
     info: Info, query: ActivityQuery | None, first: int | None, after: str | None, last: int | None, before: str | None
 ) -> Connection[Activity]:
-    """A page of the activities that a query finds; None finds none."""
+    """Return a page of the activities that match a query; an empty page for None."""
     span = listing.span(first, after, last, before)
     store = info.context.workspace.activities
     if query is None:
-        return listing.connection(Page([], False), span, activity_of, _none)
-    asked = query
-    return listing.connection(await store.page(asked, span), span, activity_of, lambda: store.count(asked))
+        return listing.connection(Page([], False), span, activity_of, _count_nothing)
+    counted = query
+    return listing.connection(await store.page(query, span), span, activity_of, lambda: store.count(counted))
 
 
 async def follow_activities(
@@ -167,31 +199,40 @@ async def follow_activities(
     filter: FilterArgument = None,
     after: Annotated[
         str | None,
-        strawberry.argument(description="Replay from behind this cursor, then go on live; omitted: only what is new."),
+        strawberry.argument(
+            description="Cursor after which the stream starts: it sends what follows and then continues live. Default: "
+            "only new activities."
+        ),
     ] = None,
     first: Annotated[
         int | None,
         strawberry.argument(
-            description="End the stream after this many messages, the first Heartbeat included: 1 to 100,000."
+            description="Number of messages after which the stream ends, the first `Heartbeat` included: 1 to "
+            f"{MAX_MESSAGES:,}. Default: no end."
         ),
     ] = None,
 ) -> AsyncGenerator[ActivityMessage, None]:
-    """The feed as it grows: first a Heartbeat with the cursor where the stream starts, then each activity once, in
-    order, and a Heartbeat when there was nothing to show for a while. Who reads too slowly is told by a Lagged, and
-    misses nothing; who reads nothing for half a minute is disconnected, and goes on from a cursor.
+    """Follow the activities of the workspace: the feed as it grows. Needs the scope `subscribe`.
+
+    The stream begins at once with a `Heartbeat`, whose cursor is where the stream starts. Then it sends each matching
+    activity once and in order, as an `ActivityEdge`. After 10 seconds without one, it sends another `Heartbeat`.
+    Punchcard disconnects a client that reads nothing for 30 seconds. The client reconnects with its last cursor as
+    `after` and misses nothing.
     """
-    # Arguments are judged before there is a stream, so that what is wrong with them is an error at the field.
-    query = await of_whole_pass(info.context, activity_query(filter, historical=False))
-    shown = domain.match_none if query is None else query.matches
+    # Check the arguments before the stream exists, so that a wrong argument is an error at the field.
+    query = await include_merged_passes(info.context, parse_activity_filter(filter, historical=False))
+    matches = domain.match_none if query is None else query.matches
     after = info.context.resume_after or after
     start = None if after is None else activity_position(after, "after")
     if first is not None and not 1 <= first <= MAX_MESSAGES:
-        raise InvalidInput(Code.OUT_OF_RANGE, f"Between 1 and {MAX_MESSAGES}.", "first")
-    messages = _messages(info.context, start, shown)
-    return messages if first is None else _first(messages, first)
+        raise InvalidInput(Code.OUT_OF_RANGE, f"`first` must be between 1 and {MAX_MESSAGES:,}.", "first")
+    messages = _messages(info.context, start, matches)
+    return messages if first is None else _take_first(messages, first)
 
 
-async def _first(messages: AsyncGenerator[ActivityMessage, None], count: int) -> AsyncGenerator[ActivityMessage, None]:
+async def _take_first(
+    messages: AsyncGenerator[ActivityMessage, None], count: int
+) -> AsyncGenerator[ActivityMessage, None]:
     async with contextlib.aclosing(messages):
         async for message in messages:
             yield message
@@ -201,9 +242,9 @@ async def _first(messages: AsyncGenerator[ActivityMessage, None], count: int) ->
 
 
 async def _messages(
-    context: RequestContext, start: int | None, shown: Callable[[domain.Activity], bool]
+    context: RequestContext, start: int | None, matches: Callable[[domain.Activity], bool]
 ) -> AsyncGenerator[ActivityMessage, None]:
-    async for message in context.feed.follow(context.workspace, start, shown, context.heartbeat_seconds):
+    async for message in context.feed.follow(context.workspace, start, matches, context.heartbeat_seconds):
         if isinstance(message, FeedExpired):
             context.cursor = None
             yield CursorExpired(oldest_cursor=activity_cursor(message.pos))
@@ -212,14 +253,14 @@ async def _messages(
             context.cursor = activity_cursor(message.pos)
             yield Lagged(cursor=context.cursor, behind=BigInt(message.by))
             continue
-        for found in message.activities:
-            context.renew()
-            context.cursor = activity_cursor(found.position)
-            yield ActivityEdge(cursor=context.cursor, node=activity_of(found))
+        for activity in message.activities:
+            context.reset_loaders()
+            context.cursor = activity_cursor(activity.position)
+            yield ActivityEdge(cursor=context.cursor, node=activity_of(activity))
         if not message.activities:
             context.cursor = activity_cursor(message.pos)
             yield Heartbeat(cursor=context.cursor)
 
 
-async def _none() -> int:
+async def _count_nothing() -> int:
     return 0

@@ -1,4 +1,4 @@
-"""Causes: why an activity happened, why a pass is a member."""
+"""Causes: why an activity happened, and why a pass is in a segment."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from app.graphql.types.node import fetch_node
 
 @strawberry.type
 class ActivityCause:
-    """What brought about an activity or a membership."""
+    """Cause of an activity or of a membership."""
 
-    kind: ActivityCauseKind = strawberry.field(description="The kind of cause.")
+    kind: ActivityCauseKind = strawberry.field(description="Kind of the cause.")
     segment_version: int | None = strawberry.field(
-        description="The version of the segment, where its definition was the cause."
+        description="Version of the segment that caused the change. Null unless the kind is `BACKFILL` or "
+        "`DEFINITION_CHANGED`."
     )
     event_id: strawberry.Private[str | None]
 
     @strawberry.field
     async def event(self, info: Info) -> Event | None:
-        """The event, where one was the cause; absent if it was removed since."""
+        """Event that caused the change. Null if no event did, or if the event was removed."""
         if self.event_id is None:
             return None
-        found: Event | None = await fetch_node(info.context, "Event", self.event_id)
-        return found
+        event: Event | None = await fetch_node(info.context, "Event", self.event_id)
+        return event
 
 
 def cause_of(cause: Mapping[str, object]) -> ActivityCause | None:
-    """A stored cause {kind, event?, version?}; None for none."""
+    """Return the GraphQL object of a stored cause {kind, event?, version?}, or None for an empty one."""
     if "kind" not in cause:
         return None
     event, version = cause.get("event"), cause.get("version")

@@ -1,4 +1,4 @@
-"""aggregateEvents: one function over the events that match, in whole or by groups, exact and up to date."""
+"""The query aggregateEvents: one function over matching events, as a whole or by groups, computed from the events."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from app.domain.values.instants import LATEST, parse_instant
 from app.domain.values.text import parse_text
 from app.graphql.context import Info, RequestContext
 from app.graphql.passes.passes import Pass
-from app.graphql.passes.statistics import parse_zone, time_bounds
+from app.graphql.passes.statistics import parse_time_window, parse_zone
 from app.graphql.types.consistency import await_consistency
 from app.graphql.types.enums import EventCategory
-from app.graphql.types.filters import each_of, parse_metadata_condition
+from app.graphql.types.filters import parse_each, parse_metadata_condition
 from app.graphql.types.node import fetch_node
 from app.graphql.types.paging import After, Before, First, Last, PageInfo, Pagination
 
@@ -41,148 +41,184 @@ from .inputs import MAX_EVENTS_READ, MAX_GROUPS, AggregateInput, AggregateOrder
 
 @strawberry.type
 class AggregateGroup:
-    """The events that have something in common, and their value."""
+    """Events of one group, with the value of the function."""
 
-    value: Decimal | None = strawberry.field(description="What was worked out.")
-    count: int = strawberry.field(description="How many events counted.")
-    type: str | None = strawberry.field(description="Their type, where grouped by it.")
-    category: EventCategory | None = strawberry.field(description="Their category, where grouped by it.")
-    source: str | None = strawberry.field(description="Their source, where grouped by it.")
-    currency: str | None = strawberry.field(description="Their currency, where grouped by it.")
-    from_at: datetime | None = strawberry.field(name="from", description="The start of their period, inclusive.")
-    to_at: datetime | None = strawberry.field(name="to", description="The end of their period, exclusive.")
+    value: Decimal | None = strawberry.field(description="Value of the function over the events of the group.")
+    count: int = strawberry.field(
+        description="Number of events that the function counts. Events without the field do not count."
+    )
+    type: str | None = strawberry.field(description="Type of the events. Null unless `groupBy` has `TYPE`.")
+    category: EventCategory | None = strawberry.field(
+        description="Category of the events. Null unless `groupBy` has `CATEGORY`."
+    )
+    source: str | None = strawberry.field(description="Source of the events. Null unless `groupBy` has `SOURCE`.")
+    currency: str | None = strawberry.field(
+        description="Currency of the events. Null unless `groupBy` has `CURRENCY`, and for events without an amount."
+    )
+    from_at: datetime | None = strawberry.field(
+        name="from", description="Start of the period, inclusive. Null unless `groupBy` has a period."
+    )
+    to_at: datetime | None = strawberry.field(
+        name="to", description="End of the period, exclusive. Null unless `groupBy` has a period."
+    )
     pass_id: strawberry.Private[str | None]
 
     @strawberry.field(
         name="pass",
     )
     async def card(self, info: Info) -> Pass | None:
-        """Their pass, where grouped by it."""
+        """Pass of the events. Null unless `groupBy` has `PASS`."""
         if self.pass_id is None:
             return None
-        found: Pass | None = await fetch_node(info.context, "Pass", self.pass_id)
-        return found
+        card: Pass | None = await fetch_node(info.context, "Pass", self.pass_id)
+        return card
 
 
 @strawberry.type
 class Freshness:
-    """How up to date an answer is."""
+    """How current an answer is.
 
-    as_of: datetime = strawberry.field(description="When the question was asked, by the business clock.")
-    computed_through: datetime = strawberry.field(description="Everything recorded by then is in the answer.")
-    pending_events: int = strawberry.field(description="How many recorded events are not in the answer yet.")
-    exact: bool = strawberry.field(description="Whether the answer is exact: worked out from the events themselves.")
+    `aggregateEvents` reads the events themselves, so its answers are always exact and current.
+    """
+
+    as_of: datetime = strawberry.field(description="Instant of the query.")
+    computed_through: datetime = strawberry.field(description="Instant up to which every recorded event is included.")
+    pending_events: int = strawberry.field(
+        description="Number of recorded events that the answer does not include yet. Always 0 at present."
+    )
+    exact: bool = strawberry.field(
+        description="Whether the answer is computed from the events themselves. Always true at present."
+    )
 
 
-Listed = tuple[int, Group]
-listing: Pagination[Listed] = Pagination("group", (int,), lambda item: (item[0],))
+NumberedGroup = tuple[int, Group]
+"""Index of a group in the requested order, and the group."""
+listing: Pagination[NumberedGroup] = Pagination("group", (int,), lambda item: (item[0],))
 
 
 @strawberry.type
 class AggregateGroups:
-    """A page of groups."""
+    """Page of groups."""
 
-    nodes: list[AggregateGroup] = strawberry.field(description="The groups of the page.")
-    page_info: PageInfo = strawberry.field(description="Where the page lies among the groups.")
-    total_count: int = strawberry.field(description="How many groups there are, of those that can be answered.")
+    nodes: list[AggregateGroup] = strawberry.field(description="Groups of the page.")
+    page_info: PageInfo = strawberry.field(description="Position of the page among the groups.")
+    total_count: int = strawberry.field(description="Number of groups, up to the limit of `orderBy`.")
 
 
 @strawberry.type
 class AggregateResult:
-    """The answer to `aggregateEvents`."""
+    """Answer of `aggregateEvents`."""
 
     value: Decimal | None = strawberry.field(
-        description="Over all events that match; null where there are none, or where currencies would be mixed."
+        description="Value of the function over all matching events. Null if no event counts, except for counts, "
+        "which are 0. Null also if the value would mix currencies, that is, for amounts grouped by "
+        "`CURRENCY` without `currency`."
     )
-    count: int = strawberry.field(description="How many events counted.")
-    currency: str | None = strawberry.field(description="The currency of the value, for functions of the amount.")
-    from_at: datetime | None = strawberry.field(name="from", description="The start of the time meant, inclusive.")
-    to_at: datetime | None = strawberry.field(name="to", description="The end of the time meant, exclusive.")
-    timezone: str = strawberry.field(description="The zone of the periods.")
-    freshness: Freshness = strawberry.field(description="How up to date the answer is.")
-    asked: strawberry.Private[_Asked]
+    count: int = strawberry.field(description="Number of events that the function counts. 0 if `value` is null.")
+    currency: str | None = strawberry.field(
+        description="Currency of the value. Null unless the function works on amounts, and if the value would mix "
+        "currencies."
+    )
+    from_at: datetime | None = strawberry.field(
+        name="from", description="Start of the time that the query selects, inclusive. Null if it has none."
+    )
+    to_at: datetime | None = strawberry.field(
+        name="to", description="End of the time that the query selects, exclusive. Null if it has none."
+    )
+    timezone: str = strawberry.field(description="IANA time zone of calendar windows and periods.")
+    freshness: Freshness = strawberry.field(description="How current the answer is.")
+    question: strawberry.Private[_Question]
 
     @strawberry.field
     async def groups(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> AggregateGroups:
-        """The values by group; empty unless `groupBy` names a dimension."""
+        """Values by group. Empty unless `groupBy` names a dimension.
+
+        `first` and `after` default to those of the input.
+        """
         if last is None and before is None:
-            first, after = first or self.asked.first, after or self.asked.after
+            first, after = first or self.question.first, after or self.question.after
         span = listing.span(first, after, last, before)
-        found = list(enumerate(await self.asked.groups(info.context))) if self.asked.aggregation.by else []
+        groups = await self.question.compute_groups(info.context) if self.question.aggregation.group_by else []
+        page = listing.paged(list(enumerate(groups)), span)
+        nodes = [self.question.group_of(item) for item in page.items]
+        return AggregateGroups(nodes=nodes, page_info=listing.info(page, span), total_count=len(groups))
 
-        page = listing.paged(found, span)
-        nodes = [self.asked.published(item) for item in page.items]
-        return AggregateGroups(nodes=nodes, page_info=listing.info(page, span), total_count=len(found))
 
-
-class _Asked:
-    """A checked question: which events, what of them, in which order."""
+class _Question:
+    """Checked question of aggregateEvents: the events, the function, the dimensions and the order of the groups."""
 
     def __init__(self, query: EventQuery, aggregation: Aggregation, input: AggregateInput) -> None:
         self.query, self.aggregation, self.order = query, aggregation, input.order_by
         self.first, self.after = input.first, input.after
 
-    async def whole(self, context: RequestContext) -> Group | None:
-        """The value over all events; None where there is none, or none that mixes no currencies."""
-        if self.aggregation.of_money and self.query.currency is None:
+    async def compute_total(self, context: RequestContext) -> Group | None:
+        """Return the value over all matching events; None if no event counts, or if the value would mix currencies."""
+        if self.aggregation.is_money and self.query.currency is None:
             return None
-        undivided = Aggregation(
-            self.aggregation.function, self.aggregation.field, (), self.aggregation.gross, self.aggregation.zone
+        ungrouped = Aggregation(
+            function=self.aggregation.function,
+            field=self.aggregation.field,
+            gross=self.aggregation.gross,
+            zone=self.aggregation.zone,
         )
-        found = await self._worked_out(context, undivided)
-        return found[0] if found else None
+        groups = await self._compute(context, ungrouped)
+        return groups[0] if groups else None
 
-    async def groups(self, context: RequestContext) -> list[Group]:
-        """The groups in the order asked for. Raises InvalidInput: LIMIT, with advice."""
-        found = await self._worked_out(context, self.aggregation)
+    async def compute_groups(self, context: RequestContext) -> list[Group]:
+        """Return the groups in the requested order.
+
+        Raises InvalidInput with the code LIMIT and advice if there are too many.
+        """
+        groups = await self._compute(context, self.aggregation)
         if self.order is AggregateOrder.VALUE:
-            found.sort(key=_least_last)
-        return found
+            groups.sort(key=_by_value)
+        return groups
 
-    async def _worked_out(self, context: RequestContext, aggregation: Aggregation) -> list[Group]:
+    async def _compute(self, context: RequestContext, aggregation: Aggregation) -> list[Group]:
         store = context.workspace.aggregations
         if aggregation.field is not None and aggregation.field.startswith(METADATA):
-            events = await store.counted(self.query, aggregation, MAX_EVENTS_READ + 1)
+            events = await store.read_counted(self.query, aggregation, MAX_EVENTS_READ + 1)
             if len(events) > MAX_EVENTS_READ:
                 advice = (
-                    f"More than {MAX_EVENTS_READ:,} events have this field; give a shorter time, types or a source."
+                    f"More than {MAX_EVENTS_READ:,} events have this field. Select a shorter time, types or sources."
                 )
                 raise InvalidInput(Code.LIMIT, advice, "input", "field")
             return sorted(aggregate_groups(aggregation, events), key=_by_key)
-        greatest = self.order is AggregateOrder.VALUE and aggregation.function is not Function.AVG
-        found = await store.groups(self.query, aggregation, MAX_GROUPS + 1, greatest_first=greatest)
-        if len(found) > MAX_GROUPS and not greatest:
-            advice = f"More than {MAX_GROUPS:,} groups; give a shorter time or fewer dimensions, or order by VALUE."
+        # The store holds exact sums and computes no averages, so it cannot sort by them.
+        greatest_first = self.order is AggregateOrder.VALUE and aggregation.function is not Function.AVG
+        groups = await store.groups(self.query, aggregation, MAX_GROUPS + 1, greatest_first=greatest_first)
+        if len(groups) > MAX_GROUPS and not greatest_first:
+            advice = f"More than {MAX_GROUPS:,} groups. Select a shorter time or fewer dimensions, or order by VALUE."
             raise InvalidInput(Code.LIMIT, advice, "input", "groupBy")
-        return sorted(found[:MAX_GROUPS], key=_by_key)
+        return sorted(groups[:MAX_GROUPS], key=_by_key)
 
-    def published(self, item: Listed) -> AggregateGroup:
-        """A group as it is answered."""
+    def group_of(self, item: NumberedGroup) -> AggregateGroup:
+        """Return the GraphQL object of a group."""
         _, group = item
-        at: dict[GroupBy, str | datetime | None] = dict(zip(self.aggregation.by, group.key, strict=True))
+        values: dict[GroupBy, str | datetime | None] = dict(zip(self.aggregation.group_by, group.key, strict=True))
 
-        def text(dimension: GroupBy) -> str | None:
-            value = at.get(dimension)
+        def text_of(dimension: GroupBy) -> str | None:
+            value = values.get(dimension)
             return value if isinstance(value, str) else None
 
         start = next((value for value in group.key if isinstance(value, datetime)), None)
-        category = text(GroupBy.CATEGORY)
+        category = text_of(GroupBy.CATEGORY)
         return AggregateGroup(
             value=group.value,
             count=group.events,
-            type=text(GroupBy.TYPE),
+            type=text_of(GroupBy.TYPE),
             category=None if category is None else EventCategory(category),
-            source=text(GroupBy.SOURCE),
-            currency=text(GroupBy.CURRENCY),
+            source=text_of(GroupBy.SOURCE),
+            currency=text_of(GroupBy.CURRENCY),
             from_at=start,
-            to_at=None if start is None else self._end(start),
-            pass_id=text(GroupBy.PASS),
+            to_at=None if start is None else self._period_end(start),
+            pass_id=text_of(GroupBy.PASS),
         )
 
-    def _end(self, start: datetime) -> datetime:
-        [period] = [PERIODS[dimension] for dimension in self.aggregation.by if dimension in PERIODS]
+    def _period_end(self, start: datetime) -> datetime:
+        [period] = [PERIODS[dimension] for dimension in self.aggregation.group_by if dimension in PERIODS]
         return period_of(start, period, self.aggregation.zone, self.aggregation.week_start)[1].astimezone(UTC)
 
 
@@ -190,60 +226,72 @@ def _by_key(group: Group) -> tuple[str, ...]:
     return tuple("" if v is None else v.isoformat() if isinstance(v, datetime) else v for v in group.key)
 
 
-def _least_last(group: Group) -> tuple[Decimal, tuple[str, ...]]:
+def _by_value(group: Group) -> tuple[Decimal, tuple[str, ...]]:
     return -(group.value or Decimal(0)), _by_key(group)
 
 
 async def aggregate_events(
-    info: Info, input: Annotated[AggregateInput, strawberry.argument(description="What to work out.")]
+    info: Info, input: Annotated[AggregateInput, strawberry.argument(description="Function, events and groups.")]
 ) -> AggregateResult:
-    """One function over the events that match, in whole or by groups: exact, and up to date."""
+    """Compute one function over matching events, as a whole and by groups. Needs the scope `read`.
+
+    The answer is exact and includes every event recorded before the query. Its time grows with the number of matching
+    events.
+    """
     context = info.context
-    await await_consistency(info, input.consistency, input.token, "input", of_events=True)
+    await await_consistency(info, input.consistency, input.token, "input", reads_events=True)
     profile = await context.commands.profile()
     now = await context.commands.now()
-    function, by = input.function, parse_dimensions(input.group_by or [])
+    function, group_by = input.function, parse_dimensions(input.group_by or [])
     field = parse_field(None if input.field is None else parse_text(input.field, "input", "field"), function)
     zone = parse_zone(input.timezone or profile.timezone)
     currency = None if input.currency is None else parse_currency(input.currency, "input", "currency")
-    if field == AMOUNT and GroupBy.CURRENCY not in by:
+    if field == AMOUNT and GroupBy.CURRENCY not in group_by:
         currency = currency or profile.currency
-    start, end = await _time(info, input)
+    start, end = await _parse_time(info, input)
     query = EventQuery(
         categories=input.categories or [],
-        types=each_of(input.types, parse_text, "input", "types"),
-        sources=each_of(input.sources, parse_text, "input", "sources"),
+        types=parse_each(input.types, parse_text, "input", "types"),
+        sources=parse_each(input.sources, parse_text, "input", "sources"),
         currency=currency,
         occurred_after=start,
         occurred_before=end,
-        metadata=each_of(input.metadata, parse_metadata_condition, "input", "metadata"),
+        metadata=parse_each(input.metadata, parse_metadata_condition, "input", "metadata"),
     )
-    asked = _Asked(query, Aggregation(function, field, by, input.gross, zone, profile.week_start), input)
-    whole = await asked.whole(context)
-    nothing = Decimal(0) if function in COUNTS else None
+    aggregation = Aggregation(
+        function=function,
+        field=field,
+        group_by=group_by,
+        gross=input.gross,
+        zone=zone,
+        week_start=profile.week_start,
+    )
+    question = _Question(query, aggregation, input)
+    total = await question.compute_total(context)
+    empty_value = Decimal(0) if function in COUNTS else None
     return AggregateResult(
-        value=nothing if whole is None else whole.value,
-        count=0 if whole is None else whole.events,
+        value=empty_value if total is None else total.value,
+        count=0 if total is None else total.events,
         currency=currency if field == AMOUNT else None,
         from_at=start,
         to_at=end,
         timezone=zone.key,
         freshness=Freshness(as_of=now, computed_through=now, pending_events=0, exact=True),
-        asked=asked,
+        question=question,
     )
 
 
-async def _time(info: Info, input: AggregateInput) -> tuple[datetime | None, datetime | None]:
+async def _parse_time(info: Info, input: AggregateInput) -> tuple[datetime | None, datetime | None]:
     if input.from_at is None and input.to_at is None:
-        bounds = await time_bounds(info, input.time_window, input.timezone)
+        bounds = await parse_time_window(info, input.time_window, input.timezone)
         if bounds is None:
             return None, None
         start, end = bounds
         return start, None if end == LATEST else end
     if input.time_window is not None:
-        raise InvalidInput(Code.INVALID, "Give a window, or from and to.", "input", "timeWindow")
+        raise InvalidInput(Code.INVALID, "Give `timeWindow`, or `from` and `to`, not both.", "input", "timeWindow")
     start_at = None if input.from_at is None else parse_instant(input.from_at, "input", "from")
     end_at = None if input.to_at is None else parse_instant(input.to_at, "input", "to")
     if start_at is not None and end_at is not None and start_at >= end_at:
-        raise InvalidInput(Code.OUT_OF_RANGE, "from lies before to.", "input", "from")
+        raise InvalidInput(Code.OUT_OF_RANGE, "`from` must lie before `to`.", "input", "from")
     return start_at, end_at

@@ -1,4 +1,4 @@
-"""What aggregateEvents is asked: the function, which events, by which groups."""
+"""Input of aggregateEvents: the function, the events and the groups."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from app.graphql.types.scalars import RawDateTime
 
 MAX_GROUPS = 10_000
 MAX_EVENTS_READ = 50_000
-"""Events read for a field of the metadata, whose values the store cannot be trusted to read as exact numbers."""
+"""Events that one aggregation over a metadata field reads. The store may not read such values as exact numbers."""
 
 AggregateFunction = Function
 describe_enum(
     AggregateFunction,
     "AggregateFunction",
     {
-        "COUNT": "How many events.",
-        "SUM": "The exact sum of the field. Of amounts, refunds and credits subtract unless `gross` is true.",
-        "AVG": "The average of the field over the events that have it, half-even to 6 places; amounts as recorded.",
-        "MIN": "The least value of the field; amounts as recorded.",
-        "MAX": "The greatest value of the field; amounts as recorded.",
-        "COUNT_PASSES": "How many passes have such an event.",
+        "COUNT": "Number of events.",
+        "SUM": "Exact sum of the field. In a sum of amounts, refunds and credits subtract unless `gross` is true.",
+        "AVG": "Average of the field over the events that have it, rounded half-even to 6 decimal places. "
+        "Amounts count as recorded: refunds are positive.",
+        "MIN": "Least value of the field. Amounts count as recorded: refunds are positive.",
+        "MAX": "Greatest value of the field. Amounts count as recorded: refunds are positive.",
+        "COUNT_PASSES": "Number of different passes that have a matching event.",
     },
 )
 AggregateGroupBy = GroupBy
@@ -35,22 +36,22 @@ describe_enum(
     AggregateGroupBy,
     "AggregateGroupBy",
     {
-        "PASS": "The pass.",
-        "TYPE": "The type.",
-        "CATEGORY": "The category.",
-        "SOURCE": "The source.",
-        "CURRENCY": "The currency.",
-        "DAY": "The day they occurred, in the time zone.",
-        "WEEK": "The week, beginning as the workspace's weeks do.",
-        "MONTH": "The month.",
-        "QUARTER": "The quarter.",
-        "YEAR": "The year.",
+        "PASS": "One group for each pass.",
+        "TYPE": "One group for each event type.",
+        "CATEGORY": "One group for each event category.",
+        "SOURCE": "One group for each source.",
+        "CURRENCY": "One group for each currency, and one for events without an amount.",
+        "DAY": "One group for each day, by `occurredAt` in the time zone.",
+        "WEEK": "One group for each week in the time zone. Weeks begin on the first day of the week of the workspace.",
+        "MONTH": "One group for each month in the time zone.",
+        "QUARTER": "One group for each quarter in the time zone.",
+        "YEAR": "One group for each year in the time zone.",
     },
 )
 
 
 class AggregateOrder(StrEnum):
-    """The order of the groups."""
+    """Order of the groups."""
 
     KEY = "KEY"
     VALUE = "VALUE"
@@ -59,56 +60,88 @@ class AggregateOrder(StrEnum):
 describe_enum(
     AggregateOrder,
     "AggregateOrder",
-    {"KEY": "By what they have in common.", "VALUE": "The greatest value first."},
+    {
+        "KEY": "By the values of the dimensions, ascending, in the order of `groupBy`.",
+        "VALUE": "By the value of the function, greatest first.",
+    },
 )
 
 
 @strawberry.input
 class AggregateInput:
-    """What to work out, and over which events."""
+    """Function to compute, with the events that it covers.
 
-    function: AggregateFunction = strawberry.field(description="What to work out.")
+    An event must satisfy every condition that is given. Lists have at most 50 items.
+    """
+
+    function: AggregateFunction = strawberry.field(description="Function to compute.")
     field: str | None = strawberry.field(
         default=None,
-        description="`amount` (if omitted), `points` or `metadata.<path>`; none for counts. Numbers in metadata count as "
-        f"they do for segments; over at most {MAX_EVENTS_READ:,} events.",
+        description='Value that the function works on: "amount", "points" or "metadata.<path>". Default: "amount". '
+        "Leave it out for `COUNT` and `COUNT_PASSES`. Events without the value do not count. In metadata, "
+        f"text that is a number counts too, and at most {MAX_EVENTS_READ:,} events may have the value.",
     )
-    categories: list[EventCategory] | None = strawberry.field(default=None, description="Of one of these categories.")
-    types: list[str] | None = strawberry.field(default=None, description="Of one of these types.")
-    sources: list[str] | None = strawberry.field(default=None, description="From one of these sources.")
+    categories: list[EventCategory] | None = strawberry.field(
+        default=None, description="Events of one of these categories. Default: all."
+    )
+    types: list[str] | None = strawberry.field(
+        default=None,
+        description="Events of one of these types. Default: all. Changes that `updatePass` records are never included.",
+    )
+    sources: list[str] | None = strawberry.field(
+        default=None, description="Events from one of these sources. Default: all."
+    )
     currency: str | None = strawberry.field(
         default=None,
-        description="With an amount in this currency. Functions of the amount take the workspace's, if it is omitted and "
-        "they are not grouped by currency: currencies are never mixed.",
+        description="Events with an amount in this currency: a code of ISO 4217. Default: the currency of the "
+        "workspace if the function works on amounts and `groupBy` has no `CURRENCY`, else any. Currencies "
+        "are never mixed.",
     )
     metadata: list[MetadataCondition] | None = strawberry.field(
-        default=None, description="Whose metadata meets all these conditions."
+        default=None, description="Events whose metadata satisfies all of these conditions."
     )
-    time_window: TimeWindow | None = strawberry.field(default=None, description="Which time; all time, if omitted.")
+    time_window: TimeWindow | None = strawberry.field(
+        default=None,
+        description="Time that the events must have occurred in. Default: all time. Do not combine it with `from` and "
+        "`to`.",
+    )
     from_at: RawDateTime | None = strawberry.field(
-        name="from", default=None, description="Occurred then or later; instead of a window."
+        name="from", default=None, description="Events that occurred at this instant or later. Default: no lower bound."
     )
     to_at: RawDateTime | None = strawberry.field(
-        name="to", default=None, description="Occurred earlier; instead of a window."
+        name="to", default=None, description="Events that occurred before this instant. Default: no upper bound."
     )
     timezone: str | None = strawberry.field(
-        default=None, description="The IANA zone of calendar windows and periods; the workspace's, if omitted."
+        default=None,
+        description="IANA time zone of calendar windows and periods. Default: the time zone of the workspace.",
     )
     group_by: list[AggregateGroupBy] | None = strawberry.field(
-        default=None, description="At most three, one period among them; then `groups` has the values."
+        default=None,
+        description="Dimensions of the groups: at most 3, each once, and at most one period among them. The values "
+        "are in `groups`.",
     )
     order_by: AggregateOrder = strawberry.field(
-        default=AggregateOrder.KEY, description=f"The order of the groups; at most {MAX_GROUPS:,} are answered."
+        default=AggregateOrder.KEY,
+        description=f"Order of the groups. Default: `KEY`. With more than {MAX_GROUPS:,} groups, `VALUE` returns the "
+        f"greatest {MAX_GROUPS:,}; `KEY` fails, and so does `VALUE` with `AVG`.",
     )
-    first: int | None = strawberry.field(default=None, description="How many groups to answer: 1 to 250.")
-    after: str | None = strawberry.field(default=None, description="Begin the groups behind this cursor.")
+    first: int | None = strawberry.field(
+        default=None, description="Number of groups to return: 1 to 250. Default: 50. Arguments of `groups` replace it."
+    )
+    after: str | None = strawberry.field(
+        default=None, description="Cursor. The groups begin with the first one after it."
+    )
     consistency: Consistency = strawberry.field(
         default=Consistency.EVENTUAL,
-        description="How much of what was written the answer is sure to show: always all of it.",
+        description="How current the answer must be. The answer is always current, so every value gives the same "
+        "answer. Default: `EVENTUAL`.",
     )
     token: str | None = strawberry.field(
-        default=None, description="The token of a receipt whose events the answer is sure to show, with AT_LEAST."
+        default=None,
+        description="Token of a receipt whose events the answer must include. Required with `AT_LEAST`, ignored "
+        "otherwise.",
     )
     gross: bool = strawberry.field(
-        default=False, description="Whether refunds and credits are added to a sum of amounts, not subtracted."
+        default=False,
+        description="Whether refunds and credits add to a sum of amounts instead of subtracting. Default: false.",
     )

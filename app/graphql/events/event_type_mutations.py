@@ -1,4 +1,4 @@
-"""defineEventType, updateEventType and archiveEventType at the edge. All of it needs the scope `admin`."""
+"""Mutations of event types: defineEventType, updateEventType and archiveEventType. All need the scope `admin`."""
 
 from __future__ import annotations
 
@@ -19,95 +19,123 @@ from .event_types import AttributeType, EventDefinition, definition_of
 
 @strawberry.input
 class EventAttributeInput:
-    """A value that the metadata of events is to hold."""
+    """Value that the metadata of events of a type may hold or must hold."""
 
     name: str = strawberry.field(
-        description="Its path: up to 10 keys joined by points, for example `store.city`. It goes through each object of a "
-        "list: `items.sku`."
+        description="Path of the value in the metadata: up to 10 keys joined by dots, for example `store.city`; at "
+        "most 200 characters. A path goes through every object of a list: `items.sku` is the `sku` of "
+        "each item. An attribute that holds others is an OBJECT or a LIST."
     )
-    type: AttributeType = strawberry.field(description="What its value is.")
-    required: bool = strawberry.field(default=False, description="Refuse events without it.")
-    is_list: bool = strawberry.field(name="list", default=False, description="It is a list of such values.")
-    description: str | None = strawberry.field(default=None, description="What it means; at most 500 characters.")
+    type: AttributeType = strawberry.field(description="Type of the value, or of each item if `list` is true.")
+    required: bool = strawberry.field(
+        default=False, description="Whether events without the value are rejected. Default: false."
+    )
+    is_list: bool = strawberry.field(
+        name="list", default=False, description="Whether the value is a list of values of the type. Default: false."
+    )
+    description: str | None = strawberry.field(
+        default=None, description="Meaning of the value, for people. At most 500 characters."
+    )
     allowed_values: list[str] | None = strawberry.field(
-        default=None, description="The texts that an ENUM allows: 1 to 200, and at most 1,000 in the whole type."
+        default=None,
+        description="Texts that an ENUM allows: 1 to 200, and at most 1,000 over all attributes of the type. Only for "
+        "ENUM.",
     )
 
 
 @strawberry.input
 class DefineEventTypeInput:
-    """A new type of events, or an archived one to take up again."""
+    """Event type to define, or archived event type to define again."""
 
     key: str = strawberry.field(
-        description="The type, as events name it: 1 to 100 letters, digits, `_`, `.`, `:` or `-`; permanent."
+        description="Name of the type in events: 1 to 100 letters, digits, `_`, `.`, `:` or `-`, beginning with a "
+        "letter or digit. It cannot be changed later, and must not be a built-in type."
     )
-    label: str = strawberry.field(description="What people call it.")
+    label: str = strawberry.field(description="Name of the type for people. At most 255 characters.")
     category: EventCategory = strawberry.field(
-        default=EventCategory.CUSTOM, description="The category of its events; permanent, and not FIELD_CHANGE."
+        default=EventCategory.CUSTOM,
+        description="Category of the events. Default: `CUSTOM`. It cannot be changed later. `FIELD_CHANGE` is not "
+        "allowed.",
     )
-    description: str | None = strawberry.field(default=None, description="What it is for.")
+    description: str | None = strawberry.field(
+        default=None, description="Purpose of the type. At most 2,000 characters."
+    )
     attributes: list[EventAttributeInput] = strawberry.field(
-        default_factory=list, description="What its events have to hold in their metadata: at most 100."
+        default_factory=list,
+        description="Values that the metadata of its events may hold or must hold: at most 100. Values without an "
+        "attribute are always accepted.",
     )
 
 
 @strawberry.input
 class UpdateEventTypeInput:
-    """Changes to a type of events, a built-in one too; what is omitted stays."""
+    """Changes to an event type, which may be built in. Fields that are left out keep their value."""
 
-    key: str = strawberry.field(description="The type.")
-    label: str | None = strawberry.field(default=None, description="What people call it.")
-    description: str | None = strawberry.field(default=None, description="What it is for.")
+    key: str = strawberry.field(description="Name of the type in events.")
+    label: str | None = strawberry.field(
+        default=None, description="New name of the type for people. At most 255 characters."
+    )
+    description: str | None = strawberry.field(
+        default=None, description="New purpose of the type. At most 2,000 characters."
+    )
     attributes: list[EventAttributeInput] | None = strawberry.field(
-        default=None, description="All its attributes from now on: at most 100."
+        default=None, description="New attributes: at most 100. The list replaces all attributes of the type."
     )
 
 
 @strawberry.input
 class ArchiveEventTypeInput:
-    """A type of events to take no more."""
+    """Event type to archive."""
 
-    key: str = strawberry.field(description="The type.")
+    key: str = strawberry.field(description="Name of the type in events.")
 
 
 @strawberry.type
 class EventDefinitionPayload:
-    """The definition of a type of events."""
+    """Result of a mutation of event types."""
 
     event_definition: EventDefinition | None = strawberry.field(
-        default=None, description="The definition as it is now; absent if the call was refused."
+        default=None, description="Definition as it is now. Null if the call failed."
     )
-    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Problems with the input; empty if the call succeeded."
+    )
 
 
 async def define_event_type(
-    info: Info, input: Annotated[DefineEventTypeInput, strawberry.argument(description="The type.")]
+    info: Info, input: Annotated[DefineEventTypeInput, strawberry.argument(description="Event type to define.")]
 ) -> EventDefinitionPayload:
-    """Defines a type of events, or takes up an archived one.
+    """Define an event type, or define an archived one again. Needs the scope `admin`.
 
-    It holds for events from now on, everywhere within two seconds. Needs the scope `admin`. Safe to repeat.
+    The definition applies to events recorded from now on, in every process within two seconds. An archived type keeps
+    its category and gets its next version. A workspace has at most 500 defined types that are not archived. Safe to
+    repeat. If the type is defined differently, the call fails with `TAKEN`.
     """
     info.context.actor.require(ADMIN)
     try:
-        made = await commands.define_event_type(
+        defined = await commands.define_event_type(
             info.context.commands,
             input.key,
             input.label,
             input.category.value,
             input.description,
-            _as_sent(input.attributes),
+            _to_mappings(input.attributes),
         )
     except Refused as refused:
         return EventDefinitionPayload(user_errors=user_errors(refused.problems))
-    return EventDefinitionPayload(event_definition=definition_of(made))
+    return EventDefinitionPayload(event_definition=definition_of(defined))
 
 
 async def update_event_type(
-    info: Info, input: Annotated[UpdateEventTypeInput, strawberry.argument(description="The changes.")]
+    info: Info, input: Annotated[UpdateEventTypeInput, strawberry.argument(description="Changes to make.")]
 ) -> EventDefinitionPayload:
-    """Changes a type of events, a built-in one too, in a next version. Needs the scope `admin`. Safe to repeat."""
+    """Change an event type, which may be built in. Needs the scope `admin`.
+
+    The change makes the next version of the definition. Events recorded before are not checked again. An archived type
+    cannot be changed. Safe to repeat: a call that changes nothing makes no version.
+    """
     info.context.actor.require(ADMIN)
-    attributes = None if input.attributes is None else _as_sent(input.attributes)
+    attributes = None if input.attributes is None else _to_mappings(input.attributes)
     try:
         changed = await commands.update_event_type(
             info.context.commands, input.key, input.label, input.description, attributes
@@ -118,9 +146,13 @@ async def update_event_type(
 
 
 async def archive_event_type(
-    info: Info, input: Annotated[ArchiveEventTypeInput, strawberry.argument(description="The type.")]
+    info: Info, input: Annotated[ArchiveEventTypeInput, strawberry.argument(description="Event type to archive.")]
 ) -> EventDefinitionPayload:
-    """Takes events of a type no more; those recorded stay. Needs the scope `admin`. Safe to repeat."""
+    """Archive an event type: new events of the type are rejected. Needs the scope `admin`.
+
+    Recorded events stay. A built-in type cannot be archived. `defineEventType` brings an archived type back. Safe to
+    repeat.
+    """
     info.context.actor.require(ADMIN)
     try:
         archived = await commands.archive_event_type(info.context.commands, input.key)
@@ -129,7 +161,7 @@ async def archive_event_type(
     return EventDefinitionPayload(event_definition=definition_of(archived))
 
 
-def _as_sent(given: list[EventAttributeInput]) -> list[Mapping[str, object]]:
+def _to_mappings(inputs: list[EventAttributeInput]) -> list[Mapping[str, object]]:
     return [
         {
             "name": attribute.name,
@@ -139,5 +171,5 @@ def _as_sent(given: list[EventAttributeInput]) -> list[Mapping[str, object]]:
             "description": attribute.description,
             "allowedValues": attribute.allowed_values,
         }
-        for attribute in given
+        for attribute in inputs
     ]

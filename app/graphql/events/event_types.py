@@ -1,4 +1,4 @@
-"""Event types: the definitions, and what a workspace's events came with so far."""
+"""Event types: their definitions, and the types and sources that events of the workspace have had."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ describe_enum(
     "EventAttributeType",
     {
         "TEXT": "A text.",
-        "NUMBER": "A number, or one written as text, which keeps its digits.",
-        "BOOLEAN": "True or false.",
-        "DATE": "A date as text, for example 2026-01-31.",
-        "DATETIME": "An instant as text: RFC 3339 with an offset.",
+        "NUMBER": 'A JSON number, or a decimal number as text, for example "12.50". Text keeps every digit.',
+        "BOOLEAN": "true or false.",
+        "DATE": 'A date as text, for example "2026-01-31".',
+        "DATETIME": 'An instant as RFC 3339 text with an offset, for example "2026-01-31T09:30:00Z".',
         "ENUM": "One of the texts in `allowedValues`.",
-        "OBJECT": "An object.",
-        "LIST": "A list of anything.",
+        "OBJECT": "A JSON object.",
+        "LIST": "A JSON list with items of any type.",
     },
 )
 Acceptance = event_types.Acceptance
@@ -36,14 +36,15 @@ describe_enum(
     Acceptance,
     "EventTypeAcceptance",
     {
-        "OPEN": "Any: one that nobody defined is CUSTOM.",
-        "STRICT": "Those built in or defined; others are refused.",
+        "OPEN": "Events of every type are accepted, except archived types. A type that is neither built in nor "
+        "defined has the category that the event names, or else `CUSTOM`.",
+        "STRICT": "Only events of built-in and defined types are accepted. Others are rejected with `UNKNOWN`.",
     },
 )
 
 
 class EventDefinitionStatus(StrEnum):
-    """Whether events of a type are taken."""
+    """Whether events of a type are accepted."""
 
     ACTIVE = "ACTIVE"
     ARCHIVED = "ARCHIVED"
@@ -52,54 +53,63 @@ class EventDefinitionStatus(StrEnum):
 describe_enum(
     EventDefinitionStatus,
     "EventDefinitionStatus",
-    {"ACTIVE": "They are.", "ARCHIVED": "They are refused; those recorded before stay."},
+    {
+        "ACTIVE": "Events of the type are accepted.",
+        "ARCHIVED": "Events of the type are rejected. Events recorded before stay.",
+    },
 )
 
 
 @strawberry.type
 class EventAttribute:
-    """A value that the metadata of an event of this type holds."""
+    """Value that the metadata of events of a type may hold or must hold."""
 
     name: str = strawberry.field(
-        description="Its path: keys joined by points. It goes through each object of a list: `items.sku`."
+        description="Path of the value in the metadata: keys joined by dots. A path goes through every object of a "
+        "list: `items.sku` is the `sku` of each item."
     )
-    type: AttributeType = strawberry.field(description="What its value is.")
-    required: bool = strawberry.field(description="Whether events without it are refused.")
-    is_list: bool = strawberry.field(name="list", description="Whether it is a list of such values.")
-    description: str | None = strawberry.field(description="What it means.")
-    allowed_values: list[str] = strawberry.field(description="The texts that an ENUM allows.")
+    type: AttributeType = strawberry.field(description="Type of the value, or of each item if `list` is true.")
+    required: bool = strawberry.field(description="Whether events without the value are rejected.")
+    is_list: bool = strawberry.field(name="list", description="Whether the value is a list of values of the type.")
+    description: str | None = strawberry.field(description="Meaning of the value, for people. Null if none was given.")
+    allowed_values: list[str] = strawberry.field(description="Texts that an ENUM allows. Empty for other types.")
 
 
 @strawberry.type
 class EventDefinition(Node):
-    """What a workspace says of a type of events."""
+    """Definition of an event type in one workspace."""
 
-    key: str = strawberry.field(description="The type, as events name it.")
-    label: str = strawberry.field(description="What people call it.")
-    category: EventCategory = strawberry.field(description="The category of its events.")
-    description: str | None = strawberry.field(description="What it is for.")
+    key: str = strawberry.field(description="Name of the type in events.")
+    label: str = strawberry.field(description="Name of the type for people.")
+    category: EventCategory = strawberry.field(description="Category of the events.")
+    description: str | None = strawberry.field(description="Purpose of the type. Null if none was given.")
     attributes: list[EventAttribute] = strawberry.field(
-        description="What its events have to hold in their metadata; anything else is welcome beside."
+        description="Values that the metadata of its events may hold or must hold. Values without an attribute are "
+        "always accepted."
     )
-    version: int = strawberry.field(description="Its version, from 1; every change makes the next, and all are kept.")
-    status: EventDefinitionStatus = strawberry.field(description="Whether events of it are taken.")
-    built_in: bool = strawberry.field(description="Whether every workspace has it.")
+    version: int = strawberry.field(
+        description="Version of the definition, from 1. Every change makes the next version; `eventDefinition` "
+        "returns old ones."
+    )
+    status: EventDefinitionStatus = strawberry.field(description="Whether events of the type are accepted.")
+    built_in: bool = strawberry.field(description="Whether the type exists in every workspace without being defined.")
     created_at: datetime | None = strawberry.field(
-        description="When it was defined; null for a built-in type that nobody changed."
+        description="Instant at which the type was defined. For a built-in type: the instant of its first change, or "
+        "null if it was never changed."
     )
     updated_at: datetime | None = strawberry.field(
-        description="When this version was made; null for a built-in type that nobody changed."
+        description="Instant at which this version was made. Null for a built-in type that was never changed."
     )
 
 
-def definition_of(found: event_types.EventType) -> EventDefinition:
-    """The definition as it is published."""
+def definition_of(event_type: event_types.EventType) -> EventDefinition:
+    """Return the GraphQL object of an event type."""
     return EventDefinition(
-        id=strawberry.ID(to_global_id("EventDefinition", found.id)),
-        key=found.key,
-        label=found.label,
-        category=found.category,
-        description=found.description,
+        id=strawberry.ID(to_global_id("EventDefinition", event_type.id)),
+        key=event_type.key,
+        label=event_type.label,
+        category=event_type.category,
+        description=event_type.description,
         attributes=[
             EventAttribute(
                 name=attribute.name,
@@ -109,56 +119,72 @@ def definition_of(found: event_types.EventType) -> EventDefinition:
                 description=attribute.description,
                 allowed_values=[*attribute.allowed_values],
             )
-            for attribute in found.attributes
+            for attribute in event_type.attributes
         ],
-        version=found.version,
-        status=EventDefinitionStatus.ARCHIVED if found.archived else EventDefinitionStatus.ACTIVE,
-        built_in=found.built_in,
-        created_at=found.created_at,
-        updated_at=found.updated_at,
+        version=event_type.version,
+        status=EventDefinitionStatus.ARCHIVED if event_type.archived else EventDefinitionStatus.ACTIVE,
+        built_in=event_type.is_built_in,
+        created_at=event_type.created_at,
+        updated_at=event_type.updated_at,
     )
 
 
 @fetcher("EventDefinition")
 async def fetch_definition(context: RequestContext, type_id: str) -> EventDefinition | None:
-    """The definition of a database id, or None."""
+    """Return the definition with this database id, or None."""
     types = await commands.event_types(context.commands)
-    return next((definition_of(found) for found in types.all() if found.id == type_id), None)
+    return next((definition_of(each) for each in types.all() if each.id == type_id), None)
 
 
-listing = Pagination[event_types.EventType]("event_type", (str,), lambda found: (found.key,))
+listing = Pagination[event_types.EventType]("event_type", (str,), lambda event_type: (event_type.key,))
 
 
 async def find_definition(
     info: Info,
-    key: Annotated[str, strawberry.argument(description="The type.")],
-    version: Annotated[int | None, strawberry.argument(description="A version of it; the latest, if omitted.")] = None,
+    key: Annotated[str, strawberry.argument(description="Name of the type in events.")],
+    version: Annotated[
+        int | None, strawberry.argument(description="Version of the definition, from 1. Default: the current one.")
+    ] = None,
 ) -> EventDefinition | None:
-    """The definition of a type, built in or of the workspace, in any version."""
-    found = await commands.event_type(info.context.commands, key, version)
-    return None if found is None else definition_of(found)
+    """Return the definition of an event type: built in or defined, current or past.
+
+    Null if the type or the version does not exist. Needs the scope `read`.
+    """
+    event_type = await commands.event_type(info.context.commands, key, version)
+    return None if event_type is None else definition_of(event_type)
 
 
 async def list_definitions(
     info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
 ) -> Connection[EventDefinition]:
-    """The definitions of all types, built in and of the workspace, archived ones included, by key."""
+    """List the current definitions of all event types by key, built-in and archived ones included.
+
+    Needs the scope `read`.
+    """
     span = listing.span(first, after, last, before)
-    found = (await commands.event_types(info.context.commands)).all()
+    definitions = (await commands.event_types(info.context.commands)).all()
 
     async def count() -> int:
-        return len(found)
+        return len(definitions)
 
-    return listing.connection(listing.paged(found, span), span, definition_of, count)
+    return listing.connection(listing.paged(definitions, span), span, definition_of, count)
 
 
 async def list_types(info: Info) -> list[str]:
-    """The types that events came with so far, and those defined; some 10,000 words at most, sorted."""
+    """List the types that events of the workspace have had, and the defined types, sorted by name.
+
+    Archived types without an event are left out. Punchcard notes up to about 10,000 types and sources of a workspace;
+    further ones are missing in the list. Needs the scope `read`.
+    """
     types = await commands.event_types(info.context.commands)
-    defined = [key for key, found in types.defined.items() if not found.archived]
+    defined = [key for key, event_type in types.defined.items() if not event_type.archived]
     return sorted({*await info.context.workspace.vocabulary.types(), *defined})
 
 
 async def list_sources(info: Info) -> list[str]:
-    """The sources that events came with so far; some 10,000 words at most, sorted."""
+    """List the sources that events of the workspace have had, sorted by name.
+
+    Punchcard notes up to about 10,000 types and sources of a workspace; further ones are missing in the list. Needs
+    the scope `read`.
+    """
     return await info.context.workspace.vocabulary.sources()

@@ -1,4 +1,4 @@
-"""Events: the type, and the queries over them."""
+"""Events: the type, and the queries that find and list events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from app.domain.values.instants import from_ms, to_ms
 from app.graphql.context import Info, RequestContext
 from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument, await_consistency
 from app.graphql.types.enums import EventCategory, describe_enum
-from app.graphql.types.filters import EventFilter, event_query
+from app.graphql.types.filters import EventFilter, parse_event_filter
 from app.graphql.types.ids import database_id, to_global_id
 from app.graphql.types.node import Node, fetch_node, fetcher
 from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class EventChannel(StrEnum):
-    """By which door an event came."""
+    """Way in which an event was recorded."""
 
     API = "API"
     BATCH = "BATCH"
@@ -45,19 +45,19 @@ describe_enum(
     EventChannel,
     "EventChannel",
     {
-        "API": "By the API.",
-        "BATCH": "By a batch of the API.",
-        "IMPORT": "From an imported file.",
-        "WEBHOOK": "From a foreign system, by an inbound hook.",
-        "MANUAL": "By hand, by a member of staff.",
-        "RULE": "By a rule of the workspace.",
-        "INTERNAL": "Recorded by Punchcard itself.",
+        "API": "By `recordEvent`, by one of its short forms such as `recordPurchase`, or by `updatePass`.",
+        "BATCH": "By `recordEvents`.",
+        "IMPORT": "By `importEvents`, from a file.",
+        "WEBHOOK": "By an inbound hook, from a message of another system.",
+        "MANUAL": "By a member of staff, whom the client named in `staff` of a recording mutation.",
+        "RULE": "Reserved. No event has this channel.",
+        "INTERNAL": "By Punchcard itself, for example in a merge of two passes.",
     },
 )
 
 
 class EventOrder(StrEnum):
-    """The order of a list of events."""
+    """Order of a list of events."""
 
     NEWEST_FIRST = "NEWEST_FIRST"
     OLDEST_FIRST = "OLDEST_FIRST"
@@ -67,8 +67,8 @@ describe_enum(
     EventOrder,
     "EventOrder",
     {
-        "NEWEST_FIRST": "By occurrence, the newest first.",
-        "OLDEST_FIRST": "By occurrence, the oldest first.",
+        "NEWEST_FIRST": "By `occurredAt`, newest first.",
+        "OLDEST_FIRST": "By `occurredAt`, oldest first.",
     },
 )
 
@@ -77,41 +77,69 @@ describe_enum(
 class EventOrigin:
     """Where an event came from."""
 
-    channel: EventChannel = strawberry.field(description="By which door it came.")
-    ip_address: str | None = strawberry.field(description="The caller's IP address.")
-    user_agent: str | None = strawberry.field(description="The caller's software, as it named itself.")
-    actor: str | None = strawberry.field(description="The id of the acting API key, or of the inbound hook.")
-    staff: str | None = strawberry.field(description="The member of staff who acted by hand, as the key says.")
+    channel: EventChannel = strawberry.field(description="Way in which the event was recorded.")
+    ip_address: str | None = strawberry.field(
+        description="IP address of the client that recorded the event. Null if no client called directly, for example "
+        "in an import."
+    )
+    user_agent: str | None = strawberry.field(
+        description="`User-Agent` header of the client that recorded the event. Null if the client sent none or did "
+        "not call directly."
+    )
+    actor: str | None = strawberry.field(
+        description="Global id of the API key that recorded the event, or that started the job which recorded it. For "
+        "the channel `WEBHOOK`, an id made from the inbound hook, which `node` does not find. Null for "
+        "the channel `INTERNAL`."
+    )
+    staff: str | None = strawberry.field(
+        description="Member of staff who acted by hand, as the client named them in `staff`."
+    )
 
 
 @strawberry.type
 class Event(Node):
-    """Something that happened on a pass. Events never change."""
+    """Something that happened on a pass, for example a purchase. Events never change after they are recorded."""
 
-    category: EventCategory = strawberry.field(description="The kind of event.")
-    type: str = strawberry.field(description="The type, for example `purchase` or `check_in`.")
+    category: EventCategory = strawberry.field(description="Category of the event.")
+    type: str = strawberry.field(description="Type of the event, for example `purchase` or `check_in`.")
     amount: Decimal | None = strawberry.field(
-        description="The money moved, never negative; refunds and credits subtract from sums of spend."
+        description="Money moved, never negative. Amounts of `refund` and `credit` subtract in sums of spend. Null if "
+        "the event has no amount."
     )
-    currency: str | None = strawberry.field(description="The currency of the amount, ISO 4217.")
-    points: Decimal = strawberry.field(description="Points earned, or spent where negative.")
+    currency: str | None = strawberry.field(
+        description="Currency of the amount: a code of ISO 4217. Null if the event has no amount."
+    )
+    points: Decimal = strawberry.field(description="Points earned; negative if points were spent, 0 if none.")
     points_expire_at: datetime | None = strawberry.field(
-        description="When these points end; of a correction without points, those of the event that it corrects."
+        description="Instant at which the points of this event expire. On a correction without points: the new expiry "
+        "of the points of the corrected event. Null if they do not expire at an instant."
     )
     points_expire_after_days: int | None = strawberry.field(
-        description="After how many days (24 h) without activity of the pass they end."
+        description="Days of 24 hours without activity on the pass after which the points expire. Null if they do not "
+        "expire that way."
     )
-    field_name: str | None = strawberry.field(description="The field that a field change speaks of.")
-    old_value: str | None = strawberry.field(description="The field's value before, as the caller knew it.")
-    new_value: str | None = strawberry.field(description="The field's value after, or the step of an increment.")
-    source: str = strawberry.field(description="The system it came from; part of its identity.")
-    external_id: str | None = strawberry.field(description="Its id in that system; unique within the source.")
-    metadata: JSON = strawberry.field(description="Free details.")
-    occurred_at: datetime = strawberry.field(description="When it happened, as the caller says.")
-    recorded_at: datetime = strawberry.field(description="When Punchcard recorded it.")
-    origin: EventOrigin = strawberry.field(description="Where it came from.")
+    field_name: str | None = strawberry.field(
+        description="Name of the field that a field change sets. Null for other events."
+    )
+    old_value: str | None = strawberry.field(description="Value of the field before the change, as the client sent it.")
+    new_value: str | None = strawberry.field(
+        description="Value of the field after the change. For an increment or decrement without an amount: the step."
+    )
+    source: str = strawberry.field(
+        description="System that the event came from. With `externalId` it identifies the event."
+    )
+    external_id: str | None = strawberry.field(
+        description="Id of the event in that system; unique within the source. Null if the client sent none."
+    )
+    metadata: JSON = strawberry.field(description="Further details as a JSON object; empty if the client sent none.")
+    occurred_at: datetime = strawberry.field(
+        description="Instant at which the event happened, as the client sent it, or else the instant of the call."
+    )
+    recorded_at: datetime = strawberry.field(description="Instant at which Punchcard recorded the event.")
+    origin: EventOrigin = strawberry.field(description="Where the event came from.")
     definition_version: int | None = strawberry.field(
-        description="The version of its type's definition that it was checked under; null where nothing was defined."
+        description="Version of the event definition that the event was checked against. Null if the workspace had "
+        "not defined or changed the type."
     )
     own_label: strawberry.Private[str | None]
     pass_id: strawberry.Private[str]
@@ -119,35 +147,35 @@ class Event(Node):
 
     @strawberry.field
     async def label(self, info: Info) -> str:
-        """What people call it: its own label, else that of its type today."""
+        """Name of the event for people: its own label, or else the current label of its type, or else the type."""
         return self.own_label or (await event_types(info.context.commands)).label_of(self.type)
 
     @strawberry.field(
         name="pass",
     )
     async def card(self, info: Info) -> Annotated[Pass, strawberry.lazy("app.graphql.passes.passes")]:
-        """The pass it happened on."""
-        found: Pass | None = await fetch_node(info.context, "Pass", self.pass_id)
-        if found is None:
-            # It is just being erased: asked again, there is no such event.
+        """Pass of the event. After a merge: the pass that the other pass was merged into."""
+        card: Pass | None = await fetch_node(info.context, "Pass", self.pass_id)
+        if card is None:
+            # The pass is being erased at this moment. A retry of the query does not find the event.
             raise Unavailable("store")
-        return found
+        return card
 
     @strawberry.field
     async def correction_of(self, info: Info) -> Event | None:
-        """The event that this one corrects."""
+        """Event that this event corrects. Null if it corrects none, or if the corrected event was removed."""
         if self.corrected_id is None:
             return None
-        found: Event | None = await fetch_node(info.context, "Event", self.corrected_id)
-        return found
+        corrected: Event | None = await fetch_node(info.context, "Event", self.corrected_id)
+        return corrected
 
 
 listing = Pagination[domain.Event]("event", (int, str), lambda event: (event.occurred_ms, event.id))
 
 
 def event_of(event: domain.Event) -> Event:
-    """The event as it is published."""
-    origin, end = event.origin, event.points_expiry
+    """Return the GraphQL object of an event."""
+    origin, expiry = event.origin, event.points_expiry
     return Event(
         id=strawberry.ID(to_global_id("Event", event.id)),
         category=event.category,
@@ -155,8 +183,8 @@ def event_of(event: domain.Event) -> Event:
         amount=event.amount,
         currency=event.currency,
         points=event.points,
-        points_expire_at=None if end is None or end.at_ms is None else from_ms(end.at_ms),
-        points_expire_after_days=None if end is None else end.after_days,
+        points_expire_at=None if expiry is None or expiry.at_ms is None else from_ms(expiry.at_ms),
+        points_expire_after_days=None if expiry is None else expiry.after_days,
         field_name=event.field_name,
         old_value=event.old_value,
         new_value=event.new_value,
@@ -181,28 +209,29 @@ def event_of(event: domain.Event) -> Event:
 
 @fetcher("Event")
 async def fetch_event(context: RequestContext, event_id: str) -> Event | None:
-    """The event of a database id, or None."""
-    found = await context.load.events.load(event_id)
-    return None if found is None else event_of(found)
+    """Return the event with this database id, or None."""
+    event = await context.load.events.load(event_id)
+    return None if event is None else event_of(event)
 
 
 FilterArgument = Annotated[
     EventFilter | None,
     strawberry.argument(
-        description="Which events to list; all, if omitted. A pass, one type, a range of occurrence and an external id are "
-        "found by an index. Where more is asked of those, a page looks at about 20,000 of them, and totalCount at a "
-        "million: beyond that BAD_USER_INPUT tells how to narrow it down."
+        description="Selection of the events; default: all. Indexes serve filters by pass, by one type, by "
+        "`occurredAt` and by external id. With any other condition, a page examines at most 20,000 events "
+        "and `totalCount` at most 1,000,000. Beyond that, the field fails with `BAD_USER_INPUT`, and the "
+        "message says how to narrow the filter."
     ),
 ]
-OrderArgument = Annotated[EventOrder, strawberry.argument(description="The order of the list.")]
+OrderArgument = Annotated[EventOrder, strawberry.argument(description="Order of the list. Default: newest first.")]
 
 
 async def find_event(
-    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The id of the event.")]
+    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="Id of the event.")]
 ) -> Event | None:
-    """The event of an id."""
-    named = database_id(id, "Event")
-    return None if named is None else await fetch_event(info.context, named)
+    """Return the event with this id. Null if it does not exist or was removed. Needs the scope `read`."""
+    event_id = database_id(id, "Event")
+    return None if event_id is None else await fetch_event(info.context, event_id)
 
 
 async def list_events(
@@ -216,9 +245,9 @@ async def list_events(
     consistency: ConsistencyArgument = Consistency.EVENTUAL,
     token: TokenArgument = None,
 ) -> Connection[Event]:
-    """The events, by when they occurred."""
-    await await_consistency(info, consistency, token, of_events=True)
-    return await events_page(info, await event_query(info, filter), order_by, first, after, last, before)
+    """List the events of the workspace by the time they occurred. Needs the scope `read`."""
+    await await_consistency(info, consistency, token, reads_events=True)
+    return await events_page(info, await parse_event_filter(info, filter), order_by, first, after, last, before)
 
 
 async def events_page(
@@ -230,15 +259,18 @@ async def events_page(
     last: int | None,
     before: str | None,
 ) -> Connection[Event]:
-    """A page of the events that a query finds; None finds none."""
+    """Return a page of the events that match a query; an empty page for None.
+
+    Raises InvalidInput for wrong paging arguments, and if the filter would examine too many events.
+    """
     span = listing.span(first, after, last, before)
     store = info.context.workspace.events
     if query is None:
-        return listing.connection(Page([], False), span, event_of, _none)
-    asked, now = query, await info.context.commands.now()
-    page: Page[Any] = await store.page(asked, span, order is EventOrder.OLDEST_FIRST, to_ms(now))
-    return listing.connection(page, span, event_of, lambda: store.count(asked, MAX_COUNTED_EVENTS))
+        return listing.connection(Page([], False), span, event_of, _count_nothing)
+    counted, now = query, await info.context.commands.now()
+    page: Page[Any] = await store.page(query, span, order is EventOrder.OLDEST_FIRST, to_ms(now))
+    return listing.connection(page, span, event_of, lambda: store.count(counted, MAX_COUNTED_EVENTS))
 
 
-async def _none() -> int:
+async def _count_nothing() -> int:
     return 0

@@ -1,4 +1,4 @@
-"""recordEvent and recordEvents at the edge."""
+"""Mutations that record events: recordEvent and recordEvents."""
 
 from __future__ import annotations
 
@@ -25,58 +25,93 @@ from .receipts import IngestReceipt, receipt_of
 
 @strawberry.input
 class RecordEventInput:
-    """An event to record. Name the pass by exactly one of passId and passExternalId."""
+    """Event to record. Name its pass by exactly one of `passId` and `passExternalId`."""
 
-    pass_id: strawberry.ID | None = strawberry.field(default=None, description="The pass it happened on.")
-    pass_external_id: str | None = strawberry.field(
-        default=None, description="The external id of the pass it happened on."
-    )
+    pass_id: strawberry.ID | None = strawberry.field(default=None, description="Id of the pass.")
+    pass_external_id: str | None = strawberry.field(default=None, description="External id of the pass.")
     category: EventCategory | None = strawberry.field(
-        default=None, description="The category; that of a type built in or defined, else CUSTOM, if omitted."
+        default=None,
+        description="Category of the event. Default: the category of the type, or `CUSTOM` for a type that is neither "
+        "built in nor defined. It must not differ from the category of a built-in or defined type.",
     )
-    type: str = strawberry.field(description="The type, for example `purchase`, or a name of your own.")
+    type: str = strawberry.field(
+        description="Type of the event: a built-in type such as `purchase`, or another name of 1 to 100 letters, "
+        "digits, `_`, `.`, `:` or `-`."
+    )
     amount: RawDecimal | None = strawberry.field(
-        default=None, description="The money moved, never negative; a refund is a type of its own."
+        default=None, description="Money moved, never negative. Record a `refund` or `credit` to subtract from spend."
     )
-    currency: str | None = strawberry.field(default=None, description="ISO 4217; the workspace's, if omitted.")
-    points: RawDecimal | None = strawberry.field(default=None, description="Points earned, or spent where negative.")
-    field_name: str | None = strawberry.field(default=None, description="The field that a field change speaks of.")
-    old_value: str | None = strawberry.field(default=None, description="The field's value before.")
-    new_value: str | None = strawberry.field(default=None, description="The value after, or the step of an increment.")
+    currency: str | None = strawberry.field(
+        default=None,
+        description="Currency of the amount: a code of ISO 4217. Default: the currency of the workspace. Ignored "
+        "without an amount.",
+    )
+    points: RawDecimal | None = strawberry.field(
+        default=None, description="Points earned; negative if points are spent. Default: 0."
+    )
+    field_name: str | None = strawberry.field(
+        default=None,
+        description="Name of the field of the pass that a field change sets; required for field changes. At most 100 "
+        "characters.",
+    )
+    old_value: str | None = strawberry.field(
+        default=None, description="Value of the field before the change, as you know it. At most 2,000 characters."
+    )
+    new_value: str | None = strawberry.field(
+        default=None,
+        description="Value of the field after the change. For an increment or decrement without an amount: the step. "
+        "At most 2,000 characters.",
+    )
     occurred_at: RawDateTime | None = strawberry.field(
-        default=None, description="When it happened; now, if omitted. The past is welcome."
+        default=None,
+        description="Instant at which the event happened. Default: the instant of the call. The past is accepted; the "
+        "future only up to 5 minutes ahead.",
     )
     external_id: str | None = strawberry.field(
         default=None,
-        description="Its id in your system. With it, sending the event again records nothing new, for ever; without it "
-        "and without an idempotencyKey, a blind repeat may record it twice.",
+        description="Id of the event in your system, at most 255 characters; unique within `source`. With it, sending "
+        "the event again never records it twice. Without it and without an idempotency key, a retry may "
+        "record the event twice.",
     )
     source: str | None = strawberry.field(
-        default=None, description='The system it comes from, part of its identity; "api", if omitted.'
+        default=None,
+        description="System that the event comes from, at most 100 characters. It is part of the event's identity. "
+        'Default: "api".',
     )
-    metadata: JSON | None = strawberry.field(default=None, description="Free details.")
+    metadata: JSON | None = strawberry.field(
+        default=None,
+        description="Further details, at most 32,768 bytes as JSON unless the operator of the server sets another "
+        "limit.",
+    )
     correction_of: strawberry.ID | None = strawberry.field(
         default=None,
-        description="The event that it corrects, on the same pass. A refund or credit of it that gives no amount stands for "
-        "all of it, and never for more; the currency is that of the event corrected.",
+        description="Id of the event that this event corrects, on the same pass. A refund or credit without an amount "
+        "takes the amount of the corrected event, and none takes more. The currency is that of the "
+        "corrected event.",
     )
     points_expire_at: RawDateTime | None = strawberry.field(
         default=None,
-        description="When the points given here end; without points, when those of the event named by correctionOf do.",
+        description="Instant at which the points of this event expire. On a correction without points: the new expiry "
+        "of the points of the corrected event. Do not combine it with `pointsExpireAfterDays`.",
     )
     points_expire_after_days: int | None = strawberry.field(
         default=None,
-        description="Instead: they end so many days (24 h) after the pass's last activity, which any later event moves. "
-        "1 to 3,650.",
+        description="Days of 24 hours without activity on the pass after which the points expire: 1 to 3,650. Every "
+        "later event on the pass postpones the expiry, except changes by `updatePass`.",
     )
-    label: str | None = strawberry.field(default=None, description="What people call it; that of its type, if omitted.")
+    label: str | None = strawberry.field(
+        default=None,
+        description="Name of the event for people, at most 255 characters. Default: the label of the type.",
+    )
     staff: str | None = strawberry.field(
-        default=None, description="The member of staff who enters it by hand. Needs the scope `staff`."
+        default=None,
+        description="Member of staff who acts by hand, at most 255 characters. Needs the scope `staff`. The channel "
+        "of the event is `MANUAL`.",
     )
     idempotency_key: str | None = strawberry.field(
         default=None,
-        description="The identity of the call, at most 255 characters, as in RecordEventsInput. `recordEvents` takes one "
-        "for all its events, and none in them.",
+        description="Identity of the call, at most 255 characters; works as in `RecordEventsInput`. In "
+        "`recordEvents`, give the key of the whole call beside `events`, not in the events.",
     )
 
 
@@ -85,76 +120,110 @@ coerce_flat_inputs(RecordEventInput)
 
 @strawberry.input
 class RecordEventsInput:
-    """Events to record."""
+    """Events to record in one call."""
 
     events: list[RecordEventInput] = strawberry.field(description="1 to 1,000 events.")
     atomic: bool = strawberry.field(
         default=False,
-        description="Write nothing if any of them is refused or in conflict; each needs an externalId. A call cut short "
-        "is finished by sending it again.",
+        description="Whether to record nothing if one event is `REJECTED` or `CONFLICT`. Default: false. Every event "
+        "needs an `externalId`. A retry completes a call that was interrupted.",
     )
     create_missing_passes: bool = strawberry.field(
-        default=False, description="Create the passes that passExternalId names and that are not there."
+        default=False,
+        description="Whether to create passes that do not exist yet, for each unknown `passExternalId`. Default: "
+        "false: such events are rejected.",
     )
     idempotency_key: str | None = strawberry.field(
         default=None,
-        description="The identity of this call, at most 255 characters. For 24 hours the same call under the same key is "
-        "answered again, with the fates first given and DUPLICATE for what was recorded then; another call is refused. For "
-        "ever, the event without an externalId at the same place is recorded once. A call of which nothing was recorded "
-        "lets go of its key.",
+        description="Identity of the call, at most 255 characters. For 24 hours, the same call under the same key "
+        "gets the same results, with `DUPLICATE` instead of `CREATED`. Another call under the key fails "
+        "with `CONFLICT`. After that, an event without an `externalId` is still recorded only once for "
+        "each key and index. If a call records nothing, its key is free again.",
     )
 
 
 @strawberry.type
 class RecordEventPayload:
-    """What became of the event."""
+    """Result of a mutation that records one event."""
 
-    event: Event | None = strawberry.field(default=None, description="The event: the new one, or the one first stored.")
-    status: EventStatus | None = strawberry.field(default=None, description="Its fate.")
-    user_errors: list[UserError] = strawberry.field(description="What to change.")
-    answer: strawberry.Private[RecordedCall | None] = None
+    event: Event | None = strawberry.field(
+        default=None,
+        description="Recorded event. For `DUPLICATE` and `CONFLICT`: the event that was recorded first. Null if the "
+        "event was rejected.",
+    )
+    status: EventStatus | None = strawberry.field(
+        default=None,
+        description="Outcome of the event. Null if the call as a whole failed, for example because of its idempotency "
+        "key.",
+    )
+    user_errors: list[UserError] = strawberry.field(
+        description="Problems with the input; empty if the event is recorded."
+    )
+    call: strawberry.Private[RecordedCall | None] = None
 
     @strawberry.field
     async def receipt(self, info: Info) -> IngestReceipt | None:
-        """By its token the fate can be asked later, and queries wait until the event is counted."""
-        return await _receipt(info, self.answer)
+        """Receipt of the call, for `ingestReceipt` and for queries that wait until the event is counted.
+
+        A repeated call under an idempotency key gets the receipt of the first call. Null if the call as a whole
+        failed.
+        """
+        return await _issue_receipt(info, self.call)
 
 
 @strawberry.type
 class RecordEventResult:
-    """What became of one event of a batch."""
+    """Result of one event of `recordEvents`."""
 
-    index: int = strawberry.field(description="Its place in the input, from 0.")
-    status: EventStatus = strawberry.field(description="Its fate.")
-    event: Event | None = strawberry.field(description="The event: the new one, or the one first stored.")
-    user_errors: list[UserError] = strawberry.field(description="What to change.")
+    index: int = strawberry.field(description="Index of the event in the input, from 0.")
+    status: EventStatus = strawberry.field(description="Outcome of the event.")
+    event: Event | None = strawberry.field(
+        description="Recorded event. For `DUPLICATE` and `CONFLICT`: the event that was recorded first. Null if the "
+        "event was rejected."
+    )
+    user_errors: list[UserError] = strawberry.field(
+        description="Problems with the event; empty if the event is recorded."
+    )
 
 
 @strawberry.type
 class RecordEventsPayload:
-    """What became of each event of a batch."""
+    """Result of `recordEvents`."""
 
-    created: int = strawberry.field(default=0, description="How many were recorded now.")
-    duplicate: int = strawberry.field(default=0, description="How many had been recorded before, just the same.")
-    failed: int = strawberry.field(default=0, description="How many were not recorded.")
-    results: list[RecordEventResult] = strawberry.field(default_factory=list, description="In the order of the input.")
-    user_errors: list[UserError] = strawberry.field(
-        default_factory=list, description="What to change about the call as a whole."
+    created: int = strawberry.field(default=0, description="Number of events that this call recorded.")
+    duplicate: int = strawberry.field(
+        default=0, description="Number of events that were recorded before with the same content."
     )
-    answer: strawberry.Private[RecordedCall | None] = None
+    failed: int = strawberry.field(
+        default=0, description="Number of events that are not recorded: `CONFLICT` and `REJECTED`."
+    )
+    results: list[RecordEventResult] = strawberry.field(
+        default_factory=list,
+        description="Results of the events, in the order of the input. Empty if the call as a whole failed.",
+    )
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list,
+        description="Problems with the call as a whole; problems with single events are in `results`.",
+    )
+    call: strawberry.Private[RecordedCall | None] = None
 
     @strawberry.field
     async def receipt(self, info: Info) -> IngestReceipt | None:
-        """By its token the fates can be asked later, and queries wait until all events are counted."""
-        return await _receipt(info, self.answer)
+        """Receipt of the call, for `ingestReceipt` and for queries that wait until all events are counted.
+
+        A repeated call under an idempotency key gets the receipt of the first call. Null if the call as a whole
+        failed.
+        """
+        return await _issue_receipt(info, self.call)
 
 
 async def record_event(
-    info: Info, input: Annotated[RecordEventInput, strawberry.argument(description="The event.")]
+    info: Info, input: Annotated[RecordEventInput, strawberry.argument(description="Event to record.")]
 ) -> RecordEventPayload:
-    """Records an event.
+    """Record one event on an existing pass. Needs the scope `write`.
 
-    Safe to repeat with an externalId or an idempotencyKey; without either, a blind repeat may double it.
+    Punchcard stores the event before it answers; a worker counts it in the pass a moment later. Safe to repeat with an
+    `externalId` or an `idempotencyKey`. Without either, a repeated call may record the event twice.
     """
     return await record_one(info, event_input(input), input.idempotency_key)
 
@@ -162,9 +231,9 @@ async def record_event(
 async def record_one(
     info: Info, sent: EventInput, idempotency_key: str | None, *, create_missing_pass: bool = False
 ) -> RecordEventPayload:
-    """Records one event, however it was put together."""
+    """Record one event for recordEvent or one of its short forms, and return the payload."""
     try:
-        answer = await record_call(
+        call = await record_call(
             info.context.commands,
             [sent],
             create_missing_passes=create_missing_pass,
@@ -172,33 +241,34 @@ async def record_one(
         )
     except Refused as refused:
         return RecordEventPayload(user_errors=user_errors(refused.problems))
-    [result] = answer.outcome.results
+    [result] = call.outcome.results
     return RecordEventPayload(
-        event=_event(result),
+        event=_event_of(result),
         status=result.status,
         user_errors=user_errors(result.problems),
-        answer=answer,
+        call=call,
     )
 
 
 async def record_events(
-    info: Info, input: Annotated[RecordEventsInput, strawberry.argument(description="The events.")]
+    info: Info, input: Annotated[RecordEventsInput, strawberry.argument(description="Events to record.")]
 ) -> RecordEventsPayload:
-    """Records up to 1,000 events, each with a fate of its own, in input order.
+    """Record up to 1,000 events, each with an outcome of its own. Needs the scope `write`.
 
-    Safe to repeat with externalIds or the same idempotencyKey.
+    Punchcard stores the events before it answers; workers count them in their passes a moment later. Safe to repeat
+    with `externalId`s or with the same `idempotencyKey`. Without either, a repeated call may record events twice.
     """
     try:
-        answer = await record_call(
+        call = await record_call(
             replace(info.context.commands, channel="BATCH"),
-            [_item_input(index, item) for index, item in enumerate(input.events)],
+            [_parse_item(index, item) for index, item in enumerate(input.events)],
             atomic=input.atomic,
             create_missing_passes=input.create_missing_passes,
             idempotency_key=input.idempotency_key,
         )
     except Refused as refused:
         return RecordEventsPayload(user_errors=user_errors(refused.problems))
-    outcome = answer.outcome
+    outcome = call.outcome
     return RecordEventsPayload(
         created=outcome.created,
         duplicate=outcome.duplicate,
@@ -207,29 +277,30 @@ async def record_events(
             RecordEventResult(
                 index=result.index,
                 status=result.status,
-                event=_event(result),
+                event=_event_of(result),
                 user_errors=user_errors(result.problems, "events", str(result.index)),
             )
             for result in outcome.results
         ],
-        answer=answer,
+        call=call,
     )
 
 
-async def _receipt(info: Info, answer: RecordedCall | None) -> IngestReceipt | None:
-    # Nobody pays for a receipt that was not asked for; what was recorded is not lost with one that could not be stored.
-    return None if answer is None else receipt_of(await receipts.receipt_of(info.context.commands, answer))
+async def _issue_receipt(info: Info, call: RecordedCall | None) -> IngestReceipt | None:
+    # A large receipt costs a write, so it is issued only if the client selects it. If that write fails, the events stay
+    # recorded.
+    return None if call is None else receipt_of(await receipts.receipt_of(info.context.commands, call))
 
 
-def _item_input(index: int, sent: RecordEventInput) -> EventInput:
+def _parse_item(index: int, sent: RecordEventInput) -> EventInput:
     if sent.idempotency_key is not None:
-        said = "The key belongs to the whole call: give it beside `events`."
-        raise InvalidInput(Code.INVALID, said, "events", str(index), "idempotencyKey")
+        advice = "An idempotencyKey belongs to the whole call. Give it beside `events`, not in an event."
+        raise InvalidInput(Code.INVALID, advice, "events", str(index), "idempotencyKey")
     return event_input(sent)
 
 
 def event_input(sent: RecordEventInput) -> EventInput:
-    """The item as the command takes it: nothing in it is checked yet."""
+    """Return the item as the command takes it. Nothing in the item is checked yet."""
     return EventInput(
         type=sent.type,
         pass_id=given_id(sent.pass_id, "Pass"),
@@ -253,5 +324,5 @@ def event_input(sent: RecordEventInput) -> EventInput:
     )
 
 
-def _event(result: ItemResult) -> Event | None:
+def _event_of(result: ItemResult) -> Event | None:
     return None if result.event is None else event_of(result.event)

@@ -1,4 +1,4 @@
-"""Receipts: what became of the items of a call, and whether they count by now."""
+"""Receipts: the results of a call that recorded events, and whether its events are counted yet."""
 
 from __future__ import annotations
 
@@ -23,105 +23,112 @@ from .events import Event
 
 @strawberry.type
 class IngestReceiptResult:
-    """What became of one item of a call, then and since."""
+    """Result of one item of a call, with its current state."""
 
-    index: int = strawberry.field(description="Its place in the input, from 0.")
-    status: EventStatus = strawberry.field(description="Its fate when the call was answered.")
+    index: int = strawberry.field(description="Index of the item in the input, from 0.")
+    status: EventStatus = strawberry.field(description="Outcome of the item when Punchcard answered the call.")
     folded: bool = strawberry.field(
-        description="Whether its event is counted in statistics, fields and segments; false where none was recorded."
+        description="Whether the event is counted in statistics, fields and segments. False if no event was recorded."
     )
-    removed: bool = strawberry.field(description="Whether its event was removed since.")
+    removed: bool = strawberry.field(description="Whether the event was removed after the call.")
     user_errors: list[UserError] = strawberry.field(
-        description="What was to change; the paths are those inside the item, the messages are not kept."
+        description="Problems with the item. Paths begin inside the item. The original messages are not stored: every "
+        "message is the same."
     )
     event_id: strawberry.Private[str | None]
 
     @strawberry.field
     async def event(self, info: Info) -> Event | None:
-        """The event: the one recorded, or first stored; null if it was removed since."""
+        """Event that was recorded, or recorded first. Null if none was recorded or if the event was removed."""
         if self.event_id is None:
             return None
-        found: Event | None = await fetch_node(info.context, "Event", self.event_id)
-        return found
+        event: Event | None = await fetch_node(info.context, "Event", self.event_id)
+        return event
 
 
 @strawberry.type
 class IngestReceipt:
-    """What became of the items of a call, to be asked again by its token for 30 days."""
+    """Results of a call that recorded events.
+
+    The query `ingestReceipt` returns them by the token for at least 30 days.
+    """
 
     token: str = strawberry.field(
-        description="Opaque, and of this workspace alone: for `ingestReceipt`, and for queries with `AT_LEAST`."
+        description="Opaque token of the receipt, valid in this workspace only. Pass it to `ingestReceipt`, or to "
+        "queries with the consistency `AT_LEAST`."
     )
-    recorded_at: datetime = strawberry.field(description="When the call was answered.")
-    created: int = strawberry.field(description="How many events were recorded by it.")
-    duplicate: int = strawberry.field(description="How many had been recorded before, just the same.")
-    failed: int = strawberry.field(description="How many were not recorded.")
-    fates: strawberry.Private[Sequence[ItemOutcome]]
+    recorded_at: datetime = strawberry.field(description="Instant at which Punchcard recorded the items.")
+    created: int = strawberry.field(description="Number of events that the call recorded.")
+    duplicate: int = strawberry.field(description="Number of events that were recorded before with the same content.")
+    failed: int = strawberry.field(description="Number of items that were not recorded: `CONFLICT` and `REJECTED`.")
+    outcomes: strawberry.Private[Sequence[ItemOutcome]]
 
     @strawberry.field
     async def pending(self, info: Info) -> int:
-        """How many of its events are not counted yet."""
-        standings = await info.context.load.fold_states.load_many(_recorded(self.fates))
-        return sum(standing is not None and not standing.folded for standing in standings)
+        """Number of events of the call that are not counted yet in statistics, fields and segments."""
+        states = await info.context.load.fold_states.load_many(_recorded_ids(self.outcomes))
+        return sum(state is not None and not state.folded for state in states)
 
     @strawberry.field
     async def folded(self, info: Info) -> bool:
-        """Whether all its events are counted in statistics, fields and segments by now."""
-        standings = await info.context.load.fold_states.load_many(_recorded(self.fates))
-        return all(standing is None or standing.folded for standing in standings)
+        """Whether all events of the call are counted in statistics, fields and segments."""
+        states = await info.context.load.fold_states.load_many(_recorded_ids(self.outcomes))
+        return all(state is None or state.folded for state in states)
 
     @strawberry.field
     async def results(
         self,
         info: Info,
         statuses: Annotated[
-            list[EventStatus] | None, strawberry.argument(description="Items of these fates only; all, if omitted.")
+            list[EventStatus] | None, strawberry.argument(description="Outcomes of the items to return. Default: all.")
         ] = None,
     ) -> list[IngestReceiptResult]:
-        """What became of each item, in the order of the input."""
-        asked = [(index, f) for index, f in enumerate(self.fates) if statuses is None or f.status in statuses]
-        ids = _recorded(fate for _, fate in asked)
-        standings = dict(zip(ids, await info.context.load.fold_states.load_many(ids), strict=True))
-        return [_result(index, fate, standings) for index, fate in asked]
+        """Results of the items, in the order of the input."""
+        selected = [(i, each) for i, each in enumerate(self.outcomes) if statuses is None or each.status in statuses]
+        ids = _recorded_ids(outcome for _, outcome in selected)
+        states = dict(zip(ids, await info.context.load.fold_states.load_many(ids), strict=True))
+        return [_result_of(index, outcome, states) for index, outcome in selected]
 
 
 def receipt_of(issued: IssuedReceipt) -> IngestReceipt:
-    """The receipt as it is published."""
-    fates = issued.receipt.outcomes
-    tally = Counter(fate.status for fate in fates)
+    """Return the GraphQL object of a receipt."""
+    outcomes = issued.receipt.outcomes
+    tally = Counter(outcome.status for outcome in outcomes)
     return IngestReceipt(
         token=issued.token,
         recorded_at=issued.receipt.recorded_at,
         created=tally[RecordStatus.CREATED],
         duplicate=tally[RecordStatus.DUPLICATE],
         failed=tally[RecordStatus.CONFLICT] + tally[RecordStatus.REJECTED],
-        fates=fates,
+        outcomes=outcomes,
     )
 
 
 async def find_receipt(
-    info: Info, token: Annotated[str, strawberry.argument(description="The token of a receipt.")]
+    info: Info, token: Annotated[str, strawberry.argument(description="Token of the receipt.")]
 ) -> IngestReceipt | None:
-    """What became of a call that recorded events, by the token of its receipt; null for what is no token of this
-    workspace, or older than 30 days.
+    """Return the results of a call that recorded events, by the token of its receipt.
+
+    Null if the token is not one of this workspace, or if the receipt has expired. Receipts work for at least 30 days.
+    Needs the scope `read`.
     """
-    found = await receipts.find_receipt(info.context.commands, token)
-    return None if found is None else receipt_of(found)
+    issued = await receipts.find_receipt(info.context.commands, token)
+    return None if issued is None else receipt_of(issued)
 
 
-def _recorded(fates: Iterable[ItemOutcome]) -> list[str]:
-    """The ids of the events that are there because of a call, or were before it."""
-    return [fate.event_id for fate in fates if fate.status in RECORDED and fate.event_id is not None]
+def _recorded_ids(outcomes: Iterable[ItemOutcome]) -> list[str]:
+    """Return the ids of the events that the call recorded or found recorded before."""
+    return [outcome.event_id for outcome in outcomes if outcome.status in RECORDED and outcome.event_id is not None]
 
 
-def _result(index: int, fate: ItemOutcome, standings: Mapping[str, FoldState | None]) -> IngestReceiptResult:
-    there = fate.event_id if fate.status in RECORDED else None
-    standing = None if there is None else standings[there]
+def _result_of(index: int, outcome: ItemOutcome, states: Mapping[str, FoldState | None]) -> IngestReceiptResult:
+    recorded_id = outcome.event_id if outcome.status in RECORDED else None
+    state = None if recorded_id is None else states[recorded_id]
     return IngestReceiptResult(
         index=index,
-        status=fate.status,
-        folded=standing is not None and standing.folded,
-        removed=there is not None and (standing is None or standing.removed),
-        user_errors=user_errors_of(fate.problems),
-        event_id=fate.event_id,
+        status=outcome.status,
+        folded=state is not None and state.folded,
+        removed=recorded_id is not None and (state is None or state.removed),
+        user_errors=user_errors_of(outcome.problems),
+        event_id=outcome.event_id,
     )

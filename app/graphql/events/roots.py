@@ -1,4 +1,4 @@
-"""The part of the roots that speaks of event types, and the mutations that record one event with fewer words."""
+"""Fields of Query and Mutation for event types and for the short forms of recordEvent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .mutations import RecordEventPayload
 
 @strawberry.type
 class EventTypeQueries:
-    """What can be asked of event types."""
+    """Fields of Query that read event types and sources."""
 
     event_types: list[str] = strawberry.field(resolver=list_types)
     event_sources: list[str] = strawberry.field(resolver=list_sources)
@@ -24,7 +24,7 @@ class EventTypeQueries:
 
 @strawberry.type
 class EventShortcuts:
-    """What can be recorded with fewer words, and said of event types."""
+    """Fields of Mutation that record one event in short form or change event types."""
 
     record_purchase: RecordEventPayload = strawberry.mutation(resolver=shortcuts.record_purchase)
     record_refund: RecordEventPayload = strawberry.mutation(resolver=shortcuts.record_refund)

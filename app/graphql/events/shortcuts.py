@@ -1,7 +1,7 @@
-"""recordPurchase, recordRefund, recordCheckIn, recordActivity and recordFieldChange: recordEvent with fewer words.
+"""Short forms of recordEvent: recordPurchase, recordRefund, recordCheckIn, recordActivity and recordFieldChange.
 
-Each puts an event together and hands it to the same path: the same identity, rules, receipts and errors. An event that was
-recorded by one of them is repeated by recordEvent with the same values, and the other way round.
+Each builds an event and records it as recordEvent does, with the same identity, rules, receipts and errors. A short
+form and recordEvent with the same values record the same event: the second of the two calls returns DUPLICATE.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .mutations import RecordEventPayload, record_one
 
 
 class FieldChange(StrEnum):
-    """What becomes of a field of a pass."""
+    """Kind of change of a field of a pass."""
 
     SET = "SET"
     INCREMENT = "INCREMENT"
@@ -34,9 +34,9 @@ describe_enum(
     FieldChange,
     "FieldChange",
     {
-        "SET": "It becomes `newValue`; without one it is removed.",
-        "INCREMENT": "It grows by `amount`, exactly.",
-        "DECREMENT": "It shrinks by `amount`, exactly.",
+        "SET": "Set the field to the text `newValue`. Without `newValue`, remove the field.",
+        "INCREMENT": "Add the step to the number in the field, exactly. A field without a number counts as 0.",
+        "DECREMENT": "Subtract the step from the number in the field, exactly. A field without a number counts as 0.",
     },
 )
 FIELD_TYPES = {
@@ -48,142 +48,181 @@ FIELD_TYPES = {
 
 @strawberry.input
 class ShortInput:
-    """What every event may say."""
+    """Values that every short form of recordEvent takes."""
 
     pass_id: strawberry.ID | None = strawberry.field(
-        default=None, description="The pass it happened on; exactly one of passId and passExternalId is given."
+        default=None, description="Id of the pass. Give exactly one of `passId` and `passExternalId`."
     )
-    pass_external_id: str | None = strawberry.field(
-        default=None, description="The external id of the pass it happened on."
-    )
+    pass_external_id: str | None = strawberry.field(default=None, description="External id of the pass.")
     create_missing_passes: bool = strawberry.field(
-        default=False, description="Create the pass that passExternalId names, if it is not there."
+        default=False,
+        description="Whether to create the pass if no pass has the external id. Default: false: the event is rejected.",
     )
     occurred_at: RawDateTime | None = strawberry.field(
-        default=None, description="When it happened; now, if omitted. The past is welcome."
+        default=None,
+        description="Instant at which the event happened. Default: the instant of the call. The past is accepted; the "
+        "future only up to 5 minutes ahead.",
     )
     external_id: str | None = strawberry.field(
         default=None,
-        description="Its id in your system. With it, sending the event again records nothing new, for ever.",
+        description="Id of the event in your system, at most 255 characters; unique within `source`. With it, sending "
+        "the event again never records it twice.",
     )
     source: str | None = strawberry.field(
-        default=None, description='The system it comes from, part of its identity; "api", if omitted.'
+        default=None,
+        description="System that the event comes from, at most 100 characters. It is part of the event's identity. "
+        'Default: "api".',
     )
-    metadata: JSON | None = strawberry.field(default=None, description="Free details.")
-    points: RawDecimal | None = strawberry.field(default=None, description="Points earned, or spent where negative.")
-    points_expire_at: RawDateTime | None = strawberry.field(default=None, description="When the points given here end.")
+    metadata: JSON | None = strawberry.field(
+        default=None,
+        description="Further details, at most 32,768 bytes as JSON unless the operator of the server sets another "
+        "limit.",
+    )
+    points: RawDecimal | None = strawberry.field(
+        default=None, description="Points earned; negative if points are spent. Default: 0."
+    )
+    points_expire_at: RawDateTime | None = strawberry.field(
+        default=None,
+        description="Instant at which the points of this event expire. Do not combine it with `pointsExpireAfterDays`.",
+    )
     points_expire_after_days: int | None = strawberry.field(
         default=None,
-        description="Instead: they end so many days (24 h) after the pass's last activity, which any later event moves. "
-        "1 to 3,650.",
+        description="Days of 24 hours without activity on the pass after which the points expire: 1 to 3,650. Every "
+        "later event on the pass postpones the expiry, except changes by `updatePass`.",
     )
-    label: str | None = strawberry.field(default=None, description="What people call it; that of its type, if omitted.")
+    label: str | None = strawberry.field(
+        default=None,
+        description="Name of the event for people, at most 255 characters. Default: the label of the type.",
+    )
     staff: str | None = strawberry.field(
-        default=None, description="The member of staff who enters it by hand. Needs the scope `staff`."
+        default=None,
+        description="Member of staff who acts by hand, at most 255 characters. Needs the scope `staff`. The channel "
+        "of the event is `MANUAL`.",
     )
     idempotency_key: str | None = strawberry.field(
-        default=None, description="The identity of the call, at most 255 characters; see `recordEvent`."
+        default=None, description="Identity of the call, at most 255 characters; works as in `RecordEventsInput`."
     )
 
 
 @strawberry.input
 class RecordPurchaseInput(ShortInput):
-    """Something that was bought. metadata: for example order_id, items."""
+    """Purchase to record. Typical metadata: `order_id`, `items`."""
 
-    amount: RawDecimal = strawberry.field(description="What it cost; never negative.")
-    currency: str | None = strawberry.field(default=None, description="ISO 4217; the workspace's, if omitted.")
+    amount: RawDecimal = strawberry.field(description="Price of the purchase, never negative.")
+    currency: str | None = strawberry.field(
+        default=None, description="Currency of the amount: a code of ISO 4217. Default: the currency of the workspace."
+    )
 
 
 @strawberry.input
 class RecordRefundInput(ShortInput):
-    """Money that went back. metadata: for example reason."""
+    """Refund to record. Typical metadata: `reason`."""
 
     amount: RawDecimal | None = strawberry.field(
         default=None,
-        description="What went back, never negative: it subtracts from spend. With correctionOf, all of it, if omitted.",
+        description="Money refunded, never negative; it subtracts from spend. Default: the whole amount of the event "
+        "in `correctionOf`. Required without `correctionOf`.",
     )
     currency: str | None = strawberry.field(
-        default=None, description="ISO 4217; that of the event corrected, or the workspace's, if omitted."
+        default=None,
+        description="Currency of the amount: a code of ISO 4217. Default: the currency of the event in "
+        "`correctionOf`, or else of the workspace.",
     )
     correction_of: strawberry.ID | None = strawberry.field(
-        default=None, description="The purchase that is refunded, on the same pass."
+        default=None,
+        description="Id of the purchase that is refunded, on the same pass. The refund must not exceed its amount. "
+        "Several refunds of one purchase are not limited together.",
     )
 
 
 @strawberry.input
 class RecordCheckInInput(ShortInput):
-    """Somebody came. metadata: for example location."""
+    """Check-in to record. Typical metadata: `location`."""
 
 
 @strawberry.input
 class RecordActivityInput(ShortInput):
-    """Something that a customer did."""
+    """Activity of a customer to record."""
 
     type: str = strawberry.field(
-        description="A built-in activity such as `scan`, `visit`, `pass_installed`, or a name of your own."
+        description="Type of the event: a built-in type of the category `ACTIVITY` such as `scan`, `visit` or "
+        "`pass_installed`, or a name of your own."
     )
 
 
 @strawberry.input
 class RecordFieldChangeInput(ShortInput):
-    """A change of a field of a pass."""
+    """Change of a field of a pass to record."""
 
-    change: FieldChange = strawberry.field(default=FieldChange.SET, description="What becomes of the field.")
-    field_name: str = strawberry.field(description="The field.")
-    old_value: str | None = strawberry.field(default=None, description="Its value before, as you know it.")
+    change: FieldChange = strawberry.field(default=FieldChange.SET, description="Kind of change. Default: `SET`.")
+    field_name: str = strawberry.field(description="Name of the field, at most 100 characters.")
+    old_value: str | None = strawberry.field(
+        default=None, description="Value of the field before the change, as you know it. At most 2,000 characters."
+    )
     new_value: str | None = strawberry.field(
         default=None,
-        description="Its value after. Without an amount, the step is the difference from oldValue, or this itself.",
+        description="Value of the field after the change, at most 2,000 characters. For an increment or decrement "
+        "without `amount`, the step is the difference between `oldValue` and `newValue`, or else "
+        "`newValue` itself.",
     )
-    amount: RawDecimal | None = strawberry.field(default=None, description="The step of an increment or decrement.")
+    amount: RawDecimal | None = strawberry.field(
+        default=None, description="Step of an increment or decrement, never negative."
+    )
 
 
 async def record_purchase(
-    info: Info, input: Annotated[RecordPurchaseInput, strawberry.argument(description="The purchase.")]
+    info: Info, input: Annotated[RecordPurchaseInput, strawberry.argument(description="Purchase to record.")]
 ) -> RecordEventPayload:
-    """Records a `purchase`, as recordEvent does.
+    """Record a `purchase`. Needs the scope `write`.
 
-    Safe to repeat with an externalId or an idempotencyKey; without, a blind repeat may double it.
+    The call works as `recordEvent` does. Safe to repeat with an `externalId` or an `idempotencyKey`. Without either, a
+    repeated call may record the event twice.
     """
-    return await _recorded(info, input, type="purchase", amount=input.amount, currency=input.currency)
+    return await _record(info, input, type="purchase", amount=input.amount, currency=input.currency)
 
 
 async def record_refund(
-    info: Info, input: Annotated[RecordRefundInput, strawberry.argument(description="The refund.")]
+    info: Info, input: Annotated[RecordRefundInput, strawberry.argument(description="Refund to record.")]
 ) -> RecordEventPayload:
-    """Records a `refund`, as recordEvent does.
+    """Record a `refund`. Needs the scope `write`.
 
-    Safe to repeat with an externalId or an idempotencyKey; without, a blind repeat may double it.
+    The call works as `recordEvent` does. Safe to repeat with an `externalId` or an `idempotencyKey`. Without either, a
+    repeated call may record the event twice.
     """
     if input.amount is None and input.correction_of is None:
-        missing = Problem(Code.REQUIRED, "Say how much went back, or by correctionOf which purchase.", ("amount",))
-        return RecordEventPayload(status=EventStatus.REJECTED, user_errors=user_errors([missing]))
-    corrected = given_id(input.correction_of, "Event")
-    return await _recorded(
-        info, input, type="refund", amount=input.amount, currency=input.currency, correction_of=corrected
+        advice = "The amount is missing. Give `amount`, or name the refunded purchase in `correctionOf`."
+        problem = Problem(Code.REQUIRED, advice, ("amount",))
+        return RecordEventPayload(status=EventStatus.REJECTED, user_errors=user_errors([problem]))
+    corrected_id = given_id(input.correction_of, "Event")
+    return await _record(
+        info, input, type="refund", amount=input.amount, currency=input.currency, correction_of=corrected_id
     )
 
 
 async def record_check_in(
-    info: Info, input: Annotated[RecordCheckInInput, strawberry.argument(description="The check-in.")]
+    info: Info, input: Annotated[RecordCheckInInput, strawberry.argument(description="Check-in to record.")]
 ) -> RecordEventPayload:
-    """Records a `check_in`, as recordEvent does.
+    """Record a `check_in`. Needs the scope `write`.
 
-    Safe to repeat with an externalId or an idempotencyKey; without, a blind repeat may double it.
+    The call works as `recordEvent` does. Safe to repeat with an `externalId` or an `idempotencyKey`. Without either, a
+    repeated call may record the event twice.
     """
-    return await _recorded(info, input, type="check_in")
+    return await _record(info, input, type="check_in")
 
 
 async def record_activity(
-    info: Info, input: Annotated[RecordActivityInput, strawberry.argument(description="The activity.")]
+    info: Info, input: Annotated[RecordActivityInput, strawberry.argument(description="Activity to record.")]
 ) -> RecordEventPayload:
-    """Records an event of the category ACTIVITY, as recordEvent does.
+    """Record an event of the category `ACTIVITY`. Needs the scope `write`.
 
-    Safe to repeat with an externalId or an idempotencyKey; without, a blind repeat may double it.
+    The call works as `recordEvent` does. Safe to repeat with an `externalId` or an `idempotencyKey`. Without either, a
+    repeated call may record the event twice.
     """
-    # A built-in activity says so itself; anything else is held to be one.
-    known = TYPES.get(input.type) is Category.ACTIVITY
-    payload = await _recorded(info, input, type=input.type, category=None if known else Category.ACTIVITY)
+    # Types that are not built in would default to CUSTOM, so the category is sent. A built-in activity needs no category,
+    # and without one it is the same event as recordEvent records by its type alone.
+    is_built_in = TYPES.get(input.type) is Category.ACTIVITY
+    payload = await _record(info, input, type=input.type, category=None if is_built_in else Category.ACTIVITY)
+    # The input has no category: report a wrong category at the type that implies it.
     for error in payload.user_errors:
         if error.field == ["category"]:
             error.field = ["type"]
@@ -191,13 +230,14 @@ async def record_activity(
 
 
 async def record_field_change(
-    info: Info, input: Annotated[RecordFieldChangeInput, strawberry.argument(description="The change.")]
+    info: Info, input: Annotated[RecordFieldChangeInput, strawberry.argument(description="Field change to record.")]
 ) -> RecordEventPayload:
-    """Records that a field of the pass was set, incremented or decremented, as recordEvent does; the field follows
-    within moments, exactly once. Safe to repeat with an externalId or an idempotencyKey; without, a blind repeat may
-    double it.
+    """Record that a field of a pass is set, incremented or decremented. Needs the scope `write`.
+
+    A worker changes the field a moment later, exactly once. The call works as `recordEvent` does. Safe to repeat with
+    an `externalId` or an `idempotencyKey`. Without either, a repeated call may change the field twice.
     """
-    return await _recorded(
+    return await _record(
         info,
         input,
         type=FIELD_TYPES[input.change],
@@ -208,7 +248,7 @@ async def record_field_change(
     )
 
 
-async def _recorded(info: Info, input: ShortInput, **values: Any) -> RecordEventPayload:
+async def _record(info: Info, input: ShortInput, **values: Any) -> RecordEventPayload:
     sent = EventInput(
         pass_id=given_id(input.pass_id, "Pass"),
         pass_external_id=input.pass_external_id,

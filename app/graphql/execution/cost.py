@@ -1,8 +1,13 @@
-"""What an operation costs, from its document and variables alone, in time linear to the document.
+"""Cost of an operation in points, computed from its document and variables before it runs, in linear time.
 
-One point for each object that the operation may read or write: a field of an object type costs 1, a page costs as many
-times what is selected of an item as the page may hold, a mutation as much as it has items, and a count that is asked of
-the store costs 1. Other leaves are free. What is skipped by a directive is counted all the same.
+An operation costs one point for each object that it may read or write:
+
+- a field of an object type costs 1;
+- a list with pages costs its selection, times the number of items that the page may have;
+- a mutation costs 1 for each item of its longest list;
+- a field that makes the store count costs 1; other fields without a selection are free.
+
+A field counts even if a directive skips it.
 """
 
 from __future__ import annotations
@@ -38,16 +43,16 @@ from graphql import (
 from app.graphql.types.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 
 COUNTS = frozenset({"totalCount", "memberCount", "pendingCount", "failedCount", "eventTypes", "eventSources"})
-"""Leaves for which the store is asked."""
+"""Fields without a selection that need a query of the store."""
 LONG = {("IngestReceipt", "results"): 1_000}
-"""Lists that are no pages and no answer to a list in the input, and how many items they may have."""
+"""Maximum number of items of lists that have no pages and do not answer a list in the input."""
 FREE = frozenset({"pageInfo", "userErrors", "rateLimit"})
-"""Objects for which nothing is read. The `node` of an edge is free too: the edge was counted."""
+"""Objects that need no query of the store. The `node` of an edge is free too, because its edge costs a point."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Cost:
-    """`once`, and `each` for every item of the page or batch around it."""
+    """Points of a selection: `once`, and `each` for every item of the list that surrounds it."""
 
     once: int = 0
     each: int = 0
@@ -57,61 +62,62 @@ class _Cost:
 
 
 class Pricing:
-    """The prices of a valid document's operations; those that no variable changes are worked out once."""
+    """Costs of the operations of one valid document. A cost that depends on no variable is computed once."""
 
     def __init__(self, schema: GraphQLSchema, document: DocumentNode) -> None:
         self._schema = schema
         self._fragments = {
             node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)
         }
-        self._fixed: dict[str | None, int] = {}
+        self._fixed_costs: dict[str | None, int] = {}
 
-    def of(self, operation: OperationDefinitionNode, variables: Mapping[str, Any]) -> int:
-        """The points that the operation costs with these variables, as they were sent; at least 1."""
+    def cost_of(self, operation: OperationDefinitionNode, variables: Mapping[str, Any]) -> int:
+        """Return the points that the operation costs with these variables, as sent; at least 1."""
         name = operation.name.value if operation.name else None
-        known = self._fixed.get(name)
-        if known is not None:
-            return known
-        given = _Variables(operation, variables)
-        pricing = _Operation(self._schema, self._fragments, given)
-        cost = max(1, pricing.root(operation))
-        if not given.asked:
-            self._fixed[name] = cost
+        fixed = self._fixed_costs.get(name)
+        if fixed is not None:
+            return fixed
+        values = _Variables(operation, variables)
+        cost = max(1, _OperationCost(self._schema, self._fragments, values).compute(operation))
+        if not values.was_read:
+            self._fixed_costs[name] = cost
         return cost
 
 
 class _Variables:
-    def __init__(self, operation: OperationDefinitionNode, given: Mapping[str, Any]) -> None:
-        self._defaults = {node.variable.name.value: node.default_value for node in operation.variable_definitions or ()}
-        self._given = given
-        self.asked = False
+    """Variables of an operation. `was_read` is true if the cost depends on one of them."""
 
-    def value(self, node: ValueNode | None) -> Any:
-        """The value of a whole argument; None for none."""
+    def __init__(self, operation: OperationDefinitionNode, sent: Mapping[str, Any]) -> None:
+        self._defaults = {node.variable.name.value: node.default_value for node in operation.variable_definitions or ()}
+        self._sent = sent
+        self.was_read = False
+
+    def value_of(self, node: ValueNode | None) -> Any:
+        """Return the value of an argument that is a variable or an integer, else None."""
         match node:
             case None:
                 return None
             case VariableNode():
-                self.asked = True
+                self.was_read = True
                 name = node.name.value
                 default = self._defaults.get(name)
-                if name in self._given or default is None:
-                    return self._given.get(name)
+                if name in self._sent or default is None:
+                    return self._sent.get(name)
                 return value_from_ast_untyped(default)
             case IntValueNode():
-                # Longer ones are out of range whatever they are, and Python would refuse to read them.
+                # A longer number is out of range, and int() raises ValueError for more than 4,300 digits.
                 return int(node.value) if len(node.value) < 12 else None
         return None
 
-    def items(self, node: ValueNode | None) -> int:
-        """How many items the longest list in an argument has."""
+    def count_items(self, node: ValueNode | None) -> int:
+        """Return the number of items of the longest list in an argument."""
         match node:
             case ListValueNode():
                 return len(node.values)
             case ObjectValueNode():
-                return max((self.items(field.value) for field in node.fields), default=0)
+                return max((self.count_items(field.value) for field in node.fields), default=0)
             case VariableNode():
-                value = self.value(node)
+                value = self.value_of(node)
                 if isinstance(value, list):
                     return len(value)
                 if isinstance(value, dict):
@@ -119,47 +125,49 @@ class _Variables:
         return 0
 
 
-class _Operation:
+class _OperationCost:
+    """Computation of the cost of one operation. It visits each fragment once."""
+
     def __init__(
         self, schema: GraphQLSchema, fragments: Mapping[str, FragmentDefinitionNode], variables: _Variables
     ) -> None:
         self._schema = schema
         self._fragments = fragments
         self._variables = variables
-        self._known: dict[str, _Cost] = {}
-        self._writes = False
+        self._fragment_costs: dict[str, _Cost] = {}
+        self._is_mutation = False
 
-    def root(self, operation: OperationDefinitionNode) -> int:
+    def compute(self, operation: OperationDefinitionNode) -> int:
         kind = operation.operation
-        self._writes = kind is OperationType.MUTATION
+        self._is_mutation = kind is OperationType.MUTATION
         root = self._schema.get_root_type(kind)
-        return 0 if root is None else self._selected(operation.selection_set, root, at_root=True).once
+        return 0 if root is None else self._cost_of_selections(operation.selection_set, root, at_root=True).once
 
-    def _selected(self, selections: SelectionSetNode, parent: Any, *, at_root: bool = False) -> _Cost:
+    def _cost_of_selections(self, selections: SelectionSetNode, parent: Any, *, at_root: bool = False) -> _Cost:
         total = _Cost()
         for node in selections.selections:
             match node:
                 case FieldNode():
-                    total += self._field(node, parent, at_root=at_root)
+                    total += self._cost_of_field(node, parent, at_root=at_root)
                 case InlineFragmentNode():
-                    on = self._type(node.type_condition.name.value) if node.type_condition else parent
-                    total += self._selected(node.selection_set, on, at_root=at_root)
+                    on = self._find_type(node.type_condition.name.value) if node.type_condition else parent
+                    total += self._cost_of_selections(node.selection_set, on, at_root=at_root)
                 case FragmentSpreadNode():
-                    total += self._fragment(node.name.value, at_root=at_root)
+                    total += self._cost_of_fragment(node.name.value, at_root=at_root)
         return total
 
-    def _fragment(self, name: str, *, at_root: bool) -> _Cost:
-        known = self._known.get(name)
-        if known is None:
+    def _cost_of_fragment(self, name: str, *, at_root: bool) -> _Cost:
+        cost = self._fragment_costs.get(name)
+        if cost is None:
             fragment = self._fragments[name]
-            on = self._type(fragment.type_condition.name.value)
-            known = self._known[name] = self._selected(fragment.selection_set, on, at_root=at_root)
-        return known
+            on = self._find_type(fragment.type_condition.name.value)
+            cost = self._fragment_costs[name] = self._cost_of_selections(fragment.selection_set, on, at_root=at_root)
+        return cost
 
-    def _type(self, name: str) -> Any:
+    def _find_type(self, name: str) -> Any:
         return self._schema.get_type(name)
 
-    def _field(self, node: FieldNode, parent: Any, *, at_root: bool) -> _Cost:
+    def _cost_of_field(self, node: FieldNode, parent: Any, *, at_root: bool) -> _Cost:
         name = node.name.value
         definition = parent.fields.get(name) if isinstance(parent, GraphQLObjectType | GraphQLInterfaceType) else None
         if definition is None:  # __typename, __schema, __type
@@ -167,29 +175,29 @@ class _Operation:
         type_ = get_named_type(definition.type)
         if not is_composite_type(type_) or node.selection_set is None:
             return _Cost(int(name in COUNTS))
-        below = self._selected(node.selection_set, type_)
+        below = self._cost_of_selections(node.selection_set, type_)
         inside = below.once + below.each
         own = int(name not in FREE and not (name == "node" and not at_root))
         arguments = {argument.name.value: argument.value for argument in node.arguments or ()}
         if "first" in definition.args:
-            return _Cost(own + below.once + below.each * self._page(arguments))
-        if at_root and self._writes:
-            items = max([1, *(self._variables.items(value) for value in arguments.values())])
+            return _Cost(own + below.once + below.each * self._page_size(arguments))
+        if at_root and self._is_mutation:
+            items = max([1, *(self._variables.count_items(value) for value in arguments.values())])
             return _Cost(items + below.once + below.each * items)
         if at_root and _is_list(definition.type):
-            items = max([1, *(self._variables.items(value) for value in arguments.values())])
+            items = max([1, *(self._variables.count_items(value) for value in arguments.values())])
             return _Cost(items * (own + inside))
-        if most := LONG.get((parent.name, name)):
-            return _Cost(most * (own + inside))
+        if max_items := LONG.get((parent.name, name)):
+            return _Cost(max_items * (own + inside))
         if _is_list(definition.type):
             return _Cost(0, own + inside) if own else below
         return _Cost(own + inside)
 
-    def _page(self, arguments: Mapping[str, ValueNode]) -> int:
+    def _page_size(self, arguments: Mapping[str, ValueNode]) -> int:
         for name in ("first", "last"):
-            asked = self._variables.value(arguments.get(name))
-            if isinstance(asked, int):
-                return max(0, min(asked, MAX_PAGE_SIZE))
+            size = self._variables.value_of(arguments.get(name))
+            if isinstance(size, int):
+                return max(0, min(size, MAX_PAGE_SIZE))
         return DEFAULT_PAGE_SIZE
 
 

@@ -1,4 +1,4 @@
-"""Documents: parsed, measured and validated once, then remembered, failures too."""
+"""Cache of documents: each is parsed, measured and validated once. Rejected documents are cached too."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from graphql import (
     validate,
 )
 
-from app.graphql.errors import ErrorCode, RequestRefused, document_errors, refuse
+from app.graphql.errors import ErrorCode, RequestRefused, format_document_errors, refuse
 
 from .cost import Pricing
-from .defer import without_defer
-from .limits import Limits, exceeded, too_deep, too_many_tokens
+from .defer import remove_defer
+from .limits import Limits, depth_limit_error, find_exceeded_limits, token_limit_error
 
 _MAX_CACHED_DOCUMENTS = 1_000
-# A parsed character takes some 120 bytes.
+# A character of a parsed document takes about 120 bytes of memory.
 _MAX_CACHED_CHARACTERS = 1_000_000
 _MAX_CACHED_DOCUMENT_CHARACTERS = 100_000
 _MAX_ERRORS = 20
@@ -37,57 +37,69 @@ _TOO_MANY_TOKENS = "Syntax Error: Document contains more than"
 
 @dataclass(frozen=True, slots=True)
 class _Document:
+    """A checked document: its syntax tree without @defer and its prices, or the errors that reject it."""
+
     node: DocumentNode | None
     pricing: Pricing | None
-    deferring: DocumentNode | None = None
+    document_with_defer: DocumentNode | None = None
     errors: Sequence[dict[str, Any]] = ()
 
 
-class Found(NamedTuple):
-    """A document, without @defer; an operation of it; what its operations cost; and the document as sent if it defers."""
+class FoundOperation(NamedTuple):
+    """A document without @defer, one of its operations, and the prices of its operations.
+
+    `document_with_defer` is the document as sent; None if it has no @defer.
+    """
 
     document: DocumentNode
     operation: OperationDefinitionNode
     pricing: Pricing
-    deferring: DocumentNode | None
+    document_with_defer: DocumentNode | None
 
 
 class Documents:
-    """The documents of one schema, least recently used forgotten first."""
+    """Checked documents of one schema. The cache drops the least recently used ones first."""
 
     def __init__(self, schema: GraphQLSchema, limits: Limits | None = None) -> None:
         self._schema = schema
         self._limits = limits or Limits()
         self._rules = [*specified_rules, *(() if self._limits.introspection else (NoSchemaIntrospectionCustomRule,))]
-        self._known: OrderedDict[str, _Document] = OrderedDict()
+        self._cache: OrderedDict[str, _Document] = OrderedDict()
         self._characters = 0
 
-    def operation(self, query: str, name: str | None) -> Found:
-        """The valid document of a query, and the operation that `name` picks from it.
+    def find_operation(self, query: str, name: str | None) -> FoundOperation:
+        """Return the checked document and its operation `name`. A document with one operation needs no name.
 
         Raises RequestRefused: GRAPHQL_PARSE_FAILED, GRAPHQL_VALIDATION_FAILED, LIMIT_EXCEEDED or
         OPERATION_RESOLUTION_FAILURE.
         """
-        checked = self._known.get(query)
+        checked = self._cache.get(query)
         if checked is None:
             checked = self._check(query)
-            self._remember(query, checked)
+            self._store(query, checked)
         else:
-            self._known.move_to_end(query)
+            self._cache.move_to_end(query)
         if checked.errors or checked.node is None or checked.pricing is None:
-            # A copy: nobody shares an error with another request.
+            # Copy the errors, so that no two responses share them.
             raise RequestRefused(deepcopy(list(checked.errors)))
         operation = get_operation_ast(checked.node, name)
         if operation is None:
-            said = f"There is no operation named '{name}'." if name else "Name the operation to run in operationName."
-            raise refuse(ErrorCode.OPERATION_RESOLUTION_FAILURE, said)
-        return Found(checked.node, operation, checked.pricing, checked.deferring)
+            message = "The document has several operations, or none. Name the one to run in 'operationName'."
+            if name:
+                message = f"The document has no operation named '{name}'. Correct 'operationName'."
+            raise refuse(ErrorCode.OPERATION_RESOLUTION_FAILURE, message)
+        return FoundOperation(
+            document=checked.node,
+            operation=operation,
+            pricing=checked.pricing,
+            document_with_defer=checked.document_with_defer,
+        )
 
     def _check(self, query: str) -> _Document:
         limits = self._limits
         try:
             document = parse(query, max_tokens=limits.tokens)
-            errors = exceeded(document, limits) or validate(
+            errors = find_exceeded_limits(document, limits) or validate(
                 self._schema,
                 document,
                 self._rules,
@@ -95,26 +107,26 @@ class Documents:
                 hide_suggestions=not limits.introspection,
             )
         except GraphQLSyntaxError as error:
-            return _refused(too_many_tokens(limits) if error.message.startswith(_TOO_MANY_TOKENS) else error)
+            return _rejected(token_limit_error(limits) if error.message.startswith(_TOO_MANY_TOKENS) else error)
         except GraphQLError as error:
-            return _refused(error)
+            return _rejected(error)
         except RecursionError:
-            return _refused(too_deep(limits))
+            return _rejected(depth_limit_error(limits))
         if errors:
-            return _refused(*errors)
-        node = without_defer(document)
+            return _rejected(*errors)
+        node = remove_defer(document)
         return _Document(node, Pricing(self._schema, node), None if node is document else document)
 
-    def _remember(self, query: str, checked: _Document) -> None:
+    def _store(self, query: str, checked: _Document) -> None:
         if len(query) > _MAX_CACHED_DOCUMENT_CHARACTERS:
             return
-        self._known[query] = checked
+        self._cache[query] = checked
         self._characters += len(query)
-        while len(self._known) > _MAX_CACHED_DOCUMENTS or self._characters > _MAX_CACHED_CHARACTERS:
-            forgotten, _ = self._known.popitem(last=False)
-            self._characters -= len(forgotten)
+        while len(self._cache) > _MAX_CACHED_DOCUMENTS or self._characters > _MAX_CACHED_CHARACTERS:
+            dropped, _ = self._cache.popitem(last=False)
+            self._characters -= len(dropped)
 
 
-def _refused(*errors: GraphQLError) -> _Document:
-    # As they will be told: the errors themselves would keep the whole parsed document.
-    return _Document(None, None, None, document_errors(errors))
+def _rejected(*errors: GraphQLError) -> _Document:
+    # Store formatted errors: a GraphQLError refers to nodes, which would keep the whole parsed document in memory.
+    return _Document(node=None, pricing=None, errors=format_document_errors(errors))

@@ -1,4 +1,7 @@
-"""Limits on documents, checked in time linear to their length before anything that takes longer looks at them."""
+"""Limits on the size of documents, checked before validation.
+
+The check takes time linear to the length of the document. Validation of a hostile document can take much longer.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,11 @@ from app.graphql.errors import ErrorCode
 
 @dataclass(frozen=True)
 class Limits:
-    """How large a document may be, fragments counted each time they are spread, what it may cost, how long it may run."""
+    """Limits on the size, the cost and the duration of one operation.
+
+    A fragment counts each time it is spread. `repeats` limits fields of one name in one selection set. `cost` is in
+    points.
+    """
 
     tokens: int = 10_000
     depth: int = 20
@@ -32,62 +39,64 @@ class Limits:
     aliases: int = 100
     directives: int = 100
     spreads: int = 200
-    # Fields that share a name in one selection set are compared pair by pair by validation.
+    # Validation compares all pairs of fields that share a name in one selection set.
     repeats: int = 20
     cost: int = 100_000
-    seconds: float = 30.0
+    timeout_seconds: float = 30.0
     introspection: bool = True
 
     @classmethod
-    def of(cls, settings: Settings) -> Limits:
-        """The limits that the settings ask for."""
+    def from_settings(cls, settings: Settings) -> Limits:
+        """Return the limits that the settings give."""
         return cls(
             tokens=settings.max_tokens,
             depth=settings.max_depth,
             fields=settings.max_fields,
             aliases=settings.max_aliases,
             directives=settings.max_directives,
-            # What costs more than a whole budget could never be paid.
+            # A key could never pay for an operation that costs more than a full budget.
             cost=min(settings.max_cost, settings.budget_points or settings.max_cost),
-            seconds=settings.operation_seconds,
+            timeout_seconds=settings.operation_seconds,
             introspection=settings.introspection == "on",
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _Size:
+    """Size of a selection set with everything below it."""
+
     depth: int = 0
     fields: int = 0
     aliases: int = 0
     directives: int = 0
     spreads: int = 0
 
-    def beside(self, other: _Size) -> _Size:
+    def plus(self, other: _Size) -> _Size:
         return _Size(
-            max(self.depth, other.depth),
-            self.fields + other.fields,
-            self.aliases + other.aliases,
-            self.directives + other.directives,
-            self.spreads + other.spreads,
+            depth=max(self.depth, other.depth),
+            fields=self.fields + other.fields,
+            aliases=self.aliases + other.aliases,
+            directives=self.directives + other.directives,
+            spreads=self.spreads + other.spreads,
         )
 
 
-class _Measuring:
-    """Measures each selection set and each fragment once."""
+class _Measurement:
+    """Measurement of one document, which visits each selection set and each fragment once."""
 
     def __init__(self, document: DocumentNode, limits: Limits) -> None:
         self._fragments = {
             node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)
         }
         self._limits = limits
-        self._known: dict[str, _Size] = {}
+        self._fragment_sizes: dict[str, _Size] = {}
 
-    def of(self, selections: SelectionSetNode | None, level: int = 0) -> _Size:
-        """The size of a selection set with everything below it."""
+    def measure(self, selections: SelectionSetNode | None, level: int = 0) -> _Size:
+        """Return the size of a selection set. Raises GraphQLError if it selects one name too often."""
         if selections is None:
             return _Size()
         if level > self._limits.depth:
-            # Stop here: the rest may be nested deeper than the interpreter's stack.
+            # Stop here: the selections below may be nested deeper than the stack of the interpreter.
             return _Size(depth=1)
         total = _Size()
         names: Counter[str] = Counter()
@@ -96,69 +105,75 @@ class _Measuring:
             match node:
                 case FieldNode():
                     names[node.alias.value if node.alias else node.name.value] += 1
-                    below = self.of(node.selection_set, level + 1)
+                    below = self.measure(node.selection_set, level + 1)
                     size = _Size(
-                        below.depth + 1,
-                        below.fields + 1,
-                        below.aliases + (node.alias is not None),
-                        below.directives + directives,
-                        below.spreads,
+                        depth=below.depth + 1,
+                        fields=below.fields + 1,
+                        aliases=below.aliases + (node.alias is not None),
+                        directives=below.directives + directives,
+                        spreads=below.spreads,
                     )
                 case InlineFragmentNode():
-                    size = self.of(node.selection_set, level).beside(_Size(directives=directives))
+                    size = self.measure(node.selection_set, level).plus(_Size(directives=directives))
                 case FragmentSpreadNode():
-                    size = self._fragment(node.name.value).beside(_Size(directives=directives, spreads=1))
+                    size = self._measure_fragment(node.name.value).plus(_Size(directives=directives, spreads=1))
                 case _:
                     continue
-            total = total.beside(size)
+            total = total.plus(size)
         if names and names.most_common(1)[0][1] > self._limits.repeats:
             name, count = names.most_common(1)[0]
-            said = f"'{name}' is selected {count} times in one place; at most {self._limits.repeats}."
-            raise _error("repeats", self._limits.repeats, said)
+            message = (
+                f"One selection set selects '{name}' {count} times; at most {self._limits.repeats} are allowed. "
+                "Select it fewer times."
+            )
+            raise _error("repeats", self._limits.repeats, message)
         return total
 
-    def _fragment(self, name: str) -> _Size:
-        known = self._known.get(name)
-        if known is None:
-            # A fragment that spreads itself measures as nothing here; validation refuses it.
-            self._known[name] = _Size()
+    def _measure_fragment(self, name: str) -> _Size:
+        size = self._fragment_sizes.get(name)
+        if size is None:
+            # A fragment that spreads itself has size 0 in its own measurement. Validation rejects such a fragment.
+            self._fragment_sizes[name] = _Size()
             fragment = self._fragments.get(name)
-            known = self._known[name] = self.of(fragment.selection_set) if fragment else _Size()
-        return known
+            size = self._fragment_sizes[name] = self.measure(fragment.selection_set) if fragment else _Size()
+        return size
 
 
-def exceeded(document: DocumentNode, limits: Limits) -> list[GraphQLError]:
-    """What is too large about the document; empty where nothing is."""
+def find_exceeded_limits(document: DocumentNode, limits: Limits) -> list[GraphQLError]:
+    """Return an error for each limit that the document exceeds."""
     try:
-        return list(_exceeded(document, limits))
+        return list(_check_sizes(document, limits))
     except GraphQLError as error:
         return [error]
 
 
-def _exceeded(document: DocumentNode, limits: Limits) -> Iterator[GraphQLError]:
-    measuring = _Measuring(document, limits)
+def _check_sizes(document: DocumentNode, limits: Limits) -> Iterator[GraphQLError]:
+    measurement = _Measurement(document, limits)
     for node in document.definitions:
         if isinstance(node, FragmentDefinitionNode):
-            measuring.of(node.selection_set)
+            measurement.measure(node.selection_set)
     for node in document.definitions:
         if not isinstance(node, OperationDefinitionNode):
             continue
-        size = measuring.of(node.selection_set).beside(_Size(directives=len(node.directives or ())))
+        size = measurement.measure(node.selection_set).plus(_Size(directives=len(node.directives or ())))
         for name in ("depth", "fields", "aliases", "directives", "spreads"):
-            found, most = getattr(size, name), getattr(limits, name)
-            if found > most:
-                yield _error(name, most, f"The operation is too large: more than {most} in {name}.", node)
+            limit = getattr(limits, name)
+            if getattr(size, name) > limit:
+                message = f"The operation has more than {limit} {name}. Split the operation."
+                if name == "depth":
+                    message = f"The operation is nested more than {limit} levels deep. Select fewer levels."
+                yield _error(name, limit, message, node)
 
 
-def too_many_tokens(limits: Limits) -> GraphQLError:
-    """The error for a document with more tokens than allowed."""
-    return _error("tokens", limits.tokens, f"The document is too long: more than {limits.tokens} tokens.")
+def token_limit_error(limits: Limits) -> GraphQLError:
+    """Return the error for a document with more tokens than the limit."""
+    return _error("tokens", limits.tokens, f"The document has more than {limits.tokens} tokens. Split the operation.")
 
 
-def too_deep(limits: Limits) -> GraphQLError:
-    """The error for a document that is nested deeper than can be read."""
-    return _error("depth", limits.depth, "The document is nested too deeply.")
+def depth_limit_error(limits: Limits) -> GraphQLError:
+    """Return the error for a document that is nested too deeply to be parsed."""
+    return _error("depth", limits.depth, "The document is nested too deeply to be parsed. Select fewer levels.")
 
 
-def _error(name: str, most: int, message: str, node: Node | None = None) -> GraphQLError:
-    return GraphQLError(message, node, extensions={"code": ErrorCode.LIMIT_EXCEEDED, "limit": name, "most": most})
+def _error(name: str, limit: int, message: str, node: Node | None = None) -> GraphQLError:
+    return GraphQLError(message, node, extensions={"code": ErrorCode.LIMIT_EXCEEDED, "limit": name, "most": limit})

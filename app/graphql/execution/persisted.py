@@ -1,7 +1,8 @@
-"""PersistedDocuments operations: documents that a request names instead of sending them.
+"""Persisted documents: a client sends the hash or the id of a document instead of the document.
 
-Automatic ones are named by their hash, and sent once with it by whoever is first (Apollo's protocol); they lie in Redis
-for every process, and a Redis that is away makes clients send them again. TrustedDocuments ones come from manifests.
+Automatic persisted documents follow Apollo's protocol. A client names a document by its hash. If the API does not have
+the document, the client sends it once together with the hash. Redis stores these documents for all processes. If Redis
+loses them or does not answer, clients send them again. Trusted documents come from manifests (`trusted_documents.py`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from .trusted_documents import TrustedDocuments, sha256_of
 log = logging.getLogger(__name__)
 
 DOCUMENT_TTL_SECONDS = 30 * 86_400
-"""A document that is still in use after so long is sent once more."""
+"""How long Redis keeps a document. Afterwards, a client that still uses the document sends it once more."""
 MAX_DOCUMENT_CHARACTERS = 100_000
 MAX_CACHED_DOCUMENTS = 1_000
 MAX_CACHED_CHARACTERS = 4_000_000
@@ -32,94 +33,105 @@ HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class PersistedDocuments:
-    """Completes requests. One a process: it remembers what it found last."""
+    """Lookup of the documents that requests name. Each process has one, with a cache."""
 
     def __init__(self, redis: Redis, database: str, trusted: TrustedDocuments, *, only_trusted: bool = False) -> None:
         self._redis = redis
         self._database = database
         self._trusted = trusted
         self._only_trusted = only_trusted
-        self._known: OrderedDict[str, str] = OrderedDict()
+        self._cache: OrderedDict[str, str] = OrderedDict()
         self._characters = 0
 
-    async def completed(self, request: Request, actor: Actor) -> Request:
-        """The request with the document that it names. Keys with the scope `admin` may send what is not trusted, always.
+    async def complete(self, request: Request, actor: Actor) -> Request:
+        """Return the request with the document that it names.
 
-        Raises RequestRefused: PERSISTED_QUERY_NOT_FOUND asks for the whole document together with its hash;
-        PERSISTED_QUERY_NOT_IN_LIST and QUERY_NOT_IN_SAFELIST say that it is not trusted; BAD_REQUEST, that the hash is
-        not the document's.
+        If the API runs only trusted documents, a key with the scope `admin` may still send any document.
+        Raises RequestRefused with one of these codes:
+
+        - PERSISTED_QUERY_NOT_FOUND: the client has to send the document together with its hash;
+        - PERSISTED_QUERY_NOT_IN_LIST: no trusted document has this id or hash;
+        - QUERY_NOT_IN_SAFELIST: the document sent is not trusted;
+        - BAD_REQUEST: the hash is not that of the document sent.
         """
         if request.document_id is not None:
-            found = self._trusted.find(request.document_id)
-            if found is None:
-                raise refuse(ErrorCode.PERSISTED_QUERY_NOT_IN_LIST, "There is no trusted document with this id.")
-            return replace(request, query=found)
-        named = request.sha256
-        trusted = self._trusted.find(named) if named is not None else None
+            document = self._trusted.find(request.document_id)
+            if document is None:
+                raise refuse(
+                    ErrorCode.PERSISTED_QUERY_NOT_IN_LIST,
+                    "No trusted document has this id. Send an id of a manifest that the API has.",
+                )
+            return replace(request, query=document)
+        sha256 = request.sha256
+        trusted = self._trusted.find(sha256) if sha256 is not None else None
         if trusted is not None and request.query in ("", trusted):
             return replace(request, query=trusted)
         if self._only_trusted and ADMIN not in actor.scopes:
-            return self._judged(request)
-        if named is None:
+            return self._check_trusted(request)
+        if sha256 is None:
             return request
         if request.query:
-            if sha256_of(request.query) != named:
-                raise refuse(ErrorCode.BAD_REQUEST, "The sha256Hash is not that of the query.")
+            if sha256_of(request.query) != sha256:
+                message = "'sha256Hash' is not the SHA-256 hash of 'query', in lower-case hexadecimal digits."
+                raise refuse(ErrorCode.BAD_REQUEST, message)
             return request
-        found = await self._find(named) if HASH.fullmatch(named) else None
-        if found is None:
-            # The words and the code by which clients know to send the document in full.
+        document = await self._find(sha256) if HASH.fullmatch(sha256) else None
+        if document is None:
+            # By this message and code, clients know that they have to send the whole document.
             raise refuse(ErrorCode.PERSISTED_QUERY_NOT_FOUND, "PersistedQueryNotFound")
-        return replace(request, query=found)
+        return replace(request, query=document)
 
     async def keep(self, request: Request) -> None:
-        """Remembers the document of a request that came with its hash and was found valid. Safe to repeat."""
-        text, named = request.query, request.sha256
-        if named is None or len(text) > MAX_DOCUMENT_CHARACTERS or named in self._known or self._trusted.has(text):
+        """Store the document of a request that carries its hash, for later requests. Safe to repeat.
+
+        Call it only for a valid document. Does nothing if Redis does not answer.
+        """
+        text, sha256 = request.query, request.sha256
+        if sha256 is None or len(text) > MAX_DOCUMENT_CHARACTERS or sha256 in self._cache or self._trusted.has(text):
             return
-        self._remember(named, text)
+        self._store_in_cache(sha256, text)
         try:
             async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
-                await self._redis.set(self._key(named), text.encode(), ex=DOCUMENT_TTL_SECONDS)
+                await self._redis.set(self._redis_key(sha256), text.encode(), ex=DOCUMENT_TTL_SECONDS)
         except REDIS_ERRORS as error:
-            log.debug("a document was not kept: %s", error)
+            log.debug("persisted document not stored, Redis unavailable: %s", error)
 
-    def _judged(self, request: Request) -> Request:
+    def _check_trusted(self, request: Request) -> Request:
         if not request.query:
-            said = "There is no trusted document with this hash."
-            raise refuse(ErrorCode.PERSISTED_QUERY_NOT_IN_LIST, said)
+            message = "No trusted document has this hash. Send the hash of a document in a manifest that the API has."
+            raise refuse(ErrorCode.PERSISTED_QUERY_NOT_IN_LIST, message)
         if not self._trusted.has(request.query):
-            raise _not_safe()
+            raise _not_trusted()
         return request
 
-    async def _find(self, named: str) -> str | None:
-        known = self._known.get(named)
-        if known is not None:
-            self._known.move_to_end(named)
-            return known
+    async def _find(self, sha256: str) -> str | None:
+        cached = self._cache.get(sha256)
+        if cached is not None:
+            self._cache.move_to_end(sha256)
+            return cached
         try:
             async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
-                stored = await self._redis.get(self._key(named))
+                stored = await self._redis.get(self._redis_key(sha256))
         except REDIS_ERRORS as error:
-            log.debug("a document was not found: %s", error)
+            log.debug("persisted document not read, Redis unavailable: %s", error)
             return None
         text = None if stored is None else bytes(stored).decode("utf-8", "replace")
-        if text is None or sha256_of(text) != named:
+        if text is None or sha256_of(text) != sha256:
             return None
-        self._remember(named, text)
+        self._store_in_cache(sha256, text)
         return text
 
-    def _remember(self, named: str, text: str) -> None:
-        self._known[named] = text
+    def _store_in_cache(self, sha256: str, text: str) -> None:
+        self._cache[sha256] = text
         self._characters += len(text)
-        while len(self._known) > MAX_CACHED_DOCUMENTS or self._characters > MAX_CACHED_CHARACTERS:
-            _, forgotten = self._known.popitem(last=False)
-            self._characters -= len(forgotten)
+        while len(self._cache) > MAX_CACHED_DOCUMENTS or self._characters > MAX_CACHED_CHARACTERS:
+            _, dropped = self._cache.popitem(last=False)
+            self._characters -= len(dropped)
 
-    def _key(self, named: str) -> str:
-        return f"{self._database}:document:{named}"
+    def _redis_key(self, sha256: str) -> str:
+        return f"{self._database}:document:{sha256}"
 
 
-def _not_safe() -> RequestRefused:
-    said = "Only trusted documents are run here: send the id of one, or use a key with the scope 'admin'."
-    return refuse(ErrorCode.QUERY_NOT_IN_SAFELIST, said)
+def _not_trusted() -> RequestRefused:
+    message = "This API runs only trusted documents. Send the id of one, or use a key with the scope 'admin'."
+    return refuse(ErrorCode.QUERY_NOT_IN_SAFELIST, message)

@@ -1,4 +1,4 @@
-"""Requests as they arrive over HTTP or a socket: what GraphQL over HTTP says they may look like, checked."""
+"""Requests over HTTP or WebSocket, decoded and checked by the rules of the GraphQL over HTTP specification."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import orjson
 from app.graphql.errors import ErrorCode, refuse
 from app.graphql.types.scalars import Number
 
-MAX_ID = 255
+MAX_ID_CHARACTERS = 255
 _decoder = json.JSONDecoder(parse_float=Number, parse_constant=float)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One operation to run: the document, which of its operations, its variables, and whether files came with it.
+    """One operation to run, as a client sent it. `uploads` is true if the request carries files.
 
-    `query` is empty where the document is only named: by the id of a trusted one, or by its hash. `operation_id` is what
-    its responses are called where several operations share a stream.
+    `query` is empty if the client names the document instead: `document_id` is the id of a trusted document, `sha256`
+    the hash of a persisted one. `operation_id` identifies the responses if several operations share one stream.
     """
 
     query: str
@@ -34,9 +34,10 @@ class Request:
 
 
 def decode_json(raw: bytes | str) -> Any:
-    """The JSON value; numbers keep their digits, NaN and Infinity are values for the checks behind to refuse.
+    """Decode a JSON value, with all digits of its numbers.
 
-    Raises ValueError for what is not JSON in UTF-8, or nested too deeply to read.
+    NaN and Infinity are accepted here and rejected by later checks. Raises ValueError for text that is not JSON in
+    UTF-8, or that is nested too deeply to read.
     """
     try:
         return _decoder.decode(raw if isinstance(raw, str) else raw.decode())
@@ -45,56 +46,73 @@ def decode_json(raw: bytes | str) -> Any:
 
 
 def encode_json(value: Any) -> bytes:
-    """The value as JSON in UTF-8."""
+    """Return the value as JSON in UTF-8."""
     try:
         return orjson.dumps(value)
     except TypeError:
-        # Unpaired surrogates, which an error message may quote, have no UTF-8; JSON can still spell them.
+        # An error message may quote an unpaired surrogate. UTF-8 cannot encode it, but a JSON escape can.
         return json.dumps(value).encode()
 
 
 def parse_request(raw: object, *, uploads: bool = False) -> Request:
-    """The request in the decoded body of a POST or a `subscribe` message. Raises RequestRefused: BAD_REQUEST."""
+    """Return the request in the decoded body of a POST or of a `subscribe` message.
+
+    Raises RequestRefused: BAD_REQUEST.
+    """
     if isinstance(raw, list):
-        raise refuse(ErrorCode.BAD_REQUEST, "Batches are not accepted; send one operation a request.")
+        raise refuse(ErrorCode.BAD_REQUEST, "This API accepts no batches. Send each operation in its own request.")
     if not isinstance(raw, dict):
-        raise refuse(ErrorCode.BAD_REQUEST, "Send a JSON object with 'query' and, if you like, 'variables'.")
+        raise refuse(ErrorCode.BAD_REQUEST, "The body must be a JSON object with 'query' and optional 'variables'.")
     query, name, variables = raw.get("query"), raw.get("operationName"), raw.get("variables")
     extensions = raw.get("extensions")
     if extensions is not None and not isinstance(extensions, dict):
-        raise refuse(ErrorCode.BAD_REQUEST, "'extensions' is an object.")
-    sha256, document_id = _sha256(extensions or {}), raw.get("documentId")
+        raise refuse(ErrorCode.BAD_REQUEST, "'extensions' must be an object.")
+    sha256, document_id = _parse_sha256(extensions or {}), raw.get("documentId")
     if document_id is not None and (not isinstance(document_id, str) or not document_id or query is not None):
-        raise refuse(ErrorCode.BAD_REQUEST, "'documentId' is a text, and comes without 'query'.")
+        raise refuse(ErrorCode.BAD_REQUEST, "'documentId' must be a text, and 'query' must be left out.")
     operation_id = (extensions or {}).get("operationId")
-    if operation_id is not None and (not isinstance(operation_id, str) or not 0 < len(operation_id) <= MAX_ID):
-        raise refuse(ErrorCode.BAD_REQUEST, f"'operationId' is a text of up to {MAX_ID} characters.")
-    named = sha256 is not None or document_id is not None
-    if query is None and named:
+    if operation_id is not None and (
+        not isinstance(operation_id, str) or not 0 < len(operation_id) <= MAX_ID_CHARACTERS
+    ):
+        raise refuse(ErrorCode.BAD_REQUEST, f"'operationId' must be a text of 1 to {MAX_ID_CHARACTERS} characters.")
+    is_named = sha256 is not None or document_id is not None
+    if query is None and is_named:
         query = ""
     elif not isinstance(query, str) or not query.strip():
         raise refuse(ErrorCode.BAD_REQUEST, "Send the operation as text in 'query'.")
     if name is not None and not isinstance(name, str):
-        raise refuse(ErrorCode.BAD_REQUEST, "'operationName' is a text.")
+        raise refuse(ErrorCode.BAD_REQUEST, "'operationName' must be a text.")
     if variables is not None and not isinstance(variables, dict):
-        raise refuse(ErrorCode.BAD_REQUEST, "'variables' is an object.")
-    return Request(query, name or None, variables, uploads, sha256, document_id, operation_id)
+        raise refuse(ErrorCode.BAD_REQUEST, "'variables' must be an object.")
+    return Request(
+        query=query,
+        operation_name=name or None,
+        variables=variables,
+        uploads=uploads,
+        sha256=sha256,
+        document_id=document_id,
+        operation_id=operation_id,
+    )
 
 
-def _sha256(extensions: dict[str, Any]) -> str | None:
+def _parse_sha256(extensions: dict[str, Any]) -> str | None:
     persisted = extensions.get("persistedQuery")
     if persisted is None:
         return None
-    named = persisted.get("sha256Hash") if isinstance(persisted, dict) else None
-    if not isinstance(named, str) or not named:
-        raise refuse(ErrorCode.BAD_REQUEST, "'persistedQuery' is an object with a 'sha256Hash'.")
+    sha256 = persisted.get("sha256Hash") if isinstance(persisted, dict) else None
+    if not isinstance(sha256, str) or not sha256:
+        raise refuse(ErrorCode.BAD_REQUEST, "'persistedQuery' must be an object with a 'sha256Hash'.")
     if persisted.get("version") != 1:
+        # Clients recognize the protocol of automatic persisted queries by this message and code.
         raise refuse(ErrorCode.PERSISTED_QUERY_NOT_SUPPORTED, "PersistedQueryNotSupported")
-    return named
+    return sha256
 
 
 def parse_query_string(parameters: Mapping[str, str]) -> Request:
-    """The request in the parameters of a GET, `variables` and `extensions` in JSON. Raises RequestRefused."""
+    """Return the request in the parameters of a GET, with `variables` and `extensions` as JSON.
+
+    Raises RequestRefused: BAD_REQUEST.
+    """
     raw: dict[str, Any] = dict(parameters)
     for name in ("variables", "extensions"):
         text = raw.pop(name, None)
@@ -102,45 +120,48 @@ def parse_query_string(parameters: Mapping[str, str]) -> Request:
             try:
                 raw[name] = decode_json(text)
             except ValueError:
-                raise refuse(ErrorCode.BAD_REQUEST, f"'{name}' is not JSON.") from None
+                raise refuse(ErrorCode.BAD_REQUEST, f"'{name}' must be JSON.") from None
     return parse_request(raw)
 
 
-def place_files(operations: object, places: object, files: Mapping[str, object]) -> object:
-    """The operations of a multipart request with each file where the map says.
+def insert_files(operations: object, file_map: object, files: Mapping[str, object]) -> object:
+    """Insert each file of a multipart request at the paths in `operations` that the part `map` gives.
 
-    Raises RequestRefused: BAD_REQUEST where the map names a file that did not come or a place that is not null.
+    Raises RequestRefused: BAD_REQUEST if the map names a file that was not sent, or a path whose value is not null.
     """
-    if not isinstance(places, dict):
-        raise refuse(ErrorCode.BAD_REQUEST, "'map' is an object from the name of a file to its places.")
-    for name, paths in places.items():
+    if not isinstance(file_map, dict):
+        raise refuse(ErrorCode.BAD_REQUEST, "'map' must be an object from the names of files to lists of paths.")
+    for name, paths in file_map.items():
         if name not in files or not isinstance(paths, list):
-            raise refuse(ErrorCode.BAD_REQUEST, f"'map' speaks of the file '{name}', which did not come.")
+            message = f"'map' must give a list of paths for each file that was sent; the entry '{name}' does not."
+            raise refuse(ErrorCode.BAD_REQUEST, message)
         for path in paths:
-            if not isinstance(path, str) or not _place(operations, path.split("."), files[name]):
-                raise refuse(ErrorCode.BAD_REQUEST, f"'map' puts '{name}' where 'operations' has no null.")
+            if not isinstance(path, str) or not _insert_file(operations, path.split("."), files[name]):
+                raise refuse(
+                    ErrorCode.BAD_REQUEST, f"'map' gives a path for '{name}' at which 'operations' has no null."
+                )
     return operations
 
 
-def _place(target: object, path: list[str], file: object) -> bool:
-    *way, last = path
-    for step in way:
+def _insert_file(target: object, path: list[str], file: object) -> bool:
+    *parents, last = path
+    for step in parents:
         if isinstance(target, dict):
             target = target.get(step)
-        elif isinstance(target, list) and (index := _index(step, target)) is not None:
+        elif isinstance(target, list) and (index := _parse_index(step, target)) is not None:
             target = target[index]
         else:
             return False
     if isinstance(target, dict) and last in target and target[last] is None:
         target[last] = file
         return True
-    if isinstance(target, list) and (index := _index(last, target)) is not None and target[index] is None:
+    if isinstance(target, list) and (index := _parse_index(last, target)) is not None and target[index] is None:
         target[index] = file
         return True
     return False
 
 
-def _index(step: str, items: list[object]) -> int | None:
-    # As long as the longest that there is: Python refuses to read thousands of digits.
-    plain = step.isascii() and step.isdecimal() and len(step) <= len(str(len(items)))
-    return int(step) if plain and int(step) < len(items) else None
+def _parse_index(step: str, items: list[object]) -> int | None:
+    # Check the length first: int() raises ValueError for a text of more than 4,300 digits.
+    is_number = step.isascii() and step.isdecimal() and len(step) <= len(str(len(items)))
+    return int(step) if is_number and int(step) < len(items) else None

@@ -1,4 +1,4 @@
-"""What inbound hooks received: the type, the list, and running again what failed. All of it needs the scope `admin`."""
+"""The type InboundDelivery and the query that lists deliveries. Both need the scope `admin`."""
 
 from __future__ import annotations
 
@@ -25,57 +25,71 @@ describe_enum(
     InboundDeliveryStatus,
     "InboundDeliveryStatus",
     {
-        "PROCESSED": "All of it is recorded, or was left out by the conditions of the mapping; remembered for 7 days.",
-        "FAILED": "Some of it could not be recorded; kept with its body for 30 days, to be run again.",
+        "PROCESSED": "Every item was recorded, or left out by a condition of the mapping. The delivery is kept for 7 "
+        "days.",
+        "FAILED": "At least one item was not recorded. The delivery is kept with its body for 30 days and can be run "
+        "again.",
     },
 )
 
 
 @strawberry.type
 class InboundProblem:
-    """Why an item of a delivery made no event."""
+    """Reason why an item of a message made no event."""
 
     index: int | None = strawberry.field(
-        description="The item's place in the body, from 0; null for the body as a whole."
+        description="Index of the item, from 0; null if the problem concerns the whole body."
     )
-    code: UserErrorCode = strawberry.field(description="Why it was refused.")
-    message: str = strawberry.field(description="What to do about it, for people.")
-    field: list[str] = strawberry.field(description="The path of the field of the event, or the part of the mapping.")
+    code: UserErrorCode = strawberry.field(description="Reason as a code, for programs.")
+    message: str = strawberry.field(description="Reason and next step, for people.")
+    field: list[str] = strawberry.field(
+        description="Path of the event field, or of the part of the mapping, that has the problem."
+    )
 
 
 @strawberry.type
 class InboundDelivery(Node):
-    """A message of a sender, however often it was sent."""
+    """Message that an inbound hook received. If the sender repeats a message, all copies share one delivery."""
 
-    status: InboundDeliveryStatus = strawberry.field(description="What became of it.")
-    received_at: datetime = strawberry.field(description="When it first came; its events occur then, unless mapped.")
-    attempts: int = strawberry.field(description="How often it was tried, reruns included.")
-    events: int = strawberry.field(description="How many of its events are recorded.")
-    problems: list[InboundProblem] = strawberry.field(description="What failed at the last attempt; 100 at most.")
+    status: InboundDeliveryStatus = strawberry.field(description="Result of the last attempt to record the message.")
+    received_at: datetime = strawberry.field(
+        description="Time at which the message first arrived, on the business clock. It is the `occurredAt` of events "
+        "for which the mapping gives none."
+    )
+    attempts: int = strawberry.field(
+        description="Number of attempts to record the message, including reruns. A repeat of a PROCESSED message is "
+        "not an attempt."
+    )
+    events: int = strawberry.field(description="Number of the message's events that are recorded.")
+    problems: list[InboundProblem] = strawberry.field(description="Problems of the last attempt, up to 100.")
     hook_id: strawberry.Private[str]
     delivery_id: strawberry.Private[str]
 
     @strawberry.field
     async def hook(self, info: Info) -> InboundHook | None:
-        """The hook it was sent to."""
-        found: InboundHook | None = await fetch_node(info.context, "InboundHook", self.hook_id)
-        return found
+        """Hook that received the message."""
+        hook: InboundHook | None = await fetch_node(info.context, "InboundHook", self.hook_id)
+        return hook
 
     @strawberry.field
     async def body(self, info: Info) -> str | None:
-        """The body as it was sent; null once it is processed."""
-        found = await info.context.load.deliveries.load(self.delivery_id)
-        return None if found is None or found.body is None else found.body.decode("utf-8", "replace")
+        """Body as it was received, as text; null once the delivery is PROCESSED."""
+        delivery = await info.context.load.deliveries.load(self.delivery_id)
+        return None if delivery is None or delivery.body is None else delivery.body.decode("utf-8", "replace")
 
     @strawberry.field
     async def headers(self, info: Info) -> JSON:
-        """The headers that a mapping may look at; empty once it is processed."""
-        found = await info.context.load.deliveries.load(self.delivery_id)
-        return JSON({} if found is None else dict(found.headers))
+        """Stored headers by name, in lower case; empty once the delivery is PROCESSED.
+
+        Up to 40 are stored: `content-type`, and those that begin with `x-` or `webhook-`. Signatures and secrets are
+        not.
+        """
+        delivery = await info.context.load.deliveries.load(self.delivery_id)
+        return JSON({} if delivery is None else dict(delivery.headers))
 
 
 def delivery_of(delivery: domain.InboundDelivery) -> InboundDelivery:
-    """The delivery as it is published."""
+    """Return the GraphQL object of a delivery."""
     return InboundDelivery(
         id=strawberry.ID(to_global_id("InboundDelivery", delivery.id)),
         status=delivery.status,
@@ -98,10 +112,10 @@ def delivery_of(delivery: domain.InboundDelivery) -> InboundDelivery:
 
 @fetcher("InboundDelivery")
 async def fetch_delivery(context: RequestContext, delivery_id: str) -> InboundDelivery | None:
-    """The delivery of a database id, or None. Raises Denied without the scope `admin`."""
+    """Return the delivery with a database id, or None. Raises Denied without the scope `admin`."""
     context.actor.require(ADMIN)
-    found = await context.load.deliveries.load(delivery_id)
-    return None if found is None else delivery_of(found)
+    delivery = await context.load.deliveries.load(delivery_id)
+    return None if delivery is None else delivery_of(delivery)
 
 
 listing = Pagination[domain.InboundDelivery](
@@ -111,21 +125,23 @@ listing = Pagination[domain.InboundDelivery](
 
 async def list_deliveries(
     info: Info,
-    hook_id: Annotated[strawberry.ID, strawberry.argument(description="The hook they were sent to.")],
+    hook_id: Annotated[
+        strawberry.ID, strawberry.argument(description="Id of the hook. An unknown id gives an empty list.")
+    ],
     status: Annotated[
-        InboundDeliveryStatus, strawberry.argument(description="Those of this status.")
+        InboundDeliveryStatus, strawberry.argument(description="Status of the deliveries to list. Default: FAILED.")
     ] = InboundDeliveryStatus.FAILED,
     first: First = None,
     after: After = None,
     last: Last = None,
     before: Before = None,
 ) -> Connection[InboundDelivery]:
-    """What an inbound hook received: what failed, unless asked otherwise, the newest first. Needs the scope `admin`."""
+    """List the deliveries to an inbound hook with one status, newest first. Needs the scope `admin`."""
     info.context.actor.require(ADMIN)
     span = listing.span(first, after, last, before)
-    store, named = info.context.workspace.inbound, database_id(hook_id, "InboundHook") or ""
+    store, stored_id = info.context.workspace.inbound, database_id(hook_id, "InboundHook") or ""
 
     async def count() -> int:
-        return await store.count(named, status)
+        return await store.count(stored_id, status)
 
-    return listing.connection(await store.page(named, status, span), span, delivery_of, count)
+    return listing.connection(await store.page(stored_id, status, span), span, delivery_of, count)

@@ -1,4 +1,4 @@
-"""rerunInboundDelivery, rerunInboundDeliveries, discardInboundDelivery and testInboundHook at the edge."""
+"""Mutations that run failed deliveries again, discard them, and test a mapping. All need the scope `admin`."""
 
 from __future__ import annotations
 
@@ -25,118 +25,152 @@ from app.graphql.types.payloads import UserError, user_errors
 from app.graphql.types.scalars import JSON
 
 from .deliveries import InboundDelivery, delivery_of, listing
-from .hooks import MAPPING
+from .hook_mutations import MAPPING_REFERENCE
 
 
 @strawberry.input
 class RerunInboundDeliveryInput:
-    """A delivery to run again."""
+    """Delivery to run again."""
 
-    id: strawberry.ID = strawberry.field(description="The delivery.")
+    id: strawberry.ID = strawberry.field(description="Id of the delivery.")
 
 
 @strawberry.type
 class RerunInboundDeliveryPayload:
-    """The delivery after it was run again."""
+    """Result of `rerunInboundDelivery`."""
 
     delivery: InboundDelivery | None = strawberry.field(
-        default=None, description="The delivery, PROCESSED or with what still fails; absent if it was refused."
+        default=None,
+        description="Delivery after the run: PROCESSED, or FAILED with the remaining `problems`. Null if the call "
+        "failed.",
     )
-    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Problems with the input; empty if the call succeeded."
+    )
 
 
 @strawberry.input
 class RerunInboundDeliveriesInput:
-    """Failed deliveries of a hook to run again, the oldest first."""
+    """Failed deliveries of a hook to run again."""
 
-    hook_id: strawberry.ID = strawberry.field(description="The hook.")
-    first: int = strawberry.field(default=commands.MAX_RERUNS, description="How many to run: 1 to 100.")
-    after: str | None = strawberry.field(default=None, description="Go on behind this `endCursor`.")
+    hook_id: strawberry.ID = strawberry.field(description="Id of the hook.")
+    first: int = strawberry.field(
+        default=commands.MAX_RERUNS, description="Maximum number of deliveries to run: 1 to 100. Default: 100."
+    )
+    after: str | None = strawberry.field(
+        default=None,
+        description="`endCursor` of the previous call, after which to continue. Default: start with the oldest "
+        "delivery.",
+    )
 
 
 @strawberry.type
 class RerunInboundDeliveriesPayload:
-    """What became of the deliveries that were run again."""
+    """Result of `rerunInboundDeliveries`."""
 
-    processed: int = strawberry.field(default=0, description="How many are PROCESSED now.")
-    failed: int = strawberry.field(default=0, description="How many still fail.")
-    has_next_page: bool = strawberry.field(default=False, description="Whether there were more.")
-    end_cursor: str | None = strawberry.field(default=None, description="Where to go on.")
-    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+    processed: int = strawberry.field(default=0, description="Number of deliveries that are PROCESSED now.")
+    failed: int = strawberry.field(default=0, description="Number of deliveries that are still FAILED.")
+    has_next_page: bool = strawberry.field(default=False, description="Whether more failed deliveries follow.")
+    end_cursor: str | None = strawberry.field(
+        default=None, description="Cursor of the last delivery run, for `after` of the next call."
+    )
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Problems with the input; empty if the call succeeded."
+    )
 
 
 @strawberry.input
 class DiscardInboundDeliveryInput:
-    """A failed delivery to forget."""
+    """Failed delivery to discard."""
 
-    id: strawberry.ID = strawberry.field(description="The delivery.")
+    id: strawberry.ID = strawberry.field(description="Id of the delivery.")
 
 
 @strawberry.type
 class DiscardInboundDeliveryPayload:
-    """The delivery that was forgotten."""
+    """Result of `discardInboundDelivery`."""
 
-    discarded_id: strawberry.ID | None = strawberry.field(default=None, description="Its id; absent if it was refused.")
-    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+    discarded_id: strawberry.ID | None = strawberry.field(
+        default=None, description="Id of the discarded delivery; null if the call failed."
+    )
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Problems with the input; empty if the call succeeded."
+    )
 
 
 @strawberry.input
 class TestInboundHookInput:
-    """A body, and a hook or a mapping to try on it. Nothing is written."""
+    """Message to test with a hook, with a mapping, or with both. At least one of `hookId` and `mapping` is required."""
 
-    hook_id: strawberry.ID | None = strawberry.field(default=None, description="The hook whose settings are tried.")
-    mapping: JSON | None = strawberry.field(default=None, description=f"Tried in place of the hook's. {MAPPING}")
-    source: str | None = strawberry.field(default=None, description="Tried in place of the hook's.")
-    create_missing_passes: bool | None = strawberry.field(
-        default=None, description="Tried in place of the hook's; false without one."
+    hook_id: strawberry.ID | None = strawberry.field(
+        default=None, description="Hook whose settings apply where the other arguments give none."
     )
-    body: JSON = strawberry.field(description="What the sender would send.")
-    headers: JSON | None = strawberry.field(default=None, description="The headers it would send along, by name.")
+    mapping: JSON | None = strawberry.field(default=None, description=f"{MAPPING_REFERENCE} Default: the hook's.")
+    source: str | None = strawberry.field(
+        default=None, description='Source of the events. Default: the hook\'s, or "test" without a hook.'
+    )
+    create_missing_passes: bool | None = strawberry.field(
+        default=None,
+        description="Whether an event for an unknown `passExternalId` would create the pass. Default: the hook's "
+        "setting, or false without a hook.",
+    )
+    body: JSON = strawberry.field(description="Body of the message, as JSON.")
+    headers: JSON | None = strawberry.field(
+        default=None, description="Headers of the message: an object from names to values. Default: none."
+    )
 
 
 @strawberry.type
 class InboundTrial:
-    """What would become of one item of the body."""
+    """Result that one item of a tested message would have."""
 
-    index: int = strawberry.field(description="Its place in the body, from 0.")
+    index: int = strawberry.field(description="Index of the item in the body, from 0.")
     event: JSON | None = strawberry.field(
-        description="The item of recordEvents that it would become; null where it fails or is left out."
+        description="Event that the mapping makes of the item, as an item of `recordEvents`; null if the mapping fails "
+        "or leaves the item out."
     )
     status: EventStatus | None = strawberry.field(
-        description="Its fate; null where the mapping leaves it out, or fails."
+        description="Outcome that recording the event now would have; null if the mapping fails or leaves the item out."
     )
-    user_errors: list[UserError] = strawberry.field(description="Why it would make no event.")
+    user_errors: list[UserError] = strawberry.field(
+        description="Reasons why the item would make no event; empty if it would make one or is left out."
+    )
 
 
 @strawberry.type
 class TestInboundHookPayload:
-    """What would become of a body."""
+    """Result of `testInboundHook`."""
 
-    results: list[InboundTrial] = strawberry.field(default_factory=list, description="In the order of the body.")
-    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+    results: list[InboundTrial] = strawberry.field(
+        default_factory=list, description="Result of each item, in the order of the body."
+    )
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Problems with the input; empty if the call succeeded."
+    )
 
 
 async def rerun_inbound_delivery(
-    info: Info, input: Annotated[RerunInboundDeliveryInput, strawberry.argument(description="The delivery.")]
+    info: Info, input: Annotated[RerunInboundDeliveryInput, strawberry.argument(description="Delivery to run again.")]
 ) -> RerunInboundDeliveryPayload:
-    """Maps and records what failed of a delivery again; nothing is recorded twice.
+    """Map and record the failed items of a delivery again, by the current mapping of its hook.
 
-    Needs the scope `admin`. Safe to repeat.
+    Needs the scope `admin`. Safe to repeat: no event is recorded twice, and a PROCESSED delivery stays as it is.
     """
     info.context.actor.require(ADMIN)
     try:
-        delivery = await commands.rerun_inbound_delivery(info.context.commands, _named(input.id))
+        delivery = await commands.rerun_inbound_delivery(info.context.commands, _parse_delivery_id(input.id))
     except Refused as refused:
         return RerunInboundDeliveryPayload(user_errors=user_errors(refused.problems))
     return RerunInboundDeliveryPayload(delivery=delivery_of(delivery))
 
 
 async def rerun_inbound_deliveries(
-    info: Info, input: Annotated[RerunInboundDeliveriesInput, strawberry.argument(description="The hook.")]
+    info: Info,
+    input: Annotated[RerunInboundDeliveriesInput, strawberry.argument(description="Deliveries to run again.")],
 ) -> RerunInboundDeliveriesPayload:
-    """Does that for up to 100 failed deliveries of a hook, the oldest first.
+    """Run up to 100 failed deliveries of a hook again, oldest first, by the current mapping of the hook.
 
-    Needs the scope `admin`. Safe to repeat.
+    Needs the scope `admin`. Safe to repeat: no event is recorded twice.
     """
     info.context.actor.require(ADMIN)
     try:
@@ -155,23 +189,26 @@ async def rerun_inbound_deliveries(
 
 
 async def discard_inbound_delivery(
-    info: Info, input: Annotated[DiscardInboundDeliveryInput, strawberry.argument(description="The delivery.")]
+    info: Info, input: Annotated[DiscardInboundDeliveryInput, strawberry.argument(description="Delivery to discard.")]
 ) -> DiscardInboundDeliveryPayload:
-    """Forgets a failed delivery and its body; what it recorded stays. Needs the scope `admin`."""
+    """Delete a failed delivery with its body; events that it recorded stay. Needs the scope `admin`.
+
+    Safe to repeat: once the delivery is deleted, a call returns a user error with the code UNKNOWN.
+    """
     info.context.actor.require(ADMIN)
     try:
-        discarded = await commands.discard_inbound_delivery(info.context.commands, _named(input.id))
+        discarded = await commands.discard_inbound_delivery(info.context.commands, _parse_delivery_id(input.id))
     except Refused as refused:
         return DiscardInboundDeliveryPayload(user_errors=user_errors(refused.problems))
     return DiscardInboundDeliveryPayload(discarded_id=strawberry.ID(to_global_id("InboundDelivery", discarded)))
 
 
 async def test_inbound_hook(
-    info: Info, input: Annotated[TestInboundHookInput, strawberry.argument(description="What to try.")]
+    info: Info, input: Annotated[TestInboundHookInput, strawberry.argument(description="Message and settings to test.")]
 ) -> TestInboundHookPayload:
-    """Tells what a body would become, by a hook or by a mapping that is only tried; writes nothing.
+    """Return the events that a message would become, and the outcome of each, without recording anything.
 
-    Needs the scope `admin`.
+    Needs the scope `admin`. Safe to repeat.
     """
     info.context.actor.require(ADMIN)
     try:
@@ -190,7 +227,7 @@ async def test_inbound_hook(
         results=[
             InboundTrial(
                 index=trial.index,
-                event=None if trial.event is None else JSON(_shown(trial.event)),
+                event=None if trial.event is None else JSON(_render_event(trial.event)),
                 status=trial.status,
                 user_errors=user_errors(trial.problems, "body", str(trial.index)),
             )
@@ -199,12 +236,12 @@ async def test_inbound_hook(
     )
 
 
-def _shown(event: EventInput) -> dict[str, object]:
-    found = {name: getattr(event, attribute) for name, attribute in {**FIELDS, "metadata": "metadata"}.items()}
-    return {name: _written(value) for name, value in found.items() if value is not None}
+def _render_event(event: EventInput) -> dict[str, object]:
+    values = {name: getattr(event, attribute) for name, attribute in {**FIELDS, "metadata": "metadata"}.items()}
+    return {name: _render_value(value) for name, value in values.items() if value is not None}
 
 
-def _written(value: object) -> object:
+def _render_value(value: object) -> object:
     match value:
         case Decimal():
             return plain(value)
@@ -213,5 +250,5 @@ def _written(value: object) -> object:
     return value
 
 
-def _named(id: strawberry.ID) -> str:
+def _parse_delivery_id(id: strawberry.ID) -> str:
     return parse_text(given_id(id, "InboundDelivery"), "id")

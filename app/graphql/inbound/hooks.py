@@ -1,4 +1,4 @@
-"""Inbound hooks: the type and the list. All of it needs the scope `admin`."""
+"""The type InboundHook and the queries that find and list hooks. All need the scope `admin`."""
 
 from __future__ import annotations
 
@@ -24,71 +24,107 @@ describe_enum(
     InboundScheme,
     "InboundScheme",
     {
-        "STANDARD": "By Standard Webhooks: the headers `webhook-id`, `webhook-timestamp` and `webhook-signature` (or those "
-        "of Svix); five minutes of tolerance.",
-        "HMAC_SHA256": "By HMAC-SHA256 of the body in a header of its own, as GitHub, Shopify and many others do. A message "
-        "is known by its body: what is sent twice, word for word, is a repeat.",
-        "TIMESTAMPED_HMAC_SHA256": "By HMAC-SHA256 of time, point and body, in a header `t=…,v1=…` as Stripe does; five "
-        "minutes of tolerance.",
+        "STANDARD": "Standard Webhooks: the headers `webhook-id`, `webhook-timestamp` and `webhook-signature`, or the "
+        "headers `svix-id`, `svix-timestamp` and `svix-signature`. A time more than five minutes from the server's is "
+        "rejected.",
+        "HMAC_SHA256": "HMAC-SHA256 of the body in a header that you name, as GitHub and Shopify sign. Messages with "
+        "the same body, and the same headers among those that the mapping reads, count as one message.",
+        "TIMESTAMPED_HMAC_SHA256": "HMAC-SHA256 of time, a point and the body in a header `t=…,v1=…`, as Stripe signs. "
+        "A time more than five minutes from the server's is rejected.",
     },
 )
 SignatureEncoding = Encoding
 describe_enum(
     SignatureEncoding,
     "SignatureEncoding",
-    {"HEX": "In hexadecimal digits.", "BASE64": "In base64."},
+    {"HEX": "Hexadecimal digits, in lower or upper case.", "BASE64": "Base64 with padding."},
 )
 
-MAPPING = (
-    "How bodies become events. `fields` says for each field of an event (`passExternalId` and `type` at least) where it "
-    'comes from: a path such as "customer.email" or "lines.0.sku", or an object with one of `path` (or a list of them), '
-    '`value` and `template` ("order-{id}"), and if wanted `map` (from texts to values), `default`, `scale` (2: amounts '
-    "are in cents) and `format` (`RFC3339`, `UNIX_SECONDS`, `UNIX_MILLISECONDS`). `items` is the path of a list of events, "
-    "of one object, or of text that holds such JSON; without it the body is the event. `when` lists conditions, each with "
-    "`path`, `operator` and `value`, that an item has to meet to be taken. `correctionOf` is the external id, in the same "
-    "source, of the event that is corrected. `metadata` is the path of an object, or an "
-    "object of such sources. Paths begin at the item, with `$body` at the body, with `$headers` at the headers."
-)
+MAPPING = """Rules that turn a message into events: a JSON object of up to 32 KB. Its members are:
+
+- `fields`: an object with a source for each field of an event, named as in `RecordEventInput`. `passExternalId` and
+  `type` are required. `correctionOf` takes the external id of the corrected event, from the same source.
+- `items`: the path of a list with up to 1,000 items, of one object, or of a text that holds such JSON. Each item makes
+  one event. Default: the body is the only item.
+- `when`: up to 20 conditions, each with `path`, `operator` and `value`. Items that fail a condition are left out.
+- `metadata`: the path of an object, or an object with a source for each of up to 50 names.
+
+A source is a path such as `"customer.email"` or `"lines.0.sku"`, or an object with exactly one of these members:
+
+- `path`: a path, or a list of up to 6 paths, of which the first with a value counts.
+- `value`: the same value for every item.
+- `template`: a text with paths in braces, such as `"order-{id}"`.
+
+The object may also have these members:
+
+- `map`: an object that translates the value, with up to 200 entries.
+- `default`: the value to use if none is found, or if `map` has no entry for it.
+- `scale`: the number of decimal places of an integer, 0 to 6. With 2, the value 2930 is 29.30.
+- `format`: the format of an instant: `RFC3339` (default), `UNIX_SECONDS` or `UNIX_MILLISECONDS`.
+
+Paths begin at the item. With `$body` they begin at the body, and with `$headers` at the headers."""
+"""The description of the argument `mapping` of createInboundHook, as Markdown."""
 
 
 @strawberry.type
 class InboundVerification:
-    """How the requests of a sender are told from anybody's."""
+    """How a hook verifies that a request comes from its sender."""
 
-    scheme: InboundScheme = strawberry.field(description="How it signs.")
-    header: str | None = strawberry.field(description="The header of the signature; null where the scheme says it.")
-    encoding: SignatureEncoding = strawberry.field(description="How the signature is written, for HMAC_SHA256.")
-    prefix: str = strawberry.field(description='What stands before it, for example "sha256="; for HMAC_SHA256.')
+    scheme: InboundScheme = strawberry.field(description="Signature scheme of the sender.")
+    header: str | None = strawberry.field(
+        description="Name of the header with the signature, in lower case; null for STANDARD."
+    )
+    encoding: SignatureEncoding = strawberry.field(
+        description="Encoding of the signature. Only HMAC_SHA256 uses this setting."
+    )
+    prefix: str = strawberry.field(
+        description='Text before the signature in the header, for example "sha256="; may be empty. '
+        "Only HMAC_SHA256 uses this setting."
+    )
 
 
 @strawberry.type
 class InboundHook(Node):
-    """An address at which a foreign system tells in its own words what happened.
+    """Address at which another system posts its webhooks, with the mapping that turns its messages into events.
 
-    Its secret is shown once, when it is made, and kept as it is, since signatures cannot be checked by a hash of it.
+    Punchcard shows the secret of a hook only once, but stores it readable, because a hash cannot verify signatures.
     """
 
-    name: str = strawberry.field(description="What it is for.")
-    source: str = strawberry.field(description="The source of its events, part of their identity; it stays for good.")
-    url: str = strawberry.field(description="Where to send, relative to the address of the API. It is no secret.")
-    verification: InboundVerification = strawberry.field(description="How requests are verified.")
-    mapping: JSON = strawberry.field(description="How bodies become events; see `CreateInboundHookInput.mapping`.")
-    create_missing_passes: bool = strawberry.field(description="Whether passes that are not there are created.")
-    created_at: datetime = strawberry.field(description="When it was made, by the machine's clock.")
-    updated_at: datetime = strawberry.field(description="When it was last changed, by the machine's clock.")
-    archived_at: datetime | None = strawberry.field(description="When it was put away; null while it works.")
+    name: str = strawberry.field(description="Name of the hook, for people.")
+    source: str = strawberry.field(
+        description="Source of the hook's events. It is part of the identity of each event and never changes."
+    )
+    url: str = strawberry.field(
+        description="Path to which the sender posts, relative to the address of the API. It is not secret."
+    )
+    verification: InboundVerification = strawberry.field(description="How the hook verifies requests.")
+    mapping: JSON = strawberry.field(
+        description="Rules that turn a message into events, as described at `CreateInboundHookInput.mapping`."
+    )
+    create_missing_passes: bool = strawberry.field(
+        description="Whether an event for an unknown `passExternalId` creates the pass. If false, the event is "
+        "rejected."
+    )
+    created_at: datetime = strawberry.field(description="Time of creation, in system time.")
+    updated_at: datetime = strawberry.field(description="Time of the last change, in system time.")
+    archived_at: datetime | None = strawberry.field(
+        description="Time at which the hook was archived, in system time; null while it accepts messages."
+    )
 
 
 def hook_of(hook: domain.InboundHook) -> InboundHook:
-    """The hook as it is published."""
-    how = hook.verification
+    """Return the GraphQL object of a hook."""
+    verification = hook.verification
     return InboundHook(
         id=strawberry.ID(to_global_id("InboundHook", hook.id)),
         name=hook.name,
         source=hook.source,
         url=hook.path,
         verification=InboundVerification(
-            scheme=how.scheme, header=how.header, encoding=how.encoding, prefix=how.prefix
+            scheme=verification.scheme,
+            header=verification.header,
+            encoding=verification.encoding,
+            prefix=verification.prefix,
         ),
         mapping=JSON(json.loads(hook.mapping.text)),
         create_missing_passes=hook.create_missing_passes,
@@ -100,19 +136,19 @@ def hook_of(hook: domain.InboundHook) -> InboundHook:
 
 @fetcher("InboundHook")
 async def fetch_hook(context: RequestContext, hook_id: str) -> InboundHook | None:
-    """The hook of a database id, or None. Raises Denied without the scope `admin`."""
+    """Return the hook with a database id, or None. Raises Denied without the scope `admin`."""
     context.actor.require(ADMIN)
-    found = await context.load.hooks.load(hook_id)
-    return None if found is None else hook_of(found)
+    hook = await context.load.hooks.load(hook_id)
+    return None if hook is None else hook_of(hook)
 
 
 async def find_hook(
-    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The id of the hook.")]
+    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="Id of the hook.")]
 ) -> InboundHook | None:
-    """The inbound hook of an id. Needs the scope `admin`."""
+    """Find an inbound hook by its id; null if it does not exist. Needs the scope `admin`."""
     info.context.actor.require(ADMIN)
-    named = database_id(id, "InboundHook")
-    return None if named is None else await fetch_hook(info.context, named)
+    hook_id = database_id(id, "InboundHook")
+    return None if hook_id is None else await fetch_hook(info.context, hook_id)
 
 
 listing = Pagination[domain.InboundHook]("hook", (int, str), lambda hook: (to_ms(hook.created_at), hook.id))
@@ -121,7 +157,7 @@ listing = Pagination[domain.InboundHook]("hook", (int, str), lambda hook: (to_ms
 async def list_hooks(
     info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
 ) -> Connection[InboundHook]:
-    """The inbound hooks, the newest first, archived ones included. Needs the scope `admin`."""
+    """List the inbound hooks, newest first, including archived ones. Needs the scope `admin`."""
     info.context.actor.require(ADMIN)
     span = listing.span(first, after, last, before)
     store = info.context.workspace.hooks

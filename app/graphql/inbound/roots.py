@@ -1,4 +1,4 @@
-"""The part of the roots that speaks of inbound hooks and of what they received."""
+"""Fields of Query and Mutation for inbound hooks and their deliveries."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .hooks import InboundHook, find_hook, list_hooks
 
 @strawberry.type
 class InboundHookQueries:
-    """What can be asked of inbound hooks."""
+    """Fields of Query that read inbound hooks and deliveries."""
 
     inbound_hook: InboundHook | None = strawberry.field(resolver=find_hook)
     inbound_hooks: Connection[InboundHook] = strawberry.field(resolver=list_hooks)
@@ -34,7 +34,7 @@ class InboundHookQueries:
 
 @strawberry.type
 class InboundHookMutations:
-    """What can be done with inbound hooks."""
+    """Fields of Mutation that change and test inbound hooks and run deliveries again."""
 
     create_inbound_hook: CreateInboundHookPayload = strawberry.mutation(resolver=hook_mutations.create_inbound_hook)
     update_inbound_hook: UpdateInboundHookPayload = strawberry.mutation(resolver=hook_mutations.update_inbound_hook)

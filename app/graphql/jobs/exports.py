@@ -1,4 +1,4 @@
-"""exportEvents and exportActivities at the edge: a filter becomes a job that writes a file."""
+"""Mutations that start an export: exportEvents and exportActivities. A job then writes the file."""
 
 from __future__ import annotations
 
@@ -11,58 +11,78 @@ from app.domain.errors import Code, InvalidInput, Refused
 from app.domain.files.exports import ExportFormat
 from app.domain.values.cursors import activity_position
 from app.graphql.context import Info
-from app.graphql.types.filters import ActivityFilter, EventFilter, activity_query, event_query, of_whole_pass
+from app.graphql.types.filters import (
+    ActivityFilter,
+    EventFilter,
+    include_merged_passes,
+    parse_activity_filter,
+    parse_event_filter,
+)
 from app.graphql.types.payloads import UserError, user_errors
 
 from .jobs import Job, job_of
 
-NO_PASS_ID = "The filter names a pass or a segment that this workspace does not have."
+UNKNOWN_IN_FILTER = "The filter names a pass or a segment that this workspace does not have."
 
 
 @strawberry.input
 class ExportEventsInput:
-    """Which events to write to a file, and how."""
+    """Events and format of an export."""
 
-    filter: EventFilter | None = strawberry.field(default=None, description="Which events; all, if omitted.")
-    format: ExportFormat = strawberry.field(default=ExportFormat.JSONL, description="How the file is written.")
+    filter: EventFilter | None = strawberry.field(
+        default=None,
+        description="Events to export. Default: all events. Events that Punchcard records for its own use are left "
+        "out, unless the filter names their type.",
+    )
+    format: ExportFormat = strawberry.field(
+        default=ExportFormat.JSONL, description="Format of the file. Default: JSONL."
+    )
 
 
 @strawberry.input
 class ExportActivitiesInput:
-    """Which activities to write to a file, and how."""
+    """Activities and format of an export."""
 
     filter: ActivityFilter | None = strawberry.field(
-        default=None, description="Which activities; all that are not silent, imported history included, if omitted."
+        default=None,
+        description="Activities to export. Default: all activities except silent ones; imported history is included.",
     )
-    format: ExportFormat = strawberry.field(default=ExportFormat.JSONL, description="How the file is written.")
+    format: ExportFormat = strawberry.field(
+        default=ExportFormat.JSONL, description="Format of the file. Default: JSONL."
+    )
     after: str | None = strawberry.field(
         default=None,
-        description="Only what lies behind this cursor of the feed. The job's `result.cursor` is where the next export, a "
-        "subscription or a query goes on.",
+        description="Cursor of the feed after which the export starts. Default: the start of the feed. The member "
+        "`cursor` of the job's `result` is where the next export, query or subscription continues.",
     )
 
 
 @strawberry.type
 class ExportPayload:
-    """The job that writes the file."""
+    """Result of `exportEvents` and `exportActivities`."""
 
     job: Job | None = strawberry.field(
-        default=None, description="The job; `downloadUrl` is where the file is fetched once it has SUCCEEDED."
+        default=None,
+        description="Job that writes the file; null if the call failed. Once it has SUCCEEDED, its `downloadUrl` gives "
+        "the file.",
     )
-    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Problems with the input; empty if the call succeeded."
+    )
 
 
 async def export_events(
-    info: Info, input: Annotated[ExportEventsInput, strawberry.argument(description="Which events, and how.")]
+    info: Info, input: Annotated[ExportEventsInput, strawberry.argument(description="Events and format.")]
 ) -> ExportPayload:
-    """Writes the events that match a filter, as recorded until now, to a file, in a job; the oldest first.
+    """Start a job that writes events to a file for download. Needs the scopes `write` and `read`.
 
-    As JSONL they can be imported again. Needs the scope `read` as well. A repeat makes another file.
+    The file has the events that match the filter and were recorded before the call, ordered by `occurredAt`. A file in
+    the format JSONL can be imported again. A repeated call starts another job, which writes another file.
     """
     try:
-        query = await event_query(info, input.filter)
+        query = await parse_event_filter(info, input.filter)
         if query is None:
-            raise InvalidInput(Code.UNKNOWN, NO_PASS_ID, "filter")
+            raise InvalidInput(Code.UNKNOWN, UNKNOWN_IN_FILTER, "filter")
         job = await exports.export_events(info.context.commands, query, input.format)
     except Refused as refused:
         return ExportPayload(user_errors=user_errors(refused.problems))
@@ -70,15 +90,17 @@ async def export_events(
 
 
 async def export_activities(
-    info: Info, input: Annotated[ExportActivitiesInput, strawberry.argument(description="Which activities, and how.")]
+    info: Info, input: Annotated[ExportActivitiesInput, strawberry.argument(description="Activities and format.")]
 ) -> ExportPayload:
-    """Writes the activities that match a filter, as published until now, to a file, in a job; in the order of the feed,
-    each with its cursor. Needs the scope `read` as well. A repeat makes another file.
+    """Start a job that writes activities to a file for download. Needs the scopes `write` and `read`.
+
+    The file has the activities that match the filter and were published before the call, in the order of the feed, each
+    with its cursor. A repeated call starts another job, which writes another file.
     """
     try:
-        query = await of_whole_pass(info.context, activity_query(input.filter, historical=True))
+        query = await include_merged_passes(info.context, parse_activity_filter(input.filter, historical=True))
         if query is None:
-            raise InvalidInput(Code.UNKNOWN, NO_PASS_ID, "filter")
+            raise InvalidInput(Code.UNKNOWN, UNKNOWN_IN_FILTER, "filter")
         after = 0 if input.after is None else activity_position(input.after, "after")
         job = await exports.export_activities(info.context.commands, query, input.format, after)
     except Refused as refused:

@@ -1,4 +1,7 @@
-"""importEvents at the edge: a file sent by the multipart request specification becomes a job."""
+"""The mutation importEvents. It stores a file and starts a job that records the rows.
+
+A client uploads the file by the GraphQL multipart request specification, or names its URL.
+"""
 
 from __future__ import annotations
 
@@ -23,75 +26,93 @@ from .jobs import Job, job_of
 
 @strawberry.input
 class ColumnMapping:
-    """Where a field of the events comes from: a column of the file, or one value for all rows."""
+    """Source of one field of the events: a column of the file, or one value for all rows.
 
-    field: str = strawberry.field(description=f"One of {', '.join(domain.FIELDS)}, or `metadata.` and a name.")
+    Give exactly one of the two.
+    """
+
+    field: str = strawberry.field(
+        description=f"Field to fill: one of {', '.join(domain.FIELDS)}, or `metadata.` and a name."
+    )
     column: str | None = strawberry.field(
         default=None,
-        description="The name of the column, as in the first row; of JSONL the path of a value, such as `customer.id`.",
+        description="Name of the column, as in the first row of a CSV file. For JSONL, the path of a value, such as "
+        "`customer.id`.",
     )
-    value: str | None = strawberry.field(default=None, description="The value of every row, in place of a column.")
+    value: str | None = strawberry.field(default=None, description="Value of the field in every row.")
 
 
 @strawberry.input
 class ImportEventsInput:
-    """A file of events, and what its columns are."""
+    """File of past events, and how to read it. Give exactly one of `file` and `url`."""
 
     file: Upload | None = strawberry.field(
         default=None,
-        description="The file. CSV in UTF-8, else Windows-1252, whose first row names the columns; or JSONL in UTF-8, "
-        "an object a line.",
+        description="The file, up to 1 GiB unless the operator sets another limit. CSV is UTF-8 or else Windows-1252, "
+        "and its first row names the columns. JSONL is UTF-8 with one JSON object on each line.",
     )
     url: str | None = strawberry.field(
         default=None,
-        description="Where the file is, in place of it: http or https, at a public address, fetched while the mutation "
-        "runs. Exactly one of `file` and `url` is given.",
+        description="http or https URL of the file, from which Punchcard downloads it while the mutation runs. Its "
+        "host has public addresses. Other hosts need the operator's permission (`PUNCHCARD_EGRESS_ALLOW`).",
     )
-    format: ImportFormat = strawberry.field(default=ImportFormat.CSV, description="How the file is written.")
+    format: ImportFormat = strawberry.field(default=ImportFormat.CSV, description="Format of the file. Default: CSV.")
     source: str | None = strawberry.field(
-        default=None, description='Where the events come from, part of their identity; "import:<file name>" if omitted.'
+        default=None,
+        description="Source of the events, up to 100 characters. It is part of the identity of each event. Default: "
+        '"import:" and the name of the file.',
     )
     columns: list[ColumnMapping] | None = strawberry.field(
         default=None,
-        description="What the columns are; guessed from their names and first rows if omitted. Columns not named go to "
-        "the metadata. Without an `externalId`, the number of the row (from 1) is it. Of JSONL, values that have the name "
-        "of a field of `RecordEventInput` are that field without being named here; what `exportEvents` wrote needs nothing.",
+        description="Sources of the fields. Default: Punchcard guesses them from the column names and the first rows. "
+        "Other columns go to the metadata. If no column gives the `externalId`, the number of the row, from 1, is the "
+        "external id. In JSONL, a member with the name of a field of `RecordEventInput` fills that field by itself; "
+        "files of `exportEvents` need no mapping.",
     )
     timezone: str | None = strawberry.field(
-        default=None, description="IANA, for dates and times without an offset; the workspace's, if omitted."
+        default=None,
+        description="IANA name of the time zone of dates and times without an offset, for example `Europe/Berlin`. "
+        "Default: the time zone of the workspace.",
     )
     date_order: DateOrder | None = strawberry.field(
         default=None,
-        description="How dates such as 03/04/2026 are meant; if omitted, as the first rows show, else such rows fail.",
+        description="Order of day and month in dates such as 03/04/2026. Default: the order that the first rows show. "
+        "If they show none, rows with such dates fail.",
     )
     create_missing_passes: bool = strawberry.field(
-        default=True, description="Create the passes that the rows name and that are not there."
+        default=True,
+        description="Whether a row with an unknown `passExternalId` creates the pass. If false, the row fails. "
+        "Default: true.",
     )
     dry_run: bool = strawberry.field(
         default=False,
-        description="Record nothing, and find out what would become of each row; rows of the file that repeat one another "
-        "more than 1,000 rows apart are not noticed, and corrections of events of the same file fail.",
+        description="If true, the job only checks what would happen to each row, and records nothing. Such a check "
+        "misses repeated rows that are more than 1,000 rows apart, and fails rows that correct an event of the same "
+        "file.",
     )
 
 
 @strawberry.type
 class ImportEventsPayload:
-    """The job that records the rows."""
+    """Result of `importEvents`."""
 
-    job: Job | None = strawberry.field(default=None, description="The job; absent if the file or a column was refused.")
-    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+    job: Job | None = strawberry.field(default=None, description="Job that records the rows; null if the call failed.")
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Problems with the input; empty if the call succeeded."
+    )
 
 
 async def import_events(
-    info: Info, input: Annotated[ImportEventsInput, strawberry.argument(description="The file.")]
+    info: Info, input: Annotated[ImportEventsInput, strawberry.argument(description="File and settings of the import.")]
 ) -> ImportEventsPayload:
-    """Records the rows of a file as past events, in a job.
+    """Start a job that records the rows of a file as past events. Needs the scope `write`.
 
-    A row is identified by its position in the file and the source: importing the same file again records nothing new.
+    Safe to repeat with the same `source`: each call starts another job, but rows that are recorded already count as
+    duplicates. A row that cannot be recorded does not stop the others.
     """
     mappings = input.columns
     try:
-        async with _file(info.context.commands, input.file, input.url) as file:
+        async with _open_file(info.context.commands, input.file, input.url) as file:
             job = await imports.import_events(
                 info.context.commands,
                 file,
@@ -110,7 +131,7 @@ async def import_events(
     return ImportEventsPayload(job=job_of(job))
 
 
-def _file(ctx: Context, file: Upload | None, url: str | None) -> AbstractAsyncContextManager[imports.Upload]:
+def _open_file(ctx: Context, file: Upload | None, url: str | None) -> AbstractAsyncContextManager[imports.Upload]:
     if url is None and file is not None:
         return nullcontext(file)
     if url is not None and file is None:

@@ -1,4 +1,4 @@
-"""Jobs: the type, the query and the list, and cancelJob."""
+"""The type Job, the queries that find and list jobs, the subscription jobProgress and the mutation cancelJob."""
 
 from __future__ import annotations
 
@@ -24,50 +24,75 @@ from app.graphql.types.payloads import UserError, user_errors
 from app.graphql.types.scalars import JSON
 
 POLL_INTERVAL_SECONDS = 0.5
-"""How often a followed job is read: its progress is written every so many rows, by a process that knows no followers."""
+"""Interval at which jobProgress reads its job. The worker that does the job does not announce progress."""
+
+
+RESULT = """Result of the job, an object; null until it has ended. Its members depend on `kind`:
+
+- `IMPORT`: the numbers of rows `created`, `duplicate` and `failed`, and the `source` of the events.
+- `EXPORT_EVENTS`: the numbers of `rows` and `bytes` of the file.
+- `EXPORT_ACTIVITIES`: the same, and the `cursor` at which the next export, query or subscription continues.
+- `DELETE_EVENTS`: the number of events `deleted`.
+- `REPLAY_WEBHOOKS`: the number of `messages` selected.
+
+Every result also has the list `warnings`."""
+"""The description of the field `result`, as Markdown."""
 
 
 @strawberry.type
 class JobProgress:
-    """How many rows of a job are done."""
+    """Number of items that a job has processed: rows of a file, events, activities or messages."""
 
-    done: int = strawberry.field(description="Rows dealt with so far, failed ones included.")
+    done: int = strawberry.field(description="Number of items processed so far, including failed ones.")
     total: int = strawberry.field(
-        description="Rows expected: lines of the file, events that match (0 while that is not known), positions of the feed "
-        "to look through; once the job is finished, exactly what was done."
+        description="Expected number of items; 0 while it is unknown. For an import it is the number of lines, and for "
+        "an export of activities the number of positions to read. Once the job has SUCCEEDED, it equals `done`."
     )
-    failed: int = strawberry.field(description="Rows that could not be recorded; the report says why.")
+    failed: int = strawberry.field(
+        description="Number of items that could not be processed. For an import, the file at `reportUrl` gives the "
+        "reasons."
+    )
 
 
 @strawberry.type
 class Job(Node):
-    """Long work that a worker carries on with until it is finished, whatever dies."""
+    """Long work that a worker does in the background, in batches.
 
-    kind: JobKind = strawberry.field(description="What it does.")
-    status: JobStatus = strawberry.field(description="How far it is.")
-    progress: JobProgress = strawberry.field(description="How many rows are done.")
-    dry_run: bool = strawberry.field(description="Whether it only finds out what would become of each row.")
-    cancelling: bool = strawberry.field(description="Whether it was told to stop and has not stopped yet.")
-    result: JSON | None = strawberry.field(
-        description="Once it is finished, what came of it. An import: `created`, `duplicate` and `failed` rows and the "
-        "`source`. An export: `rows` and `bytes`, and of activities the `cursor` from which to read on. "
-        "A deletion: how many events it `deleted`. A replay: how many `messages` it put up to be sent. And `warnings`."
+    If the worker crashes, another worker continues it.
+    """
+
+    kind: JobKind = strawberry.field(description="Kind of the work.")
+    status: JobStatus = strawberry.field(description="State of the job. SUCCEEDED, FAILED and CANCELLED are final.")
+    progress: JobProgress = strawberry.field(description="Number of items processed so far.")
+    dry_run: bool = strawberry.field(
+        description="Whether the job only checks what would happen to each row, without recording anything."
     )
+    cancelling: bool = strawberry.field(
+        description="Whether a client has cancelled the job and the worker has not stopped yet."
+    )
+    result: JSON | None = strawberry.field(description=RESULT)
     domain_job: strawberry.Private[domain.Job]
     report_url: str | None = strawberry.field(
-        description="Where a CSV with a line for each failed row is fetched, relative to the address of the API and with "
-        "the same Authorization; null while no row has failed. It is kept for 30 days."
+        description="URL of a CSV file that has a line for each problem of a failed row; null while no row has failed. "
+        "It is relative to the address of the API and needs an API key with the scope `read`. The file is kept for 30 "
+        "days."
     )
-    created_at: datetime = strawberry.field(description="When it was asked for, by the machine's clock.")
-    started_at: datetime | None = strawberry.field(description="When a worker began it.")
-    finished_at: datetime | None = strawberry.field(description="When it ended; null while it goes on.")
-    error: str | None = strawberry.field(description="Why it is FAILED.")
+    created_at: datetime = strawberry.field(description="Time at which a client started the job, in system time.")
+    started_at: datetime | None = strawberry.field(
+        description="Time at which a worker first took the job, in system time; null while it is QUEUED."
+    )
+    finished_at: datetime | None = strawberry.field(
+        description="Time at which the job ended, in system time; null until then."
+    )
+    error: str | None = strawberry.field(description="Reason why the job FAILED, for people; null for other states.")
 
     @strawberry.field
     async def download_url(self, info: Info) -> str | None:
-        """Where the file of a finished export is fetched, relative to the address of the API: by anybody who has the
-        address, without a key, for an hour. Reading it again answers another. Null while there is no file, and once
-        it is gone, a day after the job has ended.
+        """URL of the file that an export has written, relative to the address of the API.
+
+        The URL works for an hour, without an API key, for everyone who has it. Each read of this field returns a new
+        URL. Null until the job has SUCCEEDED, and after the file was deleted. Punchcard deletes the file a day after
+        the end of the job, or earlier if a pass is erased.
         """
         return await download_path(info.context.commands, self.domain_job)
 
@@ -76,7 +101,7 @@ listing: Pagination[domain.Job] = Pagination("job", (int, str), lambda job: (to_
 
 
 def job_of(job: domain.Job) -> Job:
-    """The job as it is published."""
+    """Return the GraphQL object of a job."""
     tally = job.tally
     return Job(
         id=strawberry.ID(to_global_id("Job", job.id)),
@@ -97,45 +122,49 @@ def job_of(job: domain.Job) -> Job:
 
 @fetcher("Job")
 async def fetch_job(context: RequestContext, job_id: str) -> Job | None:
-    """The job of a database id, or None."""
-    found = await context.load.jobs.load(job_id)
-    return None if found is None else job_of(found)
+    """Return the job with a database id, or None."""
+    job = await context.load.jobs.load(job_id)
+    return None if job is None else job_of(job)
 
 
 async def find_job(
-    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The id of the job.")]
+    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="Id of the job.")]
 ) -> Job | None:
-    """The job of an id."""
-    named = database_id(id, "Job")
-    return None if named is None else await fetch_job(info.context, named)
+    """Find a job by its id; null if it does not exist. Needs the scope `read`."""
+    job_id = database_id(id, "Job")
+    return None if job_id is None else await fetch_job(info.context, job_id)
 
 
 async def list_jobs(
     info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
 ) -> Connection[Job]:
-    """The jobs, the newest first."""
+    """List the jobs, newest first. Needs the scope `read`."""
     span = listing.span(first, after, last, before)
     store = info.context.workspace.jobs
     return listing.connection(await store.page(span), span, job_of, store.count)
 
 
 async def follow_job(
-    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The id of the job.")]
+    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="Id of the job.")]
 ) -> AsyncGenerator[Job, None]:
-    """A job as it is now, and again whenever it has changed; the stream ends when the job has ended."""
-    named = database_id(id, "Job")
-    job = None if named is None else await info.context.workspace.jobs.get(named)
+    """Follow a job: the stream sends the job now and after each change, at most twice a second.
+
+    The stream ends when the job has ended. It fails with `BAD_USER_INPUT` if the job does not exist. Needs the scope
+    `subscribe`.
+    """
+    job_id = database_id(id, "Job")
+    job = None if job_id is None else await info.context.workspace.jobs.get(job_id)
     if job is None:
         raise NotFound("job", "id")
-    return _changes(info.context, job)
+    return _stream_changes(info.context, job)
 
 
-async def _changes(context: RequestContext, job: domain.Job) -> AsyncGenerator[Job, None]:
-    told: domain.Job | None = None
+async def _stream_changes(context: RequestContext, job: domain.Job) -> AsyncGenerator[Job, None]:
+    last_sent: domain.Job | None = None
     while True:
-        if job != told:
+        if job != last_sent:
             yield job_of(job)
-            told = job
+            last_sent = job
         if job.finished_at is not None:
             return
         await asyncio.sleep(POLL_INTERVAL_SECONDS)
@@ -144,25 +173,32 @@ async def _changes(context: RequestContext, job: domain.Job) -> AsyncGenerator[J
 
 @strawberry.input
 class CancelJobInput:
-    """A job to stop."""
+    """Job to cancel."""
 
-    id: strawberry.ID = strawberry.field(description="The job.")
+    id: strawberry.ID = strawberry.field(description="Id of the job.")
 
 
 @strawberry.type
 class CancelJobPayload:
-    """The job that was told to stop."""
+    """Result of `cancelJob`."""
 
     job: Job | None = strawberry.field(
-        default=None, description="The job, CANCELLED a moment later; one that had ended stays as it was."
+        default=None,
+        description="The job; null if the call failed. Its status becomes CANCELLED when the worker stops. A job that "
+        "had ended stays unchanged.",
     )
-    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Problems with the input; empty if the call succeeded."
+    )
 
 
 async def cancel_job(
-    info: Info, input: Annotated[CancelJobInput, strawberry.argument(description="The job.")]
+    info: Info, input: Annotated[CancelJobInput, strawberry.argument(description="Job to cancel.")]
 ) -> CancelJobPayload:
-    """Tells a job to stop; what it has done stays. Safe to repeat."""
+    """Cancel a job. Needs the scope `write`. Safe to repeat.
+
+    The worker finishes its current batch and stops. The work that was done stays.
+    """
     try:
         job = await jobs.cancel_job(info.context.commands, parse_text(given_id(input.id, "Job"), "id"))
     except Refused as refused:

@@ -1,4 +1,4 @@
-"""mergePasses at the edge."""
+"""The mutation mergePasses."""
 
 from __future__ import annotations
 
@@ -21,28 +21,34 @@ from .passes import Pass, pass_of
 class MergePassesInput:
     """Two passes of one customer."""
 
-    survivor_id: strawberry.ID = strawberry.field(description="The pass that answers for both from then on.")
-    merged_id: strawberry.ID = strawberry.field(description="The pass that becomes another name of it.")
+    survivor_id: strawberry.ID = strawberry.field(description="Id of the pass that remains.")
+    merged_id: strawberry.ID = strawberry.field(description="Id of the pass that is merged into the other.")
 
 
 @strawberry.type
 class MergePassesPayload:
-    """The pass that answers for both."""
+    """Result of `mergePasses`."""
 
     card: Pass | None = strawberry.field(
         default=None,
         name="pass",
-        description="The pass that answers for both. Its totals, memberships and balance follow as soon as a worker has "
-        "counted the events of the other one.",
+        description="Pass that remains. Its statistics, memberships and balance include the events of the merged pass "
+        "when a worker has counted them. Null if the call failed.",
     )
-    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Problems with the input; empty if the call succeeded."
+    )
 
 
 async def merge_passes(
-    info: Info, input: Annotated[MergePassesInput, strawberry.argument(description="The two passes.")]
+    info: Info, input: Annotated[MergePassesInput, strawberry.argument(description="Passes to merge.")]
 ) -> MergePassesPayload:
-    """Makes one pass another name of a second one of the same customer: the survivor answers for both ids and external
-    ids, and counts the events of both. Needs the scope `admin`. Safe to repeat; not to be undone.
+    """Merge a pass into another pass of the same customer. Needs the scope `admin`.
+
+    The remaining pass gets the events of both and is found by both ids and external ids. The feed shows
+    `customer.deleted` for the merged pass, and no event a second time. A merge cannot be undone. A pass can absorb at
+    most 100 others. Fails with `CONFLICT` if one of the two is being erased, or the merged one is being merged
+    elsewhere. Safe to repeat.
     """
     info.context.actor.require(ADMIN)
     try:

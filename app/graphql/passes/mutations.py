@@ -1,4 +1,4 @@
-"""createPass, createPasses and updatePass at the edge."""
+"""Mutations of passes: createPass, createPasses and updatePass."""
 
 from __future__ import annotations
 
@@ -22,104 +22,155 @@ from .passes import Pass, PassStatus, pass_of
 
 @strawberry.input
 class PassHolderInput:
-    """The person who holds a pass."""
+    """Person who holds a pass."""
 
-    name: str | None = strawberry.field(default=strawberry.UNSET, description="The name; null removes it.")
-    email: str | None = strawberry.field(default=strawberry.UNSET, description="The e-mail address; null removes it.")
-    phone: str | None = strawberry.field(default=strawberry.UNSET, description="The telephone number; null removes it.")
+    name: str | None = strawberry.field(
+        default=strawberry.UNSET, description="Name of the person, at most 255 characters. Null removes it."
+    )
+    email: str | None = strawberry.field(
+        default=strawberry.UNSET, description="E-mail address of the person, at most 255 characters. Null removes it."
+    )
+    phone: str | None = strawberry.field(
+        default=strawberry.UNSET, description="Telephone number of the person, at most 255 characters. Null removes it."
+    )
 
 
 @strawberry.input
 class CreatePassInput:
-    """A new pass."""
+    """Pass to create."""
 
-    external_id: str = strawberry.field(description="Its id in the caller's system; unique in the workspace.")
-    holder: PassHolderInput | None = strawberry.field(default=None, description="Who holds it.")
-    fields: JSON | None = strawberry.field(default=None, description="Its fields.")
-    metadata: JSON | None = strawberry.field(default=None, description="Free details.")
+    external_id: str = strawberry.field(
+        description="Id of the pass in your system, at most 255 characters; unique in the workspace."
+    )
+    holder: PassHolderInput | None = strawberry.field(default=None, description="Person who holds the pass.")
+    fields: JSON | None = strawberry.field(
+        default=None,
+        description="Fields of the pass as a JSON object, at most 32,768 bytes unless the operator of the server sets "
+        "another limit.",
+    )
+    metadata: JSON | None = strawberry.field(
+        default=None,
+        description="Further details as a JSON object, at most 32,768 bytes unless the operator of the server sets "
+        "another limit.",
+    )
     installed_at: RawDateTime | None = strawberry.field(
-        default=None, description="When the customer installed it; 'never did it' counts from here."
+        default=None,
+        description="Instant at which the customer installed the pass, not in the future. Criteria with `never: "
+        "SINCE_JOINED` count days from it. Default: unknown; they count from the creation.",
     )
 
 
 @strawberry.input
 class CreatePassesInput:
-    """New passes."""
+    """Passes to create in one call."""
 
     passes: list[CreatePassInput] = strawberry.field(description="1 to 1,000 passes.")
 
 
 @strawberry.input
 class UpdatePassInput:
-    """Changes to a pass; what is omitted stays."""
+    """Changes to a pass. Values that are left out stay as they are."""
 
-    id: strawberry.ID = strawberry.field(description="The pass.")
-    holder: PassHolderInput | None = strawberry.field(default=None, description="Who holds it; parts omitted stay.")
+    id: strawberry.ID = strawberry.field(description="Id of the pass.")
+    holder: PassHolderInput | None = strawberry.field(
+        default=None, description="Changes to the person who holds the pass. Parts that are left out stay."
+    )
     fields: JSON | None = strawberry.field(
-        default=None, description="Fields to set; a null removes its field, fields omitted stay."
+        default=None,
+        description="Fields to set, as a JSON object. A null removes its field; fields that are left out stay.",
     )
     metadata: JSON | None = strawberry.field(
-        default=None, description="Details to set; a null removes its key, keys omitted stay."
+        default=None,
+        description="Details to set, as a JSON object. A null removes its key; keys that are left out stay.",
     )
-    status: PassStatus | None = strawberry.field(default=None, description="Its state.")
+    status: PassStatus | None = strawberry.field(default=None, description="New state of the pass.")
 
 
 @strawberry.type
 class CreatePassPayload:
-    """The new pass."""
+    """Result of `createPass`."""
 
     card: Pass | None = strawberry.field(
-        default=None, name="pass", description="The pass; the one first stored, if the same was sent before."
+        default=None,
+        name="pass",
+        description="Created pass, or the pass that an earlier call with the same input created. Null if the call "
+        "failed.",
     )
-    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Problems with the input; empty if the call succeeded."
+    )
 
 
 @strawberry.type
 class CreatePassResult:
-    """What became of one pass of a batch."""
+    """Result of one pass of `createPasses`."""
 
-    index: int = strawberry.field(description="Its place in the input, from 0.")
-    status: EventStatus = strawberry.field(description="Its fate.")
-    card: Pass | None = strawberry.field(name="pass", description="The pass: the new one, or the one first stored.")
-    user_errors: list[UserError] = strawberry.field(description="What to change.")
+    index: int = strawberry.field(description="Index of the pass in the input, from 0.")
+    status: EventStatus = strawberry.field(description="Outcome of the pass.")
+    card: Pass | None = strawberry.field(
+        name="pass",
+        description="Created pass. For `DUPLICATE` and `CONFLICT`: the pass that has the external id. Null if the "
+        "pass was rejected.",
+    )
+    user_errors: list[UserError] = strawberry.field(description="Problems with the pass; empty if it exists as sent.")
 
 
 @strawberry.type
 class CreatePassesPayload:
-    """What became of each pass of a batch."""
+    """Result of `createPasses`."""
 
-    created: int = strawberry.field(default=0, description="How many were created.")
-    duplicate: int = strawberry.field(default=0, description="How many were there already, just the same.")
-    failed: int = strawberry.field(default=0, description="How many were refused.")
-    results: list[CreatePassResult] = strawberry.field(default_factory=list, description="In the order of the input.")
+    created: int = strawberry.field(default=0, description="Number of passes that this call created.")
+    duplicate: int = strawberry.field(
+        default=0, description="Number of passes that an earlier call with the same input created."
+    )
+    failed: int = strawberry.field(
+        default=0, description="Number of passes that are not created: `CONFLICT` and `REJECTED`."
+    )
+    results: list[CreatePassResult] = strawberry.field(
+        default_factory=list,
+        description="Results of the passes, in the order of the input. Empty if the call as a whole failed.",
+    )
     user_errors: list[UserError] = strawberry.field(
-        default_factory=list, description="What to change about the call as a whole."
+        default_factory=list,
+        description="Problems with the call as a whole; problems with single passes are in `results`.",
     )
 
 
 @strawberry.type
 class UpdatePassPayload:
-    """The changed pass."""
+    """Result of `updatePass`."""
 
-    card: Pass | None = strawberry.field(default=None, name="pass", description="The pass as it will be.")
-    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+    card: Pass | None = strawberry.field(
+        default=None, name="pass", description="Pass with the changes. Null if the call failed."
+    )
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Problems with the input; empty if the call succeeded."
+    )
 
 
 async def create_pass(
-    info: Info, input: Annotated[CreatePassInput, strawberry.argument(description="The pass.")]
+    info: Info, input: Annotated[CreatePassInput, strawberry.argument(description="Pass to create.")]
 ) -> CreatePassPayload:
-    """Creates a pass. Safe to repeat."""
-    [result] = await commands.create_passes(info.context.commands, [_pass_input(input)])
+    """Create a pass. Needs the scope `write`.
+
+    Safe to repeat: the same input returns the same pass, also after the pass was updated. Other input with the same
+    external id fails with `TAKEN`.
+    """
+    [result] = await commands.create_passes(info.context.commands, [_pass_input_of(input)])
     stored = result.card if result.status in (RecordStatus.CREATED, RecordStatus.DUPLICATE) else None
     return CreatePassPayload(card=None if stored is None else pass_of(stored), user_errors=user_errors(result.problems))
 
 
 async def create_passes(
-    info: Info, input: Annotated[CreatePassesInput, strawberry.argument(description="The passes.")]
+    info: Info, input: Annotated[CreatePassesInput, strawberry.argument(description="Passes to create.")]
 ) -> CreatePassesPayload:
-    """Creates up to 1,000 passes, each with a fate of its own. Safe to repeat."""
+    """Create up to 1,000 passes, each with an outcome of its own. Needs the scope `write`.
+
+    Safe to repeat: a pass that an earlier call created is a `DUPLICATE`. Other input with the same external id is a
+    `CONFLICT`.
+    """
     try:
-        results = await commands.create_passes(info.context.commands, [_pass_input(item) for item in input.passes])
+        results = await commands.create_passes(info.context.commands, [_pass_input_of(item) for item in input.passes])
     except Refused as refused:
         return CreatePassesPayload(user_errors=user_errors(refused.problems))
     statuses = [result.status for result in results]
@@ -140,14 +191,18 @@ async def create_passes(
 
 
 async def update_pass(
-    info: Info, input: Annotated[UpdatePassInput, strawberry.argument(description="The changes.")]
+    info: Info, input: Annotated[UpdatePassInput, strawberry.argument(description="Changes to make.")]
 ) -> UpdatePassPayload:
-    """Changes a pass. Safe to repeat."""
+    """Change holder, fields, metadata or status of a pass. Needs the scope `write`.
+
+    The payload shows the pass with the changes at once. Other queries show them when a worker has applied them, a
+    moment later. Safe to repeat: the same values are set again.
+    """
     try:
         changed = await commands.update_pass(
             info.context.commands,
             parse_text(given_id(input.id, "Pass"), "id"),
-            holder=_holder(input.holder),
+            holder=_holder_of(input.holder),
             fields=input.fields,
             metadata=input.metadata,
             status=None if input.status is None else input.status.value,
@@ -157,11 +212,17 @@ async def update_pass(
     return UpdatePassPayload(card=pass_of(changed))
 
 
-def _pass_input(sent: CreatePassInput) -> PassInput:
-    return PassInput(sent.external_id, _holder(sent.holder), sent.fields, sent.metadata, sent.installed_at)
+def _pass_input_of(sent: CreatePassInput) -> PassInput:
+    return PassInput(
+        external_id=sent.external_id,
+        holder=_holder_of(sent.holder),
+        fields=sent.fields,
+        metadata=sent.metadata,
+        installed_at=sent.installed_at,
+    )
 
 
-def _holder(sent: PassHolderInput | None) -> dict[str, str | None] | None:
+def _holder_of(sent: PassHolderInput | None) -> dict[str, str | None] | None:
     if sent is None:
         return None
     parts = {"name": sent.name, "email": sent.email, "phone": sent.phone}

@@ -1,4 +1,4 @@
-"""Passes: the type and the queries over it."""
+"""Passes: the type, and the queries that find and list passes."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from app.graphql.events.events import Event, EventOrder, OrderArgument, events_p
 from app.graphql.segments.memberships import Membership, membership_of
 from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument, await_consistency
 from app.graphql.types.enums import describe_enum
-from app.graphql.types.filters import activity_query, event_query, of_whole_pass
+from app.graphql.types.filters import include_merged_passes, parse_activity_filter, parse_event_filter
 from app.graphql.types.ids import database_id, to_global_id
 from app.graphql.types.node import Node, fetcher
 from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
 from app.graphql.types.scalars import JSON
 
-from .points import FirstEndings, PointsExpiring, points_expiring
-from .statistics import PassStatistics, TimeWindow, pass_statistics
+from .points import FirstExpiries, PointsExpiring, find_points_expiring
+from .statistics import PassStatistics, TimeWindow, build_pass_statistics
 
 
 class PassStatus(StrEnum):
-    """The state of a pass."""
+    """State of a pass. Punchcard does not act on it; segments can ask for it."""
 
     ACTIVE = "ACTIVE"
     INACTIVE = "INACTIVE"
@@ -45,37 +45,48 @@ describe_enum(
     PassStatus,
     "PassStatus",
     {
-        "ACTIVE": "In use.",
-        "INACTIVE": "Not in use at present.",
-        "EXPIRED": "Its time is over.",
-        "REVOKED": "Taken back.",
+        "ACTIVE": "The pass is in use. State of a new pass.",
+        "INACTIVE": "The pass is not in use at present.",
+        "EXPIRED": "The validity of the pass has ended.",
+        "REVOKED": "The pass was withdrawn.",
     },
 )
 
 
 @strawberry.type
 class PassHolder:
-    """The person who holds a pass, as far as known."""
+    """Person who holds a pass."""
 
-    name: str | None = strawberry.field(description="The name.")
-    email: str | None = strawberry.field(description="The e-mail address.")
-    phone: str | None = strawberry.field(description="The telephone number.")
+    name: str | None = strawberry.field(description="Name of the person. Null if unknown.")
+    email: str | None = strawberry.field(description="E-mail address of the person. Null if unknown.")
+    phone: str | None = strawberry.field(description="Telephone number of the person. Null if unknown.")
 
 
 @strawberry.type
 class Pass(Node):
-    """What a customer holds: a loyalty card, a membership, a ticket."""
+    """Loyalty card, membership or ticket of one customer."""
 
-    external_id: str = strawberry.field(description="Its id in the caller's system; unique in the workspace.")
-    holder: PassHolder = strawberry.field(description="Who holds it.")
-    fields: JSON = strawberry.field(description="Its fields, as field changes and updates left them.")
-    metadata: JSON = strawberry.field(description="Free details.")
-    status: PassStatus = strawberry.field(description="Its state.")
-    points_balance: Decimal = strawberry.field(description="The points of its events, less those whose end has come.")
-    tier: str | None = strawberry.field(description="Its tier.")
-    installed_at: datetime | None = strawberry.field(description="When the customer installed it.")
-    created_at: datetime = strawberry.field(description="When it was created.")
-    updated_at: datetime = strawberry.field(description="When it was last changed.")
+    external_id: str = strawberry.field(description="Id of the pass in your system; unique in the workspace.")
+    holder: PassHolder = strawberry.field(description="Person who holds the pass.")
+    fields: JSON = strawberry.field(
+        description="Fields of the pass as a JSON object, with all field changes and updates that are counted."
+    )
+    metadata: JSON = strawberry.field(description="Further details as a JSON object.")
+    status: PassStatus = strawberry.field(description="State of the pass.")
+    points_balance: Decimal = strawberry.field(
+        description="Balance of points: the points of all counted events, without expired points. Negative if more "
+        "points were spent than earned."
+    )
+    tier: str | None = strawberry.field(
+        description="Tier of the pass. Always null at present: no mutation sets a tier."
+    )
+    installed_at: datetime | None = strawberry.field(
+        description="Instant at which the customer installed the pass, as sent in `createPass`. Null if unknown."
+    )
+    created_at: datetime = strawberry.field(description="Instant at which the pass was created.")
+    updated_at: datetime = strawberry.field(
+        description="Instant of the last change of holder, fields, metadata or status."
+    )
     stored: strawberry.Private[domain.Pass]
 
     @strawberry.field
@@ -89,9 +100,9 @@ class Pass(Node):
         last: Last = None,
         before: Before = None,
     ) -> Connection[Event]:
-        """What happened on it. Needs the scope `read`."""
+        """Events on the pass, by the time they occurred. Needs the scope `read`."""
         info.context.actor.require(READ)
-        query = await event_query(info, filter, self.stored.id)
+        query = await parse_event_filter(info, filter, self.stored.id)
         return await events_page(info, query, order_by, first, after, last, before)
 
     @strawberry.field
@@ -106,11 +117,14 @@ class Pass(Node):
         consistency: ConsistencyArgument = Consistency.EVENTUAL,
         token: TokenArgument = None,
     ) -> Connection[Activity]:
-        """Its part of the feed, in order. Needs the scope `read`."""
+        """Activities of the pass and of the passes merged into it, in the order of the feed: oldest first.
+
+        Needs the scope `read`.
+        """
         info.context.actor.require(READ)
-        await await_consistency(info, consistency, token, told=True)
-        query = activity_query(filter, historical=True, pass_id=self.stored.id)
-        query = await of_whole_pass(info.context, query, self.stored)
+        await await_consistency(info, consistency, token, until_published=True)
+        query = parse_activity_filter(filter, historical=True, pass_id=self.stored.id)
+        query = await include_merged_passes(info.context, query, self.stored)
         return await activities_page(info, query, first, after, last, before)
 
     @strawberry.field
@@ -118,39 +132,46 @@ class Pass(Node):
         self,
         info: Info,
         types: Annotated[
-            list[str] | None, strawberry.argument(description="Events of these types only; all, if omitted.")
+            list[str] | None, strawberry.argument(description="Event types to include, at most 50. Default: all.")
         ] = None,
         time_window: Annotated[
-            TimeWindow | None, strawberry.argument(description="Events of this time only; all, if omitted.")
+            TimeWindow | None, strawberry.argument(description="Time to include. Default: all time.")
         ] = None,
         timezone: Annotated[
             str | None,
-            strawberry.argument(description="The IANA zone of calendar periods; the workspace's, if omitted."),
+            strawberry.argument(
+                description='IANA time zone of calendar periods, for example "Europe/Berlin". Default: the time zone of the '
+                "workspace."
+            ),
         ] = None,
     ) -> PassStatistics:
-        """What its events come to. Needs the scope `read`."""
+        """Statistics over the events of the pass. Needs the scope `read`.
+
+        Without `timeWindow`, the statistics are those that Punchcard keeps for the pass, so they lack events that are
+        not counted yet. With `timeWindow`, Punchcard reads the events of that time.
+        """
         info.context.actor.require(READ)
-        return await pass_statistics(info, self.stored, types, time_window, timezone)
+        return await build_pass_statistics(info, self.stored, types, time_window, timezone)
 
     @strawberry.field
-    async def points_expiring(self, info: Info, first: FirstEndings = 10) -> list[PointsExpiring]:
-        """What of the balance ends, and when: one item an instant, the soonest first. Needs the scope `read`."""
+    async def points_expiring(self, info: Info, first: FirstExpiries = 10) -> list[PointsExpiring]:
+        """Next expiries of points on the pass, soonest first: one item for each instant. Needs the scope `read`."""
         info.context.actor.require(READ)
-        return await points_expiring(info.context, self.stored, first)
+        return await find_points_expiring(info.context, self.stored, first)
 
     @strawberry.field
     def memberships(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[Membership]:
-        """The segments it is in now, in the order it entered them. Needs the scope `read`."""
+        """Segments that the pass is in now, in the order in which it entered them. Needs the scope `read`."""
         info.context.actor.require(READ)
         span = memberships_listing.span(first, after, last, before)
-        found = sorted(self.stored.memberships.values(), key=lambda m: (m.since_ms, m.segment_id))
+        memberships = sorted(self.stored.memberships.values(), key=lambda m: (m.since_ms, m.segment_id))
 
         async def count() -> int:
-            return len(found)
+            return len(memberships)
 
-        page = memberships_listing.paged(found, span)
+        page = memberships_listing.paged(memberships, span)
         return memberships_listing.connection(page, span, lambda m: membership_of(self.stored, m), count)
 
 
@@ -159,7 +180,7 @@ memberships_listing = Pagination[domain.Membership]("membership", (int, str), la
 
 
 def pass_of(card: domain.Pass) -> Pass:
-    """The pass as it is published."""
+    """Return the GraphQL object of a pass."""
     profile = card.profile
     return Pass(
         id=strawberry.ID(to_global_id("Pass", card.id)),
@@ -181,27 +202,31 @@ def pass_of(card: domain.Pass) -> Pass:
 
 @fetcher("Pass")
 async def fetch_pass(context: RequestContext, pass_id: str) -> Pass | None:
-    """The pass of a database id, or None."""
-    found = await context.load.passes.load(pass_id)
-    return None if found is None else pass_of(found)
+    """Return the pass with this database id, or None. A merged pass is replaced by its survivor."""
+    card = await context.load.passes.load(pass_id)
+    return None if card is None else pass_of(card)
 
 
 async def find_pass(
     info: Info,
-    id: Annotated[strawberry.ID | None, strawberry.argument(description="The id of the pass.")] = None,
-    external_id: Annotated[str | None, strawberry.argument(description="Its external id.")] = None,
+    id: Annotated[strawberry.ID | None, strawberry.argument(description="Id of the pass.")] = None,
+    external_id: Annotated[str | None, strawberry.argument(description="External id of the pass.")] = None,
     consistency: ConsistencyArgument = Consistency.EVENTUAL,
     token: TokenArgument = None,
 ) -> Pass | None:
-    """The pass of an id or an external id; exactly one is given."""
+    """Return the pass with this id or external id.
+
+    Give exactly one of them. The id of a pass that was merged into another returns that other pass. Null if no pass
+    matches. Needs the scope `read`.
+    """
     if (id is None) == (external_id is None):
-        raise InvalidInput(Code.INVALID, "Name the pass by exactly one of id and externalId.", "id")
+        raise InvalidInput(Code.INVALID, "Name the pass by exactly one of `id` and `externalId`.", "id")
     await await_consistency(info, consistency, token)
     if id is not None:
-        named = database_id(id, "Pass")
-        return None if named is None else await fetch_pass(info.context, named)
-    found = await info.context.workspace.passes.by_external_id(parse_text(external_id, "externalId"))
-    return None if found is None else pass_of(found)
+        pass_id = database_id(id, "Pass")
+        return None if pass_id is None else await fetch_pass(info.context, pass_id)
+    card = await info.context.workspace.passes.by_external_id(parse_text(external_id, "externalId"))
+    return None if card is None else pass_of(card)
 
 
 async def list_passes(
@@ -213,7 +238,7 @@ async def list_passes(
     consistency: ConsistencyArgument = Consistency.EVENTUAL,
     token: TokenArgument = None,
 ) -> Connection[Pass]:
-    """The passes, the newest first."""
+    """List the passes of the workspace, newest first. Needs the scope `read`."""
     span = listing.span(first, after, last, before)
     await await_consistency(info, consistency, token)
     store = info.context.workspace.passes

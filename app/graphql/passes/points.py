@@ -1,4 +1,4 @@
-"""Points: when those of a pass end."""
+"""Expiry of points: when the points of a pass leave its balance."""
 
 from __future__ import annotations
 
@@ -10,31 +10,35 @@ import strawberry
 
 from app.domain.errors import Code, InvalidInput
 from app.domain.passes.passes import Pass
-from app.domain.state.points import endings
+from app.domain.state.points import find_expiries
 from app.domain.values.instants import from_ms
 from app.graphql.context import RequestContext
 
-MAX_ENDS = 100
+MAX_EXPIRIES = 100
 
 
 @strawberry.type
 class PointsExpiring:
-    """Points that end together."""
+    """Points that expire at the same instant."""
 
-    points: Decimal = strawberry.field(description="How many points leave the balance.")
+    points: Decimal = strawberry.field(
+        description="Number of points that leave the balance. Points that were spent are not included."
+    )
     expires_at: datetime = strawberry.field(
-        description="When they do. Points that end days after the last activity end later if something happens before."
+        description="Instant of the expiry. Points that expire after days without activity expire later if the pass "
+        "has an event before."
     )
 
 
-FirstEndings = Annotated[
-    int, strawberry.argument(description="How many instants to answer, the soonest first: 1 to 100.")
+FirstExpiries = Annotated[
+    int,
+    strawberry.argument(description=f"Number of instants to return, soonest first: 1 to {MAX_EXPIRIES}. Default: 10."),
 ]
 
 
-async def points_expiring(context: RequestContext, card: Pass, first: int) -> list[PointsExpiring]:
-    """What of the balance ends next, one item an instant, soonest first; what was spent is not in it."""
-    if not 1 <= first <= MAX_ENDS:
-        raise InvalidInput(Code.OUT_OF_RANGE, f"Between 1 and {MAX_ENDS}.", "first")
-    found = endings(await context.load.lots.load(card.id), card.aggregates)[:first]
-    return [PointsExpiring(points=points, expires_at=from_ms(at_ms)) for at_ms, points in found]
+async def find_points_expiring(context: RequestContext, card: Pass, first: int) -> list[PointsExpiring]:
+    """Return the next expiries of the pass, one item for each instant, soonest first. Raises InvalidInput."""
+    if not 1 <= first <= MAX_EXPIRIES:
+        raise InvalidInput(Code.OUT_OF_RANGE, f"`first` must be between 1 and {MAX_EXPIRIES}.", "first")
+    expiries = find_expiries(await context.load.lots.load(card.id), card.aggregates)[:first]
+    return [PointsExpiring(points=points, expires_at=from_ms(at_ms)) for at_ms, points in expiries]

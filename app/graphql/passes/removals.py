@@ -1,4 +1,4 @@
-"""deleteEvents, erasePass and what is known of an erasure, at the edge. All of it needs the scope `admin`."""
+"""The mutations deleteEvents and erasePass, and the query passErasure. All need the scope `admin`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from app.graphql.context import Info
 from app.graphql.jobs.jobs import Job, job_of
 from app.graphql.segments.segments import Segment, fetch_segment
 from app.graphql.types.enums import describe_enum
-from app.graphql.types.filters import EventFilter, event_query
+from app.graphql.types.filters import EventFilter, parse_event_filter
 from app.graphql.types.ids import database_id, given_id, to_global_id
 from app.graphql.types.payloads import UserError, user_errors
 
 
 class ErasureState(StrEnum):
-    """How far an erasure is."""
+    """Progress of an erasure."""
 
     PENDING = "PENDING"
     DONE = "DONE"
@@ -34,37 +34,46 @@ describe_enum(
     ErasureState,
     "ErasureState",
     {
-        "PENDING": "It was asked for, or would be; something is left to be emptied.",
-        "DONE": "Nothing personal is left of the pass.",
+        "PENDING": "Some data of the pass remains. For a dry run: the erasure was not requested.",
+        "DONE": "No personal data of the pass remains in the workspace.",
     },
 )
 
 
 @strawberry.type
 class PassErasure:
-    """The receipt of an erasure: what it changed. Nothing in it is personal."""
+    """Receipt of an erasure: what it changed. It contains no personal data."""
 
-    pass_id: strawberry.ID = strawberry.field(description="The id that the pass had; by it the receipt is found again.")
-    state: ErasureState = strawberry.field(description="How far it is.")
-    erased_at: datetime | None = strawberry.field(
-        description="When the pass left its segments and its totals; null until then. No event of it counts any more."
+    pass_id: strawberry.ID = strawberry.field(
+        description="Id that the pass had. `passErasure` finds the receipt by this id."
     )
-    event_count: int | None = strawberry.field(description="How many events counted in the pass until then.")
-    aggregate_count: int | None = strawberry.field(description="How many rows of totals, by type and currency, it had.")
+    state: ErasureState = strawberry.field(description="Progress of the erasure.")
+    erased_at: datetime | None = strawberry.field(
+        description="Instant at which the pass left its segments and its events stopped counting. Null until then."
+    )
+    event_count: int | None = strawberry.field(
+        description="Number of events that counted in the pass, changes by `updatePass` included. Null until "
+        "`erasedAt` is set."
+    )
+    aggregate_count: int | None = strawberry.field(
+        description="Number of rows in the statistics of the pass: one for each type and currency of its events. Null "
+        "until `erasedAt` is set."
+    )
     activity_count: int | None = strawberry.field(
-        description="How many lines of the feed are emptied; they stay where they are, without their data."
+        description="Number of activities of the pass. They stay in the feed, and the erasure replaces their data by "
+        '`{"erased": true}`. Null until `erasedAt` is set.'
     )
     segment_ids: strawberry.Private[tuple[str, ...]]
 
     @strawberry.field
     async def segments(self, info: Info) -> list[Segment]:
-        """The segments that it left."""
-        found = await asyncio.gather(*(fetch_segment(info.context, each) for each in self.segment_ids))
-        return [segment for segment in found if segment is not None]
+        """Segments that the pass left."""
+        segments = await asyncio.gather(*(fetch_segment(info.context, each) for each in self.segment_ids))
+        return [segment for segment in segments if segment is not None]
 
 
 def erasure_of(erasure: domain.Erasure) -> PassErasure:
-    """The erasure as it is published."""
+    """Return the GraphQL object of an erasure."""
     return PassErasure(
         pass_id=strawberry.ID(to_global_id("Pass", erasure.pass_id)),
         state=ErasureState.DONE if erasure.done else ErasureState.PENDING,
@@ -78,57 +87,75 @@ def erasure_of(erasure: domain.Erasure) -> PassErasure:
 
 @strawberry.input
 class DeleteEventsInput:
-    """Events to remove for good."""
+    """Events to remove."""
 
     filter: EventFilter = strawberry.field(
-        description="Which events; at least one part of it. Only those recorded by now are removed."
+        description="Selection of the events; at least one condition is required. Only events recorded before the "
+        "call are removed."
     )
     dry_run: bool = strawberry.field(
-        default=False, description="Whether only to find out how many there are: nothing is removed, and no job made."
+        default=False,
+        description="Whether to only count the events. Default: false. A dry run removes nothing and starts no job.",
     )
 
 
 @strawberry.input
 class ErasePassInput:
-    """A pass to erase, named by one of its ids."""
+    """Pass to erase. Give exactly one of `id` and `externalId`."""
 
-    id: strawberry.ID | None = strawberry.field(default=None, description="The pass.")
-    external_id: str | None = strawberry.field(default=None, description="The pass with this external id.")
-    dry_run: bool = strawberry.field(default=False, description="Whether only to find out what it would change.")
+    id: strawberry.ID | None = strawberry.field(default=None, description="Id of the pass.")
+    external_id: str | None = strawberry.field(default=None, description="External id of the pass.")
+    dry_run: bool = strawberry.field(
+        default=False, description="Whether to only return what the erasure would change. Default: false."
+    )
 
 
 @strawberry.type
 class DeleteEventsPayload:
-    """The job that removes events, or how many there are."""
+    """Result of `deleteEvents`."""
 
     job: Job | None = strawberry.field(
-        default=None, description="The job; its `result` tells how many it `deleted`. Absent for a dry run."
+        default=None,
+        description="Job that removes the events. When the job is finished, its `result` has the number of removed "
+        "events as `deleted`. Null for a dry run, if the filter names a pass that does not exist, or if "
+        "the call failed.",
     )
     deleted_count: int | None = strawberry.field(
-        default=None, description="How many events a dry run found: exactly those that would be removed now."
+        default=None,
+        description="For a dry run: number of events that would be removed now. 0 if the filter names a pass that "
+        "does not exist. Null otherwise.",
     )
-    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Problems with the input; empty if the call succeeded."
+    )
 
 
 @strawberry.type
 class ErasePassPayload:
-    """The receipt of an erasure."""
+    """Result of `erasePass`."""
 
     receipt: PassErasure | None = strawberry.field(
-        default=None, description="What it changed so far, or would change; `passErasure` tells it again later."
+        default=None,
+        description="What the erasure has changed so far; for a dry run, what it would change. `passErasure` returns "
+        "the receipt later. Null if the call failed.",
     )
-    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Problems with the input; empty if the call succeeded."
+    )
 
 
 async def delete_events(
-    info: Info, input: Annotated[DeleteEventsInput, strawberry.argument(description="Which events.")]
+    info: Info, input: Annotated[DeleteEventsInput, strawberry.argument(description="Events to remove.")]
 ) -> DeleteEventsPayload:
-    """Removes events for good, in a job: totals, segments and points become what they were without them, and their
-    identities are not given again. Needs the scope `admin`. Safe to repeat.
+    """Start a job that removes events permanently. Needs the scope `admin`.
+
+    Statistics, fields, segments and points become what they are without the events. For each removed event, the feed
+    gets a `customer.updated` with the cause `EVENT_REMOVED`; earlier activities stay. The identity of a removed event
+    cannot be used again. Changes by `updatePass` are never removed. Safe to repeat: another job removes what is left.
     """
     info.context.actor.require(ADMIN)
     try:
-        query = await event_query(info, input.filter)
+        query = await parse_event_filter(info, input.filter)
         if query is None:
             return DeleteEventsPayload(deleted_count=0)
         job, count = await commands.delete_events(info.context.commands, query, dry_run=input.dry_run)
@@ -138,11 +165,14 @@ async def delete_events(
 
 
 async def erase_pass(
-    info: Info, input: Annotated[ErasePassInput, strawberry.argument(description="The pass.")]
+    info: Info, input: Annotated[ErasePassInput, strawberry.argument(description="Pass to erase.")]
 ) -> ErasePassPayload:
-    """Erases a pass and everything personal about it, the feed included: it leaves its segments, its events are
-    emptied, and its external id is free again. What is recorded on it until then goes with it. Needs the scope
-    `admin`. Safe to repeat by id.
+    """Erase a pass with everything personal about it, in the feed too. Needs the scope `admin`.
+
+    The pass leaves its segments, its events and activities lose their data, and its external id becomes free. Events
+    that are recorded on the pass before the erasure is `DONE` are erased too. Fails with `CONFLICT` while the pass is
+    being merged. Safe to repeat by `id`. By `externalId`, a repeated call may find a new pass that has the external
+    id.
     """
     info.context.actor.require(ADMIN)
     try:
@@ -158,10 +188,10 @@ async def erase_pass(
 
 
 async def find_erasure(
-    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The id that the pass had.")]
+    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="Id that the pass had.")]
 ) -> PassErasure | None:
-    """The receipt of the erasure of a pass; null where none was asked for. Needs the scope `admin`."""
+    """Return the receipt of the erasure of a pass. Null if none was requested. Needs the scope `admin`."""
     info.context.actor.require(ADMIN)
-    named = database_id(id, "Pass")
-    found = None if named is None else await info.context.workspace.removals.erasure(named)
-    return None if found is None else erasure_of(found)
+    pass_id = database_id(id, "Pass")
+    erasure = None if pass_id is None else await info.context.workspace.removals.erasure(pass_id)
+    return None if erasure is None else erasure_of(erasure)

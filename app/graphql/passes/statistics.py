@@ -1,4 +1,4 @@
-"""Statistics of a pass, as types; the arithmetic is the domain's."""
+"""Statistics of a pass as GraphQL types. The domain computes them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from app.graphql.context import Info
 from app.graphql.types.enums import CalendarPeriod, EventCategory
 
 MAX_DAYS = 3660
+"""Length of the longest rolling window."""
 MAX_TYPES = 50
+"""Event types that one call may name."""
 
 
 @strawberry.input(one_of=True)
 class RollingTimeWindow:
-    """A length of time up to now. Exactly one unit."""
+    """Length of time that ends now. Give exactly one unit."""
 
     days: int | None = strawberry.field(default=strawberry.UNSET, description="Days of 24 hours: 1 to 3,660.")
     hours: int | None = strawberry.field(default=strawberry.UNSET, description="Hours: 1 to 87,840.")
@@ -30,75 +32,98 @@ class RollingTimeWindow:
 
 @strawberry.input(one_of=True)
 class TimeWindow:
-    """Which time is meant. Exactly one field."""
+    """Time that events must have occurred in. Give exactly one field."""
 
     calendar: CalendarPeriod | None = strawberry.field(
-        default=strawberry.UNSET, description="The current period of the calendar, in the time zone."
+        default=strawberry.UNSET, description="Current period of the calendar in the time zone, for example this month."
     )
     rolling: RollingTimeWindow | None = strawberry.field(
-        default=strawberry.UNSET, description="A length of time up to now."
+        default=strawberry.UNSET, description="Length of time that ends now, for example the last 30 days."
     )
-    all_time: bool | None = strawberry.field(default=strawberry.UNSET, description="true: no window at all.")
+    all_time: bool | None = strawberry.field(default=strawberry.UNSET, description="All time. Only `true` is accepted.")
 
 
 @strawberry.type
 class TypeStatistics:
-    """One type of event in one currency."""
+    """Statistics of the events of one type in one currency."""
 
-    type: str = strawberry.field(description="The type.")
-    category: EventCategory = strawberry.field(description="Its category.")
-    currency: str | None = strawberry.field(description="The currency; absent for events without an amount.")
-    count: int = strawberry.field(description="How many events.")
-    sum: Decimal | None = strawberry.field(description="The exact sum of their amounts, as recorded.")
-    average: Decimal | None = strawberry.field(description="The average amount, half-even to 6 places.")
-    min: Decimal | None = strawberry.field(description="The least amount.")
-    max: Decimal | None = strawberry.field(description="The greatest amount.")
-    first_at: datetime = strawberry.field(description="When the first occurred.")
-    last_at: datetime = strawberry.field(description="When the last occurred.")
+    type: str = strawberry.field(description="Type of the events.")
+    category: EventCategory = strawberry.field(description="Category of the events.")
+    currency: str | None = strawberry.field(description="Currency of the events. Null for events without an amount.")
+    count: int = strawberry.field(description="Number of events.")
+    sum: Decimal | None = strawberry.field(
+        description="Exact sum of the amounts as recorded, so refunds are positive. Null for events without an amount."
+    )
+    average: Decimal | None = strawberry.field(
+        description="Average amount, rounded half-even to 6 decimal places. Null for events without an amount."
+    )
+    min: Decimal | None = strawberry.field(description="Least amount. Null for events without an amount.")
+    max: Decimal | None = strawberry.field(description="Greatest amount. Null for events without an amount.")
+    first_at: datetime = strawberry.field(description="Instant of the first event, by `occurredAt`.")
+    last_at: datetime = strawberry.field(description="Instant of the last event, by `occurredAt`.")
 
 
 @strawberry.type
 class Spend:
-    """What was spent in one currency."""
+    """Money that a customer spent in one currency."""
 
-    currency: str = strawberry.field(description="The currency.")
-    gross: Decimal = strawberry.field(description="The sum of purchases.")
-    refunded: Decimal = strawberry.field(description="The sum of refunds and credits.")
-    net: Decimal = strawberry.field(description="Gross less refunded.")
-    orders: int = strawberry.field(description="How many purchases.")
+    currency: str = strawberry.field(description="Currency: a code of ISO 4217.")
+    gross: Decimal = strawberry.field(description="Sum of the amounts of events of the type `purchase`.")
+    refunded: Decimal = strawberry.field(description="Sum of the amounts of events of the types `refund` and `credit`.")
+    net: Decimal = strawberry.field(description="`gross` minus `refunded`.")
+    orders: int = strawberry.field(description="Number of events of the type `purchase`.")
 
 
 @strawberry.type
 class PassStatistics:
-    """What the events of a pass come to."""
+    """Statistics over events of a pass. Changes that `updatePass` records do not count."""
 
-    event_count: int = strawberry.field(description="How many events.")
-    first_event_at: datetime | None = strawberry.field(description="When the first occurred.")
-    last_event_at: datetime | None = strawberry.field(description="When the last occurred.")
-    by_type: list[TypeStatistics] = strawberry.field(description="A row for each type and currency.")
-    spend: list[Spend] = strawberry.field(description="A row for each currency.")
+    event_count: int = strawberry.field(description="Number of events.")
+    first_event_at: datetime | None = strawberry.field(
+        description="Instant of the first event, by `occurredAt`. Null if there is none."
+    )
+    last_event_at: datetime | None = strawberry.field(
+        description="Instant of the last event, by `occurredAt`. Null if there is none."
+    )
+    by_type: list[TypeStatistics] = strawberry.field(
+        description="Statistics by type and currency, sorted by type and then by currency."
+    )
+    spend: list[Spend] = strawberry.field(
+        description="Spend by currency, sorted by currency. A currency without a purchase, refund or credit has no "
+        "item."
+    )
 
 
-async def pass_statistics(
+async def build_pass_statistics(
     info: Info, card: passes.Pass, types: list[str] | None, window: TimeWindow | None, timezone: str | None
 ) -> PassStatistics:
-    """The statistics of a pass: from its aggregates for all time, from its events for a window. Raises InvalidInput."""
+    """Return the statistics of a pass: from its aggregates for all time, from its events for a window.
+
+    Raises InvalidInput for more than 50 types, and as `parse_time_window` does.
+    """
     if types is not None and len(types) > MAX_TYPES:
-        raise InvalidInput(Code.TOO_MANY, f"At most {MAX_TYPES}.", "types")
-    kinds = None if types is None else [parse_text(kind, "types", str(i)) for i, kind in enumerate(types)]
-    bounds = await time_bounds(info, window, timezone)
+        raise InvalidInput(Code.TOO_MANY, f"At most {MAX_TYPES} types; this list has {len(types)}.", "types")
+    names = None if types is None else [parse_text(name, "types", str(i)) for i, name in enumerate(types)]
+    bounds = await parse_time_window(info, window, timezone)
     if bounds is None:
-        return _published(domain.statistics(card.aggregates, kinds))
+        return _statistics_of(domain.build_statistics(card.aggregates, names))
     events = [event async for event in info.context.workspace.events.of_pass(card.id, *bounds)]
-    return _published(domain.statistics_of(events, kinds))
+    return _statistics_of(domain.build_event_statistics(events, names))
 
 
-async def time_bounds(info: Info, window: TimeWindow | None, timezone: str | None) -> tuple[datetime, datetime] | None:
-    """The time that a window means, as [start, end); None for all time. Raises InvalidInput."""
+async def parse_time_window(
+    info: Info, window: TimeWindow | None, timezone: str | None
+) -> tuple[datetime, datetime] | None:
+    """Return the time that a window means as [start, end), or None for all time.
+
+    Raises InvalidInput for `allTime: false`, an unknown time zone, or a length outside one hour to 3,660 days.
+    """
     if window is None or window.all_time is True:
         return None
     if window.all_time is False:
-        raise InvalidInput(Code.INVALID, "Leave the window out, or give true.", "timeWindow", "allTime")
+        raise InvalidInput(
+            Code.INVALID, "`allTime` must be true. Leave out `timeWindow` for all time.", "timeWindow", "allTime"
+        )
     now = await info.context.commands.now()
     profile = await info.context.commands.profile()
     if window.calendar:
@@ -109,14 +134,15 @@ async def time_bounds(info: Info, window: TimeWindow | None, timezone: str | Non
     assert rolling
     unit, length = ("hours", rolling.hours) if rolling.days is strawberry.UNSET else ("days", rolling.days)
     if not isinstance(length, int) or not 0 < length <= (MAX_DAYS if unit == "days" else MAX_DAYS * 24):
-        raise InvalidInput(Code.OUT_OF_RANGE, "From one hour to 3,660 days.", "timeWindow", "rolling", unit)
-    # (now - length, now], as everywhere; the store takes [start, end).
+        advice = f"A rolling window has 1 hour to {MAX_DAYS:,} days."
+        raise InvalidInput(Code.OUT_OF_RANGE, advice, "timeWindow", "rolling", unit)
+    # A rolling window is (now - length, now], as in criteria. The store takes [start, end), so the start moves by 1 ms.
     span = timedelta(**{unit: length})
     return now - span + timedelta(milliseconds=1), LATEST
 
 
 def parse_zone(name: str) -> ZoneInfo:
-    """The time zone of an IANA name. Raises InvalidInput."""
+    """Return the time zone with an IANA name. Raises InvalidInput."""
     try:
         return ZoneInfo(name)
     except (ValueError, OSError, KeyError):
@@ -125,11 +151,11 @@ def parse_zone(name: str) -> ZoneInfo:
         ) from None
 
 
-def _published(found: domain.Statistics) -> PassStatistics:
+def _statistics_of(statistics: domain.Statistics) -> PassStatistics:
     return PassStatistics(
-        event_count=found.event_count,
-        first_event_at=None if found.first_ms is None else from_ms(found.first_ms),
-        last_event_at=None if found.last_ms is None else from_ms(found.last_ms),
+        event_count=statistics.event_count,
+        first_event_at=None if statistics.first_ms is None else from_ms(statistics.first_ms),
+        last_event_at=None if statistics.last_ms is None else from_ms(statistics.last_ms),
         by_type=[
             TypeStatistics(
                 type=row.type,
@@ -143,10 +169,10 @@ def _published(found: domain.Statistics) -> PassStatistics:
                 first_at=from_ms(row.first_ms),
                 last_at=from_ms(row.last_ms),
             )
-            for row in found.by_type
+            for row in statistics.by_type
         ],
         spend=[
             Spend(currency=row.currency, gross=row.gross, refunded=row.refunded, net=row.net, orders=row.orders)
-            for row in found.spend
+            for row in statistics.spend
         ],
     )

@@ -1,4 +1,7 @@
-"""Subscriptions as multipart/mixed. Source: Apollo's "Multipart HTTP protocol for GraphQL subscriptions", version 1.0."""
+"""Subscriptions as `multipart/mixed`.
+
+Source: Apollo's "Multipart HTTP protocol for GraphQL subscriptions", version 1.0.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,16 @@ _TAIL = b"\r\n--graphql"
 
 
 class _Parts:
-    """A part for each response, and an empty object now and then."""
+    """Framing of a stream: a part for each response, and an empty object as keepalive."""
 
     transport: Transport = "multipart"
     content_type = "multipart/mixed;boundary=graphql;subscriptionSpec=1.0"
     opening = _TAIL
-    quiet = _HEAD + b"{}" + _TAIL
+    keepalive = _HEAD + b"{}" + _TAIL
     ending = b"--\r\n"
 
-    def framed(self, body: dict[str, Any], place: str | None) -> bytes:
-        """One part; it is closed at once, because clients read a part when they see its end."""
+    def frame(self, body: dict[str, Any], cursor: str | None) -> bytes:
+        """Return one part with its closing delimiter, because clients read a part only when they see its end."""
         return _HEAD + encode_json({"payload": body}) + _TAIL
 
 

@@ -1,4 +1,4 @@
-"""What a response is written as: the client's Accept header against what the server can write."""
+"""Content negotiation: the media types of a response, by the Accept header of the client."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SPECIFIC = "spec="
 
 
 class MediaType(StrEnum):
-    """What a response may be written as; the order is the server's preference among equals."""
+    """Media types of a response, in the server's order of preference for types of equal quality."""
 
     JSON = "application/json"
     GRAPHQL = "application/graphql-response+json"
@@ -20,18 +20,18 @@ class MediaType(StrEnum):
 
 
 DOCUMENT_ERROR_STATUS = {MediaType.JSON: 200, MediaType.GRAPHQL: 400, MediaType.EVENTS: 200, MediaType.PARTS: 200}
-"""The status of a request whose document or variables were refused: clients of the older type read 200 only."""
+"""HTTP status of a response whose document or variables were rejected. Clients of `application/json` read 200 only."""
 
 STREAMS = (MediaType.EVENTS, MediaType.PARTS)
-"""Those in which an operation has any number of responses."""
+"""Media types in which an operation may have several responses."""
 
 
-@lru_cache(maxsize=256)  # clients say the same every time
-def accepted_types(accept: str | None) -> list[MediaType]:
-    """The types a client accepts, the best first; none for an Accept header that none of ours satisfies.
+@lru_cache(maxsize=256)  # a client sends the same header with every request
+def parse_accept(accept: str | None) -> list[MediaType]:
+    """Return the media types that an Accept header accepts, the best first; none if the API has no such type.
 
-    Streams come after JSON unless a client wants nothing else: clients that can read both list both for every request.
-    multipart/mixed counts with `subscriptionSpec=1.0` only: without it something else is meant.
+    Streams come after JSON, because clients that read both list both for every request. `multipart/mixed` is accepted
+    only with `subscriptionSpec=1.0`; without that parameter it means another protocol.
     """
     if accept is None or not accept.strip():
         return [MediaType.JSON]
@@ -40,7 +40,7 @@ def accepted_types(accept: str | None) -> list[MediaType]:
     for part in accept.split(","):
         name, *parameters = (piece.strip().lower() for piece in part.split(";"))
         explicit.append(name)
-        q = next((_quality(p) for p in parameters if p.startswith("q=")), 1.0)
+        q = next((_parse_quality(p) for p in parameters if p.startswith("q=")), 1.0)
         for media in MediaType:
             if media is MediaType.PARTS:
                 if name == media and SUBSCRIPTIONS in (p.replace('"', "") for p in parameters):
@@ -51,15 +51,15 @@ def accepted_types(accept: str | None) -> list[MediaType]:
                 quality.setdefault(media, q / 1000 if media is MediaType.EVENTS else q)
 
     def rank(media: MediaType) -> tuple[bool, float, int]:
-        # Among equals, what was asked for by name comes in the client's own order.
-        place = explicit.index(media) if media in explicit else len(explicit)
-        return (media in STREAMS, 0.0 if media in STREAMS else -quality[media], place)
+        # Types of equal quality that the client names keep the order of the client.
+        index = explicit.index(media) if media in explicit else len(explicit)
+        return (media in STREAMS, 0.0 if media in STREAMS else -quality[media], index)
 
     return sorted((media for media in MediaType if quality.get(media, 0) > 0), key=rank)
 
 
-def reads_increments(accept: str | None) -> bool:
-    """Whether a client reads a response in parts: it asks for them in our format, or for parts in general."""
+def accepts_increments(accept: str | None) -> bool:
+    """Return whether a client reads deferred parts: it accepts `multipart/mixed` with "v0.2", or without a format."""
     for part in (accept or "").split(","):
         name, *parameters = (piece.strip().lower().replace('"', "") for piece in part.split(";"))
         if name == MediaType.PARTS and (
@@ -69,7 +69,7 @@ def reads_increments(accept: str | None) -> bool:
     return False
 
 
-def _quality(parameter: str) -> float:
+def _parse_quality(parameter: str) -> float:
     try:
         return min(1.0, max(0.0, float(parameter[2:])))
     except ValueError:

@@ -1,4 +1,7 @@
-"""Server-sent events, one stream an operation. Source: graphql-sse, PROTOCOL.md, "Distinct connections mode"."""
+"""Server-sent events with one stream for each operation.
+
+Source: PROTOCOL.md of graphql-sse, "Distinct connections mode".
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,17 @@ from app.telemetry.operations import Transport
 
 
 class _Events:
-    """A `next` event for each response, with the place in the stream as its id, and one `complete`."""
+    """Framing of a stream: an event `next` for each response, with the cursor as its id, then one event `complete`."""
 
     transport: Transport = "sse"
     content_type = "text/event-stream"
-    opening = quiet = b":\n\n"
+    opening = keepalive = b":\n\n"
     ending = b"event: complete\ndata:\n\n"
 
-    def framed(self, body: dict[str, Any], place: str | None) -> bytes:
-        """One `next` event; browsers send the last id back, as Last-Event-ID, when they reconnect."""
-        known = b"" if place is None else f"id: {place}\n".encode()
-        return b"event: next\n" + known + b"data: " + encode_json(body) + b"\n\n"
+    def frame(self, body: dict[str, Any], cursor: str | None) -> bytes:
+        """Return one event `next`. A browser that reconnects sends the last id back in the header Last-Event-ID."""
+        event_id = b"" if cursor is None else f"id: {cursor}\n".encode()
+        return b"event: next\n" + event_id + b"data: " + encode_json(body) + b"\n\n"
 
 
 EVENTS = _Events()

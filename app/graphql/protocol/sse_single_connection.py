@@ -1,7 +1,8 @@
-"""One event stream for all operations of a client. Source: graphql-sse, PROTOCOL.md, "Single connection mode".
+"""Server-sent events with one stream for all operations of a client.
 
-A client reserves a stream, opens it with the token it got, and sends operations with that token; their responses come on
-the stream. A reservation lives in the process that made it: behind several, a proxy has to keep a client at one of them.
+Source: PROTOCOL.md of graphql-sse, "Single connection mode". A client reserves a stream, opens it with the token of the
+reservation, and sends operations with the same token. The responses arrive on the stream. Only the process that made a
+reservation knows it, so a proxy in front of several processes must send a client to the same process.
 """
 
 from __future__ import annotations
@@ -23,108 +24,120 @@ from .streams import Bodies
 
 TOKEN = "x-graphql-event-stream-token"
 UNOPENED_TTL_SECONDS = 30.0
-"""How long a reservation waits for its stream."""
+"""How long a reservation is kept if the client does not open its stream."""
 MAX_QUEUED_MESSAGES = 100
-"""How many responses wait for a slow client; then its operations wait."""
+"""Responses queued for a slow client. When the queue is full, the operations of the client wait."""
 MAX_OPERATIONS = 100
+"""Operations that run at once on one stream."""
 
 
 class Channel:
-    """One reservation: the operations of a client, and the stream on which it reads them."""
+    """Reservation of one client: its running operations and the stream that carries their responses.
 
-    def __init__(self, actor: Actor, place: contextlib.ExitStack) -> None:
+    Closing `on_close` gives the reservation back to the quota.
+    """
+
+    def __init__(self, actor: Actor, on_close: contextlib.ExitStack) -> None:
         self.key_id = actor.key_id
-        self.opened = False
-        self._place = place
+        self.is_opened = False
+        self._on_close = on_close
         self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue(MAX_QUEUED_MESSAGES)
         self._running: dict[str, asyncio.Task[None]] = {}
 
     def start(self, operation_id: str, bodies: Bodies) -> None:
-        """Tells the stream every body under the id, then that the operation is complete.
+        """Start to send the bodies of an operation to the stream under its id, and then the end of the operation.
 
         Raises RequestRefused: BAD_REQUEST for an id that is running, THROTTLED for too many operations.
         """
         if operation_id in self._running:
-            raise refuse(ErrorCode.BAD_REQUEST, "An operation with this id is running.")
+            message = "An operation with this 'operationId' is running. Use another id, or stop the operation first."
+            raise refuse(ErrorCode.BAD_REQUEST, message)
         if len(self._running) >= MAX_OPERATIONS:
-            raise refuse(ErrorCode.THROTTLED, f"At most {MAX_OPERATIONS} operations at once on one stream.")
+            message = f"At most {MAX_OPERATIONS} operations may run on one stream at once. Stop one, then retry."
+            raise refuse(ErrorCode.THROTTLED, message)
         self._running[operation_id] = asyncio.create_task(self._run(operation_id, bodies))
 
     def stop(self, operation_id: str) -> None:
-        """Ends an operation without a word. Safe to repeat."""
+        """End an operation without sending anything. Safe to repeat."""
         task = self._running.pop(operation_id, None)
         if task is not None:
             task.cancel()
 
     def open(self) -> Bodies:
-        """What the stream tells; closing it ends every operation."""
-        self.opened = True
+        """Return the messages for the stream. Closing the generator ends every operation."""
+        self.is_opened = True
         return _Messages(self)
 
-    async def told(self) -> dict[str, Any]:
-        """The next message."""
+    async def next_message(self) -> dict[str, Any]:
+        """Return the next message for the stream; wait until there is one."""
         return await self._messages.get()
 
     def close(self) -> None:
-        """Ends every operation. Safe to repeat."""
+        """End every operation and give the reservation back. Safe to repeat."""
         for operation_id in list(self._running):
             self.stop(operation_id)
-        self._place.close()
+        self._on_close.close()
 
     async def _run(self, operation_id: str, bodies: Bodies) -> None:
         async with contextlib.aclosing(bodies):
             try:
                 async for body in bodies:
-                    await self._tell(operation_id, body)
+                    await self._queue_response(operation_id, body)
             except RequestRefused as refusal:
-                await self._tell(operation_id, refusal.body)
-            except Exception as error:  # noqa: BLE001  # a bug in one operation must not leave its client waiting
-                await self._tell(operation_id, refuse_with(error).body)
-        # The id is free again before the client can read that it is.
+                await self._queue_response(operation_id, refusal.body)
+            except Exception as error:  # noqa: BLE001  # the client must get a response also after a bug
+                await self._queue_response(operation_id, refuse_with(error).body)
+        # Free the id before the client reads that the operation is complete: it may reuse the id at once.
         self._running.pop(operation_id, None)
         await self._messages.put({"id": operation_id})
 
-    async def _tell(self, operation_id: str, body: dict[str, Any]) -> None:
-        operations.current().answered(body)
+    async def _queue_response(self, operation_id: str, body: dict[str, Any]) -> None:
+        operations.current().note_response(body)
         await self._messages.put({"id": operation_id, "payload": body})
 
 
 class Channels:
-    """The reservations of a process."""
+    """Reservations of one process, by token."""
 
-    def __init__(self, most: int = 5_000, most_per_key: int = 2_000) -> None:
-        self._places = Quota("event streams", most, most_per_key)
+    def __init__(self, limit: int = 5_000, limit_per_key: int = 2_000) -> None:
+        self._quota = Quota("event streams", limit, limit_per_key)
         self._channels: dict[str, Channel] = {}
 
     def reserve(self, actor: Actor) -> str:
-        """The token of a new reservation, forgotten unless it is opened soon. Raises RequestRefused (THROTTLED)."""
+        """Make a reservation and return its token. The reservation ends unless its stream is opened within 30 s.
+
+        Raises RequestRefused (THROTTLED).
+        """
         token = secrets.token_urlsafe(24)
-        with contextlib.ExitStack() as place:
-            place.enter_context(self._places.acquire(actor.key_id))
-            place.callback(self._channels.pop, token, None)
-            self._channels[token] = Channel(actor, place.pop_all())
-        asyncio.get_running_loop().call_later(UNOPENED_TTL_SECONDS, self._forget_unopened, token)
+        with contextlib.ExitStack() as on_close:
+            on_close.enter_context(self._quota.acquire(actor.key_id))
+            on_close.callback(self._channels.pop, token, None)
+            self._channels[token] = Channel(actor, on_close.pop_all())
+        asyncio.get_running_loop().call_later(UNOPENED_TTL_SECONDS, self._close_unopened, token)
         return token
 
     def find(self, token: str, actor: Actor | None = None) -> Channel | None:
-        """The reservation of a token, of this actor's key where one is given; else None."""
+        """Return the reservation with this token, or None. With `actor`, only one that the actor's key made."""
         channel = self._channels.get(token)
         return channel if channel is not None and (actor is None or channel.key_id == actor.key_id) else None
 
-    def _forget_unopened(self, token: str) -> None:
+    def _close_unopened(self, token: str) -> None:
         channel = self._channels.get(token)
-        if channel is not None and not channel.opened:
+        if channel is not None and not channel.is_opened:
             channel.close()
 
 
 class _Messages(AsyncGenerator[dict[str, Any], None]):
-    """A generator that can be closed before it was started, and knows."""
+    """Messages of a channel as a generator.
+
+    Unlike a generator function, it closes the channel even before its start.
+    """
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
 
     async def asend(self, _value: None) -> dict[str, Any]:
-        return await self._channel.told()
+        return await self._channel.next_message()
 
     async def athrow(self, kind: Any, value: Any = None, traceback: Any = None) -> dict[str, Any]:
         self._channel.close()
@@ -132,15 +145,15 @@ class _Messages(AsyncGenerator[dict[str, Any], None]):
 
 
 class _Multiplexed:
-    """Events that say which operation they belong to: `next` with a response, `complete` without."""
+    """Framing of the shared stream: events `next` and `complete`, each with the id of its operation."""
 
     transport: Transport = "sse"
     content_type = "text/event-stream"
-    opening = quiet = b":\n\n"
+    opening = keepalive = b":\n\n"
     ending = b""
 
-    def framed(self, body: dict[str, Any], place: str | None) -> bytes:
-        """One event."""
+    def frame(self, body: dict[str, Any], cursor: str | None) -> bytes:
+        """Return one event: `next` for a body with a payload, else `complete`."""
         name = b"next" if "payload" in body else b"complete"
         return b"event: " + name + b"\ndata: " + encode_json(body) + b"\n\n"
 

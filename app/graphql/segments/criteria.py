@@ -1,4 +1,4 @@
-"""Criteria: what a segment asks of a pass, as input and as answered."""
+"""Criteria of segments: the input types, and the types that return them."""
 
 from __future__ import annotations
 
@@ -20,97 +20,138 @@ from app.graphql.types.scalars import JSONValue, RawDateTime, RawDecimal
 
 @strawberry.input(one_of=True)
 class RollingWindow:
-    """A window that moves with time. Exactly one unit."""
+    """Window of time that moves with the clock, from 1 minute to 3,660 days long. Give exactly one unit."""
 
-    days: int | None = strawberry.field(default=strawberry.UNSET, description="Days of 24 hours.")
-    hours: int | None = strawberry.field(default=strawberry.UNSET, description="Hours.")
-    minutes: int | None = strawberry.field(default=strawberry.UNSET, description="Minutes.")
+    days: int | None = strawberry.field(default=strawberry.UNSET, description="Length in days of 24 hours.")
+    hours: int | None = strawberry.field(default=strawberry.UNSET, description="Length in hours.")
+    minutes: int | None = strawberry.field(default=strawberry.UNSET, description="Length in minutes.")
 
 
 @strawberry.input
 class FixedWindow:
-    """A window that stands still. At least one bound."""
+    """Window of time between two fixed instants. Give at least one of them."""
 
-    from_: RawDateTime | None = strawberry.field(default=None, name="from", description="Then or later.")
-    to: RawDateTime | None = strawberry.field(default=None, description="Earlier.")
+    from_: RawDateTime | None = strawberry.field(
+        default=None, name="from", description="Start of the window, inclusive. Default: no lower bound."
+    )
+    to: RawDateTime | None = strawberry.field(
+        default=None, description="End of the window, exclusive. Default: no upper bound."
+    )
 
 
 @strawberry.input
 class EventCriterion:
-    """`metric` over the matching events of the window, compared with `value`."""
+    """Comparison of a number measured over matching events of the pass with `value`. Lists have at most 50 items."""
 
     types: list[str] | None = strawberry.field(
-        default=None, description="Events of one of these types; any activity at all, if omitted."
+        default=None,
+        description="Event types to match. Default: every type, without the changes that `updatePass` records.",
     )
-    categories: list[EventCategory] | None = strawberry.field(default=None, description="Of one of these categories.")
-    sources: list[str] | None = strawberry.field(default=None, description="From one of these sources.")
+    categories: list[EventCategory] | None = strawberry.field(
+        default=None, description="Event categories to match. Default: all."
+    )
+    sources: list[str] | None = strawberry.field(default=None, description="Sources to match. Default: all.")
     metadata: list[MetadataCondition] | None = strawberry.field(
-        default=None, description="Whose metadata meets all these conditions."
+        default=None, description="Conditions on the metadata, all of which an event must satisfy."
     )
-    metric: EventMetric = strawberry.field(default=EventMetric.COUNT, description="What is measured.")
+    metric: EventMetric = strawberry.field(
+        default=EventMetric.COUNT, description="Number to measure. Default: `COUNT`."
+    )
     field: str | None = strawberry.field(
-        default=None, description='What SUM adds up: "amount" (if omitted), "points" or "metadata.<path>".'
+        default=None,
+        description='Value that `SUM` adds up: "amount", "points" or "metadata.<path>". Default: "amount". Text that '
+        "is a number counts as that number, any other value as 0.",
     )
     currency: str | None = strawberry.field(
-        default=None, description="Only events in this currency; a SUM of amounts takes the workspace's, if omitted."
+        default=None,
+        description="Currency of the events to match: a code of ISO 4217. Default: the currency of the workspace for "
+        "a sum of amounts, else any.",
     )
     operator: ComparisonOperator = strawberry.field(
-        default=ComparisonOperator.GTE, description="How it is compared: GTE, GT, EQ, LT or LTE."
+        default=ComparisonOperator.GTE,
+        description="Comparison with `value`: `GTE`, `GT`, `EQ`, `LT` or `LTE`. Default: `GTE`.",
     )
-    value: RawDecimal = strawberry.field(description="What it is compared with; days for DAYS_SINCE.")
+    value: RawDecimal = strawberry.field(
+        description="Number to compare with. For `DAYS_SINCE_LAST` and `DAYS_SINCE_FIRST`: days of 24 hours, from 0 "
+        "to 36,600."
+    )
     within: RollingWindow | None = strawberry.field(
-        default=None, description="Only events of this rolling window; all time, if omitted."
+        default=None,
+        description="Rolling window that the events must lie in: later than now minus its length. Default: all time. "
+        "Not allowed for `DAYS_SINCE_LAST` and `DAYS_SINCE_FIRST`, nor with `between`.",
     )
-    between: FixedWindow | None = strawberry.field(default=None, description="Only events between two instants.")
+    between: FixedWindow | None = strawberry.field(
+        default=None, description="Fixed window that the events must lie in. Default: all time."
+    )
     never: NeverHandling = strawberry.field(
-        default=NeverHandling.SINCE_JOINED, description="What 'at least N days since' says of who never did it."
+        default=NeverHandling.SINCE_JOINED,
+        description="Result of `DAYS_SINCE_LAST` with `GTE` or `GT` for a pass without a matching event. Default: "
+        "`SINCE_JOINED`. With other operators, such a pass does not match.",
     )
 
 
 @strawberry.input
 class PassCriterion:
-    """A field of the pass itself, compared with a value."""
+    """Comparison of a value of the pass itself with `value`."""
 
     field: str = strawberry.field(
-        description='"fields.<name>", "metadata.<path>", "holder.<name>", "pointsBalance", "tier", "status", '
-        '"createdAt", "installedAt", "updatedAt" or "externalId".'
+        description='Value of the pass: "fields.<name>", "metadata.<path>", "holder.<name>", "pointsBalance", "tier", '
+        '"status", "createdAt", "installedAt", "updatedAt" or "externalId".'
     )
-    operator: ComparisonOperator = strawberry.field(default=ComparisonOperator.EQ, description="How it is compared.")
-    value: JSONValue | None = strawberry.field(default=None, description="What it is compared with.")
+    operator: ComparisonOperator = strawberry.field(
+        default=ComparisonOperator.EQ, description="Comparison with `value`. Default: `EQ`."
+    )
+    value: JSONValue | None = strawberry.field(
+        default=None,
+        description="Value to compare with: a text, a number or a boolean; for instants, RFC 3339 text. A list of 1 "
+        "to 100 of these for `IN` and `NOT_IN`. Ignored by `EXISTS` and `NOT_EXISTS`.",
+    )
 
 
 @strawberry.input
 class SegmentCriterion:
-    """Being in another segment, or not."""
+    """Condition on the membership in another segment."""
 
-    id: strawberry.ID = strawberry.field(description="The other segment.")
-    member: bool = strawberry.field(default=True, description="Whether it is in it, or must not be.")
+    id: strawberry.ID = strawberry.field(description="Id of the other segment, which must not be archived.")
+    member: bool = strawberry.field(
+        default=True,
+        description="Whether the pass must be in the other segment (true) or must not be in it (false). Default: true.",
+    )
 
 
 @strawberry.input(one_of=True)
 class CriteriaInput:
-    """Who belongs to a segment: a tree. Exactly one field at each level."""
+    """Criteria that decide which passes belong to a segment, as a tree.
 
-    all: Optional[list[CriteriaInput]] = strawberry.field(  # noqa: UP045  # the class is not there yet for |
-        default=strawberry.UNSET, description="All of these hold."
+    Give exactly one field at each level. A tree has at most 8 levels, and at most 50 event, pass and segment
+    criteria.
+    """
+
+    # Optional, not `|`: the class does not exist yet when Strawberry evaluates the annotation.
+    all: Optional[list[CriteriaInput]] = strawberry.field(  # noqa: UP045
+        default=strawberry.UNSET, description="Criteria that must all hold; at least one."
     )
     any: Optional[list[CriteriaInput]] = strawberry.field(  # noqa: UP045
-        default=strawberry.UNSET, description="At least one of these holds."
+        default=strawberry.UNSET, description="Criteria of which at least one must hold; at least one."
     )
     not_: Optional[CriteriaInput] = strawberry.field(  # noqa: UP045
-        default=strawberry.UNSET, name="not", description="This does not hold."
+        default=strawberry.UNSET, name="not", description="Criteria that must not hold."
     )
-    event: EventCriterion | None = strawberry.field(default=strawberry.UNSET, description="On the pass's events.")
+    event: EventCriterion | None = strawberry.field(
+        default=strawberry.UNSET, description="Criterion on events of the pass."
+    )
     pass_: PassCriterion | None = strawberry.field(
-        default=strawberry.UNSET, name="pass", description="On the pass itself."
+        default=strawberry.UNSET, name="pass", description="Criterion on the pass itself."
     )
-    segment: SegmentCriterion | None = strawberry.field(default=strawberry.UNSET, description="On another segment.")
+    segment: SegmentCriterion | None = strawberry.field(
+        default=strawberry.UNSET, description="Criterion on the membership in another segment."
+    )
 
 
-def as_sent(value: Any) -> Any:
-    """An input as the mapping that was sent, enums as their names, segments' ids as the database knows them."""
+def to_mapping(value: Any) -> Any:
+    """Return an input as the mapping that the client sent, with enum names and with the database ids of segments."""
     if isinstance(value, list):
-        return [as_sent(item) for item in value]
+        return [to_mapping(item) for item in value]
     definition = get_object_definition(type(value))
     if definition is None:
         return value
@@ -118,7 +159,7 @@ def as_sent(value: Any) -> Any:
     for field in definition.fields:
         part = getattr(value, field.python_name)
         if part is not strawberry.UNSET and part is not None:
-            sent[field.graphql_name or to_camel_case(field.python_name)] = as_sent(part)
+            sent[field.graphql_name or to_camel_case(field.python_name)] = to_mapping(part)
     if isinstance(value, SegmentCriterion):
         sent["id"] = given_id(value.id, "Segment")
     return sent
@@ -126,99 +167,119 @@ def as_sent(value: Any) -> Any:
 
 @strawberry.type
 class RollingWindowCriteria:
-    """A rolling window."""
+    """Window of time that moves with the clock. One unit is set: the largest that gives a whole number."""
 
-    days: int | None = strawberry.field(description="Days of 24 hours.")
-    hours: int | None = strawberry.field(description="Hours.")
-    minutes: int | None = strawberry.field(description="Minutes.")
+    days: int | None = strawberry.field(description="Length in days of 24 hours. Null if another unit is set.")
+    hours: int | None = strawberry.field(description="Length in hours. Null if another unit is set.")
+    minutes: int | None = strawberry.field(description="Length in minutes. Null if another unit is set.")
 
 
 @strawberry.type
 class FixedWindowCriteria:
-    """A fixed window."""
+    """Window of time between two fixed instants."""
 
-    from_: datetime | None = strawberry.field(name="from", description="Then or later.")
-    to: datetime | None = strawberry.field(description="Earlier.")
+    from_: datetime | None = strawberry.field(
+        name="from", description="Start of the window, inclusive. Null means no lower bound."
+    )
+    to: datetime | None = strawberry.field(description="End of the window, exclusive. Null means no upper bound.")
 
 
 @strawberry.type
 class MetadataCriteria:
-    """A condition on one value of the metadata."""
+    """Condition on one value in the metadata of an event."""
 
-    path: str = strawberry.field(description="The dotted path of the value.")
+    path: str = strawberry.field(description="Path of the value: keys joined by dots.")
     operator: ComparisonOperator = strawberry.field(description="How the value is compared.")
-    value: JSONValue | None = strawberry.field(description="What it is compared with.")
+    value: JSONValue | None = strawberry.field(description="Value to compare with. Null for `EXISTS` and `NOT_EXISTS`.")
 
 
 @strawberry.type
 class EventCriteria:
-    """`metric` over the matching events of the window, compared with `value`."""
+    """Comparison of a number measured over matching events of the pass with `value`."""
 
-    types: list[str] = strawberry.field(description="Events of one of these types; any, if empty.")
-    categories: list[EventCategory] = strawberry.field(description="Of one of these categories; any, if empty.")
-    sources: list[str] = strawberry.field(description="From one of these sources; any, if empty.")
-    metadata: list[MetadataCriteria] = strawberry.field(description="Whose metadata meets all these conditions.")
-    metric: EventMetric = strawberry.field(description="What is measured.")
-    field: str | None = strawberry.field(description="What SUM adds up.")
-    currency: str | None = strawberry.field(description="Only events in this currency.")
-    operator: ComparisonOperator = strawberry.field(description="How it is compared.")
-    value: Decimal = strawberry.field(description="What it is compared with.")
-    within: RollingWindowCriteria | None = strawberry.field(description="Only events of this rolling window.")
-    between: FixedWindowCriteria | None = strawberry.field(description="Only events of this fixed window.")
-    never: NeverHandling = strawberry.field(description="What 'at least N days since' says of who never did it.")
+    types: list[str] = strawberry.field(description="Event types to match. Empty means every type.")
+    categories: list[EventCategory] = strawberry.field(description="Event categories to match. Empty means all.")
+    sources: list[str] = strawberry.field(description="Sources to match. Empty means all.")
+    metadata: list[MetadataCriteria] = strawberry.field(
+        description="Conditions on the metadata, all of which an event must satisfy."
+    )
+    metric: EventMetric = strawberry.field(description="Number to measure.")
+    field: str | None = strawberry.field(
+        description='Value that `SUM` adds up: "amount", "points" or "metadata.<path>". Null for other metrics.'
+    )
+    currency: str | None = strawberry.field(description="Currency of the events to match. Null means any.")
+    operator: ComparisonOperator = strawberry.field(description="Comparison with `value`.")
+    value: Decimal = strawberry.field(
+        description="Number to compare with. For `DAYS_SINCE_LAST` and `DAYS_SINCE_FIRST`: days of 24 hours."
+    )
+    within: RollingWindowCriteria | None = strawberry.field(
+        description="Rolling window that the events must lie in. Null means all time."
+    )
+    between: FixedWindowCriteria | None = strawberry.field(
+        description="Fixed window that the events must lie in. Null means all time."
+    )
+    never: NeverHandling = strawberry.field(
+        description="Result of `DAYS_SINCE_LAST` with `GTE` or `GT` for a pass without a matching event."
+    )
 
 
 @strawberry.type
 class PassCriteria:
-    """A field of the pass itself, compared with a value."""
+    """Comparison of a value of the pass itself with `value`."""
 
-    field: str = strawberry.field(description="The field.")
-    operator: ComparisonOperator = strawberry.field(description="How it is compared.")
-    value: JSONValue | None = strawberry.field(description="What it is compared with.")
+    field: str = strawberry.field(description='Value of the pass, for example "pointsBalance" or "fields.<name>".')
+    operator: ComparisonOperator = strawberry.field(description="Comparison with `value`.")
+    value: JSONValue | None = strawberry.field(description="Value to compare with. Null for `EXISTS` and `NOT_EXISTS`.")
 
 
 @strawberry.type
 class MemberCriteria:
-    """Being in another segment, or not."""
+    """Condition on the membership in another segment."""
 
-    id: strawberry.ID = strawberry.field(description="The other segment.")
-    member: bool = strawberry.field(description="Whether it is in it, or must not be.")
+    id: strawberry.ID = strawberry.field(description="Id of the other segment.")
+    member: bool = strawberry.field(
+        description="Whether the pass must be in the other segment (true) or must not be in it (false)."
+    )
 
 
 @strawberry.type
 class SegmentCriteria:
-    """Who belongs to a segment: a tree shaped like CriteriaInput, one field set at each level."""
+    """Criteria that decide which passes belong to a segment, as a tree. One field is set at each level."""
 
     all: Optional[list[SegmentCriteria]] = strawberry.field(  # noqa: UP045
-        default=None, description="All of these hold."
+        default=None, description="Criteria that must all hold."
     )
     any: Optional[list[SegmentCriteria]] = strawberry.field(  # noqa: UP045
-        default=None, description="At least one of these holds."
+        default=None, description="Criteria of which at least one must hold."
     )
     not_: Optional[SegmentCriteria] = strawberry.field(  # noqa: UP045
-        default=None, name="not", description="This does not hold."
+        default=None, name="not", description="Criteria that must not hold."
     )
-    event: EventCriteria | None = strawberry.field(default=None, description="On the pass's events.")
-    pass_: PassCriteria | None = strawberry.field(default=None, name="pass", description="On the pass itself.")
-    segment: MemberCriteria | None = strawberry.field(default=None, description="On another segment.")
+    event: EventCriteria | None = strawberry.field(default=None, description="Criterion on events of the pass.")
+    pass_: PassCriteria | None = strawberry.field(
+        default=None, name="pass", description="Criterion on the pass itself."
+    )
+    segment: MemberCriteria | None = strawberry.field(
+        default=None, description="Criterion on the membership in another segment."
+    )
 
 
 def criteria_of(criteria: Criteria) -> SegmentCriteria:
-    """The criteria as they are published."""
-    return _node(criteria.to_dict())
+    """Return the GraphQL object of criteria."""
+    return _criteria_node(criteria.to_dict())
 
 
-def _node(raw: Mapping[str, Any]) -> SegmentCriteria:
+def _criteria_node(raw: Mapping[str, Any]) -> SegmentCriteria:
     [(kind, body)] = raw.items()
     match kind:
         case "all":
-            return SegmentCriteria(all=[_node(child) for child in body])
+            return SegmentCriteria(all=[_criteria_node(child) for child in body])
         case "any":
-            return SegmentCriteria(any=[_node(child) for child in body])
+            return SegmentCriteria(any=[_criteria_node(child) for child in body])
         case "not":
-            return SegmentCriteria(not_=_node(body))
+            return SegmentCriteria(not_=_criteria_node(body))
         case "event":
-            return SegmentCriteria(event=_event(body))
+            return SegmentCriteria(event=_event_criteria(body))
         case "pass":
             return SegmentCriteria(
                 pass_=PassCriteria(
@@ -229,7 +290,7 @@ def _node(raw: Mapping[str, Any]) -> SegmentCriteria:
     return SegmentCriteria(segment=member)
 
 
-def _event(body: Mapping[str, Any]) -> EventCriteria:
+def _event_criteria(body: Mapping[str, Any]) -> EventCriteria:
     within, between = body["within"], body["between"]
     return EventCriteria(
         types=body["types"],
@@ -249,10 +310,10 @@ def _event(body: Mapping[str, Any]) -> EventCriteria:
         else RollingWindowCriteria(days=within.get("days"), hours=within.get("hours"), minutes=within.get("minutes")),
         between=None
         if between is None
-        else FixedWindowCriteria(from_=_instant(between["from"]), to=_instant(between["to"])),
+        else FixedWindowCriteria(from_=_parse_stored_instant(between["from"]), to=_parse_stored_instant(between["to"])),
         never=NeverHandling(body["never"]),
     )
 
 
-def _instant(text: str | None) -> datetime | None:
+def _parse_stored_instant(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)

@@ -1,4 +1,4 @@
-"""Memberships: that a pass is in a segment now, since when, and why."""
+"""Memberships: the type that relates a pass to a segment it is in now."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @strawberry.type
 class Membership(Node):
-    """That a pass is in a segment now."""
+    """Membership of a pass in a segment at present. It ends when the pass leaves the segment."""
 
-    since: datetime = strawberry.field(description="The exact instant it entered.")
-    cause: ActivityCause | None = strawberry.field(description="Why it entered.")
+    since: datetime = strawberry.field(description="Exact instant at which the pass entered the segment.")
+    cause: ActivityCause | None = strawberry.field(description="Cause of the entry.")
     pass_id: strawberry.Private[str]
     segment_id: strawberry.Private[str]
 
@@ -33,17 +33,17 @@ class Membership(Node):
         name="pass",
     )
     async def card(self, info: Info) -> Annotated[Pass, strawberry.lazy("app.graphql.passes.passes")]:
-        """The pass."""
+        """Pass that is in the segment."""
         return await fetch_node(info.context, "Pass", self.pass_id)  # type: ignore[no-any-return]
 
     @strawberry.field
     async def segment(self, info: Info) -> Annotated[Segment, strawberry.lazy("app.graphql.segments.segments")]:
-        """The segment."""
+        """Segment that the pass is in."""
         return await fetch_node(info.context, "Segment", self.segment_id)  # type: ignore[no-any-return]
 
 
 def membership_of(card: domain.Pass, membership: domain.Membership) -> Membership:
-    """The membership as it is published."""
+    """Return the GraphQL object of a membership."""
     return Membership(
         id=strawberry.ID(to_global_id("Membership", f"{card.id}.{membership.segment_id}")),
         since=from_ms(membership.since_ms),
@@ -55,8 +55,8 @@ def membership_of(card: domain.Pass, membership: domain.Membership) -> Membershi
 
 @fetcher("Membership")
 async def fetch_membership(context: RequestContext, membership_id: str) -> Membership | None:
-    """The current membership of "pass id.segment id", or None."""
+    """Return the current membership with the id "<pass id>.<segment id>", or None."""
     pass_id, _, segment_id = membership_id.partition(".")
     card = await context.load.passes.load(pass_id)
-    found = None if card is None else card.memberships.get(segment_id)
-    return None if card is None or found is None else membership_of(card, found)
+    membership = None if card is None else card.memberships.get(segment_id)
+    return None if card is None or membership is None else membership_of(card, membership)

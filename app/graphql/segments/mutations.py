@@ -1,4 +1,4 @@
-"""createSegment, updateSegment, archiveSegment and duplicateSegment at the edge."""
+"""Mutations of segments: createSegment, updateSegment, archiveSegment and duplicateSegment."""
 
 from __future__ import annotations
 
@@ -13,119 +13,155 @@ from app.graphql.context import Info
 from app.graphql.types.ids import given_id
 from app.graphql.types.payloads import UserError, user_errors
 
-from .criteria import CriteriaInput, as_sent
+from .criteria import CriteriaInput, to_mapping
 from .segments import Segment, SegmentNotification, segment_of
 
 
 @strawberry.input
 class CreateSegmentInput:
-    """A new segment."""
+    """Segment to create."""
 
-    key: str = strawberry.field(description="1 to 64 small letters, digits, `_` and `-`; unique and permanent.")
-    name: str = strawberry.field(description="Its name for people.")
-    description: str | None = strawberry.field(default=None, description="What it is for.")
-    criteria: CriteriaInput = strawberry.field(description="Who belongs to it.")
-    timezone: str | None = strawberry.field(default=None, description="IANA; the workspace's, if omitted.")
+    key: str = strawberry.field(
+        description="Key of the segment: 1 to 64 lower-case letters, digits, `_` or `-`, beginning with a letter or "
+        "digit. It is unique in the workspace and cannot be changed or used again, not even after "
+        "archiving."
+    )
+    name: str = strawberry.field(description="Name of the segment for people. At most 255 characters.")
+    description: str | None = strawberry.field(
+        default=None, description="Purpose of the segment. At most 2,000 characters."
+    )
+    criteria: CriteriaInput = strawberry.field(description="Criteria that decide which passes belong to the segment.")
+    timezone: str | None = strawberry.field(
+        default=None,
+        description='IANA time zone of the segment, for example "Europe/Berlin". Default: the time zone of the '
+        "workspace. No criterion depends on it: days have 24 hours.",
+    )
     notify: SegmentNotification = strawberry.field(
-        default=SegmentNotification.SILENT, description="Whether its first filling is told."
+        default=SegmentNotification.SILENT,
+        description="Whether the feed shows the first entries, those of passes that exist already. Default: `SILENT`.",
     )
 
 
 @strawberry.input
 class UpdateSegmentInput:
-    """Changes to a segment; what is omitted stays."""
+    """Changes to a segment. Values that are left out stay as they are."""
 
-    id: strawberry.ID = strawberry.field(description="The segment.")
-    name: str | None = strawberry.field(default=None, description="Its new name.")
-    description: str | None = strawberry.field(default=None, description="What it is for.")
-    criteria: CriteriaInput | None = strawberry.field(default=None, description="Who belongs to it from now on.")
-    timezone: str | None = strawberry.field(default=None, description="IANA.")
+    id: strawberry.ID = strawberry.field(description="Id of the segment.")
+    name: str | None = strawberry.field(default=None, description="New name for people. At most 255 characters.")
+    description: str | None = strawberry.field(default=None, description="New purpose. At most 2,000 characters.")
+    criteria: CriteriaInput | None = strawberry.field(
+        default=None, description="New criteria. They replace the old ones as a whole."
+    )
+    timezone: str | None = strawberry.field(default=None, description="New IANA time zone.")
     notify: SegmentNotification = strawberry.field(
-        default=SegmentNotification.SILENT, description="Whether entries and exits caused by the change are told."
+        default=SegmentNotification.SILENT,
+        description="Whether the feed shows the entries and exits that this change causes. Default: `SILENT`.",
     )
 
 
 @strawberry.input
 class ArchiveSegmentInput:
-    """A segment to put away."""
+    """Segment to archive."""
 
-    id: strawberry.ID = strawberry.field(description="The segment.")
+    id: strawberry.ID = strawberry.field(description="Id of the segment.")
     notify: SegmentNotification = strawberry.field(
-        default=SegmentNotification.SILENT, description="Whether the exits of its members are told."
+        default=SegmentNotification.SILENT,
+        description="Whether the feed shows the exits of its members. Default: `SILENT`.",
     )
 
 
 @strawberry.input
 class DuplicateSegmentInput:
-    """A segment to copy."""
+    """Segment to copy."""
 
-    id: strawberry.ID = strawberry.field(description="The segment to copy.")
-    key: str = strawberry.field(description="The key of the copy.")
-    name: str | None = strawberry.field(default=None, description="The name of the copy.")
+    id: strawberry.ID = strawberry.field(description="Id of the segment to copy. It may be archived.")
+    key: str = strawberry.field(description="Key of the copy, with the same rules as in `CreateSegmentInput`.")
+    name: str | None = strawberry.field(
+        default=None, description='Name of the copy for people. Default: the name of the segment with " (copy)".'
+    )
 
 
 @strawberry.type
 class CreateSegmentPayload:
-    """The new segment."""
+    """Result of `createSegment`."""
 
-    segment: Segment | None = strawberry.field(default=None, description="The segment; absent if it was refused.")
-    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+    segment: Segment | None = strawberry.field(default=None, description="Created segment. Null if the call failed.")
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Problems with the input; empty if the call succeeded."
+    )
 
 
 @strawberry.type
 class UpdateSegmentPayload:
-    """The changed segment."""
+    """Result of `updateSegment`."""
 
-    segment: Segment | None = strawberry.field(default=None, description="The segment; absent if it was refused.")
-    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+    segment: Segment | None = strawberry.field(default=None, description="Changed segment. Null if the call failed.")
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Problems with the input; empty if the call succeeded."
+    )
 
 
 @strawberry.type
 class ArchiveSegmentPayload:
-    """The archived segment."""
+    """Result of `archiveSegment`."""
 
-    segment: Segment | None = strawberry.field(default=None, description="The segment; absent if it was refused.")
-    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+    segment: Segment | None = strawberry.field(default=None, description="Archived segment. Null if the call failed.")
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Problems with the input; empty if the call succeeded."
+    )
 
 
 @strawberry.type
 class DuplicateSegmentPayload:
-    """The copy of a segment."""
+    """Result of `duplicateSegment`."""
 
-    segment: Segment | None = strawberry.field(default=None, description="The copy; absent if it was refused.")
-    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+    segment: Segment | None = strawberry.field(
+        default=None, description="Copy of the segment. Null if the call failed."
+    )
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Problems with the input; empty if the call succeeded."
+    )
 
 
 async def create_segment(
-    info: Info, input: Annotated[CreateSegmentInput, strawberry.argument(description="The segment.")]
+    info: Info, input: Annotated[CreateSegmentInput, strawberry.argument(description="Segment to create.")]
 ) -> CreateSegmentPayload:
-    """Creates a segment and fills it with the passes that match."""
+    """Create a segment. Needs the scope `write`.
+
+    Workers evaluate the existing passes; `Segment.backfill` shows their progress. A workspace has at most 200 segments
+    that are not archived. Not safe to repeat: if the first call succeeded, a second one fails with `TAKEN`. A retry
+    completes a call that was interrupted.
+    """
     try:
-        made = await commands.create_segment(
+        created = await commands.create_segment(
             info.context.commands,
             input.key,
             input.name,
-            as_sent(input.criteria),
+            to_mapping(input.criteria),
             input.description,
             input.timezone,
             input.notify.value,
         )
     except Refused as refused:
         return CreateSegmentPayload(user_errors=user_errors(refused.problems))
-    return CreateSegmentPayload(segment=segment_of(made))
+    return CreateSegmentPayload(segment=segment_of(created))
 
 
 async def update_segment(
-    info: Info, input: Annotated[UpdateSegmentInput, strawberry.argument(description="The changes.")]
+    info: Info, input: Annotated[UpdateSegmentInput, strawberry.argument(description="Changes to make.")]
 ) -> UpdateSegmentPayload:
-    """Changes a segment. Safe to repeat."""
+    """Change the name, description, criteria or time zone of a segment. Needs the scope `write`.
+
+    New criteria or a new time zone make the next version, and workers evaluate all passes again. An archived segment
+    cannot be changed. Safe to repeat: a call that changes nothing makes no version.
+    """
     try:
         changed = await commands.update_segment(
             info.context.commands,
-            _named(input.id),
+            _parse_segment_id(input.id),
             name=input.name,
             description=input.description,
-            criteria=None if input.criteria is None else as_sent(input.criteria),
+            criteria=None if input.criteria is None else to_mapping(input.criteria),
             timezone=input.timezone,
             notify=input.notify.value,
         )
@@ -135,11 +171,17 @@ async def update_segment(
 
 
 async def archive_segment(
-    info: Info, input: Annotated[ArchiveSegmentInput, strawberry.argument(description="The segment.")]
+    info: Info, input: Annotated[ArchiveSegmentInput, strawberry.argument(description="Segment to archive.")]
 ) -> ArchiveSegmentPayload:
-    """Puts a segment away: its members leave it. Safe to repeat."""
+    """Archive a segment: its members leave it, and no pass enters it. Needs the scope `write`.
+
+    A segment that other segments refer to cannot be archived. Archiving cannot be undone; `duplicateSegment` makes a
+    new segment with the same criteria. Safe to repeat.
+    """
     try:
-        archived = await commands.archive_segment(info.context.commands, _named(input.id), notify=input.notify.value)
+        archived = await commands.archive_segment(
+            info.context.commands, _parse_segment_id(input.id), notify=input.notify.value
+        )
     except Refused as refused:
         return ArchiveSegmentPayload(user_errors=user_errors(refused.problems))
     return ArchiveSegmentPayload(segment=segment_of(archived))
@@ -147,15 +189,22 @@ async def archive_segment(
 
 async def duplicate_segment(
     info: Info,
-    input: Annotated[DuplicateSegmentInput, strawberry.argument(description="What to copy, and how to call it.")],
+    input: Annotated[
+        DuplicateSegmentInput, strawberry.argument(description="Segment to copy, with key and name of the copy.")
+    ],
 ) -> DuplicateSegmentPayload:
-    """Copies a segment under another key."""
+    """Create a segment with the criteria, description and time zone of another. Needs the scope `write`.
+
+    The first entries are silent. Not safe to repeat: if the first call succeeded, a second one fails with `TAKEN`.
+    """
     try:
-        copy = await commands.duplicate_segment(info.context.commands, _named(input.id), input.key, input.name)
+        copy = await commands.duplicate_segment(
+            info.context.commands, _parse_segment_id(input.id), input.key, input.name
+        )
     except Refused as refused:
         return DuplicateSegmentPayload(user_errors=user_errors(refused.problems))
     return DuplicateSegmentPayload(segment=segment_of(copy))
 
 
-def _named(id: strawberry.ID) -> str:
+def _parse_segment_id(id: strawberry.ID) -> str:
     return parse_text(given_id(id, "Segment"), "id")

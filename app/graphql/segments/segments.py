@@ -1,4 +1,4 @@
-"""Segments: the type, its members, and the queries over it."""
+"""Segments: the type with its members, and the queries that find and list segments."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .memberships import Membership, membership_of
 
 
 class SegmentStatus(StrEnum):
-    """Whether a segment is judged."""
+    """State of a segment."""
 
     ACTIVE = "ACTIVE"
     ARCHIVED = "ARCHIVED"
@@ -37,14 +37,14 @@ describe_enum(
     SegmentStatus,
     "SegmentStatus",
     {
-        "ACTIVE": "Passes enter and leave it.",
-        "ARCHIVED": "It has no members and is judged no more.",
+        "ACTIVE": "Passes enter and leave the segment by its criteria.",
+        "ARCHIVED": "The segment has no members and is not evaluated.",
     },
 )
 
 
 class SegmentNotification(StrEnum):
-    """Whether the entries and exits that a change of a segment causes are told."""
+    """Whether the feed shows the entries and exits that a change of a segment causes."""
 
     SILENT = "SILENT"
     EMIT = "EMIT"
@@ -54,48 +54,57 @@ describe_enum(
     SegmentNotification,
     "SegmentNotification",
     {
-        "SILENT": "They are logged, and hidden unless asked for.",
-        "EMIT": "They are told like any other.",
+        "SILENT": "The entries and exits are in the feed but hidden. Queries, subscriptions and webhooks show them "
+        "only with `includeSilent: true`.",
+        "EMIT": "The entries and exits appear in the feed like all others.",
     },
 )
 
 
 @strawberry.type
 class SegmentBackfill:
-    """How far the passes have been judged under a segment's latest version."""
+    """Progress of the evaluation of all passes under the current version of a segment."""
 
-    total: int = strawberry.field(description="Passes in the workspace.")
-    judged: int = strawberry.field(description="Passes judged under the latest version.")
-    done: bool = strawberry.field(description="Whether all of them are.")
+    total: int = strawberry.field(description="Number of passes in the workspace.")
+    judged: int = strawberry.field(description="Number of passes that are evaluated under the current version.")
+    done: bool = strawberry.field(description="Whether all passes are evaluated under the current version.")
 
 
 @strawberry.type
 class Segment(Node):
-    """A group of passes that Punchcard keeps to its criteria, to the instant."""
+    """Group of the passes that satisfy its criteria.
 
-    key: str = strawberry.field(description="Its permanent name in the workspace.")
-    name: str = strawberry.field(description="Its name for people.")
-    description: str | None = strawberry.field(description="What it is for.")
-    criteria: SegmentCriteria = strawberry.field(description="Who belongs to it.")
-    version: int = strawberry.field(description="The version of its definition, from 1.")
-    status: SegmentStatus = strawberry.field(description="Whether it is judged.")
-    timezone: str = strawberry.field(description="Its IANA time zone.")
-    created_at: datetime = strawberry.field(description="When it was created.")
-    updated_at: datetime = strawberry.field(description="When it was last changed.")
-    defined: strawberry.Private[domain.Segment]
+    Passes enter and leave at the exact instant at which the result changes.
+    """
+
+    key: str = strawberry.field(description="Key of the segment: permanent and unique in the workspace.")
+    name: str = strawberry.field(description="Name of the segment for people.")
+    description: str | None = strawberry.field(description="Purpose of the segment. Null if none was given.")
+    criteria: SegmentCriteria = strawberry.field(description="Criteria that decide which passes belong to the segment.")
+    version: int = strawberry.field(
+        description="Version of criteria and time zone, from 1. Archiving makes a version too; a new name or "
+        "description makes none."
+    )
+    status: SegmentStatus = strawberry.field(description="State of the segment.")
+    timezone: str = strawberry.field(
+        description="IANA time zone of the segment. No criterion depends on it: days have 24 hours."
+    )
+    created_at: datetime = strawberry.field(description="Instant at which the segment was created.")
+    updated_at: datetime = strawberry.field(description="Instant of the last change of the segment.")
+    stored: strawberry.Private[domain.Segment]
 
     @strawberry.field
     async def member_count(self, info: Info) -> int:
-        """How many passes are in it now."""
-        return await _count_members(info, self.defined.id)
+        """Number of passes in the segment now."""
+        return await _count_members(info, self.stored.id)
 
     @strawberry.field
     async def members(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[Membership]:
-        """The passes in it now. Needs the scope `read`."""
+        """Passes in the segment now, in the order of their ids. Needs the scope `read`."""
         info.context.actor.require(READ)
-        segment_id = self.defined.id
+        segment_id = self.stored.id
         span = members_listing.span(first, after, last, before)
         page: Page[passes.Pass] = await info.context.workspace.segments.members(segment_id, span)
         for card in page.items:
@@ -109,9 +118,9 @@ class Segment(Node):
 
     @strawberry.field
     async def backfill(self, info: Info) -> SegmentBackfill:
-        """How far the passes have been judged under the latest version."""
-        total, judged = await info.context.load.evaluated_counts.load(self.defined.revision) or (0, 0)
-        return SegmentBackfill(total=total, judged=judged, done=judged >= total)
+        """Progress of the evaluation of all passes under the current version."""
+        total, evaluated = await info.context.load.evaluated_counts.load(self.stored.revision) or (0, 0)
+        return SegmentBackfill(total=total, judged=evaluated, done=evaluated >= total)
 
 
 listing = Pagination[domain.Segment]("segment", (int, str), lambda segment: (to_ms(segment.created_at), segment.id))
@@ -123,7 +132,7 @@ async def _count_members(info: Info, segment_id: str) -> int:
 
 
 def segment_of(segment: domain.Segment) -> Segment:
-    """The segment as it is published."""
+    """Return the GraphQL object of a segment."""
     return Segment(
         id=strawberry.ID(to_global_id("Segment", segment.id)),
         key=segment.key,
@@ -135,35 +144,38 @@ def segment_of(segment: domain.Segment) -> Segment:
         timezone=segment.timezone,
         created_at=segment.created_at,
         updated_at=segment.updated_at,
-        defined=segment,
+        stored=segment,
     )
 
 
 @fetcher("Segment")
 async def fetch_segment(context: RequestContext, segment_id: str) -> Segment | None:
-    """The segment of a database id, or None."""
-    found = await context.load.segments.load(segment_id)
-    return None if found is None else segment_of(found)
+    """Return the segment with this database id, or None."""
+    segment = await context.load.segments.load(segment_id)
+    return None if segment is None else segment_of(segment)
 
 
 async def find_segment(
     info: Info,
-    id: Annotated[strawberry.ID | None, strawberry.argument(description="The id of the segment.")] = None,
-    key: Annotated[str | None, strawberry.argument(description="The key of the segment.")] = None,
+    id: Annotated[strawberry.ID | None, strawberry.argument(description="Id of the segment.")] = None,
+    key: Annotated[str | None, strawberry.argument(description="Key of the segment.")] = None,
     consistency: ConsistencyArgument = Consistency.EVENTUAL,
     token: TokenArgument = None,
 ) -> Segment | None:
-    """The segment of an id or a key; exactly one is given."""
+    """Return the segment with this id or key.
+
+    Give exactly one of them. Null if no segment matches. Needs the scope `read`.
+    """
     if (id is None) == (key is None):
-        raise InvalidInput(Code.INVALID, "Name the segment by exactly one of id and key.", "id")
+        raise InvalidInput(Code.INVALID, "Name the segment by exactly one of `id` and `key`.", "id")
     await await_consistency(info, consistency, token)
-    named = None
+    segment_id = None
     if id is not None:
-        named = database_id(id, "Segment")
+        segment_id = database_id(id, "Segment")
     elif key is not None:
         labels = await info.context.workspace.segments.by_key(parse_text(key, "key"))
-        named = None if labels is None else labels.id
-    return None if named is None else await fetch_segment(info.context, named)
+        segment_id = None if labels is None else labels.id
+    return None if segment_id is None else await fetch_segment(info.context, segment_id)
 
 
 async def list_segments(
@@ -175,11 +187,11 @@ async def list_segments(
     consistency: ConsistencyArgument = Consistency.EVENTUAL,
     token: TokenArgument = None,
 ) -> Connection[Segment]:
-    """The segments, the newest first, archived ones included."""
+    """List the segments of the workspace, newest first, archived ones included. Needs the scope `read`."""
     span = listing.span(first, after, last, before)
     await await_consistency(info, consistency, token)
     store = info.context.workspace.segments
-    found = await store.page(span)
-    for segment in found.items:
+    page = await store.page(span)
+    for segment in page.items:
         info.context.load.segments.prime(segment.id, segment)
-    return listing.connection(found, span, segment_of, store.count)
+    return listing.connection(page, span, segment_of, store.count)

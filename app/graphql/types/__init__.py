@@ -1,1 +1,1 @@
-"""Types that every noun of the schema uses: scalars, ids, paging, payloads."""
+"""Types that all packages of the schema use: scalars, ids, paging, payloads."""

@@ -1,4 +1,4 @@
-"""Queries that wait until they see what was written before."""
+"""Consistency of queries: whether a query waits until the events of a receipt are counted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .enums import describe_enum
 
 
 class Consistency(StrEnum):
-    """How much of what was written a query is sure to see."""
+    """How current the answer of a query must be."""
 
     EVENTUAL = "EVENTUAL"
     AT_LEAST = "AT_LEAST"
@@ -26,18 +26,26 @@ describe_enum(
     Consistency,
     "Consistency",
     {
-        "EVENTUAL": "What is counted by now; the newest events follow within moments.",
-        "AT_LEAST": "At least the events of the receipt whose `token` is given: the query waits until they are counted, for "
-        "5 seconds at most; then it is UNAVAILABLE, and safe to repeat.",
-        "STRONG": "Everything that was acknowledged before; for queries of the events themselves, which always see it.",
+        "EVENTUAL": "No waiting. The answer may lack events recorded in the last moments, until a worker has counted "
+        "them.",
+        "AT_LEAST": "The answer includes at least the events of the receipt whose `token` is given. The query waits "
+        "up to 5 seconds until they are counted. After that it fails with `UNAVAILABLE` and is safe to "
+        "retry.",
+        "STRONG": "The answer includes every event recorded before the query. Only `events` and `aggregateEvents` "
+        "support it, and both always answer so. Other queries fail with `UNSUPPORTED`.",
     },
 )
 
 ConsistencyArgument = Annotated[
-    Consistency, strawberry.argument(description="How much of what was written the answer is sure to show.")
+    Consistency,
+    strawberry.argument(
+        description="How current the answer must be. Default: `EVENTUAL`. This query supports `AT_LEAST`; `STRONG` is "
+        "supported by `events` and `aggregateEvents` only."
+    ),
 ]
 TokenArgument = Annotated[
-    str | None, strawberry.argument(description="The token of the receipt to wait for, with AT_LEAST.")
+    str | None,
+    strawberry.argument(description="Token of the receipt to wait for. Required with `AT_LEAST`, ignored otherwise."),
 ]
 
 
@@ -46,25 +54,28 @@ async def await_consistency(
     consistency: Consistency,
     token: str | None,
     *under: str,
-    told: bool = False,
-    of_events: bool = False,
+    until_published: bool = False,
+    reads_events: bool = False,
 ) -> None:
-    """Returns when a query may be answered: with AT_LEAST, when the events of the receipt count, and with `told` are in
-    the feed.
+    """Wait until a query may be answered.
 
-    Queries `of_events` themselves see everything at once, and wait for nothing. Raises InvalidInput for a token that is
-    none here, and for STRONG where a query is answered from what was counted; NotYet after 5 seconds, safe to repeat.
+    With AT_LEAST, wait until the events of the receipt are counted; with `until_published`, also until their
+    activities are in the log. Queries that read the events themselves (`reads_events`) see every acknowledged event at
+    once, so they only check the token. Raises InvalidInput if the token is missing or is not one of this workspace. Raises
+    InvalidInput for STRONG unless `reads_events`. Raises NotYet after 5 seconds; the query is safe to retry.
     """
-    if consistency is Consistency.STRONG and not of_events:
-        raise InvalidInput(Code.UNSUPPORTED, "Only AT_LEAST with a token is offered here.", *under, "consistency")
+    if consistency is Consistency.STRONG and not reads_events:
+        advice = "This query does not support STRONG. Use AT_LEAST with the token of a receipt."
+        raise InvalidInput(Code.UNSUPPORTED, advice, *under, "consistency")
     if consistency is not Consistency.AT_LEAST:
         return
     if token is None:
-        raise InvalidInput(Code.REQUIRED, "AT_LEAST asks for the token of the receipt to wait for.", *under, "token")
+        advice = "AT_LEAST needs a token. Give the token of the receipt to wait for."
+        raise InvalidInput(Code.REQUIRED, advice, *under, "token")
     try:
-        if of_events:
+        if reads_events:
             await open_receipt(info.context.commands, token)
         else:
-            await wait_until_folded(info.context.commands, token, told=told)
+            await wait_until_folded(info.context.commands, token, published=until_published)
     except Refused as refused:
-        raise Refused(*(problem.under(*under) for problem in refused.problems)) from None
+        raise Refused(*(problem.with_prefix(*under) for problem in refused.problems)) from None

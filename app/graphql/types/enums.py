@@ -1,4 +1,4 @@
-"""Enums of the schema that are the domain's, or that several modules speak of; the others stand with their types."""
+"""Enums of the schema that belong to the domain or that several modules use. Other enums stand beside their types."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from strawberry.types.base import has_strawberry_definition
 from strawberry.types.enum import StrawberryEnumDefinition
 
 from app.domain.activities import CauseKind
-from app.domain.errors import Code
+from app.domain.errors import CODE_MEANINGS, Code
 from app.domain.events.events import Category
 from app.domain.events.receipts import RecordStatus
 from app.domain.files.csv_values import DateOrder
@@ -37,10 +37,10 @@ describe_enum(
     EventCategory,
     "EventCategory",
     {
-        "TRANSACTION": "Money moved: purchase, refund, payment, charge, credit.",
-        "ACTIVITY": "The customer did something: a visit, a check-in, a scan, a click.",
-        "FIELD_CHANGE": "A field of the pass was set, incremented or decremented.",
-        "CUSTOM": "A type that the workspace named itself.",
+        "TRANSACTION": "Money moved, for example `purchase`, `refund`, `payment`, `charge` or `credit`.",
+        "ACTIVITY": "The customer did something, for example `check_in`, `visit`, `scan` or `link_click`.",
+        "FIELD_CHANGE": "A field of the pass was set, incremented or decremented. Only built-in types have this category.",
+        "CUSTOM": "Any other event. Default of types that are not built in.",
     },
 )
 EventStatus = RecordStatus
@@ -48,43 +48,27 @@ describe_enum(
     EventStatus,
     "RecordStatus",
     {
-        "CREATED": "It was recorded now.",
-        "DUPLICATE": "It had been recorded before with the same content; what was stored first is answered.",
-        "CONFLICT": "Its identity is taken by other content; nothing was recorded.",
-        "REJECTED": "It cannot be accepted; `userErrors` says why.",
+        "CREATED": "The item was recorded by this call.",
+        "DUPLICATE": "The item was recorded before with the same content. Nothing new was recorded. A client treats "
+        "this as success.",
+        "CONFLICT": "Another item with the same identity and different content exists. Nothing was recorded.",
+        "REJECTED": "The item is not acceptable. Nothing was recorded. `userErrors` says what to change.",
     },
 )
 UserErrorCode = Code
-describe_enum(
-    UserErrorCode,
-    "UserErrorCode",
-    {
-        "INVALID": "The value has the wrong form.",
-        "REQUIRED": "A value is missing.",
-        "TOO_LONG": "The text, the JSON or the fraction is too long.",
-        "TOO_MANY": "There are too many items.",
-        "OUT_OF_RANGE": "The value lies outside its bounds.",
-        "UNKNOWN": "There is nothing of this name or id.",
-        "TAKEN": "The name belongs to something else already.",
-        "CONFLICT": "The input contradicts what is stored.",
-        "EVENT_REMOVED": "The event with this identity was removed for good.",
-        "CYCLE": "Segments would refer to each other in a circle.",
-        "LIMIT": "A limit of the product would be exceeded.",
-        "UNSUPPORTED": "This combination is not available.",
-    },
-)
+describe_enum(UserErrorCode, "UserErrorCode", CODE_MEANINGS)
 ActivityCauseKind = CauseKind
 describe_enum(
     ActivityCauseKind,
     "ActivityCauseKind",
     {
-        "EVENT": "An event; `event` says which.",
-        "TIME": "Time passed: a window moved on, or so many days were over.",
-        "DEFINITION_CHANGED": "The segment was edited or archived; `segmentVersion` says to which version.",
-        "EVENT_REMOVED": "An event was removed.",
-        "BACKFILL": "The segment was new, and judged the passes that were there.",
+        "EVENT": "An event counted. `ActivityCause.event` is the event.",
+        "TIME": "Time passed: an event left a window, a number of days was reached, or points expired.",
+        "DEFINITION_CHANGED": "The segment was changed or archived. `ActivityCause.segmentVersion` is the new version.",
+        "EVENT_REMOVED": "An event was removed, or the pass was erased.",
+        "BACKFILL": "The segment was new, and existing passes were evaluated for the first time.",
         "PASS_CREATED": "The pass was created.",
-        "PASS_MERGED": "The pass was merged into another one.",
+        "PASS_MERGED": "The pass was merged into another pass.",
     },
 )
 ComparisonOperator = Operator
@@ -92,17 +76,17 @@ describe_enum(
     ComparisonOperator,
     "ComparisonOperator",
     {
-        "EQ": "Equal.",
-        "NE": "Not equal, or absent.",
-        "GT": "Greater.",
-        "GTE": "Greater or equal.",
-        "LT": "Less.",
-        "LTE": "Less or equal.",
-        "IN": "Equal to one of a list.",
-        "NOT_IN": "Equal to none of a list, or absent.",
-        "CONTAINS": "A text that contains this text.",
-        "EXISTS": "There is a value.",
-        "NOT_EXISTS": "There is no value.",
+        "EQ": "The value is equal. Numbers compare exactly, also if they are written as text.",
+        "NE": "The value is not equal, or absent.",
+        "GT": "The value is greater. Texts compare by code point. An absent value does not match.",
+        "GTE": "The value is greater or equal. An absent value does not match.",
+        "LT": "The value is less. An absent value does not match.",
+        "LTE": "The value is less or equal. An absent value does not match.",
+        "IN": "The value is equal to one value of a list of 1 to 100.",
+        "NOT_IN": "The value is equal to no value of a list of 1 to 100, or absent.",
+        "CONTAINS": "The value is a text that contains the given text, or a list that contains it. Case matters.",
+        "EXISTS": "The value exists. The condition takes no `value`.",
+        "NOT_EXISTS": "The value is absent. The condition takes no `value`.",
     },
 )
 EventMetric = Metric
@@ -110,10 +94,10 @@ describe_enum(
     EventMetric,
     "EventMetric",
     {
-        "COUNT": "How many matching events there are.",
-        "SUM": "The sum of `field` over the matching events; refunds and credits subtract from amounts.",
-        "DAYS_SINCE_LAST": "Days of 24 hours since the last matching event.",
-        "DAYS_SINCE_FIRST": "Days of 24 hours since the first matching event.",
+        "COUNT": "Number of matching events.",
+        "SUM": "Sum of `field` over the matching events. In a sum of amounts, refunds and credits subtract.",
+        "DAYS_SINCE_LAST": "Time since the last matching event, in days of 24 hours. Takes no `within`.",
+        "DAYS_SINCE_FIRST": "Time since the first matching event, in days of 24 hours. Takes no `within`.",
     },
 )
 NeverHandling = Never
@@ -121,9 +105,9 @@ describe_enum(
     NeverHandling,
     "NeverHandling",
     {
-        "SINCE_JOINED": "Count the days since the pass was installed, else created.",
-        "MATCHES": "It matches.",
-        "FAILS": "It does not match.",
+        "SINCE_JOINED": "The days count from `installedAt` of the pass, or from `createdAt` if it has none.",
+        "MATCHES": "A pass without a matching event satisfies the criterion.",
+        "FAILS": "A pass without a matching event does not satisfy the criterion.",
     },
 )
 CalendarPeriod = Period
@@ -131,17 +115,17 @@ describe_enum(
     CalendarPeriod,
     "CalendarPeriod",
     {
-        "DAY": "Since midnight.",
-        "WEEK": "Since the first day of the week, as the workspace counts weeks.",
-        "MONTH": "Since the first day of the month.",
-        "QUARTER": "Since the first day of January, April, July or October.",
-        "YEAR": "Since the first of January.",
+        "DAY": "The current day, from midnight.",
+        "WEEK": "The current week, from midnight of the first day of the week of the workspace.",
+        "MONTH": "The current month, from its first day.",
+        "QUARTER": "The current quarter, from the first day of January, April, July or October.",
+        "YEAR": "The current year, from January 1.",
     },
 )
 
 
 class ActivityCategory(StrEnum):
-    """Who brought an activity about."""
+    """Whether an activity happened outside of Punchcard or was derived by Punchcard."""
 
     ACTION = "ACTION"
     EFFECT = "EFFECT"
@@ -151,8 +135,8 @@ describe_enum(
     ActivityCategory,
     "ActivityCategory",
     {
-        "ACTION": "Somebody did it.",
-        "EFFECT": "Punchcard derived it, such as entering a segment.",
+        "ACTION": "Something that a customer or a client did, for example a purchase or a change of the pass.",
+        "EFFECT": "Something that Punchcard derived: a segment was entered or left, or points expired.",
     },
 )
 
@@ -161,43 +145,44 @@ describe_enum(
     JobKind,
     "JobKind",
     {
-        "IMPORT": "Records the rows of a file as events.",
-        "EXPORT_EVENTS": "Writes the events that match a filter to a file.",
-        "EXPORT_ACTIVITIES": "Writes the activities that match a filter to a file.",
-        "DELETE_EVENTS": "Removes the events that match a filter.",
-        "REPLAY_WEBHOOKS": "Sends messages to a webhook endpoint once more.",
+        "IMPORT": "Records the rows of a file as events. Started by `importEvents`.",
+        "EXPORT_EVENTS": "Writes the events that match a filter to a file. Started by `exportEvents`.",
+        "EXPORT_ACTIVITIES": "Writes the activities that match a filter to a file. Started by `exportActivities`.",
+        "DELETE_EVENTS": "Removes the events that match a filter. Started by `deleteEvents`.",
+        "REPLAY_WEBHOOKS": "Sends messages to a webhook endpoint again. Started by `replayWebhookDeliveries`.",
     },
 )
 describe_enum(
     JobStatus,
     "JobStatus",
     {
-        "QUEUED": "No worker has begun it yet.",
-        "RUNNING": "A worker carries it on.",
-        "SUCCEEDED": "It is finished; rows may have failed, see the report.",
-        "FAILED": "It could not go on; `error` says why. What was done stays.",
-        "CANCELLED": "It was cancelled. What was done stays.",
+        "QUEUED": "No worker has started the job yet.",
+        "RUNNING": "A worker is working on the job.",
+        "SUCCEEDED": "The job is finished. Single rows may have failed; `progress.failed` counts them.",
+        "FAILED": "The job could not be finished. `error` says why. What was done before stays.",
+        "CANCELLED": "The job was cancelled. What was done before stays.",
     },
 )
 describe_enum(
     DateOrder,
     "DateOrder",
-    {"DMY": "The day.", "MDY": "The month."},
+    {"DMY": "The day comes first: 03/04/2026 is 3 April.", "MDY": "The month comes first: 03/04/2026 is 4 March."},
 )
 describe_enum(
     ImportFormat,
     "ImportFormat",
     {
-        "CSV": "Comma-separated values (also by semicolon, tab or bar), the first row naming the columns.",
-        "JSONL": "One JSON object a line, with the names of `RecordEventInput`; what `exportEvents` wrote is read as it is.",
+        "CSV": "Values separated by comma, semicolon, tab or vertical bar. The first row names the columns.",
+        "JSONL": "One JSON object a line, with the names of `RecordEventInput`. Files of `exportEvents` can be "
+        "imported unchanged.",
     },
 )
 describe_enum(
     ExportFormat,
     "ExportFormat",
     {
-        "CSV": "Comma-separated values in UTF-8 for spreadsheets, the first row naming the columns. Texts that a "
-        "spreadsheet would run as a formula are marked as text.",
-        "JSONL": "One JSON object a line; events can be imported again as they are.",
+        "CSV": "Comma-separated values in UTF-8 for spreadsheets. The first row names the columns. A text that a "
+        "spreadsheet would run as a formula is marked as text.",
+        "JSONL": "One JSON object a line. Exported events can be imported again unchanged.",
     },
 )

@@ -1,4 +1,4 @@
-"""Global ids: the type and the database id in one opaque text, as Relay wants them."""
+"""Global ids: the type name and the database id in one opaque text, as the Relay specification asks."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _MAX_CHARACTERS = 512
 
 
 def to_global_id(type_name: str, database_id: str) -> str:
-    """The global id of an object, for example of ("Event", "event_5f…")."""
+    """Return the global id of an object, for example of ("Event", "event_5f…")."""
     return b64encode(f"{type_name}:{database_id}".encode()).decode()
 
 
 def from_global_id(text: str) -> tuple[str, str] | None:
-    """(type name, database id), or None for a text that is no global id."""
+    """Return (type name, database id), or None if the text is not a global id."""
     if len(text) > _MAX_CHARACTERS:
         return None
     try:
@@ -25,7 +25,10 @@ def from_global_id(text: str) -> tuple[str, str] | None:
 
 
 def database_id(text: str, type_name: str) -> str | None:
-    """The database id that names an object of this type: from its global id, or a prefixed id as it is; else None."""
+    """Return the database id of an object of this type, from its global id or its database id; else None.
+
+    Database ids have a prefix, for example "event_". Activities, webhooks and exports contain them.
+    """
     decoded = from_global_id(text)
     if decoded is not None:
         return decoded[1] if decoded[0] == type_name else None
@@ -33,5 +36,5 @@ def database_id(text: str, type_name: str) -> str | None:
 
 
 def given_id(text: object, type_name: str) -> object:
-    """What an input's id stands for: the database id where there is one, else the value as sent, to be refused by name."""
+    """Return the database id that an input's id names. Return any other value unchanged: validation rejects it by name."""
     return (database_id(text, type_name) or text) if isinstance(text, str) else text

@@ -1,4 +1,4 @@
-"""Inputs that come by the thousand: built from what graphql-core coerced without asking each field for its type again."""
+"""Construction of input types that come by the thousand, without Strawberry's type check of each field."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from strawberry.utils.str_converters import to_camel_case
 
 
 def coerce_flat_inputs(input_type: type) -> None:
-    """Makes an input type without nested inputs or lists cheap to build: 1,000 of 14 fields in 3 ms instead of 120.
+    """Make an input type cheap to build: 3 ms instead of 120 for 1,000 inputs of 14 fields.
 
-    Every field needs a default, or to be required by the schema.
+    The type has no nested inputs and no lists. graphql-core has already coerced the values. Every field needs a
+    default or must be required by the schema.
     """
     definition = get_object_definition(input_type, strict=True)
     names = {f.graphql_name or to_camel_case(f.python_name): f.python_name for f in definition.fields}

@@ -1,4 +1,4 @@
-"""Node: every object with a global id, and how each type is fetched by it."""
+"""Node: the interface of objects with a global id, and the functions that fetch each type by its id."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ MAX_NODES = 250
 
 @strawberry.interface
 class Node:
-    """An object with a global id, by which `node` finds it again."""
+    """Object with a global id. The query `node` returns it by that id."""
 
-    id: strawberry.ID = strawberry.field(description="The global id: opaque, permanent, unique among all types.")
+    id: strawberry.ID = strawberry.field(
+        description="Global id: opaque, permanent and unique among all types. Where an argument or input takes the id "
+        "of an object, the shorter id in `Activity.data`, webhooks and exports works too."
+    )
 
 
 Fetch = Callable[[RequestContext, str], Awaitable[Node | None]]
@@ -29,7 +32,11 @@ _fetchers: dict[str, Fetch] = {}
 
 
 def fetcher(type_name: str) -> Callable[[FetchT], FetchT]:
-    """Registers how objects of a type are fetched by their database id. None is for those that do not exist."""
+    """Return a decorator that registers how objects of a type are fetched by database id.
+
+    The registered function returns None for an object that does not exist. It raises Denied if the type needs a scope
+    that the key lacks.
+    """
 
     def register(fetch: FetchT) -> FetchT:
         _fetchers[type_name] = fetch
@@ -39,26 +46,35 @@ def fetcher(type_name: str) -> Callable[[FetchT], FetchT]:
 
 
 async def fetch_node(context: RequestContext, type_name: str, database_id: str) -> Any:
-    """The object of this type and database id, or None."""
+    """Return the object of this type and database id, or None."""
     return await _fetchers[type_name](context, database_id)
 
 
 async def find_node(
-    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="A global id.")]
+    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="Global id of the object.")]
 ) -> Node | None:
-    """The object of a global id; null for one that does not exist."""
-    named = from_global_id(id)
-    if named is None or named[0] not in _fetchers:
+    """Return the object with this global id.
+
+    Null if it does not exist in the workspace. Needs the scope `read`. Audit entries, inbound hooks, webhook endpoints,
+    the deliveries of both, and API keys other than the caller's own need the scope `admin`.
+    """
+    type_and_id = from_global_id(id)
+    if type_and_id is None or type_and_id[0] not in _fetchers:
         return None
-    found: Node | None = await fetch_node(info.context, *named)
-    return found
+    node: Node | None = await fetch_node(info.context, *type_and_id)
+    return node
 
 
 async def find_nodes(
     info: Info,
-    ids: Annotated[list[strawberry.ID], strawberry.argument(description=f"At most {MAX_NODES} global ids.")],
+    ids: Annotated[
+        list[strawberry.ID], strawberry.argument(description=f"Global ids of the objects, at most {MAX_NODES}.")
+    ],
 ) -> list[Node | None]:
-    """The objects of some global ids, in their order; null where there is none."""
+    """Return the objects with these global ids, in the same order.
+
+    The result has null for each id that does not exist in the workspace. Scopes as for `node`.
+    """
     if len(ids) > MAX_NODES:
-        raise InvalidInput(Code.TOO_MANY, f"At most {MAX_NODES} ids at once.", "ids")
+        raise InvalidInput(Code.TOO_MANY, f"At most {MAX_NODES} ids in one call; this one has {len(ids)}.", "ids")
     return list(await asyncio.gather(*(find_node(info, each) for each in ids)))

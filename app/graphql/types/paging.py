@@ -1,4 +1,4 @@
-"""Connections: Relay's pages, over keyset cursors that stay valid while the list grows."""
+"""Connections: pages after the Relay specification, with keyset cursors that stay valid while the list grows."""
 
 from __future__ import annotations
 
@@ -17,51 +17,69 @@ MAX_PAGE_SIZE = 250
 NodeT = TypeVar("NodeT")
 ItemT = TypeVar("ItemT")
 
-First = Annotated[int | None, strawberry.argument(description="How many to answer from the start: 1 to 250.")]
-After = Annotated[str | None, strawberry.argument(description="Begin behind this cursor.")]
-Last = Annotated[int | None, strawberry.argument(description="How many to answer from the end: 1 to 250.")]
-Before = Annotated[str | None, strawberry.argument(description="End before this cursor.")]
+First = Annotated[
+    int | None,
+    strawberry.argument(
+        description=f"Number of items to return from the start of the list: 1 to {MAX_PAGE_SIZE}. Default: "
+        f"{DEFAULT_PAGE_SIZE}. Do not combine it with `last`."
+    ),
+]
+After = Annotated[str | None, strawberry.argument(description="Cursor. The page begins with the first item after it.")]
+Last = Annotated[
+    int | None,
+    strawberry.argument(
+        description=f"Number of items to return from the end of the list: 1 to {MAX_PAGE_SIZE}. Do not combine it with "
+        "`first`."
+    ),
+]
+Before = Annotated[str | None, strawberry.argument(description="Cursor. The page ends with the last item before it.")]
 
 
 @strawberry.type
 class PageInfo:
-    """Where a page lies in its list."""
+    """Position of a page in its list."""
 
-    has_next_page: bool = strawberry.field(description="Whether more follows.")
-    has_previous_page: bool = strawberry.field(description="Whether there is more before.")
-    start_cursor: str | None = strawberry.field(description="The cursor of the first item.")
-    end_cursor: str | None = strawberry.field(description="The cursor of the last item.")
+    has_next_page: bool = strawberry.field(
+        description="Whether items follow the page. When paging backward with `last`, true if `before` was given."
+    )
+    has_previous_page: bool = strawberry.field(
+        description="Whether items precede the page. When paging forward, true if `after` was given."
+    )
+    start_cursor: str | None = strawberry.field(description="Cursor of the first item. Null if the page is empty.")
+    end_cursor: str | None = strawberry.field(
+        description="Cursor of the last item; pass it as `after` to get the next page. Null if the page is empty."
+    )
 
 
 @strawberry.type
 class Edge(Generic[NodeT]):
-    """An item of a list, and the cursor of its place."""
+    """Item of a list with its cursor."""
 
-    cursor: str = strawberry.field(description="The place of the item, for `after` and `before`.")
+    cursor: str = strawberry.field(description="Position of the item, for `after` and `before`.")
     node: NodeT = strawberry.field(description="The item.")
 
 
 @strawberry.type
 class Connection(Generic[NodeT]):
-    """A page of a list."""
+    """Page of a list."""
 
-    edges: list[Edge[NodeT]] = strawberry.field(description="The items of the page with their cursors.")
-    page_info: PageInfo = strawberry.field(description="Where the page lies in the list.")
+    edges: list[Edge[NodeT]] = strawberry.field(description="Items of the page with their cursors.")
+    page_info: PageInfo = strawberry.field(description="Position of the page in the list.")
     count: strawberry.Private[Callable[[], Awaitable[int]]]
 
     @strawberry.field
     def nodes(self) -> list[NodeT]:
-        """The items of the page."""
+        """Items of the page."""
         return [edge.node for edge in self.edges]
 
     @strawberry.field
     async def total_count(self) -> int:
-        """How many items the whole list has; counted when asked for."""
+        """Number of items in the whole list. Punchcard counts them only if this field is selected."""
         return await self.count()
 
 
 class Pagination(Generic[ItemT]):
-    """A kind of list: the name and the key of its cursors."""
+    """Paging of one kind of list: the name and the key of its cursors."""
 
     def __init__(self, kind: str, shape: tuple[type, ...], key: Callable[[ItemT], tuple[int | str, ...]]) -> None:
         self._kind = kind
@@ -69,21 +87,24 @@ class Pagination(Generic[ItemT]):
         self._key = key
 
     def span(self, first: int | None, after: str | None, last: int | None, before: str | None) -> PageRequest:
-        """The part of the list that paging arguments ask for. Raises InvalidInput."""
+        """Return the part of the list that the paging arguments ask for.
+
+        Raises InvalidInput for a number outside 1 to 250, for `first` with `last`, and for a cursor of another list.
+        """
         if first is not None and last is not None:
-            raise InvalidInput(Code.INVALID, "Give first or last, not both.", "last")
+            raise InvalidInput(Code.INVALID, "Give `first` or `last`, not both.", "last")
         for name, value in (("first", first), ("last", last)):
             if value is not None and not 1 <= value <= MAX_PAGE_SIZE:
-                raise InvalidInput(Code.OUT_OF_RANGE, f"Between 1 and {MAX_PAGE_SIZE}.", name)
+                raise InvalidInput(Code.OUT_OF_RANGE, f"`{name}` must be between 1 and {MAX_PAGE_SIZE}.", name)
         return PageRequest(
-            first or last or DEFAULT_PAGE_SIZE,
-            None if after is None else decode_cursor(after, self._kind, self._shape, "after"),
-            None if before is None else decode_cursor(before, self._kind, self._shape, "before"),
-            last is not None,
+            limit=first or last or DEFAULT_PAGE_SIZE,
+            after=None if after is None else decode_cursor(after, self._kind, self._shape, "after"),
+            before=None if before is None else decode_cursor(before, self._kind, self._shape, "before"),
+            backward=last is not None,
         )
 
     def cursor(self, item: ItemT) -> str:
-        """The cursor of an item."""
+        """Return the cursor of an item."""
         return encode_cursor(self._kind, *self._key(item))
 
     def connection(
@@ -93,12 +114,12 @@ class Pagination(Generic[ItemT]):
         to_node: Callable[[ItemT], NodeT],
         count: Callable[[], Awaitable[int]],
     ) -> Connection[NodeT]:
-        """The page as a connection; `count` answers totalCount where it is asked for."""
+        """Return the page as a connection. `count` is called only if `totalCount` is selected."""
         edges = [Edge(cursor=self.cursor(item), node=to_node(item)) for item in page.items]
         return Connection(edges=edges, page_info=self.info(page, span), count=count)
 
     def info(self, page: Page[ItemT], span: PageRequest) -> PageInfo:
-        """Where the page lies in the list."""
+        """Return the position of the page in its list."""
         items = page.items
         return PageInfo(
             has_next_page=span.before is not None if span.backward else page.has_more,
@@ -108,12 +129,12 @@ class Pagination(Generic[ItemT]):
         )
 
     def paged(self, items: list[ItemT], span: PageRequest) -> Page[ItemT]:
-        """The part of a list that is in memory, sorted by its key."""
+        """Return a page of a list that is in memory, sorted by its key."""
         part = [
             item
             for item in items
             if (span.after is None or self._key(item) > span.after)
             and (span.before is None or self._key(item) < span.before)
         ]
-        kept = part[-span.limit :] if span.backward else part[: span.limit]
-        return Page(kept, len(part) > span.limit)
+        page = part[-span.limit :] if span.backward else part[: span.limit]
+        return Page(page, len(part) > span.limit)

@@ -1,4 +1,4 @@
-"""userErrors: what a mutation refused, in its payload and not among the top-level errors."""
+"""userErrors: problems that the caller can correct, in the payload of a mutation instead of the top-level errors."""
 
 from __future__ import annotations
 
@@ -14,23 +14,29 @@ from .enums import UserErrorCode
 
 @strawberry.type
 class UserError:
-    """Something to change in the input."""
+    """Problem with the input that the caller can correct."""
 
-    code: UserErrorCode = strawberry.field(description="Why it was refused.")
-    message: str = strawberry.field(description="What to do about it, for people.")
+    code: UserErrorCode = strawberry.field(description="Kind of the problem, for programs.")
+    message: str = strawberry.field(
+        description="What is wrong and what to do about it, for people. The text may change between versions."
+    )
     field: list[str] | None = strawberry.field(
-        description="The path of the value at fault inside `input`; absent for the input as a whole."
+        description='Path of the value at fault, seen from `input`, for example ["events", "0", "amount"]. Null if '
+        "the problem is the input as a whole."
     )
 
 
 def user_errors(problems: Iterable[Problem], *under: str) -> list[UserError]:
-    """The problems as userErrors, their paths seen from `input`."""
-    found = list(problems)
-    for problem in found:
+    """Return the problems as userErrors and count them in the metrics.
+
+    `under` is the path from `input` to the item that the problems belong to.
+    """
+    listed = list(problems)
+    for problem in listed:
         metrics.USER_ERRORS.labels(problem.code).inc()
-    return user_errors_of(found, *under)
+    return user_errors_of(listed, *under)
 
 
 def user_errors_of(problems: Iterable[Problem], *under: str) -> list[UserError]:
-    """The same, for what was refused and counted before."""
+    """Return the problems as userErrors without counting them: for problems that were counted when they arose."""
     return [UserError(code=p.code, message=p.message, field=[*under, *p.field] or None) for p in problems]

@@ -1,4 +1,4 @@
-"""Scalars: exact on the way out, lenient on the way in, so that a batch can refuse one bad item and keep the rest."""
+"""Scalars: exact in answers. Inputs are only checked later, so that a batch can reject one bad item and keep the others."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from app.domain.values.decimals import plain
 from app.domain.values.instants import format_instant
 
 JSON = NewType("JSON", object)
-"""A JSON object on the way out, anything on the way in."""
+"""JSON object in answers; any JSON value in inputs."""
 JSONValue = NewType("JSONValue", object)
 BigInt = NewType("BigInt", int)
 RawDecimal = NewType("RawDecimal", object)
-"""A Decimal as it was sent: `parse_decimal` has not seen it yet."""
+"""Decimal as it was sent, before `parse_decimal` checks it."""
 RawDateTime = NewType("RawDateTime", object)
-"""A DateTime as it was sent: `parse_instant` has not seen it yet."""
+"""DateTime as it was sent, before `parse_instant` checks it."""
 Upload = NewType("Upload", UploadFile)
 
-_UNWRAPPED_DEPTH = 32
+_MAX_UNWRAPPED_DEPTH = 32
 
 
 class Number(float):
-    """A JSON number with a point or an exponent that remembers its digits, which a binary float would lose."""
+    """JSON number with a point or an exponent that keeps its digits. A binary float would lose some of them."""
 
     __slots__ = ("text",)
     text: str
@@ -41,12 +41,15 @@ class Number(float):
         return number
 
     def __repr__(self) -> str:
-        """The digits as they were sent."""
+        """Return the digits as they were sent."""
         return self.text
 
 
-def plain_json(value: Any, depth: int = _UNWRAPPED_DEPTH) -> Any:
-    """The JSON value with ordinary floats; what is nested deeper than any limit allows stays as it is."""
+def plain_json(value: Any, depth: int = _MAX_UNWRAPPED_DEPTH) -> Any:
+    """Return the JSON value with ordinary floats instead of `Number`.
+
+    Values nested deeper than `depth` levels stay as they are. The depth exceeds every limit on stored JSON.
+    """
     if isinstance(value, Number):
         return float(value)
     if depth:
@@ -57,67 +60,71 @@ def plain_json(value: Any, depth: int = _UNWRAPPED_DEPTH) -> Any:
     return value
 
 
-def _as_written(node: ValueNode, variables: dict[str, Any] | None = None) -> Any:
+def _parse_as_written(node: ValueNode, variables: dict[str, Any] | None = None) -> Any:
     if isinstance(node, (FloatValueNode, IntValueNode, StringValueNode)):
         return node.value
     return value_from_ast_untyped(node, variables)
 
 
-def _json_literal(node: ValueNode, variables: dict[str, Any] | None = None) -> Any:
+def _parse_json_literal(node: ValueNode, variables: dict[str, Any] | None = None) -> Any:
     try:
         return plain_json(value_from_ast_untyped(node, variables))
-    except ValueError as error:  # an integer of thousands of digits
-        raise GraphQLError("This is not a JSON value.", node) from error
+    except ValueError as error:
+        # int() rejects text of more than 4,300 digits.
+        raise GraphQLError("The value has an integer with too many digits. Write the integer as text.", node) from error
 
 
-def _big_int(value: Any) -> int:
+def _parse_big_int(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or abs(value) > 2**53:
-        raise GraphQLError(f"BigInt cannot represent value: {inspect(value)}")
+        raise GraphQLError(f"BigInt cannot represent value: {inspect(value)}. Give an integer of at most 2^53.")
     return value
 
 
-def _big_int_literal(node: ValueNode, variables: dict[str, Any] | None = None) -> int:
-    return _big_int(_json_literal(node, variables))
+def _parse_big_int_literal(node: ValueNode, variables: dict[str, Any] | None = None) -> int:
+    return _parse_big_int(_parse_json_literal(node, variables))
 
 
-def _uploaded(value: Any) -> Any:
+def _parse_upload(value: Any) -> Any:
     if not isinstance(value, UploadFile):
-        raise GraphQLError("Send the file in a multipart request; see the GraphQL multipart request specification.")
+        raise GraphQLError(
+            "An Upload is a file of a multipart request. See the GraphQL multipart request specification."
+        )
     return value
 
 
-def _no_upload_literal(node: ValueNode, _variables: dict[str, Any] | None = None) -> Any:
-    raise GraphQLError("Send the file as a variable of a multipart request.", node)
+def _reject_upload_literal(node: ValueNode, _variables: dict[str, Any] | None = None) -> Any:
+    raise GraphQLError("An Upload cannot be written in the document. Send the file as a variable.", node)
 
 
-def _decimal_text(value: Any) -> str:
+def _render_decimal(value: Any) -> str:
     return plain(value) if isinstance(value, Decimal) else str(value)
 
 
-def _instant_text(value: Any) -> str:
+def _render_instant(value: Any) -> str:
     return format_instant(value) if isinstance(value, datetime) else str(value)
 
 
-def _json_object(value: Any) -> Any:
+def _render_json(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else value
 
 
 _DECIMAL = strawberry.scalar(
     name="Decimal",
-    description="An exact decimal number, answered as text; given as text or as a number. At most 15 digits before the "
-    "point and 6 after it; no NaN, no infinity, no -0.",
-    serialize=_decimal_text,
+    description='Exact decimal number. Answers contain it as text, for example "29.30"; inputs take text or a '
+    "JSON number. Inputs have at most 15 digits before the point and 6 after it. NaN, infinity and -0 "
+    "are rejected.",
+    serialize=_render_decimal,
     parse_value=lambda value: value,
-    parse_literal=_as_written,
+    parse_literal=_parse_as_written,
 )
 _DATETIME = strawberry.scalar(
     name="DateTime",
-    description="An instant as RFC 3339 with an offset, for example `2026-01-31T09:30:00Z`; answered in UTC, cut to "
-    "milliseconds.",
+    description="Instant as RFC 3339 text with an offset, for example `2026-01-31T09:30:00Z`. Answers are in UTC "
+    "with milliseconds. Inputs are cut to milliseconds and lie in the years 1900 to 2199.",
     specified_by_url="https://www.rfc-editor.org/rfc/rfc3339",
-    serialize=_instant_text,
+    serialize=_render_instant,
     parse_value=lambda value: value,
-    parse_literal=_as_written,
+    parse_literal=_parse_as_written,
 )
 
 SCALARS: Mapping[object, ScalarDefinition] = {
@@ -127,32 +134,33 @@ SCALARS: Mapping[object, ScalarDefinition] = {
     RawDateTime: _DATETIME,
     JSON: strawberry.scalar(
         name="JSON",
-        description='A JSON object, for example `{"store": "north"}`. Keys are not empty and do not begin with `$`.',
+        description='JSON object, for example `{"store": "north"}`. In inputs, keys are not empty and do not begin '
+        "with `$`, and objects nest at most 10 levels deep.",
         specified_by_url="https://www.rfc-editor.org/rfc/rfc8259",
-        serialize=_json_object,
+        serialize=_render_json,
         parse_value=plain_json,
-        parse_literal=_json_literal,
+        parse_literal=_parse_json_literal,
     ),
     JSONValue: strawberry.scalar(
         name="JSONValue",
-        description="Any JSON value: a text, a number, true, false, or a list of them.",
+        description="JSON value: a text, a number, true, false, or a list of them.",
         specified_by_url="https://www.rfc-editor.org/rfc/rfc8259",
         parse_value=lambda value: value,
-        parse_literal=_json_literal,
+        parse_literal=_parse_json_literal,
     ),
     BigInt: strawberry.scalar(
         name="BigInt",
-        description="An integer of at most 2^53, written as a JSON number.",
-        serialize=_big_int,
-        parse_value=_big_int,
-        parse_literal=_big_int_literal,
+        description="Integer of at most 2^53 in absolute value, written as a JSON number.",
+        serialize=_parse_big_int,
+        parse_value=_parse_big_int,
+        parse_literal=_parse_big_int_literal,
     ),
     Upload: strawberry.scalar(
         name="Upload",
-        description="A file, sent by the GraphQL multipart request specification.",
+        description="File, sent as the GraphQL multipart request specification describes.",
         specified_by_url="https://github.com/jaydenseric/graphql-multipart-request-spec",
         serialize=str,
-        parse_value=_uploaded,
-        parse_literal=_no_upload_literal,
+        parse_value=_parse_upload,
+        parse_literal=_reject_upload_literal,
     ),
 }

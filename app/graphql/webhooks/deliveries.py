@@ -1,4 +1,4 @@
-"""What became of the messages to webhook endpoints: the type and the lists. All of it needs the scope `admin`."""
+"""The type WebhookDelivery and the query that lists deliveries. All need the scope `admin`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from app.domain.webhooks.deliveries import DeliveryQuery
 from app.graphql.activities.activities import Activity
 from app.graphql.context import Info, RequestContext
 from app.graphql.types.enums import describe_enum
-from app.graphql.types.filters import each_of, given
+from app.graphql.types.filters import parse_each, parse_if_given
 from app.graphql.types.ids import database_id, to_global_id
 from app.graphql.types.node import Node, fetch_node, fetcher
 from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
@@ -31,39 +31,52 @@ describe_enum(
     WebhookDeliveryStatus,
     "WebhookDeliveryStatus",
     {
-        "SUCCEEDED": "The endpoint took it: it answered 200 to 299.",
-        "PENDING": "It is to be tried, again or once more; `nextAttemptAt` says when. Those after it go on without it.",
-        "FAILED": "It failed at the first try and at ten more, in three days. It is not tried again, unless it is replayed.",
+        "SUCCEEDED": "The endpoint accepted the message: it answered with a status from 200 to 299.",
+        "PENDING": "Punchcard will send the message at `nextAttemptAt`: its first four attempts failed, or a replay "
+        "queued it. Later messages do not wait for it.",
+        "FAILED": "All 11 attempts failed, over about three days. Punchcard sends the message again only in a replay.",
     },
 )
 
 
 @strawberry.type
 class WebhookAttempt:
-    """One try of a message."""
+    """One HTTP request that carried a message to a webhook endpoint."""
 
-    attempted_at: datetime = strawberry.field(description="When it was made, by the machine's clock.")
-    status_code: int | None = strawberry.field(description="What the endpoint answered; null where it did not.")
-    error: str | None = strawberry.field(description="Why it failed, for people; null where it did not.")
-    duration_ms: int = strawberry.field(description="How many milliseconds it took.")
+    attempted_at: datetime = strawberry.field(description="Time of the request, in system time.")
+    status_code: int | None = strawberry.field(
+        description="HTTP status of the endpoint's answer; null if the endpoint did not answer."
+    )
+    error: str | None = strawberry.field(
+        description="Explanation of the failure, for people; null if the endpoint accepted the message."
+    )
+    duration_ms: int = strawberry.field(description="Duration of the request in milliseconds.")
 
 
 @strawberry.type
 class WebhookDelivery(Node):
-    """What became of an activity at a webhook endpoint. It is remembered for 30 days, without what the message said."""
+    """Result of one activity at one webhook endpoint. Punchcard stores no body of a message.
 
-    message_id: str = strawberry.field(description="The `webhook-id` of its message, the same at every try.")
-    type: str = strawberry.field(description="The type of the activity.")
-    cursor: str = strawberry.field(description="The place of the activity in the feed.")
-    status: WebhookDeliveryStatus = strawberry.field(description="What became of it.")
-    tries: int = strawberry.field(description="How often it was tried since it was last asked for.")
-    attempts: list[WebhookAttempt] = strawberry.field(description="The last ten tries, the newest last.")
-    next_attempt_at: datetime | None = strawberry.field(
-        description="When it is tried next, unless the endpoint is away or disabled then; null where it is not."
+    A delivery appears when its message succeeds, when its first four attempts have failed, or when a replay queues it.
+    It is removed 30 days after its last change, unless it is PENDING.
+    """
+
+    message_id: str = strawberry.field(description="`webhook-id` of the message, the same at every attempt and replay.")
+    type: str = strawberry.field(description="Type of the activity.")
+    cursor: str = strawberry.field(description="Cursor of the activity in the feed.")
+    status: WebhookDeliveryStatus = strawberry.field(description="Current state of the delivery.")
+    tries: int = strawberry.field(
+        description="Number of attempts, counted anew from each replay. Failed attempts do not count while the circuit "
+        "of the endpoint is open."
     )
-    recorded_at: datetime = strawberry.field(description="When the activity was recorded.")
-    created_at: datetime = strawberry.field(description="When it was first noted, by the machine's clock.")
-    updated_at: datetime = strawberry.field(description="When it last changed, by the machine's clock.")
+    attempts: list[WebhookAttempt] = strawberry.field(description="Last ten attempts, the newest last.")
+    next_attempt_at: datetime | None = strawberry.field(
+        description="Time of the next attempt, in system time; null unless the delivery is PENDING. The attempt is "
+        "made later if the circuit of the endpoint is open then, or the endpoint is disabled."
+    )
+    recorded_at: datetime = strawberry.field(description="Time at which the activity was recorded.")
+    created_at: datetime = strawberry.field(description="Time at which the delivery was first stored, in system time.")
+    updated_at: datetime = strawberry.field(description="Time of the last change, in system time.")
     endpoint_id: strawberry.Private[str]
     activity_id: strawberry.Private[str]
 
@@ -71,31 +84,39 @@ class WebhookDelivery(Node):
     async def endpoint(
         self, info: Info
     ) -> Annotated[WebhookEndpoint, strawberry.lazy("app.graphql.webhooks.endpoints")] | None:
-        """The endpoint; null once that is deleted."""
+        """Endpoint of the delivery; null if it was deleted."""
         return await fetch_node(info.context, "WebhookEndpoint", self.endpoint_id)  # type: ignore[no-any-return]
 
     @strawberry.field
     async def activity(self, info: Info) -> Activity | None:
-        """The activity, as the feed has it now."""
-        found: Activity | None = await fetch_node(info.context, "Activity", self.activity_id)
-        return found
+        """Activity of the delivery, as the feed shows it now; after an erasure, without personal data."""
+        activity: Activity | None = await fetch_node(info.context, "Activity", self.activity_id)
+        return activity
 
 
 @strawberry.input
 class WebhookDeliveryFilter:
-    """Which deliveries to list. Every part that is given has to hold."""
+    """Filter of webhook deliveries. A delivery must meet every given condition; an omitted one allows any value."""
 
-    endpoint_id: strawberry.ID = strawberry.field(description="To this endpoint.")
-    statuses: list[WebhookDeliveryStatus] | None = strawberry.field(default=None, description="Of one of these.")
-    types: list[str] | None = strawberry.field(default=None, description="Of activities of one of these types.")
-    recorded_after: RawDateTime | None = strawberry.field(
-        default=None, description="Of activities recorded then or later."
+    endpoint_id: strawberry.ID = strawberry.field(
+        description="Endpoint whose deliveries to list. An unknown id gives an empty list."
     )
-    recorded_before: RawDateTime | None = strawberry.field(default=None, description="Of activities recorded earlier.")
+    statuses: list[WebhookDeliveryStatus] | None = strawberry.field(
+        default=None, description="Statuses, one of which the delivery must have."
+    )
+    types: list[str] | None = strawberry.field(
+        default=None, description="Up to 50 activity types, one of which the activity must have."
+    )
+    recorded_after: RawDateTime | None = strawberry.field(
+        default=None, description="Earliest `recordedAt` of the activity, inclusive."
+    )
+    recorded_before: RawDateTime | None = strawberry.field(
+        default=None, description="Upper bound of the activity's `recordedAt`, exclusive."
+    )
 
 
 def delivery_of(delivery: domain.WebhookDelivery) -> WebhookDelivery:
-    """The delivery as it is published."""
+    """Return the GraphQL object of a delivery."""
     return WebhookDelivery(
         id=strawberry.ID(to_global_id("WebhookDelivery", delivery.id)),
         message_id=delivery.activity_id,
@@ -120,10 +141,10 @@ def delivery_of(delivery: domain.WebhookDelivery) -> WebhookDelivery:
 
 @fetcher("WebhookDelivery")
 async def fetch_delivery(context: RequestContext, delivery_id: str) -> WebhookDelivery | None:
-    """The delivery of a database id, or None. Raises Denied without the scope `admin`."""
+    """Return the delivery with a database id, or None. Raises Denied without the scope `admin`."""
     context.actor.require(ADMIN)
-    found = await context.load.webhook_deliveries.load(delivery_id)
-    return None if found is None else delivery_of(found)
+    delivery = await context.load.webhook_deliveries.load(delivery_id)
+    return None if delivery is None else delivery_of(delivery)
 
 
 listing = Pagination[domain.WebhookDelivery](
@@ -133,24 +154,20 @@ listing = Pagination[domain.WebhookDelivery](
 
 async def list_webhook_deliveries(
     info: Info,
-    filter: Annotated[WebhookDeliveryFilter, strawberry.argument(description="Which deliveries.")],
+    filter: Annotated[WebhookDeliveryFilter, strawberry.argument(description="Conditions that select the deliveries.")],
     first: First = None,
     after: After = None,
     last: Last = None,
     before: Before = None,
 ) -> Connection[WebhookDelivery]:
-    """What became of the messages to a webhook endpoint in the last 30 days, the newest first.
-
-    Needs the scope `admin`.
-    """
+    """List the stored deliveries to a webhook endpoint, newest first. Needs the scope `admin`."""
     info.context.actor.require(ADMIN)
-    here = "filter"
     query = DeliveryQuery(
         database_id(filter.endpoint_id, "WebhookEndpoint") or "",
         filter.statuses or (),
-        each_of(filter.types, parse_text, here, "types"),
-        recorded_after=given(filter.recorded_after, parse_instant, here, "recordedAfter"),
-        recorded_before=given(filter.recorded_before, parse_instant, here, "recordedBefore"),
+        parse_each(filter.types, parse_text, "filter", "types"),
+        recorded_after=parse_if_given(filter.recorded_after, parse_instant, "filter", "recordedAfter"),
+        recorded_before=parse_if_given(filter.recorded_before, parse_instant, "filter", "recordedBefore"),
     )
     return await deliveries_page(info, query, first, after, last, before)
 
@@ -158,7 +175,10 @@ async def list_webhook_deliveries(
 async def deliveries_page(
     info: Info, query: DeliveryQuery, first: int | None, after: str | None, last: int | None, before: str | None
 ) -> Connection[WebhookDelivery]:
-    """A page of the deliveries that a query finds."""
+    """Return a page of the deliveries that match a query, newest first.
+
+    Raises InvalidInput for wrong paging arguments.
+    """
     span = listing.span(first, after, last, before)
     store = info.context.workspace.deliveries
     page = await store.page(query, span, system_ms())

@@ -1,4 +1,4 @@
-"""Webhook endpoints: the type and the list. All of it needs the scope `admin`."""
+"""The type WebhookEndpoint, its filter, and the queries that find and list endpoints. All need the scope `admin`."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ describe_enum(
     WebhookEndpointStatus,
     "WebhookEndpointStatus",
     {
-        "ENABLED": "It is told of what its filter shows.",
-        "DISABLED": "It is told of nothing, and keeps its place in the feed: enabled again, it goes on where it stood.",
+        "ENABLED": "Punchcard sends the activities that the endpoint's filter selects.",
+        "DISABLED": "Punchcard sends nothing. The endpoint keeps its cursor and continues there when it is enabled "
+        "again.",
     },
 )
 WebhookDisabledReason = DisabledReason
@@ -42,112 +43,131 @@ describe_enum(
     WebhookDisabledReason,
     "WebhookDisabledReason",
     {
-        "MANUAL": "Somebody disabled it.",
-        "GONE": "It answered 410: it wants no message ever again.",
-        "FAILING": "It took nothing for more than three days.",
+        "MANUAL": "A client disabled the endpoint with `updateWebhookEndpoint`.",
+        "GONE": "The endpoint answered a message with HTTP status 410.",
+        "FAILING": "The endpoint accepted no message for 75 hours and 35 minutes.",
     },
 )
 
 
 @strawberry.type
 class WebhookFilter:
-    """Which activities an endpoint is told of. Every part has to hold; an empty part means any."""
+    """Filter that selects the activities an endpoint receives. An activity must meet every condition."""
 
-    types: list[str] = strawberry.field(description="Of one of these types.")
-    category: ActivityCategory | None = strawberry.field(description="Of this category.")
-    occurred_after: datetime | None = strawberry.field(description="Occurred then or later.")
-    occurred_before: datetime | None = strawberry.field(description="Occurred earlier.")
-    include_silent: bool = strawberry.field(description="Also what a silent change of a segment caused.")
-    include_historical: bool = strawberry.field(description="Also imported history.")
+    types: list[str] = strawberry.field(description="Accepted activity types. An empty list accepts every type.")
+    category: ActivityCategory | None = strawberry.field(
+        description="Accepted activity category; null accepts both categories."
+    )
+    occurred_after: datetime | None = strawberry.field(
+        description="Earliest `occurredAt` of an activity, inclusive; null means no lower bound."
+    )
+    occurred_before: datetime | None = strawberry.field(
+        description="Upper bound of an activity's `occurredAt`, exclusive; null means no upper bound."
+    )
+    include_silent: bool = strawberry.field(
+        description="Whether the endpoint also receives silent activities: "
+        "those that a segment change with `notify: SILENT` caused."
+    )
+    include_historical: bool = strawberry.field(
+        description="Whether the endpoint also receives activities that an import of past events caused."
+    )
     pass_id: strawberry.Private[str | None]
     segment_ids: strawberry.Private[tuple[str, ...]]
 
-    @strawberry.field(
-        name="pass",
-    )
+    @strawberry.field(name="pass")
     async def card(self, info: Info) -> Annotated[Pass, strawberry.lazy("app.graphql.passes.passes")] | None:
-        """Of this pass; null for any, and once it is erased."""
+        """Pass whose activities the endpoint receives. Null if the filter names no pass, or if the pass was erased."""
         return None if self.pass_id is None else await fetch_node(info.context, "Pass", self.pass_id)
 
     @strawberry.field
     async def segments(self, info: Info) -> list[Annotated[Segment, strawberry.lazy("app.graphql.segments.segments")]]:
-        """Entries and exits of one of these segments."""
-        found = await asyncio.gather(*(fetch_node(info.context, "Segment", each) for each in self.segment_ids))
-        return [segment for segment in found if segment is not None]
+        """Segments whose entries and exits the endpoint receives. An empty list means no condition on segments."""
+        segments = await asyncio.gather(*(fetch_node(info.context, "Segment", each) for each in self.segment_ids))
+        return [segment for segment in segments if segment is not None]
 
 
 @strawberry.type
 class WebhookEndpoint(Node):
-    """An address that is told of activities, by Standard Webhooks: each at least once, with the same `webhook-id` at
-    every try, and those of a pass in order while nothing fails.
+    """URL that receives activities as signed HTTP messages, by the Standard Webhooks specification.
+
+    Punchcard delivers each activity at least once, with the same `webhook-id` at every attempt. Activities of one pass
+    arrive in order while no attempt fails. A workspace may have up to 50 endpoints.
     """
 
-    url: str = strawberry.field(description="Where messages are sent.")
-    description: str | None = strawberry.field(description="What it is for.")
-    filter: WebhookFilter = strawberry.field(description="Which activities it is told of.")
-    status: WebhookEndpointStatus = strawberry.field(description="Whether it is told of anything.")
-    reason: WebhookDisabledReason | None = strawberry.field(description="Why it is DISABLED; null while it is not.")
-    created_at: datetime = strawberry.field(description="When it was made, by the machine's clock.")
-    updated_at: datetime = strawberry.field(description="When it was last changed, by the machine's clock.")
+    url: str = strawberry.field(description="URL that receives the messages.")
+    description: str | None = strawberry.field(
+        description="Note on the purpose of the endpoint, written by the client."
+    )
+    filter: WebhookFilter = strawberry.field(description="Filter that selects the activities to send.")
+    status: WebhookEndpointStatus = strawberry.field(description="Whether Punchcard sends messages to the endpoint.")
+    reason: WebhookDisabledReason | None = strawberry.field(
+        description="Why the endpoint is DISABLED; null while it is ENABLED."
+    )
+    created_at: datetime = strawberry.field(description="Time of creation, in system time.")
+    updated_at: datetime = strawberry.field(
+        description="Time at which the endpoint was last changed or disabled, in system time."
+    )
     endpoint_id: strawberry.Private[str]
     begin_position: strawberry.Private[int]
 
     @strawberry.field
     async def cursor(self, info: Info) -> str:
-        """How far it is in the feed: what it is shown up to here was delivered, or set aside as a delivery.
+        """Cursor of the feed up to which every selected activity was delivered or has an entry in `deliveries`.
 
-        Read on from it by any other door.
+        You can read on from this cursor by query, subscription or export.
         """
-        return activity_cursor(await self._pos(info))
+        return activity_cursor(await self._position(info))
 
     @strawberry.field
     async def behind(self, info: Info) -> BigInt:
-        """How many activities of the feed lie behind `cursor`, those it is not shown too."""
-        pos = await self._pos(info)
-        return BigInt((await info.context.load.points_ends.load(pos) or pos) - pos)
+        """Number of activities after `cursor` in the feed, including those that the filter excludes."""
+        position = await self._position(info)
+        last_position = await info.context.load.last_positions.load(position) or position
+        return BigInt(last_position - position)
 
     @strawberry.field
     async def away_since(self, info: Info) -> datetime | None:
-        """Since when it takes nothing: only single messages are tried, less and less often, and all others wait.
+        """Time since which the circuit of the endpoint is open, in system time; null while it is closed.
 
-        Null while it is well.
+        The circuit opens after 10 failures in a row over at least 10 seconds. While it is open, Punchcard sends single
+        messages as probes, at intervals from 5 seconds up to 5 minutes. All other messages wait.
         """
         state = await info.context.load.partitions.load(self.endpoint_id)
         return None if state is None or state.circuit_opened_ms is None else from_ms(state.circuit_opened_ms)
 
     @strawberry.field
     async def pending_count(self, info: Info) -> int:
-        """How many deliveries are PENDING."""
-        return await self._count(info, WebhookDeliveryStatus.PENDING)
+        """Number of deliveries with the status PENDING."""
+        return await self._count_deliveries(info, WebhookDeliveryStatus.PENDING)
 
     @strawberry.field
     async def failed_count(self, info: Info) -> int:
-        """How many deliveries have FAILED in the last 30 days, and were not replayed since."""
-        return await self._count(info, WebhookDeliveryStatus.FAILED)
+        """Number of deliveries that FAILED in the last 30 days and were not replayed since."""
+        return await self._count_deliveries(info, WebhookDeliveryStatus.FAILED)
 
     @strawberry.field
     async def deliveries(
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[WebhookDelivery]:
-        """What became of its messages, the newest first."""
+        """Deliveries to the endpoint that are still stored, newest first."""
         return await deliveries_page(info, DeliveryQuery(self.endpoint_id), first, after, last, before)
 
-    async def _pos(self, info: Info) -> int:
+    async def _position(self, info: Info) -> int:
         state = await info.context.load.partitions.load(self.endpoint_id)
         return self.begin_position if state is None else state.position
 
-    async def _count(self, info: Info, status: WebhookDeliveryStatus) -> int:
+    async def _count_deliveries(self, info: Info, status: WebhookDeliveryStatus) -> int:
         counts = await info.context.load.webhook_counts.load(self.endpoint_id)
         return 0 if counts is None else counts.get(status, 0)
 
 
 def endpoint_of(endpoint: domain.WebhookEndpoint) -> WebhookEndpoint:
-    """The endpoint as it is published."""
+    """Return the GraphQL object of an endpoint."""
     return WebhookEndpoint(
         id=strawberry.ID(to_global_id("WebhookEndpoint", endpoint.id)),
         url=endpoint.url,
         description=endpoint.description,
-        filter=_filter(endpoint.filter),
+        filter=_filter_of(endpoint.filter),
         status=endpoint.status,
         reason=endpoint.reason,
         created_at=endpoint.created_at,
@@ -157,7 +177,7 @@ def endpoint_of(endpoint: domain.WebhookEndpoint) -> WebhookEndpoint:
     )
 
 
-def _filter(query: ActivityQuery) -> WebhookFilter:
+def _filter_of(query: ActivityQuery) -> WebhookFilter:
     return WebhookFilter(
         types=list(query.types),
         category=None if query.category is None else ActivityCategory(query.category),
@@ -172,19 +192,19 @@ def _filter(query: ActivityQuery) -> WebhookFilter:
 
 @fetcher("WebhookEndpoint")
 async def fetch_endpoint(context: RequestContext, endpoint_id: str) -> WebhookEndpoint | None:
-    """The endpoint of a database id, or None. Raises Denied without the scope `admin`."""
+    """Return the endpoint with a database id, or None. Raises Denied without the scope `admin`."""
     context.actor.require(ADMIN)
-    found = await context.load.webhooks.load(endpoint_id)
-    return None if found is None else endpoint_of(found)
+    endpoint = await context.load.webhooks.load(endpoint_id)
+    return None if endpoint is None else endpoint_of(endpoint)
 
 
 async def find_endpoint(
-    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The id of the endpoint.")]
+    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="Id of the endpoint.")]
 ) -> WebhookEndpoint | None:
-    """The webhook endpoint of an id. Needs the scope `admin`."""
+    """Find a webhook endpoint by its id; null if it does not exist. Needs the scope `admin`."""
     info.context.actor.require(ADMIN)
-    named = database_id(id, "WebhookEndpoint")
-    return None if named is None else await fetch_endpoint(info.context, named)
+    endpoint_id = database_id(id, "WebhookEndpoint")
+    return None if endpoint_id is None else await fetch_endpoint(info.context, endpoint_id)
 
 
 listing = Pagination[domain.WebhookEndpoint](
@@ -195,7 +215,7 @@ listing = Pagination[domain.WebhookEndpoint](
 async def list_endpoints(
     info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
 ) -> Connection[WebhookEndpoint]:
-    """The webhook endpoints, the newest first. Needs the scope `admin`."""
+    """List the webhook endpoints, newest first. Needs the scope `admin`."""
     info.context.actor.require(ADMIN)
     span = listing.span(first, after, last, before)
     store = info.context.workspace.webhooks

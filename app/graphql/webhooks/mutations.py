@@ -1,4 +1,4 @@
-"""createWebhookEndpoint, updateWebhookEndpoint, rotateWebhookSecret and deleteWebhookEndpoint at the edge."""
+"""Mutations that create, update and delete webhook endpoints and rotate their secrets. All need the scope `admin`."""
 
 from __future__ import annotations
 
@@ -13,123 +13,151 @@ from app.domain.errors import Code, InvalidInput, Refused
 from app.domain.values.cursors import activity_position
 from app.domain.values.text import parse_text
 from app.graphql.context import Info
-from app.graphql.jobs.exports import NO_PASS_ID
-from app.graphql.types.filters import ActivityFilter, activity_query
+from app.graphql.jobs.exports import UNKNOWN_IN_FILTER
+from app.graphql.types.filters import ActivityFilter, parse_activity_filter
 from app.graphql.types.ids import given_id, to_global_id
 from app.graphql.types.payloads import UserError, user_errors
 
 from .endpoints import WebhookEndpoint, WebhookEndpointStatus, endpoint_of
 
-URL = "Where messages are sent: https, to a host that anybody can reach; else only where this installation allows it."
+URL = (
+    "URL that receives the messages, up to 2,048 characters. It uses https, and its host has public addresses. "
+    "Other hosts, and http, need the operator's permission (`PUNCHCARD_EGRESS_ALLOW`)."
+)
 
 
 @strawberry.input
 class CreateWebhookEndpointInput:
-    """A new webhook endpoint."""
+    """Settings of a new webhook endpoint."""
 
     url: str = strawberry.field(description=URL)
-    description: str | None = strawberry.field(default=None, description="What it is for.")
+    description: str | None = strawberry.field(
+        default=None, description="Note on the purpose of the endpoint, up to 255 characters."
+    )
     filter: ActivityFilter | None = strawberry.field(
         default=None,
-        description="Which activities it is told of; all that are neither silent nor imported history, if omitted.",
+        description="Activities to send. Default: all activities except silent ones and imported history.",
     )
     after: str | None = strawberry.field(
         default=None,
-        description="Begin behind this cursor of the feed, for example the last one that was read by another door; if "
-        "omitted, with what is published from now on.",
+        description="Cursor of the feed after which the endpoint starts, for example the last one you read by query. "
+        "Default: the end of the feed, so that only activities published from now on are sent.",
     )
 
 
 @strawberry.input
 class UpdateWebhookEndpointInput:
-    """Changes to a webhook endpoint; what is omitted stays."""
+    """Changes to a webhook endpoint. Omitted values stay unchanged."""
 
-    id: strawberry.ID = strawberry.field(description="The endpoint.")
-    url: str | None = strawberry.field(default=None, description=URL)
-    description: str | None = strawberry.field(default=None, description="What it is for.")
+    id: strawberry.ID = strawberry.field(description="Id of the endpoint.")
+    url: str | None = strawberry.field(
+        default=None, description=f"{URL} A new URL also closes an open circuit (see `WebhookEndpoint.awaySince`)."
+    )
+    description: str | None = strawberry.field(
+        default=None,
+        description="Note on the purpose of the endpoint, up to 255 characters. It can be replaced, not removed.",
+    )
     filter: ActivityFilter | None = strawberry.field(
         default=None,
-        description="Which activities it is told of from now on, whole: also of those that it has not come to yet.",
+        description="New filter, which replaces the old one completely. It applies to all activities that the endpoint "
+        "has not reached yet.",
     )
     status: WebhookEndpointStatus | None = strawberry.field(
         default=None,
-        description="Whether it is told of anything. ENABLED also ends the waiting where it was away: it is tried at once.",
+        description="Whether to send messages. ENABLED also closes an open circuit (see `WebhookEndpoint.awaySince`), "
+        "so that Punchcard sends at once.",
     )
 
 
 @strawberry.input
 class RotateWebhookSecretInput:
-    """A webhook endpoint whose secret is to be replaced."""
+    """Webhook endpoint that gets a new secret."""
 
-    id: strawberry.ID = strawberry.field(description="The endpoint.")
+    id: strawberry.ID = strawberry.field(description="Id of the endpoint.")
     grace_seconds: int = strawberry.field(
         default=commands.DEFAULT_GRACE_SECONDS,
-        description="How long messages are signed by older secrets too: up to 30 days; a day, if omitted.",
+        description="Seconds for which messages also carry signatures by the older secrets: 0 to 2,592,000 (30 days). "
+        "Default: 86,400 (a day). 0 ends the older secrets at once.",
     )
 
 
 @strawberry.input
 class DeleteWebhookEndpointInput:
-    """A webhook endpoint to delete."""
+    """Webhook endpoint to delete."""
 
-    id: strawberry.ID = strawberry.field(description="The endpoint.")
+    id: strawberry.ID = strawberry.field(description="Id of the endpoint.")
 
 
 @strawberry.type
 class CreateWebhookEndpointPayload:
-    """The new webhook endpoint."""
+    """Result of `createWebhookEndpoint`."""
 
     endpoint: WebhookEndpoint | None = strawberry.field(
-        default=None, description="The endpoint; absent if it was refused."
+        default=None, description="New endpoint; null if the call failed."
     )
     secret: str | None = strawberry.field(
-        default=None, description="What its messages are signed with; it is never shown again."
+        default=None,
+        description="Secret that signs the messages; null if the call failed. Store it: Punchcard shows it only once.",
     )
-    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Problems with the input; empty if the call succeeded."
+    )
 
 
 @strawberry.type
 class UpdateWebhookEndpointPayload:
-    """The changed webhook endpoint."""
+    """Result of `updateWebhookEndpoint`."""
 
     endpoint: WebhookEndpoint | None = strawberry.field(
-        default=None, description="The endpoint; absent if it was refused."
+        default=None, description="Endpoint after the change; null if the call failed."
     )
-    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Problems with the input; empty if the call succeeded."
+    )
 
 
 @strawberry.type
 class RotateWebhookSecretPayload:
-    """The webhook endpoint and its new secret."""
+    """Result of `rotateWebhookSecret`."""
 
-    endpoint: WebhookEndpoint | None = strawberry.field(
-        default=None, description="The endpoint; absent if it was refused."
-    )
+    endpoint: WebhookEndpoint | None = strawberry.field(default=None, description="Endpoint; null if the call failed.")
     secret: str | None = strawberry.field(
-        default=None, description="What its messages are signed with from now on; it is never shown again."
+        default=None,
+        description="New secret, which signs all messages from now on; null if the call failed. Store it: Punchcard "
+        "never shows it again.",
     )
-    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Problems with the input; empty if the call succeeded."
+    )
 
 
 @strawberry.type
 class DeleteWebhookEndpointPayload:
-    """The webhook endpoint that was deleted."""
+    """Result of `deleteWebhookEndpoint`."""
 
-    deleted_id: strawberry.ID | None = strawberry.field(default=None, description="Its id; absent if it was refused.")
-    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+    deleted_id: strawberry.ID | None = strawberry.field(
+        default=None, description="Id of the deleted endpoint; null if the call failed."
+    )
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Problems with the input; empty if the call succeeded."
+    )
 
 
 async def create_webhook_endpoint(
-    info: Info, input: Annotated[CreateWebhookEndpointInput, strawberry.argument(description="The endpoint.")]
+    info: Info,
+    input: Annotated[CreateWebhookEndpointInput, strawberry.argument(description="Settings of the new endpoint.")],
 ) -> CreateWebhookEndpointPayload:
-    """Lets an address be told of activities, by Standard Webhooks. Needs the scope `admin`."""
+    """Create a webhook endpoint, to which Punchcard then sends activities. Needs the scope `admin`.
+
+    A workspace may have up to 50 endpoints. Not safe to repeat: each call creates another endpoint.
+    """
     info.context.actor.require(ADMIN)
     try:
         endpoint, secret = await commands.create_webhook_endpoint(
             info.context.commands,
             input.url,
             description=input.description,
-            filter=_shown(input.filter),
+            filter=_parse_filter(input.filter),
             after=None if input.after is None else activity_position(input.after, "after"),
         )
     except Refused as refused:
@@ -138,17 +166,21 @@ async def create_webhook_endpoint(
 
 
 async def update_webhook_endpoint(
-    info: Info, input: Annotated[UpdateWebhookEndpointInput, strawberry.argument(description="The changes.")]
+    info: Info,
+    input: Annotated[UpdateWebhookEndpointInput, strawberry.argument(description="Endpoint and its changes.")],
 ) -> UpdateWebhookEndpointPayload:
-    """Changes a webhook endpoint, or disables or enables it. Needs the scope `admin`. Safe to repeat."""
+    """Change, enable or disable a webhook endpoint. Needs the scope `admin`. Safe to repeat.
+
+    An enabled endpoint continues at its cursor. A busy endpoint may take a second to follow the change.
+    """
     info.context.actor.require(ADMIN)
     try:
         endpoint = await commands.update_webhook_endpoint(
             info.context.commands,
-            named_endpoint(input.id, "id"),
+            parse_endpoint_id(input.id, "id"),
             url=input.url,
             description=input.description,
-            filter=None if input.filter is None else _shown(input.filter),
+            filter=None if input.filter is None else _parse_filter(input.filter),
             status=input.status,
         )
     except Refused as refused:
@@ -157,16 +189,18 @@ async def update_webhook_endpoint(
 
 
 async def rotate_webhook_secret(
-    info: Info, input: Annotated[RotateWebhookSecretInput, strawberry.argument(description="The endpoint.")]
+    info: Info,
+    input: Annotated[RotateWebhookSecretInput, strawberry.argument(description="Endpoint and grace period.")],
 ) -> RotateWebhookSecretPayload:
-    """Replaces the secret of a webhook endpoint; for a while messages are signed by the old one too.
+    """Replace the secret of a webhook endpoint. Needs the scope `admin`.
 
-    Needs the scope `admin`.
+    For `graceSeconds`, messages are signed by the older secrets too. At most five secrets sign at a time; the oldest
+    ones end first. Not safe to repeat: each call creates another secret.
     """
     info.context.actor.require(ADMIN)
     try:
         endpoint, secret = await commands.rotate_webhook_secret(
-            info.context.commands, named_endpoint(input.id, "id"), input.grace_seconds
+            info.context.commands, parse_endpoint_id(input.id, "id"), input.grace_seconds
         )
     except Refused as refused:
         return RotateWebhookSecretPayload(user_errors=user_errors(refused.problems))
@@ -174,25 +208,31 @@ async def rotate_webhook_secret(
 
 
 async def delete_webhook_endpoint(
-    info: Info, input: Annotated[DeleteWebhookEndpointInput, strawberry.argument(description="The endpoint.")]
+    info: Info, input: Annotated[DeleteWebhookEndpointInput, strawberry.argument(description="Endpoint to delete.")]
 ) -> DeleteWebhookEndpointPayload:
-    """Deletes a webhook endpoint and all that is known of its deliveries. Needs the scope `admin`."""
+    """Delete a webhook endpoint with its deliveries and secrets. Needs the scope `admin`.
+
+    Safe to repeat: once the endpoint is deleted, a call returns a user error with the code UNKNOWN.
+    """
     info.context.actor.require(ADMIN)
     try:
-        named = named_endpoint(input.id, "id")
-        await commands.delete_webhook_endpoint(info.context.commands, named)
+        endpoint_id = parse_endpoint_id(input.id, "id")
+        await commands.delete_webhook_endpoint(info.context.commands, endpoint_id)
     except Refused as refused:
         return DeleteWebhookEndpointPayload(user_errors=user_errors(refused.problems))
-    return DeleteWebhookEndpointPayload(deleted_id=strawberry.ID(to_global_id("WebhookEndpoint", named)))
+    return DeleteWebhookEndpointPayload(deleted_id=strawberry.ID(to_global_id("WebhookEndpoint", endpoint_id)))
 
 
-def named_endpoint(id: strawberry.ID, *field: str) -> str:
-    """The database id of the endpoint that an input names. Raises InvalidInput for a text that is no id."""
+def parse_endpoint_id(id: strawberry.ID, *field: str) -> str:
+    """Return the database id in the global id of an endpoint, or the text itself if it is no such id.
+
+    The endpoint may not exist. Raises InvalidInput with the path `field` if the text is blank or too long.
+    """
     return parse_text(given_id(id, "WebhookEndpoint"), *field)
 
 
-def _shown(filter: ActivityFilter | None) -> ActivityQuery:
-    query = activity_query(filter, historical=False)
+def _parse_filter(filter: ActivityFilter | None) -> ActivityQuery:
+    query = parse_activity_filter(filter, historical=False)
     if query is None:
-        raise InvalidInput(Code.UNKNOWN, NO_PASS_ID, "filter")
+        raise InvalidInput(Code.UNKNOWN, UNKNOWN_IN_FILTER, "filter")
     return query

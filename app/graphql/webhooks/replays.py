@@ -1,4 +1,7 @@
-"""replayWebhookDeliveries and testWebhookEndpoint at the edge: what is sent because somebody asks for it."""
+"""Mutations that send messages on request: replayWebhookDeliveries and testWebhookEndpoint.
+
+Both need the scope `admin`.
+"""
 
 from __future__ import annotations
 
@@ -15,97 +18,123 @@ from app.domain.values.instants import parse_instant
 from app.domain.values.text import parse_text
 from app.graphql.context import Info
 from app.graphql.jobs.jobs import Job, job_of
-from app.graphql.types.filters import each_of, given
+from app.graphql.types.filters import parse_each, parse_if_given
 from app.graphql.types.payloads import UserError, user_errors
 from app.graphql.types.scalars import RawDateTime
 
 from .deliveries import WebhookDeliveryStatus
-from .mutations import named_endpoint
+from .mutations import parse_endpoint_id
 
 
 @strawberry.input
 class WebhookReplayFilter:
-    """Which messages to send once more. Every part that is given has to hold."""
+    """Filter of the messages to replay.
+
+    An activity must meet every given condition; an omitted one allows any value.
+    """
 
     after: str | None = strawberry.field(
-        default=None, description="Of activities that lie behind this cursor of the feed."
+        default=None, description="Cursor of the feed after which the replay starts. Default: the start of the feed."
     )
     before: str | None = strawberry.field(
-        default=None, description="Of activities that lie before this cursor, its own left out."
+        default=None,
+        description="Cursor of the feed before which the replay ends; its own activity is excluded. Default: the end "
+        "of the feed at the time of the call.",
     )
     recorded_after: RawDateTime | None = strawberry.field(
-        default=None, description="Of activities recorded then or later."
+        default=None, description="Earliest `recordedAt` of an activity, inclusive."
     )
-    recorded_before: RawDateTime | None = strawberry.field(default=None, description="Of activities recorded earlier.")
+    recorded_before: RawDateTime | None = strawberry.field(
+        default=None, description="Upper bound of an activity's `recordedAt`, exclusive."
+    )
     statuses: list[WebhookDeliveryStatus] | None = strawberry.field(
         default=None,
-        description="Only what was sent, or tried, in the last 30 days, and has one of these statuses, whatever the "
-        "endpoint's filter shows by now. If omitted: all that the filter shows, whether it was sent before or not.",
+        description="Statuses, one of which the stored delivery of an activity must have. If given, the endpoint's own "
+        "filter is not applied. "
+        "If omitted, the replay takes all activities that the endpoint's filter selects, delivered or not.",
     )
-    types: list[str] | None = strawberry.field(default=None, description="Of activities of one of these types.")
+    types: list[str] | None = strawberry.field(
+        default=None, description="Up to 50 activity types, one of which the activity must have."
+    )
 
 
 @strawberry.input
 class ReplayWebhookDeliveriesInput:
-    """What to send a webhook endpoint once more."""
+    """Endpoint and messages of a replay."""
 
-    endpoint_id: strawberry.ID = strawberry.field(description="The endpoint.")
+    endpoint_id: strawberry.ID = strawberry.field(description="Id of the endpoint.")
     filter: WebhookReplayFilter | None = strawberry.field(
-        default=None, description="Which messages; all of the feed that the endpoint's filter shows, if omitted."
+        default=None,
+        description="Messages to replay. Default: every activity of the feed that the endpoint's filter selects.",
     )
     dry_run: bool = strawberry.field(
-        default=False, description="Whether only to find out how many there are: nothing is sent, and no job made."
+        default=False, description="If true, the call only counts the messages: it creates no job and sends nothing."
     )
 
 
 @strawberry.input
 class TestWebhookEndpointInput:
-    """A webhook endpoint to try."""
+    """Webhook endpoint to test."""
 
-    id: strawberry.ID = strawberry.field(description="The endpoint; it may be DISABLED.")
+    id: strawberry.ID = strawberry.field(description="Id of the endpoint, which may be DISABLED.")
 
 
 @strawberry.type
 class ReplayWebhookDeliveriesPayload:
-    """The job that sends messages once more, or how many there are."""
+    """Result of `replayWebhookDeliveries`."""
 
     job: Job | None = strawberry.field(
         default=None,
-        description="The job; its `result` tells how many `messages` it put up to be sent. Absent for a dry run.",
+        description="Job of the replay; null for a dry run, or if the call failed. The member `messages` of its "
+        "`result` is the number of activities selected.",
     )
     count: int | None = strawberry.field(
-        default=None, description="How many messages a dry run found: exactly those that would be sent now."
+        default=None,
+        description="Number of activities that a replay would select now; null unless `dryRun` is true. Activities "
+        "that the endpoint has not reached yet are counted, but sent only once.",
     )
-    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Problems with the input; empty if the call succeeded."
+    )
 
 
 @strawberry.type
 class TestWebhookEndpointPayload:
-    """What an endpoint made of a `webhook.test` message."""
+    """Result of `testWebhookEndpoint`."""
 
     succeeded: bool = strawberry.field(
-        default=False, description="Whether it took the message: it answered 200 to 299."
+        default=False,
+        description="Whether the endpoint accepted the message: it answered with a status from 200 to 299.",
     )
     status_code: int | None = strawberry.field(
-        default=None, description="What it answered; null where it did not answer."
+        default=None, description="HTTP status of the endpoint's answer; null if it did not answer."
     )
-    duration_ms: int | None = strawberry.field(default=None, description="How many milliseconds it took.")
-    error: str | None = strawberry.field(default=None, description="Why it failed, for people.")
-    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+    duration_ms: int | None = strawberry.field(
+        default=None, description="Duration of the request in milliseconds; null if the call failed."
+    )
+    error: str | None = strawberry.field(
+        default=None, description="Explanation of the failure, for people; null if the endpoint accepted the message."
+    )
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Problems with the input; empty if the call succeeded."
+    )
 
 
 async def replay_webhook_deliveries(
-    info: Info, input: Annotated[ReplayWebhookDeliveriesInput, strawberry.argument(description="Which messages.")]
+    info: Info,
+    input: Annotated[ReplayWebhookDeliveriesInput, strawberry.argument(description="Endpoint and messages.")],
 ) -> ReplayWebhookDeliveriesPayload:
-    """Sends a webhook endpoint messages of a part of the feed once more, in a job, each with the `webhook-id` that it
-    had. Needs the scope `admin`.
+    """Start a job that sends messages to a webhook endpoint again. Needs the scope `admin`.
+
+    Each message keeps its `webhook-id`. Activities that the endpoint has not reached yet are left to its regular
+    delivery. Not safe to repeat: each call starts another job.
     """
     info.context.actor.require(ADMIN)
     try:
         job, count = await replays.replay_webhook_deliveries(
             info.context.commands,
-            named_endpoint(input.endpoint_id, "endpointId"),
-            _replay(input.filter),
+            parse_endpoint_id(input.endpoint_id, "endpointId"),
+            _parse_replay(input.filter),
             dry_run=input.dry_run,
         )
     except Refused as refused:
@@ -114,35 +143,35 @@ async def replay_webhook_deliveries(
 
 
 async def test_webhook_endpoint(
-    info: Info, input: Annotated[TestWebhookEndpointInput, strawberry.argument(description="The endpoint.")]
+    info: Info, input: Annotated[TestWebhookEndpointInput, strawberry.argument(description="Endpoint to test.")]
 ) -> TestWebhookEndpointPayload:
-    """Sends a webhook endpoint a signed `webhook.test` message now, and tells what it answered.
+    """Send a signed message of the type `webhook.test` to a webhook endpoint now, and return the endpoint's answer.
 
-    Needs the scope `admin`.
+    Needs the scope `admin`. Punchcard waits up to 15 seconds for the answer. The test stores no delivery and does not
+    change the state of the endpoint. Safe to repeat: each call sends another message.
     """
     info.context.actor.require(ADMIN)
     try:
-        sent = await endpoints.test_webhook_endpoint(info.context.commands, named_endpoint(input.id, "id"))
+        result = await endpoints.test_webhook_endpoint(info.context.commands, parse_endpoint_id(input.id, "id"))
     except Refused as refused:
         return TestWebhookEndpointPayload(user_errors=user_errors(refused.problems))
-    attempt = sent.attempt
+    attempt = result.attempt
     return TestWebhookEndpointPayload(
-        succeeded=sent.succeeded,
+        succeeded=result.succeeded,
         status_code=attempt.status_code,
         duration_ms=attempt.duration_ms,
         error=attempt.error,
     )
 
 
-def _replay(filter: WebhookReplayFilter | None) -> Replay:
+def _parse_replay(filter: WebhookReplayFilter | None) -> Replay:
     if filter is None:
         return Replay()
-    here = "filter"
     return Replay(
-        given(filter.after, activity_position, here, "after"),
-        given(filter.before, activity_position, here, "before"),
-        given(filter.recorded_after, parse_instant, here, "recordedAfter"),
-        given(filter.recorded_before, parse_instant, here, "recordedBefore"),
-        filter.statuses or (),
-        each_of(filter.types, parse_text, here, "types"),
+        parse_if_given(filter.after, activity_position, "filter", "after"),
+        parse_if_given(filter.before, activity_position, "filter", "before"),
+        parse_if_given(filter.recorded_after, parse_instant, "filter", "recordedAfter"),
+        recorded_before=parse_if_given(filter.recorded_before, parse_instant, "filter", "recordedBefore"),
+        statuses=filter.statuses or (),
+        types=parse_each(filter.types, parse_text, "filter", "types"),
     )

@@ -1,4 +1,4 @@
-"""The part of the roots that speaks of webhook endpoints and of what they were sent."""
+"""Fields of Query and Mutation for webhook endpoints and their deliveries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .replays import ReplayWebhookDeliveriesPayload, TestWebhookEndpointPayload
 
 @strawberry.type
 class WebhookQueries:
-    """What can be asked of webhook endpoints."""
+    """Fields of Query that read webhook endpoints and deliveries."""
 
     webhook_endpoint: WebhookEndpoint | None = strawberry.field(resolver=find_endpoint)
     webhook_endpoints: Connection[WebhookEndpoint] = strawberry.field(resolver=list_endpoints)
@@ -29,7 +29,7 @@ class WebhookQueries:
 
 @strawberry.type
 class WebhookMutations:
-    """What can be done with webhook endpoints."""
+    """Fields of Mutation that change, test and replay webhook endpoints."""
 
     create_webhook_endpoint: CreateWebhookEndpointPayload = strawberry.mutation(
         resolver=mutations.create_webhook_endpoint

@@ -1,4 +1,4 @@
-"""auditLog: who changed what about the workspace itself. It needs the scope `admin`."""
+"""The type AuditEntry and the query auditLog. Both need the scope `admin`."""
 
 from __future__ import annotations
 
@@ -20,28 +20,36 @@ from .keys import ApiKey
 
 @strawberry.type
 class AuditEntry(Node):
-    """One administrative act, written down before it was done."""
+    """Record of one administrative act.
 
-    occurred_at: datetime = strawberry.field(description="When, by the machine's clock.")
-    action: str = strawberry.field(description="The mutation, for example `revokeApiKey`.")
-    subject: strawberry.ID = strawberry.field(description="The global id of what it was done to.")
-    ip_address: str | None = strawberry.field(description="The caller's IP address.")
-    details: JSON = strawberry.field(description="What else is worth knowing, such as the scopes of a new key.")
+    Punchcard stores the entry before the act, so the act may have failed afterwards. Entries never change.
+    """
+
+    occurred_at: datetime = strawberry.field(description="Time of the act, in system time.")
+    action: str = strawberry.field(description="Name of the mutation, for example `revokeApiKey`.")
+    subject: strawberry.ID = strawberry.field(
+        description="Global id of the object that was changed, or of the job that was started."
+    )
+    ip_address: str | None = strawberry.field(description="IP address of the client; null if it is unknown.")
+    details: JSON = strawberry.field(
+        description="More about the act: an object of texts, for example the `scopes` of a new key. Its members depend "
+        "on `action`."
+    )
     key_id: strawberry.Private[str]
 
     @strawberry.field
     async def api_key(self, info: Info) -> ApiKey | None:
-        """The key it was done with."""
-        found: ApiKey | None = await fetch_node(info.context, "ApiKey", self.key_id)
-        return found
+        """API key with which the client acted."""
+        key: ApiKey | None = await fetch_node(info.context, "ApiKey", self.key_id)
+        return key
 
 
 @fetcher("AuditEntry")
 async def fetch_audit_entry(context: RequestContext, entry_id: str) -> AuditEntry | None:
-    """The entry of a database id, or None. Raises Denied without the scope `admin`."""
+    """Return the entry with a database id, or None. Raises Denied without the scope `admin`."""
     context.actor.require(ADMIN)
-    found = await context.load.audit_entries.load(entry_id)
-    return None if found is None else _published(found)
+    entry = await context.load.audit_entries.load(entry_id)
+    return None if entry is None else _entry_of(entry)
 
 
 listing = Pagination[domain.AuditEntry]("audit", (int, str), lambda entry: (to_ms(entry.at), entry.id))
@@ -50,16 +58,18 @@ listing = Pagination[domain.AuditEntry]("audit", (int, str), lambda entry: (to_m
 async def list_audit_log(
     info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
 ) -> Connection[AuditEntry]:
-    """Who changed keys, segments, event types, hooks and webhook endpoints, exported, removed or merged, the newest
-    first. Needs the scope `admin`.
+    """List the entries of the audit log, newest first. Needs the scope `admin`.
+
+    The log records changes of API keys, segments, event types, inbound hooks, webhook endpoints and the workspace. It
+    also records exports, removals, merges, replays, tests of webhook endpoints, and reruns of inbound deliveries.
     """
     info.context.actor.require(ADMIN)
     span = listing.span(first, after, last, before)
     store = info.context.workspace.audit
-    return listing.connection(await store.page(span), span, _published, store.count)
+    return listing.connection(await store.page(span), span, _entry_of, store.count)
 
 
-def _published(entry: domain.AuditEntry) -> AuditEntry:
+def _entry_of(entry: domain.AuditEntry) -> AuditEntry:
     return AuditEntry(
         id=strawberry.ID(to_global_id("AuditEntry", entry.id)),
         occurred_at=entry.at,

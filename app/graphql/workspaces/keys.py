@@ -1,4 +1,7 @@
-"""API keys: the type, the list, and making, rotating and revoking them. All of it needs the scope `admin`."""
+"""The type ApiKey, the query that lists keys, and the mutations that create, rotate and revoke keys.
+
+All need the scope `admin`, except that every key may read its own ApiKey.
+"""
 
 from __future__ import annotations
 
@@ -20,25 +23,36 @@ from app.graphql.types.payloads import UserError, user_errors
 from app.graphql.types.scalars import RawDateTime
 
 SCOPES = (
-    "What it may do: `read` (queries), `write` (mutations), `subscribe` (subscriptions), `staff` (to say which member "
-    "of staff acted by hand), `admin` (all that, and keys)."
+    "Scopes: what the key may do. `read` allows queries, `write` mutations, and `subscribe` subscriptions. `staff` "
+    "allows naming the member of staff who acted by hand. `admin` includes all others and allows administration."
+)
+
+SECRET = (
+    "Secret of the key, for the header `Authorization: Bearer <secret>`; null if the call failed. "
+    "Store it: Punchcard shows it only once."
 )
 
 
 @strawberry.type
 class ApiKey(Node):
-    """A key to the workspace; its secret is shown once, when it is made."""
+    """Key with which a client uses the API. It belongs to one workspace. Punchcard stores only a hash of its secret."""
 
-    name: str = strawberry.field(description="What it is for.")
+    name: str = strawberry.field(description="Name of the key, for people.")
     scopes: list[str] = strawberry.field(description=SCOPES)
-    created_at: datetime = strawberry.field(description="When it was made.")
-    last_used_at: datetime | None = strawberry.field(description="When it was last used, to the minute.")
-    revoked_at: datetime | None = strawberry.field(description="When it was revoked.")
-    expires_at: datetime | None = strawberry.field(description="When it stops working; null for never.")
+    created_at: datetime = strawberry.field(description="Time of creation, in system time.")
+    last_used_at: datetime | None = strawberry.field(
+        description="Time of the last use, in system time, exact to about a minute; null if the key was never used."
+    )
+    revoked_at: datetime | None = strawberry.field(
+        description="Time at which the key was revoked, in system time; null if it was not."
+    )
+    expires_at: datetime | None = strawberry.field(
+        description="Time at which the key stops working, in system time; null if it never expires."
+    )
 
 
 def key_of(key: domain.ApiKey) -> ApiKey:
-    """The key as it is published."""
+    """Return the GraphQL object of a key."""
     return ApiKey(
         id=strawberry.ID(to_global_id("ApiKey", key.id)),
         name=key.name,
@@ -52,11 +66,14 @@ def key_of(key: domain.ApiKey) -> ApiKey:
 
 @fetcher("ApiKey")
 async def fetch_key(context: RequestContext, key_id: str) -> ApiKey | None:
-    """The key of a database id, or None. Raises Denied for any but the caller's own without the scope `admin`."""
+    """Return the key with a database id, or None.
+
+    Raises Denied without the scope `admin`, unless it is the key of the request itself.
+    """
     if key_id != context.actor.key_id:
         context.actor.require(domain.ADMIN)
-    found = await context.load.keys.load(key_id)
-    return None if found is None else key_of(found)
+    key = await context.load.keys.load(key_id)
+    return None if key is None else key_of(key)
 
 
 listing = Pagination[domain.ApiKey]("key", (int, str), lambda key: (to_ms(key.created_at), key.id))
@@ -65,7 +82,7 @@ listing = Pagination[domain.ApiKey]("key", (int, str), lambda key: (to_ms(key.cr
 async def list_keys(
     info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
 ) -> Connection[ApiKey]:
-    """The API keys, the newest first. Needs the scope `admin`."""
+    """List the API keys, newest first, including revoked and expired ones. Needs the scope `admin`."""
     info.context.actor.require(domain.ADMIN)
     span = listing.span(first, after, last, before)
     store = info.context.workspace.keys
@@ -74,62 +91,71 @@ async def list_keys(
 
 @strawberry.input
 class CreateApiKeyInput:
-    """A new key."""
+    """Settings of a new API key."""
 
-    name: str = strawberry.field(description="What it is for.")
-    scopes: list[str] = strawberry.field(description=SCOPES + " At least one.")
+    name: str = strawberry.field(description="Name of the key, for people, up to 255 characters.")
+    scopes: list[str] = strawberry.field(description=f"{SCOPES} Give at least one.")
     expires_at: RawDateTime | None = strawberry.field(
-        default=None, description="When it is to stop working; omitted: never."
+        default=None,
+        description="Time at which the key stops working, in system time; it must be in the future. Default: never.",
     )
 
 
 @strawberry.input
 class RotateApiKeyInput:
-    """A key to replace by a new one."""
+    """API key to replace by a new one."""
 
-    id: strawberry.ID = strawberry.field(description="The key.")
+    id: strawberry.ID = strawberry.field(description="Id of the old key.")
     grace_seconds: int = strawberry.field(
-        default=0, description="How long the old secret still works beside the new one: up to 30 days."
+        default=0,
+        description="Seconds for which the old key stays valid beside the new one: 0 to 2,592,000 (30 days). Default: "
+        "0, which ends it at once.",
     )
 
 
 @strawberry.input
 class RevokeApiKeyInput:
-    """A key to revoke."""
+    """API key to revoke."""
 
-    id: strawberry.ID = strawberry.field(description="The key.")
+    id: strawberry.ID = strawberry.field(description="Id of the key.")
 
 
 @strawberry.type
 class CreateApiKeyPayload:
-    """The new key."""
+    """Result of `createApiKey`."""
 
-    api_key: ApiKey | None = strawberry.field(default=None, description="The key; absent if it was refused.")
-    secret: str | None = strawberry.field(default=None, description="The secret to send; it is never shown again.")
-    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+    api_key: ApiKey | None = strawberry.field(default=None, description="New key; null if the call failed.")
+    secret: str | None = strawberry.field(default=None, description=SECRET)
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Problems with the input; empty if the call succeeded."
+    )
 
 
 @strawberry.type
 class RotateApiKeyPayload:
-    """The key that replaces another."""
+    """Result of `rotateApiKey`."""
 
-    api_key: ApiKey | None = strawberry.field(default=None, description="The new key; absent if it was refused.")
-    secret: str | None = strawberry.field(default=None, description="The secret to send; it is never shown again.")
-    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+    api_key: ApiKey | None = strawberry.field(default=None, description="New key; null if the call failed.")
+    secret: str | None = strawberry.field(default=None, description=SECRET)
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Problems with the input; empty if the call succeeded."
+    )
 
 
 @strawberry.type
 class RevokeApiKeyPayload:
-    """The revoked key."""
+    """Result of `revokeApiKey`."""
 
-    api_key: ApiKey | None = strawberry.field(default=None, description="The key; absent if it was refused.")
-    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+    api_key: ApiKey | None = strawberry.field(default=None, description="Revoked key; null if the call failed.")
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Problems with the input; empty if the call succeeded."
+    )
 
 
 async def create_api_key(
-    info: Info, input: Annotated[CreateApiKeyInput, strawberry.argument(description="The key.")]
+    info: Info, input: Annotated[CreateApiKeyInput, strawberry.argument(description="Settings of the new key.")]
 ) -> CreateApiKeyPayload:
-    """Makes an API key. Needs the scope `admin`."""
+    """Create an API key. Needs the scope `admin`. Not safe to repeat: each call creates another key."""
     info.context.actor.require(domain.ADMIN)
     try:
         key, secret = await commands.create_api_key(info.context.commands, input.name, input.scopes, input.expires_at)
@@ -139,11 +165,12 @@ async def create_api_key(
 
 
 async def rotate_api_key(
-    info: Info, input: Annotated[RotateApiKeyInput, strawberry.argument(description="The key.")]
+    info: Info, input: Annotated[RotateApiKeyInput, strawberry.argument(description="Key and grace period.")]
 ) -> RotateApiKeyPayload:
-    """Replaces an API key by a new one with the same name and scopes; the old one works for a while longer, if wanted.
+    """Create an API key with the name, scopes and expiry of an old key, and end the old key after a grace period.
 
-    Needs the scope `admin`.
+    Needs the scope `admin`. A revoked or expired key cannot be rotated. Not safe to repeat: each call creates another
+    key.
     """
     info.context.actor.require(domain.ADMIN)
     try:
@@ -155,9 +182,12 @@ async def rotate_api_key(
 
 
 async def revoke_api_key(
-    info: Info, input: Annotated[RevokeApiKeyInput, strawberry.argument(description="The key.")]
+    info: Info, input: Annotated[RevokeApiKeyInput, strawberry.argument(description="Key to revoke.")]
 ) -> RevokeApiKeyPayload:
-    """Revokes an API key. Needs the scope `admin`. Safe to repeat."""
+    """Revoke an API key for good. Needs the scope `admin`. Safe to repeat.
+
+    Requests with the key fail after at most a second. Open streams end with their next message.
+    """
     info.context.actor.require(domain.ADMIN)
     try:
         key = await commands.revoke_api_key(info.context.commands, parse_text(given_id(input.id, "ApiKey"), "id"))

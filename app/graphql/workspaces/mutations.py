@@ -1,4 +1,4 @@
-"""updateWorkspace at the edge. It needs the scope `admin`."""
+"""The mutation updateWorkspace. It needs the scope `admin`."""
 
 from __future__ import annotations
 
@@ -17,23 +17,27 @@ from .workspaces import Workspace, own_workspace
 
 @strawberry.input
 class UpdateWorkspaceInput:
-    """Changes to the workspace; what is omitted stays."""
+    """Changes to the workspace. Omitted values stay unchanged."""
 
-    event_types: Acceptance | None = strawberry.field(default=None, description="Which types of events it takes.")
+    event_types: Acceptance | None = strawberry.field(
+        default=None, description="Rule for the event types that the workspace accepts."
+    )
 
 
 @strawberry.type
 class UpdateWorkspacePayload:
-    """The changed workspace."""
+    """Result of `updateWorkspace`."""
 
-    workspace: Workspace | None = strawberry.field(default=None, description="The workspace.")
-    user_errors: list[UserError] = strawberry.field(default_factory=list, description="What to change.")
+    workspace: Workspace | None = strawberry.field(default=None, description="Workspace after the change.")
+    user_errors: list[UserError] = strawberry.field(
+        default_factory=list, description="Problems with the input; empty if the call succeeded."
+    )
 
 
 async def update_workspace(
-    info: Info, input: Annotated[UpdateWorkspaceInput, strawberry.argument(description="The changes.")]
+    info: Info, input: Annotated[UpdateWorkspaceInput, strawberry.argument(description="Changes to the workspace.")]
 ) -> UpdateWorkspacePayload:
-    """Changes which types of events the workspace takes. Needs the scope `admin`. Safe to repeat."""
+    """Change the rule for the event types that the workspace accepts. Needs the scope `admin`. Safe to repeat."""
     info.context.actor.require(ADMIN)
     if input.event_types is not None:
         await accept_event_types(info.context.commands, input.event_types)

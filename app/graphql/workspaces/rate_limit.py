@@ -1,4 +1,4 @@
-"""rateLimit: what is left of the budget of the key that asks."""
+"""The type RateLimit and the query rateLimit: the budget of the API key of the request."""
 
 from __future__ import annotations
 
@@ -12,20 +12,25 @@ from app.graphql.context import Info
 
 @strawberry.type
 class RateLimit:
-    """The budget of the key: every operation takes what it costs, and points come back by the second."""
+    """Budget of the API key, in points. Each operation spends its cost, and spent points come back every second."""
 
-    limit: int = strawberry.field(description="The points of a whole budget.")
-    remaining: int = strawberry.field(description="The points left, after this operation.")
-    reset_at: datetime = strawberry.field(description="When all of them are back, if nothing is spent until then.")
-    cost: int = strawberry.field(description="The points that this operation cost.")
+    limit: int = strawberry.field(description="Number of points in a full budget.")
+    remaining: int = strawberry.field(description="Number of points left after this operation.")
+    reset_at: datetime = strawberry.field(
+        description="Time at which the budget is full again if nothing more is spent, in system time."
+    )
+    cost: int = strawberry.field(description="Number of points that this operation cost.")
 
 
 async def find_rate_limit(info: Info) -> RateLimit | None:
-    """What is left of the budget of the key; null where keys have none."""
+    """Return the budget of the API key of the request; null if the installation has no budgets.
+
+    Needs the scope `read`.
+    """
     allowance = info.context.allowance
     if allowance is None:
         return None
-    # Budgets are about machines: their instants are the system's, whatever the business clock says.
+    # Budgets use system time: they must refill while a manual business clock stands still.
     reset_at = await SystemClock().now() + timedelta(seconds=allowance.full_in_seconds)
     return RateLimit(
         limit=allowance.limit,

@@ -1,4 +1,4 @@
-"""The viewer: which workspace, by which key."""
+"""The types Workspace and Viewer, and the query viewer."""
 
 from __future__ import annotations
 
@@ -17,36 +17,41 @@ from .keys import ApiKey
 
 @strawberry.type
 class Workspace(Node):
-    """One business: its passes, its events, its segments."""
+    """One business with its passes, events, segments and API keys, separate from all other workspaces."""
 
-    name: str = strawberry.field(description="Its name.")
-    currency: str = strawberry.field(description="The currency of amounts that name none, ISO 4217.")
-    timezone: str = strawberry.field(description="Its IANA time zone.")
-    created_at: datetime = strawberry.field(description="When it was created.")
+    name: str = strawberry.field(description="Name of the workspace.")
+    currency: str = strawberry.field(
+        description='Currency of amounts that are sent without one: a code of ISO 4217, for example "EUR".'
+    )
+    timezone: str = strawberry.field(
+        description="IANA name of the workspace's time zone, for example `Europe/Berlin`. Calendar "
+        "periods, imports and new segments use it by default."
+    )
+    created_at: datetime = strawberry.field(description="Time of creation.")
 
     @strawberry.field
     async def event_types(self, info: Info) -> Acceptance:
-        """Which types of events it takes."""
+        """Rule for the event types that the workspace accepts."""
         return (await event_types(info.context.commands)).acceptance
 
 
 @strawberry.type
 class Viewer:
-    """Who is asking."""
+    """API key of the request and its workspace."""
 
     @strawberry.field
     async def workspace(self, info: Info) -> Workspace:
-        """The workspace that the key belongs to."""
+        """Workspace of the API key. All operations of the key see only this workspace."""
         return await own_workspace(info.context)
 
     @strawberry.field
     async def api_key(self, info: Info) -> ApiKey:
-        """The key."""
+        """API key of the request."""
         return await fetch_node(info.context, "ApiKey", info.context.actor.key_id)  # type: ignore[no-any-return]
 
 
 async def own_workspace(context: RequestContext) -> Workspace:
-    """The workspace of the key."""
+    """Return the GraphQL object of the workspace of the request's API key."""
     profile = await context.commands.profile()
     return Workspace(
         id=strawberry.ID(to_global_id("Workspace", profile.id)),
@@ -59,10 +64,10 @@ async def own_workspace(context: RequestContext) -> Workspace:
 
 @fetcher("Workspace")
 async def fetch_workspace(context: RequestContext, workspace_id: str) -> Workspace | None:
-    """The caller's own workspace; None for any other."""
+    """Return the workspace if it is that of the request's API key, else None."""
     return await own_workspace(context) if workspace_id == context.workspace.id else None
 
 
 def find_viewer() -> Viewer:
-    """Who is asking."""
+    """Return the API key of the request and its workspace. Needs the scope `read`."""
     return Viewer()
