@@ -1,4 +1,4 @@
-"""What the edge is measured against: Strawberry's own endpoint, with nothing before it and no store behind it."""
+"""A bare Strawberry endpoint without limits and without a store, as the comparison for the part `edge`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from strawberry.asgi import GraphQL
 
 @strawberry.type
 class RateLimit:
-    """As large as the product's."""
+    """Object of the same size as Punchcard's `RateLimit`."""
 
     limit: int
     remaining: int
@@ -24,7 +24,7 @@ async def _rate_limit() -> RateLimit:
 
 @strawberry.type
 class Query:
-    """One small object."""
+    """Root type with one small object."""
 
     rate_limit: RateLimit = strawberry.field(resolver=_rate_limit)
 

@@ -1,7 +1,7 @@
-"""`python -m bench.bulk`: a large file imported while its worker is killed again and again, exported, and counted.
+"""The command `python -m bench.bulk`: imports and exports a large file while it kills the worker several times.
 
-What is proved is that every row is there once; what is measured is the time, and the most memory that the API and each
-worker ever held.
+It checks that every row is stored and exported exactly once. It measures the time, and the peak memory of the API and
+of the workers.
 """
 
 from __future__ import annotations
@@ -32,18 +32,23 @@ IMPORT = """mutation ($input: ImportEventsInput!) {
   importEvents(input: $input) { job { id } userErrors { field message } } }"""
 EXPORT = "mutation { exportEvents(input: {}) { job { id } userErrors { field message } } }"
 JOB = "query ($id: ID!) { job(id: $id) { status progress { done total failed } result downloadUrl error finishedAt } }"
-POLL_SECONDS = 1.0
+POLL_INTERVAL_SECONDS = 1.0
 
 
 @click.command(context_settings={"max_content_width": 110})
-@click.option("--rows", default=1_000_000, show_default=True, help="How many rows the file has.")
+@click.option("--rows", default=1_000_000, show_default=True, help="Number of rows of the file.")
 @click.option(
-    "--kills", default=5, show_default=True, help="How often the worker is killed (-9), and again in the export."
+    "--kills",
+    default=5,
+    show_default=True,
+    help="Number of times that the worker is killed (-9) during the import, and again during the export.",
 )
-@click.option("--passes", default=20_000, show_default=True, help="How many customers the rows are of.")
+@click.option("--passes", default=20_000, show_default=True, help="Number of customers in the rows.")
 @click.option("--format", "kind", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
 def main(rows: int, kills: int, passes: int, kind: str) -> None:
-    """Import a file of many rows with a worker that dies, export what came of it in the same way, and count.
+    """Import a large file while killing the worker several times, export the events in the same way, and count them.
+
+    The command fails if a row is missing or counted twice.
 
     \b
     Examples:
@@ -64,101 +69,105 @@ async def _run(rows: int, kills: int, passes: int, kind: str) -> None:
             )
             async with open_resources(settings) as resources:
                 _, secret = await create_workspace(resources, "Bulk")
-                async with _processes(settings) as running:
+                async with _start_processes(settings) as running:
                     file = folder / f"rows.{kind}"
-                    await asyncio.to_thread(_write, file, rows, passes, kind)
+                    await asyncio.to_thread(_write_file, file, rows, passes, kind)
                     console.print(
                         f"{rows:,} rows of {passes:,} customers, {file.stat().st_size / 1e6:,.0f} MB of {kind}"
                     )
                     client = Client(f"http://{settings.host}:{settings.port}/graphql", secret)
-                    await _imported(console, client, running, file, rows, kills, kind)
+                    await _measure_import(console, client, running, file, rows, kills, kind)
                     stored = await resources.db["events"].count_documents({})
                     console.print(f"Events stored: {stored:,}")
                     assert stored == rows
-                    await _exported(console, client, running, folder / "out.jsonl", rows, kills)
+                    await _measure_export(console, client, running, folder / "out.jsonl", rows, kills)
 
 
 class _Running:
-    """The API and the worker that runs now; `peaks` are the most MB that each ever held, by name."""
+    """The API and the worker. `peaks_mb` is the peak memory of each so far, by name."""
 
-    def __init__(self, server: Child, stage: Child) -> None:
-        self.server, self.stage = server, stage
-        self.peaks: dict[str, float] = {}
+    def __init__(self, api: Child, worker: Child) -> None:
+        self.api, self.worker = api, worker
+        self.peaks_mb: dict[str, float] = {}
 
-    def look(self) -> None:
-        """Notes how much memory they have held."""
-        for name, child in (("api", self.server), ("worker", self.stage)):
-            self.peaks[name] = max(self.peaks.get(name, 0.0), _peak_mb(child.pid))
+    def sample(self) -> None:
+        """Update the peak memory of both processes."""
+        for name, child in (("api", self.api), ("worker", self.worker)):
+            self.peaks_mb[name] = max(self.peaks_mb.get(name, 0.0), _peak_mb(child.pid))
 
-    def told(self) -> str:
-        """The most memory of each."""
-        return ", ".join(f"{name} {peak:,.0f} MB" for name, peak in self.peaks.items())
+    def describe(self) -> str:
+        """Return the peak memory of each process as text."""
+        return ", ".join(f"{name} {peak:,.0f} MB" for name, peak in self.peaks_mb.items())
 
 
 @contextlib.asynccontextmanager
-async def _processes(settings: Settings) -> AsyncIterator[_Running]:
-    server, stage = api(settings), worker(settings)
-    await server.start()
-    await stage.start()
+async def _start_processes(settings: Settings) -> AsyncIterator[_Running]:
+    running = _Running(api(settings), worker(settings))
+    await running.api.start()
+    await running.worker.start()
     try:
-        yield _Running(server, stage)
+        yield running
     finally:
-        await stage.kill()
-        await server.kill()
+        await running.worker.kill()
+        await running.api.kill()
 
 
-async def _imported(
+async def _measure_import(
     console: Console, client: Client, running: _Running, file: Path, rows: int, kills: int, kind: str
 ) -> None:
     started = time.monotonic()
-    sent = {"file": None, "format": kind.upper(), "source": "bulk"}
+    import_input = {"file": None, "format": kind.upper(), "source": "bulk"}
     payload = await asyncio.to_thread(
-        client.upload, IMPORT, {"input": sent}, "variables.input.file", file, lambda _size: None
+        client.upload, IMPORT, {"input": import_input}, "variables.input.file", file, lambda _size: None
     )
     assert not payload["importEvents"]["userErrors"], payload
-    console.print(f"Sent in {time.monotonic() - started:,.1f} s; {running.told() or 'nothing measured yet'}")
+    console.print(f"Uploaded in {time.monotonic() - started:,.1f} s; {running.describe() or 'no memory measured yet'}")
     job_id = payload["importEvents"]["job"]["id"]
-    begun = time.monotonic()
-    job = await _carried(console, client, running, job_id, rows, kills)
-    seconds = time.monotonic() - begun
+    started = time.monotonic()
+    job = await _wait_for_job(console, client, running, job_id, rows, kills)
+    seconds = time.monotonic() - started
     console.print(f"Import: {job['status']}, {job['result']}, {seconds:,.0f} s, {rows / seconds:,.0f} rows a second")
-    console.print(f"Most memory during the import: {running.told()}")
+    console.print(f"Peak memory during the import: {running.describe()}")
     assert (job["status"], job["result"]["created"], job["progress"]["failed"]) == ("SUCCEEDED", rows, 0), job
 
 
-async def _carried(
+async def _wait_for_job(
     console: Console, client: Client, running: _Running, job_id: str, rows: int, kills: int
 ) -> dict[str, Any]:
-    """The job when it has ended, its worker killed so many times on the way, evenly."""
-    due = [rows * (each + 1) // (kills + 1) for each in range(kills)]
-    begun = time.monotonic()
-    while (job := await _looked_at(client, running, job_id))["finishedAt"] is None:
-        if due and job["progress"]["done"] >= due[0]:
-            due.pop(0)
-            await running.stage.kill()
-            await running.stage.start()
-            console.print(f"Killed the worker at {job['progress']['done']:,} rows, {time.monotonic() - begun:,.0f} s")
-    if due:
-        console.print(f"It was over before its worker had died {len(due)} times more.")
+    """Wait until the job has ended and return it. Kill and restart the worker several times at even distances."""
+    kill_at_rows = [rows * (each + 1) // (kills + 1) for each in range(kills)]
+    started = time.monotonic()
+    while (job := await _poll_job(client, running, job_id))["finishedAt"] is None:
+        if kill_at_rows and job["progress"]["done"] >= kill_at_rows[0]:
+            kill_at_rows.pop(0)
+            await running.worker.kill()
+            await running.worker.start()
+            console.print(f"Killed the worker at {job['progress']['done']:,} rows, {time.monotonic() - started:,.0f} s")
+    if kill_at_rows:
+        console.print(f"The job ended before the last {len(kill_at_rows)} kills.")
     return job
 
 
-async def _exported(console: Console, client: Client, running: _Running, out: Path, rows: int, kills: int) -> None:
-    begun = time.monotonic()
+async def _measure_export(
+    console: Console, client: Client, running: _Running, out: Path, rows: int, kills: int
+) -> None:
+    started = time.monotonic()
     payload = (await asyncio.to_thread(client.ask, EXPORT))["exportEvents"]
     job_id = payload["job"]["id"]
-    job = await _carried(console, client, running, job_id, rows, kills)
-    seconds = time.monotonic() - begun
+    job = await _wait_for_job(console, client, running, job_id, rows, kills)
+    seconds = time.monotonic() - started
     console.print(f"Export: {job['status']}, {job['result']}, {seconds:,.0f} s, {rows / seconds:,.0f} lines a second")
     assert job["status"] == "SUCCEEDED", job
-    begun = time.monotonic()
-    lines = await asyncio.to_thread(_fetched, client, job["downloadUrl"], out)
-    running.look()
-    console.print(f"Fetched {lines:,} lines in {time.monotonic() - begun:,.1f} s; most memory: {running.told()}")
+    started = time.monotonic()
+    lines = await asyncio.to_thread(_download_lines, client, job["downloadUrl"], out)
+    running.sample()
+    console.print(
+        f"Downloaded {lines:,} lines in {time.monotonic() - started:,.1f} s; peak memory: {running.describe()}"
+    )
     assert lines == rows
 
 
-def _fetched(client: Client, address: str, out: Path) -> int:
+def _download_lines(client: Client, address: str, out: Path) -> int:
     with out.open("wb") as file:
         for part in client.download(address):
             file.write(part)
@@ -166,25 +175,25 @@ def _fetched(client: Client, address: str, out: Path) -> int:
         return len({line[: line.index(b",")] for line in file})
 
 
-async def _looked_at(client: Client, running: _Running, job_id: str) -> dict[str, Any]:
-    await asyncio.sleep(POLL_SECONDS)
-    running.look()
+async def _poll_job(client: Client, running: _Running, job_id: str) -> dict[str, Any]:
+    await asyncio.sleep(POLL_INTERVAL_SECONDS)
+    running.sample()
     job: dict[str, Any] = (await asyncio.to_thread(client.ask, JOB, id=job_id))["job"]
     return job
 
 
-def _write(file: Path, rows: int, passes: int, kind: str) -> None:
+def _write_file(file: Path, rows: int, passes: int, kind: str) -> None:
     with file.open("w") as out:
-        out.writelines(_csv(rows, passes) if kind == "csv" else _jsonl(rows, passes))
+        out.writelines(_csv_lines(rows, passes) if kind == "csv" else _jsonl_lines(rows, passes))
 
 
-def _csv(rows: int, passes: int) -> Iterator[str]:
+def _csv_lines(rows: int, passes: int) -> Iterator[str]:
     yield "customer_id,date,amount,store,note\n"
     for n in range(rows):
         yield f"c{n * 7919 % passes},{_at(n)},{n % 90}.50,store-{n % 12},a note on row {n}\n"
 
 
-def _jsonl(rows: int, passes: int) -> Iterator[str]:
+def _jsonl_lines(rows: int, passes: int) -> Iterator[str]:
     for n in range(rows):
         yield (
             f'{{"passExternalId":"c{n * 7919 % passes}","type":"purchase","amount":"{n % 90}.50","occurredAt":"{_at(n)}",'
@@ -197,7 +206,7 @@ def _at(n: int) -> str:
 
 
 def _peak_mb(pid: int | None) -> float:
-    """The most memory that a process ever held (VmHWM); 0 where there is none of this number."""
+    """Return the peak memory of a process (VmHWM) in MB, or 0 if the process does not exist."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

@@ -1,4 +1,4 @@
-"""A small query that is asked again and again: Strawberry's bare endpoint, and the edge with every limit on."""
+"""The part `edge`: a small query, repeated at a bare Strawberry endpoint and at the API with every limit on."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from app.local.processes import Child
 from app.local.servers import free_port, listens
 
 from .http import Client
-from .timing import Act, Processes, Side, compared
+from .timing import Processes, Run, Side, compare
 
-SMALL = "query Small { rateLimit { limit remaining resetAt cost } }"
+SMALL_QUERY = "query Small { rateLimit { limit remaining resetAt cost } }"
 CONNECTIONS = 8
 REQUESTS = 400
 HOST = "127.0.0.1"
@@ -22,7 +22,7 @@ HOST = "127.0.0.1"
 
 @asynccontextmanager
 async def bare_endpoint(folder: Path) -> AsyncIterator[tuple[Child, int]]:
-    """Strawberry's endpoint in a process of its own, served by the same server, and its port."""
+    """Run the bare Strawberry endpoint as a process with uvicorn, and yield the process and its port."""
     port = free_port()
     argv = (sys.executable, "-m", "uvicorn", "bench.bare:app", "--port", str(port), "--log-level", "warning")
     child = Child("bare", argv, log=folder / "bare.log", ready=lambda: listens(HOST, port))
@@ -33,21 +33,21 @@ async def bare_endpoint(folder: Path) -> AsyncIterator[tuple[Child, int]]:
         await child.stop()
 
 
-async def edge(processes: Processes, bare_port: int, api_port: int, secret: str, rounds: int) -> list[Side]:
-    """Seconds for 400 requests over eight connections, each connection sending its next one when it has its answer."""
+async def measure_edge(processes: Processes, bare_port: int, api_port: int, secret: str, rounds: int) -> list[Side]:
+    """Measure the seconds for 400 requests over eight connections. A connection has one request under way at a time."""
     sides, clients = [], []
-    for name, port in (("Strawberry, bare", bare_port), ("the edge, every limit on", api_port)):
-        own = [await Client.connected(HOST, port, secret) for _ in range(CONNECTIONS)]
-        clients += own
-        sides.append(Side(name, _asked(own), units=REQUESTS))
-    await compared(sides, processes, rounds=rounds)
+    for name, port in (("Strawberry, bare", bare_port), ("the API, every limit on", api_port)):
+        side_clients = [await Client.connect(HOST, port, secret) for _ in range(CONNECTIONS)]
+        clients += side_clients
+        sides.append(Side(name, _prepare_requests(side_clients), units=REQUESTS))
+    await compare(sides, processes, rounds=rounds)
     for client in clients:
         await client.aclose()
     return sides
 
 
-def _asked(clients: list[Client]) -> Callable[[], Awaitable[Act]]:
-    request = clients[0].body(SMALL, {})
+def _prepare_requests(clients: list[Client]) -> Callable[[], Awaitable[Run]]:
+    request = clients[0].body(SMALL_QUERY, {})
 
     async def ask(client: Client) -> None:
         for _ in range(REQUESTS // CONNECTIONS):
@@ -57,7 +57,7 @@ def _asked(clients: list[Client]) -> Callable[[], Awaitable[Act]]:
     async def run() -> None:
         await asyncio.gather(*(ask(client) for client in clients))
 
-    async def prepare() -> Act:
+    async def prepare() -> Run:
         return run
 
     return prepare

@@ -1,4 +1,4 @@
-"""A GraphQL client that costs next to nothing: one kept connection, bodies encoded beforehand."""
+"""A GraphQL client that costs little CPU time: it keeps one connection, and requests are encoded beforehand."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import orjson
 
 
 class Client:
-    """Speaks to one API process over one connection."""
+    """Client of one API process over one connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str, secret: str) -> None:
         self._reader, self._writer, self._host, self._secret = reader, writer, host, secret
 
     @classmethod
-    async def connected(cls, host: str, port: int, secret: str) -> Self:
-        """A client with an open connection."""
+    async def connect(cls, host: str, port: int, secret: str) -> Self:
+        """Open a connection and return its client."""
         reader, writer = await asyncio.open_connection(host, port, limit=1 << 24)
         return cls(reader, writer, f"{host}:{port}", secret)
 
     def body(self, query: str, variables: dict[str, Any]) -> bytes:
-        """A whole request, to be sent as often as wanted."""
+        """Return a complete request as bytes, which can be sent several times."""
         content = orjson.dumps({"query": query, "variables": variables})
         head = (
             f"POST /graphql HTTP/1.1\r\nHost: {self._host}\r\nAuthorization: Bearer {self._secret}\r\n"
@@ -31,7 +31,7 @@ class Client:
         return head.encode() + content
 
     async def send(self, request: bytes) -> Any:
-        """The decoded answer to one request."""
+        """Send a request and return the decoded response."""
         self._writer.write(request)
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()
         [length] = [line for line in head.split("\r\n") if line.startswith("content-length:")]
@@ -40,6 +40,6 @@ class Client:
         return answer
 
     async def aclose(self) -> None:
-        """Closes the connection."""
+        """Close the connection."""
         self._writer.close()
         await self._writer.wait_closed()

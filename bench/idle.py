@@ -1,4 +1,4 @@
-"""What a thousand subscribers who hear nothing cost the API in memory: over WebSockets, and as event streams."""
+"""The part `idle`: the memory that idle subscriptions cost the API, over WebSocket and as event streams."""
 
 from __future__ import annotations
 
@@ -14,26 +14,28 @@ from .timing import Processes
 FOLLOW = (
     "subscription { activity { __typename ... on ActivityEdge { node { type data } } ... on Heartbeat { cursor } } }"
 )
-AT_ONCE = 50
-SETTLED_SECONDS = 12.0
-"""Longer than a heartbeat is apart: what sending one keeps is part of the cost."""
+BATCH_SIZE = 50
+WAIT_SECONDS = 12.0
+"""Longer than the interval between heartbeats, because memory that a heartbeat keeps is part of the cost."""
 
 Follower = Callable[[str, int, str], Awaitable[AsyncExitStack]]
 
 
-async def idle(processes: Processes, follower: Follower, host: str, port: int, secret: str, count: int) -> float:
-    """Megabytes that the API's process holds more with so many subscriptions than without."""
+async def measure_idle(
+    processes: Processes, follower: Follower, host: str, port: int, secret: str, count: int
+) -> float:
+    """Return the megabytes by which `count` subscriptions increase the memory of the API process."""
     before = processes.memory()["api"]
     async with AsyncExitStack() as followers:
-        for _ in range(0, count, AT_ONCE):
-            for opened in await asyncio.gather(*(follower(host, port, secret) for _ in range(AT_ONCE))):
+        for _ in range(0, count, BATCH_SIZE):
+            for opened in await asyncio.gather(*(follower(host, port, secret) for _ in range(BATCH_SIZE))):
                 followers.push_async_exit(opened)
-        await asyncio.sleep(SETTLED_SECONDS)
+        await asyncio.sleep(WAIT_SECONDS)
         return (processes.memory()["api"] - before) / 1e6
 
 
-async def socket(host: str, port: int, secret: str) -> AsyncExitStack:
-    """A WebSocket of its own for each, with compression offered as browsers do; its stack closes it."""
+async def open_socket(host: str, port: int, secret: str) -> AsyncExitStack:
+    """Subscribe over a new WebSocket, with compression as browsers offer it. The returned stack closes the socket."""
     async with AsyncExitStack() as stack:
         address = f"ws://{host}:{port}/graphql"
         opened = await stack.enter_async_context(connect(address, subprotocols=["graphql-transport-ws"]))  # type: ignore[list-item]
@@ -46,8 +48,8 @@ async def socket(host: str, port: int, secret: str) -> AsyncExitStack:
         return stack.pop_all()
 
 
-async def event_stream(host: str, port: int, secret: str) -> AsyncExitStack:
-    """A connection of its own for each stream of server-sent events; its stack closes it."""
+async def open_event_stream(host: str, port: int, secret: str) -> AsyncExitStack:
+    """Subscribe as an event stream over a new connection. The returned stack closes the connection."""
     async with AsyncExitStack() as stack:
         reader, writer = await stack.enter_async_context(_connection(host, port))
         content = orjson.dumps({"query": FOLLOW})

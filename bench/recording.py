@@ -1,4 +1,4 @@
-"""recordEvents beside bare inserts of the same documents, and a page of history beside a bare find."""
+"""The parts `record` and `history`: recordEvents beside bare inserts, and a page of events beside a bare find."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ from app.store.mongo.queries import Database, Doc
 
 from .http import Client
 from .stock import Stock
-from .timing import Act, Processes, Side, compared
+from .timing import Processes, Run, Side, compare
 
 PAGE = 50
-KNOWN = 1_000
+CACHED_PASSES = 1_000
 _numbers = itertools.count(1)
 
 RECORD = """mutation Record($events: [RecordEventInput!]!) {
-  recordEvents(input: {events: $events}) { created duplicate failed results { status event { id } userErrors { code } } }
+  recordEvents(input: {events: $events}) {
+    created duplicate failed results { status event { id } userErrors { code } }
+  }
 }"""
 RECORD_ONE = """mutation Record($event: RecordEventInput!) {
   recordEvent(input: $event) { status event { id } userErrors { code } }
@@ -39,99 +41,100 @@ HISTORY = """query History($id: String!) {
 }"""
 
 
-def items(stock: Stock, count: int, passes: int, among: int | None = None) -> list[dict[str, object]]:
-    """So many purchases never seen before, of the last moments, spread over so many passes, as a till would send them.
+def generate_items(stock: Stock, count: int, passes: int, among: int | None = None) -> list[dict[str, object]]:
+    """Return `count` new purchases of the last seconds, spread over `passes` passes, as fields of RecordEventInput.
 
-    The passes are chosen among the first `among` of the stock, or all.
+    The passes are a sample of the first `among` passes of the stock, or of all.
     """
     run = next(_numbers)
     chance = random.Random(run)
     now = truncate(datetime.now(UTC))
-    choice = stock.cards[:among]
-    cards = chance.sample(choice, min(passes, count, len(choice)))
+    candidates = stock.passes[:among]
+    sample = chance.sample(candidates, min(passes, count, len(candidates)))
     return [
         {
-            "passExternalId": cards[place % len(cards)][1],
+            "passExternalId": sample[number % len(sample)][1],
             "type": "purchase",
             "amount": f"{chance.randrange(1, 200)}.{chance.randrange(100):02}",
-            "occurredAt": (now - timedelta(milliseconds=count - place)).isoformat(),
-            "externalId": f"run-{run}-{place}",
+            "occurredAt": (now - timedelta(milliseconds=count - number)).isoformat(),
+            "externalId": f"run-{run}-{number}",
             "source": "till",
             "metadata": {"store": f"store-{chance.randrange(20)}", "items": chance.randrange(1, 9)},
         }
-        for place in range(count)
+        for number in range(count)
     ]
 
 
-_SPELT = {"passExternalId": "pass_external_id", "occurredAt": "occurred_at", "externalId": "external_id"}
+_INPUT_NAMES = {"passExternalId": "pass_external_id", "occurredAt": "occurred_at", "externalId": "external_id"}
 
 
-def inputs(sent: Sequence[dict[str, object]]) -> list[EventInput]:
-    """The same items as the command takes them."""
-    return [EventInput(**{_SPELT.get(key, key): value for key, value in item.items()}) for item in sent]
+def to_inputs(sent: Sequence[dict[str, object]]) -> list[EventInput]:
+    """Return the items as the inputs of the command."""
+    return [EventInput(**{_INPUT_NAMES.get(key, key): value for key, value in item.items()}) for item in sent]
 
 
-async def cleaned(stock: Stock) -> None:
-    """Takes what was recorded out again, on both sides."""
+async def delete_pending(stock: Stock) -> None:
+    """Delete the recorded events, which are still pending, from both databases."""
     for db in (stock.ctx.resources.db, stock.bare):
         await db["events"].delete_many({"pend": {"$gte": 0}})
 
 
-async def recording(stock: Stock, processes: Processes, client: Client | None, count: int, rounds: int) -> list[Side]:
-    """A batch of `count` events: bare, by the command in process, and with a client by HTTP.
+async def measure_recording(
+    stock: Stock, processes: Processes, client: Client | None, count: int, rounds: int
+) -> list[Side]:
+    """Measure a batch of `count` events: bare, by the command in process, and with a client over HTTP.
 
-    On passes that the process has seen before: the first batch, unmeasured, looks them up.
+    The events are on passes that the process has cached: the first batch, which is not measured, reads them.
     """
-    ctx, ids = stock.ctx, {external_id: pass_id for pass_id, external_id in stock.cards}
+    ctx, ids = stock.ctx, {external_id: pass_id for pass_id, external_id in stock.passes}
     events: Any = stock.bare["events"]
     now = truncate(await ctx.now())
 
-    async def bare() -> Act:
+    async def prepare_bare() -> Run:
         docs: list[Doc] = []
-        for item, sent in zip(raw := items(stock, count, count, KNOWN), inputs(raw), strict=True):
-            draft_pass = ids[str(item["passExternalId"])]
-            docs.append(_document(stock, sent, draft_pass, now))
+        for item, sent in zip(raw := generate_items(stock, count, count, CACHED_PASSES), to_inputs(raw), strict=True):
+            docs.append(_event_document(stock, sent, ids[str(item["passExternalId"])], now))
         if count == 1:
             return lambda: events.insert_one(docs[0])
         return lambda: events.insert_many(docs, ordered=False)
 
-    async def in_process() -> Act:
-        sent = inputs(items(stock, count, count, KNOWN))
+    async def prepare_in_process() -> Run:
+        sent = to_inputs(generate_items(stock, count, count, CACHED_PASSES))
 
         async def run() -> None:
-            answer = await record_call(ctx, sent)
-            assert all(result.status is RecordStatus.CREATED for result in answer.outcome.results)
+            receipt = await record_call(ctx, sent)
+            assert all(result.status is RecordStatus.CREATED for result in receipt.outcome.results)
 
         return run
 
-    async def by_http() -> Act:
+    async def prepare_by_http() -> Run:
         assert client is not None
-        sent = items(stock, count, count, KNOWN)
+        sent = generate_items(stock, count, count, CACHED_PASSES)
         name = "recordEvents" if count > 1 else "recordEvent"
         query, variables = (RECORD, {"events": sent}) if count > 1 else (RECORD_ONE, {"event": sent[0]})
         body = client.body(query, variables)
 
         async def run() -> None:
             answer = await client.send(body)
-            done = answer["data"][name]
-            assert (done["created"] == count) if count > 1 else (done["status"] == "CREATED"), answer
+            payload = answer["data"][name]
+            assert (payload["created"] == count) if count > 1 else (payload["status"] == "CREATED"), answer
 
         return run
 
-    sides = [Side("bare insert", bare, count), Side("in process", in_process, count)]
+    sides = [Side("bare insert", prepare_bare, count), Side("in process", prepare_in_process, count)]
     if client is not None:
-        sides.append(Side("by HTTP", by_http, count))
+        sides.append(Side("by HTTP", prepare_by_http, count))
 
     async def clean() -> None:
-        await cleaned(stock)
+        await delete_pending(stock)
 
-    await compared(sides, processes, rounds=rounds, runs=1 if count > 1 else 40, clean=clean)
+    await compare(sides, processes, rounds=rounds, runs=1 if count > 1 else 40, clean=clean)
     await clean()
     return sides
 
 
-def _document(stock: Stock, sent: EventInput, pass_id: str, now: object) -> Doc:
-    """What the command would store for the item, put together without it."""
+def _event_document(stock: Stock, sent: EventInput, pass_id: str, now: object) -> Doc:
+    """Return the document that the command would store for the item, without calling the command."""
     return {
         "_id": event_id(stock.ctx.workspace.id, str(sent.source), str(sent.external_id)),
         "workspace": stock.ctx.workspace.id,
@@ -151,14 +154,14 @@ def _document(stock: Stock, sent: EventInput, pass_id: str, now: object) -> Doc:
     }
 
 
-async def history(stock: Stock, processes: Processes, client: Client | None, rounds: int) -> list[Side]:
-    """The newest 50 events of a pass: bare, by the query in process, and with a client by HTTP."""
+async def measure_history(stock: Stock, processes: Processes, client: Client | None, rounds: int) -> list[Side]:
+    """Measure reading the newest 50 events of a pass: bare, by the query in process, and with a client over HTTP."""
     chance = random.Random(1)
-    names = dict(stock.cards)
+    external_ids = dict(stock.passes)
     events: Any = _events(stock.ctx.resources.db)
 
-    async def bare() -> Act:
-        where = {"workspace": stock.ctx.workspace.id, "pass": chance.choice(stock.long)}
+    async def prepare_bare() -> Run:
+        where = {"workspace": stock.ctx.workspace.id, "pass": chance.choice(stock.long_pass_ids)}
         order = [("occurred_at", DESCENDING), ("_id", DESCENDING)]
 
         async def run() -> None:
@@ -166,8 +169,8 @@ async def history(stock: Stock, processes: Processes, client: Client | None, rou
 
         return run
 
-    async def in_process() -> Act:
-        query = EventQuery(pass_id=chance.choice(stock.long))
+    async def prepare_in_process() -> Run:
+        query = EventQuery(pass_id=chance.choice(stock.long_pass_ids))
 
         async def run() -> None:
             page = await stock.ctx.workspace.events.page(query, PageRequest(PAGE))
@@ -175,9 +178,9 @@ async def history(stock: Stock, processes: Processes, client: Client | None, rou
 
         return run
 
-    async def by_http() -> Act:
+    async def prepare_by_http() -> Run:
         assert client is not None
-        body = client.body(HISTORY, {"id": names[chance.choice(stock.long)]})
+        body = client.body(HISTORY, {"id": external_ids[chance.choice(stock.long_pass_ids)]})
 
         async def run() -> None:
             answer = await client.send(body)
@@ -185,10 +188,10 @@ async def history(stock: Stock, processes: Processes, client: Client | None, rou
 
         return run
 
-    sides = [Side("bare find", bare), Side("in process", in_process)]
+    sides = [Side("bare find", prepare_bare), Side("in process", prepare_in_process)]
     if client is not None:
-        sides.append(Side("by HTTP", by_http))
-    await compared(sides, processes, rounds=rounds, runs=40)
+        sides.append(Side("by HTTP", prepare_by_http))
+    await compare(sides, processes, rounds=rounds, runs=40)
     return sides
 
 

@@ -1,8 +1,7 @@
-"""A workspace with a past: any number of events already folded into passes, stored by plain inserts.
+"""The stock: a workspace with any number of events that are folded into passes, stored by plain inserts.
 
-The passes are what the fold would have made of the events: `SHAPES` of them are walked by the product's own code, and
-every other pass is a copy of one under another id. The same documents go into the bare database, which has the same
-indexes and which the product never touches.
+The passes are as the fold would store them. `advance` computes a few shapes of passes, and every pass is a copy of a
+shape with other ids. The bare database gets the same documents and has the same indexes; Punchcard never uses it.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ from app.store.operations import indexes
 
 SHAPES = 20
 LONG_HISTORY = 60
-"""Every shape has one pass with so many events, whatever the total: a page of 50 comes from those."""
-INSERTED_AT_ONCE = 2_000
+"""Events of each of the first `SHAPES` passes. These passes fill a page of 50, even if the stock is small."""
+INSERT_BATCH_SIZE = 2_000
 
 BOUGHT = {"types": ["purchase"]}
 SEGMENTS = {
@@ -41,113 +40,128 @@ SEGMENTS = {
     "nothing-for-60": {"event": {**BOUGHT, "metric": "DAYS_SINCE_LAST", "operator": "GTE", "value": 60}},
     "spent-200-in-90": {"event": {**BOUGHT, "metric": "SUM", "operator": "GTE", "value": 200, "within": {"days": 90}}},
 }
-"""The segments that every pass is judged by: the three of the replayed scenario."""
+"""The segments of the workspace, under which every pass is evaluated."""
 
 
 @dataclass(frozen=True)
 class Stock:
-    """A stocked workspace, its bare twin, and a secret for requests. `long` names passes with at least 50 events."""
+    """A workspace with events, the bare database, and the secret of an API key.
+
+    `passes` holds (pass id, external id). `long_pass_ids` are the passes with at least 50 events.
+    """
 
     ctx: Context
     bare: Database
     secret: str
-    cards: Sequence[tuple[str, str]]
-    long: Sequence[str]
+    passes: Sequence[tuple[str, str]]
+    long_pass_ids: Sequence[str]
     definitions: Definitions
 
 
-async def stocked(
-    resources: Resources, events: int, passes: int, bare: Database | None, said: Callable[[int], None]
+async def create_stock(
+    resources: Resources, events: int, passes: int, bare: Database | None, report_progress: Callable[[int], None]
 ) -> Stock:
-    """A new workspace with about so many folded events on so many passes; `said` is told of progress."""
+    """Create a workspace with about `events` folded events on `passes` passes.
+
+    `report_progress` receives the number of events that are stored so far.
+    """
     databases = [db for db in (resources.db, bare) if db is not None]
     for db in databases:
         await indexes.ensure_indexes(db)
     profile, secret = await create_workspace(resources, f"{events} events")
-    actor = Actor(profile.id, "key_bench", "bench", frozenset(SCOPES))
+    actor = Actor(profile.id, "key_bench", "bench", scopes=frozenset(SCOPES))
     ctx = Context(resources.workspace(profile.id), actor, resources)
     for key, criteria in SEGMENTS.items():
         await create_segment(ctx, key, key, criteria)
     definitions = Definitions(await ctx.workspace.segments.versions())
     await resources.db["workspaces"].update_one({"_id": profile.id}, {"$unset": {"stale": ""}})
     now = truncate(await ctx.now())
-    short = [shape(ctx, definitions, seed, events // passes, now) for seed in range(SHAPES)]
-    long = [shape(ctx, definitions, seed + SHAPES, LONG_HISTORY, now) for seed in range(SHAPES)]
-    cards: list[tuple[str, str]] = []
+    short = [build_shape(ctx, definitions, seed, events // passes, now) for seed in range(SHAPES)]
+    long = [build_shape(ctx, definitions, seed + SHAPES, LONG_HISTORY, now) for seed in range(SHAPES)]
+    stored: list[tuple[str, str]] = []
     done = 0
     for first in range(0, passes, 500):
         card_docs: list[Doc] = []
         docs: list[Doc] = []
         for number in range(first, min(first + 500, passes)):
             template = long[number] if number < SHAPES else short[number % SHAPES]
-            card_doc, event_list = copied(template, number)
+            card_doc, event_docs_of_card = copy_shape(template, number)
             card_docs.append(card_doc)
-            docs += event_list
-            cards.append((card_doc["_id"], card_doc["external_id"]))
+            docs += event_docs_of_card
+            stored.append((card_doc["_id"], card_doc["external_id"]))
         for db in databases:
             await db["passes"].insert_many(card_docs, ordered=False)
-            for part in parts(docs, INSERTED_AT_ONCE):
+            for part in split_documents(docs, INSERT_BATCH_SIZE):
                 await db["events"].insert_many(part, ordered=False)
         done += len(docs)
-        said(done)
-    return Stock(ctx, databases[-1], secret, cards, [pass_id for pass_id, _ in cards[:SHAPES]], definitions)
+        report_progress(done)
+    return Stock(
+        ctx,
+        databases[-1],
+        secret,
+        passes=stored,
+        long_pass_ids=[pass_id for pass_id, _ in stored[:SHAPES]],
+        definitions=definitions,
+    )
 
 
-def parts(docs: Sequence[Doc], size: int) -> Iterator[Sequence[Doc]]:
-    """The documents, `size` at a time."""
-    return (docs[start : start + size] for start in range(0, len(docs), size))
+def split_documents(docs: Sequence[Doc], size: int) -> Iterator[Sequence[Doc]]:
+    """Yield the documents in parts of `size`."""
+    for start in range(0, len(docs), size):
+        yield docs[start : start + size]
 
 
 Shape = tuple[Pass, list[Event]]
 
 
-def shape(ctx: Context, definitions: Definitions, seed: int, events: int, now: datetime) -> Shape:
-    """A folded pass with so many purchases over the last year and a half, and those purchases."""
+def build_shape(ctx: Context, definitions: Definitions, seed: int, events: int, now: datetime) -> Shape:
+    """Return a folded pass with purchases over the last 540 days, and the purchases."""
     chance = random.Random(seed)
-    born = now - timedelta(days=540)
+    created_at = now - timedelta(days=540)
     pass_id = f"pass_{seed}"
-    listed = [
+    purchases = [
         Event(
-            f"event_{place}", pass_id, Category.TRANSACTION, "purchase",
-            Decimal(chance.randrange(100, 20_000)).scaleb(-2), "USD", Decimal(0), "till", f"{seed}-{place}",
-            {"store": f"store-{chance.randrange(20)}", "items": chance.randrange(1, 9)},
-            at, at, Origin("API", "key_bench"),
+            id=f"event_{number}", pass_id=pass_id, category=Category.TRANSACTION, type="purchase",
+            amount=Decimal(chance.randrange(100, 20_000)).scaleb(-2), currency="USD", points=Decimal(0),
+            source="till", external_id=f"{seed}-{number}",
+            metadata={"store": f"store-{chance.randrange(20)}", "items": chance.randrange(1, 9)},
+            occurred_at=at, recorded_at=at, origin=Origin("API", "key_bench"),
         )
-        for place in range(events)
-        for at in [truncate(born + timedelta(seconds=chance.randrange(1, 540 * 86_400)))]
+        for number in range(events)
+        for at in [truncate(created_at + timedelta(seconds=chance.randrange(1, 540 * 86_400)))]
     ]  # fmt: skip
-    return folded(ctx, definitions, pass_id, listed, born, now), listed
+    return fold_events(ctx, definitions, pass_id, purchases, created_at, now), purchases
 
 
-def folded(
-    ctx: Context, definitions: Definitions, pass_id: str, events: Sequence[Event], born: datetime, now: datetime
+def fold_events(
+    ctx: Context, definitions: Definitions, pass_id: str, events: Sequence[Event], created_at: datetime, now: datetime
 ) -> Pass:
-    """The pass as the fold leaves it, everything published and marked."""
-    fresh = Pass(
+    """Return the pass as the fold leaves it after all events are counted and all activities are published."""
+    card = Pass(
         id=pass_id, workspace_id=ctx.workspace.id, external_id=pass_id, initial_profile=Profile(), profile=Profile(),
-        installed_at=None, created_at=born, updated_at=born, evaluated_until_ms=to_ms(born) - 1, revision=definitions.revision, last_activity=1,
-        next_due_ms=to_ms(born),
+        installed_at=None, created_at=created_at, updated_at=created_at, evaluated_until_ms=to_ms(created_at) - 1,
+        revision=definitions.revision, last_activity=1, next_due_ms=to_ms(created_at),
     )  # fmt: skip
-    walked = advance(fresh, definitions, events, limit_ms=to_ms(now), recorded_ms=to_ms(now)).card
+    advanced = advance(card, definitions, events, limit_ms=to_ms(now), recorded_ms=to_ms(now)).card
     members = {
-        key: replace(member, cause={"kind": "BACKFILL", "version": 1}) for key, member in walked.memberships.items()
+        key: replace(member, cause={"kind": "BACKFILL", "version": 1}) for key, member in advanced.memberships.items()
     }
-    return replace(walked, version=max(1, len(events)), write_id=new_id("fid"), memberships=members)
+    return replace(advanced, version=max(1, len(events)), write_id=new_id("fid"), memberships=members)
 
 
-def copied(template: Shape, number: int) -> tuple[Doc, list[Doc]]:
-    """The documents of a pass of this shape and of its events, under ids of their own."""
+def copy_shape(template: Shape, number: int) -> tuple[Doc, list[Doc]]:
+    """Return the documents of a pass of this shape and of its events, with new ids."""
     card, events = template
     pass_id = new_id("pass")
-    mine = replace(card, id=pass_id, external_id=f"customer-{number:07d}", last_folded_ids=())
+    copied_card = replace(card, id=pass_id, external_id=f"customer-{number:07d}", last_folded_ids=())
     docs = []
-    for place, event in enumerate(events):
-        renamed = replace(event, id=new_id("event"), pass_id=pass_id, external_id=f"{number}-{place}")
-        doc = event_docs.to_doc(renamed, mine.workspace_id, b"0123456789abcdef", 0)
+    for position, event in enumerate(events):
+        copied_event = replace(event, id=new_id("event"), pass_id=pass_id, external_id=f"{number}-{position}")
+        doc = event_docs.to_doc(copied_event, copied_card.workspace_id, b"0123456789abcdef", 0)
         del doc["pend"]
         docs.append(doc)
     last = docs[-1]["_id"] if docs else None
-    lb = (last,) if last is not None else ()
-    doc = pass_docs.to_doc(replace(mine, last_folded_ids=lb))
+    last_folded_ids = (last,) if last is not None else ()
+    doc = pass_docs.to_doc(replace(copied_card, last_folded_ids=last_folded_ids))
     assert doc["slot"] == slot_of(pass_id)
     return doc, docs

@@ -1,4 +1,4 @@
-"""Prints what was measured, and keeps it for `--json`."""
+"""The report of the benchmarks: prints tables, and keeps the figures for `--json`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .timing import Processes, Side
 
 
 class Report:
-    """Everything measured in this run, in order."""
+    """All figures of one run of the benchmarks, in order."""
 
     def __init__(self, console: Console, processes: Processes) -> None:
         self.console = console
@@ -20,7 +20,10 @@ class Report:
         self.rows: list[dict[str, Any]] = []
 
     def add(self, title: str, sides: Sequence[Side], unit: str, target: float | None = None) -> None:
-        """One table: every side against the first, by the run in the middle; `target` is for the second side."""
+        """Print a table of sides. The ratio compares the median of a side with that of the first side.
+
+        `target` is the lowest wanted ratio of the second side; a lower ratio is red.
+        """
         target_text = "" if target is None else f", target {target:g}"
         table = Table(title=f"{title}{target_text}", title_justify="left", title_style="bold")
         names = self.processes.names
@@ -37,14 +40,14 @@ class Report:
         first = sides[0]
         for side in sides:
             ratio = side.per_second / first.per_second
-            missed = target is not None and side is sides[1] and ratio < target
+            is_below_target = target is not None and side is sides[1] and ratio < target
             table.add_row(
                 side.name,
                 f"{1000 * side.median:.2f}",
                 f"{1000 * side.mean:.2f}",
                 f"{1000 * side.percentile(0.99):.2f}",
                 f"{side.per_second:,.0f}",
-                f"[red]{ratio:.2f}[/]" if missed else f"{ratio:.2f}",
+                f"[red]{ratio:.2f}[/]" if is_below_target else f"{ratio:.2f}",
                 *(f"{side.cpu_ms_per_unit(name):.3f}" for name in names),
             )
             self.rows.append(
@@ -61,25 +64,25 @@ class Report:
             )
         self.console.print(table)
 
-    def spread(self, title: str, side: Side, targets: tuple[float, float]) -> None:
-        """One line: median and 99th percentile in ms, beside their targets."""
-        told = []
+    def add_latency(self, title: str, side: Side, targets: tuple[float, float]) -> None:
+        """Print a line with the median and the 99th percentile in ms, and their targets."""
+        figures = []
         for name, share, target in (("p50", 0.5, targets[0]), ("p99", 0.99, targets[1])):
             ms = 1000 * side.percentile(share)
-            told.append(
+            figures.append(
                 f"{name} {'[red]' if ms > target else ''}{ms:.1f}{'[/]' if ms > target else ''} ms (≤ {target:g})"
             )
             self.rows.append({"table": title, "side": side.name, f"{name}_ms": round(ms, 2), "target": target})
-        self.console.print(f"[bold]{title}[/]: {', '.join(told)}, {len(side.seconds)} events\n")
+        self.console.print(f"[bold]{title}[/]: {', '.join(figures)}, {len(side.seconds)} events\n")
 
-    def megabytes(self, title: str, cost: float, target: float) -> None:
-        """One line: megabytes of memory, beside their target."""
-        told = f"[red]{cost:.0f}[/]" if cost > target else f"{cost:.0f}"
-        self.rows.append({"table": title, "memory_mb": round(cost, 1), "target": target})
-        self.console.print(f"[bold]{title}[/]: {told} MB (≤ {target:g})\n")
+    def add_memory_cost(self, title: str, megabytes: float, target: float) -> None:
+        """Print a line with megabytes of memory and their target."""
+        text = f"[red]{megabytes:.0f}[/]" if megabytes > target else f"{megabytes:.0f}"
+        self.rows.append({"table": title, "memory_mb": round(megabytes, 1), "target": target})
+        self.console.print(f"[bold]{title}[/]: {text} MB (≤ {target:g})\n")
 
-    def memory(self, title: str) -> None:
-        """The resident memory of each process now."""
-        held = {name: round(size / 1e6) for name, size in self.processes.memory().items()}
-        self.rows.append({"table": title, "memory_mb": held})
-        self.console.print(f"{title}: " + ", ".join(f"{name} {size} MB" for name, size in held.items()) + "\n")
+    def add_memory(self, title: str) -> None:
+        """Print a line with the resident memory of each process now."""
+        memory_mb = {name: round(size / 1e6) for name, size in self.processes.memory().items()}
+        self.rows.append({"table": title, "memory_mb": memory_mb})
+        self.console.print(f"{title}: " + ", ".join(f"{name} {size} MB" for name, size in memory_mb.items()) + "\n")

@@ -1,4 +1,4 @@
-"""What one more event costs a pass that has 20, and one that has 20,000 events inside the window of a segment."""
+"""The part `window`: the cost of one more event for a pass with many events inside the window of a segment."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from workers.stages.due import due
 from workers.stages.fold import fold
 from workers.worker import Worker
 
-from .stock import BOUGHT, folded
-from .timing import Act, Processes, Side, compared
+from .stock import BOUGHT, fold_events
+from .timing import Processes, Run, Side, compare
 
 WINDOW = timedelta(days=90)
 SEGMENTS = {
@@ -36,54 +36,62 @@ SEGMENTS = {
 }
 
 
-async def windows(resources: Resources, processes: Processes, sizes: tuple[int, ...], rounds: int) -> list[Side]:
-    """One side for each size: an event recorded, folded, and what became due walked, the clock moving on each time.
+async def measure_windows(
+    resources: Resources, processes: Processes, sizes: tuple[int, ...], rounds: int
+) -> list[Side]:
+    """Measure one side for each number of events: record an event, fold it, and advance the pass if it is due.
 
-    As many events leave the window as enter it: what the leavers cost is in the figure.
+    The clock moves on before each event, so that one event leaves the window for each new one. The figures include the
+    cost of the events that leave.
     """
-    sides = [await _side(resources, size) for size in sizes]
-    await compared(sides, processes, rounds=rounds, runs=25)
+    sides = [await _create_side(resources, size) for size in sizes]
+    await compare(sides, processes, rounds=rounds, runs=25)
     return sides
 
 
-async def _side(resources: Resources, size: int) -> Side:
+async def _create_side(resources: Resources, size: int) -> Side:
     clock = FixedClock(datetime(2026, 6, 1, tzinfo=UTC))
-    # A database of its own: the clock runs months ahead, by which everything else would become due too.
+    # Use a database of its own: this clock runs months ahead, and all passes in a shared database would become due.
     db = resources.db.client[f"{resources.settings.database}-window{size}"]
-    mine = replace(resources, db=db, clock=clock, cache=WorkspaceCache())
+    own_resources = replace(resources, db=db, clock=clock, cache=WorkspaceCache())
     await indexes.ensure_indexes(db)
-    profile, _ = await create_workspace(mine, f"{size} in the window")
-    ctx = Context(mine.workspace(profile.id), Actor(profile.id, "key_bench", "bench", frozenset(SCOPES)), mine)
+    profile, _ = await create_workspace(own_resources, f"{size} in the window")
+    ctx = Context(
+        own_resources.workspace(profile.id),
+        Actor(profile.id, "key_bench", "bench", scopes=frozenset(SCOPES)),
+        own_resources,
+    )
     for key, criteria in SEGMENTS.items():
         await create_segment(ctx, key, key, criteria)
     definitions = Definitions(await ctx.workspace.segments.versions())
     await db["workspaces"].update_one({"_id": profile.id}, {"$unset": {"stale": ""}})
-    gap = WINDOW / size
+    interval = WINDOW / size
     now = await clock.now()
     pass_id = f"pass_window{size}"
     events = [
         Event(
-            f"event_{size}_{place}", pass_id, Category.TRANSACTION, "purchase", Decimal("5.25"), "USD", Decimal(0),
-            "till", None, {}, at, at, Origin("API", "key_bench"),
+            id=f"event_{size}_{number}", pass_id=pass_id, category=Category.TRANSACTION, type="purchase",
+            amount=Decimal("5.25"), currency="USD", points=Decimal(0), source="till", external_id=None, metadata={},
+            occurred_at=at, recorded_at=at, origin=Origin("API", "key_bench"),
         )
-        for place in range(size)
-        for at in [truncate(now - WINDOW + gap * (place + 1))]
+        for number in range(size)
+        for at in [truncate(now - WINDOW + interval * (number + 1))]
     ]  # fmt: skip
-    card = folded(ctx, definitions, pass_id, events, now - 2 * WINDOW, now)
+    card = fold_events(ctx, definitions, pass_id, events, now - 2 * WINDOW, now)
     docs = [event_docs.to_doc(event, profile.id, b"", 0) for event in events]
     for doc in docs:
         del doc["pend"]
     await db["passes"].insert_one(pass_docs.to_doc(card))
     for start in range(0, len(docs), 1_000):
         await db["events"].insert_many(docs[start : start + 1_000], ordered=False)
-    worker, key = Worker.on(mine), range_of(slot_of(pass_id))
+    worker, key = Worker.on(own_resources), range_of(slot_of(pass_id))
     passes = db["passes"]
 
-    async def prepare() -> Act:
+    async def prepare() -> Run:
         await passes.update_one({"_id": pass_id}, {"$set": {"out": []}, "$unset": {"pub": ""}})
 
         async def run() -> None:
-            clock.set(await clock.now() + gap)
+            clock.set(await clock.now() + interval)
             outcome = await record_events(ctx, [EventInput("purchase", pass_id=pass_id, amount="5.25")])
             assert outcome.created == 1
             await fold(worker, key)

@@ -1,1 +1,1 @@
-"""HTTP application: routes, health checks, request log, shutdown."""
+"""The HTTP application: routes, health checks, request log and shutdown."""

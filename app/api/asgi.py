@@ -1,4 +1,4 @@
-"""The ASGI application: routes, and what is open while it runs."""
+"""The ASGI application of the API: its routes, its middleware and the resources that it opens."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ from .shutdown import Shutdown
 
 GRAPHIQL = Path(__file__).parent / "static" / "graphiql"
 HEARTBEAT_INTERVAL_SECONDS = 10.0
-"""How long a subscription may be quiet; the contract promises 15."""
-MAX_USER_AGENT = 255
-MAX_WORKSPACES = 1_000
+"""Longest time without a message on a subscription. docs/howto/follow-the-feed.md promises a message at least every 15 seconds."""
+MAX_USER_AGENT_CHARACTERS = 255
+MAX_CACHED_WORKSPACES = 1_000
 
-HEADERS = {
+SECURITY_HEADERS = {
     b"x-content-type-options": b"nosniff",
     b"x-frame-options": b"DENY",
     b"referrer-policy": b"no-referrer",
@@ -63,7 +63,7 @@ CONTENT_POLICY = (
 
 @dataclass(frozen=True)
 class Edge:
-    """What the routes work with while the application runs."""
+    """Objects that the routes use while the application runs."""
 
     resources: Resources
     keyring: Keyring
@@ -72,11 +72,11 @@ class Edge:
     socket: GraphQLSocket
     downloads: Downloads
     hooks: InboundHooks
-    probes: HealthChecks
+    health: HealthChecks
 
 
 class State(TypedDict):
-    """The lifespan's state, as Starlette hands it to requests."""
+    """State of the application's lifespan, which Starlette puts into the scope of every request."""
 
     edge: Edge
 
@@ -92,25 +92,26 @@ def create_app(
     heartbeat_seconds: float = HEARTBEAT_INTERVAL_SECONDS,
     init_timeout_seconds: float = 10.0,
 ) -> Starlette:
-    """The application. Settings come from the environment unless given; tests give `resources` that are open already.
+    """Create the application; without `settings`, read them from the environment.
 
-    Whoever stops it in order gives `draining`, and begins it before closing connections. Raises ConfigError where the
-    trusted documents cannot be used.
+    Tests pass `resources` that are already open. The server passes `draining` and begins it before it closes
+    connections.
+    Raises ConfigError if the file of trusted documents cannot be used.
     """
     chosen = settings or Settings.from_env(os.environ)
-    leaving = draining or Shutdown()
+    shutdown = draining or Shutdown()
     trusted = load_trusted(chosen)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[State]:
         async with resources() if resources else open_resources(chosen) as opened:
-            edge = _edge(opened, leaving, trusted, heartbeat_seconds, init_timeout_seconds)
-            leaving.when_begun(edge.socket.leave)
-            leaving.when_begun(edge.http.leave)
+            edge = _open_edge(opened, shutdown, trusted, heartbeat_seconds, init_timeout_seconds)
+            shutdown.when_begun(edge.socket.shut_down)
+            shutdown.when_begun(edge.http.shut_down)
             yield {"edge": edge}
             await edge.keyring.aclose()
 
-    middleware = [Middleware(RequestLog, leaving), Middleware(SecurityHeaders)]
+    middleware = [Middleware(RequestLog, shutdown), Middleware(SecurityHeaders)]
     if chosen.cors_origins:
         middleware.append(
             Middleware(
@@ -128,20 +129,20 @@ def create_app(
 
 def _routes() -> list[BaseRoute]:
     return [
-        Route("/graphiql", graphiql),
-        Route("/graphiql/", graphiql),
+        Route("/graphiql", serve_graphiql),
+        Route("/graphiql/", serve_graphiql),
         Mount("/graphiql", StaticFiles(directory=GRAPHIQL)),
-        Route("/hooks/{hook}", hooks, methods=["POST"]),
-        Route("/jobs/{job}/report.csv", report_csv),
-        Route("/exports/{job}", exported),
-        Route("/healthz", healthz),
-        Route("/readyz", readyz),
-        Route("/metrics", prometheus),
-        Route("/", home),
+        Route("/hooks/{hook}", receive_hook, methods=["POST"]),
+        Route("/jobs/{job}/report.csv", download_report),
+        Route("/exports/{job}", download_export),
+        Route("/healthz", check_health),
+        Route("/readyz", check_readiness),
+        Route("/metrics", export_metrics),
+        Route("/", redirect_to_graphiql),
     ]
 
 
-def _edge(
+def _open_edge(
     resources: Resources,
     draining: Shutdown,
     trusted: TrustedDocuments,
@@ -149,16 +150,18 @@ def _edge(
     init_timeout_seconds: float,
 ) -> Edge:
     settings = resources.settings
-    places = Quota("subscriptions", settings.max_subscriptions, settings.max_subscriptions_per_key)
+    subscriptions = Quota("subscriptions", settings.max_subscriptions, settings.max_subscriptions_per_key)
     budget = None
     if settings.budget_points:
-        budget = Budget(resources.redis, settings.database, settings.budget_points, settings.budget_per_second)
-    keyring, feed, engine = (
-        Keyring(resources),
-        Feed(resources.bus, timed=settings.clock == "system"),
-        Engine(schema, Limits.of(settings), places, budget),
-    )
-
+        budget = Budget(
+            resources.redis,
+            settings.database,
+            points=settings.budget_points,
+            per_second=settings.budget_per_second,
+        )
+    keyring = Keyring(resources)
+    feed = Feed(resources.bus, measures_lag=settings.clock == "system")
+    engine = Engine(schema, limits=Limits.from_settings(settings), subscriptions=subscriptions, budget=budget)
     persisted = PersistedDocuments(
         resources.redis,
         settings.database,
@@ -166,125 +169,131 @@ def _edge(
         only_trusted=settings.documents == "trusted",
     )
 
-    # Its named queries hold no state, and making them took a fifth of a small query's time.
-    workspaces = lru_cache(MAX_WORKSPACES)(resources.workspace)
+    # Named queries hold no state. Creating them for each request took a fifth of the time of a small query.
+    workspace_of = lru_cache(MAX_CACHED_WORKSPACES)(resources.workspace)
 
     async def open_context(
         headers: Mapping[str, str], address: str | None, authorization: str | None
     ) -> RequestContext:
         actor = await keyring.actor(authorization)
-        operations.current().sent_by(actor.workspace_id, actor.key_id)
+        operations.current().note_caller(actor.workspace_id, actor.key_id)
         user_agent = headers.get("user-agent")
         commands = Context(
-            workspaces(actor.workspace_id),
+            workspace_of(actor.workspace_id),
             actor,
             resources,
             ip_address=address,
-            user_agent=None if user_agent is None else user_agent[:MAX_USER_AGENT],
+            user_agent=None if user_agent is None else user_agent[:MAX_USER_AGENT_CHARACTERS],
         )
-        return RequestContext(commands, feed, heartbeat_seconds, lambda: keyring.actor(authorization))
+        return RequestContext(commands, feed, heartbeat_seconds, authenticate=lambda: keyring.actor(authorization))
 
     return Edge(
-        resources,
-        keyring,
-        feed,
-        GraphQLHttp(
+        resources=resources,
+        keyring=keyring,
+        feed=feed,
+        http=GraphQLHttp(
             engine,
             open_context,
             persisted,
-            BodyLimits(settings.body_bytes, settings.upload_bytes),
+            limits=BodyLimits(settings.body_bytes, settings.upload_bytes),
             max_batch=settings.max_batch,
         ),
-        GraphQLSocket(
+        socket=GraphQLSocket(
             engine,
             open_context,
             persisted,
             origins=settings.cors_origins,
             init_timeout_seconds=init_timeout_seconds,
-            most=settings.max_sockets,
-            most_per_key=settings.max_sockets_per_key,
+            limit=settings.max_sockets,
+            limit_per_key=settings.max_sockets_per_key,
         ),
-        Downloads(resources, keyring),
-        InboundHooks(resources, budget),
-        HealthChecks(resources, draining),
+        downloads=Downloads(resources, keyring),
+        hooks=InboundHooks(resources, budget),
+        health=HealthChecks(resources, draining),
     )
 
 
-def _of(scope: Scope) -> Edge:
+def _edge_of(scope: Scope) -> Edge:
     return cast(State, scope["state"])["edge"]
 
 
-async def home(_request: Request) -> Response:
-    """The way to the page, for people who open the bare address."""
+async def redirect_to_graphiql(_request: Request) -> Response:
+    """Redirect people who open the bare address to GraphiQL."""
     return RedirectResponse("/graphiql", 307)
 
 
-async def graphiql(_request: Request) -> Response:
-    """The page on which people try queries; it needs no key, the queries do."""
+async def serve_graphiql(_request: Request) -> Response:
+    """Return the GraphiQL page, on which people try queries. The page needs no API key; its queries need one."""
     return FileResponse(GRAPHIQL / "index.html", headers={"content-security-policy": CONTENT_POLICY})
 
 
-async def report_csv(request: Request) -> Response:
-    """The report of a job's failed rows."""
-    return await _of(request.scope).downloads.report(request)
+async def download_report(request: Request) -> Response:
+    """Return the report of the rows of a job that failed."""
+    return await _edge_of(request.scope).downloads.report(request)
 
 
-async def exported(request: Request) -> Response:
-    """The file that an export wrote."""
-    return await _of(request.scope).downloads.export(request)
+async def download_export(request: Request) -> Response:
+    """Return the file that an export wrote."""
+    return await _edge_of(request.scope).downloads.export(request)
 
 
-async def hooks(request: Request) -> Response:
-    """Takes what a foreign system tells."""
-    return await _of(request.scope).hooks(request)
+async def receive_hook(request: Request) -> Response:
+    """Receive a message that another system sends to an inbound hook."""
+    return await _edge_of(request.scope).hooks(request)
 
 
-async def healthz(request: Request) -> Response:
-    """Whether the process is alive."""
-    return await _of(request.scope).probes.healthz(request)
+async def check_health(request: Request) -> Response:
+    """Report that the process is alive."""
+    return await _edge_of(request.scope).health.healthz(request)
 
 
-async def readyz(request: Request) -> Response:
-    """Whether it can be worked with."""
-    return await _of(request.scope).probes.readyz(request)
+async def check_readiness(request: Request) -> Response:
+    """Report whether the process can serve requests, and the state of each part that it needs."""
+    return await _edge_of(request.scope).health.readyz(request)
 
 
-async def prometheus(request: Request) -> Response:
-    """What it counts."""
-    return await _of(request.scope).probes.metrics(request)
+async def export_metrics(request: Request) -> Response:
+    """Return the metrics in Prometheus's format."""
+    return await _edge_of(request.scope).health.metrics(request)
 
 
 class SecurityHeaders:
-    """Adds to every HTTP response the headers that keep browsers from guessing, framing and leaking."""
+    """Middleware that adds security headers to every HTTP response.
+
+    With them browsers do not guess media types, show pages in frames, send referrers or share responses across origins.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes everything on, with the headers added."""
+        """Call the application and add the headers to the start of its response."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
 
-        async def sending(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *HEADERS.items()]
+                message["headers"] = [*message["headers"], *SECURITY_HEADERS.items()]
             await send(message)
 
-        await self._app(scope, receive, sending)
+        await self._app(scope, receive, send_with_headers)
 
 
 class GraphQLRoute:
-    """/graphql, over HTTP and WebSocket, before the router: that takes a twentieth of a small query's time."""
+    """Middleware that serves /graphql over HTTP and WebSocket, and passes other paths on.
+
+    It stands before Starlette's router, which takes a twentieth of the time of a small query.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes on what is for other paths."""
+        """Serve /graphql, and pass other paths on."""
         if scope["type"] == "lifespan" or scope["path"] not in ("/graphql", "/graphql/"):
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
-            await _of(scope).socket(scope, receive, send)
+            await _edge_of(scope).socket(scope, receive, send)
         else:
-            await _of(scope).http(scope, receive, send)
+            await _edge_of(scope).http(scope, receive, send)

@@ -1,8 +1,13 @@
-"""What operators and their machines ask: is the process alive, can it be worked with, what does it count.
+"""Health checks of the API: `/healthz` (the process is alive), `/readyz` (it can serve requests), `/metrics`.
 
-`/healthz` asks nobody. `/readyz` is 503 only where requests would fail: without a store that takes writes, without its
-indexes, or while the process is going away. Everything else is `degraded`, and 200: without workers or Redis, events are
-accepted all the same and folded later, and taking the API away would only lose them.
+`/healthz` calls no other service. `/readyz` returns 503 only if requests would fail:
+
+- the store accepts no writes,
+- an index is missing,
+- or the process is shutting down.
+
+Without Redis or workers the status is `degraded`, with code 200: the API still accepts events, and workers fold them
+later.
 """
 
 from __future__ import annotations
@@ -28,102 +33,111 @@ from .shutdown import Shutdown
 
 CHECK_TIMEOUT_SECONDS = 5.0
 INDEXES_TTL_SECONDS = 30.0
-"""How long indexes that were all there are taken to be there still."""
+"""How long a successful check of the indexes stays valid."""
 READINESS_TTL_SECONDS = 0.5
-"""How long an answer is given again: anybody may ask, and each asking costs the store a write."""
-NEEDED = ("store", "indexes")
-FORWARDED = ("forwarded", "x-forwarded-for")
+"""How long `/readyz` repeats its last answer. The route needs no key, and each check costs the store a write."""
+REQUIRED_CHECKS = ("store", "indexes")
+PROXY_HEADERS = ("forwarded", "x-forwarded-for")
 
 Finding = dict[str, object]
 
 
 class HealthChecks:
-    """The probes of one process."""
+    """The health checks of one API process."""
 
     def __init__(self, resources: Resources, draining: Shutdown) -> None:
         self._resources = resources
         self._draining = draining
         self._gauges = BacklogGauges(resources)
         self._heartbeats = Heartbeats(resources.db)
-        self._indexes_good_until = 0.0
-        self._found: dict[str, Finding] = {}
-        self._found_good_until = 0.0
-        self._asking = asyncio.Lock()
+        self._indexes_valid_until = 0.0
+        self._findings: dict[str, Finding] = {}
+        self._findings_valid_until = 0.0
+        self._lock = asyncio.Lock()
 
     async def healthz(self, _request: Request) -> Response:
-        """200 while the process serves requests."""
+        """Return 200 while the process serves requests."""
         return JSONResponse({"status": "ok"})
 
     async def readyz(self, _request: Request) -> Response:
-        """`status`, and under `checks` each part: its own `status` (ok or down), `seconds`, and what is wrong."""
-        found = await self._checks()
-        down = [name for name, finding in found.items() if finding["status"] != "ok"]
+        """Return the overall `status` and the `checks`.
+
+        `status` is "ok", "degraded", "unavailable" or "stopping". Each check has its own `status` ("ok" or "down"), its
+        duration in `seconds`, and details.
+        """
+        findings = await self._check_all()
+        down = [name for name, finding in findings.items() if finding["status"] != "ok"]
         status = "degraded" if down else "ok"
-        if any(name in NEEDED for name in down):
+        if any(name in REQUIRED_CHECKS for name in down):
             status = "unavailable"
         if self._draining.begun:
             status = "stopping"
-        body = {"status": status, "checks": found}
+        body = {"status": status, "checks": findings}
         return JSONResponse(body, 200 if status in ("ok", "degraded") else 503, {"cache-control": "no-store"})
 
     async def metrics(self, request: Request) -> Response:
-        """The metrics, for whom the settings let see them; 404 for everybody else."""
-        if not self._may_see(request):
+        """Return the metrics, or 404 if the settings do not let this caller see them."""
+        if not self._can_see_metrics(request):
             return JSONResponse({"status": "not found"}, 404)
         await self._gauges.refresh()
-        body, content_type = metrics.exposition(request.headers.get("accept", ""))
+        body, content_type = metrics.render_metrics(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type, "cache-control": "no-store"})
 
-    def _may_see(self, request: Request) -> bool:
+    def _can_see_metrics(self, request: Request) -> bool:
         allowed = self._resources.settings.metrics
         if allowed != "local" or request.client is None:
             return allowed == "on"
-        # A proxy on this machine calls from here for others; those say so.
-        if any(name in request.headers for name in FORWARDED):
+        # A proxy on this host calls from a loopback address for remote clients. It names them in these headers.
+        if any(name in request.headers for name in PROXY_HEADERS):
             return False
         try:
             return ipaddress.ip_address(request.client.host).is_loopback
         except ValueError:
             return False
 
-    async def _checks(self) -> dict[str, Finding]:
-        async with self._asking:
-            if time.monotonic() >= self._found_good_until:
-                parts = {"store": self._store, "indexes": self._indexes, "redis": self._redis, "workers": self._workers}
-                self._found = dict(zip(parts, await asyncio.gather(*map(_timed, parts.values())), strict=True))
-                self._found_good_until = time.monotonic() + READINESS_TTL_SECONDS
-            return self._found
+    async def _check_all(self) -> dict[str, Finding]:
+        async with self._lock:
+            if time.monotonic() >= self._findings_valid_until:
+                checks = {
+                    "store": self._check_store,
+                    "indexes": self._check_indexes,
+                    "redis": self._check_redis,
+                    "workers": self._check_workers,
+                }
+                self._findings = dict(zip(checks, await asyncio.gather(*map(_run_timed, checks.values())), strict=True))
+                self._findings_valid_until = time.monotonic() + READINESS_TTL_SECONDS
+            return self._findings
 
-    async def _store(self) -> Finding:
-        return _finding(await check_write_and_read(self._resources.db), "what was written could not be read")
+    async def _check_store(self) -> Finding:
+        return _finding(await check_write_and_read(self._resources.db), "the store did not return what was written")
 
-    async def _indexes(self) -> Finding:
-        if time.monotonic() < self._indexes_good_until:
+    async def _check_indexes(self) -> Finding:
+        if time.monotonic() < self._indexes_valid_until:
             return {"status": "ok"}
         missing = await missing_indexes(self._resources.db)
         if missing:
             return {"status": "down", "missing": missing}
-        self._indexes_good_until = time.monotonic() + INDEXES_TTL_SECONDS
+        self._indexes_valid_until = time.monotonic() + INDEXES_TTL_SECONDS
         return {"status": "ok"}
 
-    async def _redis(self) -> Finding:
-        return _finding(bool(await self._resources.redis.ping()), "it does not answer")
+    async def _check_redis(self) -> Finding:
+        return _finding(bool(await self._resources.redis.ping()), "no answer")
 
-    async def _workers(self) -> Finding:
-        alive = await self._heartbeats.alive(await SystemClock().now())
-        return {**_finding(alive > 0, "no worker gave a sign of life"), "alive": alive}
-
-
-def _finding(good: bool, problem: str) -> Finding:
-    return {"status": "ok"} if good else {"status": "down", "problem": problem}
+    async def _check_workers(self) -> Finding:
+        alive = await self._heartbeats.count_alive(await SystemClock().now())
+        return {**_finding(alive > 0, "no worker has reported itself; start `punchcard worker`"), "alive": alive}
 
 
-async def _timed(ask: Callable[[], Awaitable[Finding]]) -> Finding:
+def _finding(is_ok: bool, problem: str) -> Finding:
+    return {"status": "ok"} if is_ok else {"status": "down", "problem": problem}
+
+
+async def _run_timed(check: Callable[[], Awaitable[Finding]]) -> Finding:
     started = time.monotonic()
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
-            finding = await ask()
+            finding = await check()
     except (Unavailable, *REDIS_ERRORS):
-        # What the driver says may hold addresses, and this is answered without a key.
-        finding = _finding(False, "it does not answer")
+        # The message of the driver may contain addresses, and this route needs no key.
+        finding = _finding(False, "no answer")
     return {**finding, "seconds": round(time.monotonic() - started, 3)}

@@ -1,8 +1,13 @@
-"""/hooks/<id>: where foreign systems send what happened. The signature says who they are; nothing else is asked of them.
+"""The route `/hooks/<id>`, to which other systems send messages. The signature authenticates the sender.
 
-Answers: 200 recorded, or recorded before; 202 kept with the reason, to be run again here, so that the sender need not;
-400 not JSON, or signed too long ago; 401 no such hook or no good signature, one answer for both; 413, 415; 429 and 503
-with Retry-After: send it again.
+| status | meaning |
+|---|---|
+| 200 | every item is recorded, now or by an earlier attempt, or the mapping leaves it out |
+| 202 | an item failed; the message is kept with the reason, can be rerun here, and need not be sent again |
+| 400 | the body is not JSON or incomplete, or the signature's time is out of range |
+| 401 | no such hook, or no valid signature; the answer is the same for both |
+| 413, 415 | the body is too large, or its content type is not JSON |
+| 429, 503 | the sender has to send the message again, after `Retry-After` seconds |
 """
 
 from __future__ import annotations
@@ -16,88 +21,91 @@ from app.commands.inbound.deliveries import ReceivedMessage, receive_message, ve
 from app.domain.errors import PunchcardError, Throttled, Unauthenticated, Unavailable
 from app.domain.inbound.deliveries import DeliveryStatus
 from app.graphql.errors import ErrorCode, refuse, refuse_with
-from app.graphql.protocol.bodies import TransportError, plain_body
+from app.graphql.protocol.bodies import TransportError, read_plain_body
 from app.rate_limits import Budget
 from app.resources import Resources
 from app.telemetry import metrics, operations
 
-MAX_BODY = 1_048_576
-"""Bodies that fail are kept whole: however large other requests may be, these stay within what a list of them can hold."""
+MAX_BODY_BYTES = 1_048_576
+"""Largest body. Bodies of failed messages are kept whole, and a list shows many of them."""
 MAX_CONCURRENT_REQUESTS = 100
 RETRY_AFTER_SECONDS = 5
 BYTES_PER_POINT = 1_024
 
 
 class InboundHooks:
-    """Takes what is sent to inbound hooks. One an application; `budget` is what each hook may cost, None for no end."""
+    """Receiver of messages to inbound hooks; one for each application.
+
+    `budget` limits the points that each hook may spend; None means no limit.
+    """
 
     def __init__(self, resources: Resources, budget: Budget | None) -> None:
         self._resources = resources
         self._budget = budget
-        self._most = min(MAX_BODY, resources.settings.body_bytes)
-        self._seconds = resources.settings.operation_seconds
+        self._max_body_bytes = min(MAX_BODY_BYTES, resources.settings.body_bytes)
+        self._timeout_seconds = resources.settings.operation_seconds
         self._running = 0
 
     async def __call__(self, request: Request) -> Response:
-        """The answer to a POST."""
+        """Answer a POST request."""
         try:
-            async with asyncio.timeout(self._seconds):
-                return _answered(await self._taken(request))
+            async with asyncio.timeout(self._timeout_seconds):
+                return _result_response(await self._read_and_record(request))
         except TransportError as error:
             body = refuse(ErrorCode.BAD_REQUEST, str(error)).body
-            return _json(body, error.status)
+            return _json_response(body, error.status)
         except ClientDisconnect:
-            return _json(refuse(ErrorCode.BAD_REQUEST, "The body did not arrive whole.").body, 400)
+            return _json_response(refuse(ErrorCode.BAD_REQUEST, "The body is incomplete. Send it again.").body, 400)
         except TimeoutError:
-            return _refused(Unavailable("server"))
+            return _error_response(Unavailable("server"))
         except PunchcardError as error:
-            return _refused(error)
+            return _error_response(error)
 
-    async def _taken(self, request: Request) -> ReceivedMessage:
+    async def _read_and_record(self, request: Request) -> ReceivedMessage:
         content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if content_type != "application/json" and not content_type.endswith("+json"):
-            raise TransportError(415, "Send application/json.")
-        body = await plain_body(request, self._most)
-        # Only now, so that nobody keeps others out by sending slowly.
+            raise TransportError(415, "Send the message with the content type application/json.")
+        body = await read_plain_body(request, self._max_body_bytes)
+        # Count requests only after the body arrived: a slow sender must not block others.
         if self._running >= MAX_CONCURRENT_REQUESTS:
             raise Unavailable("server")
         self._running += 1
         try:
-            return await self._told(request, body)
+            return await self._record(request, body)
         finally:
             self._running -= 1
 
-    async def _told(self, request: Request, body: bytes) -> ReceivedMessage:
+    async def _record(self, request: Request, body: bytes) -> ReceivedMessage:
         message = await verify_message(self._resources, request.path_params["hook"], dict(request.headers), body)
         hook = message.hook
-        operations.current().sent_by(hook.workspace_id, hook.id)
+        operations.current().note_caller(hook.workspace_id, hook.id)
         if self._budget is not None:
             await self._budget.spend(hook.id, 1 + len(body) // BYTES_PER_POINT)
         return await receive_message(self._resources, message, request.client.host if request.client else None)
 
 
-def _answered(receipt: ReceivedMessage) -> Response:
-    told = {"failed": receipt.failed, "recorded": receipt.created, "duplicate": receipt.duplicate}
-    metrics.INBOUND.labels(next((name for name, count in told.items() if count), "skipped")).inc()
+def _result_response(receipt: ReceivedMessage) -> Response:
+    counts = {"failed": receipt.failed, "recorded": receipt.created, "duplicate": receipt.duplicate}
+    metrics.INBOUND.labels(next((name for name, count in counts.items() if count), "skipped")).inc()
     status = 200 if receipt.delivery.status is DeliveryStatus.PROCESSED else 202 if receipt.readable else 400
-    return _json({**told, "skipped": receipt.skipped}, status)
+    return _json_response({**counts, "skipped": receipt.skipped}, status)
 
 
-def _refused(error: PunchcardError) -> Response:
+def _error_response(error: PunchcardError) -> Response:
     metrics.INBOUND.labels("refused").inc()
     match error:
         case Unauthenticated():
-            body = refuse(ErrorCode.UNAUTHENTICATED, "There is no such hook, or the signature is not good.").body
-            return _json(body, 401)
+            body = refuse(ErrorCode.UNAUTHENTICATED, "The hook does not exist, or the signature is not valid.").body
+            return _json_response(body, 401)
         case Throttled():
-            return _json(refuse_with(error).body, 429, max(1, round(error.retry_after_seconds)))
+            return _json_response(refuse_with(error).body, 429, max(1, round(error.retry_after_seconds)))
         case Unavailable():
-            return _json(refuse_with(error).body, 503, RETRY_AFTER_SECONDS)
-    return _json(refuse_with(error).body, 400)
+            return _json_response(refuse_with(error).body, 503, RETRY_AFTER_SECONDS)
+    return _json_response(refuse_with(error).body, 400)
 
 
-def _json(body: object, status: int, again_seconds: int | None = None) -> Response:
+def _json_response(body: object, status: int, retry_after_seconds: int | None = None) -> Response:
     headers = {"cache-control": "no-store"}
-    if again_seconds is not None:
-        headers["retry-after"] = str(again_seconds)
+    if retry_after_seconds is not None:
+        headers["retry-after"] = str(retry_after_seconds)
     return JSONResponse(body, status, headers)

@@ -1,4 +1,4 @@
-"""Reports of jobs as files: a CSV with a line for each problem of a row that failed, streamed from the store."""
+"""Job reports as CSV files, streamed from the store: one line for each problem of a row that failed."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from app.domain.files.row_splitter import BOM
 from app.store.workspace.workspace import Workspace
 
 
-async def report(workspace: Workspace, actor: Actor, job_id: str) -> AsyncIterator[bytes] | None:
-    """The report of a job in parts, the names of the columns first; None where the workspace has no such job.
+async def read_report(workspace: Workspace, actor: Actor, job_id: str) -> AsyncIterator[bytes] | None:
+    """Return the report of a job in parts, the column names first, or None if the workspace has no such job.
 
-    In UTF-8 with a byte order mark, by which spreadsheets know it. Raises Denied without the scope `read`, Unavailable.
+    The file is UTF-8 with a byte order mark, by which spreadsheet programs recognize UTF-8.
+    Raises Denied if the actor lacks the scope `read`; Unavailable.
     """
     actor.require(READ)
     if await workspace.jobs.get(job_id) is None:
         return None
-    return _written(workspace.jobs.report(job_id))
+    return _write_parts(workspace.jobs.report(job_id))
 
 
-async def _written(parts: AsyncIterator[list[list[str]]]) -> AsyncIterator[bytes]:
+async def _write_parts(parts: AsyncIterator[list[list[str]]]) -> AsyncIterator[bytes]:
     yield BOM + write_csv([REPORT_COLUMNS])
     async for lines in parts:
         yield write_csv(lines)

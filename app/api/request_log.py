@@ -1,4 +1,4 @@
-"""The outermost layer of the API: request ids, one log line and one count for every request, and 500 for what is a bug."""
+"""The outermost middleware of the API: request ids, a log line and a count for every request, and 500 after a bug."""
 
 from __future__ import annotations
 
@@ -13,43 +13,47 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.graphql.errors import refuse_with
 from app.telemetry import logs, metrics
-from app.telemetry.operations import observed
+from app.telemetry.operations import observe_operation
 
 from .shutdown import Shutdown
 
 log = logging.getLogger(logs.ACCESS)
 
 ID_HEADER = "x-request-id"
-ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+PLAIN_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 ROUTES = frozenset({"graphql", "graphiql", "hooks", "jobs", "exports", "healthz", "readyz", "metrics", ""})
 PROBES = frozenset({"healthz", "readyz", "metrics"})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-CLIENT_LEFT = 499
+CLIENT_DISCONNECTED = 499
+"""Status that is logged if the client disconnects before a response begins."""
 
 
 class RequestLog:
-    """Gives every request its id: the caller's `X-Request-Id` where it is a plain one, else a new one; answered too."""
+    """Middleware that gives every request an id, logs it and counts it.
+
+    The id is the `X-Request-Id` of the request if it matches `PLAIN_ID`, else a new one. The response repeats it.
+    """
 
     def __init__(self, app: ASGIApp, draining: Shutdown) -> None:
         self._app = app
         self._draining = draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes everything on; what is raised before a response began becomes a response."""
+        """Call the application; an exception before the response begins becomes an error response."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
         given = headers.get(ID_HEADER, "")
-        request_id = given if ACCEPTABLE_ID.fullmatch(given) else secrets.token_hex(8)
-        with logs.bound(request_id=request_id):
-            serve = self._socket if scope["type"] == "websocket" else self._http
+        request_id = given if PLAIN_ID.fullmatch(given) else secrets.token_hex(8)
+        with logs.bind(request_id=request_id):
+            serve = self._serve_socket if scope["type"] == "websocket" else self._serve_http
             await serve(scope, receive, send, headers, request_id)
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send, headers: Headers, request_id: str) -> None:
+    async def _serve_http(self, scope: Scope, receive: Receive, send: Send, headers: Headers, request_id: str) -> None:
         status = 0
 
-        async def sending(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -59,30 +63,33 @@ class RequestLog:
             await send(message)
 
         method = scope["method"] if scope["method"] in METHODS else "?"
-        route = _route(scope["path"])
-        with observed("http", method, parent=headers.get("traceparent"), state=headers.get("tracestate")) as operation:
+        route = _route_of(scope["path"])
+        parent, state = headers.get("traceparent"), headers.get("tracestate")
+        with observe_operation("http", method, parent=parent, state=state) as operation:
             try:
-                await self._app(scope, receive, sending)
+                await self._app(scope, receive, send_and_note)
             except Exception as error:
                 if status:
                     raise
                 refusal = refuse_with(error)
-                operation.answered(refusal.body)
-                await JSONResponse(refusal.body, refusal.status or 500)(scope, receive, sending)
+                operation.note_response(refusal.body)
+                await JSONResponse(refusal.body, refusal.status or 500)(scope, receive, send_and_note)
             finally:
-                status = status or CLIENT_LEFT
+                status = status or CLIENT_DISCONNECTED
                 operation.title = f"{method} /{route} {status}"
                 operation.extra.update(method=method, path=f"/{route}", status=status)
                 if route in PROBES:
                     operation.level = logging.DEBUG
                 metrics.HTTP_REQUESTS.labels(route, status).inc()
 
-    async def _socket(self, scope: Scope, receive: Receive, send: Send, headers: Headers, request_id: str) -> None:
+    async def _serve_socket(
+        self, scope: Scope, receive: Receive, send: Send, headers: Headers, request_id: str
+    ) -> None:
         started = time.perf_counter()
         code: int | None = None
         opened = False
 
-        async def sending(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal code, opened
             if message["type"] == "websocket.accept" and not opened:
                 opened = True
@@ -92,7 +99,7 @@ class RequestLog:
                 code = code or message.get("code", 1000)
             await send(message)
 
-        async def receiving() -> Message:
+        async def receive_and_note() -> Message:
             nonlocal code
             message = await receive()
             if message["type"] == "websocket.disconnect":
@@ -100,17 +107,17 @@ class RequestLog:
             return message
 
         try:
-            await self._app(scope, receiving, sending)
+            await self._app(scope, receive_and_note, send_and_note)
         finally:
             if opened:
                 metrics.SOCKETS.dec()
             seconds = time.perf_counter() - started
-            said = f"socket closed {code}" if opened else "socket refused"
-            fields = {"path": f"/{_route(scope['path'])}", "transport": "ws", "close_code": code}
-            log.info("%s %.1f s", said, seconds, extra={**fields, "seconds": round(seconds, 6)})
+            summary = f"socket closed {code}" if opened else "socket refused"
+            fields = {"path": f"/{_route_of(scope['path'])}", "transport": "ws", "close_code": code}
+            log.info("%s %.1f s", summary, seconds, extra={**fields, "seconds": round(seconds, 6)})
 
 
-def _route(path: str) -> str:
-    """The route of a path as a log line and a label may have it: never what somebody put into it."""
+def _route_of(path: str) -> str:
+    """Return the route of a path for log lines and labels. It never contains text that a client chose."""
     first = path.split("/", 2)[1] if path.startswith("/") else path
     return first if first in ROUTES else metrics.OTHER

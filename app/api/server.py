@@ -1,4 +1,4 @@
-"""The HTTP server of `punchcard api`: uvicorn, taught to go away without dropping anything."""
+"""The HTTP server of `punchcard api`: uvicorn with a shutdown that drops no request."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ POLL_INTERVAL_SECONDS = 0.02
 
 
 def serve(settings: Settings) -> None:
-    """Serves the API until SIGINT or SIGTERM. Raises ConfigError where the settings cannot be used."""
+    """Serve the API until SIGINT or SIGTERM. Raises ConfigError if the settings cannot be used."""
     tracing.start(settings.otlp_endpoint, "punchcard-api")
     draining = Shutdown()
     config = uvicorn.Config(
@@ -46,10 +46,11 @@ def serve(settings: Settings) -> None:
 
 
 class DrainingServer(uvicorn.Server):
-    """A server that lets clients leave before it closes their connections.
+    """A uvicorn server that gives clients time to disconnect before it closes their connections.
 
-    A connection that looks idle may have a request under way: closing it at once would lose that one. So for a while
-    every answer says `connection: close`, and only who says nothing in that time is cut off.
+    A request may be in transit on a connection that looks idle, and closing the connection would lose the request. So
+    the server first answers every request with `connection: close`. It closes the connections that stay silent for
+    `IDLE_TIMEOUT_SECONDS`.
     """
 
     def __init__(self, config: uvicorn.Config, draining: Shutdown) -> None:
@@ -57,36 +58,40 @@ class DrainingServer(uvicorn.Server):
         self._draining = draining
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Takes no new connections, drains those there are, then does what uvicorn does."""
+        """Accept no more connections, drain the open ones, then shut uvicorn down."""
         loop = asyncio.get_running_loop()
-        await self._close_doors()
+        await self._close_listeners()
         idle_until = loop.time() + IDLE_TIMEOUT_SECONDS
         await self._draining.begin()
         while self.server_state.connections and loop.time() < idle_until and not self.force_exit:
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
-        log.info("drained; %d connections are left", len(self.server_state.connections))
+        log.info("connections drained, %d still open", len(self.server_state.connections))
         await super().shutdown(sockets)
-        # Here, because uvicorn ends the process by the signal that asked for it.
+        # Stop tracing here: after this method, uvicorn raises the signal again, and the signal ends the process.
         await asyncio.to_thread(tracing.stop)
 
-    async def _close_doors(self) -> None:
-        """Listens no more, and takes the connections that came before: the kernel would reset them with the listener."""
+    async def _close_listeners(self) -> None:
+        """Stop listening and accept the connections that are queued in the kernel.
+
+        The kernel resets queued connections when the last copy of the listening socket closes.
+        """
         loop = asyncio.get_running_loop()
-        doors = [os.dup(listener.fileno()) for server in self.servers for listener in server.sockets]
+        copies = [os.dup(listener.fileno()) for server in self.servers for listener in server.sockets]
         for server in self.servers:
             server.close()
-        waiting: list[socket.socket] = []
-        for door in doors:
-            # The copy keeps the queue open until nobody is in it.
-            with socket.socket(fileno=door) as listener, contextlib.suppress(BlockingIOError):
+        queued: list[socket.socket] = []
+        for copy in copies:
+            # The copied descriptor keeps the kernel's queue open until it is empty.
+            with socket.socket(fileno=copy) as listener, contextlib.suppress(BlockingIOError):
                 listener.setblocking(False)
                 while True:
-                    waiting.append(listener.accept()[0])
-        for connection in waiting:
+                    queued.append(listener.accept()[0])
+        for connection in queued:
             connection.setblocking(False)
-            await loop.connect_accepted_socket(self._protocol, connection)
+            await loop.connect_accepted_socket(self._create_protocol, connection)
 
-    def _protocol(self) -> asyncio.Protocol:
-        return self.config.http_protocol_class(  # type: ignore[call-arg]  # as uvicorn itself makes them
+    def _create_protocol(self) -> asyncio.Protocol:
+        # uvicorn creates its protocols with the same arguments.
+        return self.config.http_protocol_class(  # type: ignore[call-arg]
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )

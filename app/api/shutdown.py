@@ -1,7 +1,7 @@
-"""How the API goes away without dropping what it has: no new connections, answers finished, streams ended.
+"""Shutdown of the API without losing requests: requests under way finish, and subscriptions end.
 
-From the moment draining begins every response closes its connection, subscriptions end so that their clients go on
-elsewhere, and `readyz` says so. What ends by itself is waited for; the server bounds how long.
+From the moment draining begins, every response closes its connection and `/readyz` returns 503. Subscriptions end, so
+that their clients reconnect to another process. The server bounds how long it waits for requests under way.
 """
 
 from __future__ import annotations
@@ -15,32 +15,35 @@ from app.telemetry import metrics
 log = logging.getLogger(__name__)
 
 DRAIN_TIMEOUT_SECONDS = 8
-"""How long the API may take, after it was asked to stop, to finish the requests it has."""
+"""How long uvicorn waits for requests under way after the connections were drained; then it cancels them."""
 CLOSE_TIMEOUT_SECONDS = 4.0
-"""How long subscriptions and the operations beside them on a socket may take to end."""
+"""How long subscriptions, and queries and mutations on the same sockets, may take to end."""
 IDLE_TIMEOUT_SECONDS = 2.0
-"""How long a connection that asks nothing is kept: a request may be under way on it, and its answer says `close`."""
+"""How long a silent connection stays open: a request may be in transit on it."""
 
 
 class Shutdown:
-    """Whether this process is going away, for everybody who has to act on it. One an application."""
+    """State of the shutdown of one application, and the actions that run when it begins."""
 
     def __init__(self) -> None:
         self.begun = False
-        self._leaving: list[Callable[[], Awaitable[None]]] = []
+        self._actions: list[Callable[[], Awaitable[None]]] = []
 
-    def when_begun(self, leave: Callable[[], Awaitable[None]]) -> None:
-        """Calls `leave` when draining begins; it returns when what it stands for has ended."""
-        self._leaving.append(leave)
+    def when_begun(self, action: Callable[[], Awaitable[None]]) -> None:
+        """Register an action that `begin` runs. The action ends streams or sockets, and returns when they have ended."""
+        self._actions.append(action)
 
     async def begin(self) -> None:
-        """Tells everybody, and returns when all have left, after a few seconds at most. Safe to repeat."""
+        """Begin to drain: run all actions, and return when they have ended or after `CLOSE_TIMEOUT_SECONDS`.
+
+        Safe to repeat: only the first call runs the actions.
+        """
         if self.begun:
             return
         self.begun = True
         metrics.DRAINING.set(1)
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
-                await asyncio.gather(*(leave() for leave in self._leaving))
+                await asyncio.gather(*(action() for action in self._actions))
         except TimeoutError:
-            log.warning("some subscriptions did not end within %g s", CLOSE_TIMEOUT_SECONDS)
+            log.warning("subscriptions still open after %g s, continuing the shutdown", CLOSE_TIMEOUT_SECONDS)

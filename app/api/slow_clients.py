@@ -1,11 +1,12 @@
-"""Connections as uvicorn serves them, given up on when their client reads nothing: silence is not kept in memory.
+"""uvicorn's protocols for HTTP and WebSocket, which disconnect clients that read nothing or send incomplete headers.
 
-What is sent to a client lies in its connection's buffer, 64 KB and the message that filled it, and in the kernel's, half
-a megabyte; then whoever sends waits.
-A follower that waits misses nothing: it reads the log later. A client that takes nothing at all for half a minute is
-parted from, and goes on from its cursor when it comes back.
+Data for a slow client is held in two buffers. The connection's buffer holds 64 KB and the message that filled it, the
+kernel's half a megabyte. When both are full, the sending task waits. A waiting subscription loses no activity, because
+it reads the log later. A client that reads nothing for 30 seconds is disconnected; it can continue from its last
+cursor.
 
-Nor is a client waited for that has not said what it wants: nobody needs a key to begin a request.
+A client that does not complete its headers in 20 seconds is disconnected, too, because beginning a request needs no
+key.
 """
 
 from __future__ import annotations
@@ -20,146 +21,156 @@ from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFact
 from app.telemetry import metrics
 
 STUCK_TIMEOUT_SECONDS = 30.0
-"""How long a client may take nothing of what waits for it."""
+"""How long a client may read nothing while data is waiting for it."""
 CLOSE_TIMEOUT_SECONDS = 5.0
-"""How long a socket then still waits for its client to read what was sent, and why it ends."""
+"""How long a WebSocket that is closed then waits for its client to read the rest and the close reason."""
 SEND_BUFFER_BYTES = 262_144
-"""What the kernel is asked to hold of what is not yet sent (Linux takes twice as much): by itself it would hold 4 MB."""
+"""Requested size of the kernel's send buffer. Linux doubles the value; by default it would hold up to 4 MB."""
 MAX_HEADER_BYTES = 65_536
-"""How much of a request's address and headers is waited for: more only where it comes in one read, with their end."""
+"""Most bytes of incomplete headers, with the request line. Larger headers pass only if one read contains their end."""
 HEADER_TIMEOUT_SECONDS = 20.0
-"""How long a client may take to send them, from when it connects or sends the first of them."""
+"""How long a client may take to send its headers, from its connection or their first byte."""
 INTERNAL_ERROR = 1011
 TRY_AGAIN_LATER = 1013
-TOO_SLOW = "Nothing was read for too long: go on from your last cursor"
+TOO_SLOW = "The client read nothing for too long. Reconnect with your last cursor"
 
-# uvicorn's own keeps 50 KB a socket. Messages of a feed repeat one another within a kilobyte or two: this loses little.
+# uvicorn's own settings keep 50 KB for each socket. Messages of a feed repeat themselves within 1 or 2 KB, so that the
+# smaller window compresses almost as well.
 DEFLATE = ServerPerMessageDeflateFactory(
     server_max_window_bits=11, client_max_window_bits=11, compress_settings={"memLevel": 4}
 )
 
 
-class _Watched(asyncio.Protocol):
-    """Looks at a full buffer now and then, and gives up when nothing of it was taken in the meantime."""
+class _StallDetection(asyncio.Protocol):
+    """Mixin that disconnects a client if its full buffer does not shrink for `STUCK_TIMEOUT_SECONDS`."""
 
     transport: asyncio.Transport
-    _look_again: asyncio.TimerHandle | None = None
+    _stall_timer: asyncio.TimerHandle | None = None
 
     def pause_writing(self) -> None:
-        """Called by the loop when the buffer is full."""
+        """Start to watch the buffer. The event loop calls this method when the buffer is full."""
         super().pause_writing()
         self._watch()
 
     def resume_writing(self) -> None:
-        """Called by the loop when the buffer is nearly empty."""
+        """Stop watching the buffer. The event loop calls this method when the buffer is nearly empty."""
         self._unwatch()
         super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Called by the loop."""
+        """Stop watching the buffer. The event loop calls this method."""
         self._unwatch()
         super().connection_lost(exc)
 
     def give_up(self) -> None:
-        """Parts from a client that is stuck."""
+        """Disconnect the client because it reads nothing."""
         raise NotImplementedError
 
     def _watch(self) -> None:
-        waiting = self.transport.get_write_buffer_size()
-        self._look_again = asyncio.get_running_loop().call_later(STUCK_TIMEOUT_SECONDS, self._look, waiting)
+        buffered_bytes = self.transport.get_write_buffer_size()
+        self._stall_timer = asyncio.get_running_loop().call_later(
+            STUCK_TIMEOUT_SECONDS, self._check_progress, buffered_bytes
+        )
 
     def _unwatch(self) -> None:
-        if self._look_again is not None:
-            self._look_again.cancel()
-            self._look_again = None
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
 
-    def _look(self, waited: int) -> None:
-        # A large answer on a thin line fills the buffer for long, and yet goes out.
-        if self.transport.get_write_buffer_size() < waited:
+    def _check_progress(self, earlier_bytes: int) -> None:
+        # On a slow line a large response fills the buffer for a long time, although the client reads.
+        if self.transport.get_write_buffer_size() < earlier_bytes:
             self._watch()
         else:
             self.give_up()
 
 
-class SlowClientHttpProtocol(_Watched, HttpToolsProtocol):
-    """A connection for HTTP, cut when its client is stuck: there is no other way to end a stream that nobody reads."""
+class SlowClientHttpProtocol(_StallDetection, HttpToolsProtocol):
+    """An HTTP connection that is aborted if its client reads nothing. An unread stream cannot end otherwise."""
 
-    _unfinished = 0
-    """Bytes since a heading came to its end, or anything of a body: trailers are held to the same."""
-    _too_late: asyncio.TimerHandle | None = None
+    _header_bytes = 0
+    """Bytes received since the last complete headers, part of a body or end of a message. Trailers count, too."""
+    _header_timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Called by the loop."""
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn declares it so
+        """Set the size of the send buffer and start the timer for headers. The event loop calls this method."""
         super().connection_made(transport)
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        self._expect()
+        self._start_header_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Called by the loop."""
-        self._expect_nothing()
+        """Stop the timer for headers. The event loop calls this method."""
+        self._stop_header_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Called by the loop. The parser behind keeps headers of any length, for as long as they come."""
-        self._unfinished += len(data)
+        """Parse the data and reject headers that are too large. The event loop calls this method.
+
+        The parser itself would collect headers of any length, for any time.
+        """
+        self._header_bytes += len(data)
         super().data_received(data)
-        if self._unfinished > MAX_HEADER_BYTES and not self.transport.is_closing():
-            self._refuse()
-        elif not self._unfinished:
-            self._expect_nothing()
-        elif self._too_late is None:
-            self._expect()
+        if self._header_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
+            self._reject()
+        elif not self._header_bytes:
+            self._stop_header_timer()
+        elif self._header_timer is None:
+            self._start_header_timer()
 
     def on_headers_complete(self) -> None:
-        """Called by the parser."""
-        self._unfinished = 0
+        """Reset the count of header bytes. The parser calls this method."""
+        self._header_bytes = 0
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Called by the parser."""
-        self._unfinished = 0
+        """Reset the count of header bytes. The parser calls this method."""
+        self._header_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Called by the parser."""
-        self._unfinished = 0
+        """Reset the count of header bytes. The parser calls this method."""
+        self._header_bytes = 0
         super().on_message_complete()
 
     def give_up(self) -> None:
-        """Cuts it."""
+        """Abort the connection."""
         metrics.STUCK.labels("http").inc()
         self.transport.abort()
 
-    def _expect(self) -> None:
-        self._too_late = asyncio.get_running_loop().call_later(HEADER_TIMEOUT_SECONDS, self.transport.abort)
+    def _start_header_timer(self) -> None:
+        self._header_timer = asyncio.get_running_loop().call_later(HEADER_TIMEOUT_SECONDS, self.transport.abort)
 
-    def _expect_nothing(self) -> None:
-        if self._too_late is not None:
-            self._too_late.cancel()
-            self._too_late = None
+    def _stop_header_timer(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
 
-    def _refuse(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:  # type: ignore[redundant-expr]  # none before the first
-            self.send_400_response(f"Address and headers are larger than {MAX_HEADER_BYTES} bytes.")
+    def _reject(self) -> None:
+        # `cycle` is None before the first request.
+        if self.cycle is None or self.cycle.response_complete:  # type: ignore[redundant-expr]
+            self.send_400_response(f"The request line and headers are larger than {MAX_HEADER_BYTES} bytes.")
         else:
             self.transport.abort()
 
 
-class SlowClientWebSocketProtocol(_Watched, WebSocketsSansIOProtocol):
-    """A WebSocket, closed with 1013 when its client is stuck. Whatever the server closes it for, it does get closed."""
+class SlowClientWebSocketProtocol(_StallDetection, WebSocketsSansIOProtocol):
+    """A WebSocket that is closed with code 1013 if its client reads nothing.
+
+    After such a close, or an unanswered ping, the connection ends within `CLOSE_TIMEOUT_SECONDS`.
+    """
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by the HTTP connection that becomes this one."""
+        """Set the compression. The HTTP connection that is upgraded to this one calls this method."""
         super().connection_made(transport)
         self.conn.available_extensions = [DEFLATE]
 
     def keepalive_timeout(self) -> None:
-        """Called when a ping was not answered."""
+        """Close the connection because the client did not answer a ping."""
         super().keepalive_timeout()
-        self._part(INTERNAL_ERROR)
+        self._disconnect(INTERNAL_ERROR)
 
     def give_up(self) -> None:
-        """Closes it, behind what the client has not read."""
+        """Send a close frame after the data that the client has not read, and end the connection."""
         metrics.STUCK.labels("ws").inc()
         self.stop_keepalive()
         if not self.close_sent and not self.transport.is_closing():
@@ -167,10 +178,10 @@ class SlowClientWebSocketProtocol(_Watched, WebSocketsSansIOProtocol):
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.close_sent = True
             self.transport.close()
-        self._part(TRY_AGAIN_LATER)
+        self._disconnect(TRY_AGAIN_LATER)
 
-    def _part(self, code: int) -> None:
-        """Lets the application go at once, and the client when it had its last chance to read."""
+    def _disconnect(self, code: int) -> None:
+        """Report the disconnect to the application at once, and abort the connection a little later."""
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code})
         self.disconnected = True
         self.writable.set()

@@ -1,1 +1,1 @@
-"""The `punchcard` command."""
+"""The command `punchcard`."""

@@ -1,7 +1,7 @@
-"""`punchcard demo`: three coffee bars, their guests and four months of visits, loaded through the API.
+"""`punchcard demo`: loads three coffee bars, their guests and four months of visits through the API.
 
-Everything follows from one seed and from the instant the first guest was created, so that loading it again finds all of
-it there already.
+One seed and the instant at which the first guest was created determine all data. So a second run sends the same events,
+and the API records nothing twice.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from .client import Client, with_client
 
 SEED = 20
 DAYS = 120
-FRESH = timedelta(days=3)
-"""Events of the last days are recorded after the segments, so that the feed shows guests moving by what they do."""
+RECENT = timedelta(days=3)
+"""Events of these last days are recorded after the segments exist, so that events cause transitions in the feed."""
 BACKFILL_TIMEOUT_SECONDS = 20
 
 NAMES = """Ada Okafor|Ben Lindqvist|Carla Mendes|Dmitri Volkov|Elif Kaya|Farid Haddad|Greta Baumann|Hana Sato|Ivo Marić
@@ -39,7 +39,7 @@ MENU = {
     "banana bread": "3.80", "toastie": "6.50", "beans 250 g": "11.50",
 }  # fmt: skip
 HABITS = (("daily", 2.6, 0, 8), ("weekly", 7.0, 0, 16), ("lapsed", 5.0, 33, 10), ("new", 4.0, 0, 6))
-"""What a kind of guest does: its name, the mean days between visits, days since it stopped, and how many such there are."""
+"""Kinds of guests: name, mean days between visits, days since the last visits, and number of guests."""
 
 _PASSES = """mutation ($passes: [CreatePassInput!]!) { createPasses(input: { passes: $passes }) {
   created duplicate results { status pass { createdAt } userErrors { message } } userErrors { message } } }"""
@@ -53,17 +53,17 @@ _STATE = """{ passes { totalCount } events { totalCount } activity { totalCount 
 
 QUERIES = (
     (
-        "Who is slipping away, and what did they last do?",
+        "Guests who are slipping away, and their last event:",
         '{ segment(key: "demo-slipping-away") { memberCount members(first: 5) { nodes { since\n'
         "    pass { externalId holder { name } events(first: 1) { nodes { type amount occurredAt } } } } } } }",
     ),
     (
-        "One guest, whole:",
+        "One guest, with statistics, segments and activities:",
         '{ pass(externalId: "guest-001") { holder { name } statistics { eventCount spend { currency net orders } }\n'
         "    memberships { nodes { segment { name } since } } activity(last: 5) { nodes { type occurredAt data } } } }",
     ),
     (
-        "The feed as it grows (record something for a guest in another tab):",
+        "The feed as it grows (record an event for a guest in another tab):",
         "subscription { activity { __typename ... on ActivityEdge { node { type occurredAt pass { externalId } data } } } }",
     ),
 )
@@ -81,109 +81,123 @@ class _Guest:
 @click.command()
 @with_client
 def demo(settings: Settings, client: Client) -> None:
-    """Load a small coffee bar chain: 40 guests, four months of visits, four segments.
+    """Load sample data: a coffee bar chain with 40 guests, four months of visits and four segments.
 
-    It goes into the workspace of the key. Loading it again records nothing twice.
+    The data goes into the workspace of the API key. A second run records nothing twice. Afterwards, paste the printed
+    queries into GraphiQL.
 
     \b
     Example:
       punchcard demo
     """
     console = Console(markup=False, highlight=False)
-    guests = list(_guests())
-    first = _created(client, [_pass(guests[0])])["results"][0]["pass"]
+    guests = list(_generate_guests())
+    first = _create_passes(client, [_pass_input(guests[0])])["results"][0]["pass"]
     if first is None:
-        raise click.ClickException("The workspace has a pass 'guest-001' that is not the demo's.")
+        raise click.ClickException(
+            "The workspace has a pass 'guest-001' that is not from the demo. Set --key to a key of another workspace."
+        )
     until = datetime.fromisoformat(first["createdAt"]).replace(second=0, microsecond=0)
-    _created(client, [_pass(guest) for guest in guests[1:]])
-    events = list(_events(guests, until))
-    fresh = [event for event in events if datetime.fromisoformat(event["occurredAt"]) > until - FRESH]
-    made = _recorded(client, [event for event in events if event not in fresh])
-    _settled(client)
-    _segments(client)
-    _settled(client)
-    made += _recorded(client, fresh)
-    state = _settled(client)
-    console.print(f"{made} events recorded now, {len(events) - made} were there before. In the workspace there are:")
+    _create_passes(client, [_pass_input(guest) for guest in guests[1:]])
+    events = list(_generate_events(guests, until))
+    recent = [event for event in events if datetime.fromisoformat(event["occurredAt"]) > until - RECENT]
+    recorded = _record_events(client, [event for event in events if event not in recent])
+    _wait_until_done(client)
+    _create_segments(client)
+    _wait_until_done(client)
+    recorded += _record_events(client, recent)
+    state = _wait_until_done(client)
+    console.print(
+        f"{recorded} events recorded now, {len(events) - recorded} were there before. In the workspace there are:"
+    )
     table = Table("passes", "events", "activities", "segments")
     members = [f"{segment['name']}: {segment['memberCount']}" for segment in state["segments"]["nodes"]]
     counts = [str(state[noun]["totalCount"]) for noun in ("passes", "events", "activity")]
     table.add_row(*counts, "\n".join(members))
     console.print(table)
-    console.print(f"Look around at {client.address('/graphiql')} with the key {client.key}, and paste:", soft_wrap=True)
+    console.print(f"Open {client.address('/graphiql')}, enter the key {client.key}, and paste a query:", soft_wrap=True)
     for title, query in QUERIES:
         console.print(f"\n# {title}\n{query}", soft_wrap=True)
 
 
-def _guests() -> Iterator[_Guest]:
+def _generate_guests() -> Iterator[_Guest]:
     names = iter(enumerate(NAMES, 1))
     for habit, every_days, stopped_days, count in HABITS:
         for _ in range(count):
             number, name = next(names)
-            yield _Guest(f"guest-{number:03}", name, habit, every_days, stopped_days)
+            yield _Guest(
+                external_id=f"guest-{number:03}",
+                name=name,
+                habit=habit,
+                every_days=every_days,
+                stopped_days=stopped_days,
+            )
 
 
-def _pass(guest: _Guest) -> dict[str, Any]:
+def _pass_input(guest: _Guest) -> dict[str, Any]:
     email = f"{guest.external_id}@example.com"
     return {"externalId": guest.external_id, "holder": {"name": guest.name, "email": email}}
 
 
-def _events(guests: Sequence[_Guest], until: datetime) -> Iterator[dict[str, Any]]:
-    """Every guest's visits up to an instant: mostly purchases, sometimes a check-in, every tenth coffee redeemed."""
+def _generate_events(guests: Sequence[_Guest], until: datetime) -> Iterator[dict[str, Any]]:
+    """Yield the events of every guest up to an instant.
+
+    Most are purchases, some are check-ins. After ten purchases a guest redeems a free coffee.
+    """
     for guest in guests:
         chance = random.Random(f"{SEED}:{guest.external_id}")
         bar = chance.choice(BARS)
-        began = 21 if guest.habit == "new" else DAYS
-        at = until - timedelta(days=began - chance.random() * 3)
-        number = bought = 0
+        started_days = 21 if guest.habit == "new" else DAYS
+        at = until - timedelta(days=started_days - chance.random() * 3)
+        number = purchases = 0
         while at <= until - timedelta(days=guest.stopped_days):
             number += 1
-            where = bar if chance.random() < 0.8 else chance.choice(BARS)
+            visited_bar = bar if chance.random() < 0.8 else chance.choice(BARS)
             event: dict[str, Any] = {
                 "passExternalId": guest.external_id,
                 "externalId": f"{guest.external_id}-{number:04}",
                 "source": "demo",
                 "occurredAt": at.isoformat(timespec="milliseconds"),
-                "metadata": {"bar": where},
+                "metadata": {"bar": visited_bar},
             }
-            if bought and bought % 10 == 0:
-                bought = 0
+            if purchases and purchases % 10 == 0:
+                purchases = 0
                 yield {
                     **event,
                     "type": "redemption",
                     "points": "-10",
-                    "metadata": {"bar": where, "reward": "free coffee"},
+                    "metadata": {"bar": visited_bar, "reward": "free coffee"},
                 }
             elif chance.random() < 0.15:
                 yield {**event, "type": "check_in"}
             else:
-                bought += 1
-                yield {**event, "type": "purchase", **_bought(chance, where)}
+                purchases += 1
+                yield {**event, "type": "purchase", **_generate_purchase(chance, visited_bar)}
             at += timedelta(days=max(0.3, chance.expovariate(1 / guest.every_days)))
             at = at.replace(minute=chance.randrange(60)) if at.replace(minute=59) < until else at
 
 
-def _bought(chance: random.Random, bar: str) -> dict[str, Any]:
+def _generate_purchase(chance: random.Random, bar: str) -> dict[str, Any]:
     items = chance.sample(list(MENU), chance.choice((1, 1, 2, 2, 3)))
     total = sum((Decimal(MENU[item]) for item in items), Decimal(0))
     return {"amount": str(total), "points": "1", "metadata": {"bar": bar, "items": ", ".join(items)}}
 
 
-def _segments(client: Client) -> None:
+def _create_segments(client: Client) -> None:
     purchases = {"types": ["purchase"]}
     regulars = {"event": {**purchases, "value": "6", "within": {"days": 30}}}
     spenders = {"event": {**purchases, "metric": "SUM", "field": "amount", "value": "40", "within": {"days": 60}}}
     slipping = {"event": {"types": ["purchase", "check_in"], "metric": "DAYS_SINCE_LAST", "value": "30"}}
-    _segment(client, "demo-regulars", "Regulars: 6 purchases in 30 days", regulars)
-    good = _segment(client, "demo-good-guests", "Good guests: 40 spent in 60 days", spenders)
-    gone = _segment(client, "demo-slipping-away", "Slipping away: nothing for 30 days", slipping)
-    both = {"all": [{"segment": {"id": good}}, {"segment": {"id": gone}}]}
-    _segment(client, "demo-win-back", "Win back: good guests who are slipping away", both)
+    _create_segment(client, "demo-regulars", "Regulars: 6 purchases in 30 days", regulars)
+    good_id = _create_segment(client, "demo-good-guests", "Good guests: 40 spent in 60 days", spenders)
+    slipping_id = _create_segment(client, "demo-slipping-away", "Slipping away: nothing for 30 days", slipping)
+    both = {"all": [{"segment": {"id": good_id}}, {"segment": {"id": slipping_id}}]}
+    _create_segment(client, "demo-win-back", "Win back: good guests who are slipping away", both)
 
 
-def _segment(client: Client, key: str, name: str, criteria: Mapping[str, Any]) -> str:
-    sent = {"key": key, "name": name, "criteria": criteria, "notify": "EMIT"}
-    payload = client.ask(_SEGMENT, input=sent)["createSegment"]
+def _create_segment(client: Client, key: str, name: str, criteria: Mapping[str, Any]) -> str:
+    segment_input = {"key": key, "name": name, "criteria": criteria, "notify": "EMIT"}
+    payload = client.ask(_SEGMENT, input=segment_input)["createSegment"]
     errors = payload["userErrors"]
     if errors and errors[0]["code"] != "TAKEN":
         raise click.ClickException(errors[0]["message"])
@@ -191,13 +205,13 @@ def _segment(client: Client, key: str, name: str, criteria: Mapping[str, Any]) -
     return str(segment["id"])
 
 
-def _created(client: Client, passes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _create_passes(client: Client, passes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     payload: dict[str, Any] = client.ask(_PASSES, passes=passes)["createPasses"]
     _check(payload)
     return payload
 
 
-def _recorded(client: Client, events: Sequence[Mapping[str, Any]]) -> int:
+def _record_events(client: Client, events: Sequence[Mapping[str, Any]]) -> int:
     created = 0
     for begin in range(0, len(events), 500):
         payload = client.ask(_EVENTS, events=events[begin : begin + 500])["recordEvents"]
@@ -209,17 +223,17 @@ def _recorded(client: Client, events: Sequence[Mapping[str, Any]]) -> int:
 def _check(payload: Mapping[str, Any]) -> None:
     errors = [*payload["userErrors"], *(error for result in payload["results"] for error in result["userErrors"])]
     if errors:
-        raise click.ClickException(f"The demo was refused: {errors[0]['message']}")
+        raise click.ClickException(f"The API rejected the demo data: {errors[0]['message']}")
 
 
-def _settled(client: Client) -> dict[str, Any]:
-    """What the workspace holds once the worker has nothing more to tell, or when patience is over."""
+def _wait_until_done(client: Client) -> dict[str, Any]:
+    """Return the workspace's counts when the worker has processed all events, or after 20 seconds."""
     deadline = time.monotonic() + BACKFILL_TIMEOUT_SECONDS
-    before: dict[str, Any] = {}
+    previous: dict[str, Any] = {}
     while True:
         state = client.ask(_STATE)
-        done = all(segment["backfill"]["done"] for segment in state["segments"]["nodes"])
-        if (done and state == before) or time.monotonic() > deadline:
+        is_backfilled = all(segment["backfill"]["done"] for segment in state["segments"]["nodes"])
+        if (is_backfilled and state == previous) or time.monotonic() > deadline:
             return state
-        before = state
+        previous = state
         time.sleep(0.5)

@@ -1,4 +1,4 @@
-"""`punchcard export`: what the API writes to a file is fetched part by part."""
+"""`punchcard export`: starts an export job and downloads its file part by part."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from app.config.settings import Settings
 
 from .client import Client, with_client
-from .jobs import follow_job, progress_on
+from .jobs import create_progress, follow_job
 
 _EVENTS = """mutation ($input: ExportEventsInput!) {
   export: exportEvents(input: $input) { job { id } userErrors { field message } } }"""
@@ -22,17 +22,24 @@ _ACTIVITIES = """mutation ($input: ExportActivitiesInput!) {
 
 @click.command()
 @click.argument("what", type=click.Choice(["events", "activities"]))
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The file.  [default: WHAT.jsonl]")
 @click.option(
-    "--format", "kind", type=click.Choice(["jsonl", "csv"]), help="How it is written.  [default: by its name]"
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The file to write.  [default: events.jsonl or activities.jsonl]",
 )
-@click.option("--type", "types", multiple=True, help="Only of this type; may be repeated.")
-@click.option("--source", "sources", multiple=True, help="Only events from this source; may be repeated.")
-@click.option("--pass", "pass_external_id", help="Only events of the pass with this external id.")
-@click.option("--since", help="Only what occurred then or later: 2026-01-31T00:00:00Z.")
-@click.option("--until", help="Only what occurred earlier.")
-@click.option("--after", help="Only activities behind this cursor of the feed.")
-@click.option("--force", is_flag=True, help="Write over a file that is there.")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["jsonl", "csv"]),
+    help="The format of the file.  [default: csv if the name of the file ends in .csv, else jsonl]",
+)
+@click.option("--type", "types", multiple=True, help="Write only events or activities of this type; may be repeated.")
+@click.option("--source", "sources", multiple=True, help="Write only events from this source; may be repeated.")
+@click.option("--pass", "pass_external_id", help="Write only events of the pass with this external id.")
+@click.option("--since", help="Write only what occurred at or after this time, such as 2026-01-31T00:00:00Z.")
+@click.option("--until", help="Write only what occurred before this time.")
+@click.option("--after", help="Write only activities after this cursor of the feed.")
+@click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
 @with_client
 def export(
     settings: Settings,
@@ -48,10 +55,11 @@ def export(
     after: str | None,
     force: bool,
 ) -> None:
-    """Write events or activities to a file.
+    """Write events or activities of the workspace to a file.
 
-    Events are written the oldest first, one JSON object a line with the names of recordEvents' input, so that `punchcard
-    import` takes them again; activities in the order of the feed, each with the cursor from which to read on.
+    Events are written oldest first, with the field names of the API's RecordEventInput. `punchcard import` reads a
+    JSONL file of events without a mapping, also into another workspace. Activities are written in the order of the
+    feed, each with its cursor. Pass the last cursor to --after to export only newer activities.
 
     \b
     Examples:
@@ -61,41 +69,47 @@ def export(
     """
     path = out or Path(f"{what}.jsonl")
     if path.exists() and not force:
-        raise click.ClickException(f"{path} is there already. Name another with --out, or write over it with --force.")
-    wanted: dict[str, Any] = {"types": list(types) or None, "occurredAfter": since, "occurredBefore": until}
-    sent: dict[str, Any] = {"format": (kind or ("csv" if path.suffix.lower() == ".csv" else "jsonl")).upper()}
+        raise click.ClickException(
+            f"{path} exists already. Name another file with --out, or overwrite it with --force."
+        )
+    filters: dict[str, Any] = {"types": list(types) or None, "occurredAfter": since, "occurredBefore": until}
+    export_input: dict[str, Any] = {"format": (kind or ("csv" if path.suffix.lower() == ".csv" else "jsonl")).upper()}
     if what == "events":
-        _refuse("activities", after=after)
-        wanted |= {"sources": list(sources) or None, "passExternalId": pass_external_id}
+        _reject_options("activities", after=after)
+        filters |= {"sources": list(sources) or None, "passExternalId": pass_external_id}
     else:
-        _refuse("events", source=sources, **{"pass": pass_external_id})
-        sent["after"] = after
-    sent["filter"] = {name: value for name, value in wanted.items() if value is not None}
-    payload = client.ask(_EVENTS if what == "events" else _ACTIVITIES, input=sent)["export"]
+        _reject_options("events", source=sources, **{"pass": pass_external_id})
+        export_input["after"] = after
+    export_input["filter"] = {name: value for name, value in filters.items() if value is not None}
+    payload = client.ask(_EVENTS if what == "events" else _ACTIVITIES, input=export_input)["export"]
     if payload["userErrors"]:
         raise click.ClickException("\n".join(error["message"] for error in payload["userErrors"]))
     console = Console(markup=False)
-    with progress_on(console) as progress:
+    with create_progress(console) as progress:
         job = follow_job(client, payload["job"]["id"], progress, progress.add_task("Writing (lines)", total=None))
         if job["status"] != "SUCCEEDED":
-            raise click.ClickException(f"The job ended as {job['status']}. {job['error'] or ''}")
-        fetching = progress.add_task("Fetching (bytes)", total=job["result"]["bytes"])
-        partly = path.with_name(f"{path.name}.part")
+            raise click.ClickException(f"The job {job['id']} ended as {job['status']}. {job['error'] or ''}")
+        download = progress.add_task("Downloading (bytes)", total=job["result"]["bytes"])
+        partial_path = path.with_name(f"{path.name}.part")
         try:
-            with partly.open("wb") as file:
+            with partial_path.open("wb") as file:
                 for part in client.download(job["downloadUrl"]):
                     file.write(part)
-                    progress.advance(fetching, len(part))
-            partly.replace(path)
+                    progress.advance(download, len(part))
+            partial_path.replace(path)
         finally:
             with contextlib.suppress(FileNotFoundError):
-                partly.unlink()
+                partial_path.unlink()
     console.print(f"{job['result']['rows']:,} {what} in {path}", highlight=False, soft_wrap=True)
     if "cursor" in job["result"]:
-        console.print(f"To go on from there: --after {job['result']['cursor']}", highlight=False, soft_wrap=True)
+        console.print(
+            f"To export only newer activities next time: --after {job['result']['cursor']}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
-def _refuse(what: str, **given: object) -> None:
+def _reject_options(what: str, **given: object) -> None:
     for name, value in given.items():
         if value:
-            raise click.UsageError(f"--{name} is for {what} only.")
+            raise click.UsageError(f"--{name} is only for `punchcard export {what}`. Leave it out.")

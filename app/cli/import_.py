@@ -1,4 +1,4 @@
-"""`punchcard import`: what the columns of a file are is guessed and shown, then the API records the rows."""
+"""`punchcard import`: guesses and shows the field of each column, then lets the API record the rows."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from app.domain.events.events import EventInput
 from app.domain.files.columns import FIELDS, ColumnMapping
 from app.domain.files.csv_values import DateOrder
 from app.domain.files.import_plan import ImportPlan, default_source
-from app.domain.files.imports import ImportFormat, format_of, plan_import
+from app.domain.files.imports import ImportFormat, detect_format, plan_import
 from app.domain.files.jsonl import LinePlan
 from app.domain.files.row_splitter import Row
 
 from .client import Client, with_client
-from .jobs import follow_job, progress_on
+from .jobs import create_progress, follow_job
 
 HEAD_BYTES = 262_144
-SHOWN_ROWS = 5
+PREVIEW_ROWS = 5
 
-_ABOUT = "{ viewer { workspace { name currency timezone } } }"
+_WORKSPACE = "{ viewer { workspace { name currency timezone } } }"
 _IMPORT = """mutation ($input: ImportEventsInput!) {
   importEvents(input: $input) { job { id } userErrors { field message } } }"""
 
 
 @dataclass(frozen=True)
-class _Told:
-    """What the command line says about the columns."""
+class _Options:
+    """Options of the command line that describe the file."""
 
     mappings: tuple[ColumnMapping, ...]
     source: str | None
@@ -45,32 +45,45 @@ class _Told:
 
 
 class _Pair(click.ParamType[tuple[str, str]]):
-    """FIELD=something."""
+    """Parameter type of options such as `--map amount=total`: a field, an equals sign and a text."""
 
     name = "field=…"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        field, equals, rest = str(value).partition("=")
-        if not equals or not field or not rest:
-            self.fail("write it like passExternalId=customer_id", param, ctx)
-        return field, rest
+        field, equals, text = str(value).partition("=")
+        if not equals or not field or not text:
+            self.fail(f"{value!r} has no field or no value. Write it like passExternalId=customer_id", param, ctx)
+        return field, text
 
 
 @click.command(name="import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--map", "columns", type=_Pair(), multiple=True, help="The column of a field: --map amount=total.")
+@click.option("--map", "columns", type=_Pair(), multiple=True, help="The column of a field, such as amount=total.")
 @click.option(
-    "--value", "values", type=_Pair(), multiple=True, help="A field's value in every row: --value type=visit."
+    "--value", "values", type=_Pair(), multiple=True, help="The value of a field in every row, such as type=visit."
 )
-@click.option("--timezone", help="The IANA zone of dates without an offset.  [default: the workspace's]")
-@click.option("--date-order", type=click.Choice(["DMY", "MDY"]), help="How dates such as 03/04/2026 are meant.")
-@click.option("--source", help="Where the events come from, part of their identity.  [default: import:FILE]")
 @click.option(
-    "--format", "kind", type=click.Choice(["csv", "jsonl"]), help="How it is written.  [default: as the file shows]"
+    "--timezone", help="The IANA time zone of dates without an offset.  [default: the time zone of the workspace]"
 )
-@click.option("--no-create", is_flag=True, help="Refuse rows of passes that are not there yet.")
-@click.option("--dry-run", is_flag=True, help="Record nothing; say what would become of the rows.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--date-order",
+    type=click.Choice(["DMY", "MDY"]),
+    help="The order of day and month in dates such as 03/04/2026.  [default: the order that the first rows show]",
+)
+@click.option("--source", help="The source of the events, a part of their identity.  [default: import:FILE]")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["csv", "jsonl"]),
+    help="The format of the file.  [default: detected from its name and content]",
+)
+@click.option(
+    "--no-create", is_flag=True, help="Reject rows of passes that do not exist, instead of creating the passes."
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Record nothing; count what would be recorded and report rows that would fail."
+)
+@click.option("--yes", is_flag=True, help="Do not ask before recording.")
 @with_client
 def import_(
     settings: Settings,
@@ -86,32 +99,42 @@ def import_(
     dry_run: bool,
     yes: bool,
 ) -> None:
-    """Import the rows of a CSV or JSONL FILE as past events; importing it again records nothing twice.
+    """Record the rows of a CSV or JSONL FILE as past events.
 
-    What the columns are is guessed from their names and first rows, and shown. A row is known by its number in the file
-    and the source, which is the file's name unless you say otherwise; what is not mapped goes to the metadata. Rows that
-    cannot be recorded are listed in a report, and the status is 1. JSONL has an object a line, with the names of
-    recordEvents' input; what `punchcard export events` wrote is taken as it is.
+    The command guesses from the names and first rows of the columns which field each column holds. It shows its guess
+    and the first rows. In a terminal, it asks before it records. Begin with --dry-run, and correct the guess with --map
+    and --value.
+    Columns without a field go to the metadata.
+
+    A row is identified by the source and its externalId, else by the source and its number. So importing the same file
+    again records nothing twice. Rows that cannot be recorded are listed in a report, and the exit status is 1: correct
+    these rows and import the file again. JSONL has one JSON object on each line, with the field names of the API's
+    RecordEventInput. Files of `punchcard export events` need no mapping.
 
     \b
     Examples:
+      punchcard import purchases.csv --dry-run
       punchcard import purchases.csv
       punchcard import visits.csv --map passExternalId=member --value type=check_in --timezone Europe/Berlin
-      punchcard import purchases.csv --dry-run
     """
     console = Console(markup=False)
-    told = _Told(
-        (*(ColumnMapping(f, c) for f, c in columns), *(ColumnMapping(f, None, v) for f, v in values)),
-        source,
-        timezone,
-        date_order,
+    options = _Options(
+        mappings=(
+            *(ColumnMapping(field, column) for field, column in columns),
+            *(ColumnMapping(field, None, value) for field, value in values),
+        ),
+        source=source,
+        timezone=timezone,
+        date_order=date_order,
     )
-    about = client.ask(_ABOUT)["viewer"]["workspace"]
-    plan, rows = _plan(file, None if kind is None else ImportFormat(kind.upper()), told, about)
-    _show(console, file, plan, rows, about)
+    workspace = client.ask(_WORKSPACE)["viewer"]["workspace"]
+    plan, rows = _plan(file, None if kind is None else ImportFormat(kind.upper()), options, workspace)
+    _print_preview(console, file, plan, rows, workspace)
     if sys.stdin.isatty() and not yes:
-        click.confirm("Try it without recording?" if dry_run else "Record these events?", default=True, abort=True)
-    sent = {
+        click.confirm(
+            "Check all rows without recording them?" if dry_run else "Record these events?", default=True, abort=True
+        )
+    import_input = {
         "file": None,
         "format": (ImportFormat.JSONL if isinstance(plan, LinePlan) else ImportFormat.CSV).value,
         "source": plan.source,
@@ -121,92 +144,98 @@ def import_(
         "createMissingPasses": not no_create,
         "dryRun": dry_run,
     }
-    job = _carried(console, client, file, sent)
-    if not _told_end(console, client, settings, file, job, dry_run=dry_run):
+    job = _run_job(console, client, file, import_input)
+    if not _print_result(console, client, settings, file, job, dry_run=dry_run):
         raise SystemExit(1)
 
 
-def _plan(file: Path, kind: ImportFormat | None, told: _Told, about: dict[str, str]) -> tuple[ImportPlan, list[Row]]:
+def _plan(
+    file: Path, kind: ImportFormat | None, options: _Options, workspace: dict[str, str]
+) -> tuple[ImportPlan, list[Row]]:
     with file.open("rb") as opened:
         head = opened.read(HEAD_BYTES)
-        whole = not opened.read(1)
+        is_whole = not opened.read(1)
     try:
         return plan_import(
-            kind or format_of(file.name, head),
+            kind or detect_format(file.name, head),
             head,
-            told.mappings,
-            whole=whole,
+            options.mappings,
+            is_whole=is_whole,
             guess=True,
-            source=told.source or default_source(file.name),
-            timezone=told.timezone or about["timezone"],
-            currency=about["currency"],
-            date_order=None if told.date_order is None else DateOrder(told.date_order),
+            source=options.source or default_source(file.name),
+            timezone=options.timezone or workspace["timezone"],
+            currency=workspace["currency"],
+            date_order=None if options.date_order is None else DateOrder(options.date_order),
         )
     except Refused as refused:
-        said = "\n".join(problem.message for problem in refused.problems)
+        problems = "\n".join(problem.message for problem in refused.problems)
         raise click.ClickException(
-            f"{file.name} cannot be imported so: {said}\nSay what the columns are with --map FIELD=COLUMN and"
-            " --value FIELD=VALUE."
+            f"{file.name} cannot be imported like this: {problems}\nName columns with --map FIELD=COLUMN, and values for all"
+            " rows with --value FIELD=VALUE."
         ) from refused
 
 
-def _show(console: Console, file: Path, plan: ImportPlan, rows: Sequence[Row], about: dict[str, str]) -> None:
-    console.print(f"{file.name} into {about['name']}, source {plan.source}", style="bold")
+def _print_preview(
+    console: Console, file: Path, plan: ImportPlan, rows: Sequence[Row], workspace: dict[str, str]
+) -> None:
+    console.print(f"{file.name} into {workspace['name']}, source {plan.source}", style="bold")
     table = Table("field", "from")
-    fields = _fields(plan, rows)
-    for field, where in fields.items():
-        table.add_row(field, where)
+    fields = _find_columns(plan, rows)
+    for field, column in fields.items():
+        table.add_row(field, column)
     if "externalId" not in fields:
         table.add_row("externalId", "the number of the row")
     console.print(table)
     if "occurredAt" not in fields:
-        console.print("No column says when: the events will occur now. Name it with --map occurredAt=COLUMN.")
+        console.print(
+            "No column has the time of the events: all will occur now. Name the column with --map occurredAt=COLUMN."
+        )
     table = Table("pass", "type", "occurred", "amount", "id", "metadata")
-    bad: list[str] = []
-    for number, row in enumerate(rows[:SHOWN_ROWS], 1):
+    problems: list[str] = []
+    for number, row in enumerate(rows[:PREVIEW_ROWS], 1):
         try:
             refuse_if([] if row.problem is None else [row.problem])
-            table.add_row(*_previewed(plan.event(number, row), about["currency"]))
+            table.add_row(*_preview_row(plan.parse_row(number, row), workspace["currency"]))
         except Refused as refused:
             table.add_row("✗")
-            bad.append(f"Row {number} cannot be recorded: {refused}")
-    console.print("The first rows, as they will be recorded:", table, *bad, sep="\n")
+            problems.append(f"Row {number} cannot be recorded: {refused}")
+    console.print("The first rows, as they will be recorded:", table, *problems, sep="\n")
 
 
-def _fields(plan: ImportPlan, rows: Sequence[Row]) -> dict[str, str]:
-    """Where each field comes from."""
+def _find_columns(plan: ImportPlan, rows: Sequence[Row]) -> dict[str, str]:
+    """Return the column or the value of each field, as texts for the user."""
     found = {m.field: m.column or f"“{m.value}” in every row" for m in plan.mappings}
     if isinstance(plan, LinePlan):
-        there = {name for row in rows for name in row.values or ()}
-        found |= {name: name for name in (*FIELDS, "metadata") if name in there and name not in found}
+        names = {name for row in rows for name in row.values or ()}
+        found |= {name: name for name in (*FIELDS, "metadata") if name in names and name not in found}
     return found
 
 
-def _previewed(event: EventInput, currency: str) -> list[str]:
+def _preview_row(event: EventInput, currency: str) -> list[str]:
     at = event.occurred_at
-    when = at.isoformat(" ", "minutes").replace("+00:00", "Z") if isinstance(at, datetime) else "now"
+    time = at.isoformat(" ", "minutes").replace("+00:00", "Z") if isinstance(at, datetime) else "now"
     amount = "" if event.amount is None else f"{event.amount} {event.currency or currency}"
     metadata = event.metadata if isinstance(event.metadata, dict) else {}
     details = ", ".join(f"{name}={value}" for name, value in metadata.items())
-    return [str(event.pass_external_id), str(event.type), when, amount, str(event.external_id), details]
+    return [str(event.pass_external_id), str(event.type), time, amount, str(event.external_id), details]
 
 
-def _carried(console: Console, client: Client, file: Path, sent: dict[str, Any]) -> dict[str, Any]:
-    """The job when it has ended; its progress is shown meanwhile."""
-    with progress_on(console) as progress:
-        sending = progress.add_task("Sending (bytes)", total=file.stat().st_size)
+def _run_job(console: Console, client: Client, file: Path, import_input: dict[str, Any]) -> dict[str, Any]:
+    """Upload the file, show the progress of the job, and return the job when it has ended."""
+    with create_progress(console) as progress:
+        upload = progress.add_task("Uploading (bytes)", total=file.stat().st_size)
         payload = client.upload(
-            _IMPORT, {"input": sent}, "variables.input.file", file, lambda size: progress.advance(sending, size)
+            _IMPORT, {"input": import_input}, "variables.input.file", file, lambda size: progress.advance(upload, size)
         )["importEvents"]
         if payload["userErrors"]:
             raise click.ClickException("\n".join(error["message"] for error in payload["userErrors"]))
         return follow_job(client, payload["job"]["id"], progress, progress.add_task("Recording (rows)", total=None))
 
 
-def _told_end(
+def _print_result(
     console: Console, client: Client, settings: Settings, file: Path, job: dict[str, Any], *, dry_run: bool
 ) -> bool:
-    """Prints what became of the rows; whether all is well."""
+    """Print the result of the job and store its report. Return whether every row was recorded."""
     result = job["result"]
     created = "would be created" if dry_run else "created"
     console.print(
@@ -216,16 +245,16 @@ def _told_end(
     for warning in result["warnings"]:
         console.print(f"Note: {warning}")
     if job["status"] != "SUCCEEDED":
-        console.print(f"The job ended as {job['status']}. {job['error'] or ''}")
+        console.print(f"The job {job['id']} ended as {job['status']}. {job['error'] or ''}")
     if job["reportUrl"]:
         folder = settings.data_dir / "reports"
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{file.stem}-{job['reportUrl'].split('/')[2]}.csv"
         path.write_bytes(client.fetch(job["reportUrl"]))
-        console.print(f"Why rows failed: {path}  ({client.address(job['reportUrl'])})", soft_wrap=True)
+        console.print(f"The report says why rows failed: {path}  ({client.address(job['reportUrl'])})", soft_wrap=True)
         if ",CONFLICT," in path.read_text(encoding="utf-8-sig"):
             console.print(
-                "Rows in CONFLICT: other content was imported under this source before. If this is another file of the"
-                " same name, give it a --source of its own.",
+                "Rows in CONFLICT: the source already has rows of these numbers or ids with other content. If this is"
+                " another file with the same name, give it a source of its own with --source.",
             )
     return job["status"] == "SUCCEEDED" and not result["failed"]

@@ -1,4 +1,4 @@
-"""What the commands do with a job: they follow it to its end, which it reaches without them."""
+"""Shared parts of the commands that start a job: they show its progress and wait for its end."""
 
 from __future__ import annotations
 
@@ -25,16 +25,19 @@ _JOB = """query ($id: ID!) { job(id: $id) {
   status progress { done total failed } result reportUrl downloadUrl error finishedAt } }"""
 
 
-def progress_on(console: Console) -> Progress:
-    """Bars on a terminal, nothing elsewhere."""
+def create_progress(console: Console) -> Progress:
+    """Return progress bars for a terminal. If the output is no terminal, they print nothing."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), MofNCompleteColumn())
     return Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
 
 
 def follow_job(client: Client, job_id: str, progress: Progress, task: TaskID) -> dict[str, Any]:
-    """The job when it has ended; how far it is is shown meanwhile."""
+    """Show the progress of a job, wait until it has ended, and return it.
+
+    The worker continues the job if the command ends.
+    """
     while True:
-        job = _looked_at(client, job_id)
+        job = _read_job(client, job_id)
         progress.update(task, completed=job["progress"]["done"], total=job["progress"]["total"] or None)
         if job["finishedAt"] is not None:
             return {**job, "id": job_id}
@@ -43,12 +46,13 @@ def follow_job(client: Client, job_id: str, progress: Progress, task: TaskID) ->
         except KeyboardInterrupt:
             progress.stop()
             raise click.ClickException(
-                f"It goes on without this command. It is the job {job_id}: query it with `job`, stop it with `cancelJob`."
+                f"The job {job_id} continues without this command. Read it with the query `job`, or stop it with the"
+                " mutation `cancelJob`."
             ) from None
 
 
-def _looked_at(client: Client, job_id: str) -> dict[str, Any]:
-    """The job as it is now; an API that is away for a moment is waited for, since the worker goes on without it."""
+def _read_job(client: Client, job_id: str) -> dict[str, Any]:
+    """Return the current state of the job. If the API does not answer, retry for up to 30 seconds."""
     deadline = time.monotonic() + RETRY_TIMEOUT_SECONDS
     while True:
         try:

@@ -1,4 +1,4 @@
-"""The `punchcard` command. Each command is thin: it parses, calls what does the work, and prints."""
+"""The command `punchcard` and its smaller subcommands. Each one parses its options, calls other modules and prints."""
 
 from __future__ import annotations
 
@@ -23,28 +23,36 @@ from .serve import api, up, worker
 from .settings import Commands, with_settings
 
 
-def _settings_help() -> str:
+def _list_settings() -> str:
     width = max(len(variable.name) for variable in variables())
     lines = (f"  {each.name:{width}}  {each.default or '-'}" for each in variables())
-    return "\b\nEnvironment variables and their defaults (explained in app/config/settings.py):\n" + "\n".join(lines)
+    return (
+        "\b\nSettings are environment variables. Their defaults (docs/reference/settings.md explains each):\n"
+        + "\n".join(lines)
+    )
 
 
-@click.group(cls=Commands, epilog=_settings_help(), context_settings={"max_content_width": 110})
+@click.group(cls=Commands, epilog=_list_settings(), context_settings={"max_content_width": 110})
 @click.version_option(package_name="punchcard")
 def main() -> None:
-    """Punchcard records what customers do on their passes, keeps their segments to the instant, and tells who asked.
+    """Punchcard records what customers do on their passes, keeps segments of passes up to date, and publishes a feed.
 
     \b
-    Start it, and look around:
-      punchcard up                          everything, with its data in ./.punchcard
-      punchcard demo                        a small business to look at         (another terminal)
-      punchcard import purchases.csv        your own events                     (another terminal)
-      punchcard export events               everything back into a file
+    Start the API, a worker and their servers, with the data in ./.punchcard:
+      punchcard up
 
     \b
-    Run its parts, several of each if you like:
+    Then, in another terminal:
+      punchcard demo                    load sample data
+      punchcard import purchases.csv    record your own events
+      punchcard export events           write all events to a file
+
+    \b
+    Run API processes and workers on your own MongoDB and Redis:
       MONGODB_URI=… REDIS_URL=… punchcard api --port 8001
       MONGODB_URI=… REDIS_URL=… punchcard worker
+
+    Each command explains itself: `punchcard import --help`.
     """
 
 
@@ -58,36 +66,43 @@ main.add_command(export)
 
 @main.command()
 def schema() -> None:
-    """Print the GraphQL schema (SDL).
+    """Print the GraphQL schema in the schema definition language.
+
+    Give the file to an editor or a code generator, to check operations and to generate types for a client.
 
     \b
     Example:
       punchcard schema > schema.graphql
     """
-    from app.graphql.schema import print_sdl  # the one command that needs it: the others start without GraphQL
+    from app.graphql.schema import print_sdl  # only this command needs GraphQL: the others start faster without it
 
     click.echo(print_sdl(), nl=False)
 
 
 @main.group()
 def clock() -> None:
-    """Read or move the manual business clock (PUNCHCARD_CLOCK=manual).
+    """Show or move the business clock.
 
-    It stands still until it is moved, and only moves forward: for replaying history, and for seeing what time alone
-    will do.
+    Segments and points follow the business clock. With PUNCHCARD_CLOCK=manual it stands still until `punchcard clock
+    set` moves it. Use it to replay history, or to test what changes when only time passes. It never moves back.
 
     \b
     Examples:
-      punchcard clock show
-      punchcard clock set 1998-07-01
-      punchcard clock set 2026-03-01T09:30:00+01:00
+      PUNCHCARD_CLOCK=manual punchcard up
+      PUNCHCARD_CLOCK=manual punchcard clock set 2026-03-01T09:30:00+01:00
+      PUNCHCARD_CLOCK=manual punchcard clock show
     """
 
 
 @clock.command()
 @with_settings
 def show(settings: Settings) -> None:
-    """Print the instant the business clock stands at."""
+    """Print the instant of the business clock.
+
+    \b
+    Example:
+      PUNCHCARD_CLOCK=manual punchcard clock show
+    """
 
     async def read() -> datetime:
         async with open_resources(settings) as resources:
@@ -100,30 +115,45 @@ def show(settings: Settings) -> None:
 @click.argument("instant")
 @with_settings
 def set_(settings: Settings, instant: str) -> None:
-    """Move the manual clock forward to INSTANT (ISO 8601; UTC where it names no offset)."""
+    """Move the manual clock forward to INSTANT, in ISO 8601. Without an offset, INSTANT is UTC.
+
+    Workers then evaluate all passes whose result changes by then. Read the feed to see the transitions. The clock
+    cannot be moved back, so do not move the clock of a database that you need later.
+
+    \b
+    Examples:
+      PUNCHCARD_CLOCK=manual punchcard clock set 1998-07-01
+      PUNCHCARD_CLOCK=manual punchcard clock set 2026-03-01T09:30:00+01:00
+    """
     try:
-        to = datetime.fromisoformat(instant)
+        target = datetime.fromisoformat(instant)
     except ValueError:
-        raise click.BadParameter("write it like 1998-07-01 or 2026-03-01T09:30:00Z", param_hint="INSTANT") from None
+        raise click.BadParameter(
+            f"{instant!r} is not an instant. Write it like 1998-07-01 or 2026-03-01T09:30:00Z", param_hint="INSTANT"
+        ) from None
 
     async def move() -> datetime:
         async with open_resources(settings) as resources:
-            moved = await MongoClock(resources.db).set(to if to.tzinfo else to.replace(tzinfo=UTC))
+            moved = await MongoClock(resources.db).set(target if target.tzinfo else target.replace(tzinfo=UTC))
             resources.bus.wake("due", *SLOT_RANGES)
             return moved
 
     click.echo(format_instant(asyncio.run(move())))
     if settings.clock != "manual":
-        click.echo("Only processes with PUNCHCARD_CLOCK=manual read this clock; here it is not set.", err=True)
+        click.echo(
+            "The clock was moved, but only processes with PUNCHCARD_CLOCK=manual follow it. Here it is not set.",
+            err=True,
+        )
 
 
 @main.command()
-@click.option("--rerun", is_flag=True, help="Let the worker take them up again.")
+@click.option("--rerun", is_flag=True, help="Release the listed passes, so that workers fold them again.")
 @with_settings
 def parked(settings: Settings, rerun: bool) -> None:
-    """List the passes that the worker set aside after repeated failures, and why.
+    """List the passes that the workers parked after five failures, with the last failure of each.
 
-    Their events are stored and wait; everything else goes on. Once the cause is gone, run them again.
+    Events of a parked pass stay stored but do not count. All other passes are processed. Remove the cause, for example
+    with a new version of Punchcard, then release the passes with --rerun.
 
     \b
     Examples:
@@ -131,7 +161,7 @@ def parked(settings: Settings, rerun: bool) -> None:
       punchcard parked --rerun
     """
 
-    async def listed() -> list[ParkedPass]:
+    async def list_and_release() -> list[ParkedPass]:
         async with open_resources(settings) as resources:
             store = ParkedPasses(resources.db)
             found = await store.passes()
@@ -140,30 +170,39 @@ def parked(settings: Settings, rerun: bool) -> None:
                 resources.bus.wake("fold", range_of(slot_of(card.id)))
             return found
 
-    found = asyncio.run(listed())
+    found = asyncio.run(list_and_release())
     for card in found:
         click.echo(f"{card.id}  {card.workspace_id}  {card.failure}")
-    click.echo(f"{len(found)} passes {'run again' if rerun else 'are parked'}.", err=True)
+    click.echo(f"{len(found)} passes {'released' if rerun else 'are parked'}.", err=True)
 
 
 @main.group()
 def workspace() -> None:
-    """Make workspaces. Each has its own passes, events, segments and keys, and never sees another's."""
-
-
-@workspace.command()
-@click.argument("name")
-@click.option("--currency", default="USD", show_default=True, help="The currency of amounts that name none.")
-@click.option("--timezone", default="UTC", show_default=True, help="The IANA time zone of its calendar.")
-@with_settings
-def create(settings: Settings, name: str, currency: str, timezone: str) -> None:
-    """Make a workspace called NAME and print a key with every scope.
-
-    The key is shown this once; only its hash is stored.
+    """Create workspaces. Each has its own passes, events, segments and API keys, and no access to another workspace.
 
     \b
     Example:
       punchcard workspace create "Corner Coffee" --currency EUR --timezone Europe/Berlin
+    """
+
+
+@workspace.command()
+@click.argument("name")
+@click.option("--currency", default="USD", show_default=True, help="The currency of amounts without a currency.")
+@click.option(
+    "--timezone", default="UTC", show_default=True, help="The IANA time zone of its calendar days, weeks and months."
+)
+@with_settings
+def create(settings: Settings, name: str, currency: str, timezone: str) -> None:
+    """Create a workspace called NAME and print its first API key, which allows everything.
+
+    Keep the key: Punchcard stores only its hash and cannot show it again. Currency and time zone cannot be changed
+    later. Pass the key to other commands with --key or PUNCHCARD_KEY.
+
+    \b
+    Examples:
+      punchcard workspace create "Corner Coffee" --currency EUR --timezone Europe/Berlin
+      PUNCHCARD_KEY=punch_… punchcard import purchases.csv
     """
 
     async def make() -> str:

@@ -1,4 +1,4 @@
-"""The commands that run the product: all of it with `up`, or one API or one worker."""
+"""The commands `up`, `api` and `worker`, which run Punchcard."""
 
 from __future__ import annotations
 
@@ -27,26 +27,27 @@ from app.local.servers import (
     is_free,
     listens,
     locate_servers,
+    lock_folder,
     mongo_server,
     redis_server,
-    sole_owner,
 )
 from app.resources import Resources, open_resources
 from app.store.operations import indexes
 from app.telemetry import logs
 
-from .settings import environment, overridden, with_address, with_settings
+from .settings import child_environment, override, with_address, with_settings
 
 
 @click.command()
 @with_address
 @with_settings
-@click.option("--workers", type=click.IntRange(1, 16), default=1, show_default=True, help="How many workers to run.")
+@click.option("--workers", type=click.IntRange(1, 16), default=1, show_default=True, help="The number of workers.")
 def up(settings: Settings, host: str | None, port: int | None, workers: int) -> None:
-    """Run everything: the servers, the API and a worker, until Ctrl-C.
+    """Run the API, a worker and their servers until Ctrl-C.
 
-    Data stays in the data folder between runs. Without MONGODB_URI and REDIS_URL, a Mongo-wire server and a Redis are
-    started as well. A first workspace with a development key is made the first time.
+    Without MONGODB_URI, `punchcard up` starts a local Mongo-wire server; without REDIS_URL, a local Redis. The data
+    stays in the data folder. The first start creates a workspace and an API key. Then load data from another terminal
+    with `punchcard demo` or `punchcard import`.
 
     \b
     Examples:
@@ -54,10 +55,10 @@ def up(settings: Settings, host: str | None, port: int | None, workers: int) -> 
       punchcard up --port 9000 --data-dir ~/shop
       MONGODB_URI=mongodb://db/?replicaSet=rs0 REDIS_URL=redis://cache punchcard up
     """
-    # A line for every request would push what `up` says off the screen: only for who asked for it.
+    # A line for every request would scroll the printed addresses off the screen, so log requests only if asked for.
     access = None if os.environ.get("PUNCHCARD_ACCESS_LOG") else "off"
-    settings = overridden(settings, host=host, port=port, data_dir=settings.data_dir.resolve(), access_log=access)
-    with sole_owner(settings.data_dir):
+    settings = override(settings, host=host, port=port, data_dir=settings.data_dir.resolve(), access_log=access)
+    with lock_folder(settings.data_dir):
         asyncio.run(_Up(settings, workers).run())
 
 
@@ -65,18 +66,19 @@ def up(settings: Settings, host: str | None, port: int | None, workers: int) -> 
 @with_address
 @with_settings
 def api(settings: Settings, host: str | None, port: int | None) -> None:
-    """Run one API process. Several may run at once, each on its own port.
+    """Run one API process until Ctrl-C or SIGTERM. Several may run at once, each on its own port.
 
-    It uses MONGODB_URI and REDIS_URL, or the servers of a running `punchcard up`.
+    It uses MONGODB_URI and REDIS_URL, or else the servers of a running `punchcard up`. Events count only while a worker
+    runs, so start `punchcard worker`, too. Check both with `curl http://127.0.0.1:8001/readyz`.
 
     \b
     Example:
       punchcard api --port 8001
     """
-    settings = locate_servers(overridden(settings, host=host, port=port))
+    settings = locate_servers(override(settings, host=host, port=port))
     _require_free_port(settings)
     logs.configure(settings.log_level, settings.log_format, settings.access_log)
-    asyncio.run(prepare(settings))
+    asyncio.run(create_indexes(settings))
     from app.api.server import serve
 
     serve(settings)
@@ -85,18 +87,20 @@ def api(settings: Settings, host: str | None, port: int | None) -> None:
 @click.command()
 @with_settings
 def worker(settings: Settings) -> None:
-    """Run one worker process. Several may run at once.
+    """Run one worker process until Ctrl-C or SIGTERM. Several may run at once.
 
-    It folds what was recorded, judges segments, publishes the feed and carries imports. It uses MONGODB_URI and
-    REDIS_URL, or the servers of a running `punchcard up`. Killing it loses nothing: let something start it again.
+    A worker counts recorded events in their passes, evaluates segments, publishes the feed, sends webhooks and runs
+    jobs such as imports. It uses MONGODB_URI and REDIS_URL, or else the servers of a running `punchcard up`. Killing a
+    worker loses no data, so run workers as services that restart. `punchcard parked` lists passes that they cannot
+    process.
 
     \b
     Example:
       punchcard worker
     """
     settings = locate_servers(settings)
-    asyncio.run(prepare(settings))
-    os.execve(sys.executable, _WORKER, environment(settings))
+    asyncio.run(create_indexes(settings))
+    os.execve(sys.executable, _WORKER, child_environment(settings))
 
 
 _API = (sys.executable, "-m", "app.cli", "api")
@@ -104,25 +108,25 @@ _WORKER = (sys.executable, "-m", "workers.main")
 
 
 class _Up:
-    """One run of `punchcard up`."""
+    """One run of `punchcard up`: starts the servers, the workers and the API, and stops them at the end."""
 
     def __init__(self, settings: Settings, workers: int) -> None:
         self._settings = settings
         self._workers = workers
         self._folder = settings.data_dir
         self._logs = self._folder / "logs"
-        self._kept = Servers.read(self._folder)
-        self._supervisor = Supervisor(lambda text: click.echo(text, err=True), self._remember)
+        self._servers = Servers.read(self._folder)
+        self._supervisor = Supervisor(lambda text: click.echo(text, err=True), self._write_servers)
         self._stopping = False
 
     async def run(self) -> None:
-        """Returns when everything was stopped by Ctrl-C or SIGTERM. Raises ConfigError, StartError or Unavailable."""
-        await _end_orphans(self._kept, self._folder)
+        """Run until Ctrl-C or SIGTERM, and stop everything. Raises ConfigError, StartError or Unavailable."""
+        await _stop_orphans(self._servers, self._folder)
         _require_free_port(self._settings)
-        this = asyncio.current_task()
-        assert this is not None
+        task = asyncio.current_task()
+        assert task is not None
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, self._interrupt, this)
+            asyncio.get_running_loop().add_signal_handler(number, self._interrupt, task)
         try:
             await self._start()
             await asyncio.Event().wait()
@@ -132,29 +136,29 @@ class _Up:
         finally:
             self._stopping = True
             await self._supervisor.stop()
-            self._remember()
+            self._write_servers()
 
     def _interrupt(self, run: asyncio.Task[Any]) -> None:
         if self._stopping:
             self._supervisor.kill()
             return
         self._stopping = True
-        click.echo("Stopping … (Ctrl-C again ends everything at once)", err=True)
+        click.echo("Stopping … (press Ctrl-C again to end all processes at once)", err=True)
         run.cancel()
 
     async def _start(self) -> None:
         self._logs.mkdir(parents=True, exist_ok=True)
         settings = self._settings
         if settings.mongodb_uri is None:
-            mongo = await self._start_server("mongo", self._kept.mongo_port)
+            mongo = await self._start_server("mongo", self._servers.mongo_port)
             settings = dataclasses.replace(settings, mongodb_uri=mongo.url)
-            self._kept = dataclasses.replace(self._kept, mongo_port=mongo.port)
+            self._servers = dataclasses.replace(self._servers, mongo_port=mongo.port)
         if settings.redis_url is None:
-            redis = await self._start_server("redis", self._kept.redis_port)
+            redis = await self._start_server("redis", self._servers.redis_port)
             settings = dataclasses.replace(settings, redis_url=redis.url)
-            self._kept = dataclasses.replace(self._kept, redis_port=redis.port)
-        self._kept = dataclasses.replace(
-            self._kept,
+            self._servers = dataclasses.replace(self._servers, redis_port=redis.port)
+        self._servers = dataclasses.replace(
+            self._servers,
             mongodb_uri=settings.mongodb_uri or "",
             redis_url=settings.redis_url or "",
             endpoint=f"{_address(settings)}/graphql",
@@ -162,40 +166,40 @@ class _Up:
         async with open_resources(settings) as resources:
             await indexes.ensure_indexes(resources.db)
             key = await _development_key(resources, self._folder / "key")
-        env = environment(settings)
+        env = child_environment(settings)
         for number in range(1, self._workers + 1):
             name = "worker" if self._workers == 1 else f"worker {number}"
-            # Each listens on a port of its own.
-            apart = settings.worker_metrics_port and settings.worker_metrics_port + number - 1
-            own = environment(dataclasses.replace(settings, worker_metrics_port=apart))
-            await self._supervisor.add(Child(name, _WORKER, env=own))
+            # Each worker serves its metrics on a port of its own.
+            metrics_port = settings.worker_metrics_port and settings.worker_metrics_port + number - 1
+            worker_env = child_environment(dataclasses.replace(settings, worker_metrics_port=metrics_port))
+            await self._supervisor.add(Child(name, _WORKER, env=worker_env))
         await self._supervisor.add(Child("api", _API, env=env, ready=lambda: listens(settings.host, settings.port)))
-        self._tell(settings, key)
+        self._print_addresses(settings, key)
 
     async def _start_server(self, kind: str, port: int | None) -> Server:
-        make = mongo_server if kind == "mongo" else redis_server
+        create = mongo_server if kind == "mongo" else redis_server
         if port is not None and not is_free("127.0.0.1", port):
             port = None
-        server = make(self._folder, port=port)
+        server = create(self._folder, port=port)
         server.folder.mkdir(parents=True, exist_ok=True)
         log = self._logs / f"{kind}.log"
         log.unlink(missing_ok=True)
         await self._supervisor.add(Child(kind, server.argv, log=log, ready=server.answers))
         return server
 
-    def _remember(self) -> None:
-        self._kept = dataclasses.replace(self._kept, pids=self._supervisor.pids)
-        self._kept.write(self._folder)
+    def _write_servers(self) -> None:
+        self._servers = dataclasses.replace(self._servers, pids=self._supervisor.pids)
+        self._servers.write(self._folder)
 
-    def _tell(self, settings: Settings, key: str) -> None:
+    def _print_addresses(self, settings: Settings, key: str) -> None:
         address = _address(settings)
         click.echo(
             f"\nPunchcard is ready.\n\n"
             f"  Endpoint   {address}/graphql\n"
             f"  GraphiQL   {address}/graphiql\n"
-            f"  Key        {key}   (Authorization: Bearer <key>; kept in {settings.data_dir / 'key'})\n"
+            f"  Key        {key}   (Authorization: Bearer <key>; stored in {settings.data_dir / 'key'})\n"
             f"  Data       {settings.data_dir}\n\n"
-            f"Try `punchcard demo` or `punchcard import FILE` in another terminal. Ctrl-C stops everything.\n"
+            f"Next, run `punchcard demo` or `punchcard import FILE` in another terminal. Ctrl-C stops everything.\n"
         )
 
 
@@ -204,14 +208,17 @@ def _address(settings: Settings) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
-async def prepare(settings: Settings) -> None:
-    """Returns when the database has its indexes. Raises Unavailable; safe to repeat."""
+async def create_indexes(settings: Settings) -> None:
+    """Create the indexes that the database lacks. Raises Unavailable; safe to repeat."""
     async with open_resources(settings) as resources:
         await indexes.ensure_indexes(resources.db)
 
 
 async def _development_key(resources: Resources, path: Path) -> str:
-    """The key kept in the file while the database knows it; else that of a new workspace, kept there from now on."""
+    """Return the key in the file if it is valid in the database.
+
+    Otherwise create a workspace, write its key to the file and return the key.
+    """
     if path.exists():
         key = path.read_text().strip()
         keyring = Keyring(resources)
@@ -226,32 +233,34 @@ async def _development_key(resources: Resources, path: Path) -> str:
     return key
 
 
-async def _end_orphans(kept: Servers, folder: Path) -> None:
-    """Ends what a killed `up` left running: its servers hold the data, its API the port."""
-    ours = (str(folder), "app.cli api", "workers.main")
+async def _stop_orphans(servers: Servers, folder: Path) -> None:
+    """Stop processes that a killed `up` left behind: its servers use the data folder, its API the port."""
+    marks = (str(folder), "app.cli api", "workers.main")
 
-    def left() -> list[int]:
-        return [pid for pid in kept.pids.values() if any(mark in command_of(pid) for mark in ours)]
+    def find_orphans() -> list[int]:
+        # An orphan that has ended may have left its process id to a foreign process, so check the command.
+        return [pid for pid in servers.pids.values() if any(mark in command_of(pid) for mark in marks)]
 
     for number in (signal.SIGTERM, signal.SIGKILL):
-        for pid in left():
+        for pid in find_orphans():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
         deadline = time.monotonic() + DRAIN_TIMEOUT_SECONDS
-        while left() and time.monotonic() < deadline:
+        while find_orphans() and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
 
 
 def _require_free_port(settings: Settings) -> None:
     try:
-        free = is_free(settings.host, settings.port)
+        is_port_free = is_free(settings.host, settings.port)
     except OSError as error:
         raise ConfigError(
-            [f"Cannot listen on {settings.host}: {error.strerror}. Choose another with --host."]
+            [f"Cannot listen on {settings.host}: {error.strerror}. Choose an address of this machine with --host."]
         ) from error
-    if not free:
+    if not is_port_free:
         raise ConfigError(
             [
-                f"Port {settings.port} of {settings.host} is taken. Choose another with --port, such as {settings.port + 1}."
+                f"Port {settings.port} of {settings.host} is in use. Choose another port, such as --port"
+                f" {settings.port + 1}."
             ]
         )

@@ -1,4 +1,4 @@
-"""What the commands share: settings from the environment and the command line, and how errors reach the user."""
+"""Shared parts of the commands: settings from the environment and from options, and errors as messages."""
 
 from __future__ import annotations
 
@@ -18,54 +18,57 @@ from app.store.operations.indexes import SlotsChanged
 
 
 class Commands(click.Group):
-    """A group whose commands end with a message and status 1 for every failure that has a name."""
+    """Group of commands. Each failure with an error class ends the command with a message and status 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """What the command returns; raises only what click prints itself, or a bug."""
+        """Run the command and return its result. Raises only errors of click, which click prints, and bugs."""
         try:
             return super().invoke(ctx)
         except Unavailable as error:
             raise click.ClickException(
-                f"The {error.dependency} did not answer. Does it run, and is its address right?"
+                f"The {error.dependency} did not answer. Check that it runs and that its address is correct."
             ) from error
         except (ConfigError, PunchcardError, SlotsChanged, StartError) as error:
             raise click.ClickException(str(error)) from error
 
 
 def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The command with an option --data-dir, and `settings` from the environment."""
+    """Return the command with the option --data-dir and with `settings` from the environment.
+
+    Each PUNCHCARD_ variable that Punchcard does not read causes a warning.
+    """
 
     @click.option(
         "--data-dir",
         type=click.Path(file_okay=False, path_type=Path),
-        help="The folder of the local data.  [PUNCHCARD_DATA_DIR, default .punchcard]",
+        help="The folder for the data of the local servers.  [PUNCHCARD_DATA_DIR, default .punchcard]",
     )
     @functools.wraps(command)
     def run(*, data_dir: Path | None, **options: Any) -> Any:
-        settings = overridden(Settings.from_env(os.environ), data_dir=data_dir)
+        settings = override(Settings.from_env(os.environ), data_dir=data_dir)
         for name, nearest in unknown(os.environ).items():
-            meant = f"; did you mean {nearest}?" if nearest else "."
-            click.echo(f"Warning: {name} is no setting and does nothing{meant}", err=True)
+            suggestion = f" Did you mean {nearest}?" if nearest else ""
+            click.echo(f"Warning: {name} is not a setting and has no effect.{suggestion}", err=True)
         return command(settings=settings, **options)
 
     return run
 
 
 def with_address(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The command with the options --host and --port, both None where they are not given."""
+    """Return the command with the options --host and --port; both are None if not given."""
     host = click.option("--host", help="The address to listen on.  [PUNCHCARD_HOST, default 127.0.0.1]")
-    ports = click.IntRange(1, 65_535)
-    port = click.option("--port", type=ports, help="The port to listen on.  [PUNCHCARD_PORT, default 8000]")
+    port_range = click.IntRange(1, 65_535)
+    port = click.option("--port", type=port_range, help="The port to listen on.  [PUNCHCARD_PORT, default 8000]")
     decorated: Callable[..., Any] = host(port(command))
     return decorated
 
 
-def overridden(settings: Settings, **given: Any) -> Settings:
-    """The settings, with those given on the command line in place of the environment's; None is not given."""
+def override(settings: Settings, **given: Any) -> Settings:
+    """Return the settings with the given values in place of those from the environment. None means not given."""
     return dataclasses.replace(settings, **{name: value for name, value in given.items() if value is not None})
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    """This process's environment, with the variables from which a child builds exactly these settings, and no warnings."""
-    strangers = unknown(os.environ)
-    return {name: text for name, text in os.environ.items() if name not in strangers} | settings.to_env()
+def child_environment(settings: Settings) -> dict[str, str]:
+    """Return the environment for a child process, from which it builds exactly these settings, without warnings."""
+    unknown_names = unknown(os.environ)
+    return {name: text for name, text in os.environ.items() if name not in unknown_names} | settings.to_env()

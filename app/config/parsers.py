@@ -1,82 +1,104 @@
-"""How the value of an environment variable is read. Each parser raises ValueError with words that go on from its name."""
+"""Parsers of environment variables: each reads a text, or raises ValueError with words that follow the variable's name."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+T = TypeVar("T", covariant=True)
 
 
-def url(*schemes: str) -> Callable[[str], str]:
-    """Reads an address with one of the schemes."""
+@dataclass(frozen=True, slots=True)
+class Parser(Generic[T]):
+    """Reader of one kind of value. `accepts` describes its texts, for messages and for the reference page.
 
-    def parse(text: str) -> str:
-        if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
-            raise ValueError(f"must start with {' or '.join(f'{scheme}://' for scheme in schemes)}")
-        return text
+    `read` returns None for a text that is not accepted.
+    """
 
-    return parse
+    accepts: str
+    read: Callable[[str], T | None]
 
-
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """Reads a whole number from `low` to `high`."""
-
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"\d{1,15}", text) or not low <= int(text) <= high:
-            raise ValueError(f"must be a whole number from {low} to {high}")
-        return int(text)
-
-    return parse
+    def __call__(self, text: str) -> T:
+        """Return the value of the text. Raises ValueError if the text is not accepted."""
+        value = self.read(text)
+        if value is None:
+            raise ValueError(f"must be {self.accepts}")
+        return value
 
 
-def seconds(low: float, high: float) -> Callable[[str], float]:
-    """Reads a number of seconds from `low` to `high`."""
-
-    def parse(text: str) -> float:
-        if not re.fullmatch(r"\d{1,9}(\.\d{1,3})?", text) or not low <= float(text) <= high:
-            raise ValueError(f"must be a number of seconds from {low:g} to {high:g}")
-        return float(text)
-
-    return parse
+def url(*schemes: str) -> Parser[str]:
+    """Return a parser of addresses with one of the schemes."""
+    starts = tuple(f"{scheme}://" for scheme in schemes)
+    return Parser(
+        f"an address that starts with {' or '.join(starts)}", lambda text: _text_if(text.startswith(starts), text)
+    )
 
 
-def one_of(*choices: str) -> Callable[[str], str]:
-    """Reads one of the choices, in any case."""
+def whole(low: int, high: int) -> Parser[int]:
+    """Return a parser of whole numbers from `low` to `high`."""
 
-    def parse(text: str) -> str:
-        for choice in choices:
-            if text.lower() == choice.lower():
-                return choice
-        raise ValueError(f"must be one of {', '.join(choices)}")
+    def read(text: str) -> int | None:
+        return int(text) if re.fullmatch(r"\d{1,15}", text) and low <= int(text) <= high else None
 
-    return parse
+    return Parser(f"a whole number from {low:,} to {high:,}", read)
 
 
-def database(text: str) -> str:
-    """Reads the name of a database."""
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,37}", text):
-        raise ValueError("must be a letter followed by up to 37 letters, digits, - or _")
-    return text
+def seconds(low: float, high: float) -> Parser[float]:
+    """Return a parser of numbers of seconds from `low` to `high`, with up to three decimals."""
+
+    def read(text: str) -> float | None:
+        return float(text) if re.fullmatch(r"\d{1,9}(\.\d{1,3})?", text) and low <= float(text) <= high else None
+
+    return Parser(f"a number of seconds from {low:g} to {high:,g}, with up to 3 decimals", read)
 
 
-def origins(text: str) -> tuple[str, ...]:
-    """Reads a list of browser origins, separated by commas."""
-    origins = tuple(origin.strip() for origin in text.split(",") if origin.strip())
-    for origin in origins:
-        if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
-            raise ValueError("must be a comma-separated list of origins such as https://shop.example, or *")
-    return origins
+def one_of(*choices: str) -> Parser[str]:
+    """Return a parser of a few words, in upper or lower case."""
+    words = {choice.lower(): choice for choice in choices}
+    return Parser(f"one of {', '.join(choices)}", lambda text: words.get(text.lower()))
 
 
-def places(text: str) -> tuple[str, ...]:
-    """Reads a list of addresses, networks and host names, separated by commas."""
-    places = tuple(place.strip() for place in text.split(",") if place.strip())
-    for place in places:
-        try:
-            ipaddress.ip_network(place)
-        except ValueError:
-            if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", place) or re.fullmatch(r"[0-9.]+", place):
-                raise ValueError(
-                    "must be a comma-separated list of addresses, networks such as 10.1.0.0/16, and host names"
-                ) from None
-    return places
+def _text_if(accepted: object, text: str) -> str | None:
+    return text if accepted else None
+
+
+def _read_origins(text: str) -> tuple[str, ...] | None:
+    origins = _split(text)
+    return origins if all(each == "*" or re.fullmatch(r"https?://[^/\s]+", each) for each in origins) else None
+
+
+def _read_hosts(text: str) -> tuple[str, ...] | None:
+    hosts = _split(text)
+    return hosts if all(_is_network(host) or _is_host_name(host) for host in hosts) else None
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_host_name(text: str) -> bool:
+    # Digits and dots alone are a mistyped address.
+    is_name = re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", text)
+    return is_name is not None and re.fullmatch(r"[0-9.]+", text) is None
+
+
+host = Parser("an address or a host name", str)
+path = Parser("a path", Path)
+database = Parser(
+    "a letter followed by up to 37 letters, digits, - or _",
+    lambda given: _text_if(re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,37}", given), given),
+)
+origins = Parser("a comma-separated list of origins such as https://shop.example, or *", _read_origins)
+hosts = Parser("a comma-separated list of addresses, networks such as 10.1.0.0/16, and host names", _read_hosts)

@@ -1,1 +1,1 @@
-"""Follower of the activity log for subscriptions."""
+"""Readers of the activity log that serve subscriptions."""

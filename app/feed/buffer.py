@@ -1,4 +1,4 @@
-"""The newest entries of a log, in memory: as many and as large as may be kept."""
+"""Buffer of the newest entries of an activity log, in memory, bounded in number and bytes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import orjson
 
-from app.domain.activities import EMPTIED, Activity
+from app.domain.activities import ERASED_DATA, Activity
 
 
 class FeedBuffer:
-    """The last entries up to `pos`, without a gap between them."""
+    """The newest entries up to the position `pos`, without a gap between them."""
 
     def __init__(self, pos: int) -> None:
         self.pos = pos
@@ -24,36 +24,37 @@ class FeedBuffer:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def take(self, found: Sequence[Activity], most: int, most_bytes: int) -> None:
-        """Adds what follows, and lets go of the oldest: beyond so many, or so many bytes of data as JSON.
+    def append(self, activities: Sequence[Activity], max_entries: int, max_bytes: int) -> None:
+        """Append the entries that follow `pos`, and drop the oldest ones beyond the limits.
 
-        Where a pass is erased, what is here of it is emptied as it is in the log.
+        `max_bytes` limits the entries' data, as JSON. If an entry says that a pass was erased, empty the pass's entries
+        in the buffer, as the log does.
         """
-        for activity in found:
+        for activity in activities:
             size = len(orjson.dumps(activity.data, default=str))
             self._entries.append(activity)
             self._sizes.append(size)
             self._bytes += size
-        self.pos = found[-1].position
-        if erased := {activity.pass_id for activity in found if activity.erases}:
-            # Whoever follows from an earlier position is not told from memory what the log no longer says.
-            self._entries = deque(replace(a, data=EMPTIED) if a.pass_id in erased else a for a in self._entries)
-        while len(self._entries) > most or self._bytes > most_bytes:
+        self.pos = activities[-1].position
+        if erased := {activity.pass_id for activity in activities if activity.is_erasure}:
+            # Without this step the buffer would still publish data to followers that the log no longer has.
+            self._entries = deque(replace(a, data=ERASED_DATA) if a.pass_id in erased else a for a in self._entries)
+        while len(self._entries) > max_entries or self._bytes > max_bytes:
             self._entries.popleft()
             self._bytes -= self._sizes.popleft()
 
     def skip_to(self, pos: int) -> None:
-        """Lets go of everything: what lies before `pos` has a gap."""
+        """Drop all entries and continue at `pos`, because there is a gap before it."""
         self.pos = pos
         self._entries.clear()
         self._sizes.clear()
         self._bytes = 0
 
     def reaches(self, pos: int) -> bool:
-        """Whether everything that follows `pos` is here."""
+        """Return whether the buffer holds every entry after `pos`."""
         return pos >= self.pos - len(self._entries)
 
     def after(self, pos: int, count: int) -> tuple[Activity, ...]:
-        """The first `count` entries that follow a position that is reached."""
+        """Return the first `count` entries after `pos`. The buffer must reach `pos`."""
         skipped = pos - self.pos + len(self._entries)
         return tuple(itertools.islice(self._entries, skipped, skipped + count))

@@ -1,8 +1,9 @@
-"""The feed as a live stream: the log, read once a process and workspace, told to everyone who follows it.
+"""Live streams of the activity log: each process reads the log of a workspace once, for all its followers.
 
-A follower has a position and nothing else. The newest entries lie in one bounded buffer; a follower that the buffer no
-longer reaches is told so, and reads the log until it meets the buffer again. So a slow one costs reads, never memory, and
-nobody can miss or repeat an entry: positions are dense, and position p is written only after p - 1 exists.
+A follower holds only a position. One bounded buffer holds the newest entries. A follower that falls out of the buffer
+gets a `FeedLagged` and reads the log until it reaches the buffer again. So a slow follower costs reads, not memory.
+No follower misses or repeats an entry: positions are dense, and position p is written only after p - 1 exists.
+(Source: docs/explanation/exactly-once.md.)
 """
 
 from __future__ import annotations
@@ -31,21 +32,21 @@ MAX_BUFFERED_ENTRIES = 2_000
 MAX_BUFFERED_ENTRIES_TOTAL = 20_000
 MIN_BUFFERED_ENTRIES = 100
 MAX_BUFFERED_BYTES = 16_777_216
-"""As JSON, in all: lines that carry much metadata are fewer."""
+"""Most data in all buffers of a process together, as JSON. A buffer holds fewer entries if they are large."""
 TAIL_BATCH_SIZE = 500
 REPLAY_BATCH_SIZE = 100
-"""What a follower behind the buffer reads is its own, and a thousand of them may be slow at once."""
+"""Entries that a follower behind the buffer reads at once. A thousand such followers may read at once."""
 TICK_INTERVAL_SECONDS = 1.0
 
 
 def topic(workspace_id: str) -> str:
-    """The bus topic on which new positions of a workspace's log are announced."""
+    """Return the bus topic on which workers announce new entries of a workspace's log."""
     return f"feed:{workspace_id}"
 
 
 @dataclass(frozen=True, slots=True)
 class FeedEntries:
-    """Every entry up to `pos` was looked at; `activities` are those to show since the message before, in order."""
+    """The matching activities since the previous message, in order. The stream has examined every entry up to `pos`."""
 
     pos: int
     activities: tuple[Activity, ...] = ()
@@ -53,79 +54,84 @@ class FeedEntries:
 
 @dataclass(frozen=True, slots=True)
 class FeedExpired:
-    """The log no longer reaches back to the position asked for; it can be followed from `pos` on."""
+    """Message that the log no longer holds the requested position. It can be followed from `pos` on."""
 
     pos: int
 
 
 @dataclass(frozen=True, slots=True)
 class FeedLagged:
-    """The follower is at `pos`, `by` entries behind the log's end: too slow to be kept up with from the buffer."""
+    """Message that the follower at `pos` fell out of the buffer. It is `by` entries behind the end of the log."""
 
     pos: int
     by: int
 
 
 class Feed:
-    """The tailers of a process, each running while somebody follows its workspace."""
+    """The tailers of a process. The tailer of a workspace runs while the workspace has followers."""
 
     def __init__(
         self,
         bus: Bus,
         *,
         tick_seconds: float = TICK_INTERVAL_SECONDS,
-        buffered: int = MAX_BUFFERED_ENTRIES,
-        timed: bool = False,
+        max_buffered: int = MAX_BUFFERED_ENTRIES,
+        measures_lag: bool = False,
     ) -> None:
         self._bus = bus
-        self._timed = timed
+        self._measures_lag = measures_lag
         self._tick_seconds = tick_seconds
-        self._buffered = buffered
+        self._max_buffered = max_buffered
         self._tailers: dict[str, _Tailer] = {}
 
     async def follow(
-        self, workspace: Workspace, after: int | None, shown: Callable[[Activity], bool], quiet_seconds: float
+        self, workspace: Workspace, after: int | None, matches: Callable[[Activity], bool], quiet_seconds: float
     ) -> AsyncIterator[FeedEntries | FeedLagged | FeedExpired]:
-        """First where the stream starts, at once; then every entry that is `shown`; how far it got every `quiet_seconds`.
+        """Yield the start of the stream at once, then every entry that matches, in order.
 
-        `after` is the position to go on from; None is the end of the log. Who takes messages too slowly is told by a FeedLagged,
-        and misses nothing all the same. Never ends by itself, except after FeedExpired.
-        Raises InvalidInput for a position beyond the log; Unavailable only before the first message.
+        `after` is the position to continue from; None means the end of the log. If no entry matches for
+        `quiet_seconds`, the stream yields a message without activities, so that the follower's position moves on. A
+        slow follower gets a FeedLagged and misses nothing. The stream ends by itself only after FeedExpired.
+        Raises InvalidInput for a position beyond the end of the log; Unavailable, only before the first message.
         """
         clock = asyncio.get_running_loop().time
         last = await workspace.activities.last_pos()
         if after is not None and after > last:
-            raise InvalidInput(Code.OUT_OF_RANGE, "This position lies beyond the end of the log.", "after")
+            raise InvalidInput(
+                Code.OUT_OF_RANGE,
+                "This cursor lies beyond the end of the feed. Use a cursor that this workspace returned.",
+                "after",
+            )
         pos = last if after is None else after
         async with self._tailing(workspace, last) as tailer:
             if pos < last:
-                # Only the front of the log is ever cut off, so what follows `after` is either next or gone.
-                [oldest] = await workspace.activities.after(pos, 1) or await _oldest(workspace.activities)
+                # The log is cut only at its front: the entry after `pos` either exists or was cut off.
+                [oldest] = await workspace.activities.after(pos, 1) or await _read_oldest(workspace.activities)
                 if oldest.position > pos + 1:
                     yield FeedExpired(oldest.position - 1)
                     return
-            # Who replays from long ago is not slow: it has to have been at the buffer to fall out of it.
-            kept_up = tailer.newest.reaches(pos)
+            # A follower that replays old entries is not lagging: report lag only after it has caught up once.
+            has_caught_up = tailer.buffer.reaches(pos)
             yield FeedEntries(pos)
-            tell_by = clock() + quiet_seconds
+            heartbeat_at = clock() + quiet_seconds
             while True:
-                if kept_up and not tailer.newest.reaches(pos):
+                if has_caught_up and not tailer.buffer.reaches(pos):
                     metrics.LAGS.inc()
-                    yield FeedLagged(pos, tailer.newest.pos - pos)
-                found = await tailer.read(pos, tell_by)
+                    yield FeedLagged(pos, tailer.buffer.pos - pos)
+                found = await tailer.read(pos, heartbeat_at)
                 if found:
                     pos = found[-1].position
-                kept_up = tailer.newest.reaches(pos)
-                visible = tuple(activity for activity in found if shown(activity))
-                if visible or clock() >= tell_by:
+                has_caught_up = tailer.buffer.reaches(pos)
+                visible = tuple(activity for activity in found if matches(activity))
+                if visible or clock() >= heartbeat_at:
                     yield FeedEntries(pos, visible)
-                    tell_by = clock() + quiet_seconds
+                    heartbeat_at = clock() + quiet_seconds
 
     @contextlib.asynccontextmanager
     async def _tailing(self, workspace: Workspace, last: int) -> AsyncIterator[_Tailer]:
         tailer = self._tailers.get(workspace.id)
         if tailer is None:
-            tailer = self._tailers[workspace.id] = _Tailer(self._bus, workspace, last, self)
+            tailer = self._tailers[workspace.id] = _Tailer(self._bus, workspace, last, feed=self)
         tailer.followers += 1
         try:
             yield tailer
@@ -137,61 +143,61 @@ class Feed:
 
     @property
     def tick_seconds(self) -> float:
-        """How often a tailer looks at the log when nothing wakes it."""
+        """Interval at which a tailer reads the log if no message wakes it."""
         return self._tick_seconds
 
     @property
-    def buffered(self) -> int:
-        """How many of the newest entries a workspace's tailer keeps: fewer where many workspaces are followed."""
+    def max_buffered(self) -> int:
+        """Most entries in the buffer of one workspace. The more workspaces have followers, the fewer these are."""
         share = MAX_BUFFERED_ENTRIES_TOTAL // max(1, len(self._tailers))
-        return min(self._buffered, max(MIN_BUFFERED_ENTRIES, share))
+        return min(self._max_buffered, max(MIN_BUFFERED_ENTRIES, share))
 
     @property
-    def buffered_bytes(self) -> int:
-        """How much that may be, as JSON."""
+    def max_buffered_bytes(self) -> int:
+        """Most data in the buffer of one workspace, as JSON."""
         return MAX_BUFFERED_BYTES // max(1, len(self._tailers))
 
     @property
-    def kept(self) -> int:
-        """How many entries are kept now, for all workspaces together."""
-        return sum(len(tailer.newest) for tailer in self._tailers.values())
+    def buffered_entries(self) -> int:
+        """Number of entries in all buffers now."""
+        return sum(len(tailer.buffer) for tailer in self._tailers.values())
 
     @property
-    def timed(self) -> bool:
-        """Whether what is read is measured against the system's clock, because activities are recorded by it."""
-        return self._timed
+    def measures_lag(self) -> bool:
+        """Whether tailers observe the feed lag. They can only if activities carry the system clock's time."""
+        return self._measures_lag
 
 
 class _Tailer:
-    """Reads the new positions of one workspace and wakes its followers."""
+    """Reader of one workspace's new entries, which wakes the followers."""
 
     def __init__(self, bus: Bus, workspace: Workspace, pos: int, feed: Feed) -> None:
         self.followers = 0
         self._bus = bus
         self._workspace = workspace
-        self.newest = FeedBuffer(pos)
+        self.buffer = FeedBuffer(pos)
         self._feed = feed
-        self._moved = asyncio.Event()
+        self._advanced = asyncio.Event()
         self._woken = asyncio.Event()
-        # In a context of their own: they go on for others than the request that happened to start them.
-        apart = contextvars.Context()
-        self._tasks = tuple(asyncio.create_task(run, context=apart) for run in (self._listen(), self._tail()))
+        # The tasks also serve later requests, so that they must not inherit the context of the first one.
+        own_context = contextvars.Context()
+        self._tasks = tuple(asyncio.create_task(run, context=own_context) for run in (self._listen(), self._tail()))
 
     async def aclose(self) -> None:
         pending = set(self._tasks)
         while pending:
-            # redis-py swallows a cancellation that comes while it connects, so one may not be enough.
+            # redis-py swallows a cancellation that arrives while it connects, so cancel until the task has ended.
             for task in pending:
                 task.cancel()
             _, pending = await asyncio.wait(pending, timeout=0.1)
 
     async def read(self, pos: int, deadline: float) -> tuple[Activity, ...]:
-        """The entries after `pos`, at most 500; none when there were none by the deadline (in the loop's time)."""
+        """Return up to 500 entries after `pos`, or none if none arrived by the deadline (in the event loop's time)."""
         while True:
-            moved = self._moved
-            if pos < self.newest.pos:
-                if self.newest.reaches(pos):
-                    return self.newest.after(pos, TAIL_BATCH_SIZE)
+            advanced = self._advanced
+            if pos < self.buffer.pos:
+                if self.buffer.reaches(pos):
+                    return self.buffer.after(pos, TAIL_BATCH_SIZE)
                 try:
                     found = tuple(await self._workspace.activities.after(pos, REPLAY_BATCH_SIZE))
                 except Unavailable:
@@ -204,7 +210,7 @@ class _Tailer:
                 return ()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(deadline):
-                    await moved.wait()
+                    await advanced.wait()
 
     async def _listen(self) -> None:
         async with contextlib.aclosing(self._bus.listen(topic(self._workspace.id))) as messages:  # type: ignore[type-var]
@@ -221,36 +227,38 @@ class _Tailer:
                 while await self._advance():
                     pass
             except Unavailable as error:
-                log.debug("the feed of %s waits: %s", self._workspace.id, error)
+                log.debug("feed not read, store unavailable: workspace=%s: %s", self._workspace.id, error)
             except Exception:
-                # Followers would take a tailer that died for a quiet workspace.
-                log.exception("the feed of %s could not be read", self._workspace.id)
+                # Keep the task running: to followers, an ended tailer looks like a workspace without activity.
+                log.exception("feed not read, trying again: workspace=%s", self._workspace.id)
 
     async def _advance(self) -> bool:
-        found = await self._workspace.activities.after(self.newest.pos, TAIL_BATCH_SIZE)
+        found = await self._workspace.activities.after(self.buffer.pos, TAIL_BATCH_SIZE)
         if not found:
             return False
-        if self._report_hole(self.newest.pos, found):
-            # The buffer is indexed by position; without it, followers read the log.
-            self.newest.skip_to(found[-1].position)
+        if self._report_hole(self.buffer.pos, found):
+            # The buffer finds entries by position, so it cannot hold a gap. Followers read the log instead.
+            self.buffer.skip_to(found[-1].position)
         else:
-            self.newest.take(found, self._feed.buffered, self._feed.buffered_bytes)
-        if self._feed.timed:
+            self.buffer.append(found, self._feed.max_buffered, self._feed.max_buffered_bytes)
+        if self._feed.measures_lag:
             now = time.time()
             for activity in found:
                 metrics.FEED_SECONDS.observe(max(0.0, now - activity.recorded_at.timestamp()))
-        moved, self._moved = self._moved, asyncio.Event()
-        moved.set()
+        advanced, self._advanced = self._advanced, asyncio.Event()
+        advanced.set()
         return len(found) == TAIL_BATCH_SIZE
 
     def _report_hole(self, pos: int, found: Sequence[Activity]) -> bool:
         if found[-1].position - pos == len(found):
             return False
-        there = {activity.position for activity in found}
-        missing = [p for p in range(pos + 1, found[-1].position) if p not in there]
-        log.critical("The log of %s has holes at positions %s: a bug, please report it.", self._workspace.id, missing)
+        present = {activity.position for activity in found}
+        missing = [p for p in range(pos + 1, found[-1].position) if p not in present]
+        log.critical(
+            "activity log has holes, please report this bug: workspace=%s positions=%s", self._workspace.id, missing
+        )
         return True
 
 
-async def _oldest(activities: ActivityQueries) -> list[Activity]:
+async def _read_oldest(activities: ActivityQueries) -> list[Activity]:
     return (await activities.page(ActivityQuery(include_silent=True), PageRequest(limit=1))).items

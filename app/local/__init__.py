@@ -1,1 +1,1 @@
-"""Embedded servers and child processes of `punchcard up`."""
+"""Local servers and child processes of `punchcard up`."""

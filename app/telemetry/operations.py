@@ -1,7 +1,7 @@
-"""One operation as operators see it: what it was called, who sent it, what became of it; as a log line, metrics, a span.
+"""Observation of one operation for operators, as a log line, metrics and a span: its name, caller, duration and errors.
 
-The edge opens one for each HTTP request and for each operation on a socket; whoever learns something about it notes it on
-the `current` one. It never holds a document, a variable, a key or a person.
+The API opens an `Operation` for each HTTP request and for each operation on a WebSocket. Other code adds facts to the
+`current` operation. An operation never holds a document, variables, a key's secret or personal data.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ MAX_CODES = 20
 
 @dataclass(slots=True)
 class Operation:
-    """What is known of one operation so far. `kind` is None where no document was understood.
+    """The facts about one operation so far.
 
-    `title` begins its log line, at `level`; `extra` are further fields of it.
+    `kind` is its type, such as "query"; it is None if no document was parsed. `title` begins the log line, which has
+    the level `level` and the further fields `extra`.
     """
 
     transport: Transport
@@ -43,30 +44,30 @@ class Operation:
     codes: list[str] = field(default_factory=list)
     extra: dict[str, object] = field(default_factory=dict)
 
-    def understood(self, name: str | None, kind: str) -> None:
-        """Notes what the document says it is."""
+    def note_document(self, name: str | None, kind: str) -> None:
+        """Store the operation's name and type from its document."""
         self.name, self.kind = name and name[: metrics.MAX_LABEL_CHARACTERS], kind
         self.span.rename(kind if name is None else f"{kind} {self.name}")
         self.span.note(graphql__operation__type=kind)
 
-    def sent_by(self, workspace_id: str, key_id: str) -> None:
-        """Notes whose key came with it."""
+    def note_caller(self, workspace_id: str, key_id: str) -> None:
+        """Store the workspace and the API key that sent the operation."""
         self.workspace_id, self.key_id = workspace_id, key_id
         self.span.note(punchcard__workspace=workspace_id)
 
-    def spent(self, points: int) -> None:
-        """Notes what running it costs its key."""
+    def add_cost(self, points: int) -> None:
+        """Add the points that the operation costs its key."""
         self.cost += points
 
-    def answered(self, body: Mapping[str, Any]) -> None:
-        """Notes the errors of a response; one without `data` was refused."""
+    def note_response(self, body: Mapping[str, Any]) -> None:
+        """Count the errors of a response. A response without `data` marks the operation as refused."""
         errors = body.get("errors")
         if not errors:
             return
         self.refused = self.refused or "data" not in body
-        self._failed(str(error["extensions"]["code"]) for error in errors)
+        self._add_codes(str(error["extensions"]["code"]) for error in errors)
 
-    def _failed(self, codes: Iterable[str]) -> None:
+    def _add_codes(self, codes: Iterable[str]) -> None:
         for code in codes:
             metrics.ERRORS.labels(code).inc()
             if code not in self.codes and len(self.codes) < MAX_CODES:
@@ -77,17 +78,17 @@ _current: ContextVar[Operation | None] = ContextVar("operation", default=None)
 
 
 def current() -> Operation:
-    """The operation that is being answered; one that nobody will look at where there is none."""
+    """Return the operation of this task. Outside of an operation, return a new one that is never logged."""
     return _current.get() or Operation("http", tracing.NOTHING)
 
 
 @contextlib.contextmanager
-def observed(
+def observe_operation(
     transport: Transport, title: str, *, parent: str | None = None, state: str | None = None
 ) -> Iterator[Operation]:
-    """Opens an operation, current inside the block, in a span; counts it, and writes its log line, when the block ends.
+    """Open an operation with a span, which is current inside the block. At its end, count and log the operation.
 
-    `parent` and `state` are the W3C headers `traceparent` and `tracestate` that came with it.
+    `parent` and `state` are the W3C headers `traceparent` and `tracestate` of the request.
     """
     started = time.perf_counter()
     with tracing.span("request", "request", parent, state) as span:
@@ -100,15 +101,15 @@ def observed(
             seconds = time.perf_counter() - started
             _count(operation, seconds)
             if log.isEnabledFor(operation.level):
-                _tell(operation, seconds)
+                _log(operation, seconds)
 
 
 def _count(operation: Operation, seconds: float) -> None:
     if operation.codes:
-        operation.span.failed(", ".join(operation.codes))
+        operation.span.fail(", ".join(operation.codes))
     if operation.kind is None and not operation.refused:
         return
-    name = metrics.bounded(operation.name or "none")
+    name = metrics.limit_label(operation.name or "none")
     kind = operation.kind or "unknown"
     outcome = "refused" if operation.refused else "errors" if operation.codes else "ok"
     metrics.OPERATIONS.labels(name, kind, operation.transport, outcome).inc()
@@ -118,8 +119,8 @@ def _count(operation: Operation, seconds: float) -> None:
         metrics.OPERATION_SECONDS.labels(name, kind).observe(seconds)
 
 
-def _tell(operation: Operation, seconds: float) -> None:
-    known = {
+def _log(operation: Operation, seconds: float) -> None:
+    optional = {
         "operation": operation.name,
         "type": operation.kind,
         "transport": operation.transport,
@@ -130,6 +131,6 @@ def _tell(operation: Operation, seconds: float) -> None:
         "trace_id": tracing.trace_id(),
     }
     words = [operation.title, operation.kind, operation.name, ",".join(operation.codes), f"{seconds * 1000:.1f} ms"]
-    fields = {name: value for name, value in known.items() if value is not None}
+    fields = {name: value for name, value in optional.items() if value is not None}
     extra = {**operation.extra, **fields, "seconds": round(seconds, 6)}
     log.log(operation.level, " ".join(word for word in words if word), extra=extra)

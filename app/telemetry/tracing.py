@@ -1,7 +1,8 @@
-"""Traces, by OpenTelemetry: off, and free, unless a collector is configured.
+"""Traces with OpenTelemetry. Without a collector they are off, and the library is not loaded.
 
-A trace goes from the request through the wake-up to the stages it wakes. The wake-up carries it as a W3C `traceparent`;
-one that is lost with its wake-up is missed by nobody. Spans have the names of `flow.py`'s stages.
+A trace leads from a request through wake-ups to the stages they wake. The wake-up carries the trace as a W3C
+`traceparent`. If Redis loses a wake-up, the sweep does the work without a trace. Spans of stages have the names in
+`app/flow.py`.
 """
 
 from __future__ import annotations
@@ -20,21 +21,21 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-FLUSH_INTERVAL_SECONDS = 2.0
-"""How long a process that ends waits for the collector to take its last spans."""
+FLUSH_TIMEOUT_SECONDS = 2.0
+"""How long `stop` waits until the collector has received the last spans."""
 
 
 class Span(Protocol):
     """One step of a trace."""
 
     def rename(self, name: str) -> None:
-        """Gives the step another name."""
+        """Change the name of the step."""
 
     def note(self, **attributes: str | int) -> None:
-        """Adds attributes; a `__` in a name stands for a dot."""
+        """Add attributes. A `__` in a name becomes a dot."""
 
-    def failed(self, why: str) -> None:
-        """Says that the step did not do what it was for."""
+    def fail(self, reason: str) -> None:
+        """Mark the step as failed, with the reason."""
 
 
 class _NoSpan:
@@ -44,12 +45,12 @@ class _NoSpan:
     def note(self, **attributes: str | int) -> None:
         pass
 
-    def failed(self, why: str) -> None:
+    def fail(self, reason: str) -> None:
         pass
 
 
 class _Tracer:
-    """Everything that needs the library, so that it is only loaded where traces are wanted."""
+    """All code that needs the library, so that it is loaded only if traces are on."""
 
     def __init__(self, service: str, processor: SpanProcessor) -> None:
         from opentelemetry import trace
@@ -58,9 +59,10 @@ class _Tracer:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         self._trace = trace
-        # What OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say comes before our own name for ourselves.
+        # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES override the service's own name.
         resource = Resource.create({SERVICE_NAME: service}).merge(OTELResourceDetector().detect())
-        # Not at the interpreter's exit as well: that would wait for a collector that is away, and has no bound.
+        # Do not shut down at the interpreter's exit, too: this shutdown would wait without a limit for a collector that
+        # does not answer.
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer("punchcard")
@@ -74,7 +76,7 @@ class _Tracer:
         with self._tracer.start_as_current_span(
             name, context, self._kinds.get(kind, self._trace.SpanKind.INTERNAL)
         ) as span:
-            yield _Recorded(span)
+            yield _RecordedSpan(span)
 
     def traceparent(self) -> str | None:
         carrier: dict[str, str] = {}
@@ -86,12 +88,12 @@ class _Tracer:
         return f"{context.trace_id:032x}" if context.is_valid else None
 
     def close(self) -> None:
-        ending = threading.Thread(target=self._provider.shutdown, daemon=True)
-        ending.start()
-        ending.join(FLUSH_INTERVAL_SECONDS)
+        flushing = threading.Thread(target=self._provider.shutdown, daemon=True)
+        flushing.start()
+        flushing.join(FLUSH_TIMEOUT_SECONDS)
 
 
-class _Recorded:
+class _RecordedSpan:
     def __init__(self, span: Any) -> None:
         self._span = span
 
@@ -101,10 +103,10 @@ class _Recorded:
     def note(self, **attributes: str | int) -> None:
         self._span.set_attributes({name.replace("__", "."): value for name, value in attributes.items()})
 
-    def failed(self, why: str) -> None:
+    def fail(self, reason: str) -> None:
         from opentelemetry.trace import Status, StatusCode
 
-        self._span.set_status(Status(StatusCode.ERROR, why))
+        self._span.set_status(Status(StatusCode.ERROR, reason))
 
 
 NOTHING: Span = _NoSpan()
@@ -112,9 +114,9 @@ _tracer: _Tracer | None = None
 
 
 def start(endpoint: str | None, service: str) -> None:
-    """Sends traces to the collector from now on; nothing where there is none.
+    """Send traces to the collector from now on. Without an endpoint, do nothing.
 
-    Sampling, headers and the like are OpenTelemetry's own variables. Raises ConfigError where the packages are missing.
+    OpenTelemetry's own variables set sampling, headers and the like. Raises ConfigError if its packages are missing.
     """
     if endpoint is None:
         return
@@ -123,19 +125,19 @@ def start(endpoint: str | None, service: str) -> None:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         raise ConfigError(
-            ["OTEL_EXPORTER_OTLP_ENDPOINT is set, and the packages for it are missing: install punchcard[tracing]."]
+            ["OTEL_EXPORTER_OTLP_ENDPOINT is set, but the packages for traces are missing. Install punchcard[tracing]."]
         ) from error
     trace_with(service, BatchSpanProcessor(OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces")))
 
 
 def trace_with(service: str, processor: SpanProcessor) -> None:
-    """Gives every span that ends from now on to the processor, under the name of the service."""
-    global _tracer  # noqa: PLW0603  # one a process, as its log is
+    """Pass every span that ends from now on to the processor, under the name of the service."""
+    global _tracer  # noqa: PLW0603  # one tracer for each process, like its log
     _tracer = _Tracer(service, processor)
 
 
 def stop() -> None:
-    """Sends what is waiting, for two seconds at most, and traces nothing any more. Blocks. Safe to repeat."""
+    """Send waiting spans for up to two seconds, and stop tracing. Blocks the thread. Safe to repeat."""
     global _tracer
     tracer, _tracer = _tracer, None
     if tracer is not None:
@@ -145,15 +147,16 @@ def stop() -> None:
 def span(
     name: str, kind: str = "step", parent: str | None = None, state: str | None = None
 ) -> AbstractContextManager[Span]:
-    """A step of the current trace, or of the one that a W3C `traceparent` names; a malformed one starts a trace.
+    """Open a step of the current trace, or of the trace of `parent`, a W3C `traceparent`.
 
-    `kind` is "request" for what came from outside, "stage" for what was woken. Attributes and names hold no personal data.
+    A malformed `parent` starts a new trace. `kind` is "request" for a request from outside, "stage" for a stage that a
+    wake-up started, else "step". Attributes and names must not hold personal data.
     """
     return contextlib.nullcontext(NOTHING) if _tracer is None else _tracer.span(name, kind, parent, state)
 
 
 def traced(name: str) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Awaitable[T]]]:
-    """Makes every call of a coroutine function a step of this name."""
+    """Return a decorator that makes every call of a coroutine function a step of this name."""
 
     def decorate(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
         @functools.wraps(function)
@@ -167,10 +170,10 @@ def traced(name: str) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Await
 
 
 def traceparent() -> str | None:
-    """The W3C `traceparent` of the current step; None where nothing is traced."""
+    """Return the W3C `traceparent` of the current step, or None if there is no trace."""
     return None if _tracer is None else _tracer.traceparent()
 
 
 def trace_id() -> str | None:
-    """The id of the current trace, 32 hexadecimal digits; None where nothing is traced."""
+    """Return the id of the current trace, 32 hexadecimal digits, or None if there is no trace."""
     return None if _tracer is None else _tracer.trace_id()

@@ -1,4 +1,5 @@
-// Mounts GraphiQL against this server. A key may come after "#key=", a part of the address that browsers never send.
+// This page runs GraphiQL against the server that served it. The address may end with "#key=<API key>": browsers do not
+// send this part of an address to the server.
 "use strict";
 
 const given = new URLSearchParams(location.hash.slice(1)).get("key");
@@ -9,8 +10,8 @@ if (given) {
 const subscriptionUrl = new URL("/graphql", location.href);
 subscriptionUrl.protocol = location.protocol === "https:" ? "wss:" : "ws:";
 
-const welcome = `# Put your API key into the Headers tab below: {"Authorization": "Bearer <key>"}
-# The schema with all its explanations is behind the book on the left.
+const welcome = `# Enter your API key in the Headers tab below: {"Authorization": "Bearer <key>"}
+# Then run this query. The book icon on the left opens the schema with all descriptions.
 
 query Welcome {
   viewer {
