@@ -45,7 +45,7 @@ from .shutdown import Shutdown
 
 GRAPHIQL = Path(__file__).parent / "static" / "graphiql"
 HEARTBEAT_INTERVAL_SECONDS = 10.0
-"""Longest time without a message on a subscription. docs/howto/follow-the-feed.md promises a message at least every 15 seconds."""
+"""Longest time without a message on a subscription: docs/howto/follow-the-feed.md promises one every 15 seconds."""
 MAX_USER_AGENT_CHARACTERS = 255
 MAX_CACHED_WORKSPACES = 1_000
 

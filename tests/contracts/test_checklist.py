@@ -1,4 +1,4 @@
-"""Every capability of the reference systems that is there is named by the test that proves it."""
+"""Each row of docs/capabilities.md is named by the test that proves it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
-_NAMED = re.compile(r"\b(WH\d|V\d|A1)-(\d\d)((?:(?:,| to| and) (?:\d\d)\b)*)")
+_NAMED_ROWS = re.compile(r"\b(WH\d|V\d|A1)-(\d\d)((?:(?:,| to| and) (?:\d\d)\b)*)")
 
 
 def _rows(prefix: str, *ranges: tuple[int, int]) -> set[str]:
@@ -21,10 +21,10 @@ ROWS = (
 )
 
 
-def _named(text: str) -> set[str]:
-    """The rows that a text names: "WH2-20", "WH2-20, 21" and "WH2-20 to 24"."""
+def _rows_named(text: str) -> set[str]:
+    """Return the rows that a text names, in the forms "WH2-20", "WH2-20, 21" and "WH2-20 to 24"."""
     found = set()
-    for prefix, first, more in _NAMED.findall(text):
+    for prefix, first, more in _NAMED_ROWS.findall(text):
         last = int(first)
         found.add(f"{prefix}-{first}")
         for joint, digits in re.findall(r"(,| to| and) (\d\d)", more):
@@ -34,10 +34,10 @@ def _named(text: str) -> set[str]:
     return found
 
 
-def test_each_row_is_named_by_a_test() -> None:
+def test_each_row_of_the_capabilities_is_named_by_a_test() -> None:
     texts = [path.read_text() for path in TESTS.rglob("test_*.py") if path != Path(__file__)]
-    assert ROWS - _named("\n".join(texts)) == set()
+    assert ROWS - _rows_named("\n".join(texts)) == set()
 
 
-def test_rows_are_read_as_people_write_them() -> None:
-    assert _named("WH2-20, 21 and 24; A1-01 to 03") == {"WH2-20", "WH2-21", "WH2-24", "A1-01", "A1-02", "A1-03"}
+def test_lists_and_spans_of_rows_are_understood() -> None:
+    assert _rows_named("WH2-20, 21 and 24; A1-01 to 03") == {"WH2-20", "WH2-21", "WH2-24", "A1-01", "A1-02", "A1-03"}

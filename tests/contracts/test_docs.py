@@ -31,11 +31,11 @@ from graphql.language import is_type_system_definition_node
 
 from app.cli.main import main
 from app.clock import system_ms
-from app.config.settings import variables
+from app.config.settings import CLIENT_VARIABLES, variables
 from app.domain.signatures import standard_signatures
 from app.telemetry import metrics
 from tests.business import Business
-from tests.graphql.serving import Api, serving
+from tests.graphql.serving import Api, run_api
 from workers.stages.run_job import jobs
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +44,7 @@ PAGES = sorted(
     [*DOCS.rglob("*.md"), *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG", "SECURITY"))]
 )
 RUN = sorted([*(DOCS / "howto").glob("*.md"), ROOT / "README.md"])
-"""Pages whose operations run in their order; those of the tutorial run in test_readme.py."""
+"""Pages whose operations run in their order; those of the tutorial have a test of their own."""
 README_COMMANDS = (
     "python3 -m venv .venv && .venv/bin/pip install -q -e '.[embedded]' && .venv/bin/punchcard up",
     "python3 -m venv .venv && .venv/bin/pip install -q -e '.[embedded,test]' && .venv/bin/pytest",
@@ -58,7 +58,6 @@ COMMAND = re.compile(r"(?:^|&& |\| |; )\s*(?:[A-Z_]+=\S+ +)*(?:\S*/)?punchcard (
 LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
 MODULE = re.compile(r"(?<![\w/.-])(?:app|workers|tests|bench|docs)/[\w./-]*\.(?:py|md|svg|graphql)\b")
 SETTING = re.compile(r"\bPUNCHCARD_[A-Z_]*[A-Z]\b")
-CLIENT_VARIABLES = {"PUNCHCARD_ENDPOINT", "PUNCHCARD_KEY"}
 METRIC = re.compile(r"\bpunchcard_[a-z_]+\b")
 Memory = dict[str, Any]
 
@@ -110,8 +109,8 @@ async def test_operations_of_a_page_run_in_their_order(business: Business, page:
     """
     memory: Memory = {}
     await business.record({"pass_external_id": "guest"})
-    await business.settle()
-    async with serving(business) as api:
+    await business.run_worker()
+    async with run_api(business) as api:
         for block in blocks(page, "graphql"):
             if block.note == "validate only":
                 continue
@@ -120,6 +119,30 @@ async def test_operations_of_a_page_run_in_their_order(business: Business, page:
             assert user_errors(answer) == [], (block.text, answer)
             remember(answer, memory)
             await settle(business)
+
+
+async def test_tutorial_shows_what_its_operations_answer(business: Business) -> None:
+    """Run the five operations in their order, and compare the answers with the text of the page."""
+    record, define, customer, feed, follow = (block.text for block in blocks(DOCS / "tutorial.md", "graphql"))
+    async with run_api(business) as api:
+        batch = (await api.fetch_data(record))["recordEvents"]
+        assert [result["status"] for result in batch["results"]] == ["CREATED", "CREATED", "CREATED", "REJECTED"]
+        assert batch["results"][3]["userErrors"][0]["field"] == ["events", "3", "amount"]
+        await business.run_worker()
+        assert user_errors(await api.fetch_data(define)) == []
+        await business.run_worker()
+        answer = await api.fetch_data(customer)
+        [spend] = answer["pass"]["statistics"]["spend"]
+        assert (spend["currency"], spend["net"], spend["orders"]) == ("USD", "41.30", 2)
+        assert [each["segment"]["key"] for each in answer["pass"]["memberships"]["nodes"]] == ["regulars"]
+        assert {each["key"]: each["memberCount"] for each in answer["segments"]["nodes"]} == {"regulars": 1, "away": 0}
+        edges = (await api.fetch_data(feed))["activity"]["edges"]
+        assert [edge["node"]["sequence"] for edge in edges] == list(range(1, len(edges) + 1))
+        assert edges[-1]["node"]["type"] == "customer.segment.entered"
+        assert (await api.fetch_data(record))["recordEvents"]["duplicate"] == 3
+        async with api.open_socket() as socket:
+            await socket.subscribe(follow)
+            assert (await socket.receive_data())["activity"]["__typename"] == "Heartbeat"
 
 
 def given(document: DocumentNode, memory: Memory) -> Memory:
@@ -151,15 +174,15 @@ async def run(api: Api, page: Path, document: DocumentNode, text: str, variables
         }
         files = {"0": ("purchases.csv", blocks(page, "csv")[0].text.encode())}
         headers = {**api.headers, "graphql-require-preflight": "1"}
-        answer = (await api.http.post(api.address, data=sent, files=files, headers=headers)).json()
+        answer = (await api.http.post(api.url, data=sent, files=files, headers=headers)).json()
         assert "errors" not in answer, answer
         data: Memory = answer["data"]
         return data
     if operation.operation is not OperationType.SUBSCRIPTION:
-        return await api.data(text, **variables)
-    async with api.socket() as socket:
+        return await api.fetch_data(text, **variables)
+    async with api.open_socket() as socket:
         await socket.subscribe(text, **variables)
-        return await socket.next()
+        return await socket.receive_data()
 
 
 def remember(answer: Mapping[str, Any], memory: Memory, parent: str = "") -> None:
@@ -196,7 +219,7 @@ async def settle(business: Business) -> None:
     """Run every stage and every job until nothing is left to do."""
     for job_id in await business.worker.job_leases.open(system_ms(), 4):
         await jobs(business.worker, job_id)
-    await business.settle()
+    await business.run_worker()
 
 
 @pytest.mark.parametrize("block", each_block("sh"))
@@ -311,7 +334,7 @@ async def test_retry_script_records_each_event_once(business: Business, monkeypa
     exec(compile(script.text, "retry-safely.md", "exec"), program.__dict__)
     pauses: list[float] = []
     monkeypatch.setattr("time.sleep", pauses.append)
-    async with serving(business) as api:
+    async with run_api(business) as api:
         network = Flaky()
         events = [
             {"passExternalId": "ann", "type": "purchase", "amount": "12.00", "externalId": f"order-{number}"}
@@ -321,7 +344,7 @@ async def test_retry_script_records_each_event_once(business: Business, monkeypa
 
         def send() -> Any:
             with httpx.Client(transport=network, headers=api.headers) as client:
-                return program.record(client, api.address, events)
+                return program.record(client, api.url, events)
 
         result = await asyncio.to_thread(send)
     assert network.failures == []

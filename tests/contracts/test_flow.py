@@ -1,4 +1,4 @@
-"""`app/flow.py` says what the code does: who wakes whom, and who reads and writes what."""
+"""The table of stages in `app/flow.py` equals what the code reads, writes and wakes."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from app.domain.files.exports import ExportFormat
 from app.domain.webhooks.deliveries import WebhookDeliveryStatus
 from app.flow import FLOW, SLOT_RANGES, bounds_of, range_of
 from app.resources import Resources
-from tests.business import Business, bought_within, nothing_for, open_business
-from tests.domain.test_signatures import standard
-from tests.receiver import Receiver, receiving
-from tests.workers.jobs.test_imports import File, sales
+from tests.business import Business, bought_within, no_purchase_for, open_business
+from tests.domain.test_signatures import standard_headers
+from tests.receiver import Receiver, run_receiver
+from tests.workers.jobs.test_imports import File, sales_csv
 from workers.main import STAGES
 
 ROOT = Path(__file__).parents[2]
@@ -45,36 +45,36 @@ BY_NAME = {stage.name: stage for stage in FLOW}
 WRITES = {"insert", "update", "delete", "findAndModify"}
 READS = {"find", "aggregate", "findAndModify"}
 SETTINGS = {"workspaces", "clock", "constants", "event_types", "words"}
-"""Read by everybody, or noted beside: no part of the flow."""
+"""Collections that any stage may read, or write on the side. The table does not list them."""
 
-HEARD = {"fields": {"passExternalId": "who", "type": {"value": "visit"}}}
+MAPPING = {"fields": {"passExternalId": "who", "type": {"value": "visit"}}}
 
 
-def named(tree: ast.AST) -> Iterator[str]:
-    """The stages whose wake-ups a module writes out."""
+def woken_stages(tree: ast.AST) -> Iterator[str]:
+    """Yield the stages that a module wakes."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "wake":
             [first, *_] = node.args
-            assert isinstance(first, ast.Constant), f"the stage woken is not written out: {ast.unparse(node)}"
+            assert isinstance(first, ast.Constant), f"write out the name of the stage: {ast.unparse(node)}"
             yield str(first.value)
 
 
-def test_nobody_wakes_what_is_not_a_stage() -> None:
+def test_only_stages_are_woken() -> None:
     for folder in ("app", "workers"):
         for path in (ROOT / folder).rglob("*.py"):
-            assert set(named(ast.parse(path.read_text()))) <= set(BY_NAME), path
+            assert set(woken_stages(ast.parse(path.read_text()))) <= set(BY_NAME), path
 
 
-def test_the_worker_runs_exactly_the_stages_of_the_table() -> None:
-    ours = {stage.name: stage for stage in FLOW if stage.module.startswith("workers.")}
-    assert set(STAGES) == set(ours)
+def test_worker_runs_exactly_the_stages_of_the_table() -> None:
+    in_worker = {stage.name: stage for stage in FLOW if stage.module.startswith("workers.")}
+    assert set(STAGES) == set(in_worker)
     for name, run in STAGES.items():
-        assert run.__module__ == ours[name].module
-        assert run is getattr(importlib.import_module(ours[name].module), name)
+        assert run.__module__ == in_worker[name].module
+        assert run is getattr(importlib.import_module(in_worker[name].module), name)
 
 
-def test_the_flow_goes_one_way() -> None:
-    """Events come in at the front, activities out at the end; only publish writes the log, and only erase empties lines."""
+def test_flow_has_one_direction() -> None:
+    """Only publish appends to the log, only erase empties activities, and the feed writes and wakes nothing."""
     assert {stage.name for stage in FLOW if "activities" in stage.writes} == {"publish", "erase"}
     assert {stage.name for stage in FLOW if "activities" in stage.reads} == {
         "feed",
@@ -85,10 +85,10 @@ def test_the_flow_goes_one_way() -> None:
     }
     assert not BY_NAME["feed"].writes
     assert not BY_NAME["feed"].wakes
-    # Backwards goes only the word that there is room again, or that somebody's events come first.
+    # A stage wakes an earlier one only for events that must be folded first, or when the outbox has room again.
     order = [stage.name for stage in FLOW]
-    back = {(s.name, w) for s in FLOW for w in s.wakes if order.index(w) < order.index(s.name)}
-    assert back == {
+    backward = {(s.name, w) for s in FLOW for w in s.wakes if order.index(w) < order.index(s.name)}
+    assert backward == {
         ("due", "fold"), ("backfill", "fold"), ("publish", "fold"), ("merge", "fold"), ("erase", "publish"),
         ("erase", "merge"), ("jobs", "fold"),
     }  # fmt: skip
@@ -100,51 +100,53 @@ def test_every_slot_belongs_to_one_range() -> None:
     assert all(bounds_of(range_of(slot))[0] <= slot <= bounds_of(range_of(slot))[1] for slot in slots)
 
 
-class Listener(CommandListener):
-    """Notes which collections are read and written."""
+class CollectionListener(CommandListener):
+    """Listener that stores which collections are read and written."""
 
     def __init__(self) -> None:
         self.read: set[str] = set()
         self.written: set[str] = set()
 
     def started(self, event: CommandStartedEvent) -> None:
+        """Store the collection of a command."""
         verb = event.command_name
         if verb in WRITES | READS:
-            for verbs, noted in ((WRITES, self.written), (READS, self.read)):
+            for verbs, collections in ((WRITES, self.written), (READS, self.read)):
                 if verb in verbs:
-                    noted.add(event.command[verb])
+                    collections.add(event.command[verb])
 
     def succeeded(self, event: object) -> None:
-        """Nothing to note."""
+        """Ignore the event."""
 
     def failed(self, event: object) -> None:
-        """Nothing to note."""
+        """Ignore the event."""
 
 
 @pytest.fixture
-async def listened(resources: Resources) -> AsyncIterator[tuple[Business, Listener]]:
-    listener = Listener()
+async def observed(resources: Resources) -> AsyncIterator[tuple[Business, CollectionListener]]:
+    """Yield a business and the listener of its store."""
+    listener = CollectionListener()
     client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(
         resources.settings.mongodb_uri, tz_aware=True, tzinfo=UTC, event_listeners=[listener], retryWrites=False
     )
     clock = FixedClock(datetime(2026, 1, 1, tzinfo=UTC))
     settings = replace(resources.settings, egress_allow=("127.0.0.1",))
-    again = replace(resources, db=client[settings.database], clock=clock, settings=settings)
-    yield await open_business(again, clock), listener
+    resources = replace(resources, db=client[settings.database], clock=clock, settings=settings)
+    yield await open_business(resources, clock), listener
     client.close()
 
 
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
-    """A receiver on this machine."""
-    async with receiving() as found:
-        yield found
+    """Run a local receiver of webhooks."""
+    async with run_receiver() as receiver:
+        yield receiver
 
 
-class Seen:
-    """What stages did while they were watched."""
+class StageObserver:
+    """What each stage read, wrote and woke while it was observed."""
 
-    def __init__(self, listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, listener: CollectionListener, monkeypatch: pytest.MonkeyPatch) -> None:
         self.read: dict[str, set[str]] = {}
         self.written: dict[str, set[str]] = {}
         self.woken: dict[str, set[str]] = {}
@@ -160,8 +162,8 @@ class Seen:
         monkeypatch.setattr(Bus, "wake", wake)
         monkeypatch.setattr(Bus, "publish", publish)
 
-    async def watch(self, stage: str, run: Awaitable[object]) -> None:
-        """Runs it and notes what it does."""
+    async def observe(self, stage: str, run: Awaitable[object]) -> None:
+        """Run the stage and store what it reads, writes and wakes."""
         self._listener.read, self._listener.written, self._wakes = set(), set(), set()
         await run
         self.read.setdefault(stage, set()).update(self._listener.read - SETTINGS)
@@ -169,88 +171,91 @@ class Seen:
         self.woken.setdefault(stage, set()).update(self._wakes)
 
 
-async def test_a_stage_reads_writes_and_wakes_what_the_table_says(
-    listened: tuple[Business, Listener], monkeypatch: pytest.MonkeyPatch, receiver: Receiver
+async def test_stages_read_write_and_wake_what_the_table_says(
+    observed: tuple[Business, CollectionListener], monkeypatch: pytest.MonkeyPatch, receiver: Receiver
 ) -> None:
-    business, listener = listened
+    business, listener = observed
     ctx, worker = business.ctx, business.worker
-    await business.segment("recent", bought_within(30))
+    await business.create_segment("recent", bought_within(30))
     endpoint, _ = await create_webhook_endpoint(ctx, receiver.url)
-    seen = Seen(listener, monkeypatch)
+    observer = StageObserver(listener, monkeypatch)
 
-    async def whole(name: str) -> None:
+    async def run_all_ranges(name: str) -> None:
         for key in SLOT_RANGES:
             await STAGES[name](worker, key)
 
     many = [{"amount": 1, "external_id": str(n)} for n in range(450)]
-    await seen.watch("record", business.record(*many))
-    await seen.watch("record", business.record(many[0], {"amount": 1, "pass_external_id": "bob"}))
-    await seen.watch("record", record_call(ctx, [EventInput("visit", pass_external_id="ann")], idempotency_key="k"))
-    await seen.watch("fold", whole("fold"))
-    await seen.watch("publish", STAGES["publish"](worker, ctx.workspace.id))
-    await seen.watch("feed", ctx.workspace.activities.after(0, 10))
+    await observer.observe("record", business.record(*many))
+    await observer.observe("record", business.record(many[0], {"amount": 1, "pass_external_id": "bob"}))
+    await observer.observe(
+        "record", record_call(ctx, [EventInput("visit", pass_external_id="ann")], idempotency_key="k")
+    )
+    await observer.observe("fold", run_all_ranges("fold"))
+    await observer.observe("publish", STAGES["publish"](worker, ctx.workspace.id))
+    await observer.observe("feed", ctx.workspace.activities.after(0, 10))
     business.clock.set(datetime(2026, 6, 1, tzinfo=UTC))
     await business.record({"amount": 1})
-    await seen.watch("due", whole("due"))
-    await create_segment(ctx, "lost", "Lost", nothing_for(7))
-    await seen.watch("backfill", STAGES["backfill"](worker, ctx.workspace.id))
-    await seen.watch("publish", STAGES["publish"](worker, ctx.workspace.id))
+    await observer.observe("due", run_all_ranges("due"))
+    await create_segment(ctx, "lost", "Lost", no_purchase_for(7))
+    await observer.observe("backfill", STAGES["backfill"](worker, ctx.workspace.id))
+    await observer.observe("publish", STAGES["publish"](worker, ctx.workspace.id))
     ids = await ctx.workspace.passes.ids_of(["ann", "bob"])
-    await seen.watch("fold", whole("fold"))
+    await observer.observe("fold", run_all_ranges("fold"))
     await merge_passes(ctx, ids["ann"], ids["bob"])
-    await seen.watch("fold", whole("fold"))
+    await observer.observe("fold", run_all_ranges("fold"))
     erased = (await erase_pass(ctx, external_id="ann")).pass_id
-    await seen.watch("fold", whole("fold"))
-    await seen.watch("publish", STAGES["publish"](worker, ctx.workspace.id))
-    await seen.watch("erase", STAGES["erase"](worker, erased))
-    await seen.watch("merge", STAGES["merge"](worker, ids["bob"]))
-    await seen.watch("fold", whole("fold"))
-    [dora] = await business.join("dora")
+    await observer.observe("fold", run_all_ranges("fold"))
+    await observer.observe("publish", STAGES["publish"](worker, ctx.workspace.id))
+    await observer.observe("erase", STAGES["erase"](worker, erased))
+    await observer.observe("merge", STAGES["merge"](worker, ids["bob"]))
+    await observer.observe("fold", run_all_ranges("fold"))
+    [dora] = await business.create_passes("dora")
     await erase_pass(ctx, pass_id=dora.id)
-    await seen.watch("fold", whole("fold"))
-    await seen.watch("erase", STAGES["erase"](worker, dora.id))
-    await seen.watch("publish", STAGES["publish"](worker, ctx.workspace.id))
-    await seen.watch("erase", STAGES["erase"](worker, erased))
-    await seen.watch("publish", STAGES["publish"](worker, ctx.workspace.id))
-    await seen.watch("erase", STAGES["erase"](worker, erased))
+    await observer.observe("fold", run_all_ranges("fold"))
+    await observer.observe("erase", STAGES["erase"](worker, dora.id))
+    await observer.observe("publish", STAGES["publish"](worker, ctx.workspace.id))
+    await observer.observe("erase", STAGES["erase"](worker, erased))
+    await observer.observe("publish", STAGES["publish"](worker, ctx.workspace.id))
+    await observer.observe("erase", STAGES["erase"](worker, erased))
     jobs = []
 
     async def upload() -> None:
-        jobs.append(await import_events(ctx, File(sales(3) + "c1,never,1,1\n")))
+        jobs.append(await import_events(ctx, File(sales_csv(3) + "c1,never,1,1\n")))
 
-    await seen.watch("import", upload())
-    hook, secret = await create_inbound_hook(ctx, "Shop", "shop", HEARD, create_missing_passes=True)
-    headers = standard(secret, at=int(time.time()), body=b'{"who": "cleo"}')
+    await observer.observe("import", upload())
+    hook, secret = await create_inbound_hook(ctx, "Shop", "shop", MAPPING, create_missing_passes=True)
+    body = b'{"who": "cleo"}'
+    headers = standard_headers(secret, at=int(time.time()), body=body)
 
-    async def heard() -> None:
-        await receive_message(ctx.resources, await verify_message(ctx.resources, hook.id, headers, b'{"who": "cleo"}'))
+    async def receive() -> None:
+        await receive_message(ctx.resources, await verify_message(ctx.resources, hook.id, headers, body))
 
-    await seen.watch("hook", heard())
-    await seen.watch("jobs", STAGES["jobs"](worker, jobs[0].id))
+    await observer.observe("hook", receive())
+    await observer.observe("jobs", STAGES["jobs"](worker, jobs[0].id))
 
-    async def ordered() -> None:
+    async def export() -> None:
         jobs.append(await export_events(ctx, EventQuery(), ExportFormat.JSONL))
         jobs.append(await export_activities(ctx, ActivityQuery(), ExportFormat.JSONL))
 
-    await seen.watch("export", ordered())
+    await observer.observe("export", export())
     for job in jobs[1:]:
-        await seen.watch("jobs", STAGES["jobs"](worker, job.id))
+        await observer.observe("jobs", STAGES["jobs"](worker, job.id))
 
-    async def delivered() -> None:
+    async def deliver() -> None:
         await STAGES["deliver"](worker, ctx.workspace.id)
         await asyncio.gather(*worker.tasks)
 
-    await seen.watch("deliver", delivered())
-    receiver.answers = lambda got: 410
+    await observer.observe("deliver", deliver())
+    receiver.respond = lambda _: 410
     for replay in (Replay(), Replay(statuses=tuple(WebhookDeliveryStatus))):
-        again, _ = await replay_webhook_deliveries(ctx, endpoint.id, replay)
-        assert again is not None
-        await seen.watch("jobs", STAGES["jobs"](worker, again.id))
-    await seen.watch("deliver", delivered())
+        replay_job, _ = await replay_webhook_deliveries(ctx, endpoint.id, replay)
+        assert replay_job is not None
+        await observer.observe("jobs", STAGES["jobs"](worker, replay_job.id))
+    await observer.observe("deliver", deliver())
 
-    assert seen.woken == {stage.name: set(stage.wakes) for stage in FLOW}
-    assert seen.written == {stage.name: set(stage.writes) for stage in FLOW}
+    assert observer.woken == {stage.name: set(stage.wakes) for stage in FLOW}
+    assert observer.written == {stage.name: set(stage.writes) for stage in FLOW}
     for stage in FLOW:
-        # What a stage writes it may look at; a segment is read together with its definitions.
-        may = {*stage.reads, *stage.writes, *(["definitions"] if "segments" in stage.reads else [])}
-        assert set(stage.reads) <= seen.read[stage.name] <= may, stage.name
+        # A stage may also read what it writes, and segments are read together with their definitions.
+        allowed = {*stage.reads, *stage.writes, *(["definitions"] if "segments" in stage.reads else [])}
+        assert set(stage.reads) <= observer.read[stage.name] <= allowed, stage.name

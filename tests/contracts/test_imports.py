@@ -1,3 +1,5 @@
+"""Imports between layers, and the purity of the domain."""
+
 from __future__ import annotations
 
 import ast
@@ -8,8 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 CLOCKS = {"datetime.now", "datetime.utcnow", "datetime.today", "date.today"}
-# Standard modules through which the world would get in: clocks, chance, files, the network, threads, loops, logs.
-WORLDLY = {
+# Standard modules that bring in clocks, chance, files, the network, threads, loops or logs.
+IMPURE = {
     "asyncio",
     "concurrent",
     "io",
@@ -36,7 +38,7 @@ def domain_sources() -> Iterator[tuple[Path, ast.Module]]:
         yield path.relative_to(ROOT), ast.parse(path.read_text())
 
 
-def imported(tree: ast.Module) -> Iterator[str]:
+def imported_modules(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -44,20 +46,20 @@ def imported(tree: ast.Module) -> Iterator[str]:
             yield node.module
 
 
-def test_the_import_contracts_hold() -> None:
+def test_import_contracts_hold() -> None:
     lint = Path(sys.executable).parent / "lint-imports"
-    ran = subprocess.run([lint, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    result = subprocess.run([lint, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_the_domain_imports_only_itself_and_the_pure_standard_library() -> None:
-    allowed = sys.stdlib_module_names - WORLDLY
+def test_domain_imports_only_itself_and_pure_standard_modules() -> None:
+    allowed = sys.stdlib_module_names - IMPURE
     for path, tree in domain_sources():
-        for module in imported(tree):
+        for module in imported_modules(tree):
             assert module.startswith("app.domain") or module.split(".")[0] in allowed, f"{path} imports {module}"
 
 
-def test_the_domain_does_not_look_at_the_clock_or_wait() -> None:
+def test_domain_neither_reads_a_clock_nor_waits() -> None:
     for path, tree in domain_sources():
         for node in ast.walk(tree):
             assert not isinstance(node, ast.AsyncFunctionDef | ast.Await), f"{path}:{node.lineno} is async"
@@ -66,8 +68,8 @@ def test_the_domain_does_not_look_at_the_clock_or_wait() -> None:
                 assert read not in CLOCKS, f"{path}:{node.lineno} reads the clock"
 
 
-def test_modules_are_named_after_ideas_and_stay_small() -> None:
+def test_modules_have_telling_names_and_at_most_350_lines() -> None:
     for folder in ("app", "workers"):
         for path in (ROOT / folder).rglob("*.py"):
             assert path.stem not in {"utils", "util", "helpers", "common", "manager", "service", "base", "models"}, path
-            assert len(path.read_text().splitlines()) <= 350, f"{path} holds a second idea"
+            assert len(path.read_text().splitlines()) <= 350, f"{path} is too long: split it by idea"

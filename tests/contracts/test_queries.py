@@ -1,8 +1,8 @@
 """Every named query is served by an index.
 
-A story drives all of them over real servers and notes what is sent; each filter is then held against the indexes we
-make. MongoDB is also asked to explain. The embedded servers are not: they tell of index scans where they read the
-collection (for a condition that the index does not hold), and of the opposite.
+The test calls every query over real servers and stores each filter that is sent. Each filter is then compared with the
+indexes of the product. MongoDB is also asked to explain the filters. The embedded servers are not: they report index
+scans where they read the whole collection (for a condition outside the index), and the opposite.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ from app.store.operations.parked_passes import ParkedPasses
 from app.store.stages.job_leases import JobLeases
 from app.store.workspace.exports import Part
 from tests.business import Business, bought_within, open_business, spent
-from tests.receiver import receiving
-from tests.workers.jobs.test_imports import File, finished, sales
+from tests.receiver import run_receiver
+from tests.workers.jobs.test_imports import File, run_to_end, sales_csv
 from workers.stages.deliver import run_endpoint
 from workers.stages.due import next_due_ms
 
@@ -81,21 +81,24 @@ MODULES = [importlib.import_module(found.name) for found in pkgutil.walk_package
 QUERIES = [cls for module in MODULES for cls in vars(module).values() if inspect.isclass(cls)
            and issubclass(cls, ErrorTranslating) and cls.__module__ == module.__name__]  # fmt: skip
 RANGES = {"$gt", "$gte", "$lt", "$lte"}
-SHORT = {
-    # Few documents by their nature: a workspace has some segments, keys, jobs and files, an installation some workspaces.
+SMALL_COLLECTIONS = {
+    # A workspace has few segments, keys, jobs and files, and an installation has few workspaces.
     "segments", "definitions", "api_keys", "jobs", "job_files", "workspaces", "clock", "constants", "heartbeats",
     "inbound_hooks", "webhook_endpoints",
 }  # fmt: skip
-BY_HAND = {("ParkedPasses.release", "update"), ("FoldQueries.clear", "update")}
-"""Run by an operator for one pass: reading that pass's events whole is all right. And the fold's marks, which look at
-whether an event has moved: measured on both embedded servers, an update by ids takes as long with that as without."""
+EXEMPT_QUERIES = {("ParkedPasses.release", "update"), ("FoldQueries.clear", "update")}
+"""Queries that need no full index.
+
+An operator runs the first for one pass, so reading all events of the pass is acceptable. The second updates by ids and
+also compares whether an event has moved. On both embedded servers such an update takes as long as one by ids alone.
+"""
 
 _running: ContextVar[str] = ContextVar("_running", default="-")
 
 
 @dataclass(frozen=True)
-class Sent:
-    """One filter that was sent: by which named query, for what, to which collection."""
+class SentFilter:
+    """One filter that was sent: by which named query, with which command, to which collection."""
 
     query: str
     verb: str
@@ -105,23 +108,24 @@ class Sent:
 
     @property
     def shape(self) -> str:
-        """The same for all filters that differ only in their values."""
+        """The filter without its values: equal for all filters that differ only in their values."""
         parts = (
             f"{name}:{','.join(sorted(c)) if isinstance(c, dict) else '='}" for name, c in sorted(self.filter.items())
         )
         return f"{self.query} {self.verb} {self.collection} {{{' '.join(parts)}}}"
 
 
-class Listener(CommandListener):
-    """Notes every filter."""
+class FilterListener(CommandListener):
+    """Listener that stores each filter."""
 
     def __init__(self) -> None:
-        self.sent: dict[str, Sent] = {}
+        self.sent: dict[str, SentFilter] = {}
 
     def started(self, event: CommandStartedEvent) -> None:
+        """Store the filters of a command."""
         command, verb = event.command, event.command_name
         if _running.get() == "-" and verb == "find":
-            return  # the test's own looking
+            return  # This find is the test's own.
         if verb not in {"find", "aggregate", "update", "delete", "findAndModify"}:
             return
         explainable = None
@@ -136,32 +140,33 @@ class Listener(CommandListener):
         else:
             filters = [change["q"] for change in command[{"update": "updates", "delete": "deletes"}[verb]]]
         for each in filters:
-            sent = Sent(_running.get(), verb, command[verb], dict(each), explainable)
+            sent = SentFilter(_running.get(), verb, command[verb], filter=dict(each), explainable=explainable)
             self.sent.setdefault(sent.shape, sent)
 
     def succeeded(self, event: object) -> None:
-        """Nothing to note."""
+        """Ignore the event."""
 
     def failed(self, event: object) -> None:
-        """Nothing to note."""
+        """Ignore the event."""
 
 
 @pytest.fixture
-async def listened(resources: Resources) -> AsyncIterator[tuple[Business, Listener]]:
-    listener = Listener()
+async def observed(resources: Resources) -> AsyncIterator[tuple[Business, FilterListener]]:
+    """Yield a business and the listener of its store."""
+    listener = FilterListener()
     client: AsyncIOMotorClient[dict[str, Any]] = AsyncIOMotorClient(
         resources.settings.mongodb_uri, tz_aware=True, tzinfo=UTC, event_listeners=[listener], w="majority",
         readConcernLevel="majority", retryWrites=False,
     )  # fmt: skip
     fixed = FixedClock(datetime(2026, 1, 1, tzinfo=UTC))
     settings = replace(resources.settings, egress_allow=("127.0.0.1",))
-    again = replace(resources, db=client[settings.database], clock=fixed, settings=settings)
-    yield await open_business(again, fixed), listener
+    resources = replace(resources, db=client[settings.database], clock=fixed, settings=settings)
+    yield await open_business(resources, fixed), listener
     client.close()
 
 
-def named(calls: set[str], cls: type, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
-    """The method, known as the query that is running while it does."""
+def observe(calls: set[str], cls: type, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the method, changed so that it counts as the running query while it runs."""
     title = f"{cls.__name__}.{name}"
 
     async def as_query(*args: Any, **kwargs: Any) -> Any:
@@ -180,7 +185,7 @@ def named(calls: set[str], cls: type, name: str, method: Callable[..., Any]) -> 
     return as_query if inspect.iscoroutinefunction(method) else as_stream
 
 
-def public(cls: type) -> dict[str, Callable[..., Any]]:
+def public_methods(cls: type) -> dict[str, Callable[..., Any]]:
     return {
         name: method
         for name, method in vars(cls).items()
@@ -190,45 +195,45 @@ def public(cls: type) -> dict[str, Callable[..., Any]]:
 
 @pytest.fixture
 def called(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """The named queries called so far."""
+    """Return the set of the named queries called so far."""
     calls: set[str] = set()
     for cls in QUERIES:
-        for name, method in public(cls).items():
-            monkeypatch.setattr(cls, name, named(calls, cls, name, method))
+        for name, method in public_methods(cls).items():
+            monkeypatch.setattr(cls, name, observe(calls, cls, name, method))
     return calls
 
 
-async def story(business: Business) -> None:
-    """Everything that the store is ever asked."""
+async def call_all_queries(business: Business) -> None:
+    """Call every named query of the product."""
     ctx, worker = business.ctx, business.worker
     store = ctx.workspace
-    recent = await business.segment("recent", bought_within(30))
+    recent = await business.create_segment("recent", bought_within(30))
     business.clock.set(datetime(2026, 1, 2, tzinfo=UTC))
-    await business.join("ann", "bob")
+    await business.create_passes("ann", "bob")
     await business.record(*({"amount": n, "pass_external_id": f"p{n % 5}", "external_id": str(n)} for n in range(40)))
     await business.record({"amount": 1, "pass_external_id": "p1", "external_id": "1"})
-    await business.settle()
-    ann = await business.card("p1")
+    await business.run_worker()
+    ann = await business.read_pass("p1")
     await business.record({"amount": 2, "pass_id": ann.id, "pass_external_id": None})
-    ctx.resources.cache.__init__()  # type: ignore[misc]  # a process that has seen nothing yet
+    ctx.resources.cache.__init__()  # type: ignore[misc]  # an empty cache, as in a process that has just started
     await business.record({"amount": 2, "pass_id": ann.id, "pass_external_id": None})
     await update_pass(ctx, ann.id, fields={"tier": "gold"})
-    await business.settle()
-    rich = await business.segment("rich", spent(20, days=30))
+    await business.run_worker()
+    rich = await business.create_segment("rich", spent(20, days=30))
     await update_segment(ctx, rich.id, criteria=spent(30, days=30), name="Richer")
-    await business.settle()
+    await business.run_worker()
     business.clock.set(datetime(2026, 1, 31, 23, 59, 59, 900_000, tzinfo=UTC))
     await next_due_ms(worker, to_ms(await ctx.now()), 1_500)
     business.clock.set(datetime(2026, 3, 1, tzinfo=UTC))
-    await business.settle()
+    await business.run_worker()
     await archive_segment(ctx, rich.id)
     with pytest.raises(Conflict):
-        await business.segment("recent", bought_within(30))
+        await business.create_segment("recent", bought_within(30))
     many = ({"amount": 1, "occurred_at": f"2026-02-20T00:{n // 60:02}:{n % 60:02}Z"} for n in range(150))
     await business.record(*({"pass_external_id": "many", **item} for item in many))
-    await business.settle()
+    await business.run_worker()
     business.clock.set(datetime(2026, 4, 1, tzinfo=UTC))
-    await business.settle()
+    await business.run_worker()
 
     full = PageRequest(2)
     for query in (EventQuery(), EventQuery(types=("purchase",)), EventQuery(pass_id=ann.id), EventQuery(
@@ -238,7 +243,7 @@ async def story(business: Business) -> None:
         first = (await store.events.page(query, full)).items
         await store.events.count(query)
         await store.events.count(query, 1_000)
-        await store.events.walk(query)
+        await store.events.scan(query)
         if first:
             key = first[-1].occurred_ms, first[-1].id
             await store.events.page(query, PageRequest(2, after=key))
@@ -285,37 +290,37 @@ async def story(business: Business) -> None:
     await keyring.aclose()
     await rotate_api_key(ctx, till.id)
     await revoke_api_key(ctx, till.id)
-    await added_up_and_removed(business)
-    await told_by_hooks(business)
-    await told_to_endpoints(business)
-    await receipts_and_keys(business)
-    await imports_and_operations(business)
+    await aggregate_remove_and_merge(business)
+    await receive_and_rerun(business)
+    await deliver_and_replay(business)
+    await record_with_keys(business)
+    await run_jobs_and_operations(business)
 
 
-async def added_up_and_removed(business: Business) -> None:
+async def aggregate_remove_and_merge(business: Business) -> None:
     ctx, store = business.ctx, business.ctx.workspace
     for query in (EventQuery(), EventQuery(types=("purchase",)), EventQuery(pass_id="pass_none")):
         await store.aggregations.groups(query, Aggregation(Function.COUNT, None, (GroupBy.TYPE,)), 10)
-        await store.aggregations.counted(query, Aggregation(Function.SUM, f"{METADATA}x"), 10)
+        await store.aggregations.read_counted(query, Aggregation(Function.SUM, f"{METADATA}x"), 10)
     job, _ = await delete_events(ctx, EventQuery(external_id="39", sources=("api",)))
     assert job is not None
-    await finished(business, job)
+    await run_to_end(business, job)
     await store.removals.batches(["event_none"])
     await create_passes(ctx, [PassInput("two", {"name": "Two"})])
-    await business.record({"pass_external_id": "gone"}, {"pass_external_id": "one"}, {"pass_external_id": "two"})
+    await business.record({"pass_external_id": "erased"}, {"pass_external_id": "one"}, {"pass_external_id": "two"})
     ids = await store.passes.ids_of(["one", "two"])
     await merge_passes(ctx, ids["one"], ids["two"])
-    await business.settle()
+    await business.run_worker()
     assert await store.passes.aliases([ids["one"]]) == {ids["one"]: (ids["two"],)}
     assert await store.passes.survivor_id(ids["two"]) == ids["one"]
-    gone = (await business.card("gone")).id
-    await erase_pass(ctx, pass_id=gone)
-    await business.settle()
-    assert await business.worker.erase_queries.erased_among([gone]) == {gone}
-    await business.settle()
+    erased_id = (await business.read_pass("erased")).id
+    await erase_pass(ctx, pass_id=erased_id)
+    await business.run_worker()
+    assert await business.worker.erase_queries.erased_among([erased_id]) == {erased_id}
+    await business.run_worker()
 
 
-async def told_by_hooks(business: Business) -> None:
+async def receive_and_rerun(business: Business) -> None:
     ctx, store = business.ctx, business.ctx.workspace
     mapping = {"fields": {"passExternalId": "who", "type": {"value": "visit"}}}
     hook, _ = await create_inbound_hook(ctx, "Shop", "shop", mapping, create_missing_passes=True)
@@ -324,7 +329,7 @@ async def told_by_hooks(business: Business) -> None:
     await store.hooks.page(PageRequest(2, after=(to_ms(await ctx.now()), "z")))
     await store.hooks.count()
     for number, body in enumerate((b'{"who": "ann"}', b"{}", b"{}")):
-        failed = (await receive_message(ctx.resources, Message(hook, str(number), body, {}))).delivery
+        failed = (await receive_message(ctx.resources, Message(hook, str(number), body, headers={}))).delivery
     await rerun_inbound_deliveries(ctx, hook.id, limit=1)
     await discard_inbound_delivery(ctx, failed.id)
     await store.inbound.page(hook.id, failed.status, PageRequest(2, after=(to_ms(await ctx.now()), "z")))
@@ -332,19 +337,19 @@ async def told_by_hooks(business: Business) -> None:
     await store.inbound.forget("ann")
 
 
-async def told_to_endpoints(business: Business) -> None:
-    ctx, store, runs = business.ctx, business.ctx.workspace, business.worker.endpoint_leases
-    async with receiving() as receiver:
+async def deliver_and_replay(business: Business) -> None:
+    ctx, store, leases = business.ctx, business.ctx.workspace, business.worker.endpoint_leases
+    async with run_receiver() as receiver:
         url = receiver.url
         endpoint, _ = await create_webhook_endpoint(ctx, url)
-        await business.record({"external_id": "told", "source": "endpoint"})
-        await business.settle()
-        receiver.answers = lambda got: 200 if receiver.got[1:] else 500
+        await business.record({"external_id": "delivered", "source": "endpoint"})
+        await business.run_worker()
+        receiver.respond = lambda _: 200 if receiver.requests[1:] else 500
         await run_endpoint(business.worker, endpoint.id)
     await rotate_webhook_secret(ctx, endpoint.id)
     for query in (
         DeliveryQuery(endpoint.id),
-        DeliveryQuery(endpoint.id, tuple(WebhookDeliveryStatus)[:2], ("a",), 1, 9),
+        DeliveryQuery(endpoint.id, tuple(WebhookDeliveryStatus)[:2], ("a",), after=1, upto=9),
     ):
         await store.deliveries.page(query, PageRequest(2, after=(to_ms(await ctx.now()), "z")))
         await store.deliveries.count(query)
@@ -354,16 +359,16 @@ async def told_to_endpoints(business: Business) -> None:
         await replay_webhook_deliveries(ctx, endpoint.id, replay, dry_run=True)
         job, _ = await replay_webhook_deliveries(ctx, endpoint.id, replay)
         assert job is not None
-        await finished(business, job)
-    # Nobody listens there any more.
+        await run_to_end(business, job)
+    # The receiver is closed, so this delivery fails.
     await run_endpoint(business.worker, endpoint.id)
     assert await store.partitions.states([endpoint.id])
     assert await store.partitions.positions(endpoint.id)
-    assert await runs.of_workspace(store.id)
-    assert await runs.waiting(10**14)
-    hold = await runs.claim(endpoint.id, 10**14)
-    assert hold is not None
-    await runs.release(hold, 0)
+    assert await leases.of_workspace(store.id)
+    assert await leases.waiting(10**14)
+    lease = await leases.claim(endpoint.id, 10**14)
+    assert lease is not None
+    await leases.release(lease, 0)
     await update_webhook_endpoint(ctx, endpoint.id, status=EndpointStatus.DISABLED)
     await update_webhook_endpoint(ctx, endpoint.id, status=EndpointStatus.ENABLED)
     await store.webhooks.disable(endpoint.id, DisabledReason.GONE, await ctx.now())
@@ -372,99 +377,103 @@ async def told_to_endpoints(business: Business) -> None:
     await delete_webhook_endpoint(ctx, endpoint.id)
 
 
-async def receipts_and_keys(business: Business) -> None:
+async def record_with_keys(business: Business) -> None:
     ctx = business.ctx
     many = [EventInput(type="purchase", pass_external_id="p1", external_id=f"r{n}") for n in range(100)]
     issued = await receipt_of(ctx, await record_call(ctx, many, idempotency_key="k"))
     await record_call(ctx, many, idempotency_key="k")
-    await record_call(ctx, [EventInput(type="visit", pass_id="pass_none")], idempotency_key="free again")
-    await business.settle()
-    await wait_until_folded(ctx, issued.token, told=True)
+    await record_call(ctx, [EventInput(type="visit", pass_id="pass_none")], idempotency_key="released")
+    await business.run_worker()
+    await wait_until_folded(ctx, issued.token, published=True)
 
 
-async def imports_and_operations(business: Business) -> None:
+async def run_jobs_and_operations(business: Business) -> None:
     ctx, worker, db = business.ctx, business.worker, business.ctx.resources.db
-    await finished(business, await import_events(ctx, File(sales(5) + "c1,never,1,1\n")))
-    job = await import_events(ctx, File(sales(5), "more.csv"))
+    await run_to_end(business, await import_events(ctx, File(sales_csv(5) + "c1,never,1,1\n")))
+    job = await import_events(ctx, File(sales_csv(5), "more.csv"))
     await cancel_job(ctx, job.id)
-    await finished(business, job)
+    await run_to_end(business, job)
     assert [lines async for lines in ctx.workspace.jobs.report(job.id)] == []
-    job = await finished(business, await export_events(ctx, EventQuery(), ExportFormat.JSONL))
+    job = await run_to_end(business, await export_events(ctx, EventQuery(), ExportFormat.JSONL))
     assert job.file is not None
     assert [part async for part in ctx.workspace.exports.read(job.id, job.file.parts)]
     await ctx.workspace.exports.put(job.id, 0, b"", Part(0, None), datetime.now(UTC))
-    await finished(business, await export_activities(ctx, ActivityQuery(), ExportFormat.JSONL))
+    await run_to_end(business, await export_activities(ctx, ActivityQuery(), ExportFormat.JSONL))
     await ctx.workspace.exports.drop(job.id)
-    runs = JobLeases(db)
-    job = await import_events(ctx, File(sales(5), "again.csv"))
-    run = await runs.claim(job.id, 10**13)
+    leases = JobLeases(db)
+    job = await import_events(ctx, File(sales_csv(5), "again.csv"))
+    run = await leases.claim(job.id, 10**13)
     assert run is not None
-    await runs.open(10**13)
-    await runs.renew(run, 10**13)
-    await runs.failed(run, 0)
-    await runs.release(run)
-    run = await runs.claim(job.id, 2 * 10**13)
+    await leases.open(10**13)
+    await leases.renew(run, 10**13)
+    await leases.record_failure(run, 0)
+    await leases.release(run)
+    run = await leases.claim(job.id, 2 * 10**13)
     assert run is not None
-    await runs.finish(run, JobStatus.FAILED, datetime(2026, 3, 1, tzinfo=UTC), "no")
+    await leases.finish(run, JobStatus.FAILED, datetime(2026, 3, 1, tzinfo=UTC), "no")
     await ctx.workspace.jobs.get_many([job.id])
 
-    ann = await business.card("p1")
+    ann = await business.read_pass("p1")
     await business.record({"pass_external_id": "p1"})
     for _ in range(5):
         await worker.fold_queries.count_failure(ann.id, "Boom", 5)
-    operators = ParkedPasses(db)
-    for card in await operators.passes():
-        await operators.release(card, await ctx.now())
-    await business.settle()
-    await BacklogQueries(db).measured(10**13)
-    beats, at = Heartbeats(db), datetime.now(UTC)
-    await beats.beat("w", at, at + timedelta(seconds=5))
-    await beats.alive(at)
-    await beats.gone("w")
+    parked_passes = ParkedPasses(db)
+    for card in await parked_passes.passes():
+        await parked_passes.release(card, await ctx.now())
+    await business.run_worker()
+    await BacklogQueries(db).measure(10**13)
+    heartbeats, at = Heartbeats(db), datetime.now(UTC)
+    await heartbeats.beat("w", at, at + timedelta(seconds=5))
+    await heartbeats.count_alive(at)
+    await heartbeats.remove("w")
     manual = MongoClock(db)
     await manual.set(datetime(2026, 1, 1, tzinfo=UTC))
     await manual.elapsed()
 
 
-def problem(sent: Sent) -> str | None:
-    """Why no index serves the filter; None where one does."""
-    asked = sent.filter
-    equal = {n for n, c in asked.items() if not isinstance(c, dict) or set(c) == {"$in"}}
+def find_problem(sent: SentFilter) -> str | None:
+    """Return why no index serves the filter, or None if one does."""
+    conditions = sent.filter
+    equal = {n for n, c in conditions.items() if not isinstance(c, dict) or set(c) == {"$in"}}
     if "_id" in equal:
-        listed = isinstance(asked["_id"], dict) and len(asked) > 1
-        return "a list of ids is asked for together with something else" if listed else None
-    ranged = {n for n, c in asked.items() if isinstance(c, dict) and set(c) <= RANGES}
-    if other := set(asked) - equal - ranged:
-        return f"no index holds the condition on {other}"
+        is_list = isinstance(conditions["_id"], dict) and len(conditions) > 1
+        return "a list of ids is combined with another condition" if is_list else None
+    ranged = {n for n, c in conditions.items() if isinstance(c, dict) and set(c) <= RANGES}
+    if other := set(conditions) - equal - ranged:
+        return f"no index serves the condition on {other}"
     for model in INDEXES[sent.collection]:
         names = list(model.document["key"])
-        if names[0] in asked and set(asked) <= set(names):
-            prefix = next((place for place, name in enumerate(names) if name not in equal), len(names))
-            beyond = set(asked) - set(names[:prefix])
+        if names[0] in conditions and set(conditions) <= set(names):
+            prefix = next((index for index, name in enumerate(names) if name not in equal), len(names))
+            beyond = set(conditions) - set(names[:prefix])
             if not beyond or names[prefix] in ranged:
                 last = names[prefix] if beyond else ""
-                if prefix and last != names[-1] and "$lte" in asked.get(last, {}):
-                    return f"$lte on {last}: the embedded server loses what equals it, as the index goes on after it"
+                if prefix and last != names[-1] and "$lte" in conditions.get(last, {}):
+                    return f"$lte on {last}: the embedded server omits equal values if the index has further fields"
                 return None
-    return "no index begins with what is asked"
+    return "no index begins with these conditions"
 
 
-async def test_every_named_query_is_served_by_an_index(listened: tuple[Business, Listener], called: set[str]) -> None:
-    business, listener = listened
+async def test_every_named_query_is_served_by_an_index(
+    observed: tuple[Business, FilterListener], called: set[str]
+) -> None:
+    business, listener = observed
     listener.sent.clear()
-    await story(business)
-    everything = {f"{cls.__name__}.{name}" for cls in QUERIES for name in public(cls)}
-    assert everything - called == set()
+    await call_all_queries(business)
+    all_queries = {f"{cls.__name__}.{name}" for cls in QUERIES for name in public_methods(cls)}
+    assert all_queries - called == set()
     found = list(listener.sent.values())
     problems = [
         f"{sent.shape}: {why}"
         for sent in found
-        if sent.collection not in SHORT and (sent.query, sent.verb) not in BY_HAND and (why := problem(sent))
+        if sent.collection not in SMALL_COLLECTIONS
+        and (sent.query, sent.verb) not in EXEMPT_QUERIES
+        and (why := find_problem(sent))
     ]
     assert not problems, "\n".join(problems)
-    assert len([sent for sent in found if sent.collection not in SHORT]) > 40
+    assert len([sent for sent in found if sent.collection not in SMALL_COLLECTIONS]) > 40
     db = business.ctx.resources.db
     if "secantusVersion" not in await db.command("buildInfo"):
         for sent in found:
-            if sent.explainable is not None and sent.collection not in SHORT:
+            if sent.explainable is not None and sent.collection not in SMALL_COLLECTIONS:
                 assert "COLLSCAN" not in str(await db.command({"explain": dict(sent.explainable)})), sent.shape

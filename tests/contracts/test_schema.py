@@ -1,4 +1,4 @@
-"""The schema does not drift: the exported file is the code's, everything is explained, every error has its translation."""
+"""The schema: the exported file is up to date, every element is described, every error has a code."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from app.domain import errors
 from app.domain.errors import Code, PunchcardError
 from app.graphql.errors import TRANSLATED, ErrorCode
 from app.graphql.schema import print_sdl, schema
-from app.graphql.sdl import NAMED_BY_CONTRACT, VALUES
+from app.graphql.sdl import NAMED_BY_CONTRACT, TYPES_WITHOUT_ID
 from app.graphql.types.enums import UserErrorCode
 
 EXPORTED = Path(__file__).parents[2] / "schema.graphql"
 
 
 def elements() -> Iterator[tuple[str, str | None]]:
-    """Every element of the schema with its description."""
+    """Yield every element of the schema with its description."""
     for kind in schema.type_map.values():
         if is_introspection_type(kind) or is_specified_scalar_type(kind):
             continue
@@ -47,20 +47,20 @@ def elements() -> Iterator[tuple[str, str | None]]:
             yield f"@{directive.name}", directive.description
 
 
-def test_the_exported_schema_is_the_codes() -> None:
+def test_exported_schema_equals_the_code() -> None:
     assert EXPORTED.read_text() == print_sdl(), "run: punchcard schema > schema.graphql"
 
 
-def test_only_values_go_without_an_id() -> None:
-    """What the linter is told not to ask for is not there, and nobody is excused who is gone."""
+def test_types_without_an_id_are_those_that_are_listed() -> None:
+    """The lists contain no type that does not exist, and no type that has an id."""
     kinds = {name: kind for name, kind in schema.type_map.items() if isinstance(kind, GraphQLObjectType)}
-    assert set(kinds) >= VALUES | NAMED_BY_CONTRACT
-    assert [name for name in VALUES if "id" in kinds[name].fields] == []
+    assert set(kinds) >= TYPES_WITHOUT_ID | NAMED_BY_CONTRACT
+    assert [name for name in TYPES_WITHOUT_ID if "id" in kinds[name].fields] == []
 
 
-def test_everything_is_explained_in_a_sentence() -> None:
-    unexplained = [name for name, text in elements() if not text or not text.rstrip().endswith((".", "`"))]
-    assert unexplained == []
+def test_every_element_is_described_in_a_sentence() -> None:
+    undescribed = [name for name, text in elements() if not text or not text.rstrip().endswith((".", "`"))]
+    assert undescribed == []
 
 
 def test_every_problem_code_is_published() -> None:
@@ -70,7 +70,7 @@ def test_every_problem_code_is_published() -> None:
     assert set(published.values) == set(Code.__members__)
 
 
-def test_every_error_class_has_its_translation() -> None:
+def test_every_error_class_is_translated() -> None:
     classes = [
         value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, PunchcardError)
     ]
@@ -81,7 +81,7 @@ def test_every_error_class_has_its_translation() -> None:
     assert set(TRANSLATED.values()) <= set(ErrorCode)
 
 
-def test_every_mutation_takes_one_input_and_answers_user_errors() -> None:
+def test_every_mutation_takes_one_input_and_returns_user_errors() -> None:
     assert schema.mutation_type
     for name, field in schema.mutation_type.fields.items():
         assert list(field.args) == ["input"], name
