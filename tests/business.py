@@ -1,4 +1,4 @@
-"""A small business for tests: a workspace, an actor, and a worker that settles everything when asked to."""
+"""A workspace with its actor and a worker, all in the test's own process."""
 
 from __future__ import annotations
 
@@ -26,113 +26,114 @@ from workers.main import STAGES
 from workers.sweep import Sweep
 from workers.worker import Worker
 
-INDEXED: set[tuple[str | None, str]] = set()
-"""The servers and databases that have their indexes, as far as this process made them."""
+INDEXED_DATABASES: set[tuple[str | None, str]] = set()
+"""The servers and databases in which this process created the indexes."""
 
 
 @dataclass
 class Business:
-    """One workspace, in process: commands as they are called by the edge, stages as they are run by a worker."""
+    """One workspace, with a context for commands and a worker for stages."""
 
     ctx: Context
     worker: Worker
     clock: FixedClock
 
-    async def settle(self) -> None:
-        """Runs every stage until a whole sweep moved nothing."""
+    async def run_worker(self) -> None:
+        """Run the worker's stages until a whole sweep changes nothing."""
         sweep = Sweep(self.worker, STAGES)
-        position: object = None
-        while position != (position := await self._progress()):
-            await sweep.folds()
-            await sweep.dues()
-            await sweep.backfills()
-            await sweep.publishes()
-            await sweep.merges()
-            await sweep.erasures()
+        before: object = None
+        while before != (before := await self._progress()):
+            await sweep.fold()
+            await sweep.advance_due()
+            await sweep.backfill()
+            await sweep.publish()
+            await sweep.merge()
+            await sweep.erase()
 
     async def _progress(self) -> object:
+        """Return a value that changes whenever a stage wrote something."""
         db = self.ctx.resources.db
         cards = await db["passes"].find({}, {"v": 1, "out.n": 1}).to_list(None)
-        waiting = await db["events"].find({"pend": {"$gte": 0}}, {"pend": 1}).to_list(None)
-        # What moves from one pass to another waits in another slot.
-        slots = sorted((event["_id"], event["pend"]) for event in waiting)
-        moved = sum(card["v"] + len(card["out"]) for card in cards)
-        return await self.ctx.workspace.activities.last_pos(), moved, slots
+        pending = await db["events"].find({"pend": {"$gte": 0}}, {"pend": 1}).to_list(None)
+        # A merge moves a pending event to the slot of the other pass, so the slots belong to the progress.
+        slots = sorted((event["_id"], event["pend"]) for event in pending)
+        written = sum(card["v"] + len(card["out"]) for card in cards)
+        return await self.ctx.workspace.activities.last_pos(), written, slots
 
     async def record(self, *items: Mapping[str, object], **options: object) -> BatchOutcome:
-        """recordEvents, with passes made on the way."""
+        """Call recordEvents, and create missing passes unless the options say otherwise."""
         options.setdefault("create_missing_passes", True)
         inputs = [EventInput(**{"pass_external_id": "ann", "type": "purchase", **item}) for item in items]
         return await record_events(self.ctx, inputs, **options)  # type: ignore[arg-type]
 
-    async def join(self, *external_ids: str) -> list[Pass]:
-        """createPasses."""
+    async def create_passes(self, *external_ids: str) -> list[Pass]:
+        """Call createPasses, one pass for each external id, and return the passes."""
         results = await create_passes(self.ctx, [PassInput(name) for name in external_ids])
         return [result.card for result in results if result.card is not None]
 
-    async def segment(self, key: str, criteria: Mapping[str, object], **options: object) -> Segment:
-        """createSegment, and its backfill done."""
-        made = await create_segment(self.ctx, key, key, criteria, **options)
-        await self.settle()
-        return made
+    async def create_segment(self, key: str, criteria: Mapping[str, object], **options: object) -> Segment:
+        """Call createSegment, run the backfill, and return the segment."""
+        created = await create_segment(self.ctx, key, key, criteria, **options)
+        await self.run_worker()
+        return created
 
-    async def card(self, external_id: str = "ann") -> Pass:
-        """The pass as stored, whole."""
+    async def read_pass(self, external_id: str = "ann") -> Pass:
+        """Return the pass as stored, with everything that the fold reads."""
         ids = await self.ctx.workspace.passes.ids_of([external_id])
         return (await self.worker.fold_queries.passes(ids.values()))[ids[external_id]]
 
-    async def feed(self, **query: object) -> list[Activity]:
-        """The whole log, or what matches of it."""
-        page = await self.ctx.workspace.activities.page(ActivityQuery(**query), PageRequest(100_000))  # type: ignore[arg-type]
-        return page.items
+    async def read_log(self, **query: object) -> list[Activity]:
+        """Return the activities of the log that match the query, or all of them."""
+        matching = ActivityQuery(**query)  # type: ignore[arg-type]
+        return (await self.ctx.workspace.activities.page(matching, PageRequest(100_000))).items
 
-    async def members(self, segment: Segment) -> list[str]:
-        """External ids of the members."""
+    async def read_members(self, segment: Segment) -> list[str]:
+        """Return the sorted external ids of the segment's members."""
         page = await self.ctx.workspace.segments.members(segment.id, PageRequest(100_000))
         return sorted(card.external_id for card in page.items)
 
 
 async def open_business(resources: Resources, clock: FixedClock, name: str = "Kiosk") -> Business:
-    """A fresh business on an empty database."""
-    place = (resources.settings.mongodb_uri, resources.db.name)
-    if place not in INDEXED:
+    """Create a workspace in a database; create the indexes too, unless this process did so before."""
+    database = (resources.settings.mongodb_uri, resources.db.name)
+    if database not in INDEXED_DATABASES:
         await indexes.ensure_indexes(resources.db)
-        INDEXED.add(place)
-    return await another_business(resources, clock, name)
+        INDEXED_DATABASES.add(database)
+    return await create_business(resources, clock, name)
 
 
-async def another_business(resources: Resources, clock: FixedClock, name: str) -> Business:
-    """One more workspace in the same database."""
+async def create_business(resources: Resources, clock: FixedClock, name: str) -> Business:
+    """Create one more workspace in the same database."""
     profile, _ = await create_workspace(resources, name)
-    actor = Actor(profile.id, "key_test", "test", frozenset(SCOPES))
+    actor = Actor(profile.id, "key_test", "test", scopes=frozenset(SCOPES))
     return Business(Context(resources.workspace(profile.id), actor, resources), Worker.on(resources), clock)
 
 
 def purchases(count: int) -> dict[str, object]:
-    """ "`count` or more purchases"."""
+    """Return the criteria `count or more purchases`."""
     return {"event": {"types": ["purchase"], "metric": "COUNT", "operator": "GTE", "value": count}}
 
 
 def spent(amount: int | Decimal, days: int | None = None) -> dict[str, object]:
-    """ "`amount` or more spent", within days if given."""
+    """Return the criteria `amount or more spent`, within so many days if given."""
     within = {} if days is None else {"within": {"days": days}}
     return {"event": {"types": ["purchase"], "metric": "SUM", "operator": "GTE", "value": amount, **within}}
 
 
 def bought_within(days: int) -> dict[str, object]:
-    """ "bought within `days` days"."""
+    """Return the criteria `bought within so many days`."""
     return {
         "event": {"types": ["purchase"], "metric": "COUNT", "operator": "GTE", "value": 1, "within": {"days": days}}
     }
 
 
-def nothing_for(days: int) -> dict[str, object]:
-    """ "no purchase in `days` days"."""
+def no_purchase_for(days: int) -> dict[str, object]:
+    """Return the criteria `no purchase in so many days`."""
     return {"event": {"types": ["purchase"], "metric": "DAYS_SINCE_LAST", "operator": "GTE", "value": days}}
 
 
-def flips(feed: Sequence[Activity], segment: Segment) -> list[tuple[str, datetime, bool]]:
-    """(pass, instant, entered?) of the transitions of a segment, in order of the log."""
+def list_transitions(log: Sequence[Activity], segment: Segment) -> list[tuple[str, datetime, bool]]:
+    """Return (pass id, instant, entered) of each transition of the segment, in order of the log."""
     return [
-        (a.pass_id, a.occurred_at, a.type.endswith(".entered")) for a in feed if a.segment_id == segment.id
+        (a.pass_id, a.occurred_at, a.type.endswith(".entered")) for a in log if a.segment_id == segment.id
     ]  # fmt: skip

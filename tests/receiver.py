@@ -1,4 +1,4 @@
-"""A receiver of webhooks on this machine: keeps what it was sent, and answers as it is told."""
+"""A local HTTP server that receives webhooks: it stores each request and responds as the test wants."""
 
 from __future__ import annotations
 
@@ -11,88 +11,88 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Got:
-    """One request: its headers by their names in small letters, and its body."""
+class ReceivedRequest:
+    """One request: its headers by lower-case name, and its body."""
 
     headers: dict[str, str]
     body: bytes
 
     @property
     def id(self) -> str:
-        """Its `webhook-id`."""
+        """The header `webhook-id`."""
         return self.headers["webhook-id"]
 
     @property
-    def said(self) -> dict[str, Any]:
-        """Its body, read."""
-        found: dict[str, Any] = json.loads(self.body)
-        return found
+    def payload(self) -> dict[str, Any]:
+        """The body, parsed as JSON."""
+        parsed: dict[str, Any] = json.loads(self.body)
+        return parsed
 
 
 Answer = int | tuple[int, dict[str, str]] | None
-"""A status, with headers or without; None: none is ever given."""
+"""A status, with or without extra headers; None: the receiver never responds."""
 
 
 class Receiver:
-    """Answers 200, unless `answers` says otherwise for a request, and not before it is `opened`.
+    """A server that responds with 200 unless `respond` returns something else, and only while `may_respond` is set.
 
-    What it got is in `got`, also what it did not take.
+    `requests` are all requests, `accepted` those that the receiver answered with a 2xx status.
     """
 
     def __init__(self) -> None:
-        self.got: list[Got] = []
-        self.taken: list[Got] = []
-        self.answers: Callable[[Got], Answer] = lambda got: 200
-        self.opened = asyncio.Event()
-        self.opened.set()
+        self.requests: list[ReceivedRequest] = []
+        self.accepted: list[ReceivedRequest] = []
+        self.respond: Callable[[ReceivedRequest], Answer] = lambda got: 200
+        self.may_respond = asyncio.Event()
+        self.may_respond.set()
         self.connections = 0
         self.port = 0
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL to send webhooks to."""
         return f"http://127.0.0.1:{self.port}/hooks?of=punchcard"
 
     @property
     def ids(self) -> list[str]:
-        """The ids of the messages that it took, in order."""
-        return [got.id for got in self.taken]
+        """The ids of the accepted messages, in order."""
+        return [got.id for got in self.accepted]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answers the requests of one connection."""
+        """Respond to the requests of one connection."""
         self.connections += 1
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[1:-2]
                 headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-                got = Got(headers, await reader.readexactly(int(headers["content-length"])))
-                self.got.append(got)
-                await self.opened.wait()
-                answer = self.answers(got)
+                request = ReceivedRequest(headers, await reader.readexactly(int(headers["content-length"])))
+                self.requests.append(request)
+                await self.may_respond.wait()
+                answer = self.respond(request)
                 if answer is None:
                     await reader.read()
                     break
-                status, also = answer if isinstance(answer, tuple) else (answer, {})
+                status, extra = answer if isinstance(answer, tuple) else (answer, {})
                 if 200 <= status < 300:
-                    self.taken.append(got)
-                said = [f"HTTP/1.1 {status} Said", "content-length: 2", *(f"{k}: {v}" for k, v in also.items())]
-                writer.write("\r\n".join([*said, "", "ok"]).encode())
+                    self.accepted.append(request)
+                head = [f"HTTP/1.1 {status} Said", "content-length: 2", *(f"{k}: {v}" for k, v in extra.items())]
+                writer.write("\r\n".join([*head, "", "ok"]).encode())
         writer.close()
 
 
 @contextlib.asynccontextmanager
-async def receiving() -> AsyncIterator[Receiver]:
-    """A receiver, while the block runs."""
-    found = Receiver()
-    server = await asyncio.start_server(found.serve, "127.0.0.1", 0)
-    found.port = server.sockets[0].getsockname()[1]
-    yield found
+async def run_receiver() -> AsyncIterator[Receiver]:
+    """Run a receiver on a free port while the block runs."""
+    receiver = Receiver()
+    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
+    receiver.port = server.sockets[0].getsockname()[1]
+    yield receiver
     server.close()
 
 
 async def _listen() -> None:
-    async with receiving() as receiver:
-        print(receiver.port, flush=True)  # noqa: T201  # for who started it
+    async with run_receiver() as receiver:
+        print(receiver.port, flush=True)  # noqa: T201  # the process that started this one reads the port
         await asyncio.Event().wait()
 
 

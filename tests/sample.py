@@ -1,4 +1,4 @@
-"""The purchases of the sample file, as the tests and the oracle see them."""
+"""The purchases of the sample file, for the product and for the oracle."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
-from tests.oracle import Happening
+from tests.oracle import OracleEvent
 
 FILE = Path(__file__).parent / "data" / "cdnow_sample.csv"
 
 
 @dataclass(frozen=True)
 class Purchase:
-    """One row; `row` is its identity, since some rows repeat another exactly and are purchases of their own."""
+    """One row of the file. Its number identifies it, because some rows are equal and still are separate purchases."""
 
     row: int
     customer: str
@@ -23,20 +23,20 @@ class Purchase:
     amount: Decimal
 
     @property
-    def happening(self) -> Happening:
-        """The row as the oracle sees it."""
-        return Happening(int(self.at.timestamp()) * 1000, self.amount)
+    def oracle_event(self) -> OracleEvent:
+        """The purchase as an event of the oracle."""
+        return OracleEvent(int(self.at.timestamp()) * 1000, self.amount)
 
 
 def purchases(*, every: int = 1) -> list[Purchase]:
-    """The rows of every n-th customer, in order of date and of the file within one day."""
+    """Return the rows of every n-th customer, by date, and in the order of the file within a day."""
     with FILE.open(newline="") as file:
         rows = [
             Purchase(
-                number,
-                row["customer_id"],
-                datetime.fromisoformat(row["date"]).replace(tzinfo=UTC),
-                Decimal(row["dollar_value"]),
+                row=number,
+                customer=row["customer_id"],
+                at=datetime.fromisoformat(row["date"]).replace(tzinfo=UTC),
+                amount=Decimal(row["dollar_value"]),
             )
             for number, row in enumerate(csv.DictReader(file), start=1)
         ]

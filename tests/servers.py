@@ -1,4 +1,4 @@
-"""Real servers for the tests: a Mongo-wire server and a Redis of their own, in a folder that is thrown away."""
+"""Real servers for tests: a Mongo-wire server, a Redis, API and worker processes, with data in a temporary folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.local.servers import Server, listens, mongo_server, redis_server
 
 @dataclass(frozen=True)
 class Servers:
-    """Two running servers; kill and start their children to see what the product makes of it."""
+    """Two running servers. A test may kill and start the two child processes."""
 
     mongo: Child
     redis: Child
@@ -24,16 +24,16 @@ class Servers:
 
 
 def child(server: Server) -> Child:
-    """The server as a child process, not yet started; its log lies beside its data."""
+    """Return the server as a child process that is not started yet; its log lies beside its data."""
     server.folder.mkdir(parents=True, exist_ok=True)
     return Child(server.kind, server.argv, log=server.folder.parent / f"{server.kind}.log", ready=server.answers)
 
 
 @asynccontextmanager
 async def running_servers(folder: Path, *, durable: bool = False) -> AsyncIterator[Servers]:
-    """Both servers, ready, and the settings to reach them; killed when the block ends.
+    """Run both servers while the block runs, and yield them with the settings to reach them.
 
-    `durable` makes the store flush at every commit: for tests that kill it.
+    With `durable`, the store flushes at every commit: use it in tests that kill the store.
     """
     for attempt in range(5):
         mongo = mongo_server(folder, durable=durable)
@@ -42,7 +42,8 @@ async def running_servers(folder: Path, *, durable: bool = False) -> AsyncIterat
         try:
             for each in children:
                 await each.start()
-        except StartError:  # another process may have taken the free port first
+        except StartError:
+            # Another process may have bound the free port in the meantime.
             for each in children:
                 await each.kill()
             if attempt == 4:
@@ -58,12 +59,12 @@ async def running_servers(folder: Path, *, durable: bool = False) -> AsyncIterat
 
 
 def api(settings: Settings) -> Child:
-    """An API process on the settings' port, not yet started; ready when it accepts connections."""
+    """Return an API process on the port of the settings, not started yet; it is ready when it accepts connections."""
     return _command(settings, "api", "app.cli", "api", ready=lambda: listens(settings.host, settings.port))
 
 
 def worker(settings: Settings) -> Child:
-    """A worker process, not yet started; it counts as ready at once."""
+    """Return a worker process that is not started yet; it counts as ready at once."""
     return _command(settings, "worker", "workers.main")
 
 

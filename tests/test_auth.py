@@ -1,4 +1,4 @@
-"""API keys: who is asking."""
+"""API keys and the actors that they stand for."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from app.clock import FixedClock
 from app.commands.workspaces.keys import create_api_key, revoke_api_key
 from app.domain.errors import Unauthenticated
 from app.resources import Resources
-from tests.business import another_business, open_business
+from tests.business import create_business, open_business
 
 
-async def test_a_key_stands_for_its_workspace_and_its_scopes(resources: Resources, clock: FixedClock) -> None:
+async def test_key_gives_actor_of_its_workspace_with_its_scopes(resources: Resources, clock: FixedClock) -> None:
     business = await open_business(resources, clock)
-    other = await another_business(resources, clock, "Other")
+    other = await create_business(resources, clock, "Other")
     keyring = Keyring(resources)
     for each, scopes in ((business, ["read"]), (other, ["admin", "write"])):
         key, secret = await create_api_key(each.ctx, "till", scopes)
@@ -25,13 +25,15 @@ async def test_a_key_stands_for_its_workspace_and_its_scopes(resources: Resource
 @pytest.mark.parametrize(
     "header", [None, "", "Bearer", "Bearer ", "Bearer x", "Basic abc", "Bearer \ud800", "x" * 9_999]
 )
-async def test_anything_else_is_nobody(resources: Resources, clock: FixedClock, header: str | None) -> None:
+async def test_missing_or_malformed_key_is_unauthenticated(
+    resources: Resources, clock: FixedClock, header: str | None
+) -> None:
     await open_business(resources, clock)
     with pytest.raises(Unauthenticated):
         await Keyring(resources).actor(header)
 
 
-async def test_a_revoked_key_is_believed_for_a_second_and_no_longer(
+async def test_revoked_key_works_for_a_second_and_no_longer(
     resources: Resources, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     business = await open_business(resources, clock)
@@ -47,7 +49,7 @@ async def test_a_revoked_key_is_believed_for_a_second_and_no_longer(
         await keyring.actor(f"Bearer {secret}")
 
 
-async def test_an_expired_key_is_nobody(resources: Resources, clock: FixedClock) -> None:
+async def test_expired_key_is_unauthenticated(resources: Resources, clock: FixedClock) -> None:
     business = await open_business(resources, clock)
     key, secret = await create_api_key(business.ctx, "till", ["read"], "2199-01-01T00:00:00Z")
     await Keyring(resources).actor(f"Bearer {secret}")
@@ -56,7 +58,7 @@ async def test_an_expired_key_is_nobody(resources: Resources, clock: FixedClock)
         await Keyring(resources).actor(f"Bearer {secret}")
 
 
-async def test_the_last_use_is_noted_at_most_once_a_minute(resources: Resources, clock: FixedClock) -> None:
+async def test_last_use_of_a_key_is_stored_at_most_once_a_minute(resources: Resources, clock: FixedClock) -> None:
     business = await open_business(resources, clock)
     key, secret = await create_api_key(business.ctx, "till", ["read"])
     keyring = Keyring(resources)

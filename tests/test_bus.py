@@ -1,3 +1,5 @@
+"""Wake-ups and messages over Redis, also while Redis is down, hung or empty."""
+
 from __future__ import annotations
 
 import asyncio
@@ -19,18 +21,18 @@ from tests.servers import Servers, running_servers
 
 @pytest.fixture(scope="module")
 async def own(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Servers]:
-    """Servers whose Redis the tests here may kill and stop."""
+    """Yield servers whose Redis the tests of this file may kill and stop."""
     async with running_servers(tmp_path_factory.mktemp("bus")) as running:
         yield running
 
 
-async def woken(resources: Resources, queue: str) -> list[tuple[str, str]]:
-    """What an arq worker that reads the queue until it is empty is told to do, in order."""
-    done: list[tuple[str, str]] = []
+async def run_jobs(resources: Resources, queue: str) -> list[tuple[str, str]]:
+    """Run an arq worker until the queue is empty, and return (stage, key) of its jobs in order."""
+    jobs: list[tuple[str, str]] = []
 
     def stage(name: str) -> Any:
         async def run(_: dict[str, Any], key: str) -> None:
-            done.append((name, key))
+            jobs.append((name, key))
 
         return func(cast(WorkerCoroutine, run), name=name, keep_result=0)
 
@@ -45,40 +47,42 @@ async def woken(resources: Resources, queue: str) -> list[tuple[str, str]]:
         job_deserializer=decode,
     )
     await worker.async_run()
-    return done
+    return jobs
 
 
 async def next_message(listener: AsyncIterator[Any]) -> Any:
+    """Return the next message, or fail after five seconds."""
     async with asyncio.timeout(5):
         return await anext(listener)
 
 
-async def test_a_wake_reaches_the_stage_with_its_key(resources: Resources) -> None:
+async def test_wake_up_reaches_the_stage_with_its_key(resources: Resources) -> None:
     resources.bus.wake("fold", 7, 8)
     resources.bus.wake("publish", "ws_1")
     await resources.bus.aclose()
     database = resources.settings.database
-    assert sorted(await woken(resources, flow_queue(database))) == [("fold", "7"), ("fold", "8"), ("publish", "ws_1")]
+    jobs = await run_jobs(resources, flow_queue(database))
+    assert sorted(jobs) == [("fold", "7"), ("fold", "8"), ("publish", "ws_1")]
 
 
-async def test_a_stage_already_woken_is_not_woken_twice(resources: Resources) -> None:
+async def test_stage_is_woken_once_for_repeated_wake_ups(resources: Resources) -> None:
     for _ in range(3):
         bus = Bus(resources.redis, resources.settings.database)
         bus.wake("fold", 7)
         await bus.aclose()
-    # The ids change every two seconds, and the three wakes may lie on both sides of such a change.
-    assert 1 <= len(await woken(resources, flow_queue(resources.settings.database))) <= 2
+    # The ids change every two seconds, and such a change may lie between the three wake-ups.
+    assert 1 <= len(await run_jobs(resources, flow_queue(resources.settings.database))) <= 2
 
 
-async def test_long_stages_do_not_stand_before_the_flow(resources: Resources) -> None:
+async def test_long_stages_do_not_delay_short_ones(resources: Resources) -> None:
     resources.bus.wake("jobs", "job_1")
     await resources.bus.aclose()
     database = resources.settings.database
-    assert await woken(resources, flow_queue(database)) == []
-    assert await woken(resources, jobs_queue(database)) == [("jobs", "job_1")]
+    assert await run_jobs(resources, flow_queue(database)) == []
+    assert await run_jobs(resources, jobs_queue(database)) == [("jobs", "job_1")]
 
 
-async def test_wake_ups_that_nobody_takes_do_not_pile_up(resources: Resources) -> None:
+async def test_wake_ups_without_a_worker_expire(resources: Resources) -> None:
     queue = flow_queue(resources.settings.database)
     long_ago_ms = int(time.time() * 1000) - 3_600_000
     await resources.redis.zadd(queue, {f"fold:{slot}:0": long_ago_ms for slot in range(50)})
@@ -87,7 +91,7 @@ async def test_wake_ups_that_nobody_takes_do_not_pile_up(resources: Resources) -
     assert await resources.redis.zcard(queue) == 1
 
 
-async def test_a_listener_hears_of_its_connection_then_of_each_message(resources: Resources) -> None:
+async def test_listener_gets_none_at_connection_then_each_message(resources: Resources) -> None:
     listener = resources.bus.listen("log:ws_1")
     assert await next_message(listener) is None
     await resources.bus.publish("log:ws_2", "not for us")
@@ -96,22 +100,22 @@ async def test_a_listener_hears_of_its_connection_then_of_each_message(resources
     await listener.aclose()  # type: ignore[attr-defined]  # an async generator
 
 
-async def test_a_listener_is_told_when_redis_came_back(own: Servers) -> None:
+async def test_listener_gets_none_when_redis_is_back(own: Servers) -> None:
     redis = open_redis(own.settings)
     bus = Bus(redis, "punchcard")
     listener = bus.listen("log")
     assert await next_message(listener) is None
     await own.redis.kill()
-    again = asyncio.create_task(next_message(listener))
+    reconnected = asyncio.create_task(next_message(listener))
     await own.redis.start()
-    assert await again is None
+    assert await reconnected is None
     await bus.publish("log", "after")
     assert await next_message(listener) == "after"
     await listener.aclose()  # type: ignore[attr-defined]  # an async generator
     await redis.aclose()
 
 
-async def test_a_dead_redis_loses_wake_ups_and_nothing_else(own: Servers) -> None:
+async def test_killed_redis_loses_wake_ups_and_nothing_else(own: Servers) -> None:
     redis = open_redis(own.settings)
     bus = Bus(redis, "punchcard")
     await own.redis.kill()
@@ -126,7 +130,7 @@ async def test_a_dead_redis_loses_wake_ups_and_nothing_else(own: Servers) -> Non
     await redis.aclose()
 
 
-async def test_a_hung_redis_keeps_nobody_waiting(own: Servers) -> None:
+async def test_hung_redis_delays_the_caller_for_less_than_a_second(own: Servers) -> None:
     redis = open_redis(own.settings)
     await redis.ping()
     bus = Bus(redis, "punchcard")
@@ -142,17 +146,17 @@ async def test_a_hung_redis_keeps_nobody_waiting(own: Servers) -> None:
     await redis.aclose()
 
 
-async def test_a_closed_bus_takes_no_more(tmp_path: Path, resources: Resources) -> None:
+async def test_closed_bus_ignores_wake_ups(tmp_path: Path, resources: Resources) -> None:
     await resources.bus.aclose()
     resources.bus.wake("fold", 1)
     assert await resources.redis.zcard(flow_queue(resources.settings.database)) == 0
 
 
-async def test_a_connection_that_closes_while_it_opens_is_a_redis_that_is_away(
+async def test_connection_closed_while_opening_counts_as_redis_down(
     resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def closed(*_: object) -> None:
-        # What uvloop says where asyncio would raise a ConnectionError.
+        # uvloop raises this error where asyncio would raise a ConnectionError.
         raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
 
     bus = Bus(open_redis(resources.settings), resources.settings.database)

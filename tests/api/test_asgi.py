@@ -1,4 +1,4 @@
-"""The application around the edge: the page and the headers. (Health: test_probes.py.)"""
+"""The ASGI application: the GraphiQL page and its headers, and readiness without Redis."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ import pytest
 from app.clock import FixedClock
 from app.resources import Resources, open_redis
 from tests.business import Business, open_business
-from tests.graphql.serving import Api, serving
+from tests.graphql.serving import Api, run_api
 
 
 @pytest.fixture
 async def business(resources: Resources, clock: FixedClock) -> Business:
-    """An empty workspace."""
+    """Create an empty workspace."""
     return await open_business(resources, clock)
 
 
 async def get(api: Api, path: str) -> httpx.Response:
-    return await api.http.get(api.address.removesuffix("/graphql") + path)
+    return await api.http.get(api.url.removesuffix("/graphql") + path)
 
 
-async def test_without_redis_it_is_degraded_and_ready(business: Business) -> None:
-    away = dataclasses.replace(business.ctx.resources.settings, redis_url="redis://127.0.0.1:1/0")
-    redis = open_redis(away)
+async def test_api_without_redis_is_ready_and_degraded(business: Business) -> None:
+    settings = dataclasses.replace(business.ctx.resources.settings, redis_url="redis://127.0.0.1:1/0")
+    redis = open_redis(settings)
     business.ctx = dataclasses.replace(business.ctx, resources=dataclasses.replace(business.ctx.resources, redis=redis))
-    async with serving(business) as api:
+    async with run_api(business) as api:
         ready = await get(api, "/readyz")
         assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
     await redis.aclose()
 
 
-async def test_the_page_loads_everything_from_here(business: Business) -> None:
-    async with serving(business) as api:
+async def test_graphiql_page_loads_all_its_files_from_the_api(business: Business) -> None:
+    async with run_api(business) as api:
         page = await get(api, "/graphiql")
         assert "default-src 'none'" in page.headers["content-security-policy"]
         assert "http" not in page.text.replace('charset="utf-8"', "")
@@ -46,7 +46,7 @@ async def test_the_page_loads_everything_from_here(business: Business) -> None:
         assert page.headers["x-frame-options"] == "DENY"
 
 
-def test_what_was_copied_comes_with_its_licence() -> None:
+def test_bundled_libraries_come_with_their_licences() -> None:
     folder = Path("app/api/static/graphiql")
     for name in ("LICENSE-graphiql.txt", "LICENSE-react.txt"):
         assert "Permission is hereby granted" in (folder / name).read_text()

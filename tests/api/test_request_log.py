@@ -1,4 +1,4 @@
-"""One line for every request, and an id that is in every line written for it."""
+"""The request log: one line for each request, and the id of the request in each line that is logged for it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from app.resources import Resources
 from app.telemetry import logs
 from app.telemetry.logs import ACCESS, JsonFormatter
 from tests.business import Business, open_business
-from tests.graphql.serving import Api, serving
+from tests.graphql.serving import Api, run_api
 
 
-class Lines(logging.Handler):
-    """Every line as it is written in JSON, at the moment it is written."""
+class LogLines(logging.Handler):
+    """A handler that keeps each line in JSON. It formats a line at the moment it is logged."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -30,7 +30,7 @@ class Lines(logging.Handler):
 
     @property
     def access(self) -> list[dict[str, object]]:
-        """The access lines, parsed."""
+        """The lines of the request log, parsed."""
         return [line for line in map(json.loads, self.raw) if line["logger"] == ACCESS]
 
 
@@ -41,13 +41,13 @@ async def business(resources: Resources, clock: FixedClock) -> Business:
 
 @pytest.fixture
 async def api(business: Business) -> AsyncIterator[Api]:
-    async with serving(business) as running:
+    async with run_api(business) as running:
         yield running
 
 
 @pytest.fixture
-def lines() -> Iterator[Lines]:
-    handler = Lines()
+def lines() -> Iterator[LogLines]:
+    handler = LogLines()
     root, access = logging.getLogger(), logging.getLogger(ACCESS)
     root.addHandler(handler)
     access.setLevel(logging.INFO)
@@ -56,7 +56,7 @@ def lines() -> Iterator[Lines]:
     root.removeHandler(handler)
 
 
-async def test_a_request_is_one_line_that_says_who_what_and_how_long_but_nothing_secret(api: Api, lines: Lines) -> None:
+async def test_request_is_logged_in_one_line_without_its_key_and_its_variables(api: Api, lines: LogLines) -> None:
     document = "mutation Join($name: String!) { createPass(input: {externalId: $name}) { pass { id } } }"
     body = json.dumps({"query": document, "variables": {"name": "ann@example.com"}})
     response = await api.post(body, x_request_id="order-17/a")
@@ -83,40 +83,40 @@ async def test_a_request_is_one_line_that_says_who_what_and_how_long_but_nothing
     }
     assert str(line["message"]).startswith("POST /graphql 200 mutation Join ")
     assert str(line["key"]).startswith("key_")
-    written = "\n".join(lines.raw)
-    assert api.secret not in written
-    assert "ann@example.com" not in written
+    output = "\n".join(lines.raw)
+    assert api.secret not in output
+    assert "ann@example.com" not in output
 
 
 @pytest.mark.parametrize("given", ["", "x" * 129, "two words", 'quo"te', "line\tbreak"])
-async def test_an_id_that_is_not_plain_is_replaced_and_each_request_has_its_own(api: Api, given: str) -> None:
-    answered = {(await api.post("{}", x_request_id=given)).headers["x-request-id"] for _ in range(2)}
-    assert len(answered) == 2
-    assert all(len(request_id) == 16 for request_id in answered)
+async def test_invalid_request_id_is_replaced_by_a_new_one_for_each_request(api: Api, given: str) -> None:
+    request_ids = {(await api.post("{}", x_request_id=given)).headers["x-request-id"] for _ in range(2)}
+    assert len(request_ids) == 2
+    assert all(len(request_id) == 16 for request_id in request_ids)
 
 
-async def test_a_refusal_names_its_codes_and_a_wrong_key_has_no_workspace(api: Api, lines: Lines) -> None:
+async def test_line_of_a_refused_request_has_the_error_codes_and_no_foreign_text(api: Api, lines: LogLines) -> None:
     await api.post('{"query": "{ nope }"}')
-    await api.http.post(api.address, json={"query": "{ viewer { workspace { id } } }"})
-    await api.http.get(api.address.replace("/graphql", "/wp-login.php?pass=secret"))
-    known, stranger, lost = lines.access
-    assert (known["codes"], known["status"]) == (["GRAPHQL_VALIDATION_FAILED"], 200)
-    assert (stranger["codes"], stranger["status"]) == (["UNAUTHENTICATED"], 401)
-    assert "workspace" not in stranger
-    assert (lost["path"], lost["status"]) == ("/other", 404)
-    # The client of this test logs too, in the same process, as loudly as the test before left it.
-    ours = [raw for raw in lines.raw if json.loads(raw)["logger"] not in ("httpx", "httpcore")]
-    assert "secret" not in "".join(ours)
+    await api.http.post(api.url, json={"query": "{ viewer { workspace { id } } }"})
+    await api.http.get(api.url.replace("/graphql", "/wp-login.php?pass=secret"))
+    invalid, without_key, unknown_path = lines.access
+    assert (invalid["codes"], invalid["status"]) == (["GRAPHQL_VALIDATION_FAILED"], 200)
+    assert (without_key["codes"], without_key["status"]) == (["UNAUTHENTICATED"], 401)
+    assert "workspace" not in without_key
+    assert (unknown_path["path"], unknown_path["status"]) == ("/other", 404)
+    # The HTTP client of this test logs in the same process, and its level depends on the tests before.
+    own_lines = [raw for raw in lines.raw if json.loads(raw)["logger"] not in ("httpx", "httpcore")]
+    assert "secret" not in "".join(own_lines)
 
 
-async def test_what_a_request_makes_others_log_has_its_id_and_its_bug_is_told_by_reference(
-    api: Api, lines: Lines, monkeypatch: pytest.MonkeyPatch
+async def test_unexpected_exception_is_logged_with_the_request_id_and_a_reference(
+    api: Api, lines: LogLines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(*_: object) -> None:
+    async def fail(*_: object) -> None:
         raise ZeroDivisionError("the details")
 
-    monkeypatch.setattr("app.api.health.HealthChecks.healthz", broken)
-    response = await api.http.get(api.address.replace("/graphql", "/healthz"), headers={"x-request-id": "r1"})
+    monkeypatch.setattr("app.api.health.HealthChecks.healthz", fail)
+    response = await api.http.get(api.url.replace("/graphql", "/healthz"), headers={"x-request-id": "r1"})
     assert response.status_code == 500
     assert response.headers["x-request-id"] == "r1"
     [error] = response.json()["errors"]
@@ -128,22 +128,22 @@ async def test_what_a_request_makes_others_log_has_its_id_and_its_bug_is_told_by
     assert "details" not in response.text
 
 
-async def test_probes_have_no_line_unless_all_is_asked_for(api: Api, lines: Lines) -> None:
+async def test_health_and_metrics_requests_are_not_logged_by_default(api: Api, lines: LogLines) -> None:
     for path in ("/healthz", "/readyz", "/metrics"):
-        await api.http.get(api.address.replace("/graphql", path))
+        await api.http.get(api.url.replace("/graphql", path))
     assert lines.access == []
 
 
-async def test_each_operation_of_a_socket_has_a_line_and_the_socket_one_when_it_closes(api: Api, lines: Lines) -> None:
-    async with api.socket() as socket:
+async def test_each_operation_on_a_socket_and_its_close_are_logged_in_a_line_each(api: Api, lines: LogLines) -> None:
+    async with api.open_socket() as socket:
         assert socket.connection.response is not None
         request_id = socket.connection.response.headers["x-request-id"]
         await socket.subscribe("query Who { viewer { workspace { id } } }")
-        await socket.next()
+        await socket.receive_data()
         assert (await socket.receive())["type"] == "complete"
         await socket.subscribe("query Wrong { nope }", "2")
         assert (await socket.receive())["type"] == "error"
-    await socket.close_code()
+    await socket.receive_close_code()
     async with asyncio.timeout(10):
         while len(lines.access) < 3:
             await asyncio.sleep(0.01)
@@ -155,21 +155,21 @@ async def test_each_operation_of_a_socket_has_a_line_and_the_socket_one_when_it_
     assert {line["request_id"] for line in lines.access} == {request_id}
 
 
-def test_what_is_bound_is_in_a_line_until_the_block_ends() -> None:
-    def line() -> dict[str, object]:
+def test_bound_values_are_in_each_line_until_the_block_ends() -> None:
+    def format_line() -> dict[str, object]:
         record = logging.makeLogRecord({"msg": "x"})
         parsed: dict[str, object] = json.loads(JsonFormatter().format(record))
         return parsed
 
-    with logs.bound(request_id="a"):
-        with logs.bound(job="b"):
-            assert (line()["request_id"], line()["job"]) == ("a", "b")
-        assert "job" not in line()
-    assert "request_id" not in line()
+    with logs.bind(request_id="a"):
+        with logs.bind(job="b"):
+            assert (format_line()["request_id"], format_line()["job"]) == ("a", "b")
+        assert "job" not in format_line()
+    assert "request_id" not in format_line()
 
 
-def test_a_line_for_people_ends_with_the_id() -> None:
+def test_text_line_ends_with_the_request_id() -> None:
     record = logging.makeLogRecord({"msg": "x", "levelname": "INFO", "name": "app"})
-    with logs.bound(request_id="a"):
+    with logs.bind(request_id="a"):
         assert logs.TextFormatter().format(record).endswith("app: x [a]")
     assert logs.TextFormatter().format(record).endswith("app: x")

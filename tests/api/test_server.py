@@ -1,4 +1,4 @@
-"""The server of `punchcard api` closes its doors behind those who had already knocked."""
+"""The server of `punchcard api`: at shutdown it answers clients that have already connected, and refuses later ones."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ REQUEST = b"GET /healthz HTTP/1.1\r\nhost: punchcard\r\n\r\n"
 
 
 @asynccontextmanager
-async def started(resources: Resources) -> AsyncIterator[tuple[DrainingServer, tuple[str, int]]]:
-    """A server that has started, and where it listens; the test shuts it down."""
+async def start_server(resources: Resources) -> AsyncIterator[tuple[DrainingServer, tuple[str, int]]]:
+    """Start a server, and yield it with its address. The test must shut it down."""
 
     @asynccontextmanager
-    async def opened() -> AsyncIterator[Resources]:
+    async def shared_resources() -> AsyncIterator[Resources]:
         yield resources
 
-    draining = Shutdown()
-    app = create_app(resources.settings, resources=opened, draining=draining)
+    shutdown = Shutdown()
+    app = create_app(resources.settings, resources=shared_resources, draining=shutdown)
     config = uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=5)
     config.load()
-    server = DrainingServer(config, draining)
+    server = DrainingServer(config, shutdown)
     server.lifespan = config.lifespan_class(config)
     await server.startup()
     yield server, server.servers[0].sockets[0].getsockname()
 
 
-async def test_who_connected_before_the_end_is_answered_although_nobody_had_accepted_it(resources: Resources) -> None:
-    async with started(resources) as (server, address):
+async def test_connection_that_is_not_accepted_yet_is_answered_at_shutdown(resources: Resources) -> None:
+    async with start_server(resources) as (server, address):
         with socket.create_connection(address, timeout=10) as client:
             client.sendall(REQUEST)
-            # The loop has not run since, so the connection lies in the kernel's queue.
+            # The event loop has not run since the client connected, so the connection is in the kernel's queue.
             await server.shutdown()
             answer = client.recv(65_536)
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"connection: close" in answer
 
 
-async def test_a_request_that_meets_the_end_on_an_idle_connection_is_answered(resources: Resources) -> None:
-    async with started(resources) as (server, address):
+async def test_request_on_an_idle_connection_during_shutdown_is_answered(resources: Resources) -> None:
+    async with start_server(resources) as (server, address):
         reader, writer = await asyncio.open_connection(*address)
         writer.write(REQUEST)
         first = await reader.readuntil(b"}")
@@ -62,11 +62,11 @@ async def test_a_request_that_meets_the_end_on_an_idle_connection_is_answered(re
     assert b"connection: close" in second
 
 
-async def test_who_comes_after_the_end_is_refused(resources: Resources) -> None:
-    async with started(resources) as (server, address):
+async def test_connection_after_shutdown_is_refused(resources: Resources) -> None:
+    async with start_server(resources) as (server, address):
         await server.shutdown()
         try:
             socket.create_connection(address, timeout=10).close()
         except ConnectionRefusedError:
             return
-    raise AssertionError("somebody still listens")
+    raise AssertionError("the server still listens")

@@ -1,4 +1,4 @@
-"""The API goes away: what was begun is answered, streams end so that their clients go on elsewhere."""
+"""Shutdown of the API: running requests are answered, and streams end so that their clients reconnect elsewhere."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from app.api.shutdown import Shutdown
 from app.clock import FixedClock
 from app.resources import Resources
 from tests.business import Business, open_business
-from tests.graphql.serving import Api, serving
+from tests.graphql.serving import Api, run_api
 
 STREAM = "subscription { activity { __typename } }"
 SLOW = 'mutation { createPass(input: {externalId: "ann"}) { pass { externalId } } }'
 ANSWER = {"createPass": {"pass": {"externalId": "ann"}}}
-SECONDS = 20
+TIMEOUT_SECONDS = 20
 
 
 @pytest.fixture
@@ -27,93 +27,93 @@ async def business(resources: Resources, clock: FixedClock) -> Business:
 
 
 @pytest.fixture
-def draining() -> Shutdown:
+def shutdown() -> Shutdown:
     return Shutdown()
 
 
 @pytest.fixture
-async def api(business: Business, draining: Shutdown) -> AsyncIterator[Api]:
-    async with serving(business, draining=draining) as running:
+async def api(business: Business, shutdown: Shutdown) -> AsyncIterator[Api]:
+    async with run_api(business, draining=shutdown) as running:
         yield running
 
 
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> Held:
-    return Held(monkeypatch)
+def blocked_insert(monkeypatch: pytest.MonkeyPatch) -> BlockedInsert:
+    return BlockedInsert(monkeypatch)
 
 
-class Held:
-    """Holds the storing of a pass until it is let go, so that a mutation is surely under way."""
+class BlockedInsert:
+    """An insert of a pass that waits until the test releases it, so that the mutation is running meanwhile."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.begun, self.let_go = asyncio.Event(), asyncio.Event()
+        self.started, self.released = asyncio.Event(), asyncio.Event()
         from app.store.workspace.passes import PassQueries
 
         insert = PassQueries.insert
 
-        async def slow(*args: object) -> object:
-            self.begun.set()
-            await self.let_go.wait()
+        async def wait_and_insert(*args: object) -> object:
+            self.started.set()
+            await self.released.wait()
             return await insert(*args)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(PassQueries, "insert", slow)
+        monkeypatch.setattr(PassQueries, "insert", wait_and_insert)
 
 
-async def test_a_request_under_way_is_answered_and_its_connection_closed(
-    api: Api, draining: Shutdown, held: Held
+async def test_running_request_is_answered_and_its_connection_closed(
+    api: Api, shutdown: Shutdown, blocked_insert: BlockedInsert
 ) -> None:
-    running = asyncio.create_task(api.post(json.dumps({"query": SLOW})))
-    await held.begun.wait()
-    await draining.begin()
-    held.let_go.set()
-    response = await running
+    request = asyncio.create_task(api.post(json.dumps({"query": SLOW})))
+    await blocked_insert.started.wait()
+    await shutdown.begin()
+    blocked_insert.released.set()
+    response = await request
     assert response.json()["data"] == ANSWER
     assert response.headers["connection"] == "close"
 
 
-async def test_a_socket_gets_the_answers_it_waits_for_then_closes_with_1001(
-    api: Api, draining: Shutdown, held: Held
+async def test_socket_gets_the_responses_of_running_operations_and_closes_with_1001(
+    api: Api, shutdown: Shutdown, blocked_insert: BlockedInsert
 ) -> None:
-    async with api.socket() as socket:
+    async with api.open_socket() as socket:
         await socket.subscribe(STREAM, "stream")
-        await socket.next()
+        await socket.receive_data()
         await socket.subscribe(SLOW, "mutation")
-        await held.begun.wait()
-        leaving = asyncio.create_task(draining.begin())
+        await blocked_insert.started.wait()
+        shutting_down = asyncio.create_task(shutdown.begin())
         await asyncio.sleep(0)
         await socket.subscribe("{ __typename }", "late")
-        held.let_go.set()
+        blocked_insert.released.set()
         answer, end = await socket.receive(), await socket.receive()
         assert (answer["id"], answer["payload"]["data"]) == ("mutation", ANSWER)
         assert end == {"id": "mutation", "type": "complete"}
-        assert await socket.close_code() == 1001
-        await leaving
+        assert await socket.receive_close_code() == 1001
+        await shutting_down
 
 
-async def test_an_idle_or_silent_socket_closes_with_1001(api: Api, draining: Shutdown) -> None:
-    async with api.socket() as idle, api.raw_socket() as silent:
-        await draining.begin()
-        assert [await idle.close_code(), await silent.close_code()] == [1001, 1001]
+async def test_idle_socket_and_socket_without_init_close_with_1001(api: Api, shutdown: Shutdown) -> None:
+    async with api.open_socket() as idle, api.open_raw_socket() as uninitialised:
+        await shutdown.begin()
+        assert [await idle.receive_close_code(), await uninitialised.receive_close_code()] == [1001, 1001]
 
 
-async def test_an_event_stream_ends_without_complete(api: Api, draining: Shutdown) -> None:
+async def test_event_stream_ends_without_complete(api: Api, shutdown: Shutdown) -> None:
     headers = {**api.headers, "accept": "text/event-stream"}
-    async with api.http.stream("POST", api.address, json={"query": STREAM}, headers=headers) as response:
+    async with api.http.stream("POST", api.url, json={"query": STREAM}, headers=headers) as response:
         parts = response.aiter_text()
         text = ""
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while "event: next" not in text:
                 text += await anext(parts)
-            await draining.begin()
+            await shutdown.begin()
             text += "".join([part async for part in parts])
     assert "complete" not in text
 
 
-async def test_a_stream_that_begins_while_the_api_goes_away_ends_at_once(api: Api, draining: Shutdown) -> None:
-    await draining.begin()
-    await draining.begin()
+async def test_event_stream_that_starts_during_shutdown_ends_at_once(api: Api, shutdown: Shutdown) -> None:
+    await shutdown.begin()
+    await shutdown.begin()
     headers = {**api.headers, "accept": "text/event-stream"}
-    async with asyncio.timeout(SECONDS):
-        response: httpx.Response = await api.http.post(api.address, json={"query": STREAM}, headers=headers)
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        response: httpx.Response = await api.http.post(api.url, json={"query": STREAM}, headers=headers)
     assert (response.status_code, response.headers["connection"]) == (200, "close")
     assert "complete" not in response.text

@@ -1,4 +1,4 @@
-"""How often recording asks the store: a few times, whatever a batch is made of and however long it is."""
+"""The few round trips to the store that recording takes, whatever a batch contains and however long it is."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ from app.domain.events.events import EventInput
 from app.resources import Resources
 from tests.business import Business, open_business
 
-ASKED = frozenset({"find", "aggregate", "getMore", "insert", "update", "delete", "findAndModify"})
+COUNTED_VERBS = frozenset({"find", "aggregate", "getMore", "insert", "update", "delete", "findAndModify"})
 
 
-class Commands(CommandListener):
-    """Counts what one client asks of the store."""
+class CommandCounter(CommandListener):
+    """Counter of the commands that one client sends to the store."""
 
     def __init__(self) -> None:
         self.sent: Counter[str] = Counter()
 
     def started(self, event: CommandStartedEvent) -> None:
-        """A command is on its way."""
+        """Count the command by verb and collection."""
         verb = event.command_name
-        if verb in ASKED:
+        if verb in COUNTED_VERBS:
             self.sent[f"{verb} {event.command.get(verb) if verb != 'getMore' else event.command['collection']}"] += 1
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
-        """Of no interest."""
+        """Ignore the event."""
 
     def failed(self, event: CommandFailedEvent) -> None:
-        """Of no interest."""
+        """Ignore the event."""
 
 
 @pytest.fixture
-async def commands() -> Commands:
-    """What the store was asked."""
-    return Commands()
+async def commands() -> CommandCounter:
+    """Return the counter of the commands sent to the store."""
+    return CommandCounter()
 
 
 @pytest.fixture
 async def business(
-    resources: Resources, clock: FixedClock, commands: Commands, monkeypatch: pytest.MonkeyPatch
+    resources: Resources, clock: FixedClock, commands: CommandCounter, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Business]:
-    """A business whose store takes 1,000 values at once, as MongoDB does; what is asked now and then is asked once."""
+    """Return a business whose store takes 1,000 values at once, as MongoDB does, and whose caches stay valid."""
     monkeypatch.setattr(event_types, "EVENT_TYPES_TTL_SECONDS", 60.0)
     monkeypatch.setattr("app.store.cache.EPOCH_TTL_SECONDS", 60.0)
     settings = resources.settings
@@ -66,8 +66,8 @@ async def business(
     client.close()
 
 
-def mix(size: int, run: str, original: str) -> list[EventInput]:
-    """So many items of ten kinds, in turns."""
+def build_mixed_items(size: int, run: str, original: str) -> list[EventInput]:
+    """Return so many items of ten kinds, one kind after the other."""
     kinds: list[dict[str, object]] = [
         {"external_id": "{}", "amount": 1},
         {"external_id": "old-{n}", "amount": 5},
@@ -76,7 +76,10 @@ def mix(size: int, run: str, original: str) -> list[EventInput]:
         {"pass_external_id": "new-{}"},
         {"pass_external_id": None, "pass_id": "pass_{}"},
         {"pass_external_id": "p0", "type": "refund", "external_id": "back-{}", "correction_of": original, "amount": 1},
-        {"pass_external_id": "p0", "type": "refund", "external_id": "too-much-{}", "correction_of": original, "amount": 100},
+        {
+            "pass_external_id": "p0", "type": "refund", "external_id": "too-much-{}", "correction_of": original,
+            "amount": 100,
+        },
         {"type": "refund", "external_id": "nothing-{}", "correction_of": "event_{}"},
         {"type": "visit", "external_id": "visit-{}"},
     ]  # fmt: skip
@@ -90,21 +93,22 @@ def mix(size: int, run: str, original: str) -> list[EventInput]:
     return items
 
 
-FATES = [
-    "CREATED", "DUPLICATE", "CONFLICT", "REJECTED", "CREATED", "REJECTED", "CREATED", "REJECTED", "REJECTED", "REJECTED",
+EXPECTED = [
+    "CREATED", "DUPLICATE", "CONFLICT", "REJECTED", "CREATED",
+    "REJECTED", "CREATED", "REJECTED", "REJECTED", "REJECTED",
 ]  # fmt: skip
 
 
-def fates(outcome: BatchOutcome) -> list[str]:
+def statuses_of(outcome: BatchOutcome) -> list[str]:
     return [result.status.value for result in outcome.results]
 
 
-async def test_a_batch_takes_a_few_round_trips_whatever_it_is_made_of(business: Business, commands: Commands) -> None:
-    """WH2-02; issue 4, point 10; 3.3: each item has its own fate, in order."""
+async def test_mixed_batch_takes_11_round_trips_whatever_its_size(business: Business, commands: CommandCounter) -> None:
+    """WH2-02: each item has its own outcome, in order."""
     [first] = (await business.record({"pass_external_id": "p0", "amount": 50})).results
     assert first.event is not None
     original = first.event.id
-    await record_call(business.ctx, mix(10, "words", original), create_missing_passes=True)
+    await record_call(business.ctx, build_mixed_items(10, "words", original), create_missing_passes=True)
     sent = {}
     for size in (40, 1_000):
         old = (
@@ -113,19 +117,23 @@ async def test_a_batch_takes_a_few_round_trips_whatever_it_is_made_of(business: 
         await business.record(*old)
         commands.sent.clear()
         answer = await record_call(
-            business.ctx, mix(size, str(size), original), create_missing_passes=True, idempotency_key=str(size)
+            business.ctx,
+            build_mixed_items(size, str(size), original),
+            create_missing_passes=True,
+            idempotency_key=str(size),
         )
         await receipt_of(business.ctx, answer)
         sent[size] = commands.sent.copy()
-        assert fates(answer.outcome) == FATES * (size // 10)
-    # The key, the types before anything is refused, passes by id and by name, the definitions for new passes, these;
-    # originals, what is refused and may be a repeat, the events, those that were there; the receipt.
+        assert statuses_of(answer.outcome) == EXPECTED * (size // 10)
+    # One is for the key, one for the event types before a rejection. Four are for passes by id, passes by external id,
+    # the definitions for new passes, and the new passes. Five are for the originals, stored copies of rejected items,
+    # the events, the duplicates, and the receipt.
     assert sent[1_000] == sent[40]
     assert sent[40].total() == 11
 
 
-async def test_an_ordinary_call_is_one_write_and_a_large_receipt_one_more_for_who_asks(
-    business: Business, commands: Commands
+async def test_ordinary_call_is_one_write_and_a_large_receipt_one_more(
+    business: Business, commands: CommandCounter
 ) -> None:
     await business.record(*({"pass_external_id": f"p{n}"} for n in range(50)))
     for size, stored in ((1, {}), (1_000, {"insert receipts": 1})):
@@ -140,8 +148,9 @@ async def test_an_ordinary_call_is_one_write_and_a_large_receipt_one_more_for_wh
         assert commands.sent == stored
         commands.sent.clear()
         await record_call(business.ctx, items, idempotency_key=f"k{size}")
-        again = commands.sent.total()
+        first_with_key = commands.sent.total()
         commands.sent.clear()
         await record_call(business.ctx, items, idempotency_key=f"k{size}")
         assert commands.sent == {"insert request_keys": 1, "find request_keys": 1, "find receipts": 1, "find events": 1}
-        assert again == 4  # the key, the events, what was there, the receipt
+        # One round trip each for the key, the events, the duplicates and the receipt.
+        assert first_with_key == 4

@@ -1,3 +1,5 @@
+"""Settings read from environment variables: defaults, parsing, errors and unknown variables."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -5,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from app.config.settings import ConfigError, Settings, unknown, variables
+from app.config.settings import CLIENT_VARIABLES, ConfigError, Settings, unknown, variables
 
 
-def test_without_variables_every_setting_has_its_default() -> None:
+def test_settings_without_variables_have_their_defaults() -> None:
     assert Settings.from_env({}) == Settings()
 
 
-def test_an_empty_variable_is_an_absent_one() -> None:
+def test_empty_variable_counts_as_absent() -> None:
     assert Settings.from_env({"PUNCHCARD_PORT": "", "MONGODB_URI": " "}) == Settings()
 
 
-def test_variables_are_read_in_their_units() -> None:
+def test_variables_are_parsed_into_the_types_of_the_settings() -> None:
     settings = Settings.from_env(
         {
             "MONGODB_URI": "mongodb://db.example/?replicaSet=rs0",
@@ -57,19 +59,19 @@ def test_variables_are_read_in_their_units() -> None:
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4318"),
     ],
 )
-def test_a_variable_that_cannot_be_used_is_named(name: str, text: str) -> None:
+def test_invalid_variable_is_refused_with_its_name(name: str, text: str) -> None:
     with pytest.raises(ConfigError) as refused:
         Settings.from_env({name: text})
     assert refused.value.problems[0].startswith(f"{name} must ")
 
 
-def test_every_bad_variable_is_listed_at_once() -> None:
+def test_all_invalid_variables_are_listed_in_one_error() -> None:
     with pytest.raises(ConfigError) as refused:
         Settings.from_env({"PUNCHCARD_PORT": "x", "PUNCHCARD_CLOCK": "y", "PUNCHCARD_HOST": "0.0.0.0"})
     assert [problem.split()[0] for problem in refused.value.problems] == ["PUNCHCARD_PORT", "PUNCHCARD_CLOCK"]
 
 
-def test_settings_written_as_variables_read_back_equal() -> None:
+def test_settings_written_as_variables_are_read_back_equal() -> None:
     settings = dataclasses.replace(
         Settings(),
         mongodb_uri="mongodb://127.0.0.1:20000/",
@@ -81,16 +83,20 @@ def test_settings_written_as_variables_read_back_equal() -> None:
     assert Settings.from_env(settings.to_env()) == settings
 
 
-def test_every_variable_says_what_it_means() -> None:
+def test_each_variable_has_a_description_and_its_default_is_valid() -> None:
     for variable in variables():
         assert variable.says.endswith(".")
     assert Settings.from_env({each.name: each.default for each in variables()}) == Settings()
 
 
-def test_a_variable_that_is_no_setting_is_found_with_the_nearest_that_is_one() -> None:
+def test_variable_that_is_no_setting_is_found_with_the_nearest_setting() -> None:
     names = ("PUNCHCARD_PORTS", "PUNCHCARD_REDIS_URL", "PUNCHCARD_ZZZZZZ", "PUNCHCARD_PORT", "PATH")
     assert unknown(dict.fromkeys(names, "")) == {
         "PUNCHCARD_PORTS": "PUNCHCARD_PORT",
         "PUNCHCARD_REDIS_URL": "REDIS_URL",
         "PUNCHCARD_ZZZZZZ": None,
     }
+
+
+def test_variables_of_the_command_line_client_count_as_settings() -> None:
+    assert unknown(dict.fromkeys(CLIENT_VARIABLES, "value")) == {}

@@ -17,7 +17,7 @@ const seen = [];
 const spy = async (u, init) => { seen.push({ url: String(u), ...init }); return fetch(u, init); };
 const http = (options = {}) => new HttpLink({ uri: url, headers, fetch: spy, ...options });
 const client = (link = http(), cache = new InMemoryCache()) => new ApolloClient({ link, cache });
-// Apollo answers { __typename } without asking.
+// Apollo answers a query for { __typename } alone without a request, so this query reads a connection.
 const small = `{ ${ops.connection.field}(first: 1) { pageInfo { hasNextPage } } }`;
 const sha256 = (text) => createHash('sha256').update(text).digest('hex');
 const collect = (observable) => new Promise((ok, no) => { const out = []; observable.subscribe({ next: (r) => (r.error ? no(r.error) : out.push(r.data)), error: no, complete: () => ok(out) }); });

@@ -52,7 +52,7 @@ const post = async (body) => {
   seen.push(body);
   return response.json();
 };
-// What a front end sends in production: the id that the compiler gave; here the text beside it, as nobody loaded a manifest.
+// In production a front end sends only the id that the compiler gave. The server of this test has no manifest, so the text goes along.
 const request = ({ id, text, name }, variables) => ({ query: text ?? documents[id], operationName: name, variables });
 const client = createClient({ url: wsUrl, webSocketImpl: class extends WebSocket { constructor(u, p) { super(u, p, { headers }); } }, connectionParams: auth ? { authorization: auth } : undefined });
 const network = Network.create(

@@ -1,4 +1,4 @@
-"""Starts the API with a small business behind it, and runs the clients of a folder against it. Use run.sh."""
+"""The protocol clients of a folder, run against the API of a small business. Start it with run.sh."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from pathlib import Path
 from app.clock import FixedClock
 from app.resources import open_resources
 from tests.business import open_business
-from tests.graphql.serving import Api, serving
+from tests.graphql.serving import Api, run_api
 from tests.servers import running_servers
 
-from .webhooks import receivers, senders
+from .webhooks import run_receivers, run_senders
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 OPERATIONS = HERE / "ops.json"
 INIT_TIMEOUT_SECONDS = 2.0
 
-# The document that the Python client uploads with stands in its code and names another schema's mutation.
+# The upload document stands in the code of the Python client and names a mutation of another schema.
 FOREIGN_UPLOAD = "mutation U($file: Upload!) { uploadCsv(file: $file) }"
 
 
 async def main(folder: Path, scripts: Sequence[str]) -> int:
-    """How many runners failed; each prints its failures and one RESULT line."""
+    """Run everything and return how many runners failed; each prints its failures and one RESULT line."""
     with tempfile.TemporaryDirectory() as data:
         async with running_servers(Path(data)) as servers:
             settings = replace(
@@ -44,18 +44,18 @@ async def main(folder: Path, scripts: Sequence[str]) -> int:
             async with open_resources(settings) as opened:
                 clock = FixedClock(datetime(2026, 1, 1, tzinfo=UTC))
                 business = await open_business(replace(opened, clock=clock), clock)
-                await business.join(*(f"guest-{n}" for n in range(8)))
+                await business.create_passes(*(f"guest-{n}" for n in range(8)))
                 await business.record({"pass_external_id": "guest-0", "external_id": "1"})
-                await business.settle()
+                await business.run_worker()
                 options = {"heartbeat_seconds": 0.1, "init_timeout_seconds": INIT_TIMEOUT_SECONDS}
-                async with serving(business, **options) as api:
-                    failed = await run_all(folder, scripts, api)
-                    failed += await receivers(folder, business)
-                    return failed + await senders(folder, business, api.address)
+                async with run_api(business, **options) as api:
+                    failed = await run_clients(folder, scripts, api)
+                    failed += await run_receivers(folder, business)
+                    return failed + await run_senders(folder, business, api.url)
 
 
-async def run_all(folder: Path, scripts: Sequence[str], api: Api) -> int:
-    """Runs one runner after the other, then the scripts; returns how many of them failed."""
+async def run_clients(folder: Path, scripts: Sequence[str], api: Api) -> int:
+    """Run the clients of the folder and then the scripts, one after the other; return how many failed."""
     operations = json.loads(OPERATIONS.read_text())
     client = folder / "gql_client_here.py"
     client.write_text((folder / "gql_client.py").read_text().replace(FOREIGN_UPLOAD, operations["upload"]["query"]))
@@ -70,16 +70,16 @@ async def run_all(folder: Path, scripts: Sequence[str], api: Api) -> int:
         "M": operations["mutation"],
     }
     runners = (
-        ("node", "ws-protocol.mjs", api.address),
-        ("node", "sse-protocol.mjs", api.address),
-        ("node", "urql-client.mjs", api.address),
-        (str(folder / "toolvenv" / "bin" / "python"), client.name, api.address),
-        ("node", "lint/schema-lint.mjs", api.address, str(ROOT / "schema.graphql")),
+        ("node", "ws-protocol.mjs", api.url),
+        ("node", "sse-protocol.mjs", api.url),
+        ("node", "urql-client.mjs", api.url),
+        (str(folder / "toolvenv" / "bin" / "python"), client.name, api.url),
+        ("node", "lint/schema-lint.mjs", api.url, str(ROOT / "schema.graphql")),
     )
     for script in scripts:
-        # Node.js looks for packages where a script lies.
+        # Node.js looks for packages in the folder of a script.
         shutil.copy(HERE / script, folder)
-    own = (("node", Path(script).name, api.address) for script in scripts)
+    own = (("node", Path(script).name, api.url) for script in scripts)
     failed = 0
     for argv in (*runners, *own):
         process = await asyncio.create_subprocess_exec(*argv, cwd=folder, env=env)

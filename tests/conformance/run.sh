@@ -1,5 +1,5 @@
 #!/bin/bash
-# run.sh CONFORMANCE_DIR [SCRIPT…]: real clients against this API; see README.md beside this file.
+# run.sh FOLDER [SCRIPT…]: run the clients of FOLDER against this API. README.md in this folder explains it.
 set -e
 folder=$(cd "${1:?the folder in which the clients are installed}" && pwd)
 shift

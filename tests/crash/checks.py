@@ -1,4 +1,4 @@
-"""Everything recomputed from what is stored, by plain arithmetic that shares no code with the fold."""
+"""Checks of a crash run: they recompute everything from the stored events, without the code of the fold."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from app.domain.activities import CUSTOM_EVENT, EMPTIED, POINTS_ADDED, POINTS_EXPIRED
+from app.domain.activities import CUSTOM_EVENT, ERASED_DATA, POINTS_ADDED, POINTS_EXPIRED
 from app.domain.events.tombstones import is_tombstone
 from app.domain.ids import event_id, keyed_event_id
 from app.domain.values.instants import to_ms
@@ -16,7 +16,7 @@ from app.store.mongo.queries import Database
 
 from .load import Load
 
-MINUTE = 60_000
+MINUTE_MS = 60_000
 SEGMENTS: dict[str, dict[str, Any]] = {
     "busy": {"metric": "COUNT", "operator": "GTE", "value": 3, "within": {"minutes": 3}},
     "spender": {"metric": "SUM", "operator": "GTE", "value": 60, "within": {"minutes": 5}},
@@ -24,132 +24,139 @@ SEGMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-def belongs(key: str, purchases: list[tuple[int, Decimal]], now_ms: int) -> bool:
-    """Whether a pass with these purchases (ms, amount) belongs to one of the segments above now."""
+def matches(key: str, purchases: list[tuple[int, Decimal]], now_ms: int) -> bool:
+    """Return whether a pass with these purchases (ms, amount) matches one of the segments above now."""
     if key == "busy":
-        return sum(at > now_ms - 3 * MINUTE for at, _ in purchases) >= 3
+        return sum(at > now_ms - 3 * MINUTE_MS for at, _ in purchases) >= 3
     if key == "spender":
-        return sum((amount for at, amount in purchases if at > now_ms - 5 * MINUTE), Decimal(0)) >= 60
+        return sum((amount for at, amount in purchases if at > now_ms - 5 * MINUTE_MS), Decimal(0)) >= 60
     return len(purchases) >= 5
 
 
-async def unsettled(db: Database, now_ms: int) -> str | None:
-    """What still has to be done; None when nothing has."""
+async def find_pending_work(db: Database, now_ms: int) -> str | None:
+    """Return a description of work that is left to do, or None if nothing is left."""
     for name, collection, query in (
         ("events to fold", "events", {"pend": {"$gte": 0}}),
         ("passes due", "passes", {"due": {"$gte": 0, "$lte": now_ms}}),
         ("outboxes to publish", "passes", {"pub": {"$gte": 0}}),
-        ("passes to move", "passes", {"merging": {"$gte": 0}}),
-        ("passes to empty", "passes", {"erasing": {"$gte": 0}}),
-        ("jobs to do", "jobs", {"open": {"$gte": 0}}),
+        ("passes to merge", "passes", {"merging": {"$gte": 0}}),
+        ("passes to erase", "passes", {"erasing": {"$gte": 0}}),
+        ("jobs to run", "jobs", {"open": {"$gte": 0}}),
         ("workspaces to backfill", "workspaces", {"stale": {"$gte": 0}}),
-        ("webhook endpoints to tell", "webhook_lanes", {"at": {"$gte": 0}}),
+        ("webhook endpoints to deliver to", "webhook_lanes", {"at": {"$gte": 0}}),
     ):
-        if waiting := await db[collection].count_documents(query):
-            return f"{waiting} {name}"
+        if count := await db[collection].count_documents(query):
+            return f"{count} {name}"
     return None
 
 
-async def problems(db: Database, load: Load, segments: dict[str, str], now: datetime) -> list[str]:
-    """Every contradiction between what was sent, acknowledged, stored, folded and told. `segments` is key -> id."""
-    found = list(load.faults)
+async def find_problems(db: Database, load: Load, segments: dict[str, str], now: datetime) -> list[str]:
+    """Return every contradiction between the events sent, acknowledged, stored, folded and published.
+
+    `segments` gives the id of each segment by its key.
+    """
+    found = list(load.errors)
     [workspace] = await db["workspaces"].find({}, {"_id": 1}).to_list(None)
-    sent = {_identity(workspace["_id"], event): event for event in load.sent.values()}
+    sent = {_event_id(workspace["_id"], event): event for event in load.sent.values()}
     events = [doc for doc in await db["events"].find({}).to_list(None) if not is_tombstone(doc["_id"])]
     live = [event for event in events if "removed" not in event]
     stored = {event["_id"] for event in events}
     if lost := {key for key, event in sent.items() if event["externalId"] in load.acknowledged} - stored:
         found.append(f"{len(lost)} acknowledged events are lost: {sorted(lost)[:3]}")
-    if strange := stored - set(sent):
-        found.append(f"{len(strange)} events were never sent: {sorted(strange)[:3]}")
+    if unsent := stored - set(sent):
+        found.append(f"{len(unsent)} events were never sent: {sorted(unsent)[:3]}")
     if left := {sent[event["_id"]]["externalId"] for event in live if event["_id"] in sent} & load.removed:
-        found.append(f"{len(left)} removed events are still there: {sorted(left)[:3]}")
-    if eaten := [key for key in stored - {e["_id"] for e in live} if not load.may_be_gone(sent[key])]:
-        found.append(f"{len(eaten)} events were removed that nobody had asked for: {sorted(eaten)[:3]}")
+        found.append(f"{len(left)} removed events still exist: {sorted(left)[:3]}")
+    if vanished := [key for key in stored - {e["_id"] for e in live} if not load.may_be_removed(sent[key])]:
+        found.append(f"{len(vanished)} events were removed without a request: {sorted(vanished)[:3]}")
     activities = await db["activities"].find({}).sort("pos", 1).to_list(None)
     if [a["pos"] for a in activities] != list(range(1, len(activities) + 1)):
         found.append("the positions of the feed are not dense")
     passes = await db["passes"].find({}).to_list(None)
     now_ms = int(now.timestamp() * 1000)
-    heirs = {card["_id"]: card["alias_of"] for card in passes if "alias_of" in card}
+    survivors = {card["_id"]: card["alias_of"] for card in passes if "alias_of" in card}
     for card in passes:
-        lines = [a for a in activities if a["pass"] == card["_id"]]
-        if card["_id"] in heirs:
-            found += _wrong_feed({**card, "memberships": []}, lines)
+        own_activities = [a for a in activities if a["pass"] == card["_id"]]
+        if card["_id"] in survivors:
+            found += _check_feed({**card, "memberships": []}, own_activities)
             continue
-        # What a merged pass told is not told again by the one that answers for it.
-        whole = [a for a in activities if _answering(a["pass"], heirs) == card["_id"]]
-        told = [a["cause"]["event"] for a in whole if a["type"] in (CUSTOM_EVENT, POINTS_ADDED)]
-        if sorted(told) != sorted(event["_id"] for event in events if event["pass"] == card["_id"]):
-            found.append(f"{card['external_id']}: the feed does not tell every event once")
-        mine = [event for event in live if event["pass"] == card["_id"]]
-        found += _wrong_aggregates(card, mine)
-        found += _wrong_points(card, mine, whole)
-        found += _wrong_feed(card, lines)
-        found += _wrong_memberships(card, mine, segments, now_ms)
+        # Activities published by a merged pass are not published again by its survivor.
+        family_activities = [a for a in activities if _survivor_of(a["pass"], survivors) == card["_id"]]
+        published = [a["cause"]["event"] for a in family_activities if a["type"] in (CUSTOM_EVENT, POINTS_ADDED)]
+        if sorted(published) != sorted(event["_id"] for event in events if event["pass"] == card["_id"]):
+            found.append(f"{card['external_id']}: the feed does not contain every event once")
+        counted = [event for event in live if event["pass"] == card["_id"]]
+        found += _check_aggregates(card, counted)
+        found += _check_points(card, counted, family_activities)
+        found += _check_feed(card, own_activities)
+        found += _check_memberships(card, counted, segments, now_ms)
     for erasure in await db["erasures"].find({}).to_list(None):
-        lines = [a for a in activities if a["pass"] == erasure["_id"]]
-        found += _wrong_feed({**erasure, "external_id": erasure["_id"], "memberships": []}, lines)
-        if any(event["pass"] == erasure["_id"] for event in live) or any(a["data"] != EMPTIED for a in lines):
-            found.append(f"{erasure['_id']} is erased, and something is left of it")
+        own_activities = [a for a in activities if a["pass"] == erasure["_id"]]
+        found += _check_feed({**erasure, "external_id": erasure["_id"], "memberships": []}, own_activities)
+        has_events = any(event["pass"] == erasure["_id"] for event in live)
+        if has_events or any(a["data"] != ERASED_DATA for a in own_activities):
+            found.append(f"{erasure['_id']} is erased, but data of it is left")
     return found
 
 
-def _answering(pass_id: str, heirs: dict[str, str]) -> str:
-    while pass_id in heirs:
-        pass_id = heirs[pass_id]
+def _survivor_of(pass_id: str, survivors: dict[str, str]) -> str:
+    while pass_id in survivors:
+        pass_id = survivors[pass_id]
     return pass_id
 
 
-def _identity(workspace_id: str, event: dict[str, Any]) -> str:
-    if "place" in event:
-        return keyed_event_id(workspace_id, *event["place"])
+def _event_id(workspace_id: str, event: dict[str, Any]) -> str:
+    if "key_and_index" in event:
+        return keyed_event_id(workspace_id, *event["key_and_index"])
     return event_id(workspace_id, event.get("source", "api"), event["externalId"])
 
 
-def _wrong_aggregates(card: dict[str, Any], events: list[dict[str, Any]]) -> Iterator[str]:
-    counted: dict[str, list[Decimal]] = defaultdict(list)
+def _check_aggregates(card: dict[str, Any], events: list[dict[str, Any]]) -> Iterator[str]:
+    amounts_by_type: dict[str, list[Decimal]] = defaultdict(list)
     for event in events:
-        counted[event["type"]].append(event["amount"].to_decimal())
+        amounts_by_type[event["type"]].append(event["amount"].to_decimal())
     folded = {row["t"]: (row["n"], row["sum"].to_decimal()) for row in card["aggregates"].values()}
-    expected = {kind: (len(amounts), sum(amounts, Decimal(0))) for kind, amounts in counted.items()}
+    expected = {kind: (len(amounts), sum(amounts, Decimal(0))) for kind, amounts in amounts_by_type.items()}
     if folded != expected:
         yield f"{card['external_id']} has {folded}, its events give {expected}"
 
 
-def _wrong_points(
+def _check_points(
     card: dict[str, Any], events: list[dict[str, Any]], activities: list[dict[str, Any]]
 ) -> Iterator[str]:
-    """The balance as of the last instant that was judged; what ends next ends after it, or something would be due."""
+    """Compare the balance with the events, up to the last instant that was evaluated.
+
+    The next lot expires after that instant, because the pass would be due otherwise.
+    """
     endless = Decimal(0)
-    ending: list[tuple[int, int, str, Decimal]] = []
+    lots: list[tuple[int, int, str, Decimal]] = []
     for event in sorted(events, key=lambda event: (event["occurred_at"], event["_id"])):
         at = to_ms(event["occurred_at"])
         points = event["points"].to_decimal() if "points" in event else Decimal(0)
-        ending = [lot for lot in ending if lot[0] > at]
+        lots = [lot for lot in lots if lot[0] > at]
         if "points_end" in event:
             if event["points_end"]["at"] > at:
                 repaid = min(points, max(-endless, Decimal(0)))
                 endless += repaid
-                ending.append((event["points_end"]["at"], at, event["_id"], points - repaid))
+                lots.append((event["points_end"]["at"], at, event["_id"], points - repaid))
             continue
         if points < 0:
             left = []
-            for end, since, name, held in sorted(ending):
-                spent = min(held, -points)
+            for end, since, name, balance in sorted(lots):
+                spent = min(balance, -points)
                 points += spent
-                left.append((end, since, name, held - spent))
-            ending = [lot for lot in left if lot[3]]
+                left.append((end, since, name, balance - spent))
+            lots = [lot for lot in left if lot[3]]
         endless += points
-    expected = endless + sum((held for end, _, _, held in ending if end > card["at"]), Decimal(0))
+    expected = endless + sum((balance for end, _, _, balance in lots if end > card["at"]), Decimal(0))
     if card["points"].to_decimal() != expected:
         yield f"{card['external_id']} has {card['points']} points, its events give {expected}"
-    ended = [a["data"]["event"]["id"] for a in activities if a["type"] == POINTS_EXPIRED]
-    if len(ended) != len(set(ended)):
-        yield f"{card['external_id']}: points ended twice"
+    expired = [a["data"]["event"]["id"] for a in activities if a["type"] == POINTS_EXPIRED]
+    if len(expired) != len(set(expired)):
+        yield f"{card['external_id']}: points expired twice"
 
 
-def _wrong_feed(card: dict[str, Any], activities: list[dict[str, Any]]) -> Iterator[str]:
+def _check_feed(card: dict[str, Any], activities: list[dict[str, Any]]) -> Iterator[str]:
     if [a["n"] for a in activities] != list(range(1, card["n"] + 1)):
         yield f"{card['external_id']}: its activities are not 1 to {card['n']}"
     members: dict[str, bool] = {}
@@ -157,18 +164,18 @@ def _wrong_feed(card: dict[str, Any], activities: list[dict[str, Any]]) -> Itera
         if segment := activity.get("segment"):
             entered = activity["type"].endswith(".entered")
             if members.get(segment, False) == entered:
-                yield f"{card['external_id']} enters or leaves {segment} twice running"
+                yield f"{card['external_id']} enters or leaves {segment} twice in a row"
             members[segment] = entered
-    if {s for s, member in members.items() if member} != {m["s"] for m in card["memberships"]}:
+    if {s for s, is_member in members.items() if is_member} != {m["s"] for m in card["memberships"]}:
         yield f"{card['external_id']}: the feed and its memberships disagree"
 
 
-def _wrong_memberships(
+def _check_memberships(
     card: dict[str, Any], events: list[dict[str, Any]], segments: dict[str, str], now_ms: int
 ) -> Iterator[str]:
     purchases = [
         (int(e["occurred_at"].timestamp() * 1000), e["amount"].to_decimal()) for e in events if e["type"] == "purchase"
     ]
-    expected = {segment_id for key, segment_id in segments.items() if belongs(key, purchases, now_ms)}
+    expected = {segment_id for key, segment_id in segments.items() if matches(key, purchases, now_ms)}
     if expected != {m["s"] for m in card["memberships"]}:
         yield f"{card['external_id']} should be in {len(expected)} segments, not {len(card['memberships'])}"

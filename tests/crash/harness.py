@@ -1,4 +1,4 @@
-"""API and workers twice, a store and a Redis, all of them killed at random under load; then a reckoning."""
+"""Two APIs, two workers, a store and a Redis under load, all killed at random; then the checks and two measurements."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ from app.store.clock import MongoClock
 from app.store.operations import indexes
 from tests.servers import Servers, api, running_servers, worker
 
-from .checks import SEGMENTS, problems, unsettled
-from .doors import Doors
+from .channels import OtherChannels
+from .checks import SEGMENTS, find_pending_work, find_problems
 from .load import Load
-from .partner import Partner, partner
+from .partner import Partner, run_partner
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-SETTLE_SECONDS = 60.0
+FINISH_TIMEOUT_SECONDS = 60.0
 
 
 @dataclasses.dataclass
-class Reckoning:
-    """What happened, and what was wrong with it (nothing, it is to be hoped)."""
+class CrashReport:
+    """What happened in a run, and the contradictions that the checks found."""
 
     faults: Counter[str]
-    worker_deaths: int
+    worker_crashes: int
     acknowledged: int
     retries: int
     removed: int
     erased: int
     merged: int
     activities: int
-    flips: int
+    transitions: int
     followed: int
     delivered: int
     repeated: int
@@ -58,8 +58,8 @@ class Reckoning:
     problems: list[str]
 
 
-class Crew:
-    """The processes of a run, each started again as soon as it has died."""
+class Processes:
+    """The processes of a run, each started again as soon as it has ended."""
 
     def __init__(self, servers: Servers, settings: Settings, seed: int) -> None:
         ports = [free_port(), free_port()]
@@ -70,198 +70,212 @@ class Crew:
             child.argv = (*child.argv[:-1], "tests.crash.worker_main")
             child.env = {**(child.env or {}), "CRASH_SEED": str(seed), "CRASH_CHANCE": "0.01"}
         self.servers = servers
-        self.deaths: Counter[str] = Counter()
-        self.resting: set[Child] = set()
+        self.crashes: Counter[str] = Counter()
+        self.kept_down: set[Child] = set()
         self.up: set[Child] = {servers.mongo, servers.redis}
-        """Those that have come up since they died last."""
+        """Processes that became ready after they last ended."""
 
     @property
     def children(self) -> list[Child]:
-        """Everything that can die."""
+        """All processes that may be killed."""
         return [*self.apis, *self.workers, self.servers.mongo, self.servers.redis]
 
-    async def keep(self, child: Child) -> None:
-        """Starts the child again whenever it has ended, unless it is to rest."""
+    async def keep_running(self, child: Child) -> None:
+        """Start the child again whenever it has ended, unless it is kept down."""
         while True:
-            if not child.is_running and child not in self.resting:
+            if not child.is_running and child not in self.kept_down:
                 self.up.discard(child)
-                self.deaths[child.name] += 1
+                self.crashes[child.name] += 1
                 with contextlib.suppress(StartError):
                     await child.start()
                     self.up.add(child)
             await asyncio.sleep(0.02)
 
 
-async def run(folder: Path, seconds: float, seed: int, say: Callable[[str], None] = lambda _: None) -> Reckoning:
-    """Runs the harness for about that long and answers what it found; the folder is for data and logs."""
+async def run(folder: Path, seconds: float, seed: int, say: Callable[[str], None] = lambda _: None) -> CrashReport:
+    """Run the harness for about so many seconds and return the report. The folder holds data and logs."""
     random = Random(seed)
     async with (
         running_servers(folder, durable=True) as servers,
-        partner(ActivityQuery(include_silent=True), random) as everything,
-        partner(ActivityQuery((ENTERED, LEFT), include_silent=True), random) as flips,
-        _ready(servers.settings, [everything, flips]) as (resources, secret, ids),
+        run_partner(ActivityQuery(include_silent=True), random) as everything,
+        run_partner(ActivityQuery((ENTERED, LEFT), include_silent=True), random) as transitions,
+        _open_workspace(servers.settings, [everything, transitions]) as (resources, secret, segment_ids),
     ):
-        crew = Crew(servers, resources.settings, seed)
-        load = Load(crew.addresses, secret, random)
-        keepers = [asyncio.create_task(crew.keep(child)) for child in crew.children]
+        processes = Processes(servers, resources.settings, seed)
+        load = Load(processes.addresses, secret, random)
+        keepers = [asyncio.create_task(processes.keep_running(child)) for child in processes.children]
         try:
-            writers = [asyncio.create_task(load.integrate(f"w{n}")) for n in range(3)]
-            doors = Doors(load)
-            others = (load.curate(), load.join(), doors.sell(), doors.upload(), doors.hear())
-            writers += [asyncio.create_task(other) for other in others]
-            follower = asyncio.create_task(load.follow())
-            faults = await _reap(crew, load, resources, random, seconds, say)
+            writers = [asyncio.create_task(load.send_batches(f"w{n}")) for n in range(3)]
+            channels = OtherChannels(load)
+            writers += [
+                asyncio.create_task(client)
+                for client in (
+                    load.remove(),
+                    load.merge_passes(),
+                    channels.record_singles(),
+                    channels.import_files(),
+                    channels.post_webhooks(),
+                )
+            ]
+            follower = asyncio.create_task(load.follow_feed())
+            faults = await _inject_faults(processes, load, resources, random, seconds=seconds, say=say)
             load.stopping = True
             await asyncio.gather(*writers)
-            for child in crew.workers:
-                # From here on nobody dies unasked: what is left is to be finished and measured.
+            for child in processes.workers:
+                # From here on no worker kills itself, because the rest of the work is timed.
                 child.env = {**(child.env or {}), "CRASH_CHANCE": "0"}
                 await child.kill()
-            await _settled(resources)
-            without_redis = await _told_without_redis(crew, load, resources, random)
-            after_restart = await _told_after_restart(crew, load, resources)
+            await _wait_until_done(resources)
+            without_redis = await _time_without_redis(processes, load, resources, random)
+            after_restart = await _time_after_restart(processes, load, resources)
             now = await resources.clock.now()
             await MongoClock(resources.db).set(now + timedelta(minutes=4))
-            await _settled(resources)
+            await _wait_until_done(resources)
             followed = await follower
-            wrong = await problems(resources.db, load, ids, await resources.clock.now())
-            wrong += [*await everything.untold(resources.db), *await flips.untold(resources.db)]
-            told = resources.db["activities"]
-            return Reckoning(
-                faults,
-                crew.deaths["worker"],
-                len(load.acknowledged),
-                load.retries,
-                await resources.db["events"].count_documents({"removed": {"$gte": START}}),
-                await resources.db["erasures"].count_documents({}),
-                await resources.db["passes"].count_documents({"alias": {"$gte": 0}}),
-                await told.count_documents({}),
-                await told.count_documents({"segment": {"$gt": ""}}),
-                followed,
-                everything.delivered,
-                everything.repeated + flips.repeated,
-                without_redis,
-                after_restart,
-                wrong,
+            problems = await find_problems(resources.db, load, segment_ids, await resources.clock.now())
+            problems += await everything.find_problems(resources.db)
+            problems += await transitions.find_problems(resources.db)
+            activities = resources.db["activities"]
+            return CrashReport(
+                faults=faults,
+                worker_crashes=processes.crashes["worker"],
+                acknowledged=len(load.acknowledged),
+                retries=load.retries,
+                removed=await resources.db["events"].count_documents({"removed": {"$gte": START}}),
+                erased=await resources.db["erasures"].count_documents({}),
+                merged=await resources.db["passes"].count_documents({"alias": {"$gte": 0}}),
+                activities=await activities.count_documents({}),
+                transitions=await activities.count_documents({"segment": {"$gt": ""}}),
+                followed=followed,
+                delivered=everything.delivered,
+                repeated=everything.repeated + transitions.repeated,
+                seconds_without_redis=without_redis,
+                seconds_after_restart=after_restart,
+                problems=problems,
             )
         finally:
             for keeper in keepers:
                 keeper.cancel()
             await asyncio.gather(*keepers, return_exceptions=True)
-            await asyncio.gather(*(child.kill() for child in (*crew.apis, *crew.workers)))
+            await asyncio.gather(*(child.kill() for child in (*processes.apis, *processes.workers)))
             await load.aclose()
 
 
 @asynccontextmanager
-async def _ready(
+async def _open_workspace(
     settings: Settings, partners: Sequence[Partner]
 ) -> AsyncIterator[tuple[Resources, str, dict[str, str]]]:
-    """Resources of the harness's own, the key of a workspace, and its segments (key -> id); the partners are told."""
+    """Create a workspace with segments and webhook endpoints; yield resources, API key, segment ids by key."""
     settings = dataclasses.replace(settings, database="crash", clock="manual", egress_allow=("127.0.0.1",))
     async with open_resources(settings) as resources:
         await indexes.ensure_indexes(resources.db)
         await MongoClock(resources.db).set(START)
         profile, secret = await create_workspace(resources, "Crash")
-        actor = Actor(profile.id, "key_crash", "crash", frozenset(SCOPES))
+        actor = Actor(profile.id, "key_crash", "crash", scopes=frozenset(SCOPES))
         ctx = Context(resources.workspace(profile.id), actor, resources)
         ids = {}
         for key, body in SEGMENTS.items():
-            made = await create_segment(ctx, key, key, {"event": {"types": ["purchase"], **body}}, notify="EMIT")
-            ids[key] = made.id
+            segment = await create_segment(ctx, key, key, {"event": {"types": ["purchase"], **body}}, notify="EMIT")
+            ids[key] = segment.id
         for each in partners:
             await create_webhook_endpoint(ctx, each.receiver.url, filter=each.query)
         yield resources, secret, ids
 
 
-async def _reap(
-    crew: Crew, load: Load, resources: Resources, random: Random, seconds: float, say: Callable[[str], None]
+async def _inject_faults(
+    processes: Processes,
+    load: Load,
+    resources: Resources,
+    random: Random,
+    *,
+    seconds: float,
+    say: Callable[[str], None],
 ) -> Counter[str]:
-    """Kills, suspends and empties until the time is over, while business time goes on; what was done how often.
+    """Kill and suspend processes and empty Redis while the business clock goes on; return the faults by kind.
 
-    A machine on which little happens has twice the time.
+    A machine on which too little happens gets twice the time.
     """
     faults: Counter[str] = Counter()
-    clock, until, next_word = MongoClock(resources.db), time.monotonic() + seconds, 0.0
+    clock, until, next_line_at = MongoClock(resources.db), time.monotonic() + seconds, 0.0
     now = START
 
     def goes_on() -> bool:
-        little = faults.total() < 40 or crew.deaths["worker"] < 15 or len(load.acknowledged) < 300
-        return time.monotonic() < until + (seconds if little else 0)
+        is_little = faults.total() < 40 or processes.crashes["worker"] < 15 or len(load.acknowledged) < 300
+        return time.monotonic() < until + (seconds if is_little else 0)
 
     while goes_on():
         await asyncio.sleep(random.uniform(0.05, 0.45))
-        child = random.choice([*crew.children, *crew.workers, *crew.apis])
-        fate = random.random()
-        if child not in crew.up:
-            # On a slow machine too, whoever comes up has a moment to do something.
+        child = random.choice([*processes.children, *processes.workers, *processes.apis])
+        number = random.random()
+        if child not in processes.up:
+            # A process that has just started gets time to do something, on a slow machine too.
             continue
-        if fate < 0.6:
+        if number < 0.6:
             child.signal(signal.SIGKILL)
             faults[f"kill {child.name}"] += 1
-        elif fate < 0.8 and child.pid is not None:
+        elif number < 0.8 and child.pid is not None:
             child.signal(signal.SIGSTOP)
             await asyncio.sleep(random.uniform(0.05, 0.6))
             child.signal(signal.SIGCONT)
             faults[f"suspend {child.name}"] += 1
-        elif fate < 0.85:
+        elif number < 0.85:
             with contextlib.suppress(Exception):
                 await resources.redis.flushall()
                 faults["empty redis"] += 1
         now += timedelta(seconds=random.choice([0, 1, 20, 70]))
         with contextlib.suppress(Exception):
             await clock.set(now)
-        if time.monotonic() > next_word:
-            say(
-                f"{int(until - time.monotonic())} s left, {faults.total()} faults, {crew.deaths['worker']} dead workers"
-            )
-            next_word = time.monotonic() + 5
+        if time.monotonic() > next_line_at:
+            seconds_left, crashes = int(until - time.monotonic()), processes.crashes["worker"]
+            say(f"{seconds_left} s left, {faults.total()} faults, {crashes} worker crashes")
+            next_line_at = time.monotonic() + 5
     return faults
 
 
-async def _settled(resources: Resources) -> None:
-    """Returns when nothing is left to do."""
-    deadline = time.monotonic() + SETTLE_SECONDS
+async def _wait_until_done(resources: Resources) -> None:
+    """Return when no work is left. Raises AssertionError after 60 seconds."""
+    deadline = time.monotonic() + FINISH_TIMEOUT_SECONDS
     while True:
         try:
-            left = await unsettled(resources.db, int((await resources.clock.now()).timestamp() * 1000))
+            left = await find_pending_work(resources.db, int((await resources.clock.now()).timestamp() * 1000))
         except Exception as error:  # noqa: BLE001  # the store may still be starting
             left = repr(error)
         if left is None:
             return
         if time.monotonic() > deadline:
-            raise AssertionError(f"after {SETTLE_SECONDS:g} s there are still {left}")
+            raise AssertionError(f"after {FINISH_TIMEOUT_SECONDS:g} s there are still {left}")
         await asyncio.sleep(0.05)
 
 
-async def _told(load: Load, resources: Resources, name: str) -> float:
-    """Records one event; the instant (of the loop) at which the feed tells it."""
+async def _record_until_published(load: Load, resources: Resources, name: str) -> float:
+    """Record one event and return the monotonic time at which its activity is in the log."""
     event = {"passExternalId": "p0", "type": "visit", "amount": "1.00", "externalId": name}
     load.sent[name] = event
     await load.record([event])
-    deadline = time.monotonic() + SETTLE_SECONDS
+    deadline = time.monotonic() + FINISH_TIMEOUT_SECONDS
     while not await resources.db["activities"].count_documents({"data.event.externalId": name}):
         if time.monotonic() > deadline:
-            raise AssertionError(f"{name} was not told within {SETTLE_SECONDS:g} s")
+            raise AssertionError(f"{name} was not published within {FINISH_TIMEOUT_SECONDS:g} s")
         await asyncio.sleep(0.01)
     return time.monotonic()
 
 
-async def _told_without_redis(crew: Crew, load: Load, resources: Resources, random: Random) -> float:
-    """Seconds from an event to the feed, right after everything in Redis was lost with it."""
+async def _time_without_redis(processes: Processes, load: Load, resources: Resources, random: Random) -> float:
+    """Empty and kill Redis, then return the seconds from an event to its activity in the log."""
     with contextlib.suppress(Exception):
         await resources.redis.flushall()
-    crew.servers.redis.signal(signal.SIGKILL)
+    processes.servers.redis.signal(signal.SIGKILL)
     began = time.monotonic()
-    return await _told(load, resources, f"without-redis-{random.random()}") - began
+    return await _record_until_published(load, resources, f"without-redis-{random.random()}") - began
 
 
-async def _told_after_restart(crew: Crew, load: Load, resources: Resources) -> float:
-    """Seconds from the restart of the killed workers to the feed telling what was recorded meanwhile."""
-    crew.resting |= set(crew.workers)
-    await asyncio.gather(*(child.kill() for child in crew.workers))
-    telling = asyncio.create_task(_told(load, resources, "while-no-worker-ran"))
+async def _time_after_restart(processes: Processes, load: Load, resources: Resources) -> float:
+    """Stop all workers, record an event, and return the seconds from their restart to its activity in the log."""
+    processes.kept_down |= set(processes.workers)
+    await asyncio.gather(*(child.kill() for child in processes.workers))
+    publishing = asyncio.create_task(_record_until_published(load, resources, "while-no-worker-ran"))
     while "while-no-worker-ran" not in load.acknowledged:
         await asyncio.sleep(0.01)
-    crew.resting.clear()
+    processes.kept_down.clear()
     began = time.monotonic()
-    return await telling - began
+    return await publishing - began

@@ -1,4 +1,4 @@
-"""What integrators and partners do while everything dies: blind retries, and followers that resume."""
+"""Clients of the API during a crash run: integrations that retry blindly, and followers that resume."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ MERGE = """mutation Merge($survivorId: ID!, $mergedId: ID!) {
   mergePasses(input: { survivorId: $survivorId, mergedId: $mergedId }) { pass { id } userErrors { code message } }
 }"""
 PASSES = 40
-JOINING = 8
-"""Of those, how many are merged with each other now and then; nothing is removed of them."""
+MERGING = 8
+"""The last of the passes. They are merged with each other at times, and nothing is removed of them."""
 
 
 @dataclass
 class Load:
-    """A workspace's integrators and followers, over several API addresses. Everything sent and answered is noted."""
+    """The clients of a workspace, over several API addresses; stores what was sent and what was acknowledged."""
 
     addresses: list[str]
     secret: str
@@ -47,9 +47,9 @@ class Load:
     acknowledged: set[str] = field(default_factory=set)
     retries: int = 0
     removed: set[str] = field(default_factory=set)
-    thinned: set[str] = field(default_factory=set)
+    without_visits: set[str] = field(default_factory=set)
     erased: set[str] = field(default_factory=set)
-    faults: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
     stopping: bool = False
 
     def __post_init__(self) -> None:
@@ -57,118 +57,118 @@ class Load:
         self._numbers = itertools.count()
 
     async def aclose(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         await self._http.aclose()
 
-    async def integrate(self, name: str) -> None:
-        """Sends batches until told to stop; each until it is acknowledged, some of it twice on purpose.
+    async def send_batches(self, name: str) -> None:
+        """Send batches until the load stops; repeat each until it is acknowledged, and send some events twice.
 
-        Some events are known by their own name, some by the key of the call and their place in it.
+        Some events are identified by their external id, some by the idempotency key of the call and their index in it.
         """
         while not self.stopping:
             batch = [self._event(name) for _ in range(self.random.randint(1, 25))]
             key = f"{name}-call-{next(self._numbers)}" if self.random.random() < 0.4 else None
             if key is None:
-                known = [event for event in self.sent.values() if not {"place", "door"} & event.keys()]
-                batch += self.random.sample(known, min(len(known), self.random.randint(0, 4)))
+                sent = [event for event in self.sent.values() if not {"key_and_index", "channel"} & event.keys()]
+                batch += self.random.sample(sent, min(len(sent), self.random.randint(0, 4)))
             else:
-                batch = [{**e, "externalId": f"{key}/{n}", "place": (key, n)} for n, e in enumerate(batch)]
+                batch = [{**e, "externalId": f"{key}/{n}", "key_and_index": (key, n)} for n, e in enumerate(batch)]
             for event in batch:
                 self.sent[event["externalId"]] = event
             token = await self.record(batch, key)
             if key is not None and self.random.random() < 0.4:
-                again = await self.record(batch, key)
-                # Where everything was removed in between, nothing is recorded, and the key is free again.
-                if again != token and not any(map(self.may_be_gone, batch)):
-                    self.faults.append(f"{key} was answered with another receipt")
+                second_token = await self.record(batch, key)
+                # If all events were removed in between, the second call records nothing and releases the key.
+                if second_token != token and not any(map(self.may_be_removed, batch)):
+                    self.errors.append(f"{key} was answered with another receipt")
 
     async def record(self, batch: list[dict[str, Any]], key: str | None = None) -> str:
-        """Sends one batch blindly until somebody acknowledges it; the token of its receipt."""
-        own = ("place",) if key is None else ("place", "externalId")
-        events = [{name: value for name, value in event.items() if name not in own} for event in batch]
-        asked = {"events": events, "createMissingPasses": True, "idempotencyKey": key}
-        answer = (await self.ask(RECORD, {"input": asked}))["recordEvents"]
+        """Send one batch until an API acknowledges it, and return the token of its receipt."""
+        unsent = ("key_and_index",) if key is None else ("key_and_index", "externalId")
+        events = [{name: value for name, value in event.items() if name not in unsent} for event in batch]
+        record_input = {"events": events, "createMissingPasses": True, "idempotencyKey": key}
+        answer = (await self.execute(RECORD, {"input": record_input}))["recordEvents"]
         for event, result in zip(batch, answer["results"], strict=True):
             if result["status"] in ("CREATED", "DUPLICATE"):
                 self.acknowledged.add(event["externalId"])
-            elif not self.may_be_gone(event):
-                self.faults.append(f"{event} was answered {result}")
+            elif not self.may_be_removed(event):
+                self.errors.append(f"{event} was answered {result}")
         return str(answer["receipt"]["token"])
 
-    async def curate(self) -> None:
-        """Now and then has the visits of a pass removed, or the pass erased; notes what has to be gone then."""
+    async def remove(self) -> None:
+        """Erase a pass or delete its visits at random times, and store which events must not exist afterwards."""
         while not self.stopping:
             await asyncio.sleep(self.random.uniform(0.1, 0.6))
-            name = f"p{self.random.randrange(1, PASSES - JOINING)}"
-            if whole := self.random.random() < 0.4:
+            name = f"p{self.random.randrange(1, PASSES - MERGING)}"
+            if erases := self.random.random() < 0.4:
                 self.erased.add(name)
             else:
-                self.thinned.add(name)
-            gone = {
+                self.without_visits.add(name)
+            removed = {
                 key for key in self.acknowledged if self.sent[key]["passExternalId"] == name
-                and (whole or self.sent[key]["type"] == "visit")
+                and (erases or self.sent[key]["type"] == "visit")
             }  # fmt: skip
-            if whole:
-                [answer] = (await self.ask(ERASE, {"externalId": name})).values()
+            if erases:
+                [answer] = (await self.execute(ERASE, {"externalId": name})).values()
             else:
                 visits = {"passExternalId": name, "types": ["visit"]}
-                [answer] = (await self.ask(DELETE, {"filter": visits})).values()
-            # A pass that was erased already, or never was, has nothing that could be left.
+                [answer] = (await self.execute(DELETE, {"filter": visits})).values()
+            # A pass that does not exist, or not any more, is answered UNKNOWN and has no events.
             if {error["code"] for error in answer["userErrors"]} - {"UNKNOWN"}:
-                self.faults.append(f"{name} could not be removed: {answer}")
-            self.removed |= gone
+                self.errors.append(f"{name} could not be removed: {answer}")
+            self.removed |= removed
 
-    async def join(self) -> None:
-        """Now and then merges two passes; each answers for itself, for others, or is answered for by then."""
+    async def merge_passes(self) -> None:
+        """Merge two passes at random times; each of them may be an alias or a survivor by then."""
         while not self.stopping:
             await asyncio.sleep(self.random.uniform(0.5, 2.0))
-            names = [f"p{number}" for number in self.random.sample(range(PASSES - JOINING, PASSES), 2)]
-            found = [(await self.ask(FIND, {"externalId": name}))["pass"] for name in names]
+            names = [f"p{number}" for number in self.random.sample(range(PASSES - MERGING, PASSES), 2)]
+            found = [(await self.execute(FIND, {"externalId": name}))["pass"] for name in names]
             if None in found:
                 continue
             survivor, merged = (card["id"] for card in found)
-            [answer] = (await self.ask(MERGE, {"survivorId": survivor, "mergedId": merged})).values()
-            # The two may be one already, or about to become one the other way round.
+            [answer] = (await self.execute(MERGE, {"survivorId": survivor, "mergedId": merged})).values()
+            # The two may be one pass already, or another call may merge them the other way round.
             if {error["code"] for error in answer["userErrors"]} - {"CONFLICT", "INVALID"}:
-                self.faults.append(f"{names} could not be merged: {answer}")
+                self.errors.append(f"{names} could not be merged: {answer}")
 
-    def may_be_gone(self, event: dict[str, Any]) -> bool:
-        """Whether somebody asked for its removal, or for that of its pass."""
+    def may_be_removed(self, event: dict[str, Any]) -> bool:
+        """Return whether a client asked for the removal of the event or of its pass."""
         name = event["passExternalId"]
-        return name in self.erased or (name in self.thinned and event["type"] == "visit")
+        return name in self.erased or (name in self.without_visits and event["type"] == "visit")
 
-    async def follow(self) -> int:
-        """Reads the feed from its beginning and on, always from the last cursor; how many activities it saw in order."""
+    async def follow_feed(self) -> int:
+        """Read the feed page by page from the last cursor, and return how many activities came in order."""
         cursor, seen = None, 0
         while not self.stopping:
-            page = (await self.ask(FOLLOW, {"after": cursor}))["activity"]
+            page = (await self.execute(FOLLOW, {"after": cursor}))["activity"]
             for node in page["nodes"]:
                 seen += 1
                 if node["sequence"] != seen:
-                    self.faults.append(f"a follower saw {node['sequence']} where {seen} comes next")
+                    self.errors.append(f"a follower saw {node['sequence']} where {seen} comes next")
                     return seen
             cursor = page["pageInfo"]["endCursor"] or cursor
             await asyncio.sleep(0.02)
         return seen
 
-    async def ask(self, query: str, variables: dict[str, Any]) -> Any:
-        """The data of an operation, asked of one API after the other until one answers."""
+    async def execute(self, query: str, variables: dict[str, Any]) -> Any:
+        """Send an operation to random APIs until one answers, and return its data."""
         while True:
             response = await self.post("/graphql", json={"query": query, "variables": variables})
             if response is None:
-                await self.later()
+                await self.pause()
                 continue
             body = response.json()
             codes = [error["extensions"]["code"] for error in body.get("errors", ())]
             if not codes:
                 return body["data"]
             if set(codes) - {"UNAVAILABLE"}:
-                self.faults.append(f"{codes}: {body}")
+                self.errors.append(f"{codes}: {body}")
                 raise AssertionError(body)
-            await self.later()
+            await self.pause()
 
     async def post(self, path: str, **request: Any) -> httpx.Response | None:
-        """What one API answers, whichever; None where it does not, or not in JSON."""
+        """Return the response of a random API, or None if there is none or its body is not JSON."""
         address = httpx.URL(self.random.choice(self.addresses)).copy_with(path=path)
         try:
             response = await self._http.post(address, **request)
@@ -177,8 +177,8 @@ class Load:
             return None
         return response
 
-    async def later(self) -> None:
-        """A moment, before the same is tried again."""
+    async def pause(self) -> None:
+        """Wait a moment before a retry."""
         self.retries += 1
         await asyncio.sleep(0.05)
 
@@ -193,7 +193,7 @@ class Load:
         }
 
     def _points(self) -> dict[str, Any]:
-        """What an event gives or takes: some of it ends while everything dies, some of it later."""
+        """Return points that an event adds or spends. Some added points expire during the run, some later."""
         points = self.random.choice(("0", "-7", "4", "2.5"))
         if points[0] in "0-" or self.random.random() < 0.3:
             return {"points": points}

@@ -1,4 +1,4 @@
-"""A partner who is told by webhook of what the feed says, and is not always well: slow, refusing, or away for a moment."""
+"""A receiver of webhooks during a crash run. At times it is slow, fails, or drops connections."""
 
 from __future__ import annotations
 
@@ -10,102 +10,102 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from app.domain.activities import EMPTIED, ActivityQuery
+from app.domain.activities import ERASED_DATA, ActivityQuery
 from app.store.mongo.queries import Database
-from tests.receiver import Got, Receiver, receiving
+from tests.receiver import ReceivedRequest, Receiver, run_receiver
 
-WELL_SECONDS, ILL_SECONDS = 10.0, 2.0
-"""Ill for less than it takes until a message is tried for the third time, and not soon again: nothing waits for minutes."""
+HEALTHY_SECONDS, FAILING_SECONDS = 10.0, 2.0
+"""A failing time ends before the third attempt of a message, so that no retry is delayed for minutes."""
 
 
 @dataclass
 class Partner:
-    """A webhook endpoint of the partner's, and what it wants to hear of."""
+    """The receiver of one webhook endpoint, and the filter of that endpoint."""
 
     receiver: Receiver
     query: ActivityQuery
     random: Random
-    ill: bool = False
+    is_failing: bool = False
     _seen: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.receiver.answers = self.answer
+        self.receiver.respond = self.respond
 
-    def answer(self, got: Got) -> int:
-        """Takes a message, unless it is ill; and not every fifteenth when it first comes."""
-        first = got.id not in self._seen
-        self._seen.add(got.id)
-        if self.ill:
+    def respond(self, request: ReceivedRequest) -> int:
+        """Accept a message unless the partner is failing; reject every fifteenth when it comes for the first time."""
+        is_first = request.id not in self._seen
+        self._seen.add(request.id)
+        if self.is_failing:
             if self.random.random() < 0.5:
                 raise ConnectionResetError
             return 500
-        return 503 if first and len(self.receiver.got) % 15 == 0 else 200
+        return 503 if is_first and len(self.receiver.requests) % 15 == 0 else 200
 
-    async def live(self) -> None:
-        """Falls ill now and then, until cancelled; then it is well."""
+    async def run(self) -> None:
+        """Fail or be slow at random times until cancelled, then recover."""
         try:
             while True:
-                await asyncio.sleep(WELL_SECONDS * self.random.uniform(1, 1.5))
-                slow = self.random.random() < 0.5
-                self.ill = not slow
-                if slow:
-                    self.receiver.opened.clear()
-                await asyncio.sleep(ILL_SECONDS * self.random.random())
+                await asyncio.sleep(HEALTHY_SECONDS * self.random.uniform(1, 1.5))
+                is_slow = self.random.random() < 0.5
+                self.is_failing = not is_slow
+                if is_slow:
+                    self.receiver.may_respond.clear()
+                await asyncio.sleep(FAILING_SECONDS * self.random.random())
                 self._recover()
         finally:
             self._recover()
 
     def _recover(self) -> None:
-        self.ill = False
-        self.receiver.opened.set()
+        self.is_failing = False
+        self.receiver.may_respond.set()
 
     @property
     def delivered(self) -> int:
-        """How many messages it took, each counted once."""
+        """The number of accepted messages, each counted once."""
         return len(set(self.receiver.ids))
 
     @property
     def repeated(self) -> int:
-        """How many times it took one again."""
+        """The number of messages accepted again."""
         return len(self.receiver.ids) - self.delivered
 
-    async def untold(self, db: Database) -> list[str]:
-        """Every contradiction between the feed and what it was sent, and took, in the order in which it took it first."""
-        wanted = {"type": {"$in": list(self.query.types)}} if self.query.types else {}
-        lines = {_message_id(a): a async for a in db["activities"].find(wanted)}
+    async def find_problems(self, db: Database) -> list[str]:
+        """Return every contradiction between the feed and the messages, in the order of their first acceptance."""
+        matching = {"type": {"$in": list(self.query.types)}} if self.query.types else {}
+        activities = {_message_id(a): a async for a in db["activities"].find(matching)}
         delivered = dict.fromkeys(self.receiver.ids)
-        found, seen = [], dict[str, int]()
-        if missed := lines.keys() - delivered.keys():
+        found, last_number = [], dict[str, int]()
+        if missed := activities.keys() - delivered.keys():
             found.append(f"{len(missed)} activities were never delivered: {sorted(missed)[:3]}")
-        if strange := {got.id for got in self.receiver.got} - lines.keys():
-            found.append(f"{len(strange)} activities were delivered that nobody asked for: {sorted(strange)[:3]}")
-        for activity in (lines[each] for each in delivered if each in lines):
-            if seen.get(activity["pass"], 0) > activity["n"]:
+        if unknown := {request.id for request in self.receiver.requests} - activities.keys():
+            found.append(f"{len(unknown)} activities were delivered that do not match: {sorted(unknown)[:3]}")
+        for activity in (activities[each] for each in delivered if each in activities):
+            if last_number.get(activity["pass"], 0) > activity["n"]:
                 found.append(f"activity {activity['n']} of {activity['pass']} was delivered after a later one")
-            seen[activity["pass"]] = activity["n"]
+            last_number[activity["pass"]] = activity["n"]
         bodies: dict[str, set[bytes]] = {}
-        for got in self.receiver.got:
-            bodies.setdefault(got.id, set()).add(got.body)
-        # What was told of a pass is emptied when it is erased.
-        kept = {each for each, line in lines.items() if line["data"] != EMPTIED}
-        if changed := [each for each in kept & bodies.keys() if len(bodies[each]) > 1]:
-            found.append(f"{len(changed)} activities were told in different words: {sorted(changed)[:3]}")
+        for request in self.receiver.requests:
+            bodies.setdefault(request.id, set()).add(request.body)
+        # Activities of an erased pass are emptied, so a later attempt may have another body.
+        intact = {each for each, activity in activities.items() if activity["data"] != ERASED_DATA}
+        if changed := [each for each in intact & bodies.keys() if len(bodies[each]) > 1]:
+            found.append(f"{len(changed)} activities were delivered with different bodies: {sorted(changed)[:3]}")
         return found
 
 
-def _message_id(line: dict[str, Any]) -> str:
-    return f"act_{line['pass'].removeprefix('pass_')}:{line['n']}"
+def _message_id(activity: dict[str, Any]) -> str:
+    return f"act_{activity['pass'].removeprefix('pass_')}:{activity['n']}"
 
 
 @asynccontextmanager
-async def partner(query: ActivityQuery, random: Random) -> AsyncIterator[Partner]:
-    """A partner, who lives while the block runs."""
-    async with receiving() as receiver:
-        found = Partner(receiver, query, random)
-        living = asyncio.create_task(found.live())
+async def run_partner(query: ActivityQuery, random: Random) -> AsyncIterator[Partner]:
+    """Run a partner while the block runs."""
+    async with run_receiver() as receiver:
+        partner = Partner(receiver, query, random)
+        running = asyncio.create_task(partner.run())
         try:
-            yield found
+            yield partner
         finally:
-            living.cancel()
+            running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await living
+                await running

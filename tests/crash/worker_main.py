@@ -1,4 +1,4 @@
-"""A worker process that kills itself between named steps, at a seeded chance; otherwise the product's own main."""
+"""A worker process that kills itself at random before or after named steps; otherwise the product's own worker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
 
-from app.store.stages import endpoint_leases as lane_runs
+from app.store.stages import endpoint_leases
 from app.store.stages.endpoint_leases import EndpointLeases
 from app.store.stages.erase import EraseQueries
 from app.store.stages.fold import FoldQueries
@@ -23,7 +23,7 @@ from workers.main import main
 
 STEPS = {
     FoldQueries: ("pending", "passes", "still_pending", "save", "replace_by_stubs", "clear", "due", "mark_caught_up"),
-    EraseQueries: ("replace_events_by_stubs", "empty_activities", "finished"),
+    EraseQueries: ("replace_events_by_stubs", "empty_activities", "finish"),
     RemovalQueries: ("insert",),
     JobLeases: ("commit",),
     PublishQueries: ("waiting", "published"),
@@ -33,20 +33,20 @@ STEPS = {
     DeliveryQueries: ("insert",),
 }
 LEASE_MS = 3_000
-"""How long nobody follows one who died at an endpoint: less than it takes to settle everything else."""
+"""Lease on an endpoint. It is short, so that the lease of a crashed worker ends before all other work is done."""
 
 
-def mortal(step: Callable[..., Awaitable[Any]], chance: float, random: Random) -> Callable[..., Awaitable[Any]]:
-    """The step, which may be the last thing the process does, or may hang like a process that was suspended."""
+def with_crashes(step: Callable[..., Awaitable[Any]], chance: float, random: Random) -> Callable[..., Awaitable[Any]]:
+    """Return the step, changed so that the process kills itself before or after it, or stalls after it."""
 
     async def wrapper(*args: Any, **options: Any) -> Any:
-        fate = random.random()
-        if fate < chance / 2:
+        number = random.random()
+        if number < chance / 2:
             os.kill(os.getpid(), signal.SIGKILL)
         result = await step(*args, **options)
-        if fate > 1 - chance / 2:
+        if number > 1 - chance / 2:
             os.kill(os.getpid(), signal.SIGKILL)
-        if fate > 1 - chance:
+        if number > 1 - chance:
             await asyncio.sleep(random.random() * 0.5)
         return result
 
@@ -54,9 +54,9 @@ def mortal(step: Callable[..., Awaitable[Any]], chance: float, random: Random) -
 
 
 if __name__ == "__main__":
-    lane_runs.LEASE_MS = LEASE_MS
+    endpoint_leases.LEASE_MS = LEASE_MS
     seeded = Random(int(os.environ["CRASH_SEED"]) + os.getpid())
     for owner, names in STEPS.items():
         for name in names:
-            setattr(owner, name, mortal(getattr(owner, name), float(os.environ["CRASH_CHANCE"]), seeded))
+            setattr(owner, name, with_crashes(getattr(owner, name), float(os.environ["CRASH_CHANCE"]), seeded))
     main()

@@ -1,4 +1,4 @@
-"""Signatures by the words of the schemes' own texts (A1-16): the signer here shares nothing with the verifier."""
+"""Signatures by the published texts of their schemes (A1-16). The signer here shares no code with the verifier."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from app.domain.signatures import (
 NOW = 1_767_225_600
 BODY = '{"a": "é", "b": 1.50}'.encode()
 OLD, NEW = generate_secret(b"o" * 32), generate_secret(b"n" * 24)
-KNOWN = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-PLAIN = "a secret that was chosen there"
+STANDARD_EXAMPLE = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+PLAIN = "a secret that the sender chose"
 
 
-def standard(secret: str, message_id: str = "msg_1", at: object = NOW, body: bytes = BODY) -> dict[str, str]:
-    """The headers of Standard Webhooks."""
+def standard_headers(secret: str, message_id: str = "msg_1", at: object = NOW, body: bytes = BODY) -> dict[str, str]:
+    """Return the headers that sign a message by Standard Webhooks."""
     key = base64.b64decode(secret[len("whsec_") :])
     content = message_id.encode() + b"." + str(at).encode() + b"." + body
     signature = base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
@@ -39,25 +39,25 @@ def digest(content: bytes = BODY) -> bytes:
     return hmac.new(PLAIN.encode(), content, hashlib.sha256).digest()
 
 
-def test_the_example_of_the_standards_own_libraries_verifies() -> None:
+def test_example_of_the_standards_own_libraries_verifies() -> None:
     headers = {
         "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
         "webhook-timestamp": "1614265330",
         "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
     }
-    found = verify_signature(Verification(), [KNOWN], headers, b'{"test": 2432232314}')
+    found = verify_signature(Verification(), [STANDARD_EXAMPLE], headers, b'{"test": 2432232314}')
     assert found == VerifiedSignature("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330)
 
 
-def test_a_message_signed_by_the_standard_is_known_by_its_id() -> None:
-    headers = standard(NEW)
+def test_message_signed_by_the_standard_is_identified_by_its_id() -> None:
+    headers = standard_headers(NEW)
     assert verify_signature(Verification(), [NEW], headers, BODY) == VerifiedSignature("msg_1", NOW)
     svix = {name.replace("webhook", "svix"): value for name, value in headers.items()}
     assert verify_signature(Verification(), [NEW], svix, BODY) == VerifiedSignature("msg_1", NOW)
 
 
-def test_during_a_rotation_either_secret_and_any_signature_of_the_list_will_do() -> None:
-    headers = standard(OLD)
+def test_each_secret_and_each_signature_of_the_list_verifies_during_a_rotation() -> None:
+    headers = standard_headers(OLD)
     assert verify_signature(Verification(), [NEW, OLD], headers, BODY)
     listed = {**headers, "webhook-signature": f"v1a,xyz v1,AAAA {headers['webhook-signature']}"}
     assert verify_signature(Verification(), [OLD], listed, BODY)
@@ -77,23 +77,23 @@ def test_during_a_rotation_either_secret_and_any_signature_of_the_list_will_do()
         {"webhook-signature": ""},
         {"webhook-signature": "v1,"},
         {"webhook-signature": "v1,\ud800"},
-        {"webhook-signature": standard(OLD)["webhook-signature"]},
-        {"webhook-signature": standard(NEW)["webhook-signature"].replace("v1,", "v2,")},
-        {"webhook-signature": standard(NEW)["webhook-signature"].removeprefix("v1,")},
+        {"webhook-signature": standard_headers(OLD)["webhook-signature"]},
+        {"webhook-signature": standard_headers(NEW)["webhook-signature"].replace("v1,", "v2,")},
+        {"webhook-signature": standard_headers(NEW)["webhook-signature"].removeprefix("v1,")},
     ],
 )
-def test_whatever_is_tampered_with_the_signature_is_not_good(change: dict[str, str]) -> None:
-    assert verify_signature(Verification(), [NEW], {**standard(NEW), **change}, BODY) is None
-    assert verify_signature(Verification(), [NEW], standard(NEW), BODY + b" ") is None
-    # What is no secret of the standard verifies nothing, least of all as an empty key.
-    assert verify_signature(Verification(), ["plain", "whsec_", "whsec_=="], standard("whsec_"), BODY) is None
+def test_changed_header_or_body_does_not_verify(change: dict[str, str]) -> None:
+    assert verify_signature(Verification(), [NEW], {**standard_headers(NEW), **change}, BODY) is None
+    assert verify_signature(Verification(), [NEW], standard_headers(NEW), BODY + b" ") is None
+    # A text that is no secret of the standard must not verify anything, for example as an empty key.
+    assert verify_signature(Verification(), ["plain", "whsec_", "whsec_=="], standard_headers("whsec_"), BODY) is None
 
 
-def test_a_signature_is_good_for_five_minutes_either_way() -> None:
-    found = verify_signature(Verification(), [NEW], standard(NEW), BODY)
+def test_signature_is_valid_for_five_minutes_before_and_after() -> None:
+    found = verify_signature(Verification(), [NEW], standard_headers(NEW), BODY)
     assert found is not None
-    assert [found.stale(NOW + seconds) for seconds in (-301, -300, 0, 300, 301)] == [True, False, False, False, True]
-    assert not VerifiedSignature("x").stale(NOW)
+    assert [found.is_stale(NOW + seconds) for seconds in (-301, -300, 0, 300, 301)] == [True, False, False, False, True]
+    assert not VerifiedSignature("x").is_stale(NOW)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_signature_is_good_for_five_minutes_either_way() -> None:
         ),
     ],
 )
-def test_a_plain_hmac_is_known_by_its_body(how: Verification, value: str) -> None:
+def test_plain_hmac_is_identified_by_its_body(how: Verification, value: str) -> None:
     assert how.header is not None
     assert verify_signature(how, [PLAIN], {how.header: value}, BODY) == VerifiedSignature(
         hashlib.sha256(BODY).hexdigest()
@@ -117,7 +117,7 @@ def test_a_plain_hmac_is_known_by_its_body(how: Verification, value: str) -> Non
     assert verify_signature(how, [NEW], {how.header: value}, BODY) is None
 
 
-def test_a_timestamped_hmac_covers_its_time() -> None:
+def test_timestamped_hmac_covers_its_time() -> None:
     how = parse_verification(Scheme.TIMESTAMPED_HMAC_SHA256)
     good = digest(f"{NOW}.".encode() + BODY).hex()
     assert verify_signature(
@@ -138,14 +138,14 @@ def test_a_timestamped_hmac_covers_its_time() -> None:
         ((Scheme.TIMESTAMPED_HMAC_SHA256, None, None, "x"), "prefix"),
     ],
 )
-def test_a_scheme_is_given_what_it_needs_and_nothing_else(given: tuple[object, ...], path: str) -> None:
+def test_scheme_needs_its_own_options_and_rejects_others(given: tuple[object, ...], path: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         parse_verification(*given)  # type: ignore[arg-type]
     assert caught.value.problems[0].field == (path,)
 
 
-def test_secrets_are_long_and_spelt_as_their_scheme_has_them() -> None:
-    assert parse_secret(KNOWN, Scheme.STANDARD) == KNOWN
+def test_secret_must_be_long_enough_and_in_the_form_of_its_scheme() -> None:
+    assert parse_secret(STANDARD_EXAMPLE, Scheme.STANDARD) == STANDARD_EXAMPLE
     assert parse_secret(PLAIN, Scheme.HMAC_SHA256) == PLAIN
     for raw, scheme in (
         (PLAIN, Scheme.STANDARD),

@@ -1,4 +1,4 @@
-"""The feed as a live stream: nothing lost, nothing doubled, at the seam, behind the buffer, without Redis."""
+"""The feed as a live stream: no activity is missed or repeated, also behind the buffer and without Redis."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from app.commands.context import Context
 from app.domain.activities import (
     CREATED,
     DELETED,
-    EMPTIED,
     ENTERED,
+    ERASED_DATA,
     LEFT,
     Activity,
     ActivityQuery,
@@ -26,106 +26,112 @@ from app.domain.activities import (
     match_none,
 )
 from app.domain.errors import InvalidInput
-from app.feed import tailer as module
+from app.feed import tailer
 from app.feed.tailer import Feed, FeedEntries, FeedExpired, FeedLagged, topic
 from app.resources import Resources
 from app.store.mongo.paging import PageRequest
 from tests.business import Business, open_business
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-QUIET = 0.1
+QUIET_SECONDS = 0.1
+Stream = AsyncIterator[FeedEntries | FeedLagged | FeedExpired]
 
 
-def activity(pos: int, **parts: object) -> Activity:
+def activity(pos: int, **fields: object) -> Activity:
     base = Activity(
-        pos, pos, "pass_1", CREATED, category_of(CREATED), START + timedelta(seconds=pos), START, {}, {}, None
+        pos,
+        pos,
+        "pass_1",
+        type=CREATED,
+        category=category_of(CREATED),
+        occurred_at=START + timedelta(seconds=pos),
+        recorded_at=START,
+        cause={},
+        data={},
     )
-    return replace(base, **parts)  # type: ignore[arg-type]
+    return replace(base, **fields)  # type: ignore[arg-type]
 
 
 async def append(business: Business, first: int, last: int) -> None:
+    """Append activities at the positions from `first` to `last`, and announce them."""
     log = [activity(pos) for pos in range(first, last + 1)]
     assert await business.ctx.workspace.activities.append(log) == len(log)
     await business.ctx.resources.bus.publish(topic(business.ctx.workspace.id), {})
 
 
 @contextlib.asynccontextmanager
-async def following(
-    business: Business, feed: Feed, after: int | None = None, **query: object
-) -> AsyncIterator[AsyncIterator[FeedEntries | FeedLagged | FeedExpired]]:
-    asked = ActivityQuery(**query)  # type: ignore[arg-type]
-    stream = feed.follow(business.ctx.workspace, after, asked.matches, QUIET)
+async def follow(business: Business, feed: Feed, after: int | None = None, **query: object) -> AsyncIterator[Stream]:
+    """Follow the log from a position, or from its end, with the filter of the query."""
+    activity_query = ActivityQuery(**query)  # type: ignore[arg-type]
+    stream = feed.follow(business.ctx.workspace, after, activity_query.matches, QUIET_SECONDS)
     async with contextlib.aclosing(stream), asyncio.timeout(20):  # type: ignore[type-var]
         yield stream
 
 
-async def taken(
-    stream: AsyncIterator[FeedEntries | FeedLagged | FeedExpired], count: int, *, behind: bool = False
-) -> list[int]:
-    """The positions of the next `count` activities; the follower may be told meanwhile that it is `behind`."""
+async def read_positions(stream: Stream, count: int, *, may_lag: bool = False) -> list[int]:
+    """Return the positions of the next `count` activities. With `may_lag`, skip FeedLagged messages between them."""
     found: list[int] = []
     while len(found) < count:
         message = await anext(stream)
-        if behind and isinstance(message, FeedLagged):
+        if may_lag and isinstance(message, FeedLagged):
             continue
         assert isinstance(message, FeedEntries)
-        found += [entry.position for entry in message.activities]
+        found += [activity.position for activity in message.activities]
     return found
 
 
 @pytest.fixture
 async def business(resources: Resources, clock: FixedClock) -> Business:
-    """An empty workspace."""
+    """Create an empty workspace."""
     return await open_business(resources, clock)
 
 
-async def test_a_stream_says_first_where_it_starts_and_then_tells_only_what_is_new(business: Business) -> None:
+async def test_stream_yields_its_start_first_and_then_only_new_activities(business: Business) -> None:
     await append(business, 1, 3)
-    async with following(business, Feed(business.ctx.resources.bus)) as stream:
+    async with follow(business, Feed(business.ctx.resources.bus)) as stream:
         assert await anext(stream) == FeedEntries(3)
         await append(business, 4, 5)
-        assert await taken(stream, 2) == [4, 5]
+        assert await read_positions(stream, 2) == [4, 5]
 
 
-async def test_a_replay_goes_over_into_live_without_a_loss_or_a_double(business: Business) -> None:
+async def test_replay_of_old_activities_continues_with_new_ones_without_a_gap(business: Business) -> None:
     await append(business, 1, 30)
     feed = Feed(business.ctx.resources.bus)
-    async with following(business, feed, 0) as early, following(business, feed, 12) as late:
-        writing = asyncio.create_task(_grow(business, 31, 90))
-        assert await taken(early, 90) == list(range(1, 91))
-        assert await taken(late, 78) == list(range(13, 91))
+    async with follow(business, feed, 0) as early, follow(business, feed, 12) as late:
+        writing = asyncio.create_task(_append_in_steps(business, 31, 90))
+        assert await read_positions(early, 90) == list(range(1, 91))
+        assert await read_positions(late, 78) == list(range(13, 91))
         await writing
 
 
-async def _grow(business: Business, first: int, last: int) -> None:
+async def _append_in_steps(business: Business, first: int, last: int) -> None:
     for pos in range(first, last + 1, 5):
         await append(business, pos, min(pos + 4, last))
 
 
-async def test_a_follower_that_falls_behind_the_buffer_is_told_and_reads_the_log_until_it_meets_it(
-    business: Business,
-) -> None:
-    """Checklist 2.9: `Lagged`."""
-    feed = Feed(business.ctx.resources.bus, buffered=10)
-    async with following(business, feed) as fast, following(business, feed) as slow:
+async def test_follower_behind_the_buffer_gets_FeedLagged_and_misses_nothing(business: Business) -> None:
+    """The follower reads the log until it reaches the buffer again. The API sends `Lagged` for FeedLagged."""
+    feed = Feed(business.ctx.resources.bus, max_buffered=10)
+    async with follow(business, feed) as fast, follow(business, feed) as slow:
         await anext(fast)
         await anext(slow)
         await append(business, 1, 8)
-        assert await taken(slow, 8) == list(range(1, 9))
+        assert await read_positions(slow, 8) == list(range(1, 9))
         await append(business, 9, 60)
-        assert [entry.position for entry in await heard(fast, 60)] == list(range(1, 61))
-        behind = await anext(slow)
-        assert behind == FeedLagged(8, 52)
-        assert await taken(slow, 52) == list(range(9, 61)), "told once, and nothing is lost"
-        async with following(business, feed, 0) as late:
-            assert await taken(late, 60) == list(range(1, 61)), "who replays is not slow"
+        assert [activity.position for activity in await read_activities(fast, 60)] == list(range(1, 61))
+        assert await anext(slow) == FeedLagged(8, 52)
+        assert await read_positions(slow, 52) == list(range(9, 61)), "one FeedLagged, and then each activity"
+        async with follow(business, feed, 0) as late:
+            assert await read_positions(late, 60) == list(range(1, 61)), (
+                "a follower that replays old activities is not lagging"
+            )
         await append(business, 61, 90)
-        await heard(fast, 30)
-        assert await anext(slow) == FeedLagged(60, 30), "and again, having caught up"
+        await read_activities(fast, 30)
+        assert await anext(slow) == FeedLagged(60, 30), "it had caught up, so it gets another FeedLagged"
 
 
-async def heard(stream: AsyncIterator[FeedEntries | FeedLagged | FeedExpired], count: int) -> list[Activity]:
-    """The next `count` activities of a follower that may fall behind while several are appended at once."""
+async def read_activities(stream: Stream, count: int) -> list[Activity]:
+    """Return the next `count` activities, and skip other messages: appending many at once can make a follower lag."""
     found: list[Activity] = []
     while len(found) < count:
         message = await anext(stream)
@@ -133,51 +139,52 @@ async def heard(stream: AsyncIterator[FeedEntries | FeedLagged | FeedExpired], c
     return found
 
 
-async def test_what_is_kept_for_followers_is_bounded_however_much_comes_and_however_many_workspaces(
+async def test_buffers_are_bounded_for_any_number_of_activities_and_workspaces(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_BUFFERED_ENTRIES_TOTAL", 30)
-    monkeypatch.setattr(module, "MIN_BUFFERED_ENTRIES", 5)
-    feed = Feed(business.ctx.resources.bus, buffered=20)
+    monkeypatch.setattr(tailer, "MAX_BUFFERED_ENTRIES_TOTAL", 30)
+    monkeypatch.setattr(tailer, "MIN_BUFFERED_ENTRIES", 5)
+    feed = Feed(business.ctx.resources.bus, max_buffered=20)
     async with contextlib.AsyncExitStack() as streams:
-        stuck = await streams.enter_async_context(following(business, feed))
+        stuck = await streams.enter_async_context(follow(business, feed))
         await anext(stuck)
-        lively = await streams.enter_async_context(following(business, feed))
-        await anext(lively)
+        fast = await streams.enter_async_context(follow(business, feed))
+        await anext(fast)
         await append(business, 1, 300)
-        await heard(lively, 300)
-        assert feed.kept == feed.buffered == 20
-        others = [replace(business, ctx=_elsewhere(business, number)) for number in range(3)]
+        await read_activities(fast, 300)
+        assert feed.buffered_entries == feed.max_buffered == 20
+        others = [replace(business, ctx=_other_workspace(business, number)) for number in range(3)]
         for other in others:
-            stream = await streams.enter_async_context(following(other, feed))
+            stream = await streams.enter_async_context(follow(other, feed))
             await anext(stream)
         await append(business, 301, 301)
-        await heard(lively, 1)
-        assert feed.kept == feed.buffered == 30 // 4
-        assert await anext(stuck) == FeedLagged(0, 301), "and it had nothing of its own"
-        monkeypatch.setattr(module, "MAX_BUFFERED_BYTES", 4 * 3 * len('{"event":"large"}'))
+        await read_activities(fast, 1)
+        assert feed.buffered_entries == feed.max_buffered == 30 // 4
+        assert await anext(stuck) == FeedLagged(0, 301), "the feed keeps no activities for a single follower"
+        monkeypatch.setattr(tailer, "MAX_BUFFERED_BYTES", 4 * 3 * len('{"event":"large"}'))
         large = [activity(pos, data={"event": "large"}) for pos in range(302, 320)]
         await business.ctx.workspace.activities.append(large)
         await business.ctx.resources.bus.publish(topic(business.ctx.workspace.id), {})
-        await heard(lively, 18)
-        assert feed.kept == 3, "a quarter of the bytes"
+        await read_activities(fast, 18)
+        assert feed.buffered_entries == 3, "the workspace gets a quarter of the bytes"
 
 
-def _elsewhere(business: Business, number: int) -> Context:
+def _other_workspace(business: Business, number: int) -> Context:
     return replace(business.ctx, workspace=business.ctx.resources.workspace(f"ws_{number}"))
 
 
-async def test_the_tick_finds_what_no_message_announced(business: Business) -> None:
-    silent = Bus(business.ctx.resources.redis, "another prefix")
-    async with following(business, Feed(silent, tick_seconds=0.02)) as stream:
+async def test_tick_finds_activities_that_no_message_announced(business: Business) -> None:
+    # On a bus with another prefix, the feed receives no announcement.
+    other_bus = Bus(business.ctx.resources.redis, "another prefix")
+    async with follow(business, Feed(other_bus, tick_seconds=0.02)) as stream:
         await anext(stream)
         await append(business, 1, 1)
-        assert await taken(stream, 1) == [1]
-    await silent.aclose()
+        assert await read_positions(stream, 1) == [1]
+    await other_bus.aclose()
 
 
-async def test_heartbeats_carry_the_position_past_what_the_filter_hides(business: Business) -> None:
-    async with following(business, Feed(business.ctx.resources.bus), types=[ENTERED]) as stream:
+async def test_heartbeats_move_the_position_past_activities_that_the_filter_hides(business: Business) -> None:
+    async with follow(business, Feed(business.ctx.resources.bus), types=[ENTERED]) as stream:
         assert await anext(stream) == FeedEntries(0)
         await append(business, 1, 5)
         message = await anext(stream)
@@ -186,38 +193,38 @@ async def test_heartbeats_carry_the_position_past_what_the_filter_hides(business
             message = await anext(stream)
 
 
-async def test_a_position_beyond_the_log_is_refused_and_one_cut_off_expired(business: Business) -> None:
+async def test_position_beyond_the_log_is_refused_and_a_cut_off_one_gets_FeedExpired(business: Business) -> None:
     await append(business, 1, 5)
     feed = Feed(business.ctx.resources.bus)
     with pytest.raises(InvalidInput):
-        async with following(business, feed, 6) as stream:
+        async with follow(business, feed, 6) as stream:
             await anext(stream)
     await business.ctx.resources.db["activities"].delete_many({"pos": {"$lte": 3}})
-    async with following(business, feed, 1) as stream:
+    async with follow(business, feed, 1) as stream:
         assert [message async for message in stream] == [FeedExpired(3)]
-    async with following(business, feed, 3) as stream:
+    async with follow(business, feed, 3) as stream:
         assert await anext(stream) == FeedEntries(3)
-        assert await taken(stream, 2) == [4, 5]
+        assert await read_positions(stream, 2) == [4, 5]
 
 
-async def test_a_hole_is_reported_loudly_and_the_rest_told(
+async def test_hole_in_the_log_is_logged_and_the_other_activities_are_yielded(
     business: Business, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with following(business, Feed(business.ctx.resources.bus)) as stream:
+    async with follow(business, Feed(business.ctx.resources.bus)) as stream:
         await anext(stream)
         log = [activity(pos) for pos in (1, 2, 5)]
         with caplog.at_level(logging.CRITICAL, logger="app.feed.tailer"):
             await business.ctx.workspace.activities.append(log)
             await business.ctx.resources.bus.publish(topic(business.ctx.workspace.id), {})
-            # A log with holes is not buffered: who had not read it yet is behind.
-            assert await taken(stream, 3, behind=True) == [1, 2, 5]
+            # Entries around a hole are not buffered, so the follower may get a FeedLagged.
+            assert await read_positions(stream, 3, may_lag=True) == [1, 2, 5]
     assert "[3, 4]" in caplog.text
 
 
-async def test_the_tailer_runs_only_while_somebody_follows(business: Business) -> None:
+async def test_tailer_of_a_workspace_runs_only_while_it_has_followers(business: Business) -> None:
     feed = Feed(business.ctx.resources.bus)
     before = asyncio.all_tasks()
-    async with following(business, feed) as one, following(business, feed) as two:
+    async with follow(business, feed) as one, follow(business, feed) as two:
         await anext(one)
         await anext(two)
         assert len(asyncio.all_tasks() - before) == 2
@@ -234,7 +241,7 @@ QUERIES = (
 )
 
 
-async def test_streams_and_lists_agree_on_what_a_filter_shows(business: Business) -> None:
+async def test_streams_and_lists_return_the_same_activities_for_a_filter(business: Business) -> None:
     log: list[Activity] = []
     for number in range(1, 200):
         kind = (CREATED, ENTERED, LEFT)[number % 3]
@@ -254,29 +261,28 @@ async def test_streams_and_lists_agree_on_what_a_filter_shows(business: Business
     await business.ctx.workspace.activities.append(log)
     for query in QUERIES:
         listed = await business.ctx.workspace.activities.page(query, PageRequest(1_000))
-        shown = query.matches
-        assert [entry.position for entry in listed.items] == [entry.position for entry in log if shown(entry)]
+        assert [entry.position for entry in listed.items] == [entry.position for entry in log if query.matches(entry)]
         assert listed.items
 
 
-def test_no_query_shows_nothing() -> None:
+def test_match_none_matches_no_activity() -> None:
     assert not match_none(activity(1))
 
 
-async def test_what_was_known_of_an_erased_pass_is_not_told_from_the_buffer(business: Business) -> None:
-    """WH1-22."""
+async def test_buffer_holds_no_data_of_a_pass_after_its_erasure(business: Business) -> None:
+    """WH1-22: followers that read the buffer later receive the activities of the pass without their data."""
     log = [
         activity(1, data={"name": "Ann"}),
         activity(2, pass_id="pass_2", data={"name": "Bob"}),
         activity(3, type=DELETED),
     ]
     feed = Feed(business.ctx.resources.bus)
-    async with following(business, feed, 0) as early:
+    async with follow(business, feed, 0) as early:
         await anext(early)
         await business.ctx.workspace.activities.append(log)
-        assert await taken(early, 3) == [1, 2, 3]
-        async with following(business, feed, 0) as late:
+        assert await read_positions(early, 3) == [1, 2, 3]
+        async with follow(business, feed, 0) as late:
             await anext(late)
             message = await anext(late)
             assert isinstance(message, FeedEntries)
-            assert [entry.data for entry in message.activities] == [EMPTIED, {"name": "Bob"}, EMPTIED]
+            assert [entry.data for entry in message.activities] == [ERASED_DATA, {"name": "Bob"}, ERASED_DATA]

@@ -1,4 +1,4 @@
-"""Fixtures of the edge: a workspace, and its API running in the test's own process."""
+"""Fixtures for GraphQL tests: a workspace, and its API in the process of the test."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from app.clock import FixedClock
 from app.resources import Resources
 from tests.business import Business, open_business
 
-from .serving import Api, serving
+from .serving import Api, run_api
 
 
 @pytest.fixture
 async def business(resources: Resources, clock: FixedClock) -> Business:
-    """An empty workspace."""
+    """Create an empty workspace."""
     return await open_business(resources, clock)
 
 
 @pytest.fixture
 async def api(business: Business) -> AsyncIterator[Api]:
-    """The API of the workspace, its heartbeats a tenth of a second apart."""
-    async with serving(business, heartbeat_seconds=0.1, init_timeout_seconds=0.3) as running:
+    """Run the API of the workspace. It sends a heartbeat every 0.1 s, and waits 0.3 s for `connection_init`."""
+    async with run_api(business, heartbeat_seconds=0.1, init_timeout_seconds=0.3) as running:
         yield running

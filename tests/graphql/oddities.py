@@ -1,4 +1,4 @@
-"""Values that are nearly right, or wrong in every way there is: what malformed operations are made of."""
+"""Values from which the tests build malformed operations: valid ones, nearly valid ones and invalid ones."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from app.domain.values.cursors import encode_cursor
 from app.graphql.types.scalars import Number
 
 
-def nested(depth: int, *, keys: bool) -> Any:
-    """A value so many levels deep, of objects or of lists."""
+def nest(depth: int, *, keys: bool) -> Any:
+    """Return a value of so many nested objects, or lists if `keys` is false."""
     value: Any = 1
     for _ in range(depth):
         value = {"a": value} if keys else [value]
@@ -63,12 +63,12 @@ NUMBERS = (
     10**18, 10**40,
     -(10**15), float("inf"), float("-inf"), float("nan"), True, False, *DECIMALS,
 )  # fmt: skip
-THINGS: tuple[Any, ...] = (
+JSON_VALUES: tuple[Any, ...] = (
     None, [], {}, [[]], [None], {"a": {"b": [1, {"c": None}]}}, {"$gt": 1}, {"": 1}, {"a.b": 1}, {"\x00": 1},
     {"\ud800": 1},
     {"a": "\ud800"}, {"a": float("nan")}, {"a": Number("1e400")}, {"a": 10**30}, {"__proto__": {}}, {"k" * 300: 1},
     1, "x",
-    nested(20, keys=True), nested(90, keys=True), nested(400, keys=True), nested(400, keys=False), list(range(300)),
+    nest(20, keys=True), nest(90, keys=True), nest(400, keys=True), nest(400, keys=False), list(range(300)),
     {f"k{n}": n for n in range(300)}, {"items": [{"sku": "a", "n": 1}, {"sku": None}]}, {"a": "x" * 40_000},
 )  # fmt: skip
 FILES = (
@@ -92,11 +92,11 @@ PLAUSIBLE: dict[str, tuple[Any, ...]] = {
     "mapping": ({"fields": {"passExternalId": "id", "type": {"value": "purchase"}}},), "operator": ("EQ", "GTE"),
     "value": ("1", 2), "days": (1, 30),
 }  # fmt: skip
-"""What a caller would write in a field or an argument of that name."""
+"""Values that a client may well write in the field or the argument of that name."""
 NAMES = ("a.csv", "", "a.jsonl", "../a", "\x00", "é" * 200, "a.csv\r\nx: y", None)
 
 
-def uploaded(number: int) -> UploadFile:
-    """A file of those, under a name of those."""
+def create_upload(number: int) -> UploadFile:
+    """Return an upload that has one of the FILES as its content, and one of the NAMES."""
     content = FILES[number % len(FILES)]
     return UploadFile(io.BytesIO(content), size=len(content), filename=NAMES[number % len(NAMES)])

@@ -1,4 +1,4 @@
-"""A running API over real HTTP and WebSocket, in the test's own process, with the test's own store and clock."""
+"""An API over real HTTP and WebSocket, which runs in the process of the test with the test's store and clock."""
 
 from __future__ import annotations
 
@@ -21,67 +21,69 @@ from app.domain.actors import secret_hash
 from app.resources import Resources
 from tests.business import Business
 
-SECONDS = 10.0
+TIMEOUT_SECONDS = 10.0
 
 
 @dataclass
 class Api:
-    """The endpoint, a key with every scope, and the business behind it."""
+    """A client of a running API, with the secret of an API key of every scope, and the business that the API serves."""
 
-    address: str
+    url: str
     secret: str
     business: Business
     http: httpx.AsyncClient = field(default_factory=httpx.AsyncClient)
 
     @property
     def headers(self) -> dict[str, str]:
-        """The key as it is sent."""
+        """The headers that carry the API key."""
         return {"authorization": f"Bearer {self.secret}"}
 
-    async def answer(self, query: str, **variables: Any) -> dict[str, Any]:
-        """The whole response of one operation."""
-        body = json.dumps({"query": query, "variables": variables})
-        response = await self.post(body)
-        answer: dict[str, Any] = response.json()
-        return answer
+    async def execute(self, query: str, **variables: Any) -> dict[str, Any]:
+        """Execute an operation and return the whole JSON response."""
+        response = await self.post(json.dumps({"query": query, "variables": variables}))
+        body: dict[str, Any] = response.json()
+        return body
 
-    async def data(self, query: str, **variables: Any) -> dict[str, Any]:
-        """The data of an operation that must not fail."""
-        answer = await self.answer(query, **variables)
-        assert "errors" not in answer, answer
-        data: dict[str, Any] = answer["data"]
+    async def fetch_data(self, query: str, **variables: Any) -> dict[str, Any]:
+        """Execute an operation that must succeed, and return its data."""
+        body = await self.execute(query, **variables)
+        assert "errors" not in body, body
+        data: dict[str, Any] = body["data"]
         return data
 
-    async def refusal(self, query: str, **variables: Any) -> dict[str, Any]:
-        """The only error of an operation that must fail."""
-        [error] = (await self.answer(query, **variables))["errors"]
-        found: dict[str, Any] = error
-        return found
+    async def fetch_error(self, query: str, **variables: Any) -> dict[str, Any]:
+        """Execute an operation that must fail, and return its only error."""
+        errors: list[dict[str, Any]] = (await self.execute(query, **variables))["errors"]
+        [error] = errors
+        return error
 
     async def post(self, body: str | bytes, **headers: str) -> httpx.Response:
-        """The response to a JSON body, whatever it is."""
-        sent = {**self.headers, "content-type": "application/json"}
-        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-        return await self.http.post(self.address, content=body, headers=sent, timeout=SECONDS)
+        """Post a body as JSON with the API key, and return the response.
 
-    async def key(self, *scopes: str) -> str:
-        """The secret of a further key with only these scopes."""
+        An underscore in the name of a header stands for a hyphen. A header that is given replaces the default one.
+        """
+        all_headers = {**self.headers, "content-type": "application/json"}
+        all_headers |= {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.http.post(self.url, content=body, headers=all_headers, timeout=TIMEOUT_SECONDS)
+
+    async def create_key(self, *scopes: str) -> str:
+        """Create another API key with only these scopes, and return its secret."""
         workspace = self.business.ctx.workspace
         key, secret = await new_key(workspace.id, "test", scopes)
         await workspace.keys.insert(key, secret_hash(secret))
         return secret
 
     @asynccontextmanager
-    async def raw_socket(self, **options: Any) -> AsyncIterator[Socket]:
-        """A socket on which nothing was said yet."""
+    async def open_raw_socket(self, **options: Any) -> AsyncIterator[Socket]:
+        """Open a socket and send nothing on it."""
         options.setdefault("subprotocols", [Subprotocol("graphql-transport-ws")])
-        async with connect(self.address.replace("http", "ws", 1), **options) as connection:
+        async with connect(self.url.replace("http", "ws", 1), **options) as connection:
             yield Socket(connection)
 
     @asynccontextmanager
-    async def socket(self) -> AsyncIterator[Socket]:
-        """A socket that is acknowledged."""
-        async with self.raw_socket(additional_headers=self.headers) as socket:
+    async def open_socket(self) -> AsyncIterator[Socket]:
+        """Open a socket with the API key, and wait for `connection_ack`."""
+        async with self.open_raw_socket(additional_headers=self.headers) as socket:
             await socket.send(type="connection_init")
             assert await socket.receive() == {"type": "connection_ack"}
             yield socket
@@ -89,53 +91,56 @@ class Api:
 
 @dataclass
 class Socket:
-    """A socket that speaks JSON objects."""
+    """A WebSocket of a client, which sends and receives JSON objects."""
 
     connection: ClientConnection
 
     async def send(self, **message: Any) -> None:
-        """Sends a message."""
+        """Send a message."""
         await self.connection.send(json.dumps(message))
 
     async def subscribe(self, query: str, id: str = "1", **variables: Any) -> None:  # noqa: A002  # the protocol's word
-        """Starts an operation."""
+        """Start an operation."""
         await self.send(id=id, type="subscribe", payload={"query": query, "variables": variables})
 
     async def receive(self) -> dict[str, Any]:
-        """The next message; fails after ten seconds."""
-        async with asyncio.timeout(SECONDS):
+        """Wait up to 10 s for the next message, and return it."""
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             frame = await self.connection.recv()
         assert isinstance(frame, str), "frames are text"
         message: dict[str, Any] = json.loads(frame)
         return message
 
-    async def next(self) -> dict[str, Any]:
-        """The data of the next `next` message."""
+    async def receive_data(self) -> dict[str, Any]:
+        """Wait for a message of type `next` without errors, and return its data."""
         message = await self.receive()
         assert message["type"] == "next", message
         assert "errors" not in message["payload"], message
         data: dict[str, Any] = message["payload"]["data"]
         return data
 
-    async def close_code(self) -> int | None:
-        """The code with which the server closes."""
-        async with asyncio.timeout(SECONDS):
+    async def receive_close_code(self) -> int | None:
+        """Wait until the server closes the socket, and return the close code."""
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await self.connection.wait_closed()
         return self.connection.close_code
 
 
 class Server(uvicorn.Server):
-    """A server that goes away at once: uvicorn's own looks ten times a second whether anything has changed."""
+    """A uvicorn server that starts and stops without delay.
+
+    The main loop of uvicorn looks only every 0.1 s whether the server should stop.
+    """
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.listening = asyncio.Event()
-        self.leaving = asyncio.Event()
+        self.stopping = asyncio.Event()
 
     async def main_loop(self) -> None:
         await self.on_tick(0)
         self.listening.set()
-        await self.leaving.wait()
+        await self.stopping.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
@@ -148,38 +153,38 @@ class Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def running(config: uvicorn.Config) -> AsyncIterator[Server]:
-    """The server, listening."""
+async def run_server(config: uvicorn.Config) -> AsyncIterator[Server]:
+    """Run a server while the block runs, and yield it when it listens."""
     server = Server(config)
-    serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(SECONDS):
+    task = asyncio.create_task(server.serve())
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await server.listening.wait()
     try:
         yield server
     finally:
-        server.leaving.set()
-        await serving
+        server.stopping.set()
+        await task
 
 
 @asynccontextmanager
-async def serving(business: Business, **options: Any) -> AsyncIterator[Api]:
-    """The API of a business on a free port."""
+async def run_api(business: Business, **options: Any) -> AsyncIterator[Api]:
+    """Run the API of a business on a free port while the block runs, and yield a client of it."""
 
     @asynccontextmanager
-    async def opened() -> AsyncIterator[Resources]:
+    async def shared_resources() -> AsyncIterator[Resources]:
         yield business.ctx.resources
 
-    app = create_app(business.ctx.resources.settings, resources=opened, **options)
-    async with running(uvicorn.Config(app, port=0, log_level="error", ws_max_size=1 << 20)) as server:
+    app = create_app(business.ctx.resources.settings, resources=shared_resources, **options)
+    async with run_server(uvicorn.Config(app, port=0, log_level="error", ws_max_size=1 << 20)) as server:
         port = server.servers[0].sockets[0].getsockname()[1]
         api = Api(f"http://127.0.0.1:{port}/graphql", "", business)
-        api.secret = await api.key("read", "write", "subscribe", "admin")
+        api.secret = await api.create_key("read", "write", "subscribe", "admin")
         try:
             yield api
         finally:
             await api.http.aclose()
 
 
-def codes(errors: Sequence[dict[str, Any]]) -> list[tuple[str, list[str] | None]]:
-    """(code, field) of userErrors."""
+def list_codes(errors: Sequence[dict[str, Any]]) -> list[tuple[str, list[str] | None]]:
+    """Return (code, field) of each of the userErrors."""
     return [(error["code"], error["field"]) for error in errors]

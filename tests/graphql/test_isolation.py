@@ -1,4 +1,7 @@
-"""Another workspace: every operation that takes an id is tried with its ids, and finds, tells and changes nothing."""
+"""Isolation of workspaces: each operation that takes an id is run with the ids of another workspace.
+
+None of the operations may find, return or change anything of the other workspace.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,8 @@ from app.domain.webhooks.deliveries import delivery_id
 from app.graphql.schema import schema
 from app.graphql.types.ids import from_global_id, to_global_id
 from app.resources import Resources
-from tests.business import Business, another_business, purchases
-from tests.graphql.jobs.test_imports import sent
+from tests.business import Business, create_business, purchases
+from tests.graphql.jobs.test_imports import import_file
 
 from .serving import Api
 
@@ -110,50 +113,49 @@ NAMES = {
     "erasePass": "mutation ($n: String!) { erasePass(input: {externalId: $n})"
     f" {{ receipt {{ passId eventCount }} {ERRORS} }} }}",
 }
-"""Operations that name things by what the callers call them, or by a token."""
+"""Operations that take an external id, a key or a token instead of a global id."""
 THEIRS = "theirs"
+"""A text in each name, key and URL of the other workspace, so that a test finds it in any response."""
 
 
-def takes_an_id(kind: Any, seen: frozenset[str] = frozenset()) -> bool:
+def takes_id(kind: Any, seen: frozenset[str] = frozenset()) -> bool:
     named = get_named_type(kind)
     if not isinstance(named, GraphQLInputObjectType):
         return bool(named.name == "ID")
-    return named.name not in seen and any(
-        takes_an_id(field.type, seen | {named.name}) for field in named.fields.values()
-    )
+    return named.name not in seen and any(takes_id(field.type, seen | {named.name}) for field in named.fields.values())
 
 
-def test_every_operation_that_takes_an_id_is_tried() -> None:
-    for root, tried in (
+def test_each_operation_that_takes_an_id_is_in_the_tables_above() -> None:
+    for root, tested in (
         (schema.query_type, QUERIES),
         (schema.mutation_type, MUTATIONS),
         (schema.subscription_type, STREAMS),
     ):
         assert root is not None
-        taking = {name for name, f in root.fields.items() if any(takes_an_id(a.type) for a in f.args.values())}
-        assert taking == set(tried)
+        with_id = {name for name, f in root.fields.items() if any(takes_id(a.type) for a in f.args.values())}
+        assert with_id == set(tested)
 
 
 @pytest.fixture
 async def stranger(resources: Resources, clock: FixedClock, api: Api) -> tuple[Business, list[str]]:
-    """A workspace of somebody else with something of everything, and the global ids of it."""
-    business = await another_business(resources, clock, f"{THEIRS} too")
-    segment = await business.segment(THEIRS, purchases(1), notify="EMIT")
-    about = {"pass_external_id": THEIRS, "external_id": THEIRS, "metadata": {"who": THEIRS}}
-    [result] = (await business.record(about)).results
-    await business.settle()
+    """Create another workspace with at least one object of each kind, and return it with the global ids of all."""
+    business = await create_business(resources, clock, f"{THEIRS} too")
+    segment = await business.create_segment(THEIRS, purchases(1), notify="EMIT")
+    event = {"pass_external_id": THEIRS, "external_id": THEIRS, "metadata": {"who": THEIRS}}
+    [result] = (await business.record(event)).results
+    await business.run_worker()
     assert result.event is not None
     key, secret = await create_api_key(business.ctx, THEIRS, ["admin"])
-    mine, api.secret = api.secret, secret
-    job = (await sent(api, "customer_id,date,amount\nann,2025-11-01,1.50\n", name=f"{THEIRS}.csv"))["job"]["id"]
-    api.secret = mine
+    own_secret, api.secret = api.secret, secret
+    job = (await import_file(api, "customer_id,date,amount\nann,2025-11-01,1.50\n", name=f"{THEIRS}.csv"))["job"]["id"]
+    api.secret = own_secret
     hook, _ = await create_inbound_hook(
         business.ctx, THEIRS, THEIRS, {"fields": {"passExternalId": "who", "type": "is"}}
     )
     failed = await receive_message(business.ctx.resources, Message(hook, "m", f'{{"who": "{THEIRS}"}}'.encode(), {}))
     endpoint, _ = await create_webhook_endpoint(business.ctx, f"https://{THEIRS}.example/", after=0)
-    [told, *_] = await business.feed()
-    await business.ctx.workspace.deliveries.requeue(endpoint.id, [told], 0)
+    [activity, *_] = await business.read_log()
+    await business.ctx.workspace.deliveries.requeue(endpoint.id, [activity], 0)
     named = [
         ("Workspace", business.ctx.workspace.id),
         ("Pass", result.event.pass_id),
@@ -164,15 +166,15 @@ async def stranger(resources: Resources, clock: FixedClock, api: Api) -> tuple[B
         ("InboundHook", hook.id),
         ("InboundDelivery", failed.delivery.id),
         ("WebhookEndpoint", endpoint.id),
-        ("WebhookDelivery", delivery_id(endpoint.id, told.position)),
+        ("WebhookDelivery", delivery_id(endpoint.id, activity.position)),
         ("EventDefinition", event_type_id(business.ctx.workspace.id, "purchase")),
-        *(("Activity", entry.id) for entry in await business.feed()),
+        *(("Activity", entry.id) for entry in await business.read_log()),
     ]
     return business, [job, *(to_global_id(*each) for each in named)]
 
 
-async def stored(business: Business) -> dict[str, Any]:
-    """Every document of a workspace. When its keys were last used is no part of it."""
+async def read_documents(business: Business) -> dict[str, Any]:
+    """Return all documents of a workspace by collection, without the time at which an API key was last used."""
     db, workspace = business.ctx.resources.db, business.ctx.workspace.id
     found = {}
     for collection in await db.list_collection_names():
@@ -181,49 +183,49 @@ async def stored(business: Business) -> dict[str, Any]:
     return found
 
 
-async def test_nothing_of_another_workspace_is_found_told_or_changed(
+async def test_operations_with_ids_of_another_workspace_find_and_change_nothing(
     api: Api, stranger: tuple[Business, list[str]]
 ) -> None:
     other, ids = stranger
-    await api.business.join("mine")
-    before = await stored(other)
+    await api.business.create_passes("mine")
+    before = await read_documents(other)
     named = [from_global_id(each) for each in ids]
     raw = [each[1] for each in named if each is not None]
-    told: list[tuple[str, str]] = []
+    responses: list[tuple[str, str]] = []
     for given in [*ids, *raw]:
         for query in [*QUERIES.values(), *(f"mutation ($id: ID!) {{ {text} }}" for text in MUTATIONS.values())]:
-            answer = await api.answer(query, id=given)
+            answer = await api.execute(query, id=given)
             assert [e for e in answer.get("errors", ()) if e["extensions"]["code"] == "INTERNAL_SERVER_ERROR"] == []
-            told.append((query, json.dumps(answer.get("data"))))
-        async with api.socket() as socket:
+            responses.append((query, json.dumps(answer.get("data"))))
+        async with api.open_socket() as socket:
             for number, stream in enumerate(STREAMS.values()):
                 payload = {"query": stream, "variables": {"id": given}}
                 await socket.send(id=str(number), type="subscribe", payload=payload)
-            told += [(given, json.dumps((await socket.receive())["payload"])) for _ in STREAMS]
+            responses += [(given, json.dumps((await socket.receive())["payload"])) for _ in STREAMS]
     outcome = await record_call(other.ctx, [EventInput(type="visit", pass_external_id=THEIRS)])
     token = (await receipt_of(other.ctx, outcome)).token
-    await other.settle()
-    before = await stored(other)
+    await other.run_worker()
+    before = await read_documents(other)
     for given in (THEIRS, token):
         for query in NAMES.values():
-            answer = await api.answer(query, n=given)
+            answer = await api.execute(query, n=given)
             assert [e for e in answer.get("errors", ()) if e["extensions"]["code"] == "INTERNAL_SERVER_ERROR"] == []
-            told.append((query, json.dumps(answer.get("data"))))
-            assert '"token": "' not in told[-1][1]
-            assert not re.search(r'Count": [1-9]', told[-1][1]), answer
-    # What is answered repeats neither their names nor, but for what a refusal quotes, their ids.
-    for query, text in told:
+            responses.append((query, json.dumps(answer.get("data"))))
+            assert '"token": "' not in responses[-1][1]
+            assert not re.search(r'Count": [1-9]', responses[-1][1]), answer
+    # An error message may quote an id that the client sent, so only a field `id` shows that an object was found.
+    for query, text in responses:
         assert THEIRS not in text, query
         assert not any(f'"id": "{each}"' in text for each in ids), query
-    assert await stored(other) == before
+    assert await read_documents(other) == before
 
 
 @pytest.mark.parametrize("scopes", [(), ("read",), ("write",), ("subscribe",), ("read", "write", "subscribe")])
-async def test_each_kind_of_operation_needs_its_scope_and_what_is_for_admins_needs_admin(
+async def test_operation_without_the_scope_of_its_kind_or_without_admin_is_forbidden(
     api: Api, scopes: tuple[str, ...]
 ) -> None:
-    mine = (await api.data("{ viewer { apiKey { id } } }"))["viewer"]["apiKey"]["id"]
-    api.secret = await api.key(*scopes)
+    own_key = (await api.fetch_data("{ viewer { apiKey { id } } }"))["viewer"]["apiKey"]["id"]
+    api.secret = await api.create_key(*scopes)
     for scope, query in (
         ("read", "{ __typename }"),
         ("write", "mutation { __typename }"),
@@ -234,9 +236,9 @@ async def test_each_kind_of_operation_needs_its_scope_and_what_is_for_admins_nee
         ("admin", 'mutation { archiveInboundHook(input: {id: "hook_1"}) { hook { id } } }'),
         ("admin", 'mutation { rerunInboundDelivery(input: {id: "delivery_1"}) { delivery { id } } }'),
         ("admin", 'mutation { createApiKey(input: {name: "x", scopes: ["read"]}) { secret } }'),
-        ("admin", f'mutation {{ rotateApiKey(input: {{id: "{mine}"}}) {{ secret }} }}'),
-        ("admin", f'mutation {{ revokeApiKey(input: {{id: "{mine}"}}) {{ apiKey {{ id }} }} }}'),
-        ("admin", f'{{ node(id: "{mine}") {{ id }} }}'),
+        ("admin", f'mutation {{ rotateApiKey(input: {{id: "{own_key}"}}) {{ secret }} }}'),
+        ("admin", f'mutation {{ revokeApiKey(input: {{id: "{own_key}"}}) {{ apiKey {{ id }} }} }}'),
+        ("admin", f'{{ node(id: "{own_key}") {{ id }} }}'),
         ("admin", 'mutation { defineEventType(input: {key: "x", label: "X"}) { userErrors { code } } }'),
         ("admin", 'mutation { updateEventType(input: {key: "scan"}) { userErrors { code } } }'),
         ("admin", 'mutation { archiveEventType(input: {key: "x"}) { userErrors { code } } }'),
@@ -260,10 +262,10 @@ async def test_each_kind_of_operation_needs_its_scope_and_what_is_for_admins_nee
         ("admin", 'mutation { testWebhookEndpoint(input: {id: "wh_1"}) { userErrors { code } } }'),
         ("admin", 'mutation { replayWebhookDeliveries(input: {endpointId: "wh_1"}) { userErrors { code } } }'),
     ):
-        answer = await api.answer(query)
+        answer = await api.execute(query)
         found = [error["extensions"]["code"] for error in answer.get("errors", ())]
         assert found == ([] if scope in scopes else ["FORBIDDEN"]), (query, answer)
-    async with api.socket() as socket:
+    async with api.open_socket() as socket:
         await socket.subscribe("subscription { activity { __typename } }")
         message = await socket.receive()
         assert message["type"] == ("next" if "subscribe" in scopes else "error")

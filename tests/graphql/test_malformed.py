@@ -1,4 +1,4 @@
-"""2,000 malformed operations made from the schema: each is answered or refused, none is a surprise."""
+"""2,000 malformed operations that are generated from the schema: none ends in an internal error."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from workers.main import STAGES
 from .malformed import Malformed
 
 COUNT = int(os.environ.get("MALFORMED_OPERATIONS", "2000"))
-"""MALFORMED_OPERATIONS=100000 for a long run by hand, with another MALFORMED_SEED each time."""
+"""Number of operations. For a long run by hand set MALFORMED_OPERATIONS=100000 and another MALFORMED_SEED each time."""
 SEED = int(os.environ.get("MALFORMED_SEED", "20260101"))
-AT_ONCE = 8
+CONCURRENCY = 8
 
 
-SETTING = (
+SETUP = (
     """mutation { recordEvents(input: {events: [{passExternalId: "ann", type: "purchase", externalId: "2", amount: 3}],
     idempotencyKey: "k"}) { results { event { id pass { id externalId } } userErrors { message } } receipt { token } } }""",
     """mutation { defineEventType(input: {key: "tasting", label: "Tasting", attributes: [{name: "wine.name", type: TEXT}]})
@@ -46,23 +46,23 @@ SETTING = (
     """{ events { edges { cursor node { id externalId } } } activity { edges { cursor node { id type } } }
     passes { edges { cursor node { id } } } segments { edges { cursor node { id key } } } viewer { workspace { id } } }""",
 )
-"""What is there when the malformed operations come; the texts of the answers are what they may name."""
+"""Operations that fill the workspace first. Malformed operations use the texts of their responses as values."""
 
 
-def texts(answer: Any) -> list[str]:
-    """All texts in an answer."""
+def collect_texts(answer: Any) -> list[str]:
+    """Return all texts in the data of a response."""
     match answer:
         case str():
             return [answer]
         case dict():
-            return [text for item in answer.values() for text in texts(item)]
+            return [text for item in answer.values() for text in collect_texts(item)]
         case list():
-            return [text for item in answer for text in texts(item)]
+            return [text for item in answer for text in collect_texts(item)]
     return []
 
 
-async def answered(engine: Engine, context: RequestContext, request: Request) -> dict[str, Any]:
-    """The first response to a request, whatever its kind."""
+async def execute(engine: Engine, context: RequestContext, request: Request) -> dict[str, Any]:
+    """Execute a request of any kind, and return its first response."""
     try:
         prepared = engine.prepare(request)
         async with contextlib.aclosing(engine.stream(prepared, context)) as bodies:
@@ -72,43 +72,43 @@ async def answered(engine: Engine, context: RequestContext, request: Request) ->
 
 
 @pytest.mark.timeout(600)
-# graphql-core drops the reads of siblings without awaiting them when a field beside them is refused at once.
+# If a field fails at once, graphql-core drops the coroutines of its sibling fields without awaiting them.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_no_malformed_operation_is_an_internal_error(business: Business) -> None:
     key, _ = await create_api_key(business.ctx, "fuzz", SCOPES)
     ctx = replace(business.ctx, actor=replace(business.ctx.actor, key_id=key.id))
-    await business.segment("buyers", purchases(1), notify="EMIT")
+    await business.create_segment("buyers", purchases(1), notify="EMIT")
     await business.record({"external_id": "1", "source": "till", "metadata": {"store": "north"}})
-    await business.settle()
+    await business.run_worker()
     engine, feed = Engine(schema), Feed(ctx.resources.bus)
-    known = [to_global_id("ApiKey", key.id)]
-    for document in SETTING:
-        body = await answered(engine, RequestContext(ctx, feed, 0.05), Request(document, None, {}))
+    existing = [to_global_id("ApiKey", key.id)]
+    for document in SETUP:
+        body = await execute(engine, RequestContext(ctx, feed, 0.05), Request(document, None, {}))
         assert "errors" not in body, body
-        known += texts(body["data"])
-    await business.settle()
-    source = Malformed(schema, seed=SEED, known=sorted(set(known)))
+        existing += collect_texts(body["data"])
+    await business.run_worker()
+    source = Malformed(schema, seed=SEED, existing=sorted(set(existing)))
     codes: Counter[str] = Counter()
 
     async def run_some() -> None:
-        for _ in range(COUNT // AT_ONCE):
+        for _ in range(COUNT // CONCURRENCY):
             request = source.request()
-            body = await answered(engine, RequestContext(ctx, feed, 0.05), request)
+            body = await execute(engine, RequestContext(ctx, feed, 0.05), request)
             encode_json(body)
             found = [error["extensions"]["code"] for error in body.get("errors", ())]
             assert "INTERNAL_SERVER_ERROR" not in found, f"{request}\n{body['errors']}"
             codes.update(found or ["answered"])
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(AT_ONCE):
+        for _ in range(CONCURRENCY):
             group.create_task(run_some())
-    # The workers can do what was taken: nothing waits for ever, and nothing is parked.
+    # The workers can finish all work that the API accepted: no event stays pending and no pass is parked.
     for job in (await ctx.workspace.jobs.page(PageRequest(COUNT))).items:
         await STAGES["jobs"](business.worker, job.id)
-    await business.settle()
+    await business.run_worker()
     db = ctx.resources.db
     assert await db["events"].count_documents({"pend": {"$exists": True}}) == 0
     assert await db["passes"].count_documents({"parked": {"$exists": True}}) == 0
-    # Not all of them fail at the door.
+    # The test is worth something only if many operations reach the resolvers.
     assert codes["answered"] > COUNT / 10, codes
     assert codes["BAD_USER_INPUT"] > COUNT / 10, codes

@@ -1,4 +1,7 @@
-"""How often a list asks the store: as often for many items as for one, whatever is selected of each."""
+"""Reads of the store for each list: a list of many items needs no more reads than a list of one item.
+
+The rule holds for any selection of fields, because loaders read the related objects of all items together.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from app.graphql.schema import schema
 from app.resources import Resources
 from tests.business import Business, bought_within, open_business, purchases
 
-from .serving import Api, serving
+from .serving import Api, run_api
 
 READS = frozenset({"find", "aggregate", "count", "getMore"})
 CAUSE = "cause { kind event { id pass { externalId } } }"
@@ -42,9 +45,9 @@ LISTS = {
     " endpoint { url } activity { id type pass { externalId } } } }",
     "inboundDeliveries": "inboundDeliveries(hookId: $hook, first: $n) { totalCount nodes { status hook { id name } } }",
 }
-"""Every list of the query root, with every relation of its items that is not a page itself."""
-STRIDES = {"events": 3}
-"""So many more ranges of time are asked before a list is known to have ended (`store/mongo/time_ranges.py`)."""
+"""Each list of the query root, with each relation of its items that is not a list of its own."""
+EXTRA_READS = {"events": 3}
+"""Further reads that a list may need: it reads more ranges of time to find its end (`store/mongo/time_ranges.py`)."""
 PAGES = {
     "events": "passes(first: $n) { nodes { events(first: $m) { nodes { id pass { id } correctionOf { id } } } } }",
     "activity": f"passes(first: $n) {{ nodes {{ activity(first: $m) {{ nodes {{ id pass {{ id }} {CAUSE} }} }} }} }}",
@@ -52,98 +55,114 @@ PAGES = {
     " activity { id } } } } }",
     "members": f"segments(first: $n) {{ nodes {{ members(first: $m) {{ totalCount nodes {{ {MEMBERSHIP} }} }} }} }}",
 }
-"""Pages inside pages: each is a read of its own, served by an index, at once with the others, and priced so. (One read for
-all of them was ten times slower.)"""
+"""Lists inside lists: each inner list is one read, served by an index, and all run at the same time.
+
+The cost of the operation counts each of them. One read for all inner lists was ten times slower.
+"""
 
 
-class Reads(CommandListener):
-    """Counts the reads of one client."""
+class ReadCounter(CommandListener):
+    """Counter of the read commands that one client sends."""
 
     def __init__(self) -> None:
         self.count = 0
 
     def started(self, event: CommandStartedEvent) -> None:
-        """A command is on its way."""
+        """Count the command if it reads."""
         self.count += event.command_name in READS
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
-        """Of no interest."""
+        """Do nothing: the command was counted when it started."""
 
     def failed(self, event: CommandFailedEvent) -> None:
-        """Of no interest."""
+        """Do nothing: the command was counted when it started."""
 
 
 @pytest.fixture
-async def reads() -> Reads:
-    """The reads of the API's client."""
-    return Reads()
+async def reads() -> ReadCounter:
+    """Return the counter for the client that the API uses."""
+    return ReadCounter()
 
 
 @pytest.fixture
-async def business(resources: Resources, clock: FixedClock, reads: Reads) -> AsyncIterator[Business]:
-    """Eight members of three segments, each with events, one of them corrected; what a hook could not take; endpoints."""
+async def business(resources: Resources, clock: FixedClock, reads: ReadCounter) -> AsyncIterator[Business]:
+    """Create a workspace with items in each list.
+
+    It has eight passes with events and a corrected purchase, three segments, eight failed deliveries of a hook and four
+    webhook endpoints. Its database client reports each command to the counter.
+    """
     settings = resources.settings
     client: AsyncIOMotorClient[dict[str, object]] = AsyncIOMotorClient(
         settings.mongodb_uri, tz_aware=True, tzinfo=UTC, event_listeners=[reads]
     )
     business = await open_business(dataclasses.replace(resources, db=client[settings.database]), clock)
     segments = [
-        await business.segment(key, criteria, notify="EMIT")
+        await business.create_segment(key, criteria, notify="EMIT")
         for key, criteria in (("one", purchases(1)), ("two", purchases(2)), ("lately", bought_within(9)))
     ]
     for number in range(8):
-        at = {"pass_external_id": f"guest-{number}", "source": "till"}
-        first, _ = (await business.record({**at, "external_id": f"{number}"}, at)).results
+        base = {"pass_external_id": f"guest-{number}", "source": "till"}
+        first, _ = (await business.record({**base, "external_id": f"{number}"}, base)).results
         assert first.event is not None
-        await business.record({**at, "type": "refund", "correction_of": first.event.id})
+        await business.record({**base, "type": "refund", "correction_of": first.event.id})
     mapping = {"fields": {"passExternalId": "who", "type": {"value": "visit"}}}
     hook, _ = await create_inbound_hook(business.ctx, "Shop", "shop", mapping, create_missing_passes=True)
     for number in range(8):
         await receive_message(business.ctx.resources, Message(hook, str(number), b"{}", {}))
-    await business.settle()
-    feed = await business.feed()
-    for activity in feed[:4]:
-        shown = ActivityQuery(pass_id=activity.pass_id, segment_ids=[each.id for each in segments])
-        endpoint, _ = await create_webhook_endpoint(business.ctx, "https://example.com/", filter=shown)
-        await business.ctx.workspace.deliveries.requeue(endpoint.id, feed[:8], system_ms())
+    await business.run_worker()
+    log = await business.read_log()
+    for activity in log[:4]:
+        query = ActivityQuery(pass_id=activity.pass_id, segment_ids=[each.id for each in segments])
+        endpoint, _ = await create_webhook_endpoint(business.ctx, "https://example.com/", filter=query)
+        await business.ctx.workspace.deliveries.requeue(endpoint.id, log[:8], system_ms())
     yield business
     client.close()
 
 
-async def counted(api: Api, reads: Reads, query: str, n: int, m: int = 1) -> int:
+async def count_reads(api: Api, reads: ReadCounter, query: str, n: int, m: int = 1) -> int:
+    """Execute a query twice, with `n` items in the outer and `m` in the inner list, and count the reads of the second.
+
+    The first execution fills the caches of the process.
+    """
     variables: dict[str, object] = {"n": n, "m": m}
     if "$hook" in query:
-        [hook] = (await api.data("{ inboundHooks { nodes { id } } }"))["inboundHooks"]["nodes"]
+        [hook] = (await api.fetch_data("{ inboundHooks { nodes { id } } }"))["inboundHooks"]["nodes"]
         variables["hook"] = hook["id"]
     if "$endpoint" in query:
-        told = (await api.data("{ webhookEndpoints(first: 1) { nodes { id } } }"))["webhookEndpoints"]["nodes"]
-        variables["endpoint"] = told[0]["id"]
+        data = await api.fetch_data("{ webhookEndpoints(first: 1) { nodes { id } } }")
+        variables["endpoint"] = data["webhookEndpoints"]["nodes"][0]["id"]
     kinds = (("n", "Int"), ("m", "Int"), ("hook", "ID!"), ("endpoint", "ID!"))
     declared = (f"${name}: {kind}" for name, kind in kinds if f"${name}" in query)
-    asked = f"query ({', '.join(declared)}) {{ {query} }}"
-    await api.data(asked, **variables)
+    document = f"query ({', '.join(declared)}) {{ {query} }}"
+    await api.fetch_data(document, **variables)
     reads.count = 0
-    await api.data(asked, **variables)
+    await api.fetch_data(document, **variables)
     return reads.count
 
 
-async def test_a_list_of_many_asks_the_store_no_more_often_than_a_list_of_one(business: Business, reads: Reads) -> None:
-    async with serving(business) as api:
+async def test_list_of_many_items_needs_no_more_reads_than_a_list_of_one(
+    business: Business, reads: ReadCounter
+) -> None:
+    async with run_api(business) as api:
         for name, query in LISTS.items():
-            one, many = [await counted(api, reads, query, n) for n in (1, 50)]
-            assert many <= max(one, 3) + 2 + STRIDES.get(name, 0), f"{name}: {one} reads for one item, {many} for many"
+            one, many = [await count_reads(api, reads, query, n) for n in (1, 50)]
+            assert many <= max(one, 3) + 2 + EXTRA_READS.get(name, 0), (
+                f"{name}: {one} reads for one item, {many} for many"
+            )
             assert many <= 8, f"{name}: {many} reads"
 
 
-async def test_a_page_inside_a_list_is_a_few_reads_however_many_items_it_has(business: Business, reads: Reads) -> None:
-    async with serving(business) as api:
+async def test_inner_list_needs_a_few_reads_for_each_parent_and_any_number_of_items(
+    business: Business, reads: ReadCounter
+) -> None:
+    async with run_api(business) as api:
         for name, query in PAGES.items():
-            one, three = [await counted(api, reads, query, n, 8) for n in (1, 3)]
+            one, three = [await count_reads(api, reads, query, n, 8) for n in (1, 3)]
             assert one <= 6, f"{name}: {one} reads for a page of one parent"
             assert three <= 3 * one, f"{name}: {one} reads for a page of one parent, {three} for those of three"
 
 
-def test_every_list_is_among_them() -> None:
+def test_each_list_of_the_schema_is_in_the_tables_above() -> None:
     root = schema.query_type
     assert root is not None
     assert {name for name, field in root.fields.items() if "first" in field.args} == set(LISTS)
@@ -154,5 +173,5 @@ def test_every_list_is_among_them() -> None:
         for name, field in kind.fields.items()
         if "first" in field.args
     }
-    # Of one answer only, or read together with the passes.
+    # The other lists need no read of their own: they are read with the pass, or belong to one answer.
     assert inner == {*PAGES, "memberships", "pointsExpiring", "groups"}

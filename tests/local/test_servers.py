@@ -14,8 +14,8 @@ from app.local.servers import (
     is_free,
     is_owned,
     locate_servers,
+    lock_folder,
     mongo_server,
-    sole_owner,
 )
 from app.resources import Resources, open_resources
 from tests.servers import running_servers
@@ -61,9 +61,9 @@ async def test_a_port_in_use_is_not_free() -> None:
 
 
 def test_a_folder_has_one_owner(tmp_path: Path) -> None:
-    with sole_owner(tmp_path):
+    with lock_folder(tmp_path):
         assert is_owned(tmp_path)
-        with pytest.raises(ConfigError, match="already runs"), sole_owner(tmp_path):
+        with pytest.raises(ConfigError, match="already runs"), lock_folder(tmp_path):
             pass
     assert not is_owned(tmp_path)
 
@@ -74,7 +74,7 @@ def test_without_addresses_and_servers_the_error_says_what_to_run(tmp_path: Path
 
 
 def test_addresses_left_out_are_those_of_the_running_servers(tmp_path: Path) -> None:
-    with sole_owner(tmp_path):
+    with lock_folder(tmp_path):
         Servers(mongodb_uri="mongodb://127.0.0.1:20001/", redis_url="redis://127.0.0.1:20002/0").write(tmp_path)
         found = locate_servers(Settings(redis_url="redis://elsewhere/0", data_dir=tmp_path))
     assert found.mongodb_uri == "mongodb://127.0.0.1:20001/"

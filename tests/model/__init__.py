@@ -1,1 +1,1 @@
-"""A model of the flow: the real stages and queries over a store in memory, every step of it taken when a seed says so."""
+"""A model of the flow: the real stages and queries run over a store in memory, in an order that a seed decides."""

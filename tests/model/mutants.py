@@ -1,6 +1,7 @@
-"""The protocol with one of its rules taken out: each must be caught, or the model proves nothing.
+"""The protocol with one of its rules removed. The model must catch each mutant, or the model proves nothing.
 
-A mutant is a function of the product with a piece of its text replaced; text that is no longer there is an error.
+A mutant is a function of the product with a piece of its text replaced. The test fails if the function does not contain
+the piece exactly once.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from workers.stages import advance, due, erase, fold, publish
 
 @dataclass(frozen=True)
 class Mutant:
-    """Where `new` stands instead of `old`, and everywhere that the function is known by its name.
+    """A function of `owner` in which `new` replaces `old`. The modules `also` import the function and get it too.
 
-    A `rare` one does harm only under interleavings that chance does not bring about in a few runs.
+    A rare mutant does harm only under interleavings that a few random runs do not bring about.
     """
 
     name: str
@@ -39,41 +40,41 @@ class Mutant:
     rare: bool = False
 
     @contextlib.contextmanager
-    def alive(self) -> Iterator[None]:
-        """The product is this mutant until the block ends."""
-        changed = self.changed()
+    def applied(self) -> Iterator[None]:
+        """Replace the function in the product until the block ends."""
+        changed = self.compile_changed()
         with contextlib.ExitStack() as stack:
             for owner in (self.owner, *self.also):
                 stack.enter_context(patch.object(owner, self.function, changed))
             yield
 
-    def changed(self) -> Any:
-        """The function with its text replaced, in the module that it belongs to."""
+    def compile_changed(self) -> Any:
+        """Return the function with its text replaced, compiled in the namespace of its module."""
         original = inspect.unwrap(getattr(self.owner, self.function))
         text = textwrap.dedent(inspect.getsource(original))
-        assert text.count(self.old) == 1, f"{self.function} has no longer just one {self.old!r}"
-        made: dict[str, Any] = {}
-        exec(compile(text.replace(self.old, self.new), f"<{self.name}>", "exec"), original.__globals__, made)
-        return made[self.function]
+        assert text.count(self.old) == 1, f"{self.function} must contain exactly one {self.old!r}"
+        namespace: dict[str, Any] = {}
+        exec(compile(text.replace(self.old, self.new), f"<{self.name}>", "exec"), original.__globals__, namespace)
+        return namespace[self.function]
 
 
 MUTANTS = (
     Mutant(
-        name="points outlive their end until something happens",
+        name="points do not expire until an event comes",
         owner=points.PointsAccount,
         function="next_expiry_ms",
         old="if self.lots else None",
         new="if not self.lots else None",
     ),
     Mutant(
-        name="the events of the last fold are not looked at",
+        name="fold ignores last_folded_ids",
         owner=fold,
         function="classify",
         old="elif uncleared := pending_for_pass(card, card.last_folded_ids, still_pending):",
         new="elif uncleared := []:",
     ),
     Mutant(
-        name="the fold does not check what is still pending",
+        name="fold does not check what is still pending",
         owner=fold,
         function="check_still_pending",
         old="still_pending = await worker.fold_queries.still_pending(list(dict.fromkeys(ids)))",
@@ -81,7 +82,7 @@ MUTANTS = (
         rare=True,
     ),
     Mutant(
-        name="a pass is written without comparing its version",
+        name="pass is written without comparing its version",
         owner=pass_writes,
         function="update_pass_operation",
         old='{"_id": before.id, "v": before.version, "fid": before.write_id}',
@@ -108,11 +109,11 @@ MUTANTS = (
         name="segments are evaluated only at now",
         owner=domain_advance._Walk,
         function="run",
-        old="at = max(at, self.at_ms)\n",
-        new="at = max(limit_ms, self.at_ms)\n",
+        old="at_ms = max(at_ms, self.at_ms)\n",
+        new="at_ms = max(limit_ms, self.at_ms)\n",
     ),
     Mutant(
-        name="the walk passes over events left pending",
+        name="walk passes over events left pending",
         owner=fold,
         function="classify",
         old="has_more = len(foldable) > MAX_EVENTS_PER_PASS or is_last",
@@ -127,7 +128,7 @@ MUTANTS = (
         new="with_pending: set[str] = set()",
     ),
     Mutant(
-        name="due forgets the events of the last fold",
+        name="due drops last_folded_ids",
         owner=advance,
         function="advance_passes",
         old="        if advanced.folded_ids:\n",
@@ -136,7 +137,7 @@ MUTANTS = (
         rare=True,
     ),
     Mutant(
-        name="the clock is read last",
+        name="clock is read last",
         owner=advance,
         function="advance_passes",
         old="limit_ms=at.elapsed_ms",
@@ -144,14 +145,14 @@ MUTANTS = (
         also=(due, fold),
     ),
     Mutant(
-        name="the log is appended to in any order",
+        name="log is appended to in any order",
         owner=ActivityQueries,
         function="append",
         old="ordered=True",
         new="ordered=False",
     ),
     Mutant(
-        name="an activity whose position is taken is dropped unseen",
+        name="activity at an occupied position is dropped unchecked",
         owner=publish,
         function="publish_once",
         old="drafts = [draft for draft in drafts if draft.id not in existing]",
@@ -168,7 +169,7 @@ MUTANTS = (
         rare=True,
     ),
     Mutant(
-        name="a fold trusts its own clearing whoever wrote since",
+        name="fold skips the pending check after writes of others",
         owner=fold,
         function="check_still_pending",
         old="worker.cleared_writes.get(pass_id) != card.write_id",
@@ -176,7 +177,7 @@ MUTANTS = (
         rare=True,
     ),
     Mutant(
-        name="a tombstone is cleared before its target is a stub",
+        name="tombstone is cleared before its target is a stub",
         owner=fold,
         function="clear_events",
         old="    await worker.fold_queries.replace_by_stubs(targets, at_ms)\n",
@@ -185,7 +186,7 @@ MUTANTS = (
         rare=True,
     ),
     Mutant(
-        name="what the last fold removed still counts",
+        name="events removed by the last fold still count",
         owner=fold_queries,
         function="_counting",
         old=' or doc["_id"] in removed',
@@ -193,7 +194,7 @@ MUTANTS = (
         rare=True,
     ),
     Mutant(
-        name="an erased pass is dropped before its outbox is in the log",
+        name="erased pass is dropped before its outbox is in the log",
         owner=erase,
         function="erase_once",
         old="    if card.outbox:\n",
@@ -201,7 +202,7 @@ MUTANTS = (
         rare=True,
     ),
     Mutant(
-        name="removed events keep their share",
+        name="removed events still count in measures",
         owner=domain_advance._Walk,
         function="_remove",
         old="{t.removes for t in tombstones if t.removes}",

@@ -1,6 +1,7 @@
-"""Interleavings too rare to wait for, played one step after the other: what a rule of the protocol is there for.
+"""Interleavings that are too rare for chance, played step by step: each shows what one rule of the protocol prevents.
 
-In each, somebody is slow, or dies, at the one place where it matters; then everything is settled and checked as always.
+In each scene a process stalls or crashes at the one step where it matters. Then a worker finishes everything, and the
+same checks follow as after a random run.
 """
 
 from __future__ import annotations
@@ -10,100 +11,100 @@ from datetime import timedelta
 from typing import Any
 
 from app.domain.errors import Unavailable
-from tests.deaths import Killed
+from tests.crashes import Crash
 from workers.stages import backfill, due, fold, publish
 from workers.worker import Worker
 
 from .schedule import Odds
-from .script import QUARTER, START
-from .world import World, seeded
+from .script import QUARTER_DAY, START
+from .world import World, seeded_runner
 
 Scene = Callable[["Stage"], Awaitable[None]]
-EVERYTHING = "0-63"
-MOMENT = timedelta(milliseconds=1)
+ALL_SLOTS = "0-63"
+ONE_MS = timedelta(milliseconds=1)
 
 
 class Stage(World):
-    """A world in which nothing happens but what the scene says."""
+    """A world in which only the steps of a scene happen."""
 
     def __init__(self) -> None:
         super().__init__(1, Odds())
         self.script.steps.clear()
         self._batches = 0
 
-    async def bought(self, *names: str, quarters: int = 1) -> None:
-        """Each of the passes buys something, a while after whatever was before."""
+    async def buy(self, *names: str, quarter_days: int = 1) -> None:
+        """Record one purchase for each of the passes, so many quarters of a day after the last step."""
         self._batches += 1
-        at = await self.clock.now() + quarters * QUARTER
-        await self.script.recorded(str(self._batches), at, list(names or ("ann",)))(self.context())
+        at = await self.clock.now() + quarter_days * QUARTER_DAY
+        await self.script.record_step(str(self._batches), at, list(names or ("ann",)))(self.new_context())
 
-    async def defined(self, name: str) -> None:
-        """A segment is defined."""
-        await self.script.defined(name)(self.context())
+    async def define_segment(self, name: str) -> None:
+        """Create a segment."""
+        await self.script.define_step(name)(self.new_context())
 
-    async def later(self) -> None:
-        """A moment later."""
-        await self.script.moved(await self.clock.now() + MOMENT)(self.context())
+    async def advance_clock(self) -> None:
+        """Set the clock one millisecond ahead."""
+        await self.script.clock_step(await self.clock.now() + ONE_MS)(self.new_context())
 
-    async def removed(self, count: int = 1) -> None:
-        """Some of the events that were recorded are removed, now."""
-        await self.script.removed(await self.clock.now(), count)(self.context())
+    async def remove_events(self, count: int = 1) -> None:
+        """Remove some of the recorded events now."""
+        await self.script.remove_step(await self.clock.now(), count)(self.new_context())
 
-    async def erased(self, name: str = "ann") -> None:
-        """A pass is to be erased."""
-        await self.script.erased(await self.clock.now() + MOMENT, name)(self.context())
+    async def erase_pass(self, name: str = "ann") -> None:
+        """Erase a pass one millisecond from now."""
+        await self.script.erase_step(await self.clock.now() + ONE_MS, name)(self.new_context())
 
-    def worker(self) -> Worker:
-        """A worker that knows nothing yet."""
-        return Worker.on(self.process())
+    def new_worker(self) -> Worker:
+        """Return a worker with empty caches."""
+        return Worker.on(self.open_process())
 
-    async def folded(self) -> None:
-        """Another worker folds whatever is pending."""
-        await fold.fold(self.worker(), EVERYTHING)
+    async def fold(self) -> None:
+        """Let another worker fold the pending events."""
+        await fold.fold(self.new_worker(), ALL_SLOTS)
 
-    async def folded_unmarked(self, step: str = "clear") -> None:
-        """Another worker folds whatever is pending, and dies before it marks it."""
-        worker = self.worker()
-        setattr(worker.fold_queries, step, _killed_at_work)
+    async def fold_and_crash(self, step: str = "clear") -> None:
+        """Let another worker fold the pending events and crash before the step, by default before it clears them."""
+        worker = self.new_worker()
+        setattr(worker.fold_queries, step, _crash_at_work)
         try:
-            await fold.fold(worker, EVERYTHING)
-        except Killed:
+            await fold.fold(worker, ALL_SLOTS)
+        except Crash:
             return
         raise AssertionError("there was nothing to fold")
 
-    async def folded_unemptied(self) -> None:
-        """Another worker folds whatever is pending, and dies before it empties what was removed."""
-        await self.folded_unmarked("replace_by_stubs")
+    async def fold_and_crash_before_stubs(self) -> None:
+        """Let another worker fold the pending events and crash before it replaces removed events by stubs."""
+        await self.fold_and_crash("replace_by_stubs")
 
-    async def published(self) -> None:
-        """Another worker publishes whatever waits."""
-        await publish.publish(self.worker(), self.workspace_id)
-
-
-async def _killed(*_: Any) -> None:
-    raise Killed
+    async def publish(self) -> None:
+        """Let another worker publish the outboxes."""
+        await publish.publish(self.new_worker(), self.workspace_id)
 
 
-async def _killed_at_work(work: Sequence[Any], *_: Any) -> None:
+async def _crash(*_: Any) -> None:
+    raise Crash
+
+
+async def _crash_at_work(work: Sequence[Any], *_: Any) -> None:
     if work:
-        raise Killed
+        raise Crash
 
 
-def first(
+def interleave(
     target: Any,
     step: str,
     *,
     before: Sequence[Callable[[], Awaitable[None]]] = (),
     after: Sequence[Callable[[], Awaitable[None]]] = (),
 ) -> None:
-    """Lets others act before (or after) the first time that a worker takes a step."""
-    taken = getattr(target, step)
+    """Let other processes act before or after the first call of a worker's step."""
+    original = getattr(target, step)
 
     async def wrapper(*args: Any) -> Any:
-        setattr(target, step, taken)
+        setattr(target, step, original)
         for act in before:
             await act()
-        answer = await taken(*args)
+        answer = await original(*args)
         for act in after:
             await act()
         return answer
@@ -111,236 +112,254 @@ def first(
     setattr(target, step, wrapper)
 
 
-async def a_fold_is_slow_to_read_the_passes(stage: Stage) -> None:
-    """What it read as pending was folded and marked since, and a fold later no trace of it is left in the pass."""
-    await stage.bought()
-    slow = stage.worker()
-    first(slow.fold_queries, "passes", before=[stage.folded, stage.bought, stage.folded])
-    await fold.fold(slow, EVERYTHING)
+async def fold_reads_passes_late(stage: Stage) -> None:
+    """Another fold counts and clears the events that a slow fold read as pending.
+
+    One more fold follows, so `last_folded_ids` no longer names the events when the slow fold reads the pass.
+    """
+    await stage.buy()
+    slow = stage.new_worker()
+    interleave(slow.fold_queries, "passes", before=[stage.fold, stage.buy, stage.fold])
+    await fold.fold(slow, ALL_SLOTS)
 
 
-async def a_fold_dies_before_it_marks(stage: Stage) -> None:
-    """What it counted is still pending."""
-    await stage.bought()
-    await stage.folded_unmarked()
-    await stage.folded()
+async def fold_crashes_before_it_clears(stage: Stage) -> None:
+    """The events are counted and still pending."""
+    await stage.buy()
+    await stage.fold_and_crash()
+    await stage.fold()
 
 
-async def a_fold_dies_before_it_writes(stage: Stage) -> None:
-    """Nothing is counted yet."""
-    await stage.bought()
-    dying = stage.worker()
-    dying.fold_queries.save = _killed  # type: ignore[method-assign,assignment]
+async def fold_crashes_before_it_writes(stage: Stage) -> None:
+    """The events are not counted yet."""
+    await stage.buy()
+    crashing = stage.new_worker()
+    crashing.fold_queries.save = _crash  # type: ignore[method-assign,assignment]
     try:
-        await fold.fold(dying, EVERYTHING)
-    except Killed:
-        await stage.bought()
+        await fold.fold(crashing, ALL_SLOTS)
+    except Crash:
+        await stage.buy()
 
 
 async def two_folds_write_at_once(stage: Stage) -> None:
-    """Both have read the same pass, and other events."""
-    await stage.bought()
-    slow = stage.worker()
-    first(slow.fold_queries, "save", before=[stage.bought, stage.folded])
-    await fold.fold(slow, EVERYTHING)
+    """Both folds read the same version of the pass and different events."""
+    await stage.buy()
+    slow = stage.new_worker()
+    interleave(slow.fold_queries, "save", before=[stage.buy, stage.fold])
+    await fold.fold(slow, ALL_SLOTS)
 
 
-async def a_pump_is_slow_after_it_saw_nothing_pending(stage: Stage) -> None:
-    """Since then an event was counted by a fold that died before it marked it: the pump must leave the trace of that."""
-    await stage.bought()
-    await stage.folded()
-    await stage.defined("regular")
-    slow = stage.worker()
-    first(slow.fold_queries, "with_pending", after=[stage.bought, stage.folded_unmarked])
+async def backfill_is_slow_after_it_found_nothing_pending(stage: Stage) -> None:
+    """A fold counts an event meanwhile and crashes before it clears the event.
+
+    The backfill must keep the `last_folded_ids` that this fold wrote.
+    """
+    await stage.buy()
+    await stage.fold()
+    await stage.define_segment("regular")
+    slow = stage.new_worker()
+    interleave(slow.fold_queries, "with_pending", after=[stage.buy, stage.fold_and_crash])
     await backfill.backfill(slow, stage.workspace_id)
 
 
-async def time_has_come_while_an_event_waits(stage: Stage) -> None:
-    """The event waits from before the instant at which time alone would move the pass."""
-    await stage.defined("recent")
-    await stage.bought()
-    await stage.folded()
-    await stage.bought(quarters=100)
-    await stage.script.moved(START + 400 * QUARTER)(stage.context())
-    await due.due(stage.worker(), EVERYTHING)
+async def pass_is_due_while_an_event_is_pending(stage: Stage) -> None:
+    """The pending event occurred before the instant at which time alone would change a membership."""
+    await stage.define_segment("recent")
+    await stage.buy()
+    await stage.fold()
+    await stage.buy(quarter_days=100)
+    await stage.script.clock_step(START + 400 * QUARTER_DAY)(stage.new_context())
+    await due.due(stage.new_worker(), ALL_SLOTS)
 
 
-async def more_waits_than_one_fold_takes(stage: Stage) -> None:
-    """Between what is taken and now lie events and instants that the fold must not walk past."""
-    await stage.defined("recent")
+async def more_events_are_pending_than_one_fold_counts(stage: Stage) -> None:
+    """The fold must not walk past the events and instants between the last event it counts and now."""
+    await stage.define_segment("recent")
     for _ in range(8):
-        await stage.bought(quarters=100)
-    await stage.folded()
+        await stage.buy(quarter_days=100)
+    await stage.fold()
 
 
-async def points_end_while_nobody_does_anything(stage: Stage) -> None:
-    """They are gone at their instants all the same."""
+async def points_expire_while_no_event_comes(stage: Stage) -> None:
+    """The points expire at their instants."""
     for _ in range(4):
-        await stage.bought("ann", "bob", "cyd")
-    await stage.folded()
-    await stage.script.moved(START + 400 * QUARTER)(stage.context())
+        await stage.buy("ann", "bob", "cyd")
+    await stage.fold()
+    await stage.script.clock_step(START + 400 * QUARTER_DAY)(stage.new_context())
 
 
-async def a_fold_is_slow_after_it_looked_at_the_clock(stage: Stage) -> None:
-    """What it writes was recorded later than it believes: its lines still come after those before them."""
-    await stage.bought()
-    slow = stage.worker()
-    first(slow.fold_queries, "pending", before=[lambda: stage.bought(quarters=9), stage.folded, stage.bought])
-    await fold.fold(slow, EVERYTHING)
+async def fold_is_slow_after_it_read_the_clock(stage: Stage) -> None:
+    """The fold writes later than the time of recording that it read.
+
+    Its activities still follow those that are in the log by then.
+    """
+    await stage.buy()
+    slow = stage.new_worker()
+    interleave(slow.fold_queries, "pending", before=[lambda: stage.buy(quarter_days=9), stage.fold, stage.buy])
+    await fold.fold(slow, ALL_SLOTS)
 
 
-async def a_fold_is_slow_to_walk(stage: Stage) -> None:
-    """What was recorded since it read the events lies before the instant at which it walks."""
-    await stage.defined("recent")
-    await stage.bought()
-    slow = stage.worker()
-    first(
+async def fold_is_slow_to_walk(stage: Stage) -> None:
+    """Events recorded since the fold read its events occur before the instant of its walk."""
+    await stage.define_segment("recent")
+    await stage.buy()
+    slow = stage.new_worker()
+    interleave(
         slow.fold_queries,
         "still_pending",
-        before=[lambda: stage.bought(quarters=100), lambda: stage.bought(quarters=40)],
+        before=[lambda: stage.buy(quarter_days=100), lambda: stage.buy(quarter_days=40)],
     )
-    await fold.fold(slow, EVERYTHING)
+    await fold.fold(slow, ALL_SLOTS)
 
 
-async def two_publish_at_once(stage: Stage) -> None:
-    """Both are about to write at the same positions, one of them more lines than the other."""
-    await stage.bought("ann")
-    await stage.bought("ann")
-    await stage.folded()
-    slow = stage.worker()
+async def two_publishers_append_at_once(stage: Stage) -> None:
+    """Both append at the same positions, and one of them has more activities."""
+    await stage.buy("ann")
+    await stage.buy("ann")
+    await stage.fold()
+    slow = stage.new_worker()
 
-    async def another() -> None:
+    async def publish_other_pass() -> None:
         ann = next(doc for doc in stage.db["passes"].docs.values() if doc["external_id"] == "ann")
         announced = ann.pop("pub", None)
-        await stage.bought("bob")
-        await stage.folded()
-        await stage.published()
+        await stage.buy("bob")
+        await stage.fold()
+        await stage.publish()
         if announced is not None:
             ann["pub"] = announced
 
-    workspace = stage.process().workspace(stage.workspace_id)
-    first(workspace.activities, "append", before=[another])
+    workspace = stage.open_process().workspace(stage.workspace_id)
+    interleave(workspace.activities, "append", before=[publish_other_pass])
     object.__setattr__(slow.resources, "workspace", lambda _: workspace)
     await publish.publish(slow, stage.workspace_id)
 
 
-async def a_fold_that_trusts_its_own_mark_is_slow_to_read_the_passes(stage: Stage) -> None:
-    """What it read as pending was folded and marked since, by others, on a pass that it had left marked itself."""
-    await stage.bought()
-    slow = stage.worker()
-    await fold.fold(slow, EVERYTHING)
-    await stage.bought()
-    first(slow.fold_queries, "passes", before=[stage.folded, stage.bought, stage.folded])
-    await fold.fold(slow, EVERYTHING)
+async def fold_that_skips_the_pending_check_reads_passes_late(stage: Stage) -> None:
+    """The slow fold cleared its own events, then others count and clear the events that it read as pending.
+
+    The pass has another `write_id` by then, so the slow fold must check again what is pending.
+    """
+    await stage.buy()
+    slow = stage.new_worker()
+    await fold.fold(slow, ALL_SLOTS)
+    await stage.buy()
+    interleave(slow.fold_queries, "passes", before=[stage.fold, stage.buy, stage.fold])
+    await fold.fold(slow, ALL_SLOTS)
 
 
-async def a_fold_dies_before_it_empties_what_was_removed(stage: Stage) -> None:
-    """The pass is built without it; whoever comes next still has to empty it."""
-    await stage.bought("ann", "bob")
-    await stage.folded()
-    await stage.later()
-    await stage.removed(2)
-    await stage.folded_unemptied()
-    await stage.bought()
+async def fold_crashes_before_it_writes_stubs(stage: Stage) -> None:
+    """The pass is rebuilt without the removed events; the next fold must still replace them by stubs."""
+    await stage.buy("ann", "bob")
+    await stage.fold()
+    await stage.advance_clock()
+    await stage.remove_events(2)
+    await stage.fold_and_crash_before_stubs()
+    await stage.buy()
 
 
-async def a_pump_builds_anew_before_what_was_removed_is_emptied(stage: Stage) -> None:
-    """What the last fold removed is still there to be read, and must not count."""
+async def backfill_rebuilds_before_stubs_are_written(stage: Stage) -> None:
+    """The backfill can still read the events that the last fold removed, and must not count them."""
     for _ in range(4):
-        await stage.bought()
-    await stage.folded()
-    await stage.defined("regular")
-    await stage.later()
-    slow = stage.worker()
-    first(
-        slow.fold_queries, "with_pending", after=[stage.removed, stage.folded_unemptied, lambda: stage.defined("busy")]
+        await stage.buy()
+    await stage.fold()
+    await stage.define_segment("regular")
+    await stage.advance_clock()
+    slow = stage.new_worker()
+    interleave(
+        slow.fold_queries,
+        "with_pending",
+        after=[stage.remove_events, stage.fold_and_crash_before_stubs, lambda: stage.define_segment("busy")],
     )
     await backfill.backfill(slow, stage.workspace_id)
 
 
-async def what_waits_is_removed(stage: Stage) -> None:
-    """It counts until it is removed, both in one walk."""
-    await stage.defined("new")
-    await stage.bought(quarters=4)
-    await stage.bought(quarters=4)
-    await stage.later()
-    await stage.removed()
-    await stage.folded()
+async def pending_event_is_removed(stage: Stage) -> None:
+    """The event counts until it is removed, and one walk visits both instants."""
+    await stage.define_segment("new")
+    await stage.buy(quarter_days=4)
+    await stage.buy(quarter_days=4)
+    await stage.advance_clock()
+    await stage.remove_events()
+    await stage.fold()
 
 
-async def an_erased_pass_waits_for_publish(stage: Stage) -> None:
-    """Its last lines are not in the log yet when somebody comes to empty it; and somebody still records on it."""
-    await stage.defined("recent")
-    await stage.bought("ann", "bob")
-    await stage.folded()
-    slow = stage.worker()
-    first(slow.fold_queries, "pending", after=[stage.bought])
-    await stage.erased()
-    await fold.fold(slow, EVERYTHING)
-    await stage.erase(stage.worker())
+async def erased_pass_has_unpublished_activities(stage: Stage) -> None:
+    """Erase runs before the last activities of the pass are in the log, and an event is recorded on the erased pass."""
+    await stage.define_segment("recent")
+    await stage.buy("ann", "bob")
+    await stage.fold()
+    slow = stage.new_worker()
+    interleave(slow.fold_queries, "pending", after=[stage.buy])
+    await stage.erase_pass()
+    await fold.fold(slow, ALL_SLOTS)
+    await stage.sweep_erasures(stage.new_worker())
     try:
-        await stage.bought()
+        await stage.buy()
     except Unavailable:
         return
-    raise AssertionError("the name was free too early")
+    raise AssertionError("the external id was free too early")
 
 
-async def two_empty_an_erased_pass(stage: Stage) -> None:
-    """One of them is slow, while the other is done and the name is somebody else's."""
-    await stage.bought()
-    await stage.erased()
-    await stage.folded()
-    await stage.published()
-    slow = stage.worker()
-    first(slow.erase_queries, "finished", before=[lambda: stage.erase(stage.worker()), stage.bought, stage.folded])
-    await stage.erase(slow)
+async def two_workers_erase_a_pass(stage: Stage) -> None:
+    """One worker is slow. The other finishes the erasure, and the external id belongs to a new pass by then."""
+    await stage.buy()
+    await stage.erase_pass()
+    await stage.fold()
+    await stage.publish()
+    slow = stage.new_worker()
+    interleave(
+        slow.erase_queries,
+        "finish",
+        before=[lambda: stage.sweep_erasures(stage.new_worker()), stage.buy, stage.fold],
+    )
+    await stage.sweep_erasures(slow)
 
 
-async def a_publisher_dies_before_it_appends(stage: Stage) -> None:
-    """Its lines wait for the next one."""
-    await stage.bought()
-    await stage.folded()
-    workspace = stage.process().workspace(stage.workspace_id)
-    workspace.activities.append = _killed  # type: ignore[method-assign,assignment]
-    dying = stage.worker()
-    object.__setattr__(dying.resources, "workspace", lambda _: workspace)
+async def publisher_crashes_before_it_appends(stage: Stage) -> None:
+    """The next publisher appends the activities."""
+    await stage.buy()
+    await stage.fold()
+    workspace = stage.open_process().workspace(stage.workspace_id)
+    workspace.activities.append = _crash  # type: ignore[method-assign,assignment]
+    crashing = stage.new_worker()
+    object.__setattr__(crashing.resources, "workspace", lambda _: workspace)
     try:
-        await publish.publish(dying, stage.workspace_id)
-    except Killed:
+        await publish.publish(crashing, stage.workspace_id)
+    except Crash:
         return
 
 
 SCENES: Sequence[Scene] = (
-    a_fold_is_slow_to_read_the_passes,
-    a_fold_dies_before_it_marks,
-    a_fold_dies_before_it_writes,
+    fold_reads_passes_late,
+    fold_crashes_before_it_clears,
+    fold_crashes_before_it_writes,
     two_folds_write_at_once,
-    a_pump_is_slow_after_it_saw_nothing_pending,
-    time_has_come_while_an_event_waits,
-    more_waits_than_one_fold_takes,
-    points_end_while_nobody_does_anything,
-    a_fold_is_slow_after_it_looked_at_the_clock,
-    a_fold_is_slow_to_walk,
-    two_publish_at_once,
-    a_publisher_dies_before_it_appends,
-    a_fold_that_trusts_its_own_mark_is_slow_to_read_the_passes,
-    a_fold_dies_before_it_empties_what_was_removed,
-    a_pump_builds_anew_before_what_was_removed_is_emptied,
-    what_waits_is_removed,
-    an_erased_pass_waits_for_publish,
-    two_empty_an_erased_pass,
+    backfill_is_slow_after_it_found_nothing_pending,
+    pass_is_due_while_an_event_is_pending,
+    more_events_are_pending_than_one_fold_counts,
+    points_expire_while_no_event_comes,
+    fold_is_slow_after_it_read_the_clock,
+    fold_is_slow_to_walk,
+    two_publishers_append_at_once,
+    publisher_crashes_before_it_appends,
+    fold_that_skips_the_pending_check_reads_passes_late,
+    fold_crashes_before_it_writes_stubs,
+    backfill_rebuilds_before_stubs_are_written,
+    pending_event_is_removed,
+    erased_pass_has_unpublished_activities,
+    two_workers_erase_a_pass,
 )
 
 
 def play(scene: Scene) -> int:
-    """How many flips there were in the scene, once everything was settled. Raises AssertionError."""
+    """Play the scene, finish the work, check the store, and return the number of transitions. Raises AssertionError."""
 
-    async def whole() -> int:
+    async def run_scene() -> int:
         stage = Stage()
-        await stage.found()
+        await stage.create_workspace()
         await scene(stage)
-        await stage.settle()
-        return await stage.flips()
+        await stage.finish()
+        return await stage.check()
 
-    with seeded(1) as runner:
-        return runner.run(whole())
+    with seeded_runner(1) as runner:
+        return runner.run(run_scene())

@@ -1,8 +1,8 @@
-"""Who goes next, and who dies: a seeded schedule over everything that the actors ask of the store.
+"""A seeded schedule: it decides which process goes on, which crashes, stalls or loses a reply.
 
-An actor stands for a process. Each of its reads and writes waits for its turn; a turn may come much later, never (the
-actor was killed), or be followed by a lost answer. What was sent is out of an actor's hands: the store goes on with a
-write whose sender is dead, document by document, also long afterwards.
+An actor is one run of a process. Each of its reads and writes waits for a turn. The turn may come late, may never come
+because the actor crashes, and its reply may be lost. The store finishes a write document by document, also long after
+the actor that sent the write has crashed.
 """
 
 from __future__ import annotations
@@ -16,36 +16,37 @@ from typing import Any
 
 from pymongo.errors import AutoReconnect, PyMongoError
 
-from tests.deaths import Killed
+from tests.crashes import Crash
 
 
 class QuietLoop(asyncio.SelectorEventLoop):
-    """An event loop that can tell when everybody waits."""
+    """An event loop that detects when all tasks wait."""
 
     scheduled = 0
 
     def call_soon(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:  # type: ignore[override]
+        """Count the callback, then schedule it."""
         self.scheduled += 1
         return super().call_soon(callback, *args, context=context)
 
-    async def quiet(self) -> None:
-        """Returns when nothing can happen any more without a turn."""
+    async def wait_until_quiet(self) -> None:
+        """Return when nothing more can happen without a turn."""
         while True:
             before = self.scheduled
             await asyncio.sleep(0)
-            if self.scheduled == before + 1:  # the one being this very task
+            if self.scheduled == before + 1:  # The one callback is this task's own.
                 return
 
 
 @dataclass(eq=False)
 class Actor:
-    """One life of a process; `mortal` ones may be killed, `slow` ones often wait."""
+    """One run of a process. An actor with `can_crash` may be killed; a slow one often stalls."""
 
     name: str
-    mortal: bool
-    slow: bool = False
-    dead: bool = False
-    frozen_until: int = 0
+    can_crash: bool
+    is_slow: bool = False
+    has_crashed: bool = False
+    stalled_until_turn: int = 0
     waiting: set[asyncio.Future[None]] = field(default_factory=set)
 
 
@@ -54,41 +55,42 @@ _acting: contextvars.ContextVar[Actor | None] = contextvars.ContextVar("acting",
 
 @dataclass(frozen=True)
 class Odds:
-    """Of one turn: that the actor dies, or must wait for up to `stall` turns of others (and a slow one so much more often).
+    """Probabilities of faults.
 
-    Of one write: that its answer is lost, or that the actor dies before it hears it.
+    At a turn, the actor crashes, or stalls for up to `max_stall_turns` turns of others. At a write, the reply is lost,
+    or the actor crashes before the reply.
     """
 
-    death: float = 0.01
-    loss: float = 0.01
-    unheard: float = 0.05
-    freeze: float = 0.02
-    slow: float = 0.3
-    stall: int = 60
+    crash: float = 0.01
+    lost_reply: float = 0.01
+    crash_before_reply: float = 0.05
+    stall: float = 0.02
+    stall_of_slow_actor: float = 0.3
+    max_stall_turns: int = 60
 
 
 class Schedule:
-    """Gives turns, one at a time, until nobody asks for one."""
+    """A sequence of turns, given one at a time until no actor asks for one."""
 
     def __init__(self, random: Random, odds: Odds) -> None:
         self.turns = 0
-        self.deaths = 0
+        self.crashes = 0
         self._random = random
         self._odds = odds
-        self._calm = False
+        self._has_faults = True
         self._asking: dict[asyncio.Future[None], Actor] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def turn(self) -> None:
-        """Returns when it is the caller's turn; at once outside of any actor. Raises Killed in a dead one's name."""
+    async def wait_for_turn(self) -> None:
+        """Return at the caller's turn, or at once outside of any actor. Raises Crash if the actor crashes."""
         actor = _acting.get()
         if actor is not None:
-            await self._answer(actor, self._asking)
+            await self._wait_in(self._asking, actor)
 
     async def write(self, steps: Iterable[Callable[[], bool]]) -> None:
-        """Has the store take the steps, each at a turn of its own; a step says whether to go on.
+        """Let the store take the steps, each at a turn of its own; a step returns whether to go on.
 
-        Returns when all were taken. Raises AutoReconnect where that answer was lost, Killed where nobody is left to hear.
+        Returns after the last step. Raises AutoReconnect if the reply is lost, and Crash if the actor crashes first.
         """
         actor = _acting.get()
         if actor is None:
@@ -96,103 +98,104 @@ class Schedule:
                 if not step():
                     return
             return
-        await self.turn()
-        heard: dict[asyncio.Future[None], Actor] = {}
-        chance = 1.0 if self._calm else self._random.random()
-        lost = chance < self._odds.loss
-        unheard = actor.mortal and not lost and chance < self._odds.loss + self._odds.unheard
+        await self.wait_for_turn()
+        waiting: dict[asyncio.Future[None], Actor] = {}
+        chance = self._random.random() if self._has_faults else 1.0
+        is_lost = chance < self._odds.lost_reply
+        crashes = actor.can_crash and not is_lost and chance < self._odds.lost_reply + self._odds.crash_before_reply
 
         async def serve() -> None:
             try:
-                for place, step in enumerate(steps):
-                    if place:
-                        await self.turn()
+                for number, step in enumerate(steps):
+                    if number:
+                        await self.wait_for_turn()
                     if not step():
                         break
-                if unheard and not actor.dead:
-                    self._kill(actor)
+                if crashes and not actor.has_crashed:
+                    self._crash(actor)
             except PyMongoError as error:
-                self._tell(heard, error)
+                self._reply(waiting, error)
             else:
-                self._tell(heard, AutoReconnect("the answer was lost") if lost else None)
+                self._reply(waiting, AutoReconnect("the answer was lost") if is_lost else None)
 
-        self._begin(serve(), Actor("store", mortal=False))
-        await self._answer(actor, heard)
+        self._start_task(serve(), Actor("store", can_crash=False))
+        await self._wait_in(waiting, actor)
 
-    def live(self, name: str, life: Callable[[], Awaitable[None]], *, slow: bool = False) -> None:
-        """Lets a process live, again and again until one of its lives ends by itself."""
+    def start_process(self, name: str, run: Callable[[], Awaitable[None]], *, is_slow: bool = False) -> None:
+        """Start a process, and start it again after each crash, until one of its runs ends by itself."""
 
-        async def lives() -> None:
+        async def run_until_end() -> None:
             while True:
-                _acting.set(Actor(name, mortal=True, slow=slow))
+                _acting.set(Actor(name, can_crash=True, is_slow=is_slow))
                 try:
-                    await life()
-                except Killed:
+                    await run()
+                except Crash:
                     continue
                 return
 
-        self._begin(lives(), None)
+        self._start_task(run_until_end(), None)
 
-    async def run(self, most: int) -> None:
-        """Returns when every life has ended and the store has done all it was sent. Raises what an actor raised.
+    async def run(self, max_turns: int) -> None:
+        """Return when every process has ended and the store has done all its writes. Raises what an actor raised.
 
-        More than `most` turns are a failure: something goes round in circles.
+        Raises AssertionError after `max_turns` turns, because an actor then repeats something without end.
         """
-        last = self.turns + most
+        last = self.turns + max_turns
         loop = asyncio.get_running_loop()
         assert isinstance(loop, QuietLoop)
         while True:
-            await loop.quiet()
+            await loop.wait_until_quiet()
             for task in [task for task in self._tasks if task.done()]:
                 self._tasks.remove(task)
                 task.result()
             if not self._asking:
-                assert not self._tasks, "an actor waits for something that is no turn"
+                assert not self._tasks, "an actor waits for something other than a turn"
                 return
-            assert self.turns < last, "it does not end"
-            self._next()
+            assert self.turns < last, "the run does not end"
+            self._give_turn()
 
-    def calm(self) -> None:
-        """From now on nobody dies, stalls or loses an answer."""
-        self._calm = True
+    def stop_faults(self) -> None:
+        """Let no actor crash, stall or lose a reply from now on."""
+        self._has_faults = False
 
-    def _next(self) -> None:
+    def _give_turn(self) -> None:
         self.turns += 1
-        ready = [(future, actor) for future, actor in self._asking.items() if actor.frozen_until <= self.turns]
+        ready = [(future, actor) for future, actor in self._asking.items() if actor.stalled_until_turn <= self.turns]
         future, actor = self._random.choice(ready or list(self._asking.items()))
         chance = self._random.random()
-        if self._calm:
+        stall = self._odds.stall_of_slow_actor if actor.is_slow else self._odds.stall
+        if not self._has_faults:
             pass
-        elif actor.mortal and chance < self._odds.death:
-            self._kill(actor)
+        elif actor.can_crash and chance < self._odds.crash:
+            self._crash(actor)
             return
-        elif chance < self._odds.death + (self._odds.slow if actor.slow else self._odds.freeze):
-            actor.frozen_until = self.turns + self._random.randrange(self._odds.stall)
+        elif chance < self._odds.crash + stall:
+            actor.stalled_until_turn = self.turns + self._random.randrange(self._odds.max_stall_turns)
             return
         del self._asking[future]
         future.set_result(None)
 
-    def _kill(self, actor: Actor) -> None:
-        self.deaths += 1
-        actor.dead = True
+    def _crash(self, actor: Actor) -> None:
+        self.crashes += 1
+        actor.has_crashed = True
         for future in actor.waiting:
             self._asking.pop(future, None)
             if not future.done():
-                future.set_exception(Killed(actor.name))
+                future.set_exception(Crash(actor.name))
 
-    async def _answer(self, actor: Actor, place: dict[asyncio.Future[None], Actor]) -> None:
-        if actor.dead:
-            raise Killed(actor.name)
+    async def _wait_in(self, queue: dict[asyncio.Future[None], Actor], actor: Actor) -> None:
+        if actor.has_crashed:
+            raise Crash(actor.name)
         future = asyncio.get_running_loop().create_future()
-        place[future] = actor
+        queue[future] = actor
         actor.waiting.add(future)
         try:
             await future
         finally:
             actor.waiting.discard(future)
 
-    def _tell(self, heard: dict[asyncio.Future[None], Actor], error: Exception | None) -> None:
-        for future in heard:
+    def _reply(self, waiting: dict[asyncio.Future[None], Actor], error: Exception | None) -> None:
+        for future in waiting:
             if future.done():
                 continue
             if error is None:
@@ -200,7 +203,7 @@ class Schedule:
             else:
                 future.set_exception(error)
 
-    def _begin(self, life: Coroutine[Any, Any, None], actor: Actor | None) -> None:
+    def _start_task(self, coroutine: Coroutine[Any, Any, None], actor: Actor | None) -> None:
         context = contextvars.copy_context()
         context.run(_acting.set, actor)
-        self._tasks.add(asyncio.get_running_loop().create_task(life, context=context))
+        self._tasks.add(asyncio.get_running_loop().create_task(coroutine, context=context))

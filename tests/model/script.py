@@ -1,4 +1,4 @@
-"""What the business of a run does: it records, defines, edits and archives, and repeats whatever was not answered."""
+"""The steps of one run: the business records, defines, edits, archives and removes, and repeats unanswered calls."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from app.domain.events.events import EventInput
 from app.domain.ids import event_id
 from app.domain.values.instants import to_ms
 from tests import oracle
-from tests.business import bought_within, nothing_for, purchases, spent
+from tests.business import bought_within, no_purchase_for, purchases, spent
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-QUARTER = timedelta(hours=6)
+QUARTER_DAY = timedelta(hours=6)
 PASSES = ("ann", "bob", "cyd")
-CRITERIA: Mapping[str, tuple[dict[str, object], oracle.Verdict, list[int]]] = {
+CRITERIA: Mapping[str, tuple[dict[str, object], oracle.Criteria, list[int]]] = {
     "recent": (bought_within(30), oracle.bought_within(30), [30]),
-    "away": (nothing_for(60), oracle.nothing_for(60), [60]),
+    "away": (no_purchase_for(60), oracle.no_purchase_for(60), [60]),
     "spender": (spent(200, days=90), oracle.spent_within(Decimal(200), 90), [90]),
     "regular": (purchases(3), oracle.at_least(3), []),
     "busy": (
@@ -41,8 +41,11 @@ CRITERIA: Mapping[str, tuple[dict[str, object], oracle.Verdict, list[int]]] = {
 Step = Callable[[Context], Awaitable[None]]
 
 
-def points(identity: str, at: datetime) -> dict[str, object]:
-    """What an event gives or takes: most of it with an end, which may lie before the event if that comes late."""
+def choose_points(identity: str, at: datetime) -> dict[str, object]:
+    """Return the points that an event adds or spends, which the text decides.
+
+    Most points that it adds expire. They may expire before the event occurs if the event comes late.
+    """
     number = crc32(identity.encode())
     given = number % 7 * 10 - 20
     if given <= 0 or number % 5 == 0:
@@ -53,23 +56,28 @@ def points(identity: str, at: datetime) -> dict[str, object]:
 
 
 class Script:
-    """The steps of one run, each safe to repeat, and what is known of what they did."""
+    """The remaining steps of one run, each safe to repeat, and what they did.
+
+    `sent` gives event ids by batch, `occurred` instant (ms) and amount by event, and `pass_ids` the pass by event.
+    `removed_at_ms` gives the instant of the removal by event, `segments` the id by name, and `criteria_names` the name
+    in CRITERIA by segment and version.
+    """
 
     def __init__(self, random: Random, clock: FixedClock, *, late: bool, merging: bool = False) -> None:
         self.sent: dict[str, list[str]] = {}
-        self.happened: dict[str, tuple[int, Decimal]] = {}
-        self.targets: dict[str, str] = {}
-        self.gone: dict[str, int] = {}
+        self.occurred: dict[str, tuple[int, Decimal]] = {}
+        self.pass_ids: dict[str, str] = {}
+        self.removed_at_ms: dict[str, int] = {}
         self.segments: dict[str, str] = {}
-        self.meant: dict[tuple[str, int], str] = {}
+        self.criteria_names: dict[tuple[str, int], str] = {}
         self._random = random
         self._clock = clock
         self._late = late
         self._merging = merging
-        self.steps = self._written()
+        self.steps = self._write_steps()
 
     async def play(self, ctx: Context) -> None:
-        """Goes through what is left of the steps; one without an answer is repeated."""
+        """Play the remaining steps; repeat each until it is answered."""
         while self.steps:
             try:
                 await self.steps[0](ctx)
@@ -77,87 +85,87 @@ class Script:
                 continue
             del self.steps[0]
 
-    def _written(self) -> list[Step]:
+    def _write_steps(self) -> list[Step]:
         names = list(CRITERIA)
         self._random.shuffle(names)
-        steps = [self.defined(name) for name in names[:3]]
+        steps = [self.define_step(name) for name in names[:3]]
         later = names[3:]
         now = START
         for batch in range(self._random.randrange(6, 10)):
-            now += QUARTER * self._random.choice((1, 1, 4, 40, 100))
-            steps.append(self.recorded(str(batch), now, self._random.sample(PASSES, self._random.randrange(1, 4))))
+            now += QUARTER_DAY * self._random.choice((1, 1, 4, 40, 100))
+            steps.append(self.record_step(str(batch), now, self._random.sample(PASSES, self._random.randrange(1, 4))))
             chance = self._random.random()
             if chance < 0.45:
-                # A definition has an instant of its own: whether it or an event came first is nobody's to say.
+                # A definition has an instant of its own, so an event must not occur at the same instant.
                 now += timedelta(milliseconds=self._random.randrange(1, 500))
-                steps.append(self.moved(now))
+                steps.append(self.clock_step(now))
             if chance < 0.3 and later:
-                steps.append(self.defined(later.pop()))
+                steps.append(self.define_step(later.pop()))
             elif chance < 0.4:
-                steps.append(self.edited(self._random.choice(names[:3]), self._random.choice(names)))
+                steps.append(self.edit_step(self._random.choice(names[:3]), self._random.choice(names)))
             elif chance < 0.45:
-                steps.append(self.archived(self._random.choice(names[:3])))
+                steps.append(self.archive_step(self._random.choice(names[:3])))
             if self._random.random() < 0.3:
                 now += timedelta(milliseconds=self._random.randrange(1, 500))
-                steps.append(self.removed(now, self._random.randrange(1, 4)))
+                steps.append(self.remove_step(now, self._random.randrange(1, 4)))
             if self._random.random() < 0.06:
                 now += timedelta(milliseconds=self._random.randrange(1, 500))
-                steps.append(self.erased(now, self._random.choice(PASSES)))
+                steps.append(self.erase_step(now, self._random.choice(PASSES)))
             if self._merging and self._random.random() < 0.25:
                 now += timedelta(milliseconds=self._random.randrange(1, 500))
-                steps.append(self.merged(now, *self._random.sample(PASSES, 2)))
-        steps.append(self.moved(now + timedelta(days=self._random.choice((1, 45, 200)))))
+                steps.append(self.merge_step(now, *self._random.sample(PASSES, 2)))
+        steps.append(self.clock_step(now + timedelta(days=self._random.choice((1, 45, 200)))))
         return steps
 
-    def recorded(self, batch: str, at: datetime, names: list[str]) -> Step:
-        """A purchase of each pass, recorded shortly before it happens, some of it twice over; then it is that instant."""
+    def record_step(self, batch: str, at: datetime, names: list[str]) -> Step:
+        """Record a purchase for each pass shortly before it occurs, some twice, then set the clock to `at`."""
         before = timedelta(milliseconds=self._random.choice((1, 1_000, 200_000)))
         inputs = [
             EventInput(
                 "purchase",
                 pass_external_id=name,
                 amount=Decimal(self._random.choice((1, 60, 150))),
-                occurred_at=at - self._belated(),
+                occurred_at=at - self._choose_delay(),
                 external_id=f"{batch} {name}",
-                **points(f"{batch} {name}", at),
+                **choose_points(f"{batch} {name}", at),
             )
             for name in names
         ]
-        again = [item for item in inputs if self._random.random() < 0.2]
+        repeated = [item for item in inputs if self._random.random() < 0.2]
 
         async def step(ctx: Context) -> None:
             self._clock.set(max(await self._clock.now(), at - before))
-            outcome = await record_events(ctx, [*inputs, *again], create_missing_passes=True)
-            # A repeat may come when what was recorded first was erased with its pass.
-            refused = {problem.code for item in outcome.results for problem in item.problems}
-            assert refused <= {Code.EVENT_REMOVED}, refused
+            outcome = await record_events(ctx, [*inputs, *repeated], create_missing_passes=True)
+            # A repeated item may follow the erasure of the pass on which the item was recorded first.
+            codes = {problem.code for item in outcome.results for problem in item.problems}
+            assert codes <= {Code.EVENT_REMOVED}, codes
             events = [item.event for item in outcome.results if item.event is not None]
             self.sent[batch] = [event_id(ctx.workspace.id, "api", f"{batch} {name}") for name in names]
-            self.happened |= {event.id: (event.occurred_ms, event.amount or Decimal(0)) for event in events}
-            self.targets |= {event.id: event.pass_id for event in events}
+            self.occurred |= {event.id: (event.occurred_ms, event.amount or Decimal(0)) for event in events}
+            self.pass_ids |= {event.id: event.pass_id for event in events}
             self._clock.set(at)
 
         return step
 
-    def _belated(self) -> timedelta:
-        late = self._late and self._random.random() < 0.4
-        return timedelta(days=self._random.randrange(1, 50)) if late else timedelta(0)
+    def _choose_delay(self) -> timedelta:
+        is_late = self._late and self._random.random() < 0.4
+        return timedelta(days=self._random.randrange(1, 50)) if is_late else timedelta(0)
 
-    def removed(self, at: datetime, count: int) -> Step:
-        """Some events of whatever there are by then are removed."""
+    def remove_step(self, at: datetime, count: int) -> Step:
+        """Remove some of the events recorded until then, chosen at random."""
         seed = self._random.random()
 
         async def step(ctx: Context) -> None:
             self._clock.set(max(await self._clock.now(), at))
-            left = [target for target in self.targets if self.gone.get(target, to_ms(at)) == to_ms(at)]
+            left = [each for each in self.pass_ids if self.removed_at_ms.get(each, to_ms(at)) == to_ms(at)]
             chosen = Random(seed).sample(left, min(count, len(left)))
-            self.gone |= dict.fromkeys(chosen, to_ms(at))
-            await remove_events(ctx, [(self.targets[target], target) for target in chosen])
+            self.removed_at_ms |= dict.fromkeys(chosen, to_ms(at))
+            await remove_events(ctx, [(self.pass_ids[each], each) for each in chosen])
 
         return step
 
-    def erased(self, at: datetime, name: str) -> Step:
-        """A customer wants to be forgotten."""
+    def erase_step(self, at: datetime, name: str) -> Step:
+        """Erase a pass, if it exists and is not merged."""
 
         async def step(ctx: Context) -> None:
             self._clock.set(max(await self._clock.now(), at))
@@ -168,8 +176,8 @@ class Script:
 
         return step
 
-    def merged(self, at: datetime, survivor: str, other: str) -> Step:
-        """Two customers turn out to be one."""
+    def merge_step(self, at: datetime, survivor: str, other: str) -> Step:
+        """Merge the pass `other` into the pass `survivor`, if both exist and the merge is allowed."""
 
         async def step(ctx: Context) -> None:
             self._clock.set(max(await self._clock.now(), at))
@@ -179,43 +187,43 @@ class Script:
 
         return step
 
-    def moved(self, at: datetime) -> Step:
-        """Only time passes."""
+    def clock_step(self, at: datetime) -> Step:
+        """Set the clock."""
 
         async def step(ctx: Context) -> None:
             self._clock.set(at)
 
         return step
 
-    def defined(self, name: str) -> Step:
-        """A new segment."""
+    def define_step(self, name: str) -> Step:
+        """Create a segment."""
 
         async def step(ctx: Context) -> None:
             try:
                 self.segments[name] = (await create_segment(ctx, name, name, CRITERIA[name][0])).id
             except Conflict:
-                # The answer to the first call was lost.
-                there = await ctx.workspace.segments.by_key(name)
-                assert there is not None
-                self.segments[name] = there.id
-            self.meant[self.segments[name], 1] = name
+                # The first call created the segment, and its reply was lost.
+                existing = await ctx.workspace.segments.by_key(name)
+                assert existing is not None
+                self.segments[name] = existing.id
+            self.criteria_names[self.segments[name], 1] = name
 
         return step
 
-    def edited(self, name: str, like: str) -> Step:
-        """A segment gets other criteria, unless it is archived."""
+    def edit_step(self, name: str, like: str) -> Step:
+        """Give a segment the criteria of another name, unless the segment is archived."""
 
         async def step(ctx: Context) -> None:
             try:
                 edited = await update_segment(ctx, self.segments[name], criteria=CRITERIA[like][0], notify="EMIT")
             except Conflict:
                 return
-            self.meant[edited.id, edited.version] = like
+            self.criteria_names[edited.id, edited.version] = like
 
         return step
 
-    def archived(self, name: str) -> Step:
-        """A segment is no more."""
+    def archive_step(self, name: str) -> Step:
+        """Archive a segment."""
 
         async def step(ctx: Context) -> None:
             await archive_segment(ctx, self.segments[name], notify="EMIT")

@@ -1,8 +1,8 @@
-"""One run of the model: a business that records and defines, workers that race and die, a reader who reads along.
+"""One run of the model: a business records and defines, workers race and crash, a reader follows the log.
 
-The business records what happens just before it does, then lets the clock go there; so nothing is late, and an oracle
-that knows no arrivals says when every flip was. Where the run has late events too, the oracle only says who is in which
-segment at the end.
+The business records each purchase shortly before it occurs, then sets the clock to its instant. So no event is late,
+and the oracle computes the instant of each transition. In a run with late events the oracle only checks the memberships
+at the end.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from app.store.cache import WorkspaceCache
 from workers.stages import backfill, due, erase, fold, merge, publish
 from workers.worker import Worker
 
-from .memory import Memory
+from .invariants import Invariants
+from .memory import MemoryDatabase
 from .schedule import Odds, QuietLoop, Schedule
 from .script import START, Script
-from .truth import Truth
 
-RANGES = ("0-31", "32-63")
-TURNS = 30_000
-SMALL = {
+SLOT_RANGES = ("0-31", "32-63")
+MAX_TURNS = 30_000
+SMALL_LIMITS = {
     "workers.stages.fold.FOLD_BATCH_SIZE": 6,
     "workers.stages.fold.MAX_EVENTS_PER_PASS": 3,
     "workers.stages.fold.MAX_IDS_CHECKED": 8,
@@ -53,133 +53,135 @@ SMALL = {
     "app.store.stages.fold.MAX_EXPIRING": 2,
     "app.store.stages.fold.HISTORY_BATCH_SIZE": 3,
 }
-"""Bounds so low that a few events meet them all."""
+"""Limits so low that a few events reach them all."""
 
 
-class Silent:
-    """A bus that carries nothing: every wake-up is lost."""
+class SilentBus:
+    """A bus that loses every wake-up and every message."""
 
     def wake(self, stage: str, *keys: object) -> None:
-        """Nobody hears it."""
+        """Lose the wake-up."""
 
     async def publish(self, topic: str, message: object) -> None:
-        """Nobody hears it."""
+        """Lose the message."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a run went through, for who wants to know that enough happened."""
+class RunStats:
+    """Counts of one run. A test asserts with them that enough happened."""
 
     turns: int
-    deaths: int
-    flips: int
+    crashes: int
+    transitions: int
     events: int
 
 
 class World:
-    """A store, a clock, and the processes over them. Workers below the number `slow` often wait for long."""
+    """A store, a clock, and the processes that use them. The first `slow` workers often stall."""
 
     def __init__(
         self, seed: int, odds: Odds, *, workers: int = 3, slow: int = 1, late: bool = False, merging: bool = False
     ) -> None:
         self.random = Random(seed)
         self.schedule = Schedule(Random(seed + 1), odds)
-        self.db = Memory(self.schedule)
+        self.db = MemoryDatabase(self.schedule)
         self.clock = FixedClock(START)
-        # What comes to a pass by a merge comes late.
-        self.late, self.workers, self.slow = late or merging, workers, slow
+        # Events that a merge moves to a pass are late there.
+        self.has_late_events, self.workers, self.slow = late or merging, workers, slow
         self.script = Script(self.random, self.clock, late=late, merging=merging)
         self.read: list[Activity] = []
-        self.open = True
+        self.is_open = True
 
-    async def run(self) -> Seen:
-        """What happened. Raises AssertionError where something is not as it must be."""
-        await self.found()
-        self.schedule.live("business", self.business)
+    async def run(self) -> RunStats:
+        """Run all processes, then one worker without faults, and check the store. Raises AssertionError."""
+        await self.create_workspace()
+        self.schedule.start_process("business", self.play_script)
         for number in range(self.workers):
-            life = partial(self.work, Random(self.random.random()))
-            self.schedule.live(f"worker {number}", life, slow=number < self.slow)
-        self.schedule.live("reader", self.tail)
-        await self.schedule.run(TURNS)
-        self.schedule.calm()
-        self.schedule.live("last worker", self.settle)
-        await self.schedule.run(TURNS)
-        return Seen(self.schedule.turns, self.schedule.deaths, await self.flips(), len(self.db["events"].docs))
+            run = partial(self.run_worker, Random(self.random.random()))
+            self.schedule.start_process(f"worker {number}", run, is_slow=number < self.slow)
+        self.schedule.start_process("reader", self.follow_log)
+        await self.schedule.run(MAX_TURNS)
+        self.schedule.stop_faults()
+        self.schedule.start_process("last worker", self.finish)
+        await self.schedule.run(MAX_TURNS)
+        transitions = await self.check()
+        events = len(self.db["events"].docs)
+        return RunStats(self.schedule.turns, self.schedule.crashes, transitions=transitions, events=events)
 
-    async def found(self) -> None:
-        """Makes the workspace."""
-        profile, _ = await create_workspace(self.process(), "Model")
+    async def create_workspace(self) -> None:
+        """Create the workspace."""
+        profile, _ = await create_workspace(self.open_process(), "Model")
         self.workspace_id = profile.id
 
-    def process(self) -> Resources:
-        """The resources of one process: they share the store and the clock, and remember for themselves."""
+    def open_process(self) -> Resources:
+        """Return the resources of one process: the shared store and clock, and caches of its own."""
         return Resources(
-            cast(Any, self.db),
-            cast(Any, None),
-            self.clock,
-            Settings(),
-            cast(Any, Silent()),
+            db=cast(Any, self.db),
+            redis=cast(Any, None),
+            clock=self.clock,
+            settings=Settings(),
+            bus=cast(Any, SilentBus()),
             in_chunk=2,
             cache=WorkspaceCache(),
         )
 
-    def context(self) -> Context:
-        """A request to a process that has just begun."""
-        resources = self.process()
-        actor = Actor(self.workspace_id, "key_model", "model", frozenset(SCOPES))
+    def new_context(self) -> Context:
+        """Return the context of a request to a process that has just started."""
+        resources = self.open_process()
+        actor = Actor(self.workspace_id, "key_model", "model", scopes=frozenset(SCOPES))
         return Context(resources.workspace(self.workspace_id), actor, resources)
 
-    async def business(self) -> None:
-        """One life of the business: what is left of its script."""
-        await self.script.play(self.context())
-        self.open = False
+    async def play_script(self) -> None:
+        """Play the remaining steps of the script, then close the business."""
+        await self.script.play(self.new_context())
+        self.is_open = False
 
-    async def work(self, choices: Random) -> None:
-        """One life of a worker: two things at once, whatever comes to its mind."""
-        worker = Worker.on(self.process())
-        await asyncio.gather(*(self.rounds(worker, choices) for _ in range(2)))
+    async def run_worker(self, choices: Random) -> None:
+        """Run a worker process that does two things at a time, chosen at random."""
+        worker = Worker.on(self.open_process())
+        await asyncio.gather(*(self.run_stages(worker, choices) for _ in range(2)))
 
-    async def rounds(self, worker: Worker, choices: Random) -> None:
-        """One stage after another, while the business is open."""
-        while self.open:
+    async def run_stages(self, worker: Worker, choices: Random) -> None:
+        """Run one stage after the other while the business is open."""
+        while self.is_open:
             try:
-                await choices.choice(self.stages(worker))()
+                await choices.choice(self.list_stages(worker))()
             except Unavailable:
                 continue
 
-    def stages(self, worker: Worker) -> list[Callable[[], Awaitable[None]]]:
-        """Every stage, as a wake-up or a sweep runs it."""
+    def list_stages(self, worker: Worker) -> list[Callable[[], Awaitable[None]]]:
+        """Return every stage, called as a wake-up or a sweep calls it."""
         return [
-            *(partial(fold.fold, worker, key) for key in RANGES),
-            *(partial(due.due, worker, key) for key in RANGES),
+            *(partial(fold.fold, worker, key) for key in SLOT_RANGES),
+            *(partial(due.due, worker, key) for key in SLOT_RANGES),
             partial(backfill.backfill, worker, self.workspace_id),
             partial(publish.publish, worker, self.workspace_id),
-            partial(self.merge, worker),
-            partial(self.erase, worker),
+            partial(self.sweep_merges, worker),
+            partial(self.sweep_erasures, worker),
         ]
 
-    async def merge(self, worker: Worker) -> None:
-        """What the sweep does about merged passes."""
+    async def sweep_merges(self, worker: Worker) -> None:
+        """Run the merge stage for each merged pass, as the sweep does."""
         for pass_id in await worker.merge_queries.waiting():
             await merge.merge(worker, pass_id)
 
-    async def erase(self, worker: Worker) -> None:
-        """What the sweep does about erased passes."""
+    async def sweep_erasures(self, worker: Worker) -> None:
+        """Run the erase stage for each erased pass, as the sweep does."""
         for pass_id in await worker.erase_queries.waiting():
             await erase.erase(worker, pass_id)
 
-    async def settle(self) -> None:
-        """A worker that is left alone, until nothing is left to do; then the rest is read."""
-        worker = Worker.on(self.process())
-        while not await self.settled():
-            for stage in self.stages(worker):
+    async def finish(self) -> None:
+        """Run a single worker until nothing is left to do, then read the rest of the log."""
+        worker = Worker.on(self.open_process())
+        while not await self.is_finished():
+            for stage in self.list_stages(worker):
                 await stage()
-        ctx = self.context()
-        while await self.tailed(ctx):
+        ctx = self.new_context()
+        while await self.read_log(ctx):
             pass
 
-    async def settled(self) -> bool:
-        """Whether nothing waits for anybody."""
+    async def is_finished(self) -> bool:
+        """Return whether no stage has anything left to do."""
         now_ms = to_ms(await self.clock.now())
         rev = max((doc["rev"] for doc in self.db["definitions"].docs.values()), default=0)
         cards = self.db["passes"].docs.values()
@@ -189,14 +191,14 @@ class World:
             or any(doc.get("due", now_ms + 1) <= now_ms or doc.get("rev", rev) < rev for doc in cards)
         )
 
-    async def tail(self) -> None:
-        """One life of a reader, who reads the log as it grows."""
-        ctx = self.context()
-        while self.open:
-            await self.tailed(ctx)
+    async def follow_log(self) -> None:
+        """Run a reader that follows the log while the business is open."""
+        ctx = self.new_context()
+        while self.is_open:
+            await self.read_log(ctx)
 
-    async def tailed(self, ctx: Context) -> bool:
-        """Whether there was more to read."""
+    async def read_log(self, ctx: Context) -> bool:
+        """Read the next activities of the log and return whether there may be more."""
         try:
             found = await ctx.workspace.activities.after(len(self.read), 3)
         except Unavailable:
@@ -205,27 +207,28 @@ class World:
         self.read += found
         return bool(found)
 
-    async def flips(self) -> int:
-        """How many flips there were, after everything was held against the truth. Raises AssertionError."""
-        return Truth(self.db, self.script, to_ms(await self.clock.now())).check(self.read, instants=not self.late)
+    async def check(self) -> int:
+        """Check every invariant of the store and return the number of transitions. Raises AssertionError."""
+        now_ms = to_ms(await self.clock.now())
+        return Invariants(self.db, self.script, now_ms).check(self.read, instants=not self.has_late_events)
 
 
 @contextlib.contextmanager
-def seeded(seed: int) -> Iterator[asyncio.Runner]:
-    """An event loop of its own, low bounds, and ids that follow from the seed."""
+def seeded_runner(seed: int) -> Iterator[asyncio.Runner]:
+    """Yield an event loop with small limits, in which all ids follow from the seed."""
     ids, count = Random(seed), itertools.count()
     with contextlib.ExitStack() as stack:
         stack.enter_context(patch("app.store.mongo.ids.secrets.token_hex", lambda size: ids.randbytes(size).hex()))
         stack.enter_context(patch("app.store.mongo.ids.time.time_ns", lambda: next(count)))
-        for name, bound in SMALL.items():
-            stack.enter_context(patch(name, bound))
+        for name, limit in SMALL_LIMITS.items():
+            stack.enter_context(patch(name, limit))
         yield stack.enter_context(asyncio.Runner(loop_factory=QuietLoop))
 
 
-def run(seed: int, odds: Odds | None = None, **options: Any) -> Seen:
-    """One run. Raises AssertionError where the protocol was broken.
+def run(seed: int, odds: Odds | None = None, **options: Any) -> RunStats:
+    """Run the model once. Raises AssertionError if a rule of the protocol was broken.
 
-    The same seed, the same run, as long as PYTHONHASHSEED is the same.
+    The same seed gives the same run if PYTHONHASHSEED is the same.
     """
-    with seeded(seed) as runner:
+    with seeded_runner(seed) as runner:
         return runner.run(World(seed, odds or Odds(), **options).run())

@@ -32,7 +32,7 @@ def test_the_rest_is(text: str) -> None:
 
 
 def test_the_operator_may_allow_addresses_networks_and_names() -> None:
-    allowed = Allowed.of(["10.1.0.0/16", "127.0.0.1", "fd00::/8", "Files.Internal"])
+    allowed = Allowed.parse(["10.1.0.0/16", "127.0.0.1", "fd00::/8", "Files.Internal"])
     for host, address in (
         ("x", "10.1.2.3"),
         ("x", "::ffff:10.1.2.3"),

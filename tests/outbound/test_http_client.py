@@ -13,10 +13,10 @@ import pytest
 
 from app.domain.errors import Code
 from app.outbound.addresses import Allowed
-from app.outbound.http_client import NOWHERE, RequestFailed, Response, check, fetch, open_poster
-from tests.receiver import receiving
+from app.outbound.http_client import UNREACHABLE, PostResponse, RequestFailed, check_url, fetch, open_poster
+from tests.receiver import run_receiver
 
-LOCAL = Allowed.of(["127.0.0.1"])
+LOCAL = Allowed.parse(["127.0.0.1"])
 BODY = b"x" * 100_000
 
 
@@ -60,7 +60,7 @@ async def site() -> AsyncIterator[Site]:
 
 
 async def read(url: str, allowed: Allowed, most: int = 1 << 20, seconds: float = 5.0) -> tuple[str | None, bytes]:
-    async with fetch(url, allowed, most_bytes=most, seconds=seconds) as file:
+    async with fetch(url, allowed, max_bytes=most, timeout_seconds=seconds) as file:
         parts = []
         while part := await file.read(7_000):
             assert len(part) <= 7_000
@@ -87,13 +87,13 @@ async def test_what_is_allowed_by_configuration_is_read_to_its_end(site: Site) -
     "host", ["127.0.0.1", "localhost", "localhost.", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]", "0"]
 )
 async def test_this_machine_is_nowhere_under_whatever_name(site: Site, host: str) -> None:
-    async with refused(Code.INVALID, NOWHERE):
+    async with refused(Code.INVALID, UNREACHABLE):
         await read(f"http://{host}:{site.port}/events.csv", Allowed())
     assert site.asked == []
 
 
 async def test_a_name_that_does_not_exist_is_refused_in_the_same_words(site: Site) -> None:
-    async with refused(Code.INVALID, NOWHERE):
+    async with refused(Code.INVALID, UNREACHABLE):
         await read("http://nobody.invalid/events.csv", LOCAL)
 
 
@@ -132,7 +132,7 @@ async def test_the_address_that_was_judged_is_the_one_connected_to(site: Site, m
         await read("http://rebinding.example/", Allowed())
     assert (asked, connected) == (["rebinding.example"], ["93.184.216.34"])
     for _ in range(2):
-        async with refused(Code.INVALID, NOWHERE):
+        async with refused(Code.INVALID, UNREACHABLE):
             await read("http://rebinding.example/", Allowed())
     assert connected == ["93.184.216.34"], "one address that is shut shuts the name"
 
@@ -171,20 +171,20 @@ async def test_what_is_no_url_for_a_file_is_refused(url: str) -> None:
 
 
 def test_messages_go_by_http_only_where_the_operator_names_the_host() -> None:
-    allowed = Allowed.of(["hooks.inside", "10.1.0.0/16"])
+    allowed = Allowed.parse(["hooks.inside", "10.1.0.0/16"])
     for url in (
         "https://a.example/", "https://10.1.2.3/", "http://10.1.2.3:8080/", "http://hooks.inside/", "https://8.8.8.8/",
     ):  # fmt: skip
-        check(url, allowed)
+        check_url(url, allowed)
     for url in ("http://a.example/", "http://8.8.8.8/", "https://10.2.0.1/", "https://[::1]/", "ftp://hooks.inside/"):
         with pytest.raises(RequestFailed) as error:
-            check(url, allowed)
+            check_url(url, allowed)
         assert error.value.code is Code.INVALID
 
 
 async def test_a_failure_of_the_reader_is_not_taken_for_the_sites(site: Site) -> None:
     with pytest.raises(TimeoutError):
-        async with fetch(f"{site.url}/events.csv", LOCAL, most_bytes=1 << 20, seconds=5):
+        async with fetch(f"{site.url}/events.csv", LOCAL, max_bytes=1 << 20, timeout_seconds=5):
             raise TimeoutError
 
 
@@ -195,14 +195,14 @@ async def test_what_a_post_is_answered_is_its_status_whatever_follows(site: Site
     async with open_poster(LOCAL) as connection:
         for path, status, retry_after in (("/", 200, None), ("/cut", 503, "7"), ("/moved", 307, None)):
             answered = await connection.post(site.url + path, {"webhook-id": "act_1:1"}, b"{}", 5.0)
-            assert answered == Response(status, retry_after)
+            assert answered == PostResponse(status, retry_after)
     assert [head[0] for head in site.asked] == [f"POST {path} HTTP/1.1" for path in ("/", "/cut", "/moved")]
     assert {"webhook-id: act_1:1", "Content-Length: 2", "User-Agent: Punchcard"} <= set(site.asked[0])
 
 
 async def test_a_post_goes_only_where_a_file_may_come_from(site: Site) -> None:
     site.pages["/silent"] = None
-    async with open_poster(Allowed()) as connection, refused(Code.INVALID, NOWHERE):
+    async with open_poster(Allowed()) as connection, refused(Code.INVALID, UNREACHABLE):
         await connection.post(f"{site.url}/", {}, b"", 5.0)
     assert not site.asked
     async with open_poster(LOCAL) as connection:
@@ -215,7 +215,7 @@ async def test_a_post_goes_only_where_a_file_may_come_from(site: Site) -> None:
 
 
 async def test_posts_share_their_connections() -> None:
-    async with receiving() as receiver, open_poster(LOCAL) as connections:
+    async with run_receiver() as receiver, open_poster(LOCAL) as connections:
         for _ in range(5):
-            assert await connections.post(receiver.url, {}, b"{}", 5.0) == Response(200)
+            assert await connections.post(receiver.url, {}, b"{}", 5.0) == PostResponse(200)
         assert receiver.connections == 1

@@ -1,4 +1,4 @@
-"""What is exported can be imported again: into an empty workspace with equal aggregates, into its own with nothing new."""
+"""An export can be imported: an empty workspace gets equal aggregates, and the exporting workspace gets nothing new."""
 
 from __future__ import annotations
 
@@ -18,37 +18,44 @@ from app.domain.files.imports import ImportFormat
 from app.domain.jobs import JobStatus
 from app.domain.passes.passes import Pass
 from app.store.stages.job_leases import JobLeases
-from tests.business import Business, another_business
-from tests.workers.jobs.test_exports import file_of
-from tests.workers.jobs.test_imports import File, Killed, counts, finished, report
+from tests.business import Business, create_business
+from tests.crashes import Crash
+from tests.workers.jobs.test_exports import read_file
+from tests.workers.jobs.test_imports import File, read_report, row_counts, run_to_end
 from workers.stages.run_job import jobs
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
 
 
-async def written(business: Business) -> bytes:
-    """The events of a workspace, as a file."""
-    job = await finished(business, await export_events(business.ctx, EventQuery(), ExportFormat.JSONL))
-    return await file_of(business, job)
+async def export_all(business: Business) -> bytes:
+    """Export all events of a workspace and return the file."""
+    job = await run_to_end(business, await export_events(business.ctx, EventQuery(), ExportFormat.JSONL))
+    return await read_file(business, job)
 
 
-async def a_year(business: Business) -> None:
-    """Something of every kind: sources, currencies, points with ends, fields, corrections, events without an id."""
+async def record_a_year(business: Business) -> None:
+    """Record events of every kind, with points that expire, corrections, and events without an external id."""
     outcome = await business.record(
-        {"amount": "500.00", "external_id": "o-1", "source": "pos", "occurred_at": START, "points": 50, "label": "Shoes"},
+        {
+            "amount": "500.00", "external_id": "o-1", "source": "pos", "occurred_at": START, "points": 50,
+            "label": "Shoes",
+        },
         {"amount": "12.345678", "currency": "EUR", "occurred_at": START + timedelta(days=2)},
-        {"type": "visit", "pass_external_id": "bob", "occurred_at": START + timedelta(days=3), "metadata": {"x": [1.5]}},
+        {
+            "type": "visit", "pass_external_id": "bob", "occurred_at": START + timedelta(days=3),
+            "metadata": {"x": [1.5]},
+        },
         {"type": "Purchase", "amount": 1, "external_id": "own type"},
         {"type": "custom", "points": "-3", "external_id": "p", "occurred_at": START + timedelta(days=4)},
         {
             "type": "custom", "points": 9, "external_id": "q", "occurred_at": START + timedelta(days=5),
-            "points_expire_after_days": 4_0,
+            "points_expire_after_days": 40,
         },
         {"type": "custom", "points": 7, "external_id": "r", "points_expire_at": START + timedelta(days=900)},
         {"type": "field_updated", "field_name": "fields.tier", "new_value": "gold", "external_id": "f"},
     )  # fmt: skip
     assert outcome.failed == 0, outcome
-    sale, second = (outcome.results[place].event for place in (0, 1))
+    sale, second = (outcome.results[index].event for index in (0, 1))
     assert sale is not None
     assert second is not None
     outcome = await business.record(
@@ -61,87 +68,91 @@ async def a_year(business: Business) -> None:
         {"type": "refund", "amount": 2, "correction_of": second.id, "occurred_at": START + timedelta(days=9)},
     )
     assert outcome.failed == 0, outcome
-    await business.settle()
+    await business.run_worker()
 
 
-async def test_what_is_exported_and_imported_into_an_empty_workspace_gives_equal_aggregates(business: Business) -> None:
-    """A1-24, A1-18 and the issue's judged line: corrections, points and events without an id included."""
-    await a_year(business)
-    data = await written(business)
+async def test_exported_file_gives_equal_aggregates_in_an_empty_workspace(business: Business) -> None:
+    """A1-24, A1-18: the file contains corrections, points, and events without an external id."""
+    await record_a_year(business)
+    data = await export_all(business)
     assert len(data.splitlines()) == 10
-    other = await another_business(business.ctx.resources, business.clock, "Second")
+    other = await create_business(business.ctx.resources, business.clock, "Second")
     for expected in ((10, 0, 0), (0, 10, 0)):
         job = await import_events(other.ctx, File(data, "events.jsonl"), kind=ImportFormat.JSONL)
-        job = await finished(other, job)
-        assert (job.status, counts(job)) == (JobStatus.SUCCEEDED, expected), await report(other, job)
-        await other.settle()
+        job = await run_to_end(other, job)
+        assert (job.status, row_counts(job)) == (JobStatus.SUCCEEDED, expected), await read_report(other, job)
+        await other.run_worker()
     for name in ("ann", "bob"):
-        assert _derived(await other.card(name)) == _derived(await business.card(name))
-    assert (await other.card("ann")).aggregates["purchase", "USD"].sum == Decimal("500.00")
-    # Ids are given anew, and with them the order within an instant.
-    assert sorted(map(_same, (await written(other)).splitlines())) == sorted(map(_same, data.splitlines()))
+        assert _derived_values(await other.read_pass(name)) == _derived_values(await business.read_pass(name))
+    assert (await other.read_pass("ann")).aggregates["purchase", "USD"].sum == Decimal("500.00")
+    # The import assigns new ids, and with them a new order within one instant.
+    assert sorted(map(_comparable, (await export_all(other)).splitlines())) == sorted(
+        map(_comparable, data.splitlines())
+    )
 
 
-async def test_a_merged_pass_is_exported_under_the_name_of_the_one_that_answers_for_it(business: Business) -> None:
+async def test_events_of_a_merged_pass_are_exported_under_the_survivor(business: Business) -> None:
     await business.record(
         {"external_id": "1", "amount": 5}, {"external_id": "2", "amount": 7, "pass_external_id": "anna"}
     )
-    await business.settle()
-    await merge_passes(business.ctx, (await business.card("ann")).id, (await business.card("anna")).id)
-    await business.settle()
-    data = await written(business)
+    await business.run_worker()
+    await merge_passes(business.ctx, (await business.read_pass("ann")).id, (await business.read_pass("anna")).id)
+    await business.run_worker()
+    data = await export_all(business)
     assert [json.loads(line)["passExternalId"] for line in data.splitlines()] == ["ann", "ann"]
-    other = await another_business(business.ctx.resources, business.clock, "Second")
-    await finished(other, await import_events(other.ctx, File(data, "events.jsonl"), kind=ImportFormat.JSONL))
-    await other.settle()
-    assert _derived(await other.card("ann")) == _derived(await business.card("ann"))
+    other = await create_business(business.ctx.resources, business.clock, "Second")
+    await run_to_end(other, await import_events(other.ctx, File(data, "events.jsonl"), kind=ImportFormat.JSONL))
+    await other.run_worker()
+    assert _derived_values(await other.read_pass("ann")) == _derived_values(await business.read_pass("ann"))
 
 
-async def test_what_is_imported_where_it_comes_from_is_there_already(business: Business) -> None:
-    await a_year(business)
-    data = await written(business)
-    job = await finished(business, await import_events(business.ctx, File(data, "mine.jsonl"), kind=ImportFormat.JSONL))
-    assert (job.status, counts(job)) == (JobStatus.SUCCEEDED, (0, 10, 0))
+async def test_import_into_the_exporting_workspace_finds_only_duplicates(business: Business) -> None:
+    await record_a_year(business)
+    data = await export_all(business)
+    job = await run_to_end(
+        business, await import_events(business.ctx, File(data, "mine.jsonl"), kind=ImportFormat.JSONL)
+    )
+    assert (job.status, row_counts(job)) == (JobStatus.SUCCEEDED, (0, 10, 0))
 
 
-async def test_what_was_removed_is_not_brought_back_by_an_import_and_what_was_lost_is_counted_once(
+async def test_import_of_an_old_export_restores_lost_events_but_not_removed_ones(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A1-09: who imports an old export of a workspace brings back what it lost, and nothing that it removed."""
+    """A1-09. The restored event counts once, although the first worker crashes."""
     outcome = await business.record(*({"external_id": name, "amount": 1} for name in ("a", "b", "c")))
     first, _, third = (result.event for result in outcome.results)
-    data = await written(business)
+    data = await export_all(business)
     assert first is not None
     assert third is not None
     await remove_events(business.ctx, [(first.pass_id, first.id)])
-    await business.settle()
+    await business.run_worker()
     await business.ctx.resources.db["events"].delete_one({"_id": third.id})
     job = await import_events(business.ctx, File(data, "old.jsonl"), kind=ImportFormat.JSONL)
     commit = JobLeases.commit
 
-    async def dying(*_: object) -> None:
-        raise Killed
+    async def crash(*_: object) -> None:
+        raise Crash
 
-    monkeypatch.setattr(JobLeases, "commit", dying)
-    with pytest.raises(Killed):
+    monkeypatch.setattr(JobLeases, "commit", crash)
+    with pytest.raises(Crash):
         await jobs(business.worker, job.id)
     monkeypatch.setattr(JobLeases, "commit", commit)
     await business.ctx.resources.db["jobs"].update_many({"open": 1}, {"$set": {"lease": 0}})
-    job = await finished(business, job)
-    assert counts(job) == (1, 1, 1)
-    assert [line[1:3] for line in await report(business, job)] == [["EVENT_REMOVED", "id"]]
+    job = await run_to_end(business, job)
+    assert row_counts(job) == (1, 1, 1)
+    assert [line[1:3] for line in await read_report(business, job)] == [["EVENT_REMOVED", "id"]]
 
 
-def _derived(card: Pass) -> object:
+def _derived_values(card: Pass) -> object:
     lots = (
         None
         if card.lots is None
-        else sorted((lot.remaining, lot.granted_ms, lot.end.ms(0)) for lot in card.lots.values())
+        else sorted((lot.remaining, lot.granted_ms, lot.expiry.expires_ms(0)) for lot in card.lots.values())
     )
     return card.aggregates, card.points, card.profile.fields, lots
 
 
-def _same(line: bytes) -> str:
-    """A line without what the second workspace gives anew."""
-    new = ("id", "recordedAt", "correctionOf")
-    return json.dumps({name: value for name, value in json.loads(line).items() if name not in new}, sort_keys=True)
+def _comparable(line: bytes) -> str:
+    """Return the line without the values that the second workspace assigns anew."""
+    assigned = ("id", "recordedAt", "correctionOf")
+    return json.dumps({name: value for name, value in json.loads(line).items() if name not in assigned}, sort_keys=True)

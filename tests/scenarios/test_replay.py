@@ -1,7 +1,7 @@
-"""The sample, replayed day by day: every flip in the feed once, at its exact instant, whatever the worker went through.
+"""The sample file, replayed day by day: every transition is in the feed once, at its exact instant, despite crashes.
 
-The day's events are recorded while the clock stands a minute before their instant, then it moves there: at midnight
-itself a pass could already have been judged, and who comes after that is late.
+The purchases of a day occur at midnight. The test records them while the clock stands one minute earlier, then sets the
+clock to midnight. A purchase recorded at midnight itself could be late, because the pass may be evaluated up to then.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from app.domain.values.instants import to_ms
 from app.store.workspace.activities import ActivityQueries
 from tests import oracle
 from tests import sample as test_sample
-from tests.business import Business, bought_within, nothing_for, spent
-from tests.deaths import Killed, Reaper
+from tests.business import Business, bought_within, no_purchase_for, spent
+from tests.crashes import Crash, CrashInjector
 from tests.sample import Purchase
 from workers.stages.due import due_once
 from workers.stages.fold import fold_once
 from workers.stages.publish import publish_once
 from workers.worker import Worker
 
-WHOLE = bool(os.environ.get("PUNCHCARD_WHOLE_SAMPLE"))
-"""Every customer in every test: some minutes on the slower of the embedded servers, so it is asked for."""
-pytestmark = pytest.mark.timeout(1_800 if WHOLE else 300)
+ALL_CUSTOMERS = bool(os.environ.get("PUNCHCARD_WHOLE_SAMPLE"))
+"""Whether every test replays all customers. That takes some minutes on the slower of the embedded servers."""
+pytestmark = pytest.mark.timeout(1_800 if ALL_CUSTOMERS else 300)
 
 BEFORE = timedelta(minutes=1)
 END = datetime(1998, 10, 1, tzinfo=UTC)
 SEGMENTS = {
     "recent": (bought_within(30), oracle.bought_within(30), [30]),
-    "away": (nothing_for(60), oracle.nothing_for(60), [60]),
+    "away": (no_purchase_for(60), oracle.no_purchase_for(60), [60]),
     "spender": (spent(200, days=90), oracle.spent_within(Decimal(200), 90), [90]),
 }
 
@@ -47,8 +47,8 @@ EVERY_SLOT = f"0-{SLOTS - 1}"
 Work = Callable[[datetime], Awaitable[None]]
 
 
-async def swept(worker: Worker, workspace_id: str) -> None:
-    """Everything that a worker finds to do now, stage by stage."""
+async def run_stages(worker: Worker, workspace_id: str) -> None:
+    """Run fold, due and publish until none of them finds anything to do."""
     for stage in (fold_once, due_once):
         while await stage(worker, EVERY_SLOT):
             pass
@@ -57,7 +57,7 @@ async def swept(worker: Worker, workspace_id: str) -> None:
 
 
 async def replay(business: Business, rows: list[Purchase], work: Work) -> None:
-    """Records each day's purchases before its midnight, moves the clock there, and lets the worker work after either."""
+    """Record the purchases of each day before midnight, then set the clock to midnight; run `work` after both."""
     for at, group in groupby(rows, key=lambda row: row.at):
         business.clock.set(at - BEFORE)
         outcome = await business.record(
@@ -78,88 +78,90 @@ async def replay(business: Business, rows: list[Purchase], work: Work) -> None:
     business.clock.set(END)
 
 
-async def assert_the_feed_equals_the_oracle(
-    business: Business, segments: dict[str, Segment], rows: list[Purchase]
-) -> int:
-    """How many flips there were; every one of them at its instant, once, and in order for each pass."""
-    feed = await business.feed()
+async def compare_feed_with_oracle(business: Business, segments: dict[str, Segment], rows: list[Purchase]) -> int:
+    """Check that each transition has its instant, comes once and in order; return how many there are."""
+    feed = await business.read_log()
     assert [a.position for a in feed] == list(range(1, len(feed) + 1))
-    told: dict[str, list[Activity]] = {}
+    activities: dict[str, list[Activity]] = {}
     for activity in feed:
-        told.setdefault(activity.pass_id, []).append(activity)
-    bought: dict[str, list[Purchase]] = {}
+        activities.setdefault(activity.pass_id, []).append(activity)
+    purchases: dict[str, list[Purchase]] = {}
     for row in rows:
-        bought.setdefault(row.customer, []).append(row)
-    ids = await business.ctx.workspace.passes.ids_of(list(bought))
-    assert set(told) == set(ids.values())
+        purchases.setdefault(row.customer, []).append(row)
+    ids = await business.ctx.workspace.passes.ids_of(list(purchases))
+    assert set(activities) == set(ids.values())
     count = 0
-    for customer, purchased in bought.items():
-        lines = told[ids[customer]]
-        assert [a.pass_sequence for a in lines] == list(range(1, len(lines) + 1))
-        assert all(a.occurred_at <= b.occurred_at for a, b in pairwise(lines))
-        events = [a.data["event"]["externalId"] for a in lines if "event" in a.data]  # type: ignore[index]
-        assert sorted(events) == sorted(str(row.row) for row in purchased)
-        joined = to_ms(purchased[0].at - BEFORE)
-        for key, (_, verdict, days) in SEGMENTS.items():
-            flips = [
-                (to_ms(a.occurred_at), a.type == ENTERED) for a in lines if a.segment_id == segments[key].id
+    for customer, bought in purchases.items():
+        log = activities[ids[customer]]
+        assert [a.pass_sequence for a in log] == list(range(1, len(log) + 1))
+        assert all(a.occurred_at <= b.occurred_at for a, b in pairwise(log))
+        events = [a.data["event"]["externalId"] for a in log if "event" in a.data]  # type: ignore[index]
+        assert sorted(events) == sorted(str(row.row) for row in bought)
+        joined = to_ms(bought[0].at - BEFORE)
+        for key, (_, criteria, days) in SEGMENTS.items():
+            found = [
+                (to_ms(a.occurred_at), a.type == ENTERED) for a in log if a.segment_id == segments[key].id
             ]  # fmt: skip
-            assert flips == oracle.flips([r.happening for r in purchased], joined, to_ms(END), verdict, days), (
-                customer,
-                key,
-            )
-            count += len(flips)
+            expected = oracle.list_transitions([row.oracle_event for row in bought], joined, to_ms(END), criteria, days)
+            assert found == expected, (customer, key)
+            count += len(found)
     assert not [a for a in feed if a.late or a.silent]
     return count
 
 
-async def replayed(business: Business, rows: list[Purchase], work: Work) -> int:
-    """The sample replayed with a worker that works so; how many flips the feed told of, after all was compared."""
-    segments = {key: await business.segment(key, criteria) for key, (criteria, _, _) in SEGMENTS.items()}
+async def replay_and_compare(business: Business, rows: list[Purchase], work: Work) -> int:
+    """Replay the sample with the given work, compare the feed with the oracle, and return the number of transitions."""
+    segments = {key: await business.create_segment(key, criteria) for key, (criteria, _, _) in SEGMENTS.items()}
     await replay(business, rows, work)
-    await swept(Worker.on(business.ctx.resources), business.ctx.workspace.id)
-    return await assert_the_feed_equals_the_oracle(business, segments, rows)
+    await run_stages(Worker.on(business.ctx.resources), business.ctx.workspace.id)
+    return await compare_feed_with_oracle(business, segments, rows)
 
 
-def customers(every: int) -> list[Purchase]:
-    """The purchases of every n-th customer, or of all of them where that is asked for."""
-    return test_sample.purchases(every=1 if WHOLE else every)
+def purchases_of_customers(every: int) -> list[Purchase]:
+    """Return the purchases of every n-th customer, or of all of them with PUNCHCARD_WHOLE_SAMPLE."""
+    return test_sample.purchases(every=1 if ALL_CUSTOMERS else every)
 
 
-async def test_a_worker_that_runs_all_the_time(business: Business) -> None:
+async def test_worker_that_runs_all_the_time_gives_exact_transitions(business: Business) -> None:
     worker = Worker.on(business.ctx.resources)
-    assert await replayed(business, customers(every=20), lambda at: swept(worker, business.ctx.workspace.id)) > 500
+
+    async def work(_: datetime) -> None:
+        await run_stages(worker, business.ctx.workspace.id)
+
+    assert await replay_and_compare(business, purchases_of_customers(every=20), work) > 500
 
 
-async def test_a_worker_that_is_stopped_for_half_of_it(business: Business) -> None:
+async def test_worker_that_is_stopped_for_months_gives_exact_transitions(business: Business) -> None:
     worker = Worker.on(business.ctx.resources)
 
     async def work(at: datetime) -> None:
         if not datetime(1997, 4, 1, tzinfo=UTC) < at < datetime(1998, 1, 1, tzinfo=UTC):
-            await swept(worker, business.ctx.workspace.id)
+            await run_stages(worker, business.ctx.workspace.id)
 
-    assert await replayed(business, customers(every=8), work) > 1_250
+    assert await replay_and_compare(business, purchases_of_customers(every=8), work) > 1_250
 
 
-async def test_a_worker_that_is_killed_all_along(business: Business, monkeypatch: pytest.MonkeyPatch) -> None:
-    reaper, random = Reaper(seed=7, chance=1 / 30), Random(7)
+async def test_worker_that_crashes_all_the_time_gives_exact_transitions(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    injector, random = CrashInjector(seed=7, chance=1 / 30), Random(7)
 
     async def work(at: datetime) -> None:
         while True:
-            worker = reaper.over(Worker.on(business.ctx.resources))
+            worker = injector.add_to(Worker.on(business.ctx.resources))
             try:
-                await swept(worker, business.ctx.workspace.id)
-            except Killed:
+                await run_stages(worker, business.ctx.workspace.id)
+            except Crash:
                 if random.random() < 0.5:
                     return
             else:
                 return
 
-    with monkeypatch.context() as deadly:
-        deadly.setattr(ActivityQueries, "append", reaper.mortal("append", ActivityQueries.append))
-        segments = {key: await business.segment(key, criteria) for key, (criteria, _, _) in SEGMENTS.items()}
-        await replay(business, rows := customers(every=20), work)
-    await swept(Worker.on(business.ctx.resources), business.ctx.workspace.id)
-    assert await assert_the_feed_equals_the_oracle(business, segments, rows) > 500
-    assert sum(reaper.deaths.values()) > 200
-    assert {"save", "clear", "append", "published"} <= set(reaper.deaths)
+    with monkeypatch.context() as crashing:
+        crashing.setattr(ActivityQueries, "append", injector.with_crashes("append", ActivityQueries.append))
+        segments = {key: await business.create_segment(key, criteria) for key, (criteria, _, _) in SEGMENTS.items()}
+        await replay(business, rows := purchases_of_customers(every=20), work)
+    await run_stages(Worker.on(business.ctx.resources), business.ctx.workspace.id)
+    assert await compare_feed_with_oracle(business, segments, rows) > 500
+    assert sum(injector.crashes.values()) > 200
+    assert {"save", "clear", "append", "published"} <= set(injector.crashes)

@@ -1,4 +1,4 @@
-"""SIGTERM under load: of two API processes one is stopped; no request is lost, no subscriber misses or repeats a thing."""
+"""SIGTERM to one of two API processes under load: no request is lost, and a subscriber misses and repeats nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from app.store.operations import indexes
 from tests import servers
 
 CLIENTS = 8
-EACH_BEFORE, EACH_AFTER = 15, 15
+REQUESTS_BEFORE, REQUESTS_AFTER = 15, 15
 SECONDS = 60
 RECORD = """
 mutation Buy($id: String!) {
@@ -44,7 +44,7 @@ subscription($after: String) {
 
 @dataclass
 class Pair:
-    """Two API processes, a worker, and a key."""
+    """Two API processes and an API key; a worker runs too."""
 
     apis: list[Child]
     addresses: list[str]
@@ -69,7 +69,7 @@ async def pair(settings: Settings, tmp_path: Path) -> AsyncIterator[Pair]:
         try:
             await asyncio.gather(*(child.start() for child in children))
             addresses = [f"http://127.0.0.1:{port}/graphql" for port in ports]
-            yield Pair(children[:2], addresses, resources, profile.id, secret)
+            yield Pair(children[:2], addresses, resources, workspace_id=profile.id, secret=secret)
         finally:
             for child in children:
                 await child.kill()
@@ -77,9 +77,9 @@ async def pair(settings: Settings, tmp_path: Path) -> AsyncIterator[Pair]:
 
 @dataclass
 class Client:
-    """Sends one purchase after the other; goes to the second address when it is refused at the first.
+    """A client that sends one purchase after the other, and moves to the second API when the first refuses connections.
 
-    Those with an even number keep their connection, the others open one for every request.
+    Clients with an even number keep their connection, the others open one for every request.
     """
 
     pair: Pair
@@ -87,11 +87,11 @@ class Client:
     answered: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
 
-    async def run(self, busy: asyncio.Semaphore) -> None:
+    async def run(self, warmed_up: asyncio.Semaphore) -> None:
         addresses = list(self.pair.addresses)
         after = 0
-        kept = httpx.Limits(max_keepalive_connections=1 - self.name % 2)
-        async with httpx.AsyncClient(headers=self.pair.headers, timeout=SECONDS, limits=kept) as http:
+        limits = httpx.Limits(max_keepalive_connections=1 - self.name % 2)
+        async with httpx.AsyncClient(headers=self.pair.headers, timeout=SECONDS, limits=limits) as http:
             for number in range(10_000):
                 event_id = f"{self.name}-{number}"
                 body = {"query": RECORD, "variables": {"id": event_id}}
@@ -105,16 +105,16 @@ class Client:
                     continue
                 assert response.json()["data"] == {"recordEvents": {"results": [{"status": "CREATED"}]}}
                 self.answered.append(event_id)
-                if number == EACH_BEFORE:
-                    busy.release()
+                if number == REQUESTS_BEFORE:
+                    warmed_up.release()
                 after += self.pair.stopped.is_set()
-                if after == EACH_AFTER:
+                if after == REQUESTS_AFTER:
                     return
 
 
 @dataclass
 class Follower:
-    """Follows the feed over sockets, the first address first, from where it was when a socket closed."""
+    """A follower of the feed over WebSockets. When a socket closes, it continues from its cursor at the next API."""
 
     pair: Pair
     seen: list[tuple[int, str]] = field(default_factory=list)
@@ -140,25 +140,25 @@ class Follower:
                 self.closed.append(closed.rcvd.code if closed.rcvd else None)
 
     def _take(self, message: dict[str, object]) -> None:
-        assert message["type"] in ("connection_ack", "next"), "a stream that only moves elsewhere is not complete"
+        assert message["type"] in ("connection_ack", "next"), "the server must not complete a stream that can continue"
         if message["type"] == "next":
-            [told] = message["payload"]["data"].values()  # type: ignore[index]
-            self.cursor = told["cursor"]
+            [payload] = message["payload"]["data"].values()  # type: ignore[index]
+            self.cursor = payload["cursor"]
             self.following.set()
-            if told["__typename"] == "ActivityEdge" and told["node"]["type"] == "customer.custom_event":
-                self.seen.append((told["node"]["sequence"], told["node"]["data"]["event"]["externalId"]))
+            if payload["__typename"] == "ActivityEdge" and payload["node"]["type"] == "customer.custom_event":
+                self.seen.append((payload["node"]["sequence"], payload["node"]["data"]["event"]["externalId"]))
 
 
-async def test_no_request_is_lost_and_no_activity_missed_when_an_api_is_stopped_under_load(pair: Pair) -> None:
+async def test_stopping_an_api_under_load_loses_no_request_and_no_activity(pair: Pair) -> None:
     follower = Follower(pair)
     clients = [Client(pair, name) for name in range(CLIENTS)]
-    busy = asyncio.Semaphore(0)
+    warmed_up = asyncio.Semaphore(0)
     async with asyncio.timeout(SECONDS), asyncio.TaskGroup() as group:
         following = group.create_task(follower.run())
         await follower.following.wait()
-        running = [group.create_task(client.run(busy)) for client in clients]
+        running = [group.create_task(client.run(warmed_up)) for client in clients]
         for _ in clients:
-            await busy.acquire()
+            await warmed_up.acquire()
         first = pair.apis[0]
         first.signal(signal.SIGTERM)
         assert await first.wait() == -signal.SIGTERM

@@ -1,8 +1,8 @@
 """Data that version 0.1.0 stored is read, finished and continued by this version.
 
-`tests/data/stored-by-0.1.0.json.gz` holds every document of a workspace of version 0.1.0, as MongoDB Extended JSON. When it
-was taken, a fold had crashed between its write and the clearing of its events, other events were still pending, entries lay
-in outboxes, and an import had not begun. One pass was merged, one erased.
+`tests/data/stored-by-0.1.0.json.gz` holds every document of a workspace of version 0.1.0, as MongoDB Extended JSON. At
+that moment a fold had crashed between its write and the clearing of its events. Other events were pending, outboxes had
+entries, and an import had not begun. One pass was merged, one was erased.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ STORED = Path(__file__).parents[1] / "data" / "stored-by-0.1.0.json.gz"
 
 @pytest.fixture
 async def upgraded(resources: Resources, clock: FixedClock) -> Business:
-    """The business of the stored documents, in the test's database, with its clock where it stood."""
+    """Load the stored documents into the test's database, set the clock to their instant, and return their business."""
     stored: dict[str, Any] = json_util.loads(gzip.decompress(STORED.read_bytes()).decode())
     about = stored.pop("_about")
     clock.set(about["clock"])
@@ -45,45 +45,47 @@ async def upgraded(resources: Resources, clock: FixedClock) -> Business:
         await resources.db[name].delete_many({})
         if docs:
             await resources.db[name].insert_many(docs)
-    actor = Actor(about["workspace"], "key_test", "test", frozenset(SCOPES))
+    actor = Actor(about["workspace"], "key_test", "test", scopes=frozenset(SCOPES))
     context = Context(resources.workspace(about["workspace"]), actor, resources)
     return Business(context, Worker.on(resources), clock)
 
 
-async def test_what_was_left_pending_is_counted_once_and_published(upgraded: Business) -> None:
-    await upgraded.settle()
-    ann = (await upgraded.card("ann")).aggregates["purchase", "USD"]
+async def test_pending_events_are_counted_once_and_published(upgraded: Business) -> None:
+    await upgraded.run_worker()
+    ann = (await upgraded.read_pass("ann")).aggregates["purchase", "USD"]
     assert (ann.count, ann.sum) == (8, 6 * Decimal("19.90") + Decimal("1.25") + Decimal("100.00"))
-    bob = await upgraded.card("bob")
-    assert (bob.aggregates["purchase", "USD"].count, bob.points) == (6, 60)
-    assert (await upgraded.card("dora")).aggregates["purchase", "USD"].sum == 7, "the events of the merged pass"
-    assert (await upgraded.card("hal")).aggregates["tasting", None].count == 1
-    feed = await upgraded.feed(include_silent=True)
+    bob = await upgraded.read_pass("bob")
+    assert (bob.aggregates["purchase", "USD"].count, bob.points) == (6, Decimal(60))
+    assert (await upgraded.read_pass("dora")).aggregates["purchase", "USD"].sum == 7, "the events of the merged pass"
+    assert (await upgraded.read_pass("hal")).aggregates["tasting", None].count == 1
+    feed = await upgraded.read_log(include_silent=True)
     assert [activity.position for activity in feed] == list(range(1, len(feed) + 1))
     pending = await upgraded.ctx.resources.db["events"].count_documents({"pend": {"$gte": 0}})
     assert pending == 0
 
 
-async def test_repeats_of_calls_made_before_are_duplicates(upgraded: Business) -> None:
-    again = await upgraded.record({"amount": "19.90", "external_id": "ann-0", "metadata": {"store": "north", "n": 0}})
-    assert [result.status for result in again.results] == [RecordStatus.DUPLICATE]
+async def test_repeats_of_earlier_calls_are_duplicates(upgraded: Business) -> None:
+    repeated = await upgraded.record(
+        {"amount": "19.90", "external_id": "ann-0", "metadata": {"store": "north", "n": 0}}
+    )
+    assert [result.status for result in repeated.results] == [RecordStatus.DUPLICATE]
     many = [EventInput("visit", pass_external_id="ann", external_id=f"many-{n}") for n in range(80)]
     answer = await record_call(upgraded.ctx, many, idempotency_key="large")
     assert answer.outcome.duplicate == 80
 
 
-async def test_segments_go_on_moving_at_their_instants(upgraded: Business) -> None:
-    await upgraded.settle()
+async def test_segments_change_at_their_instants(upgraded: Business) -> None:
+    await upgraded.run_worker()
     segments = {each.key: each for each in (await upgraded.ctx.workspace.segments.page(PageRequest(10))).items}
-    assert "ann" in await upgraded.members(segments["recent"])
+    assert "ann" in await upgraded.read_members(segments["recent"])
     upgraded.clock.set(await upgraded.clock.now() + timedelta(days=90))
-    await upgraded.settle()
-    assert "ann" not in await upgraded.members(segments["recent"])
-    assert "ann" in await upgraded.members(segments["away"])
-    assert (await upgraded.card("bob")).points == 0, "the points ended 40 days after the last activity"
+    await upgraded.run_worker()
+    assert "ann" not in await upgraded.read_members(segments["recent"])
+    assert "ann" in await upgraded.read_members(segments["away"])
+    assert (await upgraded.read_pass("bob")).points == 0, "the points ended 40 days after the last activity"
 
 
-async def test_jobs_hooks_endpoints_keys_and_the_audit_log_are_read(upgraded: Business) -> None:
+async def test_jobs_hooks_endpoints_keys_and_audit_log_are_read(upgraded: Business) -> None:
     workspace, page = upgraded.ctx.workspace, PageRequest(100)
     for job in (await workspace.jobs.page(page)).items:
         await STAGES["jobs"](upgraded.worker, job.id)

@@ -1,4 +1,4 @@
-"""Generated objects as the domain makes them, and the way through BSON that a document takes to the store and back."""
+"""Generated domain objects, and the encoding of their documents to BSON and back."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from app.domain.values.instants import to_ms
 OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True, tzinfo=UTC)
 
 
-def through_bson(doc: dict[str, Any]) -> dict[str, Any]:
-    """The document as it comes back from the store."""
+def encode_and_decode(doc: dict[str, Any]) -> dict[str, Any]:
+    """Return the document as the store returns it."""
     return bson.decode(bson.encode(doc), OPTIONS)
 
 
@@ -135,14 +135,16 @@ aggregates = st.dictionaries(
     ),
     max_size=4,
 )
-leavers = st.lists(st.tuples(millis, numbers), max_size=8)
+expiring = st.lists(st.tuples(millis, numbers), max_size=8)
 states: st.SearchStrategy[State] = (
     st.builds(Total, numbers)
     | st.builds(FirstAndLast, millis, millis)
     | st.builds(
-        lambda value, pairs, more: Window(value, tuple(at for at, _ in pairs), tuple(w for _, w in pairs), more),
+        lambda value, pairs, more: Window(
+            value, tuple(at for at, _ in pairs), tuple(w for _, w in pairs), has_more=more
+        ),
         numbers,
-        leavers,
+        expiring,
         flags,
     )
 )

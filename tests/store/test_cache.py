@@ -1,80 +1,72 @@
-"""What a process remembers of passes: for a while, and no more than so many."""
+"""The cache of passes: how long an entry is valid, how many there are, and the erasure epoch."""
 
 from __future__ import annotations
 
 from app.store.cache import EPOCH_TTL_SECONDS, PASS_TTL_SECONDS, WorkspaceCache
 
 
-def test_a_pass_is_taken_to_be_there_for_some_seconds_after_it_was_seen() -> None:
+def test_cached_pass_is_valid_for_some_seconds() -> None:
     now = 100.0
-    known = WorkspaceCache(now=lambda: now)
-    known.remember_pass("ws", "pass_1", "ann")
+    cache = WorkspaceCache(now=lambda: now)
+    cache.remember_pass("ws", "pass_1", "ann")
     now += PASS_TTL_SECONDS - 1
-    assert (known.has_pass("ws", "pass_1"), known.pass_id_of("ws", "ann")) == (True, "pass_1")
-    assert (known.has_pass("other", "pass_1"), known.pass_id_of("other", "ann")) == (False, None)
+    assert (cache.has_pass("ws", "pass_1"), cache.pass_id_of("ws", "ann")) == (True, "pass_1")
+    assert (cache.has_pass("other", "pass_1"), cache.pass_id_of("other", "ann")) == (False, None)
     now += 1
-    assert (known.has_pass("ws", "pass_1"), known.pass_id_of("ws", "ann")) == (False, None)
+    assert (cache.has_pass("ws", "pass_1"), cache.pass_id_of("ws", "ann")) == (False, None)
 
 
-def test_what_was_forgotten_is_looked_up_again_and_the_oldest_go_first() -> None:
-    known = WorkspaceCache(most=2)
+def test_forgotten_pass_is_dropped_and_so_are_the_oldest_beyond_the_limit() -> None:
+    cache = WorkspaceCache(max_passes=2)
     for n in range(3):
-        known.remember_pass("ws", f"pass_{n}", f"x{n}")
-    assert [known.has_pass("ws", f"pass_{n}") for n in range(3)] == [False, True, True]
-    known.forget_pass("ws", "pass_2", "x2")
-    assert (known.has_pass("ws", "pass_2"), known.pass_id_of("ws", "x2"), known.pass_id_of("ws", "x1")) == (
+        cache.remember_pass("ws", f"pass_{n}", f"x{n}")
+    assert [cache.has_pass("ws", f"pass_{n}") for n in range(3)] == [False, True, True]
+    cache.forget_pass("ws", "pass_2", "x2")
+    assert (cache.has_pass("ws", "pass_2"), cache.pass_id_of("ws", "x2"), cache.pass_id_of("ws", "x1")) == (
         False,
         None,
         "pass_1",
     )
 
 
-async def test_passes_are_believed_in_until_another_parting_is_heard_of_which_is_asked_for_now_and_then() -> None:
-    now, latest, asked = 100.0, "", 0
-    known = WorkspaceCache(now=lambda: now)
+async def test_cached_pass_is_valid_only_under_the_current_erasure_epoch() -> None:
+    """The cache reads the epoch again when EPOCH_TTL_SECONDS have passed."""
+    now, latest, reads = 100.0, "", 0
+    cache = WorkspaceCache(now=lambda: now)
 
-    async def ask() -> str:
-        nonlocal asked
-        asked += 1
+    async def read_epoch() -> str:
+        nonlocal reads
+        reads += 1
         return latest
 
-    known.remember_pass("ws", "pass_1", "ann", since=await known.erasure_epoch("ws", ask))
-    latest = "parting_1"
+    cache.remember_pass("ws", "pass_1", "ann", since=await cache.erasure_epoch("ws", read_epoch))
+    latest = "epoch_1"
     now += EPOCH_TTL_SECONDS / 2
-    assert (since := await known.erasure_epoch("ws", ask), asked, known.has_pass("ws", "pass_1", since)) == (
-        "",
-        1,
-        True,
-    )
+    since = await cache.erasure_epoch("ws", read_epoch)
+    assert (since, reads, cache.has_pass("ws", "pass_1", since)) == ("", 1, True)
     now += EPOCH_TTL_SECONDS / 2
-    assert (since := await known.erasure_epoch("ws", ask), asked, known.has_pass("ws", "pass_1", since)) == (
-        "parting_1",
-        2,
-        False,
-    )
-    assert (known.last_epoch("ws"), known.last_epoch("other"), known.pass_id_of("ws", "ann", since)) == (
-        "parting_1",
-        "",
-        None,
-    )
-    # Somebody was asked about the pass before the parting, and is answered now.
-    known.remember_pass("ws", "pass_1", "ann", since="")
-    known.remember_pass("ws", "pass_2", "bob", since="parting_1")
-    assert (known.pass_id_of("ws", "ann", since), known.pass_id_of("ws", "bob", since)) == (None, "pass_2")
+    since = await cache.erasure_epoch("ws", read_epoch)
+    assert (since, reads, cache.has_pass("ws", "pass_1", since)) == ("epoch_1", 2, False)
+    assert (cache.last_epoch("ws"), cache.last_epoch("other")) == ("epoch_1", "")
+    assert cache.pass_id_of("ws", "ann", since) is None
+    # A read of the pass that began under the old epoch finishes only now.
+    cache.remember_pass("ws", "pass_1", "ann", since="")
+    cache.remember_pass("ws", "pass_2", "bob", since="epoch_1")
+    assert (cache.pass_id_of("ws", "ann", since), cache.pass_id_of("ws", "bob", since)) == (None, "pass_2")
 
 
-async def test_who_asked_for_the_latest_parting_earlier_and_is_answered_later_knows_less() -> None:
+async def test_slow_read_of_the_epoch_does_not_replace_a_newer_one() -> None:
     now = 100.0
-    known = WorkspaceCache(now=lambda: now)
+    cache = WorkspaceCache(now=lambda: now)
 
-    async def slow() -> str:
+    async def read_slowly() -> str:
         nonlocal now
         now += 5
-        assert await known.erasure_epoch("ws", latest) == "parting_2"
-        return "parting_1"
+        assert await cache.erasure_epoch("ws", read_quickly) == "epoch_2"
+        return "epoch_1"
 
-    async def latest() -> str:
-        return "parting_2"
+    async def read_quickly() -> str:
+        return "epoch_2"
 
-    await known.erasure_epoch("ws", slow)
-    assert known.last_epoch("ws") == "parting_2"
+    await cache.erasure_epoch("ws", read_slowly)
+    assert cache.last_epoch("ws") == "epoch_2"

@@ -1,3 +1,5 @@
+"""The manual clock in the store."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
@@ -13,24 +15,24 @@ JULY = datetime(1998, 7, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
 
 
-async def test_a_manual_clock_stands_at_1970_until_it_is_set(resources: Resources) -> None:
+async def test_manual_clock_shows_1970_until_it_is_set(resources: Resources) -> None:
     clock = MongoClock(resources.db)
     assert await clock.now() == EPOCH
     assert await clock.elapsed() == EPOCH
 
 
-async def test_every_process_sees_the_instant_it_was_set_to(resources: Resources) -> None:
+async def test_every_process_reads_the_instant_that_was_set(resources: Resources) -> None:
     assert await MongoClock(resources.db).set(JULY) == JULY
     assert await MongoClock(resources.db).now() == JULY
 
 
-async def test_an_instant_is_cut_to_milliseconds(resources: Resources) -> None:
+async def test_instant_is_truncated_to_milliseconds(resources: Resources) -> None:
     clock = MongoClock(resources.db)
     assert await clock.set(JULY + timedelta(microseconds=1999)) == JULY + MILLISECOND
     assert await clock.now() == JULY + MILLISECOND
 
 
-async def test_the_clock_only_moves_forward(resources: Resources) -> None:
+async def test_manual_clock_only_moves_forward(resources: Resources) -> None:
     clock = MongoClock(resources.db)
     await clock.set(JULY)
     with pytest.raises(InvalidInput, match="only moves forward"):
@@ -38,13 +40,13 @@ async def test_the_clock_only_moves_forward(resources: Resources) -> None:
     assert await clock.now() == JULY
 
 
-async def test_an_instant_just_moved_to_is_not_over(resources: Resources) -> None:
+async def test_instant_that_was_just_set_has_not_elapsed(resources: Resources) -> None:
     clock = MongoClock(resources.db)
     await clock.set(JULY)
     assert await clock.elapsed() == JULY - MILLISECOND
 
 
-async def test_an_instant_stood_at_is_over(resources: Resources) -> None:
+async def test_instant_has_elapsed_after_the_delay(resources: Resources) -> None:
     clock = MongoClock(resources.db)
     await clock.set(JULY)
     long_ago = datetime.now(UTC) - MANUAL_CLOCK_DELAY
@@ -52,7 +54,7 @@ async def test_an_instant_stood_at_is_over(resources: Resources) -> None:
     assert await clock.elapsed() == JULY
 
 
-async def test_setting_the_same_instant_again_does_not_unsettle_it(resources: Resources) -> None:
+async def test_setting_the_same_instant_again_does_not_restart_the_delay(resources: Resources) -> None:
     clock = MongoClock(resources.db)
     await clock.set(JULY)
     long_ago = datetime.now(UTC) - MANUAL_CLOCK_DELAY

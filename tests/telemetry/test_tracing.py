@@ -29,8 +29,8 @@ from app.resources import Resources
 from app.telemetry import tracing
 from tests import servers
 from tests.business import Business, open_business, purchases
-from tests.graphql.serving import Api, serving
-from tests.receiver import receiving
+from tests.graphql.serving import Api, run_api
+from tests.receiver import run_receiver
 from workers.main import arq_worker
 from workers.stages.deliver import run_endpoint
 
@@ -48,7 +48,7 @@ async def business(resources: Resources, clock: FixedClock) -> Business:
 
 @pytest.fixture
 async def api(business: Business) -> AsyncIterator[Api]:
-    async with serving(business) as running:
+    async with run_api(business) as running:
         yield running
 
 
@@ -86,9 +86,9 @@ async def test_a_mutation_is_followed_to_the_fold_and_to_the_log_and_to_a_webhoo
     api: Api, exporter: InMemorySpanExporter
 ) -> None:
     business = api.business
-    await business.join("ann")
-    await business.segment("buyers", purchases(1))
-    async with receiving() as receiver:
+    await business.create_passes("ann")
+    await business.create_segment("buyers", purchases(1))
+    async with run_receiver() as receiver:
         endpoint, _ = await create_webhook_endpoint(business.ctx, receiver.url)
         await run_endpoint(business.worker, endpoint.id)
         async with woken(business):
@@ -100,7 +100,7 @@ async def test_a_mutation_is_followed_to_the_fold_and_to_the_log_and_to_a_webhoo
     for span in (request, record, fold, publish, deliver, webhook):
         assert span.context is not None
         assert f"{span.context.trace_id:032x}" == TRACE
-    assert receiver.got[-1].headers["traceparent"].startswith(f"00-{TRACE}-")
+    assert receiver.requests[-1].headers["traceparent"].startswith(f"00-{TRACE}-")
     assert request.parent is not None
     assert f"{request.parent.span_id:016x}" == "00f067aa0ba902b7"
     assert request.kind is SpanKind.SERVER
@@ -130,21 +130,21 @@ async def test_a_wake_up_from_elsewhere_or_lost_with_redis_changes_nothing_but_t
     api: Api, exporter: InMemorySpanExporter
 ) -> None:
     business = api.business
-    await business.join("ann")
+    await business.create_passes("ann")
     await api.post(json.dumps({"query": RECORD}), traceparent=PARENT)
     await spans_named(exporter, "record")
     await business.ctx.resources.redis.flushall()
-    await business.settle()
-    assert [activity.type for activity in await business.feed()] == ["customer.created", "customer.custom_event"]
+    await business.run_worker()
+    assert [activity.type for activity in await business.read_log()] == ["customer.created", "customer.custom_event"]
     assert "fold" not in {span.name for span in exporter.get_finished_spans()}
 
 
 async def test_a_subscription_on_a_socket_and_its_neighbours_have_spans_of_their_own(
     api: Api, exporter: InMemorySpanExporter
 ) -> None:
-    async with api.socket() as socket:
+    async with api.open_socket() as socket:
         await socket.subscribe("query Who { viewer { workspace { id } } }")
-        assert (await socket.next())["viewer"]
+        assert (await socket.receive_data())["viewer"]
         spans = await spans_named(exporter, "query Who")
     assert spans["query Who"].parent is None
 
@@ -154,7 +154,7 @@ def test_without_a_collector_nothing_of_the_library_is_loaded() -> None:
         "import sys, app.api.asgi, workers.main\n"
         "from app.telemetry import tracing\n"
         "tracing.start(None, 'x')\n"
-        "with tracing.span('a') as span: span.note(b=1); span.rename('c'); span.failed('d')\n"
+        "with tracing.span('a') as span: span.note(b=1); span.rename('c'); span.fail('d')\n"
         "assert tracing.traceparent() is None and tracing.trace_id() is None\n"
         "assert not [name for name in sys.modules if name.startswith('opentelemetry.sdk')]\n"
     )
@@ -230,4 +230,4 @@ def test_a_collector_that_is_away_holds_nobody_up_for_long() -> None:
         pass
     started = time.monotonic()
     tracing.stop()
-    assert time.monotonic() - started < tracing.FLUSH_INTERVAL_SECONDS + 1
+    assert time.monotonic() - started < tracing.FLUSH_TIMEOUT_SECONDS + 1

@@ -1,4 +1,4 @@
-"""A worker process as operators see it: its own address, its signs of life, and how it ends."""
+"""A worker process from outside: its metrics port, its heartbeats, and how it stops."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def settings(settings: Settings) -> Settings:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Child]:
+async def run_worker_process(settings: Settings) -> AsyncIterator[Child]:
     child = servers.worker(settings)
     child.ready = lambda: listens(settings.host, settings.worker_metrics_port)
     await child.start()
@@ -46,105 +46,105 @@ async def running(settings: Settings) -> AsyncIterator[Child]:
         await child.kill()
 
 
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+async def wait_until(is_true: Callable[[], Awaitable[bool]]) -> None:
     deadline = time.monotonic() + SECONDS
-    while not await holds():
-        assert time.monotonic() < deadline, "it did not come true in time"
+    while not await is_true():
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         await asyncio.sleep(0.02)
 
 
-async def asked(settings: Settings, path: str, method: str = "GET") -> httpx.Response:
+async def request(settings: Settings, path: str, method: str = "GET") -> httpx.Response:
     async with httpx.AsyncClient() as client:
         return await client.request(method, f"http://127.0.0.1:{settings.worker_metrics_port}{path}", timeout=SECONDS)
 
 
-async def test_a_worker_answers_metrics_and_healthz_on_its_own_port(business: Business, settings: Settings) -> None:
+async def test_worker_serves_metrics_and_healthz_on_its_own_port(business: Business, settings: Settings) -> None:
     resources = business.ctx.resources
 
-    async def folded() -> bool:
-        families = text_string_to_metric_families((await asked(settings, "/metrics")).text)
+    async def has_folded() -> bool:
+        families = text_string_to_metric_families((await request(settings, "/metrics")).text)
         values = {sample.name: sample.value for family in families for sample in family.samples}
         return values["punchcard_events_folded_total"] == 3 and values["process_cpu_seconds_total"] > 0
 
     await business.record(*({"external_id": str(n), "amount": 1} for n in range(3)))
-    async with running(resources.settings):
-        await until(folded)
-        assert (await asked(settings, "/healthz")).json() == {"status": "ok"}
-        assert (await asked(settings, "/graphql")).status_code == 404
-        refused = await asked(settings, "/metrics", "POST")
-        assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
-        head = await asked(settings, "/metrics", "HEAD")
+    async with run_worker_process(resources.settings):
+        await wait_until(has_folded)
+        assert (await request(settings, "/healthz")).json() == {"status": "ok"}
+        assert (await request(settings, "/graphql")).status_code == 404
+        rejected = await request(settings, "/metrics", "POST")
+        assert (rejected.status_code, rejected.headers["allow"]) == (405, "GET, HEAD")
+        head = await request(settings, "/metrics", "HEAD")
         assert (head.content, head.status_code) == (b"", 200)
 
 
-async def test_a_caller_that_talks_nonsense_or_nothing_gets_nothing_and_harms_nobody(resources: Resources) -> None:
+async def test_malformed_requests_do_not_stop_the_metrics_server(resources: Resources) -> None:
     port = resources.settings.worker_metrics_port
     async with serve_metrics(resources):
-        for nonsense in (b"", b"\x00" * 100, b"A" * 40_000, b"\r\n\r\n"):
-            _, writer = opened = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(nonsense)
+        for data in (b"", b"\x00" * 100, b"A" * 40_000, b"\r\n\r\n"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(data)
             writer.write_eof()
             async with asyncio.timeout(SECONDS):
                 with suppress(ConnectionError):
-                    await opened[0].read()
+                    await reader.read()
             writer.close()
-        assert (await asked(resources.settings, "/healthz")).status_code == 200
+        assert (await request(resources.settings, "/healthz")).status_code == 200
 
 
-async def test_without_a_port_a_worker_listens_nowhere_and_a_taken_one_is_named(resources: Resources) -> None:
-    silent = dataclasses.replace(resources, settings=dataclasses.replace(resources.settings, worker_metrics_port=0))
-    async with serve_metrics(silent), serve_metrics(resources):
+async def test_metrics_port_zero_listens_nowhere_and_a_used_port_is_named(resources: Resources) -> None:
+    disabled = dataclasses.replace(resources, settings=dataclasses.replace(resources.settings, worker_metrics_port=0))
+    async with serve_metrics(disabled), serve_metrics(resources):
         with pytest.raises(ConfigError, match=f"port {resources.settings.worker_metrics_port} of 127.0.0.1"):
             async with serve_metrics(resources):
                 pass
 
 
-async def test_a_worker_gives_signs_of_life_and_says_goodbye(resources: Resources) -> None:
+async def test_worker_sends_heartbeats_until_it_stops(resources: Resources) -> None:
     await indexes.ensure_indexes(resources.db)
     heartbeats = Heartbeats(resources.db)
 
-    async def alive() -> int:
-        return await heartbeats.alive(await SystemClock().now())
+    async def count_alive() -> int:
+        return await heartbeats.count_alive(await SystemClock().now())
 
-    async with running(resources.settings) as worker:
-        await until(lambda: _is(alive(), 1))
+    async with run_worker_process(resources.settings) as worker:
+        await wait_until(lambda: _is(count_alive(), 1))
         worker.signal(signal.SIGTERM)
         async with asyncio.timeout(SECONDS):
             assert await worker.wait() == 0
-    assert await alive() == 0
+    assert await count_alive() == 0
 
 
-async def _is(found: Awaitable[int], wanted: int) -> bool:
-    return await found == wanted
+async def _is(awaitable: Awaitable[int], expected: int) -> bool:
+    return await awaitable == expected
 
 
-async def test_a_worker_that_stops_finishes_its_round_and_begins_no_other(resources: Resources) -> None:
+async def test_stopping_worker_finishes_its_round_and_starts_no_other(resources: Resources) -> None:
     worker = Worker.on(resources)
-    begun, go_on = asyncio.Event(), asyncio.Event()
+    begun, may_end = asyncio.Event(), asyncio.Event()
     ended: list[int] = []
 
     async def once() -> bool:
         begun.set()
-        await go_on.wait()
+        await may_end.wait()
         ended.append(1)
         return True
 
-    run = asyncio.create_task(worker.run_alone("fold", "0-15", once))
+    running = asyncio.create_task(worker.run_alone("fold", "0-15", once))
     await begun.wait()
     stop = asyncio.create_task(worker.stop())
-    again = asyncio.create_task(worker.run_alone("fold", "0-15", once))
-    await again
+    second = asyncio.create_task(worker.run_alone("fold", "0-15", once))
+    await second
     assert not stop.done()
-    go_on.set()
+    may_end.set()
     async with asyncio.timeout(SECONDS):
-        await asyncio.gather(run, stop)
+        await asyncio.gather(running, stop)
     assert ended == [1]
     await worker.run_alone("fold", "16-31", once)
     assert ended == [1]
 
 
 @pytest.mark.parametrize(
-    ("variables", "said"),
+    ("variables", "message"),
     [
         ({"PUNCHCARD_SWEEP_SECONDS": "never"}, "PUNCHCARD_SWEEP_SECONDS must be a number of seconds"),
         ({"MONGODB_URI": "mongodb://a:b:c@d"}, "MONGODB_URI cannot be used"),
@@ -152,8 +152,8 @@ async def test_a_worker_that_stops_finishes_its_round_and_begins_no_other(resour
         ({"MONGODB_URI": "mongodb://127.0.0.1:1"}, "The store did not answer"),
     ],
 )
-async def test_a_worker_that_cannot_start_says_why_in_one_line(
-    settings: Settings, tmp_path: Path, variables: dict[str, str], said: str
+async def test_worker_that_cannot_start_prints_the_reason_in_one_line(
+    settings: Settings, tmp_path: Path, variables: dict[str, str], message: str
 ) -> None:
     child = servers.worker(settings)
     assert child.env is not None
@@ -164,27 +164,27 @@ async def test_a_worker_that_cannot_start_says_why_in_one_line(
         assert await child.wait() == 1
     [line] = child.log.read_text().splitlines()
     assert line.startswith("Error: ")
-    assert said in line
+    assert message in line
 
 
-async def test_a_worker_stops_although_a_cancellation_was_swallowed(
+async def test_worker_stops_although_a_library_swallows_the_cancellation(
     resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def stubborn(*_: object, **__: object) -> None:
+    async def ignore_first_cancellation(*_: object, **__: object) -> None:
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("workers.main._listen", stubborn)
+    monkeypatch.setattr("workers.main._listen", ignore_first_cancellation)
     await indexes.ensure_indexes(resources.db)
     stopping = asyncio.Event()
     running = asyncio.create_task(run(resources.settings, stopping))
     heartbeats = Heartbeats(resources.db)
 
-    async def alive() -> int:
-        return await heartbeats.alive(await SystemClock().now())
+    async def count_alive() -> int:
+        return await heartbeats.count_alive(await SystemClock().now())
 
-    await until(lambda: _is(alive(), 1))
+    await wait_until(lambda: _is(count_alive(), 1))
     stopping.set()
     async with asyncio.timeout(SECONDS):
         await running

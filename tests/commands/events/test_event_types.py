@@ -1,4 +1,4 @@
-"""What a workspace says of event types holds for every event from then on, and for none before."""
+"""Definitions of event types: they apply to every event recorded afterwards, and to none recorded before."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.commands.events import event_types as commands
+from app.commands.events import event_types as event_type_commands
 from app.commands.events.event_types import (
     accept_event_types,
     archive_event_type,
@@ -22,6 +22,7 @@ from app.commands.events.outcomes import BatchOutcome
 from app.domain.errors import Code, Denied, Refused
 from app.domain.events.event_types import Acceptance, EventTypes
 from app.domain.events.events import Category
+from app.domain.events.receipts import RecordStatus
 from app.store.cache import WorkspaceCache
 from app.store.mongo.paging import PageRequest
 from app.store.workspace.event_types import EventTypeQueries
@@ -30,49 +31,49 @@ from tests.business import Business
 STORE: Mapping[str, object] = {"name": "store", "type": "TEXT", "required": True}
 
 
-def fates(outcome: BatchOutcome) -> list[str]:
+def statuses_of(outcome: BatchOutcome) -> list[str]:
     return [result.status.value for result in outcome.results]
 
 
-def problems(outcome: BatchOutcome, index: int = 0) -> list[tuple[Code, tuple[str, ...]]]:
+def problems_of(outcome: BatchOutcome, index: int = 0) -> list[tuple[Code, tuple[str, ...]]]:
     return [(problem.code, problem.field) for problem in outcome.results[index].problems]
 
 
-def another_process(business: Business) -> Business:
+def open_other_process(business: Business) -> Business:
     return replace(
         business, ctx=replace(business.ctx, resources=replace(business.ctx.resources, cache=WorkspaceCache()))
     )
 
 
-async def test_an_event_without_a_required_attribute_is_refused_alone_with_the_attributes_path(
+async def test_event_without_a_required_attribute_is_rejected_alone_with_the_path(
     business: Business,
 ) -> None:
-    """A1-02, A1-04, V1-01, V1-02: a custom type with typed attributes, some of them mandatory."""
+    """A1-02, A1-04, V1-01, V1-02: a custom type has typed attributes, and some of them are required."""
     sizes = {"name": "size", "type": "ENUM", "allowedValues": ["S", "M"]}
-    made = await define_event_type(business.ctx, "lookbook", "Lookbook", "ACTIVITY", "Seen", [STORE, sizes])
-    assert (made.version, made.category, made.built_in) == (1, Category.ACTIVITY, False)
+    defined = await define_event_type(business.ctx, "lookbook", "Lookbook", "ACTIVITY", "Seen", [STORE, sizes])
+    assert (defined.version, defined.category, defined.is_built_in) == (1, Category.ACTIVITY, False)
     outcome = await business.record(
         {"type": "lookbook", "metadata": {"store": "north", "size": "M", "more": 1}},
-        {"type": "lookbook", "metadata": {"size": "XL"}, "pass_external_id": "nobody"},
+        {"type": "lookbook", "metadata": {"size": "XL"}, "pass_external_id": "new"},
         {"type": "lookbook", "metadata": {"store": 7}},
         {"type": "lookbook", "metadata": {"store": "north"}, "category": "CUSTOM"},
         {"type": "purchase"},
     )
-    assert fates(outcome) == ["CREATED", "REJECTED", "REJECTED", "REJECTED", "CREATED"]
-    assert problems(outcome, 1) == [
+    assert statuses_of(outcome) == ["CREATED", "REJECTED", "REJECTED", "REJECTED", "CREATED"]
+    assert problems_of(outcome, 1) == [
         (Code.REQUIRED, ("metadata", "store")),
         (Code.UNKNOWN, ("metadata", "size")),
     ]
-    assert problems(outcome, 2) == [(Code.INVALID, ("metadata", "store"))]
-    assert problems(outcome, 3) == [(Code.INVALID, ("category",))]
+    assert problems_of(outcome, 2) == [(Code.INVALID, ("metadata", "store"))]
+    assert problems_of(outcome, 3) == [(Code.INVALID, ("category",))]
     event = outcome.results[0].event
     assert event is not None
     assert (event.category, event.definition_version) == (Category.ACTIVITY, 1)
-    assert await business.ctx.workspace.passes.ids_of(["nobody"]) == {}, "what is refused makes no pass"
+    assert await business.ctx.workspace.passes.ids_of(["new"]) == {}, "a rejected item creates no pass"
     assert await business.ctx.workspace.events.get_many([event.id]) == {event.id: event}
 
 
-async def test_attributes_are_added_to_a_built_in_type_and_every_version_is_kept(business: Business) -> None:
+async def test_attributes_are_added_to_a_built_in_type_and_all_versions_kept(business: Business) -> None:
     """A1-03: custom attributes on built-in events."""
     ctx = business.ctx
     before = await event_type(ctx, "purchase")
@@ -80,85 +81,91 @@ async def test_attributes_are_added_to_a_built_in_type_and_every_version_is_kept
     assert (before.label, before.version, before.attributes) == ("Purchase", 1, ())
     changed = await update_event_type(ctx, "purchase", attributes=[STORE])
     assert await update_event_type(ctx, "purchase", attributes=[STORE]) == changed, "a repeat changes nothing"
-    again = await update_event_type(ctx, "purchase", label="Sale", attributes=[])
-    assert (changed.version, again.version) == (2, 3)
+    second = await update_event_type(ctx, "purchase", label="Sale", attributes=[])
+    assert (changed.version, second.version) == (2, 3)
     found = [await event_type(ctx, "purchase", version) for version in (1, 2, 3, 4)]
-    assert found == [before, changed, again, None]
+    assert found == [before, changed, second, None]
     assert (await event_types(ctx)).label_of("purchase") == "Sale"
     [entry, *_] = (await ctx.workspace.audit.page(PageRequest(5))).items
     assert (entry.action, entry.details) == ("updateEventType", {"key": "purchase"})
 
 
-async def test_a_repeat_of_what_was_recorded_before_a_definition_became_stricter_stays_a_repeat(
+async def test_repeat_stays_a_duplicate_after_a_definition_became_stricter(
     business: Business,
 ) -> None:
-    """WH1-21: blind retries work, whatever was defined in between."""
+    """WH1-21: clients may retry blindly, whatever was defined in between."""
     old = {"external_id": "old", "metadata": {"a": 1}, "type": "lookbook"}
     batch = [{"type": "lookbook"}, {"type": "lookbook", "category": "CUSTOM"}]
     await business.record(old)
     await business.record(*batch, idempotency_key="k")
     await define_event_type(business.ctx, "lookbook", "Lookbook", "ACTIVITY", attributes=[STORE])
-    news = [{**old, "external_id": "new"}, {**old, "metadata": {"a": 2}}]
-    outcome = await business.record(old, *news)
-    assert fates(outcome) == ["DUPLICATE", "REJECTED", "CONFLICT"]
-    assert fates(await business.record(*batch, idempotency_key="k")) == ["DUPLICATE", "DUPLICATE"]
+    new_items = [{**old, "external_id": "new"}, {**old, "metadata": {"a": 2}}]
+    outcome = await business.record(old, *new_items)
+    assert statuses_of(outcome) == ["DUPLICATE", "REJECTED", "CONFLICT"]
+    assert statuses_of(await business.record(*batch, idempotency_key="k")) == ["DUPLICATE", "DUPLICATE"]
     good = {"external_id": "good", "metadata": {"store": "north"}, "type": "lookbook"}
-    assert fates(await business.record(old, good, atomic=True)) == ["DUPLICATE", "CREATED"]
-    assert fates(await business.record(old, {**good, "external_id": "x"}, news[0], atomic=True))[2] == "REJECTED"
-    assert fates(await business.record(old, news[0], good, dry_run=True)) == ["DUPLICATE", "REJECTED", "DUPLICATE"]
+    assert statuses_of(await business.record(old, good, atomic=True)) == ["DUPLICATE", "CREATED"]
+    third = (await business.record(old, {**good, "external_id": "x"}, new_items[0], atomic=True)).results[2]
+    assert third.status is RecordStatus.REJECTED
+    preview = await business.record(old, new_items[0], good, dry_run=True)
+    assert statuses_of(preview) == ["DUPLICATE", "REJECTED", "DUPLICATE"]
     await archive_event_type(business.ctx, "lookbook")
-    assert fates(await business.record(old, good, {**good, "external_id": "late"})) == [
+    assert statuses_of(await business.record(old, good, {**good, "external_id": "late"})) == [
         "DUPLICATE", "DUPLICATE", "REJECTED",
     ]  # fmt: skip
     assert await business.ctx.resources.db["events"].count_documents({}) == 4
 
 
-async def test_a_workspace_takes_any_type_or_only_those_defined(business: Business) -> None:
-    """V1-01: in a strict workspace an event is defined before it can be sent; WH1-04: in an open one it is not."""
+async def test_open_workspace_accepts_any_type_and_a_strict_one_only_defined_types(business: Business) -> None:
+    """V1-01: a strict workspace rejects undefined types. WH1-04: an open one accepts them."""
     outside = {"type": "lookbook"}
-    assert fates(await business.record(outside)) == ["CREATED"]
+    assert statuses_of(await business.record(outside)) == ["CREATED"]
     types = await accept_event_types(business.ctx, Acceptance.STRICT)
     assert (await accept_event_types(business.ctx, Acceptance.STRICT)).revision == types.revision, (
         "a repeat changes nothing"
     )
     outcome = await business.record(outside, {"type": "scan"})
-    assert fates(outcome) == ["REJECTED", "CREATED"]
-    assert problems(outcome) == [(Code.UNKNOWN, ("type",))]
+    assert statuses_of(outcome) == ["REJECTED", "CREATED"]
+    assert problems_of(outcome) == [(Code.UNKNOWN, ("type",))]
     await define_event_type(business.ctx, "lookbook", "Lookbook")
-    assert fates(await business.record(outside)) == ["CREATED"]
+    assert statuses_of(await business.record(outside)) == ["CREATED"]
     await archive_event_type(business.ctx, "lookbook")
-    assert problems(await business.record(outside)) == [(Code.UNSUPPORTED, ("type",))]
+    assert problems_of(await business.record(outside)) == [(Code.UNSUPPORTED, ("type",))]
     await accept_event_types(business.ctx, Acceptance.OPEN)
-    assert fates(await business.record({"type": "anything"}, outside)) == ["CREATED", "REJECTED"]
+    assert statuses_of(await business.record({"type": "anything"}, outside)) == ["CREATED", "REJECTED"]
     [entry, *_] = (await business.ctx.workspace.audit.page(PageRequest(5))).items
     assert (entry.action, entry.details) == ("updateWorkspace", {"eventTypes": "OPEN"})
 
 
-async def test_a_definition_has_a_life_of_versions_and_is_safe_to_repeat(business: Business) -> None:
+async def test_definition_has_versions_and_is_safe_to_repeat(business: Business) -> None:
     ctx = business.ctx
     first = await define_event_type(ctx, "lookbook", "Lookbook", attributes=[STORE])
     assert await define_event_type(ctx, "lookbook", "Lookbook", attributes=[STORE]) == first
-    gone = await archive_event_type(ctx, "lookbook")
-    assert await archive_event_type(ctx, "lookbook") == gone
-    back = await define_event_type(ctx, "lookbook", "Look book")
-    assert [(each.version, each.archived) for each in (first, gone, back)] == [(1, False), (2, True), (3, False)]
-    assert back.created_at == first.created_at
-    assert [await event_type(ctx, "lookbook", version) for version in (1, 2, 3)] == [first, gone, back]
+    archived = await archive_event_type(ctx, "lookbook")
+    assert await archive_event_type(ctx, "lookbook") == archived
+    restored = await define_event_type(ctx, "lookbook", "Look book")
+    assert [(each.version, each.archived) for each in (first, archived, restored)] == [
+        (1, False),
+        (2, True),
+        (3, False),
+    ]
+    assert restored.created_at == first.created_at
+    assert [await event_type(ctx, "lookbook", version) for version in (1, 2, 3)] == [first, archived, restored]
     assert await event_type(ctx, "nothing") is None
-    noted = [entry.action for entry in (await ctx.workspace.audit.page(PageRequest(9))).items]
-    assert noted == ["defineEventType", "archiveEventType", "defineEventType"]
+    actions = [entry.action for entry in (await ctx.workspace.audit.page(PageRequest(9))).items]
+    assert actions == ["defineEventType", "archiveEventType", "defineEventType"]
 
 
-async def test_what_cannot_be_defined_is_refused_with_its_path(
+async def test_invalid_definition_is_rejected_with_its_path(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A1-22: internal types among them."""
+    """A1-22: internal types cannot be defined either."""
     ctx = business.ctx
     await define_event_type(ctx, "lookbook", "Lookbook")
     await define_event_type(ctx, "old", "Old")
     await archive_event_type(ctx, "old")
     await define_event_type(ctx, "second", "Second")
-    monkeypatch.setattr(commands, "MAX_DEFINED", 2)
+    monkeypatch.setattr(event_type_commands, "MAX_DEFINED", 2)
     calls: list[tuple[Coroutine[object, object, object], Code, str]] = [
         (define_event_type(ctx, "lookbook", "Other"), Code.TAKEN, "key"),
         (define_event_type(ctx, "purchase", "Purchase"), Code.TAKEN, "key"),
@@ -182,63 +189,63 @@ async def test_what_cannot_be_defined_is_refused_with_its_path(
     assert (await event_types(ctx)).revision == 4
 
 
-async def test_a_change_is_seen_here_at_once_and_elsewhere_within_the_time_trusted(
+async def test_change_applies_at_once_here_and_within_the_cache_time_elsewhere(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    elsewhere = another_process(business)
+    elsewhere = open_other_process(business)
     at = [1_000.0]
     monkeypatch.setattr(time, "monotonic", lambda: at[0])
-    assert fates(await elsewhere.record({})) == ["CREATED"]
-    asked = []
-    since = EventTypeQueries.since
+    assert statuses_of(await elsewhere.record({})) == ["CREATED"]
+    revisions_read = []
+    read_since = EventTypeQueries.read_since
 
-    async def counted(self: EventTypeQueries, known: EventTypes) -> EventTypes:
-        asked.append(known.revision)
-        return await since(self, known)
+    async def note_then_read(self: EventTypeQueries, cached: EventTypes) -> EventTypes:
+        revisions_read.append(cached.revision)
+        return await read_since(self, cached)
 
-    monkeypatch.setattr(EventTypeQueries, "since", counted)
+    monkeypatch.setattr(EventTypeQueries, "read_since", note_then_read)
     await update_event_type(business.ctx, "purchase", attributes=[STORE])
-    assert fates(await business.record({})) == ["REJECTED"]
-    asked.clear()
-    assert fates(await elsewhere.record({})) == ["CREATED"]
-    assert asked == [], "within a second nobody is asked"
-    at[0] += commands.EVENT_TYPES_TTL_SECONDS + 0.001
-    assert fates(await elsewhere.record({})) == ["REJECTED"]
-    assert asked == [0, 1], "then for what came after the revision known, and again before anything is refused"
+    assert statuses_of(await business.record({})) == ["REJECTED"]
+    revisions_read.clear()
+    assert statuses_of(await elsewhere.record({})) == ["CREATED"]
+    assert revisions_read == [], "the cached types are valid for a second"
+    at[0] += event_type_commands.EVENT_TYPES_TTL_SECONDS + 0.001
+    assert statuses_of(await elsewhere.record({})) == ["REJECTED"]
+    assert revisions_read == [0, 1], "one read after the cache expired, one before an item is rejected"
     await define_event_type(business.ctx, "new", "New")
     await accept_event_types(business.ctx, Acceptance.STRICT)
-    at[0] += commands.EVENT_TYPES_TTL_SECONDS + 0.001
-    assert fates(await elsewhere.record({"type": "new"})) == ["CREATED"]
+    at[0] += event_type_commands.EVENT_TYPES_TTL_SECONDS + 0.001
+    assert statuses_of(await elsewhere.record({"type": "new"})) == ["CREATED"]
     await define_event_type(business.ctx, "newer", "Newer")
-    assert fates(await elsewhere.record({"type": "newer"}, {"type": "none"})) == ["CREATED", "REJECTED"]
+    assert statuses_of(await elsewhere.record({"type": "newer"}, {"type": "none"})) == ["CREATED", "REJECTED"]
 
 
-async def test_changes_at_once_each_find_their_place(business: Business) -> None:
-    others = [business, *(another_process(business) for _ in range(3))]
+async def test_concurrent_changes_are_all_stored(business: Business) -> None:
+    others = [business, *(open_other_process(business) for _ in range(3))]
     await asyncio.gather(
         *(define_event_type(each.ctx, f"type_{n}", f"Type {n}") for n, each in enumerate(others)),
         *(update_event_type(each.ctx, "purchase", f"Sale {n}") for n, each in enumerate(others)),
         *(accept_event_types(each.ctx, Acceptance.STRICT) for each in others),
     )
-    fresh = another_process(business).ctx
+    fresh = open_other_process(business).ctx
     types = await event_types(fresh)
     assert {f"type_{n}" for n in range(4)} < set(types.defined)
     assert types.acceptance is Acceptance.STRICT
     sale = types.defined["purchase"]
     assert sale.version == 5
-    past = [await event_type(fresh, "purchase", version) for version in range(1, 6)]
-    assert {found.label for found in past if found} == {"Purchase", *(f"Sale {n}" for n in range(4))}
+    versions = [await event_type(fresh, "purchase", version) for version in range(1, 6)]
+    assert {found.label for found in versions if found} == {"Purchase", *(f"Sale {n}" for n in range(4))}
 
 
-async def test_who_asked_before_a_change_does_not_bring_back_what_was_before(business: Business) -> None:
-    known, before = business.ctx.resources.cache, await event_types(business.ctx)
+async def test_slow_read_does_not_replace_newer_types_in_the_cache(business: Business) -> None:
+    cache, before = business.ctx.resources.cache, await event_types(business.ctx)
     changed = await accept_event_types(business.ctx, Acceptance.STRICT)
-    known.remember_event_types(before, 10**12)
+    cache.remember_event_types(before, 10**12)
     assert await event_types(business.ctx) == changed
 
 
-async def test_a_label_and_staff_are_kept_and_staff_needs_its_scope(business: Business) -> None:
-    """WH1-07, A1-05, A1-07: manual entry by a member of staff."""
+async def test_label_and_staff_are_stored_and_staff_needs_its_scope(business: Business) -> None:
+    """WH1-07, A1-05, A1-07: a member of staff enters an event by hand."""
     [result] = (await business.record({"label": "Lunch", "staff": "Mia", "external_id": "1"})).results
     event = result.event
     assert event is not None
@@ -247,7 +254,7 @@ async def test_a_label_and_staff_are_kept_and_staff_needs_its_scope(business: Bu
     till = replace(business.ctx, actor=replace(business.ctx.actor, scopes=frozenset({"write"})))
     with pytest.raises(Denied):
         await replace(business, ctx=till).record({}, {"staff": "Mia"})
-    # A file that tells who acted is no entry by hand.
+    # A file that names a member of staff is not an entry by hand.
     [imported] = (await replace(business, ctx=replace(till, channel="IMPORT")).record({"staff": "Bo"})).results
     assert imported.event is not None
     assert (imported.event.origin.channel, imported.event.origin.staff) == ("IMPORT", "Bo")

@@ -1,4 +1,4 @@
-"""Every item of a batch has its own fate, in the order sent, twice the same."""
+"""recordEvents: each item has its own outcome, in the order sent, and a repeated batch gets the same ones."""
 
 from __future__ import annotations
 
@@ -12,53 +12,62 @@ from app.clock import FixedClock
 from app.domain.errors import Code, Refused
 from app.domain.events.events import EventQuery
 from app.domain.values.conditions import Condition, Operator
+from app.domain.values.decimals import canonical, parse_decimal, plain
 from app.resources import Resources
 from app.store.mongo.paging import PageRequest
-from tests.business import Business, another_business
+from tests.business import Business, create_business
 
 
-def fates(outcome: object) -> list[str]:
+def statuses_of(outcome: object) -> list[str]:
     return [result.status.value for result in outcome.results]  # type: ignore[attr-defined]
 
 
-async def test_a_mixed_batch_gives_each_item_its_own_fate_twice_the_same(business: Business) -> None:
+async def test_mixed_batch_gives_each_item_its_own_outcome_and_a_repeat_the_same(business: Business) -> None:
     await business.record({"external_id": "old", "amount": 5})
     batch: list[dict[str, object]] = [
         {"external_id": "new", "amount": "12.50"},
         {"external_id": "old", "amount": "5.000"},
         {"external_id": "old", "amount": 6},
         {"external_id": "bad", "amount": "NaN"},
-        {"external_id": "lost", "pass_external_id": None, "pass_id": "pass_nobody"},
+        {"external_id": "lost", "pass_external_id": None, "pass_id": "pass_missing"},
         {"external_id": "new", "amount": "12.5"},
         {"external_id": "new", "amount": 13},
     ]
     first = await business.record(*batch)
-    assert fates(first) == ["CREATED", "DUPLICATE", "CONFLICT", "REJECTED", "REJECTED", "DUPLICATE", "CONFLICT"]
-    again = await business.record(*batch)
-    assert fates(again) == ["DUPLICATE", "DUPLICATE", "CONFLICT", "REJECTED", "REJECTED", "DUPLICATE", "CONFLICT"]
+    assert statuses_of(first) == ["CREATED", "DUPLICATE", "CONFLICT", "REJECTED", "REJECTED", "DUPLICATE", "CONFLICT"]
+    second = await business.record(*batch)
+    assert statuses_of(second) == [
+        "DUPLICATE",
+        "DUPLICATE",
+        "CONFLICT",
+        "REJECTED",
+        "REJECTED",
+        "DUPLICATE",
+        "CONFLICT",
+    ]
     assert (first.created, first.duplicate, first.failed) == (1, 2, 4)
-    assert first.results[5].event == first.results[0].event == again.results[0].event
+    assert first.results[5].event == first.results[0].event == second.results[0].event
     assert [r.problems[0].field for r in first.results if r.problems] == [
         ("externalId",), ("amount",), ("passId",), ("externalId",),
     ]  # fmt: skip
 
 
-async def test_the_same_event_on_another_pass_is_a_conflict(business: Business) -> None:
+async def test_same_external_id_on_another_pass_is_a_conflict(business: Business) -> None:
     await business.record({"external_id": "e", "amount": 5})
     outcome = await business.record({"external_id": "e", "amount": 5, "pass_external_id": "bob"})
-    assert fates(outcome) == ["CONFLICT"]
+    assert statuses_of(outcome) == ["CONFLICT"]
 
 
-async def test_an_event_of_another_source_is_another_event(business: Business) -> None:
+async def test_same_external_id_from_another_source_is_another_event(business: Business) -> None:
     outcome = await business.record({"external_id": "e"}, {"external_id": "e", "source": "till-2"})
-    assert fates(outcome) == ["CREATED", "CREATED"]
+    assert statuses_of(outcome) == ["CREATED", "CREATED"]
 
 
-async def test_an_idempotency_key_makes_a_batch_without_external_ids_repeatable(business: Business) -> None:
+async def test_idempotency_key_makes_a_batch_without_external_ids_repeatable(business: Business) -> None:
     batch = [{"amount": 1}, {"amount": 1}]
-    assert fates(await business.record(*batch, idempotency_key="k")) == ["CREATED", "CREATED"]
-    assert fates(await business.record(*batch, idempotency_key="k")) == ["DUPLICATE", "DUPLICATE"]
-    assert fates(await business.record(*batch)) == ["CREATED", "CREATED"]
+    assert statuses_of(await business.record(*batch, idempotency_key="k")) == ["CREATED", "CREATED"]
+    assert statuses_of(await business.record(*batch, idempotency_key="k")) == ["DUPLICATE", "DUPLICATE"]
+    assert statuses_of(await business.record(*batch)) == ["CREATED", "CREATED"]
 
 
 @pytest.mark.parametrize(
@@ -93,11 +102,11 @@ async def test_an_idempotency_key_makes_a_batch_without_external_ids_repeatable(
         ({"pass_external_id": None}, "passId", Code.REQUIRED),
     ],
 )
-async def test_bad_input_is_refused_with_a_code_and_a_path_and_costs_nothing_beside_it(
+async def test_invalid_item_is_rejected_with_code_and_path_and_others_are_recorded(
     business: Business, item: dict[str, object], field: str, code: Code
 ) -> None:
     outcome = await business.record({"external_id": "good"}, item)
-    assert fates(outcome) == ["CREATED", "REJECTED"]
+    assert statuses_of(outcome) == ["CREATED", "REJECTED"]
     [problem] = outcome.results[1].problems
     assert (problem.code, problem.field[0]) == (code, field)
     assert problem.message
@@ -105,7 +114,7 @@ async def test_bad_input_is_refused_with_a_code_and_a_path_and_costs_nothing_bes
 
 
 @pytest.mark.parametrize(("count", "code"), [(0, Code.REQUIRED), (1001, Code.TOO_MANY)])
-async def test_a_batch_of_none_or_too_many_is_refused_before_anything_is_written(
+async def test_empty_or_too_large_batch_is_rejected_before_any_write(
     business: Business, count: int, code: Code
 ) -> None:
     with pytest.raises(Refused) as refused:
@@ -114,14 +123,14 @@ async def test_a_batch_of_none_or_too_many_is_refused_before_anything_is_written
     assert await business.ctx.resources.db["passes"].count_documents({}) == 0
 
 
-async def test_an_unknown_pass_is_refused_and_made_only_when_asked_for(business: Business) -> None:
-    refused = await business.record({"amount": 1}, create_missing_passes=False)
-    assert [(p.code, p.field) for p in refused.results[0].problems] == [(Code.UNKNOWN, ("passExternalId",))]
-    assert fates(await business.record({"amount": 1})) == ["CREATED"]
-    assert fates(await business.record({"amount": 1}, create_missing_passes=False)) == ["CREATED"]
+async def test_unknown_pass_is_rejected_and_created_only_on_request(business: Business) -> None:
+    rejected = await business.record({"amount": 1}, create_missing_passes=False)
+    assert [(p.code, p.field) for p in rejected.results[0].problems] == [(Code.UNKNOWN, ("passExternalId",))]
+    assert statuses_of(await business.record({"amount": 1})) == ["CREATED"]
+    assert statuses_of(await business.record({"amount": 1}, create_missing_passes=False)) == ["CREATED"]
 
 
-async def test_an_atomic_batch_with_one_bad_item_writes_nothing(business: Business) -> None:
+async def test_atomic_batch_with_one_invalid_item_writes_nothing(business: Business) -> None:
     await business.record({"external_id": "old", "amount": 5, "pass_external_id": "bob"})
     for bad in ({"external_id": "x", "amount": "NaN"}, {"external_id": "old", "amount": 5}, {"amount": 1}):
         outcome = await business.record({"external_id": "a", "amount": 1}, bad, atomic=True)
@@ -131,38 +140,36 @@ async def test_an_atomic_batch_with_one_bad_item_writes_nothing(business: Busine
         assert await business.ctx.resources.db["passes"].count_documents({}) == 1
 
 
-async def test_an_atomic_batch_is_repeatable(business: Business) -> None:
+async def test_atomic_batch_is_repeatable(business: Business) -> None:
     batch = [{"external_id": "a", "amount": 1}, {"external_id": "b", "amount": 2, "pass_external_id": "bob"}]
-    assert fates(await business.record(*batch, atomic=True)) == ["CREATED", "CREATED"]
-    assert fates(await business.record(*batch, atomic=True)) == ["DUPLICATE", "DUPLICATE"]
+    assert statuses_of(await business.record(*batch, atomic=True)) == ["CREATED", "CREATED"]
+    assert statuses_of(await business.record(*batch, atomic=True)) == ["DUPLICATE", "DUPLICATE"]
 
 
-async def test_what_the_server_fills_in_is_no_conflict(business: Business, clock: FixedClock) -> None:
+async def test_values_that_the_server_fills_in_cause_no_conflict(business: Business, clock: FixedClock) -> None:
     await business.record({"external_id": "a", "amount": "1.50", "metadata": {"b": 1, "a": 2}})
     clock.set((await clock.now()).replace(day=2))
-    again = await business.record({"external_id": "a", "amount": 1.5, "metadata": {"a": 2, "b": 1}})
-    assert fates(again) == ["DUPLICATE"]
-    assert again.results[0].event is not None
-    assert again.results[0].event.occurred_at.day == 1
+    repeated = await business.record({"external_id": "a", "amount": 1.5, "metadata": {"a": 2, "b": 1}})
+    assert statuses_of(repeated) == ["DUPLICATE"]
+    assert repeated.results[0].event is not None
+    assert repeated.results[0].event.occurred_at.day == 1
 
 
-async def test_no_workspace_reaches_the_passes_or_events_of_another(
+async def test_no_workspace_reaches_passes_or_events_of_another(
     business: Business, resources: Resources, clock: FixedClock
 ) -> None:
-    other = await another_business(resources, clock, "Other")
+    other = await create_business(resources, clock, "Other")
     recorded = await business.record({"external_id": "a", "amount": 5})
     event = recorded.results[0].event
     assert event is not None
-    assert fates(await other.record({"pass_id": event.pass_id, "pass_external_id": None})) == ["REJECTED"]
-    assert fates(await other.record({"external_id": "a", "amount": 6})) == ["CREATED"]
+    assert statuses_of(await other.record({"pass_id": event.pass_id, "pass_external_id": None})) == ["REJECTED"]
+    assert statuses_of(await other.record({"external_id": "a", "amount": 6})) == ["CREATED"]
     assert await other.ctx.workspace.events.get_many([event.id]) == {}
     assert await other.ctx.workspace.passes.get(event.pass_id) is None
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=6, min_value=0, max_value=10**12))
-def test_decimals_are_kept_as_sent(value: Decimal) -> None:
-    from app.domain.values.decimals import canonical, parse_decimal, plain
-
+def test_decimals_keep_their_value_in_text_form(value: Decimal) -> None:
     assert parse_decimal(plain(value)) == value
     assert Decimal(canonical(value)) == value
 
@@ -179,7 +186,7 @@ def test_decimals_are_kept_as_sent(value: Decimal) -> None:
         ("NOT_EXISTS", None, {"d"}),
     ],
 )
-async def test_metadata_is_found_however_a_number_was_written(
+async def test_metadata_condition_matches_numbers_in_any_spelling(
     business: Business, operator: str, value: object, found: set[str]
 ) -> None:
     await business.record(
@@ -193,10 +200,10 @@ async def test_metadata_is_found_however_a_number_was_written(
     assert {event.external_id for event in page.items} == found
 
 
-async def test_a_currency_without_an_amount_makes_no_row_of_sums(business: Business) -> None:
+async def test_currency_without_an_amount_adds_no_sum(business: Business) -> None:
     await business.record({"currency": "EUR"}, {"amount": 3, "currency": "EUR"})
-    await business.settle()
-    assert {key: row.count for key, row in (await business.card()).aggregates.items()} == {
+    await business.run_worker()
+    assert {key: row.count for key, row in (await business.read_pass()).aggregates.items()} == {
         ("purchase", None): 1,
         ("purchase", "EUR"): 1,
     }

@@ -1,4 +1,4 @@
-"""What a correction may say of its original, and what it takes over from it."""
+"""Corrections: what they may contain, and which values they take from the original event."""
 
 from __future__ import annotations
 
@@ -19,7 +19,21 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 def original(kind: str = "purchase", amount: int | None = 50, category: Category = Category.TRANSACTION) -> Event:
     currency = None if amount is None else "EUR"
     sum_ = None if amount is None else Decimal(amount)
-    return Event("event_1", "pass_1", category, kind, sum_, currency, ZERO, "api", None, {}, NOW, NOW, Origin("API"))
+    return Event(
+        "event_1",
+        "pass_1",
+        category,
+        type=kind,
+        amount=sum_,
+        currency=currency,
+        points=ZERO,
+        source="api",
+        external_id=None,
+        metadata={},
+        occurred_at=NOW,
+        recorded_at=NOW,
+        origin=Origin("API"),
+    )
 
 
 def draft(kind: str, **sent: object) -> Draft:
@@ -31,11 +45,11 @@ def draft(kind: str, **sent: object) -> Draft:
 @pytest.mark.parametrize(
     ("kind", "sent", "of", "amount", "currency"),
     [
-        ("refund", {}, original(), 50, "EUR"),  # A1-10: checkout_reject, the whole return
+        ("refund", {}, original(), 50, "EUR"),  # A1-10: checkout_reject returns the whole amount.
         ("credit", {}, original("charge"), 50, "EUR"),
         ("charge", {}, original("refund"), 50, "EUR"),
-        ("refund", {"amount": 20}, original(), 20, "EUR"),  # A1-10: checkout_update, down
-        ("charge", {"amount": 70}, original(), 70, "EUR"),  # A1-10: checkout_update, up
+        ("refund", {"amount": 20}, original(), 20, "EUR"),  # A1-10: checkout_update lowers the amount.
+        ("charge", {"amount": 70}, original(), 70, "EUR"),  # A1-10: checkout_update raises the amount.
         ("refund", {"amount": 50, "currency": "EUR"}, original(), 50, "EUR"),
         ("refund", {"amount": 5}, original(amount=None), 5, "USD"),
         ("refund", {}, original(amount=None), None, None),
@@ -45,7 +59,7 @@ def draft(kind: str, **sent: object) -> Draft:
         ("refund", {"amount": 60}, original("fee", 50, Category.CUSTOM), 60, "EUR"),
     ],
 )
-def test_a_correction_takes_over_what_it_leaves_out(
+def test_correction_takes_missing_values_from_the_original(
     kind: str, sent: dict[str, object], of: Event, amount: int | None, currency: str | None
 ) -> None:
     """A1-10, WH2-21."""
@@ -65,10 +79,10 @@ def test_a_correction_takes_over_what_it_leaves_out(
         ("refund", {"amount": 5}, original("pass_updated", None), Code.UNKNOWN, "correctionOf"),
     ],
 )
-def test_what_contradicts_the_original_is_refused_with_the_path(
+def test_correction_that_contradicts_the_original_is_rejected_with_the_path(
     kind: str, sent: dict[str, object], of: Event | None, code: Code, field: str
 ) -> None:
-    """A1-10: a correction stays within what it corrects."""
+    """A1-10: a correction stays within the amount of its original."""
     with pytest.raises(Refused) as refused:
         apply_correction(draft(kind, **sent), of)
     assert [(p.code, p.field) for p in refused.value.problems] == [(code, (field,))]

@@ -1,4 +1,4 @@
-"""What definitions say of events: built-in types, attributes of every kind, and what an input may carry beside."""
+"""Event types: built-in and defined ones, attributes of every kind, labels and staff."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def draft(**values: object) -> Draft:
     return validate_event(sent, RULES)
 
 
-def test_the_built_in_types_have_their_category_a_label_and_what_they_are_for() -> None:
-    """WH1-01, WH1-02, WH1-03, WH2-16, WH2-17, WH2-18, WH1-21: consistent names, each with its use."""
+def test_built_in_types_have_a_category_a_label_and_a_description() -> None:
+    """WH1-01, WH1-02, WH1-03, WH2-16, WH2-17, WH2-18, WH1-21: every type has a label and says what it is for."""
     assert set(BUILT_IN) == set(TYPES) == HEADLINES | ACTIVITIES | TRANSACTIONS | FIELD_CHANGES
     for category, kinds in (
         (Category.TRANSACTION, TRANSACTIONS), (Category.ACTIVITY, ACTIVITIES), (Category.FIELD_CHANGE, FIELD_CHANGES),
@@ -50,8 +50,8 @@ def test_the_built_in_types_have_their_category_a_label_and_what_they_are_for() 
     assert [found.key for found in types.all()] == sorted(TYPES)
 
 
-def test_any_type_is_taken_as_custom_and_a_strict_workspace_takes_those_defined_only() -> None:
-    """WH1-04: open custom types; V1-01: or an event must be defined before it can be sent."""
+def test_unknown_type_is_custom_unless_the_workspace_is_strict() -> None:
+    """WH1-04: any custom type is accepted. V1-01: in a strict workspace only defined types are."""
     types = EventTypes("ws_1")
     assert draft(type="lookbook").category is Category.CUSTOM
     assert types.check(draft(type="lookbook")) == (draft(type="lookbook"), ())
@@ -59,18 +59,18 @@ def test_any_type_is_taken_as_custom_and_a_strict_workspace_takes_those_defined_
     _, [problem] = strict.check(draft(type="lookbook"))
     assert (problem.code, problem.field) == (Code.UNKNOWN, ("type",))
     assert strict.check(draft()) == (draft(), ())
-    lookbook = EventType("etype_1", "lookbook", "Lookbook", Category.ACTIVITY, version=3)
-    knowing = replace(strict, defined={"lookbook": lookbook})
-    judged, problems = knowing.check(draft(type="lookbook"))
-    assert (judged.category, knowing.version_of("lookbook"), problems) == (Category.ACTIVITY, 3, ())
+    lookbook = EventType("etype_1", "lookbook", "Lookbook", category=Category.ACTIVITY, version=3)
+    with_lookbook = replace(strict, defined={"lookbook": lookbook})
+    checked, problems = with_lookbook.check(draft(type="lookbook"))
+    assert (checked.category, with_lookbook.version_of("lookbook"), problems) == (Category.ACTIVITY, 3, ())
     archived = replace(types, defined={"lookbook": replace(lookbook, archived=True)})
     _, [problem] = archived.check(draft(type="lookbook"))
     assert (problem.code, problem.field) == (Code.UNSUPPORTED, ("type",))
 
 
 @pytest.mark.parametrize("kind", sorted(INTERNAL_TYPES))
-def test_what_punchcard_records_itself_is_neither_recorded_nor_defined_from_outside(kind: str) -> None:
-    """A1-22, V1-14, WH1-20: internal events are there out of the box, and nobody else's."""
+def test_internal_types_can_neither_be_recorded_nor_defined_by_callers(kind: str) -> None:
+    """A1-22, V1-14, WH1-20: Punchcard records internal events itself."""
     with pytest.raises(Refused) as refused:
         parse_type(kind, "key")
     assert [(problem.code, problem.field) for problem in refused.value.problems] == [(Code.INVALID, ("key",))]
@@ -91,7 +91,7 @@ def test_what_punchcard_records_itself_is_neither_recorded_nor_defined_from_outs
         ("LIST", [[], [1, "x"]], [{}, "x", 1]),
     ],
 )  # fmt: skip
-def test_a_value_is_of_its_attributes_type_alone_and_in_lists(kind: str, good: list[object], bad: list[object]) -> None:
+def test_value_must_have_the_type_of_its_attribute(kind: str, good: list[object], bad: list[object]) -> None:
     """A1-04, V1-02."""
     allowed = ["S", "M"] if kind == "ENUM" else []
     raw = {"name": "x", "type": kind, "required": True, "allowedValues": allowed}
@@ -109,8 +109,8 @@ def test_a_value_is_of_its_attributes_type_alone_and_in_lists(kind: str, good: l
         assert problem.code is (Code.UNKNOWN if kind == "ENUM" else Code.INVALID)
 
 
-def test_names_reach_into_objects_and_through_lists_and_what_is_absent_is_told_by_its_path() -> None:
-    """A1-13: nested items; WH1-06 and WH2-25: the usual keys may all be said, and none must."""
+def test_attribute_names_reach_into_objects_and_lists_and_problems_have_paths() -> None:
+    """A1-13: nested items. WH1-06, WH2-25: the usual keys may be defined, and none is required."""
     attributes = parse_attributes(
         [
             {"name": "items", "type": "OBJECT", "list": True},
@@ -119,14 +119,14 @@ def test_names_reach_into_objects_and_through_lists_and_what_is_absent_is_told_b
             {"name": "store.city", "type": "TEXT", "required": True},
         ]
     )
-    fine = {
+    valid = {
         "items": [{"sku": "a", "quantity": 2}, {"sku": "b", "quantity": None}],
         "store": {"city": "Ulm"},
         "drink": 1,
     }
-    assert find_violations(attributes, fine) == ()
-    wrong = {"items": [{"sku": "a"}, {"quantity": "two"}, 7], "store": "north"}
-    assert [(problem.code, ".".join(problem.field)) for problem in find_violations(attributes, wrong)] == [
+    assert find_violations(attributes, valid) == ()
+    invalid = {"items": [{"sku": "a"}, {"quantity": "two"}, 7], "store": "north"}
+    assert [(problem.code, ".".join(problem.field)) for problem in find_violations(attributes, invalid)] == [
         (Code.INVALID, "metadata.items.2"),
         (Code.REQUIRED, "metadata.items.1.sku"),
         (Code.REQUIRED, "metadata.items.2.sku"),
@@ -141,7 +141,7 @@ def test_names_reach_into_objects_and_through_lists_and_what_is_absent_is_told_b
 
 
 @given(json_objects)
-def test_no_metadata_is_a_surprise(metadata: dict[str, object]) -> None:
+def test_any_metadata_is_checked_without_an_exception(metadata: dict[str, object]) -> None:
     names = [*metadata, *(f"{name}.{name}" for name in metadata), "x"]
     for kind in AttributeType:
         attributes = [Attribute(name, kind, required=True, list=bool(n % 2)) for n, name in enumerate(names)]
@@ -169,7 +169,7 @@ def test_no_metadata_is_a_surprise(metadata: dict[str, object]) -> None:
          Code.LIMIT, ""),
     ],
 )  # fmt: skip
-def test_a_definition_that_cannot_be_held_is_refused_with_its_path(
+def test_invalid_attribute_definition_is_rejected_with_its_path(
     raw: list[dict[str, object]], code: Code, field: str
 ) -> None:
     with pytest.raises(Refused) as refused:
@@ -178,8 +178,8 @@ def test_a_definition_that_cannot_be_held_is_refused_with_its_path(
     assert (problem.code, ".".join(problem.field)) == (code, f"attributes.{field}".rstrip("."))
 
 
-def test_a_label_and_a_member_of_staff_are_part_of_what_is_repeated_and_change_no_other_fingerprint() -> None:
-    """WH1-05, WH2-15, WH2-19: what an event carries, and may leave out. The two hashes are those of the first release."""
+def test_label_and_staff_belong_to_the_fingerprint_and_leave_older_ones_unchanged() -> None:
+    """WH1-05, WH2-15, WH2-19: what an event may carry. The two hashes are those of the first release."""
     full = {
         "amount": "29.30", "points": "2.50", "occurred_at": "2025-12-31T23:00:00+01:00", "external_id": "order-1",
         "source": "till", "metadata": {"b": 1, "a": [2, "x"]},

@@ -1,4 +1,4 @@
-"""Receipts pack into few bytes, and their tokens open only where they were made."""
+"""Receipts: they pack into few bytes, and their tokens open only with the key that issued them."""
 
 from __future__ import annotations
 
@@ -29,27 +29,29 @@ from app.domain.values.instants import from_ms
 KEY = b"k" * 32
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 problems = st.builds(Problem, st.sampled_from(Code), names, st.lists(names, max_size=3).map(tuple))
-fates = st.builds(
+outcomes = st.builds(
     ItemOutcome,
     st.sampled_from(RecordStatus),
     st.none() | names.map(lambda name: event_id("ws", "api", name)),
     st.lists(problems, max_size=3).map(tuple),
 )
-receipts = st.builds(Receipt, st.integers(0, 10**13).map(from_ms), st.lists(fates, min_size=1, max_size=30).map(tuple))
+receipts = st.builds(
+    Receipt, st.integers(0, 10**13).map(from_ms), st.lists(outcomes, min_size=1, max_size=30).map(tuple)
+)
 
 
 def without_messages(receipt: Receipt) -> Receipt:
     return dataclasses.replace(
         receipt,
         outcomes=tuple(
-            dataclasses.replace(fate, problems=tuple(dataclasses.replace(p, message="") for p in fate.problems))
-            for fate in receipt.outcomes
+            dataclasses.replace(outcome, problems=tuple(dataclasses.replace(p, message="") for p in outcome.problems))
+            for outcome in receipt.outcomes
         ),
     )
 
 
 @given(receipts)
-def test_a_receipt_comes_out_as_it_was_packed(receipt: Receipt) -> None:
+def test_unpacked_receipt_equals_the_packed_one(receipt: Receipt) -> None:
     data = pack_receipt(receipt)
     assert without_messages(unpack_receipt(data)) == without_messages(receipt)
     if len(data) <= MAX_CARRIED_BYTES:
@@ -58,19 +60,19 @@ def test_a_receipt_comes_out_as_it_was_packed(receipt: Receipt) -> None:
         assert token.receipt == unpack_receipt(data)
 
 
-def test_a_receipt_of_a_thousand_events_is_small_and_holds_nothing_that_was_sent() -> None:
-    made = [ItemOutcome(RecordStatus.CREATED, event_id("ws", "api", f"secret-{n}")) for n in range(1_000)]
-    data = pack_receipt(Receipt(from_ms(0), tuple(made)))
+def test_receipt_of_a_thousand_events_is_small_and_contains_no_external_id() -> None:
+    created = [ItemOutcome(RecordStatus.CREATED, event_id("ws", "api", f"secret-{n}")) for n in range(1_000)]
+    data = pack_receipt(Receipt(from_ms(0), tuple(created)))
     assert len(data) < 17_100
     assert b"secret" not in data
 
 
 @given(st.text(max_size=60) | st.binary(max_size=40).map(lambda raw: raw.hex()))
-def test_what_is_no_token_opens_nothing(text: str) -> None:
+def test_text_that_is_no_token_opens_nothing(text: str) -> None:
     assert open_token(KEY, text) is None
 
 
-def test_a_token_opens_with_the_key_it_was_made_with_and_no_other() -> None:
+def test_token_opens_only_with_the_key_that_issued_it() -> None:
     data = pack_receipt(Receipt(from_ms(0), (ItemOutcome(RecordStatus.CREATED, event_id("ws", "api", "1")),)))
     carried, named = issue_carrying_token(KEY, data), issue_naming_token(KEY, "receipt_1")
     assert open_token(KEY, carried) == Token(unpack_receipt(data))
@@ -94,8 +96,10 @@ def test_a_token_opens_with_the_key_it_was_made_with_and_no_other() -> None:
         ({"external_id": "5"}, {"external_id": "05"}, False),
     ],
 )
-def test_a_call_is_the_same_however_it_was_spelt(one: dict[str, object], other: dict[str, object], same: bool) -> None:
-    """3.1: same key and same canonical body, or another body."""
+def test_body_hash_depends_on_the_content_not_on_its_spelling(
+    one: dict[str, object], other: dict[str, object], same: bool
+) -> None:
+    """A repeated call with the same idempotency key is recognized by this hash."""
     first, second = ([EventInput(type="purchase", pass_id="pass_1", **sent)] for sent in (one, other))
     assert (body_hash(KEY, first, atomic=False) == body_hash(KEY, second, atomic=False)) is same
     assert body_hash(KEY, first, atomic=False) != body_hash(KEY, first, atomic=True)

@@ -1,3 +1,5 @@
+"""Columns of import files, guessed from names and cells."""
+
 from __future__ import annotations
 
 import pytest
@@ -47,7 +49,10 @@ def guess(header: str, *rows: str) -> dict[str, str | None]:
         (
             "Customer Name,Customer Segment,Purchased On,Order Value USD,Cust. No.",
             ["Ann,gold,2026-01-01,5.10,77", "Ann,gold,2026-02-01,6,77"],
-            {"passExternalId": "Cust. No.", "occurredAt": "Purchased On", "amount": "Order Value USD", "type": "=purchase"},
+            {
+                "passExternalId": "Cust. No.", "occurredAt": "Purchased On", "amount": "Order Value USD",
+                "type": "=purchase",
+            },
         ),
         (
             "id,datum,cds,spend",
@@ -72,21 +77,25 @@ def guess(header: str, *rows: str) -> dict[str, str | None]:
                 "type": "=visit",
             },
         ),
-        ("Client No,Amount (EUR)", ["1,2"], {"passExternalId": "Client No", "amount": "Amount (EUR)", "type": "=purchase"}),
+        (
+            "Client No,Amount (EUR)",
+            ["1,2"],
+            {"passExternalId": "Client No", "amount": "Amount (EUR)", "type": "=purchase"},
+        ),
     ],
 )  # fmt: skip
-def test_columns_are_guessed_from_their_names_and_cells(header: str, rows: list[str], expected: dict[str, str]) -> None:
+def test_columns_are_guessed_from_names_and_cells(header: str, rows: list[str], expected: dict[str, str]) -> None:
     assert guess(header, *rows) == expected
 
 
-def test_what_is_given_stands_and_the_rest_is_guessed() -> None:
+def test_given_columns_stay_and_the_others_are_guessed() -> None:
     rows = [["1", "2026-01-01", "5"], ["2", "2026-01-01", "6"]]
     given = [ColumnMapping("passExternalId", "id"), ColumnMapping("type", None, "charge")]
     found = {m.field: m.column or m.value for m in guess_columns(["id", "date", "amount"], rows, "USD", given)}
     assert found == {"passExternalId": "id", "type": "charge", "occurredAt": "date", "amount": "amount"}
 
 
-def test_a_file_without_names_or_without_a_customer_is_refused_with_the_columns() -> None:
+def test_file_without_column_names_or_customer_is_rejected_with_its_columns() -> None:
     for header in ("00004,1997-01-01,2,29.33", "a,b"):
         with pytest.raises(Refused) as refused:
             guess(header, header)

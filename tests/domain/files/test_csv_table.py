@@ -1,3 +1,5 @@
+"""CSV files: encoding, delimiter, and rows with quotation marks."""
+
 from __future__ import annotations
 
 import csv
@@ -9,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.errors import Code, Refused
-from app.domain.files.csv_table import Layout, TableSplitter, encoding_of, first_rows, layout_of
+from app.domain.files.csv_table import Layout, TableSplitter, detect_encoding, detect_layout, read_first_rows
 from app.domain.files.row_splitter import MAX_ROW_BYTES, Row
 
 
 def rows_of(data: bytes) -> list[Row]:
-    return first_rows(data, layout_of(data, whole=True, encoding=encoding_of(data)), whole=True)
+    return read_first_rows(data, detect_layout(data, is_whole=True, encoding=detect_encoding(data)), is_whole=True)
 
 
 def cells_of(data: str) -> list[list[str] | str]:
@@ -24,8 +26,8 @@ def cells_of(data: str) -> list[list[str] | str]:
 def split(data: bytes, layout: Layout, cuts: list[int]) -> list[Row]:
     splitter = TableSplitter(layout, layout.start)
     found: list[Row] = []
-    places = sorted({layout.start, len(data), *(cut for cut in cuts if layout.start < cut < len(data))})
-    for begin, stop in itertools.pairwise(places):
+    bounds = sorted({layout.start, len(data), *(cut for cut in cuts if layout.start < cut < len(data))})
+    for begin, stop in itertools.pairwise(bounds):
         splitter.feed(data[begin:stop])
         while taken := splitter.take(3):
             found += taken
@@ -40,23 +42,23 @@ def split(data: bytes, layout: Layout, cuts: list[int]) -> list[Row]:
     st.lists(st.integers(0, 200)),
     st.sampled_from(["\n", "\r\n"]),
 )
-def test_however_the_bytes_arrive_the_rows_are_those_of_the_csv_module(
+def test_rows_equal_those_of_the_csv_module_however_the_bytes_arrive(
     table: list[list[str]], cuts: list[int], newline: str
 ) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator=newline).writerows([["a", "b", "c"], *table])
     data = text.getvalue().encode()
-    found = split(data, layout_of(data, whole=True), cuts)
+    found = split(data, detect_layout(data, is_whole=True), cuts)
     assert [list(row.cells) for row in found] == [row for row in table if any(cell.strip() for cell in row)]
 
 
 @given(st.text(alphabet='ab",\n\ré;', max_size=60), st.lists(st.integers(0, 70)))
-def test_rows_that_cannot_be_read_are_the_same_however_the_bytes_arrive(text: str, cuts: list[int]) -> None:
+def test_malformed_rows_do_not_depend_on_how_the_bytes_arrive(text: str, cuts: list[int]) -> None:
     data = b"a,b\n" + text.encode()
-    layout = layout_of(data, whole=True)
+    layout = detect_layout(data, is_whole=True)
     whole = split(data, layout, [])
     assert split(data, layout, cuts) == whole
-    # Whoever goes on behind any row finds the rest.
+    # A splitter that starts behind any row finds the remaining rows.
     for number, row in enumerate(whole):
         rest = TableSplitter(layout, row.end)
         rest.feed(data[row.end :])
@@ -64,13 +66,13 @@ def test_rows_that_cannot_be_read_are_the_same_however_the_bytes_arrive(text: st
         assert rest.take(100) == whole[number + 1 :]
 
 
-def test_a_quotation_mark_left_open_costs_its_own_row_only() -> None:
+def test_unclosed_quotation_mark_spoils_only_its_own_row() -> None:
     assert cells_of('a,b\n1,"2\n3,4\n5,6\n') == ["A quotation mark is opened and not closed.", ["3", "4"], ["5", "6"]]
     assert cells_of('a,b\n1,"2\n3,4"\n5,6\n') == [["1", "2\n3,4"], ["5", "6"]]
     assert cells_of('a,b\n1,5" pipe\n3,4\n') == [["1", '5" pipe'], ["3", "4"]]
 
 
-def test_rows_of_another_width_are_told_and_blank_rows_passed_over() -> None:
+def test_rows_of_another_width_are_reported_and_blank_rows_ignored() -> None:
     assert cells_of("a,b\n1\n\n,\n1,2,3\n1,2,,\n  ,\n1,2") == [
         "The row has 1 cells; the header has 2.",
         "The row has 3 cells; the header has 2.",
@@ -79,27 +81,27 @@ def test_rows_of_another_width_are_told_and_blank_rows_passed_over() -> None:
     ]
 
 
-def test_a_row_that_is_too_long_is_dropped_as_it_arrives() -> None:
+def test_row_that_is_too_long_is_dropped_while_it_arrives() -> None:
     data = b"a,b\n" + b"x" * (3 * MAX_ROW_BYTES) + b",2\n3,4\n"
-    splitter = TableSplitter(layout_of(data[:100], whole=False), 4)
+    splitter = TableSplitter(detect_layout(data[:100], is_whole=False), 4)
     found: list[Row] = []
     for begin in range(4, len(data), 50_000):
         splitter.feed(data[begin : begin + 50_000])
-        assert len(splitter._held) <= MAX_ROW_BYTES + 100_000
+        assert len(splitter._buffer) <= MAX_ROW_BYTES + 100_000
         found += splitter.take(10)
     assert [row.problem.code if row.problem else list(row.cells) for row in found] == [Code.TOO_LONG, ["3", "4"]]
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-def test_the_delimiter_is_the_one_between_the_names(delimiter: str) -> None:
-    layout = layout_of(f'\ufeffa{delimiter}"b, c"{delimiter}{delimiter}a\n'.encode(), whole=True)
+def test_delimiter_is_detected_between_the_column_names(delimiter: str) -> None:
+    layout = detect_layout(f'\ufeffa{delimiter}"b, c"{delimiter}{delimiter}a\n'.encode(), is_whole=True)
     assert (layout.delimiter, layout.columns) == (delimiter, ("a", "b, c", "column_3", "a_2"))
 
 
-def test_the_encoding_is_utf_8_unless_what_is_not_comes_first() -> None:
-    assert encoding_of("a,é\n".encode("cp1252")) == "cp1252"
-    assert encoding_of("a,é\n".encode() + b"\xe9\n") == "utf-8"
-    assert encoding_of("é".encode()[:1]) == "utf-8"
+def test_encoding_is_utf_8_unless_other_bytes_come_first() -> None:
+    assert detect_encoding("a,é\n".encode("cp1252")) == "cp1252"
+    assert detect_encoding("a,é\n".encode() + b"\xe9\n") == "utf-8"
+    assert detect_encoding("é".encode()[:1]) == "utf-8"
     [good, bad, last] = rows_of("a,b\né,1\n".encode() + b"\xe9,2\n3,3\n")
     assert (good.problem, list(last.cells)) == (None, ["3", "3"])
     assert bad.problem is not None
@@ -121,7 +123,7 @@ def test_the_encoding_is_utf_8_unless_what_is_not_comes_first() -> None:
         (b"a," * 600 + b"b\n", Code.TOO_MANY),
     ],
 )
-def test_a_file_whose_first_row_names_nothing_is_refused(data: bytes, expected: Code) -> None:
+def test_file_without_column_names_is_rejected(data: bytes, expected: Code) -> None:
     with pytest.raises(Refused) as refused:
-        layout_of(data, whole=True)
+        detect_layout(data, is_whole=True)
     assert refused.value.problems[0].code is expected

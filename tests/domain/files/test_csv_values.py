@@ -1,3 +1,5 @@
+"""Values of CSV cells: dates, amounts, types and metadata."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from app.domain.errors import Code, Refused
 from app.domain.files.csv_values import (
     DateOrder,
-    date_order_of,
+    detect_date_order,
     parse_cell_amount,
     parse_cell_instant,
     parse_cell_type,
@@ -21,12 +23,12 @@ from app.domain.files.csv_values import (
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
-def code(refused: pytest.ExceptionInfo[Refused]) -> Code:
+def code_of(refused: pytest.ExceptionInfo[Refused]) -> Code:
     return refused.value.problems[0].code
 
 
 @pytest.mark.parametrize(
-    ("text", "meant"),
+    ("text", "expected"),
     [
         ("2026-01-31", "2026-01-30T23:00:00"),
         ("2026-07-31", "2026-07-30T22:00:00"),
@@ -49,31 +51,31 @@ def code(refused: pytest.ExceptionInfo[Refused]) -> Code:
         ("1/31/99", "1999-01-30T23:00:00"),
     ],
 )
-def test_a_date_is_read_as_it_is_commonly_written(text: str, meant: str) -> None:
-    assert parse_cell_instant(text, BERLIN, None) == datetime.fromisoformat(meant).replace(tzinfo=UTC)
+def test_dates_are_parsed_in_common_formats(text: str, expected: str) -> None:
+    assert parse_cell_instant(text, BERLIN, None) == datetime.fromisoformat(expected).replace(tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
     "text", ["", "soon", "2026-02-30", "31/31/2026", "12:30", "2026", "45000", "1 Foo 2026", "9" * 80]
 )
-def test_what_is_no_date_is_refused(text: str) -> None:
+def test_text_that_is_no_date_is_rejected(text: str) -> None:
     with pytest.raises(Refused) as refused:
         parse_cell_instant(text, BERLIN, DateOrder.DMY)
-    assert code(refused) is Code.INVALID
+    assert code_of(refused) is Code.INVALID
 
 
-def test_a_date_that_can_be_read_two_ways_needs_an_order() -> None:
+def test_ambiguous_date_needs_an_order() -> None:
     with pytest.raises(Refused):
         parse_cell_instant("03/04/2026", ZoneInfo("UTC"), None)
     read = {order: parse_cell_instant("03/04/2026", ZoneInfo("UTC"), order) for order in DateOrder}
     assert (read[DateOrder.DMY].month, read[DateOrder.MDY].month) == (4, 3)
 
 
-def test_a_column_shows_its_order_by_the_dates_that_can_only_be_read_one_way() -> None:
-    assert date_order_of(["03/04/2026", "13/04/2026"]) is DateOrder.DMY
-    assert date_order_of(["03/04/2026", "04/13/2026"]) is DateOrder.MDY
-    assert date_order_of(["03/04/2026"]) is None
-    assert date_order_of(["13/04/2026", "04/13/2026"]) is None
+def test_order_of_dates_is_detected_from_unambiguous_dates() -> None:
+    assert detect_date_order(["03/04/2026", "13/04/2026"]) is DateOrder.DMY
+    assert detect_date_order(["03/04/2026", "04/13/2026"]) is DateOrder.MDY
+    assert detect_date_order(["03/04/2026"]) is None
+    assert detect_date_order(["13/04/2026", "04/13/2026"]) is None
 
 
 @pytest.mark.parametrize(
@@ -98,33 +100,33 @@ def test_a_column_shows_its_order_by_the_dates_that_can_only_be_read_one_way() -
         ("0", "0", None),
     ],
 )
-def test_an_amount_is_read_exactly(text: str, amount: str, currency: str | None) -> None:
-    found, marked = parse_cell_amount(text, "USD")
-    assert (str(found), marked) == (str(Decimal(amount)), currency)
+def test_amounts_are_parsed_exactly(text: str, amount: str, currency: str | None) -> None:
+    found, found_currency = parse_cell_amount(text, "USD")
+    assert (str(found), found_currency) == (str(Decimal(amount)), currency)
 
 
 @pytest.mark.parametrize(
     "text", ["", "free", "1.2.3", "12,3456", "1e3", "12 points", "NaN", "--1", "1 2", "€$5", "9" * 80]
 )
-def test_what_is_no_amount_is_refused(text: str) -> None:
+def test_text_that_is_no_amount_is_rejected(text: str) -> None:
     with pytest.raises(Refused):
         parse_cell_amount(text, "USD")
 
 
-def test_a_dollar_sign_is_not_another_currency() -> None:
+def test_dollar_sign_does_not_match_another_currency() -> None:
     assert parse_cell_amount("$5", "CAD") == (Decimal(5), None)
     with pytest.raises(Refused):
         parse_cell_amount("$5", "EUR")
 
 
 @given(st.decimals(min_value=0, max_value=10**12, places=2, allow_nan=False, allow_infinity=False))
-def test_however_an_amount_is_grouped_it_is_the_same(value: Decimal) -> None:
+def test_grouping_does_not_change_an_amount(value: Decimal) -> None:
     for text in (f"{value}", f"{value:,}", f"{value:,}".translate({44: 46, 46: 44})):
         assert parse_cell_amount(text, "USD")[0] == value
 
 
 @given(st.text(max_size=80))
-def test_no_text_does_more_than_be_refused(text: str) -> None:
+def test_any_text_is_parsed_or_rejected(text: str) -> None:
     for parse in (
         lambda: parse_cell_amount(text, "USD"),
         lambda: parse_cell_instant(text, BERLIN, None),
@@ -137,13 +139,13 @@ def test_no_text_does_more_than_be_refused(text: str) -> None:
             continue
 
 
-def test_metadata_is_a_number_only_where_it_can_be_nothing_else() -> None:
+def test_metadata_is_a_number_only_if_the_text_can_be_nothing_else() -> None:
     assert [parse_cell_value(text) for text in ("12", "-3.50", "0", "0.5")] == [12, -3.5, 0, 0.5]
     for text in ("007", "1e5", "-0", "-0.00", "1,5", "", "12a", "9" * 16, ".5", "1.", "٣"):
         assert parse_cell_value(text) == text
 
 
-def test_the_type_is_known_however_it_is_spelt() -> None:
+def test_event_type_is_recognized_in_any_spelling() -> None:
     assert [parse_cell_type(text) for text in ("Purchase", "CHECK-IN", "App open", "Big Sale")] == [
         "purchase",
         "check_in",

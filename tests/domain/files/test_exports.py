@@ -1,3 +1,5 @@
+"""Rows of exports, and signed addresses of their files."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime
@@ -5,17 +7,34 @@ from decimal import Decimal
 
 from app.domain.events.events import Category, Event, Origin
 from app.domain.events.points_expiry import PointsExpiry
-from app.domain.files.exports import EVENT_COLUMNS, event_line, is_signed, parse_expiry, signature
+from app.domain.files.exports import EVENT_COLUMNS, is_signed, parse_expiry, render_event_line, sign_download
 
 AT = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 EVENT = Event(
-    "event_1", "pass_1", Category.TRANSACTION, "refund", Decimal("1E+1"), "EUR", Decimal("2.50"), "pos", "x", {"a": [1]},
-    AT, AT, Origin("API", staff="eve"), "fields.a", "old", "new", "event_0", points_expiry=PointsExpiry(at_ms=0), label="Hi",
-)  # fmt: skip
+    "event_1",
+    "pass_1",
+    Category.TRANSACTION,
+    type="refund",
+    amount=Decimal("1E+1"),
+    currency="EUR",
+    points=Decimal("2.50"),
+    source="pos",
+    external_id="x",
+    metadata={"a": [1]},
+    occurred_at=AT,
+    recorded_at=AT,
+    origin=Origin("API", staff="eve"),
+    field_name="fields.a",
+    old_value="old",
+    new_value="new",
+    correction_of="event_0",
+    points_expiry=PointsExpiry(at_ms=0),
+    label="Hi",
+)
 
 
-def test_a_line_leaves_nothing_out_that_can_be_imported() -> None:
-    line = event_line(EVENT, "ann", EVENT)
+def test_exported_row_has_every_column_that_an_import_reads() -> None:
+    line = render_event_line(EVENT, "ann", EVENT)
     assert set(EVENT_COLUMNS) - line.keys() == {"pointsExpireAfterDays"}
     assert (line["amount"], line["points"], line["occurredAt"], line["pointsExpireAt"]) == (
         "10",
@@ -25,8 +44,8 @@ def test_a_line_leaves_nothing_out_that_can_be_imported() -> None:
     )
 
 
-def test_an_address_is_good_for_one_job_one_time_and_one_workspace() -> None:
-    signed = signature(b"ours", "job_1", 5)
+def test_download_address_is_valid_for_one_job_expiry_and_secret() -> None:
+    signed = sign_download(b"ours", "job_1", 5)
     assert is_signed(b"ours", "job_1", 5, signed)
     for secret, job, expires, given in (
         (b"theirs", "job_1", 5, signed),

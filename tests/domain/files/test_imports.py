@@ -1,3 +1,5 @@
+"""Import plans of CSV files: from rows to events."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime
@@ -14,7 +16,7 @@ from app.domain.files.imports import ImportFormat, plan_import
 from app.domain.files.row_splitter import Row
 
 
-def plan_of(
+def plan_rows(
     text: str, mappings: list[ColumnMapping] | None = None, **options: str
 ) -> tuple[ImportPlan, list[EventInput]]:
     options = {"source": "import:x", "timezone": "UTC", "currency": "USD"} | options
@@ -22,15 +24,15 @@ def plan_of(
         ImportFormat.CSV,
         text.encode(),
         mappings or (),
-        whole=True,
+        is_whole=True,
         guess=mappings is None,
         **options,  # type: ignore[arg-type]
     )
-    return plan, [plan.event(number, row) for number, row in enumerate(rows, 1)]
+    return plan, [plan.parse_row(number, row) for number, row in enumerate(rows, 1)]
 
 
-def test_a_row_becomes_the_event_it_says() -> None:
-    plan, [first, second] = plan_of(
+def test_row_becomes_an_event() -> None:
+    plan, [first, second] = plan_rows(
         "Customer;Date;Total;Shop.Name;$note;Size\n00ann;31.01.2026;1.234,50 €;north;;7\nbob;1.2.2026;5;south;x;XL\n",
         timezone="Europe/Berlin",
     )
@@ -52,21 +54,21 @@ def test_a_row_becomes_the_event_it_says() -> None:
     assert plan.timezone == "Europe/Berlin"
 
 
-def test_told_columns_are_the_whole_truth_but_for_the_metadata() -> None:
+def test_given_columns_replace_guessed_ones_except_metadata() -> None:
     mappings = [
         ColumnMapping("passExternalId", "who"),
         ColumnMapping("type", None, "Check-In"),
         ColumnMapping("points", "date"),
-        ColumnMapping("metadata.door", None, "7"),
+        ColumnMapping("metadata.gate", None, "7"),
     ]
-    _, [event] = plan_of("who,date,amount\nann,5,6\n", mappings)
+    _, [event] = plan_rows("who,date,amount\nann,5,6\n", mappings)
     assert (event.type, event.points, event.amount, event.occurred_at) == ("check_in", 5, None, None)
-    assert event.metadata == {"door": 7, "amount": 6}
+    assert event.metadata == {"gate": 7, "amount": 6}
 
 
-def test_points_of_a_row_may_have_an_end() -> None:
-    """A1-12, A1-18: an instant in the zone of the file, or days."""
-    _, [fixed, rolling, none] = plan_of(
+def test_points_of_a_row_can_have_an_end() -> None:
+    """A1-12, A1-18: a date in the time zone of the file, or a number of days."""
+    _, [fixed, rolling, none] = plan_rows(
         "customer,points,points_expire_at,points_expire_after_days\nann,5,31.01.2027,\nann,7,,90\nann,-2,,\n",
         timezone="Europe/Berlin",
     )
@@ -76,16 +78,16 @@ def test_points_of_a_row_may_have_an_end() -> None:
     assert not none.metadata
 
 
-def test_dates_are_in_the_order_that_the_first_rows_show() -> None:
-    plan, [first, _] = plan_of("customer,date\nann,03/04/2026\nann,13/04/2026\n")
+def test_order_of_dates_is_detected_from_the_first_rows() -> None:
+    plan, [first, _] = plan_rows("customer,date\nann,03/04/2026\nann,13/04/2026\n")
     assert plan.date_order is DateOrder.DMY
     assert first.occurred_at == datetime(2026, 4, 3, tzinfo=UTC)
 
 
-def test_every_cell_at_fault_is_told() -> None:
-    plan, _ = plan_of("customer,date,amount,currency,order_id\nann,2026-01-01,5,USD,1\nann,2026-01-01,5,USD,2\n")
+def test_every_invalid_cell_of_a_row_is_reported() -> None:
+    plan, _ = plan_rows("customer,date,amount,currency,order_id\nann,2026-01-01,5,USD,1\nann,2026-01-01,5,USD,2\n")
     with pytest.raises(Refused) as refused:
-        plan.event(3, Row(["", "never", "lots", "EUR", ""], "", 0))
+        plan.parse_row(3, Row(["", "never", "lots", "EUR", ""], "", 0))
     assert [(p.code, p.field) for p in refused.value.problems] == [
         (Code.REQUIRED, ("passExternalId",)),
         (Code.INVALID, ("occurredAt",)),
@@ -93,7 +95,7 @@ def test_every_cell_at_fault_is_told() -> None:
         (Code.REQUIRED, ("externalId",)),
     ]
     with pytest.raises(Refused) as refused:
-        plan.event(3, Row(["ann", "2026-01-01", "£5", "EUR", "3"], "", 0))
+        plan.parse_row(3, Row(["ann", "2026-01-01", "£5", "EUR", "3"], "", 0))
     assert [(p.code, p.field) for p in refused.value.problems] == [(Code.INVALID, ("amount",))]
 
 
@@ -110,16 +112,16 @@ def test_every_cell_at_fault_is_told() -> None:
         (ColumnMapping("amount", None, " "), Code.REQUIRED, ("columns", "2", "value")),
     ],
 )
-def test_a_mapping_that_cannot_be_used_is_refused_at_its_place(
+def test_invalid_column_mapping_is_rejected_with_its_path(
     mapping: ColumnMapping, code: Code, path: tuple[str, ...]
 ) -> None:
     mappings = [ColumnMapping("passExternalId", "who"), ColumnMapping("type", None, "visit"), mapping]
     with pytest.raises(Refused) as refused:
-        plan_of("who,amount\nann,1\n", mappings)
+        plan_rows("who,amount\nann,1\n", mappings)
     assert [(p.code, p.field) for p in refused.value.problems] == [(code, path)]
 
 
-def test_the_same_file_name_is_the_same_source_and_another_is_another() -> None:
+def test_default_source_depends_on_the_file_name_only() -> None:
     assert default_source("sales.csv") == default_source("/a/sales.csv") == default_source("C:\\b\\sales.csv")
     assert default_source("sales.csv") == "import:sales.csv"
     long = ["x" * 200 + end for end in "ab"]

@@ -1,3 +1,5 @@
+"""JSON Lines files: from lines to rows and events."""
+
 from __future__ import annotations
 
 import contextlib
@@ -16,7 +18,7 @@ from app.domain.events.events import EventInput
 from app.domain.events.validation import ValidationRules, validate_event
 from app.domain.files.columns import ATTRIBUTES, ColumnMapping
 from app.domain.files.import_plan import ImportPlan
-from app.domain.files.imports import ImportFormat, format_of, plan_import
+from app.domain.files.imports import ImportFormat, detect_format, plan_import
 from app.domain.files.jsonl import LineSplitter
 from app.domain.files.row_splitter import MAX_ROW_BYTES, Row
 
@@ -24,19 +26,20 @@ from app.domain.files.row_splitter import MAX_ROW_BYTES, Row
 def read(text: str | bytes, *given: ColumnMapping, guess: bool = True) -> tuple[ImportPlan, list[Row]]:
     data = text.encode() if isinstance(text, str) else text
     return plan_import(
-        ImportFormat.JSONL, data, given, whole=True, guess=guess, source="import:x", timezone="UTC", currency="USD"
+        ImportFormat.JSONL, data, given, is_whole=True, guess=guess, source="import:x", timezone="UTC", currency="USD"
     )
 
 
 def events(text: str, *given: ColumnMapping) -> list[EventInput]:
     plan, rows = read(text, *given)
-    return [plan.event(number, row) for number, row in enumerate(rows, 1)]
+    return [plan.parse_row(number, row) for number, row in enumerate(rows, 1)]
 
 
-def test_a_line_is_the_event_that_record_events_would_take() -> None:
+def test_line_becomes_the_event_that_record_events_would_record() -> None:
     line = {
         "passExternalId": " ann", "type": "Check-In", "amount": 29.30, "occurredAt": "2026-01-31T09:30:00+01:00",
-        "externalId": 7, "source": "pos", "metadata": {"a": {"b": [1.5]}}, "label": "Hi", "fieldName": None, "extra": 1.0,
+        "externalId": 7, "source": "pos", "metadata": {"a": {"b": [1.5]}}, "label": "Hi", "fieldName": None,
+        "extra": 1.0,
     }  # fmt: skip
     [event] = events("\ufeff" + json.dumps(line) + "\n\n")
     assert event == EventInput(
@@ -51,17 +54,17 @@ def test_a_line_is_the_event_that_record_events_would_take() -> None:
     )
 
 
-def test_amounts_are_exact_whatever_their_digits() -> None:
+def test_amounts_keep_all_their_digits() -> None:
     [event] = events('{"passExternalId":"a","type":"t","amount":123456789012345.123456}')
     assert event.amount == Decimal("123456789012345.123456")
 
 
-def test_every_field_of_record_events_input_may_be_in_a_line() -> None:
-    elsewhere = {"pass_id", "metadata", "correction_of"}
-    assert {field.name for field in fields(EventInput)} - elsewhere == set(ATTRIBUTES.values())
+def test_line_can_contain_every_field_of_record_events_input() -> None:
+    handled_apart = {"pass_id", "metadata", "correction_of"}
+    assert {field.name for field in fields(EventInput)} - handled_apart == set(ATTRIBUTES.values())
 
 
-def test_a_mapping_names_paths_and_reads_what_tables_write() -> None:
+def test_mapping_reads_paths_and_the_formats_of_csv_values() -> None:
     text = json.dumps(
         {"customer": {"id": 17, "city": "Bern"}, "when": "31.01.2026", "total": "1.234,50 €", "amount": "x", "a.b": 1}
     )
@@ -85,16 +88,16 @@ def test_a_mapping_names_paths_and_reads_what_tables_write() -> None:
     )
 
 
-def test_whose_the_lines_are_is_guessed_where_no_name_says_it() -> None:
+def test_pass_field_is_guessed_if_no_name_matches() -> None:
     plan, [row, _] = read(
         '{"customer_id":"a","total":5,"day":"2026-01-31"}\n{"customer_id":"b","total":6,"day":null}\n'
     )
     assert {mapping.field for mapping in plan.mappings} == {"passExternalId", "amount", "occurredAt", "type"}
-    event = plan.event(1, row)
+    event = plan.parse_row(1, row)
     assert (event.pass_external_id, event.type, event.amount) == ("a", "purchase", 5)
 
 
-def test_lines_that_cannot_be_read_fail_alone() -> None:
+def test_invalid_lines_do_not_affect_other_lines() -> None:
     data = (
         b'{"passExternalId":"a","type":"visit"}\nnot json\n[1]\n\xff\n{"amount":NaN}\n'
         + b'{"metadata":"' + b"x" * MAX_ROW_BYTES + b'"}\n' + b"[" * 90_000 + b"\n"
@@ -117,7 +120,7 @@ def test_lines_that_cannot_be_read_fail_alone() -> None:
     st.lists(st.sampled_from([b"{}", b"", b'{"a":"\xc3\xa9"}', b"no", b"\xc3", b"  ", b"{\r"])),
     st.lists(st.integers(0, 40)),
 )
-def test_however_the_bytes_arrive_the_lines_are_the_same(lines: list[bytes], cuts: list[int]) -> None:
+def test_lines_do_not_depend_on_how_the_bytes_arrive(lines: list[bytes], cuts: list[int]) -> None:
     data = b"\n".join(lines)
 
     def split(places: list[int]) -> list[Row]:
@@ -134,7 +137,7 @@ def test_however_the_bytes_arrive_the_lines_are_the_same(lines: list[bytes], cut
     assert len(whole) == sum(bool(line.strip()) for line in lines)
 
 
-def test_what_a_line_lacks_is_told_and_a_field_that_others_have_is_not_made_up() -> None:
+def test_missing_and_invalid_fields_of_a_line_are_reported() -> None:
     plan, _ = read('{"passExternalId":"a","type":"visit","occurredAt":"2026-01-31T00:00:00Z","externalId":"1"}\n')
     for line, expected in (
         ({"type": "visit"}, ["passExternalId", "occurredAt", "externalId"]),
@@ -145,16 +148,16 @@ def test_what_a_line_lacks_is_told_and_a_field_that_others_have_is_not_made_up()
         ),
     ):
         with pytest.raises(Refused) as refused:
-            plan.event(1, Row((), "", 0, None, json.loads(json.dumps(line), parse_float=Decimal)))
+            plan.parse_row(1, Row((), "", 0, problem=None, values=json.loads(json.dumps(line), parse_float=Decimal)))
         assert sorted(p.field[0] for p in refused.value.problems) == sorted(expected)
 
 
-def test_a_correction_is_named_by_id_as_the_api_names_it_or_by_identity() -> None:
+def test_correction_names_its_original_by_id_or_by_external_id() -> None:
     line = {"passExternalId": "a", "type": "refund", "correctionOf": b64encode(b"Event:event_0a").decode()}
     plan, [first, second] = read(f"{json.dumps(line)}\n{json.dumps(line | {'correctionOfExternalId': 'o-1'})}")
-    assert plan.event(1, first).correction_of == "event_0a"
-    assert (plan.corrects(first), plan.corrects(second)) == (None, ("import:x", "o-1"))
-    assert plan.event(2, second).metadata is None
+    assert plan.parse_row(1, first).correction_of == "event_0a"
+    assert (plan.find_corrected_identity(first), plan.find_corrected_identity(second)) == (None, ("import:x", "o-1"))
+    assert plan.parse_row(2, second).metadata is None
 
 
 NAMES = st.sampled_from(
@@ -173,21 +176,21 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(NAMES, VALUES))
-def test_whatever_a_line_holds_is_read_or_refused(line: dict[str, object]) -> None:
+def test_any_json_line_is_parsed_or_rejected(line: dict[str, object]) -> None:
     plan, _ = read('{"passExternalId":"a","type":"visit"}')
-    splitter = plan.splitter(0)
+    splitter = plan.open_splitter(0)
     splitter.feed(json.dumps(line).encode())
     splitter.end()
     for row in splitter.take(1):
         if row.problem is None:
-            known = plan.known_as(row)
-            assert known is None or known.isalnum() or known.startswith("event_")
-            plan.corrects(row)
+            exported_id = plan.find_exported_id(row)
+            assert exported_id is None or exported_id.isalnum() or exported_id.startswith("event_")
+            plan.find_corrected_identity(row)
             with contextlib.suppress(Refused):
-                validate_event(plan.event(1, row), ValidationRules(datetime(2026, 1, 1, tzinfo=UTC), "USD"))
+                validate_event(plan.parse_row(1, row), ValidationRules(datetime(2026, 1, 1, tzinfo=UTC), "USD"))
 
 
-def test_a_line_without_an_id_is_known_by_its_number_and_the_file() -> None:
+def test_line_without_id_is_identified_by_file_and_line_number() -> None:
     first, second = events(
         '{"passExternalId":"a","type":"visit"}\n{"passExternalId":"a","type":"visit","source":"pos"}\n'
     )
@@ -203,15 +206,13 @@ def test_a_line_without_an_id_is_known_by_its_number_and_the_file() -> None:
     ('{"passExternalId":"a","\\ud800":"x"}', (ColumnMapping("type", "\ud800"),), ("columns", "0", "column")),
     ('{"passExternalId":"a"}', (ColumnMapping("type", None, "\ud800"),), ("columns", "0", "value")),
 ])  # fmt: skip
-def test_a_file_that_cannot_be_used_is_refused(
-    text: str, given: tuple[ColumnMapping, ...], path: tuple[str, ...]
-) -> None:
+def test_unusable_file_is_rejected(text: str, given: tuple[ColumnMapping, ...], path: tuple[str, ...]) -> None:
     with pytest.raises(Refused) as refused:
         read(text, *given, guess=not given)
     assert refused.value.problems[0].field == path
 
 
-def test_how_a_file_is_written_is_known_by_its_name_or_its_first_character() -> None:
-    assert [format_of(name, head).value for name, head in (
+def test_format_is_detected_from_the_name_or_the_first_character() -> None:
+    assert [detect_format(name, head).value for name, head in (
         ("a.jsonl", b""), ("A.NDJSON", b""), ("a.csv", b"{"), ("a.txt", b' {"a"'), ("a.txt", b"a,b"),
     )] == ["JSONL", "JSONL", "CSV", "JSONL", "CSV"]  # fmt: skip

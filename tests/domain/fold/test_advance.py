@@ -1,4 +1,4 @@
-"""The walk, against an oracle that asks every question of the whole history."""
+"""The walk, compared with an oracle that answers each question from the whole history."""
 
 from __future__ import annotations
 
@@ -23,50 +23,83 @@ from tests import oracle
 START = 1_000 * DAY_MS
 
 
-def purchase(
+def purchase_event(
     i: int, at_ms: int, amount: Decimal = Decimal(10), recorded_ms: int | None = None, historical: bool = False
 ) -> Event:
     return Event(
-        f"event_{i:05}", "pass_1", Category.TRANSACTION, "purchase", amount, "USD", Decimal(0), "api", None, {},
-        from_ms(at_ms), from_ms(at_ms if recorded_ms is None else recorded_ms), Origin("API"), historical=historical,
-    )  # fmt: skip
+        f"event_{i:05}",
+        "pass_1",
+        Category.TRANSACTION,
+        type="purchase",
+        amount=amount,
+        currency="USD",
+        points=Decimal(0),
+        source="api",
+        external_id=None,
+        metadata={},
+        occurred_at=from_ms(at_ms),
+        recorded_at=from_ms(at_ms if recorded_ms is None else recorded_ms),
+        origin=Origin("API"),
+        historical=historical,
+    )
 
 
-def a_pass(created_ms: int = START, rev: int = 0) -> Pass:
+def new_pass(created_ms: int = START, rev: int = 0) -> Pass:
     at = from_ms(created_ms)
-    return Pass("pass_1", "ws_1", "x", Profile(), Profile(), None, at, at, created_ms - 1, rev)
+    return Pass(
+        "pass_1",
+        "ws_1",
+        "x",
+        initial_profile=Profile(),
+        profile=Profile(),
+        installed_at=None,
+        created_at=at,
+        updated_at=at,
+        evaluated_until_ms=created_ms - 1,
+        revision=rev,
+    )
 
 
-def defined(*criteria: dict[str, object], at_ms: int = START - 1, notify: str = "SILENT") -> Definitions:
+def definitions_of(*criteria: dict[str, object], at_ms: int = START - 1, notify: str = "SILENT") -> Definitions:
     return Definitions(
-        Version(f"seg_{i}", i + 1, 1, parse_criteria(c, "USD"), "UTC", False, notify, from_ms(at_ms))
+        Version(
+            f"seg_{i}",
+            i + 1,
+            1,
+            criteria=parse_criteria(c, "USD"),
+            timezone="UTC",
+            archived=False,
+            notify=notify,
+            at=from_ms(at_ms),
+        )
         for i, c in enumerate(criteria)
     )
 
 
-def count(n: int, operator: str = "GTE", **more: object) -> dict[str, object]:
+def count_criteria(n: int, operator: str = "GTE", **more: object) -> dict[str, object]:
     return {"event": {"types": ["purchase"], "metric": "COUNT", "operator": operator, "value": n, **more}}
 
 
-def spent(n: int, **more: object) -> dict[str, object]:
+def spent_criteria(n: int, **more: object) -> dict[str, object]:
     return {"event": {"types": ["purchase"], "metric": "SUM", "operator": "GTE", "value": n, **more}}
 
 
-def since(days: int, operator: str = "GTE", **more: object) -> dict[str, object]:
+def days_since_criteria(days: int, operator: str = "GTE", **more: object) -> dict[str, object]:
     return {"event": {"types": ["purchase"], "metric": "DAYS_SINCE_LAST", "operator": operator, "value": days, **more}}
 
 
-class World:
-    """A pass and its events, folded by whoever wakes up; reads for the walk are answered from the whole list."""
+class PassSimulation:
+    """A pass and its events. The reads of a fold are answered from the whole list of events."""
 
     def __init__(self, definitions: Definitions, card: Pass | None = None) -> None:
         self.definitions = definitions
-        self.card = card or a_pass()
+        self.card = card or new_pass()
         self.counted: list[Event] = []
         self.pending: list[Event] = []
         self.entries: list[Entry] = []
 
     def fold(self, now_ms: int, limit: int | None = None) -> None:
+        """Fold the pending events, or the first `limit` of them, once."""
         ordered = sorted(self.pending, key=lambda e: (e.occurred_at, e.id))
         batch = ordered if limit is None else ordered[:limit]
         wanted = find_prefetch(self.card, self.definitions, batch, now_ms)
@@ -84,7 +117,8 @@ class World:
         self.counted += [e for e in self.pending if e.id in done.folded_ids]
         self.pending = [e for e in self.pending if e.id not in done.folded_ids]
 
-    def settle(self, now_ms: int, limit: int | None = None) -> None:
+    def fold_until(self, now_ms: int, limit: int | None = None) -> None:
+        """Fold until nothing is pending and nothing is due at `now_ms`."""
         for _ in range(2000):
             self.fold(now_ms, limit)
             due = self.card.next_due_ms
@@ -92,17 +126,25 @@ class World:
                 return
         raise AssertionError("the walk does not end")
 
-    def flips(self, segment: str) -> list[tuple[int, bool]]:
+    def transitions(self, segment: str) -> list[tuple[int, bool]]:
+        """Return (instant, entered) of each transition of the segment."""
         return [(e.at_ms, e.type == ENTERED) for e in self.entries if e.refs.get("segment") == segment]
 
 
 CRITERIA: list[dict[str, object]] = [
-    count(1, within={"days": 30}), since(60), spent(200, within={"days": 90}), count(5), spent(500), count(0, "EQ"),
-    count(3, within={"hours": 48}), since(30, "LT"), {"all": [count(2), {"not": count(3, within={"days": 10})}]},
+    count_criteria(1, within={"days": 30}),
+    days_since_criteria(60),
+    spent_criteria(200, within={"days": 90}),
+    count_criteria(5),
+    spent_criteria(500),
+    count_criteria(0, "EQ"),
+    count_criteria(3, within={"hours": 48}),
+    days_since_criteria(30, "LT"),
+    {"all": [count_criteria(2), {"not": count_criteria(3, within={"days": 10})}]},
     {"segment": {"id": "seg_3", "member": False}},
-]  # fmt: skip
-VERDICTS: list[tuple[oracle.Verdict, list[int]]] = [
-    (oracle.bought_within(30), [30]), (oracle.nothing_for(60), [60]), (oracle.spent_within(Decimal(200), 90), [90]),
+]
+ORACLE_CRITERIA: list[tuple[oracle.Criteria, list[int]]] = [
+    (oracle.bought_within(30), [30]), (oracle.no_purchase_for(60), [60]), (oracle.spent_within(Decimal(200), 90), [90]),
     (oracle.at_least(5), []), (lambda es, t, j: sum(e.amount for e in es) >= 500, []), (lambda es, t, j: not es, []),
     (oracle.at_least(3, 2), [2]), (oracle.bought_within(30), [30]),
     (lambda es, t, j: len(es) >= 2 and not oracle.at_least(3, 10)(es, t, j), [10]),
@@ -116,26 +158,28 @@ schedules = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(schedules)
-def test_every_flip_has_the_instant_that_the_oracle_computes_whenever_the_worker_ran(
+def test_each_transition_has_the_oracles_instant_whenever_the_worker_ran(
     schedule: list[tuple[int, int, str]],
 ) -> None:
-    world, now = World(defined(*CRITERIA)), START
-    happened: list[oracle.Happening] = []
+    simulation, now = PassSimulation(definitions_of(*CRITERIA)), START
+    occurred: list[oracle.OracleEvent] = []
     for i, (step, amount, worker) in enumerate(schedule):
         now += step * DAY_MS // 4
-        world.pending.append(purchase(i, now, Decimal(amount)))
-        happened.append(oracle.Happening(now, Decimal(amount)))
+        simulation.pending.append(purchase_event(i, now, Decimal(amount)))
+        occurred.append(oracle.OracleEvent(now, Decimal(amount)))
         if worker == "all":
-            world.settle(now)
+            simulation.fold_until(now)
         elif worker == "part":
-            world.fold(now, limit=2)
+            simulation.fold(now, limit=2)
     end = now + 100 * DAY_MS
-    world.settle(end, limit=3)
-    for i, (verdict, days) in enumerate(VERDICTS):
-        if any(a.at == b.at for a, b in pairwise(happened)):
-            # Events of one instant that arrive after it was judged are late; the oracle knows no arrival.
+    simulation.fold_until(end, limit=3)
+    for i, (criteria, days) in enumerate(ORACLE_CRITERIA):
+        if any(a.at_ms == b.at_ms for a, b in pairwise(occurred)):
+            # A second event of one instant may come after the instant was evaluated. It is late then, and the oracle
+            # does not know when events arrive.
             continue
-        assert world.flips(f"seg_{i}") == oracle.flips(happened, START, end, verdict, days), CRITERIA[i]
+        expected = oracle.list_transitions(occurred, START, end, criteria, days)
+        assert simulation.transitions(f"seg_{i}") == expected, CRITERIA[i]
 
 
 @settings(max_examples=60, deadline=None)
@@ -144,74 +188,93 @@ def test_any_order_and_any_split_give_the_same_aggregates_and_memberships(
     schedule: list[tuple[int, int, str]], cut: int
 ) -> None:
     events = [
-        purchase(i, START + s * DAY_MS // 4, Decimal(a), START + 50 * DAY_MS) for i, (s, a, _) in enumerate(schedule)
+        purchase_event(i, START + s * DAY_MS // 4, Decimal(a), START + 50 * DAY_MS)
+        for i, (s, a, _) in enumerate(schedule)
     ]
     end = START + 300 * DAY_MS
-    once, split = World(defined(*CRITERIA)), World(defined(*CRITERIA))
+    once, split = PassSimulation(definitions_of(*CRITERIA)), PassSimulation(definitions_of(*CRITERIA))
     once.pending = list(events)
-    once.settle(end)
+    once.fold_until(end)
     for event in reversed(events):
         split.pending.append(event)
         if cut:
-            split.settle(START + 50 * DAY_MS, limit=cut)
-    split.settle(end)
+            split.fold_until(START + 50 * DAY_MS, limit=cut)
+    split.fold_until(end)
     assert once.card.aggregates == split.card.aggregates
     assert set(once.card.memberships) == set(split.card.memberships)
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(101, 400), st.integers(1, 5), st.integers(0, 3))
-def test_a_window_with_more_events_than_it_lists_leaves_at_the_exact_instants(
+def test_window_with_more_events_than_it_lists_is_left_at_the_exact_instants(
     n: int, per_instant: int, extra: int
 ) -> None:
-    criteria = [count(150, within={"days": 2}), spent(1500, within={"days": 2})]
-    world = World(defined(*criteria))
-    events = [purchase(i, START + (i // per_instant) * 60_000 + 1) for i in range(n)]
-    happened = [oracle.Happening(e.occurred_ms, Decimal(10)) for e in events]
+    criteria = [count_criteria(150, within={"days": 2}), spent_criteria(1500, within={"days": 2})]
+    simulation = PassSimulation(definitions_of(*criteria))
+    events = [purchase_event(i, START + (i // per_instant) * 60_000 + 1) for i in range(n)]
+    occurred = [oracle.OracleEvent(e.occurred_ms, Decimal(10)) for e in events]
     for i, event in enumerate(events):
-        world.pending.append(event)
+        simulation.pending.append(event)
         last = i + 1 == n or events[i + 1].occurred_ms != event.occurred_ms
         if last and i % (extra + 1) == 0:
-            world.settle(event.occurred_ms)
+            simulation.fold_until(event.occurred_ms)
     end = START + 4 * DAY_MS
-    world.settle(end)
-    expected = oracle.flips(happened, START, end, oracle.at_least(150, 2), [2])
-    assert world.flips("seg_0") == expected
-    assert world.flips("seg_1") == expected
-    for state in world.card.measures.values():
+    simulation.fold_until(end)
+    expected = oracle.list_transitions(occurred, START, end, oracle.at_least(150, 2), [2])
+    assert simulation.transitions("seg_0") == expected
+    assert simulation.transitions("seg_1") == expected
+    for state in simulation.card.measures.values():
         assert isinstance(state, Window)
         assert len(state.instants) <= 2 * MAX_EXPIRING
 
 
-def test_a_new_segment_is_filled_in_silence_and_an_edit_can_be_told() -> None:
-    world = World(Definitions())
+def test_new_segment_is_filled_silently_and_an_edit_can_be_published() -> None:
+    simulation = PassSimulation(Definitions())
     for i in range(6):
-        world.pending.append(purchase(i, START + i * DAY_MS))
-    world.settle(START + 10 * DAY_MS)
-    born = START + 11 * DAY_MS
+        simulation.pending.append(purchase_event(i, START + i * DAY_MS))
+    simulation.fold_until(START + 10 * DAY_MS)
+    defined_ms = START + 11 * DAY_MS
     first = Version(
-        "seg_0", 1, 1, parse_criteria(count(2, within={"days": 8}), "USD"), "UTC", False, "SILENT", from_ms(born)
+        "seg_0",
+        1,
+        1,
+        criteria=parse_criteria(count_criteria(2, within={"days": 8}), "USD"),
+        timezone="UTC",
+        archived=False,
+        notify="SILENT",
+        at=from_ms(defined_ms),
     )
-    world.definitions = Definitions([first])
-    world.settle(born + 1)
-    [flip] = [e for e in world.entries if "segment" in e.refs]
-    assert (flip.type, flip.at_ms, flip.silent, flip.cause) == (ENTERED, born, True, {"kind": "BACKFILL", "version": 1})
-    assert flip.refs["after"] == (2,)
-    edited = born + 2
-    loud = Version("seg_0", 2, 2, parse_criteria(count(7), "USD"), "UTC", False, "EMIT", from_ms(edited))
-    world.definitions = Definitions([first, loud])
-    world.settle(edited)
-    flip = entries_of(world)[-1]
-    assert (flip.type, flip.at_ms, flip.silent, flip.cause["kind"]) == (LEFT, edited, False, "DEFINITION_CHANGED")
-    assert (flip.refs["before"], flip.refs["after"]) == ((2,), (6,))
+    simulation.definitions = Definitions([first])
+    simulation.fold_until(defined_ms + 1)
+    [entry] = [e for e in simulation.entries if "segment" in e.refs]
+    assert (entry.type, entry.at_ms, entry.silent) == (ENTERED, defined_ms, True)
+    assert entry.cause == {"kind": "BACKFILL", "version": 1}
+    assert entry.refs["after"] == (2,)
+    edited_ms = defined_ms + 2
+    second = Version(
+        "seg_0",
+        2,
+        2,
+        criteria=parse_criteria(count_criteria(7), "USD"),
+        timezone="UTC",
+        archived=False,
+        notify="EMIT",
+        at=from_ms(edited_ms),
+    )
+    simulation.definitions = Definitions([first, second])
+    simulation.fold_until(edited_ms)
+    entry = entries_of(simulation)[-1]
+    assert (entry.type, entry.at_ms, entry.silent) == (LEFT, edited_ms, False)
+    assert entry.cause["kind"] == "DEFINITION_CHANGED"
+    assert (entry.refs["before"], entry.refs["after"]) == ((2,), (6,))
 
 
-def test_a_flip_says_why_and_what_was_measured_before_and_after() -> None:
-    world = World(defined(count(5), since(60)))
+def test_transition_has_its_cause_and_the_values_before_and_after() -> None:
+    simulation = PassSimulation(definitions_of(count_criteria(5), days_since_criteria(60)))
     for i in range(5):
-        world.pending.append(purchase(i, START + i * DAY_MS + 1))
-    world.settle(START + 100 * DAY_MS)
-    entered, later = [e for e in world.entries if "segment" in e.refs]
+        simulation.pending.append(purchase_event(i, START + i * DAY_MS + 1))
+    simulation.fold_until(START + 100 * DAY_MS)
+    entered, later = [e for e in simulation.entries if "segment" in e.refs]
     assert entered.cause == {"kind": "EVENT", "event": "event_00004"}
     assert (entered.refs["before"], entered.refs["after"]) == ((4,), (5,))
     assert later.cause == {"kind": "TIME"}
@@ -219,15 +282,15 @@ def test_a_flip_says_why_and_what_was_measured_before_and_after() -> None:
     assert (later.refs["before"], later.refs["after"]) == ((59,), (60,))
 
 
-def test_importing_history_fires_no_old_flips() -> None:
-    world = World(defined(count(1, within={"days": 30}), count(2)))
+def test_imported_history_emits_no_past_transitions() -> None:
+    simulation = PassSimulation(definitions_of(count_criteria(1, within={"days": 30}), count_criteria(2)))
     now = START + 200 * DAY_MS
-    world.settle(now)
-    world.entries.clear()
-    world.pending = [purchase(i, START + i * DAY_MS, recorded_ms=now, historical=True) for i in range(3)]
-    world.settle(now)
-    [flip] = [e for e in world.entries if "segment" in e.refs]
-    assert (flip.type, flip.at_ms, flip.refs["segment"], flip.historical, flip.late) == (
+    simulation.fold_until(now)
+    simulation.entries.clear()
+    simulation.pending = [purchase_event(i, START + i * DAY_MS, recorded_ms=now, historical=True) for i in range(3)]
+    simulation.fold_until(now)
+    [entry] = [e for e in simulation.entries if "segment" in e.refs]
+    assert (entry.type, entry.at_ms, entry.refs["segment"], entry.historical, entry.late) == (
         ENTERED,
         now,
         "seg_1",
@@ -236,33 +299,48 @@ def test_importing_history_fires_no_old_flips() -> None:
     )
 
 
-def test_operators_flip_at_their_own_millisecond() -> None:
-    world = World(defined(since(2, "GTE"), since(2, "GT"), since(2, "LT"), since(2, "LTE"), since(2, "EQ")))
-    world.pending = [purchase(0, START)]
-    world.settle(START + 10 * DAY_MS)
+def test_each_operator_changes_the_membership_at_its_own_millisecond() -> None:
+    simulation = PassSimulation(
+        definitions_of(
+            days_since_criteria(2, "GTE"),
+            days_since_criteria(2, "GT"),
+            days_since_criteria(2, "LT"),
+            days_since_criteria(2, "LTE"),
+            days_since_criteria(2, "EQ"),
+        )
+    )
+    simulation.pending = [purchase_event(0, START)]
+    simulation.fold_until(START + 10 * DAY_MS)
     at = START + 2 * DAY_MS
-    assert world.flips("seg_0") == [(at, True)]
-    assert world.flips("seg_1") == [(at + 1, True)]
-    assert world.flips("seg_2") == [(START, True), (at, False)]
-    assert world.flips("seg_3") == [(START, True), (at + 1, False)]
-    assert world.flips("seg_4") == [(at, True), (at + DAY_MS, False)]
+    assert simulation.transitions("seg_0") == [(at, True)]
+    assert simulation.transitions("seg_1") == [(at + 1, True)]
+    assert simulation.transitions("seg_2") == [(START, True), (at, False)]
+    assert simulation.transitions("seg_3") == [(START, True), (at + 1, False)]
+    assert simulation.transitions("seg_4") == [(at, True), (at + DAY_MS, False)]
 
 
-def test_who_never_did_it_counts_from_joining_or_as_the_criterion_says() -> None:
-    world = World(defined(since(60), since(60, never="MATCHES"), since(60, never="FAILS"), since(60, "LT")))
-    world.settle(START + 100 * DAY_MS)
-    assert world.flips("seg_0") == [(START + 60 * DAY_MS, True)]
-    assert world.flips("seg_1") == [(START, True)]
-    assert world.flips("seg_2") == world.flips("seg_3") == []
+def test_pass_without_events_counts_days_from_its_creation_or_as_never_says() -> None:
+    simulation = PassSimulation(
+        definitions_of(
+            days_since_criteria(60),
+            days_since_criteria(60, never="MATCHES"),
+            days_since_criteria(60, never="FAILS"),
+            days_since_criteria(60, "LT"),
+        )
+    )
+    simulation.fold_until(START + 100 * DAY_MS)
+    assert simulation.transitions("seg_0") == [(START + 60 * DAY_MS, True)]
+    assert simulation.transitions("seg_1") == [(START, True)]
+    assert simulation.transitions("seg_2") == simulation.transitions("seg_3") == []
 
 
-def entries_of(world: World, kinds: Sequence[str] = (ENTERED, LEFT)) -> list[Entry]:
-    return [entry for entry in world.entries if entry.type in kinds]
+def entries_of(simulation: PassSimulation, kinds: Sequence[str] = (ENTERED, LEFT)) -> list[Entry]:
+    return [entry for entry in simulation.entries if entry.type in kinds]
 
 
 def test_activities_of_a_pass_are_numbered_without_a_gap() -> None:
-    world = World(defined(*CRITERIA))
-    world.pending = [purchase(i, START + i * 20 * DAY_MS) for i in range(8)]
-    world.settle(START + 400 * DAY_MS, limit=3)
-    assert [e.number for e in world.entries] == list(range(1, len(world.entries) + 1))
-    assert entries_of(world)
+    simulation = PassSimulation(definitions_of(*CRITERIA))
+    simulation.pending = [purchase_event(i, START + i * 20 * DAY_MS) for i in range(8)]
+    simulation.fold_until(START + 400 * DAY_MS, limit=3)
+    assert [e.number for e in simulation.entries] == list(range(1, len(simulation.entries) + 1))
+    assert entries_of(simulation)

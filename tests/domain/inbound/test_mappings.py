@@ -1,4 +1,4 @@
-"""A foreign body becomes events by a mapping alone (A1-17); what cannot be mapped says where and why."""
+"""Mappings from JSON messages of other systems to events (A1-17), and the problems they report."""
 
 from __future__ import annotations
 
@@ -66,33 +66,33 @@ CARD_PAYMENT = {
 }
 
 
-def mapped(mapping: object, body: object, **headers: str) -> list[Any]:
-    """For each item its event, its problems as (code, field), or None where it is left out."""
+def map_body(mapping: object, body: object, **headers: str) -> list[Any]:
+    """Return for each item its event, its problems as (code, field), or None if the mapping ignores the item."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
-    items = parse_mapping(mapping).items_of(decode_body(raw), sent, "message")
+    items = parse_mapping(mapping).map_items(decode_body(raw), sent, "message")
     return [item.event or [(p.code.value, p.field) for p in item.problems] or None for item in items]
 
 
-def one(fields: dict[str, object], body: object, **more: object) -> Any:
-    """What one body becomes by these fields beside the required ones."""
+def map_fields(fields: dict[str, object], body: object, **more: object) -> Any:
+    """Map one body with these fields and the required ones, and return the event or its problems."""
     mapping = {"fields": {"passExternalId": "who", "type": {"value": "visit"}, **fields}, **more}
-    [found] = mapped(mapping, body if isinstance(body, bytes) else {"who": "ann", **body})  # type: ignore[dict-item]
+    [found] = map_body(mapping, body if isinstance(body, bytes) else {"who": "ann", **body})  # type: ignore[dict-item]
     return found
 
 
-def refused(mapping: object) -> list[tuple[str, str]]:
-    """(code, path) of each problem of a mapping."""
+def problems_of(mapping: object) -> list[tuple[str, str]]:
+    """Return (code, path) of each problem of a mapping."""
     with pytest.raises(Refused) as caught:
         parse_mapping(mapping, "mapping")
     return [(problem.code.value, ".".join(problem.field)) for problem in caught.value.problems]
 
 
-def test_the_lines_of_a_shop_order_become_purchases() -> None:
+def test_items_of_a_shop_order_become_purchases() -> None:
     order = b"""{"id": 820982911946154508, "email": "jo@example.com", "currency": "eur", "financial_status": "paid",
       "processed_at": "2026-01-05T11:00:00+01:00", "customer": {"id": 115310627314723954}, "tags": ["spring"],
       "line_items": [{"id": 1, "price": "29.30", "sku": "A"}, {"id": 2, "price": 12.10, "sku": ""}]}"""
-    first, second = mapped(SHOP_ORDER, order, x_shopify_shop_domain="kiosk.example")
+    first, second = map_body(SHOP_ORDER, order, x_shopify_shop_domain="kiosk.example")
     assert first == EventInput(
         type="purchase",
         pass_external_id="115310627314723954",
@@ -102,20 +102,20 @@ def test_the_lines_of_a_shop_order_become_purchases() -> None:
         external_id="820982911946154508/1",
         metadata={"sku": "A", "shop": "kiosk.example", "tag": "spring"},
     )
-    # The amount keeps its digits also where it came as a number; an empty text is nothing.
+    # The amount keeps its digits although it was sent as a number, and an empty text counts as absent.
     assert second.amount == Decimal("12.10")
     assert str(second.amount) == "12.10"
     assert second.metadata == {"shop": "kiosk.example", "tag": "spring"}
-    assert mapped(SHOP_ORDER, order.replace(b'"paid"', b'"pending"')) == [None, None]
-    [guest] = mapped(SHOP_ORDER, {**json.loads(order), "customer": None, "line_items": [{"id": 3, "price": "1"}]})
+    assert map_body(SHOP_ORDER, order.replace(b'"paid"', b'"pending"')) == [None, None]
+    [guest] = map_body(SHOP_ORDER, {**json.loads(order), "customer": None, "line_items": [{"id": 3, "price": "1"}]})
     assert guest.pass_external_id == "jo@example.com"
 
 
-def test_a_callback_of_google_wallet_is_identified_by_its_nonce() -> None:
-    """Checklist 3.1: the nonce is the key; the message is JSON inside a text, as Google signs it."""
+def test_callback_of_google_wallet_is_identified_by_its_nonce() -> None:
+    """The message is JSON inside a text, as Google signs it."""
     message = {"classId": "issuer.gold", "objectId": "issuer.ann", "eventType": "save", "nonce": "f0a1"}
     body = {"signedMessage": json.dumps(message), "receivedTimeMillis": 1_767_225_600_123}
-    assert mapped(GOOGLE_WALLET, body) == [
+    assert map_body(GOOGLE_WALLET, body) == [
         EventInput(
             type="pass_installed",
             pass_external_id="issuer.ann",
@@ -124,21 +124,21 @@ def test_a_callback_of_google_wallet_is_identified_by_its_nonce() -> None:
             metadata={"classId": "issuer.gold"},
         )
     ]
-    [removed] = mapped(GOOGLE_WALLET, {**body, "signedMessage": json.dumps({**message, "eventType": "del"})})
+    [removed] = map_body(GOOGLE_WALLET, {**body, "signedMessage": json.dumps({**message, "eventType": "del"})})
     assert removed.type == "pass_uninstalled"
     other = {**body, "signedMessage": json.dumps({**message, "eventType": "peek", "nonce": ""})}
-    assert mapped(GOOGLE_WALLET, other) == [[("REQUIRED", ("externalId",)), ("UNKNOWN", ("type",))]]
+    assert map_body(GOOGLE_WALLET, other) == [[("REQUIRED", ("externalId",)), ("UNKNOWN", ("type",))]]
 
 
-def test_the_changes_that_a_crm_tells_become_changes_of_fields() -> None:
-    """A1-19: what a CRM reports of its contacts generates events without anything in between."""
+def test_changes_reported_by_a_crm_become_field_changes() -> None:
+    """A1-19: the messages of a CRM about its contacts become events without a program in between."""
     change = {
         "subscriptionType": "contact.propertyChange", "objectId": 1246965, "eventId": 3816279340,
         "propertyName": "city", "propertyValue": "Bern", "occurredAt": 1_767_225_600_000,
     }  # fmt: skip
     created = {**change, "subscriptionType": "contact.creation", "eventId": 3816279341}
-    event, left_out = mapped(CRM_CHANGE, [change, created])
-    assert left_out is None
+    event, ignored = map_body(CRM_CHANGE, [change, created])
+    assert ignored is None
     assert (event.type, event.pass_external_id, event.field_name, event.new_value) == (
         "field_updated", "1246965", "city", "Bern",
     )  # fmt: skip
@@ -148,20 +148,20 @@ def test_the_changes_that_a_crm_tells_become_changes_of_fields() -> None:
 def test_amounts_in_minor_units_and_unix_times_are_exact() -> None:
     charge = {"customer": "ann", "amount": 2930, "currency": "usd", "metadata": {"order": 7, "rate": 0.5}}
     body = {"id": "evt_1", "type": "charge.refunded", "created": 1_767_225_600, "data": {"object": charge}}
-    [event] = mapped(CARD_PAYMENT, body)
+    [event] = map_body(CARD_PAYMENT, body)
     assert (event.type, event.amount, event.currency) == ("refund", Decimal("29.30"), "USD")
     assert event.occurred_at == datetime(2026, 1, 1, tzinfo=UTC)
     assert event.metadata == {"order": 7, "rate": 0.5}
-    assert mapped(CARD_PAYMENT, {**body, "type": "customer.created"}) == [None]
+    assert map_body(CARD_PAYMENT, {**body, "type": "customer.created"}) == [None]
 
 
-def test_what_no_external_id_is_mapped_for_is_known_by_message_and_place() -> None:
+def test_event_without_mapped_external_id_is_identified_by_message_and_index() -> None:
     mapping = {"items": "$body", "fields": {"passExternalId": "who", "type": {"value": "visit"}}}
-    first, second = mapped(mapping, [{"who": "ann"}, {"who": 7}])
+    first, second = map_body(mapping, [{"who": "ann"}, {"who": 7}])
     assert (first.external_id, second.external_id) == ("message.0", "message.1")
     assert second.pass_external_id == "7"
     parsed = parse_mapping(mapping)
-    [only] = parsed.items_of([{"who": "ann"}, {"who": "bob"}], {}, "message", only=[1, 9])
+    [only] = parsed.map_items([{"who": "ann"}, {"who": "bob"}], {}, "message", only=[1, 9])
     assert (only.index, only.event and only.event.external_id) == (1, "message.1")
 
 
@@ -181,40 +181,40 @@ def test_what_no_external_id_is_mapped_for_is_known_by_message_and_place() -> No
         ({"type": "x", "passExternalId": "y"}, {"x": {}}, [("REQUIRED", ("passExternalId",)), ("INVALID", ("type",))]),
     ],
 )
-def test_a_value_that_cannot_be_mapped_says_which_field_it_is(
+def test_value_that_cannot_be_mapped_is_reported_with_its_field(
     fields: dict[str, object], body: object, problems: list[object]
 ) -> None:
-    assert one(fields, body) == problems
+    assert map_fields(fields, body) == problems
 
 
-def test_values_absent_take_their_defaults_and_may_be_left_out() -> None:
-    event = one({"amount": "none", "points": {"path": "none", "default": 5}, "label": "none"}, {})
+def test_absent_values_take_defaults_or_stay_absent() -> None:
+    event = map_fields({"amount": "none", "points": {"path": "none", "default": 5}, "label": "none"}, {})
     assert (event.amount, event.points) == (None, Decimal(5))
-    assert one({"type": {"path": "x", "map": {"a": "scan"}, "default": "custom"}}, {"x": "b"}).type == "custom"
-    assert one({"type": {"template": "shop_{x}.{y}"}}, {"x": True, "y": 2}).type == "shop_true.2"
-    assert one({}, {"x": 1}, metadata="$item").metadata == {"who": "ann", "x": 1}
+    assert map_fields({"type": {"path": "x", "map": {"a": "scan"}, "default": "custom"}}, {"x": "b"}).type == "custom"
+    assert map_fields({"type": {"template": "shop_{x}.{y}"}}, {"x": True, "y": 2}).type == "shop_true.2"
+    assert map_fields({}, {"x": 1}, metadata="$item").metadata == {"who": "ann", "x": 1}
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"a": NaN}', b"[" * 100_000, b"1e99999999999999999999"])
-def test_what_is_not_json_is_refused(body: bytes) -> None:
+def test_body_that_is_not_json_is_rejected(body: bytes) -> None:
     with pytest.raises(InvalidInput):
         decode_body(body)
 
 
 @pytest.mark.parametrize("body", [{}, {"lines": 7}, {"lines": "not json"}, {"lines": [0] * 1_001}])
-def test_a_body_without_items_is_refused_at_items(body: object) -> None:
+def test_body_without_items_is_rejected_at_items(body: object) -> None:
     mapping = parse_mapping({"items": "lines", "fields": {"passExternalId": "a", "type": "b"}})
     with pytest.raises(InvalidInput) as caught:
-        mapping.items_of(body, {}, "message")
+        mapping.map_items(body, {}, "message")
     assert caught.value.problems[0].field == ("items",)
 
 
-def test_every_part_of_a_mapping_that_is_wrong_is_told_with_its_path() -> None:
-    assert refused("x") == [("INVALID", "mapping")]
-    assert refused({}) == [("REQUIRED", "mapping.fields")]
+def test_invalid_part_of_a_mapping_is_reported_with_its_path() -> None:
+    assert problems_of("x") == [("INVALID", "mapping")]
+    assert problems_of({}) == [("REQUIRED", "mapping.fields")]
     fields = {"passExternalId": "a", "type": {"value": "visit"}}
-    assert refused({"field": {}, "fields": fields}) == [("UNKNOWN", "mapping.field")]
-    assert refused({"fields": {"type": "a"}}) == [("REQUIRED", "mapping.fields.passExternalId")]
+    assert problems_of({"field": {}, "fields": fields}) == [("UNKNOWN", "mapping.field")]
+    assert problems_of({"fields": {"type": "a"}}) == [("REQUIRED", "mapping.fields.passExternalId")]
     for part, code, path in (
         ({"nothing": "a"}, "UNKNOWN", "nothing"),
         ({"amount": 7}, "INVALID", "amount"),
@@ -233,11 +233,11 @@ def test_every_part_of_a_mapping_that_is_wrong_is_told_with_its_path() -> None:
         ({"type": "$where.b"}, "UNKNOWN", "type"),
         ({"type": {"path": ["a"] * 7}}, "TOO_MANY", "type.path"),
         ({"type": ".".join("a" * 21)}, "TOO_MANY", "type"),
-        # Whoever repeats a signed body under another header must not make another event of it.
+        # Otherwise a sender could repeat a signed body with another header and create another event.
         ({"externalId": "$headers.x-id"}, "UNSUPPORTED", "externalId"),
         ({"externalId": {"template": "{$headers.x-id}-{a}"}}, "UNSUPPORTED", "externalId.template"),
     ):
-        assert refused({"fields": {**fields, **part}}) == [(code, f"mapping.fields.{path}")]
+        assert problems_of({"fields": {**fields, **part}}) == [(code, f"mapping.fields.{path}")]
     for more, code, path in (
         ({"items": "$headers"}, "INVALID", "items"),
         ({"when": {}}, "INVALID", "when"),
@@ -246,46 +246,46 @@ def test_every_part_of_a_mapping_that_is_wrong_is_told_with_its_path() -> None:
         ({"metadata": 7}, "INVALID", "metadata"),
         ({"metadata": {"x": {"value": []}}}, "INVALID", "metadata.x.value"),
     ):
-        assert refused({"fields": fields, **more}) == [(code, f"mapping.{path}")]
+        assert problems_of({"fields": fields, **more}) == [(code, f"mapping.{path}")]
 
 
 @pytest.mark.parametrize("mapping", [SHOP_ORDER, GOOGLE_WALLET, CARD_PAYMENT])
-def test_a_stored_mapping_is_the_mapping(mapping: dict[str, object]) -> None:
+def test_stored_mapping_equals_the_parsed_one(mapping: dict[str, object]) -> None:
     parsed: EventMapping = parse_mapping(mapping)
     assert mapping_from_json(parsed.text) == parsed
     assert json.loads(parsed.text) == mapping
 
 
-WORDS = """path value template map default scale format passExternalId type amount currency occurredAt externalId points a b
-    a.b $item $body.a $headers.x {a}-{b.0} UNIX_SECONDS EQ operator items when fields metadata""".split()
+WORDS = """path value template map default scale format passExternalId type amount currency occurredAt externalId points
+    a b a.b $item $body.a $headers.x {a}-{b.0} UNIX_SECONDS EQ operator items when fields metadata""".split()
 ODD = ("", "\ud800", "\x00", "x" * 300, None, True, 0, 2, -1, 10**40, 1.5, Decimal("1E+999999"), "29.30", "-0", "NaN")
 
 
-def test_no_mapping_and_no_body_is_a_surprise() -> None:
-    """4,000 mappings made of the right words in wrong places, on bodies of anything: refused, or mapped, or told why."""
+def test_random_mappings_and_bodies_are_mapped_or_rejected_without_an_exception() -> None:
+    """4,000 mappings consist of valid words at random paths; each meets a random body."""
     chance = random.Random(20_260_101)
 
-    def anything(depth: int, words: Sequence[str] = WORDS) -> Any:
+    def random_value(depth: int, words: Sequence[str] = WORDS) -> Any:
         match chance.randrange(6 if depth else 3):
             case 0 | 1:
                 return chance.choice(words)
             case 2:
                 return chance.choice(ODD)
             case 3:
-                return [anything(depth - 1, words) for _ in range(chance.randrange(3))]
-        return {chance.choice(words): anything(depth - 1, words) for _ in range(chance.randrange(4))}
+                return [random_value(depth - 1, words) for _ in range(chance.randrange(3))]
+        return {chance.choice(words): random_value(depth - 1, words) for _ in range(chance.randrange(4))}
 
-    def source() -> Any:
+    def random_source() -> Any:
         kind = chance.choice(("path", "value", "template", "path"))
-        options = {name: anything(1) for name in chance.sample(("map", "default", "scale", "format"), 1)}
-        return chance.choice(("a", "b", "$body.a.b", {kind: anything(1)}, {kind: "a", **options}, anything(2)))
+        options = {name: random_value(1) for name in chance.sample(("map", "default", "scale", "format"), 1)}
+        return chance.choice(("a", "b", "$body.a.b", {kind: random_value(1)}, {kind: "a", **options}, random_value(2)))
 
     accepted = 0
     for _ in range(4_000):
         names = ("passExternalId", "type", *chance.sample(list(FIELDS), 3))
-        mapping = {"fields": {name: source() for name in names}}
+        mapping = {"fields": {name: random_source() for name in names}}
         mapping |= {
-            name: anything(2) for name in chance.sample(("items", "when", "metadata", "x"), chance.randrange(2))
+            name: random_value(2) for name in chance.sample(("items", "when", "metadata", "x"), chance.randrange(2))
         }
         try:
             parsed = parse_mapping(mapping)
@@ -293,9 +293,9 @@ def test_no_mapping_and_no_body_is_a_surprise() -> None:
             continue
         accepted += 1
         with contextlib.suppress(Refused):
-            body = anything(3, ("a", "b", "7", "29.30"))
-            assert all(parsed.named(body, {}))
-            for item in parsed.items_of(body, {"x": "y"}, "message"):
+            body = random_value(3, ("a", "b", "7", "29.30"))
+            assert all(parsed.find_pass_external_ids(body, {}))
+            for item in parsed.map_items(body, {"x": "y"}, "message"):
                 with contextlib.suppress(Refused):
                     if item.event is not None:
                         validate_event(item.event, ValidationRules(datetime(2026, 1, 1, tzinfo=UTC), "EUR"))

@@ -1,4 +1,4 @@
-"""Criteria are read once and written one way."""
+"""Criteria: parsing, their written form, and comparisons."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ trees = st.recursive(
 
 
 @given(trees)
-def test_criteria_written_and_read_again_are_the_same(tree: dict[str, object]) -> None:
+def test_criteria_parsed_from_their_written_form_are_equal(tree: dict[str, object]) -> None:
     try:
         criteria = parse_criteria(tree, "USD")
     except Refused as refused:
@@ -58,7 +58,7 @@ def test_criteria_written_and_read_again_are_the_same(tree: dict[str, object]) -
     assert parse_criteria(criteria.to_dict(), "XXX") == criteria
 
 
-def test_a_sum_of_amounts_takes_the_currency_of_the_workspace() -> None:
+def test_sum_of_amounts_takes_the_currency_of_the_workspace() -> None:
     criteria = parse_criteria({"event": {"metric": "SUM", "operator": "GTE", "value": 5}}, "EUR")
     assert isinstance(criteria, EventCriterion)
     assert (criteria.metric, criteria.filter.currency, criteria.value) == (Metric.SUM, "EUR", Decimal(5))
@@ -67,14 +67,14 @@ def test_a_sum_of_amounts_takes_the_currency_of_the_workspace() -> None:
 @pytest.mark.parametrize(
     ("within", "ms"), [({"days": 2}, 2 * DAY_MS), ({"hours": 3}, 3 * HOUR_MS), ({"minutes": 1}, 60_000)]
 )
-def test_a_window_is_rolling(within: dict[str, int], ms: int) -> None:
+def test_window_is_given_in_days_hours_or_minutes(within: dict[str, int], ms: int) -> None:
     criteria = parse_criteria({"event": {"value": 1, "within": within}}, "EUR")
     assert isinstance(criteria, EventCriterion)
     assert criteria.within_ms == ms
 
 
 @pytest.mark.parametrize(
-    ("left", "operator", "right", "holds"),
+    ("left", "operator", "right", "expected"),
     [
         (5, "EQ", "5.0", True),
         ("5", "GTE", 4, True),
@@ -90,5 +90,5 @@ def test_a_window_is_rolling(within: dict[str, int], ms: int) -> None:
         ("b", "GT", "a", True),
     ],
 )
-def test_values_compare_as_their_owner_would(left: object, operator: str, right: object, holds: bool) -> None:
-    assert compare(left, Operator(operator), right) is holds
+def test_values_compare_by_type_and_operator(left: object, operator: str, right: object, expected: bool) -> None:
+    assert compare(left, Operator(operator), right) is expected

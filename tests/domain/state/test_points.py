@@ -1,6 +1,6 @@
-"""Points against an oracle that keeps every grant in one list: any order and any split of the events gives the same.
+"""Points, compared with an oracle that keeps every grant in one list: order and grouping of events do not matter.
 
-Proves A1-11 and A1-12 (the end of points is the only part that changes, by an event of its own) for the pure part.
+This file tests the pure part of A1-11 and A1-12: only the end of points changes, and only by an event of its own.
 """
 
 from __future__ import annotations
@@ -18,15 +18,25 @@ from app.domain.errors import Code, Refused
 from app.domain.events.events import PASS_UPDATED, Category, Event, EventInput, Origin
 from app.domain.events.points_expiry import PointsExpiry
 from app.domain.events.validation import ValidationRules, fingerprint, validate_event
-from app.domain.state.aggregates import fold
-from app.domain.state.points import ExpiredLot, Lot, PointsAccount, endings, moves_end, needs_history, rebuild_account
+from app.domain.state.aggregates import fold_events
+from app.domain.state.points import (
+    ExpiredLot,
+    Lot,
+    PointsAccount,
+    find_expiries,
+    moves_expiry,
+    needs_history,
+    rebuild_account,
+)
 from app.domain.values.instants import DAY_MS, from_ms
-from tests.domain.fold.test_advance import World, a_pass, defined
+from tests.domain.fold.test_advance import PassSimulation, definitions_of, new_pass
 
 START = 20_000 * DAY_MS
 
 
-RICH = defined({"pass": {"field": "pointsBalance", "operator": "GTE", "value": 10}}, at_ms=START - 1, notify="EMIT")
+RICH = definitions_of(
+    {"pass": {"field": "pointsBalance", "operator": "GTE", "value": 10}}, at_ms=START - 1, notify="EMIT"
+)
 
 
 def event(
@@ -35,9 +45,22 @@ def event(
 ) -> Event:  # fmt: skip
     at = from_ms(START + day * DAY_MS)
     return Event(
-        name, "pass_1", Category.ACTIVITY, kind, None, None, Decimal(points), "api", None, {}, at, at, Origin("API"),
-        correction_of=corrects, points_expiry=end,
-    )  # fmt: skip
+        name,
+        "pass_1",
+        Category.ACTIVITY,
+        type=kind,
+        amount=None,
+        currency=None,
+        points=Decimal(points),
+        source="api",
+        external_id=None,
+        metadata={},
+        occurred_at=at,
+        recorded_at=at,
+        origin=Origin("API"),
+        correction_of=corrects,
+        points_expiry=end,
+    )
 
 
 def on(day: int) -> PointsExpiry:
@@ -50,14 +73,14 @@ def idle(days: int) -> PointsExpiry:
 
 @dataclass
 class Grant:
-    """One grant as the oracle keeps it; without an end it lasts for ever."""
+    """One grant as the oracle keeps it. A grant without an end never expires."""
 
     id: str
     day: int
     left: Decimal
     end: PointsExpiry | None
 
-    def ends(self, active: int) -> int | None:
+    def end_day(self, active: int) -> int | None:
         if self.end is None:
             return None
         if self.end.at_ms is not None:
@@ -66,44 +89,47 @@ class Grant:
 
 
 @dataclass
-class Foreseen:
-    """By brute force: the balance of each day, what each grant with an end has left, (grant, points, day) of each end."""
+class Expected:
+    """The result of the oracle.
+
+    `balances` are by day. `left` is what each grant with an end has left. `expired` lists (grant, points, day).
+    """
 
     balances: list[Decimal]
     left: dict[str, Decimal]
-    ended: list[tuple[str, Decimal, int]]
+    expired: list[tuple[str, Decimal, int]]
 
 
-def oracle(events: Iterable[Event], until: int) -> Foreseen:
-    """What everything came to at the end of a day, and of each day before."""
+def oracle(events: Iterable[Event], until: int) -> Expected:
+    """Compute the state at the end of day `until`, and the balance of each day before."""
     grants: list[Grant] = []
     balances: list[Decimal] = []
-    debt, active, ended = Decimal(0), -1, []
+    debt, active, expired = Decimal(0), -1, []
     ordered = sorted(events, key=lambda e: (e.occurred_at, e.id))
-    happening: dict[int, list[Event]] = {}
+    events_by_day: dict[int, list[Event]] = {}
     for event in ordered:
-        happening.setdefault((event.occurred_ms - START) // DAY_MS, []).append(event)
+        events_by_day.setdefault((event.occurred_ms - START) // DAY_MS, []).append(event)
     for day in range(until + 1):
-        for e in [None, *happening.get(day, ()), None]:
-            over = [g for g in grants if (end := g.ends(active)) is not None and end <= day]
-            for g in sorted(over, key=lambda g: (g.ends(active) or 0, g.day, g.id)):
+        for e in [None, *events_by_day.get(day, ()), None]:
+            over = [g for g in grants if (end := g.end_day(active)) is not None and end <= day]
+            for g in sorted(over, key=lambda g: (g.end_day(active) or 0, g.day, g.id)):
                 grants.remove(g)
                 if g.left:
-                    ended.append((g.id, g.left, day))
+                    expired.append((g.id, g.left, day))
             if e is None:
                 continue
             if e.type != PASS_UPDATED:
                 active = max(active, day)
             points = e.points
             if points > 0:
-                grant = Grant(e.id, day, points, e.points_expiry)
-                end = grant.ends(active)
+                grant = Grant(e.id, day, points, end=e.points_expiry)
+                end = grant.end_day(active)
                 if end is None or end > day:
                     repaid = min(debt, grant.left)
                     debt, grant.left = debt - repaid, grant.left - repaid
                     grants.append(grant)
             elif points < 0:
-                for g in sorted(grants, key=lambda g: (g.ends(active) is None, g.ends(active) or 0, g.day, g.id)):
+                for g in sorted(grants, key=lambda g: (g.end_day(active) is None, g.end_day(active) or 0, g.day, g.id)):
                     used = min(g.left, -points)
                     g.left, points = g.left - used, points + used
                 debt -= points
@@ -113,15 +139,15 @@ def oracle(events: Iterable[Event], until: int) -> Foreseen:
                         g.end = moved if moved.at_ms is None else PointsExpiry(max(moved.at_ms, START + day * DAY_MS))
         balances.append(sum((g.left for g in grants), Decimal(0)) - debt)
     left = {g.id: g.left for g in grants if g.end is not None and g.left}
-    return Foreseen(balances, left, ended)
+    return Expected(balances, left, expired)
 
 
-def held(purse: PointsAccount) -> tuple[Decimal, dict[str, Decimal]]:
-    return purse.balance, {name: lot.remaining for name, lot in (purse.lots or {}).items()}
+def balance_and_lots(account: PointsAccount) -> tuple[Decimal, dict[str, Decimal]]:
+    return account.balance, {name: lot.remaining for name, lot in (account.lots or {}).items()}
 
 
-def ids(gone: Iterable[ExpiredLot]) -> list[tuple[str, Decimal, int]]:
-    return [(e.event_id, e.points, (e.at_ms - START) // DAY_MS) for e in gone]
+def expiries_of(lots: Iterable[ExpiredLot]) -> list[tuple[str, Decimal, int]]:
+    return [(lot.event_id, lot.points, (lot.at_ms - START) // DAY_MS) for lot in lots]
 
 
 @st.composite
@@ -152,98 +178,100 @@ def histories(draw: st.DrawFn) -> list[Event]:
 
 @settings(max_examples=150, deadline=None)
 @given(histories(), st.integers(30, 60))
-def test_the_balance_and_the_lots_are_those_of_the_oracle_at_any_instant(events: list[Event], until: int) -> None:
-    purse, gone = rebuild_account([*events, *events[:3]], START + until * DAY_MS)
-    foreseen = oracle(events, until)
-    assert held(purse) == (foreseen.balances[-1], foreseen.left)
-    assert ids(gone) == foreseen.ended
-    assert purse.balance >= sum(foreseen.left.values(), Decimal(0)) or not foreseen.left
+def test_balance_lots_and_expiries_equal_the_oracle_at_any_instant(events: list[Event], until: int) -> None:
+    account, expired = rebuild_account([*events, *events[:3]], START + until * DAY_MS)
+    expected = oracle(events, until)
+    assert balance_and_lots(account) == (expected.balances[-1], expected.left)
+    assert expiries_of(expired) == expected.expired
+    assert account.balance >= sum(expected.left.values(), Decimal(0)) or not expected.left
 
 
 @settings(max_examples=100, deadline=None)
 @given(histories(), st.data())
-def test_any_order_and_any_split_gives_what_a_rebuild_gives(events: list[Event], data: st.DataObject) -> None:
-    """A1-12: grants, spending and moved ends, arriving early, late, in parts, as history or not, and walked as they come."""
-    world = World(RICH, a_pass(START))
+def test_any_order_and_any_split_of_events_gives_the_rebuilt_account(events: list[Event], data: st.DataObject) -> None:
+    """A1-12: grants, spending and moved ends come early or late, in parts, and as history or not."""
+    simulation = PassSimulation(RICH, new_pass(START))
     remaining = data.draw(st.permutations(events))
     day = 0
     while remaining:
         batch, remaining = remaining[: (size := data.draw(st.integers(1, 5)))], remaining[size:]
         day = max([day, *((e.occurred_ms - START) // DAY_MS for e in batch)]) + data.draw(st.integers(0, 3))
         recorded_at, historical = from_ms(START + day * DAY_MS), data.draw(st.booleans())
-        world.pending += [replace(e, recorded_at=recorded_at, historical=historical) for e in batch]
-        world.settle(START + day * DAY_MS, data.draw(st.none() | st.integers(1, 3)))
-    world.settle(START + 90 * DAY_MS)
-    purse, _ = rebuild_account(events, START + 90 * DAY_MS)
-    assert (world.card.points, world.card.lots) == (purse.balance, purse.lots)
-    assert ("seg_0" in world.card.memberships) == (purse.balance >= 10)
+        simulation.pending += [replace(e, recorded_at=recorded_at, historical=historical) for e in batch]
+        simulation.fold_until(START + day * DAY_MS, data.draw(st.none() | st.integers(1, 3)))
+    simulation.fold_until(START + 90 * DAY_MS)
+    account, _ = rebuild_account(events, START + 90 * DAY_MS)
+    assert (simulation.card.points, simulation.card.lots) == (account.balance, account.lots)
+    assert ("seg_0" in simulation.card.memberships) == (account.balance >= 10)
 
 
 @settings(max_examples=60, deadline=None)
 @given(histories(), st.booleans())
-def test_what_comes_in_time_is_told_when_it_ends_and_flips_when_it_flips(events: list[Event], at_once: bool) -> None:
-    """However long the worker was down; and no event is read again for it, unless an end is moved."""
-    world = World(RICH, a_pass(START))
+def test_expiries_and_transitions_have_exact_instants_when_no_event_is_late(events: list[Event], at_once: bool) -> None:
+    """The worker may be down for any time. The walk reads no history, unless an end is moved."""
+    simulation = PassSimulation(RICH, new_pass(START))
     for day in range(31):
         due = [e for e in events if e.occurred_ms == START + day * DAY_MS]
-        assert any(map(moves_end, due)) or not needs_history(world.card.lots, due, world.card.evaluated_until_ms)
-        world.pending += due
+        assert any(map(moves_expiry, due)) or not needs_history(
+            simulation.card.lots, due, simulation.card.evaluated_until_ms
+        )
+        simulation.pending += due
         if not at_once:
-            world.settle(START + day * DAY_MS)
-    world.settle(START + 90 * DAY_MS)
-    told = [(e.refs["event"], e.refs["points"], e.at_ms) for e in world.entries if e.type == POINTS_EXPIRED]
-    foreseen = oracle(events, 90)
-    assert told == [(name, points, START + day * DAY_MS) for name, points, day in foreseen.ended]
-    rich = [balance >= 10 for balance in foreseen.balances]
+            simulation.fold_until(START + day * DAY_MS)
+    simulation.fold_until(START + 90 * DAY_MS)
+    published = [(e.refs["event"], e.refs["points"], e.at_ms) for e in simulation.entries if e.type == POINTS_EXPIRED]
+    expected = oracle(events, 90)
+    assert published == [(name, points, START + day * DAY_MS) for name, points, day in expected.expired]
+    rich = [balance >= 10 for balance in expected.balances]
     days = [day for day in range(91) if rich[day] != (day > 0 and rich[day - 1])]
-    assert world.flips("seg_0") == [(START + day * DAY_MS, rich[day]) for day in days]
+    assert simulation.transitions("seg_0") == [(START + day * DAY_MS, rich[day]) for day in days]
 
 
-def at(events: Sequence[Event], day: int) -> object:
-    return held(rebuild_account(events, START + day * DAY_MS)[0])
+def state_on(events: Sequence[Event], day: int) -> object:
+    return balance_and_lots(rebuild_account(events, START + day * DAY_MS)[0])
 
 
-def test_what_ends_soonest_is_spent_first_then_the_older_then_what_does_not_end() -> None:
-    """A1-11: negative points spend."""
+def test_points_that_expire_soonest_are_spent_first_then_older_then_endless_ones() -> None:
+    """A1-11: an event with negative points spends."""
     earned = [
         event("kept", 0, 5), event("late", 1, 10, on(20)), event("soon", 2, 10, on(10)), event("idle", 3, 10, idle(5)),
         event("twin", 4, 10, on(10)),
     ]  # fmt: skip
-    assert at([*earned, event("x1", 5, -15)], 5) == (30, {"idle": 5, "twin": 10, "late": 10})
-    assert at([*earned, event("x1", 5, -15), event("x2", 6, -8)], 6) == (22, {"idle": 5, "twin": 2, "late": 10})
-    assert at([*earned, event("x1", 5, -42)], 5) == (3, {})
-    assert at([*earned, event("x1", 5, -42), event("x2", 6, -10), event("y", 7, 12, on(30))], 8) == (5, {"y": 5})
+    assert state_on([*earned, event("x1", 5, -15)], 5) == (30, {"idle": 5, "twin": 10, "late": 10})
+    assert state_on([*earned, event("x1", 5, -15), event("x2", 6, -8)], 6) == (22, {"idle": 5, "twin": 2, "late": 10})
+    assert state_on([*earned, event("x1", 5, -42)], 5) == (3, {})
+    assert state_on([*earned, event("x1", 5, -42), event("x2", 6, -10), event("y", 7, 12, on(30))], 8) == (5, {"y": 5})
 
 
-def test_points_are_gone_at_the_instant_of_their_end_and_not_before() -> None:
+def test_points_expire_exactly_at_their_end() -> None:
     lot = [event("lot", 0, 10, on(10))]
     assert [rebuild_account(lot, START + 10 * DAY_MS + ms)[0].balance for ms in (-1, 0)] == [10, 0]
     rolling = [event("lot", 0, 10, idle(10)), event("own", 5, kind=PASS_UPDATED)]
     assert [rebuild_account(rolling, START + 10 * DAY_MS + ms)[0].balance for ms in (-1, 0)] == [10, 0]
-    assert at([*rolling, event("visit", 9)], 18) == (10, {"lot": 10})
-    assert at([*rolling, event("visit", 10)], 18) == (0, {})
-    assert at([event("over", 5, 10, on(5))], 5) == (0, {})
+    assert state_on([*rolling, event("visit", 9)], 18) == (10, {"lot": 10})
+    assert state_on([*rolling, event("visit", 10)], 18) == (0, {})
+    assert state_on([event("over", 5, 10, on(5))], 5) == (0, {})
 
 
-def test_an_end_is_moved_by_an_event_of_its_own_as_long_as_there_is_something_left() -> None:
-    """A1-12: the expiry date changes manually, or follows the most recent action; the grant itself stays as it was."""
+def test_end_of_points_is_moved_by_an_event_while_points_are_left() -> None:
+    """A1-12: the end is a new date, or follows the last action. The grant itself is immutable."""
     lot = event("lot", 0, 10, on(10))
-    assert at([lot, event("moved", 5, 0, on(20), "lot")], 15) == (10, {"lot": 10})
-    assert at([lot, event("moved", 10, 0, on(20), "lot")], 15) == (0, {})
-    assert at([lot, event("at once", 5, 0, on(1), "lot")], 5) == (0, {})
-    assert at([lot, event("moved", 5, 0, idle(30), "lot"), event("visit", 9)], 38) == (10, {"lot": 10})
+    assert state_on([lot, event("moved", 5, 0, on(20), "lot")], 15) == (10, {"lot": 10})
+    assert state_on([lot, event("moved", 10, 0, on(20), "lot")], 15) == (0, {})
+    assert state_on([lot, event("at once", 5, 0, on(1), "lot")], 5) == (0, {})
+    assert state_on([lot, event("moved", 5, 0, idle(30), "lot"), event("visit", 9)], 38) == (10, {"lot": 10})
     endless = [event("kept", 0, 10), event("other", 1, 10), event("spent", 2, -4)]
     moved, _ = rebuild_account([*endless, event("moved", 3, 0, on(9), "kept")], START + 3 * DAY_MS)
     assert (moved.balance, moved.lots) == (Decimal(16), {"kept": Lot(Decimal(6), START, on(9))})
-    assert at([*endless, event("moved", 3, 0, on(9), "kept")], 9) == (10, {})
+    assert state_on([*endless, event("moved", 3, 0, on(9), "kept")], 9) == (10, {})
 
 
-def test_what_ends_next_is_told_by_instant() -> None:
+def test_coming_expiries_are_summed_by_instant() -> None:
     events = [event("a", 0, 5, on(9)), event("b", 1, "2.5", on(9)), event("c", 2, 7, idle(4)), event("d", 2, 1)]
-    purse, _ = rebuild_account(events, START + 3 * DAY_MS)
-    told = endings(purse.lots, fold({}, events))
-    assert told == [(START + 6 * DAY_MS, 7), (START + 9 * DAY_MS, Decimal("7.5"))]
-    assert endings(None, {}) == []
+    account, _ = rebuild_account(events, START + 3 * DAY_MS)
+    expiries = find_expiries(account.lots, fold_events({}, events))
+    assert expiries == [(START + 6 * DAY_MS, 7), (START + 9 * DAY_MS, Decimal("7.5"))]
+    assert find_expiries(None, {}) == []
 
 
 RULES = ValidationRules(from_ms(START), "USD")
@@ -254,7 +282,10 @@ RULES = ValidationRules(from_ms(START), "USD")
     [
         ({"points_expire_at": "2030-01-01T00:00:00Z"}, "pointsExpireAt", Code.INVALID),
         ({"points": -5, "points_expire_after_days": 5}, "pointsExpireAfterDays", Code.INVALID),
-        ({"points": -5, "points_expire_at": "2030-01-01T00:00:00Z", "correction_of": "e"}, "pointsExpireAt", Code.INVALID),
+        (
+            {"points": -5, "points_expire_at": "2030-01-01T00:00:00Z", "correction_of": "e"},
+            "pointsExpireAt", Code.INVALID,
+        ),
         ({"points": 5, "points_expire_at": "soon"}, "pointsExpireAt", Code.INVALID),
         ({"points": "lots", "points_expire_after_days": 5}, "points", Code.INVALID),
         ({"points": 5, "points_expire_after_days": 0}, "pointsExpireAfterDays", Code.OUT_OF_RANGE),
@@ -271,17 +302,17 @@ RULES = ValidationRules(from_ms(START), "USD")
         ),
     ],
 )  # fmt: skip
-def test_an_end_that_makes_no_sense_is_refused_with_its_path(sent: dict[str, object], path: str, code: Code) -> None:
+def test_invalid_end_of_points_is_rejected_with_its_path(sent: dict[str, object], path: str, code: Code) -> None:
     with pytest.raises(Refused) as refused:
         validate_event(EventInput("custom", pass_id="p", **sent), RULES)
     assert [(p.field, p.code) for p in refused.value.problems] == [((path,), code)]
 
 
-def test_an_end_is_part_of_what_a_repeat_repeats_and_changes_no_fingerprint_of_before() -> None:
-    def of(**sent: object) -> str:
+def test_end_of_points_belongs_to_the_fingerprint_and_leaves_older_ones_unchanged() -> None:
+    def fingerprint_of(**sent: object) -> str:
         return fingerprint(b"key", validate_event(EventInput("custom", pass_id="p", **sent), RULES), "p").hex()
 
-    assert of(points=5, external_id="1") == "3cff36d2e5674c4029bac4a2205d5744"
-    spelt = [of(points=5, points_expire_at=f"2030-01-01T0{h}:00:00+0{h}:00") for h in (0, 1)]
-    days = [of(points=5, points_expire_after_days=n) for n in (5, "5")]
-    assert len({of(points=5), *spelt, *days, of(points=5, points_expire_after_days=6)}) == 4
+    assert fingerprint_of(points=5, external_id="1") == "3cff36d2e5674c4029bac4a2205d5744"
+    spelt = [fingerprint_of(points=5, points_expire_at=f"2030-01-01T0{h}:00:00+0{h}:00") for h in (0, 1)]
+    days = [fingerprint_of(points=5, points_expire_after_days=n) for n in (5, "5")]
+    assert len({fingerprint_of(points=5), *spelt, *days, fingerprint_of(points=5, points_expire_after_days=6)}) == 4

@@ -1,4 +1,4 @@
-"""Statistics: the footer of a customer's page."""
+"""Statistics of one pass: spend, rows by event type, and periods."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from app.domain.events.events import PASS_UPDATED, TYPES, Category, Event, Origin
-from app.domain.state.statistics import Period, SpendRow, period_of, statistics_of
+from app.domain.state.statistics import Period, SpendRow, build_event_statistics, period_of
 from app.domain.values.decimals import ZERO
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -18,13 +18,24 @@ BERLIN = ZoneInfo("Europe/Berlin")
 def event(number: int, kind: str, amount: str | None = None, currency: str | None = "EUR") -> Event:
     at = datetime(2026, 1, number, tzinfo=UTC)
     return Event(
-        f"event_{number}", "pass_1", TYPES.get(kind, Category.CUSTOM), kind, None if amount is None else Decimal(amount),
-        None if amount is None else currency, ZERO, "api", None, {}, at, at, Origin("API"),
-    )  # fmt: skip
+        f"event_{number}",
+        "pass_1",
+        TYPES.get(kind, Category.CUSTOM),
+        type=kind,
+        amount=None if amount is None else Decimal(amount),
+        currency=None if amount is None else currency,
+        points=ZERO,
+        source="api",
+        external_id=None,
+        metadata={},
+        occurred_at=at,
+        recorded_at=at,
+        origin=Origin("API"),
+    )
 
 
 def test_orders_are_purchases_and_refunds_and_credits_subtract() -> None:
-    found = statistics_of(
+    found = build_event_statistics(
         [
             event(1, "purchase", "100.50"),
             event(2, "purchase", "200"),
@@ -36,13 +47,13 @@ def test_orders_are_purchases_and_refunds_and_credits_subtract() -> None:
     )
     assert found.event_count == 6
     assert found.spend == (
-        SpendRow("EUR", Decimal("300.50"), Decimal(39), Decimal("261.50"), 2),
-        SpendRow("USD", Decimal(7), ZERO, Decimal(7), 1),
+        SpendRow("EUR", Decimal("300.50"), Decimal(39), net=Decimal("261.50"), orders=2),
+        SpendRow("USD", Decimal(7), ZERO, net=Decimal(7), orders=1),
     )
 
 
-def test_a_row_has_the_average_half_even_to_six_places_and_none_without_amounts() -> None:
-    found = statistics_of(
+def test_average_is_rounded_half_even_to_six_places_and_absent_without_amounts() -> None:
+    found = build_event_statistics(
         [event(1, "purchase", "1"), event(2, "purchase", "0"), event(3, "purchase", "1"), event(4, "visit")]
     )
     bought, visited = found.by_type
@@ -51,12 +62,12 @@ def test_a_row_has_the_average_half_even_to_six_places_and_none_without_amounts(
     assert (found.first_ms, found.last_ms) == (event(1, "visit").occurred_ms, event(4, "visit").occurred_ms)
 
 
-def test_only_the_types_asked_for_count_and_never_what_punchcard_records_itself() -> None:
+def test_statistics_count_only_the_requested_types_and_no_internal_events() -> None:
     events = [event(1, "purchase", "1"), event(2, "visit"), event(3, PASS_UPDATED)]
-    assert statistics_of(events).event_count == 2
-    assert [row.type for row in statistics_of(events, ["visit"]).by_type] == ["visit"]
-    assert statistics_of(events, []).event_count == 0
-    assert statistics_of([]).first_ms is None
+    assert build_event_statistics(events).event_count == 2
+    assert [row.type for row in build_event_statistics(events, ["visit"]).by_type] == ["visit"]
+    assert build_event_statistics(events, []).event_count == 0
+    assert build_event_statistics([]).first_ms is None
 
 
 @pytest.mark.parametrize(
@@ -69,12 +80,14 @@ def test_only_the_types_asked_for_count_and_never_what_punchcard_records_itself(
         (Period.YEAR, "2026-01-01T00:00:00+01:00", "2027-01-01T00:00:00+01:00"),
     ],
 )
-def test_periods_follow_the_zones_midnight_also_where_summer_begins(period: Period, start: str, end: str) -> None:
+def test_periods_begin_at_midnight_of_the_zone_also_when_summer_time_begins(
+    period: Period, start: str, end: str
+) -> None:
     now = datetime(2026, 3, 29, 12, tzinfo=UTC)
     assert period_of(now, period, BERLIN, 0) == (datetime.fromisoformat(start), datetime.fromisoformat(end))
 
 
-def test_a_week_begins_where_the_workspace_says() -> None:
-    now = datetime(2026, 3, 28, 23, 30, tzinfo=UTC)  # already Sunday in Berlin
+def test_week_begins_on_the_day_that_the_workspace_chose() -> None:
+    now = datetime(2026, 3, 28, 23, 30, tzinfo=UTC)  # It is already Sunday in Berlin.
     assert period_of(now, Period.WEEK, BERLIN, 6)[0] == datetime(2026, 3, 29, tzinfo=BERLIN)
     assert period_of(now, Period.WEEK, BERLIN, 0)[0] == datetime(2026, 3, 23, tzinfo=BERLIN)

@@ -1,4 +1,4 @@
-"""Cursors: opaque, versioned, and refused unless this server wrote them."""
+"""Cursors: opaque, versioned, and rejected unless this server issued them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from app.domain.values.cursors import VERSION, activity_cursor, activity_positio
 
 
 @given(st.integers(-(2**43), 2**43 - 1), st.text("abc_123", max_size=40))
-def test_a_cursor_gives_back_the_key_it_was_made_of(at: int, key: str) -> None:
+def test_cursor_decodes_to_its_key(at: int, key: str) -> None:
     assert decode_cursor(encode_cursor("event", at, key), "event", (int, str)) == (at, key)
 
 
-def test_a_cursor_begins_with_its_version() -> None:
+def test_cursor_begins_with_its_version() -> None:
     text = activity_cursor(7)
     assert urlsafe_b64decode(text + "=" * (-len(text) % 4))[:1] == VERSION
     assert activity_position(text) == 7
 
 
 @given(st.text(max_size=60))
-def test_a_text_that_is_no_cursor_is_refused(text: str) -> None:
+def test_text_that_is_no_cursor_is_rejected(text: str) -> None:
     with pytest.raises(InvalidInput):
         decode_cursor(text, "event", (int, str), "after")
 
@@ -44,12 +44,12 @@ def test_a_text_that_is_no_cursor_is_refused(text: str) -> None:
         "A" * 10_000,
     ],
 )
-def test_a_cursor_of_another_list_or_version_or_shape_is_refused(text: str) -> None:
+def test_cursor_of_another_list_version_or_shape_is_rejected(text: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         decode_cursor(text, "event", (int, str), "after")
     assert [(p.code, p.field) for p in refused.value.problems] == [(Code.INVALID, ("after",))]
 
 
-def test_a_position_is_not_negative() -> None:
+def test_negative_position_is_rejected() -> None:
     with pytest.raises(InvalidInput):
         activity_position(activity_cursor(-1))

@@ -1,4 +1,4 @@
-"""Windows that list far fewer leavers than they hold, whatever was dropped and asked for again on the way."""
+"""Windows that list far fewer expiring events than they count."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ from app.domain.segments.criteria import parse_criteria
 from app.domain.segments.segments import Definitions, Version
 from app.domain.values.instants import DAY_MS, from_ms
 from tests import oracle
-from tests.domain.fold.test_advance import START, World, count, defined, purchase, spent
+from tests.domain.fold.test_advance import (
+    START,
+    PassSimulation,
+    count_criteria,
+    definitions_of,
+    purchase_event,
+    spent_criteria,
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _lists_of_two() -> object:
+def _two_expiring_events() -> object:
     names = ("app.domain.state.measures", "app.domain.fold.derived", "tests.domain.fold.test_advance")
     patches = [patch(f"{name}.MAX_EXPIRING", 2) for name in names]
     for each in patches:
@@ -29,42 +36,44 @@ def _lists_of_two() -> object:
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 100), st.booleans()), max_size=25))
-def test_a_short_list_of_leavers_gives_the_same_flips(schedule: list[tuple[int, bool]]) -> None:
-    world, now = World(defined(count(4, within={"days": 5}), spent(30, within={"days": 9}))), START
-    happened = []
-    for i, (quarters, settles) in enumerate(schedule):
+def test_short_list_of_expiring_events_gives_exact_transitions(schedule: list[tuple[int, bool]]) -> None:
+    criteria = count_criteria(4, within={"days": 5}), spent_criteria(30, within={"days": 9})
+    simulation, now = PassSimulation(definitions_of(*criteria)), START
+    occurred = []
+    for i, (quarters, folds) in enumerate(schedule):
         now += quarters * DAY_MS // 4 if quarters > 10 else quarters * DAY_MS // 24
-        world.pending.append(purchase(i, now))
-        happened.append(oracle.Happening(now, Decimal(10)))
-        if settles:
-            world.settle(now)
+        simulation.pending.append(purchase_event(i, now))
+        occurred.append(oracle.OracleEvent(now, Decimal(10)))
+        if folds:
+            simulation.fold_until(now)
     end = now + 20 * DAY_MS
-    world.settle(end)
-    assert world.flips("seg_0") == oracle.flips(happened, START, end, oracle.at_least(4, 5), [5])
-    assert world.flips("seg_1") == oracle.flips(happened, START, end, oracle.spent_within(Decimal(30), 9), [9])
+    simulation.fold_until(end)
+    assert simulation.transitions("seg_0") == oracle.list_transitions(occurred, START, end, oracle.at_least(4, 5), [5])
+    spent = oracle.spent_within(Decimal(30), 9)
+    assert simulation.transitions("seg_1") == oracle.list_transitions(occurred, START, end, spent, [9])
 
 
-def test_a_list_that_was_continued_and_outlived_is_emptied_before_it_is_cut() -> None:
-    world = World(defined(count(4, within={"days": 20})))
+def test_list_whose_events_all_expired_is_emptied_before_it_is_cut() -> None:
+    simulation = PassSimulation(definitions_of(count_criteria(4, within={"days": 20})))
     for day in (0, 2, 3):
-        world.pending.append(purchase(day, START + day * DAY_MS + 1))
-        world.settle(START + day * DAY_MS + 1)
+        simulation.pending.append(purchase_event(day, START + day * DAY_MS + 1))
+        simulation.fold_until(START + day * DAY_MS + 1)
     for day in (30, 40, 41):
-        world.pending.append(purchase(day, START + day * DAY_MS))
-    world.settle(START + 60 * DAY_MS)
-    assert world.flips("seg_0") == []
+        simulation.pending.append(purchase_event(day, START + day * DAY_MS))
+    simulation.fold_until(START + 60 * DAY_MS)
+    assert simulation.transitions("seg_0") == []
 
 
-def test_a_measure_dropped_by_one_revision_and_asked_for_by_a_later_one_is_built_from_history() -> None:
-    recent = parse_criteria(count(1, within={"days": 30}), "USD")
-    other = parse_criteria(count(50), "USD")
+def test_measure_that_a_revision_dropped_is_rebuilt_from_history_when_needed_again() -> None:
+    recent = parse_criteria(count_criteria(1, within={"days": 30}), "USD")
+    other = parse_criteria(count_criteria(50), "USD")
     first, *later = (
-        Version("seg_0", rev, rev, tree, "UTC", False, "EMIT", from_ms(at))
+        Version("seg_0", rev, rev, criteria=tree, timezone="UTC", archived=False, notify="EMIT", at=from_ms(at))
         for rev, tree, at in ((1, recent, START - 1), (2, other, START + DAY_MS), (3, recent, START + 2 * DAY_MS))
     )
-    world = World(Definitions([first]))
-    world.pending.append(purchase(0, START + 1))
-    world.settle(START + 1)
-    world.definitions = Definitions([first, *later])
-    world.settle(START + 5 * DAY_MS)
-    assert world.flips("seg_0") == [(START + 1, True), (START + DAY_MS, False), (START + 2 * DAY_MS, True)]
+    simulation = PassSimulation(Definitions([first]))
+    simulation.pending.append(purchase_event(0, START + 1))
+    simulation.fold_until(START + 1)
+    simulation.definitions = Definitions([first, *later])
+    simulation.fold_until(START + 5 * DAY_MS)
+    assert simulation.transitions("seg_0") == [(START + 1, True), (START + DAY_MS, False), (START + 2 * DAY_MS, True)]

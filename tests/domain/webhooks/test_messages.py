@@ -1,4 +1,4 @@
-"""What endpoints are sent: smaller than 20 kB whatever an event holds, and signed by every secret (checklist 3.4)."""
+"""Webhook messages: smaller than 20 kB whatever an event contains, and signed by every secret."""
 
 from __future__ import annotations
 
@@ -19,20 +19,30 @@ OLD, NEW = generate_secret(b"o" * 32), generate_secret(b"n" * 32)
 EVENT = {"id": "event_1", "type": "purchase", "amount": "12.50", "metadata": {"till": "é"}}
 
 
-def about(data: dict[str, Any]) -> Activity:
-    return Activity(7, 3, "pass_1", CUSTOM_EVENT, "ACTION", AT, AT, {"kind": "EVENT"}, data)
+def new_activity(data: dict[str, Any]) -> Activity:
+    return Activity(
+        7,
+        3,
+        "pass_1",
+        type=CUSTOM_EVENT,
+        category="ACTION",
+        occurred_at=AT,
+        recorded_at=AT,
+        cause={"kind": "EVENT"},
+        data=data,
+    )
 
 
-def told(data: dict[str, Any]) -> dict[str, Any]:
-    body = render_message(about(data), "ann").body
+def render(data: dict[str, Any]) -> dict[str, Any]:
+    body = render_message(new_activity(data), "ann").body
     assert len(body) < MAX_MESSAGE_BYTES
-    found: dict[str, Any] = json.loads(body)
-    return found
+    parsed: dict[str, Any] = json.loads(body)
+    return parsed
 
 
-def test_a_message_is_the_line_of_the_log_under_the_names_of_the_standard() -> None:
-    """One cursor for query, subscription, export and webhook (checklist 2.10)."""
-    message = render_message(about({"event": EVENT}), "ann")
+def test_message_contains_the_activity_under_the_names_of_standard_webhooks() -> None:
+    """Query, subscription, export and webhook have the same cursor."""
+    message = render_message(new_activity({"event": EVENT}), "ann")
     assert message.id == "act_1:3"
     assert "." not in message.id
     assert json.loads(message.body) == {
@@ -49,25 +59,25 @@ def test_a_message_is_the_line_of_the_log_under_the_names_of_the_standard() -> N
     }
 
 
-def test_what_is_too_large_is_left_out_the_largest_first_and_said_to_be() -> None:
+def test_largest_values_are_left_out_of_a_message_that_would_be_too_large() -> None:
     large = {**EVENT, "metadata": {"note": "é" * 16_000}, "changes": {"fields": {"bio": "b" * 5_000}}}
-    assert told({"event": large}) == told({"event": {**EVENT, "changes": large["changes"]}}) | {
+    assert render({"event": large}) == render({"event": {**EVENT, "changes": large["changes"]}}) | {
         "data": {"event": {k: v for k, v in large.items() if k != "metadata"}, "truncated": True}
     }
-    assert told({"event": {**large, "changes": {"fields": {"bio": "b" * 25_000}}}})["data"]["event"] == {
+    assert render({"event": {**large, "changes": {"fields": {"bio": "b" * 25_000}}}})["data"]["event"] == {
         name: value for name, value in EVENT.items() if name != "metadata"
     }
-    assert told({"before": ["x" * 30_000]})["data"] == {"truncated": True}
+    assert render({"before": ["x" * 30_000]})["data"] == {"truncated": True}
 
 
 @pytest.mark.parametrize("spare", range(-3, 4))
-def test_the_bound_is_exact(spare: int) -> None:
-    empty = len(render_message(about({"event": {**EVENT, "metadata": {"n": ""}}}), "ann").body)
-    data = told({"event": {**EVENT, "metadata": {"n": "x" * (MAX_MESSAGE_BYTES - empty + spare)}}})["data"]
+def test_limit_of_a_message_is_exact(spare: int) -> None:
+    empty = len(render_message(new_activity({"event": {**EVENT, "metadata": {"n": ""}}}), "ann").body)
+    data = render({"event": {**EVENT, "metadata": {"n": "x" * (MAX_MESSAGE_BYTES - empty + spare)}}})["data"]
     assert ("truncated" in data) == (spare >= 0)
 
 
-def test_each_secret_signs_so_that_either_will_do_during_a_rotation() -> None:
+def test_every_secret_signs_a_message_during_a_rotation() -> None:
     message = messages.render_test_message("test_1", "wh_1", AT)
     headers = sign_headers(message, [NEW, OLD], 1_767_323_045, "00-trace-01")
     assert headers["webhook-signature"].count("v1,") == 2

@@ -1,4 +1,4 @@
-"""The feed at the edge: as a list, as a stream, with one cursor for both."""
+"""The activity feed in GraphQL, as a list and as a subscription, with the same cursors in both."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ LIST = (
 BUYERS = {"event": {"types": ["purchase"], "value": 1}}
 
 
-async def edges(socket: Socket, count: int) -> list[dict[str, Any]]:
-    """The next activities of a stream, whatever heartbeats come between."""
+async def read_edges(socket: Socket, count: int) -> list[dict[str, Any]]:
+    """Return the next `count` activities of a subscription, and skip the heartbeats between them."""
     found: list[dict[str, Any]] = []
     while len(found) < count:
-        message = (await socket.next())["activity"]
+        message = (await socket.receive_data())["activity"]
         if message["__typename"] == "ActivityEdge":
             found.append(message)
     return found
 
 
-async def test_a_recorded_event_reaches_a_subscriber_with_its_consequences(api: Api) -> None:
-    await api.business.segment("buyers", BUYERS, notify="EMIT")
-    async with api.socket() as socket:
+async def test_subscriber_receives_a_recorded_event_and_the_transitions_it_causes(api: Api) -> None:
+    await api.business.create_segment("buyers", BUYERS, notify="EMIT")
+    async with api.open_socket() as socket:
         await socket.subscribe(STREAM)
-        assert (await socket.next())["activity"]["__typename"] == "Heartbeat"
+        assert (await socket.receive_data())["activity"]["__typename"] == "Heartbeat"
         await api.business.record({"external_id": "1"})
-        await api.business.settle()
-        created, bought, entered = await edges(socket, 3)
+        await api.business.run_worker()
+        created, bought, entered = await read_edges(socket, 3)
     assert [edge["node"]["type"] for edge in (created, bought, entered)] == [
         "customer.created",
         "customer.custom_event",
@@ -67,88 +67,88 @@ async def test_a_recorded_event_reaches_a_subscriber_with_its_consequences(api: 
     assert node["data"]["member"] is True
 
 
-async def test_list_and_stream_tell_the_same_under_the_same_cursors(api: Api) -> None:
+async def test_list_and_subscription_return_the_same_activities_with_the_same_cursors(api: Api) -> None:
     await api.business.record(*({"pass_external_id": f"p{n}"} for n in range(4)))
-    await api.business.settle()
-    listed = (await api.data(LIST))["activity"]
+    await api.business.run_worker()
+    listed = (await api.fetch_data(LIST))["activity"]
     assert listed["totalCount"] == 8
     middle = listed["edges"][2]["cursor"]
-    async with api.socket() as socket:
+    async with api.open_socket() as socket:
         await socket.subscribe(STREAM, after=middle)
-        start = (await socket.next())["activity"]
+        start = (await socket.receive_data())["activity"]
         assert start == {"__typename": "Heartbeat", "cursor": middle}
-        streamed = await edges(socket, 5)
+        streamed = await read_edges(socket, 5)
     assert [{k: v for k, v in edge.items() if k != "__typename"} for edge in streamed] == listed["edges"][3:]
-    page = (await api.data(LIST, first=2, after=middle))["activity"]
+    page = (await api.fetch_data(LIST, first=2, after=middle))["activity"]
     assert page["edges"] == listed["edges"][3:5]
 
 
-async def test_a_reconnect_with_the_last_cursor_loses_and_doubles_nothing(api: Api) -> None:
-    seen: list[int] = []
+async def test_reconnect_with_the_last_cursor_neither_misses_nor_repeats_activities(api: Api) -> None:
+    sequences: list[int] = []
     after: str | None = None
-    for turn in range(3):
-        async with api.socket() as socket:
+    for round_number in range(3):
+        async with api.open_socket() as socket:
             await socket.subscribe(STREAM, after=after)
-            await socket.next()
-            await api.business.record(*({"pass_external_id": f"{turn}-{n}"} for n in range(3)))
-            await api.business.settle()
-            # Away before everything of this turn was read.
-            found = await edges(socket, 4)
-            seen += [edge["node"]["sequence"] for edge in found]
+            await socket.receive_data()
+            await api.business.record(*({"pass_external_id": f"{round_number}-{n}"} for n in range(3)))
+            await api.business.run_worker()
+            # The client disconnects although two of the six activities of this round are unread.
+            found = await read_edges(socket, 4)
+            sequences += [edge["node"]["sequence"] for edge in found]
             after = found[-1]["cursor"]
-    async with api.socket() as socket:
+    async with api.open_socket() as socket:
         await socket.subscribe(STREAM, after=after)
-        seen += [edge["node"]["sequence"] for edge in await edges(socket, 6)]
-    assert seen == list(range(1, 19))
+        sequences += [edge["node"]["sequence"] for edge in await read_edges(socket, 6)]
+    assert sequences == list(range(1, 19))
 
 
-async def test_heartbeats_move_the_cursor_past_what_the_filter_hid(api: Api) -> None:
-    async with api.socket() as socket:
+async def test_heartbeats_move_the_cursor_past_activities_that_the_filter_hides(api: Api) -> None:
+    async with api.open_socket() as socket:
         await socket.subscribe(STREAM, filter={"types": ["customer.segment.left"]})
-        first = (await socket.next())["activity"]["cursor"]
+        first = (await socket.receive_data())["activity"]["cursor"]
         await api.business.record({})
-        await api.business.settle()
-        last = (await api.data(LIST))["activity"]["pageInfo"]["endCursor"]
+        await api.business.run_worker()
+        last = (await api.fetch_data(LIST))["activity"]["pageInfo"]["endCursor"]
         async with asyncio.timeout(10):
-            while (cursor := (await socket.next())["activity"]["cursor"]) != last:
+            while (cursor := (await socket.receive_data())["activity"]["cursor"]) != last:
                 assert cursor == first
 
 
-async def test_a_subscriber_that_reads_too_slowly_is_told_how_far_behind_it_is(
+async def test_slow_subscriber_receives_Lagged_with_the_number_of_activities_behind(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Checklist 2.9: an explicit `Lagged`. That nothing is lost behind it is told in tests/feed/test_tailer.py."""
+    """tests/feed/test_tailer.py shows that a lagging follower misses no activity."""
 
     async def slow(*_: object) -> AsyncIterator[FeedEntries | FeedLagged]:
         yield FeedEntries(3)
         yield FeedLagged(3, 2_500)
 
     monkeypatch.setattr(Feed, "follow", slow)
-    async with api.socket() as socket:
+    async with api.open_socket() as socket:
         await socket.subscribe("subscription { activity { __typename ... on Lagged { cursor behind } } }")
-        assert await socket.next() == {"activity": {"__typename": "Heartbeat"}}
-        told = (await socket.next())["activity"]
-        assert told == {"__typename": "Lagged", "cursor": activity_cursor(3), "behind": 2_500}
+        assert await socket.receive_data() == {"activity": {"__typename": "Heartbeat"}}
+        message = (await socket.receive_data())["activity"]
+        assert message == {"__typename": "Lagged", "cursor": activity_cursor(3), "behind": 2_500}
 
 
-async def test_a_silent_flip_is_hidden_unless_asked_for_in_list_and_stream(api: Api) -> None:
+async def test_silent_transition_is_hidden_unless_the_filter_includes_silent_ones(api: Api) -> None:
     await api.business.record({})
-    await api.business.settle()
-    segment = await api.business.segment("buyers", BUYERS)
+    await api.business.run_worker()
+    segment = await api.business.create_segment("buyers", BUYERS)
     filters = {"segmentIds": [segment.id]}
-    assert (await api.data(LIST, filter=filters))["activity"]["edges"] == []
-    loud = (await api.data(LIST, filter={**filters, "includeSilent": True}))["activity"]["edges"]
-    assert [edge["node"]["cause"]["kind"] for edge in loud] == ["BACKFILL"]
-    start = (await api.data(LIST, first=1))["activity"]["pageInfo"]["endCursor"]
-    async with api.socket() as socket:
+    assert (await api.fetch_data(LIST, filter=filters))["activity"]["edges"] == []
+    silent = (await api.fetch_data(LIST, filter={**filters, "includeSilent": True}))["activity"]["edges"]
+    assert [edge["node"]["cause"]["kind"] for edge in silent] == ["BACKFILL"]
+    start = (await api.fetch_data(LIST, first=1))["activity"]["pageInfo"]["endCursor"]
+    async with api.open_socket() as socket:
         await socket.subscribe(STREAM, after=start, filter={**filters, "includeSilent": True})
-        assert [edge["cursor"] for edge in await edges(socket, 1)] == [loud[0]["cursor"]]
+        assert [edge["cursor"] for edge in await read_edges(socket, 1)] == [silent[0]["cursor"]]
 
 
-async def test_a_pass_has_its_own_part_of_the_feed(api: Api) -> None:
+async def test_activity_of_a_pass_lists_only_activities_of_that_pass(api: Api) -> None:
     await api.business.record({}, {"pass_external_id": "bob"})
-    await api.business.settle()
-    data = await api.data('{ pass(externalId: "bob") { activity { nodes { pass { externalId } } totalCount } } }')
+    await api.business.run_worker()
+    data = await api.fetch_data('{ pass(externalId: "bob") { activity { nodes { pass { externalId } } totalCount } } }')
     assert data["pass"]["activity"]["totalCount"] == 2
     assert {node["pass"]["externalId"] for node in data["pass"]["activity"]["nodes"]} == {"bob"}
 
@@ -162,71 +162,80 @@ async def test_a_pass_has_its_own_part_of_the_feed(api: Api) -> None:
         {"filter": {"occurredAfter": 1}},
     ],
 )
-async def test_a_bad_argument_ends_the_subscription_with_a_coded_error(api: Api, variables: dict[str, Any]) -> None:
-    async with api.socket() as socket:
+async def test_invalid_argument_ends_the_subscription_with_a_coded_error(api: Api, variables: dict[str, Any]) -> None:
+    async with api.open_socket() as socket:
         await socket.subscribe(STREAM, **variables)
         message = await socket.receive()
         errors = message["payload"] if message["type"] == "error" else message["payload"]["errors"]
         assert errors[0]["extensions"]["code"] == "BAD_USER_INPUT"
 
 
-async def test_a_cursor_before_what_is_kept_is_told_where_the_log_begins(api: Api) -> None:
+async def test_cursor_before_the_start_of_the_log_gets_CursorExpired_with_the_oldest(api: Api) -> None:
     await api.business.record(*({"pass_external_id": f"p{n}"} for n in range(2)))
-    await api.business.settle()
+    await api.business.run_worker()
     await api.business.ctx.resources.db["activities"].delete_many({"pos": {"$lte": 2}})
-    cursors = [edge["cursor"] for edge in (await api.data(LIST))["activity"]["edges"]]
-    async with api.socket() as socket:
+    cursors = [edge["cursor"] for edge in (await api.fetch_data(LIST))["activity"]["edges"]]
+    async with api.open_socket() as socket:
         await socket.subscribe(STREAM, after="AVsiYWN0aXZpdHkiLDBd")
-        expired = (await socket.next())["activity"]
+        expired = (await socket.receive_data())["activity"]
         assert (await socket.receive())["type"] == "complete"
         assert expired["__typename"] == "CursorExpired"
         await socket.subscribe(STREAM, after=expired["oldestCursor"])
-        await socket.next()
-        assert [edge["cursor"] for edge in await edges(socket, 2)] == cursors
+        await socket.receive_data()
+        assert [edge["cursor"] for edge in await read_edges(socket, 2)] == cursors
 
 
-async def test_a_workspace_hears_only_of_itself(api: Api) -> None:
-    from tests.business import another_business
+async def test_subscriber_receives_no_activities_of_another_workspace(api: Api) -> None:
+    from tests.business import create_business
 
-    stranger = await another_business(api.business.ctx.resources, api.business.clock, "Other")
-    async with api.socket() as socket:
+    stranger = await create_business(api.business.ctx.resources, api.business.clock, "Other")
+    async with api.open_socket() as socket:
         await socket.subscribe(STREAM)
-        await socket.next()
+        await socket.receive_data()
         await stranger.record({})
-        await stranger.settle()
+        await stranger.run_worker()
         await api.business.ctx.resources.bus.publish(topic(api.business.ctx.workspace.id), {})
         await api.business.record({"pass_external_id": "mine"})
-        await api.business.settle()
-        [first] = await edges(socket, 1)
+        await api.business.run_worker()
+        [first] = await read_edges(socket, 1)
     assert first["node"]["pass"] == {"externalId": "mine"}
 
 
-async def test_a_stream_ends_by_itself_after_as_many_messages_as_were_asked_for(api: Api) -> None:
+async def test_subscription_with_first_completes_after_that_many_messages(api: Api) -> None:
     await api.business.record({"external_id": "1"}, {"external_id": "2"})
-    await api.business.settle()
+    await api.business.run_worker()
     query = "subscription ($n: Int, $c: String) { activity(first: $n, after: $c) { __typename } }"
-    async with api.socket() as socket:
+    async with api.open_socket() as socket:
         await socket.subscribe(query, n=3, c=activity_cursor(0))
-        told = [(await socket.next())["activity"]["__typename"] for _ in range(3)]
-        assert told == ["Heartbeat", "ActivityEdge", "ActivityEdge"]
+        typenames = [(await socket.receive_data())["activity"]["__typename"] for _ in range(3)]
+        assert typenames == ["Heartbeat", "ActivityEdge", "ActivityEdge"]
         assert (await socket.receive())["type"] == "complete"
         await socket.subscribe(query, n=0)
         [error] = (await socket.receive())["payload"]
         assert error["extensions"]["problems"][0]["field"] == ["first"]
 
 
-async def test_a_stream_keeps_nothing_of_what_it_has_told() -> None:
-    """Checklist 2.9: never memory growth."""
+async def test_memory_of_a_subscription_does_not_grow_with_the_messages_it_sends() -> None:
     instant = datetime(2026, 1, 1, tzinfo=UTC)
 
-    class Endless:
+    class EndlessFeed:
         async def follow(self, *_: object) -> AsyncIterator[FeedEntries]:
             for pos in itertools.count(1):
-                told = Activity(pos, pos, "pass_1", CREATED, "ACTION", instant, instant, {}, {"a": pos}, None)
-                yield FeedEntries(pos, (told,))
+                activity = Activity(
+                    pos,
+                    pos,
+                    "pass_1",
+                    type=CREATED,
+                    category="ACTION",
+                    occurred_at=instant,
+                    recorded_at=instant,
+                    cause={},
+                    data={"a": pos},
+                )
+                yield FeedEntries(pos, (activity,))
 
     actor = Actor("ws_1", "key_1", "test", frozenset(SCOPES))
-    context = RequestContext(cast(Any, SimpleNamespace(actor=actor, workspace=None)), cast(Any, Endless()), 1.0)
+    context = RequestContext(cast(Any, SimpleNamespace(actor=actor, workspace=None)), cast(Any, EndlessFeed()), 1.0)
     engine = Engine(schema)
     query = "subscription { activity { __typename ... on ActivityEdge { cursor node { type sequence data } } } }"
     bodies = engine.stream(engine.prepare(Request(query)), context)
@@ -237,4 +246,4 @@ async def test_a_stream_keeps_nothing_of_what_it_has_told() -> None:
         gc.collect()
         sizes.append(len(gc.get_objects()))
     await bodies.aclose()
-    assert sizes[-1] - sizes[0] < 100, "some 20 objects an event would be 8,000"
+    assert sizes[-1] - sizes[0] < 100, "if each of the 400 events left 20 objects, there would be 8,000 more"

@@ -1,11 +1,11 @@
-"""Event types at the edge: defined, changed, archived, listed; and what they make of events."""
+"""Event types in GraphQL: definition, change, archiving and listing, and the checks of events against them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tests.business import another_business
-from tests.graphql.serving import Api, codes
+from tests.business import create_business
+from tests.graphql.serving import Api, list_codes
 
 DEFINITION = """key label category description version status builtIn createdAt
   attributes { name type required list description allowedValues }"""
@@ -21,34 +21,34 @@ RECORD = """mutation M($input: RecordEventsInput!) { recordEvents(input: $input)
   results { status event { type label category definitionVersion } userErrors { code field } } } }"""
 
 
-async def defined(api: Api, key: str, **values: Any) -> dict[str, Any]:
-    sent = {"key": key, "label": key.title(), **values}
-    payload: dict[str, Any] = (await api.data(DEFINE, input=sent))["defineEventType"]
+async def define(api: Api, key: str, **values: Any) -> dict[str, Any]:
+    fields = {"key": key, "label": key.title(), **values}
+    payload: dict[str, Any] = (await api.fetch_data(DEFINE, input=fields))["defineEventType"]
     return payload
 
 
-async def recorded(api: Api, *events: dict[str, Any]) -> list[dict[str, Any]]:
+async def record(api: Api, *events: dict[str, Any]) -> list[dict[str, Any]]:
     items = [{"passExternalId": "ann", **event} for event in events]
-    data = await api.data(RECORD, input={"events": items, "createMissingPasses": True})
+    data = await api.fetch_data(RECORD, input={"events": items, "createMissingPasses": True})
     results: list[dict[str, Any]] = data["recordEvents"]["results"]
     return results
 
 
-async def test_a_type_is_defined_and_holds_for_events_from_then_on(api: Api) -> None:
-    """A1-01, A1-02, A1-03, A1-04, V1-01, V1-02: what is sent becomes a checked, structured, immutable event."""
+async def test_defined_type_applies_to_events_that_are_recorded_afterwards(api: Api) -> None:
+    """A1-01, A1-02, A1-03, A1-04, V1-01, V1-02: an item of the client becomes a checked, structured, immutable event."""
     attributes = [
         {"name": "store", "type": "TEXT", "required": True, "description": "Where it was."},
         {"name": "sizes", "type": "ENUM", "list": True, "allowedValues": ["S", "M"]},
     ]
-    made = await defined(api, "lookbook", category="ACTIVITY", description="Seen.", attributes=attributes)
-    definition = made["eventDefinition"]
-    assert made["userErrors"] == []
+    payload = await define(api, "lookbook", category="ACTIVITY", description="Seen.", attributes=attributes)
+    definition = payload["eventDefinition"]
+    assert payload["userErrors"] == []
     assert definition["attributes"] == [
         {**attributes[0], "list": False, "allowedValues": []},
         {**attributes[1], "required": False, "description": None},
     ]
     assert (definition["version"], definition["status"], definition["builtIn"]) == (1, "ACTIVE", False)
-    results = await recorded(
+    results = await record(
         api,
         {"type": "lookbook", "metadata": {"store": "north", "sizes": ["S"]}},
         {"type": "purchase"},
@@ -61,16 +61,16 @@ async def test_a_type_is_defined_and_holds_for_events_from_then_on(api: Api) -> 
         "type": "lookbook", "label": "Lookbook", "category": "ACTIVITY", "definitionVersion": 1,
     }  # fmt: skip
     assert results[4]["event"]["label"] == "Mine"
-    assert codes(results[2]["userErrors"]) == [("UNKNOWN", ["events", "2", "metadata", "sizes", "1"])]
-    assert codes(results[3]["userErrors"]) == [("REQUIRED", ["events", "3", "metadata", "store"])]
-    # A built-in type is extended just so; a label that changes changes for events recorded before.
-    changed = await api.data(UPDATE, input={"key": "purchase", "label": "Sale", "attributes": attributes[:1]})
+    assert list_codes(results[2]["userErrors"]) == [("UNKNOWN", ["events", "2", "metadata", "sizes", "1"])]
+    assert list_codes(results[3]["userErrors"]) == [("REQUIRED", ["events", "3", "metadata", "store"])]
+    # An update extends a built-in type too. Its new label also appears on events recorded before.
+    changed = await api.fetch_data(UPDATE, input={"key": "purchase", "label": "Sale", "attributes": attributes[:1]})
     assert changed["updateEventType"]["eventDefinition"]["version"] == 2
-    [refused] = await recorded(api, {"type": "purchase"})
-    assert codes(refused["userErrors"]) == [("REQUIRED", ["events", "0", "metadata", "store"])]
-    data = await api.data('{ events(filter: {types: ["purchase"]}) { nodes { label definitionVersion } } }')
+    [refused] = await record(api, {"type": "purchase"})
+    assert list_codes(refused["userErrors"]) == [("REQUIRED", ["events", "0", "metadata", "store"])]
+    data = await api.fetch_data('{ events(filter: {types: ["purchase"]}) { nodes { label definitionVersion } } }')
     assert data["events"]["nodes"] == [{"label": "Sale", "definitionVersion": None}]
-    data = await api.data(
+    data = await api.fetch_data(
         """query ($id: ID!) { a: eventDefinition(key: "purchase", version: 1) { label version builtIn createdAt }
         b: eventDefinition(key: "purchase") { label version } c: eventDefinition(key: "none") { key }
         node(id: $id) { id ... on EventDefinition { key } } }""",
@@ -81,22 +81,22 @@ async def test_a_type_is_defined_and_holds_for_events_from_then_on(api: Api) -> 
     assert data["node"] == {"id": definition["id"], "key": "lookbook"}
 
 
-async def test_types_and_sources_and_definitions_are_listed_and_a_strict_workspace_says_so(api: Api) -> None:
-    """WH2-07, WH2-08: distinct types and sources; archived types are taken no more."""
-    stranger = await another_business(api.business.ctx.resources, api.business.clock, "Other")
+async def test_types_and_sources_are_listed_and_a_strict_workspace_rejects_other_types(api: Api) -> None:
+    """WH2-07, WH2-08: the lists have each type and each source once. Events of an archived type are rejected."""
+    stranger = await create_business(api.business.ctx.resources, api.business.clock, "Other")
     await stranger.record({"type": "secret", "source": "elsewhere"})
-    await recorded(api, {"type": "visit", "source": "mobile-app"}, {"type": "wishlist"})
+    await record(api, {"type": "visit", "source": "mobile-app"}, {"type": "wishlist"})
     for key in ("lookbook", "outdated"):
-        await defined(api, key)
-    archived = (await api.data(ARCHIVE, input={"key": "outdated"}))["archiveEventType"]
+        await define(api, key)
+    archived = (await api.fetch_data(ARCHIVE, input={"key": "outdated"}))["archiveEventType"]
     assert archived["eventDefinition"] == {"key": "outdated", "status": "ARCHIVED", "version": 2}
-    strict = (await api.data(STRICT, input={"eventTypes": "STRICT"}))["updateWorkspace"]
+    strict = (await api.fetch_data(STRICT, input={"eventTypes": "STRICT"}))["updateWorkspace"]
     assert strict == {"workspace": {"eventTypes": "STRICT", "name": "Kiosk"}, "userErrors": []}
-    results = await recorded(api, {"type": "visit"}, {"type": "lookbook"}, {"type": "wishlist"}, {"type": "outdated"})
+    results = await record(api, {"type": "visit"}, {"type": "lookbook"}, {"type": "wishlist"}, {"type": "outdated"})
     assert [each["status"] for each in results] == ["CREATED", "CREATED", "REJECTED", "REJECTED"]
-    assert codes(results[2]["userErrors"]) == [("UNKNOWN", ["events", "2", "type"])]
-    assert codes(results[3]["userErrors"]) == [("UNSUPPORTED", ["events", "3", "type"])]
-    data = await api.data("{ eventTypes eventSources viewer { workspace { eventTypes } } }")
+    assert list_codes(results[2]["userErrors"]) == [("UNKNOWN", ["events", "2", "type"])]
+    assert list_codes(results[3]["userErrors"]) == [("UNSUPPORTED", ["events", "3", "type"])]
+    data = await api.fetch_data("{ eventTypes eventSources viewer { workspace { eventTypes } } }")
     assert data["eventTypes"] == ["lookbook", "visit", "wishlist"]
     assert data["eventSources"] == ["api", "mobile-app"]
     assert data["viewer"]["workspace"] == {"eventTypes": "STRICT"}
@@ -104,7 +104,7 @@ async def test_types_and_sources_and_definitions_are_listed_and_a_strict_workspa
     after = None
     while True:
         page = (
-            await api.data(
+            await api.fetch_data(
                 """query ($after: String) { eventDefinitions(first: 9, after: $after) { totalCount nodes { key }
                 pageInfo { hasNextPage endCursor } } }""",
                 after=after,
@@ -118,22 +118,27 @@ async def test_types_and_sources_and_definitions_are_listed_and_a_strict_workspa
     assert found == sorted(found)
     assert len(found) == 23
     assert {"lookbook", "outdated", "purchase"} < set(found)
-    told = await api.data("{ auditLog(first: 4) { nodes { action subject } } }")
-    assert [node["action"] for node in told["auditLog"]["nodes"]] == [
+    log = await api.fetch_data("{ auditLog(first: 4) { nodes { action subject } } }")
+    assert [node["action"] for node in log["auditLog"]["nodes"]] == [
         "updateWorkspace", "archiveEventType", "defineEventType", "defineEventType",
     ]  # fmt: skip
 
 
-async def test_what_cannot_be_defined_is_told_with_its_path(api: Api) -> None:
-    """A1-22: internal types are nobody's."""
-    bad = {"name": "size", "type": "ENUM"}
+async def test_invalid_definition_is_refused_with_the_path_of_the_field(api: Api) -> None:
+    """A1-22: a client cannot define an internal type."""
+    no_values = {"name": "size", "type": "ENUM"}
     for key, values, code, field in (
         ("purchase", {}, "TAKEN", ["key"]),
         ("event_removed", {}, "INVALID", ["key"]),
         ("new", {"category": "FIELD_CHANGE"}, "UNSUPPORTED", ["category"]),
-        ("new", {"attributes": [{"name": "a", "type": "TEXT"}, bad]}, "REQUIRED", ["attributes", "1", "allowedValues"]),
+        (
+            "new",
+            {"attributes": [{"name": "a", "type": "TEXT"}, no_values]},
+            "REQUIRED",
+            ["attributes", "1", "allowedValues"],
+        ),
         ("new", {"label": " "}, "INVALID", ["label"]),
     ):
-        payload = await defined(api, key, **values)
-        assert (payload["eventDefinition"], codes(payload["userErrors"])) == (None, [(code, field)])
-    assert (await api.data("{ eventTypes }"))["eventTypes"] == []
+        payload = await define(api, key, **values)
+        assert (payload["eventDefinition"], list_codes(payload["userErrors"])) == (None, [(code, field)])
+    assert (await api.fetch_data("{ eventTypes }"))["eventTypes"] == []

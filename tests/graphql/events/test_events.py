@@ -1,4 +1,4 @@
-"""Events at the edge: recorded with a fate each, listed by keyset."""
+"""Events in GraphQL: recordEvents with an outcome for each item, and the list `events` with filters and pages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from app.store.mongo.queries import WorkspaceQueries
 from app.store.workspace.events import EventQueries
-from tests.graphql.serving import Api, codes
+from tests.graphql.serving import Api, list_codes
 
 RECORD = """mutation Record($input: RecordEventsInput!) { recordEvents(input: $input) { created duplicate failed
   results { index status event { id amount pass { externalId } } userErrors { code field } } userErrors { code field } } }"""
@@ -19,12 +19,12 @@ LIST = """query List($filter: EventFilter, $orderBy: EventOrder! = NEWEST_FIRST,
 
 async def record(api: Api, *events: dict[str, Any], **options: Any) -> dict[str, Any]:
     items = [{"passExternalId": "ann", "type": "purchase", "amount": 5, **event} for event in events]
-    data = await api.data(RECORD, input={"events": items, "createMissingPasses": True, **options})
+    data = await api.fetch_data(RECORD, input={"events": items, "createMissingPasses": True, **options})
     payload: dict[str, Any] = data["recordEvents"]
     return payload
 
 
-async def ten(api: Api) -> None:
+async def record_ten(api: Api) -> None:
     await record(
         api,
         *(
@@ -41,12 +41,12 @@ async def ten(api: Api) -> None:
     )
 
 
-async def listed(api: Api, **variables: Any) -> list[str]:
-    connection = (await api.data(LIST, **variables))["events"]
+async def list_external_ids(api: Api, **variables: Any) -> list[str]:
+    connection = (await api.fetch_data(LIST, **variables))["events"]
     return [edge["node"]["externalId"] for edge in connection["edges"]]
 
 
-async def test_each_item_of_a_batch_has_its_own_fate_in_input_order(api: Api) -> None:
+async def test_each_item_of_a_batch_has_its_own_outcome_in_input_order(api: Api) -> None:
     await record(api, {"externalId": "old"}, {"externalId": "other"})
     payload = await record(
         api, {"externalId": "new"}, {"externalId": "old"}, {"externalId": "other", "amount": 6}, {"amount": "x"},
@@ -57,28 +57,28 @@ async def test_each_item_of_a_batch_has_its_own_fate_in_input_order(api: Api) ->
     ]  # fmt: skip
     assert [result["index"] for result in payload["results"]] == [0, 1, 2, 3, 4]
     assert (payload["created"], payload["duplicate"], payload["failed"]) == (1, 1, 3)
-    assert codes(payload["results"][3]["userErrors"]) == [("INVALID", ["events", "3", "amount"])]
-    assert codes(payload["results"][4]["userErrors"]) == [("UNKNOWN", ["events", "4", "passId"])]
+    assert list_codes(payload["results"][3]["userErrors"]) == [("INVALID", ["events", "3", "amount"])]
+    assert list_codes(payload["results"][4]["userErrors"]) == [("UNKNOWN", ["events", "4", "passId"])]
     assert payload["results"][1]["event"]["amount"] == "5"
 
 
-async def test_a_batch_too_large_or_empty_is_one_error_of_the_call(api: Api) -> None:
+async def test_batch_that_is_too_large_or_empty_gets_one_error_and_no_results(api: Api) -> None:
     for count, code in ((1_001, "TOO_MANY"), (0, "REQUIRED")):
         payload = await record(api, *[{}] * count)
-        assert codes(payload["userErrors"]) == [(code, ["events"])]
+        assert list_codes(payload["userErrors"]) == [(code, ["events"])]
         assert payload["results"] == []
 
 
-async def test_one_event_is_recorded_found_by_id_and_by_node_and_answered_again(api: Api) -> None:
-    """WH2-05: `event(id)`."""
-    await api.data('mutation { createPass(input: {externalId: "ann"}) { userErrors { code } } }')
+async def test_recorded_event_is_found_by_id_and_by_node_and_its_repeat_is_a_duplicate(api: Api) -> None:
+    """WH2-05: the query `event(id)`."""
+    await api.fetch_data('mutation { createPass(input: {externalId: "ann"}) { userErrors { code } } }')
     mutation = """mutation { recordEvent(input: {passExternalId: "ann", type: "check_in", externalId: "1", points: 2.5,
       metadata: {gate: 4}, occurredAt: "2025-12-31T23:00:00+01:00"}) { status event { id } userErrors { code } } }"""
-    first = (await api.data(mutation))["recordEvent"]
-    again = (await api.data(mutation))["recordEvent"]
+    first = (await api.fetch_data(mutation))["recordEvent"]
+    again = (await api.fetch_data(mutation))["recordEvent"]
     assert (first["status"], again["status"]) == ("CREATED", "DUPLICATE")
     assert first["event"] == again["event"]
-    data = await api.data(
+    data = await api.fetch_data(
         """query ($id: ID!) { node(id: $id) { id ... on Event { category type points metadata occurredAt recordedAt
         source origin { channel actor } pass { externalId } correctionOf { id } } } event(id: $id) { type } }""",
         id=first["event"]["id"],
@@ -97,21 +97,21 @@ async def test_one_event_is_recorded_found_by_id_and_by_node_and_answered_again(
         "pass": {"externalId": "ann"},
         "correctionOf": None,
     }
-    own = await api.data("{ viewer { apiKey { id } } }")
-    assert actor == own["viewer"]["apiKey"]["id"]
+    viewer = await api.fetch_data("{ viewer { apiKey { id } } }")
+    assert actor == viewer["viewer"]["apiKey"]["id"]
 
 
 async def test_pages_follow_each_other_in_both_directions_without_a_gap(api: Api) -> None:
-    """WH2-03, WH2-26: lists take a limit, which is the size of a page, and go on behind a cursor."""
-    await ten(api)
-    everything = await listed(api)
+    """WH2-03, WH2-26: a list takes a limit, which is the size of a page, and continues after a cursor."""
+    await record_ten(api)
+    everything = await list_external_ids(api)
     assert len(everything) == 10
-    assert await listed(api, orderBy="OLDEST_FIRST") == everything[::-1]
+    assert await list_external_ids(api, orderBy="OLDEST_FIRST") == everything[::-1]
     for paging, cursor, page_cursor in (("first", "after", "endCursor"), ("last", "before", "startCursor")):
         found: list[str] = []
         variables: dict[str, Any] = {paging: 3}
         while True:
-            connection = (await api.data(LIST, **variables))["events"]
+            connection = (await api.fetch_data(LIST, **variables))["events"]
             page = [edge["node"]["externalId"] for edge in connection["edges"]]
             found = found + page if paging == "first" else page + found
             assert connection["totalCount"] == 10
@@ -139,10 +139,14 @@ async def test_pages_follow_each_other_in_both_directions_without_a_gap(api: Api
         ({"metadata": [{"path": "store.city", "value": "Ulm"}], "amountMin": 3}, {4, 6, 8}),
     ],
 )
-async def test_a_filter_finds_what_meets_all_its_parts(api: Api, filter: dict[str, Any], expected: set[int]) -> None:  # noqa: A002  # the API's word
-    """WH2-26, A1-23: the filters of a list, each alone and with others."""
-    await ten(api)
-    assert set(await listed(api, filter=filter)) == {f"e{n}" for n in expected}
+async def test_filter_finds_the_events_that_match_all_its_fields(
+    api: Api,
+    filter: dict[str, Any],  # noqa: A002  # the API names the argument so
+    expected: set[int],
+) -> None:
+    """WH2-26, A1-23: each field of the filter alone, and together with others."""
+    await record_ten(api)
+    assert set(await list_external_ids(api, filter=filter)) == {f"e{n}" for n in expected}
 
 
 @pytest.mark.parametrize(
@@ -164,38 +168,38 @@ async def test_a_filter_finds_what_meets_all_its_parts(api: Api, filter: dict[st
         ({"filter": {"passId": "pass_1", "passExternalId": "a"}}, ["filter", "passExternalId"]),
     ],
 )
-async def test_a_bad_argument_of_a_query_is_an_error_with_its_path(
+async def test_invalid_argument_of_the_query_gets_an_error_with_its_path(
     api: Api, variables: dict[str, Any], field: list[str]
 ) -> None:
-    error = await api.refusal(LIST, **variables)
+    error = await api.fetch_error(LIST, **variables)
     assert error["extensions"]["code"] == "BAD_USER_INPUT"
     assert error["path"] == ["events"]
     assert error["extensions"]["problems"][0]["field"] == field
 
 
-async def test_fifty_events_with_their_passes_cost_one_more_read(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_passes_of_fifty_events_are_read_in_one_query(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     await record(api, *({"externalId": f"e{n}", "passExternalId": f"p{n}"} for n in range(60)))
     reads: list[int] = []
     by_ids = WorkspaceQueries._by_ids
 
-    async def counting(self: WorkspaceQueries, ids: Any, projection: Any = None) -> Any:
-        wanted = list(ids)
-        reads.append(len(wanted))
-        return await by_ids(self, wanted, projection)
+    async def count_and_read(self: WorkspaceQueries, ids: Any, projection: Any = None) -> Any:
+        id_list = list(ids)
+        reads.append(len(id_list))
+        return await by_ids(self, id_list, projection)
 
-    monkeypatch.setattr(WorkspaceQueries, "_by_ids", counting)
-    data = await api.data("{ events(first: 50) { nodes { pass { externalId memberships { totalCount } } } } }")
+    monkeypatch.setattr(WorkspaceQueries, "_by_ids", count_and_read)
+    data = await api.fetch_data("{ events(first: 50) { nodes { pass { externalId memberships { totalCount } } } } }")
     assert len({node["pass"]["externalId"] for node in data["events"]["nodes"]}) == 50
     assert reads == [50]
 
 
-async def test_another_workspaces_events_do_not_exist(api: Api) -> None:
-    from tests.business import another_business
+async def test_events_of_another_workspace_are_not_found(api: Api) -> None:
+    from tests.business import create_business
 
-    stranger = await another_business(api.business.ctx.resources, api.business.clock, "Other")
+    stranger = await create_business(api.business.ctx.resources, api.business.clock, "Other")
     [result] = (await stranger.record({"external_id": "theirs"})).results
     assert result.event is not None
-    data = await api.data(
+    data = await api.fetch_data(
         """query ($id: ID!, $pass: ID!) { event(id: $id) { id } pass(id: $pass) { id }
         events(filter: {passId: $pass}) { totalCount } }""",
         id=result.event.id,
@@ -204,43 +208,45 @@ async def test_another_workspaces_events_do_not_exist(api: Api) -> None:
     assert data == {"event": None, "pass": None, "events": {"totalCount": 0}}
 
 
-async def test_a_customers_history_is_newest_first_with_its_footer_worked_out(api: Api) -> None:
-    """WH1-12, WH2-04, A1-23: date, type, amount (blank allowed) and place; "total purchases: 261.50 (4 orders)"."""
-    bought = [("129.00", "2025-12-03"), ("32.50", "2025-12-01"), ("40.00", "2025-12-20"), ("60.00", "2025-12-11")]
+async def test_history_of_a_customer_is_newest_first_with_spend_and_number_of_orders(api: Api) -> None:
+    """WH1-12, WH2-04, A1-23: each entry has date, type, amount and place; an entry may have no amount."""
+    purchases = [("129.00", "2025-12-03"), ("32.50", "2025-12-01"), ("40.00", "2025-12-20"), ("60.00", "2025-12-11")]
     await record(
         api,
         *(
             {"amount": amount, "occurredAt": f"{day}T10:00:00Z", "metadata": {"store": "north"}}
-            for amount, day in bought
+            for amount, day in purchases
         ),
         {"type": "check_in", "amount": None, "occurredAt": "2025-12-12T10:00:00Z", "metadata": {"location": "gate 4"}},
         {"passExternalId": "bob", "occurredAt": "2025-12-12T10:00:00Z"},
     )
-    await api.business.settle()
+    await api.business.run_worker()
     history = """query ($filter: EventFilter, $orderBy: EventOrder!) { pass(externalId: "ann") {
       events(filter: $filter, orderBy: $orderBy) { totalCount nodes { occurredAt type amount metadata } }
       statistics(types: ["purchase"]) { spend { currency net orders } } } }"""
-    card = (await api.data(history, orderBy="NEWEST_FIRST"))["pass"]
+    card = (await api.fetch_data(history, orderBy="NEWEST_FIRST"))["pass"]
     assert [(e["occurredAt"][:10], e["type"], e["amount"]) for e in card["events"]["nodes"]] == [
         ("2025-12-20", "purchase", "40.00"), ("2025-12-12", "check_in", None), ("2025-12-11", "purchase", "60.00"),
         ("2025-12-03", "purchase", "129.00"), ("2025-12-01", "purchase", "32.50"),
     ]  # fmt: skip
     assert card["events"]["nodes"][1]["metadata"] == {"location": "gate 4"}
     assert card["statistics"]["spend"] == [{"currency": "USD", "net": "261.50", "orders": 4}]
-    asked = {"categories": ["TRANSACTION"], "occurredAfter": "2025-12-02T00:00:00Z"}
-    part = (await api.data(history, orderBy="OLDEST_FIRST", filter=asked))["pass"]["events"]
+    transactions = {"categories": ["TRANSACTION"], "occurredAfter": "2025-12-02T00:00:00Z"}
+    part = (await api.fetch_data(history, orderBy="OLDEST_FIRST", filter=transactions))["pass"]["events"]
     assert ([e["amount"] for e in part["nodes"]], part["totalCount"]) == (["129.00", "60.00", "40.00"], 3)
 
 
-async def test_a_list_that_would_look_too_far_says_how_to_narrow_it_down(
+async def test_list_that_would_examine_too_many_events_is_refused_with_advice(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A1-23: what no index serves is refused with advice, not left to a timeout."""
-    await ten(api)
-    monkeypatch.setattr(EventQueries, "most", 4)
+    """A1-23: a filter that no index serves gets an error with a narrower filter, instead of a timeout."""
+    await record_ten(api)
+    monkeypatch.setattr(EventQueries, "max_examined", 4)
     rare = {"metadata": [{"path": "store.city", "value": "Rome"}]}
-    error = await api.refusal("query ($filter: EventFilter) { events(filter: $filter) { nodes { id } } }", filter=rare)
+    error = await api.fetch_error(
+        "query ($filter: EventFilter) { events(filter: $filter) { nodes { id } } }", filter=rare
+    )
     assert error["extensions"]["code"] == "BAD_USER_INPUT"
-    assert codes(error["extensions"]["problems"]) == [("TOO_MANY", ["filter"])]
+    assert list_codes(error["extensions"]["problems"]) == [("TOO_MANY", ["filter"])]
     assert 'name a pass or one type, or add occurredAfter: "2025-12-0' in error["message"]
-    assert await listed(api, filter={**rare, "occurredAfter": "2025-12-05T00:00:00Z"}) == []
+    assert await list_external_ids(api, filter={**rare, "occurredAfter": "2025-12-05T00:00:00Z"}) == []

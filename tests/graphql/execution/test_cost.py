@@ -11,11 +11,11 @@ from app.graphql.execution.cost import Pricing
 from app.graphql.schema import schema
 
 
-def cost(query: str, **variables: Any) -> int:
+def compute_cost(query: str, **variables: Any) -> int:
     document = parse(query)
     operation = get_operation_ast(document)
     assert operation is not None
-    return Pricing(schema, document).of(operation, variables)
+    return Pricing(schema, document).cost_of(operation, variables)
 
 
 RECORD = "mutation M($i: RecordEventsInput!) { recordEvents(input: $i) { created results { status event { id } } } }"
@@ -50,23 +50,25 @@ RECORD = "mutation M($i: RecordEventsInput!) { recordEvents(input: $i) { created
         ("{ __schema { types { fields { name } } } }", {}, 1),
     ],
 )  # fmt: skip
-def test_an_operation_costs_what_it_may_read_or_write(query: str, variables: dict[str, Any], expected: int) -> None:
-    assert cost(query, **variables) == expected
+def test_cost_counts_each_object_that_the_operation_may_read_or_write(
+    query: str, variables: dict[str, Any], expected: int
+) -> None:
+    assert compute_cost(query, **variables) == expected
 
 
-def test_the_cost_of_a_fragment_bomb_takes_no_longer_than_its_text() -> None:
+def test_cost_of_a_fragment_bomb_is_computed_in_time_linear_in_its_text() -> None:
     levels = 40
     spreads = " ".join(f"fragment F{i} on Query {{ ...F{i + 1} ...F{i + 1} }}" for i in range(levels))
     document = f"{{ ...F0 }} {spreads} fragment F{levels} on Query {{ passes {{ nodes {{ id }} }} }}"
-    # Spread out, this would be a million million selections: only a memoised sum ever ends.
-    assert cost(document) == 51 * 2**levels
+    # The fragments expand to 2**40 selections. Only a memoised sum finishes in time.
+    assert compute_cost(document) == 51 * 2**levels
 
 
-def test_what_no_variable_changes_is_worked_out_once() -> None:
+def test_pricing_returns_the_cost_for_the_variables_of_each_call() -> None:
     document = parse("query A { passes { nodes { id } } } query B($n: Int) { passes(first: $n) { nodes { id } } }")
     pricing = Pricing(schema, document)
     first, second = get_operation_ast(document, "A"), get_operation_ast(document, "B")
     assert first is not None
     assert second is not None
-    assert [pricing.of(first, {}) for _ in range(2)] == [51, 51]
-    assert [pricing.of(second, {"n": n}) for n in (1, 2)] == [2, 3]
+    assert [pricing.cost_of(first, {}) for _ in range(2)] == [51, 51]
+    assert [pricing.cost_of(second, {"n": n}) for n in (1, 2)] == [2, 3]

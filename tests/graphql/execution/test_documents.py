@@ -1,4 +1,4 @@
-"""Documents: checked once, remembered, and refused in linear time when they are too large."""
+"""Documents: they are validated once and cached, and the time to refuse a large one is linear in its length."""
 
 from __future__ import annotations
 
@@ -17,81 +17,83 @@ from app.graphql.execution.limits import Limits
 SCHEMA = build_schema("type Query { a: Query b(x: [Int]): Int c: [Query] }")
 
 
-def refusal(document: str, limits: Limits | None = None) -> list[dict[str, object]]:
+def refuse(document: str, limits: Limits | None = None) -> list[dict[str, object]]:
+    """Return the errors with which the document is refused."""
     with pytest.raises(RequestRefused) as refused:
-        Documents(SCHEMA, limits).operation(document, None)
+        Documents(SCHEMA, limits).find_operation(document, None)
     return refused.value.errors
 
 
-def nested(depth: int) -> str:
+def build_nested(depth: int) -> str:
     return "{" + "a {" * depth + "b" + "}" * depth + "}"
 
 
-def bomb(levels: int) -> str:
+def build_bomb(levels: int) -> str:
+    """Return a short document whose fragments expand to 2**levels fields."""
     spreads = " ".join(f"fragment F{i} on Query {{ ...F{i + 1} ...F{i + 1} }}" for i in range(levels))
     return f"{{ ...F0 }} {spreads} fragment F{levels} on Query {{ b }}"
 
 
-def test_a_document_is_checked_once_and_failures_are_remembered_too() -> None:
+def test_document_is_validated_once_and_its_errors_are_cached_too() -> None:
     documents = Documents(SCHEMA)
-    assert documents.operation("{ b }", None)[0] is documents.operation("{ b }", None)[0]
+    assert documents.find_operation("{ b }", None)[0] is documents.find_operation("{ b }", None)[0]
     errors = []
     for _ in range(2):
         with pytest.raises(RequestRefused) as refused:
-            documents.operation("{ nope }", None)
+            documents.find_operation("{ nope }", None)
         errors.append(refused.value.errors)
     assert errors[0] == errors[1]
-    assert errors[0][0] is not errors[1][0], "nobody shares an error with another request"
+    assert errors[0][0] is not errors[1][0], "two requests must not share an error object"
 
 
-def test_a_refused_document_leaves_nothing_behind_but_its_errors() -> None:
+def test_cache_keeps_only_the_errors_of_a_refused_document() -> None:
     documents = Documents(SCHEMA)
 
-    def parsed() -> int:
+    def count_nodes() -> int:
         gc.collect()
         return sum(isinstance(each, Node) for each in gc.get_objects())
 
-    before = parsed()
+    before = count_nodes()
     for number in range(3):
         with pytest.raises(RequestRefused):
-            documents.operation(f"query Q{number} {{ {'nope ' * 1_000} }}", None)
-    assert parsed() - before < 1_000
+            documents.find_operation(f"query Q{number} {{ {'nope ' * 1_000} }}", None)
+    assert count_nodes() - before < 1_000
 
 
 @pytest.mark.parametrize(
     "document",
     [
-        nested(20),
-        nested(5_000),
+        build_nested(20),
+        build_nested(5_000),
         "{ b(x: " + "[" * 3_000 + "]" * 3_000 + ") }",
         "{" + "b " * 3_000 + "}",
         "{" + " ".join(f"x{i}: b" for i in range(150)) + "}",
         "{ b " + "@skip(if: false) " * 150 + "}",
         "{" + " ".join(["...F"] * 300) + "} fragment F on Query { b }",
-        bomb(40),
+        build_bomb(40),
         "{ ...F } fragment F on Query { a { ...F } }",
         "{ b " * 2_000,
         "query(" + " ".join(f"$v{i}: Int" for i in range(9_000)) + ") { b }",
     ],
 )
-def test_a_document_too_large_is_refused(document: str) -> None:
-    assert refusal(document)[0]["extensions"]
+def test_document_that_is_too_large_is_refused(document: str) -> None:
+    assert refuse(document)[0]["extensions"]
 
 
-def test_the_work_for_a_fragment_bomb_grows_with_its_text_and_not_with_what_it_spreads_to() -> None:
-    assert len(bomb(20)) < 900
-    assert calls_of(lambda: refusal(bomb(20))) < 3 * calls_of(lambda: refusal(bomb(10)))
+def test_work_for_a_fragment_bomb_grows_with_its_text_not_with_its_expansion() -> None:
+    assert len(build_bomb(20)) < 900
+    assert count_calls(lambda: refuse(build_bomb(20))) < 3 * count_calls(lambda: refuse(build_bomb(10)))
 
 
-def calls_of(work: Callable[[], object]) -> int:
-    """How many calls of Python functions the work makes: the same on any machine, however busy."""
+def count_calls(work: Callable[[], object]) -> int:
+    """Return the number of calls of Python functions, which does not depend on the speed or the load of the machine."""
     count = 0
 
-    def counted(frame: FrameType, event: str, argument: object) -> None:
+    def count_call(frame: FrameType, event: str, argument: object) -> None:
         nonlocal count
         count += event == "call"
 
-    sys.setprofile(counted)
+    sys.setprofile(count_call)
     try:
         work()
     finally:
@@ -99,15 +101,15 @@ def calls_of(work: Callable[[], object]) -> int:
     return count
 
 
-def test_what_fits_passes() -> None:
+def test_document_within_the_limits_is_accepted() -> None:
     documents = Documents(SCHEMA, Limits(depth=3))
-    documents.operation(nested(2), None)
-    assert "depth" in str(refusal(nested(3), Limits(depth=3))[0]["message"])
+    documents.find_operation(build_nested(2), None)
+    assert "nested more than 3 levels" in str(refuse(build_nested(3), Limits(depth=3))[0]["message"])
 
 
-def test_old_documents_are_forgotten_first() -> None:
+def test_cache_drops_the_oldest_document_when_it_is_full() -> None:
     documents = Documents(SCHEMA)
-    first = documents.operation("{ b }", None)[0]
+    first = documents.find_operation("{ b }", None)[0]
     for number in range(1_000):
-        documents.operation(f"{{ b }} # {number}", None)
-    assert documents.operation("{ b }", None)[0] is not first
+        documents.find_operation(f"{{ b }} # {number}", None)
+    assert documents.find_operation("{ b }", None)[0] is not first

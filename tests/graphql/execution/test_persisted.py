@@ -1,4 +1,4 @@
-"""Persisted operations: automatic ones by hash, trusted ones by id, on every transport."""
+"""Persisted documents on each transport: automatic ones, named by hash, and trusted ones, named by id."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from app.config.settings import ConfigError, Settings
 from app.graphql.execution.trusted_documents import TrustedDocuments, load_trusted
 from tests.business import Business
-from tests.graphql.serving import Api, serving
+from tests.graphql.serving import Api, run_api
 
 QUERY = "query Who { viewer { __typename } }"
 OTHER = "query Other { __typename }"
@@ -28,114 +28,117 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def extensions(text: str = QUERY, **more: Any) -> dict[str, Any]:
+def build_extensions(text: str = QUERY, **more: Any) -> dict[str, Any]:
     return {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": sha256(text), **more}}}
 
 
-async def sent(api: Api, body: dict[str, Any], **headers: str) -> httpx.Response:
+async def send(api: Api, body: dict[str, Any], **headers: str) -> httpx.Response:
     return await api.post(json.dumps(body), **headers)
 
 
-def code(response: httpx.Response) -> str:
+def error_code(response: httpx.Response) -> str:
     found: str = response.json()["errors"][0]["extensions"]["code"]
     return found
 
 
 @asynccontextmanager
-async def configured(business: Business, **settings: Any) -> AsyncIterator[Api]:
-    """The API of the business under other settings, as another process would be."""
+async def run_api_with(business: Business, **settings: Any) -> AsyncIterator[Api]:
+    """Run another API of the business with other settings, as another process would."""
     resources = business.ctx.resources
     ctx = replace(business.ctx, resources=replace(resources, settings=replace(resources.settings, **settings)))
-    async with serving(replace(business, ctx=ctx)) as api:
+    async with run_api(replace(business, ctx=ctx)) as api:
         yield api
 
 
-async def test_a_document_is_sent_once_and_then_named_by_its_hash(api: Api) -> None:
+async def test_document_that_was_sent_once_is_found_by_its_hash(api: Api) -> None:
     for accept in ("application/json", GRAPHQL):
-        miss = await sent(api, extensions(), accept=accept)
-        assert (miss.status_code, code(miss)) == (200, "PERSISTED_QUERY_NOT_FOUND")
+        miss = await send(api, build_extensions(), accept=accept)
+        assert (miss.status_code, error_code(miss)) == (200, "PERSISTED_QUERY_NOT_FOUND")
         assert miss.json()["errors"][0]["message"] == "PersistedQueryNotFound"
         assert miss.headers["cache-control"] == "no-store"
-    assert (await sent(api, {"query": QUERY, **extensions()})).json()["data"] == VIEWER
-    assert (await sent(api, extensions())).json()["data"] == VIEWER
-    parameters = {"extensions": json.dumps(extensions()["extensions"])}
-    assert (await api.http.get(api.address, params=parameters, headers=api.headers)).json()["data"] == VIEWER
+    assert (await send(api, {"query": QUERY, **build_extensions()})).json()["data"] == VIEWER
+    assert (await send(api, build_extensions())).json()["data"] == VIEWER
+    parameters = {"extensions": json.dumps(build_extensions()["extensions"])}
+    assert (await api.http.get(api.url, params=parameters, headers=api.headers)).json()["data"] == VIEWER
 
 
-async def test_every_process_knows_a_document_as_long_as_redis_does(api: Api) -> None:
-    await sent(api, {"query": QUERY, **extensions()})
-    async with configured(api.business) as other:
-        assert (await sent(other, extensions())).json()["data"] == VIEWER
+async def test_processes_share_documents_through_redis_and_check_their_hash(api: Api) -> None:
+    await send(api, {"query": QUERY, **build_extensions()})
+    async with run_api_with(api.business) as other:
+        assert (await send(other, build_extensions())).json()["data"] == VIEWER
     redis = api.business.ctx.resources.redis
     [key] = await redis.keys("*:document:*")
     await redis.set(key, b"query Poison { __typename }")
-    async with configured(api.business) as other:
-        assert code(await sent(other, extensions())) == "PERSISTED_QUERY_NOT_FOUND"
+    async with run_api_with(api.business) as other:
+        assert error_code(await send(other, build_extensions())) == "PERSISTED_QUERY_NOT_FOUND"
     await redis.flushall()
-    assert (await sent(api, extensions())).json()["data"] == VIEWER, "this process still remembers"
-    async with configured(api.business) as other:
-        assert code(await sent(other, extensions())) == "PERSISTED_QUERY_NOT_FOUND"
+    assert (await send(api, build_extensions())).json()["data"] == VIEWER, "this process has the document in memory"
+    async with run_api_with(api.business) as other:
+        assert error_code(await send(other, build_extensions())) == "PERSISTED_QUERY_NOT_FOUND"
 
 
-async def test_a_wrong_hash_and_a_wrong_document_are_not_kept(api: Api) -> None:
-    mismatch = await sent(api, {"query": OTHER, **extensions()})
-    assert (mismatch.status_code, code(mismatch)) == (400, "BAD_REQUEST")
-    assert code(await sent(api, {"query": "{ nope }", **extensions("{ nope }")})) == "GRAPHQL_VALIDATION_FAILED"
+async def test_document_with_a_wrong_hash_or_a_validation_error_is_not_stored(api: Api) -> None:
+    mismatch = await send(api, {"query": OTHER, **build_extensions()})
+    assert (mismatch.status_code, error_code(mismatch)) == (400, "BAD_REQUEST")
+    assert (
+        error_code(await send(api, {"query": "{ nope }", **build_extensions("{ nope }")}))
+        == "GRAPHQL_VALIDATION_FAILED"
+    )
     for text in (QUERY, "{ nope }"):
-        assert code(await sent(api, extensions(text))) == "PERSISTED_QUERY_NOT_FOUND"
+        assert error_code(await send(api, build_extensions(text))) == "PERSISTED_QUERY_NOT_FOUND"
 
 
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        (extensions(version=2), "PERSISTED_QUERY_NOT_SUPPORTED"),
-        (extensions(sha256Hash=1), "BAD_REQUEST"),
+        (build_extensions(version=2), "PERSISTED_QUERY_NOT_SUPPORTED"),
+        (build_extensions(sha256Hash=1), "BAD_REQUEST"),
         ({"extensions": {"persistedQuery": "x"}}, "BAD_REQUEST"),
         ({"documentId": ""}, "BAD_REQUEST"),
         ({"documentId": 1}, "BAD_REQUEST"),
         ({"documentId": "x", "query": QUERY}, "BAD_REQUEST"),
-        ({"documentId": "nobody"}, "PERSISTED_QUERY_NOT_IN_LIST"),
-        (extensions(sha256Hash="../x"), "PERSISTED_QUERY_NOT_FOUND"),
+        ({"documentId": "unknown"}, "PERSISTED_QUERY_NOT_IN_LIST"),
+        (build_extensions(sha256Hash="../x"), "PERSISTED_QUERY_NOT_FOUND"),
     ],
 )
-async def test_whatever_is_wrong_with_a_name_is_a_coded_error(api: Api, body: dict[str, Any], expected: str) -> None:
-    assert code(await sent(api, body)) == expected
+async def test_invalid_hash_or_document_id_gets_a_coded_error(api: Api, body: dict[str, Any], expected: str) -> None:
+    assert error_code(await send(api, body)) == expected
 
 
-async def test_sockets_and_event_streams_know_hashes_too(api: Api) -> None:
-    async with api.socket() as socket:
-        await socket.send(id="1", type="subscribe", payload=extensions())
+async def test_hashes_are_accepted_on_sockets_and_event_streams(api: Api) -> None:
+    async with api.open_socket() as socket:
+        await socket.send(id="1", type="subscribe", payload=build_extensions())
         refused = await socket.receive()
         assert (refused["type"], refused["payload"][0]["message"]) == ("error", "PersistedQueryNotFound")
-        await socket.send(id="1", type="subscribe", payload={"query": QUERY, **extensions()})
-        assert await socket.next() == VIEWER
+        await socket.send(id="1", type="subscribe", payload={"query": QUERY, **build_extensions()})
+        assert await socket.receive_data() == VIEWER
         await socket.receive()
-        await socket.send(id="1", type="subscribe", payload=extensions())
-        assert await socket.next() == VIEWER
-    assert '"data":{"viewer"' in (await sent(api, extensions(), accept="text/event-stream")).text
-    missed = await sent(api, extensions(OTHER), accept="text/event-stream")
+        await socket.send(id="1", type="subscribe", payload=build_extensions())
+        assert await socket.receive_data() == VIEWER
+    assert '"data":{"viewer"' in (await send(api, build_extensions(), accept="text/event-stream")).text
+    missed = await send(api, build_extensions(OTHER), accept="text/event-stream")
     assert missed.headers["content-type"] == "text/event-stream"
     assert "PersistedQueryNotFound" in missed.text
 
 
-def written(path: Path, manifest: object) -> Path:
+def write_manifest(path: Path, manifest: object) -> Path:
     path.write_text(json.dumps(manifest))
     return path
 
 
-def apollo(**documents: str) -> dict[str, object]:
+def apollo_manifest(**documents: str) -> dict[str, object]:
     operations = [{"id": name, "name": "Q", "type": "query", "body": text} for name, text in documents.items()]
     return {"format": "apollo-persisted-query-manifest", "version": 1, "operations": operations}
 
 
-def loaded(path: Path) -> TrustedDocuments:
+def load(path: Path) -> TrustedDocuments:
     return load_trusted(Settings(trusted_documents=path))
 
 
-def test_manifests_of_each_tool_are_read_from_a_file_or_a_folder(tmp_path: Path) -> None:
-    assert loaded(written(tmp_path / "a.json", apollo(one=QUERY))).find("one") == QUERY
-    written(tmp_path / "relay.json", {"two": OTHER, "one": QUERY})
-    trusted = loaded(tmp_path)
+def test_apollo_and_relay_manifests_are_read_from_a_file_or_a_folder(tmp_path: Path) -> None:
+    assert load(write_manifest(tmp_path / "a.json", apollo_manifest(one=QUERY))).find("one") == QUERY
+    write_manifest(tmp_path / "relay.json", {"two": OTHER, "one": QUERY})
+    trusted = load(tmp_path)
     assert (trusted.find("one"), trusted.find("two"), trusted.find("three")) == (QUERY, OTHER, None)
     assert trusted.find(f"sha256:{sha256(OTHER)}") == OTHER
     assert load_trusted(Settings()) == TrustedDocuments()
@@ -143,47 +146,51 @@ def test_manifests_of_each_tool_are_read_from_a_file_or_a_folder(tmp_path: Path)
 
 @pytest.mark.parametrize(
     "manifest",
-    [[], "x", {"a": 1}, {"a": " "}, {"": QUERY}, {"format": "apollo-persisted-query-manifest"}, apollo(a="")],
+    [[], "x", {"a": 1}, {"a": " "}, {"": QUERY}, {"format": "apollo-persisted-query-manifest"}, apollo_manifest(a="")],
 )
-def test_what_is_no_manifest_is_refused_at_the_start(tmp_path: Path, manifest: object) -> None:
+def test_invalid_manifest_is_a_configuration_error(tmp_path: Path, manifest: object) -> None:
     with pytest.raises(ConfigError, match="PUNCHCARD_TRUSTED_DOCUMENTS"):
-        loaded(written(tmp_path / "a.json", manifest))
+        load(write_manifest(tmp_path / "a.json", manifest))
 
 
-def test_a_path_that_cannot_be_used_is_refused_at_the_start(tmp_path: Path) -> None:
+def test_path_without_usable_manifests_is_a_configuration_error(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    written(tmp_path / "one.json", {"a": QUERY})
-    written(tmp_path / "two.json", {"a": OTHER})
+    write_manifest(tmp_path / "one.json", {"a": QUERY})
+    write_manifest(tmp_path / "two.json", {"a": OTHER})
     (tmp_path / "text").write_text("{")
     for path in (tmp_path / "absent.json", tmp_path / "empty", tmp_path, tmp_path / "text"):
         with pytest.raises(ConfigError, match="PUNCHCARD_TRUSTED_DOCUMENTS"):
-            loaded(path)
+            load(path)
     with pytest.raises(ConfigError, match="PUNCHCARD_TRUSTED_DOCUMENTS"):
         load_trusted(Settings(documents="trusted"))
 
 
-async def test_a_trusted_document_is_named_by_its_id(business: Business, tmp_path: Path) -> None:
-    manifest = written(tmp_path / "a.json", {"who": QUERY})
-    async with configured(business, trusted_documents=manifest) as api:
-        assert (await sent(api, {"documentId": "who"})).json()["data"] == VIEWER
-        assert (await sent(api, {"documentId": f"sha256:{sha256(QUERY)}"})).json()["data"] == VIEWER
-        assert (await sent(api, extensions())).json()["data"] == VIEWER, "Apollo names trusted documents like this"
-        answer = await api.http.get(api.address, params={"documentId": "who"}, headers=api.headers)
+async def test_trusted_document_is_found_by_its_id_or_its_hash(business: Business, tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path / "a.json", {"who": QUERY})
+    async with run_api_with(business, trusted_documents=manifest) as api:
+        assert (await send(api, {"documentId": "who"})).json()["data"] == VIEWER
+        assert (await send(api, {"documentId": f"sha256:{sha256(QUERY)}"})).json()["data"] == VIEWER
+        assert (await send(api, build_extensions())).json()["data"] == VIEWER, (
+            "Apollo Client names trusted documents by their hash"
+        )
+        answer = await api.http.get(api.url, params={"documentId": "who"}, headers=api.headers)
         assert answer.json()["data"] == VIEWER
-        assert (await sent(api, {"query": OTHER})).json()["data"] == {"__typename": "Query"}
+        assert (await send(api, {"query": OTHER})).json()["data"] == {"__typename": "Query"}
 
 
-async def test_where_only_trusted_documents_are_run_others_need_the_scope_admin(
+async def test_other_documents_need_the_scope_admin_if_only_trusted_ones_are_run(
     business: Business, tmp_path: Path
 ) -> None:
-    manifest = written(tmp_path / "a.json", {"who": QUERY})
-    async with configured(business, trusted_documents=manifest, documents="trusted") as api:
-        assert (await sent(api, {"query": OTHER})).json()["data"] == {"__typename": "Query"}
-        await sent(api, {"query": OTHER, **extensions(OTHER)})
-        api.secret = await api.key("read")
-        assert (await sent(api, {"documentId": "who"})).json()["data"] == VIEWER
-        assert (await sent(api, {"query": QUERY})).json()["data"] == VIEWER, "the very text is as good as its id"
-        assert code(await sent(api, {"query": OTHER})) == "QUERY_NOT_IN_SAFELIST"
-        assert code(await sent(api, {"query": OTHER, **extensions(OTHER)})) == "QUERY_NOT_IN_SAFELIST"
-        assert code(await sent(api, extensions(OTHER))) == "PERSISTED_QUERY_NOT_IN_LIST"
-        assert code(await sent(api, {"query": "{ __schema { __typename } }"})) == "QUERY_NOT_IN_SAFELIST"
+    manifest = write_manifest(tmp_path / "a.json", {"who": QUERY})
+    async with run_api_with(business, trusted_documents=manifest, documents="trusted") as api:
+        assert (await send(api, {"query": OTHER})).json()["data"] == {"__typename": "Query"}
+        await send(api, {"query": OTHER, **build_extensions(OTHER)})
+        api.secret = await api.create_key("read")
+        assert (await send(api, {"documentId": "who"})).json()["data"] == VIEWER
+        assert (await send(api, {"query": QUERY})).json()["data"] == VIEWER, (
+            "the text of a trusted document is accepted too"
+        )
+        assert error_code(await send(api, {"query": OTHER})) == "QUERY_NOT_IN_SAFELIST"
+        assert error_code(await send(api, {"query": OTHER, **build_extensions(OTHER)})) == "QUERY_NOT_IN_SAFELIST"
+        assert error_code(await send(api, build_extensions(OTHER))) == "PERSISTED_QUERY_NOT_IN_LIST"
+        assert error_code(await send(api, {"query": "{ __schema { __typename } }"})) == "QUERY_NOT_IN_SAFELIST"

@@ -1,4 +1,4 @@
-"""importEvents from a URL: fetched where that may be, refused in userErrors where not (checklist 3.4: SSRF guard)."""
+"""The mutation importEvents with a URL: Punchcard fetches the file only from an allowed host (SSRF guard)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from app.config.settings import Settings
 from tests.business import Business
-from tests.graphql.serving import Api, codes, serving
+from tests.graphql.serving import Api, list_codes, run_api
 
 IMPORT = """mutation Import($input: ImportEventsInput!) { importEvents(input: $input) {
   job { id progress { total } } userErrors { code message field } } }"""
@@ -19,7 +19,7 @@ ROWS = b"customer,type,order\nann,purchase,1\nbob,visit,2\n"
 
 @pytest.fixture
 async def site() -> AsyncIterator[str]:
-    """The address of a server on this machine that has two files, and answers 404 for any other."""
+    """Run a local server that has two files and responds with 404 to any other path, and yield its URL."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line = await reader.readline()
@@ -35,33 +35,33 @@ async def site() -> AsyncIterator[str]:
     server.close()
 
 
-def allowing(business: Business, **settings: object) -> Business:
-    """The business, with other settings."""
+def replace_settings(business: Business, **settings: object) -> Business:
+    """Return the business with other settings."""
     resources = business.ctx.resources
     changed: Settings = replace(resources.settings, **settings)  # type: ignore[arg-type]
     return replace(business, ctx=replace(business.ctx, resources=replace(resources, settings=changed)))
 
 
-async def test_a_file_may_be_named_by_a_url_where_the_operator_allows_its_host(business: Business, site: str) -> None:
-    async with serving(allowing(business, egress_allow=("127.0.0.1",))) as api:
-        made = (await api.data(IMPORT, input={"url": f"{site}/tills/north.csv"}))["importEvents"]
-        assert made["userErrors"] == []
-        assert made["job"]["progress"]["total"] == 2
-        empty = (await api.data(IMPORT, input={"url": f"{site}/empty.csv"}))["importEvents"]
-        assert codes(empty["userErrors"]) == [("REQUIRED", ["url"])]
-        gone = (await api.data(IMPORT, input={"url": f"{site}/gone.csv"}))["importEvents"]
-        assert codes(gone["userErrors"]) == [("UNKNOWN", ["url"])]
-    async with serving(allowing(business, egress_allow=("127.0.0.1",), upload_bytes=20)) as api:
-        large = (await api.data(IMPORT, input={"url": f"{site}/tills/north.csv"}))["importEvents"]
-        assert codes(large["userErrors"]) == [("TOO_LONG", ["url"])]
+async def test_file_is_fetched_from_a_url_whose_host_the_operator_allows(business: Business, site: str) -> None:
+    async with run_api(replace_settings(business, egress_allow=("127.0.0.1",))) as api:
+        full = (await api.fetch_data(IMPORT, input={"url": f"{site}/tills/north.csv"}))["importEvents"]
+        assert full["userErrors"] == []
+        assert full["job"]["progress"]["total"] == 2
+        empty = (await api.fetch_data(IMPORT, input={"url": f"{site}/empty.csv"}))["importEvents"]
+        assert list_codes(empty["userErrors"]) == [("REQUIRED", ["url"])]
+        missing = (await api.fetch_data(IMPORT, input={"url": f"{site}/missing.csv"}))["importEvents"]
+        assert list_codes(missing["userErrors"]) == [("UNKNOWN", ["url"])]
+    async with run_api(replace_settings(business, egress_allow=("127.0.0.1",), upload_bytes=20)) as api:
+        large = (await api.fetch_data(IMPORT, input={"url": f"{site}/tills/north.csv"}))["importEvents"]
+        assert list_codes(large["userErrors"]) == [("TOO_LONG", ["url"])]
 
 
-async def test_a_url_that_leads_inside_is_refused(api: Api, site: str) -> None:
+async def test_url_of_an_internal_host_or_another_scheme_is_refused(api: Api, site: str) -> None:
     for url in (site, site.replace("127.0.0.1", "localhost"), "http://169.254.169.254/latest", "file:///etc/passwd"):
-        refused = (await api.data(IMPORT, input={"url": f"{url}/tills/north.csv"}))["importEvents"]
-        assert (refused["job"], codes(refused["userErrors"])) == (None, [("INVALID", ["url"])])
+        refused = (await api.fetch_data(IMPORT, input={"url": f"{url}/tills/north.csv"}))["importEvents"]
+        assert (refused["job"], list_codes(refused["userErrors"])) == (None, [("INVALID", ["url"])])
 
 
-async def test_a_file_is_sent_or_named_and_not_both_or_neither(api: Api) -> None:
-    neither = (await api.data(IMPORT, input={}))["importEvents"]
-    assert codes(neither["userErrors"]) == [("REQUIRED", ["file"])]
+async def test_import_without_a_file_and_without_a_url_is_refused(api: Api) -> None:
+    payload = (await api.fetch_data(IMPORT, input={}))["importEvents"]
+    assert list_codes(payload["userErrors"]) == [("REQUIRED", ["file"])]

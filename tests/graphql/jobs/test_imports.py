@@ -1,4 +1,4 @@
-"""importEvents over real HTTP: the file, the job, its report."""
+"""The mutation importEvents over real HTTP: the file, the job and its report."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from app.graphql.types.ids import from_global_id
-from tests.business import another_business
-from tests.graphql.serving import Api, codes, serving
+from tests.business import create_business
+from tests.graphql.serving import Api, list_codes, run_api
 from workers.stages.run_job import jobs
 
 IMPORT = """mutation ($input: ImportEventsInput!) { importEvents(input: $input) {
@@ -21,11 +21,11 @@ JOB = """query ($id: ID!) { job(id: $id) {
   status progress { done total failed } result reportUrl error startedAt finishedAt cancelling } }"""
 
 
-async def sent(api: Api, data: bytes | str, name: str = "sales.csv", **options: Any) -> dict[str, Any]:
-    """The payload of importEvents."""
+async def import_file(api: Api, data: bytes | str, name: str = "sales.csv", **options: Any) -> dict[str, Any]:
+    """Upload a file with importEvents, and return the payload."""
     operations = {"query": IMPORT, "variables": {"input": {"file": None, **options}}}
     response = await api.http.post(
-        api.address,
+        api.url,
         data={"operations": json.dumps(operations), "map": json.dumps({"0": ["variables.input.file"]})},
         files={"0": (name, data)},
         headers={**api.headers, "graphql-require-preflight": "1"},
@@ -36,22 +36,22 @@ async def sent(api: Api, data: bytes | str, name: str = "sales.csv", **options: 
     return payload
 
 
-async def carried(api: Api, job: dict[str, Any]) -> dict[str, Any]:
-    """The job once the worker is done with it."""
-    named = from_global_id(job["id"])
-    assert named is not None
-    await jobs(api.business.worker, named[1])
-    found: dict[str, Any] = (await api.data(JOB, id=job["id"]))["job"]
+async def run_job(api: Api, job: dict[str, Any]) -> dict[str, Any]:
+    """Let the worker finish the job, and return the job."""
+    type_and_id = from_global_id(job["id"])
+    assert type_and_id is not None
+    await jobs(api.business.worker, type_and_id[1])
+    found: dict[str, Any] = (await api.fetch_data(JOB, id=job["id"]))["job"]
     assert found["finishedAt"] is not None
     return found
 
 
-async def test_a_file_becomes_a_job_and_its_rows_events(api: Api) -> None:
-    """A1-18: columns are attributes, the import runs on its own, its progress can be seen."""
-    payload = await sent(api, "customer_id,date,amount\nann,2025-11-01,1.50\nbob,2025-11-02,2\n")
+async def test_import_of_a_csv_file_creates_a_job_and_an_event_for_each_row(api: Api) -> None:
+    """A1-18: columns become attributes, a worker runs the import, and clients see its progress."""
+    payload = await import_file(api, "customer_id,date,amount\nann,2025-11-01,1.50\nbob,2025-11-02,2\n")
     job = payload["job"]
     assert (payload["userErrors"], job["kind"], job["status"], job["dryRun"]) == ([], "IMPORT", "QUEUED", False)
-    done = await carried(api, job)
+    done = await run_job(api, job)
     assert (done["status"], done["progress"], done["reportUrl"]) == (
         "SUCCEEDED",
         {"done": 2, "total": 2, "failed": 0},
@@ -64,7 +64,9 @@ async def test_a_file_becomes_a_job_and_its_rows_events(api: Api) -> None:
         "source": "import:sales.csv",
         "warnings": [],
     }
-    answer = await api.data("{ events { nodes { amount source externalId origin { channel } pass { externalId } } } }")
+    answer = await api.fetch_data(
+        "{ events { nodes { amount source externalId origin { channel } pass { externalId } } } }"
+    )
     assert answer["events"]["nodes"][0] == {
         "amount": "2",
         "source": "import:sales.csv",
@@ -74,8 +76,8 @@ async def test_a_file_becomes_a_job_and_its_rows_events(api: Api) -> None:
     }
 
 
-async def test_lines_of_json_become_events_and_bad_ones_fail_alone(api: Api) -> None:
-    """Checklist 3.3, large loads: JSONL is sent, a job has its progress, the report has the numbers of the lines."""
+async def test_import_of_a_jsonl_file_fails_only_its_invalid_lines(api: Api) -> None:
+    """The job shows its progress, and the report has the numbers of the lines that failed."""
     lines = (
         '{"customer":{"id":"ann"},"kind":"Check-In","day":"31.01.2025","metadata":{"door":7}}\n'
         'nonsense\n{"customer":{"id":"ann"},"kind":"scan","day":"never"}\n'
@@ -85,12 +87,12 @@ async def test_lines_of_json_become_events_and_bad_ones_fail_alone(api: Api) -> 
         {"field": "type", "column": "kind"},
         {"field": "occurredAt", "column": "day"},
     ]
-    done = await carried(api, (await sent(api, lines, "visits.jsonl", format="JSONL", columns=columns))["job"])
+    done = await run_job(api, (await import_file(api, lines, "visits.jsonl", format="JSONL", columns=columns))["job"])
     assert done["progress"] == {"done": 3, "total": 3, "failed": 2}
-    report = await api.http.get(api.address.replace("/graphql", done["reportUrl"]), headers=api.headers)
+    report = await api.http.get(api.url.replace("/graphql", done["reportUrl"]), headers=api.headers)
     found = [line[:3] for line in csv.reader(io.StringIO(report.content.decode("utf-8-sig")))][1:]
     assert found == [["2", "INVALID", ""], ["3", "INVALID", "occurredAt"]]
-    answer = await api.data("{ events { nodes { type externalId source metadata occurredAt } } }")
+    answer = await api.fetch_data("{ events { nodes { type externalId source metadata occurredAt } } }")
     assert answer["events"]["nodes"] == [
         {
             "type": "check_in",
@@ -102,24 +104,26 @@ async def test_lines_of_json_become_events_and_bad_ones_fail_alone(api: Api) -> 
     ]
 
 
-async def test_the_report_of_failed_rows_is_fetched_with_the_key_and_by_nobody_else(api: Api) -> None:
-    payload = await sent(api, 'customer_id,date,amount\nann,2025-11-01,1\nann,2025-11-02,"=2+2"\nann,2025-11-03,1\n')
-    done = await carried(api, payload["job"])
+async def test_report_of_failed_rows_needs_a_key_of_the_workspace_with_the_scope_read(api: Api) -> None:
+    payload = await import_file(
+        api, 'customer_id,date,amount\nann,2025-11-01,1\nann,2025-11-02,"=2+2"\nann,2025-11-03,1\n'
+    )
+    done = await run_job(api, payload["job"])
     assert done["progress"] == {"done": 3, "total": 3, "failed": 1}
-    address = api.address.replace("/graphql", done["reportUrl"])
-    fetched = await api.http.get(address, headers=api.headers)
+    url = api.url.replace("/graphql", done["reportUrl"])
+    fetched = await api.http.get(url, headers=api.headers)
     assert fetched.headers["content-type"] == "text/csv; charset=utf-8"
     header, line = csv.reader(io.StringIO(fetched.content.decode("utf-8-sig")))
     assert header == ["row", "code", "field", "message", "text"]
     assert (line[:3], line[4]) == (["2", "INVALID", "amount"], 'ann,2025-11-02,"=2+2"')
-    assert (await api.http.get(address)).status_code == 401
-    blind = {"authorization": f"Bearer {await api.key('write')}"}
-    assert (await api.http.get(address, headers=blind)).status_code == 403
-    other = await another_business(api.business.ctx.resources, api.business.clock, "Other")
-    async with serving(other) as theirs:
-        assert (await theirs.http.get(address, headers=theirs.headers)).status_code == 404
-        assert (await theirs.data(JOB, id=payload["job"]["id"]))["job"] is None
-    assert (await api.http.get(address.replace("job_", "job_0"), headers=api.headers)).status_code == 404
+    assert (await api.http.get(url)).status_code == 401
+    write_only = {"authorization": f"Bearer {await api.create_key('write')}"}
+    assert (await api.http.get(url, headers=write_only)).status_code == 403
+    other = await create_business(api.business.ctx.resources, api.business.clock, "Other")
+    async with run_api(other) as other_api:
+        assert (await other_api.http.get(url, headers=other_api.headers)).status_code == 404
+        assert (await other_api.fetch_data(JOB, id=payload["job"]["id"]))["job"] is None
+    assert (await api.http.get(url.replace("job_", "job_0"), headers=api.headers)).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -147,51 +151,51 @@ async def test_the_report_of_failed_rows_is_fetched_with_the_key_and_by_nobody_e
         ),
     ],
 )
-async def test_a_file_or_mapping_that_cannot_be_used_is_refused_with_a_path(
+async def test_file_or_mapping_that_is_invalid_is_refused_with_the_path_of_the_field(
     api: Api, data: bytes | str, options: dict[str, Any], expected: tuple[str, list[str]]
 ) -> None:
-    payload = await sent(api, data, **options)
+    payload = await import_file(api, data, **options)
     assert payload["job"] is None
-    assert codes(payload["userErrors"])[0] == expected
+    assert list_codes(payload["userErrors"])[0] == expected
     assert await api.business.ctx.resources.db["job_files"].count_documents({}) == 0
 
 
-async def test_jobs_are_listed_cancelled_and_found_by_their_id(api: Api) -> None:
-    first = (await sent(api, "customer,amount\nann,2\n"))["job"]
-    second = (await sent(api, "customer,amount\nann,2\n", dryRun=True))["job"]
-    listed = (await api.data("{ jobs { totalCount nodes { id dryRun } } }"))["jobs"]
+async def test_jobs_are_listed_cancelled_and_found_by_id(api: Api) -> None:
+    first = (await import_file(api, "customer,amount\nann,2\n"))["job"]
+    second = (await import_file(api, "customer,amount\nann,2\n", dryRun=True))["job"]
+    listed = (await api.fetch_data("{ jobs { totalCount nodes { id dryRun } } }"))["jobs"]
     assert listed == {
         "totalCount": 2,
         "nodes": [{"id": second["id"], "dryRun": True}, {"id": first["id"], "dryRun": False}],
     }
     cancel = "mutation ($id: ID!) { cancelJob(input: { id: $id }) { job { cancelling } userErrors { code field } } }"
-    assert (await api.data(cancel, id=first["id"]))["cancelJob"]["job"] == {"cancelling": True}
-    assert (await carried(api, first))["status"] == "CANCELLED"
-    refusal = (await api.data(cancel, id="job_none"))["cancelJob"]
-    assert codes(refusal["userErrors"]) == [("UNKNOWN", ["id"])]
-    found = await api.data("query ($id: ID!) { node(id: $id) { ... on Job { status } } }", id=first["id"])
+    assert (await api.fetch_data(cancel, id=first["id"]))["cancelJob"]["job"] == {"cancelling": True}
+    assert (await run_job(api, first))["status"] == "CANCELLED"
+    refusal = (await api.fetch_data(cancel, id="job_none"))["cancelJob"]
+    assert list_codes(refusal["userErrors"]) == [("UNKNOWN", ["id"])]
+    found = await api.fetch_data("query ($id: ID!) { node(id: $id) { ... on Job { status } } }", id=first["id"])
     assert found == {"node": {"status": "CANCELLED"}}
 
 
-async def test_a_job_is_followed_until_it_has_ended(api: Api) -> None:
+async def test_subscription_jobProgress_sends_each_state_until_the_job_has_ended(api: Api) -> None:
     follow = "subscription ($job: ID!) { jobProgress(id: $job) { id status progress { done } } }"
-    job = (await sent(api, "customer_id,amount\nann,1\nbob,2\n"))["job"]
-    async with api.socket() as socket:
+    job = (await import_file(api, "customer_id,amount\nann,1\nbob,2\n"))["job"]
+    async with api.open_socket() as socket:
         await socket.subscribe(follow, job=job["id"])
-        assert (await socket.next())["jobProgress"] == {
+        assert (await socket.receive_data())["jobProgress"] == {
             "id": job["id"],
             "status": "QUEUED",
             "progress": {"done": 0},
         }
-        await carried(api, job)
+        await run_job(api, job)
         statuses = []
         while (message := await socket.receive())["type"] == "next":
             statuses.append(message["payload"]["data"]["jobProgress"])
         assert message["type"] == "complete"
         assert statuses[-1] == {"id": job["id"], "status": "SUCCEEDED", "progress": {"done": 2}}
         await socket.subscribe(follow, job=job["id"])
-        assert (await socket.next())["jobProgress"]["status"] == "SUCCEEDED"
+        assert (await socket.receive_data())["jobProgress"]["status"] == "SUCCEEDED"
         assert (await socket.receive())["type"] == "complete"
-        await socket.subscribe(follow, job="job_nobody")
+        await socket.subscribe(follow, job="job_none")
         [error] = (await socket.receive())["payload"]
         assert error["extensions"]["code"] == "BAD_USER_INPUT"

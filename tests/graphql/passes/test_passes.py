@@ -1,21 +1,26 @@
-"""Passes at the edge."""
+"""Passes in GraphQL: creation, update, statistics, lists and merges."""
 
 from __future__ import annotations
 
 import pytest
 
 from app.graphql.types.ids import to_global_id
-from tests.graphql.serving import Api, codes
+from tests.graphql.serving import Api, list_codes
 
 CREATE = """mutation Create($input: CreatePassInput!) { createPass(input: $input) {
   pass { id externalId holder { name email } fields metadata status installedAt } userErrors { code field } } }"""
 UPDATE = """mutation Update($input: UpdatePassInput!) { updatePass(input: $input) {
   pass { holder { name email } fields metadata status } userErrors { code field } } }"""
-ANN = {"externalId": "ann", "holder": {"name": "Ann"}, "fields": {"size": 1.5}, "installedAt": "2025-01-01T00:00:00.000Z"}
+ANN = {
+    "externalId": "ann",
+    "holder": {"name": "Ann"},
+    "fields": {"size": 1.5},
+    "installedAt": "2025-01-01T00:00:00.000Z",
+}
 
 
-async def test_a_pass_is_created_once_and_the_same_again_is_answered(api: Api) -> None:
-    first = (await api.data(CREATE, input=ANN))["createPass"]
+async def test_createPass_returns_the_existing_pass_if_it_is_repeated(api: Api) -> None:
+    first = (await api.fetch_data(CREATE, input=ANN))["createPass"]
     assert first["userErrors"] == []
     assert first["pass"] | {"id": ""} == {
         "id": "",
@@ -26,14 +31,14 @@ async def test_a_pass_is_created_once_and_the_same_again_is_answered(api: Api) -
         "status": "ACTIVE",
         "installedAt": "2025-01-01T00:00:00.000Z",
     }
-    assert (await api.data(CREATE, input=ANN))["createPass"] == first
-    other = (await api.data(CREATE, input={**ANN, "fields": {}}))["createPass"]
-    assert codes(other["userErrors"]) == [("TAKEN", ["externalId"])]
+    assert (await api.fetch_data(CREATE, input=ANN))["createPass"] == first
+    other = (await api.fetch_data(CREATE, input={**ANN, "fields": {}}))["createPass"]
+    assert list_codes(other["userErrors"]) == [("TAKEN", ["externalId"])]
     assert other["pass"] is None
 
 
-async def test_a_batch_of_passes_tells_each_ones_fate(api: Api) -> None:
-    data = await api.data(
+async def test_createPasses_returns_the_outcome_of_each_pass(api: Api) -> None:
+    data = await api.fetch_data(
         """mutation ($input: CreatePassesInput!) { createPasses(input: $input) { created duplicate failed
         results { index status pass { externalId } userErrors { code field } } userErrors { code } } }""",
         input={"passes": [ANN, ANN, {"externalId": ""}, {"externalId": "bob", "installedAt": "soon"}]},
@@ -41,36 +46,36 @@ async def test_a_batch_of_passes_tells_each_ones_fate(api: Api) -> None:
     payload = data["createPasses"]
     assert (payload["created"], payload["duplicate"], payload["failed"]) == (1, 1, 2)
     assert [result["status"] for result in payload["results"]] == ["CREATED", "DUPLICATE", "REJECTED", "REJECTED"]
-    assert codes(payload["results"][3]["userErrors"]) == [("INVALID", ["passes", "3", "installedAt"])]
+    assert list_codes(payload["results"][3]["userErrors"]) == [("INVALID", ["passes", "3", "installedAt"])]
 
 
-async def test_an_update_sets_what_is_given_and_a_null_removes(api: Api) -> None:
-    created = (await api.data(CREATE, input=ANN))["createPass"]["pass"]
+async def test_updatePass_sets_the_given_fields_and_removes_those_given_as_null(api: Api) -> None:
+    created = (await api.fetch_data(CREATE, input=ANN))["createPass"]["pass"]
     change = {"id": created["id"], "holder": {"name": None, "email": "a@b.c"}, "fields": {"colour": "red"}}
-    updated = (await api.data(UPDATE, input={**change, "status": "EXPIRED"}))["updatePass"]
+    updated = (await api.fetch_data(UPDATE, input={**change, "status": "EXPIRED"}))["updatePass"]
     assert updated["pass"] == {
         "holder": {"name": None, "email": "a@b.c"},
         "fields": {"size": 1.5, "colour": "red"},
         "metadata": {},
         "status": "EXPIRED",
     }
-    await api.business.settle()
-    data = await api.data('{ pass(externalId: "ann") { status holder { email } } }')
+    await api.business.run_worker()
+    data = await api.fetch_data('{ pass(externalId: "ann") { status holder { email } } }')
     assert data["pass"] == {"status": "EXPIRED", "holder": {"email": "a@b.c"}}
     for unknown in ("pass_none", "x", to_global_id("Event", "event_1")):
-        refused = (await api.data(UPDATE, input={"id": unknown, "status": "ACTIVE"}))["updatePass"]
-        assert codes(refused["userErrors"]) == [("UNKNOWN", ["id"])]
+        refused = (await api.fetch_data(UPDATE, input={"id": unknown, "status": "ACTIVE"}))["updatePass"]
+        assert list_codes(refused["userErrors"]) == [("UNKNOWN", ["id"])]
 
 
-async def test_statistics_are_all_time_from_the_fold_or_of_a_window(api: Api) -> None:
+async def test_statistics_cover_all_time_or_a_time_window(api: Api) -> None:
     await api.business.record(
         {"amount": "100.50", "occurred_at": "2025-03-01T00:00:00Z"},
         {"amount": 200, "occurred_at": "2025-12-31T00:00:00Z"},
         {"amount": 30, "type": "refund", "occurred_at": "2025-12-31T12:00:00Z"},
         {"type": "visit", "occurred_at": "2026-01-01T00:00:00Z"},
     )
-    await api.business.settle()
-    data = await api.data(
+    await api.business.run_worker()
+    data = await api.fetch_data(
         """{ pass(externalId: "ann") {
         all: statistics { eventCount firstEventAt spend { currency gross refunded net orders }
           byType { type count average } }
@@ -91,9 +96,9 @@ async def test_statistics_are_all_time_from_the_fold_or_of_a_window(api: Api) ->
             {"type": "visit", "count": 1, "average": None},
         ],
     }
-    # (now - 1 day, now]: the purchase lies exactly on the open end.
+    # The window is (now - 1 day, now]. The purchase lies exactly at its start, which is excluded.
     assert found["days"] == {"eventCount": 2}
-    # In New York the year is still 2025.
+    # It is still 2025 in New York.
     assert found["year"] == {"eventCount": 2}
     assert found["none"] == {"spend": []}
     assert found["every"] == {"eventCount": 4}
@@ -110,32 +115,32 @@ async def test_statistics_are_all_time_from_the_fold_or_of_a_window(api: Api) ->
         ('types: [""]', ["types", "0"]),
     ],
 )
-async def test_bad_arguments_of_statistics_are_refused_with_their_path(
+async def test_invalid_argument_of_statistics_is_refused_with_its_path(
     api: Api, arguments: str, field: list[str]
 ) -> None:
-    await api.business.join("ann")
-    error = await api.refusal(f'{{ pass(externalId: "ann") {{ statistics({arguments}) {{ eventCount }} }} }}')
+    await api.business.create_passes("ann")
+    error = await api.fetch_error(f'{{ pass(externalId: "ann") {{ statistics({arguments}) {{ eventCount }} }} }}')
     assert error["extensions"]["code"] == "BAD_USER_INPUT"
     assert error["extensions"]["problems"][0]["field"] == field
 
 
-async def test_a_pass_is_named_by_exactly_one_of_id_and_external_id(api: Api) -> None:
+async def test_query_for_a_pass_takes_exactly_one_of_id_and_external_id(api: Api) -> None:
     for arguments in ("", '(id: "pass_1", externalId: "ann")'):
-        error = await api.refusal(f"{{ pass{arguments} {{ id }} }}")
+        error = await api.fetch_error(f"{{ pass{arguments} {{ id }} }}")
         assert error["extensions"]["code"] == "BAD_USER_INPUT"
-    assert await api.data('{ pass(id: "nonsense") { id } }') == {"pass": None}
+    assert await api.fetch_data('{ pass(id: "nonsense") { id } }') == {"pass": None}
 
 
-async def test_passes_are_paged_newest_first(api: Api) -> None:
+async def test_passes_are_listed_newest_first_in_pages(api: Api) -> None:
     for number, name in enumerate(("a", "b", "c", "d")):
         api.business.clock.set(api.business.clock._instant.replace(second=number))
-        await api.business.join(name)
+        await api.business.create_passes(name)
     page = """query ($after: String) { passes(first: 3, after: $after) {
       nodes { externalId } pageInfo { endCursor } totalCount } }"""
-    first = (await api.data(page))["passes"]
+    first = (await api.fetch_data(page))["passes"]
     assert [node["externalId"] for node in first["nodes"]] == ["d", "c", "b"]
     assert first["totalCount"] == 4
-    rest = (await api.data(page, after=first["pageInfo"]["endCursor"]))["passes"]
+    rest = (await api.fetch_data(page, after=first["pageInfo"]["endCursor"]))["passes"]
     assert [node["externalId"] for node in rest["nodes"]] == ["a"]
 
 
@@ -143,30 +148,30 @@ MERGE = """mutation Merge($survivor: ID!, $merged: ID!) { mergePasses(input: {su
   pass { id externalId } userErrors { code field } } }"""
 
 
-async def test_after_a_merge_the_survivor_answers_for_both_ids_with_the_history_of_both(api: Api) -> None:
-    """A1-15: what the reference system's merge does."""
+async def test_merged_pass_is_found_by_both_ids_with_the_history_of_both(api: Api) -> None:
+    """A1-15: the id of the merged pass finds the survivor, and each event of both passes counts once."""
     await api.business.record({"external_id": "a"}, {"external_id": "b", "pass_external_id": "bob"})
-    await api.business.settle()
+    await api.business.run_worker()
     ids = {}
     for name in ("ann", "bob"):
-        ids[name] = (await api.data("query P($e: String!) { pass(externalId: $e) { id } }", e=name))["pass"]["id"]
-    payload = (await api.data(MERGE, survivor=ids["ann"], merged=ids["bob"]))["mergePasses"]
+        ids[name] = (await api.fetch_data("query P($e: String!) { pass(externalId: $e) { id } }", e=name))["pass"]["id"]
+    payload = (await api.fetch_data(MERGE, survivor=ids["ann"], merged=ids["bob"]))["mergePasses"]
     assert payload == {"pass": {"id": ids["ann"], "externalId": "ann"}, "userErrors": []}
-    await api.business.settle()
-    shown = "id statistics { eventCount } events { nodes { externalId pass { id } } } activity { nodes { type } }"
-    by_id = (await api.data(f"query P($i: ID!) {{ pass(id: $i) {{ {shown} }} }}", i=ids["bob"]))["pass"]
-    by_name = (await api.data(f'{{ pass(externalId: "bob") {{ {shown} }} }}'))["pass"]
+    await api.business.run_worker()
+    fields = "id statistics { eventCount } events { nodes { externalId pass { id } } } activity { nodes { type } }"
+    by_id = (await api.fetch_data(f"query P($i: ID!) {{ pass(id: $i) {{ {fields} }} }}", i=ids["bob"]))["pass"]
+    by_name = (await api.fetch_data(f'{{ pass(externalId: "bob") {{ {fields} }} }}'))["pass"]
     assert by_id == by_name
     assert (by_id["id"], by_id["statistics"]["eventCount"]) == (ids["ann"], 2)
     assert {(event["externalId"], event["pass"]["id"]) for event in by_id["events"]["nodes"]} == {
         ("a", ids["ann"]),
         ("b", ids["ann"]),
     }
-    told = [activity["type"] for activity in by_id["activity"]["nodes"]]
-    assert (told.count("customer.custom_event"), told.count("customer.deleted")) == (2, 1)
-    found = await api.data("query E($i: ID!) { events(filter: {passId: $i}) { totalCount } }", i=ids["bob"])
+    types = [activity["type"] for activity in by_id["activity"]["nodes"]]
+    assert (types.count("customer.custom_event"), types.count("customer.deleted")) == (2, 1)
+    found = await api.fetch_data("query E($i: ID!) { events(filter: {passId: $i}) { totalCount } }", i=ids["bob"])
     assert found["events"]["totalCount"] == 2
     feed = "query F($i: ID!) { activity(filter: {passId: $i}) { totalCount } }"
-    assert [(await api.data(feed, i=ids[name]))["activity"]["totalCount"] for name in ids] == [len(told)] * 2
-    refused = (await api.data(MERGE, survivor=ids["ann"], merged=ids["ann"]))["mergePasses"]
+    assert [(await api.fetch_data(feed, i=ids[name]))["activity"]["totalCount"] for name in ids] == [len(types)] * 2
+    refused = (await api.fetch_data(MERGE, survivor=ids["ann"], merged=ids["ann"]))["mergePasses"]
     assert refused == {"pass": None, "userErrors": [{"code": "INVALID", "field": ["mergedId"]}]}

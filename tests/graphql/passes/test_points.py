@@ -1,4 +1,7 @@
-"""Points and their ends at the edge. WH1-16, A1-05, A1-11, A1-12."""
+"""Points that expire, in GraphQL: recording, balance, expiry and the activity about it.
+
+Capabilities: WH1-16, A1-05, A1-11, A1-12.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ CUSTOMER = """query Customer($first: Int) { pass(externalId: "ann") {
   activity(last: 1) { nodes { type category occurredAt cause { kind } data } } } }"""
 
 
-async def test_a_front_end_says_how_many_points_end_when_and_a_partner_is_told_when_they_did(api: Api) -> None:
+async def test_pointsExpiring_lists_points_by_expiry_and_their_expiry_is_published(api: Api) -> None:
     earn = {"passExternalId": "ann", "type": "purchase", "amount": "12"}
     first = {**earn, "externalId": "1", "occurredAt": "2025-12-31T00:00:00Z"}
-    outcome = await api.data(
+    outcome = await api.fetch_data(
         RECORD,
         events=[
             {**first, "points": "80.5", "pointsExpireAt": "2026-03-01T01:00:00+01:00"},
@@ -37,31 +40,31 @@ async def test_a_front_end_says_how_many_points_end_when_and_a_partner_is_told_w
         ("INVALID", ["events", "5", "pointsExpireAfterDays"]),
         ("OUT_OF_RANGE", ["events", "6", "pointsExpireAfterDays"]),
     ]
-    ends = [(r["event"]["pointsExpireAt"], r["event"]["pointsExpireAfterDays"]) for r in results[2:5]]
-    assert ends == [("2026-03-01T00:00:00.000Z", None), (None, 30), (None, None)]
-    await api.business.settle()
-    customer = (await api.data(CUSTOMER, first=1))["pass"]
+    expiries = [(r["event"]["pointsExpireAt"], r["event"]["pointsExpireAfterDays"]) for r in results[2:5]]
+    assert expiries == [("2026-03-01T00:00:00.000Z", None), (None, 30), (None, None)]
+    await api.business.run_worker()
+    customer = (await api.fetch_data(CUSTOMER, first=1))["pass"]
     assert customer["pointsBalance"] == "108.5"
     assert customer["all"] == [
         {"points": "7", "expiresAt": "2026-01-31T00:00:00.000Z"},
         {"points": "100.5", "expiresAt": "2026-03-01T00:00:00.000Z"},
     ]
     assert customer["soon"] == customer["all"][:1]
-    for beyond in (0, 101):
-        assert (await api.refusal(CUSTOMER, first=beyond))["extensions"]["code"] == "BAD_USER_INPUT"
+    for out_of_range in (0, 101):
+        assert (await api.fetch_error(CUSTOMER, first=out_of_range))["extensions"]["code"] == "BAD_USER_INPUT"
 
     api.business.clock.set(datetime(2026, 3, 1, tzinfo=UTC))
-    await api.business.settle()
-    customer = (await api.data(CUSTOMER, first=100))["pass"]
-    [told] = customer["activity"]["nodes"]
-    snapshot = told["data"].pop("event")
+    await api.business.run_worker()
+    customer = (await api.fetch_data(CUSTOMER, first=100))["pass"]
+    [activity] = customer["activity"]["nodes"]
+    snapshot = activity["data"].pop("event")
     assert (customer["pointsBalance"], customer["all"]) == ("1.0", [])
     assert (snapshot["points"], snapshot["pointsExpireAt"], snapshot["pointsExpireAfterDays"]) == (
         "20",
         "2026-03-01T00:00:00.000Z",
         None,
     )
-    assert told == {
+    assert activity == {
         "type": POINTS_EXPIRED,
         "category": "EFFECT",
         "occurredAt": "2026-03-01T00:00:00.000Z",

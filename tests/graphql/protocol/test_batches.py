@@ -1,4 +1,4 @@
-"""Lists of operations in one request: off, unless a number is configured."""
+"""Batches: lists of operations in one request, which the API refuses unless PUNCHCARD_MAX_BATCH allows them."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ import json
 from dataclasses import replace
 
 from tests.business import Business
-from tests.graphql.serving import Api, serving
+from tests.graphql.serving import Api, run_api
 
-ONE = {"query": "{ __typename }"}
-MAKE = {"query": 'mutation { createPass(input: {externalId: "a"}) { pass { externalId } } }'}
-FIND = {"query": '{ pass(externalId: "a") { externalId } }'}
-BAD = {"query": "{ nope }"}
+TYPENAME = {"query": "{ __typename }"}
+CREATE = {"query": 'mutation { createPass(input: {externalId: "a"}) { pass { externalId } } }'}
+READ = {"query": '{ pass(externalId: "a") { externalId } }'}
+INVALID = {"query": "{ nope }"}
 FOLLOW = {"query": "subscription { activity { __typename } }"}
 
 
-async def test_batches_are_refused_unless_they_are_configured(api: Api) -> None:
-    response = await api.post(json.dumps([ONE]))
+async def test_batch_is_refused_if_batches_are_not_configured(api: Api) -> None:
+    response = await api.post(json.dumps([TYPENAME]))
     assert (response.status_code, response.json()["errors"][0]["extensions"]["code"]) == (400, "BAD_REQUEST")
 
 
-async def test_each_operation_of_a_batch_has_its_own_fate_in_order(business: Business) -> None:
+async def test_each_operation_of_a_batch_has_its_own_response_in_order(business: Business) -> None:
     resources = business.ctx.resources
     settings = replace(resources.settings, max_batch=6)
     ctx = replace(business.ctx, resources=replace(resources, settings=settings))
-    async with serving(replace(business, ctx=ctx)) as api:
-        response = await api.post(json.dumps([FIND, MAKE, BAD, FIND, FOLLOW, 1]))
+    async with run_api(replace(business, ctx=ctx)) as api:
+        response = await api.post(json.dumps([READ, CREATE, INVALID, READ, FOLLOW, 1]))
         assert response.status_code == 200
-        before, made, bad, after, followed, nonsense = response.json()
+        before, created, invalid, after, followed, number = response.json()
         assert before["data"] == {"pass": None}
-        assert made["data"]["createPass"]["pass"] == after["data"]["pass"] == {"externalId": "a"}
-        codes = [answer["errors"][0]["extensions"]["code"] for answer in (bad, followed, nonsense)]
+        assert created["data"]["createPass"]["pass"] == after["data"]["pass"] == {"externalId": "a"}
+        codes = [answer["errors"][0]["extensions"]["code"] for answer in (invalid, followed, number)]
         assert codes == ["GRAPHQL_VALIDATION_FAILED", "BAD_REQUEST", "BAD_REQUEST"]
-        assert (await api.post(json.dumps([ONE]), accept="text/event-stream")).json()[0]["data"]
-        for batch in ([], [ONE] * 7):
+        assert (await api.post(json.dumps([TYPENAME]), accept="text/event-stream")).json()[0]["data"]
+        for batch in ([], [TYPENAME] * 7):
             assert (await api.post(json.dumps(batch))).status_code == 400
         api.secret = "wrong"
-        assert (await api.post(json.dumps([ONE]))).status_code == 401
+        assert (await api.post(json.dumps([TYPENAME]))).status_code == 401

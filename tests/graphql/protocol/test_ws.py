@@ -1,4 +1,4 @@
-"""graphql-transport-ws: the close codes and rules of its protocol."""
+"""GraphQL over WebSocket: the messages and close codes of the protocol graphql-transport-ws."""
 
 from __future__ import annotations
 
@@ -23,60 +23,60 @@ from tests.graphql.serving import Api
 STREAM = "subscription { activity { __typename ... on Heartbeat { cursor } } }"
 
 
-async def test_a_query_is_one_next_and_one_complete(api: Api) -> None:
-    async with api.socket() as socket:
+async def test_query_is_answered_with_one_next_and_one_complete(api: Api) -> None:
+    async with api.open_socket() as socket:
         await socket.subscribe("{ __typename }")
         answer = await socket.receive()
         assert (answer["id"], answer["type"], answer["payload"]["data"]) == ("1", "next", {"__typename": "Query"})
         assert await socket.receive() == {"id": "1", "type": "complete"}
         await socket.subscribe("{ __typename }")
-        assert (await socket.receive())["type"] == "next", "the id is free again"
+        assert (await socket.receive())["type"] == "next", "the id can be used again"
 
 
-async def test_the_key_may_come_with_connection_init(api: Api) -> None:
-    async with api.raw_socket() as socket:
+async def test_key_in_the_payload_of_connection_init_is_accepted(api: Api) -> None:
+    async with api.open_raw_socket() as socket:
         await socket.send(type="connection_init", payload={"Authorization": api.headers["authorization"]})
         assert await socket.receive() == {"type": "connection_ack"}
 
 
-async def test_a_null_payload_is_fine_when_the_handshake_had_the_key(api: Api) -> None:
-    async with api.raw_socket(additional_headers=api.headers) as socket:
+async def test_connection_init_needs_no_payload_if_the_handshake_had_the_key(api: Api) -> None:
+    async with api.open_raw_socket(additional_headers=api.headers) as socket:
         await socket.send(type="connection_init", payload=None)
         assert await socket.receive() == {"type": "connection_ack"}
 
 
 @pytest.mark.parametrize("payload", [None, {"authorization": "Bearer wrong"}])
-async def test_a_missing_or_wrong_key_closes_with_4403(api: Api, payload: Any) -> None:
-    async with api.raw_socket() as socket:
+async def test_missing_or_wrong_key_closes_with_4403(api: Api, payload: Any) -> None:
+    async with api.open_raw_socket() as socket:
         await socket.send(type="connection_init", payload=payload)
-        assert await socket.close_code() == 4403
+        assert await socket.receive_close_code() == 4403
 
 
-async def test_silence_closes_with_4408(api: Api) -> None:
-    async with api.raw_socket() as socket:
-        assert await socket.close_code() == 4408
+async def test_socket_without_connection_init_closes_with_4408(api: Api) -> None:
+    async with api.open_raw_socket() as socket:
+        assert await socket.receive_close_code() == 4408
 
 
-async def test_a_second_init_closes_with_4429_and_subscribing_before_the_first_with_4401(api: Api) -> None:
-    async with api.socket() as socket:
+async def test_second_init_closes_with_4429_and_subscribe_before_init_with_4401(api: Api) -> None:
+    async with api.open_socket() as socket:
         await socket.send(type="connection_init")
-        assert await socket.close_code() == 4429
-    async with api.raw_socket(additional_headers=api.headers) as socket:
+        assert await socket.receive_close_code() == 4429
+    async with api.open_raw_socket(additional_headers=api.headers) as socket:
         await socket.subscribe("{ __typename }")
-        assert await socket.close_code() == 4401
+        assert await socket.receive_close_code() == 4401
 
 
-async def test_an_id_in_use_closes_with_4409(api: Api) -> None:
-    async with api.socket() as socket:
+async def test_subscribe_with_an_id_in_use_closes_with_4409(api: Api) -> None:
+    async with api.open_socket() as socket:
         await socket.subscribe(STREAM)
-        await socket.next()
+        await socket.receive_data()
         await socket.subscribe(STREAM)
         while socket.connection.close_code is None:
             try:
                 await socket.receive()
-            except Exception:  # noqa: BLE001  # closed, which is what is waited for
+            except Exception:  # noqa: BLE001  # the loop waits for the close, which raises
                 break
-        assert await socket.close_code() == 4409
+        assert await socket.receive_close_code() == 4409
 
 
 @pytest.mark.parametrize(
@@ -89,42 +89,42 @@ async def test_an_id_in_use_closes_with_4409(api: Api) -> None:
         '{"id": "1", "type": "subscribe", "payload": {"query": "{__typename}", "variables": []}}', b"{}",
     ],
 )  # fmt: skip
-async def test_what_is_not_a_message_closes_with_4400(api: Api, frame: str | bytes) -> None:
-    async with api.raw_socket(additional_headers=api.headers) as socket:
+async def test_frame_that_is_no_valid_message_closes_with_4400(api: Api, frame: str | bytes) -> None:
+    async with api.open_raw_socket(additional_headers=api.headers) as socket:
         if "connection_init" not in str(frame):
             await socket.send(type="connection_init")
             await socket.receive()
         await socket.connection.send(frame)
-        assert await socket.close_code() == 4400
+        assert await socket.receive_close_code() == 4400
 
 
-async def test_pings_are_answered_also_before_init_and_pongs_ignored(api: Api) -> None:
-    async with api.raw_socket() as socket:
+async def test_ping_is_answered_before_init_too_and_pong_is_ignored(api: Api) -> None:
+    async with api.open_raw_socket() as socket:
         await socket.send(type="pong")
         await socket.send(type="ping", payload={"a": 1})
         assert await socket.receive() == {"type": "pong"}
 
 
-async def test_an_error_ends_its_operation_and_no_other(api: Api) -> None:
-    async with api.socket() as socket:
+async def test_error_ends_only_the_operation_that_caused_it(api: Api) -> None:
+    async with api.open_socket() as socket:
         await socket.subscribe(STREAM, "stream")
-        await socket.next()
+        await socket.receive_data()
         bad_cursor = STREAM.replace("activity", 'activity(after: "x")', 1)
         for number, document in enumerate(("subscription {", "subscription { nope }", bad_cursor)):
             await socket.subscribe(document, str(number))
-        seen: dict[str, str] = {}
-        while len(seen) < 4:
+        last_types: dict[str, str] = {}
+        while len(last_types) < 4:
             message = await socket.receive()
-            seen[message["id"]] = message["type"]
-        assert seen == {"stream": "next", "0": "error", "1": "error", "2": "error"}
+            last_types[message["id"]] = message["type"]
+        assert last_types == {"stream": "next", "0": "error", "1": "error", "2": "error"}
 
 
-async def test_complete_stops_a_stream_and_the_tailer_behind_it(api: Api) -> None:
-    async with api.socket() as socket:
+async def test_complete_from_the_client_stops_the_subscription(api: Api) -> None:
+    async with api.open_socket() as socket:
         await socket.subscribe(STREAM)
-        await socket.next()
+        await socket.receive_data()
         await socket.send(id="1", type="complete")
-        await socket.send(id="nobody", type="complete")
+        await socket.send(id="unknown", type="complete")
         await socket.subscribe("{ __typename }", "2")
         async with asyncio.timeout(10):
             while (await socket.receive())["id"] != "2":
@@ -132,11 +132,11 @@ async def test_complete_stops_a_stream_and_the_tailer_behind_it(api: Api) -> Non
         assert (await socket.receive()) == {"id": "2", "type": "complete"}
 
 
-async def test_mutations_and_scopes_work_as_over_http(api: Api) -> None:
-    api.secret = await api.key("write")
-    async with api.socket() as socket:
+async def test_mutation_runs_on_a_socket_and_scopes_are_checked(api: Api) -> None:
+    api.secret = await api.create_key("write")
+    async with api.open_socket() as socket:
         await socket.subscribe('mutation { createPass(input: {externalId: "a"}) { userErrors { code } } }')
-        assert await socket.next() == {"createPass": {"userErrors": []}}
+        assert await socket.receive_data() == {"createPass": {"userErrors": []}}
         await socket.receive()
         await socket.subscribe(STREAM)
         message = await socket.receive()
@@ -144,18 +144,18 @@ async def test_mutations_and_scopes_work_as_over_http(api: Api) -> None:
         assert message["payload"][0]["extensions"]["code"] == "FORBIDDEN"
 
 
-async def test_another_protocol_closes_with_4406_and_a_foreign_page_is_not_let_in(api: Api) -> None:
-    async with api.raw_socket(subprotocols=None) as socket:
-        assert await socket.close_code() == 4406
+async def test_other_subprotocol_closes_with_4406_and_a_foreign_origin_gets_403(api: Api) -> None:
+    async with api.open_raw_socket(subprotocols=None) as socket:
+        assert await socket.receive_close_code() == 4406
     for origin in ("https://evil.example", "null", "http://["):
         with pytest.raises(InvalidStatus) as refused:
-            async with api.raw_socket(origin=Origin(origin), subprotocols=[Subprotocol("graphql-transport-ws")]):
+            async with api.open_raw_socket(origin=Origin(origin), subprotocols=[Subprotocol("graphql-transport-ws")]):
                 pass
         assert refused.value.response.status_code == 403
 
 
-async def test_one_socket_runs_at_most_a_hundred_operations_at_once(api: Api) -> None:
-    async with api.socket() as socket:
+async def test_operation_101_on_one_socket_is_throttled(api: Api) -> None:
+    async with api.open_socket() as socket:
         for number in range(101):
             await socket.subscribe(STREAM, str(number))
         async with asyncio.timeout(10):
@@ -165,30 +165,33 @@ async def test_one_socket_runs_at_most_a_hundred_operations_at_once(api: Api) ->
         assert message["payload"][0]["extensions"]["code"] == "THROTTLED"
 
 
-async def test_a_client_that_asks_without_end_and_reads_nothing_is_not_heard_without_end() -> None:
-    """Checklist 2.9: never memory growth."""
-    heard = 0
+async def test_api_stops_reading_from_a_client_that_sends_operations_and_reads_nothing() -> None:
+    """Otherwise the memory of the process would grow with each operation whose response is not sent."""
+    received = 0
 
     async def receive() -> Message:
-        nonlocal heard
-        heard += 1
-        if heard == 1:
+        nonlocal received
+        received += 1
+        if received == 1:
             return {"type": "websocket.connect"}
-        asked = {"id": str(heard), "type": "subscribe", "payload": {"query": "{ nope }"}}
-        return {"type": "websocket.receive", "text": json.dumps({"type": "connection_init"} if heard == 2 else asked)}
+        subscribe = {"id": str(received), "type": "subscribe", "payload": {"query": "{ nope }"}}
+        message = {"type": "connection_init"} if received == 2 else subscribe
+        return {"type": "websocket.receive", "text": json.dumps(message)}
 
     async def send(message: Message) -> None:
-        if heard > 2:
+        if received > 2:
             await asyncio.get_running_loop().create_future()
 
-    async def opened(*_: object) -> Any:
+    async def open_context(*_: object) -> Any:
         return SimpleNamespace(actor=Actor("ws_1", "key_1", "test", frozenset(SCOPES)))
 
-    endpoint = ws.GraphQLSocket(Engine(schema), opened, PersistedDocuments(cast(Any, None), "test", TrustedDocuments()))
+    endpoint = ws.GraphQLSocket(
+        Engine(schema), open_context, PersistedDocuments(cast(Any, None), "test", TrustedDocuments())
+    )
     scope = {"type": "websocket", "headers": [], "subprotocols": [ws.PROTOCOL], "client": None}
-    serving = asyncio.create_task(endpoint(scope, receive, send))
-    for _ in range(5 * ws.MAX_UNFINISHED_MESSAGES):
+    task = asyncio.create_task(endpoint(scope, receive, send))
+    for _ in range(5 * ws.MAX_UNSENT_OPERATIONS):
         await asyncio.sleep(0)
-    assert heard == 2 + ws.MAX_UNFINISHED_MESSAGES
-    serving.cancel()
-    await asyncio.gather(serving, return_exceptions=True)
+    assert received == 2 + ws.MAX_UNSENT_OPERATIONS
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

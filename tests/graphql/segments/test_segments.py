@@ -1,4 +1,4 @@
-"""Segments at the edge: criteria in and out, members, refusals."""
+"""Segments in GraphQL: criteria as input and output, members, changes and refusals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.graphql.types.ids import to_global_id
-from tests.graphql.serving import Api, codes
+from tests.graphql.serving import Api, list_codes
 
 CRITERIA = """{ all { event { types categories metadata { path operator value } metric field currency operator value
   within { days hours } between { from to } never } pass { field operator value } segment { id member } not { event
@@ -19,13 +19,13 @@ CREATE = (
 FIVE = {"event": {"types": ["purchase"], "value": 5}}
 
 
-async def create(api: Api, key: str, criteria: Any, **parts: Any) -> dict[str, Any]:
-    data = await api.data(CREATE, input={"key": key, "name": key, "criteria": criteria, **parts})
+async def create(api: Api, key: str, criteria: Any, **fields: Any) -> dict[str, Any]:
+    data = await api.fetch_data(CREATE, input={"key": key, "name": key, "criteria": criteria, **fields})
     payload: dict[str, Any] = data["createSegment"]
     return payload
 
 
-async def test_criteria_are_answered_as_they_were_given(api: Api) -> None:
+async def test_criteria_are_returned_as_given_with_defaults_filled_in(api: Api) -> None:
     other = (await create(api, "five", FIVE))["segment"]
     given = {
         "all": [
@@ -43,8 +43,8 @@ async def test_criteria_are_answered_as_they_were_given(api: Api) -> None:
             {"any": [{"pass": {"field": "tier", "value": "gold"}}]},
         ]
     }  # fmt: skip
-    made = (await create(api, "tree", given, timezone="Europe/Berlin"))["segment"]
-    event, between, of_pass, segment, negated, anyone = made["criteria"]["all"]
+    created = (await create(api, "tree", given, timezone="Europe/Berlin"))["segment"]
+    event, between, of_pass, segment, negated, any_of = created["criteria"]["all"]
     assert event["event"] == {
         "types": ["purchase"], "categories": ["TRANSACTION"], "metric": "SUM", "field": "amount", "currency": "USD",
         "metadata": [{"path": "store", "operator": "IN", "value": ["a", "b"]}], "operator": "GT", "value": "12.5",
@@ -54,8 +54,8 @@ async def test_criteria_are_answered_as_they_were_given(api: Api) -> None:
     assert of_pass["pass"] == {"field": "fields.size", "operator": "GTE", "value": 2}
     assert segment["segment"] == {"id": other["id"], "member": False}
     assert negated["not"] == {"event": {"metric": "DAYS_SINCE_LAST", "value": "60"}}
-    assert anyone["any"] == [{"pass": {"field": "tier", "value": "gold"}}]
-    assert made["timezone"] == "Europe/Berlin"
+    assert any_of["any"] == [{"pass": {"field": "tier", "value": "gold"}}]
+    assert created["timezone"] == "Europe/Berlin"
 
 
 @pytest.mark.parametrize(
@@ -70,89 +70,92 @@ async def test_criteria_are_answered_as_they_were_given(api: Api) -> None:
         ({"segment": {"id": "nonsense"}}, "UNKNOWN", None),
     ],
 )  # fmt: skip
-async def test_criteria_at_fault_are_refused_with_their_path(
+async def test_invalid_criteria_are_refused_with_the_path_of_the_field(
     api: Api, criteria: Any, code: str, field: list[str] | None
 ) -> None:
-    [(found, path)] = codes((await create(api, "bad", criteria))["userErrors"])
+    [(found, path)] = list_codes((await create(api, "bad", criteria))["userErrors"])
     assert found == code
     assert field is None or path == field
 
 
-async def test_exactly_one_field_at_each_level_is_a_matter_of_the_schema(api: Api) -> None:
+async def test_criteria_with_none_or_several_fields_at_a_level_fail_validation(api: Api) -> None:
+    """The input type takes exactly one field, so GraphQL itself rejects the operation."""
     choices: list[dict[str, Any]] = [{}, {"all": [], "any": []}, {"event": None}]
-    for wrong in choices:
-        answer = await api.answer(CREATE, input={"key": "a", "name": "a", "criteria": wrong})
+    for criteria in choices:
+        answer = await api.execute(CREATE, input={"key": "a", "name": "a", "criteria": criteria})
         assert answer["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
         assert "data" not in answer
 
 
-async def test_deeply_nested_criteria_are_refused_and_no_crash(api: Api) -> None:
+async def test_deeply_nested_criteria_are_refused_with_a_coded_error(api: Api) -> None:
     criteria: Any = FIVE
     for _ in range(9):
         criteria = {"not": criteria}
-    assert codes((await create(api, "deep", criteria))["userErrors"])[0][0] == "LIMIT"
+    assert list_codes((await create(api, "deep", criteria))["userErrors"])[0][0] == "LIMIT"
     for _ in range(400):
         criteria = {"not": criteria}
-    answer = await api.answer(CREATE, input={"key": "a", "name": "a", "criteria": criteria})
+    answer = await api.execute(CREATE, input={"key": "a", "name": "a", "criteria": criteria})
     assert answer["errors"][0]["extensions"]["code"] in ("BAD_USER_INPUT", "BAD_REQUEST")
 
 
-async def test_members_are_counted_paged_and_explained(api: Api) -> None:
+async def test_members_are_counted_and_paged_with_the_cause_of_each_membership(api: Api) -> None:
     segment = (await create(api, "buyer", {"event": {"types": ["purchase"], "value": 1}}))["segment"]
     await api.business.record(*({"pass_external_id": f"p{n}"} for n in range(5)))
-    await api.business.settle()
+    await api.business.run_worker()
     query = """query ($after: String) { segment(key: "buyer") { memberCount backfill { total judged done }
       members(first: 3, after: $after) { totalCount nodes { id since pass { externalId } segment { key }
       cause { kind event { type } segmentVersion } } pageInfo { hasNextPage endCursor } } } }"""
-    first = (await api.data(query))["segment"]
+    first = (await api.fetch_data(query))["segment"]
     assert first["memberCount"] == first["members"]["totalCount"] == 5
     assert first["backfill"] == {"total": 5, "judged": 5, "done": True}
     membership = first["members"]["nodes"][0]
     assert membership["cause"] == {"kind": "EVENT", "event": {"type": "purchase"}, "segmentVersion": None}
     assert (membership["since"], membership["segment"]) == ("2026-01-01T00:00:00.000Z", {"key": "buyer"})
-    rest = (await api.data(query, after=first["members"]["pageInfo"]["endCursor"]))["segment"]["members"]
+    rest = (await api.fetch_data(query, after=first["members"]["pageInfo"]["endCursor"]))["segment"]["members"]
     names = [node["pass"]["externalId"] for node in (*first["members"]["nodes"], *rest["nodes"])]
     assert sorted(names) == ["p0", "p1", "p2", "p3", "p4"]
-    again = await api.data("query ($id: ID!) { node(id: $id) { ... on Membership { since } } }", id=membership["id"])
+    again = await api.fetch_data(
+        "query ($id: ID!) { node(id: $id) { ... on Membership { since } } }", id=membership["id"]
+    )
     assert again["node"] == {"since": "2026-01-01T00:00:00.000Z"}
-    data = await api.data(
+    data = await api.fetch_data(
         '{ pass(externalId: "p0") { memberships(first: 1) { totalCount nodes { segment { id } } } } }'
     )
     assert data["pass"]["memberships"] == {"totalCount": 1, "nodes": [{"segment": {"id": segment["id"]}}]}
 
 
-async def test_a_segment_is_changed_copied_and_archived(api: Api) -> None:
-    made = (await create(api, "five", FIVE))["segment"]
+async def test_segment_is_updated_duplicated_and_archived(api: Api) -> None:
+    created = (await create(api, "five", FIVE))["segment"]
     again = await create(api, "five", FIVE)
-    assert codes(again["userErrors"]) == [("TAKEN", ["key"])]
-    data = await api.data(
+    assert list_codes(again["userErrors"]) == [("TAKEN", ["key"])]
+    data = await api.fetch_data(
         """mutation ($id: ID!) {
         updateSegment(input: {id: $id, name: "Six", criteria: {event: {types: ["purchase"], value: 6}}, notify: EMIT})
           { segment { name version criteria { event { value } } } userErrors { code } }
         duplicateSegment(input: {id: $id, key: "copy"}) { segment { key name version } userErrors { code } }
         archiveSegment(input: {id: $id}) { segment { status version } userErrors { code } } }""",
-        id=made["id"],
+        id=created["id"],
     )
     changed = {"name": "Six", "version": 2, "criteria": {"event": {"value": "6"}}}
     assert data["updateSegment"]["segment"] == changed
     assert data["duplicateSegment"]["segment"] == {"key": "copy", "name": "Six (copy)", "version": 1}
     assert data["archiveSegment"]["segment"] == {"status": "ARCHIVED", "version": 3}
-    listed = (await api.data("{ segments { totalCount nodes { key status } } }"))["segments"]
+    listed = (await api.fetch_data("{ segments { totalCount nodes { key status } } }"))["segments"]
     assert listed["totalCount"] == 2
-    refused = await api.data(
+    refused = await api.fetch_data(
         'mutation ($id: ID!) { updateSegment(input: {id: $id, name: "x"}) { userErrors { code field } } }',
-        id=made["id"],
+        id=created["id"],
     )
-    assert codes(refused["updateSegment"]["userErrors"]) == [("CONFLICT", ["id"])]
+    assert list_codes(refused["updateSegment"]["userErrors"]) == [("CONFLICT", ["id"])]
 
 
 @pytest.mark.parametrize("unknown", ["seg_none", "nonsense", "", to_global_id("Pass", "pass_1"), "\ud800"])
-async def test_an_unknown_segment_is_refused_by_mutations_and_null_in_queries(api: Api, unknown: str) -> None:
+async def test_unknown_segment_is_refused_by_mutations_and_null_in_queries(api: Api, unknown: str) -> None:
     mutation = "mutation ($id: ID!) { archiveSegment(input: {id: $id}) { userErrors { code field } } }"
-    [(code, field)] = codes((await api.data(mutation, id=unknown))["archiveSegment"]["userErrors"])
+    [(code, field)] = list_codes((await api.fetch_data(mutation, id=unknown))["archiveSegment"]["userErrors"])
     assert code in ("UNKNOWN", "INVALID")
     assert field == ["id"]
-    assert await api.data("query ($id: ID!) { segment(id: $id) { id } node(id: $id) { id } }", id=unknown) == {
+    assert await api.fetch_data("query ($id: ID!) { segment(id: $id) { id } node(id: $id) { id } }", id=unknown) == {
         "segment": None,
         "node": None,
     }

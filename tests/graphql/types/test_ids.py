@@ -1,4 +1,4 @@
-"""Global ids: opaque, and never an error."""
+"""Global ids: encoding, and decoding of any text without an exception."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from app.graphql.types.ids import database_id, from_global_id, given_id, to_global_id
 
 
-def test_a_global_id_gives_back_type_and_id() -> None:
+def test_global_id_is_decoded_into_type_and_database_id() -> None:
     assert from_global_id(to_global_id("Event", "event_1")) == ("Event", "event_1")
     assert database_id(to_global_id("Event", "event_1"), "Event") == "event_1"
 
 
-def test_a_prefixed_id_is_taken_as_it_is() -> None:
+def test_database_id_is_accepted_in_place_of_a_global_id() -> None:
     assert database_id("pass_1", "Pass") == "pass_1"
 
 
@@ -24,12 +24,13 @@ def test_a_prefixed_id_is_taken_as_it_is() -> None:
     "text",
     ["", "x", "ä_1", "pass_\x00", to_global_id("Event", "event_1"), b64encode(b"Pass").decode(), "a_" * 400, "\ud800_"],
 )
-def test_any_other_text_names_no_pass_and_is_left_for_the_check_to_refuse(text: str) -> None:
+def test_text_that_is_no_id_of_a_pass_has_no_database_id_and_stays_as_given(text: str) -> None:
+    """The check of the input rejects the text later, and can name it."""
     assert database_id(text, "Pass") is None
     assert given_id(text, "Pass") == text
 
 
 @given(st.text())
-def test_no_text_is_an_error(text: str) -> None:
+def test_decoding_raises_for_no_text(text: str) -> None:
     from_global_id(text)
     database_id(text, "Pass")

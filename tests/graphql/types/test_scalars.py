@@ -1,4 +1,4 @@
-"""Scalars: exact out, lenient in."""
+"""Scalars: they accept several notations, and return exact values in one notation."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ RECORD = """mutation Record($events: [RecordEventInput!]!) { recordEvents(input:
 
 
 @pytest.mark.parametrize("digits", ["29.30", "123456789012345.123456", "0.1", "1e3", "1E-6"])
-def test_a_number_in_a_body_keeps_every_digit(digits: str) -> None:
+def test_number_in_a_request_body_keeps_each_digit(digits: str) -> None:
     assert str(parse_decimal(decode_json(f"[{digits}]")[0])) == str(parse_decimal(digits))
 
 
-def test_json_for_storage_has_ordinary_numbers() -> None:
+def test_plain_json_turns_numbers_into_python_numbers() -> None:
     value = plain_json(decode_json('{"a": [1.50, {"b": 2.5}], "c": 1}'))
     assert value == {"a": [1.5, {"b": 2.5}], "c": 1}
     assert type(value["a"][0]) is float
 
 
-def test_unpaired_surrogates_are_spelt_out_and_not_a_crash() -> None:
+def test_unpaired_surrogate_is_encoded_as_an_escape_sequence() -> None:
     assert encode_json({"a": "\ud800"}) == b'{"a": "\\ud800"}'
 
 
-def test_instants_are_answered_in_utc_with_milliseconds_where_they_have_them() -> None:
+def test_instant_is_formatted_in_utc_with_milliseconds() -> None:
     assert format_instant(datetime(2026, 1, 1, 1, tzinfo=timezone(timedelta(hours=1)))) == "2026-01-01T00:00:00.000Z"
     assert format_instant(datetime(2026, 1, 1, 0, 0, 0, 5_000, tzinfo=UTC)) == "2026-01-01T00:00:00.005Z"
 
 
-async def test_literals_and_variables_of_a_decimal_are_equally_exact(api: Api) -> None:
-    await api.data('mutation { createPass(input: {externalId: "a"}) { userErrors { code } } }')
+async def test_decimal_keeps_each_digit_as_a_literal_and_as_a_variable(api: Api) -> None:
+    await api.fetch_data('mutation { createPass(input: {externalId: "a"}) { userErrors { code } } }')
     text = "123456789012345.123456"
-    literal = await api.data(
+    literal = await api.fetch_data(
         f'mutation {{ recordEvent(input: {{passExternalId: "a", type: "purchase", amount: {text}, metadata: {{n: 1.5}}}})'
         " { event { amount metadata } } }"
     )
     assert literal["recordEvent"]["event"] == {"amount": text, "metadata": {"n": 1.5}}
-    for spelt in (text, f'"{text}"'):
+    for notation in (text, f'"{text}"'):
         body = '{"query": %s, "variables": {"events": [{"passExternalId": "a", "type": "purchase", "amount": %s}]}}'
-        answer = (await api.post(body % (json.dumps(RECORD), spelt))).json()
+        answer = (await api.post(body % (json.dumps(RECORD), notation))).json()
         assert answer["data"]["recordEvents"]["results"][0]["event"]["amount"] == text
 
 
@@ -62,14 +62,14 @@ async def test_literals_and_variables_of_a_decimal_are_equally_exact(api: Api) -
         ("passId", '"\\ud800"'),
     ],
 )  # fmt: skip
-async def test_a_bad_value_rejects_its_item_and_nothing_beside_it(api: Api, name: str, value: str) -> None:
-    await api.data('mutation { createPass(input: {externalId: "a"}) { userErrors { code } } }')
-    named = "" if name == "passId" else '"passExternalId": "a", '
+async def test_invalid_value_rejects_its_item_but_not_the_next_item(api: Api, name: str, value: str) -> None:
+    await api.fetch_data('mutation { createPass(input: {externalId: "a"}) { userErrors { code } } }')
+    pass_field = "" if name == "passId" else '"passExternalId": "a", '
     body = (
         '{"query": %s, "variables": {"events": [{%s"type": "visit", "%s": %s},'
         ' {"passExternalId": "a", "type": "visit"}]}}'
     )
-    answer = (await api.post(body % (json.dumps(RECORD), named, name, value))).json()
+    answer = (await api.post(body % (json.dumps(RECORD), pass_field, name, value))).json()
     bad, good = answer["data"]["recordEvents"]["results"]
     assert (bad["status"], good["status"]) == ("REJECTED", "CREATED")
     assert bad["userErrors"][0]["field"][:3] == ["events", "0", name]

@@ -1,18 +1,18 @@
-"""The budget at the edge: what is left, and what happens when nothing is."""
+"""The budget of an API key: the query `rateLimit`, and the error for a key without points."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
 from tests.business import Business
-from tests.graphql.execution.test_limits import within
-from tests.graphql.serving import Api, serving
+from tests.graphql.execution.test_limits import replace_settings
+from tests.graphql.serving import Api, run_api
 
 RATE = "{ rateLimit { limit remaining resetAt cost } passes(first: 9) { nodes { id } } }"
 
 
-async def test_what_is_left_is_told(api: Api) -> None:
-    answer = await api.answer(RATE)
+async def test_rateLimit_returns_the_remaining_points_and_the_cost_of_the_query(api: Api) -> None:
+    answer = await api.execute(RATE)
     rate = answer["data"]["rateLimit"]
     assert (rate["limit"], rate["cost"]) == (10_000_000, 10)
     assert 0 < rate["remaining"] <= rate["limit"]
@@ -20,26 +20,26 @@ async def test_what_is_left_is_told(api: Api) -> None:
     assert answer["extensions"]["cost"]["remaining"] == rate["remaining"]
 
 
-async def test_who_has_spent_everything_is_told_when_to_come_back(business: Business) -> None:
-    async with serving(within(business, budget_points=100, budget_per_second=1)) as api:
-        assert (await api.answer("{ passes(first: 98) { nodes { id } } }"))["extensions"]["cost"]["remaining"] <= 2
+async def test_key_without_points_is_throttled_with_the_time_until_a_retry(business: Business) -> None:
+    async with run_api(replace_settings(business, budget_points=100, budget_per_second=1)) as api:
+        assert (await api.execute("{ passes(first: 98) { nodes { id } } }"))["extensions"]["cost"]["remaining"] <= 2
         response = await api.post('{"query": "{ passes { nodes { id } } }"}')
         assert response.status_code == 429
         assert 1 <= int(response.headers["retry-after"]) <= 60
-        told = response.json()["errors"][0]["extensions"]
-        assert told["code"] == "THROTTLED"
-        assert 0 < told["retryAfterSeconds"] <= 60
-        assert (await api.refusal("{ passes(first: 200) { nodes { id } } }"))["extensions"]["limit"] == "cost"
-        async with api.socket() as socket:
+        extensions = response.json()["errors"][0]["extensions"]
+        assert extensions["code"] == "THROTTLED"
+        assert 0 < extensions["retryAfterSeconds"] <= 60
+        assert (await api.fetch_error("{ passes(first: 200) { nodes { id } } }"))["extensions"]["limit"] == "cost"
+        async with api.open_socket() as socket:
             await socket.subscribe("{ passes { nodes { id } } }")
             message = await socket.receive()
             assert message["payload"][0]["extensions"]["code"] == "THROTTLED"
-        api.secret = await api.key("read")
-        assert "data" in await api.answer("{ passes { nodes { id } } }")
+        api.secret = await api.create_key("read")
+        assert "data" in await api.execute("{ passes { nodes { id } } }")
 
 
-async def test_keys_need_not_have_a_budget(business: Business) -> None:
-    async with serving(within(business, budget_points=0)) as api:
-        answer = await api.answer(RATE)
+async def test_rateLimit_is_null_if_keys_have_no_budget(business: Business) -> None:
+    async with run_api(replace_settings(business, budget_points=0)) as api:
+        answer = await api.execute(RATE)
         assert answer["data"]["rateLimit"] is None
         assert "remaining" not in answer["extensions"]["cost"]

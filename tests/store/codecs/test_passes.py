@@ -1,3 +1,5 @@
+"""Passes and outbox entries as documents."""
+
 from __future__ import annotations
 
 from decimal import Decimal
@@ -7,35 +9,35 @@ from hypothesis import given
 
 from app.domain.activities import POINTS_EXPIRED, Entry
 from app.domain.passes.passes import Erased, Pass, Profile
-from app.store.codecs.pass_parts import aggregate_key, entry_doc, entry_from
-from app.store.codecs.passes import from_doc, stub_doc, to_doc
+from app.store.codecs.pass_parts import encode_aggregate_key, entry_from_doc, entry_to_doc
+from app.store.codecs.passes import from_doc, stub_to_doc, to_doc
 from app.store.workspace.passes import LIST_PROJECTION
-from tests.store.generated import entries, passes, through_bson
+from tests.store.generated import encode_and_decode, entries, passes
 
 
 @given(passes)
-def test_a_pass_comes_back_from_its_document_as_it_was(card: Pass) -> None:
-    assert from_doc(through_bson(to_doc(card))) == card
+def test_decoded_pass_equals_the_encoded_one(card: Pass) -> None:
+    assert from_doc(encode_and_decode(to_doc(card))) == card
 
 
 @given(passes)
-def test_of_an_erased_pass_comes_back_only_what_the_fold_and_the_feed_need(card: Pass) -> None:
-    erased = Erased(5, 7, 2, ("seg_1",))
-    doc = through_bson(stub_doc(card, erased))
+def test_stub_of_an_erased_pass_keeps_only_what_fold_and_feed_need(card: Pass) -> None:
+    erased = Erased(5, 7, 2, segments=("seg_1",))
+    doc = encode_and_decode(stub_to_doc(card, erased))
     assert not {"created_at", "rev", "due", "profile", "base", "aggregates", "memberships"} & doc.keys()
-    left = from_doc(doc)
-    kept = (
-        left.id,
-        left.workspace_id,
-        left.version,
-        left.write_id,
-        left.last_folded_ids,
-        left.last_activity,
-        left.outbox,
-        left.evaluated_until_ms,
-        left.erased,
+    stub = from_doc(doc)
+    stored = (
+        stub.id,
+        stub.workspace_id,
+        stub.version,
+        stub.write_id,
+        stub.last_folded_ids,
+        stub.last_activity,
+        stub.outbox,
+        stub.evaluated_until_ms,
+        stub.erased,
     )
-    assert kept == (
+    assert stored == (
         card.id,
         card.workspace_id,
         card.version,
@@ -46,41 +48,41 @@ def test_of_an_erased_pass_comes_back_only_what_the_fold_and_the_feed_need(card:
         card.evaluated_until_ms,
         erased,
     )
-    assert (left.profile, left.initial_profile, dict(left.aggregates)) == (Profile(), Profile(), {})
-    assert (left.points, left.next_due_ms) == (Decimal(0), None)
+    assert (stub.profile, stub.initial_profile, dict(stub.aggregates)) == (Profile(), Profile(), {})
+    assert (stub.points, stub.next_due_ms) == (Decimal(0), None)
 
 
 @given(entries)
-def test_an_outbox_entry_comes_back_as_it_was(entry: Entry) -> None:
-    assert entry_from(through_bson(entry_doc(entry))) == entry
+def test_decoded_outbox_entry_equals_the_encoded_one(entry: Entry) -> None:
+    assert entry_from_doc(encode_and_decode(entry_to_doc(entry))) == entry
 
 
 @given(passes)
-def test_the_document_tells_the_indexes_what_waits_and_what_does_not(card: Pass) -> None:
+def test_document_has_index_marks_only_for_work_that_is_left(card: Pass) -> None:
     doc = to_doc(card)
     assert ("pub" in doc) == bool(card.outbox)
     assert ("due" in doc) == (card.next_due_ms is not None)
 
 
 @given(passes)
-def test_what_only_the_fold_needs_may_be_left_out_of_a_reading(card: Pass) -> None:
-    doc = through_bson(to_doc(card))
+def test_pass_decodes_without_the_parts_that_lists_leave_out(card: Pass) -> None:
+    doc = encode_and_decode(to_doc(card))
     for part in LIST_PROJECTION:
         doc.pop(part, None)
-    shown = from_doc(doc)
-    assert (shown.measures, shown.last_folded_ids, shown.outbox, shown.lots) == ({}, (), (), None)
-    assert (shown.aggregates, shown.memberships, shown.profile) == (card.aggregates, card.memberships, card.profile)
+    read = from_doc(doc)
+    assert (read.measures, read.last_folded_ids, read.outbox, read.lots) == ({}, (), (), None)
+    assert (read.aggregates, read.memberships, read.profile) == (card.aggregates, card.memberships, card.profile)
 
 
-def test_rows_of_types_that_differ_only_in_dots_and_dollars_do_not_meet() -> None:
+def test_keys_of_aggregates_differ_for_types_that_differ_in_dots_and_dollars() -> None:
     kinds = ["a.b", "a%2Eb", "a$b", "a%24b", "a%b", "a%25b", "ab"]
-    assert len({aggregate_key((kind, "USD")) for kind in kinds}) == len(kinds)
-    assert all(not set(aggregate_key((kind, None))) & set(".$") for kind in kinds)
+    assert len({encode_aggregate_key((kind, "USD")) for kind in kinds}) == len(kinds)
+    assert all(not set(encode_aggregate_key((kind, None))) & set(".$") for kind in kinds)
 
 
-def test_an_outbox_entry_of_points_that_end_is_small() -> None:
-    """At most 300 bytes, as every entry: ids and decimals as large as they get."""
+def test_outbox_entry_of_expiring_points_is_small() -> None:
+    """At most 300 bytes, with ids and decimals as large as they can be."""
     refs = {"event": f"event_{'f' * 30}", "points": Decimal("9" * 34), "balance": Decimal("-" + "9" * 34)}
-    entry = Entry(2**31, POINTS_EXPIRED, 2**42, 2**42, {"kind": "TIME"}, refs, late=True)
-    assert len(bson.encode(entry_doc(entry))) <= 300
-    assert entry_from(through_bson(entry_doc(entry))) == entry
+    entry = Entry(2**31, POINTS_EXPIRED, 2**42, recorded_ms=2**42, cause={"kind": "TIME"}, refs=refs, late=True)
+    assert len(bson.encode(entry_to_doc(entry))) <= 300
+    assert entry_from_doc(encode_and_decode(entry_to_doc(entry))) == entry

@@ -1,3 +1,5 @@
+"""Decimals in BSON, encoded without the driver's slower conversion."""
+
 from __future__ import annotations
 
 from decimal import Decimal
@@ -21,13 +23,13 @@ stored = st.builds(
 @example(Decimal("0.00"))
 @example(Decimal("-0.10"))
 @example(Decimal("9" * 34))
-def test_a_decimal_is_stored_as_the_driver_would_and_comes_back_the_same(value: Decimal) -> None:
+def test_decimal_is_encoded_as_by_the_driver_and_decodes_to_itself(value: Decimal) -> None:
     assert to_decimal128(value) == Decimal128(value)
-    back = from_decimal128(to_decimal128(value))
-    assert back.as_tuple() == value.as_tuple() == Decimal128(value).to_decimal().as_tuple()
+    decoded = from_decimal128(to_decimal128(value))
+    assert decoded.as_tuple() == value.as_tuple() == Decimal128(value).to_decimal().as_tuple()
 
 
 @given(st.sampled_from(["NaN", "Infinity", "-Infinity", "1E+6000"]))
-def test_what_we_never_write_is_still_read_as_the_driver_reads_it(text: str) -> None:
-    read = from_decimal128(Decimal128(text))
-    assert str(read) == str(Decimal128(text).to_decimal())
+def test_special_values_are_decoded_as_by_the_driver(text: str) -> None:
+    decoded = from_decimal128(Decimal128(text))
+    assert str(decoded) == str(Decimal128(text).to_decimal())

@@ -1,4 +1,4 @@
-"""Pages follow each other without a gap or a repeat, in both directions, also among items of one instant."""
+"""Pages: they follow each other without a gap or a repeat in both directions, also among items of one instant."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.business import Business
 @pytest.mark.parametrize("oldest_first", [False, True])
 @pytest.mark.parametrize("by_pass", [False, True])
 @pytest.mark.parametrize("filtered", [False, True])
-async def test_pages_of_events_follow_each_other(
+async def test_pages_of_events_follow_each_other_in_both_directions(
     business: Business, limit: int, oldest_first: bool, by_pass: bool, filtered: bool
 ) -> None:
     await business.record(
@@ -33,8 +33,8 @@ async def test_pages_of_events_follow_each_other(
     assert len(whole) == (7 if filtered else 14 if by_pass else 17)
     assert whole == sorted(whole, key=lambda e: (e.occurred_at, e.id), reverse=not oldest_first)
 
-    def key(page: Page[Event], place: int) -> tuple[int, str]:
-        item = page.items[place]
+    def key(page: Page[Event], index: int) -> tuple[int, str]:
+        item = page.items[index]
         return item.occurred_ms, item.id
 
     forward: list[Event] = []
@@ -57,9 +57,9 @@ async def test_pages_of_events_follow_each_other(
     assert backward == whole
 
 
-async def test_a_page_may_be_bounded_on_both_sides(business: Business) -> None:
+async def test_page_can_be_bounded_on_both_sides(business: Business) -> None:
     await business.record(*({"external_id": f"e{i}"} for i in range(9)))
-    await business.settle()
+    await business.run_worker()
     activities = business.ctx.workspace.activities
     query = ActivityQuery(types=("customer.custom_event",))
     assert [a.position for a in (await activities.page(query, PageRequest(50, after=(3,), before=(7,)))).items] == [

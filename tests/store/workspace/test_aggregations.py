@@ -1,4 +1,4 @@
-"""Aggregations: what the store works out equals what the domain works out of the same events (WH2-27, WH2-28)."""
+"""Aggregations: the store computes the same groups as the domain from the same events (WH2-27, WH2-28)."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from tests.business import Business
 TYPES = ("purchase", "refund", "visit", "credit")
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe")
 SHIFTS = ("2025-03-30T01:00:00", "2025-10-26T01:00:00", "2025-03-09T07:00:00", "2025-10-05T15:30:00")
-"""When clocks were changed in some of these zones."""
+"""Instants near clock changes in some of these zones."""
 
 
-def happenings(random: Random, count: int) -> Iterable[dict[str, object]]:
+def random_items(random: Random, count: int) -> Iterable[dict[str, object]]:
     for number in range(count):
         near = datetime.fromisoformat(random.choice(SHIFTS)).replace(tzinfo=UTC)
         kind = random.choice(TYPES)
@@ -44,8 +44,8 @@ def happenings(random: Random, count: int) -> Iterable[dict[str, object]]:
         }
 
 
-async def recorded(business: Business) -> list[Event]:
-    outcome = await business.record(*happenings(Random(7), 300))
+async def record_items(business: Business) -> list[Event]:
+    outcome = await business.record(*random_items(Random(7), 300))
     events = [result.event for result in outcome.results if result.event is not None]
     assert len(events) == 300
     return events
@@ -55,32 +55,32 @@ def comparable(groups: Iterable[Group]) -> list[tuple[object, ...]]:
     return sorted(((tuple(map(str, g.key)), g.events, g.value) for g in groups), key=str)
 
 
-async def test_every_function_by_every_dimension_is_what_a_plain_computation_gives(business: Business) -> None:
-    events = await recorded(business)
+async def test_every_function_by_every_dimension_equals_plain_arithmetic(business: Business) -> None:
+    events = await record_items(business)
     query = EventQuery(currency="EUR")
     euros = [event for event in events if event.currency == "EUR"]
-    for place, (function, by) in enumerate(itertools.product(Function, (None, *GroupBy))):
-        field = None if function in COUNTS else (AMOUNT, POINTS)[place % 2]
-        zone = ZoneInfo(ZONES[place % len(ZONES)])
+    for index, (function, by) in enumerate(itertools.product(Function, (None, *GroupBy))):
+        field = None if function in COUNTS else (AMOUNT, POINTS)[index % 2]
+        zone = ZoneInfo(ZONES[index % len(ZONES)])
         dimensions = () if by is None else (by, GroupBy.TYPE)[: 1 + (by is not GroupBy.TYPE)]
-        asked = Aggregation(function, field, dimensions, gross=place % 3 == 0, zone=zone, week_start=place % 7)
-        found = await business.ctx.workspace.aggregations.groups(query, asked, 10_000)
-        assert comparable(found) == comparable(aggregate_groups(asked, euros)), (function, by)
+        aggregation = Aggregation(function, field, dimensions, gross=index % 3 == 0, zone=zone, week_start=index % 7)
+        found = await business.ctx.workspace.aggregations.groups(query, aggregation, 10_000)
+        assert comparable(found) == comparable(aggregate_groups(aggregation, euros)), (function, by)
         assert found, (function, by)
 
 
-async def test_periods_are_cut_at_the_midnight_of_the_zone_also_when_clocks_change(business: Business) -> None:
-    events = await recorded(business)
+async def test_periods_begin_at_midnight_of_the_zone_also_when_clocks_change(business: Business) -> None:
+    events = await record_items(business)
     for zone, period in itertools.product(ZONES, PERIODS):
-        asked = Aggregation(Function.COUNT, None, (period,), zone=ZoneInfo(zone), week_start=6)
-        found = await business.ctx.workspace.aggregations.groups(EventQuery(), asked, 10_000)
-        assert comparable(found) == comparable(aggregate_groups(asked, events)), (zone, period)
+        aggregation = Aggregation(Function.COUNT, None, (period,), zone=ZoneInfo(zone), week_start=6)
+        found = await business.ctx.workspace.aggregations.groups(EventQuery(), aggregation, 10_000)
+        assert comparable(found) == comparable(aggregate_groups(aggregation, events)), (zone, period)
 
 
-async def test_the_greatest_groups_come_first_where_they_are_asked_for(business: Business) -> None:
-    await recorded(business)
-    asked = Aggregation(Function.SUM, AMOUNT, (GroupBy.PASS,))
+async def test_greatest_groups_come_first_if_requested(business: Business) -> None:
+    await record_items(business)
+    aggregation = Aggregation(Function.SUM, AMOUNT, (GroupBy.PASS,))
     store = business.ctx.workspace.aggregations
-    everyone = await store.groups(EventQuery(currency="EUR"), asked, 10)
-    [best] = await store.groups(EventQuery(currency="EUR"), asked, 1, greatest_first=True)
-    assert best.value == max(group.value for group in everyone if group.value is not None)
+    groups = await store.groups(EventQuery(currency="EUR"), aggregation, 10)
+    [greatest] = await store.groups(EventQuery(currency="EUR"), aggregation, 1, greatest_first=True)
+    assert greatest.value == max(group.value for group in groups if group.value is not None)

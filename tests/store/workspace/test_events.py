@@ -1,4 +1,4 @@
-"""Lists of events: whatever is asked for together, each page is what sorting everything would give."""
+"""Lists of events: for any filter, each page equals the same part of the sorted whole."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from app.domain.events.events import Category, Event, EventQuery
 from app.domain.events.tombstones import Tombstone
 from app.domain.values.conditions import Condition, Operator
 from app.domain.values.instants import to_ms
-from app.store.mongo import time_ranges as strides
-from app.store.mongo.paging import Page, PageRequest, page_of
+from app.store.mongo import time_ranges
+from app.store.mongo.paging import Page, PageRequest, read_page
 from app.store.mongo.time_ranges import ScanPosition
 from tests.business import Business
 
@@ -42,31 +42,31 @@ PARTS: dict[str, tuple[Any, Callable[[Event], bool]]] = {
     ),
     "metadata ": ((Condition("n", Operator.GT, 4),), lambda e: "n" in e.metadata and int(str(e.metadata["n"])) > 4),
 }
-"""Each part of a query, twice where it is served in two ways, and what it means."""
+"""The parts of a query and what each selects. A part that the store serves in two ways is listed twice."""
 
 
-def item(chance: random.Random, place: int) -> dict[str, object]:
+def random_item(chance: random.Random, index: int) -> dict[str, object]:
     kind = chance.choice(["purchase", "purchase", "visit", "refund"])
     found: dict[str, object] = {
         "pass_external_id": chance.choice(["ann", "ann", "bob"]),
         "type": kind,
         "source": chance.choice(["till", "web", "app"]),
-        # Some in one instant, most within days, a few years before.
+        # Some events share one instant, most lie within days, and a few occurred years earlier.
         "occurred_at": (BEGIN + timedelta(hours=chance.choice([0, -50_000, *range(0, 8_000, 37)]))).isoformat(),
-        "metadata": chance.choice([{}, {"n": place}, {"store": {"city": "Bern"}, "n": 3}]),
+        "metadata": chance.choice([{}, {"n": index}, {"store": {"city": "Bern"}, "n": 3}]),
     }
     if kind != "visit":
         found |= {"amount": chance.randrange(1, 10), "currency": chance.choice(["EUR", "USD"])}
-    if place < 40:
-        found["external_id"] = str(place // 3)
-        found["source"] = ["till", "web", "app"][place % 3]
+    if index < 40:
+        found["external_id"] = str(index // 3)
+        found["source"] = ["till", "web", "app"][index % 3]
     return found
 
 
-async def everything(business: Business) -> list[Event]:
-    """120 events, recorded at two instants, in order of occurrence."""
+async def record_all(business: Business) -> list[Event]:
+    """Record 120 events at two instants, and return them in order of occurrence."""
     chance = random.Random(5)
-    items = [item(chance, place) for place in range(120)]
+    items = [random_item(chance, index) for index in range(120)]
     await business.record(*items[:60])
     business.clock.set(BEGIN + timedelta(days=366))
     await business.record(*items[60:])
@@ -79,8 +79,10 @@ def key(event: Event) -> tuple[int, str]:
     return event.occurred_ms, event.id
 
 
-async def paged(business: Business, query: EventQuery, limit: int, *, oldest_first: bool, backward: bool) -> list[str]:
-    """The ids of the whole list, gathered page by page."""
+async def read_pages(
+    business: Business, query: EventQuery, limit: int, *, oldest_first: bool, backward: bool
+) -> list[str]:
+    """Read the whole list page by page, and return the event ids."""
     found: list[Event] = []
     span = PageRequest(limit, backward=backward)
     while True:
@@ -92,56 +94,56 @@ async def paged(business: Business, query: EventQuery, limit: int, *, oldest_fir
         span = PageRequest(limit, before=edge, backward=True) if backward else PageRequest(limit, after=edge)
 
 
-async def walked(business: Business, query: EventQuery, limit: int, *, oldest_first: bool) -> list[str]:
-    """The ids of the whole list, walked as a job does that keeps its place in a document."""
+async def scan_all(business: Business, query: EventQuery, limit: int, *, oldest_first: bool) -> list[str]:
+    """Scan the whole list as a job does that stores its position, and return the event ids."""
     found: list[Event] = []
-    place: ScanPosition | None = None
+    position: ScanPosition | None = None
     while True:
-        events, place = await business.ctx.workspace.events.walk(
-            query, None if place is None else list(place), limit, oldest_first=oldest_first
+        events, position = await business.ctx.workspace.events.scan(
+            query, None if position is None else list(position), limit, oldest_first=oldest_first
         )
         found += events
-        if place is None:
+        if position is None:
             return [event.id for event in found]
 
 
-async def test_any_parts_of_a_filter_together_find_what_they_mean_in_either_order_and_direction(
+async def test_any_combination_of_filters_equals_filtering_everything(
     business: Business,
 ) -> None:
-    """WH2-03, WH2-26, A1-23: pages and walks against sorting everything, for each part alone and for many together."""
-    events = await everything(business)
+    """WH2-03, WH2-26, A1-23: pages and scans in both orders and directions, for single filters and combinations."""
+    events = await record_all(business)
     names = sorted(PARTS)
     chance = random.Random(7)
-    asked = [[name] for name in names] + [chance.sample(names, chance.choice([2, 2, 3, 4])) for _ in range(40)]
+    combinations = [[name] for name in names] + [chance.sample(names, chance.choice([2, 2, 3, 4])) for _ in range(40)]
     matched = 0
-    for number, parts in enumerate(asked):
+    for number, parts in enumerate(combinations):
         query = EventQuery(**{name.strip(): PARTS[name][0] for name in parts})
-        meant = [PARTS[name][1] for name in {name.strip(): name for name in parts}.values()]
-        expected = [event.id for event in events if all(part(event) for part in meant)]
+        predicates = [PARTS[name][1] for name in {name.strip(): name for name in parts}.values()]
+        expected = [event.id for event in events if all(predicate(event) for predicate in predicates)]
         oldest_first, backward = number % 2 == 0, number % 3 == 0
         in_order = expected if oldest_first else expected[::-1]
         limit = max(2, len(expected) // 3)
         store = business.ctx.workspace.events
-        assert await paged(business, query, limit, oldest_first=oldest_first, backward=backward) == in_order, parts
+        assert await read_pages(business, query, limit, oldest_first=oldest_first, backward=backward) == in_order, parts
         assert await store.count(query, 120) == len(expected), parts
         if number % 4 == 0:
-            assert await walked(business, query, limit, oldest_first=oldest_first) == in_order, parts
+            assert await scan_all(business, query, limit, oldest_first=oldest_first) == in_order, parts
         matched += len(expected)
     assert matched > 700
 
 
-async def test_a_page_behind_a_filter_that_hardly_anything_passes_is_refused_with_advice_that_works(
+async def test_page_behind_a_filter_with_few_matches_is_rejected_with_working_advice(
     business: Business,
 ) -> None:
-    events = await everything(business)
+    events = await record_all(business)
     store = business.ctx.workspace.events
-    store.most = 30
+    store.max_examined = 30
     rare = EventQuery(metadata=(Condition("n", Operator.EQ, 7),))
     whole = [event for event in events if event.metadata.get("n") == 7]
     for oldest_first in (False, True):
-        with pytest.raises(InvalidInput) as refusal:
+        with pytest.raises(InvalidInput) as refused:
             await store.page(rare, PageRequest(5), oldest_first, 1_900_000_000_000)
-        [problem] = refusal.value.problems
+        [problem] = refused.value.problems
         assert (problem.code, problem.field) == (Code.TOO_MANY, ("filter",))
         assert "name a pass or one type" in problem.message
         [instant] = re.findall(r'"(.*?)"', problem.message)
@@ -149,10 +151,10 @@ async def test_a_page_behind_a_filter_that_hardly_anything_passes_is_refused_wit
         narrowed = replace(rare, occurred_before=edge) if oldest_first else replace(rare, occurred_after=edge)
         found = (await store.page(narrowed, PageRequest(5), oldest_first, 1_900_000_000_000)).items
         assert found == [event for event in whole if (event.occurred_at < edge) is oldest_first]
-    # Without a filter that the index does not hold, nothing is too far; and a walk goes on where a page gives up.
+    # Without such a filter every page can be read, and a scan reads on where a page is rejected.
     assert len((await store.page(EventQuery(), PageRequest(200))).items) == len(events)
-    assert await walked(business, rare, 5, oldest_first=True) == [e.id for e in whole]
-    # A range that holds no more than may be looked at is always answered.
+    assert await scan_all(business, rare, 5, oldest_first=True) == [e.id for e in whole]
+    # A range with no more events than the limit is always read.
     near = EventQuery(occurred_before=events[29].occurred_at, metadata=rare.metadata)
     assert len((await store.page(near, PageRequest(5), newest_ms=1_900_000_000_000)).items) <= 1
     with pytest.raises(InvalidInput, match="Leave out totalCount"):
@@ -160,12 +162,12 @@ async def test_a_page_behind_a_filter_that_hardly_anything_passes_is_refused_wit
     assert await store.count(EventQuery(types=("refund",)), 100) == sum(event.type == "refund" for event in events)
 
 
-async def test_pages_stay_valid_while_the_list_grows(business: Business) -> None:
-    """Nothing that was there is skipped or repeated, wherever others are inserted between two pages."""
-    events = await everything(business)
+async def test_pages_stay_valid_while_events_are_added(business: Business) -> None:
+    """No event that was stored at the start is skipped or repeated, wherever new ones are inserted between pages."""
+    events = await record_all(business)
     chance = random.Random(11)
     query = EventQuery(types=("purchase", "refund"), amount_min=Decimal(2))
-    there = [e.id for e in events if e.type != "visit" and e.amount is not None and e.amount >= 2]
+    at_start = [e.id for e in events if e.type != "visit" and e.amount is not None and e.amount >= 2]
     store, found, span = business.ctx.workspace.events, [], PageRequest(7)
     while True:
         page = await store.page(query, span, newest_ms=1_900_000_000_000)
@@ -176,63 +178,61 @@ async def test_pages_stay_valid_while_the_list_grows(business: Business) -> None
         between = chance.choice(page.items).occurred_at
         new = [{"amount": 5, "occurred_at": (between + timedelta(milliseconds=d)).isoformat()} for d in (-1, 0, 1)]
         await business.record(*new)
-    assert len(there) > 60
-    assert [event_id for event_id in found if event_id in set(there)] == there[::-1]
+    assert len(at_start) > 60
+    assert [event_id for event_id in found if event_id in set(at_start)] == at_start[::-1]
     assert len(set(found)) == len(found)
 
 
 @pytest.mark.parametrize("types", [(), ("purchase",)])
-async def test_what_a_page_reads_is_bound_by_its_size_not_by_the_history(
+async def test_reads_of_a_page_are_bounded_by_its_size_not_by_the_history(
     business: Business, monkeypatch: pytest.MonkeyPatch, types: tuple[str, ...]
 ) -> None:
-    """The embedded servers read all that a range holds, so the ranges have to be narrow."""
-    hours = [place * 3 for place in range(400)]
+    """The embedded servers read all events of a range, so the ranges must be narrow."""
+    hours = [index * 3 for index in range(400)]
     at = [(BEGIN + timedelta(hours=hour)).isoformat() for hour in hours]
     await business.record(*({"occurred_at": instant} for instant in at))
-    held: list[int] = []
+    read_counts: list[int] = []
 
-    async def noted(collection: Any, query: Any, *args: Any, **options: Any) -> Any:
+    async def count_then_read(collection: Any, query: Any, *args: Any, **options: Any) -> Any:
         bounds = query["occurred_at"]
-        held.append(sum(bounds["$gte"] <= BEGIN + timedelta(hours=hour) < bounds["$lt"] for hour in hours))
-        return await page_of(collection, query, *args, **options)
+        read_counts.append(sum(bounds["$gte"] <= BEGIN + timedelta(hours=hour) < bounds["$lt"] for hour in hours))
+        return await read_page(collection, query, *args, **options)
 
-    monkeypatch.setattr(strides, "page_of", noted)
+    monkeypatch.setattr(time_ranges, "read_page", count_then_read)
     store, query = business.ctx.workspace.events, EventQuery(types=types)
     newest = await store.page(query, PageRequest(10), newest_ms=to_ms(BEGIN + timedelta(hours=1_200)))
     middle = await store.page(query, PageRequest(10, after=key(newest.items[-1])))
     assert len(newest.items + middle.items) == 20
-    assert sum(held) < 8 * 22
-    held.clear()
-    found = await walked(business, query, 25, oldest_first=True)
+    assert sum(read_counts) < 8 * 22
+    read_counts.clear()
+    found = await scan_all(business, query, 25, oldest_first=True)
     assert len(found) == 400
-    assert sum(held) < 3 * 400
+    assert sum(read_counts) < 3 * 400
 
 
-async def test_what_removes_events_and_what_is_left_of_them_is_never_an_event(business: Business) -> None:
-    """WH2-09: neither listed, counted, walked over nor found by id, from the moment a removal is asked for."""
+async def test_tombstones_and_stubs_are_never_returned_as_events(business: Business) -> None:
+    """WH2-09: from the request for a removal on, they are neither listed, counted, scanned nor found by id."""
     await business.record({"external_id": "1"}, {"external_id": "2"})
     store = business.ctx.workspace.events
     both = (await store.page(EventQuery(), PageRequest(9), oldest_first=True)).items
-    [gone, stays] = sorted(both, key=lambda event: str(event.external_id))
-    tombstone = Tombstone(gone.pass_id, gone.id, await business.ctx.now())
+    [removed, other] = sorted(both, key=lambda event: str(event.external_id))
+    tombstone = Tombstone(removed.pass_id, removed.id, await business.ctx.now())
     await business.ctx.workspace.removals.insert([tombstone], business.ctx.origin)
-    for settled in (False, True):
-        if settled:
-            await business.settle()
-        left = [stays] if settled else both
-        for query in (EventQuery(), EventQuery(pass_id=gone.pass_id), EventQuery(external_id="1", sources=("api",))):
-            named = [event for event in left if query.external_id in (None, event.external_id)]
-            assert (await store.page(query, PageRequest(9), oldest_first=True)).items == named
-            assert (await store.walk(query))[0] == named
-        assert await store.get_many([tombstone.id, gone.id, stays.id]) == {event.id: event for event in left}
-        assert await store.unfolded(gone.pass_id) == ([] if settled else left)
-        assert set(await store.stored([tombstone.id, gone.id])) == {gone.id}
+    for is_folded in (False, True):
+        if is_folded:
+            await business.run_worker()
+        left = [other] if is_folded else both
+        for query in (EventQuery(), EventQuery(pass_id=removed.pass_id), EventQuery(external_id="1", sources=("api",))):
+            matching = [event for event in left if query.external_id in (None, event.external_id)]
+            assert (await store.page(query, PageRequest(9), oldest_first=True)).items == matching
+            assert (await store.scan(query))[0] == matching
+        assert await store.get_many([tombstone.id, removed.id, other.id]) == {event.id: event for event in left}
+        assert await store.unfolded(removed.pass_id) == ([] if is_folded else left)
+        assert set(await store.stored([tombstone.id, removed.id])) == {removed.id}
     assert await store.count(EventQuery(), 9) == await store.count(EventQuery()) == 1
 
 
-async def test_a_page_beside_many_removals_is_still_a_few_reads(
-    business: Business, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_page_beside_many_removals_needs_few_reads(business: Business, monkeypatch: pytest.MonkeyPatch) -> None:
     await business.record(*({"external_id": str(number)} for number in range(130)))
     store = business.ctx.workspace.events
     events = (await store.page(EventQuery(), PageRequest(200))).items
@@ -241,11 +241,11 @@ async def test_a_page_beside_many_removals_is_still_a_few_reads(
     await business.ctx.workspace.removals.insert(tombstones, business.ctx.origin)
     reads: list[Any] = []
 
-    async def noted(*args: Any, **options: Any) -> Any:
+    async def note_then_read(*args: Any, **options: Any) -> Any:
         reads.append(args)
-        return await page_of(*args, **options)
+        return await read_page(*args, **options)
 
-    monkeypatch.setattr(strides, "page_of", noted)
+    monkeypatch.setattr(time_ranges, "read_page", note_then_read)
     page = await store.page(EventQuery(), PageRequest(10), newest_ms=to_ms(now))
     assert (page.items, page.has_more) == (events[:10], True)
     assert len(reads) <= 3

@@ -14,12 +14,12 @@ from app.domain.files.import_plan import ImportOrder
 from app.domain.files.imports import TablePlan
 from app.domain.files.jsonl import LinePlan
 from app.domain.jobs import JobKind
-from app.store.codecs.jobs import order_doc, order_from
+from app.store.codecs.jobs import order_from_doc, order_to_doc
 from app.store.workspace.jobs import PART_BYTES
 from tests.business import Business
 
 NOW = datetime(2199, 1, 1, tzinfo=UTC)
-"""Far ahead, so that nothing expires while it is looked at."""
+"""Far in the future, so that nothing expires during a test."""
 
 
 MAPPINGS = st.lists(st.builds(ColumnMapping, st.text(), st.none() | st.text(), st.none() | st.text())).map(tuple)
@@ -32,16 +32,16 @@ COMMON = {
 }
 LAYOUTS = st.builds(Layout, st.text(), st.text(), st.lists(st.text()).map(tuple), st.integers(0, 2**40))
 PLANS = st.builds(TablePlan, layout=LAYOUTS, **COMMON) | st.builds(
-    LinePlan, begin_at=st.integers(0, 3), always=st.lists(st.text()).map(tuple), **COMMON
+    LinePlan, first_line_at=st.integers(0, 3), required_fields=st.lists(st.text()).map(tuple), **COMMON
 )
 
 
 @given(st.builds(ImportOrder, PLANS, st.booleans(), st.integers(0, 2**40)))
-def test_an_order_of_an_import_is_read_as_it_was_written(order: ImportOrder) -> None:
-    assert order_from(JobKind.IMPORT, order_doc(order)) == order
+def test_decoded_order_of_an_import_equals_the_encoded_one(order: ImportOrder) -> None:
+    assert order_from_doc(JobKind.IMPORT, order_to_doc(order)) == order
 
 
-async def test_an_upload_is_read_from_any_position(business: Business) -> None:
+async def test_upload_is_read_from_any_position(business: Business) -> None:
     jobs = business.ctx.workspace.jobs
     data = bytes(range(256)) * (PART_BYTES // 256) + b"the end"
     for n in range(2):
@@ -52,9 +52,9 @@ async def test_an_upload_is_read_from_any_position(business: Business) -> None:
     assert [part async for part in jobs.input("job_1", 0)] == []
 
 
-async def test_a_report_is_the_same_however_often_its_lines_are_put(business: Business) -> None:
+async def test_report_lines_that_are_written_again_are_stored_once(business: Business) -> None:
     jobs = business.ctx.workspace.jobs
     for first in (1, 2_001, 1, 1_001, 2_001):
-        await jobs.put_report("job_1", first, [(str(first + place), "x") for place in range(1_000)], NOW)
+        await jobs.put_report("job_1", first, [(str(first + index), "x") for index in range(1_000)], NOW)
     lines = [line for some in [part async for part in jobs.report("job_1")] for line in some]
     assert [int(line[0]) for line in lines] == list(range(1, 3_001))

@@ -1,4 +1,4 @@
-"""An export holds every line once, whatever dies between its steps, and can be imported again."""
+"""Exports: every row is in the file once at a crash of any step, and the file can be imported again."""
 
 from __future__ import annotations
 
@@ -24,30 +24,31 @@ from app.store.stages.job_leases import JobLeases
 from app.store.workspace.events import EventQueries
 from app.store.workspace.exports import ExportQueries, Part
 from tests.business import Business, purchases
-from tests.workers.jobs.test_imports import File, Killed, finished
-from workers.jobs import exports as stage
+from tests.crashes import Crash
+from tests.workers.jobs.test_imports import File, run_to_end
+from workers.jobs import exports
 from workers.stages.run_job import jobs
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 
 
-async def file_of(business: Business, job: Job) -> bytes:
+async def read_file(business: Business, job: Job) -> bytes:
     assert job.file is not None
     parts = [part async for part in business.ctx.workspace.exports.read(job.id, job.file.parts)]
     assert sum(map(len, parts)) == job.file.size
     return b"".join(parts)
 
 
-async def lines_of(business: Business, job: Job) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (await file_of(business, job)).splitlines()]
+async def read_lines(business: Business, job: Job) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (await read_file(business, job)).splitlines()]
 
 
-async def exported(business: Business, query: EventQuery | None = None) -> list[dict[str, Any]]:
+async def export_lines(business: Business, query: EventQuery | None = None) -> list[dict[str, Any]]:
     job = await export_events(business.ctx, query or EventQuery(), ExportFormat.JSONL)
-    return await lines_of(business, await finished(business, job))
+    return await read_lines(business, await run_to_end(business, job))
 
 
-def sale(number: int) -> Mapping[str, object]:
+def sale_item(number: int) -> Mapping[str, object]:
     return {
         "external_id": str(number),
         "pass_external_id": f"c{number % 7}",
@@ -61,78 +62,78 @@ STEPS = [
     (JobLeases, "claim"),
     (JobLeases, "commit"),
     (JobLeases, "finish"),
-    (EventQueries, "walk"),
+    (EventQueries, "scan"),
     (ExportQueries, "put"),
     (ExportQueries, "keep"),
 ]
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize(("owner", "step"), STEPS)
-async def test_a_worker_that_dies_at_any_step_leaves_every_line_once(
-    business: Business, monkeypatch: pytest.MonkeyPatch, owner: type, step: str, late: bool
+async def test_crash_at_any_step_leaves_every_row_once(
+    business: Business, monkeypatch: pytest.MonkeyPatch, owner: type, step: str, after: bool
 ) -> None:
-    monkeypatch.setattr(stage, "PART_BYTES", 1_000)
-    await business.record(*map(sale, range(30)))
+    monkeypatch.setattr(exports, "PART_BYTES", 1_000)
+    await business.record(*map(sale_item, range(30)))
     job = await export_events(business.ctx, EventQuery(), ExportFormat.JSONL)
-    real = getattr(owner, step)
-    calls = killed = 0
+    original = getattr(owner, step)
+    calls = crashes = 0
 
-    async def dying(*args: Any, **kwargs: Any) -> Any:
-        """Every other call is the last thing a worker does."""
+    async def crash_every_other_call(*args: Any, **kwargs: Any) -> Any:
+        """Crash at every other call, before or after the step."""
         nonlocal calls
         calls += 1
-        if calls % 2 and not late:
-            raise Killed
-        answer = await real(*args, **kwargs)
+        if calls % 2 and not after:
+            raise Crash
+        answer = await original(*args, **kwargs)
         if calls % 2:
-            # Who comes next finds an event more, which was under way when the export was asked for.
+            # The next worker finds one more event, which was being recorded when the export was created.
             await business.record({"external_id": f"late-{calls}", "occurred_at": START + timedelta(hours=calls)})
-            raise Killed
+            raise Crash
         return answer
 
-    monkeypatch.setattr(owner, step, dying)
+    monkeypatch.setattr(owner, step, crash_every_other_call)
     found = await business.ctx.workspace.jobs.get(job.id)
     while found is not None and found.finished_at is None:
         try:
             await jobs(business.worker, job.id)
-        except Killed:
-            killed += 1
+        except Crash:
+            crashes += 1
             await business.ctx.resources.db["jobs"].update_many({"open": 1}, {"$set": {"lease": 0}})
         found = await business.ctx.workspace.jobs.get(job.id)
     monkeypatch.undo()
-    assert killed
+    assert crashes
     assert found is not None
     assert found.status is JobStatus.SUCCEEDED
-    lines = await lines_of(business, found)
+    lines = await read_lines(business, found)
     assert found.tally.done == len(lines) == found.result["rows"]
     ids = [line["externalId"] for line in lines]
     assert len(set(ids)) == len(ids)
     assert [each for each in ids if each.isdigit()] == [str(number) for number in range(30)]
 
 
-async def test_a_worker_that_was_overtaken_changes_no_part(business: Business) -> None:
-    exports = business.ctx.workspace.exports
+async def test_slow_worker_without_lease_changes_no_part(business: Business) -> None:
+    queries = business.ctx.workspace.exports
     now = datetime.now(UTC)
-    first = await exports.put("job_1", 0, b"a\n", Part(1, {"at": 1}), now)
-    late = await exports.put("job_1", 0, b"b\nc\n", Part(2, {"at": 2}), now)
-    assert late == first
-    assert [part async for part in exports.read("job_1", 1)] == [b"a\n"]
-    await exports.drop("job_1")
+    first = await queries.put("job_1", 0, b"a\n", Part(1, {"at": 1}), now)
+    second = await queries.put("job_1", 0, b"b\nc\n", Part(2, {"at": 2}), now)
+    assert second == first
+    assert [part async for part in queries.read("job_1", 1)] == [b"a\n"]
+    await queries.drop("job_1")
     with pytest.raises(LookupError):
-        _ = [part async for part in exports.read("job_1", 1)]
+        _ = [part async for part in queries.read("job_1", 1)]
 
 
-async def test_events_are_exported_by_filter_with_the_names_of_record_events_input(business: Business) -> None:
-    """A1-24: events and attribute filters are chosen, and the export is a job."""
+async def test_export_filters_events_and_names_fields_as_record_events_does(business: Business) -> None:
+    """A1-24: a filter of attributes chooses the events, and the export is a job."""
     await business.record(
         {"amount": "29.30", "external_id": "o-1", "source": "pos", "metadata": {"store": {"city": "Bern"}}},
         {"type": "visit", "points": "-2.5", "occurred_at": START},
         {"type": "field_updated", "field_name": "fields.tier", "new_value": "gold", "external_id": "f"},
     )
-    [change, sale, visit] = sorted(await exported(business), key=lambda line: str(line["type"]))
+    [change, sale_item, visit] = sorted(await export_lines(business), key=lambda line: str(line["type"]))
     assert change["fieldName"] == "fields.tier"
-    assert {name: value for name, value in sale.items() if name not in ("id", "occurredAt", "recordedAt")} == {
+    assert {name: value for name, value in sale_item.items() if name not in ("id", "occurredAt", "recordedAt")} == {
         "passExternalId": "ann",
         "category": "TRANSACTION",
         "type": "purchase",
@@ -147,13 +148,13 @@ async def test_events_are_exported_by_filter_with_the_names_of_record_events_inp
         "2025-01-01T00:00:00.000Z",
         visit["id"],
     )
-    assert [line["type"] for line in await exported(business, EventQuery(sources=("pos",)))] == ["purchase"]
+    assert [line["type"] for line in await export_lines(business, EventQuery(sources=("pos",)))] == ["purchase"]
 
 
-async def test_a_table_of_events_is_harmless_to_spreadsheets(business: Business) -> None:
+async def test_csv_export_escapes_formulas_for_spreadsheets(business: Business) -> None:
     await business.record({"amount": 1, "points": -2, "external_id": "=1+1", "metadata": {"x": "y,z"}})
-    job = await finished(business, await export_events(business.ctx, EventQuery(), ExportFormat.CSV))
-    header, row = csv.reader(io.StringIO((await file_of(business, job)).decode("utf-8-sig")))
+    job = await run_to_end(business, await export_events(business.ctx, EventQuery(), ExportFormat.CSV))
+    header, row = csv.reader(io.StringIO((await read_file(business, job)).decode("utf-8-sig")))
     found = dict(zip(header, row, strict=True))
     assert (found["passExternalId"], found["points"], found["externalId"], found["metadata"]) == (
         "ann",
@@ -163,51 +164,51 @@ async def test_a_table_of_events_is_harmless_to_spreadsheets(business: Business)
     )
 
 
-async def test_activities_are_exported_up_to_a_cursor_from_which_the_next_export_goes_on(
+async def test_export_of_activities_continues_from_the_cursor_of_the_last_one(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """V2-01 and checklist 2, row 10: one log, many doors, one cursor."""
-    monkeypatch.setattr(stage, "POSITIONS_PER_QUERY", 3)
-    monkeypatch.setattr(stage, "EXPORT_BATCH_SIZE", 2)
-    await business.segment("regulars", purchases(2), notify="EMIT")
+    """V2-01: query, subscription, export and webhook share one log and one cursor."""
+    monkeypatch.setattr(exports, "POSITIONS_PER_QUERY", 3)
+    monkeypatch.setattr(exports, "EXPORT_BATCH_SIZE", 2)
+    await business.create_segment("regulars", purchases(2), notify="EMIT")
     await business.record(*({"external_id": str(number)} for number in range(3)))
-    await business.settle()
-    whole = await business.feed()
-    job = await finished(business, await export_activities(business.ctx, ActivityQuery(), ExportFormat.JSONL))
-    lines = await lines_of(business, job)
-    assert [line["id"] for line in lines] == [activity.id for activity in whole]
+    await business.run_worker()
+    log = await business.read_log()
+    job = await run_to_end(business, await export_activities(business.ctx, ActivityQuery(), ExportFormat.JSONL))
+    lines = await read_lines(business, job)
+    assert [line["id"] for line in lines] == [activity.id for activity in log]
     assert lines[-1].keys() == {"id", "type", "created_at", "data", "passId", "passExternalId", "cursor"}
     await business.record({"external_id": "more"})
-    await business.settle()
+    await business.run_worker()
     after = activity_position(str(job.result["cursor"]))
-    job = await finished(business, await export_activities(business.ctx, ActivityQuery(), ExportFormat.JSONL, after))
-    more = await lines_of(business, job)
-    assert [line["id"] for line in more] == [activity.id for activity in (await business.feed())[len(whole) :]]
+    job = await run_to_end(business, await export_activities(business.ctx, ActivityQuery(), ExportFormat.JSONL, after))
+    new_lines = await read_lines(business, job)
+    assert [line["id"] for line in new_lines] == [activity.id for activity in (await business.read_log())[len(log) :]]
     entered = ActivityQuery(types=("customer.segment.entered",))
-    job = await finished(business, await export_activities(business.ctx, entered, ExportFormat.JSONL))
-    assert [line["data"]["member"] for line in await lines_of(business, job)] == [True]
+    job = await run_to_end(business, await export_activities(business.ctx, entered, ExportFormat.JSONL))
+    assert [line["data"]["member"] for line in await read_lines(business, job)] == [True]
 
 
-async def test_no_file_keeps_what_is_known_of_an_erased_pass(business: Business) -> None:
-    """WH1-22: exports go whole and can be made again, reports lose the rows that name the pass."""
-    await business.record(sale(1), {"pass_external_id": "ann the first"})
-    job = await finished(business, await export_events(business.ctx, EventQuery(), ExportFormat.JSONL))
+async def test_erasure_deletes_exports_and_the_rows_of_the_pass_in_reports(business: Business) -> None:
+    """WH1-22. Exports are deleted as a whole, because they can be created again."""
+    await business.record(sale_item(1), {"pass_external_id": "ann the first"})
+    job = await run_to_end(business, await export_events(business.ctx, EventQuery(), ExportFormat.JSONL))
     rows = "customer_id,date,amount\nann the first,never,1\nbob,never,2\ncat,2025-01-01,1\ncat,2025-01-02,1\n"
-    imported = await finished(business, await import_events(business.ctx, File(rows)))
-    assert imported.tally.failed == 2
+    job_of_import = await run_to_end(business, await import_events(business.ctx, File(rows)))
+    assert job_of_import.tally.failed == 2
     await erase_pass(business.ctx, external_id="ann the first")
     with pytest.raises(LookupError):
-        await file_of(business, job)
-    [lines] = [part async for part in business.ctx.workspace.jobs.report(imported.id)]
+        await read_file(business, job)
+    [lines] = [part async for part in business.ctx.workspace.jobs.report(job_of_import.id)]
     assert [line[-1] for line in lines] == ["", "bob,never,2"]
     assert "ann the first" not in str(await business.ctx.resources.db["job_files"].find({}).to_list(None))
 
 
-async def test_what_is_cancelled_or_holds_nothing_leaves_no_lines(business: Business) -> None:
-    assert await exported(business) == []
-    await business.record(sale(1))
+async def test_empty_export_has_no_rows_and_cancelled_export_has_no_file(business: Business) -> None:
+    assert await export_lines(business) == []
+    await business.record(sale_item(1))
     job = await export_events(business.ctx, EventQuery(), ExportFormat.JSONL)
     await cancel_job(business.ctx, job.id)
-    done = await finished(business, job)
+    done = await run_to_end(business, job)
     assert (done.status, done.file) == (JobStatus.CANCELLED, None)
     assert await business.ctx.resources.db["job_files"].count_documents({"job": job.id}) == 0

@@ -1,4 +1,4 @@
-"""An import records every row once, whatever dies between its steps, and says what became of each."""
+"""Imports: every row is recorded once at a crash of any step, and the report names every rejected row."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from app.store.workspace.events import EventQueries
 from app.store.workspace.jobs import JobQueries
 from app.store.workspace.passes import PassQueries
 from tests.business import Business
-from workers.jobs import imports as stage
-from workers.jobs import lease as turns
+from tests.crashes import Crash
+from workers.jobs import imports, lease
 from workers.main import GUARDED
-from workers.stages import run_job as stages
+from workers.stages import run_job
 from workers.stages.run_job import jobs
 from workers.sweep import Sweep
 from workers.worker import Worker
 
 
 class File:
-    """An upload."""
+    """An uploaded file."""
 
     def __init__(self, data: bytes | str, filename: str = "sales.csv") -> None:
         self.filename: str | None = filename
@@ -39,13 +39,13 @@ class File:
         return self._data.read(size)
 
 
-def sales(count: int) -> str:
+def sales_csv(count: int) -> str:
     rows = [f"c{i % 40},2025-11-{i % 28 + 1:02},{i % 90}.50,{i}" for i in range(count)]
     return "\n".join(["customer_id,date,amount,till", *rows, ""])
 
 
-async def finished(business: Business, job: Job) -> Job:
-    """The job once the worker is done with it."""
+async def run_to_end(business: Business, job: Job) -> Job:
+    """Run the job until it has ended, and return it as stored."""
     for _ in range(50):
         await jobs(business.worker, job.id)
         found = await business.ctx.workspace.jobs.get(job.id)
@@ -55,35 +55,35 @@ async def finished(business: Business, job: Job) -> Job:
     raise AssertionError("the job does not end")
 
 
-async def imported(business: Business, data: bytes | str, name: str = "sales.csv", **options: Any) -> Job:
-    return await finished(business, await import_events(business.ctx, File(data, name), **options))
+async def import_file(business: Business, data: bytes | str, name: str = "sales.csv", **options: Any) -> Job:
+    return await run_to_end(business, await import_events(business.ctx, File(data, name), **options))
 
 
-async def report(business: Business, job: Job) -> list[list[str]]:
+async def read_report(business: Business, job: Job) -> list[list[str]]:
     return [line async for lines in business.ctx.workspace.jobs.report(job.id) for line in lines]
 
 
-def counts(job: Job) -> tuple[int, int, int]:
+def row_counts(job: Job) -> tuple[int, int, int]:
     return job.tally.created, job.tally.duplicate, job.tally.failed
 
 
-async def events(business: Business) -> int:
+async def count_events(business: Business) -> int:
     return await business.ctx.resources.db["events"].count_documents({})
 
 
-async def test_every_row_becomes_an_event_and_again_none_does(business: Business) -> None:
-    first = await imported(business, sales(50))
-    assert (first.status, counts(first), first.total) == (JobStatus.SUCCEEDED, (50, 0, 0), 50)
-    again = await imported(business, sales(50))
-    assert (again.status, counts(again)) == (JobStatus.SUCCEEDED, (0, 50, 0))
-    await business.settle()
-    card = await business.card("c7")
+async def test_every_row_becomes_an_event_and_a_second_import_adds_none(business: Business) -> None:
+    first = await import_file(business, sales_csv(50))
+    assert (first.status, row_counts(first), first.total) == (JobStatus.SUCCEEDED, (50, 0, 0), 50)
+    second = await import_file(business, sales_csv(50))
+    assert (second.status, row_counts(second)) == (JobStatus.SUCCEEDED, (0, 50, 0))
+    await business.run_worker()
+    card = await business.read_pass("c7")
     assert card.aggregates["purchase", "USD"].sum == 2 * 7 + 40 + 1
     assert await business.ctx.resources.db["job_files"].count_documents({}) == 0
 
 
-async def test_imported_events_say_where_they_come_from_and_fire_no_old_flips(business: Business) -> None:
-    await imported(business, sales(1))
+async def test_imported_event_has_its_source_and_channel_and_is_historical(business: Business) -> None:
+    await import_file(business, sales_csv(1))
     [event] = (await business.ctx.workspace.events.page(EventQuery(), PageRequest(1_000))).items
     assert (event.source, event.external_id, event.origin.channel, event.historical) == (
         "import:sales.csv",
@@ -94,13 +94,9 @@ async def test_imported_events_say_where_they_come_from_and_fire_no_old_flips(bu
     assert event.metadata == {"till": 0}
 
 
-class Killed(BaseException):
-    """The process is no more."""
-
-
 STEPS = [
     ("runs", "claim"),
-    ("runs", "backlogged"),
+    ("runs", "is_backlogged"),
     ("runs", "commit"),
     ("runs", "finish"),
     ("events", "insert"),
@@ -112,15 +108,15 @@ STEPS = [
 ]
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize(("where", "step"), STEPS)
-async def test_a_worker_that_dies_at_any_step_leaves_exact_counts(
-    business: Business, monkeypatch: pytest.MonkeyPatch, where: str, step: str, late: bool
+async def test_crash_at_any_step_leaves_exact_counts(
+    business: Business, monkeypatch: pytest.MonkeyPatch, where: str, step: str, after: bool
 ) -> None:
-    monkeypatch.setattr(stage, "IMPORT_BATCH_SIZE", 10)
+    monkeypatch.setattr(imports, "IMPORT_BATCH_SIZE", 10)
     owner = {"runs": JobLeases, "events": EventQueries, "passes": PassQueries, "jobs": JobQueries}[where]
-    real = getattr(owner, step)
-    rows = sales(35) + "c1,2025-11-01,1,2\nc2,never,3,4\n" + sales(8).split("\n", 1)[1]
+    original = getattr(owner, step)
+    rows = sales_csv(35) + "c1,2025-11-01,1,2\nc2,never,3,4\n" + sales_csv(8).split("\n", 1)[1]
     columns = [
         ColumnMapping("passExternalId", "customer_id"),
         ColumnMapping("type", None, "purchase"),
@@ -128,53 +124,53 @@ async def test_a_worker_that_dies_at_any_step_leaves_exact_counts(
         ColumnMapping("amount", "amount"),
         ColumnMapping("externalId", "till"),
     ]
-    # Row 36 contradicts row 3, row 37 has no date, and the last eight repeat the first, tills and all.
+    # Row 36 contradicts row 3, row 37 has no date, and the last eight repeat the first eight with the same ids.
     job = await import_events(business.ctx, File(rows), columns=columns)
     calls = 0
 
-    def dying(*args: Any, **kwargs: Any) -> Any:
-        """Every other call is the last thing a worker does."""
+    def crash_every_other_call(*args: Any, **kwargs: Any) -> Any:
+        """Crash at every other call, before or after the step."""
         nonlocal calls
         calls += 1
         if calls % 2 == 0:
-            return real(*args, **kwargs)
-        if not late or step == "input":
-            raise Killed
+            return original(*args, **kwargs)
+        if not after or step == "input":
+            raise Crash
 
-        async def after() -> None:
-            await real(*args, **kwargs)
-            raise Killed
+        async def crash_after() -> None:
+            await original(*args, **kwargs)
+            raise Crash
 
-        return after()
+        return crash_after()
 
-    monkeypatch.setattr(owner, step, dying)
-    killed = 0
+    monkeypatch.setattr(owner, step, crash_every_other_call)
+    crashes = 0
     for _ in range(60):
         try:
             await jobs(business.worker, job.id)
-        except Killed:
-            killed += 1
+        except Crash:
+            crashes += 1
         await business.ctx.resources.db["jobs"].update_many({"open": 1}, {"$set": {"lease": 0}})
-    assert killed
-    monkeypatch.setattr(owner, step, real)
-    done = await finished(business, job)
-    assert (done.status, counts(done), await events(business)) == (JobStatus.SUCCEEDED, (35, 8, 2), 35)
-    assert [(line[0], line[1]) for line in await report(business, done)] == [("36", "CONFLICT"), ("37", "INVALID")]
+    assert crashes
+    monkeypatch.setattr(owner, step, original)
+    done = await run_to_end(business, job)
+    assert (done.status, row_counts(done), await count_events(business)) == (JobStatus.SUCCEEDED, (35, 8, 2), 35)
+    assert [(line[0], line[1]) for line in await read_report(business, done)] == [("36", "CONFLICT"), ("37", "INVALID")]
 
 
-async def test_two_workers_at_the_same_job_record_and_count_every_row_once(
+async def test_concurrent_workers_record_and_count_every_row_once(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "IMPORT_BATCH_SIZE", 10)
+    monkeypatch.setattr(imports, "IMPORT_BATCH_SIZE", 10)
     monkeypatch.setattr("app.store.stages.job_leases.LEASE_MS", -1)
-    job = await import_events(business.ctx, File(sales(200)))
+    job = await import_events(business.ctx, File(sales_csv(200)))
     others = [Worker.on(business.ctx.resources) for _ in range(3)]
     await asyncio.gather(*(jobs(worker, job.id) for worker in [business.worker, *others]))
-    done = await finished(business, job)
-    assert (counts(done), await events(business)) == ((200, 0, 0), 200)
+    done = await run_to_end(business, job)
+    assert (row_counts(done), await count_events(business)) == ((200, 0, 0), 200)
 
 
-async def test_bad_rows_are_reported_and_good_rows_beside_them_recorded(business: Business) -> None:
+async def test_invalid_rows_are_reported_and_valid_rows_recorded(business: Business) -> None:
     data = (
         "customer_id,date,amount\n"
         "ann,2025-11-01,10\n"
@@ -190,9 +186,9 @@ async def test_bad_rows_are_reported_and_good_rows_beside_them_recorded(business
         "bob,2025-11-08,1e3\n" + "x" * 200_000 + "\n"
         "bob,2025-11-09,14"
     )
-    job = await imported(business, data)
-    assert counts(job) == (3, 0, 9)
-    lines = await report(business, job)
+    job = await import_file(business, data)
+    assert row_counts(job) == (3, 0, 9)
+    lines = await read_report(business, job)
     assert [tuple(line[:3]) for line in lines] == [
         ("2", "INVALID", ""),
         ("3", "INVALID", ""),
@@ -208,133 +204,133 @@ async def test_bad_rows_are_reported_and_good_rows_beside_them_recorded(business
     assert lines[0][4] == "ann,2025-11-02"
 
 
-async def test_a_dry_run_writes_nothing_and_foresees_everything(business: Business) -> None:
-    await imported(business, sales(3))
+async def test_dry_run_writes_nothing_and_predicts_the_counts(business: Business) -> None:
+    await import_file(business, sales_csv(3))
     before = {name: await business.ctx.resources.db[name].count_documents({}) for name in ("events", "passes")}
-    job = await imported(business, sales(10) + "c1,x,1,1\n", dry_run=True)
-    assert (job.status, job.dry_run, counts(job)) == (JobStatus.SUCCEEDED, True, (7, 3, 1))
+    job = await import_file(business, sales_csv(10) + "c1,x,1,1\n", dry_run=True)
+    assert (job.status, job.dry_run, row_counts(job)) == (JobStatus.SUCCEEDED, True, (7, 3, 1))
     assert before == {name: await business.ctx.resources.db[name].count_documents({}) for name in before}
 
 
-async def test_a_cancelled_job_stops_between_batches_and_counts_what_it_did(
+async def test_cancelled_job_stops_after_the_batch_and_keeps_its_counts(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "IMPORT_BATCH_SIZE", 10)
-    job = await import_events(business.ctx, File(sales(100)))
+    monkeypatch.setattr(imports, "IMPORT_BATCH_SIZE", 10)
+    job = await import_events(business.ctx, File(sales_csv(100)))
     commits = 0
-    real = business.worker.job_leases.commit
+    original = business.worker.job_leases.commit
 
     async def commit(*args: Any) -> Any:
         nonlocal commits
         commits += 1
         if commits == 3:
             assert (await cancel_job(business.ctx, job.id)).is_cancelling
-        return await real(*args)
+        return await original(*args)
 
     monkeypatch.setattr(business.worker.job_leases, "commit", commit)
-    done = await finished(business, job)
-    assert (done.status, counts(done), await events(business)) == (JobStatus.CANCELLED, (30, 0, 0), 30)
+    done = await run_to_end(business, job)
+    assert (done.status, row_counts(done), await count_events(business)) == (JobStatus.CANCELLED, (30, 0, 0), 30)
     assert (await cancel_job(business.ctx, job.id)).status is JobStatus.CANCELLED
 
 
-async def test_a_job_cancelled_before_it_began_records_nothing(business: Business) -> None:
-    job = await import_events(business.ctx, File(sales(5)))
+async def test_job_cancelled_before_its_start_records_nothing(business: Business) -> None:
+    job = await import_events(business.ctx, File(sales_csv(5)))
     await cancel_job(business.ctx, job.id)
-    # Somebody was about to end it, and died.
+    # A worker crashed after it deleted the input and before it ended the job.
     await business.ctx.workspace.jobs.drop_input(job.id)
-    done = await finished(business, job)
-    assert (done.status, await events(business)) == (JobStatus.CANCELLED, 0)
+    done = await run_to_end(business, job)
+    assert (done.status, await count_events(business)) == (JobStatus.CANCELLED, 0)
 
 
-async def test_a_job_that_fails_five_times_in_a_row_is_failed(
+async def test_job_that_fails_five_times_in_a_row_ends_as_failed(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = await import_events(business.ctx, File(sales(5)))
+    job = await import_events(business.ctx, File(sales_csv(5)))
 
-    async def broken(*_: Any) -> None:
+    async def fail(*_: Any) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(business.worker.job_leases, "commit", broken)
+    monkeypatch.setattr(business.worker.job_leases, "commit", fail)
     for _ in range(5):
         with pytest.raises(RuntimeError):
             await jobs(business.worker, job.id)
         await business.ctx.resources.db["jobs"].update_many({"open": 1}, {"$set": {"lease": 0}})
     found = await business.ctx.workspace.jobs.get(job.id)
     assert found is not None
-    assert (found.status, found.error) == (JobStatus.FAILED, stages.INTERNAL_FAILURE)
+    assert (found.status, found.error) == (JobStatus.FAILED, run_job.INTERNAL_FAILURE)
 
 
-async def test_an_import_waits_while_the_fold_is_far_behind(
+async def test_import_waits_while_too_many_events_are_pending(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "IMPORT_BATCH_SIZE", 10)
-    monkeypatch.setattr(turns, "BACKLOG_CHECK_INTERVAL_BATCHES", 1)
-    monkeypatch.setattr(turns, "MAX_PENDING_EVENTS", 12)
-    monkeypatch.setattr(turns, "BACKLOG_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(turns, "JOB_SLICE_SECONDS", 0.5)
-    job = await import_events(business.ctx, File(sales(300)))
+    monkeypatch.setattr(imports, "IMPORT_BATCH_SIZE", 10)
+    monkeypatch.setattr(lease, "BACKLOG_CHECK_INTERVAL_BATCHES", 1)
+    monkeypatch.setattr(lease, "MAX_PENDING_EVENTS", 12)
+    monkeypatch.setattr(lease, "BACKLOG_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(lease, "JOB_SLICE_SECONDS", 0.5)
+    job = await import_events(business.ctx, File(sales_csv(300)))
     await jobs(business.worker, job.id)
-    part = await business.ctx.workspace.jobs.get(job.id)
-    assert part is not None
-    assert part.finished_at is None
-    assert 10 <= part.tally.done <= 4 * 22
-    monkeypatch.setattr(turns, "MAX_PENDING_EVENTS", 1_000)
-    monkeypatch.setattr(turns, "JOB_SLICE_SECONDS", 20)
-    assert counts(await finished(business, job)) == (300, 0, 0)
+    current = await business.ctx.workspace.jobs.get(job.id)
+    assert current is not None
+    assert current.finished_at is None
+    assert 10 <= current.tally.done <= 4 * 22
+    monkeypatch.setattr(lease, "MAX_PENDING_EVENTS", 1_000)
+    monkeypatch.setattr(lease, "JOB_SLICE_SECONDS", 20)
+    assert row_counts(await run_to_end(business, job)) == (300, 0, 0)
 
 
-async def test_a_file_of_several_parts_is_read_whole(business: Business) -> None:
+async def test_large_file_in_several_parts_is_read_completely(business: Business) -> None:
     notes = [f"é{number}" * 5_000 for number in range(120)]
     rows = [f'ann,2025-11-01,1,"{note}\nand more"\n' for note in notes]
-    job = await imported(business, "customer_id,date,amount,note\n" + "".join(rows))
-    assert (job.status, counts(job)) == (JobStatus.SUCCEEDED, (120, 0, 0))
+    job = await import_file(business, "customer_id,date,amount,note\n" + "".join(rows))
+    assert (job.status, row_counts(job)) == (JobStatus.SUCCEEDED, (120, 0, 0))
     page = await business.ctx.workspace.events.page(EventQuery(), PageRequest(1_000))
     assert {event.metadata["note"] for event in page.items} == {f"{note}\nand more" for note in notes}
 
 
-async def test_a_sweep_takes_up_a_job_that_no_wake_up_told_of_and_stops_it_with_the_worker(
+async def test_sweep_starts_a_job_without_wake_up_and_stops_it_with_the_worker(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "IMPORT_BATCH_SIZE", 10)
-    job = await import_events(business.ctx, File(sales(30)))
-    begun, real = asyncio.Event(), business.worker.job_leases.commit
+    monkeypatch.setattr(imports, "IMPORT_BATCH_SIZE", 10)
+    job = await import_events(business.ctx, File(sales_csv(30)))
+    begun, original = asyncio.Event(), business.worker.job_leases.commit
 
-    async def never_returns(*args: Any) -> Any:
-        await real(*args)
+    async def commit_and_hang(*args: Any) -> Any:
+        await original(*args)
         begun.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(business.worker.job_leases, "commit", never_returns)
+    monkeypatch.setattr(business.worker.job_leases, "commit", commit_and_hang)
     stopping = asyncio.Event()
     sweeping = asyncio.create_task(Sweep(business.worker, GUARDED).run(stopping))
     async with asyncio.timeout(10):
         await begun.wait()
         stopping.set()
         await sweeping
-    monkeypatch.setattr(business.worker.job_leases, "commit", real)
-    # The job was let go at once: nobody waits for its lease.
+    monkeypatch.setattr(business.worker.job_leases, "commit", original)
+    # The stopped worker released its lease, so the job can go on at once.
     await jobs(business.worker, job.id)
     done = await business.ctx.workspace.jobs.get(job.id)
     assert done is not None
-    assert (done.status, counts(done)) == (JobStatus.SUCCEEDED, (30, 0, 0))
+    assert (done.status, row_counts(done)) == (JobStatus.SUCCEEDED, (30, 0, 0))
 
 
-async def test_a_job_whose_every_start_dies_at_the_same_rows_is_failed(business: Business) -> None:
-    job = await import_events(business.ctx, File(sales(5)))
+async def test_job_that_starts_too_often_without_progress_ends_as_failed(business: Business) -> None:
+    job = await import_events(business.ctx, File(sales_csv(5)))
     await business.ctx.resources.db["jobs"].update_one({"_id": job.id}, {"$set": {"starts": STUCK_AFTER}})
-    done = await finished(business, job)
-    assert (done.status, done.error) == (JobStatus.FAILED, stages.NO_PROGRESS_FAILURE)
+    done = await run_to_end(business, job)
+    assert (done.status, done.error) == (JobStatus.FAILED, run_job.NO_PROGRESS_FAILURE)
 
 
-async def test_rows_with_several_problems_each_are_reported_whole_and_in_order(business: Business) -> None:
+async def test_all_problems_of_a_row_are_reported_in_order(business: Business) -> None:
     columns = [
         ColumnMapping("passExternalId", "who"),
         ColumnMapping("type", None, "purchase"),
         ColumnMapping("occurredAt", "when"),
         ColumnMapping("amount", "price"),
     ]
-    job = await imported(business, "who,when,price\n" + ",never,free\n" * 1_400, columns=columns)
-    lines = await report(business, job)
+    job = await import_file(business, "who,when,price\n" + ",never,free\n" * 1_400, columns=columns)
+    lines = await read_report(business, job)
     assert job.tally.failed == 1_400
     assert [(int(line[0]), line[2]) for line in lines] == [
         (row, name) for row in range(1, 1_401) for name in ("passExternalId", "occurredAt", "amount")

@@ -1,4 +1,4 @@
-"""Time alone moves passes, at the exact instant, and never by looking at all of them."""
+"""Due: time alone changes memberships at the exact instant, and only due passes are read."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.domain.fold import advance
-from tests.business import Business, bought_within, nothing_for
+from tests.business import Business, bought_within, no_purchase_for
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-async def test_a_worker_that_was_down_still_gives_every_flip_its_instant(business: Business) -> None:
-    recent, away = await business.segment("recent", bought_within(30)), await business.segment("away", nothing_for(60))
+async def test_worker_that_was_down_gives_every_transition_its_instant(business: Business) -> None:
+    recent, away = (
+        await business.create_segment("recent", bought_within(30)),
+        await business.create_segment("away", no_purchase_for(60)),
+    )
     for day in (1, 20, 100):
         business.clock.set(START + timedelta(days=day))
         await business.record({"amount": 1})
     business.clock.set(START + timedelta(days=300))
-    await business.settle()
+    await business.run_worker()
     days = [
         (a.segment_id, a.type.rsplit(".", 1)[1], (a.occurred_at - START).days)
-        for a in await business.feed()
+        for a in await business.read_log()
         if a.segment_id
     ]
     assert days == [
@@ -33,40 +36,40 @@ async def test_a_worker_that_was_down_still_gives_every_flip_its_instant(busines
         (recent.id, "left", 130),
         (away.id, "entered", 160),
     ]
-    told = [a.recorded_at for a in await business.feed(segment_ids=[recent.id, away.id])]
-    assert set(told) == {START + timedelta(days=300)}
+    recorded = [a.recorded_at for a in await business.read_log(segment_ids=[recent.id, away.id])]
+    assert set(recorded) == {START + timedelta(days=300)}
 
 
-async def test_only_what_is_due_is_touched(business: Business) -> None:
-    await business.segment("recent", bought_within(30))
+async def test_only_due_passes_are_written(business: Business) -> None:
+    await business.create_segment("recent", bought_within(30))
     await business.record(
         {"amount": 1}, *({"amount": 1, "pass_external_id": f"p{i}", "type": "visit"} for i in range(30))
     )
-    await business.settle()
+    await business.run_worker()
     before = {doc["_id"]: doc["v"] async for doc in business.ctx.resources.db["passes"].find({}, {"v": 1})}
     business.clock.set(START + timedelta(days=31))
-    await business.settle()
+    await business.run_worker()
     after = {doc["_id"]: doc["v"] async for doc in business.ctx.resources.db["passes"].find({}, {"v": 1})}
-    assert [pass_id for pass_id in before if after[pass_id] != before[pass_id]] == [(await business.card()).id]
+    assert [pass_id for pass_id in before if after[pass_id] != before[pass_id]] == [(await business.read_pass()).id]
 
 
-async def test_a_pass_that_cannot_be_walked_is_parked_and_the_others_go_on(
+async def test_pass_that_fails_to_advance_is_parked_and_others_continue(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await business.record({"amount": 1}, {"amount": 1, "pass_external_id": "bob"})
-    bad = (await business.card()).id
+    failing = (await business.read_pass()).id
 
-    def broken(card, *args, **options):  # type: ignore[no-untyped-def]
-        if card.id == bad:
+    def fail_for_one_pass(card, *args, **options):  # type: ignore[no-untyped-def]
+        if card.id == failing:
             raise ArithmeticError("a sum of more than 34 digits")
         return advance.advance(card, *args, **options)
 
-    with monkeypatch.context() as trouble:
-        trouble.setattr("workers.stages.advance.advance", broken)
+    with monkeypatch.context() as patch:
+        patch.setattr("workers.stages.advance.advance", fail_for_one_pass)
         for _ in range(5):
-            await business.settle()
-    assert (await business.card("bob")).aggregates["purchase", "USD"].count == 1
-    assert (await business.card()).aggregates == {}
+            await business.run_worker()
+    assert (await business.read_pass("bob")).aggregates["purchase", "USD"].count == 1
+    assert (await business.read_pass()).aggregates == {}
     assert await business.ctx.resources.db["events"].count_documents({"pend": {"$gte": 0}}) == 0
     [parked] = await business.ctx.resources.db["passes"].find({"parked": {"$gte": 0}}).to_list(None)
-    assert (parked["_id"], parked["failure"]) == (bad, "ArithmeticError: a sum of more than 34 digits")
+    assert (parked["_id"], parked["failure"]) == (failing, "ArithmeticError: a sum of more than 34 digits")

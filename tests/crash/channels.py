@@ -1,7 +1,7 @@
-"""The other doors by which events come while everything dies: a till, corrections, files, and another system's webhooks.
+"""Load on the other channels during a crash run: single events, corrections, files, and webhooks of another system.
 
-All of it is about passes of which nothing is ever removed, so each must be taken, whichever process is asked and whatever
-it has not heard of.
+All of it concerns passes of which nothing is ever removed. So every process must accept every event, however old its
+caches are.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx
 
-from .load import JOINING, PASSES, Load
+from .load import MERGING, PASSES, Load
 
 SINGLE = """mutation Single($input: RecordEventInput!) {
   recordEvent(input: $input) { status event { id } userErrors { code message } }
@@ -31,82 +31,82 @@ HOOK = """mutation Hook($input: CreateInboundHookInput!) {
   createInboundHook(input: $input) { hook { url } secret userErrors { code message } }
 }"""
 SHOP = {"fields": {"externalId": "no", "passExternalId": "who", "type": {"value": "purchase"}, "amount": "paid"}}
-KEPT = ["p0", *(f"p{number}" for number in range(PASSES - JOINING, PASSES))]
-RECORDED = {"CREATED", "DUPLICATE"}
+STABLE_PASSES = ["p0", *(f"p{number}" for number in range(PASSES - MERGING, PASSES))]
+ACCEPTED = {"CREATED", "DUPLICATE"}
 
 
 @dataclass
-class Doors:
-    """Who comes by the other doors, each until told to stop. What they send is noted in the load."""
+class OtherChannels:
+    """Clients of the other channels, each running until the load stops. The load stores what they send."""
 
     load: Load
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count()
-        self._bought: list[tuple[str, str]] = []
+        self._purchases: list[tuple[str, str]] = []
 
-    async def sell(self) -> None:
-        """Single purchases, each sent twice at times; now and then one is corrected, under any name of its pass."""
+    async def record_singles(self) -> None:
+        """Record single purchases, some twice, and correct some under any external id of their pass."""
         load = self.load
-        first = [{**self._event("first"), "passExternalId": name} for name in KEPT]
+        first = [{**self._event("first"), "passExternalId": name} for name in STABLE_PASSES]
         load.sent |= {event["externalId"]: event for event in first}
         await load.record(first)
         while not load.stopping:
             await asyncio.sleep(load.random.uniform(0.05, 0.3))
             event = self._event("till")
-            if self._bought and load.random.random() < 0.4:
-                # Wherever it is by now: the name that it was recorded under is one of the pass that answers.
-                name, original = load.random.choice(self._bought)
+            if self._purchases and load.random.random() < 0.4:
+                # The pass may be merged by now. Its old external id then stands for the survivor, which has the event.
+                name, original = load.random.choice(self._purchases)
                 event |= {"passExternalId": name, "type": "refund", "amount": "0.01", "correctionOf": original}
             load.sent[event["externalId"]] = event
             for _ in range(load.random.choice((1, 1, 2))):
-                answer = (await load.ask(SINGLE, {"input": event}))["recordEvent"]
-                if answer["status"] not in RECORDED:
-                    load.faults.append(f"{event} was answered {answer}")
+                answer = (await load.execute(SINGLE, {"input": event}))["recordEvent"]
+                if answer["status"] not in ACCEPTED:
+                    load.errors.append(f"{event} was answered {answer}")
                     break
                 load.acknowledged.add(event["externalId"])
             else:
                 if event["type"] == "purchase":
-                    self._bought.append((event["passExternalId"], answer["event"]["id"]))
+                    self._purchases.append((event["passExternalId"], answer["event"]["id"]))
 
-    async def upload(self) -> None:
-        """Small files; each is carried to its end before the next."""
+    async def import_files(self) -> None:
+        """Import small files, and wait for the end of each before the next."""
         load = self.load
         while not load.stopping:
-            events = [self._event("file", door="file", source="file") for _ in range(load.random.randint(5, 60))]
+            events = [self._event("file", channel="file", source="file") for _ in range(load.random.randint(5, 60))]
             load.sent |= {event["externalId"]: event for event in events}
-            own = ("door", "source")
-            lines = [json.dumps({name: each for name, each in event.items() if name not in own}) for event in events]
-            answer = await self._imported("\n".join(lines))
+            unsent = ("channel", "source")
+            lines = [json.dumps({key: each for key, each in event.items() if key not in unsent}) for event in events]
+            answer = await self._upload_file("\n".join(lines))
             if answer["job"] is None:
-                load.faults.append(f"a file was answered {answer}")
+                load.errors.append(f"a file was answered {answer}")
                 return
-            done: dict[str, Any] = {"finishedAt": None}
-            while done["finishedAt"] is None:
+            job: dict[str, Any] = {"finishedAt": None}
+            while job["finishedAt"] is None:
                 await asyncio.sleep(0.2)
-                done = (await load.ask(JOB, {"id": answer["job"]["id"]}))["job"]
-            if done["status"] != "SUCCEEDED" or done["progress"] != {"done": len(events), "failed": 0}:
-                load.faults.append(f"a file of {len(events)} rows ended as {done}")
+                job = (await load.execute(JOB, {"id": answer["job"]["id"]}))["job"]
+            if job["status"] != "SUCCEEDED" or job["progress"] != {"done": len(events), "failed": 0}:
+                load.errors.append(f"a file of {len(events)} rows ended as {job}")
             load.acknowledged |= {event["externalId"] for event in events}
             await asyncio.sleep(load.random.uniform(0.5, 3))
 
-    async def hear(self) -> None:
-        """Messages of a shop's system; some come twice, as such systems do."""
+    async def post_webhooks(self) -> None:
+        """Post the messages of a shop's system to an inbound hook, some of them twice."""
         load = self.load
-        asked = {"name": "Shop", "source": "shop", "mapping": SHOP, "createMissingPasses": True}
-        hook = (await load.ask(HOOK, {"input": asked}))["createInboundHook"]
+        hook_input = {"name": "Shop", "source": "shop", "mapping": SHOP, "createMissingPasses": True}
+        hook = (await load.execute(HOOK, {"input": hook_input}))["createInboundHook"]
         path = httpx.URL(hook["hook"]["url"]).path
         while not load.stopping:
             await asyncio.sleep(load.random.uniform(0.05, 0.4))
-            event = self._event("shop", door="hook", source="shop")
+            event = self._event("shop", channel="hook", source="shop")
             load.sent[event["externalId"]] = event
             body = json.dumps({"no": event["externalId"], "who": event["passExternalId"], "paid": event["amount"]})
             for _ in range(load.random.choice((1, 1, 2))):
-                await self._told(path, hook["secret"], event["externalId"], body.encode())
+                await self._post_message(path, hook["secret"], event["externalId"], body.encode())
             load.acknowledged.add(event["externalId"])
 
-    async def _told(self, path: str, secret: str, message_id: str, body: bytes) -> None:
-        """Sends a message until somebody takes it."""
+    async def _post_message(self, path: str, secret: str, message_id: str, body: bytes) -> None:
+        """Sign and post a message until an API accepts it."""
         key = base64.b64decode(secret.removeprefix("whsec_"))
         while True:
             at = int(time.time())
@@ -118,12 +118,12 @@ class Doors:
             if response is not None and response.status_code == 200:
                 return
             if response is not None and response.status_code != 503:
-                self.load.faults.append(f"{message_id} was answered {response.status_code} {response.text}")
+                self.load.errors.append(f"{message_id} was answered {response.status_code} {response.text}")
                 return
-            await self.load.later()
+            await self.load.pause()
 
-    async def _imported(self, lines: str) -> Any:
-        """The answer to an upload, sent until somebody takes it."""
+    async def _upload_file(self, lines: str) -> Any:
+        """Upload a file until an API accepts it, and return the answer."""
         operations = {"query": IMPORT, "variables": {"input": {"file": None, "format": "JSONL", "source": "file"}}}
         form = {"operations": json.dumps(operations), "map": json.dumps({"0": ["variables.input.file"]})}
         while True:
@@ -138,13 +138,13 @@ class Doors:
                 return answer["data"]["importEvents"]
             if {error["extensions"]["code"] for error in answer.get("errors", ())} - {"UNAVAILABLE"}:
                 return {"job": None, **answer}
-            await self.load.later()
+            await self.load.pause()
 
-    def _event(self, name: str, **own: str) -> dict[str, Any]:
+    def _event(self, prefix: str, **extra: str) -> dict[str, Any]:
         return {
-            "passExternalId": self.load.random.choice(KEPT),
+            "passExternalId": self.load.random.choice(STABLE_PASSES),
             "type": "purchase",
             "amount": f"{self.load.random.randrange(1, 5000) / 100:.2f}",
-            "externalId": f"{name}-{next(self._numbers)}",
-            **own,
+            "externalId": f"{prefix}-{next(self._numbers)}",
+            **extra,
         }
