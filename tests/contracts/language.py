@@ -1,4 +1,4 @@
-"""Reading of docstrings, comments and descriptions as sentences, for the checks of plain English."""
+"""Extraction of sentences from docstrings, comments and descriptions, for the checks of plain English."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RETIRED = re.compile(
 
 @dataclass(frozen=True)
 class Text:
-    """One docstring or block of comments, and where it stands."""
+    """A docstring or a block of comments, with its path and its line."""
 
     path: str
     line: int
@@ -32,11 +32,11 @@ class Text:
 
     @property
     def where(self) -> str:
-        """Path and line, for a message."""
+        """Path and line, as a message of a check shows them."""
         return f"{self.path}:{self.line}"
 
     def sentences(self) -> Iterator[str]:
-        """Yield the sentences, without code, lists' markers and quoted examples."""
+        """Yield the sentences. A code span counts as one word, and a list item starts a new sentence."""
         plain = re.sub(r"```.*?```|``[^`]*``|`[^`]*`", "CODE", self.text, flags=re.DOTALL)
         for block in re.split(r"\n\s*\n|\n\s*(?:[-*>]|\d+\.)\s+|\n\s*\|", plain):
             for sentence in re.split(r"(?<=[.!?:;])\s+(?=[A-Z(`\"'*_])", " ".join(block.split())):

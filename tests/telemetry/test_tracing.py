@@ -1,4 +1,7 @@
-"""A trace goes from the request through the wake-up to the stages; nothing is traced, or loaded, where nobody asked."""
+"""Traces from the request through the wake-ups to the stages, and the export of spans.
+
+Without a collector the process traces nothing and does not load the tracing library.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ from workers.stages.deliver import run_endpoint
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 RECORD = 'mutation Buy { recordEvent(input: {passExternalId: "ann", type: "purchase", amount: 5}) { status } }'
-SECONDS = 20
+TIMEOUT_SECONDS = 20
 
 
 @pytest.fixture
@@ -61,28 +64,28 @@ def exporter() -> Iterator[InMemorySpanExporter]:
 
 
 @asynccontextmanager
-async def woken(business: Business) -> AsyncIterator[None]:
-    """A worker that does only what it is woken for: without a sweep nothing is done outside of a trace."""
+async def run_woken_worker(business: Business) -> AsyncIterator[None]:
+    """Run a worker without a sweep. It runs stages only when it is woken, so each run belongs to a trace."""
     arq = arq_worker(business.ctx.resources.settings, business.worker, long=False)
-    running = asyncio.create_task(arq.async_run())
+    task = asyncio.create_task(arq.async_run())
     yield
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
     await arq.close()
 
 
-async def spans_named(exporter: InMemorySpanExporter, *names: str) -> Mapping[str, ReadableSpan]:
-    """The first finished span of each name, once all are there."""
-    deadline = time.monotonic() + SECONDS
+async def wait_for_spans(exporter: InMemorySpanExporter, *names: str) -> Mapping[str, ReadableSpan]:
+    """Wait until a span of each name has finished, and return the first finished span of each name."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while True:
         found = {span.name: span for span in reversed(exporter.get_finished_spans())}
         if set(names) <= set(found):
             return found
-        assert time.monotonic() < deadline, f"there are only {sorted(found)}"
+        assert time.monotonic() < deadline, f"only these spans have finished: {sorted(found)}"
         await asyncio.sleep(0.02)
 
 
-async def test_a_mutation_is_followed_to_the_fold_and_to_the_log_and_to_a_webhook(
+async def test_trace_of_a_mutation_covers_fold_publish_delivery_and_webhook(
     api: Api, exporter: InMemorySpanExporter
 ) -> None:
     business = api.business
@@ -91,10 +94,10 @@ async def test_a_mutation_is_followed_to_the_fold_and_to_the_log_and_to_a_webhoo
     async with run_receiver() as receiver:
         endpoint, _ = await create_webhook_endpoint(business.ctx, receiver.url)
         await run_endpoint(business.worker, endpoint.id)
-        async with woken(business):
+        async with run_woken_worker(business):
             await api.post(json.dumps({"query": RECORD}), traceparent=PARENT)
             names = ("mutation Buy", "record", "fold", "publish", "deliver", "webhook")
-            spans = await spans_named(exporter, *names)
+            spans = await wait_for_spans(exporter, *names)
             request, record, fold, publish, deliver, webhook = (spans[name] for name in names)
             await asyncio.gather(*business.worker.tasks)
     for span in (request, record, fold, publish, deliver, webhook):
@@ -113,43 +116,41 @@ async def test_a_mutation_is_followed_to_the_fold_and_to_the_log_and_to_a_webhoo
     assert all("ann" not in str(span.attributes) for span in spans.values())
 
 
-async def test_a_malformed_or_missing_parent_starts_a_trace_and_a_refused_request_is_an_error(
+async def test_request_without_a_valid_parent_starts_a_trace_and_its_error_is_noted(
     api: Api, exporter: InMemorySpanExporter
 ) -> None:
     for number, headers in enumerate(({}, {"traceparent": "00-zz-1-01"})):
         await api.post(json.dumps({"query": f"query Q{number} {{ viewer {{ workspace {{ id }} }} }}"}), **headers)
     await api.post('{"query": "{ nope }"}')
-    spans = await spans_named(exporter, "query Q0", "query Q1", "request")
+    spans = await wait_for_spans(exporter, "query Q0", "query Q1", "request")
     assert spans["query Q0"].parent is None
     assert spans["query Q1"].parent is None
     assert spans["request"].status.status_code is StatusCode.ERROR
     assert spans["request"].status.description == "GRAPHQL_VALIDATION_FAILED"
 
 
-async def test_a_wake_up_from_elsewhere_or_lost_with_redis_changes_nothing_but_the_trace(
+async def test_events_are_folded_without_a_span_if_redis_lost_the_wake_up(
     api: Api, exporter: InMemorySpanExporter
 ) -> None:
     business = api.business
     await business.create_passes("ann")
     await api.post(json.dumps({"query": RECORD}), traceparent=PARENT)
-    await spans_named(exporter, "record")
+    await wait_for_spans(exporter, "record")
     await business.ctx.resources.redis.flushall()
     await business.run_worker()
     assert [activity.type for activity in await business.read_log()] == ["customer.created", "customer.custom_event"]
     assert "fold" not in {span.name for span in exporter.get_finished_spans()}
 
 
-async def test_a_subscription_on_a_socket_and_its_neighbours_have_spans_of_their_own(
-    api: Api, exporter: InMemorySpanExporter
-) -> None:
+async def test_operation_on_a_socket_starts_a_trace_of_its_own(api: Api, exporter: InMemorySpanExporter) -> None:
     async with api.open_socket() as socket:
         await socket.subscribe("query Who { viewer { workspace { id } } }")
         assert (await socket.receive_data())["viewer"]
-        spans = await spans_named(exporter, "query Who")
+        spans = await wait_for_spans(exporter, "query Who")
     assert spans["query Who"].parent is None
 
 
-def test_without_a_collector_nothing_of_the_library_is_loaded() -> None:
+def test_tracing_library_is_not_loaded_without_a_collector() -> None:
     script = (
         "import sys, app.api.asgi, workers.main\n"
         "from app.telemetry import tracing\n"
@@ -162,18 +163,20 @@ def test_without_a_collector_nothing_of_the_library_is_loaded() -> None:
 
 
 class Collector(HTTPServer):
-    """Keeps what it is sent, or refuses to."""
+    """A collector of spans that keeps the path and the body of each request."""
 
     def __init__(self) -> None:
         self.received: list[tuple[str, bytes]] = []
-        super().__init__(("127.0.0.1", 0), Taking)
+        super().__init__(("127.0.0.1", 0), CollectorHandler)
 
     @property
-    def address(self) -> str:
+    def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
 
-class Taking(BaseHTTPRequestHandler):
+class CollectorHandler(BaseHTTPRequestHandler):
+    """The handler of one request: it stores the request and responds with 200."""
+
     def do_POST(self) -> None:
         assert isinstance(self.server, Collector)
         self.server.received.append((self.path, self.rfile.read(int(self.headers["content-length"]))))
@@ -195,8 +198,8 @@ def collector() -> Iterator[Collector]:
     collector.server_close()
 
 
-def test_spans_reach_the_collector_and_go_on_with_the_trace_that_was_given(collector: Collector) -> None:
-    tracing.start(collector.address, "punchcard-test")
+def test_spans_are_sent_to_the_collector_within_the_given_trace(collector: Collector) -> None:
+    tracing.start(collector.url, "punchcard-test")
     with tracing.span("fold", "stage", PARENT):
         assert tracing.trace_id() == TRACE
     tracing.stop()
@@ -207,27 +210,27 @@ def test_spans_reach_the_collector_and_go_on_with_the_trace_that_was_given(colle
     assert b"punchcard-test" in body
 
 
-async def test_an_api_that_is_stopped_sends_its_last_spans_first(
+async def test_api_that_is_stopped_sends_its_last_spans_before_it_ends(
     business: Business, settings: Settings, collector: Collector
 ) -> None:
-    child = servers.api(dataclasses.replace(settings, port=free_port(), otlp_endpoint=collector.address))
+    child = servers.api(dataclasses.replace(settings, port=free_port(), otlp_endpoint=collector.url))
     await child.start()
     try:
         async with httpx.AsyncClient() as http:
-            address = child.env and child.env["PUNCHCARD_PORT"]
-            await http.post(f"http://127.0.0.1:{address}/graphql", json={"query": "{ viewer { workspace { id } } }"})
+            port = child.env and child.env["PUNCHCARD_PORT"]
+            await http.post(f"http://127.0.0.1:{port}/graphql", json={"query": "{ viewer { workspace { id } } }"})
         child.signal(signal.SIGTERM)
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await child.wait()
     finally:
         await child.kill()
     assert b"UNAUTHENTICATED" in b"".join(body for _, body in collector.received)
 
 
-def test_a_collector_that_is_away_holds_nobody_up_for_long() -> None:
+def test_stop_waits_only_briefly_for_a_collector_that_does_not_respond() -> None:
     tracing.start(f"http://127.0.0.1:{free_port()}", "punchcard-test")
     with tracing.span("fold"):
         pass
-    started = time.monotonic()
+    started_at = time.monotonic()
     tracing.stop()
-    assert time.monotonic() - started < tracing.FLUSH_TIMEOUT_SECONDS + 1
+    assert time.monotonic() - started_at < tracing.FLUSH_TIMEOUT_SECONDS + 1
