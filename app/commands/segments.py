@@ -8,27 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from zoneinfo import ZoneInfo
 
-from app.domain.errors import Code, Conflict, InvalidInput, LimitExceeded, NotFound, Unavailable
-from app.domain.segments.criteria import Criteria, parse_criteria
+from app.domain.errors import Code, Conflict, InvalidInput, LimitExceeded, NotFound, Problem, Unavailable, refuse_if
+from app.domain.events.events import TYPES
+from app.domain.segments.comparisons import count_comparisons
+from app.domain.segments.criteria import Criteria, EventCriterion, iter_leaves, parse_criteria
+from app.domain.segments.limits import check_comparisons, check_criteria_size, check_rate, digest_of
+from app.domain.segments.restating import restate
+from app.domain.segments.satisfiability import find_constants
 from app.domain.segments.segments import (
     EMIT,
     MAX_LIVE_SEGMENTS,
     SILENT,
-    Definitions,
     Segment,
     Version,
     find_references,
     parse_key,
-    sort_by_dependency,
+    sort_by_references,
 )
+from app.domain.segments.warnings import find_warnings
 from app.domain.values.text import parse_optional, parse_text
+from app.domain.values.zones import parse_zone
 from app.store.mongo.ids import new_id
+from app.store.mongo.points import charge_points
 from app.store.workspace.segments import SegmentLabels
 
 from .audit import record_audit_entry
 from .context import Context
+from .events.event_types import event_types
 
 MAX_ATTEMPTS = 20
 
@@ -136,7 +143,9 @@ async def duplicate_segment(ctx: Context, segment_id: str, key: object, name: ob
     """
     source = await _find_segment(ctx, segment_id)
     title = f"{source.name} (copy)" if name is None else name
-    return await create_segment(ctx, key, title, source.criteria.to_dict(), source.description, source.timezone)
+    return await create_segment(
+        ctx, key, title, restate(source.criteria).to_dict(), source.description, source.timezone
+    )
 
 
 async def _insert_next_version(
@@ -146,39 +155,41 @@ async def _insert_next_version(
 
     If another call takes the revision, the checks are repeated with the new definitions.
     """
+    criteria = restate(criteria)
     store = ctx.workspace.segments
     for _ in range(MAX_ATTEMPTS):
-        definitions = Definitions(await store.versions())
-        latest = definitions.latest()
-        live = {key: version.criteria for key, version in latest.items() if not version.archived}
+        versions = await store.summaries()
+        latest = {version.segment_id: version for version in versions}
+        live = {key: version for key, version in latest.items() if not version.archived}
         if archived:
-            dependents = [
-                key
-                for key, other_criteria in live.items()
-                if key != segment_id and segment_id in find_references(other_criteria)
-            ]
+            dependents = [key for key, other in live.items() if key != segment_id and segment_id in other.references]
             if dependents:
                 raise Conflict(
                     f"Live segments refer to this one: {', '.join(dependents)}. Change or archive them first.", "id"
                 )
         else:
-            for other in find_references(criteria) - {segment_id}:
-                if other not in live:
+            references = find_references(criteria)
+            for named_id in references - {segment_id}:
+                if named_id not in live:
                     raise NotFound("live segment", "criteria")
             if segment_id not in live and len(live) >= MAX_LIVE_SEGMENTS:
                 raise LimitExceeded(
                     f"At most {MAX_LIVE_SEGMENTS} live segments in a workspace; archive one first.", "key"
                 )
-            sort_by_dependency({**live, segment_id: criteria})
+            sort_by_references({**{key: other.references for key, other in live.items()}, segment_id: references})
         before = latest.get(segment_id)
-        if before is not None and (before.criteria, before.timezone, before.archived) == (criteria, timezone, archived):
+        content = digest_of(criteria), timezone, archived
+        if before is not None and (before.digest, before.timezone, before.archived) == content:
             return
         now = await ctx.now()
-        newest_at = definitions.versions[-1].at if definitions.versions else now
+        if not archived:
+            check_comparisons(criteria, (other for key, other in live.items() if key != segment_id))
+            check_rate(criteria, versions, now)
+        newest_at = versions[-1].at if versions else now
         number = 1 if before is None else before.version + 1
         version = Version(
             segment_id=segment_id,
-            revision=definitions.revision + 1,
+            revision=versions[-1].revision + 1 if versions else 1,
             version=number,
             criteria=criteria,
             timezone=timezone,
@@ -195,18 +206,31 @@ async def _insert_next_version(
 async def _parse_criteria(ctx: Context, raw: object) -> Criteria:
     if not isinstance(raw, Mapping):
         raise InvalidInput(Code.REQUIRED, "A segment needs criteria; send the conditions of membership.", "criteria")
-    return parse_criteria(raw, (await ctx.profile()).currency, "criteria")
+    criteria = parse_criteria(raw, (await ctx.profile()).currency, "criteria")
+    check_criteria_size(criteria)
+    await charge_points(count_comparisons(criteria))
+    refuse_if(find_constants(criteria, "criteria"))
+    return criteria
+
+
+async def warn_about_criteria(ctx: Context, criteria: Criteria) -> list[Problem]:
+    """Return warnings about criteria that are valid and look like a mistake.
+
+    At most two round trips, of which one only for criteria with types that are not built in. If the store does not answer,
+    there are no warnings: the segment is stored already.
+    """
+    named = {name for leaf in iter_leaves(criteria) if isinstance(leaf, EventCriterion) for name in leaf.filter.types}
+    try:
+        recorded = set() if named <= TYPES.keys() else set(await ctx.workspace.vocabulary.types())
+        return list(find_warnings(criteria, await event_types(ctx), recorded, "criteria"))
+    except Unavailable:
+        return []
 
 
 async def _parse_zone(ctx: Context, raw: object) -> str:
     if raw is None:
         return (await ctx.profile()).timezone
-    try:
-        return ZoneInfo(str(raw)).key
-    except (ValueError, OSError, KeyError):
-        raise InvalidInput(
-            Code.UNKNOWN, 'No such time zone; use an IANA name, for example "Europe/Berlin".', "timezone"
-        ) from None
+    return parse_zone(raw, "timezone").key
 
 
 def _parse_notify(raw: object) -> str:

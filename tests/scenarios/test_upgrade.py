@@ -1,4 +1,4 @@
-"""Data that version 0.1.0 stored is read, finished and continued by this version.
+"""Upgrade from version 0.1.0: this version reads its data and completes its unfinished work.
 
 `tests/data/stored-by-0.1.0.json.gz` holds every document of a workspace of version 0.1.0, as MongoDB Extended JSON. At
 that moment a fold had crashed between its write and the clearing of its events. Other events were pending, outboxes had
@@ -36,7 +36,7 @@ STORED = Path(__file__).parents[1] / "data" / "stored-by-0.1.0.json.gz"
 
 @pytest.fixture
 async def upgraded(resources: Resources, clock: FixedClock) -> Business:
-    """Load the stored documents into the test's database, set the clock to their instant, and return their business."""
+    """Load the stored documents into the database of the test, set the clock to their instant, and return the business."""
     stored: dict[str, Any] = json_util.loads(gzip.decompress(STORED.read_bytes()).decode())
     about = stored.pop("_about")
     clock.set(about["clock"])
@@ -58,13 +58,13 @@ async def test_pending_events_are_counted_once_and_published(upgraded: Business)
     assert (bob.aggregates["purchase", "USD"].count, bob.points) == (6, Decimal(60))
     assert (await upgraded.read_pass("dora")).aggregates["purchase", "USD"].sum == 7, "the events of the merged pass"
     assert (await upgraded.read_pass("hal")).aggregates["tasting", None].count == 1
-    feed = await upgraded.read_log(include_silent=True)
-    assert [activity.position for activity in feed] == list(range(1, len(feed) + 1))
+    log = await upgraded.read_log(include_silent=True)
+    assert [activity.position for activity in log] == list(range(1, len(log) + 1))
     pending = await upgraded.ctx.resources.db["events"].count_documents({"pend": {"$gte": 0}})
     assert pending == 0
 
 
-async def test_repeats_of_earlier_calls_are_duplicates(upgraded: Business) -> None:
+async def test_repeat_of_a_call_to_version_0_1_0_is_a_duplicate(upgraded: Business) -> None:
     repeated = await upgraded.record(
         {"amount": "19.90", "external_id": "ann-0", "metadata": {"store": "north", "n": 0}}
     )
@@ -74,7 +74,7 @@ async def test_repeats_of_earlier_calls_are_duplicates(upgraded: Business) -> No
     assert answer.outcome.duplicate == 80
 
 
-async def test_segments_change_at_their_instants(upgraded: Business) -> None:
+async def test_passes_leave_and_enter_segments_when_time_passes(upgraded: Business) -> None:
     await upgraded.run_worker()
     segments = {each.key: each for each in (await upgraded.ctx.workspace.segments.page(PageRequest(10))).items}
     assert "ann" in await upgraded.read_members(segments["recent"])
@@ -85,7 +85,7 @@ async def test_segments_change_at_their_instants(upgraded: Business) -> None:
     assert (await upgraded.read_pass("bob")).points == 0, "the points ended 40 days after the last activity"
 
 
-async def test_jobs_hooks_endpoints_keys_and_audit_log_are_read(upgraded: Business) -> None:
+async def test_jobs_are_finished_and_hooks_endpoints_keys_and_audit_log_are_read(upgraded: Business) -> None:
     workspace, page = upgraded.ctx.workspace, PageRequest(100)
     for job in (await workspace.jobs.page(page)).items:
         await STAGES["jobs"](upgraded.worker, job.id)

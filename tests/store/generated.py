@@ -76,6 +76,7 @@ events = st.builds(
     old_value=st.none() | names,
     new_value=st.none() | names,
     correction_of=st.none() | words,
+    corrected_order=st.none() | st.tuples(millis, st.integers(0, 99)),
     historical=flags,
     changes=json_objects,
     points_expiry=st.none() | points_ends,
@@ -132,6 +133,7 @@ aggregates = st.dictionaries(
         max=st.none() | amounts,
         first_ms=millis,
         last_ms=millis,
+        spent=decimals,
     ),
     max_size=4,
 )
@@ -175,4 +177,6 @@ passes = st.builds(
     next_due_ms=st.none() | millis,
     tier=st.none() | names,
     lots=st.none() | st.dictionaries(words, st.builds(Lot, decimals, millis, points_ends), max_size=3),
+    failures=st.integers(0, 4),
+    historical=flags,
 )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from app.domain.events.events import PASS_ERASED, PASS_MERGED, Event
+from app.domain.events.ordering import complete_orders
 
 from .prefetch import effective_ms
 
-Timeline = list[tuple[int, int, str, Event]]
-"""Sorted tuples (effective ms, occurred ms, id, event)."""
+Timeline = list[tuple[int, tuple[int, int, str], Event]]
+"""Sorted tuples (effective ms, order, event)."""
 
 
 def build_timeline(events: Iterable[Event], start_ms: int, floor_ms: int) -> Timeline:
@@ -19,9 +20,10 @@ def build_timeline(events: Iterable[Event], start_ms: int, floor_ms: int) -> Tim
     events after the erasure or merge of the pass.
     """
     timeline = sorted(
-        ((max(effective_ms(e, start_ms), floor_ms), e.occurred_ms, e.id, e) for e in events), key=lambda item: item[:3]
+        ((max(effective_ms(e, start_ms), floor_ms), e.order, e) for e in complete_orders(events)),
+        key=lambda item: item[:2],
     )
-    removal_ms = {item[3].removes: item[0] for item in timeline if item[3].removes is not None}
-    timeline = [item for item in timeline if item[0] <= removal_ms.get(item[2], item[0])]
-    end_ms = next((item[0] for item in timeline if item[3].type in (PASS_ERASED, PASS_MERGED)), None)
+    removal_ms = {event.removes: at_ms for at_ms, _, event in timeline if event.removes is not None}
+    timeline = [item for item in timeline if item[0] <= removal_ms.get(item[2].id, item[0])]
+    end_ms = next((at_ms for at_ms, _, event in timeline if event.type in (PASS_ERASED, PASS_MERGED)), None)
     return timeline if end_ms is None else [item for item in timeline if item[0] <= end_ms]

@@ -1,45 +1,95 @@
-"""Changes of a pass's profile by events, in order of (occurredAt, id). A late change rebuilds the profile."""
+"""Changes of a pass's profile by events, in the order in which events count. A late change rebuilds the profile."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 
-from app.domain.events.events import PASS_UPDATED, Event
-from app.domain.values.conditions import number_of
-from app.domain.values.decimals import ZERO, add, canonical, subtract
+from app.domain.events.events import FIELD_ROOTS, PASS_UPDATED, Event
+from app.domain.events.ordering import sort_events
+from app.domain.values.decimals import ZERO, add_exactly, canonical, read_number, subtract_exactly
+from app.domain.values.text import MAX_JSON_INTEGER
 
-from .passes import Profile, apply_changes
+from .passes import Profile, apply_changes, entry_size
 
 FIELD_EVENTS = frozenset({"field_updated", "field_increment", "field_decrement", PASS_UPDATED})
 """Types of the events that change a profile."""
 
+MAX_PROBLEMS = 100
+"""Fields that the problems of a profile name, because of changes that would make the profile too large."""
+
+
+def rebuilds_profile(event: Event, evaluated_until_ms: int) -> bool:
+    """Return whether the event changes the profile, and may count after events that follow it in order.
+
+    The profile is then rebuilt from all events.
+    """
+    return event.type in FIELD_EVENTS and (event.historical or event.order_ms <= evaluated_until_ms)
+
 
 def apply_field_event(profile: Profile, event: Event) -> Profile:
-    """Return the profile after one more event, which is later than all events applied before."""
+    """Return the profile after one more event, which is later than all events applied before.
+
+    A change that would make the profile too large changes nothing. The profile then names the event in its problems.
+    """
     if event.type == PASS_UPDATED:
-        return apply_changes(profile, event.changes)
-    if event.field_name is None:
+        changed = apply_changes(profile, event.changes)
+        keys = {part: event.changes.get(part) for part in FIELD_ROOTS}
+    elif event.field_name is not None:
+        changed = _change_field(profile, event, event.field_name)
+        keys = {"fields": {event.field_name: None}}
+    else:
         return profile
+    # The sizes of the entries that changed give the size of the whole, which is expensive to compute anew.
+    changed.__dict__["size"] = profile.size + sum(
+        _size_of(getattr(changed, part), key) - _size_of(getattr(profile, part), key)
+        for part, names in keys.items()
+        for key in (names if isinstance(names, Mapping) else ())
+    )
+    if not changed.is_too_large_after(profile):
+        return changed
+    fields = keys.get("fields")
+    names = list(fields)[:MAX_PROBLEMS] if isinstance(fields, Mapping) else []
+    problems = {**profile.problems, **dict.fromkeys(names, event.id)}
+    return replace(profile, problems=dict(list(problems.items())[-MAX_PROBLEMS:]))
+
+
+def _size_of(part: Mapping[str, object], key: str) -> int:
+    return entry_size(key, part[key]) if key in part else 0
+
+
+def _change_field(profile: Profile, event: Event, name: str) -> Profile:
     fields = dict(profile.fields)
+    problems = {field: event_id for field, event_id in profile.problems.items() if field != name}
     if event.type == "field_updated":
         if event.new_value is None:
-            fields.pop(event.field_name, None)
+            fields.pop(name, None)
         else:
-            fields[event.field_name] = event.new_value
+            fields[name] = event.new_value
     else:
+        current = ZERO if fields.get(name) is None else read_number(fields[name])
+        if current is None:
+            # The field holds a text such as "gold", or an object. Keep the value: a step must not replace it.
+            return replace(profile, problems={**problems, name: event.id})
         step = step_of(event)
-        current = number_of(fields.get(event.field_name)) or ZERO
-        total = add(current, step) if event.type == "field_increment" else subtract(current, step)
-        fields[event.field_name] = int(total) if total == total.to_integral_value() else canonical(total)
-    return replace(profile, fields=fields)
+        total = add_exactly(current, step) if event.type == "field_increment" else subtract_exactly(current, step)
+        fields[name] = _to_json(total)
+    return replace(profile, fields=fields, problems=problems)
+
+
+def _to_json(number: Decimal) -> int | float | str:
+    """Return a number as JSON keeps it. One that has more digits than JSON numbers keep becomes a text."""
+    if number == number.to_integral_value() and number.copy_abs() <= MAX_JSON_INTEGER:
+        return int(number)
+    nearest = float(number)
+    return nearest if Decimal(repr(nearest)) == number else canonical(number)
 
 
 def rebuild_profile(initial: Profile, events: Iterable[Event]) -> Profile:
     """Return the profile from the initial one and all events that count, in any order."""
     profile = initial
-    for event in sorted((e for e in events if e.type in FIELD_EVENTS), key=lambda e: (e.occurred_at, e.id)):
+    for event in sort_events(event for event in events if event.type in FIELD_EVENTS):
         profile = apply_field_event(profile, event)
     return profile
 
@@ -52,9 +102,9 @@ def step_of(event: Event) -> Decimal:
     """
     if event.amount is not None:
         return event.amount
-    new, old = number_of(event.new_value), number_of(event.old_value)
+    new, old = read_number(event.new_value), read_number(event.old_value)
     if new is None:
         return ZERO
     if old is None:
         return new
-    return subtract(new, old) if event.type == "field_increment" else subtract(old, new)
+    return subtract_exactly(new, old) if event.type == "field_increment" else subtract_exactly(old, new)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -10,19 +10,22 @@ from functools import cached_property
 
 from app.domain.errors import Code, InvalidInput
 from app.domain.events.events import Category
-from app.domain.state.measures import EventFilter, Measure
-from app.domain.values.conditions import Operator, parse_condition, parse_operand, parse_operator
+from app.domain.state.measures import METADATA, EventFilter, Measure
+from app.domain.values.conditions import MEANING, Operator, check_steps, parse_metadata_condition, parse_operator
 from app.domain.values.currencies import parse_currency
-from app.domain.values.decimals import canonical, parse_decimal
+from app.domain.values.decimals import canonical, parse_decimal, read_number
 from app.domain.values.instants import from_ms
+from app.domain.values.paths import split_path
 from app.domain.values.text import parse_text
 from app.domain.values.windows import parse_between, parse_within, within_dict
 
+from .lists import parse_category_name, parse_list, parse_names
+from .pass_criteria import PassCriterion, parse_pass_criterion
+
+MAX_DIGITS = 34
+"""Digits of the number that a sum of metadata is compared with."""
 MAX_DEPTH = 8
 MAX_LEAVES = 50
-MAX_LISTED = 50
-"""Entries in one list of an event criterion, such as its types."""
-PASS_FIELDS = frozenset({"pointsBalance", "tier", "status", "createdAt", "installedAt", "updatedAt", "externalId"})
 
 
 class Metric(StrEnum):
@@ -53,7 +56,8 @@ THRESHOLDS = (Operator.GTE, Operator.GT, Operator.EQ, Operator.LT, Operator.LTE)
 class EventCriterion:
     """Comparison `metric operator value` over the events of a filter, for all time or a rolling window of `within_ms`.
 
-    For DAYS_SINCE_LAST and DAYS_SINCE_FIRST, the value is in days of 24 hours.
+    For DAYS_SINCE_LAST and DAYS_SINCE_FIRST, the value is in days of 24 hours. `meaning` is that of the conditions, as the
+    definition was stored with it.
     """
 
     filter: EventFilter
@@ -63,13 +67,15 @@ class EventCriterion:
     summed_field: str = "amount"
     within_ms: int | None = None
     never: Never = Never.SINCE_JOINED
+    meaning: int = MEANING
 
     @cached_property
     def measure(self) -> Measure:
         """The measure that answers this criterion."""
         if self.metric in (Metric.COUNT, Metric.SUM):
-            return Measure(self.filter, self.summed_field if self.metric is Metric.SUM else None, self.within_ms)
-        return Measure(self.filter, is_span=True)
+            summed_field = self.summed_field if self.metric is Metric.SUM else None
+            return Measure(self.filter, summed_field, self.within_ms, meaning=self.meaning)
+        return Measure(self.filter, is_span=True, meaning=self.meaning)
 
     def to_dict(self) -> dict[str, object]:
         """Return the criterion as the store and the API write it."""
@@ -96,20 +102,6 @@ class EventCriterion:
                 "never": self.never.value,
             }
         }
-
-
-@dataclass(frozen=True)
-class PassCriterion:
-    """Comparison `field operator value` on the pass itself."""
-
-    field: str
-    operator: Operator
-    value: object
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the criterion as the store and the API write it."""
-        value = list(self.value) if isinstance(self.value, tuple) else self.value
-        return {"pass": {"field": self.field, "operator": self.operator.value, "value": value}}
 
 
 @dataclass(frozen=True)
@@ -173,19 +165,27 @@ def iter_leaves(criteria: Criteria) -> Iterator[Leaf]:
             yield criteria
 
 
+def meaning_of(criteria: Criteria) -> int:
+    """Return the meaning that the criteria are stored with: the oldest one of their leaves."""
+    leaves = iter_leaves(criteria)
+    return min((leaf.meaning for leaf in leaves if not isinstance(leaf, SegmentCriterion)), default=MEANING)
+
+
 @dataclass
 class _ParseState:
     currency: str
+    stored_meaning: int | None
     leaves_left: int = field(default=MAX_LEAVES)
 
 
-def parse_criteria(raw: object, default_currency: str, *path: str) -> Criteria:
-    """Return the criteria of a CriteriaInput or of its stored form.
+def parse_criteria(raw: object, default_currency: str, *path: str, stored_meaning: int | None = None) -> Criteria:
+    """Return the criteria of a CriteriaInput, or of the stored form of a definition with that meaning.
 
     Each level has exactly one of all, any, not, event, pass and segment. A tree has at most 8 levels and 50 leaves.
-    Raises InvalidInput with the path of the invalid part.
+    Rules that are newer than a stored definition do not apply to it. Raises InvalidInput with the path of the invalid
+    part.
     """
-    return _parse_node(raw, _ParseState(default_currency), MAX_DEPTH, path)
+    return _parse_node(raw, _ParseState(default_currency, stored_meaning), MAX_DEPTH, path)
 
 
 def _parse_node(raw: object, state: _ParseState, depth: int, path: tuple[str, ...]) -> Criteria:
@@ -209,14 +209,14 @@ def _parse_node(raw: object, state: _ParseState, depth: int, path: tuple[str, ..
     if not isinstance(body, Mapping):
         raise InvalidInput(Code.INVALID, "Give an object.", *path)
     if kind == "event":
-        return _parse_event_criterion(body, state.currency, path)
+        return _parse_event_criterion(body, state, path)
     if kind == "segment":
         segment_id = parse_text(body.get("id"), *path, "id")
         return SegmentCriterion(segment_id, body.get("member") is not False)
-    return _parse_pass_criterion(body, path)
+    return parse_pass_criterion(body, path, stored_meaning=state.stored_meaning)
 
 
-def _parse_event_criterion(body: Mapping[str, object], default_currency: str, path: tuple[str, ...]) -> EventCriterion:
+def _parse_event_criterion(body: Mapping[str, object], state: _ParseState, path: tuple[str, ...]) -> EventCriterion:
     if body.get("calendar") is not None:
         raise InvalidInput(Code.UNSUPPORTED, "Calendar windows are not available; use within.", *path, "calendar")
     metric = Metric.__members__.get(str(body.get("metric", "COUNT")))
@@ -227,10 +227,7 @@ def _parse_event_criterion(body: Mapping[str, object], default_currency: str, pa
         raise InvalidInput(Code.UNSUPPORTED, f"Give one of {', '.join(THRESHOLDS)}.", *path, "operator")
     if body.get("value") is None:
         raise InvalidInput(Code.REQUIRED, "Give the number to compare with.", *path, "value")
-    value = parse_decimal(body["value"], *path, "value")
     is_days_since = metric in (Metric.DAYS_SINCE_LAST, Metric.DAYS_SINCE_FIRST)
-    if is_days_since and not 0 <= value <= 36_600:
-        raise InvalidInput(Code.OUT_OF_RANGE, "Give 0 to 36,600 days.", *path, "value")
     never = Never.__members__.get(str(body.get("never") or "SINCE_JOINED"))
     if never is None:
         raise InvalidInput(Code.UNKNOWN, f"Give one of {', '.join(Never)}.", *path, "never")
@@ -244,23 +241,24 @@ def _parse_event_criterion(body: Mapping[str, object], default_currency: str, pa
         raise InvalidInput(Code.INVALID, "Give either within or between.", *path, "between")
     summed_field, currency = "amount", None
     if metric is Metric.SUM:
-        summed_field = parse_text(body.get("field") or "amount", *path, "field", max_length=200)
-        is_metadata = summed_field.startswith("metadata.") and len(summed_field) > len("metadata.")
-        if summed_field not in ("amount", "points") and not is_metadata:
-            raise InvalidInput(Code.UNKNOWN, 'Give "amount", "points" or "metadata.<path>".', *path, "field")
+        summed_field = _parse_summed_field(body.get("field") or "amount", state, *path, "field")
+    is_metadata = summed_field.startswith(METADATA)
+    value = (_parse_any_number if is_metadata else parse_decimal)(body["value"], *path, "value")
+    if is_days_since and not 0 <= value <= 36_600:
+        raise InvalidInput(Code.OUT_OF_RANGE, "Give 0 to 36,600 days.", *path, "value")
     if body.get("currency") is not None:
         currency = parse_currency(body["currency"], *path, "currency")
     elif metric is Metric.SUM and summed_field == "amount":
-        currency = default_currency
+        currency = state.currency
     event_filter = EventFilter(
-        types=_parse_names(body.get("types"), (*path, "types"), parse_text),
+        types=parse_names(body.get("types"), (*path, "types"), parse_text),
         categories=tuple(
-            Category(name) for name in _parse_names(body.get("categories"), (*path, "categories"), _parse_category)
+            Category(name) for name in parse_names(body.get("categories"), (*path, "categories"), parse_category_name)
         ),
-        sources=_parse_names(body.get("sources"), (*path, "sources"), parse_text),
+        sources=parse_names(body.get("sources"), (*path, "sources"), parse_text),
         metadata=tuple(
-            parse_condition(item, *path, "metadata", str(i))
-            for i, item in _parse_list(body.get("metadata"), path, "metadata")
+            parse_metadata_condition(item, *path, "metadata", str(i), is_stored=state.stored_meaning is not None)
+            for i, item in parse_list(body.get("metadata"), path, "metadata")
         ),
         currency=currency,
         from_ms=start_ms,
@@ -274,36 +272,24 @@ def _parse_event_criterion(body: Mapping[str, object], default_currency: str, pa
         summed_field=summed_field,
         within_ms=within_ms,
         never=never,
+        meaning=state.stored_meaning or MEANING,
     )
 
 
-def _parse_pass_criterion(body: Mapping[str, object], path: tuple[str, ...]) -> PassCriterion:
-    name = parse_text(body.get("field"), *path, "field", max_length=200)
-    root, _, rest = name.partition(".")
-    if name not in PASS_FIELDS and not (root in ("fields", "metadata", "holder") and rest):
-        advice = f"Give fields.<name>, metadata.<path>, holder.<name>, or one of {', '.join(sorted(PASS_FIELDS))}."
-        raise InvalidInput(Code.UNKNOWN, advice, *path, "field")
-    operator = parse_operator(body.get("operator", "EQ"), *path, "operator")
-    return PassCriterion(name, operator, parse_operand(body.get("value"), operator, *path, "value"))
+def _parse_summed_field(raw: object, state: _ParseState, *path: str) -> str:
+    name = parse_text(raw, *path, max_length=200)
+    if name not in ("amount", "points") and not (name.startswith(METADATA) and len(name) > len(METADATA)):
+        raise InvalidInput(Code.UNKNOWN, 'Give "amount", "points" or "metadata.<path>".', *path)
+    if name.startswith(METADATA) and state.stored_meaning is None:
+        steps = split_path(name.removeprefix(METADATA))
+        check_steps(steps, *path)
+        return METADATA + ".".join(steps)
+    return name
 
 
-def _parse_list(raw: object, path: tuple[str, ...], name: str) -> list[tuple[int, object]]:
-    if raw is None:
-        return []
-    if not isinstance(raw, Sequence) or isinstance(raw, str):
-        raise InvalidInput(Code.INVALID, "Give a list.", *path, name)
-    if len(raw) > MAX_LISTED:
-        raise InvalidInput(Code.TOO_MANY, f"Give at most {MAX_LISTED} entries.", *path, name)
-    return list(enumerate(raw))
-
-
-def _parse_names(raw: object, path: tuple[str, ...], parse: Callable[..., str]) -> tuple[str, ...]:
-    # Sort the names and drop repeats, so that equal questions share one measure.
-    items = _parse_list(raw, path[:-1], path[-1])
-    return tuple(sorted({parse(item, *path, str(index)) for index, item in items}))
-
-
-def _parse_category(raw: object, *path: str) -> str:
-    if str(raw) not in Category.__members__:
-        raise InvalidInput(Code.UNKNOWN, f"Give one of {', '.join(Category)}.", *path)
-    return str(raw)
+def _parse_any_number(raw: object, *path: str) -> Decimal:
+    """Return the exact number that a sum of metadata is compared with, whatever its number of places."""
+    number = read_number(raw)
+    if number is None or len(number.as_tuple().digits) > MAX_DIGITS:
+        raise InvalidInput(Code.INVALID, f"Give a number of at most {MAX_DIGITS} digits.", *path)
+    return number

@@ -7,18 +7,21 @@ N days" 1 ms later. LT and LTE are the complements of GTE and GT. "EQ N days" ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import lru_cache
 
 from app.domain.passes.passes import Pass, Profile
 from app.domain.state.measures import FirstAndLast, Number, State, Window, expire_window, subtract_numbers
-from app.domain.values.conditions import Operator, compare, dig
+from app.domain.values.conditions import MAX_SINGLE_TESTS, POSITIVE, Operator
 from app.domain.values.instants import DAY_MS, to_ms
 
-from .criteria import All, AnyOf, Criteria, EventCriterion, Metric, Never, Not, PassCriterion, SegmentCriterion
+from .criteria import All, AnyOf, Criteria, EventCriterion, Metric, Never, Not, SegmentCriterion
+from .pass_criteria import PassCriterion
 
+MAX_SHOWN_CHARACTERS = 100
+"""Characters of a measured value that stands for the values of a list."""
 Value = Number | str | bool | None
 """Measured value of a criterion."""
 
@@ -52,7 +55,7 @@ def evaluate(criteria: Criteria, context: EvaluationContext) -> bool:
             return not evaluate(child, context)
         case SegmentCriterion():
             return (criteria.segment_id in context.members) == criteria.member
-    return compare(_pass_value(criteria, context), criteria.operator, criteria.value)
+    return _matches_pass(criteria, context)
 
 
 def measured_value(leaf: Criteria, context: EvaluationContext) -> Value:
@@ -67,7 +70,10 @@ def measured_value(leaf: Criteria, context: EvaluationContext) -> Value:
         case SegmentCriterion():
             return leaf.segment_id in context.members
         case PassCriterion():
-            value = _pass_value(leaf, context)
+            values = _pass_values(leaf, context)
+            if len(values) > 1:
+                return ", ".join(map(str, values[:MAX_SHOWN_CHARACTERS]))[:MAX_SHOWN_CHARACTERS]
+            value = values[0] if values else None
             return value if isinstance(value, (str, int, bool, Decimal)) else None if value is None else str(value)
     raise TypeError(leaf)
 
@@ -159,7 +165,7 @@ def _boundaries(leaf: EventCriterion) -> list[int]:
     return [boundary for boundary in _elapsed_interval(leaf.operator, leaf.value) if boundary is not None]
 
 
-_COMPARE: Mapping[Operator, Callable[[Number, Decimal], bool]] = {
+COMPARE: Mapping[Operator, Callable[[Number, Decimal], bool]] = {
     Operator.GTE: lambda a, b: a >= b,
     Operator.GT: lambda a, b: a > b,
     Operator.LT: lambda a, b: a < b,
@@ -169,29 +175,38 @@ _COMPARE: Mapping[Operator, Callable[[Number, Decimal], bool]] = {
 
 
 def _satisfies(leaf: EventCriterion, value: Number) -> bool:
-    return _COMPARE[leaf.operator](value, leaf.value)
+    return COMPARE[leaf.operator](value, leaf.value)
 
 
-def _pass_value(leaf: PassCriterion, context: EvaluationContext) -> object:
+def _matches_pass(leaf: PassCriterion, context: EvaluationContext) -> bool:
+    if leaf.root and len((found := context.profile.values_at(leaf.root, leaf.steps)).values) > MAX_SINGLE_TESTS:
+        return leaf.path_test(found) != (leaf.operator in POSITIVE)
+    matches = any(map(leaf.test, _pass_values(leaf, context)))
+    return matches != (leaf.operator in POSITIVE)
+
+
+def _pass_values(leaf: PassCriterion, context: EvaluationContext) -> Sequence[object]:
+    """Return the values of a field of the pass: at most one, unless its path meets a list."""
+    card, profile = context.card, context.profile
+    if leaf.steps:
+        return profile.values_at(leaf.root, leaf.steps).values
+    value: object
     match leaf.field:
         case "pointsBalance":
-            return context.points
+            value = context.points
         case "status":
-            return context.profile.status
+            value = profile.status
         case "tier":
-            return context.card.tier
+            value = card.tier
         case "externalId":
-            return context.card.external_id
+            value = card.external_id
         case "createdAt":
-            return context.card.created_at
+            value = card.created_at
         case "installedAt":
-            return context.card.installed_at
-        case "updatedAt":
-            return context.card.updated_at
-    root, _, path = leaf.field.partition(".")
-    profile = context.profile
-    part = {"fields": profile.fields, "metadata": profile.metadata, "holder": profile.holder}[root]
-    return dig(part, path)
+            value = card.installed_at
+        case _:
+            value = card.updated_at
+    return [] if value is None else [value]
 
 
 def joined_ms(card: Pass) -> int:

@@ -1,17 +1,19 @@
-"""Segments and their definitions. All versions are kept; a revision orders all changes of a workspace's definitions."""
+"""Segments and their definitions. A revision orders all changes of a workspace's definitions."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
 from app.domain.errors import Code, InvalidInput
+from app.domain.passes.passes import Pass
 from app.domain.state.measures import Measure
 from app.domain.values.instants import to_ms
 
+from .comparisons import MAX_WALK_COMPARISONS, count_comparisons
 from .criteria import Criteria, EventCriterion, SegmentCriterion, iter_leaves
 
 MAX_LIVE_SEGMENTS = 200
@@ -66,6 +68,25 @@ class Version:
         return self.notify == SILENT
 
 
+@dataclass(frozen=True, slots=True)
+class VersionSummary:
+    """Version without its criteria: what a change of another segment has to know about it.
+
+    `references` are the ids of the segments that the criteria name. `comparisons` are counted by `count_comparisons`.
+    Equal criteria have the same `digest`.
+    """
+
+    segment_id: str
+    revision: int
+    version: int
+    timezone: str
+    archived: bool
+    at: datetime
+    references: frozenset[str]
+    comparisons: int
+    digest: str
+
+
 @dataclass(frozen=True)
 class ActiveDefinitions:
     """Definitions in force at one revision, in dependency order, with their event criteria and measures."""
@@ -80,16 +101,30 @@ class ActiveDefinitions:
         return {version.segment_id: version for version in self.versions}
 
     @cached_property
+    def comparisons(self) -> int:
+        """The comparisons that one evaluation of a pass takes."""
+        return sum(count_comparisons(version.criteria) for version in self.versions)
+
+    @property
+    def events_per_walk(self) -> int:
+        """The number of events after which a walk stops."""
+        return max(1, MAX_WALK_COMPARISONS // max(1, self.comparisons))
+
+    @cached_property
     def measure_keys(self) -> frozenset[str]:
         """The keys of all measures that a pass stores under this revision."""
         return frozenset(measure.key for measure in self.measures)
 
 
 class Definitions:
-    """All versions of a workspace's segments, with a cache of the definitions in force at each revision."""
+    """Versions of a workspace's segments, with a cache of the definitions in force at each revision.
 
-    def __init__(self, versions: Iterable[Version] = ()) -> None:
+    They are complete from the revision `complete_from` on; of earlier ones, only those still in force there are kept.
+    """
+
+    def __init__(self, versions: Iterable[Version] = (), complete_from: int = 0) -> None:
         self.versions = tuple(sorted(versions, key=lambda v: v.revision))
+        self.complete_from = complete_from
         self._active: dict[int, ActiveDefinitions] = {}
 
     @property
@@ -99,7 +134,23 @@ class Definitions:
 
     def extended(self, versions: Iterable[Version]) -> Definitions:
         """Return these definitions together with newer ones."""
-        return Definitions((*self.versions, *versions))
+        return Definitions((*self.versions, *versions), self.complete_from)
+
+    def compacted(self, revision: int) -> Definitions:
+        """Return the definitions that passes need which were evaluated under this revision or a later one."""
+        in_force = self.latest(revision).values()
+        kept = (*in_force, *self.after(revision))
+        if len(kept) == len(self.versions):
+            return self
+        return Definitions(kept, max(self.complete_from, revision))
+
+    def serve(self, card: Pass) -> bool:
+        """Return whether no version is missing that a walk of the pass needs."""
+        if card.revision >= self.complete_from:
+            return True
+        # The walk of a new pass begins with the definitions that were in force when the pass was created.
+        created_ms = to_ms(card.created_at)
+        return card.evaluated_until_ms < created_ms and self.revision_at(created_ms) >= self.complete_from
 
     def after(self, revision: int) -> list[Version]:
         """Return the versions with a higher revision, oldest first."""
@@ -118,6 +169,11 @@ class Definitions:
             version.segment_id: version for version in self.versions if revision is None or version.revision <= revision
         }
 
+    @property
+    def latest_active(self) -> ActiveDefinitions:
+        """The definitions in force at the highest revision."""
+        return self.active(self.revision)
+
     def active(self, revision: int) -> ActiveDefinitions:
         """Return the definitions in force at a revision."""
         found = self._active.get(revision)
@@ -126,7 +182,7 @@ class Definitions:
             ordered = sort_by_dependency({key: version.criteria for key, version in live.items()})
             versions = tuple(live[key] for key in ordered)
             event_criteria = tuple(
-                {leaf.to_dict().__repr__(): leaf for v in versions for leaf in iter_leaves(v.criteria)
+                {(leaf.meaning, repr(leaf.to_dict())): leaf for v in versions for leaf in iter_leaves(v.criteria)
                  if isinstance(leaf, EventCriterion)}.values()
             )  # fmt: skip
             measures = {leaf.measure.key: leaf.measure for leaf in event_criteria}
@@ -145,6 +201,11 @@ def sort_by_dependency(criteria: Mapping[str, Criteria]) -> list[str]:
 
     Raises InvalidInput: CYCLE, with the ids of the cycle in its message.
     """
+    return sort_by_references({key: find_references(tree) for key, tree in criteria.items()})
+
+
+def sort_by_references(references: Mapping[str, Collection[str]]) -> list[str]:
+    """Return the order of `sort_by_dependency`, given the ids that each segment refers to."""
     ordered: list[str] = []
     done: set[str] = set()
 
@@ -154,14 +215,14 @@ def sort_by_dependency(criteria: Mapping[str, Criteria]) -> list[str]:
             raise InvalidInput(
                 Code.CYCLE, f"Segments must not refer to each other in a circle: {circle}. Remove one.", "criteria"
             )
-        if segment_id in done or segment_id not in criteria:
+        if segment_id in done or segment_id not in references:
             return
-        for other in sorted(find_references(criteria[segment_id])):
+        for other in sorted(references[segment_id]):
             visit(other, (*trail, segment_id))
         done.add(segment_id)
         ordered.append(segment_id)
 
-    for segment_id in criteria:
+    for segment_id in references:
         visit(segment_id, ())
     return ordered
 

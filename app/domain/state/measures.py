@@ -12,20 +12,23 @@ There are three kinds:
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 from hashlib import blake2b
 
-from app.domain.events.events import INTERNAL_TYPES, SUBTRACTED_TYPES, Category, Event
-from app.domain.values.conditions import Condition, dig, number_of
-from app.domain.values.decimals import EXACT, ZERO, add, subtract
+from app.domain.events.events import INTERNAL_TYPES, Category, Event, signed
+from app.domain.values.conditions import MEANING, Condition
+from app.domain.values.decimals import ZERO, add_exactly, subtract_exactly
+from app.domain.values.paths import Steps, split_path
 
 from .aggregates import Aggregates
 
 MAX_EXPIRING = 100
 """Instants that a window lists. The worker reads the next ones from the events when the list runs out."""
+METADATA = "metadata."
+"""Beginning of a summed field that is a path of the metadata."""
 Number = int | Decimal
 """A count, or a decimal."""
 
@@ -55,7 +58,7 @@ class EventFilter:
             return False
         if self.to_ms is not None and event.occurred_ms >= self.to_ms:
             return False
-        return all(condition.holds(event.metadata) for condition in self.metadata)
+        return all(condition.holds_for(event.values_at(condition.steps)) for condition in self.metadata)
 
     def may_match(self, kind: str, category: Category, currency: str | None) -> bool:
         """Return whether events of this type, category and currency can match."""
@@ -103,12 +106,14 @@ class Measure:
     """Question about the events of a filter: a count, a sum or a span.
 
     A measure is a count if `summed_field` is None. It is over all time if `within_ms` is None, else over a window.
+    `meaning` is that of the conditions, as the definition was stored with it.
     """
 
     filter: EventFilter
     summed_field: str | None = None
     within_ms: int | None = None
     is_span: bool = False
+    meaning: int = MEANING
 
     @cached_property
     def key(self) -> str:
@@ -116,7 +121,18 @@ class Measure:
         # The keys are stored. Renaming a class or field of EventFilter or Condition would change its repr, and the
         # keys.
         text = repr((self.filter, self.summed_field, self.within_ms, self.is_span))
+        if self.meaning > 1 and self.reads_metadata:
+            text += f", meaning {self.meaning}"
         return blake2b(text.encode(), digest_size=9).hexdigest()
+
+    @property
+    def reads_metadata(self) -> bool:
+        """Whether the state depends on the metadata of events, and so on the meaning of conditions."""
+        return bool(self.filter.metadata) or (self.summed_field or "").startswith(METADATA)
+
+    @cached_property
+    def _summed_steps(self) -> Steps:
+        return split_path((self.summed_field or "").removeprefix(METADATA))
 
     @property
     def can_use_aggregates(self) -> bool:
@@ -128,7 +144,8 @@ class Measure:
     def weight(self, event: Event) -> Number:
         """Return the number that one matching event adds: 1 for a count, else the value of the summed field.
 
-        The amounts of refunds and credits are negative.
+        The amounts of refunds and credits are negative. A path of the metadata may lead to several numbers, which are
+        added.
         """
         if self.summed_field is None:
             return 1
@@ -136,7 +153,7 @@ class Measure:
             return event.signed_amount
         if self.summed_field == "points":
             return event.points
-        return number_of(dig(event.metadata, self.summed_field.removeprefix("metadata."))) or ZERO
+        return event.values_at(self._summed_steps).total
 
 
 def add_event(measure: Measure, state: State | None, event: Event, at_ms: int) -> State | None:
@@ -214,6 +231,16 @@ def group_expiring(measure: Measure, events: Iterable[Event]) -> list[tuple[int,
     return pairs
 
 
+def append_expiring(
+    pairs: Sequence[tuple[int, Number]], later: Sequence[tuple[int, Number]]
+) -> list[tuple[int, Number]]:
+    """Return the pairs of two lists of `group_expiring`, of which the second continues the first."""
+    if pairs and later and pairs[-1][0] == later[0][0]:
+        at_ms, weight = later[0]
+        return [*pairs[:-1], (at_ms, add_numbers(pairs[-1][1], weight)), *later[1:]]
+    return [*pairs, *later]
+
+
 def build_measure(measure: Measure, events: Iterable[Event], at_ms: int) -> State | None:
     """Return the state at `at_ms`, from all events that count, in any order; None if no event matches."""
     matching = sorted((e for e in events if measure.filter.matches(e)), key=lambda e: e.occurred_ms)
@@ -253,19 +280,18 @@ def from_aggregates(measure: Measure, aggregates: Aggregates) -> State | None:
                 first, last = min(first, state.first_ms), max(last, state.last_ms)
             state = FirstAndLast(first, last)
         else:
-            signed = -row.sum if kind in SUBTRACTED_TYPES else row.sum
-            weight: Number = row.count if measure.summed_field is None else signed
+            weight: Number = row.count if measure.summed_field is None else signed(kind, row.sum)
             state = Total(add_numbers(state.value, weight) if isinstance(state, Total) else weight)
     return state
 
 
 def add_numbers(a: Number, b: Number) -> Number:
     """Return the exact sum of two counts or decimals."""
-    return a + b if isinstance(a, int) and isinstance(b, int) else add(EXACT.create_decimal(a), EXACT.create_decimal(b))
+    return a + b if isinstance(a, int) and isinstance(b, int) else add_exactly(Decimal(a), Decimal(b))
 
 
 def subtract_numbers(a: Number, b: Number) -> Number:
     """Return the exact difference of two counts or decimals."""
     if isinstance(a, int) and isinstance(b, int):
         return a - b
-    return subtract(EXACT.create_decimal(a), EXACT.create_decimal(b))
+    return subtract_exactly(Decimal(a), Decimal(b))

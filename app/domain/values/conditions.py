@@ -1,28 +1,42 @@
-"""Conditions on single values, such as a metadata path of an event or a field of a pass."""
+"""Conditions on single values, such as a metadata path of an event or a field of a pass.
+
+This module defines what a condition means, for lists, sums, criteria and mappings alike. `app/store/mongo/conditions.py`
+writes the same meaning as a filter of MongoDB.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 
-from app.domain.errors import Code, InvalidInput, Refused
+from app.domain.errors import Code, InvalidInput
 
-from .decimals import parse_decimal
-from .instants import parse_instant
-from .text import parse_text
+from .json_values import keep_numbers
+from .path_values import PathValues
+from .paths import Steps, iter_values, split_path
+from .text import MAX_JSON_DEPTH, MAX_JSON_INTEGER, parse_text
 
+MEANING = 2
+"""Version of what a condition means. Definitions are stored with it, and those of version 1 are stored anew."""
 MAX_LISTED = 100
 """Values in the list of an IN or NOT_IN condition."""
+MAX_OPERAND_CHARACTERS = 1_000
+"""Characters of a text that a condition compares with."""
+MAX_PATTERN_BYTES = 1_000
+"""Size of the text of CONTAINS as a regular expression. The embedded servers accept no longer expressions."""
+PATTERN_CHARACTERS = frozenset("\\.+*?()|[]{}^$")
+"""Characters that have a meaning in regular expressions, and are escaped in them."""
 
 
 class Operator(StrEnum):
     """Comparison of a field's value with the given value.
 
-    Numbers and texts that hold numbers compare as exact decimals, instants by time, other texts by code point. For an
-    absent value, only NE, NOT_IN and NOT_EXISTS are true.
+    Values compare within their kind: numbers with numbers, texts with texts by code point, and true or false with the
+    same. Where the value is a list, the condition holds if it holds for one of the elements. NE, NOT_IN and NOT_EXISTS
+    hold exactly if EQ, IN and EXISTS do not. A null counts as absent.
     """
 
     EQ = "EQ"
@@ -40,26 +54,53 @@ class Operator(StrEnum):
 
 ORDERED = frozenset({Operator.GT, Operator.GTE, Operator.LT, Operator.LTE})
 VALUELESS = frozenset({Operator.EXISTS, Operator.NOT_EXISTS})
+POSITIVE: Mapping[Operator, Operator] = {
+    Operator.NE: Operator.EQ,
+    Operator.NOT_IN: Operator.IN,
+    Operator.NOT_EXISTS: Operator.EXISTS,
+}
+"""The operator that each negative one is the opposite of."""
+Test = Callable[[object], bool]
+"""Whether one value of a path meets a condition with a positive operator."""
+PathTest = Callable[[PathValues], bool]
+"""Whether one of the values of a path meets a condition with a positive operator."""
+MAX_SINGLE_TESTS = 4
+"""Values up to which testing each of them is faster than preparing all of them for many conditions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
     """Comparison `path operator value`.
 
-    The path is dotted, for example "store.city". The value is a JSON scalar; for IN and NOT_IN it is a tuple of
-    scalars.
+    The path is dotted, for example "store.city". The value is a text, a number or a boolean; for IN and NOT_IN it is a
+    tuple of them.
     """
 
     path: str
     operator: Operator
     value: object = None
+    steps: Steps = field(init=False, repr=False, compare=False)
+    _test: Test = field(init=False, repr=False, compare=False)
+    _path_test: PathTest = field(init=False, repr=False, compare=False)
 
-    def holds(self, document: Mapping[str, object]) -> bool:
-        """Return whether the condition is true for the value at `path`.
+    def __post_init__(self) -> None:
+        """Read the path and the value once, instead of for each event."""
+        object.__setattr__(self, "steps", split_path(self.path))
+        object.__setattr__(self, "_test", make_test(self.operator, self.value))
+        object.__setattr__(self, "_path_test", make_path_test(self.operator, self.value))
 
-        For an absent value, only NE, NOT_IN and NOT_EXISTS are true.
-        """
-        return compare(dig(document, self.path), self.operator, self.value)
+    def holds(self, document: object) -> bool:
+        """Return whether the condition is true for a JSON value, whose keys have no points (see `split_keys`)."""
+        return self.matches_values(iter_values(document, self.steps))
+
+    def matches_values(self, values: Iterable[object]) -> bool:
+        """Return whether the condition is true for these values of its path."""
+        return any(map(self._test, values)) != (self.operator in POSITIVE)
+
+    def holds_for(self, found: PathValues) -> bool:
+        """Return whether the condition is true for the values of its path. Long lists cost little more than short ones."""
+        test = any(map(self._test, found.values)) if len(found.values) <= MAX_SINGLE_TESTS else self._path_test(found)
+        return test != (self.operator in POSITIVE)
 
     def to_dict(self) -> dict[str, object]:
         """Return the condition as the store and the API write it."""
@@ -67,13 +108,117 @@ class Condition:
         return {"path": self.path, "operator": self.operator.value, "value": value}
 
 
-def parse_condition(raw: object, *field: str, path_name: str = "path") -> Condition:
-    """Return a condition from {path, operator, value}. Raises InvalidInput with the path of the invalid part."""
+def make_test(operator: Operator, operand: object) -> Test:
+    """Return the test of one value for the operator, or for the operator that it is the opposite of.
+
+    The test takes JSON values except null, and Decimals.
+    """
+    operator = POSITIVE.get(operator, operator)
+    if operator is Operator.EXISTS:
+        return lambda _: True
+    if operator is Operator.CONTAINS:
+        part = str(operand)
+        return lambda value: isinstance(value, str) and part in value
+    if operator in ORDERED:
+        return _ordered_test(operator, operand)
+    operands = operand if isinstance(operand, tuple) else (operand,)
+    # True equals 1 in Python, so booleans need a set of their own.
+    booleans = frozenset(each for each in operands if isinstance(each, bool))
+    others = frozenset(plain_value(each) for each in operands if not isinstance(each, bool))
+
+    def is_listed(value: object) -> bool:
+        if isinstance(value, bool):
+            return value in booleans
+        return not isinstance(value, dict) and plain_value(value) in others
+
+    return is_listed
+
+
+def _ordered_test(operator: Operator, operand: object) -> Test:
+    bound = plain_value(operand)
+    if isinstance(bound, bool) or not isinstance(bound, (str, int, float)):
+        return lambda _: False
+    kinds = str if isinstance(bound, str) else (int, float)
+    compare = COMPARISONS[operator]
+
+    def is_beyond(value: object) -> bool:
+        value = plain_value(value)
+        return isinstance(value, kinds) and not isinstance(value, bool) and compare(value, bound)
+
+    return is_beyond
+
+
+def make_path_test(operator: Operator, operand: object) -> PathTest:
+    """Return the test of all values of a path. It has the result of `make_test` for any of them."""
+    operator = POSITIVE.get(operator, operator)
+    if operator is Operator.EXISTS:
+        return lambda found: bool(found.values)
+    if operator is Operator.CONTAINS:
+        part = str(operand)
+        return lambda found: found.text_bounds is not None and part in found.joined_texts
+    if operator in ORDERED:
+        bound, compare = plain_value(operand), COMPARISONS[operator]
+        # A list has a value beyond the bound exactly if its last one, or its first one, lies beyond it.
+        end = 1 if operator in (Operator.GT, Operator.GTE) else 0
+
+        def is_beyond(found: PathValues) -> bool:
+            ends = found.text_bounds if isinstance(bound, str) else found.number_bounds
+            return ends is not None and compare(ends[end], bound)
+
+        return is_beyond
+    operands = operand if isinstance(operand, tuple) else (operand,)
+    booleans = frozenset(each for each in operands if isinstance(each, bool))
+    others = frozenset(plain_value(each) for each in operands if not isinstance(each, bool))
+    return lambda found: not (found.plain.isdisjoint(others) and found.booleans.isdisjoint(booleans))
+
+
+COMPARISONS: Mapping[Operator, Callable[[object, object], bool]] = {
+    Operator.GT: lambda a, b: a > b,  # type: ignore[operator]
+    Operator.GTE: lambda a, b: a >= b,  # type: ignore[operator]
+    Operator.LT: lambda a, b: a < b,  # type: ignore[operator]
+    Operator.LTE: lambda a, b: a <= b,  # type: ignore[operator]
+}
+
+
+def plain_value(value: object) -> object:
+    """Return a scalar of JSON as metadata keeps it: decimals as floats, and numbers that would lose digits as texts.
+
+    A float stands for the shortest decimal that names it, as JSON shows it. Floats have the same order as these decimals,
+    so a comparison of floats is exact.
+    """
+    if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
+        return keep_numbers(value)
+    return value
+
+
+def parse_condition(raw: object, *field: str, is_stored: bool = False) -> Condition:
+    """Return a condition from {path, operator, value}. Raises InvalidInput with the path of the invalid part.
+
+    A condition that `is_stored` was checked when it was stored, and later limits do not apply to it.
+    """
     if not isinstance(raw, Mapping):
         raise InvalidInput(Code.INVALID, "Give an object with path, operator and value.", *field)
-    path = parse_text(raw.get(path_name), *field, path_name, max_length=200)
+    path = parse_text(raw.get("path"), *field, "path", max_length=200)
     operator = parse_operator(raw.get("operator", "EQ"), *field, "operator")
-    return Condition(path, operator, parse_operand(raw.get("value"), operator, *field, "value"))
+    operand = parse_operand(raw.get("value"), operator, *field, "value", is_stored=is_stored)
+    return Condition(path, operator, operand)
+
+
+def parse_metadata_condition(raw: object, *field: str, is_stored: bool = False) -> Condition:
+    """Return a condition on metadata. Raises InvalidInput with the path of the invalid part."""
+    condition = parse_condition(raw, *field, is_stored=is_stored)
+    if not is_stored:
+        check_steps(condition.steps, *field, "path")
+    return condition
+
+
+def check_steps(steps: Steps, *field: str) -> None:
+    """Raise InvalidInput for a path that no value can have."""
+    if not 0 < len(steps) <= MAX_JSON_DEPTH or any(step.startswith("$") for step in steps):
+        message = (
+            f'Give up to {MAX_JSON_DEPTH} keys joined by points, for example "store.city"; no key begins with "$".'
+        )
+        raise InvalidInput(Code.INVALID, message, *field)
 
 
 def parse_operator(raw: object, *field: str) -> Operator:
@@ -84,7 +229,7 @@ def parse_operator(raw: object, *field: str) -> Operator:
     return operator
 
 
-def parse_operand(raw: object, operator: Operator, *field: str) -> object:
+def parse_operand(raw: object, operator: Operator, *field: str, is_stored: bool = False) -> object:
     """Return the checked right-hand side of the operator: None, a scalar, or a tuple of scalars.
 
     Raises InvalidInput.
@@ -96,106 +241,54 @@ def parse_operand(raw: object, operator: Operator, *field: str) -> object:
             raise InvalidInput(Code.INVALID, "Give a list of values.", *field)
         if len(raw) > MAX_LISTED:
             raise InvalidInput(Code.TOO_MANY, f"Give at most {MAX_LISTED} values.", *field)
-        return tuple(_parse_scalar(item, *field, str(index)) for index, item in enumerate(raw))
+        return tuple(_parse_scalar(item, is_stored, *field, str(index)) for index, item in enumerate(raw))
     if raw is None:
         raise InvalidInput(Code.REQUIRED, f"Give the value that {operator} compares with.", *field)
-    value = _parse_scalar(raw, *field)
+    value = _parse_scalar(raw, is_stored, *field)
     if operator in ORDERED and isinstance(value, bool):
         raise InvalidInput(
             Code.INVALID, f"true and false have no order; give {operator} a number, text or instant.", *field
         )
-    if operator is Operator.CONTAINS and not isinstance(value, str):
-        raise InvalidInput(Code.INVALID, "Give CONTAINS a text.", *field)
+    if operator is Operator.CONTAINS:
+        if not isinstance(value, str):
+            raise InvalidInput(Code.INVALID, "Give CONTAINS a text.", *field)
+        if not is_stored and (size := pattern_bytes(value)) > MAX_PATTERN_BYTES:
+            message = (
+                f"This text takes {size} bytes as a pattern; give CONTAINS at most {MAX_PATTERN_BYTES}. A sign such as "
+                '"." takes 2, and a character beyond ASCII up to 4.'
+            )
+            raise InvalidInput(Code.TOO_LONG, message, *field)
     return value
 
 
-def dig(document: object, path: str) -> object:
-    """Return the value at a dotted path, or None."""
-    for part in path.split("."):
-        if not isinstance(document, Mapping):
-            return None
-        document = document.get(part)
-    return document
+def pattern_bytes(text: str) -> int:
+    """Return the size of a text as a regular expression in UTF-8, with its signs escaped."""
+    return len(text.encode()) + sum(text.count(sign) for sign in PATTERN_CHARACTERS) + 3 * text.count("\0")
 
 
-def number_of(value: object) -> Decimal | None:
-    """Return the decimal of a JSON number or of a text that holds a number; None for other values."""
-    if value is None or isinstance(value, bool):
-        return None
-    try:
-        return parse_decimal(value)
-    except Refused:
-        return None
-
-
-def compare(left: object, operator: Operator, right: object) -> bool:
-    """Return whether `left operator right` is true.
-
-    Numbers, and texts that hold numbers, compare as exact decimals. Instants compare by time. Other texts compare by
-    code point; EQ compares two texts as texts, even if both hold numbers.
-    """
-    match operator:
-        case Operator.EXISTS:
-            return left is not None
-        case Operator.NOT_EXISTS:
-            return left is None
-        case Operator.EQ:
-            return _is_equal(left, right)
-        case Operator.NE:
-            return not _is_equal(left, right)
-        case Operator.IN:
-            return isinstance(right, tuple) and any(_is_equal(left, item) for item in right)
-        case Operator.NOT_IN:
-            return isinstance(right, tuple) and not any(_is_equal(left, item) for item in right)
-        case Operator.CONTAINS:
-            if isinstance(left, str):
-                return str(right) in left
-            return isinstance(left, (list, tuple)) and right in left
-    pair = _comparable_pair(left, right)
-    if pair is None:
-        return False
-    a, b = pair
-    match operator:
-        case Operator.GT:
-            return bool(a > b)  # type: ignore[operator]
-        case Operator.GTE:
-            return bool(a >= b)  # type: ignore[operator]
-        case Operator.LT:
-            return bool(a < b)  # type: ignore[operator]
-        case _:
-            return bool(a <= b)  # type: ignore[operator]
-
-
-def _is_equal(left: object, right: object) -> bool:
-    if isinstance(left, bool) or isinstance(right, bool) or left is None or right is None:
-        return left is right
-    if isinstance(left, str) and isinstance(right, str):
-        return left == right
-    pair = _comparable_pair(left, right)
-    return pair is not None and pair[0] == pair[1]
-
-
-def _comparable_pair(left: object, right: object) -> tuple[object, object] | None:
-    """Return both values as instants, decimals or texts; None if they have no common order."""
-    if isinstance(left, datetime):
-        try:
-            return left, parse_instant(right)
-        except Refused:
-            return None
-    a, b = number_of(left), number_of(right)
-    if a is not None and b is not None:
-        return a, b
-    return (left, right) if isinstance(left, str) and isinstance(right, str) else None
-
-
-def _parse_scalar(raw: object, *field: str) -> object:
+def _parse_scalar(raw: object, is_stored: bool, *field: str) -> object:
     if isinstance(raw, bool):
         return raw
     if isinstance(raw, str):
         if any("\ud800" <= c <= "\udfff" for c in raw):
             raise InvalidInput(Code.INVALID, "Remove unpaired surrogates from this text.", *field)
+        if len(raw) > MAX_OPERAND_CHARACTERS and not is_stored:
+            message = f"This text has {len(raw)} characters; give at most {MAX_OPERAND_CHARACTERS:,}."
+            raise InvalidInput(Code.TOO_LONG, message, *field)
         return raw
     if isinstance(raw, (int, float, Decimal)):
-        value = parse_decimal(raw, *field)
-        return int(value) if value == value.to_integral_value() else format(value, "f")
+        return _parse_number(raw, *field)
     raise InvalidInput(Code.INVALID, "Give a text, a number, true or false.", *field)
+
+
+def _parse_number(raw: int | float | Decimal, *field: str) -> int | float:
+    """Return a number as metadata keeps it, so that equal digits compare as equal. Raises InvalidInput."""
+    if isinstance(raw, int):
+        if abs(raw) > MAX_JSON_INTEGER:
+            message = "Integers beyond 2^53 are kept as texts, so give the digits of this number as a text."
+            raise InvalidInput(Code.OUT_OF_RANGE, message, *field)
+        return raw
+    number = float(raw)
+    if not math.isfinite(number):
+        raise InvalidInput(Code.INVALID, "Give a finite number of at most 1.7e308.", *field)
+    return int(number) if number.is_integer() and abs(number) <= MAX_JSON_INTEGER else number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import ROUND_HALF_EVEN, Context, Decimal, FloatOperation, Inexact, InvalidOperation, Overflow
 
 from app.domain.errors import Code, InvalidInput
@@ -10,10 +11,18 @@ EXACT = Context(prec=34, traps=[Inexact, InvalidOperation, Overflow, FloatOperat
 """Arithmetic in the 34 digits of Decimal128. A result that does not fit raises decimal.Inexact."""
 ROUNDED = Context(prec=34, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, Overflow])
 """Arithmetic that rounds to 34 digits, for averages."""
+WIDE = Context(prec=1_000, rounding=ROUND_HALF_EVEN, traps=[Inexact, InvalidOperation, Overflow, FloatOperation])
+"""Exact arithmetic for any sum of numbers that `read_number` returns: doubles have up to 309 + 324 digits."""
+WIDE_ROUNDED = Context(prec=1_000, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, Overflow])
+"""Arithmetic that rounds, for averages of such sums."""
 MAX_INTEGER_DIGITS = 15
 MAX_FRACTION_DIGITS = 6
 SIX_PLACES = Decimal("0.000001")
 ZERO = Decimal(0)
+MAX_EXPONENT = 330
+"""Largest power of ten of a number that is read from JSON. Doubles have 10^-324 to 10^308."""
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
+MAX_NUMBER_CHARACTERS = 64
 
 
 def parse_decimal(raw: object, *field: str) -> Decimal:
@@ -58,6 +67,39 @@ def parse_decimal(raw: object, *field: str) -> Decimal:
     return value
 
 
+def read_number(value: object) -> Decimal | None:
+    """Return the exact decimal of a JSON number, whatever its number of places, or of a text that holds a number.
+
+    Return None for other values. Examples are true and false, a text that holds anything else, such as "1,5", a text of
+    more than 64 characters, and a number beyond 10^330.
+    """
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        if len(value) > MAX_NUMBER_CHARACTERS or _NUMBER.fullmatch(value) is None:
+            return None
+        number = Decimal(value)
+    elif isinstance(value, (int, Decimal)):
+        number = Decimal(value)
+    elif isinstance(value, float):
+        number = Decimal(repr(value))
+    else:
+        return None
+    if not number:
+        return ZERO
+    return number if number.is_finite() and abs(number.adjusted()) <= MAX_EXPONENT else None
+
+
+def add_exactly(a: Decimal, b: Decimal) -> Decimal:
+    """Return the exact sum of numbers that `read_number` returned, or of sums of them."""
+    return WIDE.add(a, b)
+
+
+def subtract_exactly(a: Decimal, b: Decimal) -> Decimal:
+    """Return the exact difference of numbers that `read_number` returned, or of sums of them."""
+    return WIDE.subtract(a, b)
+
+
 def add(a: Decimal, b: Decimal) -> Decimal:
     """Return the exact sum. Raises decimal.Inexact if it has more than 34 digits."""
     return EXACT.add(a, b)
@@ -70,7 +112,8 @@ def subtract(a: Decimal, b: Decimal) -> Decimal:
 
 def average(total: Decimal, count: int) -> Decimal:
     """Return `total / count`, rounded half-even to 6 decimal places."""
-    return ROUNDED.divide(total, Decimal(count)).quantize(SIX_PLACES, rounding=ROUND_HALF_EVEN, context=ROUNDED)
+    context = ROUNDED if total.adjusted() < 20 else WIDE_ROUNDED
+    return context.divide(total, Decimal(count)).quantize(SIX_PLACES, context=context)
 
 
 def plain(value: Decimal) -> str:

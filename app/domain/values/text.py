@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Mapping
 
 from app.domain.errors import Code, InvalidInput
@@ -14,8 +15,14 @@ MAX_JSON_DEPTH = 10
 MAX_JSON_INTEGER = 2**53
 """Largest JSON integer. JavaScript rounds larger ones."""
 
+_INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
+_BLANK_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | frozenset(
+    map(chr, range(0xFE00, 0xFE10))
+)
+"""Characters of other categories that show nothing: joiners, Hangul fillers, the empty Braille cell, variation selectors."""
+
 # json.dumps with options creates an encoder for each call, so create one encoder here.
-_encode_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+encode_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
 def parse_text(raw: object, *field: str, max_length: int = MAX_NAME) -> str:
@@ -34,15 +41,47 @@ def parse_text(raw: object, *field: str, max_length: int = MAX_NAME) -> str:
     return raw
 
 
+def parse_external_id(raw: object, *field: str) -> str:
+    """Return the id of a pass in another system, without blanks around it: " ann" and "ann" name one customer.
+
+    Files, hooks and the API read ids in this way. Raises InvalidInput as `parse_text` does.
+    """
+    return parse_text(raw.strip() if isinstance(raw, str) else raw, *field)
+
+
+def check_visible(text: str, *field: str) -> str:
+    """Return the id of a new object unchanged. Raises InvalidInput if it has invisible characters.
+
+    An id with such a character looks like the id of another customer.
+    """
+    if (hidden := find_invisible(text)) is not None:
+        message = f"This id has the invisible character U+{ord(hidden):04X}. Remove it, or write it as a visible one."
+        raise InvalidInput(Code.INVALID, message, *field)
+    return text
+
+
+def find_invisible(text: str) -> str | None:
+    """Return the first invisible character of the text, or None. Blanks count as visible."""
+    # ASCII texts have passed `parse_text`, so they have no such characters.
+    return None if text.isascii() else next(filter(_is_invisible, text), None)
+
+
+def _is_invisible(character: str) -> bool:
+    return character != " " and (
+        character in _BLANK_LETTERS or unicodedata.category(character) in _INVISIBLE_CATEGORIES
+    )
+
+
 def parse_optional(raw: object, *field: str, max_length: int = MAX_NAME) -> str | None:
     """Return None for None, else the result of `parse_text`."""
     return None if raw is None else parse_text(raw, *field, max_length=max_length)
 
 
-def parse_object(raw: object, *field: str, max_bytes: int) -> tuple[dict[str, object], str]:
+def parse_object(raw: object, *field: str, max_bytes: int, splits_keys: bool = False) -> tuple[dict[str, object], str]:
     """Return a JSON object and its canonical text: sorted keys, no blanks.
 
-    The canonical text is at most `max_bytes` long in UTF-8, and the object at most 10 levels deep. Raises InvalidInput:
+    The canonical text is at most `max_bytes` long in UTF-8, and the object at most 10 levels deep. With `splits_keys`,
+    each point in a key begins a level, as `split_keys` reads it. Raises InvalidInput:
 
     - INVALID for a value that is no object, for NaN, and for keys that are empty or begin with "$";
     - TOO_LONG for more than `max_bytes`;
@@ -52,9 +91,9 @@ def parse_object(raw: object, *field: str, max_bytes: int) -> tuple[dict[str, ob
         raise InvalidInput(Code.INVALID, 'Give a JSON object, for example {"store": "north"}.', *field)
     if not raw:
         return {}, "{}"
-    _check_json(raw, field, MAX_JSON_DEPTH)
+    _check_json(raw, field, MAX_JSON_DEPTH, splits_keys)
     try:
-        canonical = _encode_canonical(raw)
+        canonical = encode_canonical(raw)
         size = len(canonical.encode())
     except (ValueError, TypeError):
         raise InvalidInput(
@@ -65,7 +104,7 @@ def parse_object(raw: object, *field: str, max_bytes: int) -> tuple[dict[str, ob
     return dict(raw), canonical
 
 
-def _check_json(value: object, field: tuple[str, ...], depth: int) -> None:
+def _check_json(value: object, field: tuple[str, ...], depth: int, splits_keys: bool) -> None:
     if isinstance(value, (dict, Mapping)):
         if depth == 0:
             raise InvalidInput(Code.INVALID, f"Nest objects and lists at most {MAX_JSON_DEPTH} levels deep.", *field)
@@ -74,13 +113,28 @@ def _check_json(value: object, field: tuple[str, ...], depth: int) -> None:
                 raise InvalidInput(
                     Code.INVALID, 'Use keys that are not empty, do not begin with "$" and contain no NUL.', *field
                 )
+            levels = _count_levels(key, field, depth) if splits_keys and "." in key else 1
             if not isinstance(item, str):
-                _check_json(item, (*field, key), depth - 1)
+                _check_json(item, (*field, key), depth - levels, splits_keys)
     elif isinstance(value, (list, tuple)):
         if depth == 0:
             raise InvalidInput(Code.INVALID, f"Nest objects and lists at most {MAX_JSON_DEPTH} levels deep.", *field)
         for index, item in enumerate(value):
             if not isinstance(item, str):
-                _check_json(item, (*field, str(index)), depth - 1)
+                _check_json(item, (*field, str(index)), depth - 1, splits_keys)
     elif isinstance(value, int) and not -MAX_JSON_INTEGER <= value <= MAX_JSON_INTEGER:
         raise InvalidInput(Code.OUT_OF_RANGE, "Write integers beyond 2^53 as text.", *field)
+
+
+def _count_levels(key: str, field: tuple[str, ...], depth: int) -> int:
+    """Return the number of levels of a key with points. Raises InvalidInput if no path can lead there."""
+    steps = [step for step in key.split(".") if step]
+    if not steps or any(step[0] == "$" for step in steps):
+        message = (
+            'A point in a key begins a level. Use keys with a name before or after it, and no name with "$" in front.'
+        )
+        raise InvalidInput(Code.INVALID, message, *field, key)
+    if len(steps) > depth:
+        message = f"A point in a key begins a level. Nest objects and lists at most {MAX_JSON_DEPTH} levels deep."
+        raise InvalidInput(Code.INVALID, message, *field, key)
+    return len(steps)

@@ -59,8 +59,9 @@ class EventCriterion:
     )
     field: str | None = strawberry.field(
         default=None,
-        description='Value that `SUM` adds up: "amount", "points" or "metadata.<path>". Default: "amount". Text that '
-        "is a number counts as that number, any other value as 0.",
+        description='Value that `SUM` adds up: "amount", "points" or "metadata.<path>". Default: "amount". Numbers '
+        "are added exactly, those of all elements of a list too. Text that is a number counts as that number, any other "
+        "value as 0.",
     )
     currency: str | None = strawberry.field(
         default=None,
@@ -95,16 +96,17 @@ class PassCriterion:
     """Comparison of a value of the pass itself with `value`."""
 
     field: str = strawberry.field(
-        description='Value of the pass: "fields.<name>", "metadata.<path>", "holder.<name>", "pointsBalance", "tier", '
-        '"status", "createdAt", "installedAt", "updatedAt" or "externalId".'
+        description='Value of the pass: "fields.<path>", "metadata.<path>", "holder.<name>", "pointsBalance", "tier", '
+        '"status", "createdAt", "installedAt", "updatedAt" or "externalId". Paths are read as in `MetadataCondition`.'
     )
     operator: ComparisonOperator = strawberry.field(
         default=ComparisonOperator.EQ, description="Comparison with `value`. Default: `EQ`."
     )
     value: JSONValue | None = strawberry.field(
         default=None,
-        description="Value to compare with: a text, a number or a boolean; for instants, RFC 3339 text. A list of 1 "
-        "to 100 of these for `IN` and `NOT_IN`. Ignored by `EXISTS` and `NOT_EXISTS`.",
+        description="Value to compare with: a text, a number or a boolean; for instants, RFC 3339 text. It is of the "
+        "kind that the field has. A list of 1 to 100 of these for `IN` and `NOT_IN`. Ignored by `EXISTS` and "
+        "`NOT_EXISTS`.",
     )
 
 

@@ -11,10 +11,15 @@ from app.domain.errors import Refused
 from app.domain.values.text import parse_text
 from app.graphql.context import Info
 from app.graphql.types.ids import given_id
-from app.graphql.types.payloads import UserError, user_errors
+from app.graphql.types.payloads import InputWarning, UserError, user_errors, warnings_of
 
 from .criteria import CriteriaInput, to_mapping
 from .segments import Segment, SegmentNotification, segment_of
+
+WARNINGS = (
+    "Remarks about criteria that were accepted and look like a mistake. Examples are an event type that is neither "
+    "defined nor recorded, and a value of another kind than the attribute has."
+)
 
 
 @strawberry.input
@@ -89,6 +94,7 @@ class CreateSegmentPayload:
     user_errors: list[UserError] = strawberry.field(
         default_factory=list, description="Problems with the input; empty if the call succeeded."
     )
+    warnings: list[InputWarning] = strawberry.field(default_factory=list, description=WARNINGS)
 
 
 @strawberry.type
@@ -99,6 +105,7 @@ class UpdateSegmentPayload:
     user_errors: list[UserError] = strawberry.field(
         default_factory=list, description="Problems with the input; empty if the call succeeded."
     )
+    warnings: list[InputWarning] = strawberry.field(default_factory=list, description=WARNINGS)
 
 
 @strawberry.type
@@ -144,7 +151,8 @@ async def create_segment(
         )
     except Refused as refused:
         return CreateSegmentPayload(user_errors=user_errors(refused.problems))
-    return CreateSegmentPayload(segment=segment_of(created))
+    warnings = warnings_of(await commands.warn_about_criteria(info.context.commands, created.criteria))
+    return CreateSegmentPayload(segment=segment_of(created), warnings=warnings)
 
 
 async def update_segment(
@@ -167,7 +175,10 @@ async def update_segment(
         )
     except Refused as refused:
         return UpdateSegmentPayload(user_errors=user_errors(refused.problems))
-    return UpdateSegmentPayload(segment=segment_of(changed))
+    if input.criteria is None:
+        return UpdateSegmentPayload(segment=segment_of(changed))
+    warnings = warnings_of(await commands.warn_about_criteria(info.context.commands, changed.criteria))
+    return UpdateSegmentPayload(segment=segment_of(changed), warnings=warnings)
 
 
 async def archive_segment(

@@ -95,7 +95,8 @@ class Segment(Node):
 
     @strawberry.field
     async def member_count(self, info: Info) -> int:
-        """Number of passes in the segment now."""
+        """Number of passes in the segment now. Needs the scope `read`."""
+        info.context.actor.require(READ)
         return await _count_members(info, self.stored.id)
 
     @strawberry.field

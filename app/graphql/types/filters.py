@@ -12,11 +12,12 @@ from app.domain.activities import ActivityQuery
 from app.domain.errors import Code, InvalidInput
 from app.domain.events.events import EventQuery
 from app.domain.passes.passes import Pass
-from app.domain.values.conditions import Condition, parse_condition
+from app.domain.values import conditions
+from app.domain.values.conditions import Condition
 from app.domain.values.currencies import parse_currency
 from app.domain.values.decimals import parse_decimal
 from app.domain.values.instants import parse_instant
-from app.domain.values.text import parse_text
+from app.domain.values.text import parse_external_id, parse_text
 from app.graphql.context import Info, RequestContext
 
 from .enums import ActivityCategory, ComparisonOperator, EventCategory
@@ -32,18 +33,24 @@ T = TypeVar("T")
 
 @strawberry.input
 class MetadataCondition:
-    """Condition on one value in the metadata of an event."""
+    """Condition on one value in the metadata of an event.
+
+    It means the same in lists, sums and segments. Values compare within their kind: a comparison of a number with a text
+    is false.
+    """
 
     path: str = strawberry.field(
-        description='Path of the value: keys joined by dots, for example "store.city". At most 200 characters.'
+        description='Path of the value: up to 10 keys joined by points, for example "store.city". Where a key leads to a '
+        'list, the condition holds if it holds for one of its elements; "items.0.sku" names one of them. At most 200 '
+        "characters."
     )
     operator: ComparisonOperator = strawberry.field(
         default=ComparisonOperator.EQ, description="How the value is compared. Default: `EQ`."
     )
     value: JSONValue | None = strawberry.field(
         default=None,
-        description="The value to compare with: a text, a number or a boolean. A list of 1 to 100 of these for `IN` "
-        "and `NOT_IN`. Ignored by `EXISTS` and `NOT_EXISTS`.",
+        description="The value to compare with: a text of up to 1,000 characters, a number or a boolean. A list of 1 to "
+        "100 of these for `IN` and `NOT_IN`. Ignored by `EXISTS` and `NOT_EXISTS`.",
     )
 
 
@@ -153,7 +160,7 @@ async def parse_event_filter(info: Info, filter: EventFilter | None, pass_id: st
         filtered_pass_id = card.id
     elif filter.pass_external_id is not None:
         card = await info.context.workspace.passes.by_external_id(
-            parse_text(filter.pass_external_id, "filter", "passExternalId")
+            parse_external_id(filter.pass_external_id, "filter", "passExternalId")
         )
         if card is None:
             return None
@@ -255,4 +262,5 @@ def parse_each(values: Sequence[object] | None, parse: Callable[..., T], *path: 
 
 def parse_metadata_condition(sent: MetadataCondition, *path: str) -> Condition:
     """Return the checked condition on the metadata. Raises InvalidInput with the path."""
-    return parse_condition({"path": sent.path, "operator": sent.operator.value, "value": sent.value}, *path)
+    raw = {"path": sent.path, "operator": sent.operator.value, "value": sent.value}
+    return conditions.parse_metadata_condition(raw, *path)

@@ -22,7 +22,7 @@ def to_doc(event: Event, workspace_id: str, fingerprint: bytes, slot: int) -> Do
     """Return the document of a pending event.
 
     `ph` stores the fingerprint, which distinguishes a repeat from a conflict. `pend` stores the slot while the event is
-    pending.
+    pending. `metadata` stores the form that filters read; `metadata_sent` what the client sent, if the two differ.
     """
     origin = event.origin
     doc: Doc = {
@@ -43,9 +43,13 @@ def to_doc(event: Event, workspace_id: str, fingerprint: bytes, slot: int) -> Do
     if event.points:
         doc["points"] = to_decimal128(event.points)
     if event.metadata:
-        doc["metadata"] = event.metadata
+        doc["metadata"] = event.details
+    if event.split_metadata is not None:
+        doc["metadata_sent"] = event.metadata
     if event.changes:
         doc["changes"] = event.changes
+    if event.corrected_order is not None:
+        doc["corrects"] = {"ms": event.corrected_order[0], "depth": event.corrected_order[1]}
     if event.points_expiry is not None:
         doc["points_end"] = expiry_to_doc(event.points_expiry)
     if event.historical:
@@ -104,6 +108,7 @@ def from_doc(doc: Doc) -> Event:
     amount: Any = get("amount")
     points: Any = get("points")
     origin = doc["origin"]
+    metadata, sent = get("metadata", {}), get("metadata_sent")
     return Event(
         id=doc["_id"],
         pass_id=doc["pass"],
@@ -114,7 +119,8 @@ def from_doc(doc: Doc) -> Event:
         points=ZERO if points is None else from_decimal128(points),
         source=doc["source"],
         external_id=get("external_id"),
-        metadata=get("metadata", {}),
+        metadata=metadata if sent is None else sent,
+        split_metadata=None if sent is None else metadata,
         occurred_at=doc["occurred_at"],
         recorded_at=doc["recorded_at"],
         origin=Origin(
@@ -129,6 +135,7 @@ def from_doc(doc: Doc) -> Event:
         old_value=get("old_value"),
         new_value=get("new_value"),
         correction_of=get("correction_of"),
+        corrected_order=(doc["corrects"]["ms"], doc["corrects"]["depth"]) if "corrects" in doc else None,
         historical=get("historical", False),
         changes=get("changes", {}),
         removes=get("removes"),

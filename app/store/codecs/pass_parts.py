@@ -9,12 +9,13 @@ from typing import Any
 from bson import Decimal128
 
 from app.domain.activities import Entry
-from app.domain.events.events import Category
+from app.domain.events.events import SPEND_CATEGORY, Category
 from app.domain.passes.passes import Membership, Profile
 from app.domain.state.aggregates import Aggregate, Aggregates
-from app.domain.state.measures import FirstAndLast, State, Total, Window
+from app.domain.state.measures import FirstAndLast, Number, State, Total, Window
 from app.domain.state.points import Lot, Lots
-from app.store.mongo.decimal128 import from_decimal128, to_decimal128
+from app.domain.values.decimals import ZERO, plain
+from app.store.mongo.decimal128 import MAX_DIGITS, from_decimal128, to_decimal128
 from app.store.mongo.queries import Doc
 
 from .events import expiry_from_doc, expiry_to_doc
@@ -27,6 +28,7 @@ def profile_to_doc(profile: Profile) -> Doc:
         "fields": dict(profile.fields),
         "metadata": dict(profile.metadata),
         "status": profile.status,
+        **({"problems": dict(profile.problems)} if profile.problems else {}),
     }
 
 
@@ -34,7 +36,13 @@ def profile_from_doc(doc: Doc) -> Profile:
     """Return the profile from a document."""
     if not doc:
         return Profile()
-    return Profile(holder=doc["holder"], fields=doc["fields"], metadata=doc["metadata"], status=doc["status"])
+    return Profile(
+        holder=doc["holder"],
+        fields=doc["fields"],
+        metadata=doc["metadata"],
+        status=doc["status"],
+        problems=doc.get("problems", {}),
+    )
 
 
 def memberships_to_docs(memberships: Mapping[str, Membership]) -> list[Doc]:
@@ -54,7 +62,7 @@ def encode_aggregate_key(key: tuple[str, str | None]) -> str:
 
 
 def aggregate_to_doc(key: tuple[str, str | None], row: Aggregate) -> Doc:
-    """Return the document of one aggregate."""
+    """Return the document of one aggregate. `spent` is stored only if it does not follow from category and sum."""
     return {
         "t": key[0],
         "u": key[1],
@@ -65,23 +73,31 @@ def aggregate_to_doc(key: tuple[str, str | None], row: Aggregate) -> Doc:
         "max": None if row.max is None else to_decimal128(row.max),
         "first": row.first_ms,
         "last": row.last_ms,
+        **({} if row.spent == _spent_by_category(row.category, row.sum) else {"spent": to_decimal128(row.spent)}),
     }
+
+
+def _spent_by_category(category: Category, total: Decimal) -> Decimal:
+    return total if category is SPEND_CATEGORY else ZERO
 
 
 def aggregates_from_docs(docs: Mapping[str, Doc]) -> Aggregates:
     """Return the aggregates from their documents."""
-    return {
-        (d["t"], d["u"]): Aggregate(
-            category=Category(d["c"]),
-            count=d["n"],
-            sum=from_decimal128(d["sum"]),
-            min=None if d["min"] is None else from_decimal128(d["min"]),
-            max=None if d["max"] is None else from_decimal128(d["max"]),
-            first_ms=d["first"],
-            last_ms=d["last"],
-        )
-        for d in docs.values()
-    }
+    return {(doc["t"], doc["u"]): _aggregate_from_doc(doc) for doc in docs.values()}
+
+
+def _aggregate_from_doc(doc: Doc) -> Aggregate:
+    category, total = Category(doc["c"]), from_decimal128(doc["sum"])
+    return Aggregate(
+        category=category,
+        count=doc["n"],
+        sum=total,
+        min=None if doc["min"] is None else from_decimal128(doc["min"]),
+        max=None if doc["max"] is None else from_decimal128(doc["max"]),
+        first_ms=doc["first"],
+        last_ms=doc["last"],
+        spent=from_decimal128(doc["spent"]) if "spent" in doc else _spent_by_category(category, total),
+    )
 
 
 def state_to_doc(state: State) -> Doc:
@@ -103,13 +119,13 @@ def state_to_doc(state: State) -> Doc:
 def state_from_doc(doc: Doc) -> State:
     """Return the measure's state of a document."""
     if "t" in doc:
-        return Total(from_bson(doc["t"]))
+        return Total(_number_from_bson(doc["t"]))
     if "f" in doc:
         return FirstAndLast(doc["f"], doc["l"])
     return Window(
-        value=from_bson(doc["v"]),
+        value=_number_from_bson(doc["v"]),
         instants=tuple(doc["i"]),
-        weights=tuple(from_bson(w) for w in doc["w"]),
+        weights=tuple(_number_from_bson(w) for w in doc["w"]),
         has_more=doc["m"],
     )
 
@@ -160,9 +176,16 @@ def entry_from_doc(doc: Doc) -> Entry:
     )
 
 
+def _number_from_bson(value: Any) -> Number:
+    found: Number = Decimal(value) if isinstance(value, str) else from_bson(value)
+    return found
+
+
 def to_bson(value: Any) -> Any:
-    """Return a value for MongoDB: decimals as Decimal128, any other value unchanged."""
-    return to_decimal128(value) if isinstance(value, Decimal) else value
+    """Return a value for MongoDB: decimals as Decimal128, those of more than 34 digits as text, others unchanged."""
+    if not isinstance(value, Decimal):
+        return value
+    return to_decimal128(value) if len(value.as_tuple().digits) <= MAX_DIGITS else plain(value)
 
 
 def from_bson(value: Any) -> Any:

@@ -42,7 +42,7 @@ def update_pass_operation(
     changes: Doc = {**progress_to_doc(after), "v": before.version + 1, "fid": write_id}
     if after.profile is before.profile:
         del changes["profile"]
-    unset: Doc = {}
+    unset: Doc = {"fails": "", "failure": ""} if before.failures else {}
     if after.last_folded_ids is not before.last_folded_ids:
         changes["lb"] = list(after.last_folded_ids)
     for key, row in after.aggregates.items():

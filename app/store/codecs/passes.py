@@ -45,6 +45,8 @@ def to_doc(card: Pass) -> Doc:
         **({"pub": 1} if card.outbox else {}),
         **({} if card.next_due_ms is None else {"due": card.next_due_ms}),
         **({} if card.lots is None else {"lots": {key: lot_to_doc(lot) for key, lot in card.lots.items()}}),
+        **({"fails": card.failures} if card.failures else {}),
+        **({"historical": True} if card.historical else {}),
     }
 
 
@@ -165,4 +167,6 @@ def from_doc(doc: Doc) -> Pass:
         next_due_ms=doc.get("due"),
         tier=doc["tier"],
         lots=lots_from_docs(doc.get("lots")),
+        failures=0 if "parked" in doc else doc.get("fails", 0),
+        historical=doc.get("historical", False),
     )

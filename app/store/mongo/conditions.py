@@ -1,31 +1,51 @@
-"""Filters of MongoDB for conditions on single values."""
+"""Filters of MongoDB for conditions on single values.
+
+`app/domain/values/conditions.py` defines what a condition means, and `app/domain/values/paths.py` what a path means.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
-from app.domain.values.conditions import Condition, Operator, number_of
-from app.domain.values.decimals import canonical
+from app.domain.values.conditions import PATTERN_CHARACTERS, POSITIVE, Condition, Operator
+from app.domain.values.paths import is_index
 
 from .queries import Doc
 
 _ORDERED = {Operator.GT: "$gt", Operator.GTE: "$gte", Operator.LT: "$lt", Operator.LTE: "$lte"}
+_VALUE_TYPES = ["string", "number", "bool", "object"]
+"""The types of values at a path. Nulls count as absent, and a list stands for its elements."""
+_NEVER: Doc = {"_id": {"$in": []}}
 
 
 def condition_to_filter(condition: Condition, root: str) -> Doc:
     """Return the filter for documents whose value at the condition's path under `root` meets the condition."""
-    path, operator = f"{root}.{condition.path}", condition.operator
-    if operator in (Operator.EXISTS, Operator.NOT_EXISTS):
-        return {path: {"$exists": operator is Operator.EXISTS}}
+    found = _positive_filter(condition, root)
+    return {"$nor": [found]} if condition.operator in POSITIVE else found
+
+
+def _positive_filter(condition: Condition, root: str) -> Doc:
+    steps = condition.steps
+    if not steps or any(step.startswith("$") or "\0" in step for step in steps):
+        return _NEVER
+    path, test = ".".join((root, *steps)), _test(condition)
+    if not is_index(steps[-1]):
+        return {path: test}
+    # MongoDB does not look into a list that a path names by its index, so name the elements as well.
+    return {"$or": [{path: test}, {path: {"$elemMatch": test}}]}
+
+
+def _test(condition: Condition) -> Doc:
+    """Return the test of one value, for the operator or for the operator that it is the opposite of."""
+    operator, value = POSITIVE.get(condition.operator, condition.operator), condition.value
+    if operator is Operator.EXISTS:
+        return {"$type": _VALUE_TYPES}
     if operator is Operator.CONTAINS:
-        return {path: {"$regex": _escape_pattern(str(condition.value))}}
+        return {"$regex": _escape_pattern(str(value))}
     if operator in _ORDERED:
         # MongoDB compares a number only with numbers, and a text only with texts.
-        return {path: {_ORDERED[operator]: _representations(condition.value)[0]}}
-    values = condition.value if isinstance(condition.value, tuple) else (condition.value,)
-    candidates = [representation for value in values for representation in _representations(value)]
-    return {path: {"$in" if operator in (Operator.EQ, Operator.IN) else "$nin": candidates}}
+        return {_ORDERED[operator]: value}
+    return {"$in": list(value)} if isinstance(value, tuple) else {"$eq": value}
 
 
 def between(name: str, after: datetime | None, before: datetime | None) -> Doc:
@@ -34,13 +54,7 @@ def between(name: str, after: datetime | None, before: datetime | None) -> Doc:
     return {name: bounds} if bounds else {}
 
 
-def _representations(value: object) -> list[Any]:
-    """Return the forms in which JSON may carry a value: a number as a number or as text."""
-    number = number_of(value)
-    if number is None:
-        return [value]
-    return [int(number) if number == number.to_integral_value() else float(number), canonical(number)]
-
-
 def _escape_pattern(text: str) -> str:
-    return "".join(c if c.isalnum() or c in " _" else f"\\{c}" for c in text)
+    # Escape no other signs: in the pattern of a Rust server, "\<" is the beginning of a word.
+    escaped = "".join(f"\\{c}" if c in PATTERN_CHARACTERS else c for c in text)
+    return escaped.replace("\0", "\\x00")

@@ -9,10 +9,12 @@ from decimal import Context, Decimal
 
 from bson import Decimal128
 
+MAX_DIGITS = 34
+"""Digits of a Decimal128."""
 _EXPONENT_BIAS = 6176
 _COEFFICIENT_MASK = (1 << 113) - 1
 _EXPONENT_MASK = 0x3FFF
-_EXACT = Context(prec=34)
+_EXACT = Context(prec=MAX_DIGITS)
 
 
 def to_decimal128(value: Decimal) -> Decimal128:

@@ -9,11 +9,11 @@ from datetime import datetime
 from pymongo.errors import DuplicateKeyError
 
 from app.domain.passes.passes import Pass
-from app.domain.segments.criteria import parse_criteria
-from app.domain.segments.segments import Segment, Version
-from app.store.codecs.definitions import ANY_CURRENCY, version_from_doc, version_to_doc
+from app.domain.segments.limits import summarize
+from app.domain.segments.segments import Segment, Version, VersionSummary
+from app.store.codecs.definitions import criteria_from_doc, summary_from_doc, version_from_doc, version_to_doc
 from app.store.mongo.paging import Page, PageRequest, read_page, to_stored_keys
-from app.store.mongo.queries import Database, Doc, WorkspaceQueries
+from app.store.mongo.queries import Database, Doc, WorkspaceQueries, in_chunks
 
 from .passes import PassQueries
 
@@ -66,7 +66,7 @@ class SegmentQueries(WorkspaceQueries):
 
     async def count(self) -> int:
         """Return the number of segments, archived ones included. Index: {workspace, created_at, _id}."""
-        return await self._collection.count_documents(self._in_workspace(defined=True))
+        return await self._count(defined=True)
 
     async def members(self, segment_id: str, span: PageRequest) -> Page[Pass]:
         """Return the current members; key (pass id). Index: {workspace, memberships.s, _id}."""
@@ -116,6 +116,23 @@ class SegmentQueries(WorkspaceQueries):
         """Return the versions after a revision, oldest first. Index: {workspace, rev}."""
         docs = await self._versions.find(self._in_workspace(rev={"$gt": after_rev})).sort("rev", 1).to_list(None)
         return [version_from_doc(doc) for doc in docs]
+
+    async def summaries(self) -> list[VersionSummary]:
+        """Return the versions that are kept without their criteria, oldest first. Index: {workspace, rev}.
+
+        One round trip, and a second one for versions that version 0.1.0 stored without a summary.
+        """
+        docs = await self._versions.find(self._in_workspace(), {"criteria": 0}).sort("rev", 1).to_list(None)
+        found = {doc["_id"]: summary_from_doc(doc) for doc in docs if "digest" in doc}
+        if len(found) < len(docs):
+            missing = [doc["_id"] for doc in docs if doc["_id"] not in found]
+
+            async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
+                return await self._versions.find({"_id": {"$in": list(chunk)}}).to_list(None)
+
+            whole = await in_chunks(find_chunk, missing, self._in_chunk)
+            found |= {doc["_id"]: summarize(version_from_doc(doc)) for doc in whole}
+        return sorted(found.values(), key=lambda summary: summary.revision)
 
     async def highest_rev(self) -> int:
         """Return the workspace's highest revision; 0 before the first definition. Index: {workspace, rev}."""
@@ -175,7 +192,7 @@ def _segment_from_docs(doc: Doc, version: Doc) -> Segment:
         key=doc["key"],
         name=doc["name"],
         description=doc["description"],
-        criteria=parse_criteria(version["criteria"], ANY_CURRENCY),
+        criteria=criteria_from_doc(version),
         timezone=version["timezone"],
         version=version["version"],
         revision=version["rev"],

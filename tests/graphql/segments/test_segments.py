@@ -27,7 +27,7 @@ async def create(api: Api, key: str, criteria: Any, **fields: Any) -> dict[str, 
 
 async def test_criteria_are_returned_as_given_with_defaults_filled_in(api: Api) -> None:
     other = (await create(api, "five", FIVE))["segment"]
-    given = {
+    tree = {
         "all": [
             {
                 "event": {
@@ -40,10 +40,10 @@ async def test_criteria_are_returned_as_given_with_defaults_filled_in(api: Api) 
             {"pass": {"field": "fields.size", "operator": "GTE", "value": 2}},
             {"segment": {"id": other["id"], "member": False}},
             {"not": {"event": {"metric": "DAYS_SINCE_LAST", "value": 60}}},
-            {"any": [{"pass": {"field": "tier", "value": "gold"}}]},
+            {"any": [{"pass": {"field": "externalId", "value": "gold"}}]},
         ]
     }  # fmt: skip
-    created = (await create(api, "tree", given, timezone="Europe/Berlin"))["segment"]
+    created = (await create(api, "tree", tree, timezone="Europe/Berlin"))["segment"]
     event, between, of_pass, segment, negated, any_of = created["criteria"]["all"]
     assert event["event"] == {
         "types": ["purchase"], "categories": ["TRANSACTION"], "metric": "SUM", "field": "amount", "currency": "USD",
@@ -54,7 +54,7 @@ async def test_criteria_are_returned_as_given_with_defaults_filled_in(api: Api) 
     assert of_pass["pass"] == {"field": "fields.size", "operator": "GTE", "value": 2}
     assert segment["segment"] == {"id": other["id"], "member": False}
     assert negated["not"] == {"event": {"metric": "DAYS_SINCE_LAST", "value": "60"}}
-    assert any_of["any"] == [{"pass": {"field": "tier", "value": "gold"}}]
+    assert any_of["any"] == [{"pass": {"field": "externalId", "value": "gold"}}]
     assert created["timezone"] == "Europe/Berlin"
 
 
@@ -111,13 +111,13 @@ async def test_members_are_counted_and_paged_with_the_cause_of_each_membership(a
     membership = first["members"]["nodes"][0]
     assert membership["cause"] == {"kind": "EVENT", "event": {"type": "purchase"}, "segmentVersion": None}
     assert (membership["since"], membership["segment"]) == ("2026-01-01T00:00:00.000Z", {"key": "buyer"})
-    rest = (await api.fetch_data(query, after=first["members"]["pageInfo"]["endCursor"]))["segment"]["members"]
-    names = [node["pass"]["externalId"] for node in (*first["members"]["nodes"], *rest["nodes"])]
+    second_page = (await api.fetch_data(query, after=first["members"]["pageInfo"]["endCursor"]))["segment"]["members"]
+    names = [node["pass"]["externalId"] for node in (*first["members"]["nodes"], *second_page["nodes"])]
     assert sorted(names) == ["p0", "p1", "p2", "p3", "p4"]
-    again = await api.fetch_data(
+    membership_data = await api.fetch_data(
         "query ($id: ID!) { node(id: $id) { ... on Membership { since } } }", id=membership["id"]
     )
-    assert again["node"] == {"since": "2026-01-01T00:00:00.000Z"}
+    assert membership_data["node"] == {"since": "2026-01-01T00:00:00.000Z"}
     data = await api.fetch_data(
         '{ pass(externalId: "p0") { memberships(first: 1) { totalCount nodes { segment { id } } } } }'
     )
@@ -126,8 +126,8 @@ async def test_members_are_counted_and_paged_with_the_cause_of_each_membership(a
 
 async def test_segment_is_updated_duplicated_and_archived(api: Api) -> None:
     created = (await create(api, "five", FIVE))["segment"]
-    again = await create(api, "five", FIVE)
-    assert list_codes(again["userErrors"]) == [("TAKEN", ["key"])]
+    repeated = await create(api, "five", FIVE)
+    assert list_codes(repeated["userErrors"]) == [("TAKEN", ["key"])]
     data = await api.fetch_data(
         """mutation ($id: ID!) {
         updateSegment(input: {id: $id, name: "Six", criteria: {event: {types: ["purchase"], value: 6}}, notify: EMIT})
@@ -159,3 +159,54 @@ async def test_unknown_segment_is_refused_by_mutations_and_null_in_queries(api: 
         "segment": None,
         "node": None,
     }
+
+
+WARN = """mutation Warn($input: UpdateSegmentInput!) { updateSegment(input: $input) { segment { version criteria { event {
+  metadata { value } } } } warnings { code message field } userErrors { code } } }"""
+
+
+async def test_likely_mistakes_are_answered_as_warnings(api: Api) -> None:
+    types = {"types": ["purchas"], "metadata": [{"path": "day", "operator": "GT", "value": "today"}]}
+    created = await api.fetch_data(
+        CREATE.replace("userErrors", "warnings { code message field } userErrors"),
+        input={"key": "typo", "name": "Typo", "criteria": {"event": {"value": 1, **types}}},
+    )
+    warnings = created["createSegment"]["warnings"]
+    assert [(each["code"], ".".join(each["field"])) for each in warnings] == [
+        ("UNKNOWN", "criteria.event.types.0"),
+        ("UNSUPPORTED", "criteria.event.metadata.0.value"),
+    ]
+    assert "purchas" in warnings[0]["message"]
+    segment_id = created["createSegment"]["segment"]["id"]
+    await api.business.record({"type": "purchas"})
+    exact = {"path": "n", "operator": "IN", "value": [0.5, 7, "7", True, 0.30000000000000004]}
+    changed = {"id": segment_id, "criteria": {"event": {"value": 1, "types": ["purchas"], "metadata": [exact]}}}
+    updated = (await api.fetch_data(WARN, input=changed))["updateSegment"]
+    assert (updated["warnings"], updated["userErrors"], updated["segment"]["version"]) == ([], [], 2)
+    [condition] = updated["segment"]["criteria"]["event"]["metadata"]
+    assert [type(value) for value in condition["value"]] == [float, int, str, bool, float]
+    assert condition["value"] == exact["value"]
+    renamed = (await api.fetch_data(WARN, input={"id": segment_id, "name": "Typos"}))["updateSegment"]
+    assert (renamed["warnings"], renamed["segment"]["version"]) == ([], 2)
+
+
+@pytest.mark.parametrize(
+    ("criteria", "code", "field"),
+    [
+        ({"event": {"value": 0, "operator": "LT"}}, "INVALID", "criteria.event.value"),
+        ({"event": {"value": 0}}, "INVALID", "criteria.event.value"),
+        ({"pass": {"field": "createdAt", "operator": "LTE", "value": "-365d"}}, "INVALID", "criteria.pass.value"),
+        ({"pass": {"field": "tier", "value": "gold"}}, "INVALID", "criteria.pass.value"),
+        ({"all": [{"event": {"value": 5}}, {"event": {"value": 3, "operator": "LT"}}]}, "INVALID", "criteria.all"),
+        (
+            {"event": {"value": 1, "metadata": [{"path": "a", "operator": "CONTAINS", "value": "x" * 1_001}]}},
+            "TOO_LONG", "criteria.event.metadata.0.value",
+        ),
+        ({"pass": {"field": "fields.a", "value": "x" * 1_001}}, "TOO_LONG", "criteria.pass.value"),
+    ],
+)  # fmt: skip
+async def test_criteria_without_effect_are_refused_with_their_path(
+    api: Api, criteria: dict[str, Any], code: str, field: str
+) -> None:
+    payload = await create(api, "none", criteria)
+    assert (payload["segment"], list_codes(payload["userErrors"])) == (None, [(code, field.split("."))])

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import bson
+from bson import Decimal128
 from hypothesis import given
 
 from app.domain.activities import POINTS_EXPIRED, Entry
+from app.domain.events.events import Category
 from app.domain.passes.passes import Erased, Pass, Profile
-from app.store.codecs.pass_parts import encode_aggregate_key, entry_from_doc, entry_to_doc
+from app.domain.state.aggregates import Aggregate
+from app.store.codecs.pass_parts import (
+    aggregate_to_doc,
+    aggregates_from_docs,
+    encode_aggregate_key,
+    entry_from_doc,
+    entry_to_doc,
+)
 from app.store.codecs.passes import from_doc, stub_to_doc, to_doc
 from app.store.workspace.passes import LIST_PROJECTION
 from tests.store.generated import encode_and_decode, entries, passes
@@ -72,6 +82,16 @@ def test_pass_decodes_without_the_parts_that_lists_leave_out(card: Pass) -> None
     read = from_doc(doc)
     assert (read.measures, read.last_folded_ids, read.outbox, read.lots) == ({}, (), (), None)
     assert (read.aggregates, read.memberships, read.profile) == (card.aggregates, card.memberships, card.profile)
+
+
+def test_spent_part_of_an_aggregate_follows_from_its_category_unless_it_is_stored() -> None:
+    """Documents of version 0.1.0 have no `spent`."""
+    row = Aggregate(Category.TRANSACTION, 2, Decimal(9), min=None, max=None, first_ms=1, last_ms=2)
+    for category, spent in ((Category.TRANSACTION, Decimal(9)), (Category.CUSTOM, Decimal(0))):
+        stored = aggregate_to_doc(("dues", "EUR"), replace(row, category=category, spent=spent))
+        assert "spent" not in stored
+        assert aggregates_from_docs({"dues|EUR": stored})["dues", "EUR"].spent == spent
+    assert aggregate_to_doc(("dues", "EUR"), replace(row, spent=Decimal(4)))["spent"] == Decimal128("4")
 
 
 def test_keys_of_aggregates_differ_for_types_that_differ_in_dots_and_dollars() -> None:

@@ -1,0 +1,65 @@
+"""Upgrade of stored definitions whose meaning a version of Punchcard changed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from app.domain.segments.restating import changes_meaning, restate
+from app.domain.segments.segments import SILENT, Definitions, Version
+from app.domain.values.conditions import MEANING
+from app.store.mongo.queries import Database, ErrorTranslating
+from app.store.workspace.workspace import Workspace
+
+_DONE = "meaning_of_conditions"
+"""The document in `constants` with the meaning that all definitions were brought to."""
+_WORKSPACES_READ = 1_000
+"""Workspaces that are read at once."""
+
+
+class Upgrades(ErrorTranslating):
+    """Upgrades of stored data, across workspaces. Errors: Unavailable, safe to repeat."""
+
+    def __init__(self, db: Database, in_chunk: int) -> None:
+        self._db, self._in_chunk = db, in_chunk
+
+    async def restate_segments(self, now: datetime) -> int:
+        """Store a new version of each live segment whose criteria mean something else today; return their number.
+
+        The backfill then evaluates all passes again. The entries and exits that follow are silent. Safe to run from
+        several processes at once. A call after the first takes one round trip. Index: _id.
+        """
+        done = await self._db["constants"].find_one({"_id": _DONE})
+        if done is not None and done["value"] >= MEANING:
+            return 0
+        restated, last_id = 0, ""
+        while ids := await self._workspaces_after(last_id):
+            for workspace_id in ids:
+                restated += await self._restate_workspace(Workspace(self._db, workspace_id, self._in_chunk), now)
+            last_id = ids[-1]
+        await self._db["constants"].update_one({"_id": _DONE}, {"$max": {"value": MEANING}}, upsert=True)
+        return restated
+
+    async def _workspaces_after(self, last_id: str) -> list[str]:
+        found = self._db["workspaces"].find({"_id": {"$gt": last_id}}, {"_id": 1}).sort("_id", 1)
+        return [doc["_id"] for doc in await found.limit(_WORKSPACES_READ).to_list(None)]
+
+    async def _restate_workspace(self, workspace: Workspace, now: datetime) -> int:
+        restated = 0
+        while True:
+            definitions = Definitions(await workspace.segments.versions())
+            live = (each for each in definitions.latest().values() if not each.archived)
+            before = next((each for each in live if changes_meaning(each.criteria)), None)
+            if before is None:
+                return restated
+            version = Version(
+                segment_id=before.segment_id,
+                revision=definitions.revision + 1,
+                version=before.version + 1,
+                criteria=restate(before.criteria),
+                timezone=before.timezone,
+                archived=False,
+                notify=SILENT,
+                at=max(now, definitions.versions[-1].at),
+            )
+            # Another process may have taken the revision. The definitions are then read again.
+            restated += await workspace.segments.insert_version(version)

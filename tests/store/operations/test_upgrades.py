@@ -1,0 +1,65 @@
+"""Segments of version 0.1.0, whose conditions meant something else, are evaluated again under a new version."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.domain.segments.criteria import EventCriterion, iter_leaves, parse_criteria
+from app.store.operations.upgrades import Upgrades
+from tests.business import Business, purchases
+
+OLD = {
+    "any": [
+        {"event": {"value": 1, "types": ["visit"], "metadata": [{"path": "v", "operator": "GT", "value": 9}]}},
+        {"pass": {"field": "fields.w", "operator": "GT", "value": "72.5"}},
+    ]
+}
+"""Criteria as version 0.1.0 stored them: texts that hold numbers compared as numbers, and 72.5 was stored as text."""
+
+
+async def store_as_before(business: Business, key: str, criteria: dict[str, Any]) -> str:
+    """Create a segment, and store its definition and the measures of all passes in the form of version 0.1.0."""
+    segment = await business.create_segment(key, purchases(99))
+    db = business.ctx.resources.db
+    stored = parse_criteria(criteria, "EUR", stored_meaning=1)
+    keep = {"criteria": stored.to_dict()}
+    await db["definitions"].update_one({"segment": segment.id}, {"$set": keep, "$unset": {"meaning": "", "digest": ""}})
+    keys = [leaf.measure.key for leaf in iter_leaves(stored) if isinstance(leaf, EventCriterion)]
+    membership = {"s": segment.id, "since": 0, "rev": segment.revision, "c": {}}
+    await db["passes"].update_many(
+        {}, {"$set": {"state": {each: {"t": 1} for each in keys}, "memberships": [membership], "rev": segment.revision}}
+    )
+    business.worker.definitions.clear()
+    return segment.id
+
+
+async def test_segment_that_means_something_else_is_evaluated_again(business: Business) -> None:
+    ctx = business.ctx
+    await business.record(
+        {"type": "visit", "metadata": {"v": "10"}},
+        {"type": "visit", "metadata": {"v": 10}, "pass_external_id": "bob"},
+        {"type": "visit", "pass_external_id": "eve"},
+    )
+    await business.run_worker()
+    await ctx.resources.db["passes"].update_one({"external_id": "eve"}, {"$set": {"profile.fields.w": 72.75}})
+    segment_id = await store_as_before(business, "old", OLD)
+    now = await business.clock.now()
+    assert await Upgrades(ctx.resources.db, 100).restate_segments(now) == 1
+    assert await Upgrades(ctx.resources.db, 100).restate_segments(now) == 0
+    await business.run_worker()
+    segment = await ctx.workspace.segments.get(segment_id)
+    assert segment is not None
+    assert await business.read_members(segment) == ["bob", "eve"], "texts are not numbers any more"
+    left = (await business.read_log(segment_ids=[segment_id], include_silent=True))[-1]
+    assert (left.cause["kind"], left.silent, left.type) == ("DEFINITION_CHANGED", True, "customer.segment.left")
+    assert segment.version == 2
+    assert segment.criteria.to_dict()["any"][1]["pass"]["value"] == 72.5  # type: ignore[index]
+
+
+async def test_segment_without_conditions_keeps_its_version(business: Business) -> None:
+    await business.record({"amount": 1})
+    segment_id = await store_as_before(business, "plain", purchases(1))
+    assert await Upgrades(business.ctx.resources.db, 100).restate_segments(await business.clock.now()) == 0
+    segment = await business.ctx.workspace.segments.get(segment_id)
+    assert segment is not None
+    assert segment.version == 1
