@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.config.settings import Settings
+from app.local.key_file import KeyFile
 
 from .client import Client, with_client
 
@@ -115,7 +116,9 @@ def demo(settings: Settings, client: Client) -> None:
     counts = [str(state[noun]["totalCount"]) for noun in ("passes", "events", "activity")]
     table.add_row(*counts, "\n".join(members))
     console.print(table)
-    console.print(f"Open {client.address('/graphiql')}, enter the key {client.key}, and paste a query:", soft_wrap=True)
+    path = KeyFile(settings.data_dir).path
+    key = f"the key in {path}" if client.key == KeyFile(settings.data_dir).read() else "your API key"
+    console.print(f"Open {client.address('/graphiql')}, enter {key}, and paste a query:", soft_wrap=True)
     for title, query in QUERIES:
         console.print(f"\n# {title}\n{query}", soft_wrap=True)
 

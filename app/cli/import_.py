@@ -16,18 +16,21 @@ from rich.table import Table
 from app.config.settings import Settings
 from app.domain.errors import Refused, refuse_if
 from app.domain.events.events import EventInput
-from app.domain.files.columns import FIELDS, ColumnMapping
+from app.domain.files.columns import FIELDS, CellKind, ColumnMapping
+from app.domain.files.csv_numbers import DecimalMark
 from app.domain.files.csv_values import DateOrder
-from app.domain.files.import_plan import ImportPlan, default_source
+from app.domain.files.import_plan import NOW, ImportPlan, default_source, metadata_field
 from app.domain.files.imports import ImportFormat, detect_format, plan_import
 from app.domain.files.jsonl import LinePlan
 from app.domain.files.row_splitter import Row
+from app.local.folder import open_folder
 
 from .client import Client, with_client
 from .jobs import create_progress, follow_job
 
 HEAD_BYTES = 262_144
 PREVIEW_ROWS = 5
+_EVERY_ROW = "“{}” in every row"
 
 _WORKSPACE = "{ viewer { workspace { name currency timezone } } }"
 _IMPORT = """mutation ($input: ImportEventsInput!) {
@@ -42,6 +45,7 @@ class _Options:
     source: str | None
     timezone: str | None
     date_order: str | None
+    decimal_mark: str | None
 
 
 class _Pair(click.ParamType[tuple[str, str]]):
@@ -70,6 +74,14 @@ class _Pair(click.ParamType[tuple[str, str]]):
     type=click.Choice(["DMY", "MDY"]),
     help="The order of day and month in dates such as 03/04/2026.  [default: the order that the first rows show]",
 )
+@click.option(
+    "--decimal-mark",
+    type=click.Choice(["POINT", "COMMA"]),
+    help="The mark before decimal places in numbers such as 1,234.  [default: the mark that the first rows show]",
+)
+@click.option(
+    "--number", "numbers", multiple=True, help="A column whose cells become numbers in the metadata, such as weight."
+)
 @click.option("--source", help="The source of the events, a part of their identity.  [default: import:FILE]")
 @click.option(
     "--format",
@@ -93,6 +105,8 @@ def import_(
     values: tuple[tuple[str, str], ...],
     timezone: str | None,
     date_order: str | None,
+    decimal_mark: str | None,
+    numbers: tuple[str, ...],
     source: str | None,
     kind: str | None,
     no_create: bool,
@@ -122,10 +136,12 @@ def import_(
         mappings=(
             *(ColumnMapping(field, column) for field, column in columns),
             *(ColumnMapping(field, None, value) for field, value in values),
+            *(ColumnMapping(metadata_field(column), column, kind=CellKind.NUMBER) for column in numbers),
         ),
         source=source,
         timezone=timezone,
         date_order=date_order,
+        decimal_mark=decimal_mark,
     )
     workspace = client.ask(_WORKSPACE)["viewer"]["workspace"]
     plan, rows = _plan(file, None if kind is None else ImportFormat(kind.upper()), options, workspace)
@@ -138,9 +154,13 @@ def import_(
         "file": None,
         "format": (ImportFormat.JSONL if isinstance(plan, LinePlan) else ImportFormat.CSV).value,
         "source": plan.source,
-        "columns": [{"field": m.field, "column": m.column, "value": m.value} for m in plan.mappings],
+        "columns": [
+            {"field": m.field, "column": m.column, "value": m.value, "kind": None if m.kind is None else m.kind.value}
+            for m in plan.mappings
+        ],
         "timezone": plan.timezone,
         "dateOrder": None if plan.date_order is None else plan.date_order.value,
+        "decimalMark": None if plan.decimal_mark is None else plan.decimal_mark.value,
         "createMissingPasses": not no_create,
         "dryRun": dry_run,
     }
@@ -166,6 +186,7 @@ def _plan(
             timezone=options.timezone or workspace["timezone"],
             currency=workspace["currency"],
             date_order=None if options.date_order is None else DateOrder(options.date_order),
+            decimal_mark=None if options.decimal_mark is None else DecimalMark(options.decimal_mark),
         )
     except Refused as refused:
         problems = "\n".join(problem.message for problem in refused.problems)
@@ -186,7 +207,7 @@ def _print_preview(
     if "externalId" not in fields:
         table.add_row("externalId", "the number of the row")
     console.print(table)
-    if "occurredAt" not in fields:
+    if not plan.has_instants or fields.get("occurredAt") == _EVERY_ROW.format(NOW):
         console.print(
             "No column has the time of the events: all will occur now. Name the column with --map occurredAt=COLUMN."
         )
@@ -204,7 +225,7 @@ def _print_preview(
 
 def _find_columns(plan: ImportPlan, rows: Sequence[Row]) -> dict[str, str]:
     """Return the column or the value of each field, as texts for the user."""
-    found = {m.field: m.column or f"“{m.value}” in every row" for m in plan.mappings}
+    found = {m.field: m.column or _EVERY_ROW.format(m.value) for m in plan.mappings}
     if isinstance(plan, LinePlan):
         names = {name for row in rows for name in row.values or ()}
         found |= {name: name for name in (*FIELDS, "metadata") if name in names and name not in found}
@@ -247,8 +268,9 @@ def _print_result(
     if job["status"] != "SUCCEEDED":
         console.print(f"The job {job['id']} ended as {job['status']}. {job['error'] or ''}")
     if job["reportUrl"]:
+        open_folder(settings.data_dir)
         folder = settings.data_dir / "reports"
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
         path = folder / f"{file.stem}-{job['reportUrl'].split('/')[2]}.csv"
         path.write_bytes(client.fetch(job["reportUrl"]))
         console.print(f"The report says why rows failed: {path}  ({client.address(job['reportUrl'])})", soft_wrap=True)

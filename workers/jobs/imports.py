@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from app.clock import SystemClock
-from app.commands.jobs.imports import CHANNEL, record_rows
+from app.commands.jobs.imports import CHANNEL, OTHER_FILE_WARNING, record_rows
 from app.domain.files.import_plan import ImportOrder
 from app.domain.files.row_splitter import Row
 
@@ -44,11 +44,20 @@ async def import_batch(lease: JobLease, rows: list[Row]) -> bool:
     first = run.tally.done + 1
     ctx = lease.context(CHANNEL, "import", batch=f"{run.job_id}:{first}")
     recorded = await record_rows(
-        ctx, order.plan, first, rows, create_missing_passes=order.create_missing_passes, dry_run=run.dry_run
+        ctx,
+        order.plan,
+        first,
+        rows,
+        create_missing_passes=order.create_missing_passes,
+        dry_run=run.dry_run,
+        is_other_file=OTHER_FILE_WARNING in run.warnings,
     )
     if recorded.report:
-        await lease.workspace.jobs.put_report(run.job_id, first, recorded.report, await SystemClock().now())
-    return await lease.commit(rows[-1].end, run.tally.plus(recorded.tally))
+        await lease.workspace.jobs.put_report(
+            run.job_id, first, recorded.report, await SystemClock().now(), recorded.names
+        )
+    warning = OTHER_FILE_WARNING if recorded.is_other_file else None
+    return await lease.commit(rows[-1].end, run.tally.plus(recorded.tally), warning=warning)
 
 
 def _order(lease: JobLease) -> ImportOrder:

@@ -12,20 +12,24 @@ from datetime import datetime
 from typing import Protocol
 
 from app.clock import SystemClock
+from app.commands.audit import record_audit_entry
 from app.commands.context import Context
-from app.commands.events.outcomes import BatchOutcome
+from app.commands.events.outcomes import BatchOutcome, ItemResult
 from app.commands.events.record import record_events
 from app.domain.errors import Code, Problem, Refused
 from app.domain.events.events import EventInput
 from app.domain.events.receipts import RecordStatus
 from app.domain.files.columns import ColumnMapping
+from app.domain.files.csv_numbers import DecimalMark
 from app.domain.files.csv_table import EncodingDetector
 from app.domain.files.csv_values import DateOrder
+from app.domain.files.csv_writer import unmark_cell
 from app.domain.files.import_plan import MAX_SOURCE, ImportOrder, ImportPlan, default_source
 from app.domain.files.imports import ImportFormat, TablePlan, plan_import
 from app.domain.files.row_splitter import Row
 from app.domain.ids import event_id
-from app.domain.jobs import Job, JobKind, JobStatus, Tally
+from app.domain.jobs import MAX_OPEN_JOBS, Job, JobKind, JobStatus, Tally, check_kept_bytes, too_many_jobs
+from app.domain.values.name_hashes import hash_names
 from app.domain.values.text import parse_text
 from app.store.mongo.ids import ordered_id
 from app.store.workspace.jobs import PART_BYTES
@@ -36,6 +40,17 @@ CHANNEL = "IMPORT"
 REPORT_COLUMNS = ("row", "code", "field", "message", "text")
 LEGACY_ENCODING_WARNING = "The file is not UTF-8; it was read as Windows-1252."
 NO_DATES_WARNING = "No column was mapped to occurredAt: every event occurs when it is recorded."
+OTHER_FILE_WARNING = (
+    "Rows conflict with rows that were recorded under the same source and number. So this is another file, or it was read in"
+    " another way, and its other rows were not recorded. Give the file a source of its own (--source), or map a column of"
+    " unique ids to externalId."
+)
+_WITHHELD = Problem(
+    Code.CONFLICT,
+    "Not recorded: other rows of this file conflict with rows of the same source and number. Give the file a source of its"
+    " own, or map a column of unique ids to externalId.",
+    ("externalId",),
+)
 
 
 class Upload(Protocol):
@@ -49,10 +64,16 @@ class Upload(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RecordedRows:
-    """Result of some rows: the counts, and a line of the report for each problem."""
+    """Result of some rows: the counts, and a line of the report for each problem.
+
+    `names` has for each line the hashes of the names in its row, or None for a row that cannot be read.
+    `is_other_file` means that a row conflicts with the row of the same number of another file.
+    """
 
     tally: Tally
     report: list[tuple[str, ...]]
+    names: list[tuple[str, ...] | None]
+    is_other_file: bool
 
 
 async def import_events(
@@ -64,6 +85,7 @@ async def import_events(
     columns: Sequence[ColumnMapping] | None = None,
     timezone: str | None = None,
     date_order: DateOrder | None = None,
+    decimal_mark: DecimalMark | None = None,
     create_missing_passes: bool = True,
     dry_run: bool = False,
 ) -> Job:
@@ -87,16 +109,20 @@ async def import_events(
         timezone=timezone or profile.timezone,
         currency=profile.currency,
         date_order=date_order,
+        decimal_mark=decimal_mark,
     )
     job_id = ordered_id("job")
     now = await SystemClock().now()
-    copied = await _copy_upload(ctx, job_id, head, file, now)
-    warnings = []
+    if await ctx.workspace.jobs.count_open() >= MAX_OPEN_JOBS:
+        raise too_many_jobs("file")
+    check_kept_bytes(await ctx.workspace.jobs.kept_bytes(now), "file")
+    newline = plan.layout.newline.encode() if isinstance(plan, TablePlan) else b"\n"
+    copied = await _copy_upload(ctx, job_id, head, file, now, newline)
+    warnings = [] if plan.has_instants else [NO_DATES_WARNING]
     total = copied.lines
     if isinstance(plan, TablePlan):
         plan = replace(plan, layout=replace(plan.layout, encoding=copied.encoding))
         warnings += [LEGACY_ENCODING_WARNING] if copied.encoding != "utf-8" else []
-        warnings += [] if any(mapping.field == "occurredAt" for mapping in plan.mappings) else [NO_DATES_WARNING]
         total = max(0, total - 1)
     job = Job(
         id=job_id,
@@ -110,15 +136,29 @@ async def import_events(
         warnings=tuple(warnings),
     )
     order = ImportOrder(plan, create_missing_passes, copied.size)
-    await ctx.workspace.jobs.insert(job, order, ctx.actor.key_id, plan.start)
+    await record_audit_entry(ctx, "importEvents", "Job", job_id, dryRun=str(dry_run).lower())
+    if not await ctx.workspace.jobs.insert(job, order, ctx.actor.key_id, plan.start):
+        await ctx.workspace.jobs.drop_input(job_id)
+        raise too_many_jobs("file")
     ctx.resources.bus.wake("jobs", job_id)
     return job
 
 
 async def record_rows(
-    ctx: Context, plan: ImportPlan, first: int, rows: Sequence[Row], *, create_missing_passes: bool, dry_run: bool
+    ctx: Context,
+    plan: ImportPlan,
+    first: int,
+    rows: Sequence[Row],
+    *,
+    create_missing_passes: bool,
+    dry_run: bool,
+    is_other_file: bool = False,
 ) -> RecordedRows:
     """Record the rows from number `first` on, at most 1,000, and return their results.
+
+    If a row that is identified by its number conflicts with a stored one, the file is another one. Then its rows without
+    ids are not recorded: their numbers would count events of both files twice. `is_other_file` says that an earlier
+    batch found such a conflict.
 
     Safe to repeat. If a crashed run of this job recorded events of the same batch (`ctx.batch`) without counting them,
     they count as created, not as duplicates.
@@ -145,23 +185,64 @@ async def record_rows(
             refused[index] = problems
         else:
             duplicate += 1
-    while inputs:
-        indexes = _find_independent(ctx, inputs)
-        outcome = await record_events(
+
+    async def record(indexes: Sequence[int], *, dry_run: bool) -> BatchOutcome:
+        return await record_events(
             ctx,
-            [inputs.pop(index) for index in indexes],
+            [inputs[index] for index in indexes],
             create_missing_passes=create_missing_passes,
             historical=True,
             dry_run=dry_run,
         )
-        own_count = _count_own(ctx, outcome)
+
+    numbered = [index for index in inputs if plan.is_numbered(rows[index])]
+    if known := await _find_known(ctx, inputs, numbered):
+        # These rows are stored, so a dry run gives their results. It creates no pass for a row that conflicts.
+        outcome = await record(known, dry_run=True)
+        stored = [result for result in outcome.results if result.status is not RecordStatus.CREATED]
+        is_other_file = is_other_file or any(result.status is RecordStatus.CONFLICT for result in stored)
+        for result in stored:
+            del inputs[known[result.index]]
+        refused |= {known[result.index]: result.problems for result in stored if result.problems}
+        own_count = _count_own(ctx, stored)
+        created += own_count
+        duplicate += sum(result.status is RecordStatus.DUPLICATE for result in stored) - own_count
+    if is_other_file:
+        for index in set(numbered) & inputs.keys():
+            del inputs[index]
+            refused[index] = (_WITHHELD,)
+    while inputs:
+        indexes = _find_independent(ctx, inputs)
+        outcome = await record(indexes, dry_run=dry_run)
+        for index in indexes:
+            del inputs[index]
+        own_count = _count_own(ctx, outcome.results)
         created += own_count
         duplicate += outcome.created + outcome.duplicate - own_count
         refused |= {indexes[result.index]: result.problems for result in outcome.results if result.problems}
+        # Another job may have recorded rows of the same numbers since they were looked up.
+        conflicts = {indexes[result.index] for result in outcome.results if result.status is RecordStatus.CONFLICT}
+        is_other_file = is_other_file or not conflicts.isdisjoint(numbered)
     report = [
         _report_line(first + index, problem, rows[index]) for index in sorted(refused) for problem in refused[index]
     ]
-    return RecordedRows(Tally(created, duplicate, len(refused)), report)
+    key, constants = await ctx.secret(), [mapping.value for mapping in plan.mappings if mapping.value is not None]
+    names = [
+        _hash_names(key, rows[index], constants) if rows[index].problem is None else None
+        for index in sorted(refused)
+        for _ in refused[index]
+    ]
+    return RecordedRows(Tally(created, duplicate, len(refused)), report, names=names, is_other_file=is_other_file)
+
+
+async def _find_known(ctx: Context, inputs: Mapping[int, EventInput], numbered: Sequence[int]) -> list[int]:
+    """Return the rows of `numbered` whose ids are stored. One round trip, if any row is identified by its number."""
+    ids = {
+        index: event_id(ctx.workspace.id, str(inputs[index].source), str(inputs[index].external_id))
+        for index in numbered
+    }
+    stored = await ctx.workspace.events.stored(list(ids.values())) if ids else {}
+    return [index for index, identity in ids.items() if identity in stored]
 
 
 async def _find_exported(
@@ -193,9 +274,9 @@ def _find_independent(ctx: Context, inputs: Mapping[int, EventInput]) -> list[in
     return [index for index, each in inputs.items() if each.correction_of not in batch_ids] or list(inputs)
 
 
-def _count_own(ctx: Context, outcome: BatchOutcome) -> int:
+def _count_own(ctx: Context, results: Sequence[ItemResult]) -> int:
     own: set[str] = set()
-    for result in outcome.results:
+    for result in results:
         event = result.event
         if event is not None and (
             result.status is RecordStatus.CREATED
@@ -203,6 +284,11 @@ def _count_own(ctx: Context, outcome: BatchOutcome) -> int:
         ):
             own.add(event.id)
     return len(own)
+
+
+def _hash_names(key: bytes, row: Row, constants: Sequence[str]) -> tuple[str, ...] | None:
+    unmarked = [unmark_cell(cell) for cell in row.cells if "'" in cell]
+    return hash_names(key, list(row.cells), unmarked, row.values or {}, list(constants))
 
 
 def _report_line(number: int, problem: Problem, row: Row) -> tuple[str, ...]:
@@ -218,24 +304,26 @@ class _CopiedUpload:
     encoding: str = "utf-8"
 
 
-async def _copy_upload(ctx: Context, job_id: str, head: bytes, file: Upload, at: datetime) -> _CopiedUpload:
+async def _copy_upload(
+    ctx: Context, job_id: str, head: bytes, file: Upload, at: datetime, newline: bytes
+) -> _CopiedUpload:
     """Copy the file into the store, part by part, and return its size, number of lines and encoding.
 
     If the copy fails, its parts are deleted. After a crash, they expire a day later.
     """
     copied, detector = _CopiedUpload(), EncodingDetector()
-    part, number, last_byte = head, 0, b"\n"
+    part, number, last_byte = head, 0, newline
     try:
         while part := part + await _read(file, PART_BYTES - len(part)):
             detector.take(part)
             await ctx.workspace.jobs.put_input(job_id, number, part, at)
             copied.size += len(part)
-            copied.lines += part.count(b"\n")
+            copied.lines += part.count(newline)
             part, number, last_byte = b"", number + 1, part[-1:]
     except BaseException:
         await ctx.workspace.jobs.drop_input(job_id)
         raise
-    copied.lines += last_byte != b"\n"
+    copied.lines += last_byte != newline
     copied.encoding = detector.encoding
     return copied
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 from app.domain.errors import Code, InvalidInput, Refused
-from app.domain.events.events import Category, parse_type
-from app.domain.values.currencies import parse_currency
+from app.domain.events.events import TYPES, Category, parse_type
+from app.domain.values.currencies import CURRENCIES
 from app.domain.values.text import MAX_NAME
 
-from .csv_values import DateOrder, parse_cell_amount, parse_cell_instant, parse_cell_type
+from .csv_numbers import can_be_amount, currency_code
+from .csv_values import DateOrder, parse_cell_instant, parse_cell_type
 
 FIELDS = (
     "passExternalId", "type", "occurredAt", "amount", "currency", "points", "category", "externalId", "pointsExpireAt",
@@ -25,13 +27,24 @@ _ZONE = ZoneInfo("UTC")
 """The time zone of guesses, which only ask whether a text is a date."""
 
 
+class CellKind(StrEnum):
+    """What the cells of a column become in the metadata: texts as written, or numbers."""
+
+    TEXT = "TEXT"
+    NUMBER = "NUMBER"
+
+
 @dataclass(frozen=True, slots=True)
 class ColumnMapping:
-    """The source of a field: a column of the file, or one value for all rows."""
+    """The source of a field: a column of the file, or one value for all rows.
+
+    `kind` is for metadata. Without it, a cell becomes a number only if the number keeps the digits of the cell.
+    """
 
     field: str
     column: str | None = None
     value: str | None = None
+    kind: CellKind | None = None
 
 
 def guess_columns(
@@ -39,10 +52,11 @@ def guess_columns(
 ) -> tuple[ColumnMapping, ...]:
     """Guess the mapping of columns to fields from column names and first rows. Mappings in `given` stay unchanged.
 
-    A field gets the first column whose name and cells fit:
+    A field gets the first of these columns:
 
-    - dates and amounts: half of the cells under a usual name; nine of ten if the name only contains a usual word;
-    - other fields: all cells.
+    1. a column with a usual name, in half of whose cells the field can be read;
+    2. a column with an exact name, such as "date" or "amount", whatever its cells hold: rows that cannot be read fail;
+    3. a column whose name contains a usual word, in nine of ten of whose cells the field can be read.
 
     If no date column has a usual name, `occurredAt` gets the first column of written dates. If no customer column has
     one, `passExternalId` gets a column of ids in which an id is repeated. Without a type column, the type is "purchase"
@@ -51,31 +65,31 @@ def guess_columns(
     guess = _Guess(columns, rows, given)
 
     def are_amounts(cells: Sequence[str], share: float) -> bool:
-        return _share(cells, lambda text: _is_amount(text, currency)) >= share
+        return _share(cells, lambda text: can_be_amount(text, currency)) >= share
 
-    guess.take("currency", "currency currency_code", "currency", lambda cells, _: all(map(_is_currency, cells)))
-    guess.take("passExternalId", _PASS, _PASS_WORDS, lambda cells, _: all(len(text) <= MAX_NAME for text in cells))
-    guess.take("occurredAt", _DATE, _DATE_WORDS, lambda cells, share: _share(cells, _is_date) >= share)
+    guess.take("currency", "currency currency_code", "currency", _are_currencies, any_of="currency currency_code")
+    guess.take("passExternalId", _PASS, _PASS_WORDS, _are_names, any_of=_PASS)
+    guess.take("occurredAt", _DATE, _DATE_WORDS, _are_dates, any_of=_DATE)
     guess.take("occurredAt", "", "_", lambda cells, share: _share(cells, _is_written_date) >= share)
-    guess.take("amount", _AMOUNT, _AMOUNT_WORDS, are_amounts)
-    guess.take("points", "points points_earned", "", are_amounts)
+    guess.take("amount", _AMOUNT, _AMOUNT_WORDS, are_amounts, any_of=_AMOUNT)
+    guess.take("points", "points points_earned", "", are_amounts, any_of="points points_earned")
     if "points" in guess.found:
-        guess.take("pointsExpireAt", "points_expire_at", "", lambda cells, _: bool(cells) and all(map(_is_date, cells)))
+        guess.take("pointsExpireAt", "points_expire_at", "", _are_dates, any_of="points_expire_at")
         guess.take(
-            "pointsExpireAfterDays", "points_expire_after_days", "", lambda cells, _: all(map(str.isdigit, cells))
+            "pointsExpireAfterDays", "points_expire_after_days", "", _are_whole, any_of="points_expire_after_days"
         )
-    guess.take("category", "category", "", lambda cells, _: bool(cells) and {x.upper() for x in cells} <= {*Category})
-    guess.take("type", _TYPE, "", lambda cells, _: 0 < len(set(cells)) <= 50 and all(map(_is_type, cells)))
+    guess.take("category", "category", "", lambda cells, share: _share(cells, _is_category) >= share)
+    guess.take("type", _TYPE, "", _are_types, any_of="event_type eventtype event_name")
     guess.take("externalId", _EXTERNAL, "", lambda cells, _: 1 < len(rows) == len(cells) == len(set(cells)))
     guess.take("passExternalId", "id name", _ID_ENDS, lambda cells, _: len(set(cells)) < len(cells) == len(rows))
     if "passExternalId" not in guess.found:
         names = ", ".join(columns[:20])
         message = f"No column looks like the customer's id; map one to passExternalId. The columns are: {names}."
-        if len(columns) > 1 and all(_is_date(column) or _is_amount(column, currency) for column in columns[1:]):
+        if len(columns) > 1 and all(_is_date(column) or can_be_amount(column, currency) for column in columns[1:]):
             message = f"The first row has to name the columns; it reads: {names}."
         raise InvalidInput(Code.REQUIRED, message, "columns")
     if "type" not in guess.found:
-        guess.found["type"] = ColumnMapping("type", None, "purchase" if "amount" in guess.found else "visit")
+        guess.found["type"] = ColumnMapping("type", None, "purchase" if guess.has_amounts else "visit")
     return tuple(guess.found.values())
 
 
@@ -89,32 +103,66 @@ class _Guess:
             column: [row[index].strip() for row in rows if row[index].strip()] for index, column in enumerate(columns)
         }
 
-    def take(self, field: str, exact: str, words: str, fits: Callable[[Sequence[str], float], bool]) -> None:
+    def take(
+        self,
+        field: str,
+        exact: str,
+        words: str,
+        fits: Callable[[Sequence[str], float], bool],
+        *,
+        any_of: str = "",
+    ) -> None:
         """Map the field to the first column that fits, unless the field is mapped already.
 
         The order of columns is:
 
         1. names in `exact`, in the order of that text;
-        2. names that contain one of `words` and end like an id;
-        3. other names that contain one of `words`.
+        2. names in `any_of`, in the order of that text, unless the name is vague and its cells hold no digits;
+        3. names that contain one of `words` and end like an id;
+        4. other names that contain one of `words`.
 
-        `fits` gets the cells of a column, and the share of cells that must fit.
+        `fits` gets the cells of a column, and the share of cells that must fit. Columns of group 2 need not fit.
         """
         if field in self.found:
             return
-        usual_names = exact.split()
-        candidates = [
-            (usual_names.index(name), 0.5, column) for column, name in self._names.items() if name in usual_names
-        ]
-        for column, name in self._names.items():
-            excluded = _NOT_CUSTOMER if field == "passExternalId" else _OTHER
-            if name not in usual_names and any(w in f"_{name}_" for w in words.split()) and not excluded.search(name):
-                candidates.append((len(usual_names) + (not _ENDS_IN_ID.search(name)), 0.9, column))
         used = {mapping.column for mapping in self.found.values()}
-        for _, share, column in sorted(candidates, key=lambda candidate: candidate[0]):
-            if column not in used and fits(self._cells[column], share):
-                self.found[field] = ColumnMapping(field, column)
-                return
+        for share, candidates in (
+            (0.5, self._named(field, exact)),
+            (None, self._named(field, any_of)),
+            (0.9, self._containing(field, exact, words)),
+        ):
+            for column in candidates:
+                cells = self._cells[column]
+                is_found = _decides(self._names[column], cells) if share is None else fits(cells, share)
+                if column not in used and is_found:
+                    self.found[field] = ColumnMapping(field, column)
+                    return
+
+    @property
+    def has_amounts(self) -> bool:
+        """Whether a column of amounts is mapped, and a row has an amount."""
+        mapping = self.found.get("amount")
+        return mapping is not None and bool(mapping.column is None or self._cells.get(mapping.column))
+
+    def _named(self, field: str, usual_names: str) -> list[str]:
+        """Return the columns with one of these names, in the order of the names. "Amount (EUR)" is an amount."""
+        ranks = {name: rank for rank, name in enumerate(usual_names.split())}
+        names = self._names.items()
+        if field == "amount":
+            names = {column: _without_currency(name) for column, name in names}.items()
+        found = [(ranks[name], column) for column, name in names if name in ranks]
+        return [column for _, column in sorted(found, key=lambda each: each[0])]
+
+    def _containing(self, field: str, exact: str, words: str) -> list[str]:
+        """Return the columns whose name contains a usual word; those that end like an id first."""
+        usual_names = exact.split()
+        excluded = _NOT_CUSTOMER if field == "passExternalId" else _OTHER
+        found = [
+            (not _ENDS_IN_ID.search(name), column)
+            for column, name in self._names.items()
+            if name not in usual_names and any(w in f"_{name}_" for w in words.split()) and not excluded.search(name)
+        ]
+        return [column for _, column in sorted(found, key=lambda each: each[0])]
 
 
 _PASS = """pass_external_id passexternalid customer_id customerid customer user_id userid user member_id memberid member
@@ -127,6 +175,8 @@ _DATE_WORDS = "date datum time timestamp _at_ _on_ day"
 _AMOUNT = """amount dollar_value total total_amount order_total transaction_amount purchase_amount order_value revenue
     price value spend spent sales net_amount gross_amount paid"""
 _AMOUNT_WORDS = "amount total revenue price spend spent sales dollar value paid payment charge cost"
+_VAGUE = frozenset("when time day created value paid".split())
+"""Usual names that also mean other things. They decide only if half of their cells hold a digit."""
 _TYPE = "type event_type eventtype event event_name action activity"
 _EXTERNAL = """external_id externalid order_id orderid transaction_id transactionid event_id eventid order_number
     order_no invoice_id invoice_number invoice_no invoice receipt_id receipt_number receipt id"""
@@ -148,6 +198,16 @@ def _normalize(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()).strip("_")
 
 
+def _without_currency(name: str) -> str:
+    """Return the name without a code of a currency at its beginning or end."""
+    words = name.split("_")
+    if len(words) > 1 and words[-1].upper() in CURRENCIES:
+        del words[-1]
+    elif len(words) > 1 and words[0].upper() in CURRENCIES:
+        del words[0]
+    return "_".join(words)
+
+
 def _share(texts: Sequence[str], fits: Callable[[str], bool]) -> float:
     """Return the share of the first 500 texts that fit: some bad rows must not hide the meaning of a column."""
     sample = texts[:500]
@@ -162,16 +222,39 @@ def _is_written_date(text: str) -> bool:
     return not text.isdigit() and _is_date(text)
 
 
-def _is_amount(text: str, currency: str) -> bool:
-    return _is_accepted(lambda: parse_cell_amount(text, currency))
+def _is_category(text: str) -> bool:
+    return text.upper() in Category.__members__
 
 
-def _is_currency(text: str) -> bool:
-    return _is_accepted(lambda: parse_currency(text.upper()))
+def _are_dates(cells: Sequence[str], share: float) -> bool:
+    return _share(cells, _is_date) >= share
 
 
-def _is_type(text: str) -> bool:
-    return _is_accepted(lambda: parse_type(parse_cell_type(text)))
+def _are_names(cells: Sequence[str], share: float) -> bool:
+    return not cells or _share(cells, lambda text: len(text) <= MAX_NAME) >= share
+
+
+def _are_whole(cells: Sequence[str], share: float) -> bool:
+    return _share(cells, str.isdigit) >= share
+
+
+def _are_currencies(cells: Sequence[str], share: float) -> bool:
+    return _share(cells, lambda text: currency_code(text) in CURRENCIES) >= share
+
+
+def _are_types(cells: Sequence[str], _share_of_cells: float) -> bool:
+    """Return whether cells name event types: one is a built-in type, or all can be types and few are different."""
+    names = {parse_cell_type(text) for text in cells}
+    return not names.isdisjoint(TYPES) or (0 < len(names) <= 50 and all(map(_is_type, names)))
+
+
+def _decides(name: str, cells: Sequence[str]) -> bool:
+    """Return whether a column with a usual name has the field, although most of its cells cannot be read."""
+    return name not in _VAGUE or _share(cells, lambda text: any(map(str.isdigit, text))) >= 0.5
+
+
+def _is_type(name: str) -> bool:
+    return _is_accepted(lambda: parse_type(name))
 
 
 def _is_accepted(parse: Callable[[], object]) -> bool:

@@ -1,11 +1,11 @@
-"""CSV: detection of encoding and layout, splitting of bytes into rows of cells, and writing."""
+"""CSV: detection of encoding and layout, and splitting of bytes into rows of cells."""
 
 from __future__ import annotations
 
 import codecs
 import csv
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from app.domain.errors import Code, InvalidInput
@@ -14,31 +14,50 @@ from .row_splitter import BOM, MAX_ROW_BYTES, MAX_SHOWN_CHARACTERS, Row, Splitte
 
 MAX_COLUMNS = 500
 _UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
-"""First characters of texts that spreadsheets run as formulas."""
-_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _DELIMITERS = (",", ";", "\t", "|")
+_SEPARATOR_LINE = re.compile(rb"\"?sep=([^\w\"\r\n\x00])\"?(?:\r?\n|\r)", re.IGNORECASE)
+"""The first line by which spreadsheets learn the delimiter."""
+_QUOTED_OR_BREAK = re.compile(rb"\"[^\"]*\"|\r(?!\r*\n)|\n")
+"""A text in quotation marks, or the end of a line: a line feed, or a carriage return without a line feed."""
+INVISIBLE = "\ufeff"
+"""The byte order mark, which also stands between files that were joined."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The layout of a CSV file: encoding (utf-8 or cp1252), delimiter and column names.
+    """The layout of a CSV file: encoding (utf-8 or cp1252), delimiter, column names, and the end of a line.
 
-    `start` is the position, in bytes, of the first row below the header.
+    `start` is the position, in bytes, of the first row below the header. `newline` is a line feed, or a carriage return
+    in files of old systems.
     """
 
     encoding: str
     delimiter: str
     columns: tuple[str, ...]
     start: int
+    newline: str = "\n"
+
+    @property
+    def width(self) -> int:
+        """The cells that a row has at least: columns without a name at the end may be left out."""
+        width = len(self.columns)
+        while width > 1 and self.columns[width - 1] == f"column_{width}":
+            width -= 1
+        return width
+
+
+QUOTES_ADVICE = (
+    "A quotation mark is opened and not closed, or text follows a closing one. Write a mark inside a quoted cell twice."
+)
 
 
 class TableSplitter(Splitter):
     """A splitter that cuts a CSV file into rows of cells."""
 
     def __init__(self, layout: Layout, position: int) -> None:
-        super().__init__(layout.encoding, position)
+        super().__init__(layout.encoding, position, layout.newline.encode())
         self._layout = layout
+        self._width = layout.width
 
     def _read(self, line: bytes, stop: int) -> Row | None:
         if b'"' in line:
@@ -46,14 +65,15 @@ class TableSplitter(Splitter):
         return self._row(self._text(self._at, stop).rstrip("\r\n").split(self._layout.delimiter), stop)
 
     def _read_quoted(self, line: bytes) -> Row | None:
-        # csv.reader reads another line exactly when a quotation mark is still open at the end of a line.
+        # csv.reader reads another line exactly when a quotation mark is still open at the end of a line. With `strict`,
+        # it refuses what stands behind a closing mark: the mark was the opening one of another cell.
         reached = self._at
         ran_out = False
 
         def lines() -> Iterator[str]:
             nonlocal reached, ran_out
             while reached < len(self._buffer) and reached - self._at < MAX_ROW_BYTES:
-                stop = self._buffer.find(b"\n", reached) + 1
+                stop = self._buffer.find(self._newline, reached) + 1
                 if not stop and not self._ended:
                     break
                 begin, reached = reached, stop or len(self._buffer)
@@ -62,13 +82,13 @@ class TableSplitter(Splitter):
 
         first = self._at + len(line)
         try:
-            cells = next(csv.reader(lines(), delimiter=self._layout.delimiter))
-        except (csv.Error, StopIteration) as error:
-            return self._skip_invalid(first, f"The row is not valid CSV: {error}.")
+            cells = next(csv.reader(lines(), delimiter=self._layout.delimiter, strict=True))
+        except (csv.Error, StopIteration):
+            cells = []
         if ran_out and not self._ended and reached - self._at < MAX_ROW_BYTES:
             return None
-        if ran_out or (reached > first and len(cells) != len(self._layout.columns)):
-            return self._skip_invalid(first, "A quotation mark is opened and not closed.")
+        if ran_out or not cells or (reached > first and not self._width <= len(cells) <= len(self._layout.columns)):
+            return self._skip_invalid(first, QUOTES_ADVICE)
         return self._row(cells, reached)
 
     def _row(self, cells: list[str], stop: int) -> Row:
@@ -78,8 +98,12 @@ class TableSplitter(Splitter):
         width = len(self._layout.columns)
         while len(cells) > width and not cells[-1].strip():
             cells.pop()
-        if len(cells) != width and any(cell.strip() for cell in cells):
-            return self._skip_invalid(stop, f"The row has {len(cells)} cells; the header has {width}.")
+        if not self._width <= len(cells) <= width and any(cell.strip() for cell in cells):
+            return self._skip_invalid(stop, f"The row has {len(cells)} cells; the header has {self._width}.")
+        if len(cells) < width:
+            cells += [""] * (width - len(cells))
+        if INVISIBLE in text:
+            cells = [cell.strip().strip(INVISIBLE) for cell in cells]
         self._move(stop)
         return Row(cells, text[:MAX_SHOWN_CHARACTERS], self.position)
 
@@ -118,37 +142,59 @@ def detect_encoding(head: bytes) -> str:
 def detect_layout(head: bytes, *, is_whole: bool, encoding: str = "utf-8") -> Layout:
     """Return the layout of a file that begins with `head`. `is_whole` means that nothing follows.
 
-    The first row names the columns. A column without a name is called column_N, and a repeated name gets a number.
-    Raises InvalidInput for a file that is empty or in UTF-16, and for a first row that does not name columns.
+    The first row names the columns; a line such as "sep=;" may stand before it. A column without a name is called
+    column_N, and a repeated name gets a number. Raises InvalidInput for a file that is empty or in UTF-16, and for a
+    first row that does not name columns.
     """
     if head.startswith(_UTF_16_MARKS):
         raise InvalidInput(Code.UNSUPPORTED, "The file is in UTF-16; save it as UTF-8.", "file")
     start = len(BOM) if head.startswith(BOM) else 0
-    newline = head.find(b"\n", start)
-    stop = newline + 1 or (len(head) if is_whole else 0)
+    separator = _SEPARATOR_LINE.match(head, start)
+    if separator is not None:
+        start = separator.end()
     if not head[start:].strip() and is_whole:
         raise InvalidInput(Code.REQUIRED, "The file is empty.", "file")
-    if not stop or stop - start > MAX_ROW_BYTES:
+    newline, header = _find_header(head, start, encoding)
+    if "\x00" in header:
+        raise InvalidInput(Code.INVALID, "The first row has NUL characters; send a text file in CSV.", "file")
+    delimiter = separator[1].decode("latin-1") if separator else _detect_delimiter(header)
+    stop = start
+
+    def lines() -> Iterator[str]:
+        nonlocal stop
+        while stop < len(head) and stop - start <= MAX_ROW_BYTES:
+            begin, stop = stop, head.find(newline.encode(), stop) + 1 or len(head)
+            yield head[begin:stop].decode(encoding, "replace")
+
+    try:
+        names = next(csv.reader(lines(), delimiter=delimiter, strict=True))
+    except (csv.Error, StopIteration):
+        names = []
+    if stop - start > MAX_ROW_BYTES or (stop == len(head) and not is_whole):
         raise InvalidInput(
             Code.TOO_LONG, f"The first row is longer than {MAX_ROW_BYTES} bytes; it has to name the columns.", "file"
         )
-    line = head[start:stop].decode(encoding, "replace").strip("\r\n")
-    if "\x00" in line:
-        raise InvalidInput(Code.INVALID, "The first row has NUL characters; send a text file in CSV.", "file")
-    delimiter = max(_DELIMITERS, key=lambda mark: (_count_outside_quotes(line, mark), -_DELIMITERS.index(mark)))
-    try:
-        names = next(csv.reader([line], delimiter=delimiter, strict=True))
-    except (csv.Error, StopIteration):
-        raise InvalidInput(Code.INVALID, "The first row does not name the columns.", "file") from None
-    while names and not names[-1].strip():
-        names.pop()
-    if not names:
+    if not any(name.strip() for name in names):
         raise InvalidInput(Code.INVALID, "The first row does not name the columns.", "file")
+    while len(names) > MAX_COLUMNS and not names[-1].strip():
+        names.pop()
     if len(names) > MAX_COLUMNS:
         raise InvalidInput(
             Code.TOO_MANY, f"The file has {len(names)} columns; at most {MAX_COLUMNS} are allowed.", "file"
         )
-    return Layout(encoding=encoding, delimiter=delimiter, columns=_distinct(names), start=stop)
+    return Layout(encoding=encoding, delimiter=delimiter, columns=_distinct(names), start=stop, newline=newline)
+
+
+def _find_header(head: bytes, start: int, encoding: str) -> tuple[str, str]:
+    """Return the end of a line, and the text up to the first one outside quotation marks."""
+    for found in _QUOTED_OR_BREAK.finditer(head, start):
+        if found[0] in (b"\n", b"\r"):
+            return found[0].decode(), head[start : found.end()].decode(encoding, "replace")
+    return "\n", head[start:].decode(encoding, "replace")
+
+
+def _detect_delimiter(header: str) -> str:
+    return max(_DELIMITERS, key=lambda mark: (_count_outside_quotes(header, mark), -_DELIMITERS.index(mark)))
 
 
 def read_first_rows(head: bytes, layout: Layout, *, is_whole: bool, limit: int = 10_000) -> list[Row]:
@@ -160,32 +206,6 @@ def read_first_rows(head: bytes, layout: Layout, *, is_whole: bool, limit: int =
     return splitter.take(limit)
 
 
-def write_csv(rows: Iterable[Sequence[str]]) -> bytes:
-    """Return the rows as CSV in UTF-8 that is safe to open in a spreadsheet.
-
-    Other systems and customers choose names and texts, so a cell may hold a formula. Such cells are marked as text.
-    """
-    buffer = _TextBuffer()
-    csv.writer(buffer).writerows([_without_formula(cell) for cell in row] for row in rows)
-    return "".join(buffer.parts).encode("utf-8", "replace")
-
-
-class _TextBuffer:
-    """The file that csv.writer writes to: texts in memory."""
-
-    def __init__(self) -> None:
-        self.parts: list[str] = []
-
-    def write(self, part: str) -> None:
-        self.parts.append(part)
-
-
-def _without_formula(cell: str) -> str:
-    """Return the cell, marked as text by an apostrophe if a spreadsheet would run the cell as a formula."""
-    is_formula = cell.startswith(_FORMULAS) and not _NUMBER.fullmatch(cell)
-    return f"'{cell}" if is_formula else cell
-
-
 def _count_outside_quotes(line: str, mark: str) -> int:
     return sum(part.count(mark) for part in line.split('"')[::2])
 
@@ -193,7 +213,7 @@ def _count_outside_quotes(line: str, mark: str) -> int:
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for column, raw in enumerate(names, 1):
-        name = raw.strip() or f"column_{column}"
+        name = raw.strip().strip(INVISIBLE) or f"column_{column}"
         number = 2
         unique = name
         while unique in found:

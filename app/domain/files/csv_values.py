@@ -1,8 +1,4 @@
-"""Parsers of table cells: instants, amounts of money, numbers and names of event types. They never round a value.
-
-Each cell is parsed independently of other rows. So if a file grows and is imported again, its old rows give the same
-events.
-"""
+"""Parsers of table cells that hold instants and names of event types."""
 
 from __future__ import annotations
 
@@ -15,52 +11,31 @@ from zoneinfo import ZoneInfo
 
 from app.domain.errors import Code, InvalidInput
 from app.domain.events.events import TYPES
-from app.domain.values.currencies import CURRENCIES
-from app.domain.values.decimals import parse_decimal
 from app.domain.values.instants import EPOCH, parse_instant
 
 
 class DateOrder(StrEnum):
-    """Which of day and month comes first in a date such as 03/04/2026."""
+    """Which of day and month comes first in a date such as 03/04/2026 or 03.04.2026."""
 
     DMY = "DMY"
     MDY = "MDY"
 
 
 MAX_CELL_CHARACTERS = 64
-"""Characters of a date or an amount."""
+"""Characters of a date."""
 
 _CLOCK = r"(?:[ T,]+(?P<h>\d{1,2}):(?P<min>\d\d)(?::(?P<s>\d\d)(?:[.,](?P<f>\d{1,9}))?)?\s*(?P<ap>[AaPp]\.?[Mm]\.?)?)?"
 _OFFSET = r"\s*(?P<off>[Zz]|UTC|GMT|[+-]\d\d:?\d\d)?"
 _YEAR_FIRST = re.compile(rf"(?P<y>\d{{4}})(?P<sep>[-/.])(?P<m>\d{{1,2}})(?P=sep)(?P<d>\d{{1,2}}){_CLOCK}{_OFFSET}")
 _COMPACT = re.compile(rf"(?P<y>\d{{4}})(?P<m>\d\d)(?P<d>\d\d){_CLOCK}{_OFFSET}")
-_DOTTED = re.compile(rf"(?P<d>\d{{1,2}})\.(?P<m>\d{{1,2}})\.(?P<y>\d{{4}}|\d\d){_CLOCK}{_OFFSET}")
-_EITHER = re.compile(rf"(?P<a>\d{{1,2}})(?P<sep>[/-])(?P<b>\d{{1,2}})(?P=sep)(?P<y>\d{{4}}|\d\d){_CLOCK}{_OFFSET}")
-_NAMED = re.compile(rf"(?P<d>\d{{1,2}})[ -](?P<mon>[A-Za-z]{{3,9}})\.?[ ,-]+(?P<y>\d{{4}}){_CLOCK}{_OFFSET}")
+_EITHER = re.compile(rf"(?P<a>\d{{1,2}})(?P<sep>[/.-])(?P<b>\d{{1,2}})(?P=sep)(?P<y>\d{{4}}|\d\d){_CLOCK}{_OFFSET}")
+_NAMED = re.compile(
+    rf"(?P<d>\d{{1,2}})(?:\.? |[/-])(?P<mon>[A-Za-z]{{3,9}})\.?[ ,/-]+(?P<y>\d{{4}}|\d\d){_CLOCK}{_OFFSET}"
+)
 _MONTH_FIRST = re.compile(rf"(?P<mon>[A-Za-z]{{3,9}})\.? (?P<d>\d{{1,2}}),? (?P<y>\d{{4}}){_CLOCK}{_OFFSET}")
 _EPOCH = re.compile(r"(?P<s>\d{9,10})(?:\.\d{1,9})?|(?P<ms>\d{12,13})")
 _MONTHS = "january february march april may june july august september october november december".split()
 
-_MONEY = re.compile(
-    r"(?P<head>[^\d.,()+-]*)(?P<sign>[+-]?)(?P<mid>[^\d.,()+-]*)(?P<digits>[\d.,'\u2019\s]*\d)(?P<tail>[^\d(]*)"
-)
-_ENGLISH = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
-_CONTINENTAL = re.compile(r"\d{1,3}(?:\.\d{3})+,\d+|\d{1,3}(?:\.\d{3}){2,}|\d+,\d{1,2}")
-_SPACED = re.compile(r"\d{1,3}(?:[\s'\u2019]\d{3})+(?:[.,]\d{1,2})?")
-_SYMBOLS = {
-    "US$": "USD",
-    "€": "EUR",
-    "£": "GBP",
-    "₹": "INR",
-    "₽": "RUB",
-    "₩": "KRW",
-    "₺": "TRY",
-    "₪": "ILS",
-    "zł": "PLN",
-}
-_DOLLARS = frozenset("USD AUD CAD NZD SGD HKD TWD MXN CLP COP ARS BBD BSD JMD TTD XCD NAD FJD".split())
-
-_NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,6})?")
 _WORDS = re.compile(r"[\s\-/]+")
 
 
@@ -69,9 +44,10 @@ def parse_cell_instant(text: str, zone: ZoneInfo, order: DateOrder | None, *fiel
 
     A cell without an offset is local time in `zone`, and a cell without a time is midnight. Accepted formats:
 
-    - ISO 8601, 2026/01/31, 20260131, 31.01.2026, 31 Jan 2026 and "Jan 31, 2026";
+    - ISO 8601, 2026/01/31, 20260131, 31 Jan 2026, 31-Jan-26 and "Jan 31, 2026";
     - seconds or milliseconds since 1970;
-    - 01/31/2026 and 31/01/2026, if only one reading is a date or `order` decides.
+    - 01/31/2026, 31/01/2026 and 31.01.2026. If `order` is given, it decides, and a date that contradicts it is rejected.
+      Without it, dates with points begin with the day, and other dates need to be dates in one reading only.
 
     Two-digit years are 1969 to 2068. Raises InvalidInput: INVALID, or OUT_OF_RANGE outside the years 1900 to 2199.
     """
@@ -81,7 +57,7 @@ def parse_cell_instant(text: str, zone: ZoneInfo, order: DateOrder | None, *fiel
     if found := _EPOCH.fullmatch(text):
         seconds = Decimal(text) / 1000 if found["ms"] else Decimal(text)
         return parse_instant(EPOCH + timedelta(milliseconds=int(seconds * 1000)), *field)
-    for pattern in (_YEAR_FIRST, _COMPACT, _DOTTED, _EITHER, _NAMED, _MONTH_FIRST):
+    for pattern in (_YEAR_FIRST, _COMPACT, _EITHER, _NAMED, _MONTH_FIRST):
         if found := pattern.fullmatch(text):
             return parse_instant(_build_instant(found, zone, order, field), *field)
     try:
@@ -103,45 +79,6 @@ def detect_date_order(texts: Iterable[str]) -> DateOrder | None:
     return orders.pop() if len(orders) == 1 else None
 
 
-def parse_cell_amount(text: str, default_currency: str, *field: str) -> tuple[Decimal, str | None]:
-    """Return the exact amount of a cell and its currency mark, if any: "€1.234,50" is 1234.50 in EUR.
-
-    Commas before groups of three digits separate thousands. A comma before the last one or two digits is the decimal
-    point, and so is a single point. Parentheses mean a negative amount. "$" is accepted if the default currency is a
-    dollar or a peso, and returned as no mark. Raises InvalidInput: INVALID, OUT_OF_RANGE or TOO_LONG.
-    """
-    text = text.strip()
-    negative = text.startswith("(") and text.endswith(")")
-    found = _MONEY.fullmatch(text[1:-1] if negative else text) if len(text) <= MAX_CELL_CHARACTERS else None
-    if found is None:
-        raise _not_an_amount(field)
-    tail = found["tail"].strip()
-    if tail.endswith("-") and not found["sign"]:
-        negative, tail = True, tail[:-1].strip()
-    marks = [mark for mark in (found["head"].strip(), found["mid"].strip(), tail) if mark]
-    if len(marks) > 1:
-        raise _not_an_amount(field)
-    currency = _currency_of(marks[0], default_currency, field) if marks else None
-    digits = found["digits"].strip()
-    if _CONTINENTAL.fullmatch(digits):
-        digits = digits.replace(".", "").replace(",", ".")
-    elif _ENGLISH.fullmatch(digits):
-        digits = digits.replace(",", "")
-    elif _SPACED.fullmatch(digits):
-        digits = re.sub(r"[\s'\u2019]", "", digits).replace(",", ".")
-    if "," in digits:
-        raise _not_an_amount(field)
-    value = parse_decimal(digits, *field)
-    return (-value if (negative or found["sign"] == "-") and value else value), currency
-
-
-def parse_cell_value(text: str) -> str | int | float:
-    """Return a metadata cell as a number if it is a plain one ("12", "-3.50"; not "007" or "1e5"), else as text."""
-    if not _NUMBER.fullmatch(text) or (text[0] == "-" and not text.strip("-0.")):
-        return text
-    return float(text) if "." in text else int(text)
-
-
 def parse_cell_type(text: str) -> str:
     """Return the event type that a cell names: its words, joined by underscores.
 
@@ -157,7 +94,7 @@ def _build_instant(found: re.Match[str], zone: ZoneInfo, order: DateOrder | None
     if len(parts["y"]) == 2:
         year += 1900 if year >= 69 else 2000
     if "a" in parts:
-        day, month = _day_and_month(int(parts["a"]), int(parts["b"]), order, field)
+        day, month = _day_and_month(found, order, field)
     elif "mon" in parts:
         day, month = int(parts["d"]), _parse_month(parts["mon"], field)
     else:
@@ -184,16 +121,27 @@ def _build_instant(found: re.Match[str], zone: ZoneInfo, order: DateOrder | None
     return at.replace(tzinfo=UTC) - (shift if off[0] == "+" else -shift)
 
 
-def _day_and_month(a: int, b: int, order: DateOrder | None, field: tuple[str, ...]) -> tuple[int, int]:
-    if a > 12 >= b or a == b:
+def _day_and_month(found: re.Match[str], order: DateOrder | None, field: tuple[str, ...]) -> tuple[int, int]:
+    a, b = int(found["a"]), int(found["b"])
+    if order is not None:
+        day, month = (a, b) if order is DateOrder.DMY else (b, a)
+        if month > 12 >= day:
+            message = f"'{found[0]}' has no month in the order {order} of this file, so other dates may be misread."
+            raise InvalidInput(
+                Code.INVALID,
+                f"{message} Correct the row, or set dateOrder (--date-order) to the order of all rows.",
+                *field,
+            )
+        return day, month
+    if a > 12 >= b or a == b or found["sep"] == ".":
         return a, b
     if b > 12 >= a:
         return b, a
-    if order is None:
-        raise InvalidInput(
-            Code.INVALID, "Day or month may come first here; set dateOrder (--date-order) to DMY or MDY.", *field
-        )
-    return (a, b) if order is DateOrder.DMY else (b, a)
+    raise InvalidInput(
+        Code.INVALID,
+        f"Day or month may come first in '{found[0]}'; set dateOrder (--date-order) to DMY or MDY.",
+        *field,
+    )
 
 
 def _parse_month(name: str, field: tuple[str, ...]) -> int:
@@ -205,20 +153,7 @@ def _parse_month(name: str, field: tuple[str, ...]) -> int:
     return matching[0]
 
 
-def _currency_of(mark: str, default_currency: str, field: tuple[str, ...]) -> str | None:
-    code = _SYMBOLS.get(mark, mark.upper())
-    if code in CURRENCIES:
-        return code
-    if mark == "$" and default_currency in _DOLLARS:
-        return None
-    raise InvalidInput(Code.INVALID, f"'{mark[:20]}' does not name one currency; map a column or value to it.", *field)
-
-
 def _not_a_date(field: tuple[str, ...]) -> InvalidInput:
     return InvalidInput(
         Code.INVALID, "This is not a date in a known format; write it like 2026-01-31 or 2026-01-31T09:30:00Z.", *field
     )
-
-
-def _not_an_amount(field: tuple[str, ...]) -> InvalidInput:
-    return InvalidInput(Code.INVALID, "This is not an amount; write it like 1234.50.", *field)

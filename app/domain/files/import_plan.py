@@ -10,14 +10,18 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from hashlib import blake2b
 from zoneinfo import ZoneInfo
 
 from app.domain.errors import Code, InvalidInput, Problem, refuse_if
 from app.domain.events.events import EventInput
+from app.domain.values.paths import split_path
+from app.domain.values.text import MAX_JSON_DEPTH, MAX_JSON_INTEGER
 
 from .columns import ATTRIBUTES, FIELDS, ColumnMapping
-from .csv_values import DateOrder, parse_cell_amount, parse_cell_instant, parse_cell_type
+from .csv_numbers import DecimalMark, currency_code, parse_cell_amount, parse_cell_number
+from .csv_values import DateOrder, parse_cell_instant, parse_cell_type
 from .row_splitter import Row, Splitter
 
 METADATA = "metadata."
@@ -26,6 +30,11 @@ NEVER_BLANK = (*REQUIRED, "occurredAt", "externalId")
 """Fields that need a value in every row if they are mapped: the default of the server would hide a wrong mapping."""
 MAX_SOURCE = 100
 """Characters of a source."""
+NOW = "now"
+"""The value of occurredAt that says that all events occur when they are recorded."""
+NO_INSTANTS_ADVICE = (
+    f"Map a column with the time of the events to occurredAt, or the value '{NOW}' if they occur at their import."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +42,8 @@ class ImportPlan(ABC):
     """The plan of one import: how the rows of the file become events.
 
     `mappings` has at most one mapping for each field. `source` is the default source. `timezone` is the zone of dates
-    without an offset, `currency` the currency of amounts without one, and `date_order` the order of ambiguous dates.
+    without an offset, and `currency` the currency of amounts without one. `date_order` and `decimal_mark` decide about
+    ambiguous dates and numbers; None means that such cells are rejected.
     """
 
     mappings: tuple[ColumnMapping, ...]
@@ -41,6 +51,7 @@ class ImportPlan(ABC):
     timezone: str
     currency: str
     date_order: DateOrder | None = None
+    decimal_mark: DecimalMark | None = None
 
     @property
     @abstractmethod
@@ -55,6 +66,10 @@ class ImportPlan(ABC):
     def parse_row(self, number: int, row: Row) -> EventInput:
         """Return a row as an input of `recordEvents`. Rows are numbered from 1. Raises Refused with all problems."""
 
+    @abstractmethod
+    def is_numbered(self, row: Row) -> bool:
+        """Return whether the row has no external id of its own, so that its number identifies it."""
+
     def find_exported_id(self, _row: Row) -> str | None:
         """Return the event id of an exported row, else None. The event may still be stored in this workspace."""
         return None
@@ -63,7 +78,14 @@ class ImportPlan(ABC):
         """Return the (source, external id) of the event that the row corrects, if the row gives them."""
         return None
 
-    def _build_input(self, number: int, values: Mapping[str, object], metadata: object) -> EventInput:
+    @property
+    def has_instants(self) -> bool:
+        """Whether a column or a value says when the events occur."""
+        return any(mapping.field == "occurredAt" for mapping in self.mappings)
+
+    def _build_input(
+        self, number: int, values: Mapping[str, object], metadata: object, repeat_metadata: object = None
+    ) -> EventInput:
         source = values.get("source", self.source)
         # A row number identifies a row within one file. Under a source that files may share, add the name of the file.
         default_id = str(number) if source == self.source else f"{self.source}:{number}"
@@ -75,6 +97,7 @@ class ImportPlan(ABC):
                 "source": source,
                 "type": values.get("type"),
                 "metadata": metadata or None,
+                "repeat_metadata": repeat_metadata or None,
             }
         )
 
@@ -87,16 +110,27 @@ class ImportPlan(ABC):
             return {name: parse_cell_instant(text, ZoneInfo(self.timezone), self.date_order, name)}
         if name == "amount":
             row_currency = parsed.get("currency")
-            amount, currency = parse_cell_amount(text, str(row_currency or self.currency), name)
+            amount, currency = parse_cell_amount(text, str(row_currency or self.currency), name, mark=self.decimal_mark)
             if currency is not None and row_currency not in (None, currency):
                 message = f"The amount is in {currency}, but the row's currency is {row_currency}; correct one of them."
                 raise InvalidInput(Code.INVALID, message, name)
             return {name: amount, **({} if currency is None else {"currency": currency})}
         if name == "points":
-            return {name: parse_cell_amount(text, self.currency, name)[0]}
+            return {name: parse_cell_number(text, name, mark=self.decimal_mark)}
         if name == "type":
             return {name: parse_cell_type(text)}
-        return {name: text.upper() if name in ("currency", "category") else text}
+        if name == "currency":
+            return {name: currency_code(text)}
+        return {name: text.upper() if name == "category" else text}
+
+    def _parse_metadata_number(self, name: str, text: str) -> int | float:
+        """Return a cell of a column whose cells are numbers. Raises InvalidInput."""
+        value = parse_cell_number(text, name, mark=self.decimal_mark)
+        number = int(value) if value == value.to_integral_value() else float(value)
+        if Decimal(repr(number)) != value or abs(number) > MAX_JSON_INTEGER:
+            message = f"'{text[:100]}' has more digits than a number keeps; import the column as text, with kind TEXT."
+            raise InvalidInput(Code.TOO_LONG, message, name)
+        return number
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +154,23 @@ def default_source(file_name: str) -> str:
     return f"{source[: MAX_SOURCE - 17]}~{blake2b(name.encode(), digest_size=8).hexdigest()}"
 
 
-def parse_zone(name: str) -> str:
-    """Return the IANA name of a time zone. Raises InvalidInput: UNKNOWN at `timezone`."""
-    try:
-        return ZoneInfo(name).key
-    except (ValueError, OSError, KeyError):
-        raise InvalidInput(
-            Code.UNKNOWN, "No such time zone; use an IANA name such as Europe/Berlin.", "timezone"
-        ) from None
+def metadata_field(column: str) -> str:
+    """Return the field of the metadata that a column without a mapping gets: `metadata.` and its name."""
+    name = re.sub(r"[\x00-\x1f\x7f\ud800-\udfff]", "_", column)
+    name = ".".join(part.lstrip("$") for part in name.split("."))
+    if len(split_path(name)) > MAX_JSON_DEPTH:
+        name = name.replace(".", "_")
+    return f"{METADATA}{name if split_path(name) else 'column'}"
+
+
+def former_key(name: str) -> str:
+    """Return the key that version 0.1.0 gave to the metadata of a column: by it, a repeat of its events is recognized."""
+    return name.replace(".", "_")
+
+
+def is_now(mapping: ColumnMapping) -> bool:
+    """Return whether the mapping says that all events occur when they are recorded."""
+    return mapping.field == "occurredAt" and mapping.column is None and (mapping.value or "").strip().lower() == NOW
 
 
 def check_mappings(
@@ -146,11 +189,15 @@ def check_mappings(
     for index, mapping in enumerate(mappings):
         at = ("columns", str(index))
         if mapping.field not in FIELDS and not _is_metadata(mapping.field):
-            message = f"Use one of {', '.join(FIELDS)}, or metadata.<name> with a name without points and '$'."
+            message = f"Use one of {', '.join(FIELDS)}, or metadata.<name> with a name that does not begin with '$'."
             problems.append(Problem(Code.UNKNOWN, message, (*at, "field")))
         elif mapping.field in mapped:
             problems.append(Problem(Code.TAKEN, "Another mapping has this field; remove one of them.", (*at, "field")))
         mapped.add(mapping.field)
+        if mapping.kind is not None and not (_is_metadata(mapping.field) and mapping.column is not None):
+            problems.append(
+                Problem(Code.UNSUPPORTED, "Only columns of the metadata have a kind; leave it out.", (*at, "kind"))
+            )
         if (mapping.column is None) == (mapping.value is None):
             code = Code.REQUIRED if mapping.column is None else Code.INVALID
             problems.append(Problem(code, "Give either a column or a value.", (*at, "column")))
@@ -177,4 +224,6 @@ def _is_text(text: str) -> bool:
 
 def _is_metadata(field: str) -> bool:
     name = field.removeprefix(METADATA)
-    return name != field and bool(name) and name[0] != "$" and "." not in name and name.isprintable()
+    steps = split_path(name)
+    is_path = 0 < len(steps) <= MAX_JSON_DEPTH and not any(step.startswith("$") for step in steps)
+    return name != field and is_path and name.isprintable()

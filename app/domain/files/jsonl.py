@@ -18,14 +18,15 @@ from typing import Any, NoReturn
 
 from app.domain.errors import Code, InvalidInput, Problem, Refused, refuse_if
 from app.domain.events.events import EventInput
-from app.domain.values.conditions import dig
 from app.domain.values.decimals import plain
-from app.domain.values.text import MAX_JSON_DEPTH
+from app.domain.values.json_values import keep_numbers
+from app.domain.values.paths import find_value, split_path
 
-from .columns import FIELDS, ColumnMapping, guess_columns
+from .columns import FIELDS, CellKind, ColumnMapping, guess_columns
+from .csv_numbers import DecimalMark, detect_decimal_mark
 from .csv_table import MAX_COLUMNS
 from .csv_values import DateOrder, detect_date_order
-from .import_plan import METADATA, NEVER_BLANK, REQUIRED, ImportPlan, check_mappings
+from .import_plan import METADATA, NEVER_BLANK, NO_INSTANTS_ADVICE, REQUIRED, ImportPlan, check_mappings, is_now
 from .row_splitter import BOM, MAX_SHOWN_CHARACTERS, Row, Splitter
 
 MAX_FIRST_LINES = 10_000
@@ -38,7 +39,7 @@ _DATES = frozenset({"occurredAt", "pointsExpireAt"})
 _CORRECTS = ("correctionOf", "correctionOfSource", "correctionOfExternalId")
 _EXPORTED = ("id", "recordedAt")
 """Members of an exported line that cannot be recorded."""
-_EVENT_ID = re.compile("event_[0-9a-f]{1,64}")
+EVENT_ID = re.compile("event_[0-9a-f]{1,64}")
 
 
 class LineSplitter(Splitter):
@@ -52,7 +53,7 @@ class LineSplitter(Splitter):
             self._move(stop)
             return Row((), "", self.position)
         try:
-            values = json.loads(line.decode("utf-8"), parse_float=Decimal, parse_constant=_reject_constant)
+            values = json.loads(line.decode("utf-8"), parse_float=Decimal, parse_constant=reject_constant)
         except UnicodeDecodeError:
             return self._skip_invalid(stop, "The line is not text in UTF-8.")
         except (ValueError, ArithmeticError, RecursionError):
@@ -75,6 +76,11 @@ class LinePlan(ImportPlan):
     required_fields: tuple[str, ...]
 
     @property
+    def has_instants(self) -> bool:
+        """Whether the lines say when their events occur."""
+        return "occurredAt" in self.required_fields
+
+    @property
     def start(self) -> int:
         """The position in the file, in bytes, of the first line: behind a byte order mark, if there is one."""
         return self.first_line_at
@@ -92,7 +98,7 @@ class LinePlan(ImportPlan):
         problems: list[Problem] = []
         values: dict[str, object] = {}
         for field in _ORDER:
-            if field not in mapped and field not in direct:
+            if (field not in mapped and field not in direct) or (field in mapped and is_now(mapped[field])):
                 continue
             value = line.get(field) if field in direct else _find_mapped(line, mapped[field])
             if value is None or (isinstance(value, str) and not value.strip()):
@@ -115,16 +121,25 @@ class LinePlan(ImportPlan):
                 Problem(Code.INVALID, "The metadata is not a JSON object; send one, or leave it out.", ("metadata",))
             )
             metadata = {}
-        refuse_if(problems)
         used |= {*direct, *_CORRECTS, "metadata", *(_EXPORTED if _is_exported(line) else ())}
-        details = {name: _to_json(value) for name, value in line.items() if name not in used}
-        details |= {name: _to_json(value) for name, value in metadata.items()}
+        details = {name: keep_numbers(value) for name, value in line.items() if name not in used}
+        details |= {name: keep_numbers(value) for name, value in metadata.items()}
         for field, mapping in mapped.items():
-            if field.startswith(METADATA) and (value := _find_mapped(line, mapping)) is not None:
-                details[field.removeprefix(METADATA)] = _to_json(value)
+            if not field.startswith(METADATA) or (value := _find_mapped(line, mapping)) is None:
+                continue
+            try:
+                details[field.removeprefix(METADATA)] = self._convert_metadata(field, value, mapping.kind)
+            except Refused as refused:
+                problems.extend(refused.problems)
+        refuse_if(problems)
         return replace(
             self._build_input(number, values, details), correction_of=_parse_event_id(line.get("correctionOf"))
         )
+
+    def is_numbered(self, row: Row) -> bool:
+        """Return whether the line has no external id, so that its number identifies it."""
+        value = (row.values or {}).get("externalId")
+        return "externalId" not in self.required_fields and (value is None or not str(value).strip())
 
     def find_exported_id(self, row: Row) -> str | None:
         """Return the event id of a line that `exportEvents` wrote, else None."""
@@ -149,6 +164,13 @@ class LinePlan(ImportPlan):
         if isinstance(value, str) and (field in _DATES or (is_mapped and field not in _TEXTS)):
             return self._parse_field(field, value.strip(), parsed)
         return {field: value}
+
+    def _convert_metadata(self, field: str, value: object, kind: CellKind | None) -> object:
+        """Return a mapped value of the metadata. With a kind, texts become numbers, or numbers become texts."""
+        if kind is CellKind.NUMBER and isinstance(value, str):
+            return self._parse_metadata_number(field, value)
+        is_number = isinstance(value, (int, Decimal)) and not isinstance(value, bool)
+        return _to_text(value) if kind is CellKind.TEXT and is_number else keep_numbers(value)
 
 
 _ORDER = ("currency", *(field for field in FIELDS if field != "currency"))
@@ -177,6 +199,7 @@ def plan_lines_import(
     timezone: str,
     currency: str,
     date_order: DateOrder | None = None,
+    decimal_mark: DecimalMark | None = None,
     *,
     guess: bool,
 ) -> LinePlan:
@@ -196,19 +219,29 @@ def plan_lines_import(
         cells = [["" if line.get(name) is None else _to_text(line[name]) for name in names] for line in lines]
         direct = [ColumnMapping(field, field) for field in FIELDS if field in names and field not in mapped]
         guessed = guess_columns(names, cells, currency, [*mappings, *direct])
+        if all(mapping.field != "occurredAt" for mapping in guessed):
+            raise InvalidInput(Code.REQUIRED, NO_INSTANTS_ADVICE, "columns")
         mappings = [mapping for mapping in guessed if mapping not in direct]
         missing = []
     check_mappings(mappings, lambda path: any(_find_value(line, path) is not None for line in lines), names, missing)
     mapped = {mapping.field for mapping in mappings}
-    path = next((m.column for m in mappings if m.field == "occurredAt" and m.column), "occurredAt")
-    if date_order is None:
-        date_order = detect_date_order(str(_find_value(line, path)) for line in lines)
+    paths = [m.column for m in mappings if m.field == "occurredAt" and m.column] or ["occurredAt"]
+    numbers = [
+        m.column for m in mappings if m.column and (m.field in ("amount", "points") or m.kind is CellKind.NUMBER)
+    ]
+
+    def texts_at(paths: Sequence[str]) -> list[str]:
+        """Return the texts of the first lines at these paths."""
+        values = (_find_value(line, path) for path in paths for line in lines)
+        return [value for value in values if isinstance(value, str)]
+
     return LinePlan(
         mappings=tuple(mappings),
         source=source,
         timezone=timezone,
         currency=currency,
-        date_order=date_order,
+        date_order=date_order or detect_date_order(texts_at(paths)),
+        decimal_mark=decimal_mark or detect_decimal_mark(texts_at(numbers)),
         first_line_at=_find_start(head),
         required_fields=tuple(f for f in NEVER_BLANK if f in REQUIRED or f in mapped or f in names),
     )
@@ -220,12 +253,12 @@ def _find_start(head: bytes) -> int:
 
 def _is_exported(line: Mapping[str, object]) -> bool:
     """Return whether `exportEvents` wrote the line."""
-    return "recordedAt" in line and _EVENT_ID.fullmatch(str(line.get("id"))) is not None
+    return "recordedAt" in line and EVENT_ID.fullmatch(str(line.get("id"))) is not None
 
 
 def _parse_event_id(value: object) -> object:
     """Return the database id of an event from itself or from the id of the API; return other values unchanged."""
-    if not isinstance(value, str) or _EVENT_ID.fullmatch(value):
+    if not isinstance(value, str) or EVENT_ID.fullmatch(value):
         return value
     with contextlib.suppress(ValueError):
         kind, _, inner = b64decode(value, validate=True).decode("ascii").partition(":")
@@ -245,7 +278,7 @@ def _first_name(line: Mapping[str, object], path: str) -> str:
 
 def _find_value(line: Mapping[str, object], path: str) -> object:
     """Return the value at a path. A member whose name contains points takes precedence over a path of the same text."""
-    return line[path] if path in line else dig(line, path)
+    return find_value(line, split_path(path))
 
 
 def _to_text(value: object) -> str:
@@ -255,18 +288,6 @@ def _to_text(value: object) -> str:
     return "" if isinstance(value, (dict, list)) else str(value)
 
 
-def _to_json(value: object, depth: int = MAX_JSON_DEPTH) -> object:
-    """Return the value with floats in place of decimals, as metadata stores numbers.
-
-    Beyond the depth that metadata may have, values stay unchanged: the validation of metadata rejects them.
-    """
-    if isinstance(value, Decimal):
-        return float(value)
-    if depth and isinstance(value, Mapping):
-        return {name: _to_json(item, depth - 1) for name, item in value.items()}
-    return [_to_json(item, depth - 1) for item in value] if depth and isinstance(value, list) else value
-
-
-def _reject_constant(constant: str) -> NoReturn:
+def reject_constant(constant: str) -> NoReturn:
     """Raise ValueError for NaN and the infinities, which Python accepts in JSON."""
     raise ValueError(constant)

@@ -43,9 +43,10 @@ class Splitter(ABC):
     Blank rows are left out. `position` is the position in the file at which the next row begins.
     """
 
-    def __init__(self, encoding: str, position: int) -> None:
+    def __init__(self, encoding: str, position: int, newline: bytes = b"\n") -> None:
         self.position = position
         self._encoding = encoding
+        self._newline = newline
         self._buffer = b""
         self._at = 0
         self._ended = False
@@ -78,7 +79,10 @@ class Splitter(ABC):
     def _next(self) -> Row | None:
         if self._too_long is None and self._at >= len(self._buffer):
             return None
-        newline = self._buffer.find(b"\n", self._at)
+        if self._buffer.startswith(BOM, self._at):
+            # The mark stands at the beginning of each of several files that were joined.
+            self._move(self._at + len(BOM))
+        newline = self._buffer.find(self._newline, self._at)
         if self._too_long is not None:
             return self._skip_too_long(newline)
         stop = newline + 1 or len(self._buffer)

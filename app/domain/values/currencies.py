@@ -26,3 +26,18 @@ CURRENCIES = frozenset(
     XDR XOF XPD XPF XPT XSU XTS XUA XXX YER ZAR ZMW ZWL XCG""".split()
 )
 """The codes of ISO 4217. Codes withdrawn since 2015 are included, because past events carry them."""
+
+_MINOR_UNITS = (
+    dict.fromkeys("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(), 0)
+    | dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3)
+    | dict.fromkeys("CLF UYW".split(), 4)
+)
+_WITHOUT_MINOR_UNITS = frozenset("XAG XAU XBA XBB XBC XBD XDR XPD XPT XSU XTS XUA XXX".split())
+
+
+def minor_units(currency: str) -> int | None:
+    """Return the decimal places of a currency by ISO 4217: 2 for EUR, 0 for JPY, 3 for BHD.
+
+    Return None for precious metals and the like, for which ISO 4217 defines none.
+    """
+    return None if currency in _WITHOUT_MINOR_UNITS else _MINOR_UNITS.get(currency, 2)

@@ -5,7 +5,7 @@ A client uploads the file by the GraphQL multipart request specification, or nam
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from typing import Annotated
 
 import strawberry
@@ -15,6 +15,8 @@ from app.commands.jobs import imports
 from app.commands.jobs.remote_files import remote_file
 from app.domain.errors import Code, InvalidInput, Refused
 from app.domain.files import columns as domain
+from app.domain.files.columns import CellKind
+from app.domain.files.csv_numbers import DecimalMark
 from app.domain.files.csv_values import DateOrder
 from app.domain.files.imports import ImportFormat
 from app.graphql.context import Info
@@ -39,7 +41,15 @@ class ColumnMapping:
         description="Name of the column, as in the first row of a CSV file. For JSONL, the path of a value, such as "
         "`customer.id`.",
     )
-    value: str | None = strawberry.field(default=None, description="Value of the field in every row.")
+    value: str | None = strawberry.field(
+        default=None,
+        description="Value of the field in every row. For `occurredAt`, `now` says that the events occur at their import.",
+    )
+    kind: CellKind | None = strawberry.field(
+        default=None,
+        description="What the cells of a `metadata.` column become. Default: numbers, if every cell of the first rows is a "
+        "number that keeps its digits as a JSON number; otherwise texts as written. Sums read numbers in texts, too.",
+    )
 
 
 @strawberry.input
@@ -65,6 +75,8 @@ class ImportEventsInput:
     columns: list[ColumnMapping] | None = strawberry.field(
         default=None,
         description="Sources of the fields. Default: Punchcard guesses them from the column names and the first rows. "
+        "A column with an exact name such as `date` or `amount` is the source of that field, even if its cells cannot be "
+        "read; such rows fail. The guess is refused if no column has the time of the events. "
         "Other columns go to the metadata. If no column gives the `externalId`, the number of the row, from 1, is the "
         "external id. In JSONL, a member with the name of a field of `RecordEventInput` fills that field by itself; "
         "files of `exportEvents` need no mapping.",
@@ -74,10 +86,15 @@ class ImportEventsInput:
         description="IANA name of the time zone of dates and times without an offset, for example `Europe/Berlin`. "
         "Default: the time zone of the workspace.",
     )
+    decimal_mark: DecimalMark | None = strawberry.field(
+        default=None,
+        description="Mark before the decimal places of numbers such as 1,234. Default: the mark that the amounts and "
+        "points of the first rows show. Rows that contradict the mark fail, and so do ambiguous rows without one.",
+    )
     date_order: DateOrder | None = strawberry.field(
         default=None,
         description="Order of day and month in dates such as 03/04/2026. Default: the order that the first rows show. "
-        "If they show none, rows with such dates fail.",
+        "If they show none, rows with such dates fail. Rows that contradict the order fail, too.",
     )
     create_missing_passes: bool = strawberry.field(
         default=True,
@@ -112,23 +129,33 @@ async def import_events(
     """
     mappings = input.columns
     try:
-        async with _open_file(info.context.commands, input.file, input.url) as file:
-            job = await imports.import_events(
-                info.context.commands,
-                file,
-                kind=input.format,
-                source=input.source,
-                columns=None
-                if mappings is None
-                else [domain.ColumnMapping(each.field, each.column, each.value) for each in mappings],
-                timezone=input.timezone,
-                date_order=input.date_order,
-                create_missing_passes=input.create_missing_passes,
-                dry_run=input.dry_run,
-            )
+        with _unlimited_time(info, input.file):
+            async with _open_file(info.context.commands, input.file, input.url) as file:
+                job = await imports.import_events(
+                    info.context.commands,
+                    file,
+                    kind=input.format,
+                    source=input.source,
+                    columns=None
+                    if mappings is None
+                    else [
+                        domain.ColumnMapping(each.field, each.column, each.value, kind=each.kind) for each in mappings
+                    ],
+                    timezone=input.timezone,
+                    date_order=input.date_order,
+                    decimal_mark=input.decimal_mark,
+                    create_missing_passes=input.create_missing_passes,
+                    dry_run=input.dry_run,
+                )
     except Refused as refused:
         return ImportEventsPayload(user_errors=user_errors(refused.problems))
     return ImportEventsPayload(job=job_of(job))
+
+
+def _unlimited_time(info: Info, file: Upload | None) -> AbstractContextManager[None]:
+    # The file lies on the disk of the API. Copying a gigabyte into the store takes longer than an operation may.
+    limit = info.context.time_limit
+    return nullcontext() if file is None or limit is None else limit.lift()
 
 
 def _open_file(ctx: Context, file: Upload | None, url: str | None) -> AbstractAsyncContextManager[imports.Upload]:

@@ -88,6 +88,33 @@ def test_columns_are_guessed_from_names_and_cells(header: str, rows: list[str], 
     assert guess(header, *rows) == expected
 
 
+@pytest.mark.parametrize(
+    ("header", "rows", "expected"),
+    [
+        ("customer_id,date,amount", ["ann,29 août 2025,1.00"], {"occurredAt": "date", "amount": "amount"}),
+        ("customer_id,Order Date,Total", ["ann,soon,12.50 Kčs"], {"occurredAt": "Order Date", "amount": "Total"}),
+        ("customer_id,date,Amount (EUR)", ["ann,2025-01-01,lots"], {"amount": "Amount (EUR)"}),
+        ("customer_id,date,value", ["ann,2025-01-01,12.50 Kčs"], {"amount": "value"}),
+        ("customer_id,when,points", ["ann,week 7 of 2025,many"], {"occurredAt": "when", "points": "points"}),
+        ("customer_id,date,total,currency", ["ann,2025-01-01,5,Euro"], {"currency": "currency"}),
+        ("customer_id,date,amount,type", ["ann,2025-01-01,5,refund", "bob,2025-01-01,5,Gift card (€)"], {"type": "type"}),
+        ("customer_id,date,event_name", ["ann,2025-01-01,a?"], {"type": "event_name"}),
+        ("customer_id,date,amount", ["ann,,", "bob,,"], {"occurredAt": "date", "amount": "amount", "type": "=visit"}),
+    ],
+)  # fmt: skip
+def test_exact_name_decides_although_its_cells_cannot_be_read(
+    header: str, rows: list[str], expected: dict[str, str]
+) -> None:
+    assert guess(header, *rows).items() >= expected.items()
+
+
+def test_column_that_can_be_read_precedes_an_exact_name_that_cannot() -> None:
+    found = guess(
+        "customer,date,timestamp,total,price", "ann,Monday,2026-01-01,a lot,5", "ann,Friday,2026-01-01,more,6"
+    )
+    assert (found["occurredAt"], found["amount"]) == ("timestamp", "price")
+
+
 def test_given_columns_stay_and_the_others_are_guessed() -> None:
     rows = [["1", "2026-01-01", "5"], ["2", "2026-01-01", "6"]]
     given = [ColumnMapping("passExternalId", "id"), ColumnMapping("type", None, "charge")]

@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.errors import Code, Refused
-from app.domain.files.csv_table import Layout, TableSplitter, detect_encoding, detect_layout, read_first_rows
+from app.domain.files.csv_table import (
+    QUOTES_ADVICE,
+    Layout,
+    TableSplitter,
+    detect_encoding,
+    detect_layout,
+    read_first_rows,
+)
 from app.domain.files.row_splitter import MAX_ROW_BYTES, Row
 
 
@@ -67,9 +74,14 @@ def test_malformed_rows_do_not_depend_on_how_the_bytes_arrive(text: str, cuts: l
 
 
 def test_unclosed_quotation_mark_spoils_only_its_own_row() -> None:
-    assert cells_of('a,b\n1,"2\n3,4\n5,6\n') == ["A quotation mark is opened and not closed.", ["3", "4"], ["5", "6"]]
+    assert cells_of('a,b\n1,"2\n3,4\n5,6\n') == [QUOTES_ADVICE, ["3", "4"], ["5", "6"]]
     assert cells_of('a,b\n1,"2\n3,4"\n5,6\n') == [["1", "2\n3,4"], ["5", "6"]]
     assert cells_of('a,b\n1,5" pipe\n3,4\n') == [["1", '5" pipe'], ["3", "4"]]
+
+
+def test_text_behind_a_closing_quotation_mark_spoils_only_its_own_row() -> None:
+    assert cells_of('a,b\n1,"open\n2,x\n3,"closed"\n4,y\n') == [QUOTES_ADVICE, ["2", "x"], ["3", "closed"], ["4", "y"]]
+    assert cells_of('a,b\n1,"x" \n2,"say ""hi"""\n') == [QUOTES_ADVICE, ["2", 'say "hi"']]
 
 
 def test_rows_of_another_width_are_reported_and_blank_rows_ignored() -> None:
@@ -96,6 +108,52 @@ def test_row_that_is_too_long_is_dropped_while_it_arrives() -> None:
 def test_delimiter_is_detected_between_the_column_names(delimiter: str) -> None:
     layout = detect_layout(f'\ufeffa{delimiter}"b, c"{delimiter}{delimiter}a\n'.encode(), is_whole=True)
     assert (layout.delimiter, layout.columns) == (delimiter, ("a", "b, c", "column_3", "a_2"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sep=;\ncustomer;b\nann;1\n",
+        '"sep=;"\r\ncustomer;b\r\nann;1\r\n',
+        "\ufeffSEP=^\rcustomer^b\rann^1",
+        "customer,b\rann,1\r",
+        "customer,b\r\r\nann,1\r\r\n",
+        "customer,b\n\ufeffann,1\n",
+        'customer,b\n\ufeff"ann",1\n',
+        "customer,b\nann,\ufeff1\n",
+        'customer,"b"\rann,1',
+    ],
+)
+def test_table_is_read_as_spreadsheets_write_it(text: str) -> None:
+    data = text.encode()
+    layout = detect_layout(data, is_whole=True)
+    assert layout.columns == ("customer", "b")
+    for cuts in ([], list(range(len(data)))):
+        assert [[cell.strip() for cell in row.cells] for row in split(data, layout, cuts)] == [["ann", "1"]]
+
+
+def test_name_of_a_column_may_span_lines() -> None:
+    for data in ('a,b,"note\n(free), x"\n1,2,"3\n4"\n', 'a;5" pipe;"x\ny"\n1;2;"3\n4"\n'):
+        layout = detect_layout(data.encode(), is_whole=True)
+        assert layout.columns[2] in ("note\n(free), x", "x\ny")
+        assert cells_of(data) == [["1", "2", "3\n4"]]
+
+
+def test_line_feed_in_a_quoted_cell_ends_no_row_of_a_file_with_carriage_returns() -> None:
+    assert cells_of('a,b\r1,"x\ny"\r2,z\r') == [["1", "x\ny"], ["2", "z"]]
+
+
+def test_last_columns_without_a_name_are_read() -> None:
+    data = "a,b,,\n1,2,3\n4,5\n6,7,,8\n9\n1,2,3,4,5\n"
+    assert detect_layout(data.encode(), is_whole=True).columns == ("a", "b", "column_3", "column_4")
+    assert cells_of(data) == [
+        ["1", "2", "3", ""],
+        ["4", "5", "", ""],
+        ["6", "7", "", "8"],
+        "The row has 1 cells; the header has 2.",
+        "The row has 5 cells; the header has 2.",
+    ]
+    assert len(detect_layout(b"a,b" + b"," * 16_382 + b"\n", is_whole=True).columns) == 500
 
 
 def test_encoding_is_utf_8_unless_other_bytes_come_first() -> None:

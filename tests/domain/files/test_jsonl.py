@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from app.domain.errors import Code, Refused
 from app.domain.events.events import EventInput
 from app.domain.events.validation import ValidationRules, validate_event
-from app.domain.files.columns import ATTRIBUTES, ColumnMapping
+from app.domain.files.columns import ATTRIBUTES, CellKind, ColumnMapping
 from app.domain.files.import_plan import ImportPlan
 from app.domain.files.imports import ImportFormat, detect_format, plan_import
 from app.domain.files.jsonl import LineSplitter
@@ -59,8 +59,36 @@ def test_amounts_keep_all_their_digits() -> None:
     assert event.amount == Decimal("123456789012345.123456")
 
 
+def test_numbers_of_the_metadata_keep_their_digits() -> None:
+    line = (
+        '{"passExternalId":"a","type":"t","order":1152921506151679042,"metadata":{"x":[1e-7,0.12345678901234567890]}}'
+    )
+    [event] = events(line)
+    assert event.metadata == {"order": "1152921506151679042", "x": [1e-7, "0.12345678901234567890"]}
+
+
+def test_kind_of_a_mapping_decides_what_its_value_becomes() -> None:
+    kinds = [
+        ColumnMapping("metadata.a", "p", kind=CellKind.NUMBER),
+        ColumnMapping("metadata.b", "t", kind=CellKind.TEXT),
+    ]
+    [event] = events('{"passExternalId":"a","type":"t","p":"2,50","t":1.10}\n', *kinds)
+    assert event.metadata == {"a": 2.5, "b": "1.10"}
+
+
+def test_mapped_amount_with_two_readings_needs_a_decimal_mark() -> None:
+    plan, [row] = read('{"passExternalId":"a","type":"t","total":"1,234"}', ColumnMapping("amount", "total"))
+    with pytest.raises(Refused):
+        plan.parse_row(1, row)
+    _, [_, row] = lines = read(
+        '{"passExternalId":"a","type":"t","total":"1,5"}\n{"passExternalId":"a","type":"t","total":"1,234"}',
+        ColumnMapping("amount", "total"),
+    )
+    assert lines[0].parse_row(2, row).amount == Decimal("1.234")
+
+
 def test_line_can_contain_every_field_of_record_events_input() -> None:
-    handled_apart = {"pass_id", "metadata", "correction_of"}
+    handled_apart = {"pass_id", "metadata", "repeat_metadata", "correction_of"}
     assert {field.name for field in fields(EventInput)} - handled_apart == set(ATTRIBUTES.values())
 
 

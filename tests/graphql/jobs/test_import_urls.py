@@ -14,7 +14,7 @@ from tests.graphql.serving import Api, list_codes, run_api
 
 IMPORT = """mutation Import($input: ImportEventsInput!) { importEvents(input: $input) {
   job { id progress { total } } userErrors { code message field } } }"""
-ROWS = b"customer,type,order\nann,purchase,1\nbob,visit,2\n"
+ROWS = b"customer,date,type\nann,2025-11-01,purchase\nbob,2025-11-01,visit\n"
 
 
 @pytest.fixture

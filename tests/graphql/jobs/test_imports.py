@@ -51,13 +51,13 @@ async def test_import_of_a_csv_file_creates_a_job_and_an_event_for_each_row(api:
     payload = await import_file(api, "customer_id,date,amount\nann,2025-11-01,1.50\nbob,2025-11-02,2\n")
     job = payload["job"]
     assert (payload["userErrors"], job["kind"], job["status"], job["dryRun"]) == ([], "IMPORT", "QUEUED", False)
-    done = await run_job(api, job)
-    assert (done["status"], done["progress"], done["reportUrl"]) == (
+    finished = await run_job(api, job)
+    assert (finished["status"], finished["progress"], finished["reportUrl"]) == (
         "SUCCEEDED",
         {"done": 2, "total": 2, "failed": 0},
         None,
     )
-    assert done["result"] == {
+    assert finished["result"] == {
         "created": 2,
         "duplicate": 0,
         "failed": 0,
@@ -87,9 +87,11 @@ async def test_import_of_a_jsonl_file_fails_only_its_invalid_lines(api: Api) -> 
         {"field": "type", "column": "kind"},
         {"field": "occurredAt", "column": "day"},
     ]
-    done = await run_job(api, (await import_file(api, lines, "visits.jsonl", format="JSONL", columns=columns))["job"])
-    assert done["progress"] == {"done": 3, "total": 3, "failed": 2}
-    report = await api.http.get(api.url.replace("/graphql", done["reportUrl"]), headers=api.headers)
+    finished = await run_job(
+        api, (await import_file(api, lines, "visits.jsonl", format="JSONL", columns=columns))["job"]
+    )
+    assert finished["progress"] == {"done": 3, "total": 3, "failed": 2}
+    report = await api.http.get(api.url.replace("/graphql", finished["reportUrl"]), headers=api.headers)
     found = [line[:3] for line in csv.reader(io.StringIO(report.content.decode("utf-8-sig")))][1:]
     assert found == [["2", "INVALID", ""], ["3", "INVALID", "occurredAt"]]
     answer = await api.fetch_data("{ events { nodes { type externalId source metadata occurredAt } } }")
@@ -104,15 +106,33 @@ async def test_import_of_a_jsonl_file_fails_only_its_invalid_lines(api: Api) -> 
     ]
 
 
+async def test_options_of_an_import_say_how_its_cells_are_read(api: Api) -> None:
+    columns = [
+        {"field": "passExternalId", "column": "who"},
+        {"field": "type", "value": "visit"},
+        {"field": "occurredAt", "value": "now"},
+        {"field": "points", "column": "points"},
+        {"field": "metadata.weight", "column": "weight", "kind": "NUMBER"},
+        {"field": "metadata.till", "column": "till", "kind": "TEXT"},
+    ]
+    rows = "who;points;weight;till\nann;1.234;2,50;7\nbob;1;12.5;8\n"
+    payload = await import_file(api, rows, columns=columns, decimalMark="COMMA")
+    finished = await run_job(api, payload["job"])
+    assert (finished["progress"]["failed"], finished["result"]["warnings"]) == (1, [])
+    answer = await api.fetch_data("{ events { nodes { points metadata } } }")
+    assert answer["events"]["nodes"] == [{"points": "1234", "metadata": {"weight": 2.5, "till": "7"}}]
+
+
 async def test_report_of_failed_rows_needs_a_key_of_the_workspace_with_the_scope_read(api: Api) -> None:
     payload = await import_file(
         api, 'customer_id,date,amount\nann,2025-11-01,1\nann,2025-11-02,"=2+2"\nann,2025-11-03,1\n'
     )
-    done = await run_job(api, payload["job"])
-    assert done["progress"] == {"done": 3, "total": 3, "failed": 1}
-    url = api.url.replace("/graphql", done["reportUrl"])
+    finished = await run_job(api, payload["job"])
+    assert finished["progress"] == {"done": 3, "total": 3, "failed": 1}
+    url = api.url.replace("/graphql", finished["reportUrl"])
     fetched = await api.http.get(url, headers=api.headers)
     assert fetched.headers["content-type"] == "text/csv; charset=utf-8"
+    assert fetched.headers["cache-control"] == "no-store"
     header, line = csv.reader(io.StringIO(fetched.content.decode("utf-8-sig")))
     assert header == ["row", "code", "field", "message", "text"]
     assert (line[:3], line[4]) == (["2", "INVALID", "amount"], 'ann,2025-11-02,"=2+2"')
@@ -136,6 +156,7 @@ async def test_report_of_failed_rows_needs_a_key_of_the_workspace_with_the_scope
         ("x" * 200_000, {}, ("TOO_LONG", ["file"])),
         ("00004,1997-01-01,2,29.33\n00004,1997-01-18,2,29.73\n", {}, ("REQUIRED", ["columns"])),
         ("a,b\n1,2\n", {}, ("REQUIRED", ["columns"])),
+        ("customer,amount\nann,2\n", {}, ("REQUIRED", ["columns"])),
         ("customer,amount\nann,2\n", {"timezone": "Mars"}, ("UNKNOWN", ["timezone"])),
         ("customer,amount\nann,2\n", {"source": ""}, ("INVALID", ["source"])),
         ("customer,amount\nann,2\n", {"format": "JSONL"}, ("INVALID", ["file"])),
@@ -161,8 +182,8 @@ async def test_file_or_mapping_that_is_invalid_is_refused_with_the_path_of_the_f
 
 
 async def test_jobs_are_listed_cancelled_and_found_by_id(api: Api) -> None:
-    first = (await import_file(api, "customer,amount\nann,2\n"))["job"]
-    second = (await import_file(api, "customer,amount\nann,2\n", dryRun=True))["job"]
+    first = (await import_file(api, "customer,date,amount\nann,2025-11-01,2\n"))["job"]
+    second = (await import_file(api, "customer,date,amount\nann,2025-11-01,2\n", dryRun=True))["job"]
     listed = (await api.fetch_data("{ jobs { totalCount nodes { id dryRun } } }"))["jobs"]
     assert listed == {
         "totalCount": 2,
@@ -179,7 +200,7 @@ async def test_jobs_are_listed_cancelled_and_found_by_id(api: Api) -> None:
 
 async def test_subscription_jobProgress_sends_each_state_until_the_job_has_ended(api: Api) -> None:
     follow = "subscription ($job: ID!) { jobProgress(id: $job) { id status progress { done } } }"
-    job = (await import_file(api, "customer_id,amount\nann,1\nbob,2\n"))["job"]
+    job = (await import_file(api, "customer_id,date,amount\nann,2025-11-01,1\nbob,2025-11-01,2\n"))["job"]
     async with api.open_socket() as socket:
         await socket.subscribe(follow, job=job["id"])
         assert (await socket.receive_data())["jobProgress"] == {

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import io
+from collections import Counter
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from app.commands.jobs.imports import import_events
+from app.commands.jobs.exports import export_events
+from app.commands.jobs.imports import OTHER_FILE_WARNING, import_events
 from app.commands.jobs.jobs import cancel_job
+from app.domain.activities import CREATED, CUSTOM_EVENT, ENTERED, LEFT, REDEEMED
 from app.domain.events.events import EventQuery
 from app.domain.files.columns import ColumnMapping
+from app.domain.files.exports import ExportFormat
 from app.domain.jobs import Job, JobStatus
+from app.domain.state.aggregations import Aggregation, Function, aggregate_groups
 from app.store.mongo.paging import PageRequest
 from app.store.stages.job_leases import STUCK_AFTER, JobLeases
 from app.store.workspace.events import EventQueries
 from app.store.workspace.jobs import JobQueries
 from app.store.workspace.passes import PassQueries
-from tests.business import Business
+from tests.business import Business, create_business, purchases
 from tests.crashes import Crash
 from workers.jobs import imports, lease
 from workers.main import GUARDED
@@ -92,6 +98,23 @@ async def test_imported_event_has_its_source_and_channel_and_is_historical(busin
         True,
     )
     assert event.metadata == {"till": 0}
+
+
+async def test_creation_of_passes_by_an_import_is_historical(business: Business) -> None:
+    """Live subscribers and webhooks, which leave out what is historical, hear nothing of old customers."""
+    never_redeemed = {"event": {"types": ["redemption"], "metric": "COUNT", "operator": "EQ", "value": 0}}
+    segment = await business.create_segment("never-redeemed", never_redeemed)
+    bought = await business.create_segment("bought", purchases(1))
+    await import_file(business, sales_csv(50))
+    await business.run_worker()
+    assert len(await business.read_members(segment)) == len(await business.read_members(bought)) == 40
+    assert await business.read_log(include_historical=False) == []
+    feed = await business.read_log()
+    assert Counter(a.type for a in feed) == {CREATED: 40, CUSTOM_EVENT: 50, ENTERED: 80}
+    await business.record({"pass_external_id": "c0", "type": "redemption"}, {"pass_external_id": "new"})
+    await business.run_worker()
+    live = await business.read_log(include_historical=False)
+    assert Counter(a.type for a in live) == {CREATED: 1, CUSTOM_EVENT: 1, REDEEMED: 1, ENTERED: 2, LEFT: 1}
 
 
 STEPS = [
@@ -335,3 +358,105 @@ async def test_all_problems_of_a_row_are_reported_in_order(business: Business) -
     assert [(int(line[0]), line[2]) for line in lines] == [
         (row, name) for row in range(1, 1_401) for name in ("passExternalId", "occurredAt", "amount")
     ]
+
+
+SHOP = "customer,date,amount\n"
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 1_000])
+async def test_rows_of_another_file_under_the_same_source_are_not_recorded(
+    business: Business, monkeypatch: pytest.MonkeyPatch, batch_size: int
+) -> None:
+    """Row 1 is new, so each row has moved: row 4 would count the purchase of cat twice."""
+    monkeypatch.setattr(imports, "IMPORT_BATCH_SIZE", batch_size)
+    rows = ["ann,2025-01-01,1\n", "bob,2025-01-02,2\n", "cat,2025-01-03,3\n"]
+    await import_file(business, SHOP + "".join(rows))
+    other = SHOP + "".join(["new,2025-01-04,4\n", *rows])
+    for dry_run in (True, False):
+        job = await import_file(business, other, dry_run=dry_run)
+        assert (job.status, row_counts(job), job.warnings) == (JobStatus.SUCCEEDED, (0, 0, 4), (OTHER_FILE_WARNING,))
+        report = await read_report(business, job)
+        assert [line[:3] for line in report] == [[str(row), "CONFLICT", "externalId"] for row in range(1, 5)]
+    assert await count_events(business) == 3
+    assert await business.ctx.workspace.passes.ids_of(["new"]) == {}
+    job = await import_file(business, other, source="export of February")
+    assert (row_counts(job), job.warnings) == ((4, 0, 0), ())
+
+
+async def test_file_that_grew_and_whose_rejected_rows_were_corrected_is_recorded(business: Business) -> None:
+    job = await import_file(business, SHOP + "ann,2025-01-01,1\nbob,never,2\n")
+    assert row_counts(job) == (1, 0, 1)
+    job = await import_file(business, SHOP + "ann,2025-01-01,1\nbob,2025-01-02,2\ncat,2025-01-03,3\n")
+    assert (row_counts(job), job.warnings) == ((2, 1, 0), ())
+
+
+async def test_row_with_an_id_may_conflict_without_affecting_other_rows(business: Business) -> None:
+    header = "customer,date,amount,order_id\n"
+    await import_file(business, f"{header}ann,2025-01-01,1,a\nann,2025-01-01,1,b\n")
+    job = await import_file(business, f"{header}ann,2025-01-01,9,a\nann,2025-01-01,1,c\n")
+    assert (row_counts(job), job.warnings) == ((1, 0, 1), ())
+
+
+async def test_crash_between_batches_of_another_file_records_nothing(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "IMPORT_BATCH_SIZE", 1)
+    await import_file(business, f"{SHOP}ann,2025-01-01,1\n")
+    job = await import_events(business.ctx, File(f"{SHOP}bob,2025-01-01,1\nann,2025-01-01,1\n"))
+    original = business.worker.job_leases.commit
+    calls = 0
+
+    async def commit(*args: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls in (1, 3):
+            raise Crash
+        return await original(*args)
+
+    monkeypatch.setattr(business.worker.job_leases, "commit", commit)
+    for _ in range(2):
+        with pytest.raises(Crash):
+            await jobs(business.worker, job.id)
+        await business.ctx.resources.db["jobs"].update_many({"open": 1}, {"$set": {"lease": 0}})
+    assert row_counts(await run_to_end(business, job)) == (0, 0, 2)
+    assert await count_events(business) == 1
+
+
+async def test_details_keep_their_digits_and_can_be_summed(business: Business) -> None:
+    text = "customer,date,amount,version,weight\nann,2025-01-01,1,1.10,2.50\nann,2025-01-01,1,1.1,3.75\n"
+    await import_file(business, text)
+    page = await business.ctx.workspace.events.page(EventQuery(), PageRequest(10))
+    assert [event.metadata for event in sorted(page.items, key=lambda event: event.external_id or "")] == [
+        {"version": "1.10", "weight": "2.50"},
+        {"version": "1.1", "weight": "3.75"},
+    ]
+    weights = Aggregation(Function.SUM, "metadata.weight")
+    [group] = aggregate_groups(weights, page.items)
+    assert (group.events, group.value) == (2, Decimal("6.25"))
+
+
+async def test_rows_stay_repeats_when_a_later_row_changes_what_details_become(business: Business) -> None:
+    header = "customer,date,amount,version\n"
+    assert row_counts(await import_file(business, f"{header}ann,2025-01-01,1,1.1\n")) == (1, 0, 0)
+    job = await import_file(business, f"{header}ann,2025-01-01,1,1.1\nann,2025-01-01,1,1.10\n")
+    assert row_counts(job) == (1, 1, 0)
+
+
+async def test_csv_export_imported_again_records_nothing_twice(business: Business) -> None:
+    text = "customer,date,amount,note,order_id\n'+4915,2025-01-01,1.50,a;'=1,1\nann,2025-01-02,2,,=2\n"
+    await import_file(business, text)
+    job = await run_to_end(business, await export_events(business.ctx, EventQuery(), ExportFormat.CSV))
+    assert job.file is not None
+    data = b"".join([part async for part in business.ctx.workspace.exports.read(job.id, job.file.parts)])
+    again = await import_file(business, data, "events.csv")
+    assert (again.status, row_counts(again)) == (JobStatus.SUCCEEDED, (0, 2, 0))
+    # Another workspace gets the same events.
+    other = await create_business(business.ctx.resources, business.clock, "Branch")
+    assert row_counts(await import_file(other, data, "events.csv")) == (2, 0, 0)
+    found = []
+    for workspace in (business.ctx.workspace, other.ctx.workspace):
+        page = await workspace.events.page(EventQuery(), PageRequest(10))
+        names = await workspace.passes.external_ids({event.pass_id for event in page.items})
+        found.append({(names[e.pass_id], e.amount, e.external_id, e.source, str(e.metadata)) for e in page.items})
+    assert found[0] == found[1]
+    assert {name for name, *_ in found[0]} == {"+4915", "ann"}
