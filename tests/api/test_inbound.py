@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -204,10 +204,10 @@ async def test_failed_items_are_kept_and_recorded_after_the_mapping_is_corrected
     lines = [ORDER, {**ORDER, "what": "gift"}, {**ORDER, "paid": "-1"}, {"what": "sale"}]
     assert await sender.send({"lines": lines}, "msg_1") == (202, counts(recorded=1, failed=3))
     # The sender may send the message again, although it need not: no event is recorded twice.
-    again = await sender.send(
+    repeated = await sender.send(
         {"lines": lines}, "msg_1", x_topic="orders", x_token="hush", authorization="hush", x_signature="hush"
     )
-    assert again == (202, counts(failed=3))
+    assert repeated == (202, counts(failed=3))
     assert await sender.send({"lines": 7}, "msg_2") == (202, counts(failed=1))
     assert await sender.send(b"not json", "msg_3") == (400, counts(failed=1))
     kept = {n["body"]: n for n in (await api.fetch_data(DELIVERIES, id=hook["id"]))["inboundDeliveries"]["nodes"]}
@@ -236,9 +236,9 @@ async def test_failed_items_are_kept_and_recorded_after_the_mapping_is_corrected
     }  # fmt: skip
     updated = (await api.fetch_data(UPDATE, input={"id": hook["id"], "mapping": corrected}))["updateInboundHook"]
     assert (updated["userErrors"], updated["hook"]["mapping"]) == ([], corrected)
-    done = (await api.fetch_data(RERUN, id=delivery["id"]))["rerunInboundDelivery"]["delivery"]
-    assert (done["status"], done["attempts"], done["events"], done["problems"]) == ("PROCESSED", 3, 4, [])
-    assert (done["body"], done["headers"]) == (None, {})
+    rerun = (await api.fetch_data(RERUN, id=delivery["id"]))["rerunInboundDelivery"]["delivery"]
+    assert (rerun["status"], rerun["attempts"], rerun["events"], rerun["problems"]) == ("PROCESSED", 3, 4, [])
+    assert (rerun["body"], rerun["headers"]) == (None, {})
     same = (await api.fetch_data(RERUN, id=delivery["id"]))["rerunInboundDelivery"]["delivery"]
     assert (same["status"], same["attempts"]) == ("PROCESSED", 3)
     assert await sender.send({"lines": lines}, "msg_1") == (200, counts(duplicate=4))
@@ -247,10 +247,12 @@ async def test_failed_items_are_kept_and_recorded_after_the_mapping_is_corrected
     occurred = (await api.fetch_data("{ events { nodes { occurredAt } } }"))["events"]["nodes"]
     assert {node["occurredAt"] for node in occurred} == {"2026-01-01T00:00:00.000Z"}
 
-    some = (await api.fetch_data(RERUN_ALL, id=hook["id"], first=1))["rerunInboundDeliveries"]
-    assert (some["processed"], some["failed"], some["hasNextPage"]) == (0, 1, True)
-    rest = (await api.fetch_data(RERUN_ALL, id=hook["id"], first=1, after=some["endCursor"]))["rerunInboundDeliveries"]
-    assert (rest["processed"], rest["failed"], rest["hasNextPage"]) == (0, 1, False)
+    first_page = (await api.fetch_data(RERUN_ALL, id=hook["id"], first=1))["rerunInboundDeliveries"]
+    assert (first_page["processed"], first_page["failed"], first_page["hasNextPage"]) == (0, 1, True)
+    second_page = (await api.fetch_data(RERUN_ALL, id=hook["id"], first=1, after=first_page["endCursor"]))[
+        "rerunInboundDeliveries"
+    ]
+    assert (second_page["processed"], second_page["failed"], second_page["hasNextPage"]) == (0, 1, False)
     actions = (await api.fetch_data("{ auditLog { nodes { action } } }"))["auditLog"]["nodes"]
     assert {node["action"] for node in actions} == {
         "createInboundHook", "updateInboundHook", "rerunInboundDelivery", "rerunInboundDeliveries",
@@ -322,6 +324,33 @@ async def test_hook_accepts_the_signature_scheme_of_the_other_system(api: Api) -
         assert (await wallet.send(body, message_id))[0] == 200
     assert ("google-wallet", "f0a1", "pass_installed", None) in await list_events(api)
     assert len(await list_events(api)) == 2
+
+
+async def test_repeated_message_with_other_headers_is_one_delivery(api: Api) -> None:
+    """The signature does not cover the headers: who captured a message can send it with others, as often as they want."""
+    secret = "chosen by the other system"
+    verification = {"scheme": "HMAC_SHA256", "header": "X-Signature", "encoding": "HEX"}
+    mapping = {
+        "fields": {"passExternalId": "who", "type": {"path": "$headers.x-topic", "map": {"orders/paid": "purchase"}}}
+    }
+    mapping["when"] = [{"path": "$headers.x-topic", "operator": "NE", "value": "orders/create"}]  # type: ignore[assignment]
+    hook, sender = await create_hook(api, mapping=mapping, verification=verification, secret=secret)
+    raw = b'{"who": "ann", "paid": "2.50"}'
+    headers = {
+        "content-type": "application/json",
+        "x-signature": hmac.new(secret.encode(), raw, hashlib.sha256).hexdigest(),
+    }
+    for number in range(5):
+        assert await sender.post(raw, {**headers, "x-topic": f"forged/{number}"}) == (202, counts(failed=1))
+    listed = (await api.fetch_data(DELIVERIES, id=hook["id"]))["inboundDeliveries"]
+    assert (listed["totalCount"], listed["nodes"][0]["attempts"]) == (1, 5)
+    # Some systems send one body under several topics. The mapping leaves one out, and the other one must not be lost.
+    assert await sender.post(raw, {**headers, "x-topic": "orders/create"}) == (200, counts(skipped=1))
+    assert await sender.post(raw, {**headers, "x-topic": "orders/paid"}) == (200, counts(recorded=1))
+    assert await sender.post(raw, {**headers, "x-topic": "orders/paid"}) == (200, counts(duplicate=1))
+    assert [event[2] for event in await list_events(api)] == ["purchase"]
+    db = api.business.ctx.resources.db
+    assert await db["inbound_deliveries"].count_documents({"hook": {"$exists": True}}) == 1
 
 
 async def test_testInboundHook_returns_the_results_of_a_mapping_and_records_nothing(api: Api) -> None:
@@ -406,3 +435,22 @@ async def test_mapping_links_a_refund_to_its_order_by_the_external_id_of_the_ord
     assert await sender.send(refund, "msg_2") == (200, counts(recorded=1))
     nodes = (await api.fetch_data("{ events { nodes { externalId correctionOf { externalId } } } }"))["events"]["nodes"]
     assert {"externalId": "r1", "correctionOf": {"externalId": "o1"}} in nodes
+
+
+async def test_delivery_that_waits_for_its_order_says_when_it_is_run_again(api: Api) -> None:
+    mapping = {"fields": {"passExternalId": "who", "type": "what", "externalId": "id", "correctionOf": "order"}}
+    hook, sender = await create_hook(api, mapping=mapping)
+    before = datetime.now(UTC)
+    refund = {"who": "ann", "what": "refund", "id": "r1", "order": "o1"}
+    assert (await sender.send(refund))[0] == 202
+    assert (await sender.send({"what": "visit", "id": "v1"}, "msg_2"))[0] == 202
+    query = (
+        """query ($id: ID!) { inboundDeliveries(hookId: $id) { nodes { nextAttemptAt problems { code field } } } }"""
+    )
+    nodes = (await api.fetch_data(query, id=hook["id"]))["inboundDeliveries"]["nodes"]
+    assert {node["problems"][0]["field"][0]: node["nextAttemptAt"] is not None for node in nodes} == {
+        "correctionOf": True,
+        "passExternalId": False,
+    }
+    [next_attempt_at] = [node["nextAttemptAt"] for node in nodes if node["nextAttemptAt"] is not None]
+    assert datetime.fromisoformat(next_attempt_at) >= before + timedelta(seconds=9)

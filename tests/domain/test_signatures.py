@@ -64,6 +64,14 @@ def test_each_secret_and_each_signature_of_the_list_verifies_during_a_rotation()
     assert verify_signature(Verification(), [NEW], listed, BODY) is None
 
 
+def test_id_with_a_point_does_not_verify() -> None:
+    """Points separate the signed parts: the same signature would hold for an id and a time that are cut elsewhere."""
+    headers = standard_headers(NEW, "msg.1")
+    assert verify_signature(Verification(), [NEW], headers, BODY) is None
+    svix = {name.replace("webhook", "svix"): value for name, value in headers.items()}
+    assert verify_signature(Verification(), [NEW], svix, BODY) is None
+
+
 @pytest.mark.parametrize(
     "change",
     [

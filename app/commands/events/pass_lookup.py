@@ -7,10 +7,11 @@ from datetime import datetime
 
 from app.commands.context import Context
 from app.domain.activities import CREATED, Entry
-from app.domain.errors import Unavailable
+from app.domain.errors import Code, InvalidInput, Problem, Unavailable
 from app.domain.events.validation import Draft
 from app.domain.passes.passes import Pass, Profile
 from app.domain.values.instants import to_ms
+from app.domain.values.text import check_visible, find_invisible
 from app.store.mongo.ids import new_id
 
 FIRST_EVENT_DELAY_MS = 2_000
@@ -18,12 +19,12 @@ FIRST_EVENT_DELAY_MS = 2_000
 
 
 async def resolve_passes(
-    ctx: Context, drafts: Mapping[int, Draft], now: datetime, *, create: bool
+    ctx: Context, drafts: Mapping[int, Draft], now: datetime, *, create: bool, historical: bool
 ) -> tuple[dict[int, str | None], list[Pass]]:
     """Return the pass id of each draft (None without a pass) and, with `create`, the passes to create.
 
     The store is asked only for passes that this process has not cached: at most one round trip for ids, one for
-    external ids. A few times a second, one more re-reads the erasure epoch.
+    external ids. A few times a second, one more re-reads the erasure epoch. `historical`: the events of the drafts are.
     """
     workspace, cache = ctx.workspace, ctx.resources.cache
     epoch = await cache.erasure_epoch(workspace.id, workspace.erasure_epoch)
@@ -45,10 +46,11 @@ async def resolve_passes(
         for name, stored_id in stored.items():
             cache.remember_pass(workspace.id, stored_id, name, since=epoch)
         found |= stored
-        if create and (missing := [name for name in uncached_names if name not in found]):
+        if create and (missing := [name for name in uncached_names if name not in found and not find_invisible(name)]):
             rev = await workspace.segments.highest_rev()
             cards = [
-                new_pass(ctx, name, Profile(), None, now, rev=rev, wait_ms=FIRST_EVENT_DELAY_MS) for name in missing
+                new_pass(ctx, name, Profile(), None, now, rev=rev, wait_ms=FIRST_EVENT_DELAY_MS, historical=historical)
+                for name in missing
             ]
             found |= {card.external_id: card.id for card in cards}
     resolved: dict[int, str | None] = {}
@@ -85,11 +87,13 @@ def new_pass(
     *,
     rev: int = 0,
     wait_ms: int = 0,
+    historical: bool = False,
 ) -> Pass:
     """Return a new pass, not stored yet, with its own activity in the outbox. It is evaluated from its creation on.
 
     With `wait_ms` and the highest revision, the fold of its first event evaluates it first. So the pass does not enter
-    a segment like "no purchases" for a moment. (Source: docs/explanation/exactly-once.md, "Record".)
+    a segment like "no purchases" for a moment. (Source: docs/explanation/exactly-once.md, "Record".) The activities of
+    the creation of a `historical` pass are historical, too.
     """
     now_ms = to_ms(now)
     return Pass(
@@ -105,6 +109,18 @@ def new_pass(
         revision=rev,
         write_id=new_id("fid"),
         last_activity=1,
-        outbox=(Entry(number=1, type=CREATED, at_ms=now_ms, recorded_ms=now_ms),),
+        outbox=(Entry(number=1, type=CREATED, at_ms=now_ms, recorded_ms=now_ms, historical=historical),),
         next_due_ms=now_ms + wait_ms,
+        historical=historical,
     )
+
+
+def find_problem(draft: Draft) -> Problem:
+    """Return the reason why the draft has no pass."""
+    name = "passId" if draft.pass_external_id is None else "passExternalId"
+    try:
+        check_visible(draft.pass_external_id or "", name)
+    except InvalidInput as refused:
+        return refused.problems[0]
+    advice = "No such pass in this workspace; create it, or send createMissingPasses with its external id."
+    return Problem(Code.UNKNOWN, advice, (name,))

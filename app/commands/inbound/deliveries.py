@@ -10,28 +10,37 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from hashlib import sha256
 
 from app.clock import SystemClock
-from app.commands.audit import record_audit_entry
 from app.commands.context import Context
 from app.commands.events.record import record_events
 from app.domain.actors import WRITE, Actor
-from app.domain.errors import Code, InvalidInput, NotFound, Problem, Refused, Unauthenticated
+from app.domain.errors import Code, InvalidInput, Problem, Refused, Unauthenticated
 from app.domain.events.events import EventInput
 from app.domain.events.receipts import RecordStatus
 from app.domain.ids import delivery_id, event_id
-from app.domain.inbound.deliveries import MAX_PROBLEMS, DeliveryStatus, InboundDelivery, ItemProblem, select_headers
+from app.domain.inbound.deliveries import (
+    MAX_PROBLEMS,
+    UNKNOWN_NAMES,
+    DeliveryStatus,
+    InboundDelivery,
+    ItemProblem,
+    rerun_delay_seconds,
+    select_headers,
+    waits_for_original,
+)
 from app.domain.inbound.hooks import InboundHook
 from app.domain.inbound.mappings import MappedItem, decode_body, parse_mapping
 from app.domain.signatures import TOLERANCE_SECONDS, Scheme, Verification, generate_secret, verify_signature
+from app.domain.values.name_hashes import hash_names
 from app.resources import Resources
-from app.store.mongo.paging import Key, PageRequest
 from app.store.workspace.hooks import read_hook
 
-from .hooks import find_hook, find_live_hook
+from .hooks import find_hook
 
 CHANNEL = "WEBHOOK"
-MAX_RERUNS = 100
 MAX_USER_AGENT = 255
 _UNKNOWN_HOOK_SECRET = generate_secret(secrets.token_bytes(32))
 """Secret for requests to unknown hooks: verifying them takes as long as for others, so timing reveals no hook."""
@@ -78,7 +87,7 @@ async def verify_message(resources: Resources, hook_id: str, headers: Mapping[st
     Raises Unauthenticated for an unknown hook, an archived hook and a wrong signature alike. Raises InvalidInput for a
     valid signature whose time differs from the server's by more than five minutes. Raises Unavailable; safe to repeat.
     """
-    found = await read_hook(resources.db, hook_id)
+    found = await read_hook(resources.essential_db, hook_id)
     now = await SystemClock().now()
     hook, known_secrets = found if found is not None and found[0].archived_at is None else (None, ())
     usable = [secret.text for secret in known_secrets if secret.is_usable_at(now)] or [_UNKNOWN_HOOK_SECRET]
@@ -96,17 +105,18 @@ async def verify_message(resources: Resources, hook_id: str, headers: Mapping[st
 async def receive_message(resources: Resources, message: Message, ip_address: str | None = None) -> ReceivedMessage:
     """Record the events of a message, or keep the message with its problems. Safe to repeat.
 
-    A processed message is not recorded again; the result counts its events as duplicates. Raises Unavailable: the
-    sender repeats the message, and nothing acknowledged is lost.
+    A processed message is not recorded again; the result counts its events as duplicates. The signature does not cover
+    the headers, so they are no part of a message's identity. But the mapping may read them, so a processed message is
+    mapped once more if it comes with other values. Raises Unavailable: the sender repeats the message, and nothing
+    acknowledged is lost.
     """
     hook = message.hook
-    ctx = _hook_context(resources, hook, ip_address, message.headers.get("user-agent"))
-    has_message_id = hook.verification.scheme is Scheme.STANDARD
-    # Without an id from the sender, the body and the headers that the mapping reads identify a message.
-    mapped_headers = [] if has_message_id else [message.headers.get(name, "") for name in hook.mapping.header_names]
-    document_id = delivery_id(hook.id, "\n".join([message.identity, *mapped_headers]))
+    ctx = hook_context(resources, hook, ip_address, message.headers.get("user-agent"))
+    document_id = delivery_id(hook.id, message.identity)
+    headers_hash = _hash_mapped_headers(message)
     before = (await ctx.workspace.inbound.get_many([document_id])).get(document_id)
-    if before is not None and before.status is DeliveryStatus.PROCESSED:
+    is_processed = before is not None and before.status is DeliveryStatus.PROCESSED
+    if before is not None and is_processed and before.headers_hash == headers_hash:
         return ReceivedMessage(before, duplicate=before.events)
     kept_headers = select_headers(message.headers, hook.verification.header)
     if before is None or before.body != message.body:
@@ -119,57 +129,17 @@ async def receive_message(resources: Resources, message: Message, ip_address: st
             received_at=at,
             attempts=attempts,
         )
-    return await _attempt(ctx, hook, replace(before, body=message.body, headers=kept_headers))
+    before = replace(before, body=message.body, headers=kept_headers, headers_hash=headers_hash)
+    return await attempt_delivery(ctx, hook, before)
 
 
-async def rerun_inbound_delivery(ctx: Context, delivery_id: str) -> InboundDelivery:
-    """Map and record the failed items of a delivery again, with the hook's current mapping, and return the delivery.
-
-    Safe to repeat: recorded events and processed deliveries stay unchanged. Raises NotFound, Conflict for an archived
-    hook, and Unavailable.
-    """
-    delivery = (await ctx.workspace.inbound.get_many([delivery_id])).get(delivery_id)
-    if delivery is None:
-        raise NotFound("delivery", "id")
-    hook = await find_live_hook(ctx, delivery.hook_id, "id")
-    await record_audit_entry(ctx, "rerunInboundDelivery", "InboundDelivery", delivery_id)
-    return await _rerun(ctx, hook, delivery)
-
-
-async def rerun_inbound_deliveries(
-    ctx: Context, hook_id: str, limit: int = MAX_RERUNS, after: Key | None = None
-) -> tuple[list[InboundDelivery], bool]:
-    """Run up to `limit` failed deliveries of a hook again, the oldest first; return them and whether more follow.
-
-    `after` is the key of the last delivery of the previous call: (received ms, id). Safe to repeat. Raises
-    InvalidInput, NotFound, and Conflict for an archived hook. Raises Unavailable; earlier deliveries of the call are
-    then done.
-    """
-    if not 1 <= limit <= MAX_RERUNS:
-        raise InvalidInput(Code.OUT_OF_RANGE, f"`first` must be from 1 to {MAX_RERUNS}.", "first")
-    hook = await find_live_hook(ctx, hook_id, "hookId")
-    # The list begins with the newest delivery, so read it backwards from its end.
-    page = await ctx.workspace.inbound.page(
-        hook_id, DeliveryStatus.FAILED, PageRequest(limit, before=after, backward=True)
-    )
-    await record_audit_entry(ctx, "rerunInboundDeliveries", "InboundHook", hook_id, count=str(len(page.items)))
-    rerun = []
-    for listed in reversed(page.items):
-        # Bodies may be large, so only one is in memory at a time.
-        with_body = await ctx.workspace.inbound.get_many([listed.id])
-        if listed.id in with_body:
-            rerun.append(await _rerun(ctx, hook, with_body[listed.id]))
-    return rerun, page.has_more
-
-
-async def discard_inbound_delivery(ctx: Context, delivery_id: str) -> str:
-    """Delete a failed delivery with its body and return its id. Its events stay. Raises NotFound and Unavailable."""
-    delivery = (await ctx.workspace.inbound.get_many([delivery_id])).get(delivery_id)
-    if delivery is None or delivery.status is not DeliveryStatus.FAILED:
-        raise NotFound("failed delivery", "id")
-    await record_audit_entry(ctx, "discardInboundDelivery", "InboundDelivery", delivery_id)
-    await ctx.workspace.inbound.discard(delivery_id)
-    return delivery_id
+def _hash_mapped_headers(message: Message) -> str:
+    """Return a hash of the headers that the mapping reads; "" if it reads none, or if the message has a signed id."""
+    names = message.hook.mapping.header_names
+    if not names or message.hook.verification.scheme is Scheme.STANDARD:
+        return ""
+    values = "\n".join(message.headers.get(name, "") for name in names)
+    return sha256(values.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 async def test_inbound_hook(
@@ -196,7 +166,9 @@ async def test_inbound_hook(
         {name.lower(): str(value) for name, value in headers.items()} if isinstance(headers, Mapping) else {}
     )
     try:
-        items = parsed_mapping.map_items(body, given_headers, "test")
+        items = parsed_mapping.map_items(
+            body, given_headers, "test", metadata_bytes=ctx.resources.settings.metadata_bytes
+        )
     except Refused as refused:
         raise Refused(*(problem.with_prefix("body") for problem in refused.problems)) from None
     ctx = replace(ctx, channel=CHANNEL)
@@ -214,21 +186,26 @@ async def test_inbound_hook(
     return trials
 
 
-async def _rerun(ctx: Context, hook: InboundHook, delivery: InboundDelivery) -> InboundDelivery:
-    if delivery.status is DeliveryStatus.PROCESSED:
-        return delivery
-    return (await _attempt(_hook_context(ctx.resources, hook), hook, delivery)).delivery
+async def attempt_delivery(
+    ctx: Context, hook: InboundHook, delivery: InboundDelivery, *, keeps_expiry: bool = False
+) -> ReceivedMessage:
+    """Record the remaining items of a delivery and store the result. Safe to repeat.
 
-
-async def _attempt(ctx: Context, hook: InboundHook, delivery: InboundDelivery) -> ReceivedMessage:
-    """Record the remaining items of a delivery and store the result."""
+    With `keeps_expiry`, a delivery that fails again expires when it would have expired before. Raises Unavailable.
+    """
     is_readable, items, body, remaining_items = False, [], None, None
     body_problems: tuple[Problem, ...] = ()
     try:
         body = decode_body(delivery.body or b"", "body")
         is_readable = True
         remaining_items = delivery.remaining_items if delivery.items_path == hook.mapping.items_path else None
-        items = hook.mapping.map_items(body, delivery.headers, delivery_id(hook.id, delivery.identity), remaining_items)
+        items = hook.mapping.map_items(
+            body,
+            delivery.headers,
+            delivery_id(hook.id, delivery.identity),
+            remaining_items,
+            metadata_bytes=ctx.resources.settings.metadata_bytes,
+        )
     except Refused as refused:
         body_problems = refused.problems
     recorded = await _record_items(
@@ -243,6 +220,8 @@ async def _attempt(ctx: Context, hook: InboundHook, delivery: InboundDelivery) -
             failed_items.append(item.index)
     statuses = [status for status, _ in recorded.values()]
     created, duplicate = statuses.count(RecordStatus.CREATED), statuses.count(RecordStatus.DUPLICATE)
+    now = await SystemClock().now()
+    is_waiting = waits_for_original(each.problem for each in problems)
     attempted = replace(
         delivery,
         status=DeliveryStatus.FAILED if problems else DeliveryStatus.PROCESSED,
@@ -251,10 +230,11 @@ async def _attempt(ctx: Context, hook: InboundHook, delivery: InboundDelivery) -
         problems=tuple(problems[:MAX_PROBLEMS]),
         items_path=delivery.items_path if body_problems else hook.mapping.items_path,
         remaining_items=delivery.remaining_items if body_problems else tuple(failed_items) or None,
-        pass_external_ids=hook.mapping.find_pass_external_ids(body, delivery.headers) if problems else (),
+        pass_external_ids=await _find_names(ctx, hook, delivery, body) if problems else (),
+        rerun_at=now + timedelta(seconds=rerun_delay_seconds(delivery.reruns)) if is_waiting else None,
     )
     # If a concurrent run stored its result first, that result stays. Both runs recorded the same events.
-    await ctx.workspace.inbound.save(attempted, await SystemClock().now(), after=delivery.attempts)
+    await ctx.workspace.inbound.save(attempted, now, after=delivery.attempts, keeps_expiry=keeps_expiry)
     skipped = sum(item.event is None and not item.problems for item in items)
     return ReceivedMessage(
         delivery=attempted,
@@ -264,6 +244,23 @@ async def _attempt(ctx: Context, hook: InboundHook, delivery: InboundDelivery) -
         skipped=skipped,
         readable=is_readable,
     )
+
+
+def _has_surrogates(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
+async def _find_names(ctx: Context, hook: InboundHook, delivery: InboundDelivery, body: object) -> tuple[str, ...]:
+    """Return the names by which an erasure finds a failed delivery. `body` is None if it is not JSON."""
+    external_ids = hook.mapping.find_pass_external_ids(body, delivery.headers)
+    is_complete = hook.mapping.names_every_pass(body, delivery.headers)
+    if is_complete and not any(map(_has_surrogates, external_ids)):
+        known = await ctx.workspace.passes.ids_of(external_ids)
+        if all(external_id in known for external_id in external_ids):
+            return external_ids
+    # The mapping does not find a pass for each item, so any text in the message may name one.
+    hashes = None if body is None else hash_names(await ctx.secret(), body, dict(delivery.headers))
+    return (*external_ids, *((UNKNOWN_NAMES,) if hashes is None else hashes))
 
 
 async def _record_items(
@@ -305,7 +302,7 @@ def _resolve_correction(workspace_id: str, source: str, event: EventInput) -> Ev
     return replace(event, correction_of=event_id(workspace_id, source, event.correction_of))
 
 
-def _hook_context(
+def hook_context(
     resources: Resources, hook: InboundHook, ip_address: str | None = None, user_agent: str | None = None
 ) -> Context:
     actor = Actor(workspace_id=hook.workspace_id, key_id=hook.id, name=hook.name, scopes=frozenset({WRITE}))

@@ -8,25 +8,33 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Final, Literal
 
 from app.domain.errors import Code, InvalidInput
-from app.domain.values.decimals import EXACT, parse_decimal, plain
+from app.domain.values.currencies import minor_units, parse_currency
+from app.domain.values.decimals import EXACT, MAX_INTEGER_DIGITS, WIDE, WIDE_ROUNDED, parse_decimal, plain, read_number
 from app.domain.values.instants import EARLIEST, LATEST, from_ms, to_ms
-from app.domain.values.text import MAX_JSON_DEPTH, parse_text
+from app.domain.values.json_values import keep_numbers
+from app.domain.values.text import MAX_NAME, parse_text
 
 from .paths import HEADERS, Path, Scope, parse_path
 
 DECIMALS = frozenset({"amount", "points"})
 CAPITALS = frozenset({"currency", "category"})
 """Fields whose values are converted to upper case."""
+METADATA = "metadata."
+_LONG_FIELDS = {"oldValue": 2_000, "newValue": 2_000}
+"""Characters of the fields that may be longer than a name."""
 MAX_SCALE = 6
 MAX_ENTRIES = 200
 """Entries of a `map`."""
 MAX_PATHS = 6
 """Paths of one value, of which the first with a value counts."""
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-_OPTIONS = frozenset({"path", "value", "template", "map", "default", "scale", "format"})
+BY_CURRENCY: Final = "currency"
+"""The number of decimal places that says: as many as the currency of the item has."""
+Places = int | Literal["currency"]
+_OPTIONS = frozenset({"path", "value", "template", "map", "default", "scale", "round", "format"})
 
 
 class InstantFormat(StrEnum):
@@ -45,7 +53,8 @@ class MappedValue:
     """The source of one field: the first of `paths` with a value, a `constant`, or a `template` of texts and paths.
 
     `entries` translates the value. `default` replaces a value that is absent or has no entry. `scale` is the number of
-    decimal places of an integer: 2930 with scale 2 is 29.30. `format` is the format of an instant.
+    decimal places of an integer: 2930 with scale 2 is 29.30. A decimal is rounded half-even to `places`, unless that is
+    None. `format` is the format of an instant.
     """
 
     name: str
@@ -54,48 +63,99 @@ class MappedValue:
     template: tuple[str | Path, ...] = ()
     entries: Mapping[str, object] | None = None
     default: object = None
-    scale: int = 0
+    scale: Places = 0
+    places: Places | None = None
     format: InstantFormat = InstantFormat.RFC3339
 
-    def resolve(self, scope: Scope) -> object:
-        """Return the value in the form that the field takes, or None. Raises InvalidInput at the name of the field."""
-        found = self._find(scope)
+    def resolve(self, scope: Scope, currency: object = None) -> object:
+        """Return the value in the form that the field takes, or None. Raises InvalidInput at the name of the field.
+
+        `currency` is the currency of the item. It decides how many decimal places an amount has, if the mapping says so.
+        """
+        found = self.find(scope, _LONG_FIELDS.get(self.name, MAX_NAME))
+        return None if found is None else self.convert(found, currency)
+
+    def find(self, scope: Scope, max_characters: int) -> object:
+        """Return the value as the message has it, or None. A template makes a text of at most `max_characters`."""
+        found = self._find(scope, max_characters)
         if found is not None and self.entries is not None:
             text = format_value(found, self.name)
             if text not in self.entries and self.default is None:
                 message = f"The map has no entry for '{text[:100]}' and no default; add one of them to the mapping."
                 raise InvalidInput(Code.UNKNOWN, message, self.name)
             found = self.entries.get(text)
-        if found is None:
-            found = self.default
-        return None if found is None else self._convert(found)
+        return self.default if found is None else found
 
-    @property
-    def sources(self) -> tuple[Path, ...]:
-        """All paths of the value."""
-        return (*self.paths, *(part for part in self.template if isinstance(part, Path)))
-
-    def _find(self, scope: Scope) -> object:
-        if self.template:
-            parts = [part.resolve(scope) if isinstance(part, Path) else part for part in self.template]
-            return None if None in parts else "".join(format_value(part, self.name) for part in parts)
-        if not self.paths:
-            return self.constant
-        return next((value for path in self.paths if (value := path.resolve(scope)) is not None), None)
-
-    def _convert(self, value: object) -> object:
-        if self.name.startswith("metadata."):
-            return plain_json(value)
+    def convert(self, value: object, currency: object = None) -> object:
+        """Return a value that was found in the form that the field takes. Raises InvalidInput."""
+        if self.name.startswith(METADATA):
+            return keep_numbers(value)
         if self.name in DECIMALS:
-            number = parse_decimal(value, self.name)
-            return number.scaleb(-self.scale, context=EXACT) if self.scale else number
+            return self._convert_decimal(value, currency)
         if self.name.endswith("At"):
             units = UNITS_PER_SECOND.get(self.format)
             return value if units is None else _parse_unix_time(value, units, self.name)
         if self.name.endswith("Days") and isinstance(value, int):
             return value
         text = format_value(value, self.name)
-        return text.upper() if self.name in CAPITALS else text
+        if self.name not in CAPITALS:
+            return text
+        if len(text) > MAX_NAME:
+            raise _too_long(MAX_NAME, self.name)
+        return text.upper()
+
+    @property
+    def needs_currency(self) -> bool:
+        """Whether the currency of the item decides how many decimal places the value has."""
+        return BY_CURRENCY in (self.scale, self.places)
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """All paths of the value."""
+        return (*self.paths, *(part for part in self.template if isinstance(part, Path)))
+
+    def _find(self, scope: Scope, max_characters: int) -> object:
+        if not self.template:
+            if not self.paths:
+                return self.constant
+            return next((value for path in self.paths if (value := path.resolve(scope)) is not None), None)
+        parts: list[str] = []
+        size = 0
+        for part in self.template:
+            value = part.resolve(scope) if isinstance(part, Path) else part
+            if value is None:
+                return None
+            parts.append(format_value(value, self.name))
+            size += len(parts[-1])
+            if size > max_characters:
+                # Each of many placeholders may be the whole body, so do not join them first.
+                raise _too_long(max_characters, self.name)
+        return "".join(parts)
+
+    def _convert_decimal(self, value: object, currency: object) -> Decimal:
+        scale, places = self._count_places(self.scale, currency), self._count_places(self.places, currency)
+        number = read_number(value) if places is not None else None
+        if places is None or number is None or number.adjusted() - (scale or 0) >= MAX_INTEGER_DIGITS:
+            number = parse_decimal(value, self.name)
+        if scale:
+            number = number.scaleb(-scale, context=EXACT if places is None else WIDE)
+        if places is None:
+            return number
+        rounded = number.quantize(Decimal(1).scaleb(-places), context=WIDE_ROUNDED)
+        return rounded if rounded else abs(rounded)
+
+    def _count_places(self, places: Places | None, currency: object) -> int | None:
+        """Return the number of decimal places that an option names. Raises InvalidInput."""
+        if places != BY_CURRENCY:
+            return places
+        if currency is None:
+            message = "The item has no currency, which decides about the decimal places; give the currency a default."
+            raise InvalidInput(Code.REQUIRED, message, self.name)
+        found = minor_units(parse_currency(currency, "currency"))
+        if found is None:
+            message = f"ISO 4217 defines no decimal places for {currency}; give their number in the mapping."
+            raise InvalidInput(Code.UNSUPPORTED, message, self.name)
+        return found
 
 
 def parse_mapped_value(raw: object, name: str, *at: str) -> MappedValue:
@@ -121,7 +181,8 @@ def parse_mapped_value(raw: object, name: str, *at: str) -> MappedValue:
         template=template,
         entries=_parse_entries(raw.get("map"), *at, "map"),
         default=_parse_constant(raw.get("default"), *at, "default"),
-        scale=_parse_scale(raw.get("scale"), name, *at, "scale"),
+        scale=_parse_places(raw.get("scale"), name, *at, "scale") or 0,
+        places=_parse_places(raw.get("round"), name, *at, "round"),
         format=_parse_format(raw.get("format"), name, *at, "format"),
     )
 
@@ -136,22 +197,9 @@ def format_value(value: object, *at: str) -> str:
         case int():
             return str(value)
         case Decimal() | float():
-            return plain(parse_decimal(value, *at))
+            number = read_number(value)
+            return plain(parse_decimal(value, *at) if number is None else number)
     raise InvalidInput(Code.INVALID, "The value is a list or an object; give the path of a single value.", *at)
-
-
-def plain_json(value: Any, depth: int = MAX_JSON_DEPTH + 1) -> Any:
-    """Return the JSON value with floats in place of decimals, as metadata stores numbers.
-
-    Beyond the depth that metadata may have, values stay unchanged: the validation of metadata rejects them.
-    """
-    if isinstance(value, Decimal):
-        return float(value)
-    if depth and isinstance(value, Mapping):
-        return {key: plain_json(item, depth - 1) for key, item in value.items()}
-    if depth and isinstance(value, list):
-        return [plain_json(item, depth - 1) for item in value]
-    return value
 
 
 def _parse_unix_time(value: object, units: int, name: str) -> datetime:
@@ -213,14 +261,19 @@ def _parse_entries(raw: object, *at: str) -> Mapping[str, object] | None:
     return raw
 
 
-def _parse_scale(raw: object, name: str, *at: str) -> int:
+def _parse_places(raw: object, name: str, *at: str) -> Places | None:
     if raw is None:
-        return 0
+        return None
     if name not in DECIMALS:
-        raise InvalidInput(Code.UNSUPPORTED, f"Only {' and '.join(sorted(DECIMALS))} have a scale; leave it out.", *at)
-    if isinstance(raw, bool) or not isinstance(raw, int) or not 0 <= raw <= MAX_SCALE:
         raise InvalidInput(
-            Code.OUT_OF_RANGE, f"Give 0 to {MAX_SCALE} decimal places, for example 2 if amounts are in cents.", *at
+            Code.UNSUPPORTED, f"Only {' and '.join(sorted(DECIMALS))} have decimal places; leave it out.", *at
+        )
+    if raw == BY_CURRENCY and name == "amount":
+        return BY_CURRENCY
+    if isinstance(raw, bool) or not isinstance(raw, int) or not 0 <= raw <= MAX_SCALE:
+        message = f"Give 0 to {MAX_SCALE} decimal places, for example 2 if amounts are in cents."
+        raise InvalidInput(
+            Code.OUT_OF_RANGE, f'{message} For an amount, "{BY_CURRENCY}" means as many as its currency has.', *at
         )
     return raw
 
@@ -234,3 +287,8 @@ def _parse_format(raw: object, name: str, *at: str) -> InstantFormat:
         return InstantFormat(str(raw))
     except ValueError:
         raise InvalidInput(Code.UNKNOWN, f"No such format; use one of {', '.join(InstantFormat)}.", *at) from None
+
+
+def _too_long(max_characters: int, *at: str) -> InvalidInput:
+    message = f"The mapping makes a text of more than {max_characters:,} characters; map a shorter value."
+    return InvalidInput(Code.TOO_LONG, message, *at)

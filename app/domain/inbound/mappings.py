@@ -15,18 +15,21 @@ An example, with explanations on the right:
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from decimal import Decimal, InvalidOperation
 
 from app.domain.errors import Code, InvalidInput, Problem, Refused, refuse_if
 from app.domain.events.events import EventInput
-from app.domain.values.conditions import Operator, compare, parse_condition
+from app.domain.values.conditions import Condition, parse_condition
+from app.domain.values.json_values import keep_numbers
+from app.domain.values.paths import split_keys
 from app.domain.values.text import parse_object
 
-from .mapped_values import MappedValue, parse_mapped_value, plain_json
-from .paths import HEADERS, ITEM, Path, Scope, parse_path
+from .mapped_values import METADATA, MappedValue, parse_mapped_value
+from .metadata_room import MetadataRoom
+from .paths import BODY, HEADERS, ITEM, Path, Scope, parse_path
 
 MAX_BYTES = 32_768
 """Size of a mapping as canonical JSON."""
@@ -39,7 +42,7 @@ REQUIRED = ("passExternalId", "type")
 NEVER_ABSENT = (*REQUIRED, "occurredAt", "externalId")
 """Fields that need a value in every item if they are mapped: the default of the server would hide a wrong mapping."""
 _PARTS = ("items", "when", "fields", "metadata")
-_NOT_MAPPABLE = frozenset({"pass_id", "source", "metadata", "staff"})
+_NOT_MAPPABLE = frozenset({"pass_id", "source", "metadata", "repeat_metadata", "staff"})
 
 
 def _camel(name: str) -> str:
@@ -56,15 +59,17 @@ FIELDS: Mapping[str, str] = {_camel(f.name): f.name for f in fields(EventInput) 
 
 @dataclass(frozen=True, slots=True)
 class MappingCondition:
-    """A condition on an item, on the whole body or on a header."""
+    """A condition on an item, on the whole body or on a header. The path of `condition` begins below the root."""
 
     path: Path
-    operator: Operator
-    value: object
+    condition: Condition
 
     def matches(self, scope: Scope) -> bool:
-        """Return whether the condition is true."""
-        return compare(self.path.resolve(scope), self.operator, self.value)
+        """Return whether the condition is true. The item and the body in `scope` have their keys split at points."""
+        if self.path.root == HEADERS:
+            name = ".".join(self.path.steps).lower()
+            return self.condition.matches_values([scope.headers[name]] if name in scope.headers else [])
+        return self.condition.holds(scope.body if self.path.root == BODY else scope.item)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,30 +92,56 @@ class EventMapping:
     text: str
 
     def map_items(
-        self, body: object, headers: Mapping[str, str], identity: str, only: Sequence[int] | None = None
+        self,
+        body: object,
+        headers: Mapping[str, str],
+        identity: str,
+        only: Sequence[int] | None = None,
+        *,
+        metadata_bytes: int = 32_768,
     ) -> list[MappedItem]:
         """Map each item of a body, in order, or only the items at the indexes in `only`.
 
-        If the mapping gives no external id, an event gets `identity`, a point and the item's index. Raises InvalidInput
-        at `items` if the body has no items there, or more than 1,000.
+        An item fails if its metadata has more than `metadata_bytes`. So do all further items once the metadata of the
+        message has more than 2 MB. If the mapping gives no external id, an event gets `identity`, a point and the
+        item's index. Raises InvalidInput at `items` if the body has no items there, or more than 1,000.
         """
         items = self._find_items(body, headers)
         indexes = range(len(items)) if only is None else [index for index in only if index < len(items)]
-        return [self._map_item(index, Scope(items[index], body, headers), identity) for index in indexes]
+        roots = {condition.path.root for condition in self.when}
+        split_body = split_keys(body) if BODY in roots else None
+        found = []
+        room = MetadataRoom(metadata_bytes)
+        for index in indexes:
+            item = items[index]
+            split = Scope(split_keys(item) if ITEM in roots else None, split_body, headers)
+            if all(condition.matches(split) for condition in self.when):
+                found.append(self._map_item(index, Scope(item, body, headers), identity, room))
+            else:
+                found.append(MappedItem(index))
+        return found
 
     def find_pass_external_ids(self, body: object, headers: Mapping[str, str]) -> tuple[str, ...]:
         """Return the external ids of the passes that the items name, including items that the conditions exclude.
 
         Returns none for a body that cannot be mapped. An erasure finds a message by these ids.
         """
+        return tuple(dict.fromkeys(name for name in self._iter_pass_external_ids(body, headers) if name))
+
+    def names_every_pass(self, body: object, headers: Mapping[str, str]) -> bool:
+        """Return whether each item names a pass, including items that the conditions exclude."""
+        names = list(self._iter_pass_external_ids(body, headers))
+        return bool(names) and all(names)
+
+    def _iter_pass_external_ids(self, body: object, headers: Mapping[str, str]) -> Iterator[str]:
+        """Yield the external id of each item, or "" if the item names no pass."""
         source = next(value for value in self.values if value.name == "passExternalId")
-        found: dict[str, None] = {}
         with suppress(Refused):
             for item in self._find_items(body, headers):
+                name = None
                 with suppress(Refused):
-                    if (name := source.resolve(Scope(item, body, headers))) is not None:
-                        found[str(name)] = None
-        return tuple(found)
+                    name = source.resolve(Scope(item, body, headers))
+                yield "" if name is None else str(name).strip()
 
     @property
     def items_path(self) -> str:
@@ -142,14 +173,12 @@ class EventMapping:
             )
         return found
 
-    def _map_item(self, index: int, scope: Scope, identity: str) -> MappedItem:
-        if not all(condition.matches(scope) for condition in self.when):
-            return MappedItem(index)
+    def _map_item(self, index: int, scope: Scope, identity: str, room: MetadataRoom) -> MappedItem:
         problems: list[Problem] = []
         fields: dict[str, object] = {}
         for value in self.values:
             try:
-                fields[value.name] = value.resolve(scope)
+                fields[value.name] = value.resolve(scope, fields.get("currency"))
             except Refused as refused:
                 problems += refused.problems
                 continue
@@ -159,7 +188,7 @@ class EventMapping:
                 )
         metadata: object = None
         try:
-            metadata = self._map_metadata(scope)
+            metadata = self._map_metadata(scope, room)
         except Refused as refused:
             problems += refused.problems
         if problems:
@@ -168,17 +197,29 @@ class EventMapping:
         event = EventInput(**{FIELDS[name]: value for name, value in fields.items()}, metadata=metadata)
         return MappedItem(index, event)
 
-    def _map_metadata(self, scope: Scope) -> object:
+    def _map_metadata(self, scope: Scope, room: MetadataRoom) -> object:
         if self.metadata is None:
             return None
+        room.begin_item()
         if isinstance(self.metadata, Path):
-            return plain_json(self.metadata.resolve(scope))
-        found = {value.name.removeprefix("metadata."): value.resolve(scope) for value in self.metadata}
-        return {name: value for name, value in found.items() if value is not None} or None
+            found = self.metadata.resolve(scope)
+            if found is not None:
+                room.take(found)
+            return keep_numbers(found)
+        metadata: dict[str, object] = {}
+        for value in self.metadata:
+            found = value.find(scope, room.in_item)
+            if found is not None:
+                room.take(found)
+                metadata[value.name.removeprefix(METADATA)] = value.convert(found)
+        return metadata or None
 
 
-def parse_mapping(raw: object, *field: str) -> EventMapping:
-    """Return the mapping of a JSON object of up to 32 KB. Raises Refused with the path of each invalid part."""
+def parse_mapping(raw: object, *field: str, is_stored: bool = False) -> EventMapping:
+    """Return the mapping of a JSON object of up to 32 KB. Raises Refused with the path of each invalid part.
+
+    A mapping that `is_stored` was checked when it was stored, and later limits of conditions do not apply to it.
+    """
     given, text = parse_object(raw, *field, max_bytes=MAX_BYTES)
     problems = [
         Problem(Code.UNKNOWN, f"A mapping has no such part; use {', '.join(_PARTS)}.", (*field, name))
@@ -194,7 +235,7 @@ def parse_mapping(raw: object, *field: str) -> EventMapping:
     except Refused as refused:
         problems += refused.problems
     try:
-        when = _parse_conditions(given.get("when"), *field, "when")
+        when = _parse_conditions(given.get("when"), is_stored, *field, "when")
     except Refused as refused:
         problems += refused.problems
     sent = given.get("fields")
@@ -221,13 +262,18 @@ def parse_mapping(raw: object, *field: str) -> EventMapping:
         metadata = _parse_metadata(given.get("metadata"), *field, "metadata")
     except Refused as refused:
         problems += refused.problems
+    if "amount" in values and values["amount"].needs_currency and "currency" not in sent:
+        message = "The decimal places of the amount follow the currency; give a source for it."
+        problems.append(Problem(Code.REQUIRED, message, (*field, "fields", "currency")))
     refuse_if(problems)
+    # The currency comes first, because it may decide about the decimal places of the amount.
+    values = {name: values[name] for name in sorted(values, key=lambda name: name != "currency")}
     return EventMapping(items=items, when=tuple(when), values=tuple(values.values()), metadata=metadata, text=text)
 
 
 def mapping_from_json(text: str) -> EventMapping:
     """Return the mapping that was stored as this text."""
-    return parse_mapping(json.loads(text))
+    return parse_mapping(json.loads(text), is_stored=True)
 
 
 def decode_body(raw: bytes, *field: str) -> object:
@@ -250,7 +296,7 @@ def _list_paths(value: MappedValue) -> str:
     return " or ".join(f"'{path.text}'" for path in value.sources)
 
 
-def _parse_conditions(raw: object, *field: str) -> list[MappingCondition]:
+def _parse_conditions(raw: object, is_stored: bool, *field: str) -> list[MappingCondition]:
     if raw is None:
         return []
     if not isinstance(raw, list):
@@ -264,8 +310,14 @@ def _parse_conditions(raw: object, *field: str) -> list[MappingCondition]:
     found = []
     for index, each in enumerate(raw):
         at = (*field, str(index))
-        condition = parse_condition(each, *at)
-        found.append(MappingCondition(parse_path(condition.path, *at, "path"), condition.operator, condition.value))
+        condition = parse_condition(each, *at, is_stored=is_stored)
+        path = parse_path(condition.path, *at, "path")
+        operands = condition.value if isinstance(condition.value, tuple) else (condition.value,)
+        if path.root == HEADERS and not is_stored and not all(isinstance(each, str | None) for each in operands):
+            message = "A header is a text, so it never equals a number, true or false; give the value as text."
+            raise InvalidInput(Code.INVALID, message, *at, "value")
+        below = Condition(".".join(path.steps), condition.operator, condition.value)
+        found.append(MappingCondition(path, below))
     return found
 
 

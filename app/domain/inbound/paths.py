@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.domain.errors import Code, InvalidInput
+from app.domain.values.paths import find_value
 from app.domain.values.text import parse_text
 
 ITEM = "$item"
@@ -38,14 +39,7 @@ class Path:
         """Return the value at the path, or None. An empty text counts as None: many systems send one for no value."""
         if self.root == HEADERS:
             return scope.headers.get(".".join(self.steps).lower()) or None
-        found = scope.body if self.root == BODY else scope.item
-        for step in self.steps:
-            if isinstance(found, Mapping):
-                found = found.get(step)
-            elif isinstance(found, list) and step.isdecimal() and len(step) < 7 and int(step) < len(found):
-                found = found[int(step)]
-            else:
-                return None
+        found = find_value(scope.body if self.root == BODY else scope.item, self.steps)
         return None if found == "" else found
 
 

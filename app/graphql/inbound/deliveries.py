@@ -28,7 +28,7 @@ describe_enum(
         "PROCESSED": "Every item was recorded, or left out by a condition of the mapping. The delivery is kept for 7 "
         "days.",
         "FAILED": "At least one item was not recorded. The delivery is kept with its body for 30 days and can be run "
-        "again.",
+        "again. Punchcard itself runs it again while an event that it corrects is unknown.",
     },
 )
 
@@ -62,6 +62,10 @@ class InboundDelivery(Node):
     )
     events: int = strawberry.field(description="Number of the message's events that are recorded.")
     problems: list[InboundProblem] = strawberry.field(description="Problems of the last attempt, up to 100.")
+    next_attempt_at: datetime | None = strawberry.field(
+        description="Time at which Punchcard runs the message again by itself, because an event to correct may still "
+        "arrive. Null for other failures, which need `rerunInboundDelivery`."
+    )
     hook_id: strawberry.Private[str]
     delivery_id: strawberry.Private[str]
 
@@ -105,6 +109,7 @@ def delivery_of(delivery: domain.InboundDelivery) -> InboundDelivery:
             )
             for each in delivery.problems
         ],
+        next_attempt_at=delivery.rerun_at,
         hook_id=delivery.hook_id,
         delivery_id=delivery.id,
     )

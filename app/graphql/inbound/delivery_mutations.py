@@ -9,6 +9,7 @@ from typing import Annotated
 import strawberry
 
 from app.commands.inbound import deliveries as commands
+from app.commands.inbound import reruns
 from app.domain.actors import ADMIN
 from app.domain.errors import Refused
 from app.domain.events.events import EventInput
@@ -55,7 +56,7 @@ class RerunInboundDeliveriesInput:
 
     hook_id: strawberry.ID = strawberry.field(description="Id of the hook.")
     first: int = strawberry.field(
-        default=commands.MAX_RERUNS, description="Maximum number of deliveries to run: 1 to 100. Default: 100."
+        default=reruns.MAX_RERUNS, description="Maximum number of deliveries to run: 1 to 100. Default: 100."
     )
     after: str | None = strawberry.field(
         default=None,
@@ -158,7 +159,7 @@ async def rerun_inbound_delivery(
     """
     info.context.actor.require(ADMIN)
     try:
-        delivery = await commands.rerun_inbound_delivery(info.context.commands, _parse_delivery_id(input.id))
+        delivery = await reruns.rerun_inbound_delivery(info.context.commands, _parse_delivery_id(input.id))
     except Refused as refused:
         return RerunInboundDeliveryPayload(user_errors=user_errors(refused.problems))
     return RerunInboundDeliveryPayload(delivery=delivery_of(delivery))
@@ -176,7 +177,7 @@ async def rerun_inbound_deliveries(
     try:
         after = None if input.after is None else decode_cursor(input.after, "delivery", (int, str), "after")
         hook_id = parse_text(given_id(input.hook_id, "InboundHook"), "hookId")
-        done, more = await commands.rerun_inbound_deliveries(info.context.commands, hook_id, input.first, after)
+        done, more = await reruns.rerun_inbound_deliveries(info.context.commands, hook_id, input.first, after)
     except Refused as refused:
         return RerunInboundDeliveriesPayload(user_errors=user_errors(refused.problems))
     processed = sum(delivery.status is DeliveryStatus.PROCESSED for delivery in done)
@@ -197,7 +198,7 @@ async def discard_inbound_delivery(
     """
     info.context.actor.require(ADMIN)
     try:
-        discarded = await commands.discard_inbound_delivery(info.context.commands, _parse_delivery_id(input.id))
+        discarded = await reruns.discard_inbound_delivery(info.context.commands, _parse_delivery_id(input.id))
     except Refused as refused:
         return DiscardInboundDeliveryPayload(user_errors=user_errors(refused.problems))
     return DiscardInboundDeliveryPayload(discarded_id=strawberry.ID(to_global_id("InboundDelivery", discarded)))

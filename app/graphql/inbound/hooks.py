@@ -47,7 +47,8 @@ MAPPING = """Rules that turn a message into events: a JSON object of up to 32 KB
 - `items`: the path of a list with up to 1,000 items, of one object, or of a text that holds such JSON. Each item makes
   one event. Default: the body is the only item.
 - `when`: up to 20 conditions, each with `path`, `operator` and `value`. Items that fail a condition are left out.
-- `metadata`: the path of an object, or an object with a source for each of up to 50 names.
+- `metadata`: the path of an object, or an object with a source for each of up to 50 names. Integers beyond 2^53, and
+  decimals that a JSON number would round, become texts.
 
 A source is a path such as `"customer.email"` or `"lines.0.sku"`, or an object with exactly one of these members:
 
@@ -59,7 +60,10 @@ The object may also have these members:
 
 - `map`: an object that translates the value, with up to 200 entries.
 - `default`: the value to use if none is found, or if `map` has no entry for it.
-- `scale`: the number of decimal places of an integer, 0 to 6. With 2, the value 2930 is 29.30.
+- `scale`: the number of decimal places of an integer, 0 to 6. With 2, the value 2930 is 29.30. For `amount`, `"currency"`
+  means as many as the item's currency has by ISO 4217: 2930 is 29.30 in EUR, 2930 in JPY and 2.930 in BHD.
+- `round`: the number of decimal places that `amount` or `points` is rounded to, half to even: 0 to 6, or `"currency"`.
+  Default: a value with more than 6 decimal places fails.
 - `format`: the format of an instant: `RFC3339` (default), `UNIX_SECONDS` or `UNIX_MILLISECONDS`.
 
 Paths begin at the item. With `$body` they begin at the body, and with `$headers` at the headers."""

@@ -7,12 +7,13 @@ runs at once, one is stored. The ids of their events are the same, so no event i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from app.domain.errors import Code, Problem
-from app.domain.inbound.deliveries import DeliveryStatus, InboundDelivery, ItemProblem
+from app.domain.inbound.deliveries import UNKNOWN_NAMES, DeliveryStatus, InboundDelivery, ItemProblem
+from app.domain.values.instants import from_ms, to_ms
 from app.store.mongo.paging import Page, PageRequest, count_matching, read_page, to_stored_keys
 from app.store.mongo.queries import Doc, WorkspaceQueries, insert_new
 
@@ -21,6 +22,8 @@ PROCESSED_TTL = timedelta(days=7)
 FAILED_TTL = timedelta(days=30)
 """How long a failed message is kept, with its body."""
 SORT_KEY = ("workspace", "hook", "status")
+_ONLY_FAILED = ("body", "headers", "problems", "place", "rest", "named", "due", "reruns")
+"""Fields that only a failed delivery has."""
 LIST_PROJECTION = {"body": 0, "headers": 0, "named": 0}
 
 
@@ -33,15 +36,18 @@ class InboundQueries(WorkspaceQueries):
         """Return the deliveries that exist among the ids, with their bodies. Index: _id."""
         return {doc["_id"]: delivery_from_doc(doc) for doc in await self._by_ids(delivery_ids)}
 
-    async def save(self, delivery: InboundDelivery, now: datetime, *, after: int) -> bool:
+    async def save(self, delivery: InboundDelivery, now: datetime, *, after: int, keeps_expiry: bool = False) -> bool:
         """Store a delivery that was read at attempt `after` (0: it did not exist), and return whether it was stored.
 
-        Returns False if another run changed the delivery meanwhile. `now` is in system time. Index: _id.
+        Returns False if another run changed the delivery meanwhile. `now` is in system time. With `keeps_expiry`, a
+        FAILED delivery expires as before. Index: _id.
         """
         doc = _to_doc(delivery, now)
         if after == 0:
             return not await insert_new(self._collection, [self._in_workspace(_id=delivery.id, **doc)])
-        unset = {name: "" for name in ("body", "headers", "problems", "place", "rest", "named") if name not in doc}
+        if keeps_expiry and delivery.status is DeliveryStatus.FAILED:
+            del doc["expires_at"]
+        unset = {name: "" for name in _ONLY_FAILED if name not in doc}
         change: Doc = {"$set": doc, **({"$unset": unset} if unset else {})}
         result = await self._collection.update_one(self._in_workspace(_id=delivery.id, attempts=after), change)
         return result.matched_count == 1
@@ -70,12 +76,17 @@ class InboundQueries(WorkspaceQueries):
         """Delete a failed delivery with its body. Safe to repeat. Index: _id."""
         await self._collection.delete_one(self._in_workspace(_id=delivery_id, status=DeliveryStatus.FAILED.value))
 
-    async def forget(self, external_id: str) -> None:
-        """Delete the failed deliveries that name a pass, with their bodies.
+    async def stop_reruns(self, delivery_id: str) -> None:
+        """Let no worker run the delivery again by itself. Safe to repeat. Index: _id."""
+        await self._collection.update_one(self._in_workspace(_id=delivery_id), {"$unset": {"due": ""}})
 
-        Safe to repeat. Index: {workspace, named}.
+    async def forget(self, names: Sequence[str]) -> None:
+        """Delete the failed deliveries that have one of the names, and those whose names are not known.
+
+        `names` are external ids of a pass and their hashes. Safe to repeat. Index: {workspace, named}.
         """
-        await self._collection.delete_many(self._in_workspace(named=external_id))
+        for name in (*names, UNKNOWN_NAMES):
+            await self._collection.delete_many(self._in_workspace(named=name))
 
     def _filter(self, hook_id: str, status: DeliveryStatus) -> Doc:
         return self._in_workspace(hook=hook_id, status=status.value)
@@ -92,8 +103,11 @@ def delivery_from_doc(doc: Doc) -> InboundDelivery:
         received_at=doc["received_at"],
         attempts=doc["attempts"],
         events=doc["events"],
+        headers_hash=doc.get("headers_hash", ""),
         items_path=doc.get("place"),
         remaining_items=None if rest is None else tuple(rest),
+        reruns=doc.get("reruns", 0),
+        rerun_at=from_ms(doc["due"]) if "due" in doc else None,
     )
     if found.status is DeliveryStatus.PROCESSED:
         return found
@@ -117,6 +131,7 @@ def _to_doc(delivery: InboundDelivery, now: datetime) -> Doc:
         "received_at": delivery.received_at,
         "attempts": delivery.attempts,
         "events": delivery.events,
+        "headers_hash": delivery.headers_hash,
         "expires_at": now + (FAILED_TTL if failed else PROCESSED_TTL),
     }
     if not failed:
@@ -133,6 +148,8 @@ def _to_doc(delivery: InboundDelivery, now: datetime) -> Doc:
         }
         for p in delivery.problems
     ]
+    if delivery.rerun_at is not None:
+        doc["due"], doc["reruns"] = to_ms(delivery.rerun_at), delivery.reruns
     if delivery.remaining_items is not None:
         doc["place"], doc["rest"] = delivery.items_path, list(delivery.remaining_items)
     return doc

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import random
-from collections.abc import Sequence
+import time
+import tracemalloc
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -16,6 +18,7 @@ from app.domain.errors import InvalidInput, Refused
 from app.domain.events.events import EventInput
 from app.domain.events.validation import ValidationRules, validate_event
 from app.domain.inbound.mappings import FIELDS, EventMapping, decode_body, mapping_from_json, parse_mapping
+from app.domain.inbound.metadata_room import MAX_METADATA_CHARACTERS
 
 SHOP_ORDER = {
     "items": "line_items",
@@ -66,6 +69,9 @@ CARD_PAYMENT = {
 }
 
 
+SALE_LINES: dict[str, object] = {"items": "l", "fields": {"passExternalId": "who", "type": {"value": "visit"}}}
+
+
 def map_body(mapping: object, body: object, **headers: str) -> list[Any]:
     """Return for each item its event, its problems as (code, field), or None if the mapping ignores the item."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -74,7 +80,7 @@ def map_body(mapping: object, body: object, **headers: str) -> list[Any]:
     return [item.event or [(p.code.value, p.field) for p in item.problems] or None for item in items]
 
 
-def map_fields(fields: dict[str, object], body: object, **more: object) -> Any:
+def map_fields(fields: Mapping[str, object], body: object, **more: object) -> Any:
     """Map one body with these fields and the required ones, and return the event or its problems."""
     mapping = {"fields": {"passExternalId": "who", "type": {"value": "visit"}, **fields}, **more}
     [found] = map_body(mapping, body if isinstance(body, bytes) else {"who": "ann", **body})  # type: ignore[dict-item]
@@ -195,6 +201,104 @@ def test_absent_values_take_defaults_or_stay_absent() -> None:
     assert map_fields({}, {"x": 1}, metadata="$item").metadata == {"who": "ann", "x": 1}
 
 
+@pytest.mark.parametrize(("currency", "amount"), [
+    ("usd", "29.30"), ("JPY", "2930"), ("bhd", "2.930"), ("CLF", "0.2930"), ("KRW", "2930"), ("HUF", "29.30"),
+])  # fmt: skip
+def test_amount_in_minor_units_follows_its_currency(currency: str, amount: str) -> None:
+    fields = {"amount": {"path": "cents", "scale": "currency"}, "currency": {"path": "code", "default": "EUR"}}
+    found = map_fields(fields, {"cents": 2930, "code": currency})
+    assert (str(found.amount), found.currency) == (amount, currency.upper())
+    assert str(map_fields(fields, {"cents": 2930}).amount) == "29.30"
+    # `default` and `map` of the amount are in minor units, too.
+    assert str(map_fields(fields | {"amount": {"path": "x", "default": 80, "scale": "currency"}}, {}).amount) == "0.80"
+
+
+@pytest.mark.parametrize(("code", "problem"), [
+    ("XAU", ("UNSUPPORTED", ("amount",))), ("euro", ("UNKNOWN", ("currency",))), (None, ("REQUIRED", ("amount",))),
+])  # fmt: skip
+def test_amount_in_minor_units_of_no_known_currency_fails(
+    code: str | None, problem: tuple[str, tuple[str, ...]]
+) -> None:
+    fields = {"amount": {"path": "cents", "scale": "currency"}, "currency": "code"}
+    assert map_fields(fields, {"cents": 2930, "code": code}) == [problem]
+
+
+@pytest.mark.parametrize(("sent", "places", "amount"), [
+    (b"0.30000000000000004", b"2", "0.30"),
+    (b'"12.345"', b"2", "12.34"),
+    (b"12.355", b"2", "12.36"),
+    (b"-0.001", b"2", "0.00"),
+    (b"7", b"0", "7"),
+    (b"1e-9", b"6", "0.000000"),
+    (b"80.4", b'"currency"', "80"),
+])  # fmt: skip
+def test_amount_of_a_binary_float_is_rounded_if_the_mapping_says_so(sent: bytes, places: bytes, amount: str) -> None:
+    fields = {"amount": {"path": "paid", "round": json.loads(places)}, "currency": {"value": "JPY"}}
+    assert str(map_fields(fields, b'{"who": "ann", "paid": %s}' % sent).amount) == amount
+
+
+def test_amount_that_is_not_rounded_keeps_its_problem() -> None:
+    rounded = {"amount": {"path": "paid", "round": 2, "scale": 2}}
+    for sent, code in ((b'"a lot"', "INVALID"), (b"1e40", "OUT_OF_RANGE"), (b"true", "INVALID"), (b"[1]", "INVALID")):
+        assert map_fields(rounded, b'{"who": "ann", "paid": %s}' % sent) == [(code, ("amount",))]
+    assert map_fields({"amount": "paid"}, b'{"who": "ann", "paid": 0.30000000000000004}') == [("TOO_LONG", ("amount",))]
+
+
+def test_numbers_of_the_metadata_that_would_lose_digits_become_texts() -> None:
+    numbers = b"[9007199254740992, 1.5, 0.12345678901234567890]"
+    body = b'{"who": "ann", "extra": {"order_id": 1152921506151679042, "n": %s}}' % numbers
+    kept = {"order_id": "1152921506151679042", "n": [9_007_199_254_740_992, 1.5, "0.12345678901234567890"]}
+    assert map_fields({}, body, metadata="extra").metadata == kept
+    assert map_fields({}, body, metadata={"id": "extra.order_id"}).metadata == {"id": "1152921506151679042"}
+    assert map_fields({}, b'{"who": "ann", "extra": {"a": 1e999999}}', metadata="extra").metadata == {"a": "1E+999999"}
+
+
+BOMB = {"b": "x" * 50_000, "n": [[0] * 100] * 160, "l": [{"who": "ann"}] * 1_000}
+
+
+@pytest.mark.parametrize("more", [
+    {"metadata": {f"m{number}": {"template": "{$body.b}" * 28} for number in range(50)}},
+    {"metadata": {f"m{number}": "$body.b" for number in range(50)}},
+    {"metadata": {f"m{number}": "$body.n" for number in range(50)}},
+    {"metadata": "$body"},
+    {"fields": {"label": {"template": "{$body.b}" * 28}}},
+    {"fields": {"currency": "$body.b"}},
+    {"fields": {"newValue": {"template": "{$body.b}{$body.b}"}}},
+])  # fmt: skip
+def test_mapping_that_multiplies_a_value_of_the_body_costs_little(more: dict[str, Any]) -> None:
+    fields = {"passExternalId": "who", "type": {"value": "visit"}, **more.get("fields", {})}
+    mapping = parse_mapping({"items": "l", **more, "fields": fields})
+    tracemalloc.start()
+    started = time.process_time()
+    items = mapping.map_items(BOMB, {}, "message")
+    seconds, (_, peak_bytes) = time.process_time() - started, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert {problem.code.value for item in items for problem in item.problems} == {"TOO_LONG"}
+    assert all(item.problems for item in items)
+    assert peak_bytes < 5_000_000
+    assert seconds < 2
+
+
+def test_metadata_of_all_items_of_a_message_is_bounded() -> None:
+    mapping = parse_mapping({**SALE_LINES, "metadata": "$body.order"})
+    body = {"order": {"note": "x" * 30_000}, "l": [{"who": "ann"}] * 1_000}
+    items = mapping.map_items(body, {}, "message")
+    mapped = [item.index for item in items if item.event is not None]
+    assert mapped == list(range(len(mapped)))
+    assert len(mapped) * 30_000 < MAX_METADATA_CHARACTERS < (len(mapped) + 2) * 30_100
+    # A rerun goes on with the items that are left.
+    rest = mapping.map_items(body, {}, "message", only=range(len(mapped), 1_000))
+    assert rest[0].event is not None
+
+
+def test_metadata_of_an_item_may_be_as_large_as_the_workspace_accepts() -> None:
+    mapping = parse_mapping({**SALE_LINES, "metadata": {"a": "$body.b", "c": "$body.b"}})
+    body = {"b": "x" * 20_000, "l": [{"who": "ann"}]}
+    assert mapping.map_items(body, {}, "message")[0].problems[0].code.value == "TOO_LONG"
+    [item] = mapping.map_items(body, {}, "message", metadata_bytes=50_000)
+    assert item.event is not None
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"a": NaN}', b"[" * 100_000, b"1e99999999999999999999"])
 def test_body_that_is_not_json_is_rejected(body: bytes) -> None:
     with pytest.raises(InvalidInput):
@@ -221,6 +325,12 @@ def test_invalid_part_of_a_mapping_is_reported_with_its_path() -> None:
         ({"amount": {"path": "a", "value": 1}}, "REQUIRED", "amount"),
         ({"amount": {"path": "a", "code": "1"}}, "UNKNOWN", "amount.code"),
         ({"amount": {"path": "a", "scale": 7}}, "OUT_OF_RANGE", "amount.scale"),
+        ({"amount": {"path": "a", "scale": "euro"}}, "OUT_OF_RANGE", "amount.scale"),
+        ({"points": {"path": "a", "scale": "currency"}}, "OUT_OF_RANGE", "points.scale"),
+        ({"amount": {"path": "a", "scale": "currency"}}, "REQUIRED", "currency"),
+        ({"amount": {"path": "a", "round": "currency"}}, "REQUIRED", "currency"),
+        ({"amount": {"path": "a", "round": True}}, "OUT_OF_RANGE", "amount.round"),
+        ({"label": {"path": "a", "round": 2}}, "UNSUPPORTED", "label.round"),
         ({"externalId": {"path": "a", "scale": 2}}, "UNSUPPORTED", "externalId.scale"),
         ({"amount": {"path": "a", "format": "RFC3339"}}, "UNSUPPORTED", "amount.format"),
         ({"occurredAt": {"path": "a", "format": "dd.mm"}}, "UNKNOWN", "occurredAt.format"),
@@ -243,6 +353,8 @@ def test_invalid_part_of_a_mapping_is_reported_with_its_path() -> None:
         ({"when": {}}, "INVALID", "when"),
         ({"when": [{"path": "a", "operator": "LIKE"}]}, "UNKNOWN", "when.0.operator"),
         ({"when": [{"path": "a..b", "value": 1}]}, "INVALID", "when.0.path"),
+        ({"when": [{"path": "$headers.x-version", "operator": "GTE", "value": 2}]}, "INVALID", "when.0.value"),
+        ({"when": [{"path": "a", "operator": "CONTAINS", "value": "x" * 1_001}]}, "TOO_LONG", "when.0.value"),
         ({"metadata": 7}, "INVALID", "metadata"),
         ({"metadata": {"x": {"value": []}}}, "INVALID", "metadata.x.value"),
     ):
@@ -256,8 +368,8 @@ def test_stored_mapping_equals_the_parsed_one(mapping: dict[str, object]) -> Non
     assert json.loads(parsed.text) == mapping
 
 
-WORDS = """path value template map default scale format passExternalId type amount currency occurredAt externalId points
-    a b a.b $item $body.a $headers.x {a}-{b.0} UNIX_SECONDS EQ operator items when fields metadata""".split()
+WORDS = """path value template map default scale round format passExternalId type amount currency occurredAt externalId
+    points a b a.b $item $body.a $headers.x {a}-{b.0} UNIX_SECONDS EQ operator items when fields metadata""".split()
 ODD = ("", "\ud800", "\x00", "x" * 300, None, True, 0, 2, -1, 10**40, 1.5, Decimal("1E+999999"), "29.30", "-0", "NaN")
 
 
@@ -277,7 +389,7 @@ def test_random_mappings_and_bodies_are_mapped_or_rejected_without_an_exception(
 
     def random_source() -> Any:
         kind = chance.choice(("path", "value", "template", "path"))
-        options = {name: random_value(1) for name in chance.sample(("map", "default", "scale", "format"), 1)}
+        options = {name: random_value(1) for name in chance.sample(("map", "default", "scale", "round", "format"), 1)}
         return chance.choice(("a", "b", "$body.a.b", {kind: random_value(1)}, {kind: "a", **options}, random_value(2)))
 
     accepted = 0
@@ -294,9 +406,49 @@ def test_random_mappings_and_bodies_are_mapped_or_rejected_without_an_exception(
         accepted += 1
         with contextlib.suppress(Refused):
             body = random_value(3, ("a", "b", "7", "29.30"))
-            assert all(parsed.find_pass_external_ids(body, {}))
+            parsed.find_pass_external_ids(body, {})
             for item in parsed.map_items(body, {"x": "y"}, "message"):
                 with contextlib.suppress(Refused):
                     if item.event is not None:
                         validate_event(item.event, ValidationRules(datetime(2026, 1, 1, tzinfo=UTC), "EUR"))
     assert accepted > 300
+
+
+@pytest.mark.parametrize(
+    ("condition", "body", "is_mapped"),
+    [
+        ({"path": "n", "value": 0.1}, {"n": Decimal("0.10")}, True),
+        ({"path": "n", "operator": "GT", "value": 9}, {"n": "10"}, False),
+        ({"path": "n", "value": "10"}, {"n": 10}, False),
+        ({"path": "n", "value": "1152921506151679042"}, {"n": 1152921506151679042}, True),
+        ({"path": "n", "operator": "EXISTS"}, {"n": ""}, True),
+        ({"path": "n", "operator": "NOT_EXISTS"}, {"n": None}, True),
+        ({"path": "lines.sku", "value": "b"}, {"lines": [{"sku": "a"}, {"sku": "b"}]}, True),
+        ({"path": "lines.0.sku", "value": "b"}, {"lines": [{"sku": "a"}, {"sku": "b"}]}, False),
+        ({"path": "$body.lines.sku", "operator": "NE", "value": "b"}, {"lines": [{"sku": "a"}, {"sku": "b"}]}, False),
+        ({"path": "utm.source", "value": "mail"}, {"utm.source": "mail"}, True),
+        ({"path": "$body.utm.source", "value": "mail"}, {"utm": {"source": "mail"}}, True),
+        ({"path": "$headers.x-topic", "operator": "CONTAINS", "value": "paid"}, {}, True),
+        ({"path": "$headers.x-other", "operator": "EXISTS"}, {}, False),
+    ],
+)
+def test_conditions_mean_the_same_as_those_of_segments(
+    condition: dict[str, object], body: dict[str, object], is_mapped: bool
+) -> None:
+    mapping = {"when": [condition], "fields": {"passExternalId": {"value": "ann"}, "type": {"value": "visit"}}}
+    [item] = parse_mapping(mapping).map_items(body, {"x-topic": "order.paid"}, "id")
+    assert (item.event is not None, item.problems) == (is_mapped, ())
+
+
+def test_stored_condition_is_read_whatever_the_limits_became() -> None:
+    when = {"path": "$headers.x-version", "operator": "IN", "value": ["x" * 1_001, 2]}
+    fields = {"passExternalId": {"value": "ann"}, "type": {"value": "visit"}}
+    [item] = mapping_from_json(json.dumps({"when": [when], "fields": fields})).map_items({}, {}, "id")
+    assert item.event is None
+
+
+def test_number_of_any_places_becomes_part_of_a_text() -> None:
+    fields = {"passExternalId": {"template": "kwh-{kwh}"}, "type": {"value": "visit"}, "label": "kwh"}
+    [item] = parse_mapping({"fields": fields}).map_items({"kwh": Decimal("12345678.1234567")}, {}, "id")
+    assert item.event is not None
+    assert (item.event.pass_external_id, item.event.label) == ("kwh-12345678.1234567", "12345678.1234567")
