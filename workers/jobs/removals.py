@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from app.commands.context import Context
+from app.commands.events.vocabulary import words_of
 from app.commands.passes.removals import CHANNEL, count_matching_events, remove_events
 from app.domain.events.events import INTERNAL_TYPES
 from app.domain.jobs import Tally
@@ -45,9 +46,13 @@ async def remove_batch(lease: JobLease, order: DeletionOrder) -> bool:
     position, tally = lease.run.position, lease.run.tally
     targets = [(pass_id, event_id) for pass_id, event_id in position["hand"]]
     removed = await remove_events(_context(lease), targets) if targets else 0
+    # The words are doubted only now: before, the events counted as in use.
+    await lease.workspace.vocabulary.doubt((kind, word) for kind, word in position.get("words", ()))
     if position["over"] and not targets:
         return True
-    next_position = {**position, "hand": []} if position["over"] else await _find_next(lease, order, position)
+    next_position = (
+        {**position, "hand": [], "words": []} if position["over"] else await _find_next(lease, order, position)
+    )
     return not await lease.commit(next_position, tally.plus(Tally(removed, len(targets) - removed)))
 
 
@@ -64,13 +69,14 @@ async def _find_next(lease: JobLease, order: DeletionOrder, position: Mapping[st
         for event in events
         if event.type not in INTERNAL_TYPES and (not home_ids or event.home_pass_id in home_ids)
     ]
+    words = [list(word) for word in sorted(words_of(events))] if targets else []
     if next_start is not None or not home_ids:
         start = next_start and list(next_start)
-        return {"pass": pass_id, "place": start, "hand": targets, "over": next_start is None}
+        return {"pass": pass_id, "place": start, "hand": targets, "words": words, "over": next_start is None}
     later_ids = home_ids[home_ids.index(pass_id) + 1 :] if pass_id in home_ids else ()
     # The last pass may have been merged since the job was created: continue with its survivor.
     next_id = later_ids[0] if later_ids else await lease.workspace.passes.survivor_id(pass_id)
-    return {"pass": next_id, "place": None, "hand": targets, "over": next_id is None}
+    return {"pass": next_id, "place": None, "hand": targets, "words": words, "over": next_id is None}
 
 
 def _context(lease: JobLease) -> Context:

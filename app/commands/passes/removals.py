@@ -13,11 +13,13 @@ from app.domain.errors import Code, Conflict, InvalidInput, NotFound
 from app.domain.events.events import INTERNAL_TYPES, EventQuery
 from app.domain.events.tombstones import Erasure, Tombstone
 from app.domain.ids import slot_of
-from app.domain.jobs import Job, JobKind, JobStatus, Tally
+from app.domain.jobs import Job, JobKind, JobStatus, Tally, too_many_jobs
 from app.domain.passes.passes import Pass
 from app.flow import range_of
 from app.store.codecs.jobs import DeletionOrder
 from app.store.mongo.ids import ordered_id
+
+from .erasure import erase_copies
 
 CHANNEL = "BATCH"
 Target = tuple[str, str]
@@ -50,7 +52,8 @@ async def delete_events(ctx: Context, query: EventQuery, *, dry_run: bool = Fals
         created_at=await SystemClock().now(),
     )
     await record_audit_entry(ctx, "deleteEvents", "Job", job.id, filter=parts)
-    await ctx.workspace.jobs.insert(job, DeletionOrder(bounded, home_pass_ids), ctx.actor.key_id, None)
+    if not await ctx.workspace.jobs.insert(job, DeletionOrder(bounded, home_pass_ids), ctx.actor.key_id, None):
+        raise too_many_jobs()
     ctx.resources.bus.wake("jobs", job.id)
     return job, None
 
@@ -118,10 +121,8 @@ async def erase_pass(
         raise Conflict("This pass is being merged; repeat in a moment.", "id" if external_id is None else "externalId")
     if requested is None:
         await record_audit_entry(ctx, "erasePass", "Pass", card.id)
-    # Remove the pass's data from failed inbound messages and from files before the tombstone is inserted. So a crash
-    # in between never leaves such data of an erased pass.
-    await ctx.workspace.inbound.forget(card.external_id)
-    await ctx.workspace.exports.forget(card.external_id)
+    # The erase stage does the same at the end, also for what is stored until then, and for merged passes.
+    await erase_copies(ctx.resources, ctx.workspace.id, [card.external_id])
     await removals.insert([Tombstone(card.id, None, await ctx.now())], ctx.origin)
     ctx.resources.cache.forget_pass(ctx.workspace.id, card.id, card.external_id)
     ctx.resources.bus.wake("fold", range_of(slot_of(card.id)))

@@ -17,13 +17,14 @@ from zoneinfo import ZoneInfo
 
 from app.domain.errors import Code, InvalidInput
 from app.domain.events.events import Event
-from app.domain.values.conditions import dig, number_of
-from app.domain.values.decimals import ZERO, add, average
+from app.domain.values.conditions import check_steps
+from app.domain.values.decimals import ZERO, add_exactly, average
+from app.domain.values.paths import iter_numbers, split_path
+from app.domain.values.zones import UTC
 
 from .statistics import Period, period_of
 
 MAX_DIMENSIONS = 3
-UTC = ZoneInfo("UTC")
 AMOUNT, POINTS, METADATA = "amount", "points", "metadata."
 
 
@@ -86,17 +87,20 @@ class Aggregation:
         """Whether the function is over amounts, so that currencies must not be mixed."""
         return self.field == AMOUNT
 
-    def number(self, event: Event) -> Decimal | None:
-        """Return the number that one event contributes, with its sign; None if the event does not count."""
+    def numbers(self, event: Event) -> list[Decimal]:
+        """Return the numbers that one event contributes, with their sign; none if the event does not count.
+
+        A path of the metadata may lead to several numbers.
+        """
         if self.field == AMOUNT:
             if event.amount is None:
-                return None
-            return event.amount if self.gross or self.function is not Function.SUM else event.signed_amount
+                return []
+            return [event.amount if self.gross or self.function is not Function.SUM else event.signed_amount]
         if self.field == POINTS:
-            return event.points or None
+            return [event.points] if event.points else []
         if self.field is not None:
-            return number_of(dig(event.metadata, self.field.removeprefix(METADATA)))
-        return ZERO
+            return list(iter_numbers(event.details, split_path(self.field.removeprefix(METADATA))))
+        return [ZERO]
 
     def key(self, event: Event) -> Key:
         """Return the key of the group that an event belongs to."""
@@ -116,7 +120,7 @@ class Aggregation:
                 return event.currency
             case _:
                 period = PERIODS[dimension]
-                return period_of(event.occurred_at, period, self.zone, self.week_start)[0].astimezone(UTC)
+                return period_of(event.occurred_at, period, self.zone, self.week_start)[0]
 
 
 def parse_field(raw: str | None, function: Function) -> str | None:
@@ -130,8 +134,12 @@ def parse_field(raw: str | None, function: Function) -> str | None:
         return None
     if raw is None:
         return AMOUNT
-    if raw in (AMOUNT, POINTS) or (raw.startswith(METADATA) and 0 < len(raw.removeprefix(METADATA)) <= 200):
+    if raw in (AMOUNT, POINTS):
         return raw
+    if raw.startswith(METADATA) and 0 < len(raw.removeprefix(METADATA)) <= 200:
+        steps = split_path(raw.removeprefix(METADATA))
+        check_steps(steps, "input", "field")
+        return METADATA + ".".join(steps)
     raise InvalidInput(Code.INVALID, 'Give one of "amount", "points" and "metadata.<path>".', "input", "field")
 
 
@@ -152,29 +160,30 @@ def aggregate_groups(aggregation: Aggregation, events: Iterable[Event]) -> list[
     The store computes the same groups itself, except for fields of the metadata, which it cannot read as exact numbers.
     """
     numbers_by_key: dict[Key, list[Decimal]] = {}
-    passes_by_key: dict[Key, set[str]] = {}
+    passes_by_key: dict[Key, list[str]] = {}
     for event in events:
-        number = aggregation.number(event)
-        if number is not None:
+        numbers = aggregation.numbers(event)
+        if numbers:
             key = aggregation.key(event)
-            numbers_by_key.setdefault(key, []).append(number)
-            passes_by_key.setdefault(key, set()).add(event.pass_id)
+            numbers_by_key.setdefault(key, []).extend(numbers)
+            passes_by_key.setdefault(key, []).append(event.pass_id)
     return [
-        Group(key, len(numbers), _compute(aggregation.function, numbers, len(passes_by_key[key])))
+        Group(key, len(passes_by_key[key]), _compute(aggregation.function, numbers, passes_by_key[key]))
         for key, numbers in numbers_by_key.items()
     ]
 
 
-def _compute(function: Function, numbers: Sequence[Decimal], pass_count: int) -> Decimal:
+def _compute(function: Function, numbers: Sequence[Decimal], passes: Sequence[str]) -> Decimal:
+    """Return the value over the numbers of a group. `passes` has the pass of each event that counts."""
     if function is Function.COUNT_PASSES:
-        return Decimal(pass_count)
+        return Decimal(len(set(passes)))
     if function is Function.COUNT:
-        return Decimal(len(numbers))
+        return Decimal(len(passes))
     if function is Function.MIN:
         return min(numbers)
     if function is Function.MAX:
         return max(numbers)
     total = ZERO
     for number in numbers:
-        total = add(total, number)
+        total = add_exactly(total, number)
     return total if function is Function.SUM else average(total, len(numbers))

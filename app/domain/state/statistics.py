@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from app.domain.events.events import INTERNAL_TYPES, SUBTRACTED_TYPES, Category, Event
-from app.domain.values.decimals import ZERO, add, average, subtract
+from app.domain.events.events import INTERNAL_TYPES, SPEND_CATEGORY, SUBTRACTED_TYPES, Category, signed
+from app.domain.values.decimals import ZERO, add, average
+from app.domain.values.instants import from_ms, to_ms
+from app.domain.values.zones import days_of
 
-from .aggregates import Aggregates, fold_events
+from .aggregates import Aggregates
 
 PURCHASE = "purchase"
 
@@ -48,10 +50,10 @@ class TypeRow:
 
 @dataclass(frozen=True, slots=True)
 class SpendRow:
-    """Spend in one currency.
+    """Spend in one currency: the amounts of all transactions, that is, of events of the category TRANSACTION.
 
-    `gross` is the sum of purchases, and `refunded` is the sum of refunds and credits. `net` is `gross` less `refunded`.
-    `orders` is the number of purchases.
+    `refunded` is the sum of refunds and credits, and `gross` is the sum of all other transactions. `net` is `gross` less
+    `refunded`. `orders` is the number of purchases.
     """
 
     currency: str
@@ -80,6 +82,11 @@ def build_statistics(aggregates: Aggregates, types: Collection[str] | None = Non
 
     Internal events do not count.
     """
+    included = {
+        key: row
+        for key, row in sorted(aggregates.items(), key=lambda item: (item[0][0], item[0][1] or ""))
+        if key[0] not in INTERNAL_TYPES and (types is None or key[0] in types)
+    }
     rows = [
         TypeRow(
             kind,
@@ -93,57 +100,57 @@ def build_statistics(aggregates: Aggregates, types: Collection[str] | None = Non
             first_ms=row.first_ms,
             last_ms=row.last_ms,
         )
-        for (kind, currency), row in sorted(aggregates.items(), key=lambda item: (item[0][0], item[0][1] or ""))
-        if kind not in INTERNAL_TYPES and (types is None or kind in types)
+        for (kind, currency), row in included.items()
     ]
     return Statistics(
         sum(row.count for row in rows),
         min((row.first_ms for row in rows), default=None),
         max((row.last_ms for row in rows), default=None),
         by_type=tuple(rows),
-        spend=tuple(_iter_spend(rows)),
+        spend=tuple(_iter_spend(included)),
     )
 
 
-def build_event_statistics(events: Iterable[Event], types: Collection[str] | None = None) -> Statistics:
-    """Return the statistics of these events, for all event types or only for `types`."""
-    return build_statistics(fold_events({}, events), types)
-
-
-def _iter_spend(rows: Iterable[TypeRow]) -> Iterable[SpendRow]:
+def _iter_spend(aggregates: Aggregates) -> Iterable[SpendRow]:
     by_currency: dict[str, SpendRow] = {}
-    for row in rows:
-        if row.currency is None or row.sum is None or row.type not in (PURCHASE, *SUBTRACTED_TYPES):
+    for (kind, currency), row in aggregates.items():
+        # A row whose events are no transactions has nothing spent; a row of free purchases has orders.
+        if currency is None or (row.category is not SPEND_CATEGORY and not row.spent):
             continue
-        before = by_currency.get(row.currency, SpendRow(row.currency, ZERO, ZERO, net=ZERO, orders=0))
-        is_purchase = row.type == PURCHASE
-        gross = add(before.gross, row.sum) if is_purchase else before.gross
-        refunded = before.refunded if is_purchase else add(before.refunded, row.sum)
-        orders = before.orders + (row.count if is_purchase else 0)
-        by_currency[row.currency] = SpendRow(
-            row.currency, gross, refunded, net=subtract(gross, refunded), orders=orders
+        before = by_currency.get(currency, SpendRow(currency, ZERO, ZERO, net=ZERO, orders=0))
+        is_subtracted = kind in SUBTRACTED_TYPES
+        by_currency[currency] = SpendRow(
+            currency,
+            gross=before.gross if is_subtracted else add(before.gross, row.spent),
+            refunded=add(before.refunded, row.spent) if is_subtracted else before.refunded,
+            net=add(before.net, signed(kind, row.spent)),
+            orders=before.orders + (row.count if kind == PURCHASE else 0),
         )
     return (by_currency[currency] for currency in sorted(by_currency))
 
 
 def period_of(now: datetime, period: Period, zone: ZoneInfo, week_start: int) -> tuple[datetime, datetime]:
-    """Return the period that contains `now`, as [start, end) in the zone.
+    """Return the period that contains `now`, as [start, end) in UTC.
 
     `week_start` is a weekday from 0 (Monday) to 6 (Sunday).
     """
-    today = now.astimezone(zone).date()
+    days = days_of(zone)
+    first, after = period_days(days.day_of(to_ms(now)), period, week_start)
+    return from_ms(days.start_ms(first)), from_ms(days.start_ms(after))
+
+
+def period_days(day: date, period: Period, week_start: int) -> tuple[date, date]:
+    """Return the first day of the period that contains a day, and the first day after the period."""
     match period:
         case Period.DAY:
-            start, end = today, today + timedelta(days=1)
+            return day, day + timedelta(days=1)
         case Period.WEEK:
-            start = today - timedelta(days=(today.weekday() - week_start) % 7)
-            end = start + timedelta(days=7)
+            first = day - timedelta(days=(day.weekday() - week_start) % 7)
+            return first, first + timedelta(days=7)
         case Period.MONTH | Period.QUARTER:
             months = 1 if period is Period.MONTH else 3
-            start = today.replace(day=1, month=(today.month - 1) // months * months + 1)
-            end = (start + timedelta(days=31 * months)).replace(day=1)
+            first = day.replace(day=1, month=(day.month - 1) // months * months + 1)
+            return first, (first + timedelta(days=31 * months)).replace(day=1)
         case Period.YEAR:
-            start = today.replace(day=1, month=1)
-            end = start.replace(year=start.year + 1)
-    midnight = datetime.min.time()
-    return datetime.combine(start, midnight, zone), datetime.combine(end, midnight, zone)
+            first = day.replace(day=1, month=1)
+            return first, first.replace(year=first.year + 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated
 
@@ -29,13 +29,14 @@ from app.domain.values.instants import LATEST, parse_instant
 from app.domain.values.text import parse_text
 from app.graphql.context import Info, RequestContext
 from app.graphql.passes.passes import Pass
-from app.graphql.passes.statistics import parse_time_window, parse_zone
+from app.graphql.passes.statistics import parse_time_window, zone_of
 from app.graphql.types.consistency import await_consistency
 from app.graphql.types.enums import EventCategory
 from app.graphql.types.filters import parse_each, parse_metadata_condition
 from app.graphql.types.node import fetch_node
 from app.graphql.types.paging import After, Before, First, Last, PageInfo, Pagination
 
+from .freshness import Freshness, read_freshness
 from .inputs import MAX_EVENTS_READ, MAX_GROUPS, AggregateInput, AggregateOrder
 
 
@@ -72,23 +73,6 @@ class AggregateGroup:
             return None
         card: Pass | None = await fetch_node(info.context, "Pass", self.pass_id)
         return card
-
-
-@strawberry.type
-class Freshness:
-    """How current an answer is.
-
-    `aggregateEvents` reads the events themselves, so its answers are always exact and current.
-    """
-
-    as_of: datetime = strawberry.field(description="Instant of the query.")
-    computed_through: datetime = strawberry.field(description="Instant up to which every recorded event is included.")
-    pending_events: int = strawberry.field(
-        description="Number of recorded events that the answer does not include yet. Always 0 at present."
-    )
-    exact: bool = strawberry.field(
-        description="Whether the answer is computed from the events themselves. Always true at present."
-    )
 
 
 NumberedGroup = tuple[int, Group]
@@ -138,7 +122,8 @@ class AggregateResult:
         `first` and `after` default to those of the input.
         """
         if last is None and before is None:
-            first, after = first or self.question.first, after or self.question.after
+            first = self.question.first if first is None else first
+            after = self.question.after if after is None else after
         span = listing.span(first, after, last, before)
         groups = await self.question.compute_groups(info.context) if self.question.aggregation.group_by else []
         page = listing.paged(list(enumerate(groups)), span)
@@ -219,7 +204,7 @@ class _Question:
 
     def _period_end(self, start: datetime) -> datetime:
         [period] = [PERIODS[dimension] for dimension in self.aggregation.group_by if dimension in PERIODS]
-        return period_of(start, period, self.aggregation.zone, self.aggregation.week_start)[1].astimezone(UTC)
+        return period_of(start, period, self.aggregation.zone, self.aggregation.week_start)[1]
 
 
 def _by_key(group: Group) -> tuple[str, ...]:
@@ -244,7 +229,7 @@ async def aggregate_events(
     now = await context.commands.now()
     function, group_by = input.function, parse_dimensions(input.group_by or [])
     field = parse_field(None if input.field is None else parse_text(input.field, "input", "field"), function)
-    zone = parse_zone(input.timezone or profile.timezone)
+    zone = zone_of(input.timezone, profile, "input")
     currency = None if input.currency is None else parse_currency(input.currency, "input", "currency")
     if field == AMOUNT and GroupBy.CURRENCY not in group_by:
         currency = currency or profile.currency
@@ -267,6 +252,8 @@ async def aggregate_events(
         week_start=profile.week_start,
     )
     question = _Question(query, aggregation, input)
+    # Read the freshness before the events: a removal that finishes in between is then reported as pending.
+    freshness = await read_freshness(info, now)
     total = await question.compute_total(context)
     empty_value = Decimal(0) if function in COUNTS else None
     return AggregateResult(
@@ -276,14 +263,14 @@ async def aggregate_events(
         from_at=start,
         to_at=end,
         timezone=zone.key,
-        freshness=Freshness(as_of=now, computed_through=now, pending_events=0, exact=True),
+        freshness=freshness,
         question=question,
     )
 
 
 async def _parse_time(info: Info, input: AggregateInput) -> tuple[datetime | None, datetime | None]:
     if input.from_at is None and input.to_at is None:
-        bounds = await parse_time_window(info, input.time_window, input.timezone)
+        bounds = await parse_time_window(info, input.time_window, input.timezone, "input")
         if bounds is None:
             return None, None
         start, end = bounds

@@ -24,7 +24,7 @@ describe_enum(
     {
         "COUNT": "Number of events.",
         "SUM": "Exact sum of the field. In a sum of amounts, refunds and credits subtract unless `gross` is true.",
-        "AVG": "Average of the field over the events that have it, rounded half-even to 6 decimal places. "
+        "AVG": "Average of the values of the field, rounded half-even to 6 decimal places. "
         "Amounts count as recorded: refunds are positive.",
         "MIN": "Least value of the field. Amounts count as recorded: refunds are positive.",
         "MAX": "Greatest value of the field. Amounts count as recorded: refunds are positive.",
@@ -79,7 +79,8 @@ class AggregateInput:
         default=None,
         description='Value that the function works on: "amount", "points" or "metadata.<path>". Default: "amount". '
         "Leave it out for `COUNT` and `COUNT_PASSES`. Events without the value do not count. In metadata, "
-        f"text that is a number counts too, and at most {MAX_EVENTS_READ:,} events may have the value.",
+        "text that is a number counts too, the numbers of all elements of a list count, and at most "
+        f"{MAX_EVENTS_READ:,} events may have the value.",
     )
     categories: list[EventCategory] | None = strawberry.field(
         default=None, description="Events of one of these categories. Default: all."
@@ -126,7 +127,7 @@ class AggregateInput:
         f"greatest {MAX_GROUPS:,}; `KEY` fails, and so does `VALUE` with `AVG`.",
     )
     first: int | None = strawberry.field(
-        default=None, description="Number of groups to return: 1 to 250. Default: 50. Arguments of `groups` replace it."
+        default=None, description="Number of groups to return: 0 to 250. Default: 50. Arguments of `groups` replace it."
     )
     after: str | None = strawberry.field(
         default=None, description="Cursor. The groups begin with the first one after it."

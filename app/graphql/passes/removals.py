@@ -13,7 +13,7 @@ from app.commands.passes import removals as commands
 from app.domain.actors import ADMIN
 from app.domain.errors import Refused
 from app.domain.events import tombstones as domain
-from app.domain.values.text import parse_text
+from app.domain.values.text import parse_external_id, parse_text
 from app.graphql.context import Info
 from app.graphql.jobs.jobs import Job, job_of
 from app.graphql.segments.segments import Segment, fetch_segment
@@ -150,7 +150,8 @@ async def delete_events(
     """Start a job that removes events permanently. Needs the scope `admin`.
 
     Statistics, fields, segments and points become what they are without the events. For each removed event, the feed
-    gets a `customer.updated` with the cause `EVENT_REMOVED`; earlier activities stay. The identity of a removed event
+    gets a `customer.updated` with the cause `EVENT_REMOVED`; earlier activities stay. Workers apply the removals within
+    moments after the job; until then, `freshness` of `aggregateEvents` is not exact. The identity of a removed event
     cannot be used again. Changes by `updatePass` are never removed. Safe to repeat: another job removes what is left.
     """
     info.context.actor.require(ADMIN)
@@ -179,7 +180,7 @@ async def erase_pass(
         erasure = await commands.erase_pass(
             info.context.commands,
             pass_id=None if input.id is None else parse_text(given_id(input.id, "Pass"), "id"),
-            external_id=None if input.external_id is None else parse_text(input.external_id, "externalId"),
+            external_id=None if input.external_id is None else parse_external_id(input.external_id, "externalId"),
             dry_run=input.dry_run,
         )
     except Refused as refused:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -13,6 +13,8 @@ from app.domain.passes import passes
 from app.domain.state import statistics as domain
 from app.domain.values.instants import LATEST, from_ms
 from app.domain.values.text import parse_text
+from app.domain.values.zones import parse_zone, stored_zone
+from app.domain.workspaces import WorkspaceProfile
 from app.graphql.context import Info
 from app.graphql.types.enums import CalendarPeriod, EventCategory
 
@@ -65,10 +67,17 @@ class TypeStatistics:
 
 @strawberry.type
 class Spend:
-    """Money that a customer spent in one currency."""
+    """Money that a customer spent in one currency: the amounts of all transactions.
+
+    Transactions are the events of the category `TRANSACTION`. `refund` and `credit` subtract; all other types of the
+    category add, so a `charge` adds, too. `aggregateEvents` with `SUM` over this category has the same value as `net`.
+    """
 
     currency: str = strawberry.field(description="Currency: a code of ISO 4217.")
-    gross: Decimal = strawberry.field(description="Sum of the amounts of events of the type `purchase`.")
+    gross: Decimal = strawberry.field(
+        description="Sum of the amounts of all transactions except `refund` and `credit`, for example of `purchase`, "
+        "`payment` and `charge`."
+    )
     refunded: Decimal = strawberry.field(description="Sum of the amounts of events of the types `refund` and `credit`.")
     net: Decimal = strawberry.field(description="`gross` minus `refunded`.")
     orders: int = strawberry.field(description="Number of events of the type `purchase`.")
@@ -89,8 +98,7 @@ class PassStatistics:
         description="Statistics by type and currency, sorted by type and then by currency."
     )
     spend: list[Spend] = strawberry.field(
-        description="Spend by currency, sorted by currency. A currency without a purchase, refund or credit has no "
-        "item."
+        description="Spend by currency, sorted by currency. A currency without a transaction has no item."
     )
 
 
@@ -104,17 +112,19 @@ async def build_pass_statistics(
     if types is not None and len(types) > MAX_TYPES:
         raise InvalidInput(Code.TOO_MANY, f"At most {MAX_TYPES} types; this list has {len(types)}.", "types")
     names = None if types is None else [parse_text(name, "types", str(i)) for i, name in enumerate(types)]
+    if timezone is not None:
+        parse_zone(timezone, "timezone")
     bounds = await parse_time_window(info, window, timezone)
     if bounds is None:
         return _statistics_of(domain.build_statistics(card.aggregates, names))
-    events = [event async for event in info.context.workspace.events.of_pass(card.id, *bounds)]
-    return _statistics_of(domain.build_event_statistics(events, names))
+    aggregates = await info.context.workspace.aggregations.of_pass(card.id, *bounds)
+    return _statistics_of(domain.build_statistics(aggregates, names))
 
 
 async def parse_time_window(
-    info: Info, window: TimeWindow | None, timezone: str | None
+    info: Info, window: TimeWindow | None, timezone: str | None, *under: str
 ) -> tuple[datetime, datetime] | None:
-    """Return the time that a window means as [start, end), or None for all time.
+    """Return the time that a window means as [start, end), or None for all time. `under` is the path of the arguments.
 
     Raises InvalidInput for `allTime: false`, an unknown time zone, or a length outside one hour to 3,660 days.
     """
@@ -122,33 +132,31 @@ async def parse_time_window(
         return None
     if window.all_time is False:
         raise InvalidInput(
-            Code.INVALID, "`allTime` must be true. Leave out `timeWindow` for all time.", "timeWindow", "allTime"
+            Code.INVALID,
+            "`allTime` must be true. Leave out `timeWindow` for all time.",
+            *under,
+            "timeWindow",
+            "allTime",
         )
     now = await info.context.commands.now()
     profile = await info.context.commands.profile()
     if window.calendar:
-        zone = parse_zone(timezone or profile.timezone)
-        start, end = domain.period_of(now, window.calendar, zone, profile.week_start)
-        return start.astimezone(UTC), end.astimezone(UTC)
+        zone = zone_of(timezone, profile, *under)
+        return domain.period_of(now, window.calendar, zone, profile.week_start)
     rolling = window.rolling
     assert rolling
     unit, length = ("hours", rolling.hours) if rolling.days is strawberry.UNSET else ("days", rolling.days)
     if not isinstance(length, int) or not 0 < length <= (MAX_DAYS if unit == "days" else MAX_DAYS * 24):
         advice = f"A rolling window has 1 hour to {MAX_DAYS:,} days."
-        raise InvalidInput(Code.OUT_OF_RANGE, advice, "timeWindow", "rolling", unit)
+        raise InvalidInput(Code.OUT_OF_RANGE, advice, *under, "timeWindow", "rolling", unit)
     # A rolling window is (now - length, now], as in criteria. The store takes [start, end), so the start moves by 1 ms.
     span = timedelta(**{unit: length})
     return now - span + timedelta(milliseconds=1), LATEST
 
 
-def parse_zone(name: str) -> ZoneInfo:
-    """Return the time zone with an IANA name. Raises InvalidInput."""
-    try:
-        return ZoneInfo(name)
-    except (ValueError, OSError, KeyError):
-        raise InvalidInput(
-            Code.UNKNOWN, 'No such time zone; use an IANA name, for example "Europe/Berlin".', "timezone"
-        ) from None
+def zone_of(timezone: str | None, profile: WorkspaceProfile, *under: str) -> ZoneInfo:
+    """Return the time zone of a query: the one that it names, or else the workspace's. Raises InvalidInput."""
+    return stored_zone(profile.timezone) if timezone is None else parse_zone(timezone, *under, "timezone")
 
 
 def _statistics_of(statistics: domain.Statistics) -> PassStatistics:

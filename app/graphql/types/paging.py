@@ -20,7 +20,7 @@ ItemT = TypeVar("ItemT")
 First = Annotated[
     int | None,
     strawberry.argument(
-        description=f"Number of items to return from the start of the list: 1 to {MAX_PAGE_SIZE}. Default: "
+        description=f"Number of items to return from the start of the list: 0 to {MAX_PAGE_SIZE}. Default: "
         f"{DEFAULT_PAGE_SIZE}. Do not combine it with `last`."
     ),
 ]
@@ -28,7 +28,7 @@ After = Annotated[str | None, strawberry.argument(description="Cursor. The page 
 Last = Annotated[
     int | None,
     strawberry.argument(
-        description=f"Number of items to return from the end of the list: 1 to {MAX_PAGE_SIZE}. Do not combine it with "
+        description=f"Number of items to return from the end of the list: 0 to {MAX_PAGE_SIZE}. Do not combine it with "
         "`first`."
     ),
 ]
@@ -89,15 +89,16 @@ class Pagination(Generic[ItemT]):
     def span(self, first: int | None, after: str | None, last: int | None, before: str | None) -> PageRequest:
         """Return the part of the list that the paging arguments ask for.
 
-        Raises InvalidInput for a number outside 1 to 250, for `first` with `last`, and for a cursor of another list.
+        Raises InvalidInput for a number outside 0 to 250, for `first` with `last`, and for a cursor of another list.
         """
         if first is not None and last is not None:
             raise InvalidInput(Code.INVALID, "Give `first` or `last`, not both.", "last")
         for name, value in (("first", first), ("last", last)):
-            if value is not None and not 1 <= value <= MAX_PAGE_SIZE:
-                raise InvalidInput(Code.OUT_OF_RANGE, f"`{name}` must be between 1 and {MAX_PAGE_SIZE}.", name)
+            if value is not None and not 0 <= value <= MAX_PAGE_SIZE:
+                raise InvalidInput(Code.OUT_OF_RANGE, f"`{name}` must be between 0 and {MAX_PAGE_SIZE}.", name)
+        size = first if first is not None else last
         return PageRequest(
-            limit=first or last or DEFAULT_PAGE_SIZE,
+            limit=DEFAULT_PAGE_SIZE if size is None else size,
             after=None if after is None else decode_cursor(after, self._kind, self._shape, "after"),
             before=None if before is None else decode_cursor(before, self._kind, self._shape, "before"),
             backward=last is not None,
@@ -136,5 +137,4 @@ class Pagination(Generic[ItemT]):
             if (span.after is None or self._key(item) > span.after)
             and (span.before is None or self._key(item) < span.before)
         ]
-        page = part[-span.limit :] if span.backward else part[: span.limit]
-        return Page(page, len(part) > span.limit)
+        return span.cut(part)

@@ -8,7 +8,15 @@ from decimal import Decimal
 from typing import Any, NewType
 
 import strawberry
-from graphql import FloatValueNode, GraphQLError, IntValueNode, StringValueNode, ValueNode, value_from_ast_untyped
+from graphql import (
+    FloatValueNode,
+    GraphQLError,
+    GraphQLScalarType,
+    IntValueNode,
+    StringValueNode,
+    ValueNode,
+    value_from_ast_untyped,
+)
 from graphql.pyutils import inspect
 from starlette.datastructures import UploadFile
 from strawberry.types.scalar import ScalarDefinition
@@ -29,28 +37,42 @@ Upload = NewType("Upload", UploadFile)
 _MAX_UNWRAPPED_DEPTH = 32
 
 
-class Number(float):
-    """JSON number with a point or an exponent that keeps its digits. A binary float would lose some of them."""
+class _Number(float):
+    """JSON number with a point or an exponent as graphql-core's scalars accept it. Messages show its digits as sent."""
 
-    __slots__ = ("text",)
-    text: str
+    __slots__ = ("_text",)
+    _text: str
 
-    def __new__(cls, text: str) -> Number:
-        number = super().__new__(cls, text)
-        number.text = text
+    def __new__(cls, value: Decimal) -> _Number:
+        number = super().__new__(cls, value)
+        number._text = str(value)
         return number
 
     def __repr__(self) -> str:
         """Return the digits as they were sent."""
-        return self.text
+        return self._text
+
+
+def accept_decimals(scalar: GraphQLScalarType) -> None:
+    """Let a scalar of graphql-core coerce Decimals as it coerces floats.
+
+    `decode_json` decodes each JSON number with a point or an exponent as a Decimal. graphql-core's own scalars do not
+    accept Decimals: `Int` would reject 250.0, and messages would not show the number.
+    """
+    coerce = scalar.coerce_input_value
+
+    def coerce_input_value(value: Any) -> Any:
+        return coerce(_Number(value) if isinstance(value, Decimal) else value)
+
+    scalar.coerce_input_value = coerce_input_value
 
 
 def plain_json(value: Any, depth: int = _MAX_UNWRAPPED_DEPTH) -> Any:
-    """Return the JSON value with ordinary floats instead of `Number`.
+    """Return the JSON value with floats instead of Decimals, as metadata stores numbers.
 
     Values nested deeper than `depth` levels stay as they are. The depth exceeds every limit on stored JSON.
     """
-    if isinstance(value, Number):
+    if isinstance(value, Decimal):
         return float(value)
     if depth:
         if isinstance(value, dict):
@@ -76,7 +98,8 @@ def _parse_json_literal(node: ValueNode, variables: dict[str, Any] | None = None
 
 def _parse_big_int(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or abs(value) > 2**53:
-        raise GraphQLError(f"BigInt cannot represent value: {inspect(value)}. Give an integer of at most 2^53.")
+        shown = inspect(_Number(value) if isinstance(value, Decimal) else value)
+        raise GraphQLError(f"BigInt cannot represent value: {shown}. Give an integer of at most 2^53.")
     return value
 
 
@@ -112,7 +135,8 @@ _DECIMAL = strawberry.scalar(
     name="Decimal",
     description='Exact decimal number. Answers contain it as text, for example "29.30"; inputs take text or a '
     "JSON number. Inputs have at most 15 digits before the point and 6 after it. NaN, infinity and -0 "
-    "are rejected.",
+    "are rejected. A recorded number comes back with the digits that were sent: 25.00 as `25.00`, and 25 as `25`. A sum "
+    "has as many decimal places as its most precise number, and an average has 6.",
     serialize=_render_decimal,
     parse_value=lambda value: value,
     parse_literal=_parse_as_written,

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 from app.domain.values.instants import from_ms
 
 from .queries import Collection, Doc
+from .usage import charge_counted, current_usage
 
 T = TypeVar("T")
 MILLISECOND = timedelta(milliseconds=1)
@@ -18,12 +19,20 @@ Key = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """Part of a list: at most `limit` items strictly between the keys. The last items if `backward`, else the first."""
+    """Part of a list: at most `limit` items strictly between the keys. The last items if `backward`, else the first.
+
+    With the limit 0, the page has no items and only states whether the list has any.
+    """
 
     limit: int = 50
     after: Key | None = None
     before: Key | None = None
     backward: bool = False
+
+    def cut(self, items: list[T]) -> Page[T]:
+        """Return the page of a list that holds the items between the keys, in the order of the list."""
+        first = max(0, len(items) - self.limit) if self.backward else 0
+        return Page(items[first : first + self.limit], len(items) > self.limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +67,7 @@ def cut_page(items: Sequence[T], key: Callable[[T], Key], ascending: bool, span:
     between = [item for item in ordered if span.after is None or follows(item, span.after)]
     if span.before is not None:
         between = [item for item in between if key(item) != span.before and not follows(item, span.before)]
-    page = between[-span.limit :] if span.backward else between[: span.limit]
-    return Page(page, len(between) > span.limit)
+    return span.cut(between)
 
 
 Order = Sequence[tuple[str, int]]
@@ -130,10 +138,34 @@ async def read_page(
     return Page([from_doc(doc) for doc in docs], has_more)
 
 
-async def count_matching(collection: Collection, query: Doc, by: Sequence[str], first: str) -> int:
-    """Return the number of documents that match. Index: {*by, first, …}, used as by `read_page`."""
-    docs = await collection.aggregate([*build_match_stages(query, by, first), {"$count": "n"}]).to_list(None)
-    return int(docs[0]["n"]) if docs else 0
+async def count_matching(
+    collection: Collection, query: Doc, by: Sequence[str], first: str, *, is_charged: bool = False
+) -> int:
+    """Return the number of documents that match. Index: {*by, first, …}, used as by `read_page`.
+
+    With fields outside the index, the operation is charged for the documents of the index first, unless `is_charged`.
+    """
+    indexed, unindexed = _split_by_index(query, by, first)
+    if unindexed and not is_charged:
+        await charge_examined(collection, indexed)
+    docs = await collection.aggregate([*_match_stages(indexed, unindexed), {"$count": "n"}]).to_list(None)
+    count = int(docs[0]["n"]) if docs else 0
+    if not unindexed:
+        charge_counted(count)
+    return count
+
+
+async def charge_examined(collection: Collection, indexed: Doc) -> None:
+    """Charge the running operation for the documents that an index holds for these conditions. One round trip.
+
+    Call it before the store examines them. Raises OperationTooLarge or Throttled. Without an operation, nothing happens.
+    """
+    usage = current_usage()
+    if usage is None:
+        return
+    stages: list[Doc] = [{"$match": indexed}, {"$limit": usage.affordable()}, {"$count": "n"}]
+    docs = await collection.aggregate(stages).to_list(None)
+    await usage.charge(int(docs[0]["n"]) if docs else 0)
 
 
 def build_match_stages(query: Doc, by: Sequence[str], first: str) -> list[Doc]:

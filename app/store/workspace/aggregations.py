@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from bson import Decimal128
 
-from app.domain.events.events import INTERNAL_TYPES, SUBTRACTED_TYPES, Event, EventQuery
+from app.domain.events.events import (
+    INTERNAL_TYPES,
+    SPEND_CATEGORY,
+    SUBTRACTED_TYPES,
+    Category,
+    Event,
+    EventQuery,
+)
+from app.domain.state.aggregates import Aggregate, Aggregates, merge_aggregates
 from app.domain.state.aggregations import AMOUNT, COUNTS, METADATA, PERIODS, Aggregation, Function, Group, GroupBy, Key
 from app.domain.state.statistics import Period
-from app.domain.values.decimals import average
+from app.domain.values.decimals import ZERO, average
+from app.domain.values.instants import EARLIEST, LATEST, from_ms, to_ms
+from app.domain.values.zones import OffsetChange, days_of
 from app.store.codecs.events import from_doc
 from app.store.mongo.decimal128 import from_decimal128
-from app.store.mongo.paging import build_match_stages
+from app.store.mongo.paging import build_match_stages, charge_examined
 from app.store.mongo.queries import Doc
 
-from .events import EventQueries, indexed_by
+from .events import OCCURRED, EventQueries, indexed_by
 
 _FIELDS = {
     GroupBy.PASS: "pass",
@@ -41,8 +52,11 @@ class AggregationQueries(EventQueries):
         Not for fields of the metadata. Without dimensions, the result is one group, or none if no event counts. Index
         as for `page`.
         """
+        await self._charge(query)
         stages = [*self._counted_stages(query, aggregation)]
-        dimensions: Doc = {f"d{number}": _dimension(aggregation, by) for number, by in enumerate(aggregation.group_by)}
+        dimensions: Doc = {
+            f"d{number}": _dimension(query, aggregation, by) for number, by in enumerate(aggregation.group_by)
+        }
         if aggregation.function is Function.COUNT_PASSES:
             stages.append({"$group": {"_id": {**dimensions, "pass": "$pass"}, "n": {"$sum": 1}}})
             dimensions = {name: f"$_id.{name}" for name in dimensions}
@@ -65,10 +79,44 @@ class AggregationQueries(EventQueries):
 
         Index as for `page`.
         """
+        await self._charge(query)
         docs = await self._collection.aggregate([*self._counted_stages(query, aggregation), {"$limit": limit}]).to_list(
             None
         )
         return [from_doc(doc) for doc in docs]
+
+    async def of_pass(self, pass_id: str, after: datetime, before: datetime) -> Aggregates:
+        """Return the aggregates of the events of a pass that occurred in [after, before), pending ones included.
+
+        The store groups the events, so the answer is small. Index: {workspace, pass, occurred_at, _id}.
+        """
+        query = EventQuery(pass_id=pass_id, occurred_after=after, occurred_before=before)
+        await self._charge(query)
+        group: Doc = {
+            "_id": {"type": "$type", "currency": {"$ifNull": ["$currency", None]}, "category": "$category"},
+            "count": {"$sum": 1},
+            "sum": {"$sum": "$amount"},
+            "min": {"$min": "$amount"},
+            "max": {"$max": "$amount"},
+            "first": {"$min": "$occurred_at"},
+            "last": {"$max": "$occurred_at"},
+        }
+        stages = [
+            *build_match_stages(self._where(query), indexed_by(query), OCCURRED),
+            {"$match": {"type": {"$nin": sorted(INTERNAL_TYPES)}}},
+            {"$group": group},
+        ]
+        docs = await self._collection.aggregate(stages).to_list(None)
+        rows: dict[tuple[str, str | None], Aggregate] = {}
+        for doc in sorted(docs, key=lambda doc: str(doc["_id"]["category"])):
+            key, row = (doc["_id"]["type"], doc["_id"].get("currency")), _aggregate_from_doc(doc)
+            rows[key] = merge_aggregates(rows[key], row) if key in rows else row
+        return rows
+
+    async def _charge(self, query: EventQuery) -> None:
+        """Charge the running operation for the events that the store will examine. Index as for `page`."""
+        where = self._where(query)
+        await charge_examined(self._collection, {name: where[name] for name in (*indexed_by(query), OCCURRED)})
 
     def _counted_stages(self, query: EventQuery, aggregation: Aggregation) -> list[Doc]:
         """Return the stages that find the events that count: no internal types, and only events that have the field."""
@@ -81,15 +129,28 @@ class AggregationQueries(EventQueries):
         ]
 
 
-def _dimension(aggregation: Aggregation, by: GroupBy) -> Any:
+def _dimension(query: EventQuery, aggregation: Aggregation, by: GroupBy) -> Any:
     if by not in PERIODS:
         # Events without a currency form a group with the key null. A missing field would leave out the key.
         return {"$ifNull": [f"${_FIELDS[by]}", None]}
-    period = PERIODS[by]
-    cut: Doc = {"date": "$occurred_at", "unit": period.value.lower(), "timezone": aggregation.zone.key}
-    if period is Period.WEEK:
+    low_ms, high_ms = to_ms(query.occurred_after or EARLIEST), to_ms(query.occurred_before or LATEST)
+    offset = _offset_expression(days_of(aggregation.zone).offsets(low_ms, high_ms))
+    shift = {"startDate": "$occurred_at", "unit": "millisecond", "amount": offset}
+    local_time = "$occurred_at" if offset == 0 else {"$dateAdd": shift}
+    # The store cuts local time without a time zone. With one, a store fails where a midnight does not exist.
+    cut: Doc = {"date": local_time, "unit": PERIODS[by].value.lower()}
+    if PERIODS[by] is Period.WEEK:
         cut["startOfWeek"] = _WEEKDAYS[aggregation.week_start]
     return {"$dateTrunc": cut}
+
+
+def _offset_expression(changes: Sequence[OffsetChange]) -> Any:
+    """Return the expression for the offset of an event's instant, in ms: a tree of comparisons, as low as possible."""
+    if len(changes) == 1:
+        return changes[0].offset_ms
+    middle = len(changes) // 2
+    earlier, later = _offset_expression(changes[:middle]), _offset_expression(changes[middle:])
+    return {"$cond": [{"$lt": ["$occurred_at", from_ms(changes[middle].at_ms)]}, earlier, later]}
 
 
 def _operand(aggregation: Aggregation) -> Any:
@@ -102,17 +163,39 @@ def _operand(aggregation: Aggregation) -> Any:
     return {"$cond": [{"$in": ["$type", sorted(SUBTRACTED_TYPES)]}, negated, number]}
 
 
+def _aggregate_from_doc(doc: Doc) -> Aggregate:
+    category, total = Category(doc["_id"]["category"]), _exact(doc["sum"])
+    return Aggregate(
+        category=category,
+        count=int(doc["count"]),
+        sum=total,
+        min=None if doc["min"] is None else _exact(doc["min"]),
+        max=None if doc["max"] is None else _exact(doc["max"]),
+        first_ms=to_ms(doc["first"]),
+        last_ms=to_ms(doc["last"]),
+        spent=total if category is SPEND_CATEGORY else ZERO,
+    )
+
+
+def _exact(stored: Any) -> Decimal:
+    return from_decimal128(stored) if isinstance(stored, Decimal128) else Decimal(stored)
+
+
 def _group_from_doc(aggregation: Aggregation, doc: Doc, value: str) -> Group:
     count = int(doc["n"])
-    stored = doc[value]
-    exact = from_decimal128(stored) if isinstance(stored, Decimal128) else Decimal(stored)
+    exact = _exact(doc[value])
     if aggregation.function is Function.AVG:
         exact = average(exact, count)
-    return Group(_key_from_doc(doc["_id"], len(aggregation.group_by)), count, exact)
+    return Group(_key_from_doc(aggregation, doc["_id"]), count, exact)
 
 
-def _key_from_doc(stored: Doc | None, dimensions: int) -> Key:
+def _key_from_doc(aggregation: Aggregation, stored: Doc | None) -> Key:
     if stored is None:
         return ()
-    key: list[str | datetime | None] = [stored.get(f"d{number}") for number in range(dimensions)]
+    days = days_of(aggregation.zone)
+    key: list[str | datetime | None] = []
+    for number in range(len(aggregation.group_by)):
+        value = stored.get(f"d{number}")
+        # Of a period, the store computes the first day, as if the zone were UTC.
+        key.append(from_ms(days.start_ms(value.date())) if isinstance(value, datetime) else value)
     return tuple(key)

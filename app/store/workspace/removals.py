@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
 
-from app.domain.events.events import Origin
+from app.domain.events.events import TOMBSTONES, Origin
 from app.domain.events.tombstones import Erasure, Tombstone, merge_id, tombstone_id
-from app.domain.values.instants import from_ms
+from app.domain.values.instants import EARLIEST, from_ms
 from app.store.codecs.events import tombstone_to_doc
 from app.store.codecs.passes import erased_from_doc
 from app.store.mongo.queries import Collection, Database, Doc, WorkspaceQueries, insert_new
+
+MAX_PENDING_COUNTED = 10_000
+"""Pending removals of one kind that are counted."""
+
+
+class PendingRemovals(NamedTuple):
+    """Number of removals, erasures and merges that are requested and not finished, and the instant of the oldest."""
+
+    number: int
+    oldest_at: datetime | None
 
 
 class RemovalQueries(WorkspaceQueries):
@@ -25,6 +38,39 @@ class RemovalQueries(WorkspaceQueries):
         """Insert pending tombstones and return the indexes of those whose target has one already. Safe to repeat."""
         docs = [tombstone_to_doc(tombstone, self._workspace_id, origin) for tombstone in tombstones]
         return await insert_new(self._collection, docs)
+
+    async def pending(self) -> PendingRemovals:
+        """Return how many requested removals, erasures and merges are not finished, and since when.
+
+        Counts up to 10,000 of each kind. Indexes: {workspace, type, occurred_at, _id} of the tombstones, {erasing,
+        workspace} and {merging, workspace} of the passes.
+        """
+        # A tombstone keeps its `occurred_at` until the fold has cleared it, also in a parked pass.
+        found = await asyncio.gather(
+            *(
+                self._oldest(self._collection, "recorded_at", type=kind, occurred_at={"$gte": EARLIEST})
+                for kind in sorted(TOMBSTONES)
+            ),
+            *(self._oldest(self._passes, "at", **{flag: {"$gte": 0}}) for flag in ("erasing", "merging")),
+        )
+        instants = [instant for _, instant in found if instant is not None]
+        return PendingRemovals(sum(number for number, _ in found), min(instants, default=None))
+
+    async def is_erasing(self) -> bool:
+        """Return whether a pass of the workspace is being erased. Index: {erasing, workspace}."""
+        return await self._passes.find_one(self._in_workspace(erasing={"$gte": 0}), {"_id": 1}) is not None
+
+    async def _oldest(self, collection: Collection, instant: str, **conditions: Any) -> tuple[int, datetime | None]:
+        stages: list[Doc] = [
+            {"$match": self._in_workspace(**conditions)},
+            {"$limit": MAX_PENDING_COUNTED},
+            {"$group": {"_id": None, "n": {"$sum": 1}, "at": {"$min": f"${instant}"}}},
+        ]
+        docs = await collection.aggregate(stages).to_list(None)
+        if not docs:
+            return 0, None
+        at = docs[0]["at"]
+        return int(docs[0]["n"]), at if isinstance(at, datetime) else from_ms(at)
 
     async def batches(self, target_ids: Sequence[str]) -> Mapping[str, str | None]:
         """Return by target the batch that requested its removal, for targets with a tombstone. Index: _id."""

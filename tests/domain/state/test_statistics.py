@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -9,18 +10,25 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from app.domain.events.events import PASS_UPDATED, TYPES, Category, Event, Origin
-from app.domain.state.statistics import Period, SpendRow, build_event_statistics, period_of
+from app.domain.state.aggregates import fold_events
+from app.domain.state.statistics import Period, SpendRow, Statistics, build_statistics, period_of
 from app.domain.values.decimals import ZERO
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
-def event(number: int, kind: str, amount: str | None = None, currency: str | None = "EUR") -> Event:
+def event(
+    number: int,
+    kind: str,
+    amount: str | None = None,
+    currency: str | None = "EUR",
+    category: Category = Category.CUSTOM,
+) -> Event:
     at = datetime(2026, 1, number, tzinfo=UTC)
     return Event(
         f"event_{number}",
         "pass_1",
-        TYPES.get(kind, Category.CUSTOM),
+        TYPES.get(kind, category),
         type=kind,
         amount=None if amount is None else Decimal(amount),
         currency=None if amount is None else currency,
@@ -34,8 +42,12 @@ def event(number: int, kind: str, amount: str | None = None, currency: str | Non
     )
 
 
-def test_orders_are_purchases_and_refunds_and_credits_subtract() -> None:
-    found = build_event_statistics(
+def statistics_of(events: Sequence[Event], types: Sequence[str] | None = None) -> Statistics:
+    return build_statistics(fold_events({}, events), types)
+
+
+def test_every_transaction_is_spend_and_refunds_and_credits_subtract() -> None:
+    found = statistics_of(
         [
             event(1, "purchase", "100.50"),
             event(2, "purchase", "200"),
@@ -43,17 +55,30 @@ def test_orders_are_purchases_and_refunds_and_credits_subtract() -> None:
             event(4, "credit", "9"),
             event(5, "purchase", "7", "USD"),
             event(6, "check_in"),
+            event(7, "charge", "2"),
+            event(8, "payment", "0.50"),
+            event(9, "dues", "8", category=Category.TRANSACTION),
+            event(10, "redemption", "1000"),
+            event(11, "visit", "1000", "GBP"),
+            event(12, "purchase", "0", "CHF"),
         ]
     )
-    assert found.event_count == 6
+    assert found.event_count == 12
     assert found.spend == (
-        SpendRow("EUR", Decimal("300.50"), Decimal(39), net=Decimal("261.50"), orders=2),
+        SpendRow("CHF", ZERO, ZERO, net=ZERO, orders=1),
+        SpendRow("EUR", Decimal("311.00"), Decimal(39), net=Decimal("272.00"), orders=2),
         SpendRow("USD", Decimal(7), ZERO, net=Decimal(7), orders=1),
     )
 
 
+def test_spend_of_a_type_sent_with_different_categories_does_not_depend_on_order() -> None:
+    events = [event(1, "dues", "8", category=Category.TRANSACTION), event(2, "dues", "5", category=Category.CUSTOM)]
+    expected = (SpendRow("EUR", Decimal(8), ZERO, net=Decimal(8), orders=0),)
+    assert statistics_of(events).spend == statistics_of(events[::-1]).spend == expected
+
+
 def test_average_is_rounded_half_even_to_six_places_and_absent_without_amounts() -> None:
-    found = build_event_statistics(
+    found = statistics_of(
         [event(1, "purchase", "1"), event(2, "purchase", "0"), event(3, "purchase", "1"), event(4, "visit")]
     )
     bought, visited = found.by_type
@@ -64,10 +89,10 @@ def test_average_is_rounded_half_even_to_six_places_and_absent_without_amounts()
 
 def test_statistics_count_only_the_requested_types_and_no_internal_events() -> None:
     events = [event(1, "purchase", "1"), event(2, "visit"), event(3, PASS_UPDATED)]
-    assert build_event_statistics(events).event_count == 2
-    assert [row.type for row in build_event_statistics(events, ["visit"]).by_type] == ["visit"]
-    assert build_event_statistics(events, []).event_count == 0
-    assert build_event_statistics([]).first_ms is None
+    assert statistics_of(events).event_count == 2
+    assert [row.type for row in statistics_of(events, ["visit"]).by_type] == ["visit"]
+    assert statistics_of(events, []).event_count == 0
+    assert statistics_of([]).first_ms is None
 
 
 @pytest.mark.parametrize(

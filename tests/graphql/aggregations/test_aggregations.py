@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
+from app.commands.passes.merges import merge_passes
+from app.commands.passes.removals import delete_events, erase_pass
+from app.domain.events.events import EventQuery
+from app.domain.jobs import JobStatus
+from app.graphql.types.ids import to_global_id
+from app.store.stages.erase import EraseQueries
 from tests.graphql.serving import Api
+from tests.workers.jobs.test_imports import run_to_end
+from workers.main import STAGES
+from workers.stages import erase
+from workers.sweep import Sweep
 
 AGGREGATE = """query Aggregate($input: AggregateInput!, $first: Int, $after: String) { aggregateEvents(input: $input) {
   value count currency from to timezone freshness { exact pendingEvents asOf computedThrough }
   groups(first: $first, after: $after) { totalCount pageInfo { hasNextPage endCursor }
     nodes { value count type category source currency from to pass { externalId } } } } }"""
+NOW = "2026-01-01T00:00:00.000Z"
 RECORD = """mutation Record($input: RecordEventsInput!) { recordEvents(input: $input) { created } }"""
 
 
@@ -128,6 +140,87 @@ async def test_metadata_field_counts_numbers_and_numeric_texts_but_no_booleans(s
     assert (await aggregate(shop, function="AVG", **guests))["value"] == "2.500000"
     by_day = await aggregate(shop, function="MAX", groupBy=["DAY"], **guests)
     assert [group["value"] for group in by_day["groups"]["nodes"]] == ["2", "3"]
+
+
+async def test_metadata_field_adds_all_numbers_exactly_whatever_their_places(api: Api) -> None:
+    metadata = ({"kwh": 1.5}, {"kwh": 0.30000000000000004}, {"kwh": 12345678.1234567}, {"kwh": "1,5"}, {"kwh": None})
+    lines = {"lines": [{"net": 0.1}, {"net": 0.2}, {"net": "0.3"}, {"vat": 9}]}
+    await api.business.record(*({"type": "visit", "metadata": each} for each in (*metadata, lines, {"utm.n": 7})))
+    for field, value, count in (
+        ("kwh", "12345679.92345670000000004", 3), ("lines.net", "0.6", 1), ("lines.1.net", "0.2", 1), ("utm.n", "7", 1),
+    ):  # fmt: skip
+        answer = await aggregate(api, function="SUM", field=f"metadata.{field}", types=["visit"])
+        assert (answer["value"], answer["count"]) == (value, count)
+    answer = await aggregate(api, function="AVG", field="metadata.lines.net", types=["visit"])
+    assert (answer["value"], answer["count"]) == ("0.200000", 1)
+
+
+async def test_freshness_is_not_exact_while_a_removal_is_pending(shop: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    business, ctx = shop.business, shop.business.ctx
+    fresh = {"exact": True, "pendingEvents": 0, "asOf": NOW, "computedThrough": NOW}
+    pending = {**fresh, "exact": False, "computedThrough": "2025-12-31T23:59:59.999Z"}
+    await business.run_worker()
+    assert await aggregate_freshness(shop) == (7, fresh)
+    job, _ = await delete_events(ctx, EventQuery(sources=("till",)))
+    assert job is not None
+    job = await run_to_end(business, job)
+    assert (job.status, job.tally.created) == (JobStatus.SUCCEEDED, 1)
+    assert await aggregate_freshness(shop) == (7, {**pending, "pendingEvents": 1})
+    await business.run_worker()
+    assert await aggregate_freshness(shop) == (6, fresh)
+    await erase_pass(ctx, external_id="cas")
+    assert await aggregate_freshness(shop) == (6, {**pending, "pendingEvents": 1})
+    with monkeypatch.context() as patch:
+        # The fold has ended the pass, and its events are not removed yet.
+        patch.setattr(erase, "CACHE_EXPIRY_SECONDS", 60)
+        patch.setattr(EraseQueries, "replace_events_by_stubs", AsyncMock(return_value=False))
+        await Sweep(business.worker, STAGES).fold()
+        assert await aggregate_freshness(shop) == (6, {**pending, "pendingEvents": 1})
+    await business.run_worker()
+    assert await aggregate_freshness(shop) == (4, fresh)
+    ids = await ctx.workspace.passes.ids_of(["ann", "bob"])
+    await merge_passes(ctx, ids["bob"], ids["ann"])
+    assert await aggregate_freshness(shop) == (4, {**pending, "pendingEvents": 1})
+    await business.run_worker()
+    assert await aggregate_freshness(shop) == (4, fresh)
+
+
+async def aggregate_freshness(api: Api) -> tuple[int, dict[str, Any]]:
+    answer = await aggregate(api, function="COUNT")
+    return int(answer["value"]), answer["freshness"]
+
+
+async def test_sum_of_transactions_equals_the_spend_of_the_pass_in_every_question(api: Api) -> None:
+    """Each type of transaction, with corrections, in statistics, in a window, in an aggregation and in a segment."""
+    items = [
+        sale("ann", "100", "2025-12-01", externalId="bought"),
+        sale("ann", "30", "2025-12-02", "payment"),
+        sale("ann", "7", "2025-12-03", "charge", externalId="charged"),
+        sale("ann", "2.50", "2025-12-04", "credit"),
+        sale("ann", "8", "2025-12-05", "dues", category="TRANSACTION"),
+        sale("ann", "999", "2025-12-06", "redemption"),
+    ]
+    await api.fetch_data(RECORD, input={"events": items, "createMissingPasses": True})
+    ids = {event.external_id: event.id for event in (await api.business.ctx.workspace.events.scan(EventQuery()))[0]}
+    corrections = [
+        {"correctionOf": to_global_id("Event", ids["bought"]), **sale("ann", "20", "2025-12-07", "refund")},
+        {"correctionOf": to_global_id("Event", ids["bought"]), **sale("ann", "5", "2025-12-08", "charge")},
+        {"correctionOf": to_global_id("Event", ids["charged"]), "passExternalId": "ann", "type": "refund"},
+    ]
+    await api.fetch_data(RECORD, input={"events": corrections})
+    await api.business.run_worker()
+    statistics = """{ pass(externalId: "ann") {
+      allTime: statistics { spend { currency gross refunded net orders } }
+      window: statistics(timeWindow: {rolling: {days: 60}}) { spend { currency gross refunded net orders } } } }"""
+    card = (await api.fetch_data(statistics))["pass"]
+    expected = {"currency": "USD", "gross": "150", "refunded": "29.50", "net": "120.50", "orders": 1}
+    assert card["allTime"]["spend"] == card["window"]["spend"] == [expected]
+    total = await aggregate(api, function="SUM", categories=["TRANSACTION"])
+    assert (total["value"], total["count"]) == ("120.50", 8)
+    for value, is_member in (("120.50", True), ("120.51", False)):
+        criteria = {"metric": "SUM", "categories": ["TRANSACTION"], "operator": "GTE", "value": value, "types": []}
+        segment = await api.business.create_segment(f"s{is_member}".lower(), {"event": criteria})
+        assert await api.business.read_members(segment) == (["ann"] if is_member else [])
 
 
 INVALID: tuple[dict[str, Any], ...] = (

@@ -27,8 +27,8 @@ LIST = "{ events(first: 20) { totalCount nodes { externalId } } }"
 async def finish_job(api: Api, job: dict[str, Any]) -> dict[str, Any]:
     """Let the worker finish the job, and return the job."""
     for _ in range(20):
-        for job_id in await api.business.worker.job_leases.open(10**14):
-            await STAGES["jobs"](api.business.worker, job_id)
+        for waiting in await api.business.worker.job_leases.open(10**14):
+            await STAGES["jobs"](api.business.worker, waiting.job_id)
         found = (
             await api.fetch_data(
                 "query ($id: ID!) { job(id: $id) { status result progress { done total } } }", id=job["id"]
@@ -97,10 +97,10 @@ async def test_erased_pass_is_in_no_result_and_its_receipt_counts_what_was_remov
     await business.run_worker()
     receipt = (await api.fetch_data(ERASE, id=requested["passId"]))["erasePass"]["receipt"]
     assert receipt == {**dry, "state": "DONE", "erasedAt": receipt["erasedAt"]}
-    again = await api.fetch_data(
+    erasure = await api.fetch_data(
         "query ($id: ID!) { passErasure(id: $id) { state eventCount } }", id=requested["passId"]
     )
-    assert again["passErasure"] == {"state": "DONE", "eventCount": 1}
+    assert erasure["passErasure"] == {"state": "DONE", "eventCount": 1}
     repeated = (await api.fetch_data(ERASE, externalId="ann"))["erasePass"]
     assert list_codes(repeated["userErrors"]) == [("UNKNOWN", ["externalId"])]
     found = await api.fetch_data(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 
 import pytest
 
@@ -20,6 +22,30 @@ RECORD = """mutation Record($events: [RecordEventInput!]!) { recordEvents(input:
 @pytest.mark.parametrize("digits", ["29.30", "123456789012345.123456", "0.1", "1e3", "1E-6"])
 def test_number_in_a_request_body_keeps_each_digit(digits: str) -> None:
     assert str(parse_decimal(decode_json(f"[{digits}]")[0])) == str(parse_decimal(digits))
+
+
+@pytest.mark.parametrize("number", ["1.1", "1e5", "-0.0000001", "12345678901234567890.123"])
+def test_body_full_of_numbers_is_decoded_without_python_code_for_each(number: str) -> None:
+    """A call in Python for each number took 1.2 s for 4 MB."""
+    text = "[" + ",".join([number] * (4_000_000 // (len(number) + 1))) + "]"
+    before = time.process_time()
+    decoded = decode_json(text)
+    assert time.process_time() - before < 0.5
+    assert decoded[0] == Decimal(number)
+
+
+@pytest.mark.parametrize("number", ["1e9999999999999999999", "1" + "0" * 5_000, "[" * 100_000 + "]" * 100_000])
+def test_number_or_value_beyond_python_is_no_json(number: str) -> None:
+    with pytest.raises(ValueError):
+        decode_json(f"[{number}]")
+
+
+async def test_message_for_a_number_of_the_wrong_type_shows_its_digits(api: Api) -> None:
+    for declared, shown in (("String", "a non string value: 1.50"), ("Int", "non-integer value: 1.50")):
+        argument = "after" if declared == "String" else "first"
+        query = f"query ($v: {declared}) {{ passes({argument}: $v) {{ nodes {{ id }} }} }}"
+        body = json.dumps({"query": query, "variables": {"v": 0}}).replace('"v": 0', '"v": 1.50')
+        assert shown in (await api.post(body)).json()["errors"][0]["message"]
 
 
 def test_plain_json_turns_numbers_into_python_numbers() -> None:
@@ -70,6 +96,6 @@ async def test_invalid_value_rejects_its_item_but_not_the_next_item(api: Api, na
         ' {"passExternalId": "a", "type": "visit"}]}}'
     )
     answer = (await api.post(body % (json.dumps(RECORD), pass_field, name, value))).json()
-    bad, good = answer["data"]["recordEvents"]["results"]
-    assert (bad["status"], good["status"]) == ("REJECTED", "CREATED")
-    assert bad["userErrors"][0]["field"][:3] == ["events", "0", name]
+    invalid, valid = answer["data"]["recordEvents"]["results"]
+    assert (invalid["status"], valid["status"]) == ("REJECTED", "CREATED")
+    assert invalid["userErrors"][0]["field"][:3] == ["events", "0", name]

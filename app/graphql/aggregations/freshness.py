@@ -1,0 +1,45 @@
+"""Freshness of an aggregation: what was requested and is not in the answer yet."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import strawberry
+
+from app.graphql.context import Info
+from app.graphql.types.selections import is_selected
+from app.store.workspace.removals import PendingRemovals
+
+
+@strawberry.type
+class Freshness:
+    """How current an answer is.
+
+    `aggregateEvents` reads the events themselves, so its answers include every recorded event. They still include
+    events whose removal was requested and is not finished.
+    """
+
+    as_of: datetime = strawberry.field(description="Instant of the query.")
+    computed_through: datetime = strawberry.field(
+        description="Instant up to which the answer includes everything that was recorded or requested. Equals `asOf` "
+        "unless a removal is pending."
+    )
+    pending_events: int = strawberry.field(
+        description="Number of requested changes that the answer does not include yet: removals of events, erasures and "
+        "merges of passes. At most 10,000 of each kind are counted. Usually 0."
+    )
+    exact: bool = strawberry.field(
+        description="Whether `pendingEvents` is 0. While it is false, the answer may still include removed events."
+    )
+
+
+async def read_freshness(info: Info, now: datetime) -> Freshness:
+    """Return the freshness of an answer whose events are read after this call.
+
+    One round trip if the operation selects `freshness`; none otherwise.
+    """
+    pending = PendingRemovals(0, None)
+    if is_selected(info, "freshness"):
+        pending = await info.context.workspace.removals.pending()
+    through = now if pending.oldest_at is None else min(now, pending.oldest_at - timedelta(milliseconds=1))
+    return Freshness(as_of=now, computed_through=through, pending_events=pending.number, exact=pending.number == 0)
