@@ -71,3 +71,100 @@ def list_transitions(
             is_member = not is_member
             found.append((t, is_member))
     return found
+
+
+@dataclass(frozen=True)
+class OraclePoints:
+    """One event as the oracle of points sees it.
+
+    The points end at an instant (`ends_at_ms`), or after `idle_days` without activity. `corrects` is the id of the event
+    that this one corrects. A removed event counts no more, but a correction of it keeps its order.
+    """
+
+    id: str
+    at_ms: int
+    points: Decimal
+    ends_at_ms: int | None = None
+    idle_days: int | None = None
+    corrects: str | None = None
+    is_activity: bool = True
+    is_removed: bool = False
+
+
+@dataclass(frozen=True)
+class PointsState:
+    """The result of the oracle: the balance, what each grant with an end has left, and (grant, points, instant) of ends."""
+
+    balance: Decimal
+    left: dict[str, Decimal]
+    expired: list[tuple[str, Decimal, int]]
+
+
+@dataclass
+class _Grant:
+    id: str
+    at_ms: int
+    left: Decimal
+    ends_at_ms: int | None
+    idle_days: int | None
+
+    def end_ms(self, active_ms: int) -> int | None:
+        return self.ends_at_ms if self.idle_days is None else active_ms + self.idle_days * DAY
+
+
+def points_until(events: Iterable[OraclePoints], until_ms: int) -> PointsState:
+    """Return the points at an instant, from every event in the order in which events count by then.
+
+    Every grant lies in one list. A correction counts after what it corrects, whatever its own date is.
+    """
+    by_id = {event.id: event for event in events}
+
+    def place(event: OraclePoints) -> tuple[int, int]:
+        original = None if event.corrects is None else by_id.get(event.corrects)
+        at_ms, depth = (event.at_ms - 1, 0) if original is None else place(original)
+        return (event.at_ms, 0) if event.at_ms > at_ms else (at_ms, depth + 1)
+
+    grants: list[_Grant] = []
+    expired: list[tuple[str, Decimal, int]] = []
+    debt, active_ms = Decimal(0), 0
+
+    def order(grant: _Grant) -> tuple[bool, int, int, str]:
+        end = grant.end_ms(active_ms)
+        return (True, grants.index(grant), 0, "") if end is None else (False, end, grant.at_ms, grant.id)
+
+    def expire(now_ms: int) -> None:
+        for grant in sorted(grants, key=order):
+            end = grant.end_ms(active_ms)
+            if end is not None and end <= now_ms:
+                grants.remove(grant)
+                if grant.left:
+                    expired.append((grant.id, grant.left, end))
+
+    counted = sorted((*place(event), event.id) for event in by_id.values() if not event.is_removed)
+    for now_ms, _, event_id in counted:
+        if now_ms > until_ms:
+            break
+        event = by_id[event_id]
+        expire(now_ms)
+        active_ms = max(active_ms, event.at_ms) if event.is_activity else active_ms
+        points = event.points
+        if points > 0:
+            grant = _Grant(event.id, now_ms, points, event.ends_at_ms, event.idle_days)
+            end = grant.end_ms(max(active_ms, now_ms))
+            if end is None or end > now_ms:
+                repaid = min(debt, points)
+                debt, grant.left = debt - repaid, points - repaid
+                grants.append(grant)
+        elif points < 0:
+            for grant in sorted(grants, key=order):
+                used = min(grant.left, -points)
+                grant.left, points = grant.left - used, points + used
+            debt -= points
+        elif event.ends_at_ms is not None or event.idle_days is not None:
+            for grant in grants:
+                if grant.id == event.corrects:
+                    grant.ends_at_ms = None if event.ends_at_ms is None else max(event.ends_at_ms, now_ms)
+                    grant.idle_days = event.idle_days
+    expire(until_ms)
+    left = {grant.id: grant.left for grant in grants if grant.end_ms(0) is not None and grant.left}
+    return PointsState(sum((grant.left for grant in grants), Decimal(0)) - debt, left, expired)

@@ -148,10 +148,10 @@ def category_of(activity_type: str) -> str:
     return "EFFECT" if activity_type in EFFECTS else "ACTION"
 
 
-def type_of(event: Event) -> str:
-    """Return the type of the activity that reports an event."""
+def types_of(event: Event) -> tuple[str, ...]:
+    """Return the types of the activities that report an event, in order: its own, then POINTS_ADDED if it adds points."""
     if event.category is Category.FIELD_CHANGE or event.type == PASS_UPDATED:
-        return UPDATED
-    if event.type == "redemption":
-        return REDEEMED
-    return POINTS_ADDED if event.points > 0 else CUSTOM_EVENT
+        own_type = UPDATED
+    else:
+        own_type = REDEEMED if event.type == "redemption" else CUSTOM_EVENT
+    return (own_type, POINTS_ADDED) if event.points > 0 else (own_type,)

@@ -53,11 +53,13 @@ class OtherChannels:
         await load.record(first)
         while not load.stopping:
             await asyncio.sleep(load.random.uniform(0.05, 0.3))
-            event = self._event("till")
+            event = {**self._event("till"), **load.choose_points()}
             if self._purchases and load.random.random() < 0.4:
                 # The pass may be merged by now. Its old external id then stands for the survivor, which has the event.
                 name, original = load.random.choice(self._purchases)
                 event |= {"passExternalId": name, "type": "refund", "amount": "0.01", "correctionOf": original}
+                if load.random.random() < 0.5:
+                    event |= self._correct_points()
             load.sent[event["externalId"]] = event
             for _ in range(load.random.choice((1, 1, 2))):
                 answer = (await load.execute(SINGLE, {"input": event}))["recordEvent"]
@@ -68,6 +70,13 @@ class OtherChannels:
             else:
                 if event["type"] == "purchase":
                     self._purchases.append((event["passExternalId"], answer["event"]["id"]))
+
+    def _correct_points(self) -> dict[str, Any]:
+        """Return values that move the end of the points of an original, or take points back, dated long before it."""
+        dated = {"type": "visit", "occurredAt": "2025-12-31T00:00:00Z", "points": "0", "pointsExpireAt": None}
+        if self.load.random.random() < 0.5:
+            return {**dated, "points": "-1"}
+        return {**dated, "pointsExpireAt": self.load.choose_end()}
 
     async def import_files(self) -> None:
         """Import small files, and wait for the end of each before the next."""

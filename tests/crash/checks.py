@@ -13,6 +13,7 @@ from app.domain.events.tombstones import is_tombstone
 from app.domain.ids import event_id, keyed_event_id
 from app.domain.values.instants import to_ms
 from app.store.mongo.queries import Database
+from tests.oracle import OraclePoints, points_until
 
 from .load import Load
 
@@ -82,9 +83,11 @@ async def find_problems(db: Database, load: Load, segments: dict[str, str], now:
             continue
         # Activities published by a merged pass are not published again by its survivor.
         family_activities = [a for a in activities if _survivor_of(a["pass"], survivors) == card["_id"]]
-        published = [a["cause"]["event"] for a in family_activities if a["type"] in (CUSTOM_EVENT, POINTS_ADDED)]
-        if sorted(published) != sorted(event["_id"] for event in events if event["pass"] == card["_id"]):
-            found.append(f"{card['external_id']}: the feed does not contain every event once")
+        ids = sorted(event["_id"] for event in events if event["pass"] == card["_id"])
+        adding_ids = [each for each in ids if each in sent and Decimal(sent[each].get("points", "0")) > 0]
+        for kind, expected in ((CUSTOM_EVENT, ids), (POINTS_ADDED, adding_ids)):
+            if sorted(a["cause"]["event"] for a in family_activities if a["type"] == kind) != expected:
+                found.append(f"{card['external_id']}: the feed does not contain every {kind} once")
         counted = [event for event in live if event["pass"] == card["_id"]]
         found += _check_aggregates(card, counted)
         found += _check_points(card, counted, family_activities)
@@ -124,31 +127,23 @@ def _check_aggregates(card: dict[str, Any], events: list[dict[str, Any]]) -> Ite
 def _check_points(
     card: dict[str, Any], events: list[dict[str, Any]], activities: list[dict[str, Any]]
 ) -> Iterator[str]:
-    """Compare the balance with the events, up to the last instant that was evaluated.
+    """Compare the balance with the oracle, up to the last instant that was evaluated.
 
     The next lot expires after that instant, because the pass would be due otherwise.
     """
-    endless = Decimal(0)
-    lots: list[tuple[int, int, str, Decimal]] = []
-    for event in sorted(events, key=lambda event: (event["occurred_at"], event["_id"])):
-        at = to_ms(event["occurred_at"])
-        points = event["points"].to_decimal() if "points" in event else Decimal(0)
-        lots = [lot for lot in lots if lot[0] > at]
-        if "points_end" in event:
-            if event["points_end"]["at"] > at:
-                repaid = min(points, max(-endless, Decimal(0)))
-                endless += repaid
-                lots.append((event["points_end"]["at"], at, event["_id"], points - repaid))
-            continue
-        if points < 0:
-            left = []
-            for end, since, name, balance in sorted(lots):
-                spent = min(balance, -points)
-                points += spent
-                left.append((end, since, name, balance - spent))
-            lots = [lot for lot in left if lot[3]]
-        endless += points
-    expected = endless + sum((balance for end, _, _, balance in lots if end > card["at"]), Decimal(0))
+    expected = points_until(
+        [
+            OraclePoints(
+                event["_id"],
+                to_ms(event["occurred_at"]),
+                event["points"].to_decimal() if "points" in event else Decimal(0),
+                ends_at_ms=event.get("points_end", {}).get("at"),
+                corrects=event.get("correction_of"),
+            )
+            for event in events
+        ],
+        card["at"],
+    ).balance
     if card["points"].to_decimal() != expected:
         yield f"{card['external_id']} has {card['points']} points, its events give {expected}"
     expired = [a["data"]["event"]["id"] for a in activities if a["type"] == POINTS_EXPIRED]

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 
@@ -30,10 +30,9 @@ from tests.servers import Servers, api, running_servers, worker
 
 from .channels import OtherChannels
 from .checks import SEGMENTS, find_pending_work, find_problems
-from .load import Load
+from .load import START, Load
 from .partner import Partner, run_partner
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
 FINISH_TIMEOUT_SECONDS = 60.0
 
 

@@ -31,6 +31,8 @@ FIND = "query Find($externalId: String!) { pass(externalId: $externalId) { id } 
 MERGE = """mutation Merge($survivorId: ID!, $mergedId: ID!) {
   mergePasses(input: { survivorId: $survivorId, mergedId: $mergedId }) { pass { id } userErrors { code message } }
 }"""
+START = datetime(2026, 1, 1, tzinfo=UTC)
+"""First instant of the business clock, which goes on by half an hour or more during a run."""
 PASSES = 40
 MERGING = 8
 """The last of the passes. They are merged with each other at times, and nothing is removed of them."""
@@ -189,13 +191,16 @@ class Load:
             "type": self.random.choice(["purchase", "purchase", "visit"]),
             "amount": f"{self.random.randrange(1, 5000) / 100:.2f}",
             "externalId": f"{name}-{number}",
-            **self._points(),
+            **self.choose_points(),
         }
 
-    def _points(self) -> dict[str, Any]:
+    def choose_points(self) -> dict[str, Any]:
         """Return points that an event adds or spends. Some added points expire during the run, some later."""
         points = self.random.choice(("0", "-7", "4", "2.5"))
         if points[0] in "0-" or self.random.random() < 0.3:
             return {"points": points}
-        end = datetime.now(UTC) + timedelta(seconds=self.random.randrange(1, 120))
-        return {"points": points, "pointsExpireAt": end.isoformat()}
+        return {"points": points, "pointsExpireAt": self.choose_end()}
+
+    def choose_end(self) -> str:
+        """Return an instant at which points end, during the run or later."""
+        return (START + timedelta(seconds=self.random.randrange(1, 4_000))).isoformat()

@@ -15,9 +15,13 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
+from app.domain import activities
+from app.domain.events.events import Event
 from app.domain.fold import advance as domain_advance
+from app.domain.fold import entries
 from app.domain.state import points
 from app.store.codecs import pass_writes
+from app.store.mongo.queries import ErrorTranslating
 from app.store.stages import fold as fold_queries
 from app.store.stages import publish as publish_queries
 from app.store.workspace.activities import ActivityQueries
@@ -50,11 +54,15 @@ class Mutant:
 
     def compile_changed(self) -> Any:
         """Return the function with its text replaced, compiled in the namespace of its module."""
-        original = inspect.unwrap(getattr(self.owner, self.function))
+        found = getattr(self.owner, self.function)
+        original: Any = inspect.unwrap(found.fget if isinstance(found, property) else found)  # type: ignore[arg-type]
         text = textwrap.dedent(inspect.getsource(original))
         assert text.count(self.old) == 1, f"{self.function} must contain exactly one {self.old!r}"
         namespace: dict[str, Any] = {}
         exec(compile(text.replace(self.old, self.new), f"<{self.name}>", "exec"), original.__globals__, namespace)
+        if isinstance(self.owner, type) and issubclass(self.owner, ErrorTranslating):
+            # The class translates the errors of its methods when it is defined. Do the same for the new method.
+            return vars(type(self.owner.__name__, (ErrorTranslating,), dict(namespace)))[self.function]
         return namespace[self.function]
 
 
@@ -116,7 +124,7 @@ MUTANTS = (
         name="walk passes over events left pending",
         owner=fold,
         function="classify",
-        old="has_more = len(foldable) > MAX_EVENTS_PER_PASS or is_last",
+        old="has_more = len(foldable) > limit or pass_id in backlog.cut",
         new="has_more = False",
         rare=True,
     ),
@@ -202,10 +210,33 @@ MUTANTS = (
         rare=True,
     ),
     Mutant(
+        name="correction counts in the order of its date",
+        owner=Event,
+        function="order",
+        old="if self.corrected_order is None or occurred_ms > self.corrected_order[0]:",
+        new="if True:",
+    ),
+    Mutant(
+        name="event that adds points is published as added points only",
+        owner=activities,
+        function="types_of",
+        old="return (own_type, POINTS_ADDED) if event.points > 0 else (own_type,)",
+        new="return (POINTS_ADDED,) if event.points > 0 else (own_type,)",
+        also=(entries,),
+    ),
+    Mutant(
+        name="removal of an event that a merge moves is not published",
+        owner=advance,
+        function="_find_moved",
+        old="return await worker.merge_queries.published_elsewhere(targets) if targets else ()",
+        new="return ()",
+        rare=True,
+    ),
+    Mutant(
         name="removed events still count in measures",
         owner=domain_advance._Walk,
         function="_remove",
-        old="{t.removes for t in tombstones if t.removes}",
+        old="set(targets)",
         new="set()",
     ),
 )

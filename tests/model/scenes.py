@@ -38,6 +38,14 @@ class Stage(World):
         at = await self.clock.now() + quarter_days * QUARTER_DAY
         await self.script.record_step(str(self._batches), at, list(names or ("ann",)))(self.new_context())
 
+    async def correct(self, *names: str) -> None:
+        """Correct the points that these passes got by the last purchases, at the same instant."""
+        await self.script.correct_step(str(self._batches), list(names or ("ann",)))(self.new_context())
+
+    async def merge(self, survivor: str = "ann", other: str = "bob") -> None:
+        """Merge a pass into another one, one millisecond from now."""
+        await self.script.merge_step(await self.clock.now() + ONE_MS, survivor, other)(self.new_context())
+
     async def define_segment(self, name: str) -> None:
         """Create a segment."""
         await self.script.define_step(name)(self.new_context())
@@ -329,6 +337,31 @@ async def publisher_crashes_before_it_appends(stage: Stage) -> None:
         return
 
 
+async def points_are_corrected_at_the_instant_of_their_grant(stage: Stage) -> None:
+    """Ids are hashes, so about half of the corrections sort before what they correct.
+
+    Some corrections are folded together with their original, others after it.
+    """
+    for number in range(12):
+        await stage.buy("ann", "bob", "cyd")
+        if number % 2:
+            await stage.fold()
+        await stage.correct("ann", "bob", "cyd")
+    await stage.fold()
+    await stage.script.clock_step(START + 400 * QUARTER_DAY)(stage.new_context())
+
+
+async def event_is_removed_before_a_merge_moves_it(stage: Stage) -> None:
+    """The survivor counts the tombstone first. The event was published by the merged pass and never counts again."""
+    await stage.buy("ann", "bob")
+    await stage.fold()
+    await stage.publish()
+    await stage.merge()
+    await stage.fold()
+    await stage.remove_events(2)
+    await stage.fold()
+
+
 SCENES: Sequence[Scene] = (
     fold_reads_passes_late,
     fold_crashes_before_it_clears,
@@ -348,6 +381,8 @@ SCENES: Sequence[Scene] = (
     pending_event_is_removed,
     erased_pass_has_unpublished_activities,
     two_workers_erase_a_pass,
+    points_are_corrected_at_the_instant_of_their_grant,
+    event_is_removed_before_a_merge_moves_it,
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
@@ -16,9 +16,9 @@ from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import erase_pass, remove_events
 from app.commands.segments import archive_segment, create_segment, update_segment
 from app.domain.errors import Code, Conflict, InvalidInput, NotFound, Unavailable
-from app.domain.events.events import EventInput
+from app.domain.events.events import Event, EventInput
 from app.domain.ids import event_id
-from app.domain.values.instants import to_ms
+from app.domain.values.instants import from_ms, to_ms
 from tests import oracle
 from tests.business import bought_within, no_purchase_for, purchases, spent
 
@@ -55,18 +55,31 @@ def choose_points(identity: str, at: datetime) -> dict[str, object]:
     return {"points": given, "points_expire_after_days": number % 40 + 1}
 
 
+def choose_correction(original: oracle.OraclePoints) -> dict[str, object]:
+    """Return how points are corrected, which the id of the event decides: a new end, or fewer points."""
+    number = crc32(original.id.encode())
+    if number % 3 == 0:
+        return {"points": -original.points}
+    if number % 3 == 1:
+        return {"points_expire_after_days": number % 60 + 1}
+    return {"points_expire_at": from_ms(original.at_ms) + timedelta(days=number % 120 + 60)}
+
+
 class Script:
     """The remaining steps of one run, each safe to repeat, and what they did.
 
-    `sent` gives event ids by batch, `occurred` instant (ms) and amount by event, and `pass_ids` the pass by event.
-    `removed_at_ms` gives the instant of the removal by event, `segments` the id by name, and `criteria_names` the name
-    in CRITERIA by segment and version.
+    `sent` gives event ids by batch, `occurred` instant (ms) and amount by purchase, and `pass_ids` the pass by event.
+    `points` gives each event as the oracle of points sees it. `maybe_sent` are rejected events that may be stored on erased
+    passes. `removed_at_ms` gives the instant of the removal by event, `segments` the id by name, and `criteria_names` the
+    name in CRITERIA by segment and version.
     """
 
     def __init__(self, random: Random, clock: FixedClock, *, late: bool, merging: bool = False) -> None:
         self.sent: dict[str, list[str]] = {}
         self.occurred: dict[str, tuple[int, Decimal]] = {}
         self.pass_ids: dict[str, str] = {}
+        self.points: dict[str, oracle.OraclePoints] = {}
+        self.maybe_sent: set[str] = set()
         self.removed_at_ms: dict[str, int] = {}
         self.segments: dict[str, str] = {}
         self.criteria_names: dict[tuple[str, int], str] = {}
@@ -93,7 +106,10 @@ class Script:
         now = START
         for batch in range(self._random.randrange(6, 10)):
             now += QUARTER_DAY * self._random.choice((1, 1, 4, 40, 100))
-            steps.append(self.record_step(str(batch), now, self._random.sample(PASSES, self._random.randrange(1, 4))))
+            buyers = self._random.sample(PASSES, self._random.randrange(1, 4))
+            steps.append(self.record_step(str(batch), now, buyers))
+            if self._random.random() < 0.4:
+                steps.append(self.correct_step(str(batch), buyers[:2]))
             chance = self._random.random()
             if chance < 0.45:
                 # A definition has an instant of its own, so an event must not occur at the same instant.
@@ -142,10 +158,59 @@ class Script:
             events = [item.event for item in outcome.results if item.event is not None]
             self.sent[batch] = [event_id(ctx.workspace.id, "api", f"{batch} {name}") for name in names]
             self.occurred |= {event.id: (event.occurred_ms, event.amount or Decimal(0)) for event in events}
-            self.pass_ids |= {event.id: event.pass_id for event in events}
+            self._note_points(events)
             self._clock.set(at)
 
         return step
+
+    def correct_step(self, batch: str, names: list[str]) -> Step:
+        """Correct the points that these passes got in the batch: move their end, or take them back.
+
+        The correction is dated as what it corrects. In a run with late events it may be dated long before.
+        """
+        delays = {name: self._choose_delay() for name in names}
+
+        async def step(ctx: Context) -> None:
+            inputs = [
+                EventInput(
+                    "custom",
+                    pass_external_id=name,
+                    occurred_at=from_ms(original.at_ms) - delays[name],
+                    external_id=f"{batch} {name} corrected",
+                    correction_of=original.id,
+                    **choose_correction(original),
+                )
+                for name in names
+                if (original := self.points.get(event_id(ctx.workspace.id, "api", f"{batch} {name}"))) is not None
+                and original.points > 0
+            ]
+            if not inputs:
+                return
+            outcome = await record_events(ctx, inputs)
+            # The corrected event may be removed, or its pass may be erased.
+            codes = {problem.code for item in outcome.results for problem in item.problems}
+            assert codes <= {Code.EVENT_REMOVED, Code.UNKNOWN}, codes
+            events = [item.event for item in outcome.results if item.event is not None]
+            self.sent[f"{batch} corrected"] = [event.id for event in events]
+            # The reply of an earlier call may have been lost, and the pass may be erased since.
+            rejected_ids = {event_id(ctx.workspace.id, "api", str(each.external_id)) for each in inputs}
+            self.maybe_sent |= rejected_ids - {event.id for event in events}
+            self._note_points(events)
+
+        return step
+
+    def _note_points(self, events: Iterable[Event]) -> None:
+        self.pass_ids |= {event.id: event.pass_id for event in events}
+        for event in events:
+            end = event.points_expiry
+            self.points[event.id] = oracle.OraclePoints(
+                event.id,
+                event.occurred_ms,
+                event.points,
+                ends_at_ms=None if end is None else end.at_ms,
+                idle_days=None if end is None else end.after_days,
+                corrects=event.correction_of,
+            )
 
     def _choose_delay(self) -> timedelta:
         is_late = self._late and self._random.random() < 0.4

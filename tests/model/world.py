@@ -37,12 +37,22 @@ from .script import START, Script
 
 SLOT_RANGES = ("0-31", "32-63")
 MAX_TURNS = 30_000
+MAX_SWEEPS = 1_000
+"""Runs of all stages after which a single worker without faults has done everything."""
 SMALL_LIMITS = {
     "workers.stages.fold.FOLD_BATCH_SIZE": 6,
     "workers.stages.fold.MAX_EVENTS_PER_PASS": 3,
     "workers.stages.fold.MAX_IDS_CHECKED": 8,
+    "workers.stages.fold.EVENTS_PER_TURN": 2,
+    "workers.stages.turns.EVENTS_PER_TURN": 2,
+    "app.domain.fold.advance.MAX_WALK_COMPARISONS": 20,
+    # A run must not depend on the processor time that a walk takes.
+    "workers.stages.shares.SLICE_SECONDS": 10**9,
+    "workers.stages.shares.YIELD_SECONDS": 10**9,
     "workers.stages.due.DUE_BATCH_SIZE": 2,
     "workers.stages.backfill.BACKFILL_BATCH_SIZE": 2,
+    # The invariants compare the passes with all versions, so none is deleted.
+    "workers.stages.backfill.SUPERSEDED_TTL_MS": 10**12,
     "workers.stages.publish.PASSES_PER_ROUND": 2,
     "workers.stages.publish.PUBLISH_BATCH_SIZE": 3,
     "workers.stages.publish.ENTRIES_PER_PASS": 4,
@@ -54,6 +64,14 @@ SMALL_LIMITS = {
     "app.store.stages.fold.HISTORY_BATCH_SIZE": 3,
 }
 """Limits so low that a few events reach them all."""
+
+
+class EmptyRedis:
+    """A Redis without keys."""
+
+    async def delete(self, *_keys: str) -> int:
+        """Delete nothing."""
+        return 0
 
 
 class SilentBus:
@@ -117,7 +135,7 @@ class World:
         """Return the resources of one process: the shared store and clock, and caches of its own."""
         return Resources(
             db=cast(Any, self.db),
-            redis=cast(Any, None),
+            redis=cast(Any, EmptyRedis()),
             clock=self.clock,
             settings=Settings(),
             bus=cast(Any, SilentBus()),
@@ -173,7 +191,10 @@ class World:
     async def finish(self) -> None:
         """Run a single worker until nothing is left to do, then read the rest of the log."""
         worker = Worker.on(self.open_process())
+        sweeps = 0
         while not await self.is_finished():
+            sweeps += 1
+            assert sweeps < MAX_SWEEPS, "work is left that no stage does"
             for stage in self.list_stages(worker):
                 await stage()
         ctx = self.new_context()

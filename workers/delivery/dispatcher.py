@@ -74,7 +74,7 @@ class Dispatcher:
         self._workspace = worker.resources.workspace(lease.workspace_id)
         self._partitions = Partitions(lease.positions, lease.heads)
         self._outcomes = AttemptOutcomes(
-            endpoint_id=lease.endpoint_id, partitions=self._partitions, health=lease.health, chance=chance
+            lease.endpoint_id, self._partitions, lease.health, chance=chance, last_attempt=lease.last_attempt
         )
         self._running: dict[asyncio.Task[Any], Callable[[Any], None]] = {}
         """Tasks under way, each with the function that takes its result."""
@@ -309,6 +309,7 @@ class Dispatcher:
             positions=self._partitions.positions,
             heads=self._partitions.heads,
             health=self._outcomes.health,
+            last_attempt=self._outcomes.last_attempt,
         )
 
     def _is_overdue(self) -> bool:

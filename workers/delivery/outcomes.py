@@ -36,7 +36,7 @@ class AttemptOutcomes:
     `deferred` are the PENDING deliveries: deferred or replayed messages, in order of their next attempt.
     `new_deliveries` and `changed_deliveries` (before, after) are to be stored. `is_unsaved` is true if these or the
     partitions have changes that are not stored. `is_gone` is true once the endpoint answers 410. `retry_after_seconds`
-    is its last `Retry-After`.
+    is its last `Retry-After`. `last_attempt` is the last attempt of any message.
     """
 
     endpoint_id: str
@@ -49,6 +49,7 @@ class AttemptOutcomes:
     is_unsaved: bool = False
     is_gone: bool = False
     retry_after_seconds: int = 0
+    last_attempt: Attempt | None = None
 
     def record_attempt(self, partition: Partition, result: AttemptResult, now_ms: int) -> None:
         """Apply the result of an attempt of a partition's first message.
@@ -56,7 +57,8 @@ class AttemptOutcomes:
         A success, and a failure after three retries, remove the message from the partition. While the circuit is open,
         a failure does not count against the message. Store the results before the partition sends its next message.
         """
-        message, head = partition.messages[0], partition.head or BlockedHead(0, 0)
+        message = partition.messages[0]
+        head = partition.head or BlockedHead(0, 0, to_ms(result.attempt.at), activity_id=message.activity_id)
         partition.is_sending, self.is_unsaved = False, True
         attempts = (*head.attempts, result.attempt)[-MAX_ATTEMPTS_SHOWN:]
         attempt_count = head.attempt_count + 1
@@ -68,13 +70,13 @@ class AttemptOutcomes:
             partition.advance()
         elif self._is_endpoint_failing:
             _count_attempt("retried")
-            partition.head = BlockedHead(head.attempt_count, head.retry_at_ms, attempts)
+            partition.head = replace(head, attempts=attempts)
         else:
             at_ms = next_attempt_ms(attempt_count, now_ms, self.chance(), result.retry_after_seconds)
             assert at_ms is not None, "a message becomes FAILED only after it was deferred"
             if attempt_count <= RETRIES_IN_PARTITION:
                 _count_attempt("retried")
-                partition.head = BlockedHead(attempt_count, at_ms, attempts)
+                partition.head = replace(head, attempt_count=attempt_count, retry_at_ms=at_ms, attempts=attempts)
                 return
             _count_attempt("set_aside")
             delivery = self._make_delivery(
@@ -150,6 +152,7 @@ class AttemptOutcomes:
 
     def _record_health(self, result: AttemptResult, now_ms: int) -> bool:
         """Apply a result to the health of the endpoint and return whether the endpoint accepted the message."""
+        self.last_attempt = result.attempt
         if not result.succeeded:
             self.health = self.health.after_failure(now_ms)
             self.is_gone |= result.is_gone

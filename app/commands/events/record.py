@@ -7,6 +7,7 @@ one looks for stored copies of items that would be rejected today.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -14,6 +15,7 @@ from datetime import datetime, timedelta
 from app.commands.context import Context
 from app.domain.actors import STAFF
 from app.domain.errors import Code, InvalidInput, Problem, Refused, Unavailable
+from app.domain.events.attributes import Examined
 from app.domain.events.event_types import EventTypes
 from app.domain.events.events import DEFAULT_SOURCE, Event, EventInput, Origin
 from app.domain.events.receipts import RecordStatus
@@ -23,15 +25,20 @@ from app.domain.passes.passes import Pass
 from app.domain.values.text import parse_optional
 from app.flow import range_of
 from app.store.mongo.ids import ordered_id
+from app.store.mongo.points import charge_points
 from app.telemetry import tracing
 
 from . import outcomes, pass_lookup
 from .corrections import resolve_corrections
 from .event_types import event_types, latest_event_types
 from .outcomes import BatchOutcome, Item, ItemResult
-from .vocabulary import record_words
+from .vocabulary import record_words, words_of
 
 MAX_EVENTS = 1_000
+VALUES_PER_PAUSE = 20_000
+"""Values of attributes that a call checks before other requests of the process go on, and before it pays for them."""
+VALUES_PER_POINT = 10
+"""Values of attributes that cost a point. The first 20,000 of a call are free."""
 LIVE_CHANNELS = frozenset({"API", "BATCH"})
 """Channels on which naming a member of staff means that this person acts now, by hand. A file only reports it."""
 
@@ -61,7 +68,7 @@ async def record_events(
     parse_optional(idempotency_key, "idempotencyKey")
     batch = Batch(items, await _validation_rules(ctx, default_source, default_occurred_at), atomic=atomic)
     await batch.validate(ctx)
-    await batch.resolve_passes(ctx, create=create_missing_passes)
+    await batch.resolve_passes(ctx, create=create_missing_passes, historical=historical)
     if not atomic and not dry_run:
         await batch.insert_missing_passes(ctx)
     batch.reject_without_pass()
@@ -127,20 +134,30 @@ class Batch:
                 ctx.actor.require(STAFF)
             self._drafts[index] = draft
         self._types = await event_types(ctx)
-        self._check_types(self._types)
+        await self._check_types(self._types)
         # Another process may have defined a moment ago what this process rejects: read the definitions again.
         if self._problems and (newer := await latest_event_types(ctx)).revision > self._types.revision:
             self._types = newer
-            self._check_types(newer)
+            await self._check_types(newer)
 
-    def _check_types(self, types: EventTypes) -> None:
-        checked = {index: types.check(draft) for index, draft in self._drafts.items()}
+    async def _check_types(self, types: EventTypes) -> None:
+        """Check each draft by the definition of its type, and charge for drafts with many values."""
+        checked: dict[int, tuple[Draft, tuple[Problem, ...]]] = {}
+        examined, pausing_at = Examined(), VALUES_PER_PAUSE
+        for index, draft in self._drafts.items():
+            checked[index] = types.check(draft, examined)
+            if examined.of_call > pausing_at:
+                pausing_at = examined.of_call + VALUES_PER_PAUSE
+                await charge_points(VALUES_PER_PAUSE // VALUES_PER_POINT)
+                await asyncio.sleep(0)
         self._drafts = {index: draft for index, (draft, _) in checked.items()}
         self._problems = {index: problems for index, (_, problems) in checked.items() if problems}
 
-    async def resolve_passes(self, ctx: Context, *, create: bool) -> None:
+    async def resolve_passes(self, ctx: Context, *, create: bool, historical: bool) -> None:
         """Find the pass of each draft; with `create`, prepare a new pass for each unknown external id."""
-        self._pass_ids, missing = await pass_lookup.resolve_passes(ctx, self._drafts, self._rules.now, create=create)
+        self._pass_ids, missing = await pass_lookup.resolve_passes(
+            ctx, self._drafts, self._rules.now, create=create, historical=historical
+        )
         # Do not create passes for items that will be rejected.
         wanted = {self._drafts[index].pass_external_id for index in self._drafts.keys() - self._problems.keys()}
         self._missing_passes = [card for card in missing if card.external_id in wanted]
@@ -157,9 +174,7 @@ class Batch:
         """Reject the drafts whose pass does not exist."""
         for index, pass_id in self._pass_ids.items():
             if pass_id is None:
-                name = "passId" if self._drafts[index].pass_id is not None else "passExternalId"
-                advice = "No such pass in this workspace; create it, or send createMissingPasses with its external id."
-                self._reject(index, (*self._problems.get(index, ()), Problem(Code.UNKNOWN, advice, (name,))))
+                self._reject(index, (*self._problems.get(index, ()), pass_lookup.find_problem(self._drafts[index])))
 
     async def build_items(self, ctx: Context, idempotency_key: str | None, *, historical: bool) -> None:
         """Give each draft its id, fingerprint and event; resolve at once those that would be rejected today."""
@@ -216,13 +231,17 @@ class Batch:
     async def insert(self, ctx: Context) -> None:
         """Insert the new events, tell repeats from conflicts, and wake the fold. Safe to repeat with the same ids."""
         items = list(self._new.values())
-        await record_words(ctx, [item.event for item in items])
+        new_words = await record_words(ctx, [item.event for item in items])
         existing = await ctx.workspace.events.insert([(item.event, item.fingerprint) for item in items])
         for number, item in enumerate(items):
             if number in existing:
                 self._repeated.append(item)
             else:
                 self._results[item.index] = ItemResult(item.index, RecordStatus.CREATED, item.event)
+        if new_words and existing:
+            # An event that was removed is not recorded again, so its words may have no event.
+            created = [item.event for number, item in enumerate(items) if number not in existing]
+            await ctx.workspace.vocabulary.doubt(new_words - words_of(created))
         if self._repeated:
             stored = await outcomes.find_stored(ctx, self._repeated)
             for item in self._repeated:
@@ -271,6 +290,7 @@ def _event(
         source=draft.source,
         external_id=draft.external_id,
         metadata=draft.metadata,
+        split_metadata=draft.split_metadata,
         occurred_at=draft.occurred_at or now,
         recorded_at=now,
         origin=origin,
@@ -278,6 +298,7 @@ def _event(
         old_value=draft.old_value,
         new_value=draft.new_value,
         correction_of=draft.correction_of,
+        corrected_order=draft.corrected_order,
         historical=historical,
         points_expiry=draft.points_expiry,
         label=draft.label,

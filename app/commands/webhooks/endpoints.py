@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from app.clock import SystemClock, system_ms
-from app.commands.audit import record_audit_entry
+from app.commands.audit import address_of, record_audit_entry
 from app.commands.context import Context
 from app.commands.inbound.hooks import new_secret
 from app.commands.jobs.remote_files import PROGRESS_SHARE
@@ -48,7 +48,7 @@ async def create_webhook_endpoint(
     """
     parsed_url, parsed_description = _parse_url(ctx, url), parse_optional(description, "description")
     parsed_filter = await _check_filter(ctx, filter or ActivityQuery(include_historical=False))
-    last = await ctx.workspace.activities.last_pos()
+    last = await ctx.workspace.last_position()
     if after is not None and after > last:
         raise InvalidInput(Code.OUT_OF_RANGE, f"`after` must be at most {last}, the end of the log.", "after")
     if await ctx.workspace.webhooks.count() >= MAX_ENDPOINTS:
@@ -66,7 +66,7 @@ async def create_webhook_endpoint(
         updated_at=now,
         begin_position=begin_position,
     )
-    await record_audit_entry(ctx, "createWebhookEndpoint", KIND, endpoint.id, url=parsed_url)
+    await record_audit_entry(ctx, "createWebhookEndpoint", KIND, endpoint.id, url=address_of(parsed_url))
     await ctx.workspace.webhooks.insert(endpoint, HookSecret(secret))
     await _announce_change(ctx, endpoint, now)
     return endpoint, secret
@@ -101,7 +101,12 @@ async def update_webhook_endpoint(
     if changed != before:
         changed = replace(changed, updated_at=now)
         await record_audit_entry(
-            ctx, "updateWebhookEndpoint", KIND, endpoint_id, url=changed.url, status=changed.status.value
+            ctx,
+            "updateWebhookEndpoint",
+            KIND,
+            endpoint_id,
+            url=address_of(changed.url),
+            status=changed.status.value,
         )
         await _save(ctx, changed)
     await _announce_change(ctx, changed, now, restart=status is not None or changed.url != before.url)
@@ -152,7 +157,7 @@ async def test_webhook_endpoint(ctx: Context, endpoint_id: str) -> AttemptResult
     if found is None:
         raise NotFound("webhook endpoint", "id")
     endpoint, secrets = found
-    await record_audit_entry(ctx, "testWebhookEndpoint", KIND, endpoint_id, url=endpoint.url)
+    await record_audit_entry(ctx, "testWebhookEndpoint", KIND, endpoint_id, url=address_of(endpoint.url))
     message = messages.render_test_message(new_id("msg"), endpoint_id, await SystemClock().now())
     settings = ctx.resources.settings
     timeout_seconds = min(ATTEMPT_TIMEOUT_SECONDS, PROGRESS_SHARE * settings.operation_seconds)

@@ -11,7 +11,7 @@ from app.commands.audit import record_audit_entry
 from app.commands.context import Context
 from app.domain.activities import ActivityQuery
 from app.domain.errors import Code, InvalidInput
-from app.domain.jobs import Job, JobKind, JobStatus, Tally
+from app.domain.jobs import Job, JobKind, JobStatus, Tally, too_many_jobs
 from app.domain.webhooks.deliveries import DeliveryQuery, WebhookDeliveryStatus
 from app.domain.webhooks.endpoints import WebhookEndpoint
 from app.store.codecs.jobs import ReplayOrder
@@ -46,7 +46,7 @@ async def replay_webhook_deliveries(
     InvalidInput and Unavailable.
     """
     endpoint = await find_endpoint(ctx, endpoint_id, "endpointId")
-    after, upto = replay.after or 0, await ctx.workspace.activities.last_pos()
+    after, upto = replay.after or 0, await ctx.workspace.last_position()
     if replay.before is not None:
         upto = min(upto, replay.before - 1)
     query: DeliveryQuery | ActivityQuery
@@ -69,7 +69,8 @@ async def replay_webhook_deliveries(
     )
     await record_audit_entry(ctx, "replayWebhookDeliveries", "WebhookEndpoint", endpoint_id, job=job.id)
     order = ReplayOrder(endpoint_id, query, upto)
-    await ctx.workspace.jobs.insert(job, order, ctx.actor.key_id, {"at": None if replay.statuses else after})
+    if not await ctx.workspace.jobs.insert(job, order, ctx.actor.key_id, {"at": None if replay.statuses else after}):
+        raise too_many_jobs()
     ctx.resources.bus.wake("jobs", job.id)
     return job, None
 

@@ -20,7 +20,7 @@ MAX_DESCRIPTION = 500
 MAX_REPORTED = 20
 """Problems that are reported for the metadata of one event."""
 MAX_EXAMINED = 5_000
-"""Values of one event that are checked.
+"""Values and elements of lists of one event that are checked.
 
 An attribute with a path through a list has a value in each item of the list.
 """
@@ -56,18 +56,43 @@ class Attribute:
     description: str | None = None
     allowed_values: tuple[str, ...] = ()
     steps: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    allowed: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Split the path once, instead of for each event."""
         object.__setattr__(self, "steps", tuple(self.name.split(".")))
+        object.__setattr__(self, "allowed", frozenset(self.allowed_values))
 
 
-def find_violations(attributes: Sequence[Attribute], metadata: Mapping[str, object]) -> tuple[Problem, ...]:
+class TooManyValues(Exception):
+    """The metadata of one event has more values than are checked."""
+
+
+@dataclass(slots=True)
+class Examined:
+    """Number of values that were checked: in the metadata of one event, and of all events of a call."""
+
+    of_event: int = 0
+    of_call: int = 0
+
+    def count(self) -> None:
+        """Count one more value. Raises TooManyValues beyond the limit for one event."""
+        self.of_event += 1
+        self.of_call += 1
+        if self.of_event > MAX_EXAMINED:
+            raise TooManyValues
+
+
+def find_violations(
+    attributes: Sequence[Attribute], metadata: Mapping[str, object], examined: Examined | None = None
+) -> tuple[Problem, ...]:
     """Return the problems of an event's metadata, at most 20, each with its path from `metadata`.
 
-    Metadata may hold values that no attribute defines. A null counts as absent.
+    Metadata may hold values that no attribute defines. A null counts as absent. `examined` counts the values checked.
     """
-    return tuple(islice(_iter_violations(attributes, metadata), MAX_REPORTED))
+    examined = Examined() if examined is None else examined
+    examined.of_event = 0
+    return tuple(islice(_iter_violations(attributes, metadata, examined), MAX_REPORTED))
 
 
 def parse_attributes(raw: Sequence[Mapping[str, object]], *field: str) -> tuple[Attribute, ...]:
@@ -138,23 +163,24 @@ def _parse_allowed_values(raw: object, kind: AttributeType, *field: str) -> tupl
     return tuple(dict.fromkeys(parse_text(value, *field, str(index)) for index, value in enumerate(values)))
 
 
-def _iter_violations(attributes: Sequence[Attribute], metadata: Mapping[str, object]) -> Iterator[Problem]:
-    examined = 0
-    for attribute in attributes:
-        for path, value in _iter_values(metadata, attribute.steps, ("metadata",)):
-            examined += 1
-            if examined > MAX_EXAMINED:
-                message = f"The attributes of this type have more than {MAX_EXAMINED} values here; shorten the lists."
-                yield Problem(Code.LIMIT, message, ("metadata",))
-                return
-            if value is None:
-                if attribute.required:
-                    message = f"Events of this type need the attribute '{attribute.name}'; give a value."
-                    yield Problem(Code.REQUIRED, message, path)
-            elif attribute.list:
-                yield from _iter_list_violations(attribute, value, path)
-            elif problem := _find_violation(attribute, value, path):
-                yield problem
+def _iter_violations(
+    attributes: Sequence[Attribute], metadata: Mapping[str, object], examined: Examined
+) -> Iterator[Problem]:
+    try:
+        for attribute in attributes:
+            for path, value in _iter_values(metadata, attribute.steps, ("metadata",)):
+                examined.count()
+                if value is None:
+                    if attribute.required:
+                        message = f"Events of this type need the attribute '{attribute.name}'; give a value."
+                        yield Problem(Code.REQUIRED, message, path)
+                elif attribute.list:
+                    yield from _iter_list_violations(attribute, value, path, examined)
+                elif problem := _find_violation(attribute, value, path):
+                    yield problem
+    except TooManyValues:
+        message = f"The attributes of this type have more than {MAX_EXAMINED} values here; shorten the lists."
+        yield Problem(Code.LIMIT, message, ("metadata",))
 
 
 def _iter_values(
@@ -166,7 +192,9 @@ def _iter_values(
             value = value.get(step)
         elif isinstance(value, list):
             for index, item in enumerate(value):
-                yield from _iter_values(item, steps[depth:], (*path, *steps[:depth], str(index)))
+                # A list that lies directly in a list has no members, as in the paths of conditions.
+                entered = None if isinstance(item, list) else item
+                yield from _iter_values(entered, steps[depth:], (*path, *steps[:depth], str(index)))
             return
         else:
             value = None
@@ -174,18 +202,21 @@ def _iter_values(
     yield path + steps, value
 
 
-def _iter_list_violations(attribute: Attribute, value: object, path: tuple[str, ...]) -> Iterator[Problem]:
+def _iter_list_violations(
+    attribute: Attribute, value: object, path: tuple[str, ...], examined: Examined
+) -> Iterator[Problem]:
     if not isinstance(value, list):
         yield Problem(Code.INVALID, "Give a list.", path)
         return
     for index, item in enumerate(value):
+        examined.count()
         if problem := _find_violation(attribute, item, (*path, str(index))):
             yield problem
 
 
 def _find_violation(attribute: Attribute, value: object, path: tuple[str, ...]) -> Problem | None:
     if attribute.type is AttributeType.ENUM:
-        if isinstance(value, str) and value in attribute.allowed_values:
+        if isinstance(value, str) and value in attribute.allowed:
             return None
         first_values = ", ".join(attribute.allowed_values[:20])
         more = ", …" if len(attribute.allowed_values) > 20 else ""

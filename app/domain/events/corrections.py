@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from app.domain.errors import Code, InvalidInput
+from app.domain.errors import Code, InvalidInput, Problem
 from app.domain.values.decimals import plain
 
 from .events import INTERNAL_TYPES, SUBTRACTED_TYPES, Category, Event
@@ -23,7 +23,8 @@ def apply_correction(draft: Draft, original: Event | None) -> Draft:
     `original` is that event, or None if the pass has no such event; it may be a correction itself. A transaction in the
     opposite direction, such as a refund of a purchase, may omit its amount: the amount is then that of the original. It
     may not exceed the amount of the original. Other corrections of the same original do not count for this limit. An
-    amount without a currency gets the currency of the original. Points stay as sent.
+    amount without a currency gets the currency of the original. Points stay as sent. The draft also gets
+    `corrected_order`, so that the correction counts after the original.
 
     Raises InvalidInput: UNKNOWN if the pass has no such event, INVALID for another currency, OUT_OF_RANGE for a larger
     amount.
@@ -32,6 +33,7 @@ def apply_correction(draft: Draft, original: Event | None) -> Draft:
         raise InvalidInput(
             Code.UNKNOWN, "No such event on this pass; give the id of an event that was recorded on it.", FIELD
         )
+    draft = replace(draft, corrected_order=original.order[:2])
     if original.amount is None:
         return draft
     if draft.sent_currency not in (None, original.currency):
@@ -46,7 +48,18 @@ def apply_correction(draft: Draft, original: Event | None) -> Draft:
     return draft if draft.amount is None else replace(draft, currency=original.currency)
 
 
-def _is_opposite(draft: Draft, original: Event) -> bool:
+def find_kept_points(event: Event, original: Event) -> Problem | None:
+    """Return a remark if the event takes back money of the original and leaves the points of the original; else None."""
+    if original.points <= 0 or event.points or not _is_opposite(event, original):
+        return None
+    message = (
+        f"This {event.type} takes back no points. The corrected event added {plain(original.points)}; they stay unless"
+        " another event takes them back. To take points back, record negative `points` with `correctionOf`."
+    )
+    return Problem(Code.POINTS_KEPT, message, ("points",))
+
+
+def _is_opposite(correction: Draft | Event, original: Event) -> bool:
     """Return whether both are transactions, of which exactly one subtracts from sums of spend."""
-    are_transactions = draft.category is original.category is Category.TRANSACTION
-    return are_transactions and (draft.type in SUBTRACTED_TYPES) is not (original.type in SUBTRACTED_TYPES)
+    are_transactions = correction.category is original.category is Category.TRANSACTION
+    return are_transactions and (correction.type in SUBTRACTED_TYPES) is not (original.type in SUBTRACTED_TYPES)

@@ -8,14 +8,19 @@ from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 
-from app.domain.errors import Code, InvalidInput, Problem
+from app.domain.errors import Code, InvalidInput, LimitExceeded, Problem
 from app.domain.ids import event_type_id
 
-from .attributes import Attribute, find_violations
+from .attributes import Attribute, Examined, find_violations
 from .events import TYPES, Category
 from .validation import Draft
 
 MAX_DEFINED = 500
+"""Types that a workspace defines, archived ones included."""
+MAX_DEFINITION_BYTES = 65_536
+"""Size of one definition: its label, description and attributes."""
+MAX_DEFINITIONS_BYTES = 2_097_152
+"""Size of all definitions of a workspace. Each API process keeps them in memory."""
 
 
 class Acceptance(StrEnum):
@@ -65,6 +70,14 @@ class EventType:
     archived: bool = False
     created_at: datetime | None = None
     updated_at: datetime | None = None
+
+    @property
+    def size(self) -> int:
+        """The bytes of the texts of the definition, and some for each attribute."""
+        texts = [self.key, self.label, self.description or ""]
+        for each in self.attributes:
+            texts += (each.name, each.description or "", *each.allowed_values)
+        return sum(len(text.encode()) + 4 for text in texts) + 100 * len(self.attributes)
 
     @property
     def is_built_in(self) -> bool:
@@ -134,7 +147,23 @@ class EventTypes:
         defined = {**self.defined, **{each.key: each for each in changed}}
         return EventTypes(self.workspace_id, acceptance or self.acceptance, defined, revision=revision)
 
-    def check(self, draft: Draft) -> tuple[Draft, tuple[Problem, ...]]:
+    def check_room(self, after: EventType) -> None:
+        """Raise LimitExceeded if a definition is too large, or all definitions are with it."""
+        if after.size > MAX_DEFINITION_BYTES:
+            message = (
+                f"This definition takes {after.size:,} bytes; give at most {MAX_DEFINITION_BYTES:,}. Shorten descriptions "
+                "or lists of allowed values."
+            )
+            raise LimitExceeded(message, "attributes")
+        others = sum(each.size for key, each in self.defined.items() if key != after.key)
+        if others + after.size > MAX_DEFINITIONS_BYTES:
+            message = (
+                f"The event types of this workspace would take {others + after.size:,} bytes; at most "
+                f"{MAX_DEFINITIONS_BYTES:,} are allowed. Shorten descriptions or lists of allowed values."
+            )
+            raise LimitExceeded(message, "attributes")
+
+    def check(self, draft: Draft, examined: Examined | None = None) -> tuple[Draft, tuple[Problem, ...]]:
         """Return the draft with the category of its type, and its problems under today's definition of the type.
 
         The caller ignores the problems of an event that is recorded already. Such an event is a DUPLICATE, even if its
@@ -148,7 +177,7 @@ class EventTypes:
                 f"The type '{draft.type}' is archived; record another type, or define it again with defineEventType."
             )
             return draft, (Problem(Code.UNSUPPORTED, message, ("type",)),)
-        problems: Sequence[Problem] = find_violations(found.attributes, draft.metadata)
+        problems: Sequence[Problem] = find_violations(found.attributes, draft.details, examined)
         if draft.category is not found.category and draft.sent_category is not None:
             message = f"The category of '{draft.type}' is {found.category}; give that category, or none."
             problems = [Problem(Code.INVALID, message, ("category",)), *problems]

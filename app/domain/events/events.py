@@ -14,6 +14,8 @@ from app.domain.errors import Code, InvalidInput
 from app.domain.values.conditions import Condition
 from app.domain.values.decimals import ZERO
 from app.domain.values.instants import to_ms
+from app.domain.values.path_values import PathValues
+from app.domain.values.paths import Steps, iter_values
 
 from .points_expiry import PointsExpiry
 
@@ -60,6 +62,8 @@ OWN_SOURCE = "punchcard"
 
 SUBTRACTED_TYPES = frozenset({"refund", "credit"})
 """Types whose amount is stored positive and subtracts from sums of spend."""
+SPEND_CATEGORY = Category.TRANSACTION
+"""Category whose amounts are spend. The types in SUBTRACTED_TYPES subtract; all others of the category add."""
 
 _TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:\-]{0,99}")
 DEFAULT_SOURCE = "api"
@@ -68,7 +72,10 @@ FIELD_ROOTS = ("fields", "metadata", "holder")
 
 @dataclass(frozen=True, slots=True)
 class EventInput:
-    """One unchecked item of recordEvents, exactly as the client sent it. None means that the client sent no value."""
+    """One unchecked item of recordEvents, exactly as the client sent it. None means that the client sent no value.
+
+    `repeat_metadata` is the metadata by which a repeat is recognized, or None if that is `metadata` itself.
+    """
 
     type: object
     pass_id: object = None
@@ -89,6 +96,7 @@ class EventInput:
     points_expire_after_days: object = None
     label: object = None
     staff: object = None
+    repeat_metadata: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +137,9 @@ class Event:
     - `occurred_at`, `recorded_at`: instant that the client gave, and instant of the server.
     - `amount`: never negative; see `signed_amount`.
     - `correction_of`: id of the event that this one corrects.
+    - `corrected_order`: instant and depth of the corrected event, see `order`. None for other events.
     - `historical`: recorded by an import.
+    - `split_metadata`: the metadata with keys split at their points; None if no key has a point.
     - `changes`: new values, for PASS_UPDATED.
     - `removes`, `into`: target of a tombstone.
     - `definition_version`: version of the event type that the event was checked against.
@@ -152,6 +162,7 @@ class Event:
     old_value: str | None = None
     new_value: str | None = None
     correction_of: str | None = None
+    corrected_order: tuple[int, int] | None = None
     historical: bool = False
     changes: Mapping[str, object] = field(default_factory=dict)
     removes: str | None = None
@@ -160,6 +171,20 @@ class Event:
     points_expiry: PointsExpiry | None = None
     label: str | None = None
     definition_version: int | None = None
+    split_metadata: Mapping[str, object] | None = None
+    _values: dict[Steps, PathValues] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def details(self) -> Mapping[str, object]:
+        """The metadata in the form in which conditions, sums and attributes read it."""
+        return self.metadata if self.split_metadata is None else self.split_metadata
+
+    def values_at(self, steps: Steps) -> PathValues:
+        """Return the values at a path of the metadata. All conditions and sums of that path share them."""
+        found = self._values.get(steps)
+        if found is None:
+            found = self._values[steps] = PathValues(iter_values(self.details, steps))
+        return found
 
     @property
     def occurred_ms(self) -> int:
@@ -172,6 +197,25 @@ class Event:
         return to_ms(self.recorded_at)
 
     @property
+    def order(self) -> tuple[int, int, str]:
+        """The key by which events count one after the other: (instant in ms, depth, id).
+
+        A correction follows what it corrects. If it is dated at or before the corrected event, it takes the instant of
+        that event and the next depth. All other events have the depth 0.
+        """
+        occurred_ms = self.occurred_ms
+        if self.corrected_order is None or occurred_ms > self.corrected_order[0]:
+            return occurred_ms, 0, self.id
+        corrected_ms, depth = self.corrected_order
+        return corrected_ms, depth + 1, self.id
+
+    @property
+    def order_ms(self) -> int:
+        """The instant in `order`: `occurred_ms`, or for an earlier correction the instant of the corrected event."""
+        occurred_ms = self.occurred_ms
+        return occurred_ms if self.corrected_order is None else max(occurred_ms, self.corrected_order[0])
+
+    @property
     def home_pass_id(self) -> str:
         """The id of the pass that the event was recorded on. After a merge, `pass_id` is that of the survivor."""
         return self.pass_id if self.move is None else self.move.home_pass_id
@@ -181,7 +225,12 @@ class Event:
         """The amount as it counts in sums of spend: negative for refunds and credits, 0 without an amount."""
         if self.amount is None:
             return ZERO
-        return -self.amount if self.type in SUBTRACTED_TYPES else self.amount
+        return signed(self.type, self.amount)
+
+
+def signed(event_type: str, amount: Decimal) -> Decimal:
+    """Return an amount as it counts in spend and in sums of amounts: negative for refunds and credits."""
+    return -amount if event_type in SUBTRACTED_TYPES else amount
 
 
 def move_count(event: Event) -> int:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from hashlib import sha256
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from app.domain.errors import Code, Problem, Refused
-from app.domain.values.conditions import number_of
 from app.domain.values.currencies import parse_currency
-from app.domain.values.decimals import ZERO, canonical, parse_decimal
+from app.domain.values.decimals import ZERO, canonical, parse_decimal, read_number
 from app.domain.values.instants import parse_instant, to_ms
-from app.domain.values.text import parse_object, parse_text
+from app.domain.values.paths import split_keys
+from app.domain.values.text import encode_canonical, parse_external_id, parse_object, parse_text
 
 from .events import DEFAULT_SOURCE, STEPS, TYPES, Category, EventInput, parse_type
 from .points_expiry import PointsExpiry, parse_points_expiry
@@ -29,8 +29,9 @@ _encode = json.JSONEncoder().encode
 class Draft:
     """Checked input of an event. The pass, the event's id and the instants of the server are added later.
 
-    `metadata_text` is the canonical text of `metadata`. `sent` holds the values as the client sent them, before
-    defaults; fingerprints are made from it.
+    `metadata_text` is the canonical text of the metadata by which a repeat is recognized. `split_metadata` has the keys of
+    the metadata split at their points; None if no key has one. `sent` holds the values as the client sent them, before
+    defaults; fingerprints are made from it. `corrected_order` is that of the event, set by `apply_correction`.
     """
 
     pass_id: str | None
@@ -50,9 +51,16 @@ class Draft:
     metadata_text: str
     correction_of: str | None
     sent: tuple[str | None, ...]
+    corrected_order: tuple[int, int] | None = None
     points_expiry: PointsExpiry | None = None
     label: str | None = None
     staff: str | None = None
+    split_metadata: Mapping[str, object] | None = None
+
+    @property
+    def details(self) -> Mapping[str, object]:
+        """The metadata in the form in which conditions, sums and attributes read it."""
+        return self.metadata if self.split_metadata is None else self.split_metadata
 
     @property
     def sent_category(self) -> str | None:
@@ -91,7 +99,7 @@ def validate_event(sent: EventInput, rules: ValidationRules) -> Draft:
             return None
 
     pass_id = parse_field(parse_text, sent.pass_id, "passId")
-    pass_external_id = parse_field(parse_text, sent.pass_external_id, "passExternalId")
+    pass_external_id = parse_field(parse_external_id, sent.pass_external_id, "passExternalId")
     if (sent.pass_id is None) == (sent.pass_external_id is None):
         code = Code.REQUIRED if sent.pass_id is None else Code.INVALID
         problems.append(Problem(code, "Name the pass by exactly one of passId and passExternalId.", ("passId",)))
@@ -110,8 +118,8 @@ def validate_event(sent: EventInput, rules: ValidationRules) -> Draft:
         problems.append(Problem(Code.REQUIRED, "Name the field that the event changes.", ("fieldName",)))
     old_value = parse_field(parse_text, sent.old_value, "oldValue", max_length=2000)
     new_value = parse_field(parse_text, sent.new_value, "newValue", max_length=2000)
-    if event_type in STEPS and sent.amount is None and number_of(new_value) is None:
-        problems.append(Problem(Code.REQUIRED, "Give the step as amount, or a number as newValue.", ("amount",)))
+    if event_type in STEPS and sent.amount is None:
+        problems.extend(_find_step_problems(old_value, new_value))
     occurred_at = parse_field(parse_instant, sent.occurred_at, "occurredAt")
     if occurred_at is not None and occurred_at > rules.now + rules.future_tolerance:
         seconds = int(rules.future_tolerance.total_seconds())
@@ -123,8 +131,11 @@ def validate_event(sent: EventInput, rules: ValidationRules) -> Draft:
     label = parse_field(parse_text, sent.label, "label")
     staff = parse_field(parse_text, sent.staff, "staff")
     metadata, metadata_text = (
-        parse_field(parse_object, sent.metadata, "metadata", max_bytes=rules.metadata_bytes) or ({}, "{}")
+        parse_field(parse_object, sent.metadata, "metadata", max_bytes=rules.metadata_bytes, splits_keys=True)
+        or ({}, "{}")
     )  # fmt: skip
+    # Without a point in the whole text, no key has one.
+    split = split_keys(metadata) if "." in metadata_text else metadata
     points_expiry = None
     try:
         # The expiry is checked against the points, so check it only if they are valid or absent.
@@ -153,7 +164,8 @@ def validate_event(sent: EventInput, rules: ValidationRules) -> Draft:
         external_id=external_id,
         source=source or rules.default_source,
         metadata=metadata,
-        metadata_text=metadata_text,
+        split_metadata=None if split is metadata else cast(Mapping[str, object], split),
+        metadata_text=metadata_text if sent.repeat_metadata is None else encode_canonical(sent.repeat_metadata),
         correction_of=correction_of,
         sent=(
             None if sent.category is None else str(sent.category),
@@ -194,6 +206,15 @@ def _parse_type_and_category(sent: EventInput, problems: list[Problem]) -> tuple
         message = f"The category of '{event_type}' is {built_in}; give that category, or none."
         problems.append(Problem(Code.INVALID, message, ("category",)))
     return event_type, category or Category.CUSTOM
+
+
+def _find_step_problems(old_value: str | None, new_value: str | None) -> Iterator[Problem]:
+    """Yield the problems of a step that is given as the difference of two values instead of an amount."""
+    if read_number(new_value) is None:
+        yield Problem(Code.REQUIRED, "Give the step as amount, or a number as newValue.", ("amount",))
+    if old_value is not None and read_number(old_value) is None:
+        message = f"'{old_value[:100]}' is not a number, so it gives no step; give the step as amount, or no oldValue."
+        yield Problem(Code.INVALID, message, ("oldValue",))
 
 
 def fingerprint(key: bytes, draft: Draft, pass_id: str) -> bytes:

@@ -14,23 +14,24 @@ docs/explanation/segments-and-time.md, "The walk".)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from app.domain.activities import DELETED, ENTERED, LEFT, POINTS_EXPIRED, UPDATED, CauseKind, Entry, type_of
+from app.domain.activities import ENTERED, LEFT, CauseKind, Entry
 from app.domain.events.events import PASS_ERASED, PASS_MERGED, TOMBSTONES, Event
 from app.domain.passes.passes import Erased, Membership, Pass, Profile
 from app.domain.passes.profiles import FIELD_EVENTS
 from app.domain.segments.causes import Step, collect_values, find_cause
+from app.domain.segments.comparisons import MAX_WALK_COMPARISONS
 from app.domain.segments.criteria import EventCriterion
 from app.domain.segments.evaluation import EvaluationContext, earliest_change_ms, evaluate, joined_ms, next_change_ms
 from app.domain.segments.segments import ActiveDefinitions, Definitions, Version
 from app.domain.state.measures import Window
-from app.domain.state.points import ExpiredLot
 from app.domain.values.decimals import ZERO
 from app.domain.values.instants import to_ms
 
 from .derived import Derived
+from .entries import NewEntries
 from .prefetch import WindowPage
 from .timelines import build_timeline
 
@@ -60,6 +61,7 @@ def advance(
     has_more: bool = False,
     history: Sequence[Event] = (),
     pages: Mapping[str, WindowPage] | None = None,
+    moved_ids: Collection[str] = (),
 ) -> Advanced:
     """Walk the pass to `limit_ms`, or to the last of `events` if that one lies later, and return the result.
 
@@ -68,8 +70,11 @@ def advance(
     - `has_more`: more events are pending than these. The walk then stops at the last event that is on time; if none is,
       at the last event.
     - `history`, `pages`: all events that count already, and pages of windows, as `find_prefetch` asked for them.
+    - `moved_ids`: those targets of tombstones in `events` that do not count in this pass yet, but that a merged pass
+      published. Targets in `events` may be left out.
     """
     walk = _Walk(card, definitions, history=history, recorded_ms=recorded_ms, pages=pages or {})
+    walk.moved_ids = {*moved_ids, *(event.id for event in events if event.move and event.move.was_published)}
     return walk.run(list(events), limit_ms, has_more)
 
 
@@ -86,18 +91,18 @@ class _Walk:
     ) -> None:
         self.card = card
         self.definitions = definitions
-        self.recorded_ms = recorded_ms
         self.at_ms = card.evaluated_until_ms
-        self.last_activity = card.last_activity
         self.revision = card.revision
         self.members: dict[str, Membership] = dict(card.memberships)
         self.derived = Derived(card, history, pages)
         self.joined_ms = joined_ms(card)
-        self.entries: list[Entry] = []
+        self.new_entries = NewEntries(card.last_activity, recorded_ms)
         self.active: ActiveDefinitions = definitions.active(self.revision)
         self.versions_before: Mapping[str, Version] = {}
         self.erased: Erased | None = None
         self.merged_into: str | None = None
+        self.moved_ids: Collection[str] = ()
+        self.comparisons_left = MAX_WALK_COMPARISONS
 
     def run(self, events: list[Event], limit_ms: int, has_more: bool) -> Advanced:
         start_ms = self.at_ms
@@ -105,7 +110,7 @@ class _Walk:
         creation_ms = created_ms if start_ms < created_ms else None
         # Events that occurred before the creation of the pass count from its creation on.
         timeline = build_timeline(events, start_ms, created_ms if creation_ms is not None else start_ms)
-        on_time = [item[0] for item in timeline if item[0] == item[1] and item[1] > start_ms]
+        on_time = [at_ms for at_ms, _, event in timeline if start_ms < at_ms == event.occurred_ms]
         if has_more:
             limit_ms = max(on_time or [item[0] for item in timeline])
             timeline = [item for item in timeline if item[0] <= limit_ms]
@@ -117,7 +122,8 @@ class _Walk:
             self.active = self.definitions.active(self.revision)
         revisions = self.definitions.after(self.revision)
         index = 0
-        while not (self._is_erased_or_merged() or self._has_exhausted_window()):
+        # A walk that stops early leaves the pass due, behind, or with pending events: the next round continues.
+        while not (self._is_erased_or_merged() or self._has_exhausted_window() or self.comparisons_left <= 0):
             due_ms = None
             if creation_ms is not None:
                 at_ms = creation_ms
@@ -134,7 +140,7 @@ class _Walk:
             counting: list[Event] = []
             tombstones: list[Event] = []
             while index < len(timeline) and timeline[index][0] <= at_ms:
-                event = timeline[index][3]
+                event = timeline[index][2]
                 (tombstones if event.type in TOMBSTONES else counting).append(event)
                 index += 1
             has_revision = any(max(version.at_ms, self.at_ms) <= at_ms for version in revisions[:1])
@@ -144,9 +150,11 @@ class _Walk:
             if tombstones:
                 self._remove(at_ms, tombstones)
             while not self._is_erased_or_merged() and revisions and revisions[0].at_ms <= at_ms:
+                if self.comparisons_left <= 0:
+                    break
                 self._evaluate_step(Step(at_ms, self._snapshot(at_ms), version=revisions.pop(0)))
-        folded_ids = tuple(item[3].id for item in timeline[:index])
-        return Advanced(self._build_pass(), tuple(self.entries), folded_ids)
+        folded_ids = tuple(event.id for _, _, event in timeline[:index])
+        return Advanced(self._build_pass(), tuple(self.new_entries.entries), folded_ids)
 
     def _build_pass(self) -> Pass:
         derived = self.derived
@@ -154,7 +162,7 @@ class _Walk:
             ended = replace(
                 self.card,
                 evaluated_until_ms=self.at_ms,
-                last_activity=self.last_activity,
+                last_activity=self.new_entries.last_number,
                 points=ZERO,
                 aggregates={},
                 measures={},
@@ -170,7 +178,7 @@ class _Walk:
             self.card,
             evaluated_until_ms=self.at_ms,
             revision=self.revision,
-            last_activity=self.last_activity,
+            last_activity=self.new_entries.last_number,
             profile=derived.profile,
             points=derived.points_account.balance,
             lots=derived.points_account.lots,
@@ -234,12 +242,13 @@ class _Walk:
         at_ms, version = step.at_ms, step.version
         self.versions_before = self.active.by_segment
         if expired := self.derived.expire_points(at_ms):
-            self._emit_expired_lots(expired, at_ms)
+            self.new_entries.report_expiries(expired, at_ms)
             step = replace(step, aged_points=self.derived.points_account.balance)
         for event in step.events:
-            self._count_event(event, at_ms)
+            self.derived.apply(event, self.active.measures, at_ms)
+            self.new_entries.report_event(event, at_ms)
         if expired := self.derived.count_points(step.events, at_ms, self.at_ms):
-            self._emit_expired_lots(expired, at_ms)
+            self.new_entries.report_expiries(expired, at_ms)
         if version is not None:
             self._apply_revision(version, at_ms)
         self.at_ms = at_ms
@@ -249,6 +258,7 @@ class _Walk:
                 del self.members[archived_id]
                 self._emit_transition(version, False, step)
         context = self._context(at_ms)
+        self.comparisons_left -= self.active.comparisons * (1 + len(step.events))
         for evaluated in self.active.versions:
             is_member = evaluate(evaluated.criteria, context)
             if is_member != (evaluated.segment_id in self.members):
@@ -259,27 +269,15 @@ class _Walk:
                     del self.members[evaluated.segment_id]
                 self._emit_transition(evaluated, is_member, step)
 
-    def _count_event(self, event: Event, at_ms: int) -> None:
-        self.derived.apply(event, self.active.measures, at_ms)
-        if event.move is not None and event.move.was_published:
-            return
-        self._emit_activity(
-            type_of(event), event.occurred_ms, {"kind": CauseKind.EVENT.value, "event": event.id}, {"event": event.id},
-            late=event.occurred_ms < at_ms, historical=event.historical,
-        )  # fmt: skip
-
-    def _emit_expired_lots(self, expired: Iterable[ExpiredLot], at_ms: int) -> None:
-        for lot in expired:
-            refs = {"event": lot.event_id, "points": lot.points, "balance": lot.balance}
-            self._emit_activity(POINTS_EXPIRED, at_ms, {"kind": CauseKind.TIME.value}, refs, late=lot.at_ms < at_ms)
-
     def _remove(self, at_ms: int, tombstones: Sequence[Event]) -> None:
         """Apply all tombstones of one instant together. The target of a tombstone may never have counted."""
         before = self._snapshot(at_ms)
-        removed = self.derived.remove_events({t.removes for t in tombstones if t.removes}, self.active.measures, at_ms)
-        for event in removed:
-            cause = {"kind": CauseKind.EVENT_REMOVED.value, "event": event.id}
-            self._emit_activity(UPDATED, at_ms, cause, {"removed": event.id}, late=True)
+        targets = [tombstone.removes for tombstone in tombstones if tombstone.removes is not None]
+        removed = self.derived.remove_events(set(targets), self.active.measures, at_ms)
+        removed_ids = dict.fromkeys(event.id for event in removed)
+        # Events that were to count here after a merge. They never did, but the merged pass published them.
+        moved_ids = [target for target in targets if target in self.moved_ids and target not in removed_ids]
+        self.new_entries.report_removals([*removed_ids, *moved_ids], at_ms)
         if any(event.type in FIELD_EVENTS for event in removed):
             self.derived.updated_at = max(self.derived.updated_at, *(t.recorded_at for t in tombstones))
         self._evaluate_step(Step(at_ms, before, removed=removed))
@@ -288,11 +286,11 @@ class _Walk:
             rows = self.derived.aggregates.values()
             self.erased = Erased(at_ms, sum(row.count for row in rows), len(rows), segments=tuple(self.members))
             self._leave_all_segments(Step(at_ms, self._snapshot(at_ms), is_erasure=True))
-            self._emit_activity(DELETED, at_ms, {}, {})
+            self.new_entries.report_end(at_ms, survivor_id=None)
         elif survivors:
             self.merged_into = survivors[0]
             self._leave_all_segments(Step(at_ms, self._snapshot(at_ms), is_merge=True))
-            self._emit_activity(DELETED, at_ms, {"kind": CauseKind.PASS_MERGED.value}, {"into": self.merged_into})
+            self.new_entries.report_end(at_ms, self.merged_into)
 
     def _leave_all_segments(self, step: Step) -> None:
         self.versions_before = self.active.by_segment
@@ -307,6 +305,7 @@ class _Walk:
         self.derived.drop_measures(keys_before - self.active.measure_keys)
         for measure in self.active.measures:
             if measure.key not in keys_before:
+                self.comparisons_left -= len(self.derived.counted)
                 self.derived.begin_measure(measure, at_ms)
 
     def _emit_transition(self, evaluated: Version, is_member: bool, step: Step) -> None:
@@ -324,25 +323,11 @@ class _Walk:
             "before": () if version_before is None or step.is_erasure else collect_values(version_before, before),
             "after": () if step.is_erasure else collect_values(evaluated, context),
         }
-        self._emit_activity(
+        is_creation = cause["kind"] == CauseKind.PASS_CREATED.value
+        is_historical = self.card.historical if is_creation else event is not None and event.historical
+        self.new_entries.add(
             ENTERED if is_member else LEFT, at_ms, cause, refs,
             late=cause["kind"] in LATE_CAUSES or (event is not None and event.occurred_ms < at_ms),
             silent=version is not None and version.is_silent,
-            historical=event is not None and event.historical,
+            historical=is_historical,
         )  # fmt: skip
-
-    def _emit_activity(
-        self, activity_type: str, at_ms: int, cause: Mapping[str, object], refs: Mapping[str, object], **flags: bool
-    ) -> None:
-        self.last_activity += 1
-        self.entries.append(
-            Entry(
-                self.last_activity,
-                activity_type,
-                at_ms,
-                recorded_ms=self.recorded_ms,
-                cause=cause,
-                refs=refs,
-                **flags,
-            )
-        )

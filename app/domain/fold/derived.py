@@ -12,7 +12,7 @@ from datetime import datetime
 
 from app.domain.events.events import Event
 from app.domain.passes.passes import Pass
-from app.domain.passes.profiles import FIELD_EVENTS, apply_field_event, rebuild_profile
+from app.domain.passes.profiles import FIELD_EVENTS, apply_field_event, rebuild_profile, rebuilds_profile
 from app.domain.state import points
 from app.domain.state.aggregates import Aggregates, fold_events
 from app.domain.state.measures import (
@@ -74,7 +74,7 @@ class Derived:
         self._applied.append(event)
         if event.type in FIELD_EVENTS:
             self.updated_at = max(self.updated_at, event.recorded_at)
-            if event.occurred_ms <= self._card.evaluated_until_ms:
+            if rebuilds_profile(event, self._card.evaluated_until_ms):
                 self.profile = rebuild_profile(self._card.initial_profile, self.counted)
             else:
                 self.profile = apply_field_event(self.profile, event)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from app.domain.events.events import Event
 from app.domain.passes.passes import Pass
-from app.domain.passes.profiles import FIELD_EVENTS
+from app.domain.passes.profiles import rebuilds_profile
 from app.domain.segments.segments import Definitions
 from app.domain.state.measures import Measure, Number, Window
 from app.domain.state.points import needs_history
@@ -42,20 +42,18 @@ class Prefetch:
 def effective_ms(event: Event, at_ms: int) -> int:
     """Return the effective instant of an event, for a pass that was evaluated until `at_ms`.
 
-    An event that is on time counts when it occurred. A late or historical event counts at the latest of `occurred_ms`,
-    `recorded_ms` and `at_ms`.
+    An event that is on time counts when it occurred, and a correction not before the event that it corrects occurred. A
+    late or historical event counts at the latest of that instant, `recorded_ms` and `at_ms`.
     """
-    occurred = event.occurred_ms
-    if event.historical or occurred <= at_ms:
-        return max(event.recorded_ms, at_ms, occurred)
-    return occurred
+    order_ms = event.order_ms
+    if event.historical or order_ms <= at_ms:
+        return max(event.recorded_ms, at_ms, order_ms)
+    return order_ms
 
 
 def find_prefetch(card: Pass, definitions: Definitions, events: Sequence[Event], limit_ms: int) -> Prefetch:
     """Return the data that `advance` needs for this pass."""
-    history = any(
-        e.removes is not None or (e.type in FIELD_EVENTS and e.occurred_ms <= card.evaluated_until_ms) for e in events
-    )
+    history = any(e.removes is not None or rebuilds_profile(e, card.evaluated_until_ms) for e in events)
     if not history and card.aggregates:
         history = needs_history(card.lots, events, card.evaluated_until_ms)
         existing_keys = definitions.active(card.revision).measure_keys

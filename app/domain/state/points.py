@@ -2,7 +2,8 @@
 
 Points are a function of the *set* of counted events and an instant. The rules:
 
-- Events count in order of (occurredAt, id). Before each event, the lots that have expired leave the balance.
+- Events count in order of (occurredAt, id), and a correction after the event that it corrects (`Event.order`). Before
+  each event, the lots that have expired leave the balance.
 - A grant with an expiry opens a lot. It expires at an instant, or after a number of days without activity.
 - Spending takes points from the lot that expires soonest (of two, the older one), then from grants without an expiry,
   the oldest first. The rest becomes a debt, which the next grant repays first.
@@ -17,6 +18,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from app.domain.events.events import INTERNAL_TYPES, Event
+from app.domain.events.ordering import sort_events
 from app.domain.events.points_expiry import PointsExpiry
 from app.domain.values.decimals import ZERO, add, subtract
 from app.domain.values.instants import DAY_MS
@@ -91,15 +93,15 @@ class PointsAccount:
         such an account has the grants without an expiry.
         """
         expiry = event.points_expiry
+        if event.type not in INTERNAL_TYPES:
+            self._active_ms = max(self._active_ms, event.occurred_ms)
         if self.lots is None and expiry is None:
             if event.points:
                 self._earn_or_spend(event)
             return
-        at_ms = event.occurred_ms
+        at_ms = event.order_ms
         if self.lots is None:
             self.lots = self._copied_lots = {}
-        if event.type not in INTERNAL_TYPES:
-            self._active_ms = max(self._active_ms, at_ms)
         if expiry is None:
             if event.points:
                 self._earn_or_spend(event)
@@ -115,7 +117,7 @@ class PointsAccount:
         if points > 0:
             remaining = points if before >= 0 else self.balance
             if remaining > 0:
-                self._unlimited[event.id] = event.occurred_ms, remaining
+                self._unlimited[event.id] = event.order_ms, remaining
             return
         owed = -points
         while owed > 0 and (soonest := self._find_soonest()) is not None:
@@ -164,6 +166,10 @@ class PointsAccount:
         return self._fixed if lot.expiry.after_days is None else self._rolling
 
     def _put(self, event_id: str, lot: Lot) -> None:
+        if self.lots is not None and event_id in self.lots:
+            # A slow worker may count an event that another worker counted before the history was read. The
+            # compare-and-set rejects the result of such a walk, but the walk must not raise.
+            self._take(event_id)
         self._changeable_lots()[event_id] = lot
         insort(self._queue_of(lot), _lot_key(event_id, lot))
 
@@ -193,10 +199,9 @@ def rebuild_account(events: Iterable[Event], at_ms: int) -> tuple[PointsAccount,
     account = PointsAccount()
     expired: list[ExpiredLot] = []
     # A slow worker may read, as history, events that another worker counted meanwhile, so that it has them twice. The
-    # compare-and-set rejects the result of such a walk, but the walk must not raise.
-    unique_events = {event.id: event for event in events}.values()
-    for event in sorted(unique_events, key=lambda e: (e.occurred_at, e.id)):
-        expired += account.expire_lots(event.occurred_ms)
+    # compare-and-set rejects the result of such a walk, but the walk must not raise: the sort keeps each event once.
+    for event in sort_events(events):
+        expired += account.expire_lots(event.order_ms)
         account.count(event)
     return account, expired + account.expire_lots(at_ms)
 
@@ -216,7 +221,17 @@ def needs_history(lots: Lots | None, events: Sequence[Event], at_ms: int) -> boo
     """Return whether a walk over these events, from `at_ms` on, may have to rebuild the account."""
     if lots is None and all(event.points_expiry is None for event in events):
         return False
-    return any(event.historical or event.occurred_ms <= at_ms or moves_expiry(event) for event in events)
+    return any(
+        event.historical or event.occurred_ms <= at_ms or moves_expiry(event) or _may_follow_later_event(event)
+        for event in events
+    )
+
+
+def _may_follow_later_event(event: Event) -> bool:
+    """Return whether the event is a correction that counts at a later instant than its own, as far as is known."""
+    if event.correction_of is None:
+        return False
+    return event.corrected_order is None or event.order_ms > event.occurred_ms
 
 
 def moves_expiry(event: Event) -> bool:

@@ -116,3 +116,14 @@ class DeliveryQuery:
     upto: int | None = None
     recorded_after: datetime | None = None
     recorded_before: datetime | None = None
+
+    def matches(self, delivery: WebhookDelivery) -> bool:
+        """Return whether a delivery to the endpoint passes the filter."""
+        return (
+            (not self.statuses or delivery.status in self.statuses)
+            and (not self.types or delivery.type in self.types)
+            and (self.after is None or delivery.position > self.after)
+            and (self.upto is None or delivery.position <= self.upto)
+            and (self.recorded_after is None or delivery.recorded_at >= self.recorded_after)
+            and (self.recorded_before is None or delivery.recorded_at < self.recorded_before)
+        )

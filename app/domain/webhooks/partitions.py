@@ -8,7 +8,8 @@ only single probes are sent to it.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from .deliveries import MAX_RETRY_AFTER_SECONDS, Attempt
 
@@ -31,11 +32,17 @@ def partition_of(pass_id: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class BlockedHead:
-    """The failed attempts of the message that its partition waits for, and the time of the next attempt."""
+    """The failed attempts of the message that its partition waits for, and the time of the next attempt.
+
+    While the circuit is open, failures do not count in `attempt_count`. `blocked_ms` is the time of the first failure.
+    `activity_id` names the activity of the message; it is None for a head that version 0.1.0 stored.
+    """
 
     attempt_count: int
     retry_at_ms: int
+    blocked_ms: int
     attempts: tuple[Attempt, ...] = ()
+    activity_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +100,28 @@ class EndpointHealth:
 class PartitionState:
     """The progress of an endpoint, as the API shows it.
 
-    Every activity up to `position` is delivered, deferred or hidden by the endpoint's filter. `circuit_opened_ms` is
-    None while the circuit is closed.
+    - `position`: every activity up to it is delivered, deferred or hidden by the endpoint's filter.
+    - `health`: the failures in a row, and the state of the circuit.
+    - `heads`: the blocked heads by the position of their activity.
+    - `work_ms`: the earliest time of work; None if the endpoint is idle or disabled.
+    - `last_attempt`: the last attempt at the endpoint; None if there was none, or only by version 0.1.0.
     """
 
     position: int
-    circuit_opened_ms: int | None = None
+    health: EndpointHealth = EndpointHealth()
+    heads: Mapping[int, BlockedHead] = field(default_factory=dict)
+    work_ms: int | None = None
+    last_attempt: Attempt | None = None
+
+    @property
+    def next_retry_ms(self) -> int | None:
+        """The time of the next attempt at a blocked head, or of the next probe; None if neither is to come."""
+        if self.work_ms is None or self.health.circuit_open:
+            return self.work_ms
+        return min((head.retry_at_ms for head in self.heads.values()), default=None)
+
+    def retry_ms_of(self, head: BlockedHead) -> int | None:
+        """Return the time of the next attempt at a blocked head; None if the endpoint is disabled."""
+        if self.work_ms is None:
+            return None
+        return max(head.retry_at_ms, self.work_ms) if self.health.circuit_open else head.retry_at_ms

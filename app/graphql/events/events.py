@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -21,6 +22,7 @@ from app.graphql.types.filters import EventFilter, parse_event_filter
 from app.graphql.types.ids import database_id, to_global_id
 from app.graphql.types.node import Node, fetch_node, fetcher
 from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
+from app.graphql.types.read_scope import NEEDS_READ
 from app.graphql.types.scalars import JSON
 from app.store.mongo.paging import Page
 from app.store.workspace.events import MAX_COUNTED_EVENTS
@@ -121,9 +123,15 @@ class Event(Node):
     field_name: str | None = strawberry.field(
         description="Name of the field that a field change sets. Null for other events."
     )
-    old_value: str | None = strawberry.field(description="Value of the field before the change, as the client sent it.")
+    old_value: str | None = strawberry.field(
+        description="Value of the field before the change, as the client sent it. Needs the scope `read`, except in the "
+        "answer to the mutation that sent it.",
+        metadata=NEEDS_READ,
+    )
     new_value: str | None = strawberry.field(
-        description="Value of the field after the change. For an increment or decrement without an amount: the step."
+        description="Value of the field after the change. For an increment or decrement without an amount: the step. "
+        "Needs the scope `read`, except in the answer to the mutation that sent it.",
+        metadata=NEEDS_READ,
     )
     source: str = strawberry.field(
         description="System that the event came from. With `externalId` it identifies the event."
@@ -131,12 +139,20 @@ class Event(Node):
     external_id: str | None = strawberry.field(
         description="Id of the event in that system; unique within the source. Null if the client sent none."
     )
-    metadata: JSON = strawberry.field(description="Further details as a JSON object; empty if the client sent none.")
+    metadata: JSON = strawberry.field(
+        description="Further details as a JSON object; empty if the client sent none. Needs the scope `read`, except in "
+        "the answer to the mutation that sent them.",
+        metadata=NEEDS_READ,
+    )
     occurred_at: datetime = strawberry.field(
         description="Instant at which the event happened, as the client sent it, or else the instant of the call."
     )
     recorded_at: datetime = strawberry.field(description="Instant at which Punchcard recorded the event.")
-    origin: EventOrigin = strawberry.field(description="Where the event came from.")
+    origin: EventOrigin = strawberry.field(
+        description="Where the event came from. Needs the scope `read`, except in the answer to the mutation that "
+        "recorded the event.",
+        metadata=NEEDS_READ,
+    )
     definition_version: int | None = strawberry.field(
         description="Version of the event definition that the event was checked against. Null if the workspace had "
         "not defined or changed the type."
@@ -144,6 +160,7 @@ class Event(Node):
     own_label: strawberry.Private[str | None]
     pass_id: strawberry.Private[str]
     corrected_id: strawberry.Private[str | None]
+    sent: strawberry.Private[Collection[str]] = ()
 
     @strawberry.field
     async def label(self, info: Info) -> str:
@@ -173,8 +190,14 @@ class Event(Node):
 listing = Pagination[domain.Event]("event", (int, str), lambda event: (event.occurred_ms, event.id))
 
 
-def event_of(event: domain.Event) -> Event:
-    """Return the GraphQL object of an event."""
+CONTENT = ("metadata", "old_value", "new_value")
+
+
+def event_of(event: domain.Event, *, sent: Collection[str] = ()) -> Event:
+    """Return the GraphQL object of an event.
+
+    `sent` names the fields that the call itself sent, of `CONTENT` and `origin`: they do not need the scope `read`.
+    """
     origin, expiry = event.origin, event.points_expiry
     return Event(
         id=strawberry.ID(to_global_id("Event", event.id)),
@@ -204,6 +227,7 @@ def event_of(event: domain.Event) -> Event:
         own_label=event.label,
         pass_id=event.pass_id,
         corrected_id=event.correction_of,
+        sent=sent,
     )
 
 
@@ -267,9 +291,18 @@ async def events_page(
     store = info.context.workspace.events
     if query is None:
         return listing.connection(Page([], False), span, event_of, _count_nothing)
-    counted, now = query, await info.context.commands.now()
-    page: Page[Any] = await store.page(query, span, order is EventOrder.OLDEST_FIRST, to_ms(now))
-    return listing.connection(page, span, event_of, lambda: store.count(counted, MAX_COUNTED_EVENTS))
+    context, asked, oldest_first = info.context, query, order is EventOrder.OLDEST_FIRST
+    text = repr(asked)
+
+    async def read() -> Page[Any]:
+        now = await context.commands.now()
+        return await store.page(asked, span, oldest_first, to_ms(now))
+
+    async def count() -> int:
+        return await context.read_once(info, ("count of events", text), lambda: store.count(asked, MAX_COUNTED_EVENTS))
+
+    page = await context.read_once(info, ("events", text, span, oldest_first), read)
+    return listing.connection(page, span, event_of, count)
 
 
 async def _count_nothing() -> int:

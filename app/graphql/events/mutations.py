@@ -7,20 +7,26 @@ from typing import Annotated
 
 import strawberry
 
-from app.commands.events import receipts
-from app.commands.events.outcomes import ItemResult
-from app.commands.events.receipts import RecordedCall, record_call
+from app.commands.events.receipts import record_call
 from app.domain.errors import Code, InvalidInput, Refused
 from app.domain.events.events import EventInput
 from app.graphql.context import Info
-from app.graphql.types.enums import EventCategory, EventStatus
+from app.graphql.types.enums import EventCategory
 from app.graphql.types.ids import given_id
 from app.graphql.types.inputs import coerce_flat_inputs
-from app.graphql.types.payloads import UserError, user_errors
+from app.graphql.types.payloads import user_errors
 from app.graphql.types.scalars import JSON, RawDateTime, RawDecimal
 
-from .events import Event, event_of
-from .receipts import IngestReceipt, receipt_of
+from .payloads import (
+    WAIT_DESCRIPTION,
+    RecordEventPayload,
+    RecordEventResult,
+    RecordEventsPayload,
+    RecordWait,
+    event_of_result,
+    find_unfolded,
+    is_folded,
+)
 
 
 @strawberry.input
@@ -28,7 +34,9 @@ class RecordEventInput:
     """Event to record. Name its pass by exactly one of `passId` and `passExternalId`."""
 
     pass_id: strawberry.ID | None = strawberry.field(default=None, description="Id of the pass.")
-    pass_external_id: str | None = strawberry.field(default=None, description="External id of the pass.")
+    pass_external_id: str | None = strawberry.field(
+        default=None, description="External id of the pass. Blanks around it are left out."
+    )
     category: EventCategory | None = strawberry.field(
         default=None,
         description="Category of the event. Default: the category of the type, or `CUSTOM` for a type that is neither "
@@ -113,6 +121,10 @@ class RecordEventInput:
         description="Identity of the call, at most 255 characters; works as in `RecordEventsInput`. In "
         "`recordEvents`, give the key of the whole call beside `events`, not in the events.",
     )
+    wait: RecordWait = strawberry.field(
+        default=RecordWait.NONE,
+        description=f"{WAIT_DESCRIPTION} In `recordEvents`, give it beside `events`, not in the events.",
+    )
 
 
 coerce_flat_inputs(RecordEventInput)
@@ -140,81 +152,7 @@ class RecordEventsInput:
         "with `CONFLICT`. After that, an event without an `externalId` is still recorded only once for "
         "each key and index. If a call records nothing, its key is free again.",
     )
-
-
-@strawberry.type
-class RecordEventPayload:
-    """Result of a mutation that records one event."""
-
-    event: Event | None = strawberry.field(
-        default=None,
-        description="Recorded event. For `DUPLICATE` and `CONFLICT`: the event that was recorded first. Null if the "
-        "event was rejected.",
-    )
-    status: EventStatus | None = strawberry.field(
-        default=None,
-        description="Outcome of the event. Null if the call as a whole failed, for example because of its idempotency "
-        "key.",
-    )
-    user_errors: list[UserError] = strawberry.field(
-        description="Problems with the input; empty if the event is recorded."
-    )
-    call: strawberry.Private[RecordedCall | None] = None
-
-    @strawberry.field
-    async def receipt(self, info: Info) -> IngestReceipt | None:
-        """Receipt of the call, for `ingestReceipt` and for queries that wait until the event is counted.
-
-        A repeated call under an idempotency key gets the receipt of the first call. Null if the call as a whole
-        failed.
-        """
-        return await _issue_receipt(info, self.call)
-
-
-@strawberry.type
-class RecordEventResult:
-    """Result of one event of `recordEvents`."""
-
-    index: int = strawberry.field(description="Index of the event in the input, from 0.")
-    status: EventStatus = strawberry.field(description="Outcome of the event.")
-    event: Event | None = strawberry.field(
-        description="Recorded event. For `DUPLICATE` and `CONFLICT`: the event that was recorded first. Null if the "
-        "event was rejected."
-    )
-    user_errors: list[UserError] = strawberry.field(
-        description="Problems with the event; empty if the event is recorded."
-    )
-
-
-@strawberry.type
-class RecordEventsPayload:
-    """Result of `recordEvents`."""
-
-    created: int = strawberry.field(default=0, description="Number of events that this call recorded.")
-    duplicate: int = strawberry.field(
-        default=0, description="Number of events that were recorded before with the same content."
-    )
-    failed: int = strawberry.field(
-        default=0, description="Number of events that are not recorded: `CONFLICT` and `REJECTED`."
-    )
-    results: list[RecordEventResult] = strawberry.field(
-        default_factory=list,
-        description="Results of the events, in the order of the input. Empty if the call as a whole failed.",
-    )
-    user_errors: list[UserError] = strawberry.field(
-        default_factory=list,
-        description="Problems with the call as a whole; problems with single events are in `results`.",
-    )
-    call: strawberry.Private[RecordedCall | None] = None
-
-    @strawberry.field
-    async def receipt(self, info: Info) -> IngestReceipt | None:
-        """Receipt of the call, for `ingestReceipt` and for queries that wait until all events are counted.
-
-        A repeated call under an idempotency key gets the receipt of the first call. Null if the call as a whole
-        failed.
-        """
-        return await _issue_receipt(info, self.call)
+    wait: RecordWait = strawberry.field(default=RecordWait.NONE, description=WAIT_DESCRIPTION)
 
 
 async def record_event(
@@ -225,11 +163,16 @@ async def record_event(
     Punchcard stores the event before it answers; a worker counts it in the pass a moment later. Safe to repeat with an
     `externalId` or an `idempotencyKey`. Without either, a repeated call may record the event twice.
     """
-    return await record_one(info, event_input(input), input.idempotency_key)
+    return await record_one(info, event_input(input), input.idempotency_key, wait=input.wait)
 
 
 async def record_one(
-    info: Info, sent: EventInput, idempotency_key: str | None, *, create_missing_pass: bool = False
+    info: Info,
+    sent: EventInput,
+    idempotency_key: str | None,
+    *,
+    wait: RecordWait,
+    create_missing_pass: bool = False,
 ) -> RecordEventPayload:
     """Record one event for recordEvent or one of its short forms, and return the payload."""
     try:
@@ -242,9 +185,11 @@ async def record_one(
     except Refused as refused:
         return RecordEventPayload(user_errors=user_errors(refused.problems))
     [result] = call.outcome.results
+    unfolded_ids = await find_unfolded(info, [result], wait, "folded")
     return RecordEventPayload(
-        event=_event_of(result),
+        event=event_of_result(info.context, result),
         status=result.status,
+        folded=is_folded(result, unfolded_ids),
         user_errors=user_errors(result.problems),
         call=call,
     )
@@ -269,16 +214,20 @@ async def record_events(
     except Refused as refused:
         return RecordEventsPayload(user_errors=user_errors(refused.problems))
     outcome = call.outcome
+    unfolded_ids = await find_unfolded(info, outcome.results, input.wait, "folded", "results.folded")
     return RecordEventsPayload(
         created=outcome.created,
         duplicate=outcome.duplicate,
         failed=outcome.failed,
+        folded=not unfolded_ids,
         results=[
             RecordEventResult(
                 index=result.index,
                 status=result.status,
-                event=_event_of(result),
+                event=event_of_result(info.context, result),
+                folded=is_folded(result, unfolded_ids),
                 user_errors=user_errors(result.problems, "events", str(result.index)),
+                result=result,
             )
             for result in outcome.results
         ],
@@ -286,16 +235,13 @@ async def record_events(
     )
 
 
-async def _issue_receipt(info: Info, call: RecordedCall | None) -> IngestReceipt | None:
-    # A large receipt costs a write, so it is issued only if the client selects it. If that write fails, the events stay
-    # recorded.
-    return None if call is None else receipt_of(await receipts.receipt_of(info.context.commands, call))
-
-
 def _parse_item(index: int, sent: RecordEventInput) -> EventInput:
     if sent.idempotency_key is not None:
         advice = "An idempotencyKey belongs to the whole call. Give it beside `events`, not in an event."
         raise InvalidInput(Code.INVALID, advice, "events", str(index), "idempotencyKey")
+    if sent.wait is not RecordWait.NONE:
+        advice = "Waiting belongs to the whole call. Give `wait` beside `events`, not in an event."
+        raise InvalidInput(Code.INVALID, advice, "events", str(index), "wait")
     return event_input(sent)
 
 
@@ -322,7 +268,3 @@ def event_input(sent: RecordEventInput) -> EventInput:
         label=sent.label,
         staff=sent.staff,
     )
-
-
-def _event_of(result: ItemResult) -> Event | None:
-    return None if result.event is None else event_of(result.event)

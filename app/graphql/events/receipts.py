@@ -16,6 +16,7 @@ from app.graphql.context import Info
 from app.graphql.types.enums import EventStatus
 from app.graphql.types.node import fetch_node
 from app.graphql.types.payloads import UserError, user_errors_of
+from app.graphql.types.read_scope import withheld
 from app.store.workspace.receipts import FoldState
 
 from .events import Event
@@ -39,10 +40,15 @@ class IngestReceiptResult:
 
     @strawberry.field
     async def event(self, info: Info) -> Event | None:
-        """Event that was recorded, or recorded first. Null if none was recorded or if the event was removed."""
+        """Event that was recorded, or recorded first. Null if none was recorded or if the event was removed.
+
+        Of a `CONFLICT`, a key without the scope `read` gets the `id` only.
+        """
         if self.event_id is None:
             return None
         event: Event | None = await fetch_node(info.context, "Event", self.event_id)
+        if event is not None and self.status is RecordStatus.CONFLICT and not info.context.can_read:
+            return withheld(Event, self.event_id)
         return event
 
 

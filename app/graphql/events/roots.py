@@ -9,7 +9,7 @@ from app.graphql.types.paging import Connection
 from . import event_type_mutations, shortcuts
 from .event_type_mutations import EventDefinitionPayload
 from .event_types import EventDefinition, find_definition, list_definitions, list_sources, list_types
-from .mutations import RecordEventPayload
+from .payloads import RecordEventPayload
 
 
 @strawberry.type

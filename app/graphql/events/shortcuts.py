@@ -19,7 +19,8 @@ from app.graphql.types.ids import given_id
 from app.graphql.types.payloads import user_errors
 from app.graphql.types.scalars import JSON, RawDateTime, RawDecimal
 
-from .mutations import RecordEventPayload, record_one
+from .mutations import record_one
+from .payloads import WAIT_DESCRIPTION, RecordEventPayload, RecordWait
 
 
 class FieldChange(StrEnum):
@@ -102,6 +103,7 @@ class ShortInput:
     idempotency_key: str | None = strawberry.field(
         default=None, description="Identity of the call, at most 255 characters; works as in `RecordEventsInput`."
     )
+    wait: RecordWait = strawberry.field(default=RecordWait.NONE, description=WAIT_DESCRIPTION)
 
 
 @strawberry.input
@@ -263,4 +265,6 @@ async def _record(info: Info, input: ShortInput, **values: Any) -> RecordEventPa
         staff=input.staff,
         **values,
     )
-    return await record_one(info, sent, input.idempotency_key, create_missing_pass=input.create_missing_passes)
+    return await record_one(
+        info, sent, input.idempotency_key, wait=input.wait, create_missing_pass=input.create_missing_passes
+    )

@@ -32,13 +32,13 @@ class PointsExpiring:
 
 FirstExpiries = Annotated[
     int,
-    strawberry.argument(description=f"Number of instants to return, soonest first: 1 to {MAX_EXPIRIES}. Default: 10."),
+    strawberry.argument(description=f"Number of instants to return, soonest first: 0 to {MAX_EXPIRIES}. Default: 10."),
 ]
 
 
 async def find_points_expiring(context: RequestContext, card: Pass, first: int) -> list[PointsExpiring]:
     """Return the next expiries of the pass, one item for each instant, soonest first. Raises InvalidInput."""
-    if not 1 <= first <= MAX_EXPIRIES:
-        raise InvalidInput(Code.OUT_OF_RANGE, f"`first` must be between 1 and {MAX_EXPIRIES}.", "first")
+    if not 0 <= first <= MAX_EXPIRIES:
+        raise InvalidInput(Code.OUT_OF_RANGE, f"`first` must be between 0 and {MAX_EXPIRIES}.", "first")
     expiries = find_expiries(await context.load.lots.load(card.id), card.aggregates)[:first]
     return [PointsExpiring(points=points, expires_at=from_ms(at_ms)) for at_ms, points in expiries]

@@ -11,7 +11,7 @@ import strawberry
 from app.domain.errors import Code, InvalidInput
 from app.graphql.context import Info, RequestContext
 
-from .ids import from_global_id
+from .ids import node_id
 
 MAX_NODES = 250
 
@@ -22,7 +22,7 @@ class Node:
 
     id: strawberry.ID = strawberry.field(
         description="Global id: opaque, permanent and unique among all types. Where an argument or input takes the id "
-        "of an object, the shorter id in `Activity.data`, webhooks and exports works too."
+        "of an object, and in `node` and `nodes`, the shorter id in `Activity.data`, webhooks and exports works too."
     )
 
 
@@ -51,14 +51,18 @@ async def fetch_node(context: RequestContext, type_name: str, database_id: str) 
 
 
 async def find_node(
-    info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="Global id of the object.")]
+    info: Info,
+    id: Annotated[
+        strawberry.ID,
+        strawberry.argument(description="Global id of the object, or its shorter id in webhooks and exports."),
+    ],
 ) -> Node | None:
-    """Return the object with this global id.
+    """Return the object with this id.
 
     Null if it does not exist in the workspace. Needs the scope `read`. Audit entries, inbound hooks, webhook endpoints,
     the deliveries of both, and API keys other than the caller's own need the scope `admin`.
     """
-    type_and_id = from_global_id(id)
+    type_and_id = node_id(id)
     if type_and_id is None or type_and_id[0] not in _fetchers:
         return None
     node: Node | None = await fetch_node(info.context, *type_and_id)
@@ -68,10 +72,13 @@ async def find_node(
 async def find_nodes(
     info: Info,
     ids: Annotated[
-        list[strawberry.ID], strawberry.argument(description=f"Global ids of the objects, at most {MAX_NODES}.")
+        list[strawberry.ID],
+        strawberry.argument(
+            description=f"Ids of the objects as for `node`, at most {MAX_NODES}.",
+        ),
     ],
 ) -> list[Node | None]:
-    """Return the objects with these global ids, in the same order.
+    """Return the objects with these ids, in the same order.
 
     The result has null for each id that does not exist in the workspace. Scopes as for `node`.
     """

@@ -26,6 +26,24 @@ class UserError:
     )
 
 
+@strawberry.type(name="Warning")
+class InputWarning:
+    """Remark about an input that was accepted and looks like a mistake."""
+
+    code: UserErrorCode = strawberry.field(description="Kind of the remark, for programs.")
+    message: str = strawberry.field(
+        description="What looks wrong and what to do about it, for people. The text may change between versions."
+    )
+    field: list[str] | None = strawberry.field(
+        description='Path of the value, seen from `input`, for example ["criteria", "event", "types", "0"].'
+    )
+
+
+def warnings_of(problems: Iterable[Problem]) -> list[InputWarning]:
+    """Return the problems as warnings."""
+    return [InputWarning(code=p.code, message=p.message, field=list(p.field) or None) for p in problems]
+
+
 def user_errors(problems: Iterable[Problem], *under: str) -> list[UserError]:
     """Return the problems as userErrors and count them in the metrics.
 

@@ -23,6 +23,8 @@ from app.graphql.types.node import Node, fetch_node, fetcher
 from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
 from app.graphql.types.scalars import RawDateTime
 
+from .blocked import add_blocked, find_blocked
+
 if TYPE_CHECKING:
     from .endpoints import WebhookEndpoint
 
@@ -32,8 +34,8 @@ describe_enum(
     "WebhookDeliveryStatus",
     {
         "SUCCEEDED": "The endpoint accepted the message: it answered with a status from 200 to 299.",
-        "PENDING": "Punchcard will send the message at `nextAttemptAt`: its first four attempts failed, or a replay "
-        "queued it. Later messages do not wait for it.",
+        "PENDING": "Punchcard will send the message at `nextAttemptAt`: attempts failed, or a replay queued it. Until "
+        "the fourth attempt has failed, later messages of the same pass wait for it; afterwards, they do not.",
         "FAILED": "All 11 attempts failed, over about three days. Punchcard sends the message again only in a replay.",
     },
 )
@@ -57,8 +59,8 @@ class WebhookAttempt:
 class WebhookDelivery(Node):
     """Result of one activity at one webhook endpoint. Punchcard stores no body of a message.
 
-    A delivery appears when its message succeeds, when its first four attempts have failed, or when a replay queues it.
-    It is removed 30 days after its last change, unless it is PENDING.
+    A delivery appears when the first attempt of its message has succeeded or failed, or when a replay queues it. It is
+    removed 30 days after its last change, unless it is PENDING.
     """
 
     message_id: str = strawberry.field(description="`webhook-id` of the message, the same at every attempt and replay.")
@@ -72,10 +74,14 @@ class WebhookDelivery(Node):
     attempts: list[WebhookAttempt] = strawberry.field(description="Last ten attempts, the newest last.")
     next_attempt_at: datetime | None = strawberry.field(
         description="Time of the next attempt, in system time; null unless the delivery is PENDING. The attempt is "
-        "made later if the circuit of the endpoint is open then, or the endpoint is disabled."
+        "made later if the circuit of the endpoint is open then, or the endpoint is disabled. It may be null for a "
+        "message that later ones wait for, while the endpoint is disabled."
     )
     recorded_at: datetime = strawberry.field(description="Time at which the activity was recorded.")
-    created_at: datetime = strawberry.field(description="Time at which the delivery was first stored, in system time.")
+    created_at: datetime = strawberry.field(
+        description="Time at which the delivery was first stored, in system time. While later messages wait for the "
+        "message: the time of its first attempt."
+    )
     updated_at: datetime = strawberry.field(description="Time of the last change, in system time.")
     endpoint_id: strawberry.Private[str]
     activity_id: strawberry.Private[str]
@@ -115,6 +121,13 @@ class WebhookDeliveryFilter:
     )
 
 
+def attempt_of(attempt: domain.Attempt) -> WebhookAttempt:
+    """Return the GraphQL object of an attempt."""
+    return WebhookAttempt(
+        attempted_at=attempt.at, status_code=attempt.status_code, error=attempt.error, duration_ms=attempt.duration_ms
+    )
+
+
 def delivery_of(delivery: domain.WebhookDelivery) -> WebhookDelivery:
     """Return the GraphQL object of a delivery."""
     return WebhookDelivery(
@@ -124,12 +137,7 @@ def delivery_of(delivery: domain.WebhookDelivery) -> WebhookDelivery:
         cursor=activity_cursor(delivery.position),
         status=delivery.status,
         tries=delivery.attempt_count,
-        attempts=[
-            WebhookAttempt(
-                attempted_at=each.at, status_code=each.status_code, error=each.error, duration_ms=each.duration_ms
-            )
-            for each in delivery.attempts
-        ],
+        attempts=[attempt_of(each) for each in delivery.attempts],
         next_attempt_at=delivery.due_at,
         recorded_at=delivery.recorded_at,
         created_at=delivery.created_at,
@@ -144,6 +152,9 @@ async def fetch_delivery(context: RequestContext, delivery_id: str) -> WebhookDe
     """Return the delivery with a database id, or None. Raises Denied without the scope `admin`."""
     context.actor.require(ADMIN)
     delivery = await context.load.webhook_deliveries.load(delivery_id)
+    if delivery is None:
+        blocked = await find_blocked(context, DeliveryQuery(delivery_id.partition(":")[0]))
+        delivery = next((each for each in blocked if each.id == delivery_id), None)
     return None if delivery is None else delivery_of(delivery)
 
 
@@ -173,13 +184,24 @@ async def list_webhook_deliveries(
 
 
 async def deliveries_page(
-    info: Info, query: DeliveryQuery, first: int | None, after: str | None, last: int | None, before: str | None
+    info: Info,
+    query: DeliveryQuery,
+    first: int | None,
+    after: str | None,
+    last: int | None,
+    before: str | None,
+    *,
+    since_ms: int = 0,
 ) -> Connection[WebhookDelivery]:
-    """Return a page of the deliveries that match a query, newest first.
+    """Return a page of the deliveries that match a query, newest first. The endpoint was created at `since_ms`.
 
     Raises InvalidInput for wrong paging arguments.
     """
     span = listing.span(first, after, last, before)
-    store = info.context.workspace.deliveries
-    page = await store.page(query, span, system_ms())
-    return listing.connection(page, span, delivery_of, lambda: store.count(query))
+    store, blocked = info.context.workspace.deliveries, await find_blocked(info.context, query)
+    page = add_blocked(await store.page(query, span, system_ms(), oldest_ms=since_ms), blocked, span)
+
+    async def count() -> int:
+        return len(blocked) + await store.count(query)
+
+    return listing.connection(page, span, delivery_of, count)

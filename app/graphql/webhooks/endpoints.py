@@ -15,6 +15,7 @@ from app.domain.values.instants import from_ms, to_ms
 from app.domain.webhooks import endpoints as domain
 from app.domain.webhooks.deliveries import DeliveryQuery
 from app.domain.webhooks.endpoints import DisabledReason, EndpointStatus
+from app.domain.webhooks.partitions import PartitionState
 from app.graphql.context import Info, RequestContext
 from app.graphql.types.enums import ActivityCategory, describe_enum
 from app.graphql.types.ids import database_id, to_global_id
@@ -22,7 +23,8 @@ from app.graphql.types.node import Node, fetch_node, fetcher
 from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
 from app.graphql.types.scalars import BigInt
 
-from .deliveries import WebhookDelivery, WebhookDeliveryStatus, deliveries_page
+from .blocked import find_blocked
+from .deliveries import WebhookAttempt, WebhookDelivery, WebhookDeliveryStatus, attempt_of, deliveries_page
 
 if TYPE_CHECKING:
     from app.graphql.passes.passes import Pass
@@ -122,8 +124,8 @@ class WebhookEndpoint(Node):
     async def behind(self, info: Info) -> BigInt:
         """Number of activities after `cursor` in the feed, including those that the filter excludes."""
         position = await self._position(info)
-        last_position = await info.context.load.last_positions.load(position) or position
-        return BigInt(last_position - position)
+        last_position = await info.context.read_once(info, "last position", info.context.workspace.last_position)
+        return BigInt(max(0, last_position - position))
 
     @strawberry.field
     async def away_since(self, info: Info) -> datetime | None:
@@ -132,13 +134,43 @@ class WebhookEndpoint(Node):
         The circuit opens after 10 failures in a row over at least 10 seconds. While it is open, Punchcard sends single
         messages as probes, at intervals from 5 seconds up to 5 minutes. All other messages wait.
         """
-        state = await info.context.load.partitions.load(self.endpoint_id)
-        return None if state is None or state.circuit_opened_ms is None else from_ms(state.circuit_opened_ms)
+        return _instant((await self._state(info)).health.circuit_opened_ms)
+
+    @strawberry.field
+    async def consecutive_failures(self, info: Info) -> int:
+        """Number of attempts in a row that failed. A message that the endpoint accepts sets it to 0."""
+        return (await self._state(info)).health.failures
+
+    @strawberry.field
+    async def failing_since(self, info: Info) -> datetime | None:
+        """Time of the first of `consecutiveFailures`, in system time; null if there are none."""
+        return _instant((await self._state(info)).health.failing_since_ms)
+
+    @strawberry.field
+    async def last_attempt(self, info: Info) -> WebhookAttempt | None:
+        """Last attempt to send a message of the feed to the endpoint; null before the first one."""
+        attempt = (await self._state(info)).last_attempt
+        return None if attempt is None else attempt_of(attempt)
+
+    @strawberry.field
+    async def next_retry_at(self, info: Info) -> datetime | None:
+        """Time of the next attempt at a message that failed, in system time.
+
+        While the circuit is open: the time of the next probe. Null if no failed message waits, or if the endpoint is
+        disabled.
+        """
+        state = await self._state(info)
+        times = [] if state.next_retry_ms is None else [from_ms(state.next_retry_ms)]
+        if self.status is EndpointStatus.ENABLED and not state.health.circuit_open:
+            deferred = await info.context.workspace.deliveries.deferred(self.endpoint_id, 1)
+            times += [delivery.due_at for delivery in deferred if delivery.due_at is not None]
+        return min(times, default=None)
 
     @strawberry.field
     async def pending_count(self, info: Info) -> int:
         """Number of deliveries with the status PENDING."""
-        return await self._count_deliveries(info, WebhookDeliveryStatus.PENDING)
+        blocked = await find_blocked(info.context, DeliveryQuery(self.endpoint_id))
+        return len(blocked) + await self._count_deliveries(info, WebhookDeliveryStatus.PENDING)
 
     @strawberry.field
     async def failed_count(self, info: Info) -> int:
@@ -150,15 +182,23 @@ class WebhookEndpoint(Node):
         self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Connection[WebhookDelivery]:
         """Deliveries to the endpoint that are still stored, newest first."""
-        return await deliveries_page(info, DeliveryQuery(self.endpoint_id), first, after, last, before)
+        query, since_ms = DeliveryQuery(self.endpoint_id), to_ms(self.created_at)
+        return await deliveries_page(info, query, first, after, last, before, since_ms=since_ms)
 
     async def _position(self, info: Info) -> int:
+        return (await self._state(info)).position
+
+    async def _state(self, info: Info) -> PartitionState:
         state = await info.context.load.partitions.load(self.endpoint_id)
-        return self.begin_position if state is None else state.position
+        return PartitionState(self.begin_position) if state is None else state
 
     async def _count_deliveries(self, info: Info, status: WebhookDeliveryStatus) -> int:
         counts = await info.context.load.webhook_counts.load(self.endpoint_id)
         return 0 if counts is None else counts.get(status, 0)
+
+
+def _instant(ms: int | None) -> datetime | None:
+    return None if ms is None else from_ms(ms)
 
 
 def endpoint_of(endpoint: domain.WebhookEndpoint) -> WebhookEndpoint:

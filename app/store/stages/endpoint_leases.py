@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from app.domain.webhooks.deliveries import Attempt
 from app.domain.webhooks.partitions import BlockedHead, EndpointHealth
+from app.store.codecs.webhooks import attempt_from_doc, attempt_to_doc, head_from_doc, head_to_doc, health_from_doc
 from app.store.mongo.ids import new_id
 from app.store.mongo.queries import Database, Doc, ErrorTranslating
-from app.store.workspace.deliveries import attempts_from_docs, attempts_to_docs
 
 LEASE_MS = 30_000
 """Length of a lease: twice the longest attempt (15 s)."""
@@ -40,7 +41,8 @@ class WaitingEndpoint:
 class Lease:
     """Lease of one worker on an endpoint, with the endpoint's progress.
 
-    `positions` and `heads` hold the next position of each partition and the blocked heads. `work_token` is the work
+    `positions` and `heads` hold the next position of each partition and the blocked heads, `last_attempt` the last
+    attempt of any. `work_token` is the work
     token as last read; `is_on` is whether the endpoint was enabled then.
     """
 
@@ -53,6 +55,7 @@ class Lease:
     positions: tuple[int, ...]
     heads: Mapping[int, BlockedHead]
     health: EndpointHealth
+    last_attempt: Attempt | None = None
 
 
 class EndpointLeases(ErrorTranslating):
@@ -143,16 +146,6 @@ def _held_by(lease: Lease) -> Doc:
 
 
 def _lease_from_doc(doc: Doc) -> Lease:
-    heads = {
-        int(partition): BlockedHead(head["tries"], head["at"], attempts_from_docs(head["attempts"]))
-        for partition, head in doc["heads"].items()
-    }
-    health = EndpointHealth(
-        failures=doc["failures"],
-        failing_since_ms=doc.get("since"),
-        circuit_opened_ms=doc.get("away_since"),
-        probe_pauses=doc["holds"],
-    )
     return Lease(
         endpoint_id=doc["_id"],
         workspace_id=doc["workspace"],
@@ -161,21 +154,15 @@ def _lease_from_doc(doc: Doc) -> Lease:
         work_token=doc["said"],
         is_on=True,
         positions=tuple(doc["next"]),
-        heads=heads,
-        health=health,
+        heads={int(partition): head_from_doc(head) for partition, head in doc["heads"].items()},
+        health=health_from_doc(doc),
+        last_attempt=attempt_from_doc(doc["last"]) if "last" in doc else None,
     )
 
 
 def _progress_change(lease: Lease, **fields: int) -> Doc:
     health = lease.health
-    heads = {
-        str(partition): {
-            "tries": head.attempt_count,
-            "at": head.retry_at_ms,
-            "attempts": attempts_to_docs(head.attempts),
-        }
-        for partition, head in lease.heads.items()
-    }
+    heads = {str(partition): head_to_doc(head) for partition, head in lease.heads.items()}
     doc: Doc = {
         "next": list(lease.positions),
         "heads": heads,
@@ -183,6 +170,8 @@ def _progress_change(lease: Lease, **fields: int) -> Doc:
         "holds": health.probe_pauses,
         **fields,
     }
+    if lease.last_attempt is not None:
+        doc["last"] = attempt_to_doc(lease.last_attempt)
     times = {"since": health.failing_since_ms, "away_since": health.circuit_opened_ms}
     doc |= {name: ms for name, ms in times.items() if ms is not None}
     return {"$set": doc, "$unset": {name: "" for name, ms in times.items() if ms is None}}

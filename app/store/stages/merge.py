@@ -16,7 +16,7 @@ from app.domain.passes.passes import Pass
 from app.domain.values.instants import EARLIEST
 from app.store.codecs.events import move_from_doc, move_to_doc, to_doc
 from app.store.codecs.passes import from_doc
-from app.store.mongo.queries import Database, Doc, ErrorTranslating, insert_new
+from app.store.mongo.queries import Database, Doc, ErrorTranslating, in_chunks, insert_new
 
 
 class MergeQueries(ErrorTranslating):
@@ -27,7 +27,7 @@ class MergeQueries(ErrorTranslating):
         self._in_chunk = in_chunk
 
     async def waiting(self, limit: int = 100) -> list[str]:
-        """Return the merged passes with events that must still be moved. Index: {merging}."""
+        """Return the merged passes with events that must still be moved. Index: {merging, workspace}."""
         docs = await self._passes.find({"merging": {"$gte": 0}}, {"_id": 1}).limit(limit).to_list(None)
         return [doc["_id"] for doc in docs]
 
@@ -76,6 +76,24 @@ class MergeQueries(ErrorTranslating):
             alias = from_doc(doc)
             found += [*await self.aliases(alias), (alias, "merging" in doc)]
         return found
+
+    async def published_elsewhere(self, pass_ids: Mapping[str, str]) -> set[str]:
+        """Return the events that a merged pass published and that do not count in its survivor yet.
+
+        `pass_ids` gives the survivor of each event. Index: _id.
+        """
+
+        async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
+            fields = {"pass": 1, "pend": 1, "moved": 1, "removed": 1}
+            return await self._events.find({"_id": {"$in": list(chunk)}}, fields).to_list(None)
+
+        docs = await in_chunks(find_chunk, list(pass_ids), self._in_chunk)
+        found = {doc["_id"]: doc for doc in docs if "removed" not in doc}
+        # An event that is not pending counted on its pass. If that is the merged pass, the event has not moved yet.
+        unmoved = {each for each, doc in found.items() if "pend" not in doc and doc["pass"] != pass_ids[each]}
+        return unmoved | {
+            each for each, doc in found.items() if "moved" in doc and move_from_doc(doc["moved"]).was_published
+        }
 
     async def _write(self, moves: Sequence[UpdateOne]) -> None:
         for start in range(0, len(moves), self._in_chunk):

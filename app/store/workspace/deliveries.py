@@ -17,15 +17,15 @@ from app.domain.values.instants import from_ms, to_ms
 from app.domain.webhooks import deliveries as webhook_deliveries
 from app.domain.webhooks.deliveries import (
     DELIVERY_TTL_SECONDS,
-    MAX_ATTEMPTS_SHOWN,
-    Attempt,
     DeliveryQuery,
     WebhookDelivery,
     WebhookDeliveryStatus,
 )
+from app.store.codecs.webhooks import attempts_from_docs, attempts_to_docs
 from app.store.mongo.conditions import between
 from app.store.mongo.paging import Page, PageRequest, count_matching, cut_page, read_page, to_stored_keys
 from app.store.mongo.queries import Doc, WorkspaceQueries, insert_new
+from app.store.mongo.usage import charge_counted
 
 DELIVERY_TTL = timedelta(seconds=DELIVERY_TTL_SECONDS)
 ORDER = (("created_at", -1), ("_id", -1))
@@ -42,16 +42,20 @@ class DeliveryQueries(WorkspaceQueries):
     collection = "webhook_deliveries"
 
     async def page(
-        self, query: DeliveryQuery, span: PageRequest, newest_ms: int | None = None
+        self, query: DeliveryQuery, span: PageRequest, newest_ms: int | None = None, *, oldest_ms: int = 0
     ) -> Page[WebhookDelivery]:
-        """Return deliveries, the newest first; key (created ms, id). None is expected after `newest_ms`: now.
+        """Return deliveries, the newest first; key (created ms, id).
+
+        None is expected after `newest_ms`: now. None exists before `oldest_ms`: the creation of the endpoint.
 
         Indexes: {workspace, endpoint, created_at, _id}, with statuses {workspace, endpoint, status, created_at, _id}.
         """
-        pages = await asyncio.gather(*(self._newest_page(where, span, newest_ms) for where in self._filters(query)))
+        pages = await asyncio.gather(
+            *(self._newest_page(where, span, newest_ms, oldest_ms) for where in self._filters(query))
+        )
         if len(pages) == 1:
             return pages[0]
-        merged = cut_page([each for page in pages for each in page.items], _key, False, span)
+        merged = cut_page([each for page in pages for each in page.items], key_of, False, span)
         return Page(merged.items, merged.has_more or any(page.has_more for page in pages))
 
     async def count(self, query: DeliveryQuery) -> int:
@@ -147,15 +151,18 @@ class DeliveryQueries(WorkspaceQueries):
             {"$group": {"_id": "$status", "count": {"$sum": 1}}},
         ]
         docs = await self._collection.aggregate(stages).to_list(None)
+        charge_counted(sum(doc["count"] for doc in docs))
         return {WebhookDeliveryStatus(doc["_id"]): doc["count"] for doc in docs}
 
-    async def _newest_page(self, where: Doc, span: PageRequest, newest_ms: int | None) -> Page[WebhookDelivery]:
+    async def _newest_page(
+        self, where: Doc, span: PageRequest, newest_ms: int | None, oldest_ms: int
+    ) -> Page[WebhookDelivery]:
         newest_ms = newest_ms if span.after is None else span.after[0]
         if not span.backward and newest_ms is not None:
             for width_ms in FIRST_RANGES_MS:
                 recent = {**where, **between("created_at", from_ms(newest_ms - width_ms), None)}
                 page = await self._page(recent, span)
-                if page.has_more:
+                if page.has_more or newest_ms - width_ms < oldest_ms:
                     return page
         return await self._page(where, span)
 
@@ -198,21 +205,6 @@ def delivery_from_doc(doc: Doc) -> WebhookDelivery:
     )
 
 
-def attempts_to_docs(attempts: Iterable[Attempt]) -> list[Doc]:
-    """Return the documents of the last attempts, at most `MAX_ATTEMPTS_SHOWN`."""
-    return [
-        {"at": each.at, "status_code": each.status_code, "error": each.error, "ms": each.duration_ms}
-        for each in list(attempts)[-MAX_ATTEMPTS_SHOWN:]
-    ]
-
-
-def attempts_from_docs(docs: Iterable[Doc]) -> tuple[Attempt, ...]:
-    """Return the attempts from their documents."""
-    return tuple(
-        Attempt(at=doc["at"], status_code=doc["status_code"], error=doc["error"], duration_ms=doc["ms"]) for doc in docs
-    )
-
-
 def _fixed_fields(delivery: WebhookDelivery) -> Doc:
     return {
         "endpoint": delivery.endpoint_id,
@@ -248,5 +240,6 @@ def _index_fields(where: Doc) -> tuple[str, ...]:
     return ("workspace", "endpoint", *(["status"] if "status" in where else []))
 
 
-def _key(delivery: WebhookDelivery) -> tuple[int, str]:
+def key_of(delivery: WebhookDelivery) -> tuple[int, str]:
+    """Return the key of a delivery in lists."""
     return to_ms(delivery.created_at), delivery.id

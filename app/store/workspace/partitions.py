@@ -5,7 +5,7 @@ An endpoint has one document in `webhook_lanes`, with these fields besides its i
 - `on`: 1 while the endpoint is enabled.
 - `next`: a position of the log for each partition. Activities of the partition below that position were delivered
   or deferred, or the endpoint's filter hides them.
-- `heads`: the blocked messages.
+- `heads`: the blocked messages. `failures`, `since`, `away_since`, `holds`: see `EndpointHealth`. `last`: the last attempt.
 - `at`: the earliest time of work; an idle endpoint has none.
 - `free`: the end of a lease or of a pause.
 - `said`: the work token. Writers replace it when they add work, and a worker goes idle only if it is unchanged.
@@ -19,10 +19,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from app.domain.webhooks.partitions import PARTITIONS, PartitionState
+from app.store.codecs.webhooks import attempt_from_doc, head_from_doc, health_from_doc
 from app.store.mongo.ids import new_id
 from app.store.mongo.queries import Doc, WorkspaceQueries, insert_new
 
-STATE_PROJECTION = {"next": 1, "away_since": 1}
+STATE_PROJECTION = dict.fromkeys(("next", "on", "at", "heads", "failures", "holds", "since", "away_since", "last"), 1)
 
 
 class PartitionQueries(WorkspaceQueries):
@@ -69,7 +70,7 @@ class PartitionQueries(WorkspaceQueries):
     async def states(self, endpoint_ids: Iterable[str]) -> dict[str, PartitionState]:
         """Return the delivery progress of each of the endpoints. Index: _id."""
         docs = await self._by_ids(endpoint_ids, STATE_PROJECTION)
-        return {doc["_id"]: PartitionState(min(doc["next"]) - 1, doc.get("away_since")) for doc in docs}
+        return {doc["_id"]: _state_from_doc(doc) for doc in docs}
 
     async def positions(self, endpoint_id: str) -> tuple[int, ...]:
         """Return the next position of each partition of an endpoint; empty if the endpoint is deleted. Index: _id."""
@@ -82,6 +83,16 @@ class PartitionQueries(WorkspaceQueries):
         A worker that holds a lease on the endpoint loses it. Safe to repeat. Index: _id.
         """
         await self._collection.delete_one(self._in_workspace(_id=endpoint_id))
+
+
+def _state_from_doc(doc: Doc) -> PartitionState:
+    return PartitionState(
+        min(doc["next"]) - 1,
+        health_from_doc(doc),
+        heads={doc["next"][int(partition)]: head_from_doc(head) for partition, head in doc["heads"].items()},
+        work_ms=doc.get("at") if "on" in doc else None,
+        last_attempt=attempt_from_doc(doc["last"]) if "last" in doc else None,
+    )
 
 
 def _new_work(now_ms: int) -> Doc:

@@ -43,7 +43,7 @@ class WebhookQueries(WorkspaceQueries):
 
     async def count(self) -> int:
         """Return the number of endpoints. Index: {workspace, created_at, _id}."""
-        return await self._collection.count_documents(self._in_workspace())
+        return await self._count()
 
     async def save(self, endpoint: WebhookEndpoint, secrets: Sequence[HookSecret] | None = None) -> bool:
         """Store a changed endpoint, and its secrets if given, and return whether it was stored. Index: _id.

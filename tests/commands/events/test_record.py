@@ -10,11 +10,8 @@ from hypothesis import strategies as st
 
 from app.clock import FixedClock
 from app.domain.errors import Code, Refused
-from app.domain.events.events import EventQuery
-from app.domain.values.conditions import Condition, Operator
 from app.domain.values.decimals import canonical, parse_decimal, plain
 from app.resources import Resources
-from app.store.mongo.paging import PageRequest
 from tests.business import Business, create_business
 
 
@@ -172,32 +169,6 @@ async def test_no_workspace_reaches_passes_or_events_of_another(
 def test_decimals_keep_their_value_in_text_form(value: Decimal) -> None:
     assert parse_decimal(plain(value)) == value
     assert Decimal(canonical(value)) == value
-
-
-@pytest.mark.parametrize(
-    ("operator", "value", "found"),
-    [
-        ("EQ", "1.5", {"a", "b"}),
-        ("EQ", 2, {"c"}),
-        ("GTE", "1.5", {"a", "c"}),
-        ("IN", ("1.5", 2), {"a", "b", "c"}),
-        ("NE", "1.5", {"c", "d"}),
-        ("EXISTS", None, {"a", "b", "c"}),
-        ("NOT_EXISTS", None, {"d"}),
-    ],
-)
-async def test_metadata_condition_matches_numbers_in_any_spelling(
-    business: Business, operator: str, value: object, found: set[str]
-) -> None:
-    await business.record(
-        {"external_id": "a", "metadata": {"size": 1.5}},
-        {"external_id": "b", "metadata": {"size": "1.5"}},
-        {"external_id": "c", "metadata": {"size": 2}},
-        {"external_id": "d"},
-    )
-    query = EventQuery(metadata=[Condition("size", Operator(operator), value)])
-    page = await business.ctx.workspace.events.page(query, PageRequest(10))
-    assert {event.external_id for event in page.items} == found
 
 
 async def test_currency_without_an_amount_adds_no_sum(business: Business) -> None:

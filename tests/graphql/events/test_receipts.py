@@ -58,14 +58,14 @@ async def test_receipt_returns_the_outcome_of_each_item_and_whether_it_is_folded
     ]
     assert list_codes(receipt["results"][3]["userErrors"]) == [("INVALID", ["amount"])]
     query = "query ($t: String!) { ingestReceipt(token: $t) { results(statuses: [REJECTED]) { index } } }"
-    some = (await api.fetch_data(query, t=token))["ingestReceipt"]["results"]
-    assert [result["index"] for result in some] == [3, 4]
+    rejected = (await api.fetch_data(query, t=token))["ingestReceipt"]["results"]
+    assert [result["index"] for result in rejected] == [3, 4]
 
-    again = (await api.fetch_data(RECORD, input=call))["recordEvents"]
-    assert (again["created"], again["duplicate"], again["failed"]) == (0, 3, 3)
-    assert again["receipt"]["token"] == token
-    assert [r["event"] for r in again["results"]] == [r["event"] for r in answer["results"]]
-    assert [r["userErrors"] for r in again["results"]] == [r["userErrors"] for r in answer["results"]]
+    repeated = (await api.fetch_data(RECORD, input=call))["recordEvents"]
+    assert (repeated["created"], repeated["duplicate"], repeated["failed"]) == (0, 3, 3)
+    assert repeated["receipt"]["token"] == token
+    assert [r["event"] for r in repeated["results"]] == [r["event"] for r in answer["results"]]
+    assert [r["userErrors"] for r in repeated["results"]] == [r["userErrors"] for r in answer["results"]]
     other = (await api.fetch_data(RECORD, input={**call, "events": BATCH[:2]}))["recordEvents"]
     assert list_codes(other["userErrors"]) == [("CONFLICT", ["idempotencyKey"])]
     assert (other["results"], other["receipt"]) == ([], None)
@@ -82,11 +82,11 @@ async def test_recordEvent_takes_an_idempotency_key_and_returns_a_receipt(api: A
     await api.business.create_passes("ann")
     event = {"passExternalId": "ann", "type": "purchase", "amount": 1, "idempotencyKey": "k"}
     first = (await api.fetch_data(ONE, input=event))["recordEvent"]
-    again = (await api.fetch_data(ONE, input=event))["recordEvent"]
-    assert (first["status"], again["status"]) == ("CREATED", "DUPLICATE")
-    assert first["event"] == again["event"]
-    assert first["receipt"]["token"] == again["receipt"]["token"]
-    assert again["receipt"]["results"] == [{"status": "CREATED"}]
+    repeated = (await api.fetch_data(ONE, input=event))["recordEvent"]
+    assert (first["status"], repeated["status"]) == ("CREATED", "DUPLICATE")
+    assert first["event"] == repeated["event"]
+    assert first["receipt"]["token"] == repeated["receipt"]["token"]
+    assert repeated["receipt"]["results"] == [{"status": "CREATED"}]
     other = (await api.fetch_data(ONE, input={**event, "amount": 2}))["recordEvent"]
     assert (other["status"], list_codes(other["userErrors"])) == (None, [("CONFLICT", ["idempotencyKey"])])
     misplaced = (await api.fetch_data(RECORD, input={"events": [event]}))["recordEvents"]

@@ -37,23 +37,29 @@ async def read_fields(api: Api) -> dict[str, Any]:
 async def test_recordPurchase_and_recordRefund_store_the_same_fields_as_recordEvent(api: Api) -> None:
     """WH2-10, WH2-11, WH2-15, WH2-20, WH2-21, WH1-05, WH1-06, V1-03, A1-13."""
     metadata = {"order_id": "ORD-1", "items": [{"product_id": "p1", "quantity": 2, "subtotal": "10.00"}]}
-    bought = await record(
+    purchase = await record(
         api, "recordPurchase", amount="29.30", currency="EUR", source="pos-terminal-1", externalId="order-1",
         metadata=metadata, points=29, label="Lunch", occurredAt="2025-12-31T12:00:00+01:00",
     )  # fmt: skip
-    event = bought["event"]
-    assert (bought["status"], bought["userErrors"], event["category"], event["type"]) == (
+    event = purchase["event"]
+    assert (purchase["status"], purchase["userErrors"], event["category"], event["type"]) == (
         "CREATED", [], "TRANSACTION", "purchase",
     )  # fmt: skip
     assert (event["amount"], event["currency"], event["points"], event["label"]) == ("29.30", "EUR", "29", "Lunch")
     assert (event["source"], event["externalId"], event["metadata"]) == ("pos-terminal-1", "order-1", metadata)
     assert (event["occurredAt"], event["pass"]["externalId"]) == ("2025-12-31T11:00:00.000Z", "ann")
-    part = await record(api, "recordRefund", amount="9.30", correctionOf=event["id"], metadata={"reason": "broken"})
-    assert (part["status"], part["event"]["currency"], part["event"]["correctionOf"]) == (
+    partial_refund = await record(
+        api, "recordRefund", amount="9.30", correctionOf=event["id"], metadata={"reason": "broken"}
+    )
+    assert (
+        partial_refund["status"],
+        partial_refund["event"]["currency"],
+        partial_refund["event"]["correctionOf"],
+    ) == (
         "CREATED", "EUR", {"id": event["id"]},
     )  # fmt: skip
-    whole = await record(api, "recordRefund", correctionOf=event["id"])
-    assert whole["event"]["amount"] == "29.30"
+    full_refund = await record(api, "recordRefund", correctionOf=event["id"])
+    assert full_refund["event"]["amount"] == "29.30"
     await api.business.run_worker()
     data = await api.fetch_data(
         '{ pass(externalId: "ann") { pointsBalance statistics { spend { gross refunded net } } } }'
@@ -74,9 +80,9 @@ async def test_shortcut_and_recordEvent_recognise_the_same_event_as_a_duplicate(
     for mutation, own, more in shortcuts:
         values = {**same, **own, "externalId": mutation}
         first = await record(api, mutation, **values)
-        again = [await record(api, mutation, **values), await record(api, "recordEvent", **values, **more)]
-        assert [first["status"], *(each["status"] for each in again)] == ["CREATED", "DUPLICATE", "DUPLICATE"]
-        assert {each["event"]["id"] for each in again} == {first["event"]["id"]}
+        repeated = [await record(api, mutation, **values), await record(api, "recordEvent", **values, **more)]
+        assert [first["status"], *(each["status"] for each in repeated)] == ["CREATED", "DUPLICATE", "DUPLICATE"]
+        assert {each["event"]["id"] for each in repeated} == {first["event"]["id"]}
         other = await record(api, mutation, **{**values, "metadata": {"a": 2}})
         assert (other["status"], list_codes(other["userErrors"])) == ("CONFLICT", [("CONFLICT", ["externalId"])])
         assert first["receipt"]["token"]
@@ -99,8 +105,8 @@ async def test_recordActivity_accepts_built_in_and_custom_types_with_metadata(ap
         ("scan", "mobile-app", {"action": "Lookup", "register": 4, "gate": "A", "facility": "pool", "reward": "cake"}),
         ("yoga_class", "website", {"drink": "tea", "event_name": "Flow"}),
     ):
-        done = await record(api, "recordActivity", type=kind, source=source, metadata=metadata)
-        assert (done["status"], done["event"]["category"], done["event"]["metadata"]) == (
+        recorded = await record(api, "recordActivity", type=kind, source=source, metadata=metadata)
+        assert (recorded["status"], recorded["event"]["category"], recorded["event"]["metadata"]) == (
             "CREATED",
             "ACTIVITY",
             metadata,
@@ -117,14 +123,14 @@ async def test_each_field_change_counts_once_and_with_exact_decimals(api: Api) -
     increment = {"fieldName": "stars", "change": "INCREMENT", "amount": "0.1", "externalId": "up-1"}
     for values in (increment, increment, {**increment, "externalId": "up-2", "amount": "0.2"}):
         await record(api, change, **values)
-    assert await read_fields(api) == {"tier": "silver", "stars": "0.3"}
+    assert await read_fields(api) == {"tier": "silver", "stars": 0.3}
     await record(api, change, fieldName="stars", change="DECREMENT", oldValue="0.3", newValue="0.05")
-    assert await read_fields(api) == {"tier": "silver", "stars": "0.05"}
+    assert await read_fields(api) == {"tier": "silver", "stars": 0.05}
     await record(api, change, fieldName="stars", newValue="10", occurredAt="2025-12-01T00:00:00Z")
     await record(api, change, fieldName="tier", newValue="iron", occurredAt="2025-12-01T00:00:00Z")
-    assert await read_fields(api) == {"tier": "silver", "stars": "10.05"}
+    assert await read_fields(api) == {"tier": "silver", "stars": 10.05}
     await record(api, change, fieldName="tier")
-    assert await read_fields(api) == {"stars": "10.05"}
+    assert await read_fields(api) == {"stars": 10.05}
 
 
 INVALID: list[tuple[str, dict[str, Any], str, list[str]]] = [

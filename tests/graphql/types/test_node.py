@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from app.graphql.types.ids import to_global_id
+from app.clock import system_ms
+from app.commands.events.event_types import define_event_type
+from app.commands.inbound.deliveries import Message, receive_message
+from app.commands.inbound.hooks import create_inbound_hook
+from app.commands.passes.removals import delete_events
+from app.commands.webhooks.endpoints import create_webhook_endpoint
+from app.domain.events.events import EventQuery
+from app.graphql.types.ids import from_global_id, to_global_id
 from tests.business import create_business
 from tests.graphql.serving import Api
 
@@ -34,12 +41,52 @@ async def test_nodes_finds_objects_of_each_type_by_global_id(api: Api) -> None:
     ]  # fmt: skip
 
 
+async def test_nodes_finds_objects_of_each_type_by_database_id(api: Api) -> None:
+    """Activities, webhooks and exports contain database ids. Every field that takes an id takes both forms."""
+    await api.business.create_segment("buyers", {"event": {"types": ["purchase"], "value": 1}}, notify="EMIT")
+    await api.business.record({})
+    await api.business.run_worker()
+    ctx = api.business.ctx
+    await define_event_type(ctx, "tasting", label="Tasting")
+    hook, _ = await create_inbound_hook(ctx, "Shop", "shop", {"fields": {"passExternalId": "who", "type": "kind"}})
+    await receive_message(ctx.resources, Message(hook, "1", b"{}", {}))
+    endpoint, _ = await create_webhook_endpoint(ctx, "https://example.com/")
+    log = await api.business.read_log()
+    await ctx.workspace.deliveries.requeue(endpoint.id, log[:1], system_ms())
+    await delete_events(ctx, EventQuery(types=["visit"]))
+    db = ctx.resources.db
+    ids = [log[0].id, f"{log[0].pass_id}.{(await db['segments'].find_one({}) or {})['_id']}", f"{endpoint.id}:1"]
+    for name in (
+        "workspaces", "api_keys", "passes", "events", "segments", "jobs", "inbound_hooks", "inbound_deliveries",
+        "webhook_endpoints", "webhook_deliveries", "audit", "event_types",
+    ):  # fmt: skip
+        doc = await db[name].find_one({})
+        assert doc is not None, name
+        ids.append(doc["_id"])
+    found = (await api.fetch_data(NODES, ids=ids))["nodes"]
+    assert [node["__typename"] for node in found] == [
+        "Activity", "Membership", "WebhookDelivery", "Workspace", "ApiKey", "Pass", "Event", "Segment", "Job",
+        "InboundHook", "InboundDelivery", "WebhookEndpoint", "WebhookDelivery", "AuditEntry", "EventDefinition",
+    ]  # fmt: skip
+    assert [from_global_id(node["id"]) for node in found] == [
+        (node["__typename"], database_id) for node, database_id in zip(found, ids, strict=True)
+    ]
+    assert (await api.fetch_data("query ($id: ID!) { node(id: $id) { id } }", id=ids[0]))["node"] == {
+        "id": to_global_id("Activity", ids[0])
+    }
+
+
 async def test_nodes_returns_null_at_the_place_of_an_unknown_id(api: Api) -> None:
     [card] = await api.business.create_passes("ann")
     unknown = [
         "",
         "x",
         "pass_1",
+        "act_1:2",
+        "wh_:",
+        "nothing_1",
+        "pass_é",
+        f"pass_{'1' * 600}",
         to_global_id("Nothing", "x"),
         to_global_id("Pass", "pass_none"),
         "\ud800",
@@ -65,6 +112,7 @@ async def test_nodes_returns_null_for_ids_of_another_workspace(api: Api) -> None
         to_global_id("Membership", f"{result.event.pass_id}.{segment.id}"),
         to_global_id("Activity", activity.id),
     ]
+    ids += [stranger.ctx.workspace.id, result.event.id, result.event.pass_id, segment.id, activity.id]
     assert (await api.fetch_data(NODES, ids=ids))["nodes"] == [None] * len(ids)
 
 

@@ -21,6 +21,8 @@ from app.domain.errors import Refused
 from app.domain.jobs import JobStatus
 from app.domain.signatures import Verification, verify_signature
 from app.domain.values.cursors import activity_cursor
+from app.domain.values.instants import format_instant, from_ms
+from app.domain.webhooks.partitions import partition_of
 from app.graphql.types.ids import from_global_id
 from app.resources import Resources
 from app.store.workspace.webhooks import WebhookQueries
@@ -63,7 +65,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 @pytest.fixture
 async def business(resources: Resources, clock: FixedClock) -> Business:
-    """Create a workspace with retried purchase, which has two activities. Its settings allow endpoints on this machine."""
+    """Create a workspace with one purchase, which has two activities. Its settings allow endpoints on this machine."""
     settings = replace(resources.settings, egress_allow=("127.0.0.1",))
     business = await open_business(replace(resources, settings=settings), clock)
     await business.record({"external_id": "1"})
@@ -130,7 +132,7 @@ async def test_created_endpoint_has_the_given_filter_and_start_or_the_defaults(a
     listed = (await api.fetch_data(f"{{ webhookEndpoints {{ totalCount nodes {{ {ENDPOINT} }} }} }}"))[
         "webhookEndpoints"
     ]
-    # The plain endpoint is retried activity behind: after its creation the pass entered a segment.
+    # The plain endpoint is one activity behind: after its creation the pass entered a segment.
     assert listed == {"totalCount": 2, "nodes": [full, {**plain, "behind": 1}]}
     found = await api.fetch_data(
         f"query ($id: ID!) {{ webhookEndpoint(id: $id) {{ {ENDPOINT} }} node(id: $id) {{ __typename id }} }}",
@@ -379,8 +381,8 @@ async def test_replay_sends_exactly_the_messages_that_its_dry_run_counts(api: Ap
 
     page = (await api.fetch_data(DELIVERIES, filter={"endpointId": endpoint}, first=3))["webhookDeliveries"]
     assert (page["totalCount"], len(page["nodes"]), page["pageInfo"]["hasNextPage"]) == (len(log), 3, True)
-    rest = await api.fetch_data(DELIVERIES, filter={"endpointId": endpoint}, after=page["pageInfo"]["endCursor"])
-    nodes = [*page["nodes"], *rest["webhookDeliveries"]["nodes"]]
+    second_page = await api.fetch_data(DELIVERIES, filter={"endpointId": endpoint}, after=page["pageInfo"]["endCursor"])
+    nodes = [*page["nodes"], *second_page["webhookDeliveries"]["nodes"]]
     assert sorted(node["messageId"] for node in nodes) == sorted(each.id for each in log)
     assert {node["status"] for node in nodes} == {"SUCCEEDED"}
     [retried] = [node for node in nodes if node["messageId"] == failing_id]
@@ -401,3 +403,101 @@ async def test_replay_sends_exactly_the_messages_that_its_dry_run_counts(api: Ap
         assert (listed["totalCount"], len(listed["nodes"])) == (expected, expected)
     error = await api.fetch_error(DELIVERIES, filter={"endpointId": endpoint, "types": [""]})
     assert error["extensions"]["code"] == "BAD_USER_INPUT"
+
+
+FAILING = f"""query ($id: ID!, $filter: WebhookDeliveryFilter!) {{
+  webhookEndpoint(id: $id) {{ status awaySince consecutiveFailures failingSince nextRetryAt pendingCount failedCount
+    lastAttempt {{ statusCode error attemptedAt }} deliveries {{ totalCount nodes {{ {DELIVERY} createdAt }} }} }}
+  webhookDeliveries(filter: $filter) {{ totalCount nodes {{ id status }} }} }}"""
+
+
+async def test_failing_endpoint_shows_its_failures_and_waiting_messages_at_once(
+    api: Api, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The circuit is still closed, and the message is not deferred before its fourth attempt has failed."""
+    business = api.business
+    await business.record({"pass_external_id": "bob", "external_id": "2"})
+    await business.run_worker()
+    log = await business.read_log()
+    monkeypatch.setattr("workers.delivery.partitions.partition_of", lambda pass_id: int(pass_id == log[0].pass_id))
+    created = await mutate(api, CREATE, input={"url": receiver.url, "after": activity_cursor(0)})
+    endpoint_id = created["endpoint"]["id"]
+    now_ms = system_ms() + 3_600_000
+
+    async def read(later_ms: int, **filter_parts: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        nonlocal now_ms
+        now_ms += later_ms
+        await run_endpoint(business.worker, database_id(endpoint_id), now_ms=lambda: now_ms, chance=lambda: 0.0)
+        query_filter = {"endpointId": endpoint_id, "statuses": ["PENDING"], **filter_parts}
+        data = await api.fetch_data(FAILING, id=endpoint_id, filter=query_filter)
+        return data["webhookEndpoint"], data["webhookDeliveries"]
+
+    # Of each pass the first message fails twice, at once and after 0 s. It blocks the second one.
+    first_ids = {log[0].id, next(each.id for each in log if each.pass_id != log[0].pass_id)}
+    receiver.respond = lambda request: 500 if request.id in first_ids else 200
+    endpoint, pending = await read(0)
+    assert (endpoint["status"], endpoint["awaySince"], endpoint["consecutiveFailures"]) == ("ENABLED", None, 4)
+    assert endpoint["failingSince"] == format_instant(from_ms(now_ms))
+    assert endpoint["nextRetryAt"] == format_instant(from_ms(now_ms + 5_000))
+    assert (endpoint["lastAttempt"]["statusCode"], endpoint["lastAttempt"]["error"]) == (
+        500,
+        "The endpoint answered 500.",
+    )
+    assert (endpoint["pendingCount"], endpoint["failedCount"], pending["totalCount"]) == (2, 0, 2)
+    listed = endpoint["deliveries"]["nodes"]
+    assert {each["messageId"] for each in listed} == first_ids
+    assert {(each["status"], each["tries"], each["nextAttemptAt"]) for each in listed} == {
+        ("PENDING", 2, format_instant(from_ms(now_ms + 5_000)))
+    }
+    assert [[attempt["statusCode"] for attempt in each["attempts"]] for each in listed] == [[500, 500]] * 2
+    assert {each["id"] for each in pending["nodes"]} == {each["id"] for each in listed}
+    node = "query ($id: ID!) { node(id: $id) { ... on WebhookDelivery { messageId status tries } } }"
+    found = (await api.fetch_data(node, id=listed[0]["id"]))["node"]
+    assert found == {"messageId": listed[0]["messageId"], "status": "PENDING", "tries": 2}
+    assert (await read(0, statuses=["FAILED"]))[1]["totalCount"] == 0
+    assert (await read(0, types=["customer.segment.left"]))[1]["totalCount"] == 0
+    assert (await read(0, types=["customer.created"]))[1]["totalCount"] == 2
+
+    # After the fourth failure both are deferred. The stored deliveries take the place of the blocked ones.
+    endpoint, pending = await read(5_000)
+    endpoint, pending = await read(300_000)
+    assert (endpoint["pendingCount"], pending["totalCount"], endpoint["deliveries"]["totalCount"]) == (2, 2, 4)
+    assert endpoint["consecutiveFailures"] == 0, "the endpoint accepted the messages that waited"
+    assert endpoint["nextRetryAt"] == format_instant(from_ms(now_ms + 1_800_000))
+    receiver.respond = lambda request: 200
+    endpoint, pending = await read(1_800_000)
+    assert (endpoint["pendingCount"], pending["nodes"], endpoint["nextRetryAt"]) == (0, [], None)
+    assert (endpoint["consecutiveFailures"], endpoint["failingSince"], endpoint["lastAttempt"]["statusCode"]) == (
+        0,
+        None,
+        200,
+    )
+    assert {each["id"] for each in listed} < {each["id"] for each in endpoint["deliveries"]["nodes"]}
+
+
+async def test_pages_list_blocked_deliveries_among_the_stored_ones(api: Api, receiver: Receiver) -> None:
+    """One pass is delivered, the first messages of three others fail."""
+    business = api.business
+    await business.record(*({"pass_external_id": name} for name in ("bob", "cyd", "dan")))
+    await business.run_worker()
+    ann = (await business.read_pass()).id
+    log = await business.read_log()
+    pass_ids = {each.id: each.pass_id for each in log}
+    partitions = {partition_of(each.pass_id) for each in log if each.pass_id != ann}
+    receiver.respond = lambda request: 200 if pass_ids[request.id] == ann else 503
+    created = await mutate(api, CREATE, input={"url": receiver.url, "after": activity_cursor(0)})
+    endpoint_id = created["endpoint"]["id"]
+    await run_endpoint(business.worker, database_id(endpoint_id), now_ms=lambda: system_ms() + 3_600_000)
+    query_filter = {"endpointId": endpoint_id}
+    whole = (await api.fetch_data(DELIVERIES, filter=query_filter, first=50))["webhookDeliveries"]
+    pending = [each for each in whole["nodes"] if each["status"] == "PENDING"]
+    assert len(pending) == len(partitions)
+    assert (whole["totalCount"], len(whole["nodes"])) == (len(pending) + 2, len(pending) + 2)
+    pages, after = [], None
+    while True:
+        page = (await api.fetch_data(DELIVERIES, filter=query_filter, first=1, after=after))["webhookDeliveries"]
+        pages += page["nodes"]
+        if not page["pageInfo"]["hasNextPage"]:
+            break
+        after = page["pageInfo"]["endCursor"]
+    assert pages == whole["nodes"]

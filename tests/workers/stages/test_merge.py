@@ -12,7 +12,7 @@ import pytest
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.passes import create_passes, update_pass
 from app.commands.passes.removals import erase_pass, remove_events
-from app.domain.activities import CUSTOM_EVENT, DELETED
+from app.domain.activities import CUSTOM_EVENT, DELETED, UPDATED
 from app.domain.errors import Conflict, InvalidInput, NotFound
 from app.domain.events.events import TOMBSTONES, Event, EventQuery
 from app.domain.events.receipts import RecordStatus
@@ -275,6 +275,56 @@ async def test_removed_event_of_a_merged_pass_no_longer_counts(business: Busines
     await remove_events(business.ctx, [(moved.pass_id, moved.id)])
     await business.run_worker()
     assert (await business.read_pass()).aggregates["purchase", "USD"].sum == Decimal(1)
+
+
+@pytest.mark.parametrize("removed_when", ["unmoved", "moved", "both folded at once"])
+async def test_removal_of_an_event_that_a_merge_is_moving_is_published_once(
+    business: Business, removed_when: str
+) -> None:
+    """The event was published by the merged pass. It is removed before the survivor counts it."""
+    outcome = await business.record({"amount": 2, "pass_external_id": "bob"}, {"amount": 1})
+    event = outcome.results[0].event
+    assert event is not None
+    await business.run_worker()
+    ann, bob = await merge(business)
+    await fold_all(business)
+    if removed_when == "unmoved":
+        # The tombstone is forwarded to the survivor and counts there before the merge stage runs.
+        await remove_events(business.ctx, [(bob, event.id)])
+        await fold_all(business)
+    await publish_once(business.worker, business.ctx.workspace.id)
+    await merge_once(business.worker, bob)
+    if removed_when == "moved":
+        # The survivor folds the tombstone, but a batch before the event.
+        await business.ctx.resources.db["events"].update_one({"_id": event.id}, {"$set": {"pend": -1}})
+        await remove_events(business.ctx, [(ann, event.id)])
+        await fold_all(business)
+    elif removed_when == "both folded at once":
+        await remove_events(business.ctx, [(ann, event.id)])
+    await business.run_worker()
+    feed = await business.read_log()
+    removals = [(a.pass_id, a.cause) for a in feed if a.type == UPDATED]
+    assert removals == [(ann, {"kind": "EVENT_REMOVED", "event": event.id})]
+    assert [a.cause["event"] for a in feed if a.type == CUSTOM_EVENT].count(event.id) == 1
+    assert (await business.read_pass()).aggregates["purchase", "USD"].sum == Decimal(1)
+
+
+async def test_removal_of_an_event_that_nobody_published_is_not_published(business: Business) -> None:
+    """The event was recorded on the merged pass after the pass had ended, and is removed before it counts anywhere."""
+    await business.record({}, {"pass_external_id": "bob"})
+    await business.run_worker()
+    ann, bob = await merge(business)
+    await fold_all(business)
+    business.ctx.resources.cache.remember_pass(business.ctx.workspace.id, bob, "bob")
+    event = (await business.record({"amount": 3, "pass_external_id": "bob"})).results[0].event
+    assert event is not None
+    await business.ctx.resources.db["events"].update_one({"_id": event.id}, {"$set": {"pend": -1}})
+    await remove_events(business.ctx, [(ann, event.id)])
+    await fold_all(business)
+    await business.run_worker()
+    feed = await business.read_log()
+    assert [a for a in feed if a.type == UPDATED] == []
+    assert event.id not in [a.cause.get("event") for a in feed]
 
 
 async def test_event_moves_only_after_its_activity_is_published(business: Business) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import pytest
+
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import remove_events
-from app.domain.activities import POINTS_ADDED, POINTS_EXPIRED, Activity
+from app.domain.activities import CUSTOM_EVENT, POINTS_ADDED, POINTS_EXPIRED, REDEEMED, UPDATED, Activity
 from app.domain.state.points import rebuild_account
 from app.domain.values.instants import to_ms
 from tests.business import Business, list_transitions
@@ -121,6 +123,71 @@ async def test_end_of_points_is_moved_by_an_event_of_its_own(business: Business)
     stored = (await business.ctx.workspace.events.get_many([grant.id]))[grant.id]
     assert stored == grant
     await check_against_rebuild(business)
+
+
+@pytest.mark.parametrize("is_folded_between", [False, True])
+@pytest.mark.parametrize("correction_day", [-9, 0, 1])
+async def test_correction_of_points_works_whatever_its_date_and_id(
+    business: Business, correction_day: int, is_folded_between: bool
+) -> None:
+    """The grant occurs on day 1. The ids are hashes: of nine corrections, about half sort before their grant."""
+    business.clock.set(day(2))
+    names = [f"p{n}" for n in range(9)]
+    for name in names:
+        grant = {"points": 100, "points_expire_at": day(30), "occurred_at": day(1), "external_id": f"grant of {name}"}
+        [result] = (await business.record({**grant, "pass_external_id": name})).results
+        if is_folded_between:
+            await business.run_worker()
+        assert result.event is not None
+        moved = {"type": "custom", "points_expire_at": day(40), "correction_of": result.event.id}
+        await business.record(
+            {**moved, "pass_external_id": name, "occurred_at": day(correction_day), "external_id": f"moved of {name}"}
+        )
+    business.clock.set(day(35))
+    await business.run_worker()
+    assert [(await business.read_pass(name)).points for name in names] == [100] * 9
+    for name in names:
+        await check_against_rebuild(business, name)
+    business.clock.set(day(41))
+    await business.run_worker()
+    assert expired(await business.read_log()) == [("100", "0", day(40))] * 9
+
+
+@pytest.mark.parametrize("is_folded_between", [False, True])
+async def test_correction_of_a_field_change_counts_after_it(business: Business, is_folded_between: bool) -> None:
+    """A file has dates only, so both changes occur at the same instant."""
+    business.clock.set(day(2))
+    names = [f"p{n}" for n in range(9)]
+    for name in names:
+        change = {"type": "field_updated", "field_name": "size", "pass_external_id": name, "occurred_at": day(1)}
+        [result] = (await business.record({**change, "new_value": "wrong", "external_id": f"first {name}"})).results
+        if is_folded_between:
+            await business.run_worker()
+        assert result.event is not None
+        correction = {"new_value": "right", "external_id": f"second {name}", "correction_of": result.event.id}
+        await business.record({**change, **correction})
+    await business.run_worker()
+    assert [(await business.read_pass(name)).profile.fields for name in names] == [{"size": "right"}] * 9
+
+
+async def test_event_that_adds_points_is_published_as_itself_and_as_added_points(business: Business) -> None:
+    """A receiver that listens to one of the two types misses no event."""
+    await business.record({"points": 30}, {"points": -5}, {"points": 0})
+    await business.record({"type": "redemption", "points": 1})
+    await business.record({"type": "field_updated", "field_name": "size", "new_value": "L", "points": 2})
+    await business.run_worker()
+    feed = [a for a in await business.read_log() if a.cause.get("event")]
+    types_by_event: dict[object, list[str]] = {}
+    for activity in feed:
+        types_by_event.setdefault(activity.data["event"]["points"], []).append(activity.type)  # type: ignore[index]
+    assert types_by_event == {
+        "30": [CUSTOM_EVENT, POINTS_ADDED],
+        "-5": [CUSTOM_EVENT],
+        "0": [CUSTOM_EVENT],
+        "1": [REDEEMED, POINTS_ADDED],
+        "2": [UPDATED, POINTS_ADDED],
+    }
+    assert [a.pass_sequence for a in await business.read_log()] == list(range(1, 10))
 
 
 async def test_end_of_points_moved_into_the_past_expires_them_now(business: Business) -> None:

@@ -1,0 +1,64 @@
+"""Outbox entries that one walk makes: they get the next numbers of the pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from app.domain.activities import DELETED, POINTS_EXPIRED, UPDATED, CauseKind, Entry, types_of
+from app.domain.events.events import Event
+from app.domain.state.points import ExpiredLot
+
+
+class NewEntries:
+    """New outbox entries of a pass. `last_number` is the number of the last activity so far."""
+
+    def __init__(self, last_number: int, recorded_ms: int) -> None:
+        self.last_number = last_number
+        self.entries: list[Entry] = []
+        self._recorded_ms = recorded_ms
+
+    def add(
+        self, activity_type: str, at_ms: int, cause: Mapping[str, object], refs: Mapping[str, object], **flags: bool
+    ) -> None:
+        """Add an entry with the next number."""
+        self.last_number += 1
+        self.entries.append(
+            Entry(
+                self.last_number,
+                activity_type,
+                at_ms,
+                recorded_ms=self._recorded_ms,
+                cause=cause,
+                refs=refs,
+                **flags,
+            )
+        )
+
+    def report_event(self, event: Event, at_ms: int) -> None:
+        """Add the entries of an event that counts now, unless a merged pass published them before."""
+        if event.move is not None and event.move.was_published:
+            return
+        cause, late = {"kind": CauseKind.EVENT.value, "event": event.id}, event.occurred_ms < at_ms
+        for activity_type in types_of(event):
+            self.add(
+                activity_type, event.occurred_ms, cause, {"event": event.id}, late=late, historical=event.historical
+            )
+
+    def report_removals(self, event_ids: Iterable[str], at_ms: int) -> None:
+        """Add an entry for each event that does not count any more."""
+        for event_id in event_ids:
+            cause = {"kind": CauseKind.EVENT_REMOVED.value, "event": event_id}
+            self.add(UPDATED, at_ms, cause, {"removed": event_id}, late=True)
+
+    def report_expiries(self, expired: Iterable[ExpiredLot], at_ms: int) -> None:
+        """Add an entry for each lot that expired."""
+        for lot in expired:
+            refs = {"event": lot.event_id, "points": lot.points, "balance": lot.balance}
+            self.add(POINTS_EXPIRED, at_ms, {"kind": CauseKind.TIME.value}, refs, late=lot.at_ms < at_ms)
+
+    def report_end(self, at_ms: int, survivor_id: str | None) -> None:
+        """Add the last entry of an erased pass, or of a pass that was merged into a survivor."""
+        if survivor_id is None:
+            self.add(DELETED, at_ms, {}, {})
+        else:
+            self.add(DELETED, at_ms, {"kind": CauseKind.PASS_MERGED.value}, {"into": survivor_id})
