@@ -1,8 +1,11 @@
-"""Rate limits by API key: operations cost points, and points come back every second.
+"""Rate limits by API key and by workspace: operations cost points, and points come back every second.
 
-Redis stores the remaining points of each key, shared by all API processes and kept over restarts. A process leases a
-block of points and spends it locally, so most operations need no round trip. If Redis does not answer, each process
-keeps a budget of its own.
+A key spends from its own budget and from the budget of its workspace. Otherwise, a client could multiply its points by
+creating keys.
+
+Redis stores the remaining points of each key and workspace, shared by all API processes and kept over restarts. A
+process leases a block of points and spends it locally, so most operations need no round trip. If Redis does not answer,
+each process keeps budgets of its own.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import logging
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -30,20 +33,34 @@ REDIS_TIMEOUT_SECONDS = 0.25
 REDIS_RETRY_SECONDS = 1.0
 """How long a process does not ask Redis again after Redis did not answer."""
 
+WORKSPACE_BUDGET_FACTOR = 4
+"""Size of a workspace's budget, and the points that come back to it, as a multiple of the budget of one key."""
+
 # The script uses the clock of Redis, so processes with different clocks share one budget. Full budgets expire.
+# A lease takes its points from both budgets, or from none.
 LEASE_SCRIPT = """
-local capacity, rate, needed, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local needed, wanted = tonumber(ARGV[1]), tonumber(ARGV[2])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local kept = redis.call('HMGET', KEYS[1], 'points', 'at')
-local points, at = tonumber(kept[1]) or capacity, tonumber(kept[2]) or now
-points = math.min(capacity, points + math.max(0, now - at) * rate / 1000)
-local granted = 0
-if points >= needed then granted = math.floor(math.min(wanted, points)) end
-points = points - granted
-redis.call('HSET', KEYS[1], 'points', string.format('%.3f', points), 'at', string.format('%.0f', now))
-redis.call('PEXPIRE', KEYS[1], math.ceil((capacity - points) / rate * 1000) + 1000)
-return {granted, string.format('%.3f', points)}
+local points = {}
+local granted = wanted
+for i = 1, #KEYS do
+  local capacity, rate = tonumber(ARGV[1 + 2 * i]), tonumber(ARGV[2 + 2 * i])
+  local kept = redis.call('HMGET', KEYS[i], 'points', 'at')
+  local left, at = tonumber(kept[1]) or capacity, tonumber(kept[2]) or now
+  points[i] = math.min(capacity, left + math.max(0, now - at) * rate / 1000)
+  granted = math.min(granted, math.floor(points[i]))
+end
+if granted < needed then granted = 0 end
+local answer = {granted}
+for i = 1, #KEYS do
+  local capacity, rate = tonumber(ARGV[1 + 2 * i]), tonumber(ARGV[2 + 2 * i])
+  points[i] = points[i] - granted
+  redis.call('HSET', KEYS[i], 'points', string.format('%.3f', points[i]), 'at', string.format('%.0f', now))
+  redis.call('PEXPIRE', KEYS[i], math.ceil((capacity - points[i]) / rate * 1000) + 1000)
+  answer[1 + i] = string.format('%.3f', points[i])
+end
+return answer
 """
 
 
@@ -61,23 +78,41 @@ class Allowance:
 
 
 @dataclass(slots=True)
-class _KeyBudget:
-    """Points of one key, as this process sees them.
+class _SharedBudget:
+    """Budget of a key or a workspace, as this process saw it last.
 
-    `leased_points` are this process's own. `shared_points` were left for all processes at `read_at` (monotonic
-    seconds).
+    `points` were left for all processes at `read_at` (monotonic seconds). Of the `limit` points, `per_second` come back
+    every second.
     """
 
-    shared_points: float
+    limit: int
+    per_second: int
+    points: float
     read_at: float
+
+    def current_points(self) -> float:
+        """Return the points that are left if no other process spent any."""
+        return min(self.limit, self.points + (time.monotonic() - self.read_at) * self.per_second)
+
+    def note(self, points: float) -> None:
+        """Note the points that are left now."""
+        self.points, self.read_at = points, time.monotonic()
+
+
+@dataclass(slots=True)
+class _KeyBudget:
+    """Budget of one key, with the points that this process leased for the key."""
+
+    shared: _SharedBudget
     leased_points: int = 0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Budget:
-    """Budgets of all keys, as one process sees them.
+    """Budgets of all keys and workspaces, as one process sees them.
 
-    Each holds at most `points`, of which `per_second` come back every second.
+    The budget of a key holds at most `points`, of which `per_second` come back every second. The budget of a workspace
+    is `WORKSPACE_BUDGET_FACTOR` times as large.
     """
 
     def __init__(self, redis: Redis, database: str, points: int, per_second: int) -> None:
@@ -85,25 +120,23 @@ class Budget:
         self._database = database
         self._points = points
         self._per_second = per_second
-        self._budgets: OrderedDict[str, _KeyBudget] = OrderedDict()
+        self._keys: OrderedDict[str, _KeyBudget] = OrderedDict()
+        self._workspaces: OrderedDict[str, _SharedBudget] = OrderedDict()
         self._redis_retry_at = 0.0
 
-    async def spend(self, key_id: str, cost: int) -> Allowance:
+    async def spend(self, workspace_id: str, key_id: str, cost: int) -> Allowance:
         """Spend `cost` points, at most a full budget, and return what is left. Raises Throttled, with nothing spent."""
-        budget = self._budgets.get(key_id)
-        if budget is None:
-            budget = self._budgets[key_id] = _KeyBudget(self._points, time.monotonic())
-            if len(self._budgets) > MAX_CACHED_KEYS:
-                self._budgets.popitem(last=False)
-        else:
-            self._budgets.move_to_end(key_id)
-        if budget.leased_points < cost:
+        workspace = self._workspace_budget(workspace_id)
+        key = self._key_budget(key_id)
+        if key.leased_points < cost:
             # Take one lease at a time: the lease that another operation took meanwhile may be enough.
-            async with budget.lock:
-                if budget.leased_points < cost:
-                    budget.leased_points += await self._lease(key_id, budget, cost - budget.leased_points)
-        budget.leased_points -= cost
-        remaining = min(self._points, budget.leased_points + int(self._current_shared_points(budget)))
+            async with key.lock:
+                if key.leased_points < cost:
+                    needed = cost - key.leased_points
+                    key.leased_points += await self._lease(workspace_id, workspace, key_id, key.shared, needed)
+        key.leased_points -= cost
+        left = int(min(key.shared.current_points(), workspace.current_points()))
+        remaining = min(self._points, key.leased_points + left)
         return Allowance(
             limit=self._points,
             remaining=remaining,
@@ -111,32 +144,66 @@ class Budget:
             cost=cost,
         )
 
-    def _current_shared_points(self, budget: _KeyBudget) -> float:
-        return min(self._points, budget.shared_points + (time.monotonic() - budget.read_at) * self._per_second)
+    def owe(self, key_id: str, cost: int) -> None:
+        """Take points that were used already. If the budget does not cover them, later operations wait until it does."""
+        self._key_budget(key_id).leased_points -= cost
 
-    async def _lease(self, key_id: str, budget: _KeyBudget, needed: int) -> int:
+    def _key_budget(self, key_id: str) -> _KeyBudget:
+        budget = self._keys.get(key_id)
+        if budget is None:
+            budget = self._keys[key_id] = _KeyBudget(self._full_budget(1))
+            if len(self._keys) > MAX_CACHED_KEYS:
+                self._keys.popitem(last=False)
+        else:
+            self._keys.move_to_end(key_id)
+        return budget
+
+    def _workspace_budget(self, workspace_id: str) -> _SharedBudget:
+        budget = self._workspaces.get(workspace_id)
+        if budget is None:
+            budget = self._workspaces[workspace_id] = self._full_budget(WORKSPACE_BUDGET_FACTOR)
+            if len(self._workspaces) > MAX_CACHED_KEYS:
+                self._workspaces.popitem(last=False)
+        else:
+            self._workspaces.move_to_end(workspace_id)
+        return budget
+
+    def _full_budget(self, factor: int) -> _SharedBudget:
+        points = factor * self._points
+        return _SharedBudget(
+            limit=points, per_second=factor * self._per_second, points=points, read_at=time.monotonic()
+        )
+
+    async def _lease(
+        self, workspace_id: str, workspace: _SharedBudget, key_id: str, key: _SharedBudget, needed: int
+    ) -> int:
         wanted = needed + max(1, self._points // LEASES_PER_BUDGET)
-        granted = await self._lease_from_redis(key_id, budget, needed, wanted)
+        shared = {key_id: key, workspace_id: workspace}
+        granted = await self._lease_from_redis(shared, needed, wanted)
         if granted is None:
-            budget.shared_points, budget.read_at = self._current_shared_points(budget), time.monotonic()
-            granted = min(wanted, int(budget.shared_points)) if budget.shared_points >= needed else 0
-            budget.shared_points -= granted
+            granted = min(wanted, *(int(each.current_points()) for each in shared.values()))
+            granted = granted if granted >= needed else 0
+            for each in shared.values():
+                each.note(each.current_points() - granted)
         if not granted:
-            raise Throttled(math.ceil((needed - budget.shared_points) / self._per_second * 1000) / 1000)
+            seconds = max((needed - each.points) / each.per_second for each in shared.values())
+            raise Throttled(math.ceil(seconds * 1000) / 1000)
         return granted
 
-    async def _lease_from_redis(self, key_id: str, budget: _KeyBudget, needed: int, wanted: int) -> int | None:
+    async def _lease_from_redis(self, shared: Mapping[str, _SharedBudget], needed: int, wanted: int) -> int | None:
         if time.monotonic() < self._redis_retry_at:
             return None
-        arguments = map(str, (self._points, self._per_second, needed, wanted))
+        names = [f"{self._database}:budget:{each}" for each in shared]
+        sizes = [number for each in shared.values() for number in (each.limit, each.per_second)]
+        arguments = map(str, (needed, wanted, *sizes))
         try:
             async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
-                name = f"{self._database}:budget:{key_id}"
-                answer = self._redis.eval(LEASE_SCRIPT, 1, name, *arguments)
-                granted, shared_points = await cast(Awaitable[tuple[int, bytes]], answer)
+                answer = self._redis.eval(LEASE_SCRIPT, len(names), *names, *arguments)
+                granted, *points = await cast(Awaitable[tuple[int, bytes, bytes]], answer)
         except REDIS_ERRORS as error:
-            log.debug("budget kept in this process, Redis unavailable: key=%s: %s", key_id, error)
+            log.debug("budget kept in this process, Redis unavailable: %s: %s", " ".join(shared), error)
             self._redis_retry_at = time.monotonic() + REDIS_RETRY_SECONDS
             return None
-        budget.shared_points, budget.read_at = float(shared_points), time.monotonic()
+        for each, left in zip(shared.values(), points, strict=True):
+            each.note(float(left))
         return granted

@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from app.domain.errors import Throttled
-from app.rate_limits import Budget
+from app.rate_limits import WORKSPACE_BUDGET_FACTOR, Budget
 from app.resources import open_redis
 from tests.servers import running_servers
 
@@ -19,20 +19,20 @@ POINTS_PER_SECOND = 1
 
 async def test_spent_points_are_gone_for_every_process_and_after_a_restart(redis: Redis) -> None:
     first = Budget(redis, "test", 1_000, per_second=POINTS_PER_SECOND)
-    assert (await first.spend("key", 600)).remaining in (400, 401)
+    assert (await first.spend("ws", "key", 600)).remaining in (400, 401)
     second = Budget(redis, "test", 1_000, per_second=POINTS_PER_SECOND)
     with pytest.raises(Throttled) as throttled:
-        await second.spend("key", 500)
+        await second.spend("ws", "key", 500)
     # The first budget holds 10 leased points beyond those that it spent.
     assert 100 < throttled.value.retry_after_seconds <= 110
-    assert (await second.spend("key", 300)).remaining < 100
-    assert (await second.spend("other", 900)).remaining in (100, 101)
+    assert (await second.spend("ws", "key", 300)).remaining < 100
+    assert (await second.spend("ws", "other", 900)).remaining in (100, 101)
 
 
 async def test_most_operations_need_no_call_to_redis(redis: Redis) -> None:
     budget = Budget(redis, "test", 1_000, per_second=POINTS_PER_SECOND)
     before = (await redis.info("commandstats")).get("cmdstat_eval", {}).get("calls", 0)
-    remaining = [(await budget.spend("key", 1)).remaining for _ in range(50)]
+    remaining = [(await budget.spend("ws", "key", 1)).remaining for _ in range(50)]
     calls = (await redis.info("commandstats"))["cmdstat_eval"]["calls"] - before
     assert calls <= 5
     assert remaining == sorted(remaining, reverse=True)
@@ -41,13 +41,13 @@ async def test_most_operations_need_no_call_to_redis(redis: Redis) -> None:
 
 async def test_points_come_back_with_time(redis: Redis) -> None:
     budget = Budget(redis, "test", 1_000, per_second=10_000)
-    await budget.spend("key", 1_000)
+    await budget.spend("ws", "key", 1_000)
     with pytest.raises(Throttled):
-        await budget.spend("key", 1_000)
+        await budget.spend("ws", "key", 1_000)
     async with asyncio.timeout(5):
         while True:
             try:
-                await budget.spend("key", 1_000)
+                await budget.spend("ws", "key", 1_000)
                 break
             except Throttled as error:
                 await asyncio.sleep(error.retry_after_seconds)
@@ -56,21 +56,43 @@ async def test_points_come_back_with_time(redis: Redis) -> None:
 async def test_concurrent_calls_never_spend_more_than_the_budget(redis: Redis) -> None:
     budgets = [Budget(redis, "test", 1_000, per_second=POINTS_PER_SECOND) for _ in range(3)]
     answers = await asyncio.gather(
-        *(budgets[i % 3].spend("key", 10) for i in range(300)), return_exceptions=True
+        *(budgets[i % 3].spend("ws", "key", 10) for i in range(300)), return_exceptions=True
     )  # fmt: skip
     spent = sum(10 for answer in answers if not isinstance(answer, BaseException))
     assert all(isinstance(answer, Throttled) for answer in answers if isinstance(answer, BaseException))
     assert 900 <= spent <= 1_010
 
 
+@pytest.mark.parametrize("has_redis", [True, False])
+async def test_keys_of_one_workspace_share_a_budget(redis: Redis, has_redis: bool) -> None:
+    """40 keys were 40 budgets before."""
+    reached = redis if has_redis else Redis(port=1)
+    budget = Budget(reached, "test", 1_000, per_second=POINTS_PER_SECOND)
+    spent = 0
+    throttled: Throttled | None = None
+    for number in range(10):
+        try:
+            await budget.spend("ws", f"key{number}", 900)
+            spent += 1
+        except Throttled as error:
+            throttled = error
+    assert spent == WORKSPACE_BUDGET_FACTOR
+    assert throttled is not None
+    # 360 to 400 points of 4,000 are left, and 4 points come back in a second.
+    assert 125 <= throttled.retry_after_seconds <= 135
+    assert (await budget.spend("other", "key", 900)).remaining <= 101
+    assert (await budget.spend("ws", "small", 10)).remaining <= 400
+    await reached.aclose()
+
+
 async def test_each_process_has_its_own_budget_without_redis(tmp_path: Path) -> None:
     async with running_servers(tmp_path) as servers:
         redis = open_redis(servers.settings)
         budget = Budget(redis, "test", 1_000, per_second=POINTS_PER_SECOND)
-        await budget.spend("key", 10)
+        await budget.spend("ws", "key", 10)
         await servers.redis.kill()
-        assert (await budget.spend("key", 500)).remaining <= 491
-        assert (await budget.spend("other", 1_000)).remaining <= 1
+        assert (await budget.spend("ws", "key", 500)).remaining <= 491
+        assert (await budget.spend("ws", "other", 1_000)).remaining <= 1
         with pytest.raises(Throttled):
-            await budget.spend("key", 600)
+            await budget.spend("ws", "key", 600)
         await redis.aclose()

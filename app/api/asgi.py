@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.auth import Keyring
 from app.commands.context import Context
 from app.config.settings import Settings
+from app.document_cache import DocumentCache
 from app.feed.tailer import Feed
 from app.graphql.context import RequestContext
 from app.graphql.execution.engine import Engine
@@ -35,8 +36,10 @@ from app.graphql.protocol.ws import GraphQLSocket
 from app.graphql.schema import schema
 from app.rate_limits import Budget
 from app.resources import Resources, open_resources
+from app.store.mongo.usage import StoreShares
 from app.telemetry import operations
 
+from .client_address import client_address
 from .downloads import Downloads
 from .health import HealthChecks
 from .inbound import InboundHooks
@@ -124,7 +127,10 @@ def create_app(
             )
         )
     middleware.append(Middleware(GraphQLRoute))
-    return Starlette(routes=_routes(), lifespan=lifespan, middleware=middleware)
+    app = Starlette(routes=_routes(), lifespan=lifespan, middleware=middleware)
+    # A redirect to the path without its slash would name the host of the request, which the client chooses.
+    app.router.redirect_slashes = False
+    return app
 
 
 def _routes() -> list[BaseRoute]:
@@ -161,10 +167,11 @@ def _open_edge(
         )
     keyring = Keyring(resources)
     feed = Feed(resources.bus, measures_lag=settings.clock == "system")
-    engine = Engine(schema, limits=Limits.from_settings(settings), subscriptions=subscriptions, budget=budget)
+    shares = StoreShares(resources.capacity)
+    limits = Limits.from_settings(settings)
+    engine = Engine(schema, limits=limits, subscriptions=subscriptions, budget=budget, shares=shares)
     persisted = PersistedDocuments(
-        resources.redis,
-        settings.database,
+        DocumentCache(resources.redis, settings.database),
         trusted,
         only_trusted=settings.documents == "trusted",
     )
@@ -182,7 +189,7 @@ def _open_edge(
             workspace_of(actor.workspace_id),
             actor,
             resources,
-            ip_address=address,
+            ip_address=client_address(address),
             user_agent=None if user_agent is None else user_agent[:MAX_USER_AGENT_CHARACTERS],
         )
         return RequestContext(commands, feed, heartbeat_seconds, authenticate=lambda: keyring.actor(authorization))
@@ -207,8 +214,8 @@ def _open_edge(
             limit=settings.max_sockets,
             limit_per_key=settings.max_sockets_per_key,
         ),
-        downloads=Downloads(resources, keyring),
-        hooks=InboundHooks(resources, budget),
+        downloads=Downloads(resources, keyring, shares),
+        hooks=InboundHooks(resources, budget, shares),
         health=HealthChecks(resources, draining),
     )
 

@@ -19,6 +19,7 @@ from app.domain.values.instants import to_ms
 from app.graphql.errors import STATUS, ErrorCode, refuse, refuse_with
 from app.graphql.types.ids import database_id
 from app.resources import Resources
+from app.store.mongo.usage import StoreShares
 from app.telemetry import operations
 
 from .reports import read_report
@@ -26,15 +27,18 @@ from .reports import read_report
 FILE_DELETED = "The file no longer exists. Run the export again."
 # The message names nothing of the schema: the client may have no API key.
 NOT_SIGNED = "The address is not valid or has expired. Query the export job again for a new address."
+NO_STORE = {"cache-control": "no-store"}
+"""Caches must keep neither the rows of customers nor the refusal of an address that a later request may get."""
 MEDIA = {ExportFormat.CSV: "text/csv; charset=utf-8", ExportFormat.JSONL: "application/jsonl; charset=utf-8"}
 
 
 class Downloads:
     """The two downloads. Files are streamed from the store part by part, so that no file is whole in memory."""
 
-    def __init__(self, resources: Resources, keyring: Keyring) -> None:
+    def __init__(self, resources: Resources, keyring: Keyring, shares: StoreShares) -> None:
         self._resources = resources
         self._keyring = keyring
+        self._shares = shares
 
     async def report(self, request: Request) -> Response:
         """Return the report of the rows of a job that failed.
@@ -51,6 +55,7 @@ class Downloads:
             return _error_response(error)
         if parts is None:
             return _refusal_response(ErrorCode.BAD_REQUEST, "This workspace has no job with this id.", 404)
+        parts = self._read_parts(actor.workspace_id, parts)
         return _file_response(parts, f"{job_id}.csv", MEDIA[ExportFormat.CSV])
 
     async def export(self, request: Request) -> Response:
@@ -77,7 +82,7 @@ class Downloads:
         file = None if job is None else job.file
         if job is None or file is None:
             return _refusal_response(ErrorCode.BAD_REQUEST, FILE_DELETED, 404)
-        parts = workspace.exports.read(job.id, file.parts)
+        parts = self._read_parts(workspace.id, workspace.exports.read(job.id, file.parts))
         try:
             first = await anext(parts, b"")
         except LookupError:
@@ -86,8 +91,17 @@ class Downloads:
             return _error_response(error)
         noun = "events" if job.kind is JobKind.EXPORT_EVENTS else "activities"
         name = f"{noun}-{job.id}.{file.format.value.lower()}"
-        headers = {"content-length": str(file.size), "cache-control": "no-store"}
-        return _file_response(_prepend(first, parts), name, MEDIA[file.format], **headers)
+        return _file_response(_prepend(first, parts), name, MEDIA[file.format], **{"content-length": str(file.size)})
+
+    async def _read_parts(self, workspace_id: str, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield the parts, and read each within the share of the workspace in the store's calls."""
+        seconds = self._resources.settings.operation_seconds
+        while True:
+            with self._shares.open(workspace_id, call_seconds=seconds) as usage, usage.active():
+                part = await anext(parts, None)
+            if part is None:
+                return
+            yield part
 
 
 async def _prepend(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -97,15 +111,15 @@ async def _prepend(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[by
 
 
 def _file_response(parts: AsyncIterator[bytes], name: str, media: str, **headers: str) -> Response:
-    all_headers = {"content-disposition": f'attachment; filename="{name}"', **headers}
+    all_headers = {"content-disposition": f'attachment; filename="{name}"', **NO_STORE, **headers}
     return StreamingResponse(parts, media_type=media, headers=all_headers)
 
 
 def _error_response(error: PunchcardError) -> Response:
     refusal = refuse_with(error)
-    headers = {"www-authenticate": "Bearer"} if refusal.status == STATUS[ErrorCode.UNAUTHENTICATED] else None
-    return JSONResponse(refusal.body, refusal.status or 400, headers)
+    headers = {"www-authenticate": "Bearer"} if refusal.status == STATUS[ErrorCode.UNAUTHENTICATED] else {}
+    return JSONResponse(refusal.body, refusal.status or 400, {**NO_STORE, **headers})
 
 
 def _refusal_response(code: ErrorCode, message: str, status: int) -> Response:
-    return JSONResponse(refuse(code, message).body, status)
+    return JSONResponse(refuse(code, message).body, status, NO_STORE)

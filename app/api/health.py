@@ -16,6 +16,7 @@ import asyncio
 import ipaddress
 import time
 from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -37,7 +38,8 @@ INDEXES_TTL_SECONDS = 30.0
 READINESS_TTL_SECONDS = 0.5
 """How long `/readyz` repeats its last answer. The route needs no key, and each check costs the store a write."""
 REQUIRED_CHECKS = ("store", "indexes")
-PROXY_HEADERS = ("forwarded", "x-forwarded-for")
+PROXY_HEADERS = ("forwarded", "via", "x-real-ip")
+PROXY_HEADER_PREFIX = "x-forwarded-"
 
 Finding = dict[str, object]
 
@@ -49,7 +51,7 @@ class HealthChecks:
         self._resources = resources
         self._draining = draining
         self._gauges = BacklogGauges(resources)
-        self._heartbeats = Heartbeats(resources.db)
+        self._heartbeats = Heartbeats(resources.essential_db)
         self._indexes_valid_until = 0.0
         self._findings: dict[str, Finding] = {}
         self._findings_valid_until = 0.0
@@ -87,13 +89,11 @@ class HealthChecks:
         allowed = self._resources.settings.metrics
         if allowed != "local" or request.client is None:
             return allowed == "on"
-        # A proxy on this host calls from a loopback address for remote clients. It names them in these headers.
-        if any(name in request.headers for name in PROXY_HEADERS):
+        # A proxy on this host calls from a loopback address for remote clients. Most proxies add one of these headers, and
+        # most pass on the host that the client named.
+        if any(name in PROXY_HEADERS or name.startswith(PROXY_HEADER_PREFIX) for name in request.headers):
             return False
-        try:
-            return ipaddress.ip_address(request.client.host).is_loopback
-        except ValueError:
-            return False
+        return _is_loopback(request.client.host) and _names_loopback(request.headers.get("host", ""))
 
     async def _check_all(self) -> dict[str, Finding]:
         async with self._lock:
@@ -109,12 +109,14 @@ class HealthChecks:
             return self._findings
 
     async def _check_store(self) -> Finding:
-        return _finding(await check_write_and_read(self._resources.db), "the store did not return what was written")
+        return _finding(
+            await check_write_and_read(self._resources.essential_db), "the store did not return what was written"
+        )
 
     async def _check_indexes(self) -> Finding:
         if time.monotonic() < self._indexes_valid_until:
             return {"status": "ok"}
-        missing = await missing_indexes(self._resources.db)
+        missing = await missing_indexes(self._resources.essential_db)
         if missing:
             return {"status": "down", "missing": missing}
         self._indexes_valid_until = time.monotonic() + INDEXES_TTL_SECONDS
@@ -126,6 +128,22 @@ class HealthChecks:
     async def _check_workers(self) -> Finding:
         alive = await self._heartbeats.count_alive(await SystemClock().now())
         return {**_finding(alive > 0, "no worker has reported itself; start `punchcard worker`"), "alive": alive}
+
+
+def _names_loopback(host: str) -> bool:
+    """Return whether a Host header names this machine by a loopback address or as `localhost`."""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    return name == "localhost" or _is_loopback(name)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 def _finding(is_ok: bool, problem: str) -> Finding:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from app.commands.jobs.imports import REPORT_COLUMNS
 from app.domain.actors import READ, Actor
-from app.domain.files.csv_table import write_csv
+from app.domain.files.csv_writer import write_csv
 from app.domain.files.row_splitter import BOM
 from app.store.workspace.workspace import Workspace
 

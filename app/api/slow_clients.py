@@ -6,7 +6,7 @@ it reads the log later. A client that reads nothing for 30 seconds is disconnect
 cursor.
 
 A client that does not complete its headers in 20 seconds is disconnected, too, because beginning a request needs no
-key.
+key. The same holds for the rest of a body that the API has answered already.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import asyncio
 import socket
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 
 from app.telemetry import metrics
+
+from .frame_limits import FrameLimits
 
 STUCK_TIMEOUT_SECONDS = 30.0
 """How long a client may read nothing while data is waiting for it."""
@@ -91,6 +92,9 @@ class SlowClientHttpProtocol(_StallDetection, HttpToolsProtocol):
     _header_bytes = 0
     """Bytes received since the last complete headers, part of a body or end of a message. Trailers count, too."""
     _header_timer: asyncio.TimerHandle | None = None
+    _rest_timer: asyncio.TimerHandle | None = None
+    """Timer of a client that still sends a body to which the response is complete."""
+    _is_message_complete = True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn declares it so
         """Set the size of the send buffer and start the timer for headers. The event loop calls this method."""
@@ -101,6 +105,7 @@ class SlowClientHttpProtocol(_StallDetection, HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timer for headers. The event loop calls this method."""
         self._stop_header_timer()
+        self._stop_rest_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -120,6 +125,7 @@ class SlowClientHttpProtocol(_StallDetection, HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Reset the count of header bytes. The parser calls this method."""
         self._header_bytes = 0
+        self._is_message_complete = False
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -130,7 +136,16 @@ class SlowClientHttpProtocol(_StallDetection, HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Reset the count of header bytes. The parser calls this method."""
         self._header_bytes = 0
+        self._is_message_complete = True
+        self._stop_rest_timer()
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Limit the time for the rest of a body that the application does not read. uvicorn calls this method."""
+        super().on_response_complete()
+        if not self._is_message_complete and self.cycle.response_complete and not self.transport.is_closing():
+            self._stop_rest_timer()
+            self._rest_timer = asyncio.get_running_loop().call_later(HEADER_TIMEOUT_SECONDS, self.transport.abort)
 
     def give_up(self) -> None:
         """Abort the connection."""
@@ -139,6 +154,11 @@ class SlowClientHttpProtocol(_StallDetection, HttpToolsProtocol):
 
     def _start_header_timer(self) -> None:
         self._header_timer = asyncio.get_running_loop().call_later(HEADER_TIMEOUT_SECONDS, self.transport.abort)
+
+    def _stop_rest_timer(self) -> None:
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
+            self._rest_timer = None
 
     def _stop_header_timer(self) -> None:
         if self._header_timer is not None:
@@ -153,7 +173,7 @@ class SlowClientHttpProtocol(_StallDetection, HttpToolsProtocol):
             self.transport.abort()
 
 
-class SlowClientWebSocketProtocol(_StallDetection, WebSocketsSansIOProtocol):
+class SlowClientWebSocketProtocol(_StallDetection, FrameLimits):
     """A WebSocket that is closed with code 1013 if its client reads nothing.
 
     After such a close, or an unanswered ping, the connection ends within `CLOSE_TIMEOUT_SECONDS`.

@@ -14,11 +14,14 @@ from typing import Any
 
 from graphql import GraphQLError, GraphQLSyntaxError
 
-from app.domain.errors import Denied, Refused, Throttled, Unauthenticated, Unavailable
+from app.domain.errors import Denied, OperationTooLarge, Refused, Throttled, Unauthenticated, Unavailable
 
 log = logging.getLogger(__name__)
 
 Formatted = dict[str, Any]
+
+MAX_MESSAGE_CHARACTERS = 1_000
+"""Characters of a message of graphql-core, which quotes what the client sent."""
 
 
 class ErrorCode(StrEnum):
@@ -80,9 +83,10 @@ EXPLANATIONS: Mapping[ErrorCode, Explanation] = {
         "No. Send a trusted document, or use a key with the scope `admin`.",
     ),
     ErrorCode.LIMIT_EXCEEDED: Explanation(
-        "The body, the document or its cost is larger than the API allows. For documents and costs, `extensions.limit` "
-        "names the limit and `extensions.most` has its value.",
-        "No. Send less at once.",
+        "The body, the document or its cost is larger than the API allows, or the operation would read or answer more data"
+        " than it may. Except for bodies, `extensions.limit` names the limit and `extensions.most` has its value. A mutation"
+        " may have made its changes before it exceeded a limit.",
+        "No. Send less, or ask for less, at once.",
     ),
     ErrorCode.OPERATION_TIMEOUT: Explanation(
         "The operation took longer than the API allows. A mutation may have written all, some or none of its changes.",
@@ -128,6 +132,7 @@ TRANSLATED: dict[type[Exception], ErrorCode] = {
     Denied: ErrorCode.FORBIDDEN,
     Throttled: ErrorCode.THROTTLED,
     Unavailable: ErrorCode.UNAVAILABLE,
+    OperationTooLarge: ErrorCode.LIMIT_EXCEEDED,
 }
 """Code of each error class of the domain. Mutations turn `Refused` into `userErrors` instead."""
 
@@ -218,7 +223,7 @@ def _render_message(error: Exception) -> str:
     match error:
         case Refused():
             return error.problems[0].message
-        case Unauthenticated() | Denied() | Throttled() | Unavailable():
+        case Unauthenticated() | Denied() | Throttled() | Unavailable() | OperationTooLarge():
             return str(error)
         case RecursionError():
             return "A value of the operation is nested too deeply. Send fewer levels."
@@ -232,6 +237,8 @@ def _render_extensions(error: Exception, path: object = None) -> dict[str, Any]:
             return {"code": ErrorCode.BAD_USER_INPUT, "problems": problems}
         case Throttled():
             return {"code": ErrorCode.THROTTLED, "retryAfterSeconds": error.retry_after_seconds}
+        case OperationTooLarge():
+            return {"code": ErrorCode.LIMIT_EXCEEDED, "limit": error.limit, "most": error.most}
         case RecursionError():
             return {"code": ErrorCode.BAD_USER_INPUT}
     for kind, code in TRANSLATED.items():
@@ -243,7 +250,10 @@ def _render_extensions(error: Exception, path: object = None) -> dict[str, Any]:
 
 
 def _format(error: GraphQLError, code: ErrorCode) -> Formatted:
-    formatted: Formatted = {"message": error.message}
+    message = error.message
+    if len(message) > MAX_MESSAGE_CHARACTERS:
+        message = message[:MAX_MESSAGE_CHARACTERS] + "…"
+    formatted: Formatted = {"message": message}
     if error.locations:
         formatted["locations"] = [{"line": each.line, "column": each.column} for each in error.locations]
     if error.path:

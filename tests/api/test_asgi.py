@@ -46,6 +46,32 @@ async def test_graphiql_page_loads_all_its_files_from_the_api(business: Business
         assert page.headers["x-frame-options"] == "DENY"
 
 
+@pytest.mark.parametrize(
+    "path", ["/healthz/", "/metrics/", "/jobs/job_1/report.csv/", "/graphiql//", "//evil.example/"]
+)
+async def test_no_redirect_names_the_host_of_the_request(business: Business, path: str) -> None:
+    """A redirect from /healthz/ led to any host that the request named."""
+    async with run_api(business) as api:
+        url = api.url.removesuffix("/graphql") + path
+        response = await api.http.get(url, headers={"host": "evil.example"})
+        assert response.status_code == 404
+        assert "location" not in response.headers
+
+
+async def test_files_and_refusals_of_downloads_are_not_cached(business: Business) -> None:
+    async with run_api(business) as api:
+        for path, headers in (
+            ("/jobs/job_none/report.csv", {}),
+            ("/jobs/job_none/report.csv", api.headers),
+            ("/jobs/job_none/report.csv", {"authorization": f"Bearer {await api.create_key('write')}"}),
+            ("/exports/job_none?workspace=ws_none&expires=1&signature=x", {}),
+            (f"/exports/job_none?workspace={business.ctx.workspace.id}&expires=1&signature=x", {}),
+        ):
+            response = await api.http.get(api.url.removesuffix("/graphql") + path, headers=headers)
+            assert response.status_code in (401, 403, 404)
+            assert response.headers["cache-control"] == "no-store"
+
+
 def test_bundled_libraries_come_with_their_licences() -> None:
     folder = Path("app/api/static/graphiql")
     for name in ("LICENSE-graphiql.txt", "LICENSE-react.txt"):

@@ -28,7 +28,7 @@ class Sender:
 
     def __init__(self, max_bytes: int = 1 << 30) -> None:
         self.max_bytes = max_bytes
-        self.sent = 0
+        self.sent_bytes = 0
         self.ended = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,15 +42,15 @@ class Sender:
         await receive()
         if scope["type"] == "websocket":
             await send({"type": "websocket.accept"})
-            while self.sent < self.max_bytes:
+            while self.sent_bytes < self.max_bytes:
                 await send({"type": "websocket.send", "text": MESSAGE})
-                self.sent += len(MESSAGE)
+                self.sent_bytes += len(MESSAGE)
             return
         disconnected = asyncio.ensure_future(receive())
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        while self.sent < self.max_bytes and not disconnected.done():
+        while self.sent_bytes < self.max_bytes and not disconnected.done():
             await send({"type": "http.response.body", "body": MESSAGE.encode(), "more_body": True})
-            self.sent += len(MESSAGE)
+            self.sent_bytes += len(MESSAGE)
         await send({"type": "http.response.body", "body": b""})
         disconnected.cancel()
 
@@ -96,7 +96,7 @@ async def test_http_stream_of_a_client_that_stops_reading_is_disconnected(monkey
             await sender.ended.wait()
             left = await read_all(client)
     # The kernel's buffers do not count. The process itself kept at most its 64 KB and two messages.
-    assert sender.sent - left <= len(MESSAGE) + 65_536 + len(MESSAGE)
+    assert sender.sent_bytes - left <= len(MESSAGE) + 65_536 + len(MESSAGE)
     assert count_stuck("http") == before + 1
 
 
@@ -118,7 +118,7 @@ async def test_socket_of_a_client_that_stops_reading_is_closed_with_a_reason(
                 close = error.rcvd
     assert close is not None
     assert (close.code, close.reason) == (1013, TOO_SLOW)
-    assert received == sender.sent
+    assert received == sender.sent_bytes
     assert count_stuck("ws") == before + 1
 
 
@@ -173,13 +173,13 @@ async def test_client_that_sends_endless_headers_is_disconnected(start: bytes, r
     async with run_sender(sender) as (port, open_connections):
         with connect_client(port, 65_536) as client:
             await loop.sock_sendall(client, start)
-            sent = 0
+            sent_bytes = 0
             with contextlib.suppress(ConnectionResetError, BrokenPipeError):
-                while sent < 1 << 24:
+                while sent_bytes < 1 << 24:
                     await loop.sock_sendall(client, repeated * 256)
-                    sent += len(repeated) * 256
+                    sent_bytes += len(repeated) * 256
             # The kernel's buffers hold most of the bytes that were sent.
-            assert sent < 1 << 24
+            assert sent_bytes < 1 << 24
             assert not open_connections
 
 

@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from graphql import (
@@ -25,7 +26,6 @@ from graphql import (
 )
 
 from app.graphql.execution.requests import Request
-from app.graphql.types.scalars import Number
 
 from .oddities import FILES, INTEGERS, JSON_VALUES, NAMES, NUMBERS, PLAUSIBLE, TEXTS, create_upload
 
@@ -70,7 +70,7 @@ class Malformed:
             f"f{i}: {self._write_field(root, name, 3)}" for i, name in enumerate(self._pick_fields(root, count))
         )
         declared = f"({', '.join(self._declared)})" if self._declared else ""
-        return Request(f"{kind} F{declared} {{ {fields} }}", "F", self._decode(self._variables), uploads=True)
+        return Request(f"{kind} F{declared} {{ {fields} }}", "F", self._decode(self._variables))
 
     def _decode(self, value: Any) -> Any:
         """Return the value as the transport passes it on: numbers keep their digits, and uploads are files."""
@@ -79,8 +79,8 @@ class Malformed:
                 return {key: self._decode(item) for key, item in value.items()}
             case list():
                 return [self._decode(item) for item in value]
-            case float() if not isinstance(value, Number) and math.isfinite(value):
-                return Number(repr(value))
+            case float() if math.isfinite(value):
+                return Decimal(repr(value))
             case _File():
                 return create_upload(value.number)
         return value
@@ -192,7 +192,7 @@ def _write_literal(value: Any, kind: Any) -> str | None:
             return None
         case str() if isinstance(kind, GraphQLEnumType) and value in kind.values:
             return value
-    return repr(value) if isinstance(value, Number) else json.dumps(value)
+    return str(value) if isinstance(value, Decimal) else json.dumps(value)
 
 
 def _field_type(kind: Any, name: str) -> Any:

@@ -16,6 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from app.api.asgi import create_app
+from app.api.slow_clients import SlowClientHttpProtocol, SlowClientWebSocketProtocol
 from app.commands.workspaces.keys import new_key
 from app.domain.actors import secret_hash
 from app.resources import Resources
@@ -175,7 +176,15 @@ async def run_api(business: Business, **options: Any) -> AsyncIterator[Api]:
         yield business.ctx.resources
 
     app = create_app(business.ctx.resources.settings, resources=shared_resources, **options)
-    async with run_server(uvicorn.Config(app, port=0, log_level="error", ws_max_size=1 << 20)) as server:
+    config = uvicorn.Config(
+        app,
+        port=0,
+        log_level="error",
+        http=SlowClientHttpProtocol,
+        ws=SlowClientWebSocketProtocol,
+        ws_max_size=business.ctx.resources.settings.body_bytes,
+    )
+    async with run_server(config) as server:
         port = server.servers[0].sockets[0].getsockname()[1]
         api = Api(f"http://127.0.0.1:{port}/graphql", "", business)
         api.secret = await api.create_key("read", "write", "subscribe", "admin")

@@ -7,7 +7,7 @@ import logging
 import pytest
 from graphql import GraphQLError
 
-from app.domain.errors import Code, Denied, InvalidInput, Throttled, Unauthenticated, Unavailable
+from app.domain.errors import Code, Denied, InvalidInput, OperationTooLarge, Throttled, Unauthenticated, Unavailable
 from app.graphql.errors import format_execution_errors, refuse_with
 
 
@@ -19,6 +19,7 @@ from app.graphql.errors import format_execution_errors, refuse_with
         (Unauthenticated(), "UNAUTHENTICATED", 401),
         (Throttled(2), "THROTTLED", 429),
         (Unavailable("store"), "UNAVAILABLE", 503),
+        (OperationTooLarge("readBytes", 1, "no"), "LIMIT_EXCEEDED", None),
         (ValueError("secret"), "INTERNAL_SERVER_ERROR", 500),
     ],
 )

@@ -5,12 +5,11 @@ It checks the document, the cost, the scope and the budget, then executes the fi
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from inspect import isawaitable
-from typing import Any, Protocol, Self, cast
+from typing import Any, Protocol, cast
 
 from graphql import (
     DocumentNode,
@@ -23,33 +22,41 @@ from graphql import (
     experimental_execute_incrementally,
     subscribe,
 )
-from graphql.execution.executor_throwing_on_incremental import ExecutorThrowingOnIncremental
 from graphql.pyutils import AwaitableOrValue
 from strawberry.execution import optimized_is_awaitable
 
 from app.domain.actors import READ, SUBSCRIBE, WRITE, Actor
-from app.domain.errors import Denied, Throttled
+from app.domain.errors import Denied
 from app.graphql.errors import (
     ErrorCode,
     RequestRefused,
     format_execution_errors,
-    format_variable_errors,
     refuse,
     refuse_with,
 )
+from app.graphql.time_limit import TimeLimit
 from app.rate_limits import Allowance, Budget
+from app.store.mongo.usage import StoreShares, StoreUsage
 from app.telemetry import metrics, operations
 
 from .defer import render_first_body, render_next_body
-from .documents import Documents
+from .documents import MAX_ERRORS, Documents
+from .executors import AnswerExecutor, EventExecutor
 from .limits import Limits
 from .quotas import Quota
+from .rendering import Body, format_request_errors, render_body
 from .requests import Request
+from .spending import Spending
 
 SCOPES = {OperationType.QUERY: READ, OperationType.MUTATION: WRITE, OperationType.SUBSCRIPTION: SUBSCRIBE}
 """Scope that each type of operation needs. The resolver of a field checks any further scope that the field needs."""
 
-Body = dict[str, Any]
+BYTES_PER_POINT = 1_024
+"""Bytes of a request that cost one point, which is spent before the request is decoded."""
+UPLOAD_BYTES_PER_POINT = 65_536
+"""Bytes of a request with files that cost one point. They are stored, not decoded."""
+CHECK_POINTS_PER_KILOBYTE = 20
+"""Points for parsing and validating 1,024 characters of a document that this process has not in its cache."""
 
 
 class OperationContext(Protocol):
@@ -57,12 +64,14 @@ class OperationContext(Protocol):
 
     `cursor` is the position of a stream after its last response; None if the stream has no positions. `resume_after` is
     the cursor at which a reconnected client continues; it takes precedence over the arguments. `allowance` is what is
-    left of the key's budget; None if keys have no budgets.
+    left of the key's budget; None if keys have no budgets. `spent_points` were spent for the operation so far.
     """
 
     cursor: str | None
     resume_after: str | None
     allowance: Allowance | None
+    spent_points: int
+    time_limit: TimeLimit | None
 
     @property
     def actor(self) -> Actor:
@@ -99,16 +108,6 @@ class Prepared:
         return self.operation.operation
 
 
-class _EventExecutor(ExecutorThrowingOnIncremental):
-    """Executor of a subscription that frees the memory of each event after the event."""
-
-    def build_per_event_executor(self, payload: Any) -> Self:
-        executor = cast(Self, super().build_per_event_executor(payload))
-        # graphql-core 3.3.2 keeps the fields collected for each event until the subscription ends: 2.3 KB a message.
-        executor._relevant_sub_fields = {}
-        return executor
-
-
 class Engine:
     """Execution of operations against one schema, within the limits. Each process has one engine."""
 
@@ -118,12 +117,46 @@ class Engine:
         limits: Limits | None = None,
         subscriptions: Quota | None = None,
         budget: Budget | None = None,
+        shares: StoreShares | None = None,
     ) -> None:
         self._schema = schema
         self._limits = limits or Limits()
         self._documents = Documents(schema, self._limits)
-        self._budget = budget
         self._subscriptions = subscriptions or Quota("subscriptions", 10_000, 5_000)
+        self._spending = Spending(budget, shares or StoreShares(), self._limits)
+
+    async def spend_on_text(self, context: OperationContext, size_bytes: int) -> None:
+        """Spend the points for a request of that size: one for each 1,024 bytes, at least one.
+
+        Call it before decoding the request, so that also a request that is refused costs points. The points count
+        towards the cost of the operation. Raises RequestRefused: THROTTLED, and LIMIT_EXCEEDED for more points than an
+        operation may cost.
+        """
+        points = max(1, size_bytes // BYTES_PER_POINT)
+        if points > self._limits.cost:
+            message = (
+                f"The request costs {points} points by its size; at most {self._limits.cost} are allowed. Send less."
+            )
+            raise refuse(ErrorCode.LIMIT_EXCEEDED, message, limit="cost", most=self._limits.cost, requested=points)
+        await self._spending.spend(context, points)
+
+    async def spend_on_upload(self, context: OperationContext, size_bytes: int) -> None:
+        """Spend the points for files of that size: one for each 65,536 bytes, at least one.
+
+        They cost at most as much as an operation may cost, so that every size can be paid. Raises RequestRefused
+        (THROTTLED).
+        """
+        await self._spending.spend(context, min(max(1, size_bytes // UPLOAD_BYTES_PER_POINT), self._limits.cost))
+
+    async def prepare_paid(self, request: Request, context: OperationContext) -> Prepared:
+        """Spend the points for checking the document, unless it is in the cache, and then prepare the request.
+
+        Raises RequestRefused: THROTTLED, and all that `prepare` raises.
+        """
+        unchecked = self._documents.count_unchecked(request.query)
+        if unchecked:
+            await self._spending.spend(context, unchecked * CHECK_POINTS_PER_KILOBYTE // 1_024)
+        return self.prepare(request)
 
     def prepare(self, request: Request) -> Prepared:
         """Check the document of a request and compute its cost.
@@ -153,18 +186,26 @@ class Engine:
     async def run(self, prepared: Prepared, context: OperationContext) -> Body:
         """Run a query or mutation and return its response. Raises RequestRefused if the operation was not executed."""
         await self._admit(prepared, context)
-        try:
-            result = self._execute(prepared, prepared.document, context)
-            if isawaitable(result):
-                # An upload takes as long as the client's connection needs. Its size is limited instead of its time.
-                async with asyncio.timeout(None if prepared.request.uploads else self._limits.timeout_seconds):
-                    result = await result
-        except RecursionError as error:
-            raise refuse_with(error) from None
-        except TimeoutError:
-            raise self._timeout_error() from None
+        limit = context.time_limit = TimeLimit(self._limits.timeout_seconds)
+        with self._spending.open_usage(context, limit) as usage:
+            try:
+                with usage.active():
+                    result = self._execute(prepared, prepared.document, context)
+                    if isawaitable(result):
+                        async with limit.apply():
+                            result = await result
+            except RecursionError as error:
+                raise refuse_with(error) from None
+            except TimeoutError:
+                raise self._end_error(usage) from None
+            if usage.error is not None:
+                raise refuse_with(usage.error)
         # This document has no @defer, so there is exactly one result.
-        return {**_render_body(cast(ExecutionResult, result)), **self._cost_extension(prepared, context)}
+        return {**render_body(cast(ExecutionResult, result)), **self._cost_extension(prepared, context)}
+
+    def _end_error(self, usage: StoreUsage) -> RequestRefused:
+        """Return the error of an operation that was ended: by a limit of its usage, or by its time limit."""
+        return self._timeout_error() if usage.error is None else refuse_with(usage.error)
 
     def _execute(
         self, prepared: Prepared, document: DocumentNode, context: OperationContext
@@ -177,6 +218,8 @@ class Engine:
             variable_values=prepared.request.variables,
             operation_name=prepared.request.operation_name,
             is_awaitable=cast(Any, optimized_is_awaitable),
+            executor_class=AnswerExecutor,
+            max_coercion_errors=MAX_ERRORS,
             hide_suggestions=not self._limits.introspection,
         )
 
@@ -188,7 +231,7 @@ class Engine:
         return refuse(ErrorCode.OPERATION_TIMEOUT, message)
 
     def _cost_extension(self, prepared: Prepared, context: OperationContext) -> Body:
-        cost = {"requested": prepared.cost, "most": self._limits.cost}
+        cost = {"requested": context.spent_points, "most": self._limits.cost}
         if context.allowance is not None:
             cost["remaining"] = context.allowance.remaining
         return {"extensions": {"cost": cost}}
@@ -199,26 +242,33 @@ class Engine:
         Raises RequestRefused if the operation was not executed.
         """
         await self._admit(prepared, context)
-        deadline = asyncio.get_running_loop().time() + self._limits.timeout_seconds
-        try:
-            result = self._execute(prepared, prepared.document_with_defer or prepared.document, context)
-            async with asyncio.timeout_at(deadline):
-                first = await result if isawaitable(result) else result
-            if isinstance(first, ExecutionResult):
-                yield {**_render_body(first), **self._cost_extension(prepared, context)}
-                return
-            yield {**render_first_body(first.initial_result), **self._cost_extension(prepared, context)}
-            async with contextlib.aclosing(first.subsequent_results) as later_results:
-                while True:
-                    async with asyncio.timeout_at(deadline):
-                        later = await anext(later_results, None)
-                    if later is None:
-                        return
-                    yield render_next_body(later)
-        except RecursionError as error:
-            raise refuse_with(error) from None
-        except TimeoutError:
-            raise self._timeout_error() from None
+        limit = context.time_limit = TimeLimit(self._limits.timeout_seconds)
+        with self._spending.open_usage(context, limit) as usage:
+            try:
+                with usage.active():
+                    result = self._execute(prepared, prepared.document_with_defer or prepared.document, context)
+                    async with limit.apply():
+                        first = await result if isawaitable(result) else result
+                if usage.error is not None:
+                    raise refuse_with(usage.error)
+                if isinstance(first, ExecutionResult):
+                    yield {**render_body(first), **self._cost_extension(prepared, context)}
+                    return
+                yield {**render_first_body(first.initial_result), **self._cost_extension(prepared, context)}
+                async with contextlib.aclosing(first.subsequent_results) as later_results:
+                    while True:
+                        with usage.active():
+                            async with limit.apply():
+                                later = await anext(later_results, None)
+                        if usage.error is not None:
+                            raise refuse_with(usage.error)
+                        if later is None:
+                            return
+                        yield render_next_body(later)
+            except RecursionError as error:
+                raise refuse_with(error) from None
+            except TimeoutError:
+                raise self._end_error(usage) from None
 
     async def stream(self, prepared: Prepared, context: OperationContext) -> AsyncGenerator[Body, None]:
         """Run any operation and yield its responses. A query or mutation has one response.
@@ -229,14 +279,16 @@ class Engine:
             yield await self.run(prepared, context)
             return
         await self._admit(prepared, context)
-        with self._subscriptions.acquire(context.actor.key_id):
-            source = await self._subscribe(prepared, context)
+        with self._subscriptions.acquire(context.actor):
+            with self._spending.open_usage(context) as usage, usage.active():
+                source = await self._subscribe(prepared, context)
             metrics.SUBSCRIPTIONS.inc()
             try:
-                async for result in source:
-                    # Check the key before each response: a stream must end once its key is revoked or expired.
-                    await context.check_key()
-                    yield _render_body(result)
+                async with contextlib.aclosing(self._read_messages(prepared, context, source)) as results:
+                    async for result in results:
+                        # Check the key before each response: a stream must end once its key is revoked or expired.
+                        await context.check_key()
+                        yield render_body(result)
             except Exception as error:  # noqa: BLE001  # the subscriber gets the translated error as its last response
                 yield {
                     "data": None,
@@ -248,15 +300,33 @@ class Engine:
                 if aclose is not None:
                     await aclose()
 
+    async def _read_messages(
+        self, prepared: Prepared, context: OperationContext, source: AsyncIterator[ExecutionResult]
+    ) -> AsyncGenerator[ExecutionResult, None]:
+        """Yield the results of a subscription. Each that needs the store costs as much as the operation.
+
+        The stream waits for the points, so it becomes slow instead of ending. Raises the error of an exceeded limit.
+        """
+        is_paid = True  # The cost of the first result was spent at the start.
+        while True:
+            with self._spending.open_usage(context) as usage, usage.active():
+                result = await anext(source, None)
+            if result is None:
+                return
+            if usage.error is not None:
+                raise usage.error
+            if usage.calls and not is_paid:
+                await self._spending.spend_patiently(context, prepared.cost)
+            is_paid = False
+            yield result
+
     async def _admit(self, prepared: Prepared, context: OperationContext) -> None:
         actor = context.actor
         try:
             actor.require(SCOPES[prepared.kind])
-            if self._budget is not None:
-                context.allowance = await self._budget.spend(actor.key_id, prepared.cost)
-            operations.current().add_cost(prepared.cost)
-        except (Denied, Throttled) as error:
+        except Denied as error:
             raise refuse_with(error) from None
+        await self._spending.spend(context, max(0, prepared.cost - context.spent_points))
 
     async def _subscribe(self, prepared: Prepared, context: OperationContext) -> AsyncIterator[ExecutionResult]:
         request = prepared.request
@@ -266,26 +336,12 @@ class Engine:
             context_value=context,
             variable_values=request.variables,
             operation_name=request.operation_name,
-            executor_class=_EventExecutor,
+            executor_class=EventExecutor,
+            max_coercion_errors=MAX_ERRORS,
             hide_suggestions=not self._limits.introspection,
         )
         if isinstance(source, Awaitable):
             source = await source
         if isinstance(source, ExecutionResult):
-            raise RequestRefused(_format_request_errors(source.errors or []))
+            raise RequestRefused(format_request_errors(source.errors or []))
         return source
-
-
-def _render_body(result: ExecutionResult) -> Body:
-    if result.data is None and result.errors and not any(error.path for error in result.errors):
-        raise RequestRefused(_format_request_errors(result.errors))
-    body: Body = {"data": result.data}
-    if result.errors:
-        body["errors"] = format_execution_errors(result.errors)
-    return body
-
-
-def _format_request_errors(errors: Collection[GraphQLError]) -> list[dict[str, Any]]:
-    if any(error.original_error is not None and error.path for error in errors):
-        return format_execution_errors(errors)
-    return format_variable_errors(errors)

@@ -39,6 +39,8 @@ class Limits:
     aliases: int = 100
     directives: int = 100
     spreads: int = 200
+    # Introspection of the whole schema takes up to 0.05 s, in which the process answers no other client.
+    introspections: int = 5
     # Validation compares all pairs of fields that share a name in one selection set.
     repeats: int = 20
     cost: int = 100_000
@@ -70,6 +72,7 @@ class _Size:
     aliases: int = 0
     directives: int = 0
     spreads: int = 0
+    introspections: int = 0
 
     def plus(self, other: _Size) -> _Size:
         return _Size(
@@ -78,6 +81,7 @@ class _Size:
             aliases=self.aliases + other.aliases,
             directives=self.directives + other.directives,
             spreads=self.spreads + other.spreads,
+            introspections=self.introspections + other.introspections,
         )
 
 
@@ -112,6 +116,7 @@ class _Measurement:
                         aliases=below.aliases + (node.alias is not None),
                         directives=below.directives + directives,
                         spreads=below.spreads,
+                        introspections=below.introspections + (node.name.value == "__schema"),
                     )
                 case InlineFragmentNode():
                     size = self.measure(node.selection_set, level).plus(_Size(directives=directives))
@@ -156,7 +161,7 @@ def _check_sizes(document: DocumentNode, limits: Limits) -> Iterator[GraphQLErro
         if not isinstance(node, OperationDefinitionNode):
             continue
         size = measurement.measure(node.selection_set).plus(_Size(directives=len(node.directives or ())))
-        for name in ("depth", "fields", "aliases", "directives", "spreads"):
+        for name in ("depth", "fields", "aliases", "directives", "spreads", "introspections"):
             limit = getattr(limits, name)
             if getattr(size, name) > limit:
                 message = f"The operation has more than {limit} {name}. Split the operation."
@@ -168,6 +173,20 @@ def _check_sizes(document: DocumentNode, limits: Limits) -> Iterator[GraphQLErro
 def token_limit_error(limits: Limits) -> GraphQLError:
     """Return the error for a document with more tokens than the limit."""
     return _error("tokens", limits.tokens, f"The document has more than {limits.tokens} tokens. Split the operation.")
+
+
+def length_limit_error(maximum: int) -> GraphQLError:
+    """Return the error for a document that is too long to be parsed."""
+    return _error("characters", maximum, f"The document has more than {maximum:,} characters. Split the operation.")
+
+
+def comparison_limit_error(maximum: int) -> GraphQLError:
+    """Return the error for a document of which validation would compare too many pairs of fields."""
+    message = (
+        "The document selects fields of the same names too often to be validated. Spread fewer fragments in one "
+        "selection, or split the operation."
+    )
+    return _error("comparisons", maximum, message)
 
 
 def depth_limit_error(limits: Limits) -> GraphQLError:

@@ -1,32 +1,24 @@
 """Persisted documents: a client sends the hash or the id of a document instead of the document.
 
 Automatic persisted documents follow Apollo's protocol. A client names a document by its hash. If the API does not have
-the document, the client sends it once together with the hash. Redis stores these documents for all processes. If Redis
-loses them or does not answer, clients send them again. Trusted documents come from manifests (`trusted_documents.py`).
+the document, the client sends it once together with the hash. Redis stores these documents for all processes, for each
+workspace by itself (`app/document_cache.py`). If Redis loses them or does not answer, clients send them again. Trusted
+documents come from manifests (`trusted_documents.py`).
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import re
 from collections import OrderedDict
 from dataclasses import replace
 
-from redis.asyncio import Redis
-
-from app.bus import REDIS_ERRORS, REDIS_TIMEOUT_SECONDS
+from app.document_cache import DocumentCache
 from app.domain.actors import ADMIN, Actor
 from app.graphql.errors import ErrorCode, RequestRefused, refuse
 
 from .requests import Request
 from .trusted_documents import TrustedDocuments, sha256_of
 
-log = logging.getLogger(__name__)
-
-DOCUMENT_TTL_SECONDS = 30 * 86_400
-"""How long Redis keeps a document. Afterwards, a client that still uses the document sends it once more."""
-MAX_DOCUMENT_CHARACTERS = 100_000
 MAX_CACHED_DOCUMENTS = 1_000
 MAX_CACHED_CHARACTERS = 4_000_000
 HASH = re.compile(r"[0-9a-f]{64}")
@@ -35,12 +27,12 @@ HASH = re.compile(r"[0-9a-f]{64}")
 class PersistedDocuments:
     """Lookup of the documents that requests name. Each process has one, with a cache."""
 
-    def __init__(self, redis: Redis, database: str, trusted: TrustedDocuments, *, only_trusted: bool = False) -> None:
-        self._redis = redis
-        self._database = database
+    def __init__(self, shared: DocumentCache, trusted: TrustedDocuments, *, only_trusted: bool = False) -> None:
+        self._shared = shared
         self._trusted = trusted
         self._only_trusted = only_trusted
-        self._cache: OrderedDict[str, str] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, str], str] = OrderedDict()
+        """Documents of this process, by workspace and hash."""
         self._characters = 0
 
     async def complete(self, request: Request, actor: Actor) -> Request:
@@ -75,26 +67,22 @@ class PersistedDocuments:
                 message = "'sha256Hash' is not the SHA-256 hash of 'query', in lower-case hexadecimal digits."
                 raise refuse(ErrorCode.BAD_REQUEST, message)
             return request
-        document = await self._find(sha256) if HASH.fullmatch(sha256) else None
+        document = await self._find(actor.workspace_id, sha256) if HASH.fullmatch(sha256) else None
         if document is None:
             # By this message and code, clients know that they have to send the whole document.
             raise refuse(ErrorCode.PERSISTED_QUERY_NOT_FOUND, "PersistedQueryNotFound")
         return replace(request, query=document)
 
-    async def keep(self, request: Request) -> None:
+    async def keep(self, request: Request, actor: Actor) -> None:
         """Store the document of a request that carries its hash, for later requests. Safe to repeat.
 
         Call it only for a valid document. Does nothing if Redis does not answer.
         """
         text, sha256 = request.query, request.sha256
-        if sha256 is None or len(text) > MAX_DOCUMENT_CHARACTERS or sha256 in self._cache or self._trusted.has(text):
+        if sha256 is None or (actor.workspace_id, sha256) in self._cache or self._trusted.has(text):
             return
-        self._store_in_cache(sha256, text)
-        try:
-            async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
-                await self._redis.set(self._redis_key(sha256), text.encode(), ex=DOCUMENT_TTL_SECONDS)
-        except REDIS_ERRORS as error:
-            log.debug("persisted document not stored, Redis unavailable: %s", error)
+        self._store_in_cache(actor.workspace_id, sha256, text)
+        await self._shared.store(actor.workspace_id, sha256, text)
 
     def _check_trusted(self, request: Request) -> Request:
         if not request.query:
@@ -104,32 +92,24 @@ class PersistedDocuments:
             raise _not_trusted()
         return request
 
-    async def _find(self, sha256: str) -> str | None:
-        cached = self._cache.get(sha256)
+    async def _find(self, workspace_id: str, sha256: str) -> str | None:
+        cached = self._cache.get((workspace_id, sha256))
         if cached is not None:
-            self._cache.move_to_end(sha256)
+            self._cache.move_to_end((workspace_id, sha256))
             return cached
-        try:
-            async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
-                stored = await self._redis.get(self._redis_key(sha256))
-        except REDIS_ERRORS as error:
-            log.debug("persisted document not read, Redis unavailable: %s", error)
-            return None
-        text = None if stored is None else bytes(stored).decode("utf-8", "replace")
+        text = await self._shared.find(workspace_id, sha256)
         if text is None or sha256_of(text) != sha256:
             return None
-        self._store_in_cache(sha256, text)
+        self._store_in_cache(workspace_id, sha256, text)
         return text
 
-    def _store_in_cache(self, sha256: str, text: str) -> None:
-        self._cache[sha256] = text
-        self._characters += len(text)
+    def _store_in_cache(self, workspace_id: str, sha256: str, text: str) -> None:
+        replaced = self._cache.pop((workspace_id, sha256), "")
+        self._cache[workspace_id, sha256] = text
+        self._characters += len(text) - len(replaced)
         while len(self._cache) > MAX_CACHED_DOCUMENTS or self._characters > MAX_CACHED_CHARACTERS:
             _, dropped = self._cache.popitem(last=False)
             self._characters -= len(dropped)
-
-    def _redis_key(self, sha256: str) -> str:
-        return f"{self._database}:document:{sha256}"
 
 
 def _not_trusted() -> RequestRefused:

@@ -1,4 +1,4 @@
-"""Quota: a limit on how many streams or sockets may be open at once, in one process and for each API key."""
+"""Quota: a limit on how many streams, sockets or requests may be open at once, in one process and for one client."""
 
 from __future__ import annotations
 
@@ -6,39 +6,55 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.graphql.errors import ErrorCode, refuse
+from app.domain.actors import Actor
+from app.graphql.errors import ErrorCode, RequestRefused, refuse
+
+WORKSPACE_SHARE_PERCENT = 80
+"""Share of a process that the keys of one workspace may use together. The rest stays free for other workspaces."""
 
 
 class Quota:
-    """Limit on open streams or sockets of this process, and on those of one API key. `noun` names them in messages."""
+    """Limit on what is open in this process, for one API key, and for all keys of one workspace together.
+
+    `noun` names what is counted in messages. What is open counts 1, unless the caller gives a size.
+    """
 
     def __init__(self, noun: str, limit: int, limit_per_key: int) -> None:
         self._noun = noun
         self._limit = limit
         self._limit_per_key = limit_per_key
-        self._open_by_key: Counter[str] = Counter()
+        self._limit_per_workspace = max(1, limit * WORKSPACE_SHARE_PERCENT // 100)
+        self._open_by_id: Counter[str] = Counter()
+        """Sizes by key id and by workspace id, which differ in their prefixes."""
         self._open = 0
 
     @contextmanager
-    def acquire(self, key_id: str) -> Iterator[None]:
-        """Count one more as open while the block runs.
+    def acquire(self, actor: Actor, size: int = 1) -> Iterator[None]:
+        """Count `size` more as open while the block runs.
 
-        Raises RequestRefused (THROTTLED) if the limit of the process or of the key is reached; safe to repeat.
+        Raises RequestRefused (THROTTLED) if that exceeds the limit of the process, the key or the workspace; safe to
+        repeat.
         """
-        if self._open >= self._limit:
-            raise self._refuse(self._limit, "in this process")
-        if self._open_by_key[key_id] >= self._limit_per_key:
-            raise self._refuse(self._limit_per_key, "for one API key")
-        self._open += 1
-        self._open_by_key[key_id] += 1
+        self._check(self._open + size, self._limit, "in this process")
+        self._check(self._open_by_id[actor.key_id] + size, self._limit_per_key, "for one API key")
+        self._check(self._open_by_id[actor.workspace_id] + size, self._limit_per_workspace, "for one workspace")
+        self._add(actor, size)
         try:
             yield
         finally:
-            self._open -= 1
-            self._open_by_key[key_id] -= 1
-            if not self._open_by_key[key_id]:
-                del self._open_by_key[key_id]
+            self._add(actor, -size)
 
-    def _refuse(self, limit: int, where: str) -> Exception:
-        message = f"At most {limit} {self._noun} may be open {where} at once. Close one, then retry."
+    def _add(self, actor: Actor, size: int) -> None:
+        self._open += size
+        for each in (actor.key_id, actor.workspace_id):
+            self._open_by_id[each] += size
+            if not self._open_by_id[each]:
+                del self._open_by_id[each]
+
+    def _check(self, total: int, limit: int, where: str) -> None:
+        if total > limit:
+            raise self._refuse(limit, where)
+
+    def _refuse(self, limit: int, where: str) -> RequestRefused:
+        message = f"At most {limit} {self._noun} may be open {where} at once. Retry when some have ended."
         return refuse(ErrorCode.THROTTLED, message, limit=self._noun, most=limit)

@@ -15,6 +15,8 @@ import orjson
 
 from app.config.settings import ConfigError, Settings
 
+from .documents import MAX_DOCUMENT_CHARACTERS
+
 SHA256 = "sha256:"
 APOLLO = "apollo-persisted-query-manifest"
 VARIABLE = "PUNCHCARD_TRUSTED_DOCUMENTS"
@@ -57,6 +59,9 @@ def load_trusted(settings: Settings) -> TrustedDocuments:
     by_id: dict[str, str] = {}
     for file in _list_files(path):
         for document_id, text in _read_documents(file):
+            if len(text) > MAX_DOCUMENT_CHARACTERS:
+                problem = f"has the document {document_id!r} of {len(text):,} characters in {file.name}"
+                raise _config_error(f"{problem}; at most {MAX_DOCUMENT_CHARACTERS:,} are allowed. Split it.")
             if by_id.setdefault(document_id, text) != text:
                 raise _config_error(f"has two documents with the id {document_id!r}, one of them in {file.name}.")
     return TrustedDocuments(by_id, {sha256_of(text): text for text in by_id.values()})

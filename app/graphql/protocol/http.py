@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import ExitStack
 from typing import Any
 
 from graphql import OperationType
@@ -22,10 +23,12 @@ from app.graphql.errors import ErrorCode, RequestRefused, refuse, refuse_with
 from app.graphql.execution.defer import INCREMENTS
 from app.graphql.execution.engine import Engine, OpenContext, OperationContext, Prepared
 from app.graphql.execution.persisted import PersistedDocuments
+from app.graphql.execution.quotas import Quota
 from app.graphql.execution.requests import Request, encode_json, parse_query_string, parse_request
 from app.telemetry import operations
 
-from .bodies import BodyLimits, TransportError, read_body
+from .bodies import BodyLimits, BodyReader
+from .body_stream import TransportError
 from .multipart import PARTS
 from .negotiation import DOCUMENT_ERROR_STATUS, STREAMS, MediaType, accepts_increments, parse_accept
 from .sse import EVENTS
@@ -34,6 +37,9 @@ from .streams import Framing, stream_response
 
 ALLOWED = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
+MAX_REQUESTS = 1_000
+"""Requests that one process reads or runs at once. Subscriptions count only until they begin."""
+MAX_REQUESTS_PER_KEY = 250
 FRAMING: dict[MediaType, Framing] = {MediaType.EVENTS: EVENTS, MediaType.PARTS: PARTS}
 
 
@@ -51,7 +57,8 @@ class GraphQLHttp:
         self._engine = engine
         self._open_context = open_context
         self._persisted = persisted
-        self._limits = limits or BodyLimits()
+        self._bodies = BodyReader(engine, limits or BodyLimits())
+        self._requests = Quota("requests", MAX_REQUESTS, MAX_REQUESTS_PER_KEY)
         self._max_batch = max_batch
         self._channels = Channels()
         self._shutdown_begun: asyncio.Future[None] | None = None
@@ -65,18 +72,19 @@ class GraphQLHttp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         request = HttpRequest(scope, receive)
-        try:
-            response = await self._respond(request)
-        except TransportError as error:
-            code = ErrorCode.LIMIT_EXCEEDED if error.status == 413 else ErrorCode.BAD_REQUEST
-            body = refuse(code, str(error)).body
-            headers = {name.replace("_", "-"): value for name, value in error.headers.items()}
-            response = _json_response(body, error.status, MediaType.JSON, headers)
-        except ClientDisconnect:
-            return
-        await response(scope, receive, send)
+        with ExitStack() as on_end:
+            try:
+                response = await self._respond(request, on_end)
+            except TransportError as error:
+                code = ErrorCode.LIMIT_EXCEEDED if error.status == 413 else ErrorCode.BAD_REQUEST
+                body = refuse(code, str(error)).body
+                headers = {name.replace("_", "-"): value for name, value in error.headers.items()}
+                response = _json_response(body, error.status, MediaType.JSON, headers)
+            except ClientDisconnect:
+                return
+            await response(scope, receive, send)
 
-    async def _respond(self, request: HttpRequest) -> Response:
+    async def _respond(self, request: HttpRequest, on_end: ExitStack) -> Response:
         if request.method == "OPTIONS":
             return Response(status_code=204, headers={"allow": ALLOWED})
         if request.method not in METHODS:
@@ -88,44 +96,52 @@ class GraphQLHttp:
         token = request.headers.get(TOKEN) or request.query_params.get("token")
         try:
             if token or request.method in ("PUT", "DELETE"):
-                return await self._answer_single_connection(request, token or "", media)
+                return await self._answer_single_connection(request, token or "", media, on_end)
             context = await self._create_context(request)
-            if request.method == "POST":
-                body = await read_body(request, self._limits)
-                if isinstance(body.raw, list) and self._max_batch > 1:
-                    return await self._answer_batch(body.raw, body.uploads, request, media)
-                operation = parse_request(body.raw, uploads=body.uploads)
-            else:
-                operation = parse_query_string(request.query_params)
-            prepared = await self._prepare(operation, context)
-            if prepared.kind is OperationType.SUBSCRIPTION:
-                if not set(accepted) & set(STREAMS):
-                    raise TransportError(406, f"For a subscription, accept {' or '.join(STREAMS)}, or use WebSocket.")
-                media = next(each for each in accepted if each in STREAMS)
-            _check_method(prepared, request)
-            if (
-                prepared.document_with_defer
-                and media not in STREAMS
-                and accepts_increments(request.headers.get("accept"))
-            ):
-                return stream_response(
-                    self._engine.stream_increments(prepared, context), INCREMENTS, shutdown=self._shutdown()
-                )
-            return await self._answer(prepared, context, media)
+            return await self._run(request, context, accepted, on_end)
         except PunchcardError as error:
             return _refusal_response(refuse_with(error), media)
         except RequestRefused as refusal:
             return _refusal_response(refusal, media)
 
+    async def _run(
+        self, request: HttpRequest, context: OperationContext, accepted: list[MediaType], on_end: ExitStack
+    ) -> Response:
+        media = accepted[0]
+        running = on_end.enter_context(ExitStack())
+        running.enter_context(self._requests.acquire(context.actor))
+        if request.method == "POST":
+            body = await self._bodies.read(request, context, on_end)
+            if isinstance(body, list) and self._max_batch > 1:
+                return await self._answer_batch(body, request, media, context.spent_points)
+            operation = parse_request(body)
+        else:
+            operation = await self._parse_query(request, context)
+        prepared = await self._prepare(operation, context)
+        if prepared.kind is OperationType.SUBSCRIPTION:
+            if not set(accepted) & set(STREAMS):
+                raise TransportError(406, f"For a subscription, accept {' or '.join(STREAMS)}, or use WebSocket.")
+            media = next(each for each in accepted if each in STREAMS)
+            # Another quota limits subscriptions.
+            running.close()
+        _check_method(prepared, request)
+        if prepared.document_with_defer and media not in STREAMS and accepts_increments(request.headers.get("accept")):
+            return stream_response(
+                self._engine.stream_increments(prepared, context), INCREMENTS, shutdown=self._shutdown()
+            )
+        return await self._answer(prepared, context, media)
+
+    async def _parse_query(self, request: HttpRequest, context: OperationContext) -> Request:
+        await self._engine.spend_on_text(context, len(request.scope["query_string"]))
+        return parse_query_string(request.query_params)
+
     async def _prepare(self, operation: Request, context: OperationContext) -> Prepared:
         operation = await self._persisted.complete(operation, context.actor)
-        prepared = self._engine.prepare(operation)
-        await self._persisted.keep(operation)
+        prepared = await self._engine.prepare_paid(operation, context)
+        await self._persisted.keep(operation, context.actor)
         return prepared
 
-    async def _answer_batch(
-        self, items: list[object], uploads: bool, request: HttpRequest, media: MediaType
-    ) -> Response:
+    async def _answer_batch(self, items: list[object], request: HttpRequest, media: MediaType, paid: int) -> Response:
         """Run several operations one after the other and return their responses in order. Each may fail by itself."""
         if not 0 < len(items) <= self._max_batch:
             message = f"The batch has {len(items)} operations; between 1 and {self._max_batch} are allowed."
@@ -135,20 +151,25 @@ class GraphQLHttp:
             with operations.observe_operation("http", "batched") as operation:
                 try:
                     context = await self._create_context(request)
-                    prepared = await self._prepare(parse_request(item, uploads=uploads), context)
+                    # The points for the text of the batch count towards its first operations.
+                    context.spent_points = paid
+                    prepared = await self._prepare(parse_request(item), context)
+                    paid = max(0, context.spent_points - prepared.cost)
                     if prepared.kind is OperationType.SUBSCRIPTION:
                         message = "A batch cannot contain a subscription. Send it in its own request."
                         raise refuse(ErrorCode.BAD_REQUEST, message)
-                    body = await self._engine.run(prepared, context)
+                    answer = await self._engine.run(prepared, context)
                 except RequestRefused as refusal:
-                    body = refusal.body
+                    answer = refusal.body
                 except Exception as error:  # noqa: BLE001  # the other operations must get their responses after a bug
-                    body = refuse_with(error).body
-                operation.note_response(body)
-                bodies.append(body)
+                    answer = refuse_with(error).body
+                operation.note_response(answer)
+                bodies.append(answer)
         return _render_response(bodies, 200, MediaType.JSON if media in STREAMS else media)
 
-    async def _answer_single_connection(self, request: HttpRequest, token: str, media: MediaType) -> Response:
+    async def _answer_single_connection(
+        self, request: HttpRequest, token: str, media: MediaType, on_end: ExitStack
+    ) -> Response:
         """Answer a request in the single connection mode of graphql-sse.
 
         PUT reserves a stream, and GET or POST for `text/event-stream` opens it. Other GETs and POSTs send an operation,
@@ -164,18 +185,20 @@ class GraphQLHttp:
             return stream_response(reserved.open(), MULTIPLEXED, shutdown=self._shutdown())
         context = await self._create_context(request)
         if request.method == "PUT":
-            return Response(self._channels.reserve(context.actor), 201, media_type="text/plain")
+            token = self._channels.reserve(context.actor)
+            return Response(token, 201, {"cache-control": "no-store"}, media_type="text/plain")
         channel = self._channels.find(token, context.actor)
         if channel is None:
             raise TransportError(404, "No stream of this API key has this token. Reserve one with PUT.")
         if request.method == "DELETE":
             channel.stop(request.query_params.get("operationId", ""))
             return Response(status_code=200)
+        on_end.enter_context(self._requests.acquire(context.actor))
         if request.method == "POST":
-            body = await read_body(request, self._limits)
-            operation = parse_request(body.raw, uploads=body.uploads)
+            body = await self._bodies.read(request, context, on_end)
+            operation = parse_request(body)
         else:
-            operation = parse_query_string(request.query_params)
+            operation = await self._parse_query(request, context)
         if operation.operation_id is None:
             raise TransportError(400, "Give the operation an id, as 'operationId' in 'extensions'.")
         try:

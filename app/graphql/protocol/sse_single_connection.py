@@ -110,7 +110,7 @@ class Channels:
         """
         token = secrets.token_urlsafe(24)
         with contextlib.ExitStack() as on_close:
-            on_close.enter_context(self._quota.acquire(actor.key_id))
+            on_close.enter_context(self._quota.acquire(actor))
             on_close.callback(self._channels.pop, token, None)
             self._channels[token] = Channel(actor, on_close.pop_all())
         asyncio.get_running_loop().call_later(UNOPENED_TTL_SECONDS, self._close_unopened, token)

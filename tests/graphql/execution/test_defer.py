@@ -72,7 +72,7 @@ async def test_defer_with_if_false_defers_nothing(api: Api) -> None:
 
 
 async def test_error_in_a_deferred_part_has_a_code(api: Api) -> None:
-    query = "{ viewer { __typename } ... @defer { passes(first: 0) { totalCount } } }"
+    query = "{ viewer { __typename } ... @defer { passes(first: 251) { totalCount } } }"
     body = parse_parts((await post_query(api, "application/json, multipart/mixed", query)).text)
     errors = [error for part in body for each in part.get("completed", []) for error in each.get("errors", [])]
     assert [error["extensions"]["code"] for error in errors] == ["BAD_USER_INPUT"]

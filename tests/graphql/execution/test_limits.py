@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
+from app.domain.actors import Actor
 from app.graphql.errors import RequestRefused
 from app.graphql.execution.quotas import Quota
 from app.store.workspace.passes import PassQueries
@@ -114,26 +116,41 @@ async def test_sockets_of_one_key_are_limited(business: Business) -> None:
             assert (await second.receive())["type"] == "connection_ack"
 
 
-async def test_sockets_of_the_process_are_limited_for_all_clients_together(business: Business) -> None:
-    async with (
-        run_api(replace_settings(business, max_sockets=1)) as api,
-        api.open_raw_socket() as first,
-        api.open_raw_socket() as second,
-    ):
-        assert await second.receive_close_code() == 1013
-        await first.send(type="ping")
-        assert (await first.receive())["type"] == "pong"
+async def test_sockets_of_the_process_are_limited_for_all_keys_together(business: Business) -> None:
+    async with run_api(replace_settings(business, max_sockets=1)) as api:
+        other = await api.create_key("read")
+        async with (
+            api.open_socket(),
+            api.open_raw_socket(additional_headers={"authorization": f"Bearer {other}"}) as second,
+        ):
+            await second.send(type="connection_init")
+            assert await second.receive_close_code() == 1013
+
+
+def create_actor(workspace: str, key: str) -> Actor:
+    return Actor(f"ws_{workspace}", f"key_{key}", key, frozenset())
 
 
 def test_quota_has_room_again_after_a_release() -> None:
     quota = Quota("chairs", 2, 1)
-    with quota.acquire("a"):
-        with quota.acquire("b"), pytest.raises(RequestRefused, match="in this process"), quota.acquire("c"):
+    first, second, third = (create_actor(name, name) for name in "abc")
+    with quota.acquire(first):
+        with quota.acquire(second), pytest.raises(RequestRefused, match="in this process"), quota.acquire(third):
             pass
-        with pytest.raises(RequestRefused, match="one API key"), quota.acquire("a"):
+        with pytest.raises(RequestRefused, match="one API key"), quota.acquire(first):
             pass
-    with quota.acquire("a"):
+    with quota.acquire(first):
         pass
+
+
+def test_keys_of_one_workspace_leave_a_fifth_of_a_quota_to_other_workspaces() -> None:
+    quota = Quota("chairs", 10, 5)
+    with ExitStack() as stack:
+        for number in range(8):
+            stack.enter_context(quota.acquire(create_actor("a", str(number % 2))))
+        with pytest.raises(RequestRefused, match="At most 8 chairs may be open for one workspace"):
+            stack.enter_context(quota.acquire(create_actor("a", "new")))
+        stack.enter_context(quota.acquire(create_actor("b", "b")))
 
 
 async def test_without_introspection_errors_suggest_no_names_of_the_schema(business: Business) -> None:

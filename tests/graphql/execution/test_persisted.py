@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 
 from app.config.settings import ConfigError, Settings
 from app.graphql.execution.trusted_documents import TrustedDocuments, load_trusted
-from tests.business import Business
+from tests.business import Business, create_business
 from tests.graphql.serving import Api, run_api
 
 QUERY = "query Who { viewer { __typename } }"
@@ -66,15 +66,24 @@ async def test_processes_share_documents_through_redis_and_check_their_hash(api:
     await send(api, {"query": QUERY, **build_extensions()})
     async with run_api_with(api.business) as other:
         assert (await send(other, build_extensions())).json()["data"] == VIEWER
-    redis = api.business.ctx.resources.redis
-    [key] = await redis.keys("*:document:*")
-    await redis.set(key, b"query Poison { __typename }")
+    redis, settings = api.business.ctx.resources.redis, api.business.ctx.resources.settings
+    key = f"{settings.database}:documents:{api.business.ctx.workspace.id}"
+    await cast(Awaitable[int], redis.hset(key, sha256(QUERY), "query Poison { __typename }"))
     async with run_api_with(api.business) as other:
         assert error_code(await send(other, build_extensions())) == "PERSISTED_QUERY_NOT_FOUND"
     await redis.flushall()
     assert (await send(api, build_extensions())).json()["data"] == VIEWER, "this process has the document in memory"
     async with run_api_with(api.business) as other:
         assert error_code(await send(other, build_extensions())) == "PERSISTED_QUERY_NOT_FOUND"
+
+
+async def test_each_workspace_has_its_own_documents(api: Api) -> None:
+    await send(api, {"query": QUERY, **build_extensions()})
+    other = await create_business(api.business.ctx.resources, api.business.clock, "Other")
+    async with run_api(other) as other_api:
+        assert error_code(await send(other_api, build_extensions())) == "PERSISTED_QUERY_NOT_FOUND"
+        api.secret = other_api.secret
+    assert error_code(await send(api, build_extensions())) == "PERSISTED_QUERY_NOT_FOUND", "of the same process"
 
 
 async def test_document_with_a_wrong_hash_or_a_validation_error_is_not_stored(api: Api) -> None:

@@ -94,13 +94,13 @@ async def test_body_that_is_not_utf_8_is_refused(api: Api) -> None:
 
 
 async def test_query_by_get_is_executed_and_mutation_by_get_is_refused(api: Api) -> None:
-    answer = await api.http.get(f"{api.url}?query={quote('{ __typename }')}&variables=%7B%7D", headers=api.headers)
-    assert answer.json()["data"] == {"__typename": "Query"}
+    response = await api.http.get(f"{api.url}?query={quote('{ __typename }')}&variables=%7B%7D", headers=api.headers)
+    assert response.json()["data"] == {"__typename": "Query"}
     refused = await api.http.get(f"{api.url}?query={quote(MUTATION)}", headers=api.headers)
     assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
     assert refused.json()["errors"][0]["extensions"]["code"] == "BAD_REQUEST"
-    bad = await api.http.get(f"{api.url}?query=x&variables=x", headers=api.headers)
-    assert bad.status_code == 400
+    invalid = await api.http.get(f"{api.url}?query=x&variables=x", headers=api.headers)
+    assert invalid.status_code == 400
 
 
 async def test_other_methods_and_content_types_are_refused_with_their_status(api: Api) -> None:

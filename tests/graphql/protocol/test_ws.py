@@ -12,11 +12,14 @@ from starlette.types import Message
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
+from app.document_cache import DocumentCache
 from app.domain.actors import SCOPES, Actor
 from app.graphql.execution.engine import Engine
 from app.graphql.execution.persisted import PersistedDocuments
 from app.graphql.execution.trusted_documents import TrustedDocuments
-from app.graphql.protocol import ws
+from app.graphql.protocol.ws import GraphQLSocket
+from app.graphql.protocol.ws_connection import MAX_UNSENT_OPERATIONS
+from app.graphql.protocol.ws_rules import PROTOCOL
 from app.graphql.schema import schema
 from tests.graphql.serving import Api
 
@@ -183,15 +186,14 @@ async def test_api_stops_reading_from_a_client_that_sends_operations_and_reads_n
             await asyncio.get_running_loop().create_future()
 
     async def open_context(*_: object) -> Any:
-        return SimpleNamespace(actor=Actor("ws_1", "key_1", "test", frozenset(SCOPES)))
+        return SimpleNamespace(actor=Actor("ws_1", "key_1", "test", frozenset(SCOPES)), spent_points=0)
 
-    endpoint = ws.GraphQLSocket(
-        Engine(schema), open_context, PersistedDocuments(cast(Any, None), "test", TrustedDocuments())
-    )
-    scope = {"type": "websocket", "headers": [], "subprotocols": [ws.PROTOCOL], "client": None}
+    persisted = PersistedDocuments(DocumentCache(cast(Any, None), "test"), TrustedDocuments())
+    endpoint = GraphQLSocket(Engine(schema), open_context, persisted)
+    scope = {"type": "websocket", "headers": [], "subprotocols": [PROTOCOL], "client": None}
     task = asyncio.create_task(endpoint(scope, receive, send))
-    for _ in range(5 * ws.MAX_UNSENT_OPERATIONS):
+    for _ in range(5 * MAX_UNSENT_OPERATIONS):
         await asyncio.sleep(0)
-    assert received == 2 + ws.MAX_UNSENT_OPERATIONS
+    assert received == 2 + MAX_UNSENT_OPERATIONS
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
