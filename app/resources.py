@@ -18,6 +18,8 @@ from app.config.settings import ConfigError, Settings
 from app.local.servers import locate_servers
 from app.store.cache import WorkspaceCache
 from app.store.clock import MongoClock
+from app.store.mongo.capacity import EMBEDDED_CAPACITY, StoreCapacity
+from app.store.mongo.driver import open_client
 from app.store.mongo.queries import Database, Doc, translating_errors
 from app.store.workspace.workspace import Workspace
 
@@ -30,6 +32,7 @@ class Resources:
     """What commands, queries and stages work with.
 
     `in_chunk` is the number of values in one `$in`: 100 on the embedded server, whose cost grows with their square.
+    `capacity` is what the store can do for the operations of clients. `is_embedded` is true if the store is SecantusDB.
     """
 
     db: Database
@@ -39,10 +42,23 @@ class Resources:
     bus: Bus
     in_chunk: int
     cache: WorkspaceCache = field(default_factory=WorkspaceCache)
+    capacity: StoreCapacity = field(default_factory=StoreCapacity)
+    essential_client: AsyncIOMotorClient[Doc] | None = None
+    is_embedded: bool = False
+
+    @property
+    def essential_db(self) -> Database:
+        """The database by way of the essential client, which never waits behind the calls of operations.
+
+        Read keys, answer health checks and store heartbeats with it, and nothing whose size a tenant decides.
+        """
+        if self.essential_client is None:
+            return self.db
+        return _database(self.essential_client, self.db.name)
 
     def workspace(self, workspace_id: str) -> Workspace:
         """Return the named queries of one workspace."""
-        return Workspace(self.db, workspace_id, self.in_chunk)
+        return Workspace(self.db, workspace_id, self.in_chunk, cache=self.cache)
 
 
 @asynccontextmanager
@@ -54,11 +70,11 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     """
     settings = locate_servers(settings)
     redis = open_redis(settings)
-    client = _open_mongo(settings)
+    client, essential_client = _open_mongo(settings), _open_mongo(settings, essential=True)
     try:
-        db = client.get_database(settings.database, read_preference=ReadPreference.PRIMARY)
         with translating_errors():
             build = await client.admin.command("buildInfo")
+        db, is_embedded = _database(client, settings.database), "secantusVersion" in build
         clock: Clock = MongoClock(db) if settings.clock == "manual" else SystemClock()
         bus = Bus(redis, settings.database)
         try:
@@ -68,19 +84,28 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 clock=clock,
                 settings=settings,
                 bus=bus,
-                in_chunk=100 if "secantusVersion" in build else 1_000,
+                in_chunk=100 if is_embedded else 1_000,
+                capacity=EMBEDDED_CAPACITY if is_embedded else StoreCapacity(),
+                essential_client=essential_client,
+                is_embedded=is_embedded,
             )
         finally:
             await bus.aclose()
     finally:
         await redis.aclose()
         client.close()
+        essential_client.close()
 
 
-def _open_mongo(settings: Settings) -> AsyncIOMotorClient[Doc]:
+def _database(client: AsyncIOMotorClient[Doc], name: str) -> Database:
+    return client.get_database(name, read_preference=ReadPreference.PRIMARY)
+
+
+def _open_mongo(settings: Settings, *, essential: bool = False) -> AsyncIOMotorClient[Doc]:
     try:
-        return AsyncIOMotorClient(
+        return open_client(
             settings.mongodb_uri,
+            essential=essential,
             appname="punchcard",
             tz_aware=True,
             # With the driver's own zone object, every subtraction of two instants computes both offsets.

@@ -95,7 +95,7 @@ class Feed:
         Raises InvalidInput for a position beyond the end of the log; Unavailable, only before the first message.
         """
         clock = asyncio.get_running_loop().time
-        last = await workspace.activities.last_pos()
+        last = await workspace.last_position()
         if after is not None and after > last:
             raise InvalidInput(
                 Code.OUT_OF_RANGE,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from strawberry.dataloader import DataLoader
 
@@ -33,6 +34,16 @@ class Loaders:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
+        self._reads: dict[Hashable, asyncio.Future[Any]] = {}
+
+    async def read_once(self, key: Hashable, read: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return the result of a read that runs only for the first of equal keys, such as two equal pages of a pass."""
+        found = self._reads.get(key)
+        if found is None:
+            found = self._reads[key] = asyncio.ensure_future(read())
+            found.add_done_callback(_ignore_error)
+        # Without the shield, a field that is cancelled would cancel the read of all other fields.
+        return cast(T, await asyncio.shield(found))
 
     @cached_property
     def passes(self) -> DataLoader[str, Pass | None]:
@@ -115,15 +126,6 @@ class Loaders:
         return _loader(self._workspace.deliveries.get_many)
 
     @cached_property
-    def last_positions(self) -> DataLoader[int, int | None]:
-        """Position of the newest activity. The key is any position that exists; the search begins there."""
-
-        async def read_last_position(positions: list[int]) -> dict[int, int]:
-            return dict.fromkeys(positions, await self._workspace.activities.last_pos(min(positions)))
-
-        return _loader(read_last_position)
-
-    @cached_property
     def keys(self) -> DataLoader[str, ApiKey | None]:
         """API keys by id."""
         return _loader(self._workspace.keys.get_many)
@@ -132,6 +134,12 @@ class Loaders:
     def audit_entries(self) -> DataLoader[str, AuditEntry | None]:
         """Entries of the audit log by id."""
         return _loader(self._workspace.audit.get_many)
+
+
+def _ignore_error(read: asyncio.Future[Any]) -> None:
+    """Mark the error of a read as seen, also if all fields that wait for the read were cancelled."""
+    if not read.cancelled():
+        read.exception()
 
 
 def _loader(get_many: Callable[[list[K]], Awaitable[Mapping[K, T]]]) -> DataLoader[K, T | None]:

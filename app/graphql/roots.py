@@ -11,7 +11,7 @@ from app.graphql.aggregations import aggregations
 from app.graphql.aggregations.aggregations import AggregateResult
 from app.graphql.events import mutations as event_mutations
 from app.graphql.events.events import Event, find_event, list_events
-from app.graphql.events.mutations import RecordEventPayload, RecordEventsPayload
+from app.graphql.events.payloads import RecordEventPayload, RecordEventsPayload
 from app.graphql.events.receipts import IngestReceipt, find_receipt
 from app.graphql.events.roots import EventShortcuts, EventTypeQueries
 from app.graphql.inbound.roots import InboundHookMutations, InboundHookQueries

@@ -162,6 +162,35 @@ async def test_inner_list_needs_a_few_reads_for_each_parent_and_any_number_of_it
             assert three <= 3 * one, f"{name}: {one} reads for a page of one parent, {three} for those of three"
 
 
+EQUAL_READS = {
+    "pages of one pass": 'events(first: $n, filter: {passExternalId: "guest-0"}) { nodes { pass { events(first: 8) {'
+    " totalCount nodes { id } } activity(first: 8) { totalCount nodes { id } } } } }",
+    "pages under aliases": "events(first: $n) { totalCount } b: events(first: $n) { totalCount }",
+    "passes under aliases": 'pass(externalId: "guest-0") { memberships(first: $n) { totalCount } }'
+    ' b: pass(externalId: "guest-0") { memberships(first: $n) { nodes { since } } }',
+}
+"""Queries that ask for the same page, count or pass several times."""
+
+
+async def test_equal_reads_of_one_query_are_one_read(business: Business, reads: ReadCounter) -> None:
+    async with run_api(business) as api:
+        one, three = [await count_reads(api, reads, EQUAL_READS["pages of one pass"], n) for n in (1, 3)]
+        assert three == one
+        for name in ("pages under aliases", "passes under aliases"):
+            query = EQUAL_READS[name]
+            once, twice = [await count_reads(api, reads, text, 1) for text in (query.partition(" b:")[0], query)]
+            assert twice == once, name
+
+
+async def test_later_field_of_a_mutation_reads_anew(business: Business) -> None:
+    selection = "{ event { pass { events(first: 1) { totalCount } } } }"
+    field = f'recordEvent(input: {{passExternalId: "guest-0", type: "visit"}}) {selection}'
+    async with run_api(business) as api:
+        data = await api.fetch_data(f"mutation {{ a: {field} b: {field} }}")
+        first, second = (data[name]["event"]["pass"]["events"]["totalCount"] for name in "ab")
+        assert second == first + 1
+
+
 def test_each_list_of_the_schema_is_in_the_tables_above() -> None:
     root = schema.query_type
     assert root is not None

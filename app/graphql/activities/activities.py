@@ -41,8 +41,8 @@ class Activity(Node):
         "`customer.custom_event`, `customer.redemption.succeeded`, `customer.segment.entered`, "
         "`customer.segment.left`, `customer.voucher.loyalty_card.points_added` or "
         "`customer.voucher.loyalty_card.points_expired`. An event is `customer.updated` if it changes a "
-        "field, `customer.redemption.succeeded` if its type is `redemption`, else `points_added` if it "
-        "gives points, else `customer.custom_event`."
+        "field, `customer.redemption.succeeded` if its type is `redemption`, else `customer.custom_event`. "
+        "An event that adds points is a second activity too: `points_added`, directly after its own."
     )
     category: ActivityCategory = strawberry.field(
         description="Whether the activity happened outside of Punchcard or was derived by Punchcard."
@@ -191,7 +191,13 @@ async def activities_page(
     if query is None:
         return listing.connection(Page([], False), span, activity_of, _count_nothing)
     counted = query
-    return listing.connection(await store.page(query, span), span, activity_of, lambda: store.count(counted))
+    text = repr(query)
+
+    async def count() -> int:
+        return await info.context.read_once(info, ("count of activities", text), lambda: store.count(counted))
+
+    page = await info.context.read_once(info, ("activities", text, span), lambda: store.page(counted, span))
+    return listing.connection(page, span, activity_of, count)
 
 
 async def follow_activities(

@@ -14,6 +14,8 @@ from pymongo.errors import BulkWriteError, PyMongoError
 
 from app.domain.errors import Unavailable
 
+from .usage import charge_counted
+
 Doc = dict[str, Any]
 Database = AsyncIOMotorDatabase[Doc]
 Collection = AsyncIOMotorCollection[Doc]
@@ -64,6 +66,12 @@ class WorkspaceQueries(ErrorTranslating):
     def _in_workspace(self, **conditions: Any) -> Doc:
         """Return a filter, or the fields of a new document, with the workspace added."""
         return {"workspace": self._workspace_id, **conditions}
+
+    async def _count(self, **conditions: Any) -> int:
+        """Return the number of documents of this workspace that meet the conditions, which an index covers."""
+        count = await self._collection.count_documents(self._in_workspace(**conditions))
+        charge_counted(count)
+        return count
 
     async def _by_ids(self, ids: Iterable[str], projection: Doc | None = None) -> list[Doc]:
         """Return the documents of this workspace among the ids, in no order. Index: _id."""

@@ -8,8 +8,13 @@ from typing import Any
 from app.domain.activities import Activity, ActivityQuery, activity_id
 from app.store.codecs.pass_parts import from_bson, to_bson
 from app.store.mongo.conditions import between
-from app.store.mongo.paging import Page, PageRequest, count_matching, read_page
+from app.store.mongo.paging import Page, PageRequest, charge_examined, count_matching, read_page
 from app.store.mongo.queries import Doc, WorkspaceQueries, insert_new
+
+SELECTIVE_FIELDS = frozenset({"category", "occurred_at", "recorded_at"})
+"""Fields outside the indexes by which a filter may leave out most activities."""
+RANGE_FACTOR = 4
+"""Positions that a page reads first, as a multiple of its items."""
 
 
 class ActivityQueries(WorkspaceQueries):
@@ -24,7 +29,21 @@ class ActivityQueries(WorkspaceQueries):
         with one type, else {workspace, pos}.
         """
         where = self._where(query)
-        return await read_page(self._collection, where, (("pos", 1),), span, from_doc, by=_index_fields(where))
+        by = _index_fields(where)
+        if where.keys() & SELECTIVE_FIELDS:
+            await charge_examined(self._collection, {name: where[name] for name in by})
+        if by == ("workspace",) and not span.backward:
+            # Positions are dense, so a short range of them holds the page of most queries. The embedded server reads the
+            # whole log otherwise.
+            start = 0 if span.after is None else span.after[0]
+            near = {**where, "pos": {"$lt": start + RANGE_FACTOR * (span.limit + 1) + 1}}
+            page = await self._read(near, span, by)
+            if page.has_more:
+                return page
+        return await self._read(where, span, by)
+
+    async def _read(self, where: Doc, span: PageRequest, by: Sequence[str]) -> Page[Activity]:
+        return await read_page(self._collection, where, (("pos", 1),), span, from_doc, by=by)
 
     async def count(self, query: ActivityQuery, bounds: tuple[int, int] | None = None) -> int:
         """Count the activities that match. With `bounds`, only those after the first position, up to the second.
@@ -57,7 +76,10 @@ class ActivityQueries(WorkspaceQueries):
         doc = await self._collection.find_one(
             self._in_workspace(pos={"$gte": from_pos}), {"pos": 1}, sort=[("pos", -1)]
         )
-        return from_pos if doc is None else int(doc["pos"])
+        if doc is None and from_pos:
+            # The database was restored from an older copy while this process ran.
+            return await self.last_pos()
+        return 0 if doc is None else int(doc["pos"])
 
     async def append(self, activities: Sequence[Activity]) -> int:
         """Append activities with consecutive positions, in order, and return how many were appended.

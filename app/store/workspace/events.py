@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from bson import Decimal128
@@ -16,8 +15,9 @@ from app.domain.values.instants import DAY_MS, EARLIEST, format_instant, from_ms
 from app.store.codecs.events import from_doc, is_event, to_doc
 from app.store.mongo.conditions import between, condition_to_filter
 from app.store.mongo.paging import Page, PageRequest, count_matching, cut_page
-from app.store.mongo.queries import Doc, WorkspaceQueries, in_chunks, insert_new, translating_errors
+from app.store.mongo.queries import Doc, WorkspaceQueries, in_chunks, insert_new
 from app.store.mongo.time_ranges import ALL_TIME_MS, MAX_EXAMINED, RangeScan, ScanPosition, count_examined
+from app.store.mongo.usage import charge
 
 OCCURRED = "occurred_at"
 MAX_COUNTED_EVENTS = 1_000_000
@@ -74,7 +74,7 @@ class EventQueries(WorkspaceQueries):
 
         Index: _id with an external id and sources; {workspace, pass, occurred_at, _id} with a pass; {workspace, type,
         occurred_at, _id} with one type; else {workspace, occurred_at, _id}. Raises InvalidInput, with advice, if 20,000
-        events were examined and too few of them match.
+        events were examined and too few of them match. With the limit 0, such a page states that events may follow.
         """
         if _has_identity(query):
             return cut_page(await self._find_by_identity(query), _key, oldest_first, span)
@@ -86,7 +86,9 @@ class EventQueries(WorkspaceQueries):
         events = await _read_events(scan, span.limit + 1)
         has_more = len(events) > span.limit
         if not has_more and not scan.is_over:
-            raise too_few_matches(query, scan.position.at_ms, ascending=ascending)
+            if not span.limit:
+                return Page([], has_more=True)
+            raise too_few_matches(query, scan, ascending=ascending)
         events = events[: span.limit]
         return Page(events[::-1] if span.backward else events, has_more)
 
@@ -116,24 +118,14 @@ class EventQueries(WorkspaceQueries):
             return len(await self._find_by_identity(query))
         where, by = self._where(query), indexed_by(query)
         has_unindexed_filter = not where.keys() <= {*by, OCCURRED}
-        if (
-            max_examined is not None
-            and has_unindexed_filter
-            and await count_examined(self._collection, where, by, OCCURRED, max_examined + 1) > max_examined
-        ):
-            raise too_many_to_count(query, max_examined)
-        return await count_matching(self._collection, where, by, OCCURRED)
-
-    async def of_pass(self, pass_id: str, after: datetime, before: datetime) -> AsyncIterator[Event]:
-        """Yield the events of a pass that occurred in [after, before), oldest first.
-
-        Index: {workspace, pass, occurred_at, _id}.
-        """
-        where = self._where(EventQuery(pass_id=pass_id, occurred_after=after, occurred_before=before))
-        with translating_errors():
-            async for doc in self._collection.find(where).sort([("occurred_at", 1), ("_id", 1)]):
-                if is_event(doc):
-                    yield from_doc(doc)
+        is_charged = False
+        if max_examined is not None and has_unindexed_filter:
+            examined = await count_examined(self._collection, where, by, OCCURRED, max_examined + 1)
+            if examined > max_examined:
+                raise too_many_to_count(query, max_examined)
+            await charge(examined)
+            is_charged = True
+        return await count_matching(self._collection, where, by, OCCURRED, is_charged=is_charged)
 
     def _scan(self, query: EventQuery, ascending: bool, **options: Any) -> RangeScan:
         where, by = self._where(query), indexed_by(query)
@@ -187,16 +179,19 @@ def indexed_by(query: EventQuery) -> tuple[str, ...]:
     return ("workspace", "type") if len(query.types) == 1 else ("workspace",)
 
 
-def too_few_matches(query: EventQuery, at_ms: int, *, ascending: bool) -> InvalidInput:
+def too_few_matches(query: EventQuery, scan: RangeScan, *, ascending: bool) -> InvalidInput:
     """Return the error, with advice, for a page that would have to examine too many events."""
-    bound = "occurredBefore" if ascending else "occurredAfter"
-    missing_bound = f'{bound}: "{format_instant(from_ms(at_ms))}"'
-    return InvalidInput(
-        Code.TOO_MANY,
-        f"{MAX_EXAMINED // 2:,} or more events were examined, and too few match to fill the page. Narrow the filter: "
-        f"{_narrowing_advice(query)}add {missing_bound} to see those found so far, or a shorter range of occurrence.",
-        "filter",
-    )
+    instant = format_instant(from_ms(scan.position.at_ms))
+    examined = f"{MAX_EXAMINED // 2:,} or more events were examined, and too few match to fill the page."
+    if scan.is_inside_instant:
+        # No bound of occurrence cuts an instant, so the advice is a job, which reads any number of events.
+        advice = f"{_narrowing_advice(query)}read the matches with exportEvents, which has no such limit."
+        message = f"{examined} Many of them occurred at {instant}. Next: {advice}"
+    else:
+        bound = "occurredBefore" if ascending else "occurredAfter"
+        advice = f'add {bound}: "{instant}" to see those found so far, or a shorter range of occurrence.'
+        message = f"{examined} Narrow the filter: {_narrowing_advice(query)}{advice}"
+    return InvalidInput(Code.TOO_MANY, message, "filter")
 
 
 def too_many_to_count(query: EventQuery, max_examined: int) -> InvalidInput:

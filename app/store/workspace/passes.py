@@ -6,6 +6,7 @@ Erased passes are never returned. For a merged pass, its survivor is returned.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from app.domain.passes.passes import Pass
 from app.domain.state.points import Lots
@@ -14,6 +15,7 @@ from app.store.codecs.pass_parts import lots_from_docs
 from app.store.codecs.passes import from_doc, to_doc
 from app.store.mongo.paging import Page, PageRequest, read_page, to_stored_keys
 from app.store.mongo.queries import Doc, WorkspaceQueries, in_chunks, insert_new
+from app.store.mongo.usage import charge_counted
 
 from .activities import any_of
 
@@ -143,7 +145,7 @@ class PassQueries(WorkspaceQueries):
 
     async def count(self) -> int:
         """Return the number of passes. Index: {workspace, created_at, _id}."""
-        return await self._collection.count_documents(self._in_workspace(created_at=CREATED))
+        return await self._count(created_at=CREATED)
 
     async def members(self, segment_id: str, span: PageRequest) -> Page[Pass]:
         """Return the current members of a segment; key (pass id). Index: {workspace, memberships.s, _id}."""
@@ -153,7 +155,7 @@ class PassQueries(WorkspaceQueries):
 
     async def member_count(self, segment_id: str) -> int:
         """Return the number of current members of a segment. Index: {workspace, memberships.s, _id}."""
-        return await self._collection.count_documents(self._in_workspace(**{"memberships.s": segment_id}))
+        return await self._count(**{"memberships.s": segment_id})
 
     async def member_counts(self, segment_ids: Sequence[str]) -> dict[str, int]:
         """Return the number of current members of each segment.
@@ -167,7 +169,7 @@ class PassQueries(WorkspaceQueries):
             {"$unwind": "$memberships"},
             {"$group": {"_id": "$memberships.s", "count": {"$sum": 1}}},
         ]
-        return {doc["_id"]: doc["count"] for doc in await self._collection.aggregate(stages).to_list(None)}
+        return await self._count_groups(stages, examined=True)
 
     async def revisions(self) -> dict[int, int]:
         """Return the number of passes last evaluated under each revision. One round trip. Index: {workspace, rev}."""
@@ -175,4 +177,10 @@ class PassQueries(WorkspaceQueries):
             {"$match": self._in_workspace(rev={"$gte": 0})},
             {"$group": {"_id": "$rev", "count": {"$sum": 1}}},
         ]
-        return {doc["_id"]: doc["count"] for doc in await self._collection.aggregate(stages).to_list(None)}
+        return await self._count_groups(stages, examined=False)
+
+    async def _count_groups(self, stages: list[Doc], *, examined: bool) -> dict[Any, int]:
+        """Return the counts of groups by their keys. With `examined`, the store reads the documents that it counts."""
+        docs = await self._collection.aggregate(stages).to_list(None)
+        charge_counted(sum(doc["count"] for doc in docs), examined=examined)
+        return {doc["_id"]: doc["count"] for doc in docs}

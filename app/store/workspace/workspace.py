@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 from app.domain.activities import ActivityQuery
 from app.domain.workspaces import WorkspaceProfile
+from app.store.cache import WorkspaceCache
 from app.store.mongo.queries import Database, ErrorTranslating
 
 from .activities import ActivityQueries
@@ -32,9 +34,13 @@ from .workspaces import read_erasure_epoch, read_profile, read_secret
 class Workspace(ErrorTranslating):
     """Named queries, each confined to `workspace_id`. `in_chunk` is the number of values in one `$in`."""
 
-    def __init__(self, db: Database, workspace_id: str, in_chunk: int = 1_000) -> None:
+    def __init__(
+        self, db: Database, workspace_id: str, in_chunk: int = 1_000, cache: WorkspaceCache | None = None
+    ) -> None:
         self.id = workspace_id
         self._db = db
+        self._cache = WorkspaceCache() if cache is None else cache
+        self._position_lock = asyncio.Lock()
         self.passes = PassQueries(db, workspace_id, in_chunk)
         self.events = EventQueries(db, workspace_id, in_chunk)
         self.aggregations = AggregationQueries(db, workspace_id, in_chunk)
@@ -78,6 +84,23 @@ class Workspace(ErrorTranslating):
             return False
         await self.deliveries.delete(endpoint_id)
         return True
+
+    async def last_position(self) -> int:
+        """Return the position of the newest activity; 0 for an empty log. Index of `activities.last_pos`.
+
+        The search begins at the last position that this process has seen, because the embedded server sorts all
+        activities from there on.
+        """
+        if not self._cache.last_position(self.id):
+            async with self._position_lock:  # so that many callers at the start read the log once
+                if not self._cache.last_position(self.id):
+                    return await self._read_last_position()
+        return await self._read_last_position()
+
+    async def _read_last_position(self) -> int:
+        last = await self.activities.last_pos(self._cache.last_position(self.id))
+        self._cache.remember_position(self.id, last)
+        return last
 
     async def profile(self) -> WorkspaceProfile:
         """Return the profile of the workspace. Raises NotFound if the workspace does not exist."""

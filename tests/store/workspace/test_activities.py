@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import pytest
 from hypothesis import given
 
 from app.domain.activities import Activity, ActivityQuery
 from app.store.mongo.paging import PageRequest
-from app.store.workspace.activities import from_doc, to_doc
+from app.store.workspace.activities import ActivityQueries, from_doc, to_doc
 from tests.business import Business, bought_within
 from tests.store.generated import activities, encode_and_decode
 
@@ -23,6 +26,41 @@ async def test_log_is_read_from_any_position_without_a_hole(business: Business) 
     assert await log.last_pos() == await log.last_pos(4) == 10
     for pos in range(12):
         assert [a.position for a in await log.after(pos, 4)] == list(range(pos + 1, min(pos + 4, 10) + 1))
+
+
+async def test_last_position_is_searched_from_the_position_seen_before(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The embedded server sorts all activities from there on, so each start of a stream would read the whole log."""
+    begins = []
+    last_pos = ActivityQueries.last_pos
+
+    async def observe(queries: ActivityQueries, from_pos: int = 0) -> int:
+        begins.append(from_pos)
+        return await last_pos(queries, from_pos)
+
+    monkeypatch.setattr(ActivityQueries, "last_pos", observe)
+    await business.record({"amount": 1})
+    await business.run_worker()
+    begins.clear()
+    workspace = business.ctx.resources.workspace(business.ctx.workspace.id)
+    assert await asyncio.gather(*(workspace.last_position() for _ in range(3))) == [2, 2, 2]
+    assert begins == [0, 2, 2]
+    await business.record({"amount": 2})
+    await business.run_worker()
+    assert await business.ctx.resources.workspace(workspace.id).last_position() == 3
+    assert begins[-1] == 2
+
+
+async def test_last_position_follows_a_log_that_was_restored_from_an_older_copy(business: Business) -> None:
+    await business.record({"amount": 1})
+    await business.run_worker()
+    workspace = business.ctx.workspace
+    assert await workspace.last_position() == 2
+    await business.ctx.resources.db["activities"].delete_one({"pos": 2})
+    assert await workspace.last_position() == 1
+    await business.ctx.resources.db["activities"].delete_many({})
+    assert await workspace.last_position() == 0
 
 
 async def test_append_stops_at_the_first_position_that_exists(business: Business) -> None:

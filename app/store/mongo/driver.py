@@ -1,0 +1,116 @@
+"""Clients of the store: the driver's calls run in threads of ours, within the usage of the operation that makes them.
+
+motor runs every call in one pool of ten threads. One query with a hundred fields took them all, so that the keys of all
+other clients waited. So there are two kinds of clients here:
+
+- the client of `open_client`, whose calls run within the `StoreUsage` of the operation, if there is one;
+- with `essential`, a client with threads and connections of its own. It reads keys and answers health checks.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import os
+from asyncio import AbstractEventLoop, Future
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+from motor import core
+from motor.frameworks import asyncio as motor_asyncio
+from motor.metaprogramming import create_class_with_framework
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo.collection import Collection as SyncCollection
+from pymongo.command_cursor import CommandCursor
+from pymongo.cursor import Cursor
+from pymongo.synchronous.pool import Connection, Pool
+
+from .shares import Call
+from .usage import current_usage
+
+OPERATION_THREADS = 80
+"""Threads for the calls of all operations of a process: enough for six workspaces with as many calls as they may run.
+
+Together with the other threads, they need fewer connections than the 100 of the driver's pool.
+"""
+OWN_THREADS = 5 * (os.cpu_count() or 1)
+"""Threads for the other calls of a process: the stages of a worker, and the feed. motor has as many."""
+ESSENTIAL_THREADS = 16
+"""Threads that read keys, answer health checks and report workers as alive."""
+
+_READS: frozenset[Callable[..., Any]] = frozenset(
+    {
+        Cursor._refresh,
+        CommandCursor._refresh,
+        SyncCollection.aggregate,
+        SyncCollection.count_documents,
+        SyncCollection.distinct,
+        SyncCollection.estimated_document_count,
+        SyncCollection.find_one,
+    }
+)
+"""Methods of the driver that only read. A write is never cut off: the protocol would not know whether it was applied."""
+
+
+class _MeasuredPool(Pool):
+    """Pool of connections that report the size of each answer to the usage of the operation."""
+
+    def connect(self, *args: Any, **kwargs: Any) -> Connection:
+        """Open a connection."""
+        connection = super().connect(*args, **kwargs)
+        connection.receive_message = functools.partial(_receive, connection.receive_message)  # type: ignore[method-assign]
+        return connection
+
+
+def _receive(receive: Callable[[int | None], Any], request_id: int | None) -> Any:
+    message = receive(request_id)
+    usage = current_usage()
+    if usage is not None:
+        usage.count_bytes(len(message.payload_document))
+    return message
+
+
+class _Framework:
+    """motor's interface to asyncio, with threads of ours. motor asks it to run every call of the driver."""
+
+    def __init__(self, name: str, own_threads: int, operation_threads: int = 0) -> None:
+        self._own = ThreadPoolExecutor(own_threads, f"store-{name}")
+        self._operations = ThreadPoolExecutor(operation_threads, "store-operation") if operation_threads else None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(motor_asyncio, name)
+
+    def run_on_executor(self, loop: AbstractEventLoop, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Run a method of the driver in a thread, and return the future of its result."""
+        usage, context = current_usage(), contextvars.copy_context()
+        if usage is None or self._operations is None:
+            return loop.run_in_executor(self._own, functools.partial(context.run, method, *args, **kwargs))
+        future: Future[Any] = loop.create_future()
+        call = Call(
+            loop=loop,
+            executor=self._operations,
+            run=functools.partial(method, *args, **kwargs),
+            is_read=method in _READS,
+            context=context,
+            future=future,
+        )
+        return usage.submit(call)
+
+
+_CLIENTS = {
+    essential: create_class_with_framework(core.AgnosticClient, framework, __name__)
+    for essential, framework in {
+        False: _Framework("own", OWN_THREADS, OPERATION_THREADS),
+        True: _Framework("essential", ESSENTIAL_THREADS),
+    }.items()
+}
+
+
+def open_client(uri: str | None, *, essential: bool = False, **options: Any) -> AsyncIOMotorClient[dict[str, Any]]:
+    """Return a client, which connects on first use, with the options of `AsyncIOMotorClient`.
+
+    Raises ConfigurationError, or ValueError, if the address cannot be read.
+    """
+    client = _CLIENTS[essential](uri, _pool_class=_MeasuredPool, **options)
+    return cast("AsyncIOMotorClient[dict[str, Any]]", client)
