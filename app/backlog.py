@@ -35,7 +35,7 @@ class BacklogGauges:
     def __init__(self, resources: Resources, *, valid_seconds: float = GAUGES_TTL_SECONDS) -> None:
         self._resources = resources
         self._backlogs = BacklogQueries(resources.db)
-        self._heartbeats = Heartbeats(resources.db)
+        self._heartbeats = Heartbeats(resources.essential_db)
         self._valid_seconds = valid_seconds
         self._valid_until = -math.inf
         self._lock = asyncio.Lock()

@@ -26,6 +26,8 @@ from app.config.settings import ConfigError, Settings
 from app.domain.errors import Unavailable
 from app.flow import SLOT_RANGES
 from app.resources import open_resources
+from app.store.operations.indexes import SlotsChanged, check_slots
+from app.store.operations.upgrades import Upgrades
 from app.telemetry import tracing
 from app.telemetry.logs import configure
 from workers.stages.backfill import backfill
@@ -33,8 +35,10 @@ from workers.stages.deliver import deliver
 from workers.stages.due import due
 from workers.stages.erase import erase
 from workers.stages.fold import fold
+from workers.stages.forget import forget
 from workers.stages.merge import merge
 from workers.stages.publish import publish
+from workers.stages.rerun import rerun
 from workers.stages.run_job import jobs
 
 from .failures import log_failures
@@ -48,6 +52,8 @@ STAGES: dict[str, Callable[[Worker, str], Awaitable[None]]] = {
     "fold": fold,
     "due": due,
     "backfill": backfill,
+    "rerun": rerun,
+    "forget": forget,
     "publish": publish,
     "deliver": deliver,
     "merge": merge,
@@ -126,8 +132,15 @@ def arq_worker(settings: Settings, worker: Worker, *, long: bool) -> ArqWorker:
 
 
 async def run(settings: Settings, stopping: asyncio.Event) -> None:
-    """Run a worker until `stopping` is set. While Redis is unavailable, the sweep continues."""
+    """Run a worker until `stopping` is set. While Redis is unavailable, the sweep continues.
+
+    Raises SlotsChanged for a database that another number of slots was made for. Raises Unavailable.
+    """
     async with open_resources(settings) as resources:
+        await check_slots(resources.db)
+        restated = await Upgrades(resources.db, resources.in_chunk).restate_segments(await resources.clock.now())
+        if restated:
+            log.info("%d segments have a new version, because their conditions mean something else now", restated)
         worker = Worker.on(resources)
         async with serve_metrics(resources):
             sweep = asyncio.create_task(Sweep(worker, GUARDED).run(stopping))
@@ -171,7 +184,7 @@ def main() -> None:
         tracing.start(settings.otlp_endpoint, "punchcard-worker")
         _limit_malloc_arenas()
         _run_until_signalled(settings)
-    except (ConfigError, Unavailable) as error:
+    except (ConfigError, SlotsChanged, Unavailable) as error:
         sys.exit(f"Error: {error}")
     finally:
         tracing.stop()

@@ -29,6 +29,8 @@ TIMER_HORIZON_MS = 1_500
 """How far a sweep looks ahead to set timers. It is longer than the default interval of sweeps, 1 s."""
 MAX_JOBS_STARTED = 4
 """Jobs that one worker runs at the same time."""
+MAX_RERUNS = 20
+"""Messages of inbound hooks that one sweep runs again."""
 HEARTBEAT_INTERVAL_SECONDS = 5.0
 MAX_HEARTBEATS_MISSED = 4
 """Heartbeats in a row that a worker misses before it counts as crashed."""
@@ -46,7 +48,8 @@ class Sweep:
         """Timers of due slot ranges and of endpoints, by range or endpoint id."""
         self._due_tasks: set[asyncio.Task[None]] = set()
         self._jobs: dict[str, asyncio.Task[None]] = {}
-        self._heartbeats = Heartbeats(worker.resources.db)
+        self._job_workspaces: dict[str, str] = {}
+        self._heartbeats = Heartbeats(worker.resources.essential_db)
         self._next_beat = 0.0
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -60,6 +63,8 @@ class Sweep:
             self.deliver,
             self.merge,
             self.erase,
+            self.rerun,
+            self.forget,
             self.start_jobs,
         )
         await asyncio.gather(*(self._repeat(step, stopping) for step in steps))
@@ -92,13 +97,14 @@ class Sweep:
 
     async def backfill(self) -> None:
         """Advance the passes that were evaluated under older definitions."""
-        for workspace_id in await self._worker.fold_queries.workspaces_behind():
-            await self._stages["backfill"](self._worker, workspace_id)
+        behind = await self._worker.fold_queries.workspaces_behind()
+        # Run them side by side: a long backfill of one workspace must not delay those of the others.
+        await asyncio.gather(*(self._stages["backfill"](self._worker, workspace_id) for workspace_id in behind))
 
     async def publish(self) -> None:
         """Publish the outboxes of all workspaces."""
-        for workspace_id in await self._worker.publish_queries.waiting_workspaces():
-            await self._stages["publish"](self._worker, workspace_id)
+        waiting = await self._worker.publish_queries.waiting_workspaces()
+        await asyncio.gather(*(self._stages["publish"](self._worker, workspace_id) for workspace_id in waiting))
 
     async def deliver(self) -> None:
         """Start a run at every webhook endpoint that has work, and set timers for endpoints that have work soon."""
@@ -124,11 +130,28 @@ class Sweep:
         for pass_id in await self._worker.erase_queries.waiting():
             await self._stages["erase"](self._worker, pass_id)
 
+    async def rerun(self) -> None:
+        """Run messages of inbound hooks again that wait for the event that they correct."""
+        for delivery_id in await self._worker.rerun_queries.waiting(system_ms(), MAX_RERUNS):
+            await self._stages["rerun"](self._worker, delivery_id)
+
+    async def forget(self) -> None:
+        """Delete the types and sources that no event has any more."""
+        for workspace_id in await self._worker.forget_queries.waiting_workspaces():
+            await self._stages["forget"](self._worker, workspace_id)
+
     async def start_jobs(self) -> None:
         """Start the jobs that no worker runs, and do not wait for them. They are cancelled when the worker stops."""
-        for job_id in await self._worker.job_leases.open(system_ms(), MAX_JOBS_STARTED):
-            if job_id not in self._jobs and len(self._jobs) < MAX_JOBS_STARTED:
+        crowded_out = False
+        for job_id, workspace_id in await self._worker.job_leases.open(system_ms()):
+            if job_id in self._jobs:
+                continue
+            if len(self._jobs) < MAX_JOBS_STARTED:
                 self._jobs[job_id] = asyncio.create_task(self._run_job(job_id))
+                self._job_workspaces[job_id] = workspace_id
+            elif workspace_id not in self._job_workspaces.values():
+                crowded_out = True
+        self._worker.has_waiting_workspace = crowded_out
 
     async def _repeat(self, step: Callable[[], Awaitable[None]], stopping: asyncio.Event) -> None:
         """Run a step at the interval of sweeps until `stopping` is set."""
@@ -169,6 +192,7 @@ class Sweep:
             await self._stages["jobs"](self._worker, job_id)
         finally:
             del self._jobs[job_id]
+            self._job_workspaces.pop(job_id, None)
 
     async def _advance_due(self, key: str) -> None:
         await self._stages["due"](self._worker, key)

@@ -8,15 +8,18 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.domain.passes.passes import Pass
 from app.domain.segments.segments import Definitions
 from app.resources import Resources
 from app.store.mongo.ids import new_id
 from app.store.stages.endpoint_leases import EndpointLeases
 from app.store.stages.erase import EraseQueries
 from app.store.stages.fold import FoldQueries
+from app.store.stages.forget import ForgetQueries
 from app.store.stages.job_leases import JobLeases
 from app.store.stages.merge import MergeQueries
 from app.store.stages.publish import PublishQueries
+from app.store.stages.reruns import RerunQueries
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +40,14 @@ class Worker:
     erase_queries: EraseQueries
     merge_queries: MergeQueries
     endpoint_leases: EndpointLeases
+    rerun_queries: RerunQueries
+    forget_queries: ForgetQueries
     definitions: dict[str, Definitions] = field(default_factory=dict)
     """Definitions read so far, by workspace id."""
     cursors: dict[str, tuple[int, str]] = field(default_factory=dict)
     """The (slot, pass id) after which the next fold of a slot range begins, by range."""
+    turns: dict[str, str] = field(default_factory=dict)
+    """The workspace that had the last turn in a slot range with a long backlog, by range."""
     positions: dict[str, int] = field(default_factory=dict)
     """The last position of a workspace's log that publish has read, by workspace id."""
     cleared_writes: dict[str, str] = field(default_factory=dict)
@@ -50,6 +57,8 @@ class Worker:
     id: str = field(default_factory=lambda: new_id("worker"))
     stopping: bool = False
     """True once the process is stopping: no further round starts."""
+    has_waiting_workspace: bool = False
+    """True while a job of a workspace without a running job finds no place: the running jobs then end their slices."""
     dispatchers: dict[str, asyncio.Event] = field(default_factory=dict)
     """The event that wakes the run at a webhook endpoint, by endpoint id."""
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -66,10 +75,12 @@ class Worker:
             resources=resources,
             fold_queries=FoldQueries(db, in_chunk),
             publish_queries=PublishQueries(db),
-            job_leases=JobLeases(db),
+            job_leases=JobLeases(resources.essential_db),
             erase_queries=EraseQueries(db, in_chunk),
             merge_queries=MergeQueries(db, in_chunk),
             endpoint_leases=EndpointLeases(db),
+            rerun_queries=RerunQueries(db),
+            forget_queries=ForgetQueries(db),
         )
 
     @property
@@ -94,9 +105,14 @@ class Worker:
         if len(self.epoch_changed_at) > MAX_CLEARED_PASSES:
             del self.epoch_changed_at[next(iter(self.epoch_changed_at))]
 
-    async def read_definitions(self, workspace_ids: Iterable[str]) -> dict[str, Definitions]:
-        """Return the current definitions of workspaces, by workspace id. Reads only versions that are not in memory."""
-        ids = list(workspace_ids)
+    async def read_definitions(
+        self, workspace_ids: Iterable[str], cards: Iterable[Pass] = ()
+    ) -> dict[str, Definitions]:
+        """Return the current definitions of workspaces, by workspace id. Reads only versions that are not in memory.
+
+        They serve the walks of `cards`: if versions that a walk needs were dropped from memory, all are read again.
+        """
+        ids = list(dict.fromkeys(workspace_ids))
 
         async def read_one(workspace_id: str) -> Definitions:
             cached = self.definitions.setdefault(workspace_id, Definitions())
@@ -105,7 +121,15 @@ class Worker:
                 cached = self.definitions[workspace_id] = cached.extended(newer)
             return cached
 
-        return dict(zip(ids, await asyncio.gather(*map(read_one, ids)), strict=True))
+        found = dict(zip(ids, await asyncio.gather(*map(read_one, ids)), strict=True))
+        for workspace_id in {card.workspace_id for card in cards if not found[card.workspace_id].serve(card)}:
+            versions = await self.fold_queries.versions(workspace_id, 0)
+            found[workspace_id] = self.definitions[workspace_id] = Definitions(versions)
+        return found
+
+    def compact_definitions(self, workspace_id: str, revision: int) -> None:
+        """Drop from memory the versions that no pass needs which was evaluated under the revision or a later one."""
+        self.definitions[workspace_id] = self.definitions[workspace_id].compacted(revision)
 
     async def run_alone(self, stage: str, key: str, once: Callable[[], Awaitable[bool]]) -> None:
         """Run rounds of a stage for a key until a round returns False, or until the worker stops.

@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from app.domain.errors import LimitExceeded
 from app.domain.files.exports import ExportFormat
+
+MAX_OPEN_JOBS = 20
+"""Unfinished jobs of one workspace."""
+MAX_RUNNING_JOBS = 2
+"""Jobs of one workspace that run at the same time, while others wait."""
+MAX_KEPT_BYTES = 5_368_709_120
+"""Files that the exports and the open imports of one workspace keep."""
 
 
 class JobKind(StrEnum):
@@ -32,6 +40,22 @@ class JobStatus(StrEnum):
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
+
+
+def too_many_jobs(*field: str) -> LimitExceeded:
+    """Return the refusal of one more job."""
+    message = f"A workspace has at most {MAX_OPEN_JOBS} unfinished jobs; wait until one ends, or cancel one."
+    return LimitExceeded(message, *field)
+
+
+def check_kept_bytes(kept: int, *field: str) -> None:
+    """Raise LimitExceeded if the workspace keeps too many bytes of files."""
+    if kept >= MAX_KEPT_BYTES:
+        message = (
+            f"The files of this workspace's jobs take {kept:,} bytes; at most {MAX_KEPT_BYTES:,} are allowed. Exports are "
+            "deleted after a day, and uploads when their import ends; try again then."
+        )
+        raise LimitExceeded(message, *field)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,8 @@ class WorkspaceCache:
         self._ids: dict[tuple[str, str], tuple[str, float]] = {}
         self._external_ids: dict[tuple[str, str], tuple[str, str, float]] = {}
         self._epochs: dict[str, tuple[str, float]] = {}
-        self._words: dict[str, set[tuple[str, str]]] = {}
+        self._words: dict[str, tuple[str, set[tuple[str, str]]]] = {}
+        self._positions: dict[str, int] = {}
         self._event_types: dict[str, tuple[EventTypes, float]] = {}
         self.profiles: dict[str, tuple[WorkspaceProfile, bytes]] = {}
 
@@ -88,20 +89,33 @@ class WorkspaceCache:
     def words(self, workspace_id: str) -> set[tuple[str, str]] | None:
         """Return the cached words (kind, word) of a workspace; None if none is cached.
 
-        The stored vocabulary contains them all, so they need not be inserted again.
+        The stored vocabulary contains them all, so they need not be inserted again. They are valid while the erasure
+        epoch that this process read last is the one under which they were read.
         """
-        return self._words.get(workspace_id)
+        epoch, words = self._words.get(workspace_id, (None, set()))
+        return words if epoch == self.last_epoch(workspace_id) else None
 
-    def remember_words(self, workspace_id: str, words: set[tuple[str, str]]) -> set[tuple[str, str]]:
-        """Add words to the cached vocabulary of a workspace and return it.
+    def remember_words(
+        self, workspace_id: str, words: set[tuple[str, str]], *, since: str = ""
+    ) -> set[tuple[str, str]]:
+        """Cache the words of a workspace, which were read while the erasure epoch was `since`, and return them.
 
         Drops the oldest workspace above the limit.
         """
-        cached = self._words.setdefault(workspace_id, set())
-        cached |= words
+        self._words[workspace_id] = since, words
         if len(self._words) > MAX_WORKSPACES:
             del self._words[next(iter(self._words))]
-        return cached
+        return words
+
+    def last_position(self, workspace_id: str) -> int:
+        """Return a position that the workspace's activity log has for sure; 0 if none is cached."""
+        return self._positions.get(workspace_id, 0)
+
+    def remember_position(self, workspace_id: str, position: int) -> None:
+        """Cache the last position of a workspace's activity log. Drops the oldest workspace above the limit."""
+        self._positions[workspace_id] = position
+        if len(self._positions) > MAX_WORKSPACES:
+            del self._positions[next(iter(self._positions))]
 
     def event_types(self, workspace_id: str) -> tuple[EventTypes, float] | None:
         """Return the cached event types of a workspace and until when (monotonic seconds) they are valid."""

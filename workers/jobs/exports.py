@@ -20,7 +20,7 @@ import orjson
 from app.clock import SystemClock
 from app.domain.activities import ActivityQuery
 from app.domain.events.events import INTERNAL_TYPES, EventQuery
-from app.domain.files.csv_table import write_csv
+from app.domain.files.csv_writer import write_csv
 from app.domain.files.exports import (
     ACTIVITY_COLUMNS,
     EVENT_COLUMNS,
@@ -65,6 +65,9 @@ async def run_export(lease: JobLease) -> bool:
         part = await exports.put(job_id, lease.run.step - 1, data, part, await SystemClock().now())
         if not await lease.commit(part.position, lease.run.tally.plus(Tally(part.rows))):
             return False
+    if lease.run.is_cancelling:
+        # An erasure may have cancelled the job after the last part was read. The part must not outlive the erasure.
+        return False
     until = await SystemClock().now() + timedelta(seconds=FILE_TTL_SECONDS + DOWNLOAD_MARGIN_SECONDS)
     await exports.keep(job_id, until)
     lease.result |= {"rows": lease.run.tally.done, "bytes": lease.run.position["bytes"]}
@@ -138,11 +141,11 @@ async def _read_events(lease: JobLease, query: EventQuery, start: Sequence[Any] 
             events = [event for event in events if event.type not in INTERNAL_TYPES]
         external_ids = await workspace.passes.external_ids({event.pass_id for event in events})
         corrected = await workspace.events.get_many({e.correction_of for e in events if e.correction_of is not None})
-        width_ms = HOUR_MS if next_start is None else next_start.width_ms
+        widths = [HOUR_MS] if next_start is None else next_start[2:]
         for event in events:
             external_id = external_ids.get(event.pass_id)
             if external_id is not None:
-                position = [event.occurred_ms, event.id, width_ms]
+                position = [event.occurred_ms, event.id, *widths]
                 yield render_event_line(event, external_id, corrected.get(event.correction_of or "")), position
         if next_start is None:
             return

@@ -20,6 +20,8 @@ from workers.worker import Worker
 
 JOB_SLICE_SECONDS = 20.0
 """The time after which the worker releases a job. It is shorter than arq's timeout, and lets other jobs run."""
+MIN_SLICE_SECONDS = 2.0
+"""The time after which the worker releases a job if a workspace without a running job waits."""
 MAX_PENDING_EVENTS = 2_000 * SLOTS_PER_RANGE
 """Pending events of a slot range above which a job that records events pauses, so that the fold catches up."""
 BACKLOG_CHECK_INTERVAL_BATCHES = 5
@@ -65,14 +67,20 @@ class JobLease:
         if records and self._checked_batches % BACKLOG_CHECK_INTERVAL_BATCHES == 0:
             await self._wait_for_fold()
         self._checked_batches += 1
-        return not (self.is_lost or self.run.is_cancelling or self.worker.stopping or time.monotonic() > self.deadline)
+        now = time.monotonic()
+        if self.worker.has_waiting_workspace and now > self.deadline - JOB_SLICE_SECONDS + MIN_SLICE_SECONDS:
+            return False
+        return not (self.is_lost or self.run.is_cancelling or self.worker.stopping or now > self.deadline)
 
-    async def commit(self, position: object, tally: Tally, total: int | None = None) -> bool:
+    async def commit(
+        self, position: object, tally: Tally, total: int | None = None, warning: str | None = None
+    ) -> bool:
         """Store the position, the total counts so far, and `total`, the expected number of items if it is known now.
 
-        Returns False if another worker has claimed the job: nothing is stored then.
+        `warning` is added to the warnings of the job, once. Returns False if another worker has claimed the job: nothing
+        is stored then.
         """
-        committed = await self.worker.job_leases.commit(self.run, position, tally, total)
+        committed = await self.worker.job_leases.commit(self.run, position, tally, total, warning)
         if committed is None:
             self.is_lost = True
             return False

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
-from app.domain.activities import Entry
+from app.domain.activities import Entry, types_of
 from app.domain.events.events import Event
 from app.domain.fold.advance import Advanced, advance
 from app.domain.fold.prefetch import Prefetch, WindowPage, find_prefetch
@@ -22,13 +23,11 @@ from app.store.mongo.ids import new_id
 from app.telemetry import metrics
 from workers.worker import Worker
 
+from .shares import LONG_HISTORY, TimeSlices, choose_by_history
+
 log = logging.getLogger(__name__)
 
 MAX_OUTBOX_ENTRIES = 1_000
-MAX_HISTORY_EVENTS = 50_000
-"""Events of history that one round reads. A single pass with more is read alone."""
-WALKS_PER_YIELD = 50
-"""Walks after which the event loop runs other tasks: a round of 1,000 walks must not block the other stages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +45,16 @@ class PassWork:
     card: Pass
     events: Sequence[Event] = ()
     has_more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReadWork:
+    """A pass to walk, with what was read for its walk: see `advance`."""
+
+    work: PassWork
+    history: Sequence[Event]
+    pages: Mapping[str, WindowPage]
+    moved_ids: Collection[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,8 @@ async def advance_passes(
 ) -> dict[str, Saved]:
     """Walk each pass, save it, and return by pass id what was saved.
 
-    A pass that another worker saved first is left out. So is one whose outbox is full: publish is woken for it. A pass whose
+    A pass that another worker saved first is left out, and so are passes whose workspace has taken its slice of time. So is
+    one whose outbox is full: publish is woken for it. A pass whose
     walk raises an exception is counted as failed; its fifth failure parks it.
     """
     full = {work.card.workspace_id for work in works if not _has_room(work)}
@@ -77,46 +87,59 @@ async def advance_passes(
     prefetched = await _prefetch(worker, at, [work for work in works if _has_room(work)], definitions)
     saved: dict[str, Saved] = {}
     writes: list[tuple[Pass, Pass, Sequence[Entry], str]] = []
-    for number, (work, history, pages) in enumerate(prefetched, start=1):
-        card = work.card
-        if number % WALKS_PER_YIELD == 0:
-            await asyncio.sleep(0)
+    slices = TimeSlices()
+    for read in prefetched:
+        work, card = read.work, read.work.card
+        if slices.is_over(card.workspace_id):
+            continue
+        began = slices.now()
         try:
-            advanced = advance(
+            walk = partial(
+                advance,
                 card,
                 definitions[card.workspace_id],
                 work.events,
                 limit_ms=at.elapsed_ms,
                 recorded_ms=at.now_ms,
                 has_more=work.has_more,
-                history=history,
-                pages=pages,
+                history=read.history,
+                pages=read.pages,
+                moved_ids=read.moved_ids,
             )
+            advanced = walk() if len(read.history) < LONG_HISTORY else await asyncio.to_thread(walk)
         except Exception as error:  # noqa: BLE001  # an unknown bug in one pass must not stop the others
             await _count_failure(worker, at, card, error)
             continue
+        finally:
+            if slices.add(card.workspace_id, began):
+                await asyncio.sleep(0)
         after = advanced.card
         if advanced.folded_ids:
             after = replace(after, last_folded_ids=advanced.folded_ids)
         saved[card.id] = Saved(advanced, new_id("fid"))
         writes.append((card, after, advanced.entries, saved[card.id].write_id))
-    await _save(worker, writes, saved)
+    await _save(worker, at, writes, saved)
     _report(worker, saved)
     return saved
 
 
 def _has_room(work: PassWork) -> bool:
-    return len(work.card.outbox) + len(work.events) <= MAX_OUTBOX_ENTRIES
+    return len(work.card.outbox) + sum(len(types_of(event)) for event in work.events) <= MAX_OUTBOX_ENTRIES
 
 
 async def _save(
-    worker: Worker, writes: Sequence[tuple[Pass, Pass, Sequence[Entry], str]], saved: dict[str, Saved]
+    worker: Worker,
+    at: RoundClock,
+    writes: Sequence[tuple[Pass, Pass, Sequence[Entry], str]],
+    saved: dict[str, Saved],
 ) -> None:
-    """Write the passes and drop from `saved` those that another worker wrote first."""
-    ours = await worker.fold_queries.save(writes)
+    """Write the passes and drop from `saved` those that another worker wrote first, or that the store refused."""
+    ours, refused = await worker.fold_queries.save(writes)
     for before, _, _, write_id in writes:
         if before.id not in ours:
             del saved[before.id]
+            if before.id in refused:
+                await _count_failure(worker, at, before, WriteRefused(refused[before.id]))
         elif not saved[before.id].advanced.folded_ids and worker.cleared_writes.get(before.id) == before.write_id:
             # A write without events keeps `last_folded_ids`, and those of the write before it are cleared.
             worker.remember_cleared(before.id, write_id)
@@ -137,20 +160,14 @@ def _report(worker: Worker, saved: Mapping[str, Saved]) -> None:
 
 async def _prefetch(
     worker: Worker, at: RoundClock, works: Sequence[PassWork], definitions: Mapping[str, Definitions]
-) -> list[tuple[PassWork, Sequence[Event], dict[str, WindowPage]]]:
-    """Read what each walk needs beforehand. Passes beyond MAX_HISTORY_EVENTS are left to the next round."""
-    wanted = [
-        (work, find_prefetch(work.card, definitions[work.card.workspace_id], work.events, at.elapsed_ms))
-        for work in works
-    ]
-    kept: list[tuple[PassWork, Prefetch]] = []
-    reading = 0
-    for work, prefetch in wanted:
+) -> list[ReadWork]:
+    """Read what each walk needs beforehand. Passes with too much history are left to the next round."""
+    sized: list[tuple[tuple[PassWork, Prefetch], str, int]] = []
+    for work in works:
+        prefetch = find_prefetch(work.card, definitions[work.card.workspace_id], work.events, at.elapsed_ms)
         size = sum(row.count for row in work.card.aggregates.values()) if prefetch.history else 0
-        if reading and reading + size > MAX_HISTORY_EVENTS:
-            continue
-        reading += size
-        kept.append((work, prefetch))
+        sized.append(((work, prefetch), work.card.workspace_id, size))
+    kept = choose_by_history(sized)
     histories = await worker.fold_queries.histories([work.card for work, prefetch in kept if prefetch.history])
 
     async def read_pages(work: PassWork, prefetch: Prefetch) -> dict[str, WindowPage]:
@@ -161,10 +178,30 @@ async def _prefetch(
         return pages
 
     pages = await asyncio.gather(*(read_pages(work, prefetch) for work, prefetch in kept))
-    return [(work, histories.get(work.card.id, ()), page) for (work, _), page in zip(kept, pages, strict=True)]
+    moved_ids = await _find_moved(worker, [work for work, _ in kept], histories)
+    return [
+        ReadWork(work, histories.get(work.card.id, ()), page, moved_ids=moved_ids)
+        for (work, _), page in zip(kept, pages, strict=True)
+    ]
+
+
+async def _find_moved(
+    worker: Worker, works: Sequence[PassWork], histories: Mapping[str, Sequence[Event]]
+) -> Collection[str]:
+    """Return the ids that `advance` takes as `moved_ids`. Reads only if tombstones name events that were not read."""
+    targets: dict[str, str] = {}
+    for work in works:
+        if removed := {event.removes for event in work.events if event.removes is not None}:
+            removed -= {event.id for event in (*work.events, *histories.get(work.card.id, ()))}
+            targets |= dict.fromkeys(removed, work.card.id)
+    return await worker.merge_queries.published_elsewhere(targets) if targets else ()
+
+
+class WriteRefused(Exception):
+    """The store refused the write of a pass, for example because its document would be too large."""
 
 
 async def _count_failure(worker: Worker, at: RoundClock, card: Pass, error: Exception) -> None:
-    log.exception("pass %s could not be walked", card.id, exc_info=error)
+    log.exception("pass %s could not be walked or saved", card.id, exc_info=error)
     if await worker.fold_queries.count_failure(card.id, f"{type(error).__name__}: {error}", at.now_ms):
         log.error("pass %s is parked after repeated failures; 'punchcard parked' lists it and runs it again", card.id)

@@ -5,12 +5,17 @@ A backfill has no stored state of its own: its progress is the number of passes 
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from app.domain.segments.limits import DAY
 from workers.worker import Worker
 
 from .advance import read_clock
 from .due import advance_without_events
 
 BACKFILL_BATCH_SIZE = 200
+SUPERSEDED_TTL_MS = DAY // timedelta(milliseconds=1)
+"""How long a version is kept after a later one replaced it, even if no pass needs it."""
 
 
 async def backfill(worker: Worker, workspace_id: str) -> None:
@@ -25,5 +30,7 @@ async def backfill_once(worker: Worker, workspace_id: str) -> bool:
     behind = await worker.fold_queries.passes_behind(workspace_id, revision, BACKFILL_BATCH_SIZE)
     if not behind:
         await worker.fold_queries.mark_caught_up(workspace_id, revision)
+        await worker.fold_queries.drop_versions(workspace_id, revision, at.now_ms - SUPERSEDED_TTL_MS)
+        worker.compact_definitions(workspace_id, revision)
         return False
     return await advance_without_events(worker, behind, at) > 0

@@ -35,7 +35,7 @@ async def advance_without_events(worker: Worker, pass_ids: list[str], at: RoundC
     with_pending = await worker.fold_queries.with_pending(pass_ids)
     worker.resources.bus.wake("fold", *{range_of(slot_of(pass_id)) for pass_id in with_pending})
     cards = await worker.fold_queries.passes([pass_id for pass_id in pass_ids if pass_id not in with_pending])
-    definitions = await worker.read_definitions({card.workspace_id for card in cards.values()})
+    definitions = await worker.read_definitions({card.workspace_id for card in cards.values()}, cards.values())
     works = [PassWork(card) for card in cards.values() if card.erased is None and card.alias_of is None]
     return len(await advance_passes(worker, at, works, definitions))
 

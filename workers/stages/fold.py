@@ -21,6 +21,7 @@ from app.telemetry import metrics
 from workers.worker import Worker
 
 from .advance import PassWork, RoundClock, Saved, advance_passes, read_clock
+from .turns import EVENTS_PER_TURN, read_turns
 
 FOLD_BATCH_SIZE = 1_000
 """Pending events that one round reads."""
@@ -38,21 +39,19 @@ class Backlog:
     """Pending events of a slot range, as one round read them: by pass, in index order.
 
     `start` is the (slot, pass id) after which reading began, None for the beginning of the range. `is_full` is true if
-    more events may be pending than were read.
+    more events may be pending than were read. `turns` are the passes of other workspaces, which were read out of order
+    (see `turns.py`). `cut` are the passes of which more events may be pending than were read.
     """
 
     start: tuple[int, str] | None
     by_pass: Mapping[str, Sequence[PendingEvent]]
     is_full: bool
+    turns: frozenset[str] = frozenset()
+    cut: frozenset[str] = frozenset()
 
     def events_of(self, pass_id: str) -> list[Event]:
         """Return the pending events of a pass, by (occurred_at, id)."""
         return [item.event for item in self.by_pass[pass_id]]
-
-    @property
-    def last_pass_id(self) -> str | None:
-        """The last pass read. More of its events may be pending if the backlog is full."""
-        return list(self.by_pass)[-1] if self.by_pass else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ async def fold_once(worker: Worker, key: str) -> bool:
     passes, definitions = await read_passes(worker, backlog)
     chosen = choose_passes(backlog, passes)
     still_pending = await check_still_pending(worker, backlog, chosen)
-    fold_round = classify(backlog, chosen, still_pending, more_passes=len(chosen) < len(passes))
+    fold_round = classify(backlog, chosen, still_pending, definitions)
     fold_round.emptied.extend(await find_events_of_erased(worker, backlog, passes))
     saved = await advance_passes(worker, at, fold_round.works, definitions)
     await clear(worker, fold_round, saved, at, still_pending)
@@ -100,17 +99,35 @@ async def read_pending(worker: Worker, key: str) -> Backlog:
     low, high = bounds_of(key)
     start = worker.cursors.get(key)
     pending = await worker.fold_queries.pending(low, high, start, FOLD_BATCH_SIZE)
+    by_pass = group_by_pass(pending)
+    if len(pending) < FOLD_BATCH_SIZE:
+        return Backlog(start, by_pass, is_full=False)
+    cut = {pending[-1].event.pass_id}
+    # The first pass in order comes before the turns, so that each round moves on in the order, too.
+    first = next(iter(by_pass))
+    ordered, turns = {first: by_pass[first]}, set[str]()
+    for turn in await read_turns(worker, key, pending):
+        found = group_by_pass(turn)
+        if len(turn) == EVENTS_PER_TURN:
+            cut |= {turn[-1].event.pass_id} - by_pass.keys()
+        turns |= found.keys() - by_pass.keys()
+        ordered |= {pass_id: items for pass_id, items in found.items() if pass_id not in by_pass}
+    return Backlog(start, ordered | by_pass, True, turns=frozenset(turns), cut=frozenset(cut))
+
+
+def group_by_pass(pending: Iterable[PendingEvent]) -> dict[str, list[PendingEvent]]:
+    """Return the events by pass, in the order in which they were read."""
     by_pass: dict[str, list[PendingEvent]] = {}
     for item in pending:
         by_pass.setdefault(item.event.pass_id, []).append(item)
-    return Backlog(start, by_pass, len(pending) == FOLD_BATCH_SIZE)
+    return by_pass
 
 
 async def read_passes(worker: Worker, backlog: Backlog) -> tuple[dict[str, Pass], dict[str, Definitions]]:
     """Read the passes of the events by id, in the order of the backlog; then the definitions of their workspaces."""
     found = await worker.fold_queries.passes(backlog.by_pass)
     passes = {pass_id: found[pass_id] for pass_id in backlog.by_pass if pass_id in found}
-    return passes, await worker.read_definitions({card.workspace_id for card in passes.values()})
+    return passes, await worker.read_definitions({card.workspace_id for card in passes.values()}, passes.values())
 
 
 def choose_passes(backlog: Backlog, passes: Mapping[str, Pass]) -> dict[str, Pass]:
@@ -143,9 +160,12 @@ async def check_still_pending(worker: Worker, backlog: Backlog, passes: Mapping[
 
 
 def classify(
-    backlog: Backlog, passes: Mapping[str, Pass], still_pending: Mapping[str, PendingAt], *, more_passes: bool
+    backlog: Backlog,
+    passes: Mapping[str, Pass],
+    still_pending: Mapping[str, PendingAt],
+    definitions: Mapping[str, Definitions],
 ) -> FoldRound:
-    """Decide for each pass what to do with its pending events. `more_passes`: some passes were left to the next round."""
+    """Decide for each pass what to do with its pending events."""
     fold_round = FoldRound()
     for pass_id, card in passes.items():
         events = backlog.events_of(pass_id)
@@ -161,9 +181,9 @@ def classify(
             uncounted = set(pending_for_pass(card, [event.id for event in events], still_pending))
             fold_round.strays.extend((card, event) for event in events if event.id in uncounted)
         elif foldable := foldable_events(card, events, still_pending):
-            is_last = (backlog.is_full or more_passes) and pass_id == backlog.last_pass_id
-            has_more = len(foldable) > MAX_EVENTS_PER_PASS or is_last
-            fold_round.works.append(PassWork(card, foldable[:MAX_EVENTS_PER_PASS], has_more))
+            limit = min(MAX_EVENTS_PER_PASS, definitions[card.workspace_id].latest_active.events_per_walk)
+            has_more = len(foldable) > limit or pass_id in backlog.cut
+            fold_round.works.append(PassWork(card, foldable[:limit], has_more))
     return fold_round
 
 
@@ -245,7 +265,7 @@ def move_cursor(worker: Worker, key: str, backlog: Backlog, passes: Mapping[str,
     The cursor wraps round, so that one pass with many events does not delay the others.
     """
     worker.cursors.pop(key, None)
-    if is_cut and passes:
-        last = list(passes)[-1]
-        worker.cursors[key] = slot_of(last), last
+    in_order = [pass_id for pass_id in passes if pass_id not in backlog.turns]
+    if is_cut and in_order:
+        worker.cursors[key] = slot_of(in_order[-1]), in_order[-1]
     return backlog.start is not None

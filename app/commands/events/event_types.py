@@ -84,8 +84,12 @@ async def define_event_type(
         if before is not None and before.category is not requested.category:
             message = f"The category of a type never changes; send {before.category} again."
             raise InvalidInput(Code.INVALID, message, "category")
-        if sum(not each.archived and not each.is_built_in for each in types.defined.values()) >= MAX_DEFINED:
-            raise LimitExceeded(f"At most {MAX_DEFINED} defined types; archive one first.", "key")
+        if before is None and sum(not each.is_built_in for each in types.defined.values()) >= MAX_DEFINED:
+            message = (
+                f"A workspace defines at most {MAX_DEFINED} types, archived ones included. Use a type that is defined, or "
+                "make an archived one live again."
+            )
+            raise LimitExceeded(message, "key")
         return requested
 
     return await _store_change(ctx, "defineEventType", name, define)
@@ -169,6 +173,8 @@ async def _store_change(
         current = before or types.get(key)
         if current is not None and current.has_same_content(after):
             return current
+        if not after.archived:
+            types.check_room(after)
         if not is_audited:
             await record_audit_entry(ctx, action, "EventDefinition", after.id, key=key)
             is_audited = True

@@ -13,7 +13,7 @@ from app.domain.activities import ActivityQuery
 from app.domain.actors import READ
 from app.domain.events.events import EventQuery
 from app.domain.files.exports import URL_TTL_SECONDS, ExportFormat, sign_download
-from app.domain.jobs import Job, JobKind, JobStatus, Tally
+from app.domain.jobs import Job, JobKind, JobStatus, Tally, check_kept_bytes, too_many_jobs
 from app.domain.values.instants import to_ms
 from app.store.codecs.jobs import ExportOrder
 from app.store.mongo.ids import ordered_id
@@ -50,7 +50,7 @@ async def export_activities(
     A repeated call creates another file. Raises Denied without the scope `read`. Raises Unavailable; safe to repeat.
     """
     ctx.actor.require(READ)
-    upto = max(after, await ctx.workspace.activities.last_pos())
+    upto = max(after, await ctx.workspace.last_position())
     return await _create_job(ctx, JobKind.EXPORT_ACTIVITIES, ExportOrder(query, format, upto), after)
 
 
@@ -74,8 +74,10 @@ async def _create_job(ctx: Context, kind: JobKind, order: ExportOrder, at: objec
         total=0,
         created_at=await SystemClock().now(),
     )
+    check_kept_bytes(await ctx.workspace.jobs.kept_bytes(job.created_at))
     await record_audit_entry(ctx, MUTATIONS[kind], "Job", job.id)
-    await ctx.workspace.jobs.insert(job, order, ctx.actor.key_id, {"at": at, "bytes": 0, "whole": False})
+    if not await ctx.workspace.jobs.insert(job, order, ctx.actor.key_id, {"at": at, "bytes": 0, "whole": False}):
+        raise too_many_jobs()
     ctx.resources.bus.wake("jobs", job.id)
     return job
 

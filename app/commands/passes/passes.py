@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from app.commands.audit import record_audit_entry
 from app.commands.context import Context
 from app.commands.events.pass_lookup import new_pass
 from app.commands.events.record import MAX_EVENTS
@@ -12,7 +13,15 @@ from app.domain.errors import Code, InvalidInput, NotFound, Problem, Refused, Un
 from app.domain.events.events import OWN_SOURCE, PASS_UPDATED, Category, Event
 from app.domain.events.receipts import RecordStatus
 from app.domain.ids import slot_of
-from app.domain.passes.passes import Pass, PassDraft, PassInput, validate_changes, validate_pass
+from app.domain.passes.passes import (
+    Pass,
+    PassDraft,
+    PassInput,
+    apply_changes,
+    check_profile_size,
+    validate_changes,
+    validate_pass,
+)
 from app.domain.passes.profiles import FIELD_EVENTS, apply_field_event
 from app.domain.values.decimals import ZERO
 from app.flow import range_of
@@ -29,9 +38,10 @@ class PassResult:
     problems: tuple[Problem, ...] = ()
 
 
-async def create_passes(ctx: Context, items: Sequence[PassInput]) -> list[PassResult]:
+async def create_passes(ctx: Context, items: Sequence[PassInput], action: str = "createPasses") -> list[PassResult]:
     """Create 1 to 1,000 passes and return the outcomes in input order. Safe to repeat: the same input is a DUPLICATE.
 
+    `action` is the name of the mutation for the audit log.
     Raises InvalidInput for the number of items. Raises Unavailable; safe to repeat.
     """
     if not 1 <= len(items) <= MAX_EVENTS:
@@ -53,6 +63,9 @@ async def create_passes(ctx: Context, items: Sequence[PassInput]) -> list[PassRe
         for draft in (drafts[index] for index in new_indexes)
     ]
     cache, workspace_id = ctx.resources.cache, ctx.workspace.id
+    if cards:
+        subject = ("Pass", cards[0].id) if len(cards) == 1 else ("Workspace", workspace_id)
+        await record_audit_entry(ctx, action, *subject, count=str(len(cards)))
     epoch = cache.last_epoch(workspace_id)
     existing = await ctx.workspace.passes.insert(cards)
     for number, index in enumerate(new_indexes):
@@ -122,10 +135,13 @@ async def update_pass(
         origin=ctx.origin,
         changes=changes,
     )
-    pending = await ctx.workspace.events.unfolded(pass_id)
+    profile = card.profile
+    for change in await ctx.workspace.events.unfolded(pass_id):
+        if change.type in FIELD_EVENTS:
+            profile = apply_field_event(profile, change)
+    check_profile_size(apply_changes(profile, changes), profile)
+    await record_audit_entry(ctx, "updatePass", "Pass", pass_id, changes=" ".join(sorted(changes)))
     await ctx.workspace.events.insert([(event, b"")])
     ctx.resources.bus.wake("fold", range_of(slot_of(pass_id)))
-    profile = card.profile
-    for change in (*(each for each in pending if each.type in FIELD_EVENTS), event):
-        profile = apply_field_event(profile, change)
+    profile = apply_field_event(profile, event)
     return replace(card, profile=profile, updated_at=now)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import cached_property
 
 from app.domain.activities import Entry
 from app.domain.errors import Code, InvalidInput, Problem, Refused
@@ -14,8 +15,12 @@ from app.domain.state.measures import State
 from app.domain.state.points import Lots
 from app.domain.values.decimals import ZERO
 from app.domain.values.instants import parse_instant
-from app.domain.values.text import parse_object, parse_optional, parse_text
+from app.domain.values.path_values import PathValues
+from app.domain.values.paths import Steps, iter_values, split_keys
+from app.domain.values.text import check_visible, encode_canonical, parse_external_id, parse_object, parse_optional
 
+MAX_PROFILE_BYTES = 262_144
+"""Size of holder, fields and metadata of a pass together, as JSON in UTF-8."""
 ACTIVE = "ACTIVE"
 STATUSES = (ACTIVE, "INACTIVE", "EXPIRED", "REVOKED")
 
@@ -30,14 +35,51 @@ class Membership:
     cause: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Profile:
-    """Values of a pass that clients set: the holder, fields, metadata and status. The fold applies their changes."""
+    """Values of a pass that clients set: the holder, fields, metadata and status. The fold applies their changes.
+
+    `problems` has the fields that an event could not change: a step found no number, or the profile would have become too
+    large. Such a field keeps its value. By field, `problems` has the id of the last such event.
+    """
 
     holder: Mapping[str, str | None] = field(default_factory=dict)
     fields: Mapping[str, object] = field(default_factory=dict)
     metadata: Mapping[str, object] = field(default_factory=dict)
     status: str = ACTIVE
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def size(self) -> int:
+        """The bytes of holder, fields and metadata, as the sum of the sizes of their entries."""
+        parts: tuple[Mapping[str, object], ...] = (self.holder, self.fields, self.metadata)
+        return sum(entry_size(key, value) for part in parts for key, value in part.items())
+
+    def is_too_large_after(self, before: Profile) -> bool:
+        """Return whether the profile is too large, and has grown by the change from `before`."""
+        return self.size > MAX_PROFILE_BYTES and self.size > before.size
+
+    @cached_property
+    def split_fields(self) -> object:
+        """The fields in the form in which criteria read them."""
+        return split_keys(self.fields)
+
+    @cached_property
+    def split_metadata(self) -> object:
+        """The metadata in the form in which criteria read it."""
+        return split_keys(self.metadata)
+
+    def values_at(self, root: str, steps: Steps) -> PathValues:
+        """Return the values at a path of the fields, the metadata or the holder. All criteria of that path share them."""
+        found = self._values.get((root, steps))
+        if found is None:
+            roots = {"fields": self.split_fields, "metadata": self.split_metadata, "holder": self.holder}
+            found = self._values[root, steps] = PathValues(iter_values(roots[root], steps))
+        return found
+
+    @cached_property
+    def _values(self) -> dict[tuple[str, Steps], PathValues]:
+        return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +107,8 @@ class Pass:
     - `last_activity`: number of the last activity; `outbox`: activities that are not in the log yet.
     - `next_due_ms`: next instant at which time alone changes a result or expires points.
     - `lots`: points that expire; None if no counted event ever had an expiry.
+    - `failures`: failed walks since the last successful one; 0 for a parked pass, which stays parked until its release.
+    - `historical`: the pass was created for an import of past events, so its creation is no news.
     - `erased`: set on the stub of an erased pass. Only the values that the fold and the feed need remain.
     - `alias_of`: survivor of a merged pass.
 
@@ -95,6 +139,8 @@ class Pass:
     erased: Erased | None = None
     alias_of: str | None = None
     lots: Lots | None = None
+    failures: int = 0
+    historical: bool = False
 
     @property
     def joined_at(self) -> datetime:
@@ -131,7 +177,7 @@ def validate_pass(sent: PassInput, now: datetime, metadata_bytes: int) -> PassDr
     external_id = ""
     installed_at = None
     try:
-        external_id = parse_text(sent.external_id, "externalId")
+        external_id = check_visible(parse_external_id(sent.external_id, "externalId"), "externalId")
     except Refused as refused:
         problems.extend(refused.problems)
     changes = validate_changes(
@@ -146,7 +192,25 @@ def validate_pass(sent: PassInput, now: datetime, metadata_bytes: int) -> PassDr
             problems.extend(refused.problems)
     if problems:
         raise Refused(*problems)
-    return PassDraft(external_id, apply_changes(Profile(), changes), installed_at)
+    profile = apply_changes(Profile(), changes)
+    check_profile_size(profile, Profile())
+    return PassDraft(external_id, profile, installed_at)
+
+
+def check_profile_size(after: Profile, before: Profile) -> None:
+    """Raise InvalidInput: TOO_LONG if a change from `before` makes the profile too large."""
+    if after.is_too_large_after(before):
+        message = (
+            f"Holder, fields and metadata of this pass would take {after.size:,} bytes together; at most "
+            f"{MAX_PROFILE_BYTES:,} are allowed. Remove fields, by setting them to null, or shorten values."
+        )
+        raise InvalidInput(Code.TOO_LONG, message)
+
+
+def entry_size(key: str, value: object) -> int:
+    """Return the bytes of one entry of a JSON object."""
+    text = value if isinstance(value, str) else encode_canonical(value)
+    return len(key.encode()) + len(text.encode()) + 6
 
 
 def validate_changes(
@@ -160,7 +224,7 @@ def validate_changes(
     for name, raw in (("fields", fields), ("metadata", metadata)):
         if raw is not None:
             try:
-                changes[name] = parse_object(raw, name, max_bytes=max_bytes)[0]
+                changes[name] = parse_object(raw, name, max_bytes=max_bytes, splits_keys=True)[0]
             except Refused as refused:
                 problems.extend(refused.problems)
     if isinstance(holder, Mapping):
@@ -195,9 +259,14 @@ def apply_changes(profile: Profile, changes: Mapping[str, object]) -> Profile:
                 else:
                     part[key] = value
     status = changes.get("status", profile.status)
+    changed_fields = changes.get("fields")
+    problems = profile.problems
+    if problems and isinstance(changed_fields, Mapping):
+        problems = {name: event for name, event in problems.items() if name not in changed_fields}
     return Profile(
         {key: str(value) for key, value in parts["holder"].items()},
         parts["fields"],
         parts["metadata"],
         status=str(status),
+        problems=problems,
     )

@@ -92,8 +92,10 @@ class Job(Node):
 
         The URL works for an hour, without an API key, for everyone who has it. Each read of this field returns a new
         URL. Null until the job has SUCCEEDED, and after the file was deleted. Punchcard deletes the file a day after
-        the end of the job, or earlier if a pass is erased.
+        the end of the job, or earlier if a pass is erased. Null for a key without the scope `read`.
         """
+        if not info.context.can_read:
+            return None
         return await download_path(info.context.commands, self.domain_job)
 
 

@@ -11,13 +11,14 @@ from app.domain.errors import Refused
 from app.domain.events.receipts import RecordStatus
 from app.domain.passes.passes import PassInput
 from app.domain.values.text import parse_text
-from app.graphql.context import Info
+from app.graphql.context import Info, RequestContext
 from app.graphql.types.enums import EventStatus
 from app.graphql.types.ids import given_id
 from app.graphql.types.payloads import UserError, user_errors
+from app.graphql.types.read_scope import withheld
 from app.graphql.types.scalars import JSON, RawDateTime
 
-from .passes import Pass, PassStatus, pass_of
+from .passes import HOLDER, PROFILE, Pass, PassStatus, pass_of
 
 
 @strawberry.input
@@ -40,7 +41,8 @@ class CreatePassInput:
     """Pass to create."""
 
     external_id: str = strawberry.field(
-        description="Id of the pass in your system, at most 255 characters; unique in the workspace."
+        description="Id of the pass in your system, at most 255 characters; unique in the workspace. Blanks around it "
+        "are left out, also where other operations name the pass."
     )
     holder: PassHolderInput | None = strawberry.field(default=None, description="Person who holds the pass.")
     fields: JSON | None = strawberry.field(
@@ -109,8 +111,8 @@ class CreatePassResult:
     status: EventStatus = strawberry.field(description="Outcome of the pass.")
     card: Pass | None = strawberry.field(
         name="pass",
-        description="Created pass. For `DUPLICATE` and `CONFLICT`: the pass that has the external id. Null if the "
-        "pass was rejected.",
+        description="Created pass. For `DUPLICATE` and `CONFLICT`: the pass that has the external id. Of a `CONFLICT`, "
+        "a key without the scope `read` gets the `id` only. Null if the pass was rejected.",
     )
     user_errors: list[UserError] = strawberry.field(description="Problems with the pass; empty if it exists as sent.")
 
@@ -156,9 +158,9 @@ async def create_pass(
     Safe to repeat: the same input returns the same pass, also after the pass was updated. Other input with the same
     external id fails with `TAKEN`.
     """
-    [result] = await commands.create_passes(info.context.commands, [_pass_input_of(input)])
-    stored = result.card if result.status in (RecordStatus.CREATED, RecordStatus.DUPLICATE) else None
-    return CreatePassPayload(card=None if stored is None else pass_of(stored), user_errors=user_errors(result.problems))
+    [result] = await commands.create_passes(info.context.commands, [_pass_input_of(input)], "createPass")
+    card = None if result.status is RecordStatus.CONFLICT else _pass_of_result(info.context, result)
+    return CreatePassPayload(card=card, user_errors=user_errors(result.problems))
 
 
 async def create_passes(
@@ -182,7 +184,7 @@ async def create_passes(
             CreatePassResult(
                 index=result.index,
                 status=result.status,
-                card=None if result.card is None else pass_of(result.card),
+                card=_pass_of_result(info.context, result),
                 user_errors=user_errors(result.problems, "passes", str(result.index)),
             )
             for result in results
@@ -198,18 +200,30 @@ async def update_pass(
     The payload shows the pass with the changes at once. Other queries show them when a worker has applied them, a
     moment later. Safe to repeat: the same values are set again.
     """
+    holder = _holder_of(input.holder)
     try:
         changed = await commands.update_pass(
             info.context.commands,
             parse_text(given_id(input.id, "Pass"), "id"),
-            holder=_holder_of(input.holder),
+            holder=holder,
             fields=input.fields,
             metadata=input.metadata,
             status=None if input.status is None else input.status.value,
         )
     except Refused as refused:
         return UpdatePassPayload(user_errors=user_errors(refused.problems))
-    return UpdatePassPayload(card=pass_of(changed))
+    return UpdatePassPayload(card=pass_of(changed, sent=tuple(holder or ())))
+
+
+def _pass_of_result(context: RequestContext, result: commands.PassResult) -> Pass | None:
+    """Return the pass of a result. A key without the scope `read` sees only what the call sent."""
+    card = result.card
+    if card is None:
+        return None
+    if result.status is RecordStatus.CONFLICT and not context.can_read:
+        return withheld(Pass, card.id)
+    # A DUPLICATE sent the profile with which the pass was created. Later changes are not in it.
+    return pass_of(card, sent=(*PROFILE, *HOLDER) if card.profile == card.initial_profile else ())
 
 
 def _pass_input_of(sent: CreatePassInput) -> PassInput:

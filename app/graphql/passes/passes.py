@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -13,7 +14,7 @@ from app.domain.actors import READ
 from app.domain.errors import Code, InvalidInput
 from app.domain.passes import passes as domain
 from app.domain.values.instants import to_ms
-from app.domain.values.text import parse_text
+from app.domain.values.text import parse_external_id
 from app.graphql.activities import activities
 from app.graphql.activities.activities import Activity, activities_page
 from app.graphql.context import Info, RequestContext
@@ -26,8 +27,10 @@ from app.graphql.types.filters import include_merged_passes, parse_activity_filt
 from app.graphql.types.ids import database_id, to_global_id
 from app.graphql.types.node import Node, fetcher
 from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
+from app.graphql.types.read_scope import NEEDS_READ
 from app.graphql.types.scalars import JSON
 
+from .field_problems import FieldProblem, field_problems_of
 from .points import FirstExpiries, PointsExpiring, find_points_expiring
 from .statistics import PassStatistics, TimeWindow, build_pass_statistics
 
@@ -55,11 +58,19 @@ describe_enum(
 
 @strawberry.type
 class PassHolder:
-    """Person who holds a pass."""
+    """Person who holds a pass.
 
-    name: str | None = strawberry.field(description="Name of the person. Null if unknown.")
-    email: str | None = strawberry.field(description="E-mail address of the person. Null if unknown.")
-    phone: str | None = strawberry.field(description="Telephone number of the person. Null if unknown.")
+    Needs the scope `read`. A mutation also shows the values that it sent itself.
+    """
+
+    name: str | None = strawberry.field(description="Name of the person. Null if unknown.", metadata=NEEDS_READ)
+    email: str | None = strawberry.field(
+        description="E-mail address of the person. Null if unknown.", metadata=NEEDS_READ
+    )
+    phone: str | None = strawberry.field(
+        description="Telephone number of the person. Null if unknown.", metadata=NEEDS_READ
+    )
+    sent: strawberry.Private[Collection[str]] = ()
 
 
 @strawberry.type
@@ -69,9 +80,15 @@ class Pass(Node):
     external_id: str = strawberry.field(description="Id of the pass in your system; unique in the workspace.")
     holder: PassHolder = strawberry.field(description="Person who holds the pass.")
     fields: JSON = strawberry.field(
-        description="Fields of the pass as a JSON object, with all field changes and updates that are counted."
+        description="Fields of the pass as a JSON object, with all field changes and updates that are counted. Needs "
+        "the scope `read`, except in the answer to the `createPass` or `createPasses` that sent them.",
+        metadata=NEEDS_READ,
     )
-    metadata: JSON = strawberry.field(description="Further details as a JSON object.")
+    metadata: JSON = strawberry.field(
+        description="Further details as a JSON object. Needs the scope `read`, except in the answer to the "
+        "`createPass` or `createPasses` that sent them.",
+        metadata=NEEDS_READ,
+    )
     status: PassStatus = strawberry.field(description="State of the pass.")
     points_balance: Decimal = strawberry.field(
         description="Balance of points: the points of all counted events, without expired points. Negative if more "
@@ -81,13 +98,15 @@ class Pass(Node):
         description="Tier of the pass. Always null at present: no mutation sets a tier."
     )
     installed_at: datetime | None = strawberry.field(
-        description="Instant at which the customer installed the pass, as sent in `createPass`. Null if unknown."
+        description="Instant at which the customer installed the pass, as sent in `createPass`. Null if unknown. Events "
+        "of the types `pass_installed` and `pass_uninstalled` change neither this value nor `status`."
     )
     created_at: datetime = strawberry.field(description="Instant at which the pass was created.")
     updated_at: datetime = strawberry.field(
         description="Instant of the last change of holder, fields, metadata or status."
     )
     stored: strawberry.Private[domain.Pass]
+    sent: strawberry.Private[Collection[str]] = ()
 
     @strawberry.field
     async def events(
@@ -154,6 +173,15 @@ class Pass(Node):
         return await build_pass_statistics(info, self.stored, types, time_window, timezone)
 
     @strawberry.field
+    def field_problems(self, info: Info) -> list[FieldProblem]:
+        """Fields that an event could not change, because of a text where a number is needed, or of their size.
+
+        A problem ends when a later event changes the field. Needs the scope `read`.
+        """
+        info.context.actor.require(READ)
+        return field_problems_of(self.stored.profile)
+
+    @strawberry.field
     async def points_expiring(self, info: Info, first: FirstExpiries = 10) -> list[PointsExpiring]:
         """Next expiries of points on the pass, soonest first: one item for each instant. Needs the scope `read`."""
         info.context.actor.require(READ)
@@ -179,14 +207,24 @@ listing = Pagination[domain.Pass]("pass", (int, str), lambda card: (to_ms(card.c
 memberships_listing = Pagination[domain.Membership]("membership", (int, str), lambda m: (m.since_ms, m.segment_id))
 
 
-def pass_of(card: domain.Pass) -> Pass:
-    """Return the GraphQL object of a pass."""
+PROFILE = ("fields", "metadata")
+HOLDER = ("name", "email", "phone")
+
+
+def pass_of(card: domain.Pass, *, sent: Collection[str] = ()) -> Pass:
+    """Return the GraphQL object of a pass.
+
+    `sent` names the parts of `PROFILE` and `HOLDER` that the call itself sent: they do not need the scope `read`.
+    """
     profile = card.profile
     return Pass(
         id=strawberry.ID(to_global_id("Pass", card.id)),
         external_id=card.external_id,
         holder=PassHolder(
-            name=profile.holder.get("name"), email=profile.holder.get("email"), phone=profile.holder.get("phone")
+            name=profile.holder.get("name"),
+            email=profile.holder.get("email"),
+            phone=profile.holder.get("phone"),
+            sent=sent,
         ),
         fields=JSON(profile.fields),
         metadata=JSON(profile.metadata),
@@ -197,6 +235,7 @@ def pass_of(card: domain.Pass) -> Pass:
         created_at=card.created_at,
         updated_at=card.updated_at,
         stored=card,
+        sent=sent,
     )
 
 
@@ -225,7 +264,8 @@ async def find_pass(
     if id is not None:
         pass_id = database_id(id, "Pass")
         return None if pass_id is None else await fetch_pass(info.context, pass_id)
-    card = await info.context.workspace.passes.by_external_id(parse_text(external_id, "externalId"))
+    name, store = parse_external_id(external_id, "externalId"), info.context.workspace.passes
+    card = await info.context.read_once(info, ("pass", name), lambda: store.by_external_id(name))
     return None if card is None else pass_of(card)
 
 

@@ -11,7 +11,8 @@ from datetime import timedelta
 
 from app.domain.activities import ActivityQuery
 from app.domain.events.events import EventQuery
-from app.domain.files.columns import ColumnMapping
+from app.domain.files.columns import CellKind, ColumnMapping
+from app.domain.files.csv_numbers import DecimalMark
 from app.domain.files.csv_table import Layout
 from app.domain.files.csv_values import DateOrder
 from app.domain.files.exports import FILE_TTL_SECONDS, ExportFormat
@@ -140,15 +141,18 @@ def tally_to_doc(tally: Tally) -> Doc:
 def plan_to_doc(plan: ImportPlan) -> Doc:
     """Return the document of a plan."""
     doc: Doc = {
-        "mappings": [{"field": m.field, "column": m.column, "value": m.value} for m in plan.mappings],
+        "mappings": [_mapping_to_doc(mapping) for mapping in plan.mappings],
         "source": plan.source,
         "timezone": plan.timezone,
         "currency": plan.currency,
         "date_order": None if plan.date_order is None else plan.date_order.value,
+        "decimal_mark": None if plan.decimal_mark is None else plan.decimal_mark.value,
     }
     match plan:
         case TablePlan():
-            return {**doc, "layout": list(astuple(plan.layout))}
+            layout = list(astuple(plan.layout))
+            # Version 0.1 reads a layout of four parts. Only files with carriage returns have a fifth one.
+            return {**doc, "layout": layout if plan.layout.newline != "\n" else layout[:-1]}
         case LinePlan():
             return {**doc, "begin": plan.start, "always": list(plan.required_fields)}
     raise TypeError(type(plan).__name__)
@@ -156,14 +160,27 @@ def plan_to_doc(plan: ImportPlan) -> Doc:
 
 def plan_from_doc(doc: Doc) -> ImportPlan:
     """Return the plan of a document."""
-    mappings = tuple(ColumnMapping(m["field"], m["column"], m["value"]) for m in doc["mappings"])
+    mappings = tuple(_mapping_from_doc(mapping) for mapping in doc["mappings"])
     date_order = None if doc["date_order"] is None else DateOrder(doc["date_order"])
+    decimal_mark = None if doc.get("decimal_mark") is None else DecimalMark(doc["decimal_mark"])
     source, timezone, currency = doc["source"], doc["timezone"], doc["currency"]
     if "layout" in doc:
-        encoding, delimiter, columns, start = doc["layout"]
-        layout = Layout(encoding=encoding, delimiter=delimiter, columns=tuple(columns), start=start)
+        encoding, delimiter, columns, start, *newline = doc["layout"]
+        layout = Layout(
+            encoding=encoding,
+            delimiter=delimiter,
+            columns=tuple(columns),
+            start=start,
+            newline=newline[0] if newline else "\n",
+        )
         return TablePlan(
-            mappings=mappings, source=source, timezone=timezone, currency=currency, date_order=date_order, layout=layout
+            mappings=mappings,
+            source=source,
+            timezone=timezone,
+            currency=currency,
+            date_order=date_order,
+            decimal_mark=decimal_mark,
+            layout=layout,
         )
     return LinePlan(
         mappings=mappings,
@@ -171,6 +188,17 @@ def plan_from_doc(doc: Doc) -> ImportPlan:
         timezone=timezone,
         currency=currency,
         date_order=date_order,
+        decimal_mark=decimal_mark,
         first_line_at=doc["begin"],
         required_fields=tuple(doc["always"]),
     )
+
+
+def _mapping_to_doc(mapping: ColumnMapping) -> Doc:
+    doc: Doc = {"field": mapping.field, "column": mapping.column, "value": mapping.value}
+    return doc if mapping.kind is None else {**doc, "kind": mapping.kind.value}
+
+
+def _mapping_from_doc(doc: Doc) -> ColumnMapping:
+    kind = None if doc.get("kind") is None else CellKind(doc["kind"])
+    return ColumnMapping(doc["field"], doc["column"], doc["value"], kind=kind)

@@ -7,22 +7,22 @@ docs/explanation/exactly-once.md.)
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from bson.errors import InvalidDocument
 from pymongo import ReplaceOne
-from pymongo.errors import BulkWriteError
+from pymongo.errors import BulkWriteError, DocumentTooLarge
 
 from app.domain.events.events import TOMBSTONES, Event
 from app.domain.events.tombstones import is_tombstone, targets_of
 from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass
 from app.domain.segments.segments import Version
-from app.domain.state.measures import MAX_EXPIRING, Measure, Number, group_expiring
+from app.domain.state.measures import MAX_EXPIRING, Measure, Number, append_expiring, group_expiring
 from app.domain.values.instants import from_ms, to_ms
 from app.store.codecs import events
 from app.store.codecs.definitions import version_from_doc
@@ -32,6 +32,8 @@ from app.store.mongo.queries import Database, Doc, ErrorTranslating, in_chunks
 
 HISTORY_BATCH_SIZE = 300
 """Events that one read of a window's history returns."""
+WRITE_CONFLICT = 112
+"""Code of a write that met another one at the same document. The next round repeats it."""
 PARKED_AFTER = 5
 """Failures after which a pass is parked."""
 
@@ -76,6 +78,20 @@ class FoldQueries(ErrorTranslating):
             docs += await later_slots.to_list(None)
         return [PendingEvent(doc["workspace"], events.from_doc(doc)) for doc in docs]
 
+    async def pending_between(
+        self, low: int, high: int, workspaces: tuple[str, str | None], limit: int
+    ) -> list[PendingEvent]:
+        """Return the first pending events of slots low to high in the workspaces between two ids; None for no end.
+
+        In order of workspaces, in each pass by pass and by time. Index: {workspace, pend, pass, occurred_at, _id}.
+        """
+        after, before = workspaces
+        between = {"$gt": after} if before is None else {"$gt": after, "$lt": before}
+        order = [("workspace", 1), ("pend", 1), ("pass", 1), ("occurred_at", 1), ("_id", 1)]
+        query = {"workspace": between, "pend": {"$gte": low, "$lt": high + 1}}
+        docs = await self._events.find(query).sort(order).limit(limit).to_list(None)
+        return [PendingEvent(doc["workspace"], events.from_doc(doc)) for doc in docs]
+
     async def with_pending(self, pass_ids: Sequence[str]) -> set[str]:
         """Return those of the passes that have pending events. Index: {pend, pass, occurred_at, _id}."""
         by_slot: dict[int, list[str]] = {}
@@ -112,35 +128,47 @@ class FoldQueries(ErrorTranslating):
         docs = await in_chunks(find_chunk, event_ids, self._in_chunk)
         return {doc["_id"]: PendingAt(doc["pass"], doc.get("moved", {}).get("n", 0)) for doc in docs if "pend" in doc}
 
-    async def save(self, writes: Sequence[tuple[Pass, Pass, Sequence[Any], str]]) -> set[str]:
-        """Write passes and return the ids of those whose write is stored. Safe to repeat with the same write ids.
+    async def save(self, writes: Sequence[tuple[Pass, Pass, Sequence[Any], str]]) -> tuple[set[str], dict[str, str]]:
+        """Write passes. Return the ids of those whose write is stored, and by id why the store refused others.
 
-        Each write is (pass as read, pass to store, new outbox entries, write id). One bulk write of compare-and-sets
-        holds up to 1,000 passes; 100 on the embedded server. If fewer passes matched than were sent, the random write
-        ids show which writes are stored.
+        Safe to repeat with the same write ids. Each write is (pass as read, pass to store, new outbox entries, write id).
+        One bulk write of compare-and-sets holds up to 1,000 passes; 100 on the embedded server. If fewer passes matched
+        than were sent, the random write ids show which writes are stored.
         """
         if not writes:
-            return set()
+            return set(), {}
         write_ids = {before.id: write_id for before, _, _, write_id in writes}
-        matched = 0
+        matched, refused = 0, dict[str, str]()
         # Write in batches, so that a slow server answers each one well within the driver's timeout of 20 s.
         for start in range(0, len(writes), self._in_chunk):
             batch = writes[start : start + self._in_chunk]
-            # A write that cannot succeed, such as a document above the size limit, fails alone. The read below finds
-            # the writes that succeeded.
-            with contextlib.suppress(BulkWriteError):
-                result = await self._passes.bulk_write(
-                    [update_pass_operation(*write) for write in batch], ordered=False
-                )
-                matched += result.matched_count
+            matched += await self._write(batch, refused)
         if matched == len(writes):
-            return set(write_ids)
+            return set(write_ids), refused
 
         async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
             return await self._passes.find({"_id": {"$in": list(chunk)}}, {"fid": 1}).to_list(None)
 
         docs = await in_chunks(find_chunk, list(write_ids), self._in_chunk)
-        return {doc["_id"] for doc in docs if doc["fid"] == write_ids[doc["_id"]]}
+        return {doc["_id"] for doc in docs if doc["fid"] == write_ids[doc["_id"]]}, refused
+
+    async def _write(self, batch: Sequence[tuple[Pass, Pass, Sequence[Any], str]], refused: dict[str, str]) -> int:
+        """Write passes and return how many matched. A write that cannot succeed fails alone, and is put into `refused`."""
+        try:
+            operations = [update_pass_operation(*write) for write in batch]
+            return (await self._passes.bulk_write(operations, ordered=False)).matched_count
+        except BulkWriteError as error:
+            details = error.details or {}
+            for each in details.get("writeErrors", ()):
+                if each.get("code") != WRITE_CONFLICT:
+                    refused[batch[each["index"]][0].id] = str(each.get("errmsg"))
+            return int(details.get("nMatched", 0))
+        except (DocumentTooLarge, InvalidDocument, OverflowError) as error:
+            # The driver refuses such a document before it sends it, and other writes of the batch with it.
+            if len(batch) == 1:
+                refused[batch[0][0].id] = str(error)
+                return 0
+            return sum([await self._write([write], refused) for write in batch])
 
     async def clear(self, event_ids: Sequence[str], seen: Mapping[str, PendingAt] = MappingProxyType({})) -> None:
         """Clear events, after the write that counted them was acknowledged. Index: _id.
@@ -193,14 +221,37 @@ class FoldQueries(ErrorTranslating):
         return {doc["_id"]: doc["stale"] for doc in docs}
 
     async def passes_behind(self, workspace_id: str, rev: int, limit: int) -> list[str]:
-        """Return passes that were last evaluated under a revision before `rev`. Index: {workspace, rev}."""
-        query = {"workspace": workspace_id, "rev": {"$gte": 0, "$lt": rev}}
+        """Return passes that were last evaluated under a revision before `rev`. Index: {workspace, rev}.
+
+        Parked passes are left out: after their release, the stage due evaluates them under the revisions they missed.
+        """
+        query = {"workspace": workspace_id, "rev": {"$gte": 0, "$lt": rev}, "parked": {"$exists": False}}
         docs = await self._passes.find(query, {"_id": 1}).sort("rev", 1).limit(limit).to_list(None)
         return [doc["_id"] for doc in docs]
 
     async def mark_caught_up(self, workspace_id: str, rev: int) -> None:
         """Record that no pass lags behind `rev`, unless a later revision was announced since. Index: _id."""
         await self._workspaces.update_one({"_id": workspace_id, "stale": {"$lte": rev}}, {"$unset": {"stale": ""}})
+
+    async def drop_versions(self, workspace_id: str, revision: int, until_ms: int) -> None:
+        """Delete the versions that others replaced by `until_ms`, at or before a revision, and that no pass needs.
+
+        A pass needs the versions in force at the revision that it was last evaluated under; parked passes too. Safe to
+        repeat. Two round trips if nothing is to be deleted. Index: {workspace, rev}.
+        """
+        oldest = await self._passes.find_one(
+            {"workspace": workspace_id, "rev": {"$gte": 0, "$lt": revision}}, {"rev": 1}, sort=[("rev", 1)]
+        )
+        revision = revision if oldest is None else int(oldest["rev"])
+        query = {"workspace": workspace_id, "rev": {"$gte": 0, "$lte": revision}}
+        docs = await self._definitions.find(query, {"segment": 1, "at": 1}).sort("rev", 1).to_list(None)
+        replaced_ids, newest_ids = [], dict[str, str]()
+        for doc in docs:
+            if doc["segment"] in newest_ids and to_ms(doc["at"]) <= until_ms:
+                replaced_ids.append(newest_ids[doc["segment"]])
+            newest_ids[doc["segment"]] = doc["_id"]
+        for start in range(0, len(replaced_ids), self._in_chunk):
+            await self._definitions.delete_many({"_id": {"$in": replaced_ids[start : start + self._in_chunk]}})
 
     async def versions(self, workspace_id: str, after_rev: int) -> list[Version]:
         """Return the versions after a revision, oldest first; usually there are none. Index: {workspace, rev}."""
@@ -234,28 +285,31 @@ class FoldQueries(ErrorTranslating):
 
         Index: {workspace, pass, occurred_at, _id}, read in batches until 100 instants are complete.
         """
-        found: list[Event] = []
-        read_ms = after_ms
-        query: Doc = {"workspace": card.workspace_id, "pass": card.id}
-        seen: set[str] = set()
+        pairs: list[tuple[int, Number]] = []
+        read_ms, after_id = after_ms + 1, ""
         counts = _counting(card)
         while True:
-            where = {**query, "occurred_at": {"$gte": from_ms(read_ms)}}
-            cursor = (
-                self._events.find(where).sort([("occurred_at", 1), ("_id", 1)]).limit(HISTORY_BATCH_SIZE + len(seen))
-            )
+            where: Doc = {"workspace": card.workspace_id, "pass": card.id, "occurred_at": {"$gte": from_ms(read_ms)}}
+            if after_id:
+                where |= {"occurred_at": from_ms(read_ms), "_id": {"$gt": after_id}}
+            cursor = self._events.find(where).sort([("occurred_at", 1), ("_id", 1)]).limit(HISTORY_BATCH_SIZE)
             docs = await cursor.to_list(None)
-            fresh = [doc for doc in docs if doc["_id"] not in seen and to_ms(doc["occurred_at"]) > after_ms]
-            found += [events.from_doc(doc) for doc in fresh if counts(doc)]
-            pairs = group_expiring(measure, found)
-            if len(docs) < HISTORY_BATCH_SIZE + len(seen):
+            is_full = len(docs) == HISTORY_BATCH_SIZE
+            if is_full and docs[0]["occurred_at"] != docs[-1]["occurred_at"]:
+                # More events of the last instant may follow, so the next batch begins with that instant.
+                last = docs[-1]["occurred_at"]
+                docs = [doc for doc in docs if doc["occurred_at"] != last]
+                next_ms, next_id = to_ms(last), ""
+            elif is_full:
+                next_ms, next_id = to_ms(docs[-1]["occurred_at"]), docs[-1]["_id"]
+            else:
+                next_ms, next_id = read_ms + 1, ""
+            pairs = append_expiring(
+                pairs, group_expiring(measure, [events.from_doc(doc) for doc in docs if counts(doc)])
+            )
+            if len(pairs) > MAX_EXPIRING or not (is_full or after_id):
                 return pairs[:MAX_EXPIRING], len(pairs) > MAX_EXPIRING
-            if len(pairs) > MAX_EXPIRING:
-                return pairs[:MAX_EXPIRING], True
-            # More events of the last instant may follow, so the next batch begins at that instant again.
-            last = docs[-1]["occurred_at"]
-            read_ms = to_ms(last)
-            seen = {doc["_id"] for doc in docs if doc["occurred_at"] == last}
+            read_ms, after_id = next_ms, next_id
 
     async def count_failure(self, pass_id: str, error: str, at_ms: int) -> bool:
         """Count a failure of a pass and return whether the pass was parked.

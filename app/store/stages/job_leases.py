@@ -6,16 +6,18 @@ If a worker crashes, the next claim begins at the position last committed. Lease
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from app.domain.jobs import JobKind, JobStatus, Tally
+from app.domain.jobs import MAX_RUNNING_JOBS, JobKind, JobStatus, Tally
 from app.domain.values.instants import from_ms
 from app.store.codecs.jobs import Order, order_from_doc, tally_from_doc, tally_to_doc
 from app.store.mongo.ids import new_id
 from app.store.mongo.queries import Database, Doc, ErrorTranslating
+from app.store.workspace.exports import UNUSED_WHEN_FINISHED
 
 LEASE_MS = 1_000
 """Length of a lease. A short one lets another worker continue soon after a crash.
@@ -24,6 +26,8 @@ Losing a lease during work costs time, never a row.
 """
 FAILED_AFTER = 5
 """Failures in a row, without a commit in between, after which a job fails."""
+MAX_READ = 10_000
+"""Unfinished jobs that one look at all workspaces reads."""
 STUCK_AFTER = 50
 """Starts without a commit after which a job fails: each of these workers crashed."""
 
@@ -50,6 +54,14 @@ class JobRun:
     is_cancelling: bool
     starts: int
     created_at: datetime
+    warnings: tuple[str, ...] = ()
+
+
+class WaitingJob(NamedTuple):
+    """Job that no worker holds, and its workspace."""
+
+    job_id: str
+    workspace_id: str
 
 
 class JobLeases(ErrorTranslating):
@@ -58,17 +70,36 @@ class JobLeases(ErrorTranslating):
     def __init__(self, db: Database) -> None:
         self._jobs, self._events = db["jobs"], db["events"]
 
-    async def open(self, now_ms: int, limit: int = 100) -> list[str]:
-        """Return the unfinished jobs that no worker holds, the oldest first. Index: {open, created_at}."""
-        query = {"open": {"$gte": 0}, "lease": {"$lte": now_ms}}
-        docs = await self._jobs.find(query, {"_id": 1}).sort("created_at", 1).limit(limit).to_list(None)
-        return [doc["_id"] for doc in docs]
+    async def open(self, now_ms: int, limit: int = 100) -> list[WaitingJob]:
+        """Return the unfinished jobs that no worker holds, in turn by workspace. Index: {open, created_at}.
+
+        First come the oldest jobs of workspaces without a running job. A workspace has at most two running jobs.
+        """
+        shown = {"workspace": 1, "lease": 1, "token": 1}
+        docs = await self._jobs.find({"open": {"$gte": 0}}, shown).sort("created_at", 1).limit(MAX_READ).to_list(None)
+        running = Counter(doc["workspace"] for doc in docs if doc["lease"] > now_ms and "token" in doc)
+        waiting: list[tuple[int, WaitingJob]] = []
+        for doc in docs:
+            workspace_id = doc["workspace"]
+            if doc["lease"] <= now_ms and running[workspace_id] < MAX_RUNNING_JOBS:
+                waiting.append((running[workspace_id], WaitingJob(doc["_id"], workspace_id)))
+                running[workspace_id] += 1
+        return [job for _, job in sorted(waiting, key=lambda item: item[0])][:limit]
+
+    async def count_running(self, workspace_id: str, now_ms: int) -> int:
+        """Return the number of jobs of a workspace that workers hold. Index: {workspace, open}."""
+        docs = await self._jobs.find({"workspace": workspace_id, "open": 1}, {"lease": 1, "token": 1}).to_list(None)
+        return sum(doc["lease"] > now_ms and "token" in doc for doc in docs)
 
     async def claim(self, job_id: str, now_ms: int) -> JobRun | None:
         """Claim the job for `LEASE_MS` and return the run.
 
-        None if it is finished or another worker holds it. Index: _id.
+        None if it is finished, another worker holds it, or its workspace has enough running jobs. Indexes: _id,
+        {workspace, open}.
         """
+        found = await self._jobs.find_one({"_id": job_id}, {"workspace": 1})
+        if found is None or await self.count_running(found["workspace"], now_ms) >= MAX_RUNNING_JOBS:
+            return None
         claimable = {"_id": job_id, "open": 1, "lease": {"$lte": now_ms}}
         lease = {"token": new_id("run"), "lease": now_ms + LEASE_MS, "status": JobStatus.RUNNING.value}
         change = {"$set": lease, "$min": {"started_at": from_ms(now_ms)}, "$inc": {"starts": 1}}
@@ -79,15 +110,21 @@ class JobLeases(ErrorTranslating):
         """Renew the lease for another `LEASE_MS` if the run still holds the job. Index: _id."""
         await self._jobs.update_one({"_id": run.job_id, "token": run.token}, {"$set": {"lease": now_ms + LEASE_MS}})
 
-    async def commit(self, run: JobRun, position: object, tally: Tally, total: int | None = None) -> JobRun | None:
+    async def commit(
+        self, run: JobRun, position: object, tally: Tally, total: int | None = None, warning: str | None = None
+    ) -> JobRun | None:
         """Store a position and the counts up to it, and return the run; None if it lost the job. Index: _id.
 
-        `total` is the expected number of items, if the run has just determined it.
+        `total` is the expected number of items, if the run has just determined it. `warning` is added to the warnings
+        of the job, once.
         """
         total = max(run.total if total is None else total, tally.done)
         progress = {"position": position, **tally_to_doc(tally), "total": total, "starts": 0, "failures": 0}
         as_read = {"_id": run.job_id, "token": run.token, "step": run.step}
-        doc = await self._find_and_update(as_read, {"$set": progress, "$inc": {"step": 1}})
+        change: Doc = {"$set": progress, "$inc": {"step": 1}}
+        if warning is not None and warning not in run.warnings:
+            change["$push"] = {"warnings": warning}
+        doc = await self._find_and_update(as_read, change)
         return None if doc is None else _run_from_doc(doc)
 
     async def release(self, run: JobRun) -> None:
@@ -115,8 +152,7 @@ class JobLeases(ErrorTranslating):
             change["error"] = error
         await self._jobs.update_one(
             {"_id": run.job_id, "token": run.token},
-            # The query may contain personal data, and a finished job no longer needs it.
-            {"$set": change, "$unset": {"open": "", "token": "", "lease": "", "cancel": "", "order.query": ""}},
+            {"$set": change, "$unset": dict.fromkeys(UNUSED_WHEN_FINISHED, "")},
         )
 
     async def record_failure(self, run: JobRun, retry_at_ms: int) -> bool:
@@ -160,4 +196,5 @@ def _run_from_doc(doc: Doc) -> JobRun:
         is_cancelling=doc.get("cancel", False),
         starts=doc["starts"],
         created_at=doc["created_at"],
+        warnings=tuple(doc["warnings"]),
     )

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from app.domain.files.exports import FILE_TTL_SECONDS
 from app.domain.files.import_plan import ImportOrder
-from app.domain.jobs import Job
+from app.domain.jobs import EXPORTS, MAX_OPEN_JOBS, Job, JobKind
 from app.store.codecs.jobs import Order, job_from_doc, order_to_doc, tally_to_doc
 from app.store.mongo.paging import Page, PageRequest, read_page, to_stored_keys
 from app.store.mongo.queries import Database, Doc, WorkspaceQueries
@@ -19,6 +20,9 @@ PART_BYTES = 1_048_576
 LINES_PER_PART = 1_000
 REPORT_TTL = timedelta(days=30)
 """How long a line of a report is kept."""
+EXPORT_TTL = timedelta(seconds=FILE_TTL_SECONDS)
+KEPT_AT_MOST = timedelta(days=8)
+"""How long a file of a job may be kept, since the job was created."""
 ABANDONED_UPLOAD_TTL = timedelta(days=1)
 """How long the parts of an upload without a job are kept."""
 
@@ -40,10 +44,11 @@ class JobQueries(WorkspaceQueries):
         super().__init__(db, workspace_id, in_chunk)
         self._files = db["job_files"]
 
-    async def insert(self, job: Job, order: Order, actor_id: str, position: object) -> None:
+    async def insert(self, job: Job, order: Order, actor_id: str, position: object) -> bool:
         """Insert a job of this actor that begins at a position. Workers find it from now on.
 
-        The upload of an import must be complete; it is kept until the job ends.
+        Return whether it stays stored: False if the workspace has too many unfinished jobs. The upload of an import
+        must be complete; it is kept until the job ends.
         """
         await self._collection.insert_one(
             self._in_workspace(
@@ -66,9 +71,34 @@ class JobQueries(WorkspaceQueries):
                 failures=0,
             )
         )
+        unfinished = self._in_workspace(open=1)
+        # Count after the insert: of calls at the same time, none may find room that another one takes.
+        if await self._collection.count_documents(unfinished, limit=MAX_OPEN_JOBS + 1) > MAX_OPEN_JOBS:
+            await self._collection.delete_one(self._in_workspace(_id=job.id))
+            return False
         if isinstance(order, ImportOrder):
             parts = self._in_workspace(job=job.id, file=JobFile.INPUT.value)
             await self._files.update_many(parts, {"$unset": {"expires_at": ""}})
+        return True
+
+    async def count_open(self) -> int:
+        """Return the number of unfinished jobs, at most `MAX_OPEN_JOBS`. Index: {workspace, open}."""
+        return await self._collection.count_documents(self._in_workspace(open=1), limit=MAX_OPEN_JOBS)
+
+    async def kept_bytes(self, now: datetime) -> int:
+        """Return the bytes of the files of open imports and of exports that have not expired.
+
+        Index: {workspace, created_at, _id}.
+        """
+        query = self._in_workspace(created_at={"$gte": now - KEPT_AT_MOST})
+        shown = {"kind": 1, "open": 1, "finished_at": 1, "order.size": 1, "position.bytes": 1}
+        total = 0
+        async for doc in self._collection.find(query, shown):
+            if doc["kind"] in EXPORTS and ("open" in doc or doc["finished_at"] > now - EXPORT_TTL):
+                total += (doc.get("position") or {}).get("bytes", 0)
+            elif doc["kind"] == JobKind.IMPORT and "open" in doc:
+                total += doc.get("order", {}).get("size", 0)
+        return total
 
     async def get(self, job_id: str) -> Job | None:
         """Return the job of that id, or None. Index: _id."""
@@ -86,7 +116,7 @@ class JobQueries(WorkspaceQueries):
 
     async def count(self) -> int:
         """Return the number of jobs, finished ones included. Index: {workspace, created_at, _id}."""
-        return await self._collection.count_documents(self._in_workspace())
+        return await self._count()
 
     async def cancel(self, job_id: str) -> None:
         """Request that an unfinished job stop after its current rows. Safe to repeat. Index: _id."""
@@ -109,16 +139,27 @@ class JobQueries(WorkspaceQueries):
         """Delete an upload. Safe to repeat. Index: {workspace, job, file, n}."""
         await self._files.delete_many(self._in_workspace(job=job_id, file=JobFile.INPUT.value))
 
-    async def put_report(self, job_id: str, n: int, lines: Sequence[Sequence[str]], at: datetime) -> None:
+    async def put_report(
+        self,
+        job_id: str,
+        n: int,
+        lines: Sequence[Sequence[str]],
+        at: datetime,
+        names: Sequence[Sequence[str] | None] | None = None,
+    ) -> None:
         """Store lines of the report under the number of their first row. Safe to repeat. Index as for `input`.
 
         At most 1,000 rows, of at most 15 lines each. The lines quote what the client sent, so they expire 30 days after
-        `at`.
+        `at`. `names` has for each line the hashes of the names in its row, or None for a row that cannot be read; an
+        erasure finds the line by them.
         """
         for start in range(0, len(lines), LINES_PER_PART):
             part = self._part_filter(job_id, JobFile.REPORT, n * 16 + start // LINES_PER_PART)
-            chunk = [list(line) for line in lines[start : start + LINES_PER_PART]]
-            await self._files.replace_one(part, {**part, "lines": chunk, "expires_at": at + REPORT_TTL}, upsert=True)
+            stop = start + LINES_PER_PART
+            doc = {**part, "lines": [list(line) for line in lines[start:stop]], "expires_at": at + REPORT_TTL}
+            if names is not None:
+                doc["names"] = [None if each is None else list(each) for each in names[start:stop]]
+            await self._files.replace_one(part, doc, upsert=True)
 
     async def report(self, job_id: str) -> AsyncIterator[list[list[str]]]:
         """Yield the lines of the report in order of rows, in batches. Index: {workspace, job, file, n}."""
@@ -136,7 +177,7 @@ class JobQueries(WorkspaceQueries):
         return await self._files.find_one(part, {"data": 1})
 
     async def _read_batch(self, where: Doc) -> list[Doc]:
-        return await self._files.find(where).sort("n", 1).limit(2).to_list(None)
+        return await self._files.find(where, {"names": 0}).sort("n", 1).limit(2).to_list(None)
 
     def _part_filter(self, job_id: str, file: JobFile, n: int) -> Doc:
         return self._in_workspace(job=job_id, file=file.value, n=n)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from app.commands.inbound.deliveries import Message, receive_message
+from app.commands.inbound.hooks import create_inbound_hook
+from app.commands.jobs.imports import import_events
 from app.graphql.types.ids import to_global_id
+from app.store.workspace import aggregations, events
 from tests.graphql.serving import Api, list_codes
+from tests.workers.jobs.test_imports import File, run_to_end
 
 CREATE = """mutation Create($input: CreatePassInput!) { createPass(input: $input) {
   pass { id externalId holder { name email } fields metadata status installedAt } userErrors { code field } } }"""
@@ -104,6 +111,18 @@ async def test_statistics_cover_all_time_or_a_time_window(api: Api) -> None:
     assert found["every"] == {"eventCount": 4}
 
 
+async def test_statistics_of_a_window_read_no_event_into_the_process(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list of 60,000 events took 60 MB. The store groups the events instead."""
+    await api.business.record(*({"amount": "1.50", "occurred_at": "2025-12-31T00:00:00Z"} for _ in range(200)))
+    monkeypatch.setattr(events, "from_doc", None)
+    monkeypatch.setattr(aggregations, "from_doc", None)
+    query = (
+        '{ pass(externalId: "ann") { statistics(timeWindow: {rolling: {days: 3660}}) { eventCount spend { net } } } }'
+    )
+    found = (await api.fetch_data(query))["pass"]["statistics"]
+    assert found == {"eventCount": 200, "spend": [{"net": "300.00"}]}
+
+
 @pytest.mark.parametrize(
     ("arguments", "field"),
     [
@@ -140,8 +159,8 @@ async def test_passes_are_listed_newest_first_in_pages(api: Api) -> None:
     first = (await api.fetch_data(page))["passes"]
     assert [node["externalId"] for node in first["nodes"]] == ["d", "c", "b"]
     assert first["totalCount"] == 4
-    rest = (await api.fetch_data(page, after=first["pageInfo"]["endCursor"]))["passes"]
-    assert [node["externalId"] for node in rest["nodes"]] == ["a"]
+    second = (await api.fetch_data(page, after=first["pageInfo"]["endCursor"]))["passes"]
+    assert [node["externalId"] for node in second["nodes"]] == ["a"]
 
 
 MERGE = """mutation Merge($survivor: ID!, $merged: ID!) { mergePasses(input: {survivorId: $survivor, mergedId: $merged}) {
@@ -175,3 +194,31 @@ async def test_merged_pass_is_found_by_both_ids_with_the_history_of_both(api: Ap
     assert [(await api.fetch_data(feed, i=ids[name]))["activity"]["totalCount"] for name in ids] == [len(types)] * 2
     refused = (await api.fetch_data(MERGE, survivor=ids["ann"], merged=ids["ann"]))["mergePasses"]
     assert refused == {"pass": None, "userErrors": [{"code": "INVALID", "field": ["mergedId"]}]}
+
+
+@pytest.mark.parametrize("name", ["ann", " ann", "ann ", "\tann\u00a0"])
+async def test_blanks_around_an_external_id_name_the_same_pass_in_all_channels(api: Api, name: str) -> None:
+    """An import always left them out, so the API and hooks made another customer of the same name."""
+    created = (await api.fetch_data(CREATE, input={"externalId": name}))["createPass"]
+    assert created["pass"]["externalId"] == "ann"
+    record = """mutation ($name: String!) { recordEvents(input: {
+      createMissingPasses: true, events: [{passExternalId: $name, type: "visit"}]}) { created } }"""
+    assert (await api.fetch_data(record, name=name))["recordEvents"] == {"created": 1}
+    mapping = {"fields": {"passExternalId": "who", "type": {"value": "visit"}}}
+    hook, _ = await create_inbound_hook(api.business.ctx, "Till", "till", mapping, create_missing_passes=True)
+    body = json.dumps({"who": name}).encode()
+    await receive_message(api.business.ctx.resources, Message(hook, "m", body, headers={}))
+    file = File(f'customer,date,note\n"{name}",2025-01-01,x\n')
+    await run_to_end(api.business, await import_events(api.business.ctx, file))
+    found = await api.fetch_data(
+        """query ($name: String!) { passes { nodes { externalId } } pass(externalId: $name) { externalId }
+        events(filter: {passExternalId: $name}) { totalCount } }""",
+        name=name,
+    )
+    assert found == {
+        "passes": {"nodes": [{"externalId": "ann"}]}, "pass": {"externalId": "ann"}, "events": {"totalCount": 3},
+    }  # fmt: skip
+    erased = await api.fetch_data(
+        "mutation ($name: String!) { erasePass(input: {externalId: $name}) { userErrors { code } } }", name=name
+    )
+    assert erased["erasePass"]["userErrors"] == []

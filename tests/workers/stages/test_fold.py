@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -10,8 +11,13 @@ from typing import Any
 import pytest
 
 from app.domain.activities import CREATED, CUSTOM_EVENT
+from app.domain.events.events import Event
 from app.domain.events.receipts import RecordStatus
+from app.domain.fold.advance import Advanced, advance
+from app.domain.passes.passes import Pass
+from app.domain.segments.segments import Definitions
 from app.flow import SLOT_RANGES
+from app.store.operations.parked_passes import ParkedPasses
 from tests.business import Business, bought_within, purchases, spent
 from tests.crashes import Crash
 from workers.stages.fold import fold_once
@@ -128,3 +134,72 @@ async def test_new_segment_is_filled_from_history_silently(business: Business) -
     assert await business.read_log(segment_ids=[rich.id]) == []
     [entered] = await business.read_log(segment_ids=[rich.id], include_silent=True)
     assert entered.cause == {"kind": "BACKFILL", "version": 1}
+
+
+async def test_successful_fold_resets_the_count_of_failures(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four failures, a success and four failures are not five in a row."""
+
+    async def fail_for_visits(times: int) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr("workers.stages.advance.advance", _fail_for_visits)
+            for _ in range(times):
+                await fold_all(business)
+
+    passes = business.ctx.resources.db["passes"]
+    for _ in range(2):
+        await business.record({"type": "visit"})
+        await fail_for_visits(4)
+        [failing] = await passes.find({}).to_list(None)
+        assert (failing["fails"], failing["failure"]) == (4, "ArithmeticError: no")
+        await fold_all(business)
+        [folded] = await passes.find({}).to_list(None)
+        assert not {"fails", "failure", "parked"} & folded.keys()
+    await business.record({"type": "visit"})
+    await fail_for_visits(5)
+    [parked] = await passes.find({}).to_list(None)
+    assert {"fails", "failure", "parked"} <= parked.keys()
+
+
+async def test_event_that_folds_on_a_parked_pass_keeps_it_listed(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await business.record({"type": "visit"})
+    with monkeypatch.context() as patch:
+        patch.setattr("workers.stages.advance.advance", _fail_for_visits)
+        for _ in range(5):
+            await fold_all(business)
+        await business.record({"amount": 3})
+        await fold_all(business)
+    [parked] = await business.ctx.resources.db["passes"].find({}).to_list(None)
+    assert (parked["failure"], "parked" in parked) == ("ArithmeticError: no", True)
+    assert (await business.read_pass()).aggregates["purchase", "USD"].sum == 3
+
+
+async def test_backfill_leaves_parked_passes_to_their_release(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The events of a parked pass wait, so a backfill would evaluate the pass past them."""
+    await business.record({"amount": 1})
+    await business.run_worker()
+    await business.record({"type": "visit"}, {"amount": 2})
+    with monkeypatch.context() as patch:
+        patch.setattr("workers.stages.advance.advance", _fail_for_visits)
+        for _ in range(5):
+            await business.run_worker()
+    before = await business.read_pass()
+    two = await business.create_segment("two", purchases(2))
+    assert await business.read_pass() == before
+    assert await business.worker.fold_queries.workspaces_behind() == {}
+    parked_passes = ParkedPasses(business.ctx.resources.db)
+    [parked] = await parked_passes.passes()
+    await parked_passes.release(parked, await business.clock.now())
+    await business.run_worker()
+    assert await business.read_members(two) == ["ann"]
+
+
+def _fail_for_visits(card: Pass, definitions: Definitions, events: Sequence[Event] = (), **options: Any) -> Advanced:
+    if any(event.type == "visit" for event in events):
+        raise ArithmeticError("no")
+    return advance(card, definitions, events, **options)
