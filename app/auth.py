@@ -12,7 +12,7 @@ from app.clock import SystemClock
 from app.domain.actors import Actor, ApiKey, secret_hash
 from app.domain.errors import Unauthenticated, Unavailable
 from app.resources import Resources
-from app.store.workspace.keys import find_key_by_hash
+from app.store.workspace.keys import KeyQueries, find_key_by_hash
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Keyring:
         hashed, now = secret_hash(secret), time.monotonic()
         cached = self._cached_keys.get(hashed)
         if cached is None or cached.valid_until < now:
-            key = await find_key_by_hash(self._resources.db, hashed)
+            key = await find_key_by_hash(self._resources.essential_db, hashed)
             if key is None or not key.is_usable_at(await SystemClock().now()):
                 self._cached_keys.pop(hashed, None)
                 raise Unauthenticated
@@ -79,7 +79,8 @@ class Keyring:
 
     async def _record_use(self, key: ApiKey) -> None:
         try:
-            await self._resources.workspace(key.workspace_id).keys.record_use(key.id, await SystemClock().now())
+            keys = KeyQueries(self._resources.essential_db, key.workspace_id, self._resources.in_chunk)
+            await keys.record_use(key.id, await SystemClock().now())
         except Unavailable as error:
             log.debug("last use of key not stored, store unavailable: key=%s: %s", key.id, error)
 

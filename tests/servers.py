@@ -25,7 +25,7 @@ class Servers:
 
 def child(server: Server) -> Child:
     """Return the server as a child process that is not started yet; its log lies beside its data."""
-    server.folder.mkdir(parents=True, exist_ok=True)
+    server.prepare()
     return Child(server.kind, server.argv, log=server.folder.parent / f"{server.kind}.log", ready=server.answers)
 
 

@@ -17,7 +17,9 @@ from urllib.parse import urlsplit
 import click
 
 from app.config.settings import Settings
-from app.local.servers import Servers, is_owned
+from app.local.folder import is_owned
+from app.local.key_file import KeyFile
+from app.local.servers import Servers
 
 from .settings import with_settings
 
@@ -171,13 +173,14 @@ def _find_endpoint(settings: Settings) -> str:
 
 
 def _read_key(settings: Settings) -> str:
-    path = settings.data_dir / "key"
-    try:
-        return path.read_text().strip()
-    except OSError:
+    file = KeyFile(settings.data_dir)
+    key = file.read()
+    if key is None:
         raise click.ClickException(
-            f"There is no key in {path}. Start `punchcard up` in this folder, or set a key with --key or PUNCHCARD_KEY."
-        ) from None
+            f"There is no key in {file.path}. Start `punchcard up` in this folder, or set a key with --key or"
+            " PUNCHCARD_KEY."
+        )
+    return key
 
 
 def _read_parts(head: bytes, file: IO[bytes], tail: bytes, report: ReportBytes) -> Iterator[bytes]:

@@ -11,14 +11,17 @@ from app.commands.workspaces.workspaces import create_workspace
 from app.config.settings import Settings, variables
 from app.domain.ids import slot_of
 from app.domain.values.instants import format_instant
+from app.domain.workspaces import WorkspaceProfile
 from app.flow import SLOT_RANGES, range_of
 from app.resources import open_resources
 from app.store.clock import MongoClock
 from app.store.operations.parked_passes import ParkedPass, ParkedPasses
+from app.store.workspace.workspaces import list_profiles
 
 from .demo import demo
 from .export import export
 from .import_ import import_
+from .keys import key
 from .serve import api, up, worker
 from .settings import Commands, with_settings
 
@@ -62,6 +65,7 @@ main.add_command(worker)
 main.add_command(demo)
 main.add_command(import_)
 main.add_command(export)
+main.add_command(key)
 
 
 @main.command()
@@ -178,11 +182,12 @@ def parked(settings: Settings, rerun: bool) -> None:
 
 @main.group()
 def workspace() -> None:
-    """Create workspaces. Each has its own passes, events, segments and API keys, and no access to another workspace.
+    """Create and list workspaces. Each has its own passes, events, segments and API keys, and no access to others.
 
     \b
-    Example:
+    Examples:
       punchcard workspace create "Corner Coffee" --currency EUR --timezone Europe/Berlin
+      punchcard workspace list
     """
 
 
@@ -211,3 +216,21 @@ def create(settings: Settings, name: str, currency: str, timezone: str) -> None:
             return secret
 
     click.echo(asyncio.run(make()))
+
+
+@workspace.command(name="list")
+@with_settings
+def list_(settings: Settings) -> None:
+    """List the workspaces of the database: id, creation, currency, time zone and name.
+
+    \b
+    Example:
+      punchcard workspace list
+    """
+
+    async def read() -> list[WorkspaceProfile]:
+        async with open_resources(settings) as resources:
+            return await list_profiles(resources.db)
+
+    for each in asyncio.run(read()):
+        click.echo(f"{each.id}  {format_instant(each.created_at)}  {each.currency}  {each.timezone}  {each.name}")

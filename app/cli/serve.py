@@ -15,27 +15,18 @@ from typing import Any
 import click
 
 from app.api.shutdown import DRAIN_TIMEOUT_SECONDS
-from app.auth import Keyring
-from app.commands.workspaces.workspaces import create_workspace
 from app.config.settings import ConfigError, Settings
-from app.domain.errors import Unauthenticated
+from app.local.folder import lock_folder, only_for_owner
+from app.local.key_file import KeyFile, KeyOrigin
 from app.local.processes import Child, Supervisor
-from app.local.servers import (
-    Server,
-    Servers,
-    command_of,
-    is_free,
-    listens,
-    locate_servers,
-    lock_folder,
-    mongo_server,
-    redis_server,
-)
-from app.resources import Resources, open_resources
+from app.local.servers import Servers, command_of, hosts_of, is_free, listens, locate_servers
+from app.resources import open_resources
 from app.store.operations import indexes
 from app.telemetry import logs
 
-from .settings import child_environment, override, with_address, with_settings
+from .development_key import describe_key
+from .local_servers import start_mongo, start_redis
+from .settings import child_environment, override, say, with_address, with_settings
 
 
 @click.command()
@@ -58,7 +49,7 @@ def up(settings: Settings, host: str | None, port: int | None, workers: int) -> 
     # A line for every request would scroll the printed addresses off the screen, so log requests only if asked for.
     access = None if os.environ.get("PUNCHCARD_ACCESS_LOG") else "off"
     settings = override(settings, host=host, port=port, data_dir=settings.data_dir.resolve(), access_log=access)
-    with lock_folder(settings.data_dir):
+    with only_for_owner(), lock_folder(settings.data_dir):
         asyncio.run(_Up(settings, workers).run())
 
 
@@ -116,7 +107,7 @@ class _Up:
         self._folder = settings.data_dir
         self._logs = self._folder / "logs"
         self._servers = Servers.read(self._folder)
-        self._supervisor = Supervisor(lambda text: click.echo(text, err=True), self._write_servers)
+        self._supervisor = Supervisor(say, self._write_servers)
         self._stopping = False
 
     async def run(self) -> None:
@@ -143,29 +134,29 @@ class _Up:
             self._supervisor.kill()
             return
         self._stopping = True
-        click.echo("Stopping … (press Ctrl-C again to end all processes at once)", err=True)
         run.cancel()
+        say("Stopping … (press Ctrl-C again to end all processes at once)")
 
     async def _start(self) -> None:
         self._logs.mkdir(parents=True, exist_ok=True)
-        settings = self._settings
+        settings, store = self._settings, hosts_of(self._settings.mongodb_uri or "")
         if settings.mongodb_uri is None:
-            mongo = await self._start_server("mongo", self._servers.mongo_port)
-            settings = dataclasses.replace(settings, mongodb_uri=mongo.url)
-            self._servers = dataclasses.replace(self._servers, mongo_port=mongo.port)
+            mongo, self._servers = await start_mongo(self._folder, self._servers, self._supervisor)
+            settings, store = dataclasses.replace(settings, mongodb_uri=mongo.url), mongo.engine
         if settings.redis_url is None:
-            redis = await self._start_server("redis", self._servers.redis_port)
+            redis, self._servers = await start_redis(self._folder, self._servers, self._supervisor)
             settings = dataclasses.replace(settings, redis_url=redis.url)
-            self._servers = dataclasses.replace(self._servers, redis_port=redis.port)
         self._servers = dataclasses.replace(
             self._servers,
             mongodb_uri=settings.mongodb_uri or "",
             redis_url=settings.redis_url or "",
+            store=store,
             endpoint=f"{_address(settings)}/graphql",
         )
         async with open_resources(settings) as resources:
+            # Look for the key first: a wrong database must not get the indexes.
+            key = await describe_key(resources, KeyFile(self._folder), KeyOrigin(store, settings.database))
             await indexes.ensure_indexes(resources.db)
-            key = await _development_key(resources, self._folder / "key")
         env = child_environment(settings)
         for number in range(1, self._workers + 1):
             name = "worker" if self._workers == 1 else f"worker {number}"
@@ -174,32 +165,22 @@ class _Up:
             worker_env = child_environment(dataclasses.replace(settings, worker_metrics_port=metrics_port))
             await self._supervisor.add(Child(name, _WORKER, env=worker_env))
         await self._supervisor.add(Child("api", _API, env=env, ready=lambda: listens(settings.host, settings.port)))
-        self._print_addresses(settings, key)
-
-    async def _start_server(self, kind: str, port: int | None) -> Server:
-        create = mongo_server if kind == "mongo" else redis_server
-        if port is not None and not is_free("127.0.0.1", port):
-            port = None
-        server = create(self._folder, port=port)
-        server.folder.mkdir(parents=True, exist_ok=True)
-        log = self._logs / f"{kind}.log"
-        log.unlink(missing_ok=True)
-        await self._supervisor.add(Child(kind, server.argv, log=log, ready=server.answers))
-        return server
+        self._print_addresses(settings, key, store)
 
     def _write_servers(self) -> None:
         self._servers = dataclasses.replace(self._servers, pids=self._supervisor.pids)
         self._servers.write(self._folder)
 
-    def _print_addresses(self, settings: Settings, key: str) -> None:
+    def _print_addresses(self, settings: Settings, key: str, store: str) -> None:
         address = _address(settings)
-        click.echo(
+        say(
             f"\nPunchcard is ready.\n\n"
             f"  Endpoint   {address}/graphql\n"
             f"  GraphiQL   {address}/graphiql\n"
-            f"  Key        {key}   (Authorization: Bearer <key>; stored in {settings.data_dir / 'key'})\n"
-            f"  Data       {settings.data_dir}\n\n"
-            f"Next, run `punchcard demo` or `punchcard import FILE` in another terminal. Ctrl-C stops everything.\n"
+            f"  Key        {key}\n"
+            f"  Data       {settings.data_dir}   (database {settings.database} of {store})\n\n"
+            f"Next, run `punchcard demo` or `punchcard import FILE` in another terminal. Ctrl-C stops everything.\n",
+            err=False,
         )
 
 
@@ -212,25 +193,6 @@ async def create_indexes(settings: Settings) -> None:
     """Create the indexes that the database lacks. Raises Unavailable; safe to repeat."""
     async with open_resources(settings) as resources:
         await indexes.ensure_indexes(resources.db)
-
-
-async def _development_key(resources: Resources, path: Path) -> str:
-    """Return the key in the file if it is valid in the database.
-
-    Otherwise create a workspace, write its key to the file and return the key.
-    """
-    if path.exists():
-        key = path.read_text().strip()
-        keyring = Keyring(resources)
-        with contextlib.suppress(Unauthenticated):
-            await keyring.actor(f"Bearer {key}")
-            await keyring.aclose()
-            return key
-    _, key = await create_workspace(resources, "Development")
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(f"{key}\n")
-    return key
 
 
 async def _stop_orphans(servers: Servers, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -30,6 +31,12 @@ class Commands(click.Group):
             ) from error
         except (ConfigError, PunchcardError, SlotsChanged, StartError) as error:
             raise click.ClickException(str(error)) from error
+        except OSError as error:
+            if error.filename is None:
+                raise
+            raise click.ClickException(
+                f"{error.filename} cannot be used: {error.strerror}. Check the path and your permissions."
+            ) from error
 
 
 def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,6 +59,12 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(settings=settings, **options)
 
     return run
+
+
+def say(text: str, *, err: bool = True) -> None:
+    """Print the text. Ignore an output that is closed or full: it must not end the process."""
+    with contextlib.suppress(OSError, ValueError):
+        click.echo(text, err=err)
 
 
 def with_address(command: Callable[..., Any]) -> Callable[..., Any]:

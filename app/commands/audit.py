@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from app.clock import SystemClock
 from app.domain.audit import AuditEntry
 from app.store.mongo.ids import new_id
@@ -26,3 +28,9 @@ async def record_audit_entry(ctx: Context, action: str, kind: str, subject_id: s
         details=details,
     )
     await ctx.workspace.audit.insert(entry)
+
+
+def address_of(url: str) -> str:
+    """Return the scheme, host, port and path of a URL. The query is left out, because some systems put secrets there."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

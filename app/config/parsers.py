@@ -71,13 +71,29 @@ def _read_origins(text: str) -> tuple[str, ...] | None:
     return origins if all(each == "*" or re.fullmatch(r"https?://[^/\s]+", each) for each in origins) else None
 
 
+def split_port(text: str) -> tuple[str, int | None]:
+    """Return a host, address or network, and the port behind it; None if it has no port.
+
+    Brackets around an IPv6 address or network separate it from its port, as in `[fd00::1]:8080`.
+    """
+    bracketed = re.fullmatch(r"\[([^\]]*)\](?::(\d{1,5}))?", text)
+    plain = re.fullmatch(r"([^:]*):(\d{1,5})", text)
+    found = bracketed or plain
+    return (text, None) if found is None else (found[1], None if found[2] is None else int(found[2]))
+
+
 def _read_hosts(text: str) -> tuple[str, ...] | None:
     hosts = _split(text)
-    return hosts if all(_is_network(host) or _is_host_name(host) for host in hosts) else None
+    return hosts if all(map(_is_target, hosts)) else None
 
 
 def _split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _is_target(text: str) -> bool:
+    host, port = split_port(text)
+    return (_is_network(host) or _is_host_name(host)) and (port is None or 1 <= port <= 65_535)
 
 
 def _is_network(text: str) -> bool:
@@ -101,4 +117,8 @@ database = Parser(
     lambda given: _text_if(re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,37}", given), given),
 )
 origins = Parser("a comma-separated list of origins such as https://shop.example, or *", _read_origins)
-hosts = Parser("a comma-separated list of addresses, networks such as 10.1.0.0/16, and host names", _read_hosts)
+hosts = Parser(
+    "a comma-separated list of addresses, networks such as 10.1.0.0/16, and host names, each alone or with a port such as"
+    " hooks.internal:8080 or [fd00::1]:8080",
+    _read_hosts,
+)

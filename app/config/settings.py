@@ -115,7 +115,8 @@ class Settings:
         "local",
         one_of("off", "local", "on"),
         "Which callers get metrics from the API at `/metrics`, where no key is needed: none (`off`), callers on the same"
-        " machine (`local`), or all (`on`). A request that a proxy forwards is not local.",
+        " machine (`local`), or all (`on`). A request is not local if it has a header of a proxy, or if its `Host` is not"
+        " `localhost` or a loopback address.",
     )
     worker_metrics_port: int = _variable(
         "PUNCHCARD_WORKER_METRICS_PORT",
@@ -184,19 +185,19 @@ class Settings:
         "PUNCHCARD_MAX_COST",
         100_000,
         whole(1_000, 1_000_000_000),
-        "The most points that one operation may cost: one point for each object that the operation may read or write. A"
-        " budget that is smaller takes its place.",
+        "The most points that one operation may cost: one point for each object that the operation may read or write, and"
+        " points for documents that the store examines to count or to aggregate. A budget that is smaller takes its place.",
     )
     budget_points: int = _variable(
         "PUNCHCARD_BUDGET_POINTS",
-        10_000_000,
+        1_000_000,
         whole(0, 1_000_000_000),
         "The size of the budget that each API key and each inbound hook has, in points. Operations take their cost from it."
-        " With `0`, there are no budgets.",
+        " All keys and hooks of a workspace together have four times as much. With `0`, there are no budgets.",
     )
     budget_per_second: int = _variable(
         "PUNCHCARD_BUDGET_PER_SECOND",
-        100_000,
+        10_000,
         whole(1, 1_000_000_000),
         "How many points come back to each budget in a second, until the budget is full.",
     )
@@ -204,11 +205,15 @@ class Settings:
         "PUNCHCARD_OPERATION_SECONDS",
         30.0,
         seconds(0.1, 3_600),
-        "How many seconds a query, a mutation or an inbound message may take. An operation with an uploaded file may take"
-        " longer.",
+        "How many seconds a query, a mutation or an inbound message may take. The time in which `importEvents` stores an"
+        " uploaded file does not count.",
     )
     max_sockets: int = _variable(
-        "PUNCHCARD_MAX_SOCKETS", 5_000, whole(1, 1_000_000), "The most WebSockets that one API process keeps open."
+        "PUNCHCARD_MAX_SOCKETS",
+        5_000,
+        whole(1, 1_000_000),
+        "The most WebSockets with a valid key that one API process keeps open. The keys of one workspace may have 80 % of"
+        " them.",
     )
     max_sockets_per_key: int = _variable(
         "PUNCHCARD_MAX_SOCKETS_PER_KEY",
@@ -217,7 +222,10 @@ class Settings:
         "The most WebSockets that one API key may have open at one API process.",
     )
     max_subscriptions: int = _variable(
-        "PUNCHCARD_MAX_SUBSCRIPTIONS", 10_000, whole(1, 1_000_000), "The most subscriptions that one API process runs."
+        "PUNCHCARD_MAX_SUBSCRIPTIONS",
+        10_000,
+        whole(1, 1_000_000),
+        "The most subscriptions that one API process runs. The keys of one workspace may have 80 % of them.",
     )
     max_subscriptions_per_key: int = _variable(
         "PUNCHCARD_MAX_SUBSCRIPTIONS_PER_KEY",
@@ -263,7 +271,8 @@ class Settings:
         (),
         parsers.hosts,
         "Addresses, networks and host names that are not public, to which Punchcard may send webhooks and from which it may"
-        " fetch files. Webhooks may go to them over http too.",
+        " fetch files. Webhooks may go to them over http too. With a port, only that port is allowed; without one, all ports"
+        " are, also those of databases.",
     )
 
     @classmethod

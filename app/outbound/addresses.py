@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
+from app.config.parsers import split_port
+
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
@@ -45,31 +47,45 @@ def unwrap(address: Address) -> Address:
 
 @dataclass(frozen=True)
 class Allowed:
-    """Networks and host names, in lower case, that the operator allows although they are not public."""
+    """Networks and host names, in lower case, that the operator allows although they are not public.
 
-    networks: tuple[Network, ...] = ()
-    hosts: frozenset[str] = frozenset()
+    Each has a port, or None for all ports.
+    """
+
+    networks: tuple[tuple[Network, int | None], ...] = ()
+    hosts: frozenset[tuple[str, int | None]] = frozenset()
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> Allowed:
-        """Return the allowed targets of texts: addresses, networks such as `10.1.0.0/16`, and host names."""
-        networks: list[Network] = []
-        hosts: list[str] = []
+        """Return the allowed targets of texts: addresses, networks such as `10.1.0.0/16`, and host names.
+
+        Each may have a port, as in `hooks.internal:8080` and `[fd00::1]:8080`.
+        """
+        networks: list[tuple[Network, int | None]] = []
+        hosts: list[tuple[str, int | None]] = []
         for text in texts:
+            target, port = split_port(text)
             try:
-                networks.append(ip_network(text))
+                networks.append((ip_network(target), port))
             except ValueError:
-                hosts.append(text.lower().rstrip("."))
+                hosts.append((target.lower().rstrip("."), port))
         return cls(tuple(networks), frozenset(hosts))
 
-    def allows(self, host: str, address: Address) -> bool:
-        """Return whether Punchcard may connect to an address that the name of the host resolved to."""
-        return is_public(address) or self.is_listed(host, address)
+    def allows(self, host: str, address: Address, port: int) -> bool:
+        """Return whether Punchcard may connect to a port of an address that the name of the host resolved to."""
+        return is_public(address) or self.is_listed(host, address, port)
 
-    def is_listed(self, host: str, address: Address | None = None) -> bool:
-        """Return whether the operator allows the host by name or by address. A public address alone is not enough."""
-        if host.lower().rstrip(".") in self.hosts:
+    def is_listed(self, host: str, address: Address | None, port: int) -> bool:
+        """Return whether the operator allows the port of the host, by name or by address.
+
+        A public address alone is not enough.
+        """
+        name = host.lower().rstrip(".")
+        if (name, None) in self.hosts or (name, port) in self.hosts:
             return True
         return address is not None and any(
-            each in network for network in self.networks for each in (address, unwrap(address))
+            each in network
+            for network, only in self.networks
+            if only in (None, port)
+            for each in (address, unwrap(address))
         )

@@ -29,6 +29,7 @@ MAX_URL = 2_048
 """Characters of a URL."""
 MAX_REDIRECTS = 3
 CONNECT_TIMEOUT_SECONDS = 10.0
+DEFAULT_PORTS = {b"http": 80, b"https": 443}
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MAX_RESPONSE_BYTES = 65_536
 """Bytes of the answer to a POST that are read, so that its connection can be used again. Only the status matters."""
@@ -214,11 +215,12 @@ def check_url(url: str, allowed: Allowed) -> None:
     """
     target, _ = _parse_url(url)
     host, address = target.host.decode(), None
+    port = target.port or DEFAULT_PORTS[target.scheme]
     with contextlib.suppress(ValueError):
         address = ip_address(host)
-    if address is not None and not allowed.allows(host, address):
+    if address is not None and not allowed.allows(host, address, port):
         raise RequestFailed(Code.INVALID, UNREACHABLE)
-    if target.scheme == b"http" and not allowed.is_listed(host, address):
+    if target.scheme == b"http" and not allowed.is_listed(host, address, port):
         raise RequestFailed(
             Code.INVALID, "Use https. This installation sends over http only to hosts that its operator allows."
         )
@@ -265,7 +267,7 @@ class _CheckingBackend(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         addresses = await self._resolve(host, port)
         # If one address of a name is not allowed, reject the name: mixing it with public ones is probably an attack.
-        if not addresses or not all(self._allowed.allows(host, address) for address in addresses):
+        if not addresses or not all(self._allowed.allows(host, address, port) for address in addresses):
             raise RequestFailed(Code.INVALID, UNREACHABLE)
         for address in addresses[:-1]:
             with contextlib.suppress(httpcore.ConnectError, httpcore.ConnectTimeout):

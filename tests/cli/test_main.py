@@ -34,12 +34,12 @@ def clean_environment() -> dict[str, str]:
     }
 
 
-async def run_command(*arguments: str) -> tuple[int, str]:
-    """Run a command until it ends, and return its exit status and output."""
+async def run_command(*arguments: str, **variables: str) -> tuple[int, str]:
+    """Run a command with these variables until it ends, and return its exit status and output."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "app.cli", *arguments),
         cwd=ROOT,
-        env=clean_environment(),
+        env={**clean_environment(), **variables},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -178,10 +178,10 @@ async def test_up_starts_again_with_the_same_data_after_ctrl_c_and_after_a_kill(
     assert set(pids) == {"mongo", "redis", "worker 1", "worker 2", "api"}
     assert await up.stop(signal.SIGINT) == 0
     assert [pid for pid in pids.values() if command_of(pid)] == []
-    again = await start_up(tmp_path)
-    assert again.key == up.key
+    second = await start_up(tmp_path)
+    assert second.key == up.key
     # A killed `up` leaves its children running. The next `up` on the folder starts nevertheless.
-    await again.stop(signal.SIGKILL)
+    await second.stop(signal.SIGKILL)
     async with run_up(tmp_path) as third:
         assert third.key == up.key
 

@@ -119,10 +119,13 @@ THEIRS = "theirs"
 
 
 def takes_id(kind: Any, seen: frozenset[str] = frozenset()) -> bool:
-    named = get_named_type(kind)
-    if not isinstance(named, GraphQLInputObjectType):
-        return bool(named.name == "ID")
-    return named.name not in seen and any(takes_id(field.type, seen | {named.name}) for field in named.fields.values())
+    """Return whether the type is ID, or an input type that has an ID in it."""
+    input_type = get_named_type(kind)
+    if not isinstance(input_type, GraphQLInputObjectType):
+        return bool(input_type.name == "ID")
+    return input_type.name not in seen and any(
+        takes_id(field.type, seen | {input_type.name}) for field in input_type.fields.values()
+    )
 
 
 def test_each_operation_that_takes_an_id_is_in_the_tables_above() -> None:
@@ -156,7 +159,7 @@ async def stranger(resources: Resources, clock: FixedClock, api: Api) -> tuple[B
     endpoint, _ = await create_webhook_endpoint(business.ctx, f"https://{THEIRS}.example/", after=0)
     [activity, *_] = await business.read_log()
     await business.ctx.workspace.deliveries.requeue(endpoint.id, [activity], 0)
-    named = [
+    types_and_ids = [
         ("Workspace", business.ctx.workspace.id),
         ("Pass", result.event.pass_id),
         ("Event", result.event.id),
@@ -170,7 +173,7 @@ async def stranger(resources: Resources, clock: FixedClock, api: Api) -> tuple[B
         ("EventDefinition", event_type_id(business.ctx.workspace.id, "purchase")),
         *(("Activity", entry.id) for entry in await business.read_log()),
     ]
-    return business, [job, *(to_global_id(*each) for each in named)]
+    return business, [job, *(to_global_id(*each) for each in types_and_ids)]
 
 
 async def read_documents(business: Business) -> dict[str, Any]:
@@ -189,26 +192,26 @@ async def test_operations_with_ids_of_another_workspace_find_and_change_nothing(
     other, ids = stranger
     await api.business.create_passes("mine")
     before = await read_documents(other)
-    named = [from_global_id(each) for each in ids]
-    raw = [each[1] for each in named if each is not None]
+    types_and_ids = [from_global_id(each) for each in ids]
+    database_ids = [each[1] for each in types_and_ids if each is not None]
     responses: list[tuple[str, str]] = []
-    for given in [*ids, *raw]:
+    for id_or_name in [*ids, *database_ids]:
         for query in [*QUERIES.values(), *(f"mutation ($id: ID!) {{ {text} }}" for text in MUTATIONS.values())]:
-            answer = await api.execute(query, id=given)
+            answer = await api.execute(query, id=id_or_name)
             assert [e for e in answer.get("errors", ()) if e["extensions"]["code"] == "INTERNAL_SERVER_ERROR"] == []
             responses.append((query, json.dumps(answer.get("data"))))
         async with api.open_socket() as socket:
             for number, stream in enumerate(STREAMS.values()):
-                payload = {"query": stream, "variables": {"id": given}}
+                payload = {"query": stream, "variables": {"id": id_or_name}}
                 await socket.send(id=str(number), type="subscribe", payload=payload)
-            responses += [(given, json.dumps((await socket.receive())["payload"])) for _ in STREAMS]
+            responses += [(id_or_name, json.dumps((await socket.receive())["payload"])) for _ in STREAMS]
     outcome = await record_call(other.ctx, [EventInput(type="visit", pass_external_id=THEIRS)])
     token = (await receipt_of(other.ctx, outcome)).token
     await other.run_worker()
     before = await read_documents(other)
-    for given in (THEIRS, token):
+    for id_or_name in (THEIRS, token):
         for query in NAMES.values():
-            answer = await api.execute(query, n=given)
+            answer = await api.execute(query, n=id_or_name)
             assert [e for e in answer.get("errors", ()) if e["extensions"]["code"] == "INTERNAL_SERVER_ERROR"] == []
             responses.append((query, json.dumps(answer.get("data"))))
             assert '"token": "' not in responses[-1][1]

@@ -1,3 +1,5 @@
+"""Child processes and their supervisor: start, readiness, stop, restart and kill."""
+
 from __future__ import annotations
 
 import asyncio
@@ -16,32 +18,32 @@ SLEEP = "import time; time.sleep(600)"
 DEADLINE_SECONDS = 20
 
 
-def sleeper(name: str = "sleeper") -> Child:
+def create_sleeper(name: str = "sleeper") -> Child:
     return Child(name, [sys.executable, "-c", SLEEP])
 
 
-async def test_a_child_that_ends_at_its_start_says_its_last_words(tmp_path: Path) -> None:
-    async def never() -> bool:
+async def test_error_of_a_child_that_ends_at_its_start_has_the_end_of_its_log(tmp_path: Path) -> None:
+    async def is_ready() -> bool:
         return False
 
     log = tmp_path / "child.log"
-    child = Child("child", [sys.executable, "-c", "print('the folder is locked')"], log=log, ready=never)
+    child = Child("child", [sys.executable, "-c", "print('the folder is locked')"], log=log, ready=is_ready)
     with pytest.raises(StartError, match=r"ended at its start(.|\n)*the folder is locked"):
         await child.start()
 
 
-async def test_a_child_that_is_never_ready_is_killed(tmp_path: Path) -> None:
-    async def never() -> bool:
+async def test_child_that_is_not_ready_in_time_is_killed(tmp_path: Path) -> None:
+    async def is_ready() -> bool:
         return False
 
-    child = Child("child", [sys.executable, "-c", SLEEP], ready=never, start_seconds=0.2)
+    child = Child("child", [sys.executable, "-c", SLEEP], ready=is_ready, start_seconds=0.2)
     with pytest.raises(StartError, match=r"not ready after 0\.2 s"):
         await child.start()
     assert not child.is_running
 
 
-async def test_stopping_and_killing_can_be_repeated() -> None:
-    child = sleeper()
+async def test_stop_and_kill_can_be_repeated() -> None:
+    child = create_sleeper()
     await child.stop()
     await child.start()
     await child.stop()
@@ -50,7 +52,7 @@ async def test_stopping_and_killing_can_be_repeated() -> None:
     assert child.pid is None
 
 
-async def test_children_stop_in_the_opposite_order_of_their_start(tmp_path: Path) -> None:
+async def test_supervisor_stops_its_children_in_reverse_order_of_their_start(tmp_path: Path) -> None:
     order = tmp_path / "order"
     supervisor = Supervisor(lambda _: None)
     for name in ("first", "second"):
@@ -71,47 +73,47 @@ async def test_children_stop_in_the_opposite_order_of_their_start(tmp_path: Path
     assert order.read_text().split() == ["second", "first"]
 
 
-async def test_a_supervised_child_is_started_again_and_the_user_is_told() -> None:
-    told: list[str] = []
+async def test_killed_child_is_started_again_and_the_restart_is_reported() -> None:
+    reports: list[str] = []
     changed = asyncio.Event()
-    supervisor = Supervisor(told.append, changed.set)
-    await supervisor.add(sleeper())
+    supervisor = Supervisor(reports.append, changed.set)
+    await supervisor.add(create_sleeper())
     first = supervisor.pids["sleeper"]
     changed.clear()
     os.kill(first, signal.SIGKILL)
     async with asyncio.timeout(DEADLINE_SECONDS):
         await changed.wait()
     assert supervisor.pids["sleeper"] != first
-    assert told == ["sleeper ended (killed by SIGKILL); starting it again."]
+    assert reports == ["sleeper ended (killed by SIGKILL); starting it again."]
     await supervisor.stop()
     assert supervisor.pids == {}
 
 
-async def test_killing_ends_a_stop_that_takes_too_long(tmp_path: Path) -> None:
-    deaf = tmp_path / "deaf"
+async def test_kill_ends_a_stop_whose_child_ignores_the_signal(tmp_path: Path) -> None:
+    ready_file = tmp_path / "ready"
     script = (
         "import pathlib, signal\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        f"pathlib.Path({str(deaf)!r}).touch()\n"
+        f"pathlib.Path({str(ready_file)!r}).touch()\n"
         f"{SLEEP}"
     )
 
-    async def is_deaf() -> bool:
-        return deaf.exists()
+    async def is_ready() -> bool:
+        return ready_file.exists()
 
     supervisor = Supervisor(lambda _: None)
-    await supervisor.add(Child("deaf", [sys.executable, "-c", script], ready=is_deaf))
-    began = time.monotonic()
+    await supervisor.add(Child("deaf", [sys.executable, "-c", script], ready=is_ready))
+    started_at = time.monotonic()
     stopping = asyncio.create_task(supervisor.stop())
     while not stopping.done():
         await asyncio.sleep(0.05)
         supervisor.kill()
-    assert time.monotonic() - began < STOP_TIMEOUT_SECONDS / 2
+    assert time.monotonic() - started_at < STOP_TIMEOUT_SECONDS / 2
     assert supervisor.pids == {}
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can tell a child that its parent died")
-async def test_children_do_not_outlive_a_parent_that_was_killed() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals a child when its parent ends")
+async def test_child_ends_when_its_parent_is_killed() -> None:
     script = (
         "import asyncio, sys\n"
         "from app.local.processes import Child\n"

@@ -5,6 +5,9 @@ is done: if the worker crashes, the next sweep continues. Activities are emptied
 then all of them are in the log. A slow publisher that still holds rendered copies gets a duplicate-key error and cannot
 restore them.
 
+Files, failed messages and persisted documents that name the pass or its aliases are removed at the end. The erasure then
+also covers what was stored while it ran. If Redis does not answer, the stub stays until the next sweep.
+
 Processes cache passes. So before the external id is free again, this stage changes the workspace's erasure epoch and
 waits until every process has read the change. Events that are acknowledged later cannot belong to the erased pass.
 """
@@ -14,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+from app.commands.passes.erasure import erase_copies, erase_documents
 from app.domain.passes.passes import Erased, Pass
 from app.domain.values.instants import to_ms
 from app.store.cache import EPOCH_TTL_SECONDS
@@ -59,7 +63,7 @@ async def erase_once(worker: Worker, pass_id: str) -> bool:
     if pass_ids not in worker.epoch_changed_at:
         for each in cards:
             await _empty_activities(worker, each, now_ms)
-        await worker.erase_queries.change_erasure_epoch(card)
+        await worker.erase_queries.change_erasure_epoch(card.workspace_id)
         worker.remember_epoch_change(pass_ids, time.monotonic())
         if CACHE_EXPIRY_SECONDS > 0:
             worker.start_task(_continue_later(worker, pass_id))
@@ -68,9 +72,14 @@ async def erase_once(worker: Worker, pass_id: str) -> bool:
     # Free no external id before all events are stubs. Finish the pass after its aliases: only it leads to them.
     for each in cards:
         await _empty_events(worker, each, now_ms)
+    if not await erase_copies(worker.resources, card.workspace_id, [each.external_id for each in cards]):
+        return False
+    await erase_documents(worker.resources, card.workspace_id)
     for alias, _ in aliases:
         # The figures of the erasure are stored once, with the pass.
         await worker.erase_queries.finish(alias, Erased(at_ms=erased.at_ms, events=0, aggregates=0, segments=()))
+    if worker.resources.is_embedded:
+        await worker.erase_queries.prune_oplog()
     await worker.erase_queries.finish(card, erased)
     worker.epoch_changed_at.pop(pass_ids, None)
     return False

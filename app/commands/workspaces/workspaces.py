@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from zoneinfo import ZoneInfo
-
 from app.domain.actors import ADMIN, READ, SUBSCRIBE, WRITE, secret_hash
-from app.domain.errors import Code, InvalidInput
 from app.domain.values.currencies import parse_currency
 from app.domain.values.text import parse_text
+from app.domain.values.zones import parse_zone
 from app.domain.workspaces import WorkspaceProfile
 from app.resources import Resources
 from app.store.mongo.ids import new_id
@@ -23,17 +21,11 @@ async def create_workspace(
 
     The key has every scope. A repeated call creates another workspace. Raises Refused and Unavailable.
     """
-    try:
-        zone = ZoneInfo(timezone).key
-    except (ValueError, OSError, KeyError):
-        raise InvalidInput(
-            Code.UNKNOWN, 'No such time zone; use an IANA name, for example "Europe/Berlin".', "timezone"
-        ) from None
     profile = WorkspaceProfile(
         id=new_id("ws"),
         name=parse_text(name, "name"),
         currency=parse_currency(currency, "currency"),
-        timezone=zone,
+        timezone=parse_zone(timezone, "timezone").key,
         week_start=0,
         created_at=await resources.clock.now(),
     )

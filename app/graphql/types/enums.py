@@ -13,6 +13,8 @@ from app.domain.activities import CauseKind
 from app.domain.errors import CODE_MEANINGS, Code
 from app.domain.events.events import Category
 from app.domain.events.receipts import RecordStatus
+from app.domain.files.columns import CellKind
+from app.domain.files.csv_numbers import DecimalMark
 from app.domain.files.csv_values import DateOrder
 from app.domain.files.exports import ExportFormat
 from app.domain.files.imports import ImportFormat
@@ -76,17 +78,19 @@ describe_enum(
     ComparisonOperator,
     "ComparisonOperator",
     {
-        "EQ": "The value is equal. Numbers compare exactly, also if they are written as text.",
-        "NE": "The value is not equal, or absent.",
-        "GT": "The value is greater. Texts compare by code point. An absent value does not match.",
+        "EQ": "The value is equal. Numbers compare exactly, and with numbers only: the text `10` does not equal 10.",
+        "NE": "The opposite of `EQ`: no value at the path is equal, or the value is absent.",
+        "GT": "The value is greater. Numbers compare with numbers, texts with texts by code point. An absent value does "
+        "not match.",
         "GTE": "The value is greater or equal. An absent value does not match.",
         "LT": "The value is less. An absent value does not match.",
         "LTE": "The value is less or equal. An absent value does not match.",
         "IN": "The value is equal to one value of a list of 1 to 100.",
-        "NOT_IN": "The value is equal to no value of a list of 1 to 100, or absent.",
-        "CONTAINS": "The value is a text that contains the given text, or a list that contains it. Case matters.",
-        "EXISTS": "The value exists. The condition takes no `value`.",
-        "NOT_EXISTS": "The value is absent. The condition takes no `value`.",
+        "NOT_IN": "The opposite of `IN`: no value at the path is equal to one of the list, or the value is absent.",
+        "CONTAINS": "The value is a text that contains the given text. Case matters. The text has at most 1,000 bytes; "
+        "a sign such as `.` counts twice.",
+        "EXISTS": "The value exists and is not null. The condition takes no `value`.",
+        "NOT_EXISTS": "The value is absent or null. The condition takes no `value`.",
     },
 )
 EventMetric = Metric
@@ -169,10 +173,27 @@ describe_enum(
     {"DMY": "The day comes first: 03/04/2026 is 3 April.", "MDY": "The month comes first: 03/04/2026 is 4 March."},
 )
 describe_enum(
+    DecimalMark,
+    "DecimalMark",
+    {
+        "POINT": "Decimal places follow a point: 1,234 is one thousand two hundred thirty-four.",
+        "COMMA": "Decimal places follow a comma: 1,234 is a little more than one.",
+    },
+)
+describe_enum(
+    CellKind,
+    "CellKind",
+    {
+        "TEXT": "Texts as they are written: 1.10 stays `1.10`.",
+        "NUMBER": "Numbers: 1.10 becomes 1.1. A row with a cell that is no number fails.",
+    },
+)
+describe_enum(
     ImportFormat,
     "ImportFormat",
     {
-        "CSV": "Values separated by comma, semicolon, tab or vertical bar. The first row names the columns.",
+        "CSV": "Values separated by comma, semicolon, tab or vertical bar. The first row names the columns. Files of "
+        "`exportEvents` can be imported unchanged.",
         "JSONL": "One JSON object a line, with the names of `RecordEventInput`. Files of `exportEvents` can be "
         "imported unchanged.",
     },

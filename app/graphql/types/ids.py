@@ -6,6 +6,21 @@ import binascii
 from base64 import b64decode, b64encode
 
 _MAX_CHARACTERS = 512
+_TYPES_BY_PREFIX = {
+    "act": "Activity",
+    "audit": "AuditEntry",
+    "delivery": "InboundDelivery",
+    "etype": "EventDefinition",
+    "event": "Event",
+    "hook": "InboundHook",
+    "job": "Job",
+    "key": "ApiKey",
+    "pass": "Pass",
+    "seg": "Segment",
+    "wh": "WebhookEndpoint",
+    "ws": "Workspace",
+}
+"""Type of the object that a database id names, by the text before its first "_"."""
 
 
 def to_global_id(type_name: str, database_id: str) -> str:
@@ -38,3 +53,18 @@ def database_id(text: str, type_name: str) -> str | None:
 def given_id(text: object, type_name: str) -> object:
     """Return the database id that an input's id names. Return any other value unchanged: validation rejects it by name."""
     return (database_id(text, type_name) or text) if isinstance(text, str) else text
+
+
+def node_id(text: str) -> tuple[str, str] | None:
+    """Return (type name, database id) of an object, from its global id or its database id; None for any other text."""
+    # A database id contains "_", which no global id does.
+    decoded = from_global_id(text)
+    if decoded is not None or len(text) > _MAX_CHARACTERS or not (text.isascii() and text.isprintable()):
+        return decoded
+    prefix, underscore, rest = text.partition("_")
+    type_name = _TYPES_BY_PREFIX.get(prefix) if underscore else None
+    if type_name == "WebhookEndpoint" and ":" in rest:
+        type_name = "WebhookDelivery"
+    elif type_name == "Pass" and "." in rest:
+        type_name = "Membership"
+    return None if type_name is None else (type_name, text)

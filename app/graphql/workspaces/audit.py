@@ -61,7 +61,8 @@ async def list_audit_log(
     """List the entries of the audit log, newest first. Needs the scope `admin`.
 
     The log records changes of API keys, segments, event types, inbound hooks, webhook endpoints and the workspace. It
-    also records exports, removals, merges, replays, tests of webhook endpoints, and reruns of inbound deliveries.
+    also records created and updated passes, imports, exports, removals, merges, cancelled jobs, replays, tests of
+    webhook endpoints, and reruns of inbound deliveries. It records no single events.
     """
     info.context.actor.require(ADMIN)
     span = listing.span(first, after, last, before)

@@ -23,6 +23,7 @@ def _index(
 
 
 _index("events", "pend", "pass", "occurred_at", "_id", partial="pend")
+_index("events", "workspace", "pend", "pass", "occurred_at", "_id", partial="pend")
 _index("events", "workspace", "pass", "occurred_at", "_id")
 _index("events", "workspace", "occurred_at", "_id")
 _index("events", "workspace", "type", "occurred_at", "_id")
@@ -31,8 +32,8 @@ _index("passes", "due", "slot", partial="due")
 _index("passes", "parked", partial="parked")
 _index("workspaces", "stale", partial="stale")
 _index("passes", "pub", "workspace", partial="pub")
-_index("passes", "erasing", partial="erasing")
-_index("passes", "merging", partial="merging")
+_index("passes", "erasing", "workspace", partial="erasing")
+_index("passes", "merging", "workspace", partial="merging")
 _index("passes", "workspace", "alias_of", "alias", partial="alias")
 _index("passes", "workspace", "rev")
 _index("passes", "workspace", "memberships.s", "_id")
@@ -51,13 +52,16 @@ _index("api_keys", "workspace", "created_at", "_id")
 _index("audit", "workspace", "at", "_id")
 _index("jobs", "workspace", "created_at", "_id")
 _index("jobs", "open", "created_at", partial="open")
+_index("jobs", "workspace", "open", partial="open")
 _index("job_files", "workspace", "job", "file", "n", unique=True)
 _index("job_files", "expires_at", expires=True)
 _index("event_types", "workspace", "rev", unique=True)
 _index("words", "workspace", "kind", "word")
+_index("words", "doubt", "workspace", partial="doubt")
 _index("inbound_hooks", "workspace", "created_at", "_id")
 _index("inbound_deliveries", "workspace", "hook", "status", "received_at", "_id")
 _index("inbound_deliveries", "workspace", "named")
+_index("inbound_deliveries", "due", partial="due")
 _index("inbound_deliveries", "expires_at", expires=True)
 _index("webhook_lanes", "workspace", "on", partial="on")
 _index("webhook_lanes", "at", "free", partial="at")
@@ -77,6 +81,21 @@ class SlotsChanged(RuntimeError):
     """The database was created with another number of slots, so stages would not find its pending events."""
 
 
+async def check_slots(db: Database) -> None:
+    """Raise SlotsChanged if the database was created with another number of slots. Raises Unavailable; safe to repeat."""
+    with translating_errors():
+        stored = await db["constants"].find_one({"_id": "slots"})
+    _compare_slots(SLOTS if stored is None else stored["value"])
+
+
+def _compare_slots(stored: int) -> None:
+    if stored != SLOTS:
+        raise SlotsChanged(
+            f"The database was created with {stored} slots, and this version has {SLOTS}. "
+            "Run the version that created the database, or use another database."
+        )
+
+
 async def ensure_indexes(db: Database) -> None:
     """Create missing indexes. Safe to repeat, and to run from several processes at once.
 
@@ -86,10 +105,6 @@ async def ensure_indexes(db: Database) -> None:
         stored = await db["constants"].find_one_and_update(
             {"_id": "slots"}, {"$setOnInsert": {"value": SLOTS}}, upsert=True, return_document=True
         )
-        if stored["value"] != SLOTS:
-            raise SlotsChanged(
-                f"The database was created with {stored['value']} slots, and this version has {SLOTS}. "
-                "Run the version that created the database, or use another database."
-            )
+        _compare_slots(stored["value"])
         for collection, models in INDEXES.items():
             await db[collection].create_indexes(models)

@@ -15,7 +15,9 @@ from app.domain.values.instants import EARLIEST, from_ms
 from app.store.codecs.events import build_stub
 from app.store.codecs.passes import erasure_to_doc
 from app.store.mongo.ids import new_id
+from app.store.mongo.oplog import prune_oplog
 from app.store.mongo.queries import Database, Doc, ErrorTranslating, in_chunks, insert_new
+from app.store.workspace.vocabulary import SOURCE, TYPE, VocabularyQueries
 
 
 class EraseQueries(ErrorTranslating):
@@ -24,20 +26,23 @@ class EraseQueries(ErrorTranslating):
     def __init__(self, db: Database, in_chunk: int) -> None:
         self._passes, self._events, self._activities = db["passes"], db["events"], db["activities"]
         self._erasures, self._workspaces = db["erasures"], db["workspaces"]
-        self._in_chunk = in_chunk
+        self._db, self._in_chunk = db, in_chunk
 
     async def waiting(self, limit: int = 100) -> list[str]:
-        """Return the erased passes with data that must still be removed. Index: {erasing}."""
+        """Return the erased passes with data that must still be removed. Index: {erasing, workspace}."""
         docs = await self._passes.find({"erasing": {"$gte": 0}}, {"_id": 1}).limit(limit).to_list(None)
         return [doc["_id"] for doc in docs]
 
     async def replace_events_by_stubs(self, card: Pass, at_ms: int) -> bool:
         """Replace some events of the pass by stubs, and return whether there may be others.
 
-        Index: {workspace, pass, occurred_at, _id}.
+        The types and sources of these events are doubted first. Index: {workspace, pass, occurred_at, _id}.
         """
         where = {"workspace": card.workspace_id, "pass": card.id, "occurred_at": {"$gte": EARLIEST}}
-        docs = await self._events.find(where, {"_id": 1}).limit(self._in_chunk).to_list(None)
+        found = self._events.find(where, {"type": 1, "source": 1}).limit(self._in_chunk)
+        docs = await found.to_list(None)
+        words = {(TYPE, doc["type"]) for doc in docs} | {(SOURCE, doc["source"]) for doc in docs}
+        await VocabularyQueries(self._db, card.workspace_id, self._in_chunk).doubt(words)
         stub = build_stub(card.workspace_id, card.id, from_ms(at_ms))
         if docs:
             await self._events.bulk_write([ReplaceOne({"_id": doc["_id"]}, stub) for doc in docs], ordered=False)
@@ -57,12 +62,16 @@ class EraseQueries(ErrorTranslating):
         await self._activities.update_many({"_id": {"$in": ids}}, {"$set": {"data": dict(ERASED_DATA)}})
         return int(docs[-1]["pos"])
 
-    async def change_erasure_epoch(self, card: Pass) -> None:
+    async def change_erasure_epoch(self, workspace_id: str) -> None:
         """Change the erasure epoch of the workspace, which invalidates every process's cached passes.
 
         Safe to repeat. Index: _id.
         """
-        await self._workspaces.update_one({"_id": card.workspace_id}, {"$set": {"parting": new_id("parting")}})
+        await self._workspaces.update_one({"_id": workspace_id}, {"$set": {"parting": new_id("parting")}})
+
+    async def prune_oplog(self) -> None:
+        """Empty the oplog of a local store, which still has the values that were erased. Safe to repeat."""
+        await prune_oplog(self._db.client)
 
     async def finish(self, card: Pass, erased: Erased) -> None:
         """Store the figures of an erasure and delete the stub of the pass. Safe to repeat. Index: _id."""

@@ -40,7 +40,7 @@ class AuditQueries(WorkspaceQueries):
 
     async def count(self) -> int:
         """Return the number of entries. Index: {workspace, at, _id}."""
-        return await self._collection.count_documents(self._in_workspace())
+        return await self._count()
 
 
 def _entry_from_doc(doc: Doc) -> AuditEntry:

@@ -36,11 +36,11 @@ class HookQueries(WorkspaceQueries):
 
     async def count(self) -> int:
         """Return the number of hooks, archived ones included. Index: {workspace, created_at, _id}."""
-        return await self._collection.count_documents(self._in_workspace())
+        return await self._count()
 
     async def live(self) -> int:
         """Return the number of hooks that are not archived. Index: {workspace, created_at, _id}."""
-        return await self._collection.count_documents(self._in_workspace(archived_at=None))
+        return await self._count(archived_at=None)
 
     async def secrets(self, hook_id: str) -> tuple[HookSecret, ...]:
         """Return the secrets of a hook, the newest first, expired ones included. Index: _id."""

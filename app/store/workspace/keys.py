@@ -45,7 +45,7 @@ class KeyQueries(WorkspaceQueries):
 
     async def count(self) -> int:
         """Return the number of keys, revoked ones included. Index: {workspace, created_at, _id}."""
-        return await self._collection.count_documents(self._in_workspace())
+        return await self._count()
 
     async def revoke(self, key_id: str, at: datetime) -> None:
         """Mark a key as revoked. Safe to repeat: the first instant stays. Index: _id."""

@@ -18,9 +18,19 @@ async def insert_workspace(db: Database, profile: WorkspaceProfile) -> None:
         await db["workspaces"].insert_one({**doc, "secret": secrets.token_bytes(32)})
 
 
+async def list_profiles(db: Database, limit: int = 10_000) -> list[WorkspaceProfile]:
+    """Return the profiles of all workspaces, in the order of their ids. Index: _id."""
+    with translating_errors():
+        docs = await db["workspaces"].find({}).sort("_id", 1).limit(limit).to_list(None)
+    return [_profile_from_doc(doc) for doc in docs]
+
+
 async def read_profile(db: Database, workspace_id: str) -> WorkspaceProfile:
     """Return the profile of a workspace. Raises NotFound. Index: _id."""
-    doc = await _read_workspace(db, workspace_id)
+    return _profile_from_doc(await _read_workspace(db, workspace_id))
+
+
+def _profile_from_doc(doc: Doc) -> WorkspaceProfile:
     return WorkspaceProfile(
         id=doc["_id"],
         name=doc["name"],

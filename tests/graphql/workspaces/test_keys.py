@@ -8,6 +8,7 @@ from app import auth
 from app.graphql.types.ids import to_global_id
 from app.store.mongo.paging import PageRequest
 from tests.business import create_business
+from tests.graphql.jobs.test_imports import import_file
 from tests.graphql.serving import Api, list_codes
 
 CREATE = """mutation Create($input: CreateApiKeyInput!) { createApiKey(input: $input) {
@@ -116,8 +117,8 @@ async def test_old_secret_of_a_rotated_key_works_for_the_grace_period(api: Api) 
     api.secret = admin
     unused = (await api.fetch_data(CREATE, input={"name": "other", "scopes": ["read"]}))["createApiKey"]
     assert (await api.fetch_data(ROTATE, id=unused["apiKey"]["id"]))["rotateApiKey"]["secret"]
-    again = (await api.fetch_data(ROTATE, id=unused["apiKey"]["id"]))["rotateApiKey"]
-    assert list_codes(again["userErrors"]) == [("CONFLICT", ["id"])]
+    repeated = (await api.fetch_data(ROTATE, id=unused["apiKey"]["id"]))["rotateApiKey"]
+    assert list_codes(repeated["userErrors"]) == [("CONFLICT", ["id"])]
     refused = (await api.fetch_data(ROTATE, id=created["apiKey"]["id"], grace=-1))["rotateApiKey"]
     assert list_codes(refused["userErrors"]) == [("OUT_OF_RANGE", ["graceSeconds"])]
     api.secret = unused["secret"]
@@ -135,6 +136,47 @@ async def test_key_with_an_expiry_is_listed_with_it_and_a_past_expiry_is_refused
     for expiry, code in (("2020-01-01T00:00:00Z", "OUT_OF_RANGE"), ("soon", "INVALID")):
         refused = (await api.fetch_data(CREATE, input={**fields, "expiresAt": expiry}))["createApiKey"]
         assert list_codes(refused["userErrors"]) == [(code, ["expiresAt"])]
+
+
+async def test_changes_of_passes_and_jobs_are_audited_without_personal_values(api: Api) -> None:
+    person = {"externalId": "ann@example.com", "holder": {"name": "Ann Lee"}}
+    create = "mutation ($i: CreatePassInput!) { createPass(input: $i) { pass { id } } }"
+    pass_id = (await api.fetch_data(create, i=person))["createPass"]["pass"]["id"]
+    await api.fetch_data(
+        "mutation ($p: [CreatePassInput!]!) { createPasses(input: {passes: $p}) { created } }",
+        p=[{"externalId": f"{name}@example.com"} for name in ("bob", "carl")],
+    )
+    update = "mutation ($i: UpdatePassInput!) { updatePass(input: $i) { userErrors { code } } }"
+    await api.fetch_data(update, i={"id": pass_id, "holder": {"name": "Ann Two"}, "metadata": {"note": "x"}})
+    await api.fetch_data(update, i={"id": pass_id})
+    job = (await import_file(api, "customer_id,date,amount\nann,2025-11-01,1.50\n"))["job"]["id"]
+    cancel = "mutation ($id: ID!) { cancelJob(input: {id: $id}) { job { status } } }"
+    await api.fetch_data(cancel, id=job)
+    log = (await api.fetch_data("{ auditLog { nodes { action subject details } } }"))["auditLog"]["nodes"]
+    assert [(node["action"], node["details"]) for node in log] == [
+        ("cancelJob", {"jobKind": "IMPORT"}),
+        ("importEvents", {"dryRun": "false"}),
+        ("updatePass", {"changes": "holder metadata"}),
+        ("createPasses", {"count": "2"}),
+        ("createPass", {"count": "1"}),
+    ]
+    assert [node["subject"] for node in log[:2]] == [job, job]
+    assert log[2]["subject"] == log[4]["subject"] == pass_id
+    assert "Ann" not in str(log)
+    assert "example.com" not in str(log)
+
+
+async def test_audit_log_keeps_no_query_of_a_webhook_url(api: Api) -> None:
+    """Some receivers expect a secret in the query of the URL."""
+    url = "https://hooks.example:8443/in/punchcard?token=hush#part"
+    create = "mutation ($i: CreateWebhookEndpointInput!) { createWebhookEndpoint(input: $i) { endpoint { id url } } }"
+    endpoint = (await api.fetch_data(create, i={"url": url}))["createWebhookEndpoint"]["endpoint"]
+    assert endpoint["url"] == url
+    update = "mutation ($i: UpdateWebhookEndpointInput!) { updateWebhookEndpoint(input: $i) { userErrors { code } } }"
+    await api.fetch_data(update, i={"id": endpoint["id"], "url": url.replace("hush", "hush2")})
+    log = (await api.fetch_data("{ auditLog { nodes { action details } } }"))["auditLog"]["nodes"]
+    assert [node["details"]["url"] for node in log] == ["https://hooks.example:8443/in/punchcard"] * 2
+    assert "hush" not in str(log)
 
 
 async def test_administrative_acts_are_entered_in_the_audit_log(api: Api) -> None:

@@ -1,0 +1,90 @@
+"""The erase stage: what it waits for before it calls an erasure done."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import timedelta
+
+import pytest
+from redis.asyncio import Redis
+
+from app.commands.jobs.exports import export_events
+from app.commands.passes.removals import erase_pass
+from app.domain.errors import Unavailable
+from app.domain.events.events import EventQuery
+from app.domain.files.exports import ExportFormat
+from app.domain.jobs import JobStatus
+from app.domain.values.instants import from_ms
+from tests.business import Business
+from workers.stages.erase import erase, erase_once
+from workers.stages.run_job import _now_ms, jobs
+
+
+@pytest.fixture(autouse=True)
+def _without_caches_of_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.stages.erase.CACHE_EXPIRY_SECONDS", 0.0)
+
+
+async def request_erasure(business: Business) -> str:
+    """Record an event, request the erasure of its pass, fold and publish it, and return the pass id."""
+    await business.record({"pass_external_id": "ann", "external_id": "x"})
+    await business.run_worker()
+    erasure = await erase_pass(business.ctx, external_id="ann")
+    return erasure.pass_id
+
+
+async def is_done(business: Business, pass_id: str) -> bool:
+    erasure = await business.ctx.workspace.removals.erasure(pass_id)
+    assert erasure is not None
+    return erasure.done
+
+
+async def test_erasure_is_done_only_when_Redis_answers(business: Business) -> None:
+    """Redis may hold persisted documents that name the pass."""
+    pass_id = await request_erasure(business)
+    worker, resources = business.worker, business.worker.resources
+    worker.resources = dataclasses.replace(resources, redis=Redis.from_url("redis://127.0.0.1:1/0"))
+    with pytest.raises(Unavailable, match="Redis"):
+        await business.run_worker()
+    await worker.resources.redis.aclose()
+    assert not await is_done(business, pass_id)
+    worker.resources = resources
+    await erase(worker, pass_id)
+    assert await is_done(business, pass_id)
+
+
+async def test_erasure_is_done_only_when_no_export_runs(business: Business) -> None:
+    """A worker that has read events before they were erased may still write them to a file."""
+    await business.record({"pass_external_id": "ann", "external_id": "x"})
+    await business.run_worker()
+    exported = await export_events(business.ctx, EventQuery(), ExportFormat.JSONL)
+    leases, now_ms = business.worker.job_leases, _now_ms()
+    run = await leases.claim(exported.id, now_ms)
+    assert run is not None
+    pass_id = await request_erasure(business)
+    await business.run_worker()
+    assert not await is_done(business, pass_id)
+    job = await business.ctx.workspace.jobs.get(exported.id)
+    assert job is not None
+    assert job.is_cancelling
+    await leases.release(run)
+    await jobs(business.worker, exported.id)
+    await erase(business.worker, pass_id)
+    assert await is_done(business, pass_id)
+    ended = await business.ctx.workspace.jobs.get(exported.id)
+    assert ended is not None
+    assert ended.status is JobStatus.CANCELLED
+    assert [warning for warning in ended.warnings if "A pass was erased" in warning]
+
+
+async def test_export_that_no_worker_runs_is_cancelled_at_once(business: Business) -> None:
+    pass_id = await request_erasure(business)
+    waiting = await export_events(business.ctx, EventQuery(pass_id=pass_id), ExportFormat.JSONL)
+    await business.run_worker()
+    ended = await business.ctx.workspace.jobs.get(waiting.id)
+    assert ended is not None
+    assert (ended.status, ended.file) == (JobStatus.CANCELLED, None)
+    assert ended.finished_at is not None
+    assert ended.finished_at - from_ms(_now_ms()) < timedelta(minutes=1)
+    assert await is_done(business, pass_id)
+    assert await erase_once(business.worker, pass_id) is False
