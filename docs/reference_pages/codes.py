@@ -14,7 +14,7 @@ from app.graphql.schema import schema
 
 from .markdown import block, code, table
 
-MORE_STATUSES = {ErrorCode.LIMIT_EXCEEDED: "413", ErrorCode.BAD_REQUEST: "404, 405, 406, 409, 415"}
+MORE_STATUSES = {ErrorCode.LIMIT_EXCEEDED: "413", ErrorCode.BAD_REQUEST: "404, 405, 406, 408, 409, 415"}
 """Statuses of a code for requests without an operation, which the template explains."""
 
 
@@ -50,7 +50,7 @@ def throttled_example() -> str:
 
 def problems_example() -> str:
     """Return the error of a query with an argument that is not accepted."""
-    return _answer(InvalidInput(Code.OUT_OF_RANGE, "`first` must be between 1 and 250.", "first"))
+    return _answer(InvalidInput(Code.OUT_OF_RANGE, "`first` must be between 0 and 250.", "first"))
 
 
 def preflight_headers() -> str:

@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 
-from app.domain.activities import type_of
+from app.domain.activities import types_of
 from app.domain.events.events import PASS_UPDATED, TYPES
+from app.domain.values.decimals import ZERO
 
 from . import payload_schema as schema
 from .markdown import block, code, table
@@ -46,10 +47,11 @@ def example_secret() -> str:
 
 
 def activity_types() -> str:
-    """Return a table of the activity type for each built-in type of event."""
+    """Return a table of the own activity type for each built-in type of event."""
     found: dict[str, list[str]] = {}
     for kind, category in [*TYPES.items(), (PASS_UPDATED, TYPES["field_updated"])]:
-        found.setdefault(type_of(replace(PURCHASE, type=kind, category=category)), []).append(code(kind))
+        own_type = types_of(replace(PURCHASE, type=kind, category=category, points=ZERO))[0]
+        found.setdefault(own_type, []).append(code(kind))
     return table(("activity", "type of event"), ((code(kind), ", ".join(names)) for kind, names in found.items()))
 
 

@@ -217,8 +217,8 @@ def user_errors(answer: object) -> list[object]:
 
 async def settle(business: Business) -> None:
     """Run every stage and every job until nothing is left to do."""
-    for job_id in await business.worker.job_leases.open(system_ms(), 4):
-        await jobs(business.worker, job_id)
+    for job in await business.worker.job_leases.open(system_ms(), 4):
+        await jobs(business.worker, job.job_id)
     await business.run_worker()
 
 

@@ -26,13 +26,14 @@ from app.clock import FixedClock
 from app.commands.events.consistency import wait_until_folded
 from app.commands.events.event_types import accept_event_types, event_type, update_event_type
 from app.commands.events.receipts import receipt_of, record_call
-from app.commands.inbound.deliveries import Message, discard_inbound_delivery, receive_message, rerun_inbound_deliveries
+from app.commands.inbound.deliveries import Message, receive_message
 from app.commands.inbound.hooks import (
     VerificationInput,
     create_inbound_hook,
     rotate_inbound_hook_secret,
     update_inbound_hook,
 )
+from app.commands.inbound.reruns import discard_inbound_delivery, rerun_inbound_deliveries, rerun_waiting_delivery
 from app.commands.jobs.exports import export_activities, export_events
 from app.commands.jobs.imports import import_events
 from app.commands.jobs.jobs import cancel_job
@@ -69,6 +70,7 @@ from app.store.operations.backlog import BacklogQueries
 from app.store.operations.heartbeats import Heartbeats
 from app.store.operations.indexes import INDEXES
 from app.store.operations.parked_passes import ParkedPasses
+from app.store.operations.upgrades import Upgrades
 from app.store.stages.job_leases import JobLeases
 from app.store.workspace.exports import Part
 from tests.business import Business, bought_within, open_business, spent
@@ -86,11 +88,16 @@ SMALL_COLLECTIONS = {
     "segments", "definitions", "api_keys", "jobs", "job_files", "workspaces", "clock", "constants", "heartbeats",
     "inbound_hooks", "webhook_endpoints",
 }  # fmt: skip
-EXEMPT_QUERIES = {("ParkedPasses.release", "update"), ("FoldQueries.clear", "update")}
+EXEMPT_QUERIES = {
+    ("ParkedPasses.release", "update"),
+    ("FoldQueries.clear", "update"),
+    ("FoldQueries.passes_behind", "find"),
+}
 """Queries that need no full index.
 
 An operator runs the first for one pass, so reading all events of the pass is acceptable. The second updates by ids and
 also compares whether an event has moved. On both embedded servers such an update takes as long as one by ids alone.
+The third leaves out parked passes, which are few: the index {workspace, rev} serves the rest of its filter.
 """
 
 _running: ContextVar[str] = ContextVar("_running", default="-")
@@ -126,6 +133,8 @@ class FilterListener(CommandListener):
         command, verb = event.command, event.command_name
         if _running.get() == "-" and verb == "find":
             return  # This find is the test's own.
+        if event.database_name == "local":
+            return  # The oplog of a local store is empty but for the newest writes.
         if verb not in {"find", "aggregate", "update", "delete", "findAndModify"}:
             return
         explainable = None
@@ -248,10 +257,10 @@ async def call_all_queries(business: Business) -> None:
             key = first[-1].occurred_ms, first[-1].id
             await store.events.page(query, PageRequest(2, after=key))
             await store.events.page(query, PageRequest(2, before=key, backward=True), oldest_first=True)
+            await store.events.scan(query, [*key, 1], 2)
     await store.events.get_many([event.id for event in first])
     assert await store.events.count(EventQuery(external_id="1", sources=("api", "till"))) == 1
-    async for _ in store.events.of_pass(ann.id, datetime(2025, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)):
-        pass
+    await store.aggregations.of_pass(ann.id, datetime(2025, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
     for feed in (
         ActivityQuery(), ActivityQuery(pass_id=ann.id), ActivityQuery(segment_ids=(recent.id,)),
         ActivityQuery(types=("customer.created",)), ActivityQuery(types=("customer.created", "customer.updated")),
@@ -277,6 +286,9 @@ async def call_all_queries(business: Business) -> None:
     await store.passes.lots([ann.id])
     await store.passes.get_by_external_ids(["p1"])
     await store.passes.members(recent.id, PageRequest(2, after=("pass_0",)))
+    await store.segments.versions()
+    assert await worker.fold_queries.pending_between(0, 15, ("", None), 5) == []
+    await worker.fold_queries.pending_between(0, 15, ("", "ws_z"), 5)
     await store.segments.members(recent.id, full)
     await store.segments.member_counts([recent.id])
     await store.segments.member_counts([recent.id, "none"])
@@ -306,6 +318,12 @@ async def aggregate_remove_and_merge(business: Business) -> None:
     assert job is not None
     await run_to_end(business, job)
     await store.removals.batches(["event_none"])
+    assert (await store.removals.pending()).number == 1
+    assert not await store.removals.is_erasing()
+    assert await business.worker.forget_queries.waiting_workspaces() == [store.id]
+    doubted = await store.vocabulary.doubted()
+    await store.vocabulary.keep(doubted)
+    await store.vocabulary.delete(doubted)
     await create_passes(ctx, [PassInput("two", {"name": "Two"})])
     await business.record({"pass_external_id": "erased"}, {"pass_external_id": "one"}, {"pass_external_id": "two"})
     ids = await store.passes.ids_of(["one", "two"])
@@ -313,6 +331,7 @@ async def aggregate_remove_and_merge(business: Business) -> None:
     await business.run_worker()
     assert await store.passes.aliases([ids["one"]]) == {ids["one"]: (ids["two"],)}
     assert await store.passes.survivor_id(ids["two"]) == ids["one"]
+    assert await business.worker.merge_queries.published_elsewhere({"event_none": ids["one"]}) == set()
     erased_id = (await business.read_pass("erased")).id
     await erase_pass(ctx, pass_id=erased_id)
     await business.run_worker()
@@ -332,9 +351,17 @@ async def receive_and_rerun(business: Business) -> None:
         failed = (await receive_message(ctx.resources, Message(hook, str(number), body, headers={}))).delivery
     await rerun_inbound_deliveries(ctx, hook.id, limit=1)
     await discard_inbound_delivery(ctx, failed.id)
+    refund = {"fields": {**mapping["fields"], "correctionOf": "of"}}
+    hook = await update_inbound_hook(ctx, hook.id, mapping=refund)
+    failed = (await receive_message(ctx.resources, Message(hook, "refund", b'{"who": "ann", "of": "1"}', {}))).delivery
+    later_ms = to_ms(datetime.now(UTC)) + 60_000
+    assert await business.worker.rerun_queries.waiting(later_ms, 1) == [failed.id]
+    assert await business.worker.rerun_queries.claim(failed.id, later_ms)
+    await rerun_waiting_delivery(ctx.resources, store.id, failed.id)
+    await store.inbound.stop_reruns(failed.id)
     await store.inbound.page(hook.id, failed.status, PageRequest(2, after=(to_ms(await ctx.now()), "z")))
     await store.inbound.count(hook.id, failed.status)
-    await store.inbound.forget("ann")
+    await store.inbound.forget(["ann", "#0123456789abcdef"])
 
 
 async def deliver_and_replay(business: Business) -> None:
@@ -426,6 +453,7 @@ async def run_jobs_and_operations(business: Business) -> None:
     await heartbeats.beat("w", at, at + timedelta(seconds=5))
     await heartbeats.count_alive(at)
     await heartbeats.remove("w")
+    await Upgrades(db, 100).restate_segments(at)
     manual = MongoClock(db)
     await manual.set(datetime(2026, 1, 1, tzinfo=UTC))
     await manual.elapsed()
@@ -439,6 +467,8 @@ def find_problem(sent: SentFilter) -> str | None:
         is_list = isinstance(conditions["_id"], dict) and len(conditions) > 1
         return "a list of ids is combined with another condition" if is_list else None
     ranged = {n for n, c in conditions.items() if isinstance(c, dict) and set(c) <= RANGES}
+    if ranged == conditions.keys() == {"_id"}:
+        return None
     if other := set(conditions) - equal - ranged:
         return f"no index serves the condition on {other}"
     for model in INDEXES[sent.collection]:

@@ -68,7 +68,14 @@ INTERNAL = frozenset(
     app.commands.segments.MAX_ATTEMPTS
     app.domain.events.receipts.MAX_CARRIED_BYTES
     app.domain.files.jsonl.MAX_FIRST_LINES
+    app.domain.segments.evaluation.MAX_SHOWN_CHARACTERS
+    app.domain.segments.comparisons.MAX_WALK_COMPARISONS
+    app.domain.segments.satisfiability.MAX_ATOMS
+    app.domain.segments.satisfiability.MAX_EVALUATED_LEAVES
     app.domain.state.measures.MAX_EXPIRING
+    app.domain.values.conditions.MAX_SINGLE_TESTS
+    app.domain.values.decimals.MAX_EXPONENT
+    app.domain.values.paths.MAX_DEPTH
     app.graphql.execution.persisted.MAX_CACHED_CHARACTERS
     app.graphql.execution.persisted.MAX_CACHED_DOCUMENTS
     app.graphql.types.filters.MAX_SOURCES
@@ -76,9 +83,12 @@ INTERNAL = frozenset(
     app.rate_limits.MAX_CACHED_KEYS
     app.store.cache.MAX_PASSES
     app.store.cache.MAX_WORKSPACES
+    app.store.mongo.decimal128.MAX_DIGITS
     app.store.operations.backlog.MAX_COUNTED
     app.store.operations.backlog.MAX_ENDPOINTS
     app.store.stages.endpoint_leases.MAX_WAITING_ENDPOINTS
+    app.store.stages.forget.MAX_DOUBTED_WORDS
+    app.store.stages.job_leases.MAX_READ
     app.telemetry.metrics.MAX_LABEL_CHARACTERS
     app.telemetry.metrics.MAX_LABEL_VALUES
     app.telemetry.operations.MAX_CODES
@@ -154,8 +164,9 @@ def test_each_code_is_explained() -> None:
 
 def test_each_close_code_is_explained() -> None:
     """1008 and the codes from 4000 stand in the code as they are; 1009 and 1011 are sent by the WebSocket library."""
-    source = (ROOT / "app/graphql/protocol/ws.py").read_text() + (ROOT / "app/api/slow_clients.py").read_text()
-    closed = {int(code) for code in re.findall(r"(?:_Close|\.close)\((\d{4})", source)}
+    modules = [*(ROOT / "app/graphql/protocol").glob("ws*.py"), *(ROOT / "app/api").glob("*.py")]
+    source = "".join(module.read_text() for module in modules)
+    closed = {int(code) for code in re.findall(r"(?:SocketClosed|\.close)\((\d{4})", source)}
     closed |= {int(code) for code in re.findall(r"^[A-Z_]+ = (10\d\d)$", source, re.MULTILINE)}
     assert numbers(section("errors-and-codes.md", "WebSocket close codes")) == closed | {1009}
 
@@ -163,8 +174,8 @@ def test_each_close_code_is_explained() -> None:
 @pytest.mark.parametrize(
     ("title", "path", "added", "excluded"),
     [
-        # The router answers 405, and reading the body raises 413.
-        ("Inbound hooks", "app/api/inbound.py", {405, 413}, set[int]()),
+        # The router answers 405, and reading the body raises 408 and 413.
+        ("Inbound hooks", "app/api/inbound.py", {405, 408, 413}, set[int]()),
         # 200 is the default of a response. `STATUS` has 401 and 503; no error of a download has 400.
         ("Downloads", "app/api/downloads.py", {200, 401, 503}, {400}),
     ],
@@ -176,7 +187,7 @@ def test_each_http_status_is_explained(title: str, path: str, added: set[int], e
 def test_each_http_status_without_an_operation_is_explained() -> None:
     refused = {
         status
-        for name in ("http", "bodies")
+        for name in ("http", "bodies", "body_stream")
         for status in _statuses(f"app/graphql/protocol/{name}.py")
         if status >= 400 and status != 401  # with 401, http.py compares the status of an error
     }
