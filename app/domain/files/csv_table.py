@@ -49,6 +49,9 @@ class Layout:
 QUOTES_ADVICE = (
     "A quotation mark is opened and not closed, or text follows a closing one. Write a mark inside a quoted cell twice."
 )
+SWALLOWED_ADVICE = (
+    "The quoted cell holds lines that look like rows, so its mark may be a mistake. Remove the mark or these lines."
+)
 
 
 class TableSplitter(Splitter):
@@ -89,7 +92,35 @@ class TableSplitter(Splitter):
             return None
         if ran_out or not cells or (reached > first and not self._width <= len(cells) <= len(self._layout.columns)):
             return self._skip_invalid(first, QUOTES_ADVICE)
+        if reached > first and self._holds_rows(self._text(self._at, reached)):
+            return self._skip_invalid(first, SWALLOWED_ADVICE)
         return self._row(cells, reached)
+
+    def _holds_rows(self, text: str) -> bool:
+        """Return whether the first line of a row is a whole row by itself, and a later line is one of its kind.
+
+        Two stray quotation marks make one valid cell of all rows between them. Lines are of a kind if their numbers and
+        dates stand in the same columns. Lines of fewer than three cells are too common in notes to tell anything.
+        """
+        if self._width < 3:
+            return False
+        first, *others = (self._cut(line) for line in text.split(self._layout.newline))
+        columns = [index for index, cell in enumerate(first) if _is_number(cell)]
+        return any(
+            line and any(_is_number(line[index]) for index in columns)
+            for line in others
+            if all(_is_number(line[index]) or not line[index].strip() for index in columns if line)
+        )
+
+    def _cut(self, line: str) -> list[str]:
+        """Return the cells of one line by itself, as many as the header has, or none if it has another number."""
+        width = len(self._layout.columns)
+        delimiter = self._layout.delimiter
+        read_cells = next(csv.reader([line], delimiter=delimiter), [])
+        for cells in (read_cells, line.split(delimiter)):
+            if self._width <= len(cells) <= width:
+                return cells + [""] * (width - len(cells))
+        return []
 
     def _row(self, cells: list[str], stop: int) -> Row:
         text = self._text(self._at, stop).rstrip("\r\n")
@@ -106,6 +137,11 @@ class TableSplitter(Splitter):
             cells = [cell.strip().strip(INVISIBLE) for cell in cells]
         self._move(stop)
         return Row(cells, text[:MAX_SHOWN_CHARACTERS], self.position)
+
+
+def _is_number(cell: str) -> bool:
+    """Return whether a cell has more digits than letters, as numbers and dates have."""
+    return sum(map(str.isdigit, cell)) > sum(map(str.isalpha, cell))
 
 
 class EncodingDetector:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from app.domain.errors import Code, Refused
 from app.domain.files.csv_table import (
     QUOTES_ADVICE,
+    SWALLOWED_ADVICE,
     Layout,
     TableSplitter,
     detect_encoding,
@@ -82,6 +83,32 @@ def test_unclosed_quotation_mark_spoils_only_its_own_row() -> None:
 def test_text_behind_a_closing_quotation_mark_spoils_only_its_own_row() -> None:
     assert cells_of('a,b\n1,"open\n2,x\n3,"closed"\n4,y\n') == [QUOTES_ADVICE, ["2", "x"], ["3", "closed"], ["4", "y"]]
     assert cells_of('a,b\n1,"x" \n2,"say ""hi"""\n') == [QUOTES_ADVICE, ["2", 'say "hi"']]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ['ann,2026-01-02,1.00,"open', "bob,2026-01-03,2.00,y", 'cat,2026-01-04,3.00,closed"', "dan,2026-01-05,4,z"],
+        ['ann,2026-01-02,1.00,"open', 'bob,2026-01-03,,closed"', 'cat,2026-01-04,3.00,"x, y"'],
+        ['"open,2026-01-02,1.00,x', 'bob",2026-01-03,2.00,y'],
+        ['"ann","02-Jan-26","1.00","open', 'bob,03-Jan-26,2.00,closed"'],
+    ],
+)
+def test_two_stray_quotation_marks_do_not_swallow_the_rows_between_them(rows: list[str]) -> None:
+    text = "\n".join(["customer,date,amount,note", *rows])
+    found = rows_of(text.encode())
+    problems = [row.problem and row.problem.message for row in found]
+    assert problems == [SWALLOWED_ADVICE, *[None] * (len(rows) - 1)]
+
+
+@pytest.mark.parametrize(
+    "note",
+    ["bread, butter, jam", "12 Main St\nSpringfield", "1, 2\n3, 4, 5", "Paid 5,00\n\n2 items, 3 bags, red, blue"],
+)
+def test_note_of_several_lines_is_one_cell(note: str) -> None:
+    assert cells_of(f'customer,date,amount,note\nann,2026-01-02,1.00,"Thanks:\n{note}"') == [
+        ["ann", "2026-01-02", "1.00", f"Thanks:\n{note}"]
+    ]
 
 
 def test_rows_of_another_width_are_reported_and_blank_rows_ignored() -> None:
