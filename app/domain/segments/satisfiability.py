@@ -241,20 +241,25 @@ def _free_outcomes(leaves: Sequence[PassCriterion]) -> set[tuple[bool, ...]]:
     """
     is_single = leaves[0].kind is Kind.TEXT
     atoms = {_atom(leaf) for leaf in leaves if leaf.operator not in VALUELESS}
-    # A single text equals no text that is listed if it is none of them.
-    free = [atom for atom in atoms if not (is_single and atom[0] in (Operator.EQ, Operator.IN))]
+    # A single text equals no text that is listed if it is none of them. No text comes before the empty one.
+    free = [
+        atom
+        for atom in atoms
+        if not (is_single and (atom[0] in (Operator.EQ, Operator.IN) or atom == _BEFORE_ALL_TEXTS))
+    ]
     if len(free) > MAX_ATOMS:
         return set()
     sets = chain.from_iterable(combinations(free, size) for size in range(len(free) + 1))
     found = {_results(leaves, frozenset(held), exists=True) for held in sets}
     if is_single:
-        found |= _single_outcomes(leaves, _listed(leaves))
+        found |= _single_outcomes(leaves, [text for text in _listed(leaves) if text or leaves[0].field != "externalId"])
     if leaves[0].field != "externalId":
         found.add(_results(leaves, frozenset(), exists=False))
     return found
 
 
 _Atom = tuple[Operator, object]
+_BEFORE_ALL_TEXTS: _Atom = (Operator.LT, frozenset(operands_of("")))
 
 
 def _atom(leaf: PassCriterion) -> _Atom:
@@ -289,4 +294,8 @@ def _reason(leaf: Leaf) -> str:
         return f"the status of a pass is one of {', '.join(STATUSES)}. Name other ones, or leave the criterion out."
     if leaf.field == "tier":
         return "this workspace has no tiers, so no pass has one. Leave the criterion out."
+    if leaf.operator not in VALUELESS and leaf.operator is not Operator.LT:
+        return "an external id is never empty. Compare with another text, or leave the criterion out."
+    if leaf.operator not in VALUELESS:
+        return "no text comes before the empty one. Compare with another text, or leave the criterion out."
     return f"every pass has {leaf.field}. Compare it with a value, or leave the criterion out."

@@ -54,6 +54,10 @@ DAYS = {"metric": "DAYS_SINCE_LAST"}
         (of_pass("pointsBalance", "EXISTS"), "pass.operator"),
         (of_pass("createdAt", "NOT_EXISTS"), "pass.operator"),
         (of_pass("externalId", "EXISTS"), "pass.operator"),
+        (of_pass("externalId", "EQ", ""), "pass.value"),
+        (of_pass("externalId", "NE", ""), "pass.value"),
+        (of_pass("externalId", "LT", ""), "pass.value"),
+        (of_pass("holder.name", "LT", ""), "pass.value"),
         (of_pass("status", "NOT_IN", ["ACTIVE", "INACTIVE", "EXPIRED", "REVOKED"]), "pass.value"),
         (of_pass("status", "CONTAINS", "X-"), "pass.value"),
         (of_pass("status", "GTE", "A"), "pass.value"),
@@ -123,6 +127,7 @@ def test_criteria_that_exclude_each_other_are_named_together(tree: dict[str, obj
         event("GTE", 1, metadata=[has("a", "EQ", 1), has("b", "NOT_EXISTS")]),
         of_pass("installedAt", "EXISTS"), of_pass("status", "EQ", "ACTIVE"), of_pass("status", "NE", "ACTIVE"),
         of_pass("fields.tier", "EQ", "gold"), of_pass("fields.a", "NOT_EXISTS"), of_pass("externalId", "GT", "m"),
+        of_pass("externalId", "IN", ["", "ann"]), of_pass("holder.name", "EQ", ""), of_pass("fields.a", "LT", "a"),
         of_pass("createdAt", "GTE", "2026-01-01T00:00:00Z"), of_pass("holder.phone", "NOT_EXISTS"),
     ],
 )  # fmt: skip
