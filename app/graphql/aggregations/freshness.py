@@ -26,7 +26,8 @@ class Freshness:
     )
     pending_events: int = strawberry.field(
         description="Number of requested changes that the answer does not include yet: removals of events, erasures and "
-        "merges of passes. At most 10,000 of each kind are counted. Usually 0."
+        "merges of passes. A job of `deleteEvents` counts as one until it has ended. At most 10,000 of each kind are "
+        "counted. Usually 0."
     )
     exact: bool = strawberry.field(
         description="Whether `pendingEvents` is 0. While it is false, the answer may still include removed events."
@@ -36,10 +37,10 @@ class Freshness:
 async def read_freshness(info: Info, now: datetime) -> Freshness:
     """Return the freshness of an answer whose events are read after this call.
 
-    One round trip if the operation selects `freshness`; none otherwise.
+    Two round trips if the operation selects `freshness`; none otherwise.
     """
     pending = PendingRemovals(0, None)
     if is_selected(info, "freshness"):
         pending = await info.context.workspace.removals.pending()
-    through = now if pending.oldest_at is None else min(now, pending.oldest_at - timedelta(milliseconds=1))
+    through = now if pending.oldest_at is None else min(now, pending.oldest_at) - timedelta(milliseconds=1)
     return Freshness(as_of=now, computed_through=through, pending_events=pending.number, exact=pending.number == 0)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from app.domain.events.events import TOMBSTONES, Origin
 from app.domain.events.tombstones import Erasure, Tombstone, merge_id, tombstone_id
+from app.domain.jobs import JobKind
 from app.domain.values.instants import EARLIEST, from_ms
 from app.store.codecs.events import tombstone_to_doc
 from app.store.codecs.passes import erased_from_doc
@@ -19,7 +20,10 @@ MAX_PENDING_COUNTED = 10_000
 
 
 class PendingRemovals(NamedTuple):
-    """Number of removals, erasures and merges that are requested and not finished, and the instant of the oldest."""
+    """Number of removals, erasures and merges that are requested and not finished, and the instant of the oldest.
+
+    A removal job counts as one until it has ended: which events it will find is not known before.
+    """
 
     number: int
     oldest_at: datetime | None
@@ -32,7 +36,7 @@ class RemovalQueries(WorkspaceQueries):
 
     def __init__(self, db: Database, workspace_id: str, in_chunk: int) -> None:
         super().__init__(db, workspace_id, in_chunk)
-        self._passes, self._erasures = db["passes"], db["erasures"]
+        self._passes, self._erasures, self._jobs = db["passes"], db["erasures"], db["jobs"]
 
     async def insert(self, tombstones: Sequence[Tombstone], origin: Origin) -> set[int]:
         """Insert pending tombstones and return the indexes of those whose target has one already. Safe to repeat."""
@@ -42,9 +46,11 @@ class RemovalQueries(WorkspaceQueries):
     async def pending(self) -> PendingRemovals:
         """Return how many requested removals, erasures and merges are not finished, and since when.
 
-        Counts up to 10,000 of each kind. Indexes: {workspace, type, occurred_at, _id} of the tombstones, {erasing,
-        workspace} and {merging, workspace} of the passes.
+        Counts up to 10,000 of each kind, in two round trips. Indexes: {workspace, open} of the jobs, {workspace, type,
+        occurred_at, _id} of the tombstones, {erasing, workspace} and {merging, workspace} of the passes.
         """
+        # Read the jobs first: a job that ends between the two reads has stored its tombstones by then.
+        jobs = await self._oldest(self._jobs, "created_at", open=1, kind=JobKind.DELETE_EVENTS.value)
         # A tombstone keeps its `occurred_at` until the fold has cleared it, also in a parked pass.
         found = await asyncio.gather(
             *(
@@ -53,6 +59,7 @@ class RemovalQueries(WorkspaceQueries):
             ),
             *(self._oldest(self._passes, "at", **{flag: {"$gte": 0}}) for flag in ("erasing", "merging")),
         )
+        found.append(jobs)
         instants = [instant for _, instant in found if instant is not None]
         return PendingRemovals(sum(number for number, _ in found), min(instants, default=None))
 

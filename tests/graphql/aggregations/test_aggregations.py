@@ -163,6 +163,8 @@ async def test_freshness_is_not_exact_while_a_removal_is_pending(shop: Api, monk
     assert await aggregate_freshness(shop) == (7, fresh)
     job, _ = await delete_events(ctx, EventQuery(sources=("till",)))
     assert job is not None
+    # The job has not found its events yet.
+    assert await aggregate_freshness(shop) == (7, {**pending, "pendingEvents": 1})
     job = await run_to_end(business, job)
     assert (job.status, job.tally.created) == (JobStatus.SUCCEEDED, 1)
     assert await aggregate_freshness(shop) == (7, {**pending, "pendingEvents": 1})
