@@ -108,14 +108,18 @@ class EventMapping:
         """
         items = self._find_items(body, headers)
         indexes = range(len(items)) if only is None else [index for index in only if index < len(items)]
-        roots = {condition.path.root for condition in self.when}
-        split_body = split_keys(body) if BODY in roots else None
+        of_items = [condition for condition in self.when if condition.path.root == ITEM]
+        # Conditions on the body and on headers have one result for all items, and the body may be large.
+        of_message = [condition for condition in self.when if condition.path.root != ITEM]
+        has_body_condition = any(condition.path.root == BODY for condition in of_message)
+        message = Scope(None, split_keys(body) if has_body_condition else None, headers)
+        message_matches = all(condition.matches(message) for condition in of_message)
         found = []
         room = MetadataRoom(metadata_bytes)
         for index in indexes:
             item = items[index]
-            split = Scope(split_keys(item) if ITEM in roots else None, split_body, headers)
-            if all(condition.matches(split) for condition in self.when):
+            split = Scope(split_keys(item) if of_items and message_matches else None, None, headers)
+            if message_matches and all(condition.matches(split) for condition in of_items):
                 found.append(self._map_item(index, Scope(item, body, headers), identity, room))
             else:
                 found.append(MappedItem(index))

@@ -279,6 +279,17 @@ def test_mapping_that_multiplies_a_value_of_the_body_costs_little(more: dict[str
     assert seconds < 2
 
 
+def test_conditions_on_the_body_are_tested_once_for_all_items() -> None:
+    when = [{"path": "$body.many.x", "operator": "NE", "value": n} for n in range(2, 22)]
+    mapping = parse_mapping({"items": "l", "when": when, "fields": {"passExternalId": "p", "type": "t"}})
+    body: dict[str, list[Any]] = {"many": [{"x": 1}] * 50_000, "l": [{"p": "ann", "t": "visit"}] * 1_000}
+    started = time.process_time()
+    assert len([item for item in mapping.map_items(body, {}, "m") if item.event]) == 1_000
+    assert time.process_time() - started < 5
+    body["many"].append({"x": 5})
+    assert not any(item.event or item.problems for item in mapping.map_items(body, {}, "m"))
+
+
 def test_metadata_of_all_items_of_a_message_is_bounded() -> None:
     mapping = parse_mapping({**SALE_LINES, "metadata": "$body.order"})
     body = {"order": {"note": "x" * 30_000}, "l": [{"who": "ann"}] * 1_000}
