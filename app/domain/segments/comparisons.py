@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from app.domain.values.conditions import Operator
+
 from .criteria import Criteria, EventCriterion, SegmentCriterion, iter_leaves
 
 MAX_WALK_COMPARISONS = 50_000
 """Comparisons after which a walk stops, about 50 ms. The next round continues where the walk stopped."""
 
+SEARCH_COMPARISONS = 20
+"""Comparisons that a CONTAINS counts as. A search through the longest text takes up to 0.1 ms, others take 1 us."""
+
 
 def count_comparisons(criteria: Criteria) -> int:
-    """Return the number of values that criteria compare with: at least 1 for each criterion, and 1 for each condition."""
+    """Return the number of values that criteria compare with: at least 1 for each criterion, and 1 for each condition.
+
+    A CONTAINS counts as 20, because it searches through a text of up to 32 KB.
+    """
     total = 0
     for leaf in iter_leaves(criteria):
         if isinstance(leaf, EventCriterion):
-            total += 1 + sum(_count_values(condition.value) for condition in leaf.filter.metadata)
+            total += 1 + sum(_count_values(each.operator, each.value) for each in leaf.filter.metadata)
         else:
-            total += 1 if isinstance(leaf, SegmentCriterion) else _count_values(leaf.value)
+            total += 1 if isinstance(leaf, SegmentCriterion) else _count_values(leaf.operator, leaf.value)
     return total
 
 
-def _count_values(value: object) -> int:
+def _count_values(operator: Operator, value: object) -> int:
+    if operator is Operator.CONTAINS:
+        return SEARCH_COMPARISONS
     return max(1, len(value)) if isinstance(value, tuple) else 1

@@ -111,6 +111,26 @@ async def test_events_of_a_workspace_with_the_most_comparisons_cost_little_time(
     assert (await business.read_pass()).aggregates["visit", None].count == 5
 
 
+async def test_searches_through_long_texts_count_as_many_comparisons(business: Business) -> None:
+    """A workspace has few of them, so that an event with the longest text costs about as much as other events."""
+    texts = [f"aaaa{n:03d}aaaa" for n in range(250)]
+    conditions = [{"path": "k", "operator": "CONTAINS", "value": text} for text in texts]
+    leaves = [
+        {"event": {"types": ["visit"], "operator": "GTE", "value": 1_000, "metadata": conditions[first : first + 40]}}
+        for first in range(0, 240, 40)
+    ]
+    await business.create_segment("searching", {"any": leaves})
+    with pytest.raises(Refused) as refused:
+        await business.create_segment("more", {"any": [{**leaves[0], "event": {**leaves[0]["event"], "value": 2_000}}]})
+    assert [(p.code, p.field) for p in refused.value.problems] == [(Code.LIMIT, ("criteria",))]
+    longest = "a" * 29_000 + "".join(texts)
+    await business.record(*({"type": "visit", "metadata": {"k": longest}} for _ in range(20)))
+    began = time.process_time()
+    await business.run_worker()
+    assert time.process_time() - began < 4
+    assert (await business.read_pass()).aggregates["visit", None].count == 20
+
+
 async def test_walk_stops_after_a_number_of_comparisons_and_goes_on_in_the_next_round(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
