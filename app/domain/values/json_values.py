@@ -9,6 +9,10 @@ from .text import MAX_JSON_DEPTH, MAX_JSON_INTEGER
 
 _MAX_PLAIN_EXPONENT = 64
 """Power of ten up to which a number is written without an exponent."""
+_SIZED = (str, Decimal, list, dict)
+"""Types of values that may have more than one character."""
+_BITS_PER_DIGIT = 4
+"""Bits of an integer that stand for at least one decimal digit."""
 
 
 def keep_numbers(value: object, depth: int = MAX_JSON_DEPTH + 1) -> object:
@@ -42,6 +46,11 @@ def measure_json(value: object, limit: int) -> int:
         if isinstance(item, str):
             size += len(item)
             continue
+        if isinstance(item, (int, Decimal)):
+            # Long numbers become texts, so count their digits as well.
+            digits = item.bit_length() // _BITS_PER_DIGIT if isinstance(item, int) else len(str(item))
+            size += max(0, digits - 2)
+            continue
         parts: Collection[object] = ()
         if isinstance(item, Mapping):
             parts = item.values()
@@ -53,5 +62,9 @@ def measure_json(value: object, limit: int) -> int:
         # Each part has at least one character and a comma.
         size += 2 * len(parts)
         if size <= limit:
-            waiting += [part for part in parts if isinstance(part, (str, list, dict))]
+            waiting += [
+                part
+                for part in parts
+                if isinstance(part, _SIZED) or (isinstance(part, int) and abs(part) > MAX_JSON_INTEGER)
+            ]
     return size

@@ -253,13 +253,17 @@ def test_numbers_of_the_metadata_that_would_lose_digits_become_texts() -> None:
     assert map_fields({}, b'{"who": "ann", "extra": {"a": 1e999999}}', metadata="extra").metadata == {"a": "1E+999999"}
 
 
-BOMB = {"b": "x" * 50_000, "n": [[0] * 100] * 160, "l": [{"who": "ann"}] * 1_000}
+LONG_NUMBERS = {"d": Decimal("0." + "9" * 50_000), "i": 10**4_200, "ds": [Decimal("0.1234567890123456789")] * 1_600}
+BOMB = {"b": "x" * 50_000, "n": [[0] * 100] * 160, **LONG_NUMBERS, "l": [{"who": "ann"}] * 1_000}
 
 
 @pytest.mark.parametrize("more", [
     {"metadata": {f"m{number}": {"template": "{$body.b}" * 28} for number in range(50)}},
     {"metadata": {f"m{number}": "$body.b" for number in range(50)}},
     {"metadata": {f"m{number}": "$body.n" for number in range(50)}},
+    {"metadata": {f"m{number}": "$body.d" for number in range(50)}},
+    {"metadata": {f"m{number}": "$body.i" for number in range(50)}},
+    {"metadata": {f"m{number}": "$body.ds" for number in range(50)}},
     {"metadata": "$body"},
     {"fields": {"label": {"template": "{$body.b}" * 28}}},
     {"fields": {"currency": "$body.b"}},

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app.domain.values.json_values import keep_numbers, measure_json
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-9, 99) | st.text(max_size=5),
+    st.none() | st.booleans() | st.integers(-9, 99) | st.integers(-(10**50), 10**50) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
     max_leaves=20,
 )
@@ -37,3 +37,5 @@ def test_size_of_a_large_value_is_not_counted_to_its_end() -> None:
     shared = ["x"] * 100_000
     assert measure_json([shared] * 100_000, 50) > 50
     assert measure_json({"a": {"b": "x" * 10**6}}, 50) > 50
+    assert measure_json([10**4_000], 50) > 50
+    assert measure_json({"a": Decimal("0." + "9" * 10**5)}, 50) > 50
