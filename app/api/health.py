@@ -38,8 +38,12 @@ INDEXES_TTL_SECONDS = 30.0
 READINESS_TTL_SECONDS = 0.5
 """How long `/readyz` repeats its last answer. The route needs no key, and each check costs the store a write."""
 REQUIRED_CHECKS = ("store", "indexes")
-PROXY_HEADERS = ("forwarded", "via", "x-real-ip")
-PROXY_HEADER_PREFIX = "x-forwarded-"
+PROXY_HEADERS = frozenset(
+    {"cdn-loop", "client-ip", "forwarded", "true-client-ip", "via", "x-amzn-trace-id", "x-client-ip"}
+    | {"x-cluster-client-ip", "x-forwarded", "x-original-forwarded-for", "x-original-host", "x-real-ip"}
+)
+"""Headers that a proxy adds and a program that reads metrics does not send."""
+PROXY_HEADER_PREFIXES = ("x-forwarded-", "x-envoy-", "cf-", "fastly-", "fly-")
 
 Finding = dict[str, object]
 
@@ -91,7 +95,7 @@ class HealthChecks:
             return allowed == "on"
         # A proxy on this host calls from a loopback address for remote clients. Most proxies add one of these headers, and
         # most pass on the host that the client named.
-        if any(name in PROXY_HEADERS or name.startswith(PROXY_HEADER_PREFIX) for name in request.headers):
+        if any(name in PROXY_HEADERS or name.startswith(PROXY_HEADER_PREFIXES) for name in request.headers):
             return False
         return _is_loopback(request.client.host) and _names_loopback(request.headers.get("host", ""))
 
