@@ -7,21 +7,25 @@ import dataclasses
 import itertools
 import os
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as laws
+from motor.motor_asyncio import AsyncIOMotorClient
 from redis.asyncio import Redis
 
 from app.clock import FixedClock
 from app.config.settings import Settings
 from app.resources import Resources, open_resources
 from app.store.cache import WorkspaceCache
-from app.store.mongo.queries import Database
+from app.store.mongo.driver import open_client
+from app.store.mongo.queries import Database, Doc
 from tests.business import INDEXED_DATABASES, Business, open_business
+from tests.patience import PATIENCE_SECONDS
 from tests.servers import Servers, running_servers
 from workers.stages import erase
 
@@ -39,11 +43,15 @@ MIN_SPARE_DATABASES = 2
 LONGEST = tuple(
     f"tests/{name}.py"
     for name in """
-    scenarios/test_replay scenarios/test_sample cli/test_import cli/test_main workers/jobs/test_imports
-    scenarios/test_crashes scenarios/test_import contracts/test_flow workers/stages/test_merge
-    workers/stages/test_deliver store/workspace/test_events workers/jobs/test_exports graphql/test_malformed
-    graphql/test_isolation workers/test_metrics scenarios/test_sigterm api/test_health
-    graphql/events/test_events graphql/webhooks/test_endpoints
+    scenarios/test_replay cli/test_import cli/test_main cli/test_serve scenarios/test_crashes
+    workers/stages/test_merge contracts/test_docs workers/jobs/test_imports scenarios/test_sample
+    scenarios/test_import workers/stages/test_deliver contracts/test_flow graphql/test_malformed
+    workers/stages/test_shares contracts/test_queries api/test_health workers/jobs/test_exports
+    workers/stages/test_points graphql/test_isolation workers/stages/test_deliver_crashes
+    graphql/execution/test_spending store/mongo/test_time_ranges model/test_interleavings workers/test_metrics
+    store/workspace/test_events contracts/test_language workers/stages/test_fold graphql/webhooks/test_endpoints
+    commands/passes/test_passes store/workspace/test_aggregations telemetry/test_tracing scenarios/test_sigterm
+    graphql/events/test_events
     """.split()
 )
 """Slow test files, the slowest first. If a slow file started last, one process would run alone at the end."""
@@ -55,6 +63,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def patient_product() -> Iterator[None]:
+    """Let calls to Redis and health checks in this process wait as long as a test does.
+
+    On a busy machine, Redis may take longer than the quarter of a second that the product gives it. The product then
+    goes on without a wake-up or with a budget of its own, which is not what the tests are about.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("bus", "document_cache", "rate_limits", "commands.passes.erasure"):
+            patch.setattr(f"app.{module}.REDIS_TIMEOUT_SECONDS", PATIENCE_SECONDS)
+        patch.setattr("app.api.health.CHECK_TIMEOUT_SECONDS", PATIENCE_SECONDS)
+        yield
+
+
 @pytest.fixture(scope="session")
 async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Servers]:
     """Yield the servers of this test process. A test that kills one starts servers of its own."""
@@ -64,8 +86,19 @@ async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ser
 
 @pytest.fixture(scope="session")
 async def _session_resources(servers: Servers) -> AsyncIterator[Resources]:
-    async with open_resources(servers.settings) as opened:
-        yield opened
+    """Yield connections that wait as long as a test does: these servers run until the last test has ended."""
+    patience_ms = int(PATIENCE_SECONDS * 1_000)
+
+    def open_patiently(uri: str | None, **options: Any) -> AsyncIOMotorClient[Doc]:
+        limits = ("serverSelectionTimeoutMS", "connectTimeoutMS", "socketTimeoutMS", "waitQueueTimeoutMS")
+        return open_client(uri, **options | dict.fromkeys(limits, patience_ms))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.resources.open_client", open_patiently)
+        patch.setattr("app.resources.REDIS_TIMEOUT_SECONDS", PATIENCE_SECONDS)
+        async with open_resources(servers.settings) as opened:
+            patch.undo()
+            yield opened
 
 
 @pytest.fixture(autouse=True)

@@ -22,6 +22,7 @@ from app.resources import Resources, open_resources
 from app.store.operations import indexes
 
 from . import servers
+from .patience import PATIENCE_SECONDS
 
 
 @dataclass
@@ -33,7 +34,7 @@ class MeasuredApi:
     resources: Resources
     workspace_id: str
     secret: str
-    http: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(timeout=60))
+    http: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(timeout=PATIENCE_SECONDS))
 
     @property
     def url(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from tests.oracle import OracleEvent
 
+ALL_CUSTOMERS = bool(os.environ.get("WHOLE_SAMPLE"))
+"""Whether the scenarios record all customers. That takes some minutes on the slower of the embedded servers."""
 FILE = Path(__file__).parent / "data" / "cdnow_sample.csv"
 
 
@@ -29,7 +32,11 @@ class Purchase:
 
 
 def purchases(*, every: int = 1) -> list[Purchase]:
-    """Return the rows of every n-th customer, by date, and in the order of the file within a day."""
+    """Return the rows of every n-th customer, by date, and in the order of the file within a day.
+
+    With `WHOLE_SAMPLE`, return the rows of all customers.
+    """
+    every = 1 if ALL_CUSTOMERS else every
     with FILE.open(newline="") as file:
         rows = [
             Purchase(

@@ -12,6 +12,7 @@ from pathlib import Path
 from app.config.settings import Settings
 from app.local.processes import Child, StartError
 from app.local.servers import Server, listens, mongo_server, redis_server
+from tests.patience import PATIENCE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,13 @@ class Servers:
 def child(server: Server) -> Child:
     """Return the server as a child process that is not started yet; its log lies beside its data."""
     server.prepare()
-    return Child(server.kind, server.argv, log=server.folder.parent / f"{server.kind}.log", ready=server.answers)
+    return Child(
+        server.kind,
+        server.argv,
+        log=server.folder.parent / f"{server.kind}.log",
+        ready=server.answers,
+        start_seconds=PATIENCE_SECONDS,
+    )
 
 
 @asynccontextmanager
@@ -76,4 +83,5 @@ def _command(settings: Settings, name: str, *module: str, ready: Callable[[], Aw
         env=dict(os.environ) | settings.to_env(),
         log=settings.data_dir / f"{name}.log",
         ready=ready,
+        start_seconds=PATIENCE_SECONDS,
     )

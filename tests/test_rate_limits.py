@@ -11,32 +11,33 @@ from redis.asyncio import Redis
 from app.domain.errors import Throttled
 from app.rate_limits import WORKSPACE_BUDGET_FACTOR, Budget
 from app.resources import open_redis
+from tests.patience import PATIENCE_SECONDS
 from tests.servers import running_servers
 
-POINTS_PER_SECOND = 1
-"""So few that hardly any points come back while a test runs."""
+UNIT = 10_000
+"""Points that the tests count in. One point comes back in a second, so a slow test gets back less than one unit."""
 
 
 async def test_spent_points_are_gone_for_every_process_and_after_a_restart(redis: Redis) -> None:
-    first = Budget(redis, "test", 1_000, per_second=POINTS_PER_SECOND)
-    assert (await first.spend("ws", "key", 600)).remaining in (400, 401)
-    second = Budget(redis, "test", 1_000, per_second=POINTS_PER_SECOND)
+    first = Budget(redis, "test", 1_000 * UNIT, per_second=1)
+    assert (await first.spend("ws", "key", 600 * UNIT)).remaining // UNIT == 400
+    second = Budget(redis, "test", 1_000 * UNIT, per_second=1)
     with pytest.raises(Throttled) as throttled:
-        await second.spend("ws", "key", 500)
+        await second.spend("ws", "key", 500 * UNIT)
     # The first budget holds 10 leased points beyond those that it spent.
-    assert 100 < throttled.value.retry_after_seconds <= 110
-    assert (await second.spend("ws", "key", 300)).remaining < 100
-    assert (await second.spend("ws", "other", 900)).remaining in (100, 101)
+    assert 100 * UNIT < throttled.value.retry_after_seconds <= 110 * UNIT
+    assert (await second.spend("ws", "key", 300 * UNIT)).remaining < 100 * UNIT
+    assert (await second.spend("ws", "other", 900 * UNIT)).remaining // UNIT == 100
 
 
 async def test_most_operations_need_no_call_to_redis(redis: Redis) -> None:
-    budget = Budget(redis, "test", 1_000, per_second=POINTS_PER_SECOND)
+    budget = Budget(redis, "test", 1_000 * UNIT, per_second=1)
     before = (await redis.info("commandstats")).get("cmdstat_eval", {}).get("calls", 0)
-    remaining = [(await budget.spend("ws", "key", 1)).remaining for _ in range(50)]
+    remaining = [(await budget.spend("ws", "key", UNIT)).remaining for _ in range(50)]
     calls = (await redis.info("commandstats"))["cmdstat_eval"]["calls"] - before
     assert calls <= 5
     assert remaining == sorted(remaining, reverse=True)
-    assert remaining[-1] in (950, 951)
+    assert remaining[-1] // UNIT == 950
 
 
 async def test_points_come_back_with_time(redis: Redis) -> None:
@@ -44,7 +45,7 @@ async def test_points_come_back_with_time(redis: Redis) -> None:
     await budget.spend("ws", "key", 1_000)
     with pytest.raises(Throttled):
         await budget.spend("ws", "key", 1_000)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             try:
                 await budget.spend("ws", "key", 1_000)
@@ -54,9 +55,9 @@ async def test_points_come_back_with_time(redis: Redis) -> None:
 
 
 async def test_concurrent_calls_never_spend_more_than_the_budget(redis: Redis) -> None:
-    budgets = [Budget(redis, "test", 1_000, per_second=POINTS_PER_SECOND) for _ in range(3)]
+    budgets = [Budget(redis, "test", 1_000 * UNIT, per_second=1) for _ in range(3)]
     answers = await asyncio.gather(
-        *(budgets[i % 3].spend("ws", "key", 10) for i in range(300)), return_exceptions=True
+        *(budgets[i % 3].spend("ws", "key", 10 * UNIT) for i in range(300)), return_exceptions=True
     )  # fmt: skip
     spent = sum(10 for answer in answers if not isinstance(answer, BaseException))
     assert all(isinstance(answer, Throttled) for answer in answers if isinstance(answer, BaseException))
@@ -67,32 +68,32 @@ async def test_concurrent_calls_never_spend_more_than_the_budget(redis: Redis) -
 async def test_keys_of_one_workspace_share_a_budget(redis: Redis, has_redis: bool) -> None:
     """40 keys were 40 budgets before."""
     reached = redis if has_redis else Redis(port=1)
-    budget = Budget(reached, "test", 1_000, per_second=POINTS_PER_SECOND)
+    budget = Budget(reached, "test", 1_000 * UNIT, per_second=1)
     spent = 0
     throttled: Throttled | None = None
     for number in range(10):
         try:
-            await budget.spend("ws", f"key{number}", 900)
+            await budget.spend("ws", f"key{number}", 900 * UNIT)
             spent += 1
         except Throttled as error:
             throttled = error
     assert spent == WORKSPACE_BUDGET_FACTOR
     assert throttled is not None
     # 360 to 400 points of 4,000 are left, and 4 points come back in a second.
-    assert 125 <= throttled.retry_after_seconds <= 135
-    assert (await budget.spend("other", "key", 900)).remaining <= 101
-    assert (await budget.spend("ws", "small", 10)).remaining <= 400
+    assert 125 * UNIT <= throttled.retry_after_seconds <= 135 * UNIT
+    assert (await budget.spend("other", "key", 900 * UNIT)).remaining <= 101 * UNIT
+    assert (await budget.spend("ws", "small", 10 * UNIT)).remaining <= 400 * UNIT
     await reached.aclose()
 
 
 async def test_each_process_has_its_own_budget_without_redis(tmp_path: Path) -> None:
     async with running_servers(tmp_path) as servers:
         redis = open_redis(servers.settings)
-        budget = Budget(redis, "test", 1_000, per_second=POINTS_PER_SECOND)
-        await budget.spend("ws", "key", 10)
+        budget = Budget(redis, "test", 1_000 * UNIT, per_second=1)
+        await budget.spend("ws", "key", 10 * UNIT)
         await servers.redis.kill()
-        assert (await budget.spend("ws", "key", 500)).remaining <= 491
-        assert (await budget.spend("ws", "other", 1_000)).remaining <= 1
+        assert (await budget.spend("ws", "key", 500 * UNIT)).remaining <= 491 * UNIT
+        assert (await budget.spend("ws", "other", 1_000 * UNIT)).remaining <= UNIT
         with pytest.raises(Throttled):
-            await budget.spend("ws", "key", 600)
+            await budget.spend("ws", "key", 600 * UNIT)
         await redis.aclose()

@@ -16,6 +16,7 @@ import pytest
 
 from app.config.settings import Settings
 from tests.measured_api import MeasuredApi, run_measured_api
+from tests.patience import PATIENCE_SECONDS
 from tests.servers import Servers
 
 TEXT, BINARY, CLOSE, PING, CONTINUATION = 0x1, 0x2, 0x8, 0x9, 0x0
@@ -64,7 +65,7 @@ class RawSocket:
     async def read_close_code(self) -> int:
         """Read frames until the server closes the socket, and return its close code; 1006 without one."""
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while True:
                     opcode, payload = await self.read_frame()
                     if opcode == CLOSE:
@@ -195,7 +196,7 @@ async def test_large_message_and_many_operations_are_answered_after_connection_a
         small = [{"id": str(n), "type": "subscribe", "payload": {"query": "{ __typename }"}} for n in range(90)]
         await socket.send(*(frame(json.dumps(message).encode()) for message in (large, *small)))
         complete: set[str] = set()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while len(complete) < 91:
                 opcode, payload = await socket.read_frame()
                 assert opcode in (TEXT, PING)

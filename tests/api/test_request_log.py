@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Iterator
@@ -15,6 +14,7 @@ from app.telemetry import logs
 from app.telemetry.logs import ACCESS, JsonFormatter
 from tests.business import Business, open_business
 from tests.graphql.serving import Api, run_api
+from tests.patience import wait_until
 
 
 class LogLines(logging.Handler):
@@ -144,9 +144,7 @@ async def test_each_operation_on_a_socket_and_its_close_are_logged_in_a_line_eac
         await socket.subscribe("query Wrong { nope }", "2")
         assert (await socket.receive())["type"] == "error"
     await socket.receive_close_code()
-    async with asyncio.timeout(10):
-        while len(lines.access) < 3:
-            await asyncio.sleep(0.01)
+    await wait_until(lambda: len(lines.access) >= 3)
     first, second, *rest = lines.access
     assert (first["operation"], first["type"], first["transport"]) == ("Who", "query", "ws")
     assert first["workspace"] == api.business.ctx.workspace.id

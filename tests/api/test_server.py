@@ -13,6 +13,7 @@ from app.api.asgi import create_app
 from app.api.server import DrainingServer
 from app.api.shutdown import Shutdown
 from app.resources import Resources
+from tests.patience import PATIENCE_SECONDS
 
 REQUEST = b"GET /healthz HTTP/1.1\r\nhost: punchcard\r\n\r\n"
 
@@ -27,7 +28,7 @@ async def start_server(resources: Resources) -> AsyncIterator[tuple[DrainingServ
 
     shutdown = Shutdown()
     app = create_app(resources.settings, resources=shared_resources, draining=shutdown)
-    config = uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=5)
+    config = uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=int(PATIENCE_SECONDS))
     config.load()
     server = DrainingServer(config, shutdown)
     server.lifespan = config.lifespan_class(config)
@@ -37,7 +38,7 @@ async def start_server(resources: Resources) -> AsyncIterator[tuple[DrainingServ
 
 async def test_connection_that_is_not_accepted_yet_is_answered_at_shutdown(resources: Resources) -> None:
     async with start_server(resources) as (server, address):
-        with socket.create_connection(address, timeout=10) as client:
+        with socket.create_connection(address, timeout=PATIENCE_SECONDS) as client:
             client.sendall(REQUEST)
             # The event loop has not run since the client connected, so the connection is in the kernel's queue.
             await server.shutdown()
@@ -66,7 +67,7 @@ async def test_connection_after_shutdown_is_refused(resources: Resources) -> Non
     async with start_server(resources) as (server, address):
         await server.shutdown()
         try:
-            socket.create_connection(address, timeout=10).close()
+            socket.create_connection(address, timeout=PATIENCE_SECONDS).close()
         except ConnectionRefusedError:
             return
     raise AssertionError("the server still listens")

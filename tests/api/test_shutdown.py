@@ -14,11 +14,11 @@ from app.clock import FixedClock
 from app.resources import Resources
 from tests.business import Business, open_business
 from tests.graphql.serving import Api, run_api
+from tests.patience import PATIENCE_SECONDS
 
 STREAM = "subscription { activity { __typename } }"
 SLOW = 'mutation { createPass(input: {externalId: "ann"}) { pass { externalId } } }'
 ANSWER = {"createPass": {"pass": {"externalId": "ann"}}}
-TIMEOUT_SECONDS = 20
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ async def test_event_stream_ends_without_complete(api: Api, shutdown: Shutdown) 
     async with api.http.stream("POST", api.url, json={"query": STREAM}, headers=headers) as response:
         parts = response.aiter_text()
         text = ""
-        async with asyncio.timeout(TIMEOUT_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while "event: next" not in text:
                 text += await anext(parts)
             await shutdown.begin()
@@ -113,7 +113,7 @@ async def test_event_stream_that_starts_during_shutdown_ends_at_once(api: Api, s
     await shutdown.begin()
     await shutdown.begin()
     headers = {**api.headers, "accept": "text/event-stream"}
-    async with asyncio.timeout(TIMEOUT_SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         response: httpx.Response = await api.http.post(api.url, json={"query": STREAM}, headers=headers)
     assert (response.status_code, response.headers["connection"]) == (200, "close")
     assert "complete" not in response.text

@@ -19,6 +19,7 @@ from app.api import slow_clients
 from app.api.slow_clients import TOO_SLOW, SlowClientHttpProtocol, SlowClientWebSocketProtocol
 from app.telemetry import metrics
 from tests.graphql.serving import run_server
+from tests.patience import PATIENCE_SECONDS
 
 MESSAGE = "x" * 65_536
 
@@ -61,7 +62,7 @@ async def run_sender(sender: Sender) -> AsyncIterator[tuple[int, set[object]]]:
     config = uvicorn.Config(
         sender, port=0, log_config=None, lifespan="off", http=SlowClientHttpProtocol, ws=SlowClientWebSocketProtocol
     )
-    async with run_server(config) as server, asyncio.timeout(10):
+    async with run_server(config) as server, asyncio.timeout(PATIENCE_SECONDS):
         yield server.servers[0].sockets[0].getsockname()[1], cast(set[object], server.server_state.connections)
 
 
@@ -140,7 +141,8 @@ async def test_socket_of_a_client_that_never_reads_again_is_disconnected(monkeyp
 
 
 async def test_slow_reader_receives_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slow_clients, "STUCK_TIMEOUT_SECONDS", 0.2)
+    # Far longer than a pause of the client, which stops with this whole process on a busy machine.
+    monkeypatch.setattr(slow_clients, "STUCK_TIMEOUT_SECONDS", 2.0)
     sender, before = Sender(max_bytes=100 * len(MESSAGE)), count_stuck("http")
     async with run_sender(sender) as (port, _):
         with connect_client(port, 262_144) as client:

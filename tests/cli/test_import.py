@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from app.cli.main import main
-from tests.cli.test_main import Up, run_command, run_up
+from tests.cli.test_main import Up, list_settings, run_up
+from tests.patience import PATIENCE_SECONDS
 
 SAMPLE = Path(__file__).parents[1] / "data" / "cdnow_sample.csv"
 
@@ -23,9 +25,22 @@ async def up(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Up]:
         yield running
 
 
+async def run_command(*arguments: str) -> tuple[int, str]:
+    """Run a command in a thread of this process, and return its exit status and output.
+
+    A process of its own would take a second longer. tests/cli/test_main.py runs such processes.
+    """
+    result = await asyncio.to_thread(CliRunner().invoke, main, arguments, env=dict.fromkeys(list_settings()))
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.output
+
+
 async def fetch_data(up: Up, query: str, key: str | None = None) -> Any:
     """Execute an operation with a key, and return its data."""
-    async with httpx.AsyncClient(headers={"authorization": f"Bearer {key or up.key}"}) as client:
+    async with httpx.AsyncClient(
+        headers={"authorization": f"Bearer {key or up.key}"}, timeout=PATIENCE_SECONDS
+    ) as client:
         answer = (await client.post(f"http://127.0.0.1:{up.port}/graphql", json={"query": query})).json()
     assert "errors" not in answer, answer
     return answer["data"]

@@ -9,8 +9,7 @@ import re
 import signal
 import stat
 import sys
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,18 +19,20 @@ from click.testing import CliRunner
 
 from app.cli.main import main
 from app.local.servers import Servers, command_of, free_port
+from tests.patience import PATIENCE_SECONDS, wait_until
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_SECONDS = 60
+
+
+def list_settings() -> list[str]:
+    """Return the names of the settings in the environment. Those of the developer must not affect the tests."""
+    return [name for name in os.environ if name.startswith("PUNCHCARD_") or name in {"MONGODB_URI", "REDIS_URL"}]
 
 
 def clean_environment() -> dict[str, str]:
-    """Return the environment without settings, so that settings of the developer do not affect the tests."""
-    return {
-        name: text
-        for name, text in os.environ.items()
-        if not name.startswith("PUNCHCARD_") and name not in {"MONGODB_URI", "REDIS_URL"}
-    }
+    """Return the environment without settings."""
+    settings = list_settings()
+    return {name: text for name, text in os.environ.items() if name not in settings}
 
 
 async def run_command(*arguments: str, **variables: str) -> tuple[int, str]:
@@ -43,18 +44,10 @@ async def run_command(*arguments: str, **variables: str) -> tuple[int, str]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    async with asyncio.timeout(DEADLINE_SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         output, _ = await process.communicate()
     assert process.returncode is not None
     return process.returncode, output.decode()
-
-
-async def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait until the condition is true. Fail the test if it is false for 60 s."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"the condition was still false after {DEADLINE_SECONDS} s"
-        await asyncio.sleep(0.02)
 
 
 @dataclass
@@ -77,14 +70,14 @@ class Up:
     async def stop(self, number: signal.Signals) -> int:
         """Send the signal, wait until the process ends, and return its exit status."""
         self.process.send_signal(number)
-        async with asyncio.timeout(DEADLINE_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await self.process.communicate()
         assert self.process.returncode is not None
         return self.process.returncode
 
     def is_healthy(self) -> bool:
         try:
-            return httpx.get(f"http://127.0.0.1:{self.port}/healthz").is_success
+            return httpx.get(f"http://127.0.0.1:{self.port}/healthz", timeout=PATIENCE_SECONDS).is_success
         except httpx.TransportError:
             return False
 
@@ -100,7 +93,7 @@ async def start_up(folder: Path, *options: str) -> Up:
     )
     assert process.stdout is not None
     output = ""
-    async with asyncio.timeout(DEADLINE_SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while "Ctrl-C" not in output:
             line = await process.stdout.readline()
             assert line, f"`punchcard up` ended: {output}"
@@ -120,7 +113,7 @@ async def run_up(folder: Path, *options: str) -> AsyncIterator[Up]:
 
 @pytest.fixture(scope="module")
 async def up(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Up]:
-    async with run_up(tmp_path_factory.mktemp("up")) as running:
+    async with run_up(tmp_path_factory.mktemp("up"), "--workers", "2") as running:
         yield running
 
 
@@ -132,7 +125,7 @@ async def test_up_prints_its_addresses_and_a_key_whose_file_only_its_owner_can_r
 
 
 async def test_key_that_up_prints_is_accepted_at_the_address_that_it_prints(up: Up) -> None:
-    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {up.key}"}) as client:
+    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {up.key}"}, timeout=PATIENCE_SECONDS) as client:
         answer = await client.post(f"http://127.0.0.1:{up.port}/graphql", json={"query": "{ __typename }"})
     assert answer.json()["data"] == {"__typename": "Query"}
 
@@ -164,7 +157,7 @@ async def test_commands_find_the_servers_of_a_running_up_by_the_folder(up: Up) -
     assert key.strip() != up.key
 
 
-@pytest.mark.parametrize("name", ["worker", "redis", "mongo", "api"])
+@pytest.mark.parametrize("name", ["worker 1", "redis", "mongo", "api"])
 async def test_killed_child_process_is_started_again(up: Up, name: str) -> None:
     killed = up.pids[name]
     os.kill(killed, signal.SIGKILL)
@@ -172,18 +165,18 @@ async def test_killed_child_process_is_started_again(up: Up, name: str) -> None:
     await wait_until(up.is_healthy)
 
 
-async def test_up_starts_again_with_the_same_data_after_ctrl_c_and_after_a_kill(tmp_path: Path) -> None:
-    up = await start_up(tmp_path, "--workers", "2")
-    pids = up.pids
+async def test_up_starts_again_with_the_same_data_after_ctrl_c_and_after_a_kill(up: Up) -> None:
+    """It is the last test that needs the running `punchcard up`."""
+    key, pids = up.key, up.pids
     assert set(pids) == {"mongo", "redis", "worker 1", "worker 2", "api"}
     assert await up.stop(signal.SIGINT) == 0
     assert [pid for pid in pids.values() if command_of(pid)] == []
-    second = await start_up(tmp_path)
-    assert second.key == up.key
+    second = await start_up(up.folder)
+    assert second.key == key
     # A killed `up` leaves its children running. The next `up` on the folder starts nevertheless.
     await second.stop(signal.SIGKILL)
-    async with run_up(tmp_path) as third:
-        assert third.key == up.key
+    async with run_up(up.folder) as third:
+        assert third.key == key
 
 
 def test_help_shows_an_example_for_each_command() -> None:

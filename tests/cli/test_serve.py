@@ -19,14 +19,24 @@ from app.domain.ids import SLOTS
 from app.local.servers import Servers, command_of, free_port
 from app.resources import Resources, open_resources
 from app.store.operations.indexes import SlotsChanged
-from tests.cli.test_main import DEADLINE_SECONDS, ROOT, clean_environment, run_command, run_up, start_up
+from tests.cli.test_main import ROOT, Up, clean_environment, run_command, run_up, start_up
+from tests.patience import PATIENCE_SECONDS
 from tests.servers import worker
 from workers.main import run as run_worker
 
 
-async def test_other_users_can_neither_read_the_folder_nor_use_the_servers(tmp_path: Path) -> None:
-    (tmp_path / "key").parent.chmod(0o755)
-    async with run_up(tmp_path / "data") as up:
+@pytest.fixture(scope="module")
+async def first(tmp_path_factory: pytest.TempPathFactory) -> Up:
+    """Return the first `punchcard up` on a folder, stopped. The tests start on its data, which takes less time."""
+    folder = tmp_path_factory.mktemp("first")
+    folder.chmod(0o755)
+    up = await start_up(folder / "data")
+    await up.stop(signal.SIGINT)
+    return up
+
+
+async def test_other_users_can_neither_read_the_folder_nor_use_the_servers(first: Up) -> None:
+    async with run_up(first.folder) as up:
         servers = Servers.read(up.folder)
         assert stat.S_IMODE(up.folder.stat().st_mode) == 0o700
         for path in up.folder.rglob("*"):
@@ -52,33 +62,28 @@ async def test_other_users_can_neither_read_the_folder_nor_use_the_servers(tmp_p
         assert not any(password in up.output for password in passwords)
 
 
-async def test_store_whose_password_was_lost_gets_a_new_one(tmp_path: Path) -> None:
-    up = await start_up(tmp_path)
-    await up.stop(signal.SIGINT)
-    (tmp_path / "servers.json").unlink()
-    async with run_up(tmp_path) as second:
-        assert second.key == up.key
+async def test_store_whose_password_was_lost_gets_a_new_one(first: Up) -> None:
+    key = first.key
+    (first.folder / "servers.json").unlink()
+    async with run_up(first.folder) as second:
+        assert second.key == key
         assert second.key not in second.output
 
 
-async def test_start_with_another_database_is_refused_and_loses_nothing(tmp_path: Path) -> None:
-    up = await start_up(tmp_path)
-    await up.stop(signal.SIGINT)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_up_after_a_refused_start_keeps_its_key_and_stops_with_a_closed_output(
+    first: Up, number: signal.Signals
+) -> None:
+    """A start with another database is refused. `punchcard up 2>&1 | head` closes the pipe after a few lines."""
+    key, folder = first.key, first.folder
     status, output = await run_command(
-        *("up", "--port", str(free_port()), "--data-dir", str(tmp_path)), PUNCHCARD_DATABASE="other"
+        *("up", "--port", str(free_port()), "--data-dir", str(folder)), PUNCHCARD_DATABASE="other"
     )
     assert status == 1
     assert "was made for the database punchcard of secantusd-py" in output
-    async with run_up(tmp_path) as again:
-        assert again.key == up.key
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_up_whose_output_nobody_reads_any_more_can_be_stopped(tmp_path: Path, number: signal.Signals) -> None:
-    """`punchcard up 2>&1 | head` closes the pipe after a few lines."""
     reading, writing = os.pipe()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "app.cli", "up", "--port", str(free_port()), "--data-dir", str(tmp_path)),
+        *(sys.executable, "-m", "app.cli", "up", "--port", str(free_port()), "--data-dir", str(folder)),
         cwd=ROOT,
         env=clean_environment(),
         stdout=writing,
@@ -89,10 +94,11 @@ async def test_up_whose_output_nobody_reads_any_more_can_be_stopped(tmp_path: Pa
     while b"Ctrl-C" not in printed:
         printed += await asyncio.to_thread(os.read, reading, 4_096)
     os.close(reading)
+    assert first.key == key
     process.send_signal(number)
-    async with asyncio.timeout(DEADLINE_SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await process.wait()
-    assert [pid for pid in Servers.read(tmp_path).pids.values() if command_of(pid)] == []
+    assert [pid for pid in Servers.read(folder).pids.values() if command_of(pid)] == []
 
 
 async def test_folder_that_cannot_be_used_is_refused_with_one_sentence(tmp_path: Path) -> None:

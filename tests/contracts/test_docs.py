@@ -36,6 +36,7 @@ from app.domain.signatures import standard_signatures
 from app.telemetry import metrics
 from tests.business import Business
 from tests.graphql.serving import Api, run_api
+from tests.patience import PATIENCE_SECONDS
 from workers.stages.run_job import jobs
 
 ROOT = Path(__file__).parents[2]
@@ -344,7 +345,7 @@ async def test_retry_script_records_each_event_once(business: Business, monkeypa
         events.append({"passExternalId": "ann", "type": "purchase", "amount": "a lot", "externalId": "order-3"})
 
         def send() -> Any:
-            with httpx.Client(transport=network, headers=api.headers) as client:
+            with httpx.Client(transport=network, headers=api.headers, timeout=PATIENCE_SECONDS) as client:
                 return program.record(client, api.url, events)
 
         result = await asyncio.to_thread(send)
@@ -376,7 +377,7 @@ async def test_webhook_receiver_takes_each_message_once(tmp_path: Path, monkeypa
         signature = standard_signatures([key], message_id, at, body)
         return body, {"webhook-id": message_id, "webhook-timestamp": str(at), "webhook-signature": signature}
 
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=PATIENCE_SECONDS) as client:
 
         async def status(body: bytes, headers: dict[str, str]) -> int:
             return (await client.post(url, content=body, headers=headers)).status_code

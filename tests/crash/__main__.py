@@ -22,7 +22,9 @@ def main(seconds: float, seed: int, folder: Path | None) -> None:
     Exit status 1 if something was lost, doubled, out of order or wrong.
     """
     with tempfile.TemporaryDirectory() as temporary:
-        report = asyncio.run(run(folder or Path(temporary), seconds, seed, say=lambda line: click.echo(line, err=True)))
+        report = asyncio.run(
+            run(folder or Path(temporary), seed, seconds=seconds, say=lambda line: click.echo(line, err=True))
+        )
     for name, value in vars(report).items():
         click.echo(f"{name:24}{dict(value) if name == 'faults' else value}")
     sys.exit(bool(report.problems))

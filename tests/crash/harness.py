@@ -8,7 +8,7 @@ import dataclasses
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -25,36 +25,18 @@ from app.local.processes import Child, StartError
 from app.local.servers import free_port
 from app.resources import Resources, open_resources
 from app.store.clock import MongoClock
+from app.store.mongo.queries import Database
 from app.store.operations import indexes
+from tests.patience import PATIENCE_SECONDS, wait_until
 from tests.servers import Servers, api, running_servers, worker
 
 from .channels import OtherChannels
 from .checks import SEGMENTS, find_pending_work, find_problems
 from .load import START, Load
 from .partner import Partner, run_partner
+from .report import CrashReport, Minimum
 
-FINISH_TIMEOUT_SECONDS = 60.0
-
-
-@dataclasses.dataclass
-class CrashReport:
-    """What happened in a run, and the contradictions that the checks found."""
-
-    faults: Counter[str]
-    worker_crashes: int
-    acknowledged: int
-    retries: int
-    removed: int
-    erased: int
-    merged: int
-    activities: int
-    transitions: int
-    followed: int
-    delivered: int
-    repeated: int
-    seconds_without_redis: float
-    seconds_after_restart: float
-    problems: list[str]
+FAULTS_IN_A_ROW = 3
 
 
 class Processes:
@@ -91,8 +73,19 @@ class Processes:
             await asyncio.sleep(0.02)
 
 
-async def run(folder: Path, seconds: float, seed: int, say: Callable[[str], None] = lambda _: None) -> CrashReport:
-    """Run the harness for about so many seconds and return the report. The folder holds data and logs."""
+async def run(
+    folder: Path,
+    seed: int,
+    minimum: Minimum | None = None,
+    *,
+    seconds: float = 0.0,
+    say: Callable[[str], None] = lambda _: None,
+) -> CrashReport:
+    """Run the harness and return the report. The folder holds data and logs.
+
+    Processes are killed for so many seconds at least, and until the minimum has happened. Raises AssertionError if the
+    minimum has not happened, or if work is left, `PATIENCE_SECONDS` later.
+    """
     random = Random(seed)
     async with (
         running_servers(folder, durable=True) as servers,
@@ -117,7 +110,26 @@ async def run(folder: Path, seconds: float, seed: int, say: Callable[[str], None
                 )
             ]
             follower = asyncio.create_task(load.follow_feed())
-            faults = await _inject_faults(processes, load, resources, random, seconds=seconds, say=say)
+
+            async def is_enough(faults: Counter[str]) -> bool:
+                found = await _count(resources.db) if minimum else {}
+                found |= {
+                    "faults": faults.total(),
+                    "worker_crashes": processes.crashes["worker"],
+                    "acknowledged": len(load.acknowledged),
+                    "partner_troubles": everything.troubles + transitions.troubles,
+                }
+                say(", ".join(f"{count} {name}" for name, count in found.items()))
+                return minimum is None or all(found[name] >= least for name, least in vars(minimum).items())
+
+            faults = await _inject_faults(
+                processes,
+                resources,
+                random,
+                lambda: _wait_for_progress(resources.db, load),
+                is_enough,
+                seconds=seconds,
+            )
             load.stopping = True
             await asyncio.gather(*writers)
             for child in processes.workers:
@@ -134,20 +146,21 @@ async def run(folder: Path, seconds: float, seed: int, say: Callable[[str], None
             problems = await find_problems(resources.db, load, segment_ids, await resources.clock.now())
             problems += await everything.find_problems(resources.db)
             problems += await transitions.find_problems(resources.db)
-            activities = resources.db["activities"]
+            counts = await _count(resources.db)
             return CrashReport(
                 faults=faults,
                 worker_crashes=processes.crashes["worker"],
                 acknowledged=len(load.acknowledged),
                 retries=load.retries,
-                removed=await resources.db["events"].count_documents({"removed": {"$gte": START}}),
-                erased=await resources.db["erasures"].count_documents({}),
-                merged=await resources.db["passes"].count_documents({"alias": {"$gte": 0}}),
-                activities=await activities.count_documents({}),
-                transitions=await activities.count_documents({"segment": {"$gt": ""}}),
+                removed=counts["removed"],
+                erased=counts["erased"],
+                merged=counts["merged"],
+                activities=await resources.db["activities"].count_documents({}),
+                transitions=counts["transitions"],
                 followed=followed,
                 delivered=everything.delivered,
                 repeated=everything.repeated + transitions.repeated,
+                partner_troubles=everything.troubles + transitions.troubles,
                 seconds_without_redis=without_redis,
                 seconds_after_restart=after_restart,
                 problems=problems,
@@ -181,28 +194,50 @@ async def _open_workspace(
         yield resources, secret, ids
 
 
+async def _count(db: Database) -> dict[str, int]:
+    """Return how many events are removed, and how many passes erased and merged, and the number of transitions."""
+    return {
+        "removed": await db["events"].count_documents({"removed": {"$gte": START}}),
+        "erased": await db["erasures"].count_documents({}),
+        "merged": await db["passes"].count_documents({"alias": {"$gte": 0}}),
+        "transitions": await db["activities"].count_documents({"segment": {"$gt": ""}}),
+    }
+
+
+async def _wait_for_progress(db: Database, load: Load) -> None:
+    """Wait until an event is acknowledged and an activity is published that were not before."""
+    acknowledged, published = len(load.acknowledged), list[int]()
+
+    async def has_progressed() -> bool:
+        # The store may be starting.
+        with contextlib.suppress(Exception):
+            published.append(await db["activities"].count_documents({}))
+        return len(load.acknowledged) > acknowledged and published[-1:] > published[:1]
+
+    await wait_until(has_progressed, pause_seconds=0.1)
+
+
 async def _inject_faults(
     processes: Processes,
-    load: Load,
     resources: Resources,
     random: Random,
+    wait_for_progress: Callable[[], Awaitable[None]],
+    is_enough: Callable[[Counter[str]], Awaitable[bool]],
     *,
     seconds: float,
-    say: Callable[[str], None],
 ) -> Counter[str]:
     """Kill and suspend processes and empty Redis while the business clock goes on; return the faults by kind.
 
-    A machine on which too little happens gets twice the time.
+    Wait for progress after some faults in a row. On a busy machine, the next faults would otherwise end each process
+    before it has done anything.
     """
     faults: Counter[str] = Counter()
-    clock, until, next_line_at = MongoClock(resources.db), time.monotonic() + seconds, 0.0
-    now = START
-
-    def goes_on() -> bool:
-        is_little = faults.total() < 40 or processes.crashes["worker"] < 15 or len(load.acknowledged) < 300
-        return time.monotonic() < until + (seconds if is_little else 0)
-
-    while goes_on():
+    clock, began, next_count_at, enough = MongoClock(resources.db), time.monotonic(), 0.0, False
+    now, waited_at = START, 0
+    while time.monotonic() < began + seconds or not enough:
+        if faults.total() % FAULTS_IN_A_ROW == 0 and faults.total() != waited_at:
+            await wait_for_progress()
+            waited_at = faults.total()
         await asyncio.sleep(random.uniform(0.05, 0.45))
         child = random.choice([*processes.children, *processes.workers, *processes.apis])
         number = random.random()
@@ -224,16 +259,18 @@ async def _inject_faults(
         now += timedelta(seconds=random.choice([0, 1, 20, 70]))
         with contextlib.suppress(Exception):
             await clock.set(now)
-        if time.monotonic() > next_line_at:
-            seconds_left, crashes = int(until - time.monotonic()), processes.crashes["worker"]
-            say(f"{seconds_left} s left, {faults.total()} faults, {crashes} worker crashes")
-            next_line_at = time.monotonic() + 5
+        if time.monotonic() > next_count_at:
+            # The store may be down just now.
+            with contextlib.suppress(Exception):
+                enough = await is_enough(faults)
+            next_count_at = time.monotonic() + 1
+        assert time.monotonic() < began + seconds + PATIENCE_SECONDS, f"too little happened: {faults}"
     return faults
 
 
 async def _wait_until_done(resources: Resources) -> None:
-    """Return when no work is left. Raises AssertionError after 60 seconds."""
-    deadline = time.monotonic() + FINISH_TIMEOUT_SECONDS
+    """Return when no work is left. Raises AssertionError after `PATIENCE_SECONDS`."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             left = await find_pending_work(resources.db, int((await resources.clock.now()).timestamp() * 1000))
@@ -242,7 +279,7 @@ async def _wait_until_done(resources: Resources) -> None:
         if left is None:
             return
         if time.monotonic() > deadline:
-            raise AssertionError(f"after {FINISH_TIMEOUT_SECONDS:g} s there are still {left}")
+            raise AssertionError(f"after {PATIENCE_SECONDS:g} s there are still {left}")
         await asyncio.sleep(0.05)
 
 
@@ -251,12 +288,14 @@ async def _record_until_published(load: Load, resources: Resources, name: str) -
     event = {"passExternalId": "p0", "type": "visit", "amount": "1.00", "externalId": name}
     load.sent[name] = event
     await load.record([event])
-    deadline = time.monotonic() + FINISH_TIMEOUT_SECONDS
-    while not await resources.db["activities"].count_documents({"data.event.externalId": name}):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{name} was not published within {FINISH_TIMEOUT_SECONDS:g} s")
-        await asyncio.sleep(0.01)
+    published = {"data.event.externalId": name}
+    await wait_until(lambda: _exists(resources.db, published), pause_seconds=0.01)
     return time.monotonic()
+
+
+async def _exists(db: Database, query: dict[str, str]) -> bool:
+    """Return whether an activity matches the query."""
+    return await db["activities"].count_documents(query) > 0
 
 
 async def _time_without_redis(processes: Processes, load: Load, resources: Resources, random: Random) -> float:
@@ -273,8 +312,7 @@ async def _time_after_restart(processes: Processes, load: Load, resources: Resou
     processes.kept_down |= set(processes.workers)
     await asyncio.gather(*(child.kill() for child in processes.workers))
     publishing = asyncio.create_task(_record_until_published(load, resources, "while-no-worker-ran"))
-    while "while-no-worker-ran" not in load.acknowledged:
-        await asyncio.sleep(0.01)
+    await wait_until(lambda: "while-no-worker-ran" in load.acknowledged, pause_seconds=0.01)
     processes.kept_down.clear()
     began = time.monotonic()
     return await publishing - began

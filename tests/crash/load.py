@@ -36,6 +36,8 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 PASSES = 40
 MERGING = 8
 """The last of the passes. They are merged with each other at times, and nothing is removed of them."""
+MAX_TIMEOUT_SECONDS = 60.0
+"""Twice the time that an API gives to an operation."""
 
 
 @dataclass
@@ -53,9 +55,10 @@ class Load:
     erased: set[str] = field(default_factory=set)
     errors: list[str] = field(default_factory=list)
     stopping: bool = False
+    timeout_seconds: float = 4.0
 
     def __post_init__(self) -> None:
-        self._http = httpx.AsyncClient(headers={"authorization": f"Bearer {self.secret}"}, timeout=4)
+        self._http = httpx.AsyncClient(headers={"authorization": f"Bearer {self.secret}"})
         self._numbers = itertools.count()
 
     async def aclose(self) -> None:
@@ -173,8 +176,12 @@ class Load:
         """Return the response of a random API, or None if there is none or its body is not JSON."""
         address = httpx.URL(self.random.choice(self.addresses)).copy_with(path=path)
         try:
-            response = await self._http.post(address, **request)
+            response = await self._http.post(address, timeout=self.timeout_seconds, **request)
             response.json()
+        except httpx.TimeoutException:
+            # On a busy machine, a client that gives up after the same time again could never get a response.
+            self.timeout_seconds = min(2 * self.timeout_seconds, MAX_TIMEOUT_SECONDS)
+            return None
         except (httpx.TransportError, ValueError):
             return None
         return response

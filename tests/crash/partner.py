@@ -26,6 +26,8 @@ class Partner:
     query: ActivityQuery
     random: Random
     is_failing: bool = False
+    troubles: int = 0
+    """How often the partner began to be slow or to fail."""
     _seen: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -48,6 +50,7 @@ class Partner:
                 await asyncio.sleep(HEALTHY_SECONDS * self.random.uniform(1, 1.5))
                 is_slow = self.random.random() < 0.5
                 self.is_failing = not is_slow
+                self.troubles += 1
                 if is_slow:
                     self.receiver.may_respond.clear()
                 await asyncio.sleep(FAILING_SECONDS * self.random.random())

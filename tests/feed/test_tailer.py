@@ -31,6 +31,7 @@ from app.feed.tailer import Feed, FeedEntries, FeedExpired, FeedLagged, topic
 from app.resources import Resources
 from app.store.mongo.paging import PageRequest
 from tests.business import Business, open_business
+from tests.patience import PATIENCE_SECONDS
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 QUIET_SECONDS = 0.1
@@ -64,7 +65,7 @@ async def follow(business: Business, feed: Feed, after: int | None = None, **que
     """Follow the log from a position, or from its end, with the filter of the query."""
     activity_query = ActivityQuery(**query)  # type: ignore[arg-type]
     stream = feed.follow(business.ctx.workspace, after, activity_query.matches, QUIET_SECONDS)
-    async with contextlib.aclosing(stream), asyncio.timeout(20):  # type: ignore[type-var]
+    async with contextlib.aclosing(stream), asyncio.timeout(PATIENCE_SECONDS):  # type: ignore[type-var]
         yield stream
 
 

@@ -21,6 +21,6 @@ async def business(resources: Resources, clock: FixedClock) -> Business:
 
 @pytest.fixture
 async def api(business: Business) -> AsyncIterator[Api]:
-    """Run the API of the workspace. It sends a heartbeat every 0.1 s, and waits 0.3 s for `connection_init`."""
-    async with run_api(business, heartbeat_seconds=0.1, init_timeout_seconds=0.3) as running:
+    """Run the API of the workspace. It sends a heartbeat every 0.1 s."""
+    async with run_api(business, heartbeat_seconds=0.1) as running:
         yield running

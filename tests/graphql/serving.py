@@ -21,8 +21,7 @@ from app.commands.workspaces.keys import new_key
 from app.domain.actors import secret_hash
 from app.resources import Resources
 from tests.business import Business
-
-TIMEOUT_SECONDS = 10.0
+from tests.patience import PATIENCE_SECONDS
 
 
 @dataclass
@@ -32,7 +31,7 @@ class Api:
     url: str
     secret: str
     business: Business
-    http: httpx.AsyncClient = field(default_factory=httpx.AsyncClient)
+    http: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(timeout=PATIENCE_SECONDS))
 
     @property
     def headers(self) -> dict[str, str]:
@@ -65,7 +64,7 @@ class Api:
         """
         all_headers = {**self.headers, "content-type": "application/json"}
         all_headers |= {name.replace("_", "-"): value for name, value in headers.items()}
-        return await self.http.post(self.url, content=body, headers=all_headers, timeout=TIMEOUT_SECONDS)
+        return await self.http.post(self.url, content=body, headers=all_headers)
 
     async def create_key(self, *scopes: str) -> str:
         """Create another API key with only these scopes, and return its secret."""
@@ -78,6 +77,8 @@ class Api:
     async def open_raw_socket(self, **options: Any) -> AsyncIterator[Socket]:
         """Open a socket and send nothing on it."""
         options.setdefault("subprotocols", [Subprotocol("graphql-transport-ws")])
+        # The client must not give up a connection because the machine is busy: its own limits are 10 and 20 s.
+        options = {"open_timeout": PATIENCE_SECONDS, "ping_interval": None, **options}
         async with connect(self.url.replace("http", "ws", 1), **options) as connection:
             yield Socket(connection)
 
@@ -105,8 +106,8 @@ class Socket:
         await self.send(id=id, type="subscribe", payload={"query": query, "variables": variables})
 
     async def receive(self) -> dict[str, Any]:
-        """Wait up to 10 s for the next message, and return it."""
-        async with asyncio.timeout(TIMEOUT_SECONDS):
+        """Wait for the next message, and return it."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
             frame = await self.connection.recv()
         assert isinstance(frame, str), "frames are text"
         message: dict[str, Any] = json.loads(frame)
@@ -122,7 +123,7 @@ class Socket:
 
     async def receive_close_code(self) -> int | None:
         """Wait until the server closes the socket, and return the close code."""
-        async with asyncio.timeout(TIMEOUT_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await self.connection.wait_closed()
         return self.connection.close_code
 
@@ -158,7 +159,7 @@ async def run_server(config: uvicorn.Config) -> AsyncIterator[Server]:
     """Run a server while the block runs, and yield it when it listens."""
     server = Server(config)
     task = asyncio.create_task(server.serve())
-    async with asyncio.timeout(TIMEOUT_SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await server.listening.wait()
     try:
         yield server
@@ -169,7 +170,11 @@ async def run_server(config: uvicorn.Config) -> AsyncIterator[Server]:
 
 @asynccontextmanager
 async def run_api(business: Business, **options: Any) -> AsyncIterator[Api]:
-    """Run the API of a business on a free port while the block runs, and yield a client of it."""
+    """Run the API of a business on a free port while the block runs, and yield a client of it.
+
+    It waits long for `connection_init`, and sends no heartbeat before a test would fail, unless the options differ.
+    """
+    options = {"heartbeat_seconds": PATIENCE_SECONDS, "init_timeout_seconds": PATIENCE_SECONDS, **options}
 
     @asynccontextmanager
     async def shared_resources() -> AsyncIterator[Resources]:

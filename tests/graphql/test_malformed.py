@@ -71,7 +71,6 @@ async def execute(engine: Engine, context: RequestContext, request: Request) -> 
         return refusal.body
 
 
-@pytest.mark.timeout(600)
 # If a field fails at once, graphql-core drops the coroutines of its sibling fields without awaiting them.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_no_malformed_operation_is_an_internal_error(business: Business) -> None:

@@ -14,6 +14,7 @@ import pytest
 from app.domain.errors import Code
 from app.outbound.addresses import Allowed
 from app.outbound.http_client import UNREACHABLE, PostResponse, RequestFailed, check_url, fetch, open_poster
+from tests.patience import PATIENCE_SECONDS
 from tests.receiver import run_receiver
 
 LOCAL = Allowed.parse(["127.0.0.1"])
@@ -63,7 +64,7 @@ async def site() -> AsyncIterator[Site]:
 
 
 async def read(
-    url: str, allowed: Allowed, max_bytes: int = 1 << 20, timeout_seconds: float = 5.0
+    url: str, allowed: Allowed, max_bytes: int = 1 << 20, timeout_seconds: float = PATIENCE_SECONDS
 ) -> tuple[str | None, bytes]:
     """Fetch the file, and return its name and its content."""
     async with fetch(url, allowed, max_bytes=max_bytes, timeout_seconds=timeout_seconds) as file:
@@ -209,7 +210,7 @@ async def test_file_is_fetched_only_from_the_port_that_the_operator_allows(site:
 
 async def test_exception_in_the_block_of_the_caller_is_passed_on(site: Site) -> None:
     with pytest.raises(TimeoutError):
-        async with fetch(f"{site.url}/events.csv", LOCAL, max_bytes=1 << 20, timeout_seconds=5):
+        async with fetch(f"{site.url}/events.csv", LOCAL, max_bytes=1 << 20, timeout_seconds=PATIENCE_SECONDS):
             raise TimeoutError
 
 

@@ -1,9 +1,11 @@
-"""The whole sample file, recorded at once: memberships and sums equal plain arithmetic over the file."""
+"""The sample file, recorded at once: memberships and sums equal plain arithmetic over the file."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+
+import pytest
 
 from tests import sample as test_sample
 from tests.business import Business, bought_within, no_purchase_for, purchases, spent
@@ -11,7 +13,9 @@ from tests.business import Business, bought_within, no_purchase_for, purchases, 
 NOW = datetime(1998, 7, 1, tzinfo=UTC)
 
 
-async def test_segments_of_the_whole_sample_equal_plain_arithmetic(business: Business) -> None:
+@pytest.mark.timeout(3_600 if test_sample.ALL_CUSTOMERS else 900)
+async def test_segments_of_the_sample_equal_plain_arithmetic(business: Business) -> None:
+    """Every fourth customer is recorded, or all of them with WHOLE_SAMPLE."""
     business.clock.set(NOW)
     criteria = {
         "regulars": purchases(5),
@@ -21,7 +25,7 @@ async def test_segments_of_the_whole_sample_equal_plain_arithmetic(business: Bus
         "spender": spent(200, days=90),
     }
     segments = {key: await business.create_segment(key, tree) for key, tree in criteria.items()}
-    rows = test_sample.purchases()
+    rows = test_sample.purchases(every=4)
     for start in range(0, len(rows), 1_000):
         items = (
             {
@@ -53,8 +57,10 @@ async def test_segments_of_the_whole_sample_equal_plain_arithmetic(business: Bus
         "spender": sorted(c for c, amount in lately.items() if amount >= 200),
     }
     assert {key: await business.read_members(segment) for key, segment in segments.items()} == expected
-    assert (len(count), len(expected["regulars"]), len(expected["spent_500"])) == (2_357, 388, 76)
-    assert sum(total.values()) == Decimal("244091.94")
+    assert all(expected.values()), "segments without members would prove nothing"
+    if test_sample.ALL_CUSTOMERS:
+        assert (len(count), len(expected["regulars"]), len(expected["spent_500"])) == (2_357, 388, 76)
+        assert sum(total.values()) == Decimal("244091.94")
     cards = await business.worker.fold_queries.passes(
         (await business.ctx.workspace.passes.ids_of(list(count))).values()
     )

@@ -23,10 +23,10 @@ from app.local.servers import free_port
 from app.resources import Resources, open_resources
 from app.store.operations import indexes
 from tests import servers
+from tests.patience import PATIENCE_SECONDS
 
 CLIENTS = 8
 REQUESTS_BEFORE, REQUESTS_AFTER = 15, 15
-SECONDS = 60
 RECORD = """
 mutation Buy($id: String!) {
   recordEvents(input: {events: [{passExternalId: "ann", type: "purchase", amount: 1, externalId: $id}],
@@ -91,7 +91,7 @@ class Client:
         addresses = list(self.pair.addresses)
         after = 0
         limits = httpx.Limits(max_keepalive_connections=1 - self.name % 2)
-        async with httpx.AsyncClient(headers=self.pair.headers, timeout=SECONDS, limits=limits) as http:
+        async with httpx.AsyncClient(headers=self.pair.headers, timeout=PATIENCE_SECONDS, limits=limits) as http:
             for number in range(10_000):
                 event_id = f"{self.name}-{number}"
                 body = {"query": RECORD, "variables": {"id": event_id}}
@@ -153,7 +153,7 @@ async def test_stopping_an_api_under_load_loses_no_request_and_no_activity(pair:
     follower = Follower(pair)
     clients = [Client(pair, name) for name in range(CLIENTS)]
     warmed_up = asyncio.Semaphore(0)
-    async with asyncio.timeout(SECONDS), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as group:
         following = group.create_task(follower.run())
         await follower.following.wait()
         running = [group.create_task(client.run(warmed_up)) for client in clients]

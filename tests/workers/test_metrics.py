@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import signal
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -23,11 +22,10 @@ from app.store.operations import indexes
 from app.store.operations.heartbeats import Heartbeats
 from tests import servers
 from tests.business import Business
+from tests.patience import PATIENCE_SECONDS, wait_until
 from workers.main import run
 from workers.metrics import serve_metrics
 from workers.worker import Worker
-
-SECONDS = 30
 
 
 @pytest.fixture
@@ -46,16 +44,11 @@ async def run_worker_process(settings: Settings) -> AsyncIterator[Child]:
         await child.kill()
 
 
-async def wait_until(is_true: Callable[[], Awaitable[bool]]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not await is_true():
-        assert time.monotonic() < deadline, "the condition did not become true in time"
-        await asyncio.sleep(0.02)
-
-
 async def request(settings: Settings, path: str, method: str = "GET") -> httpx.Response:
     async with httpx.AsyncClient() as client:
-        return await client.request(method, f"http://127.0.0.1:{settings.worker_metrics_port}{path}", timeout=SECONDS)
+        return await client.request(
+            method, f"http://127.0.0.1:{settings.worker_metrics_port}{path}", timeout=PATIENCE_SECONDS
+        )
 
 
 async def test_worker_serves_metrics_and_healthz_on_its_own_port(business: Business, settings: Settings) -> None:
@@ -84,7 +77,7 @@ async def test_malformed_requests_do_not_stop_the_metrics_server(resources: Reso
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(data)
             writer.write_eof()
-            async with asyncio.timeout(SECONDS):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 with suppress(ConnectionError):
                     await reader.read()
             writer.close()
@@ -109,7 +102,7 @@ async def test_worker_sends_heartbeats_until_it_stops(resources: Resources) -> N
     async with run_worker_process(resources.settings) as worker:
         await wait_until(lambda: _is(count_alive(), 1))
         worker.signal(signal.SIGTERM)
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             assert await worker.wait() == 0
     assert await count_alive() == 0
 
@@ -136,7 +129,7 @@ async def test_stopping_worker_finishes_its_round_and_starts_no_other(resources:
     await second
     assert not stop.done()
     may_end.set()
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await asyncio.gather(running, stop)
     assert ended == [1]
     await worker.run_alone("fold", "16-31", once)
@@ -160,7 +153,7 @@ async def test_worker_that_cannot_start_prints_the_reason_in_one_line(
     child.env |= variables
     child.log = tmp_path / "worker.log"
     await child.start()
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         assert await child.wait() == 1
     [line] = child.log.read_text().splitlines()
     assert line.startswith("Error: ")
@@ -186,5 +179,5 @@ async def test_worker_stops_although_a_library_swallows_the_cancellation(
 
     await wait_until(lambda: _is(count_alive(), 1))
     stopping.set()
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await running

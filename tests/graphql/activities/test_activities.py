@@ -21,6 +21,7 @@ from app.graphql.execution.engine import Engine
 from app.graphql.execution.requests import Request
 from app.graphql.schema import schema
 from tests.graphql.serving import Api, Socket
+from tests.patience import PATIENCE_SECONDS
 
 FIELDS = """cursor node { type category sequence passSequence occurredAt cause { kind event { type } segmentVersion }
   pass { externalId } data }"""
@@ -109,7 +110,7 @@ async def test_heartbeats_move_the_cursor_past_activities_that_the_filter_hides(
         await api.business.record({})
         await api.business.run_worker()
         last = (await api.fetch_data(LIST))["activity"]["pageInfo"]["endCursor"]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while (cursor := (await socket.receive_data())["activity"]["cursor"]) != last:
                 assert cursor == first
 

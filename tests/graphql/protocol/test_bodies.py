@@ -21,6 +21,7 @@ from tests.business import Business
 from tests.graphql.execution.test_limits import replace_settings
 from tests.graphql.jobs.test_imports import import_file
 from tests.graphql.serving import Api, run_api
+from tests.patience import PATIENCE_SECONDS
 
 JSON = "application/json"
 UPLOAD = "multipart/form-data; boundary=x"
@@ -40,7 +41,7 @@ class RawRequest:
 
     async def read_answer(self) -> tuple[int, dict[str, Any]]:
         """Return the status and the body of the response."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             head = (await self._reader.readuntil(b"\r\n\r\n")).decode()
             length = next(line for line in head.lower().splitlines() if line.startswith("content-length"))
             body: dict[str, Any] = json.loads(await self._reader.readexactly(int(length.split(":")[1])))
@@ -48,7 +49,7 @@ class RawRequest:
 
     async def read_end(self) -> bytes:
         """Return all bytes until the server closes the connection."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             return await self._reader.read()
 
 
@@ -138,7 +139,7 @@ async def test_one_key_has_only_so_many_requests_at_once(business: Business, mon
         for _ in range(2):
             request = await stack.enter_async_context(begin(api, api.secret, 100))
             await request.send(b"{")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             # The two requests may not have arrived yet.
             while (response := await api.post('{"query": "{ __typename }"}')).status_code == 200:
                 pass
@@ -178,7 +179,7 @@ async def test_uploads_cost_points_and_are_limited_in_number(business: Business)
             for number in range(bodies.MAX_UPLOADS_PER_KEY):
                 request = await stack.enter_async_context(begin(api, api.secret, 1_000 + number, UPLOAD))
                 await request.send(PART)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 # The other requests may not have arrived yet.
                 while True:
                     async with begin(api, api.secret, len(PART) + 9, UPLOAD) as request:

@@ -11,6 +11,7 @@ from graphql import get_introspection_query
 
 from app.graphql.protocol.negotiation import MediaType, parse_accept
 from tests.graphql.serving import Api, run_api
+from tests.patience import PATIENCE_SECONDS
 
 GRAPHQL = "application/graphql-response+json"
 INVALID = json.dumps({"query": "{ nope }"})
@@ -189,7 +190,7 @@ async def test_only_configured_origins_are_allowed_by_cors(api: Api) -> None:
     ctx = api.business.ctx
     settings = replace(ctx.resources.settings, cors_origins=("https://shop.example",))
     api.business.ctx = replace(ctx, resources=replace(ctx.resources, settings=settings))
-    async with run_api(api.business) as cors_api, httpx.AsyncClient() as http:
+    async with run_api(api.business) as cors_api, httpx.AsyncClient(timeout=PATIENCE_SECONDS) as http:
         preflight = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
         for origin, allowed in (("https://shop.example", True), ("https://evil.example", False)):
             response = await http.options(cors_api.url, headers={**preflight, "origin": origin})

@@ -9,6 +9,7 @@ import httpx
 
 from app.domain.values.cursors import activity_cursor
 from tests.graphql.serving import Api
+from tests.patience import PATIENCE_SECONDS
 
 STREAM = "subscription { activity { __typename ... on Heartbeat { cursor } } }"
 
@@ -17,7 +18,7 @@ async def read_events(response: httpx.Response, count: int) -> list[tuple[str, s
     """Return the first `count` events of a stream as (event, data)."""
     found: list[tuple[str, str]] = []
     name = ""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         async for line in response.aiter_lines():
             if line.startswith("event: "):
                 name = line.removeprefix("event: ")
@@ -72,7 +73,7 @@ async def read_messages(response: httpx.Response, count: int) -> list[tuple[str,
     """Return the first `count` events of a stream as (id, message of the subscription)."""
     found: list[tuple[str, dict[str, object]]] = []
     event_id = ""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         async for line in response.aiter_lines():
             if line.startswith("id: "):
                 event_id = line.removeprefix("id: ")

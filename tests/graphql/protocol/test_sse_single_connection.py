@@ -13,7 +13,8 @@ import httpx
 from app.domain.actors import Actor
 from app.graphql.protocol import sse_single_connection as single
 from app.graphql.protocol.sse_single_connection import Channels
-from tests.graphql.serving import TIMEOUT_SECONDS, Api
+from tests.graphql.serving import Api
+from tests.patience import PATIENCE_SECONDS
 
 FOLLOW = "subscription { activity { __typename } }"
 CREATE = 'mutation { createPass(input: {externalId: "a"}) { pass { externalId } } }'
@@ -39,7 +40,7 @@ async def open_stream(api: Api, token: str) -> AsyncIterator[AsyncIterator[tuple
             elif line.startswith("data: "):
                 yield name, json.loads(line.removeprefix("data: "))
 
-    async with asyncio.timeout(TIMEOUT_SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         async with api.http.stream("GET", api.url, params={"token": token}, headers=headers) as response:
             assert response.status_code == 200
             yield read_events(response)
@@ -103,7 +104,7 @@ async def test_reservation_that_is_not_opened_expires_and_frees_its_quota(monkey
     channels, actor = Channels(limit=1), Actor("ws_1", "key_1", "test", frozenset())
     token = channels.reserve(actor)
     assert channels.find(token, actor) is not None
-    async with asyncio.timeout(TIMEOUT_SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while channels.find(token) is not None:
             await asyncio.sleep(0)
     assert channels.find(channels.reserve(actor)) is not None, "the quota of one reservation is free again"

@@ -13,6 +13,7 @@ from app.graphql.protocol.waiting import WaitingPool
 from tests.business import Business
 from tests.graphql.execution.test_limits import replace_settings
 from tests.graphql.serving import run_api
+from tests.patience import PATIENCE_SECONDS
 
 
 class Client:
@@ -79,7 +80,7 @@ async def test_unsigned_bodies_do_not_keep_out_the_next_message(
             writer.write(head + b"{")
             connections.append(reader)
         url = api.url.replace("/graphql", "/hooks/hook_none")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             assert (await api.http.post(url, json={})).status_code == 401
             answers = await asyncio.wait(
                 [asyncio.create_task(reader.readline()) for reader in connections], return_when=asyncio.FIRST_COMPLETED

@@ -21,7 +21,9 @@ from app.graphql.protocol.ws import GraphQLSocket
 from app.graphql.protocol.ws_connection import MAX_UNSENT_OPERATIONS
 from app.graphql.protocol.ws_rules import PROTOCOL
 from app.graphql.schema import schema
-from tests.graphql.serving import Api
+from tests.business import Business
+from tests.graphql.serving import Api, run_api
+from tests.patience import PATIENCE_SECONDS
 
 STREAM = "subscription { activity { __typename ... on Heartbeat { cursor } } }"
 
@@ -55,8 +57,8 @@ async def test_missing_or_wrong_key_closes_with_4403(api: Api, payload: Any) -> 
         assert await socket.receive_close_code() == 4403
 
 
-async def test_socket_without_connection_init_closes_with_4408(api: Api) -> None:
-    async with api.open_raw_socket() as socket:
+async def test_socket_without_connection_init_closes_with_4408(business: Business) -> None:
+    async with run_api(business, init_timeout_seconds=0.1) as api, api.open_raw_socket() as socket:
         assert await socket.receive_close_code() == 4408
 
 
@@ -129,7 +131,7 @@ async def test_complete_from_the_client_stops_the_subscription(api: Api) -> None
         await socket.send(id="1", type="complete")
         await socket.send(id="unknown", type="complete")
         await socket.subscribe("{ __typename }", "2")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while (await socket.receive())["id"] != "2":
                 pass
         assert (await socket.receive()) == {"id": "2", "type": "complete"}
@@ -161,7 +163,7 @@ async def test_operation_101_on_one_socket_is_throttled(api: Api) -> None:
     async with api.open_socket() as socket:
         for number in range(101):
             await socket.subscribe(STREAM, str(number))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while (message := await socket.receive())["type"] != "error":
                 pass
         assert message["id"] == "100"

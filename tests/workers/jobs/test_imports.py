@@ -6,6 +6,7 @@ import asyncio
 import io
 from collections import Counter
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from app.store.workspace.jobs import JobQueries
 from app.store.workspace.passes import PassQueries
 from tests.business import Business, create_business, purchases
 from tests.crashes import Crash
+from tests.patience import PATIENCE_SECONDS
 from workers.jobs import imports, lease
 from workers.main import GUARDED
 from workers.stages import run_job
@@ -289,16 +291,23 @@ async def test_import_waits_while_too_many_events_are_pending(
     monkeypatch.setattr(imports, "IMPORT_BATCH_SIZE", 10)
     monkeypatch.setattr(lease, "BACKLOG_CHECK_INTERVAL_BATCHES", 1)
     monkeypatch.setattr(lease, "MAX_PENDING_EVENTS", 12)
-    monkeypatch.setattr(lease, "BACKLOG_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(lease, "JOB_SLICE_SECONDS", 0.5)
+    now = 0.0
+
+    async def pause(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    # Time passes only in the pauses of the lease, so the slice ends while the import waits for the fold.
+    monkeypatch.setattr(lease, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(lease, "asyncio", SimpleNamespace(sleep=pause))
     job = await import_events(business.ctx, File(sales_csv(300)))
     await jobs(business.worker, job.id)
     current = await business.ctx.workspace.jobs.get(job.id)
     assert current is not None
     assert current.finished_at is None
     assert 10 <= current.tally.done <= 4 * 22
+    assert now >= lease.JOB_SLICE_SECONDS
     monkeypatch.setattr(lease, "MAX_PENDING_EVENTS", 1_000)
-    monkeypatch.setattr(lease, "JOB_SLICE_SECONDS", 20)
     assert row_counts(await run_to_end(business, job)) == (300, 0, 0)
 
 
@@ -326,7 +335,7 @@ async def test_sweep_starts_a_job_without_wake_up_and_stops_it_with_the_worker(
     monkeypatch.setattr(business.worker.job_leases, "commit", commit_and_hang)
     stopping = asyncio.Event()
     sweeping = asyncio.create_task(Sweep(business.worker, GUARDED).run(stopping))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await begun.wait()
         stopping.set()
         await sweeping

@@ -23,6 +23,7 @@ from app.outbound.http_client import UNREACHABLE
 from app.resources import Resources
 from app.store.mongo.paging import PageRequest
 from tests.business import Business, open_business
+from tests.patience import PATIENCE_SECONDS
 from tests.receiver import Answer, ReceivedRequest, Receiver, run_receiver
 from workers.delivery import dispatcher
 from workers.main import GUARDED
@@ -361,7 +362,7 @@ async def test_wake_up_starts_a_delivery_and_so_does_the_sweep_without_one(harne
     await harness.record(1, 1)
     accepted.clear()
     sweeping = asyncio.create_task(Sweep(worker, GUARDED).run(stopping))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await accepted.wait()
         stopping.set()
         # The worker stores the result of a request that is under way before it stops.
@@ -378,7 +379,7 @@ async def test_hanging_endpoint_delays_no_other_endpoint(harness: DeliveryHarnes
         await create_webhook_endpoint(ctx, other.url)
         feed = await harness.record(20, 10)
         await GUARDED["deliver"](worker, ctx.workspace.id)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while harness.endpoint_id in worker.dispatchers or not other.requests:
                 await asyncio.sleep(0.005)
         assert len(harness.receiver.accepted) == len(feed)
@@ -428,7 +429,7 @@ async def test_stopping_worker_stores_finished_messages_and_drops_a_hanging_one(
     hanging = feed[-1].id
     harness.receiver.respond = lambda request: None if request.id == hanging else 200
     run = asyncio.create_task(harness.deliver())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         # On a busy machine the other messages may be accepted after the hanging one was sent.
         while not attempts_of(harness, hanging) or len(harness.receiver.accepted) < len(feed) - 1:
             await asyncio.sleep(0.005)

@@ -12,6 +12,7 @@ import pytest
 from app.flow import SLOT_RANGES
 from tests.business import Business
 from tests.crashes import Crash
+from tests.patience import PATIENCE_SECONDS
 from workers.main import GUARDED
 from workers.stages.fold import fold_once
 from workers.stages.publish import ENTRIES_PER_PASS, publish_once
@@ -116,5 +117,5 @@ async def test_sweep_repeats_a_look_that_failed(business: Business) -> None:
         return set()
 
     worker.publish_queries.waiting_workspaces = fail_once  # type: ignore[method-assign]
-    await asyncio.wait_for(Sweep(worker, GUARDED).run(stopping), 10)
+    await asyncio.wait_for(Sweep(worker, GUARDED).run(stopping), PATIENCE_SECONDS)
     assert calls > 1
