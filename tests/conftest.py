@@ -56,9 +56,40 @@ LONGEST = tuple(
 )
 """Slow test files, the slowest first. If a slow file started last, one process would run alone at the end."""
 
+QUICK = (
+    "tests/config/",
+    "tests/domain/",
+    *(
+        f"tests/{name}.py"
+        for name in """
+        test_auth test_document_cache api/test_asgi feed/test_tailer
+        store/test_cache store/test_clock store/codecs/test_events store/codecs/test_queries store/mongo/test_decimal128
+        store/mongo/test_usage store/operations/test_health store/workspace/test_activities store/workspace/test_jobs
+        commands/test_segments commands/events/test_corrections commands/events/test_event_types
+        commands/events/test_receipts commands/events/test_record
+        graphql/events/test_receipts graphql/execution/test_limits graphql/protocol/test_http
+        graphql/protocol/test_ws graphql/segments/test_segments graphql/workspaces/test_keys
+        workers/jobs/test_turns workers/stages/test_due workers/stages/test_erase workers/stages/test_publish
+        workers/stages/test_rerun
+        contracts/test_checklist contracts/test_quick contracts/test_schema
+        contracts/test_settings contracts/test_test_files
+        """.split()
+    ),
+)
+"""Files and folders of the tests with the marker `quick`: some of every layer, chosen by their durations.
 
+A new file is quick only if it is named here or lies in one of the two folders, whose tests need no servers. So the set
+stays quick although nobody looks after it.
+"""
+
+
+# Without `tryfirst`, pytest would select by marker before the markers are set.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sort the tests into the order in which the processes take them."""
+    """Mark the quick tests, and sort all tests into the order in which the processes take them."""
+    for item in items:
+        if item.nodeid.startswith(QUICK):
+            item.add_marker("quick")
     ranks = {name: rank for rank, name in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
 
