@@ -43,6 +43,10 @@ class Limits:
     introspections: int = 5
     # Validation compares all pairs of fields that share a name in one selection set.
     repeats: int = 20
+    # Validation walks each operation with its variables. Clients send one, or the few of a file.
+    operations: int = 100
+    # Pages of generated clients have about 100 fragments.
+    fragments: int = 500
     cost: int = 100_000
     timeout_seconds: float = 30.0
     introspection: bool = True
@@ -153,6 +157,7 @@ def find_exceeded_limits(document: DocumentNode, limits: Limits) -> list[GraphQL
 
 
 def _check_sizes(document: DocumentNode, limits: Limits) -> Iterator[GraphQLError]:
+    _check_definitions(document, limits)
     measurement = _Measurement(document, limits)
     for node in document.definitions:
         if isinstance(node, FragmentDefinitionNode):
@@ -168,6 +173,13 @@ def _check_sizes(document: DocumentNode, limits: Limits) -> Iterator[GraphQLErro
                 if name == "depth":
                     message = f"The operation is nested more than {limit} levels deep. Select fewer levels."
                 yield _error(name, limit, message, node)
+
+
+def _check_definitions(document: DocumentNode, limits: Limits) -> None:
+    for name, kind in (("operations", OperationDefinitionNode), ("fragments", FragmentDefinitionNode)):
+        limit = getattr(limits, name)
+        if sum(isinstance(node, kind) for node in document.definitions) > limit:
+            raise _error(name, limit, f"The document has more than {limit} {name}. Split the document.")
 
 
 def token_limit_error(limits: Limits) -> GraphQLError:
