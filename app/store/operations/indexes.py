@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from pymongo import ASCENDING, IndexModel
+from pymongo.errors import DuplicateKeyError
 
 from app.domain.ids import SLOTS
 from app.store.mongo.queries import Database, translating_errors
@@ -85,13 +88,9 @@ async def check_slots(db: Database) -> None:
     """Raise SlotsChanged if the database was created with another number of slots. Raises Unavailable; safe to repeat."""
     with translating_errors():
         stored = await db["constants"].find_one({"_id": "slots"})
-    _compare_slots(SLOTS if stored is None else stored["value"])
-
-
-def _compare_slots(stored: int) -> None:
-    if stored != SLOTS:
+    if stored is not None and stored["value"] != SLOTS:
         raise SlotsChanged(
-            f"The database was created with {stored} slots, and this version has {SLOTS}. "
+            f"The database was created with {stored['value']} slots, and this version has {SLOTS}. "
             "Run the version that created the database, or use another database."
         )
 
@@ -102,9 +101,10 @@ async def ensure_indexes(db: Database) -> None:
     Raises SlotsChanged if the database was created with another number of slots. Raises Unavailable; safe to repeat.
     """
     with translating_errors():
-        stored = await db["constants"].find_one_and_update(
-            {"_id": "slots"}, {"$setOnInsert": {"value": SLOTS}}, upsert=True, return_document=True
-        )
-        _compare_slots(stored["value"])
+        # A process that upserts at the same time gets a duplicate key. From the Python server it gets no document, so the
+        # number is read by a find.
+        with contextlib.suppress(DuplicateKeyError):
+            await db["constants"].update_one({"_id": "slots"}, {"$setOnInsert": {"value": SLOTS}}, upsert=True)
+        await check_slots(db)
         for collection, models in INDEXES.items():
             await db[collection].create_indexes(models)
