@@ -18,6 +18,7 @@ from app.store.stages.fold import FoldQueries
 from app.store.stages.forget import ForgetQueries
 from app.store.stages.job_leases import JobLeases
 from app.store.stages.merge import MergeQueries
+from app.store.stages.pending import BacklogPosition
 from app.store.stages.publish import PublishQueries
 from app.store.stages.reruns import RerunQueries
 
@@ -44,8 +45,8 @@ class Worker:
     forget_queries: ForgetQueries
     definitions: dict[str, Definitions] = field(default_factory=dict)
     """Definitions read so far, by workspace id."""
-    cursors: dict[str, tuple[int, str]] = field(default_factory=dict)
-    """The (slot, pass id) after which the next fold of a slot range begins, by range."""
+    cursors: dict[str, BacklogPosition] = field(default_factory=dict)
+    """The pass after which the next fold of a slot range begins, by range."""
     turns: dict[str, str] = field(default_factory=dict)
     """The workspace that had the last turn in a slot range with a long backlog, by range."""
     positions: dict[str, int] = field(default_factory=dict)

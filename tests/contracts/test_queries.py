@@ -72,6 +72,7 @@ from app.store.operations.indexes import INDEXES
 from app.store.operations.parked_passes import ParkedPasses
 from app.store.operations.upgrades import Upgrades
 from app.store.stages.job_leases import JobLeases
+from app.store.stages.pending import BacklogPosition
 from app.store.workspace.exports import Part
 from tests.business import Business, bought_within, open_business, spent
 from tests.receiver import run_receiver
@@ -287,8 +288,10 @@ async def call_all_queries(business: Business) -> None:
     await store.passes.get_by_external_ids(["p1"])
     await store.passes.members(recent.id, PageRequest(2, after=("pass_0",)))
     await store.segments.versions()
-    assert await worker.fold_queries.pending_between(0, 15, ("", None), 5) == []
-    await worker.fold_queries.pending_between(0, 15, ("", "ws_z"), 5)
+    for workspaces in (("", None), ("", "ws_z")):
+        assert await worker.fold_queries.pending_between(0, workspaces, 5) == []
+    for position in (None, BacklogPosition(0, store.id, "pass_z")):
+        assert await worker.fold_queries.pending(0, 15, position, 5) == []
     await store.segments.members(recent.id, full)
     await store.segments.member_counts([recent.id])
     await store.segments.member_counts([recent.id, "none"])

@@ -132,7 +132,7 @@ MUTANTS = (
         name="due ignores pending events",
         owner=due,
         function="advance_without_events",
-        old="with_pending = await worker.fold_queries.with_pending(pass_ids)",
+        old="with_pending = await worker.fold_queries.with_pending(workspace_ids)",
         new="with_pending: set[str] = set()",
     ),
     Mutant(

@@ -33,4 +33,4 @@ async def backfill_once(worker: Worker, workspace_id: str) -> bool:
         await worker.fold_queries.drop_versions(workspace_id, revision, at.now_ms - SUPERSEDED_TTL_MS)
         worker.compact_definitions(workspace_id, revision)
         return False
-    return await advance_without_events(worker, behind, at) > 0
+    return await advance_without_events(worker, dict.fromkeys(behind, workspace_id), at) > 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from app.domain.ids import SLOTS, slot_of
 from app.flow import bounds_of, range_of
 from workers.worker import Worker
@@ -21,20 +23,22 @@ async def due_once(worker: Worker, key: str) -> bool:
     low, high = bounds_of(key)
     at = await read_clock(worker)
     found = await worker.fold_queries.due(low, high, at.elapsed_ms, DUE_BATCH_SIZE)
-    return await advance_without_events(worker, [pass_id for pass_id, _ in found], at) > 0
+    return await advance_without_events(worker, {each.pass_id: each.workspace_id for each in found}, at) > 0
 
 
-async def advance_without_events(worker: Worker, pass_ids: list[str], at: RoundClock) -> int:
+async def advance_without_events(worker: Worker, workspace_ids: Mapping[str, str], at: RoundClock) -> int:
     """Advance passes to now without events and return how many were saved. The fold advances those with pending events.
+
+    `workspace_ids` has the workspace of each pass, by pass id.
 
     Look for pending events before reading the passes, and read the definitions after them.
     (Source: docs/explanation/exactly-once.md.)
     """
-    if not pass_ids:
+    if not workspace_ids:
         return 0
-    with_pending = await worker.fold_queries.with_pending(pass_ids)
+    with_pending = await worker.fold_queries.with_pending(workspace_ids)
     worker.resources.bus.wake("fold", *{range_of(slot_of(pass_id)) for pass_id in with_pending})
-    cards = await worker.fold_queries.passes([pass_id for pass_id in pass_ids if pass_id not in with_pending])
+    cards = await worker.fold_queries.passes([pass_id for pass_id in workspace_ids if pass_id not in with_pending])
     definitions = await worker.read_definitions({card.workspace_id for card in cards.values()}, cards.values())
     works = [PassWork(card) for card in cards.values() if card.erased is None and card.alias_of is None]
     return len(await advance_passes(worker, at, works, definitions))
@@ -43,4 +47,4 @@ async def advance_without_events(worker: Worker, pass_ids: list[str], at: RoundC
 async def next_due_ms(worker: Worker, now_ms: int, within_ms: int) -> list[tuple[str, int]]:
     """Return (pass id, due ms) of the passes due later than now and within a short time, soonest first, to set timers."""
     found = await worker.fold_queries.due(0, SLOTS - 1, now_ms + within_ms, DUE_BATCH_SIZE)
-    return [(pass_id, at) for pass_id, at in found if at > now_ms]
+    return [(each.pass_id, each.due_ms) for each in found if each.due_ms > now_ms]

@@ -16,7 +16,7 @@ from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass
 from app.domain.segments.segments import Definitions
 from app.flow import bounds_of
-from app.store.stages.fold import PendingAt, PendingEvent
+from app.store.stages.pending import BacklogPosition, PendingAt, PendingEvent
 from app.telemetry import metrics
 from workers.worker import Worker
 
@@ -38,12 +38,12 @@ EventRef = tuple[str, str, str]
 class Backlog:
     """Pending events of a slot range, as one round read them: by pass, in index order.
 
-    `start` is the (slot, pass id) after which reading began, None for the beginning of the range. `is_full` is true if
+    `start` is the pass after which reading began, None for the beginning of the range. `is_full` is true if
     more events may be pending than were read. `turns` are the passes of other workspaces, which were read out of order
     (see `turns.py`). `cut` are the passes of which more events may be pending than were read.
     """
 
-    start: tuple[int, str] | None
+    start: BacklogPosition | None
     by_pass: Mapping[str, Sequence[PendingEvent]]
     is_full: bool
     turns: frozenset[str] = frozenset()
@@ -106,7 +106,7 @@ async def read_pending(worker: Worker, key: str) -> Backlog:
     # The first pass in order comes before the turns, so that each round moves on in the order, too.
     first = next(iter(by_pass))
     ordered, turns = {first: by_pass[first]}, set[str]()
-    for turn in await read_turns(worker, key, pending):
+    for turn in await read_turns(worker, key, start, pending):
         found = group_by_pass(turn)
         if len(turn) == EVENTS_PER_TURN:
             cut |= {turn[-1].event.pass_id} - by_pass.keys()
@@ -267,5 +267,6 @@ def move_cursor(worker: Worker, key: str, backlog: Backlog, passes: Mapping[str,
     worker.cursors.pop(key, None)
     in_order = [pass_id for pass_id in passes if pass_id not in backlog.turns]
     if is_cut and in_order:
-        worker.cursors[key] = slot_of(in_order[-1]), in_order[-1]
+        last = passes[in_order[-1]]
+        worker.cursors[key] = BacklogPosition(slot_of(last.id), last.workspace_id, last.id)
     return backlog.start is not None

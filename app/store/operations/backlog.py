@@ -81,7 +81,7 @@ class BacklogQueries(ErrorTranslating):
     async def _pending(self) -> tuple[int, datetime | None]:
         """Count the pending events and return the count with the earliest `recorded_at`.
 
-        Index: {pend, pass, occurred_at, _id}.
+        Index: {pend, workspace, pass, occurred_at, _id}.
         """
         total, oldest_at = 0, None
         # Read a few slots at a time: on the embedded server, only a narrow range bounds what a query reads.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 
 from pymongo import ASCENDING, IndexModel
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import DuplicateKeyError, OperationFailure
 
 from app.domain.ids import SLOTS
-from app.store.mongo.queries import Database, translating_errors
+from app.store.mongo.queries import Collection, Database, translating_errors
 
 # Partial indexes filter by {$gte: 0}, because the embedded server ignores an index that is partial on {$exists: true}.
 INDEXES: dict[str, list[IndexModel]] = {}
@@ -25,8 +25,7 @@ def _index(
     INDEXES.setdefault(collection, []).append(IndexModel([(name, ASCENDING) for name in names], **options))
 
 
-_index("events", "pend", "pass", "occurred_at", "_id", partial="pend")
-_index("events", "workspace", "pend", "pass", "occurred_at", "_id", partial="pend")
+_index("events", "pend", "workspace", "pass", "occurred_at", "_id", partial="pend")
 _index("events", "workspace", "pass", "occurred_at", "_id")
 _index("events", "workspace", "occurred_at", "_id")
 _index("events", "workspace", "type", "occurred_at", "_id")
@@ -79,6 +78,11 @@ _index("receipts", "expires_at", expires=True)
 _index("request_keys", "expires_at", expires=True)
 _index("heartbeats", "expires_at", expires=True)
 
+REPLACED_INDEXES = ("pend_1_pass_1_occurred_at_1__id_1", "workspace_1_pend_1_pass_1_occurred_at_1__id_1")
+"""Indexes of `events` that earlier versions created. {pend, workspace, pass, occurred_at, _id} replaces both."""
+INDEX_NOT_FOUND = 27
+"""Code of MongoDB for the drop of an index that does not exist."""
+
 
 class SlotsChanged(RuntimeError):
     """The database was created with another number of slots, so stages would not find its pending events."""
@@ -96,7 +100,7 @@ async def check_slots(db: Database) -> None:
 
 
 async def ensure_indexes(db: Database) -> None:
-    """Create missing indexes. Safe to repeat, and to run from several processes at once.
+    """Create missing indexes, then drop replaced ones. Safe to repeat, and to run from several processes at once.
 
     Raises SlotsChanged if the database was created with another number of slots. Raises Unavailable; safe to repeat.
     """
@@ -108,3 +112,16 @@ async def ensure_indexes(db: Database) -> None:
         await check_slots(db)
         for collection, models in INDEXES.items():
             await db[collection].create_indexes(models)
+        await _drop_replaced_indexes(db["events"])
+
+
+async def _drop_replaced_indexes(collection: Collection) -> None:
+    existing = await collection.index_information()
+    for name in REPLACED_INDEXES:
+        if name in existing:
+            try:
+                await collection.drop_index(name)
+            except OperationFailure as error:
+                # Another process has dropped the index meanwhile.
+                if error.code != INDEX_NOT_FOUND:
+                    raise

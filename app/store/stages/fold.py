@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -28,7 +27,9 @@ from app.store.codecs import events
 from app.store.codecs.definitions import version_from_doc
 from app.store.codecs.pass_writes import update_pass_operation
 from app.store.codecs.passes import from_doc
-from app.store.mongo.queries import Database, Doc, ErrorTranslating, in_chunks
+from app.store.mongo.queries import Database, Doc, in_chunks
+
+from .pending import PendingAt, PendingQueries
 
 HISTORY_BATCH_SIZE = 300
 """Events that one read of a window's history returns."""
@@ -38,76 +39,20 @@ PARKED_AFTER = 5
 """Failures after which a pass is parked."""
 
 
-@dataclass(frozen=True, slots=True)
-class PendingEvent:
-    """Pending event and the workspace to which it belongs."""
-
-    workspace_id: str
-    event: Event
-
-
-class PendingAt(NamedTuple):
-    """Pass for which an event is pending, and how often the event has moved."""
+class DuePass(NamedTuple):
+    """Pass that time alone changes next at `due_ms`."""
 
     pass_id: str
-    moves: int
+    workspace_id: str
+    due_ms: int
 
 
-class FoldQueries(ErrorTranslating):
+class FoldQueries(PendingQueries):
     """Named queries of fold, due and backfill. Errors: Unavailable, safe to repeat."""
 
     def __init__(self, db: Database, in_chunk: int) -> None:
-        self._events, self._passes = db["events"], db["passes"]
-        self._definitions, self._workspaces = db["definitions"], db["workspaces"]
-        self._in_chunk = in_chunk
-
-    async def pending(self, low: int, high: int, after: tuple[int, str] | None, limit: int) -> list[PendingEvent]:
-        """Return pending events of the slots low to high, pass by pass and by time, after the pass (slot, id) `after`.
-
-        Index: {pend, pass, occurred_at, _id}.
-        """
-        order = [("pend", 1), ("pass", 1), ("occurred_at", 1), ("_id", 1)]
-        docs: list[Doc] = []
-        if after is not None:
-            low, pass_id = after
-            same_slot = self._events.find({"pend": low, "pass": {"$gt": pass_id}}).sort(order).limit(limit)
-            docs = await same_slot.to_list(None)
-            low += 1
-        if low <= high and len(docs) < limit:
-            later_slots = self._events.find({"pend": {"$gte": low, "$lte": high}}).sort(order).limit(limit - len(docs))
-            docs += await later_slots.to_list(None)
-        return [PendingEvent(doc["workspace"], events.from_doc(doc)) for doc in docs]
-
-    async def pending_between(
-        self, low: int, high: int, workspaces: tuple[str, str | None], limit: int
-    ) -> list[PendingEvent]:
-        """Return the first pending events of slots low to high in the workspaces between two ids; None for no end.
-
-        In order of workspaces, in each pass by pass and by time. Index: {workspace, pend, pass, occurred_at, _id}.
-        """
-        after, before = workspaces
-        between = {"$gt": after} if before is None else {"$gt": after, "$lt": before}
-        order = [("workspace", 1), ("pend", 1), ("pass", 1), ("occurred_at", 1), ("_id", 1)]
-        query = {"workspace": between, "pend": {"$gte": low, "$lt": high + 1}}
-        docs = await self._events.find(query).sort(order).limit(limit).to_list(None)
-        return [PendingEvent(doc["workspace"], events.from_doc(doc)) for doc in docs]
-
-    async def with_pending(self, pass_ids: Sequence[str]) -> set[str]:
-        """Return those of the passes that have pending events. Index: {pend, pass, occurred_at, _id}."""
-        by_slot: dict[int, list[str]] = {}
-        for pass_id in pass_ids:
-            by_slot.setdefault(slot_of(pass_id), []).append(pass_id)
-
-        async def find_in_slot(slot: int) -> list[Doc]:
-            # Query one slot at a time: for several slots in one query, the embedded servers read the whole collection.
-            async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
-                query = {"pend": slot, "pass": {"$in": list(chunk)}}
-                return await self._events.find(query, {"pass": 1, "_id": 0}).to_list(None)
-
-            return await in_chunks(find_chunk, by_slot[slot], self._in_chunk)
-
-        found = await asyncio.gather(*map(find_in_slot, by_slot))
-        return {doc["pass"] for docs in found for doc in docs}
+        super().__init__(db, in_chunk)
+        self._passes, self._definitions, self._workspaces = db["passes"], db["definitions"], db["workspaces"]
 
     async def passes(self, pass_ids: Iterable[str]) -> dict[str, Pass]:
         """Return the passes of these ids, complete. Index: _id."""
@@ -116,17 +61,6 @@ class FoldQueries(ErrorTranslating):
             return await self._passes.find({"_id": {"$in": list(chunk)}}).to_list(None)
 
         return {doc["_id"]: from_doc(doc) for doc in await in_chunks(find_chunk, list(pass_ids), self._in_chunk)}
-
-    async def still_pending(self, event_ids: Sequence[str]) -> dict[str, PendingAt]:
-        """Return those of the events that are pending now, and for which pass. Index: _id."""
-
-        async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
-            return await self._events.find({"_id": {"$in": list(chunk)}}, {"pend": 1, "pass": 1, "moved.n": 1}).to_list(
-                None
-            )
-
-        docs = await in_chunks(find_chunk, event_ids, self._in_chunk)
-        return {doc["_id"]: PendingAt(doc["pass"], doc.get("moved", {}).get("n", 0)) for doc in docs if "pend" in doc}
 
     async def save(self, writes: Sequence[tuple[Pass, Pass, Sequence[Any], str]]) -> tuple[set[str], dict[str, str]]:
         """Write passes. Return the ids of those whose write is stored, and by id why the store refused others.
@@ -206,14 +140,14 @@ class FoldQueries(ErrorTranslating):
             ]
             await self._events.bulk_write(stubs, ordered=False)
 
-    async def due(self, low: int, high: int, until_ms: int, limit: int) -> list[tuple[str, int]]:
-        """Return (pass id, due ms) of the passes in slots low to high due by `until_ms`, soonest first.
+    async def due(self, low: int, high: int, until_ms: int, limit: int) -> list[DuePass]:
+        """Return the passes in slots low to high that are due by `until_ms`, soonest first.
 
         Index: {due, slot}.
         """
         query = {"due": {"$gte": 0, "$lte": until_ms}, "slot": {"$gte": low, "$lte": high}}
-        docs = await self._passes.find(query, {"due": 1}).sort("due", 1).limit(limit).to_list(None)
-        return [(doc["_id"], doc["due"]) for doc in docs]
+        docs = await self._passes.find(query, {"workspace": 1, "due": 1}).sort("due", 1).limit(limit).to_list(None)
+        return [DuePass(doc["_id"], doc["workspace"], doc["due"]) for doc in docs]
 
     async def workspaces_behind(self) -> dict[str, int]:
         """Return the workspaces whose definitions changed, with the announced revision. Index: {stale}."""
@@ -315,7 +249,7 @@ class FoldQueries(ErrorTranslating):
         """Count a failure of a pass and return whether the pass was parked.
 
         A parked pass's events stay pending, but outside the index, until an operator releases the pass. Index: {pend,
-        pass, occurred_at, _id}.
+        workspace, pass, occurred_at, _id}.
         """
         doc = await self._passes.find_one_and_update(
             {"_id": pass_id}, {"$inc": {"fails": 1}, "$set": {"failure": error[:500]}}, return_document=True
@@ -324,7 +258,8 @@ class FoldQueries(ErrorTranslating):
             return False
         slot = slot_of(pass_id)
         await self._passes.update_one({"_id": pass_id}, {"$set": {"parked": at_ms}, "$unset": {"due": ""}})
-        await self._events.update_many({"pend": slot, "pass": pass_id}, {"$set": {"pend": -1 - slot}})
+        pending = {"pend": slot, "workspace": doc["workspace"], "pass": pass_id}
+        await self._events.update_many(pending, {"$set": {"pend": -1 - slot}})
         return True
 
 

@@ -167,7 +167,7 @@ class JobLeases(ErrorTranslating):
     async def is_backlogged(self, ranges: Sequence[tuple[int, int]], max_pending: int) -> bool:
         """Return whether a range of slots has more than `max_pending` pending events.
 
-        Index: {pend, pass, occurred_at, _id}.
+        Index: {pend, workspace, pass, occurred_at, _id}.
         """
         for low, high in ranges:
             query = {"pend": {"$gte": low, "$lte": high}}

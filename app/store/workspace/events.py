@@ -62,10 +62,10 @@ class EventQueries(WorkspaceQueries):
         }
 
     async def unfolded(self, pass_id: str) -> list[Event]:
-        """Return the pending events of a pass, oldest first. Index: {pend, pass, occurred_at, _id}."""
-        where = {"pend": slot_of(pass_id), "pass": pass_id}
+        """Return the pending events of a pass, oldest first. Index: {pend, workspace, pass, occurred_at, _id}."""
+        where = self._in_workspace(pend=slot_of(pass_id), **{"pass": pass_id})
         docs = await self._collection.find(where).sort([("occurred_at", 1), ("_id", 1)]).to_list(None)
-        return [from_doc(doc) for doc in docs if doc["workspace"] == self._workspace_id and is_event(doc)]
+        return [from_doc(doc) for doc in docs if is_event(doc)]
 
     async def page(
         self, query: EventQuery, span: PageRequest, oldest_first: bool = False, newest_ms: int | None = None

@@ -20,7 +20,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 @pytest.mark.unused_database
 async def test_dropped_index_is_reported_by_name(resources: Resources) -> None:
-    assert "events.pend_1_pass_1_occurred_at_1__id_1" in await missing_indexes(resources.db)
+    assert "events.pend_1_workspace_1_pass_1_occurred_at_1__id_1" in await missing_indexes(resources.db)
     await indexes.ensure_indexes(resources.db)
     assert await missing_indexes(resources.db) == []
     await resources.db["activities"].drop_index("workspace_1_pos_1")
