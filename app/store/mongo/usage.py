@@ -7,6 +7,8 @@ Workers and commands of the operator have no usage, so their calls have none of 
 from __future__ import annotations
 
 import asyncio
+import functools
+import math
 import sys
 import time
 from collections import deque
@@ -20,6 +22,7 @@ import pymongo
 from app.domain.errors import OperationTooLarge, Throttled, Unavailable
 
 from .capacity import (
+    ACTIVE_SECONDS,
     ANSWER_STEP_BYTES,
     MAX_ANSWER_BYTES,
     MAX_CALLS_PER_OPERATION,
@@ -108,7 +111,7 @@ class StoreUsage:
         """Run a call as soon as the limits allow, and return the future of its result."""
         if self._is_closed or self.error is not None:
             call.future.set_exception(self.error or Unavailable("store"))
-        elif self._can_start() and self._share.running < self._share.capacity.calls_per_workspace:
+        elif self._can_start() and self._share.has_room():
             self._start(call)
         else:
             self._waiting.append(call)
@@ -155,6 +158,7 @@ class StoreUsage:
 
         Raises OperationTooLarge if the operation costs too much, and Throttled if the budget does not cover the points.
         """
+        self._share.note_examined(documents)
         await self.charge_points(documents // self._share.capacity.examined_per_point)
 
     async def charge_points(self, points: int) -> None:
@@ -170,6 +174,9 @@ class StoreUsage:
         operation costs too much.
         """
         capacity = self._share.capacity
+        self._share.note_examined(
+            entries if examined else entries * capacity.examined_per_point // capacity.counted_per_point
+        )
         points = entries // (capacity.examined_per_point if examined else capacity.counted_per_point)
         if points and self._owe is not None:
             self._owe(points)
@@ -260,13 +267,18 @@ class StoreShares:
     def __init__(self, capacity: StoreCapacity | None = None) -> None:
         self._capacity = capacity or StoreCapacity()
         self._shares: dict[str, WorkspaceShare] = {}
+        self._latest: tuple[str, float] = ("", -math.inf)
+        self._latest_other: tuple[str, float] = ("", -math.inf)
 
     @contextmanager
     def open(self, workspace_id: str, **limits: Any) -> Iterator[StoreUsage]:
         """Open the usage of one operation, with the arguments of `StoreUsage`. It is closed when the block ends."""
         share = self._shares.get(workspace_id)
         if share is None:
-            share = self._shares[workspace_id] = WorkspaceShare(self._capacity)
+            share = self._shares[workspace_id] = WorkspaceShare(
+                self._capacity, functools.partial(self._is_alone, workspace_id)
+            )
+        self._note_operation(workspace_id)
         share.operations += 1
         usage = StoreUsage(share, **limits)
         try:
@@ -276,6 +288,16 @@ class StoreShares:
             share.operations -= 1
             if not share.operations and not share.running:
                 del self._shares[workspace_id]
+
+    def _note_operation(self, workspace_id: str) -> None:
+        if workspace_id != self._latest[0]:
+            self._latest_other = self._latest
+        self._latest = workspace_id, time.monotonic()
+
+    def _is_alone(self, workspace_id: str) -> bool:
+        """Return whether no other workspace has begun an operation lately."""
+        _, seconds = self._latest_other if workspace_id == self._latest[0] else self._latest
+        return time.monotonic() - seconds > ACTIVE_SECONDS
 
 
 def current_usage() -> StoreUsage | None:

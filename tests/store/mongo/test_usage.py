@@ -109,6 +109,27 @@ async def test_operations_of_a_workspace_take_turns_and_others_do_not_wait(calls
         calls.release()
 
 
+async def test_workspace_that_examines_much_runs_fewer_calls_while_others_use_the_process(calls: Calls) -> None:
+    capacity = StoreCapacity(calls_per_workspace=3, calls_of_heavy_workspace=1, heavy_documents=100)
+    shares = StoreShares(capacity)
+    with shares.open("heavy", call_seconds=60.0) as heavy, shares.open("heavy", call_seconds=60.0) as second:
+        await heavy.charge(1_000_000)
+        futures = [calls.submit(heavy, f"alone {n}") for n in range(3)]
+        await calls.wait_for(3)
+        with shares.open("other", call_seconds=60.0) as other:
+            calls.release()
+            await asyncio.gather(*futures)
+            first = calls.submit(heavy, "heavy 0")
+            calls.submit(second, "heavy 1")
+            for n in range(3):
+                calls.submit(other, f"other {n}")
+            assert set((await calls.wait_for(7))[3:]) == {"heavy 0", "other 0", "other 1", "other 2"}
+            calls.release("heavy 0")
+            await first
+            assert (await calls.wait_for(8))[7] == "heavy 1"
+            calls.release()
+
+
 async def test_closed_operation_starts_no_call_and_its_running_calls_keep_their_places(calls: Calls) -> None:
     shares = open_shares(1)
     with shares.open("w", call_seconds=60.0) as cancelled:
