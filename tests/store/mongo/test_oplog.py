@@ -11,7 +11,7 @@ WRITERS = 3
 
 
 async def test_pruning_deletes_all_earlier_entries_while_clients_write(db: Database) -> None:
-    """The server miscounts its entries in such a load. One prune then left entries until 1,000 further writes."""
+    """The server miscounts its entries in such a load. One prune then left entries for good."""
     writing, is_busy = True, asyncio.Event()
 
     async def write() -> None:
