@@ -24,8 +24,8 @@ from app.store.stages.reruns import RerunQueries
 
 log = logging.getLogger(__name__)
 
-MAX_CLEARED_PASSES = 100_000
-"""Entries that each of the caches `cleared_writes` and `epoch_changed_at` keeps."""
+MAX_EPOCH_CHANGES = 100_000
+"""Entries that the cache `epoch_changed_at` keeps."""
 MAX_DISPATCHERS = 100
 """Webhook endpoints to which one process delivers at the same time."""
 
@@ -51,8 +51,6 @@ class Worker:
     """The workspace that had the last turn in a slot range with a long backlog, by range."""
     positions: dict[str, int] = field(default_factory=dict)
     """The last position of a workspace's log that publish has read, by workspace id."""
-    cleared_writes: dict[str, str] = field(default_factory=dict)
-    """The last write of a pass that this process made and whose events are cleared, by pass id."""
     epoch_changed_at: dict[frozenset[str], float] = field(default_factory=dict)
     """The time (monotonic seconds) at which erase changed the erasure epoch, by the ids of the pass and its aliases."""
     id: str = field(default_factory=lambda: new_id("worker"))
@@ -89,21 +87,10 @@ class Worker:
         """Whether no run at another webhook endpoint can start before one ends."""
         return len(self.dispatchers) >= MAX_DISPATCHERS
 
-    def remember_cleared(self, pass_id: str, write_id: str) -> None:
-        """Note that all events counted by a write of a pass are cleared. Beyond the limit, drop the oldest notes.
-
-        The fold relies on this note: events that a later round reads as pending were not counted by that write. This
-        holds because `run_alone` never runs two folds of one slot range in a process at the same time.
-        """
-        self.cleared_writes.pop(pass_id, None)
-        self.cleared_writes[pass_id] = write_id
-        if len(self.cleared_writes) > MAX_CLEARED_PASSES:
-            del self.cleared_writes[next(iter(self.cleared_writes))]
-
     def remember_epoch_change(self, pass_ids: frozenset[str], at_seconds: float) -> None:
         """Note the time (monotonic) of an epoch change for erased passes. Beyond the limit, drop the oldest notes."""
         self.epoch_changed_at[pass_ids] = at_seconds
-        if len(self.epoch_changed_at) > MAX_CLEARED_PASSES:
+        if len(self.epoch_changed_at) > MAX_EPOCH_CHANGES:
             del self.epoch_changed_at[next(iter(self.epoch_changed_at))]
 
     async def read_definitions(

@@ -1,11 +1,16 @@
 """A store in memory with the part of the driver's interface that the stages use; every operation waits for its turn.
 
 A read sees one moment. A write of many documents is many single writes, and other operations may come between them.
+
+Reads within `MemoryDatabase.lagging` begin at an earlier state of the store, as majority reads do after an election: the
+new primary may not know yet what a majority has acknowledged.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from datetime import UTC
 from typing import Any
 
@@ -28,29 +33,94 @@ _MISSING = object()
 _OPTIONS: CodecOptions[Doc] = CodecOptions(tz_aware=True, tzinfo=UTC)
 
 
-class MemoryDatabase:
-    """A database that creates each collection at its first use."""
+CatchUp = Callable[[int, int], int]
+"""A function of the state that the last read saw and of the newest state: it returns the state that the next read sees."""
 
-    def __init__(self, schedule: Schedule) -> None:
+
+class History:
+    """The single writes of a store, so that a read can see an earlier state. A state is the number of writes before it."""
+
+    def __init__(self, *, is_kept: bool) -> None:
+        self.is_kept = is_kept
+        self._before: list[tuple[Collection, Any, Doc | None]] = []
+
+    @property
+    def newest(self) -> int:
+        """The state after all writes."""
+        return len(self._before)
+
+    def note(self, collection: Collection, doc_id: Any) -> None:
+        """Note the document as it is before a write."""
+        if self.is_kept:
+            doc = collection.docs.get(doc_id)
+            self._before.append((collection, doc_id, None if doc is None else copy(doc)))
+
+    def docs_at(self, collection: Collection, state: int) -> dict[Any, Doc]:
+        """Return the documents of the collection in a state."""
+        docs = dict(collection.docs)
+        for written, doc_id, doc in reversed(self._before[state:]):
+            if written is collection:
+                docs.pop(doc_id, None)
+                if doc is not None:
+                    docs[doc_id] = doc
+        return docs
+
+
+class _LaggingReads:
+    """Reads that begin at an earlier state. They never go back, as the reads from one member never do."""
+
+    def __init__(self, state: int, catch_up: CatchUp) -> None:
+        self._state: int | None = state
+        self._catch_up = catch_up
+
+    def next_state(self, newest: int) -> int | None:
+        """Return the state that the next read sees, or None for the newest from then on."""
+        state = self._state
+        if state is not None:
+            self._state = next_state if (next_state := self._catch_up(state, newest)) < newest else None
+        return state
+
+
+_lagging: ContextVar[_LaggingReads | None] = ContextVar("lagging", default=None)
+
+
+class MemoryDatabase:
+    """A database that creates each collection at its first use. With `keeps_history`, reads can lag."""
+
+    def __init__(self, schedule: Schedule, *, keeps_history: bool = False) -> None:
+        self.history = History(is_kept=keeps_history)
         self._schedule = schedule
         self._collections: dict[str, Collection] = {}
 
     def __getitem__(self, name: str) -> Collection:
-        return self._collections.setdefault(name, Collection(self._schedule, UNIQUE.get(name, ())))
+        return self._collections.setdefault(name, Collection(self._schedule, UNIQUE.get(name, ()), self.history))
+
+    @contextlib.contextmanager
+    def lagging(self, state: int, catch_up: CatchUp = lambda _, newest: newest) -> Iterator[None]:
+        """Let the first read of the block see an earlier state, and each later read the state that `catch_up` returns.
+
+        Writes change the newest state, as those of a new primary do.
+        """
+        token = _lagging.set(_LaggingReads(state, catch_up))
+        try:
+            yield
+        finally:
+            _lagging.reset(token)
 
 
 class Collection:
     """The documents of one collection, by id."""
 
-    def __init__(self, schedule: Schedule, unique: Sequence[tuple[str, ...]]) -> None:
+    def __init__(self, schedule: Schedule, unique: Sequence[tuple[str, ...]], history: History) -> None:
         self.docs: dict[Any, Doc] = {}
         self._schedule = schedule
+        self._history = history
         self._unique = unique
         self._unique_keys: set[tuple[Any, ...]] = set()
 
     def find(self, query: Doc, projection: Doc | None = None, batch_size: int = 0) -> Cursor:
         """Return a cursor over the documents that match when it is read."""
-        return Cursor(self._schedule, lambda: [doc for doc in self._candidates(query) if matches(doc, query)])
+        return Cursor(self._schedule, lambda: self._read(query))
 
     async def find_one(
         self, query: Doc, projection: Doc | None = None, sort: Sequence[tuple[str, int]] = ()
@@ -115,13 +185,20 @@ class Collection:
         await self._schedule.write([_bind(step, operation) for operation in operations])
         return Matched(sum(matched))
 
-    def _candidates(self, query: Mapping[str, Any]) -> Iterable[Doc]:
+    def _read(self, query: Mapping[str, Any]) -> list[Doc]:
+        lagging = _lagging.get()
+        state = None if lagging is None else lagging.next_state(self._history.newest)
+        docs = self.docs if state is None else self._history.docs_at(self, state)
+        return [doc for doc in self._candidates(query, docs) if matches(doc, query)]
+
+    def _candidates(self, query: Mapping[str, Any], docs: Mapping[Any, Doc] | None = None) -> Iterable[Doc]:
+        docs = self.docs if docs is None else docs
         key = query.get("_id")
         if isinstance(key, str):
-            return [self.docs[key]] if key in self.docs else []
+            return [docs[key]] if key in docs else []
         if isinstance(key, dict) and "$in" in key:
-            return [self.docs[i] for i in key["$in"] if i in self.docs]
-        return list(self.docs.values())
+            return [docs[i] for i in key["$in"] if i in docs]
+        return list(docs.values())
 
     def _keys(self, doc: Doc) -> list[tuple[Any, ...]]:
         return [(names, *(doc[name] for name in names)) for names in self._unique if all(name in doc for name in names)]
@@ -130,6 +207,7 @@ class Collection:
         keys = self._keys(doc)
         if doc["_id"] in self.docs or not self._unique_keys.isdisjoint(keys):
             raise DuplicateKeyError("duplicate key", 11000)
+        self._history.note(self, doc["_id"])
         self.docs[doc["_id"]] = doc
         self._unique_keys.update(keys)
         return True
@@ -137,6 +215,7 @@ class Collection:
     def _delete(self, query: Mapping[str, Any]) -> int:
         found = [doc for doc in self._candidates(query) if matches(doc, query)][:1]
         for doc in found:
+            self._history.note(self, doc["_id"])
             del self.docs[doc["_id"]]
             self._unique_keys.difference_update(self._keys(doc))
         return len(found)
@@ -146,6 +225,7 @@ class Collection:
         for doc in found:
             assert self._keys(doc) == self._keys(new), "the faster embedded server keeps the old unique keys"
             doc_id = doc["_id"]
+            self._history.note(self, doc_id)
             doc.clear()
             doc.update(new, _id=doc_id)
         return len(found)
@@ -153,6 +233,7 @@ class Collection:
     def _update(self, query: Mapping[str, Any], change: Doc, limit: int) -> int:
         found = [doc for doc in self._candidates(query) if matches(doc, query)][:limit]
         for doc in found:
+            self._history.note(self, doc["_id"])
             apply_update(doc, change)
         return len(found)
 

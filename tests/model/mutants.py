@@ -66,6 +66,14 @@ class Mutant:
         return namespace[self.function]
 
 
+_AFTER_CHECK = """\
+    fold_round = classify(backlog, chosen, still_pending, definitions)
+    fold_round.emptied.extend(await find_events_of_erased(worker, backlog, passes))
+    saved = await advance_passes(worker, at, fold_round.works, definitions)
+    await clear(worker, fold_round, saved, at, still_pending)
+"""
+"""The rest of a round after the pending check, in the text of `fold_once`."""
+
 MUTANTS = (
     Mutant(
         name="points do not expire until an event comes",
@@ -85,8 +93,8 @@ MUTANTS = (
         name="fold does not check what is still pending",
         owner=fold,
         function="check_still_pending",
-        old="still_pending = await worker.fold_queries.still_pending(list(dict.fromkeys(ids)))",
-        new="still_pending = {e.id: PendingAt(pass_id, 0) for pass_id in passes for e in backlog.events_of(pass_id)}",
+        old="return await worker.fold_queries.still_pending(list(dict.fromkeys(ids)))",
+        new="return {e.id: PendingAt(pass_id, 0) for pass_id in passes for e in backlog.events_of(pass_id)}",
         rare=True,
     ),
     Mutant(
@@ -177,11 +185,17 @@ MUTANTS = (
         rare=True,
     ),
     Mutant(
-        name="fold skips the pending check after writes of others",
+        name="fold skips the pending check after its own writes",
         owner=fold,
-        function="check_still_pending",
-        old="worker.cleared_writes.get(pass_id) != card.write_id",
-        new="pass_id not in worker.cleared_writes",
+        function="fold_once",
+        old="    still_pending = await check_still_pending(worker, backlog, chosen)\n" + _AFTER_CHECK,
+        new="    cleared = worker.__dict__.setdefault('cleared', {})\n"
+        "    unsure = {key: card for key, card in chosen.items() if cleared.get(key) != card.write_id}\n"
+        "    still_pending = await check_still_pending(worker, backlog, unsure)\n"
+        "    skipped = [event for key in chosen.keys() - unsure.keys() for event in backlog.events_of(key)]\n"
+        "    still_pending |= {event.id: PendingAt(event.pass_id, 0) for event in skipped}\n"
+        + _AFTER_CHECK
+        + "    cleared |= {key: each.write_id for key, each in saved.items()}\n",
         rare=True,
     ),
     Mutant(

@@ -29,6 +29,7 @@ class Stage(World):
 
     def __init__(self) -> None:
         super().__init__(1, Odds())
+        self.db.history.is_kept = True
         self.script.steps.clear()
         self._batches = 0
 
@@ -242,11 +243,39 @@ async def two_publishers_append_at_once(stage: Stage) -> None:
     await publish.publish(slow, stage.workspace_id)
 
 
-async def fold_that_skips_the_pending_check_reads_passes_late(stage: Stage) -> None:
-    """The slow fold cleared its own events, then others count and clear the events that it read as pending.
+async def fold_reads_old_events_after_its_own_writes(stage: Stage) -> None:
+    """An election follows two folds of one worker. The next read of the worker is older than both.
 
-    The pass has another `write_id` by then, so the slow fold must check again what is pending.
+    It shows the first event as pending. The pass is read as the worker wrote it last, with the second event in
+    `last_folded_ids`.
     """
+    worker = stage.new_worker()
+    await stage.buy()
+    before_folds = stage.db.history.newest
+    for _ in range(2):
+        await fold.fold(worker, ALL_SLOTS)
+        await stage.buy()
+    with stage.db.lagging(before_folds):
+        await fold.fold(worker, ALL_SLOTS)
+
+
+async def fold_reads_old_events_and_an_old_pass_after_its_own_writes(stage: Stage) -> None:
+    """As before, and the pass is read as it was before the folds, too."""
+    worker = stage.new_worker()
+    await stage.buy()
+    await fold.fold(worker, ALL_SLOTS)
+    await stage.buy()
+    before_folds = stage.db.history.newest
+    for _ in range(2):
+        await fold.fold(worker, ALL_SLOTS)
+        await stage.buy()
+    states = iter([before_folds])
+    with stage.db.lagging(before_folds, lambda _, newest: next(states, newest)):
+        await fold.fold(worker, ALL_SLOTS)
+
+
+async def fold_reads_passes_late_after_its_own_writes(stage: Stage) -> None:
+    """The slow fold cleared its own events, then others count and clear the events that it read as pending."""
     await stage.buy()
     slow = stage.new_worker()
     await fold.fold(slow, ALL_SLOTS)
@@ -375,7 +404,9 @@ SCENES: Sequence[Scene] = (
     fold_is_slow_to_walk,
     two_publishers_append_at_once,
     publisher_crashes_before_it_appends,
-    fold_that_skips_the_pending_check_reads_passes_late,
+    fold_reads_old_events_after_its_own_writes,
+    fold_reads_old_events_and_an_old_pass_after_its_own_writes,
+    fold_reads_passes_late_after_its_own_writes,
     fold_crashes_before_it_writes_stubs,
     backfill_rebuilds_before_stubs_are_written,
     pending_event_is_removed,

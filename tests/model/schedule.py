@@ -58,7 +58,8 @@ class Odds:
     """Probabilities of faults.
 
     At a turn, the actor crashes, or stalls for up to `max_stall_turns` turns of others. At a write, the reply is lost,
-    or the actor crashes before the reply.
+    or the actor crashes before the reply. At the start of a stage, its reads lag by up to `max_lag_writes` single writes,
+    as after an election.
     """
 
     crash: float = 0.01
@@ -67,6 +68,8 @@ class Odds:
     stall: float = 0.02
     stall_of_slow_actor: float = 0.3
     max_stall_turns: int = 60
+    lagging_reads: float = 0.0
+    max_lag_writes: int = 40
 
 
 class Schedule:

@@ -6,6 +6,7 @@ import pytest
 
 from .mutants import MUTANTS, Mutant
 from .scenes import SCENES, Scene, play
+from .schedule import Odds
 from .world import run
 
 SEEDS = 12
@@ -26,6 +27,14 @@ def test_random_crashes_and_races_keep_every_count_and_instant_exact(start: int,
 def test_random_crashes_and_races_with_merges_count_every_event_once() -> None:
     stats = [run(seed, merging=True) for seed in range(SEEDS)]
     assert sum(each.crashes for each in stats) > 5 * SEEDS
+
+
+@pytest.mark.parametrize("merging", [False, True])
+def test_reads_older_than_own_writes_let_no_event_count_twice_or_get_lost(merging: bool) -> None:
+    """After an election, a majority read may be older than acknowledged writes. A transition may come late then."""
+    odds = Odds(lagging_reads=0.5)
+    stats = [run(seed, odds, merging=merging) for seed in range(SEEDS)]
+    assert sum(each.transitions for each in stats) > 5 * SEEDS
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)

@@ -102,10 +102,11 @@ class World:
     ) -> None:
         self.random = Random(seed)
         self.schedule = Schedule(Random(seed + 1), odds)
-        self.db = MemoryDatabase(self.schedule)
+        self.odds = odds
+        self.db = MemoryDatabase(self.schedule, keeps_history=odds.lagging_reads > 0)
         self.clock = FixedClock(START)
-        # Events that a merge moves to a pass are late there.
-        self.has_late_events, self.workers, self.slow = late or merging, workers, slow
+        # Events that a merge moves to a pass are late there, and so are events that a lagging fold does not see yet.
+        self.has_late_events, self.workers, self.slow = late or merging or odds.lagging_reads > 0, workers, slow
         self.script = Script(self.random, self.clock, late=late, merging=merging)
         self.read: list[Activity] = []
         self.is_open = True
@@ -162,10 +163,16 @@ class World:
     async def run_stages(self, worker: Worker, choices: Random) -> None:
         """Run one stage after the other while the business is open."""
         while self.is_open:
-            try:
+            with contextlib.suppress(Unavailable), self.choose_lag(choices):
                 await choices.choice(self.list_stages(worker))()
-            except Unavailable:
-                continue
+
+    def choose_lag(self, choices: Random) -> contextlib.AbstractContextManager[None]:
+        """Return a block whose reads may begin at an earlier state of the store, and then catch up by chance."""
+        if not self.odds.lagging_reads or choices.random() >= self.odds.lagging_reads:
+            return contextlib.nullcontext()
+        newest = self.db.history.newest
+        state = newest - choices.randrange(min(newest, self.odds.max_lag_writes) + 1)
+        return self.db.lagging(state, lambda last, now: choices.choice((last, choices.randint(last, now), now)))
 
     def list_stages(self, worker: Worker) -> list[Callable[[], Awaitable[None]]]:
         """Return every stage, called as a wake-up or a sweep calls it."""

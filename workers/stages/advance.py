@@ -135,14 +135,11 @@ async def _save(
 ) -> None:
     """Write the passes and drop from `saved` those that another worker wrote first, or that the store refused."""
     ours, refused = await worker.fold_queries.save(writes)
-    for before, _, _, write_id in writes:
+    for before, _, _, _ in writes:
         if before.id not in ours:
             del saved[before.id]
             if before.id in refused:
                 await _count_failure(worker, at, before, WriteRefused(refused[before.id]))
-        elif not saved[before.id].advanced.folded_ids and worker.cleared_writes.get(before.id) == before.write_id:
-            # A write without events keeps `last_folded_ids`, and those of the write before it are cleared.
-            worker.remember_cleared(before.id, write_id)
 
 
 def _report(worker: Worker, saved: Mapping[str, Saved]) -> None:

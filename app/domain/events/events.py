@@ -233,11 +233,6 @@ def signed(event_type: str, amount: Decimal) -> Decimal:
     return -amount if event_type in SUBTRACTED_TYPES else amount
 
 
-def move_count(event: Event) -> int:
-    """Return how many merges have moved the event to another pass."""
-    return 0 if event.move is None else event.move.count
-
-
 def parse_type(raw: object, *path: str) -> str:
     """Return the name of an event type unchanged: 1 to 100 letters, digits, '_', '.', ':' or '-'.
 

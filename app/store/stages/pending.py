@@ -104,9 +104,10 @@ class PendingQueries(ErrorTranslating):
         """Return those of the events that are pending now, and for which pass. Index: _id."""
 
         async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
-            return await self._events.find({"_id": {"$in": list(chunk)}}, {"pend": 1, "pass": 1, "moved.n": 1}).to_list(
-                None
-            )
+            # The batch size makes MongoDB answer once. Its first batch has 101 documents by default.
+            fields = {"pend": 1, "pass": 1, "moved.n": 1}
+            found = self._events.find({"_id": {"$in": list(chunk)}}, fields, batch_size=len(chunk) + 1)
+            return await found.to_list(None)
 
         docs = await in_chunks(find_chunk, event_ids, self._in_chunk)
         return {doc["_id"]: PendingAt(doc["pass"], doc.get("moved", {}).get("n", 0)) for doc in docs if "pend" in doc}

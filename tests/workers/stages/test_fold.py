@@ -14,10 +14,12 @@ from app.domain.activities import CREATED, CUSTOM_EVENT
 from app.domain.events.events import Event
 from app.domain.events.receipts import RecordStatus
 from app.domain.fold.advance import Advanced, advance
+from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass
 from app.domain.segments.segments import Definitions
-from app.flow import SLOT_RANGES
+from app.flow import SLOT_RANGES, bounds_of, range_of
 from app.store.operations.parked_passes import ParkedPasses
+from app.store.stages.fold import PendingEvent
 from tests.business import Business, bought_within, purchases, spent
 from tests.crashes import Crash
 from workers.stages.fold import fold_once
@@ -75,6 +77,26 @@ async def test_fold_that_crashes_before_any_step_counts_every_event_once(
     assert (await business.read_pass("ann")).aggregates["purchase", "USD"].sum == 106
     assert (await business.read_pass("bob")).aggregates["purchase", "USD"].sum == 7
     assert await business.ctx.resources.db["events"].count_documents({"pend": {"$gte": 0}}) == 0
+
+
+async def test_read_older_than_the_own_writes_of_a_worker_lets_it_count_nothing_twice(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an election, a majority read may show events as pending that this worker has counted and cleared."""
+    await business.record({"amount": 1, "external_id": "first"})
+    key = range_of(slot_of((await business.read_pass()).id))
+    old = await business.worker.fold_queries.pending(*bounds_of(key), None, 1_000)
+    await fold_once(business.worker, key)
+    await business.record({"amount": 1, "external_id": "second"})
+    await fold_once(business.worker, key)
+
+    async def read_old_state(*_: object) -> list[PendingEvent]:
+        return old
+
+    with monkeypatch.context() as lagging:
+        lagging.setattr(business.worker.fold_queries, "pending", read_old_state)
+        await fold_once(business.worker, key)
+    assert (await business.read_pass()).aggregates["purchase", "USD"].count == 2
 
 
 async def test_concurrent_folds_of_the_same_events_count_them_once(business: Business) -> None:
