@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from app.clock import SystemClock
 from app.domain.actors import Actor, ApiKey, secret_hash
-from app.domain.errors import Unauthenticated, Unavailable
+from app.domain.errors import STORE_FAILURES, Unauthenticated
 from app.resources import Resources
 from app.store.workspace.keys import KeyQueries, find_key_by_hash
 
@@ -81,8 +81,8 @@ class Keyring:
         try:
             keys = KeyQueries(self._resources.essential_db, key.workspace_id, self._resources.in_chunk)
             await keys.record_use(key.id, await SystemClock().now())
-        except Unavailable as error:
-            log.debug("last use of key not stored, store unavailable: key=%s: %s", key.id, error)
+        except STORE_FAILURES as error:
+            log.debug("last use of key not stored: key=%s: %s", key.id, error)
 
 
 def _actor_from_key(key: ApiKey) -> Actor:

@@ -8,7 +8,7 @@ import time
 from datetime import datetime
 
 from app.clock import SystemClock
-from app.domain.errors import Unavailable
+from app.domain.errors import STORE_FAILURES
 from app.domain.values.instants import to_ms
 from app.resources import Resources
 from app.store.operations.backlog import Backlog, BacklogQueries
@@ -60,7 +60,7 @@ class BacklogGauges:
                 found = await self._backlogs.measure(to_ms(await clock.elapsed()))
                 now = await clock.now()
                 metrics.WORKERS.set(await self._heartbeats.count_alive(await SystemClock().now()))
-        except (Unavailable, TimeoutError):
+        except (*STORE_FAILURES, TimeoutError):
             metrics.BACKLOG_UP.set(0)
             for gauge in _FROM_STORE:
                 gauge.set(math.nan)

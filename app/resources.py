@@ -72,7 +72,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
     redis = open_redis(settings)
     client, essential_client = _open_mongo(settings), _open_mongo(settings, essential=True)
     try:
-        with translating_errors():
+        # The command that opens the resources shows why it cannot start.
+        with translating_errors(logs=False):
             build = await client.admin.command("buildInfo")
         db, is_embedded = _database(client, settings.database), "secantusVersion" in build
         clock: Clock = MongoClock(db) if settings.clock == "manual" else SystemClock()
@@ -120,8 +121,9 @@ def _open_mongo(settings: Settings, *, essential: bool = False) -> AsyncIOMotorC
             socketTimeoutMS=20_000,
             waitQueueTimeoutMS=5_000,
         )
-    except (ConfigurationError, ValueError) as error:
-        # The address is left out of the message, because it may contain a password.
+    except (ConfigurationError, OSError, ValueError) as error:
+        # OSError: a certificate file that does not exist or is none. The address is left out of the message, because it
+        # may contain a password.
         raise ConfigError([f"MONGODB_URI cannot be used: {error}"]) from error
 
 

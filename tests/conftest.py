@@ -27,7 +27,9 @@ from app.store.mongo.queries import Database, Doc
 from tests.business import INDEXED_DATABASES, Business, open_business
 from tests.patience import PATIENCE_SECONDS
 from tests.servers import Servers, running_servers
+from tests.store_proxy import StoreProxy, running_proxy
 from workers.stages import erase
+from workers.worker import Worker
 
 # The duration of an example depends on the load of the machine, so a slow example must not fail a test.
 laws.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -190,6 +192,24 @@ async def _empty(db: Database) -> bool:
 async def business(resources: Resources, clock: FixedClock) -> Business:
     """Create a workspace with an actor of every scope, and a worker that runs on demand."""
     return await open_business(resources, clock)
+
+
+@pytest.fixture
+async def proxy(resources: Resources) -> AsyncIterator[StoreProxy]:
+    """Yield a proxy in front of the store, which injects faults. Only `proxied` uses it."""
+    async with running_proxy(resources.settings.mongodb_uri or "") as running:
+        yield running
+
+
+@pytest.fixture
+async def proxied(proxy: StoreProxy, business: Business) -> AsyncIterator[Business]:
+    """Yield the business in a process whose store is behind the proxy; `business` reaches the same data without it."""
+    resources = business.ctx.resources
+    async with open_resources(dataclasses.replace(resources.settings, mongodb_uri=proxy.url)) as opened:
+        behind = dataclasses.replace(opened, clock=resources.clock)
+        workspace = behind.workspace(business.ctx.workspace.id)
+        ctx = dataclasses.replace(business.ctx, resources=behind, workspace=workspace)
+        yield Business(ctx, Worker.on(behind), business.clock)
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """Failure policy of the worker, the same for all stages.
 
-If the store does not answer (Unavailable), the next sweep runs the stage again. Any other exception is logged, with a
-reference.
+If the store does not answer (Unavailable), a later sweep runs the stage again. If the store refuses a command for good
+(StoreRefused), so does a much later sweep. `pauses.py` says when. The store's queries log both. Any other exception is
+logged here, with a reference.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from app.domain.errors import Unavailable
+from app.domain.errors import StoreRefused, Unavailable
 from app.telemetry import metrics
 
 from .worker import Worker
@@ -22,18 +23,30 @@ log = logging.getLogger("punchcard.worker")
 def log_failures(
     stage: str, run: Callable[[Worker, str], Awaitable[None]]
 ) -> Callable[[Worker, str], Coroutine[Any, Any, None]]:
-    """Wrap a stage so that it logs and counts failures instead of raising them. Cancellation is still raised."""
+    """Wrap a stage so that it logs and counts failures instead of raising them. Cancellation is still raised.
+
+    While the stage is paused for the key, the wrapped stage does nothing.
+    """
 
     async def guarded_run(worker: Worker, key: str) -> None:
+        if worker.pauses.is_paused(stage, key):
+            return
         try:
             with metrics.STAGE_SECONDS.labels(stage).time():
                 await run(worker, key)
         except Unavailable as error:
             metrics.STAGE_FAILURES.labels(stage, "unavailable").inc()
-            log.warning("%s %s skipped until the next sweep, store unavailable: %s", stage, key, error)
+            worker.pauses.note_failure(stage, key, is_refusal=False)
+            log.debug("%s %s skipped until a later sweep: %s", stage, key, error)
+        except StoreRefused as error:
+            metrics.STAGE_FAILURES.labels(stage, "refused").inc()
+            worker.pauses.note_failure(stage, key, is_refusal=True)
+            log.debug("%s %s skipped until a later sweep: %s Reference %s", stage, key, error, error.reference)
         except Exception:
             metrics.STAGE_FAILURES.labels(stage, "error").inc()
             log.exception("%s %s failed; reference %s", stage, key, uuid.uuid4().hex)
+        else:
+            worker.pauses.note_success(stage, key)
 
     guarded_run.__name__ = stage
     return guarded_run

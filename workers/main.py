@@ -23,7 +23,7 @@ from redis.asyncio import ConnectionPool
 
 from app.bus import LONG_STAGES, REDIS_ERRORS, decode, flow_queue, jobs_queue
 from app.config.settings import ConfigError, Settings
-from app.domain.errors import Unavailable
+from app.domain.errors import StoreRefused, Unavailable
 from app.flow import SLOT_RANGES
 from app.resources import open_resources
 from app.store.operations.indexes import SlotsChanged, check_slots
@@ -184,7 +184,9 @@ def main() -> None:
         tracing.start(settings.otlp_endpoint, "punchcard-worker")
         _limit_malloc_arenas()
         _run_until_signalled(settings)
-    except (ConfigError, SlotsChanged, Unavailable) as error:
+    except Unavailable as error:
+        sys.exit(f"Error: {error.describe()}")
+    except (ConfigError, SlotsChanged, StoreRefused) as error:
         sys.exit(f"Error: {error}")
     finally:
         tracing.stop()

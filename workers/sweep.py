@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 
 from app.clock import SystemClock, system_ms
-from app.domain.errors import Unavailable
+from app.domain.errors import STORE_FAILURES
 from app.domain.ids import slot_of
 from app.domain.values.instants import to_ms
 from app.flow import SLOT_RANGES, range_of
@@ -74,7 +74,7 @@ class Sweep:
             job.cancel()
         await asyncio.gather(*self._due_tasks)
         await asyncio.gather(*self._jobs.values(), return_exceptions=True)
-        with contextlib.suppress(Unavailable):
+        with contextlib.suppress(*STORE_FAILURES):
             await self._heartbeats.remove(self._worker.id)
 
     async def beat(self) -> None:
@@ -159,8 +159,9 @@ class Sweep:
         while not stopping.is_set():
             try:
                 await step()
-            except Unavailable as error:
-                log.warning("sweep step %s skipped, store unavailable: %s", step.__name__, error)
+            except STORE_FAILURES as error:
+                # The queries of the store have logged the cause.
+                log.debug("sweep step %s skipped: %s", step.__name__, error)
             except Exception:
                 # Without this handler, one exception would end the loop of this step for good.
                 log.exception("sweep step %s failed", step.__name__)
@@ -196,5 +197,5 @@ class Sweep:
 
     async def _advance_due(self, key: str) -> None:
         await self._stages["due"](self._worker, key)
-        with contextlib.suppress(Unavailable):
+        with contextlib.suppress(*STORE_FAILURES):
             await self._set_due_timers()

@@ -22,6 +22,8 @@ from app.store.stages.pending import BacklogPosition
 from app.store.stages.publish import PublishQueries
 from app.store.stages.reruns import RerunQueries
 
+from .pauses import Pauses
+
 log = logging.getLogger(__name__)
 
 MAX_EPOCH_CHANGES = 100_000
@@ -53,6 +55,8 @@ class Worker:
     """The last position of a workspace's log that publish has read, by workspace id."""
     epoch_changed_at: dict[frozenset[str], float] = field(default_factory=dict)
     """The time (monotonic seconds) at which erase changed the erasure epoch, by the ids of the pass and its aliases."""
+    pauses: Pauses = field(default_factory=Pauses)
+    """The pauses of stages that failed again and again."""
     id: str = field(default_factory=lambda: new_id("worker"))
     stopping: bool = False
     """True once the process is stopping: no further round starts."""

@@ -24,7 +24,7 @@ from starlette.responses import JSONResponse, Response
 from app.backlog import BacklogGauges
 from app.bus import REDIS_ERRORS
 from app.clock import SystemClock
-from app.domain.errors import Unavailable
+from app.domain.errors import STORE_FAILURES
 from app.resources import Resources
 from app.store.operations.health import check_write_and_read, missing_indexes
 from app.store.operations.heartbeats import Heartbeats
@@ -159,7 +159,7 @@ async def _run_timed(check: Callable[[], Awaitable[Finding]]) -> Finding:
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
             finding = await check()
-    except (Unavailable, *REDIS_ERRORS):
+    except (*STORE_FAILURES, *REDIS_ERRORS):
         # The message of the driver may contain addresses, and this route needs no key.
         finding = _finding(False, "no answer")
     return {**finding, "seconds": round(time.monotonic() - started, 3)}

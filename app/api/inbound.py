@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from app.commands.inbound.deliveries import ReceivedMessage, receive_message, verify_message
-from app.domain.errors import PunchcardError, Throttled, Unauthenticated, Unavailable
+from app.domain.errors import PunchcardError, StoreRefused, Throttled, Unauthenticated, Unavailable
 from app.domain.inbound.deliveries import DeliveryStatus
 from app.graphql.errors import ErrorCode, refuse, refuse_with
 from app.graphql.protocol.bodies import read_plain_body
@@ -122,6 +122,8 @@ def _error_response(error: PunchcardError) -> Response:
             return _json_response(refuse_with(error).body, 429, max(1, round(error.retry_after_seconds)))
         case Unavailable():
             return _json_response(refuse_with(error).body, 503, RETRY_AFTER_SECONDS)
+        case StoreRefused():
+            return _json_response(refuse_with(error).body, 500)
     return _json_response(refuse_with(error).body, 400)
 
 

@@ -10,8 +10,10 @@ import socket
 import sys
 
 import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.config.settings import Settings
+from app.config.settings import ConfigError, Settings
+from app.domain.errors import PunchcardError
 from app.telemetry import tracing
 
 from .asgi import create_app
@@ -24,11 +26,15 @@ POLL_INTERVAL_SECONDS = 0.02
 
 
 def serve(settings: Settings) -> None:
-    """Serve the API until SIGINT or SIGTERM. Raises ConfigError if the settings cannot be used."""
+    """Serve the API until SIGINT or SIGTERM.
+
+    Raises ConfigError if the settings cannot be used, and Unavailable or StoreRefused if the store does not let it start.
+    """
     tracing.start(settings.otlp_endpoint, "punchcard-api")
     draining = Shutdown()
+    app = _QuietStart(create_app(settings, draining=draining))
     config = uvicorn.Config(
-        create_app(settings, draining=draining),
+        app,
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -40,9 +46,52 @@ def serve(settings: Settings) -> None:
         timeout_graceful_shutdown=DRAIN_TIMEOUT_SECONDS,
     )
     server = DrainingServer(config, draining)
-    server.run()
+    try:
+        server.run()
+    except SystemExit:
+        # uvicorn exits if the application does not start.
+        if app.error is None:
+            raise
+    if app.error is not None:
+        raise app.error
     if not server.started:
         sys.exit(3)
+
+
+class _QuietStart:
+    """The application, of which a failed start is kept as `error`, and not logged with a traceback.
+
+    The command prints it in one line. Any error that is not Punchcard's own is logged as before.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.error: Exception | None = None
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass everything on, except for the text of a failed start."""
+        if scope["type"] != "lifespan":
+            await self._app(scope, receive, send)
+            return
+
+        failures: list[Message] = []
+
+        async def keep_failure(message: Message) -> None:
+            if message["type"] == "lifespan.startup.failed":
+                failures.append(message)
+            else:
+                await send(message)
+
+        try:
+            await self._app(scope, receive, keep_failure)
+        except (PunchcardError, ConfigError) as error:
+            self.error = error
+            for message in failures:
+                await send({**message, "message": ""})
+        except BaseException:
+            for message in failures:
+                await send(message)
+            raise
 
 
 class DrainingServer(uvicorn.Server):

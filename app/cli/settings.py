@@ -26,9 +26,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except Unavailable as error:
-            raise click.ClickException(
-                f"The {error.dependency} did not answer. Check that it runs and that its address is correct."
-            ) from error
+            raise click.ClickException(error.describe()) from error
         except (ConfigError, PunchcardError, SlotsChanged, StartError) as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:

@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from app.domain.errors import Code, Conflict, InvalidInput, LimitExceeded, NotFound, Problem, Unavailable, refuse_if
+from app.domain.errors import (
+    STORE_FAILURES,
+    Code,
+    Conflict,
+    InvalidInput,
+    LimitExceeded,
+    NotFound,
+    Problem,
+    Unavailable,
+    refuse_if,
+)
 from app.domain.events.events import TYPES
 from app.domain.segments.comparisons import count_comparisons
 from app.domain.segments.criteria import Criteria, EventCriterion, iter_leaves, parse_criteria
@@ -223,7 +233,7 @@ async def warn_about_criteria(ctx: Context, criteria: Criteria) -> list[Problem]
     try:
         recorded = set() if named <= TYPES.keys() else set(await ctx.workspace.vocabulary.types())
         return list(find_warnings(criteria, await event_types(ctx), recorded, "criteria"))
-    except Unavailable:
+    except STORE_FAILURES:
         return []
 
 

@@ -133,19 +133,54 @@ class OperationTooLarge(PunchcardError):
 
 
 class Unavailable(PunchcardError):
-    """Error for a dependency that did not answer. A retry with the same ids and keys is safe."""
+    """Error for a dependency that did not answer. A retry with the same ids and keys is safe.
 
-    def __init__(self, dependency: str) -> None:
+    `cause` is the reason for operators, as far as it is known. It may contain addresses, so the API never shows it.
+    """
+
+    def __init__(self, dependency: str, cause: str = "") -> None:
         super().__init__(f"The {dependency} did not answer. Retry with the same ids and keys; a retry is safe.")
         self.dependency = dependency
+        self.cause = cause
+
+    def describe(self) -> str:
+        """Return the message for operators, with the cause."""
+        message = f"The {self.dependency} did not answer. Check that it runs and that its address is correct."
+        return f"{message} The cause: {self.cause}" if self.cause else message
+
+
+class StoreRefused(PunchcardError):
+    """Error for a command that the store refuses for good. A retry fails again until an operator removes the cause.
+
+    `code` and `code_name` are those of MongoDB; the driver's own refusals have no code. `reference` names the line of the
+    log with the command and the collection. None of them contains a value.
+    """
+
+    def __init__(self, code: int | None, code_name: str, reference: str) -> None:
+        self.code, self.code_name, self.reference = code, code_name, reference
+        number = "" if code is None else f" (code {code})"
+        super().__init__(f"The store refused a command: {code_name}{number}. {REFUSAL_ADVICE.get(code, '')}".rstrip())
+
+
+STORE_FAILURES = (Unavailable, StoreRefused)
+"""What a query of the store raises if the store does not answer, or refuses."""
+
+REFUSAL_ADVICE: Mapping[int | None, str] = {
+    13: "Give the user of MONGODB_URI the role readWrite on the database.",
+    18: "Check the user, the password and the authSource in MONGODB_URI.",
+    85: "An index with other options has the name or the keys of a required index. Drop that index.",
+    86: "An index with other options has the name or the keys of a required index. Drop that index.",
+    8000: "Check the user and the password in MONGODB_URI.",
+}
+"""What an operator does about a refusal, by the code of MongoDB."""
 
 
 class NotYet(Unavailable):
     """Error for a read with a receipt whose events are not all folded yet. A retry is safe."""
 
     def __init__(self) -> None:
-        PunchcardError.__init__(self, "Some events of this receipt are not counted yet. Retry in a moment.")
-        self.dependency = "workers"
+        super().__init__("workers")
+        self.args = ("Some events of this receipt are not counted yet. Retry in a moment.",)
 
 
 def refuse_if(problems: Iterable[Problem]) -> None:

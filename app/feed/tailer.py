@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from app.bus import Bus
 from app.domain.activities import Activity, ActivityQuery
-from app.domain.errors import Code, InvalidInput, Unavailable
+from app.domain.errors import STORE_FAILURES, Code, InvalidInput
 from app.store.mongo.paging import PageRequest
 from app.store.workspace.activities import ActivityQueries
 from app.store.workspace.workspace import Workspace
@@ -200,7 +200,7 @@ class _Tailer:
                     return self.buffer.after(pos, TAIL_BATCH_SIZE)
                 try:
                     found = tuple(await self._workspace.activities.after(pos, REPLAY_BATCH_SIZE))
-                except Unavailable:
+                except STORE_FAILURES:
                     await asyncio.sleep(self._feed.tick_seconds)
                     found = ()
                 if found:
@@ -226,8 +226,8 @@ class _Tailer:
             try:
                 while await self._advance():
                     pass
-            except Unavailable as error:
-                log.debug("feed not read, store unavailable: workspace=%s: %s", self._workspace.id, error)
+            except STORE_FAILURES as error:
+                log.debug("feed not read: workspace=%s: %s", self._workspace.id, error)
             except Exception:
                 # Keep the task running: to followers, an ended tailer looks like a workspace without activity.
                 log.exception("feed not read, trying again: workspace=%s", self._workspace.id)

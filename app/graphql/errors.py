@@ -14,7 +14,15 @@ from typing import Any
 
 from graphql import GraphQLError, GraphQLSyntaxError
 
-from app.domain.errors import Denied, OperationTooLarge, Refused, Throttled, Unauthenticated, Unavailable
+from app.domain.errors import (
+    Denied,
+    OperationTooLarge,
+    Refused,
+    StoreRefused,
+    Throttled,
+    Unauthenticated,
+    Unavailable,
+)
 
 log = logging.getLogger(__name__)
 
@@ -119,8 +127,8 @@ EXPLANATIONS: Mapping[ErrorCode, Explanation] = {
         "Yes, the same request.",
     ),
     ErrorCode.INTERNAL_SERVER_ERROR: Explanation(
-        "Punchcard failed for a reason that it does not know: a bug. The log has the details under "
-        "`extensions.reference`.",
+        "Punchcard failed for a reason that it does not know: a bug, or a refusal of the store. The log has the details"
+        " under `extensions.reference`.",
         "Not in a loop. Report the reference to the operator.",
     ),
 }
@@ -133,6 +141,7 @@ TRANSLATED: dict[type[Exception], ErrorCode] = {
     Throttled: ErrorCode.THROTTLED,
     Unavailable: ErrorCode.UNAVAILABLE,
     OperationTooLarge: ErrorCode.LIMIT_EXCEEDED,
+    StoreRefused: ErrorCode.INTERNAL_SERVER_ERROR,
 }
 """Code of each error class of the domain. Mutations turn `Refused` into `userErrors` instead."""
 
@@ -241,6 +250,9 @@ def _render_extensions(error: Exception, path: object = None) -> dict[str, Any]:
             return {"code": ErrorCode.LIMIT_EXCEEDED, "limit": error.limit, "most": error.most}
         case RecursionError():
             return {"code": ErrorCode.BAD_USER_INPUT}
+        case StoreRefused():
+            # The store's log line has the reference, with the command and the collection.
+            return {"code": ErrorCode.INTERNAL_SERVER_ERROR, "reference": error.reference}
     for kind, code in TRANSLATED.items():
         if isinstance(error, kind):
             return {"code": code}

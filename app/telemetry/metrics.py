@@ -87,7 +87,8 @@ STAGE_SECONDS = Histogram(
 )
 STAGE_FAILURES = Counter(
     "punchcard_stage_failures",
-    "Runs of a stage that failed, by reason: unavailable (the store did not answer, the next sweep runs the stage), error.",
+    "Runs of a stage that failed, by reason: unavailable (the store did not answer, a later sweep runs the stage), refused"
+    " (the store refused a command), error.",
     ("stage", "reason"),
     registry=REGISTRY,
 )

@@ -68,8 +68,8 @@ INTERNAL = frozenset(
     app.commands.segments.MAX_ATTEMPTS
     app.domain.events.receipts.MAX_CARRIED_BYTES
     app.domain.files.jsonl.MAX_FIRST_LINES
-    app.domain.segments.evaluation.MAX_SHOWN_CHARACTERS
     app.domain.segments.comparisons.MAX_WALK_COMPARISONS
+    app.domain.segments.evaluation.MAX_SHOWN_CHARACTERS
     app.domain.segments.satisfiability.MAX_ATOMS
     app.domain.segments.satisfiability.MAX_EVALUATED_LEAVES
     app.domain.state.measures.MAX_EXPIRING
@@ -84,6 +84,7 @@ INTERNAL = frozenset(
     app.store.cache.MAX_PASSES
     app.store.cache.MAX_WORKSPACES
     app.store.mongo.decimal128.MAX_DIGITS
+    app.store.mongo.failures.MAX_CAUSE_CHARACTERS
     app.store.operations.backlog.MAX_COUNTED
     app.store.operations.backlog.MAX_ENDPOINTS
     app.store.stages.endpoint_leases.MAX_WAITING_ENDPOINTS

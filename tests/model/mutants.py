@@ -24,6 +24,7 @@ from app.store.codecs import pass_writes
 from app.store.mongo.queries import ErrorTranslating
 from app.store.stages import fold as fold_queries
 from app.store.stages import publish as publish_queries
+from app.store.stages import saves
 from app.store.workspace.activities import ActivityQueries
 from workers.stages import advance, due, erase, fold, publish
 
@@ -103,7 +104,7 @@ MUTANTS = (
         function="update_pass_operation",
         old='{"_id": before.id, "v": before.version, "fid": before.write_id}',
         new='{"_id": before.id}',
-        also=(fold_queries,),
+        also=(saves,),
     ),
     Mutant(
         name="events are cleared before their pass is written",

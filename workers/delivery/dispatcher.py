@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Any
 
 from app.domain.activities import Activity, ActivityQuery, match_none
-from app.domain.errors import Unavailable
+from app.domain.errors import STORE_FAILURES
 from app.domain.inbound.hooks import HookSecret
 from app.domain.values.instants import from_ms
 from app.domain.webhooks.deliveries import WebhookDelivery
@@ -103,10 +103,10 @@ class Dispatcher:
             is_deleted = await self._workspace.forget_if_deleted(self._lease.endpoint_id)
             reason = "the endpoint is deleted" if is_deleted else "another worker holds its lease"
             log.info("delivery to endpoint %s ended: %s", self._lease.endpoint_id, reason)
-        except Unavailable:
+        except STORE_FAILURES:
             # Release the lease with the progress stored last. If the store does not answer, the lease expires by
             # itself.
-            with contextlib.suppress(Unavailable):
+            with contextlib.suppress(*STORE_FAILURES):
                 await self._worker.endpoint_leases.release(self._lease, self._now_ms())
             raise
         finally:

@@ -20,6 +20,7 @@ from app.domain.passes.passes import Pass
 from app.domain.segments.segments import Definitions
 from app.domain.values.instants import to_ms
 from app.store.mongo.ids import new_id
+from app.store.stages.fold import PARKED_AFTER
 from app.telemetry import metrics
 from workers.worker import Worker
 
@@ -139,7 +140,7 @@ async def _save(
         if before.id not in ours:
             del saved[before.id]
             if before.id in refused:
-                await _count_failure(worker, at, before, WriteRefused(refused[before.id]))
+                await _count_refusal(worker, at, before, refused[before.id])
 
 
 def _report(worker: Worker, saved: Mapping[str, Saved]) -> None:
@@ -194,11 +195,21 @@ async def _find_moved(
     return await worker.merge_queries.published_elsewhere(targets) if targets else ()
 
 
-class WriteRefused(Exception):
-    """The store refused the write of a pass, for example because its document would be too large."""
-
-
 async def _count_failure(worker: Worker, at: RoundClock, card: Pass, error: Exception) -> None:
-    log.exception("pass %s could not be walked or saved", card.id, exc_info=error)
-    if await worker.fold_queries.count_failure(card.id, f"{type(error).__name__}: {error}", at.now_ms):
+    """Count a walk that raised an exception, a bug."""
+    log.exception("pass %s could not be walked", card.id, exc_info=error)
+    await _count(worker, at, card, f"{type(error).__name__}: {error}")
+
+
+async def _count_refusal(worker: Worker, at: RoundClock, card: Pass, reason: str) -> None:
+    """Count a write that the store refused, for example because the document would be too large."""
+    failures = await _count(worker, at, card, f"The store refused the write: {reason}")
+    if failures == 1:
+        log.error("store refused a command: %s command=update collection=passes pass=%s", reason, card.id)
+
+
+async def _count(worker: Worker, at: RoundClock, card: Pass, failure: str) -> int:
+    failures = await worker.fold_queries.count_failure(card.id, failure, at.now_ms)
+    if failures >= PARKED_AFTER:
         log.error("pass %s is parked after repeated failures; 'punchcard parked' lists it and runs it again", card.id)
+    return failures

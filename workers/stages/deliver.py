@@ -30,11 +30,14 @@ async def deliver(worker: Worker, workspace_id: str) -> None:
 def start_run(worker: Worker, endpoint: WaitingEndpoint) -> None:
     """Start a run at an endpoint, or wake the run that is under way.
 
-    Does nothing if the endpoint may not be claimed yet, or if the worker stops or has 100 runs already.
+    Does nothing if the endpoint may not be claimed yet, or if the worker stops or has 100 runs already, or while runs at
+    the endpoint pause after failures.
     """
     wake_up = worker.dispatchers.get(endpoint.endpoint_id)
     if wake_up is not None:
         wake_up.set()
+    elif worker.pauses.is_paused("deliver", endpoint.endpoint_id):
+        return
     elif endpoint.begins_ms <= system_ms() and not worker.stopping and not worker.has_no_dispatcher_left:
         # Enter the run before its task starts, so that another call does not start a second run.
         worker.dispatchers[endpoint.endpoint_id] = asyncio.Event()

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import datetime
 
-from app.domain.errors import Unavailable
+from app.domain.errors import STORE_FAILURES, StoreRefused, Unavailable
 from app.domain.jobs import EXPORTS, JobKind, JobStatus
 from app.domain.values.instants import from_ms
 from app.store.stages.job_leases import LEASE_MS, STUCK_AFTER, JobLeases, JobRun
@@ -65,13 +65,19 @@ async def _run_once(worker: Worker, job_id: str) -> bool:
                 await _run_slice(lease)
         return False
     except (asyncio.CancelledError, Unavailable):
-        with contextlib.suppress(Unavailable):
+        with contextlib.suppress(*STORE_FAILURES):
             await leases.release(run)
         raise
-    except Exception:
+    except Exception as error:
         if await leases.record_failure(run, _now_ms() + RETRY_DELAY_MS):
-            await _finish(lease, JobStatus.FAILED, INTERNAL_FAILURE)
+            await _finish(lease, JobStatus.FAILED, _describe_failure(error))
         raise
+
+
+def _describe_failure(error: Exception) -> str:
+    if isinstance(error, StoreRefused):
+        return f"{error} It stopped the job five times in a row. The worker's log has the reference {error.reference}."
+    return INTERNAL_FAILURE
 
 
 async def _run_slice(lease: JobLease) -> None:
@@ -116,7 +122,7 @@ async def _renewed(leases: JobLeases, run: JobRun) -> AsyncIterator[None]:
     async def renew() -> None:
         while True:
             await asyncio.sleep(LEASE_MS / 4000)
-            with contextlib.suppress(Unavailable):
+            with contextlib.suppress(*STORE_FAILURES):
                 await leases.renew(run, _now_ms())
 
     task = asyncio.create_task(renew())

@@ -12,7 +12,7 @@ import strawberry
 from app.commands.events import consistency, receipts
 from app.commands.events.outcomes import ItemResult
 from app.commands.events.receipts import RecordedCall
-from app.domain.errors import Unavailable
+from app.domain.errors import STORE_FAILURES
 from app.domain.events.corrections import find_kept_points
 from app.domain.events.receipts import RECORDED, RecordStatus
 from app.graphql.context import Info, RequestContext
@@ -180,7 +180,7 @@ async def find_unfolded(info: Info, results: Sequence[ItemResult], wait: RecordW
     info.context.reset_loaders()
     recorded_ids = {result.event.id for result in results if result.event is not None and result.status in RECORDED}
     commands = info.context.commands
-    with contextlib.suppress(Unavailable):
+    with contextlib.suppress(*STORE_FAILURES):
         if wait is RecordWait.FOLDED:
             limit = info.context.time_limit
             remaining_seconds = None if limit is None else limit.remaining_seconds()

@@ -26,6 +26,7 @@ from pymongo.command_cursor import CommandCursor
 from pymongo.cursor import Cursor
 from pymongo.synchronous.pool import Connection, Pool
 
+from .failures import DRIVER_ERRORS, note_call
 from .shares import Call
 from .usage import current_usage
 
@@ -71,6 +72,15 @@ def _receive(receive: Callable[[int | None], Any], request_id: int | None) -> An
     return message
 
 
+def _call(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a method of the driver. An error of the driver gets a note of the command and the collection."""
+    try:
+        return method(*args, **kwargs)
+    except DRIVER_ERRORS as error:
+        note_call(error, getattr(method, "__name__", "-"), args)
+        raise
+
+
 class _Framework:
     """motor's interface to asyncio, with threads of ours. motor asks it to run every call of the driver."""
 
@@ -84,13 +94,14 @@ class _Framework:
     def run_on_executor(self, loop: AbstractEventLoop, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run a method of the driver in a thread, and return the future of its result."""
         usage, context = current_usage(), contextvars.copy_context()
+        named = functools.partial(_call, method, *args, **kwargs)
         if usage is None or self._operations is None:
-            return loop.run_in_executor(self._own, functools.partial(context.run, method, *args, **kwargs))
+            return loop.run_in_executor(self._own, context.run, named)
         future: Future[Any] = loop.create_future()
         call = Call(
             loop=loop,
             executor=self._operations,
-            run=functools.partial(method, *args, **kwargs),
+            run=named,
             is_read=method in _READS,
             context=context,
             future=future,

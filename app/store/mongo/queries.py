@@ -10,42 +10,45 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from motor.motor_asyncio import AsyncIOMotorCollection, AsyncIOMotorDatabase
-from pymongo.errors import BulkWriteError, PyMongoError
+from pymongo.errors import BulkWriteError
 
-from app.domain.errors import Unavailable
-
+from .failures import DRIVER_ERRORS, DUPLICATE, failure_log
 from .usage import charge_counted
 
 Doc = dict[str, Any]
 Database = AsyncIOMotorDatabase[Doc]
 Collection = AsyncIOMotorCollection[Doc]
 T = TypeVar("T")
-DUPLICATE = 11000
 
 
 @contextmanager
-def translating_errors() -> Iterator[None]:
-    """Raise Unavailable("store") instead of errors of the driver.
+def translating_errors(query: str = "-", *, logs: bool = True) -> Iterator[None]:
+    """Raise Unavailable or StoreRefused instead of errors of the driver, and log them. `query` names the method.
 
+    Without `logs`, the caller shows the error.
     Queries that expect duplicate keys catch those errors themselves.
     """
     try:
         yield
-    except PyMongoError as error:
-        raise Unavailable("store") from error
+    except DRIVER_ERRORS as error:
+        # Without the driver's error, which quotes values of documents, a traceback can be logged.
+        raise failure_log.translate(error, query, logs=logs) from None
 
 
 def _translate_errors(method: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., Coroutine[Any, Any, T]]:
     @functools.wraps(method)
     async def wrapper(*args: Any, **kwargs: Any) -> T:
-        with translating_errors():
+        with translating_errors(method.__qualname__):
             return await method(*args, **kwargs)
 
     return wrapper
 
 
 class ErrorTranslating:
-    """Base class whose coroutine methods raise Unavailable if the store does not answer. Calls are safe to repeat."""
+    """Base class whose coroutine methods raise Unavailable if the store does not answer. Calls are safe to repeat.
+
+    They raise StoreRefused if the store refuses a command for good.
+    """
 
     def __init_subclass__(cls) -> None:
         for name, method in list(vars(cls).items()):
@@ -94,7 +97,8 @@ class WorkspaceQueries(ErrorTranslating):
 async def insert_new(collection: Collection, docs: Sequence[Doc], *, ordered: bool = False) -> set[int]:
     """Insert documents and return the indexes of those whose id or unique key already exists.
 
-    Raises any other failure.
+    Raises any other failure. Use it for a single document, too: `insert_one` hides a failure of the write concern behind
+    a duplicate key, and the other document may then be rolled back.
     """
     if not docs:
         return set()

@@ -12,9 +12,8 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from bson.errors import InvalidDocument
 from pymongo import ReplaceOne
-from pymongo.errors import BulkWriteError, DocumentTooLarge
+from pymongo.errors import OperationFailure
 
 from app.domain.events.events import TOMBSTONES, Event
 from app.domain.events.tombstones import is_tombstone, targets_of
@@ -25,16 +24,15 @@ from app.domain.state.measures import MAX_EXPIRING, Measure, Number, append_expi
 from app.domain.values.instants import from_ms, to_ms
 from app.store.codecs import events
 from app.store.codecs.definitions import version_from_doc
-from app.store.codecs.pass_writes import update_pass_operation
 from app.store.codecs.passes import from_doc
+from app.store.mongo.failures import find_bad_document
 from app.store.mongo.queries import Database, Doc, in_chunks
 
 from .pending import PendingAt, PendingQueries
+from .saves import PassWrite, save_passes
 
 HISTORY_BATCH_SIZE = 300
 """Events that one read of a window's history returns."""
-WRITE_CONFLICT = 112
-"""Code of a write that met another one at the same document. The next round repeats it."""
 PARKED_AFTER = 5
 """Failures after which a pass is parked."""
 
@@ -62,47 +60,14 @@ class FoldQueries(PendingQueries):
 
         return {doc["_id"]: from_doc(doc) for doc in await in_chunks(find_chunk, list(pass_ids), self._in_chunk)}
 
-    async def save(self, writes: Sequence[tuple[Pass, Pass, Sequence[Any], str]]) -> tuple[set[str], dict[str, str]]:
+    async def save(self, writes: Sequence[PassWrite]) -> tuple[set[str], dict[str, str]]:
         """Write passes. Return the ids of those whose write is stored, and by id why the store refused others.
 
-        Safe to repeat with the same write ids. Each write is (pass as read, pass to store, new outbox entries, write id).
-        One bulk write of compare-and-sets holds up to 1,000 passes; 100 on the embedded server. If fewer passes matched
-        than were sent, the random write ids show which writes are stored.
+        Safe to repeat with the same write ids. One bulk write of compare-and-sets holds up to 1,000 passes; 100 on the
+        embedded server. If fewer passes matched than were sent, the random write ids show which writes are stored.
+        Index: _id.
         """
-        if not writes:
-            return set(), {}
-        write_ids = {before.id: write_id for before, _, _, write_id in writes}
-        matched, refused = 0, dict[str, str]()
-        # Write in batches, so that a slow server answers each one well within the driver's timeout of 20 s.
-        for start in range(0, len(writes), self._in_chunk):
-            batch = writes[start : start + self._in_chunk]
-            matched += await self._write(batch, refused)
-        if matched == len(writes):
-            return set(write_ids), refused
-
-        async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
-            return await self._passes.find({"_id": {"$in": list(chunk)}}, {"fid": 1}).to_list(None)
-
-        docs = await in_chunks(find_chunk, list(write_ids), self._in_chunk)
-        return {doc["_id"] for doc in docs if doc["fid"] == write_ids[doc["_id"]]}, refused
-
-    async def _write(self, batch: Sequence[tuple[Pass, Pass, Sequence[Any], str]], refused: dict[str, str]) -> int:
-        """Write passes and return how many matched. A write that cannot succeed fails alone, and is put into `refused`."""
-        try:
-            operations = [update_pass_operation(*write) for write in batch]
-            return (await self._passes.bulk_write(operations, ordered=False)).matched_count
-        except BulkWriteError as error:
-            details = error.details or {}
-            for each in details.get("writeErrors", ()):
-                if each.get("code") != WRITE_CONFLICT:
-                    refused[batch[each["index"]][0].id] = str(each.get("errmsg"))
-            return int(details.get("nMatched", 0))
-        except (DocumentTooLarge, InvalidDocument, OverflowError) as error:
-            # The driver refuses such a document before it sends it, and other writes of the batch with it.
-            if len(batch) == 1:
-                refused[batch[0][0].id] = str(error)
-                return 0
-            return sum([await self._write([write], refused) for write in batch])
+        return await save_passes(self._passes, writes, self._in_chunk)
 
     async def clear(self, event_ids: Sequence[str], seen: Mapping[str, PendingAt] = MappingProxyType({})) -> None:
         """Clear events, after the write that counted them was acknowledged. Index: _id.
@@ -245,22 +210,29 @@ class FoldQueries(PendingQueries):
                 return pairs[:MAX_EXPIRING], len(pairs) > MAX_EXPIRING
             read_ms, after_id = next_ms, next_id
 
-    async def count_failure(self, pass_id: str, error: str, at_ms: int) -> bool:
-        """Count a failure of a pass and return whether the pass was parked.
+    async def count_failure(self, pass_id: str, error: str, at_ms: int) -> int:
+        """Count a failure of a pass and return the failures in a row. `PARKED_AFTER` of them park the pass.
 
         A parked pass's events stay pending, but outside the index, until an operator releases the pass. Index: {pend,
         workspace, pass, occurred_at, _id}.
         """
-        doc = await self._passes.find_one_and_update(
-            {"_id": pass_id}, {"$inc": {"fails": 1}, "$set": {"failure": error[:500]}}, return_document=True
-        )
+        # The document may have no room for the text: then an earlier text, or none, stays.
+        count: Doc = {"$inc": {"fails": 1}}
+        try:
+            doc = await self._passes.find_one_and_update(
+                {"_id": pass_id}, {**count, "$set": {"failure": error[:500]}}, return_document=True
+            )
+        except OperationFailure as refusal:
+            if find_bad_document(refusal) is None:
+                raise
+            doc = await self._passes.find_one_and_update({"_id": pass_id}, count, return_document=True)
         if doc["fails"] < PARKED_AFTER:
-            return False
+            return int(doc["fails"])
         slot = slot_of(pass_id)
         await self._passes.update_one({"_id": pass_id}, {"$set": {"parked": at_ms}, "$unset": {"due": ""}})
         pending = {"pend": slot, "workspace": doc["workspace"], "pass": pass_id}
         await self._events.update_many(pending, {"$set": {"pend": -1 - slot}})
-        return True
+        return int(doc["fails"])
 
 
 def _counting(card: Pass) -> Callable[[Mapping[str, Any]], bool]:

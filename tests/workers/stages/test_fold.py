@@ -19,7 +19,7 @@ from app.domain.passes.passes import Pass
 from app.domain.segments.segments import Definitions
 from app.flow import SLOT_RANGES, bounds_of, range_of
 from app.store.operations.parked_passes import ParkedPasses
-from app.store.stages.fold import PendingEvent
+from app.store.stages.pending import PendingEvent
 from tests.business import Business, bought_within, purchases, spent
 from tests.crashes import Crash
 from workers.stages.fold import fold_once

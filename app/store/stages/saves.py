@@ -1,0 +1,62 @@
+"""The bulk write of passes by compare-and-set, in which a document that the store refuses fails alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pymongo.errors import BulkWriteError
+
+from app.domain.passes.passes import Pass
+from app.store.codecs.pass_writes import update_pass_operation
+from app.store.mongo.failures import DRIVER_ERRORS, describe_code, find_bad_document, is_transient_code
+from app.store.mongo.queries import Collection, Doc, in_chunks
+
+PassWrite = tuple[Pass, Pass, Sequence[Any], str]
+"""A pass as read, the pass to store, its new outbox entries, and the random id of the write."""
+
+
+async def save_passes(
+    passes: Collection, writes: Sequence[PassWrite], in_chunk: int
+) -> tuple[set[str], dict[str, str]]:
+    """Write passes. Return the ids of those whose write is stored, and by id why the store refused others."""
+    if not writes:
+        return set(), {}
+    write_ids = {before.id: write_id for before, _, _, write_id in writes}
+    matched, refused = 0, dict[str, str]()
+    # Write in batches, so that a slow server answers each one well within the driver's timeout of 20 s.
+    for start in range(0, len(writes), in_chunk):
+        batch = writes[start : start + in_chunk]
+        matched += await _write_batch(passes, batch, refused)
+    if matched == len(writes):
+        return set(write_ids), refused
+
+    async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
+        return await passes.find({"_id": {"$in": list(chunk)}}, {"fid": 1}).to_list(None)
+
+    docs = await in_chunks(find_chunk, list(write_ids), in_chunk)
+    return {doc["_id"] for doc in docs if doc["fid"] == write_ids[doc["_id"]]}, refused
+
+
+async def _write_batch(passes: Collection, batch: Sequence[PassWrite], refused: dict[str, str]) -> int:
+    """Write passes and return how many matched. A write that cannot succeed fails alone, and is put into `refused`."""
+    try:
+        operations = [update_pass_operation(*write) for write in batch]
+        return (await passes.bulk_write(operations, ordered=False)).matched_count
+    except BulkWriteError as error:
+        details = error.details or {}
+        if details.get("writeConcernErrors"):
+            raise
+        for each in details.get("writeErrors", ()):
+            if not is_transient_code(each.get("code")):
+                refused[batch[each["index"]][0].id] = describe_code(each.get("code"))
+        return int(details.get("nMatched", 0))
+    except (*DRIVER_ERRORS, OverflowError) as error:
+        # The driver, or the store, refuses one document and the other writes of the batch with it.
+        reason = find_bad_document(error)
+        if reason is None:
+            raise
+        if len(batch) == 1:
+            refused[batch[0][0].id] = reason
+            return 0
+        return sum([await _write_batch(passes, [write], refused) for write in batch])

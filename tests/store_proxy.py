@@ -1,0 +1,313 @@
+"""A proxy between a process and its store: it answers commands with errors, late, never, or with an old answer.
+
+It speaks the wire protocol of MongoDB (OP_MSG without compression). A test adds faults; each fault matches commands by
+name and collection. All other messages pass unchanged. `sent` lists the commands, so a test can count and await them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import bson
+
+Doc = dict[str, Any]
+_HEADER = struct.Struct("<iiii")
+_OP_MSG = 2013
+_UNNAMED = "$cmd"
+_OPTIONS = "directConnection=true&serverMonitoringMode=poll"
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command that a client sent: its name, its collection ("$cmd" if it has none), and its main document."""
+
+    name: str
+    collection: str
+    body: Doc
+
+
+@dataclass(eq=False)
+class Fault:
+    """What happens to the next `times` commands that match, after `skips` of them; to all later ones if `times` is None.
+
+    The answer is `reply`, or that of the store if `reply` is None. With `takes_effect`, the store executes the command
+    first. With `closes`, the connection closes in place of an answer. The command goes on only when `released` is set.
+    """
+
+    name: str
+    collection: str | None = None
+    times: int | None = 1
+    skips: int = 0
+    reply: Callable[[Command], Doc] | None = None
+    takes_effect: bool = True
+    closes: bool = False
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+    met: int = 0
+
+    def matches(self, command: Command) -> bool:
+        """Return whether the fault applies to a command."""
+        return (
+            command.name == self.name
+            and self.collection in (None, command.collection)
+            and (self.times is None or self.met < self.skips + self.times)
+        )
+
+
+class StoreProxy:
+    """A running proxy. `url` is its address; the database and the options of the store's address stay."""
+
+    def __init__(self, upstream: tuple[str, int]) -> None:
+        self.sent: list[Command] = []
+        self.url = ""
+        self._upstream = upstream
+        self._faults: list[Fault] = []
+        self._old_replies: dict[tuple[str, str], Doc] = {}
+        self._watched: set[tuple[str, str]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._something_sent = asyncio.Event()
+        self.is_reachable = True
+        """While false, the proxy closes every connection at once: the store is away."""
+
+    def fail(
+        self,
+        name: str,
+        collection: str | None = None,
+        *,
+        code: int,
+        code_name: str = "",
+        message: str = "refused by the test",
+        labels: tuple[str, ...] = (),
+        after_effect: bool = False,
+        times: int | None = 1,
+        skips: int = 0,
+    ) -> Fault:
+        """Answer commands with an error of the store, before or after they take effect."""
+        error: Doc = {"ok": 0.0, "code": code, "codeName": code_name, "errmsg": message, "errorLabels": list(labels)}
+        if not code_name:
+            del error["codeName"]
+        return self.add(Fault(name, collection, times, skips, reply=lambda _: error, takes_effect=after_effect))
+
+    def fail_write_concern(self, name: str, collection: str | None = None, *, code: int = 64, times: int = 1) -> Fault:
+        """Let commands take effect, and answer that the write concern was not met."""
+        reply: Doc = {"ok": 1.0, "n": 1, "writeConcernError": {"code": code, "errmsg": "waiting timed out"}}
+        return self.add(Fault(name, collection, times, reply=lambda _: reply))
+
+    def fail_writes(self, name: str, collection: str, *, code: int, times: int | None = 1) -> Fault:
+        """Answer that each single write of the commands failed. None of them takes effect."""
+
+        def reply(command: Command) -> Doc:
+            count = len(
+                command.body.get("updates") or command.body.get("documents") or command.body.get("deletes") or ()
+            )
+            failures = [{"index": i, "code": code, "errmsg": 'value "secret" refused'} for i in range(count)]
+            return {"ok": 1.0, "n": 0, "nModified": 0, "writeErrors": failures}
+
+        return self.add(Fault(name, collection, times, reply=reply, takes_effect=False))
+
+    def close(self, name: str, collection: str | None = None, *, after_effect: bool = False, times: int = 1) -> Fault:
+        """Close the connection in place of an answer, before or after the command takes effect."""
+        return self.add(Fault(name, collection, times, takes_effect=after_effect, closes=True))
+
+    def hold(self, name: str, collection: str | None = None, times: int | None = 1) -> Fault:
+        """Hold commands until the test sets `released` of the fault."""
+        fault = self.add(Fault(name, collection, times))
+        fault.released.clear()
+        return fault
+
+    def keep_answers(self, name: str, collection: str) -> None:
+        """Keep the next answer to such a command, for `answer_as_before`."""
+        self._old_replies.pop((name, collection), None)
+        self._watched.add((name, collection))
+
+    def answer_as_before(self, name: str, collection: str, times: int = 1) -> Fault:
+        """Answer commands with the kept answer, as a member of the replica set that lags behind does."""
+        reply = self._old_replies[name, collection]
+        return self.add(Fault(name, collection, times, reply=lambda _: reply, takes_effect=False))
+
+    def add(self, fault: Fault) -> Fault:
+        """Add a fault and return it. Faults that were added first match first."""
+        fault.released.set()
+        self._faults.append(fault)
+        return fault
+
+    def clear(self) -> None:
+        """Remove all faults, and release the commands that are held."""
+        for fault in self._faults:
+            fault.times = 0
+            fault.released.set()
+        self._faults.clear()
+
+    def disconnect(self) -> None:
+        """Close all connections, as a primary that steps down does."""
+        for writer in list(self._writers):
+            writer.close()
+
+    async def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Return when the condition holds. It is checked whenever a client sends a command."""
+        while not condition():
+            self._something_sent.clear()
+            await self._something_sent.wait()
+
+    def count(self, name: str, collection: str) -> int:
+        """Return how many such commands clients have sent."""
+        return sum((each.name, each.collection) == (name, collection) for each in self.sent)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection of a client."""
+        if not self.is_reachable:
+            writer.close()
+            return
+        try:
+            upstream_reader, upstream_writer = await asyncio.open_connection(*self._upstream)
+        except OSError:
+            writer.close()
+            return
+        self._writers |= {writer, upstream_writer}
+        replies: dict[int, tuple[Command, Doc | None]] = {}
+        tasks = {
+            asyncio.create_task(self._forward_commands(reader, writer, upstream_writer, replies)),
+            asyncio.create_task(self._forward_replies(upstream_reader, writer, replies)),
+        }
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for each in (writer, upstream_writer):
+                self._writers.discard(each)
+                each.close()
+
+    async def _forward_commands(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        upstream: asyncio.StreamWriter,
+        replies: dict[int, tuple[Command, Doc | None]],
+    ) -> None:
+        while (message := await _read_message(reader)) is not None:
+            request_id = _HEADER.unpack_from(message)[1]
+            command = _parse_command(message)
+            if command is None:
+                upstream.write(message)
+                continue
+            self.sent.append(command)
+            self._something_sent.set()
+            fault = next((each for each in self._faults if each.matches(command)), None)
+            if fault is not None:
+                fault.met += 1
+            if fault is not None and fault.met > fault.skips:
+                await fault.released.wait()
+                reply = None if fault.reply is None else fault.reply(command)
+                if not fault.takes_effect:
+                    if fault.closes:
+                        return
+                    writer.write(_encode_reply(request_id, reply or {"ok": 1.0}))
+                    continue
+                if fault.closes:
+                    # Wait for the answer of the store, so that the command has taken effect, and drop it.
+                    replies[request_id] = (command, {"closes": True})
+                elif reply is not None:
+                    replies[request_id] = (command, reply)
+            if (command.name, command.collection) in self._watched:
+                replies.setdefault(request_id, (command, None))
+            upstream.write(message)
+            await upstream.drain()
+
+    async def _forward_replies(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        replies: dict[int, tuple[Command, Doc | None]],
+    ) -> None:
+        while (message := await _read_message(reader)) is not None:
+            answered_id = _HEADER.unpack_from(message)[2]
+            command, reply = replies.pop(answered_id, (None, None))
+            if command is not None and reply is None:
+                key = (command.name, command.collection)
+                self._old_replies.setdefault(key, bson.decode(message[21:]))
+                self._watched.discard(key)
+            if reply is not None and reply.get("closes"):
+                return
+            writer.write(message if reply is None else _encode_reply(answered_id, reply))
+            await writer.drain()
+
+
+async def _read_message(reader: asyncio.StreamReader) -> bytes | None:
+    try:
+        header = await reader.readexactly(16)
+        return header + await reader.readexactly(_HEADER.unpack(header)[0] - 16)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+
+
+def _parse_command(message: bytes) -> Command | None:
+    """Return the command of a message, with the documents of its sequences; None for another kind of message."""
+    if _HEADER.unpack_from(message)[3] != _OP_MSG:
+        return None
+    body: Doc = {}
+    sequences: dict[str, list[Doc]] = {}
+    position = 20
+    while position < len(message):
+        kind, size = message[position], int.from_bytes(message[position + 1 : position + 5], "little")
+        section = message[position + 1 : position + 1 + size]
+        if kind == 0:
+            body = bson.decode(section)
+        else:
+            name_end = section.index(b"\0", 4)
+            sequences[section[4:name_end].decode()] = bson.decode_all(section[name_end + 1 :])
+        position += 1 + size
+    body |= sequences
+    name = next(iter(body))
+    target = body.get("collection") if name == "getMore" else body[name]
+    return Command(name, target if isinstance(target, str) else _UNNAMED, body)
+
+
+def _encode_reply(request_id: int, reply: Mapping[str, Any]) -> bytes:
+    document = bson.encode(reply)
+    return _HEADER.pack(21 + len(document), 0, request_id, _OP_MSG) + b"\0\0\0\0\0" + document
+
+
+@asynccontextmanager
+async def running_proxy(uri: str) -> AsyncIterator[StoreProxy]:
+    """Run a proxy in front of the store at `uri` while the block runs.
+
+    Its address says `directConnection`, since the store names its own address to clients, which would go there. After an
+    error of an election, the driver asks the store for its state at once only if it polls.
+    """
+    found = re.search(r"(?<=[/@])([\w.]+):(\d+)", uri)
+    assert found is not None, uri
+    proxy = StoreProxy((found[1], int(found[2])))
+    serving: set[asyncio.Task[None]] = set()
+
+    def start(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(_ignore_closed(proxy.serve(reader, writer)))
+        serving.add(task)
+        task.add_done_callback(serving.discard)
+
+    server = await asyncio.start_server(start, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    address = f"{uri[: found.start()]}127.0.0.1:{port}{uri[found.end() :]}"
+    path, _, options = address.partition("?")
+    path = path if path.count("/") > 2 else f"{path}/"
+    proxy.url = f"{path}?{'&'.join(filter(None, (options, _OPTIONS)))}"
+    try:
+        yield proxy
+    finally:
+        proxy.clear()
+        server.close()
+        for task in list(serving):
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
+
+
+async def _ignore_closed(serving: Awaitable[None]) -> None:
+    with contextlib.suppress(ConnectionError):
+        await serving
