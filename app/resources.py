@@ -19,12 +19,18 @@ from app.local.servers import locate_servers
 from app.store.cache import WorkspaceCache
 from app.store.clock import MongoClock
 from app.store.mongo.capacity import EMBEDDED_CAPACITY, StoreCapacity
-from app.store.mongo.driver import open_client
+from app.store.mongo.driver import limit_calls, open_client
 from app.store.mongo.queries import Database, Doc, translating_errors
 from app.store.workspace.workspace import Workspace
 
-SERVER_SELECTION_TIMEOUT_MS = 3_000
-"""How long the driver looks for the store before a call raises Unavailable."""
+SELECTION_SECONDS = 15.0
+"""How long a call waits for a primary before it raises Unavailable. An election takes about 12 s."""
+ESSENTIAL_SELECTION_SECONDS = 5.0
+"""How long the reading of a key and a health check wait for a primary."""
+START_TIMEOUT_SECONDS = 5.0
+"""How long a process looks for the store when it starts."""
+WRITE_CONCERN_TIMEOUT_MS = 15_000
+"""How long the store waits for a majority. Then the write is Unavailable, although it may be stored: safe to repeat."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +68,22 @@ class Resources:
 
 
 @asynccontextmanager
-async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
+async def open_resources(
+    settings: Settings, *, selection_seconds: float = SELECTION_SECONDS
+) -> AsyncIterator[Resources]:
     """Open the resources, and close them when the block ends. Redis may be unreachable, now or later.
 
-    Raises ConfigError if neither addresses nor local servers are known, or if an address cannot be read. Raises
-    Unavailable if the store does not answer within a few seconds; safe to repeat.
+    A call to the store waits `selection_seconds` for a primary, unless MONGODB_URI says otherwise. Raises ConfigError if
+    neither addresses nor local servers are known, or if an address cannot be read. Raises Unavailable if the store does
+    not answer within a few seconds, safe to repeat, and StoreRefused.
     """
     settings = locate_servers(settings)
     redis = open_redis(settings)
-    client, essential_client = _open_mongo(settings), _open_mongo(settings, essential=True)
+    client = open_mongo(settings, selection_seconds)
+    essential_client = open_mongo(settings, min(selection_seconds, ESSENTIAL_SELECTION_SECONDS), essential=True)
     try:
         # The command that opens the resources shows why it cannot start.
-        with translating_errors(logs=False):
+        with translating_errors(logs=False), limit_calls(START_TIMEOUT_SECONDS):
             build = await client.admin.command("buildInfo")
         db, is_embedded = _database(client, settings.database), "secantusVersion" in build
         clock: Clock = MongoClock(db) if settings.clock == "manual" else SystemClock()
@@ -102,12 +112,25 @@ def _database(client: AsyncIOMotorClient[Doc], name: str) -> Database:
     return client.get_database(name, read_preference=ReadPreference.PRIMARY)
 
 
-def _open_mongo(settings: Settings, *, essential: bool = False) -> AsyncIOMotorClient[Doc]:
+def open_mongo(settings: Settings, selection_seconds: float, *, essential: bool = False) -> AsyncIOMotorClient[Doc]:
+    """Return a client of the store. Options in MONGODB_URI win, except for those that the protocol needs.
+
+    Raises ConfigError.
+    """
+    defaults: dict[str, object] = {
+        "appname": "punchcard",
+        "serverSelectionTimeoutMS": round(selection_seconds * 1000),
+        "connectTimeoutMS": 2_000,
+        "socketTimeoutMS": 20_000,
+        "waitQueueTimeoutMS": 5_000,
+        "wTimeoutMS": WRITE_CONCERN_TIMEOUT_MS,
+    }
+    named = _options_in(settings.mongodb_uri or "")
     try:
         return open_client(
             settings.mongodb_uri,
             essential=essential,
-            appname="punchcard",
+            **{name: value for name, value in defaults.items() if name.lower() not in named},
             tz_aware=True,
             # With the driver's own zone object, every subtraction of two instants computes both offsets.
             tzinfo=UTC,
@@ -116,15 +139,17 @@ def _open_mongo(settings: Settings, *, essential: bool = False) -> AsyncIOMotorC
             readConcernLevel="majority",
             # A write without an answer may have been applied. The protocol decides what to do, not the driver.
             retryWrites=False,
-            serverSelectionTimeoutMS=SERVER_SELECTION_TIMEOUT_MS,
-            connectTimeoutMS=2_000,
-            socketTimeoutMS=20_000,
-            waitQueueTimeoutMS=5_000,
         )
     except (ConfigurationError, OSError, ValueError) as error:
         # OSError: a certificate file that does not exist or is none. The address is left out of the message, because it
         # may contain a password.
         raise ConfigError([f"MONGODB_URI cannot be used: {error}"]) from error
+
+
+def _options_in(uri: str) -> set[str]:
+    """Return the names of the options in an address, in lower case."""
+    _, _, query = uri.partition("?")
+    return {option.partition("=")[0].lower() for option in query.split("&")}
 
 
 def open_redis(settings: Settings) -> Redis:

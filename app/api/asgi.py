@@ -35,7 +35,7 @@ from app.graphql.protocol.http import GraphQLHttp
 from app.graphql.protocol.ws import GraphQLSocket
 from app.graphql.schema import schema
 from app.rate_limits import Budget
-from app.resources import Resources, open_resources
+from app.resources import SELECTION_SECONDS, Resources, open_resources
 from app.store.mongo.usage import StoreShares
 from app.telemetry import operations
 
@@ -104,10 +104,12 @@ def create_app(
     chosen = settings or Settings.from_env(os.environ)
     shutdown = draining or Shutdown()
     trusted = load_trusted(chosen)
+    # A client gets UNAVAILABLE from an operation that finds no primary, before the operation's own time is over.
+    selection_seconds = min(SELECTION_SECONDS, max(0.5, chosen.operation_seconds - 1.0))
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[State]:
-        async with resources() if resources else open_resources(chosen) as opened:
+        async with resources() if resources else open_resources(chosen, selection_seconds=selection_seconds) as opened:
             edge = _open_edge(opened, shutdown, trusted, heartbeat_seconds, init_timeout_seconds)
             shutdown.when_begun(edge.socket.shut_down)
             shutdown.when_begun(edge.http.shut_down)

@@ -2,7 +2,7 @@
 
 `/healthz` calls no other service. `/readyz` returns 503 only if requests would fail:
 
-- the store accepts no writes,
+- the store has accepted no write for 20 seconds, longer than an election takes,
 - an index is missing,
 - or the process is shutting down.
 
@@ -24,8 +24,9 @@ from starlette.responses import JSONResponse, Response
 from app.backlog import BacklogGauges
 from app.bus import REDIS_ERRORS
 from app.clock import SystemClock
-from app.domain.errors import STORE_FAILURES
+from app.domain.errors import StoreRefused, Unavailable
 from app.resources import Resources
+from app.store.mongo.driver import limit_calls
 from app.store.operations.health import check_write_and_read, missing_indexes
 from app.store.operations.heartbeats import Heartbeats
 from app.telemetry import metrics
@@ -44,6 +45,10 @@ PROXY_HEADERS = frozenset(
 )
 """Headers that a proxy adds and a program that reads metrics does not send."""
 PROXY_HEADER_PREFIXES = ("x-forwarded-", "x-envoy-", "cf-", "fastly-", "fly-")
+OUTAGE_PATIENCE_SECONDS = 20.0
+"""How long after its last write the store may give no answer. An election would make all instances unready at once."""
+
+NO_ANSWER = "no answer"
 
 Finding = dict[str, object]
 
@@ -51,8 +56,13 @@ Finding = dict[str, object]
 class HealthChecks:
     """The health checks of one API process."""
 
-    def __init__(self, resources: Resources, draining: Shutdown) -> None:
+    def __init__(
+        self, resources: Resources, draining: Shutdown, now_seconds: Callable[[], float] = time.monotonic
+    ) -> None:
         self._resources = resources
+        self._now_seconds = now_seconds
+        self._written_at: float | None = None
+        """When the store accepted the last write of a check; None if it never did."""
         self._draining = draining
         self._gauges = BacklogGauges(resources)
         self._heartbeats = Heartbeats(resources.essential_db)
@@ -69,12 +79,12 @@ class HealthChecks:
         """Return the overall `status` and the `checks`.
 
         `status` is "ok", "degraded", "unavailable" or "stopping". Each check has its own `status` ("ok" or "down"), its
-        duration in `seconds`, and details.
+        duration in `seconds`, and details. While the store gives no answer, the status is "degraded" for 20 s.
         """
         findings = await self._check_all()
         down = [name for name, finding in findings.items() if finding["status"] != "ok"]
         status = "degraded" if down else "ok"
-        if any(name in REQUIRED_CHECKS for name in down):
+        if any(name in REQUIRED_CHECKS and not self._is_short_outage(findings[name]) for name in down):
             status = "unavailable"
         if self._draining.begun:
             status = "stopping"
@@ -101,7 +111,7 @@ class HealthChecks:
 
     async def _check_all(self) -> dict[str, Finding]:
         async with self._lock:
-            if time.monotonic() >= self._findings_valid_until:
+            if self._now_seconds() >= self._findings_valid_until:
                 checks = {
                     "store": self._check_store,
                     "indexes": self._check_indexes,
@@ -109,21 +119,28 @@ class HealthChecks:
                     "workers": self._check_workers,
                 }
                 self._findings = dict(zip(checks, await asyncio.gather(*map(_run_timed, checks.values())), strict=True))
-                self._findings_valid_until = time.monotonic() + READINESS_TTL_SECONDS
+                self._findings_valid_until = self._now_seconds() + READINESS_TTL_SECONDS
             return self._findings
 
+    def _is_short_outage(self, finding: Finding) -> bool:
+        """Return whether the store gave no answer to a check, and accepted a write a short time ago."""
+        if finding.get("problem") != NO_ANSWER or self._written_at is None:
+            return False
+        return self._now_seconds() < self._written_at + OUTAGE_PATIENCE_SECONDS
+
     async def _check_store(self) -> Finding:
-        return _finding(
-            await check_write_and_read(self._resources.essential_db), "the store did not return what was written"
-        )
+        is_ok = await check_write_and_read(self._resources.essential_db)
+        if is_ok:
+            self._written_at = self._now_seconds()
+        return _finding(is_ok, "the store did not return what was written")
 
     async def _check_indexes(self) -> Finding:
-        if time.monotonic() < self._indexes_valid_until:
+        if self._now_seconds() < self._indexes_valid_until:
             return {"status": "ok"}
         missing = await missing_indexes(self._resources.essential_db)
         if missing:
             return {"status": "down", "missing": missing}
-        self._indexes_valid_until = time.monotonic() + INDEXES_TTL_SECONDS
+        self._indexes_valid_until = self._now_seconds() + INDEXES_TTL_SECONDS
         return {"status": "ok"}
 
     async def _check_redis(self) -> Finding:
@@ -157,9 +174,13 @@ def _finding(is_ok: bool, problem: str) -> Finding:
 async def _run_timed(check: Callable[[], Awaitable[Finding]]) -> Finding:
     started = time.monotonic()
     try:
+        # With its own limit, the driver keeps no thread busy after the check.
         async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
-            finding = await check()
-    except (*STORE_FAILURES, *REDIS_ERRORS):
+            with limit_calls(CHECK_TIMEOUT_SECONDS):
+                finding = await check()
+    except (Unavailable, *REDIS_ERRORS):
         # The message of the driver may contain addresses, and this route needs no key.
-        finding = _finding(False, "no answer")
+        finding = _finding(False, NO_ANSWER)
+    except StoreRefused:
+        finding = _finding(False, "the store refuses a command; see the log")
     return {**finding, "seconds": round(time.monotonic() - started, 3)}

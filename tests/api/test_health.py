@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,7 +14,9 @@ from typing import Any
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.requests import Request
 
+from app.api.health import OUTAGE_PATIENCE_SECONDS, READINESS_TTL_SECONDS, HealthChecks
 from app.api.shutdown import Shutdown
 from app.clock import FixedClock, SystemClock
 from app.config.settings import Settings
@@ -22,6 +25,7 @@ from tests.business import Business, open_business
 from tests.graphql.serving import Api, run_api
 from tests.patience import PATIENCE_SECONDS
 from tests.servers import running_servers
+from tests.store_proxy import StoreProxy
 from workers.main import GUARDED
 from workers.sweep import Sweep
 
@@ -91,13 +95,16 @@ async def test_missing_index_makes_the_api_unready_and_is_listed(business: Busin
     assert response.json()["checks"]["indexes"]["missing"] == ["events.workspace_1_occurred_at_1__id_1"]
 
 
-async def test_api_is_degraded_without_redis_and_unready_but_alive_without_the_store(tmp_path: Path) -> None:
+async def test_api_is_degraded_without_redis_and_unready_but_alive_without_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with running_servers(tmp_path) as own, open_resources(own.settings) as resources:
         business = await open_business(resources, FixedClock(await SystemClock().now()))
         async with run_api(business) as api:
             await own.redis.kill()
             response = await wait_for_readiness(api, lambda response: parse_states(response)["redis"] == "down")
             assert (response.status_code, response.json()["status"]) == (200, "degraded")
+            monkeypatch.setattr("app.api.health.OUTAGE_PATIENCE_SECONDS", 0.0)
             await own.mongo.kill()
             response = await wait_for_readiness(api, lambda response: parse_states(response)["store"] == "down")
             assert (response.status_code, response.json()["status"]) == (503, "unavailable")
@@ -107,6 +114,33 @@ async def test_api_is_degraded_without_redis_and_unready_but_alive_without_the_s
             assert samples["punchcard_backlog_up", ""] == 0
             await own.mongo.start()
             await wait_for_readiness(api, lambda response: response.status_code == 200)
+
+
+async def test_api_stays_ready_for_20_s_while_the_store_elects_a_primary(proxied: Business, proxy: StoreProxy) -> None:
+    """All instances see the election at once, so none would be left."""
+    clock = [100.0]
+    checks = HealthChecks(proxied.ctx.resources, Shutdown(), lambda: clock[0])
+
+    async def ask() -> tuple[int, str, str]:
+        clock[0] += READINESS_TTL_SECONDS
+        response = await checks.readyz(Request({"type": "http"}))
+        body = json.loads(bytes(response.body))
+        return response.status_code, body["status"], body["checks"]["store"]["status"]
+
+    assert await ask() == (200, "degraded", "ok")
+    proxy.fail("update", "constants", code=10107, code_name="NotWritablePrimary", times=2)
+    assert await ask() == (200, "degraded", "down")
+    clock[0] += OUTAGE_PATIENCE_SECONDS
+    assert await ask() == (503, "unavailable", "down")
+    assert await ask() == (200, "degraded", "ok")
+
+
+async def test_api_that_the_store_refuses_is_unready_at_once(proxied: Business, proxy: StoreProxy) -> None:
+    checks = HealthChecks(proxied.ctx.resources, Shutdown(), lambda: 100.0)
+    proxy.fail("update", "constants", code=13, code_name="Unauthorized")
+    response = await checks.readyz(Request({"type": "http"}))
+    store = json.loads(bytes(response.body))["checks"]["store"]
+    assert (response.status_code, store["problem"]) == (503, "the store refuses a command; see the log")
 
 
 async def test_api_that_shuts_down_is_unready_and_closes_the_connection(business: Business) -> None:

@@ -228,7 +228,7 @@ def test_variable_that_is_no_setting_gets_a_warning_with_the_nearest_setting(tmp
 def test_failed_start_names_the_setting_to_change_and_shows_no_password(
     tmp_path: Path, command: str, variables: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.resources.SERVER_SELECTION_TIMEOUT_MS", 100)
+    monkeypatch.setattr("app.resources.START_TIMEOUT_SECONDS", 0.1)
     addresses = {"MONGODB_URI": "mongodb://u:hunter2@127.0.0.1:1", "REDIS_URL": "redis://:hunter2@127.0.0.1:1"}
     options = [] if command == "worker" else ["--port", str(free_port())]
     result = CliRunner().invoke(

@@ -13,10 +13,12 @@ import contextvars
 import functools
 import os
 from asyncio import AbstractEventLoop, Future
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, cast
 
+import pymongo
 from motor import core
 from motor.frameworks import asyncio as motor_asyncio
 from motor.metaprogramming import create_class_with_framework
@@ -52,6 +54,16 @@ _READS: frozenset[Callable[..., Any]] = frozenset(
     }
 )
 """Methods of the driver that only read. A write is never cut off: the protocol would not know whether it was applied."""
+
+
+@contextmanager
+def limit_calls(seconds: float) -> Iterator[None]:
+    """Limit the calls of the block to so many seconds together, with the search for a primary.
+
+    A call that takes longer raises an error of the driver. Use it only for writes that may happen or not.
+    """
+    with pymongo.timeout(seconds):
+        yield
 
 
 class _MeasuredPool(Pool):

@@ -1,0 +1,44 @@
+"""The options of the store's client: those of MONGODB_URI win, except for those that the protocol needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+from pymongo import MongoClient
+from pymongo.client_options import ClientOptions
+
+from app.config.settings import Settings
+from app.resources import SELECTION_SECONDS, open_mongo
+
+
+@contextmanager
+def options_for(query: str) -> Iterator[ClientOptions]:
+    """Yield the options of a client for an address with these options."""
+    client = open_mongo(Settings(mongodb_uri=f"mongodb://127.0.0.1:1/{query}"), SELECTION_SECONDS)
+    yield cast("MongoClient[dict[str, object]]", client.delegate).options
+    client.close()
+
+
+def test_defaults_outlast_an_election() -> None:
+    with options_for("") as options:
+        assert options.server_selection_timeout == 15
+        assert options.pool_options.socket_timeout == 20
+        assert options.write_concern.document == {"w": "majority", "j": True, "wtimeout": 15_000}
+
+
+def test_options_in_the_address_win() -> None:
+    query = "?serverselectiontimeoutms=4000&socketTimeoutMS=60000&wtimeoutMS=9000&maxPoolSize=7&appname=till"
+    with options_for(query) as options:
+        assert options.server_selection_timeout == 4
+        assert options.pool_options.socket_timeout == 60
+        assert options.write_concern.document["wtimeout"] == 9_000
+        assert (options.pool_options.max_pool_size, options.pool_options.appname) == (7, "till")
+
+
+def test_options_that_the_protocol_needs_win_over_the_address() -> None:
+    with options_for("?retryWrites=true&w=1&journal=false&readConcernLevel=local") as options:
+        assert options.retry_writes is False
+        assert options.write_concern.document == {"w": "majority", "j": True, "wtimeout": 15_000}
+        assert options.read_concern.level == "majority"
