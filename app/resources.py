@@ -19,7 +19,7 @@ from app.local.servers import locate_servers
 from app.store.cache import WorkspaceCache
 from app.store.clock import MongoClock
 from app.store.mongo.capacity import EMBEDDED_CAPACITY, StoreCapacity
-from app.store.mongo.driver import limit_calls, open_client
+from app.store.mongo.driver import ESSENTIAL_THREADS, OPERATION_THREADS, limit_calls, open_client
 from app.store.mongo.queries import Database, Doc, translating_errors
 from app.store.workspace.workspace import Workspace
 
@@ -117,8 +117,11 @@ def open_mongo(settings: Settings, selection_seconds: float, *, essential: bool 
 
     Raises ConfigError.
     """
+    threads = ESSENTIAL_THREADS if essential else settings.store_threads
     defaults: dict[str, object] = {
         "appname": "punchcard",
+        # Each thread needs a connection, so that none waits for another.
+        "maxPoolSize": threads if essential else threads + OPERATION_THREADS,
         "serverSelectionTimeoutMS": round(selection_seconds * 1000),
         "connectTimeoutMS": 2_000,
         "socketTimeoutMS": 20_000,
@@ -130,6 +133,7 @@ def open_mongo(settings: Settings, selection_seconds: float, *, essential: bool 
         return open_client(
             settings.mongodb_uri,
             essential=essential,
+            threads=threads,
             **{name: value for name, value in defaults.items() if name.lower() not in named},
             tz_aware=True,
             # With the driver's own zone object, every subtraction of two instants computes both offsets.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import cast
@@ -10,7 +12,10 @@ from pymongo import MongoClient
 from pymongo.client_options import ClientOptions
 
 from app.config.settings import Settings
-from app.resources import SELECTION_SECONDS, open_mongo
+from app.resources import SELECTION_SECONDS, open_mongo, open_resources
+from app.store.mongo.driver import OPERATION_THREADS
+from tests.servers import Servers
+from tests.store_proxy import running_proxy
 
 
 @contextmanager
@@ -35,6 +40,28 @@ def test_options_in_the_address_win() -> None:
         assert options.pool_options.socket_timeout == 60
         assert options.write_concern.document["wtimeout"] == 9_000
         assert (options.pool_options.max_pool_size, options.pool_options.appname) == (7, "till")
+
+
+def test_each_thread_of_a_process_has_a_connection() -> None:
+    settings = Settings(mongodb_uri="mongodb://127.0.0.1:1/", store_threads=5)
+    client = open_mongo(settings, SELECTION_SECONDS)
+    pool = cast("MongoClient[dict[str, object]]", client.delegate).options.pool_options
+    assert pool.max_pool_size == 5 + OPERATION_THREADS
+    client.close()
+
+
+async def test_process_makes_as_many_calls_at_once_as_the_setting_says(servers: Servers) -> None:
+    """The store holds the calls until so many have come. With fewer threads, the test would wait for ever."""
+    async with running_proxy(servers.settings.mongodb_uri or "") as proxy:
+        settings = dataclasses.replace(servers.settings, mongodb_uri=proxy.url, store_threads=30)
+        async with open_resources(settings) as resources:
+            held = proxy.hold("find", "things", times=None)
+            calls = asyncio.gather(*(resources.db["things"].find_one({}) for _ in range(40)))
+            async with asyncio.timeout(60):
+                await proxy.wait_for(lambda: held.met == 30)
+            held.released.set()
+            await calls
+            assert held.met == 40
 
 
 def test_options_that_the_protocol_needs_win_over_the_address() -> None:

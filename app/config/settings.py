@@ -208,6 +208,13 @@ class Settings:
         "How many seconds a query, a mutation or an inbound message may take. The time in which `importEvents` stores an"
         " uploaded file does not count.",
     )
+    store_threads: int = _variable(
+        "PUNCHCARD_STORE_THREADS",
+        64,
+        whole(4, 1_000),
+        "The most calls to MongoDB that a process makes at once for its stages, jobs and feeds. Each runs in a thread of its"
+        " own. The operations of clients have 80 threads besides.",
+    )
     max_sockets: int = _variable(
         "PUNCHCARD_MAX_SOCKETS",
         5_000,

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextvars
 import functools
-import os
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,12 +32,7 @@ from .shares import Call
 from .usage import current_usage
 
 OPERATION_THREADS = 80
-"""Threads for the calls of all operations of a process: enough for six workspaces with as many calls as they may run.
-
-Together with the other threads, they need fewer connections than the 100 of the driver's pool.
-"""
-OWN_THREADS = 5 * (os.cpu_count() or 1)
-"""Threads for the other calls of a process: the stages of a worker, and the feed. motor has as many."""
+"""Threads for the calls of all operations of a process: enough for six workspaces with as many calls as they may run."""
 ESSENTIAL_THREADS = 16
 """Threads that read keys, answer health checks and report workers as alive."""
 
@@ -121,19 +115,21 @@ class _Framework:
         return usage.submit(call)
 
 
-_CLIENTS = {
-    essential: create_class_with_framework(core.AgnosticClient, framework, __name__)
-    for essential, framework in {
-        False: _Framework("own", OWN_THREADS, OPERATION_THREADS),
-        True: _Framework("essential", ESSENTIAL_THREADS),
-    }.items()
-}
+@functools.cache
+def _client_class(essential: bool, threads: int) -> Callable[..., Any]:
+    """Return the class of the clients that share these threads. A thread starts when a call needs it."""
+    framework = _Framework("essential", threads) if essential else _Framework("own", threads, OPERATION_THREADS)
+    return cast(Callable[..., Any], create_class_with_framework(core.AgnosticClient, framework, __name__))
 
 
-def open_client(uri: str | None, *, essential: bool = False, **options: Any) -> AsyncIOMotorClient[dict[str, Any]]:
+def open_client(
+    uri: str | None, *, threads: int, essential: bool = False, **options: Any
+) -> AsyncIOMotorClient[dict[str, Any]]:
     """Return a client, which connects on first use, with the options of `AsyncIOMotorClient`.
 
-    Raises ConfigurationError, or ValueError, if the address cannot be read.
+    `threads` are those of the calls outside of operations. motor itself has five for each processor of the host, which is
+    too few where a majority write takes long, and too many in a small container on a large host. Raises
+    ConfigurationError, OSError, or ValueError, if the address cannot be read.
     """
-    client = _CLIENTS[essential](uri, _pool_class=_MeasuredPool, **options)
+    client = _client_class(essential, threads)(uri, _pool_class=_MeasuredPool, **options)
     return cast("AsyncIOMotorClient[dict[str, Any]]", client)
