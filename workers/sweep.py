@@ -13,20 +13,16 @@ from datetime import timedelta
 
 from app.clock import SystemClock, system_ms
 from app.domain.errors import STORE_FAILURES
-from app.domain.ids import slot_of
-from app.domain.values.instants import to_ms
-from app.flow import SLOT_RANGES, range_of
+from app.flow import SLOT_RANGES
 from app.store.operations.heartbeats import Heartbeats
 from app.store.stages.endpoint_leases import WaitingEndpoint
 from workers.stages.deliver import start_run
-from workers.stages.due import next_due_ms
 
+from .timers import TIMER_HORIZON_MS, DueTimers
 from .worker import Worker
 
 log = logging.getLogger(__name__)
 
-TIMER_HORIZON_MS = 1_500
-"""How far a sweep looks ahead to set timers. It is longer than the default interval of sweeps, 1 s."""
 MAX_JOBS_STARTED = 4
 """Jobs that one worker runs at the same time."""
 MAX_RERUNS = 20
@@ -44,9 +40,9 @@ class Sweep:
     def __init__(self, worker: Worker, stages: Mapping[str, Run]) -> None:
         self._worker = worker
         self._stages = stages
+        self.due_timers = DueTimers(worker, stages["due"])
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        """Timers of due slot ranges and of endpoints, by range or endpoint id."""
-        self._due_tasks: set[asyncio.Task[None]] = set()
+        """Timers of webhook endpoints, by endpoint id."""
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._job_workspaces: dict[str, str] = {}
         self._heartbeats = Heartbeats(worker.resources.essential_db)
@@ -72,7 +68,7 @@ class Sweep:
             timer.cancel()
         for job in list(self._jobs.values()):
             job.cancel()
-        await asyncio.gather(*self._due_tasks)
+        await self.due_timers.close()
         await asyncio.gather(*self._jobs.values(), return_exceptions=True)
         with contextlib.suppress(*STORE_FAILURES):
             await self._heartbeats.remove(self._worker.id)
@@ -93,7 +89,7 @@ class Sweep:
     async def advance_due(self) -> None:
         """Advance the passes that are due, and set timers for passes that are due soon."""
         await asyncio.gather(*(self._stages["due"](self._worker, key) for key in SLOT_RANGES))
-        await self._set_due_timers()
+        await self.due_timers.look()
 
     async def backfill(self) -> None:
         """Advance the passes that were evaluated under older definitions."""
@@ -168,25 +164,9 @@ class Sweep:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), seconds)
 
-    async def _set_due_timers(self) -> None:
-        """Set a timer for each slot range in which a pass is due soon."""
-        now_ms = to_ms(await self._worker.resources.clock.now())
-        loop = asyncio.get_running_loop()
-        for pass_id, due_ms in await next_due_ms(self._worker, now_ms, TIMER_HORIZON_MS):
-            key = range_of(slot_of(pass_id))
-            if key not in self._timers:
-                delay_seconds = (due_ms - now_ms) / 1000 + 0.001
-                self._timers[key] = loop.call_later(delay_seconds, self._start_due, key)
-
     def _start_run(self, endpoint: WaitingEndpoint) -> None:
         self._timers.pop(endpoint.endpoint_id, None)
         start_run(self._worker, endpoint)
-
-    def _start_due(self, key: str) -> None:
-        self._timers.pop(key, None)
-        task = asyncio.get_running_loop().create_task(self._advance_due(key))
-        self._due_tasks.add(task)
-        task.add_done_callback(self._due_tasks.discard)
 
     async def _run_job(self, job_id: str) -> None:
         try:
@@ -194,8 +174,3 @@ class Sweep:
         finally:
             del self._jobs[job_id]
             self._job_workspaces.pop(job_id, None)
-
-    async def _advance_due(self, key: str) -> None:
-        await self._stages["due"](self._worker, key)
-        with contextlib.suppress(*STORE_FAILURES):
-            await self._set_due_timers()

@@ -145,6 +145,10 @@ class Worker:
             if not self._running:
                 self._idle.set()
 
+    def is_running(self, stage: str, key: str) -> bool:
+        """Return whether `run_alone` runs the stage for the key now."""
+        return (stage, key) in self._running
+
     def start_task(self, run: Coroutine[Any, Any, None]) -> None:
         """Start a background task and keep a reference to it until it ends."""
         task = asyncio.create_task(run)
