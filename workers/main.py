@@ -41,9 +41,10 @@ from workers.stages.publish import publish
 from workers.stages.rerun import rerun
 from workers.stages.run_job import jobs
 
+from . import wakeups
 from .failures import log_failures
 from .metrics import serve_metrics
-from .sweep import MAX_JOBS_STARTED, Sweep
+from .sweep import MAX_JOBS_STARTED, STOP_TIMEOUT_SECONDS, Sweep
 from .worker import Worker
 
 log = logging.getLogger("punchcard.worker")
@@ -69,8 +70,6 @@ POLL_INTERVAL_SECONDS = 0.01
 JOBS_POLL_INTERVAL_SECONDS = 0.2
 """Interval at which arq reads the queue of long jobs, where a short delay does not matter."""
 REDIS_TIMEOUT_SECONDS = 10.0
-STOP_TIMEOUT_SECONDS = 10.0
-"""The time that rounds under way get to end. Stopping in the middle of a round costs time, but loses nothing."""
 
 
 GUARDED = {stage: log_failures(stage, run) for stage, run in STAGES.items()}
@@ -84,15 +83,9 @@ def _encode(value: Any) -> bytes:
 
 def _arq_function(stage: str) -> Any:
     """Return the arq function of a stage. It never retries, and keeps no result."""
-    run = GUARDED[stage]
 
     async def job(ctx: dict[str, Any], key: str, trace: str | None = None) -> None:
-        if trace is None:
-            await run(ctx["worker"], key)
-            return
-        with tracing.span(stage, "stage", trace) as span:
-            span.note(punchcard__key=key)
-            await run(ctx["worker"], key)
+        await wakeups.take(ctx["worker"], GUARDED, stage, key, trace)
 
     return func(job, name=stage, keep_result=0, timeout=JOB_TIMEOUT_SECONDS, max_tries=1)
 
@@ -142,9 +135,10 @@ async def run(settings: Settings, stopping: asyncio.Event) -> None:
         if restated:
             log.info("%d segments have a new version, because their conditions mean something else now", restated)
         worker = Worker.on(resources)
-        async with serve_metrics(resources):
+        async with serve_metrics(worker):
             sweep = asyncio.create_task(Sweep(worker, GUARDED).run(stopping))
             listeners = {asyncio.create_task(_listen(settings, worker, long=long)) for long in (False, True)}
+            listeners.add(asyncio.create_task(wakeups.listen(worker, GUARDED)))
             log.info("worker %d is ready", os.getpid())
             await stopping.wait()
             with contextlib.suppress(TimeoutError):

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 
 from app.backlog import BacklogGauges
 from app.config.settings import ConfigError
-from app.resources import Resources
 from app.telemetry import metrics
+
+from .worker import Worker
 
 METRICS_TIMEOUT_SECONDS = 15.0
 """The longest time of one request."""
 MAX_REQUEST_BYTES = 16_384
+STUCK_AFTER_SECONDS = 60.0
+"""The time without an end of a look or a round after which /healthz fails, so that the worker is started again.
+
+A look that finds the store unavailable ends, too: a new process would not help then.
+"""
 
 
 @contextlib.asynccontextmanager
-async def serve_metrics(resources: Resources) -> AsyncIterator[None]:
+async def serve_metrics(worker: Worker) -> AsyncIterator[None]:
     """Serve metrics on PUNCHCARD_HOST and PUNCHCARD_WORKER_METRICS_PORT while the block runs; port 0 serves nothing.
 
     Raises ConfigError if the port is in use.
     """
+    resources = worker.resources
     settings = resources.settings
     if not settings.worker_metrics_port:
         yield
@@ -31,7 +39,7 @@ async def serve_metrics(resources: Resources) -> AsyncIterator[None]:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             async with asyncio.timeout(METRICS_TIMEOUT_SECONDS):
-                writer.write(await _respond(await reader.readuntil(b"\r\n\r\n"), gauges))
+                writer.write(await _respond(await reader.readuntil(b"\r\n\r\n"), gauges, worker))
                 await writer.drain()
         writer.close()
 
@@ -48,14 +56,16 @@ async def serve_metrics(resources: Resources) -> AsyncIterator[None]:
         server.close()
 
 
-async def _respond(request: bytes, gauges: BacklogGauges) -> bytes:
+async def _respond(request: bytes, gauges: BacklogGauges, worker: Worker) -> bytes:
     line, *fields = request.decode("latin-1").split("\r\n")
     method, _, rest = line.partition(" ")
     path = rest.partition(" ")[0].partition("?")[0]
     if method not in ("GET", "HEAD"):
         return _build_message("405 Method Not Allowed", "text/plain", b"", method, "allow: GET, HEAD\r\n")
     if path == "/healthz":
-        return _build_message("200 OK", "application/json", b'{"status":"ok"}', method)
+        if time.monotonic() - worker.progressed_at < STUCK_AFTER_SECONDS:
+            return _build_message("200 OK", "application/json", b'{"status":"ok"}', method)
+        return _build_message("503 Service Unavailable", "application/json", b'{"status":"stuck"}', method)
     if path == "/metrics":
         await gauges.refresh()
         accept = next((f.partition(":")[2].strip() for f in fields if f.lower().startswith("accept:")), "")

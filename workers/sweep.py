@@ -8,16 +8,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from datetime import timedelta
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
-from app.clock import SystemClock, system_ms
+from app.clock import system_ms
 from app.domain.errors import STORE_FAILURES
+from app.domain.values.instants import to_ms
 from app.flow import SLOT_RANGES
-from app.store.operations.heartbeats import Heartbeats
 from app.store.stages.endpoint_leases import WaitingEndpoint
 from workers.stages.deliver import start_run
 
+from .sharing import HEARTBEAT_INTERVAL_SECONDS
 from .timers import TIMER_HORIZON_MS, DueTimers
 from .worker import Worker
 
@@ -27,15 +28,19 @@ MAX_JOBS_STARTED = 4
 """Jobs that one worker runs at the same time."""
 MAX_RERUNS = 20
 """Messages of inbound hooks that one sweep runs again."""
-HEARTBEAT_INTERVAL_SECONDS = 5.0
-MAX_HEARTBEATS_MISSED = 4
-"""Heartbeats in a row that a worker misses before it counts as crashed."""
+STOP_TIMEOUT_SECONDS = 10.0
+"""The time that rounds under way get to end. Stopping in the middle of a round costs time, but loses nothing."""
+MAX_FRONTS = 50
+"""Workspaces of other workers whose progress one look at a stage watches."""
 
 Run = Callable[[Worker, str], Awaitable[None]]
 
 
 class Sweep:
-    """The sweep of one worker process: it runs the stages whose work it finds, sets timers, and sends heartbeats."""
+    """The sweep of one worker process: it runs the stages whose work it finds, sets timers, and sends heartbeats.
+
+    It finds the worker's own work, and work of other workers that makes no progress (`sharing.py`).
+    """
 
     def __init__(self, worker: Worker, stages: Mapping[str, Run]) -> None:
         self._worker = worker
@@ -45,13 +50,11 @@ class Sweep:
         """Timers of webhook endpoints, by endpoint id."""
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._job_workspaces: dict[str, str] = {}
-        self._heartbeats = Heartbeats(worker.resources.essential_db)
-        self._next_beat = 0.0
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Sweep until `stopping` is set, then wait for the tasks under way. Each stage has a loop of its own."""
+        seconds = self._worker.resources.settings.sweep_seconds
         steps = (
-            self.beat,
             self.fold,
             self.advance_due,
             self.backfill,
@@ -62,85 +65,116 @@ class Sweep:
             self.rerun,
             self.forget,
             self.start_jobs,
+            self.help_others,
         )
-        await asyncio.gather(*(self._repeat(step, stopping) for step in steps))
+        # The first look must know the shares already, and a claim must be preceded by a heartbeat.
+        with contextlib.suppress(*STORE_FAILURES):
+            await self.beat()
+        await asyncio.gather(
+            self._repeat(self.beat, stopping, min(seconds, HEARTBEAT_INTERVAL_SECONDS)),
+            *(self._repeat(step, stopping, seconds) for step in steps),
+            self._leave(stopping),
+        )
         for timer in self._timers.values():
             timer.cancel()
         for job in list(self._jobs.values()):
             job.cancel()
         await self.due_timers.close()
         await asyncio.gather(*self._jobs.values(), return_exceptions=True)
+        # While a heartbeat exists, no other worker takes over the leases that runs under way still hold.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
+                await self._worker.stop()
         with contextlib.suppress(*STORE_FAILURES):
-            await self._heartbeats.remove(self._worker.id)
+            await self._worker.sharing.remove()
 
     async def beat(self) -> None:
-        """Send a heartbeat if one is due."""
-        now_seconds = asyncio.get_running_loop().time()
-        if now_seconds >= self._next_beat:
-            interval = max(HEARTBEAT_INTERVAL_SECONDS, self._worker.resources.settings.sweep_seconds)
-            now = await SystemClock().now()
-            await self._heartbeats.beat(self._worker.id, now, now + timedelta(seconds=MAX_HEARTBEATS_MISSED * interval))
-            self._next_beat = now_seconds + interval
+        """Send a heartbeat, and read those of the other workers."""
+        await self._worker.sharing.beat()
 
     async def fold(self) -> None:
-        """Fold the pending events of all slot ranges."""
-        await asyncio.gather(*(self._stages["fold"](self._worker, key) for key in SLOT_RANGES))
+        """Fold the pending events of the worker's slots."""
+        await asyncio.gather(*(self._stages["fold"](self._worker, key) for key in self._own_ranges("fold")))
 
     async def advance_due(self) -> None:
         """Advance the passes that are due, and set timers for passes that are due soon."""
-        await asyncio.gather(*(self._stages["due"](self._worker, key) for key in SLOT_RANGES))
+        await asyncio.gather(*(self._stages["due"](self._worker, key) for key in self._own_ranges("due")))
         await self.due_timers.look()
 
     async def backfill(self) -> None:
         """Advance the passes that were evaluated under older definitions."""
         behind = await self._worker.fold_queries.workspaces_behind()
+
+        async def find_first(workspace_id: str) -> object:
+            return await self._worker.fold_queries.passes_behind(workspace_id, behind[workspace_id], 1)
+
         # Run them side by side: a long backfill of one workspace must not delay those of the others.
-        await asyncio.gather(*(self._stages["backfill"](self._worker, workspace_id) for workspace_id in behind))
+        await self._run_shared("backfill", behind, find_first)
 
     async def publish(self) -> None:
         """Publish the outboxes of all workspaces."""
-        waiting = await self._worker.publish_queries.waiting_workspaces()
-        await asyncio.gather(*(self._stages["publish"](self._worker, workspace_id) for workspace_id in waiting))
+        queries = self._worker.publish_queries
+        await self._run_shared("publish", await queries.waiting_workspaces(), queries.first_waiting)
 
     async def deliver(self) -> None:
-        """Start a run at every webhook endpoint that has work, and set timers for endpoints that have work soon."""
-        for wake_up in self._worker.dispatchers.values():
+        """Start a run at every webhook endpoint that has work, and set timers for endpoints that have work soon.
+
+        An endpoint has work for this worker, too, if the worker that holds it has ended.
+        """
+        worker, now_ms = self._worker, system_ms()
+        for wake_up in worker.dispatchers.values():
             wake_up.set()
-        now_ms = system_ms()
-        for endpoint in await self._worker.endpoint_leases.waiting(now_ms + TIMER_HORIZON_MS):
+        found = await worker.endpoint_leases.waiting(now_ms + TIMER_HORIZON_MS)
+        held = await worker.endpoint_leases.held()
+        gone = await worker.sharing.find_gone({holder for _, holder in held})
+        found += [each for each, holder in held if holder in gone or self._has_lost_run(each, holder)]
+        ready = {each.endpoint_id: each for each in found if each.begins_ms <= now_ms}
+        fronts = {key: (each.at_ms, each.free_ms) for key, each in ready.items() if key not in worker.dispatchers}
+        for key in worker.sharing.choose("endpoint", fronts):
+            start_run(worker, ready[key])
+        for endpoint in found:
             key, ahead_ms = endpoint.endpoint_id, endpoint.begins_ms - now_ms
-            if ahead_ms <= 0:
-                start_run(self._worker, endpoint)
-            elif key not in self._timers:
+            if ahead_ms > 0 and key not in self._timers and worker.sharing.prefers("endpoint", key):
                 self._timers[key] = asyncio.get_running_loop().call_later(
                     ahead_ms / 1000 + 0.001, self._start_run, endpoint
                 )
 
     async def merge(self) -> None:
         """Move the remaining events of merged passes."""
-        for pass_id in await self._worker.merge_queries.waiting():
-            await self._stages["merge"](self._worker, pass_id)
+        await self._run_in_turn("merge", await self._worker.merge_queries.waiting())
 
     async def erase(self) -> None:
         """Remove the remaining data of erased passes."""
-        for pass_id in await self._worker.erase_queries.waiting():
-            await self._stages["erase"](self._worker, pass_id)
+        await self._run_in_turn("erase", await self._worker.erase_queries.waiting())
 
     async def rerun(self) -> None:
         """Run messages of inbound hooks again that wait for the event that they correct."""
-        for delivery_id in await self._worker.rerun_queries.waiting(system_ms(), MAX_RERUNS):
-            await self._stages["rerun"](self._worker, delivery_id)
+        await self._run_in_turn("rerun", await self._worker.rerun_queries.waiting(system_ms(), MAX_RERUNS))
 
     async def forget(self) -> None:
         """Delete the types and sources that no event has any more."""
-        for workspace_id in await self._worker.forget_queries.waiting_workspaces():
-            await self._stages["forget"](self._worker, workspace_id)
+        await self._run_in_turn("forget", await self._worker.forget_queries.waiting_workspaces())
+
+    async def help_others(self) -> None:
+        """Fold and advance passes of other workers that make no progress."""
+        queries, elapsed_ms = self._worker.fold_queries, to_ms(await self._worker.resources.clock.elapsed())
+
+        async def find_pending(low: int, high: int) -> object:
+            return [item.event.id for item in await queries.pending(low, high, None, 1)]
+
+        async def find_due(low: int, high: int) -> object:
+            return await queries.due(low, high, elapsed_ms, 1)
+
+        await asyncio.gather(self._help_with("fold", find_pending), self._help_with("due", find_due))
 
     async def start_jobs(self) -> None:
         """Start the jobs that no worker runs, and do not wait for them. They are cancelled when the worker stops."""
         crowded_out = False
-        for job_id, workspace_id in await self._worker.job_leases.open(system_ms()):
-            if job_id in self._jobs:
+        sharing = self._worker.sharing
+        waiting = dict(await self._worker.job_leases.open(system_ms(), find_gone=sharing.find_gone))
+        chosen = set(sharing.choose("jobs", dict.fromkeys(waiting)))
+        for job_id, workspace_id in waiting.items():
+            if job_id in self._jobs or job_id not in chosen:
                 continue
             if len(self._jobs) < MAX_JOBS_STARTED:
                 self._jobs[job_id] = asyncio.create_task(self._run_job(job_id))
@@ -149,9 +183,48 @@ class Sweep:
                 crowded_out = True
         self._worker.has_waiting_workspace = crowded_out
 
-    async def _repeat(self, step: Callable[[], Awaitable[None]], stopping: asyncio.Event) -> None:
-        """Run a step at the interval of sweeps until `stopping` is set."""
-        seconds = self._worker.resources.settings.sweep_seconds
+    def _own_ranges(self, stage: str) -> list[str]:
+        return [key for key in SLOT_RANGES if self._worker.sharing.prefers(stage, key)]
+
+    async def _run_shared(
+        self, stage: str, workspace_ids: Collection[str], find_first: Callable[[str], Awaitable[object]]
+    ) -> None:
+        """Run a stage side by side for the worker's own workspaces, and for those of others that make no progress."""
+        sharing = self._worker.sharing
+        own = [each for each in workspace_ids if sharing.prefers(stage, each)]
+        others = sorted(set(workspace_ids) - set(own))[:MAX_FRONTS]
+        stalled = sharing.stalled(stage, {each: await find_first(each) for each in others})
+        await asyncio.gather(*(self._stages[stage](self._worker, each) for each in [*own, *stalled]))
+
+    async def _run_in_turn(self, stage: str, keys: Sequence[str]) -> None:
+        """Run a stage for the worker's own keys, and for those of others that wait for long, one after the other."""
+        for key in self._worker.sharing.choose(stage, dict.fromkeys(keys)):
+            await self._stages[stage](self._worker, key)
+
+    async def _help_with(self, stage: str, find_first: Callable[[int, int], Awaitable[object]]) -> None:
+        """Run a stage for the slot ranges in which the work of other workers makes no progress."""
+        sharing, fronts = self._worker.sharing, dict[str, object]()
+        for key in SLOT_RANGES:
+            firsts = [await find_first(*part) for part in sharing.others_parts(key)]
+            if any(firsts):
+                fronts[key] = firsts
+        for key in sharing.stalled(stage, fronts):
+            log.warning("%s %s made no progress, this worker helps", stage, key)
+            with sharing.helping(stage, key):
+                await self._stages[stage](self._worker, key)
+
+    def _has_lost_run(self, endpoint: WaitingEndpoint, holder: str) -> bool:
+        """Return whether this worker holds an endpoint, but has no run at it: an earlier run could not release it."""
+        return holder == self._worker.id and endpoint.endpoint_id not in self._worker.dispatchers
+
+    async def _leave(self, stopping: asyncio.Event) -> None:
+        """Give the worker's share to the others once it stops."""
+        await stopping.wait()
+        with contextlib.suppress(*STORE_FAILURES):
+            await self._worker.sharing.leave()
+
+    async def _repeat(self, step: Callable[[], Awaitable[None]], stopping: asyncio.Event, seconds: float) -> None:
+        """Run a step at an interval until `stopping` is set."""
         while not stopping.is_set():
             try:
                 await step()
@@ -161,6 +234,8 @@ class Sweep:
             except Exception:
                 # Without this handler, one exception would end the loop of this step for good.
                 log.exception("sweep step %s failed", step.__name__)
+            if step != self.beat:
+                self._worker.progressed_at = time.monotonic()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), seconds)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +14,7 @@ from app.domain.passes.passes import Pass
 from app.domain.segments.segments import Definitions
 from app.resources import Resources
 from app.store.mongo.ids import new_id
+from app.store.operations.heartbeats import Heartbeats
 from app.store.stages.endpoint_leases import EndpointLeases
 from app.store.stages.erase import EraseQueries
 from app.store.stages.fold import FoldQueries
@@ -23,6 +26,7 @@ from app.store.stages.publish import PublishQueries
 from app.store.stages.reruns import RerunQueries
 
 from .pauses import Pauses
+from .sharing import Sharing
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +34,26 @@ MAX_EPOCH_CHANGES = 100_000
 """Entries that the cache `epoch_changed_at` keeps."""
 MAX_DISPATCHERS = 100
 """Webhook endpoints to which one process delivers at the same time."""
+REST_SECONDS = 1.0
+"""The time for which a worker leaves a key alone after another one was faster twice in a row."""
+LOST_SHARE = 4
+"""A round counts as lost if another worker was faster at one of so many writes, or more."""
+
+
+@dataclass
+class RoundWrites:
+    """Compare-and-sets that one round sent, and those that another worker's write made void."""
+
+    sent: int = 0
+    lost: int = 0
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether another worker does the same work."""
+        return self.lost * LOST_SHARE >= self.sent > 0
+
+
+_writes: ContextVar[RoundWrites] = ContextVar("_writes")
 
 
 @dataclass
@@ -58,8 +82,12 @@ class Worker:
     pauses: Pauses = field(default_factory=Pauses)
     """The pauses of stages that failed again and again."""
     id: str = field(default_factory=lambda: new_id("worker"))
+    sharing: Sharing = field(init=False)
+    """The share that this worker has of the work of all."""
     stopping: bool = False
     """True once the process is stopping: no further round starts."""
+    progressed_at: float = field(default_factory=time.monotonic)
+    """The time (monotonic seconds) at which a round or a look of the sweep ended last."""
     has_waiting_workspace: bool = False
     """True while a job of a workspace without a running job finds no place: the running jobs then end their slices."""
     dispatchers: dict[str, asyncio.Event] = field(default_factory=dict)
@@ -69,6 +97,13 @@ class Worker:
     _running: dict[tuple[str, str], bool] = field(default_factory=dict)
     """Stages under way, by stage and key. True means that a call has asked for another run meanwhile."""
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
+    _lost_rounds: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Rounds in a row that were lost to another worker, by stage and key."""
+    _resting_until: dict[tuple[str, str], float] = field(default_factory=dict)
+    """The time (monotonic seconds) until which no round of a stage and key starts."""
+
+    def __post_init__(self) -> None:
+        self.sharing = Sharing(self.id, Heartbeats(self.resources.essential_db))
 
     @classmethod
     def on(cls, resources: Resources) -> Worker:
@@ -128,9 +163,12 @@ class Worker:
 
         The stage never runs twice at the same time for a key in this process. If a call finds it running, the call
         returns at once, and the running one starts again at its end. Overlap between processes is safe and costs only
-        time.
+        time. After two lost rounds in a row, or one at a key that another worker prefers, the key rests for a second.
         """
         running = (stage, key)
+        if self._resting_until.get(running, 0.0) > time.monotonic():
+            return
+        self._resting_until.pop(running, None)
         if running in self._running:
             self._running[running] = True
             return
@@ -138,12 +176,40 @@ class Worker:
         try:
             while self._running[running]:
                 self._running[running] = False
-                while not self.stopping and await once():
+                while not self.stopping and await self._run_round(running, once):
                     pass
         finally:
             del self._running[running]
             if not self._running:
                 self._idle.set()
+
+    async def _run_round(self, running: tuple[str, str], once: Callable[[], Awaitable[bool]]) -> bool:
+        """Run one round and return whether another follows at once."""
+        writes = RoundWrites()
+        token = _writes.set(writes)
+        try:
+            has_more = await once()
+        finally:
+            _writes.reset(token)
+            self.progressed_at = time.monotonic()
+        if not writes.is_lost:
+            self._lost_rounds.pop(running, None)
+            return has_more
+        lost = self._lost_rounds[running] = self._lost_rounds.get(running, 0) + 1
+        if lost < 2 and not self.sharing.is_helping(*running):
+            return has_more
+        del self._lost_rounds[running]
+        if REST_SECONDS > 0:
+            self._resting_until[running] = time.monotonic() + REST_SECONDS
+            self._running[running] = False
+        return False
+
+    def count_writes(self, sent: int, lost: int) -> None:
+        """Count compare-and-sets that the present round sent and lost to other workers. Does nothing outside a round."""
+        writes = _writes.get(None)
+        if writes is not None:
+            writes.sent += sent
+            writes.lost += lost
 
     def is_running(self, stage: str, key: str) -> bool:
         """Return whether `run_alone` runs the stage for the key now."""

@@ -396,7 +396,12 @@ async def deliver_and_replay(business: Business) -> None:
     assert await store.partitions.positions(endpoint.id)
     assert await leases.of_workspace(store.id)
     assert await leases.waiting(10**14)
-    lease = await leases.claim(endpoint.id, 10**14)
+    lease = await leases.claim(endpoint.id, 10**14, "w")
+    assert lease is not None
+    assert [holder for _, holder in await leases.held()] == ["w"]
+    held = await leases.lease_on(endpoint.id)
+    assert held is not None
+    lease = await leases.take_over(held, 10**14)
     assert lease is not None
     await leases.release(lease, 0)
     await update_webhook_endpoint(ctx, endpoint.id, status=EndpointStatus.DISABLED)
@@ -455,6 +460,9 @@ async def run_jobs_and_operations(business: Business) -> None:
     heartbeats, at = Heartbeats(db), datetime.now(UTC)
     await heartbeats.beat("w", at, at + timedelta(seconds=5))
     await heartbeats.count_alive(at)
+    await heartbeats.sharing(0)
+    await worker.publish_queries.first_waiting(ctx.workspace.id)
+    await heartbeats.gone(["w"], 0)
     await heartbeats.remove("w")
     await Upgrades(db, 100).restate_segments(at)
     manual = MongoClock(db)

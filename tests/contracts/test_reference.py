@@ -87,6 +87,7 @@ INTERNAL = frozenset(
     app.store.mongo.failures.MAX_CAUSE_CHARACTERS
     app.store.operations.backlog.MAX_COUNTED
     app.store.operations.backlog.MAX_ENDPOINTS
+    app.store.operations.heartbeats.MAX_CLOCK_SKEW_MS
     app.store.stages.endpoint_leases.MAX_WAITING_ENDPOINTS
     app.store.stages.forget.MAX_DOUBTED_WORDS
     app.store.stages.job_leases.MAX_READ

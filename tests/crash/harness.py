@@ -1,4 +1,4 @@
-"""Two APIs, two workers, a store and a Redis under load, all killed at random; then the checks and two measurements."""
+"""Two APIs, three workers, a store and a Redis under load, all killed at random; then the checks and two measurements."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ from .partner import Partner, run_partner
 from .report import CrashReport, Minimum
 
 FAULTS_IN_A_ROW = 3
+WORKERS = 3
 
 
 class Processes:
@@ -46,7 +47,7 @@ class Processes:
         ports = [free_port(), free_port()]
         self.addresses = [f"http://127.0.0.1:{port}/graphql" for port in ports]
         self.apis = [api(dataclasses.replace(settings, port=port)) for port in ports]
-        self.workers = [worker(settings) for _ in ports]
+        self.workers = [worker(settings) for _ in range(WORKERS)]
         for child in self.workers:
             child.argv = (*child.argv[:-1], "tests.crash.worker_main")
             child.env = {**(child.env or {}), "CRASH_SEED": str(seed), "CRASH_CHANCE": "0.01"}

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
 
-from app.store.stages import endpoint_leases
 from app.store.stages.endpoint_leases import EndpointLeases
 from app.store.stages.erase import EraseQueries
 from app.store.stages.fold import FoldQueries
@@ -29,11 +28,9 @@ STEPS = {
     PublishQueries: ("waiting", "published"),
     ActivityQueries: ("append",),
     PartitionQueries: ("announce_work",),
-    EndpointLeases: ("claim", "save_progress", "go_idle"),
+    EndpointLeases: ("claim", "take_over", "save_progress", "go_idle"),
     DeliveryQueries: ("insert",),
 }
-LEASE_MS = 3_000
-"""Lease on an endpoint. It is short, so that the lease of a crashed worker ends before all other work is done."""
 
 
 def with_crashes(step: Callable[..., Awaitable[Any]], chance: float, random: Random) -> Callable[..., Awaitable[Any]]:
@@ -54,7 +51,6 @@ def with_crashes(step: Callable[..., Awaitable[Any]], chance: float, random: Ran
 
 
 if __name__ == "__main__":
-    endpoint_leases.LEASE_MS = LEASE_MS
     seeded = Random(int(os.environ["CRASH_SEED"]) + os.getpid())
     for owner, names in STEPS.items():
         for name in names:

@@ -27,6 +27,8 @@ from app.domain.errors import Unavailable
 from app.domain.values.instants import to_ms
 from app.resources import Resources
 from app.store.cache import WorkspaceCache
+from app.store.operations.heartbeats import Heartbeats
+from workers.sharing import Sharing
 from workers.stages import backfill, due, erase, fold, merge, publish
 from workers.worker import Worker
 
@@ -58,12 +60,31 @@ SMALL_LIMITS = {
     "workers.stages.publish.ENTRIES_PER_PASS": 4,
     "workers.stages.advance.MAX_OUTBOX_ENTRIES": 12,
     "workers.stages.erase.CACHE_EXPIRY_SECONDS": 0.0,
+    # A run must not depend on real time.
+    "workers.worker.REST_SECONDS": 0.0,
     "app.domain.state.measures.MAX_EXPIRING": 2,
     "app.domain.fold.derived.MAX_EXPIRING": 2,
     "app.store.stages.fold.MAX_EXPIRING": 2,
     "app.store.stages.fold.HISTORY_BATCH_SIZE": 3,
 }
 """Limits so low that a few events reach them all."""
+
+
+class UnsteadySharing(Sharing):
+    """The share of a worker that now sees others and now does not, as with lost and late heartbeats."""
+
+    def __init__(self, worker: Worker, choices: Random) -> None:
+        super().__init__(worker.id, Heartbeats(worker.resources.db))
+        self._worker_id, self._choices = worker.id, choices
+        self._seen: list[str] = []
+
+    def see_others(self) -> None:
+        """See other workers from now on, chosen at random, before and after this one in the order of ids."""
+        self._seen = self._choices.sample(["a", "b", "y", "z"], self._choices.randrange(4))
+
+    def members(self) -> list[str]:
+        """Return the workers seen, and this one."""
+        return sorted([*self._seen, self._worker_id])
 
 
 class EmptyRedis:
@@ -158,11 +179,14 @@ class World:
     async def run_worker(self, choices: Random) -> None:
         """Run a worker process that does two things at a time, chosen at random."""
         worker = Worker.on(self.open_process())
+        worker.sharing = UnsteadySharing(worker, choices)
         await asyncio.gather(*(self.run_stages(worker, choices) for _ in range(2)))
 
     async def run_stages(self, worker: Worker, choices: Random) -> None:
         """Run one stage after the other while the business is open."""
         while self.is_open:
+            if isinstance(worker.sharing, UnsteadySharing) and choices.random() < 0.2:
+                worker.sharing.see_others()
             with contextlib.suppress(Unavailable), self.choose_lag(choices):
                 await choices.choice(self.list_stages(worker))()
 

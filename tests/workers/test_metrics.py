@@ -24,7 +24,8 @@ from tests import servers
 from tests.business import Business
 from tests.patience import PATIENCE_SECONDS, wait_until
 from workers.main import run
-from workers.metrics import serve_metrics
+from workers.metrics import STUCK_AFTER_SECONDS, serve_metrics
+from workers.stages.fold import fold_once
 from workers.worker import Worker
 
 
@@ -72,7 +73,7 @@ async def test_worker_serves_metrics_and_healthz_on_its_own_port(business: Busin
 
 async def test_malformed_requests_do_not_stop_the_metrics_server(resources: Resources) -> None:
     port = resources.settings.worker_metrics_port
-    async with serve_metrics(resources):
+    async with serve_metrics(Worker.on(resources)):
         for data in (b"", b"\x00" * 100, b"A" * 40_000, b"\r\n\r\n"):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(data)
@@ -84,11 +85,23 @@ async def test_malformed_requests_do_not_stop_the_metrics_server(resources: Reso
         assert (await request(resources.settings, "/healthz")).status_code == 200
 
 
+async def test_health_fails_after_a_minute_without_an_end_of_a_look_or_round(resources: Resources) -> None:
+    worker = Worker.on(resources)
+    async with serve_metrics(worker):
+        worker.progressed_at -= STUCK_AFTER_SECONDS - 1
+        assert (await request(resources.settings, "/healthz")).json() == {"status": "ok"}
+        worker.progressed_at -= 2
+        stuck = await request(resources.settings, "/healthz")
+        assert (stuck.status_code, stuck.json()) == (503, {"status": "stuck"})
+        await worker.run_alone("fold", "0-15", lambda: fold_once(worker, "0-15"))
+        assert (await request(resources.settings, "/healthz")).status_code == 200
+
+
 async def test_metrics_port_zero_listens_nowhere_and_a_used_port_is_named(resources: Resources) -> None:
     disabled = dataclasses.replace(resources, settings=dataclasses.replace(resources.settings, worker_metrics_port=0))
-    async with serve_metrics(disabled), serve_metrics(resources):
+    async with serve_metrics(Worker.on(disabled)), serve_metrics(Worker.on(resources)):
         with pytest.raises(ConfigError, match=f"port {resources.settings.worker_metrics_port} of 127.0.0.1"):
-            async with serve_metrics(resources):
+            async with serve_metrics(Worker.on(resources)):
                 pass
 
 

@@ -104,8 +104,7 @@ class Dispatcher:
             reason = "the endpoint is deleted" if is_deleted else "another worker holds its lease"
             log.info("delivery to endpoint %s ended: %s", self._lease.endpoint_id, reason)
         except STORE_FAILURES:
-            # Release the lease with the progress stored last. If the store does not answer, the lease expires by
-            # itself.
+            # Release the lease with the progress stored last. If the store does not answer, the lease expires.
             with contextlib.suppress(*STORE_FAILURES):
                 await self._worker.endpoint_leases.release(self._lease, self._now_ms())
             raise
@@ -118,6 +117,9 @@ class Dispatcher:
         """Start work, wait for some of it, store the results, and return whether the endpoint was released."""
         if self._is_stale and (not self._running or time.monotonic() - self._state_read_at >= STATE_INTERVAL_SECONDS):
             await self._read_state()
+        if await self._worker.sharing.renew_lapsed():
+            # Another worker may have taken the endpoint over before this heartbeat. This write shows that none has.
+            await self._save_progress()
         self._start_work(self._now_ms())
         if self._is_overdue() or not (self._running or self._is_stale):
             return await self._release()

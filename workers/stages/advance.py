@@ -136,6 +136,7 @@ async def _save(
 ) -> None:
     """Write the passes and drop from `saved` those that another worker wrote first, or that the store refused."""
     ours, refused = await worker.fold_queries.save(writes)
+    worker.count_writes(len(writes), len(writes) - len(ours) - len(refused))
     for before, _, _, _ in writes:
         if before.id not in ours:
             del saved[before.id]

@@ -15,16 +15,18 @@ from app.clock import system_ms
 from app.outbound.addresses import Allowed
 from app.outbound.http_client import open_poster
 from app.outbound.webhook_sender import ATTEMPT_TIMEOUT_SECONDS
-from app.store.stages.endpoint_leases import WaitingEndpoint
+from app.store.stages.endpoint_leases import Lease, WaitingEndpoint
 from workers.delivery.dispatcher import Dispatcher
 from workers.failures import log_failures
 from workers.worker import Worker
 
 
 async def deliver(worker: Worker, workspace_id: str) -> None:
-    """Start a run at every endpoint of a workspace that has work. Safe to repeat, also in several workers at once."""
+    """Start a run at every endpoint of a workspace that has work and that this worker prefers. Safe to repeat."""
     for endpoint in await worker.endpoint_leases.of_workspace(workspace_id):
-        start_run(worker, endpoint)
+        key = endpoint.endpoint_id
+        if key in worker.dispatchers or worker.sharing.prefers("endpoint", key):
+            start_run(worker, endpoint)
 
 
 def start_run(worker: Worker, endpoint: WaitingEndpoint) -> None:
@@ -60,7 +62,7 @@ async def run_endpoint(
     wake_up = worker.dispatchers.setdefault(endpoint_id, asyncio.Event())
 
     async def once() -> bool:
-        lease = await worker.endpoint_leases.claim(endpoint_id, clock())
+        lease = await _claim(worker, endpoint_id, clock())
         if lease is not None:
             allowed = Allowed.parse(worker.resources.settings.egress_allow)
             async with open_poster(allowed) as poster:
@@ -80,6 +82,19 @@ async def run_endpoint(
         await worker.run_alone("deliver", endpoint_id, once)
     finally:
         worker.dispatchers.pop(endpoint_id, None)
+
+
+async def _claim(worker: Worker, endpoint_id: str, now_ms: int) -> Lease | None:
+    """Claim an endpoint that is free, or whose holder has ended. None if another worker holds it or it has no work."""
+    leases, holder = worker.endpoint_leases, worker.sharing.holder
+    if (lease := await leases.claim(endpoint_id, now_ms, holder)) is not None:
+        return lease
+    held = await leases.lease_on(endpoint_id)
+    if held is None or held.holder is None:
+        return None
+    # This process has one run at an endpoint at a time, so a lease of its own is one that an earlier run left behind.
+    has_ended = held.holder == holder or held.holder in await worker.sharing.find_gone([held.holder])
+    return await leases.take_over(held, now_ms, holder) if has_ended else None
 
 
 _guarded_run_endpoint = log_failures("deliver", run_endpoint)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from app.domain.ids import SLOTS, slot_of
-from app.flow import bounds_of, range_of
+from app.domain.ids import slot_of
+from app.flow import range_of
 from workers.worker import Worker
 
 from .advance import PassWork, RoundClock, advance_passes, read_clock
@@ -20,9 +20,11 @@ async def due(worker: Worker, key: str) -> None:
 
 async def due_once(worker: Worker, key: str) -> bool:
     """Run one round and return whether it saved anything, so that more may be due."""
-    low, high = bounds_of(key)
+    bounds = worker.sharing.bounds("due", key)
+    if bounds is None:
+        return False
     at = await read_clock(worker)
-    found = await worker.fold_queries.due(low, high, at.elapsed_ms, DUE_BATCH_SIZE)
+    found = await worker.fold_queries.due(*bounds, at.elapsed_ms, DUE_BATCH_SIZE)
     return await advance_without_events(worker, {each.pass_id: each.workspace_id for each in found}, at) > 0
 
 
@@ -45,6 +47,7 @@ async def advance_without_events(worker: Worker, workspace_ids: Mapping[str, str
 
 
 async def next_due_ms(worker: Worker, now_ms: int, within_ms: int) -> list[tuple[str, int]]:
-    """Return (pass id, due ms) of the passes due later than now and within a short time, soonest first, to set timers."""
-    found = await worker.fold_queries.due(0, SLOTS - 1, now_ms + within_ms, DUE_BATCH_SIZE)
+    """Return (pass id, due ms) of the worker's passes due later than now and within a short time, soonest first."""
+    low, high = worker.sharing.slots
+    found = await worker.fold_queries.due(low, high, now_ms + within_ms, DUE_BATCH_SIZE)
     return [(each.pass_id, each.due_ms) for each in found if each.due_ms > now_ms]

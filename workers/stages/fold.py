@@ -15,7 +15,6 @@ from app.domain.events.tombstones import target_of, targets_of, tombstone_id
 from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass
 from app.domain.segments.segments import Definitions
-from app.flow import bounds_of
 from app.store.stages.pending import BacklogPosition, PendingAt, PendingEvent
 from app.telemetry import metrics
 from workers.worker import Worker
@@ -96,8 +95,13 @@ async def fold_once(worker: Worker, key: str) -> bool:
 
 async def read_pending(worker: Worker, key: str) -> Backlog:
     """Read up to 1,000 pending events of a slot range, from where the last round stopped."""
-    low, high = bounds_of(key)
+    bounds = worker.sharing.bounds("fold", key)
+    if bounds is None:
+        return Backlog(None, {}, is_full=False)
+    low, high = bounds
     start = worker.cursors.get(key)
+    if start is not None and not low <= start[0] <= high:
+        start = None
     pending = await worker.fold_queries.pending(low, high, start, FOLD_BATCH_SIZE)
     by_pass = group_by_pass(pending)
     if len(pending) < FOLD_BATCH_SIZE:

@@ -50,6 +50,7 @@ async def publish_once(worker: Worker, workspace_id: str) -> bool:
         ]
         appended = await workspace.activities.append(numbered)
         metrics.PUBLISHED.inc(appended)
+        worker.count_writes(len(numbered), len(numbered) - appended)
         drafts = drafts[appended:]
         if appended < len(numbered):
             existing = await workspace.activities.get_many([draft.id for draft in drafts])

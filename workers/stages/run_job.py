@@ -53,7 +53,8 @@ async def jobs(worker: Worker, key: str) -> None:
 async def _run_once(worker: Worker, job_id: str) -> bool:
     """Run one slice and return False: other jobs come before the next slice."""
     leases = worker.job_leases
-    run = await leases.claim(job_id, _now_ms())
+    sharing = worker.sharing
+    run = await leases.claim(job_id, _now_ms(), sharing.holder, sharing.find_gone)
     if run is None:
         return False
     lease = JobLease(worker, run)

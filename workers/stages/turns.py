@@ -33,8 +33,9 @@ async def read_turns(
     `pending` is the full read of the round, which began after `start`. Two or three round trips if no other workspace has
     pending events in the slot range. Each of them reads up to 16 slots at once.
     """
+    bounds = worker.sharing.bounds("fold", key) or bounds_of(key)
     [(fullest, _)] = Counter(item.workspace_id for item in pending).most_common(1)
-    slots = find_unread_slots(key, start, pending)
+    slots = find_unread_slots(bounds, start, pending)
     turns: dict[str, list[PendingEvent]] = {}
     for between in order_ranges(worker.turns.get(key, ""), fullest):
         if len(turns) < WORKSPACES_PER_ROUND:
@@ -43,9 +44,11 @@ async def read_turns(
     return list(turns.values())
 
 
-def find_unread_slots(key: str, start: BacklogPosition | None, pending: Sequence[PendingEvent]) -> list[int]:
+def find_unread_slots(
+    bounds: tuple[int, int], start: BacklogPosition | None, pending: Sequence[PendingEvent]
+) -> list[int]:
     """Return the slots of a range of which a full read, in order and after `start`, left pending events unread."""
-    low, high = bounds_of(key)
+    low, high = bounds
     first, last = low - 1 if start is None else start.slot, slot_of(pending[-1].event.pass_id)
     return [slot for slot in range(low, high + 1) if not first < slot < last]
 

@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Collection
 from datetime import datetime
 
 from app.store.mongo.queries import Database, ErrorTranslating
 
+MAX_CLOCK_SKEW_MS = 1_000
+"""The difference between the clocks of two hosts up to which no lease of a live worker is taken over."""
+
 
 class Heartbeats(ErrorTranslating):
-    """Named queries of the collection `heartbeats`. Errors: Unavailable, safe to repeat."""
+    """Named queries of the collection `heartbeats`. Errors: Unavailable, safe to repeat.
+
+    A heartbeat has three ends. Until `expires_at`, the worker counts as alive. Until `shares`, it has a share of the work.
+    Until `holds`, its leases are its own. A worker of 0.1.0 stores only the first.
+    """
 
     def __init__(self, db: Database) -> None:
         self._heartbeats = db["heartbeats"]
 
-    async def beat(self, worker_id: str, at: datetime, expires_at: datetime) -> None:
+    async def beat(
+        self, worker_id: str, at: datetime, expires_at: datetime, *, shares_ms: int = 0, holds_ms: int = 0
+    ) -> None:
         """Record that a worker is alive; without another heartbeat it counts as alive until `expires_at`.
 
-        Index: _id.
+        `shares_ms` and `holds_ms` are the ends of its share of the work and of its leases. Index: _id.
         """
         heartbeat = {"at": at, "expires_at": expires_at, "host": socket.gethostname(), "pid": os.getpid()}
-        await self._heartbeats.update_one({"_id": worker_id}, {"$set": heartbeat}, upsert=True)
+        ends = {"shares": shares_ms, "holds": holds_ms}
+        await self._heartbeats.update_one({"_id": worker_id}, {"$set": heartbeat | ends}, upsert=True)
 
     async def remove(self, worker_id: str) -> None:
         """Remove the heartbeat of a worker that shuts down. Safe to repeat. Index: _id."""
@@ -30,3 +41,19 @@ class Heartbeats(ErrorTranslating):
     async def count_alive(self, now: datetime) -> int:
         """Return the number of workers whose heartbeat has not expired. Index: {expires_at}."""
         return await self._heartbeats.count_documents({"expires_at": {"$gt": now}})
+
+    async def sharing(self, now_ms: int) -> dict[str, int]:
+        """Return the workers that have a share of the work, with the end of it in ms. Reads the heartbeats of all."""
+        docs = await self._heartbeats.find({"shares": {"$gt": now_ms}}, {"shares": 1}).to_list(None)
+        return {doc["_id"]: doc["shares"] for doc in docs}
+
+    async def gone(self, worker_ids: Collection[str], now_ms: int) -> set[str]:
+        """Return those of the workers whose leases another worker may take over. Index: _id.
+
+        A worker sends its first heartbeat before its first claim. So a worker without a heartbeat has ended.
+        """
+        if not worker_ids:
+            return set()
+        query = {"_id": {"$in": list(worker_ids)}}
+        docs = await self._heartbeats.find(query, {"holds": 1}).to_list(None)
+        return set(worker_ids) - {doc["_id"] for doc in docs if doc.get("holds", 0) + MAX_CLOCK_SKEW_MS > now_ms}

@@ -1,7 +1,8 @@
 """Leases on webhook endpoints, across workspaces. Workers claim an endpoint while it has work.
 
 A worker holds an endpoint as long as the document contains the worker's token. Every write of progress renews the
-lease. If a worker crashes, another one claims the endpoint when the lease ends, and continues from the stored progress.
+lease. If a worker crashes, another one takes the endpoint over when the heartbeat of the first one has ended, or the
+lease. It continues from the stored progress. The token names the worker that holds the lease.
 Leases are in system time. In documents of `webhook_lanes`, `tok` is the lease token, `said` the work token, `free` the
 end of the lease or of a pause.
 """
@@ -14,7 +15,7 @@ from dataclasses import dataclass, replace
 from app.domain.webhooks.deliveries import Attempt
 from app.domain.webhooks.partitions import BlockedHead, EndpointHealth
 from app.store.codecs.webhooks import attempt_from_doc, attempt_to_doc, head_from_doc, head_to_doc, health_from_doc
-from app.store.mongo.ids import new_id
+from app.store.mongo.lease_tokens import holder_of, new_token
 from app.store.mongo.queries import Database, Doc, ErrorTranslating
 
 LEASE_MS = 30_000
@@ -58,6 +59,20 @@ class Lease:
     last_attempt: Attempt | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class HeldLease:
+    """Lease as another worker finds it: its token, its end, and the worker that holds it, if the token names one."""
+
+    endpoint_id: str
+    token: str
+    free_ms: int
+
+    @property
+    def holder(self) -> str | None:
+        """The id of the worker that holds the lease, or None."""
+        return holder_of(self.token)
+
+
 class EndpointLeases(ErrorTranslating):
     """Named queries of the workers that deliver. Errors: Unavailable, safe to repeat."""
 
@@ -75,14 +90,40 @@ class EndpointLeases(ErrorTranslating):
         docs = await self._collection.find({"workspace": workspace_id, "on": 1}, WAITING).to_list(None)
         return _sort_waiting([doc for doc in docs if "at" in doc])
 
-    async def claim(self, endpoint_id: str, now_ms: int) -> Lease | None:
-        """Claim the endpoint for `LEASE_MS` and return the lease.
+    async def held(self) -> list[tuple[WaitingEndpoint, str]]:
+        """Return the endpoints that workers hold, each with the worker's id. Index: {tok}.
+
+        The endpoints look as if their leases had ended. Leases of 0.1.0 name no worker and are left out.
+        """
+        found = self._collection.find({"tok": {"$gt": ""}}, {**WAITING, "tok": 1}).limit(MAX_WAITING_ENDPOINTS)
+        docs = [doc for doc in await found.to_list(None) if "at" in doc]
+        held = [(doc, holder_of(doc["tok"])) for doc in docs]
+        return [(_waiting_from_doc(doc | {"free": 0}), holder) for doc, holder in held if holder is not None]
+
+    async def lease_on(self, endpoint_id: str) -> HeldLease | None:
+        """Return the lease on an endpoint, or None if no worker holds it. Index: _id."""
+        doc = await self._collection.find_one({"_id": endpoint_id}, {"tok": 1, "free": 1})
+        return None if doc is None or "tok" not in doc else HeldLease(endpoint_id, doc["tok"], doc["free"])
+
+    async def claim(self, endpoint_id: str, now_ms: int, holder: str | None = None) -> Lease | None:
+        """Claim the endpoint for `LEASE_MS` and return the lease, which names its holder.
 
         None if there is no work or another worker holds it. Index: _id.
         """
-        claimable = {"_id": endpoint_id, "on": 1, "at": {"$lte": now_ms}, "free": {"$lte": now_ms}}
-        change = {"tok": new_id("run"), "free": now_ms + LEASE_MS}
-        doc = await self._find_and_update(claimable, {"$set": change})
+        free = {"_id": endpoint_id, "on": 1, "at": {"$lte": now_ms}, "free": {"$lte": now_ms}}
+        return await self._claim(free, now_ms, holder)
+
+    async def take_over(self, held: HeldLease, now_ms: int, holder: str | None = None) -> Lease | None:
+        """Claim an endpoint whose holder has ended, before the end of the lease. Index: _id.
+
+        None if the lease has been renewed or claimed since it was read.
+        """
+        as_read = {"_id": held.endpoint_id, "on": 1, "at": {"$lte": now_ms}, "tok": held.token, "free": held.free_ms}
+        return await self._claim(as_read, now_ms, holder)
+
+    async def _claim(self, where: Doc, now_ms: int, holder: str | None) -> Lease | None:
+        change = {"tok": new_token(holder), "free": now_ms + LEASE_MS}
+        doc = await self._find_and_update(where, {"$set": change})
         return None if doc is None else _lease_from_doc(doc)
 
     async def save_progress(self, lease: Lease, now_ms: int) -> Lease | None:
@@ -134,11 +175,11 @@ WAITING = {"workspace": 1, "at": 1, "free": 1}
 
 
 def _sort_waiting(docs: list[Doc]) -> list[WaitingEndpoint]:
-    found = [
-        WaitingEndpoint(endpoint_id=doc["_id"], workspace_id=doc["workspace"], at_ms=doc["at"], free_ms=doc["free"])
-        for doc in docs
-    ]
-    return sorted(found, key=lambda each: each.free_ms)
+    return sorted(map(_waiting_from_doc, docs), key=lambda each: each.free_ms)
+
+
+def _waiting_from_doc(doc: Doc) -> WaitingEndpoint:
+    return WaitingEndpoint(endpoint_id=doc["_id"], workspace_id=doc["workspace"], at_ms=doc["at"], free_ms=doc["free"])
 
 
 def _held_by(lease: Lease) -> Doc:

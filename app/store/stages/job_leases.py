@@ -1,13 +1,14 @@
 """Leases on jobs, across workspaces. Workers claim open jobs and advance them by compare-and-set.
 
-A run owns a job as long as the document contains the run's token. The lease is short and renewed while the run works.
-If a worker crashes, the next claim begins at the position last committed. Leases are in system time.
+A run owns a job as long as the document contains the run's token, which names the worker. The lease is renewed while the
+run works. If a worker crashes, another one takes the job over when the heartbeat of the first one has ended, or the
+lease. It begins at the position last committed. Leases are in system time.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -15,15 +16,12 @@ from typing import Any, NamedTuple
 from app.domain.jobs import MAX_RUNNING_JOBS, JobKind, JobStatus, Tally
 from app.domain.values.instants import from_ms
 from app.store.codecs.jobs import Order, order_from_doc, tally_from_doc, tally_to_doc
-from app.store.mongo.ids import new_id
+from app.store.mongo.lease_tokens import holder_of, new_token
 from app.store.mongo.queries import Database, Doc, ErrorTranslating
 from app.store.workspace.exports import UNUSED_WHEN_FINISHED
 
-LEASE_MS = 1_000
-"""Length of a lease. A short one lets another worker continue soon after a crash.
-
-Losing a lease during work costs time, never a row.
-"""
+LEASE_MS = 10_000
+"""Length of a lease, against slow writes and clocks that differ. Losing a lease during work costs time, never a row."""
 FAILED_AFTER = 5
 """Failures in a row, without a commit in between, after which a job fails."""
 MAX_READ = 10_000
@@ -57,6 +55,17 @@ class JobRun:
     warnings: tuple[str, ...] = ()
 
 
+FindGone = Callable[[Collection[str]], Awaitable[set[str]]]
+"""A function that returns those of the workers that hold leases but have ended."""
+KINDS = [kind.value for kind in JobKind]
+"""The kinds of jobs that this version runs. A later version may have stored others."""
+
+
+async def find_none_gone(_holders: Collection[str]) -> set[str]:
+    """Return no worker: each lease lasts until its end."""
+    return set()
+
+
 class WaitingJob(NamedTuple):
     """Job that no worker holds, and its workspace."""
 
@@ -70,38 +79,49 @@ class JobLeases(ErrorTranslating):
     def __init__(self, db: Database) -> None:
         self._jobs, self._events = db["jobs"], db["events"]
 
-    async def open(self, now_ms: int, limit: int = 100) -> list[WaitingJob]:
+    async def open(self, now_ms: int, limit: int = 100, find_gone: FindGone = find_none_gone) -> list[WaitingJob]:
         """Return the unfinished jobs that no worker holds, in turn by workspace. Index: {open, created_at}.
 
-        First come the oldest jobs of workspaces without a running job. A workspace has at most two running jobs.
+        First come the oldest jobs of workspaces without a running job. A workspace has at most two running jobs. Jobs of
+        kinds that a later version has are left out. A job whose holder has ended is held by no worker.
         """
         shown = {"workspace": 1, "lease": 1, "token": 1}
-        docs = await self._jobs.find({"open": {"$gte": 0}}, shown).sort("created_at", 1).limit(MAX_READ).to_list(None)
-        running = Counter(doc["workspace"] for doc in docs if doc["lease"] > now_ms and "token" in doc)
+        query = {"open": {"$gte": 0}, "kind": {"$in": KINDS}}
+        docs = await self._jobs.find(query, shown).sort("created_at", 1).limit(MAX_READ).to_list(None)
+        held = {doc["_id"]: holder_of(doc["token"]) for doc in docs if doc["lease"] > now_ms and "token" in doc}
+        gone = await find_gone({each for each in held.values() if each is not None})
+        held = {job_id: holder for job_id, holder in held.items() if holder not in gone}
+        free = {doc["_id"] for doc in docs if doc["lease"] <= now_ms or ("token" in doc and doc["_id"] not in held)}
+        running = Counter(doc["workspace"] for doc in docs if doc["_id"] in held)
         waiting: list[tuple[int, WaitingJob]] = []
         for doc in docs:
             workspace_id = doc["workspace"]
-            if doc["lease"] <= now_ms and running[workspace_id] < MAX_RUNNING_JOBS:
+            if doc["_id"] in free and running[workspace_id] < MAX_RUNNING_JOBS:
                 waiting.append((running[workspace_id], WaitingJob(doc["_id"], workspace_id)))
                 running[workspace_id] += 1
         return [job for _, job in sorted(waiting, key=lambda item: item[0])][:limit]
 
-    async def count_running(self, workspace_id: str, now_ms: int) -> int:
-        """Return the number of jobs of a workspace that workers hold. Index: {workspace, open}."""
+    async def count_running(self, workspace_id: str, now_ms: int, besides: str = "") -> int:
+        """Return the number of other jobs of a workspace that workers hold. Index: {workspace, open}."""
         docs = await self._jobs.find({"workspace": workspace_id, "open": 1}, {"lease": 1, "token": 1}).to_list(None)
-        return sum(doc["lease"] > now_ms and "token" in doc for doc in docs)
+        return sum(doc["lease"] > now_ms and "token" in doc and doc["_id"] != besides for doc in docs)
 
-    async def claim(self, job_id: str, now_ms: int) -> JobRun | None:
-        """Claim the job for `LEASE_MS` and return the run.
+    async def claim(
+        self, job_id: str, now_ms: int, holder: str | None = None, find_gone: FindGone = find_none_gone
+    ) -> JobRun | None:
+        """Claim the job for `LEASE_MS` and return the run, whose token names the holder.
 
-        None if it is finished, another worker holds it, or its workspace has enough running jobs. Indexes: _id,
-        {workspace, open}.
+        None if it is finished, another worker holds it, its kind is unknown, or its workspace has enough running jobs. A
+        job whose holder has ended is taken over. Indexes: _id, {workspace, open}.
         """
-        found = await self._jobs.find_one({"_id": job_id}, {"workspace": 1})
-        if found is None or await self.count_running(found["workspace"], now_ms) >= MAX_RUNNING_JOBS:
+        found = await self._jobs.find_one({"_id": job_id}, {"workspace": 1, "token": 1, "lease": 1})
+        if found is None or await self.count_running(found["workspace"], now_ms, job_id) >= MAX_RUNNING_JOBS:
             return None
-        claimable = {"_id": job_id, "open": 1, "lease": {"$lte": now_ms}}
-        lease = {"token": new_id("run"), "lease": now_ms + LEASE_MS, "status": JobStatus.RUNNING.value}
+        claimable: Doc = {"_id": job_id, "open": 1, "kind": {"$in": KINDS}, "lease": {"$lte": now_ms}}
+        before = holder_of(found.get("token", ""))
+        if found.get("lease", 0) > now_ms and before is not None and before in await find_gone([before]):
+            claimable |= {"token": found["token"], "lease": found["lease"]}
+        lease = {"token": new_token(holder), "lease": now_ms + LEASE_MS, "status": JobStatus.RUNNING.value}
         change = {"$set": lease, "$min": {"started_at": from_ms(now_ms)}, "$inc": {"starts": 1}}
         doc = await self._find_and_update(claimable, change)
         return None if doc is None else _run_from_doc(doc)

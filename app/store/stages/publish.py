@@ -11,6 +11,9 @@ from app.domain.activities import Entry
 from app.store.codecs.pass_parts import entry_from_doc
 from app.store.mongo.queries import Database, Doc, ErrorTranslating
 
+LOOK_BATCH_SIZE = 500
+"""Passes that one read of the look for workspaces returns."""
+
 
 class PublishQueries(ErrorTranslating):
     """Named queries of the publish stage. Errors: Unavailable, safe to repeat."""
@@ -19,9 +22,29 @@ class PublishQueries(ErrorTranslating):
         self._passes = db["passes"]
 
     async def waiting_workspaces(self) -> set[str]:
-        """Return the workspaces with unpublished passes. Index: {pub, workspace}."""
-        docs = await self._passes.find({"pub": {"$gte": 0}}, {"workspace": 1, "_id": 0}).limit(2_000).to_list(None)
-        return {doc["workspace"] for doc in docs}
+        """Return the workspaces with unpublished passes. Index: {pub, workspace}.
+
+        One round trip for up to 500 such passes. Each further read begins after the last workspace read, so that a
+        workspace with many passes hides no other one.
+        """
+        found: set[str] = set()
+        last, is_full = "", True
+        while is_full:
+            query = {"pub": 1, "workspace": {"$gt": last}}
+            read = self._passes.find(query, {"workspace": 1, "_id": 0}).sort("workspace", 1).limit(LOOK_BATCH_SIZE)
+            docs = await read.to_list(None)
+            found |= {doc["workspace"] for doc in docs}
+            is_full = len(docs) == LOOK_BATCH_SIZE
+            last = docs[-1]["workspace"] if docs else last
+        return found
+
+    async def first_waiting(self, workspace_id: str) -> tuple[str, int] | None:
+        """Return the first pass of a workspace to publish and the number of its first outbox entry, or None.
+
+        Index: {pub, workspace}.
+        """
+        waiting = await self.waiting(workspace_id, 1, 1)
+        return next(((pass_id, entries[0].number if entries else 0) for pass_id, entries in waiting.items()), None)
 
     async def waiting(self, workspace_id: str, limit: int, each: int) -> dict[str, list[Entry]]:
         """Return the first `each` outbox entries of up to `limit` passes of a workspace, in order of number.

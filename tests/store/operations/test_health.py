@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -25,6 +26,13 @@ async def test_dropped_index_is_reported_by_name(resources: Resources) -> None:
     assert await missing_indexes(resources.db) == []
     await resources.db["activities"].drop_index("workspace_1_pos_1")
     assert await missing_indexes(resources.db) == ["activities.workspace_1_pos_1"]
+
+
+@pytest.mark.unused_database
+async def test_processes_that_start_at_one_moment_on_a_new_database_all_create_indexes(resources: Resources) -> None:
+    await asyncio.gather(*(indexes.ensure_indexes(resources.db) for _ in range(8)))
+    assert await missing_indexes(resources.db) == []
+    assert await resources.db["constants"].find({"_id": "slots"}).to_list(None) == [{"_id": "slots", "value": 64}]
 
 
 async def test_store_is_checked_by_a_write_and_a_read(resources: Resources) -> None:

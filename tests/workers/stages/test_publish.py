@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.flow import SLOT_RANGES
-from tests.business import Business
+from tests.business import Business, create_business
 from tests.crashes import Crash
 from tests.patience import PATIENCE_SECONDS
 from workers.main import GUARDED
@@ -119,3 +119,15 @@ async def test_sweep_repeats_a_look_that_failed(business: Business) -> None:
     worker.publish_queries.waiting_workspaces = fail_once  # type: ignore[method-assign]
     await asyncio.wait_for(Sweep(worker, GUARDED).run(stopping), PATIENCE_SECONDS)
     assert calls > 1
+
+
+async def test_workspace_with_many_passes_hides_no_other_one_from_the_look(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.store.stages.publish.LOOK_BATCH_SIZE", 2)
+    others = [await create_business(business.ctx.resources, business.clock, f"Kiosk {n}") for n in range(3)]
+    for each in (business, *others):
+        await each.record(*({"pass_external_id": f"p{n}"} for n in range(5 if each is business else 1)))
+    await fold_all(business)
+    found = await business.worker.publish_queries.waiting_workspaces()
+    assert found == {each.ctx.workspace.id for each in (business, *others)}

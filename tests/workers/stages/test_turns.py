@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.domain.ids import slot_of
-from app.flow import SLOT_RANGES
+from app.flow import SLOT_RANGES, bounds_of
 from app.store.stages.pending import BacklogPosition, PendingEvent
 from tests.business import Business, create_business
 from workers.stages import turns
@@ -96,11 +96,11 @@ async def test_slots_of_which_a_read_saw_everything_are_not_read_again(business:
     pending = await read_backlog(business)
     slots = [slot_of(item.event.pass_id) for item in pending]
     until = slots.index(9) + 1
-    assert find_unread_slots(KEY, None, pending[:until]) == list(range(9, 16))
+    assert find_unread_slots(bounds_of(KEY), None, pending[:until]) == list(range(9, 16))
     first = slots.index(4)
     start = BacklogPosition(4, business.ctx.workspace.id, pending[first].event.pass_id)
-    assert find_unread_slots(KEY, start, pending[first + 1 : until]) == [*range(5), *range(9, 16)]
-    assert find_unread_slots(KEY, start, pending[first + 1 : first + 2]) == list(SLOTS_OF_KEY)
+    assert find_unread_slots(bounds_of(KEY), start, pending[first + 1 : until]) == [*range(5), *range(9, 16)]
+    assert find_unread_slots(bounds_of(KEY), start, pending[first + 1 : first + 2]) == list(SLOTS_OF_KEY)
 
 
 @pytest.mark.parametrize("last", ["", "a", "b", "bb", "c", "d", "e"])

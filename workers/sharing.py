@@ -1,0 +1,197 @@
+"""Sharing: which worker does which work, when several run.
+
+Each key of a stage has one worker that prefers it. All workers compute the same from the heartbeats in the store: slots are
+cut into equal parts, and other keys go by rendezvous hashing. A preference is no lock. Two workers may see different
+heartbeats for a moment, and then work on one key; the protocol of docs/explanation/exactly-once.md allows it.
+
+A worker does its own work at once. It helps with a key of another worker that makes no progress for 3 s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from datetime import timedelta
+from hashlib import blake2b
+
+from app.clock import system_ms
+from app.domain.ids import SLOTS
+from app.domain.values.instants import from_ms
+from app.flow import bounds_of
+from app.store.operations.heartbeats import Heartbeats
+
+HEARTBEAT_INTERVAL_SECONDS = 1.0
+SHARE_TTL_MS = 2_000
+"""The time without a heartbeat after which a worker has no share. The others take its work over at the next sweep."""
+HOLD_TTL_MS = 3_000
+"""The time without a heartbeat after which the worker itself trusts its leases no longer."""
+ALIVE_TTL = timedelta(seconds=20)
+"""The time without a heartbeat after which a worker counts as crashed for operators."""
+LEAVING_TTL_MS = 12_000
+"""The time that the leases of a stopping worker are left to it."""
+STALLED_AFTER_SECONDS = 3.0
+"""The time without progress after which a worker helps with a key of another one; the next worker waits twice as long."""
+SLOT_STAGES = frozenset({"fold", "due"})
+"""Stages whose keys are slot ranges."""
+SHARED_BY_ALL = frozenset({"deliver"})
+"""Stages of which each worker runs a wake-up: the webhook endpoints of a workspace have several workers."""
+
+
+class Sharing:
+    """The share of one worker. Without heartbeats of others, everything is its own."""
+
+    def __init__(
+        self, worker_id: str, heartbeats: Heartbeats, now_ms: Callable[[], int] = system_ms,
+        seconds: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self._id, self._heartbeats = worker_id, heartbeats
+        self._now_ms, self._seconds = now_ms, seconds
+        self._others: dict[str, int] = {}
+        """The ends of the shares of the other workers, as last read."""
+        self._holds_ms: int | None = None
+        """The end of the own heartbeat for leases; None before the first heartbeat."""
+        self._is_leaving = False
+        self._fronts: dict[str, dict[str, tuple[object, float]]] = {}
+        """Work of other workers by stage and key: what is first there, and since when (monotonic seconds)."""
+        self._helping: set[tuple[str, str]] = set()
+        self._beating = asyncio.Lock()
+
+    @property
+    def holder(self) -> str | None:
+        """The id under which the worker claims leases; None without a heartbeat, which others would look for."""
+        return None if self._holds_ms is None else self._id
+
+    @property
+    def has_lapsed(self) -> bool:
+        """Whether the last heartbeat is so old that another worker may take over the leases of this one."""
+        return self._holds_ms is not None and self._now_ms() >= self._holds_ms
+
+    async def beat(self) -> None:
+        """Send a heartbeat and read those of the others. Raises Unavailable; safe to repeat."""
+        async with self._beating:
+            now_ms = self._now_ms()
+            shares_ms, holds_ms = now_ms + SHARE_TTL_MS, now_ms + HOLD_TTL_MS
+            if self._is_leaving:
+                shares_ms, holds_ms = 0, now_ms + LEAVING_TTL_MS
+            at = from_ms(now_ms)
+            await self._heartbeats.beat(self._id, at, at + ALIVE_TTL, shares_ms=shares_ms, holds_ms=holds_ms)
+            self._holds_ms = holds_ms
+            found = await self._heartbeats.sharing(self._now_ms())
+            self._others = {each: end for each, end in found.items() if each != self._id}
+
+    async def renew_lapsed(self) -> bool:
+        """Send a heartbeat if the last one has lapsed, and return whether it had. Raises Unavailable."""
+        if not self.has_lapsed:
+            return False
+        await self.beat()
+        return True
+
+    async def leave(self) -> None:
+        """Give the share of the work to the others, and keep the leases. Raises Unavailable; safe to repeat."""
+        self._is_leaving = True
+        await self.beat()
+
+    async def remove(self) -> None:
+        """Remove the heartbeat, after the last lease was released. Raises Unavailable; safe to repeat."""
+        await self._heartbeats.remove(self._id)
+
+    async def find_gone(self, holders: Collection[str]) -> set[str]:
+        """Return those of the workers that hold leases but have ended. Reads the store only for unseen workers."""
+        unseen = set(holders) - set(self.members()) - {self._id}
+        return await self._heartbeats.gone(unseen, self._now_ms())
+
+    def members(self) -> list[str]:
+        """Return the ids of the workers that share the work now, sorted."""
+        now_ms = self._now_ms()
+        others = [each for each, end_ms in self._others.items() if end_ms > now_ms]
+        return sorted(others if self._is_leaving and others else [*others, self._id])
+
+    def owners(self, stage: str, key: str) -> set[str]:
+        """Return the workers that prefer the key: one, or more if their slots lie in the same range."""
+        members = self.members()
+        if stage in SHARED_BY_ALL:
+            return set(members)
+        if stage not in SLOT_STAGES:
+            return {_rank(members, stage, key)[0]}
+        low, high = bounds_of(key)
+        parts = {each: _slots_of(index, len(members)) for index, each in enumerate(members)}
+        return {each for each, (first, last) in parts.items() if max(first, low) <= min(last, high)}
+
+    def prefers(self, stage: str, key: str) -> bool:
+        """Return whether this worker prefers the key."""
+        return self._id in self.owners(stage, key)
+
+    @property
+    def slots(self) -> tuple[int, int]:
+        """The first and the last slot of this worker's share; the last is lower than the first if it has none."""
+        members = self.members()
+        return _slots_of(members.index(self._id), len(members)) if self._id in members else (0, -1)
+
+    def bounds(self, stage: str, key: str) -> tuple[int, int] | None:
+        """Return the first and the last slot of a range that this worker serves now; None if it serves none of it.
+
+        A worker that helps with the range serves all of it.
+        """
+        low, high = bounds_of(key)
+        if (stage, key) not in self._helping:
+            first, last = self.slots
+            low, high = max(low, first), min(high, last)
+        return (low, high) if low <= high else None
+
+    def others_parts(self, key: str) -> list[tuple[int, int]]:
+        """Return the first and the last slot of each part of a range that other workers serve."""
+        low, high = bounds_of(key)
+        first, last = self.slots
+        if max(first, low) > min(last, high):
+            return [(low, high)]
+        return [part for part in ((low, first - 1), (last + 1, high)) if part[0] <= part[1]]
+
+    def choose(self, stage: str, fronts: Mapping[str, object]) -> list[str]:
+        """Return the keys of waiting work that this worker does now: its own, and those that make no progress.
+
+        `fronts` gives for each key what is first there, for example the id of a pass. A front that stays the same shows
+        that the worker that prefers the key makes no progress.
+        """
+        own = [key for key in fronts if self.prefers(stage, key)]
+        return own + self.stalled(stage, {key: front for key, front in fronts.items() if key not in own})
+
+    def stalled(self, stage: str, fronts: Mapping[str, object]) -> list[str]:
+        """Note what is first at keys of other workers, and return the keys with which this worker helps."""
+        now = self._seconds()
+        before = self._fronts.get(stage, {})
+        after = self._fronts[stage] = {}
+        for key, front in fronts.items():
+            noted = before.get(key)
+            after[key] = noted if noted is not None and noted[0] == front else (front, now)
+        return [key for key, (_, since) in after.items() if now - since >= self._patience_seconds(stage, key)]
+
+    def _patience_seconds(self, stage: str, key: str) -> float:
+        """Return how long this worker leaves a key without progress to those that come before it, 3 s for each."""
+        owners = self.owners(stage, key)
+        helpers = [each for each in _rank(self.members(), stage, key) if each not in owners]
+        return STALLED_AFTER_SECONDS * (helpers.index(self._id) + 1 if self._id in helpers else 1)
+
+    @contextlib.contextmanager
+    def helping(self, stage: str, key: str) -> Iterator[None]:
+        """Serve all slots of a range until the block ends."""
+        self._helping.add((stage, key))
+        try:
+            yield
+        finally:
+            self._helping.discard((stage, key))
+
+    def is_helping(self, stage: str, key: str) -> bool:
+        """Return whether this worker does work that another one prefers."""
+        return (stage, key) in self._helping or not self.prefers(stage, key)
+
+
+def _slots_of(index: int, count: int) -> tuple[int, int]:
+    """Return the first and the last slot of one of `count` equal parts of all slots."""
+    return index * SLOTS // count, (index + 1) * SLOTS // count - 1
+
+
+def _rank(members: Iterable[str], stage: str, key: str) -> list[str]:
+    """Return the workers in the order in which they prefer a key. If one ends, only its own keys move."""
+    return sorted(members, key=lambda each: blake2b(f"{each} {stage} {key}".encode(), digest_size=8).digest())
