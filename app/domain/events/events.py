@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import cache
 from types import MappingProxyType
 
 from app.domain.errors import Code, InvalidInput
@@ -27,6 +28,21 @@ class Category(StrEnum):
     ACTIVITY = "ACTIVITY"
     FIELD_CHANGE = "FIELD_CHANGE"
     CUSTOM = "CUSTOM"
+
+    @classmethod
+    def of_stored(cls, value: str) -> Category:
+        """Return the category of a stored value.
+
+        A later version may have stored another one. It keeps its value, so that a fold stores it again as it is.
+        """
+        return cls(value) if value in cls.__members__ else _later_category(value)
+
+
+@cache
+def _later_category(value: str) -> Category:
+    category = str.__new__(Category, value)
+    category._name_ = category._value_ = value
+    return category
 
 
 TYPES: Mapping[str, Category] = MappingProxyType(

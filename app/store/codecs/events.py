@@ -112,7 +112,7 @@ def from_doc(doc: Doc) -> Event:
     return Event(
         id=doc["_id"],
         pass_id=doc["pass"],
-        category=Category(doc["category"]),
+        category=Category.of_stored(doc["category"]),
         type=doc["type"],
         amount=None if amount is None else from_decimal128(amount),
         currency=get("currency"),

@@ -87,7 +87,7 @@ def aggregates_from_docs(docs: Mapping[str, Doc]) -> Aggregates:
 
 
 def _aggregate_from_doc(doc: Doc) -> Aggregate:
-    category, total = Category(doc["c"]), from_decimal128(doc["sum"])
+    category, total = Category.of_stored(doc["c"]), from_decimal128(doc["sum"])
     return Aggregate(
         category=category,
         count=doc["n"],

@@ -25,7 +25,7 @@ def query_to_doc(query: EventQuery | ActivityQuery | DeliveryQuery) -> Doc:
 def event_query_from_doc(doc: Doc) -> EventQuery:
     """Return the event query of a document."""
     parts = {name: _from_bson(value) for name, value in doc.items()}
-    parts["categories"] = tuple(Category(each) for each in parts["categories"])
+    parts["categories"] = tuple(Category.of_stored(each) for each in parts["categories"])
     parts["metadata"] = tuple(
         Condition(each["path"], Operator(each["operator"]), _from_bson(each["value"])) for each in doc["metadata"]
     )

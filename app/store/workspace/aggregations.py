@@ -164,7 +164,7 @@ def _operand(aggregation: Aggregation) -> Any:
 
 
 def _aggregate_from_doc(doc: Doc) -> Aggregate:
-    category, total = Category(doc["_id"]["category"]), _exact(doc["sum"])
+    category, total = Category.of_stored(doc["_id"]["category"]), _exact(doc["sum"])
     return Aggregate(
         category=category,
         count=int(doc["count"]),

@@ -114,7 +114,7 @@ def _from_doc(doc: Doc) -> EventType:
         id=doc["_id"],
         key=doc["key"],
         label=doc["label"],
-        category=Category(doc["category"]),
+        category=Category.of_stored(doc["category"]),
         description=doc["description"],
         attributes=attributes,
         version=doc["version"],

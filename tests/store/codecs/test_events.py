@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.events.events import Event
+from app.domain.events.events import Category, Event
 from app.store.codecs.events import from_doc, to_doc
 from tests.store.generated import encode_and_decode, events
 
@@ -26,3 +26,12 @@ def test_folded_event_decodes_to_the_same_event(event: Event) -> None:
     doc = encode_and_decode(to_doc(event, "ws_1", b"", 7))
     del doc["pend"]
     assert from_doc(doc) == event
+
+
+@given(events)
+def test_event_of_a_category_that_a_later_version_added_keeps_it(original: Event) -> None:
+    doc = to_doc(original, "ws_1", b"", 7) | {"category": "SUBSCRIPTION"}
+    event = from_doc(doc)
+    assert event.category not in list(Category)
+    assert to_doc(event, "ws_1", b"", 7) == doc
+    assert Category.of_stored("CUSTOM") is Category.CUSTOM
