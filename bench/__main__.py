@@ -28,15 +28,18 @@ from .http import Client
 from .idle import measure_idle, open_event_stream, open_socket
 from .latency import measure_latency
 from .recording import measure_history, measure_recording
+from .sharing import measure_sharing
 from .stock import Stock, create_stock
 from .tables import Report
 from .timing import Processes
 from .webhooks import measure_webhooks
 from .windows import measure_windows
 
-PARTS = ("record", "history", "fold", "window", "latency", "webhooks", "edge", "idle")
+PARTS = ("record", "history", "fold", "window", "latency", "webhooks", "edge", "idle", "workers")
 MANY_PASSES = 100_000
 FOLLOWERS = 1_000
+BACKLOG = 6_000
+"""Events, each on a pass of its own, that wait when the workers begin."""
 
 
 @click.command(context_settings={"max_content_width": 110})
@@ -70,6 +73,7 @@ def main(sizes: tuple[int, ...], quick: bool, parts: tuple[str, ...], file: Path
     - latency: the time from a mutation over HTTP to a subscriber over WebSocket, also with 100,000 stored passes.
     - webhooks: 1,000 activities sent to one endpoint, by bare posts of the same bodies and by the delivery.
     - edge: a small query over eight connections, at a bare Strawberry endpoint and at the API with every limit on.
+    - workers: a backlog of 6,000 events, worked off by one worker process and by two.
     - idle: the memory that 1,000 idle subscriptions cost the API, over WebSocket and as event streams.
 
     A ratio is the speed of a side divided by the speed of the first side, by their medians. The CPU time of the process
@@ -110,6 +114,8 @@ async def _run(sizes: tuple[int, ...], parts: tuple[str, ...], rounds: int, file
                 await _report_webhooks(report, _with_database(settings, "webhooks"), rounds)
             if "edge" in parts:
                 await _report_edge(report, _with_database(servers.settings, "edge"), Path(folder), rounds)
+            if "workers" in parts:
+                await _report_sharing(report, _with_database(settings, "workers"), max(2, rounds // 3))
             if "idle" in parts:
                 await _report_idle(report, _with_database(settings, "idle"))
     if file is not None:
@@ -183,6 +189,13 @@ async def _report_idle(report: Report, settings: Settings) -> None:
                     report.processes, follower, settings.host, settings.port, stock.secret, FOLLOWERS
                 )
             report.add_memory_cost(f"{FOLLOWERS:,} idle subscriptions, {transport}", cost, 100)
+
+
+async def _report_sharing(report: Report, settings: Settings, rounds: int) -> None:
+    async with open_resources(settings) as resources:
+        stock = await _create_stock(report, resources, BACKLOG, BACKLOG, None)
+        sides = await measure_sharing(stock, settings, report.processes, BACKLOG, (1, 2), rounds)
+    report.add(f"A backlog of {BACKLOG:,} events, folded and published", sides, "event", 1 / 0.65)
 
 
 @contextlib.asynccontextmanager

@@ -86,6 +86,16 @@ class Processes:
         return list(self._processes)
 
 
+async def timed(side: Side, processes: Processes, run: Run) -> None:
+    """Run once and add the seconds and the CPU seconds to the figures of the side."""
+    before = processes.cpu()
+    started = time.perf_counter()
+    await run()
+    side.seconds.append(time.perf_counter() - started)
+    for name, used in processes.cpu().items():
+        side.cpu[name] = side.cpu.get(name, 0.0) + used - before[name]
+
+
 async def compare(
     sides: Sequence[Side], processes: Processes, *, rounds: int, runs: int = 1, clean: Run | None = None
 ) -> None:

@@ -108,10 +108,15 @@ class Sharing:
         others = [each for each, end_ms in self._others.items() if end_ms > now_ms]
         return sorted(others if self._is_leaving and others else [*others, self._id])
 
+    @property
+    def has_others(self) -> bool:
+        """Whether another worker shares the work now."""
+        return len(self.members()) > 1
+
     def owners(self, stage: str, key: str) -> set[str]:
         """Return the workers that prefer the key: one, or more if their slots lie in the same range."""
         members = self.members()
-        if stage in SHARED_BY_ALL:
+        if stage in SHARED_BY_ALL or len(members) == 1:
             return set(members)
         if stage not in SLOT_STAGES:
             return {_rank(members, stage, key)[0]}

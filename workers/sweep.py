@@ -68,8 +68,7 @@ class Sweep:
             self.help_others,
         )
         # The first look must know the shares already, and a claim must be preceded by a heartbeat.
-        with contextlib.suppress(*STORE_FAILURES):
-            await self.beat()
+        await self._attempt(self.beat)
         await asyncio.gather(
             self._repeat(self.beat, stopping, min(seconds, HEARTBEAT_INTERVAL_SECONDS)),
             *(self._repeat(step, stopping, seconds) for step in steps),
@@ -85,8 +84,7 @@ class Sweep:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
                 await self._worker.stop()
-        with contextlib.suppress(*STORE_FAILURES):
-            await self._worker.sharing.remove()
+        await self._attempt(self._worker.sharing.remove)
 
     async def beat(self) -> None:
         """Send a heartbeat, and read those of the other workers."""
@@ -157,6 +155,8 @@ class Sweep:
 
     async def help_others(self) -> None:
         """Fold and advance passes of other workers that make no progress."""
+        if not self._worker.sharing.has_others:
+            return
         queries, elapsed_ms = self._worker.fold_queries, to_ms(await self._worker.resources.clock.elapsed())
 
         async def find_pending(low: int, high: int) -> object:
@@ -209,7 +209,7 @@ class Sweep:
             if any(firsts):
                 fronts[key] = firsts
         for key in sharing.stalled(stage, fronts):
-            log.warning("%s %s made no progress, this worker helps", stage, key)
+            log.info("%s %s made no progress, this worker helps", stage, key)
             with sharing.helping(stage, key):
                 await self._stages[stage](self._worker, key)
 
@@ -220,24 +220,26 @@ class Sweep:
     async def _leave(self, stopping: asyncio.Event) -> None:
         """Give the worker's share to the others once it stops."""
         await stopping.wait()
-        with contextlib.suppress(*STORE_FAILURES):
-            await self._worker.sharing.leave()
+        await self._attempt(self._worker.sharing.leave)
 
     async def _repeat(self, step: Callable[[], Awaitable[None]], stopping: asyncio.Event, seconds: float) -> None:
         """Run a step at an interval until `stopping` is set."""
         while not stopping.is_set():
-            try:
-                await step()
-            except STORE_FAILURES as error:
-                # The queries of the store have logged the cause.
-                log.debug("sweep step %s skipped: %s", step.__name__, error)
-            except Exception:
-                # Without this handler, one exception would end the loop of this step for good.
-                log.exception("sweep step %s failed", step.__name__)
+            await self._attempt(step)
             if step != self.beat:
                 self._worker.progressed_at = time.monotonic()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), seconds)
+
+    async def _attempt(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Run a step, and log a failure instead of raising it: one exception must not end the loop of the step."""
+        try:
+            await step()
+        except STORE_FAILURES as error:
+            # The queries of the store have logged the cause.
+            log.debug("sweep step %s skipped: %s", step.__name__, error)
+        except Exception:
+            log.exception("sweep step %s failed", step.__name__)
 
     def _start_run(self, endpoint: WaitingEndpoint) -> None:
         self._timers.pop(endpoint.endpoint_id, None)

@@ -36,11 +36,13 @@ async def take(worker: Worker, stages: Mapping[str, Run], stage: str, key: str, 
 async def listen(worker: Worker, stages: Mapping[str, Run]) -> None:
     """Run the stages that other workers hand on, until cancelled. They are not handed on again."""
     async for message in worker.resources.bus.listen(topic(worker.id)):
-        if message is None or worker.stopping or message["stage"] not in stages:
-            continue
-        stage, key = message["stage"], message["key"]
-        if worker.sharing.prefers(stage, key):
-            worker.start_task(_run(worker, stages[stage], stage, key, trace=message["trace"]))
+        match message:
+            case {"stage": str(stage), "key": str(key), "trace": str() | None as trace} if stage in stages:
+                if not worker.stopping and worker.sharing.prefers(stage, key):
+                    worker.start_task(_run(worker, stages[stage], stage, key, trace=trace))
+            case _:
+                # None: the connection to Redis is new. The sweep finds what was lost before.
+                continue
 
 
 async def _run(worker: Worker, run: Run, stage: str, key: str, *, trace: str | None) -> None:

@@ -272,3 +272,27 @@ async def test_wake_up_is_handed_on_to_the_worker_that_prefers_the_key(business:
     for listener in listeners:
         listener.cancel()
     await asyncio.gather(*listeners, return_exceptions=True)
+
+
+async def test_worker_folds_and_advances_for_another_one_that_makes_no_progress(business: Business) -> None:
+    times = Times()
+    workers = await open_workers(business, 2, times)
+    db = business.ctx.resources.db
+    await business.record(*({"pass_external_id": f"p{n}"} for n in range(100)))
+    sweep = Sweep(workers[1], STAGES)
+    await sweep.fold()
+    await sweep.help_others()
+    low, high = workers[0].sharing.slots
+    left = await db["events"].count_documents({"pend": {"$gte": 0}})
+    assert 0 < left == await db["events"].count_documents({"pend": {"$gte": low, "$lte": high}})
+    times.ms += int(STALLED_AFTER_SECONDS * 1_000)
+    await beat_all(*(worker.sharing for worker in workers))
+    await sweep.help_others()
+    assert await db["events"].count_documents({"pend": {"$gte": 0}}) == 0
+    await db["passes"].update_many({}, {"$set": {"due": 1}})
+    for _ in range(2):
+        await sweep.advance_due()
+        await sweep.help_others()
+        times.ms += int(STALLED_AFTER_SECONDS * 1_000)
+        await beat_all(*(worker.sharing for worker in workers))
+    assert await db["passes"].count_documents({"due": {"$gte": 0}}) == 0

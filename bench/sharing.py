@@ -1,0 +1,72 @@
+"""The part `workers`: one backlog worked off by one worker process and by two.
+
+The events wait outside the index of the fold until all workers have read each other's heartbeats. So the figures contain no
+start of a process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from app.clock import system_ms
+from app.commands.events.record import record_events
+from app.config.settings import Settings
+from app.domain.ids import SLOTS
+from app.local.processes import Child
+from app.store.operations.heartbeats import Heartbeats
+from tests.servers import worker
+
+from .recording import generate_items, to_inputs
+from .stock import Stock
+from .timing import Processes, Side, timed
+
+BATCH_SIZE = 1_000
+POLL_INTERVAL_SECONDS = 0.02
+
+
+async def measure_sharing(
+    stock: Stock, settings: Settings, processes: Processes, events: int, counts: tuple[int, ...], rounds: int
+) -> list[Side]:
+    """Measure one side for each number of workers: the time until a backlog of events is folded and published."""
+    sides = [Side(f"{count} worker{'s' if count > 1 else ''}", units=events) for count in counts]
+    for _ in range(rounds):
+        for count, side in zip(counts, sides, strict=True):
+            await _store_hidden_backlog(stock, events)
+            async with _run_workers(stock, settings, count):
+                await timed(side, processes, lambda: _work_off(stock))
+    return sides
+
+
+async def _store_hidden_backlog(stock: Stock, events: int) -> None:
+    for _ in range(events // BATCH_SIZE):
+        await record_events(stock.ctx, to_inputs(generate_items(stock, BATCH_SIZE, len(stock.passes))))
+    for slot in range(SLOTS):
+        await stock.ctx.resources.db["events"].update_many({"pend": slot}, {"$set": {"pend": -1 - slot}})
+
+
+async def _work_off(stock: Stock) -> None:
+    db = stock.ctx.resources.db
+    for slot in range(SLOTS):
+        await db["events"].update_many({"pend": -1 - slot}, {"$set": {"pend": slot}})
+    for collection, name in (("events", "pend"), ("passes", "pub")):
+        while await db[collection].find_one({name: {"$gte": 0}}, {"_id": 1}) is not None:
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
+
+
+@contextlib.asynccontextmanager
+async def _run_workers(stock: Stock, settings: Settings, count: int) -> AsyncIterator[None]:
+    children: list[Child] = [worker(settings) for _ in range(count)]
+    heartbeats = Heartbeats(stock.ctx.resources.db)
+    try:
+        for child in children:
+            await child.start()
+        while len(await heartbeats.sharing(system_ms())) < count:
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
+        # Each worker reads the others' heartbeats with its own, once a second.
+        await asyncio.sleep(2)
+        yield
+    finally:
+        for child in children:
+            await child.stop()
