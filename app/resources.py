@@ -69,17 +69,18 @@ class Resources:
 
 @asynccontextmanager
 async def open_resources(
-    settings: Settings, *, selection_seconds: float = SELECTION_SECONDS
+    settings: Settings, *, selection_seconds: float = SELECTION_SECONDS, has_socket_timeout: bool = True
 ) -> AsyncIterator[Resources]:
     """Open the resources, and close them when the block ends. Redis may be unreachable, now or later.
 
-    A call to the store waits `selection_seconds` for a primary, unless MONGODB_URI says otherwise. Raises ConfigError if
+    A call to the store waits `selection_seconds` for a primary, unless MONGODB_URI says otherwise. Without
+    `has_socket_timeout`, a call may take any time, as the build of an index does. Raises ConfigError if
     neither addresses nor local servers are known, or if an address cannot be read. Raises Unavailable if the store does
     not answer within a few seconds, safe to repeat, and StoreRefused.
     """
     settings = locate_servers(settings)
     redis = open_redis(settings)
-    client = open_mongo(settings, selection_seconds)
+    client = open_mongo(settings, selection_seconds, has_socket_timeout=has_socket_timeout)
     essential_client = open_mongo(settings, min(selection_seconds, ESSENTIAL_SELECTION_SECONDS), essential=True)
     try:
         # The command that opens the resources shows why it cannot start.
@@ -112,7 +113,9 @@ def _database(client: AsyncIOMotorClient[Doc], name: str) -> Database:
     return client.get_database(name, read_preference=ReadPreference.PRIMARY)
 
 
-def open_mongo(settings: Settings, selection_seconds: float, *, essential: bool = False) -> AsyncIOMotorClient[Doc]:
+def open_mongo(
+    settings: Settings, selection_seconds: float, *, essential: bool = False, has_socket_timeout: bool = True
+) -> AsyncIOMotorClient[Doc]:
     """Return a client of the store. Options in MONGODB_URI win, except for those that the protocol needs.
 
     Raises ConfigError.
@@ -124,7 +127,7 @@ def open_mongo(settings: Settings, selection_seconds: float, *, essential: bool 
         "maxPoolSize": threads if essential else threads + OPERATION_THREADS,
         "serverSelectionTimeoutMS": round(selection_seconds * 1000),
         "connectTimeoutMS": 2_000,
-        "socketTimeoutMS": 20_000,
+        "socketTimeoutMS": 20_000 if has_socket_timeout else 0,
         "waitQueueTimeoutMS": 5_000,
         "wTimeoutMS": WRITE_CONCERN_TIMEOUT_MS,
     }

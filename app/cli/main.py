@@ -22,6 +22,7 @@ from .demo import demo
 from .export import export
 from .import_ import import_
 from .keys import key
+from .migrate import migrate
 from .serve import api, up, worker
 from .settings import Commands, with_settings
 
@@ -52,6 +53,7 @@ def main() -> None:
 
     \b
     Run API processes and workers on your own MongoDB and Redis:
+      MONGODB_URI=… REDIS_URL=… punchcard migrate
       MONGODB_URI=… REDIS_URL=… punchcard api --port 8001
       MONGODB_URI=… REDIS_URL=… punchcard worker
 
@@ -62,6 +64,7 @@ def main() -> None:
 main.add_command(up)
 main.add_command(api)
 main.add_command(worker)
+main.add_command(migrate)
 main.add_command(demo)
 main.add_command(import_)
 main.add_command(export)

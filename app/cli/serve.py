@@ -21,7 +21,8 @@ from app.local.key_file import KeyFile, KeyOrigin
 from app.local.processes import Child, Supervisor
 from app.local.servers import Servers, command_of, hosts_of, is_free, listens, locate_servers
 from app.resources import open_resources
-from app.store.operations import indexes
+from app.store.operations.indexes import ensure_indexes
+from app.store.operations.migration import require_indexes
 from app.telemetry import logs
 
 from .development_key import describe_key
@@ -60,7 +61,8 @@ def api(settings: Settings, host: str | None, port: int | None) -> None:
     """Run one API process until Ctrl-C or SIGTERM. Several may run at once, each on its own port.
 
     It uses MONGODB_URI and REDIS_URL, or else the servers of a running `punchcard up`. Events count only while a worker
-    runs, so start `punchcard worker`, too. Check both with `curl http://127.0.0.1:8001/readyz`.
+    runs, so start `punchcard worker`, too. Check both with `curl http://127.0.0.1:8001/readyz`. The database must have
+    its indexes: run `punchcard migrate` once before you start a new version.
 
     \b
     Example:
@@ -69,7 +71,7 @@ def api(settings: Settings, host: str | None, port: int | None) -> None:
     settings = locate_servers(override(settings, host=host, port=port))
     _require_free_port(settings)
     logs.configure(settings.log_level, settings.log_format, settings.access_log)
-    asyncio.run(create_indexes(settings))
+    asyncio.run(_require_indexes(settings))
     from app.api.server import serve
 
     serve(settings)
@@ -83,14 +85,14 @@ def worker(settings: Settings) -> None:
     A worker counts recorded events in their passes, evaluates segments, publishes the feed, sends webhooks and runs
     jobs such as imports. It uses MONGODB_URI and REDIS_URL, or else the servers of a running `punchcard up`. Killing a
     worker loses no data, so run workers as services that restart. `punchcard parked` lists passes that they cannot
-    process.
+    process. The database must have its indexes: run `punchcard migrate` once before you start a new version.
 
     \b
     Example:
       punchcard worker
     """
     settings = locate_servers(settings)
-    asyncio.run(create_indexes(settings))
+    asyncio.run(_require_indexes(settings))
     os.execve(sys.executable, _WORKER, child_environment(settings))
 
 
@@ -153,10 +155,10 @@ class _Up:
             store=store,
             endpoint=f"{_address(settings)}/graphql",
         )
-        async with open_resources(settings) as resources:
+        async with open_resources(settings, has_socket_timeout=False) as resources:
             # Look for the key first: a wrong database must not get the indexes.
             key = await describe_key(resources, KeyFile(self._folder), KeyOrigin(store, settings.database))
-            await indexes.ensure_indexes(resources.db)
+            await ensure_indexes(resources.db)
         env = child_environment(settings)
         for number in range(1, self._workers + 1):
             name = "worker" if self._workers == 1 else f"worker {number}"
@@ -189,10 +191,10 @@ def _address(settings: Settings) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
-async def create_indexes(settings: Settings) -> None:
-    """Create the indexes that the database lacks. Raises Unavailable; safe to repeat."""
+async def _require_indexes(settings: Settings) -> None:
+    """Check that the database has its indexes. Raises NotMigrated, SlotsChanged or Unavailable; safe to repeat."""
     async with open_resources(settings) as resources:
-        await indexes.ensure_indexes(resources.db)
+        await require_indexes(resources.db)
 
 
 async def _stop_orphans(servers: Servers, folder: Path) -> None:

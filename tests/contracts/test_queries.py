@@ -69,6 +69,7 @@ from app.store.mongo.queries import ErrorTranslating
 from app.store.operations.backlog import BacklogQueries
 from app.store.operations.heartbeats import Heartbeats
 from app.store.operations.indexes import INDEXES
+from app.store.operations.migration import Migration
 from app.store.operations.parked_passes import ParkedPasses
 from app.store.operations.upgrades import Upgrades
 from app.store.stages.job_leases import JobLeases
@@ -465,9 +466,18 @@ async def run_jobs_and_operations(business: Business) -> None:
     await heartbeats.gone(["w"], 0)
     await heartbeats.remove("w")
     await Upgrades(db, 100).restate_segments(at)
+    await call_migration(Migration(db))
     manual = MongoClock(db)
     await manual.set(datetime(2026, 1, 1, tzinfo=UTC))
     await manual.elapsed()
+
+
+async def call_migration(migration: Migration) -> None:
+    await migration.build_indexes("receipts", ["expires_at_1"], lambda progress: None)
+    await migration.hide_index("receipts", "expires_at_1")
+    await migration.drop_index("receipts", "expires_at_1")
+    await migration.build_indexes("receipts", ["expires_at_1"], lambda progress: None)
+    assert (await migration.compare_indexes()).lacking == ()
 
 
 def find_problem(sent: SentFilter) -> str | None:

@@ -24,7 +24,7 @@ OF_UVICORN = {"FORWARDED_ALLOW_IPS"}
 
 PASSWORDS = ("MONGO_PASSWORD", "REDIS_PASSWORD")
 """Variables of docker-compose.yml that no file of the repository gives."""
-SERVICES = ("api", "worker", "proxy", "mongo", "redis")
+SERVICES = ("migrate", "api", "worker", "proxy", "mongo", "redis")
 
 
 def value_without_override(value: object) -> str:
@@ -35,13 +35,13 @@ def value_without_override(value: object) -> str:
     return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
 
 
-@pytest.mark.parametrize("service", ["api", "worker"])
+@pytest.mark.parametrize("service", ["migrate", "api", "worker"])
 def test_compose_names_every_setting_and_no_other(service: str) -> None:
     named = set(COMPOSE["services"][service]["environment"]) - OF_UVICORN
     assert named == {variable.name for variable in variables()}
 
 
-@pytest.mark.parametrize("service", ["api", "worker"])
+@pytest.mark.parametrize("service", ["migrate", "api", "worker"])
 def test_compose_passes_the_defaults_of_the_code(service: str) -> None:
     passed = {
         name: value_without_override(value) for name, value in COMPOSE["services"][service]["environment"].items()
@@ -123,6 +123,14 @@ def test_api_and_worker_scale_separately() -> None:
     # A service with a published port or a fixed name could not run twice.
     for name in ("api", "worker"):
         assert not {"ports", "container_name"} & set(services[name])
+
+
+def test_api_and_worker_of_compose_start_after_one_migration() -> None:
+    services = COMPOSE["services"]
+    assert (services["migrate"]["command"], services["migrate"]["restart"]) == (["migrate"], "no")
+    assert set(services["migrate"]["depends_on"]) == {"mongo", "redis"}
+    for name in ("api", "worker"):
+        assert services[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
 
 
 def test_only_the_settings_read_the_environment() -> None:

@@ -12,6 +12,11 @@ from app.store.mongo.queries import Collection, Database, translating_errors
 
 # Partial indexes filter by {$gte: 0}, because the embedded server ignores an index that is partial on {$exists: true}.
 INDEXES: dict[str, list[IndexModel]] = {}
+FORMER_INDEXES: dict[str, frozenset[str]] = {}
+"""Names of indexes that earlier versions made and this version does not use, by collection.
+
+`punchcard migrate` hides and drops only these: an index that is in neither table belongs to the operator.
+"""
 
 
 def _index(
@@ -103,17 +108,24 @@ async def check_slots(db: Database) -> None:
 async def ensure_indexes(db: Database) -> None:
     """Create missing indexes, then drop replaced ones. Safe to repeat, and to run from several processes at once.
 
-    Raises SlotsChanged if the database was created with another number of slots. Raises Unavailable; safe to repeat.
+    `punchcard up` and tests use it, where collections are small. `punchcard migrate` builds them one collection at a
+    time, with progress. Raises SlotsChanged if the database was created with another number of slots. Raises
+    Unavailable; safe to repeat.
     """
+    await store_slots(db)
     with translating_errors():
-        # A process that upserts at the same time gets a duplicate key. From the Python server it gets no document, so the
-        # number is read by a find.
-        with contextlib.suppress(DuplicateKeyError):
-            await db["constants"].update_one({"_id": "slots"}, {"$setOnInsert": {"value": SLOTS}}, upsert=True)
-        await check_slots(db)
         for collection, models in INDEXES.items():
             await db[collection].create_indexes(models)
         await _drop_replaced_indexes(db["events"])
+
+
+async def store_slots(db: Database) -> None:
+    """Store the number of slots, or raise SlotsChanged if another one is stored. Raises Unavailable; safe to repeat."""
+    # A process that upserts at the same time gets a duplicate key. From the Python server it gets no document, so the
+    # number is read by a find.
+    with translating_errors(), contextlib.suppress(DuplicateKeyError):
+        await db["constants"].update_one({"_id": "slots"}, {"$setOnInsert": {"value": SLOTS}}, upsert=True)
+    await check_slots(db)
 
 
 async def _drop_replaced_indexes(collection: Collection) -> None:
