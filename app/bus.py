@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import contextvars
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
@@ -36,6 +37,7 @@ CLAIM_TTL_SECONDS: Final = 60
 EXPIRY_SECONDS: Final = 10 * CLAIM_TTL_SECONDS
 """How long Redis keeps a job. Longer than its wake-up stays queued, so that every queued id has its job."""
 REDIS_TIMEOUT_SECONDS: Final = 0.25
+DELETED_AT_ONCE: Final = 1_000
 RECONNECT_DELAY_SECONDS: Final = 0.2
 
 REDIS_ERRORS: Final = (RedisError, OSError, TimeoutError, RuntimeError)
@@ -118,6 +120,15 @@ class Bus:
                     pipe.zcard(queue)
                 return dict(zip(queues, await pipe.execute(), strict=True))
         return {}
+
+    async def clear(self) -> int:
+        """Delete all keys of this database in Redis and return their number. Raises the errors in REDIS_ERRORS."""
+        count, escaped = 0, re.sub(r"([*?\[\]^\\])", r"\\\1", self._database)
+        for pattern in (f"{escaped}:*", f"{job_key_prefix}{escaped}:*"):
+            found = [key async for key in self._redis.scan_iter(match=pattern, count=1_000)]
+            for start in range(0, len(found), DELETED_AT_ONCE):
+                count += await self._redis.delete(*found[start : start + DELETED_AT_ONCE])
+        return count
 
     async def aclose(self) -> None:
         """Send the wake-ups that are still waiting, then stop. Later wake-ups are ignored."""

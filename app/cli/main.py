@@ -23,6 +23,7 @@ from .export import export
 from .import_ import import_
 from .keys import key
 from .migrate import migrate
+from .restored import restored
 from .serve import api, up, worker
 from .settings import Commands, with_settings
 
@@ -65,6 +66,7 @@ main.add_command(up)
 main.add_command(api)
 main.add_command(worker)
 main.add_command(migrate)
+main.add_command(restored)
 main.add_command(demo)
 main.add_command(import_)
 main.add_command(export)

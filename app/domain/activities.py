@@ -12,6 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from app.domain.events.events import PASS_UPDATED, Category, Event
+from app.domain.values.cursors import activity_cursor
 
 
 class CauseKind(StrEnum):
@@ -38,6 +39,8 @@ REDEEMED = "customer.redemption.succeeded"
 POINTS_ADDED = "customer.voucher.loyalty_card.points_added"
 POINTS_EXPIRED = "customer.voucher.loyalty_card.points_expired"
 
+NO_EPOCH = ""
+"""The first epoch of a log: it ends with the first restore from a backup."""
 EFFECTS = frozenset({ENTERED, LEFT, POINTS_EXPIRED})
 """Types of activities that Punchcard derives (category EFFECT). All others have the category ACTION."""
 
@@ -70,7 +73,7 @@ class Activity:
     """Entry of a workspace's activity log.
 
     `position` is dense in the workspace, `pass_sequence` dense in the pass. `data` is a snapshot of the time of
-    publishing.
+    publishing. `epoch` names the restore from a backup after which the activity was published.
     """
 
     position: int
@@ -86,11 +89,20 @@ class Activity:
     late: bool = False
     silent: bool = False
     historical: bool = False
+    epoch: str = NO_EPOCH
 
     @property
     def id(self) -> str:
-        """The permanent id: "act_<pass>:<number>", without the prefix "pass_" of the pass id."""
-        return activity_id(self.pass_id, self.pass_sequence)
+        """The permanent id: "act_<pass>:<number>", without the prefix "pass_" of the pass id.
+
+        After a restore it is "act_<epoch>_<pass>:<number>": numbers of lost activities are used again.
+        """
+        return activity_id(self.pass_id, self.pass_sequence, self.epoch)
+
+    @property
+    def cursor(self) -> str:
+        """Cursor of the activity in the feed."""
+        return activity_cursor(self.position, self.epoch)
 
     @property
     def is_erasure(self) -> bool:
@@ -138,9 +150,17 @@ def match_none(activity: Activity) -> bool:
     return False
 
 
-def activity_id(pass_id: str, number: int) -> str:
-    """Return the permanent id of an activity, from its number in the pass."""
-    return f"act_{pass_id.removeprefix('pass_')}:{number}"
+def activity_id(pass_id: str, number: int, epoch: str = NO_EPOCH) -> str:
+    """Return the permanent id of an activity, from its number in the pass and its epoch."""
+    # The Standard Webhooks specification forbids points in the ids of messages.
+    return f"act_{epoch}{'_' if epoch else ''}{pass_id.removeprefix('pass_')}:{number}"
+
+
+def split_activity_id(text: str) -> tuple[str, str]:
+    """Return the id without its epoch, under which the activity is stored, and the epoch."""
+    prefix, _, rest = text.partition("_")
+    epoch, separator, number_in_pass = rest.rpartition("_")
+    return (f"{prefix}_{number_in_pass}", epoch) if separator else (text, NO_EPOCH)
 
 
 def category_of(activity_type: str) -> str:

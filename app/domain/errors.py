@@ -19,6 +19,7 @@ class Code(StrEnum):
     TAKEN = "TAKEN"
     CONFLICT = "CONFLICT"
     EVENT_REMOVED = "EVENT_REMOVED"
+    CURSOR_EXPIRED = "CURSOR_EXPIRED"
     CYCLE = "CYCLE"
     LIMIT = "LIMIT"
     UNSUPPORTED = "UNSUPPORTED"
@@ -36,6 +37,8 @@ CODE_MEANINGS: Mapping[str, str] = {
     Code.CONFLICT: "The input contradicts stored data. Or another client changed the object at the same time, or another"
     " item of an atomic batch was rejected. Read the stored data, then decide what to send.",
     Code.EVENT_REMOVED: "The event with this identity, or the event to correct, was removed for good. Do not send it again.",
+    Code.CURSOR_EXPIRED: "The feed does not continue after this cursor: the data was restored from a backup, or the front of"
+    " the feed was removed. Continue after the cursor that `message` names; the error has it as `oldestCursor`.",
     Code.CYCLE: "The segments would refer to each other in a circle. Remove one of the references that `message` lists.",
     Code.LIMIT: "The input or the workspace would exceed a limit of Punchcard. Send less, or archive or delete something.",
     Code.UNSUPPORTED: "Punchcard does not offer this combination of values. Choose another one, as `message` says.",
@@ -75,6 +78,15 @@ class InvalidInput(Refused):
 
     def __init__(self, code: Code, message: str, *field: str) -> None:
         super().__init__(Problem(code, message, field))
+
+
+class ExpiredCursor(InvalidInput):
+    """Refusal of a cursor after which the feed does not continue. Readers continue after `oldest_cursor`."""
+
+    def __init__(self, oldest_cursor: str, *field: str) -> None:
+        message = f"The feed does not continue after this cursor. Continue after the cursor {oldest_cursor}."
+        super().__init__(Code.CURSOR_EXPIRED, message, *field)
+        self.oldest_cursor = oldest_cursor
 
 
 class NotFound(Refused):

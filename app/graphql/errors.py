@@ -16,6 +16,7 @@ from graphql import GraphQLError, GraphQLSyntaxError
 
 from app.domain.errors import (
     Denied,
+    ExpiredCursor,
     OperationTooLarge,
     Refused,
     StoreRefused,
@@ -243,7 +244,8 @@ def _render_extensions(error: Exception, path: object = None) -> dict[str, Any]:
     match error:
         case Refused():
             problems = [{"code": p.code, "message": p.message, "field": list(p.field)} for p in error.problems]
-            return {"code": ErrorCode.BAD_USER_INPUT, "problems": problems}
+            resume = {"oldestCursor": error.oldest_cursor} if isinstance(error, ExpiredCursor) else {}
+            return {"code": ErrorCode.BAD_USER_INPUT, "problems": problems, **resume}
         case Throttled():
             return {"code": ErrorCode.THROTTLED, "retryAfterSeconds": error.retry_after_seconds}
         case OperationTooLarge():

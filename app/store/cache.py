@@ -10,12 +10,15 @@ import time
 from collections.abc import Awaitable, Callable
 
 from app.domain.events.event_types import EventTypes
+from app.domain.log_history import LogHistory
 from app.domain.workspaces import WorkspaceProfile
 
 MAX_PASSES = 100_000
 MAX_WORKSPACES = 1_000
 PASS_TTL_SECONDS = 10.0
 """How long a cached pass is valid. The pass may be merged meanwhile without this process noticing."""
+HISTORY_TTL_SECONDS = 1.0
+"""How long the restores and truncations of a log that were read last are valid."""
 EPOCH_TTL_SECONDS = 0.25
 """How long the erasure epoch that was read last is valid."""
 
@@ -31,6 +34,7 @@ class WorkspaceCache:
         self._epochs: dict[str, tuple[str, float]] = {}
         self._words: dict[str, tuple[str, set[tuple[str, str]]]] = {}
         self._positions: dict[str, int] = {}
+        self._histories: dict[str, tuple[LogHistory, float]] = {}
         self._event_types: dict[str, tuple[EventTypes, float]] = {}
         self.profiles: dict[str, tuple[WorkspaceProfile, bytes]] = {}
 
@@ -49,6 +53,17 @@ class WorkspaceCache:
             self._epochs[workspace_id] = latest, now + EPOCH_TTL_SECONDS
         if len(self._epochs) > MAX_WORKSPACES:
             del self._epochs[next(iter(self._epochs))]
+        return latest
+
+    async def log_history(self, workspace_id: str, ask: Callable[[], Awaitable[LogHistory]]) -> LogHistory:
+        """Return the history of a workspace's log, at most `HISTORY_TTL_SECONDS` old. Raises what `ask` raises."""
+        cached = self._histories.get(workspace_id)
+        if cached is not None and cached[1] > self._monotonic():
+            return cached[0]
+        latest = await ask()
+        self._histories[workspace_id] = latest, self._monotonic() + HISTORY_TTL_SECONDS
+        if len(self._histories) > MAX_WORKSPACES:
+            del self._histories[next(iter(self._histories))]
         return latest
 
     def last_epoch(self, workspace_id: str) -> str:

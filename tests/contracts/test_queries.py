@@ -59,6 +59,7 @@ from app.domain.passes.passes import PassInput
 from app.domain.signatures import Scheme
 from app.domain.state.aggregations import METADATA, Aggregation, Function, GroupBy
 from app.domain.values.conditions import Condition, Operator
+from app.domain.values.cursors import FeedCursor
 from app.domain.values.instants import to_ms
 from app.domain.webhooks.deliveries import DeliveryQuery, WebhookDeliveryStatus
 from app.domain.webhooks.endpoints import DisabledReason, EndpointStatus
@@ -71,6 +72,7 @@ from app.store.operations.heartbeats import Heartbeats
 from app.store.operations.indexes import INDEXES
 from app.store.operations.migration import Migration
 from app.store.operations.parked_passes import ParkedPasses
+from app.store.operations.restored import Restoration
 from app.store.operations.upgrades import Upgrades
 from app.store.stages.job_leases import JobLeases
 from app.store.stages.pending import BacklogPosition
@@ -467,6 +469,9 @@ async def run_jobs_and_operations(business: Business) -> None:
     await heartbeats.remove("w")
     await Upgrades(db, 100).restate_segments(at)
     await call_migration(Migration(db))
+    await Restoration(db, 100).begin_epoch(at)
+    assert await ctx.workspace.position_after(FeedCursor(1)) == 1
+    await ctx.workspace.activities.find_appended((await business.read_log())[:2])
     manual = MongoClock(db)
     await manual.set(datetime(2026, 1, 1, tzinfo=UTC))
     await manual.elapsed()

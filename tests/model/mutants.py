@@ -172,7 +172,7 @@ MUTANTS = (
         name="activity at an occupied position is dropped unchecked",
         owner=publish,
         function="publish_once",
-        old="drafts = [draft for draft in drafts if draft.id not in existing]",
+        old="drafts = [draft for draft in drafts if (draft.pass_id, draft.pass_sequence) not in existing]",
         new="drafts = drafts[1:]",
         rare=True,
     ),

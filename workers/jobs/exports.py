@@ -31,7 +31,6 @@ from app.domain.files.exports import (
 )
 from app.domain.files.row_splitter import BOM
 from app.domain.jobs import JobKind, Tally
-from app.domain.values.cursors import activity_cursor
 from app.domain.values.instants import HOUR_MS
 from app.store.codecs.jobs import ExportOrder
 from app.store.mongo.paging import PageRequest
@@ -72,7 +71,7 @@ async def run_export(lease: JobLease) -> bool:
     await exports.keep(job_id, until)
     lease.result |= {"rows": lease.run.tally.done, "bytes": lease.run.position["bytes"]}
     if lease.run.kind is JobKind.EXPORT_ACTIVITIES:
-        lease.result["cursor"] = activity_cursor(_order(lease).upto)
+        lease.result["cursor"] = await lease.workspace.cursor_at(_order(lease).upto)
     return True
 
 

@@ -41,20 +41,21 @@ async def publish_once(worker: Worker, workspace_id: str) -> bool:
     if not entries:
         return False
     workspace = worker.resources.workspace(workspace_id)
-    drafts = await _render(worker, workspace_id, entries)
+    drafts, history = await asyncio.gather(_render(worker, workspace_id, entries), workspace.read_log_history())
     while drafts:
         last = await workspace.activities.last_pos(worker.positions.get(workspace_id, 0))
         worker.positions[workspace_id] = last
         numbered = [
-            replace(draft, position=position) for position, draft in enumerate(drafts[:PUBLISH_BATCH_SIZE], last + 1)
+            replace(draft, position=position, epoch=history.epoch)
+            for position, draft in enumerate(drafts[:PUBLISH_BATCH_SIZE], last + 1)
         ]
         appended = await workspace.activities.append(numbered)
         metrics.PUBLISHED.inc(appended)
         worker.count_writes(len(numbered), len(numbered) - appended)
         drafts = drafts[appended:]
         if appended < len(numbered):
-            existing = await workspace.activities.get_many([draft.id for draft in drafts])
-            drafts = [draft for draft in drafts if draft.id not in existing]
+            existing = await workspace.activities.find_appended(drafts)
+            drafts = [draft for draft in drafts if (draft.pass_id, draft.pass_sequence) not in existing]
     # Announce before emptying the outboxes: the log is complete, and subscribers need not wait for that write. The new work
     # token must be stored before it, too: a worker that crashes here publishes again, and sets the token again.
     bus, now_ms = worker.resources.bus, to_ms(await SystemClock().now())

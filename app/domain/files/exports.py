@@ -16,7 +16,6 @@ from hashlib import sha256
 
 from app.domain.activities import Activity
 from app.domain.events.events import Event
-from app.domain.values.cursors import activity_cursor
 from app.domain.values.decimals import plain
 from app.domain.values.instants import format_instant, from_ms
 
@@ -95,7 +94,7 @@ def render_activity_line(activity: Activity, pass_external_id: str | None) -> di
         "created_at": format_instant(activity.occurred_at),
         "passId": activity.pass_id,
         "passExternalId": pass_external_id,
-        "cursor": activity_cursor(activity.position),
+        "cursor": activity.cursor,
         "data": _to_json(activity.data),
     }
 

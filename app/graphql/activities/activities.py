@@ -12,10 +12,11 @@ import strawberry
 
 from app.domain import activities as domain
 from app.domain.activities import ActivityQuery
-from app.domain.errors import Code, InvalidInput
-from app.domain.values.cursors import ACTIVITY, activity_cursor, activity_position
+from app.domain.errors import Code, ExpiredCursor, InvalidInput, Unavailable
+from app.domain.log_history import LogHistory
+from app.domain.values.cursors import ACTIVITY, FeedCursor, encode_cursor, parse_feed_cursor
 from app.domain.values.decimals import plain
-from app.feed.tailer import FeedExpired, FeedLagged
+from app.feed.tailer import FeedEntries, FeedExpired, FeedLagged
 from app.graphql.context import Info, RequestContext
 from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument, await_consistency
 from app.graphql.types.enums import ActivityCategory
@@ -93,9 +94,15 @@ class Heartbeat:
 
 @strawberry.type
 class CursorExpired:
-    """Message that the feed no longer reaches back to the cursor in `after`. The stream ends with it."""
+    """Message that the feed does not continue after the cursor in `after`. The stream ends with it.
 
-    oldest_cursor: str = strawberry.field(description="Oldest cursor from which the feed can be read.")
+    Either the front of the feed was removed, or the data was restored from a backup that is older than the cursor.
+    """
+
+    oldest_cursor: str = strawberry.field(
+        description="Cursor after which to continue. After a restore, it is the end of what the backup contains: later "
+        "activities that you have seen are lost, and others take their positions."
+    )
 
 
 @strawberry.type
@@ -121,7 +128,16 @@ ActivityMessage = Annotated[
 
 MAX_MESSAGES = 100_000
 
-listing = Pagination[domain.Activity](ACTIVITY, (int,), lambda activity: (activity.position,))
+
+class _FeedPagination(Pagination[domain.Activity]):
+    """Paging of the feed, whose cursors name the epoch of their activity."""
+
+    def cursor(self, item: domain.Activity) -> str:
+        """Return the cursor of an activity."""
+        return item.cursor
+
+
+listing = _FeedPagination(ACTIVITY, (int,), lambda activity: (activity.position,))
 
 
 def activity_of(activity: domain.Activity) -> Activity:
@@ -134,7 +150,7 @@ def activity_of(activity: domain.Activity) -> Activity:
         recorded_at=activity.recorded_at,
         sequence=BigInt(activity.position),
         pass_sequence=activity.pass_sequence,
-        cursor=activity_cursor(activity.position),
+        cursor=activity.cursor,
         cause=cause_of(activity.cause),
         data=JSON(_to_json(activity.data)),
         pass_id=activity.pass_id,
@@ -186,6 +202,8 @@ async def activities_page(
     info: Info, query: ActivityQuery | None, first: int | None, after: str | None, last: int | None, before: str | None
 ) -> Connection[Activity]:
     """Return a page of the activities that match a query; an empty page for None."""
+    after = None if after is None else await _without_epoch(info.context, after, "after")
+    before = None if before is None else await _without_epoch(info.context, before, "before")
     span = listing.span(first, after, last, before)
     store = info.context.workspace.activities
     if query is None:
@@ -198,6 +216,11 @@ async def activities_page(
 
     page = await info.context.read_once(info, ("activities", text, span), lambda: store.page(counted, span))
     return listing.connection(page, span, activity_of, count)
+
+
+async def _without_epoch(context: RequestContext, text: str, field: str) -> str:
+    """Return a cursor of the first epoch with the position of this one. Raises InvalidInput and ExpiredCursor."""
+    return encode_cursor(ACTIVITY, await context.workspace.position_after(parse_feed_cursor(text, field), field))
 
 
 async def follow_activities(
@@ -229,7 +252,7 @@ async def follow_activities(
     query = await include_merged_passes(info.context, parse_activity_filter(filter, historical=False))
     matches = domain.match_none if query is None else query.matches
     after = info.context.resume_after or after
-    start = None if after is None else activity_position(after, "after")
+    start = None if after is None else parse_feed_cursor(after, "after")
     if first is not None and not 1 <= first <= MAX_MESSAGES:
         raise InvalidInput(Code.OUT_OF_RANGE, f"`first` must be between 1 and {MAX_MESSAGES:,}.", "first")
     messages = _messages(info.context, start, matches)
@@ -248,24 +271,43 @@ async def _take_first(
 
 
 async def _messages(
-    context: RequestContext, start: int | None, matches: Callable[[domain.Activity], bool]
+    context: RequestContext, start: FeedCursor | None, matches: Callable[[domain.Activity], bool]
 ) -> AsyncGenerator[ActivityMessage, None]:
-    async for message in context.feed.follow(context.workspace, start, matches, context.heartbeat_seconds):
-        if isinstance(message, FeedExpired):
-            context.cursor = None
-            yield CursorExpired(oldest_cursor=activity_cursor(message.pos))
-            return
-        if isinstance(message, FeedLagged):
-            context.cursor = activity_cursor(message.pos)
-            yield Lagged(cursor=context.cursor, behind=BigInt(message.by))
+    workspace, history = context.workspace, LogHistory()
+    try:
+        after = None if start is None else await workspace.position_after(start, "after")
+    except ExpiredCursor as expired:
+        yield CursorExpired(oldest_cursor=expired.oldest_cursor)
+        return
+    async for message in context.feed.follow(workspace, after, matches, context.heartbeat_seconds):
+        if isinstance(message, FeedEntries) and message.activities:
+            for activity in message.activities:
+                context.reset_loaders()
+                context.cursor = activity.cursor
+                yield ActivityEdge(cursor=context.cursor, node=activity_of(activity))
             continue
-        for activity in message.activities:
-            context.reset_loaders()
-            context.cursor = activity_cursor(activity.position)
-            yield ActivityEdge(cursor=context.cursor, node=activity_of(activity))
-        if not message.activities:
-            context.cursor = activity_cursor(message.pos)
+        before, history = history, await _read_history(context, history)
+        resume = message.pos if isinstance(message, FeedExpired) else None
+        if context.cursor is not None and before.restores != history.restores:
+            # The data was restored from a backup while the stream ran.
+            resume = history.find_resume(parse_feed_cursor(context.cursor))
+        if resume is not None:
+            context.cursor = None
+            yield CursorExpired(oldest_cursor=str(history.cursor_at(resume)))
+            return
+        context.cursor = str(history.cursor_at(message.pos))
+        if isinstance(message, FeedLagged):
+            yield Lagged(cursor=context.cursor, behind=BigInt(message.by))
+        else:
             yield Heartbeat(cursor=context.cursor)
+
+
+async def _read_history(context: RequestContext, known: LogHistory) -> LogHistory:
+    """Return the history of the log; the given one if the store does not answer, since a stream survives that."""
+    try:
+        return await context.workspace.log_history()
+    except Unavailable:
+        return known
 
 
 async def _count_nothing() -> int:

@@ -9,7 +9,7 @@ import strawberry
 from app.commands.jobs import exports
 from app.domain.errors import Code, InvalidInput, Refused
 from app.domain.files.exports import ExportFormat
-from app.domain.values.cursors import activity_position
+from app.domain.values.cursors import parse_feed_cursor
 from app.graphql.context import Info
 from app.graphql.types.filters import (
     ActivityFilter,
@@ -101,7 +101,9 @@ async def export_activities(
         query = await include_merged_passes(info.context, parse_activity_filter(input.filter, historical=True))
         if query is None:
             raise InvalidInput(Code.UNKNOWN, UNKNOWN_IN_FILTER, "filter")
-        after = 0 if input.after is None else activity_position(input.after, "after")
+        after = 0
+        if input.after is not None:
+            after = await info.context.workspace.position_after(parse_feed_cursor(input.after, "after"), "after")
         job = await exports.export_activities(info.context.commands, query, input.format, after)
     except Refused as refused:
         return ExportPayload(user_errors=user_errors(refused.problems))

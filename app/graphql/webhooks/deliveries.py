@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import strawberry
 
 from app.clock import system_ms
+from app.domain.activities import split_activity_id
 from app.domain.actors import ADMIN
 from app.domain.values.cursors import activity_cursor
 from app.domain.values.instants import parse_instant, to_ms
@@ -134,7 +135,7 @@ def delivery_of(delivery: domain.WebhookDelivery) -> WebhookDelivery:
         id=strawberry.ID(to_global_id("WebhookDelivery", delivery.id)),
         message_id=delivery.activity_id,
         type=delivery.type,
-        cursor=activity_cursor(delivery.position),
+        cursor=activity_cursor(delivery.position, split_activity_id(delivery.activity_id)[1]),
         status=delivery.status,
         tries=delivery.attempt_count,
         attempts=[attempt_of(each) for each in delivery.attempts],

@@ -10,7 +10,6 @@ import strawberry
 
 from app.domain.activities import ActivityQuery
 from app.domain.actors import ADMIN
-from app.domain.values.cursors import activity_cursor
 from app.domain.values.instants import from_ms, to_ms
 from app.domain.webhooks import endpoints as domain
 from app.domain.webhooks.deliveries import DeliveryQuery
@@ -118,7 +117,7 @@ class WebhookEndpoint(Node):
 
         You can read on from this cursor by query, subscription or export.
         """
-        return activity_cursor(await self._position(info))
+        return await info.context.workspace.cursor_at(await self._position(info))
 
     @strawberry.field
     async def behind(self, info: Info) -> BigInt:

@@ -10,7 +10,7 @@ from app.commands.webhooks import endpoints as commands
 from app.domain.activities import ActivityQuery
 from app.domain.actors import ADMIN
 from app.domain.errors import Code, InvalidInput, Refused
-from app.domain.values.cursors import activity_position
+from app.domain.values.cursors import parse_feed_cursor
 from app.domain.values.text import parse_text
 from app.graphql.context import Info
 from app.graphql.jobs.exports import UNKNOWN_IN_FILTER
@@ -153,12 +153,15 @@ async def create_webhook_endpoint(
     """
     info.context.actor.require(ADMIN)
     try:
+        after = None
+        if input.after is not None:
+            after = await info.context.workspace.position_after(parse_feed_cursor(input.after, "after"), "after")
         endpoint, secret = await commands.create_webhook_endpoint(
             info.context.commands,
             input.url,
             description=input.description,
             filter=_parse_filter(input.filter),
-            after=None if input.after is None else activity_position(input.after, "after"),
+            after=after,
         )
     except Refused as refused:
         return CreateWebhookEndpointPayload(user_errors=user_errors(refused.problems))

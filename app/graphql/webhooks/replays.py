@@ -13,7 +13,7 @@ from app.commands.webhooks import endpoints, replays
 from app.commands.webhooks.replays import Replay
 from app.domain.actors import ADMIN
 from app.domain.errors import Refused
-from app.domain.values.cursors import activity_position
+from app.domain.values.cursors import parse_feed_cursor
 from app.domain.values.instants import parse_instant
 from app.domain.values.text import parse_text
 from app.graphql.context import Info
@@ -134,7 +134,7 @@ async def replay_webhook_deliveries(
         job, count = await replays.replay_webhook_deliveries(
             info.context.commands,
             parse_endpoint_id(input.endpoint_id, "endpointId"),
-            _parse_replay(input.filter),
+            await _parse_replay(info, input.filter),
             dry_run=input.dry_run,
         )
     except Refused as refused:
@@ -164,12 +164,18 @@ async def test_webhook_endpoint(
     )
 
 
-def _parse_replay(filter: WebhookReplayFilter | None) -> Replay:
+async def _parse_replay(info: Info, filter: WebhookReplayFilter | None) -> Replay:
     if filter is None:
         return Replay()
+    workspace = info.context.workspace
+    positions = {
+        name: None if text is None else await workspace.position_after(parse_feed_cursor(text, *path), *path)
+        for name, text in (("after", filter.after), ("before", filter.before))
+        for path in (("filter", name),)
+    }
     return Replay(
-        parse_if_given(filter.after, activity_position, "filter", "after"),
-        parse_if_given(filter.before, activity_position, "filter", "before"),
+        positions["after"],
+        positions["before"],
         parse_if_given(filter.recorded_after, parse_instant, "filter", "recordedAfter"),
         recorded_before=parse_if_given(filter.recorded_before, parse_instant, "filter", "recordedBefore"),
         statuses=filter.statuses or (),

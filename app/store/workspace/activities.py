@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from app.domain.activities import Activity, ActivityQuery, activity_id
+from app.domain.activities import NO_EPOCH, Activity, ActivityQuery, activity_id, split_activity_id
 from app.store.codecs.pass_parts import from_bson, to_bson
 from app.store.mongo.conditions import between
 from app.store.mongo.paging import Page, PageRequest, charge_examined, count_matching, read_page
@@ -56,8 +56,18 @@ class ActivityQueries(WorkspaceQueries):
         return await count_matching(self._collection, where, _index_fields(where), "pos")
 
     async def get_many(self, activity_ids: Iterable[str]) -> dict[str, Activity]:
-        """Return the activities that exist among the ids. Index: _id."""
-        return {doc["_id"]: from_doc(doc) for doc in await self._by_ids(activity_ids)}
+        """Return the activities that exist among the ids. Index: _id.
+
+        An id of another epoch names a lost activity, although one is stored under its pass and number.
+        """
+        wanted = set(activity_ids)
+        found = map(from_doc, await self._by_ids(split_activity_id(each)[0] for each in wanted))
+        return {activity.id: activity for activity in found if activity.id in wanted}
+
+    async def find_appended(self, activities: Sequence[Activity]) -> set[tuple[str, int]]:
+        """Return (pass id, number) of those of the activities that are in the log, in whatever epoch. Index: _id."""
+        ids = [activity_id(each.pass_id, each.pass_sequence) for each in activities]
+        return {(doc["pass"], doc["n"]) for doc in await self._by_ids(ids, {"pass": 1, "n": 1})}
 
     async def after(self, pos: int, limit: int) -> list[Activity]:
         """Return the activities at positions pos + 1 to pos + limit, in order and without a hole.
@@ -109,7 +119,10 @@ class ActivityQueries(WorkspaceQueries):
 
 
 def to_doc(activity: Activity, workspace_id: str) -> Doc:
-    """Return the document of an activity. Flags that are false are left out."""
+    """Return the document of an activity. Flags that are false are left out.
+
+    Its `_id` has no epoch: an entry of an outbox enters the log once, also if a restore lies in between.
+    """
     doc: Doc = {
         "_id": activity_id(activity.pass_id, activity.pass_sequence),
         "workspace": workspace_id,
@@ -123,6 +136,8 @@ def to_doc(activity: Activity, workspace_id: str) -> Doc:
         "cause": dict(activity.cause),
         "data": _to_bson(activity.data),
     }
+    if activity.epoch != NO_EPOCH:
+        doc["epoch"] = activity.epoch
     if activity.segment_id is not None:
         doc["segment"] = activity.segment_id
     for flag in ("late", "silent", "historical"):
@@ -147,6 +162,7 @@ def from_doc(doc: Doc) -> Activity:
         late=doc.get("late", False),
         silent=doc.get("silent", False),
         historical=doc.get("historical", False),
+        epoch=doc.get("epoch", NO_EPOCH),
     )
 
 

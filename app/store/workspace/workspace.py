@@ -6,6 +6,9 @@ import asyncio
 from dataclasses import replace
 
 from app.domain.activities import ActivityQuery
+from app.domain.errors import ExpiredCursor
+from app.domain.log_history import LogHistory
+from app.domain.values.cursors import FeedCursor
 from app.domain.workspaces import WorkspaceProfile
 from app.store.cache import WorkspaceCache
 from app.store.mongo.queries import Database, ErrorTranslating
@@ -28,7 +31,7 @@ from .removals import RemovalQueries
 from .segments import SegmentQueries
 from .vocabulary import VocabularyQueries
 from .webhooks import WebhookQueries
-from .workspaces import read_erasure_epoch, read_profile, read_secret
+from .workspaces import read_erasure_epoch, read_log_history, read_profile, read_secret
 
 
 class Workspace(ErrorTranslating):
@@ -101,6 +104,26 @@ class Workspace(ErrorTranslating):
         last = await self.activities.last_pos(self._cache.last_position(self.id))
         self._cache.remember_position(self.id, last)
         return last
+
+    async def log_history(self) -> LogHistory:
+        """Return the restores and truncations of the activity log, at most a second old. Index: _id."""
+        return await self._cache.log_history(self.id, self.read_log_history)
+
+    async def read_log_history(self) -> LogHistory:
+        """Return the restores and truncations of the activity log, read from the store now. Index: _id."""
+        return await read_log_history(self._db, self.id)
+
+    async def cursor_at(self, position: int) -> str:
+        """Return the cursor of a position of the activity log, with the epoch that it belongs to."""
+        return str((await self.log_history()).cursor_at(position))
+
+    async def position_after(self, cursor: FeedCursor, *field: str) -> int:
+        """Return the position of a reader's cursor. Raises ExpiredCursor if the reader has to continue elsewhere."""
+        history = await self.log_history()
+        resume = history.find_resume(cursor)
+        if resume is not None:
+            raise ExpiredCursor(str(history.cursor_at(resume)), *field)
+        return cursor.position
 
     async def profile(self) -> WorkspaceProfile:
         """Return the profile of the workspace. Raises NotFound if the workspace does not exist."""

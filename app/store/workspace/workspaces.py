@@ -6,6 +6,7 @@ import secrets
 from dataclasses import asdict
 
 from app.domain.errors import NotFound
+from app.domain.log_history import LogHistory, Restore
 from app.domain.workspaces import WorkspaceProfile
 from app.store.mongo.queries import Database, Doc, translating_errors
 
@@ -51,6 +52,14 @@ async def read_erasure_epoch(db: Database, workspace_id: str) -> str:
     with translating_errors():
         doc = await db["workspaces"].find_one({"_id": workspace_id}, {"parting": 1})
     return "" if doc is None else str(doc.get("parting", ""))
+
+
+async def read_log_history(db: Database, workspace_id: str) -> LogHistory:
+    """Return the restores and truncations of a workspace's activity log. Index: _id."""
+    with translating_errors():
+        doc = await db["workspaces"].find_one({"_id": workspace_id}, {"restores": 1, "front": 1}) or {}
+    restores = tuple(Restore(each["epoch"], each["pos"]) for each in doc.get("restores", ()))
+    return LogHistory(restores, int(doc.get("front", 0)))
 
 
 async def _read_workspace(db: Database, workspace_id: str) -> Doc:

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.errors import Code, InvalidInput
-from app.domain.values.cursors import VERSION, activity_cursor, activity_position, decode_cursor, encode_cursor
+from app.domain.values.cursors import (
+    VERSION,
+    FeedCursor,
+    activity_cursor,
+    decode_cursor,
+    encode_cursor,
+    parse_feed_cursor,
+)
 
 
 @given(st.integers(-(2**43), 2**43 - 1), st.text("abc_123", max_size=40))
@@ -20,7 +27,7 @@ def test_cursor_decodes_to_its_key(at: int, key: str) -> None:
 def test_cursor_begins_with_its_version() -> None:
     text = activity_cursor(7)
     assert urlsafe_b64decode(text + "=" * (-len(text) % 4))[:1] == VERSION
-    assert activity_position(text) == 7
+    assert parse_feed_cursor(text) == FeedCursor(7)
 
 
 @given(st.text(max_size=60))
@@ -52,4 +59,12 @@ def test_cursor_of_another_list_version_or_shape_is_rejected(text: str) -> None:
 
 def test_negative_position_is_rejected() -> None:
     with pytest.raises(InvalidInput):
-        activity_position(activity_cursor(-1))
+        parse_feed_cursor(activity_cursor(-1))
+
+
+def test_cursor_of_a_later_epoch_names_the_epoch_and_is_no_cursor_of_other_lists() -> None:
+    text = activity_cursor(7, "9f3c21ab")
+    assert parse_feed_cursor(text) == FeedCursor(7, "9f3c21ab")
+    assert str(FeedCursor(7)) == activity_cursor(7) == "AVsiYWN0aXZpdHkiLDdd", "the form of version 0.1.0"
+    with pytest.raises(InvalidInput):
+        decode_cursor(text, "activity", (int,), "after")

@@ -19,7 +19,7 @@ from app.domain.activities import ActivityQuery
 from app.domain.events.events import EventQuery
 from app.domain.files.exports import ExportFormat
 from app.domain.jobs import Job, JobStatus
-from app.domain.values.cursors import activity_position
+from app.domain.values.cursors import parse_feed_cursor
 from app.store.stages.job_leases import JobLeases
 from app.store.workspace.events import EventQueries
 from app.store.workspace.exports import ExportQueries, Part
@@ -180,7 +180,7 @@ async def test_export_of_activities_continues_from_the_cursor_of_the_last_one(
     assert lines[-1].keys() == {"id", "type", "created_at", "data", "passId", "passExternalId", "cursor"}
     await business.record({"external_id": "more"})
     await business.run_worker()
-    after = activity_position(str(job.result["cursor"]))
+    after = parse_feed_cursor(str(job.result["cursor"])).position
     job = await run_to_end(business, await export_activities(business.ctx, ActivityQuery(), ExportFormat.JSONL, after))
     new_lines = await read_lines(business, job)
     assert [line["id"] for line in new_lines] == [activity.id for activity in (await business.read_log())[len(log) :]]

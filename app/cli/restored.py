@@ -1,0 +1,62 @@
+"""The command `punchcard restored`: it makes a database that was restored from a backup ready for its processes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from app.bus import REDIS_ERRORS
+from app.clock import SystemClock
+from app.config.settings import Settings
+from app.resources import Resources, open_resources
+from app.store.operations.heartbeats import Heartbeats
+from app.store.operations.restored import Restoration, RestoredCounts
+
+from .settings import with_settings
+
+
+@click.command()
+@with_settings
+def restored(settings: Settings) -> None:
+    """Make a database ready that was restored from a backup. Run it once, before any API process or worker starts.
+
+    After a restore, the feed is shorter than its readers remember, and later activities take the positions of the lost
+    ones. This command begins a new epoch. A reader whose cursor lies behind the end of the backup then gets
+    CursorExpired with the cursor to continue from. Activities that are published from now on have ids of the new epoch,
+    so receivers of webhooks do not take them for repeats.
+
+    The command also deletes what Redis has of this database, and lets webhook endpoints step back to the end of the
+    feed. It is safe to repeat, and changes nothing for readers if nothing was restored.
+
+    \b
+    Example:
+      punchcard restored
+    """
+    counts, keys = asyncio.run(_begin(settings))
+    click.echo(f"Epoch {counts.epoch} begins in {counts.workspaces} workspaces.")
+    click.echo(f"{counts.endpoints} webhook endpoints step back to the end of the feed.")
+    click.echo(f"{keys} keys were deleted in Redis.")
+    click.echo("Now start the API processes and the workers, and let clients send the events since the backup again.")
+
+
+async def _begin(settings: Settings) -> tuple[RestoredCounts, int]:
+    async with open_resources(settings) as resources:
+        now = await SystemClock().now()
+        alive = await Heartbeats(resources.db).count_alive(now)
+        if alive:
+            raise click.ClickException(
+                f"{alive} workers run on this database. Stop all workers and API processes, wait 20 seconds, then run"
+                " `punchcard restored` again."
+            )
+        counts = await Restoration(resources.db, resources.in_chunk).begin_epoch(now)
+        return counts, await _clear_redis(resources)
+
+
+async def _clear_redis(resources: Resources) -> int:
+    try:
+        return await resources.bus.clear()
+    except REDIS_ERRORS as error:
+        raise click.ClickException(
+            "The new epoch has begun, but Redis did not answer. Start Redis, then run `punchcard restored` again."
+        ) from error
