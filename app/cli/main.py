@@ -18,6 +18,7 @@ from app.store.clock import MongoClock
 from app.store.operations.parked_passes import ParkedPass, ParkedPasses
 from app.store.workspace.workspaces import list_profiles
 
+from .check import check
 from .demo import demo
 from .export import export
 from .import_ import import_
@@ -67,6 +68,7 @@ main.add_command(api)
 main.add_command(worker)
 main.add_command(migrate)
 main.add_command(restored)
+main.add_command(check)
 main.add_command(demo)
 main.add_command(import_)
 main.add_command(export)

@@ -68,6 +68,7 @@ from app.store.clock import MongoClock
 from app.store.mongo.paging import PageRequest
 from app.store.mongo.queries import ErrorTranslating
 from app.store.operations.backlog import BacklogQueries
+from app.store.operations.consistency import ConsistencyCheck, Finding
 from app.store.operations.heartbeats import Heartbeats
 from app.store.operations.indexes import INDEXES
 from app.store.operations.migration import Migration
@@ -470,11 +471,23 @@ async def run_jobs_and_operations(business: Business) -> None:
     await Upgrades(db, 100).restate_segments(at)
     await call_migration(Migration(db))
     await Restoration(db, 100).begin_epoch(at)
+    assert await check_all(business) == []
     assert await ctx.workspace.position_after(FeedCursor(1)) == 1
     await ctx.workspace.activities.find_appended((await business.read_log())[:2])
     manual = MongoClock(db)
     await manual.set(datetime(2026, 1, 1, tzinfo=UTC))
     await manual.elapsed()
+
+
+async def check_all(business: Business) -> list[Finding]:
+    findings: list[Finding] = []
+    checks = ConsistencyCheck(business.ctx.resources.db, business.ctx.resources.in_chunk)
+    await checks.check_indexes(findings.append)
+    for workspace_id in await checks.workspaces():
+        await checks.check_log(workspace_id, findings.append)
+    await checks.check_pending(0, findings.append)
+    await checks.check_passes(findings.append, lambda count: None)
+    return findings
 
 
 async def call_migration(migration: Migration) -> None:
