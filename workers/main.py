@@ -25,8 +25,9 @@ from app.bus import LONG_STAGES, REDIS_ERRORS, decode, flow_queue, jobs_queue
 from app.config.settings import ConfigError, Settings
 from app.domain.errors import StoreRefused, Unavailable
 from app.flow import SLOT_RANGES
-from app.resources import open_resources
+from app.resources import Resources, open_resources
 from app.store.operations.indexes import SlotsChanged, check_slots
+from app.store.operations.schema_version import SchemaTooNew, require_writable
 from app.store.operations.upgrades import Upgrades
 from app.telemetry import tracing
 from app.telemetry.logs import configure
@@ -44,6 +45,7 @@ from workers.stages.run_job import jobs
 from . import wakeups
 from .failures import log_failures
 from .metrics import serve_metrics
+from .sharing import HEARTBEAT_INTERVAL_SECONDS
 from .sweep import MAX_JOBS_STARTED, STOP_TIMEOUT_SECONDS, Sweep
 from .worker import Worker
 
@@ -127,16 +129,19 @@ def arq_worker(settings: Settings, worker: Worker, *, long: bool) -> ArqWorker:
 async def run(settings: Settings, stopping: asyncio.Event) -> None:
     """Run a worker until `stopping` is set. While Redis is unavailable, the sweep continues.
 
-    Raises SlotsChanged for a database that another number of slots was made for. Raises Unavailable.
+    Raises SlotsChanged for a database that another number of slots was made for. Raises SchemaTooNew if a newer version
+    excludes this one from writing, also while the worker runs. Raises Unavailable.
     """
     async with open_resources(settings) as resources:
         await check_slots(resources.db)
+        await require_writable(resources.db)
         restated = await Upgrades(resources.db, resources.in_chunk).restate_segments(await resources.clock.now())
         if restated:
             log.info("%d segments have a new version, because their conditions mean something else now", restated)
         worker = Worker.on(resources)
         async with serve_metrics(worker):
             sweep = asyncio.create_task(Sweep(worker, GUARDED).run(stopping))
+            schema_watch = asyncio.create_task(_watch_schema(resources, stopping))
             listeners = {asyncio.create_task(_listen(settings, worker, long=long)) for long in (False, True)}
             listeners.add(asyncio.create_task(wakeups.listen(worker, GUARDED)))
             log.info("worker %d is ready", os.getpid())
@@ -150,7 +155,23 @@ async def run(settings: Settings, stopping: asyncio.Event) -> None:
                     task.cancel()
                 _, listeners = await asyncio.wait(listeners, timeout=0.1)
             await sweep
+            await schema_watch
         log.info("worker %d has stopped", os.getpid())
+
+
+async def _watch_schema(resources: Resources, stopping: asyncio.Event) -> None:
+    """Check at every heartbeat whether this version may still write. If not, stop the worker and raise SchemaTooNew."""
+    while not stopping.is_set():
+        try:
+            await require_writable(resources.essential_db)
+        except Unavailable as error:
+            log.debug("schema version not read, store unavailable: %s", error)
+        except SchemaTooNew as error:
+            log.error("this worker stops: %s", error)
+            stopping.set()
+            raise
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), HEARTBEAT_INTERVAL_SECONDS)
 
 
 async def _listen(settings: Settings, worker: Worker, *, long: bool) -> None:
@@ -180,7 +201,7 @@ def main() -> None:
         _run_until_signalled(settings)
     except Unavailable as error:
         sys.exit(f"Error: {error.describe()}")
-    except (ConfigError, SlotsChanged, StoreRefused) as error:
+    except (ConfigError, SchemaTooNew, SlotsChanged, StoreRefused) as error:
         sys.exit(f"Error: {error}")
     finally:
         tracing.stop()

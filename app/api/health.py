@@ -4,6 +4,7 @@
 
 - the store has accepted no write for 20 seconds, longer than an election takes,
 - an index is missing,
+- a newer version of Punchcard excludes this one from writing,
 - or the process is shutting down.
 
 Without Redis or workers the status is `degraded`, with code 200: the API still accepts events, and workers fold them
@@ -29,6 +30,7 @@ from app.resources import Resources
 from app.store.mongo.driver import limit_calls
 from app.store.operations.health import check_write_and_read, missing_indexes
 from app.store.operations.heartbeats import Heartbeats
+from app.store.operations.schema_version import SchemaTooNew, require_writable
 from app.telemetry import metrics
 
 from .shutdown import Shutdown
@@ -38,7 +40,7 @@ INDEXES_TTL_SECONDS = 30.0
 """How long a successful check of the indexes stays valid."""
 READINESS_TTL_SECONDS = 0.5
 """How long `/readyz` repeats its last answer. The route needs no key, and each check costs the store a write."""
-REQUIRED_CHECKS = ("store", "indexes")
+REQUIRED_CHECKS = ("store", "indexes", "schema")
 PROXY_HEADERS = frozenset(
     {"cdn-loop", "client-ip", "forwarded", "true-client-ip", "via", "x-amzn-trace-id", "x-client-ip"}
     | {"x-cluster-client-ip", "x-forwarded", "x-original-forwarded-for", "x-original-host", "x-real-ip"}
@@ -115,6 +117,7 @@ class HealthChecks:
                 checks = {
                     "store": self._check_store,
                     "indexes": self._check_indexes,
+                    "schema": self._check_schema,
                     "redis": self._check_redis,
                     "workers": self._check_workers,
                 }
@@ -141,6 +144,13 @@ class HealthChecks:
         if missing:
             return {"status": "down", "missing": missing}
         self._indexes_valid_until = self._now_seconds() + INDEXES_TTL_SECONDS
+        return {"status": "ok"}
+
+    async def _check_schema(self) -> Finding:
+        try:
+            await require_writable(self._resources.essential_db)
+        except SchemaTooNew:
+            return _finding(False, "the database needs a newer version of Punchcard")
         return {"status": "ok"}
 
     async def _check_redis(self) -> Finding:

@@ -11,6 +11,7 @@ import click
 from app.config.settings import Settings
 from app.resources import open_resources
 from app.store.operations.migration import BuildProgress, IndexComparison, Migration, MigrationFailed
+from app.store.operations.schema_version import raise_schema, require_writable
 
 from .settings import say, with_settings
 
@@ -26,6 +27,9 @@ def migrate(settings: Settings, dry_run: bool, hide: bool, drop: bool) -> None:
     `punchcard api` and `punchcard worker` refuse to start while an index is missing. Processes of the version before may
     run meanwhile: a build does not block them. On a replica set, an index is ready when a majority of the members has
     it. If the command is interrupted, run it again: it waits for builds that go on.
+
+    At the end the command stores the schema version of this Punchcard, and the lowest one that may write beside it.
+    Processes of older versions end then. The changelog says if the version before is among them.
 
     Indexes of earlier versions stay until you ask. Hide them when no process of an earlier version runs: queries then
     do without them, and `db.COLLECTION.unhideIndex` brings them back at once. If all is well a day later, drop them.
@@ -43,6 +47,7 @@ def migrate(settings: Settings, dry_run: bool, hide: bool, drop: bool) -> None:
 
 async def _migrate(settings: Settings, *, dry_run: bool, hide: bool, drop: bool) -> None:
     async with open_resources(settings, has_socket_timeout=False) as resources:
+        await require_writable(resources.db)
         migration = Migration(resources.db)
         compared = await migration.compare_indexes()
         _list_all(compared)
@@ -62,6 +67,7 @@ async def _migrate(settings: Settings, *, dry_run: bool, hide: bool, drop: bool)
             raise MigrationFailed(
                 f"These indexes are still missing: {', '.join(lacking)}. Run `punchcard migrate` again."
             )
+        await raise_schema(resources.db)
         click.echo(f"The database {resources.db.name} is ready for this version.")
 
 

@@ -12,6 +12,7 @@ from app.config.settings import Settings
 from app.resources import Resources, open_resources
 from app.store.operations.heartbeats import Heartbeats
 from app.store.operations.restored import Restoration, RestoredCounts
+from app.store.operations.schema_version import require_writable
 
 from .settings import with_settings
 
@@ -42,6 +43,7 @@ def restored(settings: Settings) -> None:
 
 async def _begin(settings: Settings) -> tuple[RestoredCounts, int]:
     async with open_resources(settings) as resources:
+        await require_writable(resources.db)
         now = await SystemClock().now()
         alive = await Heartbeats(resources.db).count_alive(now)
         if alive:

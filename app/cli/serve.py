@@ -23,6 +23,7 @@ from app.local.servers import Servers, command_of, hosts_of, is_free, listens, l
 from app.resources import open_resources
 from app.store.operations.indexes import ensure_indexes
 from app.store.operations.migration import require_indexes
+from app.store.operations.schema_version import raise_schema, require_writable
 from app.telemetry import logs
 
 from .development_key import describe_key
@@ -71,7 +72,7 @@ def api(settings: Settings, host: str | None, port: int | None) -> None:
     settings = locate_servers(override(settings, host=host, port=port))
     _require_free_port(settings)
     logs.configure(settings.log_level, settings.log_format, settings.access_log)
-    asyncio.run(_require_indexes(settings))
+    asyncio.run(_require_migration(settings))
     from app.api.server import serve
 
     serve(settings)
@@ -92,7 +93,7 @@ def worker(settings: Settings) -> None:
       punchcard worker
     """
     settings = locate_servers(settings)
-    asyncio.run(_require_indexes(settings))
+    asyncio.run(_require_migration(settings))
     os.execve(sys.executable, _WORKER, child_environment(settings))
 
 
@@ -158,6 +159,7 @@ class _Up:
         async with open_resources(settings, has_socket_timeout=False) as resources:
             # Look for the key first: a wrong database must not get the indexes.
             key = await describe_key(resources, KeyFile(self._folder), KeyOrigin(store, settings.database))
+            await raise_schema(resources.db)
             await ensure_indexes(resources.db)
         env = child_environment(settings)
         for number in range(1, self._workers + 1):
@@ -191,9 +193,13 @@ def _address(settings: Settings) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
-async def _require_indexes(settings: Settings) -> None:
-    """Check that the database has its indexes. Raises NotMigrated, SlotsChanged or Unavailable; safe to repeat."""
+async def _require_migration(settings: Settings) -> None:
+    """Check that this version may write the database, and that the database has its indexes.
+
+    Raises SchemaTooNew, NotMigrated, SlotsChanged or Unavailable; safe to repeat.
+    """
     async with open_resources(settings) as resources:
+        await require_writable(resources.db)
         await require_indexes(resources.db)
 
 

@@ -74,7 +74,7 @@ async def test_readyz_returns_the_state_of_each_dependency(api: Api) -> None:
     async with run_sweep(api.business):
         response = await wait_for_readiness(api, lambda response: bool(response.json()["status"] == "ok"))
     assert response.status_code == 200
-    assert parse_states(response) == {"store": "ok", "indexes": "ok", "redis": "ok", "workers": "ok"}
+    assert parse_states(response) == {"store": "ok", "indexes": "ok", "schema": "ok", "redis": "ok", "workers": "ok"}
     assert response.json()["checks"]["workers"]["alive"] == 1
     assert all(check["seconds"] >= 0 for check in response.json()["checks"].values())
 

@@ -62,3 +62,12 @@ async def test_former_indexes_stay_until_they_are_dropped(
     assert "old_1" in await resources.db["events"].index_information()
     assert "events.old_1 is dropped." in (await run(settings, "migrate", "--drop")).output
     assert "old_1" not in await resources.db["events"].index_information()
+
+
+async def test_commands_of_an_excluded_version_are_refused(resources: Resources, settings: Settings) -> None:
+    excluded = {"_id": "schema", "version": 99, "lowest_writer": 99}
+    await resources.db["constants"].replace_one({"_id": "schema"}, excluded, upsert=True)
+    for command in (["api", "--port", str(free_port())], ["worker"], ["migrate"], ["restored"]):
+        refused = await run(settings, *command)
+        assert refused.exit_code == 1
+        assert "needs a newer version of Punchcard" in refused.output

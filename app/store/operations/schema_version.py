@@ -1,0 +1,47 @@
+"""Version of the stored documents: which code may write to a database.
+
+`constants` has one document: the version that the database was migrated to, and the lowest version whose code may still
+write. A process checks the second number at its start and every few seconds. So a process that was forgotten in a
+rollout stops, before it damages documents that it does not understand.
+
+A change of the stored form takes two versions of Punchcard. The first one reads both forms and writes the old one. The
+second one writes the new form, and allows the first to write beside it.
+"""
+
+from __future__ import annotations
+
+from app.domain.errors import PunchcardError
+from app.store.mongo.queries import Database, translating_errors
+
+SCHEMA_VERSION = 2
+"""Version of the documents that this code writes. Version 0.1.0 of Punchcard writes version 1, and stored no number."""
+LOWEST_WRITER = 2
+"""Lowest version whose code may write beside this code. It is at most one below SCHEMA_VERSION in a rolling upgrade."""
+FIRST_VERSION = 1
+
+
+class SchemaTooNew(PunchcardError):
+    """A database whose documents this version of Punchcard must not write any more."""
+
+
+async def require_writable(db: Database) -> None:
+    """Raise SchemaTooNew if this version must not write to the database. Raises Unavailable; safe to repeat."""
+    with translating_errors():
+        stored = await db["constants"].find_one({"_id": "schema"}) or {}
+    lowest = int(stored.get("lowest_writer", FIRST_VERSION))
+    if lowest > SCHEMA_VERSION:
+        raise SchemaTooNew(
+            f"The database {db.name} needs a newer version of Punchcard: processes that write it must have schema version"
+            f" {lowest}, this one has {SCHEMA_VERSION}. Start the version that ran `punchcard migrate` last."
+        )
+
+
+async def raise_schema(db: Database) -> None:
+    """Store the version of this code, and the lowest version that may write. Numbers never fall.
+
+    Raises SchemaTooNew if a newer version of Punchcard excludes this one. Raises Unavailable; safe to repeat.
+    """
+    await require_writable(db)
+    change = {"$max": {"version": SCHEMA_VERSION, "lowest_writer": LOWEST_WRITER}}
+    with translating_errors():
+        await db["constants"].update_one({"_id": "schema"}, change, upsert=True)
