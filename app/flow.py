@@ -109,6 +109,14 @@ FLOW = (
         wakes=(),
     ),
     Stage(
+        name="retain",
+        module="workers.stages.retain",
+        key="workspace",
+        reads=("activities", "passes", "webhook_lanes", "webhook_deliveries", "jobs", "audit"),
+        writes=("activities", "jobs", "audit"),
+        wakes=(),
+    ),
+    Stage(
         name="import",
         module="app.commands.jobs.imports",
         key="request",

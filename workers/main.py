@@ -40,6 +40,7 @@ from workers.stages.forget import forget
 from workers.stages.merge import merge
 from workers.stages.publish import publish
 from workers.stages.rerun import rerun
+from workers.stages.retain import retain
 from workers.stages.run_job import jobs
 
 from . import wakeups
@@ -57,6 +58,7 @@ STAGES: dict[str, Callable[[Worker, str], Awaitable[None]]] = {
     "backfill": backfill,
     "rerun": rerun,
     "forget": forget,
+    "retain": retain,
     "publish": publish,
     "deliver": deliver,
     "merge": merge,

@@ -15,6 +15,7 @@ from app.clock import system_ms
 from app.domain.errors import STORE_FAILURES
 from app.domain.values.instants import to_ms
 from app.flow import SLOT_RANGES
+from app.store.operations.truncation import TruncationQueries
 from app.store.stages.endpoint_leases import WaitingEndpoint
 from workers.stages.deliver import start_run
 
@@ -32,6 +33,8 @@ STOP_TIMEOUT_SECONDS = 10.0
 """The time that rounds under way get to end. Stopping in the middle of a round costs time, but loses nothing."""
 MAX_FRONTS = 50
 """Workspaces of other workers whose progress one look at a stage watches."""
+RETAIN_INTERVAL_SECONDS = 60.0
+"""How often a worker removes what is older than the settings keep it: up to 10,000 activities of each workspace."""
 
 Run = Callable[[Worker, str], Awaitable[None]]
 
@@ -50,6 +53,7 @@ class Sweep:
         """Timers of webhook endpoints, by endpoint id."""
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._job_workspaces: dict[str, str] = {}
+        self._next_retain = 0.0
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Sweep until `stopping` is set, then wait for the tasks under way. Each stage has a loop of its own."""
@@ -64,6 +68,7 @@ class Sweep:
             self.erase,
             self.rerun,
             self.forget,
+            self.retain,
             self.start_jobs,
             self.help_others,
         )
@@ -166,6 +171,16 @@ class Sweep:
             return await queries.due(low, high, elapsed_ms, 1)
 
         await asyncio.gather(self._help_with("fold", find_pending), self._help_with("due", find_due))
+
+    async def retain(self) -> None:
+        """Remove what is older than the settings keep it, in all workspaces, once in `RETAIN_INTERVAL_SECONDS`."""
+        now_seconds = asyncio.get_running_loop().time()
+        if not self._worker.resources.settings.retention_days or now_seconds < self._next_retain:
+            return
+        self._next_retain = now_seconds + RETAIN_INTERVAL_SECONDS
+        resources = self._worker.resources
+        workspace_ids = await TruncationQueries(resources.db, resources.in_chunk).workspaces()
+        await self._run_in_turn("retain", workspace_ids)
 
     async def start_jobs(self) -> None:
         """Start the jobs that no worker runs, and do not wait for them. They are cancelled when the worker stops."""

@@ -27,6 +27,7 @@ from .migrate import migrate
 from .restored import restored
 from .serve import api, up, worker
 from .settings import Commands, with_settings
+from .truncate import truncate
 
 
 def _list_settings() -> str:
@@ -69,6 +70,7 @@ main.add_command(worker)
 main.add_command(migrate)
 main.add_command(restored)
 main.add_command(check)
+main.add_command(truncate)
 main.add_command(demo)
 main.add_command(import_)
 main.add_command(export)

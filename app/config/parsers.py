@@ -87,6 +87,18 @@ def _read_hosts(text: str) -> tuple[str, ...] | None:
     return hosts if all(map(_is_target, hosts)) else None
 
 
+def read_days(text: str) -> dict[str, int]:
+    """Return the days by what they apply to, from a text such as `activities=400,jobs=90`. Raises ValueError."""
+    return {name: int(days) for name, _, days in (part.partition("=") for part in _split(text))}
+
+
+def _read_retention(text: str) -> tuple[str, ...] | None:
+    parts = _split(text)
+    names = [part.partition("=")[0] for part in parts]
+    is_valid = all(re.fullmatch(r"(activities|jobs|audit)=[1-9]\d{0,4}", part) for part in parts)
+    return parts if is_valid and len(set(names)) == len(names) else None
+
+
 def _split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
@@ -121,4 +133,8 @@ hosts = Parser(
     "a comma-separated list of addresses, networks such as 10.1.0.0/16, and host names, each alone or with a port such as"
     " hooks.internal:8080 or [fd00::1]:8080",
     _read_hosts,
+)
+retention = Parser(
+    "a comma-separated list of activities=DAYS, jobs=DAYS and audit=DAYS, each at most once, with 1 to 99999 days",
+    _read_retention,
 )

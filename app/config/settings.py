@@ -138,6 +138,13 @@ class Settings:
         seconds(0.05, 60),
         "How many seconds a worker waits before it searches again for work. The search finds work whose wake-up was lost.",
     )
+    retention_days: tuple[str, ...] = _variable(
+        "PUNCHCARD_RETENTION_DAYS",
+        (),
+        parsers.retention,
+        "How many days workers keep activities, finished jobs and audit entries, such as `activities=400,jobs=90`. What"
+        " the list does not name is kept for ever. Set it for all workers.",
+    )
     metadata_bytes: int = _variable(
         "PUNCHCARD_METADATA_BYTES",
         32_768,
@@ -281,6 +288,11 @@ class Settings:
         " fetch files. Webhooks may go to them over http too. With a port, only that port is allowed; without one, all ports"
         " are, also those of databases.",
     )
+
+    @property
+    def retention(self) -> dict[str, int]:
+        """Days by what is kept for so long: `activities`, `jobs` and `audit`, where given."""
+        return parsers.read_days(",".join(self.retention_days))
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:

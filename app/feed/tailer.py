@@ -118,7 +118,11 @@ class Feed:
                 if has_caught_up and not tailer.buffer.reaches(pos):
                     metrics.LAGS.inc()
                     yield FeedLagged(pos, tailer.buffer.pos - pos)
-                found = await tailer.read(pos, heartbeat_at)
+                try:
+                    found = await tailer.read(pos, heartbeat_at)
+                except _Truncated as truncated:
+                    yield FeedExpired(truncated.front)
+                    return
                 if found:
                     pos = found[-1].position
                 has_caught_up = tailer.buffer.reaches(pos)
@@ -168,6 +172,14 @@ class Feed:
         return self._measures_lag
 
 
+class _Truncated(Exception):
+    """The log was truncated behind the position that a follower reads. It continues after `front`."""
+
+    def __init__(self, front: int) -> None:
+        super().__init__(front)
+        self.front = front
+
+
 class _Tailer:
     """Reader of one workspace's new entries, which wakes the followers."""
 
@@ -192,7 +204,10 @@ class _Tailer:
             _, pending = await asyncio.wait(pending, timeout=0.1)
 
     async def read(self, pos: int, deadline: float) -> tuple[Activity, ...]:
-        """Return up to 500 entries after `pos`, or none if none arrived by the deadline (in the event loop's time)."""
+        """Return up to 500 entries after `pos`, or none if none arrived by the deadline (in the event loop's time).
+
+        Raises _Truncated if the entry after `pos` was removed.
+        """
         while True:
             advanced = self._advanced
             if pos < self.buffer.pos:
@@ -200,6 +215,10 @@ class _Tailer:
                     return self.buffer.after(pos, TAIL_BATCH_SIZE)
                 try:
                     found = tuple(await self._workspace.activities.after(pos, REPLAY_BATCH_SIZE))
+                    if not found or found[0].position > pos + 1:
+                        front = (await self._workspace.read_log_history()).front
+                        if front > pos:
+                            raise _Truncated(front)
                 except STORE_FAILURES:
                     await asyncio.sleep(self._feed.tick_seconds)
                     found = ()

@@ -52,6 +52,8 @@ REFUNDS = {
     "items": "$body",
     "fields": {"passExternalId": "who", "type": "what", "correctionOf": "of", "externalId": "what"},
 }
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+RETENTION = ("activities=30", "jobs=30", "audit=30")
 MAPPING = {"fields": {"passExternalId": "who", "type": {"value": "visit"}}}
 
 
@@ -79,14 +81,15 @@ def test_worker_runs_exactly_the_stages_of_the_table() -> None:
 
 
 def test_flow_has_one_direction() -> None:
-    """Only publish appends to the log, only erase empties activities, and the feed writes and wakes nothing."""
-    assert {stage.name for stage in FLOW if "activities" in stage.writes} == {"publish", "erase"}
+    """Only publish appends to the log, erase empties activities, retain truncates, and the feed writes and wakes nothing."""
+    assert {stage.name for stage in FLOW if "activities" in stage.writes} == {"publish", "erase", "retain"}
     assert {stage.name for stage in FLOW if "activities" in stage.reads} == {
         "feed",
         "erase",
         "export",
         "jobs",
         "deliver",
+        "retain",
     }
     assert not BY_NAME["feed"].writes
     assert not BY_NAME["feed"].wakes
@@ -274,6 +277,15 @@ async def test_stages_read_write_and_wake_what_the_table_says(
 
     await ctx.workspace.vocabulary.doubt({("source", "till")})
     await observer.observe("forget", STAGES["forget"](worker, ctx.workspace.id))
+
+    worker.resources = replace(worker.resources, settings=replace(worker.resources.settings, retention_days=RETENTION))
+    old_job = {"_id": "job_old", "workspace": ctx.workspace.id, "created_at": EPOCH, "finished_at": EPOCH}
+    await ctx.resources.db["jobs"].insert_one(old_job)
+    await ctx.resources.db["audit"].update_many({"workspace": ctx.workspace.id}, {"$set": {"at": EPOCH}})
+    await ctx.resources.db["webhook_lanes"].update_many({}, {"$set": {"on": 1, "next": [1_000_000] * 16}})
+    await ctx.resources.db["webhook_deliveries"].update_many({}, {"$unset": {"due": ""}})
+    business.clock.set(datetime(2030, 1, 1, tzinfo=UTC))
+    await observer.observe("retain", STAGES["retain"](worker, ctx.workspace.id))
 
     assert observer.woken == {stage.name: set(stage.wakes) for stage in FLOW}
     assert observer.written == {stage.name: set(stage.writes) for stage in FLOW}

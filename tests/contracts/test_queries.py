@@ -63,6 +63,7 @@ from app.domain.values.cursors import FeedCursor
 from app.domain.values.instants import to_ms
 from app.domain.webhooks.deliveries import DeliveryQuery, WebhookDeliveryStatus
 from app.domain.webhooks.endpoints import DisabledReason, EndpointStatus
+from app.flow import SLOT_RANGES
 from app.resources import Resources
 from app.store.clock import MongoClock
 from app.store.mongo.paging import PageRequest
@@ -74,6 +75,7 @@ from app.store.operations.indexes import INDEXES
 from app.store.operations.migration import Migration
 from app.store.operations.parked_passes import ParkedPasses
 from app.store.operations.restored import Restoration
+from app.store.operations.truncation import TruncationQueries
 from app.store.operations.upgrades import Upgrades
 from app.store.stages.job_leases import JobLeases
 from app.store.stages.pending import BacklogPosition
@@ -81,6 +83,7 @@ from app.store.workspace.exports import Part
 from tests.business import Business, bought_within, open_business, spent
 from tests.receiver import run_receiver
 from tests.workers.jobs.test_imports import File, run_to_end, sales_csv
+from workers.main import STAGES
 from workers.stages.deliver import run_endpoint
 from workers.stages.due import next_due_ms
 
@@ -470,6 +473,7 @@ async def run_jobs_and_operations(business: Business) -> None:
     await heartbeats.remove("w")
     await Upgrades(db, 100).restate_segments(at)
     await call_migration(Migration(db))
+    await truncate_and_expire(business)
     await Restoration(db, 100).begin_epoch(at)
     assert await check_all(business) == []
     assert await ctx.workspace.position_after(FeedCursor(1)) == 1
@@ -477,6 +481,24 @@ async def run_jobs_and_operations(business: Business) -> None:
     manual = MongoClock(db)
     await manual.set(datetime(2026, 1, 1, tzinfo=UTC))
     await manual.elapsed()
+
+
+async def truncate_and_expire(business: Business) -> None:
+    db, workspace = business.ctx.resources.db, business.ctx.workspace
+    queries, now = TruncationQueries(db, 100), datetime.now(UTC)
+    assert workspace.id in await queries.workspaces()
+    await create_webhook_endpoint(business.ctx, "http://127.0.0.1:1/none")
+    await business.record({"pass_external_id": "late", "external_id": "late"})
+    await _fold_only(business)
+    plan = await queries.plan(workspace.id, before=await business.ctx.now())
+    assert await queries.truncate(workspace.id, replace(plan, holds={}, wanted=2)) == 2
+    assert await queries.expire_jobs(workspace.id, now + timedelta(days=1), timedelta(days=9)) > 0
+    assert await queries.delete_audit(workspace.id, now + timedelta(days=1)) > 0
+
+
+async def _fold_only(business: Business) -> None:
+    for key in SLOT_RANGES:
+        await STAGES["fold"](business.worker, key)
 
 
 async def check_all(business: Business) -> list[Finding]:

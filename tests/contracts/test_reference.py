@@ -88,6 +88,7 @@ INTERNAL = frozenset(
     app.store.operations.backlog.MAX_COUNTED
     app.store.operations.backlog.MAX_ENDPOINTS
     app.store.operations.heartbeats.MAX_CLOCK_SKEW_MS
+    app.store.operations.truncation.MAX_UNPUBLISHED
     app.store.stages.endpoint_leases.MAX_WAITING_ENDPOINTS
     app.store.stages.forget.MAX_DOUBTED_WORDS
     app.store.stages.job_leases.MAX_READ

@@ -223,7 +223,7 @@ class Dispatcher:
         return True
 
     async def _read_log(self, start: int) -> tuple[list[Activity], Mapping[str, str]]:
-        activities = await self._workspace.activities.after(start - 1, LOG_BATCH_SIZE)
+        activities = await self._workspace.activities_after(start - 1, LOG_BATCH_SIZE)
         pass_ids = {activity.pass_id for activity in activities if self._matches(activity)}
         # Use the passes' own external ids, also after a merge: the survivor may change between two attempts of a
         # message, and the body must not.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from app.domain.activities import ActivityQuery
+from app.domain.activities import Activity, ActivityQuery
 from app.domain.errors import ExpiredCursor
 from app.domain.log_history import LogHistory
 from app.domain.values.cursors import FeedCursor
@@ -124,6 +124,18 @@ class Workspace(ErrorTranslating):
         if resume is not None:
             raise ExpiredCursor(str(history.cursor_at(resume)), *field)
         return cursor.position
+
+    async def activities_after(self, pos: int, limit: int) -> list[Activity]:
+        """Return activities as `activities.after` does; behind the front of the log if it was truncated up to there.
+
+        An endpoint that was disabled for long continues at the front.
+        """
+        found = await self.activities.after(pos, limit)
+        if not found or found[0].position > pos + 1:
+            front = (await self.log_history()).front
+            if front > pos:
+                return await self.activities.after(front, limit)
+        return found
 
     async def profile(self) -> WorkspaceProfile:
         """Return the profile of the workspace. Raises NotFound if the workspace does not exist."""

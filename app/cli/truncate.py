@@ -1,0 +1,74 @@
+"""The command `punchcard truncate`: it removes the front of activity logs."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import click
+
+from app.config.settings import Settings
+from app.resources import open_resources
+from app.store.operations.schema_version import require_writable
+from app.store.operations.truncation import TruncationPlan, TruncationQueries
+
+from .settings import with_settings
+
+
+@click.command()
+@click.option("--workspace", "workspace_id", help="The id of the workspace.  [default: all, with --older-than]")
+@click.option(
+    "--older-than", "days", type=click.IntRange(1, 36_500), help="Remove what was recorded more than so many days ago."
+)
+@click.option(
+    "--up-to", "position", type=click.IntRange(1, 1 << 53), help="Remove up to this `sequence` of the feed, inclusive."
+)
+@click.option("--yes", is_flag=True, help="Remove the activities. Without it, the command only says what it would do.")
+@with_settings
+def truncate(settings: Settings, workspace_id: str | None, days: int | None, position: int | None, yes: bool) -> None:
+    """Remove the front of the activity log, to free space. Events, passes and segments stay as they are.
+
+    Without --yes, the command only prints what it would remove. Removed activities are gone: take a backup, or export
+    them with `punchcard export activities` first. A reader with an older cursor gets CursorExpired with the cursor to
+    continue from. Positions of other activities do not change.
+
+    Some activities stay although they are old. Enabled webhook endpoints keep what they have not delivered. Exports
+    and replays that run keep what they have not read. The last activity of a log always stays.
+
+    \b
+    Examples:
+      punchcard truncate --older-than 400
+      punchcard truncate --older-than 400 --yes
+      punchcard truncate --workspace ws_06d9a1 --up-to 1200000 --yes
+    """
+    if (days is None) == (position is None):
+        raise click.UsageError("Give --older-than or --up-to, one of them.")
+    if position is not None and workspace_id is None:
+        raise click.UsageError("Give --workspace with --up-to: positions are those of one workspace.")
+    asyncio.run(_truncate(settings, workspace_id, days=days, position=position, yes=yes))
+
+
+async def _truncate(
+    settings: Settings, workspace_id: str | None, *, days: int | None, position: int | None, yes: bool
+) -> None:
+    async with open_resources(settings) as resources:
+        await require_writable(resources.db)
+        queries = TruncationQueries(resources.db, resources.in_chunk)
+        before = None if days is None else await resources.clock.now() - timedelta(days=days)
+        workspaces = await queries.workspaces()
+        if workspace_id is not None and workspace_id not in workspaces:
+            raise click.ClickException(f"There is no workspace {workspace_id}. `punchcard workspace list` lists them.")
+        for each in workspaces if workspace_id is None else [workspace_id]:
+            plan = await queries.plan(each, before=before, upto=position)
+            removed = await queries.truncate(each, plan) if yes else plan.cut - plan.front
+            _show(each, plan, removed, yes=yes)
+        if not yes:
+            click.echo("Nothing was removed. Add --yes to remove these activities.", err=True)
+
+
+def _show(workspace_id: str, plan: TruncationPlan, removed: int, *, yes: bool) -> None:
+    verb = "removed" if yes else "would be removed"
+    total = plan.last - plan.front
+    click.echo(f"{workspace_id}  {removed} of {total} activities {verb}, up to sequence {plan.cut}.")
+    if plan.holder is not None:
+        click.echo(f"{workspace_id}  Others stay for {plan.holder}.")

@@ -1,0 +1,42 @@
+"""Retain: remove activities, jobs and audit entries that are older than the operator keeps them.
+
+Nothing is removed unless PUNCHCARD_RETENTION_DAYS says so. The stage works in small parts; what is left is removed by later
+sweeps. Several workers may run it at once: they remove the same things.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from app.clock import SystemClock
+from app.store.operations.truncation import TruncationQueries
+from workers.worker import Worker
+
+MAX_WRITES = 10
+"""Writes by which one round truncates the log of a workspace, each of up to 1,000 activities."""
+ACTIVITIES, JOBS, AUDIT = "activities", "jobs", "audit"
+
+
+async def retain(worker: Worker, key: str) -> None:
+    """Remove what a workspace keeps no longer. Safe to repeat, and to run in several workers."""
+    await worker.run_alone("retain", key, lambda: retain_once(worker, key))
+
+
+async def retain_once(worker: Worker, workspace_id: str) -> bool:
+    """Remove one part, and return False: a later sweep continues.
+
+    The age of activities follows the business clock, as their times of recording do. Jobs and audit entries have system
+    time.
+    """
+    resources = worker.resources
+    days, queries = resources.settings.retention, TruncationQueries(resources.db, resources.in_chunk)
+    now = await SystemClock().now()
+    if ACTIVITIES in days:
+        before = await resources.clock.now() - timedelta(days=days[ACTIVITIES])
+        await queries.truncate(workspace_id, await queries.plan(workspace_id, before=before), MAX_WRITES)
+    if JOBS in days:
+        keep = timedelta(days=days[JOBS])
+        await queries.expire_jobs(workspace_id, now - keep, keep)
+    if AUDIT in days:
+        await queries.delete_audit(workspace_id, now - timedelta(days=days[AUDIT]))
+    return False
