@@ -123,9 +123,10 @@ class SentFilter:
 
     @property
     def shape(self) -> str:
-        """The filter without its values: equal for all filters that differ only in their values."""
+        """The filter without its values: equal for all filters that differ only in them and use the same indexes."""
         parts = (
-            f"{name}:{','.join(sorted(c)) if isinstance(c, dict) else '='}" for name, c in sorted(self.filter.items())
+            f"{name}:{','.join(sorted(c)) if isinstance(c, dict) else '='}{'' if implies_zero_or_more(c) else '?'}"
+            for name, c in sorted(self.filter.items())
         )
         return f"{self.query} {self.verb} {self.collection} {{{' '.join(parts)}}}"
 
@@ -520,6 +521,22 @@ async def call_migration(migration: Migration) -> None:
     assert (await migration.compare_indexes()).lacking == ()
 
 
+def implies_zero_or_more(condition: Any) -> bool:
+    """Return whether every value that meets the condition is a number of at least 0.
+
+    The partial indexes contain only such values. MongoDB uses a partial index only if the filter implies its condition.
+    """
+    if isinstance(condition, dict):
+        lower_bounds = [condition[name] for name in ("$gt", "$gte", "$eq") if name in condition]
+        return any(map(is_zero_or_more, lower_bounds)) or all(map(is_zero_or_more, condition.get("$in", [None])))
+    return is_zero_or_more(condition)
+
+
+def is_zero_or_more(value: Any) -> bool:
+    """Return whether the value is a number of at least 0."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+
+
 def find_problem(sent: SentFilter) -> str | None:
     """Return why no index serves the filter, or None if one does."""
     conditions = sent.filter
@@ -533,7 +550,9 @@ def find_problem(sent: SentFilter) -> str | None:
     if other := set(conditions) - equal - ranged:
         return f"no index serves the condition on {other}"
     for model in INDEXES[sent.collection]:
-        names = list(model.document["key"])
+        names, partial = list(model.document["key"]), model.document.get("partialFilterExpression", {})
+        if not all(implies_zero_or_more(conditions.get(name)) for name in partial):
+            continue
         if names[0] in conditions and set(conditions) <= set(names):
             prefix = next((index for index, name in enumerate(names) if name not in equal), len(names))
             beyond = set(conditions) - set(names[:prefix])
@@ -543,6 +562,25 @@ def find_problem(sent: SentFilter) -> str | None:
                     return f"$lte on {last}: the embedded server omits equal values if the index has further fields"
                 return None
     return "no index begins with these conditions"
+
+
+@pytest.mark.parametrize(
+    ("condition", "is_served"),
+    [
+        (7, True),
+        ({"$in": [0, 7]}, True),
+        ({"$gte": 0, "$lt": 5}, True),
+        ({"$gt": 3}, True),
+        ({"$lt": 5}, False),
+        ({"$gte": -64, "$lt": 0}, False),
+        ({"$in": [-1, 7]}, False),
+        (-1, False),
+        (None, False),
+    ],
+)
+def test_a_partial_index_serves_only_filters_that_imply_its_condition(condition: object, is_served: bool) -> None:
+    sent = SentFilter("-", "find", "events", filter={"pend": condition}, explainable=None)
+    assert (find_problem(sent) is None) is is_served
 
 
 async def test_every_named_query_is_served_by_an_index(
