@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
-import os
+import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from app.store.mongo.driver import open_client
 from app.store.mongo.queries import Database, Doc
 from tests.business import INDEXED_DATABASES, Business, open_business
 from tests.patience import PATIENCE_SECONDS
-from tests.servers import Servers, running_servers
+from tests.servers import EMBEDDED, JAVA, Servers, running_servers
 from tests.store_proxy import StoreProxy, running_proxy
 from workers.stages import erase
 from workers.worker import Worker
@@ -36,6 +36,8 @@ laws.register_profile("patient", deadline=None, suppress_health_check=[HealthChe
 laws.load_profile("patient")
 
 _numbers = itertools.count(1)
+DATABASES = f"test-{secrets.token_hex(4)}-"
+"""How the names of this process's databases begin. Other processes may use the same store."""
 _spare: deque[str] = deque()
 MAX_DELETED_DOCUMENTS = 50
 """Documents in a large collection up to which deleting them is faster than a new database."""
@@ -85,13 +87,38 @@ stays quick although nobody looks after it.
 """
 
 
+UNSUITABLE_STORES: dict[str, Callable[[str], bool]] = {
+    "embedded_only": lambda store: store != EMBEDDED,
+    "not_on_java": lambda store: store == JAVA,
+}
+"""By marker, which stores cannot run a test that has it. The argument of a marker is the reason."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that chooses the store of the tests."""
+    parser.addoption(
+        "--store",
+        default=EMBEDDED,
+        metavar="STORE",
+        help=f"store of the tests: {EMBEDDED} (default), {JAVA} (mongo-java-server), or the address of a MongoDB",
+    )
+
+
 # Without `tryfirst`, pytest would select by marker before the markers are set.
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the quick tests, and sort all tests into the order in which the processes take them."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the quick tests and skip those that another store cannot run.
+
+    Sort all tests into the order in which the processes take them.
+    """
+    store = config.getoption("store")
     for item in items:
         if item.nodeid.startswith(QUICK):
             item.add_marker("quick")
+        for marker in UNSUITABLE_STORES:
+            found = item.get_closest_marker(marker)
+            if found is not None and UNSUITABLE_STORES[marker](store):
+                item.add_marker(pytest.mark.skip(reason=f"not on this store: {found.args[0]}"))
     ranks = {name: rank for rank, name in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
 
@@ -111,9 +138,10 @@ def patient_product() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Servers]:
+async def servers(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Servers]:
     """Yield the servers of this test process. A test that kills one starts servers of its own."""
-    async with running_servers(tmp_path_factory.mktemp("servers")) as running:
+    store = pytestconfig.getoption("store")
+    async with running_servers(tmp_path_factory.mktemp("servers"), store=store) as running:
         yield running
 
 
@@ -132,6 +160,10 @@ async def _session_resources(servers: Servers) -> AsyncIterator[Resources]:
         async with open_resources(servers.settings) as opened:
             patch.undo()
             yield opened
+            # A store that is given by its address goes on running, so no database of this process may stay.
+            for name in await opened.db.client.list_database_names():
+                if name.startswith(DATABASES):
+                    await opened.db.client.drop_database(name)
 
 
 @pytest.fixture(autouse=True)
@@ -147,7 +179,7 @@ def settings(request: pytest.FixtureRequest, servers: Servers, tmp_path: Path) -
     A test with the marker `unused_database` gets a database that no test used before.
     """
     reuses = len(_spare) > MIN_SPARE_DATABASES and not request.node.get_closest_marker("unused_database")
-    database = _spare.popleft() if reuses else f"test{os.getpid()}-{next(_numbers)}"
+    database = _spare.popleft() if reuses else f"{DATABASES}{next(_numbers)}"
     return dataclasses.replace(servers.settings, database=database, data_dir=tmp_path / "data")
 
 

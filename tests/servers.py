@@ -13,11 +13,18 @@ from app.config.settings import Settings
 from app.local.processes import Child, StartError
 from app.local.servers import Server, listens, mongo_server, redis_server
 from tests.patience import PATIENCE_SECONDS
+from tests.wire.java_store import java_store
+
+EMBEDDED, JAVA = "embedded", "java"
+"""The stores that tests can start; see the option `--store`."""
 
 
 @dataclass(frozen=True)
 class Servers:
-    """Two running servers. A test may kill and start the two child processes."""
+    """Two running servers. A test may kill and start the two child processes.
+
+    If the store has an address of its own, `mongo` is a process that never runs, and its `pid` is None.
+    """
 
     mongo: Child
     redis: Child
@@ -36,16 +43,29 @@ def child(server: Server) -> Child:
     )
 
 
+def _store(store: str, folder: Path, *, durable: bool) -> tuple[list[Child], str]:
+    """Return the processes of the store, which are not started yet, and its address. The first one has the data."""
+    if store == EMBEDDED:
+        server = mongo_server(folder, durable=durable)
+        return [child(server)], server.url
+    if store == JAVA:
+        *children, url = java_store(folder)
+        return children, url
+    return [Child("mongo", ())], store
+
+
 @asynccontextmanager
-async def running_servers(folder: Path, *, durable: bool = False) -> AsyncIterator[Servers]:
+async def running_servers(folder: Path, *, durable: bool = False, store: str = EMBEDDED) -> AsyncIterator[Servers]:
     """Run both servers while the block runs, and yield them with the settings to reach them.
 
-    With `durable`, the store flushes at every commit: use it in tests that kill the store.
+    With `durable`, the embedded store flushes at every commit: use it in tests that kill the store. `store` is a value
+    of the option `--store`; a store that is given by its address must run already.
     """
     for attempt in range(5):
-        mongo = mongo_server(folder, durable=durable)
-        redis = redis_server(folder)
-        children = child(mongo), child(redis)
+        stores, url = _store(store, folder, durable=durable)
+        redis_address = redis_server(folder)
+        redis = child(redis_address)
+        children = [each for each in (*stores, redis) if each.argv]
         try:
             for each in children:
                 await each.start()
@@ -57,9 +77,9 @@ async def running_servers(folder: Path, *, durable: bool = False) -> AsyncIterat
                 raise
         else:
             break
-    settings = Settings(mongodb_uri=mongo.url, redis_url=redis.url, data_dir=folder / "data")
+    settings = Settings(mongodb_uri=url, redis_url=redis_address.url, data_dir=folder / "data")
     try:
-        yield Servers(*children, settings)
+        yield Servers(stores[0], redis, settings)
     finally:
         for each in children:
             await each.kill()

@@ -37,6 +37,7 @@ async def test_embedded_servers_execute_commands(resources: Resources) -> None:
     assert await resources.redis.ping()
 
 
+@pytest.mark.embedded_only("other servers get long lists")
 async def test_queries_to_the_embedded_server_have_short_lists_of_values(resources: Resources) -> None:
     assert resources.in_chunk == 100
 

@@ -76,6 +76,7 @@ async def observer(monkeypatch: pytest.MonkeyPatch) -> CallObserver:
     return found
 
 
+@pytest.mark.embedded_only("it expects the limits that the embedded store has")
 async def test_costly_query_of_one_workspace_lets_queries_of_another_pass(
     business: Business, other: Business, observer: CallObserver
 ) -> None:
@@ -91,6 +92,7 @@ async def test_costly_query_of_one_workspace_lets_queries_of_another_pass(
         assert observer.most_running == business.ctx.resources.capacity.calls_per_workspace
 
 
+@pytest.mark.embedded_only("it measures the process of the store")
 async def test_query_that_timed_out_leaves_nothing_to_the_store(
     business: Business, observer: CallObserver, servers: Servers
 ) -> None:
@@ -141,6 +143,7 @@ async def test_counts_lists_and_aggregates_cost_what_the_store_examines(business
             assert points <= requested <= points + 1, query
 
 
+@pytest.mark.embedded_only("it expects the limits that the embedded store has")
 async def test_operation_that_examines_too_much_is_refused_with_its_cost(business: Business) -> None:
     async with run_api(replace_settings(business, max_cost=1_000)) as api:
         answer = await api.execute(ATTACK)
@@ -150,6 +153,7 @@ async def test_operation_that_examines_too_much_is_refused_with_its_cost(busines
         assert "at most 1,000 are allowed" in error["message"]
 
 
+@pytest.mark.embedded_only("it expects the limits that the embedded store has")
 async def test_examined_documents_are_taken_from_the_budget(business: Business) -> None:
     async with run_api(replace_settings(business, budget_points=60, budget_per_second=1)) as api:
         count = '{ events(first: 1, filter: {amountMin: "3"}) { totalCount } }'

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from app.store.mongo.oplog import prune_oplog
 from app.store.mongo.queries import Database
 
 WRITERS = 3
 
 
+@pytest.mark.embedded_only("only the embedded store is asked to prune its oplog")
 async def test_pruning_deletes_all_earlier_entries_while_clients_write(db: Database) -> None:
     """The server miscounts its entries in such a load. One prune then left entries for good."""
     writing, is_busy = True, asyncio.Event()

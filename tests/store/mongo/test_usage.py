@@ -160,6 +160,7 @@ def cpu_seconds(process: psutil.Process) -> float:
     return times.user + times.system
 
 
+@pytest.mark.embedded_only("it measures the process of the store")
 async def test_read_ends_in_the_store_with_the_time_of_its_operation(resources: Resources, servers: Servers) -> None:
     """The store is asked to end the read: it does not go on after the operation has ended."""
     collection = resources.db["documents"]
