@@ -34,7 +34,13 @@ from .settings import child_environment, override, say, with_address, with_setti
 @click.command()
 @with_address
 @with_settings
-@click.option("--workers", type=click.IntRange(1, 16), default=1, show_default=True, help="The number of workers.")
+@click.option(
+    "--workers",
+    type=click.IntRange(0, 16),
+    default=1,
+    show_default=True,
+    help="The number of workers. With 0, events are stored and not counted.",
+)
 def up(settings: Settings, host: str | None, port: int | None, workers: int) -> None:
     """Run the API, a worker and their servers until Ctrl-C.
 

@@ -129,3 +129,11 @@ async def test_worker_refuses_a_database_with_another_number_of_slots(resources:
     process = worker(resources.settings)
     await process.start()
     assert await process.wait() == 1
+
+
+async def test_local_installation_begins_an_epoch_while_it_runs_without_workers(tmp_path: Path) -> None:
+    async with run_up(tmp_path, "--workers", "0") as up:
+        assert set(up.pids) == {"mongo", "redis", "api"}
+        status, output = await run_command("restored", "--data-dir", str(tmp_path))
+    assert status == 0, output
+    assert "begins in 1 workspaces." in output

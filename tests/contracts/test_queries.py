@@ -482,7 +482,7 @@ async def run_jobs_and_operations(business: Business) -> None:
     await truncate_and_expire(business)
     await Restoration(db, 100).begin_epoch(at)
     assert await check_all(business) == []
-    assert await ctx.workspace.position_after(FeedCursor(1)) == 1
+    assert await ctx.workspace.position_after(FeedCursor(2)) == 2
     await ctx.workspace.activities.find_appended((await business.read_log())[:2])
     manual = MongoClock(db)
     await manual.set(datetime(2026, 1, 1, tzinfo=UTC))
