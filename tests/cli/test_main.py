@@ -22,6 +22,7 @@ from app.local.servers import Servers, command_of, free_port
 from tests.patience import PATIENCE_SECONDS, wait_until
 
 ROOT = Path(__file__).parents[2]
+OPERATIONS = (["migrate"], ["restored"], ["check"], ["truncate"])
 
 
 def list_settings() -> list[str]:
@@ -180,7 +181,7 @@ async def test_up_starts_again_with_the_same_data_after_ctrl_c_and_after_a_kill(
 
 
 def test_help_shows_an_example_for_each_command() -> None:
-    for arguments in ([], ["up"], ["api"], ["worker"], ["schema"], ["clock"], ["workspace", "create"]):
+    for arguments in ([], ["up"], ["api"], ["worker"], ["schema"], ["clock"], ["workspace", "create"], *OPERATIONS):
         result = CliRunner().invoke(main, [*arguments, "--help"])
         assert result.exit_code == 0
         assert re.search(r"^  +([A-Z_]+=\S+ )*punchcard ", result.output, re.MULTILINE), arguments

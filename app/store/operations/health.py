@@ -5,11 +5,9 @@ With a full disk, the store answers `ping` but accepts no write, so the check wr
 
 from __future__ import annotations
 
-import asyncio
-
 from app.store.mongo.queries import Database, translating_errors
 
-from .indexes import INDEXES
+from .migration import Migration
 
 
 async def check_write_and_read(db: Database) -> bool:
@@ -20,13 +18,8 @@ async def check_write_and_read(db: Database) -> bool:
 
 
 async def missing_indexes(db: Database) -> list[str]:
-    """Return the required indexes that do not exist, as "collection.name". Raises Unavailable; safe to repeat."""
+    """Return the required indexes that queries cannot use, as "collection.name". Raises Unavailable; safe to repeat.
 
-    async def missing(collection: str) -> list[str]:
-        existing = await db[collection].index_information()
-        required = [str(model.document["name"]) for model in INDEXES[collection]]
-        return [f"{collection}.{name}" for name in required if name not in existing]
-
-    with translating_errors():
-        found = await asyncio.gather(*map(missing, INDEXES))
-    return [name for names in found for name in names]
+    An index that is still being built is one of them, and so is one of that name with other options.
+    """
+    return list((await Migration(db).compare_indexes()).lacking)

@@ -42,9 +42,9 @@ class TruncationPlan:
 
     @property
     def holder(self) -> str | None:
-        """What keeps activities that were asked for; None if nothing does."""
-        held = [(position, name) for name, position in self.holds.items() if position == self.cut < self.wanted]
-        return held[0][1] if held else None
+        """What keeps the first of the activities that were asked for; None if nothing does."""
+        name = min(self.holds, key=lambda each: self.holds[each], default=None)
+        return name if name is not None and self.holds[name] < min(self.wanted, self.last - 1) else None
 
 
 class TruncationQueries(ErrorTranslating):
