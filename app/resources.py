@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC
+from typing import cast
 
 from motor.motor_asyncio import AsyncIOMotorClient
-from pymongo import ReadPreference
+from pymongo import MongoClient, ReadPreference
 from pymongo.errors import ConfigurationError
 from redis.asyncio import Redis
 
@@ -31,6 +33,16 @@ START_TIMEOUT_SECONDS = 5.0
 """How long a process looks for the store when it starts."""
 WRITE_CONCERN_TIMEOUT_MS = 15_000
 """How long the store waits for a majority. Then the write is Unavailable, although it may be stored: safe to repeat."""
+
+
+OLDEST_VERSION = (6, 0)
+"""The oldest MongoDB on which Punchcard runs."""
+STANDALONE_WARNING = (
+    "MongoDB is no replica set: acknowledged events are lost with this one server. Start it with --replSet; one member is"
+    " enough to begin."
+)
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,9 +86,9 @@ async def open_resources(
     """Open the resources, and close them when the block ends. Redis may be unreachable, now or later.
 
     A call to the store waits `selection_seconds` for a primary, unless MONGODB_URI says otherwise. Without
-    `has_socket_timeout`, a call may take any time, as the build of an index does. Raises ConfigError if
-    neither addresses nor local servers are known, or if an address cannot be read. Raises Unavailable if the store does
-    not answer within a few seconds, safe to repeat, and StoreRefused.
+    `has_socket_timeout`, a call may take any time, as the build of an index does. Raises ConfigError if neither addresses
+    nor local servers are known, if an address cannot be read, or for a MongoDB below 6.0. Raises Unavailable if the store
+    does not answer within a few seconds, safe to repeat, and StoreRefused.
     """
     settings = locate_servers(settings)
     redis = open_redis(settings)
@@ -86,6 +98,10 @@ async def open_resources(
         # The command that opens the resources shows why it cannot start.
         with translating_errors(logs=False), limit_calls(START_TIMEOUT_SECONDS):
             build = await client.admin.command("buildInfo")
+        topology = cast("MongoClient[Doc]", client.delegate).topology_description
+        check_server(
+            build["versionArray"], [server.server_type_name for server in topology.server_descriptions().values()]
+        )
         db, is_embedded = _database(client, settings.database), "secantusVersion" in build
         clock: Clock = MongoClock(db) if settings.clock == "manual" else SystemClock()
         bus = Bus(redis, settings.database)
@@ -107,6 +123,20 @@ async def open_resources(
         await redis.aclose()
         client.close()
         essential_client.close()
+
+
+def check_server(version: Sequence[int], server_types: Iterable[str]) -> None:
+    """Raise ConfigError for a version of MongoDB that lacks something, and warn of a server that is no replica set.
+
+    The driver names the types.
+    """
+    if tuple(version[:2]) < OLDEST_VERSION:
+        found, oldest = (".".join(map(str, numbers)) for numbers in (version[:3], OLDEST_VERSION))
+        raise ConfigError(
+            [f"MONGODB_URI leads to MongoDB {found}, and Punchcard needs {oldest} or later. Upgrade MongoDB."]
+        )
+    if "Standalone" in server_types:
+        log.warning(STANDALONE_WARNING)
 
 
 def _database(client: AsyncIOMotorClient[Doc], name: str) -> Database:

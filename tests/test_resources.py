@@ -8,14 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import cast
 
+import pytest
 from pymongo import MongoClient
 from pymongo.client_options import ClientOptions
 
-from app.config.settings import Settings
-from app.resources import SELECTION_SECONDS, open_mongo, open_resources
+from app.config.settings import ConfigError, Settings
+from app.resources import SELECTION_SECONDS, STANDALONE_WARNING, check_server, open_mongo, open_resources
 from app.store.mongo.driver import OPERATION_THREADS
 from tests.servers import Servers
-from tests.store_proxy import running_proxy
+from tests.store_proxy import Fault, running_proxy
 
 
 @contextmanager
@@ -69,3 +70,19 @@ def test_options_that_the_protocol_needs_win_over_the_address() -> None:
         assert options.retry_writes is False
         assert options.write_concern.document == {"w": "majority", "j": True, "wtimeout": 15_000}
         assert options.read_concern.level == "majority"
+
+
+async def test_mongodb_below_6_is_refused_with_its_version(servers: Servers) -> None:
+    async with running_proxy(servers.settings.mongodb_uri or "") as proxy:
+        old = {"ok": 1.0, "version": "5.0.31", "versionArray": [5, 0, 31, 0]}
+        proxy.add(Fault("buildInfo", reply=lambda _: old))
+        with pytest.raises(ConfigError, match=r"leads to MongoDB 5\.0\.31, and Punchcard needs 6\.0 or later"):
+            async with open_resources(dataclasses.replace(servers.settings, mongodb_uri=proxy.url)):
+                pass
+
+
+def test_server_that_is_no_replica_set_gets_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    check_server([8, 0, 4, 0], ["RSPrimary", "Mongos"])
+    assert STANDALONE_WARNING not in caplog.text
+    check_server([6, 0, 0, 0], ["Standalone"])
+    assert STANDALONE_WARNING in caplog.text

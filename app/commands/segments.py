@@ -79,8 +79,11 @@ async def create_segment(
     store = ctx.workspace.segments
     if not await store.insert_labels(labels):
         existing = await store.by_key(parsed_key)
+        if existing is None:
+            # The other labels were removed, or no majority has them yet. A repeat decides.
+            raise Unavailable("store")
         # Labels without a version are left from a call that crashed. This call takes them over and completes them.
-        if existing is None or await store.get(existing.id) is not None:
+        if await store.get(existing.id) is not None:
             raise Conflict("Another segment has this key; choose another key.", "key", code=Code.TAKEN)
         labels = replace(labels, id=existing.id, created_at=existing.created_at)
     await record_audit_entry(ctx, "createSegment", "Segment", labels.id, key=parsed_key)

@@ -343,12 +343,8 @@ def unknown(environ: Mapping[str, str]) -> dict[str, str | None]:
 
 
 def _written(value: object) -> str:
-    match value:
-        case None:
-            return ""
-        case tuple():
-            return ",".join(value)
-        case float():
-            return f"{value:g}"
-        case _:
-            return str(value)
+    if isinstance(value, tuple):
+        return ",".join(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "" if value is None else str(value)

@@ -127,8 +127,8 @@ def open_client(
 ) -> AsyncIOMotorClient[dict[str, Any]]:
     """Return a client, which connects on first use, with the options of `AsyncIOMotorClient`.
 
-    `threads` are those of the calls outside of operations. motor itself has five for each processor of the host. They are
-    too few where a majority write takes long. In a small container on a large host they are too many. Raises
+    `threads` are for the calls outside of operations. The library motor has five for each processor of the host. These are
+    too few where a majority write takes long, and too many in a small container on a large host. Raises
     ConfigurationError, OSError, or ValueError, if the address cannot be read.
     """
     client = _client_class(essential, threads)(uri, _pool_class=_MeasuredPool, **options)

@@ -42,8 +42,7 @@ class EventTypeQueries(WorkspaceQueries):
         doc = _to_doc(after, self._workspace_id, rev)
         try:
             if before is None:
-                await self._collection.insert_one(doc)
-                return True
+                return not await insert_new(self._collection, [doc])
             past = _to_doc(before, self._workspace_id, 0)
             await insert_new(self._past, [{**past, "_id": _past_id(before.id, before.version)}])
             as_read = self._in_workspace(_id=doc.pop("_id"), version=before.version)

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from pymongo.errors import DuplicateKeyError
-
+from app.domain.errors import Unavailable
 from app.domain.jobs import EXPORTS, JobStatus
 from app.domain.values.instants import to_ms
 from app.domain.values.name_hashes import spell
-from app.store.mongo.queries import Database, Doc, WorkspaceQueries
+from app.store.mongo.queries import Database, Doc, WorkspaceQueries, insert_new
 
 from .jobs import JobFile
 
@@ -54,17 +53,16 @@ class ExportQueries(WorkspaceQueries):
     async def put(self, job_id: str, n: int, data: bytes, part: Part, at: datetime) -> Part:
         """Store part `n` unless it exists, and return the stored part.
 
-        Safe to repeat. Index: {workspace, job, file, n}.
+        Safe to repeat. Raises Unavailable if a part exists that no majority has yet. Index: {workspace, job, file, n}.
         """
         key = self._part_filter(job_id, n)
         doc = {**key, "data": data, "rows": part.rows, "position": part.position, "expires_at": at + UNFINISHED_TTL}
-        try:
-            await self._collection.insert_one(doc)
-        except DuplicateKeyError:
-            found = await self._collection.find_one(key, {"rows": 1, "position": 1})
-            if found is not None:
-                return Part(found["rows"], found["position"])
-        return part
+        if not await insert_new(self._collection, [doc]):
+            return part
+        found = await self._collection.find_one(key, {"rows": 1, "position": 1})
+        if found is None:
+            raise Unavailable("store")
+        return Part(found["rows"], found["position"])
 
     async def keep(self, job_id: str, expires_at: datetime) -> None:
         """Make the file expire at an instant. Safe to repeat. Index: {workspace, job, file, n}."""

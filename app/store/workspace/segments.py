@@ -6,14 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from pymongo.errors import DuplicateKeyError
-
 from app.domain.passes.passes import Pass
 from app.domain.segments.limits import summarize
 from app.domain.segments.segments import Segment, Version, VersionSummary
 from app.store.codecs.definitions import criteria_from_doc, summary_from_doc, version_from_doc, version_to_doc
 from app.store.mongo.paging import Page, PageRequest, read_page, to_stored_keys
-from app.store.mongo.queries import Database, Doc, WorkspaceQueries, in_chunks
+from app.store.mongo.queries import Database, Doc, WorkspaceQueries, in_chunks, insert_new
 
 from .passes import PassQueries
 
@@ -94,13 +92,8 @@ class SegmentQueries(WorkspaceQueries):
 
         Lists omit them until `set_labels`.
         """
-        try:
-            await self._collection.insert_one(
-                {**_labels_to_doc(labels), "workspace": self._workspace_id, "defined": False}
-            )
-        except DuplicateKeyError:
-            return False
-        return True
+        doc = {**_labels_to_doc(labels), "workspace": self._workspace_id, "defined": False}
+        return not await insert_new(self._collection, [doc])
 
     async def set_labels(self, labels: SegmentLabels) -> None:
         """Store name and description, and make lists include the segment. Safe to repeat. Index: _id."""
@@ -146,11 +139,7 @@ class SegmentQueries(WorkspaceQueries):
         pass lags behind it. So a crash between the two writes loses nothing.
         """
         await self._workspaces.update_one({"_id": self._workspace_id}, {"$max": {"stale": version.revision}})
-        try:
-            await self._versions.insert_one(version_to_doc(version, self._workspace_id))
-        except DuplicateKeyError:
-            return False
-        return True
+        return not await insert_new(self._versions, [version_to_doc(version, self._workspace_id)])
 
     async def _with_versions(self, docs: Sequence[Doc]) -> list[Segment]:
         if not docs:
