@@ -37,7 +37,9 @@ def log_failures(
         except Unavailable as error:
             metrics.STAGE_FAILURES.labels(stage, "unavailable").inc()
             worker.pauses.note_failure(stage, key, is_refusal=False)
-            log.debug("%s %s skipped until a later sweep: %s", stage, key, error)
+            # The store's queries have logged an outage of the store.
+            level = logging.DEBUG if error.dependency == "store" else logging.WARNING
+            log.log(level, "%s %s skipped until a later sweep: %s", stage, key, error)
         except StoreRefused as error:
             metrics.STAGE_FAILURES.labels(stage, "refused").inc()
             worker.pauses.note_failure(stage, key, is_refusal=True)

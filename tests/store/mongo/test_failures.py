@@ -137,3 +137,13 @@ async def test_write_whose_write_concern_fails_is_unavailable(proxied: Business,
     await proxied.record({"amount": 1, "external_id": "a"})
     await proxied.run_worker()
     assert (await proxied.read_pass()).aggregates["purchase", "USD"].count == 1
+
+
+@pytest.mark.parametrize(("code", "raised"), [(112, Unavailable), (13, StoreRefused)])
+async def test_errors_while_a_list_is_streamed_are_translated_too(
+    proxied: Business, proxy: StoreProxy, code: int, raised: type[Exception]
+) -> None:
+    proxy.fail("find", "job_files", code=code)
+    with pytest.raises(raised):
+        async for _ in proxied.ctx.workspace.jobs.report("job_1"):
+            pass
