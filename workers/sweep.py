@@ -88,7 +88,7 @@ class Sweep:
         # While a heartbeat exists, no other worker takes over the leases that runs under way still hold.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
-                await self._worker.stop()
+                await self._worker.wait_until_idle()
         await self._attempt(self._worker.sharing.remove)
 
     async def beat(self) -> None:

@@ -226,6 +226,10 @@ class Worker:
         self.stopping = True
         for wake_up in self.dispatchers.values():
             wake_up.set()
+        await self.wait_until_idle()
+
+    async def wait_until_idle(self) -> None:
+        """Return when no round is under way."""
         while self._running:
             self._idle.clear()
             await self._idle.wait()
