@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import timedelta
@@ -20,7 +21,9 @@ from app.clock import system_ms
 from app.domain.ids import SLOTS
 from app.domain.values.instants import from_ms
 from app.flow import bounds_of
-from app.store.operations.heartbeats import Heartbeats
+from app.store.operations.heartbeats import Heartbeats, Share
+
+log = logging.getLogger(__name__)
 
 HEARTBEAT_INTERVAL_SECONDS = 1.0
 SHARE_TTL_MS = 2_000
@@ -33,6 +36,10 @@ LEAVING_TTL_MS = 12_000
 """The time that the leases of a stopping worker are left to it."""
 STALLED_AFTER_SECONDS = 3.0
 """The time without progress after which a worker helps with a key of another one; the next worker waits twice as long."""
+STUCK_AFTER_SECONDS = 30.0
+"""The same for a key at which its worker reports to be at work: on a busy machine, a long round is no reason to help."""
+MAX_REPORTED = 200
+"""Keys under way that a heartbeat names."""
 SLOT_STAGES = frozenset({"fold", "due"})
 """Stages whose keys are slot ranges."""
 SHARED_BY_ALL = frozenset({"deliver"})
@@ -44,12 +51,12 @@ class Sharing:
 
     def __init__(
         self, worker_id: str, heartbeats: Heartbeats, now_ms: Callable[[], int] = system_ms,
-        seconds: Callable[[], float] = time.monotonic,
+        seconds: Callable[[], float] = time.monotonic, running: Callable[[], Iterable[tuple[str, str]]] = tuple,
     ) -> None:  # fmt: skip
         self._id, self._heartbeats = worker_id, heartbeats
-        self._now_ms, self._seconds = now_ms, seconds
-        self._others: dict[str, int] = {}
-        """The ends of the shares of the other workers, as last read."""
+        self._now_ms, self._seconds, self._running = now_ms, seconds, running
+        self._others: dict[str, Share] = {}
+        """The shares of the other workers, as last read."""
         self._holds_ms: int | None = None
         """The end of the own heartbeat for leases; None before the first heartbeat."""
         self._is_leaving = False
@@ -76,10 +83,16 @@ class Sharing:
             if self._is_leaving:
                 shares_ms, holds_ms = 0, now_ms + LEAVING_TTL_MS
             at = from_ms(now_ms)
-            await self._heartbeats.beat(self._id, at, at + ALIVE_TTL, shares_ms=shares_ms, holds_ms=holds_ms)
+            running = [f"{stage} {key}" for stage, key in list(self._running())[:MAX_REPORTED]]
+            await self._heartbeats.beat(
+                self._id, at, at + ALIVE_TTL, shares_ms=shares_ms, holds_ms=holds_ms, running=running
+            )
             self._holds_ms = holds_ms
             found = await self._heartbeats.sharing(self._now_ms())
-            self._others = {each: end for each, end in found.items() if each != self._id}
+            others = {each: share for each, share in found.items() if each != self._id}
+            if others.keys() != self._others.keys():
+                log.info("%d other workers share the work", len(others))
+            self._others = others
 
     async def renew_lapsed(self) -> bool:
         """Send a heartbeat if the last one has lapsed, and return whether it had. Raises Unavailable."""
@@ -105,7 +118,7 @@ class Sharing:
     def members(self) -> list[str]:
         """Return the ids of the workers that share the work now, sorted."""
         now_ms = self._now_ms()
-        others = [each for each, end_ms in self._others.items() if end_ms > now_ms]
+        others = [each for each, share in self._others.items() if share.until_ms > now_ms]
         return sorted(others if self._is_leaving and others else [*others, self._id])
 
     @property
@@ -173,10 +186,13 @@ class Sharing:
         return [key for key, (_, since) in after.items() if now - since >= self._patience_seconds(stage, key)]
 
     def _patience_seconds(self, stage: str, key: str) -> float:
-        """Return how long this worker leaves a key without progress to those that come before it, 3 s for each."""
+        """Return how long this worker leaves a key without progress to those that come before it."""
         owners = self.owners(stage, key)
+        seconds = STALLED_AFTER_SECONDS
+        if any(f"{stage} {key}" in self._others[each].running for each in owners if each in self._others):
+            seconds = STUCK_AFTER_SECONDS
         helpers = [each for each in _rank(self.members(), stage, key) if each not in owners]
-        return STALLED_AFTER_SECONDS * (helpers.index(self._id) + 1 if self._id in helpers else 1)
+        return seconds * (helpers.index(self._id) + 1 if self._id in helpers else 1)
 
     @contextlib.contextmanager
     def helping(self, stage: str, key: str) -> Iterator[None]:

@@ -103,7 +103,7 @@ class Worker:
     """The time (monotonic seconds) until which no round of a stage and key starts."""
 
     def __post_init__(self) -> None:
-        self.sharing = Sharing(self.id, Heartbeats(self.resources.essential_db))
+        self.sharing = Sharing(self.id, Heartbeats(self.resources.essential_db), running=lambda: self._running)
 
     @classmethod
     def on(cls, resources: Resources) -> Worker:
@@ -199,6 +199,7 @@ class Worker:
         if lost < 2 and not self.sharing.is_helping(*running):
             return has_more
         del self._lost_rounds[running]
+        log.info("%s %s is left alone for a moment, another worker was faster", *running)
         if REST_SECONDS > 0:
             self._resting_until[running] = time.monotonic() + REST_SECONDS
             self._running[running] = False

@@ -21,7 +21,7 @@ from app.store.operations.heartbeats import Heartbeats
 from tests.business import Business, open_business, purchases
 from workers import wakeups
 from workers.main import STAGES
-from workers.sharing import HOLD_TTL_MS, SHARE_TTL_MS, STALLED_AFTER_SECONDS, Sharing
+from workers.sharing import HOLD_TTL_MS, SHARE_TTL_MS, STALLED_AFTER_SECONDS, STUCK_AFTER_SECONDS, Sharing
 from workers.stages.fold import fold
 from workers.sweep import Sweep
 from workers.worker import Worker
@@ -43,9 +43,9 @@ class Times:
         """Return the monotonic time in seconds."""
         return self.ms / 1_000
 
-    def share(self, resources: Resources, worker_id: str) -> Sharing:
-        """Return the share of a worker by these times."""
-        return Sharing(worker_id, Heartbeats(resources.db), self.now_ms, self.seconds)
+    def share(self, resources: Resources, worker_id: str, *running: tuple[str, str]) -> Sharing:
+        """Return the share of a worker by these times, which reports to be at work at some keys."""
+        return Sharing(worker_id, Heartbeats(resources.db), self.now_ms, self.seconds, lambda: running)
 
 
 async def beat_all(*shares: Sharing) -> None:
@@ -151,6 +151,20 @@ async def test_worker_helps_with_work_of_others_that_stays_the_same_for_3_second
         await beat_all(*shares)
         # The second worker leaves the key to the first one for another 3 s.
         assert sorted(share.choose("publish", {"kiosk": front}) for share in others) == helping
+
+
+async def test_worker_that_is_at_work_at_a_key_gets_no_help_for_30_seconds(resources: Resources) -> None:
+    """On a busy machine a round may take long, and doing its work twice would make it longer."""
+    times = Times()
+    shares = [times.share(resources, f"w{n}", ("publish", "kiosk")) for n in range(2)]
+    await beat_all(*shares)
+    [helper] = [share for share in shares if not share.prefers("publish", "kiosk")]
+    waits_for = []
+    while not helper.choose("publish", {"kiosk": 1}):
+        waits_for.append(times.ms)
+        times.ms += 1_000
+        await beat_all(*shares)
+    assert times.ms - waits_for[0] == STUCK_AFTER_SECONDS * 1_000
 
 
 @dataclasses.dataclass

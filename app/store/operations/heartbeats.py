@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from app.store.mongo.queries import Database, ErrorTranslating
 
 MAX_CLOCK_SKEW_MS = 1_000
 """The difference between the clocks of two hosts up to which no lease of a live worker is taken over."""
+
+
+class Share(NamedTuple):
+    """Share of a worker: its end in ms, and the work that was under way at the last heartbeat."""
+
+    until_ms: int
+    running: frozenset[str]
 
 
 class Heartbeats(ErrorTranslating):
@@ -24,15 +32,23 @@ class Heartbeats(ErrorTranslating):
         self._heartbeats = db["heartbeats"]
 
     async def beat(
-        self, worker_id: str, at: datetime, expires_at: datetime, *, shares_ms: int = 0, holds_ms: int = 0
+        self,
+        worker_id: str,
+        at: datetime,
+        expires_at: datetime,
+        *,
+        shares_ms: int = 0,
+        holds_ms: int = 0,
+        running: Sequence[str] = (),
     ) -> None:
         """Record that a worker is alive; without another heartbeat it counts as alive until `expires_at`.
 
-        `shares_ms` and `holds_ms` are the ends of its share of the work and of its leases. Index: _id.
+        `shares_ms` and `holds_ms` are the ends of its share of the work and of its leases. `running` names the work that
+        is under way. Index: _id.
         """
         heartbeat = {"at": at, "expires_at": expires_at, "host": socket.gethostname(), "pid": os.getpid()}
-        ends = {"shares": shares_ms, "holds": holds_ms}
-        await self._heartbeats.update_one({"_id": worker_id}, {"$set": heartbeat | ends}, upsert=True)
+        share = {"shares": shares_ms, "holds": holds_ms, "running": list(running)}
+        await self._heartbeats.update_one({"_id": worker_id}, {"$set": heartbeat | share}, upsert=True)
 
     async def remove(self, worker_id: str) -> None:
         """Remove the heartbeat of a worker that shuts down. Safe to repeat. Index: _id."""
@@ -42,10 +58,10 @@ class Heartbeats(ErrorTranslating):
         """Return the number of workers whose heartbeat has not expired. Index: {expires_at}."""
         return await self._heartbeats.count_documents({"expires_at": {"$gt": now}})
 
-    async def sharing(self, now_ms: int) -> dict[str, int]:
-        """Return the workers that have a share of the work, with the end of it in ms. Reads the heartbeats of all."""
-        docs = await self._heartbeats.find({"shares": {"$gt": now_ms}}, {"shares": 1}).to_list(None)
-        return {doc["_id"]: doc["shares"] for doc in docs}
+    async def sharing(self, now_ms: int) -> dict[str, Share]:
+        """Return the workers that have a share of the work, by id. Reads the heartbeats of all."""
+        docs = await self._heartbeats.find({"shares": {"$gt": now_ms}}, {"shares": 1, "running": 1}).to_list(None)
+        return {doc["_id"]: Share(doc["shares"], frozenset(doc["running"])) for doc in docs}
 
     async def gone(self, worker_ids: Collection[str], now_ms: int) -> set[str]:
         """Return those of the workers whose leases another worker may take over. Index: _id.
