@@ -10,7 +10,7 @@ import click
 from app.config.settings import Settings
 from app.resources import open_resources
 from app.store.operations.schema_version import require_writable
-from app.store.operations.truncation import TruncationPlan, TruncationQueries
+from app.store.operations.truncation import READERS_WAIT_SECONDS, TruncationPlan, TruncationQueries
 
 from .settings import with_settings
 
@@ -58,17 +58,23 @@ async def _truncate(
         workspaces = await queries.workspaces()
         if workspace_id is not None and workspace_id not in workspaces:
             raise click.ClickException(f"There is no workspace {workspace_id}. `punchcard workspace list` lists them.")
-        for each in workspaces if workspace_id is None else [workspace_id]:
-            plan = await queries.plan(each, before=before, upto=position)
-            removed = await queries.truncate(each, plan) if yes else plan.cut - plan.front
-            _show(each, plan, removed, yes=yes)
+        chosen = workspaces if workspace_id is None else [workspace_id]
+        plans = {each: await queries.plan(each, before=before, upto=position) for each in chosen}
         if not yes:
+            for each, plan in plans.items():
+                _show(each, plan, "would be removed")
             click.echo("Nothing was removed. Add --yes to remove these activities.", err=True)
+            return
+        for each, plan in plans.items():
+            await queries.move_front(each, plan)
+        await asyncio.sleep(READERS_WAIT_SECONDS)
+        for each, plan in plans.items():
+            await queries.delete_before_front(each)
+            _show(each, plan, "removed")
 
 
-def _show(workspace_id: str, plan: TruncationPlan, removed: int, *, yes: bool) -> None:
-    verb = "removed" if yes else "would be removed"
-    total = plan.last - plan.front
-    click.echo(f"{workspace_id}  {removed} of {total} activities {verb}, up to sequence {plan.cut}.")
+def _show(workspace_id: str, plan: TruncationPlan, verb: str) -> None:
+    count, total = plan.cut - plan.front, plan.last - plan.front
+    click.echo(f"{workspace_id}  {count} of {total} activities {verb}, up to sequence {plan.cut}.")
     if plan.holder is not None:
         click.echo(f"{workspace_id}  Others stay for {plan.holder}.")

@@ -497,7 +497,8 @@ async def truncate_and_expire(business: Business) -> None:
     await business.record({"pass_external_id": "late", "external_id": "late"})
     await _fold_only(business)
     plan = await queries.plan(workspace.id, before=await business.ctx.now())
-    assert await queries.truncate(workspace.id, replace(plan, holds={}, wanted=2)) == 2
+    await queries.move_front(workspace.id, replace(plan, holds={}, wanted=2))
+    assert await queries.delete_before_front(workspace.id) == 2
     assert await queries.expire_jobs(workspace.id, now + timedelta(days=1), timedelta(days=9)) > 0
     assert await queries.delete_audit(workspace.id, now + timedelta(days=1)) > 0
 

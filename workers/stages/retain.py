@@ -32,8 +32,10 @@ async def retain_once(worker: Worker, workspace_id: str) -> bool:
     days, queries = resources.settings.retention, TruncationQueries(resources.db, resources.in_chunk)
     now = await SystemClock().now()
     if ACTIVITIES in days:
+        # Delete up to the front of an earlier round, which all readers have read since.
+        await queries.delete_before_front(workspace_id, MAX_WRITES)
         before = await resources.clock.now() - timedelta(days=days[ACTIVITIES])
-        await queries.truncate(workspace_id, await queries.plan(workspace_id, before=before), MAX_WRITES)
+        await queries.move_front(workspace_id, await queries.plan(workspace_id, before=before))
     if JOBS in days:
         keep = timedelta(days=days[JOBS])
         await queries.expire_jobs(workspace_id, now - keep, keep)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated
@@ -214,7 +215,10 @@ async def activities_page(
     async def count() -> int:
         return await info.context.read_once(info, ("count of activities", text), lambda: store.count(counted))
 
-    page = await info.context.read_once(info, ("activities", text, span), lambda: store.page(counted, span))
+    # Activities before the front are being deleted: without this bound, a page might end among them.
+    front = (await info.context.workspace.log_history()).front
+    bounded = replace(span, after=(front,)) if span.after is None and front else span
+    page = await info.context.read_once(info, ("activities", text, bounded), lambda: store.page(counted, bounded))
     return listing.connection(page, span, activity_of, count)
 
 

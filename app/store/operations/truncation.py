@@ -1,7 +1,8 @@
 """Truncation of the front of an activity log, and deletion of old jobs and audit entries. All in small parts.
 
-The workspace first stores the new front, and then its activities are deleted. So a reader that finds an activity missing
-also finds the front behind it, and gets CursorExpired. If the process crashes in between, the next run deletes the rest.
+The workspace first stores the new front. Processes trust the front that they have read for a second, so the activities are
+deleted later. A reader that misses an activity therefore finds the front behind it, and gets CursorExpired. If the process
+crashes in between, the next run deletes the rest.
 The last activity of a log always stays: the next position follows from it.
 """
 
@@ -14,9 +15,12 @@ from datetime import datetime, timedelta
 from app.domain.jobs import JobKind
 from app.store.mongo.queries import Database, Doc, ErrorTranslating
 from app.store.workspace.activities import ActivityQueries
+from app.store.workspace.workspaces import read_log_history
 
 DELETED_AT_ONCE = 1_000
 """Positions of the log, jobs or audit entries that one write deletes."""
+READERS_WAIT_SECONDS = 2.0
+"""Pause between the new front and the first deletion: longer than a process trusts the front that it has read."""
 MAX_UNPUBLISHED = 200
 """Unpublished passes up to which a truncation looks for activities that are in the log and still in an outbox."""
 
@@ -25,14 +29,12 @@ MAX_UNPUBLISHED = 200
 class TruncationPlan:
     """What a truncation of one log would remove: the activities after `front`, up to `cut`, of a log up to `last`.
 
-    `holds` gives positions that must stay, by what needs them; `wanted` is the position that was asked for. `deleted` is
-    the position up to which activities were deleted before.
+    `holds` gives positions that must stay, by what needs them; `wanted` is the position that was asked for.
     """
 
     front: int
     last: int
     wanted: int
-    deleted: int
     holds: Mapping[str, int]
 
     @property
@@ -65,8 +67,7 @@ class TruncationQueries(ErrorTranslating):
         Indexes: {workspace, pos}, {workspace, on}, {workspace, endpoint, due, pos}, {pub, workspace},
         {workspace, open}. About 30 reads for an instant.
         """
-        doc = await self._db["workspaces"].find_one({"_id": workspace_id}, {"front": 1, "deleted_to": 1}) or {}
-        front = int(doc.get("front", 0))
+        front = (await read_log_history(self._db, workspace_id)).front
         last = await ActivityQueries(self._db, workspace_id, self._in_chunk).last_pos(front)
         wanted = front if upto is None else upto
         if before is not None:
@@ -75,21 +76,27 @@ class TruncationQueries(ErrorTranslating):
             front=front,
             last=last,
             wanted=wanted,
-            deleted=int(doc.get("deleted_to", 0)),
             holds=await self._find_holds(workspace_id),
         )
 
-    async def truncate(self, workspace_id: str, plan: TruncationPlan, max_writes: int | None = None) -> int:
-        """Remove activities up to the cut of the plan, and return how many were removed. Safe to repeat.
+    async def move_front(self, workspace_id: str, plan: TruncationPlan) -> None:
+        """Store the cut of the plan as the front of the log. Safe to repeat. Index: _id.
 
-        Each write deletes the activities at up to 1,000 positions. With `max_writes`, the next call continues.
+        Wait `READERS_WAIT_SECONDS` before the deletion: until then, readers may trust the front that they read before.
         """
-        cut, removed = plan.cut, 0
-        if cut <= plan.deleted:
-            return 0
-        await self._db["workspaces"].update_one({"_id": workspace_id}, {"$max": {"front": cut}})
-        end = cut if max_writes is None else min(cut, plan.deleted + max_writes * DELETED_AT_ONCE)
-        for start in range(plan.deleted, end, DELETED_AT_ONCE):
+        if plan.cut > plan.front:
+            await self._db["workspaces"].update_one({"_id": workspace_id}, {"$max": {"front": plan.cut}})
+
+    async def delete_before_front(self, workspace_id: str, max_writes: int | None = None) -> int:
+        """Delete the activities up to the front, and return how many were deleted. Safe to repeat.
+
+        Each write deletes the activities at up to 1,000 positions. With `max_writes`, the next call continues. Indexes:
+        _id, {workspace, pos}.
+        """
+        doc = await self._db["workspaces"].find_one({"_id": workspace_id}, {"front": 1, "deleted_to": 1}) or {}
+        front, deleted, removed = int(doc.get("front", 0)), int(doc.get("deleted_to", 0)), 0
+        end = front if max_writes is None else min(front, deleted + max_writes * DELETED_AT_ONCE)
+        for start in range(deleted, end, DELETED_AT_ONCE):
             stop = min(start + DELETED_AT_ONCE, end)
             where = {"workspace": workspace_id, "pos": {"$gt": start, "$lt": stop + 1}}
             removed += (await self._db["activities"].delete_many(where)).deleted_count

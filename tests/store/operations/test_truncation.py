@@ -65,7 +65,8 @@ async def truncate(business: Business, upto: int) -> TruncationPlan:
     """Truncate as far as possible up to a position, and return the plan."""
     queries, workspace_id = queries_of(business), business.ctx.workspace.id
     plan = await queries.plan(workspace_id, upto=upto)
-    await queries.truncate(workspace_id, plan)
+    await queries.move_front(workspace_id, plan)
+    await queries.delete_before_front(workspace_id)
     business.ctx.resources.cache._histories.clear()
     return plan
 
@@ -189,15 +190,24 @@ async def test_truncation_that_crashed_is_completed_by_the_next_one(
 ) -> None:
     monkeypatch.setattr(truncation, "DELETED_AT_ONCE", 2)
     queries, workspace_id = queries_of(shop), shop.ctx.workspace.id
-    plan = await queries.plan(workspace_id, upto=7)
-    assert await queries.truncate(workspace_id, plan, max_writes=1) == 2
+    await queries.move_front(workspace_id, await queries.plan(workspace_id, upto=7))
+    assert (await shop.ctx.workspace.read_log_history()).front == 7, "the front is stored before the first deletion"
+    assert await queries.delete_before_front(workspace_id, max_writes=1) == 2
     assert await positions(shop) == list(range(3, 11))
-    history = await shop.ctx.workspace.read_log_history()
-    assert history.front == 7, "the front is stored before activities are deleted"
-    again = await queries.plan(workspace_id, upto=7)
-    assert await queries.truncate(workspace_id, again) == 5
+    async with run_api(shop) as api:
+        page = (await api.fetch_data("{ activity(first: 1) { nodes { sequence } pageInfo { hasPreviousPage } } }"))[
+            "activity"
+        ]
+        assert page == {"nodes": [{"sequence": 8}], "pageInfo": {"hasPreviousPage": False}}, (
+            "a list begins at the front"
+        )
+        page = (await api.fetch_data("{ activity(last: 9) { nodes { sequence } pageInfo { hasPreviousPage } } }"))[
+            "activity"
+        ]
+        assert page == {"nodes": [{"sequence": n} for n in (8, 9, 10)], "pageInfo": {"hasPreviousPage": False}}
+    assert await queries.delete_before_front(workspace_id) == 5
     assert await positions(shop) == [8, 9, 10]
-    assert await queries.truncate(workspace_id, await queries.plan(workspace_id, upto=7)) == 0
+    assert await queries.delete_before_front(workspace_id) == 0
 
 
 async def test_worker_removes_what_the_settings_keep_no_longer(shop: Business, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,9 +228,11 @@ async def test_worker_removes_what_the_settings_keep_no_longer(shop: Business, m
     kept = ("activities=5", "jobs=5", "audit=5")
     settings = replace(shop.ctx.resources.settings, retention_days=kept)
     shop.worker.resources = replace(shop.worker.resources, settings=settings)
-    for first in (3, 5, 5):
+    for first in (1, 3, 5, 5):
         await retain(shop.worker, workspace_id)
-        assert (await positions(shop))[0] == first, "each round removes a bounded part"
+        assert (await positions(shop))[0] == first, (
+            "each round removes a bounded part up to the front of the round before"
+        )
     expiring = [doc["_id"] async for doc in db["jobs"].find({"expires_at": {"$lt": now}})]
     assert expiring == ["job_old"]
     old_entries = db["audit"].find({"workspace": workspace_id, "at": {"$lt": now - days}})
@@ -243,9 +255,12 @@ async def test_sweep_retains_once_a_minute_in_every_workspace(shop: Business) ->
     assert seen == [shop.ctx.workspace.id]
 
 
-async def test_command_says_what_it_would_remove_and_removes_it_with_yes(shop: Business) -> None:
+async def test_command_says_what_it_would_remove_and_removes_it_with_yes(
+    shop: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings, workspace_id = shop.ctx.resources.settings, shop.ctx.workspace.id
     environment = {**settings.to_env(), "PUNCHCARD_DATABASE": settings.database, "PUNCHCARD_CLOCK": "system"}
+    monkeypatch.setattr("app.cli.truncate.READERS_WAIT_SECONDS", 0)
 
     async def run(*arguments: str) -> Result:
         return await asyncio.to_thread(lambda: CliRunner().invoke(main, ["truncate", *arguments], env=environment))
