@@ -40,6 +40,8 @@ STUCK_AFTER_SECONDS = 30.0
 """The same for a key at which its worker reports to be at work: on a busy machine, a long round is no reason to help."""
 MAX_REPORTED = 200
 """Keys under way that a heartbeat names."""
+NOTED_SECONDS = 60.0
+"""How long a worker keeps a note on a key that no look has shown since."""
 SLOT_STAGES = frozenset({"fold", "due"})
 """Stages whose keys are slot ranges."""
 SHARED_BY_ALL = frozenset({"deliver"})
@@ -176,14 +178,18 @@ class Sharing:
         return own + self.stalled(stage, {key: front for key, front in fronts.items() if key not in own})
 
     def stalled(self, stage: str, fronts: Mapping[str, object]) -> list[str]:
-        """Note what is first at keys of other workers, and return the keys with which this worker helps."""
+        """Note what is first at keys of other workers, and return the keys with which this worker helps.
+
+        A look at a long backlog may leave keys out, so a note is kept for a while.
+        """
         now = self._seconds()
-        before = self._fronts.get(stage, {})
-        after = self._fronts[stage] = {}
+        noted = self._fronts.setdefault(stage, {})
         for key, front in fronts.items():
-            noted = before.get(key)
-            after[key] = noted if noted is not None and noted[0] == front else (front, now)
-        return [key for key, (_, since) in after.items() if now - since >= self._patience_seconds(stage, key)]
+            if key not in noted or noted[key][0] != front:
+                noted[key] = (front, now)
+        for key in [key for key, (_, since) in noted.items() if key not in fronts and now - since > NOTED_SECONDS]:
+            del noted[key]
+        return [key for key in fronts if now - noted[key][1] >= self._patience_seconds(stage, key)]
 
     def _patience_seconds(self, stage: str, key: str) -> float:
         """Return how long this worker leaves a key without progress to those that come before it."""

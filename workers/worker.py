@@ -22,7 +22,7 @@ from app.store.stages.forget import ForgetQueries
 from app.store.stages.job_leases import JobLeases
 from app.store.stages.merge import MergeQueries
 from app.store.stages.pending import BacklogPosition
-from app.store.stages.publish import PublishQueries
+from app.store.stages.publish import Horizon, PublishQueries
 from app.store.stages.reruns import RerunQueries
 
 from .pauses import Pauses
@@ -77,6 +77,8 @@ class Worker:
     """The workspace that had the last turn in a slot range with a long backlog, by range."""
     positions: dict[str, int] = field(default_factory=dict)
     """The last position of a workspace's log that publish has read, by workspace id."""
+    horizons: dict[str, Horizon] = field(default_factory=dict)
+    """How far the next round of publish looks in a workspace whose backlog is longer than a round, by workspace id."""
     epoch_changed_at: dict[frozenset[str], float] = field(default_factory=dict)
     """The time (monotonic seconds) at which erase changed the erasure epoch, by the ids of the pass and its aliases."""
     pauses: Pauses = field(default_factory=Pauses)

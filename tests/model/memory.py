@@ -293,6 +293,7 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     "$lte": lambda value, operand: value is not _MISSING and value <= operand,
     "$lt": lambda value, operand: value is not _MISSING and value < operand,
     "$ne": lambda value, operand: value != operand,
+    "$all": lambda value, operand: [value] == operand,
     "$exists": lambda value, operand: (value is not _MISSING) == operand,
 }
 
@@ -341,6 +342,10 @@ def _max(parent: Doc, name: str, value: Any) -> None:
     parent[name] = max(parent.get(name, value), value)
 
 
+def _min(parent: Doc, name: str, value: Any) -> None:
+    parent[name] = min(parent.get(name, value), value)
+
+
 def _push(parent: Doc, name: str, value: Doc) -> None:
     parent.setdefault(name, []).extend(value["$each"])
 
@@ -350,5 +355,5 @@ def _pull(parent: Doc, name: str, query: Doc) -> None:
 
 
 _UPDATES: Mapping[str, Callable[[Doc, str, Any], None]] = {
-    "$set": _set, "$unset": _unset, "$max": _max, "$push": _push, "$pull": _pull,
+    "$set": _set, "$unset": _unset, "$max": _max, "$min": _min, "$push": _push, "$pull": _pull,
 }  # fmt: skip

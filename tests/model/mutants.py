@@ -102,7 +102,7 @@ MUTANTS = (
         name="pass is written without comparing its version",
         owner=pass_writes,
         function="update_pass_operation",
-        old='{"_id": before.id, "v": before.version, "fid": before.write_id}',
+        old='{"_id": before.id, "v": equal_to(before.version), "fid": equal_to(before.write_id)}',
         new='{"_id": before.id}',
         also=(saves,),
     ),

@@ -19,7 +19,8 @@ from app.domain.rendering import render_activity
 from app.domain.values.instants import to_ms
 from app.feed.tailer import topic
 from app.flow import range_of
-from app.store.stages.publish import entries_in_order
+from app.store.stages.publish import Horizon, entries_in_order
+from app.store.workspace.workspace import Workspace
 from app.telemetry import metrics
 from workers.worker import Worker
 
@@ -36,15 +37,18 @@ async def publish(worker: Worker, workspace_id: str) -> None:
 
 async def publish_once(worker: Worker, workspace_id: str) -> bool:
     """Run one round and return whether it published anything."""
-    waiting = await worker.publish_queries.waiting(workspace_id, PASSES_PER_ROUND, ENTRIES_PER_PASS)
+    horizon = worker.horizons.pop(workspace_id, Horizon())
+    waiting, horizon = await worker.publish_queries.waiting(workspace_id, horizon, PASSES_PER_ROUND, ENTRIES_PER_PASS)
     entries = entries_in_order(waiting, ENTRIES_PER_PASS)
     if not entries:
         return False
+    if horizon.until_ms is not None:
+        worker.horizons[workspace_id] = horizon
     workspace = worker.resources.workspace(workspace_id)
-    drafts, history = await asyncio.gather(_render(worker, workspace_id, entries), workspace.read_log_history())
+    drafts, last, history = await asyncio.gather(
+        _render(worker, workspace_id, entries), _read_last_position(worker, workspace), workspace.read_log_history()
+    )
     while drafts:
-        last = await workspace.activities.last_pos(worker.positions.get(workspace_id, 0))
-        worker.positions[workspace_id] = last
         numbered = [
             replace(draft, position=position, epoch=history.epoch)
             for position, draft in enumerate(drafts[:PUBLISH_BATCH_SIZE], last + 1)
@@ -53,8 +57,10 @@ async def publish_once(worker: Worker, workspace_id: str) -> bool:
         metrics.PUBLISHED.inc(appended)
         worker.count_writes(len(numbered), len(numbered) - appended)
         drafts = drafts[appended:]
+        last = worker.positions[workspace_id] = last + appended
         if appended < len(numbered):
             existing = await workspace.activities.find_appended(drafts)
+            last = await _read_last_position(worker, workspace)
             drafts = [draft for draft in drafts if (draft.pass_id, draft.pass_sequence) not in existing]
     # Announce before emptying the outboxes: the log is complete, and subscribers need not wait for that write. The new work
     # token must be stored before it, too: a worker that crashes here publishes again, and sets the token again.
@@ -72,6 +78,13 @@ async def publish_once(worker: Worker, workspace_id: str) -> bool:
     relieved = {range_of(slot_of(pass_id)) for pass_id, taken in waiting.items() if len(taken) == ENTRIES_PER_PASS}
     bus.wake("fold", *relieved)
     return True
+
+
+async def _read_last_position(worker: Worker, workspace: Workspace) -> int:
+    """Return the last position of the log. A remembered one is looked up, too: the store may have been restored."""
+    last = await workspace.activities.last_pos(worker.positions.get(workspace.id, 0))
+    worker.positions[workspace.id] = last
+    return last
 
 
 async def _render(worker: Worker, workspace_id: str, entries: Sequence[tuple[str, Entry]]) -> list[Activity]:

@@ -10,7 +10,7 @@ from pymongo import ReplaceOne, UpdateOne
 from app.domain.activities import Entry
 from app.domain.passes.passes import Pass
 from app.domain.state.points import Lots
-from app.store.mongo.queries import Doc
+from app.store.mongo.queries import Doc, equal_to
 
 from .pass_parts import (
     aggregate_to_doc,
@@ -24,21 +24,21 @@ from .passes import alias_to_doc, progress_to_doc, stub_to_doc
 
 
 def update_pass_operation(
-    before: Pass, after: Pass, entries: Sequence[Entry], write_id: str
+    before: Pass, after: Pass, entries: Sequence[Entry], write_id: str, *, system_ms: int
 ) -> UpdateOne | ReplaceOne[Doc]:
     """Return the compare-and-set that turns a pass, as it was read, into `after`. Only changed fields are written.
 
     The write applies only if the pass still has the version and write id of `before`. `fid` is the write id of the new
-    version.
+    version. `system_ms` is the time of the machine: publish takes first the pass whose outbox has waited longest.
     """
-    as_read = {"_id": before.id, "v": before.version, "fid": before.write_id}
+    as_read = {"_id": before.id, "v": equal_to(before.version), "fid": equal_to(before.write_id)}
     if after.erased is not None:
         # Entries published since the pass was read return to the outbox. Publishing finds them in the log by their ids.
         stub = replace(after, version=before.version + 1, write_id=write_id, outbox=(*before.outbox, *entries))
-        return ReplaceOne(as_read, stub_to_doc(stub, after.erased))
+        return ReplaceOne(as_read, stub_to_doc(stub, after.erased, system_ms))
     if after.alias_of is not None:
         alias = replace(after, version=before.version + 1, write_id=write_id, outbox=(*before.outbox, *entries))
-        return ReplaceOne(as_read, alias_to_doc(alias, after.alias_of))
+        return ReplaceOne(as_read, alias_to_doc(alias, after.alias_of, system_ms))
     changes: Doc = {**progress_to_doc(after), "v": before.version + 1, "fid": write_id}
     if after.profile is before.profile:
         del changes["profile"]
@@ -66,7 +66,7 @@ def update_pass_operation(
         changes["due"] = after.next_due_ms
     update: Doc = {"$set": changes}
     if entries:
-        changes["pub"] = 1
+        update["$min"] = {"pub": system_ms}
         update["$push"] = {"out": {"$each": [entry_to_doc(entry) for entry in entries]}}
     if unset:
         update["$unset"] = unset

@@ -24,8 +24,8 @@ from .pass_parts import (
 )
 
 
-def to_doc(card: Pass) -> Doc:
-    """Return the whole document of a pass."""
+def to_doc(card: Pass, system_ms: int = 0) -> Doc:
+    """Return the whole document of a pass. `system_ms` is the time of the machine, from which its outbox waits."""
     return {
         "_id": card.id,
         "workspace": card.workspace_id,
@@ -42,7 +42,7 @@ def to_doc(card: Pass) -> Doc:
         "state": {key: state_to_doc(state) for key, state in card.measures.items()},
         "memberships": memberships_to_docs(card.memberships),
         **progress_to_doc(card),
-        **({"pub": 1} if card.outbox else {}),
+        **({"pub": system_ms} if card.outbox else {}),
         **({} if card.next_due_ms is None else {"due": card.next_due_ms}),
         **({} if card.lots is None else {"lots": {key: lot_to_doc(lot) for key, lot in card.lots.items()}}),
         **({"fails": card.failures} if card.failures else {}),
@@ -63,22 +63,22 @@ def progress_to_doc(card: Pass) -> Doc:
     }
 
 
-def stub_to_doc(card: Pass, erased: Erased) -> Doc:
+def stub_to_doc(card: Pass, erased: Erased, system_ms: int) -> Doc:
     """Return what is kept of an erased pass; `erasing` stays until the erase stage has emptied everything else.
 
     The stub keeps the external id until the document is deleted. If a document's external id were changed instead, the
     faster embedded server would never accept the old value again.
     """
-    return {**_remainder_to_doc(card), "erased": erased_to_doc(erased), "erasing": 1}
+    return {**_remainder_to_doc(card, system_ms), "erased": erased_to_doc(erased), "erasing": 1}
 
 
-def alias_to_doc(card: Pass, into: str) -> Doc:
+def alias_to_doc(card: Pass, into: str, system_ms: int) -> Doc:
     """Return what is kept of a merged pass; `merging` stays until its events have moved."""
     origin = {"base": profile_to_doc(card.initial_profile), "born": card.created_at}
-    return {**_remainder_to_doc(card), **origin, "alias": 1, "alias_of": into, "merging": 1}
+    return {**_remainder_to_doc(card, system_ms), **origin, "alias": 1, "alias_of": into, "merging": 1}
 
 
-def _remainder_to_doc(card: Pass) -> Doc:
+def _remainder_to_doc(card: Pass, system_ms: int) -> Doc:
     """Return the identity of a pass in the feed, and the proof of how far it was folded.
 
     Without `created_at` no list returns the document, and without `rev` the backfill does not.
@@ -94,7 +94,7 @@ def _remainder_to_doc(card: Pass) -> Doc:
         "lb": list(card.last_folded_ids),
         "n": card.last_activity,
         "out": [entry_to_doc(entry) for entry in card.outbox],
-        "pub": 1,
+        "pub": system_ms,
     }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pymongo.errors import BulkWriteError
 
+from app.clock import system_ms
 from app.domain.passes.passes import Pass
 from app.store.codecs.pass_writes import update_pass_operation
 from app.store.mongo.failures import DRIVER_ERRORS, describe_code, find_bad_document, is_transient_code
@@ -40,8 +41,9 @@ async def save_passes(
 
 async def _write_batch(passes: Collection, batch: Sequence[PassWrite], refused: dict[str, str]) -> int:
     """Write passes and return how many matched. A write that cannot succeed fails alone, and is put into `refused`."""
+    now_ms = system_ms()
     try:
-        operations = [update_pass_operation(*write) for write in batch]
+        operations = [update_pass_operation(*write, system_ms=now_ms) for write in batch]
         return (await passes.bulk_write(operations, ordered=False)).matched_count
     except BulkWriteError as error:
         details = error.details or {}

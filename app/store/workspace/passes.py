@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from app.clock import system_ms
 from app.domain.passes.passes import Pass
 from app.domain.state.points import Lots
 from app.domain.values.instants import EARLIEST
@@ -129,7 +130,8 @@ class PassQueries(WorkspaceQueries):
 
     async def insert(self, cards: Sequence[Pass]) -> set[int]:
         """Insert passes and return the indexes of those whose external id (or id) already exists. Safe to repeat."""
-        return await insert_new(self._collection, [to_doc(card) for card in cards])
+        now_ms = system_ms()
+        return await insert_new(self._collection, [to_doc(card, now_ms) for card in cards])
 
     async def page(self, span: PageRequest) -> Page[Pass]:
         """Return passes, the newest first; key (created ms, id). Index: {workspace, created_at, _id}."""

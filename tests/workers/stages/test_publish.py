@@ -10,10 +10,14 @@ from typing import Any
 import pytest
 
 from app.flow import SLOT_RANGES
+from app.resources import Resources
+from app.store.stages import publish as publish_queries
+from tests.backlogs import ExaminedCollection, insert_passes
 from tests.business import Business, create_business
 from tests.crashes import Crash
 from tests.patience import PATIENCE_SECONDS
 from workers.main import GUARDED
+from workers.stages import publish as publish_stage
 from workers.stages.fold import fold_once
 from workers.stages.publish import ENTRIES_PER_PASS, publish_once
 from workers.sweep import Sweep
@@ -121,13 +125,51 @@ async def test_sweep_repeats_a_look_that_failed(business: Business) -> None:
     assert calls > 1
 
 
-async def test_workspace_with_many_passes_hides_no_other_one_from_the_look(
+async def test_rounds_examine_about_as_many_passes_as_they_publish(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.store.stages.publish.LOOK_BATCH_SIZE", 2)
-    others = [await create_business(business.ctx.resources, business.clock, f"Kiosk {n}") for n in range(3)]
-    for each in (business, *others):
-        await each.record(*({"pass_external_id": f"p{n}"} for n in range(5 if each is business else 1)))
-    await fold_all(business)
-    found = await business.worker.publish_queries.waiting_workspaces()
-    assert found == {each.ctx.workspace.id for each in (business, *others)}
+    """A round costs the same whatever waits. Only the first round of a worker examines the whole backlog."""
+    monkeypatch.setattr(publish_stage, "PASSES_PER_ROUND", 20)
+    ids = await insert_passes(business, 300, unpublished=True)
+    queries, workspace_id = business.worker.publish_queries, business.ctx.workspace.id
+    queries._passes = examined = ExaminedCollection(queries._passes)  # type: ignore[assignment]
+    await publish_once(business.worker, workspace_id)
+    assert examined.examined == [300]
+    rounds = 1
+    while await publish_once(business.worker, workspace_id):
+        rounds += 1
+    assert max(examined.examined[1:]) <= 3 * 20
+    assert sum(examined.examined[1:]) <= 2 * 300
+    assert rounds <= 2 * 300 / 20
+    published = [activity.pass_id for activity in await business.read_log()]
+    assert sorted(published) == sorted(ids)
+    assert all(abs(published.index(pass_id) - number) < 20 for number, pass_id in enumerate(ids)), "oldest first"
+
+
+async def test_round_takes_first_what_an_older_version_left_unpublished(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish_stage, "PASSES_PER_ROUND", 20)
+    ids = await insert_passes(business, 100, unpublished=True)
+    await publish_once(business.worker, business.ctx.workspace.id)
+    await business.ctx.resources.db["passes"].update_one({"_id": ids[-1]}, {"$set": {"pub": 1}})
+    await publish_once(business.worker, business.ctx.workspace.id)
+    await business.run_worker()
+    feed = await business.read_log()
+    assert len(feed) == 100
+    assert ids[-1] in {activity.pass_id for activity in feed[20:40]}
+
+
+async def test_long_backlog_hides_other_workspaces_for_some_looks_only(
+    resources: Resources, business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish_queries, "LOOK_SIZE", 20)
+    other = await create_business(resources, business.clock, "Other")
+    await insert_passes(business, 200, unpublished=True)
+    await insert_passes(other, 1, unpublished=True)
+    queries = business.worker.publish_queries
+    queries._passes = examined = ExaminedCollection(queries._passes)  # type: ignore[assignment]
+    looks = [await queries.waiting_workspaces() for _ in range(40)]
+    both = {business.ctx.workspace.id, other.ctx.workspace.id}
+    assert set().union(*looks[:20]) == set().union(*looks[20:]) == both
+    assert max(examined.examined[1:]) <= 3 * 20
