@@ -1,7 +1,7 @@
 """The command `python -m bench.backlog`: what one pass of a backlog costs, in a short and in a long backlog.
 
-The stages publish, backfill and due empty a backlog in rounds. A round should cost the same whatever else waits, so the
-CPU time of the store for one pass should be the same in a backlog of 2,000 and of 8,000 passes.
+The stages publish, backfill and due empty a backlog in rounds. A round should cost the same whatever else waits. So the
+store should spend the same CPU time on a pass in both backlogs.
 """
 
 from __future__ import annotations

@@ -47,7 +47,10 @@ async def insert_passes(
 
 
 class ExaminedCollection:
-    """Collection that counts what each `find` examines on the embedded server: all that matches, whatever the limit."""
+    """Collection that counts what each `find` examines on the embedded server: all that matches, whatever the limit.
+
+    Finds by id are not counted.
+    """
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
@@ -59,6 +62,8 @@ class ExaminedCollection:
 
     async def count(self, query: Doc) -> None:
         """Count the documents of a query."""
+        if "_id" in query:
+            return
         self.examined.append(await self._collection.count_documents(query))
 
     def __getattr__(self, name: str) -> Any:

@@ -26,7 +26,7 @@ class CrashInjector:
 
     def add_to(self, worker: Worker) -> Worker:
         """Make every store operation of the worker crash with the given chance, and return the worker."""
-        for target in (worker.fold_queries, worker.publish_queries):
+        for target in (worker.fold_queries, worker.publish_queries, worker.backfill_queries):
             for name in (WRITES | READS) & set(dir(target)):
                 setattr(target, name, self.with_crashes(name, getattr(target, name)))
         return worker
@@ -34,14 +34,14 @@ class CrashInjector:
     def with_crashes(self, name: str, step: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         """Return the operation, changed to crash at random; a crashing write may do a part of its work first."""
 
-        async def wrapper(*args: Any) -> Any:
+        async def wrapper(*args: Any, **options: Any) -> Any:
             if self._random.random() >= self._chance:
-                return await step(*args)
+                return await step(*args, **options)
             self.crashes[name] = self.crashes.get(name, 0) + 1
             moment = self._random.choice(("before", "after", "half") if name in WRITES else ("before", "after"))
             if moment != "before":
                 *first, last = args
-                await step(*first, self._part_of(name, last) if moment == "half" else last)
+                await step(*first, self._part_of(name, last) if moment == "half" else last, **options)
             raise Crash(name)
 
         return wrapper

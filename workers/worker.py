@@ -15,6 +15,7 @@ from app.domain.segments.segments import Definitions
 from app.resources import Resources
 from app.store.mongo.ids import new_id
 from app.store.operations.heartbeats import Heartbeats
+from app.store.stages.backfill import BackfillQueries
 from app.store.stages.endpoint_leases import EndpointLeases
 from app.store.stages.erase import EraseQueries
 from app.store.stages.fold import FoldQueries
@@ -25,6 +26,7 @@ from app.store.stages.pending import BacklogPosition
 from app.store.stages.publish import Horizon, PublishQueries
 from app.store.stages.reruns import RerunQueries
 
+from .laps import Lap
 from .pauses import Pauses
 from .sharing import Sharing
 
@@ -69,6 +71,7 @@ class Worker:
     endpoint_leases: EndpointLeases
     rerun_queries: RerunQueries
     forget_queries: ForgetQueries
+    backfill_queries: BackfillQueries
     definitions: dict[str, Definitions] = field(default_factory=dict)
     """Definitions read so far, by workspace id."""
     cursors: dict[str, BacklogPosition] = field(default_factory=dict)
@@ -77,6 +80,8 @@ class Worker:
     """The workspace that had the last turn in a slot range with a long backlog, by range."""
     positions: dict[str, int] = field(default_factory=dict)
     """The last position of a workspace's log that publish has read, by workspace id."""
+    laps: dict[tuple[str, str], Lap] = field(default_factory=dict)
+    """The laps under way of the stages due and backfill, by stage and key."""
     horizons: dict[str, Horizon] = field(default_factory=dict)
     """How far the next round of publish looks in a workspace whose backlog is longer than a round, by workspace id."""
     epoch_changed_at: dict[frozenset[str], float] = field(default_factory=dict)
@@ -121,6 +126,7 @@ class Worker:
             endpoint_leases=EndpointLeases(db),
             rerun_queries=RerunQueries(db),
             forget_queries=ForgetQueries(db),
+            backfill_queries=BackfillQueries(db, in_chunk),
         )
 
     @property

@@ -159,7 +159,7 @@ async def two_folds_write_at_once(stage: Stage) -> None:
 
 
 async def backfill_is_slow_after_it_found_nothing_pending(stage: Stage) -> None:
-    """A fold counts an event meanwhile and crashes before it clears the event.
+    """A fold counts an event meanwhile and crashes before it clears the event. Then a segment is defined.
 
     The backfill must keep the `last_folded_ids` that this fold wrote.
     """
@@ -167,7 +167,11 @@ async def backfill_is_slow_after_it_found_nothing_pending(stage: Stage) -> None:
     await stage.fold()
     await stage.define_segment("regular")
     slow = stage.new_worker()
-    interleave(slow.fold_queries, "with_pending", after=[stage.buy, stage.fold_and_crash])
+    interleave(
+        slow.fold_queries,
+        "with_pending",
+        after=[stage.buy, stage.fold_and_crash, lambda: stage.define_segment("busy")],
+    )
     await backfill.backfill(slow, stage.workspace_id)
 
 

@@ -41,6 +41,7 @@ SLOT_RANGES = ("0-31", "32-63")
 MAX_TURNS = 30_000
 MAX_SWEEPS = 1_000
 """Runs of all stages after which a single worker without faults has done everything."""
+_ticks = itertools.count(1)
 SMALL_LIMITS = {
     "workers.stages.fold.FOLD_BATCH_SIZE": 6,
     "workers.stages.fold.MAX_EVENTS_PER_PASS": 3,
@@ -51,8 +52,14 @@ SMALL_LIMITS = {
     # A run must not depend on the processor time that a walk takes.
     "workers.stages.shares.SLICE_SECONDS": 10**9,
     "workers.stages.shares.YIELD_SECONDS": 10**9,
+    # A run must not depend on the time of the machine.
+    "app.store.stages.fold.system_ms": _ticks.__next__,
+    "app.store.stages.publish.system_ms": _ticks.__next__,
+    "app.store.workspace.passes.system_ms": _ticks.__next__,
     "workers.stages.due.DUE_BATCH_SIZE": 2,
     "workers.stages.backfill.BACKFILL_BATCH_SIZE": 2,
+    "workers.stages.due.LOOK_SIZE": 3,
+    "workers.stages.backfill.LOOK_SIZE": 3,
     # The invariants compare the passes with all versions, so none is deleted.
     "workers.stages.backfill.SUPERSEDED_TTL_MS": 10**12,
     "workers.stages.publish.PASSES_PER_ROUND": 2,

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from app.domain.ids import SLOTS
 from app.domain.segments.limits import DAY
+from workers.laps import LOOK_SIZE, MAX_SLOT_SIZE, Lap
 from workers.worker import Worker
 
 from .advance import read_clock
@@ -27,10 +29,25 @@ async def backfill_once(worker: Worker, workspace_id: str) -> bool:
     """Run one round and return whether it saved anything, so that more may be behind."""
     at = await read_clock(worker)
     revision = (await worker.read_definitions([workspace_id]))[workspace_id].revision
-    behind = await worker.fold_queries.passes_behind(workspace_id, revision, BACKFILL_BATCH_SIZE)
-    if not behind:
+    queries = worker.backfill_queries
+
+    async def read_slot(slot: int) -> list[tuple[str, str]]:
+        ids, _ = await queries.passes_behind(workspace_id, revision, MAX_SLOT_SIZE, slot)
+        return [(pass_id, workspace_id) for pass_id in ids]
+
+    lap = worker.laps.pop(("backfill", workspace_id), None)
+    if lap is None or lap.subject != revision:
+        first, has_more = await queries.passes_behind(workspace_id, revision, LOOK_SIZE)
+        refs = [(pass_id, workspace_id) for pass_id in first]
+        lap = Lap(refs, list(range(SLOTS)) if has_more else [], revision)
+    behind = await lap.take(BACKFILL_BATCH_SIZE, read_slot)
+    if not lap.found:
         await worker.fold_queries.mark_caught_up(workspace_id, revision)
-        await worker.fold_queries.drop_versions(workspace_id, revision, at.now_ms - SUPERSEDED_TTL_MS)
+        await queries.drop_versions(workspace_id, revision, at.now_ms - SUPERSEDED_TTL_MS)
         worker.compact_definitions(workspace_id, revision)
         return False
-    return await advance_without_events(worker, dict.fromkeys(behind, workspace_id), at) > 0
+    lap.saved += await advance_without_events(worker, dict(behind), at)
+    if lap.is_over:
+        return lap.saved > 0
+    worker.laps["backfill", workspace_id] = lap
+    return True

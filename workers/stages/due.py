@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from app.domain.ids import slot_of
+from app.domain.passes.passes import Pass
+from app.domain.segments.segments import Definitions
 from app.flow import range_of
+from workers.laps import LOOK_SIZE, MAX_SLOT_SIZE, Lap
 from workers.worker import Worker
 
 from .advance import PassWork, RoundClock, advance_passes, read_clock
@@ -24,8 +27,22 @@ async def due_once(worker: Worker, key: str) -> bool:
     if bounds is None:
         return False
     at = await read_clock(worker)
-    found = await worker.fold_queries.due(*bounds, at.elapsed_ms, DUE_BATCH_SIZE)
-    return await advance_without_events(worker, {each.pass_id: each.workspace_id for each in found}, at) > 0
+
+    async def read_slots(low: int, high: int, limit: int) -> list[tuple[str, str]]:
+        found = await worker.fold_queries.due(low, high, at.elapsed_ms, limit)
+        return [(each.pass_id, each.workspace_id) for each in found]
+
+    low, high = bounds
+    lap = worker.laps.pop(("due", key), None)
+    if lap is None or lap.subject != bounds:
+        first = await read_slots(low, high, LOOK_SIZE)
+        lap = Lap(first, list(range(low, high + 1)) if len(first) == LOOK_SIZE else [], bounds)
+    found = await lap.take(DUE_BATCH_SIZE, lambda slot: read_slots(slot, slot, MAX_SLOT_SIZE))
+    lap.saved += await advance_without_events(worker, dict(found), at)
+    if lap.is_over:
+        return lap.saved > 0
+    worker.laps["due", key] = lap
+    return True
 
 
 async def advance_without_events(worker: Worker, workspace_ids: Mapping[str, str], at: RoundClock) -> int:
@@ -42,12 +59,19 @@ async def advance_without_events(worker: Worker, workspace_ids: Mapping[str, str
     worker.resources.bus.wake("fold", *{range_of(slot_of(pass_id)) for pass_id in with_pending})
     cards = await worker.fold_queries.passes([pass_id for pass_id in workspace_ids if pass_id not in with_pending])
     definitions = await worker.read_definitions({card.workspace_id for card in cards.values()}, cards.values())
-    works = [PassWork(card) for card in cards.values() if card.erased is None and card.alias_of is None]
+    works = [PassWork(card) for card in cards.values() if _is_behind(card, definitions[card.workspace_id], at)]
     return len(await advance_passes(worker, at, works, definitions))
+
+
+def _is_behind(card: Pass, definitions: Definitions, at: RoundClock) -> bool:
+    """Return whether time alone may change the pass, or a later revision. Another worker may have advanced it meanwhile."""
+    if card.erased is not None or card.alias_of is not None:
+        return False
+    return card.revision < definitions.revision or (card.next_due_ms is not None and card.next_due_ms <= at.elapsed_ms)
 
 
 async def next_due_ms(worker: Worker, now_ms: int, within_ms: int) -> list[tuple[str, int]]:
     """Return (pass id, due ms) of the worker's passes due later than now and within a short time, soonest first."""
     low, high = worker.sharing.slots
-    found = await worker.fold_queries.due(low, high, now_ms + within_ms, DUE_BATCH_SIZE)
-    return [(each.pass_id, each.due_ms) for each in found if each.due_ms > now_ms]
+    found = await worker.fold_queries.due(low, high, now_ms + within_ms, DUE_BATCH_SIZE, from_ms=now_ms + 1)
+    return [(each.pass_id, each.due_ms) for each in found]

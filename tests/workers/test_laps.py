@@ -1,0 +1,88 @@
+"""Laps: due and backfill examine each pass of a long backlog about twice, and advance it once."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from app.commands.segments import create_segment
+from app.domain.values.instants import to_ms
+from app.flow import SLOT_RANGES
+from tests.backlogs import ExaminedCollection, insert_passes
+from tests.business import Business, spent
+from workers.stages.backfill import backfill, backfill_once
+from workers.stages.due import due, due_once
+from workers.worker import Worker
+
+PASSES = 200
+START = datetime(2026, 1, 1, tzinfo=UTC)
+LATER = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def short_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stage in ("due", "backfill"):
+        monkeypatch.setattr(f"workers.stages.{stage}.LOOK_SIZE", 20)
+        monkeypatch.setattr(f"workers.stages.{stage}.{stage.upper()}_BATCH_SIZE", 10)
+
+
+def examine(queries: Any) -> list[int]:
+    """Return the list to which each read of waiting passes adds what it examines."""
+    queries._passes = ExaminedCollection(queries._passes)
+    return queries._passes.examined  # type: ignore[no-any-return]
+
+
+async def read_versions(business: Business) -> list[int]:
+    return [doc["v"] async for doc in business.ctx.resources.db["passes"].find({}, {"v": 1})]
+
+
+async def test_backfill_examines_each_pass_about_twice(business: Business) -> None:
+    await insert_passes(business, PASSES)
+    examined = examine(business.worker.backfill_queries)
+    await create_segment(business.ctx, "rich", "Rich", spent(200))
+    await backfill(business.worker, business.ctx.workspace.id)
+    assert await read_versions(business) == [1] * PASSES
+    assert await business.worker.fold_queries.workspaces_behind() == {}
+    assert sum(examined) <= 2 * PASSES
+    assert max(examined[1:]) <= PASSES / 10, "a slot has a 64th of the passes"
+
+
+async def test_due_examines_each_pass_about_twice_although_all_are_due_at_one_instant(business: Business) -> None:
+    await insert_passes(business, PASSES, due_ms=[to_ms(START)])
+    business.clock.set(LATER)
+    examined = examine(business.worker.fold_queries)
+    for key in SLOT_RANGES:
+        await due(business.worker, key)
+    assert await read_versions(business) == [1] * PASSES
+    assert sum(examined) <= 2 * PASSES
+    assert await business.worker.fold_queries.due(0, 63, to_ms(LATER), 1) == []
+
+
+async def test_lap_leaves_out_passes_that_another_worker_has_advanced(business: Business) -> None:
+    await insert_passes(business, PASSES, due_ms=[to_ms(START)])
+    business.clock.set(LATER)
+    slow = Worker.on(business.ctx.resources)
+    await due_once(slow, SLOT_RANGES[0])
+    for key in SLOT_RANGES:
+        await due(business.worker, key)
+    await due(slow, SLOT_RANGES[0])
+    assert await read_versions(business) == [1] * PASSES
+
+    await create_segment(business.ctx, "rich", "Rich", spent(200))
+    await backfill_once(slow, business.ctx.workspace.id)
+    await backfill(business.worker, business.ctx.workspace.id)
+    await backfill(slow, business.ctx.workspace.id)
+    assert await read_versions(business) == [2] * PASSES
+
+
+async def test_backfill_begins_a_new_lap_after_another_definition(business: Business) -> None:
+    await insert_passes(business, PASSES)
+    workspace_id = business.ctx.workspace.id
+    await create_segment(business.ctx, "rich", "Rich", spent(200))
+    await backfill_once(business.worker, workspace_id)
+    last = await create_segment(business.ctx, "poor", "Poor", spent(2))
+    await backfill(business.worker, workspace_id)
+    assert await business.ctx.workspace.segments.evaluated_counts([last.revision]) == {last.revision: (PASSES, PASSES)}
+    assert await business.worker.fold_queries.workspaces_behind() == {}
