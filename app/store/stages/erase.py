@@ -28,7 +28,7 @@ class EraseQueries(ErrorTranslating):
         self._erasures, self._workspaces = db["erasures"], db["workspaces"]
         self._db, self._in_chunk = db, in_chunk
 
-    async def waiting(self, limit: int = 100) -> list[str]:
+    async def waiting(self, limit: int = 1_000) -> list[str]:
         """Return the erased passes with data that must still be removed. Index: {erasing, workspace}."""
         docs = await self._passes.find({"erasing": {"$gte": 0}}, {"_id": 1}).limit(limit).to_list(None)
         return [doc["_id"] for doc in docs]

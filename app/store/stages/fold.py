@@ -105,14 +105,16 @@ class FoldQueries(PendingQueries):
             ]
             await self._events.bulk_write(stubs, ordered=False)
 
-    async def due(self, low: int, high: int, until_ms: int, limit: int, *, from_ms: int = 0) -> list[DuePass]:
-        """Return the passes in slots low to high that are due from `from_ms` to `until_ms`, soonest first.
+    async def due(self, until_ms: int, limit: int, *, from_ms: int = 0, slot: int | None = None) -> list[DuePass]:
+        """Return the passes that are due from `from_ms` to `until_ms`, soonest first.
 
-        The embedded server examines all that are due then. For one slot, these are a 64th. Indexes: {due, slot}; for
-        one slot {slot, due}.
+        The embedded server examines all that are due then; for one slot, these are a 64th. It must not be asked for
+        several slots: it would examine all passes of the slots, also those due later. Indexes: {due, slot}; with a slot
+        {slot, due}.
         """
-        slots = low if low == high else {"$gte": low, "$lte": high}
-        query = {"slot": slots, "due": {"$gte": from_ms, "$lte": until_ms}}
+        query: Doc = {"due": {"$gte": from_ms, "$lt": until_ms + 1}}
+        if slot is not None:
+            query["slot"] = slot
         found = self._passes.find(query, {"workspace": 1, "due": 1}, batch_size=limit + 1).sort("due", 1).limit(limit)
         return [DuePass(doc["_id"], doc["workspace"], doc["due"]) for doc in await found.to_list(None)]
 

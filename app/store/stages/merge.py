@@ -26,7 +26,7 @@ class MergeQueries(ErrorTranslating):
         self._passes, self._events = db["passes"], db["events"]
         self._in_chunk = in_chunk
 
-    async def waiting(self, limit: int = 100) -> list[str]:
+    async def waiting(self, limit: int = 1_000) -> list[str]:
         """Return the merged passes with events that must still be moved. Index: {merging, workspace}."""
         docs = await self._passes.find({"merging": {"$gte": 0}}, {"_id": 1}).limit(limit).to_list(None)
         return [doc["_id"] for doc in docs]
