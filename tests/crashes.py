@@ -26,7 +26,7 @@ class CrashInjector:
 
     def add_to(self, worker: Worker) -> Worker:
         """Make every store operation of the worker crash with the given chance, and return the worker."""
-        for target in (worker.fold_queries, worker.publish_queries, worker.backfill_queries):
+        for target in (worker.fold_queries, worker.publish_queries):
             for name in (WRITES | READS) & set(dir(target)):
                 setattr(target, name, self.with_crashes(name, getattr(target, name)))
         return worker

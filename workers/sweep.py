@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from app.clock import system_ms
 from app.domain.errors import STORE_FAILURES
-from app.domain.ids import slot_of
 from app.domain.values.instants import to_ms
 from app.flow import SLOT_RANGES
 from app.store.operations.truncation import TruncationQueries
@@ -32,8 +31,6 @@ MAX_RERUNS = 20
 """Messages of inbound hooks that one sweep runs again."""
 STOP_TIMEOUT_SECONDS = 10.0
 """The time that rounds under way get to end. Stopping in the middle of a round costs time, but loses nothing."""
-MAX_DUE_WATCHED = 1_000
-"""Due passes, the soonest first, among which one look searches for those of other workers."""
 MAX_FRONTS = 50
 """Workspaces of other workers whose progress one look at a stage watches."""
 RETAIN_INTERVAL_SECONDS = 60.0
@@ -112,8 +109,7 @@ class Sweep:
         behind = await self._worker.fold_queries.workspaces_behind()
 
         async def find_first(workspace_id: str) -> object:
-            first, _ = await self._worker.backfill_queries.passes_behind(workspace_id, behind[workspace_id], 1)
-            return first
+            return await self._worker.fold_queries.passes_behind(workspace_id, behind[workspace_id], 1)
 
         # Run them side by side: a long backfill of one workspace must not delay those of the others.
         await self._run_shared("backfill", behind, find_first)
@@ -171,10 +167,8 @@ class Sweep:
         async def find_pending(low: int, high: int) -> object:
             return [item.event.id for item in await queries.pending(low, high, None, 1)]
 
-        soonest = await queries.due(elapsed_ms, MAX_DUE_WATCHED)
-
         async def find_due(low: int, high: int) -> object:
-            return [each for each in soonest if low <= slot_of(each.pass_id) <= high][:1]
+            return await queries.due(low, high, elapsed_ms, 1)
 
         await asyncio.gather(self._help_with("fold", find_pending), self._help_with("due", find_due))
 

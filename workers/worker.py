@@ -15,7 +15,6 @@ from app.domain.segments.segments import Definitions
 from app.resources import Resources
 from app.store.mongo.ids import new_id
 from app.store.operations.heartbeats import Heartbeats
-from app.store.stages.backfill import BackfillQueries
 from app.store.stages.endpoint_leases import EndpointLeases
 from app.store.stages.erase import EraseQueries
 from app.store.stages.fold import FoldQueries
@@ -71,7 +70,6 @@ class Worker:
     endpoint_leases: EndpointLeases
     rerun_queries: RerunQueries
     forget_queries: ForgetQueries
-    backfill_queries: BackfillQueries
     definitions: dict[str, Definitions] = field(default_factory=dict)
     """Definitions read so far, by workspace id."""
     cursors: dict[str, BacklogPosition] = field(default_factory=dict)
@@ -126,7 +124,6 @@ class Worker:
             endpoint_leases=EndpointLeases(db),
             rerun_queries=RerunQueries(db),
             forget_queries=ForgetQueries(db),
-            backfill_queries=BackfillQueries(db, in_chunk),
         )
 
     @property

@@ -101,11 +101,13 @@ SMALL_COLLECTIONS = {
 EXEMPT_QUERIES = {
     ("ParkedPasses.release", "update"),
     ("FoldQueries.clear", "update"),
+    ("FoldQueries.passes_behind", "find"),
 }
 """Queries that need no full index.
 
 An operator runs the first for one pass, so reading all events of the pass is acceptable. The second updates by ids and
 also compares whether an event has moved. On both embedded servers such an update takes as long as one by ids alone.
+The third leaves out parked passes, which are few: the index {workspace, rev} serves the rest of its filter.
 """
 
 ONLY_EMBEDDED = {"EraseQueries.prune_oplog"}

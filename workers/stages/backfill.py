@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from app.domain.ids import SLOTS
 from app.domain.segments.limits import DAY
-from workers.laps import LOOK_SIZE, MAX_SLOT_SIZE, Lap
+from workers.laps import LOOK_SIZE, Lap
 from workers.worker import Worker
 
 from .advance import read_clock
@@ -29,25 +28,18 @@ async def backfill_once(worker: Worker, workspace_id: str) -> bool:
     """Run one round and return whether it saved anything, so that more may be behind."""
     at = await read_clock(worker)
     revision = (await worker.read_definitions([workspace_id]))[workspace_id].revision
-    queries = worker.backfill_queries
-
-    async def read_slot(slot: int) -> list[tuple[str, str]]:
-        ids, _ = await queries.passes_behind(workspace_id, revision, MAX_SLOT_SIZE, slot)
-        return [(pass_id, workspace_id) for pass_id in ids]
-
     lap = worker.laps.pop(("backfill", workspace_id), None)
     if lap is None or lap.subject != revision:
-        first, has_more = await queries.passes_behind(workspace_id, revision, LOOK_SIZE)
-        refs = [(pass_id, workspace_id) for pass_id in first]
-        lap = Lap(refs, list(range(SLOTS)) if has_more else [], revision)
-    behind = await lap.take(BACKFILL_BATCH_SIZE, read_slot)
-    if not lap.found:
+        found = await worker.fold_queries.passes_behind(workspace_id, revision, LOOK_SIZE)
+        lap = Lap([(pass_id, workspace_id) for pass_id in found], revision)
+    behind = lap.take(BACKFILL_BATCH_SIZE)
+    if not behind:
         await worker.fold_queries.mark_caught_up(workspace_id, revision)
-        await queries.drop_versions(workspace_id, revision, at.now_ms - SUPERSEDED_TTL_MS)
+        await worker.fold_queries.drop_versions(workspace_id, revision, at.now_ms - SUPERSEDED_TTL_MS)
         worker.compact_definitions(workspace_id, revision)
         return False
     lap.saved += await advance_without_events(worker, dict(behind), at)
-    if lap.is_over:
+    if not lap.passes:
         return lap.saved > 0
     worker.laps["backfill", workspace_id] = lap
     return True

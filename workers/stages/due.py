@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass
 from app.domain.segments.segments import Definitions
 from app.flow import range_of
-from app.store.stages.fold import DuePass
-from workers.laps import LOOK_SIZE, MAX_SLOT_SIZE, Lap, PassRef
+from workers.laps import LOOK_SIZE, Lap
 from workers.worker import Worker
 
 from .advance import PassWork, RoundClock, advance_passes, read_clock
@@ -28,19 +27,13 @@ async def due_once(worker: Worker, key: str) -> bool:
     if bounds is None:
         return False
     at = await read_clock(worker)
-
-    async def read_slot(slot: int) -> list[PassRef]:
-        return refs(await worker.fold_queries.due(at.elapsed_ms, MAX_SLOT_SIZE, slot=slot))
-
-    low, high = bounds
     lap = worker.laps.pop(("due", key), None)
     if lap is None or lap.subject != bounds:
-        first = await worker.fold_queries.due(at.elapsed_ms, LOOK_SIZE)
-        own = [each for each in first if low <= slot_of(each.pass_id) <= high]
-        lap = Lap(refs(own), list(range(low, high + 1)) if len(first) == LOOK_SIZE else [], bounds)
-    found = await lap.take(DUE_BATCH_SIZE, read_slot)
-    lap.saved += await advance_without_events(worker, dict(found), at)
-    if lap.is_over:
+        found = await worker.fold_queries.due(*bounds, at.elapsed_ms, LOOK_SIZE)
+        lap = Lap([(each.pass_id, each.workspace_id) for each in found], bounds)
+    taken = lap.take(DUE_BATCH_SIZE)
+    lap.saved += await advance_without_events(worker, dict(taken), at)
+    if not lap.passes:
         return lap.saved > 0
     worker.laps["due", key] = lap
     return True
@@ -74,10 +67,5 @@ def _is_behind(card: Pass, definitions: Definitions, at: RoundClock) -> bool:
 async def next_due_ms(worker: Worker, now_ms: int, within_ms: int) -> list[tuple[str, int]]:
     """Return (pass id, due ms) of the worker's passes due later than now and within a short time, soonest first."""
     low, high = worker.sharing.slots
-    found = await worker.fold_queries.due(now_ms + within_ms, DUE_BATCH_SIZE, from_ms=now_ms + 1)
-    return [(each.pass_id, each.due_ms) for each in found if low <= slot_of(each.pass_id) <= high]
-
-
-def refs(found: Sequence[DuePass]) -> list[PassRef]:
-    """Return the ids of the passes with those of their workspaces."""
-    return [(each.pass_id, each.workspace_id) for each in found]
+    found = await worker.fold_queries.due(low, high, now_ms + within_ms, DUE_BATCH_SIZE, from_ms=now_ms + 1)
+    return [(each.pass_id, each.due_ms) for each in found]

@@ -105,27 +105,52 @@ class FoldQueries(PendingQueries):
             ]
             await self._events.bulk_write(stubs, ordered=False)
 
-    async def due(self, until_ms: int, limit: int, *, from_ms: int = 0, slot: int | None = None) -> list[DuePass]:
-        """Return the passes that are due from `from_ms` to `until_ms`, soonest first.
+    async def due(self, low: int, high: int, until_ms: int, limit: int, *, from_ms: int = 0) -> list[DuePass]:
+        """Return the passes in slots low to high that are due from `from_ms` to `until_ms`, soonest first.
 
-        The embedded server examines all that are due then; for one slot, these are a 64th. It must not be asked for
-        several slots: it would examine all passes of the slots, also those due later. Indexes: {due, slot}; with a slot
-        {slot, due}.
+        Index: {due, slot}.
         """
-        query: Doc = {"due": {"$gte": from_ms, "$lt": until_ms + 1}}
-        if slot is not None:
-            query["slot"] = slot
-        found = self._passes.find(query, {"workspace": 1, "due": 1}, batch_size=limit + 1).sort("due", 1).limit(limit)
-        return [DuePass(doc["_id"], doc["workspace"], doc["due"]) for doc in await found.to_list(None)]
+        query = {"due": {"$gte": from_ms, "$lte": until_ms}, "slot": {"$gte": low, "$lte": high}}
+        docs = await self._passes.find(query, {"workspace": 1, "due": 1}).sort("due", 1).limit(limit).to_list(None)
+        return [DuePass(doc["_id"], doc["workspace"], doc["due"]) for doc in docs]
 
     async def workspaces_behind(self) -> dict[str, int]:
         """Return the workspaces whose definitions changed, with the announced revision. Index: {stale}."""
         docs = await self._workspaces.find({"stale": {"$gte": 0}}, {"stale": 1}).to_list(None)
         return {doc["_id"]: doc["stale"] for doc in docs}
 
+    async def passes_behind(self, workspace_id: str, rev: int, limit: int) -> list[str]:
+        """Return passes that were last evaluated under a revision before `rev`. Index: {workspace, rev}.
+
+        Parked passes are left out: after their release, the stage due evaluates them under the revisions they missed.
+        """
+        query = {"workspace": workspace_id, "rev": {"$gte": 0, "$lt": rev}, "parked": {"$exists": False}}
+        docs = await self._passes.find(query, {"_id": 1}).sort("rev", 1).limit(limit).to_list(None)
+        return [doc["_id"] for doc in docs]
+
     async def mark_caught_up(self, workspace_id: str, rev: int) -> None:
         """Record that no pass lags behind `rev`, unless a later revision was announced since. Index: _id."""
         await self._workspaces.update_one({"_id": workspace_id, "stale": {"$lte": rev}}, {"$unset": {"stale": ""}})
+
+    async def drop_versions(self, workspace_id: str, revision: int, until_ms: int) -> None:
+        """Delete the versions that others replaced by `until_ms`, at or before a revision, and that no pass needs.
+
+        A pass needs the versions in force at the revision that it was last evaluated under; parked passes too. Safe to
+        repeat. Two round trips if nothing is to be deleted. Index: {workspace, rev}.
+        """
+        oldest = await self._passes.find_one(
+            {"workspace": workspace_id, "rev": {"$gte": 0, "$lt": revision}}, {"rev": 1}, sort=[("rev", 1)]
+        )
+        revision = revision if oldest is None else int(oldest["rev"])
+        query = {"workspace": workspace_id, "rev": {"$gte": 0, "$lte": revision}}
+        docs = await self._definitions.find(query, {"segment": 1, "at": 1}).sort("rev", 1).to_list(None)
+        replaced_ids, newest_ids = [], dict[str, str]()
+        for doc in docs:
+            if doc["segment"] in newest_ids and to_ms(doc["at"]) <= until_ms:
+                replaced_ids.append(newest_ids[doc["segment"]])
+            newest_ids[doc["segment"]] = doc["_id"]
+        for start in range(0, len(replaced_ids), self._in_chunk):
+            await self._definitions.delete_many({"_id": {"$in": replaced_ids[start : start + self._in_chunk]}})
 
     async def versions(self, workspace_id: str, after_rev: int) -> list[Version]:
         """Return the versions after a revision, oldest first; usually there are none. Index: {workspace, rev}."""
