@@ -22,7 +22,7 @@ from app.store.cache import WorkspaceCache
 from app.store.clock import MongoClock
 from app.store.mongo.capacity import EMBEDDED_CAPACITY, StoreCapacity
 from app.store.mongo.driver import ESSENTIAL_THREADS, OPERATION_THREADS, limit_calls, open_client
-from app.store.mongo.queries import Database, Doc, translating_errors
+from app.store.mongo.queries import CHUNK, EMBEDDED_CHUNK, Database, Doc, translating_errors
 from app.store.workspace.workspace import Workspace
 
 SELECTION_SECONDS = 15.0
@@ -49,7 +49,8 @@ log = logging.getLogger(__name__)
 class Resources:
     """What commands, queries and stages work with.
 
-    `in_chunk` is the number of values in one `$in`: 100 on the embedded server, whose cost grows with their square.
+    `in_chunk` is the number of values in one `$in`: 100 on the embedded server, whose cost grows with their square. Lists
+    longer than that also mean that the store may be sharded.
     `capacity` is what the store can do for the operations of clients. `is_embedded` is true if the store is SecantusDB.
     """
 
@@ -112,7 +113,7 @@ async def open_resources(
                 clock=clock,
                 settings=settings,
                 bus=bus,
-                in_chunk=100 if is_embedded else 1_000,
+                in_chunk=EMBEDDED_CHUNK if is_embedded else CHUNK,
                 capacity=EMBEDDED_CAPACITY if is_embedded else StoreCapacity(),
                 essential_client=essential_client,
                 is_embedded=is_embedded,

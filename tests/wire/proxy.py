@@ -9,8 +9,14 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
+from motor.motor_asyncio import AsyncIOMotorClient
+
+from app.config.settings import Settings
+from app.store.mongo.queries import Database
 from tests.wire.framing import (
     Command,
     Doc,
@@ -94,6 +100,24 @@ async def wire_proxy(upstream: int, rules: Sequence[Rule], *, port: int = 0) -> 
         loop.call_soon_threadsafe(loop.stop)
         await asyncio.to_thread(thread.join)
         loop.close()
+
+
+@asynccontextmanager
+async def through(rules: Sequence[Rule], settings: Settings) -> AsyncIterator[Database]:
+    """Open the database of the settings through a proxy with these rules, with the options of the product."""
+    upstream = urlsplit(settings.mongodb_uri or "").port
+    assert upstream is not None
+    async with wire_proxy(upstream, rules) as port:
+        client: AsyncIOMotorClient[Doc] = AsyncIOMotorClient(
+            f"mongodb://127.0.0.1:{port}/?directConnection=true",
+            tz_aware=True,
+            tzinfo=UTC,
+            w="majority",
+            readConcernLevel="majority",
+            retryWrites=False,
+        )
+        yield client[settings.database]
+        client.close()
 
 
 async def _serve(

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
 import pytest
 from bson import Decimal128, Int64
-from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.errors import OperationFailure
 
 from app.config.settings import Settings
 from app.store.mongo.queries import Database, Doc
 from tests.wire.framing import Command
-from tests.wire.proxy import Forward, Rule, refusal, rule, wire_proxy
+from tests.wire.proxy import Forward, Rule, refusal, rule, through
 
 pytestmark = pytest.mark.embedded_only("the proxy stands before a store on this machine")
 
@@ -31,18 +27,6 @@ VALUES: list[Doc] = [
     for number in range(1_000)
 ]
 """Documents that a decoder may easily change."""
-
-
-@asynccontextmanager
-async def through(rules: Sequence[Rule], settings: Settings) -> AsyncIterator[Database]:
-    """Open the database of the test through a proxy with these rules."""
-    upstream = urlsplit(settings.mongodb_uri or "").port
-    assert upstream is not None
-    async with wire_proxy(upstream, rules) as port:
-        address = f"mongodb://127.0.0.1:{port}/?directConnection=true&retryWrites=false"
-        client: AsyncIOMotorClient[Doc] = AsyncIOMotorClient(address, tz_aware=True, tzinfo=UTC)
-        yield client[settings.database]
-        client.close()
 
 
 @rule("insert", "find", "getMore")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from motor.motor_asyncio import AsyncIOMotorCollection, AsyncIOMotorDatabase
+from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
 from .failures import DRIVER_ERRORS, DUPLICATE, failure_log
@@ -19,6 +20,19 @@ Doc = dict[str, Any]
 Database = AsyncIOMotorDatabase[Doc]
 Collection = AsyncIOMotorCollection[Doc]
 T = TypeVar("T")
+EMBEDDED_CHUNK = 100
+"""Values in one `$in` on the embedded server, whose cost grows with their square."""
+CHUNK = 1_000
+"""Values in one `$in` on any other store."""
+
+
+def may_be_sharded(in_chunk: int) -> bool:
+    """Return whether the store that takes lists of this length may be a sharded MongoDB. The embedded server is not.
+
+    Each update then has to name one document. An update of many documents may be applied 0, 1 or 2 times while a chunk of
+    them moves to another shard. Its answer does not tell.
+    """
+    return in_chunk > EMBEDDED_CHUNK
 
 
 @contextmanager
@@ -60,6 +74,8 @@ class WorkspaceQueries(ErrorTranslating):
     """Queries of one collection, confined to one workspace: every filter contains it."""
 
     collection = ""
+    has_workspace_as_shard_key = False
+    """Whether a sharded MongoDB divides the collection by workspace. Then lookups by id name the workspace, too."""
 
     def __init__(self, db: Database, workspace_id: str, in_chunk: int) -> None:
         self._collection: Collection = db[self.collection]
@@ -86,9 +102,10 @@ class WorkspaceQueries(ErrorTranslating):
             # With the workspace in the filter, the embedded server reads the whole workspace. So documents of other
             # workspaces are dropped here. The batch size makes MongoDB answer once; its first batch has 101 documents
             # by default.
-            docs = await self._collection.find({"_id": {"$in": chunk}}, projection, batch_size=len(chunk) + 1).to_list(
-                None
-            )
+            where: Doc = {"_id": {"$in": chunk}}
+            if self.has_workspace_as_shard_key and may_be_sharded(self._in_chunk):
+                where["workspace"] = self._workspace_id
+            docs = await self._collection.find(where, projection, batch_size=len(chunk) + 1).to_list(None)
             return [doc for doc in docs if doc["workspace"] == self._workspace_id]
 
         return await in_chunks(find_chunk, wanted, self._in_chunk)
@@ -119,6 +136,25 @@ def equal_to(value: str | int) -> Doc:
     id. An update then takes it 2.7 ms of CPU time instead of 1.9.
     """
     return {"$all": [value]}
+
+
+async def update_by_ids(
+    collection: Collection, ids: Sequence[str], change: Doc, *, where: Mapping[str, Any], in_chunk: int
+) -> None:
+    """Make the same change to each document of the ids that also meets `where`. Safe to repeat. Index: _id.
+
+    A sharded store gets an update for each document. On the embedded server, one update of many documents takes three
+    fifths of the CPU time.
+    """
+
+    async def update_chunk(chunk: Sequence[str]) -> None:
+        if may_be_sharded(in_chunk):
+            updates = [UpdateOne({"_id": each, **where}, change) for each in chunk]
+            await collection.bulk_write(updates, ordered=False)
+        else:
+            await collection.update_many({"_id": {"$in": list(chunk)}, **where}, change)
+
+    await asyncio.gather(*(update_chunk(ids[i : i + in_chunk]) for i in range(0, len(ids), in_chunk)))
 
 
 async def in_chunks(

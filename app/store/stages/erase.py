@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pymongo import ReplaceOne
+from pymongo import ReplaceOne, UpdateOne
 
 from app.domain.activities import ERASED_DATA
 from app.domain.passes.passes import Erased, Pass
@@ -58,8 +58,10 @@ class EraseQueries(ErrorTranslating):
         docs = await self._activities.find(where, {"pos": 1}).sort("pos", 1).limit(self._in_chunk).to_list(None)
         if not docs:
             return None
-        ids = [doc["_id"] for doc in docs]
-        await self._activities.update_many({"_id": {"$in": ids}}, {"$set": {"data": dict(ERASED_DATA)}})
+        # Each update names one document and its shard: a sharded store may leave out an update of many documents.
+        change = {"$set": {"data": dict(ERASED_DATA)}}
+        updates = [UpdateOne({"_id": doc["_id"], "workspace": card.workspace_id}, change) for doc in docs]
+        await self._activities.bulk_write(updates, ordered=False)
         return int(docs[-1]["pos"])
 
     async def change_erasure_epoch(self, workspace_id: str) -> None:

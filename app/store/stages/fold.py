@@ -26,7 +26,7 @@ from app.store.codecs import events
 from app.store.codecs.definitions import version_from_doc
 from app.store.codecs.passes import from_doc
 from app.store.mongo.failures import find_bad_document
-from app.store.mongo.queries import Database, Doc, in_chunks
+from app.store.mongo.queries import Database, Doc, in_chunks, update_by_ids
 
 from .pending import PendingAt, PendingQueries
 from .saves import PassWrite, save_passes
@@ -82,12 +82,14 @@ class FoldQueries(PendingQueries):
             by_kind.setdefault((is_tombstone(event_id), moves), []).append(event_id)
         await asyncio.gather(
             *(
-                self._events.update_many(
-                    {"_id": {"$in": ids[start : start + self._in_chunk]}, **_moved_filter(moves)},
+                update_by_ids(
+                    self._events,
+                    ids,
                     {"$unset": {"pend": "", "occurred_at": ""} if is_removal else {"pend": ""}},
+                    where=_moved_filter(moves),
+                    in_chunk=self._in_chunk,
                 )
                 for (is_removal, moves), ids in by_kind.items()
-                for start in range(0, len(ids), self._in_chunk)
             )
         )
 

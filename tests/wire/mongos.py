@@ -1,0 +1,117 @@
+"""What the router of a sharded MongoDB refuses, sends to every shard, or applies an uncertain number of times.
+
+The rules stand before one store, so they show which commands a sharded cluster would serve badly, not what it answers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.wire.framing import Command, Doc
+from tests.wire.proxy import Forward, Rule, refusal, rule
+
+SHARD_KEYS = {"events": "_id", "passes": "_id", "activities": "workspace"}
+"""The field by whose hash each large collection is divided. The other collections lie on one shard."""
+CANNOT_CREATE_INDEX, SHARD_KEY_NOT_FOUND = 67, 61
+STATEMENTS = {"update": "updates", "delete": "deletes"}
+"""The list of statements in a command of this name."""
+
+
+@rule("createIndexes")
+async def refuse_unique_indexes(command: Command, forward: Forward) -> Doc:
+    """Refuse an index that is unique and does not begin with the shard key: no shard could guard it alone."""
+    key = SHARD_KEYS.get(command.collection)
+    for index in command.items("indexes"):
+        if key is not None and index.get("unique") and next(iter(index["key"])) != key:
+            return refusal(CANNOT_CREATE_INDEX, "CannotCreateIndex", f"unique {list(index['key'])} needs {key} first")
+    return await forward(command)
+
+
+@rule("update", "delete", "findAndModify")
+async def refuse_single_writes(command: Command, forward: Forward) -> Doc:
+    """Refuse to write one document whose shard the filter does not name. Servers before 7.0 do so."""
+    key = SHARD_KEYS.get(command.collection)
+    if key is not None and any(not names(each, key) for each in single_write_filters(command)):
+        return refusal(SHARD_KEY_NOT_FOUND, "ShardKeyNotFound", f"{command.name} needs {key}")
+    return await forward(command)
+
+
+def names(condition: Mapping[str, Any], key: str) -> bool:
+    """Return whether the filter gives values of the shard key. A hash serves no range."""
+    value = condition.get(key)
+    return key in condition and (not isinstance(value, dict) or value.keys() <= {"$in", "$eq"})
+
+
+def single_write_filters(command: Command) -> list[Doc]:
+    """Return the filters of the statements that write at most one document."""
+    if command.name == "findAndModify":
+        return [command.body["query"]]
+    is_many = {"update": lambda each: each.get("multi", False), "delete": lambda each: each["limit"] == 0}
+    return [each["q"] for each in command.items(STATEMENTS[command.name]) if not is_many[command.name](each)]
+
+
+def filters_of(command: Command) -> list[Doc]:
+    """Return the filters of a command: one, or one for each statement of a bulk write."""
+    if command.name in STATEMENTS:
+        return [each["q"] for each in command.items(STATEMENTS[command.name])]
+    if command.name == "aggregate":
+        pipeline = command.body["pipeline"]
+        return [pipeline[0].get("$match", {}) if pipeline else {}]
+    where: Doc = command.body.get("filter") or command.body.get("query") or {}
+    return [where]
+
+
+@dataclass
+class Broadcasts:
+    """Counts the operations that a router would send to every shard, by what the test does meanwhile."""
+
+    doing: str = ""
+    sent: dict[str, Counter[str]] = field(default_factory=dict)
+    asked: Counter[str] = field(default_factory=Counter)
+
+    @contextmanager
+    def during(self, doing: str) -> Iterator[None]:
+        """Count what is sent in the block under this name."""
+        self.doing = doing
+        self.sent.setdefault(doing, Counter())
+        yield
+        self.doing = ""
+
+    def rule(self) -> Rule:
+        """Return the rule that counts."""
+
+        @rule("find", "aggregate", "count", "distinct", "update", "delete", "findAndModify")
+        async def count(command: Command, forward: Forward) -> Doc:
+            key = SHARD_KEYS.get(command.collection) if self.doing else None
+            if key is not None:
+                self.asked[self.doing] += 1
+                shapes = {" ".join(sorted(each)) for each in filters_of(command) if not names(each, key)}
+                for shape in shapes:
+                    self.sent[self.doing][f"{command.name} {command.collection} by {shape}"] += 1
+            return await forward(command)
+
+        return count
+
+
+def apply_many(times: int) -> Rule:
+    """Return a rule that applies each update of many documents this often, as during the migration of a chunk.
+
+    The answer does not tell: https://jira.mongodb.org/browse/SERVER-20361. Only collections with shards are concerned.
+    """
+
+    @rule("update")
+    async def apply(command: Command, forward: Forward) -> Doc:
+        updates = command.items("updates")
+        if command.collection not in SHARD_KEYS or not any(each.get("multi") for each in updates):
+            return await forward(command)
+        assert all(each.get("multi") for each in updates), "a bulk write mixes updates of one and of many documents"
+        reply: Doc = {"ok": 1.0, "n": 1, "nModified": 1}
+        for _ in range(times):
+            reply = await forward(command)
+        return reply
+
+    return apply
