@@ -6,6 +6,7 @@ describe one moment. What looks wrong is read again before it counts as a findin
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ PASSES_READ = 200
 POSITIONS_COUNTED = 10_000
 """Positions of the log that one read counts."""
 EVENTS_READ = 1_000
+READS_AT_ONCE = 8
 LOOKS = 3
 """How often something is read before it counts as a finding."""
 ID_DIGITS = 4
@@ -170,22 +172,24 @@ class ConsistencyCheck(ErrorTranslating):
         return {pass_id: findings for pass_id, findings in found.items() if findings}
 
     async def _read_numbers(self, workspace_id: str, cards: Sequence[Doc], numbers: Mapping[str, _Numbers]) -> None:
-        last = {card["_id"]: card["n"] for card in cards}
-        for start in range(0, len(cards), self._in_chunk):
-            ids = [card["_id"] for card in cards[start : start + self._in_chunk]]
-            cursor = self._db["activities"].find(
-                {"workspace": workspace_id, "pass": {"$in": ids}},
-                {"pass": 1, "n": 1, "type": 1, "segment": 1},
-                sort=[("pass", 1), ("pos", 1)],
-                batch_size=EVENTS_READ,
-            )
-            async for doc in cursor:
-                if doc["n"] <= last[doc["pass"]]:
-                    numbers[doc["pass"]].add(doc["n"], doc["type"], doc.get("segment"))
-        for card in cards:
-            for entry in map(entry_from_doc, card["out"]):
-                segment = entry.refs.get("segment")
-                numbers[card["_id"]].add(entry.number, entry.type, None if segment is None else str(segment))
+        # One read for each pass: for several passes in one, the embedded servers read the whole workspace.
+        for start in range(0, len(cards), READS_AT_ONCE):
+            some = cards[start : start + READS_AT_ONCE]
+            await asyncio.gather(*(self._read_own_numbers(workspace_id, card, numbers[card["_id"]]) for card in some))
+
+    async def _read_own_numbers(self, workspace_id: str, card: Doc, numbers: _Numbers) -> None:
+        cursor = self._db["activities"].find(
+            {"workspace": workspace_id, "pass": card["_id"]},
+            {"n": 1, "type": 1, "segment": 1},
+            sort=[("pos", 1)],
+            batch_size=EVENTS_READ,
+        )
+        async for doc in cursor:
+            if doc["n"] <= card["n"]:
+                numbers.add(doc["n"], doc["type"], doc.get("segment"))
+        for entry in map(entry_from_doc, card["out"]):
+            segment = entry.refs.get("segment")
+            numbers.add(entry.number, entry.type, None if segment is None else str(segment))
 
     async def _missing_positions(self, workspace_id: str, start: int, stop: int) -> list[int]:
         where = {"workspace": workspace_id, "pos": {"$gt": start, "$lt": stop + 1}}
