@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 
 from pymongo import ASCENDING, IndexModel
 from pymongo.errors import DuplicateKeyError, OperationFailure
@@ -12,10 +13,13 @@ from app.store.mongo.queries import Collection, Database, translating_errors
 
 # Partial indexes filter by {$gte: 0}, because the embedded server ignores an index that is partial on {$exists: true}.
 INDEXES: dict[str, list[IndexModel]] = {}
-FORMER_INDEXES: dict[str, frozenset[str]] = {}
+FORMER_INDEXES = {
+    # {pend, workspace, pass, occurred_at, _id} replaces both.
+    "events": frozenset({"pend_1_pass_1_occurred_at_1__id_1", "workspace_1_pend_1_pass_1_occurred_at_1__id_1"}),
+}
 """Names of indexes that earlier versions made and this version does not use, by collection.
 
-`punchcard migrate` hides and drops only these: an index that is in neither table belongs to the operator.
+Only these are hidden or dropped: an index that is in neither table belongs to the operator.
 """
 
 
@@ -86,8 +90,6 @@ _index("receipts", "expires_at", expires=True)
 _index("request_keys", "expires_at", expires=True)
 _index("heartbeats", "expires_at", expires=True)
 
-REPLACED_INDEXES = ("pend_1_pass_1_occurred_at_1__id_1", "workspace_1_pend_1_pass_1_occurred_at_1__id_1")
-"""Indexes of `events` that earlier versions created. {pend, workspace, pass, occurred_at, _id} replaces both."""
 INDEX_NOT_FOUND = 27
 """Code of MongoDB for the drop of an index that does not exist."""
 
@@ -108,7 +110,7 @@ async def check_slots(db: Database) -> None:
 
 
 async def ensure_indexes(db: Database) -> None:
-    """Create missing indexes, then drop replaced ones. Safe to repeat, and to run from several processes at once.
+    """Create missing indexes, then drop former ones. Safe to repeat, and to run from several processes at once.
 
     `punchcard up` and tests use it, where collections are small. `punchcard migrate` builds them one collection at a
     time, with progress. Raises SlotsChanged if the database was created with another number of slots. Raises
@@ -118,7 +120,8 @@ async def ensure_indexes(db: Database) -> None:
     with translating_errors():
         for collection, models in INDEXES.items():
             await db[collection].create_indexes(models)
-        await _drop_replaced_indexes(db["events"])
+        for collection, names in FORMER_INDEXES.items():
+            await _drop_former_indexes(db[collection], names)
 
 
 async def store_slots(db: Database) -> None:
@@ -130,9 +133,9 @@ async def store_slots(db: Database) -> None:
     await check_slots(db)
 
 
-async def _drop_replaced_indexes(collection: Collection) -> None:
+async def _drop_former_indexes(collection: Collection, names: Iterable[str]) -> None:
     existing = await collection.index_information()
-    for name in REPLACED_INDEXES:
+    for name in names:
         if name in existing:
             try:
                 await collection.drop_index(name)
