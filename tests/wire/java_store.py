@@ -17,6 +17,7 @@ import uvloop
 
 from app.local.processes import Child
 from app.local.servers import free_port, listens
+from app.resources import OLDEST_VERSION
 from tests.patience import PATIENCE_SECONDS
 from tests.wire.framing import Command, Doc
 from tests.wire.proxy import Forward, rule, wire_proxy
@@ -107,6 +108,29 @@ async def claim_newer_version(command: Command, forward: Forward) -> Doc:
     return reply | {"maxWireVersion": max(MIN_WIRE_VERSION, reply["maxWireVersion"])}
 
 
+@rule("buildInfo", "buildinfo")
+async def claim_newer_server(command: Command, forward: Forward) -> Doc:
+    """Let the store claim the oldest version of MongoDB on which Punchcard runs. It says 4.0 of itself."""
+    return await forward(command) | {"version": "6.0.0", "versionArray": [*OLDEST_VERSION, 0, 0]}
+
+
+@rule("update")
+async def compare_single_values(command: Command, forward: Forward) -> Doc:
+    """Write `{"$all": [value]}` as the value: the store takes `$all` for lists only, and MongoDB for single values, too."""
+    updates = [
+        {**update, "q": {name: _single_value(condition) for name, condition in update["q"].items()}}
+        for update in command.items("updates")
+    ]
+    return await forward(command.with_items("updates", updates))
+
+
+def _single_value(condition: object) -> object:
+    match condition:
+        case {"$all": [value]}:
+            return value
+    return condition
+
+
 @rule("createIndexes")
 async def drop_partial_uniqueness(command: Command, forward: Forward) -> Doc:
     """Create unique partial indexes without `unique`: the store would refuse documents that they do not contain."""
@@ -118,8 +142,11 @@ async def drop_partial_uniqueness(command: Command, forward: Forward) -> Doc:
     return await forward(command.with_items("indexes", plain))
 
 
+RULES = (claim_newer_version, claim_newer_server, compare_single_values, drop_partial_uniqueness)
+
+
 async def _run_proxy(port: int, upstream: int) -> None:
-    async with wire_proxy(upstream, [claim_newer_version, drop_partial_uniqueness], port=port):
+    async with wire_proxy(upstream, RULES, port=port):
         await asyncio.Event().wait()
 
 
