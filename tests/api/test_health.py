@@ -105,6 +105,7 @@ async def test_api_is_degraded_without_redis_and_unready_but_alive_without_the_s
             response = await wait_for_readiness(api, lambda response: parse_states(response)["redis"] == "down")
             assert (response.status_code, response.json()["status"]) == (200, "degraded")
             monkeypatch.setattr("app.api.health.OUTAGE_PATIENCE_SECONDS", 0.0)
+            monkeypatch.setattr("app.api.health.CHECK_TIMEOUT_SECONDS", 0.5)
             await own.mongo.kill()
             response = await wait_for_readiness(api, lambda response: parse_states(response)["store"] == "down")
             assert (response.status_code, response.json()["status"]) == (503, "unavailable")
@@ -113,6 +114,7 @@ async def test_api_is_degraded_without_redis_and_unready_but_alive_without_the_s
             samples = await scrape_metrics(api)
             assert samples["punchcard_backlog_up", ""] == 0
             await own.mongo.start()
+            monkeypatch.setattr("app.api.health.CHECK_TIMEOUT_SECONDS", PATIENCE_SECONDS)
             await wait_for_readiness(api, lambda response: response.status_code == 200)
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from app.local.servers import free_port
+from app.resources import open_resources
+from app.store.operations.indexes import ensure_indexes
 from tests.cli.test_main import run_command
 from tests.servers import Servers
 from tests.store_proxy import StoreProxy, running_proxy
+
+DATABASE = "start-failures"
 
 
 @pytest.fixture
@@ -24,7 +29,7 @@ async def run_api_command(proxy: StoreProxy, servers: Servers, folder: Path, com
     options = [] if command == "worker" else ["--port", str(free_port())]
     status, output = await run_command(
         command, *options, "--data-dir", str(folder), MONGODB_URI=proxy.url, REDIS_URL=servers.settings.redis_url or "",
-        PUNCHCARD_DATABASE="start-failures",
+        PUNCHCARD_DATABASE=DATABASE,
     )  # fmt: skip
     assert status == 1, output
     assert "Traceback" not in output
@@ -50,7 +55,9 @@ async def test_command_that_the_store_refuses_names_the_cause_and_what_to_change
 async def test_api_whose_store_goes_away_while_it_starts_prints_one_line(
     proxy: StoreProxy, servers: Servers, tmp_path: Path
 ) -> None:
-    """The command looks at the store twice: it creates the indexes, then the server opens its own connections."""
+    """The command looks at the store twice: it compares the indexes, then the server opens its own connections."""
+    async with open_resources(dataclasses.replace(servers.settings, database=DATABASE)) as resources:
+        await ensure_indexes(resources.db)
     proxy.fail("buildInfo", code=91, code_name="ShutdownInProgress", skips=1, times=None)
     lines = await run_api_command(proxy, servers, tmp_path)
     assert lines[-1].startswith("Error: The store did not answer.")

@@ -86,10 +86,14 @@ class OtherChannels:
             load.sent |= {event["externalId"]: event for event in events}
             unsent = ("channel", "source")
             lines = [json.dumps({key: each for key, each in event.items() if key not in unsent}) for event in events]
-            answer = await self._upload_file("\n".join(lines))
-            if answer["job"] is None:
-                load.errors.append(f"a file was answered {answer}")
-                return
+            while (answer := await self._upload_file("\n".join(lines)))["job"] is None:
+                if load.stopping:
+                    return
+                # Workers that crash all the time leave many jobs unfinished.
+                if {error["code"] for error in answer.get("userErrors", ())} != {"LIMIT"}:
+                    load.errors.append(f"a file was answered {answer}")
+                    return
+                await asyncio.sleep(0.5)
             job: dict[str, Any] = {"finishedAt": None}
             while job["finishedAt"] is None:
                 await asyncio.sleep(0.2)

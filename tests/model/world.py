@@ -53,7 +53,7 @@ SMALL_LIMITS = {
     "workers.stages.shares.SLICE_SECONDS": 10**9,
     "workers.stages.shares.YIELD_SECONDS": 10**9,
     # A run must not depend on the time of the machine.
-    "app.store.stages.fold.system_ms": _ticks.__next__,
+    "app.store.stages.saves.system_ms": _ticks.__next__,
     "app.store.stages.publish.system_ms": _ticks.__next__,
     "app.store.workspace.passes.system_ms": _ticks.__next__,
     "workers.stages.due.DUE_BATCH_SIZE": 2,

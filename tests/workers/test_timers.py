@@ -133,7 +133,7 @@ async def test_year_that_passes_before_20000_due_passes_starts_one_run_a_sweep_a
     await db["passes"].create_indexes([index for index in INDEXES["passes"] if "due" in index.document["key"]])
     year = START + timedelta(days=365)
     due_ms = to_ms(year + ONE_MS)
-    docs = [{"_id": f"pass{n}", "due": due_ms, "slot": slot_of(f"pass{n}")} for n in range(20_000)]
+    docs = [{"_id": f"pass{n}", "workspace": "ws", "due": due_ms, "slot": slot_of(f"pass{n}")} for n in range(20_000)]
     for start in range(0, len(docs), 1_000):
         await db["passes"].insert_many(docs[start : start + 1_000], ordered=False)
     runs = CountedRuns()

@@ -111,7 +111,7 @@ async def test_refusal_is_logged_once_with_command_and_collection_but_no_value(
     with caplog.at_level(logging.WARNING), pytest.raises(StoreRefused, match=r"Unauthorized \(code 13\)") as refused:
         await proxied.worker.fold_queries.pending(0, 63, None, 10)
     [line] = [record.getMessage() for record in caplog.records if record.name == LOGGER]
-    assert "code=13 codeName=Unauthorized command=find collection=events query=FoldQueries.pending" in line
+    assert "code=13 codeName=Unauthorized command=find collection=events query=PendingQueries.pending" in line
     assert refused.value.reference in line
     assert "secret" not in caplog.text
     assert refused.value.__suppress_context__

@@ -27,6 +27,7 @@ from tests.business import Business, purchases
 from tests.graphql.serving import run_api
 from tests.receiver import Receiver, run_receiver
 from tests.store.operations.test_consistency import find_all
+from workers.main import STAGES
 from workers.stages.deliver import run_endpoint
 from workers.stages.retain import retain
 from workers.sweep import Sweep
@@ -175,14 +176,8 @@ async def test_activity_that_is_still_in_an_outbox_stays_and_is_not_appended_aga
     assert await positions(shop) == list(range(11, end + 1))
     with patch("app.store.operations.truncation.MAX_UNPUBLISHED", 0):
         await shop.record({"external_id": "more", "amount": 1})
-        await Sweep(shop.worker, {"fold": (await _stages())["fold"]}).fold()  # type: ignore[dict-item]
+        await Sweep(shop.worker, STAGES).fold()
         assert (await queries_of(shop).plan(shop.ctx.workspace.id, upto=end)).cut == 10
-
-
-async def _stages() -> dict[str, object]:
-    from workers.main import STAGES
-
-    return dict(STAGES)
 
 
 async def test_truncation_that_crashed_is_completed_by_the_next_one(
@@ -245,7 +240,7 @@ async def test_sweep_retains_once_a_minute_in_every_workspace(shop: Business) ->
     async def run(_: Worker, key: str) -> None:
         seen.append(key)
 
-    sweep = Sweep(shop.worker, {"retain": run})
+    sweep = Sweep(shop.worker, {**STAGES, "retain": run})
     await sweep.retain()
     assert seen == [], "without the setting, the sweep does not even list the workspaces"
     settings = replace(shop.ctx.resources.settings, retention_days=("activities=5",))
