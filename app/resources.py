@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -122,8 +123,8 @@ async def open_resources(
             await bus.aclose()
     finally:
         await redis.aclose()
-        client.close()
-        essential_client.close()
+        # The driver ends its sessions in the store, and waits for the answer.
+        await asyncio.gather(*(asyncio.to_thread(each.close) for each in (client, essential_client)))
 
 
 def check_server(version: Sequence[int], server_types: Iterable[str]) -> None:

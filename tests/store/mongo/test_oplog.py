@@ -19,12 +19,12 @@ async def test_pruning_deletes_all_earlier_entries_while_clients_write(db: Datab
 
     async def write() -> None:
         while writing:
-            await db["filler"].insert_many([{"n": n} for n in range(50)])
+            await db["filler"].insert_many([{"n": n} for n in range(10)])
             is_busy.set()
 
     writers = [asyncio.create_task(write()) for _ in range(WRITERS)]
     try:
-        for number in range(5):
+        for number in range(2):
             is_busy.clear()
             await is_busy.wait()
             await db["marked"].insert_one({"_id": number})
