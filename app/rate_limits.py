@@ -15,9 +15,9 @@ import logging
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TypeVar, cast
 
 from redis.asyncio import Redis
 
@@ -25,6 +25,7 @@ from app.bus import REDIS_ERRORS
 from app.domain.errors import Throttled
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 LEASES_PER_BUDGET = 100
 """Leases in a full budget. A crashed process loses at most the hundredth that it leased in advance."""
@@ -149,24 +150,10 @@ class Budget:
         self._key_budget(key_id).leased_points -= cost
 
     def _key_budget(self, key_id: str) -> _KeyBudget:
-        budget = self._keys.get(key_id)
-        if budget is None:
-            budget = self._keys[key_id] = _KeyBudget(self._full_budget(1))
-            if len(self._keys) > MAX_CACHED_KEYS:
-                self._keys.popitem(last=False)
-        else:
-            self._keys.move_to_end(key_id)
-        return budget
+        return _cached(self._keys, key_id, lambda: _KeyBudget(self._full_budget(1)))
 
     def _workspace_budget(self, workspace_id: str) -> _SharedBudget:
-        budget = self._workspaces.get(workspace_id)
-        if budget is None:
-            budget = self._workspaces[workspace_id] = self._full_budget(WORKSPACE_BUDGET_FACTOR)
-            if len(self._workspaces) > MAX_CACHED_KEYS:
-                self._workspaces.popitem(last=False)
-        else:
-            self._workspaces.move_to_end(workspace_id)
-        return budget
+        return _cached(self._workspaces, workspace_id, lambda: self._full_budget(WORKSPACE_BUDGET_FACTOR))
 
     def _full_budget(self, factor: int) -> _SharedBudget:
         points = factor * self._points
@@ -207,3 +194,15 @@ class Budget:
         for each, left in zip(shared.values(), points, strict=True):
             each.note(float(left))
         return granted
+
+
+def _cached(budgets: OrderedDict[str, T], name: str, make: Callable[[], T]) -> T:
+    """Return the budget of that name, and make it if there is none. The least recently used ones are dropped."""
+    budget = budgets.get(name)
+    if budget is None:
+        budget = budgets[name] = make()
+        if len(budgets) > MAX_CACHED_KEYS:
+            budgets.popitem(last=False)
+    else:
+        budgets.move_to_end(name)
+    return budget

@@ -23,6 +23,7 @@ from app.config.settings import Settings
 from app.resources import Resources, open_resources
 from app.store.cache import WorkspaceCache
 from app.store.mongo.driver import open_client
+from app.store.mongo.failures import failure_log
 from app.store.mongo.queries import Database, Doc
 from tests.business import INDEXED_DATABASES, Business, open_business
 from tests.patience import PATIENCE_SECONDS
@@ -164,6 +165,13 @@ async def _session_resources(servers: Servers) -> AsyncIterator[Resources]:
             for name in await opened.db.client.list_database_names():
                 if name.startswith(DATABASES):
                     await opened.db.client.drop_database(name)
+
+
+@pytest.fixture(autouse=True)
+def fresh_failure_log() -> None:
+    """Forget the failures that earlier tests logged: equal ones within a minute share one line of the log."""
+    failure_log._refusals.clear()
+    failure_log._outage_logged_at = None
 
 
 @pytest.fixture(autouse=True)

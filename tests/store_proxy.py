@@ -9,28 +9,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
-import bson
+from tests.wire.framing import (
+    OP_MSG,
+    Command,
+    Doc,
+    Message,
+    decode_command,
+    decode_reply,
+    encode_reply,
+    read_message,
+)
 
-Doc = dict[str, Any]
-_HEADER = struct.Struct("<iiii")
-_OP_MSG = 2013
-_UNNAMED = "$cmd"
 _OPTIONS = "directConnection=true&serverMonitoringMode=poll"
-
-
-@dataclass(frozen=True)
-class Command:
-    """One command that a client sent: its name, its collection ("$cmd" if it has none), and its main document."""
-
-    name: str
-    collection: str
-    body: Doc
 
 
 @dataclass(eq=False)
@@ -103,9 +97,7 @@ class StoreProxy:
         """Answer that each single write of the commands failed. None of them takes effect."""
 
         def reply(command: Command) -> Doc:
-            count = len(
-                command.body.get("updates") or command.body.get("documents") or command.body.get("deletes") or ()
-            )
+            count = sum(len(command.items(name)) for name in ("updates", "documents", "deletes"))
             failures = [{"index": i, "code": code, "errmsg": 'value "secret" refused'} for i in range(count)]
             return {"ok": 1.0, "n": 0, "nModified": 0, "writeErrors": failures}
 
@@ -170,7 +162,7 @@ class StoreProxy:
             writer.close()
             return
         self._writers |= {writer, upstream_writer}
-        replies: dict[int, tuple[Command, Doc | None]] = {}
+        replies: dict[int, tuple[Message, Command, Doc | None]] = {}
         tasks = {
             asyncio.create_task(self._forward_commands(reader, writer, upstream_writer, replies)),
             asyncio.create_task(self._forward_replies(upstream_reader, writer, replies)),
@@ -190,14 +182,13 @@ class StoreProxy:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         upstream: asyncio.StreamWriter,
-        replies: dict[int, tuple[Command, Doc | None]],
+        replies: dict[int, tuple[Message, Command, Doc | None]],
     ) -> None:
-        while (message := await _read_message(reader)) is not None:
-            request_id = _HEADER.unpack_from(message)[1]
-            command = _parse_command(message)
-            if command is None:
-                upstream.write(message)
+        while (message := await _read_next(reader)) is not None:
+            if message.opcode != OP_MSG:
+                upstream.write(message.encode())
                 continue
+            command = decode_command(message)
             self.sent.append(command)
             self._something_sent.set()
             fault = next((each for each in self._faults if each.matches(command)), None)
@@ -209,70 +200,42 @@ class StoreProxy:
                 if not fault.takes_effect:
                     if fault.closes:
                         return
-                    writer.write(_encode_reply(request_id, reply or {"ok": 1.0}))
+                    writer.write(encode_reply(reply or {"ok": 1.0}, message).encode())
                     continue
                 if fault.closes:
                     # Wait for the answer of the store, so that the command has taken effect, and drop it.
-                    replies[request_id] = (command, {"closes": True})
+                    replies[message.request_id] = (message, command, {"closes": True})
                 elif reply is not None:
-                    replies[request_id] = (command, reply)
+                    replies[message.request_id] = (message, command, reply)
             if (command.name, command.collection) in self._watched:
-                replies.setdefault(request_id, (command, None))
-            upstream.write(message)
+                replies.setdefault(message.request_id, (message, command, None))
+            upstream.write(message.encode())
             await upstream.drain()
 
     async def _forward_replies(
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        replies: dict[int, tuple[Command, Doc | None]],
+        replies: dict[int, tuple[Message, Command, Doc | None]],
     ) -> None:
-        while (message := await _read_message(reader)) is not None:
-            answered_id = _HEADER.unpack_from(message)[2]
-            command, reply = replies.pop(answered_id, (None, None))
+        while (message := await _read_next(reader)) is not None:
+            request, command, reply = replies.pop(message.response_to, (None, None, None))
             if command is not None and reply is None:
                 key = (command.name, command.collection)
-                self._old_replies.setdefault(key, bson.decode(message[21:]))
+                self._old_replies.setdefault(key, decode_reply(message))
                 self._watched.discard(key)
             if reply is not None and reply.get("closes"):
                 return
-            writer.write(message if reply is None else _encode_reply(answered_id, reply))
+            writer.write((message if request is None or reply is None else encode_reply(reply, request)).encode())
             await writer.drain()
 
 
-async def _read_message(reader: asyncio.StreamReader) -> bytes | None:
+async def _read_next(reader: asyncio.StreamReader) -> Message | None:
+    """Return the next message, or None if the connection has ended."""
     try:
-        header = await reader.readexactly(16)
-        return header + await reader.readexactly(_HEADER.unpack(header)[0] - 16)
+        return await read_message(reader)
     except (asyncio.IncompleteReadError, ConnectionError):
         return None
-
-
-def _parse_command(message: bytes) -> Command | None:
-    """Return the command of a message, with the documents of its sequences; None for another kind of message."""
-    if _HEADER.unpack_from(message)[3] != _OP_MSG:
-        return None
-    body: Doc = {}
-    sequences: dict[str, list[Doc]] = {}
-    position = 20
-    while position < len(message):
-        kind, size = message[position], int.from_bytes(message[position + 1 : position + 5], "little")
-        section = message[position + 1 : position + 1 + size]
-        if kind == 0:
-            body = bson.decode(section)
-        else:
-            name_end = section.index(b"\0", 4)
-            sequences[section[4:name_end].decode()] = bson.decode_all(section[name_end + 1 :])
-        position += 1 + size
-    body |= sequences
-    name = next(iter(body))
-    target = body.get("collection") if name == "getMore" else body[name]
-    return Command(name, target if isinstance(target, str) else _UNNAMED, body)
-
-
-def _encode_reply(request_id: int, reply: Mapping[str, Any]) -> bytes:
-    document = bson.encode(reply)
-    return _HEADER.pack(21 + len(document), 0, request_id, _OP_MSG) + b"\0\0\0\0\0" + document
 
 
 @asynccontextmanager

@@ -64,8 +64,9 @@ class Command:
 
     @property
     def collection(self) -> str:
-        """The collection, for commands that have one."""
-        return str(self.body[self.name])
+        """The collection, or "$cmd" for a command that has none."""
+        target = self.body.get("collection") if self.name == "getMore" else self.body[self.name]
+        return target if isinstance(target, str) else "$cmd"
 
     def items(self, name: str) -> list[Doc]:
         """Return a list of documents, such as the `updates` of an update, however it was sent."""

@@ -12,7 +12,7 @@ from workers.laps import LOOK_SIZE, Lap
 from workers.worker import Worker
 
 from .advance import read_clock
-from .due import advance_without_events
+from .due import advance_lap
 
 BACKFILL_BATCH_SIZE = 200
 SUPERSEDED_TTL_MS = DAY // timedelta(milliseconds=1)
@@ -32,14 +32,9 @@ async def backfill_once(worker: Worker, workspace_id: str) -> bool:
     if lap is None or lap.subject != revision:
         found = await worker.fold_queries.passes_behind(workspace_id, revision, LOOK_SIZE)
         lap = Lap([(pass_id, workspace_id) for pass_id in found], revision)
-    behind = lap.take(BACKFILL_BATCH_SIZE)
-    if not behind:
+    if not lap.passes:
         await worker.fold_queries.mark_caught_up(workspace_id, revision)
         await worker.fold_queries.drop_versions(workspace_id, revision, at.now_ms - SUPERSEDED_TTL_MS)
         worker.compact_definitions(workspace_id, revision)
         return False
-    lap.saved += await advance_without_events(worker, dict(behind), at)
-    if not lap.passes:
-        return lap.saved > 0
-    worker.laps["backfill", workspace_id] = lap
-    return True
+    return await advance_lap(worker, ("backfill", workspace_id), lap, BACKFILL_BATCH_SIZE, at)

@@ -31,11 +31,18 @@ async def due_once(worker: Worker, key: str) -> bool:
     if lap is None or lap.subject != bounds:
         found = await worker.fold_queries.due(*bounds, at.elapsed_ms, LOOK_SIZE)
         lap = Lap([(each.pass_id, each.workspace_id) for each in found], bounds)
-    taken = lap.take(DUE_BATCH_SIZE)
-    lap.saved += await advance_without_events(worker, dict(taken), at)
+    return await advance_lap(worker, ("due", key), lap, DUE_BATCH_SIZE, at)
+
+
+async def advance_lap(worker: Worker, running: tuple[str, str], lap: Lap, count: int, at: RoundClock) -> bool:
+    """Advance the next passes of a lap, and return whether more may follow.
+
+    The lap continues in the next round of the stage and key `running`.
+    """
+    lap.saved += await advance_without_events(worker, dict(lap.take(count)), at)
     if not lap.passes:
         return lap.saved > 0
-    worker.laps["due", key] = lap
+    worker.laps[running] = lap
     return True
 
 

@@ -11,6 +11,8 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
+from app.domain.activities import Activity
+
 RETRY_DELAYS_SECONDS = (0, 5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
 """The delay from each failure of a message to its next attempt. After one failure more, the delivery is FAILED."""
 RETRIES_IN_PARTITION = 3
@@ -67,6 +69,34 @@ class WebhookDelivery:
     created_at: datetime
     updated_at: datetime
     due_at: datetime | None = None
+
+    @classmethod
+    def pending(
+        cls,
+        endpoint_id: str,
+        activity: Activity,
+        *,
+        created_at: datetime,
+        updated_at: datetime,
+        due_at: datetime | None,
+        attempt_count: int = 0,
+        attempts: tuple[Attempt, ...] = (),
+    ) -> WebhookDelivery:
+        """Return the PENDING delivery of an activity to an endpoint."""
+        return cls(
+            id=delivery_id(endpoint_id, activity.position),
+            endpoint_id=endpoint_id,
+            position=activity.position,
+            activity_id=activity.id,
+            type=activity.type,
+            recorded_at=activity.recorded_at,
+            status=WebhookDeliveryStatus.PENDING,
+            attempt_count=attempt_count,
+            attempts=attempts,
+            created_at=created_at,
+            updated_at=updated_at,
+            due_at=due_at,
+        )
 
 
 def delivery_id(endpoint_id: str, position: int) -> str:

@@ -145,8 +145,8 @@ class TruncationQueries(ErrorTranslating):
     async def _find_holds(self, workspace_id: str) -> dict[str, int]:
         """Return the positions up to which the log may be truncated, by what needs the activities behind."""
         holds: dict[str, int] = {}
-        lanes = self._db["webhook_lanes"].find({"workspace": workspace_id, "on": 1}, {"next": 1})
-        for doc in await lanes.to_list(None):
+        progress = self._db["webhook_lanes"].find({"workspace": workspace_id, "on": 1}, {"next": 1})
+        for doc in await progress.to_list(None):
             holds[f"the webhook endpoint {doc['_id']}, which has not delivered them"] = min(doc["next"]) - 1
             waiting = {"workspace": workspace_id, "endpoint": doc["_id"], "due": {"$gte": 0}}
             deferred = [

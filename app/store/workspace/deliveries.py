@@ -14,7 +14,6 @@ from pymongo import UpdateOne
 
 from app.domain.activities import Activity
 from app.domain.values.instants import from_ms, to_ms
-from app.domain.webhooks import deliveries as webhook_deliveries
 from app.domain.webhooks.deliveries import (
     DELIVERY_TTL_SECONDS,
     DeliveryQuery,
@@ -117,20 +116,7 @@ class DeliveryQueries(WorkspaceQueries):
         """
         at = from_ms(now_ms)
         deliveries = [
-            WebhookDelivery(
-                id=webhook_deliveries.delivery_id(endpoint_id, activity.position),
-                endpoint_id=endpoint_id,
-                position=activity.position,
-                activity_id=activity.id,
-                type=activity.type,
-                recorded_at=activity.recorded_at,
-                status=WebhookDeliveryStatus.PENDING,
-                attempt_count=0,
-                attempts=(),
-                created_at=at,
-                updated_at=at,
-                due_at=at,
-            )
+            WebhookDelivery.pending(endpoint_id, activity, created_at=at, updated_at=at, due_at=at)
             for activity in activities
         ]
         # Use few writes: a store that waits for its disk takes equally long for one delivery and for many.

@@ -12,7 +12,8 @@ from app.commands.segments import create_segment
 from app.domain.errors import Unavailable
 from app.store.workspace.exports import Part
 from tests.business import Business, purchases
-from tests.store_proxy import Command, Fault, StoreProxy
+from tests.store_proxy import Fault, StoreProxy
+from tests.wire.framing import Command
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
