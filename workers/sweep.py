@@ -143,7 +143,9 @@ class Sweep:
                 )
 
     async def merge(self) -> None:
-        """Move the remaining events of merged passes."""
+        """Store the tombstones of merges whose caller crashed, and move the remaining events of merged passes."""
+        for workspace_id in await self._worker.merge_queries.decided():
+            await self._worker.resources.workspace(workspace_id).removals.complete_merge()
         await self._run_in_turn("merge", await self._worker.merge_queries.waiting())
 
     async def erase(self) -> None:

@@ -23,7 +23,6 @@ from .schedule import Schedule
 
 Doc = dict[str, Any]
 UNIQUE: Mapping[str, Sequence[tuple[str, ...]]] = {
-    "events": (("workspace", "merge"),),
     "passes": (("workspace", "external_id"),),
     "activities": (("workspace", "pos"),),
     "definitions": (("workspace", "rev"),),
@@ -148,9 +147,16 @@ class Collection:
         if failures:
             raise BulkWriteError({"writeErrors": failures, "writeConcernErrors": []})
 
-    async def update_one(self, query: Doc, change: Doc) -> None:
-        """Update the first document that matches."""
-        await self._schedule.write([lambda: bool(self._update(query, copy(change), 1)) or True])
+    async def update_one(self, query: Doc, change: Doc) -> Matched:
+        """Update the first document that matches, and return how many matched."""
+        matched: list[int] = []
+
+        def step() -> bool:
+            matched.append(self._update(query, copy(change), 1))
+            return True
+
+        await self._schedule.write([step])
+        return Matched(sum(matched))
 
     async def update_many(self, query: Doc, change: Doc) -> Matched:
         """Update all documents that match, one after the other, and return how many matched."""

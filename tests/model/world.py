@@ -217,7 +217,9 @@ class World:
         ]
 
     async def sweep_merges(self, worker: Worker) -> None:
-        """Run the merge stage for each merged pass, as the sweep does."""
+        """Store missing tombstones of merges, and run the merge stage for each merged pass, as the sweep does."""
+        for workspace_id in await worker.merge_queries.decided():
+            await worker.resources.workspace(workspace_id).removals.complete_merge()
         for pass_id in await worker.merge_queries.waiting():
             await merge.merge(worker, pass_id)
 

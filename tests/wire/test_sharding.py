@@ -42,7 +42,7 @@ BROADCASTS = {
     "read the history of a pass": {"find events by occurred_at pass workspace"},
 }
 """By what a test does, the kinds of operations that go to every shard. Take kinds out; never add one."""
-REFUSED_INDEXES = [("events", ["workspace", "merge"]), ("passes", ["workspace", "external_id"])]
+REFUSED_INDEXES = [("passes", ["workspace", "external_id"])]
 """Unique indexes that a sharded MongoDB refuses. Take indexes out; never add one."""
 
 

@@ -39,17 +39,17 @@ async def merge_passes(ctx: Context, survivor_id: str, merged_id: str) -> Pass:
             raise Conflict("This pass is being erased and cannot be merged.", field)
     await record_audit_entry(ctx, "mergePasses", "Pass", merged.id, into=survivor.id)
     for _ in range(_MAX_ATTEMPTS):
-        # Read the rank before checking for cycles. A merge that commits after the checks takes rank + 1, so this
-        # insert fails and the checks are repeated.
-        rank = await removals.merge_rank()
+        # Read the rank before checking for cycles. A merge that is decided after the checks takes rank + 1, so this
+        # decision fails and the checks are repeated.
+        rank = await removals.complete_merge()
         if merged.id in await removals.merges(survivor.id):
             raise Conflict("The survivor is itself being merged into the other pass.", "mergedId")
         pending_merges = await removals.merges(merged.id)
         if pending_merges and pending_merges[0] != survivor.id:
             raise Conflict("This pass is being merged into a third pass; repeat in a moment.", "mergedId")
         if not pending_merges:
-            tombstone = Tombstone(merged.id, None, await ctx.now(), into=survivor.id, rank=rank + 1)
-            if await removals.insert([tombstone], ctx.origin):
+            tombstone = Tombstone(merged.id, None, await ctx.now(), into=survivor.id)
+            if not await removals.decide_merge(tombstone, ctx.origin, rank):
                 continue
         ctx.resources.cache.forget_pass(ctx.workspace.id, merged.id, merged.external_id)
         ctx.resources.bus.wake("fold", range_of(slot_of(merged.id)))

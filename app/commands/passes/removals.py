@@ -117,6 +117,7 @@ async def erase_pass(
         return requested
     if dry_run:
         return _preview_erasure(card)
+    await removals.complete_merge()
     if await removals.merges(card.id):
         raise Conflict("This pass is being merged; repeat in a moment.", "id" if external_id is None else "externalId")
     if requested is None:

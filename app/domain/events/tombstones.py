@@ -47,14 +47,12 @@ class Tombstone:
 
     - `removes`: id of the event, else None.
     - `into`: id of the survivor, for a merged pass.
-    - `rank`: order of the merges in a workspace.
     """
 
     pass_id: str
     removes: str | None
     recorded_at: datetime
     into: str | None = None
-    rank: int | None = None
 
     @property
     def id(self) -> str:

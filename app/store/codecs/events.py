@@ -88,7 +88,7 @@ def tombstone_to_doc(tombstone: Tombstone, workspace_id: str, origin: Origin) ->
     if tombstone.removes is not None:
         doc["removes"] = tombstone.removes
     if tombstone.into is not None:
-        doc |= {"into": tombstone.into, "merge": tombstone.rank}
+        doc["into"] = tombstone.into
     return doc
 
 

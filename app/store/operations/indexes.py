@@ -15,7 +15,14 @@ from app.store.mongo.queries import Collection, Database, translating_errors
 INDEXES: dict[str, list[IndexModel]] = {}
 FORMER_INDEXES = {
     # {pend, workspace, pass, occurred_at, _id} replaces both.
-    "events": frozenset({"pend_1_pass_1_occurred_at_1__id_1", "workspace_1_pend_1_pass_1_occurred_at_1__id_1"}),
+    # A document of each workspace decides the order of merges.
+    "events": frozenset(
+        {
+            "pend_1_pass_1_occurred_at_1__id_1",
+            "workspace_1_pend_1_pass_1_occurred_at_1__id_1",
+            "workspace_1_merge_1",
+        }
+    ),
 }
 """Names of indexes that earlier versions made and this version does not use, by collection.
 
@@ -38,10 +45,10 @@ _index("events", "pend", "workspace", "pass", "occurred_at", "_id", partial="pen
 _index("events", "workspace", "pass", "occurred_at", "_id")
 _index("events", "workspace", "occurred_at", "_id")
 _index("events", "workspace", "type", "occurred_at", "_id")
-_index("events", "workspace", "merge", unique=True, partial="merge")
 _index("passes", "due", "slot", partial="due")
 _index("passes", "parked", partial="parked")
 _index("workspaces", "stale", partial="stale")
+_index("merges", "open", partial="open")
 _index("passes", "pub", "workspace", partial="pub")
 _index("passes", "workspace", "pub", partial="pub")
 _index("passes", "erasing", "workspace", partial="erasing")

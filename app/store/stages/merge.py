@@ -23,12 +23,17 @@ class MergeQueries(ErrorTranslating):
     """Named queries of the merge stage. Errors: Unavailable, safe to repeat."""
 
     def __init__(self, db: Database, in_chunk: int) -> None:
-        self._passes, self._events = db["passes"], db["events"]
+        self._passes, self._events, self._merges = db["passes"], db["events"], db["merges"]
         self._in_chunk = in_chunk
 
     async def waiting(self, limit: int = 1_000) -> list[str]:
         """Return the merged passes with events that must still be moved. Index: {merging, workspace}."""
         docs = await self._passes.find({"merging": {"$gte": 0}}, {"_id": 1}).limit(limit).to_list(None)
+        return [doc["_id"] for doc in docs]
+
+    async def decided(self, limit: int = 1_000) -> list[str]:
+        """Return the workspaces with a merge that is decided and whose tombstone may be missing. Index: {open}."""
+        docs = await self._merges.find({"open": {"$gte": 0}}, {"_id": 1}).limit(limit).to_list(None)
         return [doc["_id"] for doc in docs]
 
     async def move(self, alias: Pass) -> bool:

@@ -37,6 +37,7 @@ class RemovalQueries(WorkspaceQueries):
     def __init__(self, db: Database, workspace_id: str, in_chunk: int) -> None:
         super().__init__(db, workspace_id, in_chunk)
         self._passes, self._erasures, self._jobs = db["passes"], db["erasures"], db["jobs"]
+        self._merges = db["merges"]
 
     async def insert(self, tombstones: Sequence[Tombstone], origin: Origin) -> set[int]:
         """Insert pending tombstones and return the indexes of those whose target has one already. Safe to repeat."""
@@ -94,11 +95,43 @@ class RemovalQueries(WorkspaceQueries):
             found.append(doc["into"])
         return found
 
-    async def merge_rank(self) -> int:
-        """Return the rank of the workspace's latest merge; 0 before the first. Index: {workspace, merge}."""
-        where = self._in_workspace(merge={"$gte": 0})
-        doc = await self._collection.find_one(where, {"merge": 1}, sort=[("merge", -1)])
-        return 0 if doc is None else int(doc["merge"])
+    async def complete_merge(self) -> int:
+        """Store the tombstone of the merge that was decided last, and return the number of merges decided so far.
+
+        The caller that decided a merge may have crashed before it stored the tombstone. Safe to repeat, and to run in
+        several processes at once. One round trip if the tombstone is stored. Index: _id.
+        """
+        doc = await self._merges.find_one({"_id": self._workspace_id})
+        if doc is None:
+            return 0
+        if "tombstone" in doc:
+            await self._store_tombstone(doc["rank"], doc["tombstone"])
+        return int(doc["rank"])
+
+    async def decide_merge(self, tombstone: Tombstone, origin: Origin, rank: int) -> bool:
+        """Decide a merge after `rank` others, and store its tombstone. Index: _id.
+
+        Returns False, with nothing changed, if another merge of the workspace was decided since `complete_merge` returned
+        the rank. If this raises Unavailable, the merge may be decided; then the next call of `complete_merge` stores its
+        tombstone. The document of the workspace decides, so that no index of the events has to be unique.
+        """
+        doc = tombstone_to_doc(tombstone, self._workspace_id, origin)
+        decision: Doc = {"rank": rank + 1, "tombstone": doc, "open": 1}
+        if rank:
+            as_read = {"_id": self._workspace_id, "rank": rank}
+            is_decided = (await self._merges.update_one(as_read, {"$set": decision})).matched_count == 1
+        else:
+            is_decided = not await insert_new(self._merges, [{"_id": self._workspace_id, **decision}])
+        if is_decided:
+            await self._store_tombstone(rank + 1, doc)
+        return is_decided
+
+    async def _store_tombstone(self, rank: int, doc: Doc) -> None:
+        # Events are never deleted. So a slow process that stores a tombstone late finds its id taken.
+        await insert_new(self._collection, [doc])
+        await self._merges.update_one(
+            {"_id": self._workspace_id, "rank": rank}, {"$unset": {"tombstone": "", "open": ""}}
+        )
 
     async def erasure(self, pass_id: str) -> Erasure | None:
         """Return the progress of a pass's erasure; None if none was requested, or the pass does not exist.

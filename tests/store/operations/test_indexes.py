@@ -29,6 +29,8 @@ async def test_replaced_indexes_are_dropped_although_several_processes_start_at_
         await events.create_index([(name, 1) for name in names], partialFilterExpression={"pend": {"$gte": 0}})
         for names in OLD_KEYS
     ]
+    ranked = {"merge": {"$gte": 0}}
+    created.append(await events.create_index(["workspace", "merge"], unique=True, partialFilterExpression=ranked))
     assert set(created) == FORMER_INDEXES["events"]
     await asyncio.gather(*(ensure_indexes(resources.db) for _ in range(4)))
     await ensure_indexes(resources.db)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
+from unittest.mock import patch
 
 import pytest
 
@@ -20,11 +22,14 @@ from app.domain.passes.passes import PassInput
 from app.domain.state import aggregates
 from app.flow import SLOT_RANGES
 from app.store.mongo.paging import PageRequest
+from app.store.workspace.removals import RemovalQueries
 from tests.business import Business, list_transitions, no_purchase_for, purchases, spent
 from tests.crashes import Crash, CrashInjector
+from workers.main import STAGES
 from workers.stages.fold import fold_once
 from workers.stages.merge import merge_once
 from workers.stages.publish import publish_once
+from workers.sweep import Sweep
 
 DAY = timedelta(days=1)
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -401,3 +406,41 @@ async def test_every_event_counts_once_although_workers_crash_during_merges(busi
     assert {event.id for event in await read_events(business, card.id) if event.type not in TOMBSTONES} == sent
     assert await business.read_members(lapsed) == []
     await check(business)
+
+
+async def test_of_two_merges_that_would_form_a_cycle_one_is_refused(business: Business) -> None:
+    await business.create_passes("ann", "bob")
+    ids = await business.ctx.workspace.passes.ids_of(["ann", "bob"])
+    for _ in range(2):
+        both = [(ids["ann"], ids["bob"]), (ids["bob"], ids["ann"])]
+        results = await asyncio.gather(
+            *(merge_passes(business.ctx, *each) for each in both), return_exceptions=True
+        )  # fmt: skip
+        assert sum(isinstance(each, Conflict) for each in results) == 1
+        assert sum(not isinstance(each, BaseException) for each in results) == 1
+    assert await business.ctx.workspace.removals.complete_merge() == 1
+
+
+async def test_merge_is_completed_whose_caller_crashed_after_the_decision(business: Business) -> None:
+    await business.record({"amount": 1}, {"amount": 2, "pass_external_id": "bob"})
+    ids = await business.ctx.workspace.passes.ids_of(["ann", "bob"])
+    removals = business.ctx.workspace.removals
+    with patch.object(RemovalQueries, "_store_tombstone", side_effect=Crash), contextlib.suppress(Crash):
+        await merge_passes(business.ctx, ids["ann"], ids["bob"])
+    assert await removals.merges(ids["bob"]) == []
+    with pytest.raises(Conflict):
+        await merge_passes(business.ctx, ids["bob"], ids["ann"])
+    assert await removals.merges(ids["bob"]) == [ids["ann"]]
+    await business.run_worker()
+    assert (await business.read_pass()).aggregates["purchase", "USD"].sum == Decimal(3)
+
+
+async def test_sweep_completes_a_merge_that_nobody_repeats(business: Business) -> None:
+    await business.create_passes("ann", "bob")
+    ids = await business.ctx.workspace.passes.ids_of(["ann", "bob"])
+    with patch.object(RemovalQueries, "_store_tombstone", side_effect=Crash), contextlib.suppress(Crash):
+        await merge_passes(business.ctx, ids["ann"], ids["bob"])
+    assert business.ctx.workspace.id in await business.worker.merge_queries.decided()
+    await Sweep(business.worker, STAGES).merge()
+    assert await business.ctx.workspace.removals.merges(ids["bob"]) == [ids["ann"]]
+    assert business.ctx.workspace.id not in await business.worker.merge_queries.decided()
