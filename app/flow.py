@@ -33,7 +33,7 @@ FLOW = (
         module="app.commands.inbound.deliveries",
         key="message",
         reads=("inbound_hooks", "inbound_deliveries", "passes", "definitions"),
-        writes=("inbound_deliveries", "passes", "events"),
+        writes=("inbound_deliveries", "passes", "pass_names", "events"),
         wakes=("fold",),
     ),
     Stage(
@@ -41,7 +41,7 @@ FLOW = (
         module="workers.stages.rerun",
         key="message",
         reads=("inbound_hooks", "inbound_deliveries", "passes", "events", "definitions"),
-        writes=("inbound_deliveries", "passes", "events"),
+        writes=("inbound_deliveries", "passes", "pass_names", "events"),
         wakes=("fold",),
     ),
     Stage(
@@ -49,7 +49,7 @@ FLOW = (
         module="app.commands.events.record",
         key="request",
         reads=("passes", "events", "definitions"),
-        writes=("passes", "events", "receipts", "request_keys"),
+        writes=("passes", "pass_names", "events", "receipts", "request_keys"),
         wakes=("fold",),
     ),
     Stage(
@@ -89,7 +89,7 @@ FLOW = (
         module="workers.stages.merge",
         key="pass",
         reads=("passes", "events"),
-        writes=("passes", "events"),
+        writes=("passes", "pass_names", "events"),
         wakes=("fold", "erase"),
     ),
     Stage(
@@ -97,7 +97,7 @@ FLOW = (
         module="workers.stages.erase",
         key="pass",
         reads=("passes", "events", "activities", "jobs"),
-        writes=("passes", "events", "activities", "erasures", "inbound_deliveries"),
+        writes=("passes", "pass_names", "events", "activities", "erasures", "inbound_deliveries"),
         wakes=("publish", "merge"),
     ),
     Stage(
@@ -146,7 +146,7 @@ FLOW = (
             "webhook_endpoints",
             "webhook_deliveries",
         ),
-        writes=("passes", "events", "jobs", "job_files", "webhook_deliveries", "webhook_lanes"),
+        writes=("passes", "pass_names", "events", "jobs", "job_files", "webhook_deliveries", "webhook_lanes"),
         wakes=("fold", "deliver"),
     ),
     Stage(

@@ -27,6 +27,7 @@ from app.domain.errors import StoreRefused, Unavailable
 from app.flow import SLOT_RANGES
 from app.resources import Resources, open_resources
 from app.store.operations.indexes import SlotsChanged, check_slots
+from app.store.operations.pass_names import NotNamed, require_names
 from app.store.operations.schema_version import SchemaTooNew, require_writable
 from app.store.operations.upgrades import Upgrades
 from app.telemetry import tracing
@@ -137,6 +138,7 @@ async def run(settings: Settings, stopping: asyncio.Event) -> None:
     async with open_resources(settings) as resources:
         await check_slots(resources.db)
         await require_writable(resources.db)
+        await require_names(resources.db)
         restated = await Upgrades(resources.db, resources.in_chunk).restate_segments(await resources.clock.now())
         if restated:
             log.info("%d segments have a new version, because their conditions mean something else now", restated)
@@ -203,7 +205,7 @@ def main() -> None:
         _run_until_signalled(settings)
     except Unavailable as error:
         sys.exit(f"Error: {error.describe()}")
-    except (ConfigError, SchemaTooNew, SlotsChanged, StoreRefused) as error:
+    except (ConfigError, NotNamed, SchemaTooNew, SlotsChanged, StoreRefused) as error:
         sys.exit(f"Error: {error}")
     finally:
         tracing.stop()

@@ -11,6 +11,7 @@ import click
 from app.config.settings import Settings
 from app.resources import open_resources
 from app.store.operations.migration import BuildProgress, IndexComparison, Migration, MigrationFailed
+from app.store.operations.pass_names import forget_names, name_passes
 from app.store.operations.schema_version import raise_schema, require_writable
 
 from .settings import say, with_settings
@@ -20,9 +21,12 @@ from .settings import say, with_settings
 @click.option("--dry-run", is_flag=True, help="Only list what would be done.")
 @click.option("--hide", is_flag=True, help="Hide the indexes of earlier versions from queries.")
 @click.option("--drop", is_flag=True, help="Drop the indexes of earlier versions.")
+@click.option("--names", "rename", is_flag=True, help="Name all passes again, if `punchcard check` advises it.")
 @with_settings
-def migrate(settings: Settings, dry_run: bool, hide: bool, drop: bool) -> None:
-    """Prepare the database for this version: build the indexes that it lacks. Run it once before a rollout.
+def migrate(settings: Settings, dry_run: bool, hide: bool, drop: bool, rename: bool) -> None:
+    """Prepare the database for this version: build the indexes that it lacks, and name the passes of 0.1.0.
+
+    Run it once before a rollout.
 
     `punchcard api` and `punchcard worker` refuse to start while an index is missing. Processes of the version before may
     run meanwhile: a build does not block them. On a replica set, an index is ready when a majority of the members has
@@ -42,10 +46,10 @@ def migrate(settings: Settings, dry_run: bool, hide: bool, drop: bool) -> None:
       punchcard migrate --hide
       punchcard migrate --drop
     """
-    asyncio.run(_migrate(settings, dry_run=dry_run, hide=hide, drop=drop))
+    asyncio.run(_migrate(settings, dry_run=dry_run, hide=hide, drop=drop, rename=rename))
 
 
-async def _migrate(settings: Settings, *, dry_run: bool, hide: bool, drop: bool) -> None:
+async def _migrate(settings: Settings, *, dry_run: bool, hide: bool, drop: bool, rename: bool) -> None:
     async with open_resources(settings, has_socket_timeout=False) as resources:
         await require_writable(resources.db)
         migration = Migration(resources.db)
@@ -67,7 +71,11 @@ async def _migrate(settings: Settings, *, dry_run: bool, hide: bool, drop: bool)
             raise MigrationFailed(
                 f"These indexes are still missing: {', '.join(lacking)}. Run `punchcard migrate` again."
             )
+        # Processes of earlier versions create passes without names. So exclude them first.
         await raise_schema(resources.db)
+        if rename:
+            await forget_names(resources.db)
+        await name_passes(resources.db, lambda count: say(f"  {count} passes have names"))
         click.echo(f"The database {resources.db.name} is ready for this version.")
 
 

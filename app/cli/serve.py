@@ -23,6 +23,7 @@ from app.local.servers import Servers, command_of, hosts_of, is_free, listens, l
 from app.resources import open_resources
 from app.store.operations.indexes import ensure_indexes
 from app.store.operations.migration import require_indexes
+from app.store.operations.pass_names import require_names
 from app.store.operations.schema_version import raise_schema, require_writable
 from app.telemetry import logs
 
@@ -207,6 +208,7 @@ async def _require_migration(settings: Settings) -> None:
     async with open_resources(settings) as resources:
         await require_writable(resources.db)
         await require_indexes(resources.db)
+        await require_names(resources.db)
 
 
 async def _stop_orphans(servers: Servers, folder: Path) -> None:

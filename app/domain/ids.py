@@ -27,6 +27,11 @@ def keyed_event_id(workspace_id: str, idempotency_key: str, index: int) -> str:
     return _digest("event", workspace_id, "k", idempotency_key, str(index))
 
 
+def pass_name_id(workspace_id: str, external_id: str) -> str:
+    """Return the id of the name of a pass, so that each external id of a workspace belongs to one pass."""
+    return _digest("name", workspace_id, external_id)
+
+
 def event_type_id(workspace_id: str, key: str) -> str:
     """Return the id of an event type in a workspace. Built-in types have such an id, too."""
     return _digest("etype", workspace_id, key)

@@ -179,7 +179,7 @@ class StaleProcesses:
     async def read_store(self) -> StoreSnapshot:
         """Read the store, and mark the events of passes that are being erased: they may disappear from now on."""
         db, workspace = self.business.ctx.resources.db, {"workspace": self.business.ctx.workspace.id}
-        passes = await db["passes"].find(workspace).to_list(None)
+        passes = [doc for doc in await db["passes"].find(workspace).to_list(None) if "gone" not in doc]
         events = await db["events"].find(workspace).to_list(None)
         to_be_erased = {doc["pass"] for doc in events if doc.get("type") == "pass_erased"}
         store = StoreSnapshot(
@@ -319,6 +319,8 @@ class StaleProcesses:
                 sums = totals.setdefault(str(survivor), {})
                 sums[event.kind] = sums.get(event.kind, Decimal(0)) + event.amount
         for doc in await db["passes"].find(workspace).to_list(None):
+            if "gone" in doc:
+                continue
             assert "erased" not in doc, "an erasure that does not end"
             if "alias_of" not in doc:
                 counted = {row["t"]: row["sum"].to_decimal() for row in doc["aggregates"].values()}

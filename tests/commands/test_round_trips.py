@@ -17,6 +17,7 @@ from app.commands.events.outcomes import BatchOutcome
 from app.commands.events.receipts import receipt_of, record_call
 from app.domain.events.events import EventInput
 from app.resources import Resources
+from app.store.cache import WorkspaceCache
 from tests.business import Business, open_business
 
 COUNTED_VERBS = frozenset({"find", "aggregate", "getMore", "insert", "update", "delete", "findAndModify"})
@@ -103,7 +104,7 @@ def statuses_of(outcome: BatchOutcome) -> list[str]:
     return [result.status.value for result in outcome.results]
 
 
-async def test_mixed_batch_takes_11_round_trips_whatever_its_size(business: Business, commands: CommandCounter) -> None:
+async def test_mixed_batch_takes_12_round_trips_whatever_its_size(business: Business, commands: CommandCounter) -> None:
     """WH2-02: each item has its own outcome, in order."""
     [first] = (await business.record({"pass_external_id": "p0", "amount": 50})).results
     assert first.event is not None
@@ -125,11 +126,11 @@ async def test_mixed_batch_takes_11_round_trips_whatever_its_size(business: Busi
         await receipt_of(business.ctx, answer)
         sent[size] = commands.sent.copy()
         assert statuses_of(answer.outcome) == EXPECTED * (size // 10)
-    # One is for the key, one for the event types before a rejection. Four are for passes by id, passes by external id,
-    # the definitions for new passes, and the new passes. Five are for the originals, stored copies of rejected items,
+    # One is for the key, one for the event types before a rejection. Five are for passes by id, names of passes, the
+    # definitions for new passes, new names, and the new passes. Five are for the originals, stored copies of rejected items,
     # the events, the duplicates, and the receipt.
     assert sent[1_000] == sent[40]
-    assert sent[40].total() == 11
+    assert sent[40].total() == 12
 
 
 async def test_ordinary_call_is_one_write_and_a_large_receipt_one_more(
@@ -154,3 +155,17 @@ async def test_ordinary_call_is_one_write_and_a_large_receipt_one_more(
         assert commands.sent == {"insert request_keys": 1, "find request_keys": 1, "find receipts": 1, "find events": 1}
         # One round trip each for the key, the events, the duplicates and the receipt.
         assert first_with_key == 4
+
+
+async def test_second_look_at_an_external_id_is_one_round_trip(business: Business, commands: CommandCounter) -> None:
+    """The first look of any process also reads the passes, and notes that they exist."""
+    await business.record(*({"pass_external_id": f"p{n}"} for n in range(50)))
+    items = [EventInput(type="purchase", pass_external_id=f"p{n % 50}") for n in range(1_000)]
+    first = {"find pass_names": 1, "find passes": 1, "update pass_names": 1}
+    for looks in (first, {"find pass_names": 1}):
+        other = dataclasses.replace(business.ctx.resources, cache=WorkspaceCache())
+        ctx = dataclasses.replace(business.ctx, resources=other)
+        await record_call(ctx, [EventInput(type="purchase", pass_id="pass_none")])
+        commands.sent.clear()
+        await record_call(ctx, items)
+        assert commands.sent == {**looks, "insert events": 1}

@@ -73,7 +73,7 @@ async def find_problems(db: Database, load: Load, segments: dict[str, str], now:
     activities = await db["activities"].find({}).sort("pos", 1).to_list(None)
     if [a["pos"] for a in activities] != list(range(1, len(activities) + 1)):
         found.append("the positions of the feed are not dense")
-    passes = await db["passes"].find({}).to_list(None)
+    passes = await db["passes"].find({"gone": {"$exists": False}}).to_list(None)
     now_ms = int(now.timestamp() * 1000)
     survivors = {card["_id"]: card["alias_of"] for card in passes if "alias_of" in card}
     for card in passes:

@@ -40,7 +40,7 @@ class Invariants:
         self._now_ms = now_ms
         docs = [doc for doc in db["events"].docs.values() if not is_tombstone(doc["_id"])]
         self._events = [events.from_doc(doc) for doc in docs if "removed" not in doc]
-        self._passes = [passes.from_doc(doc) for doc in db["passes"].docs.values()]
+        self._passes = [passes.from_doc(doc) for doc in db["passes"].docs.values() if "gone" not in doc]
         self._event_ids: dict[str, list[str]] = {}
         for doc in docs:
             self._event_ids.setdefault(doc["pass"], []).append(doc["_id"])

@@ -23,7 +23,6 @@ from .schedule import Schedule
 
 Doc = dict[str, Any]
 UNIQUE: Mapping[str, Sequence[tuple[str, ...]]] = {
-    "passes": (("workspace", "external_id"),),
     "activities": (("workspace", "pos"),),
     "definitions": (("workspace", "rev"),),
     "segments": (("workspace", "key"),),
@@ -157,6 +156,10 @@ class Collection:
 
         await self._schedule.write([step])
         return Matched(sum(matched))
+
+    async def replace_one(self, query: Doc, new: Doc) -> None:
+        """Replace the first document that matches."""
+        await self._schedule.write([lambda: bool(self._replace(query, copy(new), 1)) or True])
 
     async def update_many(self, query: Doc, change: Doc) -> Matched:
         """Update all documents that match, one after the other, and return how many matched."""

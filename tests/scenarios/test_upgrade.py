@@ -27,6 +27,7 @@ from app.domain.jobs import JobStatus
 from app.resources import Resources
 from app.store.mongo.paging import PageRequest
 from app.store.operations.indexes import ensure_indexes
+from app.store.operations.pass_names import forget_names
 from tests.business import Business
 from workers.main import STAGES
 from workers.worker import Worker
@@ -40,11 +41,13 @@ async def upgraded(resources: Resources, clock: FixedClock) -> Business:
     stored: dict[str, Any] = json_util.loads(gzip.decompress(STORED.read_bytes()).decode())
     about = stored.pop("_about")
     clock.set(about["clock"])
-    await ensure_indexes(resources.db)
-    for name, docs in stored.items():
+    for name in ("pass_names", *stored):
         await resources.db[name].delete_many({})
+    for name, docs in stored.items():
         if docs:
             await resources.db[name].insert_many(docs)
+    await forget_names(resources.db)
+    await ensure_indexes(resources.db)
     actor = Actor(about["workspace"], "key_test", "test", scopes=frozenset(SCOPES))
     context = Context(resources.workspace(about["workspace"]), actor, resources)
     return Business(context, Worker.on(resources), clock)

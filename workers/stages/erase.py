@@ -62,6 +62,7 @@ async def erase_once(worker: Worker, pass_id: str) -> bool:
     pass_ids = frozenset(each.id for each in cards)
     if pass_ids not in worker.epoch_changed_at:
         for each in cards:
+            await worker.erase_queries.close_name(each)
             await _empty_activities(worker, each, now_ms)
         await worker.erase_queries.change_erasure_epoch(card.workspace_id)
         worker.remember_epoch_change(pass_ids, time.monotonic())

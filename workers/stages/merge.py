@@ -36,6 +36,7 @@ async def merge_once(worker: Worker, pass_id: str) -> bool:
     if alias.outbox:
         # A query that waits for an event to be published looks at the outbox of the event's pass. Keep the event there.
         return False
+    await worker.merge_queries.close_name(alias)
     profile_event = profile_for_survivor(alias, await worker.resources.clock.now())
     if profile_event is not None:
         await worker.merge_queries.record(alias, profile_event)

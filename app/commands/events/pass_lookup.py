@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from app.commands.context import Context
@@ -42,16 +43,18 @@ async def resolve_passes(
     }
     cards: list[Pass] = []
     if uncached_names := [name for name in names if name not in found]:
-        stored = await workspace.passes.ids_of(uncached_names)
-        for name, stored_id in stored.items():
+        stored = await workspace.passes.find_by_names(uncached_names)
+        for name, stored_id in stored.ids.items():
             cache.remember_pass(workspace.id, stored_id, name, since=epoch)
-        found |= stored
+        found |= stored.ids
         if create and (missing := [name for name in uncached_names if name not in found and not find_invisible(name)]):
             rev = await workspace.segments.highest_rev()
             cards = [
                 new_pass(ctx, name, Profile(), None, now, rev=rev, wait_ms=FIRST_EVENT_DELAY_MS, historical=historical)
                 for name in missing
             ]
+            # A creation that crashed is completed under the id that it reserved.
+            cards = [replace(card, id=stored.reserved.get(card.external_id, card.id)) for card in cards]
             found |= {card.external_id: card.id for card in cards}
     resolved: dict[int, str | None] = {}
     for index, draft in drafts.items():
@@ -63,19 +66,21 @@ async def resolve_passes(
 
 
 async def insert_missing(ctx: Context, cards: Sequence[Pass]) -> dict[str, str]:
-    """Insert prepared passes and return planned id -> stored id, for passes that another process had created.
+    """Insert prepared passes and return planned id -> stored id, for passes whose creation another process had begun.
 
     Raises Unavailable, safe to repeat, if a pass of that external id is being erased.
     """
-    epoch = ctx.resources.cache.last_epoch(ctx.workspace.id)
-    existing = await ctx.workspace.passes.insert(cards)
-    stored_ids = await ctx.workspace.passes.ids_of([cards[index].external_id for index in existing]) if existing else {}
+    epoch, passes = ctx.resources.cache.last_epoch(ctx.workspace.id), ctx.workspace.passes
+    reserved = await passes.reserve(cards)
+    existing = await passes.insert(reserved)
+    stored_ids = await passes.ids_of([cards[index].external_id for index in existing]) if existing else {}
     if len(stored_ids) < len(existing):
         raise Unavailable("store")
+    ids = {card.id: stored_ids.get(card.external_id, new.id) for card, new in zip(cards, reserved, strict=True)}
     for card in cards:
-        pass_id = stored_ids.get(card.external_id, card.id)
-        ctx.resources.cache.remember_pass(ctx.workspace.id, pass_id, card.external_id, since=epoch)
-    return {card.id: stored_ids[card.external_id] for card in cards if card.external_id in stored_ids}
+        ctx.resources.cache.remember_pass(ctx.workspace.id, ids[card.id], card.external_id, since=epoch)
+    created_by_others = set(stored_ids.values())
+    return {planned: stored for planned, stored in ids.items() if planned != stored or stored in created_by_others}
 
 
 def new_pass(

@@ -48,6 +48,7 @@ async def merge_passes(ctx: Context, survivor_id: str, merged_id: str) -> Pass:
         if pending_merges and pending_merges[0] != survivor.id:
             raise Conflict("This pass is being merged into a third pass; repeat in a moment.", "mergedId")
         if not pending_merges:
+            await ctx.workspace.passes.close_name(merged)
             tombstone = Tombstone(merged.id, None, await ctx.now(), into=survivor.id)
             if not await removals.decide_merge(tombstone, ctx.origin, rank):
                 continue

@@ -64,6 +64,7 @@ async def create_passes(ctx: Context, items: Sequence[PassInput], action: str = 
     ]
     cache, workspace_id = ctx.resources.cache, ctx.workspace.id
     if cards:
+        cards = await ctx.workspace.passes.reserve(cards)
         subject = ("Pass", cards[0].id) if len(cards) == 1 else ("Workspace", workspace_id)
         await record_audit_entry(ctx, action, *subject, count=str(len(cards)))
     epoch = cache.last_epoch(workspace_id)

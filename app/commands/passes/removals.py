@@ -124,6 +124,7 @@ async def erase_pass(
         await record_audit_entry(ctx, "erasePass", "Pass", card.id)
     # The erase stage does the same at the end, also for what is stored until then, and for merged passes.
     await erase_copies(ctx.resources, ctx.workspace.id, [card.external_id])
+    await passes.close_name(card)
     await removals.insert([Tombstone(card.id, None, await ctx.now())], ctx.origin)
     ctx.resources.cache.forget_pass(ctx.workspace.id, card.id, card.external_id)
     ctx.resources.bus.wake("fold", range_of(slot_of(card.id)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from app.domain.ids import slot_of
 from app.domain.passes.passes import Erased, Membership, Pass, Profile
 from app.domain.values.instants import from_ms
@@ -66,8 +68,7 @@ def progress_to_doc(card: Pass) -> Doc:
 def stub_to_doc(card: Pass, erased: Erased, system_ms: int) -> Doc:
     """Return what is kept of an erased pass; `erasing` stays until the erase stage has emptied everything else.
 
-    The stub keeps the external id until the document is deleted. If a document's external id were changed instead, the
-    faster embedded server would never accept the old value again.
+    The stub keeps the external id until the erasure is finished: the erase stage needs it to free the name.
     """
     return {**_remainder_to_doc(card, system_ms), "erased": erased_to_doc(erased), "erasing": 1}
 
@@ -112,6 +113,14 @@ def erased_from_doc(doc: Doc) -> Erased:
 def erasure_to_doc(card: Pass, erased: Erased) -> Doc:
     """Return all that is kept of an erased pass after its erasure is finished."""
     return {"_id": card.id, "workspace": card.workspace_id, "n": card.last_activity, "erased": erased_to_doc(erased)}
+
+
+def grave_to_doc(card: Pass, erased: Erased) -> Doc:
+    """Return what keeps the id of an erased pass taken, after its erasure is finished. It names nobody."""
+    # The unique index of earlier versions, where it still exists, takes each external id once.
+    rest = _remainder_to_doc(replace(card, external_id=card.id, last_folded_ids=(), outbox=()), 0)
+    del rest["pub"]
+    return {**rest, "erased": erased_to_doc(erased), "gone": 1}
 
 
 def _from_remainder(doc: Doc) -> Pass:

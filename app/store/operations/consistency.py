@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.domain.activities import ENTERED, LEFT
-from app.domain.ids import SLOTS, slot_of
+from app.domain.ids import SLOTS, pass_name_id, slot_of
 from app.store.codecs.pass_parts import entry_from_doc
 from app.store.mongo.queries import Database, Doc, ErrorTranslating, in_chunks
 from app.store.workspace.activities import ActivityQueries
@@ -33,7 +33,7 @@ LOOKS = 3
 ID_DIGITS = 4
 """Hexadecimal digits of the ids of passes by which the passes are cut into ranges."""
 ALL_SLOTS = range(SLOTS)
-PASS_FIELDS = dict.fromkeys(("workspace", "n", "lb", "out", "memberships.s"), 1)
+PASS_FIELDS = dict.fromkeys(("workspace", "external_id", "n", "lb", "out", "memberships.s", "gone"), 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class ConsistencyCheck(ErrorTranslating):
         return count
 
     async def check_passes(self, report: Callable[[Finding], None], advance: Callable[[int], None]) -> int:
-        """Check the last fold, the activities and the memberships of every pass, and return the number of passes.
+        """Check the name, the last fold, the activities and the memberships of every pass, and return their number.
 
         `advance` is called with the number of passes after each part. Indexes: _id, {workspace, pass, pos}.
         """
@@ -138,7 +138,7 @@ class ConsistencyCheck(ErrorTranslating):
                 {"_id": {"$gte": low, "$lt": high}}, PASS_FIELDS, sort=[("_id", 1)], batch_size=PASSES_READ
             )
             async for docs in _batches(cursor, PASSES_READ):
-                count += len(docs)
+                count += sum("gone" not in doc for doc in docs)
                 suspects = await self._compare(docs)
                 for _ in range(LOOKS - 1):
                     if not suspects:
@@ -151,6 +151,7 @@ class ConsistencyCheck(ErrorTranslating):
 
     async def _compare(self, cards: Sequence[Doc]) -> dict[str, list[Finding]]:
         """Return the findings of passes, by the ids of the passes that have any."""
+        cards = [card for card in cards if "gone" not in card]
         fronts, numbers = {}, {card["_id"]: _Numbers() for card in cards}
         by_workspace: defaultdict[str, list[Doc]] = defaultdict(list)
         for card in cards:
@@ -161,8 +162,13 @@ class ConsistencyCheck(ErrorTranslating):
             fronts[workspace_id] = (await read_log_history(self._db, workspace_id)).front
         folded = [event_id for card in cards for event_id in card.get("lb", ())]
         events = {doc["_id"]: doc for doc in await self._find_all("events", folded, {"pass": 1, "moved.n": 1})}
+        name_ids = {card["_id"]: pass_name_id(card["workspace"], card["external_id"]) for card in cards}
+        names = {
+            doc["_id"]: doc["pass"] for doc in await self._find_all("pass_names", list(name_ids.values()), {"pass": 1})
+        }
         found = {
             card["_id"]: [
+                *_check_name(card, names.get(name_ids[card["_id"]])),
                 *_check_last_fold(card, events),
                 *_check_numbers(card, numbers[card["_id"]], fronts[card["workspace"]]),
                 *_check_memberships(card, numbers[card["_id"]]),
@@ -228,6 +234,13 @@ def id_ranges(number: int) -> Iterator[tuple[str, str]]:
     number = min(number, 16**ID_DIGITS)
     bounds = [f"pass_{index * 16**ID_DIGITS // number:0{ID_DIGITS}x}" for index in range(1, number)]
     yield from zip(["", *bounds], [*bounds, "\uffff"], strict=True)
+
+
+def _check_name(card: Doc, named: str | None) -> Iterator[Finding]:
+    if named is None:
+        yield _finding(card, "Its external id has no name. Stop version 0.1.0, then run `punchcard migrate --names`.")
+    elif named != card["_id"]:
+        yield _finding(card, f"Its external id belongs to the pass {named}.")
 
 
 def _check_last_fold(card: Doc, events: Mapping[str, Doc]) -> Iterator[Finding]:

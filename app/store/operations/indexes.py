@@ -11,6 +11,8 @@ from pymongo.errors import DuplicateKeyError, OperationFailure
 from app.domain.ids import SLOTS
 from app.store.mongo.queries import Collection, Database, translating_errors
 
+from .pass_names import name_passes
+
 # Partial indexes filter by {$gte: 0}, because the embedded server ignores an index that is partial on {$exists: true}.
 INDEXES: dict[str, list[IndexModel]] = {}
 FORMER_INDEXES = {
@@ -23,6 +25,8 @@ FORMER_INDEXES = {
             "workspace_1_merge_1",
         }
     ),
+    # A name of each pass guards its external id.
+    "passes": frozenset({"workspace_1_external_id_1"}),
 }
 """Names of indexes that earlier versions made and this version does not use, by collection.
 
@@ -56,7 +60,6 @@ _index("passes", "merging", "workspace", partial="merging")
 _index("passes", "workspace", "alias_of", "alias", partial="alias")
 _index("passes", "workspace", "rev")
 _index("passes", "workspace", "memberships.s", "_id")
-_index("passes", "workspace", "external_id", unique=True)
 _index("passes", "workspace", "created_at", "_id")
 _index("activities", "workspace", "pos", unique=True)
 _index("activities", "workspace", "pass", "pos")
@@ -117,11 +120,11 @@ async def check_slots(db: Database) -> None:
 
 
 async def ensure_indexes(db: Database) -> None:
-    """Create missing indexes, then drop former ones. Safe to repeat, and to run from several processes at once.
+    """Create missing indexes, drop former ones, then give passes of version 0.1.0 their names.
 
-    `punchcard up` and tests use it, where collections are small. `punchcard migrate` builds them one collection at a
-    time, with progress. Raises SlotsChanged if the database was created with another number of slots. Raises
-    Unavailable; safe to repeat.
+    Safe to repeat, and to run from several processes at once. `punchcard up` and tests use it, where collections are
+    small. `punchcard migrate` builds the indexes one collection at a time, with progress. Raises SlotsChanged if the
+    database was created with another number of slots. Raises Unavailable; safe to repeat.
     """
     await store_slots(db)
     with translating_errors():
@@ -129,6 +132,7 @@ async def ensure_indexes(db: Database) -> None:
             await db[collection].create_indexes(models)
         for collection, names in FORMER_INDEXES.items():
             await _drop_former_indexes(db[collection], names)
+    await name_passes(db)
 
 
 async def store_slots(db: Database) -> None:

@@ -13,10 +13,11 @@ from app.domain.activities import ERASED_DATA
 from app.domain.passes.passes import Erased, Pass
 from app.domain.values.instants import EARLIEST, from_ms
 from app.store.codecs.events import build_stub
-from app.store.codecs.passes import erasure_to_doc
+from app.store.codecs.passes import erasure_to_doc, grave_to_doc
 from app.store.mongo.ids import new_id
 from app.store.mongo.oplog import prune_oplog
 from app.store.mongo.queries import Database, Doc, ErrorTranslating, in_chunks, insert_new
+from app.store.workspace.pass_names import PassNameQueries
 from app.store.workspace.vocabulary import SOURCE, TYPE, VocabularyQueries
 
 
@@ -64,6 +65,10 @@ class EraseQueries(ErrorTranslating):
         await self._activities.bulk_write(updates, ordered=False)
         return int(docs[-1]["pos"])
 
+    async def close_name(self, card: Pass) -> None:
+        """Let every reader of the external id look at the pass. Safe to repeat. Index: _id."""
+        await self._names_in(card.workspace_id).close({card.external_id: card.id})
+
     async def change_erasure_epoch(self, workspace_id: str) -> None:
         """Change the erasure epoch of the workspace, which invalidates every process's cached passes.
 
@@ -76,9 +81,17 @@ class EraseQueries(ErrorTranslating):
         await prune_oplog(self._db.client)
 
     async def finish(self, card: Pass, erased: Erased) -> None:
-        """Store the figures of an erasure and delete the stub of the pass. Safe to repeat. Index: _id."""
+        """Store the figures of an erasure, free the external id, and keep the id of the pass taken. Index: _id.
+
+        Safe to repeat. What remains keeps a slow process from creating the pass again under its old id: the process may
+        have read the name before the external id was free.
+        """
         await insert_new(self._erasures, [erasure_to_doc(card, erased)])
-        await self._passes.delete_one({"_id": card.id})
+        await self._names_in(card.workspace_id).free(card.external_id, card.id)
+        await self._passes.replace_one({"_id": card.id}, grave_to_doc(card, erased))
+
+    def _names_in(self, workspace_id: str) -> PassNameQueries:
+        return PassNameQueries(self._db, workspace_id, self._in_chunk)
 
     async def erased_among(self, pass_ids: Sequence[str]) -> set[str]:
         """Return those of the passes whose erasure is finished. Index: _id."""

@@ -53,12 +53,13 @@ class FoldQueries(PendingQueries):
         self._passes, self._definitions, self._workspaces = db["passes"], db["definitions"], db["workspaces"]
 
     async def passes(self, pass_ids: Iterable[str]) -> dict[str, Pass]:
-        """Return the passes of these ids, complete. Index: _id."""
+        """Return the passes of these ids, complete, without those whose erasure is finished. Index: _id."""
 
         async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
             return await self._passes.find({"_id": {"$in": list(chunk)}}).to_list(None)
 
-        return {doc["_id"]: from_doc(doc) for doc in await in_chunks(find_chunk, list(pass_ids), self._in_chunk)}
+        docs = await in_chunks(find_chunk, list(pass_ids), self._in_chunk)
+        return {doc["_id"]: from_doc(doc) for doc in docs if "gone" not in doc}
 
     async def save(self, writes: Sequence[PassWrite]) -> tuple[set[str], dict[str, str]]:
         """Write passes. Return the ids of those whose write is stored, and by id why the store refused others.

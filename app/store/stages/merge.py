@@ -17,6 +17,7 @@ from app.domain.values.instants import EARLIEST
 from app.store.codecs.events import move_from_doc, move_to_doc, to_doc
 from app.store.codecs.passes import from_doc
 from app.store.mongo.queries import Database, Doc, ErrorTranslating, in_chunks, insert_new
+from app.store.workspace.pass_names import PassNameQueries
 
 
 class MergeQueries(ErrorTranslating):
@@ -24,7 +25,7 @@ class MergeQueries(ErrorTranslating):
 
     def __init__(self, db: Database, in_chunk: int) -> None:
         self._passes, self._events, self._merges = db["passes"], db["events"], db["merges"]
-        self._in_chunk = in_chunk
+        self._db, self._in_chunk = db, in_chunk
 
     async def waiting(self, limit: int = 1_000) -> list[str]:
         """Return the merged passes with events that must still be moved. Index: {merging, workspace}."""
@@ -35,6 +36,11 @@ class MergeQueries(ErrorTranslating):
         """Return the workspaces with a merge that is decided and whose tombstone may be missing. Index: {open}."""
         docs = await self._merges.find({"open": {"$gte": 0}}, {"_id": 1}).limit(limit).to_list(None)
         return [doc["_id"] for doc in docs]
+
+    async def close_name(self, alias: Pass) -> None:
+        """Let every reader of the external id look at the alias. Safe to repeat. Index: _id."""
+        names = PassNameQueries(self._db, alias.workspace_id, self._in_chunk)
+        await names.close({alias.external_id: alias.id})
 
     async def move(self, alias: Pass) -> bool:
         """Move some events of a merged pass, the oldest first, and return whether there may be others. Safe to repeat.

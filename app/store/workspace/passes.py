@@ -6,6 +6,7 @@ Erased passes are never returned. For a merged pass, its survivor is returned.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from app.clock import system_ms
@@ -15,10 +16,11 @@ from app.domain.values.instants import EARLIEST
 from app.store.codecs.pass_parts import lots_from_docs
 from app.store.codecs.passes import from_doc, to_doc
 from app.store.mongo.paging import Page, PageRequest, read_page, to_stored_keys
-from app.store.mongo.queries import Doc, WorkspaceQueries, in_chunks, insert_new
+from app.store.mongo.queries import Database, Doc, WorkspaceQueries, insert_new
 from app.store.mongo.usage import charge_counted
 
 from .activities import any_of
+from .pass_names import PassNameQueries
 
 # Lists of passes leave out the fields that only the fold needs, and lots, which may be many and are rarely requested.
 LIST_PROJECTION = {"state": 0, "lb": 0, "out": 0, "lots": 0}
@@ -27,10 +29,25 @@ CREATED = {"$gte": EARLIEST}
 """A filter that excludes stubs and aliases, which have no `created_at`. The index covers the bound."""
 
 
+@dataclass(frozen=True, slots=True)
+class FoundPasses:
+    """Passes found by external id: the id of each pass that exists, or of its survivor.
+
+    `reserved` are the ids of passes that do not exist, and whose creation has begun.
+    """
+
+    ids: dict[str, str]
+    reserved: dict[str, str] = field(default_factory=dict)
+
+
 class PassQueries(WorkspaceQueries):
     """Passes of one workspace. Errors: Unavailable, safe to repeat."""
 
     collection = "passes"
+
+    def __init__(self, db: Database, workspace_id: str, in_chunk: int) -> None:
+        super().__init__(db, workspace_id, in_chunk)
+        self._names = PassNameQueries(db, workspace_id, in_chunk)
 
     async def get(self, pass_id: str) -> Pass | None:
         """Return the pass of that id, or its survivor, or None. Index: _id."""
@@ -47,17 +64,14 @@ class PassQueries(WorkspaceQueries):
         return {doc["_id"]: found for doc in docs if (found := lots_from_docs(doc.get("lots"))) is not None}
 
     async def by_external_id(self, external_id: str) -> Pass | None:
-        """Return the pass of that external id, or its survivor, or None. Index: {workspace, external_id}."""
-        doc = await self._collection.find_one(self._in_workspace(external_id=external_id), LIST_PROJECTION)
-        if doc is None or "erased" in doc:
-            return None
-        return await self.get(doc["alias_of"]) if "alias_of" in doc else from_doc(doc)
+        """Return the pass of that external id, or its survivor, or None. Two round trips. Index: _id."""
+        return (await self.get_by_external_ids([external_id])).get(external_id)
 
     async def get_by_external_ids(self, external_ids: Sequence[str]) -> dict[str, Pass]:
-        """Return by external id the passes that exist, or their survivors. Index: {workspace, external_id}."""
-        ids = await self.ids_of(external_ids)
-        cards = await self.get_many(ids.values())
-        return {external_id: cards[pass_id] for external_id, pass_id in ids.items() if pass_id in cards}
+        """Return by external id the passes that exist, or their survivors. Two round trips. Index: _id."""
+        names = await self._names.find(external_ids)
+        cards = await self.get_many(each.pass_id for each in names.values())
+        return {name: cards[each.pass_id] for name, each in names.items() if each.pass_id in cards}
 
     async def external_ids(self, pass_ids: Iterable[str]) -> dict[str, str]:
         """Return by pass id the external id of the pass or of its survivor, for those that exist. Index: _id."""
@@ -80,20 +94,28 @@ class PassQueries(WorkspaceQueries):
         return {pass_id: doc["_id"] for pass_id, doc in survivors.items()}
 
     async def ids_of(self, external_ids: Sequence[str]) -> dict[str, str]:
-        """Return by external id the id of the pass or of its survivor, for those that exist.
+        """Return by external id the id of the pass or of its survivor, for those that exist. As `find_by_names`."""
+        return (await self.find_by_names(external_ids)).ids
 
-        Index: {workspace, external_id}.
+    async def find_by_names(self, external_ids: Sequence[str]) -> FoundPasses:
+        """Return the ids of the passes of these external ids. Index: _id.
+
+        One round trip for passes that were found before. For others, one more looks at the passes, and a third one notes
+        that they exist.
         """
-
-        async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
-            query = self._in_workspace(external_id={"$in": list(chunk)})
-            return await self._collection.find(query, {"external_id": 1, **IDENTITY_PROJECTION}).to_list(None)
-
-        docs = await in_chunks(find_chunk, list(dict.fromkeys(external_ids)), self._in_chunk)
-        found = {doc["external_id"]: doc["_id"] for doc in docs if "erased" not in doc}
-        merged = {doc["external_id"]: doc["alias_of"] for doc in docs if "alias_of" in doc}
+        names = await self._names.find(external_ids)
+        ready = {name: each.pass_id for name, each in names.items() if each.is_ready}
+        others = {name: each.pass_id for name, each in names.items() if not each.is_ready}
+        if not others:
+            return FoundPasses(ready)
+        docs = {doc["_id"]: doc for doc in await self._by_ids(others.values(), IDENTITY_PROJECTION)}
+        reserved = {name: pass_id for name, pass_id in others.items() if pass_id not in docs}
+        existing = {name: docs[pass_id] for name, pass_id in others.items() if pass_id in docs}
+        merged = {name: doc["alias_of"] for name, doc in existing.items() if "alias_of" in doc}
+        found = {name: doc["_id"] for name, doc in existing.items() if "erased" not in doc and name not in merged}
+        await self._names.confirm(found)
         survivors = await self._with_survivors(merged, IDENTITY_PROJECTION)
-        return found | {name: doc["_id"] for name, doc in survivors.items()}
+        return FoundPasses(ready | found | {name: doc["_id"] for name, doc in survivors.items()}, reserved)
 
     async def _with_survivors(self, pass_ids: Mapping[str, str], projection: Doc) -> dict[str, Doc]:
         """Return by name the documents of the passes (name -> pass id), following merges to the survivors."""
@@ -128,8 +150,22 @@ class PassQueries(WorkspaceQueries):
                 found[survivor] = (*found.get(survivor, ()), alias)
         return found
 
+    async def reserve(self, cards: Sequence[Pass]) -> list[Pass]:
+        """Reserve the external ids of new passes, and return the passes with the ids that the external ids belong to.
+
+        Call this before `insert`. If another call has reserved an external id, whether its pass exists or not, the pass
+        returned has the id that this call reserved. So a creation that crashed is completed, and of two creations at once
+        only one inserts the pass. Safe to repeat. Index: _id.
+        """
+        ids = await self._names.reserve({card.external_id: card.id for card in cards})
+        return [card if ids[card.external_id] == card.id else replace(card, id=ids[card.external_id]) for card in cards]
+
+    async def close_name(self, card: Pass) -> None:
+        """Let every reader of the external id look at the pass, before the pass is merged or erased. Index: _id."""
+        await self._names.close({card.external_id: card.id})
+
     async def insert(self, cards: Sequence[Pass]) -> set[int]:
-        """Insert passes and return the indexes of those whose external id (or id) already exists. Safe to repeat."""
+        """Insert passes that `reserve` returned, and return the indexes of those that already exist. Safe to repeat."""
         now_ms = system_ms()
         return await insert_new(self._collection, [to_doc(card, now_ms) for card in cards])
 

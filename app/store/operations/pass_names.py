@@ -1,0 +1,67 @@
+"""Names for the passes that version 0.1.0 stored. `punchcard migrate` makes them, once for each database."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+from pymongo.errors import DuplicateKeyError
+
+from app.domain.errors import PunchcardError
+from app.domain.ids import pass_name_id
+from app.store.mongo.queries import Database, Doc, insert_new, translating_errors
+
+NAMED = "pass_names"
+"""The document in `constants` that says how far the passes have names: `after` is the last pass, `done` is the end."""
+PASSES_NAMED = 1_000
+"""Passes that get their names at once."""
+
+
+class NotNamed(PunchcardError):
+    """A database whose passes have no names, so that this version must not start on it. `punchcard migrate` makes them."""
+
+
+async def require_names(db: Database) -> None:
+    """Raise NotNamed if passes of an earlier version have no names yet. Raises Unavailable; safe to repeat."""
+    with translating_errors():
+        progress = await db["constants"].find_one({"_id": NAMED})
+        if (progress is None or not progress.get("done")) and await db["passes"].find_one({}, {"_id": 1}) is not None:
+            raise NotNamed(
+                f"The passes of the database {db.name} have no names yet, which this version needs. Stop the processes of"
+                " earlier versions, run `punchcard migrate` once and wait until it ends, then start again."
+            )
+
+
+async def forget_names(db: Database) -> None:
+    """Let the next call of `name_passes` look at all passes again. Raises Unavailable; safe to repeat."""
+    with translating_errors():
+        await db["constants"].delete_one({"_id": NAMED})
+
+
+async def name_passes(db: Database, report: Callable[[int], None] = lambda _: None) -> None:
+    """Store a name for each pass, unless that is done. `report` is called with the number of passes named so far.
+
+    No process of an earlier version may create passes meanwhile. Safe to repeat, and to run from several processes at
+    once: each continues where the last one stopped. Raises Unavailable. Index: _id.
+    """
+    with translating_errors():
+        progress = await db["constants"].find_one({"_id": NAMED}) or {}
+        after, count = str(progress.get("after", "")), int(progress.get("count", 0))
+        while not progress.get("done"):
+            fields = {"workspace": 1, "external_id": 1, "gone": 1}
+            found = db["passes"].find({"_id": {"$gt": after}}, fields).sort("_id", 1).limit(PASSES_NAMED)
+            docs = await found.to_list(None)
+            await insert_new(db["pass_names"], [name_of(doc) for doc in docs if "gone" not in doc])
+            after, count = (docs[-1]["_id"], count + len(docs)) if docs else (after, count)
+            progress = {"done": True} if len(docs) < PASSES_NAMED else {}
+            # A slower process must not take the progress of a faster one back.
+            change = {"$max": {"after": after, "count": count}, **({"$set": progress} if progress else {})}
+            with contextlib.suppress(DuplicateKeyError):
+                await db["constants"].update_one({"_id": NAMED}, change, upsert=True)
+            report(count)
+
+
+def name_of(doc: Doc) -> Doc:
+    """Return the name of a stored pass. Its first reader looks at the pass."""
+    name_id = pass_name_id(doc["workspace"], doc["external_id"])
+    return {"_id": name_id, "workspace": doc["workspace"], "pass": doc["_id"]}
