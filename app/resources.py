@@ -50,9 +50,9 @@ log = logging.getLogger(__name__)
 class Resources:
     """What commands, queries and stages work with.
 
-    `in_chunk` is the number of values in one `$in`: 100 on the embedded server, whose cost grows with their square. Lists
-    longer than that also mean that the store may be sharded.
+    `in_chunk` is the number of values in one `$in`: 100 on the embedded server, whose cost grows with their square.
     `capacity` is what the store can do for the operations of clients. `is_embedded` is true if the store is SecantusDB.
+    `is_sharded` is true if the store is the router of a sharded MongoDB, as it said at the start.
     """
 
     db: Database
@@ -65,6 +65,7 @@ class Resources:
     capacity: StoreCapacity = field(default_factory=StoreCapacity)
     essential_client: AsyncIOMotorClient[Doc] | None = None
     is_embedded: bool = False
+    is_sharded: bool = False
 
     @property
     def essential_db(self) -> Database:
@@ -78,7 +79,7 @@ class Resources:
 
     def workspace(self, workspace_id: str) -> Workspace:
         """Return the named queries of one workspace."""
-        return Workspace(self.db, workspace_id, self.in_chunk, cache=self.cache)
+        return Workspace(self.db, workspace_id, self.in_chunk, cache=self.cache, is_sharded=self.is_sharded)
 
 
 @asynccontextmanager
@@ -99,7 +100,7 @@ async def open_resources(
     try:
         # The command that opens the resources shows why it cannot start.
         with translating_errors(logs=False), limit_calls(START_TIMEOUT_SECONDS):
-            build = await client.admin.command("buildInfo")
+            build, hello = [await client.admin.command(name) for name in ("buildInfo", "hello")]
         topology = cast("MongoClient[Doc]", client.delegate).topology_description
         check_server(
             build["versionArray"], [server.server_type_name for server in topology.server_descriptions().values()]
@@ -118,6 +119,7 @@ async def open_resources(
                 capacity=EMBEDDED_CAPACITY if is_embedded else StoreCapacity(),
                 essential_client=essential_client,
                 is_embedded=is_embedded,
+                is_sharded=is_router(hello),
             )
         finally:
             await bus.aclose()
@@ -125,6 +127,11 @@ async def open_resources(
         await redis.aclose()
         # The driver ends its sessions in the store, and waits for the answer.
         await asyncio.gather(*(asyncio.to_thread(each.close) for each in (client, essential_client)))
+
+
+def is_router(hello: Doc) -> bool:
+    """Return whether the answer to `hello` is that of mongos, the router of a sharded MongoDB."""
+    return hello.get("msg") == "isdbgrid"
 
 
 def check_server(version: Sequence[int], server_types: Iterable[str]) -> None:

@@ -113,14 +113,14 @@ class Worker:
     @classmethod
     def on(cls, resources: Resources) -> Worker:
         """Return a worker that uses these resources."""
-        db, in_chunk = resources.db, resources.in_chunk
+        db, in_chunk, is_sharded = resources.db, resources.in_chunk, resources.is_sharded
         return cls(
             resources=resources,
-            fold_queries=FoldQueries(db, in_chunk),
-            publish_queries=PublishQueries(db),
+            fold_queries=FoldQueries(db, in_chunk, is_sharded=is_sharded),
+            publish_queries=PublishQueries(db, in_chunk, is_sharded=is_sharded),
             job_leases=JobLeases(resources.essential_db),
-            erase_queries=EraseQueries(db, in_chunk),
-            merge_queries=MergeQueries(db, in_chunk),
+            erase_queries=EraseQueries(db, in_chunk, is_sharded=is_sharded),
+            merge_queries=MergeQueries(db, in_chunk, is_sharded=is_sharded),
             endpoint_leases=EndpointLeases(db),
             rerun_queries=RerunQueries(db),
             forget_queries=ForgetQueries(db),

@@ -176,7 +176,7 @@ def parked(settings: Settings, rerun: bool) -> None:
 
     async def list_and_release() -> list[ParkedPass]:
         async with open_resources(settings) as resources:
-            store = ParkedPasses(resources.db)
+            store = ParkedPasses(resources.db, resources.in_chunk, is_sharded=resources.is_sharded)
             found = await store.passes()
             for card in found if rerun else ():
                 await store.release(card, await resources.clock.now())

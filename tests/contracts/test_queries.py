@@ -99,15 +99,17 @@ SMALL_COLLECTIONS = {
     "inbound_hooks", "webhook_endpoints",
 }  # fmt: skip
 EXEMPT_QUERIES = {
+    ("ParkedPasses.release", "find"),
     ("ParkedPasses.release", "update"),
+    ("FoldQueries.count_failure", "update"),
     ("FoldQueries.clear", "update"),
     ("FoldQueries.passes_behind", "find"),
 }
 """Queries that need no full index.
 
-An operator runs the first for one pass, so reading all events of the pass is acceptable. The second updates by ids and
-also compares whether an event has moved. On both embedded servers such an update takes as long as one by ids alone.
-The third leaves out parked passes, which are few: the index {workspace, rev} serves the rest of its filter.
+An operator runs the first for one pass, so reading all events of the pass is acceptable. The next three update by ids and
+also compare whether an event has moved. On both embedded servers such an update takes as long as one by ids alone.
+The last leaves out parked passes, which are few: the index {workspace, rev} serves the rest of its filter.
 """
 
 ONLY_EMBEDDED = {"EraseQueries.prune_oplog"}
@@ -464,7 +466,7 @@ async def run_jobs_and_operations(business: Business) -> None:
     ann = await business.read_pass("p1")
     await business.record({"pass_external_id": "p1"})
     for _ in range(5):
-        await worker.fold_queries.count_failure(ann.id, "Boom", 5)
+        await worker.fold_queries.count_failure(ann, "Boom", 5)
     parked_passes = ParkedPasses(db)
     for card in await parked_passes.passes():
         await parked_passes.release(card, await ctx.now())

@@ -94,7 +94,7 @@ async def _crash(*_: Any) -> None:
     raise Crash
 
 
-async def _crash_at_work(work: Sequence[Any], *_: Any) -> None:
+async def _crash_at_work(work: Sequence[Any], *_: Any, **_options: Any) -> None:
     if work:
         raise Crash
 
@@ -109,11 +109,11 @@ def interleave(
     """Let other processes act before or after the first call of a worker's step."""
     original = getattr(target, step)
 
-    async def wrapper(*args: Any) -> Any:
+    async def wrapper(*args: Any, **options: Any) -> Any:
         setattr(target, step, original)
         for act in before:
             await act()
-        answer = await original(*args)
+        answer = await original(*args, **options)
         for act in after:
             await act()
         return answer

@@ -11,11 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.store.operations.sharding import SHARD_KEYS
 from tests.wire.framing import Command, Doc
 from tests.wire.proxy import Forward, Rule, refusal, rule
 
-SHARD_KEYS = {"events": "_id", "passes": "_id", "activities": "workspace"}
-"""The field by whose hash each large collection is divided. The other collections lie on one shard."""
 CANNOT_CREATE_INDEX, SHARD_KEY_NOT_FOUND = 67, 61
 STATEMENTS = {"update": "updates", "delete": "deletes"}
 """The list of statements in a command of this name."""
@@ -24,26 +23,29 @@ STATEMENTS = {"update": "updates", "delete": "deletes"}
 @rule("createIndexes")
 async def refuse_unique_indexes(command: Command, forward: Forward) -> Doc:
     """Refuse an index that is unique and does not begin with the shard key: no shard could guard it alone."""
-    key = SHARD_KEYS.get(command.collection)
+    key = list(SHARD_KEYS.get(command.collection, ()))
     for index in command.items("indexes"):
-        if key is not None and index.get("unique") and next(iter(index["key"])) != key:
+        if index.get("unique") and list(index["key"])[: len(key)] != key:
             return refusal(CANNOT_CREATE_INDEX, "CannotCreateIndex", f"unique {list(index['key'])} needs {key} first")
     return await forward(command)
 
 
 @rule("update", "delete", "findAndModify")
 async def refuse_single_writes(command: Command, forward: Forward) -> Doc:
-    """Refuse to write one document whose shard the filter does not name. Servers before 7.0 do so."""
-    key = SHARD_KEYS.get(command.collection)
-    if key is not None and any(not names(each, key) for each in single_write_filters(command)):
+    """Refuse to write one document if the filter does not give the whole shard key. Servers before 7.0 refuse most."""
+    key = SHARD_KEYS.get(command.collection, {})
+    if any(not names(each, field) for field in key for each in single_write_filters(command)):
         return refusal(SHARD_KEY_NOT_FOUND, "ShardKeyNotFound", f"{command.name} needs {key}")
     return await forward(command)
 
 
-def names(condition: Mapping[str, Any], key: str) -> bool:
-    """Return whether the filter gives values of the shard key. A hash serves no range."""
-    value = condition.get(key)
-    return key in condition and (not isinstance(value, dict) or value.keys() <= {"$in", "$eq"})
+def names(condition: Mapping[str, Any], field: str) -> bool:
+    """Return whether the filter gives values of a field of the shard key. A hash serves no range.
+
+    The values of the first field lead the router to the shards that have some of them.
+    """
+    value = condition.get(field)
+    return field in condition and (not isinstance(value, dict) or value.keys() <= {"$in", "$eq"})
 
 
 def single_write_filters(command: Command) -> list[Doc]:
@@ -86,10 +88,10 @@ class Broadcasts:
 
         @rule("find", "aggregate", "count", "distinct", "update", "delete", "findAndModify")
         async def count(command: Command, forward: Forward) -> Doc:
-            key = SHARD_KEYS.get(command.collection) if self.doing else None
-            if key is not None:
+            if self.doing and command.collection in SHARD_KEYS:
                 self.asked[self.doing] += 1
-                shapes = {" ".join(sorted(each)) for each in filters_of(command) if not names(each, key)}
+                first = next(iter(SHARD_KEYS[command.collection]))
+                shapes = {" ".join(sorted(each)) for each in filters_of(command) if not names(each, first)}
                 for shape in shapes:
                     self.sent[self.doing][f"{command.name} {command.collection} by {shape}"] += 1
             return await forward(command)

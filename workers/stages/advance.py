@@ -188,12 +188,15 @@ async def _find_moved(
     worker: Worker, works: Sequence[PassWork], histories: Mapping[str, Sequence[Event]]
 ) -> Collection[str]:
     """Return the ids that `advance` takes as `moved_ids`. Reads only if tombstones name events that were not read."""
-    targets: dict[str, str] = {}
+    targets, workspace_ids = dict[str, str](), dict[str, str]()
     for work in works:
         if removed := {event.removes for event in work.events if event.removes is not None}:
             removed -= {event.id for event in (*work.events, *histories.get(work.card.id, ()))}
             targets |= dict.fromkeys(removed, work.card.id)
-    return await worker.merge_queries.published_elsewhere(targets) if targets else ()
+            workspace_ids |= dict.fromkeys(removed, work.card.workspace_id)
+    if not targets:
+        return ()
+    return await worker.merge_queries.published_elsewhere(targets, workspace_ids=workspace_ids)
 
 
 async def _count_failure(worker: Worker, at: RoundClock, card: Pass, error: Exception) -> None:
@@ -210,7 +213,7 @@ async def _count_refusal(worker: Worker, at: RoundClock, card: Pass, reason: str
 
 
 async def _count(worker: Worker, at: RoundClock, card: Pass, failure: str) -> int:
-    failures = await worker.fold_queries.count_failure(card.id, failure, at.now_ms)
+    failures = await worker.fold_queries.count_failure(card, failure, at.now_ms)
     if failures >= PARKED_AFTER:
         log.error("pass %s is parked after repeated failures; 'punchcard parked' lists it and runs it again", card.id)
     return failures

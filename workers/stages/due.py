@@ -58,7 +58,8 @@ async def advance_without_events(worker: Worker, workspace_ids: Mapping[str, str
         return 0
     with_pending = await worker.fold_queries.with_pending(workspace_ids)
     worker.resources.bus.wake("fold", *{range_of(slot_of(pass_id)) for pass_id in with_pending})
-    cards = await worker.fold_queries.passes([pass_id for pass_id in workspace_ids if pass_id not in with_pending])
+    others = [pass_id for pass_id in workspace_ids if pass_id not in with_pending]
+    cards = await worker.fold_queries.passes(others, workspace_ids=workspace_ids)
     definitions = await worker.read_definitions({card.workspace_id for card in cards.values()}, cards.values())
     works = [PassWork(card) for card in cards.values() if _is_behind(card, definitions[card.workspace_id], at)]
     return len(await advance_passes(worker, at, works, definitions))

@@ -129,7 +129,8 @@ def group_by_pass(pending: Iterable[PendingEvent]) -> dict[str, list[PendingEven
 
 async def read_passes(worker: Worker, backlog: Backlog) -> tuple[dict[str, Pass], dict[str, Definitions]]:
     """Read the passes of the events by id, in the order of the backlog; then the definitions of their workspaces."""
-    found = await worker.fold_queries.passes(backlog.by_pass)
+    workspace_ids = {pass_id: items[0].workspace_id for pass_id, items in backlog.by_pass.items()}
+    found = await worker.fold_queries.passes(backlog.by_pass, workspace_ids=workspace_ids)
     passes = {pass_id: found[pass_id] for pass_id in backlog.by_pass if pass_id in found}
     return passes, await worker.read_definitions({card.workspace_id for card in passes.values()}, passes.values())
 
@@ -152,9 +153,12 @@ async def check_still_pending(worker: Worker, backlog: Backlog, passes: Mapping[
     Ask for every pass, also for one that this process wrote and cleared last: after an election, a majority read may be
     older than acknowledged writes of the same process. (Source: docs/explanation/exactly-once.md.)
     """
-    ids = [event.id for pass_id in passes for event in backlog.events_of(pass_id)]
-    ids += [event_id for card in passes.values() for event_id in card.last_folded_ids]
-    return await worker.fold_queries.still_pending(list(dict.fromkeys(ids)))
+    workspace_ids = {
+        event_id: card.workspace_id
+        for pass_id, card in passes.items()
+        for event_id in (*(event.id for event in backlog.events_of(pass_id)), *card.last_folded_ids)
+    }
+    return await worker.fold_queries.still_pending(list(workspace_ids), workspace_ids=workspace_ids)
 
 
 def classify(
@@ -252,7 +256,8 @@ async def clear_events(
         if (target := target_of(event_id)) is not None and target != pass_id
     ]
     await worker.fold_queries.replace_by_stubs(targets, at_ms)
-    await worker.fold_queries.clear([event_id for _, _, event_id in counted], still_pending)
+    workspace_ids = {event_id: workspace_id for workspace_id, _, event_id in counted}
+    await worker.fold_queries.clear(list(workspace_ids), still_pending, workspace_ids=workspace_ids)
 
 
 def move_cursor(worker: Worker, key: str, backlog: Backlog, passes: Mapping[str, Pass], *, is_cut: bool) -> bool:

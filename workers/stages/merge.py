@@ -29,7 +29,9 @@ async def merge_once(worker: Worker, pass_id: str) -> bool:
     alias = (await worker.fold_queries.passes([pass_id])).get(pass_id)
     if alias is None or alias.alias_of is None:
         return False
-    if pending_for_pass(alias, alias.last_folded_ids, await worker.fold_queries.still_pending(alias.last_folded_ids)):
+    ids = alias.last_folded_ids
+    workspace_ids = dict.fromkeys(ids, alias.workspace_id)
+    if pending_for_pass(alias, ids, await worker.fold_queries.still_pending(ids, workspace_ids=workspace_ids)):
         # The fold has not cleared the last events that the pass counted: until then, they look like new events.
         worker.resources.bus.wake("fold", range_of(slot_of(pass_id)))
         return False

@@ -72,7 +72,7 @@ async def publish_once(worker: Worker, workspace_id: str) -> bool:
         bus.wake("deliver", workspace_id)
     counts = Counter(pass_id for pass_id, _ in entries)
     await worker.publish_queries.published(
-        {pass_id: waiting[pass_id][count - 1].number for pass_id, count in counts.items()}
+        {pass_id: waiting[pass_id][count - 1].number for pass_id, count in counts.items()}, workspace_id=workspace_id
     )
     # The fold may have stopped at a pass whose outbox was full.
     relieved = {range_of(slot_of(pass_id)) for pass_id, taken in waiting.items() if len(taken) == ENTRIES_PER_PASS}

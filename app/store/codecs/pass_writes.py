@@ -24,14 +24,17 @@ from .passes import alias_to_doc, progress_to_doc, stub_to_doc
 
 
 def update_pass_operation(
-    before: Pass, after: Pass, entries: Sequence[Entry], write_id: str, *, system_ms: int
+    before: Pass, after: Pass, entries: Sequence[Entry], write_id: str, *, system_ms: int, names_shard: bool = False
 ) -> UpdateOne | ReplaceOne[Doc]:
     """Return the compare-and-set that turns a pass, as it was read, into `after`. Only changed fields are written.
 
     The write applies only if the pass still has the version and write id of `before`. `fid` is the write id of the new
-    version. `system_ms` is the time of the machine: publish takes first the pass whose outbox has waited longest.
+    version. `system_ms` is the time of the machine: publish takes first the pass whose outbox has waited longest. With
+    `names_shard`, the filter leads a sharded store to one shard.
     """
-    as_read = {"_id": before.id, "v": equal_to(before.version), "fid": equal_to(before.write_id)}
+    as_read: Doc = {"_id": before.id, "v": equal_to(before.version), "fid": equal_to(before.write_id)}
+    if names_shard:
+        as_read["workspace"] = before.workspace_id
     if after.erased is not None:
         # Entries published since the pass was read return to the outbox. Publishing finds them in the log by their ids.
         stub = replace(after, version=before.version + 1, write_id=write_id, outbox=(*before.outbox, *entries))

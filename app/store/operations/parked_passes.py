@@ -7,7 +7,8 @@ from datetime import datetime
 
 from app.domain.ids import slot_of
 from app.domain.values.instants import to_ms
-from app.store.mongo.queries import Database, ErrorTranslating
+from app.store.mongo.queries import EMBEDDED_CHUNK, Database, StageQueries
+from app.store.stages.pending import move_to_slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +20,11 @@ class ParkedPass:
     failure: str
 
 
-class ParkedPasses(ErrorTranslating):
+class ParkedPasses(StageQueries):
     """Named queries over parked passes, across workspaces. Errors: Unavailable, safe to repeat."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, in_chunk: int = EMBEDDED_CHUNK, *, is_sharded: bool = False) -> None:
+        super().__init__(db, in_chunk, is_sharded=is_sharded)
         self._passes, self._events = db["passes"], db["events"]
 
     async def passes(self, limit: int = 1_000) -> list[ParkedPass]:
@@ -35,6 +37,6 @@ class ParkedPasses(ErrorTranslating):
         """Make a parked pass foldable again. Safe to repeat. Index: {workspace, pass, occurred_at, _id}."""
         slot = slot_of(card.id)
         parked_events = {"workspace": card.workspace_id, "pass": card.id, "pend": -1 - slot}
-        await self._events.update_many(parked_events, {"$set": {"pend": slot}})
+        await move_to_slot(self._events, parked_events, slot, self._in_chunk, is_sharded=self._is_sharded)
         change = {"$set": {"due": to_ms(now)}, "$unset": {"parked": "", "fails": "", "failure": ""}}
-        await self._passes.update_one({"_id": card.id, "parked": {"$gte": 0}}, change)
+        await self._passes.update_one(self._by_id(card.id, card.workspace_id, parked={"$gte": 0}), change)

@@ -16,18 +16,18 @@ from app.store.codecs.events import build_stub
 from app.store.codecs.passes import erasure_to_doc, grave_to_doc
 from app.store.mongo.ids import new_id
 from app.store.mongo.oplog import prune_oplog
-from app.store.mongo.queries import Database, Doc, ErrorTranslating, in_chunks, insert_new
+from app.store.mongo.queries import Database, Doc, StageQueries, in_chunks, insert_new
 from app.store.workspace.pass_names import PassNameQueries
 from app.store.workspace.vocabulary import SOURCE, TYPE, VocabularyQueries
 
 
-class EraseQueries(ErrorTranslating):
+class EraseQueries(StageQueries):
     """Named queries of the erase stage. Errors: Unavailable, safe to repeat."""
 
-    def __init__(self, db: Database, in_chunk: int) -> None:
+    def __init__(self, db: Database, in_chunk: int, *, is_sharded: bool = False) -> None:
+        super().__init__(db, in_chunk, is_sharded=is_sharded)
         self._passes, self._events, self._activities = db["passes"], db["events"], db["activities"]
         self._erasures, self._workspaces = db["erasures"], db["workspaces"]
-        self._db, self._in_chunk = db, in_chunk
 
     async def waiting(self, limit: int = 1_000) -> list[str]:
         """Return the erased passes with data that must still be removed. Index: {erasing, workspace}."""
@@ -46,7 +46,8 @@ class EraseQueries(ErrorTranslating):
         await VocabularyQueries(self._db, card.workspace_id, self._in_chunk).doubt(words)
         stub = build_stub(card.workspace_id, card.id, from_ms(at_ms))
         if docs:
-            await self._events.bulk_write([ReplaceOne({"_id": doc["_id"]}, stub) for doc in docs], ordered=False)
+            stubs = [ReplaceOne(self._by_id(doc["_id"], card.workspace_id), stub) for doc in docs]
+            await self._events.bulk_write(stubs, ordered=False)
         return bool(docs)
 
     async def empty_activities(self, card: Pass, after: int) -> int | None:
@@ -88,10 +89,10 @@ class EraseQueries(ErrorTranslating):
         """
         await insert_new(self._erasures, [erasure_to_doc(card, erased)])
         await self._names_in(card.workspace_id).free(card.external_id, card.id)
-        await self._passes.replace_one({"_id": card.id}, grave_to_doc(card, erased))
+        await self._passes.replace_one(self._by_id(card.id, card.workspace_id), grave_to_doc(card, erased))
 
     def _names_in(self, workspace_id: str) -> PassNameQueries:
-        return PassNameQueries(self._db, workspace_id, self._in_chunk)
+        return PassNameQueries(self._db, workspace_id, self._in_chunk, is_sharded=self._is_sharded)
 
     async def erased_among(self, pass_ids: Sequence[str]) -> set[str]:
         """Return those of the passes whose erasure is finished. Index: _id."""

@@ -26,9 +26,9 @@ from app.store.codecs import events
 from app.store.codecs.definitions import version_from_doc
 from app.store.codecs.passes import from_doc
 from app.store.mongo.failures import find_bad_document
-from app.store.mongo.queries import Database, Doc, in_chunks, update_by_ids
+from app.store.mongo.queries import NO_WORKSPACES, Database, Doc, in_chunks, update_by_ids
 
-from .pending import PendingAt, PendingQueries
+from .pending import PendingAt, PendingQueries, move_to_slot
 from .saves import PassWrite, save_passes
 
 HISTORY_BATCH_SIZE = 300
@@ -48,17 +48,18 @@ class DuePass(NamedTuple):
 class FoldQueries(PendingQueries):
     """Named queries of fold, due and backfill. Errors: Unavailable, safe to repeat."""
 
-    def __init__(self, db: Database, in_chunk: int) -> None:
-        super().__init__(db, in_chunk)
+    def __init__(self, db: Database, in_chunk: int, *, is_sharded: bool = False) -> None:
+        super().__init__(db, in_chunk, is_sharded=is_sharded)
         self._passes, self._definitions, self._workspaces = db["passes"], db["definitions"], db["workspaces"]
 
-    async def passes(self, pass_ids: Iterable[str]) -> dict[str, Pass]:
-        """Return the passes of these ids, complete, without those whose erasure is finished. Index: _id."""
+    async def passes(
+        self, pass_ids: Iterable[str], *, workspace_ids: Mapping[str, str] = NO_WORKSPACES
+    ) -> dict[str, Pass]:
+        """Return the passes of these ids, complete, without those whose erasure is finished. Index: _id.
 
-        async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
-            return await self._passes.find({"_id": {"$in": list(chunk)}}).to_list(None)
-
-        docs = await in_chunks(find_chunk, list(pass_ids), self._in_chunk)
+        `workspace_ids` has the workspace of each pass, by pass id.
+        """
+        docs = await self._find_by_ids(self._passes, pass_ids, workspace_ids)
         return {doc["_id"]: from_doc(doc) for doc in docs if "gone" not in doc}
 
     async def save(self, writes: Sequence[PassWrite]) -> tuple[set[str], dict[str, str]]:
@@ -68,14 +69,20 @@ class FoldQueries(PendingQueries):
         embedded server. If fewer passes matched than were sent, the random write ids show which writes are stored.
         Index: _id.
         """
-        return await save_passes(self._passes, writes, self._in_chunk)
+        return await save_passes(self._passes, writes, self._in_chunk, is_sharded=self._is_sharded)
 
-    async def clear(self, event_ids: Sequence[str], seen: Mapping[str, PendingAt] = MappingProxyType({})) -> None:
+    async def clear(
+        self,
+        event_ids: Sequence[str],
+        seen: Mapping[str, PendingAt] = MappingProxyType({}),
+        *,
+        workspace_ids: Mapping[str, str] = NO_WORKSPACES,
+    ) -> None:
         """Clear events, after the write that counted them was acknowledged. Index: _id.
 
         `seen` gives the move counter that each event had when it was counted. A slow worker must not clear an event
         that has moved since and is pending for another pass. A tombstone also loses its `occurred_at`, so that no list
-        of events reads it.
+        of events reads it. `workspace_ids` has the workspace of each event, by event id.
         """
         by_kind: dict[tuple[bool, int], list[str]] = {}
         for event_id in event_ids:
@@ -89,6 +96,7 @@ class FoldQueries(PendingQueries):
                     {"$unset": {"pend": "", "occurred_at": ""} if is_removal else {"pend": ""}},
                     where=_moved_filter(moves),
                     in_chunk=self._in_chunk,
+                    workspace_ids=workspace_ids if self._is_sharded else None,
                 )
                 for (is_removal, moves), ids in by_kind.items()
             )
@@ -103,7 +111,9 @@ class FoldQueries(PendingQueries):
         for start in range(0, len(removed), self._in_chunk):
             batch = removed[start : start + self._in_chunk]
             stubs = [
-                ReplaceOne({"_id": event_id}, events.build_stub(workspace_id, pass_id, from_ms(at_ms)))
+                ReplaceOne(
+                    self._by_id(event_id, workspace_id), events.build_stub(workspace_id, pass_id, from_ms(at_ms))
+                )
                 for workspace_id, pass_id, event_id in batch
             ]
             await self._events.bulk_write(stubs, ordered=False)
@@ -213,28 +223,29 @@ class FoldQueries(PendingQueries):
                 return pairs[:MAX_EXPIRING], len(pairs) > MAX_EXPIRING
             read_ms, after_id = next_ms, next_id
 
-    async def count_failure(self, pass_id: str, error: str, at_ms: int) -> int:
+    async def count_failure(self, card: Pass, error: str, at_ms: int) -> int:
         """Count a failure of a pass and return the failures in a row. `PARKED_AFTER` of them park the pass.
 
         A parked pass's events stay pending, but outside the index, until an operator releases the pass. Index: {pend,
         workspace, pass, occurred_at, _id}.
         """
+        as_named = self._by_id(card.id, card.workspace_id)
         # The document may have no room for the text: then an earlier text, or none, stays.
         count: Doc = {"$inc": {"fails": 1}}
         try:
             doc = await self._passes.find_one_and_update(
-                {"_id": pass_id}, {**count, "$set": {"failure": error[:500]}}, return_document=True
+                as_named, {**count, "$set": {"failure": error[:500]}}, return_document=True
             )
         except OperationFailure as refusal:
             if find_bad_document(refusal) is None:
                 raise
-            doc = await self._passes.find_one_and_update({"_id": pass_id}, count, return_document=True)
+            doc = await self._passes.find_one_and_update(as_named, count, return_document=True)
         if doc["fails"] < PARKED_AFTER:
             return int(doc["fails"])
-        slot = slot_of(pass_id)
-        await self._passes.update_one({"_id": pass_id}, {"$set": {"parked": at_ms}, "$unset": {"due": ""}})
-        pending = {"pend": slot, "workspace": doc["workspace"], "pass": pass_id}
-        await self._events.update_many(pending, {"$set": {"pend": -1 - slot}})
+        slot = slot_of(card.id)
+        await self._passes.update_one(as_named, {"$set": {"parked": at_ms}, "$unset": {"due": ""}})
+        pending = {"pend": slot, "workspace": card.workspace_id, "pass": card.id}
+        await move_to_slot(self._events, pending, -1 - slot, self._in_chunk, is_sharded=self._is_sharded)
         return int(doc["fails"])
 
 

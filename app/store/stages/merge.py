@@ -16,16 +16,16 @@ from app.domain.passes.passes import Pass
 from app.domain.values.instants import EARLIEST
 from app.store.codecs.events import move_from_doc, move_to_doc, to_doc
 from app.store.codecs.passes import from_doc
-from app.store.mongo.queries import Database, Doc, ErrorTranslating, in_chunks, insert_new
+from app.store.mongo.queries import NO_WORKSPACES, Database, Doc, StageQueries, insert_new
 from app.store.workspace.pass_names import PassNameQueries
 
 
-class MergeQueries(ErrorTranslating):
+class MergeQueries(StageQueries):
     """Named queries of the merge stage. Errors: Unavailable, safe to repeat."""
 
-    def __init__(self, db: Database, in_chunk: int) -> None:
+    def __init__(self, db: Database, in_chunk: int, *, is_sharded: bool = False) -> None:
+        super().__init__(db, in_chunk, is_sharded=is_sharded)
         self._passes, self._events, self._merges = db["passes"], db["events"], db["merges"]
-        self._db, self._in_chunk = db, in_chunk
 
     async def waiting(self, limit: int = 1_000) -> list[str]:
         """Return the merged passes with events that must still be moved. Index: {merging, workspace}."""
@@ -39,7 +39,7 @@ class MergeQueries(ErrorTranslating):
 
     async def close_name(self, alias: Pass) -> None:
         """Let every reader of the external id look at the alias. Safe to repeat. Index: _id."""
-        names = PassNameQueries(self._db, alias.workspace_id, self._in_chunk)
+        names = PassNameQueries(self._db, alias.workspace_id, self._in_chunk, is_sharded=self._is_sharded)
         await names.close({alias.external_id: alias.id})
 
     async def move(self, alias: Pass) -> bool:
@@ -51,12 +51,14 @@ class MergeQueries(ErrorTranslating):
         where = {"workspace": alias.workspace_id, "pass": alias.id, "occurred_at": {"$gte": EARLIEST}}
         found = self._events.find(where, {"pend": 1, "moved": 1}).sort([("occurred_at", 1), ("_id", 1)])
         docs = await found.limit(self._in_chunk).to_list(None)
-        await self._write([_move_operation(alias, doc["_id"], _next_move_of_doc(alias, doc)) for doc in docs])
+        await self._write([self._move_operation(alias, doc["_id"], _next_move_of_doc(alias, doc)) for doc in docs])
         return bool(docs)
 
     async def forward(self, strays: Sequence[tuple[Pass, Event]]) -> None:
         """Move uncounted events that were recorded on merged passes. Safe to repeat. Index: _id."""
-        await self._write([_move_operation(alias, event.id, _next_move(alias, event.move)) for alias, event in strays])
+        await self._write(
+            [self._move_operation(alias, event.id, _next_move(alias, event.move)) for alias, event in strays]
+        )
 
     async def record(self, alias: Pass, event: Event) -> None:
         """Record the event by which the survivor takes over the profile of a merged pass. Safe to repeat."""
@@ -67,13 +69,14 @@ class MergeQueries(ErrorTranslating):
 
         Returns False if the survivor was erased meanwhile; the merged pass then waits to be erased.
         """
-        survivor = await self._passes.find_one({"_id": alias.alias_of}, {"erased": 1})
+        assert alias.alias_of is not None
+        survivor = await self._passes.find_one(self._by_id(alias.alias_of, alias.workspace_id), {"erased": 1})
         is_survivor_erased = survivor is None or "erased" in survivor
         change: Doc = {
             "$unset": {"merging": "", "base": ""},
             **({"$set": {"erasing": 1}} if is_survivor_erased else {}),
         }
-        await self._passes.update_one({"_id": alias.id}, change)
+        await self._passes.update_one(self._by_id(alias.id, alias.workspace_id), change)
         return not is_survivor_erased
 
     async def aliases(self, card: Pass) -> list[tuple[Pass, bool]]:
@@ -88,17 +91,15 @@ class MergeQueries(ErrorTranslating):
             found += [*await self.aliases(alias), (alias, "merging" in doc)]
         return found
 
-    async def published_elsewhere(self, pass_ids: Mapping[str, str]) -> set[str]:
+    async def published_elsewhere(
+        self, pass_ids: Mapping[str, str], *, workspace_ids: Mapping[str, str] = NO_WORKSPACES
+    ) -> set[str]:
         """Return the events that a merged pass published and that do not count in its survivor yet.
 
-        `pass_ids` gives the survivor of each event. Index: _id.
+        `pass_ids` gives the survivor of each event, `workspace_ids` its workspace. Index: _id.
         """
-
-        async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
-            fields = {"pass": 1, "pend": 1, "moved": 1, "removed": 1}
-            return await self._events.find({"_id": {"$in": list(chunk)}}, fields).to_list(None)
-
-        docs = await in_chunks(find_chunk, list(pass_ids), self._in_chunk)
+        fields = {"pass": 1, "pend": 1, "moved": 1, "removed": 1}
+        docs = await self._find_by_ids(self._events, pass_ids, workspace_ids, fields)
         found = {doc["_id"]: doc for doc in docs if "removed" not in doc}
         # An event that is not pending counted on its pass. If that is the merged pass, the event has not moved yet.
         unmoved = {each for each, doc in found.items() if "pend" not in doc and doc["pass"] != pass_ids[each]}
@@ -110,6 +111,13 @@ class MergeQueries(ErrorTranslating):
         for start in range(0, len(moves), self._in_chunk):
             await self._events.bulk_write(moves[start : start + self._in_chunk], ordered=False)
 
+    def _move_operation(self, alias: Pass, event_id: str, move: Move) -> UpdateOne:
+        assert alias.alias_of is not None
+        change: Doc = {"pass": alias.alias_of, "pend": slot_of(alias.alias_of), "moved": move_to_doc(move)}
+        # An event that an erasure replaced by a stub since it was read must not become pending.
+        where = {"pass": alias.id, "removed": {"$exists": False}}
+        return UpdateOne(self._by_id(event_id, alias.workspace_id, **where), {"$set": change})
+
 
 def _next_move_of_doc(alias: Pass, doc: Mapping[str, Any]) -> Move:
     return _next_move(alias, move_from_doc(doc["moved"]) if "moved" in doc else None, counted="pend" not in doc)
@@ -120,10 +128,3 @@ def _next_move(alias: Pass, before: Move | None, *, counted: bool = False) -> Mo
     if before is None:
         return Move(alias.id, 1, counted)
     return Move(before.home_pass_id, before.count + 1, counted or before.was_published)
-
-
-def _move_operation(alias: Pass, event_id: str, move: Move) -> UpdateOne:
-    assert alias.alias_of is not None
-    change: Doc = {"pass": alias.alias_of, "pend": slot_of(alias.alias_of), "moved": move_to_doc(move)}
-    # An event that an erasure replaced by a stub since it was read must not become pending.
-    return UpdateOne({"_id": event_id, "pass": alias.id, "removed": {"$exists": False}}, {"$set": change})

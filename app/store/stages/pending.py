@@ -15,7 +15,7 @@ from typing import NamedTuple
 from app.domain.events.events import Event
 from app.domain.ids import slot_of
 from app.store.codecs.events import from_doc
-from app.store.mongo.queries import Database, Doc, ErrorTranslating, in_chunks
+from app.store.mongo.queries import NO_WORKSPACES, Collection, Database, Doc, StageQueries, in_chunks, update_by_ids
 
 _ORDER = [(name, 1) for name in ("pend", "workspace", "pass", "occurred_at", "_id")]
 
@@ -43,12 +43,12 @@ class BacklogPosition(NamedTuple):
     pass_id: str
 
 
-class PendingQueries(ErrorTranslating):
+class PendingQueries(StageQueries):
     """Named queries of pending events. Errors: Unavailable, safe to repeat."""
 
-    def __init__(self, db: Database, in_chunk: int) -> None:
+    def __init__(self, db: Database, in_chunk: int, *, is_sharded: bool = False) -> None:
+        super().__init__(db, in_chunk, is_sharded=is_sharded)
         self._events = db["events"]
-        self._in_chunk = in_chunk
 
     async def pending(self, low: int, high: int, after: BacklogPosition | None, limit: int) -> list[PendingEvent]:
         """Return pending events of the slots low to high in index order, of the passes behind the position `after`.
@@ -100,17 +100,27 @@ class PendingQueries(ErrorTranslating):
         )
         return {doc["pass"] for docs in found for doc in docs}
 
-    async def still_pending(self, event_ids: Sequence[str]) -> dict[str, PendingAt]:
-        """Return those of the events that are pending now, and for which pass. Index: _id."""
+    async def still_pending(
+        self, event_ids: Sequence[str], *, workspace_ids: Mapping[str, str] = NO_WORKSPACES
+    ) -> dict[str, PendingAt]:
+        """Return those of the events that are pending now, and for which pass. Index: _id.
 
-        async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
-            # The batch size makes MongoDB answer once. Its first batch has 101 documents by default.
-            fields = {"pend": 1, "pass": 1, "moved.n": 1}
-            found = self._events.find({"_id": {"$in": list(chunk)}}, fields, batch_size=len(chunk) + 1)
-            return await found.to_list(None)
-
-        docs = await in_chunks(find_chunk, event_ids, self._in_chunk)
+        `workspace_ids` has the workspace of each event, by event id.
+        """
+        docs = await self._find_by_ids(self._events, event_ids, workspace_ids, {"pend": 1, "pass": 1, "moved.n": 1})
         return {doc["_id"]: PendingAt(doc["pass"], doc.get("moved", {}).get("n", 0)) for doc in docs if "pend" in doc}
+
+
+async def move_to_slot(events: Collection, where: Doc, slot: int, in_chunk: int, *, is_sharded: bool) -> None:
+    """Move the events of one pass, which have one `pend`, to another one, until none is left. Safe to repeat.
+
+    Each update names one event. A sharded MongoDB may leave out an update of many. Index: that of `where`.
+    """
+    while docs := await events.find(where, {"_id": 1}).limit(in_chunk).to_list(None):
+        ids = [doc["_id"] for doc in docs]
+        workspace_ids = dict.fromkeys(ids, str(where["workspace"])) if is_sharded else None
+        change, as_read = {"$set": {"pend": slot}}, {"pend": where["pend"]}
+        await update_by_ids(events, ids, change, where=as_read, in_chunk=in_chunk, workspace_ids=workspace_ids)
 
 
 def id_after(text: str) -> str:

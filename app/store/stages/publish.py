@@ -12,7 +12,7 @@ from pymongo import UpdateOne
 from app.clock import system_ms
 from app.domain.activities import Entry
 from app.store.codecs.pass_parts import entry_from_doc
-from app.store.mongo.queries import Database, Doc, ErrorTranslating, equal_to
+from app.store.mongo.queries import Database, Doc, StageQueries, equal_to
 
 LOOK_SIZE = 500
 """Unpublished passes that one look for workspaces reads."""
@@ -42,10 +42,11 @@ class Horizon:
         return Horizon(until_ms, width_ms) if until_ms <= system_ms() else Horizon()
 
 
-class PublishQueries(ErrorTranslating):
+class PublishQueries(StageQueries):
     """Named queries of the publish stage. Errors: Unavailable, safe to repeat."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, in_chunk: int = 1_000, *, is_sharded: bool = False) -> None:
+        super().__init__(db, in_chunk, is_sharded=is_sharded)
         self._passes = db["passes"]
         self._look_from_ms = 0
         self._look_horizon = self._first_horizon = Horizon()
@@ -105,26 +106,28 @@ class PublishQueries(ErrorTranslating):
                 return docs, horizon
             horizon = horizon.after([doc["pub"] for doc in docs], limit)
 
-    async def published(self, up_to: Mapping[str, int]) -> None:
-        """Remove published entries, up to a number, from each pass's outbox.
+    async def published(self, up_to: Mapping[str, int], *, workspace_id: str | None = None) -> None:
+        """Remove published entries, up to a number, from the outbox of each of these passes of a workspace.
 
         Version and write id stay. Safe to repeat. Index: _id.
         """
         if not up_to:
             return
         operations = [
-            _pull_operation(pass_id, n, {"n": equal_to(n)}, {"$unset": {"pub": ""}}) for pass_id, n in up_to.items()
+            _pull_operation(self._by_id(pass_id, workspace_id, n=equal_to(n)), n, {"$unset": {"pub": ""}})
+            for pass_id, n in up_to.items()
         ]
         result = await self._passes.bulk_write(operations, ordered=False)
         if result.matched_count < len(operations):
             # Some passes have newer entries. Remove only the published ones, and keep these passes unpublished.
             await self._passes.bulk_write(
-                [_pull_operation(pass_id, n, {}, {}) for pass_id, n in up_to.items()], ordered=False
+                [_pull_operation(self._by_id(pass_id, workspace_id), n, {}) for pass_id, n in up_to.items()],
+                ordered=False,
             )
 
 
-def _pull_operation(pass_id: str, n: int, condition: Doc, change: Doc) -> UpdateOne:
-    return UpdateOne({"_id": pass_id, **condition}, {"$pull": {"out": {"n": {"$lte": n}}}, **change})
+def _pull_operation(where: Doc, n: int, change: Doc) -> UpdateOne:
+    return UpdateOne(where, {"$pull": {"out": {"n": {"$lte": n}}}, **change})
 
 
 def entries_in_order(waiting: Mapping[str, Sequence[Entry]], each: int) -> list[tuple[str, Entry]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,14 +12,14 @@ from app.clock import system_ms
 from app.domain.passes.passes import Pass
 from app.store.codecs.pass_writes import update_pass_operation
 from app.store.mongo.failures import DRIVER_ERRORS, describe_code, find_bad_document, is_transient_code
-from app.store.mongo.queries import Collection, Doc, in_chunks
+from app.store.mongo.queries import Collection, Doc, group_by_workspace
 
 PassWrite = tuple[Pass, Pass, Sequence[Any], str]
 """A pass as read, the pass to store, its new outbox entries, and the random id of the write."""
 
 
 async def save_passes(
-    passes: Collection, writes: Sequence[PassWrite], in_chunk: int
+    passes: Collection, writes: Sequence[PassWrite], in_chunk: int, *, is_sharded: bool = False
 ) -> tuple[set[str], dict[str, str]]:
     """Write passes. Return the ids of those whose write is stored, and by id why the store refused others."""
     if not writes:
@@ -28,22 +29,28 @@ async def save_passes(
     # Write in batches, so that a slow server answers each one well within the driver's timeout of 20 s.
     for start in range(0, len(writes), in_chunk):
         batch = writes[start : start + in_chunk]
-        matched += await _write_batch(passes, batch, refused)
+        matched += await _write_batch(passes, batch, refused, is_sharded=is_sharded)
     if matched == len(writes):
         return set(write_ids), refused
 
-    async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
-        return await passes.find({"_id": {"$in": list(chunk)}}, {"fid": 1}).to_list(None)
+    async def find(where: Doc) -> list[Doc]:
+        return await passes.find(where, {"fid": 1}).to_list(None)
 
-    docs = await in_chunks(find_chunk, list(write_ids), in_chunk)
+    groups: list[Doc] = [
+        {"_id": {"$in": ids}, **({"workspace": {"$in": workspaces}} if is_sharded else {})}
+        for workspaces, ids in group_by_workspace({card.id: card.workspace_id for card, _, _, _ in writes}, in_chunk)
+    ]
+    docs = [doc for found in await asyncio.gather(*map(find, groups)) for doc in found]
     return {doc["_id"] for doc in docs if doc["fid"] == write_ids[doc["_id"]]}, refused
 
 
-async def _write_batch(passes: Collection, batch: Sequence[PassWrite], refused: dict[str, str]) -> int:
+async def _write_batch(
+    passes: Collection, batch: Sequence[PassWrite], refused: dict[str, str], *, is_sharded: bool
+) -> int:
     """Write passes and return how many matched. A write that cannot succeed fails alone, and is put into `refused`."""
     now_ms = system_ms()
     try:
-        operations = [update_pass_operation(*write, system_ms=now_ms) for write in batch]
+        operations = [update_pass_operation(*write, system_ms=now_ms, names_shard=is_sharded) for write in batch]
         return (await passes.bulk_write(operations, ordered=False)).matched_count
     except BulkWriteError as error:
         details = error.details or {}
@@ -61,4 +68,4 @@ async def _write_batch(passes: Collection, batch: Sequence[PassWrite], refused: 
         if len(batch) == 1:
             refused[batch[0][0].id] = reason
             return 0
-        return sum([await _write_batch(passes, [write], refused) for write in batch])
+        return sum([await _write_batch(passes, [write], refused, is_sharded=is_sharded) for write in batch])

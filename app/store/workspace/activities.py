@@ -21,7 +21,6 @@ class ActivityQueries(WorkspaceQueries):
     """Activities of one workspace. Errors: Unavailable, safe to repeat."""
 
     collection = "activities"
-    has_workspace_as_shard_key = True
 
     async def page(self, query: ActivityQuery, span: PageRequest) -> Page[Activity]:
         """Return activities in order of position; key (position).

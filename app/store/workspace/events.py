@@ -146,7 +146,7 @@ class EventQueries(WorkspaceQueries):
         where = self._where(query)
 
         async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
-            stages = [{"$match": {"_id": {"$in": list(chunk)}}}, {"$match": where}]
+            stages = [{"$match": self._by_id({"$in": list(chunk)})}, {"$match": where}]
             return await self._collection.aggregate(stages).to_list(None)
 
         return [from_doc(doc) for doc in await in_chunks(find_chunk, ids, self._in_chunk)]

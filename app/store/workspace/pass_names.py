@@ -67,11 +67,11 @@ class PassNameQueries(WorkspaceQueries):
 
     async def free(self, external_id: str, pass_id: str) -> None:
         """Delete the name of an erased pass, unless another pass has the external id by now. Index: _id."""
-        await self._collection.delete_one({"_id": self._id(external_id), "pass": equal_to(pass_id)})
+        await self._collection.delete_one({**self._by_id(self._id(external_id)), "pass": equal_to(pass_id)})
 
     async def _set_ready(self, pass_ids: Mapping[str, str], where: Doc, ready: int) -> None:
         updates = [
-            UpdateOne({"_id": self._id(name), "pass": equal_to(pass_id), **where}, {"$set": {"ready": ready}})
+            UpdateOne({**self._by_id(self._id(name)), "pass": equal_to(pass_id), **where}, {"$set": {"ready": ready}})
             for name, pass_id in pass_ids.items()
         ]
         for start in range(0, len(updates), self._in_chunk):

@@ -45,9 +45,9 @@ class PassQueries(WorkspaceQueries):
 
     collection = "passes"
 
-    def __init__(self, db: Database, workspace_id: str, in_chunk: int) -> None:
-        super().__init__(db, workspace_id, in_chunk)
-        self._names = PassNameQueries(db, workspace_id, in_chunk)
+    def __init__(self, db: Database, workspace_id: str, in_chunk: int, *, is_sharded: bool = False) -> None:
+        super().__init__(db, workspace_id, in_chunk, is_sharded=is_sharded)
+        self._names = PassNameQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
 
     async def get(self, pass_id: str) -> Pass | None:
         """Return the pass of that id, or its survivor, or None. Index: _id."""

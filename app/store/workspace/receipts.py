@@ -82,8 +82,8 @@ class FoldStateQueries(WorkspaceQueries):
 
     collection = "events"
 
-    def __init__(self, db: Database, workspace_id: str, in_chunk: int) -> None:
-        super().__init__(db, workspace_id, in_chunk)
+    def __init__(self, db: Database, workspace_id: str, in_chunk: int, *, is_sharded: bool = False) -> None:
+        super().__init__(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self._passes = db["passes"]
 
     async def read(self, event_ids: Iterable[str]) -> dict[str, FoldState]:
@@ -95,7 +95,8 @@ class FoldStateQueries(WorkspaceQueries):
         """Return those of the folded events whose activities are still in the outbox of their pass. Index: _id."""
 
         async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
-            return await self._passes.find({"_id": {"$in": list(chunk)}}, {"workspace": 1, "out": 1}).to_list(None)
+            where = self._by_id({"$in": list(chunk)})
+            return await self._passes.find(where, {"workspace": 1, "out": 1}).to_list(None)
 
         passes = await in_chunks(find_chunk, list({each.pass_id for each in states.values()}), self._in_chunk)
         entries = [entry for doc in passes if doc["workspace"] == self._workspace_id for entry in doc.get("out", ())]

@@ -34,8 +34,8 @@ class RemovalQueries(WorkspaceQueries):
 
     collection = "events"
 
-    def __init__(self, db: Database, workspace_id: str, in_chunk: int) -> None:
-        super().__init__(db, workspace_id, in_chunk)
+    def __init__(self, db: Database, workspace_id: str, in_chunk: int, *, is_sharded: bool = False) -> None:
+        super().__init__(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self._passes, self._erasures, self._jobs = db["passes"], db["erasures"], db["jobs"]
         self._merges = db["merges"]
 
@@ -155,5 +155,5 @@ class RemovalQueries(WorkspaceQueries):
         return None if tombstone is None else Erasure(pass_id)
 
     async def _find_one(self, collection: Collection, id_: str) -> Doc | None:
-        doc: Doc | None = await collection.find_one({"_id": id_})
+        doc: Doc | None = await collection.find_one(self._by_id(id_))
         return doc if doc is not None and doc["workspace"] == self._workspace_id else None

@@ -35,20 +35,29 @@ from .workspaces import read_erasure_epoch, read_log_history, read_profile, read
 
 
 class Workspace(ErrorTranslating):
-    """Named queries, each confined to `workspace_id`. `in_chunk` is the number of values in one `$in`."""
+    """Named queries, each confined to `workspace_id`. `in_chunk` is the number of values in one `$in`.
+
+    `is_sharded` is true for a sharded MongoDB: then filters by id name the workspace, too.
+    """
 
     def __init__(
-        self, db: Database, workspace_id: str, in_chunk: int = 1_000, cache: WorkspaceCache | None = None
+        self,
+        db: Database,
+        workspace_id: str,
+        in_chunk: int = 1_000,
+        cache: WorkspaceCache | None = None,
+        *,
+        is_sharded: bool = False,
     ) -> None:
         self.id = workspace_id
         self._db = db
         self._cache = WorkspaceCache() if cache is None else cache
         self._position_lock = asyncio.Lock()
-        self.passes = PassQueries(db, workspace_id, in_chunk)
-        self.events = EventQueries(db, workspace_id, in_chunk)
+        self.passes = PassQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
+        self.events = EventQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.aggregations = AggregationQueries(db, workspace_id, in_chunk)
-        self.removals = RemovalQueries(db, workspace_id, in_chunk)
-        self.activities = ActivityQueries(db, workspace_id, in_chunk)
+        self.removals = RemovalQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
+        self.activities = ActivityQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.segments = SegmentQueries(db=db, workspace_id=workspace_id, in_chunk=in_chunk, passes=self.passes)
         self.keys = KeyQueries(db, workspace_id, in_chunk)
         self.audit = AuditQueries(db, workspace_id, in_chunk)
@@ -61,7 +70,7 @@ class Workspace(ErrorTranslating):
         self.exports = ExportQueries(db, workspace_id, in_chunk)
         self.receipts = ReceiptQueries(db, workspace_id, in_chunk)
         self.request_keys = RequestKeyQueries(db, workspace_id, in_chunk)
-        self.fold_states = FoldStateQueries(db, workspace_id, in_chunk)
+        self.fold_states = FoldStateQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.event_types = EventTypeQueries(db, workspace_id, in_chunk)
         self.vocabulary = VocabularyQueries(db, workspace_id, in_chunk)
 

@@ -31,8 +31,8 @@ STEPS = (
 
 
 def with_crashes(injector: CrashInjector, method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    async def step(*args: Any) -> Any:
-        return await injector.with_crashes(method.__name__, method)(*args)
+    async def step(*args: Any, **options: Any) -> Any:
+        return await injector.with_crashes(method.__name__, method)(*args, **options)
 
     return step
 

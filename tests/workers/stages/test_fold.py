@@ -62,7 +62,7 @@ async def test_fold_that_crashes_before_any_step_counts_every_event_once(
     await business.create_segment("two", purchases(2))
     await business.record({"amount": 5}, {"amount": 7, "pass_external_id": "bob"}, {"amount": 1})
 
-    async def crash(*_: Any) -> None:
+    async def crash(*_: Any, **__: Any) -> None:
         raise Crash
 
     with monkeypatch.context() as crashing:

@@ -60,7 +60,7 @@ async def test_concurrent_publishers_leave_no_hole_and_no_duplicate(business: Bu
 async def test_next_publisher_finishes_after_a_crash(
     business: Business, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    async def crash(*_: Any) -> None:
+    async def crash(*_: Any, **__: Any) -> None:
         raise Crash
 
     await record_and_fold(business, 20)
@@ -80,9 +80,9 @@ async def test_entries_added_while_publishing_stay_announced(
     await record_and_fold(business, 5)
     published = business.worker.publish_queries.published
 
-    async def record_then_mark_published(up_to: Any) -> None:
+    async def record_then_mark_published(up_to: Any, **options: Any) -> None:
         await record_and_fold(business, 5)
-        await published(up_to)
+        await published(up_to, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(business.worker.publish_queries, "published", record_then_mark_published)

@@ -215,16 +215,16 @@ async def test_event_removed_while_a_fold_checks_what_is_pending_is_not_counted(
         await has_checked.wait()
         await replace_by_stubs(*args)
 
-    async def read_passes_after_the_other_saved(*args: Any) -> Any:
+    async def read_passes_after_the_other_saved(*args: Any, **options: Any) -> Any:
         folding.append(asyncio.create_task(fold_once(other, key)))
         await has_saved.wait()
-        return await passes(*args)
+        return await passes(*args, **options)
 
-    async def check_target_before_the_rest(event_ids: Sequence[str]) -> Any:
-        first = await still_pending([target])
+    async def check_target_before_the_rest(event_ids: Sequence[str], **options: Any) -> Any:
+        first = await still_pending([target], **options)
         has_checked.set()
         await asyncio.gather(*folding)
-        return first | await still_pending([each for each in event_ids if each != target])
+        return first | await still_pending([each for each in event_ids if each != target], **options)
 
     monkeypatch.setattr(other.fold_queries, "replace_by_stubs", wait_then_replace)
     monkeypatch.setattr(slow.fold_queries, "passes", read_passes_after_the_other_saved)

@@ -203,7 +203,7 @@ async def test_parked_pass_keeps_the_versions_that_it_was_evaluated_under(busine
     await business.run_worker()
     card = await business.read_pass()
     for _ in range(5):
-        await business.worker.fold_queries.count_failure(card.id, "Boom", 5)
+        await business.worker.fold_queries.count_failure(card, "Boom", 5)
     business.clock.set((await business.clock.now()).replace(month=6))
     await update_segment(business.ctx, segment.id, criteria=purchases(2))
     business.clock.set((await business.clock.now()).replace(month=8))
