@@ -13,8 +13,11 @@ from app.resources import open_resources
 from app.store.operations.migration import BuildProgress, IndexComparison, Migration, MigrationFailed
 from app.store.operations.pass_names import forget_names, name_passes
 from app.store.operations.schema_version import raise_schema, require_writable
+from app.store.operations.sharding import SHARD_INDEXES, SHARD_KEYS, Sharding, describe_key, require_divisible
 
 from .settings import say, with_settings
+
+SHARD_INDEX_NAMES = {f"{collection}.{index.document['name']}" for collection, index in SHARD_INDEXES.items()}
 
 
 @click.command()
@@ -22,8 +25,9 @@ from .settings import say, with_settings
 @click.option("--hide", is_flag=True, help="Hide the indexes of earlier versions from queries.")
 @click.option("--drop", is_flag=True, help="Drop the indexes of earlier versions.")
 @click.option("--names", "rename", is_flag=True, help="Name all passes again, if `punchcard check` advises it.")
+@click.option("--shard", is_flag=True, help="Divide the large collections over the shards of a sharded MongoDB.")
 @with_settings
-def migrate(settings: Settings, dry_run: bool, hide: bool, drop: bool, rename: bool) -> None:
+def migrate(settings: Settings, dry_run: bool, hide: bool, drop: bool, rename: bool, shard: bool) -> None:
     """Prepare the database for this version: build the indexes that it lacks, and name the passes of 0.1.0.
 
     Run it once before a rollout.
@@ -39,22 +43,31 @@ def migrate(settings: Settings, dry_run: bool, hide: bool, drop: bool, rename: b
     do without them, and `db.COLLECTION.unhideIndex` brings them back at once. If all is well a day later, drop them.
     Hiding needs the role `dbAdmin`. Indexes that you made yourself are listed and never changed.
 
+    On a sharded MongoDB, give MONGODB_URI the addresses of its mongos and add --shard. The command then divides events,
+    passes, names of passes and activities over the shards. MongoDB moves the documents in the background. Run it again to
+    see whether it has finished. It needs the role `clusterManager`. The page `Run on a sharded MongoDB` has all steps.
+
     \b
     Examples:
       punchcard migrate --dry-run
       punchcard migrate
       punchcard migrate --hide
       punchcard migrate --drop
+      punchcard migrate --shard
     """
-    asyncio.run(_migrate(settings, dry_run=dry_run, hide=hide, drop=drop, rename=rename))
+    asyncio.run(_migrate(settings, dry_run=dry_run, hide=hide, drop=drop, rename=rename, shard=shard))
 
 
-async def _migrate(settings: Settings, *, dry_run: bool, hide: bool, drop: bool, rename: bool) -> None:
+async def _migrate(settings: Settings, *, dry_run: bool, hide: bool, drop: bool, rename: bool, shard: bool) -> None:
     async with open_resources(settings, has_socket_timeout=False) as resources:
         await require_writable(resources.db)
         migration = Migration(resources.db)
         compared = await migration.compare_indexes()
         _list_all(compared)
+        if shard:
+            require_divisible(compared, is_sharded=resources.is_sharded)
+            for collection in SHARD_KEYS if dry_run else ():
+                click.echo(f"to be divided: {collection} by {{{describe_key(collection)}}}")
         if dry_run:
             return
         if compared.conflicts:
@@ -76,7 +89,21 @@ async def _migrate(settings: Settings, *, dry_run: bool, hide: bool, drop: bool,
         if rename:
             await forget_names(resources.db)
         await name_passes(resources.db, lambda count: say(f"  {count} passes have names"))
+        if shard:
+            await _divide(Sharding(resources.db), migration)
         click.echo(f"The database {resources.db.name} is ready for this version.")
+
+
+async def _divide(sharding: Sharding, migration: Migration) -> None:
+    """Divide each collection, and tell whether MongoDB has moved its documents."""
+    for collection, index in SHARD_INDEXES.items():
+        say(f"Dividing {collection} by {{{describe_key(collection)}}} …")
+        # A collection with documents needs the index first. MongoDB makes none for it.
+        await migration.build(collection, [index], _report)
+        await sharding.divide(collection)
+    states = {True: "spread evenly", False: "still being moved to other shards", None: "divided"}
+    for collection in SHARD_KEYS:
+        click.echo(f"{collection}: the documents are {states[await sharding.is_balanced(collection)]}.")
 
 
 def _list_all(compared: IndexComparison) -> None:
@@ -85,7 +112,7 @@ def _list_all(compared: IndexComparison) -> None:
         "being built": compared.building,
         "of earlier versions, not used": [each for each in compared.former if each not in compared.hidden],
         "of earlier versions, hidden": compared.hidden,
-        "not of Punchcard, left alone": compared.foreign,
+        "not of Punchcard, left alone": [each for each in compared.foreign if each not in SHARD_INDEX_NAMES],
     }
     for title, names in titles.items():
         for name in names:

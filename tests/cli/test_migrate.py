@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 import pytest
 from click.testing import CliRunner, Result
@@ -10,9 +14,12 @@ from click.testing import CliRunner, Result
 from app.cli.main import main
 from app.config.settings import Settings
 from app.local.servers import free_port
-from app.resources import Resources
+from app.resources import Resources, open_resources
 from app.store.operations.indexes import FORMER_INDEXES
 from app.store.operations.migration import require_indexes
+from app.store.operations.sharding import SHARD_KEYS
+from tests.wire.mongos import Router, refuse_unique_indexes
+from tests.wire.proxy import wire_proxy
 
 
 async def run(settings: Settings, *arguments: str) -> Result:
@@ -71,3 +78,51 @@ async def test_commands_of_an_excluded_version_are_refused(resources: Resources,
         refused = await run(settings, *command)
         assert refused.exit_code == 1
         assert "needs a newer version of Punchcard" in refused.output
+
+
+@asynccontextmanager
+async def sharded(settings: Settings, router: Router) -> AsyncIterator[Settings]:
+    """Put a router before the store of the test, and yield the settings that lead to it."""
+    upstream = urlsplit(settings.mongodb_uri or "").port
+    assert upstream is not None
+    async with wire_proxy(upstream, [*router.rules(), refuse_unique_indexes]) as port:
+        yield dataclasses.replace(settings, mongodb_uri=f"mongodb://127.0.0.1:{port}/?directConnection=true")
+
+
+@pytest.mark.unused_database
+@pytest.mark.embedded_only("the proxy stands before a store on this machine")
+async def test_shard_divides_the_large_collections_and_tells_when_mongodb_has_finished(
+    resources: Resources, settings: Settings
+) -> None:
+    router = Router()
+    async with sharded(settings, router) as behind:
+        listed = await run(behind, "migrate", "--shard", "--dry-run")
+        assert "to be divided: events by {workspace: 1, _id: hashed}" in listed.output
+        assert router.keys == {}
+        divided = await run(behind, "migrate", "--shard")
+        assert divided.exit_code == 0, divided.output
+        assert router.keys == SHARD_KEYS
+        assert router.indexes == [(collection, list(key)) for collection, key in SHARD_KEYS.items()]
+        assert "activities: the documents are still being moved to other shards." in divided.output
+        router.is_balanced = True
+        again = await run(behind, "migrate", "--shard")
+        assert "events: the documents are spread evenly." in again.output
+        async with open_resources(behind) as found:
+            assert (found.is_sharded, found.is_embedded) == (True, True)
+        router.keys["passes"] = {"_id": "hashed"}
+        refused = await run(behind, "migrate", "--shard")
+        assert (refused.exit_code, "`sh.reshardCollection` in mongosh" in refused.output) == (1, True)
+
+
+@pytest.mark.unused_database
+@pytest.mark.embedded_only("the proxy stands before a store on this machine")
+async def test_shard_says_what_to_do_before(resources: Resources, settings: Settings) -> None:
+    refused = await run(settings, "migrate", "--shard")
+    assert refused.exit_code == 1
+    assert "MONGODB_URI leads to no mongos" in refused.output
+    await resources.db["passes"].create_index(["workspace", "external_id"], unique=True)
+    async with sharded(settings, Router()) as behind:
+        refused = await run(behind, "migrate", "--shard")
+        assert (refused.exit_code, "run `punchcard migrate --drop`" in refused.output) == (1, True)
+        assert (await run(behind, "migrate", "--drop")).exit_code == 0
+        assert (await run(behind, "migrate", "--shard")).exit_code == 0

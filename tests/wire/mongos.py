@@ -117,3 +117,42 @@ def apply_many(times: int) -> Rule:
         return reply
 
     return apply
+
+
+@dataclass
+class Router:
+    """Answers the commands of mongos that no other server has, and notes which collections were divided."""
+
+    keys: dict[str, Doc] = field(default_factory=dict)
+    indexes: list[tuple[str, list[str]]] = field(default_factory=list)
+    is_balanced: bool = False
+
+    def rules(self) -> list[Rule]:
+        """Return the rules of the router."""
+
+        @rule("hello", "isMaster", "ismaster")
+        async def greet(command: Command, forward: Forward) -> Doc:
+            reply = await forward(command)
+            return {name: value for name, value in reply.items() if name not in {"setName", "hosts", "me"}} | {
+                "msg": "isdbgrid"
+            }
+
+        @rule("shardCollection", "balancerCollectionStatus")
+        async def answer(command: Command, forward: Forward) -> Doc:
+            _, _, collection = str(command.body[command.name]).partition(".")
+            if command.name == "balancerCollectionStatus":
+                return {"ok": 1.0, "balancerCompliant": self.is_balanced}
+            key = dict(command.body["key"])
+            if self.keys.setdefault(collection, key) != key:
+                return refusal(23, "AlreadyInitialized", "divided by another key")
+            return {"ok": 1.0, "collectionsharded": command.body[command.name]}
+
+        @rule("createIndexes")
+        async def take_hashed(command: Command, forward: Forward) -> Doc:
+            hashed = [index for index in command.items("indexes") if "hashed" in index["key"].values()]
+            if not hashed:
+                return await forward(command)
+            self.indexes += [(command.collection, list(index["key"])) for index in hashed]
+            return {"ok": 1.0}
+
+        return [greet, answer, take_hashed]

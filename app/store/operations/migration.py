@@ -125,16 +125,24 @@ class Migration(ErrorTranslating):
         then this raises Unavailable, and a repeat waits for the build. Raises MigrationFailed if the store refuses.
         """
         await store_slots(self._db)
-        models = [model for model in INDEXES[collection] if model.document["name"] in names]
+        await self.build(
+            collection, [model for model in INDEXES[collection] if model.document["name"] in names], report
+        )
+
+    async def build(
+        self, collection: str, models: Sequence[IndexModel], report: Callable[[BuildProgress], None]
+    ) -> None:
+        """Build these indexes of a collection. As `build_indexes`."""
         options: dict[str, Any] = {"commitQuorum": "majority"} if await self._takes_quorum() else {}
-        building = asyncio.ensure_future(self._db[collection].create_indexes(models, **options))
+        building = asyncio.ensure_future(self._db[collection].create_indexes(list(models), **options))
         while not (await asyncio.wait({building}, timeout=PROGRESS_INTERVAL_SECONDS))[0]:
             for progress in await self._read_progress():
                 report(progress)
         try:
             await building
         except OperationFailure as error:
-            raise MigrationFailed(_explain(error, f"The indexes {', '.join(names)} of {collection}")) from error
+            names = ", ".join(str(model.document["name"]) for model in models)
+            raise MigrationFailed(_explain(error, f"The indexes {names} of {collection}")) from error
 
     async def hide_index(self, collection: str, name: str) -> None:
         """Hide an index from queries, while the server keeps it up to date. Safe to repeat. Raises MigrationFailed."""
