@@ -167,6 +167,6 @@ def range_of(slot: int) -> str:
 
 
 def bounds_of(key: str) -> tuple[int, int]:
-    """Return the first and the last slot of a range."""
-    low, _, high = key.partition("-")
+    """Return the first and the last slot of a range. A workspace may follow the range, as in the wake-ups of the fold."""
+    low, _, high = key.partition("/")[0].partition("-")
     return int(low), int(high)

@@ -18,6 +18,8 @@ from redis.asyncio import Redis
 from app.bus import REDIS_TIMEOUT_SECONDS, Bus
 from app.clock import Clock, SystemClock
 from app.config.settings import ConfigError, Settings
+from app.domain.ids import slot_of
+from app.flow import range_of
 from app.local.servers import locate_servers
 from app.store.cache import WorkspaceCache
 from app.store.clock import MongoClock
@@ -76,6 +78,11 @@ class Resources:
         if self.essential_client is None:
             return self.db
         return _database(self.essential_client, self.db.name)
+
+    def wake_fold(self, workspace_id: str, pass_ids: Iterable[str]) -> None:
+        """Wake the fold for these passes of a workspace. On a sharded store, its rounds then read this workspace only."""
+        keys = {range_of(slot_of(pass_id)) for pass_id in pass_ids}
+        self.bus.wake("fold", *({f"{key}/{workspace_id}" for key in keys} if self.is_sharded else keys))
 
     def workspace(self, workspace_id: str) -> Workspace:
         """Return the named queries of one workspace."""

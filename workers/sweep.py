@@ -17,7 +17,9 @@ from app.domain.values.instants import to_ms
 from app.flow import SLOT_RANGES
 from app.store.operations.truncation import TruncationQueries
 from app.store.stages.endpoint_leases import WaitingEndpoint
+from workers.looks import Asked
 from workers.stages.deliver import start_run
+from workers.stages.fold import find_workspaces
 
 from .sharing import HEARTBEAT_INTERVAL_SECONDS
 from .timers import TIMER_HORIZON_MS, DueTimers
@@ -166,8 +168,11 @@ class Sweep:
             return
         queries, elapsed_ms = self._worker.fold_queries, to_ms(await self._worker.resources.clock.elapsed())
 
+        workspace_ids = await find_workspaces(self._worker, Asked(all=True))
+
         async def find_pending(low: int, high: int) -> object:
-            return [item.event.id for item in await queries.pending(low, high, None, 1)]
+            found = await queries.pending(low, high, None, 1, workspace_ids=workspace_ids)
+            return [item.event.id for item in found]
 
         async def find_due(low: int, high: int) -> object:
             return await queries.due(low, high, elapsed_ms, 1)

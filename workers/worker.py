@@ -26,6 +26,7 @@ from app.store.stages.publish import Horizon, PublishQueries
 from app.store.stages.reruns import RerunQueries
 
 from .laps import Lap
+from .looks import Looks
 from .pauses import Pauses
 from .sharing import Sharing
 
@@ -99,6 +100,8 @@ class Worker:
     """The event that wakes the run at a webhook endpoint, by endpoint id."""
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     """Background tasks. asyncio keeps only weak references to tasks, so they are kept here until they end."""
+    looks: Looks = field(default_factory=Looks)
+    """The workspaces of which the next rounds of the fold read pending events, on a sharded store."""
     _running: dict[tuple[str, str], bool] = field(default_factory=dict)
     """Stages under way, by stage and key. True means that a call has asked for another run meanwhile."""
     _idle: asyncio.Event = field(default_factory=asyncio.Event)

@@ -9,10 +9,9 @@ import click
 
 from app.commands.workspaces.workspaces import create_workspace
 from app.config.settings import Settings, variables
-from app.domain.ids import slot_of
 from app.domain.values.instants import format_instant
 from app.domain.workspaces import WorkspaceProfile
-from app.flow import SLOT_RANGES, range_of
+from app.flow import SLOT_RANGES
 from app.resources import open_resources
 from app.store.clock import MongoClock
 from app.store.operations.parked_passes import ParkedPass, ParkedPasses
@@ -180,7 +179,7 @@ def parked(settings: Settings, rerun: bool) -> None:
             found = await store.passes()
             for card in found if rerun else ():
                 await store.release(card, await resources.clock.now())
-                resources.bus.wake("fold", range_of(slot_of(card.id)))
+                resources.wake_fold(card.workspace_id, [card.id])
             return found
 
     found = asyncio.run(list_and_release())

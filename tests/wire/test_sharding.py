@@ -13,13 +13,15 @@ from contextlib import asynccontextmanager
 import pytest
 from pymongo.errors import OperationFailure
 
+from app.bus import Bus
 from app.clock import FixedClock
 from app.commands.events.record import record_events
+from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import erase_pass, remove_events
 from app.domain.activities import ActivityQuery
 from app.domain.events.events import EventInput, EventQuery
-from app.domain.ids import event_id
-from app.flow import SLOT_RANGES
+from app.domain.ids import event_id, slot_of
+from app.flow import SLOT_RANGES, range_of
 from app.resources import Resources
 from app.store.cache import WorkspaceCache
 from app.store.mongo.paging import PageRequest
@@ -29,8 +31,13 @@ from app.store.operations.sharding import SHARD_KEYS
 from tests.business import Business, bought_within, create_business, open_business
 from tests.wire.mongos import Broadcasts, apply_many, refuse_single_writes, refuse_unique_indexes
 from tests.wire.proxy import Rule, through
+from workers.main import STAGES
+from workers.stages.due import due
+from workers.stages.erase import erase
 from workers.stages.fold import fold
+from workers.stages.merge import merge
 from workers.stages.publish import publish
+from workers.sweep import Sweep
 
 pytestmark = pytest.mark.embedded_only("the proxy stands before a store on this machine")
 
@@ -38,8 +45,17 @@ BROADCASTS = {
     "record new events": set[str](),
     "record them again by the external id of their pass": set[str](),
     "record them again by the id of their pass": set[str](),
-    "fold": {"find events by pend"},
-    "fold a removal": {"find events by pend"},
+    "fold": set[str](),
+    "fold a removal": set[str](),
+    "fold what a wake-up named": set[str](),
+    "advance what is due": {"find passes by due slot"},
+    "look for work as a sweep": {
+        "find passes by due slot",
+        "find passes by erasing",
+        "find passes by merging",
+        "find passes by pub",
+    },
+    "merge and erase": {"find passes by _id"},
     "publish": set[str](),
     "read the feed": set[str](),
     "read the history of a pass": set[str](),
@@ -85,6 +101,8 @@ async def test_kinds_of_operations_that_go_to_every_shard(resources: Resources, 
         await remove_events(business.ctx, [(card.id, event_id(store.id, "till", "0"))])
         with broadcasts.during("fold a removal"):
             await fold_all(business)
+        with broadcasts.during("advance what is due"):
+            await asyncio.gather(*(due(business.worker, key) for key in SLOT_RANGES))
         with broadcasts.during("publish"):
             await publish(business.worker, store.id)
         with broadcasts.during("read the feed"):
@@ -94,8 +112,61 @@ async def test_kinds_of_operations_that_go_to_every_shard(resources: Resources, 
         with broadcasts.during("read the history of a pass"):
             page = await store.events.page(EventQuery(pass_id=card.id), PageRequest(10))
             assert len(await store.events.get_many([event.id for event in page.items])) == 3
+        await business.record({"external_id": "woken", "pass_external_id": "p1"})
+        woken = (await business.read_pass("p1")).id
+        with broadcasts.during("fold what a wake-up named"):
+            await fold(business.worker, f"{range_of(slot_of(woken))}/{store.id}")
+        with broadcasts.during("look for work as a sweep"):
+            sweep = Sweep(business.worker, STAGES)
+            for step in (sweep.fold, sweep.advance_due, sweep.backfill, sweep.publish, sweep.merge, sweep.erase):
+                await step()
+        await merge_passes(business.ctx, card.id, woken)
+        with broadcasts.during("merge and erase"):
+            await fold_all(business)
+            await publish(business.worker, store.id)
+            await merge(business.worker, woken)
+            await fold_all(business)
+            await erase_pass(business.ctx, pass_id=card.id)
+            await fold_all(business)
+            await publish(business.worker, store.id)
+            for _ in range(2):
+                await erase(business.worker, card.id)
+        assert await business.ctx.resources.db["erasures"].count_documents({}) == 2
     assert {doing: set(sent) for doing, sent in broadcasts.sent.items()} == BROADCASTS
     assert broadcasts.asked.keys() == BROADCASTS.keys()
+
+
+async def test_wake_up_reads_only_its_workspace_and_the_sweep_reads_all(
+    resources: Resources, clock: FixedClock
+) -> None:
+    async with behind([], resources, clock) as business:
+        other = await create_business(business.ctx.resources, clock, "Other")
+        for each in (business, other):
+            await each.record({})
+        key = range_of(slot_of((await other.read_pass()).id))
+        await fold(other.worker, f"{key}/{other.ctx.workspace.id}")
+        assert [bool((await each.read_pass()).aggregates) for each in (business, other)] == [False, True]
+        # Several queries name the workspaces, as with more than 1,000 of them.
+        other.worker.fold_queries._in_chunk = 1
+        await fold_all(other)
+        assert [bool((await each.read_pass()).aggregates) for each in (business, other)] == [True, True]
+
+
+async def test_wake_ups_name_the_workspace_only_on_a_sharded_store(
+    resources: Resources, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    woken: list[str] = []
+    monkeypatch.setattr(Bus, "wake", lambda _, stage, *keys: woken.extend(keys if stage == "fold" else ()))
+    async with behind([], resources, clock) as business:
+        for is_sharded in (True, False):
+            shared = dataclasses.replace(business.ctx.resources, is_sharded=is_sharded)
+            await record_events(
+                dataclasses.replace(business.ctx, resources=shared),
+                [EventInput(type="visit", pass_external_id="ann")],
+                create_missing_passes=True,
+            )
+        key = range_of(slot_of((await business.read_pass("ann")).id))
+        assert woken == [f"{key}/{business.ctx.workspace.id}", key]
 
 
 async def test_no_index_is_refused(resources: Resources) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass
 from app.domain.segments.segments import Definitions
-from app.flow import range_of
 from workers.laps import LOOK_SIZE, Lap
 from workers.worker import Worker
 
@@ -57,7 +55,8 @@ async def advance_without_events(worker: Worker, workspace_ids: Mapping[str, str
     if not workspace_ids:
         return 0
     with_pending = await worker.fold_queries.with_pending(workspace_ids)
-    worker.resources.bus.wake("fold", *{range_of(slot_of(pass_id)) for pass_id in with_pending})
+    for pass_id in with_pending:
+        worker.resources.wake_fold(workspace_ids[pass_id], [pass_id])
     others = [pass_id for pass_id in workspace_ids if pass_id not in with_pending]
     cards = await worker.fold_queries.passes(others, workspace_ids=workspace_ids)
     definitions = await worker.read_definitions({card.workspace_id for card in cards.values()}, cards.values())

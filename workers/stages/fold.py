@@ -17,6 +17,7 @@ from app.domain.passes.passes import Pass
 from app.domain.segments.segments import Definitions
 from app.store.stages.pending import BacklogPosition, PendingAt, PendingEvent
 from app.telemetry import metrics
+from workers.looks import Asked
 from workers.worker import Worker
 
 from .advance import PassWork, RoundClock, Saved, advance_passes, read_clock
@@ -68,17 +69,40 @@ class FoldRound:
 
 
 async def fold(worker: Worker, key: str) -> None:
-    """Fold the pending events of a slot range until none is left. Safe to repeat, and to run in several workers at once."""
-    await worker.run_alone("fold", key, lambda: fold_once(worker, key))
+    """Fold the pending events of a slot range until none is left. Safe to repeat, and to run in several workers at once.
+
+    A workspace may follow the range in the key, as in `0-15/ws_1`. On a sharded store, the rounds then read its events only.
+    """
+    slots, _, workspace_id = key.partition("/")
+    worker.looks.ask(slots, workspace_id)
+    await worker.run_alone("fold", slots, lambda: fold_asked(worker, slots))
 
 
-async def fold_once(worker: Worker, key: str) -> bool:
-    """Run one round and return whether another may find more to do.
+async def fold_asked(worker: Worker, key: str) -> bool:
+    """Run one round over the workspaces that were asked for, and return whether another may find more to do."""
+    asked = worker.looks.take(key)
+    has_more = await fold_once(worker, key, await find_workspaces(worker, asked))
+    if has_more:
+        worker.looks.put_back(key, asked)
+    return has_more
+
+
+async def find_workspaces(worker: Worker, asked: Asked) -> Sequence[str] | None:
+    """Return the workspaces that a look names: those asked for, on a sharded store. None if it names none."""
+    if not worker.resources.is_sharded:
+        return None
+    if asked.all:
+        return await worker.looks.all_workspaces(worker.fold_queries.workspaces)
+    return sorted(asked.workspace_ids)
+
+
+async def fold_once(worker: Worker, key: str, workspace_ids: Sequence[str] | None = None) -> bool:
+    """Run one round and return whether another may find more to do. It reads events of these workspaces only, if any.
 
     The order of the four reads carries the proof that no event counts twice.
     """
     at = await read_clock(worker)
-    backlog = await read_pending(worker, key)
+    backlog = await read_pending(worker, key, workspace_ids)
     passes, definitions = await read_passes(worker, backlog)
     chosen = choose_passes(backlog, passes)
     still_pending = await check_still_pending(worker, backlog, chosen)
@@ -93,8 +117,11 @@ async def fold_once(worker: Worker, key: str) -> bool:
     return more or bool(fold_round.marks or fold_round.emptied or fold_round.strays or saved)
 
 
-async def read_pending(worker: Worker, key: str) -> Backlog:
-    """Read up to 1,000 pending events of a slot range, from where the last round stopped."""
+async def read_pending(worker: Worker, key: str, workspace_ids: Sequence[str] | None = None) -> Backlog:
+    """Read up to 1,000 pending events of a slot range, from where the last round stopped.
+
+    With `workspace_ids`, read those of these workspaces only.
+    """
     bounds = worker.sharing.bounds("fold", key)
     if bounds is None:
         return Backlog(None, {}, is_full=False)
@@ -102,7 +129,7 @@ async def read_pending(worker: Worker, key: str) -> Backlog:
     start = worker.cursors.get(key)
     if start is not None and not low <= start[0] <= high:
         start = None
-    pending = await worker.fold_queries.pending(low, high, start, FOLD_BATCH_SIZE)
+    pending = await worker.fold_queries.pending(low, high, start, FOLD_BATCH_SIZE, workspace_ids=workspace_ids)
     by_pass = group_by_pass(pending)
     if len(pending) < FOLD_BATCH_SIZE:
         return Backlog(start, by_pass, is_full=False)
@@ -110,7 +137,7 @@ async def read_pending(worker: Worker, key: str) -> Backlog:
     # The first pass in order comes before the turns, so that each round moves on in the order, too.
     first = next(iter(by_pass))
     ordered, turns = {first: by_pass[first]}, set[str]()
-    for turn in await read_turns(worker, key, start, pending):
+    for turn in await read_turns(worker, key, start, pending, workspace_ids=workspace_ids):
         found = group_by_pass(turn)
         if len(turn) == EVENTS_PER_TURN:
             cut |= {turn[-1].event.pass_id} - by_pass.keys()

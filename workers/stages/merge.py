@@ -8,9 +8,7 @@ event, because the move counter of the event has changed since the worker read i
 
 from __future__ import annotations
 
-from app.domain.ids import slot_of
 from app.domain.passes.merges import profile_for_survivor
-from app.flow import range_of
 from workers.worker import Worker
 
 from .fold import pending_for_pass
@@ -33,7 +31,7 @@ async def merge_once(worker: Worker, pass_id: str) -> bool:
     workspace_ids = dict.fromkeys(ids, alias.workspace_id)
     if pending_for_pass(alias, ids, await worker.fold_queries.still_pending(ids, workspace_ids=workspace_ids)):
         # The fold has not cleared the last events that the pass counted: until then, they look like new events.
-        worker.resources.bus.wake("fold", range_of(slot_of(pass_id)))
+        worker.resources.wake_fold(alias.workspace_id, [pass_id])
         return False
     if alias.outbox:
         # A query that waits for an event to be published looks at the outbox of the event's pass. Keep the event there.
@@ -43,8 +41,8 @@ async def merge_once(worker: Worker, pass_id: str) -> bool:
     if profile_event is not None:
         await worker.merge_queries.record(alias, profile_event)
     while await worker.merge_queries.move(alias):
-        worker.resources.bus.wake("fold", range_of(slot_of(alias.alias_of)))
+        worker.resources.wake_fold(alias.workspace_id, [alias.alias_of])
     if not await worker.merge_queries.finish(alias):
         worker.resources.bus.wake("erase", alias.id)
-    worker.resources.bus.wake("fold", range_of(slot_of(alias.alias_of)))
+    worker.resources.wake_fold(alias.workspace_id, [alias.alias_of])
     return False

@@ -14,11 +14,9 @@ from dataclasses import replace
 
 from app.clock import SystemClock
 from app.domain.activities import Activity, Entry
-from app.domain.ids import slot_of
 from app.domain.rendering import render_activity
 from app.domain.values.instants import to_ms
 from app.feed.tailer import topic
-from app.flow import range_of
 from app.store.stages.publish import Horizon, entries_in_order
 from app.store.workspace.workspace import Workspace
 from app.telemetry import metrics
@@ -75,8 +73,8 @@ async def publish_once(worker: Worker, workspace_id: str) -> bool:
         {pass_id: waiting[pass_id][count - 1].number for pass_id, count in counts.items()}, workspace_id=workspace_id
     )
     # The fold may have stopped at a pass whose outbox was full.
-    relieved = {range_of(slot_of(pass_id)) for pass_id, taken in waiting.items() if len(taken) == ENTRIES_PER_PASS}
-    bus.wake("fold", *relieved)
+    relieved = [pass_id for pass_id, taken in waiting.items() if len(taken) == ENTRIES_PER_PASS]
+    worker.resources.wake_fold(workspace_id, relieved)
     return True
 
 

@@ -26,12 +26,18 @@ Between = tuple[str, str | None]
 
 
 async def read_turns(
-    worker: Worker, key: str, start: BacklogPosition | None, pending: Sequence[PendingEvent]
+    worker: Worker,
+    key: str,
+    start: BacklogPosition | None,
+    pending: Sequence[PendingEvent],
+    *,
+    workspace_ids: Sequence[str] | None = None,
 ) -> list[list[PendingEvent]]:
     """Return the first pending events of the next workspaces, one list for each; the fullest workspace gets no turn.
 
     `pending` is the full read of the round, which began after `start`. Two or three round trips if no other workspace has
-    pending events in the slot range. Each of them reads up to 16 slots at once.
+    pending events in the slot range. Each of them reads up to 16 slots at once. `workspace_ids` are those that the round
+    names, if it names any.
     """
     bounds = worker.sharing.bounds("fold", key) or bounds_of(key)
     [(fullest, _)] = Counter(item.workspace_id for item in pending).most_common(1)
@@ -39,7 +45,8 @@ async def read_turns(
     turns: dict[str, list[PendingEvent]] = {}
     for between in order_ranges(worker.turns.get(key, ""), fullest):
         if len(turns) < WORKSPACES_PER_ROUND:
-            turns |= await read_first_events(worker, slots, between, WORKSPACES_PER_ROUND - len(turns))
+            count = WORKSPACES_PER_ROUND - len(turns)
+            turns |= await read_first_events(worker, slots, between, count, workspace_ids=workspace_ids)
     worker.turns[key] = list(turns)[-1] if turns else ""
     return list(turns.values())
 
@@ -66,7 +73,12 @@ def order_ranges(last: str, fullest: str) -> list[Between]:
 
 
 async def read_first_events(
-    worker: Worker, slots: Sequence[int], between: Between, count: int
+    worker: Worker,
+    slots: Sequence[int],
+    between: Between,
+    count: int,
+    *,
+    workspace_ids: Sequence[str] | None = None,
 ) -> dict[str, list[PendingEvent]]:
     """Return the first pending events in these slots of the first workspaces of a range, up to `count`, by workspace id.
 
@@ -76,7 +88,10 @@ async def read_first_events(
     first, end = between
     while slots and len(turns) < count:
         reads = await asyncio.gather(
-            *(worker.fold_queries.pending_between(slot, (first, end), EVENTS_PER_TURN) for slot in slots)
+            *(
+                worker.fold_queries.pending_between(slot, (first, end), EVENTS_PER_TURN, workspace_ids=workspace_ids)
+                for slot in slots
+            )
         )
         found: dict[str, list[PendingEvent]] = {}
         for item in (item for read in reads for item in read):

@@ -7,8 +7,6 @@ import asyncio
 from app.commands.context import Context
 from app.domain.errors import Code, InvalidInput, NotYet
 from app.domain.events.receipts import RECORDED
-from app.domain.ids import slot_of
-from app.flow import range_of
 
 from .receipts import IssuedReceipt, find_receipt
 
@@ -72,7 +70,7 @@ async def _find_unfinished(ctx: Context, event_ids: set[str], *, published: bool
     states = await ctx.workspace.fold_states.read(event_ids)
     pending = {event_id for event_id, state in states.items() if not state.folded}
     if pending and wake:
-        ctx.resources.bus.wake("fold", *{range_of(slot_of(states[each].pass_id)) for each in pending})
+        ctx.resources.wake_fold(ctx.workspace.id, {states[each].pass_id for each in pending})
     if not published:
         return pending
     folded = {event_id: state for event_id, state in states.items() if state.folded}

@@ -20,10 +20,9 @@ from app.domain.events.event_types import EventTypes
 from app.domain.events.events import DEFAULT_SOURCE, Event, EventInput, Origin
 from app.domain.events.receipts import RecordStatus
 from app.domain.events.validation import Draft, ValidationRules, fingerprint, validate_event
-from app.domain.ids import event_id, keyed_event_id, slot_of
+from app.domain.ids import event_id, keyed_event_id
 from app.domain.passes.passes import Pass
 from app.domain.values.text import parse_optional
-from app.flow import range_of
 from app.store.mongo.ids import ordered_id
 from app.store.mongo.points import charge_points
 from app.telemetry import tracing
@@ -246,7 +245,7 @@ class Batch:
             stored = await outcomes.find_stored(ctx, self._repeated)
             for item in self._repeated:
                 self._results[item.index] = outcomes.resolve_outcome(item, stored.get(item.index))
-        ctx.resources.bus.wake("fold", *{range_of(slot_of(item.event.pass_id)) for item in items})
+        ctx.resources.wake_fold(ctx.workspace.id, {item.event.pass_id for item in items})
 
     def outcome(self) -> BatchOutcome:
         """Return the results so far, in input order."""

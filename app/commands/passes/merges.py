@@ -6,10 +6,8 @@ from app.commands.audit import record_audit_entry
 from app.commands.context import Context
 from app.domain.errors import Code, Conflict, InvalidInput, LimitExceeded, NotFound, Unavailable
 from app.domain.events.tombstones import Tombstone
-from app.domain.ids import slot_of
 from app.domain.passes.merges import MAX_ALIASES
 from app.domain.passes.passes import Pass
-from app.flow import range_of
 
 _MAX_ATTEMPTS = 10
 
@@ -53,6 +51,6 @@ async def merge_passes(ctx: Context, survivor_id: str, merged_id: str) -> Pass:
             if not await removals.decide_merge(tombstone, ctx.origin, rank):
                 continue
         ctx.resources.cache.forget_pass(ctx.workspace.id, merged.id, merged.external_id)
-        ctx.resources.bus.wake("fold", range_of(slot_of(merged.id)))
+        ctx.resources.wake_fold(ctx.workspace.id, [merged.id])
         return survivor
     raise Unavailable("store")

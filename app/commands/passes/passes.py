@@ -143,6 +143,6 @@ async def update_pass(
     check_profile_size(apply_changes(profile, changes), profile)
     await record_audit_entry(ctx, "updatePass", "Pass", pass_id, changes=" ".join(sorted(changes)))
     await ctx.workspace.events.insert([(event, b"")])
-    ctx.resources.bus.wake("fold", range_of(slot_of(pass_id)))
+    ctx.resources.wake_fold(ctx.workspace.id, [pass_id])
     profile = apply_field_event(profile, event)
     return replace(card, profile=profile, updated_at=now)

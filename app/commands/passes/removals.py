@@ -12,10 +12,8 @@ from app.commands.context import Context
 from app.domain.errors import Code, Conflict, InvalidInput, NotFound
 from app.domain.events.events import INTERNAL_TYPES, EventQuery
 from app.domain.events.tombstones import Erasure, Tombstone
-from app.domain.ids import slot_of
 from app.domain.jobs import Job, JobKind, JobStatus, Tally, too_many_jobs
 from app.domain.passes.passes import Pass
-from app.flow import range_of
 from app.store.codecs.jobs import DeletionOrder
 from app.store.mongo.ids import ordered_id
 
@@ -93,7 +91,7 @@ async def remove_events(ctx: Context, targets: Sequence[Target]) -> int:
     if existing and ctx.batch is not None:
         batches = await ctx.workspace.removals.batches([targets[index][1] for index in existing])
         removed += sum(batch == ctx.batch for batch in batches.values())
-    ctx.resources.bus.wake("fold", *{range_of(slot_of(pass_id)) for pass_id, _ in targets})
+    ctx.resources.wake_fold(ctx.workspace.id, {pass_id for pass_id, _ in targets})
     return removed
 
 
@@ -127,7 +125,7 @@ async def erase_pass(
     await passes.close_name(card)
     await removals.insert([Tombstone(card.id, None, await ctx.now())], ctx.origin)
     ctx.resources.cache.forget_pass(ctx.workspace.id, card.id, card.external_id)
-    ctx.resources.bus.wake("fold", range_of(slot_of(card.id)))
+    ctx.resources.wake_fold(ctx.workspace.id, [card.id])
     return requested or Erasure(card.id)
 
 

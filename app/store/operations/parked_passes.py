@@ -8,7 +8,7 @@ from datetime import datetime
 from app.domain.ids import slot_of
 from app.domain.values.instants import to_ms
 from app.store.mongo.queries import EMBEDDED_CHUNK, Database, StageQueries
-from app.store.stages.pending import move_to_slot
+from app.store.mongo.slots import move_to_slot
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,9 @@ from app.store.codecs.definitions import version_from_doc
 from app.store.codecs.passes import from_doc
 from app.store.mongo.failures import find_bad_document
 from app.store.mongo.queries import NO_WORKSPACES, Database, Doc, in_chunks, update_by_ids
+from app.store.mongo.slots import move_to_slot
 
-from .pending import PendingAt, PendingQueries, move_to_slot
+from .pending import PendingAt, PendingQueries
 from .saves import PassWrite, save_passes
 
 HISTORY_BATCH_SIZE = 300

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from app.domain.events.events import Event
 from app.domain.ids import slot_of
 from app.store.codecs.events import from_doc
-from app.store.mongo.queries import NO_WORKSPACES, Collection, Database, Doc, StageQueries, in_chunks, update_by_ids
+from app.store.mongo.queries import NO_WORKSPACES, Database, Doc, StageQueries, in_chunks
 
 _ORDER = [(name, 1) for name in ("pend", "workspace", "pass", "occurred_at", "_id")]
 
@@ -50,35 +50,76 @@ class PendingQueries(StageQueries):
         super().__init__(db, in_chunk, is_sharded=is_sharded)
         self._events = db["events"]
 
-    async def pending(self, low: int, high: int, after: BacklogPosition | None, limit: int) -> list[PendingEvent]:
+    async def workspaces(self) -> list[str]:
+        """Return the ids of all workspaces, sorted. Index: _id."""
+        docs = await self._db["workspaces"].find({}, {"_id": 1}).sort("_id", 1).to_list(None)
+        return [doc["_id"] for doc in docs]
+
+    async def pending(
+        self,
+        low: int,
+        high: int,
+        after: BacklogPosition | None,
+        limit: int,
+        *,
+        workspace_ids: Sequence[str] | None = None,
+    ) -> list[PendingEvent]:
         """Return pending events of the slots low to high in index order, of the passes behind the position `after`.
 
-        One round trip without `after`, else up to three. Index: {pend, workspace, pass, occurred_at, _id}.
+        With `workspace_ids`, sorted, only events of these workspaces: a sharded store then asks their shards. One round trip
+        without `after`, else up to three. Index: {pend, workspace, pass, occurred_at, _id}.
         """
-        ranges: list[Doc] = []
+        docs: list[Doc] = []
         if after is not None:
             # Each range is narrow: on the embedded servers, only the range bounds what a query reads, not its limit.
-            rest_of_workspace = {"pend": after.slot, "workspace": after.workspace_id, "pass": _above(after.pass_id)}
-            ranges = [rest_of_workspace, {"pend": after.slot, "workspace": _above(after.workspace_id)}]
+            if workspace_ids is None or after.workspace_id in workspace_ids:
+                rest = {"pend": after.slot, "workspace": after.workspace_id, "pass": _above(after.pass_id)}
+                docs = await self._first([rest], limit)
+            if len(docs) < limit:
+                later = self._between(workspace_ids, (id_after(after.workspace_id), None))
+                docs += await self._first([{"pend": after.slot, **where} for where in later], limit - len(docs))
             low = after.slot + 1
-        if low <= high:
-            ranges.append({"pend": {"$gte": low, "$lte": high}})
-        docs: list[Doc] = []
-        for query in ranges:
-            docs += await self._events.find(query).sort(_ORDER).limit(limit - len(docs)).to_list(None)
-            if len(docs) >= limit:
-                break
+        if low <= high and len(docs) < limit:
+            slots = {"$gte": low, "$lte": high}
+            named: list[Doc] = [{}] if workspace_ids is None else self._named(workspace_ids)
+            docs += await self._first([{"pend": slots, **where} for where in named], limit - len(docs))
         return [_pending_event(doc) for doc in docs]
 
-    async def pending_between(self, slot: int, workspaces: tuple[str, str | None], limit: int) -> list[PendingEvent]:
+    async def pending_between(
+        self,
+        slot: int,
+        workspaces: tuple[str, str | None],
+        limit: int,
+        *,
+        workspace_ids: Sequence[str] | None = None,
+    ) -> list[PendingEvent]:
         """Return the first pending events of a slot in the workspaces from an id to before another; None for no end.
 
-        In index order. Index: {pend, workspace, pass, occurred_at, _id}.
+        In index order; `workspace_ids` as for `pending`. Index: {pend, workspace, pass, occurred_at, _id}.
         """
-        first, end = workspaces
-        between = {"$gte": first} if end is None else {"$gte": first, "$lt": end}
-        docs = await self._events.find({"pend": slot, "workspace": between}).sort(_ORDER).limit(limit).to_list(None)
-        return [_pending_event(doc) for doc in docs]
+        where = self._between(workspace_ids, workspaces)
+        return [_pending_event(doc) for doc in await self._first([{"pend": slot, **each} for each in where], limit)]
+
+    def _between(self, workspace_ids: Sequence[str] | None, between: tuple[str, str | None]) -> list[Doc]:
+        """Return filters by workspace that together hold a range of them, or those of the named ones in the range."""
+        first, end = between
+        if workspace_ids is None:
+            return [{"workspace": {"$gte": first} if end is None else {"$gte": first, "$lt": end}}]
+        return self._named([each for each in workspace_ids if each >= first and (end is None or each < end)])
+
+    def _named(self, workspace_ids: Sequence[str]) -> list[Doc]:
+        starts = range(0, len(workspace_ids), self._in_chunk)
+        return [{"workspace": {"$in": list(workspace_ids[start : start + self._in_chunk])}} for start in starts]
+
+    async def _first(self, queries: Sequence[Doc], limit: int) -> list[Doc]:
+        """Return the first documents, in index order, among those of all queries, which are asked at once."""
+        found = await asyncio.gather(
+            *(self._events.find(query).sort(_ORDER).limit(limit).to_list(None) for query in queries)
+        )
+        if len(found) == 1:
+            return found[0]
+        docs = sorted((doc for each in found for doc in each), key=lambda doc: [doc[name] for name, _ in _ORDER])
+        return docs[:limit]
 
     async def with_pending(self, workspace_ids: Mapping[str, str]) -> set[str]:
         """Return those of the passes that have pending events. `workspace_ids` has the workspace of each pass, by pass id.
@@ -109,18 +150,6 @@ class PendingQueries(StageQueries):
         """
         docs = await self._find_by_ids(self._events, event_ids, workspace_ids, {"pend": 1, "pass": 1, "moved.n": 1})
         return {doc["_id"]: PendingAt(doc["pass"], doc.get("moved", {}).get("n", 0)) for doc in docs if "pend" in doc}
-
-
-async def move_to_slot(events: Collection, where: Doc, slot: int, in_chunk: int, *, is_sharded: bool) -> None:
-    """Move the events of one pass, which have one `pend`, to another one, until none is left. Safe to repeat.
-
-    Each update names one event. A sharded MongoDB may leave out an update of many. Index: that of `where`.
-    """
-    while docs := await events.find(where, {"_id": 1}).limit(in_chunk).to_list(None):
-        ids = [doc["_id"] for doc in docs]
-        workspace_ids = dict.fromkeys(ids, str(where["workspace"])) if is_sharded else None
-        change, as_read = {"$set": {"pend": slot}}, {"pend": where["pend"]}
-        await update_by_ids(events, ids, change, where=as_read, in_chunk=in_chunk, workspace_ids=workspace_ids)
 
 
 def id_after(text: str) -> str:

@@ -90,7 +90,7 @@ async def test_read_older_than_the_own_writes_of_a_worker_lets_it_count_nothing_
     await business.record({"amount": 1, "external_id": "second"})
     await fold_once(business.worker, key)
 
-    async def read_old_state(*_: object) -> list[PendingEvent]:
+    async def read_old_state(*_: object, **__: object) -> list[PendingEvent]:
         return old
 
     with monkeypatch.context() as lagging:

@@ -83,9 +83,9 @@ def count_reads(business: Business, monkeypatch: pytest.MonkeyPatch) -> Counter[
     reads: Counter[int] = Counter()
     pending_between = business.worker.fold_queries.pending_between
 
-    async def count_and_read(slot: int, *args: Any) -> list[PendingEvent]:
+    async def count_and_read(slot: int, *args: Any, **options: Any) -> list[PendingEvent]:
         reads[slot] += 1
-        return await pending_between(slot, *args)
+        return await pending_between(slot, *args, **options)
 
     monkeypatch.setattr(business.worker.fold_queries, "pending_between", count_and_read)
     return reads
