@@ -47,9 +47,9 @@ async def insert_passes(
 
 
 class ExaminedCollection:
-    """Collection that counts what each `find` examines on the embedded server: all that matches, whatever the limit.
+    """Collection that counts what each read examines on the embedded server: all that matches, whatever the limit is.
 
-    Finds by id are not counted.
+    An aggregation examines what its first stage matches. Reads by id are not counted.
     """
 
     def __init__(self, collection: Collection) -> None:
@@ -59,6 +59,10 @@ class ExaminedCollection:
     def find(self, query: Doc, *args: Any, **options: Any) -> Any:
         """Return a cursor that counts the documents of the query before it reads them."""
         return _ExaminedCursor(self, self._collection.find(query, *args, **options), query)
+
+    def aggregate(self, stages: Sequence[Doc]) -> Any:
+        """Return a cursor that counts the documents of the first stage before it reads them."""
+        return _ExaminedCursor(self, self._collection.aggregate(stages), stages[0]["$match"])
 
     async def count(self, query: Doc) -> None:
         """Count the documents of a query."""

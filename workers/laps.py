@@ -4,14 +4,20 @@ The embedded server examines all documents of a query, whatever its limit is. So
 passes. A lap reads up to LOOK_SIZE ids at once, and rounds take batches of them. A lap is only in memory; after a crash,
 the next one begins. The ids may be outdated: each round reads the passes themselves, and leaves out those that another
 worker has advanced.
+
+A pass with pending events is left to the fold, and stays due until then. During an import, most due passes are such. So a
+lap of due that met many of them does not begin again at each look: it reads only what has become due since.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 LOOK_SIZE = 20_000
 """Passes whose ids a lap holds in memory, about 2 MB."""
+
+BLOCKED_PER_LOOK = 100
+"""Passes with pending events that one look at due passes may read once more."""
 
 PassRef = tuple[str, str]
 """A pass: its id and the id of its workspace."""
@@ -21,12 +27,21 @@ PassRef = tuple[str, str]
 class Lap:
     """The ids of passes that a lap has read and not taken yet, and the number of passes saved so far.
 
-    `subject` is what the passes were read for: a lap for something else begins anew.
+    `subject` is what the passes were read for: a lap for something else begins anew. A lap of due has read all passes that
+    were due by `until_ms`. It has left `blocked` of them to the fold, in `looks` looks.
     """
 
-    passes: list[PassRef]
+    passes: list[PassRef] = field(default_factory=list)
     subject: object = None
     saved: int = 0
+    until_ms: int = -1
+    blocked: int = 0
+    looks: int = 0
+
+    @property
+    def should_go_on(self) -> bool:
+        """Whether the lap has left so many passes to the fold that it is too early to read them again."""
+        return self.looks < self.blocked // BLOCKED_PER_LOOK
 
     def take(self, count: int) -> list[PassRef]:
         """Return the next passes, at most `count`; none at the end of the lap."""

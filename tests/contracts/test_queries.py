@@ -103,7 +103,7 @@ EXEMPT_QUERIES = {
     ("ParkedPasses.release", "update"),
     ("FoldQueries.count_failure", "update"),
     ("FoldQueries.clear", "update"),
-    ("FoldQueries.passes_behind", "find"),
+    ("FoldQueries.passes_behind", "aggregate"),
 }
 """Queries that need no full index.
 

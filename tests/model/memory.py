@@ -120,6 +120,19 @@ class Collection:
         """Return a cursor over the documents that match when it is read."""
         return Cursor(self._schedule, lambda: self._read(query))
 
+    def aggregate(self, stages: Sequence[Doc]) -> Cursor:
+        """Return a cursor over the documents that all `$match` stages match, in the order and number of the others."""
+        query: Doc = {}
+        for stage in stages:
+            query |= stage.get("$match", {})
+        cursor = self.find(query)
+        for stage in stages:
+            if "$sort" in stage:
+                cursor = cursor.sort(list(stage["$sort"].items()))
+            if "$limit" in stage:
+                cursor = cursor.limit(stage["$limit"])
+        return cursor
+
     async def find_one(
         self, query: Doc, projection: Doc | None = None, sort: Sequence[tuple[str, int]] = ()
     ) -> Doc | None:

@@ -9,7 +9,7 @@ import pytest
 
 from app.commands.segments import create_segment
 from app.domain.values.instants import to_ms
-from app.flow import SLOT_RANGES
+from app.flow import SLOT_RANGES, bounds_of
 from tests.backlogs import ExaminedCollection, insert_passes
 from tests.business import Business, spent
 from workers.stages.backfill import backfill, backfill_once
@@ -57,6 +57,46 @@ async def test_due_reads_a_long_backlog_once_for_many_rounds(business: Business)
     assert await read_versions(business) == [1] * PASSES
     assert len(examined) <= 4 * len(SLOT_RANGES), "a read for many of the 20 rounds or more"
     assert await business.worker.fold_queries.due(0, 63, to_ms(LATER), 1) == []
+
+
+async def test_due_reads_passes_that_wait_for_the_fold_once_for_many_looks(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An import creates passes faster than the fold counts their events, and each of them is due."""
+    monkeypatch.setattr("workers.laps.BLOCKED_PER_LOOK", 10)
+    await business.record(*({"pass_external_id": f"p{number}"} for number in range(PASSES)))
+    business.clock.set(LATER)
+    worker, key = business.worker, SLOT_RANGES[0]
+    low, high = bounds_of(key)
+    waiting = len(await worker.fold_queries.due(low, high, to_ms(LATER), PASSES))
+    looks = waiting // 10
+    assert looks > 2
+    examined = examine(worker.fold_queries)
+
+    async def look_while_the_fold_is_under_way() -> bool:
+        for _ in range(looks + 1):
+            await due(worker, key)
+        return False
+
+    await worker.run_alone("fold", key, look_while_the_fold_is_under_way)
+    assert examined == [waiting, *[0] * (looks - 1), waiting], "a new lap after one look for each 10 passes"
+    await due(worker, key)
+    assert examined[-1] == waiting, "with the fold at rest, each look begins a new lap"
+    await business.run_worker()
+    assert await worker.fold_queries.due(0, 63, to_ms(LATER), 1) == []
+
+
+async def test_passes_for_which_a_round_has_no_time_are_not_read_again(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await insert_passes(business, PASSES // 4, due_ms=[to_ms(START)])
+    business.clock.set(LATER)
+    monkeypatch.setattr("workers.stages.shares.SLICE_SECONDS", 1e-9)
+    examined = examine(business.worker.fold_queries)
+    for key in SLOT_RANGES:
+        await due(business.worker, key)
+    assert await read_versions(business) == [1] * (PASSES // 4), "one pass in each round"
+    assert len(examined) <= 2 * len(SLOT_RANGES)
 
 
 async def test_lap_leaves_out_passes_that_another_worker_has_advanced(business: Business) -> None:

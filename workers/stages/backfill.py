@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from app.domain.segments.limits import DAY
+from app.flow import SLOT_RANGES
 from workers.laps import LOOK_SIZE, Lap
 from workers.worker import Worker
 
@@ -29,7 +30,13 @@ async def backfill_once(worker: Worker, workspace_id: str) -> bool:
     at = await read_clock(worker)
     revision = (await worker.read_definitions([workspace_id]))[workspace_id].revision
     lap = worker.laps.pop(("backfill", workspace_id), None)
-    if lap is None or lap.subject != revision:
+    is_folding = any(worker.is_running("fold", key) for key in SLOT_RANGES)
+    if lap is not None and lap.subject == revision and not lap.passes and lap.should_go_on and is_folding:
+        # Do not read the same passes with pending events at each look.
+        lap.looks += 1
+        worker.laps["backfill", workspace_id] = lap
+        return False
+    if lap is None or lap.subject != revision or not lap.passes:
         found = await worker.fold_queries.passes_behind(workspace_id, revision, LOOK_SIZE)
         lap = Lap([(pass_id, workspace_id) for pass_id in found], revision)
     if not lap.passes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from app.domain.passes.passes import Pass
 from app.domain.segments.segments import Definitions
@@ -26,26 +27,57 @@ async def due_once(worker: Worker, key: str) -> bool:
         return False
     at = await read_clock(worker)
     lap = worker.laps.pop(("due", key), None)
-    if lap is None or lap.subject != bounds:
-        found = await worker.fold_queries.due(*bounds, at.elapsed_ms, LOOK_SIZE)
-        lap = Lap([(each.pass_id, each.workspace_id) for each in found], bounds)
+    if lap is None or lap.subject != bounds or at.elapsed_ms < lap.until_ms:
+        lap = Lap(subject=bounds)
+    if not lap.passes:
+        # Once the fold of the range is at rest, no pass that the lap left out has pending events.
+        lap = lap if lap.should_go_on and worker.is_running("fold", key) else Lap(subject=bounds)
+        lap.looks += 1
+        await _read_due(worker, lap, bounds, at.elapsed_ms)
     return await advance_lap(worker, ("due", key), lap, DUE_BATCH_SIZE, at)
+
+
+async def _read_due(worker: Worker, lap: Lap, bounds: tuple[int, int], elapsed_ms: int) -> None:
+    """Add the passes to a lap that are due and that it has not read."""
+    found = await worker.fold_queries.due(*bounds, elapsed_ms, LOOK_SIZE, from_ms=lap.until_ms + 1)
+    lap.passes = [(each.pass_id, each.workspace_id) for each in found]
+    if len(found) < LOOK_SIZE:
+        lap.until_ms = elapsed_ms
+    else:
+        # More passes may be due at the last instant. If all are due at one instant, the next lap reads the others.
+        lap.until_ms = max(found[-1].due_ms - 1, found[0].due_ms)
 
 
 async def advance_lap(worker: Worker, running: tuple[str, str], lap: Lap, count: int, at: RoundClock) -> bool:
     """Advance the next passes of a lap, and return whether more may follow.
 
-    The lap continues in the next round of the stage and key `running`.
+    The lap continues in the next round of the stage and key `running`. Passes for which the round had no time come at its
+    end again.
     """
-    lap.saved += await advance_without_events(worker, dict(lap.take(count)), at)
-    if not lap.passes:
-        return lap.saved > 0
+    taken = dict(lap.take(count))
+    round_ = await advance_without_events(worker, taken, at)
+    lap.saved += len(round_.saved)
+    lap.blocked += round_.blocked
+    if round_.saved:
+        lap.passes += [(pass_id, taken[pass_id]) for pass_id in round_.unsaved]
     worker.laps[running] = lap
-    return True
+    if lap.passes:
+        return True
+    has_saved, lap.saved = lap.saved > 0, 0
+    return has_saved
 
 
-async def advance_without_events(worker: Worker, workspace_ids: Mapping[str, str], at: RoundClock) -> int:
-    """Advance passes to now without events and return how many were saved. The fold advances those with pending events.
+@dataclass(frozen=True, slots=True)
+class DueRound:
+    """What one round did: the passes saved, those behind that it did not save, and the number left to the fold."""
+
+    saved: Collection[str] = ()
+    unsaved: Collection[str] = ()
+    blocked: int = 0
+
+
+async def advance_without_events(worker: Worker, workspace_ids: Mapping[str, str], at: RoundClock) -> DueRound:
+    """Advance passes to now without events, and return what was done. The fold advances those with pending events.
 
     `workspace_ids` has the workspace of each pass, by pass id.
 
@@ -53,7 +85,7 @@ async def advance_without_events(worker: Worker, workspace_ids: Mapping[str, str
     (Source: docs/explanation/exactly-once.md.)
     """
     if not workspace_ids:
-        return 0
+        return DueRound()
     with_pending = await worker.fold_queries.with_pending(workspace_ids)
     for pass_id in with_pending:
         worker.resources.wake_fold(workspace_ids[pass_id], [pass_id])
@@ -61,7 +93,8 @@ async def advance_without_events(worker: Worker, workspace_ids: Mapping[str, str
     cards = await worker.fold_queries.passes(others, workspace_ids=workspace_ids)
     definitions = await worker.read_definitions({card.workspace_id for card in cards.values()}, cards.values())
     works = [PassWork(card) for card in cards.values() if _is_behind(card, definitions[card.workspace_id], at)]
-    return len(await advance_passes(worker, at, works, definitions))
+    saved = await advance_passes(worker, at, works, definitions)
+    return DueRound(saved, [work.card.id for work in works if work.card.id not in saved], len(with_pending))
 
 
 def _is_behind(card: Pass, definitions: Definitions, at: RoundClock) -> bool:

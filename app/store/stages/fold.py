@@ -138,9 +138,16 @@ class FoldQueries(PendingQueries):
 
         Parked passes are left out: after their release, the stage due evaluates them under the revisions they missed.
         """
-        query = {"workspace": workspace_id, "rev": {"$gte": 0, "$lt": rev}, "parked": {"$exists": False}}
-        docs = await self._passes.find(query, {"_id": 1}).sort("rev", 1).limit(limit).to_list(None)
-        return [doc["_id"] for doc in docs]
+        # The condition outside the index is a stage of its own: in the first one, it makes the embedded servers read all
+        # passes of the workspace.
+        stages: list[Doc] = [
+            {"$match": {"workspace": workspace_id, "rev": {"$gte": 0, "$lt": rev}}},
+            {"$match": {"parked": {"$exists": False}}},
+            {"$sort": {"rev": 1}},
+            {"$limit": limit},
+            {"$project": {"_id": 1}},
+        ]
+        return [doc["_id"] for doc in await self._passes.aggregate(stages).to_list(None)]
 
     async def mark_caught_up(self, workspace_id: str, rev: int) -> None:
         """Record that no pass lags behind `rev`, unless a later revision was announced since. Index: _id."""
