@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import timedelta
 from hashlib import blake2b
+from typing import NamedTuple
 
 from app.clock import system_ms
 from app.domain.ids import SLOTS
@@ -38,6 +39,8 @@ STALLED_AFTER_SECONDS = 3.0
 """The time without progress after which a worker helps with a key of another one; the next worker waits twice as long."""
 STUCK_AFTER_SECONDS = 30.0
 """The same for a key at which its worker reports to be at work: on a busy machine, a long round is no reason to help."""
+LOOK_INTERVAL_SECONDS = 10.0
+"""The time between two looks at such a key. On the embedded servers, a look may read all that waits there."""
 MAX_REPORTED = 200
 """Keys under way that a heartbeat names."""
 NOTED_SECONDS = 60.0
@@ -46,6 +49,14 @@ SLOT_STAGES = frozenset({"fold", "due"})
 """Stages whose keys are slot ranges."""
 SHARED_BY_ALL = frozenset({"deliver"})
 """Stages of which each worker runs a wake-up: the webhook endpoints of a workspace have several workers."""
+
+
+class _Front(NamedTuple):
+    """What was first at a key of another worker: since when it is, and when a look saw it last, in monotonic seconds."""
+
+    value: object
+    since: float
+    seen_at: float
 
 
 class Sharing:
@@ -62,8 +73,8 @@ class Sharing:
         self._holds_ms: int | None = None
         """The end of the own heartbeat for leases; None before the first heartbeat."""
         self._is_leaving = False
-        self._fronts: dict[str, dict[str, tuple[object, float]]] = {}
-        """Work of other workers by stage and key: what is first there, and since when (monotonic seconds)."""
+        self._fronts: dict[str, dict[str, _Front]] = {}
+        """Work of other workers, by stage and key."""
         self._helping: set[tuple[str, str]] = set()
         self._beating = asyncio.Lock()
 
@@ -184,19 +195,29 @@ class Sharing:
         """
         now = self._seconds()
         noted = self._fronts.setdefault(stage, {})
-        for key, front in fronts.items():
-            if key not in noted or noted[key][0] != front:
-                noted[key] = (front, now)
-        for key in [key for key, (_, since) in noted.items() if key not in fronts and now - since > NOTED_SECONDS]:
+        for key, value in fronts.items():
+            is_same = key in noted and noted[key].value == value
+            noted[key] = _Front(value, noted[key].since if is_same else now, now)
+        for key in [key for key, front in noted.items() if now - front.seen_at > NOTED_SECONDS]:
             del noted[key]
-        return [key for key in fronts if now - noted[key][1] >= self._patience_seconds(stage, key)]
+        return [key for key in fronts if now - noted[key].since >= self._patience_seconds(stage, key)]
+
+    def should_look(self, stage: str, key: str) -> bool:
+        """Return whether to look now what is first at a key of another worker. A key under way is looked at seldom."""
+        front = self._fronts.get(stage, {}).get(key)
+        if front is None or not self._is_under_way(stage, key):
+            return True
+        return self._seconds() - front.seen_at >= LOOK_INTERVAL_SECONDS
+
+    def _is_under_way(self, stage: str, key: str) -> bool:
+        """Return whether a worker that prefers the key reports to be at work there."""
+        owners = self.owners(stage, key)
+        return any(f"{stage} {key}" in self._others[each].running for each in owners if each in self._others)
 
     def _patience_seconds(self, stage: str, key: str) -> float:
         """Return how long this worker leaves a key without progress to those that come before it."""
         owners = self.owners(stage, key)
-        seconds = STALLED_AFTER_SECONDS
-        if any(f"{stage} {key}" in self._others[each].running for each in owners if each in self._others):
-            seconds = STUCK_AFTER_SECONDS
+        seconds = STUCK_AFTER_SECONDS if self._is_under_way(stage, key) else STALLED_AFTER_SECONDS
         helpers = [each for each in _rank(self.members(), stage, key) if each not in owners]
         return seconds * (helpers.index(self._id) + 1 if self._id in helpers else 1)
 

@@ -175,7 +175,9 @@ class Sweep:
             return [item.event.id for item in found]
 
         async def find_due(low: int, high: int) -> object:
-            return await queries.due(low, high, elapsed_ms, 1)
+            first = {each.pass_id: each.workspace_id for each in await queries.due(low, high, elapsed_ms, 1)}
+            # Due leaves a pass with pending events to the fold. Then the fold makes no progress, and not due.
+            return sorted(first.keys() - await queries.with_pending(first))
 
         await asyncio.gather(self._help_with("fold", find_pending), self._help_with("due", find_due))
 
@@ -215,7 +217,8 @@ class Sweep:
         sharing = self._worker.sharing
         own = [each for each in workspace_ids if sharing.prefers(stage, each)]
         others = sorted(set(workspace_ids) - set(own))[:MAX_FRONTS]
-        stalled = sharing.stalled(stage, {each: await find_first(each) for each in others})
+        fronts = {each: await find_first(each) for each in others if sharing.should_look(stage, each)}
+        stalled = sharing.stalled(stage, fronts)
         await asyncio.gather(*(self._stages[stage](self._worker, each) for each in [*own, *stalled]))
 
     async def _run_in_turn(self, stage: str, keys: Sequence[str]) -> None:
@@ -226,7 +229,7 @@ class Sweep:
     async def _help_with(self, stage: str, find_first: Callable[[int, int], Awaitable[object]]) -> None:
         """Run a stage for the slot ranges in which the work of other workers makes no progress."""
         sharing, fronts = self._worker.sharing, dict[str, object]()
-        for key in SLOT_RANGES:
+        for key in (each for each in SLOT_RANGES if sharing.should_look(stage, each)):
             firsts = [await find_first(*part) for part in sharing.others_parts(key)]
             if any(firsts):
                 fronts[key] = firsts

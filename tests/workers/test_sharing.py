@@ -167,6 +167,24 @@ async def test_worker_that_is_at_work_at_a_key_gets_no_help_for_30_seconds(resou
     assert times.ms - waits_for[0] == STUCK_AFTER_SECONDS * 1_000
 
 
+async def test_key_at_which_its_worker_is_at_work_is_looked_at_every_10_seconds(resources: Resources) -> None:
+    """A look may read all that waits. So a second worker must not look each second at what the first one works off."""
+    times = Times()
+    busy, idle = ("publish", "kiosk"), ("publish", "shop")
+    shares = [times.share(resources, f"w{n}", busy) for n in range(2)]
+    await beat_all(*shares)
+    looks = Counter[str]()
+    for second in range(30):
+        for helper in shares:
+            for stage, key in (busy, idle):
+                if not helper.prefers(stage, key) and helper.should_look(stage, key):
+                    looks[key] += 1
+                    helper.stalled(stage, {key: second})
+        times.ms += 1_000
+        await beat_all(*shares)
+    assert looks == {"kiosk": 3, "shop": 30}
+
+
 @dataclasses.dataclass
 class SentWrites(CommandListener):
     """Writes sent to the store: updates of passes and inserts of activities."""
