@@ -36,8 +36,9 @@ START_TIMEOUT_SECONDS = 5.0
 """How long a process looks for the store when it starts."""
 WRITE_CONCERN_TIMEOUT_MS = 15_000
 """How long the store waits for a majority. Then the write is Unavailable, although it may be stored: safe to repeat."""
-
-
+SOCKET_TIMEOUT_MS = 20_000
+READ_SECONDS = 18.0
+"""How long a read outside of operations may take. The store ends it (maxTimeMS) before the connection is given up."""
 OLDEST_VERSION = (6, 0)
 """The oldest MongoDB on which Punchcard runs."""
 STANDALONE_WARNING = (
@@ -173,16 +174,19 @@ def open_mongo(
         "maxPoolSize": threads if essential else threads + OPERATION_THREADS,
         "serverSelectionTimeoutMS": round(selection_seconds * 1000),
         "connectTimeoutMS": 2_000,
-        "socketTimeoutMS": 20_000 if has_socket_timeout else 0,
+        "socketTimeoutMS": SOCKET_TIMEOUT_MS if has_socket_timeout else 0,
         "waitQueueTimeoutMS": 5_000,
         "wTimeoutMS": WRITE_CONCERN_TIMEOUT_MS,
     }
     named = _options_in(settings.mongodb_uri or "")
+    # With an option of its own, the driver limits the reads already, or the operator wants them to take longer.
+    is_limited = has_socket_timeout and not named & {"sockettimeoutms", "timeoutms"}
     try:
         return open_client(
             settings.mongodb_uri,
             essential=essential,
             threads=threads,
+            read_seconds=READ_SECONDS if is_limited else None,
             **{name: value for name, value in defaults.items() if name.lower() not in named},
             tz_aware=True,
             # With the driver's own zone object, every subtraction of two instants computes both offsets.

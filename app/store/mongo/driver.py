@@ -87,10 +87,17 @@ def _call(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         raise
 
 
+def _call_in_time(seconds: float, call: Callable[[], Any]) -> Any:
+    """Run a call that reads. The driver tells the store the time that is left (maxTimeMS), so a read ends there, too."""
+    with pymongo.timeout(seconds):
+        return call()
+
+
 class _Framework:
     """motor's interface to asyncio, with threads of ours. motor asks it to run every call of the driver."""
 
-    def __init__(self, name: str, own_threads: int, operation_threads: int = 0) -> None:
+    def __init__(self, name: str, own_threads: int, operation_threads: int, read_seconds: float | None) -> None:
+        self._read_seconds = read_seconds
         self._own = ThreadPoolExecutor(own_threads, f"store-{name}")
         self._operations = ThreadPoolExecutor(operation_threads, "store-operation") if operation_threads else None
 
@@ -102,6 +109,8 @@ class _Framework:
         usage, context = current_usage(), contextvars.copy_context()
         named = functools.partial(_call, method, *args, **kwargs)
         if usage is None or self._operations is None:
+            if self._read_seconds is not None and method in _READS:
+                named = functools.partial(_call_in_time, self._read_seconds, named)
             return loop.run_in_executor(self._own, context.run, named)
         future: Future[Any] = loop.create_future()
         call = Call(
@@ -116,20 +125,22 @@ class _Framework:
 
 
 @functools.cache
-def _client_class(essential: bool, threads: int) -> Callable[..., Any]:
+def _client_class(essential: bool, threads: int, read_seconds: float | None) -> Callable[..., Any]:
     """Return the class of the clients that share these threads. A thread starts when a call needs it."""
-    framework = _Framework("essential", threads) if essential else _Framework("own", threads, OPERATION_THREADS)
+    name, operation_threads = ("essential", 0) if essential else ("own", OPERATION_THREADS)
+    framework = _Framework(name, threads, operation_threads, read_seconds)
     return cast(Callable[..., Any], create_class_with_framework(core.AgnosticClient, framework, __name__))
 
 
 def open_client(
-    uri: str | None, *, threads: int, essential: bool = False, **options: Any
+    uri: str | None, *, threads: int, essential: bool = False, read_seconds: float | None = None, **options: Any
 ) -> AsyncIOMotorClient[dict[str, Any]]:
     """Return a client, which connects on first use, with the options of `AsyncIOMotorClient`.
 
     `threads` are for the calls outside of operations. The library motor has five for each processor of the host. These are
-    too few where a majority write takes long, and too many in a small container on a large host. Raises
+    too few where a majority write takes long, and too many in a small container on a large host. A read outside of
+    operations takes at most `read_seconds`, in the store too; a read of an operation ends with the operation. Raises
     ConfigurationError, OSError, or ValueError, if the address cannot be read.
     """
-    client = _client_class(essential, threads)(uri, _pool_class=_MeasuredPool, **options)
+    client = _client_class(essential, threads, read_seconds)(uri, _pool_class=_MeasuredPool, **options)
     return cast("AsyncIOMotorClient[dict[str, Any]]", client)
