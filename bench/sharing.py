@@ -62,7 +62,7 @@ async def _run_workers(stock: Stock, settings: Settings, count: int) -> AsyncIte
     try:
         for child in children:
             await child.start()
-        while len(await heartbeats.sharing(system_ms())) < count:
+        while len((await heartbeats.sharing(system_ms())).workers) < count:
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
         # Each worker reads the others' heartbeats with its own, once a second.
         await asyncio.sleep(2)

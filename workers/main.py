@@ -25,7 +25,7 @@ from app.bus import LONG_STAGES, REDIS_ERRORS, decode, flow_queue, jobs_queue
 from app.config.settings import ConfigError, Settings
 from app.domain.errors import StoreRefused, Unavailable
 from app.flow import SLOT_RANGES
-from app.resources import Resources, open_resources
+from app.resources import open_resources
 from app.store.operations.indexes import SlotsChanged, check_slots
 from app.store.operations.pass_names import NotNamed, require_names
 from app.store.operations.schema_version import SchemaTooNew, require_writable
@@ -47,7 +47,6 @@ from workers.stages.run_job import jobs
 from . import wakeups
 from .failures import log_failures
 from .metrics import serve_metrics
-from .sharing import HEARTBEAT_INTERVAL_SECONDS
 from .sweep import MAX_JOBS_STARTED, STOP_TIMEOUT_SECONDS, Sweep
 from .worker import Worker
 
@@ -144,8 +143,8 @@ async def run(settings: Settings, stopping: asyncio.Event) -> None:
             log.info("%d segments have a new version, because their conditions mean something else now", restated)
         worker = Worker.on(resources)
         async with serve_metrics(worker):
-            sweep = asyncio.create_task(Sweep(worker, GUARDED).run(stopping))
-            schema_watch = asyncio.create_task(_watch_schema(resources, stopping))
+            sweep = Sweep(worker, GUARDED)
+            sweeping = asyncio.create_task(sweep.run(stopping))
             listeners = {asyncio.create_task(_listen(settings, worker, long=long)) for long in (False, True)}
             listeners.add(asyncio.create_task(wakeups.listen(worker, GUARDED)))
             log.info("worker %d is ready", os.getpid())
@@ -158,24 +157,10 @@ async def run(settings: Settings, stopping: asyncio.Event) -> None:
                 for task in listeners:
                     task.cancel()
                 _, listeners = await asyncio.wait(listeners, timeout=0.1)
-            await sweep
-            await schema_watch
+            await sweeping
+            if sweep.refusal is not None:
+                raise sweep.refusal
         log.info("worker %d has stopped", os.getpid())
-
-
-async def _watch_schema(resources: Resources, stopping: asyncio.Event) -> None:
-    """Check at every heartbeat whether this version may still write. If not, stop the worker and raise SchemaTooNew."""
-    while not stopping.is_set():
-        try:
-            await require_writable(resources.essential_db)
-        except Unavailable as error:
-            log.debug("schema version not read, store unavailable: %s", error)
-        except SchemaTooNew as error:
-            log.error("this worker stops: %s", error)
-            stopping.set()
-            raise
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stopping.wait(), HEARTBEAT_INTERVAL_SECONDS)
 
 
 async def _listen(settings: Settings, worker: Worker, *, long: bool) -> None:

@@ -72,6 +72,8 @@ class Sharing:
         """The shares of the other workers, as last read."""
         self._holds_ms: int | None = None
         """The end of the own heartbeat for leases; None before the first heartbeat."""
+        self.lowest_writer = 0
+        """The lowest schema version that may write to the database, as the last heartbeat read it."""
         self._is_leaving = False
         self._fronts: dict[str, dict[str, _Front]] = {}
         """Work of other workers, by stage and key."""
@@ -102,7 +104,8 @@ class Sharing:
             )
             self._holds_ms = holds_ms
             found = await self._heartbeats.sharing(self._now_ms())
-            others = {each: share for each, share in found.items() if each != self._id}
+            self.lowest_writer = found.lowest_writer
+            others = {each: share for each, share in found.workers.items() if each != self._id}
             if others.keys() != self._others.keys():
                 log.info("%d other workers share the work", len(others))
             self._others = others

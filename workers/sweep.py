@@ -15,6 +15,7 @@ from app.clock import system_ms
 from app.domain.errors import STORE_FAILURES
 from app.domain.values.instants import to_ms
 from app.flow import SLOT_RANGES
+from app.store.operations.schema_version import SchemaTooNew, check_writable
 from app.store.operations.truncation import TruncationQueries
 from app.store.stages.endpoint_leases import WaitingEndpoint
 from workers.looks import Asked
@@ -56,6 +57,8 @@ class Sweep:
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._job_workspaces: dict[str, str] = {}
         self._next_retain = 0.0
+        self.refusal: SchemaTooNew | None = None
+        """Why the sweep has stopped the worker: a newer version excludes this one from writing."""
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Sweep until `stopping` is set, then wait for the tasks under way. Each stage has a loop of its own."""
@@ -94,8 +97,9 @@ class Sweep:
         await self._attempt(self._worker.sharing.remove)
 
     async def beat(self) -> None:
-        """Send a heartbeat, and read those of the other workers."""
+        """Send a heartbeat, and read those of the other workers, and who may write. Raises SchemaTooNew."""
         await self._worker.sharing.beat()
+        check_writable(self._worker.sharing.lowest_writer, self._worker.resources.db.name)
 
     async def fold(self) -> None:
         """Fold the pending events of the worker's slots."""
@@ -251,6 +255,8 @@ class Sweep:
         """Run a step at an interval until `stopping` is set."""
         while not stopping.is_set():
             await self._attempt(step)
+            if self.refusal is not None:
+                stopping.set()
             if step != self.beat:
                 self._worker.progressed_at = time.monotonic()
             with contextlib.suppress(TimeoutError):
@@ -263,6 +269,9 @@ class Sweep:
         except STORE_FAILURES as error:
             # The queries of the store have logged the cause.
             log.debug("sweep step %s skipped: %s", step.__name__, error)
+        except SchemaTooNew as error:
+            log.error("this worker stops: %s", error)
+            self.refusal = error
         except Exception:
             log.exception("sweep step %s failed", step.__name__)
 

@@ -18,6 +18,7 @@ from app.domain.ids import SLOTS
 from app.flow import SLOT_RANGES, bounds_of
 from app.resources import Resources
 from app.store.operations.heartbeats import Heartbeats
+from app.store.operations.schema_version import LOWEST_WRITER, raise_schema
 from tests.business import Business, open_business, purchases
 from workers import wakeups
 from workers.main import STAGES
@@ -328,3 +329,20 @@ async def test_worker_folds_and_advances_for_another_one_that_makes_no_progress(
         times.ms += int(STALLED_AFTER_SECONDS * 1_000)
         await beat_all(*(worker.sharing for worker in workers))
     assert await db["passes"].count_documents({"due": {"$gte": 0}}) == 0
+
+
+async def test_heartbeat_takes_two_round_trips_and_reads_who_may_write(
+    observed: tuple[Business, SentWrites], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    business, sent = observed
+    await raise_schema(business.ctx.resources.db)
+    commands: list[str] = []
+    monkeypatch.setattr(sent, "started", lambda event: commands.append(event.command_name))
+    share = Times().share(business.ctx.resources, "w1")
+    for _ in range(3):
+        await share.beat()
+    assert commands == ["update", "aggregate"] * 3
+    assert share.lowest_writer == LOWEST_WRITER
+    await business.ctx.resources.db["constants"].update_one({"_id": "schema"}, {"$set": {"lowest_writer": 99}})
+    await share.beat()
+    assert share.lowest_writer == 99

@@ -8,7 +8,9 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from app.store.mongo.queries import Database, ErrorTranslating
+from app.store.mongo.queries import Database, Doc, ErrorTranslating
+
+from .schema_version import SCHEMA_ID, lowest_writer_of
 
 MAX_CLOCK_SKEW_MS = 1_000
 """The difference between the clocks of two hosts up to which no lease of a live worker is taken over."""
@@ -19,6 +21,13 @@ class Share(NamedTuple):
 
     until_ms: int
     running: frozenset[str]
+
+
+class Shares(NamedTuple):
+    """Workers that have a share of the work, by id, and the lowest schema version that may write to the database."""
+
+    workers: dict[str, Share]
+    lowest_writer: int
 
 
 class Heartbeats(ErrorTranslating):
@@ -58,10 +67,19 @@ class Heartbeats(ErrorTranslating):
         """Return the number of workers whose heartbeat has not expired. Index: {expires_at}."""
         return await self._heartbeats.count_documents({"expires_at": {"$gt": now}})
 
-    async def sharing(self, now_ms: int) -> dict[str, Share]:
-        """Return the workers that have a share of the work, by id. Reads the heartbeats of all."""
-        docs = await self._heartbeats.find({"shares": {"$gt": now_ms}}, {"shares": 1, "running": 1}).to_list(None)
-        return {doc["_id"]: Share(doc["shares"], frozenset(doc["running"])) for doc in docs}
+    async def sharing(self, now_ms: int) -> Shares:
+        """Return the workers that have a share of the work. Reads the heartbeats of all.
+
+        The same round trip reads who may write. If no worker has a share, the answer allows every version.
+        """
+        stages: list[Doc] = [
+            {"$match": {"shares": {"$gt": now_ms}}},
+            {"$project": {"shares": 1, "running": 1}},
+            {"$lookup": {"from": "constants", "pipeline": [{"$match": {"_id": SCHEMA_ID}}], "as": "schema"}},
+        ]
+        docs = await self._heartbeats.aggregate(stages).to_list(None)
+        workers = {doc["_id"]: Share(doc["shares"], frozenset(doc["running"])) for doc in docs}
+        return Shares(workers, max((lowest_writer_of(each) for doc in docs for each in doc["schema"]), default=0))
 
     async def gone(self, worker_ids: Collection[str], now_ms: int) -> set[str]:
         """Return those of the workers whose leases another worker may take over. Index: _id.

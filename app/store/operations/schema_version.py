@@ -10,6 +10,9 @@ second one writes the new form, and allows the first to write beside it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from app.domain.errors import PunchcardError
 from app.store.mongo.queries import Database, translating_errors
 
@@ -21,22 +24,33 @@ Since version 3, each external id has a name, and a document of each workspace d
 LOWEST_WRITER = 3
 """Lowest version whose code may write beside this code. It is at most one below SCHEMA_VERSION in a rolling upgrade."""
 FIRST_VERSION = 1
+SCHEMA_ID = "schema"
+"""Id of the document in `constants`."""
 
 
 class SchemaTooNew(PunchcardError):
     """A database whose documents this version of Punchcard must not write any more."""
 
 
+def lowest_writer_of(stored: Mapping[str, Any]) -> int:
+    """Return the lowest schema version that may write, of the document in `constants`."""
+    return int(stored.get("lowest_writer", FIRST_VERSION))
+
+
+def check_writable(lowest_writer: int, database: str) -> None:
+    """Raise SchemaTooNew if this version is below the lowest one that may write to the database of this name."""
+    if lowest_writer > SCHEMA_VERSION:
+        raise SchemaTooNew(
+            f"The database {database} needs a newer version of Punchcard: processes that write it must have schema version"
+            f" {lowest_writer}, this one has {SCHEMA_VERSION}. Start the version that ran `punchcard migrate` last."
+        )
+
+
 async def require_writable(db: Database) -> None:
     """Raise SchemaTooNew if this version must not write to the database. Raises Unavailable; safe to repeat."""
     with translating_errors():
-        stored = await db["constants"].find_one({"_id": "schema"}) or {}
-    lowest = int(stored.get("lowest_writer", FIRST_VERSION))
-    if lowest > SCHEMA_VERSION:
-        raise SchemaTooNew(
-            f"The database {db.name} needs a newer version of Punchcard: processes that write it must have schema version"
-            f" {lowest}, this one has {SCHEMA_VERSION}. Start the version that ran `punchcard migrate` last."
-        )
+        stored = await db["constants"].find_one({"_id": SCHEMA_ID}) or {}
+    check_writable(lowest_writer_of(stored), db.name)
 
 
 async def raise_schema(db: Database) -> None:
@@ -47,4 +61,4 @@ async def raise_schema(db: Database) -> None:
     await require_writable(db)
     change = {"$max": {"version": SCHEMA_VERSION, "lowest_writer": LOWEST_WRITER}}
     with translating_errors():
-        await db["constants"].update_one({"_id": "schema"}, change, upsert=True)
+        await db["constants"].update_one({"_id": SCHEMA_ID}, change, upsert=True)

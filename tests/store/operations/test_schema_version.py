@@ -11,7 +11,6 @@ from app.store.operations import schema_version
 from app.store.operations.schema_version import SCHEMA_VERSION, SchemaTooNew, raise_schema, require_writable
 from tests.business import Business
 from tests.graphql.serving import run_api
-from workers import main
 from workers.main import run as run_worker
 
 
@@ -45,7 +44,7 @@ async def test_older_code_writes_beside_newer_code_until_it_is_excluded(resource
 async def test_running_worker_stops_at_a_heartbeat_when_it_is_excluded(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(main, "HEARTBEAT_INTERVAL_SECONDS", 0.01)
+    monkeypatch.setattr("workers.sweep.HEARTBEAT_INTERVAL_SECONDS", 0.01)
     resources, stopping = business.ctx.resources, asyncio.Event()
     worker = asyncio.create_task(run_worker(resources.settings, stopping))
     heartbeats = resources.db["heartbeats"]
