@@ -23,7 +23,9 @@ from .stock import Stock
 from .timing import Processes, Side, timed
 
 BATCH_SIZE = 1_000
-POLL_INTERVAL_SECONDS = 0.02
+POLL_INTERVAL_SECONDS = 0.05
+PUBLISHED_INTERVAL_SECONDS = 0.3
+"""The time between two looks for unpublished passes. On the embedded servers, a look reads all of them."""
 
 
 async def measure_sharing(
@@ -34,8 +36,13 @@ async def measure_sharing(
     for _ in range(rounds):
         for count, side in zip(counts, sides, strict=True):
             await _store_hidden_backlog(stock, events)
-            async with _run_workers(stock, settings, count):
+            async with _run_workers(stock, settings, count) as workers:
+                names = [f"worker {number}" for number in range(count)]
+                for name, child in zip(names, workers, strict=True):
+                    processes.watch(name, child.pid)
                 await timed(side, processes, lambda: _work_off(stock))
+                side.cpu["workers"] = side.cpu.get("workers", 0.0) + sum(side.cpu.pop(name) for name in names)
+                processes.forget(*names)
     return sides
 
 
@@ -50,13 +57,16 @@ async def _work_off(stock: Stock) -> None:
     db = stock.ctx.resources.db
     for slot in range(SLOTS):
         await db["events"].update_many({"pend": -1 - slot}, {"$set": {"pend": slot}})
-    for collection, name in (("events", "pend"), ("passes", "pub")):
-        while await db[collection].find_one({name: {"$gte": 0}}, {"_id": 1}) is not None:
+    # Ask one slot after the other: for all at once, the embedded servers read all that waits.
+    for slot in range(SLOTS):
+        while await db["events"].find_one({"pend": slot}, {"_id": 1}) is not None:
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
+    while await db["passes"].find_one({"pub": {"$gte": 0}}, {"_id": 1}) is not None:
+        await asyncio.sleep(PUBLISHED_INTERVAL_SECONDS)
 
 
 @contextlib.asynccontextmanager
-async def _run_workers(stock: Stock, settings: Settings, count: int) -> AsyncIterator[None]:
+async def _run_workers(stock: Stock, settings: Settings, count: int) -> AsyncIterator[list[Child]]:
     children: list[Child] = [worker(settings) for _ in range(count)]
     heartbeats = Heartbeats(stock.ctx.resources.db)
     try:
@@ -66,7 +76,7 @@ async def _run_workers(stock: Stock, settings: Settings, count: int) -> AsyncIte
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
         # Each worker reads the others' heartbeats with its own, once a second.
         await asyncio.sleep(2)
-        yield
+        yield children
     finally:
         for child in children:
             await child.stop()

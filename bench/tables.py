@@ -26,7 +26,8 @@ class Report:
         """
         target_text = "" if target is None else f", target {target:g}"
         table = Table(title=f"{title}{target_text}", title_justify="left", title_style="bold")
-        names = self.processes.names
+        # Processes that ran during the measurement only have figures, too.
+        names = list(dict.fromkeys([*self.processes.names, *(name for side in sides for name in side.cpu)]))
         for heading in (
             "",
             "p50 ms",

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from app.store.mongo.horizons import Horizon
+
 LOOK_SIZE = 20_000
 """Passes whose ids a lap holds in memory, about 2 MB."""
 
@@ -28,13 +30,16 @@ class Lap:
     """The ids of passes that a lap has read and not taken yet, and the number of passes saved so far.
 
     `subject` is what the passes were read for: a lap for something else begins anew. A lap of due has read all passes that
-    were due by `until_ms`. It has left `blocked` of them to the fold, in `looks` looks.
+    were due by `until_ms`. If `is_cut`, more are due, and the next read ends at `horizon`. The lap has left `blocked` passes
+    to the fold, in `looks` looks.
     """
 
     passes: list[PassRef] = field(default_factory=list)
     subject: object = None
     saved: int = 0
     until_ms: int = -1
+    horizon: Horizon = field(default_factory=Horizon)
+    is_cut: bool = False
     blocked: int = 0
     looks: int = 0
 

@@ -13,6 +13,7 @@ from typing import Any
 from app.domain.passes.passes import Pass
 from app.domain.segments.segments import Definitions
 from app.resources import Resources
+from app.store.mongo.horizons import Horizon
 from app.store.mongo.ids import new_id
 from app.store.operations.heartbeats import Heartbeats
 from app.store.stages.endpoint_leases import EndpointLeases
@@ -22,7 +23,7 @@ from app.store.stages.forget import ForgetQueries
 from app.store.stages.job_leases import JobLeases
 from app.store.stages.merge import MergeQueries
 from app.store.stages.pending import BacklogPosition
-from app.store.stages.publish import Horizon, PublishQueries
+from app.store.stages.publish import PublishQueries
 from app.store.stages.reruns import RerunQueries
 
 from .laps import Lap

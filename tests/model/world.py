@@ -54,7 +54,7 @@ SMALL_LIMITS = {
     "workers.stages.shares.YIELD_SECONDS": 10**9,
     # A run must not depend on the time of the machine.
     "app.store.stages.saves.system_ms": _ticks.__next__,
-    "app.store.stages.publish.system_ms": _ticks.__next__,
+    "app.store.mongo.horizons.system_ms": _ticks.__next__,
     "app.store.workspace.passes.system_ms": _ticks.__next__,
     "workers.stages.due.DUE_BATCH_SIZE": 2,
     "workers.stages.backfill.BACKFILL_BATCH_SIZE": 2,

@@ -26,6 +26,7 @@ from app.domain.webhooks.endpoints import DisabledReason, EndpointStatus, Webhoo
 from app.domain.webhooks.messages import Message, render_message
 from app.outbound.http_client import Poster
 from app.outbound.webhook_sender import AttemptResult, send
+from app.store.mongo.horizons import Horizon
 from app.store.stages.endpoint_leases import LEASE_MS, Lease
 from workers.worker import Worker
 
@@ -86,11 +87,10 @@ class Dispatcher:
         self._secrets: Sequence[HookSecret] = ()
         self._query: ActivityQuery | None = None
         self._matches: Callable[[Activity], bool] = match_none
-        self._is_reading = False
         self._log_end: int | None = None
         """The position at which the last read of the log found its end, or None if there may be more activities."""
-        self._can_probe = lease.health.circuit_open
-        self._is_stale, self._state_read_at = True, 0.0
+        self._can_probe, self._deferred_horizon = lease.health.circuit_open, Horizon()
+        self._is_stale, self._is_reading, self._state_read_at = True, False, 0.0
         self._started_at = self._saved_at = time.monotonic()
         self._stop_deadline: float | None = None
 
@@ -139,12 +139,12 @@ class Dispatcher:
     async def _read_state(self) -> None:
         """Read the endpoint, its secrets and its deferred deliveries."""
         endpoint_id = self._lease.endpoint_id
-        found, deferred = await asyncio.gather(
+        found, (deferred, self._deferred_horizon) = await asyncio.gather(
             self._workspace.webhooks.get_with_secrets(endpoint_id),
-            self._workspace.deliveries.deferred(endpoint_id, DEFERRED_BATCH_SIZE),
+            self._workspace.deliveries.deferred(endpoint_id, DEFERRED_BATCH_SIZE, self._deferred_horizon),
         )
         self._outcomes.set_deferred(each for each in deferred if each.id not in self._retrying_ids)
-        self._deferred_read_until = deferred[-1].due_at if len(deferred) == DEFERRED_BATCH_SIZE else None
+        self._deferred_read_until = None if self._deferred_horizon.until_ms is None else deferred[-1].due_at
         before, (self._endpoint, self._secrets) = self._endpoint, found or (None, ())
         query = None if self._endpoint is None else await self._workspace.include_aliases(self._endpoint.filter)
         if before is not None and self._endpoint != before:

@@ -31,7 +31,8 @@ async def due_once(worker: Worker, key: str) -> bool:
         lap = Lap(subject=bounds)
     if not lap.passes:
         # Once the fold of the range is at rest, no pass that the lap left out has pending events.
-        lap = lap if lap.should_go_on and worker.is_running("fold", key) else Lap(subject=bounds)
+        goes_on = lap.is_cut or (lap.should_go_on and worker.is_running("fold", key))
+        lap = lap if goes_on else Lap(subject=bounds)
         lap.looks += 1
         await _read_due(worker, lap, bounds, at.elapsed_ms)
     return await advance_lap(worker, ("due", key), lap, DUE_BATCH_SIZE, at)
@@ -39,10 +40,16 @@ async def due_once(worker: Worker, key: str) -> bool:
 
 async def _read_due(worker: Worker, lap: Lap, bounds: tuple[int, int], elapsed_ms: int) -> None:
     """Add the passes to a lap that are due and that it has not read."""
-    found = await worker.fold_queries.due(*bounds, elapsed_ms, LOOK_SIZE, from_ms=lap.until_ms + 1)
+    found, read = await worker.fold_queries.due_within(
+        *bounds, elapsed_ms, LOOK_SIZE, from_ms=lap.until_ms + 1, horizon=lap.horizon
+    )
     lap.passes = [(each.pass_id, each.workspace_id) for each in found]
-    if len(found) < LOOK_SIZE:
+    lap.horizon = read.after([each.due_ms for each in found], LOOK_SIZE, elapsed_ms)
+    lap.is_cut = len(found) == LOOK_SIZE or read.until_ms is not None
+    if not lap.is_cut:
         lap.until_ms = elapsed_ms
+    elif len(found) < LOOK_SIZE:
+        lap.until_ms = (read.until_ms or 0) - 1
     else:
         # More passes may be due at the last instant. If all are due at one instant, the next lap reads the others.
         lap.until_ms = max(found[-1].due_ms - 1, found[0].due_ms)
@@ -61,7 +68,7 @@ async def advance_lap(worker: Worker, running: tuple[str, str], lap: Lap, count:
     if round_.saved:
         lap.passes += [(pass_id, taken[pass_id]) for pass_id in round_.unsaved]
     worker.laps[running] = lap
-    if lap.passes:
+    if lap.passes or lap.is_cut:
         return True
     has_saved, lap.saved = lap.saved > 0, 0
     return has_saved

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from app.clock import SystemClock
@@ -17,14 +17,17 @@ from app.domain.activities import Activity, Entry
 from app.domain.rendering import render_activity
 from app.domain.values.instants import to_ms
 from app.feed.tailer import topic
-from app.store.stages.publish import Horizon, entries_in_order
+from app.store.mongo.horizons import Horizon
+from app.store.stages.publish import entries_in_order
 from app.store.workspace.workspace import Workspace
 from app.telemetry import metrics
 from workers.worker import Worker
 
-PASSES_PER_ROUND = 200
+PASSES_PER_ROUND = 1_000
 ENTRIES_PER_PASS = 50
-"""Entries that one round takes from one pass: rendered entries are held in memory, however long the backlog is."""
+"""Entries that one round takes from one pass."""
+MAX_ENTRIES_PER_ROUND = 10_000
+"""Entries that one round renders: they are held in memory. The passes behind them wait for the next round."""
 PUBLISH_BATCH_SIZE = 1_000
 
 
@@ -37,6 +40,7 @@ async def publish_once(worker: Worker, workspace_id: str) -> bool:
     """Run one round and return whether it published anything."""
     horizon = worker.horizons.pop(workspace_id, Horizon())
     waiting, horizon = await worker.publish_queries.waiting(workspace_id, horizon, PASSES_PER_ROUND, ENTRIES_PER_PASS)
+    waiting = _limit_entries(waiting)
     entries = entries_in_order(waiting, ENTRIES_PER_PASS)
     if not entries:
         return False
@@ -76,6 +80,18 @@ async def publish_once(worker: Worker, workspace_id: str) -> bool:
     relieved = [pass_id for pass_id, taken in waiting.items() if len(taken) == ENTRIES_PER_PASS]
     worker.resources.wake_fold(workspace_id, relieved)
     return True
+
+
+def _limit_entries(waiting: Mapping[str, list[Entry]]) -> dict[str, list[Entry]]:
+    """Return the first passes, at least one, whose entries together stay within MAX_ENTRIES_PER_ROUND."""
+    taken: dict[str, list[Entry]] = {}
+    count = 0
+    for pass_id, found in waiting.items():
+        count += len(found)
+        if taken and count > MAX_ENTRIES_PER_ROUND:
+            break
+        taken[pass_id] = found
+    return taken
 
 
 async def _read_last_position(worker: Worker, workspace: Workspace) -> int:

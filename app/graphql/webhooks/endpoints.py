@@ -161,7 +161,7 @@ class WebhookEndpoint(Node):
         state = await self._state(info)
         times = [] if state.next_retry_ms is None else [from_ms(state.next_retry_ms)]
         if self.status is EndpointStatus.ENABLED and not state.health.circuit_open:
-            deferred = await info.context.workspace.deliveries.deferred(self.endpoint_id, 1)
+            deferred, _ = await info.context.workspace.deliveries.deferred(self.endpoint_id, 1)
             times += [delivery.due_at for delivery in deferred if delivery.due_at is not None]
         return min(times, default=None)
 

@@ -26,6 +26,7 @@ from app.store.codecs import events
 from app.store.codecs.definitions import version_from_doc
 from app.store.codecs.passes import from_doc
 from app.store.mongo.failures import find_bad_document
+from app.store.mongo.horizons import Horizon, read_soonest
 from app.store.mongo.queries import NO_WORKSPACES, Database, Doc, in_chunks, update_by_ids
 from app.store.mongo.slots import move_to_slot
 
@@ -124,9 +125,18 @@ class FoldQueries(PendingQueries):
 
         Index: {due, slot}.
         """
-        query = {"due": {"$gte": from_ms, "$lte": until_ms}, "slot": {"$gte": low, "$lte": high}}
-        docs = await self._passes.find(query, {"workspace": 1, "due": 1}).sort("due", 1).limit(limit).to_list(None)
-        return [DuePass(doc["_id"], doc["workspace"], doc["due"]) for doc in docs]
+        found, _ = await self.due_within(low, high, until_ms, limit, from_ms=from_ms, horizon=Horizon())
+        return found
+
+    async def due_within(
+        self, low: int, high: int, until_ms: int, limit: int, *, from_ms: int, horizon: Horizon
+    ) -> tuple[list[DuePass], Horizon]:
+        """Return passes as `due`, about up to a horizon, and the horizon at which the read ended. Index: {due, slot}."""
+        docs, horizon = await read_soonest(
+            self._passes, {"slot": {"$gte": low, "$lte": high}}, "due", {"workspace": 1, "due": 1}, limit=limit,
+            horizon=horizon, from_ms=from_ms, end_ms=until_ms,
+        )  # fmt: skip
+        return [DuePass(doc["_id"], doc["workspace"], doc["due"]) for doc in docs], horizon
 
     async def workspaces_behind(self) -> dict[str, int]:
         """Return the workspaces whose definitions changed, with the announced revision. Index: {stale}."""

@@ -4,42 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from pymongo import UpdateOne
 
-from app.clock import system_ms
 from app.domain.activities import Entry
 from app.store.codecs.pass_parts import entry_from_doc
+from app.store.mongo.horizons import Horizon, read_soonest
 from app.store.mongo.queries import Database, Doc, StageQueries, equal_to
 
 LOOK_SIZE = 500
 """Unpublished passes that one look for workspaces reads."""
-_MAX_GROWTH = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Horizon:
-    """End of a read of unpublished passes, so that the read examines few more passes than it returns.
-
-    The read covers the passes that have waited since before `until_ms` (time of the machine), or all if it is None. The
-    range grows by `width_ms` at a time. The embedded server reads all documents of a range, whatever the limit is.
-    """
-
-    until_ms: int | None = None
-    width_ms: int = 1
-
-    def after(self, since_ms: Sequence[int], limit: int) -> Horizon:
-        """Return the horizon that follows a read, which found passes that have waited since these instants."""
-        if len(since_ms) == limit:
-            span_ms = since_ms[-1] - since_ms[0] + 1
-            return Horizon(since_ms[-1] + span_ms, span_ms)
-        if self.until_ms is None:
-            return self
-        width_ms = self.width_ms * min(_MAX_GROWTH, limit // max(1, len(since_ms)))
-        until_ms = self.until_ms + width_ms
-        return Horizon(until_ms, width_ms) if until_ms <= system_ms() else Horizon()
 
 
 class PublishQueries(StageQueries):
@@ -58,7 +32,9 @@ class PublishQueries(StageQueries):
         the last pass. So a long backlog of one workspace hides the others for some calls only.
         """
         from_ms, fields = self._look_from_ms, {"workspace": 1, "pub": 1, "_id": 0}
-        docs, horizon = await self._read({}, fields, from_ms, self._look_horizon, LOOK_SIZE)
+        docs, horizon = await read_soonest(
+            self._passes, {}, "pub", fields, limit=LOOK_SIZE, horizon=self._look_horizon, from_ms=from_ms
+        )
         following = horizon.after([doc["pub"] for doc in docs], LOOK_SIZE)
         if from_ms == 0:
             self._first_horizon = following
@@ -87,41 +63,31 @@ class PublishQueries(StageQueries):
         {workspace, pub}.
         """
         fields = {"n": 1, "pub": 1, "out": {"$slice": each}}
-        docs, horizon = await self._read({"workspace": workspace_id}, fields, 0, horizon, limit)
+        where = {"workspace": workspace_id}
+        docs, horizon = await read_soonest(self._passes, where, "pub", fields, limit=limit, horizon=horizon)
         entries = {doc["_id"]: [entry_from_doc(entry) for entry in doc["out"][:each]] for doc in docs}
         return entries, horizon.after([doc["pub"] for doc in docs], limit)
-
-    async def _read(
-        self, where: Doc, fields: Doc, from_ms: int, horizon: Horizon, limit: int
-    ) -> tuple[list[Doc], Horizon]:
-        """Return up to `limit` unpublished passes, those that wait longest first, and the horizon of the last read.
-
-        The horizon moves until the read finds at least half of `limit`, or reads to the end.
-        """
-        while True:
-            bounds = {"$gte": from_ms} if horizon.until_ms is None else {"$gte": from_ms, "$lt": horizon.until_ms}
-            found = self._passes.find({**where, "pub": bounds}, fields, batch_size=limit + 1).sort("pub", 1)
-            docs: list[dict[str, Any]] = await found.limit(limit).to_list(None)
-            if 2 * len(docs) >= limit or horizon.until_ms is None:
-                return docs, horizon
-            horizon = horizon.after([doc["pub"] for doc in docs], limit)
 
     async def published(self, up_to: Mapping[str, int], *, workspace_id: str | None = None) -> None:
         """Remove published entries, up to a number, from the outbox of each of these passes of a workspace.
 
         Version and write id stay. Safe to repeat. Index: _id.
         """
-        if not up_to:
-            return
+        numbers = list(up_to.items())
+        # Write in batches, so that a slow server answers each one well within the driver's timeout of 20 s.
+        for start in range(0, len(numbers), self._in_chunk):
+            await self._remove_published(numbers[start : start + self._in_chunk], workspace_id)
+
+    async def _remove_published(self, numbers: Sequence[tuple[str, int]], workspace_id: str | None) -> None:
         operations = [
             _pull_operation(self._by_id(pass_id, workspace_id, n=equal_to(n)), n, {"$unset": {"pub": ""}})
-            for pass_id, n in up_to.items()
+            for pass_id, n in numbers
         ]
         result = await self._passes.bulk_write(operations, ordered=False)
         if result.matched_count < len(operations):
             # Some passes have newer entries. Remove only the published ones, and keep these passes unpublished.
             await self._passes.bulk_write(
-                [_pull_operation(self._by_id(pass_id, workspace_id), n, {}) for pass_id, n in up_to.items()],
+                [_pull_operation(self._by_id(pass_id, workspace_id), n, {}) for pass_id, n in numbers],
                 ordered=False,
             )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.domain.inbound.deliveries import rerun_delay_seconds
+from app.store.mongo.horizons import Horizon, read_soonest
 from app.store.mongo.queries import Database, ErrorTranslating
 
 
@@ -22,11 +23,15 @@ class RerunQueries(ErrorTranslating):
 
     def __init__(self, db: Database) -> None:
         self._deliveries = db["inbound_deliveries"]
+        self._horizon = Horizon()
 
     async def waiting(self, now_ms: int, limit: int) -> list[str]:
         """Return messages that are due to be run again, the longest due first. Index: {due}."""
-        found = self._deliveries.find({"due": {"$gte": 0, "$lte": now_ms}}, {"_id": 1}).sort("due", 1).limit(limit)
-        return [doc["_id"] for doc in await found.to_list(None)]
+        docs, horizon = await read_soonest(
+            self._deliveries, {}, "due", {"due": 1}, limit=limit, horizon=self._horizon, end_ms=now_ms
+        )
+        self._horizon = horizon.after([doc["due"] for doc in docs], limit, now_ms)
+        return [doc["_id"] for doc in docs]
 
     async def claim(self, delivery_id: str, now_ms: int) -> DueRerun | None:
         """Claim one rerun of a message and return it; None if the message is not due, or another worker claimed it.

@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from pymongo import UpdateOne
 
+from app.clock import system_ms
 from app.domain.activities import Activity
 from app.domain.values.instants import from_ms, to_ms
 from app.domain.webhooks.deliveries import (
@@ -22,11 +23,14 @@ from app.domain.webhooks.deliveries import (
 )
 from app.store.codecs.webhooks import attempts_from_docs, attempts_to_docs
 from app.store.mongo.conditions import between
+from app.store.mongo.horizons import Horizon, read_soonest
 from app.store.mongo.paging import Page, PageRequest, count_matching, cut_page, read_page, to_stored_keys
 from app.store.mongo.queries import Doc, WorkspaceQueries, insert_new
 from app.store.mongo.usage import charge_counted
 
 DELIVERY_TTL = timedelta(seconds=DELIVERY_TTL_SECONDS)
+LONGEST_RETRY_MS = 2 * 86_400_000
+"""No delivery is due later than that from now: the longest delay is a day, and jitter extends it by a share."""
 ORDER = (("created_at", -1), ("_id", -1))
 FIRST_RANGES_MS = (10_000, 600_000)
 """Ranges of time that a page reads first, counted back from the newest delivery.
@@ -79,12 +83,19 @@ class DeliveryQueries(WorkspaceQueries):
         """Return the deliveries that exist among the ids. Index: _id."""
         return {doc["_id"]: delivery_from_doc(doc) for doc in await self._by_ids(delivery_ids)}
 
-    async def deferred(self, endpoint_id: str, limit: int) -> list[WebhookDelivery]:
-        """Return PENDING deliveries, those due first. Index: {workspace, endpoint, due, pos}."""
-        found = self._collection.find(self._in_workspace(endpoint=endpoint_id, due={"$gte": 0})).sort(
-            [("due", 1), ("pos", 1)]
-        )
-        return [delivery_from_doc(doc) for doc in await found.limit(limit).to_list(None)]
+    async def deferred(
+        self, endpoint_id: str, limit: int, horizon: Horizon | None = None
+    ) -> tuple[list[WebhookDelivery], Horizon]:
+        """Return PENDING deliveries, those due first, and the horizon for the next call.
+
+        The first call examines all of the endpoint. Index: {workspace, endpoint, due, pos}.
+        """
+        docs, horizon = await read_soonest(
+            self._collection, self._in_workspace(endpoint=endpoint_id), "due", None, limit=limit,
+            horizon=horizon or Horizon(), then=("pos",),
+        )  # fmt: skip
+        following = horizon.after([doc["due"] for doc in docs], limit, system_ms() + LONGEST_RETRY_MS)
+        return [delivery_from_doc(doc) for doc in docs], following
 
     async def insert(self, deliveries: Sequence[WebhookDelivery]) -> set[int]:
         """Insert new deliveries and return the indexes of those that exist already and stay unchanged.
