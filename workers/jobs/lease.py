@@ -27,6 +27,9 @@ MAX_PENDING_EVENTS = 2_000 * SLOTS_PER_RANGE
 BACKLOG_CHECK_INTERVAL_BATCHES = 5
 """Batches between two checks of the pending events."""
 BACKLOG_PAUSE_SECONDS = 0.2
+"""The shortest time between two checks while the job pauses."""
+BACKLOG_REST_FACTOR = 8
+"""After a check, no other one begins for so many times as long: on the embedded servers, it reads all that is pending."""
 
 
 @dataclass
@@ -43,6 +46,7 @@ class JobLease:
     result: dict[str, object] = field(default_factory=dict)
     is_lost: bool = False
     _checked_batches: int = 0
+    _next_check: float = 0.0
 
     @property
     def workspace(self) -> Workspace:
@@ -89,8 +93,11 @@ class JobLease:
 
     async def _wait_for_fold(self) -> None:
         ranges = [bounds_of(key) for key in SLOT_RANGES]
-        leases = self.worker.job_leases
-        while time.monotonic() < self.deadline and not self.worker.stopping:
-            if not await leases.is_backlogged(ranges, MAX_PENDING_EVENTS):
+        while not self.worker.stopping and self._next_check <= (began := time.monotonic()) < self.deadline:
+            is_backlogged = await self.worker.job_leases.is_backlogged(ranges, MAX_PENDING_EVENTS)
+            ended = time.monotonic()
+            rest_seconds = BACKLOG_REST_FACTOR * (ended - began)
+            if not is_backlogged:
+                self._next_check = ended + rest_seconds
                 return
-            await asyncio.sleep(BACKLOG_PAUSE_SECONDS)
+            await asyncio.sleep(max(BACKLOG_PAUSE_SECONDS, rest_seconds))

@@ -311,6 +311,32 @@ async def test_import_waits_while_too_many_events_are_pending(
     assert row_counts(await run_to_end(business, job)) == (300, 0, 0)
 
 
+async def test_import_checks_a_long_backlog_seldom(business: Business, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the embedded servers, a check takes the longer the more events are pending."""
+    monkeypatch.setattr(imports, "IMPORT_BATCH_SIZE", 10)
+    monkeypatch.setattr(lease, "BACKLOG_CHECK_INTERVAL_BATCHES", 1)
+    now, checks = 0.0, []
+
+    async def check_for_a_second(*_: Any) -> bool:
+        nonlocal now
+        checks.append(now)
+        now += 1.0
+        return False
+
+    async def commit(*args: Any) -> Any:
+        nonlocal now
+        now += 0.5
+        return await original(*args)
+
+    original = business.worker.job_leases.commit
+    monkeypatch.setattr(business.worker.job_leases, "commit", commit)
+    monkeypatch.setattr(business.worker.job_leases, "is_backlogged", check_for_a_second)
+    monkeypatch.setattr(lease, "time", SimpleNamespace(monotonic=lambda: now))
+    job = await import_events(business.ctx, File(sales_csv(300)))
+    assert row_counts(await run_to_end(business, job)) == (300, 0, 0)
+    assert checks == [0.0, 9.0]
+
+
 async def test_large_file_in_several_parts_is_read_completely(business: Business) -> None:
     notes = [f"é{number}" * 5_000 for number in range(120)]
     rows = [f'ann,2025-11-01,1,"{note}\nand more"\n' for note in notes]
