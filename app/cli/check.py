@@ -10,13 +10,17 @@ import click
 from app.config.settings import Settings
 from app.resources import open_resources
 from app.store.operations.consistency import ALL_SLOTS, ConsistencyCheck, Finding
+from app.store.operations.recomputation import DeepCheck, Recomputed
 
 from .settings import say, with_settings
 
 
 @click.command()
+@click.option(
+    "--deep", is_flag=True, help="Also read every event, and compute each pass anew. It takes long, but little memory."
+)
 @with_settings
-def check(settings: Settings) -> None:
+def check(settings: Settings, deep: bool) -> None:
     """Check that the stored data fits together, and print each finding with its workspace and id.
 
     The command reads and changes nothing. It may run while the installation works: it reads in small parts, and looks
@@ -24,7 +28,11 @@ def check(settings: Settings) -> None:
 
     The database must have the indexes of this version. The positions of each workspace's log must have no hole. Each
     pending event must lie in the slot of its pass, and the pass must exist. The events that the last fold of a pass
-    counted must exist. Its activities must be numbered without a gap, and must agree with its memberships.
+    counted must exist. Its activities must be numbered without a gap, and must agree with its memberships. The events of a
+    parked pass must wait where its release finds them.
+
+    With --deep, the aggregates, points, profile and measures of each pass must be those that its events give. No event may
+    be parked whose pass is not. Of a pass with more than 50,000 events, only the aggregates are compared.
 
     The exit status is 1 if there is a finding. Run it after a restore, and before you report a bug.
 
@@ -32,19 +40,21 @@ def check(settings: Settings) -> None:
     Examples:
       punchcard check
       punchcard check > findings.txt
+      punchcard check --deep
     """
-    if asyncio.run(_check(settings)):
+    if asyncio.run(_check(settings, deep)):
         sys.exit(1)
 
 
-async def _check(settings: Settings) -> int:
+async def _check(settings: Settings, deep: bool) -> int:
     findings: list[Finding] = []
 
     def report(finding: Finding) -> None:
         findings.append(finding)
         click.echo(finding)
 
-    async with open_resources(settings) as resources:
+    # A read of all ids may take longer than the limit of other reads.
+    async with open_resources(settings, has_socket_timeout=False) as resources:
         checks = ConsistencyCheck(resources.db, resources.in_chunk)
         await checks.check_indexes(report)
         positions, workspaces = 0, await checks.workspaces()
@@ -53,9 +63,24 @@ async def _check(settings: Settings) -> int:
             _show(f"logs of {number} of {len(workspaces)} workspaces, {positions} activities")
         pending = sum([await checks.check_pending(slot, report) for slot in ALL_SLOTS])
         passes = await checks.check_passes(report, lambda count: _show(f"{count} passes"))
+        parked, parked_events = await checks.check_parked(report)
+        if deep:
+            done = await DeepCheck(resources.db, resources.in_chunk).check(report, _show_recomputed)
     say(f"{positions} activities, {pending} pending events and {passes} passes were checked.")
+    if parked:
+        say(f"{parked} passes are parked, with {parked_events} events. `punchcard parked` lists them.")
+    if deep:
+        say(f"{done.passes} passes were computed anew, from {done.events} events.")
+        if done.too_long:
+            say(f"{done.too_long} passes have too many events: only their aggregates were compared.")
+        if done.moving:
+            say(f"{done.moving} passes changed at each look, and were not compared. Run the check again.")
     say(f"{len(findings)} findings." if findings else "No findings.")
     return len(findings)
+
+
+def _show_recomputed(done: Recomputed) -> None:
+    _show(f"{done.passes} passes computed anew, {done.events} events")
 
 
 def _show(progress: str) -> None:

@@ -76,6 +76,7 @@ from app.store.operations.heartbeats import Heartbeats
 from app.store.operations.indexes import INDEXES
 from app.store.operations.migration import Migration
 from app.store.operations.parked_passes import ParkedPasses
+from app.store.operations.recomputation import DeepCheck
 from app.store.operations.restored import Restoration
 from app.store.operations.truncation import TruncationQueries
 from app.store.operations.upgrades import Upgrades
@@ -522,6 +523,10 @@ async def check_all(business: Business) -> list[Finding]:
         await checks.check_log(workspace_id, findings.append)
     await checks.check_pending(0, findings.append)
     await checks.check_passes(findings.append, lambda count: None)
+    await checks.check_parked(findings.append)
+    await DeepCheck(business.ctx.resources.db, business.ctx.resources.in_chunk).check(
+        findings.append, lambda done: None
+    )
     return findings
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from app.domain.activities import ENTERED, LEFT
 from app.domain.ids import SLOTS, pass_name_id, slot_of
 from app.store.codecs.pass_parts import entry_from_doc
-from app.store.mongo.queries import Database, Doc, ErrorTranslating, in_chunks
+from app.store.mongo.queries import Database, Doc, ErrorTranslating, in_chunks, may_be_sharded
 from app.store.workspace.activities import ActivityQueries
 from app.store.workspace.workspaces import read_log_history
 
@@ -114,7 +114,7 @@ class ConsistencyCheck(ErrorTranslating):
         """
         cursor = self._db["events"].find({"pend": slot}, {"pass": 1, "workspace": 1}, batch_size=EVENTS_READ)
         count = 0
-        async for docs in _batches(cursor, EVENTS_READ):
+        async for docs in batches_of(cursor, EVENTS_READ):
             count += len(docs)
             for doc in docs:
                 if slot_of(doc["pass"]) != slot:
@@ -132,22 +132,37 @@ class ConsistencyCheck(ErrorTranslating):
         `advance` is called with the number of passes after each part. Indexes: _id, {workspace, pass, pos}.
         """
         count = 0
-        number_of_ranges = max(1, await self._db["passes"].estimated_document_count() // PASSES_READ)
-        for low, high in id_ranges(number_of_ranges):
-            cursor = self._db["passes"].find(
-                {"_id": {"$gte": low, "$lt": high}}, PASS_FIELDS, sort=[("_id", 1)], batch_size=PASSES_READ
-            )
-            async for docs in _batches(cursor, PASSES_READ):
-                count += sum("gone" not in doc for doc in docs)
-                suspects = await self._compare(docs)
-                for _ in range(LOOKS - 1):
-                    if not suspects:
-                        break
-                    suspects = await self._compare(await self._find_all("passes", list(suspects), PASS_FIELDS))
-                for finding in (finding for found in suspects.values() for finding in found):
-                    report(finding)
-                advance(count)
+        async for ids in pass_ids(self._db, self._in_chunk):
+            cards = await self._find_all("passes", ids, PASS_FIELDS)
+            count += sum("gone" not in card for card in cards)
+            suspects = await self._compare(cards)
+            for _ in range(LOOKS - 1):
+                if not suspects:
+                    break
+                suspects = await self._compare(await self._find_all("passes", list(suspects), PASS_FIELDS))
+            for finding in (finding for found in suspects.values() for finding in found):
+                report(finding)
+            advance(count)
         return count
+
+    async def check_parked(self, report: Callable[[Finding], None]) -> tuple[int, int]:
+        """Check the parked passes, and return how many passes and how many of their events are parked.
+
+        The slot of each parked event must be that of its pass. Indexes: {parked}, {workspace, pass, occurred_at, _id}.
+        """
+        passes, parked_events = self._db["passes"].find({"parked": {"$gte": 0}}, {"workspace": 1}), 0
+        cards = await passes.to_list(None)
+        for card in cards:
+            where = {"workspace": card["workspace"], "pass": card["_id"]}
+            cursor = self._db["events"].find(where, {"pend": 1}, batch_size=EVENTS_READ)
+            slot = slot_of(card["_id"])
+            async for docs in batches_of(cursor, EVENTS_READ):
+                parked_events += sum(doc.get("pend", 0) < 0 for doc in docs)
+                for doc in docs:
+                    if doc.get("pend", slot) not in (slot, -1 - slot):
+                        text = f"The event of a parked pass waits in slot {doc['pend']} instead of {-1 - slot}."
+                        report(Finding(card["workspace"], doc["_id"], text))
+        return len(cards), parked_events
 
     async def _compare(self, cards: Sequence[Doc]) -> dict[str, list[Finding]]:
         """Return the findings of passes, by the ids of the passes that have any."""
@@ -226,10 +241,24 @@ class ConsistencyCheck(ErrorTranslating):
         return await in_chunks(find_chunk, ids, self._in_chunk)
 
 
+async def pass_ids(db: Database, in_chunk: int) -> AsyncIterator[list[str]]:
+    """Yield the ids of all passes, at most 200 at once. Index: _id, in ranges.
+
+    The embedded servers have no ranges of ids: each range would read all passes. They send all ids in one read.
+    """
+    number_of_ranges = 1
+    if may_be_sharded(in_chunk):
+        number_of_ranges = max(1, await db["passes"].estimated_document_count() // PASSES_READ)
+    for low, high in id_ranges(number_of_ranges):
+        where = {"_id": {"$gte": low, "$lt": high}} if number_of_ranges > 1 else {}
+        async for docs in batches_of(db["passes"].find(where, {"_id": 1}, batch_size=PASSES_READ), PASSES_READ):
+            yield [doc["_id"] for doc in docs]
+
+
 def id_ranges(number: int) -> Iterator[tuple[str, str]]:
     """Yield ranges of ids, each [low, high), that together hold all ids and each about as many passes.
 
-    A range of ids bounds what a read costs on every server: the embedded ones read all that matches before a limit.
+    A short range keeps no cursor open for long.
     """
     number = min(number, 16**ID_DIGITS)
     bounds = [f"pass_{index * 16**ID_DIGITS // number:0{ID_DIGITS}x}" for index in range(1, number)]
@@ -276,6 +305,7 @@ def _finding(card: Doc, text: str) -> Finding:
     return Finding(card["workspace"], card["_id"], text)
 
 
-async def _batches(cursor: Any, size: int) -> AsyncIterator[list[Doc]]:
+async def batches_of(cursor: Any, size: int) -> AsyncIterator[list[Doc]]:
+    """Yield the documents of a cursor in lists of at most `size`."""
     while docs := await cursor.to_list(size):
         yield docs

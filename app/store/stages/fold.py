@@ -7,22 +7,23 @@ docs/explanation/exactly-once.md.)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pymongo import ReplaceOne
 from pymongo.errors import OperationFailure
 
-from app.domain.events.events import TOMBSTONES, Event
-from app.domain.events.tombstones import is_tombstone, targets_of
+from app.domain.events.events import Event
+from app.domain.events.tombstones import is_tombstone
 from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass
 from app.domain.segments.segments import Version
 from app.domain.state.measures import MAX_EXPIRING, Measure, Number, append_expiring, group_expiring
 from app.domain.values.instants import from_ms, to_ms
 from app.store.codecs import events
+from app.store.codecs.counting import counting_in
 from app.store.codecs.definitions import version_from_doc
 from app.store.codecs.passes import from_doc
 from app.store.mongo.failures import find_bad_document
@@ -202,7 +203,7 @@ class FoldQueries(PendingQueries):
             by_workspace.setdefault(card.workspace_id, {})[card.id] = card
         found: dict[str, list[Event]] = {card.id: [] for card in cards}
         for workspace_id, workspace_cards in by_workspace.items():
-            predicates = {pass_id: _counting(card) for pass_id, card in workspace_cards.items()}
+            predicates = {pass_id: counting_in(card) for pass_id, card in workspace_cards.items()}
             for doc in await in_chunks(partial(find_chunk, workspace_id), list(workspace_cards), self._in_chunk):
                 if predicates[doc["pass"]](doc):
                     found[doc["pass"]].append(events.from_doc(doc))
@@ -217,7 +218,7 @@ class FoldQueries(PendingQueries):
         """
         pairs: list[tuple[int, Number]] = []
         read_ms, after_id = after_ms + 1, ""
-        counts = _counting(card)
+        counts = counting_in(card)
         while True:
             where: Doc = {"workspace": card.workspace_id, "pass": card.id, "occurred_at": {"$gte": from_ms(read_ms)}}
             if after_id:
@@ -265,22 +266,6 @@ class FoldQueries(PendingQueries):
         pending = {"pend": slot, "workspace": card.workspace_id, "pass": card.id}
         await move_to_slot(self._events, pending, -1 - slot, self._in_chunk, is_sharded=self._is_sharded)
         return int(doc["fails"])
-
-
-def _counting(card: Pass) -> Callable[[Mapping[str, Any]], bool]:
-    """Return a predicate for the documents of events that count in the pass as read.
-
-    They are the events that are not pending or are in `last_folded_ids`, less the targets of tombstones in
-    `last_folded_ids`.
-    """
-    folded, removed = frozenset(card.last_folded_ids), targets_of(card.last_folded_ids)
-
-    def counts(doc: Mapping[str, Any]) -> bool:
-        if "removed" in doc or doc["type"] in TOMBSTONES or doc["_id"] in removed:
-            return False
-        return "pend" not in doc or doc["_id"] in folded
-
-    return counts
 
 
 def _moved_filter(moves: int) -> Doc:

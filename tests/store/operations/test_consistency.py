@@ -28,6 +28,7 @@ async def find_all(business: Business) -> list[Finding]:
     for slot in ALL_SLOTS:
         await checks.check_pending(slot, findings.append)
     await checks.check_passes(findings.append, lambda count: None)
+    await checks.check_parked(findings.append)
     return findings
 
 

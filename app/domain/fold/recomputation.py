@@ -1,0 +1,103 @@
+"""Recomputation of a pass from its events, to compare it with the stored pass.
+
+Aggregates, points, profile and measures are functions of the set of events that count. So they must equal what the fold has
+stored, in whatever parts and order it counted the events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from decimal import Decimal
+
+from app.domain.events.events import Event
+from app.domain.passes.passes import Pass
+from app.domain.passes.profiles import rebuild_profile
+from app.domain.segments.segments import Definitions
+from app.domain.state.aggregates import Aggregate, Key, fold_events
+from app.domain.state.measures import Measure, State, Window, build_measure, from_aggregates
+from app.domain.state.points import Lots, rebuild_account
+
+MAX_RECOMPUTED_EVENTS = 50_000
+"""Events of a pass that are held in memory. Of a pass with more, only the aggregates are compared."""
+
+
+class Recomputation:
+    """Recomputation of one pass. Add all events that count in the pass as read, in any order and in parts."""
+
+    def __init__(self, card: Pass) -> None:
+        self._card = card
+        self._rows: dict[Key, Aggregate] = {}
+        self._events: list[Event] = []
+        self.is_whole = True
+        """Whether all events are in memory, so that points, profile and measures are compared, too."""
+
+    def add(self, events: Sequence[Event]) -> None:
+        """Add events that count."""
+        self._rows = fold_events(self._rows, events)
+        self.is_whole = self.is_whole and len(self._events) + len(events) <= MAX_RECOMPUTED_EVENTS
+        if self.is_whole:
+            self._events += events
+        else:
+            self._events.clear()
+
+    def find_differences(self, definitions: Definitions) -> list[str]:
+        """Return what the stored pass has otherwise, one sentence each. The definitions include those of its revision."""
+        found = list(self._compare_aggregates())
+        if self.is_whole:
+            found += [*self._compare_points(), *self._compare_profile()]
+            found += self._compare_measures(definitions.active(self._card.revision).measures)
+        return found
+
+    def _compare_aggregates(self) -> Iterator[str]:
+        stored = self._card.aggregates
+        # The category of a row is that of the event that was folded first, which the set of events does not tell.
+        rows = {
+            key: replace(row, category=stored[key].category) if key in stored else row
+            for key, row in self._rows.items()
+        }
+        self._rows = rows
+        for key in sorted(rows.keys() | stored.keys(), key=str):
+            if rows.get(key) != stored.get(key):
+                kind, currency = key
+                name = kind if currency is None else f"{kind} in {currency}"
+                yield f"Its events give {_text(rows.get(key))} of {name}, stored is {_text(stored.get(key))}."
+
+    def _compare_points(self) -> Iterator[str]:
+        account, _ = rebuild_account(self._events, self._card.evaluated_until_ms)
+        if account.balance != self._card.points:
+            yield f"Its events give {account.balance} points, stored are {self._card.points}."
+        lots, stored = (
+            {each: lot.remaining for each, lot in (found or {}).items()} for found in (account.lots, self._card.lots)
+        )
+        if lots != stored:
+            yield f"Its events leave points with an expiry in {len(lots)} grants, stored are {len(stored)}, or other points."
+
+    def _compare_profile(self) -> Iterator[str]:
+        profile = rebuild_profile(self._card.initial_profile, self._events)
+        for name in ("holder", "fields", "metadata", "status"):
+            if getattr(profile, name) != getattr(self._card.profile, name):
+                yield f"Its events give another value of {name} than is stored."
+
+    def _compare_measures(self, measures: Iterable[Measure]) -> Iterator[str]:
+        for measure in measures:
+            stored = self._card.measures.get(measure.key)
+            if measure.can_use_aggregates:
+                expected = from_aggregates(measure, self._rows)
+            else:
+                expected = build_measure(measure, self._events, self._card.evaluated_until_ms)
+            if _value_of(expected) != _value_of(stored):
+                yield f"Its events give {_value_of(expected)} for the measure {measure.key}, stored is {_value_of(stored)}."
+
+
+def _remaining(lots: Lots | None) -> dict[str, Decimal]:
+    return {event_id: lot.remaining for event_id, lot in (lots or {}).items()}
+
+
+def _value_of(state: State | None) -> object:
+    # Two windows may list another number of instants, and have the same value.
+    return state.value if isinstance(state, Window) else state
+
+
+def _text(row: Aggregate | None) -> str:
+    return "nothing" if row is None else f"{row.count} with the sum {row.sum}"

@@ -1,0 +1,102 @@
+"""Recomputation of all passes from their events, for `punchcard check --deep`. It only reads, also while workers run.
+
+The memory it takes does not grow with the database: it reads a few passes at once, and the events of a pass in parts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from app.domain.fold.recomputation import Recomputation
+from app.domain.ids import slot_of
+from app.domain.passes.passes import Pass
+from app.domain.segments.segments import Definitions
+from app.store.codecs import events
+from app.store.codecs.counting import counting_in
+from app.store.codecs.definitions import version_from_doc
+from app.store.codecs.passes import from_doc
+from app.store.mongo.queries import Database, ErrorTranslating
+
+from .consistency import EVENTS_READ, LOOKS, Finding, batches_of, pass_ids
+
+PASSES_AT_ONCE = 4
+
+
+@dataclass(slots=True)
+class Recomputed:
+    """Counts of a run: passes and events compared, passes compared by their aggregates only, and passes never at rest."""
+
+    passes: int = 0
+    events: int = 0
+    too_long: int = 0
+    moving: int = 0
+
+
+class DeepCheck(ErrorTranslating):
+    """The check of each pass against its events. Errors: Unavailable, safe to repeat."""
+
+    def __init__(self, db: Database, in_chunk: int) -> None:
+        self._db, self._in_chunk = db, in_chunk
+        self._definitions: dict[str, Definitions] = {}
+
+    async def check(self, report: Callable[[Finding], None], advance: Callable[[Recomputed], None]) -> Recomputed:
+        """Recompute every pass, call `report` for each finding, and return the counts.
+
+        `advance` is called with the counts after each part. Indexes: _id, {workspace, pass, occurred_at, _id}.
+        """
+        done = Recomputed()
+        async for ids in pass_ids(self._db, self._in_chunk):
+            for start in range(0, len(ids), PASSES_AT_ONCE):
+                some = ids[start : start + PASSES_AT_ONCE]
+                for findings in await asyncio.gather(*(self._check_pass(pass_id, done) for pass_id in some)):
+                    for finding in findings:
+                        report(finding)
+            advance(done)
+        return done
+
+    async def _check_pass(self, pass_id: str, done: Recomputed) -> Sequence[Finding]:
+        card, is_parked = await self._read_pass(pass_id)
+        for _ in range(LOOKS):
+            if card is None or card.erased is not None or card.alias_of is not None:
+                return ()
+            found, recomputation, count = await self._recompute(card, is_parked)
+            before, (card, is_parked) = card, await self._read_pass(pass_id)
+            # If the pass was written meanwhile, the events and the pass may be of two moments.
+            if card is not None and (card.version, card.write_id) == (before.version, before.write_id):
+                done.passes += 1
+                done.events += count
+                done.too_long += not recomputation.is_whole
+                return [Finding(card.workspace_id, card.id, text) for text in found]
+        done.moving += 1
+        return ()
+
+    async def _read_pass(self, pass_id: str) -> tuple[Pass | None, bool]:
+        """Return the pass, and whether it is parked."""
+        doc = await self._db["passes"].find_one({"_id": pass_id})
+        return (None, False) if doc is None else (from_doc(doc), "parked" in doc)
+
+    async def _recompute(self, card: Pass, is_parked: bool) -> tuple[list[str], Recomputation, int]:
+        """Return the differences between a pass and its events, the recomputation, and the number of events that count."""
+        definitions = await self._read_definitions(card)
+        recomputation, counts, count, hidden = Recomputation(card), counting_in(card), 0, 0
+        cursor = self._db["events"].find({"workspace": card.workspace_id, "pass": card.id}, batch_size=EVENTS_READ)
+        async for docs in batches_of(cursor, EVENTS_READ):
+            counting = [events.from_doc(doc) for doc in docs if counts(doc)]
+            count += len(counting)
+            recomputation.add(counting)
+            hidden += sum(doc.get("pend") == -1 - slot_of(card.id) for doc in docs)
+        found = recomputation.find_differences(definitions)
+        if hidden and not is_parked:
+            found.append(f"{hidden} of its events are parked, but the pass is not: they never count.")
+        return found, recomputation, count
+
+    async def _read_definitions(self, card: Pass) -> Definitions:
+        """Return the definitions of the pass's workspace. They are read again for a pass that has a later revision."""
+        found = self._definitions.get(card.workspace_id, Definitions())
+        if card.revision > found.revision:
+            docs = self._db["definitions"].find({"workspace": card.workspace_id, "rev": {"$gt": 0}})
+            found = Definitions([version_from_doc(doc) for doc in await docs.to_list(None)])
+            self._definitions[card.workspace_id] = found
+        return found
