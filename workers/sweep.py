@@ -64,8 +64,10 @@ class Sweep:
         """Sweep until `stopping` is set, then wait for the tasks under way. Each stage has a loop of its own."""
         seconds = self._worker.resources.settings.sweep_seconds
         steps = (
-            self.fold,
-            self.advance_due,
+            # A range of slots with a long backlog must not keep the others waiting.
+            *(self._range_step("fold", key) for key in SLOT_RANGES),
+            *(self._range_step("due", key) for key in SLOT_RANGES),
+            self.due_timers.look,
             self.backfill,
             self.publish,
             self.deliver,
@@ -103,11 +105,11 @@ class Sweep:
 
     async def fold(self) -> None:
         """Fold the pending events of the worker's slots."""
-        await asyncio.gather(*(self._stages["fold"](self._worker, key) for key in self._own_ranges("fold")))
+        await asyncio.gather(*(self._range_step("fold", key)() for key in SLOT_RANGES))
 
     async def advance_due(self) -> None:
         """Advance the passes that are due, and set timers for passes that are due soon."""
-        await asyncio.gather(*(self._stages["due"](self._worker, key) for key in self._own_ranges("due")))
+        await asyncio.gather(*(self._range_step("due", key)() for key in SLOT_RANGES))
         await self.due_timers.look()
 
     async def backfill(self) -> None:
@@ -211,8 +213,15 @@ class Sweep:
                 crowded_out = True
         self._worker.has_waiting_workspace = crowded_out
 
-    def _own_ranges(self, stage: str) -> list[str]:
-        return [key for key in SLOT_RANGES if self._worker.sharing.prefers(stage, key)]
+    def _range_step(self, stage: str, key: str) -> Callable[[], Awaitable[None]]:
+        """Return the step that runs a stage for a slot range, if the worker prefers some of its slots."""
+
+        async def run_range() -> None:
+            if self._worker.sharing.prefers(stage, key):
+                await self._stages[stage](self._worker, key)
+
+        run_range.__name__ = stage
+        return run_range
 
     async def _run_shared(
         self, stage: str, workspace_ids: Collection[str], find_first: Callable[[str], Awaitable[object]]

@@ -68,6 +68,7 @@ INTERNAL = frozenset(
     app.commands.segments.MAX_ATTEMPTS
     app.domain.events.receipts.MAX_CARRIED_BYTES
     app.domain.files.jsonl.MAX_FIRST_LINES
+    app.domain.fold.recomputation.MAX_RECOMPUTED_EVENTS
     app.domain.segments.comparisons.MAX_WALK_COMPARISONS
     app.domain.segments.evaluation.MAX_SHOWN_CHARACTERS
     app.domain.segments.satisfiability.MAX_ATOMS

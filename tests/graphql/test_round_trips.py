@@ -49,8 +49,8 @@ LISTS = {
 EXTRA_READS = {"events": 3, "passes": 2, "segments": 2}
 """Further reads that a list may need.
 
-Events read more ranges of time to find the end (`store/mongo/time_ranges.py`). `memberCount` counts the index entries of each
-segment, and there are three: one query for several segments would read the documents of all members.
+Events read more ranges of time to find the end (`store/mongo/time_ranges.py`). `memberCount` counts the index entries of
+each segment, and there are three: one query for several segments would read the documents of all members.
 """
 PAGES = {
     "events": "passes(first: $n) { nodes { events(first: $m) { nodes { id pass { id } correctionOf { id } } } } }",

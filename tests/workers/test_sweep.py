@@ -1,0 +1,34 @@
+"""The sweep of a worker: what runs for long keeps nothing else waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+
+from app.flow import SLOT_RANGES
+from tests.business import Business
+from workers.main import STAGES
+from workers.sweep import Sweep
+from workers.worker import Worker
+
+
+async def test_range_with_a_long_backlog_does_not_keep_the_other_ranges_waiting(business: Business) -> None:
+    resources = business.ctx.resources
+    worker = Worker.on(replace(resources, settings=replace(resources.settings, sweep_seconds=0.01)))
+    runs, stopping, others_ran = Counter[str](), asyncio.Event(), asyncio.Event()
+    long, *others = SLOT_RANGES
+
+    async def fold(_: Worker, key: str) -> None:
+        runs[key] += 1
+        if all(runs[each] > 3 for each in others):
+            others_ran.set()
+        if key == long:
+            await others_ran.wait()
+
+    sweep = asyncio.create_task(Sweep(worker, {**STAGES, "fold": fold}).run(stopping))
+    async with asyncio.timeout(60):
+        await others_ran.wait()
+    assert runs[long] == 1
+    stopping.set()
+    await sweep
