@@ -76,6 +76,8 @@ class Worker:
     """Definitions read so far, by workspace id."""
     cursors: dict[str, BacklogPosition] = field(default_factory=dict)
     """The pass after which the next fold of a slot range begins, by range."""
+    long_backlogs: set[str] = field(default_factory=set)
+    """The slot ranges of which the last read of pending events was full."""
     turns: dict[str, str] = field(default_factory=dict)
     """The workspace that had the last turn in a slot range with a long backlog, by range."""
     positions: dict[str, int] = field(default_factory=dict)

@@ -129,10 +129,15 @@ async def read_pending(worker: Worker, key: str, workspace_ids: Sequence[str] | 
     start = worker.cursors.get(key)
     if start is not None and not low <= start[0] <= high:
         start = None
-    pending = await worker.fold_queries.pending(low, high, start, FOLD_BATCH_SIZE, workspace_ids=workspace_ids)
+    is_long = key in worker.long_backlogs
+    pending = await worker.fold_queries.pending(
+        low, high, start, FOLD_BATCH_SIZE, is_long=is_long, workspace_ids=workspace_ids
+    )
     by_pass = group_by_pass(pending)
     if len(pending) < FOLD_BATCH_SIZE:
+        worker.long_backlogs.discard(key)
         return Backlog(start, by_pass, is_full=False)
+    worker.long_backlogs.add(key)
     cut = {pending[-1].event.pass_id}
     # The first pass in order comes before the turns, so that each round moves on in the order, too.
     first = next(iter(by_pass))

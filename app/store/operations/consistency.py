@@ -15,7 +15,7 @@ from typing import Any
 from app.domain.activities import ENTERED, LEFT
 from app.domain.ids import SLOTS, pass_name_id, slot_of
 from app.store.codecs.pass_parts import entry_from_doc
-from app.store.mongo.queries import CHUNK, Database, Doc, ErrorTranslating, in_chunks
+from app.store.mongo.queries import EMBEDDED_CHUNK, Database, Doc, ErrorTranslating, in_chunks
 from app.store.workspace.activities import ActivityQueries
 from app.store.workspace.workspaces import read_log_history
 
@@ -247,7 +247,7 @@ async def pass_ids(db: Database, in_chunk: int) -> AsyncIterator[list[str]]:
     The embedded servers have no ranges of ids: each range would read all passes. They send all ids in one read.
     """
     number_of_ranges = 1
-    if in_chunk == CHUNK:
+    if in_chunk > EMBEDDED_CHUNK:
         number_of_ranges = max(1, await db["passes"].estimated_document_count() // PASSES_READ)
     for low, high in id_ranges(number_of_ranges):
         where = {"_id": {"$gte": low, "$lt": high}} if number_of_ranges > 1 else {}

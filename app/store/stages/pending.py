@@ -13,7 +13,7 @@ from functools import partial
 from typing import NamedTuple
 
 from app.domain.events.events import Event
-from app.domain.ids import slot_of
+from app.domain.ids import SLOTS, slot_of
 from app.store.codecs.events import from_doc
 from app.store.mongo.queries import NO_WORKSPACES, Database, Doc, StageQueries, in_chunks
 
@@ -62,12 +62,14 @@ class PendingQueries(StageQueries):
         after: BacklogPosition | None,
         limit: int,
         *,
+        is_long: bool = False,
         workspace_ids: Sequence[str] | None = None,
     ) -> list[PendingEvent]:
         """Return pending events of the slots low to high in index order, of the passes behind the position `after`.
 
         With `workspace_ids`, sorted, only events of these workspaces: a sharded store then asks their shards. One round trip
-        without `after`, else up to three. Index: {pend, workspace, pass, occurred_at, _id}.
+        if the backlog is not long. With `after` or `is_long`, one for the first slot, one for the next two, then four and so
+        on, and two more for the slot of `after`. Index: {pend, workspace, pass, occurred_at, _id}.
         """
         docs: list[Doc] = []
         if after is not None:
@@ -79,10 +81,12 @@ class PendingQueries(StageQueries):
                 later = self._between(workspace_ids, (id_after(after.workspace_id), None))
                 docs += await self._first([{"pend": after.slot, **where} for where in later], limit - len(docs))
             low = after.slot + 1
-        if low <= high and len(docs) < limit:
-            slots = {"$gte": low, "$lte": high}
-            named: list[Doc] = [{}] if workspace_ids is None else self._named(workspace_ids)
+        count = 1 if is_long or after is not None else SLOTS
+        named: list[Doc] = [{}] if workspace_ids is None else self._named(workspace_ids)
+        while low <= high and len(docs) < limit:
+            slots = {"$gte": low, "$lte": min(high, low + count - 1)}
             docs += await self._first([{"pend": slots, **where} for where in named], limit - len(docs))
+            low, count = low + count, 2 * count
         return [_pending_event(doc) for doc in docs]
 
     async def pending_between(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -13,6 +14,7 @@ from app.resources import Resources
 from app.store.codecs.events import to_doc
 from app.store.operations.indexes import ensure_indexes
 from app.store.stages.pending import BacklogPosition, PendingEvent, PendingQueries
+from tests.backlogs import ExaminedCollection
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 WORKSPACES = ("ws_a", "ws_a0", "ws_b")
@@ -105,3 +107,17 @@ async def test_passes_with_pending_events_are_found_in_their_own_workspace_only(
     assert await queries.with_pending(workspace_ids | {"pass_none": "ws_a"}) == set(pass_ids)
     assert await queries.with_pending(dict.fromkeys(pass_ids, "ws_c")) == set()
     assert await queries.with_pending({}) == set()
+
+
+async def test_read_of_a_long_backlog_examines_few_more_events_than_it_returns(queries: PendingQueries) -> None:
+    keys = [key_of(item) for item in await queries.pending(LOW, HIGH, None, 1_000)]
+    queries._events = examined = ExaminedCollection(queries._events)  # type: ignore[assignment]
+    in_slot = Counter(position.slot for position, _, _ in keys)
+    for limit, read in ((in_slot[LOW], [[LOW]]), (in_slot[LOW] + 1, [[LOW], [LOW + 1, LOW + 2]])):
+        examined.examined.clear()
+        found = await queries.pending(LOW, HIGH, None, limit, is_long=True)
+        assert [key_of(item) for item in found] == keys[:limit]
+        assert examined.examined == [sum(in_slot[slot] for slot in slots) for slots in read]
+    examined.examined.clear()
+    assert [key_of(item) for item in await queries.pending(LOW, HIGH, None, 1_000, is_long=True)] == keys
+    assert len(examined.examined) == 4, "1, 2, 4 slots and the last one"
