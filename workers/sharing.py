@@ -206,7 +206,7 @@ class Sharing:
         return [key for key in fronts if now - noted[key].since >= self._patience_seconds(stage, key)]
 
     def should_look(self, stage: str, key: str) -> bool:
-        """Return whether to look now what is first at a key of another worker. A key under way is looked at seldom."""
+        """Return whether to look now what is first at a key of another worker. Looks at a key under way are rare."""
         front = self._fronts.get(stage, {}).get(key)
         if front is None or not self._is_under_way(stage, key):
             return True

@@ -88,7 +88,7 @@ def _call(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 def _call_in_time(seconds: float, call: Callable[[], Any]) -> Any:
-    """Run a call that reads. The driver tells the store the time that is left (maxTimeMS), so a read ends there, too."""
+    """Run a call that reads. The driver sends the time that is left (maxTimeMS), so a read ends in the store, too."""
     with pymongo.timeout(seconds):
         return call()
 
@@ -96,7 +96,7 @@ def _call_in_time(seconds: float, call: Callable[[], Any]) -> Any:
 class _Framework:
     """motor's interface to asyncio, with threads of ours. motor asks it to run every call of the driver."""
 
-    def __init__(self, name: str, own_threads: int, operation_threads: int, read_seconds: float | None) -> None:
+    def __init__(self, name: str, own_threads: int, *, operation_threads: int, read_seconds: float | None) -> None:
         self._read_seconds = read_seconds
         self._own = ThreadPoolExecutor(own_threads, f"store-{name}")
         self._operations = ThreadPoolExecutor(operation_threads, "store-operation") if operation_threads else None
@@ -128,7 +128,7 @@ class _Framework:
 def _client_class(essential: bool, threads: int, read_seconds: float | None) -> Callable[..., Any]:
     """Return the class of the clients that share these threads. A thread starts when a call needs it."""
     name, operation_threads = ("essential", 0) if essential else ("own", OPERATION_THREADS)
-    framework = _Framework(name, threads, operation_threads, read_seconds)
+    framework = _Framework(name, threads, operation_threads=operation_threads, read_seconds=read_seconds)
     return cast(Callable[..., Any], create_class_with_framework(core.AgnosticClient, framework, __name__))
 
 

@@ -250,7 +250,7 @@ async def pass_ids(db: Database, in_chunk: int) -> AsyncIterator[list[str]]:
     if in_chunk > EMBEDDED_CHUNK:
         number_of_ranges = max(1, await db["passes"].estimated_document_count() // PASSES_READ)
     for low, high in id_ranges(number_of_ranges):
-        where = {"_id": {"$gte": low, "$lt": high}} if number_of_ranges > 1 else {}
+        where = {"_id": {"$gte": low, "$lt": high}}
         async for docs in batches_of(db["passes"].find(where, {"_id": 1}, batch_size=PASSES_READ), PASSES_READ):
             yield [doc["_id"] for doc in docs]
 
