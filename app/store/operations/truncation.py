@@ -19,6 +19,7 @@ from app.store.workspace.workspaces import read_log_history
 
 DELETED_AT_ONCE = 1_000
 """Positions of the log, jobs or audit entries that one write deletes."""
+JOBS_THAT_READ_THE_LOG = (JobKind.EXPORT_ACTIVITIES, JobKind.REPLAY_WEBHOOKS)
 READERS_WAIT_SECONDS = 2.0
 """Pause between the new front and the first deletion: longer than a process trusts the front that it has read."""
 MAX_UNPUBLISHED = 200
@@ -154,9 +155,10 @@ class TruncationQueries(ErrorTranslating):
             ]
             if deferred:
                 holds[f"the webhook endpoint {doc['_id']}, which retries them"] = min(deferred) - 1
-        async for doc in self._db["jobs"].find({"workspace": workspace_id, "open": 1}, {"kind": 1, "position": 1}):
-            at = (doc.get("position") or {}).get("at")
-            if doc["kind"] in (JobKind.EXPORT_ACTIVITIES, JobKind.REPLAY_WEBHOOKS) and isinstance(at, int):
+        # Each kind of job has a form of position of its own: an import has a number of bytes, not a document.
+        reading = {"workspace": workspace_id, "open": 1, "kind": {"$in": JOBS_THAT_READ_THE_LOG}}
+        async for doc in self._db["jobs"].find(reading, {"position": 1}):
+            if isinstance(at := doc["position"]["at"], int):
                 holds[f"the job {doc['_id']}, which has not read them"] = at
         unpublished = await self._find_unpublished(workspace_id)
         if unpublished is not None:

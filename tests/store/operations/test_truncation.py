@@ -18,9 +18,11 @@ from app.commands.webhooks.endpoints import create_webhook_endpoint, update_webh
 from app.domain.activities import ActivityQuery
 from app.domain.errors import Unavailable
 from app.domain.files.exports import ExportFormat
+from app.domain.jobs import JobKind
 from app.domain.values.cursors import activity_cursor
 from app.domain.webhooks.endpoints import EndpointStatus
 from app.feed.tailer import Feed, FeedEntries, FeedExpired
+from app.resources import Resources
 from app.store.operations import truncation
 from app.store.operations.truncation import TruncationPlan, TruncationQueries
 from tests.business import Business, purchases
@@ -159,6 +161,17 @@ async def test_running_export_keeps_what_it_has_not_read(shop: Business) -> None
     job = await export_activities(shop.ctx, ActivityQuery(), ExportFormat.JSONL, 3)
     plan = await truncate(shop, 8)
     assert (plan.cut, plan.holder) == (3, f"the job {job.id}, which has not read them")
+
+
+async def test_open_jobs_that_read_no_activities_keep_nothing(shop: Business, resources: Resources) -> None:
+    """Their positions have other forms than those of an export: a number of bytes, or a document without `at`."""
+    jobs: dict[JobKind, object] = {JobKind.IMPORT: 29, JobKind.DELETE_EVENTS: {"hand": [], "words": [], "over": False}}
+    jobs[JobKind.REPLAY_WEBHOOKS] = {"at": None}
+    for number, (kind, position) in enumerate(jobs.items()):
+        job = {"_id": f"job_{number}", "workspace": shop.ctx.workspace.id, "kind": kind, "open": 1}
+        await resources.db["jobs"].insert_one({**job, "position": position})
+    plan = await truncate(shop, 8)
+    assert (plan.cut, plan.holder) == (8, None)
 
 
 async def test_activity_that_is_still_in_an_outbox_stays_and_is_not_appended_again(shop: Business) -> None:
