@@ -8,6 +8,7 @@ logged here, with a reference.
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -18,6 +19,30 @@ from app.telemetry import metrics
 from .worker import Worker
 
 log = logging.getLogger("punchcard.worker")
+
+REDIS_LOG_SECONDS = 10.0
+"""Interval of the lines about a Redis that does not answer. Both queues connect again twice a second."""
+
+
+class RedisFailureLog:
+    """Log of failed connections to Redis. `now_seconds` is a clock that never goes back."""
+
+    def __init__(self, now_seconds: Callable[[], float] = time.monotonic) -> None:
+        self._now_seconds = now_seconds
+        self._logged_at: float | None = None
+        self._unlogged = 0
+
+    def note(self, error: Exception) -> None:
+        """Log the first failure, then one line in 10 seconds with the number of failures since the last line."""
+        now = self._now_seconds()
+        if self._logged_at is not None and now < self._logged_at + REDIS_LOG_SECONDS:
+            self._unlogged += 1
+            return
+        log.warning(
+            "Redis unavailable, check REDIS_URL; the worker goes on without wake-ups: %s, %d more failures since the"
+            " last line", error, self._unlogged,
+        )  # fmt: skip
+        self._logged_at, self._unlogged = now, 0
 
 
 def log_failures(

@@ -45,7 +45,7 @@ from workers.stages.retain import retain
 from workers.stages.run_job import jobs
 
 from . import wakeups
-from .failures import log_failures
+from .failures import RedisFailureLog, log_failures
 from .metrics import serve_metrics
 from .sweep import MAX_JOBS_STARTED, STOP_TIMEOUT_SECONDS, Sweep
 from .worker import Worker
@@ -145,7 +145,8 @@ async def run(settings: Settings, stopping: asyncio.Event) -> None:
         async with serve_metrics(worker):
             sweep = Sweep(worker, GUARDED)
             sweeping = asyncio.create_task(sweep.run(stopping))
-            listeners = {asyncio.create_task(_listen(settings, worker, long=long)) for long in (False, True)}
+            failures = RedisFailureLog()
+            listeners = {asyncio.create_task(_listen(settings, worker, failures, long=long)) for long in (False, True)}
             listeners.add(asyncio.create_task(wakeups.listen(worker, GUARDED)))
             log.info("worker %d is ready", os.getpid())
             await stopping.wait()
@@ -163,14 +164,14 @@ async def run(settings: Settings, stopping: asyncio.Event) -> None:
         log.info("worker %d has stopped", os.getpid())
 
 
-async def _listen(settings: Settings, worker: Worker, *, long: bool) -> None:
+async def _listen(settings: Settings, worker: Worker, failures: RedisFailureLog, *, long: bool) -> None:
     """Run arq on one queue, and restart it whenever the connection to Redis fails."""
     while True:
         arq = arq_worker(settings, worker, long=long)
         try:
             await arq.async_run()
         except REDIS_ERRORS as error:
-            log.warning("Redis unavailable, the sweep continues without it: %s", error)
+            failures.note(error)
             await asyncio.sleep(0.5)
         finally:
             with contextlib.suppress(*REDIS_ERRORS):
