@@ -13,6 +13,7 @@ from app.store.operations.consistency import ALL_SLOTS, ConsistencyCheck, Findin
 from app.store.operations.recomputation import DeepCheck, Recomputed
 
 from .settings import say, with_settings
+from .workspaces import require_workspaces
 
 
 @click.command()
@@ -56,6 +57,7 @@ async def _check(settings: Settings, deep: bool) -> int:
     # A read of all ids may take longer than the limit of other reads.
     async with open_resources(settings, has_socket_timeout=False) as resources:
         checks = ConsistencyCheck(resources.db, resources.in_chunk)
+        await require_workspaces(resources)
         await checks.check_indexes(report)
         positions, workspaces = 0, await checks.workspaces()
         for number, workspace_id in enumerate(workspaces, 1):

@@ -19,6 +19,12 @@ _EVENTS = """mutation ($input: ExportEventsInput!) {
 _ACTIVITIES = """mutation ($input: ExportActivitiesInput!) {
   export: exportActivities(input: $input) { job { id } userErrors { field message } } }"""
 
+_OPTIONS = {
+    "types": "--type", "sources": "--source", "passExternalId": "--pass", "occurredAfter": "--since",
+    "occurredBefore": "--until", "after": "--after",
+}  # fmt: skip
+"""The options by the names of the API's fields, for errors of the API."""
+
 
 @click.command()
 @click.argument("what", type=click.Choice(["events", "activities"]))
@@ -83,7 +89,7 @@ def export(
     export_input["filter"] = {name: value for name, value in filters.items() if value is not None}
     payload = client.ask(_EVENTS if what == "events" else _ACTIVITIES, input=export_input)["export"]
     if payload["userErrors"]:
-        raise click.ClickException("\n".join(error["message"] for error in payload["userErrors"]))
+        raise click.ClickException("\n".join(map(_describe, payload["userErrors"])))
     console = Console(markup=False)
     with create_progress(console) as progress:
         job = follow_job(client, payload["job"]["id"], progress, progress.add_task("Writing (lines)", total=None))
@@ -107,6 +113,12 @@ def export(
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _describe(error: dict[str, Any]) -> str:
+    """Return the message of an error of the API, after the option whose value it is about."""
+    option = _OPTIONS.get((error["field"] or [""])[-1])
+    return f"{option}: {error['message']}" if option else str(error["message"])
 
 
 def _reject_options(what: str, **given: object) -> None:

@@ -190,6 +190,8 @@ def _plan(
         )
     except Refused as refused:
         problems = "\n".join(problem.message for problem in refused.problems)
+        if all(problem.field == ("file",) for problem in refused.problems):
+            raise click.ClickException(f"{file.name} cannot be imported: {problems}") from refused
         raise click.ClickException(
             f"{file.name} cannot be imported like this: {problems}\nName columns with --map FIELD=COLUMN, and values for all"
             " rows with --value FIELD=VALUE."

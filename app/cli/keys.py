@@ -20,9 +20,9 @@ from app.local.key_file import KeyFile, KeyOrigin
 from app.local.servers import Servers, hosts_of
 from app.resources import Resources, open_resources
 from app.store.mongo.paging import PageRequest
-from app.store.workspace.workspaces import list_profiles
 
 from .settings import with_settings
+from .workspaces import require_workspace
 
 ACTOR_ID = "punchcard-key-command"
 """Actor of the audit entries. No API key has this id, so `AuditEntry.apiKey` is null."""
@@ -137,16 +137,10 @@ def _run(settings: Settings, work: Callable[[Resources], Coroutine[Any, Any, T]]
 
 
 async def _open_workspace(resources: Resources, workspace_id: str | None) -> Context:
-    profiles = await list_profiles(resources.db)
-    chosen = [each for each in profiles if workspace_id in (None, each.id)]
-    if len(chosen) != 1:
-        if not profiles:
-            raise click.ClickException("The database has no workspace. Create one with `punchcard workspace create`.")
-        known = "\n".join(f"  {each.id}  {each.name}" for each in profiles)
-        raise click.ClickException(f"Name one of these workspaces with --workspace:\n{known}")
+    chosen = await require_workspace(resources, workspace_id)
     return Context(
-        workspace=resources.workspace(chosen[0].id),
-        actor=Actor(workspace_id=chosen[0].id, key_id=ACTOR_ID, name="punchcard key", scopes=frozenset({WRITE, ADMIN})),
+        workspace=resources.workspace(chosen.id),
+        actor=Actor(workspace_id=chosen.id, key_id=ACTOR_ID, name="punchcard key", scopes=frozenset({WRITE, ADMIN})),
         resources=resources,
     )
 

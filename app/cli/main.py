@@ -15,7 +15,6 @@ from app.flow import SLOT_RANGES
 from app.resources import open_resources
 from app.store.clock import MongoClock
 from app.store.operations.parked_passes import ParkedPass, ParkedPasses
-from app.store.workspace.workspaces import list_profiles
 
 from .check import check
 from .demo import demo
@@ -27,6 +26,7 @@ from .restored import restored
 from .serve import api, up, worker
 from .settings import Commands, with_settings
 from .truncate import truncate
+from .workspaces import require_workspaces
 
 
 def _list_settings() -> str:
@@ -175,6 +175,7 @@ def parked(settings: Settings, rerun: bool) -> None:
 
     async def list_and_release() -> list[ParkedPass]:
         async with open_resources(settings) as resources:
+            await require_workspaces(resources)
             store = ParkedPasses(resources.db, resources.in_chunk, is_sharded=resources.is_sharded)
             found = await store.passes()
             for card in found if rerun else ():
@@ -238,7 +239,7 @@ def list_(settings: Settings) -> None:
 
     async def read() -> list[WorkspaceProfile]:
         async with open_resources(settings) as resources:
-            return await list_profiles(resources.db)
+            return await require_workspaces(resources)
 
     for each in asyncio.run(read()):
         click.echo(f"{each.id}  {format_instant(each.created_at)}  {each.currency}  {each.timezone}  {each.name}")

@@ -15,6 +15,7 @@ from app.store.operations.restored import Restoration, RestoredCounts
 from app.store.operations.schema_version import require_writable
 
 from .settings import with_settings
+from .workspaces import require_workspaces
 
 
 @click.command()
@@ -35,7 +36,7 @@ def restored(settings: Settings) -> None:
       punchcard restored
     """
     counts, keys = asyncio.run(_begin(settings))
-    click.echo(f"Epoch {counts.epoch} begins in {counts.workspaces} workspaces.")
+    click.echo(f"Epoch {counts.epoch} begins in {counts.workspaces} workspaces of the database {settings.database}.")
     click.echo(f"{counts.endpoints} webhook endpoints step back to the end of the feed.")
     click.echo(f"{keys} keys were deleted in Redis.")
     click.echo("Now start the API processes and the workers, and let clients send the events since the backup again.")
@@ -44,12 +45,14 @@ def restored(settings: Settings) -> None:
 async def _begin(settings: Settings) -> tuple[RestoredCounts, int]:
     async with open_resources(settings) as resources:
         await require_writable(resources.db)
+        await require_workspaces(resources)
         now = await SystemClock().now()
         alive = await Heartbeats(resources.db).count_alive(now)
         if alive:
             raise click.ClickException(
-                f"{alive} workers run on this database. Stop all workers and API processes, wait 20 seconds, then run"
-                " `punchcard restored` again."
+                f"{alive} workers run on the database {settings.database}. Stop all workers and API processes, wait 20"
+                " seconds, then run `punchcard restored` again. For a local installation, start `punchcard up --workers 0`"
+                " meanwhile."
             )
         counts = await Restoration(resources.db, resources.in_chunk).begin_epoch(now)
         return counts, await _clear_redis(resources)

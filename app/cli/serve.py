@@ -138,6 +138,7 @@ class _Up:
             self._stopping = True
             await self._supervisor.stop()
             self._write_servers()
+        say("All processes have stopped.")
 
     def _interrupt(self, run: asyncio.Task[Any]) -> None:
         if self._stopping:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import timedelta
 
 import click
 
 from app.config.settings import Settings
+from app.domain.errors import Unavailable
 from app.resources import open_resources
 from app.store.operations.schema_version import require_writable
 from app.store.operations.truncation import READERS_WAIT_SECONDS, TruncationPlan, TruncationQueries
 
 from .settings import with_settings
+from .workspaces import require_workspace, require_workspaces
 
 
 @click.command()
@@ -55,22 +58,31 @@ async def _truncate(
         await require_writable(resources.db)
         queries = TruncationQueries(resources.db, resources.in_chunk)
         before = None if days is None else await resources.clock.now() - timedelta(days=days)
-        workspaces = await queries.workspaces()
-        if workspace_id is not None and workspace_id not in workspaces:
-            raise click.ClickException(f"There is no workspace {workspace_id}. `punchcard workspace list` lists them.")
-        chosen = workspaces if workspace_id is None else [workspace_id]
+        if workspace_id is None:
+            chosen = [each.id for each in await require_workspaces(resources)]
+        else:
+            chosen = [(await require_workspace(resources, workspace_id)).id]
         plans = {each: await queries.plan(each, before=before, upto=position) for each in chosen}
         if not yes:
             for each, plan in plans.items():
                 _show(each, plan, "would be removed")
             click.echo("Nothing was removed. Add --yes to remove these activities.", err=True)
             return
-        for each, plan in plans.items():
-            await queries.move_front(each, plan)
-        await asyncio.sleep(READERS_WAIT_SECONDS)
-        for each, plan in plans.items():
-            await queries.delete_before_front(each)
-            _show(each, plan, "removed")
+        try:
+            await _remove(queries, plans)
+        except Unavailable as error:
+            raise click.ClickException(
+                f"{error.describe()} Some of the activities may be removed already: run the same command again."
+            ) from error
+
+
+async def _remove(queries: TruncationQueries, plans: Mapping[str, TruncationPlan]) -> None:
+    for each, plan in plans.items():
+        await queries.move_front(each, plan)
+    await asyncio.sleep(READERS_WAIT_SECONDS)
+    for each, plan in plans.items():
+        await queries.delete_before_front(each)
+        _show(each, plan, "removed")
 
 
 def _show(workspace_id: str, plan: TruncationPlan, verb: str) -> None:

@@ -205,10 +205,15 @@ def locate_servers(settings: Settings) -> Settings:
     if settings.mongodb_uri and settings.redis_url:
         return settings
     if not is_owned(settings.data_dir):
+        missing = [
+            name
+            for name, value in (("MONGODB_URI", settings.mongodb_uri), ("REDIS_URL", settings.redis_url))
+            if not value
+        ]
         raise ConfigError(
             [
                 f"No servers are running for the data folder {settings.data_dir}. Start them with `punchcard up` in another"
-                " terminal, or set MONGODB_URI and REDIS_URL."
+                f" terminal, or set {' and '.join(missing)}{', too' if len(missing) == 1 else ''}."
             ]
         )
     servers = Servers.read(settings.data_dir)

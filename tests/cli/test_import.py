@@ -169,6 +169,24 @@ async def test_parked_releases_no_pass_if_none_is_parked(up: Up) -> None:
     assert await run_command("parked", "--rerun", "--data-dir", str(up.folder)) == (0, "0 passes released.\n")
 
 
+async def test_file_that_no_mapping_can_repair_gets_no_advice_about_mappings(up: Up, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").touch()
+    status, output = await run_command("import", str(tmp_path / "x.csv"), "--data-dir", str(up.folder))
+    assert (status, output) == (1, "Error: x.csv cannot be imported: The file is empty.\n")
+
+
+async def test_export_names_the_option_whose_value_the_api_refuses(up: Up, tmp_path: Path) -> None:
+    for what, options in (
+        ("events", ["--since", "yesterday"]),
+        ("events", ["--until", "yesterday"]),
+        ("activities", ["--after", "no cursor"]),
+    ):
+        file = ["--out", str(tmp_path / "out"), "--data-dir", str(up.folder)]
+        status, output = await run_command("export", what, *options, *file)
+        assert status == 1
+        assert output.startswith(f"Error: {options[0]}: ")
+
+
 def test_export_to_an_existing_file_or_with_a_foreign_option_is_refused(tmp_path: Path) -> None:
     (tmp_path / "existing").touch()
     for options, message in (

@@ -65,10 +65,37 @@ async def test_workspace_is_chosen_by_its_id_if_there_are_several(resources: Res
     assert refused.exit_code == 1
     assert f"{shop.id}  Shop" in refused.output
     assert (await run(settings, "key", "create", "--workspace", cafe.id)).exit_code == 0
-    assert (await run(settings, "key", "create", "--workspace", "ws_none")).exit_code == 1
+    wrong = await run(settings, "key", "create", "--workspace", "ws_none")
+    assert wrong.exit_code == 1
+    assert wrong.output.startswith("Error: There is no workspace ws_none. Name one of these workspaces")
     lines = (await run(settings, "workspace", "list")).output.splitlines()
     assert sorted(line.split()[0] for line in lines) == sorted([shop.id, cafe.id])
     assert any("EUR  Europe/Berlin  Shop" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["check"],
+        ["restored"],
+        ["parked"],
+        ["truncate", "--older-than", "9"],
+        ["truncate", "--workspace", "ws_1", "--up-to", "1"],
+        ["key", "list"],
+        ["workspace", "list"],
+    ],
+)
+async def test_database_without_workspaces_is_refused_as_the_wrong_one(
+    resources: Resources, settings: Settings, command: list[str]
+) -> None:
+    """A misspelt PUNCHCARD_DATABASE names an empty database. Success there would look like success on the real one."""
+    refused = await run(settings, *command)
+    assert refused.exit_code == 1
+    assert refused.output == (
+        f"Error: The database {settings.database} has no workspace. Check MONGODB_URI and PUNCHCARD_DATABASE. For a new"
+        " database, create a workspace with `punchcard workspace create`.\n"
+    )
+    assert await resources.db["constants"].find_one({"_id": "epoch"}) is None
 
 
 async def test_wrong_scope_or_key_is_refused_with_a_sentence(

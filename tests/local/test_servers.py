@@ -125,6 +125,8 @@ async def test_port_in_use_is_not_free() -> None:
 def test_error_without_addresses_and_running_servers_names_the_command_to_run(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="punchcard up"):
         locate_servers(Settings(data_dir=tmp_path / "none"))
+    with pytest.raises(ConfigError, match="set REDIS_URL, too"):
+        locate_servers(Settings(mongodb_uri="mongodb://elsewhere", data_dir=tmp_path / "none"))
 
 
 def test_missing_addresses_are_taken_from_the_running_servers(tmp_path: Path) -> None:

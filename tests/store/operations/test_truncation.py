@@ -286,6 +286,14 @@ async def test_command_says_what_it_would_remove_and_removes_it_with_yes(
         f"{workspace_id}  1 of 6 activities removed, up to sequence 5.",
         f"{workspace_id}  Others stay for the webhook endpoint {endpoint.id}, which has not delivered them.",
     ]
+
+    async def lose_reply(*_: object) -> None:
+        raise Unavailable("store")
+
+    with patch.object(TruncationQueries, "delete_before_front", lose_reply):
+        interrupted = await run("--older-than", "1", "--yes")
+    assert interrupted.exit_code == 1
+    assert "Some of the activities may be removed already: run the same command again." in interrupted.stderr
     for wrong in ([], ["--older-than", "1", "--up-to", "4"], ["--up-to", "4"]):
         assert (await run(*wrong)).exit_code == 2
     assert "There is no workspace ws_none." in (await run("--workspace", "ws_none", "--up-to", "4")).output

@@ -1,0 +1,31 @@
+"""Workspaces of the database that a command operates on."""
+
+from __future__ import annotations
+
+import click
+
+from app.domain.workspaces import WorkspaceProfile
+from app.resources import Resources
+from app.store.workspace.workspaces import list_profiles
+
+
+async def require_workspaces(resources: Resources) -> list[WorkspaceProfile]:
+    """Return the profiles of all workspaces. Raises ClickException for none: the command reads the wrong database."""
+    profiles = await list_profiles(resources.db)
+    if not profiles:
+        raise click.ClickException(
+            f"The database {resources.settings.database} has no workspace. Check MONGODB_URI and PUNCHCARD_DATABASE. For a"
+            " new database, create a workspace with `punchcard workspace create`."
+        )
+    return profiles
+
+
+async def require_workspace(resources: Resources, workspace_id: str | None) -> WorkspaceProfile:
+    """Return the profile with the id, or the only one. Raises ClickException with the list of workspaces otherwise."""
+    profiles = await require_workspaces(resources)
+    chosen = [each for each in profiles if workspace_id in (None, each.id)]
+    if len(chosen) == 1:
+        return chosen[0]
+    listed = "\n".join(f"  {each.id}  {each.name}" for each in profiles)
+    problem = "" if workspace_id is None else f"There is no workspace {workspace_id}. "
+    raise click.ClickException(f"{problem}Name one of these workspaces with --workspace:\n{listed}")
