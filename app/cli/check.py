@@ -12,8 +12,8 @@ from app.resources import open_resources
 from app.store.operations.consistency import ALL_SLOTS, ConsistencyCheck, Finding
 from app.store.operations.recomputation import DeepCheck, Recomputed
 
+from .database import require_workspaces
 from .settings import say, with_settings
-from .workspaces import require_workspaces
 
 
 @click.command()

@@ -21,8 +21,8 @@ from app.local.servers import Servers, hosts_of
 from app.resources import Resources, open_resources
 from app.store.mongo.paging import PageRequest
 
+from .database import open_writable, require_workspace
 from .settings import with_settings
-from .workspaces import require_workspace
 
 ACTOR_ID = "punchcard-key-command"
 """Actor of the audit entries. No API key has this id, so `AuditEntry.apiKey` is null."""
@@ -75,7 +75,7 @@ def create(settings: Settings, workspace_id: str | None, name: str, scopes: str,
         _, secret = await create_api_key(ctx, name, [each.strip() for each in scopes.split(",")])
         return secret
 
-    secret = _run(settings, make)
+    secret = _run(settings, make, writes=True)
     if save:
         file.write(secret, _origin_of(settings))
     click.echo(secret)
@@ -102,7 +102,7 @@ def list_(settings: Settings, workspace_id: str | None) -> None:
             found += page.items
         return found, await SystemClock().now()
 
-    keys, now = _run(settings, read)
+    keys, now = _run(settings, read, writes=False)
     for each in keys:
         state = "valid" if each.is_usable_at(now) else "expired" if each.revoked_at is None else "revoked"
         used = "never used" if each.last_used_at is None else f"used {format_instant(each.last_used_at)}"
@@ -125,12 +125,12 @@ def revoke(settings: Settings, key_id: str, workspace_id: str | None) -> None:
     async def end(resources: Resources) -> ApiKey:
         return await revoke_api_key(await _open_workspace(resources, workspace_id), key_id)
 
-    click.echo(f"{_run(settings, end).id} is revoked.")
+    click.echo(f"{_run(settings, end, writes=True).id} is revoked.")
 
 
-def _run(settings: Settings, work: Callable[[Resources], Coroutine[Any, Any, T]]) -> T:
+def _run(settings: Settings, work: Callable[[Resources], Coroutine[Any, Any, T]], *, writes: bool) -> T:
     async def run() -> T:
-        async with open_resources(settings) as resources:
+        async with open_writable(settings) if writes else open_resources(settings) as resources:
             return await work(resources)
 
     return asyncio.run(run())

@@ -17,6 +17,7 @@ from app.store.clock import MongoClock
 from app.store.operations.parked_passes import ParkedPass, ParkedPasses
 
 from .check import check
+from .database import open_writable, require_workspaces
 from .demo import demo
 from .export import export
 from .import_ import import_
@@ -26,7 +27,6 @@ from .restored import restored
 from .serve import api, up, worker
 from .settings import Commands, with_settings
 from .truncate import truncate
-from .workspaces import require_workspaces
 
 
 def _list_settings() -> str:
@@ -145,7 +145,7 @@ def set_(settings: Settings, instant: str) -> None:
         ) from None
 
     async def move() -> datetime:
-        async with open_resources(settings) as resources:
+        async with open_writable(settings) as resources:
             moved = await MongoClock(resources.db).set(target if target.tzinfo else target.replace(tzinfo=UTC))
             resources.bus.wake("due", *SLOT_RANGES)
             return moved
@@ -174,7 +174,7 @@ def parked(settings: Settings, rerun: bool) -> None:
     """
 
     async def list_and_release() -> list[ParkedPass]:
-        async with open_resources(settings) as resources:
+        async with open_writable(settings) if rerun else open_resources(settings) as resources:
             await require_workspaces(resources)
             store = ParkedPasses(resources.db, resources.in_chunk, is_sharded=resources.is_sharded)
             found = await store.passes()
@@ -220,7 +220,7 @@ def create(settings: Settings, name: str, currency: str, timezone: str) -> None:
     """
 
     async def make() -> str:
-        async with open_resources(settings) as resources:
+        async with open_writable(settings) as resources:
             _, secret = await create_workspace(resources, name, currency=currency, timezone=timezone)
             return secret
 

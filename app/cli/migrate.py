@@ -10,9 +10,16 @@ import click
 
 from app.config.settings import Settings
 from app.resources import open_resources
+from app.store.mongo.queries import Database
 from app.store.operations.migration import BuildProgress, IndexComparison, Migration, MigrationFailed
 from app.store.operations.pass_names import forget_names, name_passes
-from app.store.operations.schema_version import raise_schema, require_writable
+from app.store.operations.schema_version import (
+    LOWEST_WRITER,
+    SCHEMA_VERSION,
+    raise_schema,
+    read_versions,
+    require_writable,
+)
 from app.store.operations.sharding import SHARD_INDEXES, SHARD_KEYS, Sharding, describe_key, require_divisible
 
 from .settings import say, with_settings
@@ -69,6 +76,7 @@ async def _migrate(settings: Settings, *, dry_run: bool, hide: bool, drop: bool,
             for collection in SHARD_KEYS if dry_run else ():
                 click.echo(f"to be divided: {collection} by {{{describe_key(collection)}}}")
         if dry_run:
+            await _say_what_would_be_done(resources.db, compared)
             return
         if compared.conflicts:
             raise MigrationFailed("\n".join(each.advice for each in compared.conflicts))
@@ -104,6 +112,19 @@ async def _divide(sharding: Sharding, migration: Migration) -> None:
     states = {True: "spread evenly", False: "still being moved to other shards", None: "divided"}
     for collection in SHARD_KEYS:
         click.echo(f"{collection}: the documents are {states[await sharding.is_balanced(collection)]}.")
+
+
+async def _say_what_would_be_done(db: Database, compared: IndexComparison) -> None:
+    stored = await read_versions(db)
+    if compared.lacking:
+        say(f"{len(compared.lacking)} indexes would be built.")
+    if stored.version < SCHEMA_VERSION:
+        say(
+            f"The schema version would rise from {stored.version} to {SCHEMA_VERSION}. Afterwards, no process below schema"
+            f" version {max(stored.lowest_writer, LOWEST_WRITER)} may write: the changelog says which ones to stop first."
+        )
+    if not compared.lacking and stored.version >= SCHEMA_VERSION:
+        say(f"The database {db.name} is ready for this version.")
 
 
 def _list_all(compared: IndexComparison) -> None:

@@ -9,13 +9,12 @@ import click
 from app.bus import REDIS_ERRORS
 from app.clock import SystemClock
 from app.config.settings import Settings
-from app.resources import Resources, open_resources
+from app.resources import Resources
 from app.store.operations.heartbeats import Heartbeats
 from app.store.operations.restored import Restoration, RestoredCounts
-from app.store.operations.schema_version import require_writable
 
+from .database import open_writable, require_workspaces
 from .settings import with_settings
-from .workspaces import require_workspaces
 
 
 @click.command()
@@ -43,8 +42,7 @@ def restored(settings: Settings) -> None:
 
 
 async def _begin(settings: Settings) -> tuple[RestoredCounts, int]:
-    async with open_resources(settings) as resources:
-        await require_writable(resources.db)
+    async with open_writable(settings) as resources:
         await require_workspaces(resources)
         now = await SystemClock().now()
         alive = await Heartbeats(resources.db).count_alive(now)

@@ -10,12 +10,10 @@ import click
 
 from app.config.settings import Settings
 from app.domain.errors import Unavailable
-from app.resources import open_resources
-from app.store.operations.schema_version import require_writable
 from app.store.operations.truncation import READERS_WAIT_SECONDS, TruncationPlan, TruncationQueries
 
+from .database import open_writable, require_workspace, require_workspaces
 from .settings import with_settings
-from .workspaces import require_workspace, require_workspaces
 
 
 @click.command()
@@ -54,8 +52,7 @@ def truncate(settings: Settings, workspace_id: str | None, days: int | None, pos
 async def _truncate(
     settings: Settings, workspace_id: str | None, *, days: int | None, position: int | None, yes: bool
 ) -> None:
-    async with open_resources(settings) as resources:
-        await require_writable(resources.db)
+    async with open_writable(settings) as resources:
         queries = TruncationQueries(resources.db, resources.in_chunk)
         before = None if days is None else await resources.clock.now() - timedelta(days=days)
         if workspace_id is None:

@@ -17,6 +17,7 @@ from app.local.servers import free_port
 from app.resources import Resources, open_resources
 from app.store.operations.indexes import FORMER_INDEXES
 from app.store.operations.migration import require_indexes
+from app.store.operations.schema_version import SCHEMA_VERSION
 from app.store.operations.sharding import SHARD_KEYS
 from tests.wire.mongos import Router, refuse_unique_indexes
 from tests.wire.proxy import wire_proxy
@@ -38,13 +39,15 @@ async def test_api_and_worker_start_only_after_a_migration(resources: Resources,
     listed = await run(settings, "migrate", "--dry-run")
     assert listed.exit_code == 0
     assert "missing: activities.workspace_1_pos_1" in listed.output
+    assert f"The schema version would rise from 1 to {SCHEMA_VERSION}." in listed.output
     assert await resources.db.list_collection_names() == []
     migrated = await run(settings, "migrate")
     assert migrated.exit_code == 0, migrated.output
     assert "Building 4 indexes of activities …" in migrated.output
     await require_indexes(resources.db)
-    again = await run(settings, "migrate")
-    assert again.output == f"The database {settings.database} is ready for this version.\n"
+    for again in (["migrate"], ["migrate", "--dry-run"]):
+        ready = await run(settings, *again)
+        assert ready.output == f"The database {settings.database} is ready for this version.\n"
 
 
 @pytest.mark.unused_database
@@ -74,7 +77,19 @@ async def test_former_indexes_stay_until_they_are_dropped(
 async def test_commands_of_an_excluded_version_are_refused(resources: Resources, settings: Settings) -> None:
     excluded = {"_id": "schema", "version": 99, "lowest_writer": 99}
     await resources.db["constants"].replace_one({"_id": "schema"}, excluded, upsert=True)
-    for command in (["api", "--port", str(free_port())], ["worker"], ["migrate"], ["restored"]):
+    for command in (
+        ["api", "--port", str(free_port())],
+        ["worker"],
+        ["migrate"],
+        ["migrate", "--dry-run"],
+        ["restored"],
+        ["truncate", "--older-than", "9"],
+        ["parked", "--rerun"],
+        ["key", "create"],
+        ["key", "revoke", "key_1"],
+        ["workspace", "create", "Shop"],
+        ["clock", "set", "1998-07-01"],
+    ):
         refused = await run(settings, *command)
         assert refused.exit_code == 1
         assert "needs a newer version of Punchcard" in refused.output

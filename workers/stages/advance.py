@@ -215,5 +215,7 @@ async def _count_refusal(worker: Worker, at: RoundClock, card: Pass, reason: str
 async def _count(worker: Worker, at: RoundClock, card: Pass, failure: str) -> int:
     failures = await worker.fold_queries.count_failure(card, failure, at.now_ms)
     if failures >= PARKED_AFTER:
-        log.error("pass %s is parked after repeated failures; 'punchcard parked' lists it and runs it again", card.id)
+        log.error(
+            "pass %s is parked after repeated failures; `punchcard parked` lists it, and --rerun releases it", card.id
+        )
     return failures

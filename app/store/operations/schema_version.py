@@ -11,6 +11,7 @@ second one writes the new form, and allows the first to write beside it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from app.domain.errors import PunchcardError
@@ -26,6 +27,14 @@ LOWEST_WRITER = 3
 FIRST_VERSION = 1
 SCHEMA_ID = "schema"
 """Id of the document in `constants`."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVersions:
+    """The schema version that a database was migrated to, and the lowest version whose code may write."""
+
+    version: int
+    lowest_writer: int
 
 
 class SchemaTooNew(PunchcardError):
@@ -46,11 +55,16 @@ def check_writable(lowest_writer: int, database: str) -> None:
         )
 
 
-async def require_writable(db: Database) -> None:
-    """Raise SchemaTooNew if this version must not write to the database. Raises Unavailable; safe to repeat."""
+async def read_versions(db: Database) -> StoredVersions:
+    """Return the versions that are stored, else those of Punchcard 0.1.0. Raises Unavailable. Index: _id."""
     with translating_errors():
         stored = await db["constants"].find_one({"_id": SCHEMA_ID}) or {}
-    check_writable(lowest_writer_of(stored), db.name)
+    return StoredVersions(int(stored.get("version", FIRST_VERSION)), lowest_writer_of(stored))
+
+
+async def require_writable(db: Database) -> None:
+    """Raise SchemaTooNew if this version must not write to the database. Raises Unavailable; safe to repeat."""
+    check_writable((await read_versions(db)).lowest_writer, db.name)
 
 
 async def raise_schema(db: Database) -> None:

@@ -1,12 +1,25 @@
-"""Workspaces of the database that a command operates on."""
+"""The database that a command operates on: whether this version may write it, and its workspaces."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncIterator
+
 import click
 
+from app.config.settings import Settings
 from app.domain.workspaces import WorkspaceProfile
-from app.resources import Resources
+from app.resources import Resources, open_resources
+from app.store.operations.schema_version import require_writable
 from app.store.workspace.workspaces import list_profiles
+
+
+@contextlib.asynccontextmanager
+async def open_writable(settings: Settings) -> AsyncIterator[Resources]:
+    """Open the resources for a command that writes. Raises SchemaTooNew if this version must not write the database."""
+    async with open_resources(settings) as resources:
+        await require_writable(resources.db)
+        yield resources
 
 
 async def require_workspaces(resources: Resources) -> list[WorkspaceProfile]:
