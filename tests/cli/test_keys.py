@@ -73,31 +73,6 @@ async def test_workspace_is_chosen_by_its_id_if_there_are_several(resources: Res
     assert any("EUR  Europe/Berlin  Shop" in line for line in lines)
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["check"],
-        ["restored"],
-        ["parked"],
-        ["truncate", "--older-than", "9"],
-        ["truncate", "--workspace", "ws_1", "--up-to", "1"],
-        ["key", "list"],
-        ["workspace", "list"],
-    ],
-)
-async def test_database_without_workspaces_is_refused_as_the_wrong_one(
-    resources: Resources, settings: Settings, command: list[str]
-) -> None:
-    """A misspelt PUNCHCARD_DATABASE names an empty database. Success there would look like success on the real one."""
-    refused = await run(settings, *command)
-    assert refused.exit_code == 1
-    assert refused.output == (
-        f"Error: The database {settings.database} has no workspace. Check MONGODB_URI and PUNCHCARD_DATABASE. For a new"
-        " database, create a workspace with `punchcard workspace create`.\n"
-    )
-    assert await resources.db["constants"].find_one({"_id": "epoch"}) is None
-
-
 async def test_wrong_scope_or_key_is_refused_with_a_sentence(
     resources: Resources, settings: Settings, tmp_path: Path
 ) -> None:

@@ -74,27 +74,6 @@ async def test_former_indexes_stay_until_they_are_dropped(
     assert "old_1" not in await resources.db["events"].index_information()
 
 
-async def test_commands_of_an_excluded_version_are_refused(resources: Resources, settings: Settings) -> None:
-    excluded = {"_id": "schema", "version": 99, "lowest_writer": 99}
-    await resources.db["constants"].replace_one({"_id": "schema"}, excluded, upsert=True)
-    for command in (
-        ["api", "--port", str(free_port())],
-        ["worker"],
-        ["migrate"],
-        ["migrate", "--dry-run"],
-        ["restored"],
-        ["truncate", "--older-than", "9"],
-        ["parked", "--rerun"],
-        ["key", "create"],
-        ["key", "revoke", "key_1"],
-        ["workspace", "create", "Shop"],
-        ["clock", "set", "1998-07-01"],
-    ):
-        refused = await run(settings, *command)
-        assert refused.exit_code == 1
-        assert "needs a newer version of Punchcard" in refused.output
-
-
 @asynccontextmanager
 async def sharded(settings: Settings, router: Router) -> AsyncIterator[Settings]:
     """Put a router before the store of the test, and yield the settings that lead to it."""
