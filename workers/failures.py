@@ -39,8 +39,8 @@ class RedisFailureLog:
             self._unlogged += 1
             return
         log.warning(
-            "Redis unavailable, check REDIS_URL; the worker goes on without wake-ups: %s, %d more failures since the"
-            " last line", error, self._unlogged,
+            "Redis unavailable, check REDIS_URL; the worker goes on without wake-ups: %s (%d more failures since the last"
+            " line)", error, self._unlogged,
         )  # fmt: skip
         self._logged_at, self._unlogged = now, 0
 

@@ -107,7 +107,7 @@ class Sharing:
             self.lowest_writer = found.lowest_writer
             others = {each: share for each, share in found.workers.items() if each != self._id}
             if others.keys() != self._others.keys():
-                log.info("%d other workers share the work", len(others))
+                log.info("other workers that share the work: %d", len(others))
             self._others = others
 
     async def renew_lapsed(self) -> bool:

@@ -13,7 +13,7 @@ from app.store.operations.consistency import ALL_SLOTS, ConsistencyCheck, Findin
 from app.store.operations.recomputation import DeepCheck, Recomputed
 
 from .database import require_workspaces
-from .settings import say, with_settings
+from .settings import quantity, say, with_settings
 
 
 @click.command()
@@ -68,7 +68,12 @@ async def _check(settings: Settings, deep: bool) -> int:
         parked, parked_events = await checks.check_parked(report)
         if deep:
             done = await DeepCheck(resources.db, resources.in_chunk).check(report, _show_recomputed)
-    say(f"{positions} activities, {pending} pending events and {passes} passes were checked.")
+    checked = (
+        quantity(positions, "activity", "activities"),
+        quantity(pending, "pending event"),
+        quantity(passes, "pass", "passes"),
+    )
+    say("Checked: {}, {} and {}.".format(*checked))
     if parked:
         say(f"{parked} passes are parked, with {parked_events} events. `punchcard parked` lists them.")
     if deep:
@@ -77,7 +82,7 @@ async def _check(settings: Settings, deep: bool) -> int:
             say(f"{done.too_long} passes have too many events: only their aggregates were compared.")
         if done.moving:
             say(f"{done.moving} passes changed at each look, and were not compared. Run the check again.")
-    say(f"{len(findings)} findings." if findings else "No findings.")
+    say(f"{quantity(len(findings), 'finding')}." if findings else "No findings.")
     return len(findings)
 
 

@@ -25,7 +25,7 @@ from .keys import key
 from .migrate import migrate
 from .restored import restored
 from .serve import api, up, worker
-from .settings import Commands, with_settings
+from .settings import Commands, quantity, with_settings
 from .truncate import truncate
 
 
@@ -186,7 +186,7 @@ def parked(settings: Settings, rerun: bool) -> None:
     found = asyncio.run(list_and_release())
     for card in found:
         click.echo(f"{card.id}  {card.workspace_id}  {card.failure}")
-    click.echo(f"{len(found)} passes {'released' if rerun else 'are parked'}.", err=True)
+    click.echo(f"{quantity(len(found), 'pass', 'passes')} {'released' if rerun else 'parked'}.", err=True)
 
 
 @main.group()

@@ -22,7 +22,7 @@ from app.store.operations.schema_version import (
 )
 from app.store.operations.sharding import SHARD_INDEXES, SHARD_KEYS, Sharding, describe_key, require_divisible
 
-from .settings import say, with_settings
+from .settings import quantity, say, with_settings
 
 SHARD_INDEX_NAMES = {f"{collection}.{index.document['name']}" for collection, index in SHARD_INDEXES.items()}
 
@@ -81,7 +81,7 @@ async def _migrate(settings: Settings, *, dry_run: bool, hide: bool, drop: bool,
         if compared.conflicts:
             raise MigrationFailed("\n".join(each.advice for each in compared.conflicts))
         for collection, names in _by_collection([*compared.missing, *compared.building]).items():
-            say(f"Building {len(names)} indexes of {collection} …")
+            say(f"Building {quantity(len(names), 'index', 'indexes')} of {collection} …")
             await migration.build_indexes(collection, names, _report)
         for name in compared.former if hide or drop else ():
             collection, _, index = name.partition(".")
@@ -117,7 +117,7 @@ async def _divide(sharding: Sharding, migration: Migration) -> None:
 async def _say_what_would_be_done(db: Database, compared: IndexComparison) -> None:
     stored = await read_versions(db)
     if compared.lacking:
-        say(f"{len(compared.lacking)} indexes would be built.")
+        say(f"Would build {quantity(len(compared.lacking), 'index', 'indexes')}.")
     if stored.version < SCHEMA_VERSION:
         say(
             f"The schema version would rise from {stored.version} to {SCHEMA_VERSION}. Afterwards, no process below schema"

@@ -14,7 +14,7 @@ from app.store.operations.heartbeats import Heartbeats
 from app.store.operations.restored import Restoration, RestoredCounts
 
 from .database import open_writable, require_workspaces
-from .settings import with_settings
+from .settings import quantity, with_settings
 
 
 @click.command()
@@ -35,9 +35,10 @@ def restored(settings: Settings) -> None:
       punchcard restored
     """
     counts, keys = asyncio.run(_begin(settings))
-    click.echo(f"Epoch {counts.epoch} begins in {counts.workspaces} workspaces of the database {settings.database}.")
-    click.echo(f"{counts.endpoints} webhook endpoints step back to the end of the feed.")
-    click.echo(f"{keys} keys were deleted in Redis.")
+    workspaces = quantity(counts.workspaces, "workspace")
+    click.echo(f"Epoch {counts.epoch} begins in {workspaces} of the database {settings.database}.")
+    click.echo(f"Stepped back to the end of the feed: {quantity(counts.endpoints, 'webhook endpoint')}.")
+    click.echo(f"Deleted in Redis: {quantity(keys, 'key')}.")
     click.echo("Now start the API processes and the workers, and let clients send the events since the backup again.")
 
 
@@ -48,9 +49,9 @@ async def _begin(settings: Settings) -> tuple[RestoredCounts, int]:
         alive = await Heartbeats(resources.db).count_alive(now)
         if alive:
             raise click.ClickException(
-                f"{alive} workers run on the database {settings.database}. Stop all workers and API processes, wait 20"
-                " seconds, then run `punchcard restored` again. For a local installation, start `punchcard up --workers 0`"
-                " meanwhile."
+                f"{quantity(alive, 'worker')} alive on the database {settings.database}. Stop all workers and API"
+                " processes, wait 20 seconds, then run `punchcard restored` again. On a local installation, stop `punchcard"
+                " up` and start it with `--workers 0`."
             )
         counts = await Restoration(resources.db, resources.in_chunk).begin_epoch(now)
         return counts, await _clear_redis(resources)

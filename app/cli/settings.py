@@ -59,6 +59,11 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def quantity(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun, such as `1 pass` or `2 passes`. The plural ends in `s` unless it is given."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def say(text: str, *, err: bool = True) -> None:
     """Print the text. Ignore an output that is closed or full: it must not end the process."""
     with contextlib.suppress(OSError, ValueError):

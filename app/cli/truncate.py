@@ -13,7 +13,7 @@ from app.domain.errors import Unavailable
 from app.store.operations.truncation import READERS_WAIT_SECONDS, TruncationPlan, TruncationQueries
 
 from .database import open_writable, require_workspace, require_workspaces
-from .settings import with_settings
+from .settings import quantity, with_settings
 
 
 @click.command()
@@ -63,7 +63,9 @@ async def _truncate(
         if not yes:
             for each, plan in plans.items():
                 _show(each, plan, "would be removed")
-            click.echo("Nothing was removed. Add --yes to remove these activities.", err=True)
+            has_work = any(plan.cut > plan.front for plan in plans.values())
+            advice = " Add --yes to remove these activities." if has_work else ""
+            click.echo(f"Nothing was removed.{advice}", err=True)
             return
         try:
             await _remove(queries, plans)
@@ -84,6 +86,8 @@ async def _remove(queries: TruncationQueries, plans: Mapping[str, TruncationPlan
 
 def _show(workspace_id: str, plan: TruncationPlan, verb: str) -> None:
     count, total = plan.cut - plan.front, plan.last - plan.front
-    click.echo(f"{workspace_id}  {count} of {total} activities {verb}, up to sequence {plan.cut}.")
+    click.echo(
+        f"{workspace_id}  {count} of {quantity(total, 'activity', 'activities')} {verb}, up to sequence {plan.cut}."
+    )
     if plan.holder is not None:
         click.echo(f"{workspace_id}  Others stay for {plan.holder}.")

@@ -38,7 +38,10 @@ IDLE_TIMEOUT_SECONDS = 4.0
 HEADERS = (("User-Agent", "Punchcard"), ("Accept", "*/*"), ("Accept-Encoding", "identity"))
 # The same message for unknown names and for addresses that are not allowed: callers must not learn which hosts exist
 # inside.
-UNREACHABLE = "The host of the URL is not found, or this installation does not connect to it."
+UNREACHABLE = (
+    "The host of the URL is not found, or this installation does not connect to it. An operator can allow addresses of a"
+    " private network with PUNCHCARD_EGRESS_ALLOW."
+)
 
 
 class RequestFailed(Exception):

@@ -16,7 +16,7 @@ def test_redis_outage_is_logged_once_in_10_seconds_with_the_failures_since(caplo
     log.note(ConnectionRefusedError("connection refused"))
     lines = [record.getMessage() for record in caplog.records]
     assert lines == [
-        f"Redis unavailable, check REDIS_URL; the worker goes on without wake-ups: connection refused, {unlogged} more"
-        " failures since the last line"
+        f"Redis unavailable, check REDIS_URL; the worker goes on without wake-ups: connection refused"
+        f" ({unlogged} more failures since the last line)"
         for unlogged in (0, 39)
     ]

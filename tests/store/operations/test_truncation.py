@@ -277,6 +277,7 @@ async def test_command_says_what_it_would_remove_and_removes_it_with_yes(
     assert asked.stdout == f"{workspace_id}  4 of 10 activities would be removed, up to sequence 4.\n"
     assert asked.stderr == "Nothing was removed. Add --yes to remove these activities.\n"
     assert await positions(shop) == list(range(1, 11))
+    assert (await run("--older-than", "9999")).stderr == "Nothing was removed.\n"
     done = await run("--workspace", workspace_id, "--up-to", "4", "--yes")
     assert done.stdout == f"{workspace_id}  4 of 10 activities removed, up to sequence 4.\n"
     assert await positions(shop) == list(range(5, 11))
