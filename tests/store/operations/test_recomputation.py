@@ -115,7 +115,7 @@ async def test_parked_events_are_found_where_the_release_does_not_find_them(shop
     db, dan = shop.ctx.resources.db, await shop.read_pass("dan")
     await shop.record({"pass_external_id": "dan", "amount": 3, "external_id": "parked"})
     for _ in range(5):
-        await shop.worker.fold_queries.count_failure(dan.id, "Boom", 5)
+        await shop.worker.fold_queries.count_failure(dan, "Boom", 5)
     assert await find_all(shop) == []
     assert (await check_deep(shop))[0] == []
     slot = slot_of(dan.id)
