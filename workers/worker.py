@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
@@ -15,6 +16,7 @@ from app.domain.segments.segments import Definitions
 from app.resources import Resources
 from app.store.mongo.horizons import Horizon
 from app.store.mongo.ids import new_id
+from app.store.mongo.read_order import reading_in_order
 from app.store.operations.heartbeats import Heartbeats
 from app.store.stages.endpoint_leases import EndpointLeases
 from app.store.stages.erase import EraseQueries
@@ -199,7 +201,9 @@ class Worker:
         writes = RoundWrites()
         token = _writes.set(writes)
         try:
-            has_more = await once()
+            # On a sharded store, a pass and its events may lie on two shards.
+            with reading_in_order() if self.resources.is_sharded else contextlib.nullcontext():
+                has_more = await once()
         finally:
             _writes.reset(token)
             self.progressed_at = time.monotonic()

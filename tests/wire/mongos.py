@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from bson import Timestamp
+
 from app.store.operations.sharding import SHARD_KEYS
 from tests.wire.framing import Command, Doc
 from tests.wire.proxy import Forward, Rule, refusal, rule
@@ -97,6 +99,31 @@ class Broadcasts:
             return await forward(command)
 
         return count
+
+
+@dataclass
+class ShardClocks:
+    """Gives each read of a pass a later time than the one before, and notes the times at which events are read."""
+
+    passes_at: list[Timestamp] = field(default_factory=list)
+    events_from: list[Timestamp | None] = field(default_factory=list)
+    """For each read of events by id: the time of which the shard must know all writes."""
+
+    def rule(self) -> Rule:
+        """Return the rule that gives and notes times."""
+
+        @rule("find")
+        async def tell(command: Command, forward: Forward) -> Doc:
+            from_time = command.body.get("readConcern", {}).pop("afterClusterTime", None)
+            if command.collection == "events" and "_id" in command.body["filter"]:
+                self.events_from.append(from_time)
+            reply = await forward(command)
+            if command.collection == "passes":
+                self.passes_at.append(Timestamp(2_000_000_000 + len(self.passes_at), 1))
+                reply["operationTime"] = self.passes_at[-1]
+            return reply
+
+        return tell
 
 
 def apply_many(times: int) -> Rule:

@@ -29,7 +29,7 @@ from app.store.mongo.queries import CHUNK, Doc
 from app.store.operations.indexes import INDEXES
 from app.store.operations.sharding import SHARD_KEYS
 from tests.business import Business, bought_within, create_business, open_business
-from tests.wire.mongos import Broadcasts, apply_many, refuse_single_writes, refuse_unique_indexes
+from tests.wire.mongos import Broadcasts, ShardClocks, apply_many, refuse_single_writes, refuse_unique_indexes
 from tests.wire.proxy import Rule, through
 from workers.main import STAGES
 from workers.stages.due import due
@@ -150,6 +150,21 @@ async def test_wake_up_reads_only_its_workspace_and_the_sweep_reads_all(
         other.worker.fold_queries._in_chunk = 1
         await fold_all(other)
         assert [bool((await each.read_pass()).aggregates) for each in (business, other)] == [True, True]
+
+
+async def test_shard_of_the_events_knows_what_the_fold_has_seen_of_their_passes(
+    resources: Resources, clock: FixedClock
+) -> None:
+    """Otherwise an event that another fold has counted may look pending after an election, and counts twice."""
+    clocks = ShardClocks()
+    async with behind([clocks.rule()], resources, clock) as business:
+        for number in range(2):
+            await business.record({"external_id": str(number)})
+            [ann] = (await business.ctx.workspace.passes.ids_of(["ann"])).values()
+            clocks.passes_at.clear()
+            clocks.events_from.clear()
+            await fold(business.worker, range_of(slot_of(ann)))
+            assert clocks.events_from[0] == clocks.passes_at[0] is not None
 
 
 async def test_wake_ups_name_the_workspace_only_on_a_sharded_store(

@@ -15,6 +15,7 @@ from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
 from .failures import DRIVER_ERRORS, DUPLICATE, failure_log
+from .read_order import current_order
 from .usage import charge_counted
 
 Doc = dict[str, Any]
@@ -126,9 +127,9 @@ class StageQueries(ErrorTranslating):
     ) -> list[Doc]:
         """Return the documents of these ids. `workspace_ids` has the workspace of each, by id. Index: _id."""
 
-        async def find(where: Doc, size: int) -> list[Doc]:
+        def find(where: Doc, size: int) -> Coroutine[Any, Any, list[Doc]]:
             # The batch size makes MongoDB answer once. Its first batch has 101 documents by default.
-            return await collection.find(where, fields, batch_size=size + 1).to_list(None)
+            return self._read_docs(collection, where, fields, batch_size=size + 1)
 
         wanted = list(ids)
         if self._is_sharded and all(each in workspace_ids for each in wanted):
@@ -141,6 +142,32 @@ class StageQueries(ErrorTranslating):
             )
             return [doc for docs in found for doc in docs]
         return await in_chunks(lambda chunk: find({"_id": {"$in": list(chunk)}}, len(chunk)), wanted, self._in_chunk)
+
+    async def _read_docs(
+        self,
+        collection: Collection,
+        where: Doc,
+        fields: Doc | None = None,
+        *,
+        sort: Sequence[tuple[str, int]] = (),
+        limit: int = 0,
+        batch_size: int = 0,
+    ) -> list[Doc]:
+        """Return the documents that a filter finds. The read belongs to the order of the round, if there is one."""
+
+        async def find(**options: Any) -> list[Doc]:
+            cursor = collection.find(where, fields, **({"batch_size": batch_size} if batch_size else {}), **options)
+            cursor = cursor.sort(list(sort)) if sort else cursor
+            return await (cursor.limit(limit) if limit else cursor).to_list(None)
+
+        order = current_order()
+        if order is None:
+            return await find()
+        async with await self._db.client.start_session(causal_consistency=True) as session:
+            order.begin(session)
+            docs = await find(session=session)
+            order.end(session)
+            return docs
 
 
 def group_by_workspace(workspace_ids: Mapping[str, str], size: int) -> list[tuple[list[str], list[str]]]:

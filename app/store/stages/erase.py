@@ -40,8 +40,7 @@ class EraseQueries(StageQueries):
         The types and sources of these events are doubted first. Index: {workspace, pass, occurred_at, _id}.
         """
         where = {"workspace": card.workspace_id, "pass": card.id, "occurred_at": {"$gte": EARLIEST}}
-        found = self._events.find(where, {"type": 1, "source": 1}).limit(self._in_chunk)
-        docs = await found.to_list(None)
+        docs = await self._read_docs(self._events, where, {"type": 1, "source": 1}, limit=self._in_chunk)
         words = {(TYPE, doc["type"]) for doc in docs} | {(SOURCE, doc["source"]) for doc in docs}
         await VocabularyQueries(self._db, card.workspace_id, self._in_chunk).doubt(words)
         stub = build_stub(card.workspace_id, card.id, from_ms(at_ms))

@@ -196,7 +196,7 @@ class FoldQueries(PendingQueries):
         """
 
         async def find_chunk(workspace_id: str, pass_ids: Sequence[str]) -> list[Doc]:
-            return await self._events.find({"workspace": workspace_id, "pass": {"$in": list(pass_ids)}}).to_list(None)
+            return await self._read_docs(self._events, {"workspace": workspace_id, "pass": {"$in": list(pass_ids)}})
 
         by_workspace: dict[str, dict[str, Pass]] = {}
         for card in cards:
@@ -223,8 +223,8 @@ class FoldQueries(PendingQueries):
             where: Doc = {"workspace": card.workspace_id, "pass": card.id, "occurred_at": {"$gte": from_ms(read_ms)}}
             if after_id:
                 where |= {"occurred_at": from_ms(read_ms), "_id": {"$gt": after_id}}
-            cursor = self._events.find(where).sort([("occurred_at", 1), ("_id", 1)]).limit(HISTORY_BATCH_SIZE)
-            docs = await cursor.to_list(None)
+            order = (("occurred_at", 1), ("_id", 1))
+            docs = await self._read_docs(self._events, where, sort=order, limit=HISTORY_BATCH_SIZE)
             is_full = len(docs) == HISTORY_BATCH_SIZE
             if is_full and docs[0]["occurred_at"] != docs[-1]["occurred_at"]:
                 # More events of the last instant may follow, so the next batch begins with that instant.

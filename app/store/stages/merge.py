@@ -49,8 +49,8 @@ class MergeQueries(StageQueries):
         survivor. Index: {workspace, pass, occurred_at, _id}.
         """
         where = {"workspace": alias.workspace_id, "pass": alias.id, "occurred_at": {"$gte": EARLIEST}}
-        found = self._events.find(where, {"pend": 1, "moved": 1}).sort([("occurred_at", 1), ("_id", 1)])
-        docs = await found.limit(self._in_chunk).to_list(None)
+        order = (("occurred_at", 1), ("_id", 1))
+        docs = await self._read_docs(self._events, where, {"pend": 1, "moved": 1}, sort=order, limit=self._in_chunk)
         await self._write([self._move_operation(alias, doc["_id"], _next_move_of_doc(alias, doc)) for doc in docs])
         return bool(docs)
 

@@ -118,7 +118,7 @@ class PendingQueries(StageQueries):
     async def _first(self, queries: Sequence[Doc], limit: int) -> list[Doc]:
         """Return the first documents, in index order, among those of all queries, which are asked at once."""
         found = await asyncio.gather(
-            *(self._events.find(query).sort(_ORDER).limit(limit).to_list(None) for query in queries)
+            *(self._read_docs(self._events, query, sort=_ORDER, limit=limit) for query in queries)
         )
         if len(found) == 1:
             return found[0]
@@ -136,7 +136,7 @@ class PendingQueries(StageQueries):
 
         async def find_chunk(slot: int, workspace_id: str, chunk: Sequence[str]) -> list[Doc]:
             query = {"pend": slot, "workspace": workspace_id, "pass": {"$in": list(chunk)}}
-            return await self._events.find(query, {"pass": 1, "_id": 0}).to_list(None)
+            return await self._read_docs(self._events, query, {"pass": 1, "_id": 0})
 
         # Query one slot and workspace at a time: for several in one query, the embedded servers read a whole slot, or
         # the whole collection.

@@ -1,0 +1,63 @@
+"""Order of reads on a sharded MongoDB: a read sees what the reads before it in the round have seen.
+
+A round reads a pass, and then which events are pending. On one replica set, the second read is never older than the first.
+On a sharded MongoDB, the pass and its events may lie on two shards. If the shard of the events has just elected another
+primary, a majority read there may be older than the pass. An event that another fold counted and cleared would then look
+pending, and count twice. So each read carries the time of the reads before it, and the shard waits until it knows what was
+written by then. MongoDB calls this causal consistency. (Source: docs/decisions/0072-order-reads-of-two-shards.md.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+from bson import Timestamp
+from motor.motor_asyncio import AsyncIOMotorClientSession
+from pymongo.client_session import ClientSession
+
+
+class ReadOrder:
+    """The times of the newest read of a round, as the shards gave them."""
+
+    def __init__(self) -> None:
+        self._operation_time: Timestamp | None = None
+        self._cluster_time: Mapping[str, Any] | None = None
+
+    def begin(self, session: AsyncIOMotorClientSession) -> None:
+        """Let the reads of a session see at least what the reads before have seen."""
+        if self._operation_time is not None:
+            session.advance_operation_time(self._operation_time)
+        if self._cluster_time is not None:
+            session.advance_cluster_time(self._cluster_time)
+
+    def end(self, session: AsyncIOMotorClientSession) -> None:
+        """Note the times that the reads of a session have given."""
+        seen: ClientSession = session.delegate
+        at, cluster = seen.operation_time, seen.cluster_time
+        if at is not None and (self._operation_time is None or at > self._operation_time):
+            self._operation_time = at
+        if cluster is not None and (
+            self._cluster_time is None or cluster["clusterTime"] > self._cluster_time["clusterTime"]
+        ):
+            self._cluster_time = cluster
+
+
+_current: ContextVar[ReadOrder | None] = ContextVar("_current", default=None)
+
+
+@contextlib.contextmanager
+def reading_in_order() -> Iterator[None]:
+    """Order the reads of the block, also those that run at the same time: each begins at what has ended before."""
+    token = _current.set(ReadOrder())
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def current_order() -> ReadOrder | None:
+    """Return the order to which a read belongs now; None outside of `reading_in_order`."""
+    return _current.get()
