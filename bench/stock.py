@@ -28,6 +28,7 @@ from app.store.codecs import passes as pass_docs
 from app.store.mongo.ids import new_id
 from app.store.mongo.queries import Database, Doc
 from app.store.operations import indexes
+from app.store.operations.pass_names import name_of
 
 SHAPES = 20
 LONG_HISTORY = 60
@@ -91,6 +92,7 @@ async def create_stock(
             stored.append((card_doc["_id"], card_doc["external_id"]))
         for db in databases:
             await db["passes"].insert_many(card_docs, ordered=False)
+            await db["pass_names"].insert_many([{**name_of(doc), "ready": 1} for doc in card_docs], ordered=False)
             for part in split_documents(docs, INSERT_BATCH_SIZE):
                 await db["events"].insert_many(part, ordered=False)
         done += len(docs)

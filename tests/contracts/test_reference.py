@@ -86,6 +86,7 @@ INTERNAL = frozenset(
     app.store.cache.MAX_WORKSPACES
     app.store.mongo.decimal128.MAX_DIGITS
     app.store.mongo.failures.MAX_CAUSE_CHARACTERS
+    app.store.mongo.queries.MAX_SHARD_KEYS
     app.store.operations.backlog.MAX_COUNTED
     app.store.operations.backlog.MAX_ENDPOINTS
     app.store.operations.heartbeats.MAX_CLOCK_SKEW_MS

@@ -116,7 +116,7 @@ def erasure_to_doc(card: Pass, erased: Erased) -> Doc:
 
 
 def grave_to_doc(card: Pass, erased: Erased) -> Doc:
-    """Return what keeps the id of an erased pass taken, after its erasure is finished. It names nobody."""
+    """Return what keeps the id of an erased pass taken, after its erasure is finished. It has no personal data."""
     # The unique index of earlier versions, where it still exists, takes each external id once.
     rest = _remainder_to_doc(replace(card, external_id=card.id, last_folded_ids=(), outbox=()), 0)
     del rest["pub"]

@@ -1,10 +1,10 @@
 """Named queries over the names of passes in one workspace: which pass an external id belongs to.
 
 The id of a name follows from the workspace and the external id, so that each external id belongs to one pass. The name is
-stored before its pass. A name without a pass belongs to a creation that crashed, or is under way: whoever creates a pass of
-this external id creates it under the id that the name holds.
+stored before its pass. A name without a pass belongs to a creation that crashed, or is under way. The next creation of this
+external id creates the pass under the id that the name holds.
 
-`ready` tells whether a reader has to look at the pass, too. It is absent at first: the pass may not exist yet. The first
+`ready` states whether a reader has to look at the pass, too. It is absent at first: the pass may not exist yet. The first
 reader that finds the pass sets it to 1. A merge or an erasure sets it to 0 for good. (Source:
 docs/decisions/0071-names-of-passes.md.)
 """
