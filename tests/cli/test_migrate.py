@@ -120,3 +120,13 @@ async def test_shard_says_what_to_do_before(resources: Resources, settings: Sett
         assert (refused.exit_code, "run `punchcard migrate --drop`" in refused.output) == (1, True)
         assert (await run(behind, "migrate", "--drop")).exit_code == 0
         assert (await run(behind, "migrate", "--shard")).exit_code == 0
+
+
+@pytest.mark.unused_database
+async def test_names_names_all_passes_again(resources: Resources, settings: Settings) -> None:
+    await run(settings, "migrate")
+    await resources.db["passes"].insert_one({"_id": "pass_1", "workspace": "ws", "external_id": "ann"})
+    await run(settings, "migrate")
+    assert await resources.db["pass_names"].count_documents({}) == 0
+    named = await run(settings, "migrate", "--names")
+    assert (named.exit_code, await resources.db["pass_names"].count_documents({})) == (0, 1)

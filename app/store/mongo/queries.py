@@ -224,8 +224,8 @@ async def update_by_ids(
     """Make the same change to each document of the ids that also meets `where`. Safe to repeat. Index: _id.
 
     With `workspace_ids`, by id, the store is sharded and gets an update for each document. An update of many documents may
-    be applied 0, 1 or 2 times while some of them move to another shard. Its answer does not tell. On the embedded server, one
-    update of many documents takes three fifths of the CPU time.
+    be applied 0, 1 or 2 times while some of them move to another shard. Its answer does not tell. On the embedded server,
+    one update of many documents takes three fifths of the CPU time.
     """
 
     async def update_chunk(chunk: Sequence[str]) -> None:

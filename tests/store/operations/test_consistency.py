@@ -94,6 +94,12 @@ async def test_each_kind_of_damage_is_found(shop: Business) -> None:
     assert (await only_finding()).text == "It is a member of seg_x without an activity that it entered."
     await db["passes"].update_one({"_id": dan.id}, {"$pull": {"memberships": {"s": "seg_x"}}})
 
+    name = await db["pass_names"].find_one_and_delete({"pass": dan.id})
+    assert "punchcard migrate --names" in (await only_finding()).text
+    await db["pass_names"].insert_one({**name, "pass": "pass_other"})
+    assert (await only_finding()).text == "Its external id belongs to the pass pass_other."
+    await db["pass_names"].replace_one({"_id": name["_id"]}, name)
+
     await db["passes"].update_one({"_id": dan.id}, {"$inc": {"n": 1}})
     assert "log and outbox end at" in (await only_finding()).text
     await db["passes"].update_one({"_id": dan.id}, {"$inc": {"n": -1}})

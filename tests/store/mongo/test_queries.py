@@ -1,0 +1,23 @@
+"""Groups of ids for lookups on a sharded MongoDB, whose router computes the shards of each workspace and id."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.store.mongo.queries import MAX_SHARD_KEYS, group_by_workspace
+
+
+def test_ids_of_one_workspace_are_one_group_up_to_the_size() -> None:
+    groups = group_by_workspace({f"e{number}": "w" for number in range(1_500)}, 1_000)
+    assert [(workspaces, len(ids)) for workspaces, ids in groups] == [(["w"], 1_000), (["w"], 500)]
+
+
+@pytest.mark.parametrize("workspaces", [1, 3, 100, 1_000])
+def test_groups_hold_each_id_once_and_few_combinations(workspaces: int) -> None:
+    workspace_ids = {f"e{number}": f"w{number % workspaces}" for number in range(1_000)}
+    groups = group_by_workspace(workspace_ids, 1_000)
+    assert sorted(each for _, ids in groups for each in ids) == sorted(workspace_ids)
+    for names, ids in groups:
+        assert {workspace_ids[each] for each in ids} == set(names)
+        assert len(names) * len(ids) <= MAX_SHARD_KEYS
+    assert len(groups) <= 10
