@@ -136,4 +136,4 @@ async def test_local_installation_begins_an_epoch_while_it_runs_without_workers(
         assert set(up.pids) == {"mongo", "redis", "api"}
         status, output = await run_command("restored", "--data-dir", str(tmp_path))
     assert status == 0, output
-    assert "begins in 1 workspaces." in output
+    assert "begins in 1 workspace of the database punchcard." in output
