@@ -110,7 +110,8 @@ async def _measure(
         steps: list[tuple[Side, Callable[[], Awaitable[None]]]] = [(sides[0], import_file), (sides[1], backfill)]
         for side, step in steps:
             await timed(side, processes, step)
-            console.print(f"{side.name} of {rows:,}: {side.mean:,.1f} s")
+            costs = ", ".join(f"{name} {side.cpu_ms_per_unit(name):.2f}" for name in side.cpu)
+            console.print(f"{side.name} of {rows:,}: {side.mean:,.1f} s; CPU ms: {costs}")
         assert await resources.db["passes"].count_documents({"memberships.1": {"$exists": True}}) == rows
         return sides
     finally:
