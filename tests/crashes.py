@@ -9,7 +9,7 @@ from typing import Any
 from workers.worker import Worker
 
 WRITES = {"save", "clear", "append", "published", "mark_caught_up"}
-READS = {"pending", "with_pending", "passes", "still_pending", "due", "passes_behind", "versions", "waiting"}
+READS = {"pending", "with_pending", "passes", "still_pending", "due_within", "passes_behind", "versions", "waiting"}
 
 
 class Crash(BaseException):

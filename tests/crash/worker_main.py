@@ -21,7 +21,16 @@ from app.store.workspace.removals import RemovalQueries
 from workers.main import main
 
 STEPS = {
-    FoldQueries: ("pending", "passes", "still_pending", "save", "replace_by_stubs", "clear", "due", "mark_caught_up"),
+    FoldQueries: (
+        "pending",
+        "passes",
+        "still_pending",
+        "save",
+        "replace_by_stubs",
+        "clear",
+        "due_within",
+        "mark_caught_up",
+    ),
     EraseQueries: ("replace_events_by_stubs", "empty_activities", "finish"),
     RemovalQueries: ("insert",),
     JobLeases: ("commit",),

@@ -20,7 +20,7 @@ from app.domain.events.events import Event
 from app.domain.fold import advance as domain_advance
 from app.domain.fold import entries
 from app.domain.state import points
-from app.store.codecs import pass_writes
+from app.store.codecs import counting, pass_writes
 from app.store.mongo.queries import ErrorTranslating
 from app.store.stages import fold as fold_queries
 from app.store.stages import publish as publish_queries
@@ -210,10 +210,11 @@ MUTANTS = (
     ),
     Mutant(
         name="events removed by the last fold still count",
-        owner=fold_queries,
-        function="_counting",
+        owner=counting,
+        function="counting_in",
         old=' or doc["_id"] in removed',
         new="",
+        also=(fold_queries,),
         rare=True,
     ),
     Mutant(
