@@ -7,22 +7,13 @@ name and collection. All other messages pass unchanged. `sent` lists the command
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from tests.wire.framing import (
-    OP_MSG,
-    Command,
-    Doc,
-    Message,
-    decode_command,
-    decode_reply,
-    encode_reply,
-    read_message,
-)
+from tests.wire.framing import Command, Doc
+from tests.wire.proxy import CloseConnection, Forward, Listener, Rule
 
 _OPTIONS = "directConnection=true&serverMonitoringMode=poll"
 
@@ -60,14 +51,20 @@ class StoreProxy:
     def __init__(self, upstream: tuple[str, int]) -> None:
         self.sent: list[Command] = []
         self.url = ""
-        self._upstream = upstream
+        self.listener = Listener(upstream, [Rule(None, self._apply)])
         self._faults: list[Fault] = []
         self._old_replies: dict[tuple[str, str], Doc] = {}
         self._watched: set[tuple[str, str]] = set()
-        self._writers: set[asyncio.StreamWriter] = set()
         self._something_sent = asyncio.Event()
-        self.is_reachable = True
-        """While false, the proxy closes every connection at once: the store is away."""
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether the proxy takes new connections. While false, it closes each at once: the store is away."""
+        return self.listener.is_reachable
+
+    @is_reachable.setter
+    def is_reachable(self, value: bool) -> None:
+        self.listener.is_reachable = value
 
     def fail(
         self,
@@ -138,8 +135,7 @@ class StoreProxy:
 
     def disconnect(self) -> None:
         """Close all connections, as a primary that steps down does."""
-        for writer in list(self._writers):
-            writer.close()
+        self.listener.disconnect()
 
     async def wait_for(self, condition: Callable[[], bool]) -> None:
         """Return when the condition holds. It is checked whenever a client sends a command."""
@@ -151,91 +147,29 @@ class StoreProxy:
         """Return how many such commands clients have sent."""
         return sum((each.name, each.collection) == (name, collection) for each in self.sent)
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection of a client."""
-        if not self.is_reachable:
-            writer.close()
-            return
-        try:
-            upstream_reader, upstream_writer = await asyncio.open_connection(*self._upstream)
-        except OSError:
-            writer.close()
-            return
-        self._writers |= {writer, upstream_writer}
-        replies: dict[int, tuple[Message, Command, Doc | None]] = {}
-        tasks = {
-            asyncio.create_task(self._forward_commands(reader, writer, upstream_writer, replies)),
-            asyncio.create_task(self._forward_replies(upstream_reader, writer, replies)),
-        }
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            for each in (writer, upstream_writer):
-                self._writers.discard(each)
-                each.close()
+    async def _apply(self, command: Command, forward: Forward) -> Doc:
+        """Let the first fault that matches decide what happens to a command of a client."""
+        self.sent.append(command)
+        self._something_sent.set()
+        fault = next((each for each in self._faults if each.matches(command)), None)
+        if fault is not None:
+            fault.met += 1
+        if fault is None or fault.met <= fault.skips:
+            return await self._forward(command, forward)
+        await fault.released.wait()
+        reply = None if fault.reply is None else fault.reply(command)
+        answer: Doc = await self._forward(command, forward) if fault.takes_effect else {"ok": 1.0}
+        if fault.closes:
+            raise CloseConnection
+        return answer if reply is None else reply
 
-    async def _forward_commands(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        upstream: asyncio.StreamWriter,
-        replies: dict[int, tuple[Message, Command, Doc | None]],
-    ) -> None:
-        while (message := await _read_next(reader)) is not None:
-            if message.opcode != OP_MSG:
-                upstream.write(message.encode())
-                continue
-            command = decode_command(message)
-            self.sent.append(command)
-            self._something_sent.set()
-            fault = next((each for each in self._faults if each.matches(command)), None)
-            if fault is not None:
-                fault.met += 1
-            if fault is not None and fault.met > fault.skips:
-                await fault.released.wait()
-                reply = None if fault.reply is None else fault.reply(command)
-                if not fault.takes_effect:
-                    if fault.closes:
-                        return
-                    writer.write(encode_reply(reply or {"ok": 1.0}, message).encode())
-                    continue
-                if fault.closes:
-                    # Wait for the answer of the store, so that the command has taken effect, and drop it.
-                    replies[message.request_id] = (message, command, {"closes": True})
-                elif reply is not None:
-                    replies[message.request_id] = (message, command, reply)
-            if (command.name, command.collection) in self._watched:
-                replies.setdefault(message.request_id, (message, command, None))
-            upstream.write(message.encode())
-            await upstream.drain()
-
-    async def _forward_replies(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        replies: dict[int, tuple[Message, Command, Doc | None]],
-    ) -> None:
-        while (message := await _read_next(reader)) is not None:
-            request, command, reply = replies.pop(message.response_to, (None, None, None))
-            if command is not None and reply is None:
-                key = (command.name, command.collection)
-                self._old_replies.setdefault(key, decode_reply(message))
-                self._watched.discard(key)
-            if reply is not None and reply.get("closes"):
-                return
-            writer.write((message if request is None or reply is None else encode_reply(reply, request)).encode())
-            await writer.drain()
-
-
-async def _read_next(reader: asyncio.StreamReader) -> Message | None:
-    """Return the next message, or None if the connection has ended."""
-    try:
-        return await read_message(reader)
-    except (asyncio.IncompleteReadError, ConnectionError):
-        return None
+    async def _forward(self, command: Command, forward: Forward) -> Doc:
+        """Send a command to the store, and keep the answer if a test asked for it."""
+        answer, key = await forward(command), (command.name, command.collection)
+        if key in self._watched:
+            self._watched.discard(key)
+            self._old_replies[key] = answer
+        return answer
 
 
 @asynccontextmanager
@@ -248,16 +182,8 @@ async def running_proxy(uri: str) -> AsyncIterator[StoreProxy]:
     found = re.search(r"(?<=[/@])([\w.]+):(\d+)", uri)
     assert found is not None, uri
     proxy = StoreProxy((found[1], int(found[2])))
-    serving: set[asyncio.Task[None]] = set()
-
-    def start(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(_ignore_closed(proxy.serve(reader, writer)))
-        serving.add(task)
-        task.add_done_callback(serving.discard)
-
-    server = await asyncio.start_server(start, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    address = f"{uri[: found.start()]}127.0.0.1:{port}{uri[found.end() :]}"
+    await proxy.listener.start()
+    address = f"{uri[: found.start()]}127.0.0.1:{proxy.listener.port}{uri[found.end() :]}"
     path, _, options = address.partition("?")
     path = path if path.count("/") > 2 else f"{path}/"
     proxy.url = f"{path}?{'&'.join(filter(None, (options, _OPTIONS)))}"
@@ -265,12 +191,4 @@ async def running_proxy(uri: str) -> AsyncIterator[StoreProxy]:
         yield proxy
     finally:
         proxy.clear()
-        server.close()
-        for task in list(serving):
-            task.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
-
-
-async def _ignore_closed(serving: Awaitable[None]) -> None:
-    with contextlib.suppress(ConnectionError):
-        await serving
+        await proxy.listener.stop()
