@@ -86,7 +86,7 @@ async def test_job_that_the_store_refuses_ends_failed_after_five_refusals(
     assert found is not None
     assert (found.status, refused.met) == (JobStatus.FAILED, 5)
     assert found.error is not None
-    assert found.error.startswith("The store refused a command: error 121 (code 121).")
+    assert found.error.startswith("The store refused a command: DocumentValidationFailure (code 121).")
 
 
 async def test_stage_that_the_store_refuses_is_paused_and_the_refusal_is_logged_once(

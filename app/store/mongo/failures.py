@@ -7,6 +7,7 @@ contains a value, because values belong to tenants.
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -70,15 +71,29 @@ TRANSIENT_CODES: Mapping[int, str] = {
 A duplicate key that a query does not expect comes from two writes at the same moment: the repeat finds the other one. A
 full disk ends when an operator makes room, and the work that waits continues then.
 """
-_NAMES: Mapping[int, str] = {**TRANSIENT_CODES, TOO_LARGE: "BSONObjectTooLarge", 17419: "BSONObjectTooLarge"}
-DOCUMENT_CODES = frozenset({2, 9, 15, 22, 52, 56, 57, 121, TOO_LARGE, 17419})
+DOCUMENT_CODES: Mapping[int, str] = {
+    2: "BadValue",
+    9: "FailedToParse",
+    15: "Overflow",
+    22: "InvalidBSON",
+    52: "DollarPrefixedFieldName",
+    56: "EmptyFieldName",
+    57: "DottedFieldName",
+    121: "DocumentValidationFailure",
+    TOO_LARGE: "BSONObjectTooLarge",
+    17419: "BSONObjectTooLarge",
+}
 """Codes by which the store refuses a document or an update, whatever else the command contains."""
+_NAMES: Mapping[int, str] = {13: "Unauthorized", 18: "AuthenticationFailed", **TRANSIENT_CODES, **DOCUMENT_CODES}
 OUTAGE_LOG_SECONDS = 10.0
 """The store's outages are logged at most once in this time, with the number of calls that failed meanwhile."""
 REFUSAL_LOG_SECONDS = 60.0
 """Equal refusals within this time share one line of the log, and its reference."""
 MAX_CAUSE_CHARACTERS = 300
 _MAX_REFUSALS = 200
+_FULL_ERROR = ", full error: {"
+"""What the driver writes between the message of the store and the whole answer."""
+_CODE = re.compile(r"'code': (\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +203,10 @@ def describe_outage(error: Exception) -> str:
     if isinstance(error, ConnectionFailure):
         # The driver adds its timeouts and all that it knows of the topology.
         text = str(error).partition(" (configured timeouts")[0].partition(", Timeout:")[0]
+        if _FULL_ERROR in text:
+            # The search for a primary failed after an error of the store, whose message quotes values.
+            code = _CODE.search(text)
+            return f"{type(error).__name__}: {describe_code(int(code[1]))}" if code else type(error).__name__
         return f"{type(error).__name__}: {text[:MAX_CAUSE_CHARACTERS]}"
     return type(error).__name__
 

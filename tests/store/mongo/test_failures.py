@@ -18,7 +18,7 @@ from pymongo.errors import (
 )
 
 from app.domain.errors import StoreRefused, Unavailable
-from app.store.mongo.failures import OUTAGE_LOG_SECONDS, REFUSAL_LOG_SECONDS, FailureLog, find_refusal
+from app.store.mongo.failures import OUTAGE_LOG_SECONDS, REFUSAL_LOG_SECONDS, FailureLog, describe_outage, find_refusal
 from tests.business import Business
 from tests.store_proxy import StoreProxy
 
@@ -57,7 +57,7 @@ def test_error_after_which_a_repeat_may_succeed_is_no_refusal(error: Exception) 
         (OperationFailure("x", 13, {"codeName": "Unauthorized"}), (13, "Unauthorized")),
         (OperationFailure("x", 18, {"codeName": "AuthenticationFailed"}), (18, "AuthenticationFailed")),
         (OperationFailure("x", 4711), (4711, "error 4711")),
-        (write_errors(11000, 121), (121, "error 121")),
+        (write_errors(11000, 121), (121, "DocumentValidationFailure")),
         (write_errors(17419), (17419, "BSONObjectTooLarge")),
         (DocumentTooLarge("x"), (10334, "BSONObjectTooLarge")),
         (InvalidDocument("x"), (None, "InvalidDocument")),
@@ -84,6 +84,20 @@ def test_outages_are_logged_once_in_ten_seconds_with_their_cause(caplog: pytest.
     assert "ShutdownInProgress (code 91)" in second
     assert "2 more failed calls" in second
     assert "secret" not in second
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("refused \"secret\", full error: {'ok': 0.0, 'code': 189, 'errmsg': 'x'}", ": PrimarySteppedDown (code 189)"),
+        ("refused \"secret\", full error: {'ok': 0.0}", ""),
+        ("10.0.0.1:27017: connection closed", ": 10.0.0.1:27017: connection closed"),
+    ],
+)
+def test_cause_of_a_failed_search_for_a_primary_names_the_code_only(text: str, cause: str) -> None:
+    """The driver quotes the error of the store that made it search."""
+    error = ServerSelectionTimeoutError(f"{text}, Timeout: 4.0s, Topology Description: <TopologyDescription 'secret'>")
+    assert describe_outage(error) == f"ServerSelectionTimeoutError{cause}"
 
 
 def test_equal_refusals_of_a_minute_share_one_line_and_its_reference(caplog: pytest.LogCaptureFixture) -> None:
