@@ -11,9 +11,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.domain.errors import Unavailable
 from app.domain.passes.passes import Pass
 from app.domain.segments.segments import Definitions
 from app.resources import Resources
+from app.store.mongo.driver import last_election
 from app.store.mongo.horizons import Horizon
 from app.store.mongo.ids import new_id
 from app.store.mongo.read_order import reading_in_order
@@ -219,6 +221,26 @@ class Worker:
             self._resting_until[running] = time.monotonic() + REST_SECONDS
             self._running[running] = False
         return False
+
+    def last_election(self) -> object:
+        """Return a value that differs after each election of a primary. `require_same_primary` takes it."""
+        return last_election(self.resources.db)
+
+    def has_same_primary(self, election: object, *, essential: bool = False) -> bool:
+        """Return whether no primary was elected since. With `essential`, also ask the essential client.
+
+        The first reads from a new primary may be older than the last reads from the old primary, and older than
+        acknowledged writes. So what they do not show may exist.
+        """
+        elections = {self.last_election()}
+        if essential:
+            elections.add(last_election(self.resources.essential_db))
+        return elections == {election}
+
+    def require_same_primary(self, election: object, *, essential: bool = False) -> None:
+        """Raise Unavailable if a primary was elected since: what was read before and after does not fit together."""
+        if not self.has_same_primary(election, essential=essential):
+            raise Unavailable("store", "a new primary was elected between two reads")
 
     def count_writes(self, sent: int, lost: int) -> None:
         """Count compare-and-sets that the present round sent and lost to other workers. Does nothing outside a round."""

@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC
+from types import SimpleNamespace
 from typing import Any
 
 import bson
@@ -89,6 +90,14 @@ class MemoryDatabase:
         self.history = History(is_kept=keeps_history)
         self._schedule = schedule
         self._collections: dict[str, Collection] = {}
+        self._topology = SimpleNamespace(max_election_id=0)
+        self.client = SimpleNamespace(delegate=SimpleNamespace(topology_description=self._topology))
+        """What the driver tells of the last election."""
+
+    def elect(self, state: int) -> None:
+        """Elect a primary whose first read shows an earlier state to the process of the caller."""
+        self._topology.max_election_id += 1
+        _lagging.set(_LaggingReads(state, lambda _, newest: newest))
 
     def __getitem__(self, name: str) -> Collection:
         return self._collections.setdefault(name, Collection(self._schedule, UNIQUE.get(name, ()), self.history))

@@ -23,6 +23,7 @@ from app.domain.state import points
 from app.store.codecs import counting, pass_writes
 from app.store.mongo.queries import ErrorTranslating
 from app.store.stages import fold as fold_queries
+from app.store.stages import merge as merge_queries
 from app.store.stages import publish as publish_queries
 from app.store.stages import saves
 from app.store.workspace.activities import ActivityQueries
@@ -68,6 +69,7 @@ class Mutant:
 
 
 _AFTER_CHECK = """\
+    worker.require_same_primary(at.election)
     fold_round = classify(backlog, chosen, still_pending, definitions)
     fold_round.emptied.extend(await find_events_of_erased(worker, backlog, passes))
     saved = await advance_passes(worker, at, fold_round.works, definitions)
@@ -197,6 +199,30 @@ MUTANTS = (
         "    still_pending |= {event.id: PendingAt(event.pass_id, 0) for event in skipped}\n"
         + _AFTER_CHECK
         + "    cleared |= {key: each.write_id for key, each in saved.items()}\n",
+        rare=True,
+    ),
+    Mutant(
+        name="fold reads the pending events from another primary than the pass",
+        owner=fold,
+        function="fold_once",
+        old="    worker.require_same_primary(at.election)\n",
+        new="    at = await read_clock(worker)\n",
+        rare=True,
+    ),
+    Mutant(
+        name="rebuild reads the history from another primary than the pass",
+        owner=advance,
+        function="_save",
+        old="worker.require_same_primary(at.election)",
+        new="pass",
+        rare=True,
+    ),
+    Mutant(
+        name="merge reads the events from another primary than the pass",
+        owner=merge_queries.MergeQueries,
+        function="move",
+        old="before_write()",
+        new="pass",
         rare=True,
     ),
     Mutant(

@@ -6,13 +6,14 @@ same checks follow as after a random run.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
 from app.domain.errors import Unavailable
 from tests.crashes import Crash
-from workers.stages import backfill, due, fold, publish
+from workers.stages import backfill, due, fold, merge, publish
 from workers.worker import Worker
 
 from .schedule import Odds
@@ -46,6 +47,10 @@ class Stage(World):
     async def merge(self, survivor: str = "ann", other: str = "bob") -> None:
         """Merge a pass into another one, one millisecond from now."""
         await self.script.merge_step(await self.clock.now() + ONE_MS, survivor, other)(self.new_context())
+
+    async def elect(self, state: int) -> None:
+        """Elect a primary whose next read shows an earlier state."""
+        self.db.elect(state)
 
     async def define_segment(self, name: str) -> None:
         """Create a segment."""
@@ -278,6 +283,48 @@ async def fold_reads_old_events_and_an_old_pass_after_its_own_writes(stage: Stag
         await fold.fold(worker, ALL_SLOTS)
 
 
+async def election_comes_between_the_pass_and_the_pending_events(stage: Stage) -> None:
+    """The new primary shows an event as pending that two folds before have counted and cleared."""
+    await stage.buy()
+    before_folds = stage.db.history.newest
+    slow = stage.new_worker()
+    interleave(slow.fold_queries, "passes", before=[stage.fold, stage.buy, stage.fold])
+    interleave(slow.fold_queries, "still_pending", before=[lambda: stage.elect(before_folds)])
+    with contextlib.suppress(Unavailable):
+        await fold.fold(slow, ALL_SLOTS)
+
+
+async def election_comes_between_the_pass_and_its_history(stage: Stage) -> None:
+    """A removal rebuilds the pass. The new primary shows an event as pending that an earlier fold has counted."""
+    await stage.buy()
+    before_fold = stage.db.history.newest
+    await stage.fold()
+    await stage.buy()
+    await stage.fold()
+    await stage.advance_clock()
+    await stage.remove_events()
+    slow = stage.new_worker()
+    interleave(slow.fold_queries, "histories", before=[lambda: stage.elect(before_fold)])
+    with contextlib.suppress(Unavailable):
+        await fold.fold(slow, ALL_SLOTS)
+
+
+async def election_comes_before_the_events_of_a_merged_pass_are_read(stage: Stage) -> None:
+    """The new primary shows events as pending that the merged pass has counted and published."""
+    await stage.buy("ann", "bob")
+    before_fold = stage.db.history.newest
+    await stage.fold()
+    await stage.publish()
+    await stage.merge()
+    await stage.fold()
+    await stage.publish()
+    slow = stage.new_worker()
+    interleave(slow.merge_queries, "move", before=[lambda: stage.elect(before_fold)])
+    for pass_id in await slow.merge_queries.waiting():
+        with contextlib.suppress(Unavailable):
+            await merge.merge(slow, pass_id)
+
+
 async def fold_reads_passes_late_after_its_own_writes(stage: Stage) -> None:
     """The slow fold cleared its own events, then others count and clear the events that it read as pending."""
     await stage.buy()
@@ -410,6 +457,9 @@ SCENES: Sequence[Scene] = (
     publisher_crashes_before_it_appends,
     fold_reads_old_events_after_its_own_writes,
     fold_reads_old_events_and_an_old_pass_after_its_own_writes,
+    election_comes_between_the_pass_and_the_pending_events,
+    election_comes_between_the_pass_and_its_history,
+    election_comes_before_the_events_of_a_merged_pass_are_read,
     fold_reads_passes_late_after_its_own_writes,
     fold_crashes_before_it_writes_stubs,
     backfill_rebuilds_before_stubs_are_written,

@@ -22,7 +22,7 @@ from app.domain.errors import STORE_FAILURES
 from app.domain.inbound.hooks import HookSecret
 from app.domain.values.instants import from_ms
 from app.domain.webhooks.deliveries import WebhookDelivery
-from app.domain.webhooks.endpoints import DisabledReason, EndpointStatus, WebhookEndpoint
+from app.domain.webhooks.endpoints import EndpointStatus, WebhookEndpoint
 from app.domain.webhooks.messages import Message, render_message
 from app.outbound.http_client import Poster
 from app.outbound.webhook_sender import AttemptResult, send
@@ -56,14 +56,16 @@ class LeaseLost(Exception):
 class Dispatcher:
     """One run at one endpoint.
 
-    `poster` sends the requests. `wake_up` is set when there may be new work. `now_ms` is the system clock. `chance`
-    returns a random number from 0 to 1. `timeout_seconds` is the longest time that one attempt may take.
+    `election` is the last election of a primary before the claim. `poster` sends the requests. `wake_up` is set when there
+    may be new work. `now_ms` is the system clock. `chance` returns a random number from 0 to 1. `timeout_seconds` is the
+    longest time that one attempt may take.
     """
 
     def __init__(
         self,
         worker: Worker,
         lease: Lease,
+        election: object,
         poster: Poster,
         wake_up: asyncio.Event,
         now_ms: Callable[[], int],
@@ -72,6 +74,7 @@ class Dispatcher:
     ) -> None:
         self._worker, self._lease, self._poster, self._wake_up = worker, lease, poster, wake_up
         self._now_ms, self._chance, self._timeout_seconds = now_ms, chance, timeout_seconds
+        self._election = election
         self._workspace = worker.resources.workspace(lease.workspace_id)
         self._partitions = Partitions(lease.positions, lease.heads)
         self._outcomes = AttemptOutcomes(
@@ -184,19 +187,8 @@ class Dispatcher:
             or not self._lease.is_on
             or self._endpoint is None
             or self._endpoint.status is EndpointStatus.DISABLED
-            or self._find_disabled_reason(now_ms) is not None
+            or self._outcomes.find_disabled_reason(now_ms, can_probe=self._can_probe) is not None
         )
-
-    def _find_disabled_reason(self, now_ms: int) -> DisabledReason | None:
-        """Return why the endpoint is to be disabled, or None.
-
-        A circuit that was open for too long is a reason only after one more failed probe: the workers may have been
-        down.
-        """
-        if self._outcomes.is_gone:
-            return DisabledReason.GONE
-        is_failing = self._outcomes.health.is_given_up(now_ms) and not self._can_probe
-        return DisabledReason.FAILING if is_failing else None
 
     def _start_probe(self, now_ms: int) -> None:
         """Send one message to an endpoint whose circuit is open.
@@ -326,13 +318,17 @@ class Dispatcher:
         It is not released if a writer replaced the work token meanwhile, or if it has just been disabled.
         """
         leases, progress, now_ms = self._worker.endpoint_leases, self._progress, self._now_ms()
-        if (reason := self._find_disabled_reason(now_ms)) is not None:
+        if (reason := self._outcomes.find_disabled_reason(now_ms, can_probe=self._can_probe)) is not None:
             await self._workspace.webhooks.disable(progress.endpoint_id, reason, from_ms(now_ms))
             log.warning("endpoint %s disabled: %s", progress.endpoint_id, reason)
             # The next step reads the endpoint again. It is DISABLED, unless an operator has enabled it meanwhile.
             self._outcomes.reset_health()
             self._is_stale = True
             return False
+        if not self._worker.has_same_primary(self._election):
+            # The new primary may not have shown the end of the log, or a new endpoint. The reads after the next claim do.
+            await leases.release(progress, now_ms)
+            return True
         if self._endpoint is None or self._endpoint.status is EndpointStatus.DISABLED:
             is_released = await leases.switch_off(progress)
         elif self._must_end(now_ms):

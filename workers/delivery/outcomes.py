@@ -20,6 +20,7 @@ from app.domain.webhooks.deliveries import (
     delivery_id,
     next_attempt_ms,
 )
+from app.domain.webhooks.endpoints import DisabledReason
 from app.domain.webhooks.partitions import BlockedHead, EndpointHealth
 from app.outbound.webhook_sender import AttemptResult
 from app.telemetry import metrics
@@ -130,6 +131,16 @@ class AttemptOutcomes:
     def reset_health(self) -> None:
         """Close the circuit and forget failures and `Retry-After` of the endpoint."""
         self.health, self.is_gone, self.retry_after_seconds = EndpointHealth(), False, 0
+
+    def find_disabled_reason(self, now_ms: int, *, can_probe: bool) -> DisabledReason | None:
+        """Return why the endpoint is to be disabled, or None. `can_probe` is false after the probe of the run.
+
+        A circuit that was open for too long is a reason only after one more failed probe: the workers may have been
+        down.
+        """
+        if self.is_gone:
+            return DisabledReason.GONE
+        return DisabledReason.FAILING if self.health.is_given_up(now_ms) and not can_probe else None
 
     def next_retry_ms(self) -> int | None:
         """Return the time of the next retry, in a partition or deferred, or None if there is none."""

@@ -61,6 +61,8 @@ async def run_export(lease: JobLease) -> bool:
         if not await lease.can_continue():
             return False
         data, part = await _build_part(lease)
+        # A part that is stored stays, also if this slice ends before its commit.
+        lease.require_current_reads()
         part = await exports.put(job_id, lease.run.step - 1, data, part, await SystemClock().now())
         if not await lease.commit(part.position, lease.run.tally.plus(Tally(part.rows))):
             return False

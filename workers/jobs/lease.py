@@ -37,11 +37,13 @@ class JobLease:
     """The lease of one worker on one job.
 
     `deadline` is the end of the slice, in monotonic seconds. `result` is the result of the job so far, as the API shows
-    it. `is_lost` is true once another worker has claimed the job: then this worker must stop.
+    it. `is_lost` is true once another worker has claimed the job: then this worker must stop. `election` is the last
+    election of a primary before the claim.
     """
 
     worker: Worker
     run: JobRun
+    election: object
     deadline: float = field(default_factory=lambda: time.monotonic() + JOB_SLICE_SECONDS)
     result: dict[str, object] = field(default_factory=dict)
     is_lost: bool = False
@@ -76,14 +78,23 @@ class JobLease:
             return False
         return not (self.is_lost or self.run.is_cancelling or self.worker.stopping or now > self.deadline)
 
+    def require_current_reads(self) -> None:
+        """Raise Unavailable if a primary was elected since the claim.
+
+        What the job read may then be older than the job, and miss what existed when the job was created. The next claim
+        is a write: the reads after it are newer than the job.
+        """
+        self.worker.require_same_primary(self.election, essential=True)
+
     async def commit(
         self, position: object, tally: Tally, total: int | None = None, warning: str | None = None
     ) -> bool:
         """Store the position, the total counts so far, and `total`, the expected number of items if it is known now.
 
         `warning` is added to the warnings of the job, once. Returns False if another worker has claimed the job: nothing
-        is stored then.
+        is stored then. Raises Unavailable, as `require_current_reads` does.
         """
+        self.require_current_reads()
         committed = await self.worker.job_leases.commit(self.run, position, tally, total, warning)
         if committed is None:
             self.is_lost = True

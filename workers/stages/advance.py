@@ -33,10 +33,14 @@ MAX_OUTBOX_ENTRIES = 1_000
 
 @dataclass(frozen=True, slots=True)
 class RoundClock:
-    """The clock as a round reads it, before anything else: now, and the last instant that is over (`Clock.elapsed`)."""
+    """The clock as a round reads it, before anything else: now, and the last instant that is over (`Clock.elapsed`).
+
+    `election` is the last election of a primary before the round.
+    """
 
     now_ms: int
     elapsed_ms: int
+    election: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +72,10 @@ class Saved:
 
 async def read_clock(worker: Worker) -> RoundClock:
     """Read the clock for a round that begins now."""
-    clock = worker.resources.clock
+    clock, election = worker.resources.clock, worker.last_election()
     elapsed = await clock.elapsed()
     now = await clock.now()
-    return RoundClock(now_ms=to_ms(now), elapsed_ms=to_ms(elapsed))
+    return RoundClock(now_ms=to_ms(now), elapsed_ms=to_ms(elapsed), election=election)
 
 
 async def advance_passes(
@@ -134,7 +138,13 @@ async def _save(
     writes: Sequence[tuple[Pass, Pass, Sequence[Entry], str]],
     saved: dict[str, Saved],
 ) -> None:
-    """Write the passes and drop from `saved` those that another worker wrote first, or that the store refused."""
+    """Write the passes and drop from `saved` those that another worker wrote first, or that the store refused.
+
+    Raises Unavailable if a primary was elected since the round began: the events that the round read last may be older than
+    the passes.
+    """
+    if writes:
+        worker.require_same_primary(at.election)
     ours, refused = await worker.fold_queries.save(writes)
     worker.count_writes(len(writes), len(writes) - len(ours) - len(refused))
     for before, _, _, _ in writes:

@@ -62,6 +62,7 @@ async def run_endpoint(
     wake_up = worker.dispatchers.setdefault(endpoint_id, asyncio.Event())
 
     async def once() -> bool:
+        election = worker.last_election()
         lease = await _claim(worker, endpoint_id, clock())
         if lease is not None:
             allowed = Allowed.parse(worker.resources.settings.egress_allow)
@@ -69,6 +70,7 @@ async def run_endpoint(
                 dispatcher = Dispatcher(
                     worker=worker,
                     lease=lease,
+                    election=election,
                     poster=poster,
                     wake_up=wake_up,
                     now_ms=clock,

@@ -42,6 +42,7 @@ async def erase_once(worker: Worker, pass_id: str) -> bool:
     If the round must wait for publish or for merges, the sweep starts another one later. If it must wait for the caches
     of other processes, a task starts another one when they have expired.
     """
+    election = worker.last_election()
     now_ms = to_ms(await worker.resources.clock.now())
     card = (await worker.fold_queries.passes([pass_id])).get(pass_id)
     if card is None or (card.erased is None and card.alias_of is None):
@@ -76,6 +77,8 @@ async def erase_once(worker: Worker, pass_id: str) -> bool:
     if not await erase_copies(worker.resources, card.workspace_id, [each.external_id for each in cards]):
         return False
     await erase_documents(worker.resources, card.workspace_id)
+    # A new primary may not have shown all aliases and events at once: repeat the round before the pass is forgotten.
+    worker.require_same_primary(election)
     for alias, _ in aliases:
         # The figures of the erasure are stored once, with the pass.
         await worker.erase_queries.finish(alias, Erased(at_ms=erased.at_ms, events=0, aggregates=0, segments=()))

@@ -99,13 +99,15 @@ async def find_workspaces(worker: Worker, asked: Asked) -> Sequence[str] | None:
 async def fold_once(worker: Worker, key: str, workspace_ids: Sequence[str] | None = None) -> bool:
     """Run one round and return whether another may find more to do. It reads events of these workspaces only, if any.
 
-    The order of the four reads carries the proof that no event counts twice.
+    The order of the four reads carries the proof that no event counts twice. All come from one primary: a new one may show
+    events as pending that the passes, read from the old one, have counted.
     """
     at = await read_clock(worker)
     backlog = await read_pending(worker, key, workspace_ids)
     passes, definitions = await read_passes(worker, backlog)
     chosen = choose_passes(backlog, passes)
     still_pending = await check_still_pending(worker, backlog, chosen)
+    worker.require_same_primary(at.election)
     fold_round = classify(backlog, chosen, still_pending, definitions)
     fold_round.emptied.extend(await find_events_of_erased(worker, backlog, passes))
     saved = await advance_passes(worker, at, fold_round.works, definitions)

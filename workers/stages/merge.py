@@ -8,6 +8,8 @@ event, because the move counter of the event has changed since the worker read i
 
 from __future__ import annotations
 
+from functools import partial
+
 from app.domain.passes.merges import profile_for_survivor
 from workers.worker import Worker
 
@@ -24,6 +26,7 @@ async def merge_once(worker: Worker, pass_id: str) -> bool:
 
     If the round must wait for the fold to clear events or for publish, the sweep starts the next one.
     """
+    election = worker.last_election()
     alias = (await worker.fold_queries.passes([pass_id])).get(pass_id)
     if alias is None or alias.alias_of is None:
         return False
@@ -40,7 +43,8 @@ async def merge_once(worker: Worker, pass_id: str) -> bool:
     profile_event = profile_for_survivor(alias, await worker.resources.clock.now())
     if profile_event is not None:
         await worker.merge_queries.record(alias, profile_event)
-    while await worker.merge_queries.move(alias):
+    # A new primary may still show events as pending that the pass counted, and they would be published again.
+    while await worker.merge_queries.move(alias, partial(worker.require_same_primary, election)):
         worker.resources.wake_fold(alias.workspace_id, [alias.alias_of])
     if not await worker.merge_queries.finish(alias):
         worker.resources.bus.wake("erase", alias.id)

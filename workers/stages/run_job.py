@@ -54,10 +54,11 @@ async def _run_once(worker: Worker, job_id: str) -> bool:
     """Run one slice and return False: other jobs come before the next slice."""
     leases = worker.job_leases
     sharing = worker.sharing
+    election = worker.last_election()
     run = await leases.claim(job_id, _now_ms(), sharing.holder, sharing.find_gone)
     if run is None:
         return False
-    lease = JobLease(worker, run)
+    lease = JobLease(worker, run, election)
     try:
         async with _renewed(leases, run):
             if run.starts > STUCK_AFTER:

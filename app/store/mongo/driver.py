@@ -21,7 +21,8 @@ import pymongo
 from motor import core
 from motor.frameworks import asyncio as motor_asyncio
 from motor.metaprogramming import create_class_with_framework
-from motor.motor_asyncio import AsyncIOMotorClient
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorDatabase
+from pymongo import MongoClient
 from pymongo.collection import Collection as SyncCollection
 from pymongo.command_cursor import CommandCursor
 from pymongo.cursor import Cursor
@@ -58,6 +59,15 @@ def limit_calls(seconds: float) -> Iterator[None]:
     """
     with pymongo.timeout(seconds):
         yield
+
+
+def last_election(db: AsyncIOMotorDatabase[Any]) -> object:
+    """Return a value that differs after each election of a primary of which the driver has learned; no call.
+
+    The driver learns of the election before it sends the first command to the new primary. The value is always None behind
+    a router and with a server that is no replica set.
+    """
+    return cast("MongoClient[Any]", db.client.delegate).topology_description.max_election_id
 
 
 class _MeasuredPool(Pool):

@@ -5,7 +5,7 @@ Only `workers` may import it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pymongo import UpdateOne
@@ -42,8 +42,10 @@ class MergeQueries(StageQueries):
         names = PassNameQueries(self._db, alias.workspace_id, self._in_chunk, is_sharded=self._is_sharded)
         await names.close({alias.external_id: alias.id})
 
-    async def move(self, alias: Pass) -> bool:
+    async def move(self, alias: Pass, before_write: Callable[[], None]) -> bool:
         """Move some events of a merged pass, the oldest first, and return whether there may be others. Safe to repeat.
+
+        `before_write` may raise an exception after the events are read.
 
         All events that the pass counted must be cleared. The write that moves an event also makes it pending for the
         survivor. Index: {workspace, pass, occurred_at, _id}.
@@ -51,6 +53,7 @@ class MergeQueries(StageQueries):
         where = {"workspace": alias.workspace_id, "pass": alias.id, "occurred_at": {"$gte": EARLIEST}}
         order = (("occurred_at", 1), ("_id", 1))
         docs = await self._read_docs(self._events, where, {"pend": 1, "moved": 1}, sort=order, limit=self._in_chunk)
+        before_write()
         await self._write([self._move_operation(alias, doc["_id"], _next_move_of_doc(alias, doc)) for doc in docs])
         return bool(docs)
 

@@ -43,7 +43,7 @@ async def test_running_jobs_end_their_slices_when_another_workspace_waits(busine
     [(job_id, _)] = await business.worker.job_leases.open(NOW)
     run = await business.worker.job_leases.claim(job_id, NOW)
     assert run is not None
-    lease = JobLease(business.worker, run)
+    lease = JobLease(business.worker, run, business.worker.last_election())
     business.worker.has_waiting_workspace = True
     assert await lease.can_continue()
     lease.deadline = time.monotonic() + JOB_SLICE_SECONDS - 2.5
