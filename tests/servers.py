@@ -43,6 +43,12 @@ def child(server: Server) -> Child:
     )
 
 
+def child_of_store(folder: Path) -> tuple[Child, int]:
+    """Return an embedded store on the data of a folder as a child process that is not started yet, and its port."""
+    server = mongo_server(folder)
+    return child(server), server.port
+
+
 def _store(store: str, folder: Path, *, durable: bool) -> tuple[list[Child], str]:
     """Return the processes of the store, which are not started yet, and its address. The first one has the data."""
     if store == EMBEDDED:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
 import itertools
@@ -18,6 +19,8 @@ from typing import Any
 
 import httpx
 
+from app.domain.values.cursors import parse_feed_cursor
+
 from .load import MERGING, PASSES, Load
 
 SINGLE = """mutation Single($input: RecordEventInput!) {
@@ -26,7 +29,9 @@ SINGLE = """mutation Single($input: RecordEventInput!) {
 IMPORT = """mutation Import($input: ImportEventsInput!) {
   importEvents(input: $input) { job { id } userErrors { code message } }
 }"""
-JOB = "query Job($id: ID!) { job(id: $id) { status error progress { done failed } finishedAt } }"
+EXPORT = """mutation Export($input: ExportActivitiesInput!) {
+  exportActivities(input: $input) { job { id } userErrors { code message } }
+}"""
 HOOK = """mutation Hook($input: CreateInboundHookInput!) {
   createInboundHook(input: $input) { hook { url } secret userErrors { code message } }
 }"""
@@ -44,6 +49,7 @@ class OtherChannels:
     def __post_init__(self) -> None:
         self._numbers = itertools.count()
         self._purchases: list[tuple[str, str]] = []
+        self.exported = 0
 
     async def record_singles(self) -> None:
         """Record single purchases, some twice, and correct some under any external id of their pass."""
@@ -86,22 +92,61 @@ class OtherChannels:
             load.sent |= {event["externalId"]: event for event in events}
             unsent = ("channel", "source")
             lines = [json.dumps({key: each for key, each in event.items() if key not in unsent}) for event in events]
-            while (answer := await self._upload_file("\n".join(lines)))["job"] is None:
-                if load.stopping:
-                    return
-                # Workers that crash all the time leave many jobs unfinished.
-                if {error["code"] for error in answer.get("userErrors", ())} != {"LIMIT"}:
-                    load.errors.append(f"a file was answered {answer}")
-                    return
-                await asyncio.sleep(0.5)
-            job: dict[str, Any] = {"finishedAt": None}
-            while job["finishedAt"] is None:
-                await asyncio.sleep(0.2)
-                job = (await load.execute(JOB, {"id": answer["job"]["id"]}))["job"]
+            job = await self._import_lines("\n".join(lines))
+            while job is not None and job["status"] == "FAILED" and load.meets_refusals:
+                # The store refused a command of the job. The rows that were recorded are duplicates in the next file.
+                job = await self._import_lines("\n".join(lines))
+            if job is None:
+                return
             if job["status"] != "SUCCEEDED" or job["progress"] != {"done": len(events), "failed": 0}:
                 load.errors.append(f"a file of {len(events)} rows ended as {job}")
             load.acknowledged |= {event["externalId"] for event in events}
             await asyncio.sleep(load.random.uniform(0.5, 3))
+
+    async def _import_lines(self, lines: str) -> dict[str, Any] | None:
+        """Import a file and return the job when it has ended, or None if no job can start and the load stops."""
+        load = self.load
+        while (answer := await self._upload_file(lines))["job"] is None:
+            if load.stopping:
+                return None
+            # Workers that crash all the time leave many jobs unfinished.
+            if {error["code"] for error in answer.get("userErrors", ())} != {"LIMIT"}:
+                load.errors.append(f"a file was answered {answer}")
+                return None
+            await asyncio.sleep(0.5)
+        return await load.wait_for_job(answer["job"]["id"])
+
+    async def export_feed(self) -> None:
+        """Export the feed at times, each time from where the last file ended; the positions must be dense."""
+        load, seen, cursor = self.load, 0, None
+        while not load.stopping:
+            await asyncio.sleep(load.random.uniform(1, 4))
+            export = {"after": cursor, "filter": {"includeSilent": True}}
+            answer = (await load.execute(EXPORT, {"input": export}))["exportActivities"]
+            if answer["job"] is None:
+                continue
+            job = await load.wait_for_job(answer["job"]["id"])
+            # An erasure cancels exports and removes files. A job fails if the store refuses a command again and again.
+            text = await self._download(job["downloadUrl"]) if job["status"] == "SUCCEEDED" else None
+            if text is None:
+                continue
+            found = [parse_feed_cursor(json.loads(line)["cursor"]).position for line in text.splitlines()]
+            if found != list(range(seen + 1, seen + 1 + len(found))) or job["result"]["rows"] != len(found):
+                load.errors.append(f"the export after {seen} has {found[:3]} to {found[-3:]}: {job}")
+                return
+            seen, cursor = seen + len(found), job["result"]["cursor"]
+            self.exported = seen
+
+    async def _download(self, address: str) -> str | None:
+        """Return the content of a file, or None if it was removed. A file that breaks off is read again."""
+        while True:
+            url = httpx.URL(self.load.random.choice(self.load.addresses)).join(address)
+            with contextlib.suppress(httpx.TransportError):
+                async with httpx.AsyncClient(timeout=60) as http:
+                    response = await http.get(url)
+                    if response.status_code < 500:
+                        return response.text if response.status_code == 200 else None
+            await self.load.pause()
 
     async def post_webhooks(self) -> None:
         """Post the messages of a shop's system to an inbound hook, some of them twice."""
@@ -130,7 +175,9 @@ class OtherChannels:
             response = await self.load.post(path, content=body, headers=headers)
             if response is not None and response.status_code == 200:
                 return
-            if response is not None and response.status_code != 503:
+            # After an election, the first reads may not show a hook that was just created: 401.
+            retried = (401, 500, 503) if self.load.meets_refusals else (503,)
+            if response is not None and response.status_code not in retried:
                 self.load.errors.append(f"{message_id} was answered {response.status_code} {response.text}")
                 return
             await self.load.pause()
@@ -149,7 +196,7 @@ class OtherChannels:
             answer = {} if response is None else response.json()
             if "data" in answer and "errors" not in answer:
                 return answer["data"]["importEvents"]
-            if {error["extensions"]["code"] for error in answer.get("errors", ())} - {"UNAVAILABLE"}:
+            if not self.load.may_retry({error["extensions"]["code"] for error in answer.get("errors", ())}):
                 return {"job": None, **answer}
             await self.load.pause()
 

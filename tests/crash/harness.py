@@ -1,4 +1,7 @@
-"""Two APIs, three workers, a store and a Redis under load, all killed at random; then the checks and two measurements."""
+"""APIs, workers, a store and a Redis under load, all killed at random; then the checks and two measurements.
+
+With faults of the store, each process reaches the store by a proxy that fails at random (`store_faults.py`).
+"""
 
 from __future__ import annotations
 
@@ -21,81 +24,42 @@ from app.commands.workspaces.workspaces import create_workspace
 from app.config.settings import Settings
 from app.domain.activities import ENTERED, LEFT, ActivityQuery
 from app.domain.actors import SCOPES, Actor
-from app.local.processes import Child, StartError
-from app.local.servers import free_port
 from app.resources import Resources, open_resources
 from app.store.clock import MongoClock
 from app.store.mongo.queries import Database
 from app.store.operations import indexes
 from tests.patience import PATIENCE_SECONDS, wait_until
-from tests.servers import Servers, api, running_servers, worker
+from tests.servers import running_servers
 
+from .campaign import open_campaign
 from .channels import OtherChannels
 from .checks import SEGMENTS, find_pending_work, find_problems
 from .load import START, Load
 from .partner import Partner, run_partner
+from .processes import Plan, Processes
 from .report import CrashReport, Minimum
 
 FAULTS_IN_A_ROW = 3
-WORKERS = 3
-
-
-class Processes:
-    """The processes of a run, each started again as soon as it has ended."""
-
-    def __init__(self, servers: Servers, settings: Settings, seed: int) -> None:
-        ports = [free_port(), free_port()]
-        self.addresses = [f"http://127.0.0.1:{port}/graphql" for port in ports]
-        self.apis = [api(dataclasses.replace(settings, port=port)) for port in ports]
-        self.workers = [worker(settings) for _ in range(WORKERS)]
-        for child in self.workers:
-            child.argv = (*child.argv[:-1], "tests.crash.worker_main")
-            child.env = {**(child.env or {}), "CRASH_SEED": str(seed), "CRASH_CHANCE": "0.01"}
-        self.servers = servers
-        self.crashes: Counter[str] = Counter()
-        self.kept_down: set[Child] = set()
-        self.up: set[Child] = {servers.mongo, servers.redis}
-        """Processes that became ready after they last ended."""
-
-    @property
-    def children(self) -> list[Child]:
-        """All processes that may be killed."""
-        return [*self.apis, *self.workers, self.servers.mongo, self.servers.redis]
-
-    async def keep_running(self, child: Child) -> None:
-        """Start the child again whenever it has ended, unless it is kept down."""
-        while True:
-            if not child.is_running and child not in self.kept_down:
-                self.up.discard(child)
-                self.crashes[child.name] += 1
-                with contextlib.suppress(StartError):
-                    await child.start()
-                    self.up.add(child)
-            await asyncio.sleep(0.02)
 
 
 async def run(
-    folder: Path,
-    seed: int,
-    minimum: Minimum | None = None,
-    *,
-    seconds: float = 0.0,
-    say: Callable[[str], None] = lambda _: None,
+    folder: Path, plan: Plan, minimum: Minimum | None = None, *, say: Callable[[str], None] = lambda _: None
 ) -> CrashReport:
     """Run the harness and return the report. The folder holds data and logs.
 
-    Processes are killed for so many seconds at least, and until the minimum has happened. Raises AssertionError if the
+    Faults happen for the seconds of the plan, and until the minimum has happened. Raises AssertionError if the
     minimum has not happened, or if work is left, `PATIENCE_SECONDS` later.
     """
-    random = Random(seed)
+    random = Random(plan.seed)
     async with (
         running_servers(folder, durable=True) as servers,
         run_partner(ActivityQuery(include_silent=True), random) as everything,
         run_partner(ActivityQuery((ENTERED, LEFT), include_silent=True), random) as transitions,
         _open_workspace(servers.settings, [everything, transitions]) as (resources, secret, segment_ids),
     ):
-        processes = Processes(servers, resources.settings, seed)
-        load = Load(processes.addresses, secret, random)
+        processes = Processes(servers, resources.settings, plan)
+        load = Load(processes.addresses, secret, random, meets_refusals=plan.has_store_faults)
+        campaign = await open_campaign(processes, resources, folder, plan, say) if plan.has_store_faults else None
         keepers = [asyncio.create_task(processes.keep_running(child)) for child in processes.children]
         try:
             writers = [asyncio.create_task(load.send_batches(f"w{n}")) for n in range(3)]
@@ -110,6 +74,8 @@ async def run(
                     channels.post_webhooks(),
                 )
             ]
+            if campaign:
+                writers += campaign.start(load, channels)
             follower = asyncio.create_task(load.follow_feed())
 
             async def is_enough(faults: Counter[str]) -> bool:
@@ -129,22 +95,32 @@ async def run(
                 random,
                 lambda: _wait_for_progress(resources.db, load),
                 is_enough,
-                seconds=seconds,
+                plan,
             )
+            if campaign:
+                await campaign.end_faults()
             load.stopping = True
             await asyncio.gather(*writers)
-            for child in processes.workers:
-                # From here on no worker kills itself, because the rest of the work is timed.
-                child.env = {**(child.env or {}), "CRASH_CHANCE": "0"}
-                await child.kill()
-            await _wait_until_done(resources)
-            without_redis = await _time_without_redis(processes, load, resources, random)
-            after_restart = await _time_after_restart(processes, load, resources)
+            say("all clients have ended")
+            if campaign:
+                campaign.note_end_of_clients()
+            without_redis = after_restart = 0.0
+            if plan.has_kills:
+                for child in processes.workers:
+                    # From here on no worker kills itself, because the rest of the work is timed.
+                    child.env = {**(child.env or {}), "CRASH_CHANCE": "0"}
+                    await child.kill()
+            await _wait_until_done(resources, say)
+            say("all work is done")
+            problems = await campaign.find_problems(lambda: _wait_until_done(resources, say)) if campaign else []
+            if plan.has_kills:
+                without_redis = await _time_without_redis(processes, load, resources, random)
+                after_restart = await _time_after_restart(processes, load, resources)
             now = await resources.clock.now()
             await MongoClock(resources.db).set(now + timedelta(minutes=4))
-            await _wait_until_done(resources)
+            await _wait_until_done(resources, say)
             followed = await follower
-            problems = await find_problems(resources.db, load, segment_ids, await resources.clock.now())
+            problems += await find_problems(resources.db, load, segment_ids, await resources.clock.now())
             problems += await everything.find_problems(resources.db)
             problems += await transitions.find_problems(resources.db)
             counts = await _count(resources.db)
@@ -165,8 +141,12 @@ async def run(
                 seconds_without_redis=without_redis,
                 seconds_after_restart=after_restart,
                 problems=problems,
+                store_faults=campaign.faults.counts if campaign else Counter(),
+                notes=campaign.notes if campaign else [],
             )
         finally:
+            if campaign:
+                await campaign.aclose()
             for keeper in keepers:
                 keeper.cancel()
             await asyncio.gather(*keepers, return_exceptions=True)
@@ -224,8 +204,7 @@ async def _inject_faults(
     random: Random,
     wait_for_progress: Callable[[], Awaitable[None]],
     is_enough: Callable[[Counter[str]], Awaitable[bool]],
-    *,
-    seconds: float,
+    plan: Plan,
 ) -> Counter[str]:
     """Kill and suspend processes and empty Redis while the business clock goes on; return the faults by kind.
 
@@ -234,7 +213,8 @@ async def _inject_faults(
     """
     faults: Counter[str] = Counter()
     clock, began, next_count_at, enough = MongoClock(resources.db), time.monotonic(), 0.0, False
-    now, waited_at = START, 0
+    waited_at = 0
+    seconds, now = plan.seconds, START
     while time.monotonic() < began + seconds or not enough:
         if faults.total() % FAULTS_IN_A_ROW == 0 and faults.total() != waited_at:
             await wait_for_progress()
@@ -245,7 +225,9 @@ async def _inject_faults(
         if child not in processes.up:
             # A process that has just started gets time to do something, on a slow machine too.
             continue
-        if number < 0.6:
+        if not plan.has_kills:
+            pass
+        elif number < 0.6:
             child.signal(signal.SIGKILL)
             faults[f"kill {child.name}"] += 1
         elif number < 0.8 and child.pid is not None:
@@ -269,9 +251,9 @@ async def _inject_faults(
     return faults
 
 
-async def _wait_until_done(resources: Resources) -> None:
+async def _wait_until_done(resources: Resources, say: Callable[[str], None]) -> None:
     """Return when no work is left. Raises AssertionError after `PATIENCE_SECONDS`."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline, said = time.monotonic() + PATIENCE_SECONDS, ""
     while True:
         try:
             left = await find_pending_work(resources.db, int((await resources.clock.now()).timestamp() * 1000))
@@ -279,6 +261,9 @@ async def _wait_until_done(resources: Resources) -> None:
             left = repr(error)
         if left is None:
             return
+        if left != said:
+            say(f"there are still {left}")
+            said = left
         if time.monotonic() > deadline:
             raise AssertionError(f"after {PATIENCE_SECONDS:g} s there are still {left}")
         await asyncio.sleep(0.05)

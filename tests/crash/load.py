@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -27,6 +28,7 @@ DELETE = """mutation Delete($filter: EventFilter!) {
 ERASE = """mutation Erase($externalId: String!) {
   erasePass(input: { externalId: $externalId }) { receipt { state } userErrors { code message } }
 }"""
+JOB = "query Job($id: ID!) { job(id: $id) { status error progress { done failed } finishedAt downloadUrl result } }"
 FIND = "query Find($externalId: String!) { pass(externalId: $externalId) { id } }"
 MERGE = """mutation Merge($survivorId: ID!, $mergedId: ID!) {
   mergePasses(input: { survivorId: $survivorId, mergedId: $mergedId }) { pass { id } userErrors { code message } }
@@ -54,7 +56,10 @@ class Load:
     without_visits: set[str] = field(default_factory=set)
     erased: set[str] = field(default_factory=set)
     errors: list[str] = field(default_factory=list)
+    job_ends: Counter[str] = field(default_factory=Counter)
     stopping: bool = False
+    meets_refusals: bool = False
+    """Whether the store refuses commands for good at times. Clients then retry what failed, and jobs may fail."""
     timeout_seconds: float = 4.0
 
     def __post_init__(self) -> None:
@@ -118,6 +123,10 @@ class Load:
             else:
                 visits = {"passExternalId": name, "types": ["visit"]}
                 [answer] = (await self.execute(DELETE, {"filter": visits})).values()
+                if answer["job"] and self.meets_refusals:
+                    job = await self.wait_for_job(answer["job"]["id"])
+                    if job["status"] != "SUCCEEDED":
+                        continue
             codes = {error["code"] for error in answer["userErrors"]}
             if codes == {"LIMIT"}:
                 # Workers that crash all the time leave many jobs unfinished.
@@ -140,6 +149,22 @@ class Load:
             # The two may be one pass already, or another call may merge them the other way round.
             if {error["code"] for error in answer["userErrors"]} - {"CONFLICT", "INVALID"}:
                 self.errors.append(f"{names} could not be merged: {answer}")
+
+    async def wait_for_job(self, job_id: str) -> dict[str, Any]:
+        """Return a job when it has ended."""
+        while True:
+            job = (await self.execute(JOB, {"id": job_id}))["job"]
+            # After an election, the first reads may not show a job that was just created.
+            if job is not None and job["finishedAt"] is not None:
+                self.job_ends[job["status"]] += 1
+                return dict(job)
+            await asyncio.sleep(0.3)
+
+    def may_retry(self, codes: set[str]) -> bool:
+        """Return whether a client retries a call that failed with these codes."""
+        # An operation that meets several elections may take longer than an API gives it.
+        refused = {"INTERNAL_SERVER_ERROR", "OPERATION_TIMEOUT"} if self.meets_refusals else set()
+        return not codes - {"UNAVAILABLE"} - refused
 
     def may_be_removed(self, event: dict[str, Any]) -> bool:
         """Return whether a client asked for the removal of the event or of its pass."""
@@ -171,7 +196,7 @@ class Load:
             codes = [error["extensions"]["code"] for error in body.get("errors", ())]
             if not codes:
                 return body["data"]
-            if set(codes) - {"UNAVAILABLE"}:
+            if not self.may_retry(set(codes)):
                 self.errors.append(f"{codes}: {body}")
                 raise AssertionError(body)
             await self.pause()

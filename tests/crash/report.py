@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -40,3 +40,6 @@ class CrashReport:
     seconds_without_redis: float
     seconds_after_restart: float
     problems: list[str]
+    store_faults: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+    """What is no contradiction, such as how long the rest of the work took."""

@@ -8,6 +8,7 @@ import pytest
 
 from app.domain.webhooks.partitions import PARTITIONS
 from tests.crash.harness import run
+from tests.crash.processes import Plan
 from tests.crash.report import Minimum
 from tests.patience import PATIENCE_SECONDS
 
@@ -15,7 +16,7 @@ from tests.patience import PATIENCE_SECONDS
 # The run waits up to PATIENCE_SECONDS for its minimum, and as long for each of the ends of its work.
 @pytest.mark.timeout(6 * PATIENCE_SECONDS)
 async def test_random_crashes_of_all_processes_lose_and_double_nothing(tmp_path: Path) -> None:
-    report = await run(tmp_path, 11, Minimum())
+    report = await run(tmp_path, Plan(seed=11), Minimum())
     assert report.problems == []
     assert report.followed <= report.activities
     assert report.delivered == report.activities
