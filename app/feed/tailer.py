@@ -97,6 +97,8 @@ class Feed:
         clock = asyncio.get_running_loop().time
         last = await workspace.last_position()
         if after is not None and after > last:
+            last = await workspace.current_last_position()
+        if after is not None and after > last:
             raise InvalidInput(
                 Code.OUT_OF_RANGE,
                 "This cursor lies beyond the end of the feed. Use a cursor that this workspace returned.",

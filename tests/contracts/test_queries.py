@@ -288,6 +288,7 @@ async def call_all_queries(business: Business) -> None:
         await store.activities.page(feed, PageRequest(2, after=(1,)))
         await store.activities.count(feed)
     await store.activities.after(3, 5)
+    await store.current_last_position()
     await store.activities.get_many(["act_none:1"])
     await store.audit.get_many(["audit_none"])
     for page in (store.passes.page, store.segments.page, store.keys.page, store.jobs.page, store.audit.page):

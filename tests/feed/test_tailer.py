@@ -32,6 +32,7 @@ from app.resources import Resources
 from app.store.mongo.paging import PageRequest
 from tests.business import Business, open_business
 from tests.patience import PATIENCE_SECONDS
+from tests.store_proxy import StoreProxy
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 QUIET_SECONDS = 0.1
@@ -206,6 +207,16 @@ async def test_position_beyond_the_log_is_refused_and_a_cut_off_one_gets_FeedExp
     async with follow(business, feed, 3) as stream:
         assert await anext(stream) == FeedEntries(3)
         assert await read_positions(stream, 2) == [4, 5]
+
+
+async def test_newest_position_is_followed_although_the_first_read_is_old(proxied: Business, proxy: StoreProxy) -> None:
+    proxy.keep_answers("find", "activities")
+    assert await proxied.ctx.workspace.last_position() == 0
+    await append(proxied, 1, 2)
+    proxy.answer_as_before("find", "activities")
+    async with follow(proxied, Feed(proxied.ctx.resources.bus), after=2) as stream:
+        assert await anext(stream) == FeedEntries(2)
+    assert proxy.count("update", "workspaces") == 1
 
 
 async def test_hole_in_the_log_is_logged_and_the_other_activities_are_yielded(

@@ -31,7 +31,7 @@ from .removals import RemovalQueries
 from .segments import SegmentQueries
 from .vocabulary import VocabularyQueries
 from .webhooks import WebhookQueries
-from .workspaces import read_erasure_epoch, read_log_history, read_profile, read_secret
+from .workspaces import read_erasure_epoch, read_log_history, read_profile, read_secret, write_nothing
 
 
 class Workspace(ErrorTranslating):
@@ -108,6 +108,11 @@ class Workspace(ErrorTranslating):
                 if not self._cache.last_position(self.id):
                     return await self._read_last_position()
         return await self._read_last_position()
+
+    async def current_last_position(self) -> int:
+        """Return the position of the newest activity, also just after an election. One write more than `last_position`."""
+        await write_nothing(self._db, self.id)
+        return await self.last_position()
 
     async def _read_last_position(self) -> int:
         last = await self.activities.last_pos(self._cache.last_position(self.id))

@@ -54,6 +54,15 @@ async def read_erasure_epoch(db: Database, workspace_id: str) -> str:
     return "" if doc is None else str(doc.get("parting", ""))
 
 
+async def write_nothing(db: Database, workspace_id: str) -> None:
+    """Make a write that changes nothing, and wait for a majority. Index: _id.
+
+    After an election, the first reads may be older than acknowledged writes. Reads after this write are not.
+    """
+    with translating_errors():
+        await db["workspaces"].update_one({"_id": workspace_id}, {"$unset": {"nothing": ""}})
+
+
 async def read_log_history(db: Database, workspace_id: str) -> LogHistory:
     """Return the restores and truncations of a workspace's activity log. Index: _id."""
     with translating_errors():
