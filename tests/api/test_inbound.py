@@ -405,7 +405,7 @@ async def test_message_that_cannot_be_recorded_now_gets_a_status_with_Retry_Afte
         raise Throttled(2.4)
 
     for target, name, replacement, expected, seconds in (
-        (PassQueries, "ids_of", raise_unavailable, (503, "UNAVAILABLE"), "5"),
+        (PassQueries, "find_by_names", raise_unavailable, (503, "UNAVAILABLE"), "5"),
         (Budget, "spend", raise_throttled, (429, "THROTTLED"), "2"),
         (app.api.inbound, "MAX_CONCURRENT_REQUESTS", 0, (503, "UNAVAILABLE"), "5"),
         # The store fails after the event is recorded and before the delivery is saved. The repeat finds the event.

@@ -184,7 +184,7 @@ async def test_entry_that_was_published_before_the_backup_enters_the_log_once(bu
     db = business.ctx.resources.db
     await business.record({"external_id": "1"})
 
-    async def lose_reply(_: object) -> None:
+    async def lose_reply(*_: object, **__: object) -> None:
         raise Unavailable("store")
 
     queries = business.worker.publish_queries

@@ -175,7 +175,7 @@ async def test_open_jobs_that_read_no_activities_keep_nothing(shop: Business, re
 
 
 async def test_activity_that_is_still_in_an_outbox_stays_and_is_not_appended_again(shop: Business) -> None:
-    async def lose_reply(_: object) -> None:
+    async def lose_reply(*_: object, **__: object) -> None:
         raise Unavailable("store")
 
     await shop.record({"external_id": "last", "amount": 1}, {"pass_external_id": "bob", "amount": 1})

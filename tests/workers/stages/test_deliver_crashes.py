@@ -142,7 +142,7 @@ async def test_publisher_that_crashes_around_the_announcement_delays_no_message(
 ) -> None:
     await harness.deliver()
 
-    async def crash(*_: Any) -> None:
+    async def crash(*_: Any, **__: Any) -> None:
         raise Crash(step)
 
     with monkeypatch.context() as crashing:
