@@ -31,7 +31,7 @@ async def test_refusal_of_the_store_is_internal_with_a_reference_to_one_line_of_
         record.getMessage() for record in caplog.records if error["extensions"]["reference"] in record.getMessage()
     ]
     assert len(lines) == 1
-    assert "code=121 codeName=error 121 command=insert collection=passes" in lines[0]
+    assert "code=121 codeName=DocumentValidationFailure command=insert collection=passes" in lines[0]
     assert "secret" not in "".join(record.getMessage() for record in caplog.records)
 
 

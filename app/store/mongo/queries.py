@@ -7,6 +7,7 @@ import functools
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -28,6 +29,8 @@ CHUNK = 1_000
 """Values in one `$in` on any other store."""
 MAX_SHARD_KEYS = 10_000
 """Combinations of workspaces and ids in one lookup on a sharded MongoDB, whose router computes the shards of each."""
+_query: ContextVar[str | None] = ContextVar("_query", default=None)
+"""The method of a query class that is running now, the outermost one."""
 NO_WORKSPACES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -48,8 +51,13 @@ def translating_errors(query: str = "-", *, logs: bool = True) -> Iterator[None]
 def _translate_errors(method: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., Coroutine[Any, Any, T]]:
     @functools.wraps(method)
     async def wrapper(*args: Any, **kwargs: Any) -> T:
-        with translating_errors(method.__qualname__):
-            return await method(*args, **kwargs)
+        query = _query.get() or method.__qualname__
+        token = _query.set(query)
+        try:
+            with translating_errors(query):
+                return await method(*args, **kwargs)
+        finally:
+            _query.reset(token)
 
     return wrapper
 
@@ -57,7 +65,7 @@ def _translate_errors(method: Callable[..., Coroutine[Any, Any, T]]) -> Callable
 class ErrorTranslating:
     """Base class whose coroutine methods raise Unavailable if the store does not answer. Calls are safe to repeat.
 
-    They raise StoreRefused if the store refuses a command for good.
+    They raise StoreRefused if the store refuses a command for good. The log names the method that was called first.
     """
 
     def __init_subclass__(cls) -> None:
