@@ -16,11 +16,11 @@ from app.commands.context import Context
 from app.commands.segments import create_segment
 from app.commands.workspaces.workspaces import create_workspace
 from app.domain.actors import SCOPES, Actor
+from app.domain.definitions import Definitions
 from app.domain.events.events import Category, Event, Origin
 from app.domain.fold.advance import advance
 from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass, Profile
-from app.domain.segments.segments import Definitions
 from app.domain.values.instants import to_ms, truncate
 from app.resources import Resources
 from app.store.codecs import events as event_docs

@@ -12,9 +12,9 @@ from app.commands.events.record import record_events
 from app.commands.segments import create_segment
 from app.commands.workspaces.workspaces import create_workspace
 from app.domain.actors import SCOPES, Actor
+from app.domain.definitions import Definitions
 from app.domain.events.events import Category, Event, EventInput, Origin
 from app.domain.ids import slot_of
-from app.domain.segments.segments import Definitions
 from app.domain.values.instants import truncate
 from app.flow import range_of
 from app.resources import Resources

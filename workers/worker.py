@@ -10,8 +10,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.domain.definitions import Definitions
 from app.domain.passes.passes import Pass
-from app.domain.segments.segments import Definitions
 from app.resources import Resources
 from app.store.mongo.ids import new_id
 from app.store.operations.heartbeats import Heartbeats

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from app.domain.activities import Entry, types_of
+from app.domain.definitions import Definitions
 from app.domain.events.events import Event
 from app.domain.fold.advance import Advanced, advance
 from app.domain.fold.prefetch import Prefetch, WindowPage, find_prefetch
 from app.domain.passes.passes import Pass
-from app.domain.segments.segments import Definitions
 from app.domain.values.instants import to_ms
 from app.store.mongo.ids import new_id
 from app.store.stages.fold import PARKED_AFTER

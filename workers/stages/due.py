@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from app.domain.definitions import Definitions
 from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass
-from app.domain.segments.segments import Definitions
 from app.flow import range_of
 from workers.laps import LOOK_SIZE, Lap
 from workers.worker import Worker

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from app.domain.definitions import Definitions
 from app.domain.events.events import Event
 from app.domain.events.tombstones import target_of, targets_of, tombstone_id
 from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass
-from app.domain.segments.segments import Definitions
 from app.store.stages.pending import BacklogPosition, PendingAt, PendingEvent
 from app.telemetry import metrics
 from workers.worker import Worker

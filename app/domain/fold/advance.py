@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from app.domain.activities import ENTERED, LEFT, CauseKind, Entry
+from app.domain.definitions import ActiveDefinitions, Definitions, DefinitionVersion
 from app.domain.events.events import PASS_ERASED, PASS_MERGED, TOMBSTONES, Event
 from app.domain.passes.passes import Erased, Membership, Pass, Profile
 from app.domain.passes.profiles import FIELD_EVENTS
@@ -25,7 +26,7 @@ from app.domain.segments.causes import Step, collect_values, find_cause
 from app.domain.segments.comparisons import MAX_WALK_COMPARISONS
 from app.domain.segments.criteria import EventCriterion
 from app.domain.segments.evaluation import EvaluationContext, earliest_change_ms, evaluate, joined_ms, next_change_ms
-from app.domain.segments.segments import ActiveDefinitions, Definitions, Version
+from app.domain.segments.segments import Version
 from app.domain.state.measures import Window
 from app.domain.values.decimals import ZERO
 from app.domain.values.instants import to_ms
@@ -143,7 +144,7 @@ class _Walk:
                 event = timeline[index][2]
                 (tombstones if event.type in TOMBSTONES else counting).append(event)
                 index += 1
-            has_revision = any(max(version.at_ms, self.at_ms) <= at_ms for version in revisions[:1])
+            has_revision = any(max(each.at_ms, self.at_ms) <= at_ms for each in revisions[:1])
             if counting or at_ms in (creation_ms, due_ms) or not (has_revision or tombstones):
                 self._evaluate_step(Step(at_ms, self._snapshot(at_ms), counting, is_creation=at_ms == creation_ms))
                 creation_ms = None
@@ -152,7 +153,11 @@ class _Walk:
             while not self._is_erased_or_merged() and revisions and revisions[0].at_ms <= at_ms:
                 if self.comparisons_left <= 0:
                     break
-                self._evaluate_step(Step(at_ms, self._snapshot(at_ms), version=revisions.pop(0)))
+                version = revisions.pop(0)
+                if isinstance(version, Version):
+                    self._evaluate_step(Step(at_ms, self._snapshot(at_ms), version=version))
+                else:
+                    self._apply_revision(version, at_ms)
         folded_ids = tuple(event.id for _, _, event in timeline[:index])
         return Advanced(self._build_pass(), tuple(self.new_entries.entries), folded_ids)
 
@@ -298,7 +303,7 @@ class _Walk:
             del self.members[segment_id]
             self._emit_transition(self.active.by_segment[segment_id], False, step)
 
-    def _apply_revision(self, version: Version, at_ms: int) -> None:
+    def _apply_revision(self, version: DefinitionVersion, at_ms: int) -> None:
         keys_before = self.active.measure_keys
         self.revision = version.revision
         self.active = self.definitions.active(self.revision)

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from app.domain.definitions import Definitions
 from app.domain.events.events import Event
 from app.domain.passes.passes import Pass
 from app.domain.passes.profiles import rebuilds_profile
-from app.domain.segments.segments import Definitions
 from app.domain.state.measures import Measure, Number, Window
 from app.domain.state.points import needs_history
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from app.domain.definitions import Definitions
 from app.domain.segments.restating import changes_meaning, restate
-from app.domain.segments.segments import SILENT, Definitions, Version
+from app.domain.segments.segments import SILENT, Version
 from app.domain.values.conditions import MEANING
 from app.store.mongo.queries import Database, ErrorTranslating
 from app.store.workspace.workspace import Workspace
@@ -47,7 +48,7 @@ class Upgrades(ErrorTranslating):
         restated = 0
         while True:
             definitions = Definitions(await workspace.segments.versions())
-            live = (each for each in definitions.latest().values() if not each.archived)
+            live = (each for each in definitions.latest().values() if isinstance(each, Version) and not each.archived)
             before = next((each for each in live if changes_meaning(each.criteria)), None)
             if before is None:
                 return restated

@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.activities import ENTERED, LEFT, Entry
+from app.domain.definitions import Definitions
 from app.domain.events.events import Category, Event, Origin
 from app.domain.fold.advance import advance
 from app.domain.fold.prefetch import WindowPage, find_prefetch
 from app.domain.passes.passes import Pass, Profile
 from app.domain.segments.criteria import parse_criteria
-from app.domain.segments.segments import Definitions, Version
+from app.domain.segments.segments import Version
 from app.domain.state.measures import MAX_EXPIRING, Window, group_expiring
 from app.domain.values.instants import DAY_MS, from_ms
 from tests import oracle

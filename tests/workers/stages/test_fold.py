@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from app.domain.activities import CREATED, CUSTOM_EVENT
+from app.domain.definitions import Definitions
 from app.domain.events.events import Event
 from app.domain.events.receipts import RecordStatus
 from app.domain.fold.advance import Advanced, advance
 from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass
-from app.domain.segments.segments import Definitions
 from app.flow import SLOT_RANGES, bounds_of, range_of
 from app.store.operations.parked_passes import ParkedPasses
 from app.store.stages.pending import PendingEvent

@@ -14,13 +14,13 @@ import pytest
 from app.commands.passes.passes import update_pass
 from app.commands.passes.removals import erase_pass, remove_events
 from app.domain.activities import UPDATED
+from app.domain.definitions import Definitions
 from app.domain.errors import NotFound, Unavailable
 from app.domain.events.events import Event
 from app.domain.events.receipts import RecordStatus
 from app.domain.fold.advance import Advanced, advance
 from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass
-from app.domain.segments.segments import Definitions
 from app.flow import range_of
 from app.store.cache import EPOCH_TTL_SECONDS, WorkspaceCache
 from app.store.mongo.paging import PageRequest

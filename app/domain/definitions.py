@@ -1,0 +1,181 @@
+"""Definitions of a workspace: the versions of its segments, rules and tier program, ordered by one revision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from app.domain.passes.passes import Pass
+from app.domain.rules.rules import RuleVersion
+from app.domain.segments.comparisons import MAX_WALK_COMPARISONS, count_comparisons
+from app.domain.segments.criteria import Criteria, EventCriterion, iter_leaves
+from app.domain.segments.pass_criteria import PassCriterion
+from app.domain.segments.segments import Version, find_references, sort_by_references
+from app.domain.state.measures import Measure
+from app.domain.tiers.programs import TIER_PROGRAM, TierProgramVersion
+from app.domain.values.instants import to_ms
+
+DefinitionVersion = Version | RuleVersion | TierProgramVersion
+
+
+@dataclass(frozen=True)
+class ActiveDefinitions:
+    """Definitions in force at one revision.
+
+    - `ordered`: segments and the tier program, each after those that its criteria name.
+    - `rules`: by priority, the highest first; then by creation.
+    - `event_criteria`: those of segments and tiers, whose results change by time alone.
+    - `measures`: those of all criteria, also of the conditions of rules.
+    """
+
+    ordered: tuple[Version | TierProgramVersion, ...]
+    rules: tuple[RuleVersion, ...]
+    event_criteria: tuple[EventCriterion, ...]
+    measures: tuple[Measure, ...]
+
+    @cached_property
+    def versions(self) -> tuple[Version, ...]:
+        """The versions of segments, in dependency order."""
+        return tuple(each for each in self.ordered if isinstance(each, Version))
+
+    @cached_property
+    def program(self) -> TierProgramVersion | None:
+        """The tier program, if one is in force."""
+        return next((each for each in self.ordered if isinstance(each, TierProgramVersion)), None)
+
+    @cached_property
+    def by_segment(self) -> Mapping[str, Version]:
+        """The version in force, by segment id."""
+        return {version.segment_id: version for version in self.versions}
+
+    @cached_property
+    def comparisons(self) -> int:
+        """The comparisons that one evaluation of a pass takes."""
+        return sum(count_comparisons(tree) for each in (*self.ordered, *self.rules) for tree in criteria_of(each))
+
+    @property
+    def events_per_walk(self) -> int:
+        """The number of events after which a walk stops."""
+        return max(1, MAX_WALK_COMPARISONS // max(1, self.comparisons))
+
+    @cached_property
+    def measure_keys(self) -> frozenset[str]:
+        """The keys of all measures that a pass stores under this revision."""
+        return frozenset(measure.key for measure in self.measures)
+
+
+class Definitions:
+    """Versions of a workspace's definitions, with a cache of the definitions in force at each revision.
+
+    They are complete from the revision `complete_from` on; of earlier ones, only those still in force there are kept.
+    """
+
+    def __init__(self, versions: Iterable[DefinitionVersion] = (), complete_from: int = 0) -> None:
+        self.versions = tuple(sorted(versions, key=lambda v: v.revision))
+        self.complete_from = complete_from
+        self._active: dict[int, ActiveDefinitions] = {}
+
+    @property
+    def revision(self) -> int:
+        """The highest revision; 0 if the workspace never defined anything."""
+        return self.versions[-1].revision if self.versions else 0
+
+    @cached_property
+    def announced_revision(self) -> int:
+        """The highest revision that every pass must be evaluated under soon; backfill compares passes with it."""
+        return max((version.revision for version in self.versions if version.announces_backfill), default=0)
+
+    def extended(self, versions: Iterable[DefinitionVersion]) -> Definitions:
+        """Return these definitions together with newer ones."""
+        return Definitions((*self.versions, *versions), self.complete_from)
+
+    def compacted(self, revision: int) -> Definitions:
+        """Return the definitions that passes need which were evaluated under this revision or a later one."""
+        in_force = self.latest(revision).values()
+        kept = (*in_force, *self.after(revision))
+        if len(kept) == len(self.versions):
+            return self
+        return Definitions(kept, max(self.complete_from, revision))
+
+    def serve(self, card: Pass) -> bool:
+        """Return whether no version is missing that a walk of the pass needs."""
+        if card.revision >= self.complete_from:
+            return True
+        # The walk of a new pass begins with the definitions that were in force when the pass was created.
+        created_ms = to_ms(card.created_at)
+        return card.evaluated_until_ms < created_ms and self.revision_at(created_ms) >= self.complete_from
+
+    def after(self, revision: int) -> list[DefinitionVersion]:
+        """Return the versions with a higher revision, oldest first."""
+        return [version for version in self.versions if version.revision > revision]
+
+    def revision_at(self, at_ms: int) -> int:
+        """Return the highest revision that was created at or before an instant."""
+        return max((version.revision for version in self.versions if version.at_ms <= at_ms), default=0)
+
+    def latest(self, revision: int | None = None) -> dict[str, DefinitionVersion]:
+        """Return the latest version of each segment, rule and tier program, archived ones included, by its id.
+
+        Versions with a higher revision than `revision` are left out.
+        """
+        return {
+            version.subject_id: version for version in self.versions if revision is None or version.revision <= revision
+        }
+
+    @property
+    def latest_active(self) -> ActiveDefinitions:
+        """The definitions in force at the highest revision."""
+        return self.active(self.revision)
+
+    def active(self, revision: int) -> ActiveDefinitions:
+        """Return the definitions in force at a revision."""
+        found = self._active.get(revision)
+        if found is None:
+            found = _activate(self.latest(revision).values())
+            self._active[revision] = found
+        return found
+
+
+def _activate(latest: Iterable[DefinitionVersion]) -> ActiveDefinitions:
+    live = {each.subject_id: each for each in latest if each.is_in_force}
+    nodes = {key: each for key, each in live.items() if not isinstance(each, RuleVersion)}
+    rules = [each for each in live.values() if isinstance(each, RuleVersion)]
+    order = sort_by_references({key: references_of(each) for key, each in nodes.items()})
+    ordered = tuple(nodes[key] for key in order)
+    evaluated = list(iter_event_criteria(ordered))
+    event_criteria = tuple({(leaf.meaning, repr(leaf.to_dict())): leaf for leaf in evaluated}.values())
+    measures = {leaf.measure.key: leaf.measure for leaf in (*event_criteria, *iter_event_criteria(rules))}
+    return ActiveDefinitions(
+        ordered,
+        tuple(sorted(rules, key=lambda rule: (-rule.priority, rule.first_at, rule.rule_id))),
+        event_criteria=event_criteria,
+        measures=tuple(measures.values()),
+    )
+
+
+def criteria_of(version: DefinitionVersion) -> tuple[Criteria, ...]:
+    """Return the criteria trees of a version: one of a segment, at most one of a rule, up to two of each tier."""
+    match version:
+        case Version():
+            return (version.criteria,)
+        case RuleVersion():
+            return () if version.conditions is None else (version.conditions,)
+    return tuple(tree for tier in version.tiers for tree in (tier.reach, tier.keep) if tree is not None)
+
+
+def iter_event_criteria(versions: Iterable[DefinitionVersion]) -> Iterator[EventCriterion]:
+    """Iterate over the event criteria of all versions."""
+    for version in versions:
+        for tree in criteria_of(version):
+            yield from (leaf for leaf in iter_leaves(tree) if isinstance(leaf, EventCriterion))
+
+
+def references_of(version: DefinitionVersion) -> set[str]:
+    """Return the ids of the segments that a version names, and TIER_PROGRAM if it names the tier of the pass."""
+    found: set[str] = set()
+    for tree in criteria_of(version):
+        found |= find_references(tree)
+        if any(isinstance(leaf, PassCriterion) and leaf.field == "tier" for leaf in iter_leaves(tree)):
+            found.add(TIER_PROGRAM)
+    return found
