@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 
+from app.domain.values.periods import PeriodUnit
+
 ONE = Decimal(1)
 
 
@@ -26,16 +28,6 @@ class PointsPerAmount:
     each: Decimal
     rounding: Rounding = Rounding.DOWN
     decimals: int = 0
-
-
-class PeriodUnit(StrEnum):
-    """Calendar period in a rule's or program's time zone. Weeks begin on Monday."""
-
-    DAY = "DAY"
-    WEEK = "WEEK"
-    MONTH = "MONTH"
-    QUARTER = "QUARTER"
-    YEAR = "YEAR"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from enum import StrEnum
 from app.domain.segments.criteria import Criteria
 from app.domain.values.conditions import Condition
 from app.domain.values.instants import to_ms
+from app.domain.values.periods import PeriodUnit
 
-from .effects import Effect, PeriodUnit
+from .effects import Effect
 from .triggers import Trigger
 
 

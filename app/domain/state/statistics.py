@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from zoneinfo import ZoneInfo
@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from app.domain.events.events import INTERNAL_TYPES, SPEND_CATEGORY, SUBTRACTED_TYPES, Category, signed
 from app.domain.values.decimals import ZERO, add, average
 from app.domain.values.instants import from_ms, to_ms
+from app.domain.values.periods import PeriodUnit, period_days
 from app.domain.values.zones import days_of
 
 from .aggregates import Aggregates
@@ -135,22 +136,5 @@ def period_of(now: datetime, period: Period, zone: ZoneInfo, week_start: int) ->
     `week_start` is a weekday from 0 (Monday) to 6 (Sunday).
     """
     days = days_of(zone)
-    first, after = period_days(days.day_of(to_ms(now)), period, week_start)
+    first, after = period_days(days.day_of(to_ms(now)), PeriodUnit(period), week_start)
     return from_ms(days.start_ms(first)), from_ms(days.start_ms(after))
-
-
-def period_days(day: date, period: Period, week_start: int) -> tuple[date, date]:
-    """Return the first day of the period that contains a day, and the first day after the period."""
-    match period:
-        case Period.DAY:
-            return day, day + timedelta(days=1)
-        case Period.WEEK:
-            first = day - timedelta(days=(day.weekday() - week_start) % 7)
-            return first, first + timedelta(days=7)
-        case Period.MONTH | Period.QUARTER:
-            months = 1 if period is Period.MONTH else 3
-            first = day.replace(day=1, month=(day.month - 1) // months * months + 1)
-            return first, (first + timedelta(days=31 * months)).replace(day=1)
-        case Period.YEAR:
-            first = day.replace(day=1, month=1)
-            return first, first.replace(year=first.year + 1)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from app.domain.rules.effects import PeriodUnit
 from app.domain.rules.rules import OnCorrection
 from app.domain.segments.criteria import Criteria
 from app.domain.segments.segments import SILENT
 from app.domain.values.instants import to_ms
+from app.domain.values.periods import PeriodUnit
 
 TIER_PROGRAM = "tiers"
 """The id of the tier program among the definitions of a workspace."""
