@@ -73,7 +73,7 @@ async def create_stock(
     ctx = Context(resources.workspace(profile.id), actor, resources)
     for key, criteria in SEGMENTS.items():
         await create_segment(ctx, key, key, criteria)
-    definitions = Definitions(await ctx.workspace.segments.versions())
+    definitions = Definitions(await ctx.workspace.definitions.versions())
     await resources.db["workspaces"].update_one({"_id": profile.id}, {"$unset": {"stale": ""}})
     now = truncate(await ctx.now())
     short = [build_shape(ctx, definitions, seed, events // passes, now) for seed in range(SHAPES)]

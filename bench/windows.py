@@ -63,7 +63,7 @@ async def _create_side(resources: Resources, size: int) -> Side:
     )
     for key, criteria in SEGMENTS.items():
         await create_segment(ctx, key, key, criteria)
-    definitions = Definitions(await ctx.workspace.segments.versions())
+    definitions = Definitions(await ctx.workspace.definitions.versions())
     await db["workspaces"].update_one({"_id": profile.id}, {"$unset": {"stale": ""}})
     interval = WINDOW / size
     now = await clock.now()

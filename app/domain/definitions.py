@@ -10,10 +10,15 @@ from app.domain.passes.passes import Pass
 from app.domain.rules.rules import RuleVersion
 from app.domain.segments.comparisons import MAX_WALK_COMPARISONS, count_comparisons
 from app.domain.segments.criteria import Criteria, EventCriterion, iter_leaves
-from app.domain.segments.pass_criteria import PassCriterion
-from app.domain.segments.segments import Version, find_references, sort_by_references
+from app.domain.segments.segments import (
+    DefinitionKind,
+    Version,
+    VersionSummary,
+    find_references,
+    sort_by_references,
+)
 from app.domain.state.measures import Measure
-from app.domain.tiers.programs import TIER_PROGRAM, TierProgramVersion
+from app.domain.tiers.programs import TierProgramVersion
 from app.domain.values.instants import to_ms
 
 DefinitionVersion = Version | RuleVersion | TierProgramVersion
@@ -173,9 +178,30 @@ def iter_event_criteria(versions: Iterable[DefinitionVersion]) -> Iterator[Event
 
 def references_of(version: DefinitionVersion) -> set[str]:
     """Return the ids of the segments that a version names, and TIER_PROGRAM if it names the tier of the pass."""
-    found: set[str] = set()
-    for tree in criteria_of(version):
-        found |= find_references(tree)
-        if any(isinstance(leaf, PassCriterion) and leaf.field == "tier" for leaf in iter_leaves(tree)):
-            found.add(TIER_PROGRAM)
-    return found
+    return set().union(*map(find_references, criteria_of(version)))
+
+
+def kind_of(version: DefinitionVersion) -> DefinitionKind:
+    """Return the kind of a version's definition."""
+    match version:
+        case Version():
+            return DefinitionKind.SEGMENT
+        case RuleVersion():
+            return DefinitionKind.RULE
+    return DefinitionKind.TIERS
+
+
+def summarize(version: DefinitionVersion, digest: str) -> VersionSummary:
+    """Return the version without its criteria. `digest` is that of its content."""
+    return VersionSummary(
+        kind=kind_of(version),
+        subject_id=version.subject_id,
+        revision=version.revision,
+        version=version.version,
+        timezone=version.timezone,
+        archived=not version.is_in_force,
+        at=version.at,
+        references=frozenset(references_of(version)),
+        comparisons=sum(map(count_comparisons, criteria_of(version))),
+        digest=digest,
+    )

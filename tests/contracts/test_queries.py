@@ -57,6 +57,7 @@ from app.domain.events.events import EventInput, EventQuery
 from app.domain.files.exports import ExportFormat
 from app.domain.jobs import JobStatus
 from app.domain.passes.passes import PassInput
+from app.domain.segments.segments import TIER_PROGRAM, DefinitionKind
 from app.domain.signatures import Scheme
 from app.domain.state.aggregations import METADATA, Aggregation, Function, GroupBy
 from app.domain.values.conditions import Condition, Operator
@@ -300,7 +301,8 @@ async def call_all_queries(business: Business) -> None:
     await store.passes.lots([ann.id])
     await store.passes.get_by_external_ids(["p1"])
     await store.passes.members(recent.id, PageRequest(2, after=("pass_0",)))
-    await store.segments.versions()
+    await store.definitions.versions()
+    assert await store.definitions.latest(DefinitionKind.TIERS, TIER_PROGRAM) is None
     for workspaces in (("", None), ("", "ws_z")):
         assert await worker.fold_queries.pending_between(0, workspaces, 5) == []
     for position in (None, BacklogPosition(0, store.id, "pass_z")):

@@ -63,9 +63,9 @@ INTERNAL = frozenset(
     app.auth.MAX_HEADER_CHARACTERS
     app.backlog.MAX_STORE_SHARE
     app.commands.events.consistency.MAX_PAUSE_SECONDS
+    app.commands.definitions.MAX_ATTEMPTS
     app.commands.events.event_types.MAX_ATTEMPTS
     app.commands.inbound.deliveries.MAX_USER_AGENT
-    app.commands.segments.MAX_ATTEMPTS
     app.domain.events.receipts.MAX_CARRIED_BYTES
     app.domain.files.jsonl.MAX_FIRST_LINES
     app.domain.segments.comparisons.MAX_WALK_COMPARISONS

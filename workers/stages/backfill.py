@@ -27,7 +27,7 @@ async def backfill(worker: Worker, workspace_id: str) -> None:
 async def backfill_once(worker: Worker, workspace_id: str) -> bool:
     """Run one round and return whether it saved anything, so that more may be behind."""
     at = await read_clock(worker)
-    revision = (await worker.read_definitions([workspace_id]))[workspace_id].revision
+    revision = (await worker.read_definitions([workspace_id]))[workspace_id].announced_revision
     lap = worker.laps.pop(("backfill", workspace_id), None)
     if lap is None or lap.subject != revision:
         found = await worker.fold_queries.passes_behind(workspace_id, revision, LOOK_SIZE)

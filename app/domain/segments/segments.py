@@ -6,16 +6,28 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from app.domain.errors import Code, InvalidInput
 from app.domain.values.instants import to_ms
 
 from .criteria import Criteria, SegmentCriterion, iter_leaves
+from .pass_criteria import PassCriterion
 
 MAX_LIVE_SEGMENTS = 200
 _KEY = re.compile(r"[a-z0-9][a-z0-9_\-]{0,63}")
 SILENT = "SILENT"
 EMIT = "EMIT"
+TIER_PROGRAM = "tiers"
+"""The id of the tier program among the definitions of a workspace."""
+
+
+class DefinitionKind(StrEnum):
+    """Kind of a definition. All definitions of a workspace share its revisions."""
+
+    SEGMENT = "segment"
+    RULE = "rule"
+    TIERS = "tiers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +93,15 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class VersionSummary:
-    """Version without its criteria: what a change of another segment has to know about it.
+    """Version without its criteria: what a change of another definition has to know about it.
 
-    `references` are the ids of the segments that the criteria name. `comparisons` are counted by `count_comparisons`.
-    Equal criteria have the same `digest`.
+    `references` are the ids of the segments that the criteria name, and TIER_PROGRAM if they name the tier.
+    `comparisons` are counted by `count_comparisons`. `archived` is true if the version is not in force. Versions of equal
+    content have the same `digest`.
     """
 
-    segment_id: str
+    kind: DefinitionKind
+    subject_id: str
     revision: int
     version: int
     timezone: str
@@ -99,8 +113,14 @@ class VersionSummary:
 
 
 def find_references(criteria: Criteria) -> set[str]:
-    """Return the ids of the segments that the criteria refer to."""
-    return {leaf.segment_id for leaf in iter_leaves(criteria) if isinstance(leaf, SegmentCriterion)}
+    """Return the ids of the segments that the criteria refer to, and TIER_PROGRAM if they refer to the tier."""
+    found: set[str] = set()
+    for leaf in iter_leaves(criteria):
+        if isinstance(leaf, SegmentCriterion):
+            found.add(leaf.segment_id)
+        elif isinstance(leaf, PassCriterion) and leaf.field == "tier":
+            found.add(TIER_PROGRAM)
+    return found
 
 
 def sort_by_dependency(criteria: Mapping[str, Criteria]) -> list[str]:
@@ -111,17 +131,24 @@ def sort_by_dependency(criteria: Mapping[str, Criteria]) -> list[str]:
     return sort_by_references({key: find_references(tree) for key, tree in criteria.items()})
 
 
-def sort_by_references(references: Mapping[str, Collection[str]]) -> list[str]:
-    """Return the order of `sort_by_dependency`, given the ids that each segment refers to."""
+def sort_by_references(references: Mapping[str, Collection[str]], *path: str) -> list[str]:
+    """Return the order of `sort_by_dependency`, given the ids that each segment, and the tier program, refers to.
+
+    `path` names the argument at fault; "criteria" if it is empty.
+    """
     ordered: list[str] = []
     done: set[str] = set()
 
     def visit(segment_id: str, trail: Sequence[str]) -> None:
         if segment_id in trail:
-            circle = " -> ".join((*trail, segment_id))
-            raise InvalidInput(
-                Code.CYCLE, f"Segments must not refer to each other in a circle: {circle}. Remove one.", "criteria"
-            )
+            circle = " -> ".join((*trail[trail.index(segment_id) :], segment_id))
+            if TIER_PROGRAM in circle.split(" -> "):
+                message = (
+                    f"Segments and the tier program must not refer to each other in a circle: {circle}. Remove one."
+                )
+            else:
+                message = f"Segments must not refer to each other in a circle: {circle}. Remove one."
+            raise InvalidInput(Code.CYCLE, message, *(path or ("criteria",)))
         if segment_id in done or segment_id not in references:
             return
         for other in sorted(references[segment_id]):

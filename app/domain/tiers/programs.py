@@ -9,12 +9,9 @@ from enum import StrEnum
 
 from app.domain.rules.rules import OnCorrection
 from app.domain.segments.criteria import Criteria
-from app.domain.segments.segments import SILENT
+from app.domain.segments.segments import SILENT, TIER_PROGRAM
 from app.domain.values.instants import to_ms
 from app.domain.values.periods import PeriodUnit
-
-TIER_PROGRAM = "tiers"
-"""The id of the tier program among the definitions of a workspace."""
 
 
 class Downgrade(StrEnum):

@@ -13,9 +13,12 @@ from __future__ import annotations
 from app.domain.errors import PunchcardError
 from app.store.mongo.queries import Database, translating_errors
 
-SCHEMA_VERSION = 2
-"""Version of the documents that this code writes. Version 0.1.0 of Punchcard writes version 1, and stored no number."""
-LOWEST_WRITER = 2
+SCHEMA_VERSION = 3
+"""Version of the documents that this code writes. Version 0.1.0 of Punchcard writes version 1, and stored no number.
+
+Version 3 stores tier programs among the definitions.
+"""
+LOWEST_WRITER = 3
 """Lowest version whose code may write beside this code. It is at most one below SCHEMA_VERSION in a rolling upgrade."""
 FIRST_VERSION = 1
 

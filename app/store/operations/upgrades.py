@@ -47,7 +47,7 @@ class Upgrades(ErrorTranslating):
     async def _restate_workspace(self, workspace: Workspace, now: datetime) -> int:
         restated = 0
         while True:
-            definitions = Definitions(await workspace.segments.versions())
+            definitions = Definitions(await workspace.definitions.versions())
             live = (each for each in definitions.latest().values() if isinstance(each, Version) and not each.archived)
             before = next((each for each in live if changes_meaning(each.criteria)), None)
             if before is None:
@@ -63,4 +63,4 @@ class Upgrades(ErrorTranslating):
                 at=max(now, definitions.versions[-1].at),
             )
             # Another process may have taken the revision. The definitions are then read again.
-            restated += await workspace.segments.insert_version(version)
+            restated += await workspace.definitions.insert(version)

@@ -15,15 +15,15 @@ from typing import Any, NamedTuple
 from pymongo import ReplaceOne
 from pymongo.errors import OperationFailure
 
+from app.domain.definitions import DefinitionVersion
 from app.domain.events.events import TOMBSTONES, Event
 from app.domain.events.tombstones import is_tombstone, targets_of
 from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass
-from app.domain.segments.segments import Version
 from app.domain.state.measures import MAX_EXPIRING, Measure, Number, append_expiring, group_expiring
 from app.domain.values.instants import from_ms, to_ms
 from app.store.codecs import events
-from app.store.codecs.definitions import version_from_doc
+from app.store.codecs.definitions import definition_from_doc
 from app.store.codecs.passes import from_doc
 from app.store.mongo.failures import find_bad_document
 from app.store.mongo.queries import Database, Doc, in_chunks, update_by_ids
@@ -145,19 +145,20 @@ class FoldQueries(PendingQueries):
         )
         revision = revision if oldest is None else int(oldest["rev"])
         query = {"workspace": workspace_id, "rev": {"$gte": 0, "$lte": revision}}
-        docs = await self._definitions.find(query, {"segment": 1, "at": 1}).sort("rev", 1).to_list(None)
+        docs = await self._definitions.find(query, {"segment": 1, "subject": 1, "at": 1}).sort("rev", 1).to_list(None)
         replaced_ids, newest_ids = [], dict[str, str]()
         for doc in docs:
-            if doc["segment"] in newest_ids and to_ms(doc["at"]) <= until_ms:
-                replaced_ids.append(newest_ids[doc["segment"]])
-            newest_ids[doc["segment"]] = doc["_id"]
+            subject = doc["segment"] if "segment" in doc else doc["subject"]
+            if subject in newest_ids and to_ms(doc["at"]) <= until_ms:
+                replaced_ids.append(newest_ids[subject])
+            newest_ids[subject] = doc["_id"]
         for start in range(0, len(replaced_ids), self._in_chunk):
             await self._definitions.delete_many({"_id": {"$in": replaced_ids[start : start + self._in_chunk]}})
 
-    async def versions(self, workspace_id: str, after_rev: int) -> list[Version]:
+    async def versions(self, workspace_id: str, after_rev: int) -> list[DefinitionVersion]:
         """Return the versions after a revision, oldest first; usually there are none. Index: {workspace, rev}."""
         query = {"workspace": workspace_id, "rev": {"$gt": after_rev}}
-        return [version_from_doc(doc) for doc in await self._definitions.find(query).sort("rev", 1).to_list(None)]
+        return [definition_from_doc(doc) for doc in await self._definitions.find(query).sort("rev", 1).to_list(None)]
 
     async def histories(self, cards: Sequence[Pass]) -> dict[str, list[Event]]:
         """Return by pass id all events that count in the pass as read, pending or not.

@@ -1,4 +1,4 @@
-"""Named queries over the segments of one workspace: labels, and one document for each version of a definition."""
+"""Named queries over the segments of one workspace: their labels, with the latest versions of their definitions."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app.domain.passes.passes import Pass
-from app.domain.segments.limits import summarize
-from app.domain.segments.segments import Segment, Version, VersionSummary
-from app.store.codecs.definitions import criteria_from_doc, summary_from_doc, version_from_doc, version_to_doc
+from app.domain.segments.segments import Segment
+from app.store.codecs.criteria import criteria_from_doc
 from app.store.mongo.paging import Page, PageRequest, read_page, to_stored_keys
-from app.store.mongo.queries import Database, Doc, WorkspaceQueries, in_chunks, insert_new
+from app.store.mongo.queries import Database, Doc, WorkspaceQueries, insert_new
 
 from .passes import PassQueries
 
@@ -35,7 +34,7 @@ class SegmentQueries(WorkspaceQueries):
 
     def __init__(self, db: Database, workspace_id: str, in_chunk: int, passes: PassQueries) -> None:
         super().__init__(db, workspace_id, in_chunk)
-        self._versions, self._workspaces = db["definitions"], db["workspaces"]
+        self._versions = db["definitions"]
         self._passes = passes
 
     async def get(self, segment_id: str) -> Segment | None:
@@ -104,42 +103,6 @@ class SegmentQueries(WorkspaceQueries):
             "defined": True,
         }
         await self._collection.update_one(self._in_workspace(_id=labels.id), {"$set": fields})
-
-    async def versions(self, after_rev: int = 0) -> list[Version]:
-        """Return the versions after a revision, oldest first. Index: {workspace, rev}."""
-        docs = await self._versions.find(self._in_workspace(rev={"$gt": after_rev})).sort("rev", 1).to_list(None)
-        return [version_from_doc(doc) for doc in docs]
-
-    async def summaries(self) -> list[VersionSummary]:
-        """Return the versions that are kept without their criteria, oldest first. Index: {workspace, rev}.
-
-        One round trip, and a second one for versions that version 0.1.0 stored without a summary.
-        """
-        docs = await self._versions.find(self._in_workspace(), {"criteria": 0}).sort("rev", 1).to_list(None)
-        found = {doc["_id"]: summary_from_doc(doc) for doc in docs if "digest" in doc}
-        if len(found) < len(docs):
-            missing = [doc["_id"] for doc in docs if doc["_id"] not in found]
-
-            async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
-                return await self._versions.find({"_id": {"$in": list(chunk)}}).to_list(None)
-
-            whole = await in_chunks(find_chunk, missing, self._in_chunk)
-            found |= {doc["_id"]: summarize(version_from_doc(doc)) for doc in whole}
-        return sorted(found.values(), key=lambda summary: summary.revision)
-
-    async def highest_rev(self) -> int:
-        """Return the workspace's highest revision; 0 before the first definition. Index: {workspace, rev}."""
-        doc = await self._versions.find_one(self._in_workspace(), {"rev": 1}, sort=[("rev", -1)])
-        return 0 if doc is None else int(doc["rev"])
-
-    async def insert_version(self, version: Version) -> bool:
-        """Insert a version and return whether it was stored: False if its revision is taken. Index: {workspace, rev}.
-
-        The revision is announced first. The backfill removes the announcement only after the revision exists and no
-        pass lags behind it. So a crash between the two writes loses nothing.
-        """
-        await self._workspaces.update_one({"_id": self._workspace_id}, {"$max": {"stale": version.revision}})
-        return not await insert_new(self._versions, [version_to_doc(version, self._workspace_id)])
 
     async def _with_versions(self, docs: Sequence[Doc]) -> list[Segment]:
         if not docs:

@@ -16,6 +16,7 @@ from app.store.mongo.queries import Database, ErrorTranslating
 from .activities import ActivityQueries
 from .aggregations import AggregationQueries
 from .audit import AuditQueries
+from .definitions import DefinitionQueries
 from .deliveries import DeliveryQueries
 from .event_types import EventTypeQueries
 from .events import EventQueries
@@ -50,6 +51,7 @@ class Workspace(ErrorTranslating):
         self.removals = RemovalQueries(db, workspace_id, in_chunk)
         self.activities = ActivityQueries(db, workspace_id, in_chunk)
         self.segments = SegmentQueries(db=db, workspace_id=workspace_id, in_chunk=in_chunk, passes=self.passes)
+        self.definitions = DefinitionQueries(db, workspace_id, in_chunk)
         self.keys = KeyQueries(db, workspace_id, in_chunk)
         self.audit = AuditQueries(db, workspace_id, in_chunk)
         self.hooks = HookQueries(db, workspace_id, in_chunk)
