@@ -18,7 +18,7 @@ from app.commands.workspaces.workspaces import create_workspace
 from app.domain.actors import SCOPES, Actor
 from app.domain.definitions import Definitions
 from app.domain.events.events import Category, Event, Origin
-from app.domain.fold.advance import advance
+from app.domain.fold.advance import Advanced, advance
 from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass, Profile
 from app.domain.values.instants import to_ms, truncate
@@ -142,7 +142,9 @@ def fold_events(
         installed_at=None, created_at=created_at, updated_at=created_at, evaluated_until_ms=to_ms(created_at) - 1,
         revision=definitions.revision, last_activity=1, next_due_ms=to_ms(created_at),
     )  # fmt: skip
-    advanced = advance(card, definitions, events, limit_ms=to_ms(now), recorded_ms=to_ms(now)).card
+    done = advance(card, definitions, events, limit_ms=to_ms(now), recorded_ms=to_ms(now))
+    assert isinstance(done, Advanced), "a new pass has no history to be read"
+    advanced = done.card
     members = {
         key: replace(member, cause={"kind": "BACKFILL", "version": 1}) for key, member in advanced.memberships.items()
     }

@@ -17,8 +17,9 @@ from unittest.mock import patch
 
 from app.domain import activities
 from app.domain.events.events import Event
-from app.domain.fold import advance as domain_advance
-from app.domain.fold import entries
+from app.domain.fold import advance as fold_advance
+from app.domain.fold import entries, instant
+from app.domain.fold.advance import _Course
 from app.domain.state import points
 from app.store.codecs import pass_writes
 from app.store.mongo.queries import ErrorTranslating
@@ -26,7 +27,7 @@ from app.store.stages import fold as fold_queries
 from app.store.stages import publish as publish_queries
 from app.store.stages import saves
 from app.store.workspace.activities import ActivityQueries
-from workers.stages import advance, due, erase, fold, publish
+from workers.stages import advance, due, erase, fold, publish, reads
 
 
 @dataclass(frozen=True)
@@ -124,10 +125,10 @@ MUTANTS = (
     ),
     Mutant(
         name="segments are evaluated only at now",
-        owner=domain_advance._Walk,
+        owner=_Course,
         function="run",
-        old="at_ms = max(at_ms, self.at_ms)\n",
-        new="at_ms = max(limit_ms, self.at_ms)\n",
+        old="at_ms = max(at_ms, walk.at_ms)\n",
+        new="at_ms = max(self.limit_ms, walk.at_ms)\n",
     ),
     Mutant(
         name="walk passes over events left pending",
@@ -155,11 +156,10 @@ MUTANTS = (
     ),
     Mutant(
         name="clock is read last",
-        owner=advance,
-        function="advance_passes",
-        old="limit_ms=at.elapsed_ms",
-        new="limit_ms=to_ms(await worker.resources.clock.elapsed())",
-        also=(due, fold),
+        owner=advance._Walks,
+        function="_walk",
+        old="limit_ms=self._at.elapsed_ms",
+        new="limit_ms=to_ms(await self._worker.resources.clock.elapsed())",
     ),
     Mutant(
         name="log is appended to in any order",
@@ -241,7 +241,7 @@ MUTANTS = (
     ),
     Mutant(
         name="removal of an event that a merge moves is not published",
-        owner=advance,
+        owner=reads,
         function="_find_moved",
         old="return await worker.merge_queries.published_elsewhere(targets) if targets else ()",
         new="return ()",
@@ -249,8 +249,9 @@ MUTANTS = (
     ),
     Mutant(
         name="removed events still count in measures",
-        owner=domain_advance._Walk,
-        function="_remove",
+        owner=instant,
+        function="remove_events",
+        also=(fold_advance,),
         old="set(targets)",
         new="set()",
     ),

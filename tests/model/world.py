@@ -48,7 +48,7 @@ SMALL_LIMITS = {
     "workers.stages.fold.MAX_IDS_CHECKED": 8,
     "workers.stages.fold.EVENTS_PER_TURN": 2,
     "workers.stages.turns.EVENTS_PER_TURN": 2,
-    "app.domain.fold.advance.MAX_WALK_COMPARISONS": 20,
+    "app.domain.fold.walk.MAX_WALK_COMPARISONS": 20,
     # A run must not depend on the processor time that a walk takes.
     "workers.stages.shares.SLICE_SECONDS": 10**9,
     "workers.stages.shares.YIELD_SECONDS": 10**9,

@@ -11,7 +11,8 @@ from app.flow import range_of
 from workers.laps import LOOK_SIZE, Lap
 from workers.worker import Worker
 
-from .advance import PassWork, RoundClock, advance_passes, read_clock
+from .advance import RoundClock, advance_passes, read_clock
+from .reads import PassWork
 
 DUE_BATCH_SIZE = 500
 

@@ -19,7 +19,8 @@ from app.store.stages.pending import BacklogPosition, PendingAt, PendingEvent
 from app.telemetry import metrics
 from workers.worker import Worker
 
-from .advance import PassWork, RoundClock, Saved, advance_passes, read_clock
+from .advance import RoundClock, Saved, advance_passes, read_clock
+from .reads import PassWork
 from .turns import EVENTS_PER_TURN, read_turns
 
 FOLD_BATCH_SIZE = 1_000

@@ -28,18 +28,20 @@ from app.domain.state.measures import (
 )
 from app.domain.state.points import ExpiredLot, can_count_in_order, points_account_of
 
-from .prefetch import WindowPage
+from .lacks import DataMissing
+from .prefetch import WindowPage, may_match
 
 
 class Derived:
     """Derived values of one pass during a walk.
 
-    `history` holds all events that counted before the walk, if `find_prefetch` asked for the history; else it is empty.
+    `history` holds all events that counted before the walk, or is None if it was not read.
     """
 
-    def __init__(self, card: Pass, history: Sequence[Event], pages: Mapping[str, WindowPage]) -> None:
+    def __init__(self, card: Pass, history: Sequence[Event] | None, pages: Mapping[str, WindowPage]) -> None:
         self._card = card
-        self._history = history
+        # Without aggregates, nothing has counted in the pass yet.
+        self._history = () if history is None and not card.aggregates else history
         self._applied: list[Event] = []
         self._aggregates = card.aggregates
         self.states: dict[str, State] = dict(card.measures)
@@ -56,7 +58,12 @@ class Derived:
 
     @property
     def counted(self) -> list[Event]:
-        """The events that count now: the history, if it was read, and the events that the walk applied."""
+        """The events that count now: the history, and the events that the walk applied.
+
+        Raises DataMissing if the history was not read.
+        """
+        if self._history is None:
+            raise DataMissing(history=True)
         return [*self._history, *self._applied]
 
     @property
@@ -127,15 +134,19 @@ class Derived:
         ]
         self._expired_by_recount += [replace(lot, balance=self.points_account.balance) for lot in to_report]
 
-    def begin_measure(self, measure: Measure, at_ms: int) -> None:
-        """Build the state of a measure that the pass did not store before."""
-        state = (
-            from_aggregates(measure, self.aggregates)
-            if measure.can_use_aggregates
-            else build_measure(measure, self.counted, at_ms)
-        )
+    def begin_measure(self, measure: Measure, at_ms: int) -> int:
+        """Build the state of a measure that the pass did not store before, and return the number of events examined."""
+        examined: Sequence[Event] = ()
+        if measure.can_use_aggregates:
+            state = from_aggregates(measure, self.aggregates)
+        elif not may_match(measure, self.aggregates):
+            state = None
+        else:
+            examined = self.counted
+            state = build_measure(measure, examined, at_ms)
         if state is not None:
             self.states[measure.key] = state
+        return len(examined)
 
     def drop_measures(self, keys: Iterable[str]) -> None:
         """Remove the states of measures that no definition uses any more."""

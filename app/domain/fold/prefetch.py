@@ -12,6 +12,7 @@ from app.domain.definitions import Definitions
 from app.domain.events.events import Event
 from app.domain.passes.passes import Pass
 from app.domain.passes.profiles import rebuilds_profile
+from app.domain.state.aggregates import Aggregates
 from app.domain.state.measures import Measure, Number, Window
 from app.domain.state.points import needs_history
 
@@ -59,7 +60,11 @@ def find_prefetch(card: Pass, definitions: Definitions, events: Sequence[Event],
         existing_keys = definitions.active(card.revision).measure_keys
         for version in definitions.after(card.revision):
             for measure in definitions.active(version.revision).measures:
-                if measure.key not in existing_keys and not measure.can_use_aggregates and _may_match(measure, card):
+                if (
+                    measure.key not in existing_keys
+                    and not measure.can_use_aggregates
+                    and may_match(measure, card.aggregates)
+                ):
                     history = True
             # The walk drops a measure with the revision that stops using it. If a later revision uses the measure
             # again, the walk builds it from the history.
@@ -76,8 +81,9 @@ def find_prefetch(card: Pass, definitions: Definitions, events: Sequence[Event],
     return Prefetch(history, windows)
 
 
-def _may_match(measure: Measure, card: Pass) -> bool:
+def may_match(measure: Measure, aggregates: Aggregates) -> bool:
+    """Return whether events of these aggregates may count in the measure."""
     return any(
         measure.filter.may_match(event_type, row.category, currency)
-        for (event_type, currency), row in card.aggregates.items()
+        for (event_type, currency), row in aggregates.items()
     )

@@ -12,7 +12,7 @@ from app.domain.activities import DELETED, LEFT, UPDATED
 from app.domain.events.events import EVENT_REMOVED, PASS_ERASED, Category, Event, Origin
 from app.domain.events.points_expiry import PointsExpiry
 from app.domain.events.tombstones import target_of, targets_of, tombstone_id
-from app.domain.fold.advance import advance
+from app.domain.fold.advance import Advanced, advance
 from app.domain.passes.passes import Profile
 from app.domain.segments.criteria import iter_leaves
 from app.domain.segments.evaluation import EvaluationContext, joined_ms, measured_value
@@ -183,6 +183,7 @@ def test_event_removed_before_it_occurs_never_counts() -> None:
         limit_ms=START + 2_000,
         recorded_ms=0,
     )
+    assert isinstance(done, Advanced)
     assert (done.entries, done.folded_ids) == ((), (tombstone_id(future.id),))
     assert done.card.aggregates == {}
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app.domain.activities import ENTERED, LEFT, Entry
 from app.domain.definitions import Definitions
 from app.domain.events.events import Category, Event, Origin
-from app.domain.fold.advance import advance
+from app.domain.fold.advance import Advanced, advance
 from app.domain.fold.prefetch import WindowPage, find_prefetch
 from app.domain.passes.passes import Pass, Profile
 from app.domain.segments.criteria import parse_criteria
@@ -111,8 +111,9 @@ class PassSimulation:
             pages[key] = WindowPage(after, pairs[:MAX_EXPIRING], len(pairs) > MAX_EXPIRING)
         done = advance(
             self.card, self.definitions, batch, limit_ms=now_ms, recorded_ms=now_ms, has_more=len(batch) < len(ordered),
-            history=self.counted if wanted.history else (), pages=pages,
+            history=self.counted if wanted.history else None, pages=pages,
         )  # fmt: skip
+        assert isinstance(done, Advanced), "everything that the walk needs is read beforehand"
         self.card = done.card
         self.entries += done.entries
         self.counted += [e for e in self.pending if e.id in done.folded_ids]

@@ -134,7 +134,7 @@ async def test_searches_through_long_texts_count_as_many_comparisons(business: B
 async def test_walk_stops_after_a_number_of_comparisons_and_goes_on_in_the_next_round(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.domain.fold.advance.MAX_WALK_COMPARISONS", 3)
+    monkeypatch.setattr("app.domain.fold.walk.MAX_WALK_COMPARISONS", 3)
     monkeypatch.setattr("app.domain.definitions.MAX_WALK_COMPARISONS", 3)
     segments = [await business.create_segment(f"s{n}", purchases(n)) for n in range(2, 5)]
     await business.record(*({"amount": 1, "occurred_at": f"2025-12-01T00:00:0{n}Z"} for n in range(4)))

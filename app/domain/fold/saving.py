@@ -1,0 +1,45 @@
+"""The pass that a walk leaves, to be stored in one write."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from app.domain.passes.passes import Pass, Profile
+from app.domain.values.decimals import ZERO
+
+from .walk import Walk
+
+
+def build_pass(walk: Walk) -> Pass:
+    """Return the pass as it is after the walk."""
+    derived = walk.derived
+    if walk.is_over:
+        ended = replace(
+            walk.card,
+            evaluated_until_ms=walk.at_ms,
+            last_activity=walk.new_entries.last_number,
+            points=ZERO,
+            aggregates={},
+            measures={},
+            memberships={},
+            lots=None,
+            next_due_ms=None,
+            tier=None,
+        )
+        if walk.erased is None:
+            return replace(ended, alias_of=walk.merged_into)
+        return replace(ended, initial_profile=Profile(), profile=Profile(), installed_at=None, erased=walk.erased)
+    return replace(
+        walk.card,
+        evaluated_until_ms=walk.at_ms,
+        revision=walk.revision,
+        last_activity=walk.new_entries.last_number,
+        profile=derived.profile,
+        points=derived.points_account.balance,
+        lots=derived.points_account.lots,
+        aggregates=derived.aggregates,
+        measures=derived.states,
+        memberships=walk.members,
+        next_due_ms=walk.at_ms if walk.has_exhausted_window() else walk.find_next_due(),
+        updated_at=derived.updated_at,
+    )

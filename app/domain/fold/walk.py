@@ -1,0 +1,192 @@
+"""State of a pass during a walk, and the evaluation of its segments after each step.
+
+`instant.py` gives the order of what happens at one instant, `advance.py` the order of the instants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from app.domain.activities import ENTERED, LEFT, CauseKind
+from app.domain.definitions import ActiveDefinitions, Definitions, DefinitionVersion
+from app.domain.events.events import Event
+from app.domain.passes.passes import Erased, Membership, Pass
+from app.domain.segments.causes import Step, collect_values, find_cause
+from app.domain.segments.comparisons import MAX_WALK_COMPARISONS
+from app.domain.segments.criteria import EventCriterion
+from app.domain.segments.evaluation import EvaluationContext, earliest_change_ms, evaluate, joined_ms, next_change_ms
+from app.domain.segments.segments import Version
+from app.domain.state.measures import Window
+
+from .derived import Derived
+from .entries import NewEntries
+from .prefetch import WindowPage
+
+LATE_CAUSES = frozenset({CauseKind.EVENT_REMOVED.value, CauseKind.PASS_MERGED.value})
+"""Causes whose transitions are always late."""
+
+
+class Walk:
+    """State of a pass during one walk.
+
+    `moved_ids` are the events that a merged pass published and that do not count here yet, as `advance` takes them.
+    """
+
+    def __init__(
+        self,
+        card: Pass,
+        definitions: Definitions,
+        history: Sequence[Event] | None,
+        recorded_ms: int,
+        pages: Mapping[str, WindowPage],
+        moved_ids: Collection[str] = (),
+    ) -> None:
+        self.card = card
+        self.definitions = definitions
+        self.at_ms = card.evaluated_until_ms
+        self.revision = card.revision
+        self.members: dict[str, Membership] = dict(card.memberships)
+        self.derived = Derived(card, history, pages)
+        self.joined_ms = joined_ms(card)
+        self.new_entries = NewEntries(card.last_activity, recorded_ms)
+        self.active: ActiveDefinitions = definitions.active(self.revision)
+        self.versions_before: Mapping[str, Version] = {}
+        self.erased: Erased | None = None
+        self.merged_into: str | None = None
+        self.moved_ids = moved_ids
+        self.comparisons_left = MAX_WALK_COMPARISONS
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the pass was erased or merged: nothing counts there any more."""
+        return self.erased is not None or self.merged_into is not None
+
+    @property
+    def must_stop(self) -> bool:
+        """Whether the walk ends here. The pass is then due, behind, or has pending events: the next round continues."""
+        return self.is_over or self.has_exhausted_window() or self.comparisons_left <= 0
+
+    def has_exhausted_window(self) -> bool:
+        """Return whether the list of a window is empty while more events follow in the window.
+
+        The walk then stops, and the pass is due at once: the next round reads the next events of the window.
+        """
+        for measure in self.active.measures:
+            state = self.derived.states.get(measure.key)
+            if isinstance(state, Window) and state.has_more and not state.instants:
+                return True
+        return False
+
+    def find_next_due(self, by_ms: int | None = None) -> int | None:
+        """Return the next instant at which a result may change, or points expire, by time alone; None for never.
+
+        With `by_ms`, the result is exact only if it lies at or before `by_ms`. This is faster.
+        """
+        context = self.context(self.at_ms)
+        leaves: Iterable[EventCriterion] = self.active.event_criteria
+        if by_ms is not None:
+            lower_bounds = ((leaf, earliest_change_ms(leaf, context)) for leaf in leaves)
+            leaves = [leaf for leaf, at in lower_bounds if at is not None and at <= by_ms]
+        change = min((at for leaf in leaves if (at := next_change_ms(leaf, context)) is not None), default=None)
+        expiry = self.derived.points_account.next_expiry_ms()
+        return (
+            min(change, expiry) if change is not None and expiry is not None else change if expiry is None else expiry
+        )
+
+    def context(self, at_ms: int) -> EvaluationContext:
+        """Return what an evaluation depends on, as it is now. Later steps change it."""
+        derived = self.derived
+        return EvaluationContext(
+            at_ms,
+            derived.states,
+            self.members,
+            card=self.card,
+            profile=derived.profile,
+            points=derived.points_account.balance,
+            joined_ms=self.joined_ms,
+        )
+
+    def snapshot(self, at_ms: int) -> EvaluationContext:
+        """Return a copy of the present context, which later steps do not change."""
+        context = self.context(at_ms)
+        context.states, context.members = dict(context.states), dict(context.members)
+        return context
+
+    def expire_points(self, step: Step) -> Step:
+        """Take the points that have expired from the balance, and return the step with the balance afterwards."""
+        expired = self.derived.expire_points(step.at_ms)
+        if not expired:
+            return step
+        self.new_entries.report_expiries(expired, step.at_ms)
+        return replace(step, aged_points=self.derived.points_account.balance)
+
+    def count(self, events: Sequence[Event], at_ms: int) -> None:
+        """Count events at an instant, one after the other, and add their activities."""
+        for event in events:
+            self.derived.apply(event, self.active.measures, at_ms)
+            self.new_entries.report_event(event, at_ms)
+        if expired := self.derived.count_points(events, at_ms, self.at_ms):
+            self.new_entries.report_expiries(expired, at_ms)
+
+    def evaluate(self, step: Step) -> None:
+        """Evaluate all segments after what happened in the step, and emit the transitions."""
+        at_ms, version = step.at_ms, step.version
+        self.at_ms = at_ms
+        self.derived.expire_windows(self.active.measures, at_ms)
+        if version is not None:
+            for archived_id in [segment_id for segment_id in self.members if segment_id not in self.active.by_segment]:
+                del self.members[archived_id]
+                self._emit_transition(version, False, step)
+        context = self.context(at_ms)
+        self.comparisons_left -= self.active.comparisons * (1 + len(step.events))
+        for evaluated in self.active.versions:
+            is_member = evaluate(evaluated.criteria, context)
+            if is_member != (evaluated.segment_id in self.members):
+                if is_member:
+                    membership = Membership(evaluated.segment_id, at_ms, self.revision, cause={})
+                    self.members[evaluated.segment_id] = membership
+                else:
+                    del self.members[evaluated.segment_id]
+                self._emit_transition(evaluated, is_member, step)
+
+    def leave_all_segments(self, step: Step) -> None:
+        """Emit the exits from all segments of a pass that was erased or merged."""
+        self.versions_before = self.active.by_segment
+        for segment_id in list(self.members):
+            del self.members[segment_id]
+            self._emit_transition(self.active.by_segment[segment_id], False, step)
+
+    def apply_revision(self, version: DefinitionVersion, at_ms: int) -> None:
+        """Put a version into force: drop the measures that nothing uses any more, and build the new ones."""
+        keys_before = self.active.measure_keys
+        self.revision = version.revision
+        self.active = self.definitions.active(self.revision)
+        self.derived.drop_measures(keys_before - self.active.measure_keys)
+        for measure in self.active.measures:
+            if measure.key not in keys_before:
+                self.comparisons_left -= self.derived.begin_measure(measure, at_ms)
+
+    def _emit_transition(self, evaluated: Version, is_member: bool, step: Step) -> None:
+        at_ms, context, version = step.at_ms, self.context(step.at_ms), step.version
+        cause, event = find_cause(evaluated, is_member, step, context)
+        if is_member:
+            self.members[evaluated.segment_id] = replace(self.members[evaluated.segment_id], cause=cause)
+        # The values before: without the events of this instant, or 1 ms earlier if time alone caused the transition.
+        before = replace(step.before, at_ms=at_ms - 1) if cause["kind"] == CauseKind.TIME.value else step.before
+        version_before = self.versions_before.get(evaluated.segment_id)
+        refs = {
+            "segment": evaluated.segment_id,
+            "version": evaluated.version,
+            # The activities of an erased pass hold no measured values, because they may be personal.
+            "before": () if version_before is None or step.is_erasure else collect_values(version_before, before),
+            "after": () if step.is_erasure else collect_values(evaluated, context),
+        }
+        is_creation = cause["kind"] == CauseKind.PASS_CREATED.value
+        is_historical = self.card.historical if is_creation else event is not None and event.historical
+        self.new_entries.add(
+            ENTERED if is_member else LEFT, at_ms, cause, refs,
+            late=cause["kind"] in LATE_CAUSES or (event is not None and event.occurred_ms < at_ms),
+            silent=version is not None and version.is_silent,
+            historical=is_historical,
+        )  # fmt: skip
