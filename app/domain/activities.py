@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 
-from app.domain.events.events import PASS_UPDATED, Category, Event
+from app.domain.events.events import PASS_UPDATED, POINT_ADD, RULE_FIRED, Category, Event
 from app.domain.values.cursors import activity_cursor
 
 
@@ -39,15 +39,23 @@ REDEEMED = "customer.redemption.succeeded"
 POINTS_ADDED = "customer.voucher.loyalty_card.points_added"
 POINTS_EXPIRED = "customer.voucher.loyalty_card.points_expired"
 
+POINTS_PENDING = "customer.voucher.loyalty_card.points_pending"
+RULE_WAS_FIRED = "customer.rule.fired"
+"""A rule fired. The activity is shown only to readers that name its type."""
+UNLESS_NAMED = frozenset({RULE_WAS_FIRED})
+"""Types of activities that lists, streams and webhooks leave out unless their filter names the type."""
+
 NO_EPOCH = ""
 """The first epoch of a log: it ends with the first restore from a backup."""
-EFFECTS = frozenset({ENTERED, LEFT, POINTS_EXPIRED})
+EFFECTS = frozenset({ENTERED, LEFT, POINTS_EXPIRED, RULE_WAS_FIRED})
 """Types of activities that Punchcard derives (category EFFECT). All others have the category ACTION."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Activity in the outbox of a pass: at most 300 bytes stored. Publish adds snapshots of the objects that it names.
+    """Activity in the outbox of a pass: at most 300 bytes stored, apart from the event that it may carry.
+
+    Publish adds snapshots of the objects that it names.
 
     - `number`: number of the activity in its pass, from 1.
     - `at_ms`: exact instant of the activity.
@@ -55,6 +63,7 @@ class Entry:
     - `cause`: {kind, event?, version?}, where `event` is an id and `version` the version of a segment.
     - `refs`: ids and values: {event}, {removed}, {into} or {event, points, balance}. Those of a transition are
       {segment, version, before, after}.
+    - `made`: event that the walk made, of which this is the first activity. Publish inserts it.
     """
 
     number: int
@@ -66,6 +75,7 @@ class Entry:
     late: bool = False
     silent: bool = False
     historical: bool = False
+    made: Event | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +142,7 @@ class ActivityQuery:
     def matches(self, activity: Activity) -> bool:
         """Return whether the activity passes the filter. Lists, streams and webhooks all use this rule."""
         return (
-            (not self.types or activity.type in self.types)
+            (activity.type in self.types if self.types else activity.type not in UNLESS_NAMED)
             and (not self.segment_ids or activity.segment_id in self.segment_ids)
             and self.category in (None, activity.category)
             and (self.pass_id is None or activity.pass_id == self.pass_id or activity.pass_id in self.aliases)
@@ -169,7 +179,14 @@ def category_of(activity_type: str) -> str:
 
 
 def types_of(event: Event) -> tuple[str, ...]:
-    """Return the types of the activities that report an event, in order: its own, then POINTS_ADDED if it adds points."""
+    """Return the types of the activities that report an event, in order: its own, then POINTS_ADDED if it adds points.
+
+    Points that a rule awards are reported as POINTS_ADDED alone, or as POINTS_PENDING until they are in the balance.
+    """
+    if event.type == RULE_FIRED:
+        return (RULE_WAS_FIRED,)
+    if event.is_made and event.type == POINT_ADD:
+        return (POINTS_ADDED if event.matures_ms is None else POINTS_PENDING,)
     if event.category is Category.FIELD_CHANGE or event.type == PASS_UPDATED:
         own_type = UPDATED
     else:

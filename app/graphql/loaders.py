@@ -18,7 +18,7 @@ from app.domain.inbound.hooks import InboundHook
 from app.domain.jobs import Job
 from app.domain.passes.passes import Pass
 from app.domain.segments.segments import Segment
-from app.domain.state.points import Lots
+from app.domain.state.lots import Lots
 from app.domain.webhooks.deliveries import WebhookDelivery, WebhookDeliveryStatus
 from app.domain.webhooks.endpoints import WebhookEndpoint
 from app.domain.webhooks.partitions import PartitionState

@@ -80,7 +80,7 @@ MUTANTS = (
     Mutant(
         name="points do not expire until an event comes",
         owner=points.PointsAccount,
-        function="next_expiry_ms",
+        function="next_change_ms",
         old="if self.lots else None",
         new="if not self.lots else None",
     ),

@@ -43,7 +43,7 @@ async def read_for_walks(
     sized: list[tuple[tuple[PassWork, Prefetch], str, int]] = []
     for work in works:
         prefetch = find_prefetch(work.card, definitions[work.card.workspace_id], work.events, elapsed_ms)
-        size = _count_events(work.card) if prefetch.history else 0
+        size = work.card.event_count if prefetch.history else 0
         sized.append(((work, prefetch), work.card.workspace_id, size))
     kept = choose_by_history(sized)
     histories = await worker.fold_queries.histories([work.card for work, prefetch in kept if prefetch.history])
@@ -66,16 +66,12 @@ async def read_for_walks(
 async def read_what_lacked(worker: Worker, lacking: Sequence[tuple[ReadWork, Lacks]]) -> list[ReadWork]:
     """Read what walks lacked, for all of them in one round. Passes with too much history are left to the next round."""
     sized = [
-        ((read, lacks), read.work.card.workspace_id, _count_events(read.work.card) if lacks.history else 0)
+        ((read, lacks), read.work.card.workspace_id, read.work.card.event_count if lacks.history else 0)
         for read, lacks in lacking
     ]
     kept = choose_by_history(sized)
     histories = await worker.fold_queries.histories([read.work.card for read, lacks in kept if lacks.history])
     return [replace(read, history=histories.get(read.work.card.id, read.history)) for read, _ in kept]
-
-
-def _count_events(card: Pass) -> int:
-    return sum(row.count for row in card.aggregates.values())
 
 
 async def _find_moved(

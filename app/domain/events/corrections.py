@@ -24,16 +24,19 @@ def apply_correction(draft: Draft, original: Event | None) -> Draft:
     opposite direction, such as a refund of a purchase, may omit its amount: the amount is then that of the original. It
     may not exceed the amount of the original. Other corrections of the same original do not count for this limit. An
     amount without a currency gets the currency of the original. Points stay as sent. The draft also gets
-    `corrected_order`, so that the correction counts after the original.
+    `corrected_order`, so that the correction counts after the original, and the `root` of the original's family.
 
-    Raises InvalidInput: UNKNOWN if the pass has no such event, INVALID for another currency, OUT_OF_RANGE for a larger
-    amount.
+    Raises InvalidInput: UNKNOWN if the pass has no such event, CAUSED_BY_RULE if a rule made it, INVALID for another
+    currency, OUT_OF_RANGE for a larger amount.
     """
     if original is None or original.type in INTERNAL_TYPES:
         raise InvalidInput(
             Code.UNKNOWN, "No such event on this pass; give the id of an event that was recorded on it.", FIELD
         )
-    draft = replace(draft, corrected_order=original.order[:2])
+    if original.is_made:
+        message = "A rule made this event; correct the event that caused it, and the rule corrects its points."
+        raise InvalidInput(Code.CAUSED_BY_RULE, message, FIELD)
+    draft = replace(draft, corrected_order=original.depth_order, root=original.family)
     if original.amount is None:
         return draft
     if draft.sent_currency not in (None, original.currency):

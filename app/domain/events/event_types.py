@@ -48,6 +48,8 @@ BUILT_IN: Mapping[str, tuple[str, str]] = MappingProxyType({
     "pass_uninstalled": ("Pass uninstalled", "Churn: the customer removed the pass from a wallet."),
     "pass_registered": ("Pass registered", "The customer signed up for the pass."),
     "redemption": ("Redemption", "The customer redeemed a reward."),
+    "point_add": ("Points added", "Points were given, by a rule or apart from other events."),
+    "point_sub": ("Points subtracted", "Points were taken, by a rule or apart from other events."),
     "custom": ("Custom", "Anything else; put details into the metadata."),
     "field_updated": ("Field updated", "A field of the pass was set."),
     "field_increment": ("Field incremented", "A number in a field of the pass was increased by a step."),

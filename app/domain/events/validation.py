@@ -31,7 +31,7 @@ class Draft:
 
     `metadata_text` is the canonical text of the metadata by which a repeat is recognized. `split_metadata` has the keys of
     the metadata split at their points; None if no key has one. `sent` holds the values as the client sent them, before
-    defaults; fingerprints are made from it. `corrected_order` is that of the event, set by `apply_correction`.
+    defaults; fingerprints are made from it. `corrected_order` and `root` are those of the event, set by `apply_correction`.
     """
 
     pass_id: str | None
@@ -52,6 +52,7 @@ class Draft:
     correction_of: str | None
     sent: tuple[str | None, ...]
     corrected_order: tuple[int, int] | None = None
+    root: str | None = None
     points_expiry: PointsExpiry | None = None
     label: str | None = None
     staff: str | None = None

@@ -10,11 +10,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from app.domain.events.events import Event
+from app.domain.events.events import RULE_FIRED, Event
 from app.domain.passes.passes import Pass
 from app.domain.passes.profiles import FIELD_EVENTS, apply_field_event, rebuild_profile, rebuilds_profile
+from app.domain.rules.firings import RuleFirings, add_firing
 from app.domain.state import points
 from app.domain.state.aggregates import Aggregates, fold_events
+from app.domain.state.lots import ExpiredLot, Matured
 from app.domain.state.measures import (
     MAX_EXPIRING,
     Measure,
@@ -26,7 +28,7 @@ from app.domain.state.measures import (
     from_aggregates,
     refill_window,
 )
-from app.domain.state.points import ExpiredLot, can_count_in_order, points_account_of
+from app.domain.state.points import can_count_in_order, points_account_of
 
 from .lacks import DataMissing
 from .prefetch import WindowPage, may_match
@@ -41,12 +43,13 @@ class Derived:
     def __init__(self, card: Pass, history: Sequence[Event] | None, pages: Mapping[str, WindowPage]) -> None:
         self._card = card
         # Without aggregates, nothing has counted in the pass yet.
-        self._history = () if history is None and not card.aggregates else history
+        self._history = () if history is None and not card.has_counted else history
         self._applied: list[Event] = []
-        self._aggregates = card.aggregates
+        self._aggregates, self._made_aggregates = card.aggregates, card.made_aggregates
+        self.firings: RuleFirings = card.firings
         self.states: dict[str, State] = dict(card.measures)
         self.profile = card.profile
-        self.points_account = points_account_of(card.points, card.lots, card.aggregates)
+        self.points_account = points_account_of(card.points, card.lots, card.aggregates, card.pending_points)
         # Lots that expired at the instant being visited, and expired lots that only a recount found.
         self._expired_now: list[ExpiredLot] = []
         self._expired_by_recount: list[ExpiredLot] = []
@@ -68,28 +71,37 @@ class Derived:
 
     @property
     def aggregates(self) -> Aggregates:
-        """The aggregates with the events that the walk applied."""
-        return fold_events(self._aggregates, self._applied) if self._applied else self._aggregates
+        """The aggregates with the events that the walk applied, less those that rules made."""
+        recorded = [event for event in self._applied if not event.is_made]
+        return fold_events(self._aggregates, recorded) if recorded else self._aggregates
+
+    @property
+    def made_aggregates(self) -> Aggregates:
+        """The aggregates of the events that rules made."""
+        made = [event for event in self._applied if event.is_made]
+        return fold_events(self._made_aggregates, made) if made else self._made_aggregates
 
     def apply(self, event: Event, measures: Iterable[Measure], at_ms: int) -> None:
         """Count one more event at the instant `at_ms`, except its points; see `count_points`."""
         for measure in measures:
-            if measure.filter.matches(event):
+            if measure.matches(event):
                 state = add_event(measure, self.states.get(measure.key), event, at_ms)
                 if state is not None:
                     self.states[measure.key] = state
         self._applied.append(event)
+        if event.type == RULE_FIRED:
+            self.firings = add_firing(self.firings, event)
         if event.type in FIELD_EVENTS:
             self.updated_at = max(self.updated_at, event.recorded_at)
-            if rebuilds_profile(event, self._card.evaluated_until_ms):
+            if not event.step and rebuilds_profile(event, self._card.evaluated_until_ms):
                 self.profile = rebuild_profile(self._card.initial_profile, self.counted)
             else:
                 self.profile = apply_field_event(self.profile, event)
 
-    def expire_points(self, at_ms: int) -> list[ExpiredLot]:
-        """Remove the lots that have expired at `at_ms` from the balance, and return them."""
-        self._expired_now = self.points_account.expire_lots(at_ms)
-        return self._expired_now
+    def pass_time(self, at_ms: int) -> tuple[list[ExpiredLot], list[Matured]]:
+        """Let lots expire and pending points mature until `at_ms`, and return both."""
+        self._expired_now, matured = self.points_account.pass_time(at_ms)
+        return self._expired_now, matured
 
     def count_points(self, events: Sequence[Event], at_ms: int, before_ms: int) -> list[ExpiredLot]:
         """Count the points of the events applied at `at_ms`. The walk visited `before_ms` before this instant.
@@ -114,7 +126,8 @@ class Derived:
     def _rebuild(self, counted: list[Event], measures: Iterable[Measure], at_ms: int) -> None:
         """Rebuild all values at `at_ms`, from all events that count."""
         self._history, self._applied = counted, []
-        self._aggregates = fold_events({}, counted)
+        self._aggregates = fold_events({}, (event for event in counted if not event.is_made))
+        self._made_aggregates = fold_events({}, (event for event in counted if event.is_made))
         self.profile = rebuild_profile(self._card.initial_profile, counted)
         self._recount_points(at_ms)
         self.states = {}
@@ -138,8 +151,8 @@ class Derived:
         """Build the state of a measure that the pass did not store before, and return the number of events examined."""
         examined: Sequence[Event] = ()
         if measure.can_use_aggregates:
-            state = from_aggregates(measure, self.aggregates)
-        elif not may_match(measure, self.aggregates):
+            state = from_aggregates(measure, self.aggregates, self.made_aggregates)
+        elif not may_match(measure, self.aggregates, self.made_aggregates):
             state = None
         else:
             examined = self.counted

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
-from app.domain.activities import DELETED, POINTS_EXPIRED, UPDATED, CauseKind, Entry, types_of
+from app.domain.activities import DELETED, POINTS_ADDED, POINTS_EXPIRED, UPDATED, CauseKind, Entry, types_of
 from app.domain.events.events import Event
-from app.domain.state.points import ExpiredLot
+from app.domain.state.lots import ExpiredLot, Matured, is_end_key
 
 
 class NewEntries:
@@ -18,9 +19,15 @@ class NewEntries:
         self._recorded_ms = recorded_ms
 
     def add(
-        self, activity_type: str, at_ms: int, cause: Mapping[str, object], refs: Mapping[str, object], **flags: bool
-    ) -> None:
-        """Add an entry with the next number."""
+        self,
+        activity_type: str,
+        at_ms: int,
+        cause: Mapping[str, object],
+        refs: Mapping[str, object],
+        made: Event | None = None,
+        **flags: bool,
+    ) -> int:
+        """Add an entry with the next number, and return that number."""
         self.last_number += 1
         self.entries.append(
             Entry(
@@ -30,9 +37,11 @@ class NewEntries:
                 recorded_ms=self._recorded_ms,
                 cause=cause,
                 refs=refs,
+                made=made,
                 **flags,
             )
         )
+        return self.last_number
 
     def report_event(self, event: Event, at_ms: int) -> None:
         """Add the entries of an event that counts now, unless a merged pass published them before."""
@@ -44,6 +53,22 @@ class NewEntries:
                 activity_type, event.occurred_ms, cause, {"event": event.id}, late=late, historical=event.historical
             )
 
+    def report_made(self, event: Event, at_ms: int) -> Event:
+        """Add the entries of an event that the walk made, and return the event with the number of its first one."""
+        numbered = replace(event, step=self.last_number + 1)
+        cause = {"kind": CauseKind.EVENT.value, "event": event.id}
+        made: Event | None = numbered
+        for activity_type in types_of(event):
+            self.add(activity_type, at_ms, cause, {"event": event.id}, made)
+            made = None
+        return numbered
+
+    def report_maturities(self, matured: Iterable[Matured], at_ms: int) -> None:
+        """Add an entry for the points that entered the balance at one instant, for each end that they have."""
+        for each in matured:
+            refs = {"points": each.points, "balance": each.balance}
+            self.add(POINTS_ADDED, at_ms, {"kind": CauseKind.TIME.value}, refs, late=each.at_ms < at_ms)
+
     def report_removals(self, event_ids: Iterable[str], at_ms: int) -> None:
         """Add an entry for each event that does not count any more."""
         for event_id in event_ids:
@@ -53,7 +78,8 @@ class NewEntries:
     def report_expiries(self, expired: Iterable[ExpiredLot], at_ms: int) -> None:
         """Add an entry for each lot that expired."""
         for lot in expired:
-            refs = {"event": lot.event_id, "points": lot.points, "balance": lot.balance}
+            of_event = {} if is_end_key(lot.event_id) else {"event": lot.event_id}
+            refs = {**of_event, "points": lot.points, "balance": lot.balance}
             self.add(POINTS_EXPIRED, at_ms, {"kind": CauseKind.TIME.value}, refs, late=lot.at_ms < at_ms)
 
     def report_end(self, at_ms: int, survivor_id: str | None) -> None:

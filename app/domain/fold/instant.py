@@ -41,7 +41,7 @@ def remove_events(walk: Walk, at_ms: int, tombstones: Sequence[Event]) -> None:
     _run(walk, Step(at_ms, before, removed=removed))
     survivors = [tombstone.into for tombstone in tombstones if tombstone.type == PASS_MERGED]
     if any(tombstone.type == PASS_ERASED for tombstone in tombstones):
-        rows = derived.aggregates.values()
+        rows = [*derived.aggregates.values(), *derived.made_aggregates.values()]
         walk.erased = Erased(at_ms, sum(row.count for row in rows), len(rows), segments=tuple(walk.members))
         walk.leave_all_segments(Step(at_ms, walk.snapshot(at_ms), is_erasure=True))
         entries.report_end(at_ms, survivor_id=None)
@@ -62,7 +62,7 @@ def apply_version(walk: Walk, at_ms: int, version: DefinitionVersion) -> None:
 def _run(walk: Walk, step: Step) -> None:
     """Apply what happened in the step, evaluate all segments, and emit the transitions."""
     walk.versions_before = walk.active.by_segment
-    step = walk.expire_points(step)
+    step = walk.pass_time(step)
     walk.count(step.events, step.at_ms)
     if step.version is not None:
         walk.apply_revision(step.version, step.at_ms)

@@ -13,7 +13,7 @@ from app.domain.events.events import Event
 from app.domain.passes.passes import Pass
 from app.domain.passes.profiles import rebuilds_profile
 from app.domain.state.aggregates import Aggregates
-from app.domain.state.measures import Measure, Number, Window
+from app.domain.state.measures import Measure, Number, Window, rows_of
 from app.domain.state.points import needs_history
 
 
@@ -55,15 +55,15 @@ def effective_ms(event: Event, at_ms: int) -> int:
 def find_prefetch(card: Pass, definitions: Definitions, events: Sequence[Event], limit_ms: int) -> Prefetch:
     """Return the data that `advance` needs for this pass."""
     history = any(e.removes is not None or rebuilds_profile(e, card.evaluated_until_ms) for e in events)
-    if not history and card.aggregates:
-        history = needs_history(card.lots, events, card.evaluated_until_ms)
+    if not history and card.has_counted:
+        history = needs_history(card.lots, card.pending_points, events, card.evaluated_until_ms)
         existing_keys = definitions.active(card.revision).measure_keys
         for version in definitions.after(card.revision):
             for measure in definitions.active(version.revision).measures:
                 if (
                     measure.key not in existing_keys
                     and not measure.can_use_aggregates
-                    and may_match(measure, card.aggregates)
+                    and may_match(measure, card.aggregates, card.made_aggregates)
                 ):
                     history = True
             # The walk drops a measure with the revision that stops using it. If a later revision uses the measure
@@ -81,9 +81,9 @@ def find_prefetch(card: Pass, definitions: Definitions, events: Sequence[Event],
     return Prefetch(history, windows)
 
 
-def may_match(measure: Measure, aggregates: Aggregates) -> bool:
-    """Return whether events of these aggregates may count in the measure."""
+def may_match(measure: Measure, aggregates: Aggregates, made: Aggregates) -> bool:
+    """Return whether events of these aggregates may count in the measure. `made` are those of events that rules made."""
     return any(
         measure.filter.may_match(event_type, row.category, currency)
-        for (event_type, currency), row in aggregates.items()
+        for (event_type, currency), row in rows_of(measure, aggregates, made)
     )

@@ -89,7 +89,7 @@ class Walk:
             lower_bounds = ((leaf, earliest_change_ms(leaf, context)) for leaf in leaves)
             leaves = [leaf for leaf, at in lower_bounds if at is not None and at <= by_ms]
         change = min((at for leaf in leaves if (at := next_change_ms(leaf, context)) is not None), default=None)
-        expiry = self.derived.points_account.next_expiry_ms()
+        expiry = self.derived.points_account.next_change_ms()
         return (
             min(change, expiry) if change is not None and expiry is not None else change if expiry is None else expiry
         )
@@ -113,12 +113,13 @@ class Walk:
         context.states, context.members = dict(context.states), dict(context.members)
         return context
 
-    def expire_points(self, step: Step) -> Step:
-        """Take the points that have expired from the balance, and return the step with the balance afterwards."""
-        expired = self.derived.expire_points(step.at_ms)
-        if not expired:
+    def pass_time(self, step: Step) -> Step:
+        """Let points expire and pending points mature, and return the step with the balance afterwards."""
+        expired, matured = self.derived.pass_time(step.at_ms)
+        if not (expired or matured):
             return step
         self.new_entries.report_expiries(expired, step.at_ms)
+        self.new_entries.report_maturities(matured, step.at_ms)
         return replace(step, aged_points=self.derived.points_account.balance)
 
     def count(self, events: Sequence[Event], at_ms: int) -> None:

@@ -10,9 +10,11 @@ from functools import cached_property
 
 from app.domain.activities import Entry
 from app.domain.errors import Code, InvalidInput, Problem, Refused
+from app.domain.events.events import Event
+from app.domain.rules.firings import RuleFirings
 from app.domain.state.aggregates import Aggregates
+from app.domain.state.lots import Lots, Pending
 from app.domain.state.measures import State
-from app.domain.state.points import Lots
 from app.domain.values.decimals import ZERO
 from app.domain.values.instants import parse_instant
 from app.domain.values.path_values import PathValues
@@ -107,6 +109,9 @@ class Pass:
     - `last_activity`: number of the last activity; `outbox`: activities that are not in the log yet.
     - `next_due_ms`: next instant at which time alone changes a result or expires points.
     - `lots`: points that expire; None if no counted event ever had an expiry.
+    - `made_aggregates`: aggregates of the events that rules made, which are nobody's activity.
+    - `firings`: firings of rules, by rule id.
+    - `pending_points`: points that rules awarded and that are not in the balance yet.
     - `failures`: failed walks since the last successful one; 0 for a parked pass, which stays parked until its release.
     - `historical`: the pass was created for an import of past events, so its creation is no news.
     - `erased`: set on the stub of an erased pass. Only the values that the fold and the feed need remain.
@@ -141,6 +146,24 @@ class Pass:
     lots: Lots | None = None
     failures: int = 0
     historical: bool = False
+    made_aggregates: Aggregates = field(default_factory=dict)
+    firings: RuleFirings = field(default_factory=dict)
+    pending_points: Pending = field(default_factory=dict)
+
+    @property
+    def has_counted(self) -> bool:
+        """Whether any event has counted in the pass."""
+        return bool(self.aggregates or self.made_aggregates)
+
+    @property
+    def event_count(self) -> int:
+        """The number of events that count, those that rules made included."""
+        return sum(row.count for rows in (self.aggregates, self.made_aggregates) for row in rows.values())
+
+    @property
+    def made_events(self) -> list[Event]:
+        """The events that rules made and that publish may not have inserted yet: the outbox carries them."""
+        return [entry.made for entry in self.outbox if entry.made is not None]
 
     @property
     def joined_at(self) -> datetime:

@@ -79,8 +79,8 @@ def collect_values(version: Version, context: EvaluationContext) -> tuple[Value,
 
 def _find_removed_event(evaluated: Version, removed: Sequence[Event]) -> Event:
     """Return the last removed event that the criteria had counted; if none, the last removed event."""
-    filters = [leaf.measure.filter for leaf in iter_leaves(evaluated.criteria) if isinstance(leaf, EventCriterion)]
-    relevant = [event for event in removed if any(f.matches(event) for f in filters)]
+    measures = [leaf.measure for leaf in iter_leaves(evaluated.criteria) if isinstance(leaf, EventCriterion)]
+    relevant = [event for event in removed if any(measure.matches(event) for measure in measures)]
     return (relevant or removed)[-1]
 
 
@@ -90,7 +90,7 @@ def _find_deciding_event(evaluated: Version, is_member: bool, step: Step, after:
     event_criteria = [leaf for leaf in iter_leaves(evaluated.criteria) if isinstance(leaf, EventCriterion)]
     measures = {leaf.measure.key: leaf.measure for leaf in event_criteria}
     for event in step.events:
-        matching = {key: measure for key, measure in measures.items() if measure.filter.matches(event)}
+        matching = {key: measure for key, measure in measures.items() if measure.matches(event)}
         if not matching:
             continue
         deciding = event

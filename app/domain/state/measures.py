@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 from hashlib import blake2b
+from itertools import chain
 
 from app.domain.events.events import INTERNAL_TYPES, Category, Event, signed
 from app.domain.values.conditions import MEANING, Condition
 from app.domain.values.decimals import ZERO, add_exactly, subtract_exactly
 from app.domain.values.paths import Steps, split_path
 
-from .aggregates import Aggregates
+from .aggregates import Aggregate, Aggregates, Key
 
 MAX_EXPIRING = 100
 """Instants that a window lists. The worker reads the next ones from the events when the list runs out."""
@@ -131,6 +132,15 @@ class Measure:
         return bool(self.filter.metadata) or (self.summed_field or "").startswith(METADATA)
 
     @cached_property
+    def counts_made(self) -> bool:
+        """Whether events that rules made count: if their type is named, and in sums of points and amounts."""
+        return bool(self.filter.types) or self.summed_field in ("points", "amount")
+
+    def matches(self, event: Event) -> bool:
+        """Return whether the event counts in the measure."""
+        return (not event.is_made or self.counts_made) and self.filter.matches(event)
+
+    @cached_property
     def _summed_steps(self) -> Steps:
         return split_path((self.summed_field or "").removeprefix(METADATA))
 
@@ -222,7 +232,7 @@ def group_expiring(measure: Measure, events: Iterable[Event]) -> list[tuple[int,
     """
     pairs: list[tuple[int, Number]] = []
     for event in events:
-        if measure.filter.matches(event):
+        if measure.matches(event):
             at, weight = event.occurred_ms, measure.weight(event)
             if pairs and pairs[-1][0] == at:
                 pairs[-1] = (at, add_numbers(pairs[-1][1], weight))
@@ -243,7 +253,7 @@ def append_expiring(
 
 def build_measure(measure: Measure, events: Iterable[Event], at_ms: int) -> State | None:
     """Return the state at `at_ms`, from all events that count, in any order; None if no event matches."""
-    matching = sorted((e for e in events if measure.filter.matches(e)), key=lambda e: e.occurred_ms)
+    matching = sorted((e for e in events if measure.matches(e)), key=lambda e: e.occurred_ms)
     if measure.within_ms is None:
         state: State | None = None
         for event in matching:
@@ -265,13 +275,13 @@ def build_measure(measure: Measure, events: Iterable[Event], at_ms: int) -> Stat
     )
 
 
-def from_aggregates(measure: Measure, aggregates: Aggregates) -> State | None:
+def from_aggregates(measure: Measure, aggregates: Aggregates, made: Aggregates) -> State | None:
     """Return the state of a measure from the aggregates of a pass; None if no row matches.
 
-    Call it only if `measure.can_use_aggregates` is true.
+    `made` are those of the events that rules made. Call it only if `measure.can_use_aggregates` is true.
     """
     state: State | None = None
-    for (kind, currency), row in aggregates.items():
+    for (kind, currency), row in rows_of(measure, aggregates, made):
         if kind in INTERNAL_TYPES or not measure.filter.may_match(kind, row.category, currency):
             continue
         if measure.is_span:
@@ -283,6 +293,11 @@ def from_aggregates(measure: Measure, aggregates: Aggregates) -> State | None:
             weight: Number = row.count if measure.summed_field is None else signed(kind, row.sum)
             state = Total(add_numbers(state.value, weight) if isinstance(state, Total) else weight)
     return state
+
+
+def rows_of(measure: Measure, aggregates: Aggregates, made: Aggregates) -> Iterable[tuple[Key, Aggregate]]:
+    """Return the rows of aggregates whose events may count in a measure."""
+    return chain(aggregates.items(), made.items()) if measure.counts_made else aggregates.items()
 
 
 def add_numbers(a: Number, b: Number) -> Number:

@@ -14,9 +14,13 @@ from .pass_parts import (
     encode_aggregate_key,
     entry_from_doc,
     entry_to_doc,
+    firings_from_doc,
+    firings_to_doc,
     lot_to_doc,
     lots_from_docs,
     memberships_to_docs,
+    pending_from_docs,
+    pending_to_docs,
     profile_from_doc,
     profile_to_doc,
     state_from_doc,
@@ -44,10 +48,19 @@ def to_doc(card: Pass, system_ms: int = 0) -> Doc:
         **progress_to_doc(card),
         **({"pub": system_ms} if card.outbox else {}),
         **({} if card.next_due_ms is None else {"due": card.next_due_ms}),
+        **made_parts_to_doc(card),
         **({} if card.lots is None else {"lots": {key: lot_to_doc(lot) for key, lot in card.lots.items()}}),
         **({"fails": card.failures} if card.failures else {}),
         **({"historical": True} if card.historical else {}),
     }
+
+
+def made_parts_to_doc(card: Pass) -> Doc:
+    """Return what rules left in the pass; nothing for a pass on which none has fired."""
+    made = {encode_aggregate_key(key): aggregate_to_doc(key, row) for key, row in card.made_aggregates.items()}
+    fired = {rule_id: firings_to_doc(each) for rule_id, each in card.firings.items()}
+    wait = pending_to_docs(card.pending_points)
+    return {name: part for name, part in (("made", made), ("fired", fired), ("wait", wait)) if part}
 
 
 def progress_to_doc(card: Pass) -> Doc:
@@ -167,6 +180,9 @@ def from_doc(doc: Doc) -> Pass:
         next_due_ms=doc.get("due"),
         tier=doc["tier"],
         lots=lots_from_docs(doc.get("lots")),
+        made_aggregates=aggregates_from_docs(doc.get("made", {})),
+        firings={rule_id: firings_from_doc(each) for rule_id, each in doc.get("fired", {}).items()},
+        pending_points=pending_from_docs(doc.get("wait", ())),
         failures=0 if "parked" in doc else doc.get("fails", 0),
         historical=doc.get("historical", False),
     )

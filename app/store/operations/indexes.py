@@ -22,6 +22,9 @@ FORMER_INDEXES = {
 Only these are hidden or dropped: an index that is in neither table belongs to the operator.
 """
 
+TEXT_FIELDS = frozenset({"root"})
+"""Fields of partial indexes that hold texts."""
+
 
 def _index(
     collection: str, *names: str, unique: bool = False, partial: str | None = None, expires: bool = False
@@ -30,7 +33,7 @@ def _index(
     if expires:
         options["expireAfterSeconds"] = 0
     if partial is not None:
-        options["partialFilterExpression"] = {partial: {"$gte": 0}}
+        options["partialFilterExpression"] = {partial: {"$gte": "" if partial in TEXT_FIELDS else 0}}
     INDEXES.setdefault(collection, []).append(IndexModel([(name, ASCENDING) for name in names], **options))
 
 
@@ -39,6 +42,7 @@ _index("events", "workspace", "pass", "occurred_at", "_id")
 _index("events", "workspace", "occurred_at", "_id")
 _index("events", "workspace", "type", "occurred_at", "_id")
 _index("events", "workspace", "merge", unique=True, partial="merge")
+_index("events", "workspace", "root", partial="root")
 _index("passes", "due", "slot", partial="due")
 _index("passes", "parked", partial="parked")
 _index("workspaces", "stale", partial="stale")

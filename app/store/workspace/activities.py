@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from app.domain.activities import NO_EPOCH, Activity, ActivityQuery, activity_id, split_activity_id
+from app.domain.activities import NO_EPOCH, UNLESS_NAMED, Activity, ActivityQuery, activity_id, split_activity_id
 from app.store.codecs.pass_parts import from_bson, to_bson
 from app.store.mongo.conditions import between
 from app.store.mongo.paging import Page, PageRequest, charge_examined, count_matching, read_page
@@ -104,6 +104,8 @@ class ActivityQueries(WorkspaceQueries):
         where = self._in_workspace()
         if query.types:
             where["type"] = any_of(query.types)
+        else:
+            where["type"] = {"$nin": sorted(UNLESS_NAMED)}
         if query.category is not None:
             where["category"] = query.category
         if query.pass_id is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from app.clock import system_ms
 from app.domain.passes.passes import Pass
-from app.domain.state.points import Lots
+from app.domain.state.lots import Lots
 from app.domain.values.instants import EARLIEST
 from app.store.codecs.pass_parts import lots_from_docs
 from app.store.codecs.passes import from_doc, to_doc
