@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from app.domain.passes.passes import Pass
+from app.domain.rules.matching import iter_rule_measures, nth_measure
 from app.domain.rules.rules import RuleVersion
+from app.domain.rules.triggers import BalanceTrigger, EventTrigger, SegmentTrigger, TierTrigger
 from app.domain.segments.comparisons import MAX_WALK_COMPARISONS, count_comparisons
 from app.domain.segments.criteria import Criteria, EventCriterion, iter_leaves
 from app.domain.segments.segments import (
@@ -21,6 +23,8 @@ from app.domain.state.measures import Measure
 from app.domain.tiers.programs import TierProgramVersion
 from app.domain.values.instants import to_ms
 
+RankedRule = tuple[int, RuleVersion]
+"""A rule with its rank: 0 is asked first."""
 DefinitionVersion = Version | RuleVersion | TierProgramVersion
 
 
@@ -55,14 +59,82 @@ class ActiveDefinitions:
         return {version.segment_id: version for version in self.versions}
 
     @cached_property
-    def comparisons(self) -> int:
-        """The comparisons that one evaluation of a pass takes."""
-        return sum(count_comparisons(tree) for each in (*self.ordered, *self.rules) for tree in criteria_of(each))
+    def rules_by_event_type(self) -> Mapping[str, Sequence[RankedRule]]:
+        """The rules that are asked about events of a type, each with its rank."""
+        found: dict[str, list[RankedRule]] = {}
+        for rank, rule in enumerate(self.rules):
+            if isinstance(rule.trigger, EventTrigger):
+                for event_type in rule.trigger.types:
+                    found.setdefault(event_type, []).append((rank, rule))
+        return found
 
-    @property
+    @cached_property
+    def rules_by_transition(self) -> Mapping[tuple[str, bool], Sequence[RankedRule]]:
+        """The rules that are asked about entries into a segment (True) and exits from it (False)."""
+        found: dict[tuple[str, bool], list[RankedRule]] = {}
+        for rank, rule in enumerate(self.rules):
+            if isinstance(rule.trigger, SegmentTrigger):
+                found.setdefault((rule.trigger.segment_id, rule.trigger.entered), []).append((rank, rule))
+        return found
+
+    @cached_property
+    def tier_rules(self) -> Sequence[RankedRule]:
+        """The rules that are asked about changes of the tier."""
+        return [(rank, rule) for rank, rule in enumerate(self.rules) if isinstance(rule.trigger, TierTrigger)]
+
+    @cached_property
+    def balance_rules(self) -> Sequence[RankedRule]:
+        """The rules that are asked about the balance of points."""
+        return [(rank, rule) for rank, rule in enumerate(self.rules) if isinstance(rule.trigger, BalanceTrigger)]
+
+    @cached_property
+    def nth_measures(self) -> Mapping[str, Measure]:
+        """The counts of matching events, by the id of the rule that asks for the number of an event."""
+        measures = ((rule.rule_id, nth_measure(rule)) for rule in self.rules)
+        return {rule_id: measure for rule_id, measure in measures if measure is not None}
+
+    def count_effects(self, event_type: str) -> int:
+        """Return the effects of all rules that may fire after an event of a type, in the first depth."""
+        direct = self.rules_by_event_type.get(event_type, ())
+        return sum(len(rule.effects) for _, rule in direct) + self._other_effects
+
+    @cached_property
+    def _other_effects(self) -> int:
+        return sum(len(rule.effects) for rule in self.rules if not isinstance(rule.trigger, EventTrigger))
+
+    @cached_property
+    def rule_windows(self) -> tuple[Measure, ...]:
+        """The windows that only conditions of rules read. Their events leave without making a pass due."""
+        evaluated = {leaf.measure.key for leaf in self.event_criteria}
+        return tuple(each for each in self.measures if each.within_ms is not None and each.key not in evaluated)
+
+    @cached_property
+    def comparisons(self) -> int:
+        """The comparisons that one evaluation of a pass takes, without the conditions of rules."""
+        return sum(count_comparisons(tree) for each in self.ordered for tree in criteria_of(each))
+
+    @cached_property
     def events_per_walk(self) -> int:
         """The number of events after which a walk stops."""
-        return max(1, MAX_WALK_COMPARISONS // max(1, self.comparisons))
+        of_rules = sum(count_comparisons(tree) for rule in self.rules for tree in criteria_of(rule))
+        return max(1, MAX_WALK_COMPARISONS // max(1, self.comparisons + of_rules))
+
+    @cached_property
+    def windows(self) -> tuple[Measure, ...]:
+        """The measures of the last N ms."""
+        return tuple(measure for measure in self.measures if measure.within_ms is not None)
+
+    def measures_of(self, event_type: str) -> Sequence[Measure]:
+        """Return the measures in which events of a type may count."""
+        found = self._measures_by_type.get(event_type)
+        if found is None:
+            found = [each for each in self.measures if not each.filter.types or event_type in each.filter.types]
+            self._measures_by_type[event_type] = found
+        return found
+
+    @cached_property
+    def _measures_by_type(self) -> dict[str, Sequence[Measure]]:
+        return {}
 
     @cached_property
     def measure_keys(self) -> frozenset[str]:
@@ -150,7 +222,8 @@ def _activate(latest: Iterable[DefinitionVersion]) -> ActiveDefinitions:
     ordered = tuple(nodes[key] for key in order)
     evaluated = list(iter_event_criteria(ordered))
     event_criteria = tuple({(leaf.meaning, repr(leaf.to_dict())): leaf for leaf in evaluated}.values())
-    measures = {leaf.measure.key: leaf.measure for leaf in (*event_criteria, *iter_event_criteria(rules))}
+    used = (*(leaf.measure for leaf in (*event_criteria, *iter_event_criteria(rules))), *iter_rule_measures(rules))
+    measures = {measure.key: measure for measure in used}
     return ActiveDefinitions(
         ordered,
         tuple(sorted(rules, key=lambda rule: (-rule.priority, rule.first_at, rule.rule_id))),

@@ -27,6 +27,22 @@ def keyed_event_id(workspace_id: str, idempotency_key: str, index: int) -> str:
     return _digest("event", workspace_id, "k", idempotency_key, str(index))
 
 
+def made_event_id(rule_id: str, cause: str, target: str, effect: int | None) -> str:
+    """Return the permanent id of what a rule makes for a cause: one effect on a target, or the firing itself for None.
+
+    A cause and a target are ids of events or activities.
+    """
+    return _digest("event", "made", rule_id, cause, target, "fired" if effect is None else str(effect))
+
+
+def is_in_control_group(rule_id: str, pass_id: str, percent: int) -> bool:
+    """Return whether a rule fires without effects for a pass, of which `percent` of 100 do."""
+    if percent <= 0:
+        return False
+    digest = blake2b(f"{rule_id}:{pass_id}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) % 100 < percent
+
+
 def event_type_id(workspace_id: str, key: str) -> str:
     """Return the id of an event type in a workspace. Built-in types have such an id, too."""
     return _digest("etype", workspace_id, key)

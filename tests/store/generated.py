@@ -15,8 +15,8 @@ from app.domain.events.events import TYPES, Category, Event, Origin
 from app.domain.events.points_expiry import PointsExpiry
 from app.domain.passes.passes import STATUSES, Membership, Pass, Profile
 from app.domain.state.aggregates import Aggregate
-from app.domain.state.measures import FirstAndLast, State, Total, Window
 from app.domain.state.lots import Lot
+from app.domain.state.measures import FirstAndLast, State, Total, Window
 from app.domain.values.instants import to_ms
 
 OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True, tzinfo=UTC)

@@ -145,6 +145,8 @@ class _Walks:
             history=read.history,
             pages=read.pages,
             moved_ids=read.moved_ids,
+            families=read.families,
+            texts=self._worker.texts,
             before_ms=read.before_ms,
         )
         return walk() if len(read.history or ()) < LONG_HISTORY else await asyncio.to_thread(walk)

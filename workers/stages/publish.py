@@ -45,6 +45,9 @@ async def publish_once(worker: Worker, workspace_id: str) -> bool:
     if horizon.until_ms is not None:
         worker.horizons[workspace_id] = horizon
     workspace = worker.resources.workspace(workspace_id)
+    # Before the log: an activity must not tell of an event that does not exist. Before the pull: the outbox is the only
+    # other place where the event is stored.
+    await worker.publish_queries.insert_made(workspace_id, [entry.made for _, entry in entries if entry.made])
     drafts, last, history = await asyncio.gather(
         _render(worker, workspace_id, entries), _read_last_position(worker, workspace), workspace.read_log_history()
     )
@@ -89,8 +92,10 @@ async def _read_last_position(worker: Worker, workspace: Workspace) -> int:
 
 async def _render(worker: Worker, workspace_id: str, entries: Sequence[tuple[str, Entry]]) -> list[Activity]:
     workspace = worker.resources.workspace(workspace_id)
-    event_ids = {str(entry.refs["event"]) for _, entry in entries if "event" in entry.refs}
+    made = {entry.made.id: entry.made for _, entry in entries if entry.made}
+    event_ids = {str(entry.refs["event"]) for _, entry in entries if "event" in entry.refs} - made.keys()
     segment_ids = {str(entry.refs["segment"]) for _, entry in entries if "segment" in entry.refs}
     events = await workspace.events.get_many(event_ids) if event_ids else {}
     segments = await workspace.segments.get_many(segment_ids) if segment_ids else {}
+    events = {**events, **made}
     return [render_activity(pass_id, entry, events, segments) for pass_id, entry in entries]

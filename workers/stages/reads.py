@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from app.domain.definitions import Definitions
 from app.domain.events.events import Event
 from app.domain.fold.lacks import Lacks
-from app.domain.fold.prefetch import Prefetch, WindowPage, find_prefetch
+from app.domain.fold.prefetch import Family, Prefetch, WindowPage, find_prefetch
 from app.domain.passes.passes import Pass
 from workers.worker import Worker
 
@@ -33,6 +33,7 @@ class ReadWork:
     history: Sequence[Event] | None
     pages: Mapping[str, WindowPage]
     moved_ids: Collection[str]
+    families: Mapping[str, Family] = field(default_factory=dict)
     before_ms: int | None = None
 
 
@@ -57,8 +58,9 @@ async def read_for_walks(
 
     pages = await asyncio.gather(*(read_pages(work, prefetch) for work, prefetch in kept))
     moved_ids = await _find_moved(worker, [work for work, _ in kept], histories)
+    families = await _read_families(worker, [(work.card, prefetch.families) for work, prefetch in kept])
     return [
-        ReadWork(work, histories.get(work.card.id), page, moved_ids=moved_ids)
+        ReadWork(work, histories.get(work.card.id), page, moved_ids=moved_ids, families=families.get(work.card.id, {}))
         for (work, _), page in zip(kept, pages, strict=True)
     ]
 
@@ -71,7 +73,23 @@ async def read_what_lacked(worker: Worker, lacking: Sequence[tuple[ReadWork, Lac
     ]
     kept = choose_by_history(sized)
     histories = await worker.fold_queries.histories([read.work.card for read, lacks in kept if lacks.history])
-    return [replace(read, history=histories.get(read.work.card.id, read.history)) for read, _ in kept]
+    families = await _read_families(worker, [(read.work.card, lacks.families) for read, lacks in kept])
+    return [
+        replace(
+            read,
+            history=histories.get(read.work.card.id, read.history),
+            families={**read.families, **families.get(read.work.card.id, {})},
+        )
+        for read, _ in kept
+    ]
+
+
+async def _read_families(
+    worker: Worker, wanted: Sequence[tuple[Pass, frozenset[str]]]
+) -> Mapping[str, Mapping[str, Family]]:
+    """Return the wanted families by pass id and root. Reads nothing if none is wanted."""
+    named = [(card, roots) for card, roots in wanted if roots]
+    return await worker.fold_queries.families(named) if named else {}
 
 
 async def _find_moved(

@@ -16,17 +16,19 @@ visits these instants in order:
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.domain.activities import Entry
 from app.domain.definitions import Definitions
 from app.domain.events.events import TOMBSTONES, Event
 from app.domain.passes.passes import Pass
+from app.domain.rules.texts import Texts
 from app.domain.values.instants import to_ms
 
+from .asking import Asking
 from .instant import apply_version, count_events, remove_events
 from .lacks import DataMissing, Lacks
-from .prefetch import WindowPage
+from .prefetch import Family, WindowPage
 from .saving import build_pass
 from .timelines import build_timeline
 from .walk import Walk
@@ -36,12 +38,15 @@ from .walk import Walk
 class Advanced:
     """Result of a walk: the pass, the new entries of its outbox, and the ids of the folded events.
 
-    Events that are not folded stay pending.
+    Events that are not folded stay pending. `matched` counts by rule id what triggers matched, and `skipped` by (rule id,
+    reason) those of them for which the rule did not fire.
     """
 
     card: Pass
     entries: tuple[Entry, ...]
     folded_ids: tuple[str, ...]
+    matched: Mapping[str, int] = field(default_factory=dict)
+    skipped: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 def advance(
@@ -55,6 +60,8 @@ def advance(
     history: Sequence[Event] | None = None,
     pages: Mapping[str, WindowPage] | None = None,
     moved_ids: Collection[str] = (),
+    families: Mapping[str, Family] | None = None,
+    texts: Texts | None = None,
     before_ms: int | None = None,
 ) -> Advanced | Lacks:
     """Walk the pass to `limit_ms`, or to the last of `events` if that one lies later, and return the result.
@@ -69,10 +76,15 @@ def advance(
       `find_prefetch` asked for them.
     - `moved_ids`: those targets of tombstones in `events` that do not count in this pass yet, but that a merged pass
       published. Targets in `events` may be left out.
+    - `families`: families that were read, by root.
+    - `texts`: renderer of the texts in effects of rules.
     - `before_ms`: the walk ends before this instant, at which it lacked data.
     """
-    walk = Walk(card, definitions, history, recorded_ms=recorded_ms, pages=pages or {})
-    walk.moved_ids = {*moved_ids, *(event.id for event in events if event.move and event.move.was_published)}
+    moved = {*moved_ids, *(event.id for event in events if event.move and event.move.was_published)}
+    walk = Walk(
+        card, definitions, history, recorded_ms=recorded_ms, pages=pages or {}, moved_ids=moved, families=families,
+        texts=texts,
+    )  # fmt: skip
     return _Course(walk, list(events), limit_ms, has_more=has_more, before_ms=before_ms).run()
 
 
@@ -82,7 +94,7 @@ class _Course:
     def __init__(
         self, walk: Walk, events: list[Event], limit_ms: int, *, has_more: bool, before_ms: int | None
     ) -> None:
-        self.walk = walk
+        self.walk, self.asking = walk, Asking(walk)
         self.before_ms = before_ms
         start_ms, created_ms = walk.at_ms, to_ms(walk.card.created_at)
         self.creation_ms = created_ms if start_ms < created_ms else None
@@ -116,7 +128,10 @@ class _Course:
                 return Lacks(at_ms, missing.history, missing.families, is_first=is_first)
             is_first = False
         folded_ids = tuple(event.id for _, _, event in self.timeline[: self.index])
-        return Advanced(build_pass(walk), tuple(walk.new_entries.entries), folded_ids)
+        return Advanced(
+            build_pass(walk), tuple(walk.new_entries.entries), folded_ids,
+            matched=self.asking.matched, skipped=self.asking.skipped,
+        )  # fmt: skip
 
     def find_next(self) -> tuple[int, int | None]:
         """Return the next instant, and the next one at which time alone may change something."""
@@ -139,11 +154,11 @@ class _Course:
             self.index += 1
         has_revision = any(max(each.at_ms, walk.at_ms) <= at_ms for each in revisions[:1])
         if counting or at_ms in (self.creation_ms, due_ms) or not (has_revision or tombstones):
-            count_events(walk, at_ms, counting, is_creation=at_ms == self.creation_ms)
+            count_events(walk, self.asking, at_ms, counting, is_creation=at_ms == self.creation_ms)
             self.creation_ms = None
         if tombstones:
-            remove_events(walk, at_ms, tombstones)
+            remove_events(walk, self.asking, at_ms, tombstones)
         while not walk.is_over and revisions and revisions[0].at_ms <= at_ms:
             if walk.comparisons_left <= 0:
                 break
-            apply_version(walk, at_ms, revisions.pop(0))
+            apply_version(walk, self.asking, at_ms, revisions.pop(0))

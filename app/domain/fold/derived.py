@@ -45,6 +45,10 @@ class Derived:
         # Without aggregates, nothing has counted in the pass yet.
         self._history = () if history is None and not card.has_counted else history
         self._applied: list[Event] = []
+        # Events that counted during the walk, and corrections among them, by the root of their family.
+        self.families: dict[str, list[Event]] = {}
+        self.corrections: dict[str, list[Event]] = {}
+        self.removed_ids: set[str] = set()
         self._aggregates, self._made_aggregates = card.aggregates, card.made_aggregates
         self.firings: RuleFirings = card.firings
         self.states: dict[str, State] = dict(card.measures)
@@ -82,7 +86,13 @@ class Derived:
         return fold_events(self._made_aggregates, made) if made else self._made_aggregates
 
     def apply(self, event: Event, measures: Iterable[Measure], at_ms: int) -> None:
-        """Count one more event at the instant `at_ms`, except its points; see `count_points`."""
+        """Count one more event at the instant `at_ms`, except its points; see `count_points`.
+
+        `measures` are those in which events of its type may count.
+        """
+        self.families.setdefault(event.family, []).append(event)
+        if event.correction_of is not None:
+            self.corrections.setdefault(event.family, []).append(event)
         for measure in measures:
             if measure.matches(event):
                 state = add_event(measure, self.states.get(measure.key), event, at_ms)
@@ -119,6 +129,7 @@ class Derived:
     def remove_events(self, event_ids: Collection[str], measures: Iterable[Measure], at_ms: int) -> list[Event]:
         """Rebuild all values without these events, and return those of them that counted until now."""
         removed = [event for event in self.counted if event.id in event_ids]
+        self.removed_ids |= {event.id for event in removed}
         if removed:
             self._rebuild([event for event in self.counted if event.id not in event_ids], measures, at_ms)
         return removed

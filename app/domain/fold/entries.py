@@ -8,6 +8,13 @@ from dataclasses import replace
 from app.domain.activities import DELETED, POINTS_ADDED, POINTS_EXPIRED, UPDATED, CauseKind, Entry, types_of
 from app.domain.events.events import Event
 from app.domain.state.lots import ExpiredLot, Matured, is_end_key
+from app.domain.values.text import encode_canonical
+
+MAX_ENTRIES = 1_000
+"""New entries after which a walk stops: a write must stay small."""
+MAX_BYTES = 1_000_000
+"""Bytes of new entries after which a walk stops, estimated."""
+_ENTRY_BYTES, _EVENT_BYTES = 300, 600
 
 
 class NewEntries:
@@ -17,6 +24,12 @@ class NewEntries:
         self.last_number = last_number
         self.entries: list[Entry] = []
         self._recorded_ms = recorded_ms
+        self._bytes = 0
+
+    @property
+    def are_many(self) -> bool:
+        """Whether the walk must end after this instant, because its write becomes large."""
+        return len(self.entries) > MAX_ENTRIES or self._bytes > MAX_BYTES
 
     def add(
         self,
@@ -29,6 +42,7 @@ class NewEntries:
     ) -> int:
         """Add an entry with the next number, and return that number."""
         self.last_number += 1
+        self._bytes += _ENTRY_BYTES
         self.entries.append(
             Entry(
                 self.last_number,
@@ -58,6 +72,7 @@ class NewEntries:
         numbered = replace(event, step=self.last_number + 1)
         cause = {"kind": CauseKind.EVENT.value, "event": event.id}
         made: Event | None = numbered
+        self._bytes += _EVENT_BYTES + len(encode_canonical(event.metadata)) + len(encode_canonical(event.changes))
         for activity_type in types_of(event):
             self.add(activity_type, at_ms, cause, {"event": event.id}, made)
             made = None

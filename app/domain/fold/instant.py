@@ -1,32 +1,45 @@
 """One instant of a walk: what happens at it, in order.
 
-1. Points whose end has come leave the balance.
-2. Events count, a correction after the event that it corrects.
+1. Points whose end has come leave the balance, then pending points enter it.
+2. Events count, a correction after the event that it corrects; then the differences that corrections make.
 3. The segments are evaluated.
-4. Tombstones remove, and the segments are evaluated again.
-5. The revisions of the instant come into force: a version does not see the events of its instant.
+4. Rules are asked about the events and transitions, and about the balance.
+5. What they made counts, and 3 and 4 run for it, until nothing fires.
+6. Tombstones remove, and the differences of their families are made; then 3 to 5 run.
+7. The revisions of the instant come into force: a version does not see the events of its instant.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from app.domain.definitions import DefinitionVersion
 from app.domain.events.events import PASS_ERASED, PASS_MERGED, Event
 from app.domain.passes.passes import Erased
 from app.domain.passes.profiles import FIELD_EVENTS
+from app.domain.rules.occurrences import Happened, is_of_merge
 from app.domain.segments.causes import Step
 from app.domain.segments.segments import Version
 
+from .asking import Asking
+from .families import differences_of, differences_of_events
 from .walk import Walk
 
 
-def count_events(walk: Walk, at_ms: int, events: Sequence[Event], *, is_creation: bool = False) -> None:
-    """Let time pass to the instant, count the events of it, and evaluate all segments."""
-    _run(walk, Step(at_ms, walk.snapshot(at_ms), events, is_creation=is_creation))
+def count_events(walk: Walk, asking: Asking, at_ms: int, events: Sequence[Event], *, is_creation: bool = False) -> None:
+    """Let time pass to the instant, count the events of it, evaluate all segments, and ask the rules."""
+    step = _begin(walk, Step(at_ms, walk.snapshot(at_ms), events, is_creation=is_creation))
+    walk.count(events, at_ms)
+    differences = walk.count_made(differences_of_events(walk, at_ms, events), at_ms)
+    if differences:
+        step = replace(step, events=(*events, *differences))
+    transitions = walk.evaluate(step)
+    is_merge = bool(events) and all(map(is_of_merge, events))
+    _ask(walk, asking, at_ms, Happened(step.events, transitions, is_merge=is_merge))
 
 
-def remove_events(walk: Walk, at_ms: int, tombstones: Sequence[Event]) -> None:
+def remove_events(walk: Walk, asking: Asking, at_ms: int, tombstones: Sequence[Event]) -> None:
     """Apply all tombstones of one instant together. The target of a tombstone may never have counted."""
     before = walk.snapshot(at_ms)
     derived, entries = walk.derived, walk.new_entries
@@ -38,32 +51,54 @@ def remove_events(walk: Walk, at_ms: int, tombstones: Sequence[Event]) -> None:
     entries.report_removals([*removed_ids, *moved_ids], at_ms)
     if any(event.type in FIELD_EVENTS for event in removed):
         derived.updated_at = max(derived.updated_at, *(t.recorded_at for t in tombstones))
-    _run(walk, Step(at_ms, before, removed=removed))
+    step = _begin(walk, Step(at_ms, before, removed=removed))
+    walk.count((), at_ms)
+    tombstone_ids = {tombstone.removes: tombstone.id for tombstone in tombstones}
+    causes = {event.family: tombstone_ids[event.id] for event in removed}
+    differences = walk.count_made(differences_of(walk, at_ms, causes), at_ms)
+    transitions = walk.evaluate(step)
     survivors = [tombstone.into for tombstone in tombstones if tombstone.type == PASS_MERGED]
-    if any(tombstone.type == PASS_ERASED for tombstone in tombstones):
+    is_erased = any(tombstone.type == PASS_ERASED for tombstone in tombstones)
+    if not (is_erased or survivors):
+        _ask(walk, asking, at_ms, Happened(differences, transitions))
+    elif is_erased:
         rows = [*derived.aggregates.values(), *derived.made_aggregates.values()]
         walk.erased = Erased(at_ms, sum(row.count for row in rows), len(rows), segments=tuple(walk.members))
         walk.leave_all_segments(Step(at_ms, walk.snapshot(at_ms), is_erasure=True))
         entries.report_end(at_ms, survivor_id=None)
-    elif survivors:
+    else:
         walk.merged_into = survivors[0]
         walk.leave_all_segments(Step(at_ms, walk.snapshot(at_ms), is_merge=True))
         entries.report_end(at_ms, walk.merged_into)
 
 
-def apply_version(walk: Walk, at_ms: int, version: DefinitionVersion) -> None:
+def apply_version(walk: Walk, asking: Asking, at_ms: int, version: DefinitionVersion) -> None:
     """Put a version into force at the instant. Evaluate all segments under a version of a segment."""
-    if isinstance(version, Version):
-        _run(walk, Step(at_ms, walk.snapshot(at_ms), version=version))
-    else:
+    if not isinstance(version, Version):
         walk.apply_revision(version, at_ms)
+        # A rule that is new to the pass compares with the balance of now.
+        walk.note_asked()
+        return
+    step = _begin(walk, Step(at_ms, walk.snapshot(at_ms), version=version))
+    walk.count((), at_ms)
+    walk.apply_revision(version, at_ms)
+    transitions = walk.evaluate(step)
+    _ask(walk, asking, at_ms, Happened(transitions=transitions))
 
 
-def _run(walk: Walk, step: Step) -> None:
-    """Apply what happened in the step, evaluate all segments, and emit the transitions."""
+def _begin(walk: Walk, step: Step) -> Step:
+    """Let time pass to the instant of the step."""
     walk.versions_before = walk.active.by_segment
-    step = walk.pass_time(step)
-    walk.count(step.events, step.at_ms)
-    if step.version is not None:
-        walk.apply_revision(step.version, step.at_ms)
-    walk.evaluate(step)
+    return walk.pass_time(step)
+
+
+def _ask(walk: Walk, asking: Asking, at_ms: int, happened: Happened) -> None:
+    """Ask the rules what they make, count it, and ask again about that, until nothing fires."""
+    depth = 1
+    while made := asking.ask(happened, at_ms, depth):
+        before = walk.snapshot(at_ms)
+        walk.versions_before = walk.active.by_segment
+        counted = walk.count_made(made, at_ms)
+        transitions = walk.evaluate(Step(at_ms, before, counted))
+        happened, depth = Happened(counted, transitions), depth + 1
+    walk.note_asked()

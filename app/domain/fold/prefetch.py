@@ -30,14 +30,24 @@ class WindowPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Prefetch:
-    """Data that a walk needs: the whole history of the pass, and the next events to leave some windows.
+class Family:
+    """Members of a family that count in the pass, and whether one that counted lies on another pass."""
 
-    `windows` maps the key of a measure to the measure and the instant in ms after which to read.
+    members: Sequence[Event]
+    is_split: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prefetch:
+    """Data that a walk needs: the whole history of the pass, the next events to leave some windows, and families.
+
+    `windows` maps the key of a measure to the measure and the instant in ms after which to read. `families` has the roots
+    of the families that corrections belong to.
     """
 
     history: bool = False
     windows: Mapping[str, tuple[Measure, int]] = field(default_factory=dict)
+    families: frozenset[str] = frozenset()
 
 
 def effective_ms(event: Event, at_ms: int) -> int:
@@ -78,7 +88,15 @@ def find_prefetch(card: Pass, definitions: Definitions, events: Sequence[Event],
         if not state.instants or state.instants[-1] + measure.within_ms <= horizon:
             after_ms = state.instants[-1] if state.instants else card.evaluated_until_ms - measure.within_ms
             windows[measure.key] = (measure, after_ms)
-    return Prefetch(history, windows)
+    return Prefetch(history, windows, _find_families(card, events))
+
+
+def _find_families(card: Pass, events: Sequence[Event]) -> frozenset[str]:
+    """Return the families of corrections whose first event is not among the events, if a rule has fired on the pass."""
+    if not card.firings:
+        return frozenset()
+    ids = {event.id for event in events if event.move is None}
+    return frozenset(event.family for event in events if event.correction_of is not None and event.family not in ids)
 
 
 def may_match(measure: Measure, aggregates: Aggregates, made: Aggregates) -> bool:

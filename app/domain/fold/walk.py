@@ -6,25 +6,38 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from decimal import Decimal
 
 from app.domain.activities import ENTERED, LEFT, CauseKind
 from app.domain.definitions import ActiveDefinitions, Definitions, DefinitionVersion
 from app.domain.events.events import Event
 from app.domain.passes.passes import Erased, Membership, Pass
+from app.domain.rules.made import Maker
+from app.domain.rules.matching import EARNED_TOTAL
+from app.domain.rules.occurrences import Transition
+from app.domain.rules.texts import PlainTexts, Texts
 from app.domain.segments.causes import Step, collect_values, find_cause
 from app.domain.segments.comparisons import MAX_WALK_COMPARISONS
 from app.domain.segments.criteria import EventCriterion
 from app.domain.segments.evaluation import EvaluationContext, earliest_change_ms, evaluate, joined_ms, next_change_ms
 from app.domain.segments.segments import Version
-from app.domain.state.measures import Window
+from app.domain.state.measures import Total, Window
 
 from .derived import Derived
 from .entries import NewEntries
-from .prefetch import WindowPage
+from .prefetch import Family, WindowPage
 
 LATE_CAUSES = frozenset({CauseKind.EVENT_REMOVED.value, CauseKind.PASS_MERGED.value})
 """Causes whose transitions are always late."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Points of a pass: the balance, and what was earned in all if a rule asks for it."""
+
+    balance: Decimal
+    earned: Decimal
 
 
 class Walk:
@@ -41,6 +54,8 @@ class Walk:
         recorded_ms: int,
         pages: Mapping[str, WindowPage],
         moved_ids: Collection[str] = (),
+        families: Mapping[str, Family] | None = None,
+        texts: Texts | None = None,
     ) -> None:
         self.card = card
         self.definitions = definitions
@@ -55,7 +70,11 @@ class Walk:
         self.erased: Erased | None = None
         self.merged_into: str | None = None
         self.moved_ids = moved_ids
+        self.families = families or {}
+        self.texts = texts or PlainTexts()
+        self.recorded_ms = recorded_ms
         self.comparisons_left = MAX_WALK_COMPARISONS
+        self.asked = self.totals()
 
     @property
     def is_over(self) -> bool:
@@ -65,14 +84,15 @@ class Walk:
     @property
     def must_stop(self) -> bool:
         """Whether the walk ends here. The pass is then due, behind, or has pending events: the next round continues."""
-        return self.is_over or self.has_exhausted_window() or self.comparisons_left <= 0
+        is_full = self.comparisons_left <= 0 or self.new_entries.are_many
+        return self.is_over or is_full or self.has_exhausted_window()
 
     def has_exhausted_window(self) -> bool:
         """Return whether the list of a window is empty while more events follow in the window.
 
         The walk then stops, and the pass is due at once: the next round reads the next events of the window.
         """
-        for measure in self.active.measures:
+        for measure in self.active.windows:
             state = self.derived.states.get(measure.key)
             if isinstance(state, Window) and state.has_more and not state.instants:
                 return True
@@ -89,10 +109,22 @@ class Walk:
             lower_bounds = ((leaf, earliest_change_ms(leaf, context)) for leaf in leaves)
             leaves = [leaf for leaf, at in lower_bounds if at is not None and at <= by_ms]
         change = min((at for leaf in leaves if (at := next_change_ms(leaf, context)) is not None), default=None)
-        expiry = self.derived.points_account.next_change_ms()
-        return (
-            min(change, expiry) if change is not None and expiry is not None else change if expiry is None else expiry
-        )
+        changes = [change, self.derived.points_account.next_change_ms()]
+        if by_ms is not None:
+            changes.append(self._next_list_end_ms())
+        return min((at for at in changes if at is not None), default=None)
+
+    def _next_list_end_ms(self) -> int | None:
+        """Return the next instant at which the list of a window ends that only rules read; None for never.
+
+        The walk must not pass that instant without reading the next events of the window.
+        """
+        ends = []
+        for measure in self.active.rule_windows:
+            state = self.derived.states.get(measure.key)
+            if isinstance(state, Window) and state.has_more and state.instants:
+                ends.append(state.instants[-1] + (measure.within_ms or 0))
+        return min(ends, default=None)
 
     def context(self, at_ms: int) -> EvaluationContext:
         """Return what an evaluation depends on, as it is now. Later steps change it."""
@@ -113,6 +145,37 @@ class Walk:
         context.states, context.members = dict(context.states), dict(context.members)
         return context
 
+    def maker(self, at_ms: int) -> Maker:
+        """Return the maker of events of rules at this instant."""
+        return Maker(
+            self.card, at_ms, self.recorded_ms, texts=self.texts,
+            profile=self.derived.profile, points=self.derived.points_account.balance, tier=self.card.tier,
+        )  # fmt: skip
+
+    def totals(self) -> Totals:
+        """Return the points that rules compare with."""
+        earned = self.derived.states.get(EARNED_TOTAL.key)
+        return Totals(self.derived.points_account.balance, Decimal(earned.value if isinstance(earned, Total) else 0))
+
+    def note_asked(self) -> None:
+        """Note the points with which rules were asked last: a rule on the balance fires when they have risen since."""
+        self.asked = self.totals()
+
+    def has_family(self, root: str) -> bool:
+        """Return whether all members of a family are at hand: they were read, or its root counted in this walk."""
+        return root in self.families or any(
+            event.id == root and event.move is None for event in self.derived.families.get(root, ())
+        )
+
+    def family_members(self, root: str) -> Sequence[Event] | None:
+        """Return the members that count in this pass; None if one that counted lies on another pass."""
+        read = self.families.get(root)
+        if read is not None and read.is_split:
+            return None
+        members = {event.id: event for event in (read.members if read is not None else ())}
+        members |= {event.id: event for event in self.derived.families.get(root, ())}
+        return [event for event in members.values() if event.id not in self.derived.removed_ids]
+
     def pass_time(self, step: Step) -> Step:
         """Let points expire and pending points mature, and return the step with the balance afterwards."""
         expired, matured = self.derived.pass_time(step.at_ms)
@@ -125,20 +188,34 @@ class Walk:
     def count(self, events: Sequence[Event], at_ms: int) -> None:
         """Count events at an instant, one after the other, and add their activities."""
         for event in events:
-            self.derived.apply(event, self.active.measures, at_ms)
+            self.derived.apply(event, self.active.measures_of(event.type), at_ms)
             self.new_entries.report_event(event, at_ms)
+        self._count_points(events, at_ms)
+
+    def count_made(self, events: Sequence[Event], at_ms: int) -> list[Event]:
+        """Count events that rules make, add their activities, and return the events with their steps."""
+        counted = []
+        for event in events:
+            numbered = self.new_entries.report_made(event, at_ms)
+            self.derived.apply(numbered, self.active.measures_of(event.type), at_ms)
+            counted.append(numbered)
+        self._count_points(counted, at_ms)
+        return counted
+
+    def _count_points(self, events: Sequence[Event], at_ms: int) -> None:
         if expired := self.derived.count_points(events, at_ms, self.at_ms):
             self.new_entries.report_expiries(expired, at_ms)
 
-    def evaluate(self, step: Step) -> None:
-        """Evaluate all segments after what happened in the step, and emit the transitions."""
+    def evaluate(self, step: Step) -> list[Transition]:
+        """Evaluate all segments after what happened in the step, and emit and return the transitions."""
         at_ms, version = step.at_ms, step.version
         self.at_ms = at_ms
-        self.derived.expire_windows(self.active.measures, at_ms)
+        transitions: list[Transition] = []
+        self.derived.expire_windows(self.active.windows, at_ms)
         if version is not None:
             for archived_id in [segment_id for segment_id in self.members if segment_id not in self.active.by_segment]:
                 del self.members[archived_id]
-                self._emit_transition(version, False, step)
+                transitions.append(self._emit_transition(version, False, step))
         context = self.context(at_ms)
         self.comparisons_left -= self.active.comparisons * (1 + len(step.events))
         for evaluated in self.active.versions:
@@ -149,7 +226,8 @@ class Walk:
                     self.members[evaluated.segment_id] = membership
                 else:
                     del self.members[evaluated.segment_id]
-                self._emit_transition(evaluated, is_member, step)
+                transitions.append(self._emit_transition(evaluated, is_member, step))
+        return transitions
 
     def leave_all_segments(self, step: Step) -> None:
         """Emit the exits from all segments of a pass that was erased or merged."""
@@ -168,7 +246,7 @@ class Walk:
             if measure.key not in keys_before:
                 self.comparisons_left -= self.derived.begin_measure(measure, at_ms)
 
-    def _emit_transition(self, evaluated: Version, is_member: bool, step: Step) -> None:
+    def _emit_transition(self, evaluated: Version, is_member: bool, step: Step) -> Transition:
         at_ms, context, version = step.at_ms, self.context(step.at_ms), step.version
         cause, event = find_cause(evaluated, is_member, step, context)
         if is_member:
@@ -185,9 +263,12 @@ class Walk:
         }
         is_creation = cause["kind"] == CauseKind.PASS_CREATED.value
         is_historical = self.card.historical if is_creation else event is not None and event.historical
-        self.new_entries.add(
+        number = self.new_entries.add(
             ENTERED if is_member else LEFT, at_ms, cause, refs,
             late=cause["kind"] in LATE_CAUSES or (event is not None and event.occurred_ms < at_ms),
             silent=version is not None and version.is_silent,
             historical=is_historical,
         )  # fmt: skip
+        return Transition(
+            evaluated.segment_id, is_member, number, str(cause["kind"]), event=event, historical=is_historical
+        )

@@ -63,7 +63,9 @@ def _triggers_again(version: RuleVersion, effect: Effect, rule_key: str) -> bool
     if isinstance(trigger, SegmentTrigger):
         return effect == ChangeList(trigger.segment_id, adds=trigger.entered)
     if not isinstance(trigger, EventTrigger):
-        return False  # A balance that falls in between rises only by another cause; a tier changes by segments and time.
+        return (
+            False  # A balance that falls in between rises only by another cause; a tier changes by segments and time.
+        )
     match effect:
         case AwardPoints():
             made, amount = _AWARD_TYPE, None
@@ -95,7 +97,9 @@ def find_rule_warnings(version: RuleVersion, types: EventTypes, recorded: Collec
         own = {_AWARD_TYPE, _DEDUCT_TYPE}
         for index, name in enumerate(version.trigger.types):
             if name not in TYPES and name not in own and types.get(name) is None and name not in recorded:
-                message = f"No event type '{name}' is defined, and no event of that type is recorded. Check the spelling."
+                message = (
+                    f"No event type '{name}' is defined, and no event of that type is recorded. Check the spelling."
+                )
                 yield Problem(Code.UNKNOWN, message, ("trigger", "event", "types", str(index)))
 
 

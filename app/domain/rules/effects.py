@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 
+from app.domain.events.events import Category
 from app.domain.values.periods import PeriodUnit
 
 ONE = Decimal(1)
@@ -43,7 +44,7 @@ class AwardExpiry:
     """When awarded points expire; exactly one field has a value.
 
     - `at_ms`: at an instant.
-    - `after_days`: a number of days of 24 hours after the award.
+    - `after_days`: at local midnight of the rule's zone, a number of days after the day of the award.
     - `after_inactive_days`: a number of days without activity of the customer.
     - `end_of`: at the end of a calendar period.
     """
@@ -79,13 +80,14 @@ class DeductPoints:
 
 @dataclass(frozen=True, slots=True)
 class RecordEvent:
-    """Record an event. Texts in `metadata` are Liquid templates."""
+    """Record an event. Texts in `metadata` are Liquid templates. `category` is that of a type that is not built in."""
 
     type: str
     amount: Decimal | None = None
     currency: str | None = None
     points: Decimal | None = None
     metadata: Mapping[str, object] = field(default_factory=dict)
+    category: Category = Category.CUSTOM
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ from .aggregates import Aggregate, Aggregates, Key
 
 MAX_EXPIRING = 100
 """Instants that a window lists. The worker reads the next ones from the events when the list runs out."""
+EARNED, SPENT = "points.earned", "points.spent"
+"""Summed fields: points given less reversals, and points redeemed or deducted less what was given back."""
 METADATA = "metadata."
 """Beginning of a summed field that is a path of the metadata."""
 Number = int | Decimal
@@ -60,6 +62,11 @@ class EventFilter:
         if self.to_ms is not None and event.occurred_ms >= self.to_ms:
             return False
         return all(condition.holds_for(event.values_at(condition.steps)) for condition in self.metadata)
+
+    @property
+    def reads_events(self) -> bool:
+        """Whether the aggregates of a pass do not tell which of its events match."""
+        return bool(self.sources or self.metadata or self.from_ms is not None or self.to_ms is not None)
 
     def may_match(self, kind: str, category: Category, currency: str | None) -> bool:
         """Return whether events of this type, category and currency can match."""
@@ -134,7 +141,7 @@ class Measure:
     @cached_property
     def counts_made(self) -> bool:
         """Whether events that rules made count: if their type is named, and in sums of points and amounts."""
-        return bool(self.filter.types) or self.summed_field in ("points", "amount")
+        return bool(self.filter.types) or self.summed_field in ("points", EARNED, SPENT, "amount")
 
     def matches(self, event: Event) -> bool:
         """Return whether the event counts in the measure."""
@@ -147,9 +154,7 @@ class Measure:
     @property
     def can_use_aggregates(self) -> bool:
         """Whether the state follows from the aggregates of the pass, without reading its events."""
-        f = self.filter
-        by_aggregate = not (f.sources or f.metadata or f.from_ms is not None or f.to_ms is not None)
-        return by_aggregate and self.within_ms is None and self.summed_field in (None, "amount")
+        return not self.filter.reads_events and self.within_ms is None and self.summed_field in (None, "amount")
 
     def weight(self, event: Event) -> Number:
         """Return the number that one matching event adds: 1 for a count, else the value of the summed field.
@@ -163,7 +168,20 @@ class Measure:
             return event.signed_amount
         if self.summed_field == "points":
             return event.points
+        if self.summed_field in (EARNED, SPENT):
+            return earned_points(event) if self.summed_field == EARNED else spent_points(event)
         return event.values_at(self._summed_steps).total
+
+
+def earned_points(event: Event) -> Decimal:
+    """Return the points that an event gives, negative for one that takes points back that another event gave."""
+    is_reversal = "reversal" in event.metadata if event.is_made else event.correction_of is not None
+    return event.points if (event.points > 0) is not is_reversal else ZERO
+
+
+def spent_points(event: Event) -> Decimal:
+    """Return the points that an event spends, negative for one that gives points back that another event spent."""
+    return -event.points if event.points and not earned_points(event) else ZERO
 
 
 def add_event(measure: Measure, state: State | None, event: Event, at_ms: int) -> State | None:
@@ -249,6 +267,16 @@ def append_expiring(
         at_ms, weight = later[0]
         return [*pairs[:-1], (at_ms, add_numbers(pairs[-1][1], weight)), *later[1:]]
     return [*pairs, *later]
+
+
+def merge_expiring(
+    pairs: Sequence[tuple[int, Number]], others: Sequence[tuple[int, Number]]
+) -> list[tuple[int, Number]]:
+    """Return the pairs of two lists of `group_expiring` in one, of different events in any order."""
+    merged = dict(pairs)
+    for at_ms, weight in others:
+        merged[at_ms] = add_numbers(merged[at_ms], weight) if at_ms in merged else weight
+    return sorted(merged.items())
 
 
 def build_measure(measure: Measure, events: Iterable[Event], at_ms: int) -> State | None:

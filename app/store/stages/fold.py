@@ -18,9 +18,10 @@ from pymongo.errors import OperationFailure
 from app.domain.definitions import DefinitionVersion
 from app.domain.events.events import TOMBSTONES, Event
 from app.domain.events.tombstones import is_tombstone, targets_of
+from app.domain.fold.prefetch import Family
 from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass
-from app.domain.state.measures import MAX_EXPIRING, Measure, Number, append_expiring, group_expiring
+from app.domain.state.measures import MAX_EXPIRING, Measure, Number, append_expiring, group_expiring, merge_expiring
 from app.domain.values.instants import from_ms, to_ms
 from app.store.codecs import events
 from app.store.codecs.definitions import definition_from_doc
@@ -161,7 +162,7 @@ class FoldQueries(PendingQueries):
         return [definition_from_doc(doc) for doc in await self._definitions.find(query).sort("rev", 1).to_list(None)]
 
     async def histories(self, cards: Sequence[Pass]) -> dict[str, list[Event]]:
-        """Return by pass id all events that count in the pass as read, pending or not.
+        """Return by pass id all events that count in the pass as read, pending or not, or only in its outbox.
 
         Index: {workspace, pass, occurred_at, _id}.
         """
@@ -172,13 +173,40 @@ class FoldQueries(PendingQueries):
         by_workspace: dict[str, dict[str, Pass]] = {}
         for card in cards:
             by_workspace.setdefault(card.workspace_id, {})[card.id] = card
-        found: dict[str, list[Event]] = {card.id: [] for card in cards}
+        found: dict[str, list[Event]] = {card.id: card.made_events for card in cards}
         for workspace_id, workspace_cards in by_workspace.items():
             predicates = {pass_id: _counting(card) for pass_id, card in workspace_cards.items()}
             for doc in await in_chunks(partial(find_chunk, workspace_id), list(workspace_cards), self._in_chunk):
                 if predicates[doc["pass"]](doc):
                     found[doc["pass"]].append(events.from_doc(doc))
         return found
+
+    async def families(self, roots_by_pass: Sequence[tuple[Pass, frozenset[str]]]) -> dict[str, dict[str, Family]]:
+        """Return by pass id, and by root, the families of these roots: members that count in the pass as read.
+
+        A family is split if a member that counted lies on another pass. Indexes: _id, {workspace, root}.
+        """
+
+        async def find_chunk(workspace_id: str, roots: Sequence[str]) -> list[Doc]:
+            # The index is partial on `root`, so the condition repeats its filter.
+            members = {"workspace": workspace_id, "root": {"$in": list(roots), "$gte": ""}}
+            firsts = {"_id": {"$in": list(roots)}, "workspace": workspace_id}
+            found = await asyncio.gather(
+                self._events.find(members).to_list(None), self._events.find(firsts).to_list(None)
+            )
+            return [doc for docs in found for doc in docs if "removed" not in doc]
+
+        by_workspace: dict[str, set[str]] = {}
+        for card, roots in roots_by_pass:
+            by_workspace.setdefault(card.workspace_id, set()).update(roots)
+        docs_by_root: dict[str, list[Doc]] = {}
+        for workspace_id, wanted in by_workspace.items():
+            for doc in await in_chunks(partial(find_chunk, workspace_id), sorted(wanted), self._in_chunk):
+                docs_by_root.setdefault(doc.get("root") or doc["_id"], []).append(doc)
+        return {
+            card.id: {root: _family_of(card, root, docs_by_root.get(root, ())) for root in roots}
+            for card, roots in roots_by_pass
+        }
 
     async def expiring_events(
         self, card: Pass, measure: Measure, after_ms: int
@@ -190,6 +218,8 @@ class FoldQueries(PendingQueries):
         pairs: list[tuple[int, Number]] = []
         read_ms, after_id = after_ms + 1, ""
         counts = _counting(card)
+        made = sorted((e for e in card.made_events if e.occurred_ms > after_ms), key=lambda e: e.occurred_ms)
+        in_outbox = group_expiring(measure, made)
         while True:
             where: Doc = {"workspace": card.workspace_id, "pass": card.id, "occurred_at": {"$gte": from_ms(read_ms)}}
             if after_id:
@@ -210,6 +240,7 @@ class FoldQueries(PendingQueries):
                 pairs, group_expiring(measure, [events.from_doc(doc) for doc in docs if counts(doc)])
             )
             if len(pairs) > MAX_EXPIRING or not (is_full or after_id):
+                pairs = merge_expiring(pairs, in_outbox)
                 return pairs[:MAX_EXPIRING], len(pairs) > MAX_EXPIRING
             read_ms, after_id = next_ms, next_id
 
@@ -238,13 +269,26 @@ class FoldQueries(PendingQueries):
         return int(doc["fails"])
 
 
+def _family_of(card: Pass, root: str, docs: Sequence[Doc]) -> Family:
+    """Return the family of a root for a pass, from the documents of its members on any pass and from the outbox."""
+    counts = _counting(card)
+    members = [events.from_doc(doc) for doc in docs if doc["pass"] == card.id and counts(doc)]
+    members += [event for event in card.made_events if event.family == root]
+    elsewhere = [doc for doc in docs if doc["pass"] != card.id and doc["type"] not in TOMBSTONES]
+    # An event that is pending elsewhere counts for the first time there, unless a merge moves it.
+    is_split = any("pend" not in doc or doc.get("moved", {}).get("told", False) for doc in elsewhere)
+    return Family(members, is_split)
+
+
 def _counting(card: Pass) -> Callable[[Mapping[str, Any]], bool]:
     """Return a predicate for the documents of events that count in the pass as read.
 
     They are the events that are not pending or are in `last_folded_ids`, less the targets of tombstones in
-    `last_folded_ids`.
+    `last_folded_ids`. Events that the outbox carries are left out: the caller adds them, each once, whether publish has
+    inserted them or not.
     """
-    folded, removed = frozenset(card.last_folded_ids), targets_of(card.last_folded_ids)
+    folded = frozenset(card.last_folded_ids)
+    removed = targets_of(card.last_folded_ids) | {event.id for event in card.made_events}
 
     def counts(doc: Mapping[str, Any]) -> bool:
         if "removed" in doc or doc["type"] in TOMBSTONES or doc["_id"] in removed:

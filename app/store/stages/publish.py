@@ -11,8 +11,10 @@ from pymongo import UpdateOne
 
 from app.clock import system_ms
 from app.domain.activities import Entry
+from app.domain.events.events import Event
+from app.store.codecs.events import made_to_doc
 from app.store.codecs.pass_parts import entry_from_doc
-from app.store.mongo.queries import Database, Doc, ErrorTranslating, equal_to
+from app.store.mongo.queries import Database, Doc, ErrorTranslating, equal_to, insert_new
 
 LOOK_SIZE = 500
 """Unpublished passes that one look for workspaces reads."""
@@ -46,7 +48,7 @@ class PublishQueries(ErrorTranslating):
     """Named queries of the publish stage. Errors: Unavailable, safe to repeat."""
 
     def __init__(self, db: Database) -> None:
-        self._passes = db["passes"]
+        self._passes, self._events = db["passes"], db["events"]
         self._look_from_ms = 0
         self._look_horizon = self._first_horizon = Horizon()
 
@@ -104,6 +106,14 @@ class PublishQueries(ErrorTranslating):
             if 2 * len(docs) >= limit or horizon.until_ms is None:
                 return docs, horizon
             horizon = horizon.after([doc["pub"] for doc in docs], limit)
+
+    async def insert_made(self, workspace_id: str, made: Sequence[Event]) -> None:
+        """Insert events that outboxes carry, or leave those that exist. Safe to repeat. Index: _id.
+
+        The stub of an erased pass's event has the event's id, so that a late insert is refused.
+        """
+        if made:
+            await insert_new(self._events, [{**made_to_doc(event), "workspace": workspace_id} for event in made])
 
     async def published(self, up_to: Mapping[str, int]) -> None:
         """Remove published entries, up to a number, from each pass's outbox.

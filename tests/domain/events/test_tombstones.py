@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from app.domain.activities import DELETED, LEFT, UPDATED
 from app.domain.events.events import EVENT_REMOVED, PASS_ERASED, Category, Event, Origin
 from app.domain.events.points_expiry import PointsExpiry
-from app.domain.events.tombstones import target_of, targets_of, tombstone_id
+from app.domain.events.tombstones import tombstone_id
 from app.domain.fold.advance import Advanced, advance
 from app.domain.passes.passes import Profile
 from app.domain.segments.criteria import iter_leaves
@@ -40,16 +40,6 @@ def tombstone(target: str | None, at_ms: int) -> Event:
     kind = PASS_ERASED if target is None else EVENT_REMOVED
     event = purchase_event(0, at_ms)
     return replace(event, id=tombstone_id(target or "pass_1"), type=kind, amount=None, currency=None, removes=target)
-
-
-class RemovalSimulation(PassSimulation):
-    """A simulation that folds tombstones too: a removed event disappears when its tombstone is cleared."""
-
-    def fold(self, now_ms: int, limit: int | None = None) -> None:
-        super().fold(now_ms, limit)
-        removed = targets_of(e.id for e in self.counted)
-        self.counted = [e for e in self.counted if e.id not in removed and target_of(e.id) is None]
-        self.pending = [e for e in self.pending if e.id not in removed]
 
 
 def new_event(i: int, kind: str, at_ms: int, recorded_ms: int, amount: int) -> Event:
@@ -86,7 +76,7 @@ operations = st.lists(
 def test_any_order_of_events_and_removals_ends_like_a_rebuild(
     script: list[tuple[str, int, int, int, str]], days: int
 ) -> None:
-    simulation, now = RemovalSimulation(DEFINED), START
+    simulation, now = PassSimulation(DEFINED), START
     recorded: list[Event] = []
     removed: set[str] = set()
     for i, (kind, step, late, amount, worker) in enumerate(script):
@@ -145,7 +135,7 @@ def test_erased_pass_leaves_every_segment_and_keeps_no_values(
     script: list[tuple[str, int, int, int, str]], when: int
 ) -> None:
     """Memberships end in the write that erases the pass."""
-    simulation, now = RemovalSimulation(DEFINED), START
+    simulation, now = PassSimulation(DEFINED), START
     for i, (kind, step, late, amount, worker) in enumerate(script[:when]):
         now += step * DAY_MS // 4
         simulation.pending.append(new_event(i, kind, max(START, now - late * DAY_MS), now, amount))
@@ -189,7 +179,7 @@ def test_event_removed_before_it_occurs_never_counts() -> None:
 
 
 def test_removals_of_one_instant_name_the_event_that_each_segment_misses() -> None:
-    simulation = RemovalSimulation(
+    simulation = PassSimulation(
         definitions_of(
             count_criteria(2), {"event": {"types": ["visit"], "metric": "COUNT", "operator": "GTE", "value": 1}}
         )
