@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 from app.domain.activities import CauseKind, activity_id
 from app.domain.events.events import Event
 from app.domain.ids import is_in_control_group
-from app.domain.rules.firings import Firings
 from app.domain.rules.made import Cause
 from app.domain.rules.matching import is_active, is_open, is_within, matches_event, matches_tier
 from app.domain.rules.occurrences import OF_DEFINITIONS, UNASKED, Happened, TierChanged, Transition, is_of_merge
@@ -17,6 +16,7 @@ from app.domain.rules.rules import OnHistorical, PerPassLimit, RuleVersion
 from app.domain.rules.terms import net_amount
 from app.domain.rules.triggers import BalanceTrigger, EventTrigger, TierTrigger
 from app.domain.segments.evaluation import EvaluationContext, evaluate
+from app.domain.state.firings import Firings
 from app.domain.state.measures import Total
 from app.domain.values.periods import period_start_ms
 

@@ -13,9 +13,9 @@ from datetime import datetime
 from app.domain.events.events import RULE_FIRED, Event
 from app.domain.passes.passes import Pass
 from app.domain.passes.profiles import FIELD_EVENTS, apply_field_event, rebuild_profile, rebuilds_profile
-from app.domain.rules.firings import RuleFirings, add_firing
 from app.domain.state import points
 from app.domain.state.aggregates import Aggregates, fold_events
+from app.domain.state.firings import RuleFirings, add_firing
 from app.domain.state.lots import ExpiredLot, Matured
 from app.domain.state.measures import (
     MAX_EXPIRING,

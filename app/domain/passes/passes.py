@@ -11,8 +11,8 @@ from functools import cached_property
 from app.domain.activities import Entry
 from app.domain.errors import Code, InvalidInput, Problem, Refused
 from app.domain.events.events import Event
-from app.domain.rules.firings import RuleFirings
 from app.domain.state.aggregates import Aggregates
+from app.domain.state.firings import RuleFirings
 from app.domain.state.lots import Lots, Pending
 from app.domain.state.measures import State
 from app.domain.values.decimals import ZERO

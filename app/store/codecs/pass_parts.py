@@ -11,8 +11,8 @@ from bson import Decimal128
 from app.domain.activities import Entry
 from app.domain.events.events import SPEND_CATEGORY, Category
 from app.domain.passes.passes import Membership, Profile
-from app.domain.rules.firings import Firings
 from app.domain.state.aggregates import Aggregate, Aggregates
+from app.domain.state.firings import Firings
 from app.domain.state.lots import Lot, Lots, Pending, PendingPoints
 from app.domain.state.measures import FirstAndLast, Number, State, Total, Window
 from app.domain.values.decimals import ZERO, plain
