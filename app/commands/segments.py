@@ -42,7 +42,7 @@ from app.domain.values.text import parse_optional, parse_text
 from app.domain.values.zones import parse_zone
 from app.store.mongo.ids import new_id
 from app.store.mongo.points import charge_points
-from app.store.workspace.segments import SegmentLabels
+from app.store.workspace.labels import Labels
 
 from .audit import record_audit_entry
 from .context import Context
@@ -65,7 +65,7 @@ async def create_segment(
     """
     parsed_key = parse_key(key, "key")
     now = await ctx.now()
-    labels = SegmentLabels(
+    labels = Labels(
         id=new_id("seg"),
         key=parsed_key,
         name=parse_text(name, "name"),
@@ -114,7 +114,7 @@ async def update_segment(
     tree = before.criteria if criteria is None else await _parse_criteria(ctx, criteria)
     zone = before.timezone if timezone is None else await _parse_zone(ctx, timezone)
     parsed_notify = parse_notify(notify)
-    labels = SegmentLabels(
+    labels = Labels(
         id=before.id,
         key=before.key,
         name=before.name if name is None else parse_text(name, "name"),

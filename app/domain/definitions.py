@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from app.domain.passes.passes import Pass
+from app.domain.rules.checks import references_of_rule
 from app.domain.rules.matching import iter_rule_measures, nth_measure
-from app.domain.rules.rules import RuleVersion
+from app.domain.rules.rules import RuleStatus, RuleVersion
 from app.domain.rules.triggers import BalanceTrigger, EventTrigger, SegmentTrigger, TierTrigger
 from app.domain.segments.comparisons import MAX_WALK_COMPARISONS, count_comparisons
 from app.domain.segments.criteria import Criteria, EventCriterion, iter_leaves
@@ -251,6 +252,8 @@ def iter_event_criteria(versions: Iterable[DefinitionVersion]) -> Iterator[Event
 
 def references_of(version: DefinitionVersion) -> set[str]:
     """Return the ids of the segments that a version names, and TIER_PROGRAM if it names the tier of the pass."""
+    if isinstance(version, RuleVersion):
+        return set(references_of_rule(version))
     return set().union(*map(find_references, criteria_of(version)))
 
 
@@ -264,6 +267,11 @@ def kind_of(version: DefinitionVersion) -> DefinitionKind:
     return DefinitionKind.TIERS
 
 
+def is_archived(version: DefinitionVersion) -> bool:
+    """Return whether nothing depends on the version any more. A paused rule is not archived: it may be resumed."""
+    return version.status is RuleStatus.ARCHIVED if isinstance(version, RuleVersion) else not version.is_in_force
+
+
 def summarize(version: DefinitionVersion, digest: str) -> VersionSummary:
     """Return the version without its criteria. `digest` is that of its content."""
     return VersionSummary(
@@ -272,7 +280,7 @@ def summarize(version: DefinitionVersion, digest: str) -> VersionSummary:
         revision=version.revision,
         version=version.version,
         timezone=version.timezone,
-        archived=not version.is_in_force,
+        archived=is_archived(version),
         at=version.at,
         references=frozenset(references_of(version)),
         comparisons=sum(map(count_comparisons, criteria_of(version))),

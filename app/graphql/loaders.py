@@ -17,6 +17,7 @@ from app.domain.inbound.deliveries import InboundDelivery
 from app.domain.inbound.hooks import InboundHook
 from app.domain.jobs import Job
 from app.domain.passes.passes import Pass
+from app.domain.rules.rules import Rule
 from app.domain.segments.segments import Segment
 from app.domain.state.lots import Lots
 from app.domain.webhooks.deliveries import WebhookDelivery, WebhookDeliveryStatus
@@ -79,6 +80,11 @@ class Loaders:
     def segments(self) -> DataLoader[str, Segment | None]:
         """Segments by id."""
         return _loader(self._workspace.segments.get_many)
+
+    @cached_property
+    def rules(self) -> DataLoader[str, Rule | None]:
+        """Rules by id."""
+        return _loader(self._workspace.rules.get_many)
 
     @cached_property
     def jobs(self) -> DataLoader[str, Job | None]:

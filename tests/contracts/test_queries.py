@@ -41,6 +41,7 @@ from app.commands.jobs.jobs import cancel_job
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.passes import create_passes, update_pass
 from app.commands.passes.removals import delete_events, erase_pass
+from app.commands.rules.rules import create_rule, set_rule_status
 from app.commands.segments import archive_segment, update_segment
 from app.commands.webhooks.endpoints import (
     create_webhook_endpoint,
@@ -57,6 +58,7 @@ from app.domain.events.events import EventInput, EventQuery
 from app.domain.files.exports import ExportFormat
 from app.domain.jobs import JobStatus
 from app.domain.passes.passes import PassInput
+from app.domain.rules.rules import RuleStatus
 from app.domain.segments.segments import TIER_PROGRAM, DefinitionKind
 from app.domain.signatures import Scheme
 from app.domain.state.aggregations import METADATA, Aggregation, Function, GroupBy
@@ -96,7 +98,7 @@ QUERIES = [cls for module in MODULES for cls in vars(module).values() if inspect
 RANGES = {"$gt", "$gte", "$lt", "$lte"}
 SMALL_COLLECTIONS = {
     # A workspace has few segments, keys, jobs and files, and an installation has few workspaces.
-    "segments", "definitions", "api_keys", "jobs", "job_files", "workspaces", "clock", "constants", "heartbeats",
+    "segments", "rules", "definitions", "api_keys", "jobs", "job_files", "workspaces", "clock", "constants", "heartbeats",
     "inbound_hooks", "webhook_endpoints",
 }  # fmt: skip
 EXEMPT_QUERIES = {
@@ -286,7 +288,14 @@ async def call_all_queries(business: Business) -> None:
     await store.activities.after(3, 5)
     await store.activities.get_many(["act_none:1"])
     await store.audit.get_many(["audit_none"])
-    for page in (store.passes.page, store.segments.page, store.keys.page, store.jobs.page, store.audit.page):
+    for page in (
+        store.passes.page,
+        store.segments.page,
+        store.rules.page,
+        store.keys.page,
+        store.jobs.page,
+        store.audit.page,
+    ):
         await page(full)
         await page(PageRequest(2, after=(to_ms(await ctx.now()), "z")))
     await update_event_type(ctx, "purchase", label="Sale")
@@ -303,6 +312,12 @@ async def call_all_queries(business: Business) -> None:
     await store.passes.members(recent.id, PageRequest(2, after=("pass_0",)))
     await store.definitions.versions()
     assert await store.definitions.latest(DefinitionKind.TIERS, TIER_PROGRAM) is None
+    trigger, effects = {"segmentEntered": {"segmentId": recent.id}}, [{"awardPoints": {"points": 1}}]
+    rule = await create_rule(ctx, {"key": "rule", "name": "Rule", "trigger": trigger, "effects": effects})
+    await set_rule_status(ctx, rule.id, RuleStatus.PAUSED, "pauseRule")
+    assert await store.rules.by_key("rule")
+    await store.rules.versions(rule.id, PageRequest(2, after=(rule.latest.revision,)))
+    assert await store.rules.count_versions(rule.id) == 2
     for workspaces in (("", None), ("", "ws_z")):
         assert await worker.fold_queries.pending_between(0, workspaces, 5) == []
     for position in (None, BacklogPosition(0, store.id, "pass_z")):
@@ -311,7 +326,14 @@ async def call_all_queries(business: Business) -> None:
     await store.segments.member_counts([recent.id])
     await store.segments.member_counts([recent.id, "none"])
     await store.segments.evaluated_counts([recent.revision])
-    for number in (store.passes.count, store.segments.count, store.keys.count, store.jobs.count, store.audit.count):
+    for number in (
+        store.passes.count,
+        store.segments.count,
+        store.rules.count,
+        store.keys.count,
+        store.jobs.count,
+        store.audit.count,
+    ):
         await number()
 
     till, secret = await create_api_key(ctx, "Till", ("read",))

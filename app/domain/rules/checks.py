@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterator
 from app.domain.errors import Code, Problem
 from app.domain.events.event_types import EventTypes
 from app.domain.events.events import TYPES, Category
-from app.domain.segments.segments import find_references
+from app.domain.segments.criteria import EventCriterion, iter_leaves
+from app.domain.segments.segments import TIER_PROGRAM, find_references
 from app.domain.segments.warnings import find_warnings
 
 from .effects import AwardPoints, ChangeList, DeductPoints, Effect, RecordEvent
@@ -20,7 +21,10 @@ _AWARD_TYPE, _DEDUCT_TYPE = "point_add", "point_sub"
 
 
 def references_of_rule(version: RuleVersion) -> frozenset[str]:
-    """Return the ids of the segments that a rule names, in its trigger, its conditions and its effects."""
+    """Return the ids of the segments that a rule names in its trigger, conditions and effects.
+
+    TIER_PROGRAM is among them if the conditions name the tier.
+    """
     found = set() if version.conditions is None else find_references(version.conditions)
     if isinstance(version.trigger, SegmentTrigger):
         found.add(version.trigger.segment_id)
@@ -33,7 +37,7 @@ def iter_named_segments(version: RuleVersion) -> Iterator[tuple[str, tuple[str, 
         kind = "segmentEntered" if version.trigger.entered else "segmentLeft"
         yield version.trigger.segment_id, ("trigger", kind, "segmentId"), False
     if version.conditions is not None:
-        for segment_id in sorted(find_references(version.conditions)):
+        for segment_id in sorted(find_references(version.conditions) - {TIER_PROGRAM}):
             yield segment_id, ("conditions",), False
     for index, effect in enumerate(version.effects):
         if isinstance(effect, ChangeList):
@@ -103,6 +107,11 @@ def find_rule_warnings(version: RuleVersion, types: EventTypes, recorded: Collec
                 yield Problem(Code.UNKNOWN, message, ("trigger", "event", "types", str(index)))
 
 
-def named_types(version: RuleVersion) -> Collection[str]:
-    """Return the event types that the trigger names."""
-    return version.trigger.types if isinstance(version.trigger, EventTrigger) else ()
+def iter_named_types(version: RuleVersion) -> Iterator[str]:
+    """Yield the event types that the trigger and the conditions name."""
+    if isinstance(version.trigger, EventTrigger):
+        yield from version.trigger.types
+    if version.conditions is not None:
+        for leaf in iter_leaves(version.conditions):
+            if isinstance(leaf, EventCriterion):
+                yield from leaf.filter.types

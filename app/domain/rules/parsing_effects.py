@@ -10,6 +10,7 @@ from app.domain.events.points_expiry import MAX_DAYS
 from app.domain.values.currencies import parse_currency
 from app.domain.values.decimals import parse_decimal
 from app.domain.values.instants import parse_instant, to_ms
+from app.domain.values.periods import PeriodUnit
 from app.domain.values.text import parse_object, parse_text
 
 from .effects import (
@@ -20,7 +21,6 @@ from .effects import (
     DeductPoints,
     Effect,
     EndOfPeriod,
-    PeriodUnit,
     PointsPerAmount,
     RecordEvent,
     Rounding,

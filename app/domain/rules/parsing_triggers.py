@@ -10,10 +10,10 @@ from app.domain.events.events import Category, parse_type
 from app.domain.segments.lists import parse_category_name, parse_list, parse_names
 from app.domain.segments.segments import parse_key
 from app.domain.values.currencies import parse_currency
+from app.domain.values.periods import PeriodUnit
 from app.domain.values.text import parse_text
 from app.domain.values.windows import parse_within
 
-from .effects import PeriodUnit
 from .reading import Problems, parse_body, parse_choice, parse_integer, parse_member, parse_not_negative, parse_positive
 from .rules import Nth, PerPassLimit, When
 from .triggers import BalanceTrigger, EventTrigger, SegmentTrigger, TierChange, TierTrigger, Trigger

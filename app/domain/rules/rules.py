@@ -128,3 +128,21 @@ class RuleVersion:
     def is_in_force(self) -> bool:
         """Whether the rule may fire under this version."""
         return self.status is RuleStatus.ACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Rule with its labels and its latest version."""
+
+    id: str
+    key: str
+    name: str
+    description: str | None
+    latest: RuleVersion
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def status(self) -> RuleStatus:
+        """The status of the latest version."""
+        return self.latest.status

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
+from app.domain.segments.criteria import meaning_of
 from app.domain.values.decimals import canonical, plain
 from app.domain.values.instants import format_instant, from_ms
 from app.domain.values.windows import within_dict
@@ -48,6 +51,12 @@ def rule_to_dict(version: RuleVersion) -> dict[str, object]:
         "historical": version.historical.value,
         "controlGroupPercent": version.control_percent,
     }
+
+
+def digest_of_rule(version: RuleVersion) -> str:
+    """Return a text that is equal exactly for equal definitions. It does not depend on when a version was made."""
+    meaning = None if version.conditions is None else meaning_of(version.conditions)
+    return blake2b(repr((meaning, rule_to_dict(version))).encode(), digest_size=16).hexdigest()
 
 
 def trigger_to_dict(trigger: Trigger) -> dict[str, object]:

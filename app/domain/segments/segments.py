@@ -96,8 +96,8 @@ class VersionSummary:
     """Version without its criteria: what a change of another definition has to know about it.
 
     `references` are the ids of the segments that the criteria name, and TIER_PROGRAM if they name the tier.
-    `comparisons` are counted by `count_comparisons`. `archived` is true if the version is not in force. Versions of equal
-    content have the same `digest`.
+    `comparisons` are counted by `count_comparisons`. `archived` is true if nothing depends on the version any more.
+    Versions of equal content have the same `digest`.
     """
 
     kind: DefinitionKind

@@ -14,7 +14,7 @@ from strawberry.utils.str_converters import to_camel_case
 from app.domain.segments.criteria import Criteria
 from app.graphql.types.enums import ComparisonOperator, EventCategory, EventMetric, NeverHandling
 from app.graphql.types.filters import MetadataCondition
-from app.graphql.types.ids import given_id, to_global_id
+from app.graphql.types.ids import given_id, names_segment, segment_field, to_global_id
 from app.graphql.types.scalars import JSONValue, RawDateTime, RawDecimal
 
 
@@ -110,6 +110,7 @@ class PassCriterion:
     )
 
 
+@names_segment("id")
 @strawberry.input
 class SegmentCriterion:
     """Condition on the membership in another segment."""
@@ -162,8 +163,8 @@ def to_mapping(value: Any) -> Any:
         part = getattr(value, field.python_name)
         if part is not strawberry.UNSET and part is not None:
             sent[field.graphql_name or to_camel_case(field.python_name)] = to_mapping(part)
-    if isinstance(value, SegmentCriterion):
-        sent["id"] = given_id(value.id, "Segment")
+    if (name := segment_field(type(value))) is not None:
+        sent[to_camel_case(name)] = given_id(getattr(value, name), "Segment")
     return sent
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from app.domain.definitions import DefinitionVersion, kind_of, summarize
+from app.domain.rules.rules import RuleVersion
+from app.domain.rules.writing import digest_of_rule
 from app.domain.segments.limits import digest_of
 from app.domain.segments.segments import DefinitionKind, Version, VersionSummary
 from app.domain.tiers.programs import TierProgramVersion
 from app.store.mongo.queries import Doc
 
 from .criteria import criteria_from_doc, criteria_to_doc
+from .rules import rule_version_from_doc, rule_version_to_doc
 from .tiers import program_from_doc, program_to_doc
 
 SUMMARY_FORM = 2
@@ -31,8 +34,9 @@ def definition_to_doc(version: DefinitionVersion, workspace_id: str) -> Doc:
             digest = _digest(content)
             owner = workspace_id.removeprefix("ws_")
             content |= {"_id": f"ver_{owner}_{version.subject_id}_{version.version}"}
-        case _:
-            raise TypeError(version)
+        case RuleVersion():
+            content, digest = rule_version_to_doc(version), digest_of_rule(version)
+            content |= {"_id": f"ver_{version.rule_id}_{version.version}"}
     kind, summary = kind_of(version), summarize(version, digest)
     if kind is not DefinitionKind.SEGMENT:
         content |= {"kind": kind.value, "subject": version.subject_id}
@@ -58,6 +62,8 @@ def definition_from_doc(doc: Doc) -> DefinitionVersion:
             return segment_version_from_doc(doc)
         case DefinitionKind.TIERS:
             return program_from_doc(doc)
+        case DefinitionKind.RULE:
+            return rule_version_from_doc(doc)
     raise ValueError(f"Definition {doc['_id']} is of the kind {doc['kind']!r}, which this version does not know.")
 
 

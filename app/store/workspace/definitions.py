@@ -15,7 +15,7 @@ from app.store.codecs.definitions import (
 )
 from app.store.mongo.queries import Database, Doc, WorkspaceQueries, in_chunks, insert_new
 
-_CONTENT = ("criteria", "tiers")
+_CONTENT = ("criteria", "tiers", "rule")
 """Fields of definitions that summaries leave out, because they may be large."""
 
 

@@ -29,6 +29,7 @@ from .partitions import PartitionQueries
 from .passes import PassQueries
 from .receipts import FoldStateQueries, ReceiptQueries, RequestKeyQueries
 from .removals import RemovalQueries
+from .rules import RuleQueries
 from .segments import SegmentQueries
 from .vocabulary import VocabularyQueries
 from .webhooks import WebhookQueries
@@ -52,6 +53,7 @@ class Workspace(ErrorTranslating):
         self.activities = ActivityQueries(db, workspace_id, in_chunk)
         self.segments = SegmentQueries(db=db, workspace_id=workspace_id, in_chunk=in_chunk, passes=self.passes)
         self.definitions = DefinitionQueries(db, workspace_id, in_chunk)
+        self.rules = RuleQueries(db, workspace_id, in_chunk)
         self.keys = KeyQueries(db, workspace_id, in_chunk)
         self.audit = AuditQueries(db, workspace_id, in_chunk)
         self.hooks = HookQueries(db, workspace_id, in_chunk)

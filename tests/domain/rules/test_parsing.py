@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from app.domain.errors import Code, Refused
 from app.domain.rules.checks import find_self_trigger, references_of_rule
-from app.domain.rules.effects import AwardExpiry, AwardPoints, EndOfPeriod, PeriodUnit, PointsPerAmount, Rounding
+from app.domain.rules.effects import AwardExpiry, AwardPoints, EndOfPeriod, PointsPerAmount, Rounding
 from app.domain.rules.parsing import check_size, parse_rule
 from app.domain.rules.parsing_effects import EFFECTS, LATER_EFFECTS
 from app.domain.rules.parsing_triggers import WEEKDAYS
@@ -22,6 +22,7 @@ from app.domain.rules.triggers import BalanceTrigger, EventTrigger, SegmentTrigg
 from app.domain.rules.writing import rule_to_dict
 from app.domain.values.conditions import MEANING
 from app.domain.values.instants import DAY_MS
+from app.domain.values.periods import PeriodUnit
 from app.templates.rendering import LiquidTexts
 
 TEXTS = LiquidTexts()
