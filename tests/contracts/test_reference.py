@@ -95,6 +95,7 @@ INTERNAL = frozenset(
     app.telemetry.metrics.MAX_LABEL_CHARACTERS
     app.telemetry.metrics.MAX_LABEL_VALUES
     app.telemetry.operations.MAX_CODES
+    app.templates.rendering.MAX_PARSED
     """.split()
 )
 """Constants that bound caches, retries and metrics, or that repeat a limit of the page."""

@@ -117,7 +117,9 @@ def _parse_award(body: Mapping[str, object], problems: Problems, path: tuple[str
         fixed=fixed,
         per_amount=per_amount,
         multiplier=problems.read(parse_positive, body.get("multiplier"), *path, "multiplier") or ONE,
-        expiry=AwardExpiry(at_ms, after_days, after_inactive_days, end_of) if expiries else None,
+        expiry=AwardExpiry(at_ms=at_ms, after_days=after_days, after_inactive_days=after_inactive_days, end_of=end_of)
+        if expiries
+        else None,
         pending_days=pending or 0,
         label=problems.read(parse_text, body.get("label"), *path, "label"),
     )
@@ -134,7 +136,7 @@ def _parse_per_amount(raw: object, *path: str) -> PointsPerAmount:
     rounding = problems.read(parse_member, body.get("rounding"), *path, "rounding", members=Rounding)
     decimals = problems.read(parse_integer, body.get("decimals"), *path, "decimals", least=0, most=MAX_DECIMALS)
     refuse_if(problems.found)
-    return PointsPerAmount(points or ONE, each or ONE, rounding or Rounding.DOWN, decimals or 0)
+    return PointsPerAmount(points or ONE, each or ONE, rounding=rounding or Rounding.DOWN, decimals=decimals or 0)
 
 
 def _parse_end(raw: object, *path: str) -> EndOfPeriod:
