@@ -12,7 +12,7 @@ from typing import Any
 
 from app.domain.definitions import Definitions
 from app.domain.passes.passes import Pass
-from app.domain.rules.texts import PlainTexts, Texts
+from app.domain.rules.texts import Texts
 from app.resources import Resources
 from app.store.mongo.ids import new_id
 from app.store.operations.heartbeats import Heartbeats
@@ -25,6 +25,7 @@ from app.store.stages.merge import MergeQueries
 from app.store.stages.pending import BacklogPosition
 from app.store.stages.publish import Horizon, PublishQueries
 from app.store.stages.reruns import RerunQueries
+from app.templates.rendering import LiquidTexts
 
 from .laps import Lap
 from .pauses import Pauses
@@ -85,7 +86,7 @@ class Worker:
     """How far the next round of publish looks in a workspace whose backlog is longer than a round, by workspace id."""
     epoch_changed_at: dict[frozenset[str], float] = field(default_factory=dict)
     """The time (monotonic seconds) at which erase changed the erasure epoch, by the ids of the pass and its aliases."""
-    texts: Texts = field(default_factory=PlainTexts)
+    texts: Texts = field(default_factory=LiquidTexts)
     """The renderer of the texts in effects of rules."""
     pauses: Pauses = field(default_factory=Pauses)
     """The pauses of stages that failed again and again."""
