@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 
-from app.domain.events.events import PASS_UPDATED, POINT_ADD, RULE_FIRED, Category, Event
+from app.domain.events.events import MERGE_FINISHED, PASS_UPDATED, POINT_ADD, RULE_FIRED, Category, Event
 from app.domain.values.cursors import activity_cursor
 
 
@@ -182,9 +182,12 @@ def types_of(event: Event) -> tuple[str, ...]:
     """Return the types of the activities that report an event, in order: its own, then POINTS_ADDED if it adds points.
 
     Points that a rule awards are reported as POINTS_ADDED alone, or as POINTS_PENDING until they are in the balance.
+    The end of a merge has none.
     """
     if event.type == RULE_FIRED:
         return (RULE_WAS_FIRED,)
+    if event.type == MERGE_FINISHED:
+        return ()
     if event.is_made and event.type == POINT_ADD:
         return (POINTS_ADDED if event.matures_ms is None else POINTS_PENDING,)
     if event.category is Category.FIELD_CHANGE or event.type == PASS_UPDATED:

@@ -9,7 +9,7 @@ event, because the move counter of the event has changed since the worker read i
 from __future__ import annotations
 
 from app.domain.ids import slot_of
-from app.domain.passes.merges import profile_for_survivor
+from app.domain.passes.merges import end_for_survivor, profile_for_survivor
 from app.flow import range_of
 from workers.worker import Worker
 
@@ -36,11 +36,15 @@ async def merge_once(worker: Worker, pass_id: str) -> bool:
     if alias.outbox:
         # A query that waits for an event to be published looks at the outbox of the event's pass. Keep the event there.
         return False
-    profile_event = profile_for_survivor(alias, await worker.resources.clock.now())
+    now = await worker.resources.clock.now()
+    profile_event = profile_for_survivor(alias, now)
     if profile_event is not None:
         await worker.merge_queries.record(alias, profile_event)
     while await worker.merge_queries.move(alias):
         worker.resources.bus.wake("fold", range_of(slot_of(alias.alias_of)))
+    # Only now do all members of a family lie on the survivor.
+    if (end := end_for_survivor(alias, now)) is not None:
+        await worker.merge_queries.record(alias, end)
     if not await worker.merge_queries.finish(alias):
         worker.resources.bus.wake("erase", alias.id)
     worker.resources.bus.wake("fold", range_of(slot_of(alias.alias_of)))

@@ -21,7 +21,6 @@ def build_pass(walk: Walk) -> Pass:
             points=ZERO,
             aggregates={},
             made_aggregates={},
-            firings={},
             pending_points={},
             measures={},
             memberships={},
@@ -30,8 +29,12 @@ def build_pass(walk: Walk) -> Pass:
             tier=None,
         )
         if walk.erased is None:
+            # The merge stage reads from the firings whether families must be completed.
             return replace(ended, alias_of=walk.merged_into)
-        return replace(ended, initial_profile=Profile(), profile=Profile(), installed_at=None, erased=walk.erased)
+        nothing = Profile()
+        return replace(
+            ended, initial_profile=nothing, profile=nothing, installed_at=None, erased=walk.erased, firings={}
+        )
     return replace(
         walk.card,
         evaluated_until_ms=walk.at_ms,

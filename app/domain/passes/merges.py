@@ -1,10 +1,10 @@
-"""Merges: the event that hands over the initial profile of a merged pass to its survivor."""
+"""Merges: the events that a merged pass leaves on its survivor: its initial profile, and the end of the merge."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from app.domain.events.events import OWN_SOURCE, PASS_UPDATED, Category, Event, Origin
+from app.domain.events.events import MERGE_FINISHED, OWN_SOURCE, PASS_UPDATED, Category, Event, Origin
 from app.domain.values.decimals import ZERO
 
 from .passes import Pass, Profile
@@ -38,4 +38,29 @@ def profile_for_survivor(alias: Pass, now: datetime) -> Event | None:
         recorded_at=now,
         origin=Origin("INTERNAL"),
         changes=changes,
+    )
+
+
+def end_for_survivor(alias: Pass, now: datetime) -> Event | None:
+    """Return the event that tells the survivor that all events have moved; None if no rule had fired on the alias.
+
+    Differences of points waited for it while the members of a family lay on two passes.
+    """
+    assert alias.alias_of is not None
+    if not alias.firings:
+        return None
+    return Event(
+        id=f"mf:{alias.id}",
+        pass_id=alias.alias_of,
+        category=Category.CUSTOM,
+        type=MERGE_FINISHED,
+        amount=None,
+        currency=None,
+        points=ZERO,
+        source=OWN_SOURCE,
+        external_id=None,
+        metadata={},
+        occurred_at=now,
+        recorded_at=now,
+        origin=Origin("INTERNAL"),
     )

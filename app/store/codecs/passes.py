@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.domain.ids import slot_of
 from app.domain.passes.passes import Erased, Membership, Pass, Profile
+from app.domain.state.firings import RuleFirings
 from app.domain.values.instants import from_ms
 from app.store.mongo.decimal128 import from_decimal128, to_decimal128
 from app.store.mongo.queries import Doc
@@ -58,9 +59,14 @@ def to_doc(card: Pass, system_ms: int = 0) -> Doc:
 def made_parts_to_doc(card: Pass) -> Doc:
     """Return what rules left in the pass; nothing for a pass on which none has fired."""
     made = {encode_aggregate_key(key): aggregate_to_doc(key, row) for key, row in card.made_aggregates.items()}
-    fired = {rule_id: firings_to_doc(each) for rule_id, each in card.firings.items()}
     wait = pending_to_docs(card.pending_points)
-    return {name: part for name, part in (("made", made), ("fired", fired), ("wait", wait)) if part}
+    return {**firings_part(card), **{name: part for name, part in (("made", made), ("wait", wait)) if part}}
+
+
+def firings_part(card: Pass) -> Doc:
+    """Return the firings of the pass; nothing if no rule has fired on it."""
+    fired = {rule_id: firings_to_doc(each) for rule_id, each in card.firings.items()}
+    return {"fired": fired} if fired else {}
 
 
 def progress_to_doc(card: Pass) -> Doc:
@@ -87,7 +93,7 @@ def stub_to_doc(card: Pass, erased: Erased, system_ms: int) -> Doc:
 
 def alias_to_doc(card: Pass, into: str, system_ms: int) -> Doc:
     """Return what is kept of a merged pass; `merging` stays until its events have moved."""
-    origin = {"base": profile_to_doc(card.initial_profile), "born": card.created_at}
+    origin = {"base": profile_to_doc(card.initial_profile), "born": card.created_at, **firings_part(card)}
     return {**_remainder_to_doc(card, system_ms), **origin, "alias": 1, "alias_of": into, "merging": 1}
 
 
@@ -127,6 +133,10 @@ def erasure_to_doc(card: Pass, erased: Erased) -> Doc:
     return {"_id": card.id, "workspace": card.workspace_id, "n": card.last_activity, "erased": erased_to_doc(erased)}
 
 
+def _firings_of(doc: Doc) -> RuleFirings:
+    return {rule_id: firings_from_doc(each) for rule_id, each in doc.get("fired", {}).items()}
+
+
 def _from_remainder(doc: Doc) -> Pass:
     erased = erased_from_doc(doc["erased"]) if "erased" in doc else None
     created_at = doc["born"] if erased is None else from_ms(erased.at_ms)
@@ -147,6 +157,7 @@ def _from_remainder(doc: Doc) -> Pass:
         outbox=tuple(entry_from_doc(entry) for entry in doc.get("out", ())),
         erased=erased,
         alias_of=doc.get("alias_of"),
+        firings=_firings_of(doc),
     )
 
 
@@ -181,7 +192,7 @@ def from_doc(doc: Doc) -> Pass:
         tier=doc["tier"],
         lots=lots_from_docs(doc.get("lots")),
         made_aggregates=aggregates_from_docs(doc.get("made", {})),
-        firings={rule_id: firings_from_doc(each) for rule_id, each in doc.get("fired", {}).items()},
+        firings=_firings_of(doc),
         pending_points=pending_from_docs(doc.get("wait", ())),
         failures=0 if "parked" in doc else doc.get("fails", 0),
         historical=doc.get("historical", False),

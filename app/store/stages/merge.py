@@ -48,7 +48,7 @@ class MergeQueries(ErrorTranslating):
         await self._write([_move_operation(alias, event.id, _next_move(alias, event.move)) for alias, event in strays])
 
     async def record(self, alias: Pass, event: Event) -> None:
-        """Record the event by which the survivor takes over the profile of a merged pass. Safe to repeat."""
+        """Record an event that a merged pass leaves on its survivor. Safe to repeat."""
         await insert_new(self._events, [to_doc(event, alias.workspace_id, b"", slot_of(event.pass_id))])
 
     async def finish(self, alias: Pass) -> bool:
@@ -59,7 +59,7 @@ class MergeQueries(ErrorTranslating):
         survivor = await self._passes.find_one({"_id": alias.alias_of}, {"erased": 1})
         is_survivor_erased = survivor is None or "erased" in survivor
         change: Doc = {
-            "$unset": {"merging": "", "base": ""},
+            "$unset": {"merging": "", "base": "", "fired": ""},
             **({"$set": {"erasing": 1}} if is_survivor_erased else {}),
         }
         await self._passes.update_one({"_id": alias.id}, change)

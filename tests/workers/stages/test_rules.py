@@ -17,6 +17,8 @@ from app.domain.state.points import rebuild_account
 from app.store.stages.publish import PublishQueries
 from tests.business import Business
 from tests.crashes import Crash
+from workers.main import STAGES
+from workers.sweep import Sweep
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PER_DOLLAR = {"awardPoints": {"perAmount": {"points": "1", "each": "1"}}}
@@ -158,3 +160,23 @@ async def test_points_of_a_merged_pass_follow_later_corrections(business: Busine
     await record_one(business, item)
     assert (await business.read_pass("bob")).points == 37
     assert [int(event.points) for event in await read_made(business, "bob") if event.points] == [50, 7, -20]
+
+
+async def test_difference_waits_for_the_end_of_a_merge(business: Business) -> None:
+    """A refund reaches the survivor while the purchase, for which a rule fired, still lies on the merged pass."""
+    await define(business, "points", PER_DOLLAR)
+    bought = await buy(business, 50)
+    other = await buy(business, 7, pass_external_id="bob")
+    await merge_passes(business.ctx, other.pass_id, bought.pass_id)
+    sweep = Sweep(business.worker, STAGES)
+    await sweep.fold()
+    await business.record({"type": "refund", "amount": 20, "correction_of": bought.id, "pass_external_id": "bob"})
+    await sweep.fold()
+    assert (await business.read_pass("bob")).points == 7
+    await business.run_worker()
+    assert (await business.read_pass("bob")).points == 37
+    made = await read_made(business, "bob")
+    assert made[-1].origin.cause == f"mf:{bought.pass_id}"
+    log = [a for a in await business.read_log() if a.pass_id == other.pass_id]
+    assert [a.pass_sequence for a in await business.read_log(types=[RULE_WAS_FIRED], pass_id=other.pass_id)]
+    assert [a.type for a in log][-1] in (CUSTOM_EVENT, POINTS_ADDED)
