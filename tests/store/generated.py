@@ -161,6 +161,7 @@ passes = st.builds(
     initial_profile=profiles,
     profile=profiles,
     installed_at=st.none() | instants,
+    installed_by_event=flags,
     created_at=instants,
     updated_at=instants,
     evaluated_until_ms=millis,

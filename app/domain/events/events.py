@@ -62,6 +62,11 @@ TYPES: Mapping[str, Category] = MappingProxyType(
 STEPS = frozenset({"field_increment", "field_decrement"})
 """Types that increase or decrease a number in a field."""
 
+INSTALLED = "pass_installed"
+"""Type that says since when the customer has the pass, and makes an inactive pass active."""
+UNINSTALLED = "pass_uninstalled"
+"""Type that makes an active pass inactive."""
+
 PASS_UPDATED = "pass_updated"
 """Internal type that updatePass records. The event's `changes` hold the new values."""
 EVENT_REMOVED = "event_removed"

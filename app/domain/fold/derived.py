@@ -10,9 +10,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from app.domain.events.events import RULE_FIRED, Event
+from app.domain.events.events import INSTALLED, RULE_FIRED, Event
 from app.domain.passes.passes import Pass
-from app.domain.passes.profiles import FIELD_EVENTS, apply_field_event, rebuild_profile, rebuilds_profile
+from app.domain.passes.profiles import (
+    FIELD_EVENTS,
+    apply_field_event,
+    first_installation,
+    rebuild_profile,
+    rebuilds_profile,
+)
 from app.domain.state import points
 from app.domain.state.aggregates import Aggregates, fold_events
 from app.domain.state.firings import RuleFirings, add_firing
@@ -29,6 +35,7 @@ from app.domain.state.measures import (
     refill_window,
 )
 from app.domain.state.points import can_count_in_order, points_account_of
+from app.domain.values.instants import to_ms
 
 from .lacks import DataMissing
 from .prefetch import WindowPage, may_match
@@ -53,6 +60,7 @@ class Derived:
         self.firings: RuleFirings = card.firings
         self.states: dict[str, State] = dict(card.measures)
         self.profile = card.profile
+        self._first_installed_at = first_installation(card.aggregates, card.made_aggregates)
         self.points_account = points_account_of(card.points, card.lots, card.aggregates, card.pending_points)
         # Lots that expired at the instant being visited, and expired lots that only a recount found.
         self._expired_now: list[ExpiredLot] = []
@@ -85,6 +93,21 @@ class Derived:
         made = [event for event in self._applied if event.is_made]
         return fold_events(self._made_aggregates, made) if made else self._made_aggregates
 
+    @property
+    def installed_at(self) -> datetime | None:
+        """The instant of the installation: as given at the creation of the pass, else that of the first event."""
+        return self._card.given_installed_at or self._first_installed_at
+
+    @property
+    def installed_by_event(self) -> bool:
+        """Whether `installed_at` is the instant of an event."""
+        return self._card.given_installed_at is None and self._first_installed_at is not None
+
+    @property
+    def joined_ms(self) -> int:
+        """The instant at which the customer joined: the installation, else the creation of the pass."""
+        return to_ms(self.installed_at or self._card.created_at)
+
     def apply(self, event: Event, measures: Iterable[Measure], at_ms: int) -> None:
         """Count one more event at the instant `at_ms`, except its points; see `count_points`.
 
@@ -101,6 +124,8 @@ class Derived:
         self._applied.append(event)
         if event.type == RULE_FIRED:
             self.firings = add_firing(self.firings, event)
+        if event.type == INSTALLED:
+            self._first_installed_at = min(self._first_installed_at or event.occurred_at, event.occurred_at)
         if event.type in FIELD_EVENTS:
             self.updated_at = max(self.updated_at, event.recorded_at)
             if not event.step and rebuilds_profile(event, self._card.evaluated_until_ms):
@@ -140,6 +165,7 @@ class Derived:
         self._aggregates = fold_events({}, (event for event in counted if not event.is_made))
         self._made_aggregates = fold_events({}, (event for event in counted if event.is_made))
         self.profile = rebuild_profile(self._card.initial_profile, counted)
+        self._first_installed_at = first_installation(self._aggregates, self._made_aggregates)
         self._recount_points(at_ms)
         self.states = {}
         for measure in measures:

@@ -41,6 +41,8 @@ def build_pass(walk: Walk) -> Pass:
         revision=walk.revision,
         last_activity=walk.new_entries.last_number,
         profile=derived.profile,
+        installed_at=derived.installed_at,
+        installed_by_event=derived.installed_by_event,
         points=derived.points_account.balance,
         lots=derived.points_account.lots,
         aggregates=derived.aggregates,

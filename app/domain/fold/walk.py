@@ -20,7 +20,7 @@ from app.domain.rules.texts import PlainTexts, Texts
 from app.domain.segments.causes import Step, collect_values, find_cause
 from app.domain.segments.comparisons import MAX_WALK_COMPARISONS
 from app.domain.segments.criteria import EventCriterion
-from app.domain.segments.evaluation import EvaluationContext, earliest_change_ms, evaluate, joined_ms, next_change_ms
+from app.domain.segments.evaluation import EvaluationContext, earliest_change_ms, evaluate, next_change_ms
 from app.domain.segments.segments import Version
 from app.domain.state.measures import Total, Window
 
@@ -63,7 +63,6 @@ class Walk:
         self.revision = card.revision
         self.members: dict[str, Membership] = dict(card.memberships)
         self.derived = Derived(card, history, pages)
-        self.joined_ms = joined_ms(card)
         self.new_entries = NewEntries(card.last_activity, recorded_ms)
         self.active: ActiveDefinitions = definitions.active(self.revision)
         self.versions_before: Mapping[str, Version] = {}
@@ -136,7 +135,8 @@ class Walk:
             card=self.card,
             profile=derived.profile,
             points=derived.points_account.balance,
-            joined_ms=self.joined_ms,
+            joined_ms=derived.joined_ms,
+            installed_at=derived.installed_at,
         )
 
     def snapshot(self, at_ms: int) -> EvaluationContext:

@@ -23,8 +23,8 @@ from app.domain.values.text import check_visible, encode_canonical, parse_extern
 
 MAX_PROFILE_BYTES = 262_144
 """Size of holder, fields and metadata of a pass together, as JSON in UTF-8."""
-ACTIVE = "ACTIVE"
-STATUSES = (ACTIVE, "INACTIVE", "EXPIRED", "REVOKED")
+ACTIVE, INACTIVE = "ACTIVE", "INACTIVE"
+STATUSES = (ACTIVE, INACTIVE, "EXPIRED", "REVOKED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,8 @@ class Pass:
     """Pass as stored: profile, aggregates and memberships, with the proof of which events are counted.
 
     - `initial_profile`, `profile`: as created, and current.
+    - `installed_at`: as given at the creation, else the instant of the first installation event, if any counts; then
+      `installed_by_event` is true.
     - `evaluated_until_ms`: last instant evaluated; it never goes back.
     - `revision`: revision of the definitions that the pass was last evaluated under.
     - `version`, `write_id`: counter and random id of the last write, for the compare-and-set.
@@ -149,6 +151,7 @@ class Pass:
     made_aggregates: Aggregates = field(default_factory=dict)
     firings: RuleFirings = field(default_factory=dict)
     pending_points: Pending = field(default_factory=dict)
+    installed_by_event: bool = False
 
     @property
     def has_counted(self) -> bool:
@@ -164,6 +167,11 @@ class Pass:
     def made_events(self) -> list[Event]:
         """The events that rules made and that publish may not have inserted yet: the outbox carries them."""
         return [entry.made for entry in self.outbox if entry.made is not None]
+
+    @property
+    def given_installed_at(self) -> datetime | None:
+        """The instant of the installation as the client gave it at the creation; None if it gave none."""
+        return None if self.installed_by_event else self.installed_at
 
     @property
     def joined_at(self) -> datetime:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import lru_cache
 
 from app.domain.passes.passes import Pass, Profile
 from app.domain.state.measures import FirstAndLast, Number, State, Window, expire_window, subtract_numbers
 from app.domain.values.conditions import MAX_SINGLE_TESTS, POSITIVE, Operator
-from app.domain.values.instants import DAY_MS, to_ms
+from app.domain.values.instants import DAY_MS
 
 from .criteria import All, AnyOf, Criteria, EventCriterion, Metric, Never, Not, SegmentCriterion
 from .pass_criteria import PassCriterion
@@ -30,7 +31,7 @@ Value = Number | str | bool | None
 class EvaluationContext:
     """Everything that an evaluation depends on: the instant, the measures, the memberships so far and the pass.
 
-    `joined_ms` is the instant at which the customer joined.
+    `joined_ms` is the instant at which the customer joined, `installed_at` that of the installation, if there was one.
     """
 
     at_ms: int
@@ -40,6 +41,7 @@ class EvaluationContext:
     profile: Profile
     points: Decimal
     joined_ms: int
+    installed_at: datetime | None = None
 
 
 def evaluate(criteria: Criteria, context: EvaluationContext) -> bool:
@@ -203,12 +205,7 @@ def _pass_values(leaf: PassCriterion, context: EvaluationContext) -> Sequence[ob
         case "createdAt":
             value = card.created_at
         case "installedAt":
-            value = card.installed_at
+            value = context.installed_at
         case _:
             value = card.updated_at
     return [] if value is None else [value]
-
-
-def joined_ms(card: Pass) -> int:
-    """Return the instant at which the customer joined: installedAt, else createdAt."""
-    return to_ms(card.joined_at)

@@ -89,7 +89,10 @@ class Pass(Node):
         "`createPass` or `createPasses` that sent them.",
         metadata=NEEDS_READ,
     )
-    status: PassStatus = strawberry.field(description="State of the pass.")
+    status: PassStatus = strawberry.field(
+        description="State of the pass. `updatePass` sets it. An event `pass_installed` makes an INACTIVE pass ACTIVE, and "
+        "`pass_uninstalled` an ACTIVE pass INACTIVE. EXPIRED and REVOKED stay."
+    )
     points_balance: Decimal = strawberry.field(
         description="Balance of points: the points of all counted events, without expired points. Negative if more "
         "points were spent than earned."
@@ -98,8 +101,8 @@ class Pass(Node):
         description="Tier of the pass. Always null at present: no mutation sets a tier."
     )
     installed_at: datetime | None = strawberry.field(
-        description="Instant at which the customer installed the pass, as sent in `createPass`. Null if unknown. Events "
-        "of the types `pass_installed` and `pass_uninstalled` change neither this value nor `status`."
+        description="Instant at which the customer installed the pass, as sent in `createPass`; else the earliest "
+        "`occurredAt` of its events of the type `pass_installed`. Null without both."
     )
     created_at: datetime = strawberry.field(description="Instant at which the pass was created.")
     updated_at: datetime = strawberry.field(

@@ -45,6 +45,8 @@ def update_pass_operation(
     changes: Doc = {**progress_to_doc(after), "v": before.version + 1, "fid": write_id}
     if after.profile is before.profile:
         del changes["profile"]
+    if (after.installed_at, after.installed_by_event) == (before.installed_at, before.installed_by_event):
+        del changes["installed_at"], changes["installed_by_event"]
     unset: Doc = {"fails": "", "failure": ""} if before.failures else {}
     if after.last_folded_ids is not before.last_folded_ids:
         changes["lb"] = list(after.last_folded_ids)

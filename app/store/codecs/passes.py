@@ -37,7 +37,6 @@ def to_doc(card: Pass, system_ms: int = 0) -> Doc:
         "external_id": card.external_id,
         "base": profile_to_doc(card.initial_profile),
         "created_at": card.created_at,
-        "installed_at": card.installed_at,
         "slot": slot_of(card.id),
         "v": card.version,
         "fid": card.write_id,
@@ -79,6 +78,8 @@ def progress_to_doc(card: Pass) -> Doc:
         "n": card.last_activity,
         "points": to_decimal128(card.points),
         "tier": card.tier,
+        "installed_at": card.installed_at,
+        "installed_by_event": card.installed_by_event,
     }
 
 
@@ -196,4 +197,5 @@ def from_doc(doc: Doc) -> Pass:
         pending_points=pending_from_docs(doc.get("wait", ())),
         failures=0 if "parked" in doc else doc.get("fails", 0),
         historical=doc.get("historical", False),
+        installed_by_event=doc.get("installed_by_event", False),
     )

@@ -15,8 +15,8 @@ from app.domain.events.tombstones import tombstone_id
 from app.domain.fold.advance import Advanced, advance
 from app.domain.passes.passes import Profile
 from app.domain.segments.criteria import iter_leaves
-from app.domain.segments.evaluation import EvaluationContext, joined_ms, measured_value
-from app.domain.values.instants import DAY_MS
+from app.domain.segments.evaluation import EvaluationContext, measured_value
+from app.domain.values.instants import DAY_MS, to_ms
 from tests.domain.fold.test_advance import (
     CRITERIA,
     START,
@@ -33,6 +33,8 @@ DEFINED = definitions_of(
     {"pass": {"field": "pointsBalance", "operator": "GTE", "value": 15}},
     {"pass": {"field": "fields.level", "operator": "GTE", "value": 2}},
     days_since_criteria(20, metric="DAYS_SINCE_FIRST"),
+    {"pass": {"field": "status", "value": "ACTIVE"}},
+    {"pass": {"field": "installedAt", "operator": "EXISTS"}},
 )
 
 
@@ -55,12 +57,27 @@ def new_event(i: int, kind: str, at_ms: int, recorded_ms: int, amount: int) -> E
             return replace(
                 event, type="field_increment", category=Category.FIELD_CHANGE, amount=Decimal(1), field_name="level"
             )  # fmt: skip
+        case "pass_installed" | "pass_uninstalled":
+            return replace(event, type=kind, category=Category.ACTIVITY, amount=None, currency=None)
     return event
 
 
 operations = st.lists(
     st.tuples(
-        st.sampled_from(["buy", "buy", "refund", "points", "spend", "field", "import", "remove", "remove"]),
+        st.sampled_from(
+            [
+                "buy",
+                "buy",
+                "refund",
+                "points",
+                "spend",
+                "field",
+                "import",
+                "pass_installed",
+                "pass_uninstalled",
+                "remove",
+            ]
+        ),
         st.integers(0, 60),
         st.integers(0, 30),
         st.integers(1, 90),
@@ -115,11 +132,13 @@ def derived_values(simulation: PassSimulation, at_ms: int) -> dict[str, object]:
         card=card,
         profile=card.profile,
         points=card.points,
-        joined_ms=joined_ms(card),
+        joined_ms=to_ms(card.joined_at),
+        installed_at=card.installed_at,
     )
     return {
         "aggregates": dict(card.aggregates),
         "profile": card.profile,
+        "installed": (card.installed_at, card.installed_by_event),
         "points": (card.points, card.lots or None),
         "memberships": set(card.memberships),
         "values": [

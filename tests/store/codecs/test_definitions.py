@@ -61,9 +61,13 @@ def test_definition_comes_back_from_its_document(version: DefinitionVersion) -> 
 
 def test_summary_names_what_the_criteria_read() -> None:
     segment = summary_from_doc(definition_to_doc(SEGMENT, "ws_1"))
-    assert (segment.kind, segment.references) == (DefinitionKind.SEGMENT, {TIER_PROGRAM})
+    assert (segment.kind, segment.references) == (DefinitionKind.SEGMENT, frozenset({TIER_PROGRAM}))
     program = summary_from_doc(definition_to_doc(PROGRAM, "ws_1"))
-    assert (program.kind, program.subject_id, program.references) == (DefinitionKind.TIERS, TIER_PROGRAM, {"seg_1"})
+    assert (program.kind, program.subject_id, program.references) == (
+        DefinitionKind.TIERS,
+        TIER_PROGRAM,
+        frozenset({"seg_1"}),
+    )
     assert (program.comparisons, program.archived) == (5, False)
     assert summary_from_doc(definition_to_doc(ENDED, "ws_1")).archived
 
