@@ -153,7 +153,8 @@ class Derived:
 
     def remove_events(self, event_ids: Collection[str], measures: Iterable[Measure], at_ms: int) -> list[Event]:
         """Rebuild all values without these events, and return those of them that counted until now."""
-        removed = [event for event in self.counted if event.id in event_ids]
+        # Without the ids of events, the history was not read: the tombstone removes the pass.
+        removed = [event for event in self.counted if event.id in event_ids] if event_ids else []
         self.removed_ids |= {event.id for event in removed}
         if removed:
             self._rebuild([event for event in self.counted if event.id not in event_ids], measures, at_ms)
