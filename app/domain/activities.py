@@ -38,6 +38,10 @@ ERASED_DATA: Mapping[str, object] = MappingProxyType({"erased": True})
 REDEEMED = "customer.redemption.succeeded"
 POINTS_ADDED = "customer.voucher.loyalty_card.points_added"
 POINTS_EXPIRED = "customer.voucher.loyalty_card.points_expired"
+TIER_PREFIX = "customer.loyalty.tier."
+"""Beginning of the types of changes of a tier. The rest is the change in small letters, such as "upgraded"."""
+TIER_CHANGES = tuple(TIER_PREFIX + change for change in ("joined", "upgraded", "prolonged", "downgraded", "left"))
+LOYALTY_UPDATED = "customer.loyalty.updated"
 
 POINTS_PENDING = "customer.voucher.loyalty_card.points_pending"
 RULE_WAS_FIRED = "customer.rule.fired"
@@ -47,7 +51,7 @@ UNLESS_NAMED = frozenset({RULE_WAS_FIRED})
 
 NO_EPOCH = ""
 """The first epoch of a log: it ends with the first restore from a backup."""
-EFFECTS = frozenset({ENTERED, LEFT, POINTS_EXPIRED, RULE_WAS_FIRED})
+EFFECTS = frozenset({ENTERED, LEFT, POINTS_EXPIRED, RULE_WAS_FIRED, *TIER_CHANGES, LOYALTY_UPDATED})
 """Types of activities that Punchcard derives (category EFFECT). All others have the category ACTION."""
 
 
@@ -62,7 +66,8 @@ class Entry:
     - `recorded_ms`: instant at which a worker wrote it.
     - `cause`: {kind, event?, version?}, where `event` is an id and `version` the version of a segment.
     - `refs`: ids and values: {event}, {removed}, {into} or {event, points, balance}. Those of a transition are
-      {segment, version, before, after}.
+      {segment, version, before, after}. Those of a tier are {change, program, tier, since, until, values}, and {tierBefore,
+      sinceBefore, untilBefore} for the tier before.
     - `made`: event that the walk made, of which this is the first activity. Publish inserts it.
     """
 

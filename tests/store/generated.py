@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from app.domain.activities import CREATED, CUSTOM_EVENT, ENTERED, LEFT, UPDATED, Activity, Entry
 from app.domain.events.events import TYPES, Category, Event, Origin
 from app.domain.events.points_expiry import PointsExpiry
-from app.domain.passes.passes import STATUSES, Membership, Pass, Profile
+from app.domain.passes.passes import STATUSES, Membership, Pass, PassTier, Profile
 from app.domain.state.aggregates import Aggregate
 from app.domain.state.lots import Lot
 from app.domain.state.measures import FirstAndLast, State, Total, Window
@@ -176,7 +176,7 @@ passes = st.builds(
     last_activity=st.integers(0, 10**9),
     outbox=st.lists(entries, max_size=3).map(tuple),
     next_due_ms=st.none() | millis,
-    tier=st.none() | names,
+    tier=st.none() | st.builds(PassTier, names, millis, st.none() | millis),
     lots=st.none() | st.dictionaries(words, st.builds(Lot, decimals, millis, points_ends), max_size=3),
     failures=st.integers(0, 4),
     historical=flags,

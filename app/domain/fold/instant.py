@@ -1,9 +1,10 @@
 """One instant of a walk: what happens at it, in order.
 
-1. Points whose end has come leave the balance, then pending points enter it.
+1. A tier whose period ends is decided, with what held 1 ms before. Then points whose end has come leave the balance, and
+   pending points enter it.
 2. Events count, a correction after the event that it corrects; then the differences that corrections make.
-3. The segments are evaluated.
-4. Rules are asked about the events and transitions, and about the balance.
+3. The segments and the tier program are evaluated, each after those that its criteria name.
+4. Rules are asked about the events, the transitions and changes of the tier, and about the balance.
 5. What they made counts, and 3 and 4 run for it, until nothing fires.
 6. Tombstones remove, and the differences of their families are made; then 3 to 5 run.
 7. The revisions of the instant come into force: a version does not see the events of its instant.
@@ -21,6 +22,7 @@ from app.domain.passes.profiles import FIELD_EVENTS
 from app.domain.rules.occurrences import Happened, is_of_merge
 from app.domain.segments.causes import Step
 from app.domain.segments.segments import Version
+from app.domain.tiers.programs import TierProgramVersion
 
 from .asking import Asking
 from .families import differences_of, differences_of_events
@@ -67,14 +69,14 @@ def remove_events(walk: Walk, asking: Asking, at_ms: int, tombstones: Sequence[E
         walk.leave_all_segments(Step(at_ms, walk.snapshot(at_ms), is_erasure=True))
         entries.report_end(at_ms, survivor_id=None)
     else:
-        walk.merged_into = survivors[0]
+        walk.merged_into, walk.tier_for_survivor = survivors[0], walk.tier.present
         walk.leave_all_segments(Step(at_ms, walk.snapshot(at_ms), is_merge=True))
         entries.report_end(at_ms, walk.merged_into)
 
 
 def apply_version(walk: Walk, asking: Asking, at_ms: int, version: DefinitionVersion) -> None:
-    """Put a version into force at the instant. Evaluate all segments under a version of a segment."""
-    if not isinstance(version, Version):
+    """Put a version into force at the instant. Evaluate all segments and the tier, unless it is a version of a rule."""
+    if not isinstance(version, Version | TierProgramVersion):
         walk.apply_revision(version, at_ms)
         # A rule that is new to the pass compares with the balance of now.
         walk.note_asked()
@@ -88,17 +90,17 @@ def apply_version(walk: Walk, asking: Asking, at_ms: int, version: DefinitionVer
 
 def _begin(walk: Walk, step: Step) -> Step:
     """Let time pass to the instant of the step."""
-    walk.versions_before = walk.active.by_segment
-    return walk.pass_time(step)
+    walk.note_definitions()
+    return walk.pass_time(walk.end_tier_period(step))
 
 
 def _ask(walk: Walk, asking: Asking, at_ms: int, happened: Happened) -> None:
     """Ask the rules what they make, count it, and ask again about that, until nothing fires."""
-    depth = 1
+    depth, happened = 1, replace(happened, tier_changes=walk.tier.take_changes())
     while made := asking.ask(happened, at_ms, depth):
         before = walk.snapshot(at_ms)
-        walk.versions_before = walk.active.by_segment
+        walk.note_definitions()
         counted = walk.count_made(made, at_ms)
         transitions = walk.evaluate(Step(at_ms, before, counted))
-        happened, depth = Happened(counted, transitions), depth + 1
+        happened, depth = Happened(counted, transitions, walk.tier.take_changes()), depth + 1
     walk.note_asked()

@@ -30,7 +30,7 @@ def build_pass(walk: Walk) -> Pass:
         )
         if walk.erased is None:
             # The merge stage reads from the firings whether families must be completed.
-            return replace(ended, alias_of=walk.merged_into)
+            return replace(ended, alias_of=walk.merged_into, tier=walk.tier_for_survivor)
         nothing = Profile()
         return replace(
             ended, initial_profile=nothing, profile=nothing, installed_at=None, erased=walk.erased, firings={}
@@ -43,6 +43,7 @@ def build_pass(walk: Walk) -> Pass:
         profile=derived.profile,
         installed_at=derived.installed_at,
         installed_by_event=derived.installed_by_event,
+        tier=walk.tier.present,
         points=derived.points_account.balance,
         lots=derived.points_account.lots,
         aggregates=derived.aggregates,

@@ -12,7 +12,8 @@ from decimal import Decimal
 from app.domain.activities import ENTERED, LEFT, CauseKind
 from app.domain.definitions import ActiveDefinitions, Definitions, DefinitionVersion
 from app.domain.events.events import Event
-from app.domain.passes.passes import Erased, Membership, Pass
+from app.domain.passes.merges import is_profile_of_alias
+from app.domain.passes.passes import Erased, Membership, Pass, PassTier
 from app.domain.rules.made import Maker
 from app.domain.rules.matching import EARNED_TOTAL
 from app.domain.rules.occurrences import Transition
@@ -23,13 +24,12 @@ from app.domain.segments.criteria import EventCriterion
 from app.domain.segments.evaluation import EvaluationContext, earliest_change_ms, evaluate, next_change_ms
 from app.domain.segments.segments import Version
 from app.domain.state.measures import Total, Window
+from app.domain.tiers.programs import TierProgramVersion
 
 from .derived import Derived
 from .entries import NewEntries
 from .prefetch import Family, WindowPage
-
-LATE_CAUSES = frozenset({CauseKind.EVENT_REMOVED.value, CauseKind.PASS_MERGED.value})
-"""Causes whose transitions are always late."""
+from .tiers import LATE_CAUSES, TierState
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,12 @@ class Walk:
         self.derived = Derived(card, history, pages)
         self.new_entries = NewEntries(card.last_activity, recorded_ms)
         self.active: ActiveDefinitions = definitions.active(self.revision)
+        self.tier = TierState(card, self.new_entries)
         self.versions_before: Mapping[str, Version] = {}
+        self.program_before = self.active.program
         self.erased: Erased | None = None
         self.merged_into: str | None = None
+        self.tier_for_survivor: PassTier | None = None
         self.moved_ids = moved_ids
         self.families = families or {}
         self.texts = texts or PlainTexts()
@@ -108,7 +111,7 @@ class Walk:
             lower_bounds = ((leaf, earliest_change_ms(leaf, context)) for leaf in leaves)
             leaves = [leaf for leaf, at in lower_bounds if at is not None and at <= by_ms]
         change = min((at for leaf in leaves if (at := next_change_ms(leaf, context)) is not None), default=None)
-        changes = [change, self.derived.points_account.next_change_ms()]
+        changes = [change, self.derived.points_account.next_change_ms(), self.tier.until_ms]
         if by_ms is not None:
             changes.append(self._next_list_end_ms())
         return min((at for at in changes if at is not None), default=None)
@@ -137,6 +140,7 @@ class Walk:
             points=derived.points_account.balance,
             joined_ms=derived.joined_ms,
             installed_at=derived.installed_at,
+            tier=self.tier.key,
         )
 
     def snapshot(self, at_ms: int) -> EvaluationContext:
@@ -149,7 +153,7 @@ class Walk:
         """Return the maker of events of rules at this instant."""
         return Maker(
             self.card, at_ms, self.recorded_ms, texts=self.texts,
-            profile=self.derived.profile, points=self.derived.points_account.balance, tier=self.card.tier,
+            profile=self.derived.profile, points=self.derived.points_account.balance, tier=self.tier.key,
         )  # fmt: skip
 
     def totals(self) -> Totals:
@@ -185,11 +189,24 @@ class Walk:
         self.new_entries.report_maturities(matured, step.at_ms)
         return replace(step, aged_points=self.derived.points_account.balance)
 
+    def note_definitions(self) -> None:
+        """Note the definitions in force, so that a change of them can be compared with what held before."""
+        self.versions_before, self.program_before = self.active.by_segment, self.active.program
+
+    def end_tier_period(self, step: Step) -> Step:
+        """Decide about a tier whose period ends, and return the step with the tier afterwards."""
+        if not self.tier.is_over(step.at_ms):
+            return step
+        self.tier.end_period(self.active.program, step.at_ms, step.before)
+        return replace(step, ended_tier=self.tier.key, has_ended_tier=True)
+
     def count(self, events: Sequence[Event], at_ms: int) -> None:
         """Count events at an instant, one after the other, and add their activities."""
         for event in events:
             self.derived.apply(event, self.active.measures_of(event.type), at_ms)
             self.new_entries.report_event(event, at_ms)
+            if is_profile_of_alias(event.id):
+                self.tier.take_over(self.active.program, event, at_ms)
         self._count_points(events, at_ms)
 
     def count_made(self, events: Sequence[Event], at_ms: int) -> list[Event]:
@@ -212,13 +229,20 @@ class Walk:
         self.at_ms = at_ms
         transitions: list[Transition] = []
         self.derived.expire_windows(self.active.windows, at_ms)
-        if version is not None:
+        if isinstance(version, Version):
             for archived_id in [segment_id for segment_id in self.members if segment_id not in self.active.by_segment]:
                 del self.members[archived_id]
                 transitions.append(self._emit_transition(version, False, step))
         context = self.context(at_ms)
         self.comparisons_left -= self.active.comparisons * (1 + len(step.events))
-        for evaluated in self.active.versions:
+        if self.active.program is None:
+            self.tier.evaluate(None, self.program_before, step, context)
+            context.tier = self.tier.key
+        for evaluated in self.active.ordered:
+            if isinstance(evaluated, TierProgramVersion):
+                self.tier.evaluate(evaluated, self.program_before, step, context)
+                context.tier = self.tier.key
+                continue
             is_member = evaluate(evaluated.criteria, context)
             if is_member != (evaluated.segment_id in self.members):
                 if is_member:
@@ -230,8 +254,9 @@ class Walk:
         return transitions
 
     def leave_all_segments(self, step: Step) -> None:
-        """Emit the exits from all segments of a pass that was erased or merged."""
+        """Emit the exits from all segments, and from the tier, of a pass that was erased or merged."""
         self.versions_before = self.active.by_segment
+        self.tier.leave(self.active.program, step)
         for segment_id in list(self.members):
             del self.members[segment_id]
             self._emit_transition(self.active.by_segment[segment_id], False, step)
@@ -248,7 +273,7 @@ class Walk:
 
     def _emit_transition(self, evaluated: Version, is_member: bool, step: Step) -> Transition:
         at_ms, context, version = step.at_ms, self.context(step.at_ms), step.version
-        cause, event = find_cause(evaluated, is_member, step, context)
+        cause, event = find_cause(evaluated.criteria, is_member, step, context)
         if is_member:
             self.members[evaluated.segment_id] = replace(self.members[evaluated.segment_id], cause=cause)
         # The values before: without the events of this instant, or 1 ms earlier if time alone caused the transition.
@@ -258,8 +283,10 @@ class Walk:
             "segment": evaluated.segment_id,
             "version": evaluated.version,
             # The activities of an erased pass hold no measured values, because they may be personal.
-            "before": () if version_before is None or step.is_erasure else collect_values(version_before, before),
-            "after": () if step.is_erasure else collect_values(evaluated, context),
+            "before": ()
+            if version_before is None or step.is_erasure
+            else collect_values(version_before.criteria, before),
+            "after": () if step.is_erasure else collect_values(evaluated.criteria, context),
         }
         is_creation = cause["kind"] == CauseKind.PASS_CREATED.value
         is_historical = self.card.historical if is_creation else event is not None and event.historical

@@ -37,6 +37,18 @@ class Membership:
     cause: Mapping[str, object]
 
 
+@dataclass(frozen=True, slots=True)
+class PassTier:
+    """Tier of a pass: its key, the instant since when the pass has it, and the instant at which it is decided again.
+
+    `until_ms` is the first instant after the period; None for ever.
+    """
+
+    key: str
+    since_ms: int
+    until_ms: int | None
+
+
 @dataclass(frozen=True)
 class Profile:
     """Values of a pass that clients set: the holder, fields, metadata and status. The fold applies their changes.
@@ -117,7 +129,7 @@ class Pass:
     - `failures`: failed walks since the last successful one; 0 for a parked pass, which stays parked until its release.
     - `historical`: the pass was created for an import of past events, so its creation is no news.
     - `erased`: set on the stub of an erased pass. Only the values that the fold and the feed need remain.
-    - `alias_of`: survivor of a merged pass.
+    - `alias_of`: survivor of a merged pass. `tier` is then the one that the survivor takes over.
 
     (Source: docs/explanation/exactly-once.md.)
     """
@@ -142,7 +154,7 @@ class Pass:
     last_activity: int = 0
     outbox: tuple[Entry, ...] = ()
     next_due_ms: int | None = None
-    tier: str | None = None
+    tier: PassTier | None = None
     erased: Erased | None = None
     alias_of: str | None = None
     lots: Lots | None = None
@@ -172,6 +184,11 @@ class Pass:
     def given_installed_at(self) -> datetime | None:
         """The instant of the installation as the client gave it at the creation; None if it gave none."""
         return None if self.installed_by_event else self.installed_at
+
+    @property
+    def tier_key(self) -> str | None:
+        """The key of the tier; None without a tier."""
+        return None if self.tier is None else self.tier.key
 
     @property
     def joined_at(self) -> datetime:

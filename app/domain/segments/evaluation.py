@@ -32,6 +32,7 @@ class EvaluationContext:
     """Everything that an evaluation depends on: the instant, the measures, the memberships so far and the pass.
 
     `joined_ms` is the instant at which the customer joined, `installed_at` that of the installation, if there was one.
+    `tier` is the key of the tier.
     """
 
     at_ms: int
@@ -42,6 +43,7 @@ class EvaluationContext:
     points: Decimal
     joined_ms: int
     installed_at: datetime | None = None
+    tier: str | None = None
 
 
 def evaluate(criteria: Criteria, context: EvaluationContext) -> bool:
@@ -199,7 +201,7 @@ def _pass_values(leaf: PassCriterion, context: EvaluationContext) -> Sequence[ob
         case "status":
             value = profile.status
         case "tier":
-            value = card.tier
+            value = context.tier
         case "externalId":
             value = card.external_id
         case "createdAt":

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Protocol
 
 from app.domain.errors import Code, InvalidInput
 from app.domain.values.instants import to_ms
@@ -89,6 +90,22 @@ class Version:
     def is_silent(self) -> bool:
         """Whether the transitions that this change causes are hidden by default."""
         return self.notify == SILENT
+
+
+class DefinitionChange(Protocol):
+    """Version of a definition by which passes are evaluated again when it comes into force."""
+
+    @property
+    def version(self) -> int:
+        """The number of the version, from 1."""
+
+    @property
+    def is_in_force(self) -> bool:
+        """Whether passes are evaluated under the version."""
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the changes that the version causes are hidden by default."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from zoneinfo import ZoneInfo
 
 from app.domain.rules.rules import OnCorrection
 from app.domain.segments.criteria import Criteria
 from app.domain.segments.segments import SILENT, TIER_PROGRAM
 from app.domain.values.instants import to_ms
-from app.domain.values.periods import PeriodUnit
+from app.domain.values.periods import PeriodUnit, days_end_ms, period_end_ms
 
 
 class Downgrade(StrEnum):
@@ -85,14 +86,25 @@ class TierProgramVersion:
         """Whether the tier changes that this change causes are hidden by default."""
         return self.notify == SILENT
 
+    @property
+    def reverses(self) -> bool:
+        """Whether a correction or removal takes a tier away whose `reach` does not hold any more."""
+        return self.on_correction is OnCorrection.REVERSE
 
-@dataclass(frozen=True, slots=True)
-class PassTier:
-    """Tier of a pass: its key, the instant since when the pass has it, and the instant at which it is decided again.
+    def rank_of(self, key: str) -> int | None:
+        """Return the number of a tier, from 0 for the lowest; None if the program has no such tier."""
+        return next((rank for rank, tier in enumerate(self.tiers) if tier.key == key), None)
 
-    `until_ms` is the first instant after the period; None for ever.
-    """
+    def reached_until_ms(self, at_ms: int) -> int | None:
+        """Return the first instant after the period of a tier that is reached at an instant; None for ever."""
+        return self._until_ms(at_ms, self.period.plus)
 
-    key: str
-    since_ms: int
-    until_ms: int | None
+    def next_until_ms(self, at_ms: int) -> int | None:
+        """Return the first instant after the period that begins at the end of another one; None for ever."""
+        return self._until_ms(at_ms, 0)
+
+    def _until_ms(self, at_ms: int, plus: int) -> int | None:
+        zone = ZoneInfo(self.timezone)
+        if self.period.unit is not None:
+            return period_end_ms(self.period.unit, plus, zone, at_ms)
+        return None if self.period.days is None else days_end_ms(self.period.days, zone, at_ms)

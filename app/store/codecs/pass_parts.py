@@ -10,7 +10,7 @@ from bson import Decimal128
 
 from app.domain.activities import Entry
 from app.domain.events.events import SPEND_CATEGORY, Category
-from app.domain.passes.passes import Membership, Profile
+from app.domain.passes.passes import Membership, PassTier, Profile
 from app.domain.state.aggregates import Aggregate, Aggregates
 from app.domain.state.firings import Firings
 from app.domain.state.lots import Lot, Lots, Pending, PendingPoints
@@ -52,6 +52,19 @@ def memberships_to_docs(memberships: Mapping[str, Membership]) -> list[Doc]:
     return [
         {"s": m.segment_id, "since": m.since_ms, "rev": m.revision, "c": dict(m.cause)} for m in memberships.values()
     ]
+
+
+def tier_to_doc(tier: PassTier | None) -> Doc:
+    """Return the fields of a tier. The key has a field of its own, as in version 0.1.0, where it was always null."""
+    if tier is None:
+        return {"tier": None, "tier_span": None}
+    return {"tier": tier.key, "tier_span": {"since": tier.since_ms, "until": tier.until_ms}}
+
+
+def tier_from_doc(doc: Doc) -> PassTier | None:
+    """Return the tier of the document of a pass."""
+    key, span = doc.get("tier"), doc.get("tier_span")
+    return None if key is None or span is None else PassTier(key, span["since"], span["until"])
 
 
 def encode_aggregate_key(key: tuple[str, str | None]) -> str:

@@ -47,6 +47,8 @@ def update_pass_operation(
         del changes["profile"]
     if (after.installed_at, after.installed_by_event) == (before.installed_at, before.installed_by_event):
         del changes["installed_at"], changes["installed_by_event"]
+    if after.tier == before.tier:
+        del changes["tier"], changes["tier_span"]
     unset: Doc = {"fails": "", "failure": ""} if before.failures else {}
     if after.last_folded_ids is not before.last_folded_ids:
         changes["lb"] = list(after.last_folded_ids)

@@ -26,6 +26,8 @@ from .pass_parts import (
     profile_to_doc,
     state_from_doc,
     state_to_doc,
+    tier_from_doc,
+    tier_to_doc,
 )
 
 
@@ -77,7 +79,7 @@ def progress_to_doc(card: Pass) -> Doc:
         "rev": card.revision,
         "n": card.last_activity,
         "points": to_decimal128(card.points),
-        "tier": card.tier,
+        **tier_to_doc(card.tier),
         "installed_at": card.installed_at,
         "installed_by_event": card.installed_by_event,
     }
@@ -95,7 +97,8 @@ def stub_to_doc(card: Pass, erased: Erased, system_ms: int) -> Doc:
 def alias_to_doc(card: Pass, into: str, system_ms: int) -> Doc:
     """Return what is kept of a merged pass; `merging` stays until its events have moved."""
     origin = {"base": profile_to_doc(card.initial_profile), "born": card.created_at, **firings_part(card)}
-    return {**_remainder_to_doc(card, system_ms), **origin, "alias": 1, "alias_of": into, "merging": 1}
+    state = {"alias": 1, "alias_of": into, "merging": 1}
+    return {**_remainder_to_doc(card, system_ms), **origin, **tier_to_doc(card.tier), **state}
 
 
 def _remainder_to_doc(card: Pass, system_ms: int) -> Doc:
@@ -159,6 +162,7 @@ def _from_remainder(doc: Doc) -> Pass:
         erased=erased,
         alias_of=doc.get("alias_of"),
         firings=_firings_of(doc),
+        tier=tier_from_doc(doc),
     )
 
 
@@ -190,7 +194,7 @@ def from_doc(doc: Doc) -> Pass:
         last_activity=doc["n"],
         outbox=tuple(entry_from_doc(entry) for entry in doc.get("out", ())),
         next_due_ms=doc.get("due"),
-        tier=doc["tier"],
+        tier=tier_from_doc(doc),
         lots=lots_from_docs(doc.get("lots")),
         made_aggregates=aggregates_from_docs(doc.get("made", {})),
         firings=_firings_of(doc),

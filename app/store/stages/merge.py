@@ -59,7 +59,7 @@ class MergeQueries(ErrorTranslating):
         survivor = await self._passes.find_one({"_id": alias.alias_of}, {"erased": 1})
         is_survivor_erased = survivor is None or "erased" in survivor
         change: Doc = {
-            "$unset": {"merging": "", "base": "", "fired": ""},
+            "$unset": {"merging": "", "base": "", "fired": "", "tier": "", "tier_span": ""},
             **({"$set": {"erasing": 1}} if is_survivor_erased else {}),
         }
         await self._passes.update_one({"_id": alias.id}, change)
