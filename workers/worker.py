@@ -27,6 +27,7 @@ from app.store.stages.publish import Horizon, PublishQueries
 from app.store.stages.reruns import RerunQueries
 from app.templates.rendering import LiquidTexts
 
+from .diagnostics import RuleDiagnostics
 from .laps import Lap
 from .pauses import Pauses
 from .sharing import Sharing
@@ -91,6 +92,8 @@ class Worker:
     pauses: Pauses = field(default_factory=Pauses)
     """The pauses of stages that failed again and again."""
     id: str = field(default_factory=lambda: new_id("worker"))
+    diagnostics: RuleDiagnostics = field(init=False)
+    """What rules were asked about, until it is stored."""
     sharing: Sharing = field(init=False)
     """The share that this worker has of the work of all."""
     stopping: bool = False
@@ -112,6 +115,7 @@ class Worker:
     """The time (monotonic seconds) until which no round of a stage and key starts."""
 
     def __post_init__(self) -> None:
+        self.diagnostics = RuleDiagnostics(self.resources.db, self.id)
         self.sharing = Sharing(self.id, Heartbeats(self.resources.essential_db), running=lambda: self._running)
 
     @classmethod

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar, cast
 
 from strawberry.dataloader import DataLoader
 
-from app.domain.activities import Activity
+from app.commands.events.lateness import RecordedEvent, find_late
+from app.domain.activities import Activity, Entry
 from app.domain.actors import ApiKey
 from app.domain.audit import AuditEntry
 from app.domain.events.events import Event
@@ -75,6 +76,26 @@ class Loaders:
     def activities(self) -> DataLoader[str, Activity | None]:
         """Activities by id."""
         return _loader(self._workspace.activities.get_many)
+
+    @cached_property
+    def caused_activities(self) -> DataLoader[str, list[Activity] | None]:
+        """Activities that an event caused, by its id."""
+        return _loader(self._workspace.activities.of_events)
+
+    @cached_property
+    def lateness(self) -> DataLoader[RecordedEvent, bool | None]:
+        """Whether an event counts late."""
+        return _loader(partial(find_late, self._workspace))
+
+    @cached_property
+    def outboxes(self) -> DataLoader[str, list[Entry] | None]:
+        """Entries that a pass has not published yet, by its id."""
+        return _loader(self._workspace.outboxes.entries)
+
+    @cached_property
+    def made(self) -> DataLoader[str, list[Event] | None]:
+        """Events that rules made for the events of a family, by its root. Read the outbox of the pass first."""
+        return _loader(self._workspace.firings.made_for)
 
     @cached_property
     def segments(self) -> DataLoader[str, Segment | None]:

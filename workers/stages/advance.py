@@ -81,6 +81,7 @@ async def advance_passes(
         writes.append((card, after, advanced.entries, saved[card.id].write_id))
     await _save(worker, at, writes, saved)
     _report(worker, saved)
+    _count_rules(worker, at, saved)
     return saved
 
 
@@ -183,6 +184,14 @@ def _report(worker: Worker, saved: Mapping[str, Saved]) -> None:
     bus.wake("publish", *{cards[pass_id].workspace_id for pass_id, each in saved.items() if each.advanced.entries})
     bus.wake("erase", *(pass_id for pass_id, card in cards.items() if card.erased is not None))
     bus.wake("merge", *(pass_id for pass_id, card in cards.items() if card.alias_of is not None))
+
+
+def _count_rules(worker: Worker, at: RoundClock, saved: Mapping[str, Saved]) -> None:
+    """Count what rules were asked about, in memory only."""
+    for each in saved.values():
+        advanced = each.advanced
+        if advanced.matched:
+            worker.diagnostics.add(advanced.card.workspace_id, at.now_ms, advanced.matched, advanced.skipped)
 
 
 async def _count_failure(worker: Worker, at: RoundClock, card: Pass, error: Exception) -> None:

@@ -7,6 +7,7 @@ import strawberry
 from app.graphql.types.paging import Connection
 
 from . import mutations
+from .firings import RuleFiring, list_firings
 from .mutations import CreateRulePayload, DuplicateRulePayload, RuleStatusPayload, UpdateRulePayload
 from .rules import Rule, find_rule, list_rules
 
@@ -17,6 +18,7 @@ class RuleQueries:
 
     rule: Rule | None = strawberry.field(resolver=find_rule)
     rules: Connection[Rule] = strawberry.field(resolver=list_rules)
+    rule_firings: Connection[RuleFiring] = strawberry.field(resolver=list_firings)
 
 
 @strawberry.type

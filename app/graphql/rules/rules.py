@@ -11,6 +11,7 @@ from app.commands.rules.rules import warn_about_rule
 from app.domain.actors import READ
 from app.domain.errors import Code, InvalidInput
 from app.domain.rules import rules as domain
+from app.domain.rules.statistics import FiringQuery
 from app.domain.values.instants import to_ms
 from app.domain.values.text import parse_text
 from app.graphql.context import Info, RequestContext
@@ -22,6 +23,8 @@ from app.graphql.types.payloads import InputWarning, warnings_of
 
 from .content import RuleContent
 from .conversion import content_of
+from .firings import RuleFiring, firings_page
+from .statistics import FromArgument, RuleStatistics, ToArgument, statistics_of
 
 
 @strawberry.type
@@ -56,6 +59,22 @@ class Rule(RuleContent, Node):
         store, rule_id = info.context.workspace.rules, self.stored.id
         page = await store.versions(rule_id, span)
         return versions_listing.connection(page, span, _version_of, lambda: store.count_versions(rule_id))
+
+    @strawberry.field
+    async def firings(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection[RuleFiring]:
+        """Firings of the rule, newest first; `ruleFirings` filters them. Needs the scope `read`."""
+        info.context.actor.require(READ)
+        return await firings_page(info, FiringQuery(rule_id=self.stored.id), first, after, last, before)
+
+    @strawberry.field
+    def statistics(self, info: Info, from_: FromArgument = None, to: ToArgument = None) -> RuleStatistics:
+        """What the rule did in a period. Needs the scope `read`.
+
+        A period with more than 100,000 firings is refused with `TOO_MANY`; give a shorter one.
+        """
+        return statistics_of(info, self.stored.id, from_, to)
 
     @strawberry.field
     async def warnings(self, info: Info) -> list[InputWarning]:
