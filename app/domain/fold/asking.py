@@ -13,7 +13,6 @@ from app.domain.rules.made import Cause
 from app.domain.rules.matching import is_active, is_open, is_within, matches_event, matches_tier
 from app.domain.rules.occurrences import OF_DEFINITIONS, UNASKED, Happened, TierChanged, Transition, is_of_merge
 from app.domain.rules.rules import OnHistorical, PerPassLimit, RuleVersion
-from app.domain.rules.terms import net_amount
 from app.domain.rules.triggers import BalanceTrigger, EventTrigger, TierTrigger
 from app.domain.segments.evaluation import EvaluationContext, evaluate
 from app.domain.state.firings import Firings
@@ -104,7 +103,7 @@ class Asking:
         is_past = event.historical or event.occurred_ms <= int(rule.first_at.timestamp() * 1000)
         if is_past and rule.historical is OnHistorical.IGNORE:
             return None
-        net = net_amount(event, self._walk.derived.corrections.get(event.family, ()))
+        net = self._walk.net_amount(event)
         has_currency = trigger.currency in (None, event.currency)
         if has_currency and not is_within(trigger.amount_min, trigger.amount_max, net):
             return None

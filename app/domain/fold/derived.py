@@ -52,9 +52,8 @@ class Derived:
         # Without aggregates, nothing has counted in the pass yet.
         self._history = () if history is None and not card.has_counted else history
         self._applied: list[Event] = []
-        # Events that counted during the walk, and corrections among them, by the root of their family.
+        # Events that counted during the walk, by the root of their family.
         self.families: dict[str, list[Event]] = {}
-        self.corrections: dict[str, list[Event]] = {}
         self.removed_ids: set[str] = set()
         self._aggregates, self._made_aggregates = card.aggregates, card.made_aggregates
         self.firings: RuleFirings = card.firings
@@ -114,8 +113,6 @@ class Derived:
         `measures` are those in which events of its type may count.
         """
         self.families.setdefault(event.family, []).append(event)
-        if event.correction_of is not None:
-            self.corrections.setdefault(event.family, []).append(event)
         for measure in measures:
             if measure.matches(event):
                 state = add_event(measure, self.states.get(measure.key), event, at_ms)

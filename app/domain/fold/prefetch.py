@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from app.domain.definitions import Definitions
+from app.domain.definitions import ActiveDefinitions, Definitions
 from app.domain.events.events import Event
 from app.domain.passes.passes import Pass
 from app.domain.passes.profiles import rebuilds_profile
@@ -88,15 +88,28 @@ def find_prefetch(card: Pass, definitions: Definitions, events: Sequence[Event],
         if not state.instants or state.instants[-1] + measure.within_ms <= horizon:
             after_ms = state.instants[-1] if state.instants else card.evaluated_until_ms - measure.within_ms
             windows[measure.key] = (measure, after_ms)
-    return Prefetch(history, windows, _find_families(card, events))
+    return Prefetch(history, windows, _find_families(card, definitions.latest_active, events))
 
 
-def _find_families(card: Pass, events: Sequence[Event]) -> frozenset[str]:
-    """Return the families of corrections whose first event is not among the events, if a rule has fired on the pass."""
-    if not card.firings:
-        return frozenset()
-    ids = {event.id for event in events if event.move is None}
-    return frozenset(event.family for event in events if event.correction_of is not None and event.family not in ids)
+def comes_first(event: Event, card: Pass) -> bool:
+    """Return whether no correction of the event can have counted before the walk that counts the event.
+
+    A correction counts no earlier than what it corrects is dated. So only a late event may follow its corrections.
+    """
+    return event.move is None and event.order_ms > card.evaluated_until_ms
+
+
+def _find_families(card: Pass, active: ActiveDefinitions, events: Sequence[Event]) -> frozenset[str]:
+    """Return the families that differences of points need, and the net amounts of late events that rules are asked about."""
+    found: set[str] = set()
+    firsts = {event.id for event in events if comes_first(event, card)}
+    for event in events:
+        if event.correction_of is not None:
+            if card.firings and event.family not in firsts:
+                found.add(event.family)
+        elif event.id not in firsts and event.amount is not None and event.type in active.rules_by_event_type:
+            found.add(event.id)
+    return frozenset(found)
 
 
 def may_match(measure: Measure, aggregates: Aggregates, made: Aggregates) -> bool:

@@ -17,6 +17,7 @@ from app.domain.passes.passes import Erased, Membership, Pass, PassTier
 from app.domain.rules.made import Maker
 from app.domain.rules.matching import EARNED_TOTAL
 from app.domain.rules.occurrences import Transition
+from app.domain.rules.terms import net_amount
 from app.domain.rules.texts import PlainTexts, Texts
 from app.domain.segments.causes import Step, collect_values, find_cause
 from app.domain.segments.comparisons import MAX_WALK_COMPARISONS
@@ -28,7 +29,8 @@ from app.domain.tiers.programs import TierProgramVersion
 
 from .derived import Derived
 from .entries import NewEntries
-from .prefetch import Family, WindowPage
+from .lacks import DataMissing
+from .prefetch import Family, WindowPage, comes_first
 from .tiers import LATE_CAUSES, TierState
 
 
@@ -166,10 +168,23 @@ class Walk:
         self.asked = self.totals()
 
     def has_family(self, root: str) -> bool:
-        """Return whether all members of a family are at hand: they were read, or its root counted in this walk."""
+        """Return whether all members of a family are at hand: they were read, or its first event counted in this walk.
+
+        Before a late first event, or one that a merge moved, others of its family may have counted.
+        """
         return root in self.families or any(
-            event.id == root and event.move is None for event in self.derived.families.get(root, ())
+            event.id == root and comes_first(event, self.card) for event in self.derived.families.get(root, ())
         )
+
+    def net_amount(self, event: Event) -> Decimal | None:
+        """Return the amount of an event less what its corrections take back; None without one. Raises DataMissing."""
+        if event.amount is None or event.is_made:
+            return event.amount
+        if event.id != event.family or comes_first(event, self.card):
+            return net_amount(event, self.derived.families.get(event.family, ()))
+        if event.family not in self.families:
+            raise DataMissing(families=frozenset({event.family}))
+        return net_amount(event, [*self.families[event.family].members, *self.derived.families.get(event.family, ())])
 
     def family_members(self, root: str) -> Sequence[Event] | None:
         """Return the members that count in this pass; None if one that counted lies on another pass."""

@@ -109,7 +109,7 @@ class Maker:
     def _perform(self, rule: RuleVersion, cause: Cause, index: int, effect: Effect) -> Result:
         match effect:
             case AwardPoints() | DeductPoints():
-                terms = terms_of(rule, effect, net=cause.net, at_ms=self.at_ms)
+                terms = terms_of(rule, effect, event=cause.event, at_ms=self.at_ms)
                 made = self.give(
                     self._new(rule, cause, index, POINT_ADD, Category.CUSTOM), terms, terms.points(cause.net)
                 )

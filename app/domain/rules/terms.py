@@ -33,7 +33,7 @@ class Terms:
     - `sign`: 1 for an award, -1 for a deduction.
     - `fixed` or `per_amount`: the points, one of the two.
     - `low`, `high`: bounds of the net amount, both inclusive; outside, the effect gives nothing.
-    - `was_positive`: the net amount was positive when the rule fired.
+    - `has_amount`: the event has a positive amount, so that fixed points depend on what is left of it.
     - `expiry`, `matures_ms`: those of the first award.
     """
 
@@ -43,7 +43,7 @@ class Terms:
     multiplier: Decimal
     low: Decimal | None = None
     high: Decimal | None = None
-    was_positive: bool = False
+    has_amount: bool = False
     expiry: PointsExpiry | None = None
     matures_ms: int | None = None
     label: str | None = None
@@ -53,7 +53,7 @@ class Terms:
         if is_removed or not is_within(self.low, self.high, net):
             return ZERO
         if self.per_amount is None:
-            if self.was_positive and not net:
+            if self.has_amount and (net is None or net <= 0):
                 return ZERO
             return self.sign * _round_fixed(self.fixed or ZERO, self.multiplier)
         if net is None or net <= 0:
@@ -70,8 +70,8 @@ class Terms:
         if self.per_amount is not None:
             per = self.per_amount
             stored["per"] = [plain(per.points), plain(per.each), per.rounding.value, per.decimals]
-        if self.was_positive:
-            stored["positive"] = True
+        if self.has_amount:
+            stored["amount"] = True
         if self.expiry is not None:
             days = self.expiry.after_days
             stored["end"] = {"at": self.expiry.at_ms} if days is None else {"days": days}
@@ -96,7 +96,7 @@ def terms_from_json(stored: Mapping[str, object]) -> Terms:
         multiplier=number("multiplier") or Decimal(1),
         low=number("low"),
         high=number("high"),
-        was_positive=bool(stored.get("positive")),
+        has_amount=bool(stored.get("amount")),
         expiry=PointsExpiry(end.get("at"), end.get("days")) if isinstance(end, Mapping) else None,
         matures_ms=starts if isinstance(starts, int) else None,
         label=None if label is None else str(label),
@@ -109,14 +109,14 @@ def _per_amount(stored: list[object]) -> PointsPerAmount:
     return PointsPerAmount(Decimal(str(points)), Decimal(str(each)), Rounding(str(rounding)), decimals)
 
 
-def terms_of(rule: RuleVersion, effect: AwardPoints | DeductPoints, *, net: Decimal | None, at_ms: int) -> Terms:
-    """Return the terms of an effect that fires at an instant, for the net amount of the event that caused it."""
+def terms_of(rule: RuleVersion, effect: AwardPoints | DeductPoints, *, event: Event | None, at_ms: int) -> Terms:
+    """Return the terms of an effect that fires at an instant for an event, or for something else if that is None."""
     bounds = rule.trigger if isinstance(rule.trigger, EventTrigger) else None
     low = None if bounds is None else bounds.amount_min
     high = None if bounds is None else bounds.amount_max
-    was_positive = net is not None and net > 0
+    has_amount = event is not None and event.amount is not None and event.amount > 0
     if isinstance(effect, DeductPoints):
-        return Terms(-1, effect.points, None, Decimal(1), low, high, was_positive=was_positive, label=effect.label)
+        return Terms(-1, effect.points, None, Decimal(1), low, high, has_amount=has_amount, label=effect.label)
     matures_ms = at_ms + effect.pending_days * DAY_MS if effect.pending_days else None
     return Terms(
         1,
@@ -125,7 +125,7 @@ def terms_of(rule: RuleVersion, effect: AwardPoints | DeductPoints, *, net: Deci
         effect.multiplier,
         low,
         high,
-        was_positive=was_positive,
+        has_amount=has_amount,
         expiry=None if effect.expiry is None else find_end(effect.expiry, ZoneInfo(rule.timezone), at_ms),
         matures_ms=matures_ms,
         label=effect.label,
