@@ -9,7 +9,9 @@ from functools import cached_property
 
 from app.domain.definitions import DefinitionVersion
 from app.domain.errors import Code, Conflict, InvalidInput, Unavailable
-from app.domain.segments.segments import EMIT, SILENT, DefinitionKind, VersionSummary
+from app.domain.segments.criteria import Criteria
+from app.domain.segments.segments import EMIT, SILENT, TIER_PROGRAM, DefinitionKind, VersionSummary, find_references
+from app.domain.tiers.programs import TierProgramVersion
 
 from .context import Context
 
@@ -57,6 +59,17 @@ class NextRevision:
             raise Conflict(
                 f"Live definitions refer to this segment: {', '.join(dependents)}. Change or archive them first.", "id"
             )
+
+
+async def live_tiers(ctx: Context, *trees: Criteria | None) -> tuple[str, ...]:
+    """Return the keys of the tiers that passes may have. Reads only if criteria refer to the tier.
+
+    One round trip at most. Raises Unavailable; safe to repeat.
+    """
+    if not any(TIER_PROGRAM in find_references(tree) for tree in trees if tree is not None):
+        return ()
+    program = await ctx.workspace.definitions.latest(DefinitionKind.TIERS, TIER_PROGRAM)
+    return tuple(tier.key for tier in program.tiers) if isinstance(program, TierProgramVersion) else ()
 
 
 async def insert_next_version(ctx: Context, build: Callable[[NextRevision], DefinitionVersion | None]) -> None:

@@ -46,7 +46,7 @@ from app.store.workspace.labels import Labels
 
 from .audit import record_audit_entry
 from .context import Context
-from .definitions import NextRevision, insert_next_version, parse_notify
+from .definitions import NextRevision, insert_next_version, live_tiers, parse_notify
 from .events.event_types import event_types
 
 
@@ -214,7 +214,7 @@ async def _parse_criteria(ctx: Context, raw: object) -> Criteria:
     criteria = parse_criteria(raw, (await ctx.profile()).currency, "criteria")
     check_criteria_size(criteria)
     await charge_points(count_comparisons(criteria))
-    refuse_if(find_constants(criteria, "criteria"))
+    refuse_if(find_constants(criteria, "criteria", tiers=await live_tiers(ctx, criteria)))
     return criteria
 
 

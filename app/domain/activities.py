@@ -42,6 +42,8 @@ TIER_PREFIX = "customer.loyalty.tier."
 """Beginning of the types of changes of a tier. The rest is the change in small letters, such as "upgraded"."""
 TIER_CHANGES = tuple(TIER_PREFIX + change for change in ("joined", "upgraded", "prolonged", "downgraded", "left"))
 LOYALTY_UPDATED = "customer.loyalty.updated"
+TIER_TYPES = frozenset({*TIER_CHANGES, LOYALTY_UPDATED})
+"""Types of activities that report the tier of a pass, or the end of its period."""
 
 POINTS_PENDING = "customer.voucher.loyalty_card.points_pending"
 RULE_WAS_FIRED = "customer.rule.fired"
@@ -51,7 +53,7 @@ UNLESS_NAMED = frozenset({RULE_WAS_FIRED})
 
 NO_EPOCH = ""
 """The first epoch of a log: it ends with the first restore from a backup."""
-EFFECTS = frozenset({ENTERED, LEFT, POINTS_EXPIRED, RULE_WAS_FIRED, *TIER_CHANGES, LOYALTY_UPDATED})
+EFFECTS = frozenset({ENTERED, LEFT, POINTS_EXPIRED, RULE_WAS_FIRED, *TIER_TYPES})
 """Types of activities that Punchcard derives (category EFFECT). All others have the category ACTION."""
 
 

@@ -21,6 +21,8 @@ from app.domain.passes.passes import Pass
 from app.domain.rules.rules import Rule
 from app.domain.segments.segments import Segment
 from app.domain.state.lots import Lots
+from app.domain.state.measures import State
+from app.domain.tiers.programs import TierProgramVersion
 from app.domain.webhooks.deliveries import WebhookDelivery, WebhookDeliveryStatus
 from app.domain.webhooks.endpoints import WebhookEndpoint
 from app.domain.webhooks.partitions import PartitionState
@@ -106,6 +108,16 @@ class Loaders:
     def rules(self) -> DataLoader[str, Rule | None]:
         """Rules by id."""
         return _loader(self._workspace.rules.get_many)
+
+    @cached_property
+    def tier_programs(self) -> DataLoader[str, TierProgramVersion | None]:
+        """The tier program, by TIER_PROGRAM."""
+        return _loader(self._workspace.definitions.tier_programs)
+
+    @cached_property
+    def measures(self) -> DataLoader[str, Mapping[str, State] | None]:
+        """Measures of passes, by the id of the pass."""
+        return _loader(self._workspace.passes.measures)
 
     @cached_property
     def jobs(self) -> DataLoader[str, Job | None]:

@@ -35,6 +35,7 @@ from app.graphql.segments.mutations import (
     UpdateSegmentPayload,
 )
 from app.graphql.segments.segments import Segment, find_segment, list_segments
+from app.graphql.tiers.programs import SetTierProgramPayload, TierProgram, find_tier_program, set_tier_program
 from app.graphql.types.node import Node, find_node, find_nodes
 from app.graphql.types.paging import Connection
 from app.graphql.webhooks.roots import WebhookMutations, WebhookQueries
@@ -68,6 +69,7 @@ class Query(EventTypeQueries, InboundHookQueries, RuleQueries, WebhookQueries):
     events: Connection[Event] = strawberry.field(resolver=list_events)
     aggregate_events: AggregateResult = strawberry.field(resolver=aggregations.aggregate_events)
     segment: Segment | None = strawberry.field(resolver=find_segment)
+    tier_program: TierProgram | None = strawberry.field(resolver=find_tier_program)
     segments: Connection[Segment] = strawberry.field(resolver=list_segments)
     ingest_receipt: IngestReceipt | None = strawberry.field(resolver=find_receipt)
     job: Job | None = strawberry.field(resolver=find_job)
@@ -108,6 +110,7 @@ class Mutation(EventShortcuts, WorkspaceMutations, InboundHookMutations, RuleMut
     update_segment: UpdateSegmentPayload = strawberry.mutation(resolver=segment_mutations.update_segment)
     archive_segment: ArchiveSegmentPayload = strawberry.mutation(resolver=segment_mutations.archive_segment)
     duplicate_segment: DuplicateSegmentPayload = strawberry.mutation(resolver=segment_mutations.duplicate_segment)
+    set_tier_program: SetTierProgramPayload = strawberry.mutation(resolver=set_tier_program)
     create_api_key: CreateApiKeyPayload = strawberry.mutation(resolver=keys.create_api_key)
     rotate_api_key: RotateApiKeyPayload = strawberry.mutation(resolver=keys.rotate_api_key)
     revoke_api_key: RevokeApiKeyPayload = strawberry.mutation(resolver=keys.revoke_api_key)

@@ -116,6 +116,7 @@ def messages() -> Mapping[str, Message]:
         "points-expired": _render(9, activities.POINTS_EXPIRED, grant, at=later),
         "entered": _render(10, activities.ENTERED, {**transition, "before": (1,), "after": (2,)}),
         "left": _render(11, activities.LEFT, {**transition, "before": (2,), "after": (1,)}, at=later),
+        **_tiers(),
         "deleted": _render(12, activities.DELETED, {}, external_id=None),
         "merged": _render(13, activities.DELETED, {"into": "pass_66a1f0c89d5e2b7f4c13"}),
         "erased": _erased(),
@@ -131,6 +132,29 @@ def signed_headers() -> Mapping[str, str]:
 
 def _test() -> Message:
     return render_test_message("msg_66a1f1a05e7d3c9b2f84", "wh_66a1f19e8b4d6a0c7e35", START)
+
+
+def _tiers() -> Mapping[str, Message]:
+    """Return an example of each change of a tier, numbered from 20."""
+    day, year = timedelta(days=1) // timedelta(milliseconds=1), timedelta(days=365) // timedelta(milliseconds=1)
+    start = to_ms(START)
+    silver = {"tier": "silver", "since": start, "until": start + year}
+    gold = {"tier": "gold", "since": start + day, "until": start + year}
+    before = {f"{name}Before": value for name, value in silver.items()}
+    gold_before = {f"{name}Before": value for name, value in gold.items()}
+    refs: Mapping[str, Mapping[str, object]] = {
+        "joined": {**silver, "values": (Decimal("512.5"),)},
+        "upgraded": {**before, **gold, "values": (Decimal(1020),)},
+        "prolonged": {**gold_before, **gold, "until": start + 2 * year, "values": (Decimal(1500),)},
+        "downgraded": {**gold_before, **silver, "values": (Decimal(640),)},
+        "left": {**before, "values": (Decimal(20),)},
+    }
+    found = {}
+    for number, (name, values) in enumerate(refs.items(), 20):
+        change = {"change": name.upper(), "program": 1, **values}
+        found[f"tier-{name}"] = _render(number, activities.TIER_PREFIX + name, change)
+    change = {"change": "UPGRADED", "program": 1, **refs["upgraded"]}
+    return {**found, "loyalty-updated": _render(25, activities.LOYALTY_UPDATED, change)}
 
 
 def _erased() -> Message:

@@ -101,6 +101,32 @@ TRANSITION: Mapping[str, Schema] = {
     "historical": _flag("Whether an imported event caused the transition."),
 }
 
+TIER: Mapping[str, Schema] = {
+    "key": _text("The key of the tier."),
+    "since": _ref("instant", "Since when the pass has the tier."),
+    "until": _or_null(_ref("instant", "The first instant after its period. Null if it has no end.")),
+}
+
+TIER_CHANGE: Mapping[str, Schema] = {
+    "change": {
+        "enum": [*(each.rpartition(".")[2].upper() for each in activities.TIER_CHANGES), None],
+        "description": "What happened to the tier. Null if only the end of its period changed.",
+    },
+    "before": _or_null(_object(TIER, "The tier before. Null without one.")),
+    "after": _or_null(_object(TIER, "The tier after. Null without one.")),
+    "programVersion": _or_null(
+        {"type": "integer", "minimum": 1, "description": "The version of the tier program. Null if it had ended."}
+    ),
+    "values": {
+        "type": "array",
+        "items": _ref("value"),
+        "description": "The measured values of the criteria that decided, one for each criterion. Empty if none did.",
+    },
+    "late": _flag("Whether a late event, a removal or a merge caused the change."),
+    "silent": _flag("Whether a change of the program with `notify: SILENT` caused the change."),
+    "historical": _flag("Whether an imported event caused the change."),
+}
+
 EXPIRY: Mapping[str, Schema] = {
     "points": _ref("decimal", "The points that ended."),
     "balance": _ref("decimal", "The balance of the pass after that."),
@@ -156,6 +182,10 @@ DATA: Mapping[str, tuple[Schema, ...]] = {
     ),
     activities.ENTERED: (_object(TRANSITION, "The segment, and what was measured."),),
     activities.LEFT: (_object(TRANSITION, "The segment, and what was measured."),),
+    **dict.fromkeys(
+        (*activities.TIER_CHANGES, activities.LOYALTY_UPDATED),
+        (_object(TIER_CHANGE, "The tiers before and after, and what was measured."),),
+    ),
 }
 """The forms of `data` that each type has, beside the truncated and the erased one."""
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from app.commands.audit import record_audit_entry
 from app.commands.context import Context
-from app.commands.definitions import NextRevision, insert_next_version
+from app.commands.definitions import NextRevision, insert_next_version, live_tiers
 from app.commands.events.event_types import event_types
 from app.domain.definitions import criteria_of
 from app.domain.errors import (
@@ -165,7 +165,8 @@ async def _parse_definition(ctx: Context, raw: Mapping[str, object], key: str) -
     check_size(version)
     await charge_points(_count_comparisons(version))
     if version.conditions is not None:
-        refuse_if(find_constants(version.conditions, "conditions"))
+        tiers = await live_tiers(ctx, version.conditions)
+        refuse_if(find_constants(version.conditions, "conditions", tiers=tiers))
     refuse_if(find_self_trigger(version, key))
     return version
 

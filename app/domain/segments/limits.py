@@ -24,15 +24,15 @@ DAY = timedelta(days=1)
 """The time that a version counts towards the changes of a day. It is kept at least as long."""
 
 
-def check_criteria_size(criteria: Criteria) -> None:
-    """Raise InvalidInput: TOO_LONG if the criteria take more than 64 KB."""
+def check_criteria_size(criteria: Criteria, max_bytes: int = MAX_CRITERIA_BYTES, *path: str) -> None:
+    """Raise InvalidInput: TOO_LONG if the criteria take too many bytes. `path` names them; "criteria" if it is empty."""
     size = len(json.dumps(criteria.to_dict(), ensure_ascii=False, separators=(",", ":")).encode())
-    if size > MAX_CRITERIA_BYTES:
+    if size > max_bytes:
         message = (
-            f"These criteria take {size:,} bytes; give at most {MAX_CRITERIA_BYTES:,}. Shorten the lists of values, or "
+            f"These criteria take {size:,} bytes; give at most {max_bytes:,}. Shorten the lists of values, or "
             "split the segment into segments that a third one names."
         )
-        raise InvalidInput(Code.TOO_LONG, message, "criteria")
+        raise InvalidInput(Code.TOO_LONG, message, *(path or ("criteria",)))
 
 
 def digest_of(criteria: Criteria) -> str:

@@ -68,7 +68,8 @@ class Activity(Node):
     )
     data: JSON = strawberry.field(
         description="Details as a JSON object, as they were when the activity was recorded. For an event: `event`. "
-        "For an entry or exit: `segment`, with the measured values `before` and `after`. For expired "
+        "For an entry or exit: `segment`, with the measured values `before` and `after`. For a change of the tier: "
+        "`change`, with the tiers `before` and `after` and the measured `values`. For expired "
         'points: `points` and `balance`. After the erasure of the pass: only `{"erased": true}`.'
     )
     pass_id: strawberry.Private[str]

@@ -21,6 +21,7 @@ from app.graphql.context import Info, RequestContext
 from app.graphql.events import events as event_events
 from app.graphql.events.events import Event, EventOrder, OrderArgument, events_page
 from app.graphql.segments.memberships import Membership, membership_of
+from app.graphql.tiers.status import PassTier, find_pass_tier
 from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument, await_consistency
 from app.graphql.types.enums import describe_enum
 from app.graphql.types.filters import include_merged_passes, parse_activity_filter, parse_event_filter
@@ -98,7 +99,7 @@ class Pass(Node):
         "points were spent than earned."
     )
     tier: str | None = strawberry.field(
-        description="Tier of the pass. Always null at present: no mutation sets a tier."
+        description="Key of the tier of the pass. Null if it has none. See `setTierProgram`."
     )
     installed_at: datetime | None = strawberry.field(
         description="Instant at which the customer installed the pass, as sent in `createPass`; else the earliest "
@@ -183,6 +184,15 @@ class Pass(Node):
         """
         info.context.actor.require(READ)
         return field_problems_of(self.stored.profile)
+
+    @strawberry.field
+    async def tier_status(self, info: Info) -> PassTier | None:
+        """Tier of the pass, and its progress towards the next one. Needs the scope `read`.
+
+        Null if the workspace has no tier program.
+        """
+        info.context.actor.require(READ)
+        return await find_pass_tier(info.context, self.stored)
 
     @strawberry.field
     async def points_expiring(self, info: Info, first: FirstExpiries = 10) -> list[PointsExpiring]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 
 from app.domain.rules.effects import Rounding
-from app.domain.rules.rules import OnCorrection, OnHistorical, RuleStatus
+from app.domain.rules.rules import OnHistorical, RuleStatus
 from app.domain.rules.triggers import TierChange
-from app.domain.values.periods import PeriodUnit
 from app.graphql.types.enums import describe_enum
 
 describe_enum(
@@ -26,25 +25,6 @@ describe_enum(
         "DOWN": "Towards zero: 2.9 becomes 2.",
         "HALF_UP": "To the nearest number, halves away from zero: 2.5 becomes 3.",
         "UP": "Away from zero: 2.1 becomes 3.",
-    },
-)
-describe_enum(
-    PeriodUnit,
-    "PeriodUnit",
-    {
-        "DAY": "A day, from midnight.",
-        "WEEK": "A week, from midnight of Monday.",
-        "MONTH": "A month, from its first day.",
-        "QUARTER": "A quarter, from the first day of January, April, July or October.",
-        "YEAR": "A year, from January 1.",
-    },
-)
-describe_enum(
-    OnCorrection,
-    "CorrectionHandling",
-    {
-        "REVERSE": "A correction or removal of the cause takes back what no longer holds.",
-        "KEEP": "A correction or removal of the cause leaves everything as it is.",
     },
 )
 describe_enum(

@@ -19,9 +19,11 @@ from app.domain.files.csv_values import DateOrder
 from app.domain.files.exports import ExportFormat
 from app.domain.files.imports import ImportFormat
 from app.domain.jobs import JobKind, JobStatus
+from app.domain.rules.rules import OnCorrection
 from app.domain.segments.criteria import Metric, Never
 from app.domain.state.statistics import Period
 from app.domain.values.conditions import Operator
+from app.domain.values.periods import PeriodUnit
 
 
 def describe_enum(enum: type[Enum], name: str, values: Mapping[str, str]) -> None:
@@ -112,6 +114,25 @@ describe_enum(
         "SINCE_JOINED": "The days count from `installedAt` of the pass, or from `createdAt` if it has none.",
         "MATCHES": "A pass without a matching event satisfies the criterion.",
         "FAILS": "A pass without a matching event does not satisfy the criterion.",
+    },
+)
+describe_enum(
+    PeriodUnit,
+    "PeriodUnit",
+    {
+        "DAY": "A day, from midnight.",
+        "WEEK": "A week, from midnight of Monday.",
+        "MONTH": "A month, from its first day.",
+        "QUARTER": "A quarter, from the first day of January, April, July or October.",
+        "YEAR": "A year, from January 1.",
+    },
+)
+describe_enum(
+    OnCorrection,
+    "CorrectionHandling",
+    {
+        "REVERSE": "A correction or removal of the cause takes back what no longer holds.",
+        "KEEP": "A correction or removal of the cause leaves everything as it is.",
     },
 )
 CalendarPeriod = Period

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from app.domain.definitions import DefinitionVersion
 from app.domain.segments.segments import DefinitionKind, VersionSummary
+from app.domain.tiers.programs import TierProgramVersion
 from app.store.codecs.definitions import (
     definition_from_doc,
     definition_to_doc,
@@ -38,6 +39,11 @@ class DefinitionQueries(WorkspaceQueries):
         query = self._in_workspace(subject=subject_id, kind=kind.value)
         doc = await self._collection.find_one(query, sort=[("subject", -1), ("rev", -1)])
         return None if doc is None else definition_from_doc(doc)
+
+    async def tier_programs(self, subject_ids: Iterable[str]) -> dict[str, TierProgramVersion]:
+        """Return the latest version of the tier program, by its id. Index: {workspace, subject, rev}."""
+        found = {each: await self.latest(DefinitionKind.TIERS, each) for each in subject_ids}
+        return {key: version for key, version in found.items() if isinstance(version, TierProgramVersion)}
 
     async def summaries(self) -> list[VersionSummary]:
         """Return the versions that are kept without their criteria, oldest first. Index: {workspace, rev}.
