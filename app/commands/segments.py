@@ -211,7 +211,7 @@ async def _insert_next_version(
 async def _parse_criteria(ctx: Context, raw: object) -> Criteria:
     if not isinstance(raw, Mapping):
         raise InvalidInput(Code.REQUIRED, "A segment needs criteria; send the conditions of membership.", "criteria")
-    criteria = parse_criteria(raw, (await ctx.profile()).currency, "criteria")
+    criteria = parse_criteria(raw, (await ctx.profile()).currency, "criteria", allows_list=True)
     check_criteria_size(criteria)
     await charge_points(count_comparisons(criteria))
     refuse_if(find_constants(criteria, "criteria", tiers=await live_tiers(ctx, criteria)))

@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 
-from app.domain.events.events import MERGE_FINISHED, PASS_UPDATED, POINT_ADD, RULE_FIRED, Category, Event
+from app.domain.events.events import LIST_EVENTS, MERGE_FINISHED, PASS_UPDATED, POINT_ADD, RULE_FIRED, Category, Event
 from app.domain.values.cursors import activity_cursor
 
 
@@ -25,6 +25,7 @@ class CauseKind(StrEnum):
     BACKFILL = "BACKFILL"
     PASS_CREATED = "PASS_CREATED"
     PASS_MERGED = "PASS_MERGED"
+    MANUAL = "MANUAL"
 
 
 CREATED = "customer.created"
@@ -189,11 +190,11 @@ def types_of(event: Event) -> tuple[str, ...]:
     """Return the types of the activities that report an event, in order: its own, then POINTS_ADDED if it adds points.
 
     Points that a rule awards are reported as POINTS_ADDED alone, or as POINTS_PENDING until they are in the balance.
-    The end of a merge has none.
+    The end of a merge has none, and neither has a change of a segment's list.
     """
     if event.type == RULE_FIRED:
         return (RULE_WAS_FIRED,)
-    if event.type == MERGE_FINISHED:
+    if event.type == MERGE_FINISHED or event.type in LIST_EVENTS:
         return ()
     if event.is_made and event.type == POINT_ADD:
         return (POINTS_ADDED if event.matures_ms is None else POINTS_PENDING,)

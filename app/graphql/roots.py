@@ -20,8 +20,9 @@ from app.graphql.jobs import jobs as job_jobs
 from app.graphql.jobs.exports import ExportPayload
 from app.graphql.jobs.imports import ImportEventsPayload
 from app.graphql.jobs.jobs import CancelJobPayload, Job, find_job, follow_job, list_jobs
-from app.graphql.passes import merges, removals
+from app.graphql.passes import lists, merges, removals
 from app.graphql.passes import mutations as pass_mutations
+from app.graphql.passes.lists import SegmentListPayload
 from app.graphql.passes.merges import MergePassesPayload
 from app.graphql.passes.mutations import CreatePassesPayload, CreatePassPayload, UpdatePassPayload
 from app.graphql.passes.passes import Pass, find_pass, list_passes
@@ -110,6 +111,8 @@ class Mutation(EventShortcuts, WorkspaceMutations, InboundHookMutations, RuleMut
     update_segment: UpdateSegmentPayload = strawberry.mutation(resolver=segment_mutations.update_segment)
     archive_segment: ArchiveSegmentPayload = strawberry.mutation(resolver=segment_mutations.archive_segment)
     duplicate_segment: DuplicateSegmentPayload = strawberry.mutation(resolver=segment_mutations.duplicate_segment)
+    add_to_segment: SegmentListPayload = strawberry.mutation(resolver=lists.add_to_segment)
+    remove_from_segment: SegmentListPayload = strawberry.mutation(resolver=lists.remove_from_segment)
     set_tier_program: SetTierProgramPayload = strawberry.mutation(resolver=set_tier_program)
     create_api_key: CreateApiKeyPayload = strawberry.mutation(resolver=keys.create_api_key)
     rotate_api_key: RotateApiKeyPayload = strawberry.mutation(resolver=keys.rotate_api_key)

@@ -120,7 +120,12 @@ activities = st.builds(
 )
 
 profiles = st.builds(
-    Profile, st.dictionaries(keys, st.none() | names, max_size=3), json_objects, json_objects, st.sampled_from(STATUSES)
+    Profile,
+    st.dictionaries(keys, st.none() | names, max_size=3),
+    json_objects,
+    json_objects,
+    status=st.sampled_from(STATUSES),
+    lists=st.dictionaries(words.filter(lambda name: "." not in name), st.sampled_from(["INCLUDE", "EXCLUDE"]), max_size=3),
 )
 aggregates = st.dictionaries(
     st.tuples(words, st.none() | currencies),

@@ -14,6 +14,7 @@ from app.domain.events.events import INSTALLED, RULE_FIRED, Event
 from app.domain.passes.passes import Pass
 from app.domain.passes.profiles import (
     FIELD_EVENTS,
+    UPDATES,
     apply_field_event,
     first_installation,
     rebuild_profile,
@@ -124,7 +125,8 @@ class Derived:
         if event.type == INSTALLED:
             self._first_installed_at = min(self._first_installed_at or event.occurred_at, event.occurred_at)
         if event.type in FIELD_EVENTS:
-            self.updated_at = max(self.updated_at, event.recorded_at)
+            if event.type in UPDATES:
+                self.updated_at = max(self.updated_at, event.recorded_at)
             if not event.step and rebuilds_profile(event, self._card.evaluated_until_ms):
                 self.profile = rebuild_profile(self._card.initial_profile, self.counted)
             else:

@@ -18,7 +18,7 @@ from dataclasses import replace
 from app.domain.definitions import DefinitionVersion
 from app.domain.events.events import PASS_ERASED, PASS_MERGED, Event
 from app.domain.passes.passes import Erased
-from app.domain.passes.profiles import FIELD_EVENTS
+from app.domain.passes.profiles import UPDATES
 from app.domain.rules.occurrences import Happened, is_of_merge
 from app.domain.segments.causes import Step
 from app.domain.segments.segments import Version
@@ -51,7 +51,7 @@ def remove_events(walk: Walk, asking: Asking, at_ms: int, tombstones: Sequence[E
     # Events that were to count here after a merge. They never did, but the merged pass published them.
     moved_ids = [target for target in targets if target in walk.moved_ids and target not in removed_ids]
     entries.report_removals([*removed_ids, *moved_ids], at_ms)
-    if any(event.type in FIELD_EVENTS for event in removed):
+    if any(event.type in UPDATES for event in removed):
         derived.updated_at = max(derived.updated_at, *(t.recorded_at for t in tombstones))
     step = _begin(walk, Step(at_ms, before, removed=removed))
     walk.count((), at_ms)

@@ -19,10 +19,10 @@ from app.domain.rules.matching import EARNED_TOTAL
 from app.domain.rules.occurrences import Transition
 from app.domain.rules.terms import net_amount
 from app.domain.rules.texts import PlainTexts, Texts
-from app.domain.segments.causes import Step, collect_values, find_cause
+from app.domain.segments.causes import Step, collect_values, find_cause, find_list_cause
 from app.domain.segments.comparisons import MAX_WALK_COMPARISONS
 from app.domain.segments.criteria import EventCriterion
-from app.domain.segments.evaluation import EvaluationContext, earliest_change_ms, evaluate, next_change_ms
+from app.domain.segments.evaluation import EvaluationContext, belongs, earliest_change_ms, next_change_ms
 from app.domain.segments.segments import Version
 from app.domain.state.measures import Total, Window
 from app.domain.tiers.programs import TierProgramVersion
@@ -258,7 +258,7 @@ class Walk:
                 self.tier.evaluate(evaluated, self.program_before, step, context)
                 context.tier = self.tier.key
                 continue
-            is_member = evaluate(evaluated.criteria, context)
+            is_member = belongs(evaluated.segment_id, evaluated.criteria, context)
             if is_member != (evaluated.segment_id in self.members):
                 if is_member:
                     membership = Membership(evaluated.segment_id, at_ms, self.revision, cause={})
@@ -288,7 +288,9 @@ class Walk:
 
     def _emit_transition(self, evaluated: Version, is_member: bool, step: Step) -> Transition:
         at_ms, context, version = step.at_ms, self.context(step.at_ms), step.version
-        cause, event = find_cause(evaluated.criteria, is_member, step, context)
+        cause, event = find_list_cause(evaluated.segment_id, step, context) or find_cause(
+            evaluated.criteria, is_member, step, context
+        )
         if is_member:
             self.members[evaluated.segment_id] = replace(self.members[evaluated.segment_id], cause=cause)
         # The values before: without the events of this instant, or 1 ms earlier if time alone caused the transition.

@@ -53,6 +53,8 @@ class PassTier:
 class Profile:
     """Values of a pass that clients set: the holder, fields, metadata and status. The fold applies their changes.
 
+    `lists` has the lists of segments that the pass is on: by the id of the segment, INCLUDE or EXCLUDE.
+
     `problems` has the fields that an event could not change: a step found no number, or the profile would have become too
     large. Such a field keeps its value. By field, `problems` has the id of the last such event.
     """
@@ -62,6 +64,7 @@ class Profile:
     metadata: Mapping[str, object] = field(default_factory=dict)
     status: str = ACTIVE
     problems: Mapping[str, str] = field(default_factory=dict)
+    lists: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def size(self) -> int:
@@ -317,4 +320,5 @@ def apply_changes(profile: Profile, changes: Mapping[str, object]) -> Profile:
         parts["metadata"],
         status=str(status),
         problems=problems,
+        lists=profile.lists,
     )

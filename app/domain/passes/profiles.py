@@ -10,16 +10,19 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
-from app.domain.events.events import FIELD_ROOTS, INSTALLED, PASS_UPDATED, UNINSTALLED, Event
+from app.domain.events.events import FIELD_ROOTS, INSTALLED, LIST_EVENTS, PASS_UPDATED, UNINSTALLED, Event
 from app.domain.events.ordering import sort_events
 from app.domain.state.aggregates import Aggregates
 from app.domain.values.decimals import ZERO, add_exactly, canonical, read_number, subtract_exactly
 from app.domain.values.instants import from_ms
 from app.domain.values.text import MAX_JSON_INTEGER
 
+from .lists import change_lists
 from .passes import ACTIVE, INACTIVE, Profile, apply_changes, entry_size
 
-FIELD_EVENTS = frozenset({"field_updated", "field_increment", "field_decrement", PASS_UPDATED, INSTALLED, UNINSTALLED})
+UPDATES = frozenset({"field_updated", "field_increment", "field_decrement", PASS_UPDATED, INSTALLED, UNINSTALLED})
+"""Types of the events that change what `Pass.updatedAt` tells of."""
+FIELD_EVENTS = UPDATES | LIST_EVENTS
 """Types of the events that change a profile."""
 
 _STATUSES = {INSTALLED: (INACTIVE, ACTIVE), UNINSTALLED: (ACTIVE, INACTIVE)}
@@ -42,6 +45,8 @@ def apply_field_event(profile: Profile, event: Event) -> Profile:
 
     A change that would make the profile too large changes nothing. The profile then names the event in its problems.
     """
+    if event.type in LIST_EVENTS:
+        return replace(profile, lists=change_lists(profile.lists, event))
     if event.type in _STATUSES:
         before, after = _STATUSES[event.type]
         return replace(profile, status=after) if profile.status == before else profile

@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo
 
 from app.domain.events.events import (
     FIELD_ROOTS,
+    LIST_ADDED,
+    LIST_REMOVED,
     PASS_UPDATED,
     POINT_ADD,
     POINT_SUB,
@@ -20,6 +22,7 @@ from app.domain.events.events import (
     Origin,
 )
 from app.domain.ids import made_event_id
+from app.domain.passes.lists import INCLUDE, list_metadata
 from app.domain.passes.passes import Pass, Profile
 from app.domain.values.decimals import ZERO, plain
 from app.domain.values.instants import from_ms
@@ -119,7 +122,9 @@ class Maker:
             case UpdatePass():
                 return self._update(rule, cause, index, effect)
             case ChangeList():
-                return Result(failure="UNSUPPORTED")
+                kind = LIST_ADDED if effect.adds else LIST_REMOVED
+                made = self._new(rule, cause, index, kind, Category.CUSTOM)
+                return Result(replace(made, metadata=list_metadata(effect.segment_id, INCLUDE)))
 
     def give(self, blank: Event, terms: Terms, points: Decimal) -> Event | None:
         """Return the event that gives or takes points under the terms of an effect; None for no points."""

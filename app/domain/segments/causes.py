@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from app.domain.activities import CauseKind
 from app.domain.events.events import Event
+from app.domain.passes.lists import changes_list
 from app.domain.state.measures import add_event
 
 from .criteria import Criteria, EventCriterion, iter_leaves
@@ -72,6 +73,25 @@ def find_cause(
         return {"kind": CauseKind.EVENT_REMOVED.value, "event": event_id}, None
     event = _find_deciding_event(criteria, is_member, step, after)
     return {"kind": CauseKind.EVENT.value, "event": event.id}, event
+
+
+def find_list_cause(
+    segment_id: str, step: Step, after: EvaluationContext
+) -> tuple[dict[str, object], Event | None] | None:
+    """Return the cause of a transition that a change of the segment's lists made, and its event.
+
+    None if the lists did not change.
+    """
+    if step.before.profile.lists.get(segment_id) == after.profile.lists.get(segment_id):
+        return None
+    removed = [event for event in step.removed if changes_list(event, segment_id)]
+    if removed:
+        return {"kind": CauseKind.EVENT_REMOVED.value, "event": removed[-1].id}, None
+    event = next((event for event in reversed(step.events) if changes_list(event, segment_id)), None)
+    if event is None:
+        return None
+    kind = CauseKind.EVENT if event.is_made else CauseKind.MANUAL
+    return {"kind": kind.value, "event": event.id}, event
 
 
 def _time_only_context(step: Step) -> EvaluationContext:

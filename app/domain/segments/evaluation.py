@@ -13,12 +13,13 @@ from datetime import datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import lru_cache
 
+from app.domain.passes.lists import INCLUDE
 from app.domain.passes.passes import Pass, Profile
 from app.domain.state.measures import FirstAndLast, Number, State, Window, expire_window, subtract_numbers
 from app.domain.values.conditions import MAX_SINGLE_TESTS, POSITIVE, Operator
 from app.domain.values.instants import DAY_MS
 
-from .criteria import All, AnyOf, Criteria, EventCriterion, Metric, Never, Not, SegmentCriterion
+from .criteria import All, AnyOf, Criteria, EventCriterion, ListCriterion, Metric, Never, Not, SegmentCriterion
 from .pass_criteria import PassCriterion
 
 MAX_SHOWN_CHARACTERS = 100
@@ -59,7 +60,16 @@ def evaluate(criteria: Criteria, context: EvaluationContext) -> bool:
             return not evaluate(child, context)
         case SegmentCriterion():
             return (criteria.segment_id in context.members) == criteria.member
+        case ListCriterion():
+            # The list of the segment decides, see `belongs`: a pass that is not on it does not belong.
+            return False
     return _matches_pass(criteria, context)
+
+
+def belongs(segment_id: str, criteria: Criteria, context: EvaluationContext) -> bool:
+    """Return whether the pass belongs to a segment: by its lists, else by its criteria."""
+    listed = context.profile.lists.get(segment_id)
+    return evaluate(criteria, context) if listed is None else listed == INCLUDE
 
 
 def measured_value(leaf: Criteria, context: EvaluationContext) -> Value:

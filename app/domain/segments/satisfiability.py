@@ -20,7 +20,19 @@ from app.domain.values.conditions import POSITIVE, VALUELESS, Operator
 from app.domain.values.decimals import read_number
 from app.domain.values.instants import LATEST, parse_instant
 
-from .criteria import All, AnyOf, Criteria, EventCriterion, Leaf, Metric, Never, Not, SegmentCriterion, iter_leaves
+from .criteria import (
+    All,
+    AnyOf,
+    Criteria,
+    EventCriterion,
+    Leaf,
+    ListCriterion,
+    Metric,
+    Never,
+    Not,
+    SegmentCriterion,
+    iter_leaves,
+)
 from .evaluation import COMPARE
 from .event_filters import can_match, operands_of
 from .pass_criteria import Kind, PassCriterion
@@ -61,7 +73,7 @@ class _Examination:
             yield from found or self._examine_whole(node, (*path, kind))
         elif isinstance(node, Not):
             yield from self.examine(node.child, (*path, "not"))
-        else:
+        elif not isinstance(node, ListCriterion):
             yield from self._examine_leaf(node, path)
 
     def _examine_leaf(self, leaf: Leaf, path: tuple[str, ...]) -> Iterator[Problem]:
@@ -120,7 +132,7 @@ def _direct_result(node: All | AnyOf, tiers: Collection[str]) -> bool | None:
     """Return the result that the leaves of one quantity force upon their parent, whatever the other children are."""
     groups: dict[object, list[Leaf]] = {}
     for child in node.children:
-        if not isinstance(child, (All, AnyOf, Not)):
+        if not isinstance(child, (All, AnyOf, Not, ListCriterion)):
             groups.setdefault(_quantity(child), []).append(child)
     for leaves in groups.values():
         outcomes = _outcomes(leaves, tiers)

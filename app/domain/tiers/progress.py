@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from app.domain.segments.criteria import All, AnyOf, Criteria, EventCriterion, Metric, Not, SegmentCriterion
 from app.domain.segments.evaluation import EvaluationContext, evaluate, measured_value
+from app.domain.segments.pass_criteria import PassCriterion
 from app.domain.values.conditions import Operator
 from app.domain.values.decimals import subtract_exactly
 from app.domain.values.windows import within_dict
@@ -50,7 +51,7 @@ def _iter_remaining(criteria: Criteria, context: EvaluationContext) -> Iterator[
             yield from _iter_remaining(child, context)
         return
     needed = None
-    if not isinstance(criteria, SegmentCriterion) and criteria.operator in RISING:
+    if isinstance(criteria, EventCriterion | PassCriterion) and criteria.operator in RISING:
         bound, value = _number(criteria.value), _number(measured_value(criteria, context) or 0)
         needed = None if bound is None or value is None else subtract_exactly(bound, value)
     yield Remaining(_describe(criteria), needed)

@@ -149,6 +149,12 @@ class CriteriaInput:
     segment: SegmentCriterion | None = strawberry.field(
         default=strawberry.UNSET, description="Criterion on the membership in another segment."
     )
+    list_: bool | None = strawberry.field(
+        default=strawberry.UNSET,
+        name="list",
+        description="Only the passes that `addToSegment` names belong to the segment. Only `true` is accepted, as the whole "
+        "of a segment's criteria.",
+    )
 
 
 def to_mapping(value: Any) -> Any:
@@ -265,6 +271,11 @@ class SegmentCriteria:
     segment: MemberCriteria | None = strawberry.field(
         default=None, description="Criterion on the membership in another segment."
     )
+    list_: bool | None = strawberry.field(
+        default=None,
+        name="list",
+        description="True if only the passes that `addToSegment` names belong to the segment.",
+    )
 
 
 def criteria_of(criteria: Criteria) -> SegmentCriteria:
@@ -281,6 +292,8 @@ def _criteria_node(raw: Mapping[str, Any]) -> SegmentCriteria:
             return SegmentCriteria(any=[_criteria_node(child) for child in body])
         case "not":
             return SegmentCriteria(not_=_criteria_node(body))
+        case "list":
+            return SegmentCriteria(list_=True)
         case "event":
             return SegmentCriteria(event=_event_criteria(body))
         case "pass":

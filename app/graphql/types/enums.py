@@ -73,6 +73,7 @@ describe_enum(
         "BACKFILL": "The segment was new, and existing passes were evaluated for the first time.",
         "PASS_CREATED": "The pass was created.",
         "PASS_MERGED": "The pass was merged into another pass.",
+        "MANUAL": "The pass was put on a list of the segment, or taken off it, with `addToSegment` or `removeFromSegment`.",
     },
 )
 ComparisonOperator = Operator

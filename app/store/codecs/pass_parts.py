@@ -31,6 +31,7 @@ def profile_to_doc(profile: Profile) -> Doc:
         "metadata": dict(profile.metadata),
         "status": profile.status,
         **({"problems": dict(profile.problems)} if profile.problems else {}),
+        **({"lists": dict(profile.lists)} if profile.lists else {}),
     }
 
 
@@ -44,6 +45,7 @@ def profile_from_doc(doc: Doc) -> Profile:
         metadata=doc["metadata"],
         status=doc["status"],
         problems=doc.get("problems", {}),
+        lists=doc.get("lists", {}),
     )
 
 
