@@ -129,7 +129,7 @@ class ActiveDefinitions:
         """Return the measures in which events of a type may count."""
         found = self._measures_by_type.get(event_type)
         if found is None:
-            found = [each for each in self.measures if not each.filter.types or event_type in each.filter.types]
+            found = [each for each in self.measures if each.names_type(event_type)]
             self._measures_by_type[event_type] = found
         return found
 

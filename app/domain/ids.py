@@ -35,6 +35,11 @@ def made_event_id(rule_id: str, cause: str, target: str, effect: int | None) -> 
     return _digest("event", "made", rule_id, cause, target, "fired" if effect is None else str(effect))
 
 
+def checkout_difference_id(cause: str, root: str) -> str:
+    """Return the permanent id of the difference that a correction or removal makes in the total of a checkout."""
+    return _digest("event", "checkout", cause, root)
+
+
 def is_in_control_group(rule_id: str, pass_id: str, percent: int) -> bool:
     """Return whether a rule fires without effects for a pass, of which `percent` of 100 do."""
     if percent <= 0:

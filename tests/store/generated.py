@@ -125,7 +125,9 @@ profiles = st.builds(
     json_objects,
     json_objects,
     status=st.sampled_from(STATUSES),
-    lists=st.dictionaries(words.filter(lambda name: "." not in name), st.sampled_from(["INCLUDE", "EXCLUDE"]), max_size=3),
+    lists=st.dictionaries(
+        words.filter(lambda name: "." not in name), st.sampled_from(["INCLUDE", "EXCLUDE"]), max_size=3
+    ),
 )
 aggregates = st.dictionaries(
     st.tuples(words, st.none() | currencies),

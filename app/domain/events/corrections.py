@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from app.domain.errors import Code, InvalidInput, Problem
-from app.domain.values.decimals import plain
+from app.domain.values.decimals import ZERO, plain
 
-from .events import INTERNAL_TYPES, SUBTRACTED_TYPES, Category, Event
+from .events import CHECKOUT, CHECKOUT_CORRECTIONS, INTERNAL_TYPES, SUBTRACTED_TYPES, Category, Event
 from .validation import Draft
 
 FIELD = "correctionOf"
@@ -34,9 +34,13 @@ def apply_correction(draft: Draft, original: Event | None) -> Draft:
             Code.UNKNOWN, "No such event on this pass; give the id of an event that was recorded on it.", FIELD
         )
     if original.is_made:
-        message = "A rule made this event; correct the event that caused it, and the rule corrects its points."
+        message = "Punchcard made this event; correct the event that caused it, and Punchcard corrects what it made."
         raise InvalidInput(Code.CAUSED_BY_RULE, message, FIELD)
     draft = replace(draft, corrected_order=original.depth_order, root=original.family)
+    if draft.type in CHECKOUT_CORRECTIONS:
+        if original.type != CHECKOUT or original.amount is None:
+            raise InvalidInput(Code.INVALID, f"A {draft.type} corrects a checkout with an amount; give its id.", FIELD)
+        draft = replace(draft, amount=ZERO if draft.amount is None else draft.amount)
     if original.amount is None:
         return draft
     if draft.sent_currency not in (None, original.currency):

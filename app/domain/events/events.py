@@ -46,11 +46,12 @@ def _later_category(value: str) -> Category:
 
 
 TYPES: Mapping[str, Category] = MappingProxyType(
-    dict.fromkeys(("purchase", "refund", "payment", "charge", "credit"), Category.TRANSACTION)
+    dict.fromkeys(("purchase", "refund", "payment", "charge", "credit", "checkout"), Category.TRANSACTION)
     | dict.fromkeys(
         (
             "check_in", "check_out", "visit", "scan", "app_open", "link_click", "notification_received",
             "notification_opened", "pass_installed", "pass_uninstalled", "pass_registered", "custom", "redemption",
+            "login", "opt_in", "opt_out", "share", "checkout_update", "checkout_reject",
         ),
         Category.ACTIVITY,
     )
@@ -99,7 +100,15 @@ RESERVED_PREFIX = "customer."
 OWN_SOURCE = "punchcard"
 """Source of the events that Punchcard records itself."""
 
-SUBTRACTED_TYPES = frozenset({"refund", "credit"})
+CHECKOUT = "checkout"
+"""Type of a purchase whose total may change later."""
+CHECKOUT_UPDATE, CHECKOUT_REJECT = "checkout_update", "checkout_reject"
+"""Types that correct a checkout: its amount is the new total, and a reject takes back what is left."""
+CHECKOUT_CORRECTIONS = frozenset({CHECKOUT_UPDATE, CHECKOUT_REJECT})
+CHECKOUT_INCREASED, CHECKOUT_DECREASED = "checkout_increased", "checkout_decreased"
+"""Types of the differences that the walk makes for such a correction. They count in spend."""
+CHECKOUT_DIFFERENCES = frozenset({CHECKOUT_INCREASED, CHECKOUT_DECREASED})
+SUBTRACTED_TYPES = frozenset({"refund", "credit", CHECKOUT_DECREASED})
 """Types whose amount is stored positive and subtracts from sums of spend."""
 SPEND_CATEGORY = Category.TRANSACTION
 """Category whose amounts are spend. The types in SUBTRACTED_TYPES subtract; all others of the category add."""
@@ -253,8 +262,8 @@ class Event:
 
     @property
     def is_made(self) -> bool:
-        """Whether a rule made the event. Such an event is nobody's activity."""
-        return self.origin.channel == RULE_CHANNEL
+        """Whether the walk made the event, for a rule or a checkout. Such an event is nobody's activity."""
+        return self.origin.channel == RULE_CHANNEL or self.type in CHECKOUT_DIFFERENCES
 
     @property
     def family(self) -> str:
@@ -316,7 +325,7 @@ def parse_type(raw: object, *path: str) -> str:
             "Give 1 to 100 letters, digits, '_', '.', ':' or '-', beginning with a letter or digit.",
             *path,
         )
-    if raw in INTERNAL_TYPES or raw.startswith(RESERVED_PREFIX):
+    if raw in INTERNAL_TYPES or raw in CHECKOUT_DIFFERENCES or raw.startswith(RESERVED_PREFIX):
         raise InvalidInput(Code.INVALID, "Only Punchcard itself records this type; give another.", *path)
     return raw
 

@@ -25,6 +25,7 @@ from app.domain.segments.segments import Version
 from app.domain.tiers.programs import TierProgramVersion
 
 from .asking import Asking
+from .checkouts import checkout_differences, checkout_differences_of_removals
 from .families import differences_of, differences_of_events
 from .walk import Walk
 
@@ -33,7 +34,8 @@ def count_events(walk: Walk, asking: Asking, at_ms: int, events: Sequence[Event]
     """Let time pass to the instant, count the events of it, evaluate all segments, and ask the rules."""
     step = _begin(walk, Step(at_ms, walk.snapshot(at_ms), events, is_creation=is_creation))
     walk.count(events, at_ms)
-    differences = walk.count_made(differences_of_events(walk, at_ms, events), at_ms)
+    differences = walk.count_made(checkout_differences(walk, at_ms, events), at_ms)
+    differences += walk.count_made(differences_of_events(walk, at_ms, events), at_ms)
     if differences:
         step = replace(step, events=(*events, *differences))
     transitions = walk.evaluate(step)
@@ -57,7 +59,8 @@ def remove_events(walk: Walk, asking: Asking, at_ms: int, tombstones: Sequence[E
     walk.count((), at_ms)
     tombstone_ids = {tombstone.removes: tombstone.id for tombstone in tombstones}
     causes = {event.family: tombstone_ids[event.id] for event in removed}
-    differences = walk.count_made(differences_of(walk, at_ms, causes), at_ms)
+    differences = walk.count_made(checkout_differences_of_removals(walk, at_ms, causes), at_ms)
+    differences += walk.count_made(differences_of(walk, at_ms, causes), at_ms)
     transitions = walk.evaluate(step)
     survivors = [tombstone.into for tombstone in tombstones if tombstone.type == PASS_MERGED]
     is_erased = any(tombstone.type == PASS_ERASED for tombstone in tombstones)

@@ -119,6 +119,6 @@ def _find_families(card: Pass, active: ActiveDefinitions, events: Sequence[Event
 def may_match(measure: Measure, aggregates: Aggregates, made: Aggregates) -> bool:
     """Return whether events of these aggregates may count in the measure. `made` are those of events that rules made."""
     return any(
-        measure.filter.may_match(event_type, row.category, currency)
+        measure.may_match(event_type, row.category, currency)
         for (event_type, currency), row in rows_of(measure, aggregates, made)
     )

@@ -30,7 +30,9 @@ def build_pass(walk: Walk) -> Pass:
         )
         if walk.erased is None:
             # The merge stage reads from the firings whether families must be completed.
-            return replace(ended, alias_of=walk.merged_into, tier=walk.tier_for_survivor)
+            return replace(
+                ended, alias_of=walk.merged_into, tier=walk.tier_for_survivor, had_checkouts=walk.has_checkouts
+            )
         nothing = Profile()
         return replace(
             ended, initial_profile=nothing, profile=nothing, installed_at=None, erased=walk.erased, firings={}

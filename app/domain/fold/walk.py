@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from app.domain.activities import ENTERED, LEFT, CauseKind
 from app.domain.definitions import ActiveDefinitions, Definitions, DefinitionVersion
-from app.domain.events.events import Event
+from app.domain.events.events import CHECKOUT, Event
 from app.domain.passes.merges import is_profile_of_alias
 from app.domain.passes.passes import Erased, Membership, Pass, PassTier
 from app.domain.rules.made import Maker
@@ -166,6 +166,11 @@ class Walk:
     def note_asked(self) -> None:
         """Note the points with which rules were asked last: a rule on the balance fires when they have risen since."""
         self.asked = self.totals()
+
+    @property
+    def has_checkouts(self) -> bool:
+        """Whether checkouts count in the pass."""
+        return any(kind == CHECKOUT for kind, _ in self.derived.aggregates)
 
     def has_family(self, root: str) -> bool:
         """Return whether all members of a family are at hand: they were read, or its first event counted in this walk.

@@ -58,12 +58,12 @@ def profile_for_survivor(alias: Pass, now: datetime) -> Event | None:
 
 
 def end_for_survivor(alias: Pass, now: datetime) -> Event | None:
-    """Return the event that tells the survivor that all events have moved; None if no rule had fired on the alias.
+    """Return the event that tells the survivor that all events have moved; None if nothing can wait for it.
 
     Differences of points waited for it while the members of a family lay on two passes.
     """
     assert alias.alias_of is not None
-    if not alias.firings:
+    if not alias.firings and not alias.had_checkouts:
         return None
     return Event(
         id=f"mf:{alias.id}",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_HALF_UP, ROUND_UP, Context, Decimal
 from zoneinfo import ZoneInfo
 
-from app.domain.events.events import SUBTRACTED_TYPES, Event
+from app.domain.events.events import CHECKOUT_CORRECTIONS, SUBTRACTED_TYPES, Event
 from app.domain.events.points_expiry import PointsExpiry
 from app.domain.values.decimals import ZERO, add_exactly, plain
 from app.domain.values.instants import DAY_MS
@@ -184,6 +184,8 @@ def signed_net(event: Event, family: list[Event], seen: frozenset[str]) -> Decim
     """Return the signed amount of an event with all its corrections, without those in `seen`."""
     total = event.signed_amount
     for each in family:
-        if each.correction_of == event.id and each.id not in seen and each.currency == event.currency:
+        # An update or a reject of a checkout counts by the difference that the walk makes for it.
+        is_counted = each.type not in CHECKOUT_CORRECTIONS and each.id not in seen
+        if is_counted and each.correction_of == event.id and each.currency == event.currency:
             total = add_exactly(total, signed_net(each, family, seen | {each.id}))
     return total

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 from hashlib import blake2b
 from itertools import chain
 
-from app.domain.events.events import INTERNAL_TYPES, Category, Event, signed
+from app.domain.events.events import CHECKOUT, CHECKOUT_DIFFERENCES, INTERNAL_TYPES, Category, Event, signed
 from app.domain.values.conditions import MEANING, Condition
 from app.domain.values.decimals import ZERO, add_exactly, subtract_exactly
 from app.domain.values.paths import Steps, split_path
@@ -145,7 +145,25 @@ class Measure:
 
     def matches(self, event: Event) -> bool:
         """Return whether the event counts in the measure."""
+        if event.type in CHECKOUT_DIFFERENCES and self.sums_checkouts:
+            event = replace(event, type=CHECKOUT)
         return (not event.is_made or self.counts_made) and self.filter.matches(event)
+
+    def names_type(self, event_type: str) -> bool:
+        """Return whether events of the type may count in the measure."""
+        types = self.filter.types
+        return not types or event_type in types or (event_type in CHECKOUT_DIFFERENCES and self.sums_checkouts)
+
+    @cached_property
+    def sums_checkouts(self) -> bool:
+        """Whether the measure sums the amounts of checkouts by their type: then it adds their differences, too."""
+        return self.summed_field == "amount" and CHECKOUT in self.filter.types
+
+    def may_match(self, kind: str, category: Category, currency: str | None) -> bool:
+        """Return whether events of this type, category and currency may count in the measure."""
+        if kind in CHECKOUT_DIFFERENCES and self.sums_checkouts:
+            kind = CHECKOUT
+        return self.filter.may_match(kind, category, currency)
 
     @cached_property
     def _summed_steps(self) -> Steps:
@@ -310,7 +328,7 @@ def from_aggregates(measure: Measure, aggregates: Aggregates, made: Aggregates) 
     """
     state: State | None = None
     for (kind, currency), row in rows_of(measure, aggregates, made):
-        if kind in INTERNAL_TYPES or not measure.filter.may_match(kind, row.category, currency):
+        if kind in INTERNAL_TYPES or not measure.may_match(kind, row.category, currency):
             continue
         if measure.is_span:
             first, last = row.first_ms, row.last_ms

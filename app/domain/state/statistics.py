@@ -7,9 +7,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
-from app.domain.events.events import INTERNAL_TYPES, SPEND_CATEGORY, SUBTRACTED_TYPES, Category, signed
+from app.domain.events.events import (
+    CHECKOUT,
+    CHECKOUT_DIFFERENCES,
+    CHECKOUT_REJECT,
+    INTERNAL_TYPES,
+    SPEND_CATEGORY,
+    SUBTRACTED_TYPES,
+    Category,
+    signed,
+)
 from app.domain.values.decimals import ZERO, add, average
 from app.domain.values.instants import from_ms, to_ms
 from app.domain.values.periods import PeriodUnit, period_days
@@ -17,7 +27,8 @@ from app.domain.values.zones import days_of
 
 from .aggregates import Aggregates
 
-PURCHASE = "purchase"
+ORDERS = {"purchase": 1, CHECKOUT: 1, CHECKOUT_REJECT: -1}
+"""Types that change the number of orders, and by how much."""
 
 
 class Period(StrEnum):
@@ -53,8 +64,9 @@ class TypeRow:
 class SpendRow:
     """Spend in one currency: the amounts of all transactions, that is, of events of the category TRANSACTION.
 
-    `refunded` is the sum of refunds and credits, and `gross` is the sum of all other transactions. `net` is `gross` less
-    `refunded`. `orders` is the number of purchases.
+    `refunded` is the sum of refunds and credits, and `gross` is the sum of all other transactions; a checkout has the total
+    that its last correction gave. `net` is `gross` less `refunded`. `orders` is the number of purchases and checkouts, less
+    rejects.
     """
 
     currency: str
@@ -78,15 +90,24 @@ class Statistics:
     spend: tuple[SpendRow, ...]
 
 
-def build_statistics(aggregates: Aggregates, types: Collection[str] | None = None) -> Statistics:
+def build_statistics(
+    aggregates: Aggregates, types: Collection[str] | None = None, *, made: Aggregates = MappingProxyType({})
+) -> Statistics:
     """Return the statistics of a pass from its aggregates, for all event types or only for `types`.
 
-    Internal events do not count.
+    Internal events do not count. Of `made`, the events that walks made, only the differences of checkouts count, in spend;
+    so they do if they lie among the aggregates.
     """
+    changes = {
+        key: row
+        for rows in (aggregates, made)
+        for key, row in rows.items()
+        if key[0] in CHECKOUT_DIFFERENCES and (types is None or CHECKOUT in types)
+    }
     included = {
         key: row
         for key, row in sorted(aggregates.items(), key=lambda item: (item[0][0], item[0][1] or ""))
-        if key[0] not in INTERNAL_TYPES and (types is None or key[0] in types)
+        if key[0] not in INTERNAL_TYPES and key[0] not in CHECKOUT_DIFFERENCES and (types is None or key[0] in types)
     }
     rows = [
         TypeRow(
@@ -108,7 +129,7 @@ def build_statistics(aggregates: Aggregates, types: Collection[str] | None = Non
         min((row.first_ms for row in rows), default=None),
         max((row.last_ms for row in rows), default=None),
         by_type=tuple(rows),
-        spend=tuple(_iter_spend(included)),
+        spend=tuple(_iter_spend({**included, **changes})),
     )
 
 
@@ -116,16 +137,18 @@ def _iter_spend(aggregates: Aggregates) -> Iterable[SpendRow]:
     by_currency: dict[str, SpendRow] = {}
     for (kind, currency), row in aggregates.items():
         # A row whose events are no transactions has nothing spent; a row of free purchases has orders.
-        if currency is None or (row.category is not SPEND_CATEGORY and not row.spent):
+        orders = row.count * ORDERS.get(kind, 0)
+        if currency is None or (row.category is not SPEND_CATEGORY and not row.spent and not orders):
             continue
         before = by_currency.get(currency, SpendRow(currency, ZERO, ZERO, net=ZERO, orders=0))
-        is_subtracted = kind in SUBTRACTED_TYPES
+        amount = signed(kind, row.spent)
+        is_refunded = kind in SUBTRACTED_TYPES and kind not in CHECKOUT_DIFFERENCES
         by_currency[currency] = SpendRow(
             currency,
-            gross=before.gross if is_subtracted else add(before.gross, row.spent),
-            refunded=add(before.refunded, row.spent) if is_subtracted else before.refunded,
-            net=add(before.net, signed(kind, row.spent)),
-            orders=before.orders + (row.count if kind == PURCHASE else 0),
+            gross=before.gross if is_refunded else add(before.gross, amount),
+            refunded=add(before.refunded, row.spent) if is_refunded else before.refunded,
+            net=add(before.net, amount),
+            orders=before.orders + orders,
         )
     return (by_currency[currency] for currency in sorted(by_currency))
 

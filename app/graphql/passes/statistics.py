@@ -116,7 +116,7 @@ async def build_pass_statistics(
         parse_zone(timezone, "timezone")
     bounds = await parse_time_window(info, window, timezone)
     if bounds is None:
-        return _statistics_of(domain.build_statistics(card.aggregates, names))
+        return _statistics_of(domain.build_statistics(card.aggregates, names, made=card.made_aggregates))
     aggregates = await info.context.workspace.aggregations.of_pass(card.id, *bounds)
     return _statistics_of(domain.build_statistics(aggregates, names))
 
