@@ -59,12 +59,13 @@ from app.domain.files.exports import ExportFormat
 from app.domain.jobs import JobStatus
 from app.domain.passes.passes import PassInput
 from app.domain.rules.rules import RuleStatus
+from app.domain.rules.statistics import FiringQuery, FiringStatus
 from app.domain.segments.segments import TIER_PROGRAM, DefinitionKind
 from app.domain.signatures import Scheme
 from app.domain.state.aggregations import METADATA, Aggregation, Function, GroupBy
 from app.domain.values.conditions import Condition, Operator
 from app.domain.values.cursors import FeedCursor
-from app.domain.values.instants import to_ms
+from app.domain.values.instants import EARLIEST, to_ms
 from app.domain.webhooks.deliveries import DeliveryQuery, WebhookDeliveryStatus
 from app.domain.webhooks.endpoints import DisabledReason, EndpointStatus
 from app.flow import SLOT_RANGES
@@ -98,8 +99,8 @@ QUERIES = [cls for module in MODULES for cls in vars(module).values() if inspect
 RANGES = {"$gt", "$gte", "$lt", "$lte"}
 SMALL_COLLECTIONS = {
     # A workspace has few segments, keys, jobs and files, and an installation has few workspaces.
-    "segments", "rules", "definitions", "api_keys", "jobs", "job_files", "workspaces", "clock", "constants", "heartbeats",
-    "inbound_hooks", "webhook_endpoints",
+    "segments", "rules", "rule_counts", "definitions", "api_keys", "jobs", "job_files", "workspaces", "clock",
+    "constants", "heartbeats", "inbound_hooks", "webhook_endpoints",
 }  # fmt: skip
 EXEMPT_QUERIES = {
     ("ParkedPasses.release", "update"),
@@ -318,6 +319,22 @@ async def call_all_queries(business: Business) -> None:
     assert await store.rules.by_key("rule")
     await store.rules.versions(rule.id, PageRequest(2, after=(rule.latest.revision,)))
     assert await store.rules.count_versions(rule.id) == 2
+    for firings in (
+        FiringQuery(), FiringQuery(rule_id=rule.id), FiringQuery(pass_id=ann.id, status=FiringStatus.FAILED),
+        FiringQuery(rule_id=rule.id, status=FiringStatus.SUCCEEDED, occurred_after=await ctx.now()),
+    ):  # fmt: skip
+        await store.firings.page(firings, PageRequest(2, after=(to_ms(await ctx.now()), "z")))
+        await store.firings.count(firings)
+    await store.firings.made_for(["event_none"])
+    await store.firings.brief(rule.id, None, None)
+    await store.firings.points_awarded(rule.id, None, await ctx.now())
+    assert [each async for each in store.firings.conversions(["visit"], EARLIEST, await ctx.now())] == []
+    await store.outboxes.entries([ann.id])
+    await store.outboxes.evaluated([ann.id])
+    await store.activities.of_events(["event_none"])
+    worker.diagnostics.add(store.id, to_ms(await ctx.now()), {rule.id: 1}, {})
+    await worker.diagnostics.store(0)
+    assert (await store.rule_counts.read(rule.id, None, None)).matched == 1
     for workspaces in (("", None), ("", "ws_z")):
         assert await worker.fold_queries.pending_between(0, workspaces, 5) == []
     for position in (None, BacklogPosition(0, store.id, "pass_z")):

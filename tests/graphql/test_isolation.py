@@ -43,6 +43,8 @@ QUERIES = {
     "events": f"query ($id: ID!) {{ events(filter: {{passId: $id}}) {{ totalCount nodes {{ {EVENT} }} }} }}",
     "segment": "query ($id: ID!) { segment(id: $id) { id key name memberCount members { nodes { id } } } }",
     "rule": "query ($id: ID!) { rule(id: $id) { id key name versions { nodes { version } } } }",
+    "ruleFirings": "query ($id: ID!) { a: ruleFirings(filter: {ruleId: $id}) { totalCount nodes { id } }"
+    " b: ruleFirings(filter: {passId: $id}) { totalCount nodes { id } } }",
     "job": "query ($id: ID!) { job(id: $id) { id status result } }",
     "inboundHook": "query ($id: ID!) { inboundHook(id: $id) { id name } }",
     "inboundDeliveries": "query ($id: ID!) { inboundDeliveries(hookId: $id) { totalCount nodes { id body } } }",

@@ -32,10 +32,13 @@ MEMBERSHIP = f"since {CAUSE} pass {{ externalId }} segment {{ key memberCount ba
 LISTS = {
     "passes": "passes(first: $n) { totalCount nodes { id pointsExpiring { points } memberships { totalCount nodes"
     f" {{ {MEMBERSHIP} }} }} }} }}",
-    "events": "events(first: $n) { totalCount nodes { id label pass { id externalId } correctionOf { id pass { id } } } }",
+    "events": "events(first: $n) { totalCount nodes { id label pass { id externalId } correctionOf { id pass { id } }"
+    " pointsEarned effects { id } activities { id } } }",
     "segments": "segments(first: $n) { totalCount nodes { id key memberCount backfill { total judged done } } }",
     "rules": "rules(first: $n) { totalCount nodes { id key trigger { event { types } } effects { awardPoints { points } }"
     " warnings { code } } }",
+    "ruleFirings": "ruleFirings(first: $n) { totalCount nodes { status pass { externalId } rule { key } event { id }"
+    " effects { event { type } } } }",
     "activity": f"activity(first: $n) {{ totalCount nodes {{ id data pass {{ id }} {CAUSE} }} }}",
     "eventDefinitions": "eventDefinitions(first: $n) { totalCount nodes { id key attributes { name } } }",
     "apiKeys": "apiKeys(first: $n) { totalCount nodes { id name } }",

@@ -24,7 +24,7 @@ from app.domain.errors import (
     Unavailable,
     refuse_if,
 )
-from app.domain.events.events import TYPES
+from app.domain.events.events import TYPES, Category
 from app.domain.rules.checks import (
     MAX_RULES,
     find_rule_warnings,
@@ -32,6 +32,7 @@ from app.domain.rules.checks import (
     iter_named_segments,
     iter_named_types,
 )
+from app.domain.rules.effects import Effect, RecordEvent
 from app.domain.rules.parsing import check_size, parse_rule
 from app.domain.rules.rules import Rule, RuleStatus, RuleVersion
 from app.domain.rules.writing import digest_of_rule, rule_to_dict
@@ -162,6 +163,7 @@ async def warn_about_rule(ctx: Context, version: RuleVersion) -> list[Problem]:
 async def _parse_definition(ctx: Context, raw: Mapping[str, object], key: str) -> RuleVersion:
     profile = await ctx.profile()
     version = parse_rule(raw, profile.currency, profile.timezone, texts=TEXTS)
+    version = await _with_categories(ctx, version)
     check_size(version)
     await charge_points(_count_comparisons(version))
     if version.conditions is not None:
@@ -169,6 +171,19 @@ async def _parse_definition(ctx: Context, raw: Mapping[str, object], key: str) -
         refuse_if(find_constants(version.conditions, "conditions", tiers=tiers))
     refuse_if(find_self_trigger(version, key))
     return version
+
+
+async def _with_categories(ctx: Context, version: RuleVersion) -> RuleVersion:
+    """Return the version with the category that each event it records has, as its type is defined now."""
+    types = await event_types(ctx)
+
+    def with_category(effect: Effect) -> Effect:
+        if not isinstance(effect, RecordEvent):
+            return effect
+        defined = types.get(effect.type)
+        return replace(effect, category=Category.CUSTOM if defined is None else defined.category)
+
+    return replace(version, effects=tuple(map(with_category, version.effects)))
 
 
 def _as_next(definition: RuleVersion, before: Rule) -> RuleVersion:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from app.domain.errors import Code, InvalidInput, Problem, Refused, refuse_if
+from app.domain.events.event_types import parse_category
 from app.domain.events.events import TYPES, Category, parse_type
 from app.domain.events.points_expiry import MAX_DAYS
 from app.domain.values.currencies import parse_currency
@@ -164,13 +165,12 @@ def _parse_record(body: Mapping[str, object], texts: Texts, problems: Problems, 
         currency=currency,
         points=problems.read(parse_decimal, body.get("points"), *path, "points"),
         metadata=_parse_templates(body, "metadata", texts, problems, path),
+        category=problems.read(parse_category, body.get("category"), *path, "category") or Category.CUSTOM,
     )
 
 
 def _find_type_problem(event_type: str) -> str | None:
     """Return why a rule cannot record events of a type; None if it can."""
-    if event_type.startswith("customer."):
-        return "Names that begin with 'customer.' are those of activities; give the type another name."
     if TYPES.get(event_type) is Category.FIELD_CHANGE:
         return "Events of this type change a field; use updatePass instead."
     if event_type in _CORRECTING:

@@ -98,6 +98,7 @@ def effect_to_dict(effect: Effect) -> dict[str, object]:
                     "currency": effect.currency,
                     "points": None if effect.points is None else canonical(effect.points),
                     "metadata": dict(effect.metadata),
+                    "category": effect.category.value,
                 }
             }
         case UpdatePass():

@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from app.commands.events.event_types import define_event_type
 from app.commands.rules.rules import create_rule, duplicate_rule, set_rule_status, update_rule, warn_about_rule
 from app.commands.segments import archive_segment
 from app.domain.errors import Code, Refused
+from app.domain.events.events import Category
 from app.domain.rules.checks import MAX_RULES
+from app.domain.rules.effects import RecordEvent
 from app.domain.rules.rules import Rule, RuleStatus
 from app.domain.rules.writing import rule_to_dict
 from app.store.mongo.paging import PageRequest
@@ -115,7 +118,7 @@ async def test_key_is_unique_and_an_interrupted_creation_is_finished(
         ({"conditions": {"pass": {"field": "status", "operator": "IN", "value": ["NONE"]}}},
          {"conditions.pass.value.0": Code.UNKNOWN}),
         ({"effects": [{"recordEvent": {"type": "purchase"}}]}, {"effects.0": Code.CYCLE}),
-        ({"effects": [{"recordEvent": {"type": "customer.created"}}]}, {"effects.0.recordEvent.type": Code.UNSUPPORTED}),
+        ({"effects": [{"recordEvent": {"type": "customer.created"}}]}, {"effects.0.recordEvent.type": Code.INVALID}),
     ],
 )  # fmt: skip
 async def test_refused_rule_leaves_nothing_behind(
@@ -163,6 +166,14 @@ async def test_rule_with_an_unknown_type_gets_a_warning(business: Business) -> N
     rule = await create(business, trigger={"event": {"types": ["purchase", "purhcase"]}})
     [warning] = await warn_about_rule(business.ctx, rule.latest)
     assert (warning.code, warning.field) == (Code.UNKNOWN, ("trigger", "event", "types", "1"))
+
+
+async def test_event_that_a_rule_records_has_the_category_of_its_type(business: Business) -> None:
+    await define_event_type(business.ctx, "stamp", "Stamp", category="ACTIVITY")
+    effects = [{"recordEvent": {"type": name}} for name in ("stamp", "visit", "anything")]
+    rule = await create(business, effects=effects)
+    found = [effect.category for effect in rule.latest.effects if isinstance(effect, RecordEvent)]
+    assert found == [Category.ACTIVITY, Category.ACTIVITY, Category.CUSTOM]
 
 
 async def test_each_change_has_an_audit_entry(business: Business) -> None:
