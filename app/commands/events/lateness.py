@@ -19,7 +19,7 @@ class RecordedEvent(NamedTuple):
 async def find_late(workspace: Workspace, events: Sequence[RecordedEvent]) -> dict[RecordedEvent, bool]:
     """Return for each event whether it counts late. Two to four round trips.
 
-    Of an event that is not counted yet, the pass tells whether it will be late; of others, their activities do.
+    An event that is not counted yet is compared with its pass. Activities of other events say whether these counted late.
     """
     passes = await workspace.outboxes.evaluated({event.pass_id for event in events})
     states = await workspace.fold_states.read(event.id for event in events)
