@@ -156,7 +156,9 @@ async def test_demo_records_its_data_once_even_if_it_is_repeated(up: Up) -> None
     assert found["passes"] == {"totalCount": 40}
     assert found["events"]["totalCount"] > 500
     assert all(segment["memberCount"] for segment in found["segments"]["nodes"])
-    rules = (await fetch_data(up, "{ rules { nodes { key statistics { fired pointsAwarded } } } }", options[1]))["rules"]
+    rules = (await fetch_data(up, "{ rules { nodes { key statistics { fired pointsAwarded } } } }", options[1]))[
+        "rules"
+    ]
     fired = {rule["key"]: rule["statistics"]["fired"] for rule in rules["nodes"]}
     assert fired.keys() == {"demo-points", "demo-tenth"}
     assert fired["demo-points"]

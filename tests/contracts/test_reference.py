@@ -95,7 +95,9 @@ INTERNAL = frozenset(
     app.telemetry.metrics.MAX_LABEL_CHARACTERS
     app.telemetry.metrics.MAX_LABEL_VALUES
     app.telemetry.operations.MAX_CODES
+    app.domain.simulation.MAX_REPEATS
     app.templates.rendering.MAX_PARSED
+    workers.diagnostics.MAX_STORED
     """.split()
 )
 """Constants that bound caches, retries and metrics, or that repeat a limit of the page."""

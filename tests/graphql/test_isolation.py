@@ -77,6 +77,10 @@ MUTATIONS = {
     "pauseRule": f"pauseRule(input: {{id: $id}}) {{ rule {{ id key name }} {ERRORS} }}",
     "resumeRule": f"resumeRule(input: {{id: $id}}) {{ rule {{ id key name }} {ERRORS} }}",
     "archiveRule": f"archiveRule(input: {{id: $id}}) {{ rule {{ id key name }} {ERRORS} }}",
+    "simulateRule": f"a: simulateRule(input: {{ruleId: $id, from: \"2020-01-01T00:00:00Z\"}}) {{ job {{ id }} {ERRORS} }}"
+    " b: simulateRule(input: {from: \"2020-01-01T00:00:00Z\", rule: {key: \"mine\", name: \"Mine\", trigger:"
+    " {segmentLeft: {segmentId: $id}}, effects: [{awardPoints: {points: 1}}]}})"
+    f" {{ job {{ id }} {ERRORS} }}",
     "duplicateRule": f"duplicateRule(input: {{id: $id, key: \"mine\"}}) {{ rule {{ id key name }} {ERRORS} }}",
     "deleteEvents": "deleteEvents(input: {filter: {passId: $id}})"
     f" {{ job {{ id }} deletedCount {ERRORS} }}",

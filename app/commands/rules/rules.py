@@ -6,7 +6,7 @@ a rule when it is next walked, at the instant of the version.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from app.commands.audit import record_audit_entry
@@ -21,6 +21,7 @@ from app.domain.errors import (
     LimitExceeded,
     NotFound,
     Problem,
+    Refused,
     Unavailable,
     refuse_if,
 )
@@ -67,7 +68,7 @@ async def create_rule(ctx: Context, sent: Mapping[str, object], action: str = "c
         created_at=now,
         updated_at=now,
     )
-    definition = await _parse_definition(ctx, sent, key)
+    definition = await parse_definition(ctx, sent, key)
     if definition.status is RuleStatus.ARCHIVED:
         refuse_if([Problem(Code.INVALID, "A new rule is ACTIVE or PAUSED.", ("status",))])
     store = ctx.workspace.rules
@@ -104,7 +105,7 @@ async def update_rule(ctx: Context, rule_id: str, sent: Mapping[str, object]) ->
         updated_at=await ctx.now(),
     )
     changes = {name: value for name, value in sent.items() if name not in LABELS}
-    definition = await _parse_definition(ctx, {**rule_to_dict(before.latest), **changes}, before.key)
+    definition = await parse_definition(ctx, {**rule_to_dict(before.latest), **changes}, before.key)
     is_redefined = digest_of_rule(definition) != digest_of_rule(before.latest)
     is_renamed = (labels.name, labels.description) != (before.name, before.description)
     if is_redefined or is_renamed:
@@ -137,11 +138,11 @@ async def duplicate_rule(ctx: Context, rule_id: str, key: object, name: object =
     return await create_rule(ctx, {**copied, **labels}, "duplicateRule")
 
 
-async def find_rule(ctx: Context, rule_id: str) -> Rule:
-    """Return a rule. Raises NotFound and Unavailable."""
+async def find_rule(ctx: Context, rule_id: str, *path: str) -> Rule:
+    """Return a rule. Raises NotFound, at `id` unless another path is given, and Unavailable."""
     rule = await ctx.workspace.rules.get(rule_id)
     if rule is None:
-        raise NotFound("rule", "id")
+        raise NotFound("rule", *(path or ("id",)))
     return rule
 
 
@@ -160,7 +161,33 @@ async def warn_about_rule(ctx: Context, version: RuleVersion) -> list[Problem]:
         return []
 
 
-async def _parse_definition(ctx: Context, raw: Mapping[str, object], key: str) -> RuleVersion:
+async def parse_definition(ctx: Context, raw: Mapping[str, object], key: str, *under: str) -> RuleVersion:
+    """Return the checked definition of a rule, without its identity.
+
+    Paths of problems begin with `under`. Raises Refused with all problems.
+    """
+    try:
+        return await _parse(ctx, raw, key)
+    except Refused as refused:
+        raise Refused(*(problem.with_prefix(*under) for problem in refused.problems)) from None
+
+
+async def check_segments(ctx: Context, version: RuleVersion, *under: str) -> None:
+    """Raise NotFound if a rule names a segment that is not live. One round trip if it names any."""
+    named = list(iter_named_segments(version))
+    if not named:
+        return
+    live = NextRevision(await ctx.workspace.definitions.summaries(), await ctx.now()).live_of(DefinitionKind.SEGMENT)
+    _check_segments(version, live, *under)
+
+
+def _check_segments(version: RuleVersion, live: Collection[str], *under: str) -> None:
+    for segment_id, path, _ in iter_named_segments(version):
+        if segment_id not in live:
+            raise NotFound("live segment", *under, *path)
+
+
+async def _parse(ctx: Context, raw: Mapping[str, object], key: str) -> RuleVersion:
     profile = await ctx.profile()
     version = parse_rule(raw, profile.currency, profile.timezone, texts=TEXTS)
     version = await _with_categories(ctx, version)
@@ -209,10 +236,7 @@ async def _insert_version(ctx: Context, version: RuleVersion) -> None:
         if before is not None and before.digest == digest_of_rule(version):
             return None
         if is_live:
-            segments = revision.live_of(DefinitionKind.SEGMENT)
-            for segment_id, path, _ in iter_named_segments(version):
-                if segment_id not in segments:
-                    raise NotFound("live segment", *path)
+            _check_segments(version, revision.live_of(DefinitionKind.SEGMENT))
             rules = revision.live_of(DefinitionKind.RULE)
             if version.rule_id not in rules and len(rules) >= MAX_RULES:
                 raise LimitExceeded(

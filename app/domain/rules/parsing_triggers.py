@@ -9,6 +9,7 @@ from app.domain.errors import Code, InvalidInput, refuse_if
 from app.domain.events.events import Category, parse_type
 from app.domain.segments.lists import parse_category_name, parse_list, parse_names
 from app.domain.segments.segments import parse_key
+from app.domain.state.firings import MAX_INSTANTS
 from app.domain.values.currencies import parse_currency
 from app.domain.values.periods import PeriodUnit
 from app.domain.values.text import parse_text
@@ -145,5 +146,8 @@ def parse_limits(raw: object, *path: str) -> PerPassLimit | None:
     calendar = problems.read(parse_member, body.get("calendar"), *path, "calendar", members=PeriodUnit)
     if within is not None and calendar is not None:
         problems.add(Code.INVALID, "Give either within or calendar.", *path, "calendar")
+    if count is not None and count > MAX_INSTANTS and (within is not None or calendar is not None):
+        message = f"Give at most {MAX_INSTANTS} firings in a time; without within and calendar, the number is free."
+        problems.add(Code.OUT_OF_RANGE, message, *path, "count")
     refuse_if(problems.found)
     return PerPassLimit(count or 1, within, calendar)

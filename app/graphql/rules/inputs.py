@@ -118,7 +118,9 @@ class RuleHoursInput:
 class PerPassLimitInput:
     """Limit on the firings for one pass: ever, in a window, or in a calendar period."""
 
-    count: int = strawberry.field(description="Largest number of firings: 1 to 1,000,000.")
+    count: int = strawberry.field(
+        description="Largest number of firings: 1 to 1,000,000, or to 100 in a window or a calendar period."
+    )
     within: RollingWindow | None = strawberry.field(
         default=None, description="Window before the firing in which firings count. Do not combine it with `calendar`."
     )

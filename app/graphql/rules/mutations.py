@@ -9,14 +9,17 @@ from strawberry.types.base import get_object_definition
 from strawberry.utils.str_converters import to_camel_case
 
 from app.commands.rules import rules as commands
+from app.commands.rules import simulations
 from app.domain.errors import Refused
 from app.domain.rules.rules import OnCorrection, OnHistorical, RuleStatus
 from app.domain.values.text import parse_text
 from app.graphql.context import Info
+from app.graphql.jobs.jobs import Job, job_of
 from app.graphql.segments.criteria import CriteriaInput, FixedWindow, to_mapping
 from app.graphql.types.filters import MetadataCondition
 from app.graphql.types.ids import given_id
 from app.graphql.types.payloads import InputWarning, UserError, user_errors, warnings_of
+from app.graphql.types.scalars import RawDateTime
 
 from .inputs import NthInput, RuleEffectInput, RuleHoursInput, RuleLimitsInput, RuleTriggerInput
 from .rules import Rule, rule_of
@@ -151,6 +154,32 @@ class DuplicateRuleInput:
     )
 
 
+@strawberry.input
+class SimulateRuleInput:
+    """Rule to simulate over the past. Give exactly one of `rule` and `ruleId`."""
+
+    rule: CreateRuleInput | None = strawberry.field(
+        default=None, description="Rule that does not exist, as for `createRule`. Its status is ignored."
+    )
+    rule_id: strawberry.ID | None = strawberry.field(
+        default=None, description="Id of a rule, whose latest version is simulated. Its status is ignored."
+    )
+    from_: RawDateTime = strawberry.field(
+        name="from", description="Start of the period whose firings count, inclusive."
+    )
+    to: RawDateTime | None = strawberry.field(
+        default=None, description="End of the period whose firings count, exclusive. Default: now."
+    )
+
+
+@strawberry.type
+class SimulateRulePayload:
+    """Result of `simulateRule`."""
+
+    job: Job | None = strawberry.field(default=None, description="Job that simulates. Null if the call failed.")
+    user_errors: list[UserError] = strawberry.field(default_factory=list, description=ERRORS)
+
+
 @strawberry.type
 class CreateRulePayload:
     """Result of `createRule`."""
@@ -259,6 +288,29 @@ async def duplicate_rule(
     except Refused as refused:
         return DuplicateRulePayload(user_errors=user_errors(refused.problems))
     return DuplicateRulePayload(rule=rule_of(copy))
+
+
+async def simulate_rule(
+    info: Info, input: Annotated[SimulateRuleInput, strawberry.argument(description="Rule and period.")]
+) -> SimulateRulePayload:
+    """Compute what a rule would have done in the past, in a job. Nothing else is written. Needs the scope `write`.
+
+    The job walks a copy of each pass from its first event, under the definitions of today and the rule, as if all of them
+    had always been in force. Every event counts when it occurred. The job's `result` has the figures `passes`,
+    `passesLeftOut` (those with more than 20,000 events), `matched`, `skipped`, `fired`, `control`, `effectsSucceeded`,
+    `effectsFailed` and `pointsAwarded`. Not safe to repeat: each call starts a job.
+    """
+    try:
+        job = await simulations.simulate_rule(
+            info.context.commands,
+            rule=None if input.rule is None else to_mapping(input.rule),
+            rule_id=None if input.rule_id is None else parse_text(given_id(input.rule_id, "Rule"), "ruleId"),
+            start=input.from_,
+            end=input.to,
+        )
+    except Refused as refused:
+        return SimulateRulePayload(user_errors=user_errors(refused.problems))
+    return SimulateRulePayload(job=job_of(job))
 
 
 async def _set_status(info: Info, input: RuleInput, status: RuleStatus, action: str) -> RuleStatusPayload:

@@ -8,7 +8,13 @@ from app.graphql.types.paging import Connection
 
 from . import mutations
 from .firings import RuleFiring, list_firings
-from .mutations import CreateRulePayload, DuplicateRulePayload, RuleStatusPayload, UpdateRulePayload
+from .mutations import (
+    CreateRulePayload,
+    DuplicateRulePayload,
+    RuleStatusPayload,
+    SimulateRulePayload,
+    UpdateRulePayload,
+)
 from .rules import Rule, find_rule, list_rules
 
 
@@ -31,3 +37,4 @@ class RuleMutations:
     resume_rule: RuleStatusPayload = strawberry.mutation(resolver=mutations.resume_rule)
     archive_rule: RuleStatusPayload = strawberry.mutation(resolver=mutations.archive_rule)
     duplicate_rule: DuplicateRulePayload = strawberry.mutation(resolver=mutations.duplicate_rule)
+    simulate_rule: SimulateRulePayload = strawberry.mutation(resolver=mutations.simulate_rule)

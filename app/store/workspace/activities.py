@@ -72,7 +72,7 @@ class ActivityQueries(WorkspaceQueries):
         """
 
         async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
-            where = self._in_workspace(**{"cause.event": {"$in": list(chunk)}})
+            where = self._in_workspace(**{"cause.event": {"$in": list(chunk), "$gte": ""}})
             return await self._collection.find(where).to_list(None)
 
         wanted = list(dict.fromkeys(event_ids))

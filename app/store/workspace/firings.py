@@ -60,7 +60,7 @@ class FiringQueries(WorkspaceQueries):
         """
 
         async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
-            where = self._in_workspace(root={"$in": list(chunk)})
+            where = self._in_workspace(root={"$in": list(chunk), "$gte": ""})
             return await self._collection.find(where).to_list(None)
 
         wanted = list(dict.fromkeys(roots))

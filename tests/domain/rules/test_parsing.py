@@ -141,6 +141,7 @@ def test_hours_numbers_and_limits() -> None:
         ({"limits": {"perPass": {}}}, {"limits.perPass.count": Code.REQUIRED}),
         ({"limits": {"perPass": {"count": 1, "within": {"days": 1}, "calendar": "DAY"}}},
          {"limits.perPass.calendar": Code.INVALID}),
+        ({"limits": {"perPass": {"count": 101, "calendar": "DAY"}}}, {"limits.perPass.count": Code.OUT_OF_RANGE}),
         ({"active": {"from": "2026-02-01T00:00:00Z", "to": "2026-01-01T00:00:00Z"}}, {"active": Code.OUT_OF_RANGE}),
         ({"timezone": "Mars/Base"}, {"timezone": Code.UNKNOWN}),
         ({"priority": 10**9}, {"priority": Code.OUT_OF_RANGE}),

@@ -10,9 +10,11 @@ from app.domain.rules.rules import Rule
 from app.domain.values.instants import format_instant
 from app.flow import SLOT_RANGES
 from app.graphql.types.ids import to_global_id
+from app.store.mongo.paging import PageRequest
 from tests.business import Business, purchases
 from tests.graphql.serving import Api, list_codes
 from workers.stages.fold import fold_once
+from workers.stages.run_job import jobs
 
 FIRING = """id ruleVersion occurredAt status late number depth effects { index status reason points event { type points } }
   pass { externalId } rule { key } event { type amount } activity { type }"""
@@ -222,3 +224,31 @@ async def test_conversion_compares_treated_passes_with_the_control_group(api: Ap
     assert found["treated"]["converted"] == 3
     answer = await api.execute(query, types=[], days=1)
     assert list_codes(answer["errors"][0]["extensions"]["problems"]) == [("REQUIRED", ["types"])]
+
+
+async def test_simulation_is_a_job_with_its_figures_as_result(api: Api) -> None:
+    business = api.business
+    await business.record({"amount": 10}, {"amount": 20})
+    await business.run_worker()
+    await wait(business, seconds=1)
+    query = """mutation ($input: SimulateRuleInput!) { simulateRule(input: $input) { job { id kind status }
+      userErrors { code field } } }"""
+    rule = {
+        "key": "points",
+        "name": "Points",
+        "trigger": {"event": {"types": ["purchase"]}},
+        "effects": [{"awardPoints": {"points": 5}}],
+    }
+    sent = {"rule": rule, "from": "2000-01-01T00:00:00Z"}
+    job = (await api.fetch_data(query, input=sent))["simulateRule"]["job"]
+    assert (job["kind"], job["status"]) == ("SIMULATE_RULE", "QUEUED")
+    job_id = (await business.ctx.workspace.jobs.page(PageRequest())).items[0].id
+    await jobs(business.worker, job_id)
+    found = (await api.fetch_data("query ($id: ID!) { job(id: $id) { status result } }", id=job["id"]))["job"]
+    assert found["status"] == "SUCCEEDED"
+    assert found["result"] == {
+        "passes": 1, "passesLeftOut": 0, "matched": 2, "skipped": [], "fired": 2, "control": 0, "effectsSucceeded": 2,
+        "effectsFailed": 0, "pointsAwarded": "10", "warnings": [],
+    }  # fmt: skip
+    refused = (await api.fetch_data(query, input={"from": "2000-01-01T00:00:00Z"}))["simulateRule"]
+    assert refused["userErrors"] == [{"code": "INVALID", "field": ["rule"]}]
