@@ -103,7 +103,7 @@ def simulate(
         return Simulated(left_out=1)
     events = [_as_it_occurred(event) for event in counted if _is_simulated(event)]
     start_ms, end_ms = period
-    walk = _SimulatedWalk(_blank(card, events), definitions, events, texts)
+    walk = _SimulatedWalk(_blank(card, events), definitions, events, texts=texts)
     walk.run_until(start_ms - 1)
     before = dict(walk.matched), dict(walk.skipped), len(walk.made)
     walk.run_until(end_ms - 1)
@@ -120,7 +120,7 @@ def simulate(
 class _SimulatedWalk:
     """The walk of a copy of a pass, with all reads answered from memory."""
 
-    def __init__(self, card: Pass, definitions: Definitions, events: Sequence[Event], texts: Texts) -> None:
+    def __init__(self, card: Pass, definitions: Definitions, events: Sequence[Event], *, texts: Texts) -> None:
         self._card, self._definitions, self._texts = card, definitions, texts
         self._pending = sort_events(events)
         self._counted: list[Event] = []
