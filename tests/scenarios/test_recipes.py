@@ -55,6 +55,7 @@ async def begun(business: Business) -> Business:
 
 
 async def test_points_per_euro_with_a_weekend_bonus_and_a_refund(begun: Business) -> None:
+    """The answer shows the pass after the event, the event, and the points earned (A1-14)."""
     async with run_api(begun) as api:
         await run(api, "PointsPerEuro")
         await run(api, "WeekendBonus")
@@ -93,6 +94,7 @@ async def test_every_tenth_coffee_is_free(begun: Business) -> None:
 
 
 async def test_good_review_is_rewarded_once_a_day(begun: Business) -> None:
+    """A rule gives points for an event with certain metadata (V1-15)."""
     async with run_api(begun) as api:
         await run(api, "ReviewReward")
         good: dict[str, object] = {"type": "new_review", "metadata": {"stars": 5}}

@@ -111,6 +111,7 @@ async def test_late_event_says_so_before_and_after_it_is_counted(api: Api) -> No
 
 
 async def test_firings_name_rule_cause_and_results(api: Api) -> None:
+    """Events trigger rules, and rules record events (A1-21)."""
     business = api.business
     await business.create_passes("ann", "bob")
     segment = await business.create_segment("buyers", purchases(2))
