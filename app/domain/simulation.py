@@ -8,7 +8,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from app.domain.definitions import Definitions, DefinitionVersion
-from app.domain.events.events import INTERNAL_TYPES, PASS_UPDATED, POINT_ADD, POINT_SUB, RULE_FIRED, Event
+from app.domain.events.events import INTERNAL_TYPES, LIST_EVENTS, PASS_UPDATED, POINT_ADD, POINT_SUB, RULE_FIRED, Event
 from app.domain.events.ordering import sort_events
 from app.domain.fold.advance import Advanced, advance
 from app.domain.fold.prefetch import Family, WindowPage, find_prefetch
@@ -23,6 +23,7 @@ MAX_SIMULATED_EVENTS = 20_000
 """Events of one pass above which a simulation leaves the pass out."""
 EVENTS_PER_WALK = 500
 MAX_REPEATS = 5
+_RECORDED_CHANGES = LIST_EVENTS | {PASS_UPDATED}
 MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -178,7 +179,9 @@ class _SimulatedWalk:
 
 
 def _is_simulated(event: Event) -> bool:
-    return not event.is_made and (event.type not in INTERNAL_TYPES or event.type == PASS_UPDATED)
+    """Return whether the event was recorded. What walks made, and what belongs to merges and removals, is made anew."""
+    is_recorded = event.step == 0 and not event.is_made
+    return is_recorded and (event.type not in INTERNAL_TYPES or event.type in _RECORDED_CHANGES)
 
 
 def _as_it_occurred(event: Event) -> Event:

@@ -182,7 +182,7 @@ async def check_segments(ctx: Context, version: RuleVersion, *under: str) -> Non
 
 
 def _check_segments(version: RuleVersion, live: Collection[str], *under: str) -> None:
-    for segment_id, path, _ in iter_named_segments(version):
+    for segment_id, path in iter_named_segments(version):
         if segment_id not in live:
             raise NotFound("live segment", *under, *path)
 

@@ -31,18 +31,18 @@ def references_of_rule(version: RuleVersion) -> frozenset[str]:
     return frozenset(found | {effect.segment_id for effect in version.effects if isinstance(effect, ChangeList)})
 
 
-def iter_named_segments(version: RuleVersion) -> Iterator[tuple[str, tuple[str, ...], bool]]:
-    """Yield each segment that a rule names: its id, the path in the input, and whether the rule changes its list."""
+def iter_named_segments(version: RuleVersion) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield each segment that a rule names: its id, and the path in the input."""
     if isinstance(version.trigger, SegmentTrigger):
         kind = "segmentEntered" if version.trigger.entered else "segmentLeft"
-        yield version.trigger.segment_id, ("trigger", kind, "segmentId"), False
+        yield version.trigger.segment_id, ("trigger", kind, "segmentId")
     if version.conditions is not None:
         for segment_id in sorted(find_references(version.conditions) - {TIER_PROGRAM}):
-            yield segment_id, ("conditions",), False
+            yield segment_id, ("conditions",)
     for index, effect in enumerate(version.effects):
         if isinstance(effect, ChangeList):
             kind = "addToSegment" if effect.adds else "removeFromSegment"
-            yield effect.segment_id, ("effects", str(index), kind, "segmentId"), True
+            yield effect.segment_id, ("effects", str(index), kind, "segmentId")
 
 
 def find_self_trigger(version: RuleVersion, rule_key: str) -> Iterator[Problem]:

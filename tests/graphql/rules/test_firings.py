@@ -163,6 +163,24 @@ async def test_firings_name_rule_cause_and_results(api: Api) -> None:
     assert listed["rule"]["firings"] == {"totalCount": 1, "nodes": [{"number": 2}]}
 
 
+async def test_rule_changes_the_list_of_a_segment(api: Api) -> None:
+    business = api.business
+    await business.create_passes("ann", "bob")
+    vip = await business.create_segment("vip", {"list": True})
+    buyers = await business.create_segment("buyers", purchases(1))
+    added = [{"addToSegment": {"segmentId": vip.id}}]
+    await define(business, "enter", {"segmentEntered": {"segmentId": buyers.id}}, added)
+    removed = [{"removeFromSegment": {"segmentId": vip.id}}]
+    await define(business, "leave", {"event": {"types": ["refund"]}}, removed)
+    for name in ("ann", "bob"):
+        bought = (await buy(api, 10, passExternalId=name))["event"]["id"]
+    await business.run_worker()
+    assert await business.read_members(vip) == ["ann", "bob"]
+    await buy(api, 10, passExternalId="bob", type="refund", correctionOf=bought)
+    await business.run_worker()
+    assert await business.read_members(vip) == ["ann"]
+
+
 async def test_statistics_are_sums_over_events_and_diagnostics(api: Api) -> None:
     business = api.business
     await business.create_passes("ann")
