@@ -19,6 +19,7 @@ from app.bus import REDIS_TIMEOUT_SECONDS, Bus
 from app.clock import Clock, SystemClock
 from app.config.settings import ConfigError, Settings
 from app.local.servers import locate_servers
+from app.shared_looks import SharedLook
 from app.store.cache import WorkspaceCache
 from app.store.clock import MongoClock
 from app.store.mongo.capacity import EMBEDDED_CAPACITY, StoreCapacity
@@ -65,6 +66,8 @@ class Resources:
     capacity: StoreCapacity = field(default_factory=StoreCapacity)
     essential_client: AsyncIOMotorClient[Doc] | None = None
     is_embedded: bool = False
+    looks: dict[tuple[str, bool], SharedLook] = field(default_factory=dict)
+    """Looks of callers that wait for events, by workspace id and whether they wait for the feed."""
 
     @property
     def essential_db(self) -> Database:

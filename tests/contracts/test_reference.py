@@ -62,7 +62,6 @@ INTERNAL = frozenset(
     app.auth.MAX_CACHED_KEYS
     app.auth.MAX_HEADER_CHARACTERS
     app.backlog.MAX_STORE_SHARE
-    app.commands.events.consistency.MAX_PAUSE_SECONDS
     app.commands.definitions.MAX_ATTEMPTS
     app.commands.events.event_types.MAX_ATTEMPTS
     app.commands.inbound.deliveries.MAX_USER_AGENT
@@ -81,6 +80,7 @@ INTERNAL = frozenset(
     app.graphql.types.filters.MAX_SOURCES
     app.local.processes.MAX_RESTART_DELAY_SECONDS
     app.rate_limits.MAX_CACHED_KEYS
+    app.shared_looks.MAX_PAUSE_SECONDS
     app.store.cache.MAX_PASSES
     app.store.cache.MAX_WORKSPACES
     app.store.mongo.decimal128.MAX_DIGITS
