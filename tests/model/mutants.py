@@ -34,7 +34,8 @@ from workers.stages import advance, due, erase, fold, publish, reads
 class Mutant:
     """A function of `owner` in which `new` replaces `old`. The modules `also` import the function and get it too.
 
-    A rare mutant does harm only under interleavings that a few random runs do not bring about.
+    A rare mutant does harm only under interleavings that a few random runs do not bring about. `then` are further
+    replacements. `runs` are the options of the random runs that notice the mutant.
     """
 
     name: str
@@ -44,6 +45,8 @@ class Mutant:
     new: str
     also: tuple[ModuleType, ...] = ()
     rare: bool = False
+    then: tuple[tuple[str, str], ...] = ()
+    runs: tuple[str, ...] = ()
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
@@ -59,9 +62,11 @@ class Mutant:
         found = getattr(self.owner, self.function)
         original: Any = inspect.unwrap(found.fget if isinstance(found, property) else found)  # type: ignore[arg-type]
         text = textwrap.dedent(inspect.getsource(original))
-        assert text.count(self.old) == 1, f"{self.function} must contain exactly one {self.old!r}"
+        for old, new in ((self.old, self.new), *self.then):
+            assert text.count(old) == 1, f"{self.function} must contain exactly one {old!r}"
+            text = text.replace(old, new)
         namespace: dict[str, Any] = {}
-        exec(compile(text.replace(self.old, self.new), f"<{self.name}>", "exec"), original.__globals__, namespace)
+        exec(compile(text, f"<{self.name}>", "exec"), original.__globals__, namespace)
         if isinstance(self.owner, type) and issubclass(self.owner, ErrorTranslating):
             # The class translates the errors of its methods when it is defined. Do the same for the new method.
             return vars(type(self.owner.__name__, (ErrorTranslating,), dict(namespace)))[self.function]

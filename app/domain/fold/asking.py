@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 from app.domain.activities import CauseKind, activity_id
 from app.domain.events.events import Event
 from app.domain.ids import is_in_control_group
 from app.domain.rules.made import Cause
-from app.domain.rules.matching import is_active, is_open, is_within, matches_event, matches_tier
+from app.domain.rules.matching import is_active, is_in_bounds, is_open, matches_event, matches_tier
 from app.domain.rules.occurrences import OF_DEFINITIONS, UNASKED, Happened, TierChanged, Transition, is_of_merge
 from app.domain.rules.rules import OnHistorical, PerPassLimit, RuleVersion
 from app.domain.rules.triggers import BalanceTrigger, EventTrigger, TierTrigger
@@ -19,6 +20,7 @@ from app.domain.state.firings import Firings
 from app.domain.state.measures import Total
 from app.domain.values.periods import period_start_ms
 
+from .lacks import DataMissing
 from .walk import Walk
 
 MAX_DEPTH = 5
@@ -45,10 +47,16 @@ class Asking:
         self._firing: Counter[str] = Counter()
 
     def ask(self, happened: Happened, at_ms: int, depth: int) -> list[Event]:
-        """Return the events that rules make for what happened, by priority of the rules. They do not count yet."""
+        """Return the events that rules make for what happened, by priority of the rules. They do not count yet.
+
+        Raises DataMissing.
+        """
         walk = self._walk
         if not walk.active.rules:
             return []
+        asked = (event for event in happened.events if event.type in walk.active.rules_by_event_type)
+        if lacking := frozenset(event.family for event in asked if walk.lacks_corrections(event)):
+            raise DataMissing(families=lacking)
         found = sorted(self._find_causes(happened, at_ms, depth), key=lambda item: item[0])
         walk.note_asked()
         if not found:
@@ -76,10 +84,20 @@ class Asking:
         """Iterate over the rules that match something, each with its rank, for each of its causes in order."""
         active = self._walk.active
         for index, event in enumerate(happened.events):
-            for rank, rule in active.rules_by_event_type.get(event.type, ()):
-                cause = self._event_cause(rule, happened, index, at_ms, depth)
-                if cause is not None:
-                    yield rank, rule, cause
+            ranked = active.rules_by_event_type.get(event.type)
+            if ranked is None or is_of_merge(event):
+                continue
+            cause: Cause | None = None
+            for rank, rule in ranked:
+                if not self._is_about(rule, event, at_ms):
+                    continue
+                if cause is None:
+                    chain = self._chains.get(event.id, event.id)
+                    net = self._walk.net_amount(event)
+                    cause = Cause(event.id, event, event.occurred_ms, chain, depth=depth, net=net)
+                if is_in_bounds(rule, event, cause.net):
+                    number = self._number(rule, happened, index)
+                    yield rank, rule, replace(cause, number=number) if number else cause
         for transition in happened.transitions:
             for rank, rule in active.rules_by_transition.get((transition.segment_id, transition.entered), ()):
                 if self._may_ask(rule, transition, at_ms):
@@ -94,22 +112,14 @@ class Asking:
                 if rule.at_ms < at_ms and self._has_reached(rule):
                     yield rank, rule, self._activity_cause(self._walk.new_entries.last_number, None, at_ms, depth)
 
-    def _event_cause(self, rule: RuleVersion, happened: Happened, index: int, at_ms: int, depth: int) -> Cause | None:
-        """Return the cause if the rule is to be asked about the event at `index` of what happened, else None."""
-        event, trigger = happened.events[index], rule.trigger
+    def _is_about(self, rule: RuleVersion, event: Event, at_ms: int) -> bool:
+        """Return whether the rule is asked about an event of a type that it names, apart from amounts."""
+        trigger = rule.trigger
         assert isinstance(trigger, EventTrigger)
-        if rule.at_ms >= at_ms or is_of_merge(event) or not matches_event(rule, trigger, event):
-            return None
-        is_past = event.historical or event.occurred_ms <= int(rule.first_at.timestamp() * 1000)
-        if is_past and rule.historical is OnHistorical.IGNORE:
-            return None
-        net = self._walk.net_amount(event)
-        has_currency = trigger.currency in (None, event.currency)
-        if has_currency and not is_within(trigger.amount_min, trigger.amount_max, net):
-            return None
-        chain = self._chains.get(event.id, event.id)
-        number = self._number(rule, happened, index)
-        return Cause(event.id, event, event.occurred_ms, chain, depth=depth, net=net, number=number)
+        if rule.at_ms >= at_ms or not matches_event(rule, trigger, event):
+            return False
+        is_past = event.historical or event.occurred_ms <= rule.first_ms
+        return not is_past or rule.historical is OnHistorical.FIRE
 
     def _number(self, rule: RuleVersion, happened: Happened, index: int) -> int:
         """Return the number of an event among those that match the rule; 0 if the rule does not ask for it."""
@@ -151,10 +161,9 @@ class Asking:
         event = cause.event
         if event is not None and isinstance(trigger, EventTrigger) and trigger.currency not in (None, event.currency):
             return "CURRENCY"
-        zone = ZoneInfo(rule.timezone)
         if not is_active(rule, cause.occurred_ms):
             return "NOT_ACTIVE"
-        if rule.when is not None and not is_open(rule.when, zone, cause.occurred_ms):
+        if rule.when is not None and not is_open(rule.when, ZoneInfo(rule.timezone), cause.occurred_ms):
             return "WHEN"
         firings = self._walk.derived.firings.get(rule.rule_id, Firings())
         if rule.nth is not None and not (rule.nth.includes(cause.number) and cause.number > firings.highest_number):
@@ -163,18 +172,18 @@ class Asking:
             return "CONDITIONS"
         if rule.group is not None and (rule.group, cause.id) in self._fired_groups:
             return "GROUP"
-        if rule.per_pass is not None and self._is_exhausted(rule.per_pass, rule.rule_id, firings, zone, context.at_ms):
+        if rule.per_pass is not None and self._is_exhausted(rule, rule.per_pass, firings, context.at_ms):
             return "LIMIT"
         if cause.depth > MAX_DEPTH:
             return "DEPTH"
         return "TOO_MANY" if self._made[cause.chain] + 1 + len(rule.effects) > MAX_MADE else None
 
-    def _is_exhausted(self, limit: PerPassLimit, rule_id: str, firings: Firings, zone: ZoneInfo, at_ms: int) -> bool:
+    def _is_exhausted(self, rule: RuleVersion, limit: PerPassLimit, firings: Firings, at_ms: int) -> bool:
         """Return whether the rule has fired as often as the limit allows. Firings of this instant count, too."""
         if limit.within_ms is not None:
             before = firings.count_after(at_ms - limit.within_ms)
         elif limit.calendar is not None:
-            before = firings.count_after(period_start_ms(limit.calendar, zone, at_ms) - 1)
+            before = firings.count_after(period_start_ms(limit.calendar, ZoneInfo(rule.timezone), at_ms) - 1)
         else:
             before = firings.total
-        return before + self._firing[rule_id] >= limit.count
+        return before + self._firing[rule.rule_id] >= limit.count

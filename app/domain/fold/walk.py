@@ -29,7 +29,6 @@ from app.domain.tiers.programs import TierProgramVersion
 
 from .derived import Derived
 from .entries import NewEntries
-from .lacks import DataMissing
 from .prefetch import Family, WindowPage, comes_first
 from .tiers import LATE_CAUSES, TierState
 
@@ -181,15 +180,18 @@ class Walk:
             event.id == root and comes_first(event, self.card) for event in self.derived.families.get(root, ())
         )
 
+    def lacks_corrections(self, event: Event) -> bool:
+        """Return whether corrections of the event may have counted that are not at hand."""
+        is_first = event.id == event.family and event.amount is not None and not event.is_made
+        return is_first and not comes_first(event, self.card) and event.family not in self.families
+
     def net_amount(self, event: Event) -> Decimal | None:
-        """Return the amount of an event less what its corrections take back; None without one. Raises DataMissing."""
+        """Return the amount of an event less what its corrections take back; None without one."""
         if event.amount is None or event.is_made:
             return event.amount
-        if event.id != event.family or comes_first(event, self.card):
-            return net_amount(event, self.derived.families.get(event.family, ()))
-        if event.family not in self.families:
-            raise DataMissing(families=frozenset({event.family}))
-        return net_amount(event, [*self.families[event.family].members, *self.derived.families.get(event.family, ())])
+        read = self.families.get(event.family)
+        counted = self.derived.families.get(event.family, ())
+        return net_amount(event, counted if read is None else [*read.members, *counted])
 
     def family_members(self, root: str) -> Sequence[Event] | None:
         """Return the members that count in this pass; None if one that counted lies on another pass."""

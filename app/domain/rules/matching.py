@@ -47,12 +47,21 @@ def is_within(low: Decimal | None, high: Decimal | None, amount: Decimal | None)
 
 def matches_event(rule: RuleVersion, trigger: EventTrigger, event: Event) -> bool:
     """Return whether an event matches the trigger and its metadata conditions, apart from amount and currency."""
-    return (
-        event.type in trigger.types
-        and (not trigger.sources or event.source in trigger.sources)
-        and (not trigger.categories or event.category in trigger.categories)
-        and all(condition.holds_for(event.values_at(condition.steps)) for condition in rule.event_metadata)
+    if event.type not in trigger.types or (trigger.sources and event.source not in trigger.sources):
+        return False
+    if trigger.categories and event.category not in trigger.categories:
+        return False
+    return not rule.event_metadata or all(
+        condition.holds_for(event.values_at(condition.steps)) for condition in rule.event_metadata
     )
+
+
+def is_in_bounds(rule: RuleVersion, event: Event, net: Decimal | None) -> bool:
+    """Return whether the net amount of an event lies within the bounds of the trigger, if it has the currency of them."""
+    trigger = rule.trigger
+    if not isinstance(trigger, EventTrigger) or trigger.currency not in (None, event.currency):
+        return True
+    return is_within(trigger.amount_min, trigger.amount_max, net)
 
 
 def matches_tier(trigger: TierTrigger, changed: TierChanged) -> bool:

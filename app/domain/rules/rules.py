@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 
 from app.domain.segments.criteria import Criteria
 from app.domain.values.conditions import Condition
@@ -109,10 +110,15 @@ class RuleVersion:
     control_percent: int = 0
     fires_on_backfill: bool = False
 
-    @property
+    @cached_property
     def at_ms(self) -> int:
         """The instant from which the version is in force, in ms. It does not see the events of that instant."""
         return to_ms(self.at)
+
+    @cached_property
+    def first_ms(self) -> int:
+        """The instant of the rule's first version, in ms."""
+        return to_ms(self.first_at)
 
     @property
     def subject_id(self) -> str:
