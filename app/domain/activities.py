@@ -39,11 +39,16 @@ ERASED_DATA: Mapping[str, object] = MappingProxyType({"erased": True})
 REDEEMED = "customer.redemption.succeeded"
 POINTS_ADDED = "customer.voucher.loyalty_card.points_added"
 POINTS_EXPIRED = "customer.voucher.loyalty_card.points_expired"
-TIER_PREFIX = "customer.loyalty.tier."
-"""Beginning of the types of changes of a tier. The rest is the change in small letters, such as "upgraded"."""
-TIER_CHANGES = tuple(TIER_PREFIX + change for change in ("joined", "upgraded", "prolonged", "downgraded", "left"))
+TIER_JOINED, TIER_LEFT = "customer.loyalty.tier.joined", "customer.loyalty.tier.left"
+TIER_UPGRADED, TIER_DOWNGRADED = "customer.loyalty.tier.upgraded", "customer.loyalty.tier.downgraded"
+TIER_PROLONGED = "customer.loyalty.tier.prolonged"
+TIER_CHANGES: Mapping[str, str] = MappingProxyType({
+    "JOINED": TIER_JOINED, "UPGRADED": TIER_UPGRADED, "PROLONGED": TIER_PROLONGED, "DOWNGRADED": TIER_DOWNGRADED,
+    "LEFT": TIER_LEFT,
+})  # fmt: skip
+"""The type of the activity that reports each change of a tier."""
 LOYALTY_UPDATED = "customer.loyalty.updated"
-TIER_TYPES = frozenset({*TIER_CHANGES, LOYALTY_UPDATED})
+TIER_TYPES = frozenset({*TIER_CHANGES.values(), LOYALTY_UPDATED})
 """Types of activities that report the tier of a pass, or the end of its period."""
 
 POINTS_PENDING = "customer.voucher.loyalty_card.points_pending"

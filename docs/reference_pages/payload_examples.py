@@ -152,7 +152,7 @@ def _tiers() -> Mapping[str, Message]:
     found = {}
     for number, (name, values) in enumerate(refs.items(), 20):
         change = {"change": name.upper(), "program": 1, **values}
-        found[f"tier-{name}"] = _render(number, activities.TIER_PREFIX + name, change)
+        found[f"tier-{name}"] = _render(number, activities.TIER_CHANGES[name.upper()], change)
     change = {"change": "UPGRADED", "program": 1, **refs["upgraded"]}
     return {**found, "loyalty-updated": _render(25, activities.LOYALTY_UPDATED, change)}
 

@@ -51,7 +51,7 @@ def _true(description: str) -> Schema:
 
 
 EVENT: Mapping[str, Schema] = {
-    "id": _text("The permanent id of the event.", "^event_"),
+    "id": _text("The permanent id of the event. It begins with `mb:` for the profile that a merge hands over.", "^(event_|mb:)"),
     "type": _text("The type of the event, such as `purchase`. `pass_updated` is a call of `updatePass`."),
     "category": {"enum": [each.value for each in Category], "description": "The category of the type."},
     "amount": _or_null(_ref("decimal", "The amount. It is never negative: refunds and credits have their own types.")),
@@ -109,7 +109,7 @@ TIER: Mapping[str, Schema] = {
 
 TIER_CHANGE: Mapping[str, Schema] = {
     "change": {
-        "enum": [*(each.rpartition(".")[2].upper() for each in activities.TIER_CHANGES), None],
+        "enum": [*activities.TIER_CHANGES, None],
         "description": "What happened to the tier. Null if only the end of its period changed.",
     },
     "before": _or_null(_object(TIER, "The tier before. Null without one.")),
@@ -183,7 +183,7 @@ DATA: Mapping[str, tuple[Schema, ...]] = {
     activities.ENTERED: (_object(TRANSITION, "The segment, and what was measured."),),
     activities.LEFT: (_object(TRANSITION, "The segment, and what was measured."),),
     **dict.fromkeys(
-        (*activities.TIER_CHANGES, activities.LOYALTY_UPDATED),
+        (*activities.TIER_CHANGES.values(), activities.LOYALTY_UPDATED),
         (_object(TIER_CHANGE, "The tiers before and after, and what was measured."),),
     ),
 }

@@ -11,7 +11,14 @@ from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import erase_pass, remove_events
 from app.commands.segments import archive_segment, create_segment, update_segment
 from app.commands.tiers import find_tier_program, set_tier_program, warn_about_tiers
-from app.domain.activities import LOYALTY_UPDATED, TIER_CHANGES, TIER_PREFIX, Activity
+from app.domain.activities import (
+    LOYALTY_UPDATED,
+    TIER_CHANGES,
+    TIER_JOINED,
+    TIER_LEFT,
+    TIER_UPGRADED,
+    Activity,
+)
 from app.domain.errors import Code, Refused
 from app.domain.passes.passes import PassTier
 from app.domain.values.instants import format_instant, to_ms
@@ -28,7 +35,7 @@ def program(*amounts: int, period: object = YEAR, **more: object) -> dict[str, o
 
 
 async def read_changes(business: Business, **query: object) -> list[Activity]:
-    return await business.read_log(types=TIER_CHANGES, include_silent=True, **query)
+    return await business.read_log(types=tuple(TIER_CHANGES.values()), include_silent=True, **query)
 
 
 async def refuse(business: Business, sent: dict[str, Any]) -> list[tuple[Code, tuple[str, ...]]]:
@@ -49,14 +56,14 @@ async def test_existing_passes_get_their_tiers_silently_and_later_events_upgrade
     assert ann.tier is not None
     assert (ann.tier.key, ann.tier.since_ms, ann.next_due_ms) == ("t1", to_ms(now), ann.next_due_ms)
     [joined] = await read_changes(business)
-    assert (joined.type, joined.silent) == (TIER_PREFIX + "joined", True)
+    assert (joined.type, joined.silent) == (TIER_JOINED, True)
     assert joined.cause == {"kind": "BACKFILL", "version": 1}
     business.clock.set(now + DAY)
     [result] = (await business.record({"amount": 500})).results
     await business.run_worker()
     [_, upgraded] = await read_changes(business)
     assert result.event is not None
-    assert (upgraded.type, upgraded.occurred_at, upgraded.silent) == (TIER_PREFIX + "upgraded", now + DAY, False)
+    assert (upgraded.type, upgraded.occurred_at, upgraded.silent) == (TIER_UPGRADED, now + DAY, False)
     assert upgraded.cause == {"kind": "EVENT", "event": result.event.id}
     assert upgraded.data["before"] == {
         "key": "t1",
@@ -79,7 +86,7 @@ async def test_tier_is_decided_at_the_end_of_its_period_whenever_a_worker_runs(b
     business.clock.set(now + 500 * DAY)
     await business.run_worker()
     changes = await read_changes(business)
-    kinds = [each.type.removeprefix(TIER_PREFIX) for each in changes]
+    kinds = [each.type.rpartition(".")[2] for each in changes]
     assert kinds == ["joined", *["prolonged"] * 12, "left"]
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     assert [each.occurred_at for each in changes[1:]] == [midnight + 30 * n * DAY for n in range(1, 14)]
@@ -99,7 +106,7 @@ async def test_equal_program_makes_no_version_and_an_empty_one_ends_all_tiers(bu
     assert (ended.version, ended.tiers) == (2, ())
     await business.run_worker()
     [_, left] = await read_changes(business)
-    assert (left.type, left.silent) == (TIER_PREFIX + "left", False)
+    assert (left.type, left.silent) == (TIER_LEFT, False)
     assert left.cause == {"kind": "DEFINITION_CHANGED", "version": 2}
     assert (await business.read_pass()).tier is None
 
@@ -198,10 +205,10 @@ async def test_survivor_of_a_merge_takes_the_higher_tier_and_the_later_end(busin
     survivor = await business.read_pass("bob")
     assert survivor.tier == ann.tier == PassTier("t1", to_ms(now), ann.next_due_ms)
     [*_, left, upgraded] = await read_changes(business)
-    assert (left.pass_id, left.type, left.cause) == (ann.id, TIER_PREFIX + "left", {"kind": "PASS_MERGED"})
+    assert (left.pass_id, left.type, left.cause) == (ann.id, TIER_LEFT, {"kind": "PASS_MERGED"})
     assert (upgraded.pass_id, upgraded.type, upgraded.cause) == (
         bob.id,
-        TIER_PREFIX + "upgraded",
+        TIER_UPGRADED,
         {"kind": "PASS_MERGED"},
     )
 

@@ -26,6 +26,7 @@ from app.commands.passes.merges import merge_passes
 from app.commands.passes.passes import update_pass
 from app.commands.passes.removals import delete_events, erase_pass
 from app.commands.segments import create_segment
+from app.commands.tiers import set_tier_program
 from app.commands.webhooks.endpoints import create_webhook_endpoint
 from app.commands.webhooks.endpoints import test_webhook_endpoint as send_test_message
 from app.config.settings import variables
@@ -399,10 +400,17 @@ async def test_messages_of_every_type_and_form_fit_the_schema(resources: Resourc
     } == {None}
 
 
+def bought(count: int) -> dict[str, object]:
+    """Return the criteria `so many purchases or more in 12 days`."""
+    return {"event": {"types": ["purchase"], "value": count, "within": {"days": 12 - 5 * (count - 1)}}}
+
+
 async def live(business: Business, clock: FixedClock) -> None:
     """Record events of all kinds, and let segments, time, removals and a merge add their activities."""
     ctx = business.ctx
     await business.create_segment("regulars", purchases(2), notify="EMIT")
+    tiers = [{"key": f"t{n}", "name": f"Tier {n}", "reach": bought(n)} for n in (1, 2)]
+    await set_tier_program(ctx, {"tiers": tiers, "period": {"days": 4}})
     await business.create_segment("rich", {"pass": {"field": "pointsBalance", "operator": "GTE", "value": 10}})
     await business.record(
         {"amount": "29.30", "currency": "EUR", "external_id": "r-1", "metadata": {"store": "north", "n": 1.5}},

@@ -82,6 +82,11 @@ MUTATIONS = {
     " {segmentLeft: {segmentId: $id}}, effects: [{awardPoints: {points: 1}}]}})"
     f" {{ job {{ id }} {ERRORS} }}",
     "duplicateRule": f"duplicateRule(input: {{id: $id, key: \"mine\"}}) {{ rule {{ id key name }} {ERRORS} }}",
+    "setTierProgram": "setTierProgram(input: {period: {days: 1}, tiers: [{key: \"mine\", name: \"Mine\","
+    f" reach: {{segment: {{id: $id}}}}}}]}}) {{ tierProgram {{ version }} {ERRORS} }}",
+    "addToSegment": f"addToSegment(input: {{segmentId: $id, passIds: [$id]}}) {{ results {{ pass {{ id }} }} {ERRORS} }}",
+    "removeFromSegment": "removeFromSegment(input: {segmentId: $id, passIds: [$id]})"
+    f" {{ results {{ pass {{ id }} }} {ERRORS} }}",
     "deleteEvents": "deleteEvents(input: {filter: {passId: $id}})"
     f" {{ job {{ id }} deletedCount {ERRORS} }}",
     "erasePass": f"erasePass(input: {{id: $id}}) {{ receipt {{ passId eventCount segments {{ key }} }} {ERRORS} }}",

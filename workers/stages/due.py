@@ -69,7 +69,9 @@ def _is_behind(card: Pass, definitions: Definitions, at: RoundClock) -> bool:
     """Return whether time alone may change the pass, or a later revision. Another worker may have advanced it meanwhile."""
     if card.erased is not None or card.alias_of is not None:
         return False
-    return card.revision < definitions.announced_revision or (card.next_due_ms is not None and card.next_due_ms <= at.elapsed_ms)
+    return card.revision < definitions.announced_revision or (
+        card.next_due_ms is not None and card.next_due_ms <= at.elapsed_ms
+    )
 
 
 async def next_due_ms(worker: Worker, now_ms: int, within_ms: int) -> list[tuple[str, int]]:

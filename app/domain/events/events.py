@@ -63,10 +63,8 @@ TYPES: Mapping[str, Category] = MappingProxyType(
 STEPS = frozenset({"field_increment", "field_decrement"})
 """Types that increase or decrease a number in a field."""
 
-INSTALLED = "pass_installed"
-"""Type that says since when the customer has the pass, and makes an inactive pass active."""
-UNINSTALLED = "pass_uninstalled"
-"""Type that makes an active pass inactive."""
+INSTALLED, UNINSTALLED = "pass_installed", "pass_uninstalled"
+"""Types that make an inactive pass active, and an active one inactive."""
 
 PASS_UPDATED = "pass_updated"
 """Internal type that updatePass records. The event's `changes` hold the new values."""
@@ -100,10 +98,8 @@ RESERVED_PREFIX = "customer."
 OWN_SOURCE = "punchcard"
 """Source of the events that Punchcard records itself."""
 
-CHECKOUT = "checkout"
-"""Type of a purchase whose total may change later."""
-CHECKOUT_UPDATE, CHECKOUT_REJECT = "checkout_update", "checkout_reject"
-"""Types that correct a checkout: its amount is the new total, and a reject takes back what is left."""
+CHECKOUT, CHECKOUT_UPDATE, CHECKOUT_REJECT = "checkout", "checkout_update", "checkout_reject"
+"""Types of a purchase whose total may change, of a new total, and of the end that takes back what is left."""
 CHECKOUT_CORRECTIONS = frozenset({CHECKOUT_UPDATE, CHECKOUT_REJECT})
 CHECKOUT_INCREASED, CHECKOUT_DECREASED = "checkout_increased", "checkout_decreased"
 """Types of the differences that the walk makes for such a correction. They count in spend."""

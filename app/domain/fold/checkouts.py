@@ -1,7 +1,7 @@
 """Differences of checkouts: what an update, a reject or a removal changes in the total of a checkout.
 
-The walk makes one event for each family of a checkout with a correction or a removed member at an instant: the difference
-between the total that holds now, and what the checkout and the differences made so far come to.
+The walk makes at most one event for each checkout that was corrected at an instant. Its amount is the difference between the
+total that holds now, and what the checkout and the differences made so far come to.
 """
 
 from __future__ import annotations

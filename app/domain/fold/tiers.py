@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from app.domain.activities import LOYALTY_UPDATED, TIER_PREFIX, CauseKind
+from app.domain.activities import LOYALTY_UPDATED, TIER_CHANGES, CauseKind
 from app.domain.events.events import Event
 from app.domain.passes.merges import tier_of_alias
 from app.domain.passes.passes import Pass, PassTier
@@ -131,7 +131,7 @@ class TierState:
             "historical": self._card.historical if is_creation else event is not None and event.historical,
         }
         if change is not None:
-            number = self._entries.add(TIER_PREFIX + change.value.lower(), at_ms, cause, refs, None, **flags)
+            number = self._entries.add(TIER_CHANGES[change.value], at_ms, cause, refs, None, **flags)
             kind, historical = str(cause["kind"]), flags["historical"]
             self._changes.append(
                 TierChanged(change, key_before, self.key, number=number, kind=kind, event=event, historical=historical)

@@ -58,7 +58,7 @@ def profile_for_survivor(alias: Pass, now: datetime) -> Event | None:
 
 
 def end_for_survivor(alias: Pass, now: datetime) -> Event | None:
-    """Return the event that tells the survivor that all events have moved; None if nothing can wait for it.
+    """Return the event that says that all events have moved to the survivor; None if nothing can wait for it.
 
     Differences of points waited for it while the members of a family lay on two passes.
     """

@@ -132,8 +132,8 @@ class Pass:
     - `failures`: failed walks since the last successful one; 0 for a parked pass, which stays parked until its release.
     - `historical`: the pass was created for an import of past events, so its creation is no news.
     - `erased`: set on the stub of an erased pass. Only the values that the fold and the feed need remain.
-    - `alias_of`: survivor of a merged pass. `tier` is then the one that the survivor takes over, and `had_checkouts` tells
-      that checkouts counted there.
+    - `alias_of`: survivor of a merged pass. `tier` is then the one that the survivor takes over, and `had_checkouts` says
+      whether checkouts counted there.
 
     (Source: docs/explanation/exactly-once.md.)
     """

@@ -21,7 +21,7 @@ from .lists import change_lists
 from .passes import ACTIVE, INACTIVE, Profile, apply_changes, entry_size
 
 UPDATES = frozenset({"field_updated", "field_increment", "field_decrement", PASS_UPDATED, INSTALLED, UNINSTALLED})
-"""Types of the events that change what `Pass.updatedAt` tells of."""
+"""Types of the events that change holder, fields, metadata or status, so that `Pass.updatedAt` follows them."""
 FIELD_EVENTS = UPDATES | LIST_EVENTS
 """Types of the events that change a profile."""
 

@@ -25,6 +25,7 @@ from app.domain.values.decimals import ZERO, add_exactly, subtract_exactly
 from app.domain.values.paths import Steps, split_path
 
 from .aggregates import Aggregate, Aggregates, Key
+from .earned import earned_points, spent_points
 
 MAX_EXPIRING = 100
 """Instants that a window lists. The worker reads the next ones from the events when the list runs out."""
@@ -189,17 +190,6 @@ class Measure:
         if self.summed_field in (EARNED, SPENT):
             return earned_points(event) if self.summed_field == EARNED else spent_points(event)
         return event.values_at(self._summed_steps).total
-
-
-def earned_points(event: Event) -> Decimal:
-    """Return the points that an event gives, negative for one that takes points back that another event gave."""
-    is_reversal = "reversal" in event.metadata if event.is_made else event.correction_of is not None
-    return event.points if (event.points > 0) is not is_reversal else ZERO
-
-
-def spent_points(event: Event) -> Decimal:
-    """Return the points that an event spends, negative for one that gives points back that another event spent."""
-    return -event.points if event.points and not earned_points(event) else ZERO
 
 
 def add_event(measure: Measure, state: State | None, event: Event, at_ms: int) -> State | None:

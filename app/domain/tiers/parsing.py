@@ -88,7 +88,7 @@ def _parse_tier(raw: object, *path: str, currency: str) -> Tier:
     assert key is not None
     assert name is not None
     assert reach is not None
-    return Tier(key, name, reach, keep, benefits or {})
+    return Tier(key, name, reach, keep=keep, benefits=benefits or {})
 
 
 def _parse_tree(raw: object, *path: str, currency: str) -> Criteria:

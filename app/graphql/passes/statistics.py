@@ -80,7 +80,7 @@ class Spend:
     )
     refunded: Decimal = strawberry.field(description="Sum of the amounts of events of the types `refund` and `credit`.")
     net: Decimal = strawberry.field(description="`gross` minus `refunded`.")
-    orders: int = strawberry.field(description="Number of events of the type `purchase`.")
+    orders: int = strawberry.field(description="Number of purchases and checkouts, less rejects of checkouts.")
 
 
 @strawberry.type

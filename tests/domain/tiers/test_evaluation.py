@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.activities import LOYALTY_UPDATED, TIER_PREFIX, Entry
+from app.domain.activities import LOYALTY_UPDATED, TIER_CHANGES, TIER_LEFT, Entry
 from app.domain.definitions import Definitions
 from app.domain.events.events import Event
 from app.domain.passes.passes import PassTier
@@ -100,7 +100,7 @@ def changes_of(entries: Sequence[Entry]) -> list[Change]:
             entry.refs.get("until"),  # type: ignore[arg-type]
         )
         for entry in entries
-        if entry.type.startswith(TIER_PREFIX)
+        if entry.type in TIER_CHANGES.values()
     ]
 
 
@@ -312,10 +312,10 @@ def test_new_program_keeps_a_tier_that_it_has_and_replaces_one_that_is_gone() ->
     simulation.fold_until(later + 2)
     assert simulation.card.tier is None
     [*_, left, _] = simulation.entries
-    assert (left.type, left.silent) == (TIER_PREFIX + "left", True)
+    assert (left.type, left.silent) == (TIER_LEFT, True)
 
 
-def test_another_period_sets_the_end_anew_and_reports_it_without_a_change_of_the_tier() -> None:
+def test_another_period_sets_the_end_anew_and_reports_only_that() -> None:
     first = program_of(TierPeriod())
     later = START + 5 * DAY_MS
     simulation = walk(first, [purchase_event(1, START + DAY_MS, Decimal(300))], later - 1, [1])

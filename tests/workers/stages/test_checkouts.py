@@ -50,7 +50,7 @@ async def test_update_raises_or_lowers_the_total_and_a_reject_takes_what_is_left
     assert await read_spend(business) == row("30.00", "30", orders=0)
 
 
-async def test_removed_update_gives_way_to_the_last_one_left_and_a_removed_checkout_to_nothing(
+async def test_removed_update_gives_way_to_the_last_one_left(
     business: Business,
 ) -> None:
     checkout = await record(business, "checkout", 100)
