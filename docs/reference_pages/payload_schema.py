@@ -51,7 +51,9 @@ def _true(description: str) -> Schema:
 
 
 EVENT: Mapping[str, Schema] = {
-    "id": _text("The permanent id of the event. It begins with `mb:` for the profile that a merge hands over.", "^(event_|mb:)"),
+    "id": _text(
+        "The permanent id of the event. It begins with `mb:` for the profile that a merge hands over.", "^(event_|mb:)"
+    ),
     "type": _text("The type of the event, such as `purchase`. `pass_updated` is a call of `updatePass`."),
     "category": {"enum": [each.value for each in Category], "description": "The category of the type."},
     "amount": _or_null(_ref("decimal", "The amount. It is never negative: refunds and credits have their own types.")),
