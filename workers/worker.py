@@ -83,6 +83,8 @@ class Worker:
     """The last position of a workspace's log that publish has read, by workspace id."""
     laps: dict[tuple[str, str], Lap] = field(default_factory=dict)
     """The laps under way of the stages due and backfill, by stage and key."""
+    words: dict[str, tuple[float, frozenset[tuple[str, str]]]] = field(default_factory=dict)
+    """Types and sources of events that walks made and that publish stored, since when (monotonic), by workspace id."""
     horizons: dict[str, Horizon] = field(default_factory=dict)
     """How far the next round of publish looks in a workspace whose backlog is longer than a round, by workspace id."""
     epoch_changed_at: dict[frozenset[str], float] = field(default_factory=dict)

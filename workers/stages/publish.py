@@ -8,18 +8,22 @@ or repeats a round gets a duplicate-key error, drops what is in the log already,
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 from app.clock import SystemClock
 from app.domain.activities import Activity, Entry
+from app.domain.events.events import INTERNAL_TYPES, Event
 from app.domain.ids import slot_of
 from app.domain.rendering import render_activity
 from app.domain.values.instants import to_ms
 from app.feed.tailer import topic
 from app.flow import range_of
 from app.store.stages.publish import Horizon, entries_in_order
+from app.store.workspace.vocabulary import SOURCE, TYPE, Word
 from app.store.workspace.workspace import Workspace
 from app.telemetry import metrics
 from workers.worker import Worker
@@ -28,6 +32,8 @@ PASSES_PER_ROUND = 200
 ENTRIES_PER_PASS = 50
 """Entries that one round takes from one pass: rendered entries are held in memory, however long the backlog is."""
 PUBLISH_BATCH_SIZE = 1_000
+WORDS_TTL_SECONDS = 10.0
+"""The time after which a worker stores types and sources again, in case the stage forget has deleted them meanwhile."""
 
 
 async def publish(worker: Worker, workspace_id: str) -> None:
@@ -45,9 +51,11 @@ async def publish_once(worker: Worker, workspace_id: str) -> bool:
     if horizon.until_ms is not None:
         worker.horizons[workspace_id] = horizon
     workspace = worker.resources.workspace(workspace_id)
+    made = [entry.made for _, entry in entries if entry.made]
+    await _record_words(worker, workspace, made)
     # Before the log: an activity must not tell of an event that does not exist. Before the pull: the outbox is the only
     # other place where the event is stored.
-    await worker.publish_queries.insert_made(workspace_id, [entry.made for _, entry in entries if entry.made])
+    await worker.publish_queries.insert_made(workspace_id, made)
     drafts, last, history = await asyncio.gather(
         _render(worker, workspace_id, entries), _read_last_position(worker, workspace), workspace.read_log_history()
     )
@@ -81,6 +89,24 @@ async def publish_once(worker: Worker, workspace_id: str) -> bool:
     relieved = {range_of(slot_of(pass_id)) for pass_id, taken in waiting.items() if len(taken) == ENTRIES_PER_PASS}
     bus.wake("fold", *relieved)
     return True
+
+
+async def _record_words(worker: Worker, workspace: Workspace, made: Sequence[Event]) -> None:
+    """Store the types and sources of events that walks made. A word that this worker stored lately costs no round trip."""
+    words = {
+        word
+        for event in made
+        if event.type not in INTERNAL_TYPES
+        for word in ((TYPE, event.type), (SOURCE, event.source))
+    }
+    now_seconds = time.monotonic()
+    since, stored = worker.words.get(workspace.id, (-math.inf, frozenset[Word]()))
+    if now_seconds - since > WORDS_TTL_SECONDS:
+        since, stored = now_seconds, frozenset()
+    if words <= stored:
+        return
+    await workspace.vocabulary.insert(words - stored)
+    worker.words[workspace.id] = since, stored | words
 
 
 async def _read_last_position(worker: Worker, workspace: Workspace) -> int:

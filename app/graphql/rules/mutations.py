@@ -91,6 +91,11 @@ class CreateRuleInput:
         description="Share of the passes, from 0 to 100 percent, for which firings are recorded without effects. Compare "
         "them in the statistics of the rule.",
     )
+    include_members: bool = strawberry.field(
+        default=False,
+        description="Whether the rule fires for present members of the segment that it waits for. Punchcard refuses true "
+        "with `UNSUPPORTED`. Default: false.",
+    )
 
 
 @strawberry.input

@@ -68,6 +68,9 @@ async def test_event_shows_what_rules_made_for_it(api: Api) -> None:
     await buy(api, 10, type="refund", correctionOf=bought)
     await business.run_worker()
     assert (await read_event(api, bought))["pointsEarned"] == "19"
+    assert await api.fetch_data("{ eventTypes eventSources }") == {
+        "eventTypes": ["point_add", "point_sub", "purchase", "refund", "thanks"], "eventSources": ["api", "rule:points"],
+    }  # fmt: skip
 
 
 async def test_effects_are_shown_before_they_are_published(api: Api) -> None:
