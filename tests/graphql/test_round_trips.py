@@ -59,6 +59,7 @@ PAGES = {
     "activity": f"passes(first: $n) {{ nodes {{ activity(first: $m) {{ nodes {{ id pass {{ id }} {CAUSE} }} }} }} }}",
     "deliveries": "webhookEndpoints(first: $n) { nodes { pendingCount failedCount deliveries(first: $m) { nodes { status"
     " activity { id } } } } }",
+    "firings": "rules(first: $n) { nodes { firings(first: $m) { totalCount nodes { id event { id } pass { id } } } } }",
     "versions": "rules(first: $n) { nodes { versions(first: $m) { totalCount nodes { version } } } }",
     "members": f"segments(first: $n) {{ nodes {{ members(first: $m) {{ totalCount nodes {{ {MEMBERSHIP} }} }} }} }}",
 }
@@ -163,7 +164,7 @@ async def test_list_of_many_items_needs_no_more_reads_than_a_list_of_one(
             assert many <= max(one, 3) + 2 + EXTRA_READS.get(name, 0), (
                 f"{name}: {one} reads for one item, {many} for many"
             )
-            assert many <= 8, f"{name}: {many} reads"
+            assert many <= 8 + EXTRA_READS.get(name, 0), f"{name}: {many} reads"
 
 
 async def test_inner_list_needs_a_few_reads_for_each_parent_and_any_number_of_items(
