@@ -109,7 +109,7 @@ async def business(resources: Resources, clock: FixedClock, reads: ReadCounter) 
         for key, criteria in (("one", purchases(1)), ("two", purchases(2)), ("lately", bought_within(9)))
     ]
     for number in range(8):
-        trigger = {"event": {"types": ["purchase"]}}
+        trigger = {"event": {"types": ["purchase", "unknown"]}}
         effects = [{"awardPoints": {"points": 1}}]
         await create_rule(
             business.ctx,

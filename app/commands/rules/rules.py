@@ -6,7 +6,7 @@ a rule when it is next walked, at the instant of the version.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 
 from app.commands.audit import record_audit_entry
@@ -146,16 +146,18 @@ async def find_rule(ctx: Context, rule_id: str, *path: str) -> Rule:
     return rule
 
 
-async def warn_about_rule(ctx: Context, version: RuleVersion) -> list[Problem]:
+async def warn_about_rule(
+    ctx: Context, version: RuleVersion, read_types: Callable[[], Awaitable[list[str]]] | None = None
+) -> list[Problem]:
     """Return warnings about a rule that is valid and looks like a mistake.
 
-    At most two round trips, of which one only for types that are not built in. If the store does not answer, there are no
-    warnings: the rule is stored already.
+    At most two round trips, of which one only for types that are not built in: `read_types` then returns the types of the
+    events so far. If the store does not answer, there are no warnings: the rule is stored already.
     """
     try:
         recorded = set()
         if not TYPES.keys() >= set(iter_named_types(version)):
-            recorded = set(await ctx.workspace.vocabulary.types())
+            recorded = set(await (read_types or ctx.workspace.vocabulary.types)())
         return list(find_rule_warnings(version, await event_types(ctx), recorded))
     except STORE_FAILURES:
         return []

@@ -79,7 +79,12 @@ class Rule(RuleContent, Node):
     @strawberry.field
     async def warnings(self, info: Info) -> list[InputWarning]:
         """Remarks about a rule that looks like a mistake, as `createRule` returns them."""
-        return warnings_of(await warn_about_rule(info.context.commands, self.stored.latest))
+        context = info.context
+
+        async def read_types() -> list[str]:
+            return await context.read_once(info, "event types", context.workspace.vocabulary.types)
+
+        return warnings_of(await warn_about_rule(context.commands, self.stored.latest, read_types))
 
 
 listing = Pagination[domain.Rule]("rule", (int, str), lambda rule: (to_ms(rule.created_at), rule.id))
