@@ -25,7 +25,7 @@ from app.domain.values.instants import from_ms, to_ms
 from app.domain.values.periods import PeriodUnit, period_days
 from app.domain.values.zones import days_of
 
-from .aggregates import Aggregates
+from .aggregates import Aggregate, Aggregates, Key, merge_aggregates
 
 ORDERS = {"purchase": 1, CHECKOUT: 1, CHECKOUT_REJECT: -1}
 """Types that change the number of orders, and by how much."""
@@ -95,20 +95,13 @@ def build_statistics(
 ) -> Statistics:
     """Return the statistics of a pass from its aggregates, for all event types or only for `types`.
 
-    Internal events do not count. Of `made`, the events that walks made, only the differences of checkouts count, in spend;
-    so they do if they lie among the aggregates.
+    Internal events do not count. The amounts of `made`, the events that walks made, count in spend; the events themselves
+    count only if `types` names their type, because they are nobody's activity.
     """
-    changes = {
-        key: row
-        for rows in (aggregates, made)
-        for key, row in rows.items()
-        if key[0] in CHECKOUT_DIFFERENCES and (types is None or CHECKOUT in types)
-    }
-    included = {
-        key: row
-        for key, row in sorted(aggregates.items(), key=lambda item: (item[0][0], item[0][1] or ""))
-        if key[0] not in INTERNAL_TYPES and key[0] not in CHECKOUT_DIFFERENCES and (types is None or key[0] in types)
-    }
+    recorded = _select(aggregates, types)
+    by_walks = _select(made, types)
+    named = {} if types is None else {key: row for key, row in by_walks.items() if key[0] not in CHECKOUT_DIFFERENCES}
+    included = dict(sorted(_join(recorded, named).items(), key=lambda item: (item[0][0], item[0][1] or "")))
     rows = [
         TypeRow(
             kind,
@@ -129,15 +122,34 @@ def build_statistics(
         min((row.first_ms for row in rows), default=None),
         max((row.last_ms for row in rows), default=None),
         by_type=tuple(rows),
-        spend=tuple(_iter_spend({**included, **changes})),
+        spend=tuple(_iter_spend([(recorded, True), (by_walks, False)])),
     )
 
 
-def _iter_spend(aggregates: Aggregates) -> Iterable[SpendRow]:
+def _select(aggregates: Aggregates, types: Collection[str] | None) -> dict[Key, Aggregate]:
+    """Return the rows of types that are not internal. The differences of a checkout belong to its type."""
+    return {
+        (kind, currency): row
+        for (kind, currency), row in aggregates.items()
+        if (kind in CHECKOUT_DIFFERENCES or kind not in INTERNAL_TYPES)
+        and (types is None or (CHECKOUT if kind in CHECKOUT_DIFFERENCES else kind) in types)
+    }
+
+
+def _join(one: Aggregates, other: Aggregates) -> dict[Key, Aggregate]:
+    joined = dict(one)
+    for key, row in other.items():
+        joined[key] = merge_aggregates(joined[key], row) if key in joined else row
+    return joined
+
+
+def _iter_spend(parts: Iterable[tuple[Aggregates, bool]]) -> Iterable[SpendRow]:
+    """Return the spend of rows by currency. The flag tells whether the events of the rows count as orders."""
     by_currency: dict[str, SpendRow] = {}
-    for (kind, currency), row in aggregates.items():
+    rows = ((key, row, has_orders) for aggregates, has_orders in parts for key, row in aggregates.items())
+    for (kind, currency), row, has_orders in rows:
         # A row whose events are no transactions has nothing spent; a row of free purchases has orders.
-        orders = row.count * ORDERS.get(kind, 0)
+        orders = row.count * ORDERS.get(kind, 0) if has_orders else 0
         if currency is None or (row.category is not SPEND_CATEGORY and not row.spent and not orders):
             continue
         before = by_currency.get(currency, SpendRow(currency, ZERO, ZERO, net=ZERO, orders=0))

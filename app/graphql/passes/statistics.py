@@ -117,8 +117,8 @@ async def build_pass_statistics(
     bounds = await parse_time_window(info, window, timezone)
     if bounds is None:
         return _statistics_of(domain.build_statistics(card.aggregates, names, made=card.made_aggregates))
-    aggregates = await info.context.workspace.aggregations.of_pass(card.id, *bounds)
-    return _statistics_of(domain.build_statistics(aggregates, names))
+    recorded, made = await info.context.workspace.aggregations.of_pass(card.id, *bounds)
+    return _statistics_of(domain.build_statistics(recorded, names, made=made))
 
 
 async def parse_time_window(

@@ -12,8 +12,10 @@ from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import erase_pass, remove_events
 from app.commands.rules.rules import create_rule
 from app.domain.activities import CUSTOM_EVENT, POINTS_ADDED, RULE_WAS_FIRED
-from app.domain.events.events import RULE_FIRED, Event
+from app.domain.events.events import RULE_FIRED, Event, EventQuery
+from app.domain.state.aggregations import Aggregation, Function, GroupBy
 from app.domain.state.points import rebuild_account
+from app.domain.state.statistics import build_statistics
 from app.store.stages.publish import PublishQueries
 from tests.business import Business
 from tests.crashes import Crash
@@ -178,3 +180,28 @@ async def test_difference_waits_for_the_end_of_a_merge(business: Business) -> No
     log = [a for a in await business.read_log() if a.pass_id == other.pass_id]
     assert [a.pass_sequence for a in await business.read_log(types=[RULE_WAS_FIRED], pass_id=other.pass_id)]
     assert [a.type for a in log][-1] in (CUSTOM_EVENT, POINTS_ADDED)
+
+
+async def test_made_events_are_nobodys_activity_but_their_sums_count(business: Business) -> None:
+    """Counts that name no type leave out what rules made; sums of spend and points hold it."""
+    recorded = {"recordEvent": {"type": "charge", "amount": "3", "currency": "USD"}}
+    await define(business, "points", PER_DOLLAR, recorded)
+    await buy(business, 20)
+    card = await business.read_pass()
+    window = datetime(2025, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
+    recorded_rows, made_rows = await business.ctx.workspace.aggregations.of_pass(card.id, *window)
+    for statistics in (
+        build_statistics(card.aggregates, made=card.made_aggregates),
+        build_statistics(recorded_rows, made=made_rows),
+    ):
+        assert statistics.event_count == 1
+        [spend] = statistics.spend
+        assert (spend.gross, spend.orders) == (23, 1)
+    named = build_statistics(card.aggregates, ["charge", "point_add"], made=card.made_aggregates)
+    assert named.event_count == 2
+    query = EventQuery(pass_id=card.id)
+    aggregations = business.ctx.workspace.aggregations
+    counts = Aggregation(Function.COUNT, group_by=(GroupBy.PASS,))
+    assert [group.value for group in await aggregations.groups(query, counts, 10)] == [1]
+    points = Aggregation(Function.SUM, "points", group_by=(GroupBy.PASS,))
+    assert [group.value for group in await aggregations.groups(query, points, 10)] == [20]
