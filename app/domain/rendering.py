@@ -47,9 +47,10 @@ def _event_data(entry: Entry, events: Mapping[str, Event]) -> dict[str, object]:
     if event_id is not None:
         event = events.get(str(event_id))
         data["event"] = {"id": event_id, "removed": True} if event is None else _event_snapshot(event)
+    if "balance" in entry.refs:
+        data |= {name: plain(Decimal(str(entry.refs[name]))) for name in ("points", "balance")}
     if entry.type == POINTS_EXPIRED:
-        points, balance = (Decimal(str(entry.refs[name])) for name in ("points", "balance"))
-        data |= {"points": plain(points), "balance": plain(balance), "expiredAt": format_instant(from_ms(entry.at_ms))}
+        data["expiredAt"] = format_instant(from_ms(entry.at_ms))
     for name in ("removed", "into"):
         if name in entry.refs:
             data[name] = entry.refs[name]

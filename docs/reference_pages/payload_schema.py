@@ -178,10 +178,16 @@ DATA: Mapping[str, tuple[Schema, ...]] = {
     activities.DELETED: (NOTHING, MERGE),
     activities.CUSTOM_EVENT: (OF_EVENT,),
     activities.REDEEMED: (OF_EVENT,),
-    activities.POINTS_ADDED: (OF_EVENT,),
+    activities.POINTS_ADDED: (
+        OF_EVENT,
+        _object({name: EXPIRY[name] for name in ("points", "balance")}, "Pending points that entered the balance."),
+    ),
+    activities.POINTS_PENDING: (OF_EVENT,),
     activities.POINTS_EXPIRED: (
         _object({"event": ANY_EVENT, **EXPIRY}, "The event that granted the points, and the rest."),
+        _object(EXPIRY, "Points that rules awarded, in one or several events."),
     ),
+    activities.RULE_WAS_FIRED: (OF_EVENT,),
     activities.ENTERED: (_object(TRANSITION, "The segment, and what was measured."),),
     activities.LEFT: (_object(TRANSITION, "The segment, and what was measured."),),
     **dict.fromkeys(

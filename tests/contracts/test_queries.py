@@ -516,6 +516,7 @@ async def run_jobs_and_operations(business: Business) -> None:
     await heartbeats.count_alive(at)
     await heartbeats.sharing(0)
     await worker.publish_queries.first_waiting(ctx.workspace.id)
+    await worker.fold_queries.families([(ann, frozenset({"event_root"}))])
     await heartbeats.gone(["w"], 0)
     await heartbeats.remove("w")
     await Upgrades(db, 100).restate_segments(at)

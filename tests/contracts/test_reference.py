@@ -25,6 +25,7 @@ from app.clock import FixedClock, system_ms
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.passes import update_pass
 from app.commands.passes.removals import delete_events, erase_pass
+from app.commands.rules.rules import create_rule
 from app.commands.segments import create_segment
 from app.commands.tiers import set_tier_program
 from app.commands.webhooks.endpoints import create_webhook_endpoint
@@ -68,6 +69,8 @@ INTERNAL = frozenset(
     app.commands.inbound.deliveries.MAX_USER_AGENT
     app.domain.events.receipts.MAX_CARRIED_BYTES
     app.domain.files.jsonl.MAX_FIRST_LINES
+    app.domain.fold.entries.MAX_BYTES
+    app.domain.fold.entries.MAX_ENTRIES
     app.domain.segments.comparisons.MAX_WALK_COMPARISONS
     app.domain.segments.evaluation.MAX_SHOWN_CHARACTERS
     app.domain.segments.satisfiability.MAX_ATOMS
@@ -374,7 +377,8 @@ async def test_messages_of_every_type_and_form_fit_the_schema(resources: Resourc
     settings = replace(resources.settings, egress_allow=("127.0.0.1",))
     business = await open_business(replace(resources, settings=settings), clock)
     async with run_receiver() as receiver:
-        shown = ActivityQuery(include_silent=True, include_historical=True)
+        # Firings of rules are sent only to a filter that names them.
+        shown = ActivityQuery(types=sorted(payload_schema.DATA), include_silent=True, include_historical=True)
         endpoint, _ = await create_webhook_endpoint(business.ctx, receiver.url, filter=shown)
         await live(business, clock)
         await deliver(business, endpoint.id)
@@ -409,6 +413,10 @@ async def live(business: Business, clock: FixedClock) -> None:
     """Record events of all kinds, and let segments, time, removals and a merge add their activities."""
     ctx = business.ctx
     await business.create_segment("regulars", purchases(2), notify="EMIT")
+    award = {"awardPoints": {"points": "2", "pendingDays": 1, "expiresAfterDays": 4}}
+    trigger = {"event": {"types": ["purchase"]}}
+    await create_rule(ctx, {"key": "points", "name": "Points", "trigger": trigger, "effects": [award]})
+    clock.set(await clock.now() + timedelta(milliseconds=1))
     tiers = [{"key": f"t{n}", "name": f"Tier {n}", "reach": bought(n)} for n in (1, 2)]
     await set_tier_program(ctx, {"tiers": tiers, "period": {"days": 4}})
     await business.create_segment("rich", {"pass": {"field": "pointsBalance", "operator": "GTE", "value": 10}})

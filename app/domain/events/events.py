@@ -151,9 +151,9 @@ class Origin:
     `batch` names the batch of the job that recorded the event. After a crash, the next worker repeats the batch and
     finds its events by that name.
 
-    An event that a rule made has `rule` (an id), `rule_version`, `depth` (1 for what follows from a recorded event),
-    `cause` (the id of an event or activity) and the index of the `effect`. If the cause corrects points that a rule gave
-    before, `target` is the id of the event for which it gave them.
+    An event that a rule made names the `rule` by its id, the `rule_version`, and the index of the `effect`. `cause` is the
+    id of an event or activity. `depth` is 1 for what follows from a recorded event. If the cause corrects points that a
+    rule gave before, `target` is the id of the event for which it gave them.
     """
 
     channel: str
@@ -258,7 +258,7 @@ class Event:
 
     @property
     def is_made(self) -> bool:
-        """Whether the walk made the event, for a rule or a checkout. Such an event is nobody's activity."""
+        """Whether the walk made the event, for a rule or a checkout. Such an event is no activity of the customer."""
         return self.origin.channel == RULE_CHANNEL or self.type in CHECKOUT_DIFFERENCES
 
     @property

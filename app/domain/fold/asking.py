@@ -94,7 +94,7 @@ class Asking:
                 if cause is None:
                     chain = self._chains.get(event.id, event.id)
                     net = self._walk.net_amount(event)
-                    cause = Cause(event.id, event, event.occurred_ms, chain, depth=depth, net=net)
+                    cause = Cause(event.id, event, event.occurred_ms, chain=chain, depth=depth, net=net)
                 if is_in_bounds(rule, event, cause.net):
                     number = self._number(rule, happened, index)
                     yield rank, rule, replace(cause, number=number) if number else cause
@@ -144,7 +144,7 @@ class Asking:
         """Return the cause that the activity of this number names. `event` is what caused the activity, if known."""
         cause_id = activity_id(self._walk.card.id, number)
         chain = cause_id if event is None else self._chains.get(event.id, event.id)
-        return Cause(cause_id, None, at_ms, chain, depth=depth)
+        return Cause(cause_id, None, at_ms, chain=chain, depth=depth)
 
     def _has_reached(self, rule: RuleVersion) -> bool:
         """Return whether the balance, or the total of earned points, has risen to the rule's since it was last asked."""

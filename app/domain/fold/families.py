@@ -1,7 +1,7 @@
 """Families: an event, its corrections, and what rules made for any of them. Corrections change the points of the rules.
 
-For each family with a correction or a removed member at an instant, the walk compares what the version of the rule that
-fired gives for the net amount now with what was made so far, and makes the difference.
+Where a member of a family is corrected or removed, the walk asks what the version of the rule that fired gives for the
+net amount now. It makes the difference to what was made so far.
 """
 
 from __future__ import annotations

@@ -321,5 +321,5 @@ class Walk:
             historical=is_historical,
         )  # fmt: skip
         return Transition(
-            evaluated.segment_id, is_member, number, str(cause["kind"]), event=event, historical=is_historical
+            evaluated.segment_id, is_member, number, kind=str(cause["kind"]), event=event, historical=is_historical
         )

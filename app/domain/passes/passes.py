@@ -126,7 +126,7 @@ class Pass:
     - `last_activity`: number of the last activity; `outbox`: activities that are not in the log yet.
     - `next_due_ms`: next instant at which time alone changes a result or expires points.
     - `lots`: points that expire; None if no counted event ever had an expiry.
-    - `made_aggregates`: aggregates of the events that rules made, which are nobody's activity.
+    - `made_aggregates`: aggregates of the events that rules made, which are no activity of the customer.
     - `firings`: firings of rules, by rule id.
     - `pending_points`: points that rules awarded and that are not in the balance yet.
     - `failures`: failed walks since the last successful one; 0 for a parked pass, which stays parked until its release.

@@ -49,7 +49,7 @@ class Terms:
     label: str | None = None
 
     def points(self, net: Decimal | None, *, is_removed: bool = False) -> Decimal:
-        """Return the points for a net amount, None for an event without one. `is_removed` tells of a removed event."""
+        """Return the points for a net amount, None for an event without one. `is_removed`: it was removed."""
         if is_removed or not is_within(self.low, self.high, net):
             return ZERO
         if self.per_amount is None:
@@ -106,7 +106,7 @@ def terms_from_json(stored: Mapping[str, object]) -> Terms:
 def _per_amount(stored: list[object]) -> PointsPerAmount:
     points, each, rounding, decimals = stored
     assert isinstance(decimals, int)
-    return PointsPerAmount(Decimal(str(points)), Decimal(str(each)), Rounding(str(rounding)), decimals)
+    return PointsPerAmount(Decimal(str(points)), Decimal(str(each)), Rounding(str(rounding)), decimals=decimals)
 
 
 def terms_of(rule: RuleVersion, effect: AwardPoints | DeductPoints, *, event: Event | None, at_ms: int) -> Terms:
@@ -116,15 +116,24 @@ def terms_of(rule: RuleVersion, effect: AwardPoints | DeductPoints, *, event: Ev
     high = None if bounds is None else bounds.amount_max
     has_amount = event is not None and event.amount is not None and event.amount > 0
     if isinstance(effect, DeductPoints):
-        return Terms(-1, effect.points, None, Decimal(1), low, high, has_amount=has_amount, label=effect.label)
+        return Terms(
+            -1,
+            effect.points,
+            None,
+            multiplier=Decimal(1),
+            low=low,
+            high=high,
+            has_amount=has_amount,
+            label=effect.label,
+        )
     matures_ms = at_ms + effect.pending_days * DAY_MS if effect.pending_days else None
     return Terms(
         1,
         effect.fixed,
         effect.per_amount,
-        effect.multiplier,
-        low,
-        high,
+        multiplier=effect.multiplier,
+        low=low,
+        high=high,
         has_amount=has_amount,
         expiry=None if effect.expiry is None else find_end(effect.expiry, ZoneInfo(rule.timezone), at_ms),
         matures_ms=matures_ms,

@@ -41,7 +41,7 @@ RuleFirings = Mapping[str, Firings]
 
 
 def add_firing(firings: RuleFirings, event: Event) -> dict[str, Firings]:
-    """Return the firings with the one that an event of the type RULE_FIRED tells of."""
+    """Return the firings with the one that an event of the type RULE_FIRED records."""
     rule_id, number = event.origin.rule or "", event.metadata.get("number", 0)
     before = firings.get(rule_id, Firings())
     return {**firings, rule_id: before.with_firing(event.occurred_ms, number if isinstance(number, int) else 0)}

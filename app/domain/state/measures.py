@@ -24,7 +24,7 @@ from app.domain.values.conditions import MEANING, Condition
 from app.domain.values.decimals import ZERO, add_exactly, subtract_exactly
 from app.domain.values.paths import Steps, split_path
 
-from .aggregates import Aggregate, Aggregates, Key
+from .aggregates import Aggregate, AggregateKey, Aggregates
 from .earned import earned_points, spent_points
 
 MAX_EXPIRING = 100
@@ -331,7 +331,7 @@ def from_aggregates(measure: Measure, aggregates: Aggregates, made: Aggregates) 
     return state
 
 
-def rows_of(measure: Measure, aggregates: Aggregates, made: Aggregates) -> Iterable[tuple[Key, Aggregate]]:
+def rows_of(measure: Measure, aggregates: Aggregates, made: Aggregates) -> Iterable[tuple[AggregateKey, Aggregate]]:
     """Return the rows of aggregates whose events may count in a measure."""
     return chain(aggregates.items(), made.items()) if measure.counts_made else aggregates.items()
 

@@ -126,7 +126,7 @@ class PointsAccount:
             self._spend(self._reverse(-event.points, expiry, matures_ms, at_ms))
         elif matures_ms is not None and matures_ms > at_ms:
             key = pending_key(matures_ms, expiry)
-            before = self.pending.get(key, PendingPoints(ZERO, at_ms, matures_ms, expiry))
+            before = self.pending.get(key, PendingPoints(ZERO, at_ms, matures_ms, expiry=expiry))
             self.pending = {**self.pending, key: replace(before, points=add(before.points, event.points))}
         else:
             self._award(event.points, expiry, at_ms, at_ms)
@@ -269,7 +269,8 @@ def points_account_of(
     balance: Decimal, lots: Lots | None, aggregates: Aggregates, pending: Pending | None = None
 ) -> PointsAccount:
     """Return the account of a pass from its stored balance, lots, pending points and aggregates."""
-    return PointsAccount(balance, lots, last_active_ms(aggregates) if lots or pending else 0, pending)
+    active_ms = last_active_ms(aggregates) if lots or pending else 0
+    return PointsAccount(balance, lots, active_ms, pending=pending)
 
 
 def rebuild_account(events: Iterable[Event], at_ms: int) -> tuple[PointsAccount, list[ExpiredLot]]:
@@ -301,7 +302,7 @@ def can_count_in_order(account: PointsAccount, events: Sequence[Event], at_ms: i
 
 
 def is_late_reversal(account: PointsAccount, event: Event, at_ms: int) -> bool:
-    """Return whether the event takes back an award whose end has passed, so that only a rebuild tells what was spent."""
+    """Return whether the event takes back an award whose end has passed, so that only a rebuild finds what was spent."""
     expiry = event.points_expiry
     return event.points < 0 and expiry is not None and account.has_ended(expiry, at_ms)
 

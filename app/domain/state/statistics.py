@@ -25,7 +25,7 @@ from app.domain.values.instants import from_ms, to_ms
 from app.domain.values.periods import PeriodUnit, period_days
 from app.domain.values.zones import days_of
 
-from .aggregates import Aggregate, Aggregates, Key, merge_aggregates
+from .aggregates import Aggregate, AggregateKey, Aggregates, merge_aggregates
 
 ORDERS = {"purchase": 1, CHECKOUT: 1, CHECKOUT_REJECT: -1}
 """Types that change the number of orders, and by how much."""
@@ -96,7 +96,7 @@ def build_statistics(
     """Return the statistics of a pass from its aggregates, for all event types or only for `types`.
 
     Internal events do not count. The amounts of `made`, the events that walks made, count in spend; the events themselves
-    count only if `types` names their type, because they are nobody's activity.
+    count only if `types` names their type, because no customer acted.
     """
     recorded = _select(aggregates, types)
     by_walks = _select(made, types)
@@ -126,7 +126,7 @@ def build_statistics(
     )
 
 
-def _select(aggregates: Aggregates, types: Collection[str] | None) -> dict[Key, Aggregate]:
+def _select(aggregates: Aggregates, types: Collection[str] | None) -> dict[AggregateKey, Aggregate]:
     """Return the rows of types that are not internal. The differences of a checkout belong to its type."""
     return {
         (kind, currency): row
@@ -136,7 +136,7 @@ def _select(aggregates: Aggregates, types: Collection[str] | None) -> dict[Key, 
     }
 
 
-def _join(one: Aggregates, other: Aggregates) -> dict[Key, Aggregate]:
+def _join(one: Aggregates, other: Aggregates) -> dict[AggregateKey, Aggregate]:
     joined = dict(one)
     for key, row in other.items():
         joined[key] = merge_aggregates(joined[key], row) if key in joined else row
@@ -144,7 +144,7 @@ def _join(one: Aggregates, other: Aggregates) -> dict[Key, Aggregate]:
 
 
 def _iter_spend(parts: Iterable[tuple[Aggregates, bool]]) -> Iterable[SpendRow]:
-    """Return the spend of rows by currency. The flag tells whether the events of the rows count as orders."""
+    """Return the spend of rows by currency. The flag says whether the events of the rows count as orders."""
     by_currency: dict[str, SpendRow] = {}
     rows = ((key, row, has_orders) for aggregates, has_orders in parts for key, row in aggregates.items())
     for (kind, currency), row, has_orders in rows:

@@ -19,8 +19,8 @@ from app.domain.values.decimals import ZERO, plain
 from app.store.mongo.decimal128 import MAX_DIGITS, from_decimal128, to_decimal128
 from app.store.mongo.queries import Doc
 
+from . import events
 from .events import expiry_from_doc, expiry_to_doc, made_to_doc
-from .events import from_doc as event_from_doc
 
 
 def profile_to_doc(profile: Profile) -> Doc:
@@ -192,7 +192,7 @@ def entry_from_doc(doc: Doc) -> Entry:
         late=doc.get("late", False),
         silent=doc.get("silent", False),
         historical=doc.get("historical", False),
-        made=event_from_doc(doc["made"]) if "made" in doc else None,
+        made=events.from_doc(doc["made"]) if "made" in doc else None,
     )
 
 
@@ -224,7 +224,7 @@ def pending_from_docs(docs: Sequence[Doc]) -> Pending:
     """Return the pending points from their documents."""
     return {
         doc["k"]: PendingPoints(
-            from_decimal128(doc["p"]), doc["g"], doc["m"], expiry_from_doc(doc["e"]) if "e" in doc else None
+            from_decimal128(doc["p"]), doc["g"], doc["m"], expiry=expiry_from_doc(doc["e"]) if "e" in doc else None
         )
         for doc in docs
     }

@@ -19,8 +19,7 @@ from app.domain.events.events import (
     Event,
     EventQuery,
 )
-from app.domain.state.aggregates import Aggregate, Aggregates, merge_aggregates
-from app.domain.state.aggregates import Key as RowKey
+from app.domain.state.aggregates import Aggregate, AggregateKey, Aggregates, merge_aggregates
 from app.domain.state.aggregations import (
     AMOUNT,
     COUNTS,
@@ -132,7 +131,7 @@ class AggregationQueries(EventQueries):
             {"$group": group},
         ]
         docs = await self._collection.aggregate(stages).to_list(None)
-        found: tuple[dict[RowKey, Aggregate], dict[RowKey, Aggregate]] = ({}, {})
+        found: tuple[dict[AggregateKey, Aggregate], dict[AggregateKey, Aggregate]] = ({}, {})
         for doc in sorted(docs, key=lambda doc: str(doc["_id"]["category"])):
             rows = found[bool(doc["_id"]["made"])]
             key, row = (doc["_id"]["type"], doc["_id"].get("currency")), _aggregate_from_doc(doc)
@@ -151,7 +150,7 @@ class AggregationQueries(EventQueries):
             conditions.append({aggregation.field: {"$exists": True}})
         is_sum = aggregation.function is Function.SUM and aggregation.field in (AMOUNT, POINTS)
         if not query.types and not is_sum:
-            # Events that rules made are nobody's activity: they count where their type is named, and in sums.
+            # Events that rules made are no activity of the customer. They count where their type is named, and in sums.
             conditions += [
                 {"origin.channel": {"$ne": RULE_CHANNEL}},
                 {"type": {"$nin": sorted(CHECKOUT_DIFFERENCES)}},
