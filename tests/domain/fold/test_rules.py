@@ -5,13 +5,14 @@ from __future__ import annotations
 from decimal import Decimal
 
 from app.domain.activities import POINTS_ADDED, RULE_WAS_FIRED
-from app.domain.rules.effects import DeductPoints
-from app.domain.rules.rules import Nth, PerPassLimit
-from app.domain.rules.triggers import EventTrigger
-from app.domain.values.instants import DAY_MS
+from app.domain.rules.effects import DeductPoints, RecordEvent
+from app.domain.rules.rules import Nth, PerPassLimit, When
+from app.domain.rules.triggers import BalanceTrigger, EventTrigger, SegmentTrigger
+from app.domain.segments.criteria import parse_criteria
+from app.domain.values.instants import DAY_MS, from_ms
 
-from .rule_walks import RuleSimulation, defined, fixed, per_dollar, refund, removal, rule
-from .test_advance import START, purchase_event
+from .rule_walks import RuleSimulation, defined, fixed, per_dollar, refund, removal, rule, segment
+from .test_advance import START, count_criteria, days_since_criteria, purchase_event
 
 PURCHASES = EventTrigger(("purchase",))
 ADDED = EventTrigger(("point_add",))
@@ -140,3 +141,71 @@ def test_late_event_fires_and_an_event_before_the_rule_does_not() -> None:
     assert [event.origin.cause for event in simulation.fired] == ["event_00001", "event_00003"]
     late = simulation.fired[-1]
     assert (late.occurred_ms, late.metadata["late"]) == (START + 70, True)
+
+
+def test_transition_fires_with_the_activity_as_its_cause() -> None:
+    away = segment("away", days_since_criteria(10))
+    entered = rule("back", fixed(5), trigger=SegmentTrigger("seg_away", entered=True))
+    left = rule("gone", fixed(1), trigger=SegmentTrigger("seg_away", entered=False))
+    simulation = RuleSimulation(defined(away, entered, left))
+    simulation.play(purchase_event(1, START + 5), until_ms=START + 20 * DAY_MS)
+    [fired] = simulation.fired
+    transition = next(entry for entry in simulation.entries if "segment" in entry.refs)
+    assert fired.origin.cause == f"act_1:{transition.number}"
+    assert fired.occurred_ms == START + 5 + 10 * DAY_MS
+    simulation.play(purchase_event(2, START + 30 * DAY_MS))
+    assert simulation.given == [5, 1]
+
+
+def test_transitions_of_a_backfill_fire_only_where_the_rule_says_so() -> None:
+    rules = [
+        rule("quiet", fixed(1), trigger=SegmentTrigger("seg_regulars", entered=True)),
+        rule("loud", fixed(2), trigger=SegmentTrigger("seg_regulars", entered=True), fires_on_backfill=True),
+    ]
+    simulation = RuleSimulation(defined(*rules))
+    simulation.play(purchase_event(1, START + 5))
+    simulation.definitions = defined(*rules, segment("regulars", count_criteria(1), at_ms=START + 10))
+    simulation.fold_until(START + 20)
+    assert simulation.given == [2]
+
+
+def test_balance_fires_each_time_it_rises_to_the_reach() -> None:
+    reached = rule("reached", RecordEvent("milestone"), trigger=BalanceTrigger(Decimal(15)))
+    simulation = RuleSimulation(defined(rule("points", per_dollar()), reached))
+    events = [purchase_event(i, START + i * DAY_MS) for i in range(1, 4)]
+    simulation.play(*events)
+    milestones = [event for event in simulation.made if event.type == "milestone"]
+    assert [event.occurred_ms for event in milestones] == [START + 2 * DAY_MS]
+    simulation.play(refund(7, START + 5 * DAY_MS, 10, events[0]), refund(8, START + 6 * DAY_MS, 10, events[1]))
+    assert simulation.balance == 10
+    simulation.play(purchase_event(9, START + 7 * DAY_MS))
+    assert len([event for event in simulation.made if event.type == "milestone"]) == 2
+
+
+def test_rule_on_the_balance_compares_with_that_of_its_own_instant() -> None:
+    points = rule("points", per_dollar())
+    simulation = RuleSimulation(defined(points))
+    simulation.play(purchase_event(1, START + 5))
+    late = rule("reached", fixed(1), trigger=BalanceTrigger(Decimal(5)), at_ms=START + 9)
+    simulation.definitions = defined(points, late)
+    simulation.play(purchase_event(2, START + DAY_MS))
+    assert simulation.given == [10, 10], "the balance had reached 5 before the rule existed"
+
+
+def test_condition_is_that_of_the_instant_of_the_event() -> None:
+    regular = {"segment": {"id": "seg_regulars", "member": True}}
+    bonus = rule("bonus", fixed(3), conditions=parse_criteria(regular, "USD"))
+    simulation = RuleSimulation(defined(segment("regulars", count_criteria(2)), bonus))
+    simulation.pending = [purchase_event(i, START + i * DAY_MS) for i in range(1, 4)]
+    simulation.fold_until(START + 9 * DAY_MS)
+    assert [event.origin.cause for event in simulation.fired] == ["event_00002", "event_00003"]
+
+
+def test_hours_are_those_of_the_event_in_the_zone_of_the_rule() -> None:
+    night = When(weekdays=(4,), from_minute=22 * 60, to_minute=6 * 60)
+    simulation = RuleSimulation(defined(rule("night", fixed(1), when=night, timezone="Europe/Berlin")))
+    friday = START + 2 * DAY_MS + 21 * 3_600_000
+    assert from_ms(friday).isoweekday() == 5
+    instants = [friday - 1, friday, friday + 8 * 3_600_000 - 1, friday + 8 * 3_600_000, friday + DAY_MS]
+    simulation.play(*(purchase_event(i, at) for i, at in enumerate(instants)))
+    assert [event.occurred_ms for event in simulation.fired] == instants[1:3]
