@@ -70,7 +70,7 @@ def test_awards_with_the_same_end_share_a_lot_and_expire_together() -> None:
     simulation = RuleSimulation(defined(rule("points", per_dollar(expiry=end))))
     simulation.play(purchase_event(1, START + 5), purchase_event(2, START + DAY_MS))
     [(key, lot)] = (simulation.card.lots or {}).items()
-    assert (lot.remaining, key) == (20, f"at:{lot.expiry.at_ms}")
+    assert (int(lot.remaining), key) == (20, f"at:{lot.expiry.at_ms}")
     simulation.fold_until(START + 400 * DAY_MS)
     [expired] = [entry for entry in simulation.entries if entry.type == POINTS_EXPIRED]
     assert (expired.refs, simulation.balance) == ({"points": 20, "balance": 0}, 0)
