@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 from app.domain.definitions import Definitions
 from app.domain.jobs import Tally
+from app.domain.passes.passes import Pass
 from app.domain.simulation import MAX_SIMULATED_EVENTS, Simulated, definitions_with, simulate
 from app.domain.values.decimals import plain
 from app.domain.values.instants import to_ms
@@ -48,8 +49,11 @@ async def _simulate_batch(lease: JobLease, order: SimulationOrder, definitions: 
         PageRequest(SIMULATION_BATCH_SIZE, None if after is None else tuple(after))
     )
     found = await worker.fold_queries.passes([card.id for card in page.items])
-    large = [card for card in found.values() if card.event_count > MAX_SIMULATED_EVENTS]
-    cards = [card for card in found.values() if card.event_count <= MAX_SIMULATED_EVENTS]
+    items = _choose(page.items, found)
+    # A pass that was erased between the two reads is not found.
+    whole = [found[card.id] for card in items if card.id in found]
+    large = [card for card in whole if card.event_count > MAX_SIMULATED_EVENTS]
+    cards = [card for card in whole if card.event_count <= MAX_SIMULATED_EVENTS]
     histories = await worker.fold_queries.histories(cards)
     total = replace(Simulated(), left_out=len(large))
     for card in cards:
@@ -63,13 +67,25 @@ async def _simulate_batch(lease: JobLease, order: SimulationOrder, definitions: 
             texts=worker.texts,
         )
         total = total.plus(one)
-    last = page.items[-1] if page.items else None
+    last = items[-1] if items else None
     next_position = {
         "after": after if last is None else [to_ms(last.created_at), last.id],
-        "over": not page.has_more,
+        "over": not page.has_more and len(items) == len(page.items),
         "sum": _to_doc(_from_doc(position["sum"]).plus(total)),
     }
-    return await lease.commit(next_position, lease.run.tally.plus(Tally(len(page.items))))
+    return await lease.commit(next_position, lease.run.tally.plus(Tally(len(items))))
+
+
+def _choose(cards: Sequence[Pass], found: Mapping[str, Pass]) -> list[Pass]:
+    """Return the first passes, at least one, whose events one batch walks in a few seconds of processor time."""
+    chosen: list[Pass] = []
+    size = 0
+    for card in cards:
+        size += min(found[card.id].event_count, MAX_SIMULATED_EVENTS) if card.id in found else 0
+        if chosen and size > MAX_SIMULATED_EVENTS:
+            break
+        chosen.append(card)
+    return chosen
 
 
 def _to_doc(simulated: Simulated) -> dict[str, Any]:

@@ -102,6 +102,21 @@ async def test_rule_that_does_not_exist_is_simulated_for_a_period(business: Busi
     assert await business.ctx.workspace.rules.count() == 0
 
 
+async def test_batches_hold_a_bounded_number_of_events_and_large_passes_are_left_out(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await play(business)
+    rule = {**POINTS, "controlGroupPercent": 0}
+    everything = await simulate(business, rule=rule)
+    monkeypatch.setattr("workers.jobs.simulations.MAX_SIMULATED_EVENTS", 16)
+    found = await simulate(business, rule=rule)
+    assert found == everything
+    monkeypatch.setattr("workers.jobs.simulations.MAX_SIMULATED_EVENTS", 8)
+    found = await simulate(business, rule=rule)
+    assert found["passesLeftOut"]
+    assert found["passes"] + found["passesLeftOut"] == everything["passes"]
+
+
 async def test_segments_of_today_are_entered_at_the_instant_at_which_they_would_have_been(business: Business) -> None:
     await business.record(*({"amount": 1} for _ in range(3)))
     business.clock.set(await business.clock.now() + timedelta(hours=1))
