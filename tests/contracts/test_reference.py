@@ -101,7 +101,6 @@ INTERNAL = frozenset(
     app.telemetry.operations.MAX_CODES
     app.domain.simulation.MAX_REPEATS
     app.templates.rendering.MAX_PARSED
-    workers.diagnostics.MAX_STORED
     """.split()
 )
 """Constants that bound caches, retries and metrics, or that repeat a limit of the page."""
