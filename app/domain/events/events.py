@@ -346,3 +346,4 @@ class EventQuery:
     amount_max: Decimal | None = None
     external_id: str | None = None
     metadata: Sequence[Condition] = ()
+    channel: str | None = None

@@ -9,9 +9,10 @@ from decimal import Decimal
 import pytest
 
 from app.commands.passes.merges import merge_passes
-from app.commands.passes.removals import erase_pass, remove_events
+from app.commands.passes.removals import count_matching_events, erase_pass, remove_events
 from app.commands.rules.rules import create_rule
 from app.domain.activities import CUSTOM_EVENT, POINTS_ADDED, RULE_WAS_FIRED
+from app.domain.errors import Code
 from app.domain.events.events import RULE_FIRED, Event, EventQuery
 from app.domain.state.aggregations import Aggregation, Function, GroupBy
 from app.domain.state.points import rebuild_account
@@ -205,3 +206,13 @@ async def test_made_events_are_nobodys_activity_but_their_sums_count(business: B
     assert [group.value for group in await aggregations.groups(query, counts, 10)] == [1]
     points = Aggregation(Function.SUM, "points", group_by=(GroupBy.PASS,))
     assert [group.value for group in await aggregations.groups(query, points, 10)] == [20]
+
+
+async def test_made_events_are_neither_corrected_nor_deleted_by_clients(business: Business) -> None:
+    await define(business, "points", PER_DOLLAR)
+    bought = await buy(business, 20)
+    query = EventQuery(pass_id=bought.pass_id)
+    assert await count_matching_events(business.ctx, query) == 1
+    _, award = await read_made(business)
+    outcome = await business.record({"type": "custom", "points": -5, "correction_of": award.id})
+    assert [problem.code for item in outcome.results for problem in item.problems] == [Code.CAUSED_BY_RULE]
