@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from app.domain.events.events import Event
 from app.domain.passes.passes import Pass
 from app.domain.rules.checks import references_of_rule
 from app.domain.rules.matching import iter_rule_measures, nth_measure
-from app.domain.rules.rules import RuleStatus, RuleVersion
+from app.domain.rules.rules import OnHistorical, RuleStatus, RuleVersion
 from app.domain.rules.triggers import BalanceTrigger, EventTrigger, SegmentTrigger, TierTrigger
 from app.domain.segments.comparisons import MAX_WALK_COMPARISONS, count_comparisons
 from app.domain.segments.criteria import Criteria, EventCriterion, iter_leaves
@@ -68,6 +69,13 @@ class ActiveDefinitions:
                 for event_type in rule.trigger.types:
                     found.setdefault(event_type, []).append((rank, rule))
         return found
+
+    def may_ask_about(self, event: Event) -> bool:
+        """Return whether a rule may be asked about an event of this type: about history, only rules that say so."""
+        ranked = self.rules_by_event_type.get(event.type, ())
+        if not event.historical:
+            return bool(ranked)
+        return any(rule.historical is OnHistorical.FIRE for _, rule in ranked)
 
     @cached_property
     def rules_by_transition(self) -> Mapping[tuple[str, bool], Sequence[RankedRule]]:

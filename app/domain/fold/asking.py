@@ -54,7 +54,7 @@ class Asking:
         walk = self._walk
         if not walk.active.rules:
             return []
-        asked = (event for event in happened.events if event.type in walk.active.rules_by_event_type)
+        asked = filter(walk.active.may_ask_about, happened.events)
         if lacking := frozenset(event.family for event in asked if walk.lacks_corrections(event)):
             raise DataMissing(families=lacking)
         found = sorted(self._find_causes(happened, at_ms, depth), key=lambda item: item[0])

@@ -111,7 +111,7 @@ def _find_families(card: Pass, active: ActiveDefinitions, events: Sequence[Event
         if event.correction_of is not None:
             if card.firings and event.family not in firsts:
                 found.add(event.family)
-        elif event.id not in firsts and event.amount is not None and event.type in active.rules_by_event_type:
+        elif event.id not in firsts and event.amount is not None and active.may_ask_about(event):
             found.add(event.id)
     return frozenset(found)
 
