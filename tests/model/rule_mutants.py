@@ -13,9 +13,7 @@ from .mutants import Mutant
 
 RULES = ("rules",)
 LATE, MERGING = ("rules", "late"), ("rules", "merging")
-_INSERT = (
-    "    await worker.publish_queries.insert_made(workspace_id, [entry.made for _, entry in entries if entry.made])\n"
-)
+_INSERT = "    await worker.publish_queries.insert_made(workspace_id, made)\n"
 
 RULE_MUTANTS = (
     Mutant(
