@@ -313,6 +313,8 @@ async def call_all_queries(business: Business) -> None:
     await store.passes.members(recent.id, PageRequest(2, after=("pass_0",)))
     await store.definitions.versions()
     assert await store.definitions.latest(DefinitionKind.TIERS, TIER_PROGRAM) is None
+    assert await store.definitions.tier_programs([TIER_PROGRAM]) == {}
+    await store.passes.measures([ann.id])
     trigger, effects = {"segmentEntered": {"segmentId": recent.id}}, [{"awardPoints": {"points": 1}}]
     rule = await create_rule(ctx, {"key": "rule", "name": "Rule", "trigger": trigger, "effects": effects})
     await set_rule_status(ctx, rule.id, RuleStatus.PAUSED, "pauseRule")

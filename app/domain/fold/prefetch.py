@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from app.domain.definitions import ActiveDefinitions, Definitions
 from app.domain.events.events import Event
-from app.domain.passes.merges import is_profile_of_alias
+from app.domain.passes.merges import is_profile_of_alias, tier_of_alias
 from app.domain.passes.passes import Pass
 from app.domain.passes.profiles import rebuilds_profile
 from app.domain.state.aggregates import Aggregates
@@ -58,9 +58,9 @@ def effective_ms(event: Event, at_ms: int) -> int:
     late or historical event counts at the latest of that instant, `recorded_ms` and `at_ms`.
     """
     order_ms = event.order_ms
-    if is_profile_of_alias(event.id):
-        # The survivor takes over the profile and the tier before the events that move, which were recorded earlier.
-        return max(at_ms, order_ms)
+    if is_profile_of_alias(event.id) and (tier := tier_of_alias(event.changes)) is not None:
+        # The survivor takes the tier over when the merged pass reached it, before the moved events of that instant count.
+        return max(at_ms, order_ms, tier.since_ms)
     if event.historical or order_ms <= at_ms:
         return max(event.recorded_ms, at_ms, order_ms)
     return order_ms

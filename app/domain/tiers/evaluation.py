@@ -1,7 +1,7 @@
 """Decisions about the tier of a pass, at one instant: whether it reaches, keeps or loses one.
 
-The walk asks `decide_end` at the end of a period, and `take_over` for a tier that a merge hands over. After each step it asks
-`decide`, or `adopt_program` if the program changed. (Source: docs/explanation/tiers.md.)
+The walk asks `decide_end` at the end of a period, and `take_over` for a tier that a merge hands over. After each step it
+asks `decide`, or `adopt_program` if the program changed. (Source: docs/explanation/tiers.md.)
 """
 
 from __future__ import annotations

@@ -57,6 +57,16 @@ def new_event(i: int, kind: str, at_ms: int, recorded_ms: int, amount: int) -> E
             return replace(
                 event, type="field_increment", category=Category.FIELD_CHANGE, amount=Decimal(1), field_name="level"
             )  # fmt: skip
+        case "list_added" | "list_removed":
+            on = "INCLUDE" if amount % 2 else "EXCLUDE"
+            return replace(
+                event,
+                type=kind,
+                category=Category.CUSTOM,
+                amount=None,
+                currency=None,
+                metadata={"segment": f"seg_{amount % 3}", "list": on},
+            )
         case "pass_installed" | "pass_uninstalled":
             return replace(event, type=kind, category=Category.ACTIVITY, amount=None, currency=None)
     return event
@@ -75,6 +85,8 @@ operations = st.lists(
                 "import",
                 "pass_installed",
                 "pass_uninstalled",
+                "list_added",
+                "list_removed",
                 "remove",
             ]
         ),
