@@ -123,10 +123,16 @@ def naive_end(period: TierPeriod, at_ms: int, plus: int) -> int | None:
     return to_ms(datetime(end.year, end.month, end.day, tzinfo=zone))
 
 
-def expected_changes(program: TierProgramVersion, events: Sequence[oracle.OracleEvent], end_ms: int) -> list[Change]:
+def expected_changes(
+    program: TierProgramVersion,
+    events: Sequence[oracle.OracleEvent],
+    end_ms: int,
+    levels: Sequence[Level] = LEVELS,
+) -> list[Change]:
     """Return the changes of an on-time history, deciding at each instant from all events up to it."""
-    edges = {each.at_ms + days * DAY_MS for each in events for days in (60, 90, 365)}
-    instants = sorted({START, *(each.at_ms for each in events), *edges})
+    days = {each for level in levels for each in (level.reach_days, level.keep_days)}
+    edges = {each.at_ms + count * DAY_MS for each in events for count in days}
+    instants = sorted({*(each.at_ms for each in events), *edges})
     found: list[Change] = []
     tier: str | None = None
     until_ms: int | None = None
@@ -139,7 +145,7 @@ def expected_changes(program: TierProgramVersion, events: Sequence[oracle.Oracle
         return total >= amount
 
     def rank(key: str | None) -> int:
-        return -1 if key is None else [level.key for level in LEVELS].index(key)
+        return -1 if key is None else [level.key for level in levels].index(key)
 
     def move(at_ms: int, change: str, after: str | None, plus: int) -> None:
         nonlocal tier, until_ms
@@ -151,18 +157,18 @@ def expected_changes(program: TierProgramVersion, events: Sequence[oracle.Oracle
         at_ms = instants.pop(0)
         while until_ms is not None and until_ms <= at_ms and until_ms <= end_ms:
             ended = until_ms
-            if holds(LEVELS[rank(tier)], ended - 1, keeps=True):
+            if holds(levels[rank(tier)], ended - 1, keeps=True):
                 move(ended, "PROLONGED", tier, 0)
             else:
-                lower = [level for level in LEVELS[: rank(tier)] if holds(level, ended - 1, keeps=True)]
+                lower = [level for level in levels[: rank(tier)] if holds(level, ended - 1, keeps=True)]
                 if program.downgrade is Downgrade.ONE_DOWN:
-                    lower = list(LEVELS[: rank(tier)])
+                    lower = list(levels[: rank(tier)])
                 move(ended, "DOWNGRADED" if lower else "LEFT", lower[-1].key if lower else None, 0)
             instants = sorted({*instants, ended, at_ms})
             at_ms = instants.pop(0)
         if at_ms > end_ms:
             break
-        reached = [level for level in LEVELS[rank(tier) + 1 :] if holds(level, at_ms, keeps=False)]
+        reached = [level for level in levels[rank(tier) + 1 :] if holds(level, at_ms, keeps=False)]
         if reached:
             move(at_ms, "JOINED" if tier is None else "UPGRADED", reached[-1].key, program.period.plus)
         if not instants and until_ms is not None and until_ms <= end_ms:
