@@ -52,8 +52,10 @@ _SEGMENT = """mutation ($input: CreateSegmentInput!) { createSegment(input: $inp
 _FIND = "query ($key: String!) { segment(key: $key) { id } }"
 _RULE = """mutation ($input: CreateRuleInput!) { createRule(input: $input) {
   rule { id } userErrors { code message } } }"""
+_TIERS = "{ tierProgram { version } }"
+_SET_TIERS = """mutation ($input: SetTierProgramInput!) { setTierProgram(input: $input) { userErrors { message } } }"""
 _RULES = """{ rules { nodes { name key statistics { fired pointsAwarded } } }
-  passes { nodes { externalId holder { name } pointsBalance } } }"""
+  passes { nodes { externalId holder { name } pointsBalance tier } } }"""
 _STATE = """{ passes { totalCount } events { totalCount } activity { totalCount }
   segments { nodes { key name memberCount backfill { done } } } }"""
 
@@ -64,8 +66,9 @@ QUERIES = (
         "    pass { externalId holder { name } events(first: 1) { nodes { type amount occurredAt } } } } } } }",
     ),
     (
-        "One guest, with statistics, segments and activities:",
+        "One guest, with statistics, tier, segments and activities:",
         '{ pass(externalId: "guest-001") { holder { name } statistics { eventCount spend { currency net orders } }\n'
+        "    tierStatus { name since until progress { nextTier remaining { measure needed } } }\n"
         "    memberships { nodes { segment { name } since } } activity(last: 5) { nodes { type occurredAt data } } } }",
     ),
     (
@@ -92,7 +95,7 @@ class _Guest:
 @click.command()
 @with_client
 def demo(settings: Settings, client: Client) -> None:
-    """Load sample data: a coffee bar chain with 40 guests, four months of visits, four segments and two rules.
+    """Load sample data: a coffee bar chain with 40 guests, four months of visits, four segments, tiers and two rules.
 
     The data goes into the workspace of the API key. A second run records nothing twice. Afterwards, paste the printed
     queries into GraphiQL.
@@ -115,6 +118,7 @@ def demo(settings: Settings, client: Client) -> None:
     recorded = _record_events(client, [event for event in events if event not in recent])
     _wait_until_done(client)
     _create_segments(client)
+    _create_tiers(client)
     _create_rules(client)
     _wait_until_done(client)
     recorded += _record_events(client, recent)
@@ -220,6 +224,21 @@ def _create_segment(client: Client, key: str, name: str, criteria: Mapping[str, 
     return str(segment["id"])
 
 
+def _create_tiers(client: Client) -> None:
+    """Set a tier program, unless the workspace has one."""
+    if client.ask(_TIERS)["tierProgram"] is not None:
+        return
+    spent = {"types": ["purchase"], "metric": "SUM", "field": "amount", "within": {"days": 90}}
+    tiers = [
+        {"key": key, "name": name, "reach": {"event": {**spent, "value": value}}}
+        for key, name, value in (("silver", "Silver", "40"), ("gold", "Gold", "120"))
+    ]
+    period = {"calendar": {"unit": "QUARTER", "plus": 1}}
+    payload = client.ask(_SET_TIERS, input={"tiers": tiers, "period": period, "notify": "EMIT"})["setTierProgram"]
+    if payload["userErrors"]:
+        raise click.ClickException(payload["userErrors"][0]["message"])
+
+
 def _create_rules(client: Client) -> None:
     """Create two rules. They fire for the events of the last days, although these occurred before."""
     trigger, past = {"event": {"types": ["purchase"]}}, {"historical": "FIRE"}
@@ -246,9 +265,10 @@ def _print_points(console: Console, client: Client) -> None:
             rules.add_row(rule["name"], str(rule["statistics"]["fired"]), rule["statistics"]["pointsAwarded"])
     console.print(rules)
     guests = sorted(state["passes"]["nodes"], key=lambda guest: Decimal(guest["pointsBalance"]), reverse=True)
-    points = Table("guest", "points")
+    points = Table("guest", "points", "tier")
     for guest in guests[:TOP_GUESTS]:
-        points.add_row((guest["holder"] or {}).get("name") or guest["externalId"], guest["pointsBalance"])
+        name = (guest["holder"] or {}).get("name") or guest["externalId"]
+        points.add_row(name, guest["pointsBalance"], guest["tier"] or "")
     console.print(points)
 
 

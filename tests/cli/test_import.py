@@ -163,6 +163,8 @@ async def test_demo_records_its_data_once_even_if_it_is_repeated(up: Up) -> None
     assert fired.keys() == {"demo-points", "demo-tenth"}
     assert fired["demo-points"]
     assert "points awarded" in output
+    tiers = (await fetch_data(up, "{ passes { nodes { tier } } }", options[1]))["passes"]["nodes"]
+    assert {guest["tier"] for guest in tiers} == {None, "silver", "gold"}
     status, repeated = await run_command("demo", *options)
     assert status == 0
     assert "0 events recorded now" in repeated
