@@ -97,6 +97,7 @@ async def compare(business: Business, rows: list[Purchase]) -> int:
 
 
 async def test_running_worker_gives_exact_tiers_and_points(business: Business) -> None:
+    """Spend gives points and tiers (WH1-18)."""
     worker = Worker.on(business.ctx.resources)
 
     async def work(_: datetime) -> None:

@@ -38,6 +38,7 @@ async def buy(business: Business, amount: int) -> None:
 
 
 async def test_pass_reaches_silver_and_gold_and_falls_when_it_does_not_keep_them(business: Business) -> None:
+    """Spend reaches a tier, and a rule reacts to it (WH1-18)."""
     business.clock.set(datetime(2026, 3, 1, 12, tzinfo=UTC))
     async with run_api(business) as api:
         await run(api, "SilverAndGold")

@@ -32,6 +32,7 @@ async def record(business: Business, kind: str, days_ago: int = 0) -> str:
 
 
 async def test_earliest_installation_is_the_instant_of_installation_whatever_the_order(business: Business) -> None:
+    """Installing and uninstalling change the pass (WH1-03)."""
     now = await business.clock.now()
     await record(business, "pass_installed")
     assert (await business.read_pass()).installed_at == now

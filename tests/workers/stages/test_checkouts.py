@@ -38,6 +38,7 @@ def row(gross: str, refunded: str = "0", orders: int = 1) -> SpendRow:
 
 
 async def test_update_raises_or_lowers_the_total_and_a_reject_takes_what_is_left(business: Business) -> None:
+    """Compensating events of a checkout (A1-10)."""
     checkout = await record(business, "checkout", metadata={"total": "100.00"})
     assert await read_spend(business) == row("100.00")
     await record(business, "checkout_update", 130, checkout)
