@@ -13,7 +13,12 @@ def _rows(prefix: str, *ranges: tuple[int, int]) -> set[str]:
     return {f"{prefix}-{number:02}" for low, high in ranges for number in range(low, high + 1)}
 
 
-ROWS = _rows("WH1", (1, 7), (18, 18), (20, 22)) | _rows("WH2", (1, 29)) | _rows("V1", (1, 3), (14, 15)) | _rows("A1", (1, 24))
+ROWS = (
+    _rows("WH1", (1, 7), (18, 18), (20, 22))
+    | _rows("WH2", (1, 29))
+    | _rows("V1", (1, 3), (14, 15))
+    | _rows("A1", (1, 24))
+)
 
 
 def _rows_named(text: str) -> set[str]:
