@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from bson import Decimal128
 
 from app.domain.events.events import (
+    CHECKOUT,
     CHECKOUT_DIFFERENCES,
     INTERNAL_TYPES,
     RULE_CHANNEL,
@@ -65,6 +67,7 @@ class AggregationQueries(EventQueries):
         Not for fields of the metadata. Without dimensions, the result is one group, or none if no event counts. Index
         as for `page`.
         """
+        query = _with_differences(query, aggregation)
         await self._charge(query)
         stages = [*self._counted_stages(query, aggregation)]
         dimensions: Doc = {
@@ -159,6 +162,13 @@ class AggregationQueries(EventQueries):
             *build_match_stages(self._where(query), indexed_by(query), "occurred_at"),
             {"$match": {"$and": conditions}},
         ]
+
+
+def _with_differences(query: EventQuery, aggregation: Aggregation) -> EventQuery:
+    """Return the query, with the differences of checkouts if it sums the amounts of checkouts by their type."""
+    if aggregation.function is not Function.SUM or aggregation.field != AMOUNT or CHECKOUT not in query.types:
+        return query
+    return replace(query, types=(*query.types, *sorted(CHECKOUT_DIFFERENCES)))
 
 
 def _dimension(query: EventQuery, aggregation: Aggregation, by: GroupBy) -> Any:

@@ -12,6 +12,8 @@ import pytest
 
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import remove_events
+from app.domain.events.events import EventQuery
+from app.domain.state.aggregations import Aggregation, Function
 from app.domain.state.statistics import SpendRow, build_statistics
 from app.domain.values.instants import format_instant
 from tests.business import Business
@@ -82,6 +84,16 @@ async def test_differences_are_events_of_punchcard_that_count_in_sums_and_in_no_
     assert (made["type"], made["amount"], made["source"]) == ("checkout_increased", "20", "punchcard")  # type: ignore[index]
     assert made["correctionOf"] == checkout  # type: ignore[index]
     assert update != checkout
+
+
+async def test_sum_over_checkouts_has_their_differences_and_a_count_has_not(business: Business) -> None:
+    checkout = await record(business, "checkout", 100)
+    await record(business, "checkout_update", 70, checkout)
+    await business.run_worker()
+    query = EventQuery(types=("checkout",))
+    for function, field_name, expected in ((Function.SUM, "amount", 70), (Function.COUNT, None, 1)):
+        [group] = await business.ctx.workspace.aggregations.groups(query, Aggregation(function, field_name), 5)
+        assert group.value == expected
 
 
 @pytest.mark.parametrize(
