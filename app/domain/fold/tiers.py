@@ -52,11 +52,9 @@ class TierState:
 
     def end_period(self, program: TierProgramVersion | None, at_ms: int, before: EvaluationContext) -> None:
         """Decide at the end of a period. `before` is the pass as it was 1 ms earlier."""
-        if program is None or self.present is None:
-            return
-        before = replace(before, at_ms=at_ms - 1)
-        decision = decide_end(program, self.present, at_ms, before)
-        if decision is not None:
+        if self.present is not None:
+            before = replace(before, at_ms=at_ms - 1)
+            decision = decide_end(program, self.present, at_ms, before)
             self._apply(decision, program, at_ms, before, {"kind": CauseKind.TIME.value})
 
     def evaluate(

@@ -33,15 +33,15 @@ class TierDecision:
 
 
 def decide_end(
-    program: TierProgramVersion, present: PassTier, at_ms: int, before: EvaluationContext
-) -> TierDecision | None:
+    program: TierProgramVersion | None, present: PassTier, at_ms: int, before: EvaluationContext
+) -> TierDecision:
     """Return the decision at the end of a period. `before` is the pass 1 ms earlier.
 
-    A tier that the program does not have any more is left as it is: the change of the program decides about it.
+    A change of the program has replaced a tier that the program does not have. If one is left all the same, it ends.
     """
-    rank = program.rank_of(present.key)
-    if rank is None:
-        return None
+    rank = None if program is None else program.rank_of(present.key)
+    if program is None or rank is None:
+        return TierDecision(TierChange.LEFT, None)
     until_ms = program.next_until_ms(at_ms)
     criteria = _kept_by(program.tiers[rank])
     if evaluate(criteria, before):

@@ -12,6 +12,7 @@ import pytest
 
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import remove_events
+from app.commands.rules.rules import create_rule
 from app.domain.events.events import EventQuery
 from app.domain.state.aggregations import Aggregation, Function
 from app.domain.state.statistics import SpendRow, build_statistics
@@ -84,6 +85,32 @@ async def test_differences_are_events_of_punchcard_that_count_in_sums_and_in_no_
     assert (made["type"], made["amount"], made["source"]) == ("checkout_increased", "20", "punchcard")  # type: ignore[index]
     assert made["correctionOf"] == checkout  # type: ignore[index]
     assert update != checkout
+
+
+async def test_points_of_a_rule_follow_the_total_of_the_checkout(business: Business) -> None:
+    await create_rule(
+        business.ctx,
+        {
+            "key": "points",
+            "name": "Points",
+            "trigger": {"event": {"types": ["checkout"]}},
+            "effects": [{"awardPoints": {"perAmount": {"points": 1, "each": 1}}}],
+        },
+    )
+    checkout = await record(business, "checkout", "100.90")
+    balances = []
+    update = ""
+    for kind, amount in (("checkout_update", 130), ("checkout_update", 80), ("refund", 30), ("checkout_reject", None)):
+        await business.run_worker()
+        balances.append((await business.read_pass()).points)
+        update = await record(business, kind, amount, checkout)
+    await business.run_worker()
+    assert balances == [100, 130, 80, 50]
+    card = await business.read_pass()
+    assert card.points == 0
+    await remove_events(business.ctx, [(card.id, update)])
+    await business.run_worker()
+    assert (await business.read_pass()).points == 50
 
 
 async def test_sum_over_checkouts_has_their_differences_and_a_count_has_not(business: Business) -> None:
