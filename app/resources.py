@@ -21,6 +21,7 @@ from app.config.settings import ConfigError, Settings
 from app.domain.ids import slot_of
 from app.flow import range_of
 from app.local.servers import locate_servers
+from app.shared_looks import SharedLook
 from app.store.cache import WorkspaceCache
 from app.store.clock import MongoClock
 from app.store.mongo.capacity import EMBEDDED_CAPACITY, StoreCapacity
@@ -69,6 +70,8 @@ class Resources:
     essential_client: AsyncIOMotorClient[Doc] | None = None
     is_embedded: bool = False
     is_sharded: bool = False
+    looks: dict[tuple[str, bool], SharedLook] = field(default_factory=dict)
+    """Looks of callers that wait for events, by workspace id and whether they wait for the feed."""
 
     @property
     def essential_db(self) -> Database:

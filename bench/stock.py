@@ -16,11 +16,11 @@ from app.commands.context import Context
 from app.commands.segments import create_segment
 from app.commands.workspaces.workspaces import create_workspace
 from app.domain.actors import SCOPES, Actor
+from app.domain.definitions import Definitions
 from app.domain.events.events import Category, Event, Origin
-from app.domain.fold.advance import advance
+from app.domain.fold.advance import Advanced, advance
 from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass, Profile
-from app.domain.segments.segments import Definitions
 from app.domain.values.instants import to_ms, truncate
 from app.resources import Resources
 from app.store.codecs import events as event_docs
@@ -74,7 +74,7 @@ async def create_stock(
     ctx = Context(resources.workspace(profile.id), actor, resources)
     for key, criteria in SEGMENTS.items():
         await create_segment(ctx, key, key, criteria)
-    definitions = Definitions(await ctx.workspace.segments.versions())
+    definitions = Definitions(await ctx.workspace.definitions.versions())
     await resources.db["workspaces"].update_one({"_id": profile.id}, {"$unset": {"stale": ""}})
     now = truncate(await ctx.now())
     short = [build_shape(ctx, definitions, seed, events // passes, now) for seed in range(SHAPES)]
@@ -144,7 +144,9 @@ def fold_events(
         installed_at=None, created_at=created_at, updated_at=created_at, evaluated_until_ms=to_ms(created_at) - 1,
         revision=definitions.revision, last_activity=1, next_due_ms=to_ms(created_at),
     )  # fmt: skip
-    advanced = advance(card, definitions, events, limit_ms=to_ms(now), recorded_ms=to_ms(now)).card
+    done = advance(card, definitions, events, limit_ms=to_ms(now), recorded_ms=to_ms(now))
+    assert isinstance(done, Advanced), "a new pass has no history to be read"
+    advanced = done.card
     members = {
         key: replace(member, cause={"kind": "BACKFILL", "version": 1}) for key, member in advanced.memberships.items()
     }

@@ -12,9 +12,9 @@ from app.commands.events.record import record_events
 from app.commands.segments import create_segment
 from app.commands.workspaces.workspaces import create_workspace
 from app.domain.actors import SCOPES, Actor
+from app.domain.definitions import Definitions
 from app.domain.events.events import Category, Event, EventInput, Origin
 from app.domain.ids import slot_of
-from app.domain.segments.segments import Definitions
 from app.domain.values.instants import truncate
 from app.flow import range_of
 from app.resources import Resources
@@ -63,7 +63,7 @@ async def _create_side(resources: Resources, size: int) -> Side:
     )
     for key, criteria in SEGMENTS.items():
         await create_segment(ctx, key, key, criteria)
-    definitions = Definitions(await ctx.workspace.segments.versions())
+    definitions = Definitions(await ctx.workspace.definitions.versions())
     await db["workspaces"].update_one({"_id": profile.id}, {"$unset": {"stale": ""}})
     interval = WINDOW / size
     now = await clock.now()

@@ -89,6 +89,7 @@ class OraclePoints:
     corrects: str | None = None
     is_activity: bool = True
     is_removed: bool = False
+    step: int = 0
 
 
 @dataclass(frozen=True)
@@ -140,8 +141,12 @@ def points_until(events: Iterable[OraclePoints], until_ms: int) -> PointsState:
                 if grant.left:
                     expired.append((grant.id, grant.left, end))
 
-    counted = sorted((*place(event), event.id) for event in by_id.values() if not event.is_removed)
-    for now_ms, _, event_id in counted:
+    def order_of(event: OraclePoints) -> tuple[int, int, int, str]:
+        at_ms, depth = place(event)
+        return at_ms, event.step, depth, event.id
+
+    counted = sorted(order_of(event) for event in by_id.values() if not event.is_removed)
+    for now_ms, _, _, event_id in counted:
         if now_ms > until_ms:
             break
         event = by_id[event_id]

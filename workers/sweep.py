@@ -22,6 +22,7 @@ from workers.looks import Asked
 from workers.stages.deliver import start_run
 from workers.stages.fold import find_workspaces
 
+from .diagnostics import STORE_INTERVAL_SECONDS
 from .sharing import HEARTBEAT_INTERVAL_SECONDS
 from .timers import TIMER_HORIZON_MS, DueTimers
 from .worker import Worker
@@ -59,6 +60,7 @@ class Sweep:
         self._next_retain = 0.0
         self.refusal: SchemaTooNew | None = None
         """Why the sweep has stopped the worker: a newer version excludes this one from writing."""
+        self._next_diagnostics = 0.0
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Sweep until `stopping` is set, then wait for the tasks under way. Each stage has a loop of its own."""
@@ -76,6 +78,7 @@ class Sweep:
             self.rerun,
             self.forget,
             self.retain,
+            self.store_diagnostics,
             self.start_jobs,
             self.help_others,
         )
@@ -96,6 +99,8 @@ class Sweep:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
                 await self._worker.wait_until_idle()
+        self._next_diagnostics = 0.0
+        await self._attempt(self.store_diagnostics)
         await self._attempt(self._worker.sharing.remove)
 
     async def beat(self) -> None:
@@ -196,6 +201,13 @@ class Sweep:
         resources = self._worker.resources
         workspace_ids = await TruncationQueries(resources.db, resources.in_chunk).workspaces()
         await self._run_in_turn("retain", workspace_ids)
+
+    async def store_diagnostics(self) -> None:
+        """Store what rules were asked about, once in `STORE_INTERVAL_SECONDS` and when the worker stops."""
+        now_seconds = asyncio.get_running_loop().time()
+        if now_seconds >= self._next_diagnostics:
+            more = await self._worker.diagnostics.store(to_ms(await self._worker.resources.clock.now()))
+            self._next_diagnostics = now_seconds + (0 if more else STORE_INTERVAL_SECONDS)
 
     async def start_jobs(self) -> None:
         """Start the jobs that no worker runs, and do not wait for them. They are cancelled when the worker stops."""

@@ -11,9 +11,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.domain.definitions import Definitions
 from app.domain.errors import Unavailable
 from app.domain.passes.passes import Pass
-from app.domain.segments.segments import Definitions
+from app.domain.rules.texts import Texts
 from app.resources import Resources
 from app.store.mongo.driver import last_election
 from app.store.mongo.horizons import Horizon
@@ -29,7 +30,9 @@ from app.store.stages.merge import MergeQueries
 from app.store.stages.pending import BacklogPosition
 from app.store.stages.publish import PublishQueries
 from app.store.stages.reruns import RerunQueries
+from app.templates.rendering import LiquidTexts
 
+from .diagnostics import RuleDiagnostics
 from .laps import Lap
 from .looks import Looks
 from .pauses import Pauses
@@ -88,13 +91,19 @@ class Worker:
     """The last position of a workspace's log that publish has read, by workspace id."""
     laps: dict[tuple[str, str], Lap] = field(default_factory=dict)
     """The laps under way of the stages due and backfill, by stage and key."""
+    words: dict[str, tuple[float, frozenset[tuple[str, str]]]] = field(default_factory=dict)
+    """Types and sources of events that walks made and that publish stored, since when (monotonic), by workspace id."""
     horizons: dict[str, Horizon] = field(default_factory=dict)
     """How far the next round of publish looks in a workspace whose backlog is longer than a round, by workspace id."""
     epoch_changed_at: dict[frozenset[str], float] = field(default_factory=dict)
     """The time (monotonic seconds) at which erase changed the erasure epoch, by the ids of the pass and its aliases."""
+    texts: Texts = field(default_factory=LiquidTexts)
+    """The renderer of the texts in effects of rules."""
     pauses: Pauses = field(default_factory=Pauses)
     """The pauses of stages that failed again and again."""
     id: str = field(default_factory=lambda: new_id("worker"))
+    diagnostics: RuleDiagnostics = field(init=False)
+    """What rules were asked about, until it is stored."""
     sharing: Sharing = field(init=False)
     """The share that this worker has of the work of all."""
     stopping: bool = False
@@ -118,6 +127,7 @@ class Worker:
     """The time (monotonic seconds) until which no round of a stage and key starts."""
 
     def __post_init__(self) -> None:
+        self.diagnostics = RuleDiagnostics(self.resources.db, self.id)
         self.sharing = Sharing(self.id, Heartbeats(self.resources.essential_db), running=lambda: self._running)
 
     @classmethod

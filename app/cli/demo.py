@@ -28,6 +28,7 @@ DAYS = 120
 RECENT = timedelta(days=3)
 """Events of these last days are recorded after the segments exist, so that events cause transitions in the feed."""
 BACKFILL_TIMEOUT_SECONDS = 20
+TOP_GUESTS = 5
 
 NAMES = """Ada Okafor|Ben Lindqvist|Carla Mendes|Dmitri Volkov|Elif Kaya|Farid Haddad|Greta Baumann|Hana Sato|Ivo Marić
 Jana Nováková|Kofi Mensah|Lena Vogt|Mateo Ruiz|Nadia Rahman|Oskar Nilsson|Priya Nair|Quentin Dubois|Rosa Conti
@@ -49,6 +50,12 @@ _EVENTS = """mutation ($events: [RecordEventInput!]!) { recordEvents(input: { ev
 _SEGMENT = """mutation ($input: CreateSegmentInput!) { createSegment(input: $input) {
   segment { id } userErrors { code message } } }"""
 _FIND = "query ($key: String!) { segment(key: $key) { id } }"
+_RULE = """mutation ($input: CreateRuleInput!) { createRule(input: $input) {
+  rule { id } userErrors { code message } } }"""
+_TIERS = "{ tierProgram { version } }"
+_SET_TIERS = """mutation ($input: SetTierProgramInput!) { setTierProgram(input: $input) { userErrors { message } } }"""
+_RULES = """{ rules { nodes { name key statistics { fired pointsAwarded } } }
+  passes { nodes { externalId holder { name } pointsBalance tier } } }"""
 _STATE = """{ passes { totalCount } events { totalCount } activity { totalCount }
   segments { nodes { key name memberCount backfill { done } } } }"""
 
@@ -59,9 +66,15 @@ QUERIES = (
         "    pass { externalId holder { name } events(first: 1) { nodes { type amount occurredAt } } } } } } }",
     ),
     (
-        "One guest, with statistics, segments and activities:",
+        "One guest, with statistics, tier, segments and activities:",
         '{ pass(externalId: "guest-001") { holder { name } statistics { eventCount spend { currency net orders } }\n'
+        "    tierStatus { name since until progress { nextTier remaining { measure needed } } }\n"
         "    memberships { nodes { segment { name } since } } activity(last: 5) { nodes { type occurredAt data } } } }",
+    ),
+    (
+        "What a rule did, and for whom:",
+        '{ rule(key: "demo-points") { statistics { fired pointsAwarded } firings(first: 5) { nodes {\n'
+        "    occurredAt pass { holder { name } pointsBalance } event { type amount } effects { points } } } } }",
     ),
     (
         "The feed as it grows (record an event for a guest in another tab):",
@@ -82,7 +95,7 @@ class _Guest:
 @click.command()
 @with_client
 def demo(settings: Settings, client: Client) -> None:
-    """Load sample data: a coffee bar chain with 40 guests, four months of visits and four segments.
+    """Load sample data: a coffee bar chain with 40 guests, four months of visits, four segments, tiers and two rules.
 
     The data goes into the workspace of the API key. A second run records nothing twice. Afterwards, paste the printed
     queries into GraphiQL.
@@ -105,6 +118,8 @@ def demo(settings: Settings, client: Client) -> None:
     recorded = _record_events(client, [event for event in events if event not in recent])
     _wait_until_done(client)
     _create_segments(client)
+    _create_tiers(client)
+    _create_rules(client)
     _wait_until_done(client)
     recorded += _record_events(client, recent)
     state = _wait_until_done(client)
@@ -116,6 +131,7 @@ def demo(settings: Settings, client: Client) -> None:
     counts = [str(state[noun]["totalCount"]) for noun in ("passes", "events", "activity")]
     table.add_row(*counts, "\n".join(members))
     console.print(table)
+    _print_points(console, client)
     path = KeyFile(settings.data_dir).path
     key = f"the key in {path}" if client.key == KeyFile(settings.data_dir).read() else "your API key"
     console.print(f"Open {client.address('/graphiql')}, enter {key}, and paste a query:", soft_wrap=True)
@@ -206,6 +222,54 @@ def _create_segment(client: Client, key: str, name: str, criteria: Mapping[str, 
         raise click.ClickException(errors[0]["message"])
     segment = client.ask(_FIND, key=key)["segment"] if errors else payload["segment"]
     return str(segment["id"])
+
+
+def _create_tiers(client: Client) -> None:
+    """Set a tier program, unless the workspace has one."""
+    if client.ask(_TIERS)["tierProgram"] is not None:
+        return
+    spent = {"types": ["purchase"], "metric": "SUM", "field": "amount", "within": {"days": 90}}
+    tiers = [
+        {"key": key, "name": name, "reach": {"event": {**spent, "value": value}}}
+        for key, name, value in (("silver", "Silver", "40"), ("gold", "Gold", "120"))
+    ]
+    period = {"calendar": {"unit": "QUARTER", "plus": 1}}
+    payload = client.ask(_SET_TIERS, input={"tiers": tiers, "period": period, "notify": "EMIT"})["setTierProgram"]
+    if payload["userErrors"]:
+        raise click.ClickException(payload["userErrors"][0]["message"])
+
+
+def _create_rules(client: Client) -> None:
+    """Create two rules. They fire for the events of the last days, although these occurred before."""
+    trigger, past = {"event": {"types": ["purchase"]}}, {"historical": "FIRE"}
+    points = [{"awardPoints": {"perAmount": {"points": 1, "each": 1}, "expiresAtEndOf": {"unit": "YEAR", "plus": 1}}}]
+    _create_rule(client, "demo-points", "1 point for each unit spent", trigger=trigger, effects=points, **past)
+    thanks = {"type": "free_coffee", "metadata": {"for": "{{ pass.holder.name | default: 'you' }}"}}
+    effects = [{"recordEvent": thanks}, {"awardPoints": {"points": 50, "label": "Tenth purchase"}}]
+    name = "Every 10th purchase: a coffee and 50 points"
+    _create_rule(client, "demo-tenth", name, trigger=trigger, effects=effects, nth={"every": 10}, **past)
+
+
+def _create_rule(client: Client, key: str, name: str, **definition: Any) -> None:
+    errors = client.ask(_RULE, input={"key": key, "name": name, **definition})["createRule"]["userErrors"]
+    if errors and errors[0]["code"] != "TAKEN":
+        raise click.ClickException(errors[0]["message"])
+
+
+def _print_points(console: Console, client: Client) -> None:
+    """Print what the rules of the demo did, and the guests with the most points."""
+    state = client.ask(_RULES)
+    rules = Table("rule", "fired", "points awarded")
+    for rule in state["rules"]["nodes"]:
+        if rule["key"].startswith("demo-"):
+            rules.add_row(rule["name"], str(rule["statistics"]["fired"]), rule["statistics"]["pointsAwarded"])
+    console.print(rules)
+    guests = sorted(state["passes"]["nodes"], key=lambda guest: Decimal(guest["pointsBalance"]), reverse=True)
+    points = Table("guest", "points", "tier")
+    for guest in guests[:TOP_GUESTS]:
+        name = (guest["holder"] or {}).get("name") or guest["externalId"]
+        points.add_row(name, guest["pointsBalance"], guest["tier"] or "")
+    console.print(points)
 
 
 def _create_passes(client: Client, passes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -27,9 +27,10 @@ from app.domain.segments.limits import check_comparisons, check_criteria_size, c
 from app.domain.segments.restating import restate
 from app.domain.segments.satisfiability import find_constants
 from app.domain.segments.segments import (
-    EMIT,
     MAX_LIVE_SEGMENTS,
     SILENT,
+    TIER_PROGRAM,
+    DefinitionKind,
     Segment,
     Version,
     find_references,
@@ -41,13 +42,12 @@ from app.domain.values.text import parse_optional, parse_text
 from app.domain.values.zones import parse_zone
 from app.store.mongo.ids import new_id
 from app.store.mongo.points import charge_points
-from app.store.workspace.segments import SegmentLabels
+from app.store.workspace.labels import Labels
 
 from .audit import record_audit_entry
 from .context import Context
+from .definitions import NextRevision, insert_next_version, live_tiers, parse_notify
 from .events.event_types import event_types
-
-MAX_ATTEMPTS = 20
 
 
 async def create_segment(
@@ -65,7 +65,7 @@ async def create_segment(
     """
     parsed_key = parse_key(key, "key")
     now = await ctx.now()
-    labels = SegmentLabels(
+    labels = Labels(
         id=new_id("seg"),
         key=parsed_key,
         name=parse_text(name, "name"),
@@ -75,7 +75,7 @@ async def create_segment(
     )
     tree = await _parse_criteria(ctx, criteria)
     zone = await _parse_zone(ctx, timezone)
-    parsed_notify = _parse_notify(notify)
+    parsed_notify = parse_notify(notify)
     store = ctx.workspace.segments
     if not await store.insert_labels(labels):
         existing = await store.by_key(parsed_key)
@@ -113,8 +113,8 @@ async def update_segment(
         raise Conflict("This segment is archived; duplicate it to use its criteria again.", "id")
     tree = before.criteria if criteria is None else await _parse_criteria(ctx, criteria)
     zone = before.timezone if timezone is None else await _parse_zone(ctx, timezone)
-    parsed_notify = _parse_notify(notify)
-    labels = SegmentLabels(
+    parsed_notify = parse_notify(notify)
+    labels = Labels(
         id=before.id,
         key=before.key,
         name=before.name if name is None else parse_text(name, "name"),
@@ -144,7 +144,7 @@ async def archive_segment(ctx: Context, segment_id: str, *, notify: object = SIL
     if not before.archived:
         await record_audit_entry(ctx, "archiveSegment", "Segment", before.id, key=before.key)
         await _insert_next_version(
-            ctx, segment_id, before.criteria, before.timezone, _parse_notify(notify), archived=True
+            ctx, segment_id, before.criteria, before.timezone, parse_notify(notify), archived=True
         )
     return await _find_segment(ctx, segment_id)
 
@@ -169,60 +169,52 @@ async def _insert_next_version(
     If another call takes the revision, the checks are repeated with the new definitions.
     """
     criteria = restate(criteria)
-    store = ctx.workspace.segments
-    for _ in range(MAX_ATTEMPTS):
-        versions = await store.summaries()
-        latest = {version.segment_id: version for version in versions}
-        live = {key: version for key, version in latest.items() if not version.archived}
+
+    def build(revision: NextRevision) -> Version | None:
+        live = revision.live
         if archived:
-            dependents = [key for key, other in live.items() if key != segment_id and segment_id in other.references]
-            if dependents:
-                raise Conflict(
-                    f"Live segments refer to this one: {', '.join(dependents)}. Change or archive them first.", "id"
-                )
+            revision.check_unreferenced(segment_id)
         else:
             references = find_references(criteria)
-            for named_id in references - {segment_id}:
-                if named_id not in live:
+            segments = revision.live_of(DefinitionKind.SEGMENT)
+            for named_id in references - {segment_id, TIER_PROGRAM}:
+                if named_id not in segments:
                     raise NotFound("live segment", "criteria")
-            if segment_id not in live and len(live) >= MAX_LIVE_SEGMENTS:
+            if segment_id not in live and len(segments) >= MAX_LIVE_SEGMENTS:
                 raise LimitExceeded(
                     f"At most {MAX_LIVE_SEGMENTS} live segments in a workspace; archive one first.", "key"
                 )
             sort_by_references({**{key: other.references for key, other in live.items()}, segment_id: references})
-        before = latest.get(segment_id)
+        before = revision.latest.get(segment_id)
         content = digest_of(criteria), timezone, archived
         if before is not None and (before.digest, before.timezone, before.archived) == content:
-            return
-        now = await ctx.now()
+            return None
         if not archived:
-            check_comparisons(criteria, (other for key, other in live.items() if key != segment_id))
-            check_rate(criteria, versions, now)
-        newest_at = versions[-1].at if versions else now
-        number = 1 if before is None else before.version + 1
-        version = Version(
+            check_comparisons(
+                count_comparisons(criteria), (other for key, other in live.items() if key != segment_id), "criteria"
+            )
+            check_rate(count_comparisons(criteria), revision.versions, revision.now, "criteria")
+        return Version(
             segment_id=segment_id,
-            revision=versions[-1].revision + 1 if versions else 1,
-            version=number,
+            revision=revision.number,
+            version=1 if before is None else before.version + 1,
             criteria=criteria,
             timezone=timezone,
             archived=archived,
             notify=notify,
-            at=max(now, newest_at),
+            at=revision.at,
         )
-        if await store.insert_version(version):
-            ctx.resources.bus.wake("backfill", ctx.workspace.id)
-            return
-    raise Unavailable("store")
+
+    await insert_next_version(ctx, build)
 
 
 async def _parse_criteria(ctx: Context, raw: object) -> Criteria:
     if not isinstance(raw, Mapping):
         raise InvalidInput(Code.REQUIRED, "A segment needs criteria; send the conditions of membership.", "criteria")
-    criteria = parse_criteria(raw, (await ctx.profile()).currency, "criteria")
+    criteria = parse_criteria(raw, (await ctx.profile()).currency, "criteria", allows_list=True)
     check_criteria_size(criteria)
     await charge_points(count_comparisons(criteria))
-    refuse_if(find_constants(criteria, "criteria"))
+    refuse_if(find_constants(criteria, "criteria", tiers=await live_tiers(ctx, criteria)))
     return criteria
 
 
@@ -244,12 +236,6 @@ async def _parse_zone(ctx: Context, raw: object) -> str:
     if raw is None:
         return (await ctx.profile()).timezone
     return parse_zone(raw, "timezone").key
-
-
-def _parse_notify(raw: object) -> str:
-    if str(raw) not in (SILENT, EMIT):
-        raise InvalidInput(Code.UNKNOWN, f"`notify` is {SILENT} or {EMIT}.", "notify")
-    return str(raw)
 
 
 async def _find_segment(ctx: Context, segment_id: str) -> Segment:

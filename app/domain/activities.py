@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 
-from app.domain.events.events import PASS_UPDATED, Category, Event
+from app.domain.events.events import LIST_EVENTS, MERGE_FINISHED, PASS_UPDATED, POINT_ADD, RULE_FIRED, Category, Event
 from app.domain.values.cursors import activity_cursor
 
 
@@ -25,6 +25,7 @@ class CauseKind(StrEnum):
     BACKFILL = "BACKFILL"
     PASS_CREATED = "PASS_CREATED"
     PASS_MERGED = "PASS_MERGED"
+    MANUAL = "MANUAL"
 
 
 CREATED = "customer.created"
@@ -38,23 +39,44 @@ ERASED_DATA: Mapping[str, object] = MappingProxyType({"erased": True})
 REDEEMED = "customer.redemption.succeeded"
 POINTS_ADDED = "customer.voucher.loyalty_card.points_added"
 POINTS_EXPIRED = "customer.voucher.loyalty_card.points_expired"
+TIER_JOINED, TIER_LEFT = "customer.loyalty.tier.joined", "customer.loyalty.tier.left"
+TIER_UPGRADED, TIER_DOWNGRADED = "customer.loyalty.tier.upgraded", "customer.loyalty.tier.downgraded"
+TIER_PROLONGED = "customer.loyalty.tier.prolonged"
+TIER_CHANGES: Mapping[str, str] = MappingProxyType({
+    "JOINED": TIER_JOINED, "UPGRADED": TIER_UPGRADED, "PROLONGED": TIER_PROLONGED, "DOWNGRADED": TIER_DOWNGRADED,
+    "LEFT": TIER_LEFT,
+})  # fmt: skip
+"""The type of the activity that reports each change of a tier."""
+LOYALTY_UPDATED = "customer.loyalty.updated"
+TIER_TYPES = frozenset({*TIER_CHANGES.values(), LOYALTY_UPDATED})
+"""Types of activities that report the tier of a pass, or the end of its period."""
+
+POINTS_PENDING = "customer.voucher.loyalty_card.points_pending"
+RULE_WAS_FIRED = "customer.rule.fired"
+"""A rule fired. The activity is shown only to readers that name its type."""
+UNLESS_NAMED = frozenset({RULE_WAS_FIRED})
+"""Types of activities that lists, streams and webhooks leave out unless their filter names the type."""
 
 NO_EPOCH = ""
 """The first epoch of a log: it ends with the first restore from a backup."""
-EFFECTS = frozenset({ENTERED, LEFT, POINTS_EXPIRED})
+EFFECTS = frozenset({ENTERED, LEFT, POINTS_EXPIRED, RULE_WAS_FIRED, *TIER_TYPES})
 """Types of activities that Punchcard derives (category EFFECT). All others have the category ACTION."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Activity in the outbox of a pass: at most 300 bytes stored. Publish adds snapshots of the objects that it names.
+    """Activity in the outbox of a pass: at most 300 bytes stored, apart from the event that it may carry.
+
+    Publish adds snapshots of the objects that it names.
 
     - `number`: number of the activity in its pass, from 1.
     - `at_ms`: exact instant of the activity.
     - `recorded_ms`: instant at which a worker wrote it.
     - `cause`: {kind, event?, version?}, where `event` is an id and `version` the version of a segment.
     - `refs`: ids and values: {event}, {removed}, {into} or {event, points, balance}. Those of a transition are
-      {segment, version, before, after}.
+      {segment, version, before, after}. Those of a tier are {change, program, tier, since, until, values}, and {tierBefore,
+      sinceBefore, untilBefore} for the tier before.
+    - `made`: event that the walk made, of which this is the first activity. Publish inserts it.
     """
 
     number: int
@@ -66,6 +88,7 @@ class Entry:
     late: bool = False
     silent: bool = False
     historical: bool = False
+    made: Event | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +155,7 @@ class ActivityQuery:
     def matches(self, activity: Activity) -> bool:
         """Return whether the activity passes the filter. Lists, streams and webhooks all use this rule."""
         return (
-            (not self.types or activity.type in self.types)
+            (activity.type in self.types if self.types else activity.type not in UNLESS_NAMED)
             and (not self.segment_ids or activity.segment_id in self.segment_ids)
             and self.category in (None, activity.category)
             and (self.pass_id is None or activity.pass_id == self.pass_id or activity.pass_id in self.aliases)
@@ -169,7 +192,17 @@ def category_of(activity_type: str) -> str:
 
 
 def types_of(event: Event) -> tuple[str, ...]:
-    """Return the types of the activities that report an event, in order: its own, then POINTS_ADDED if it adds points."""
+    """Return the types of the activities that report an event, in order: its own, then POINTS_ADDED if it adds points.
+
+    Points that a rule awards are reported as POINTS_ADDED alone, or as POINTS_PENDING until they are in the balance.
+    The end of a merge has none, and neither has a change of a segment's list.
+    """
+    if event.type == RULE_FIRED:
+        return (RULE_WAS_FIRED,)
+    if event.type == MERGE_FINISHED or event.type in LIST_EVENTS:
+        return ()
+    if event.is_made and event.type == POINT_ADD:
+        return (POINTS_ADDED if event.matures_ms is None else POINTS_PENDING,)
     if event.category is Category.FIELD_CHANGE or event.type == PASS_UPDATED:
         own_type = UPDATED
     else:

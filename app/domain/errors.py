@@ -24,6 +24,7 @@ class Code(StrEnum):
     LIMIT = "LIMIT"
     UNSUPPORTED = "UNSUPPORTED"
     POINTS_KEPT = "POINTS_KEPT"
+    CAUSED_BY_RULE = "CAUSED_BY_RULE"
 
 
 CODE_MEANINGS: Mapping[str, str] = {
@@ -44,6 +45,7 @@ CODE_MEANINGS: Mapping[str, str] = {
     Code.UNSUPPORTED: "Punchcard does not offer this combination of values. Choose another one, as `message` says.",
     Code.POINTS_KEPT: "Only in `warnings`: a refund or credit takes back money, but not the points of the event that it"
     " corrects. Record negative points with `correctionOf` if the points are to be taken back, too.",
+    Code.CAUSED_BY_RULE: "A rule made this event, so it can be neither corrected nor deleted. Correct or delete its cause.",
 }
 """Meaning of each code and what a client does next. The schema and the reference page publish these texts."""
 

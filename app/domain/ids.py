@@ -32,6 +32,27 @@ def pass_name_id(workspace_id: str, external_id: str) -> str:
     return _digest("name", workspace_id, external_id)
 
 
+def made_event_id(rule_id: str, cause: str, target: str, effect: int | None) -> str:
+    """Return the permanent id of what a rule makes for a cause: one effect on a target, or the firing itself for None.
+
+    A cause and a target are ids of events or activities.
+    """
+    return _digest("event", "made", rule_id, cause, target, "fired" if effect is None else str(effect))
+
+
+def checkout_difference_id(cause: str, root: str) -> str:
+    """Return the permanent id of the difference that a correction or removal makes in the total of a checkout."""
+    return _digest("event", "checkout", cause, root)
+
+
+def is_in_control_group(rule_id: str, pass_id: str, percent: int) -> bool:
+    """Return whether a rule fires without effects for a pass, of which `percent` of 100 do."""
+    if percent <= 0:
+        return False
+    digest = blake2b(f"{rule_id}:{pass_id}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) % 100 < percent
+
+
 def event_type_id(workspace_id: str, key: str) -> str:
     """Return the id of an event type in a workspace. Built-in types have such an id, too."""
     return _digest("etype", workspace_id, key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
-from .activities import POINTS_EXPIRED, Activity, Entry, category_of
+from .activities import POINTS_EXPIRED, TIER_TYPES, Activity, Entry, category_of
 from .events.events import Event
 from .segments.segments import Segment
 from .values.decimals import plain
@@ -20,7 +20,10 @@ def render_activity(
     `events` and `segments` map ids to the objects that the entry names. An event that is missing there was removed.
     """
     segment_id = entry.refs.get("segment")
-    data = _event_data(entry, events) if segment_id is None else _transition_data(entry, segments.get(str(segment_id)))
+    if segment_id is not None:
+        data = _transition_data(entry, segments.get(str(segment_id)))
+    else:
+        data = _tier_data(entry) if entry.type in TIER_TYPES else _event_data(entry, events)
     return Activity(
         position=0,
         pass_sequence=entry.number,
@@ -44,9 +47,10 @@ def _event_data(entry: Entry, events: Mapping[str, Event]) -> dict[str, object]:
     if event_id is not None:
         event = events.get(str(event_id))
         data["event"] = {"id": event_id, "removed": True} if event is None else _event_snapshot(event)
+    if "balance" in entry.refs:
+        data |= {name: plain(Decimal(str(entry.refs[name]))) for name in ("points", "balance")}
     if entry.type == POINTS_EXPIRED:
-        points, balance = (Decimal(str(entry.refs[name])) for name in ("points", "balance"))
-        data |= {"points": plain(points), "balance": plain(balance), "expiredAt": format_instant(from_ms(entry.at_ms))}
+        data["expiredAt"] = format_instant(from_ms(entry.at_ms))
     for name in ("removed", "into"):
         if name in entry.refs:
             data[name] = entry.refs[name]
@@ -68,6 +72,29 @@ def _transition_data(entry: Entry, segment: Segment | None) -> dict[str, object]
         "silent": entry.silent,
         "historical": entry.historical,
     }
+
+
+def _tier_data(entry: Entry) -> dict[str, object]:
+    refs = entry.refs
+    return {
+        "change": refs["change"],
+        "before": _tier_snapshot(refs, "Before"),
+        "after": _tier_snapshot(refs, ""),
+        "programVersion": refs["program"],
+        "values": refs["values"],
+        "late": entry.late,
+        "silent": entry.silent,
+        "historical": entry.historical,
+    }
+
+
+def _tier_snapshot(refs: Mapping[str, object], suffix: str) -> dict[str, object] | None:
+    """Return the tier before or after a change; None for no tier."""
+    key, since, until = (refs.get(name + suffix) for name in ("tier", "since", "until"))
+    if key is None:
+        return None
+    since_text, until_text = (format_instant(from_ms(at)) if isinstance(at, int) else None for at in (since, until))
+    return {"key": key, "since": since_text, "until": until_text}
 
 
 def _event_snapshot(event: Event) -> dict[str, object]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar, cast
 
 from strawberry.dataloader import DataLoader
 
-from app.domain.activities import Activity
+from app.commands.events.lateness import RecordedEvent, find_late
+from app.domain.activities import Activity, Entry
 from app.domain.actors import ApiKey
 from app.domain.audit import AuditEntry
 from app.domain.events.events import Event
@@ -17,8 +18,11 @@ from app.domain.inbound.deliveries import InboundDelivery
 from app.domain.inbound.hooks import InboundHook
 from app.domain.jobs import Job
 from app.domain.passes.passes import Pass
+from app.domain.rules.rules import Rule
 from app.domain.segments.segments import Segment
-from app.domain.state.points import Lots
+from app.domain.state.lots import Lots
+from app.domain.state.measures import State
+from app.domain.tiers.programs import TierProgramVersion
 from app.domain.webhooks.deliveries import WebhookDelivery, WebhookDeliveryStatus
 from app.domain.webhooks.endpoints import WebhookEndpoint
 from app.domain.webhooks.partitions import PartitionState
@@ -76,9 +80,44 @@ class Loaders:
         return _loader(self._workspace.activities.get_many)
 
     @cached_property
+    def caused_activities(self) -> DataLoader[str, list[Activity] | None]:
+        """Activities that an event caused, by its id."""
+        return _loader(self._workspace.activities.of_events)
+
+    @cached_property
+    def lateness(self) -> DataLoader[RecordedEvent, bool | None]:
+        """Whether an event counts late."""
+        return _loader(partial(find_late, self._workspace))
+
+    @cached_property
+    def outboxes(self) -> DataLoader[str, list[Entry] | None]:
+        """Entries that a pass has not published yet, by its id."""
+        return _loader(self._workspace.outboxes.entries)
+
+    @cached_property
+    def made(self) -> DataLoader[str, list[Event] | None]:
+        """Events that rules made for the events of a family, by its root. Read the outbox of the pass first."""
+        return _loader(self._workspace.firings.made_for)
+
+    @cached_property
     def segments(self) -> DataLoader[str, Segment | None]:
         """Segments by id."""
         return _loader(self._workspace.segments.get_many)
+
+    @cached_property
+    def rules(self) -> DataLoader[str, Rule | None]:
+        """Rules by id."""
+        return _loader(self._workspace.rules.get_many)
+
+    @cached_property
+    def tier_programs(self) -> DataLoader[str, TierProgramVersion | None]:
+        """The tier program, by TIER_PROGRAM."""
+        return _loader(self._workspace.definitions.tier_programs)
+
+    @cached_property
+    def measures(self) -> DataLoader[str, Mapping[str, State] | None]:
+        """Measures of passes, by the id of the pass."""
+        return _loader(self._workspace.passes.measures)
 
     @cached_property
     def jobs(self) -> DataLoader[str, Job | None]:

@@ -20,12 +20,14 @@ from app.graphql.jobs import jobs as job_jobs
 from app.graphql.jobs.exports import ExportPayload
 from app.graphql.jobs.imports import ImportEventsPayload
 from app.graphql.jobs.jobs import CancelJobPayload, Job, find_job, follow_job, list_jobs
-from app.graphql.passes import merges, removals
+from app.graphql.passes import lists, merges, removals
 from app.graphql.passes import mutations as pass_mutations
+from app.graphql.passes.lists import SegmentListPayload
 from app.graphql.passes.merges import MergePassesPayload
 from app.graphql.passes.mutations import CreatePassesPayload, CreatePassPayload, UpdatePassPayload
 from app.graphql.passes.passes import Pass, find_pass, list_passes
 from app.graphql.passes.removals import DeleteEventsPayload, ErasePassPayload, PassErasure, find_erasure
+from app.graphql.rules.roots import RuleMutations, RuleQueries
 from app.graphql.segments import mutations as segment_mutations
 from app.graphql.segments.mutations import (
     ArchiveSegmentPayload,
@@ -34,6 +36,7 @@ from app.graphql.segments.mutations import (
     UpdateSegmentPayload,
 )
 from app.graphql.segments.segments import Segment, find_segment, list_segments
+from app.graphql.tiers.programs import SetTierProgramPayload, TierProgram, find_tier_program, set_tier_program
 from app.graphql.types.node import Node, find_node, find_nodes
 from app.graphql.types.paging import Connection
 from app.graphql.webhooks.roots import WebhookMutations, WebhookQueries
@@ -47,7 +50,7 @@ from app.graphql.workspaces.workspaces import Viewer, find_viewer
 
 
 @strawberry.type
-class Query(EventTypeQueries, InboundHookQueries, WebhookQueries):
+class Query(EventTypeQueries, InboundHookQueries, RuleQueries, WebhookQueries):
     """Queries: they read the workspace of the API key and are always safe to repeat.
 
     Every query needs the scope `read`; some need the scope `admin` too.
@@ -67,6 +70,7 @@ class Query(EventTypeQueries, InboundHookQueries, WebhookQueries):
     events: Connection[Event] = strawberry.field(resolver=list_events)
     aggregate_events: AggregateResult = strawberry.field(resolver=aggregations.aggregate_events)
     segment: Segment | None = strawberry.field(resolver=find_segment)
+    tier_program: TierProgram | None = strawberry.field(resolver=find_tier_program)
     segments: Connection[Segment] = strawberry.field(resolver=list_segments)
     ingest_receipt: IngestReceipt | None = strawberry.field(resolver=find_receipt)
     job: Job | None = strawberry.field(resolver=find_job)
@@ -84,7 +88,7 @@ class WorkspaceMutations:
 
 
 @strawberry.type
-class Mutation(EventShortcuts, WorkspaceMutations, InboundHookMutations, WebhookMutations):
+class Mutation(EventShortcuts, WorkspaceMutations, InboundHookMutations, RuleMutations, WebhookMutations):
     """Mutations: they change the workspace of the API key.
 
     Every mutation needs the scope `write`; some need the scope `admin` too. A mutation takes one `input`, and returns
@@ -107,6 +111,9 @@ class Mutation(EventShortcuts, WorkspaceMutations, InboundHookMutations, Webhook
     update_segment: UpdateSegmentPayload = strawberry.mutation(resolver=segment_mutations.update_segment)
     archive_segment: ArchiveSegmentPayload = strawberry.mutation(resolver=segment_mutations.archive_segment)
     duplicate_segment: DuplicateSegmentPayload = strawberry.mutation(resolver=segment_mutations.duplicate_segment)
+    add_to_segment: SegmentListPayload = strawberry.mutation(resolver=lists.add_to_segment)
+    remove_from_segment: SegmentListPayload = strawberry.mutation(resolver=lists.remove_from_segment)
+    set_tier_program: SetTierProgramPayload = strawberry.mutation(resolver=set_tier_program)
     create_api_key: CreateApiKeyPayload = strawberry.mutation(resolver=keys.create_api_key)
     rotate_api_key: RotateApiKeyPayload = strawberry.mutation(resolver=keys.rotate_api_key)
     revoke_api_key: RevokeApiKeyPayload = strawberry.mutation(resolver=keys.revoke_api_key)

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from app.domain import activities
 from app.domain.activities import Activity, Entry
-from app.domain.events.events import OWN_SOURCE, PASS_UPDATED, Category, Event, Origin
+from app.domain.events.events import OWN_SOURCE, PASS_UPDATED, POINT_ADD, RULE_FIRED, Category, Event, Origin
 from app.domain.events.points_expiry import PointsExpiry
 from app.domain.rendering import render_activity
 from app.domain.segments.criteria import parse_criteria
@@ -82,8 +82,32 @@ UPDATE = replace(
     new_value=None,
     changes={"holder": {"email": "ann@shop.example"}},
 )
+AWARD = replace(
+    PURCHASE,
+    id="event_5c2a9e71d04b8f63a1e7c90b2d4f86",
+    category=Category.CUSTOM,
+    type=POINT_ADD,
+    amount=None,
+    currency=None,
+    points=Decimal(5),
+    external_id=None,
+    source="rule:reviews",
+    origin=Origin("RULE", rule="rule_66a1f1b24d7c8e0f5a39", rule_version=1, depth=1, cause=PURCHASE.id, effect=0),
+    metadata={},
+    matures_ms=to_ms(START + timedelta(days=14)),
+)
+FIRING = replace(
+    AWARD,
+    id="event_0e7b4d92c6a15f38b7d1e4a06c9f25",
+    type=RULE_FIRED,
+    points=ZERO,
+    metadata={"effects": [{"index": 0, "status": "SUCCEEDED", "event": AWARD.id, "points": "5"}]},
+    matures_ms=None,
+)
 LARGE = replace(PURCHASE, metadata={"receipt": "x" * 20_000})
-EVENTS: Mapping[str, Event] = {event.id: event for event in (PURCHASE, GRANT, REDEMPTION, FIELD_CHANGE, UPDATE)}
+EVENTS: Mapping[str, Event] = {
+    event.id: event for event in (PURCHASE, GRANT, REDEMPTION, FIELD_CHANGE, UPDATE, AWARD, FIRING)
+}
 SEGMENT = Segment(
     id="seg_66a1f0d94c2b7e1f3a58",
     key="regulars",
@@ -113,9 +137,13 @@ def messages() -> Mapping[str, Message]:
         "removed-event": _render(6, activities.CUSTOM_EVENT, {"event": "event_2d9c6b4a8e1f50737ea5c3d1b9f864"}),
         "redemption": _render(7, activities.REDEEMED, {"event": REDEMPTION.id}),
         "points-added": _render(8, activities.POINTS_ADDED, {"event": GRANT.id}),
+        "points-matured": _render(17, activities.POINTS_ADDED, {"points": Decimal(5), "balance": Decimal("34.5")}),
+        "points-pending": _render(18, activities.POINTS_PENDING, {"event": AWARD.id}),
+        "rule-fired": _render(19, activities.RULE_WAS_FIRED, {"event": FIRING.id}),
         "points-expired": _render(9, activities.POINTS_EXPIRED, grant, at=later),
         "entered": _render(10, activities.ENTERED, {**transition, "before": (1,), "after": (2,)}),
         "left": _render(11, activities.LEFT, {**transition, "before": (2,), "after": (1,)}, at=later),
+        **_tiers(),
         "deleted": _render(12, activities.DELETED, {}, external_id=None),
         "merged": _render(13, activities.DELETED, {"into": "pass_66a1f0c89d5e2b7f4c13"}),
         "erased": _erased(),
@@ -131,6 +159,29 @@ def signed_headers() -> Mapping[str, str]:
 
 def _test() -> Message:
     return render_test_message("msg_66a1f1a05e7d3c9b2f84", "wh_66a1f19e8b4d6a0c7e35", START)
+
+
+def _tiers() -> Mapping[str, Message]:
+    """Return an example of each change of a tier, numbered from 20."""
+    day, year = timedelta(days=1) // timedelta(milliseconds=1), timedelta(days=365) // timedelta(milliseconds=1)
+    start = to_ms(START)
+    silver = {"tier": "silver", "since": start, "until": start + year}
+    gold = {"tier": "gold", "since": start + day, "until": start + year}
+    before = {f"{name}Before": value for name, value in silver.items()}
+    gold_before = {f"{name}Before": value for name, value in gold.items()}
+    refs: Mapping[str, Mapping[str, object]] = {
+        "joined": {**silver, "values": (Decimal("512.5"),)},
+        "upgraded": {**before, **gold, "values": (Decimal(1020),)},
+        "prolonged": {**gold_before, **gold, "until": start + 2 * year, "values": (Decimal(1500),)},
+        "downgraded": {**gold_before, **silver, "values": (Decimal(640),)},
+        "left": {**before, "values": (Decimal(20),)},
+    }
+    found = {}
+    for number, (name, values) in enumerate(refs.items(), 20):
+        change = {"change": name.upper(), "program": 1, **values}
+        found[f"tier-{name}"] = _render(number, activities.TIER_CHANGES[name.upper()], change)
+    change = {"change": "UPGRADED", "program": 1, **refs["upgraded"]}
+    return {**found, "loyalty-updated": _render(25, activities.LOYALTY_UPDATED, change)}
 
 
 def _erased() -> Message:

@@ -51,7 +51,9 @@ def _true(description: str) -> Schema:
 
 
 EVENT: Mapping[str, Schema] = {
-    "id": _text("The permanent id of the event.", "^event_"),
+    "id": _text(
+        "The permanent id of the event. It begins with `mb:` for the profile that a merge hands over.", "^(event_|mb:)"
+    ),
     "type": _text("The type of the event, such as `purchase`. `pass_updated` is a call of `updatePass`."),
     "category": {"enum": [each.value for each in Category], "description": "The category of the type."},
     "amount": _or_null(_ref("decimal", "The amount. It is never negative: refunds and credits have their own types.")),
@@ -99,6 +101,32 @@ TRANSITION: Mapping[str, Schema] = {
     "late": _flag("Whether a late event, a removal or a merge caused the transition."),
     "silent": _flag("Whether a change of the definition with `notify: SILENT` caused the transition."),
     "historical": _flag("Whether an imported event caused the transition."),
+}
+
+TIER: Mapping[str, Schema] = {
+    "key": _text("The key of the tier."),
+    "since": _ref("instant", "Since when the pass has the tier."),
+    "until": _or_null(_ref("instant", "The first instant after its period. Null if it has no end.")),
+}
+
+TIER_CHANGE: Mapping[str, Schema] = {
+    "change": {
+        "enum": [*activities.TIER_CHANGES, None],
+        "description": "What happened to the tier. Null if only the end of its period changed.",
+    },
+    "before": _or_null(_object(TIER, "The tier before. Null without one.")),
+    "after": _or_null(_object(TIER, "The tier after. Null without one.")),
+    "programVersion": _or_null(
+        {"type": "integer", "minimum": 1, "description": "The version of the tier program. Null if it had ended."}
+    ),
+    "values": {
+        "type": "array",
+        "items": _ref("value"),
+        "description": "The measured values of the criteria that decided, one for each criterion. Empty if none did.",
+    },
+    "late": _flag("Whether a late event, a removal or a merge caused the change."),
+    "silent": _flag("Whether a change of the program with `notify: SILENT` caused the change."),
+    "historical": _flag("Whether an imported event caused the change."),
 }
 
 EXPIRY: Mapping[str, Schema] = {
@@ -150,12 +178,22 @@ DATA: Mapping[str, tuple[Schema, ...]] = {
     activities.DELETED: (NOTHING, MERGE),
     activities.CUSTOM_EVENT: (OF_EVENT,),
     activities.REDEEMED: (OF_EVENT,),
-    activities.POINTS_ADDED: (OF_EVENT,),
+    activities.POINTS_ADDED: (
+        OF_EVENT,
+        _object({name: EXPIRY[name] for name in ("points", "balance")}, "Pending points that entered the balance."),
+    ),
+    activities.POINTS_PENDING: (OF_EVENT,),
     activities.POINTS_EXPIRED: (
         _object({"event": ANY_EVENT, **EXPIRY}, "The event that granted the points, and the rest."),
+        _object(EXPIRY, "Points that rules awarded, in one or several events."),
     ),
+    activities.RULE_WAS_FIRED: (OF_EVENT,),
     activities.ENTERED: (_object(TRANSITION, "The segment, and what was measured."),),
     activities.LEFT: (_object(TRANSITION, "The segment, and what was measured."),),
+    **dict.fromkeys(
+        (*activities.TIER_CHANGES.values(), activities.LOYALTY_UPDATED),
+        (_object(TIER_CHANGE, "The tiers before and after, and what was measured."),),
+    ),
 }
 """The forms of `data` that each type has, beside the truncated and the erased one."""
 

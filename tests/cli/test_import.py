@@ -156,6 +156,15 @@ async def test_demo_records_its_data_once_even_if_it_is_repeated(up: Up) -> None
     assert found["passes"] == {"totalCount": 40}
     assert found["events"]["totalCount"] > 500
     assert all(segment["memberCount"] for segment in found["segments"]["nodes"])
+    rules = (await fetch_data(up, "{ rules { nodes { key statistics { fired pointsAwarded } } } }", options[1]))[
+        "rules"
+    ]
+    fired = {rule["key"]: rule["statistics"]["fired"] for rule in rules["nodes"]}
+    assert fired.keys() == {"demo-points", "demo-tenth"}
+    assert fired["demo-points"]
+    assert "points awarded" in output
+    tiers = (await fetch_data(up, "{ passes { nodes { tier } } }", options[1]))["passes"]["nodes"]
+    assert {guest["tier"] for guest in tiers} == {None, "silver", "gold"}
     status, repeated = await run_command("demo", *options)
     assert status == 0
     assert "0 events recorded now" in repeated

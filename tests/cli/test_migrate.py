@@ -43,7 +43,7 @@ async def test_api_and_worker_start_only_after_a_migration(resources: Resources,
     assert await resources.db.list_collection_names() == []
     migrated = await run(settings, "migrate")
     assert migrated.exit_code == 0, migrated.output
-    assert "Building 4 indexes of activities …" in migrated.output
+    assert "Building 5 indexes of activities …" in migrated.output
     await require_indexes(resources.db)
     for again in (["migrate"], ["migrate", "--dry-run"]):
         ready = await run(settings, *again)

@@ -62,13 +62,13 @@ async def test_segment_of_segments_is_evaluated_after_those_it_names(business: B
 async def test_key_is_unique_and_an_interrupted_creation_is_finished(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = business.ctx.workspace.segments
+    store = business.ctx.workspace.definitions
 
     async def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "insert_version", interrupt)
+        patch.setattr(store, "insert", interrupt)
         with pytest.raises(KeyboardInterrupt):
             await create_segment(business.ctx, "loyal", "Loyal", purchases(2))
     created = await create_segment(business.ctx, "loyal", "Loyal", purchases(2))

@@ -14,10 +14,10 @@ def _rows(prefix: str, *ranges: tuple[int, int]) -> set[str]:
 
 
 ROWS = (
-    _rows("WH1", (1, 7), (20, 22))
+    _rows("WH1", (1, 7), (18, 18), (20, 22))
     | _rows("WH2", (1, 29))
-    | _rows("V1", (1, 3), (14, 14))
-    | _rows("A1", (1, 20), (22, 24))
+    | _rows("V1", (1, 3), (14, 15))
+    | _rows("A1", (1, 24))
 )
 
 

@@ -41,6 +41,7 @@ from app.commands.jobs.jobs import cancel_job
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.passes import create_passes, update_pass
 from app.commands.passes.removals import delete_events, erase_pass
+from app.commands.rules.rules import create_rule, set_rule_status
 from app.commands.segments import archive_segment, update_segment
 from app.commands.webhooks.endpoints import (
     create_webhook_endpoint,
@@ -57,11 +58,14 @@ from app.domain.events.events import EventInput, EventQuery
 from app.domain.files.exports import ExportFormat
 from app.domain.jobs import JobStatus
 from app.domain.passes.passes import PassInput
+from app.domain.rules.rules import RuleStatus
+from app.domain.rules.statistics import FiringQuery, FiringStatus
+from app.domain.segments.segments import TIER_PROGRAM, DefinitionKind
 from app.domain.signatures import Scheme
 from app.domain.state.aggregations import METADATA, Aggregation, Function, GroupBy
 from app.domain.values.conditions import Condition, Operator
 from app.domain.values.cursors import FeedCursor
-from app.domain.values.instants import to_ms
+from app.domain.values.instants import EARLIEST, to_ms
 from app.domain.webhooks.deliveries import DeliveryQuery, WebhookDeliveryStatus
 from app.domain.webhooks.endpoints import DisabledReason, EndpointStatus
 from app.flow import SLOT_RANGES
@@ -96,8 +100,8 @@ QUERIES = [cls for module in MODULES for cls in vars(module).values() if inspect
 RANGES = {"$gt", "$gte", "$lt", "$lte"}
 SMALL_COLLECTIONS = {
     # A workspace has few segments, keys, jobs and files, and an installation has few workspaces.
-    "segments", "definitions", "api_keys", "jobs", "job_files", "workspaces", "clock", "constants", "heartbeats",
-    "inbound_hooks", "webhook_endpoints",
+    "segments", "rules", "rule_counts", "definitions", "api_keys", "jobs", "job_files", "workspaces", "clock",
+    "constants", "heartbeats", "inbound_hooks", "webhook_endpoints",
 }  # fmt: skip
 EXEMPT_QUERIES = {
     ("ParkedPasses.release", "find"),
@@ -291,7 +295,14 @@ async def call_all_queries(business: Business) -> None:
     await store.current_last_position()
     await store.activities.get_many(["act_none:1"])
     await store.audit.get_many(["audit_none"])
-    for page in (store.passes.page, store.segments.page, store.keys.page, store.jobs.page, store.audit.page):
+    for page in (
+        store.passes.page,
+        store.segments.page,
+        store.rules.page,
+        store.keys.page,
+        store.jobs.page,
+        store.audit.page,
+    ):
         await page(full)
         await page(PageRequest(2, after=(to_ms(await ctx.now()), "z")))
     await update_event_type(ctx, "purchase", label="Sale")
@@ -306,7 +317,32 @@ async def call_all_queries(business: Business) -> None:
     await store.passes.lots([ann.id])
     await store.passes.get_by_external_ids(["p1"])
     await store.passes.members(recent.id, PageRequest(2, after=("pass_0",)))
-    await store.segments.versions()
+    await store.definitions.versions()
+    assert await store.definitions.latest(DefinitionKind.TIERS, TIER_PROGRAM) is None
+    assert await store.definitions.tier_programs([TIER_PROGRAM]) == {}
+    await store.passes.measures([ann.id])
+    trigger, effects = {"segmentEntered": {"segmentId": recent.id}}, [{"awardPoints": {"points": 1}}]
+    rule = await create_rule(ctx, {"key": "rule", "name": "Rule", "trigger": trigger, "effects": effects})
+    await set_rule_status(ctx, rule.id, RuleStatus.PAUSED, "pauseRule")
+    assert await store.rules.by_key("rule")
+    await store.rules.versions(rule.id, PageRequest(2, after=(rule.latest.revision,)))
+    assert await store.rules.count_versions(rule.id) == 2
+    for firings in (
+        FiringQuery(), FiringQuery(rule_id=rule.id), FiringQuery(pass_id=ann.id, status=FiringStatus.FAILED),
+        FiringQuery(rule_id=rule.id, status=FiringStatus.SUCCEEDED, occurred_after=await ctx.now()),
+    ):  # fmt: skip
+        await store.firings.page(firings, PageRequest(2, after=(to_ms(await ctx.now()), "z")))
+        await store.firings.count(firings)
+    await store.firings.made_for(["event_none"])
+    await store.firings.brief(rule.id, None, None)
+    await store.firings.points_awarded(rule.id, None, await ctx.now())
+    assert [each async for each in store.firings.conversions(["visit"], EARLIEST, await ctx.now())] == []
+    await store.outboxes.entries([ann.id])
+    await store.outboxes.evaluated([ann.id])
+    await store.activities.of_events(["event_none"])
+    worker.diagnostics.add(store.id, to_ms(await ctx.now()), {rule.id: 1}, {})
+    await worker.diagnostics.store(0)
+    assert (await store.rule_counts.read(rule.id, None, None)).matched == 1
     for workspaces in (("", None), ("", "ws_z")):
         for named in (None, await worker.fold_queries.workspaces()):
             assert await worker.fold_queries.pending_between(0, workspaces, 5, workspace_ids=named) == []
@@ -317,7 +353,14 @@ async def call_all_queries(business: Business) -> None:
     await store.segments.member_counts([recent.id])
     await store.segments.member_counts([recent.id, "none"])
     await store.segments.evaluated_counts([recent.revision])
-    for number in (store.passes.count, store.segments.count, store.keys.count, store.jobs.count, store.audit.count):
+    for number in (
+        store.passes.count,
+        store.segments.count,
+        store.rules.count,
+        store.keys.count,
+        store.jobs.count,
+        store.audit.count,
+    ):
         await number()
 
     till, secret = await create_api_key(ctx, "Till", ("read",))
@@ -483,6 +526,7 @@ async def run_jobs_and_operations(business: Business) -> None:
     await heartbeats.count_alive(at)
     await heartbeats.sharing(0)
     await worker.publish_queries.first_waiting(ctx.workspace.id)
+    await worker.fold_queries.families([(ann, frozenset({"event_root"}))])
     await heartbeats.gone(["w"], 0)
     await heartbeats.remove("w")
     await Upgrades(db, 100).restate_segments(at)

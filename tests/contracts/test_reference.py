@@ -25,7 +25,9 @@ from app.clock import FixedClock, system_ms
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.passes import update_pass
 from app.commands.passes.removals import delete_events, erase_pass
+from app.commands.rules.rules import create_rule
 from app.commands.segments import create_segment
+from app.commands.tiers import set_tier_program
 from app.commands.webhooks.endpoints import create_webhook_endpoint
 from app.commands.webhooks.endpoints import test_webhook_endpoint as send_test_message
 from app.config.settings import variables
@@ -62,12 +64,13 @@ INTERNAL = frozenset(
     app.auth.MAX_CACHED_KEYS
     app.auth.MAX_HEADER_CHARACTERS
     app.backlog.MAX_STORE_SHARE
-    app.commands.events.consistency.MAX_PAUSE_SECONDS
+    app.commands.definitions.MAX_ATTEMPTS
     app.commands.events.event_types.MAX_ATTEMPTS
     app.commands.inbound.deliveries.MAX_USER_AGENT
-    app.commands.segments.MAX_ATTEMPTS
     app.domain.events.receipts.MAX_CARRIED_BYTES
     app.domain.files.jsonl.MAX_FIRST_LINES
+    app.domain.fold.entries.MAX_BYTES
+    app.domain.fold.entries.MAX_ENTRIES
     app.domain.fold.recomputation.MAX_RECOMPUTED_EVENTS
     app.domain.segments.comparisons.MAX_WALK_COMPARISONS
     app.domain.segments.evaluation.MAX_SHOWN_CHARACTERS
@@ -82,6 +85,7 @@ INTERNAL = frozenset(
     app.graphql.types.filters.MAX_SOURCES
     app.local.processes.MAX_RESTART_DELAY_SECONDS
     app.rate_limits.MAX_CACHED_KEYS
+    app.shared_looks.MAX_PAUSE_SECONDS
     app.store.cache.MAX_PASSES
     app.store.cache.MAX_WORKSPACES
     app.store.mongo.decimal128.MAX_DIGITS
@@ -97,6 +101,8 @@ INTERNAL = frozenset(
     app.telemetry.metrics.MAX_LABEL_CHARACTERS
     app.telemetry.metrics.MAX_LABEL_VALUES
     app.telemetry.operations.MAX_CODES
+    app.domain.simulation.MAX_REPEATS
+    app.templates.rendering.MAX_PARSED
     """.split()
 )
 """Constants that bound caches, retries and metrics, or that repeat a limit of the page."""
@@ -372,7 +378,8 @@ async def test_messages_of_every_type_and_form_fit_the_schema(resources: Resourc
     settings = replace(resources.settings, egress_allow=("127.0.0.1",))
     business = await open_business(replace(resources, settings=settings), clock)
     async with run_receiver() as receiver:
-        shown = ActivityQuery(include_silent=True, include_historical=True)
+        # Firings of rules are sent only to a filter that names them.
+        shown = ActivityQuery(types=sorted(payload_schema.DATA), include_silent=True, include_historical=True)
         endpoint, _ = await create_webhook_endpoint(business.ctx, receiver.url, filter=shown)
         await live(business, clock)
         await deliver(business, endpoint.id)
@@ -398,10 +405,21 @@ async def test_messages_of_every_type_and_form_fit_the_schema(resources: Resourc
     } == {None}
 
 
+def bought(count: int) -> dict[str, object]:
+    """Return the criteria `so many purchases or more in 12 days`."""
+    return {"event": {"types": ["purchase"], "value": count, "within": {"days": 12 - 5 * (count - 1)}}}
+
+
 async def live(business: Business, clock: FixedClock) -> None:
     """Record events of all kinds, and let segments, time, removals and a merge add their activities."""
     ctx = business.ctx
     await business.create_segment("regulars", purchases(2), notify="EMIT")
+    award = {"awardPoints": {"points": "2", "pendingDays": 1, "expiresAfterDays": 4}}
+    trigger = {"event": {"types": ["purchase"]}}
+    await create_rule(ctx, {"key": "points", "name": "Points", "trigger": trigger, "effects": [award]})
+    clock.set(await clock.now() + timedelta(milliseconds=1))
+    tiers = [{"key": f"t{n}", "name": f"Tier {n}", "reach": bought(n)} for n in (1, 2)]
+    await set_tier_program(ctx, {"tiers": tiers, "period": {"days": 4}})
     await business.create_segment("rich", {"pass": {"field": "pointsBalance", "operator": "GTE", "value": 10}})
     await business.record(
         {"amount": "29.30", "currency": "EUR", "external_id": "r-1", "metadata": {"store": "north", "n": 1.5}},

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from app.domain.activities import CUSTOM_EVENT, ERASED_DATA, POINTS_ADDED, POINTS_EXPIRED
+from app.domain.events.events import MERGE_FINISHED
 from app.domain.events.tombstones import is_tombstone
 from app.domain.ids import event_id, keyed_event_id
 from app.domain.values.instants import to_ms
@@ -32,6 +33,19 @@ def matches(key: str, purchases: list[tuple[int, Decimal]], now_ms: int) -> bool
     if key == "spender":
         return sum((amount for at, amount in purchases if at > now_ms - 5 * MINUTE_MS), Decimal(0)) >= 60
     return len(purchases) >= 5
+
+
+DOLLARS_A_POINT = 7
+RULE: dict[str, Any] = {
+    "key": "points",
+    "name": "Points",
+    "trigger": {"event": {"types": ["purchase"]}},
+    "effects": [
+        {"awardPoints": {"perAmount": {"points": "1", "each": str(DOLLARS_A_POINT)}}},
+        {"awardPoints": {"points": "1"}},
+    ],
+}
+"""A rule with two effects for each purchase."""
 
 
 async def find_pending_work(db: Database, now_ms: int) -> str | None:
@@ -60,6 +74,18 @@ async def find_problems(db: Database, load: Load, segments: dict[str, str], now:
     [workspace] = await db["workspaces"].find({}, {"_id": 1}).to_list(None)
     sent = {_event_id(workspace["_id"], event): event for event in load.sent.values()}
     events = [doc for doc in await db["events"].find({}).to_list(None) if not is_tombstone(doc["_id"])]
+    erased = {erasure["_id"] for erasure in await db["erasures"].find({}, {"_id": 1}).to_list(None)}
+    # What rules made, or its stub if the pass was erased; and the ends of merges.
+    made = [
+        doc
+        for doc in events
+        if doc.get("origin", {}).get("channel") == "RULE"
+        or doc["_id"].startswith("mf:")
+        or ("removed" in doc and doc["pass"] in erased and doc["_id"] not in sent)
+    ]
+    made_ids = {doc["_id"] for doc in made}
+    made = [doc for doc in made if "origin" in doc]
+    events = [doc for doc in events if doc["_id"] not in made_ids]
     live = [event for event in events if "removed" not in event]
     stored = {event["_id"] for event in events}
     if lost := {key for key, event in sent.items() if event["externalId"] in load.acknowledged} - stored:
@@ -86,11 +112,14 @@ async def find_problems(db: Database, load: Load, segments: dict[str, str], now:
         ids = sorted(event["_id"] for event in events if event["pass"] == card["_id"])
         adding_ids = [each for each in ids if each in sent and Decimal(sent[each].get("points", "0")) > 0]
         for kind, expected in ((CUSTOM_EVENT, ids), (POINTS_ADDED, adding_ids)):
-            if sorted(a["cause"]["event"] for a in family_activities if a["type"] == kind) != expected:
+            reported = [a["cause"]["event"] for a in family_activities if a["type"] == kind]
+            if sorted(each for each in reported if each not in made_ids) != expected:
                 found.append(f"{card['external_id']}: the feed does not contain every {kind} once")
         counted = [event for event in live if event["pass"] == card["_id"]]
         found += _check_aggregates(card, counted)
-        found += _check_points(card, counted, family_activities)
+        own_made = [event for event in made if event["pass"] == card["_id"]]
+        found += _check_points(card, [*counted, *own_made], family_activities)
+        found += _check_rule(card, counted, own_made, family_activities)
         found += _check_feed(card, own_activities)
         found += _check_memberships(card, counted, segments, now_ms)
     for erasure in await db["erasures"].find({}).to_list(None):
@@ -119,6 +148,7 @@ def _check_aggregates(card: dict[str, Any], events: list[dict[str, Any]]) -> Ite
     for event in events:
         amounts_by_type[event["type"]].append(event["amount"].to_decimal())
     folded = {row["t"]: (row["n"], row["sum"].to_decimal()) for row in card["aggregates"].values()}
+    folded.pop(MERGE_FINISHED, None)
     expected = {kind: (len(amounts), sum(amounts, Decimal(0))) for kind, amounts in amounts_by_type.items()}
     if folded != expected:
         yield f"{card['external_id']} has {folded}, its events give {expected}"
@@ -139,6 +169,8 @@ def _check_points(
                 event["points"].to_decimal() if "points" in event else Decimal(0),
                 ends_at_ms=event.get("points_end", {}).get("at"),
                 corrects=event.get("correction_of"),
+                step=event.get("step", 0),
+                is_activity=event.get("origin", {}).get("channel") != "RULE",
             )
             for event in events
         ],
@@ -149,6 +181,33 @@ def _check_points(
     expired = [a["data"]["event"]["id"] for a in activities if a["type"] == POINTS_EXPIRED]
     if len(expired) != len(set(expired)):
         yield f"{card['external_id']}: points expired twice"
+
+
+def _check_rule(
+    card: dict[str, Any], events: list[dict[str, Any]], made: list[dict[str, Any]], activities: list[dict[str, Any]]
+) -> Iterator[str]:
+    """Check that the rule fired once for each purchase, gave its points, and took back those of removed purchases.
+
+    It does not fire for imported purchases, which are history.
+    """
+    fired = [event["origin"]["cause"] for event in made if event["type"] == "rule_fired"]
+    purchases = {event["_id"]: event["amount"].to_decimal() for event in events if event["type"] == "purchase"}
+    asked = {event["_id"] for event in events if event["type"] == "purchase" and not event.get("historical")}
+    if len(fired) != len(set(fired)) or not asked <= set(fired):
+        yield f"{card['external_id']}: the rule fired for {len(fired)} causes, for {len(asked)} purchases"
+    given: dict[tuple[str, int], Decimal] = defaultdict(Decimal)
+    for event in made:
+        if "effect" in event.get("origin", {}):
+            origin = event["origin"]
+            given[origin.get("target", origin["cause"]), origin["effect"]] += event["points"].to_decimal()
+    for cause in fired:
+        amount = purchases.get(cause)
+        expected = [Decimal(0), Decimal(0)] if amount is None else [amount // DOLLARS_A_POINT, Decimal(1)]
+        if [given[cause, 0], given[cause, 1]] != expected:
+            yield f"{card['external_id']}: the purchase {cause} of {amount} has {given[cause, 0]}, {given[cause, 1]} points"
+    reported = [a["cause"].get("event") for a in activities]
+    if any(reported.count(event["_id"]) != 1 for event in made if "step" in event):
+        yield f"{card['external_id']}: the feed does not contain everything that the rule made once"
 
 
 def _check_feed(card: dict[str, Any], activities: list[dict[str, Any]]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from random import Random
 
 from app.commands.context import Context
+from app.commands.rules.rules import create_rule
 from app.commands.segments import create_segment
 from app.commands.webhooks.endpoints import create_webhook_endpoint
 from app.commands.workspaces.workspaces import create_workspace
@@ -33,8 +34,8 @@ from tests.servers import running_servers
 
 from .campaign import open_campaign
 from .channels import OtherChannels
-from .checks import SEGMENTS, find_pending_work, find_problems
-from .load import START, Load
+from .checks import RULE, SEGMENTS, find_pending_work, find_problems
+from .load import EVERY_TYPE, START, Load
 from .partner import Partner, run_partner
 from .processes import Plan, Processes
 from .report import CrashReport, Minimum
@@ -53,7 +54,7 @@ async def run(
     random = Random(plan.seed)
     async with (
         running_servers(folder, durable=True) as servers,
-        run_partner(ActivityQuery(include_silent=True), random) as everything,
+        run_partner(ActivityQuery(EVERY_TYPE, include_silent=True), random) as everything,
         run_partner(ActivityQuery((ENTERED, LEFT), include_silent=True), random) as transitions,
         _open_workspace(servers.settings, [everything, transitions]) as (resources, secret, segment_ids),
     ):
@@ -154,6 +155,10 @@ async def run(
             await load.aclose()
 
 
+RULE_SEES_EVENTS_FROM = START + timedelta(seconds=1)
+"""An instant after that of the rule's version, which does not see the events of its own instant."""
+
+
 @asynccontextmanager
 async def _open_workspace(
     settings: Settings, partners: Sequence[Partner]
@@ -170,6 +175,8 @@ async def _open_workspace(
         for key, body in SEGMENTS.items():
             segment = await create_segment(ctx, key, key, {"event": {"types": ["purchase"], **body}}, notify="EMIT")
             ids[key] = segment.id
+        await create_rule(ctx, RULE)
+        await MongoClock(resources.db).set(RULE_SEES_EVENTS_FROM)
         for each in partners:
             await create_webhook_endpoint(ctx, each.receiver.url, filter=each.query)
         yield resources, secret, ids
@@ -213,8 +220,7 @@ async def _inject_faults(
     """
     faults: Counter[str] = Counter()
     clock, began, next_count_at, enough = MongoClock(resources.db), time.monotonic(), 0.0, False
-    waited_at = 0
-    seconds, now = plan.seconds, START
+    now, waited_at, seconds = RULE_SEES_EVENTS_FROM, 0, plan.seconds
     while time.monotonic() < began + seconds or not enough:
         if faults.total() % FAULTS_IN_A_ROW == 0 and faults.total() != waited_at:
             await wait_for_progress()

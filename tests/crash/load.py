@@ -12,13 +12,25 @@ from typing import Any
 
 import httpx
 
+from app.domain.activities import (
+    CREATED,
+    CUSTOM_EVENT,
+    DELETED,
+    ENTERED,
+    LEFT,
+    POINTS_ADDED,
+    POINTS_EXPIRED,
+    RULE_WAS_FIRED,
+    UPDATED,
+)
+
 RECORD = """mutation Record($input: RecordEventsInput!) {
   recordEvents(input: $input) {
     results { status event { id } userErrors { code message } } receipt { token } userErrors { code message }
   }
 }"""
-FOLLOW = """query Follow($after: String) {
-  activity(first: 250, after: $after, filter: { includeSilent: true }) {
+FOLLOW = """query Follow($after: String, $types: [String!]!) {
+  activity(first: 250, after: $after, filter: { types: $types, includeSilent: true }) {
     pageInfo { endCursor } nodes { sequence }
   }
 }"""
@@ -33,6 +45,10 @@ FIND = "query Find($externalId: String!) { pass(externalId: $externalId) { id } 
 MERGE = """mutation Merge($survivorId: ID!, $mergedId: ID!) {
   mergePasses(input: { survivorId: $survivorId, mergedId: $mergedId }) { pass { id } userErrors { code message } }
 }"""
+EVERY_TYPE = (
+    CREATED, UPDATED, DELETED, CUSTOM_EVENT, ENTERED, LEFT, POINTS_ADDED, POINTS_EXPIRED, RULE_WAS_FIRED,
+)  # fmt: skip
+"""Types of activities that a run makes. Firings of rules are shown only to a filter that names them."""
 START = datetime(2026, 1, 1, tzinfo=UTC)
 """First instant of the business clock, which goes on by half an hour or more during a run."""
 PASSES = 40
@@ -175,7 +191,7 @@ class Load:
         """Read the feed page by page from the last cursor, and return how many activities came in order."""
         cursor, seen = None, 0
         while not self.stopping:
-            page = (await self.execute(FOLLOW, {"after": cursor}))["activity"]
+            page = (await self.execute(FOLLOW, {"after": cursor, "types": EVERY_TYPE}))["activity"]
             for node in page["nodes"]:
                 seen += 1
                 if node["sequence"] != seen:

@@ -16,6 +16,7 @@ from app.clock import FixedClock
 from app.commands.events.receipts import receipt_of, record_call
 from app.commands.inbound.deliveries import Message, receive_message
 from app.commands.inbound.hooks import create_inbound_hook
+from app.commands.rules.rules import create_rule
 from app.commands.webhooks.endpoints import create_webhook_endpoint
 from app.commands.workspaces.keys import create_api_key
 from app.domain.events.events import EventInput
@@ -41,6 +42,9 @@ QUERIES = {
     "event": f"query ($id: ID!) {{ event(id: $id) {{ {EVENT} }} }}",
     "events": f"query ($id: ID!) {{ events(filter: {{passId: $id}}) {{ totalCount nodes {{ {EVENT} }} }} }}",
     "segment": "query ($id: ID!) { segment(id: $id) { id key name memberCount members { nodes { id } } } }",
+    "rule": "query ($id: ID!) { rule(id: $id) { id key name versions { nodes { version } } } }",
+    "ruleFirings": "query ($id: ID!) { a: ruleFirings(filter: {ruleId: $id}) { totalCount nodes { id } }"
+    " b: ruleFirings(filter: {passId: $id}) { totalCount nodes { id } } }",
     "job": "query ($id: ID!) { job(id: $id) { id status result } }",
     "inboundHook": "query ($id: ID!) { inboundHook(id: $id) { id name } }",
     "inboundDeliveries": "query ($id: ID!) { inboundDeliveries(hookId: $id) { totalCount nodes { id body } } }",
@@ -67,6 +71,22 @@ MUTATIONS = {
     "updateSegment": f"updateSegment(input: {{id: $id, name: \"mine\"}}) {{ segment {{ id key name }} {ERRORS} }}",
     "archiveSegment": f"archiveSegment(input: {{id: $id}}) {{ segment {{ id key name }} {ERRORS} }}",
     "duplicateSegment": f"duplicateSegment(input: {{id: $id, key: \"mine\"}}) {{ segment {{ id key name }} {ERRORS} }}",
+    "createRule": "createRule(input: {key: \"mine\", name: \"Mine\", trigger: {segmentEntered: {segmentId: $id}},"
+    f" effects: [{{awardPoints: {{points: 1}}}}]}}) {{ rule {{ id }} {ERRORS} }}",
+    "updateRule": f"updateRule(input: {{id: $id, name: \"mine\"}}) {{ rule {{ id key name }} {ERRORS} }}",
+    "pauseRule": f"pauseRule(input: {{id: $id}}) {{ rule {{ id key name }} {ERRORS} }}",
+    "resumeRule": f"resumeRule(input: {{id: $id}}) {{ rule {{ id key name }} {ERRORS} }}",
+    "archiveRule": f"archiveRule(input: {{id: $id}}) {{ rule {{ id key name }} {ERRORS} }}",
+    "simulateRule": f"a: simulateRule(input: {{ruleId: $id, from: \"2020-01-01T00:00:00Z\"}}) {{ job {{ id }} {ERRORS} }}"
+    " b: simulateRule(input: {from: \"2020-01-01T00:00:00Z\", rule: {key: \"mine\", name: \"Mine\", trigger:"
+    " {segmentLeft: {segmentId: $id}}, effects: [{awardPoints: {points: 1}}]}})"
+    f" {{ job {{ id }} {ERRORS} }}",
+    "duplicateRule": f"duplicateRule(input: {{id: $id, key: \"mine\"}}) {{ rule {{ id key name }} {ERRORS} }}",
+    "setTierProgram": "setTierProgram(input: {period: {days: 1}, tiers: [{key: \"mine\", name: \"Mine\","
+    f" reach: {{segment: {{id: $id}}}}}}]}}) {{ tierProgram {{ version }} {ERRORS} }}",
+    "addToSegment": f"addToSegment(input: {{segmentId: $id, passIds: [$id]}}) {{ results {{ pass {{ id }} }} {ERRORS} }}",
+    "removeFromSegment": "removeFromSegment(input: {segmentId: $id, passIds: [$id]})"
+    f" {{ results {{ pass {{ id }} }} {ERRORS} }}",
     "deleteEvents": "deleteEvents(input: {filter: {passId: $id}})"
     f" {{ job {{ id }} deletedCount {ERRORS} }}",
     "erasePass": f"erasePass(input: {{id: $id}}) {{ receipt {{ passId eventCount segments {{ key }} }} {ERRORS} }}",
@@ -144,6 +164,15 @@ async def stranger(resources: Resources, clock: FixedClock, api: Api) -> tuple[B
     """Create another workspace with at least one object of each kind, and return it with the global ids of all."""
     business = await create_business(resources, clock, f"{THEIRS} too")
     segment = await business.create_segment(THEIRS, purchases(1), notify="EMIT")
+    rule = await create_rule(
+        business.ctx,
+        {
+            "key": THEIRS,
+            "name": THEIRS,
+            "trigger": {"segmentEntered": {"segmentId": segment.id}},
+            "effects": [{"awardPoints": {"points": 1}}],
+        },
+    )
     event = {"pass_external_id": THEIRS, "external_id": THEIRS, "metadata": {"who": THEIRS}}
     [result] = (await business.record(event)).results
     await business.run_worker()
@@ -164,6 +193,7 @@ async def stranger(resources: Resources, clock: FixedClock, api: Api) -> tuple[B
         ("Pass", result.event.pass_id),
         ("Event", result.event.id),
         ("Segment", segment.id),
+        ("Rule", rule.id),
         ("Membership", f"{result.event.pass_id}.{segment.id}"),
         ("ApiKey", key.id),
         ("InboundHook", hook.id),

@@ -17,6 +17,7 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 from app.clock import FixedClock, system_ms
 from app.commands.inbound.deliveries import Message, receive_message
 from app.commands.inbound.hooks import create_inbound_hook
+from app.commands.rules.rules import create_rule
 from app.commands.webhooks.endpoints import create_webhook_endpoint
 from app.domain.activities import ActivityQuery
 from app.graphql.schema import schema
@@ -31,8 +32,13 @@ MEMBERSHIP = f"since {CAUSE} pass {{ externalId }} segment {{ key memberCount ba
 LISTS = {
     "passes": "passes(first: $n) { totalCount nodes { id pointsExpiring { points } memberships { totalCount nodes"
     f" {{ {MEMBERSHIP} }} }} }} }}",
-    "events": "events(first: $n) { totalCount nodes { id label pass { id externalId } correctionOf { id pass { id } } } }",
+    "events": "events(first: $n) { totalCount nodes { id label pass { id externalId } correctionOf { id pass { id } }"
+    " pointsEarned effects { id } activities { id } } }",
     "segments": "segments(first: $n) { totalCount nodes { id key memberCount backfill { total judged done } } }",
+    "rules": "rules(first: $n) { totalCount nodes { id key trigger { event { types } } effects { awardPoints { points } }"
+    " warnings { code } } }",
+    "ruleFirings": "ruleFirings(first: $n) { totalCount nodes { status pass { externalId } rule { key } event { id }"
+    " effects { event { type } } } }",
     "activity": f"activity(first: $n) {{ totalCount nodes {{ id data pass {{ id }} {CAUSE} }} }}",
     "eventDefinitions": "eventDefinitions(first: $n) { totalCount nodes { id key attributes { name } } }",
     "apiKeys": "apiKeys(first: $n) { totalCount nodes { id name } }",
@@ -57,6 +63,8 @@ PAGES = {
     "activity": f"passes(first: $n) {{ nodes {{ activity(first: $m) {{ nodes {{ id pass {{ id }} {CAUSE} }} }} }} }}",
     "deliveries": "webhookEndpoints(first: $n) { nodes { pendingCount failedCount deliveries(first: $m) { nodes { status"
     " activity { id } } } } }",
+    "firings": "rules(first: $n) { nodes { firings(first: $m) { totalCount nodes { id event { id } pass { id } } } } }",
+    "versions": "rules(first: $n) { nodes { versions(first: $m) { totalCount nodes { version } } } }",
     "members": f"segments(first: $n) {{ nodes {{ members(first: $m) {{ totalCount nodes {{ {MEMBERSHIP} }} }} }} }}",
 }
 """Lists inside lists: each inner list is one read, served by an index, and all run at the same time.
@@ -104,6 +112,13 @@ async def business(resources: Resources, clock: FixedClock, reads: ReadCounter) 
         await business.create_segment(key, criteria, notify="EMIT")
         for key, criteria in (("one", purchases(1)), ("two", purchases(2)), ("lately", bought_within(9)))
     ]
+    for number in range(8):
+        trigger = {"event": {"types": ["purchase", "unknown"]}}
+        effects = [{"awardPoints": {"points": 1}}]
+        await create_rule(
+            business.ctx,
+            {"key": f"r{number}", "name": "Rule", "trigger": trigger, "effects": effects, "status": "PAUSED"},
+        )
     for number in range(8):
         base = {"pass_external_id": f"guest-{number}", "source": "till"}
         first, _ = (await business.record({**base, "external_id": f"{number}"}, base)).results

@@ -17,7 +17,7 @@ from app.domain.activities import (
     UPDATED,
     Activity,
 )
-from app.domain.events.events import Event
+from app.domain.events.events import MERGE_FINISHED, Event
 from app.domain.events.tombstones import is_tombstone
 from app.domain.passes.passes import Pass
 from app.domain.state import aggregates
@@ -29,7 +29,14 @@ from app.store.workspace import activities
 from tests import oracle
 
 from .memory import Doc, MemoryDatabase
+from .rules import RuleInvariants
 from .script import CRITERIA, Script
+
+
+def _find_stubs_of_made(docs: Sequence[Doc], script: Script) -> set[str]:
+    """Return the ids of what remains of erased passes and is neither sent nor perhaps sent: rules made it."""
+    sent = {event_id for ids in script.sent.values() for event_id in ids} | script.maybe_sent
+    return {doc["_id"] for doc in docs if script.has_rules and "removed" in doc and doc["_id"] not in sent}
 
 
 class Invariants:
@@ -39,7 +46,12 @@ class Invariants:
         self._script = script
         self._now_ms = now_ms
         docs = [doc for doc in db["events"].docs.values() if not is_tombstone(doc["_id"])]
-        self._events = [events.from_doc(doc) for doc in docs if "removed" not in doc]
+        found = [events.from_doc(doc) for doc in docs if "removed" not in doc]
+        # Events that rules made, and those that Punchcard recorded itself at the end of a merge.
+        self._made = [event for event in found if event.is_made or event.type == MERGE_FINISHED]
+        made_ids = {event.id for event in self._made} | _find_stubs_of_made(docs, script)
+        self._events = [event for event in found if event.id not in made_ids]
+        docs = [doc for doc in docs if doc["_id"] not in made_ids]
         self._passes = [passes.from_doc(doc) for doc in db["passes"].docs.values() if "gone" not in doc]
         self._event_ids: dict[str, list[str]] = {}
         for doc in docs:
@@ -90,8 +102,13 @@ class Invariants:
             self._check_alias(card)
             return 0
         counted = [event for event in self._events if event.pass_id == card.id]
+        made = [event for event in self._made if event.pass_id == card.id]
         assert not card.outbox, "something was not published"
-        assert dict(card.aggregates) == dict(aggregates.fold_events({}, counted)), "an event was lost or counted twice"
+        own = [*counted, *(event for event in made if not event.is_made)]
+        assert dict(card.aggregates) == dict(aggregates.fold_events({}, own)), "an event was lost or counted twice"
+        assert dict(card.made_aggregates) == dict(aggregates.fold_events({}, [e for e in made if e.is_made])), (
+            "what a rule made was lost or counted twice"
+        )
         log = [a for a in self._log if a.pass_id == card.id]
         assert [a.pass_sequence for a in log] == list(range(1, card.last_activity + 1)), (
             "activities of a pass are missing or out of order"
@@ -102,7 +119,12 @@ class Invariants:
         removed = self._check_published_once(family_log, sent, counted, is_merged=len(family) > 1)
         assert sum(a.type == CREATED for a in log) == 1
         # Points that expired before their event was removed stay published as expired.
-        self._check_points(card, counted, log, sent, instants=instants and not removed)
+        if self._script.has_rules:
+            invariants = RuleInvariants([*self._events, *self._made], self._versions, self._script.rule_ids)
+            invariants.check(card, exact=instants and not removed)
+            self._check_made_published(made, family_log)
+        else:
+            self._check_points(card, counted, log, sent, instants=instants and not removed)
         transitions = 0
         for segment_id in self._script.segments.values():
             found = [(to_ms(a.occurred_at), a.type == ENTERED) for a in log if a.segment_id == segment_id]
@@ -120,6 +142,8 @@ class Invariants:
         self, log: Sequence[Activity], sent: Sequence[str], counted: Sequence[Event], *, is_merged: bool
     ) -> list[str]:
         """Check the activities of events and removals, and return the removed events."""
+        made = {event.id for event in self._made}
+        log = [a for a in log if a.cause.get("event") not in made]
         published = sorted(str(a.cause["event"]) for a in log if a.type == CUSTOM_EVENT)
         added = sorted(str(a.cause["event"]) for a in log if a.type == POINTS_ADDED)
         assert added == [event_id for event_id in published if self._script.points[event_id].points > 0], (
@@ -135,6 +159,13 @@ class Invariants:
         expected = [event_id for event_id in removed if event_id in published]
         assert published_removals == expected, "a removal was not published, or published twice"
         return removed
+
+    def _check_made_published(self, made: Sequence[Event], log: Sequence[Activity]) -> None:
+        """Check that each event that a rule made is published once, with the number that it carries."""
+        numbers = [(a.cause.get("event"), a.pass_sequence) for a in log]
+        for event in made:
+            if event.is_made:
+                assert numbers.count((event.id, event.step)) == 1, "what a rule made was not published once"
 
     def _find_aliases(self, pass_id: str) -> list[str]:
         found = [card.id for card in self._passes if card.alias_of == pass_id]
@@ -175,7 +206,7 @@ class Invariants:
             for e in event_ids
             if e in script.occurred
         ]
-        versions = sorted((v for v in self._versions if v["segment"] == segment_id), key=lambda v: v["version"])
+        versions = sorted((v for v in self._versions if v.get("segment") == segment_id), key=lambda v: v["version"])
         starts = [to_ms(version["at"]) for version in versions]
         joined = to_ms(card.created_at)
         found: list[tuple[int, bool]] = []

@@ -27,6 +27,7 @@ UNIQUE: Mapping[str, Sequence[tuple[str, ...]]] = {
     "activities": (("workspace", "pos"),),
     "definitions": (("workspace", "rev"),),
     "segments": (("workspace", "key"),),
+    "rules": (("workspace", "key"),),
 }
 _MISSING = object()
 _OPTIONS: CodecOptions[Doc] = CodecOptions(tz_aware=True, tzinfo=UTC)

@@ -17,8 +17,9 @@ from unittest.mock import patch
 
 from app.domain import activities
 from app.domain.events.events import Event
-from app.domain.fold import advance as domain_advance
-from app.domain.fold import entries
+from app.domain.fold import advance as fold_advance
+from app.domain.fold import entries, instant
+from app.domain.fold.advance import _Course
 from app.domain.state import points
 from app.store.codecs import counting, pass_writes
 from app.store.mongo.queries import ErrorTranslating
@@ -27,14 +28,15 @@ from app.store.stages import merge as merge_queries
 from app.store.stages import publish as publish_queries
 from app.store.stages import saves
 from app.store.workspace.activities import ActivityQueries
-from workers.stages import advance, due, erase, fold, publish
+from workers.stages import advance, due, erase, fold, publish, reads
 
 
 @dataclass(frozen=True)
 class Mutant:
     """A function of `owner` in which `new` replaces `old`. The modules `also` import the function and get it too.
 
-    A rare mutant does harm only under interleavings that a few random runs do not bring about.
+    A rare mutant does harm only under interleavings that a few random runs do not bring about. `then` are further
+    replacements. `runs` are the options of the random runs that notice the mutant.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Mutant:
     new: str
     also: tuple[ModuleType, ...] = ()
     rare: bool = False
+    then: tuple[tuple[str, str], ...] = ()
+    runs: tuple[str, ...] = ()
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
@@ -59,9 +63,11 @@ class Mutant:
         found = getattr(self.owner, self.function)
         original: Any = inspect.unwrap(found.fget if isinstance(found, property) else found)  # type: ignore[arg-type]
         text = textwrap.dedent(inspect.getsource(original))
-        assert text.count(self.old) == 1, f"{self.function} must contain exactly one {self.old!r}"
+        for old, new in ((self.old, self.new), *self.then):
+            assert text.count(old) == 1, f"{self.function} must contain exactly one {old!r}"
+            text = text.replace(old, new)
         namespace: dict[str, Any] = {}
-        exec(compile(text.replace(self.old, self.new), f"<{self.name}>", "exec"), original.__globals__, namespace)
+        exec(compile(text, f"<{self.name}>", "exec"), original.__globals__, namespace)
         if isinstance(self.owner, type) and issubclass(self.owner, ErrorTranslating):
             # The class translates the errors of its methods when it is defined. Do the same for the new method.
             return vars(type(self.owner.__name__, (ErrorTranslating,), dict(namespace)))[self.function]
@@ -81,7 +87,7 @@ MUTANTS = (
     Mutant(
         name="points do not expire until an event comes",
         owner=points.PointsAccount,
-        function="next_expiry_ms",
+        function="next_change_ms",
         old="if self.lots else None",
         new="if not self.lots else None",
     ),
@@ -126,10 +132,10 @@ MUTANTS = (
     ),
     Mutant(
         name="segments are evaluated only at now",
-        owner=domain_advance._Walk,
+        owner=_Course,
         function="run",
-        old="at_ms = max(at_ms, self.at_ms)\n",
-        new="at_ms = max(limit_ms, self.at_ms)\n",
+        old="at_ms = max(at_ms, walk.at_ms)\n",
+        new="at_ms = max(self.limit_ms, walk.at_ms)\n",
     ),
     Mutant(
         name="walk passes over events left pending",
@@ -157,11 +163,10 @@ MUTANTS = (
     ),
     Mutant(
         name="clock is read last",
-        owner=advance,
-        function="advance_passes",
-        old="limit_ms=at.elapsed_ms",
-        new="limit_ms=to_ms(await worker.resources.clock.elapsed())",
-        also=(due, fold),
+        owner=advance._Walks,
+        function="_walk",
+        old="limit_ms=self._at.elapsed_ms",
+        new="limit_ms=to_ms(await self._worker.resources.clock.elapsed())",
     ),
     Mutant(
         name="log is appended to in any order",
@@ -268,7 +273,7 @@ MUTANTS = (
     ),
     Mutant(
         name="removal of an event that a merge moves is not published",
-        owner=advance,
+        owner=reads,
         function="_find_moved",
         old="return await worker.merge_queries.published_elsewhere(targets, workspace_ids=workspace_ids)",
         new="return ()",
@@ -276,8 +281,9 @@ MUTANTS = (
     ),
     Mutant(
         name="removed events still count in measures",
-        owner=domain_advance._Walk,
-        function="_remove",
+        owner=instant,
+        function="remove_events",
+        also=(fold_advance,),
         old="set(targets)",
         new="set()",
     ),

@@ -11,6 +11,7 @@ from zlib import crc32
 
 from app.clock import FixedClock
 from app.commands.context import Context
+from app.commands.events.outcomes import BatchOutcome
 from app.commands.events.record import record_events
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import erase_pass, remove_events
@@ -21,6 +22,8 @@ from app.domain.ids import event_id
 from app.domain.values.instants import from_ms, to_ms
 from tests import oracle
 from tests.business import bought_within, no_purchase_for, purchases, spent
+
+from . import rules
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 QUARTER_DAY = timedelta(hours=6)
@@ -74,7 +77,9 @@ class Script:
     name in CRITERIA by segment and version.
     """
 
-    def __init__(self, random: Random, clock: FixedClock, *, late: bool, merging: bool = False) -> None:
+    def __init__(
+        self, random: Random, clock: FixedClock, *, late: bool, merging: bool = False, rules: bool = False
+    ) -> None:
         self.sent: dict[str, list[str]] = {}
         self.occurred: dict[str, tuple[int, Decimal]] = {}
         self.pass_ids: dict[str, str] = {}
@@ -87,6 +92,9 @@ class Script:
         self._clock = clock
         self._late = late
         self._merging = merging
+        self.has_rules = rules
+        self.rule_ids: dict[str, str] = {}
+        self._rule_version = 1
         self.steps = self._write_steps()
 
     async def play(self, ctx: Context) -> None:
@@ -102,13 +110,17 @@ class Script:
         names = list(CRITERIA)
         self._random.shuffle(names)
         steps = [self.define_step(name) for name in names[:3]]
+        if self.has_rules:
+            steps.append(self.rules_step())
         later = names[3:]
         now = START
         for batch in range(self._random.randrange(6, 10)):
             now += QUARTER_DAY * self._random.choice((1, 1, 4, 40, 100))
             buyers = self._random.sample(PASSES, self._random.randrange(1, 4))
             steps.append(self.record_step(str(batch), now, buyers))
-            if self._random.random() < 0.4:
+            if self.has_rules:
+                now = self._add_rule_steps(steps, str(batch), buyers, now)
+            elif self._random.random() < 0.4:
                 steps.append(self.correct_step(str(batch), buyers[:2]))
             chance = self._random.random()
             if chance < 0.45:
@@ -133,6 +145,59 @@ class Script:
         steps.append(self.clock_step(now + timedelta(days=self._random.choice((1, 45, 200)))))
         return steps
 
+    def _add_rule_steps(self, steps: list[Step], batch: str, buyers: list[str], now: datetime) -> datetime:
+        """Add refunds, and sometimes a new version of a rule, and return the instant of the last step."""
+        if self._random.random() < 0.6:
+            now += rules.delay_of_refund(self._random.randrange(1, 3))
+            steps.append(self.refund_step(batch, now, buyers[:2]))
+        if self._random.random() < 0.2 and self._rule_version < len(rules.PER_VERSION):
+            self._rule_version += 1
+            now += timedelta(milliseconds=3)
+            steps += [self.clock_step(now), self.edit_rule_step(self._rule_version)]
+        return now
+
+    def rules_step(self) -> Step:
+        """Create the rules."""
+
+        async def step(ctx: Context) -> None:
+            self.rule_ids = await rules.define_rules(ctx)
+            self._clock.set(await self._clock.now() + timedelta(milliseconds=1))
+
+        return step
+
+    def edit_rule_step(self, version: int) -> Step:
+        """Give the rule "points" its next version."""
+
+        async def step(ctx: Context) -> None:
+            await rules.edit_points(ctx, version)
+
+        return step
+
+    def refund_step(self, batch: str, at: datetime, names: list[str]) -> Step:
+        """Refund a part of what these passes bought in the batch, as soon as they have."""
+        parts = {name: self._random.choice((1, 1, 2, 4)) for name in names}
+        delays = {name: self._choose_delay() for name in names}
+
+        async def step(ctx: Context) -> None:
+            self._clock.set(max(await self._clock.now(), at))
+            inputs = []
+            for name in names:
+                bought = event_id(ctx.workspace.id, "api", f"{batch} {name}")
+                if bought in self.occurred:
+                    occurred_ms, amount = self.occurred[bought]
+                    refunded_at = max(at - delays[name], from_ms(occurred_ms))
+                    inputs.append(
+                        EventInput(
+                            "refund", pass_external_id=name, amount=amount / parts[name], occurred_at=refunded_at,
+                            external_id=f"{batch} {name} refunded", correction_of=bought,
+                        )
+                    )  # fmt: skip
+            if inputs:
+                outcome = await record_events(ctx, inputs)
+                self._note_corrections(ctx, f"{batch} refunded", inputs, outcome)
+
+        return step
+
     def record_step(self, batch: str, at: datetime, names: list[str]) -> Step:
         """Record a purchase for each pass shortly before it occurs, some twice, then set the clock to `at`."""
         before = timedelta(milliseconds=self._random.choice((1, 1_000, 200_000)))
@@ -143,7 +208,7 @@ class Script:
                 amount=Decimal(self._random.choice((1, 60, 150))),
                 occurred_at=at - self._choose_delay(),
                 external_id=f"{batch} {name}",
-                **choose_points(f"{batch} {name}", at),
+                **({} if self.has_rules else choose_points(f"{batch} {name}", at)),
             )
             for name in names
         ]
@@ -186,18 +251,20 @@ class Script:
             ]
             if not inputs:
                 return
-            outcome = await record_events(ctx, inputs)
-            # The corrected event may be removed, or its pass may be erased.
-            codes = {problem.code for item in outcome.results for problem in item.problems}
-            assert codes <= {Code.EVENT_REMOVED, Code.UNKNOWN}, codes
-            events = [item.event for item in outcome.results if item.event is not None]
-            self.sent[f"{batch} corrected"] = [event.id for event in events]
-            # The reply of an earlier call may have been lost, and the pass may be erased since.
-            rejected_ids = {event_id(ctx.workspace.id, "api", str(each.external_id)) for each in inputs}
-            self.maybe_sent |= rejected_ids - {event.id for event in events}
-            self._note_points(events)
+            self._note_corrections(ctx, f"{batch} corrected", inputs, await record_events(ctx, inputs))
 
         return step
+
+    def _note_corrections(self, ctx: Context, batch: str, inputs: list[EventInput], outcome: BatchOutcome) -> None:
+        # The corrected event may be removed, or its pass may be erased.
+        codes = {problem.code for item in outcome.results for problem in item.problems}
+        assert codes <= {Code.EVENT_REMOVED, Code.UNKNOWN}, codes
+        events = [item.event for item in outcome.results if item.event is not None]
+        self.sent[batch] = [event.id for event in events]
+        # The reply of an earlier call may have been lost, and the pass may be erased since.
+        rejected_ids = {event_id(ctx.workspace.id, "api", str(each.external_id)) for each in inputs}
+        self.maybe_sent |= rejected_ids - {event.id for event in events}
+        self._note_points(events)
 
     def _note_points(self, events: Iterable[Event]) -> None:
         self.pass_ids |= {event.id: event.pass_id for event in events}

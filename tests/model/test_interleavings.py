@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from .mutants import MUTANTS, Mutant
+from .rule_mutants import RULE_MUTANTS
 from .scenes import SCENES, Scene, play
 from .schedule import Odds
 from .world import run
@@ -37,6 +38,19 @@ def test_reads_older_than_own_writes_let_no_event_count_twice_or_get_lost(mergin
     assert sum(each.transitions for each in stats) > 5 * SEEDS
 
 
+@pytest.mark.parametrize("options", ["", "late", "merging"])
+def test_points_of_rules_follow_net_amounts_whatever_crashes_and_races(options: str) -> None:
+    """Each purchase has the points of its net amount under the version that fired, and no rule fires twice for one."""
+    stats = [run(seed, None, **dict.fromkeys(["rules", *options.split()], True)) for seed in range(SEEDS)]
+    assert sum(each.crashes for each in stats) > 5 * SEEDS
+
+
+@pytest.mark.parametrize("mutant", RULE_MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
+def test_removed_rule_breaks_the_points_of_a_random_run(mutant: Mutant) -> None:
+    with mutant.applied():
+        assert not all(survives(seed, *mutant.runs) for seed in range(60)), "the rule has no effect"
+
+
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
 def test_rare_interleaving_breaks_no_rule(scene: Scene) -> None:
     play(scene)
@@ -63,10 +77,10 @@ def passes(scene: Scene) -> bool:
     return True
 
 
-def survives(seed: int) -> bool:
+def survives(seed: int, *options: str) -> bool:
     """Return whether all checks pass after the run."""
     try:
-        run(seed)
+        run(seed, None, **dict.fromkeys(options, True))
     except AssertionError:
         return False
     return True

@@ -48,7 +48,7 @@ SMALL_LIMITS = {
     "workers.stages.fold.MAX_IDS_CHECKED": 8,
     "workers.stages.fold.EVENTS_PER_TURN": 2,
     "workers.stages.turns.EVENTS_PER_TURN": 2,
-    "app.domain.fold.advance.MAX_WALK_COMPARISONS": 20,
+    "app.domain.fold.walk.MAX_WALK_COMPARISONS": 20,
     # A run must not depend on the processor time that a walk takes.
     "workers.stages.shares.SLICE_SECONDS": 10**9,
     "workers.stages.shares.YIELD_SECONDS": 10**9,
@@ -126,7 +126,15 @@ class World:
     """A store, a clock, and the processes that use them. The first `slow` workers often stall."""
 
     def __init__(
-        self, seed: int, odds: Odds, *, workers: int = 3, slow: int = 1, late: bool = False, merging: bool = False
+        self,
+        seed: int,
+        odds: Odds,
+        *,
+        workers: int = 3,
+        slow: int = 1,
+        late: bool = False,
+        merging: bool = False,
+        rules: bool = False,
     ) -> None:
         self.random = Random(seed)
         self.schedule = Schedule(Random(seed + 1), odds)
@@ -135,7 +143,7 @@ class World:
         self.clock = FixedClock(START)
         # Events that a merge moves to a pass are late there, and so are events that a lagging fold does not see yet.
         self.has_late_events, self.workers, self.slow = late or merging or odds.lagging_reads > 0, workers, slow
-        self.script = Script(self.random, self.clock, late=late, merging=merging)
+        self.script = Script(self.random, self.clock, late=late, merging=merging, rules=rules)
         self.read: list[Activity] = []
         self.is_open = True
 
@@ -244,7 +252,9 @@ class World:
     async def is_finished(self) -> bool:
         """Return whether no stage has anything left to do."""
         now_ms = to_ms(await self.clock.now())
-        rev = max((doc["rev"] for doc in self.db["definitions"].docs.values()), default=0)
+        versions = self.db["definitions"].docs.values()
+        # A pass meets a new version of a rule when it is next walked.
+        rev = max((doc["rev"] for doc in versions if "segment" in doc), default=0)
         cards = self.db["passes"].docs.values()
         return not (
             any("pend" in doc for doc in self.db["events"].docs.values())

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from app.domain.activities import CREATED, CUSTOM_EVENT, ENTERED, LEFT, UPDATED, Activity, Entry
 from app.domain.events.events import TYPES, Category, Event, Origin
 from app.domain.events.points_expiry import PointsExpiry
-from app.domain.passes.passes import STATUSES, Membership, Pass, Profile
+from app.domain.passes.passes import STATUSES, Membership, Pass, PassTier, Profile
 from app.domain.state.aggregates import Aggregate
+from app.domain.state.lots import Lot
 from app.domain.state.measures import FirstAndLast, State, Total, Window
-from app.domain.state.points import Lot
 from app.domain.values.instants import to_ms
 
 OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True, tzinfo=UTC)
@@ -120,7 +120,14 @@ activities = st.builds(
 )
 
 profiles = st.builds(
-    Profile, st.dictionaries(keys, st.none() | names, max_size=3), json_objects, json_objects, st.sampled_from(STATUSES)
+    Profile,
+    st.dictionaries(keys, st.none() | names, max_size=3),
+    json_objects,
+    json_objects,
+    status=st.sampled_from(STATUSES),
+    lists=st.dictionaries(
+        words.filter(lambda name: "." not in name), st.sampled_from(["INCLUDE", "EXCLUDE"]), max_size=3
+    ),
 )
 aggregates = st.dictionaries(
     st.tuples(words, st.none() | currencies),
@@ -161,6 +168,7 @@ passes = st.builds(
     initial_profile=profiles,
     profile=profiles,
     installed_at=st.none() | instants,
+    installed_by_event=flags,
     created_at=instants,
     updated_at=instants,
     evaluated_until_ms=millis,
@@ -175,7 +183,7 @@ passes = st.builds(
     last_activity=st.integers(0, 10**9),
     outbox=st.lists(entries, max_size=3).map(tuple),
     next_due_ms=st.none() | millis,
-    tier=st.none() | names,
+    tier=st.none() | st.builds(PassTier, names, millis, st.none() | millis),
     lots=st.none() | st.dictionaries(words, st.builds(Lot, decimals, millis, points_ends), max_size=3),
     failures=st.integers(0, 4),
     historical=flags,

@@ -130,7 +130,8 @@ def _render_cell(value: object) -> str:
 async def _read_events(lease: JobLease, query: EventQuery, start: Sequence[Any] | None) -> LinesWithPosition:
     """Yield the lines of the matching events, the oldest first.
 
-    Internal events, which Punchcard records itself, are left out unless the query names their type.
+    Internal events, which Punchcard records itself, and those that rules made are left out unless the query names their
+    type.
     """
     workspace = lease.workspace
     while True:
@@ -139,7 +140,7 @@ async def _read_events(lease: JobLease, query: EventQuery, start: Sequence[Any] 
             # A query for external ids returns all its events, also those before the start.
             events = [event for event in events if (event.occurred_ms, event.id) > (start[0], start[1])]
         if not query.types:
-            events = [event for event in events if event.type not in INTERNAL_TYPES]
+            events = [event for event in events if event.type not in INTERNAL_TYPES and not event.is_made]
         external_ids = await workspace.passes.external_ids({event.pass_id for event in events})
         corrected = await workspace.events.get_many({e.correction_of for e in events if e.correction_of is not None})
         widths = [HOUR_MS] if next_start is None else next_start[2:]

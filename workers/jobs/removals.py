@@ -67,7 +67,7 @@ async def _find_next(lease: JobLease, order: DeletionOrder, position: Mapping[st
     targets = [
         [event.pass_id, event.id]
         for event in events
-        if event.type not in INTERNAL_TYPES and (not home_ids or event.home_pass_id in home_ids)
+        if event.type not in INTERNAL_TYPES and not event.is_made and (not home_ids or event.home_pass_id in home_ids)
     ]
     words = [list(word) for word in sorted(words_of(events))] if targets else []
     if next_start is not None or not home_ids:

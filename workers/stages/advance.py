@@ -8,27 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from app.domain.activities import Entry, types_of
-from app.domain.events.events import Event
+from app.domain.definitions import Definitions
 from app.domain.fold.advance import Advanced, advance
-from app.domain.fold.prefetch import Prefetch, WindowPage, find_prefetch
+from app.domain.fold.lacks import Lacks
 from app.domain.passes.passes import Pass
-from app.domain.segments.segments import Definitions
 from app.domain.values.instants import to_ms
 from app.store.mongo.ids import new_id
 from app.store.stages.fold import PARKED_AFTER
 from app.telemetry import metrics
 from workers.worker import Worker
 
-from .shares import LONG_HISTORY, TimeSlices, choose_by_history
+from .reads import PassWork, ReadWork, read_for_walks, read_what_lacked
+from .shares import LONG_HISTORY, TimeSlices
 
 log = logging.getLogger(__name__)
 
 MAX_OUTBOX_ENTRIES = 1_000
+MAX_REPEATS = 5
+"""Repeats of a walk, each after reading what the walk before it lacked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,25 +43,6 @@ class RoundClock:
     now_ms: int
     elapsed_ms: int
     election: object = None
-
-
-@dataclass(frozen=True, slots=True)
-class PassWork:
-    """A pass to walk, its pending events that are not counted yet, and whether more are pending than these."""
-
-    card: Pass
-    events: Sequence[Event] = ()
-    has_more: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ReadWork:
-    """A pass to walk, with what was read for its walk: see `advance`."""
-
-    work: PassWork
-    history: Sequence[Event]
-    pages: Mapping[str, WindowPage]
-    moved_ids: Collection[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,35 +72,12 @@ async def advance_passes(
     """
     full = {work.card.workspace_id for work in works if not _has_room(work)}
     worker.resources.bus.wake("publish", *full)
-    prefetched = await _prefetch(worker, at, [work for work in works if _has_room(work)], definitions)
+    room = [work for work in works if _has_room(work)]
+    walks = _Walks(worker, at, definitions)
+    await walks.run(await read_for_walks(worker, at.elapsed_ms, room, definitions))
     saved: dict[str, Saved] = {}
     writes: list[tuple[Pass, Pass, Sequence[Entry], str]] = []
-    slices = TimeSlices()
-    for read in prefetched:
-        work, card = read.work, read.work.card
-        if slices.is_over(card.workspace_id):
-            continue
-        began = slices.now()
-        try:
-            walk = partial(
-                advance,
-                card,
-                definitions[card.workspace_id],
-                work.events,
-                limit_ms=at.elapsed_ms,
-                recorded_ms=at.now_ms,
-                has_more=work.has_more,
-                history=read.history,
-                pages=read.pages,
-                moved_ids=read.moved_ids,
-            )
-            advanced = walk() if len(read.history) < LONG_HISTORY else await asyncio.to_thread(walk)
-        except Exception as error:  # noqa: BLE001  # an unknown bug in one pass must not stop the others
-            await _count_failure(worker, at, card, error)
-            continue
-        finally:
-            if slices.add(card.workspace_id, began):
-                await asyncio.sleep(0)
+    for card, advanced in walks.done:
         after = advanced.card
         if advanced.folded_ids:
             after = replace(after, last_folded_ids=advanced.folded_ids)
@@ -125,7 +85,76 @@ async def advance_passes(
         writes.append((card, after, advanced.entries, saved[card.id].write_id))
     await _save(worker, at, writes, saved)
     _report(worker, saved)
+    _count_rules(worker, at, saved)
     return saved
+
+
+class _Walks:
+    """The walks of one round. `done` has the pass as read and the result of each walk that lacked nothing."""
+
+    def __init__(self, worker: Worker, at: RoundClock, definitions: Mapping[str, Definitions]) -> None:
+        self.done: list[tuple[Pass, Advanced]] = []
+        self._worker, self._at, self._definitions = worker, at, definitions
+        self._slices = TimeSlices()
+
+    async def run(self, reads: Sequence[ReadWork]) -> None:
+        """Walk each pass, again after reading what its walk lacked.
+
+        After MAX_REPEATS, the walk ends before the instant at which it lacks something. If that is its first instant, the
+        walk counts as failed.
+        """
+        for _ in range(MAX_REPEATS):
+            lacking = await self._walk_all(reads)
+            if not lacking:
+                return
+            reads = await read_what_lacked(self._worker, lacking)
+        for read, lacks in await self._walk_all(reads):
+            if lacks.is_first:
+                error = RuntimeError(f"the walk still lacks data at {lacks.at_ms} after {MAX_REPEATS} reads")
+                await _count_failure(self._worker, self._at, read.work.card, error)
+            else:
+                await self._walk_all([replace(read, before_ms=lacks.at_ms)])
+
+    async def _walk_all(self, reads: Sequence[ReadWork]) -> list[tuple[ReadWork, Lacks]]:
+        """Walk each pass once, and return those whose walk lacked something, with what it lacked."""
+        lacking = []
+        for read in reads:
+            card = read.work.card
+            if self._slices.is_over(card.workspace_id):
+                continue
+            began = self._slices.now()
+            try:
+                result = await self._walk(read)
+            except Exception as error:  # noqa: BLE001  # an unknown bug in one pass must not stop the others
+                await _count_failure(self._worker, self._at, card, error)
+                continue
+            finally:
+                if self._slices.add(card.workspace_id, began):
+                    await asyncio.sleep(0)
+            if isinstance(result, Lacks):
+                lacking.append((read, result))
+            else:
+                self.done.append((card, result))
+        return lacking
+
+    async def _walk(self, read: ReadWork) -> Advanced | Lacks:
+        work, card = read.work, read.work.card
+        walk = partial(
+            advance,
+            card,
+            self._definitions[card.workspace_id],
+            work.events,
+            limit_ms=self._at.elapsed_ms,
+            recorded_ms=self._at.now_ms,
+            has_more=work.has_more,
+            history=read.history,
+            pages=read.pages,
+            moved_ids=read.moved_ids,
+            families=read.families,
+            texts=self._worker.texts,
+            before_ms=read.before_ms,
+        )
+        return walk() if len(read.history or ()) < LONG_HISTORY else await asyncio.to_thread(walk)
 
 
 def _has_room(work: PassWork) -> bool:
@@ -167,46 +196,12 @@ def _report(worker: Worker, saved: Mapping[str, Saved]) -> None:
     bus.wake("merge", *(pass_id for pass_id, card in cards.items() if card.alias_of is not None))
 
 
-async def _prefetch(
-    worker: Worker, at: RoundClock, works: Sequence[PassWork], definitions: Mapping[str, Definitions]
-) -> list[ReadWork]:
-    """Read what each walk needs beforehand. Passes with too much history are left to the next round."""
-    sized: list[tuple[tuple[PassWork, Prefetch], str, int]] = []
-    for work in works:
-        prefetch = find_prefetch(work.card, definitions[work.card.workspace_id], work.events, at.elapsed_ms)
-        size = sum(row.count for row in work.card.aggregates.values()) if prefetch.history else 0
-        sized.append(((work, prefetch), work.card.workspace_id, size))
-    kept = choose_by_history(sized)
-    histories = await worker.fold_queries.histories([work.card for work, prefetch in kept if prefetch.history])
-
-    async def read_pages(work: PassWork, prefetch: Prefetch) -> dict[str, WindowPage]:
-        pages = {}
-        for key, (measure, after_ms) in prefetch.windows.items():
-            expiring, has_more = await worker.fold_queries.expiring_events(work.card, measure, after_ms)
-            pages[key] = WindowPage(after_ms=after_ms, expiring=expiring, has_more=has_more)
-        return pages
-
-    pages = await asyncio.gather(*(read_pages(work, prefetch) for work, prefetch in kept))
-    moved_ids = await _find_moved(worker, [work for work, _ in kept], histories)
-    return [
-        ReadWork(work, histories.get(work.card.id, ()), page, moved_ids=moved_ids)
-        for (work, _), page in zip(kept, pages, strict=True)
-    ]
-
-
-async def _find_moved(
-    worker: Worker, works: Sequence[PassWork], histories: Mapping[str, Sequence[Event]]
-) -> Collection[str]:
-    """Return the ids that `advance` takes as `moved_ids`. Reads only if tombstones name events that were not read."""
-    targets, workspace_ids = dict[str, str](), dict[str, str]()
-    for work in works:
-        if removed := {event.removes for event in work.events if event.removes is not None}:
-            removed -= {event.id for event in (*work.events, *histories.get(work.card.id, ()))}
-            targets |= dict.fromkeys(removed, work.card.id)
-            workspace_ids |= dict.fromkeys(removed, work.card.workspace_id)
-    if not targets:
-        return ()
-    return await worker.merge_queries.published_elsewhere(targets, workspace_ids=workspace_ids)
+def _count_rules(worker: Worker, at: RoundClock, saved: Mapping[str, Saved]) -> None:
+    """Count what rules were asked about, in memory only."""
+    for each in saved.values():
+        advanced = each.advanced
+        if advanced.matched:
+            worker.diagnostics.add(advanced.card.workspace_id, at.now_ms, advanced.matched, advanced.skipped)
 
 
 async def _count_failure(worker: Worker, at: RoundClock, card: Pass, error: Exception) -> None:

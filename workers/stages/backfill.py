@@ -28,7 +28,7 @@ async def backfill(worker: Worker, workspace_id: str) -> None:
 async def backfill_once(worker: Worker, workspace_id: str) -> bool:
     """Run one round and return whether it saved anything, so that more may be behind."""
     at = await read_clock(worker)
-    revision = (await worker.read_definitions([workspace_id]))[workspace_id].revision
+    revision = (await worker.read_definitions([workspace_id]))[workspace_id].announced_revision
     lap = worker.laps.pop(("backfill", workspace_id), None)
     is_folding = any(worker.is_running("fold", key) for key in SLOT_RANGES)
     if lap is not None and lap.subject == revision and not lap.passes and lap.should_go_on and is_folding:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from app.domain.definitions import Definitions
 from app.domain.passes.passes import Pass
-from app.domain.segments.segments import Definitions
 from workers.laps import LOOK_SIZE, Lap
 from workers.worker import Worker
 
-from .advance import PassWork, RoundClock, advance_passes, read_clock
+from .advance import RoundClock, advance_passes, read_clock
+from .reads import PassWork
 
 DUE_BATCH_SIZE = 500
 
@@ -108,7 +109,9 @@ def _is_behind(card: Pass, definitions: Definitions, at: RoundClock) -> bool:
     """Return whether time alone may change the pass, or a later revision. Another worker may have advanced it meanwhile."""
     if card.erased is not None or card.alias_of is not None:
         return False
-    return card.revision < definitions.revision or (card.next_due_ms is not None and card.next_due_ms <= at.elapsed_ms)
+    return card.revision < definitions.announced_revision or (
+        card.next_due_ms is not None and card.next_due_ms <= at.elapsed_ms
+    )
 
 
 async def next_due_ms(worker: Worker, now_ms: int, within_ms: int) -> list[tuple[str, int]]:

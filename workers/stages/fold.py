@@ -10,17 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from app.domain.definitions import ActiveDefinitions, Definitions
 from app.domain.events.events import Event
 from app.domain.events.tombstones import target_of, targets_of, tombstone_id
+from app.domain.fold.entries import MAX_ENTRIES
 from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass
-from app.domain.segments.segments import Definitions
 from app.store.stages.pending import BacklogPosition, PendingAt, PendingEvent
 from app.telemetry import metrics
 from workers.looks import Asked
 from workers.worker import Worker
 
-from .advance import PassWork, RoundClock, Saved, advance_passes, read_clock
+from .advance import RoundClock, Saved, advance_passes, read_clock
+from .reads import PassWork
 from .turns import EVENTS_PER_TURN, read_turns
 
 FOLD_BATCH_SIZE = 1_000
@@ -217,10 +219,26 @@ def classify(
             uncounted = set(pending_for_pass(card, [event.id for event in events], still_pending))
             fold_round.strays.extend((card, event) for event in events if event.id in uncounted)
         elif foldable := foldable_events(card, events, still_pending):
-            limit = min(MAX_EVENTS_PER_PASS, definitions[card.workspace_id].latest_active.events_per_walk)
+            limit = count_to_take(definitions[card.workspace_id].latest_active, foldable)
             has_more = len(foldable) > limit or pass_id in backlog.cut
             fold_round.works.append(PassWork(card, foldable[:limit], has_more))
     return fold_round
+
+
+def count_to_take(active: ActiveDefinitions, events: Sequence[Event]) -> int:
+    """Return how many of the events one walk takes, at least one, so that its write stays small.
+
+    An event makes up to two entries of the outbox, and each effect of a rule that it may cause up to three.
+    """
+    limit = min(MAX_EVENTS_PER_PASS, active.events_per_walk)
+    if not active.rules:
+        return limit
+    entries = 0
+    for count, event in enumerate(events[:limit]):
+        entries += 2 + 3 * active.count_effects(event.type)
+        if count and entries > MAX_ENTRIES:
+            return count
+    return limit
 
 
 def is_erased(card: Pass) -> bool:

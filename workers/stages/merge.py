@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from app.domain.passes.merges import profile_for_survivor
+from app.domain.passes.merges import end_for_survivor, profile_for_survivor
 from workers.worker import Worker
 
 from .fold import pending_for_pass
@@ -40,12 +40,16 @@ async def merge_once(worker: Worker, pass_id: str) -> bool:
         # A query that waits for an event to be published looks at the outbox of the event's pass. Keep the event there.
         return False
     await worker.merge_queries.close_name(alias)
-    profile_event = profile_for_survivor(alias, await worker.resources.clock.now())
+    now = await worker.resources.clock.now()
+    profile_event = profile_for_survivor(alias, now)
     if profile_event is not None:
         await worker.merge_queries.record(alias, profile_event)
     # A new primary may still show events as pending that the pass counted, and they would be published again.
     while await worker.merge_queries.move(alias, partial(worker.require_same_primary, election)):
         worker.resources.wake_fold(alias.workspace_id, [alias.alias_of])
+    # Only now do all members of a family lie on the survivor.
+    if (end := end_for_survivor(alias, now)) is not None:
+        await worker.merge_queries.record(alias, end)
     if not await worker.merge_queries.finish(alias):
         worker.resources.bus.wake("erase", alias.id)
     worker.resources.wake_fold(alias.workspace_id, [alias.alias_of])

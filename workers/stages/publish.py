@@ -8,17 +8,21 @@ or repeats a round gets a duplicate-key error, drops what is in the log already,
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from app.clock import SystemClock
 from app.domain.activities import Activity, Entry
+from app.domain.events.events import INTERNAL_TYPES, Event
 from app.domain.rendering import render_activity
 from app.domain.values.instants import to_ms
 from app.feed.tailer import topic
 from app.store.mongo.horizons import Horizon
 from app.store.stages.publish import entries_in_order
+from app.store.workspace.vocabulary import SOURCE, TYPE, Word
 from app.store.workspace.workspace import Workspace
 from app.telemetry import metrics
 from workers.worker import Worker
@@ -29,6 +33,8 @@ ENTRIES_PER_PASS = 50
 MAX_ENTRIES_PER_ROUND = 10_000
 """Entries that one round renders: they are held in memory. The passes behind them wait for the next round."""
 PUBLISH_BATCH_SIZE = 1_000
+WORDS_TTL_SECONDS = 10.0
+"""The time after which a worker stores types and sources again, in case the stage forget has deleted them meanwhile."""
 
 
 async def publish(worker: Worker, workspace_id: str) -> None:
@@ -47,6 +53,11 @@ async def publish_once(worker: Worker, workspace_id: str) -> bool:
     if horizon.until_ms is not None:
         worker.horizons[workspace_id] = horizon
     workspace = worker.resources.workspace(workspace_id)
+    made = [entry.made for _, entry in entries if entry.made]
+    await _record_words(worker, workspace, made)
+    # Before the log: an activity must not tell of an event that does not exist. Before the pull: the outbox is the only
+    # other place where the event is stored.
+    await worker.publish_queries.insert_made(workspace_id, made)
     drafts, last, history = await asyncio.gather(
         _render(worker, workspace_id, entries), _read_last_position(worker, workspace), workspace.read_log_history()
     )
@@ -94,6 +105,24 @@ def _limit_entries(waiting: Mapping[str, list[Entry]]) -> dict[str, list[Entry]]
     return taken
 
 
+async def _record_words(worker: Worker, workspace: Workspace, made: Sequence[Event]) -> None:
+    """Store the types and sources of events that walks made. A word that this worker stored lately costs no round trip."""
+    words = {
+        word
+        for event in made
+        if event.type not in INTERNAL_TYPES
+        for word in ((TYPE, event.type), (SOURCE, event.source))
+    }
+    now_seconds = time.monotonic()
+    since, stored = worker.words.get(workspace.id, (-math.inf, frozenset[Word]()))
+    if now_seconds - since > WORDS_TTL_SECONDS:
+        since, stored = now_seconds, frozenset()
+    if words <= stored:
+        return
+    await workspace.vocabulary.insert(words - stored)
+    worker.words[workspace.id] = since, stored | words
+
+
 async def _read_last_position(worker: Worker, workspace: Workspace) -> int:
     """Return the last position of the log. A remembered one is looked up, too: the store may have been restored."""
     last = await workspace.activities.last_pos(worker.positions.get(workspace.id, 0))
@@ -103,8 +132,10 @@ async def _read_last_position(worker: Worker, workspace: Workspace) -> int:
 
 async def _render(worker: Worker, workspace_id: str, entries: Sequence[tuple[str, Entry]]) -> list[Activity]:
     workspace = worker.resources.workspace(workspace_id)
-    event_ids = {str(entry.refs["event"]) for _, entry in entries if "event" in entry.refs}
+    made = {entry.made.id: entry.made for _, entry in entries if entry.made}
+    event_ids = {str(entry.refs["event"]) for _, entry in entries if "event" in entry.refs} - made.keys()
     segment_ids = {str(entry.refs["segment"]) for _, entry in entries if "segment" in entry.refs}
     events = await workspace.events.get_many(event_ids) if event_ids else {}
     segments = await workspace.segments.get_many(segment_ids) if segment_ids else {}
+    events = {**events, **made}
     return [render_activity(pass_id, entry, events, segments) for pass_id, entry in entries]

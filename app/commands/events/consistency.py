@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Collection, Mapping
+from functools import partial
 
 from app.commands.context import Context
 from app.domain.errors import Code, InvalidInput, NotYet
 from app.domain.events.receipts import RECORDED
+from app.resources import Resources
+from app.shared_looks import SharedLook
+from app.store.workspace.receipts import FoldState
+from app.store.workspace.workspace import Workspace
 
 from .receipts import IssuedReceipt, find_receipt
 
 WAIT_TIMEOUT_SECONDS = 5.0
-MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.01, 0.25
 
 
 async def open_receipt(ctx: Context, token: str) -> IssuedReceipt:
@@ -44,37 +48,51 @@ async def wait_for_events(
 ) -> set[str]:
     """Wait until the events are folded, or with `published` published, and return those that are not in time.
 
-    Checks again after 10 ms, then after longer pauses, for `max_seconds` at most and 5 seconds at most.
+    It lasts `max_seconds` at most and 5 seconds at most. All callers of a process that wait for the same workspace share
+    the reads.
     """
-    clock = asyncio.get_running_loop().time
-    deadline = clock() + min(max_seconds, WAIT_TIMEOUT_SECONDS)
-    pause_seconds, is_first, remaining = MIN_PAUSE_SECONDS, True, event_ids
-    while remaining := await _find_unfinished(ctx, remaining, published=published, wake=is_first):
-        if clock() + pause_seconds > deadline:
-            break
-        await asyncio.sleep(pause_seconds)
-        pause_seconds, is_first = min(pause_seconds * 1.5, MAX_PAUSE_SECONDS), False
-    return remaining
+    looks, key = ctx.resources.looks, (ctx.workspace.id, published)
+    look = looks.get(key)
+    if look is None:
+        find_done = partial(_find_done, ctx.workspace, ctx.resources, published)
+        look = looks[key] = SharedLook(find_done, when_idle=partial(looks.pop, key, None))
+    return await look.wait(event_ids, min(max_seconds, WAIT_TIMEOUT_SECONDS))
 
 
 async def find_unfolded(ctx: Context, event_ids: set[str]) -> set[str]:
-    """Return those of the events that are not folded now. One round trip."""
+    """Return those of the events that are not folded now. One round trip, or two if some are pending."""
     states = await ctx.workspace.fold_states.read(event_ids) if event_ids else {}
-    return {event_id for event_id, state in states.items() if not state.folded}
+    return set(await _find_pending(ctx.workspace, states))
 
 
-async def _find_unfinished(ctx: Context, event_ids: set[str], *, published: bool, wake: bool) -> set[str]:
-    """Return the events that are not folded, or with `published` not published. With `wake`, wake their stages."""
-    if not event_ids:
-        return set()
-    states = await ctx.workspace.fold_states.read(event_ids)
-    pending = {event_id for event_id, state in states.items() if not state.folded}
-    if pending and wake:
-        ctx.resources.wake_fold(ctx.workspace.id, {states[each].pass_id for each in pending})
+async def _find_done(
+    workspace: Workspace, resources: Resources, published: bool, event_ids: Collection[str], new_ids: Collection[str]
+) -> set[str]:
+    """Return the events that are folded, or with `published` published. Wake the stages of the others in `new_ids`."""
+    states = await workspace.fold_states.read(event_ids)
+    pending = await _find_pending(workspace, states)
+    if woken := {states[each].pass_id for each in pending if each in new_ids}:
+        resources.wake_fold(workspace.id, woken)
     if not published:
-        return pending
-    folded = {event_id: state for event_id, state in states.items() if state.folded}
-    unpublished = await ctx.workspace.fold_states.unpublished(folded) if folded else set()
-    if unpublished and wake:
-        ctx.resources.bus.wake("publish", ctx.workspace.id)
-    return pending | unpublished
+        return set(event_ids) - pending
+    folded = {event_id: state for event_id, state in states.items() if event_id not in pending}
+    unpublished = await workspace.fold_states.unpublished(folded) if folded else set()
+    if not unpublished.isdisjoint(new_ids):
+        resources.bus.wake("publish", workspace.id)
+    return set(event_ids) - pending - unpublished
+
+
+async def _find_pending(workspace: Workspace, states: Mapping[str, FoldState]) -> set[str]:
+    """Return the events that are not counted in their pass yet.
+
+    An event that is marked as pending counts nevertheless if it is among the last that its pass has counted.
+    """
+    pending = {event_id: state.pass_id for event_id, state in states.items() if not state.folded}
+    if not pending:
+        return set()
+    passes = await workspace.outboxes.evaluated(set(pending.values()))
+    return {
+        event_id
+        for event_id, pass_id in pending.items()
+        if pass_id not in passes or event_id not in passes[pass_id].last_folded_ids
+    }

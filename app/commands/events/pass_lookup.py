@@ -48,7 +48,7 @@ async def resolve_passes(
             cache.remember_pass(workspace.id, stored_id, name, since=epoch)
         found |= stored.ids
         if create and (missing := [name for name in uncached_names if name not in found and not find_invisible(name)]):
-            rev = await workspace.segments.highest_rev()
+            rev = await workspace.definitions.highest_rev()
             cards = [
                 new_pass(ctx, name, Profile(), None, now, rev=rev, wait_ms=FIRST_EVENT_DELAY_MS, historical=historical)
                 for name in missing

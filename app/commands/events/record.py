@@ -298,6 +298,7 @@ def _event(
         new_value=draft.new_value,
         correction_of=draft.correction_of,
         corrected_order=draft.corrected_order,
+        root=draft.root,
         historical=historical,
         points_expiry=draft.points_expiry,
         label=draft.label,

@@ -88,7 +88,7 @@ async def create_passes(ctx: Context, items: Sequence[PassInput], action: str = 
 
 def _compare_with_stored(index: int, draft: PassDraft, card: Pass) -> PassResult:
     """Return DUPLICATE if the stored pass was created from the same input, else CONFLICT."""
-    if (card.initial_profile, card.installed_at) == (draft.profile, draft.installed_at):
+    if (card.initial_profile, card.given_installed_at) == (draft.profile, draft.installed_at):
         return PassResult(index, RecordStatus.DUPLICATE, card)
     problem = Problem(
         Code.TAKEN, "Another pass has this external id; update that one with updatePass.", ("externalId",)

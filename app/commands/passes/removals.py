@@ -10,7 +10,7 @@ from app.clock import SystemClock
 from app.commands.audit import record_audit_entry
 from app.commands.context import Context
 from app.domain.errors import Code, Conflict, InvalidInput, NotFound
-from app.domain.events.events import INTERNAL_TYPES, EventQuery
+from app.domain.events.events import INTERNAL_TYPES, RULE_CHANNEL, EventQuery
 from app.domain.events.tombstones import Erasure, Tombstone
 from app.domain.jobs import Job, JobKind, JobStatus, Tally, too_many_jobs
 from app.domain.passes.passes import Pass
@@ -27,7 +27,8 @@ Target = tuple[str, str]
 async def delete_events(ctx: Context, query: EventQuery, *, dry_run: bool = False) -> tuple[Job | None, int | None]:
     """Create the job that removes the events that match now. With `dry_run`, return their number and create no job.
 
-    Events recorded later stay, and so do internal events. A repeated call creates another job, which removes the events
+    Events recorded later stay, and so do internal events and those that rules made. A repeated call creates another
+    job, which removes the events
     left. Raises InvalidInput for an empty query. Raises Unavailable.
     """
     # The audit entry names the parts of the filter without their values, which may be personal data.
@@ -57,14 +58,20 @@ async def delete_events(ctx: Context, query: EventQuery, *, dry_run: bool = Fals
 
 
 async def count_matching_events(ctx: Context, query: EventQuery, home_pass_ids: Sequence[str] = ()) -> int:
-    """Count the events that would be removed. With `home_pass_ids`, count those on any of these passes."""
+    """Count the events that would be removed. With `home_pass_ids`, count those on any of these passes.
+
+    Internal events and those that rules made stay.
+    """
     events = ctx.workspace.events
     internal = tuple(
         event_type for event_type in sorted(INTERNAL_TYPES) if not query.types or event_type in query.types
     )
     count = 0
     for each in [replace(query, pass_id=pass_id) for pass_id in home_pass_ids] or [query]:
-        count += await events.count(each) - (await events.count(replace(each, types=internal)) if internal else 0)
+        made = replace(each, channel=RULE_CHANNEL)
+        for sign, part in ((1, each), (-1, made)):
+            count += sign * await events.count(part)
+            count -= sign * await events.count(replace(part, types=internal)) if internal else 0
     return count
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from app.domain.errors import Code, InvalidInput, Problem
-from app.domain.values.decimals import plain
+from app.domain.values.decimals import ZERO, plain
 
-from .events import INTERNAL_TYPES, SUBTRACTED_TYPES, Category, Event
+from .events import CHECKOUT, CHECKOUT_CORRECTIONS, INTERNAL_TYPES, SUBTRACTED_TYPES, Category, Event
 from .validation import Draft
 
 FIELD = "correctionOf"
@@ -24,16 +24,23 @@ def apply_correction(draft: Draft, original: Event | None) -> Draft:
     opposite direction, such as a refund of a purchase, may omit its amount: the amount is then that of the original. It
     may not exceed the amount of the original. Other corrections of the same original do not count for this limit. An
     amount without a currency gets the currency of the original. Points stay as sent. The draft also gets
-    `corrected_order`, so that the correction counts after the original.
+    `corrected_order`, so that the correction counts after the original, and the `root` of the original's family.
 
-    Raises InvalidInput: UNKNOWN if the pass has no such event, INVALID for another currency, OUT_OF_RANGE for a larger
-    amount.
+    Raises InvalidInput: UNKNOWN if the pass has no such event, CAUSED_BY_RULE if a rule made it, INVALID for another
+    currency, OUT_OF_RANGE for a larger amount.
     """
     if original is None or original.type in INTERNAL_TYPES:
         raise InvalidInput(
             Code.UNKNOWN, "No such event on this pass; give the id of an event that was recorded on it.", FIELD
         )
-    draft = replace(draft, corrected_order=original.order[:2])
+    if original.is_made:
+        message = "Punchcard made this event; correct the event that caused it, and Punchcard corrects what it made."
+        raise InvalidInput(Code.CAUSED_BY_RULE, message, FIELD)
+    draft = replace(draft, corrected_order=original.depth_order, root=original.family)
+    if draft.type in CHECKOUT_CORRECTIONS:
+        if original.type != CHECKOUT or original.amount is None:
+            raise InvalidInput(Code.INVALID, f"A {draft.type} corrects a checkout with an amount; give its id.", FIELD)
+        draft = replace(draft, amount=ZERO if draft.amount is None else draft.amount)
     if original.amount is None:
         return draft
     if draft.sent_currency not in (None, original.currency):

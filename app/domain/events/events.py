@@ -46,20 +46,25 @@ def _later_category(value: str) -> Category:
 
 
 TYPES: Mapping[str, Category] = MappingProxyType(
-    dict.fromkeys(("purchase", "refund", "payment", "charge", "credit"), Category.TRANSACTION)
+    dict.fromkeys(("purchase", "refund", "payment", "charge", "credit", "checkout"), Category.TRANSACTION)
     | dict.fromkeys(
         (
             "check_in", "check_out", "visit", "scan", "app_open", "link_click", "notification_received",
             "notification_opened", "pass_installed", "pass_uninstalled", "pass_registered", "custom", "redemption",
+            "login", "opt_in", "opt_out", "share", "checkout_update", "checkout_reject",
         ),
         Category.ACTIVITY,
     )
+    | dict.fromkeys(("point_add", "point_sub"), Category.CUSTOM)
     | dict.fromkeys(("field_updated", "field_increment", "field_decrement"), Category.FIELD_CHANGE)
 )  # fmt: skip
 """The built-in types and their categories."""
 
 STEPS = frozenset({"field_increment", "field_decrement"})
 """Types that increase or decrease a number in a field."""
+
+INSTALLED, UNINSTALLED = "pass_installed", "pass_uninstalled"
+"""Types that make an inactive pass active, and an active one inactive."""
 
 PASS_UPDATED = "pass_updated"
 """Internal type that updatePass records. The event's `changes` hold the new values."""
@@ -69,14 +74,37 @@ PASS_ERASED = "pass_erased"
 """Internal type of the tombstone of an erased pass."""
 PASS_MERGED = "pass_merged"
 """Internal type of the tombstone of a merged pass. `into` is the id of the survivor."""
-INTERNAL_TYPES = frozenset({PASS_UPDATED, EVENT_REMOVED, PASS_ERASED, PASS_MERGED})
+POINT_ADD, POINT_SUB = "point_add", "point_sub"
+"""Types of points given and taken apart from other events. Rules make events of these types."""
+RULE_FIRED = "rule_fired"
+"""Internal type of the event that each firing of a rule makes."""
+RULE_RETRIED = "rule_retried"
+"""Internal type that retryRuleFirings records. `metadata` names the firing whose failed effects are made again."""
+MERGE_FINISHED = "merge_finished"
+"""Internal type recorded on the survivor when all events of a merged pass have moved to it."""
+LIST_ADDED, LIST_REMOVED = "list_added", "list_removed"
+"""Internal types by which a pass gets onto a list of a segment, and off it. `metadata` names the segment and the list."""
+LIST_EVENTS = frozenset({LIST_ADDED, LIST_REMOVED})
+INTERNAL_TYPES = frozenset({
+    PASS_UPDATED, EVENT_REMOVED, PASS_ERASED, PASS_MERGED, RULE_FIRED, RULE_RETRIED, MERGE_FINISHED, *LIST_EVENTS,
+})  # fmt: skip
 TOMBSTONES = frozenset({EVENT_REMOVED, PASS_ERASED, PASS_MERGED})
 """Types that remove something from a pass. Their events count in no aggregate and appear in no list."""
 
+RULE_CHANNEL = "RULE"
+"""Channel of the events that rules make."""
+RESERVED_PREFIX = "customer."
+"""Beginning of the names of activities, which no event type may have."""
 OWN_SOURCE = "punchcard"
 """Source of the events that Punchcard records itself."""
 
-SUBTRACTED_TYPES = frozenset({"refund", "credit"})
+CHECKOUT, CHECKOUT_UPDATE, CHECKOUT_REJECT = "checkout", "checkout_update", "checkout_reject"
+"""Types of a purchase whose total may change, of a new total, and of the end that takes back what is left."""
+CHECKOUT_CORRECTIONS = frozenset({CHECKOUT_UPDATE, CHECKOUT_REJECT})
+CHECKOUT_INCREASED, CHECKOUT_DECREASED = "checkout_increased", "checkout_decreased"
+"""Types of the differences that the walk makes for such a correction. They count in spend."""
+CHECKOUT_DIFFERENCES = frozenset({CHECKOUT_INCREASED, CHECKOUT_DECREASED})
+SUBTRACTED_TYPES = frozenset({"refund", "credit", CHECKOUT_DECREASED})
 """Types whose amount is stored positive and subtracts from sums of spend."""
 SPEND_CATEGORY = Category.TRANSACTION
 """Category whose amounts are spend. The types in SUBTRACTED_TYPES subtract; all others of the category add."""
@@ -122,6 +150,10 @@ class Origin:
     `actor` names the API key or inbound hook. `staff` is the member of staff who acted by hand, as the client sent it.
     `batch` names the batch of the job that recorded the event. After a crash, the next worker repeats the batch and
     finds its events by that name.
+
+    An event that a rule made names the `rule` by its id, the `rule_version`, and the index of the `effect`. `cause` is the
+    id of an event or activity. `depth` is 1 for what follows from a recorded event. If the cause corrects points that a
+    rule gave before, `target` is the id of the event for which it gave them.
     """
 
     channel: str
@@ -130,6 +162,12 @@ class Origin:
     user_agent: str | None = None
     batch: str | None = None
     staff: str | None = None
+    rule: str | None = None
+    rule_version: int | None = None
+    depth: int = 0
+    cause: str | None = None
+    effect: int | None = None
+    target: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +197,9 @@ class Event:
     - `changes`: new values, for PASS_UPDATED.
     - `removes`, `into`: target of a tombstone.
     - `definition_version`: version of the event type that the event was checked against.
+    - `step`: number of the first activity of an event that a walk made; 0 for recorded events.
+    - `root`: id of the first event of the family: of a correction, and of what rules made for an event.
+    - `matures_ms`: instant from which the points of an award are in the balance; None for at once.
     """
 
     id: str
@@ -188,6 +229,9 @@ class Event:
     label: str | None = None
     definition_version: int | None = None
     split_metadata: Mapping[str, object] | None = None
+    step: int = 0
+    root: str | None = None
+    matures_ms: int | None = None
     _values: dict[Steps, PathValues] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -213,17 +257,34 @@ class Event:
         return to_ms(self.recorded_at)
 
     @property
-    def order(self) -> tuple[int, int, str]:
-        """The key by which events count one after the other: (instant in ms, depth, id).
+    def is_made(self) -> bool:
+        """Whether the walk made the event, for a rule or a checkout. Such an event is no activity of the customer."""
+        return self.origin.channel == RULE_CHANNEL or self.type in CHECKOUT_DIFFERENCES
 
-        A correction follows what it corrects. If it is dated at or before the corrected event, it takes the instant of
-        that event and the next depth. All other events have the depth 0.
+    @property
+    def family(self) -> str:
+        """The id of the first event of the family: the event, its corrections, and what rules made for any of them."""
+        return self.root or self.correction_of or self.id
+
+    @property
+    def order(self) -> tuple[int, int, int, str]:
+        """The key by which events count one after the other: (instant in ms, step, depth, id).
+
+        What a walk made at an instant follows the recorded events of the instant. A correction follows what it
+        corrects. If it is dated at or before the corrected event, it takes the instant of that event and the next depth.
+        All other events have the depth 0.
         """
         occurred_ms = self.occurred_ms
         if self.corrected_order is None or occurred_ms > self.corrected_order[0]:
-            return occurred_ms, 0, self.id
+            return occurred_ms, self.step, 0, self.id
         corrected_ms, depth = self.corrected_order
-        return corrected_ms, depth + 1, self.id
+        return corrected_ms, self.step, depth + 1, self.id
+
+    @property
+    def depth_order(self) -> tuple[int, int]:
+        """The instant and the depth in `order`, which corrections of this event store."""
+        at_ms, _, depth, _ = self.order
+        return at_ms, depth
 
     @property
     def order_ms(self) -> int:
@@ -260,7 +321,7 @@ def parse_type(raw: object, *path: str) -> str:
             "Give 1 to 100 letters, digits, '_', '.', ':' or '-', beginning with a letter or digit.",
             *path,
         )
-    if raw in INTERNAL_TYPES:
+    if raw in INTERNAL_TYPES or raw in CHECKOUT_DIFFERENCES or raw.startswith(RESERVED_PREFIX):
         raise InvalidInput(Code.INVALID, "Only Punchcard itself records this type; give another.", *path)
     return raw
 
@@ -285,3 +346,4 @@ class EventQuery:
     amount_max: Decimal | None = None
     external_id: str | None = None
     metadata: Sequence[Condition] = ()
+    channel: str | None = None

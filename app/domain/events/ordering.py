@@ -13,7 +13,7 @@ def sort_events(events: Iterable[Event]) -> list[Event]:
     unique_events = {event.id: event for event in events}
     if all(event.correction_of is None for event in unique_events.values()):
         # Equal to the order below, and faster: histories have many events, and most have no correction.
-        return sorted(unique_events.values(), key=lambda event: (event.occurred_at, event.id))
+        return sorted(unique_events.values(), key=lambda event: (event.occurred_at, event.step, event.id))
     return sorted(complete_orders(unique_events.values()), key=lambda event: event.order)
 
 
@@ -41,5 +41,5 @@ def _complete(event: Event, by_id: dict[str, Event]) -> Event:
     _, latest = chain.popitem()
     while chain:
         _, correction = chain.popitem()
-        latest = by_id[correction.id] = replace(correction, corrected_order=latest.order[:2])
+        latest = by_id[correction.id] = replace(correction, corrected_order=latest.depth_order)
     return latest

@@ -18,6 +18,7 @@ from app.domain.values.instants import parse_instant, to_ms
 from app.domain.values.paths import split_keys
 from app.domain.values.text import encode_canonical, parse_external_id, parse_object, parse_text
 
+from .checkouts import find_checkout_problems, find_total
 from .events import DEFAULT_SOURCE, STEPS, TYPES, Category, EventInput, parse_type
 from .points_expiry import PointsExpiry, parse_points_expiry
 
@@ -31,7 +32,7 @@ class Draft:
 
     `metadata_text` is the canonical text of the metadata by which a repeat is recognized. `split_metadata` has the keys of
     the metadata split at their points; None if no key has one. `sent` holds the values as the client sent them, before
-    defaults; fingerprints are made from it. `corrected_order` is that of the event, set by `apply_correction`.
+    defaults; fingerprints are made from it. `corrected_order` and `root` are those of the event, set by `apply_correction`.
     """
 
     pass_id: str | None
@@ -52,6 +53,7 @@ class Draft:
     correction_of: str | None
     sent: tuple[str | None, ...]
     corrected_order: tuple[int, int] | None = None
+    root: str | None = None
     points_expiry: PointsExpiry | None = None
     label: str | None = None
     staff: str | None = None
@@ -134,6 +136,11 @@ def validate_event(sent: EventInput, rules: ValidationRules) -> Draft:
         parse_field(parse_object, sent.metadata, "metadata", max_bytes=rules.metadata_bytes, splits_keys=True)
         or ({}, "{}")
     )  # fmt: skip
+    if amount is None and sent.amount is None:
+        amount = find_total(event_type, metadata, problems)
+        if amount is not None and amount < 0:
+            problems.append(Problem(Code.OUT_OF_RANGE, "A total must not be negative.", ("amount",)))
+    problems.extend(find_checkout_problems(event_type, amount, sent.correction_of))
     # Without a point in the whole text, no key has one.
     split = split_keys(metadata) if "." in metadata_text else metadata
     points_expiry = None

@@ -70,7 +70,7 @@ def render_event_line(event: Event, pass_external_id: str, corrected: Event | No
         line["correctionOf"] = corrected.id
         line["correctionOfSource"] = corrected.source
         line["correctionOfExternalId"] = corrected.external_id or corrected.id
-    if event.points_expiry is not None and (event.points or corrected is not None):
+    if event.points_expiry is not None and (event.points > 0 or corrected is not None):
         if event.points_expiry.at_ms is not None:
             line["pointsExpireAt"] = format_instant(from_ms(event.points_expiry.at_ms))
         else:

@@ -10,11 +10,20 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from app.domain.events.events import Event
+from app.domain.events.events import INSTALLED, RULE_FIRED, Event
 from app.domain.passes.passes import Pass
-from app.domain.passes.profiles import FIELD_EVENTS, apply_field_event, rebuild_profile, rebuilds_profile
+from app.domain.passes.profiles import (
+    FIELD_EVENTS,
+    UPDATES,
+    apply_field_event,
+    first_installation,
+    rebuild_profile,
+    rebuilds_profile,
+)
 from app.domain.state import points
 from app.domain.state.aggregates import Aggregates, fold_events
+from app.domain.state.firings import RuleFirings, add_firing
+from app.domain.state.lots import ExpiredLot, Matured
 from app.domain.state.measures import (
     MAX_EXPIRING,
     Measure,
@@ -26,25 +35,33 @@ from app.domain.state.measures import (
     from_aggregates,
     refill_window,
 )
-from app.domain.state.points import ExpiredLot, can_count_in_order, points_account_of
+from app.domain.state.points import can_count_in_order, points_account_of
+from app.domain.values.instants import to_ms
 
-from .prefetch import WindowPage
+from .lacks import DataMissing
+from .prefetch import WindowPage, may_match
 
 
 class Derived:
     """Derived values of one pass during a walk.
 
-    `history` holds all events that counted before the walk, if `find_prefetch` asked for the history; else it is empty.
+    `history` holds all events that counted before the walk, or is None if it was not read.
     """
 
-    def __init__(self, card: Pass, history: Sequence[Event], pages: Mapping[str, WindowPage]) -> None:
+    def __init__(self, card: Pass, history: Sequence[Event] | None, pages: Mapping[str, WindowPage]) -> None:
         self._card = card
-        self._history = history
+        # Without aggregates, nothing has counted in the pass yet.
+        self._history = () if history is None and not card.has_counted else history
         self._applied: list[Event] = []
-        self._aggregates = card.aggregates
+        # Events that counted during the walk, by the root of their family.
+        self.families: dict[str, list[Event]] = {}
+        self.removed_ids: set[str] = set()
+        self._aggregates, self._made_aggregates = card.aggregates, card.made_aggregates
+        self.firings: RuleFirings = card.firings
         self.states: dict[str, State] = dict(card.measures)
         self.profile = card.profile
-        self.points_account = points_account_of(card.points, card.lots, card.aggregates)
+        self._first_installed_at = first_installation(card.aggregates, card.made_aggregates)
+        self.points_account = points_account_of(card.points, card.lots, card.aggregates, card.pending_points)
         # Lots that expired at the instant being visited, and expired lots that only a recount found.
         self._expired_now: list[ExpiredLot] = []
         self._expired_by_recount: list[ExpiredLot] = []
@@ -56,33 +73,69 @@ class Derived:
 
     @property
     def counted(self) -> list[Event]:
-        """The events that count now: the history, if it was read, and the events that the walk applied."""
+        """The events that count now: the history, and the events that the walk applied.
+
+        Raises DataMissing if the history was not read.
+        """
+        if self._history is None:
+            raise DataMissing(history=True)
         return [*self._history, *self._applied]
 
     @property
     def aggregates(self) -> Aggregates:
-        """The aggregates with the events that the walk applied."""
-        return fold_events(self._aggregates, self._applied) if self._applied else self._aggregates
+        """The aggregates with the events that the walk applied, less those that rules made."""
+        recorded = [event for event in self._applied if not event.is_made]
+        return fold_events(self._aggregates, recorded) if recorded else self._aggregates
+
+    @property
+    def made_aggregates(self) -> Aggregates:
+        """The aggregates of the events that rules made."""
+        made = [event for event in self._applied if event.is_made]
+        return fold_events(self._made_aggregates, made) if made else self._made_aggregates
+
+    @property
+    def installed_at(self) -> datetime | None:
+        """The instant of the installation: as given at the creation of the pass, else that of the first event."""
+        return self._card.given_installed_at or self._first_installed_at
+
+    @property
+    def installed_by_event(self) -> bool:
+        """Whether `installed_at` is the instant of an event."""
+        return self._card.given_installed_at is None and self._first_installed_at is not None
+
+    @property
+    def joined_ms(self) -> int:
+        """The instant at which the customer joined: the installation, else the creation of the pass."""
+        return to_ms(self.installed_at or self._card.created_at)
 
     def apply(self, event: Event, measures: Iterable[Measure], at_ms: int) -> None:
-        """Count one more event at the instant `at_ms`, except its points; see `count_points`."""
+        """Count one more event at the instant `at_ms`, except its points; see `count_points`.
+
+        `measures` are those in which events of its type may count.
+        """
+        self.families.setdefault(event.family, []).append(event)
         for measure in measures:
-            if measure.filter.matches(event):
+            if measure.matches(event):
                 state = add_event(measure, self.states.get(measure.key), event, at_ms)
                 if state is not None:
                     self.states[measure.key] = state
         self._applied.append(event)
+        if event.type == RULE_FIRED:
+            self.firings = add_firing(self.firings, event)
+        if event.type == INSTALLED:
+            self._first_installed_at = min(self._first_installed_at or event.occurred_at, event.occurred_at)
         if event.type in FIELD_EVENTS:
-            self.updated_at = max(self.updated_at, event.recorded_at)
-            if rebuilds_profile(event, self._card.evaluated_until_ms):
+            if event.type in UPDATES:
+                self.updated_at = max(self.updated_at, event.recorded_at)
+            if not event.step and rebuilds_profile(event, self._card.evaluated_until_ms):
                 self.profile = rebuild_profile(self._card.initial_profile, self.counted)
             else:
                 self.profile = apply_field_event(self.profile, event)
 
-    def expire_points(self, at_ms: int) -> list[ExpiredLot]:
-        """Remove the lots that have expired at `at_ms` from the balance, and return them."""
-        self._expired_now = self.points_account.expire_lots(at_ms)
-        return self._expired_now
+    def pass_time(self, at_ms: int) -> tuple[list[ExpiredLot], list[Matured]]:
+        """Let lots expire and pending points mature until `at_ms`, and return both."""
+        self._expired_now, matured = self.points_account.pass_time(at_ms)
+        return self._expired_now, matured
 
     def count_points(self, events: Sequence[Event], at_ms: int, before_ms: int) -> list[ExpiredLot]:
         """Count the points of the events applied at `at_ms`. The walk visited `before_ms` before this instant.
@@ -99,7 +152,9 @@ class Derived:
 
     def remove_events(self, event_ids: Collection[str], measures: Iterable[Measure], at_ms: int) -> list[Event]:
         """Rebuild all values without these events, and return those of them that counted until now."""
-        removed = [event for event in self.counted if event.id in event_ids]
+        # Without the ids of events, the history was not read: the tombstone removes the pass.
+        removed = [event for event in self.counted if event.id in event_ids] if event_ids else []
+        self.removed_ids |= {event.id for event in removed}
         if removed:
             self._rebuild([event for event in self.counted if event.id not in event_ids], measures, at_ms)
         return removed
@@ -107,8 +162,10 @@ class Derived:
     def _rebuild(self, counted: list[Event], measures: Iterable[Measure], at_ms: int) -> None:
         """Rebuild all values at `at_ms`, from all events that count."""
         self._history, self._applied = counted, []
-        self._aggregates = fold_events({}, counted)
+        self._aggregates = fold_events({}, (event for event in counted if not event.is_made))
+        self._made_aggregates = fold_events({}, (event for event in counted if event.is_made))
         self.profile = rebuild_profile(self._card.initial_profile, counted)
+        self._first_installed_at = first_installation(self._aggregates, self._made_aggregates)
         self._recount_points(at_ms)
         self.states = {}
         for measure in measures:
@@ -127,15 +184,19 @@ class Derived:
         ]
         self._expired_by_recount += [replace(lot, balance=self.points_account.balance) for lot in to_report]
 
-    def begin_measure(self, measure: Measure, at_ms: int) -> None:
-        """Build the state of a measure that the pass did not store before."""
-        state = (
-            from_aggregates(measure, self.aggregates)
-            if measure.can_use_aggregates
-            else build_measure(measure, self.counted, at_ms)
-        )
+    def begin_measure(self, measure: Measure, at_ms: int) -> int:
+        """Build the state of a measure that the pass did not store before, and return the number of events examined."""
+        examined: Sequence[Event] = ()
+        if measure.can_use_aggregates:
+            state = from_aggregates(measure, self.aggregates, self.made_aggregates)
+        elif not may_match(measure, self.aggregates, self.made_aggregates):
+            state = None
+        else:
+            examined = self.counted
+            state = build_measure(measure, examined, at_ms)
         if state is not None:
             self.states[measure.key] = state
+        return len(examined)
 
     def drop_measures(self, keys: Iterable[str]) -> None:
         """Remove the states of measures that no definition uses any more."""

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from app.domain.definitions import ActiveDefinitions, Definitions
 from app.domain.events.events import Event
+from app.domain.passes.merges import is_profile_of_alias, tier_of_alias
 from app.domain.passes.passes import Pass
 from app.domain.passes.profiles import rebuilds_profile
-from app.domain.segments.segments import Definitions
-from app.domain.state.measures import Measure, Number, Window
+from app.domain.state.aggregates import Aggregates
+from app.domain.state.measures import Measure, Number, Window, rows_of
 from app.domain.state.points import needs_history
 
 
@@ -29,14 +31,24 @@ class WindowPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Prefetch:
-    """Data that a walk needs: the whole history of the pass, and the next events to leave some windows.
+class Family:
+    """Members of a family that count in the pass, and whether one that counted lies on another pass."""
 
-    `windows` maps the key of a measure to the measure and the instant in ms after which to read.
+    members: Sequence[Event]
+    is_split: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prefetch:
+    """Data that a walk needs: the whole history of the pass, the next events to leave some windows, and families.
+
+    `windows` maps the key of a measure to the measure and the instant in ms after which to read. `families` has the roots
+    of the families that corrections belong to.
     """
 
     history: bool = False
     windows: Mapping[str, tuple[Measure, int]] = field(default_factory=dict)
+    families: frozenset[str] = frozenset()
 
 
 def effective_ms(event: Event, at_ms: int) -> int:
@@ -46,6 +58,9 @@ def effective_ms(event: Event, at_ms: int) -> int:
     late or historical event counts at the latest of that instant, `recorded_ms` and `at_ms`.
     """
     order_ms = event.order_ms
+    if is_profile_of_alias(event.id) and (tier := tier_of_alias(event.changes)) is not None:
+        # The survivor takes the tier over when the merged pass reached it, before the moved events of that instant count.
+        return max(at_ms, order_ms, tier.since_ms)
     if event.historical or order_ms <= at_ms:
         return max(event.recorded_ms, at_ms, order_ms)
     return order_ms
@@ -54,12 +69,16 @@ def effective_ms(event: Event, at_ms: int) -> int:
 def find_prefetch(card: Pass, definitions: Definitions, events: Sequence[Event], limit_ms: int) -> Prefetch:
     """Return the data that `advance` needs for this pass."""
     history = any(e.removes is not None or rebuilds_profile(e, card.evaluated_until_ms) for e in events)
-    if not history and card.aggregates:
-        history = needs_history(card.lots, events, card.evaluated_until_ms)
+    if not history and card.has_counted:
+        history = needs_history(card.lots, card.pending_points, events, card.evaluated_until_ms)
         existing_keys = definitions.active(card.revision).measure_keys
         for version in definitions.after(card.revision):
             for measure in definitions.active(version.revision).measures:
-                if measure.key not in existing_keys and not measure.can_use_aggregates and _may_match(measure, card):
+                if (
+                    measure.key not in existing_keys
+                    and not measure.can_use_aggregates
+                    and may_match(measure, card.aggregates, card.made_aggregates)
+                ):
                     history = True
             # The walk drops a measure with the revision that stops using it. If a later revision uses the measure
             # again, the walk builds it from the history.
@@ -73,11 +92,33 @@ def find_prefetch(card: Pass, definitions: Definitions, events: Sequence[Event],
         if not state.instants or state.instants[-1] + measure.within_ms <= horizon:
             after_ms = state.instants[-1] if state.instants else card.evaluated_until_ms - measure.within_ms
             windows[measure.key] = (measure, after_ms)
-    return Prefetch(history, windows)
+    return Prefetch(history, windows, _find_families(card, definitions.latest_active, events))
 
 
-def _may_match(measure: Measure, card: Pass) -> bool:
+def comes_first(event: Event, card: Pass) -> bool:
+    """Return whether no correction of the event can have counted before the walk that counts the event.
+
+    A correction counts no earlier than what it corrects is dated. So only a late event may follow its corrections.
+    """
+    return event.move is None and event.order_ms > card.evaluated_until_ms
+
+
+def _find_families(card: Pass, active: ActiveDefinitions, events: Sequence[Event]) -> frozenset[str]:
+    """Return the families that differences of points need, and the net amounts of late events that rules are asked about."""
+    found: set[str] = set()
+    firsts = {event.id for event in events if comes_first(event, card)}
+    for event in events:
+        if event.correction_of is not None:
+            if card.firings and event.family not in firsts:
+                found.add(event.family)
+        elif event.id not in firsts and event.amount is not None and active.may_ask_about(event):
+            found.add(event.id)
+    return frozenset(found)
+
+
+def may_match(measure: Measure, aggregates: Aggregates, made: Aggregates) -> bool:
+    """Return whether events of these aggregates may count in the measure. `made` are those of events that rules made."""
     return any(
-        measure.filter.may_match(event_type, row.category, currency)
-        for (event_type, currency), row in card.aggregates.items()
+        measure.may_match(event_type, row.category, currency)
+        for (event_type, currency), row in rows_of(measure, aggregates, made)
     )

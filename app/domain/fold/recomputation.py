@@ -1,22 +1,22 @@
 """Recomputation of a pass from its events, to compare it with the stored pass.
 
-Aggregates, points, profile and measures are functions of the set of events that count. So they must equal what the fold has
-stored, in whatever parts and order it counted the events.
+Aggregates, points, profile, measures and firings of rules are functions of the set of events that count. So they must
+equal what the fold has stored, in whatever parts and order it counted the events.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from decimal import Decimal
 
-from app.domain.events.events import Event
+from app.domain.definitions import Definitions
+from app.domain.events.events import RULE_FIRED, Event
 from app.domain.passes.passes import Pass
 from app.domain.passes.profiles import rebuild_profile
-from app.domain.segments.segments import Definitions
-from app.domain.state.aggregates import Aggregate, Key, fold_events
+from app.domain.state.aggregates import Aggregate, AggregateKey, Aggregates, fold_events
+from app.domain.state.firings import RuleFirings, add_firing
 from app.domain.state.measures import Measure, State, Window, build_measure, from_aggregates
-from app.domain.state.points import Lots, rebuild_account
+from app.domain.state.points import rebuild_account
 
 MAX_RECOMPUTED_EVENTS = 50_000
 """Events of a pass that are held in memory. Of a pass with more, only the aggregates are compared."""
@@ -27,14 +27,20 @@ class Recomputation:
 
     def __init__(self, card: Pass) -> None:
         self._card = card
-        self._rows: dict[Key, Aggregate] = {}
+        self._rows: dict[AggregateKey, Aggregate] = {}
+        self._made_rows: dict[AggregateKey, Aggregate] = {}
+        self._firings: RuleFirings = {}
         self._events: list[Event] = []
         self.is_whole = True
         """Whether all events are in memory, so that points, profile and measures are compared, too."""
 
     def add(self, events: Sequence[Event]) -> None:
         """Add events that count."""
-        self._rows = fold_events(self._rows, events)
+        self._rows = fold_events(self._rows, [event for event in events if not event.is_made])
+        self._made_rows = fold_events(self._made_rows, [event for event in events if event.is_made])
+        for event in events:
+            if event.type == RULE_FIRED:
+                self._firings = add_firing(self._firings, event)
         self.is_whole = self.is_whole and len(self._events) + len(events) <= MAX_RECOMPUTED_EVENTS
         if self.is_whole:
             self._events += events
@@ -43,25 +49,15 @@ class Recomputation:
 
     def find_differences(self, definitions: Definitions) -> list[str]:
         """Return what the stored pass has otherwise, one sentence each. The definitions include those of its revision."""
-        found = list(self._compare_aggregates())
+        card = self._card
+        found = list(_compare_aggregates(self._rows, card.aggregates))
+        found += _compare_aggregates(self._made_rows, card.made_aggregates)
+        if self._firings != card.firings:
+            found.append("Its events give other counts of the firings of rules than are stored.")
         if self.is_whole:
             found += [*self._compare_points(), *self._compare_profile()]
             found += self._compare_measures(definitions.active(self._card.revision).measures)
         return found
-
-    def _compare_aggregates(self) -> Iterator[str]:
-        stored = self._card.aggregates
-        # The category of a row is that of the event that was folded first, which the set of events does not tell.
-        rows = {
-            key: replace(row, category=stored[key].category) if key in stored else row
-            for key, row in self._rows.items()
-        }
-        self._rows = rows
-        for key in sorted(rows.keys() | stored.keys(), key=str):
-            if rows.get(key) != stored.get(key):
-                kind, currency = key
-                name = kind if currency is None else f"{kind} in {currency}"
-                yield f"Its events give {_text(rows.get(key))} of {name}, stored is {_text(stored.get(key))}."
 
     def _compare_points(self) -> Iterator[str]:
         account, _ = rebuild_account(self._events, self._card.evaluated_until_ms)
@@ -83,15 +79,23 @@ class Recomputation:
         for measure in measures:
             stored = self._card.measures.get(measure.key)
             if measure.can_use_aggregates:
-                expected = from_aggregates(measure, self._rows)
+                expected = from_aggregates(measure, self._rows, self._made_rows)
             else:
                 expected = build_measure(measure, self._events, self._card.evaluated_until_ms)
             if _value_of(expected) != _value_of(stored):
                 yield f"Its events give {_value_of(expected)} for the measure {measure.key}, stored is {_value_of(stored)}."
 
 
-def _remaining(lots: Lots | None) -> dict[str, Decimal]:
-    return {event_id: lot.remaining for event_id, lot in (lots or {}).items()}
+def _compare_aggregates(found: Aggregates, stored: Aggregates) -> Iterator[str]:
+    for key in sorted(found.keys() | stored.keys(), key=str):
+        row = found.get(key)
+        if row is not None and key in stored:
+            # The category of a row is that of the event that was folded first, which the set of events does not tell.
+            row = replace(row, category=stored[key].category)
+        if row != stored.get(key):
+            kind, currency = key
+            name = kind if currency is None else f"{kind} in {currency}"
+            yield f"Its events give {_text(row)} of {name}, stored is {_text(stored.get(key))}."
 
 
 def _value_of(state: State | None) -> object:

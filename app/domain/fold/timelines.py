@@ -9,7 +9,7 @@ from app.domain.events.ordering import complete_orders
 
 from .prefetch import effective_ms
 
-Timeline = list[tuple[int, tuple[int, int, str], Event]]
+Timeline = list[tuple[int, tuple[int, int, int, str], Event]]
 """Sorted tuples (effective ms, order, event)."""
 
 

@@ -10,9 +10,11 @@ from functools import cached_property
 
 from app.domain.activities import Entry
 from app.domain.errors import Code, InvalidInput, Problem, Refused
+from app.domain.events.events import Event
 from app.domain.state.aggregates import Aggregates
+from app.domain.state.firings import RuleFirings
+from app.domain.state.lots import Lots, Pending
 from app.domain.state.measures import State
-from app.domain.state.points import Lots
 from app.domain.values.decimals import ZERO
 from app.domain.values.instants import parse_instant
 from app.domain.values.path_values import PathValues
@@ -21,8 +23,8 @@ from app.domain.values.text import check_visible, encode_canonical, parse_extern
 
 MAX_PROFILE_BYTES = 262_144
 """Size of holder, fields and metadata of a pass together, as JSON in UTF-8."""
-ACTIVE = "ACTIVE"
-STATUSES = (ACTIVE, "INACTIVE", "EXPIRED", "REVOKED")
+ACTIVE, INACTIVE = "ACTIVE", "INACTIVE"
+STATUSES = (ACTIVE, INACTIVE, "EXPIRED", "REVOKED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +37,23 @@ class Membership:
     cause: Mapping[str, object]
 
 
+@dataclass(frozen=True, slots=True)
+class PassTier:
+    """Tier of a pass: its key, the instant since when the pass has it, and the instant at which it is decided again.
+
+    `until_ms` is the first instant after the period; None for ever.
+    """
+
+    key: str
+    since_ms: int
+    until_ms: int | None
+
+
 @dataclass(frozen=True)
 class Profile:
     """Values of a pass that clients set: the holder, fields, metadata and status. The fold applies their changes.
+
+    `lists` has the lists of segments that the pass is on: by the id of the segment, INCLUDE or EXCLUDE.
 
     `problems` has the fields that an event could not change: a step found no number, or the profile would have become too
     large. Such a field keeps its value. By field, `problems` has the id of the last such event.
@@ -48,6 +64,7 @@ class Profile:
     metadata: Mapping[str, object] = field(default_factory=dict)
     status: str = ACTIVE
     problems: Mapping[str, str] = field(default_factory=dict)
+    lists: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def size(self) -> int:
@@ -100,6 +117,8 @@ class Pass:
     """Pass as stored: profile, aggregates and memberships, with the proof of which events are counted.
 
     - `initial_profile`, `profile`: as created, and current.
+    - `installed_at`: as given at the creation, else the instant of the first installation event, if any counts; then
+      `installed_by_event` is true.
     - `evaluated_until_ms`: last instant evaluated; it never goes back.
     - `revision`: revision of the definitions that the pass was last evaluated under.
     - `version`, `write_id`: counter and random id of the last write, for the compare-and-set.
@@ -107,10 +126,14 @@ class Pass:
     - `last_activity`: number of the last activity; `outbox`: activities that are not in the log yet.
     - `next_due_ms`: next instant at which time alone changes a result or expires points.
     - `lots`: points that expire; None if no counted event ever had an expiry.
+    - `made_aggregates`: aggregates of the events that rules made, which are no activity of the customer.
+    - `firings`: firings of rules, by rule id.
+    - `pending_points`: points that rules awarded and that are not in the balance yet.
     - `failures`: failed walks since the last successful one; 0 for a parked pass, which stays parked until its release.
     - `historical`: the pass was created for an import of past events, so its creation is no news.
     - `erased`: set on the stub of an erased pass. Only the values that the fold and the feed need remain.
-    - `alias_of`: survivor of a merged pass.
+    - `alias_of`: survivor of a merged pass. `tier` is then the one that the survivor takes over, and `had_checkouts` says
+      whether checkouts counted there.
 
     (Source: docs/explanation/exactly-once.md.)
     """
@@ -135,12 +158,42 @@ class Pass:
     last_activity: int = 0
     outbox: tuple[Entry, ...] = ()
     next_due_ms: int | None = None
-    tier: str | None = None
+    tier: PassTier | None = None
     erased: Erased | None = None
     alias_of: str | None = None
     lots: Lots | None = None
     failures: int = 0
     historical: bool = False
+    made_aggregates: Aggregates = field(default_factory=dict)
+    firings: RuleFirings = field(default_factory=dict)
+    pending_points: Pending = field(default_factory=dict)
+    installed_by_event: bool = False
+    had_checkouts: bool = False
+
+    @property
+    def has_counted(self) -> bool:
+        """Whether any event has counted in the pass."""
+        return bool(self.aggregates or self.made_aggregates)
+
+    @property
+    def event_count(self) -> int:
+        """The number of events that count, those that rules made included."""
+        return sum(row.count for rows in (self.aggregates, self.made_aggregates) for row in rows.values())
+
+    @property
+    def made_events(self) -> list[Event]:
+        """The events that rules made and that publish may not have inserted yet: the outbox carries them."""
+        return [entry.made for entry in self.outbox if entry.made is not None]
+
+    @property
+    def given_installed_at(self) -> datetime | None:
+        """The instant of the installation as the client gave it at the creation; None if it gave none."""
+        return None if self.installed_by_event else self.installed_at
+
+    @property
+    def tier_key(self) -> str | None:
+        """The key of the tier; None without a tier."""
+        return None if self.tier is None else self.tier.key
 
     @property
     def joined_at(self) -> datetime:
@@ -269,4 +322,5 @@ def apply_changes(profile: Profile, changes: Mapping[str, object]) -> Profile:
         parts["metadata"],
         status=str(status),
         problems=problems,
+        lists=profile.lists,
     )

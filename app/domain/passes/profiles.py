@@ -1,20 +1,32 @@
-"""Changes of a pass's profile by events, in the order in which events count. A late change rebuilds the profile."""
+"""Changes of a pass's profile by events, in the order in which events count. A late change rebuilds the profile.
+
+The instant of installation needs no order: it is the earliest one of all events that count.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 
-from app.domain.events.events import FIELD_ROOTS, PASS_UPDATED, Event
+from app.domain.events.events import FIELD_ROOTS, INSTALLED, LIST_EVENTS, PASS_UPDATED, UNINSTALLED, Event
 from app.domain.events.ordering import sort_events
+from app.domain.state.aggregates import Aggregates
 from app.domain.values.decimals import ZERO, add_exactly, canonical, read_number, subtract_exactly
+from app.domain.values.instants import from_ms
 from app.domain.values.text import MAX_JSON_INTEGER
 
-from .passes import Profile, apply_changes, entry_size
+from .lists import change_lists
+from .passes import ACTIVE, INACTIVE, Profile, apply_changes, entry_size
 
-FIELD_EVENTS = frozenset({"field_updated", "field_increment", "field_decrement", PASS_UPDATED})
+UPDATES = frozenset({"field_updated", "field_increment", "field_decrement", PASS_UPDATED, INSTALLED, UNINSTALLED})
+"""Types of the events that change holder, fields, metadata or status, so that `Pass.updatedAt` follows them."""
+FIELD_EVENTS = UPDATES | LIST_EVENTS
 """Types of the events that change a profile."""
+
+_STATUSES = {INSTALLED: (INACTIVE, ACTIVE), UNINSTALLED: (ACTIVE, INACTIVE)}
+"""The status that an event of the type changes, and the status afterwards. Other statuses stay."""
 
 MAX_PROBLEMS = 100
 """Fields that the problems of a profile name, because of changes that would make the profile too large."""
@@ -33,6 +45,11 @@ def apply_field_event(profile: Profile, event: Event) -> Profile:
 
     A change that would make the profile too large changes nothing. The profile then names the event in its problems.
     """
+    if event.type in LIST_EVENTS:
+        return replace(profile, lists=change_lists(profile.lists, event))
+    if event.type in _STATUSES:
+        before, after = _STATUSES[event.type]
+        return replace(profile, status=after) if profile.status == before else profile
     if event.type == PASS_UPDATED:
         changed = apply_changes(profile, event.changes)
         keys = {part: event.changes.get(part) for part in FIELD_ROOTS}
@@ -92,6 +109,13 @@ def rebuild_profile(initial: Profile, events: Iterable[Event]) -> Profile:
     for event in sort_events(event for event in events if event.type in FIELD_EVENTS):
         profile = apply_field_event(profile, event)
     return profile
+
+
+def first_installation(*aggregates: Aggregates) -> datetime | None:
+    """Return the instant of the earliest installation among the events that count; None if none is one."""
+    rows = [row for each in aggregates for key, row in each.items() if key[0] == INSTALLED]
+    first_ms = min((row.first_ms for row in rows), default=None)
+    return None if first_ms is None else from_ms(first_ms)
 
 
 def step_of(event: Event) -> Decimal:

@@ -149,7 +149,16 @@ class Not:
         return {"not": self.child.to_dict()}
 
 
-Criteria = EventCriterion | PassCriterion | SegmentCriterion | All | AnyOf | Not
+@dataclass(frozen=True)
+class ListCriterion:
+    """Membership by the list of a segment alone. It is the whole of the segment's criteria, and has no leaves."""
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the criterion as the store and the API write it."""
+        return {"list": True}
+
+
+Criteria = EventCriterion | PassCriterion | SegmentCriterion | All | AnyOf | Not | ListCriterion
 Leaf = EventCriterion | PassCriterion | SegmentCriterion
 
 
@@ -161,6 +170,8 @@ def iter_leaves(criteria: Criteria) -> Iterator[Leaf]:
                 yield from iter_leaves(child)
         case Not(child):
             yield from iter_leaves(child)
+        case ListCriterion():
+            return
         case _:
             yield criteria
 
@@ -178,14 +189,33 @@ class _ParseState:
     leaves_left: int = field(default=MAX_LEAVES)
 
 
-def parse_criteria(raw: object, default_currency: str, *path: str, stored_meaning: int | None = None) -> Criteria:
+def parse_criteria(
+    raw: object, default_currency: str, *path: str, stored_meaning: int | None = None, allows_list: bool = False
+) -> Criteria:
     """Return the criteria of a CriteriaInput, or of the stored form of a definition with that meaning.
 
     Each level has exactly one of all, any, not, event, pass and segment. A tree has at most 8 levels and 50 leaves.
     Rules that are newer than a stored definition do not apply to it. Raises InvalidInput with the path of the invalid
     part.
+
+    With `allows_list`, {list: true} is accepted as the whole of the criteria: those of a segment.
     """
+    if isinstance(raw, Mapping) and raw.get("list") is not None:
+        return _parse_list(raw, path, is_allowed=allows_list or stored_meaning is not None)
     return _parse_node(raw, _ParseState(default_currency, stored_meaning), MAX_DEPTH, path)
+
+
+def _parse_list(raw: Mapping[str, object], path: tuple[str, ...], *, is_allowed: bool) -> ListCriterion:
+    if raw["list"] is not True:
+        raise InvalidInput(Code.INVALID, "Only true is accepted; leave `list` out of other criteria.", *path, "list")
+    if not is_allowed or [name for name, value in raw.items() if value is not None] != ["list"]:
+        raise InvalidInput(
+            Code.INVALID,
+            "`list` is the whole of a segment's criteria. Name that segment with `segment`.",
+            *path,
+            "list",
+        )
+    return ListCriterion()
 
 
 def _parse_node(raw: object, state: _ParseState, depth: int, path: tuple[str, ...]) -> Criteria:

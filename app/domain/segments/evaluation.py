@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import lru_cache
 
+from app.domain.passes.lists import INCLUDE
 from app.domain.passes.passes import Pass, Profile
 from app.domain.state.measures import FirstAndLast, Number, State, Window, expire_window, subtract_numbers
 from app.domain.values.conditions import MAX_SINGLE_TESTS, POSITIVE, Operator
-from app.domain.values.instants import DAY_MS, to_ms
+from app.domain.values.instants import DAY_MS
 
-from .criteria import All, AnyOf, Criteria, EventCriterion, Metric, Never, Not, SegmentCriterion
+from .criteria import All, AnyOf, Criteria, EventCriterion, ListCriterion, Metric, Never, Not, SegmentCriterion
 from .pass_criteria import PassCriterion
 
 MAX_SHOWN_CHARACTERS = 100
@@ -30,7 +32,8 @@ Value = Number | str | bool | None
 class EvaluationContext:
     """Everything that an evaluation depends on: the instant, the measures, the memberships so far and the pass.
 
-    `joined_ms` is the instant at which the customer joined.
+    `joined_ms` is the instant at which the customer joined, `installed_at` that of the installation, if there was one.
+    `tier` is the key of the tier.
     """
 
     at_ms: int
@@ -40,6 +43,8 @@ class EvaluationContext:
     profile: Profile
     points: Decimal
     joined_ms: int
+    installed_at: datetime | None = None
+    tier: str | None = None
 
 
 def evaluate(criteria: Criteria, context: EvaluationContext) -> bool:
@@ -55,7 +60,16 @@ def evaluate(criteria: Criteria, context: EvaluationContext) -> bool:
             return not evaluate(child, context)
         case SegmentCriterion():
             return (criteria.segment_id in context.members) == criteria.member
+        case ListCriterion():
+            # The list of the segment decides, see `belongs`: a pass that is not on it does not belong.
+            return False
     return _matches_pass(criteria, context)
+
+
+def belongs(segment_id: str, criteria: Criteria, context: EvaluationContext) -> bool:
+    """Return whether the pass belongs to a segment: by its lists, else by its criteria."""
+    listed = context.profile.lists.get(segment_id)
+    return evaluate(criteria, context) if listed is None else listed == INCLUDE
 
 
 def measured_value(leaf: Criteria, context: EvaluationContext) -> Value:
@@ -197,18 +211,13 @@ def _pass_values(leaf: PassCriterion, context: EvaluationContext) -> Sequence[ob
         case "status":
             value = profile.status
         case "tier":
-            value = card.tier
+            value = context.tier
         case "externalId":
             value = card.external_id
         case "createdAt":
             value = card.created_at
         case "installedAt":
-            value = card.installed_at
+            value = context.installed_at
         case _:
             value = card.updated_at
     return [] if value is None else [value]
-
-
-def joined_ms(card: Pass) -> int:
-    """Return the instant at which the customer joined: installedAt, else createdAt."""
-    return to_ms(card.joined_at)

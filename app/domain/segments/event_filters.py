@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.domain.errors import Refused
-from app.domain.events.events import TYPES, Category, parse_type
+from app.domain.events.events import CHECKOUT_DIFFERENCES, TYPES, Category, parse_type
 from app.domain.state.measures import EventFilter
 from app.domain.values.conditions import POSITIVE, Condition, Operator
 
@@ -21,6 +21,8 @@ def can_match(events: EventFilter) -> bool:
 
 
 def _can_be_recorded(name: str, categories: Sequence[Category]) -> bool:
+    if name in CHECKOUT_DIFFERENCES:
+        return not categories or Category.TRANSACTION in categories
     try:
         parse_type(name)
     except Refused:

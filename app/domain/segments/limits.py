@@ -9,14 +9,13 @@ from hashlib import blake2b
 
 from app.domain.errors import Code, InvalidInput, LimitExceeded
 
-from .comparisons import count_comparisons
 from .criteria import Criteria, meaning_of
-from .segments import Version, VersionSummary, find_references
+from .segments import VersionSummary
 
 MAX_CRITERIA_BYTES = 65_536
 """Size of the criteria of one segment, as JSON in UTF-8."""
 MAX_COMPARISONS = 5_000
-"""Comparisons of all live segments of a workspace, as `count_comparisons` counts them."""
+"""Comparisons of all live definitions of a workspace, as `count_comparisons` counts them."""
 MAX_VERSIONS_A_DAY = 500
 """Changes of definitions in one workspace within 24 hours."""
 MAX_COMPARISONS_A_DAY = 50_000
@@ -25,30 +24,15 @@ DAY = timedelta(days=1)
 """The time that a version counts towards the changes of a day. It is kept at least as long."""
 
 
-def check_criteria_size(criteria: Criteria) -> None:
-    """Raise InvalidInput: TOO_LONG if the criteria take more than 64 KB."""
+def check_criteria_size(criteria: Criteria, max_bytes: int = MAX_CRITERIA_BYTES, *path: str) -> None:
+    """Raise InvalidInput: TOO_LONG if the criteria take too many bytes. `path` names them; "criteria" if it is empty."""
     size = len(json.dumps(criteria.to_dict(), ensure_ascii=False, separators=(",", ":")).encode())
-    if size > MAX_CRITERIA_BYTES:
+    if size > max_bytes:
         message = (
-            f"These criteria take {size:,} bytes; give at most {MAX_CRITERIA_BYTES:,}. Shorten the lists of values, or "
+            f"These criteria take {size:,} bytes; give at most {max_bytes:,}. Shorten the lists of values, or "
             "split the segment into segments that a third one names."
         )
-        raise InvalidInput(Code.TOO_LONG, message, "criteria")
-
-
-def summarize(version: Version) -> VersionSummary:
-    """Return the version without its criteria."""
-    return VersionSummary(
-        segment_id=version.segment_id,
-        revision=version.revision,
-        version=version.version,
-        timezone=version.timezone,
-        archived=version.archived,
-        at=version.at,
-        references=frozenset(find_references(version.criteria)),
-        comparisons=count_comparisons(version.criteria),
-        digest=digest_of(version.criteria),
-    )
+        raise InvalidInput(Code.TOO_LONG, message, *(path or ("criteria",)))
 
 
 def digest_of(criteria: Criteria) -> str:
@@ -57,25 +41,28 @@ def digest_of(criteria: Criteria) -> str:
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def check_comparisons(criteria: Criteria, others: Iterable[VersionSummary]) -> None:
-    """Raise LimitExceeded if a segment and the other live segments of its workspace have too many comparisons."""
-    own, total_of_others = count_comparisons(criteria), sum(other.comparisons for other in others)
+def check_comparisons(own: int, others: Iterable[VersionSummary], *path: str) -> None:
+    """Raise LimitExceeded if a definition and the other live ones of its workspace have too many comparisons.
+
+    `own` is the number of comparisons of the definition, as `count_comparisons` counts them.
+    """
+    total_of_others = sum(other.comparisons for other in others)
     if own + total_of_others > MAX_COMPARISONS:
         message = (
-            f"These criteria compare with {own:,} values, and the other live segments of the workspace with "
+            f"These criteria compare with {own:,} values, and the other live definitions of the workspace with "
             f"{total_of_others:,}; at most {MAX_COMPARISONS:,} are allowed together. Shorten the lists of values, or "
             "archive a segment."
         )
-        raise LimitExceeded(message, "criteria")
+        raise LimitExceeded(message, *path)
 
 
-def check_rate(criteria: Criteria, versions: Iterable[VersionSummary], now: datetime) -> None:
+def check_rate(own: int, versions: Iterable[VersionSummary], now: datetime, *path: str) -> None:
     """Raise LimitExceeded if the workspace's definitions changed too often within the last 24 hours."""
     recent = [version for version in versions if version.at > now - DAY]
-    compared = count_comparisons(criteria) + sum(version.comparisons for version in recent)
+    compared = own + sum(version.comparisons for version in recent)
     if len(recent) >= MAX_VERSIONS_A_DAY or compared > MAX_COMPARISONS_A_DAY:
         message = (
-            f"The segments of a workspace change at most {MAX_VERSIONS_A_DAY} times in 24 hours, with at most "
+            f"The definitions of a workspace change at most {MAX_VERSIONS_A_DAY} times in 24 hours, with at most "
             f"{MAX_COMPARISONS_A_DAY:,} comparisons in all. Put several changes into one, or try again tomorrow."
         )
-        raise LimitExceeded(message, "criteria")
+        raise LimitExceeded(message, *path)

@@ -8,7 +8,7 @@ So a mistake may be missed, but criteria that make sense are never refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import ROUND_FLOOR, Decimal
@@ -20,7 +20,19 @@ from app.domain.values.conditions import POSITIVE, VALUELESS, Operator
 from app.domain.values.decimals import read_number
 from app.domain.values.instants import LATEST, parse_instant
 
-from .criteria import All, AnyOf, Criteria, EventCriterion, Leaf, Metric, Never, Not, SegmentCriterion, iter_leaves
+from .criteria import (
+    All,
+    AnyOf,
+    Criteria,
+    EventCriterion,
+    Leaf,
+    ListCriterion,
+    Metric,
+    Never,
+    Not,
+    SegmentCriterion,
+    iter_leaves,
+)
 from .evaluation import COMPARE
 from .event_filters import can_match, operands_of
 from .pass_criteria import Kind, PassCriterion
@@ -34,18 +46,20 @@ _SHORT = Decimal("1e-9")
 """A part of a day below the resolution of instants."""
 
 
-def find_constants(criteria: Criteria, *path: str) -> list[Problem]:
+def find_constants(criteria: Criteria, *path: str, tiers: Collection[str] = ()) -> list[Problem]:
     """Return a problem for each part of the tree that no pass can match, or that every pass matches.
 
-    The parts inside such a part are named instead of it, if one of them is such a part itself.
+    The parts inside such a part are named instead of it, if one of them is such a part itself. `tiers` are the keys of the
+    tiers that passes may have.
     """
-    return list(_Examination().examine(criteria, path))
+    return list(_Examination(tiers).examine(criteria, path))
 
 
 @dataclass
 class _Examination:
     """Examination of one tree, with what is left of its budget."""
 
+    tiers: Collection[str] = ()
     leaves_left: int = field(default=MAX_EVALUATED_LEAVES)
 
     def examine(self, node: Criteria, path: tuple[str, ...]) -> Iterator[Problem]:
@@ -59,7 +73,7 @@ class _Examination:
             yield from found or self._examine_whole(node, (*path, kind))
         elif isinstance(node, Not):
             yield from self.examine(node.child, (*path, "not"))
-        else:
+        elif not isinstance(node, ListCriterion):
             yield from self._examine_leaf(node, path)
 
     def _examine_leaf(self, leaf: Leaf, path: tuple[str, ...]) -> Iterator[Problem]:
@@ -72,10 +86,10 @@ class _Examination:
             return
         says = "always holds" if result else "can never hold"
         name = "event" if isinstance(leaf, EventCriterion) else "pass"
-        yield Problem(Code.INVALID, f"This criterion {says}: {_reason(leaf)}", (*path, name, _part(leaf)))
+        yield Problem(Code.INVALID, f"This criterion {says}: {_reason(leaf, self.tiers)}", (*path, name, _part(leaf)))
 
     def _examine_whole(self, node: All | AnyOf, path: tuple[str, ...]) -> Iterator[Problem]:
-        result = _direct_result(node)
+        result = _direct_result(node, self.tiers)
         if result is None:
             leaves = list(iter_leaves(node))
             result = self._constant_result(leaves, lambda assigned: _combine(node, iter(assigned)))
@@ -95,7 +109,7 @@ class _Examination:
         choices = []
         total = len(leaves)
         for indexes in groups.values():
-            outcomes = _outcomes([leaves[index] for index in indexes])
+            outcomes = _outcomes([leaves[index] for index in indexes], self.tiers)
             total *= len(outcomes)
             if not outcomes or total > self.leaves_left:
                 return None
@@ -114,14 +128,14 @@ class _Examination:
         return first
 
 
-def _direct_result(node: All | AnyOf) -> bool | None:
+def _direct_result(node: All | AnyOf, tiers: Collection[str]) -> bool | None:
     """Return the result that the leaves of one quantity force upon their parent, whatever the other children are."""
     groups: dict[object, list[Leaf]] = {}
     for child in node.children:
-        if not isinstance(child, (All, AnyOf, Not)):
+        if not isinstance(child, (All, AnyOf, Not, ListCriterion)):
             groups.setdefault(_quantity(child), []).append(child)
     for leaves in groups.values():
-        outcomes = _outcomes(leaves)
+        outcomes = _outcomes(leaves, tiers)
         if outcomes and isinstance(node, All) and not any(map(all, outcomes)):
             return False
         if outcomes and isinstance(node, AnyOf) and all(map(any, outcomes)):
@@ -154,7 +168,7 @@ def _quantity(leaf: Leaf) -> object:
     return ("pass", leaf.root, leaf.steps or leaf.field)
 
 
-def _outcomes(leaves: Sequence[Leaf]) -> set[tuple[bool, ...]]:
+def _outcomes(leaves: Sequence[Leaf], tiers: Collection[str]) -> set[tuple[bool, ...]]:
     """Return the possible results of leaves of one quantity, taken together; none if there are too many."""
     first = leaves[0]
     if isinstance(first, SegmentCriterion):
@@ -162,7 +176,7 @@ def _outcomes(leaves: Sequence[Leaf]) -> set[tuple[bool, ...]]:
         return {tuple(is_member == member for member in members) for is_member in (True, False)}
     if isinstance(first, EventCriterion):
         return _event_outcomes([leaf for leaf in leaves if isinstance(leaf, EventCriterion)])
-    return _pass_outcomes([leaf for leaf in leaves if isinstance(leaf, PassCriterion)])
+    return _pass_outcomes([leaf for leaf in leaves if isinstance(leaf, PassCriterion)], tiers)
 
 
 def _event_outcomes(leaves: Sequence[EventCriterion]) -> set[tuple[bool, ...]]:
@@ -200,7 +214,7 @@ def _days_match(leaf: EventCriterion, days: Decimal, has_event: bool) -> bool:
     return _compares(leaf, days)
 
 
-def _pass_outcomes(leaves: Sequence[PassCriterion]) -> set[tuple[bool, ...]]:
+def _pass_outcomes(leaves: Sequence[PassCriterion], tiers: Collection[str]) -> set[tuple[bool, ...]]:
     leaf = leaves[0]
     if leaf.kind is Kind.NUMBER:
         numbers = {number for number in map(read_number, _listed(leaves)) if number is not None}
@@ -212,7 +226,7 @@ def _pass_outcomes(leaves: Sequence[PassCriterion]) -> set[tuple[bool, ...]]:
     if leaf.field == "status":
         return _single_outcomes(leaves, STATUSES)
     if leaf.field == "tier":
-        return _single_outcomes(leaves, [None])
+        return _single_outcomes(leaves, [None, *tiers])
     return _free_outcomes(leaves)
 
 
@@ -283,7 +297,7 @@ def _part(leaf: Leaf) -> str:
     return "operator" if isinstance(leaf, PassCriterion) and leaf.operator in VALUELESS else "value"
 
 
-def _reason(leaf: Leaf) -> str:
+def _reason(leaf: Leaf, tiers: Collection[str]) -> str:
     """Return why the result of a leaf never changes, and what to do."""
     if isinstance(leaf, EventCriterion):
         if leaf.metric is Metric.COUNT:
@@ -293,7 +307,9 @@ def _reason(leaf: Leaf) -> str:
     if leaf.field == "status":
         return f"the status of a pass is one of {', '.join(STATUSES)}. Name other ones, or leave the criterion out."
     if leaf.field == "tier":
-        return "this workspace has no tiers, so no pass has one. Leave the criterion out."
+        if not tiers:
+            return "this workspace has no tiers, so no pass has one. Call setTierProgram first, or leave it out."
+        return f"the tiers of this workspace are {', '.join(sorted(tiers))}. Name some of them, or leave it out."
     if leaf.operator not in VALUELESS and leaf.operator is not Operator.LT:
         return "an external id is never empty. Compare with another text, or leave the criterion out."
     if leaf.operator not in VALUELESS:

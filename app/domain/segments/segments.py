@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from enum import StrEnum
+from typing import Protocol
 
 from app.domain.errors import Code, InvalidInput
-from app.domain.passes.passes import Pass
-from app.domain.state.measures import Measure
 from app.domain.values.instants import to_ms
 
-from .comparisons import MAX_WALK_COMPARISONS, count_comparisons
-from .criteria import Criteria, EventCriterion, SegmentCriterion, iter_leaves
+from .criteria import Criteria, SegmentCriterion, iter_leaves
+from .pass_criteria import PassCriterion
 
 MAX_LIVE_SEGMENTS = 200
 _KEY = re.compile(r"[a-z0-9][a-z0-9_\-]{0,63}")
 SILENT = "SILENT"
 EMIT = "EMIT"
+TIER_PROGRAM = "tiers"
+"""The id of the tier program among the definitions of a workspace."""
+
+
+class DefinitionKind(StrEnum):
+    """Kind of a definition. All definitions of a workspace share its revisions."""
+
+    SEGMENT = "segment"
+    RULE = "rule"
+    TIERS = "tiers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +72,53 @@ class Version:
         return to_ms(self.at)
 
     @property
+    def subject_id(self) -> str:
+        """The id of the segment."""
+        return self.segment_id
+
+    @property
+    def announces_backfill(self) -> bool:
+        """Whether passes must be evaluated under the version at once: always."""
+        return True
+
+    @property
+    def is_in_force(self) -> bool:
+        """Whether passes are evaluated under the version."""
+        return not self.archived
+
+    @property
     def is_silent(self) -> bool:
         """Whether the transitions that this change causes are hidden by default."""
         return self.notify == SILENT
 
 
+class DefinitionChange(Protocol):
+    """Version of a definition by which passes are evaluated again when it comes into force."""
+
+    @property
+    def version(self) -> int:
+        """The number of the version, from 1."""
+
+    @property
+    def is_in_force(self) -> bool:
+        """Whether passes are evaluated under the version."""
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the changes that the version causes are hidden by default."""
+
+
 @dataclass(frozen=True, slots=True)
 class VersionSummary:
-    """Version without its criteria: what a change of another segment has to know about it.
+    """Version without its criteria: what a change of another definition has to know about it.
 
-    `references` are the ids of the segments that the criteria name. `comparisons` are counted by `count_comparisons`.
-    Equal criteria have the same `digest`.
+    `references` are the ids of the segments that the criteria name, and TIER_PROGRAM if they name the tier.
+    `comparisons` are counted by `count_comparisons`. `archived` is true if nothing depends on the version any more.
+    Versions of equal content have the same `digest`.
     """
 
-    segment_id: str
+    kind: DefinitionKind
+    subject_id: str
     revision: int
     version: int
     timezone: str
@@ -87,113 +129,15 @@ class VersionSummary:
     digest: str
 
 
-@dataclass(frozen=True)
-class ActiveDefinitions:
-    """Definitions in force at one revision, in dependency order, with their event criteria and measures."""
-
-    versions: tuple[Version, ...]
-    event_criteria: tuple[EventCriterion, ...]
-    measures: tuple[Measure, ...]
-
-    @cached_property
-    def by_segment(self) -> Mapping[str, Version]:
-        """The version in force, by segment id."""
-        return {version.segment_id: version for version in self.versions}
-
-    @cached_property
-    def comparisons(self) -> int:
-        """The comparisons that one evaluation of a pass takes."""
-        return sum(count_comparisons(version.criteria) for version in self.versions)
-
-    @property
-    def events_per_walk(self) -> int:
-        """The number of events after which a walk stops."""
-        return max(1, MAX_WALK_COMPARISONS // max(1, self.comparisons))
-
-    @cached_property
-    def measure_keys(self) -> frozenset[str]:
-        """The keys of all measures that a pass stores under this revision."""
-        return frozenset(measure.key for measure in self.measures)
-
-
-class Definitions:
-    """Versions of a workspace's segments, with a cache of the definitions in force at each revision.
-
-    They are complete from the revision `complete_from` on; of earlier ones, only those still in force there are kept.
-    """
-
-    def __init__(self, versions: Iterable[Version] = (), complete_from: int = 0) -> None:
-        self.versions = tuple(sorted(versions, key=lambda v: v.revision))
-        self.complete_from = complete_from
-        self._active: dict[int, ActiveDefinitions] = {}
-
-    @property
-    def revision(self) -> int:
-        """The highest revision; 0 if the workspace never defined a segment."""
-        return self.versions[-1].revision if self.versions else 0
-
-    def extended(self, versions: Iterable[Version]) -> Definitions:
-        """Return these definitions together with newer ones."""
-        return Definitions((*self.versions, *versions), self.complete_from)
-
-    def compacted(self, revision: int) -> Definitions:
-        """Return the definitions that passes need which were evaluated under this revision or a later one."""
-        in_force = self.latest(revision).values()
-        kept = (*in_force, *self.after(revision))
-        if len(kept) == len(self.versions):
-            return self
-        return Definitions(kept, max(self.complete_from, revision))
-
-    def serve(self, card: Pass) -> bool:
-        """Return whether no version is missing that a walk of the pass needs."""
-        if card.revision >= self.complete_from:
-            return True
-        # The walk of a new pass begins with the definitions that were in force when the pass was created.
-        created_ms = to_ms(card.created_at)
-        return card.evaluated_until_ms < created_ms and self.revision_at(created_ms) >= self.complete_from
-
-    def after(self, revision: int) -> list[Version]:
-        """Return the versions with a higher revision, oldest first."""
-        return [version for version in self.versions if version.revision > revision]
-
-    def revision_at(self, at_ms: int) -> int:
-        """Return the highest revision that was created at or before an instant."""
-        return max((version.revision for version in self.versions if version.at_ms <= at_ms), default=0)
-
-    def latest(self, revision: int | None = None) -> dict[str, Version]:
-        """Return the latest version of each segment, archived ones included, by segment id.
-
-        Versions with a higher revision than `revision` are left out.
-        """
-        return {
-            version.segment_id: version for version in self.versions if revision is None or version.revision <= revision
-        }
-
-    @property
-    def latest_active(self) -> ActiveDefinitions:
-        """The definitions in force at the highest revision."""
-        return self.active(self.revision)
-
-    def active(self, revision: int) -> ActiveDefinitions:
-        """Return the definitions in force at a revision."""
-        found = self._active.get(revision)
-        if found is None:
-            live = {key: version for key, version in self.latest(revision).items() if not version.archived}
-            ordered = sort_by_dependency({key: version.criteria for key, version in live.items()})
-            versions = tuple(live[key] for key in ordered)
-            event_criteria = tuple(
-                {(leaf.meaning, repr(leaf.to_dict())): leaf for v in versions for leaf in iter_leaves(v.criteria)
-                 if isinstance(leaf, EventCriterion)}.values()
-            )  # fmt: skip
-            measures = {leaf.measure.key: leaf.measure for leaf in event_criteria}
-            found = ActiveDefinitions(versions, event_criteria, tuple(measures.values()))
-            self._active[revision] = found
-        return found
-
-
 def find_references(criteria: Criteria) -> set[str]:
-    """Return the ids of the segments that the criteria refer to."""
-    return {leaf.segment_id for leaf in iter_leaves(criteria) if isinstance(leaf, SegmentCriterion)}
+    """Return the ids of the segments that the criteria refer to, and TIER_PROGRAM if they refer to the tier."""
+    found: set[str] = set()
+    for leaf in iter_leaves(criteria):
+        if isinstance(leaf, SegmentCriterion):
+            found.add(leaf.segment_id)
+        elif isinstance(leaf, PassCriterion) and leaf.field == "tier":
+            found.add(TIER_PROGRAM)
+    return found
 
 
 def sort_by_dependency(criteria: Mapping[str, Criteria]) -> list[str]:
@@ -204,17 +148,24 @@ def sort_by_dependency(criteria: Mapping[str, Criteria]) -> list[str]:
     return sort_by_references({key: find_references(tree) for key, tree in criteria.items()})
 
 
-def sort_by_references(references: Mapping[str, Collection[str]]) -> list[str]:
-    """Return the order of `sort_by_dependency`, given the ids that each segment refers to."""
+def sort_by_references(references: Mapping[str, Collection[str]], *path: str) -> list[str]:
+    """Return the order of `sort_by_dependency`, given the ids that each segment, and the tier program, refers to.
+
+    `path` names the argument at fault; "criteria" if it is empty.
+    """
     ordered: list[str] = []
     done: set[str] = set()
 
     def visit(segment_id: str, trail: Sequence[str]) -> None:
         if segment_id in trail:
-            circle = " -> ".join((*trail, segment_id))
-            raise InvalidInput(
-                Code.CYCLE, f"Segments must not refer to each other in a circle: {circle}. Remove one.", "criteria"
-            )
+            circle = " -> ".join((*trail[trail.index(segment_id) :], segment_id))
+            if TIER_PROGRAM in circle.split(" -> "):
+                message = (
+                    f"Segments and the tier program must not refer to each other in a circle: {circle}. Remove one."
+                )
+            else:
+                message = f"Segments must not refer to each other in a circle: {circle}. Remove one."
+            raise InvalidInput(Code.CYCLE, message, *(path or ("criteria",)))
         if segment_id in done or segment_id not in references:
             return
         for other in sorted(references[segment_id]):

@@ -12,7 +12,7 @@ from decimal import Decimal
 from app.domain.events.events import SPEND_CATEGORY, Category, Event
 from app.domain.values.decimals import ZERO, add
 
-Key = tuple[str, str | None]
+AggregateKey = tuple[str, str | None]
 """(type, currency); the currency is None for events without an amount."""
 
 
@@ -35,10 +35,10 @@ class Aggregate:
     spent: Decimal = ZERO
 
 
-Aggregates = Mapping[Key, Aggregate]
+Aggregates = Mapping[AggregateKey, Aggregate]
 
 
-def fold_events(aggregates: Aggregates, events: Iterable[Event]) -> dict[Key, Aggregate]:
+def fold_events(aggregates: Aggregates, events: Iterable[Event]) -> dict[AggregateKey, Aggregate]:
     """Return the aggregates with the events added. Amounts are summed as stored, so refunds add, too."""
     rows = dict(aggregates)
     for event in events:

@@ -13,20 +13,24 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 from hashlib import blake2b
+from itertools import chain
 
-from app.domain.events.events import INTERNAL_TYPES, Category, Event, signed
+from app.domain.events.events import CHECKOUT, CHECKOUT_DIFFERENCES, INTERNAL_TYPES, Category, Event, signed
 from app.domain.values.conditions import MEANING, Condition
 from app.domain.values.decimals import ZERO, add_exactly, subtract_exactly
 from app.domain.values.paths import Steps, split_path
 
-from .aggregates import Aggregates
+from .aggregates import Aggregate, AggregateKey, Aggregates
+from .earned import earned_points, spent_points
 
 MAX_EXPIRING = 100
 """Instants that a window lists. The worker reads the next ones from the events when the list runs out."""
+EARNED, SPENT = "points.earned", "points.spent"
+"""Summed fields: points given less reversals, and points redeemed or deducted less what was given back."""
 METADATA = "metadata."
 """Beginning of a summed field that is a path of the metadata."""
 Number = int | Decimal
@@ -59,6 +63,11 @@ class EventFilter:
         if self.to_ms is not None and event.occurred_ms >= self.to_ms:
             return False
         return all(condition.holds_for(event.values_at(condition.steps)) for condition in self.metadata)
+
+    @property
+    def reads_events(self) -> bool:
+        """Whether the aggregates of a pass do not tell which of its events match."""
+        return bool(self.sources or self.metadata or self.from_ms is not None or self.to_ms is not None)
 
     def may_match(self, kind: str, category: Category, currency: str | None) -> bool:
         """Return whether events of this type, category and currency can match."""
@@ -131,15 +140,40 @@ class Measure:
         return bool(self.filter.metadata) or (self.summed_field or "").startswith(METADATA)
 
     @cached_property
+    def counts_made(self) -> bool:
+        """Whether events that rules made count: if their type is named, and in sums of points and amounts."""
+        return bool(self.filter.types) or self.summed_field in ("points", EARNED, SPENT, "amount")
+
+    def matches(self, event: Event) -> bool:
+        """Return whether the event counts in the measure."""
+        if event.type in CHECKOUT_DIFFERENCES and self.sums_checkouts:
+            event = replace(event, type=CHECKOUT)
+        return (not event.is_made or self.counts_made) and self.filter.matches(event)
+
+    def names_type(self, event_type: str) -> bool:
+        """Return whether events of the type may count in the measure."""
+        types = self.filter.types
+        return not types or event_type in types or (event_type in CHECKOUT_DIFFERENCES and self.sums_checkouts)
+
+    @cached_property
+    def sums_checkouts(self) -> bool:
+        """Whether the measure sums the amounts of checkouts by their type: then it adds their differences, too."""
+        return self.summed_field == "amount" and CHECKOUT in self.filter.types
+
+    def may_match(self, kind: str, category: Category, currency: str | None) -> bool:
+        """Return whether events of this type, category and currency may count in the measure."""
+        if kind in CHECKOUT_DIFFERENCES and self.sums_checkouts:
+            kind = CHECKOUT
+        return self.filter.may_match(kind, category, currency)
+
+    @cached_property
     def _summed_steps(self) -> Steps:
         return split_path((self.summed_field or "").removeprefix(METADATA))
 
     @property
     def can_use_aggregates(self) -> bool:
         """Whether the state follows from the aggregates of the pass, without reading its events."""
-        f = self.filter
-        by_aggregate = not (f.sources or f.metadata or f.from_ms is not None or f.to_ms is not None)
-        return by_aggregate and self.within_ms is None and self.summed_field in (None, "amount")
+        return not self.filter.reads_events and self.within_ms is None and self.summed_field in (None, "amount")
 
     def weight(self, event: Event) -> Number:
         """Return the number that one matching event adds: 1 for a count, else the value of the summed field.
@@ -153,6 +187,8 @@ class Measure:
             return event.signed_amount
         if self.summed_field == "points":
             return event.points
+        if self.summed_field in (EARNED, SPENT):
+            return earned_points(event) if self.summed_field == EARNED else spent_points(event)
         return event.values_at(self._summed_steps).total
 
 
@@ -222,7 +258,7 @@ def group_expiring(measure: Measure, events: Iterable[Event]) -> list[tuple[int,
     """
     pairs: list[tuple[int, Number]] = []
     for event in events:
-        if measure.filter.matches(event):
+        if measure.matches(event):
             at, weight = event.occurred_ms, measure.weight(event)
             if pairs and pairs[-1][0] == at:
                 pairs[-1] = (at, add_numbers(pairs[-1][1], weight))
@@ -241,9 +277,19 @@ def append_expiring(
     return [*pairs, *later]
 
 
+def merge_expiring(
+    pairs: Sequence[tuple[int, Number]], others: Sequence[tuple[int, Number]]
+) -> list[tuple[int, Number]]:
+    """Return the pairs of two lists of `group_expiring` in one, of different events in any order."""
+    merged = dict(pairs)
+    for at_ms, weight in others:
+        merged[at_ms] = add_numbers(merged[at_ms], weight) if at_ms in merged else weight
+    return sorted(merged.items())
+
+
 def build_measure(measure: Measure, events: Iterable[Event], at_ms: int) -> State | None:
     """Return the state at `at_ms`, from all events that count, in any order; None if no event matches."""
-    matching = sorted((e for e in events if measure.filter.matches(e)), key=lambda e: e.occurred_ms)
+    matching = sorted((e for e in events if measure.matches(e)), key=lambda e: e.occurred_ms)
     if measure.within_ms is None:
         state: State | None = None
         for event in matching:
@@ -265,14 +311,14 @@ def build_measure(measure: Measure, events: Iterable[Event], at_ms: int) -> Stat
     )
 
 
-def from_aggregates(measure: Measure, aggregates: Aggregates) -> State | None:
+def from_aggregates(measure: Measure, aggregates: Aggregates, made: Aggregates) -> State | None:
     """Return the state of a measure from the aggregates of a pass; None if no row matches.
 
-    Call it only if `measure.can_use_aggregates` is true.
+    `made` are those of the events that rules made. Call it only if `measure.can_use_aggregates` is true.
     """
     state: State | None = None
-    for (kind, currency), row in aggregates.items():
-        if kind in INTERNAL_TYPES or not measure.filter.may_match(kind, row.category, currency):
+    for (kind, currency), row in rows_of(measure, aggregates, made):
+        if kind in INTERNAL_TYPES or not measure.may_match(kind, row.category, currency):
             continue
         if measure.is_span:
             first, last = row.first_ms, row.last_ms
@@ -283,6 +329,11 @@ def from_aggregates(measure: Measure, aggregates: Aggregates) -> State | None:
             weight: Number = row.count if measure.summed_field is None else signed(kind, row.sum)
             state = Total(add_numbers(state.value, weight) if isinstance(state, Total) else weight)
     return state
+
+
+def rows_of(measure: Measure, aggregates: Aggregates, made: Aggregates) -> Iterable[tuple[AggregateKey, Aggregate]]:
+    """Return the rows of aggregates whose events may count in a measure."""
+    return chain(aggregates.items(), made.items()) if measure.counts_made else aggregates.items()
 
 
 def add_numbers(a: Number, b: Number) -> Number:

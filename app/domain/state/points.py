@@ -8,13 +8,16 @@ Points are a function of the *set* of counted events and an instant. The rules:
 - Spending takes points from the lot that expires soonest (of two, the older one), then from grants without an expiry,
   the oldest first. The rest becomes a debt, which the next grant repays first.
 - A correction may move the expiry of the remaining points of a grant.
+- Points that a rule awards may be pending: they enter the balance at an instant. Awards with the same end share one lot.
+- A reversal of an award takes first what is left of it, pending or not: its points with the end of the award. Then it
+  spends. If that end has passed, it takes only what was spent of such awards: nothing that has expired.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 from app.domain.events.events import INTERNAL_TYPES, Event
@@ -24,30 +27,7 @@ from app.domain.values.decimals import ZERO, add, subtract
 from app.domain.values.instants import DAY_MS
 
 from .aggregates import Aggregates
-
-
-@dataclass(frozen=True, slots=True)
-class Lot:
-    """Remaining points of one grant that expires, the instant of the grant, and its expiry."""
-
-    remaining: Decimal
-    granted_ms: int
-    expiry: PointsExpiry
-
-
-Lots = Mapping[str, Lot]
-"""Lots by the id of the event that granted the points."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExpiredLot:
-    """Points of a lot that expired, the instant of expiry, and the balance afterwards."""
-
-    event_id: str
-    points: Decimal
-    at_ms: int
-    balance: Decimal
-
+from .lots import ExpiredLot, Lot, Lots, Matured, Pending, PendingPoints, end_key, last_active_ms, pending_key
 
 _LotKey = tuple[int, int, str]
 """Order of lots: (instant of expiry in ms, or days without activity; instant of the grant in ms; event id)."""
@@ -56,11 +36,17 @@ _LotKey = tuple[int, int, str]
 class PointsAccount:
     """Points of a pass during a walk. `lots` is None as long as no counted event had an expiry."""
 
-    def __init__(self, balance: Decimal = ZERO, lots: Lots | None = None, active_ms: int = 0) -> None:
+    def __init__(
+        self, balance: Decimal = ZERO, lots: Lots | None = None, active_ms: int = 0, pending: Pending | None = None
+    ) -> None:
         self.balance = balance
         self.lots: Lots | None = lots
-        self._copied_lots: dict[str, Lot] | None = None
+        self.pending: Pending = pending or {}
         self._active_ms = active_ms
+        # Points that awards gave in all, and that expired, by end. Complete only after a rebuild.
+        self._awarded: dict[str, Decimal] = {}
+        self._lapsed: dict[str, Decimal] = {}
+        self._copied_lots: dict[str, Lot] | None = None
         # Remaining points of grants without an expiry, by event id, the oldest first: (instant of the grant, points).
         self._unlimited: dict[str, tuple[int, Decimal]] = {}
         # Lots that expire at an instant, and lots that expire after days without activity; the soonest first.
@@ -71,10 +57,28 @@ class PointsAccount:
         self._fixed.sort()
         self._rolling.sort()
 
-    def next_expiry_ms(self) -> int | None:
-        """Return the next instant at which a lot expires if nothing happens; None for never."""
+    def next_change_ms(self) -> int | None:
+        """Return the next instant at which a lot expires, or points mature, if nothing happens; None for never."""
         soonest = self._find_soonest() if self.lots else None
-        return None if soonest is None else soonest[0]
+        expiry_ms = None if soonest is None else soonest[0]
+        if not self.pending:
+            return expiry_ms
+        matures_ms = min(each.matures_ms for each in self.pending.values())
+        return matures_ms if expiry_ms is None else min(matures_ms, expiry_ms)
+
+    def pass_time(self, at_ms: int) -> tuple[list[ExpiredLot], list[Matured]]:
+        """Let lots expire and pending points mature until `at_ms`, in order of their instants; lots first at an instant."""
+        expired: list[ExpiredLot] = []
+        matured: list[Matured] = []
+        while self.pending:
+            key, first = min(self.pending.items(), key=lambda item: (item[1].matures_ms, item[0]))
+            if first.matures_ms > at_ms:
+                break
+            expired += self.expire_lots(first.matures_ms)
+            self.pending = {other: each for other, each in self.pending.items() if other != key}
+            self._award(first.points, first.expiry, first.granted_ms, first.matures_ms)
+            matured.append(Matured(first.points, first.matures_ms, self.balance))
+        return expired + self.expire_lots(at_ms), matured
 
     def expire_lots(self, at_ms: int) -> list[ExpiredLot]:
         """Remove the lots that have expired at `at_ms`, and return them in order of expiry."""
@@ -83,6 +87,7 @@ class PointsAccount:
             expired_ms, _, event_id = soonest
             points = self._take(event_id).remaining
             self.balance = subtract(self.balance, points)
+            self._lapsed[event_id] = add(self._lapsed.get(event_id, ZERO), points)
             expired.append(ExpiredLot(event_id, points, expired_ms, balance=self.balance))
         return expired
 
@@ -92,6 +97,10 @@ class PointsAccount:
         Count an event that moves an expiry only in an account with all earlier events (see `rebuild_account`). Only
         such an account has the grants without an expiry.
         """
+        if event.is_made:
+            if event.points:
+                self._count_made(event)
+            return
         expiry = event.points_expiry
         if event.type not in INTERNAL_TYPES:
             self._active_ms = max(self._active_ms, event.occurred_ms)
@@ -110,16 +119,83 @@ class PointsAccount:
         elif event.points > 0:
             self._grant(event, expiry, at_ms)
 
+    def _count_made(self, event: Event) -> None:
+        """Count an award, a reversal of one, or a deduction. They name no event that corrections could name."""
+        at_ms, expiry, matures_ms = event.occurred_ms, event.points_expiry, event.matures_ms
+        if event.points < 0:
+            self._spend(self._reverse(-event.points, expiry, matures_ms, at_ms))
+        elif matures_ms is not None and matures_ms > at_ms:
+            key = pending_key(matures_ms, expiry)
+            before = self.pending.get(key, PendingPoints(ZERO, at_ms, matures_ms, expiry=expiry))
+            self.pending = {**self.pending, key: replace(before, points=add(before.points, event.points))}
+        else:
+            self._award(event.points, expiry, at_ms, at_ms)
+
+    def _award(self, points: Decimal, expiry: PointsExpiry | None, granted_ms: int, at_ms: int) -> None:
+        """Add points of an award to the balance, and to the lot of its end."""
+        if expiry is not None and expiry.expires_ms(max(self._active_ms, at_ms)) <= at_ms:
+            # The points expire before or when they enter the balance, so they never do.
+            return
+        debt = max(ZERO, -self.balance)
+        self.balance = add(self.balance, points)
+        key = end_key(expiry)
+        self._awarded[key] = add(self._awarded.get(key, ZERO), points)
+        if expiry is None or points <= debt:
+            return
+        if self.lots is None:
+            self.lots = self._copied_lots = {}
+        left = self.lots.get(key)
+        remaining = subtract(points, debt)
+        if left is not None:
+            remaining, granted_ms = add(remaining, left.remaining), left.granted_ms
+        self._put(key, Lot(remaining, granted_ms, expiry))
+
+    def _reverse(self, owed: Decimal, expiry: PointsExpiry | None, matures_ms: int | None, at_ms: int) -> Decimal:
+        """Take points back from what is left of an award with this end, and return those that are left to spend."""
+        if matures_ms is not None and (waiting := self.pending.get(pending_key(matures_ms, expiry))) is not None:
+            key, taken = pending_key(matures_ms, expiry), min(owed, waiting.points)
+            owed = subtract(owed, taken)
+            others = {other: each for other, each in self.pending.items() if other != key}
+            left = replace(waiting, points=subtract(waiting.points, taken))
+            self.pending = {**others, key: left} if left.points else others
+        if expiry is None:
+            return owed
+        key = end_key(expiry)
+        if self.has_ended(expiry, at_ms):
+            # What expired cannot be taken back. What was reversed before is no longer among the awarded points.
+            spent = max(ZERO, subtract(self._awarded.get(key, ZERO), self._lapsed.get(key, ZERO)))
+            owed = min(owed, spent)
+            self._awarded[key] = subtract(self._awarded.get(key, ZERO), owed)
+            return owed
+        self._awarded[key] = subtract(self._awarded.get(key, ZERO), owed)
+        lot = (self.lots or {}).get(key)
+        if lot is not None and owed > 0:
+            taken = min(owed, lot.remaining)
+            self._take(key)
+            self.balance = subtract(self.balance, taken)
+            owed = subtract(owed, taken)
+            if lot.remaining > taken:
+                self._put(key, replace(lot, remaining=subtract(lot.remaining, taken)))
+        return owed
+
+    def has_ended(self, expiry: PointsExpiry, at_ms: int) -> bool:
+        """Return whether points with this end have expired by `at_ms`."""
+        return expiry.expires_ms(self._active_ms) <= at_ms
+
     def _earn_or_spend(self, event: Event) -> None:
         """Add points without an expiry, or subtract negative points from the lots and grants."""
         points, before = event.points, self.balance
-        self.balance = add(before, points)
         if points > 0:
+            self.balance = add(before, points)
             remaining = points if before >= 0 else self.balance
             if remaining > 0:
                 self._unlimited[event.id] = event.order_ms, remaining
             return
-        owed = -points
+        self._spend(-points)
+
+    def _spend(self, owed: Decimal) -> None:
+        """Subtract points from the lots that expire soonest, then from the oldest grants; the rest becomes a debt."""
+        self.balance = subtract(self.balance, owed)
         while owed > 0 and (soonest := self._find_soonest()) is not None:
             event_id = soonest[2]
             lot = self._take(event_id)
@@ -189,9 +265,12 @@ class PointsAccount:
         return self._copied_lots
 
 
-def points_account_of(balance: Decimal, lots: Lots | None, aggregates: Aggregates) -> PointsAccount:
-    """Return the account of a pass from its stored balance, lots and aggregates."""
-    return PointsAccount(balance, lots, last_active_ms(aggregates) if lots else 0)
+def points_account_of(
+    balance: Decimal, lots: Lots | None, aggregates: Aggregates, pending: Pending | None = None
+) -> PointsAccount:
+    """Return the account of a pass from its stored balance, lots, pending points and aggregates."""
+    active_ms = last_active_ms(aggregates) if lots or pending else 0
+    return PointsAccount(balance, lots, active_ms, pending=pending)
 
 
 def rebuild_account(events: Iterable[Event], at_ms: int) -> tuple[PointsAccount, list[ExpiredLot]]:
@@ -201,9 +280,9 @@ def rebuild_account(events: Iterable[Event], at_ms: int) -> tuple[PointsAccount,
     # A slow worker may read, as history, events that another worker counted meanwhile, so that it has them twice. The
     # compare-and-set rejects the result of such a walk, but the walk must not raise: the sort keeps each event once.
     for event in sort_events(events):
-        expired += account.expire_lots(event.order_ms)
+        expired += account.pass_time(event.order_ms)[0]
         account.count(event)
-    return account, expired + account.expire_lots(at_ms)
+    return account, expired + account.pass_time(at_ms)[0]
 
 
 def can_count_in_order(account: PointsAccount, events: Sequence[Event], at_ms: int, before_ms: int) -> bool:
@@ -212,19 +291,35 @@ def can_count_in_order(account: PointsAccount, events: Sequence[Event], at_ms: i
     If not, the caller rebuilds the account from all events that count. The order of points without an expiry does not
     matter.
     """
-    if account.lots is None and all(event.points_expiry is None for event in events):
+    if any(is_late_reversal(account, event, at_ms) for event in events):
+        return False
+    if account.lots is None and not account.pending and not any(map(_has_end_or_start, events)):
         return True
-    return all(before_ms < event.occurred_ms == at_ms and not moves_expiry(event) for event in events)
+    return all(
+        (before_ms < event.occurred_ms or event.step) and event.occurred_ms == at_ms and not moves_expiry(event)
+        for event in events
+    )
 
 
-def needs_history(lots: Lots | None, events: Sequence[Event], at_ms: int) -> bool:
+def is_late_reversal(account: PointsAccount, event: Event, at_ms: int) -> bool:
+    """Return whether the event takes back an award whose end has passed, so that only a rebuild finds what was spent."""
+    expiry = event.points_expiry
+    return event.points < 0 and expiry is not None and account.has_ended(expiry, at_ms)
+
+
+def needs_history(lots: Lots | None, pending: Pending, events: Sequence[Event], at_ms: int) -> bool:
     """Return whether a walk over these events, from `at_ms` on, may have to rebuild the account."""
-    if lots is None and all(event.points_expiry is None for event in events):
+    if lots is None and not pending and not any(map(_has_end_or_start, events)):
         return False
     return any(
         event.historical or event.occurred_ms <= at_ms or moves_expiry(event) or _may_follow_later_event(event)
         for event in events
     )
+
+
+def _has_end_or_start(event: Event) -> bool:
+    """Return whether the order of the event among those of other instants matters."""
+    return event.points_expiry is not None or event.matures_ms is not None
 
 
 def _may_follow_later_event(event: Event) -> bool:
@@ -237,21 +332,6 @@ def _may_follow_later_event(event: Event) -> bool:
 def moves_expiry(event: Event) -> bool:
     """Return whether the event grants no points, but moves the expiry of the points of the event that it corrects."""
     return event.points_expiry is not None and event.correction_of is not None and not event.points
-
-
-def last_active_ms(aggregates: Aggregates) -> int:
-    """Return the instant of the customer's last activity, in ms; 0 for none. Internal events are no activity."""
-    return max((row.last_ms for (kind, _), row in aggregates.items() if kind not in INTERNAL_TYPES), default=0)
-
-
-def find_expiries(lots: Lots | None, aggregates: Aggregates) -> list[tuple[int, Decimal]]:
-    """Return (ms, points) of the coming expiries, the soonest first, provided that nothing more happens on the pass."""
-    active_ms = last_active_ms(aggregates) if lots else 0
-    points_by_expiry: dict[int, Decimal] = {}
-    for lot in (lots or {}).values():
-        expires_ms = lot.expiry.expires_ms(active_ms)
-        points_by_expiry[expires_ms] = add(points_by_expiry.get(expires_ms, ZERO), lot.remaining)
-    return sorted(points_by_expiry.items())
 
 
 def _lot_key(event_id: str, lot: Lot) -> _LotKey:

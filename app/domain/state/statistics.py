@@ -4,19 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
-from app.domain.events.events import INTERNAL_TYPES, SPEND_CATEGORY, SUBTRACTED_TYPES, Category, signed
+from app.domain.events.events import (
+    CHECKOUT,
+    CHECKOUT_DIFFERENCES,
+    CHECKOUT_REJECT,
+    INTERNAL_TYPES,
+    SPEND_CATEGORY,
+    SUBTRACTED_TYPES,
+    Category,
+    signed,
+)
 from app.domain.values.decimals import ZERO, add, average
 from app.domain.values.instants import from_ms, to_ms
+from app.domain.values.periods import PeriodUnit, period_days
 from app.domain.values.zones import days_of
 
-from .aggregates import Aggregates
+from .aggregates import Aggregate, AggregateKey, Aggregates, merge_aggregates
 
-PURCHASE = "purchase"
+ORDERS = {"purchase": 1, CHECKOUT: 1, CHECKOUT_REJECT: -1}
+"""Types that change the number of orders, and by how much."""
 
 
 class Period(StrEnum):
@@ -52,8 +64,9 @@ class TypeRow:
 class SpendRow:
     """Spend in one currency: the amounts of all transactions, that is, of events of the category TRANSACTION.
 
-    `refunded` is the sum of refunds and credits, and `gross` is the sum of all other transactions. `net` is `gross` less
-    `refunded`. `orders` is the number of purchases.
+    `refunded` is the sum of refunds and credits, and `gross` is the sum of all other transactions; a checkout has the total
+    that its last correction gave. `net` is `gross` less `refunded`. `orders` is the number of purchases and checkouts, less
+    rejects.
     """
 
     currency: str
@@ -77,16 +90,18 @@ class Statistics:
     spend: tuple[SpendRow, ...]
 
 
-def build_statistics(aggregates: Aggregates, types: Collection[str] | None = None) -> Statistics:
+def build_statistics(
+    aggregates: Aggregates, types: Collection[str] | None = None, *, made: Aggregates = MappingProxyType({})
+) -> Statistics:
     """Return the statistics of a pass from its aggregates, for all event types or only for `types`.
 
-    Internal events do not count.
+    Internal events do not count. The amounts of `made`, the events that walks made, count in spend; the events themselves
+    count only if `types` names their type, because no customer acted.
     """
-    included = {
-        key: row
-        for key, row in sorted(aggregates.items(), key=lambda item: (item[0][0], item[0][1] or ""))
-        if key[0] not in INTERNAL_TYPES and (types is None or key[0] in types)
-    }
+    recorded = _select(aggregates, types)
+    by_walks = _select(made, types)
+    named = {} if types is None else {key: row for key, row in by_walks.items() if key[0] not in CHECKOUT_DIFFERENCES}
+    included = dict(sorted(_join(recorded, named).items(), key=lambda item: (item[0][0], item[0][1] or "")))
     rows = [
         TypeRow(
             kind,
@@ -107,24 +122,45 @@ def build_statistics(aggregates: Aggregates, types: Collection[str] | None = Non
         min((row.first_ms for row in rows), default=None),
         max((row.last_ms for row in rows), default=None),
         by_type=tuple(rows),
-        spend=tuple(_iter_spend(included)),
+        spend=tuple(_iter_spend([(recorded, True), (by_walks, False)])),
     )
 
 
-def _iter_spend(aggregates: Aggregates) -> Iterable[SpendRow]:
+def _select(aggregates: Aggregates, types: Collection[str] | None) -> dict[AggregateKey, Aggregate]:
+    """Return the rows of types that are not internal. The differences of a checkout belong to its type."""
+    return {
+        (kind, currency): row
+        for (kind, currency), row in aggregates.items()
+        if (kind in CHECKOUT_DIFFERENCES or kind not in INTERNAL_TYPES)
+        and (types is None or (CHECKOUT if kind in CHECKOUT_DIFFERENCES else kind) in types)
+    }
+
+
+def _join(one: Aggregates, other: Aggregates) -> dict[AggregateKey, Aggregate]:
+    joined = dict(one)
+    for key, row in other.items():
+        joined[key] = merge_aggregates(joined[key], row) if key in joined else row
+    return joined
+
+
+def _iter_spend(parts: Iterable[tuple[Aggregates, bool]]) -> Iterable[SpendRow]:
+    """Return the spend of rows by currency. The flag says whether the events of the rows count as orders."""
     by_currency: dict[str, SpendRow] = {}
-    for (kind, currency), row in aggregates.items():
+    rows = ((key, row, has_orders) for aggregates, has_orders in parts for key, row in aggregates.items())
+    for (kind, currency), row, has_orders in rows:
         # A row whose events are no transactions has nothing spent; a row of free purchases has orders.
-        if currency is None or (row.category is not SPEND_CATEGORY and not row.spent):
+        orders = row.count * ORDERS.get(kind, 0) if has_orders else 0
+        if currency is None or (row.category is not SPEND_CATEGORY and not row.spent and not orders):
             continue
         before = by_currency.get(currency, SpendRow(currency, ZERO, ZERO, net=ZERO, orders=0))
-        is_subtracted = kind in SUBTRACTED_TYPES
+        amount = signed(kind, row.spent)
+        is_refunded = kind in SUBTRACTED_TYPES and kind not in CHECKOUT_DIFFERENCES
         by_currency[currency] = SpendRow(
             currency,
-            gross=before.gross if is_subtracted else add(before.gross, row.spent),
-            refunded=add(before.refunded, row.spent) if is_subtracted else before.refunded,
-            net=add(before.net, signed(kind, row.spent)),
-            orders=before.orders + (row.count if kind == PURCHASE else 0),
+            gross=before.gross if is_refunded else add(before.gross, amount),
+            refunded=add(before.refunded, row.spent) if is_refunded else before.refunded,
+            net=add(before.net, amount),
+            orders=before.orders + orders,
         )
     return (by_currency[currency] for currency in sorted(by_currency))
 
@@ -135,22 +171,5 @@ def period_of(now: datetime, period: Period, zone: ZoneInfo, week_start: int) ->
     `week_start` is a weekday from 0 (Monday) to 6 (Sunday).
     """
     days = days_of(zone)
-    first, after = period_days(days.day_of(to_ms(now)), period, week_start)
+    first, after = period_days(days.day_of(to_ms(now)), PeriodUnit(period), week_start)
     return from_ms(days.start_ms(first)), from_ms(days.start_ms(after))
-
-
-def period_days(day: date, period: Period, week_start: int) -> tuple[date, date]:
-    """Return the first day of the period that contains a day, and the first day after the period."""
-    match period:
-        case Period.DAY:
-            return day, day + timedelta(days=1)
-        case Period.WEEK:
-            first = day - timedelta(days=(day.weekday() - week_start) % 7)
-            return first, first + timedelta(days=7)
-        case Period.MONTH | Period.QUARTER:
-            months = 1 if period is Period.MONTH else 3
-            first = day.replace(day=1, month=(day.month - 1) // months * months + 1)
-            return first, (first + timedelta(days=31 * months)).replace(day=1)
-        case Period.YEAR:
-            first = day.replace(day=1, month=1)
-            return first, first.replace(year=first.year + 1)

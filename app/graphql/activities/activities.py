@@ -41,8 +41,9 @@ class Activity(Node):
     type: str = strawberry.field(
         description="Type of the activity: `customer.created`, `customer.updated`, `customer.deleted`, "
         "`customer.custom_event`, `customer.redemption.succeeded`, `customer.segment.entered`, "
-        "`customer.segment.left`, `customer.voucher.loyalty_card.points_added` or "
-        "`customer.voucher.loyalty_card.points_expired`. An event is `customer.updated` if it changes a "
+        "`customer.segment.left`, `customer.voucher.loyalty_card.points_added`, "
+        "`customer.voucher.loyalty_card.points_pending`, `customer.voucher.loyalty_card.points_expired` or "
+        "`customer.rule.fired`, which is left out unless a filter names it. An event is `customer.updated` if it changes a "
         "field, `customer.redemption.succeeded` if its type is `redemption`, else `customer.custom_event`. "
         "An event that adds points is a second activity too: `points_added`, directly after its own."
     )
@@ -68,7 +69,8 @@ class Activity(Node):
     )
     data: JSON = strawberry.field(
         description="Details as a JSON object, as they were when the activity was recorded. For an event: `event`. "
-        "For an entry or exit: `segment`, with the measured values `before` and `after`. For expired "
+        "For an entry or exit: `segment`, with the measured values `before` and `after`. For a change of the tier: "
+        "`change`, with the tiers `before` and `after` and the measured `values`. For expired "
         'points: `points` and `balance`. After the erasure of the pass: only `{"erased": true}`.'
     )
     pass_id: strawberry.Private[str]

@@ -18,8 +18,8 @@ class ActivityCause:
 
     kind: ActivityCauseKind = strawberry.field(description="Kind of the cause.")
     segment_version: int | None = strawberry.field(
-        description="Version of the segment that caused the change. Null unless the kind is `BACKFILL` or "
-        "`DEFINITION_CHANGED`."
+        description="Version of the segment, or of the tier program, that caused the change. Null unless the kind is "
+        "`BACKFILL` or `DEFINITION_CHANGED`."
     )
     event_id: strawberry.Private[str | None]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import strawberry
 
 from app.commands.events.event_types import event_types
+from app.domain.actors import READ
 from app.domain.errors import Unavailable
 from app.domain.events import events as domain
 from app.domain.events.events import EventQuery
@@ -27,7 +28,10 @@ from app.graphql.types.scalars import JSON
 from app.store.mongo.paging import Page
 from app.store.workspace.events import MAX_COUNTED_EVENTS
 
+from .consequences import effects_of, points_earned, read_made
+
 if TYPE_CHECKING:
+    from app.graphql.activities.activities import Activity
     from app.graphql.passes.passes import Pass
 
 
@@ -52,7 +56,7 @@ describe_enum(
         "IMPORT": "By `importEvents`, from a file.",
         "WEBHOOK": "By an inbound hook, from a message of another system.",
         "MANUAL": "By a member of staff, whom the client named in `staff` of a recording mutation.",
-        "RULE": "Reserved. No event has this channel.",
+        "RULE": "By a rule. `Event.source` is then `rule:<key>`.",
         "INTERNAL": "By Punchcard itself, for example in a merge of two passes.",
     },
 )
@@ -160,6 +164,8 @@ class Event(Node):
     own_label: strawberry.Private[str | None]
     pass_id: strawberry.Private[str]
     corrected_id: strawberry.Private[str | None]
+    own_id: strawberry.Private[str]
+    family: strawberry.Private[str]
     sent: strawberry.Private[Collection[str]] = ()
 
     @strawberry.field
@@ -185,6 +191,37 @@ class Event(Node):
             return None
         corrected: Event | None = await fetch_node(info.context, "Event", self.corrected_id)
         return corrected
+
+    @strawberry.field
+    async def points_earned(self, info: Info) -> Decimal | None:
+        """Points that rules gave for this event, less those that they took, after all corrections so far.
+
+        Null if no rule gave or took points for it, and before the event is counted. Needs the scope `read`.
+        """
+        return points_earned(self.own_id, await self._read_made(info))
+
+    @strawberry.field
+    async def effects(self, info: Info) -> list[Event]:
+        """Events that rules recorded because of this event, in the order in which they count. Needs the scope `read`."""
+        return [event_of(each) for each in effects_of(self.own_id, await self._read_made(info))]
+
+    @strawberry.field
+    async def activities(
+        self, info: Info
+    ) -> list[Annotated[Activity, strawberry.lazy("app.graphql.activities.activities")]]:
+        """Activities that this event caused, in the order of the feed, such as entries into segments.
+
+        An activity is listed once it is in the feed. Needs the scope `read`.
+        """
+        info.context.actor.require(READ)
+        found = await info.context.load.caused_activities.load(self.own_id) or []
+        for activity in found:
+            info.context.load.activities.prime(activity.id, activity)
+        return [await fetch_node(info.context, "Activity", activity.id) for activity in found]
+
+    async def _read_made(self, info: Info) -> list[domain.Event]:
+        info.context.actor.require(READ)
+        return await read_made(info, self.pass_id, self.family)
 
 
 listing = Pagination[domain.Event]("event", (int, str), lambda event: (event.occurred_ms, event.id))
@@ -227,6 +264,8 @@ def event_of(event: domain.Event, *, sent: Collection[str] = ()) -> Event:
         own_label=event.label,
         pass_id=event.pass_id,
         corrected_id=event.correction_of,
+        own_id=event.id,
+        family=event.family,
         sent=sent,
     )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import strawberry
 
 from app.commands.events import consistency, receipts
+from app.commands.events.lateness import RecordedEvent
 from app.commands.events.outcomes import ItemResult
 from app.commands.events.receipts import RecordedCall
 from app.domain.errors import STORE_FAILURES
@@ -80,6 +81,14 @@ class RecordEventPayload:
         return None if self.call is None else await _fetch_pass(info.context, self.call.outcome.results[0])
 
     @strawberry.field
+    async def late(self, info: Info) -> bool:
+        """Whether the event is late: its pass was evaluated at a later instant already. False if none was recorded.
+
+        A late event counts all the same. What follows from it carries the instant at which it counts.
+        """
+        return self.call is not None and await _is_late(info, self.call.outcome.results[0])
+
+    @strawberry.field
     async def warnings(self, info: Info) -> list[InputWarning]:
         """Remarks about the event that do not keep it from being recorded, for example `POINTS_KEPT`."""
         return [] if self.call is None else await _find_warnings(info.context, self.call.outcome.results[0])
@@ -117,6 +126,14 @@ class RecordEventResult:
     async def card(self, info: Info) -> LazyPass | None:
         """Pass of the event, as it is now; see `folded`. Null if no event was recorded."""
         return await _fetch_pass(info.context, self.result)
+
+    @strawberry.field
+    async def late(self, info: Info) -> bool:
+        """Whether the event is late: its pass was evaluated at a later instant already. False if none was recorded.
+
+        A late event counts all the same. What follows from it carries the instant at which it counts.
+        """
+        return await _is_late(info, self.result)
 
     @strawberry.field
     async def warnings(self, info: Info) -> list[InputWarning]:
@@ -202,6 +219,13 @@ async def _fetch_pass(context: RequestContext, result: ItemResult) -> Pass | Non
         return None
     card: Pass | None = await fetch_node(context, "Pass", result.event.pass_id)
     return card
+
+
+async def _is_late(info: Info, result: ItemResult) -> bool:
+    if result.event is None or result.status is not RecordStatus.CREATED:
+        return False
+    event = result.event
+    return bool(await info.context.load.lateness.load(RecordedEvent(event.id, event.pass_id, event.order_ms)))
 
 
 async def _find_warnings(context: RequestContext, result: ItemResult, *under: str) -> list[InputWarning]:

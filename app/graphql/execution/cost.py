@@ -41,7 +41,10 @@ from app.graphql.types.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 
 from .arguments import Arguments
 
-COUNTS = frozenset({"totalCount", "memberCount", "pendingCount", "failedCount", "eventTypes", "eventSources"})
+COUNTS = frozenset({
+    "totalCount", "memberCount", "pendingCount", "failedCount", "eventTypes", "eventSources",
+    "matched", "fired", "pointsAwarded", "effectsSucceeded", "effectsFailed", "pointsEarned", "late",
+})  # fmt: skip
 """Fields without a selection that need a query of the store."""
 LONG = {("IngestReceipt", "results"): 1_000}
 """Maximum number of items of lists that have no pages and do not answer a list in the input."""

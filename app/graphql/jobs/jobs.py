@@ -34,6 +34,7 @@ RESULT = """Result of the job, an object; null until it has ended. Its members d
 - `EXPORT_ACTIVITIES`: the same, and the `cursor` at which the next export, query or subscription continues.
 - `DELETE_EVENTS`: the number of events `deleted`.
 - `REPLAY_WEBHOOKS`: the number of `messages` selected.
+- `SIMULATE_RULE`: the figures of `simulateRule`.
 
 Every result also has the list `warnings`."""
 """The description of the field `result`, as Markdown."""
@@ -41,7 +42,7 @@ Every result also has the list `warnings`."""
 
 @strawberry.type
 class JobProgress:
-    """Number of items that a job has processed: rows of a file, events, activities or messages."""
+    """Number of items that a job has processed: rows of a file, events, activities, messages or passes."""
 
     done: int = strawberry.field(description="Number of items processed so far, including failed ones.")
     total: int = strawberry.field(

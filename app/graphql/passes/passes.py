@@ -21,6 +21,7 @@ from app.graphql.context import Info, RequestContext
 from app.graphql.events import events as event_events
 from app.graphql.events.events import Event, EventOrder, OrderArgument, events_page
 from app.graphql.segments.memberships import Membership, membership_of
+from app.graphql.tiers.status import PassTier, find_pass_tier
 from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument, await_consistency
 from app.graphql.types.enums import describe_enum
 from app.graphql.types.filters import include_merged_passes, parse_activity_filter, parse_event_filter
@@ -89,17 +90,20 @@ class Pass(Node):
         "`createPass` or `createPasses` that sent them.",
         metadata=NEEDS_READ,
     )
-    status: PassStatus = strawberry.field(description="State of the pass.")
+    status: PassStatus = strawberry.field(
+        description="State of the pass. `updatePass` sets it. An event `pass_installed` makes an INACTIVE pass ACTIVE, and "
+        "`pass_uninstalled` an ACTIVE pass INACTIVE. EXPIRED and REVOKED stay."
+    )
     points_balance: Decimal = strawberry.field(
         description="Balance of points: the points of all counted events, without expired points. Negative if more "
         "points were spent than earned."
     )
     tier: str | None = strawberry.field(
-        description="Tier of the pass. Always null at present: no mutation sets a tier."
+        description="Key of the tier of the pass. Null if it has none. See `setTierProgram`."
     )
     installed_at: datetime | None = strawberry.field(
-        description="Instant at which the customer installed the pass, as sent in `createPass`. Null if unknown. Events "
-        "of the types `pass_installed` and `pass_uninstalled` change neither this value nor `status`."
+        description="Instant at which the customer installed the pass, as sent in `createPass`; else the earliest "
+        "`occurredAt` of its events of the type `pass_installed`. Null without both."
     )
     created_at: datetime = strawberry.field(description="Instant at which the pass was created.")
     updated_at: datetime = strawberry.field(
@@ -182,6 +186,15 @@ class Pass(Node):
         return field_problems_of(self.stored.profile)
 
     @strawberry.field
+    async def tier_status(self, info: Info) -> PassTier | None:
+        """Tier of the pass, and its progress towards the next one. Needs the scope `read`.
+
+        Null if the workspace has no tier program.
+        """
+        info.context.actor.require(READ)
+        return await find_pass_tier(info.context, self.stored)
+
+    @strawberry.field
     async def points_expiring(self, info: Info, first: FirstExpiries = 10) -> list[PointsExpiring]:
         """Next expiries of points on the pass, soonest first: one item for each instant. Needs the scope `read`."""
         info.context.actor.require(READ)
@@ -230,7 +243,7 @@ def pass_of(card: domain.Pass, *, sent: Collection[str] = ()) -> Pass:
         metadata=JSON(profile.metadata),
         status=PassStatus(profile.status),
         points_balance=card.points,
-        tier=card.tier,
+        tier=card.tier_key,
         installed_at=card.installed_at,
         created_at=card.created_at,
         updated_at=card.updated_at,

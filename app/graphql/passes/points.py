@@ -10,7 +10,7 @@ import strawberry
 
 from app.domain.errors import Code, InvalidInput
 from app.domain.passes.passes import Pass
-from app.domain.state.points import find_expiries
+from app.domain.state.lots import find_expiries
 from app.domain.values.instants import from_ms
 from app.graphql.context import RequestContext
 

@@ -152,7 +152,8 @@ async def delete_events(
     Statistics, fields, segments and points become what they are without the events. For each removed event, the feed
     gets a `customer.updated` with the cause `EVENT_REMOVED`; earlier activities stay. Workers apply the removals within
     moments after the job; until then, `freshness` of `aggregateEvents` is not exact. The identity of a removed event
-    cannot be used again. Changes by `updatePass` are never removed. Safe to repeat: another job removes what is left.
+    cannot be used again. Changes by `updatePass` and events that rules made are never removed. Safe to repeat: another job
+    removes what is left.
     """
     info.context.actor.require(ADMIN)
     try:

@@ -80,7 +80,7 @@ class Spend:
     )
     refunded: Decimal = strawberry.field(description="Sum of the amounts of events of the types `refund` and `credit`.")
     net: Decimal = strawberry.field(description="`gross` minus `refunded`.")
-    orders: int = strawberry.field(description="Number of events of the type `purchase`.")
+    orders: int = strawberry.field(description="Number of purchases and checkouts, less rejects of checkouts.")
 
 
 @strawberry.type
@@ -116,9 +116,9 @@ async def build_pass_statistics(
         parse_zone(timezone, "timezone")
     bounds = await parse_time_window(info, window, timezone)
     if bounds is None:
-        return _statistics_of(domain.build_statistics(card.aggregates, names))
-    aggregates = await info.context.workspace.aggregations.of_pass(card.id, *bounds)
-    return _statistics_of(domain.build_statistics(aggregates, names))
+        return _statistics_of(domain.build_statistics(card.aggregates, names, made=card.made_aggregates))
+    recorded, made = await info.context.workspace.aggregations.of_pass(card.id, *bounds)
+    return _statistics_of(domain.build_statistics(recorded, names, made=made))
 
 
 async def parse_time_window(

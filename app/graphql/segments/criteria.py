@@ -14,7 +14,7 @@ from strawberry.utils.str_converters import to_camel_case
 from app.domain.segments.criteria import Criteria
 from app.graphql.types.enums import ComparisonOperator, EventCategory, EventMetric, NeverHandling
 from app.graphql.types.filters import MetadataCondition
-from app.graphql.types.ids import given_id, to_global_id
+from app.graphql.types.ids import given_id, names_segment, segment_field, to_global_id
 from app.graphql.types.scalars import JSONValue, RawDateTime, RawDecimal
 
 
@@ -110,6 +110,7 @@ class PassCriterion:
     )
 
 
+@names_segment("id")
 @strawberry.input
 class SegmentCriterion:
     """Condition on the membership in another segment."""
@@ -148,6 +149,12 @@ class CriteriaInput:
     segment: SegmentCriterion | None = strawberry.field(
         default=strawberry.UNSET, description="Criterion on the membership in another segment."
     )
+    list_: bool | None = strawberry.field(
+        default=strawberry.UNSET,
+        name="list",
+        description="Only the passes that `addToSegment` names belong to the segment. Only `true` is accepted, as the whole "
+        "of a segment's criteria.",
+    )
 
 
 def to_mapping(value: Any) -> Any:
@@ -162,8 +169,8 @@ def to_mapping(value: Any) -> Any:
         part = getattr(value, field.python_name)
         if part is not strawberry.UNSET and part is not None:
             sent[field.graphql_name or to_camel_case(field.python_name)] = to_mapping(part)
-    if isinstance(value, SegmentCriterion):
-        sent["id"] = given_id(value.id, "Segment")
+    if (name := segment_field(type(value))) is not None:
+        sent[to_camel_case(name)] = given_id(getattr(value, name), "Segment")
     return sent
 
 
@@ -264,6 +271,11 @@ class SegmentCriteria:
     segment: MemberCriteria | None = strawberry.field(
         default=None, description="Criterion on the membership in another segment."
     )
+    list_: bool | None = strawberry.field(
+        default=None,
+        name="list",
+        description="True if only the passes that `addToSegment` names belong to the segment.",
+    )
 
 
 def criteria_of(criteria: Criteria) -> SegmentCriteria:
@@ -280,6 +292,8 @@ def _criteria_node(raw: Mapping[str, Any]) -> SegmentCriteria:
             return SegmentCriteria(any=[_criteria_node(child) for child in body])
         case "not":
             return SegmentCriteria(not_=_criteria_node(body))
+        case "list":
+            return SegmentCriteria(list_=True)
         case "event":
             return SegmentCriteria(event=_event_criteria(body))
         case "pass":

@@ -19,9 +19,11 @@ from app.domain.files.csv_values import DateOrder
 from app.domain.files.exports import ExportFormat
 from app.domain.files.imports import ImportFormat
 from app.domain.jobs import JobKind, JobStatus
+from app.domain.rules.rules import OnCorrection
 from app.domain.segments.criteria import Metric, Never
 from app.domain.state.statistics import Period
 from app.domain.values.conditions import Operator
+from app.domain.values.periods import PeriodUnit
 
 
 def describe_enum(enum: type[Enum], name: str, values: Mapping[str, str]) -> None:
@@ -71,6 +73,7 @@ describe_enum(
         "BACKFILL": "The segment was new, and existing passes were evaluated for the first time.",
         "PASS_CREATED": "The pass was created.",
         "PASS_MERGED": "The pass was merged into another pass.",
+        "MANUAL": "The pass was put on a list of the segment, or taken off it, with `addToSegment` or `removeFromSegment`.",
     },
 )
 ComparisonOperator = Operator
@@ -114,6 +117,25 @@ describe_enum(
         "FAILS": "A pass without a matching event does not satisfy the criterion.",
     },
 )
+describe_enum(
+    PeriodUnit,
+    "PeriodUnit",
+    {
+        "DAY": "A day, from midnight.",
+        "WEEK": "A week, from midnight of Monday.",
+        "MONTH": "A month, from its first day.",
+        "QUARTER": "A quarter, from the first day of January, April, July or October.",
+        "YEAR": "A year, from January 1.",
+    },
+)
+describe_enum(
+    OnCorrection,
+    "CorrectionHandling",
+    {
+        "REVERSE": "A correction or removal of the cause takes back what no longer holds.",
+        "KEEP": "A correction or removal of the cause leaves everything as it is.",
+    },
+)
 CalendarPeriod = Period
 describe_enum(
     CalendarPeriod,
@@ -154,6 +176,7 @@ describe_enum(
         "EXPORT_ACTIVITIES": "Writes the activities that match a filter to a file. Started by `exportActivities`.",
         "DELETE_EVENTS": "Removes the events that match a filter. Started by `deleteEvents`.",
         "REPLAY_WEBHOOKS": "Sends messages to a webhook endpoint again. Started by `replayWebhookDeliveries`.",
+        "SIMULATE_RULE": "Computes what a rule would have done, and changes nothing. Started by `simulateRule`.",
     },
 )
 describe_enum(

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode, b64encode
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _MAX_CHARACTERS = 512
 _TYPES_BY_PREFIX = {
@@ -16,6 +20,7 @@ _TYPES_BY_PREFIX = {
     "job": "Job",
     "key": "ApiKey",
     "pass": "Pass",
+    "rule": "Rule",
     "seg": "Segment",
     "wh": "WebhookEndpoint",
     "ws": "Workspace",
@@ -53,6 +58,24 @@ def database_id(text: str, type_name: str) -> str | None:
 def given_id(text: object, type_name: str) -> object:
     """Return the database id that an input's id names. Return any other value unchanged: validation rejects it by name."""
     return (database_id(text, type_name) or text) if isinstance(text, str) else text
+
+
+def names_segment(field: str) -> Callable[[type[T]], type[T]]:
+    """Return a decorator for an input whose field of this name holds the id of a segment."""
+
+    def register(kind: type[T]) -> type[T]:
+        _SEGMENT_FIELDS[kind] = field
+        return kind
+
+    return register
+
+
+def segment_field(kind: type) -> str | None:
+    """Return the field of an input type that holds the id of a segment, or None."""
+    return _SEGMENT_FIELDS.get(kind)
+
+
+_SEGMENT_FIELDS: dict[type, str] = {}
 
 
 def node_id(text: str) -> tuple[str, str] | None:

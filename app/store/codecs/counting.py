@@ -14,9 +14,11 @@ def counting_in(card: Pass) -> Callable[[Mapping[str, Any]], bool]:
     """Return a predicate for the documents of events that count in the pass as read.
 
     They are the events that are not pending or are in `last_folded_ids`, less the targets of tombstones in
-    `last_folded_ids`.
+    `last_folded_ids`. Events that the outbox carries are left out: the caller adds them, each once, whether publish has
+    inserted them or not.
     """
-    folded, removed = frozenset(card.last_folded_ids), targets_of(card.last_folded_ids)
+    folded = frozenset(card.last_folded_ids)
+    removed = targets_of(card.last_folded_ids) | {event.id for event in card.made_events}
 
     def counts(doc: Mapping[str, Any]) -> bool:
         if "removed" in doc or doc["type"] in TOMBSTONES or doc["_id"] in removed:

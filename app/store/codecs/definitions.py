@@ -1,41 +1,82 @@
-"""Versions of segment definitions as documents, and back."""
+"""Versions of definitions as documents, and back.
+
+All kinds have the same fields of their summary, so that a change of one definition can be checked against the others. A
+document without a `kind` is a version of a segment. Documents of other kinds name it, and their `subject`.
+"""
 
 from __future__ import annotations
 
-from app.domain.segments.criteria import Criteria, meaning_of, parse_criteria
-from app.domain.segments.limits import summarize
-from app.domain.segments.segments import Version, VersionSummary
+from hashlib import blake2b
+
+from app.domain.definitions import DefinitionVersion, kind_of, summarize
+from app.domain.rules.rules import RuleVersion
+from app.domain.rules.writing import digest_of_rule
+from app.domain.segments.limits import digest_of
+from app.domain.segments.segments import DefinitionKind, Version, VersionSummary
+from app.domain.tiers.programs import TierProgramVersion
 from app.store.mongo.queries import Doc
 
-# Stored criteria name their currencies, so `parse_criteria` never applies this default.
-ANY_CURRENCY = "XXX"
+from .criteria import criteria_from_doc, criteria_to_doc
+from .rules import rule_version_from_doc, rule_version_to_doc
+from .tiers import program_from_doc, program_to_doc
+
+SUMMARY_FORM = 2
+"""Form of the summary that this code stores. Version 0.1.0 stored none; the first form left out references to the tier."""
 
 
-def version_to_doc(version: Version, workspace_id: str) -> Doc:
+def definition_to_doc(version: DefinitionVersion, workspace_id: str) -> Doc:
     """Return the document of a version; {workspace, rev} is unique."""
-    summary = summarize(version)
+    match version:
+        case Version():
+            content, digest = _segment_to_doc(version), digest_of(version.criteria)
+        case TierProgramVersion():
+            content = program_to_doc(version)
+            digest = _digest(content)
+            owner = workspace_id.removeprefix("ws_")
+            content |= {"_id": f"ver_{owner}_{version.subject_id}_{version.version}"}
+        case RuleVersion():
+            content, digest = rule_version_to_doc(version), digest_of_rule(version)
+            content |= {"_id": f"ver_{version.rule_id}_{version.version}"}
+    kind, summary = kind_of(version), summarize(version, digest)
+    if kind is not DefinitionKind.SEGMENT:
+        content |= {"kind": kind.value, "subject": version.subject_id}
     return {
-        "_id": f"ver_{version.segment_id.removeprefix('seg_')}_{version.version}",
+        **content,
         "workspace": workspace_id,
-        "segment": version.segment_id,
         "rev": version.revision,
         "version": version.version,
-        "criteria": version.criteria.to_dict(),
         "timezone": version.timezone,
-        "archived": version.archived,
-        "notify": version.notify,
+        "archived": summary.archived,
         "at": version.at,
-        "meaning": meaning_of(version.criteria),
         "refs": sorted(summary.references),
         "comparisons": summary.comparisons,
-        "digest": summary.digest,
+        "digest": digest,
+        "summary": SUMMARY_FORM,
     }
 
 
+def definition_from_doc(doc: Doc) -> DefinitionVersion:
+    """Return the version of a document, of any kind."""
+    match doc.get("kind"):
+        case None:
+            return segment_version_from_doc(doc)
+        case DefinitionKind.TIERS:
+            return program_from_doc(doc)
+        case DefinitionKind.RULE:
+            return rule_version_from_doc(doc)
+    raise ValueError(f"Definition {doc['_id']} is of the kind {doc['kind']!r}, which this version does not know.")
+
+
+def has_summary(doc: Doc) -> bool:
+    """Return whether the document has a summary that this code reads. Else the summary is made from the whole version."""
+    return doc.get("summary") == SUMMARY_FORM
+
+
 def summary_from_doc(doc: Doc) -> VersionSummary:
-    """Return the summary of a document that has one. Version 0.1.0 stored none."""
+    """Return the summary of a document that has one."""
     return VersionSummary(
-        segment_id=doc["segment"],
+        kind=DefinitionKind(doc.get("kind", DefinitionKind.SEGMENT)),
+        subject_id=doc["segment"] if "segment" in doc else doc["subject"],
         revision=doc["rev"],
         version=doc["version"],
         timezone=doc["timezone"],
@@ -47,13 +88,14 @@ def summary_from_doc(doc: Doc) -> VersionSummary:
     )
 
 
-def criteria_from_doc(doc: Doc) -> Criteria:
-    """Return the criteria of the document of a version. Version 0.1.0 stored no meaning."""
-    return parse_criteria(doc["criteria"], ANY_CURRENCY, stored_meaning=doc.get("meaning", 1))
+def summary_of_whole(doc: Doc) -> VersionSummary:
+    """Return the summary of a segment's version whose document has none."""
+    version = segment_version_from_doc(doc)
+    return summarize(version, digest_of(version.criteria))
 
 
-def version_from_doc(doc: Doc) -> Version:
-    """Return the version of a document."""
+def segment_version_from_doc(doc: Doc) -> Version:
+    """Return the version of a segment from its document."""
     return Version(
         segment_id=doc["segment"],
         revision=doc["rev"],
@@ -64,3 +106,16 @@ def version_from_doc(doc: Doc) -> Version:
         notify=doc["notify"],
         at=doc["at"],
     )
+
+
+def _segment_to_doc(version: Version) -> Doc:
+    return {
+        "_id": f"ver_{version.segment_id.removeprefix('seg_')}_{version.version}",
+        "segment": version.segment_id,
+        **criteria_to_doc(version.criteria),
+        "notify": version.notify,
+    }
+
+
+def _digest(content: Doc) -> str:
+    return blake2b(repr(content).encode(), digest_size=16).hexdigest()

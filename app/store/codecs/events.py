@@ -15,7 +15,10 @@ from app.store.mongo.queries import Doc
 
 OPTIONAL = (
     "currency", "external_id", "field_name", "old_value", "new_value", "correction_of", "label", "definition_version",
+    "root",
 )  # fmt: skip
+MADE_ORIGIN = ("rule", "rule_version", "cause", "effect", "target")
+"""Fields of the origin that only events made by rules have."""
 
 
 def to_doc(event: Event, workspace_id: str, fingerprint: bytes, slot: int) -> Doc:
@@ -64,11 +67,25 @@ def to_doc(event: Event, workspace_id: str, fingerprint: bytes, slot: int) -> Do
         doc["origin"]["staff"] = origin.staff
     if event.move is not None:
         doc["moved"] = move_to_doc(event.move)
+    if event.step:
+        doc["step"] = event.step
+    if event.matures_ms is not None:
+        doc["points_from"] = event.matures_ms
+    if event.is_made:
+        doc["origin"] |= {name: value for name in MADE_ORIGIN if (value := getattr(origin, name)) is not None} | {
+            "depth": origin.depth
+        }
     for name in OPTIONAL:
         value = getattr(event, name)
         if value is not None:
             doc[name] = value
     return doc
+
+
+def made_to_doc(event: Event) -> Doc:
+    """Return the document of an event that a walk made, as the outbox holds it: without the workspace."""
+    doc = to_doc(event, "", b"", 0)
+    return {name: value for name, value in doc.items() if name not in ("workspace", "ph", "pend")}
 
 
 def tombstone_to_doc(tombstone: Tombstone, workspace_id: str, origin: Origin) -> Doc:
@@ -130,6 +147,8 @@ def from_doc(doc: Doc) -> Event:
             user_agent=origin.get("user_agent"),
             batch=origin.get("batch"),
             staff=origin.get("staff"),
+            depth=origin.get("depth", 0),
+            **{name: origin[name] for name in MADE_ORIGIN if name in origin},
         ),
         field_name=get("field_name"),
         old_value=get("old_value"),
@@ -144,6 +163,9 @@ def from_doc(doc: Doc) -> Event:
         points_expiry=expiry_from_doc(doc["points_end"]) if "points_end" in doc else None,
         label=get("label"),
         definition_version=get("definition_version"),
+        step=get("step", 0),
+        root=get("root"),
+        matures_ms=get("points_from"),
     )
 
 

@@ -20,10 +20,12 @@ from app.domain.files.import_plan import ImportOrder, ImportPlan
 from app.domain.files.imports import TablePlan
 from app.domain.files.jsonl import LinePlan
 from app.domain.jobs import EXPORTS, File, Job, JobKind, JobStatus, Tally
+from app.domain.rules.rules import RuleVersion
 from app.domain.webhooks.deliveries import DeliveryQuery
 from app.store.mongo.queries import Doc
 
 from .queries import activity_query_from_doc, delivery_query_from_doc, event_query_from_doc, query_to_doc
+from .rules import rule_version_from_doc, rule_version_to_doc
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,15 @@ class ReplayOrder:
     upto: int = 0
 
 
-Order = ImportOrder | ExportOrder | DeletionOrder | ReplayOrder
+@dataclass(frozen=True, slots=True)
+class SimulationOrder:
+    """Rule to simulate, and the period in ms in which its firings count: from the first instant, up to the second."""
+
+    rule: RuleVersion
+    period: tuple[int, int]
+
+
+Order = ImportOrder | ExportOrder | DeletionOrder | ReplayOrder | SimulationOrder
 """What a job does, by its kind."""
 
 
@@ -92,6 +102,10 @@ def order_to_doc(order: Order) -> Doc:
         return {"endpoint": order.endpoint_id, "query": query_to_doc(order.query), "upto": order.upto}
     if isinstance(order, ExportOrder):
         return {"query": query_to_doc(order.query), "format": order.format.value, "upto": order.upto}
+    if isinstance(order, SimulationOrder):
+        rule = order.rule
+        content = rule_version_to_doc(rule) | {"timezone": rule.timezone, "subject": rule.rule_id, "rev": rule.revision}
+        return {**content, "version": rule.version, "at": rule.at, "period": list(order.period)}
     return {
         "plan": plan_to_doc(order.plan),
         "create_missing_passes": order.create_missing_passes,
@@ -109,6 +123,9 @@ def order_from_doc(kind: JobKind, doc: Doc) -> Order:
         case JobKind.REPLAY_WEBHOOKS:
             read = delivery_query_from_doc if "statuses" in doc["query"] else activity_query_from_doc
             return ReplayOrder(doc["endpoint"], read(doc["query"]), doc["upto"])
+        case JobKind.SIMULATE_RULE:
+            start_ms, end_ms = doc["period"]
+            return SimulationOrder(rule_version_from_doc(doc), (start_ms, end_ms))
         case JobKind.EXPORT_EVENTS:
             return ExportOrder(event_query_from_doc(doc["query"]), ExportFormat(doc["format"]))
         case JobKind.EXPORT_ACTIVITIES:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -10,15 +10,17 @@ from bson import Decimal128
 
 from app.domain.activities import Entry
 from app.domain.events.events import SPEND_CATEGORY, Category
-from app.domain.passes.passes import Membership, Profile
+from app.domain.passes.passes import Membership, PassTier, Profile
 from app.domain.state.aggregates import Aggregate, Aggregates
+from app.domain.state.firings import Firings
+from app.domain.state.lots import Lot, Lots, Pending, PendingPoints
 from app.domain.state.measures import FirstAndLast, Number, State, Total, Window
-from app.domain.state.points import Lot, Lots
 from app.domain.values.decimals import ZERO, plain
 from app.store.mongo.decimal128 import MAX_DIGITS, from_decimal128, to_decimal128
 from app.store.mongo.queries import Doc
 
-from .events import expiry_from_doc, expiry_to_doc
+from . import events
+from .events import expiry_from_doc, expiry_to_doc, made_to_doc
 
 
 def profile_to_doc(profile: Profile) -> Doc:
@@ -29,6 +31,7 @@ def profile_to_doc(profile: Profile) -> Doc:
         "metadata": dict(profile.metadata),
         "status": profile.status,
         **({"problems": dict(profile.problems)} if profile.problems else {}),
+        **({"lists": dict(profile.lists)} if profile.lists else {}),
     }
 
 
@@ -42,6 +45,7 @@ def profile_from_doc(doc: Doc) -> Profile:
         metadata=doc["metadata"],
         status=doc["status"],
         problems=doc.get("problems", {}),
+        lists=doc.get("lists", {}),
     )
 
 
@@ -50,6 +54,19 @@ def memberships_to_docs(memberships: Mapping[str, Membership]) -> list[Doc]:
     return [
         {"s": m.segment_id, "since": m.since_ms, "rev": m.revision, "c": dict(m.cause)} for m in memberships.values()
     ]
+
+
+def tier_to_doc(tier: PassTier | None) -> Doc:
+    """Return the fields of a tier. The key has a field of its own, as in version 0.1.0, where it was always null."""
+    if tier is None:
+        return {"tier": None, "tier_span": None}
+    return {"tier": tier.key, "tier_span": {"since": tier.since_ms, "until": tier.until_ms}}
+
+
+def tier_from_doc(doc: Doc) -> PassTier | None:
+    """Return the tier of the document of a pass."""
+    key, span = doc.get("tier"), doc.get("tier_span")
+    return None if key is None or span is None else PassTier(key, span["since"], span["until"])
 
 
 def encode_aggregate_key(key: tuple[str, str | None]) -> str:
@@ -155,6 +172,8 @@ def entry_to_doc(entry: Entry) -> Doc:
     for flag in ("late", "silent", "historical"):
         if getattr(entry, flag):
             doc[flag] = True
+    if entry.made is not None:
+        doc["made"] = made_to_doc(entry.made)
     return doc
 
 
@@ -173,7 +192,42 @@ def entry_from_doc(doc: Doc) -> Entry:
         late=doc.get("late", False),
         silent=doc.get("silent", False),
         historical=doc.get("historical", False),
+        made=events.from_doc(doc["made"]) if "made" in doc else None,
     )
+
+
+def firings_to_doc(firings: Firings) -> Doc:
+    """Return the document of a rule's firings: {t} total, {n} highest number, {i} instants of the last ones."""
+    return {"t": firings.total, "n": firings.highest_number, "i": list(firings.instants)}
+
+
+def firings_from_doc(doc: Doc) -> Firings:
+    """Return a rule's firings from their document."""
+    return Firings(doc["t"], doc["n"], tuple(doc["i"]))
+
+
+def pending_to_docs(pending: Pending) -> list[Doc]:
+    """Return the documents of pending points: {p} points, {g} when they were given, {m} when they mature, {e} their end."""
+    return [
+        {
+            "k": key,
+            "p": to_decimal128(each.points),
+            "g": each.granted_ms,
+            "m": each.matures_ms,
+            **({} if each.expiry is None else {"e": expiry_to_doc(each.expiry)}),
+        }
+        for key, each in pending.items()
+    ]
+
+
+def pending_from_docs(docs: Sequence[Doc]) -> Pending:
+    """Return the pending points from their documents."""
+    return {
+        doc["k"]: PendingPoints(
+            from_decimal128(doc["p"]), doc["g"], doc["m"], expiry=expiry_from_doc(doc["e"]) if "e" in doc else None
+        )
+        for doc in docs
+    }
 
 
 def _number_from_bson(value: Any) -> Number:

@@ -9,15 +9,18 @@ from pymongo import ReplaceOne, UpdateOne
 
 from app.domain.activities import Entry
 from app.domain.passes.passes import Pass
-from app.domain.state.points import Lots
+from app.domain.state.aggregates import Aggregates
+from app.domain.state.lots import Lots
 from app.store.mongo.queries import Doc, equal_to
 
 from .pass_parts import (
     aggregate_to_doc,
     encode_aggregate_key,
     entry_to_doc,
+    firings_to_doc,
     lot_to_doc,
     memberships_to_docs,
+    pending_to_docs,
     state_to_doc,
 )
 from .passes import alias_to_doc, progress_to_doc, stub_to_doc
@@ -45,15 +48,20 @@ def update_pass_operation(
     changes: Doc = {**progress_to_doc(after), "v": before.version + 1, "fid": write_id}
     if after.profile is before.profile:
         del changes["profile"]
+    if (after.installed_at, after.installed_by_event) == (before.installed_at, before.installed_by_event):
+        del changes["installed_at"], changes["installed_by_event"]
+    if after.tier == before.tier:
+        del changes["tier"], changes["tier_span"]
     unset: Doc = {"fails": "", "failure": ""} if before.failures else {}
     if after.last_folded_ids is not before.last_folded_ids:
         changes["lb"] = list(after.last_folded_ids)
-    for key, row in after.aggregates.items():
-        if before.aggregates.get(key) is not row:
-            changes[f"aggregates.{encode_aggregate_key(key)}"] = aggregate_to_doc(key, row)
-    for key in before.aggregates:
-        if key not in after.aggregates:
-            unset[f"aggregates.{encode_aggregate_key(key)}"] = ""
+    _update_aggregates("aggregates", before.aggregates, after.aggregates, changes=changes, unset=unset)
+    _update_aggregates("made", before.made_aggregates, after.made_aggregates, changes=changes, unset=unset)
+    for rule_id, firings in after.firings.items():
+        if before.firings.get(rule_id) is not firings:
+            changes[f"fired.{rule_id}"] = firings_to_doc(firings)
+    if after.pending_points != before.pending_points:
+        changes["wait"] = pending_to_docs(after.pending_points)
     for name, state in after.measures.items():
         if before.measures.get(name) is not state:
             changes[f"state.{name}"] = state_to_doc(state)
@@ -74,6 +82,14 @@ def update_pass_operation(
     if unset:
         update["$unset"] = unset
     return UpdateOne(as_read, update)
+
+
+def _update_aggregates(name: str, before: Aggregates, after: Aggregates, *, changes: Doc, unset: Doc) -> None:
+    """Add the rows that changed."""
+    for key, row in after.items():
+        if before.get(key) is not row:
+            changes[f"{name}.{encode_aggregate_key(key)}"] = aggregate_to_doc(key, row)
+    unset.update({f"{name}.{encode_aggregate_key(key)}": "" for key in before if key not in after})
 
 
 def _update_lots(before: Lots | None, after: Lots | None, changes: Doc, unset: Doc) -> None:

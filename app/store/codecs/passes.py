@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from app.domain.ids import slot_of
 from app.domain.passes.passes import Erased, Membership, Pass, Profile
+from app.domain.state.firings import RuleFirings
 from app.domain.values.instants import from_ms
 from app.store.mongo.decimal128 import from_decimal128, to_decimal128
 from app.store.mongo.queries import Doc
@@ -16,13 +17,19 @@ from .pass_parts import (
     encode_aggregate_key,
     entry_from_doc,
     entry_to_doc,
+    firings_from_doc,
+    firings_to_doc,
     lot_to_doc,
     lots_from_docs,
     memberships_to_docs,
+    pending_from_docs,
+    pending_to_docs,
     profile_from_doc,
     profile_to_doc,
     state_from_doc,
     state_to_doc,
+    tier_from_doc,
+    tier_to_doc,
 )
 
 
@@ -34,7 +41,6 @@ def to_doc(card: Pass, system_ms: int = 0) -> Doc:
         "external_id": card.external_id,
         "base": profile_to_doc(card.initial_profile),
         "created_at": card.created_at,
-        "installed_at": card.installed_at,
         "slot": slot_of(card.id),
         "v": card.version,
         "fid": card.write_id,
@@ -46,10 +52,24 @@ def to_doc(card: Pass, system_ms: int = 0) -> Doc:
         **progress_to_doc(card),
         **({"pub": system_ms} if card.outbox else {}),
         **({} if card.next_due_ms is None else {"due": card.next_due_ms}),
+        **made_parts_to_doc(card),
         **({} if card.lots is None else {"lots": {key: lot_to_doc(lot) for key, lot in card.lots.items()}}),
         **({"fails": card.failures} if card.failures else {}),
         **({"historical": True} if card.historical else {}),
     }
+
+
+def made_parts_to_doc(card: Pass) -> Doc:
+    """Return what rules left in the pass; nothing for a pass on which none has fired."""
+    made = {encode_aggregate_key(key): aggregate_to_doc(key, row) for key, row in card.made_aggregates.items()}
+    wait = pending_to_docs(card.pending_points)
+    return {**firings_part(card), **{name: part for name, part in (("made", made), ("wait", wait)) if part}}
+
+
+def firings_part(card: Pass) -> Doc:
+    """Return the firings of the pass; nothing if no rule has fired on it."""
+    fired = {rule_id: firings_to_doc(each) for rule_id, each in card.firings.items()}
+    return {"fired": fired} if fired else {}
 
 
 def progress_to_doc(card: Pass) -> Doc:
@@ -61,7 +81,9 @@ def progress_to_doc(card: Pass) -> Doc:
         "rev": card.revision,
         "n": card.last_activity,
         "points": to_decimal128(card.points),
-        "tier": card.tier,
+        **tier_to_doc(card.tier),
+        "installed_at": card.installed_at,
+        "installed_by_event": card.installed_by_event,
     }
 
 
@@ -75,8 +97,9 @@ def stub_to_doc(card: Pass, erased: Erased, system_ms: int) -> Doc:
 
 def alias_to_doc(card: Pass, into: str, system_ms: int) -> Doc:
     """Return what is kept of a merged pass; `merging` stays until its events have moved."""
-    origin = {"base": profile_to_doc(card.initial_profile), "born": card.created_at}
-    return {**_remainder_to_doc(card, system_ms), **origin, "alias": 1, "alias_of": into, "merging": 1}
+    origin = {"base": profile_to_doc(card.initial_profile), "born": card.created_at, **firings_part(card)}
+    state = {"alias": 1, "alias_of": into, "merging": 1, "had_checkouts": card.had_checkouts}
+    return {**_remainder_to_doc(card, system_ms), **origin, **tier_to_doc(card.tier), **state}
 
 
 def _remainder_to_doc(card: Pass, system_ms: int) -> Doc:
@@ -123,6 +146,10 @@ def grave_to_doc(card: Pass, erased: Erased) -> Doc:
     return {**rest, "erased": erased_to_doc(erased), "gone": 1}
 
 
+def _firings_of(doc: Doc) -> RuleFirings:
+    return {rule_id: firings_from_doc(each) for rule_id, each in doc.get("fired", {}).items()}
+
+
 def _from_remainder(doc: Doc) -> Pass:
     erased = erased_from_doc(doc["erased"]) if "erased" in doc else None
     created_at = doc["born"] if erased is None else from_ms(erased.at_ms)
@@ -143,6 +170,9 @@ def _from_remainder(doc: Doc) -> Pass:
         outbox=tuple(entry_from_doc(entry) for entry in doc.get("out", ())),
         erased=erased,
         alias_of=doc.get("alias_of"),
+        firings=_firings_of(doc),
+        tier=tier_from_doc(doc),
+        had_checkouts=doc.get("had_checkouts", False),
     )
 
 
@@ -174,8 +204,12 @@ def from_doc(doc: Doc) -> Pass:
         last_activity=doc["n"],
         outbox=tuple(entry_from_doc(entry) for entry in doc.get("out", ())),
         next_due_ms=doc.get("due"),
-        tier=doc["tier"],
+        tier=tier_from_doc(doc),
         lots=lots_from_docs(doc.get("lots")),
+        made_aggregates=aggregates_from_docs(doc.get("made", {})),
+        firings=_firings_of(doc),
+        pending_points=pending_from_docs(doc.get("wait", ())),
         failures=0 if "parked" in doc else doc.get("fails", 0),
         historical=doc.get("historical", False),
+        installed_by_event=doc.get("installed_by_event", False),
     )

@@ -33,6 +33,9 @@ FORMER_INDEXES = {
 Only these are hidden or dropped: an index that is in neither table belongs to the operator.
 """
 
+TEXT_FIELDS = frozenset({"root", "origin.rule", "cause.event"})
+"""Fields of partial indexes that hold texts."""
+
 
 def _index(
     collection: str, *names: str, unique: bool = False, partial: str | None = None, expires: bool = False
@@ -41,7 +44,7 @@ def _index(
     if expires:
         options["expireAfterSeconds"] = 0
     if partial is not None:
-        options["partialFilterExpression"] = {partial: {"$gte": 0}}
+        options["partialFilterExpression"] = {partial: {"$gte": "" if partial in TEXT_FIELDS else 0}}
     INDEXES.setdefault(collection, []).append(IndexModel([(name, ASCENDING) for name in names], **options))
 
 
@@ -49,6 +52,8 @@ _index("events", "pend", "workspace", "pass", "occurred_at", "_id", partial="pen
 _index("events", "workspace", "pass", "occurred_at", "_id")
 _index("events", "workspace", "occurred_at", "_id")
 _index("events", "workspace", "type", "occurred_at", "_id")
+_index("events", "workspace", "root", partial="root")
+_index("events", "workspace", "origin.rule", "type", "occurred_at", "_id", partial="origin.rule")
 _index("passes", "due", "slot", partial="due")
 _index("passes", "parked", partial="parked")
 _index("workspaces", "stale", partial="stale")
@@ -65,10 +70,15 @@ _index("activities", "workspace", "pos", unique=True)
 _index("activities", "workspace", "pass", "pos")
 _index("activities", "workspace", "type", "pos")
 _index("activities", "workspace", "segment", "pos")
+_index("activities", "workspace", "cause.event", "pos", partial="cause.event")
 _index("definitions", "workspace", "rev", unique=True)
 _index("definitions", "workspace", "segment", "rev")
+_index("definitions", "workspace", "subject", "rev")
 _index("segments", "workspace", "key", unique=True)
 _index("segments", "workspace", "created_at", "_id")
+_index("rules", "workspace", "key", unique=True)
+_index("rules", "workspace", "created_at", "_id")
+_index("rule_counts", "workspace", "rule", "hour")
 _index("api_keys", "hash", unique=True)
 _index("api_keys", "workspace", "created_at", "_id")
 _index("audit", "workspace", "at", "_id")

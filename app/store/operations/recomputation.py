@@ -9,13 +9,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from app.domain.definitions import Definitions
 from app.domain.fold.recomputation import Recomputation
 from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass
-from app.domain.segments.segments import Definitions
 from app.store.codecs import events
 from app.store.codecs.counting import counting_in
-from app.store.codecs.definitions import version_from_doc
+from app.store.codecs.definitions import definition_from_doc
 from app.store.codecs.passes import from_doc
 from app.store.mongo.queries import Database, ErrorTranslating
 
@@ -80,7 +80,8 @@ class DeepCheck(ErrorTranslating):
     async def _recompute(self, card: Pass, is_parked: bool) -> tuple[list[str], Recomputation, int]:
         """Return the differences between a pass and its events, the recomputation, and the number of events that count."""
         definitions = await self._read_definitions(card)
-        recomputation, counts, count, hidden = Recomputation(card), counting_in(card), 0, 0
+        recomputation, counts, count, hidden = Recomputation(card), counting_in(card), len(card.made_events), 0
+        recomputation.add(card.made_events)
         cursor = self._db["events"].find({"workspace": card.workspace_id, "pass": card.id}, batch_size=EVENTS_READ)
         async for docs in batches_of(cursor, EVENTS_READ):
             counting = [events.from_doc(doc) for doc in docs if counts(doc)]
@@ -97,6 +98,6 @@ class DeepCheck(ErrorTranslating):
         found = self._definitions.get(card.workspace_id, Definitions())
         if card.revision > found.revision:
             docs = self._db["definitions"].find({"workspace": card.workspace_id, "rev": {"$gt": 0}})
-            found = Definitions([version_from_doc(doc) for doc in await docs.to_list(None)])
+            found = Definitions([definition_from_doc(doc) for doc in await docs.to_list(None)])
             self._definitions[card.workspace_id] = found
         return found

@@ -20,7 +20,8 @@ from app.store.mongo.queries import Database, translating_errors
 SCHEMA_VERSION = 3
 """Version of the documents that this code writes. Version 0.1.0 of Punchcard writes version 1, and stored no number.
 
-Since version 3, each external id has a name, and a document of each workspace decides merges.
+Since version 3, each external id has a name, a document of each workspace decides merges, and rules and tier programs
+stand among the definitions.
 """
 LOWEST_WRITER = 3
 """Lowest version whose code may write beside this code. It is at most one below SCHEMA_VERSION in a rolling upgrade."""

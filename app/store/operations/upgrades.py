@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from app.domain.definitions import Definitions
 from app.domain.segments.restating import changes_meaning, restate
-from app.domain.segments.segments import SILENT, Definitions, Version
+from app.domain.segments.segments import SILENT, Version
 from app.domain.values.conditions import MEANING
 from app.store.mongo.queries import Database, ErrorTranslating
 from app.store.workspace.workspace import Workspace
@@ -46,8 +47,8 @@ class Upgrades(ErrorTranslating):
     async def _restate_workspace(self, workspace: Workspace, now: datetime) -> int:
         restated = 0
         while True:
-            definitions = Definitions(await workspace.segments.versions())
-            live = (each for each in definitions.latest().values() if not each.archived)
+            definitions = Definitions(await workspace.definitions.versions())
+            live = (each for each in definitions.latest().values() if isinstance(each, Version) and not each.archived)
             before = next((each for each in live if changes_meaning(each.criteria)), None)
             if before is None:
                 return restated
@@ -62,4 +63,4 @@ class Upgrades(ErrorTranslating):
                 at=max(now, definitions.versions[-1].at),
             )
             # Another process may have taken the revision. The definitions are then read again.
-            restated += await workspace.segments.insert_version(version)
+            restated += await workspace.definitions.insert(version)

@@ -15,16 +15,17 @@ from typing import NamedTuple
 from pymongo import ReplaceOne
 from pymongo.errors import OperationFailure
 
-from app.domain.events.events import Event
+from app.domain.definitions import DefinitionVersion
+from app.domain.events.events import TOMBSTONES, Event
 from app.domain.events.tombstones import is_tombstone
+from app.domain.fold.prefetch import Family
 from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass
-from app.domain.segments.segments import Version
-from app.domain.state.measures import MAX_EXPIRING, Measure, Number, append_expiring, group_expiring
+from app.domain.state.measures import MAX_EXPIRING, Measure, Number, append_expiring, group_expiring, merge_expiring
 from app.domain.values.instants import from_ms, to_ms
 from app.store.codecs import events
 from app.store.codecs.counting import counting_in
-from app.store.codecs.definitions import version_from_doc
+from app.store.codecs.definitions import definition_from_doc
 from app.store.codecs.passes import from_doc
 from app.store.mongo.failures import find_bad_document
 from app.store.mongo.horizons import Horizon, read_soonest
@@ -175,22 +176,23 @@ class FoldQueries(PendingQueries):
         )
         revision = revision if oldest is None else int(oldest["rev"])
         query = {"workspace": workspace_id, "rev": {"$gte": 0, "$lte": revision}}
-        docs = await self._definitions.find(query, {"segment": 1, "at": 1}).sort("rev", 1).to_list(None)
+        docs = await self._definitions.find(query, {"segment": 1, "subject": 1, "at": 1}).sort("rev", 1).to_list(None)
         replaced_ids, newest_ids = [], dict[str, str]()
         for doc in docs:
-            if doc["segment"] in newest_ids and to_ms(doc["at"]) <= until_ms:
-                replaced_ids.append(newest_ids[doc["segment"]])
-            newest_ids[doc["segment"]] = doc["_id"]
+            subject = doc["segment"] if "segment" in doc else doc["subject"]
+            if subject in newest_ids and to_ms(doc["at"]) <= until_ms:
+                replaced_ids.append(newest_ids[subject])
+            newest_ids[subject] = doc["_id"]
         for start in range(0, len(replaced_ids), self._in_chunk):
             await self._definitions.delete_many({"_id": {"$in": replaced_ids[start : start + self._in_chunk]}})
 
-    async def versions(self, workspace_id: str, after_rev: int) -> list[Version]:
+    async def versions(self, workspace_id: str, after_rev: int) -> list[DefinitionVersion]:
         """Return the versions after a revision, oldest first; usually there are none. Index: {workspace, rev}."""
         query = {"workspace": workspace_id, "rev": {"$gt": after_rev}}
-        return [version_from_doc(doc) for doc in await self._definitions.find(query).sort("rev", 1).to_list(None)]
+        return [definition_from_doc(doc) for doc in await self._definitions.find(query).sort("rev", 1).to_list(None)]
 
     async def histories(self, cards: Sequence[Pass]) -> dict[str, list[Event]]:
-        """Return by pass id all events that count in the pass as read, pending or not.
+        """Return by pass id all events that count in the pass as read, pending or not, or only in its outbox.
 
         Index: {workspace, pass, occurred_at, _id}.
         """
@@ -201,13 +203,40 @@ class FoldQueries(PendingQueries):
         by_workspace: dict[str, dict[str, Pass]] = {}
         for card in cards:
             by_workspace.setdefault(card.workspace_id, {})[card.id] = card
-        found: dict[str, list[Event]] = {card.id: [] for card in cards}
+        found: dict[str, list[Event]] = {card.id: card.made_events for card in cards}
         for workspace_id, workspace_cards in by_workspace.items():
             predicates = {pass_id: counting_in(card) for pass_id, card in workspace_cards.items()}
             for doc in await in_chunks(partial(find_chunk, workspace_id), list(workspace_cards), self._in_chunk):
                 if predicates[doc["pass"]](doc):
                     found[doc["pass"]].append(events.from_doc(doc))
         return found
+
+    async def families(self, roots_by_pass: Sequence[tuple[Pass, frozenset[str]]]) -> dict[str, dict[str, Family]]:
+        """Return by pass id, and by root, the families of these roots: members that count in the pass as read.
+
+        A family is split if a member that counted lies on another pass. Indexes: _id, {workspace, root}.
+        """
+
+        async def find_chunk(workspace_id: str, roots: Sequence[str]) -> list[Doc]:
+            # The index is partial on `root`, so the condition repeats its filter.
+            members = {"workspace": workspace_id, "root": {"$in": list(roots), "$gte": ""}}
+            firsts = {"_id": {"$in": list(roots)}, "workspace": workspace_id}
+            found = await asyncio.gather(
+                self._events.find(members).to_list(None), self._events.find(firsts).to_list(None)
+            )
+            return [doc for docs in found for doc in docs if "removed" not in doc]
+
+        by_workspace: dict[str, set[str]] = {}
+        for card, roots in roots_by_pass:
+            by_workspace.setdefault(card.workspace_id, set()).update(roots)
+        docs_by_root: dict[str, list[Doc]] = {}
+        for workspace_id, wanted in by_workspace.items():
+            for doc in await in_chunks(partial(find_chunk, workspace_id), sorted(wanted), self._in_chunk):
+                docs_by_root.setdefault(doc.get("root") or doc["_id"], []).append(doc)
+        return {
+            card.id: {root: _family_of(card, root, docs_by_root.get(root, ())) for root in roots}
+            for card, roots in roots_by_pass
+        }
 
     async def expiring_events(
         self, card: Pass, measure: Measure, after_ms: int
@@ -219,6 +248,8 @@ class FoldQueries(PendingQueries):
         pairs: list[tuple[int, Number]] = []
         read_ms, after_id = after_ms + 1, ""
         counts = counting_in(card)
+        made = sorted((e for e in card.made_events if e.occurred_ms > after_ms), key=lambda e: e.occurred_ms)
+        in_outbox = group_expiring(measure, made)
         while True:
             where: Doc = {"workspace": card.workspace_id, "pass": card.id, "occurred_at": {"$gte": from_ms(read_ms)}}
             if after_id:
@@ -239,6 +270,7 @@ class FoldQueries(PendingQueries):
                 pairs, group_expiring(measure, [events.from_doc(doc) for doc in docs if counts(doc)])
             )
             if len(pairs) > MAX_EXPIRING or not (is_full or after_id):
+                pairs = merge_expiring(pairs, in_outbox)
                 return pairs[:MAX_EXPIRING], len(pairs) > MAX_EXPIRING
             read_ms, after_id = next_ms, next_id
 
@@ -266,6 +298,17 @@ class FoldQueries(PendingQueries):
         pending = {"pend": slot, "workspace": card.workspace_id, "pass": card.id}
         await move_to_slot(self._events, pending, -1 - slot, self._in_chunk, is_sharded=self._is_sharded)
         return int(doc["fails"])
+
+
+def _family_of(card: Pass, root: str, docs: Sequence[Doc]) -> Family:
+    """Return the family of a root for a pass, from the documents of its members on any pass and from the outbox."""
+    counts = counting_in(card)
+    members = [events.from_doc(doc) for doc in docs if doc["pass"] == card.id and counts(doc)]
+    members += [event for event in card.made_events if event.family == root]
+    elsewhere = [doc for doc in docs if doc["pass"] != card.id and doc["type"] not in TOMBSTONES]
+    # An event that is pending elsewhere counts for the first time there, unless a merge moves it.
+    is_split = any("pend" not in doc or doc.get("moved", {}).get("told", False) for doc in elsewhere)
+    return Family(members, is_split)
 
 
 def _moved_filter(moves: int) -> Doc:

@@ -64,7 +64,7 @@ class MergeQueries(StageQueries):
         )
 
     async def record(self, alias: Pass, event: Event) -> None:
-        """Record the event by which the survivor takes over the profile of a merged pass. Safe to repeat."""
+        """Record an event that a merged pass leaves on its survivor. Safe to repeat."""
         await insert_new(self._events, [to_doc(event, alias.workspace_id, b"", slot_of(event.pass_id))])
 
     async def finish(self, alias: Pass) -> bool:
@@ -76,7 +76,7 @@ class MergeQueries(StageQueries):
         survivor = await self._passes.find_one(self._by_id(alias.alias_of, alias.workspace_id), {"erased": 1})
         is_survivor_erased = survivor is None or "erased" in survivor
         change: Doc = {
-            "$unset": {"merging": "", "base": ""},
+            "$unset": {"merging": "", "base": "", "fired": "", "tier": "", "tier_span": ""},
             **({"$set": {"erasing": 1}} if is_survivor_erased else {}),
         }
         await self._passes.update_one(self._by_id(alias.id, alias.workspace_id), change)

@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from pymongo import UpdateOne
 
 from app.domain.activities import Entry
+from app.domain.events.events import Event
+from app.store.codecs.events import made_to_doc
 from app.store.codecs.pass_parts import entry_from_doc
 from app.store.mongo.horizons import Horizon, read_soonest
-from app.store.mongo.queries import Database, Doc, StageQueries, equal_to
+from app.store.mongo.queries import Database, Doc, StageQueries, equal_to, insert_new
 
 LOOK_SIZE = 500
 """Unpublished passes that one look for workspaces reads."""
@@ -21,7 +23,7 @@ class PublishQueries(StageQueries):
 
     def __init__(self, db: Database, in_chunk: int = 1_000, *, is_sharded: bool = False) -> None:
         super().__init__(db, in_chunk, is_sharded=is_sharded)
-        self._passes = db["passes"]
+        self._passes, self._events = db["passes"], db["events"]
         self._look_from_ms = 0
         self._look_horizon = self._first_horizon = Horizon()
 
@@ -67,6 +69,15 @@ class PublishQueries(StageQueries):
         docs, horizon = await read_soonest(self._passes, where, "pub", fields, limit=limit, horizon=horizon)
         entries = {doc["_id"]: [entry_from_doc(entry) for entry in doc["out"][:each]] for doc in docs}
         return entries, horizon.after([doc["pub"] for doc in docs], limit)
+
+    async def insert_made(self, workspace_id: str, made: Sequence[Event]) -> None:
+        """Insert events that outboxes carry, or leave those that exist. Safe to repeat. Index: _id.
+
+        The stub of an erased pass's event has the event's id, so that a late insert is refused.
+        """
+        for start in range(0, len(made), self._in_chunk):
+            chunk = made[start : start + self._in_chunk]
+            await insert_new(self._events, [{**made_to_doc(event), "workspace": workspace_id} for event in chunk])
 
     async def published(self, up_to: Mapping[str, int], *, workspace_id: str | None = None) -> None:
         """Remove published entries, up to a number, from the outbox of each of these passes of a workspace.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from app.domain.activities import NO_EPOCH, Activity, ActivityQuery, activity_id, split_activity_id
+from app.domain.activities import NO_EPOCH, UNLESS_NAMED, Activity, ActivityQuery, activity_id, split_activity_id
 from app.store.codecs.pass_parts import from_bson, to_bson
 from app.store.mongo.conditions import between
 from app.store.mongo.paging import Page, PageRequest, charge_examined, count_matching, read_page
-from app.store.mongo.queries import Doc, WorkspaceQueries, insert_new
+from app.store.mongo.queries import Doc, WorkspaceQueries, in_chunks, insert_new
 
 SELECTIVE_FIELDS = frozenset({"category", "occurred_at", "recorded_at"})
 """Fields outside the indexes by which a filter may leave out most activities."""
@@ -64,6 +64,22 @@ class ActivityQueries(WorkspaceQueries):
         found = map(from_doc, await self._by_ids(split_activity_id(each)[0] for each in wanted))
         return {activity.id: activity for activity in found if activity.id in wanted}
 
+    async def of_events(self, event_ids: Iterable[str]) -> dict[str, list[Activity]]:
+        """Return by event id the activities that the events caused, in order of position.
+
+        Index: {workspace, cause.event, pos}.
+        """
+
+        async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
+            where = self._in_workspace(**{"cause.event": {"$in": list(chunk), "$gte": ""}})
+            return await self._collection.find(where).to_list(None)
+
+        wanted = list(dict.fromkeys(event_ids))
+        found: dict[str, list[Activity]] = {event_id: [] for event_id in wanted}
+        for activity in map(from_doc, await in_chunks(find_chunk, wanted, self._in_chunk)):
+            found[str(activity.cause["event"])].append(activity)
+        return {event_id: sorted(each, key=lambda activity: activity.position) for event_id, each in found.items()}
+
     async def find_appended(self, activities: Sequence[Activity]) -> set[tuple[str, int]]:
         """Return (pass id, number) of those of the activities that are in the log, in whatever epoch. Index: _id."""
         ids = [activity_id(each.pass_id, each.pass_sequence) for each in activities]
@@ -103,6 +119,8 @@ class ActivityQueries(WorkspaceQueries):
         where = self._in_workspace()
         if query.types:
             where["type"] = any_of(query.types)
+        else:
+            where["type"] = {"$nin": sorted(UNLESS_NAMED)}
         if query.category is not None:
             where["category"] = query.category
         if query.pass_id is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -10,15 +11,29 @@ from typing import Any
 from bson import Decimal128
 
 from app.domain.events.events import (
+    CHECKOUT,
+    CHECKOUT_DIFFERENCES,
     INTERNAL_TYPES,
+    RULE_CHANNEL,
     SPEND_CATEGORY,
     SUBTRACTED_TYPES,
     Category,
     Event,
     EventQuery,
 )
-from app.domain.state.aggregates import Aggregate, Aggregates, merge_aggregates
-from app.domain.state.aggregations import AMOUNT, COUNTS, METADATA, PERIODS, Aggregation, Function, Group, GroupBy, Key
+from app.domain.state.aggregates import Aggregate, AggregateKey, Aggregates, merge_aggregates
+from app.domain.state.aggregations import (
+    AMOUNT,
+    COUNTS,
+    METADATA,
+    PERIODS,
+    POINTS,
+    Aggregation,
+    Function,
+    Group,
+    GroupBy,
+    Key,
+)
 from app.domain.state.statistics import Period
 from app.domain.values.decimals import ZERO, average
 from app.domain.values.instants import EARLIEST, LATEST, from_ms, to_ms
@@ -52,6 +67,7 @@ class AggregationQueries(EventQueries):
         Not for fields of the metadata. Without dimensions, the result is one group, or none if no event counts. Index
         as for `page`.
         """
+        query = _with_differences(query, aggregation)
         await self._charge(query)
         stages = [*self._counted_stages(query, aggregation)]
         dimensions: Doc = {
@@ -85,15 +101,26 @@ class AggregationQueries(EventQueries):
         )
         return [from_doc(doc) for doc in docs]
 
-    async def of_pass(self, pass_id: str, after: datetime, before: datetime) -> Aggregates:
+    async def of_pass(self, pass_id: str, after: datetime, before: datetime) -> tuple[Aggregates, Aggregates]:
         """Return the aggregates of the events of a pass that occurred in [after, before), pending ones included.
 
+        The second ones are those of events that rules made.
         The store groups the events, so the answer is small. Index: {workspace, pass, occurred_at, _id}.
         """
         query = EventQuery(pass_id=pass_id, occurred_after=after, occurred_before=before)
         await self._charge(query)
         group: Doc = {
-            "_id": {"type": "$type", "currency": {"$ifNull": ["$currency", None]}, "category": "$category"},
+            "_id": {
+                "type": "$type",
+                "currency": {"$ifNull": ["$currency", None]},
+                "category": "$category",
+                "made": {
+                    "$or": [
+                        {"$eq": ["$origin.channel", RULE_CHANNEL]},
+                        {"$in": ["$type", sorted(CHECKOUT_DIFFERENCES)]},
+                    ]
+                },
+            },
             "count": {"$sum": 1},
             "sum": {"$sum": "$amount"},
             "min": {"$min": "$amount"},
@@ -107,11 +134,12 @@ class AggregationQueries(EventQueries):
             {"$group": group},
         ]
         docs = await self._collection.aggregate(stages).to_list(None)
-        rows: dict[tuple[str, str | None], Aggregate] = {}
+        found: tuple[dict[AggregateKey, Aggregate], dict[AggregateKey, Aggregate]] = ({}, {})
         for doc in sorted(docs, key=lambda doc: str(doc["_id"]["category"])):
+            rows = found[bool(doc["_id"]["made"])]
             key, row = (doc["_id"]["type"], doc["_id"].get("currency")), _aggregate_from_doc(doc)
             rows[key] = merge_aggregates(rows[key], row) if key in rows else row
-        return rows
+        return found
 
     async def _charge(self, query: EventQuery) -> None:
         """Charge the running operation for the events that the store will examine. Index as for `page`."""
@@ -123,10 +151,24 @@ class AggregationQueries(EventQueries):
         conditions: list[Doc] = [{"type": {"$nin": sorted(INTERNAL_TYPES)}}]
         if aggregation.field is not None:
             conditions.append({aggregation.field: {"$exists": True}})
+        is_sum = aggregation.function is Function.SUM and aggregation.field in (AMOUNT, POINTS)
+        if not query.types and not is_sum:
+            # Events that rules made are no activity of the customer. They count where their type is named, and in sums.
+            conditions += [
+                {"origin.channel": {"$ne": RULE_CHANNEL}},
+                {"type": {"$nin": sorted(CHECKOUT_DIFFERENCES)}},
+            ]
         return [
             *build_match_stages(self._where(query), indexed_by(query), "occurred_at"),
             {"$match": {"$and": conditions}},
         ]
+
+
+def _with_differences(query: EventQuery, aggregation: Aggregation) -> EventQuery:
+    """Return the query, with the differences of checkouts if it sums the amounts of checkouts by their type."""
+    if aggregation.function is not Function.SUM or aggregation.field != AMOUNT or CHECKOUT not in query.types:
+        return query
+    return replace(query, types=(*query.types, *sorted(CHECKOUT_DIFFERENCES)))
 
 
 def _dimension(query: EventQuery, aggregation: Aggregation, by: GroupBy) -> Any:

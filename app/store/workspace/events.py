@@ -115,7 +115,8 @@ class EventQueries(WorkspaceQueries):
         would have to be examined.
         """
         if _has_identity(query):
-            return len(await self._find_by_identity(query))
+            found = await self._find_by_identity(query)
+            return sum(query.channel in (None, event.origin.channel) for event in found)
         where, by = self._where(query), indexed_by(query)
         has_unindexed_filter = not where.keys() <= {*by, OCCURRED}
         is_charged = False
@@ -160,6 +161,8 @@ class EventQueries(WorkspaceQueries):
         for name, value in (("pass", query.pass_id), ("currency", query.currency), ("external_id", query.external_id)):
             if value is not None:
                 where[name] = value
+        if query.channel is not None:
+            where["origin.channel"] = query.channel
         # A stub has no `occurred_at`, so the lower bound excludes stubs. The index covers the bound.
         where |= between("occurred_at", query.occurred_after or EARLIEST, query.occurred_before)
         where |= between("recorded_at", query.recorded_after, query.recorded_before)

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 
 from app.clock import system_ms
 from app.domain.passes.passes import Pass
-from app.domain.state.points import Lots
+from app.domain.state.lots import Lots
+from app.domain.state.measures import State
 from app.domain.values.instants import EARLIEST
-from app.store.codecs.pass_parts import lots_from_docs
+from app.store.codecs.pass_parts import lots_from_docs, state_from_doc
 from app.store.codecs.passes import from_doc, to_doc
 from app.store.mongo.paging import Page, PageRequest, read_page, to_stored_keys
 from app.store.mongo.queries import Database, Doc, WorkspaceQueries, insert_new
@@ -57,6 +58,11 @@ class PassQueries(WorkspaceQueries):
         """Return by id the passes that exist among the ids, or their survivors. Index: _id."""
         survivors = await self._with_survivors({pass_id: pass_id for pass_id in pass_ids}, LIST_PROJECTION)
         return {pass_id: from_doc(doc) for pass_id, doc in survivors.items()}
+
+    async def measures(self, pass_ids: Iterable[str]) -> dict[str, Mapping[str, State]]:
+        """Return by id the measures of passes, which lists leave out. Index: _id."""
+        docs = await self._by_ids(pass_ids, {"state": 1})
+        return {doc["_id"]: {key: state_from_doc(state) for key, state in doc.get("state", {}).items()} for doc in docs}
 
     async def lots(self, pass_ids: Iterable[str]) -> dict[str, Lots]:
         """Return by id the lots of points with an expiry, for passes that ever had any. Index: _id."""

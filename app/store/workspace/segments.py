@@ -1,41 +1,27 @@
-"""Named queries over the segments of one workspace: labels, and one document for each version of a definition."""
+"""Named queries over the segments of one workspace: their labels, with the latest versions of their definitions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 
 from app.domain.passes.passes import Pass
-from app.domain.segments.limits import summarize
-from app.domain.segments.segments import Segment, Version, VersionSummary
-from app.store.codecs.definitions import criteria_from_doc, summary_from_doc, version_from_doc, version_to_doc
+from app.domain.segments.segments import Segment
+from app.store.codecs.criteria import criteria_from_doc
 from app.store.mongo.paging import Page, PageRequest, read_page, to_stored_keys
-from app.store.mongo.queries import Database, Doc, WorkspaceQueries, in_chunks, insert_new
+from app.store.mongo.queries import Database, Doc
 
+from .labels import LabelQueries
 from .passes import PassQueries
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentLabels:
-    """Names of a segment. A change of them takes no revision."""
-
-    id: str
-    key: str
-    name: str
-    description: str | None
-    created_at: datetime
-    updated_at: datetime
-
-
-class SegmentQueries(WorkspaceQueries):
+class SegmentQueries(LabelQueries):
     """Segments of one workspace. Errors: Unavailable, safe to repeat."""
 
     collection = "segments"
 
     def __init__(self, db: Database, workspace_id: str, in_chunk: int, passes: PassQueries) -> None:
         super().__init__(db, workspace_id, in_chunk)
-        self._versions, self._workspaces = db["definitions"], db["workspaces"]
+        self._versions = db["definitions"]
         self._passes = passes
 
     async def get(self, segment_id: str) -> Segment | None:
@@ -49,11 +35,6 @@ class SegmentQueries(WorkspaceQueries):
         """
         return {segment.id: segment for segment in await self._with_versions(await self._by_ids(segment_ids))}
 
-    async def by_key(self, key: str) -> SegmentLabels | None:
-        """Return the labels of a segment key, defined or not, or None. Index: {workspace, key}."""
-        doc = await self._collection.find_one(self._in_workspace(key=key))
-        return None if doc is None else labels_from_doc(doc)
-
     async def page(self, span: PageRequest) -> Page[Segment]:
         """Return segments, the newest first; key (created ms, id). Index: {workspace, created_at, _id}."""
         order = (("created_at", -1), ("_id", -1))
@@ -61,10 +42,6 @@ class SegmentQueries(WorkspaceQueries):
             self._collection, self._in_workspace(defined=True), order, to_stored_keys(span), lambda doc: doc
         )
         return Page(await self._with_versions(found.items), found.has_more)
-
-    async def count(self) -> int:
-        """Return the number of segments, archived ones included. Index: {workspace, created_at, _id}."""
-        return await self._count(defined=True)
 
     async def members(self, segment_id: str, span: PageRequest) -> Page[Pass]:
         """Return the current members; key (pass id). Index: {workspace, memberships.s, _id}."""
@@ -87,60 +64,6 @@ class SegmentQueries(WorkspaceQueries):
         total = sum(found.values())
         return {rev: (total, sum(count for revision, count in found.items() if revision >= rev)) for rev in revs}
 
-    async def insert_labels(self, labels: SegmentLabels) -> bool:
-        """Insert labels and return whether they were stored: False if the key exists.
-
-        Lists omit them until `set_labels`.
-        """
-        doc = {**_labels_to_doc(labels), "workspace": self._workspace_id, "defined": False}
-        return not await insert_new(self._collection, [doc])
-
-    async def set_labels(self, labels: SegmentLabels) -> None:
-        """Store name and description, and make lists include the segment. Safe to repeat. Index: _id."""
-        fields = {
-            "name": labels.name,
-            "description": labels.description,
-            "updated_at": labels.updated_at,
-            "defined": True,
-        }
-        await self._collection.update_one(self._in_workspace(_id=labels.id), {"$set": fields})
-
-    async def versions(self, after_rev: int = 0) -> list[Version]:
-        """Return the versions after a revision, oldest first. Index: {workspace, rev}."""
-        docs = await self._versions.find(self._in_workspace(rev={"$gt": after_rev})).sort("rev", 1).to_list(None)
-        return [version_from_doc(doc) for doc in docs]
-
-    async def summaries(self) -> list[VersionSummary]:
-        """Return the versions that are kept without their criteria, oldest first. Index: {workspace, rev}.
-
-        One round trip, and a second one for versions that version 0.1.0 stored without a summary.
-        """
-        docs = await self._versions.find(self._in_workspace(), {"criteria": 0}).sort("rev", 1).to_list(None)
-        found = {doc["_id"]: summary_from_doc(doc) for doc in docs if "digest" in doc}
-        if len(found) < len(docs):
-            missing = [doc["_id"] for doc in docs if doc["_id"] not in found]
-
-            async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
-                return await self._versions.find({"_id": {"$in": list(chunk)}}).to_list(None)
-
-            whole = await in_chunks(find_chunk, missing, self._in_chunk)
-            found |= {doc["_id"]: summarize(version_from_doc(doc)) for doc in whole}
-        return sorted(found.values(), key=lambda summary: summary.revision)
-
-    async def highest_rev(self) -> int:
-        """Return the workspace's highest revision; 0 before the first definition. Index: {workspace, rev}."""
-        doc = await self._versions.find_one(self._in_workspace(), {"rev": 1}, sort=[("rev", -1)])
-        return 0 if doc is None else int(doc["rev"])
-
-    async def insert_version(self, version: Version) -> bool:
-        """Insert a version and return whether it was stored: False if its revision is taken. Index: {workspace, rev}.
-
-        The revision is announced first. The backfill removes the announcement only after the revision exists and no
-        pass lags behind it. So a crash between the two writes loses nothing.
-        """
-        await self._workspaces.update_one({"_id": self._workspace_id}, {"$max": {"stale": version.revision}})
-        return not await insert_new(self._versions, [version_to_doc(version, self._workspace_id)])
-
     async def _with_versions(self, docs: Sequence[Doc]) -> list[Segment]:
         if not docs:
             return []
@@ -150,29 +73,6 @@ class SegmentQueries(WorkspaceQueries):
         async for version in cursor:
             newest[version["segment"]] = version
         return [_segment_from_docs(doc, newest[doc["_id"]]) for doc in docs if doc["_id"] in newest]
-
-
-def labels_from_doc(doc: Doc) -> SegmentLabels:
-    """Return the labels of a document."""
-    return SegmentLabels(
-        id=doc["_id"],
-        key=doc["key"],
-        name=doc["name"],
-        description=doc["description"],
-        created_at=doc["created_at"],
-        updated_at=doc["updated_at"],
-    )
-
-
-def _labels_to_doc(labels: SegmentLabels) -> Doc:
-    return {
-        "_id": labels.id,
-        "key": labels.key,
-        "name": labels.name,
-        "description": labels.description,
-        "created_at": labels.created_at,
-        "updated_at": labels.updated_at,
-    }
 
 
 def _segment_from_docs(doc: Doc, version: Doc) -> Segment:

@@ -16,18 +16,23 @@ from app.store.mongo.queries import Database, ErrorTranslating
 from .activities import ActivityQueries
 from .aggregations import AggregationQueries
 from .audit import AuditQueries
+from .definitions import DefinitionQueries
 from .deliveries import DeliveryQueries
 from .event_types import EventTypeQueries
 from .events import EventQueries
 from .exports import ExportQueries
+from .firings import FiringQueries
 from .hooks import HookQueries
 from .inbound import InboundQueries
 from .jobs import JobQueries
 from .keys import KeyQueries
+from .outboxes import OutboxQueries
 from .partitions import PartitionQueries
 from .passes import PassQueries
 from .receipts import FoldStateQueries, ReceiptQueries, RequestKeyQueries
 from .removals import RemovalQueries
+from .rule_counts import RuleCountQueries
+from .rules import RuleQueries
 from .segments import SegmentQueries
 from .vocabulary import VocabularyQueries
 from .webhooks import WebhookQueries
@@ -59,6 +64,11 @@ class Workspace(ErrorTranslating):
         self.removals = RemovalQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.activities = ActivityQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.segments = SegmentQueries(db=db, workspace_id=workspace_id, in_chunk=in_chunk, passes=self.passes)
+        self.definitions = DefinitionQueries(db, workspace_id, in_chunk)
+        self.rules = RuleQueries(db, workspace_id, in_chunk)
+        self.rule_counts = RuleCountQueries(db, workspace_id, in_chunk)
+        self.firings = FiringQueries(db, workspace_id, in_chunk)
+        self.outboxes = OutboxQueries(db, workspace_id, in_chunk)
         self.keys = KeyQueries(db, workspace_id, in_chunk)
         self.audit = AuditQueries(db, workspace_id, in_chunk)
         self.hooks = HookQueries(db, workspace_id, in_chunk)

@@ -22,6 +22,7 @@ ACTIVITIES = {
     "pass_installed", "pass_uninstalled", "pass_registered", "custom",
 }  # fmt: skip
 TRANSACTIONS = {"purchase", "refund", "payment", "charge", "credit"}
+POINTS = {"point_add", "point_sub"}
 FIELD_CHANGES = {"field_updated", "field_increment", "field_decrement"}
 
 
@@ -32,9 +33,10 @@ def draft(**values: object) -> Draft:
 
 def test_built_in_types_have_a_category_a_label_and_a_description() -> None:
     """WH1-01, WH1-02, WH1-03, WH2-16, WH2-17, WH2-18, WH1-21: every type has a label and says what it is for."""
-    assert set(BUILT_IN) == set(TYPES) == HEADLINES | ACTIVITIES | TRANSACTIONS | FIELD_CHANGES
+    assert set(BUILT_IN) == set(TYPES) == HEADLINES | ACTIVITIES | TRANSACTIONS | FIELD_CHANGES | POINTS
     for category, kinds in (
         (Category.TRANSACTION, TRANSACTIONS), (Category.ACTIVITY, ACTIVITIES), (Category.FIELD_CHANGE, FIELD_CHANGES),
+        (Category.CUSTOM, POINTS),
     ):  # fmt: skip
         assert {TYPES[kind] for kind in kinds} == {category}
         more = {"field_name": "tier", "amount": 1} if category is Category.FIELD_CHANGE else {}

@@ -43,13 +43,13 @@ def test_correction_follows_its_original_whatever_its_date_and_id(correction_ms:
 def test_correction_of_a_correction_follows_both() -> None:
     chain = [event("b", 1, corrects="a"), event("a", 3, corrects="c"), event("c", 5), event("z", 5), event("y", 6)]
     assert names(*chain) == ["c", "z", "a", "b", "y"]
-    assert [each.order[:2] for each in complete_orders(chain)] == [(5, 2), (5, 1), (5, 0), (5, 0), (6, 0)]
+    assert [each.depth_order for each in complete_orders(chain)] == [(5, 2), (5, 1), (5, 0), (5, 0), (6, 0)]
 
 
 def test_stored_order_of_an_original_holds_after_the_original_was_removed() -> None:
     correction = replace(event("a", 1, corrects="b"), corrected_order=(5, 0))
     assert names(correction, event("d", 4), event("e", 6)) == ["d", "a", "e"]
-    assert (correction.order, correction.order_ms) == ((5, 1, "a"), 5)
+    assert (correction.order, correction.order_ms) == ((5, 0, 1, "a"), 5)
 
 
 def test_correction_of_an_unknown_original_counts_at_its_own_date() -> None:

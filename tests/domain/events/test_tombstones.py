@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from app.domain.activities import DELETED, LEFT, UPDATED
 from app.domain.events.events import EVENT_REMOVED, PASS_ERASED, Category, Event, Origin
 from app.domain.events.points_expiry import PointsExpiry
-from app.domain.events.tombstones import target_of, targets_of, tombstone_id
-from app.domain.fold.advance import advance
+from app.domain.events.tombstones import tombstone_id
+from app.domain.fold.advance import Advanced, advance
 from app.domain.passes.passes import Profile
 from app.domain.segments.criteria import iter_leaves
-from app.domain.segments.evaluation import EvaluationContext, joined_ms, measured_value
-from app.domain.values.instants import DAY_MS
+from app.domain.segments.evaluation import EvaluationContext, measured_value
+from app.domain.values.instants import DAY_MS, to_ms
 from tests.domain.fold.test_advance import (
     CRITERIA,
     START,
@@ -33,6 +33,8 @@ DEFINED = definitions_of(
     {"pass": {"field": "pointsBalance", "operator": "GTE", "value": 15}},
     {"pass": {"field": "fields.level", "operator": "GTE", "value": 2}},
     days_since_criteria(20, metric="DAYS_SINCE_FIRST"),
+    {"pass": {"field": "status", "value": "ACTIVE"}},
+    {"pass": {"field": "installedAt", "operator": "EXISTS"}},
 )
 
 
@@ -40,16 +42,6 @@ def tombstone(target: str | None, at_ms: int) -> Event:
     kind = PASS_ERASED if target is None else EVENT_REMOVED
     event = purchase_event(0, at_ms)
     return replace(event, id=tombstone_id(target or "pass_1"), type=kind, amount=None, currency=None, removes=target)
-
-
-class RemovalSimulation(PassSimulation):
-    """A simulation that folds tombstones too: a removed event disappears when its tombstone is cleared."""
-
-    def fold(self, now_ms: int, limit: int | None = None) -> None:
-        super().fold(now_ms, limit)
-        removed = targets_of(e.id for e in self.counted)
-        self.counted = [e for e in self.counted if e.id not in removed and target_of(e.id) is None]
-        self.pending = [e for e in self.pending if e.id not in removed]
 
 
 def new_event(i: int, kind: str, at_ms: int, recorded_ms: int, amount: int) -> Event:
@@ -65,12 +57,39 @@ def new_event(i: int, kind: str, at_ms: int, recorded_ms: int, amount: int) -> E
             return replace(
                 event, type="field_increment", category=Category.FIELD_CHANGE, amount=Decimal(1), field_name="level"
             )  # fmt: skip
+        case "list_added" | "list_removed":
+            on = "INCLUDE" if amount % 2 else "EXCLUDE"
+            return replace(
+                event,
+                type=kind,
+                category=Category.CUSTOM,
+                amount=None,
+                currency=None,
+                metadata={"segment": f"seg_{amount % 3}", "list": on},
+            )
+        case "pass_installed" | "pass_uninstalled":
+            return replace(event, type=kind, category=Category.ACTIVITY, amount=None, currency=None)
     return event
 
 
 operations = st.lists(
     st.tuples(
-        st.sampled_from(["buy", "buy", "refund", "points", "spend", "field", "import", "remove", "remove"]),
+        st.sampled_from(
+            [
+                "buy",
+                "buy",
+                "refund",
+                "points",
+                "spend",
+                "field",
+                "import",
+                "pass_installed",
+                "pass_uninstalled",
+                "list_added",
+                "list_removed",
+                "remove",
+            ]
+        ),
         st.integers(0, 60),
         st.integers(0, 30),
         st.integers(1, 90),
@@ -86,7 +105,7 @@ operations = st.lists(
 def test_any_order_of_events_and_removals_ends_like_a_rebuild(
     script: list[tuple[str, int, int, int, str]], days: int
 ) -> None:
-    simulation, now = RemovalSimulation(DEFINED), START
+    simulation, now = PassSimulation(DEFINED), START
     recorded: list[Event] = []
     removed: set[str] = set()
     for i, (kind, step, late, amount, worker) in enumerate(script):
@@ -125,11 +144,13 @@ def derived_values(simulation: PassSimulation, at_ms: int) -> dict[str, object]:
         card=card,
         profile=card.profile,
         points=card.points,
-        joined_ms=joined_ms(card),
+        joined_ms=to_ms(card.joined_at),
+        installed_at=card.installed_at,
     )
     return {
         "aggregates": dict(card.aggregates),
         "profile": card.profile,
+        "installed": (card.installed_at, card.installed_by_event),
         "points": (card.points, card.lots or None),
         "memberships": set(card.memberships),
         "values": [
@@ -145,7 +166,7 @@ def test_erased_pass_leaves_every_segment_and_keeps_no_values(
     script: list[tuple[str, int, int, int, str]], when: int
 ) -> None:
     """Memberships end in the write that erases the pass."""
-    simulation, now = RemovalSimulation(DEFINED), START
+    simulation, now = PassSimulation(DEFINED), START
     for i, (kind, step, late, amount, worker) in enumerate(script[:when]):
         now += step * DAY_MS // 4
         simulation.pending.append(new_event(i, kind, max(START, now - late * DAY_MS), now, amount))
@@ -183,12 +204,13 @@ def test_event_removed_before_it_occurs_never_counts() -> None:
         limit_ms=START + 2_000,
         recorded_ms=0,
     )
+    assert isinstance(done, Advanced)
     assert (done.entries, done.folded_ids) == ((), (tombstone_id(future.id),))
     assert done.card.aggregates == {}
 
 
 def test_removals_of_one_instant_name_the_event_that_each_segment_misses() -> None:
-    simulation = RemovalSimulation(
+    simulation = PassSimulation(
         definitions_of(
             count_criteria(2), {"event": {"types": ["visit"], "metric": "COUNT", "operator": "GTE", "value": 1}}
         )

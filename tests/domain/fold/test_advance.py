@@ -10,17 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.activities import ENTERED, LEFT, Entry
-from app.domain.events.events import Category, Event, Origin
-from app.domain.fold.advance import advance
-from app.domain.fold.prefetch import WindowPage, find_prefetch
+from app.domain.definitions import Definitions
+from app.domain.events.events import TOMBSTONES, Category, Event, Origin
+from app.domain.fold.advance import Advanced, advance
+from app.domain.fold.prefetch import Family, WindowPage, find_prefetch
 from app.domain.passes.passes import Pass, Profile
 from app.domain.segments.criteria import parse_criteria
-from app.domain.segments.segments import Definitions, Version
+from app.domain.segments.segments import Version
 from app.domain.state.measures import MAX_EXPIRING, Window, group_expiring
 from app.domain.values.instants import DAY_MS, from_ms
 from tests import oracle
 
 START = 1_000 * DAY_MS
+MAX_REPEATS = 5
 
 
 def purchase_event(
@@ -108,14 +110,24 @@ class PassSimulation:
             later = [e for e in sorted(self.counted, key=lambda e: e.occurred_at) if e.occurred_ms > after]
             pairs = group_expiring(measure, later)
             pages[key] = WindowPage(after, pairs[:MAX_EXPIRING], len(pairs) > MAX_EXPIRING)
-        done = advance(
-            self.card, self.definitions, batch, limit_ms=now_ms, recorded_ms=now_ms, has_more=len(batch) < len(ordered),
-            history=self.counted if wanted.history else (), pages=pages,
-        )  # fmt: skip
+        has_history, roots = wanted.history, set(wanted.families)
+        for _ in range(MAX_REPEATS):
+            done = advance(
+                self.card, self.definitions, batch, limit_ms=now_ms, recorded_ms=now_ms,
+                has_more=len(batch) < len(ordered), history=self.counted if has_history else None, pages=pages,
+                families={root: Family([e for e in self.counted if e.family == root]) for root in roots},
+            )  # fmt: skip
+            if isinstance(done, Advanced):
+                break
+            has_history, roots = has_history or done.history, roots | done.families
+        assert isinstance(done, Advanced), "the walk lacks something that was read"
         self.card = done.card
         self.entries += done.entries
-        self.counted += [e for e in self.pending if e.id in done.folded_ids]
-        self.pending = [e for e in self.pending if e.id not in done.folded_ids]
+        removed = {e.removes for e in self.pending if e.id in done.folded_ids}
+        folded = [e for e in self.pending if e.id in done.folded_ids and e.type not in TOMBSTONES]
+        made = [entry.made for entry in done.entries if entry.made is not None]
+        self.counted = [e for e in (*self.counted, *folded, *made) if e.id not in removed]
+        self.pending = [e for e in self.pending if e.id not in done.folded_ids and e.id not in removed]
 
     def fold_until(self, now_ms: int, limit: int | None = None) -> None:
         """Fold until nothing is pending and nothing is due at `now_ms`."""

@@ -20,15 +20,8 @@ from app.domain.events.ordering import complete_orders
 from app.domain.events.points_expiry import PointsExpiry
 from app.domain.events.validation import ValidationRules, fingerprint, validate_event
 from app.domain.state.aggregates import fold_events
-from app.domain.state.points import (
-    ExpiredLot,
-    Lot,
-    PointsAccount,
-    find_expiries,
-    moves_expiry,
-    needs_history,
-    rebuild_account,
-)
+from app.domain.state.lots import ExpiredLot, Lot, find_expiries
+from app.domain.state.points import PointsAccount, moves_expiry, needs_history, rebuild_account
 from app.domain.values.instants import DAY_MS, from_ms
 from tests.domain.fold.test_advance import PassSimulation, definitions_of, new_pass
 from tests.oracle import OraclePoints, PointsState, points_until
@@ -175,7 +168,7 @@ def test_expiries_and_transitions_have_exact_instants_when_no_event_is_late(even
         due = [e for e in events if e.occurred_ms == START + day * DAY_MS]
         # A correction of an event that the generator does not know may follow a later event.
         reads = [e for e in due if moves_expiry(e) or (e.correction_of is not None and e.corrected_order is None)]
-        assert reads or not needs_history(simulation.card.lots, due, simulation.card.evaluated_until_ms)
+        assert reads or not needs_history(simulation.card.lots, {}, due, simulation.card.evaluated_until_ms)
         simulation.pending += due
         if not at_once:
             simulation.fold_until(START + day * DAY_MS)

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.domain.definitions import Definitions
 from app.domain.segments.criteria import parse_criteria
-from app.domain.segments.segments import Definitions, Version
+from app.domain.segments.segments import Version
 from app.domain.values.instants import DAY_MS, from_ms
 from tests import oracle
 from tests.domain.fold.test_advance import (

@@ -110,7 +110,7 @@ async def test_types_and_sources_are_listed_and_a_strict_workspace_rejects_other
                 after=after,
             )
         )["eventDefinitions"]
-        assert page["totalCount"] == 23
+        assert page["totalCount"] == 32
         found += [node["key"] for node in page["nodes"]]
         if not page["pageInfo"]["hasNextPage"]:
             break

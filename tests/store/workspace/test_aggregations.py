@@ -114,11 +114,14 @@ async def test_aggregates_of_a_pass_in_a_window_equal_those_folded_from_its_even
     start, end = datetime(2022, 9, 10, tzinfo=UTC), datetime(2025, 6, 1, tzinfo=UTC)
     inside = [event for event in events if event.pass_id == ann and start <= event.occurred_at < end]
     assert len(inside) > 30
-    assert await business.ctx.workspace.aggregations.of_pass(ann, start, end) == fold_events({}, inside)
+    assert await business.ctx.workspace.aggregations.of_pass(ann, start, end) == (fold_events({}, inside), {})
     await business.record({"type": "dues", "category": "TRANSACTION", "amount": "5"}, {"type": "dues", "amount": "3"})
-    found = await business.ctx.workspace.aggregations.of_pass(ann, datetime(2025, 12, 1, tzinfo=UTC), LATEST)
+    found, _ = await business.ctx.workspace.aggregations.of_pass(ann, datetime(2025, 12, 1, tzinfo=UTC), LATEST)
     assert found["dues", "USD"].spent == 5
-    assert await business.ctx.workspace.aggregations.of_pass(ann, EARLIEST, datetime(1999, 1, 1, tzinfo=UTC)) == {}
+    assert await business.ctx.workspace.aggregations.of_pass(ann, EARLIEST, datetime(1999, 1, 1, tzinfo=UTC)) == (
+        {},
+        {},
+    )
 
 
 async def test_greatest_groups_come_first_if_requested(business: Business) -> None:

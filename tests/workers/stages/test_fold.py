@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from app.domain.activities import CREATED, CUSTOM_EVENT
+from app.domain.definitions import Definitions
 from app.domain.events.events import Event
 from app.domain.events.receipts import RecordStatus
 from app.domain.fold.advance import Advanced, advance
+from app.domain.fold.lacks import Lacks
 from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass
-from app.domain.segments.segments import Definitions
 from app.flow import SLOT_RANGES, bounds_of, range_of
 from app.store.operations.parked_passes import ParkedPasses
 from app.store.stages.pending import PendingEvent
@@ -221,7 +222,9 @@ async def test_backfill_leaves_parked_passes_to_their_release(
     assert await business.read_members(two) == ["ann"]
 
 
-def _fail_for_visits(card: Pass, definitions: Definitions, events: Sequence[Event] = (), **options: Any) -> Advanced:
+def _fail_for_visits(
+    card: Pass, definitions: Definitions, events: Sequence[Event] = (), **options: Any
+) -> Advanced | Lacks:
     if any(event.type == "visit" for event in events):
         raise ArithmeticError("no")
     return advance(card, definitions, events, **options)

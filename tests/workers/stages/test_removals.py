@@ -14,13 +14,14 @@ import pytest
 from app.commands.passes.passes import update_pass
 from app.commands.passes.removals import erase_pass, remove_events
 from app.domain.activities import UPDATED
+from app.domain.definitions import Definitions
 from app.domain.errors import NotFound, Unavailable
 from app.domain.events.events import Event
 from app.domain.events.receipts import RecordStatus
 from app.domain.fold.advance import Advanced, advance
+from app.domain.fold.lacks import Lacks
 from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass
-from app.domain.segments.segments import Definitions
 from app.flow import range_of
 from app.store.cache import EPOCH_TTL_SECONDS, WorkspaceCache
 from app.store.mongo.paging import PageRequest
@@ -169,7 +170,9 @@ async def test_parked_pass_is_erased_with_its_failure_and_pending_events(
     await business.record({"amount": 1})
     await business.run_worker()
 
-    def fail_for_visits(card: Pass, definitions: Definitions, events: Sequence[Event] = (), **options: Any) -> Advanced:
+    def fail_for_visits(
+        card: Pass, definitions: Definitions, events: Sequence[Event] = (), **options: Any
+    ) -> Advanced | Lacks:
         if any(event.type == "visit" for event in events):
             raise ValueError(SECRET)
         return advance(card, definitions, events, **options)

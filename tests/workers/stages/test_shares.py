@@ -134,8 +134,8 @@ async def test_searches_through_long_texts_count_as_many_comparisons(business: B
 async def test_walk_stops_after_a_number_of_comparisons_and_goes_on_in_the_next_round(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.domain.fold.advance.MAX_WALK_COMPARISONS", 3)
-    monkeypatch.setattr("app.domain.segments.segments.MAX_WALK_COMPARISONS", 3)
+    monkeypatch.setattr("app.domain.fold.walk.MAX_WALK_COMPARISONS", 3)
+    monkeypatch.setattr("app.domain.definitions.MAX_WALK_COMPARISONS", 3)
     segments = [await business.create_segment(f"s{n}", purchases(n)) for n in range(2, 5)]
     await business.record(*({"amount": 1, "occurred_at": f"2025-12-01T00:00:0{n}Z"} for n in range(4)))
     await business.run_worker()
@@ -189,11 +189,11 @@ async def test_unneeded_versions_leave_memory_and_a_day_later_the_store(
     await business.run_worker()
     workspace = business.ctx.workspace
     assert len(business.worker.definitions[workspace.id].versions) == 1
-    assert len(await workspace.segments.versions()) == 7
+    assert len(await workspace.definitions.versions()) == 7
     business.clock.set((await business.clock.now()).replace(month=6))
     await update_segment(business.ctx, segment.id, criteria=purchases(1))
     await business.run_worker()
-    assert [version.version for version in await workspace.segments.versions()] == [7, 8]
+    assert [version.version for version in await workspace.definitions.versions()] == [7, 8]
     assert await business.read_members(segment) == ["ann"]
 
 
@@ -209,7 +209,7 @@ async def test_parked_pass_keeps_the_versions_that_it_was_evaluated_under(busine
     business.clock.set((await business.clock.now()).replace(month=8))
     await update_segment(business.ctx, segment.id, criteria=purchases(3))
     await business.run_worker()
-    assert len(await business.ctx.workspace.segments.versions()) == 3
+    assert len(await business.ctx.workspace.definitions.versions()) == 3
     compacted = business.worker.definitions[business.ctx.workspace.id]
     assert not compacted.serve(card)
     found = await business.worker.read_definitions([card.workspace_id], [card])

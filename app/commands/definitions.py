@@ -1,0 +1,97 @@
+"""The next version of a definition: one insert under the workspace's next revision, checked against all others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from app.domain.definitions import DefinitionVersion
+from app.domain.errors import Code, Conflict, InvalidInput, Unavailable
+from app.domain.segments.criteria import Criteria
+from app.domain.segments.segments import EMIT, SILENT, TIER_PROGRAM, DefinitionKind, VersionSummary, find_references
+from app.domain.tiers.programs import TierProgramVersion
+
+from .context import Context
+
+MAX_ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class NextRevision:
+    """Revision that a change of a definition takes, with the versions that exist, oldest first.
+
+    `at` is the instant of the change. It is never before the instant of an earlier revision.
+    """
+
+    versions: Sequence[VersionSummary]
+    now: datetime
+
+    @property
+    def number(self) -> int:
+        """The number of the revision."""
+        return self.versions[-1].revision + 1 if self.versions else 1
+
+    @property
+    def at(self) -> datetime:
+        """The instant of the revision."""
+        return max(self.now, self.versions[-1].at) if self.versions else self.now
+
+    @cached_property
+    def latest(self) -> dict[str, VersionSummary]:
+        """The latest version of each definition, archived ones included, by its id."""
+        return {version.subject_id: version for version in self.versions}
+
+    @cached_property
+    def live(self) -> dict[str, VersionSummary]:
+        """The versions in force, by the id of the definition."""
+        return {key: version for key, version in self.latest.items() if not version.archived}
+
+    def live_of(self, kind: DefinitionKind) -> dict[str, VersionSummary]:
+        """Return the versions of a kind that are in force, by the id of the definition."""
+        return {key: version for key, version in self.live.items() if version.kind is kind}
+
+    def check_unreferenced(self, subject_id: str) -> None:
+        """Raise Conflict if live definitions refer to a segment."""
+        dependents = [key for key, other in self.live.items() if key != subject_id and subject_id in other.references]
+        if dependents:
+            raise Conflict(
+                f"Live definitions refer to this segment: {', '.join(dependents)}. Change or archive them first.", "id"
+            )
+
+
+async def live_tiers(ctx: Context, *trees: Criteria | None) -> tuple[str, ...]:
+    """Return the keys of the tiers that passes may have. Reads only if criteria refer to the tier.
+
+    One round trip at most. Raises Unavailable; safe to repeat.
+    """
+    if not any(TIER_PROGRAM in find_references(tree) for tree in trees if tree is not None):
+        return ()
+    program = await ctx.workspace.definitions.latest(DefinitionKind.TIERS, TIER_PROGRAM)
+    return tuple(tier.key for tier in program.tiers) if isinstance(program, TierProgramVersion) else ()
+
+
+async def insert_next_version(ctx: Context, build: Callable[[NextRevision], DefinitionVersion | None]) -> None:
+    """Insert the version that `build` returns and wake the backfill. Nothing changes if it returns None.
+
+    If another call takes the revision, `build` is called again with the definitions as they are then. It raises Refused
+    for a version that does not fit the others. Raises Unavailable; safe to repeat.
+    """
+    for _ in range(MAX_ATTEMPTS):
+        versions = await ctx.workspace.definitions.summaries()
+        version = build(NextRevision(versions, await ctx.now()))
+        if version is None:
+            return
+        if await ctx.workspace.definitions.insert(version):
+            if version.announces_backfill:
+                ctx.resources.bus.wake("backfill", ctx.workspace.id)
+            return
+    raise Unavailable("store")
+
+
+def parse_notify(raw: object) -> str:
+    """Return whether a change shows the transitions that it causes: SILENT or EMIT. Raises InvalidInput: UNKNOWN."""
+    if str(raw) not in (SILENT, EMIT):
+        raise InvalidInput(Code.UNKNOWN, f"`notify` is {SILENT} or {EMIT}.", "notify")
+    return str(raw)

@@ -1,0 +1,258 @@
+"""createRule, updateRule, pauseRule, resumeRule, archiveRule and duplicateRule.
+
+A change of anything but the labels is one insert of a version with the next revision. It needs no backfill: a pass meets
+a rule when it is next walked, at the instant of the version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import replace
+
+from app.commands.audit import record_audit_entry
+from app.commands.context import Context
+from app.commands.definitions import NextRevision, insert_next_version, live_tiers
+from app.commands.events.event_types import event_types
+from app.domain.definitions import criteria_of
+from app.domain.errors import (
+    STORE_FAILURES,
+    Code,
+    Conflict,
+    LimitExceeded,
+    NotFound,
+    Problem,
+    Refused,
+    Unavailable,
+    refuse_if,
+)
+from app.domain.events.events import TYPES, Category
+from app.domain.rules.checks import (
+    MAX_RULES,
+    find_rule_warnings,
+    find_self_trigger,
+    iter_named_segments,
+    iter_named_types,
+)
+from app.domain.rules.effects import Effect, RecordEvent
+from app.domain.rules.parsing import check_size, parse_rule
+from app.domain.rules.rules import Rule, RuleStatus, RuleVersion
+from app.domain.rules.writing import digest_of_rule, rule_to_dict
+from app.domain.segments.comparisons import count_comparisons
+from app.domain.segments.limits import check_comparisons, check_rate
+from app.domain.segments.satisfiability import find_constants
+from app.domain.segments.segments import DefinitionKind, parse_key
+from app.domain.values.text import parse_optional, parse_text
+from app.store.mongo.ids import new_id
+from app.store.mongo.points import charge_points
+from app.store.workspace.labels import Labels
+from app.templates.rendering import LiquidTexts
+
+TEXTS = LiquidTexts()
+LABELS = frozenset({"key", "name", "description"})
+"""Names in the input that are no part of the definition."""
+
+
+async def create_rule(ctx: Context, sent: Mapping[str, object], action: str = "createRule") -> Rule:
+    """Create a rule from an input with key, name and definition. A repeated call raises Conflict: TAKEN at `key`.
+
+    `action` is the name of the mutation for the audit log. Raises Refused with all problems of the definition. Raises
+    Unavailable; safe to repeat.
+    """
+    key = parse_key(sent.get("key"), "key")
+    now = await ctx.now()
+    labels = Labels(
+        id=new_id("rule"),
+        key=key,
+        name=parse_text(sent.get("name"), "name"),
+        description=parse_optional(sent.get("description"), "description", max_length=2000),
+        created_at=now,
+        updated_at=now,
+    )
+    definition = await parse_definition(ctx, sent, key)
+    if definition.status is RuleStatus.ARCHIVED:
+        refuse_if([Problem(Code.INVALID, "A new rule is ACTIVE or PAUSED.", ("status",))])
+    store = ctx.workspace.rules
+    if not await store.insert_labels(labels):
+        existing = await store.by_key(key)
+        if existing is None:
+            # The other labels were removed, or no majority has them yet. A repeat decides.
+            raise Unavailable("store")
+        # Labels without a version are left from a call that crashed. This call takes them over and completes them.
+        if await store.get(existing.id) is not None:
+            raise Conflict("Another rule has this key; choose another key.", "key", code=Code.TAKEN)
+        labels = replace(labels, id=existing.id, created_at=existing.created_at)
+    await record_audit_entry(ctx, action, "Rule", labels.id, key=key)
+    await _insert_version(ctx, replace(definition, rule_id=labels.id, key=key))
+    await store.set_labels(labels)
+    return await find_rule(ctx, labels.id)
+
+
+async def update_rule(ctx: Context, rule_id: str, sent: Mapping[str, object]) -> Rule:
+    """Change a rule and return it. Values that are not in `sent` stay, and None sets the default. Safe to repeat.
+
+    Raises NotFound, Refused and Unavailable.
+    """
+    before = await find_rule(ctx, rule_id)
+    _refuse_archived(before)
+    labels = Labels(
+        id=before.id,
+        key=before.key,
+        name=before.name if sent.get("name") is None else parse_text(sent["name"], "name"),
+        description=parse_optional(sent["description"], "description", max_length=2000)
+        if "description" in sent
+        else before.description,
+        created_at=before.created_at,
+        updated_at=await ctx.now(),
+    )
+    changes = {name: value for name, value in sent.items() if name not in LABELS}
+    definition = await parse_definition(ctx, {**rule_to_dict(before.latest), **changes}, before.key)
+    is_redefined = digest_of_rule(definition) != digest_of_rule(before.latest)
+    is_renamed = (labels.name, labels.description) != (before.name, before.description)
+    if is_redefined or is_renamed:
+        await record_audit_entry(ctx, "updateRule", "Rule", before.id, key=before.key)
+    if is_redefined:
+        await _insert_version(ctx, _as_next(definition, before))
+    if is_renamed:
+        await ctx.workspace.rules.set_labels(labels)
+    return await find_rule(ctx, rule_id)
+
+
+async def set_rule_status(ctx: Context, rule_id: str, status: RuleStatus, action: str) -> Rule:
+    """Pause, resume or archive a rule, and return it. An archived rule stays archived. Safe to repeat.
+
+    `action` is the name of the mutation. Raises NotFound, Refused and Unavailable.
+    """
+    before = await find_rule(ctx, rule_id)
+    if before.status is not status:
+        _refuse_archived(before)
+        await record_audit_entry(ctx, action, "Rule", before.id, key=before.key)
+        await _insert_version(ctx, replace(before.latest, status=status))
+    return await find_rule(ctx, rule_id)
+
+
+async def duplicate_rule(ctx: Context, rule_id: str, key: object, name: object = None) -> Rule:
+    """Create a paused rule with the definition of another one. Raises as `create_rule` does."""
+    source = await find_rule(ctx, rule_id)
+    labels = {"key": key, "name": f"{source.name} (copy)" if name is None else name, "description": source.description}
+    copied = {**rule_to_dict(source.latest), "status": RuleStatus.PAUSED.value}
+    return await create_rule(ctx, {**copied, **labels}, "duplicateRule")
+
+
+async def find_rule(ctx: Context, rule_id: str, *path: str) -> Rule:
+    """Return a rule. Raises NotFound, at `id` unless another path is given, and Unavailable."""
+    rule = await ctx.workspace.rules.get(rule_id)
+    if rule is None:
+        raise NotFound("rule", *(path or ("id",)))
+    return rule
+
+
+async def warn_about_rule(
+    ctx: Context, version: RuleVersion, read_types: Callable[[], Awaitable[list[str]]] | None = None
+) -> list[Problem]:
+    """Return warnings about a rule that is valid and looks like a mistake.
+
+    At most two round trips, of which one only for types that are not built in: `read_types` then returns the types of the
+    events so far. If the store does not answer, there are no warnings: the rule is stored already.
+    """
+    try:
+        recorded = set()
+        if not TYPES.keys() >= set(iter_named_types(version)):
+            recorded = set(await (read_types or ctx.workspace.vocabulary.types)())
+        return list(find_rule_warnings(version, await event_types(ctx), recorded))
+    except STORE_FAILURES:
+        return []
+
+
+async def parse_definition(ctx: Context, raw: Mapping[str, object], key: str, *under: str) -> RuleVersion:
+    """Return the checked definition of a rule, without its identity.
+
+    Paths of problems begin with `under`. Raises Refused with all problems.
+    """
+    try:
+        return await _parse(ctx, raw, key)
+    except Refused as refused:
+        raise Refused(*(problem.with_prefix(*under) for problem in refused.problems)) from None
+
+
+async def check_segments(ctx: Context, version: RuleVersion, *under: str) -> None:
+    """Raise NotFound if a rule names a segment that is not live. One round trip if it names any."""
+    named = list(iter_named_segments(version))
+    if not named:
+        return
+    live = NextRevision(await ctx.workspace.definitions.summaries(), await ctx.now()).live_of(DefinitionKind.SEGMENT)
+    _check_segments(version, live, *under)
+
+
+def _check_segments(version: RuleVersion, live: Collection[str], *under: str) -> None:
+    for segment_id, path in iter_named_segments(version):
+        if segment_id not in live:
+            raise NotFound("live segment", *under, *path)
+
+
+async def _parse(ctx: Context, raw: Mapping[str, object], key: str) -> RuleVersion:
+    profile = await ctx.profile()
+    version = parse_rule(raw, profile.currency, profile.timezone, texts=TEXTS)
+    version = await _with_categories(ctx, version)
+    check_size(version)
+    await charge_points(_count_comparisons(version))
+    if version.conditions is not None:
+        tiers = await live_tiers(ctx, version.conditions)
+        refuse_if(find_constants(version.conditions, "conditions", tiers=tiers))
+    refuse_if(find_self_trigger(version, key))
+    return version
+
+
+async def _with_categories(ctx: Context, version: RuleVersion) -> RuleVersion:
+    """Return the version with the category that each event it records has, as its type is defined now."""
+    types = await event_types(ctx)
+
+    def with_category(effect: Effect) -> Effect:
+        if not isinstance(effect, RecordEvent):
+            return effect
+        defined = types.get(effect.type)
+        return replace(effect, category=Category.CUSTOM if defined is None else defined.category)
+
+    return replace(version, effects=tuple(map(with_category, version.effects)))
+
+
+def _as_next(definition: RuleVersion, before: Rule) -> RuleVersion:
+    return replace(definition, rule_id=before.id, key=before.key, first_at=before.latest.first_at)
+
+
+def _refuse_archived(rule: Rule) -> None:
+    if rule.status is RuleStatus.ARCHIVED:
+        raise Conflict("This rule is archived; duplicate it to use its definition again.", "id")
+
+
+def _count_comparisons(version: RuleVersion) -> int:
+    return sum(map(count_comparisons, criteria_of(version)))
+
+
+async def _insert_version(ctx: Context, version: RuleVersion) -> None:
+    """Insert the next version of a rule. Nothing changes if the latest version has the same content."""
+    is_live = version.status is not RuleStatus.ARCHIVED
+    own = _count_comparisons(version)
+
+    def build(revision: NextRevision) -> RuleVersion | None:
+        before = revision.latest.get(version.rule_id)
+        if before is not None and before.digest == digest_of_rule(version):
+            return None
+        if is_live:
+            _check_segments(version, revision.live_of(DefinitionKind.SEGMENT))
+            rules = revision.live_of(DefinitionKind.RULE)
+            if version.rule_id not in rules and len(rules) >= MAX_RULES:
+                raise LimitExceeded(
+                    f"At most {MAX_RULES} rules in a workspace that are not archived; archive one first.", "key"
+                )
+            others = (other for key, other in revision.live.items() if key != version.rule_id)
+            check_comparisons(own, others, "conditions")
+            check_rate(own, revision.versions, revision.now, "conditions")
+        return replace(
+            version,
+            revision=revision.number,
+            version=1 if before is None else before.version + 1,
+            at=revision.at,
+            first_at=revision.at if before is None else version.first_at,
+        )
+
+    await insert_next_version(ctx, build)

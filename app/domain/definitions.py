@@ -1,0 +1,296 @@
+"""Definitions of a workspace: the versions of its segments, rules and tier program, ordered by one revision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from app.domain.events.events import Event
+from app.domain.passes.passes import Pass
+from app.domain.rules.checks import references_of_rule
+from app.domain.rules.matching import iter_rule_measures, nth_measure
+from app.domain.rules.rules import OnHistorical, RuleStatus, RuleVersion
+from app.domain.rules.triggers import BalanceTrigger, EventTrigger, SegmentTrigger, TierTrigger
+from app.domain.segments.comparisons import MAX_WALK_COMPARISONS, count_comparisons
+from app.domain.segments.criteria import Criteria, EventCriterion, iter_leaves
+from app.domain.segments.segments import (
+    DefinitionKind,
+    Version,
+    VersionSummary,
+    find_references,
+    sort_by_references,
+)
+from app.domain.state.measures import Measure
+from app.domain.tiers.programs import TierProgramVersion
+from app.domain.values.instants import to_ms
+
+RankedRule = tuple[int, RuleVersion]
+"""A rule with its rank: 0 is asked first."""
+DefinitionVersion = Version | RuleVersion | TierProgramVersion
+
+
+@dataclass(frozen=True)
+class ActiveDefinitions:
+    """Definitions in force at one revision.
+
+    - `ordered`: segments and the tier program, each after those that its criteria name.
+    - `rules`: by priority, the highest first; then by creation.
+    - `event_criteria`: those of segments and tiers, whose results change by time alone.
+    - `measures`: those of all criteria, also of the conditions of rules.
+    """
+
+    ordered: tuple[Version | TierProgramVersion, ...]
+    rules: tuple[RuleVersion, ...]
+    event_criteria: tuple[EventCriterion, ...]
+    measures: tuple[Measure, ...]
+
+    @cached_property
+    def versions(self) -> tuple[Version, ...]:
+        """The versions of segments, in dependency order."""
+        return tuple(each for each in self.ordered if isinstance(each, Version))
+
+    @cached_property
+    def program(self) -> TierProgramVersion | None:
+        """The tier program, if one is in force."""
+        return next((each for each in self.ordered if isinstance(each, TierProgramVersion)), None)
+
+    @cached_property
+    def by_segment(self) -> Mapping[str, Version]:
+        """The version in force, by segment id."""
+        return {version.segment_id: version for version in self.versions}
+
+    @cached_property
+    def rules_by_event_type(self) -> Mapping[str, Sequence[RankedRule]]:
+        """The rules that are asked about events of a type, each with its rank."""
+        found: dict[str, list[RankedRule]] = {}
+        for rank, rule in enumerate(self.rules):
+            if isinstance(rule.trigger, EventTrigger):
+                for event_type in rule.trigger.types:
+                    found.setdefault(event_type, []).append((rank, rule))
+        return found
+
+    def may_ask_about(self, event: Event) -> bool:
+        """Return whether a rule may be asked about an event of this type: about history, only rules that say so."""
+        ranked = self.rules_by_event_type.get(event.type, ())
+        if not event.historical:
+            return bool(ranked)
+        return any(rule.historical is OnHistorical.FIRE for _, rule in ranked)
+
+    @cached_property
+    def rules_by_transition(self) -> Mapping[tuple[str, bool], Sequence[RankedRule]]:
+        """The rules that are asked about entries into a segment (True) and exits from it (False)."""
+        found: dict[tuple[str, bool], list[RankedRule]] = {}
+        for rank, rule in enumerate(self.rules):
+            if isinstance(rule.trigger, SegmentTrigger):
+                found.setdefault((rule.trigger.segment_id, rule.trigger.entered), []).append((rank, rule))
+        return found
+
+    @cached_property
+    def tier_rules(self) -> Sequence[RankedRule]:
+        """The rules that are asked about changes of the tier."""
+        return [(rank, rule) for rank, rule in enumerate(self.rules) if isinstance(rule.trigger, TierTrigger)]
+
+    @cached_property
+    def balance_rules(self) -> Sequence[RankedRule]:
+        """The rules that are asked about the balance of points."""
+        return [(rank, rule) for rank, rule in enumerate(self.rules) if isinstance(rule.trigger, BalanceTrigger)]
+
+    @cached_property
+    def nth_measures(self) -> Mapping[str, Measure]:
+        """The counts of matching events, by the id of the rule that asks for the number of an event."""
+        measures = ((rule.rule_id, nth_measure(rule)) for rule in self.rules)
+        return {rule_id: measure for rule_id, measure in measures if measure is not None}
+
+    def count_effects(self, event_type: str) -> int:
+        """Return the effects of all rules that may fire after an event of a type, in the first depth."""
+        direct = self.rules_by_event_type.get(event_type, ())
+        return sum(len(rule.effects) for _, rule in direct) + self._other_effects
+
+    @cached_property
+    def _other_effects(self) -> int:
+        return sum(len(rule.effects) for rule in self.rules if not isinstance(rule.trigger, EventTrigger))
+
+    @cached_property
+    def rule_windows(self) -> tuple[Measure, ...]:
+        """The windows that only conditions of rules read. Their events leave without making a pass due."""
+        evaluated = {leaf.measure.key for leaf in self.event_criteria}
+        return tuple(each for each in self.measures if each.within_ms is not None and each.key not in evaluated)
+
+    @cached_property
+    def comparisons(self) -> int:
+        """The comparisons that one evaluation of a pass takes, without the conditions of rules."""
+        return sum(count_comparisons(tree) for each in self.ordered for tree in criteria_of(each))
+
+    @cached_property
+    def events_per_walk(self) -> int:
+        """The number of events after which a walk stops."""
+        of_rules = sum(count_comparisons(tree) for rule in self.rules for tree in criteria_of(rule))
+        return max(1, MAX_WALK_COMPARISONS // max(1, self.comparisons + of_rules))
+
+    @cached_property
+    def windows(self) -> tuple[Measure, ...]:
+        """The measures of the last N ms."""
+        return tuple(measure for measure in self.measures if measure.within_ms is not None)
+
+    def measures_of(self, event_type: str) -> Sequence[Measure]:
+        """Return the measures in which events of a type may count."""
+        found = self._measures_by_type.get(event_type)
+        if found is None:
+            found = [each for each in self.measures if each.names_type(event_type)]
+            self._measures_by_type[event_type] = found
+        return found
+
+    @cached_property
+    def _measures_by_type(self) -> dict[str, Sequence[Measure]]:
+        return {}
+
+    @cached_property
+    def measure_keys(self) -> frozenset[str]:
+        """The keys of all measures that a pass stores under this revision."""
+        return frozenset(measure.key for measure in self.measures)
+
+
+class Definitions:
+    """Versions of a workspace's definitions, with a cache of the definitions in force at each revision.
+
+    They are complete from the revision `complete_from` on; of earlier ones, only those still in force there are kept.
+    """
+
+    def __init__(self, versions: Iterable[DefinitionVersion] = (), complete_from: int = 0) -> None:
+        self.versions = tuple(sorted(versions, key=lambda v: v.revision))
+        self.complete_from = complete_from
+        self._active: dict[int, ActiveDefinitions] = {}
+
+    @property
+    def revision(self) -> int:
+        """The highest revision; 0 if the workspace never defined anything."""
+        return self.versions[-1].revision if self.versions else 0
+
+    @cached_property
+    def announced_revision(self) -> int:
+        """The highest revision that every pass must be evaluated under soon; backfill compares passes with it."""
+        return max((version.revision for version in self.versions if version.announces_backfill), default=0)
+
+    def extended(self, versions: Iterable[DefinitionVersion]) -> Definitions:
+        """Return these definitions together with newer ones."""
+        return Definitions((*self.versions, *versions), self.complete_from)
+
+    def compacted(self, revision: int) -> Definitions:
+        """Return the definitions that passes need which were evaluated under this revision or a later one."""
+        in_force = self.latest(revision).values()
+        kept = (*in_force, *self.after(revision))
+        if len(kept) == len(self.versions):
+            return self
+        return Definitions(kept, max(self.complete_from, revision))
+
+    def serve(self, card: Pass) -> bool:
+        """Return whether no version is missing that a walk of the pass needs."""
+        if card.revision >= self.complete_from:
+            return True
+        # The walk of a new pass begins with the definitions that were in force when the pass was created.
+        created_ms = to_ms(card.created_at)
+        return card.evaluated_until_ms < created_ms and self.revision_at(created_ms) >= self.complete_from
+
+    def after(self, revision: int) -> list[DefinitionVersion]:
+        """Return the versions with a higher revision, oldest first."""
+        return [version for version in self.versions if version.revision > revision]
+
+    def revision_at(self, at_ms: int) -> int:
+        """Return the highest revision that was created at or before an instant."""
+        return max((version.revision for version in self.versions if version.at_ms <= at_ms), default=0)
+
+    def latest(self, revision: int | None = None) -> dict[str, DefinitionVersion]:
+        """Return the latest version of each segment, rule and tier program, archived ones included, by its id.
+
+        Versions with a higher revision than `revision` are left out.
+        """
+        return {
+            version.subject_id: version for version in self.versions if revision is None or version.revision <= revision
+        }
+
+    @property
+    def latest_active(self) -> ActiveDefinitions:
+        """The definitions in force at the highest revision."""
+        return self.active(self.revision)
+
+    def active(self, revision: int) -> ActiveDefinitions:
+        """Return the definitions in force at a revision."""
+        found = self._active.get(revision)
+        if found is None:
+            found = _activate(self.latest(revision).values())
+            self._active[revision] = found
+        return found
+
+
+def _activate(latest: Iterable[DefinitionVersion]) -> ActiveDefinitions:
+    live = {each.subject_id: each for each in latest if each.is_in_force}
+    nodes = {key: each for key, each in live.items() if not isinstance(each, RuleVersion)}
+    rules = [each for each in live.values() if isinstance(each, RuleVersion)]
+    order = sort_by_references({key: references_of(each) for key, each in nodes.items()})
+    ordered = tuple(nodes[key] for key in order)
+    evaluated = list(iter_event_criteria(ordered))
+    event_criteria = tuple({(leaf.meaning, repr(leaf.to_dict())): leaf for leaf in evaluated}.values())
+    used = (*(leaf.measure for leaf in (*event_criteria, *iter_event_criteria(rules))), *iter_rule_measures(rules))
+    measures = {measure.key: measure for measure in used}
+    return ActiveDefinitions(
+        ordered,
+        tuple(sorted(rules, key=lambda rule: (-rule.priority, rule.first_at, rule.rule_id))),
+        event_criteria=event_criteria,
+        measures=tuple(measures.values()),
+    )
+
+
+def criteria_of(version: DefinitionVersion) -> tuple[Criteria, ...]:
+    """Return the criteria trees of a version: one of a segment, at most one of a rule, up to two of each tier."""
+    match version:
+        case Version():
+            return (version.criteria,)
+        case RuleVersion():
+            return () if version.conditions is None else (version.conditions,)
+    return tuple(tree for tier in version.tiers for tree in (tier.reach, tier.keep) if tree is not None)
+
+
+def iter_event_criteria(versions: Iterable[DefinitionVersion]) -> Iterator[EventCriterion]:
+    """Iterate over the event criteria of all versions."""
+    for version in versions:
+        for tree in criteria_of(version):
+            yield from (leaf for leaf in iter_leaves(tree) if isinstance(leaf, EventCriterion))
+
+
+def references_of(version: DefinitionVersion) -> set[str]:
+    """Return the ids of the segments that a version names, and TIER_PROGRAM if it names the tier of the pass."""
+    if isinstance(version, RuleVersion):
+        return set(references_of_rule(version))
+    return set().union(*map(find_references, criteria_of(version)))
+
+
+def kind_of(version: DefinitionVersion) -> DefinitionKind:
+    """Return the kind of a version's definition."""
+    match version:
+        case Version():
+            return DefinitionKind.SEGMENT
+        case RuleVersion():
+            return DefinitionKind.RULE
+    return DefinitionKind.TIERS
+
+
+def is_archived(version: DefinitionVersion) -> bool:
+    """Return whether nothing depends on the version any more. A paused rule is not archived: it may be resumed."""
+    return version.status is RuleStatus.ARCHIVED if isinstance(version, RuleVersion) else not version.is_in_force
+
+
+def summarize(version: DefinitionVersion, digest: str) -> VersionSummary:
+    """Return the version without its criteria. `digest` is that of its content."""
+    return VersionSummary(
+        kind=kind_of(version),
+        subject_id=version.subject_id,
+        revision=version.revision,
+        version=version.version,
+        timezone=version.timezone,
+        archived=is_archived(version),
+        at=version.at,
+        references=frozenset(references_of(version)),
+        comparisons=sum(map(count_comparisons, criteria_of(version))),
+        digest=digest,
+    )

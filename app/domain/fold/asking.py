@@ -1,0 +1,189 @@
+"""Asking rules: which rules in force fire for what happened at one instant, and what they make."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from zoneinfo import ZoneInfo
+
+from app.domain.activities import CauseKind, activity_id
+from app.domain.events.events import Event
+from app.domain.ids import is_in_control_group
+from app.domain.rules.made import Cause
+from app.domain.rules.matching import is_active, is_in_bounds, is_open, matches_event, matches_tier
+from app.domain.rules.occurrences import OF_DEFINITIONS, UNASKED, Happened, TierChanged, Transition, is_of_merge
+from app.domain.rules.rules import OnHistorical, PerPassLimit, RuleVersion
+from app.domain.rules.triggers import BalanceTrigger, EventTrigger, TierTrigger
+from app.domain.segments.evaluation import EvaluationContext, evaluate
+from app.domain.state.firings import Firings
+from app.domain.state.measures import Total
+from app.domain.values.periods import period_start_ms
+
+from .lacks import DataMissing
+from .walk import Walk
+
+MAX_DEPTH = 5
+"""Firings one after the other, each caused by what the one before made."""
+MAX_MADE = 200
+"""Events that rules make for one event, in all depths."""
+
+
+class Asking:
+    """Rules that a walk asks, and why some did not fire.
+
+    `matched` counts by rule id what the trigger matched. `skipped` counts by (rule id, reason) those of them for which the
+    rule did not fire.
+    """
+
+    def __init__(self, walk: Walk) -> None:
+        self.matched: Counter[str] = Counter()
+        self.skipped: Counter[tuple[str, str]] = Counter()
+        self._walk = walk
+        # The recorded event from which each made event follows, and how many were made for it.
+        self._chains: dict[str, str] = {}
+        self._made: Counter[str] = Counter()
+        self._fired_groups: set[tuple[str, str]] = set()
+        self._firing: Counter[str] = Counter()
+
+    def ask(self, happened: Happened, at_ms: int, depth: int) -> list[Event]:
+        """Return the events that rules make for what happened, by priority of the rules. They do not count yet.
+
+        Raises DataMissing.
+        """
+        walk = self._walk
+        if not walk.active.rules:
+            return []
+        asked = filter(walk.active.may_ask_about, happened.events)
+        if lacking := frozenset(event.family for event in asked if walk.lacks_corrections(event)):
+            raise DataMissing(families=lacking)
+        found = sorted(self._find_causes(happened, at_ms, depth), key=lambda item: item[0])
+        walk.note_asked()
+        if not found:
+            return []
+        made: list[Event] = []
+        context, maker = walk.context(at_ms), walk.maker(at_ms)
+        self._firing.clear()
+        for _, rule, cause in found:
+            self.matched[rule.rule_id] += 1
+            reason = self._find_obstacle(rule, cause, context)
+            if reason is not None:
+                self.skipped[rule.rule_id, reason] += 1
+                continue
+            is_control = is_in_control_group(rule.rule_id, walk.card.id, rule.control_percent)
+            events = maker.fire(rule, cause, is_control=is_control)
+            if rule.group is not None:
+                self._fired_groups.add((rule.group, cause.id))
+            self._firing[rule.rule_id] += 1
+            self._made[cause.chain] += len(events)
+            self._chains.update({event.id: cause.chain for event in events})
+            made += events
+        return made
+
+    def _find_causes(self, happened: Happened, at_ms: int, depth: int) -> Iterator[tuple[int, RuleVersion, Cause]]:
+        """Iterate over the rules that match something, each with its rank, for each of its causes in order."""
+        active = self._walk.active
+        for index, event in enumerate(happened.events):
+            ranked = active.rules_by_event_type.get(event.type)
+            if ranked is None or is_of_merge(event):
+                continue
+            cause: Cause | None = None
+            for rank, rule in ranked:
+                if not self._is_about(rule, event, at_ms):
+                    continue
+                if cause is None:
+                    chain = self._chains.get(event.id, event.id)
+                    net = self._walk.net_amount(event)
+                    cause = Cause(event.id, event, event.occurred_ms, chain=chain, depth=depth, net=net)
+                if is_in_bounds(rule, event, cause.net):
+                    number = self._number(rule, happened, index)
+                    yield rank, rule, replace(cause, number=number) if number else cause
+        for transition in happened.transitions:
+            for rank, rule in active.rules_by_transition.get((transition.segment_id, transition.entered), ()):
+                if self._may_ask(rule, transition, at_ms):
+                    yield rank, rule, self._activity_cause(transition.number, transition.event, at_ms, depth)
+        for changed in happened.tier_changes:
+            for rank, rule in active.tier_rules:
+                assert isinstance(rule.trigger, TierTrigger)
+                if matches_tier(rule.trigger, changed) and self._may_ask(rule, changed, at_ms):
+                    yield rank, rule, self._activity_cause(changed.number, changed.event, at_ms, depth)
+        if not happened.is_merge:
+            for rank, rule in active.balance_rules:
+                if rule.at_ms < at_ms and self._has_reached(rule):
+                    yield rank, rule, self._activity_cause(self._walk.new_entries.last_number, None, at_ms, depth)
+
+    def _is_about(self, rule: RuleVersion, event: Event, at_ms: int) -> bool:
+        """Return whether the rule is asked about an event of a type that it names, apart from amounts."""
+        trigger = rule.trigger
+        assert isinstance(trigger, EventTrigger)
+        if rule.at_ms >= at_ms or not matches_event(rule, trigger, event):
+            return False
+        is_past = event.historical or event.occurred_ms <= rule.first_ms
+        return not is_past or rule.historical is OnHistorical.FIRE
+
+    def _number(self, rule: RuleVersion, happened: Happened, index: int) -> int:
+        """Return the number of an event among those that match the rule; 0 if the rule does not ask for it."""
+        measure = self._walk.active.nth_measures.get(rule.rule_id)
+        if measure is None:
+            return 0
+        state = self._walk.derived.states.get(measure.key)
+        total = state.value if isinstance(state, Total) else 0
+        return int(total) - sum(map(measure.matches, happened.events[index + 1 :]))
+
+    def _may_ask(self, rule: RuleVersion, changed: Transition | TierChanged, at_ms: int) -> bool:
+        """Return whether the rule is asked about a transition or a change of the tier."""
+        if rule.at_ms >= at_ms or changed.kind in UNASKED:
+            return False
+        if changed.kind in OF_DEFINITIONS:
+            return rule.fires_on_backfill and changed.kind == CauseKind.BACKFILL.value
+        if changed.historical and rule.historical is OnHistorical.IGNORE:
+            return False
+        return changed.event is None or not is_of_merge(changed.event)
+
+    def _activity_cause(self, number: int, event: Event | None, at_ms: int, depth: int) -> Cause:
+        """Return the cause that the activity of this number names. `event` is what caused the activity, if known."""
+        cause_id = activity_id(self._walk.card.id, number)
+        chain = cause_id if event is None else self._chains.get(event.id, event.id)
+        return Cause(cause_id, None, at_ms, chain=chain, depth=depth)
+
+    def _has_reached(self, rule: RuleVersion) -> bool:
+        """Return whether the balance, or the total of earned points, has risen to the rule's since it was last asked."""
+        trigger = rule.trigger
+        assert isinstance(trigger, BalanceTrigger)
+        before, now = self._walk.asked, self._walk.totals()
+        if trigger.is_earned_total:
+            return before.earned < trigger.reach <= now.earned
+        return before.balance < trigger.reach <= now.balance
+
+    def _find_obstacle(self, rule: RuleVersion, cause: Cause, context: EvaluationContext) -> str | None:
+        """Return why the rule does not fire for a cause that its trigger matches; None if it fires."""
+        trigger = rule.trigger
+        event = cause.event
+        if event is not None and isinstance(trigger, EventTrigger) and trigger.currency not in (None, event.currency):
+            return "CURRENCY"
+        if not is_active(rule, cause.occurred_ms):
+            return "NOT_ACTIVE"
+        if rule.when is not None and not is_open(rule.when, ZoneInfo(rule.timezone), cause.occurred_ms):
+            return "WHEN"
+        firings = self._walk.derived.firings.get(rule.rule_id, Firings())
+        if rule.nth is not None and not (rule.nth.includes(cause.number) and cause.number > firings.highest_number):
+            return "NTH"
+        if rule.conditions is not None and not evaluate(rule.conditions, context):
+            return "CONDITIONS"
+        if rule.group is not None and (rule.group, cause.id) in self._fired_groups:
+            return "GROUP"
+        if rule.per_pass is not None and self._is_exhausted(rule, rule.per_pass, firings, context.at_ms):
+            return "LIMIT"
+        if cause.depth > MAX_DEPTH:
+            return "DEPTH"
+        return "TOO_MANY" if self._made[cause.chain] + 1 + len(rule.effects) > MAX_MADE else None
+
+    def _is_exhausted(self, rule: RuleVersion, limit: PerPassLimit, firings: Firings, at_ms: int) -> bool:
+        """Return whether the rule has fired as often as the limit allows. Firings of this instant count, too."""
+        if limit.within_ms is not None:
+            before = firings.count_after(at_ms - limit.within_ms)
+        elif limit.calendar is not None:
+            before = firings.count_after(period_start_ms(limit.calendar, ZoneInfo(rule.timezone), at_ms) - 1)
+        else:
+            before = firings.total
+        return before + self._firing[rule.rule_id] >= limit.count

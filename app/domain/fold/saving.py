@@ -1,0 +1,59 @@
+"""The pass that a walk leaves, to be stored in one write."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from app.domain.passes.passes import Pass, Profile
+from app.domain.values.decimals import ZERO
+
+from .walk import Walk
+
+
+def build_pass(walk: Walk) -> Pass:
+    """Return the pass as it is after the walk."""
+    derived = walk.derived
+    if walk.is_over:
+        ended = replace(
+            walk.card,
+            evaluated_until_ms=walk.at_ms,
+            last_activity=walk.new_entries.last_number,
+            points=ZERO,
+            aggregates={},
+            made_aggregates={},
+            pending_points={},
+            measures={},
+            memberships={},
+            lots=None,
+            next_due_ms=None,
+            tier=None,
+        )
+        if walk.erased is None:
+            # The merge stage reads from the firings whether families must be completed.
+            return replace(
+                ended, alias_of=walk.merged_into, tier=walk.tier_for_survivor, had_checkouts=walk.has_checkouts
+            )
+        nothing = Profile()
+        return replace(
+            ended, initial_profile=nothing, profile=nothing, installed_at=None, erased=walk.erased, firings={}
+        )
+    return replace(
+        walk.card,
+        evaluated_until_ms=walk.at_ms,
+        revision=walk.revision,
+        last_activity=walk.new_entries.last_number,
+        profile=derived.profile,
+        installed_at=derived.installed_at,
+        installed_by_event=derived.installed_by_event,
+        tier=walk.tier.present,
+        points=derived.points_account.balance,
+        lots=derived.points_account.lots,
+        aggregates=derived.aggregates,
+        made_aggregates=derived.made_aggregates,
+        firings=derived.firings,
+        pending_points=derived.points_account.pending,
+        measures=derived.states,
+        memberships=walk.members,
+        next_due_ms=walk.at_ms if walk.has_exhausted_window() else walk.find_next_due(),
+        updated_at=derived.updated_at,
+    )

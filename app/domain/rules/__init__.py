@@ -1,0 +1,1 @@
+"""Rules: what a business wants to happen when something happens to a pass."""

@@ -1,0 +1,47 @@
+"""Firings of each rule on a pass: the little that limits and `nth` ask, so that a walk need not read events for it."""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from app.domain.events.events import Event
+
+MAX_INSTANTS = 100
+"""Instants of the last firings of a rule that a pass stores: the highest `count` of a limit over a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Firings:
+    """Firings of one rule on one pass, a function of the set of its firings.
+
+    - `total`: firings ever.
+    - `highest_number`: highest number of `nth` at which the rule fired; 0 for none.
+    - `instants`: the last firings in ms, ascending, at most MAX_INSTANTS.
+    """
+
+    total: int = 0
+    highest_number: int = 0
+    instants: tuple[int, ...] = ()
+
+    def count_after(self, at_ms: int) -> int:
+        """Return the firings after an instant. The result is exact up to MAX_INSTANTS."""
+        return len(self.instants) - bisect_right(self.instants, at_ms)
+
+    def with_firing(self, at_ms: int, number: int) -> Firings:
+        """Return the firings with one more, of any instant."""
+        instants = list(self.instants)
+        insort(instants, at_ms)
+        return Firings(self.total + 1, max(self.highest_number, number), tuple(instants[-MAX_INSTANTS:]))
+
+
+RuleFirings = Mapping[str, Firings]
+"""Firings of a pass by rule id."""
+
+
+def add_firing(firings: RuleFirings, event: Event) -> dict[str, Firings]:
+    """Return the firings with the one that an event of the type RULE_FIRED records."""
+    rule_id, number = event.origin.rule or "", event.metadata.get("number", 0)
+    before = firings.get(rule_id, Firings())
+    return {**firings, rule_id: before.with_firing(event.occurred_ms, number if isinstance(number, int) else 0)}

@@ -1,0 +1,1 @@
+"""GraphQL types of the tier program and of the tier of a pass."""

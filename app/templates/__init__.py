@@ -1,0 +1,1 @@
+"""Renderer of the Liquid templates in the effects of rules."""

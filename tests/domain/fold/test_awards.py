@@ -1,0 +1,106 @@
+"""Points that rules award: when they enter the balance and expire, and what a return takes back of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from app.domain.activities import POINTS_ADDED, POINTS_EXPIRED, POINTS_PENDING
+from app.domain.events.events import Category, Event
+from app.domain.rules.effects import AwardExpiry, AwardPoints, EndOfPeriod, PointsPerAmount, Rounding
+from app.domain.rules.terms import points_per_amount
+from app.domain.values.instants import DAY_MS, from_ms
+from app.domain.values.periods import PeriodUnit
+
+from .rule_walks import RuleSimulation, after_days, defined, fixed, per_dollar, refund, rule
+from .test_advance import START, purchase_event
+from .test_rebuild import check_rebuild
+
+PER_TEN = PointsPerAmount(Decimal(1), Decimal(10))
+
+
+def spend(i: int, at_ms: int, points: int) -> Event:
+    event = purchase_event(i, at_ms)
+    return replace(
+        event, type="redemption", category=Category.ACTIVITY, amount=None, currency=None, points=Decimal(-points)
+    )
+
+
+@pytest.mark.parametrize(
+    ("per", "multiplier", "net", "points"),
+    [
+        (PER_TEN, "1", "99.99", "9"),
+        (replace(PER_TEN, rounding=Rounding.HALF_UP), "1", "95", "10"),
+        (replace(PER_TEN, rounding=Rounding.UP), "1", "90.01", "10"),
+        (PER_TEN, "1.5", "30", "4"),
+        (replace(PER_TEN, decimals=1), "1.5", "30", "4.5"),
+        (PointsPerAmount(Decimal("0.3"), Decimal(1), decimals=2), "1", "7.9", "2.1"),
+    ],
+)
+def test_points_per_amount_round_the_amount_and_then_the_points(
+    per: PointsPerAmount, multiplier: str, net: str, points: str
+) -> None:
+    assert points_per_amount(per, Decimal(multiplier), Decimal(net)) == Decimal(points)
+
+
+def test_pending_points_enter_the_balance_at_their_instant() -> None:
+    simulation = RuleSimulation(defined(rule("points", per_dollar(pending_days=3))))
+    simulation.play(purchase_event(1, START + 5), until_ms=START + 5)
+    assert simulation.balance == 0
+    assert simulation.card.next_due_ms == START + 5 + 3 * DAY_MS
+    simulation.fold_until(START + 10 * DAY_MS)
+    assert simulation.balance == 10
+    shown = [(e.type, e.at_ms) for e in simulation.entries if e.type in (POINTS_PENDING, POINTS_ADDED)]
+    assert shown == [(POINTS_PENDING, START + 5), (POINTS_ADDED, START + 5 + 3 * DAY_MS)]
+    check_rebuild(simulation)
+
+
+def test_return_within_the_pending_days_cancels_the_points() -> None:
+    simulation = RuleSimulation(defined(rule("points", per_dollar(pending_days=3))))
+    bought = purchase_event(1, START + 5)
+    simulation.play(bought, refund(2, START + DAY_MS, 10, bought), until_ms=START + 10 * DAY_MS)
+    assert (simulation.balance, simulation.card.pending_points) == (0, {})
+    assert POINTS_ADDED not in [entry.type for entry in simulation.entries]
+
+
+def test_awards_with_the_same_end_share_a_lot_and_expire_together() -> None:
+    end = AwardExpiry(end_of=EndOfPeriod(PeriodUnit.YEAR))
+    simulation = RuleSimulation(defined(rule("points", per_dollar(expiry=end))))
+    simulation.play(purchase_event(1, START + 5), purchase_event(2, START + DAY_MS))
+    [(key, lot)] = (simulation.card.lots or {}).items()
+    assert (int(lot.remaining), key) == (20, f"at:{lot.expiry.at_ms}")
+    simulation.fold_until(START + 400 * DAY_MS)
+    [expired] = [entry for entry in simulation.entries if entry.type == POINTS_EXPIRED]
+    assert (expired.refs, simulation.balance) == ({"points": 20, "balance": 0}, 0)
+    assert from_ms(expired.at_ms).isoformat() == "1973-01-01T00:00:00+00:00"
+
+
+def test_return_takes_first_what_is_left_of_the_award() -> None:
+    soon, later = rule("soon", fixed(10, expiry=after_days(5))), rule("later", fixed(10, expiry=after_days(50)))
+    simulation = RuleSimulation(defined(soon, replace(later, conditions=None)))
+    bought = purchase_event(1, START + 5)
+    simulation.play(bought, spend(2, START + DAY_MS, 4), refund(3, START + 2 * DAY_MS, 10, bought))
+    assert simulation.given == [10, 10, -10, -10]
+    assert (simulation.balance, simulation.card.lots) == (-4, {}), "what was spent becomes a debt"
+    check_rebuild(simulation)
+
+
+def test_return_takes_back_nothing_that_has_expired() -> None:
+    simulation = RuleSimulation(defined(rule("points", fixed(10, expiry=after_days(5)))))
+    bought, other = purchase_event(1, START + 5), spend(2, START + DAY_MS, 4)
+    simulation.play(bought, other, until_ms=START + 20 * DAY_MS)
+    assert simulation.balance == 0
+    simulation.play(refund(3, START + 21 * DAY_MS, 10, bought))
+    assert simulation.given == [10, -10]
+    assert simulation.balance == -4, "only the spent points are taken back"
+    check_rebuild(simulation)
+
+
+def test_what_rules_make_does_not_prolong_points_that_wait_for_inactivity() -> None:
+    idle = AwardPoints(fixed=Decimal(7), expiry=AwardExpiry(after_inactive_days=10))
+    simulation = RuleSimulation(defined(rule("idle", idle), rule("late", per_dollar(pending_days=6))))
+    simulation.play(purchase_event(1, START + 5), until_ms=START + 30 * DAY_MS)
+    [expired] = [entry for entry in simulation.entries if entry.type == POINTS_EXPIRED]
+    assert expired.at_ms == START + 5 + 10 * DAY_MS

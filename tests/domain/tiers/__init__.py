@@ -1,0 +1,1 @@
+"""Tests of the tier program, without a store."""

@@ -1,0 +1,1 @@
+"""Tests of the tier program in GraphQL."""

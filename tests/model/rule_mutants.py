@@ -1,0 +1,113 @@
+"""The protocol of rules with one of its rules removed. Random runs with rules must catch each mutant."""
+
+from __future__ import annotations
+
+from app.domain import ids
+from app.domain.fold import advance, families, instant, prefetch, walk
+from app.domain.passes.passes import Pass
+from app.domain.rules import made
+from app.domain.rules.made import Maker
+from workers.stages import merge, publish
+
+from .mutants import Mutant
+
+RULES = ("rules",)
+LATE, MERGING = ("rules", "late"), ("rules", "merging")
+_INSERT = "    await worker.publish_queries.insert_made(workspace_id, made)\n"
+
+RULE_MUTANTS = (
+    Mutant(
+        name="made events in the outbox are not counted",
+        owner=Pass,
+        function="made_events",
+        old="for entry in self.outbox if",
+        new="for entry in () if",
+        runs=RULES,
+    ),
+    Mutant(
+        name="made events are inserted after the pull",
+        owner=publish,
+        function="publish_once",
+        old=_INSERT,
+        new="",
+        then=(("    # The fold may have stopped", _INSERT + "    # The fold may have stopped"),),
+        runs=RULES,
+    ),
+    Mutant(
+        name="id of a made event does not name the effect",
+        owner=ids,
+        function="made_event_id",
+        old="str(effect)",
+        new='"0"',
+        also=(made,),
+        runs=RULES,
+    ),
+    Mutant(
+        name="latest version of a rule takes points back",
+        owner=families,
+        function="differences_of",
+        old="        members = walk.family_members(root)\n",
+        new="        members = walk.family_members(root)\n"
+        "        latest = {rule.rule_id: rule for rule in walk.active.rules}\n"
+        "        for fired in members or ():\n"
+        "            for each in fired.metadata.get('effects', ()):\n"
+        "                per = latest[fired.origin.rule].effects[each['index']]\n"
+        "                if getattr(per, 'per_amount', None):\n"
+        "                    each['terms']['per'][1] = str(per.per_amount.each)\n",
+        also=(instant,),
+        runs=RULES,
+    ),
+    Mutant(
+        name="each correction is taken alone",
+        owner=families,
+        function="_differences",
+        old="        due = award.terms.points(net, is_removed=target is None)\n",
+        new="        alone = by_id.get(cause)\n"
+        "        due = award.terms.points(net, is_removed=target is None)\n"
+        "        due = due if alone is None else subtract(given, award.terms.points(alone.amount))\n",
+        runs=RULES,
+    ),
+    Mutant(
+        name="removed correction stays",
+        owner=instant,
+        function="remove_events",
+        old="for event in removed}",
+        new="for event in removed if event.correction_of is None}",
+        also=(advance,),
+        runs=RULES,
+    ),
+    Mutant(
+        name="rebuild fires again",
+        owner=instant,
+        function="remove_events",
+        old="Happened(differences, transitions)",
+        new="Happened([*differences, *(e for e in derived.counted if not e.is_made)], transitions)",
+        also=(advance,),
+        runs=RULES,
+    ),
+    Mutant(
+        name="points are awarded when the worker ran",
+        owner=Maker,
+        function="new_event",
+        old="at = from_ms(self.at_ms)",
+        new="at = from_ms(self.recorded_ms)",
+        runs=RULES,
+    ),
+    Mutant(
+        name="end of a merge is not recorded",
+        owner=merge,
+        function="merge_once",
+        old="if (end := end_for_survivor(alias, now)) is not None:",
+        new="if (end := end_for_survivor(alias, now)) is not None and not end:",
+        runs=MERGING,
+    ),
+    Mutant(
+        name="late event ignores corrections that counted before it",
+        owner=prefetch,
+        function="comes_first",
+        old="event.order_ms > card.evaluated_until_ms",
+        new="True",
+        also=(walk,),
+        runs=LATE,
+    ),
+)
