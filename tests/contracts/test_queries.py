@@ -139,7 +139,7 @@ class SentFilter:
     def shape(self) -> str:
         """The filter without its values: equal for all filters that differ only in them and use the same indexes."""
         parts = (
-            f"{name}:{','.join(sorted(c)) if isinstance(c, dict) else '='}{'' if implies_zero_or_more(c) else '?'}"
+            f"{name}:{','.join(sorted(c)) if isinstance(c, dict) else '='}{'' if implies_lower_bound(c) else '?'}"
             for name, c in sorted(self.filter.items())
         )
         return f"{self.query} {self.verb} {self.collection} {{{' '.join(parts)}}}"
@@ -583,20 +583,20 @@ async def call_migration(migration: Migration) -> None:
     assert (await migration.compare_indexes()).lacking == ()
 
 
-def implies_zero_or_more(condition: Any) -> bool:
-    """Return whether every value that meets the condition is a number of at least 0.
+def implies_lower_bound(condition: Any) -> bool:
+    """Return whether every value that meets the condition is a number of at least 0, or a text.
 
     The partial indexes contain only such values. MongoDB uses a partial index only if the filter implies its condition.
     """
     if isinstance(condition, dict):
         lower_bounds = [condition[name] for name in ("$gt", "$gte", "$eq") if name in condition]
-        return any(map(is_zero_or_more, lower_bounds)) or all(map(is_zero_or_more, condition.get("$in", [None])))
-    return is_zero_or_more(condition)
+        return any(map(is_indexed, lower_bounds)) or all(map(is_indexed, condition.get("$in", [None])))
+    return is_indexed(condition)
 
 
-def is_zero_or_more(value: Any) -> bool:
-    """Return whether the value is a number of at least 0."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+def is_indexed(value: Any) -> bool:
+    """Return whether the value is a number of at least 0, or a text."""
+    return isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool) and value >= 0)
 
 
 def find_problem(sent: SentFilter, *, is_embedded: bool = True) -> str | None:
@@ -605,7 +605,7 @@ def find_problem(sent: SentFilter, *, is_embedded: bool = True) -> str | None:
     The embedded server does not use the index of ids for a list of them and another condition. MongoDB does.
     """
     conditions = sent.filter
-    equal = {n for n, c in conditions.items() if not isinstance(c, dict) or set(c) == {"$in"}}
+    equal = {n for n, c in conditions.items() if not isinstance(c, dict) or {"$in"} <= set(c) <= {"$in", *RANGES}}
     if "_id" in equal:
         is_list = is_embedded and isinstance(conditions["_id"], dict) and len(conditions) > 1
         return "a list of ids is combined with another condition" if is_list else None
@@ -616,7 +616,7 @@ def find_problem(sent: SentFilter, *, is_embedded: bool = True) -> str | None:
         return f"no index serves the condition on {other}"
     for model in INDEXES[sent.collection]:
         names, partial = list(model.document["key"]), model.document.get("partialFilterExpression", {})
-        if not all(implies_zero_or_more(conditions.get(name)) for name in partial):
+        if not all(implies_lower_bound(conditions.get(name)) for name in partial):
             continue
         if names[0] in conditions and set(conditions) <= set(names):
             prefix = next((index for index, name in enumerate(names) if name not in equal), len(names))

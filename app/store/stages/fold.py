@@ -220,9 +220,9 @@ class FoldQueries(PendingQueries):
         async def find_chunk(workspace_id: str, roots: Sequence[str]) -> list[Doc]:
             # The index is partial on `root`, so the condition repeats its filter.
             members = {"workspace": workspace_id, "root": {"$in": list(roots), "$gte": ""}}
-            firsts = {"_id": {"$in": list(roots)}, "workspace": workspace_id}
+            workspace_ids = dict.fromkeys(roots, workspace_id)
             found = await asyncio.gather(
-                self._events.find(members).to_list(None), self._events.find(firsts).to_list(None)
+                self._read_docs(self._events, members), self._find_by_ids(self._events, roots, workspace_ids)
             )
             return [doc for docs in found for doc in docs if "removed" not in doc]
 

@@ -19,9 +19,10 @@ RULES = ValidationRules(datetime(2026, 1, 1, tzinfo=UTC), "USD")
 HEADLINES = {"purchase", "visit", "check_in", "check_out", "redemption", "scan"}
 ACTIVITIES = {
     "check_in", "check_out", "visit", "scan", "app_open", "link_click", "notification_received", "notification_opened",
-    "pass_installed", "pass_uninstalled", "pass_registered", "custom",
+    "pass_installed", "pass_uninstalled", "pass_registered", "custom", "login", "opt_in", "opt_out", "share",
+    "checkout_update", "checkout_reject",
 }  # fmt: skip
-TRANSACTIONS = {"purchase", "refund", "payment", "charge", "credit"}
+TRANSACTIONS = {"purchase", "refund", "payment", "charge", "credit", "checkout"}
 POINTS = {"point_add", "point_sub"}
 FIELD_CHANGES = {"field_updated", "field_increment", "field_decrement"}
 

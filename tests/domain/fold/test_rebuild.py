@@ -135,7 +135,7 @@ def check_points(simulation: RuleSimulation) -> None:
                 (e.amount or Decimal(0) for e in counted.values() if e.correction_of == bought.id), Decimal(0)
             )
         full = max(net, Decimal(0)).to_integral_value(ROUND_FLOOR)
-        expected = [full, 2 * (full // 3), Decimal(5 if net else 0)]
+        expected = [full, 2 * (full // 3), Decimal(5 if net > 0 else 0)]
         for index, points in enumerate(expected):
             given = sum(
                 (
