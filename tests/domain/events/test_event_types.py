@@ -24,6 +24,10 @@ ACTIVITIES = {
 }  # fmt: skip
 TRANSACTIONS = {"purchase", "refund", "payment", "charge", "credit", "checkout"}
 POINTS = {"point_add", "point_sub"}
+NEEDED: dict[str, dict[str, object]] = {
+    "checkout_update": {"correction_of": "event_1", "amount": 5},
+    "checkout_reject": {"correction_of": "event_1"},
+}
 FIELD_CHANGES = {"field_updated", "field_increment", "field_decrement"}
 
 
@@ -41,7 +45,7 @@ def test_built_in_types_have_a_category_a_label_and_a_description() -> None:
     ):  # fmt: skip
         assert {TYPES[kind] for kind in kinds} == {category}
         more = {"field_name": "tier", "amount": 1} if category is Category.FIELD_CHANGE else {}
-        assert {draft(type=kind, **more).category for kind in kinds} == {category}
+        assert {draft(type=kind, **{**more, **NEEDED.get(kind, {})}).category for kind in kinds} == {category}
     types = EventTypes("ws_1")
     assert [types.label_of(kind) for kind in ("purchase", "check_in", "lookbook")] == [
         "Purchase",
