@@ -73,8 +73,10 @@ async def insert_missing(ctx: Context, cards: Sequence[Pass]) -> dict[str, str]:
     epoch, passes = ctx.resources.cache.last_epoch(ctx.workspace.id), ctx.workspace.passes
     reserved = await passes.reserve(cards)
     existing = await passes.insert(reserved)
-    stored_ids = await passes.ids_of([cards[index].external_id for index in existing]) if existing else {}
-    if len(stored_ids) < len(existing):
+    names = [cards[index].external_id for index in existing]
+    stored_ids = await passes.ids_of(names) if names else {}
+    if erased := [name for name in names if name not in stored_ids]:
+        await passes.free_names_of_erased(erased)
         raise Unavailable("store")
     ids = {card.id: stored_ids.get(card.external_id, new.id) for card, new in zip(cards, reserved, strict=True)}
     for card in cards:

@@ -77,8 +77,9 @@ async def create_passes(ctx: Context, items: Sequence[PassInput], action: str = 
     stored = (
         await ctx.workspace.passes.get_by_external_ids([drafts[i].external_id for i in remaining]) if remaining else {}
     )
-    if any(drafts[i].external_id not in stored for i in remaining):
+    if erased := [drafts[i].external_id for i in remaining if drafts[i].external_id not in stored]:
         # A pass with this external id is being erased; a retry finds the external id free.
+        await ctx.workspace.passes.free_names_of_erased(erased)
         raise Unavailable("store")
     for index in remaining:
         results[index] = _compare_with_stored(index, drafts[index], stored[drafts[index].external_id])

@@ -166,6 +166,18 @@ class PassQueries(WorkspaceQueries):
         ids = await self._names.reserve({card.external_id: card.id for card in cards})
         return [card if ids[card.external_id] == card.id else replace(card, id=ids[card.external_id]) for card in cards]
 
+    async def free_names_of_erased(self, external_ids: Sequence[str]) -> None:
+        """Free external ids whose pass is erased and forgotten. Safe to repeat. Two round trips for most. Index: _id.
+
+        A slow creation may have read a name before the erasure freed it, and stored the name again afterwards.
+        """
+        names = await self._names.find(external_ids)
+        docs = await self._by_ids([each.pass_id for each in names.values()], {"gone": 1})
+        gone = {doc["_id"] for doc in docs if "gone" in doc}
+        for name, each in names.items():
+            if each.pass_id in gone:
+                await self._names.free(name, each.pass_id)
+
     async def close_name(self, card: Pass) -> None:
         """Let every reader of the external id look at the pass, before the pass is merged or erased. Index: _id."""
         await self._names.close({card.external_id: card.id})
