@@ -14,15 +14,18 @@ from bson import Int64, ObjectId
 
 from app.clock import FixedClock, system_ms
 from app.commands.jobs.exports import export_activities
+from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import erase_pass
 from app.commands.webhooks.endpoints import create_webhook_endpoint
 from app.domain.activities import ActivityQuery
-from app.domain.errors import Unavailable
+from app.domain.errors import Conflict, Unavailable
+from app.domain.events.tombstones import merge_id
 from app.domain.files.exports import ExportFormat
 from app.domain.ids import slot_of
 from app.domain.jobs import JobStatus
 from app.flow import SLOT_RANGES, range_of
 from app.resources import Resources, open_resources
+from app.store.workspace.vocabulary import TYPE
 from tests.business import Business, open_business
 from tests.patience import wait_until
 from tests.receiver import run_receiver
@@ -32,6 +35,7 @@ from tests.workers.jobs.test_exports import read_lines
 from workers.stages.deliver import run_endpoint
 from workers.stages.erase import erase
 from workers.stages.fold import fold
+from workers.stages.forget import forget
 from workers.stages.publish import publish
 from workers.stages.run_job import jobs
 from workers.worker import Worker
@@ -94,7 +98,12 @@ class ElectionDuringRead:
         self.met += 1
         if self.met == 1:
             replica_set.elect()
-        return {"ok": 1.0, "cursor": {"id": Int64(0), "ns": f"{command.database}.{self.collection}", "firstBatch": []}}
+        return no_documents(command)
+
+
+def no_documents(command: Command) -> Doc:
+    """Return the answer to a find that finds nothing."""
+    return {"ok": 1.0, "cursor": {"id": Int64(0), "ns": f"{command.database}.{command.collection}", "firstBatch": []}}
 
 
 async def learn_of_election(worker: Worker) -> None:
@@ -208,6 +217,64 @@ async def test_erasure_is_not_finished_when_a_primary_is_elected(business: Busin
         await erase(behind.worker, card.id)
     assert await db["erasures"].count_documents({}) == 1
     assert await db["events"].count_documents({"type": "purchase"}) == 0
+
+
+async def test_activities_of_an_erased_pass_are_emptied_although_a_primary_is_elected(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new primary shows no activity. The round that waits for the caches of other processes must not finish then."""
+    await business.record({}, {}, {})
+    await business.run_worker()
+    card = await business.read_pass()
+    await erase_pass(business.ctx, pass_id=card.id)
+    for key in SLOT_RANGES:
+        await fold(business.worker, key)
+    await publish(business.worker, business.ctx.workspace.id)
+    async with in_replica_set(business, ElectionDuringRead("activities", "pass")) as behind:
+        monkeypatch.setattr("workers.stages.erase.CACHE_EXPIRY_SECONDS", 3_600)
+        with pytest.raises(Unavailable):
+            await erase(behind.worker, card.id)
+        monkeypatch.setattr("workers.stages.erase.CACHE_EXPIRY_SECONDS", 0)
+        await erase(behind.worker, card.id)
+    db = business.ctx.resources.db
+    assert await db["erasures"].count_documents({}) == 1
+    assert await db["activities"].distinct("data") == [{"erased": True}]
+
+
+async def test_merges_form_no_cycle_when_a_primary_is_elected(business: Business) -> None:
+    """The new primary does not show the tombstone of the first merge when the second one looks for it."""
+    await business.create_passes("ann", "bob")
+    ids = await business.ctx.workspace.passes.ids_of(["ann", "bob"])
+    await merge_passes(business.ctx, ids["ann"], ids["bob"])
+    finds: list[Command] = []
+
+    def hide_merge(replica_set: ReplicaSet, command: Command) -> Doc | None:
+        if command.body["filter"].get("_id") != merge_id(ids["bob"]) or len(finds) == 2:
+            return None
+        finds.append(command)
+        if len(finds) == 1:
+            replica_set.elect()
+        return no_documents(command)
+
+    async with in_replica_set(business, hide_merge) as behind:
+        with pytest.raises(Conflict):
+            await merge_passes(behind.ctx, ids["bob"], ids["ann"])
+    assert len(finds) == 2
+    await business.run_worker()
+    assert (await business.read_pass("bob")).id == ids["ann"]
+
+
+async def test_word_of_an_event_is_not_forgotten_when_a_primary_is_elected(business: Business) -> None:
+    """The new primary does not show the event."""
+    await business.record({})
+    vocabulary = business.ctx.workspace.vocabulary
+    await vocabulary.doubt([(TYPE, "purchase")])
+    async with in_replica_set(business, ElectionDuringRead("events", "type")) as behind:
+        with pytest.raises(Unavailable):
+            await forget(behind.worker, business.ctx.workspace.id)
+        assert await vocabulary.types() == ["purchase"]
+        await forget(behind.worker, business.ctx.workspace.id)
+    assert (await vocabulary.types(), await vocabulary.doubted()) == (["purchase"], {})
 
 
 async def test_worker_that_is_connected_directly_learns_of_no_election(proxied: Business) -> None:

@@ -65,6 +65,8 @@ async def erase_once(worker: Worker, pass_id: str) -> bool:
         for each in cards:
             await worker.erase_queries.close_name(each)
             await _empty_activities(worker, each, now_ms)
+        # A new primary may not have shown all activities. The next round does not look at them again.
+        worker.require_same_primary(election)
         await worker.erase_queries.change_erasure_epoch(card.workspace_id)
         worker.remember_epoch_change(pass_ids, time.monotonic())
         if CACHE_EXPIRY_SECONDS > 0:

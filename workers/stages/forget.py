@@ -32,7 +32,8 @@ async def forget(worker: Worker, key: str) -> None:
 
 
 async def forget_once(worker: Worker, workspace_id: str) -> bool:
-    """Check the doubted words once. Returns False: a later sweep continues if something is left."""
+    """Check the doubted words once. Returns False: a later sweep continues if something is left. Raises Unavailable."""
+    election = worker.last_election()
     workspace = worker.resources.workspace(workspace_id)
     doubted = await workspace.vocabulary.doubted()
     # The events of a pass are still found while it is being erased. Its words are doubted again before they vanish.
@@ -42,6 +43,8 @@ async def forget_once(worker: Worker, workspace_id: str) -> bool:
     await asyncio.sleep(CACHE_EXPIRY_SECONDS)
     used = await _find_used(worker, workspace, sorted(doubted))
     if not worker.stopping:
+        # A new primary may not have shown the events that have a word.
+        worker.require_same_primary(election)
         await workspace.vocabulary.keep({word: mark for word, mark in doubted.items() if word in used})
         await workspace.vocabulary.delete({word: mark for word, mark in doubted.items() if word not in used})
     return False

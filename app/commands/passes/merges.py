@@ -37,9 +37,9 @@ async def merge_passes(ctx: Context, survivor_id: str, merged_id: str) -> Pass:
             raise Conflict("This pass is being erased and cannot be merged.", field)
     await record_audit_entry(ctx, "mergePasses", "Pass", merged.id, into=survivor.id)
     for _ in range(_MAX_ATTEMPTS):
-        # Read the rank before checking for cycles. A merge that is decided after the checks takes rank + 1, so this
-        # decision fails and the checks are repeated.
-        rank = await removals.complete_merge()
+        # Read the number of merges before checking for cycles. A merge that is decided after the checks changes it, so
+        # this decision fails and the checks are repeated.
+        decided = await removals.complete_merge()
         if merged.id in await removals.merges(survivor.id):
             raise Conflict("The survivor is itself being merged into the other pass.", "mergedId")
         pending_merges = await removals.merges(merged.id)
@@ -48,7 +48,7 @@ async def merge_passes(ctx: Context, survivor_id: str, merged_id: str) -> Pass:
         if not pending_merges:
             await ctx.workspace.passes.close_name(merged)
             tombstone = Tombstone(merged.id, None, await ctx.now(), into=survivor.id)
-            if not await removals.decide_merge(tombstone, ctx.origin, rank):
+            if not await removals.decide_merge(tombstone, ctx.origin, decided):
                 continue
         ctx.resources.cache.forget_pass(ctx.workspace.id, merged.id, merged.external_id)
         ctx.resources.wake_fold(ctx.workspace.id, [merged.id])

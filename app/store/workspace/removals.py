@@ -13,6 +13,7 @@ from app.domain.jobs import JobKind
 from app.domain.values.instants import EARLIEST, from_ms
 from app.store.codecs.events import tombstone_to_doc
 from app.store.codecs.passes import erased_from_doc
+from app.store.mongo.driver import last_election
 from app.store.mongo.queries import Collection, Database, Doc, WorkspaceQueries, insert_new
 
 MAX_PENDING_COUNTED = 10_000
@@ -29,6 +30,13 @@ class PendingRemovals(NamedTuple):
     oldest_at: datetime | None
 
 
+class DecidedMerges(NamedTuple):
+    """Number of merges that were decided in a workspace, and the last election of a primary before it was read."""
+
+    number: int
+    election: object
+
+
 class RemovalQueries(WorkspaceQueries):
     """Removals of one workspace. Errors: Unavailable, safe to repeat."""
 
@@ -37,7 +45,7 @@ class RemovalQueries(WorkspaceQueries):
     def __init__(self, db: Database, workspace_id: str, in_chunk: int, *, is_sharded: bool = False) -> None:
         super().__init__(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self._passes, self._erasures, self._jobs = db["passes"], db["erasures"], db["jobs"]
-        self._merges = db["merges"]
+        self._db, self._merges = db, db["merges"]
 
     async def insert(self, tombstones: Sequence[Tombstone], origin: Origin) -> set[int]:
         """Insert pending tombstones and return the indexes of those whose target has one already. Safe to repeat."""
@@ -91,31 +99,38 @@ class RemovalQueries(WorkspaceQueries):
         Index: _id, one query for each.
         """
         found: list[str] = []
-        while (doc := await self._find_one(self._collection, merge_id(found[-1] if found else pass_id))) is not None:
+        while True:
+            doc = await self._find_one(self._collection, merge_id(found[-1] if found else pass_id))
+            # The stub of a tombstone has no survivor: the pass was erased before it was merged.
+            if doc is None or "into" not in doc:
+                return found
             found.append(doc["into"])
-        return found
 
-    async def complete_merge(self) -> int:
-        """Store the tombstone of the merge that was decided last, and return the number of merges decided so far.
+    async def complete_merge(self) -> DecidedMerges:
+        """Store the tombstone of the merge that was decided last, and return the merges decided so far.
 
         The caller that decided a merge may have crashed before it stored the tombstone. Safe to repeat, and to run in
         several processes at once. One round trip if the tombstone is stored. Index: _id.
         """
+        election = last_election(self._db)
         doc = await self._merges.find_one({"_id": self._workspace_id})
         if doc is None:
-            return 0
+            return DecidedMerges(0, election)
         if "tombstone" in doc:
             await self._store_tombstone(doc["rank"], doc["tombstone"])
-        return int(doc["rank"])
+        return DecidedMerges(int(doc["rank"]), election)
 
-    async def decide_merge(self, tombstone: Tombstone, origin: Origin, rank: int) -> bool:
-        """Decide a merge after `rank` others, and store its tombstone. Index: _id.
+    async def decide_merge(self, tombstone: Tombstone, origin: Origin, decided: DecidedMerges) -> bool:
+        """Decide a merge after those that `complete_merge` returned, and store its tombstone. Index: _id.
 
-        Returns False, with nothing changed, if another merge of the workspace was decided since `complete_merge` returned
-        the rank. If this raises Unavailable, the merge may be decided; then the next call of `complete_merge` stores its
-        tombstone. The document of the workspace decides, so that no index of the events has to be unique.
+        Returns False, with nothing changed, if another merge of the workspace was decided since, or a primary was elected:
+        a new primary may not have shown the tombstones of merges that are decided. If this raises Unavailable, the merge may
+        be decided; then the next call of `complete_merge` stores its tombstone. The document of the workspace decides, so
+        that no index of the events has to be unique.
         """
-        doc = tombstone_to_doc(tombstone, self._workspace_id, origin)
+        if last_election(self._db) != decided.election:
+            return False
+        rank, doc = decided.number, tombstone_to_doc(tombstone, self._workspace_id, origin)
         decision: Doc = {"rank": rank + 1, "tombstone": doc, "open": 1}
         if rank:
             as_read = {"_id": self._workspace_id, "rank": rank}

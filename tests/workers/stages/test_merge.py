@@ -18,6 +18,7 @@ from app.domain.activities import CUSTOM_EVENT, DELETED, UPDATED
 from app.domain.errors import Conflict, InvalidInput, NotFound
 from app.domain.events.events import TOMBSTONES, Event, EventQuery
 from app.domain.events.receipts import RecordStatus
+from app.domain.events.tombstones import Tombstone
 from app.domain.passes.passes import PassInput
 from app.domain.state import aggregates
 from app.flow import SLOT_RANGES
@@ -418,7 +419,22 @@ async def test_of_two_merges_that_would_form_a_cycle_one_is_refused(business: Bu
         )  # fmt: skip
         assert sum(isinstance(each, Conflict) for each in results) == 1
         assert sum(not isinstance(each, BaseException) for each in results) == 1
-    assert await business.ctx.workspace.removals.complete_merge() == 1
+    assert (await business.ctx.workspace.removals.complete_merge()).number == 1
+
+
+async def test_erased_pass_whose_merge_came_too_late_leads_to_no_survivor(business: Business) -> None:
+    """The erasure and the merge did not see each other. The fold erases the pass, and makes the tombstone a stub."""
+    await business.create_passes("ann", "bob")
+    ids = await business.ctx.workspace.passes.ids_of(["ann", "bob"])
+    removals = business.ctx.workspace.removals
+    decided = await removals.complete_merge()
+    await erase_pass(business.ctx, pass_id=ids["bob"])
+    await business.run_worker()
+    tombstone = Tombstone(ids["bob"], None, START, into=ids["ann"])
+    assert await removals.decide_merge(tombstone, business.ctx.origin, decided)
+    assert await removals.merges(ids["bob"]) == [ids["ann"]]
+    await business.run_worker()
+    assert await removals.merges(ids["bob"]) == []
 
 
 async def test_merge_is_completed_whose_caller_crashed_after_the_decision(business: Business) -> None:
