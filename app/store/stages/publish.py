@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from pymongo import UpdateOne
 
+from app.clock import system_ms
 from app.domain.activities import Entry
 from app.domain.events.events import Event
 from app.store.codecs.events import made_to_doc
@@ -24,14 +25,15 @@ class PublishQueries(StageQueries):
     def __init__(self, db: Database, in_chunk: int = 1_000, *, is_sharded: bool = False) -> None:
         super().__init__(db, in_chunk, is_sharded=is_sharded)
         self._passes, self._events = db["passes"], db["events"]
-        self._look_from_ms = 0
+        self._look_from_ms = self._lap_until_ms = 0
         self._look_horizon = self._first_horizon = Horizon()
 
     async def waiting_workspaces(self) -> set[str]:
         """Return workspaces with unpublished passes. Index: {pub, workspace}.
 
         A call looks at about LOOK_SIZE passes. It continues after the passes of the last call, and begins again after
-        the last pass. So a long backlog of one workspace hides the others for some calls only.
+        the last pass that waited when it began. So a long backlog of one workspace hides the others for some calls only,
+        also if it grows faster than the calls continue.
         """
         from_ms, fields = self._look_from_ms, {"workspace": 1, "pub": 1, "_id": 0}
         docs, horizon = await read_soonest(
@@ -39,8 +41,10 @@ class PublishQueries(StageQueries):
         )
         following = horizon.after([doc["pub"] for doc in docs], LOOK_SIZE)
         if from_ms == 0:
-            self._first_horizon = following
-        if len(docs) == LOOK_SIZE:
+            self._first_horizon, self._lap_until_ms = following, system_ms()
+        if docs and docs[-1]["pub"] > self._lap_until_ms:
+            self._look_from_ms, self._look_horizon = 0, self._first_horizon
+        elif len(docs) == LOOK_SIZE:
             self._look_from_ms, self._look_horizon = max(docs[-1]["pub"], from_ms + 1), following
         elif horizon.until_ms is not None:
             self._look_from_ms, self._look_horizon = horizon.until_ms, following

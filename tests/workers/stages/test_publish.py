@@ -160,6 +160,27 @@ async def test_round_takes_first_what_an_older_version_left_unpublished(
     assert ids[-1] in {activity.pass_id for activity in feed[20:40]}
 
 
+async def test_backlog_that_grows_faster_than_the_looks_hides_no_workspace_for_ever(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every look is full, because each time more passes come than it reads. Another workspace waits before its position."""
+    monkeypatch.setattr(publish_queries, "LOOK_SIZE", 20)
+    clock_ms = iter(range(1_000, 2_000, 40))
+    monkeypatch.setattr(publish_queries, "system_ms", lambda: next(clock_ms))
+    passes, queries = business.ctx.resources.db["passes"], business.worker.publish_queries
+    found = list[set[str]]()
+    for look in range(10):
+        first_ms = 1_000 + 40 * look
+        await passes.insert_many(
+            [{"_id": f"pass_{at}", "workspace": "ws_long", "pub": at} for at in range(first_ms, first_ms + 40)]
+        )
+        if look == 3:
+            await passes.insert_one({"_id": "pass_other", "workspace": "ws_other", "pub": 1_000})
+        found.append(await queries.waiting_workspaces())
+    assert all("ws_long" in each for each in found)
+    assert "ws_other" in set().union(*found)
+
+
 async def test_long_backlog_hides_other_workspaces_for_some_looks_only(
     resources: Resources, business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
