@@ -21,6 +21,12 @@ LOOK_SIZE = 20_000
 BLOCKED_PER_LOOK = 100
 """Passes with pending events that one look at due passes may read once more."""
 
+MAX_LOOKS = 200
+"""Looks after which a lap ends although more and more passes wait for the fold, as they do during an import.
+
+The lap does not see a pass that is stored late, with an instant that the lap has read already.
+"""
+
 PassRef = tuple[str, str]
 """A pass: its id and the id of its workspace."""
 
@@ -46,7 +52,7 @@ class Lap:
     @property
     def should_go_on(self) -> bool:
         """Whether the lap has left so many passes to the fold that it is too early to read them again."""
-        return self.looks < self.blocked // BLOCKED_PER_LOOK
+        return self.looks < min(self.blocked // BLOCKED_PER_LOOK, MAX_LOOKS)
 
     def take(self, count: int) -> list[PassRef]:
         """Return the next passes, at most `count`; none at the end of the lap."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -84,6 +84,30 @@ async def test_due_reads_passes_that_wait_for_the_fold_once_for_many_looks(
     assert examined[-1] == waiting, "with the fold at rest, each look begins a new lap"
     await business.run_worker()
     assert await worker.fold_queries.due(0, 63, to_ms(LATER), 1) == []
+
+
+async def test_due_reads_all_passes_again_although_an_import_goes_on(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow creation stores a pass that was due before the last look. At each look, more passes wait for the fold."""
+    for name in ("BLOCKED_PER_LOOK", "MAX_LOOKS"):
+        monkeypatch.setattr(f"workers.laps.{name}", 5)
+    worker, key, late_ids = business.worker, SLOT_RANGES[0], set[str]()
+
+    async def look_while_an_import_goes_on() -> bool:
+        for look in range(12):
+            business.clock.set(LATER + timedelta(seconds=10 * look))
+            await business.record(*({"pass_external_id": f"p{look}-{number}"} for number in range(60)))
+            business.clock.set(LATER + timedelta(seconds=10 * look + 5))
+            await due(worker, key)
+            if look == 1:
+                late_ids.update(await insert_passes(business, 60, due_ms=[to_ms(LATER)]))
+        return False
+
+    await worker.run_alone("fold", key, look_while_an_import_goes_on)
+    due_ids = {each.pass_id for each in await worker.fold_queries.due(*bounds_of(key), to_ms(LATER), PASSES)}
+    assert len(late_ids) == 60
+    assert not late_ids & due_ids
 
 
 async def test_passes_for_which_a_round_has_no_time_are_not_read_again(
