@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from pymongo.errors import DuplicateKeyError
 
 from app.domain.errors import PunchcardError
 from app.domain.ids import pass_name_id
-from app.store.mongo.queries import Database, Doc, insert_new, translating_errors
+from app.store.mongo.queries import EMBEDDED_CHUNK, Database, Doc, in_chunks, insert_new, translating_errors
 
 NAMED = "pass_names"
 """The document in `constants` that says how far the passes have names: `after` is the last pass, `done` is the end."""
@@ -48,10 +49,10 @@ async def name_passes(db: Database, report: Callable[[int], None] = lambda _: No
         progress = await db["constants"].find_one({"_id": NAMED}) or {}
         after, count = str(progress.get("after", "")), int(progress.get("count", 0))
         while not progress.get("done"):
-            fields = {"workspace": 1, "external_id": 1, "gone": 1}
+            fields = {"workspace": 1, "external_id": 1, "gone": 1, "erased": 1}
             found = db["passes"].find({"_id": {"$gt": after}}, fields).sort("_id", 1).limit(PASSES_NAMED)
             docs = await found.to_list(None)
-            await insert_new(db["pass_names"], [name_of(doc) for doc in docs if "gone" not in doc])
+            await _name(db, [doc for doc in docs if "gone" not in doc])
             after, count = (docs[-1]["_id"], count + len(docs)) if docs else (after, count)
             progress = {"done": True} if len(docs) < PASSES_NAMED else {}
             # A slower process must not take the progress of a faster one back.
@@ -59,6 +60,29 @@ async def name_passes(db: Database, report: Callable[[int], None] = lambda _: No
             with contextlib.suppress(DuplicateKeyError):
                 await db["constants"].update_one({"_id": NAMED}, change, upsert=True)
             report(count)
+
+
+async def _name(db: Database, docs: Sequence[Doc]) -> None:
+    """Store the names of passes. A name that exists is given to its pass if it leads to a pass that does not exist.
+
+    A process of an earlier version may have created the pass after the migration. A creation in this version reserved the
+    name then, and the unique index of the earlier version, where it still exists, refused its pass each time.
+    """
+    names = [name_of(doc) for doc in docs]
+    existing = await insert_new(db["pass_names"], names)
+    expected = {names[index]["_id"]: docs[index] for index in existing if "erased" not in docs[index]}
+
+    async def find_chunk(collection: str, ids: Sequence[str]) -> list[Doc]:
+        return await db[collection].find({"_id": {"$in": list(ids)}}, {"pass": 1}).to_list(None)
+
+    found = await in_chunks(partial(find_chunk, "pass_names"), list(expected), EMBEDDED_CHUNK)
+    others = [each for each in found if each["pass"] != expected[each["_id"]]["_id"]]
+    passes = await in_chunks(partial(find_chunk, "passes"), [each["pass"] for each in others], EMBEDDED_CHUNK)
+    stored_ids = {each["_id"] for each in passes}
+    for each in (each for each in others if each["pass"] not in stored_ids):
+        doc = expected[each["_id"]]
+        as_read = {"_id": each["_id"], "workspace": doc["workspace"], "pass": each["pass"]}
+        await db["pass_names"].update_one(as_read, {"$set": {"pass": doc["_id"]}})
 
 
 def name_of(doc: Doc) -> Doc:

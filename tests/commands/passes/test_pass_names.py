@@ -153,3 +153,17 @@ async def test_passes_of_earlier_versions_get_their_names_before_a_process_start
     await forget_names(resources.db)
     await asyncio.gather(*(name_passes(resources.db) for _ in range(2)))
     assert await resources.db["pass_names"].count_documents({}) == 2_050
+
+
+@pytest.mark.unused_database
+async def test_name_that_leads_to_no_pass_is_given_to_the_pass_without_name(resources: Resources) -> None:
+    """Version 0.1.0 has created `ann` after the migration. The unique index refuses the pass for which the name stands."""
+    db, ids = resources.db, {each: pass_name_id("ws", each) for each in ("ann", "bob")}
+    await db["passes"].insert_many(
+        {"_id": f"pass_{each}", "workspace": "ws", "external_id": each} for each in ("ann", "bob")
+    )
+    held = {"ann": "pass_refused", "bob": "pass_ann"}
+    await db["pass_names"].insert_many({"_id": ids[each], "workspace": "ws", "pass": held[each]} for each in ids)
+    await name_passes(db)
+    stored = {doc["_id"]: doc["pass"] async for doc in db["pass_names"].find({})}
+    assert stored == {ids["ann"]: "pass_ann", ids["bob"]: "pass_ann"}, "`punchcard check` shows the other one"
