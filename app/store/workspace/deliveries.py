@@ -86,7 +86,7 @@ class DeliveryQueries(WorkspaceQueries):
     async def deferred(
         self, endpoint_id: str, limit: int, horizon: Horizon | None = None
     ) -> tuple[list[WebhookDelivery], Horizon]:
-        """Return PENDING deliveries, those due first, and the horizon for the next call.
+        """Return PENDING deliveries, those due first, and the horizon for the next call: one without end after the last.
 
         The first call examines all of the endpoint. Index: {workspace, endpoint, due, pos}.
         """
@@ -94,7 +94,11 @@ class DeliveryQueries(WorkspaceQueries):
             self._collection, self._in_workspace(endpoint=endpoint_id), "due", None, limit=limit,
             horizon=horizon or Horizon(), then=("pos",),
         )  # fmt: skip
-        following = horizon.after([doc["due"] for doc in docs], limit, system_ms() + LONGEST_RETRY_MS)
+        end_ms = system_ms() + LONGEST_RETRY_MS
+        following = horizon.after([doc["due"] for doc in docs], limit, end_ms)
+        if horizon.until_ms is not None and following.until_ms is None:
+            # The next call reads to the end. This one has not: later deliveries may wait.
+            following = Horizon(end_ms + 1)
         return [delivery_from_doc(doc) for doc in docs], following
 
     async def insert(self, deliveries: Sequence[WebhookDelivery]) -> set[int]:
