@@ -21,6 +21,7 @@ from app.store.stages.endpoint_leases import WaitingEndpoint
 from workers.looks import Asked
 from workers.stages.deliver import start_run
 from workers.stages.fold import find_workspaces
+from workers.stages.merge import complete_decided
 
 from .diagnostics import STORE_INTERVAL_SECONDS
 from .sharing import HEARTBEAT_INTERVAL_SECONDS
@@ -157,8 +158,7 @@ class Sweep:
 
     async def merge(self) -> None:
         """Store the tombstones of merges whose caller crashed, and move the remaining events of merged passes."""
-        for workspace_id in await self._worker.merge_queries.decided():
-            await self._worker.resources.workspace(workspace_id).removals.complete_merge()
+        await complete_decided(self._worker)
         await self._run_in_turn("merge", await self._worker.merge_queries.waiting())
 
     async def erase(self) -> None:

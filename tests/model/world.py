@@ -226,8 +226,7 @@ class World:
 
     async def sweep_merges(self, worker: Worker) -> None:
         """Store missing tombstones of merges, and run the merge stage for each merged pass, as the sweep does."""
-        for workspace_id in await worker.merge_queries.decided():
-            await worker.resources.workspace(workspace_id).removals.complete_merge()
+        await merge.complete_decided(worker)
         for pass_id in await worker.merge_queries.waiting():
             await merge.merge(worker, pass_id)
 

@@ -8,12 +8,24 @@ event, because the move counter of the event has changed since the worker read i
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 
+from app.domain.errors import StoreRefused
 from app.domain.passes.merges import end_for_survivor, profile_for_survivor
 from workers.worker import Worker
 
 from .fold import pending_for_pass
+
+
+async def complete_decided(worker: Worker) -> None:
+    """Store the tombstones of merges that are decided and whose caller crashed. Safe to repeat.
+
+    If the store refuses the tombstone of one workspace, those of the others are stored. Raises Unavailable.
+    """
+    for workspace_id in await worker.merge_queries.decided():
+        with contextlib.suppress(StoreRefused):
+            await worker.resources.workspace(workspace_id).removals.complete_merge()
 
 
 async def merge(worker: Worker, key: str) -> None:

@@ -15,7 +15,7 @@ from app.commands.passes.merges import merge_passes
 from app.commands.passes.passes import create_passes, update_pass
 from app.commands.passes.removals import erase_pass, remove_events
 from app.domain.activities import CUSTOM_EVENT, DELETED, UPDATED
-from app.domain.errors import Conflict, InvalidInput, NotFound
+from app.domain.errors import Conflict, InvalidInput, NotFound, StoreRefused
 from app.domain.events.events import TOMBSTONES, Event, EventQuery
 from app.domain.events.receipts import RecordStatus
 from app.domain.events.tombstones import Tombstone
@@ -449,6 +449,21 @@ async def test_merge_is_completed_whose_caller_crashed_after_the_decision(busine
     assert await removals.merges(ids["bob"]) == [ids["ann"]]
     await business.run_worker()
     assert (await business.read_pass()).aggregates["purchase", "USD"].sum == Decimal(3)
+
+
+async def test_refused_tombstone_of_one_workspace_does_not_stop_the_merges_of_others(business: Business) -> None:
+    await business.create_passes("ann", "bob")
+    ids = await business.ctx.workspace.passes.ids_of(["ann", "bob"])
+    await merge_passes(business.ctx, ids["ann"], ids["bob"])
+    await fold_all(business)
+    while await publish_once(business.worker, business.ctx.workspace.id):
+        pass
+    assert ids["bob"] in await business.worker.merge_queries.waiting()
+    refusal = StoreRefused(121, "DocumentValidationFailure", "")
+    await business.ctx.resources.db["merges"].insert_one({"_id": "ws_other", "rank": 1, "open": 1})
+    with patch.object(RemovalQueries, "complete_merge", side_effect=refusal):
+        await Sweep(business.worker, STAGES).merge()
+    assert await business.worker.merge_queries.waiting() == []
 
 
 async def test_sweep_completes_a_merge_that_nobody_repeats(business: Business) -> None:
