@@ -169,6 +169,10 @@ class Collection:
         if failures:
             raise BulkWriteError({"writeErrors": failures, "writeConcernErrors": []})
 
+    async def find_one_and_update(self, *_: Any, **__: Any) -> Doc:
+        """Fail: the workers count failures of a walk so, and no walk may fail."""
+        raise AssertionError("a walk failed")
+
     async def update_one(self, query: Doc, change: Doc) -> Matched:
         """Update the first document that matches, and return how many matched."""
         matched: list[int] = []

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -12,15 +13,23 @@ from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import count_matching_events, erase_pass, remove_events
 from app.commands.rules.rules import create_rule
 from app.domain.activities import CUSTOM_EVENT, POINTS_ADDED, RULE_WAS_FIRED
+from app.domain.definitions import Definitions
 from app.domain.errors import Code
 from app.domain.events.events import RULE_FIRED, Event, EventQuery
+from app.domain.fold.advance import Advanced, advance
+from app.domain.fold.lacks import Lacks
+from app.domain.ids import slot_of
+from app.domain.passes.passes import Pass
 from app.domain.state.aggregations import Aggregation, Function, GroupBy
 from app.domain.state.points import rebuild_account
 from app.domain.state.statistics import build_statistics
+from app.domain.values.instants import to_ms
+from app.flow import range_of
 from app.store.stages.publish import PublishQueries
 from tests.business import Business
 from tests.crashes import Crash
 from workers.main import STAGES
+from workers.stages.fold import fold_once
 from workers.sweep import Sweep
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -216,3 +225,45 @@ async def test_made_events_are_neither_corrected_nor_deleted_by_clients(business
     _, award = await read_made(business)
     outcome = await business.record({"type": "custom", "points": -5, "correction_of": award.id})
     assert [problem.code for item in outcome.results for problem in item.problems] == [Code.CAUSED_BY_RULE]
+
+
+async def test_walk_that_goes_on_lacking_data_is_saved_up_to_the_instant_before(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await buy(business, 5)
+    now = await business.clock.now()
+    early, late = now - timedelta(seconds=20), now - timedelta(seconds=10)
+    await business.record({"amount": 1, "occurred_at": early}, {"amount": 2, "occurred_at": late})
+    walks: list[int | None] = []
+
+    def lack(card: Pass, definitions: Definitions, events: Sequence[Event] = (), **options: Any) -> Advanced | Lacks:
+        walks.append(options["before_ms"])
+        if options["before_ms"] is None:
+            return Lacks(to_ms(late), history=True, is_first=False)
+        return advance(card, definitions, events, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("workers.stages.advance.advance", lack)
+        await fold_once(business.worker, range_of(slot_of((await business.read_pass()).id)))
+    assert walks == [None] * 6 + [to_ms(late)]
+    card = await business.read_pass()
+    assert (card.aggregates["purchase", "USD"].sum, card.failures) == (Decimal(6), 0)
+    await business.run_worker()
+    assert (await business.read_pass()).aggregates["purchase", "USD"].sum == 8
+
+
+async def test_walk_that_lacks_data_at_its_first_instant_counts_as_a_failure(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await buy(business, 5)
+    await business.record({"amount": 1})
+
+    def lack(card: Pass, *_: object, **__: object) -> Lacks:
+        return Lacks(card.evaluated_until_ms, history=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("workers.stages.advance.advance", lack)
+        await fold_once(business.worker, range_of(slot_of((await business.read_pass()).id)))
+    assert (await business.read_pass()).failures == 1
+    await business.run_worker()
+    assert (await business.read_pass()).aggregates["purchase", "USD"].sum == 6
