@@ -103,9 +103,11 @@ class Broadcasts:
 
 @dataclass
 class ShardClocks:
-    """Gives each read of a pass a later time than the one before, and notes the times at which events are read."""
+    """Gives each read of passes, or of another collection, a later time. Notes the times at which events are read."""
 
-    passes_at: list[Timestamp] = field(default_factory=list)
+    collection: str = "passes"
+
+    read_at: list[Timestamp] = field(default_factory=list)
     events_from: list[Timestamp | None] = field(default_factory=list)
     """For each read of events by id: the time of which the shard must know all writes."""
 
@@ -118,9 +120,9 @@ class ShardClocks:
             if command.collection == "events" and "_id" in command.body["filter"]:
                 self.events_from.append(from_time)
             reply = await forward(command)
-            if command.collection == "passes":
-                self.passes_at.append(Timestamp(2_000_000_000 + len(self.passes_at), 1))
-                reply["operationTime"] = self.passes_at[-1]
+            if command.collection == self.collection:
+                self.read_at.append(Timestamp(2_000_000_000 + len(self.read_at), 1))
+                reply["operationTime"] = self.read_at[-1]
             return reply
 
         return tell

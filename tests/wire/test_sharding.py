@@ -161,10 +161,25 @@ async def test_shard_of_the_events_knows_what_the_fold_has_seen_of_their_passes(
         for number in range(2):
             await business.record({"external_id": str(number)})
             [ann] = (await business.ctx.workspace.passes.ids_of(["ann"])).values()
-            clocks.passes_at.clear()
+            clocks.read_at.clear()
             clocks.events_from.clear()
             await fold(business.worker, range_of(slot_of(ann)))
-            assert clocks.events_from[0] == clocks.passes_at[0] is not None
+            assert clocks.events_from[0] == clocks.read_at[0] is not None
+
+
+async def test_shards_of_the_tombstones_know_what_a_merge_has_seen_of_other_merges(
+    resources: Resources, clock: FixedClock
+) -> None:
+    """Otherwise two merges may form a cycle after an election."""
+    clocks = ShardClocks("merges")
+    async with behind([clocks.rule()], resources, clock) as business:
+        await business.create_passes("ann", "bob", "cas")
+        ids = await business.ctx.workspace.passes.ids_of(["ann", "bob", "cas"])
+        await merge_passes(business.ctx, ids["ann"], ids["bob"])
+        clocks.read_at.clear()
+        clocks.events_from.clear()
+        await merge_passes(business.ctx, ids["ann"], ids["cas"])
+        assert clocks.events_from[-2:] == [clocks.read_at[-1]] * 2
 
 
 async def test_wake_ups_name_the_workspace_only_on_a_sharded_store(

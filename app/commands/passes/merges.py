@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from app.commands.audit import record_audit_entry
 from app.commands.context import Context
 from app.domain.errors import Code, Conflict, InvalidInput, LimitExceeded, NotFound, Unavailable
 from app.domain.events.tombstones import Tombstone
 from app.domain.passes.merges import MAX_ALIASES
 from app.domain.passes.passes import Pass
+from app.store.mongo.read_order import reading_in_order
 
 _MAX_ATTEMPTS = 10
 
@@ -37,20 +40,29 @@ async def merge_passes(ctx: Context, survivor_id: str, merged_id: str) -> Pass:
             raise Conflict("This pass is being erased and cannot be merged.", field)
     await record_audit_entry(ctx, "mergePasses", "Pass", merged.id, into=survivor.id)
     for _ in range(_MAX_ATTEMPTS):
-        # Read the number of merges before checking for cycles. A merge that is decided after the checks changes it, so
-        # this decision fails and the checks are repeated.
-        decided = await removals.complete_merge()
-        if merged.id in await removals.merges(survivor.id):
-            raise Conflict("The survivor is itself being merged into the other pass.", "mergedId")
-        pending_merges = await removals.merges(merged.id)
-        if pending_merges and pending_merges[0] != survivor.id:
-            raise Conflict("This pass is being merged into a third pass; repeat in a moment.", "mergedId")
-        if not pending_merges:
-            await ctx.workspace.passes.close_name(merged)
-            tombstone = Tombstone(merged.id, None, await ctx.now(), into=survivor.id)
-            if not await removals.decide_merge(tombstone, ctx.origin, decided):
-                continue
-        ctx.resources.cache.forget_pass(ctx.workspace.id, merged.id, merged.external_id)
-        ctx.resources.wake_fold(ctx.workspace.id, [merged.id])
-        return survivor
+        # On a sharded store, the tombstones of merges may lie on other shards than their number.
+        with reading_in_order() if ctx.resources.is_sharded else contextlib.nullcontext():
+            is_requested = await _request_merge(ctx, survivor, merged)
+        if is_requested:
+            ctx.resources.cache.forget_pass(ctx.workspace.id, merged.id, merged.external_id)
+            ctx.resources.wake_fold(ctx.workspace.id, [merged.id])
+            return survivor
     raise Unavailable("store")
+
+
+async def _request_merge(ctx: Context, survivor: Pass, merged: Pass) -> bool:
+    """Request a merge, and return whether it is requested. If not, another merge was decided meanwhile. Raises Conflict."""
+    removals = ctx.workspace.removals
+    # Read the number of merges before checking for cycles. A merge that is decided after the checks changes it, so this
+    # decision fails and the checks are repeated.
+    decided = await removals.complete_merge()
+    if merged.id in await removals.merges(survivor.id):
+        raise Conflict("The survivor is itself being merged into the other pass.", "mergedId")
+    pending_merges = await removals.merges(merged.id)
+    if pending_merges and pending_merges[0] != survivor.id:
+        raise Conflict("This pass is being merged into a third pass; repeat in a moment.", "mergedId")
+    if pending_merges:
+        return True
+    await ctx.workspace.passes.close_name(merged)
+    tombstone = Tombstone(merged.id, None, await ctx.now(), into=survivor.id)
+    return await removals.decide_merge(tombstone, ctx.origin, decided)

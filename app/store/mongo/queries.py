@@ -16,7 +16,7 @@ from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
 from .failures import DRIVER_ERRORS, DUPLICATE, failure_log
-from .read_order import current_order
+from .read_order import read_in_order
 from .usage import charge_counted
 
 Doc = dict[str, Any]
@@ -168,14 +168,7 @@ class StageQueries(ErrorTranslating):
             cursor = cursor.sort(list(sort)) if sort else cursor
             return await (cursor.limit(limit) if limit else cursor).to_list(None)
 
-        order = current_order()
-        if order is None:
-            return await find()
-        async with await self._db.client.start_session(causal_consistency=True) as session:
-            order.begin(session)
-            docs = await find(session=session)
-            order.end(session)
-            return docs
+        return await read_in_order(self._db.client, find)
 
 
 def group_by_workspace(workspace_ids: Mapping[str, str], size: int) -> list[tuple[list[str], list[str]]]:

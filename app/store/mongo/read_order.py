@@ -10,13 +10,15 @@ written by then. MongoDB calls this causal consistency. (Source: docs/decisions/
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 from bson import Timestamp
-from motor.motor_asyncio import AsyncIOMotorClientSession
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorClientSession
 from pymongo.client_session import ClientSession
+
+T = TypeVar("T")
 
 
 class ReadOrder:
@@ -61,3 +63,15 @@ def reading_in_order() -> Iterator[None]:
 def current_order() -> ReadOrder | None:
     """Return the order to which a read belongs now; None outside of `reading_in_order`."""
     return _current.get()
+
+
+async def read_in_order(client: AsyncIOMotorClient[Any], find: Callable[..., Awaitable[T]]) -> T:
+    """Return what `find` returns. It takes options of the driver, by which the read belongs to the order of the block."""
+    order = current_order()
+    if order is None:
+        return await find()
+    async with await client.start_session(causal_consistency=True) as session:
+        order.begin(session)
+        found = await find(session=session)
+        order.end(session)
+        return found

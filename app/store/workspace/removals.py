@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from app.domain.events.events import TOMBSTONES, Origin
@@ -15,6 +16,7 @@ from app.store.codecs.events import tombstone_to_doc
 from app.store.codecs.passes import erased_from_doc
 from app.store.mongo.driver import last_election
 from app.store.mongo.queries import Collection, Database, Doc, WorkspaceQueries, insert_new
+from app.store.mongo.read_order import read_in_order
 
 MAX_PENDING_COUNTED = 10_000
 """Pending removals of one kind that are counted."""
@@ -110,15 +112,14 @@ class RemovalQueries(WorkspaceQueries):
         """Store the tombstone of the merge that was decided last, and return the merges decided so far.
 
         The caller that decided a merge may have crashed before it stored the tombstone. Safe to repeat, and to run in
-        several processes at once. One round trip if the tombstone is stored. Index: _id.
+        several processes at once. One round trip if the tombstone is stored. On a sharded store, call it and `merges` in
+        one block of `reading_in_order`. Index: _id.
         """
         election = last_election(self._db)
-        doc = await self._merges.find_one({"_id": self._workspace_id})
-        if doc is None:
-            return DecidedMerges(0, election)
-        if "tombstone" in doc:
+        while (doc := await self._find_merges()) is not None and "tombstone" in doc:
             await self._store_tombstone(doc["rank"], doc["tombstone"])
-        return DecidedMerges(int(doc["rank"]), election)
+            # Read again: on a sharded store, the reads that follow must see at least the tombstone.
+        return DecidedMerges(0 if doc is None else int(doc["rank"]), election)
 
     async def decide_merge(self, tombstone: Tombstone, origin: Origin, decided: DecidedMerges) -> bool:
         """Decide a merge after those that `complete_merge` returned, and store its tombstone. Index: _id.
@@ -148,6 +149,11 @@ class RemovalQueries(WorkspaceQueries):
             {"_id": self._workspace_id, "rank": rank}, {"$unset": {"tombstone": "", "open": ""}}
         )
 
+    async def _find_merges(self) -> Doc | None:
+        find = partial(self._merges.find_one, {"_id": self._workspace_id})
+        doc: Doc | None = await read_in_order(self._db.client, find)
+        return doc
+
     async def erasure(self, pass_id: str) -> Erasure | None:
         """Return the progress of a pass's erasure; None if none was requested, or the pass does not exist.
 
@@ -170,5 +176,6 @@ class RemovalQueries(WorkspaceQueries):
         return None if tombstone is None else Erasure(pass_id)
 
     async def _find_one(self, collection: Collection, id_: str) -> Doc | None:
-        doc: Doc | None = await collection.find_one(self._by_id(id_))
+        find = partial(collection.find_one, self._by_id(id_))
+        doc: Doc | None = await read_in_order(self._db.client, find)
         return doc if doc is not None and doc["workspace"] == self._workspace_id else None
