@@ -68,6 +68,11 @@ async def live_tiers(ctx: Context, *trees: Criteria | None) -> tuple[str, ...]:
     """
     if not any(TIER_PROGRAM in find_references(tree) for tree in trees if tree is not None):
         return ()
+    return await read_tiers(ctx)
+
+
+async def read_tiers(ctx: Context) -> tuple[str, ...]:
+    """Return the keys of the tiers of the workspace, the lowest first. One round trip. Raises Unavailable."""
     program = await ctx.workspace.definitions.latest(DefinitionKind.TIERS, TIER_PROGRAM)
     return tuple(tier.key for tier in program.tiers) if isinstance(program, TierProgramVersion) else ()
 

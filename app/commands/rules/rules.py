@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from app.commands.audit import record_audit_entry
 from app.commands.context import Context
-from app.commands.definitions import NextRevision, insert_next_version, live_tiers
+from app.commands.definitions import NextRevision, insert_next_version, live_tiers, read_tiers
 from app.commands.events.event_types import event_types
 from app.domain.definitions import criteria_of
 from app.domain.errors import (
@@ -36,11 +36,13 @@ from app.domain.rules.checks import (
 from app.domain.rules.effects import Effect, RecordEvent
 from app.domain.rules.parsing import check_size, parse_rule
 from app.domain.rules.rules import Rule, RuleStatus, RuleVersion
+from app.domain.rules.triggers import TierTrigger
 from app.domain.rules.writing import digest_of_rule, rule_to_dict
 from app.domain.segments.comparisons import count_comparisons
 from app.domain.segments.limits import check_comparisons, check_rate
 from app.domain.segments.satisfiability import find_constants
 from app.domain.segments.segments import DefinitionKind, parse_key
+from app.domain.values.instants import to_ms
 from app.domain.values.text import parse_optional, parse_text
 from app.store.mongo.ids import new_id
 from app.store.mongo.points import charge_points
@@ -151,14 +153,17 @@ async def warn_about_rule(
 ) -> list[Problem]:
     """Return warnings about a rule that is valid and looks like a mistake.
 
-    At most two round trips, of which one only for types that are not built in: `read_types` then returns the types of the
-    events so far. If the store does not answer, there are no warnings: the rule is stored already.
+    At most three round trips. One is only for types that are not built in: `read_types` then returns the types of the
+    events so far. Another one is only for rules on tiers. If the store does not answer, there are no warnings: the rule is
+    stored already.
     """
     try:
         recorded = set()
         if not TYPES.keys() >= set(iter_named_types(version)):
             recorded = set(await (read_types or ctx.workspace.vocabulary.types)())
-        return list(find_rule_warnings(version, await event_types(ctx), recorded))
+        tiers = await read_tiers(ctx) if isinstance(version.trigger, TierTrigger) else ()
+        types, now_ms = await event_types(ctx), to_ms(await ctx.now())
+        return list(find_rule_warnings(version, types, recorded, tiers=tiers, now_ms=now_ms))
     except STORE_FAILURES:
         return []
 

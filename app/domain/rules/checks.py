@@ -13,7 +13,7 @@ from app.domain.segments.warnings import find_warnings
 
 from .effects import AwardPoints, ChangeList, DeductPoints, Effect, RecordEvent
 from .rules import RuleVersion
-from .triggers import EventTrigger, SegmentTrigger
+from .triggers import EventTrigger, SegmentTrigger, TierTrigger
 
 MAX_RULES = 100
 """Rules of a workspace that are not archived."""
@@ -93,8 +93,16 @@ def _triggers_again(version: RuleVersion, effect: Effect, rule_key: str) -> bool
     return not is_low and not is_high
 
 
-def find_rule_warnings(version: RuleVersion, types: EventTypes, recorded: Collection[str]) -> Iterator[Problem]:
-    """Yield remarks about a valid rule that looks like a mistake. `recorded` are the types of the events so far."""
+def find_rule_warnings(
+    version: RuleVersion, types: EventTypes, recorded: Collection[str], *, tiers: Collection[str], now_ms: int
+) -> Iterator[Problem]:
+    """Yield remarks about a valid rule that looks like a mistake.
+
+    `recorded` are the types of the events so far. `tiers` are the keys of the tier program.
+    """
+    yield from _find_past_instants(version, now_ms)
+    if isinstance(version.trigger, TierTrigger):
+        yield from _find_missing_tier(version.trigger, tiers)
     if version.conditions is not None:
         yield from find_warnings(version.conditions, types, recorded, "conditions")
     if isinstance(version.trigger, EventTrigger):
@@ -105,6 +113,25 @@ def find_rule_warnings(version: RuleVersion, types: EventTypes, recorded: Collec
                     f"No event type '{name}' is defined, and no event of that type is recorded. Check the spelling."
                 )
                 yield Problem(Code.UNKNOWN, message, ("trigger", "event", "types", str(index)))
+
+
+def _find_past_instants(version: RuleVersion, now_ms: int) -> Iterator[Problem]:
+    if version.active_to_ms is not None and version.active_to_ms <= now_ms:
+        yield Problem(Code.OUT_OF_RANGE, "The period is over: the rule does not fire any more.", ("active", "to"))
+    for index, effect in enumerate(version.effects):
+        expiry = effect.expiry if isinstance(effect, AwardPoints) else None
+        if expiry is not None and expiry.at_ms is not None and expiry.at_ms <= now_ms:
+            message = "This instant is over: the points expire at once."
+            yield Problem(Code.OUT_OF_RANGE, message, ("effects", str(index), "awardPoints", "expiresAt"))
+
+
+def _find_missing_tier(trigger: TierTrigger, tiers: Collection[str]) -> Iterator[Problem]:
+    if not tiers:
+        message = "The workspace has no tiers: the rule does not fire before setTierProgram."
+        yield Problem(Code.UNKNOWN, message, ("trigger", "tier"))
+    elif trigger.tier_key is not None and trigger.tier_key not in tiers:
+        message = f"The tier program has no tier '{trigger.tier_key}'; its tiers are {', '.join(tiers)}."
+        yield Problem(Code.UNKNOWN, message, ("trigger", "tier", "tierKey"))
 
 
 def iter_named_types(version: RuleVersion) -> Iterator[str]:

@@ -36,6 +36,8 @@ from .texts import TextFault, Texts, render_value, text_values
 
 MAX_MADE_BYTES = 4_096
 """Bytes of what a rule writes into one event: its metadata, or the fields that it changes, as JSON in UTF-8."""
+TOO_LARGE = "TOO_LARGE"
+"""Why an effect fails that would write more than MAX_MADE_BYTES, or give more than MAX_POINTS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,8 @@ class Maker:
         match effect:
             case AwardPoints() | DeductPoints():
                 terms = terms_of(rule, effect, event=cause.event, at_ms=self.at_ms)
+                if terms.is_too_large(cause.net):
+                    return Result(failure=TOO_LARGE)
                 made = self.give(
                     self._new(rule, cause, index, POINT_ADD, Category.CUSTOM), terms, terms.points(cause.net)
                 )
@@ -175,7 +179,7 @@ class Maker:
         if isinstance(rendered, TextFault):
             return f"TEXT: {rendered.message}"[:200]
         assert isinstance(rendered, Mapping)
-        return rendered if len(encode_canonical(rendered)) <= MAX_MADE_BYTES else "TOO_LARGE"
+        return rendered if len(encode_canonical(rendered)) <= MAX_MADE_BYTES else TOO_LARGE
 
     def _new(self, rule: RuleVersion, cause: Cause, effect: int | None, kind: str, category: Category) -> Event:
         return self.new_event(

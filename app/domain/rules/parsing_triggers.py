@@ -148,9 +148,6 @@ def parse_limits(raw: object, *path: str) -> PerPassLimit | None:
         problems.add(Code.INVALID, "Give either within or calendar.", *path, "calendar")
     if count is not None and count > MAX_INSTANTS and (within is not None or calendar is not None):
         # A pass stores the instants of so many firings of a rule.
-        message = f"Give at most {MAX_INSTANTS} with within or calendar, or leave both out."
-        problems.add(Code.OUT_OF_RANGE, message, *path, "count")
-    if count is not None and count > MAX_INSTANTS and (within is not None or calendar is not None):
         message = f"Give at most {MAX_INSTANTS} firings in a time; without within and calendar, the number is free."
         problems.add(Code.OUT_OF_RANGE, message, *path, "count")
     refuse_if(problems.found)

@@ -22,6 +22,8 @@ from .matching import is_within
 from .rules import OnCorrection, RuleVersion
 from .triggers import EventTrigger
 
+MAX_POINTS = 999_999_999_999_999
+"""Points that one effect gives at most: as many as a recorded event may have. So sums of them stay exact."""
 _EXACT = Context(prec=120)
 _ROUNDING = {Rounding.DOWN: ROUND_DOWN, Rounding.HALF_UP: ROUND_HALF_UP, Rounding.UP: ROUND_UP}
 
@@ -49,13 +51,23 @@ class Terms:
     label: str | None = None
 
     def points(self, net: Decimal | None, *, is_removed: bool = False) -> Decimal:
-        """Return the points for a net amount, None for an event without one. `is_removed`: it was removed."""
+        """Return the points for a net amount, None for an event without one. `is_removed`: it was removed.
+
+        A correction that raises the amount gives MAX_POINTS at most.
+        """
+        return min(self._points(net, is_removed=is_removed), Decimal(MAX_POINTS))
+
+    def is_too_large(self, net: Decimal | None) -> bool:
+        """Return whether the points for a net amount exceed MAX_POINTS. Then the effect fails."""
+        return self._points(net) > MAX_POINTS
+
+    def _points(self, net: Decimal | None, *, is_removed: bool = False) -> Decimal:
         if is_removed or not is_within(self.low, self.high, net):
             return ZERO
         if self.per_amount is None:
             if self.has_amount and (net is None or net <= 0):
                 return ZERO
-            return self.sign * _round_fixed(self.fixed or ZERO, self.multiplier)
+            return self.sign * multiply_fixed(self.fixed or ZERO, self.multiplier)
         if net is None or net <= 0:
             return ZERO
         return self.sign * points_per_amount(self.per_amount, self.multiplier, net)
@@ -158,7 +170,7 @@ def round_points(points: Decimal, rounding: Rounding, decimals: int) -> Decimal:
     return points.quantize(Decimal(1).scaleb(-decimals), _ROUNDING[rounding], _EXACT)
 
 
-def _round_fixed(fixed: Decimal, multiplier: Decimal) -> Decimal:
+def multiply_fixed(fixed: Decimal, multiplier: Decimal) -> Decimal:
     """Return the product, rounded down to as many decimals as the fixed points have."""
     exponent = fixed.as_tuple().exponent
     decimals = -exponent if isinstance(exponent, int) and exponent < 0 else 0

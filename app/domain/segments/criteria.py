@@ -222,6 +222,8 @@ def _parse_node(raw: object, state: _ParseState, depth: int, path: tuple[str, ..
     if depth == 0:
         raise InvalidInput(Code.LIMIT, f"Nest criteria at most {MAX_DEPTH} levels deep.", *path)
     present = {k: v for k, v in raw.items() if v is not None} if isinstance(raw, Mapping) else {}
+    if present.get("list") is not None:
+        _parse_list(present, path, is_allowed=False)
     if len(present) != 1 or next(iter(present)) not in ("all", "any", "not", "event", "pass", "segment"):
         raise InvalidInput(Code.INVALID, "Give exactly one of all, any, not, event, pass and segment.", *path)
     [(kind, body)] = present.items()

@@ -11,6 +11,7 @@ from app.domain.activities import POINTS_ADDED, POINTS_EXPIRED, POINTS_PENDING
 from app.domain.events.events import Category, Event
 from app.domain.rules.effects import AwardExpiry, AwardPoints, EndOfPeriod, PointsPerAmount, Rounding
 from app.domain.rules.terms import points_per_amount
+from app.domain.rules.triggers import EventTrigger
 from app.domain.values.instants import DAY_MS, from_ms
 from app.domain.values.periods import PeriodUnit
 
@@ -43,6 +44,29 @@ def test_points_per_amount_round_the_amount_and_then_the_points(
     per: PointsPerAmount, multiplier: str, net: str, points: str
 ) -> None:
     assert points_per_amount(per, Decimal(multiplier), Decimal(net)) == Decimal(points)
+
+
+def test_effect_that_would_give_more_points_than_an_event_may_have_fails() -> None:
+    huge = per_dollar("999999999999999", "0.000001", multiplier=Decimal(999_999_999_999_999))
+    simulation = RuleSimulation(defined(rule("huge", huge, fixed(5))))
+    simulation.play(purchase_event(1, START + 5), purchase_event(2, START + 6))
+    assert (simulation.given, simulation.balance) == ([5, 5], 10)
+    results = simulation.fired[0].metadata["effects"]
+    assert isinstance(results, list)
+    assert [(result["status"], result.get("reason")) for result in results] == [
+        ("FAILED", "TOO_LARGE"),
+        ("SUCCEEDED", None),
+    ]
+    check_rebuild(simulation)
+
+
+def test_correction_that_raises_the_amount_gives_as_many_points_as_an_event_may_have() -> None:
+    checkouts = EventTrigger(("checkout",), currency="USD")
+    simulation = RuleSimulation(defined(rule("points", per_dollar(20_000_000_000_000), trigger=checkouts)))
+    order = replace(purchase_event(1, START + 5), type="checkout")
+    simulation.play(order, replace(refund(2, START + 6, 1_000, order), type="checkout_update"))
+    assert simulation.given == [200_000_000_000_000, 799_999_999_999_999]
+    check_rebuild(simulation)
 
 
 def test_pending_points_enter_the_balance_at_their_instant() -> None:

@@ -37,7 +37,9 @@ def read(**raw: Any) -> RuleVersion:
 def problems_of(**raw: Any) -> dict[str, Code]:
     with pytest.raises(Refused) as refused:
         read(**raw)
-    return {".".join(problem.field): problem.code for problem in refused.value.problems}
+    found = {".".join(problem.field): problem.code for problem in refused.value.problems}
+    assert len(found) == len(refused.value.problems)
+    return found
 
 
 def test_defaults_of_a_rule_are_filled_in() -> None:
@@ -112,6 +114,10 @@ def test_hours_numbers_and_limits() -> None:
         ({"effects": []}, {"effects": Code.REQUIRED}),
         ({"effects": FIVE * 11}, {"effects": Code.TOO_MANY}),
         ({"effects": [{"awardPoints": {"points": "1" * 30}}]}, {"effects.0.awardPoints.points": Code.OUT_OF_RANGE}),
+        ({"effects": [{"awardPoints": {"points": "999999999999999", "multiplier": 2}}]},
+         {"effects.0.awardPoints.multiplier": Code.OUT_OF_RANGE}),
+        ({"effects": [{"awardPoints": {"points": "999999999999999.5"}}]},
+         {"effects.0.awardPoints.points": Code.OUT_OF_RANGE}),
         ({"effects": [{"awardPoints": {}}]}, {"effects.0.awardPoints.points": Code.REQUIRED}),
         ({"effects": [{"awardPoints": {"points": -1}}]}, {"effects.0.awardPoints.points": Code.OUT_OF_RANGE}),
         ({"effects": [{"awardPoints": {"points": 1, "expiresAfterDays": 1, "expiresAfterInactiveDays": 2}}]},

@@ -171,3 +171,30 @@ async def test_invalid_rule_is_refused_with_the_path_of_the_field(
 async def test_warnings_name_what_looks_like_a_mistake(api: Api) -> None:
     payload = await create(api, trigger={"event": {"types": ["regstered"]}})
     assert payload["warnings"] == [{"code": "UNKNOWN", "field": ["trigger", "event", "types", "0"]}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"active": {"from": "2019-01-01T00:00:00Z", "to": "2020-01-01T00:00:00Z"}}, ["active", "to"]),
+        ({"effects": [{"awardPoints": {"points": 5, "expiresAt": "2020-01-01T00:00:00Z"}}]},
+         ["effects", "0", "awardPoints", "expiresAt"]),
+        ({"trigger": {"tier": {"changes": ["JOINED"]}}}, ["trigger", "tier"]),
+    ],
+)  # fmt: skip
+async def test_rule_that_cannot_do_what_it_says_is_created_with_a_warning(
+    api: Api, changes: dict[str, Any], field: list[str]
+) -> None:
+    payload = await create(api, **changes)
+    assert payload["userErrors"] == []
+    assert [warning["field"] for warning in payload["warnings"]] == [field]
+
+
+async def test_rule_on_a_tier_that_the_program_lacks_is_created_with_a_warning(api: Api) -> None:
+    reach = {"event": {"types": ["purchase"], "value": 1}}
+    program = {"period": {"forever": True}, "tiers": [{"key": "gold", "name": "Gold", "reach": reach}]}
+    set_program = "mutation ($input: SetTierProgramInput!) { setTierProgram(input: $input) { userErrors { message } } }"
+    await api.fetch_data(set_program, input=program)
+    assert (await create(api, key="a", trigger={"tier": {"tierKey": "gold"}}))["warnings"] == []
+    payload = await create(api, key="b", trigger={"tier": {"tierKey": "golden"}})
+    assert payload["warnings"] == [{"code": "UNKNOWN", "field": ["trigger", "tier", "tierKey"]}]
