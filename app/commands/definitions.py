@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from typing import TypeVar
 
 from app.domain.definitions import DefinitionVersion
 from app.domain.errors import Code, Conflict, InvalidInput, Unavailable
@@ -16,6 +17,11 @@ from app.domain.tiers.programs import TierProgramVersion
 from .context import Context
 
 MAX_ATTEMPTS = 20
+T = TypeVar("T")
+
+
+class DefinitionChanged(Exception):
+    """A definition has got another version since the command read it. The command reads it again."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,15 @@ class NextRevision:
         """Return the versions of a kind that are in force, by the id of the definition."""
         return {key: version for key, version in self.live.items() if version.kind is kind}
 
+    def check_version(self, subject_id: str, read: int) -> None:
+        """Raise DefinitionChanged unless the latest version of a definition is the one that was read; 0 for none.
+
+        So a change never takes back another one that was acknowledged meanwhile.
+        """
+        latest = self.latest.get(subject_id)
+        if (0 if latest is None else latest.version) != read:
+            raise DefinitionChanged
+
     def check_unreferenced(self, subject_id: str) -> None:
         """Raise Conflict if live definitions refer to a segment."""
         dependents = [key for key, other in self.live.items() if key != subject_id and subject_id in other.references]
@@ -75,6 +90,19 @@ async def read_tiers(ctx: Context) -> tuple[str, ...]:
     """Return the keys of the tiers of the workspace, the lowest first. One round trip. Raises Unavailable."""
     program = await ctx.workspace.definitions.latest(DefinitionKind.TIERS, TIER_PROGRAM)
     return tuple(tier.key for tier in program.tiers) if isinstance(program, TierProgramVersion) else ()
+
+
+async def repeat_if_changed(change: Callable[[], Awaitable[T]]) -> T:
+    """Run a change of a definition, and run it again from its read if the definition got another version meanwhile.
+
+    Raises Unavailable after 20 attempts; safe to repeat.
+    """
+    for _ in range(MAX_ATTEMPTS):
+        try:
+            return await change()
+        except DefinitionChanged:
+            continue
+    raise Unavailable("store")
 
 
 async def insert_next_version(ctx: Context, build: Callable[[NextRevision], DefinitionVersion | None]) -> None:

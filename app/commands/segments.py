@@ -46,7 +46,14 @@ from app.store.workspace.labels import Labels
 
 from .audit import record_audit_entry
 from .context import Context
-from .definitions import NextRevision, insert_next_version, live_tiers, parse_notify
+from .definitions import (
+    DefinitionChanged,
+    NextRevision,
+    insert_next_version,
+    live_tiers,
+    parse_notify,
+    repeat_if_changed,
+)
 from .events.event_types import event_types
 
 
@@ -87,7 +94,11 @@ async def create_segment(
             raise Conflict("Another segment has this key; choose another key.", "key", code=Code.TAKEN)
         labels = replace(labels, id=existing.id, created_at=existing.created_at)
     await record_audit_entry(ctx, "createSegment", "Segment", labels.id, key=parsed_key)
-    await _insert_next_version(ctx, labels.id, tree, zone, parsed_notify)
+    try:
+        await _insert_next_version(ctx, labels.id, tree, zone, parsed_notify, read=0)
+    except DefinitionChanged:
+        # Another call has completed the same labels with other criteria.
+        raise Conflict("Another segment has this key; choose another key.", "key", code=Code.TAKEN) from None
     await store.set_labels(labels)
     return await _find_segment(ctx, labels.id)
 
@@ -108,6 +119,21 @@ async def update_segment(
     feed shows the transitions that the change itself causes (EMIT) or hides them by default (SILENT). Raises NotFound,
     Refused and Unavailable.
     """
+    return await repeat_if_changed(
+        lambda: _update_segment(ctx, segment_id, name, description, criteria=criteria, timezone=timezone, notify=notify)
+    )
+
+
+async def _update_segment(
+    ctx: Context,
+    segment_id: str,
+    name: object,
+    description: object,
+    *,
+    criteria: object,
+    timezone: object,
+    notify: object,
+) -> Segment:
     before = await _find_segment(ctx, segment_id)
     if before.archived:
         raise Conflict("This segment is archived; duplicate it to use its criteria again.", "id")
@@ -129,7 +155,7 @@ async def update_segment(
     if is_redefined or is_renamed:
         await record_audit_entry(ctx, "updateSegment", "Segment", before.id, key=before.key)
     if is_redefined:
-        await _insert_next_version(ctx, before.id, tree, zone, parsed_notify)
+        await _insert_next_version(ctx, before.id, tree, zone, parsed_notify, read=before.version)
     if is_renamed:
         await ctx.workspace.segments.set_labels(labels)
     return await _find_segment(ctx, segment_id)
@@ -140,11 +166,15 @@ async def archive_segment(ctx: Context, segment_id: str, *, notify: object = SIL
 
     Raises NotFound, Conflict if live segments refer to the segment, and Unavailable.
     """
+    return await repeat_if_changed(lambda: _archive_segment(ctx, segment_id, notify))
+
+
+async def _archive_segment(ctx: Context, segment_id: str, notify: object) -> Segment:
     before = await _find_segment(ctx, segment_id)
     if not before.archived:
         await record_audit_entry(ctx, "archiveSegment", "Segment", before.id, key=before.key)
         await _insert_next_version(
-            ctx, segment_id, before.criteria, before.timezone, parse_notify(notify), archived=True
+            ctx, segment_id, before.criteria, before.timezone, parse_notify(notify), read=before.version, archived=True
         )
     return await _find_segment(ctx, segment_id)
 
@@ -162,11 +192,20 @@ async def duplicate_segment(ctx: Context, segment_id: str, key: object, name: ob
 
 
 async def _insert_next_version(
-    ctx: Context, segment_id: str, criteria: Criteria, timezone: str, notify: str, *, archived: bool = False
+    ctx: Context,
+    segment_id: str,
+    criteria: Criteria,
+    timezone: str,
+    notify: str,
+    *,
+    read: int,
+    archived: bool = False,
 ) -> None:
     """Insert the next version of a segment and wake the backfill. Nothing changes if the latest version is equal.
 
-    If another call takes the revision, the checks are repeated with the new definitions.
+    If another call takes the revision, the checks are repeated with the new definitions. `read` is the number of the
+    version from which this one was made, 0 for a new segment. Raises DefinitionChanged if it is not the latest one any
+    more.
     """
     criteria = restate(criteria)
 
@@ -189,6 +228,7 @@ async def _insert_next_version(
         content = digest_of(criteria), timezone, archived
         if before is not None and (before.digest, before.timezone, before.archived) == content:
             return None
+        revision.check_version(segment_id, read)
         if not archived:
             check_comparisons(
                 count_comparisons(criteria), (other for key, other in live.items() if key != segment_id), "criteria"

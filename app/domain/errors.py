@@ -40,11 +40,12 @@ CODE_MEANINGS: Mapping[str, str] = {
     Code.EVENT_REMOVED: "The event with this identity, or the event to correct, was removed for good. Do not send it again.",
     Code.CURSOR_EXPIRED: "The feed does not continue after this cursor: the data was restored from a backup, or the front of"
     " the feed was removed. Continue after the cursor that `message` names; the error has it as `oldestCursor`.",
-    Code.CYCLE: "The segments would refer to each other in a circle. Remove one of the references that `message` lists.",
+    Code.CYCLE: "Segments or tiers would refer to each other in a circle, or a rule would trigger itself without end."
+    " `message` says which reference to remove, or how to bound the rule.",
     Code.LIMIT: "The input or the workspace would exceed a limit of Punchcard. Send less, or archive or delete something.",
     Code.UNSUPPORTED: "Punchcard does not offer this combination of values. Choose another one, as `message` says.",
-    Code.POINTS_KEPT: "Only in `warnings`: a refund or credit takes back money, but not the points of the event that it"
-    " corrects. Record negative points with `correctionOf` if the points are to be taken back, too.",
+    Code.POINTS_KEPT: "Only in `warnings`: a refund or credit takes back money, but not the points that were sent with the"
+    " event that it corrects. Record negative points with `correctionOf` if the points are to be taken back, too.",
     Code.CAUSED_BY_RULE: "A rule made this event, so it can be neither corrected nor deleted. Correct or delete its cause.",
 }
 """Meaning of each code and what a client does next. The schema and the reference page publish these texts."""

@@ -9,6 +9,7 @@ import pytest
 from app.commands.segments import archive_segment, create_segment, duplicate_segment, update_segment
 from app.domain.errors import Code, Refused
 from tests.business import Business, no_purchase_for, purchases, spent
+from tests.commands.interleaving import interleave
 from workers.stages.backfill import backfill_once
 
 
@@ -115,3 +116,22 @@ async def test_backfill_continues_after_a_crash(business: Business, monkeypatch:
     await business.run_worker()
     assert await business.ctx.workspace.segments.evaluated_counts([segment.revision]) == {segment.revision: (20, 20)}
     assert len(await business.read_members(segment)) == 20
+
+
+async def test_two_edits_of_a_segment_at_once_are_both_stored(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segment = await business.create_segment("loyal", purchases(2))
+    interleave(monkeypatch, lambda: update_segment(business.ctx, segment.id, timezone="Asia/Tokyo"))
+    edited = await update_segment(business.ctx, segment.id, criteria=purchases(3))
+    assert (edited.timezone, edited.version) == ("Asia/Tokyo", 3)
+
+
+async def test_segment_that_is_archived_during_an_edit_stays_archived(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segment = await business.create_segment("loyal", purchases(2))
+    interleave(monkeypatch, lambda: archive_segment(business.ctx, segment.id))
+    with pytest.raises(Refused):
+        await update_segment(business.ctx, segment.id, criteria=purchases(3))
+    assert (await archive_segment(business.ctx, segment.id)).version == 2

@@ -122,3 +122,29 @@ async def test_changed_rule_holds_from_then_on_and_a_paused_one_does_not_fire(be
         await go_on(begun, timedelta(days=8))
         await record(begun, good)
         assert await balance(begun) == "100"
+
+
+async def test_list_has_who_is_put_on_it_by_hand_or_by_a_rule(begun: Business) -> None:
+    """A list has the passes that were put on it, and rules change it (A1-15)."""
+    await begun.create_passes("bob", "cem")
+    async with run_api(begun) as api:
+        segment_id = (await run(api, "ListOfTesters"))["createSegment"]["segment"]["id"]
+        put = await run(api, "PutOnTheList", segmentId=segment_id)
+        assert put["addToSegment"]["results"] == [{"userErrors": []}]
+        await run(api, "ReviewersAreTesters", segmentId=segment_id)
+        await record(begun, {"type": "new_review", "pass_external_id": "bob"})
+        listed = await api.fetch_data('{ segment(key: "testers") { members { nodes { pass { externalId } } } } }')
+        members = {member["pass"]["externalId"] for member in listed["segment"]["members"]["nodes"]}
+        assert members == {"ann", "bob"}
+
+
+async def test_installed_pass_becomes_active(begun: Business) -> None:
+    """Installations change the status of a pass (WH1-03)."""
+    async with run_api(begun) as api:
+        pass_id = (await api.fetch_data('{ pass(externalId: "ann") { id } }'))["pass"]["id"]
+        deactivate = "mutation ($id: ID!) { updatePass(input: { id: $id, status: INACTIVE }) { userErrors { code } } }"
+        await api.fetch_data(deactivate, id=pass_id)
+        await go_on(begun, timedelta(seconds=1))
+        await run(api, "Installed")
+        shown = await api.fetch_data('{ pass(externalId: "ann") { status installedAt } }')
+        assert shown["pass"] == {"status": "ACTIVE", "installedAt": "2026-03-04T12:00:02.000Z"}

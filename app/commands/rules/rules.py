@@ -11,7 +11,14 @@ from dataclasses import replace
 
 from app.commands.audit import record_audit_entry
 from app.commands.context import Context
-from app.commands.definitions import NextRevision, insert_next_version, live_tiers, read_tiers
+from app.commands.definitions import (
+    DefinitionChanged,
+    NextRevision,
+    insert_next_version,
+    live_tiers,
+    read_tiers,
+    repeat_if_changed,
+)
 from app.commands.events.event_types import event_types
 from app.domain.definitions import criteria_of
 from app.domain.errors import (
@@ -30,6 +37,7 @@ from app.domain.rules.checks import (
     MAX_RULES,
     find_rule_warnings,
     find_self_trigger,
+    find_too_many_points,
     iter_named_segments,
     iter_named_types,
 )
@@ -84,7 +92,11 @@ async def create_rule(ctx: Context, sent: Mapping[str, object], action: str = "c
             raise Conflict("Another rule has this key; choose another key.", "key", code=Code.TAKEN)
         labels = replace(labels, id=existing.id, created_at=existing.created_at)
     await record_audit_entry(ctx, action, "Rule", labels.id, key=key)
-    await _insert_version(ctx, replace(definition, rule_id=labels.id, key=key))
+    try:
+        await _insert_version(ctx, replace(definition, rule_id=labels.id, key=key), read=0)
+    except DefinitionChanged:
+        # Another call has completed the same labels with another definition.
+        raise Conflict("Another rule has this key; choose another key.", "key", code=Code.TAKEN) from None
     await store.set_labels(labels)
     return await find_rule(ctx, labels.id)
 
@@ -94,6 +106,10 @@ async def update_rule(ctx: Context, rule_id: str, sent: Mapping[str, object]) ->
 
     Raises NotFound, Refused and Unavailable.
     """
+    return await repeat_if_changed(lambda: _update_rule(ctx, rule_id, sent))
+
+
+async def _update_rule(ctx: Context, rule_id: str, sent: Mapping[str, object]) -> Rule:
     before = await find_rule(ctx, rule_id)
     _refuse_archived(before)
     labels = Labels(
@@ -113,7 +129,7 @@ async def update_rule(ctx: Context, rule_id: str, sent: Mapping[str, object]) ->
     if is_redefined or is_renamed:
         await record_audit_entry(ctx, "updateRule", "Rule", before.id, key=before.key)
     if is_redefined:
-        await _insert_version(ctx, _as_next(definition, before))
+        await _insert_version(ctx, _as_next(definition, before), read=before.latest.version)
     if is_renamed:
         await ctx.workspace.rules.set_labels(labels)
     return await find_rule(ctx, rule_id)
@@ -124,11 +140,15 @@ async def set_rule_status(ctx: Context, rule_id: str, status: RuleStatus, action
 
     `action` is the name of the mutation. Raises NotFound, Refused and Unavailable.
     """
+    return await repeat_if_changed(lambda: _set_rule_status(ctx, rule_id, status, action))
+
+
+async def _set_rule_status(ctx: Context, rule_id: str, status: RuleStatus, action: str) -> Rule:
     before = await find_rule(ctx, rule_id)
     if before.status is not status:
         _refuse_archived(before)
         await record_audit_entry(ctx, action, "Rule", before.id, key=before.key)
-        await _insert_version(ctx, replace(before.latest, status=status))
+        await _insert_version(ctx, replace(before.latest, status=status), read=before.latest.version)
     return await find_rule(ctx, rule_id)
 
 
@@ -203,7 +223,7 @@ async def _parse(ctx: Context, raw: Mapping[str, object], key: str) -> RuleVersi
     if version.conditions is not None:
         tiers = await live_tiers(ctx, version.conditions)
         refuse_if(find_constants(version.conditions, "conditions", tiers=tiers))
-    refuse_if(find_self_trigger(version, key))
+    refuse_if([*find_too_many_points(version), *find_self_trigger(version, key)])
     return version
 
 
@@ -233,8 +253,12 @@ def _count_comparisons(version: RuleVersion) -> int:
     return sum(map(count_comparisons, criteria_of(version)))
 
 
-async def _insert_version(ctx: Context, version: RuleVersion) -> None:
-    """Insert the next version of a rule. Nothing changes if the latest version has the same content."""
+async def _insert_version(ctx: Context, version: RuleVersion, *, read: int) -> None:
+    """Insert the next version of a rule. Nothing changes if the latest version has the same content.
+
+    `read` is the number of the version from which this one was made, 0 for a new rule. Raises DefinitionChanged if it is
+    not the latest one any more.
+    """
     is_live = version.status is not RuleStatus.ARCHIVED
     own = _count_comparisons(version)
 
@@ -242,6 +266,7 @@ async def _insert_version(ctx: Context, version: RuleVersion) -> None:
         before = revision.latest.get(version.rule_id)
         if before is not None and before.digest == digest_of_rule(version):
             return None
+        revision.check_version(version.rule_id, read)
         if is_live:
             _check_segments(version, revision.live_of(DefinitionKind.SEGMENT))
             rules = revision.live_of(DefinitionKind.RULE)

@@ -11,8 +11,9 @@ from app.domain.segments.criteria import EventCriterion, iter_leaves
 from app.domain.segments.segments import TIER_PROGRAM, find_references
 from app.domain.segments.warnings import find_warnings
 
-from .effects import AwardPoints, ChangeList, DeductPoints, Effect, RecordEvent
+from .effects import ONE, AwardPoints, ChangeList, DeductPoints, Effect, RecordEvent
 from .rules import RuleVersion
+from .terms import MAX_POINTS, multiply_fixed
 from .triggers import EventTrigger, SegmentTrigger, TierTrigger
 
 MAX_RULES = 100
@@ -60,6 +61,17 @@ def find_self_trigger(version: RuleVersion, rule_key: str) -> Iterator[Problem]:
                 "trigger name other types or sources."
             )
             yield Problem(Code.CYCLE, message, ("effects", str(index)))
+
+
+def find_too_many_points(version: RuleVersion) -> Iterator[Problem]:
+    """Yield a problem for each award whose fixed points times multiplier exceed MAX_POINTS."""
+    for index, effect in enumerate(version.effects):
+        if not isinstance(effect, AwardPoints) or effect.fixed is None:
+            continue
+        if multiply_fixed(effect.fixed, effect.multiplier) > MAX_POINTS:
+            message = f"Points times multiplier may come to {MAX_POINTS:,} at most; give smaller ones."
+            name = "points" if effect.multiplier == ONE else "multiplier"
+            yield Problem(Code.OUT_OF_RANGE, message, ("effects", str(index), "awardPoints", name))
 
 
 def _triggers_again(version: RuleVersion, effect: Effect, rule_key: str) -> bool:

@@ -36,7 +36,6 @@ from .reading import (
     parse_not_negative,
     parse_positive,
 )
-from .terms import MAX_POINTS, multiply_fixed
 from .texts import Texts, iter_templates
 
 MAX_EFFECTS = 10
@@ -104,10 +103,6 @@ def _parse_award(body: Mapping[str, object], problems: Problems, path: tuple[str
     per_amount = problems.read(_parse_per_amount, body.get("perAmount"), *path, "perAmount")
     if (body.get("points") is None) == (body.get("perAmount") is None):
         problems.add(Code.REQUIRED, "Give exactly one of points and perAmount.", *path, "points")
-    multiplier = problems.read(parse_positive, body.get("multiplier"), *path, "multiplier") or ONE
-    if fixed is not None and multiply_fixed(fixed, multiplier) > MAX_POINTS:
-        message = f"Points times multiplier may come to {MAX_POINTS:,} at most; give smaller ones."
-        problems.add(Code.OUT_OF_RANGE, message, *path, "points" if multiplier == ONE else "multiplier")
     expiries = [name for name in _EXPIRIES if body.get(name) is not None]
     if len(expiries) > 1:
         problems.add(Code.INVALID, f"Give only one of {', '.join(_EXPIRIES)}.", *path, expiries[1])
@@ -122,7 +117,7 @@ def _parse_award(body: Mapping[str, object], problems: Problems, path: tuple[str
     return AwardPoints(
         fixed=fixed,
         per_amount=per_amount,
-        multiplier=multiplier,
+        multiplier=problems.read(parse_positive, body.get("multiplier"), *path, "multiplier") or ONE,
         expiry=AwardExpiry(at_ms=at_ms, after_days=after_days, after_inactive_days=after_inactive_days, end_of=end_of)
         if expiries
         else None,

@@ -19,6 +19,7 @@ from app.domain.rules.rules import Rule, RuleStatus
 from app.domain.rules.writing import rule_to_dict
 from app.store.mongo.paging import PageRequest
 from tests.business import Business, create_business, purchases
+from tests.commands.interleaving import interleave
 
 DOUBLE = {
     "key": "double",
@@ -184,3 +185,36 @@ async def test_each_change_has_an_audit_entry(business: Business) -> None:
     entries = (await business.ctx.workspace.audit.page(PageRequest())).items
     assert [entry.action for entry in entries] == ["duplicateRule", "pauseRule", "updateRule", "createRule"]
     assert {entry.subject for entry in entries[1:]} == {("Rule", rule.id)}
+
+
+async def test_edit_keeps_a_pause_that_another_call_made_meanwhile(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = await create(business)
+    interleave(monkeypatch, lambda: set_status(business, rule, RuleStatus.PAUSED))
+    edited = await update_rule(business.ctx, rule.id, {"priority": 5})
+    assert (edited.status, edited.latest.priority, edited.latest.version) == (RuleStatus.PAUSED, 5, 3)
+
+
+async def test_two_edits_at_once_are_both_stored(business: Business, monkeypatch: pytest.MonkeyPatch) -> None:
+    rule = await create(business)
+    interleave(monkeypatch, lambda: update_rule(business.ctx, rule.id, {"group": "bonus"}))
+    edited = await update_rule(business.ctx, rule.id, {"priority": 5})
+    assert (edited.latest.group, edited.latest.priority) == ("bonus", 5)
+
+
+async def test_rule_that_is_archived_during_an_edit_stays_archived(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = await create(business)
+    interleave(monkeypatch, lambda: set_status(business, rule, RuleStatus.ARCHIVED))
+    assert await refusal(update_rule(business.ctx, rule.id, {"priority": 5})) == {"id": Code.CONFLICT}
+
+
+async def test_of_two_rules_that_are_created_at_once_with_one_key_one_is_refused(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interleave(monkeypatch, lambda: create(business, priority=1))
+    assert await refusal(create(business, priority=2)) == {"key": Code.TAKEN}
+    [version] = await business.ctx.workspace.definitions.versions()
+    assert version.version == 1
