@@ -224,7 +224,10 @@ async def test_lower_tier_of_a_merged_pass_changes_nothing(business: Business) -
     assert not (await business.read_pass()).outbox
 
 
-async def test_erased_pass_leaves_its_tier_without_measured_values(business: Business) -> None:
+async def test_erased_pass_leaves_its_tier_without_measured_values(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.stages.erase.CACHE_EXPIRY_SECONDS", 0.0)
     await set_tier_program(business.ctx, program(100))
     await business.record({"amount": 600})
     await business.run_worker()
