@@ -208,9 +208,7 @@ def test_rule_whose_effect_matches_its_trigger_needs_limits() -> None:
         ({"points": "999999999999999", "multiplier": "1"}, None),
     ],
 )
-def test_award_of_more_points_than_an_event_may_have_is_read_and_refused_from_outside(
-    award: dict[str, str], name: str | None
-) -> None:
+def test_award_of_more_points_than_an_event_may_have_is_refused(award: dict[str, str], name: str | None) -> None:
     found = [problem.field for problem in find_too_many_points(read(effects=[{"awardPoints": award}]))]
     assert found == ([] if name is None else [("effects", "0", "awardPoints", name)])
 
