@@ -124,10 +124,10 @@ class RemovalQueries(WorkspaceQueries):
     async def decide_merge(self, tombstone: Tombstone, origin: Origin, decided: DecidedMerges) -> bool:
         """Decide a merge after those that `complete_merge` returned, and store its tombstone. Index: _id.
 
-        Returns False, with nothing changed, if another merge of the workspace was decided since, or a primary was elected. A
-        new primary may not have shown the tombstones of merges that are decided. If this raises Unavailable, the merge may
-        be decided; then the next call of `complete_merge` stores its tombstone. The document of the workspace decides, so
-        that no index of the events has to be unique.
+        Returns False, with nothing changed, if another merge of the workspace was decided since. So it does if a primary
+        was elected: a new one may not have shown the tombstones of merges that are decided. If this raises Unavailable,
+        the merge may be decided; then the next call of `complete_merge` stores its tombstone. The document of the workspace
+        decides, so that no index of the events has to be unique.
         """
         if last_election(self._db) != decided.election:
             return False
