@@ -195,11 +195,14 @@ def types_of(event: Event) -> tuple[str, ...]:
     """Return the types of the activities that report an event, in order: its own, then POINTS_ADDED if it adds points.
 
     Points that a rule awards are reported as POINTS_ADDED alone, or as POINTS_PENDING until they are in the balance.
-    The end of a merge has none, and neither has a change of a segment's list.
+    The end of a merge has none, and neither has a change of a segment's list by hand. Each event that a walk makes has at
+    least one, because an entry of the outbox carries the event until publish inserts it.
     """
     if event.type == RULE_FIRED:
         return (RULE_WAS_FIRED,)
-    if event.type == MERGE_FINISHED or event.type in LIST_EVENTS:
+    if event.type in LIST_EVENTS:
+        return (UPDATED,) if event.is_made else ()
+    if event.type == MERGE_FINISHED:
         return ()
     if event.is_made and event.type == POINT_ADD:
         return (POINTS_ADDED if event.matures_ms is None else POINTS_PENDING,)

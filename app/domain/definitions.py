@@ -8,6 +8,7 @@ from functools import cached_property
 
 from app.domain.events.events import Event
 from app.domain.passes.passes import Pass
+from app.domain.rules.cascades import count_effects
 from app.domain.rules.checks import references_of_rule
 from app.domain.rules.matching import iter_rule_measures, nth_measure
 from app.domain.rules.rules import OnHistorical, RuleStatus, RuleVersion
@@ -103,13 +104,17 @@ class ActiveDefinitions:
         return {rule_id: measure for rule_id, measure in measures if measure is not None}
 
     def count_effects(self, event_type: str) -> int:
-        """Return the effects of all rules that may fire after an event of a type, in the first depth."""
-        direct = self.rules_by_event_type.get(event_type, ())
-        return sum(len(rule.effects) for _, rule in direct) + self._other_effects
+        """Return the effects of all rules that may fire after an event of a type, in all depths, at most 200."""
+        found = self._effects_by_type.get(event_type)
+        if found is None:
+            direct = [rule for _, rule in self.rules_by_event_type.get(event_type, ())]
+            others = [rule for rule in self.rules if not isinstance(rule.trigger, EventTrigger)]
+            found = self._effects_by_type[event_type] = count_effects([*direct, *others], self.rules_by_event_type)
+        return found
 
     @cached_property
-    def _other_effects(self) -> int:
-        return sum(len(rule.effects) for rule in self.rules if not isinstance(rule.trigger, EventTrigger))
+    def _effects_by_type(self) -> dict[str, int]:
+        return {}
 
     @cached_property
     def rule_windows(self) -> tuple[Measure, ...]:

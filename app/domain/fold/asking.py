@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from app.domain.activities import CauseKind, activity_id
 from app.domain.events.events import Event
 from app.domain.ids import is_in_control_group
+from app.domain.rules.cascades import MAX_DEPTH, MAX_MADE, MAX_MADE_AT_INSTANT
 from app.domain.rules.made import Cause
 from app.domain.rules.matching import is_active, is_in_bounds, is_open, matches_event, matches_tier
 from app.domain.rules.occurrences import OF_DEFINITIONS, UNASKED, Happened, TierChanged, Transition, is_of_merge
@@ -22,11 +23,6 @@ from app.domain.values.periods import period_start_ms
 
 from .lacks import DataMissing
 from .walk import Walk
-
-MAX_DEPTH = 5
-"""Firings one after the other, each caused by what the one before made."""
-MAX_MADE = 200
-"""Events that rules make for one event, in all depths."""
 
 
 class Asking:
@@ -45,6 +41,8 @@ class Asking:
         self._made: Counter[str] = Counter()
         self._fired_groups: set[tuple[str, str]] = set()
         self._firing: Counter[str] = Counter()
+        # The instant that was asked about last, and the events made at it.
+        self._at_ms, self._made_at_instant = -1, 0
 
     def ask(self, happened: Happened, at_ms: int, depth: int) -> list[Event]:
         """Return the events that rules make for what happened, by priority of the rules. They do not count yet.
@@ -64,6 +62,8 @@ class Asking:
         made: list[Event] = []
         context, maker = walk.context(at_ms), walk.maker(at_ms)
         self._firing.clear()
+        if at_ms != self._at_ms:
+            self._at_ms, self._made_at_instant = at_ms, 0
         for _, rule, cause in found:
             self.matched[rule.rule_id] += 1
             reason = self._find_obstacle(rule, cause, context)
@@ -76,6 +76,7 @@ class Asking:
                 self._fired_groups.add((rule.group, cause.id))
             self._firing[rule.rule_id] += 1
             self._made[cause.chain] += len(events)
+            self._made_at_instant += len(events)
             self._chains.update({event.id: cause.chain for event in events})
             made += events
         return made
@@ -176,7 +177,9 @@ class Asking:
             return "LIMIT"
         if cause.depth > MAX_DEPTH:
             return "DEPTH"
-        return "TOO_MANY" if self._made[cause.chain] + 1 + len(rule.effects) > MAX_MADE else None
+        count = 1 + len(rule.effects)
+        is_much = self._made_at_instant + count > MAX_MADE_AT_INSTANT
+        return "TOO_MANY" if is_much or self._made[cause.chain] + count > MAX_MADE else None
 
     def _is_exhausted(self, rule: RuleVersion, limit: PerPassLimit, firings: Firings, at_ms: int) -> bool:
         """Return whether the rule has fired as often as the limit allows. Firings of this instant count, too."""

@@ -35,7 +35,8 @@ from app.domain.state.measures import (
     from_aggregates,
     refill_window,
 )
-from app.domain.state.points import can_count_in_order, points_account_of
+from app.domain.state.points import points_account_of
+from app.domain.state.points_in_order import can_count_in_order
 from app.domain.values.instants import to_ms
 
 from .lacks import DataMissing
@@ -127,7 +128,7 @@ class Derived:
         if event.type in FIELD_EVENTS:
             if event.type in UPDATES:
                 self.updated_at = max(self.updated_at, event.recorded_at)
-            if not event.step and rebuilds_profile(event, self._card.evaluated_until_ms):
+            if not event.is_made_here and rebuilds_profile(event, self._card.evaluated_until_ms):
                 self.profile = rebuild_profile(self._card.initial_profile, self.counted)
             else:
                 self.profile = apply_field_event(self.profile, event)

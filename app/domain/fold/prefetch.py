@@ -15,7 +15,7 @@ from app.domain.passes.passes import Pass
 from app.domain.passes.profiles import rebuilds_profile
 from app.domain.state.aggregates import Aggregates
 from app.domain.state.measures import Measure, Number, Window, rows_of
-from app.domain.state.points import needs_history
+from app.domain.state.points_in_order import needs_history
 
 
 @dataclass(frozen=True, slots=True)

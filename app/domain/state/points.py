@@ -10,13 +10,14 @@ Points are a function of the *set* of counted events and an instant. The rules:
 - A correction may move the expiry of the remaining points of a grant.
 - Points that a rule awards may be pending: they enter the balance at an instant. Awards with the same end share one lot.
 - A reversal of an award takes first what is left of it, pending or not: its points with the end of the award. Then it
-  spends. If that end has passed, it takes only what was spent of such awards: nothing that has expired.
+  spends. If that end has passed, it takes only what was spent of such awards: nothing that has expired. If the correction
+  is removed later, so much comes back.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
 
@@ -46,6 +47,8 @@ class PointsAccount:
         # Points that awards gave in all, and that expired, by end. Complete only after a rebuild.
         self._awarded: dict[str, Decimal] = {}
         self._lapsed: dict[str, Decimal] = {}
+        # Points that reversals took back after that end. Complete only after a rebuild, too.
+        self._reversed: dict[str, Decimal] = {}
         self._copied_lots: dict[str, Lot] | None = None
         # Remaining points of grants without an expiry, by event id, the oldest first: (instant of the grant, points).
         self._unlimited: dict[str, tuple[int, Decimal]] = {}
@@ -76,8 +79,8 @@ class PointsAccount:
                 break
             expired += self.expire_lots(first.matures_ms)
             self.pending = {other: each for other, each in self.pending.items() if other != key}
-            self._award(first.points, first.expiry, first.granted_ms, first.matures_ms)
-            matured.append(Matured(first.points, first.matures_ms, self.balance))
+            if self._award(first.points, first.expiry, first.granted_ms, first.matures_ms):
+                matured.append(Matured(first.points, first.matures_ms, self.balance))
         return expired + self.expire_lots(at_ms), matured
 
     def expire_lots(self, at_ms: int) -> list[ExpiredLot]:
@@ -128,20 +131,29 @@ class PointsAccount:
             key = pending_key(matures_ms, expiry)
             before = self.pending.get(key, PendingPoints(ZERO, at_ms, matures_ms, expiry=expiry))
             self.pending = {**self.pending, key: replace(before, points=add(before.points, event.points))}
+        elif event.origin.target is not None and expiry is not None and self.has_ended(expiry, at_ms):
+            self._give_back(event.points, end_key(expiry))
         else:
             self._award(event.points, expiry, at_ms, at_ms)
 
-    def _award(self, points: Decimal, expiry: PointsExpiry | None, granted_ms: int, at_ms: int) -> None:
-        """Add points of an award to the balance, and to the lot of its end."""
+    def _give_back(self, points: Decimal, key: str) -> None:
+        """Give back what reversals took of awards whose end has passed: their spent points, and nothing that expired."""
+        points = min(points, self._reversed.get(key, ZERO))
+        self.balance = add(self.balance, points)
+        self._awarded[key] = add(self._awarded.get(key, ZERO), points)
+        self._reversed[key] = subtract(self._reversed.get(key, ZERO), points)
+
+    def _award(self, points: Decimal, expiry: PointsExpiry | None, granted_ms: int, at_ms: int) -> bool:
+        """Add points of an award to the balance, and to the lot of its end. Return whether they entered the balance."""
         if expiry is not None and expiry.expires_ms(max(self._active_ms, at_ms)) <= at_ms:
             # The points expire before or when they enter the balance, so they never do.
-            return
+            return False
         debt = max(ZERO, -self.balance)
         self.balance = add(self.balance, points)
         key = end_key(expiry)
         self._awarded[key] = add(self._awarded.get(key, ZERO), points)
         if expiry is None or points <= debt:
-            return
+            return True
         if self.lots is None:
             self.lots = self._copied_lots = {}
         left = self.lots.get(key)
@@ -149,6 +161,7 @@ class PointsAccount:
         if left is not None:
             remaining, granted_ms = add(remaining, left.remaining), left.granted_ms
         self._put(key, Lot(remaining, granted_ms, expiry))
+        return True
 
     def _reverse(self, owed: Decimal, expiry: PointsExpiry | None, matures_ms: int | None, at_ms: int) -> Decimal:
         """Take points back from what is left of an award with this end, and return those that are left to spend."""
@@ -166,6 +179,7 @@ class PointsAccount:
             spent = max(ZERO, subtract(self._awarded.get(key, ZERO), self._lapsed.get(key, ZERO)))
             owed = min(owed, spent)
             self._awarded[key] = subtract(self._awarded.get(key, ZERO), owed)
+            self._reversed[key] = add(self._reversed.get(key, ZERO), owed)
             return owed
         self._awarded[key] = subtract(self._awarded.get(key, ZERO), owed)
         lot = (self.lots or {}).get(key)
@@ -283,50 +297,6 @@ def rebuild_account(events: Iterable[Event], at_ms: int) -> tuple[PointsAccount,
         expired += account.pass_time(event.order_ms)[0]
         account.count(event)
     return account, expired + account.pass_time(at_ms)[0]
-
-
-def can_count_in_order(account: PointsAccount, events: Sequence[Event], at_ms: int, before_ms: int) -> bool:
-    """Return whether the events of one instant can be added to an account that has counted until `before_ms`.
-
-    If not, the caller rebuilds the account from all events that count. The order of points without an expiry does not
-    matter.
-    """
-    if any(is_late_reversal(account, event, at_ms) for event in events):
-        return False
-    if account.lots is None and not account.pending and not any(map(_has_end_or_start, events)):
-        return True
-    return all(
-        (before_ms < event.occurred_ms or event.step) and event.occurred_ms == at_ms and not moves_expiry(event)
-        for event in events
-    )
-
-
-def is_late_reversal(account: PointsAccount, event: Event, at_ms: int) -> bool:
-    """Return whether the event takes back an award whose end has passed, so that only a rebuild finds what was spent."""
-    expiry = event.points_expiry
-    return event.points < 0 and expiry is not None and account.has_ended(expiry, at_ms)
-
-
-def needs_history(lots: Lots | None, pending: Pending, events: Sequence[Event], at_ms: int) -> bool:
-    """Return whether a walk over these events, from `at_ms` on, may have to rebuild the account."""
-    if lots is None and not pending and not any(map(_has_end_or_start, events)):
-        return False
-    return any(
-        event.historical or event.occurred_ms <= at_ms or moves_expiry(event) or _may_follow_later_event(event)
-        for event in events
-    )
-
-
-def _has_end_or_start(event: Event) -> bool:
-    """Return whether the order of the event among those of other instants matters."""
-    return event.points_expiry is not None or event.matures_ms is not None
-
-
-def _may_follow_later_event(event: Event) -> bool:
-    """Return whether the event is a correction that counts at a later instant than its own, as far as is known."""
-    if event.correction_of is None:
-        return False
-    return event.corrected_order is None or event.order_ms > event.occurred_ms
 
 
 def moves_expiry(event: Event) -> bool:

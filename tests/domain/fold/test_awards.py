@@ -15,7 +15,7 @@ from app.domain.rules.triggers import EventTrigger
 from app.domain.values.instants import DAY_MS, from_ms
 from app.domain.values.periods import PeriodUnit
 
-from .rule_walks import RuleSimulation, after_days, defined, fixed, per_dollar, refund, rule
+from .rule_walks import RuleSimulation, after_days, defined, fixed, per_dollar, refund, removal, rule
 from .test_advance import START, purchase_event
 from .test_rebuild import check_rebuild
 
@@ -128,3 +128,25 @@ def test_what_rules_make_does_not_prolong_points_that_wait_for_inactivity() -> N
     simulation.play(purchase_event(1, START + 5), until_ms=START + 30 * DAY_MS)
     [expired] = [entry for entry in simulation.entries if entry.type == POINTS_EXPIRED]
     assert expired.at_ms == START + 5 + 10 * DAY_MS
+
+
+def test_points_taken_back_after_their_end_return_with_the_removal_of_the_refund() -> None:
+    simulation = RuleSimulation(defined(rule("points", fixed(10, expiry=after_days(5)))))
+    bought = purchase_event(1, START + 5)
+    simulation.play(bought, spend(2, START + DAY_MS, 4), until_ms=START + 20 * DAY_MS)
+    returned = refund(3, START + 21 * DAY_MS, 10, bought)
+    simulation.play(returned, removal(returned, START + 22 * DAY_MS))
+    assert simulation.given == [10, -10, 10]
+    assert simulation.balance == 0, "the four spent points came back, the six that expired did not"
+    check_rebuild(simulation)
+    simulation.play(refund(4, START + 23 * DAY_MS, 10, bought))
+    assert simulation.balance == -4
+    check_rebuild(simulation)
+
+
+def test_pending_points_that_end_before_they_mature_are_not_reported_as_added() -> None:
+    simulation = RuleSimulation(defined(rule("points", fixed(10, expiry=after_days(2), pending_days=5))))
+    simulation.play(purchase_event(1, START + 5), until_ms=START + 20 * DAY_MS)
+    assert (simulation.balance, simulation.card.pending_points) == (0, {})
+    assert POINTS_ADDED not in [entry.type for entry in simulation.entries]
+    check_rebuild(simulation)

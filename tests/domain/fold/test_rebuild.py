@@ -8,11 +8,23 @@ from decimal import ROUND_FLOOR, Decimal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.events.events import RULE_FIRED, Category, Event
+from app.domain.activities import types_of
+from app.domain.events.events import (
+    LIST_EVENTS,
+    PASS_UPDATED,
+    RULE_CHANNEL,
+    RULE_FIRED,
+    TYPES,
+    Category,
+    Event,
+    Move,
+    Origin,
+)
 from app.domain.passes.profiles import rebuild_profile
 from app.domain.rules.effects import (
     AwardExpiry,
     AwardPoints,
+    ChangeList,
     DeductPoints,
     EndOfPeriod,
     PointsPerAmount,
@@ -176,3 +188,34 @@ def test_points_are_the_same_however_the_worker_ran(operations: list[tuple[str, 
     assert (eager.card.points, eager.card.lots, eager.card.measures) == (
         lazy.card.points, lazy.card.lots, lazy.card.measures,
     )  # fmt: skip
+
+
+def test_change_of_a_list_by_a_rule_is_an_event_that_a_rebuild_reads() -> None:
+    lists = [ChangeList("seg_vip", adds=True), ChangeList("seg_vip", adds=False), ChangeList("seg_vip", adds=True)]
+    simulation = RuleSimulation(defined(segment("vip", count_criteria(9)), rule("vip", *lists)))
+    simulation.play(purchase_event(1, START + 5))
+    assert [event.type for event in simulation.made] == ["rule_fired", "list_added", "list_removed", "list_added"]
+    assert simulation.transitions("seg_vip") == [(START + 5, True)]
+    check_rebuild(simulation)
+
+
+def test_each_event_that_an_effect_makes_is_carried_by_an_entry_of_the_outbox() -> None:
+    for event_type in (*TYPES, *LIST_EVENTS, PASS_UPDATED, RULE_FIRED, "milestone"):
+        event = replace(purchase_event(1, START), type=event_type, origin=Origin(RULE_CHANNEL))
+        assert types_of(event), event_type
+
+
+def test_field_that_a_rule_changed_before_a_merge_does_not_win_over_a_later_change() -> None:
+    alias = RuleSimulation(defined(rule("level", UpdatePass(fields={"level": "old"}))))
+    alias.play(purchase_event(1, START + 5))
+    survivor = RuleSimulation(defined())
+    survivor.play(
+        replace(
+            purchase_event(2, START + DAY_MS), type=PASS_UPDATED, category=Category.FIELD_CHANGE, amount=None,
+            currency=None, changes={"fields": {"level": "new"}},
+        )
+    )  # fmt: skip
+    survivor.pending += [replace(event, move=Move("pass_2", 1, was_published=True)) for event in alias.made]
+    survivor.fold_until(START + 2 * DAY_MS)
+    assert survivor.card.profile.fields == {"level": "new"}
+    check_rebuild(survivor)

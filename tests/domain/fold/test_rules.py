@@ -5,11 +5,13 @@ from __future__ import annotations
 from decimal import Decimal
 
 from app.domain.activities import POINTS_ADDED, RULE_WAS_FIRED
+from app.domain.rules.cascades import MAX_MADE_AT_INSTANT
 from app.domain.rules.effects import DeductPoints, RecordEvent
-from app.domain.rules.rules import Nth, PerPassLimit, When
+from app.domain.rules.rules import Nth, PerPassLimit, RuleVersion, When
 from app.domain.rules.triggers import BalanceTrigger, EventTrigger, SegmentTrigger
 from app.domain.segments.criteria import parse_criteria
 from app.domain.values.instants import DAY_MS, from_ms
+from workers.stages.fold import count_to_take
 
 from .rule_walks import RuleSimulation, defined, fixed, per_dollar, refund, removal, rule, segment
 from .test_advance import START, count_criteria, days_since_criteria, purchase_event
@@ -209,3 +211,28 @@ def test_hours_are_those_of_the_event_in_the_zone_of_the_rule() -> None:
     instants = [friday - 1, friday, friday + 8 * 3_600_000 - 1, friday + 8 * 3_600_000, friday + DAY_MS]
     simulation.play(*(purchase_event(i, at) for i, at in enumerate(instants)))
     assert [event.occurred_ms for event in simulation.fired] == instants[1:3]
+
+
+def chained_rules(count: int) -> list[RuleVersion]:
+    """Return a rule that records an event for a purchase, and rules that record ten large events for that event."""
+    effects = [RecordEvent("two", metadata={"text": "x" * 4_000})] * 10
+    return [
+        rule("first", RecordEvent("one")),
+        *(rule(f"then_{i}", *effects, trigger=EventTrigger(("one",))) for i in range(count)),
+    ]
+
+
+def test_walk_takes_few_events_if_what_rules_make_triggers_more_rules() -> None:
+    active = defined(*chained_rules(10)).latest_active
+    events = [purchase_event(i, START + 5) for i in range(500)]
+    assert count_to_take(defined(rule("points", per_dollar())).latest_active, events) == 200
+    assert active.count_effects("purchase") == 101
+    assert count_to_take(active, events) == 3
+    assert defined(rule("endless", RecordEvent("purchase"))).latest_active.count_effects("purchase") == 5
+
+
+def test_events_that_rules_make_at_one_instant_are_limited() -> None:
+    simulation = RuleSimulation(defined(*chained_rules(10)))
+    simulation.pending += [purchase_event(i, START + 5) for i in range(50)]
+    simulation.fold(START + 6)
+    assert MAX_MADE_AT_INSTANT - 11 <= len(simulation.made) <= MAX_MADE_AT_INSTANT

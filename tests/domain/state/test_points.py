@@ -21,7 +21,8 @@ from app.domain.events.points_expiry import PointsExpiry
 from app.domain.events.validation import ValidationRules, fingerprint, validate_event
 from app.domain.state.aggregates import fold_events
 from app.domain.state.lots import ExpiredLot, Lot, find_expiries
-from app.domain.state.points import PointsAccount, moves_expiry, needs_history, rebuild_account
+from app.domain.state.points import PointsAccount, moves_expiry, rebuild_account
+from app.domain.state.points_in_order import needs_history
 from app.domain.values.instants import DAY_MS, from_ms
 from tests.domain.fold.test_advance import PassSimulation, definitions_of, new_pass
 from tests.oracle import OraclePoints, PointsState, points_until

@@ -15,7 +15,7 @@ from app.commands.rules.rules import create_rule
 from app.domain.activities import CUSTOM_EVENT, POINTS_ADDED, RULE_WAS_FIRED
 from app.domain.definitions import Definitions
 from app.domain.errors import Code
-from app.domain.events.events import RULE_FIRED, Event, EventQuery
+from app.domain.events.events import LIST_ADDED, RULE_FIRED, Event, EventQuery
 from app.domain.fold.advance import Advanced, advance
 from app.domain.fold.lacks import Lacks
 from app.domain.ids import slot_of
@@ -113,7 +113,7 @@ async def test_made_events_count_while_only_the_outbox_has_them(
     """A refund is folded before publish has inserted what the rule made for the purchase."""
     await define(business, "points", PER_DOLLAR)
 
-    async def fail(*_: object) -> None:
+    async def fail(*_: object, **__: object) -> None:
         raise Crash
 
     with monkeypatch.context() as patch:
@@ -136,7 +136,7 @@ async def test_worker_that_crashes_before_the_pull_publishes_made_events_once(
 ) -> None:
     await define(business, "points", PER_DOLLAR)
 
-    async def fail(*_: object) -> None:
+    async def fail(*_: object, **__: object) -> None:
         raise Crash
 
     with monkeypatch.context() as patch:
@@ -267,3 +267,15 @@ async def test_walk_that_lacks_data_at_its_first_instant_counts_as_a_failure(
     assert (await business.read_pass()).failures == 1
     await business.run_worker()
     assert (await business.read_pass()).aggregates["purchase", "USD"].sum == 6
+
+
+async def test_list_that_a_rule_changed_is_rebuilt_from_stored_events(business: Business) -> None:
+    listed = await business.create_segment("vip", {"pass": {"field": "fields.never", "operator": "EXISTS"}})
+    await define(business, "vip", {"addToSegment": {"segmentId": listed.id}})
+    await buy(business, "5")
+    assert [event.type for event in await read_made(business)] == [RULE_FIRED, LIST_ADDED]
+    assert set((await business.read_pass()).memberships) == {listed.id}
+    # A late change of the profile rebuilds it from all events.
+    late = START - timedelta(days=1)
+    await record_one(business, {"type": "field_updated", "field_name": "a", "new_value": "b", "occurred_at": late})
+    assert set((await business.read_pass()).memberships) == {listed.id}
