@@ -15,7 +15,10 @@ from .aggregates import Aggregates
 
 @dataclass(frozen=True, slots=True)
 class Lot:
-    """Remaining points of one grant that expires, the instant of the grant, and its expiry."""
+    """Remaining points of one grant that expires, the instant of the grant, and its expiry.
+
+    Awards with the same end share a lot. Its instant is that of the first award; that of the last one if inactivity ends it.
+    """
 
     remaining: Decimal
     granted_ms: int
@@ -88,7 +91,8 @@ def find_expiries(lots: Lots | None, aggregates: Aggregates) -> list[tuple[int, 
     """Return (ms, points) of the coming expiries, the soonest first, provided that nothing more happens on the pass."""
     active_ms = last_active_ms(aggregates) if lots else 0
     points_by_expiry: dict[int, Decimal] = {}
-    for lot in (lots or {}).values():
-        expires_ms = lot.expiry.expires_ms(active_ms)
+    for key, lot in (lots or {}).items():
+        # Inactivity that ends an award begins no earlier than the award.
+        expires_ms = lot.expiry.expires_ms(max(active_ms, lot.granted_ms) if is_end_key(key) else active_ms)
         points_by_expiry[expires_ms] = add(points_by_expiry.get(expires_ms, ZERO), lot.remaining)
     return sorted(points_by_expiry.items())

@@ -28,7 +28,18 @@ from app.domain.values.decimals import ZERO, add, subtract
 from app.domain.values.instants import DAY_MS
 
 from .aggregates import Aggregates
-from .lots import ExpiredLot, Lot, Lots, Matured, Pending, PendingPoints, end_key, last_active_ms, pending_key
+from .lots import (
+    ExpiredLot,
+    Lot,
+    Lots,
+    Matured,
+    Pending,
+    PendingPoints,
+    end_key,
+    is_end_key,
+    last_active_ms,
+    pending_key,
+)
 
 _LotKey = tuple[int, int, str]
 """Order of lots: (instant of expiry in ms, or days without activity; instant of the grant in ms; event id)."""
@@ -55,10 +66,13 @@ class PointsAccount:
         # Lots that expire at an instant, and lots that expire after days without activity; the soonest first.
         self._fixed: list[_LotKey] = []
         self._rolling: list[_LotKey] = []
+        # Lots of awards that expire after days without activity: one for each number of days.
+        self._idle: list[_LotKey] = []
         for event_id, lot in (lots or {}).items():
-            self._queue_of(lot).append(_lot_key(event_id, lot))
+            self._queue_of(event_id, lot).append(_lot_key(event_id, lot))
         self._fixed.sort()
         self._rolling.sort()
+        self._idle.sort()
 
     def next_change_ms(self) -> int | None:
         """Return the next instant at which a lot expires, or points mature, if nothing happens; None for never."""
@@ -160,6 +174,8 @@ class PointsAccount:
         remaining = subtract(points, debt)
         if left is not None:
             remaining, granted_ms = add(remaining, left.remaining), left.granted_ms
+        if expiry.after_days is not None:
+            granted_ms = at_ms
         self._put(key, Lot(remaining, granted_ms, expiry))
         return True
 
@@ -193,8 +209,8 @@ class PointsAccount:
         return owed
 
     def has_ended(self, expiry: PointsExpiry, at_ms: int) -> bool:
-        """Return whether points with this end have expired by `at_ms`."""
-        return expiry.expires_ms(self._active_ms) <= at_ms
+        """Return whether awards with this end have expired by `at_ms`, or are all spent and would have expired by then."""
+        return end_key(expiry) not in (self.lots or {}) and expiry.expires_ms(self._active_ms) <= at_ms
 
     def _earn_or_spend(self, event: Event) -> None:
         """Add points without an expiry, or subtract negative points from the lots and grants."""
@@ -245,15 +261,20 @@ class PointsAccount:
             self._put(target, Lot(remaining, granted_ms, expiry))
 
     def _find_soonest(self) -> _LotKey | None:
-        fixed = self._fixed[0] if self._fixed else None
-        if not self._rolling:
-            return fixed
-        days, granted_ms, event_id = self._rolling[0]
-        rolling = (self._active_ms + days * DAY_MS, granted_ms, event_id)
-        return rolling if fixed is None else min(fixed, rolling)
+        # A grant is an activity of the customer, but an award may follow the last one.
+        return min(
+            (
+                *self._fixed[:1],
+                *((self._active_ms + days * DAY_MS, at_ms, key) for days, at_ms, key in self._rolling[:1]),
+                *((max(self._active_ms, at_ms) + days * DAY_MS, at_ms, key) for days, at_ms, key in self._idle),
+            ),
+            default=None,
+        )
 
-    def _queue_of(self, lot: Lot) -> list[_LotKey]:
-        return self._fixed if lot.expiry.after_days is None else self._rolling
+    def _queue_of(self, key: str, lot: Lot) -> list[_LotKey]:
+        if lot.expiry.after_days is None:
+            return self._fixed
+        return self._idle if is_end_key(key) else self._rolling
 
     def _put(self, event_id: str, lot: Lot) -> None:
         if self.lots is not None and event_id in self.lots:
@@ -261,11 +282,11 @@ class PointsAccount:
             # compare-and-set rejects the result of such a walk, but the walk must not raise.
             self._take(event_id)
         self._changeable_lots()[event_id] = lot
-        insort(self._queue_of(lot), _lot_key(event_id, lot))
+        insort(self._queue_of(event_id, lot), _lot_key(event_id, lot))
 
     def _take(self, event_id: str) -> Lot:
         lot = self._changeable_lots().pop(event_id)
-        queue = self._queue_of(lot)
+        queue = self._queue_of(event_id, lot)
         del queue[bisect_left(queue, _lot_key(event_id, lot))]
         return lot
 

@@ -11,14 +11,16 @@ from app.domain.activities import POINTS_ADDED, POINTS_EXPIRED, POINTS_PENDING
 from app.domain.events.events import Category, Event
 from app.domain.rules.effects import AwardExpiry, AwardPoints, EndOfPeriod, PointsPerAmount, Rounding
 from app.domain.rules.terms import points_per_amount
-from app.domain.rules.triggers import EventTrigger
+from app.domain.rules.triggers import EventTrigger, SegmentTrigger
+from app.domain.state.lots import find_expiries
 from app.domain.values.instants import DAY_MS, from_ms
 from app.domain.values.periods import PeriodUnit
 
-from .rule_walks import RuleSimulation, after_days, defined, fixed, per_dollar, refund, removal, rule
-from .test_advance import START, purchase_event
+from .rule_walks import RuleSimulation, after_days, defined, fixed, per_dollar, refund, removal, rule, segment
+from .test_advance import START, days_since_criteria, purchase_event
 from .test_rebuild import check_rebuild
 
+IDLE = AwardPoints(fixed=Decimal(50), expiry=AwardExpiry(after_inactive_days=30))
 PER_TEN = PointsPerAmount(Decimal(1), Decimal(10))
 
 
@@ -149,4 +151,31 @@ def test_pending_points_that_end_before_they_mature_are_not_reported_as_added() 
     simulation.play(purchase_event(1, START + 5), until_ms=START + 20 * DAY_MS)
     assert (simulation.balance, simulation.card.pending_points) == (0, {})
     assert POINTS_ADDED not in [entry.type for entry in simulation.entries]
+    check_rebuild(simulation)
+
+
+def test_days_without_activity_count_from_the_award_if_the_customer_was_inactive_before() -> None:
+    back = rule("back", IDLE, trigger=SegmentTrigger("seg_away", entered=True))
+    simulation = RuleSimulation(defined(segment("away", days_since_criteria(60)), back))
+    simulation.play(purchase_event(1, START + 5), until_ms=START + 75 * DAY_MS)
+    assert simulation.balance == 50
+    assert find_expiries(simulation.card.lots, simulation.card.aggregates) == [(START + 5 + 90 * DAY_MS, Decimal(50))]
+    check_rebuild(simulation)
+    simulation.fold_until(START + 100 * DAY_MS)
+    [expired] = [entry.at_ms for entry in simulation.entries if entry.type == POINTS_EXPIRED]
+    assert (simulation.balance, expired) == (0, START + 5 + 90 * DAY_MS)
+    check_rebuild(simulation)
+
+
+def test_walk_ends_although_points_of_an_inactive_customer_expire_and_are_awarded_again() -> None:
+    simulation = RuleSimulation(
+        defined(
+            segment("away", days_since_criteria(60)),
+            segment("rich", {"pass": {"field": "pointsBalance", "operator": "GTE", "value": 50}}),
+            rule("back", IDLE, trigger=SegmentTrigger("seg_away", entered=True)),
+            rule("again", IDLE, trigger=SegmentTrigger("seg_rich", entered=False)),
+        )
+    )
+    simulation.play(purchase_event(1, START + 5), until_ms=START + 130 * DAY_MS)
+    assert [event.occurred_ms for event in simulation.fired] == [START + 5 + days * DAY_MS for days in (60, 90, 120)]
     check_rebuild(simulation)
