@@ -97,8 +97,7 @@ class Asking:
                     net = self._walk.net_amount(event)
                     cause = Cause(event.id, event, event.occurred_ms, chain=chain, depth=depth, net=net)
                 if is_in_bounds(rule, event, cause.net):
-                    number = self._number(rule, happened, index)
-                    yield rank, rule, replace(cause, number=number) if number else cause
+                    yield rank, rule, self._with_number(rule, cause, happened, index)
         for transition in happened.transitions:
             for rank, rule in active.rules_by_transition.get((transition.segment_id, transition.entered), ()):
                 if self._may_ask(rule, transition, at_ms):
@@ -122,14 +121,15 @@ class Asking:
         is_past = event.historical or event.occurred_ms <= rule.first_ms
         return not is_past or rule.historical is OnHistorical.FIRE
 
-    def _number(self, rule: RuleVersion, happened: Happened, index: int) -> int:
-        """Return the number of an event among those that match the rule; 0 if the rule does not ask for it."""
+    def _with_number(self, rule: RuleVersion, cause: Cause, happened: Happened, index: int) -> Cause:
+        """Return the cause with the number of its event among those that match the rule, if the rule asks for it."""
         measure = self._walk.active.nth_measures.get(rule.rule_id)
         if measure is None:
-            return 0
+            return cause
         state = self._walk.derived.states.get(measure.key)
         total = state.value if isinstance(state, Total) else 0
-        return int(total) - sum(map(measure.matches, happened.events[index + 1 :]))
+        number = int(total) - sum(map(measure.matches, happened.events[index + 1 :]))
+        return replace(cause, number=number, counted=measure.key)
 
     def _may_ask(self, rule: RuleVersion, changed: Transition | TierChanged, at_ms: int) -> bool:
         """Return whether the rule is asked about a transition or a change of the tier."""
@@ -167,7 +167,9 @@ class Asking:
         if rule.when is not None and not is_open(rule.when, ZoneInfo(rule.timezone), cause.occurred_ms):
             return "WHEN"
         firings = self._walk.derived.firings.get(rule.rule_id, Firings())
-        if rule.nth is not None and not (rule.nth.includes(cause.number) and cause.number > firings.highest_number):
+        if rule.nth is not None and not rule.nth.includes(cause.number):
+            return "NTH"
+        if rule.nth is not None and cause.number <= firings.numbers.get(cause.counted, 0):
             return "NTH"
         if rule.conditions is not None and not evaluate(rule.conditions, context):
             return "CONDITIONS"

@@ -68,10 +68,12 @@ class Recomputation:
         )
         if lots != stored:
             yield f"Its events leave points with an expiry in {len(lots)} grants, stored are {len(stored)}, or other points."
+        if account.pending != self._card.pending_points:
+            yield "Its events give other pending points than are stored."
 
     def _compare_profile(self) -> Iterator[str]:
         profile = rebuild_profile(self._card.initial_profile, self._events)
-        for name in ("holder", "fields", "metadata", "status"):
+        for name in ("holder", "fields", "metadata", "status", "lists"):
             if getattr(profile, name) != getattr(self._card.profile, name):
                 yield f"Its events give another value of {name} than is stored."
 

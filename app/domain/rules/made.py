@@ -49,6 +49,7 @@ class Cause:
     - `occurred_ms`: instant that the rule's hours and period are compared with.
     - `net`: net amount of the event; None without an event or an amount.
     - `number`: number of the event among those that match the rule; 0 if the rule does not ask for it.
+    - `counted`: key of the measure that gave the number.
     - `depth`: depth of what the rule makes: 1 for what follows from a recorded event.
     """
 
@@ -59,6 +60,7 @@ class Cause:
     depth: int = 1
     net: Decimal | None = None
     number: int = 0
+    counted: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ class Maker:
         if is_control:
             metadata["control"] = True
         if cause.number:
-            metadata["number"] = cause.number
+            metadata |= {"number": cause.number, "counted": cause.counted}
         if cause.event is not None and cause.event.occurred_ms < self.at_ms:
             metadata["late"] = True
         fired = replace(self._new(rule, cause, None, RULE_FIRED, Category.CUSTOM), metadata=metadata)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.domain.events.events import Event
 
@@ -17,23 +17,26 @@ class Firings:
     """Firings of one rule on one pass, a function of the set of its firings.
 
     - `total`: firings ever.
-    - `highest_number`: highest number of `nth` at which the rule fired; 0 for none.
+    - `numbers`: highest number of `nth` at which the rule fired, by the key of the measure that gave the number. A version
+      with another trigger counts other events, so its numbers are others.
     - `instants`: the last firings in ms, ascending, at most MAX_INSTANTS.
     """
 
     total: int = 0
-    highest_number: int = 0
+    numbers: Mapping[str, int] = field(default_factory=dict)
     instants: tuple[int, ...] = ()
 
     def count_after(self, at_ms: int) -> int:
         """Return the firings after an instant. The result is exact up to MAX_INSTANTS."""
         return len(self.instants) - bisect_right(self.instants, at_ms)
 
-    def with_firing(self, at_ms: int, number: int) -> Firings:
-        """Return the firings with one more, of any instant."""
-        instants = list(self.instants)
+    def with_firing(self, at_ms: int, number: int, measure_key: str) -> Firings:
+        """Return the firings with one more, of any instant. `number` is 0 for a rule without `nth`."""
+        instants, numbers = list(self.instants), self.numbers
         insort(instants, at_ms)
-        return Firings(self.total + 1, max(self.highest_number, number), tuple(instants[-MAX_INSTANTS:]))
+        if number > numbers.get(measure_key, 0):
+            numbers = {**numbers, measure_key: number}
+        return Firings(self.total + 1, numbers, tuple(instants[-MAX_INSTANTS:]))
 
 
 RuleFirings = Mapping[str, Firings]
@@ -44,4 +47,6 @@ def add_firing(firings: RuleFirings, event: Event) -> dict[str, Firings]:
     """Return the firings with the one that an event of the type RULE_FIRED records."""
     rule_id, number = event.origin.rule or "", event.metadata.get("number", 0)
     before = firings.get(rule_id, Firings())
-    return {**firings, rule_id: before.with_firing(event.occurred_ms, number if isinstance(number, int) else 0)}
+    number = number if isinstance(number, int) else 0
+    measure_key = str(event.metadata.get("counted", ""))
+    return {**firings, rule_id: before.with_firing(event.occurred_ms, number, measure_key)}

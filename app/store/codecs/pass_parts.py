@@ -197,8 +197,8 @@ def entry_from_doc(doc: Doc) -> Entry:
 
 
 def firings_to_doc(firings: Firings) -> Doc:
-    """Return the document of a rule's firings: {t} total, {n} highest number, {i} instants of the last ones."""
-    return {"t": firings.total, "n": firings.highest_number, "i": list(firings.instants)}
+    """Return the document of a rule's firings: {t} total, {n} highest numbers, {i} instants of the last ones."""
+    return {"t": firings.total, "n": dict(firings.numbers), "i": list(firings.instants)}
 
 
 def firings_from_doc(doc: Doc) -> Firings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 from app.domain.activities import POINTS_ADDED, RULE_WAS_FIRED
@@ -16,6 +17,7 @@ from workers.stages.fold import count_to_take
 from .rule_walks import RuleSimulation, defined, fixed, per_dollar, refund, removal, rule, segment
 from .test_advance import START, count_criteria, days_since_criteria, purchase_event
 
+VISITS = EventTrigger(("visit",))
 PURCHASES = EventTrigger(("purchase",))
 ADDED = EventTrigger(("point_add",))
 SUBTRACTED = EventTrigger(("point_sub",))
@@ -236,3 +238,14 @@ def test_events_that_rules_make_at_one_instant_are_limited() -> None:
     simulation.pending += [purchase_event(i, START + 5) for i in range(50)]
     simulation.fold(START + 6)
     assert MAX_MADE_AT_INSTANT - 11 <= len(simulation.made) <= MAX_MADE_AT_INSTANT
+
+
+def test_numbers_of_another_trigger_are_counted_anew() -> None:
+    """An edit that lets the rule count rarer events must not wait until these are as many as the events before."""
+    first = rule("second", fixed(1), nth=Nth(every=2))
+    edited = replace(rule("second", fixed(3), nth=Nth(every=2), version=2, at_ms=START + 5 * DAY_MS), trigger=VISITS)
+    simulation = RuleSimulation(defined(first))
+    simulation.play(*(purchase_event(i, START + i) for i in range(1, 5)))
+    simulation.definitions = defined(first, edited)
+    simulation.play(*(replace(purchase_event(i, START + (5 + i) * DAY_MS), type="visit") for i in range(1, 3)))
+    assert simulation.given == [1, 1, 3]
