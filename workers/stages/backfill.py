@@ -28,7 +28,8 @@ async def backfill(worker: Worker, workspace_id: str) -> None:
 async def backfill_once(worker: Worker, workspace_id: str) -> bool:
     """Run one round and return whether it saved anything, so that more may be behind."""
     at = await read_clock(worker)
-    revision = (await worker.read_definitions([workspace_id]))[workspace_id].announced_revision
+    definitions = (await worker.read_definitions([workspace_id]))[workspace_id]
+    revision = definitions.announced_revision
     lap = worker.laps.pop(("backfill", workspace_id), None)
     is_folding = any(worker.is_running("fold", key) for key in SLOT_RANGES)
     if lap is not None and lap.subject == revision and not lap.passes and lap.should_go_on and is_folding:
@@ -40,7 +41,8 @@ async def backfill_once(worker: Worker, workspace_id: str) -> bool:
         found = await worker.fold_queries.passes_behind(workspace_id, revision, LOOK_SIZE)
         lap = Lap([(pass_id, workspace_id) for pass_id in found], revision)
     if not lap.passes:
-        await worker.fold_queries.mark_caught_up(workspace_id, revision)
+        # A change that crashed may have announced a revision that a rule took afterwards, which announces none.
+        await worker.fold_queries.mark_caught_up(workspace_id, definitions.revision)
         await worker.fold_queries.drop_versions(workspace_id, revision, at.now_ms - SUPERSEDED_TTL_MS)
         worker.compact_definitions(workspace_id, revision)
         return False

@@ -26,6 +26,7 @@ from app.domain.state.statistics import build_statistics
 from app.domain.values.instants import to_ms
 from app.flow import range_of
 from app.store.stages.publish import PublishQueries
+from app.store.workspace import definitions
 from tests.business import Business
 from tests.crashes import Crash
 from workers.main import STAGES
@@ -279,3 +280,21 @@ async def test_list_that_a_rule_changed_is_rebuilt_from_stored_events(business: 
     late = START - timedelta(days=1)
     await record_one(business, {"type": "field_updated", "field_name": "a", "new_value": "b", "occurred_at": late})
     assert set((await business.read_pass()).memberships) == {listed.id}
+
+
+async def test_revision_that_a_crashed_change_announced_is_caught_up_when_a_rule_takes_it(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await business.create_segment("rich", {"pass": {"field": "pointsBalance", "operator": "GTE", "value": 1}})
+    await buy(business, 1)
+
+    async def fail(*_: object) -> None:
+        raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr(definitions, "insert_new", fail)
+        with pytest.raises(Crash):
+            await business.create_segment("poor", {"pass": {"field": "pointsBalance", "operator": "LT", "value": 1}})
+    await define(business, "points", PER_DOLLAR)
+    await business.run_worker()
+    assert await business.worker.fold_queries.workspaces_behind() == {}
