@@ -262,11 +262,6 @@ class Event:
         return self.origin.channel == RULE_CHANNEL or self.type in CHECKOUT_DIFFERENCES
 
     @property
-    def is_made_here(self) -> bool:
-        """Whether a walk of this pass made the event, so that it follows all that counted before. A merge moved others."""
-        return self.step > 0 and self.move is None
-
-    @property
     def family(self) -> str:
         """The id of the first event of the family: the event, its corrections, and what rules made for any of them."""
         return self.root or self.correction_of or self.id

@@ -8,6 +8,14 @@ from dataclasses import replace
 from .events import Event
 
 
+def is_made_here(event: Event) -> bool:
+    """Return whether a walk of this pass made the event, so that it follows all that counted before.
+
+    One that a walk of a merged pass made may precede what counted here.
+    """
+    return event.step > 0 and event.move is None
+
+
 def sort_events(events: Iterable[Event]) -> list[Event]:
     """Return the events in the order in which they count, each id once."""
     unique_events = {event.id: event for event in events}

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from app.domain.events.events import INSTALLED, RULE_FIRED, Event
+from app.domain.events.ordering import is_made_here
 from app.domain.passes.passes import Pass
 from app.domain.passes.profiles import (
     FIELD_EVENTS,
@@ -128,7 +129,7 @@ class Derived:
         if event.type in FIELD_EVENTS:
             if event.type in UPDATES:
                 self.updated_at = max(self.updated_at, event.recorded_at)
-            if not event.is_made_here and rebuilds_profile(event, self._card.evaluated_until_ms):
+            if not is_made_here(event) and rebuilds_profile(event, self._card.evaluated_until_ms):
                 self.profile = rebuild_profile(self._card.initial_profile, self.counted)
             else:
                 self.profile = apply_field_event(self.profile, event)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.domain.events.events import Event
+from app.domain.events.ordering import is_made_here
 
 from .lots import Lots, Pending
 from .points import PointsAccount, moves_expiry
@@ -21,7 +22,9 @@ def can_count_in_order(account: PointsAccount, events: Sequence[Event], at_ms: i
     if account.lots is None and not account.pending and not any(map(_has_end_or_start, events)):
         return True
     return all(
-        (before_ms < event.occurred_ms or event.is_made_here) and event.occurred_ms == at_ms and not moves_expiry(event)
+        (before_ms < event.occurred_ms or is_made_here(event))
+        and event.occurred_ms == at_ms
+        and not moves_expiry(event)
         for event in events
     )
 

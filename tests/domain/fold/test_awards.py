@@ -154,7 +154,7 @@ def test_pending_points_that_end_before_they_mature_are_not_reported_as_added() 
     check_rebuild(simulation)
 
 
-def test_days_without_activity_count_from_the_award_if_the_customer_was_inactive_before() -> None:
+def test_days_of_inactivity_count_from_an_award_that_follows_the_last_activity() -> None:
     back = rule("back", IDLE, trigger=SegmentTrigger("seg_away", entered=True))
     simulation = RuleSimulation(defined(segment("away", days_since_criteria(60)), back))
     simulation.play(purchase_event(1, START + 5), until_ms=START + 75 * DAY_MS)
@@ -167,7 +167,7 @@ def test_days_without_activity_count_from_the_award_if_the_customer_was_inactive
     check_rebuild(simulation)
 
 
-def test_walk_ends_although_points_of_an_inactive_customer_expire_and_are_awarded_again() -> None:
+def test_points_that_expire_by_inactivity_and_are_awarded_again_do_not_loop() -> None:
     simulation = RuleSimulation(
         defined(
             segment("away", days_since_criteria(60)),
