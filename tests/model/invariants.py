@@ -146,6 +146,7 @@ class Invariants:
         log = [a for a in log if a.cause.get("event") not in made]
         published = sorted(str(a.cause["event"]) for a in log if a.type == CUSTOM_EVENT)
         added = sorted(str(a.cause["event"]) for a in log if a.type == POINTS_ADDED)
+        assert set(published) | set(added) <= set(sent), "an activity tells of an event that is not stored"
         assert added == [event_id for event_id in published if self._script.points[event_id].points > 0], (
             "an event that adds points was not published as such once"
         )
