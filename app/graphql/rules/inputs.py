@@ -176,7 +176,9 @@ class AwardPointsInput:
         default=None, description="Days after the award at whose end the points expire: 1 to 3,650."
     )
     expires_after_inactive_days: int | None = strawberry.field(
-        default=None, description="Days of 24 hours without activity after which the points expire: 1 to 3,650."
+        default=None,
+        description="Days of 24 hours without activity after which the points expire: 1 to 3,650. They count from the award "
+        "on if that follows the last activity.",
     )
     expires_at_end_of: EndOfPeriodInput | None = strawberry.field(
         default=None, description="Calendar period at whose end the points expire."
