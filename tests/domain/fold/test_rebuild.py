@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from app.domain.activities import types_of
 from app.domain.events.events import (
     LIST_EVENTS,
+    MERGE_FINISHED,
     PASS_UPDATED,
     RULE_CHANNEL,
     RULE_FIRED,
@@ -60,17 +61,15 @@ RULES = defined(
     rule("milestones", fixed(4), trigger=EventTrigger(("milestone",))),
     rule("big", fixed(20), trigger=EventTrigger(("purchase",), currency="USD", amount_min=Decimal(40))),
 )
-OPERATIONS = st.lists(
-    st.tuples(
-        st.sampled_from(["buy", "buy", "buy", "refund", "refund", "spend", "import", "remove", "field"]),
-        st.integers(0, 40),
-        st.integers(0, 10),
-        st.integers(1, 90),
-        st.sampled_from(["all", "part", "stop"]),
-    ),
-    min_size=4,
-    max_size=25,
+OPERATION = st.tuples(
+    st.sampled_from(["buy", "buy", "buy", "refund", "refund", "spend", "import", "remove", "field"]),
+    st.integers(0, 40),
+    st.integers(0, 10),
+    st.integers(1, 90),
+    st.sampled_from(["all", "part", "stop"]),
 )
+OPERATIONS = st.lists(OPERATION, min_size=4, max_size=25)
+Operation = tuple[str, int, int, int, str]
 
 
 def play(operations: list[tuple[str, int, int, int, str]]) -> RuleSimulation:
@@ -219,3 +218,43 @@ def test_field_that_a_rule_changed_before_a_merge_does_not_win_over_a_later_chan
     survivor.fold_until(START + 2 * DAY_MS)
     assert survivor.card.profile.fields == {"level": "new"}
     check_rebuild(survivor)
+
+
+def moved(event: Event) -> Event:
+    """Return an event that counted on a merged pass, with ids of its own, as the merge moves it to the survivor."""
+    origin = event.origin
+    return replace(
+        event,
+        id=f"a{event.id}",
+        correction_of=event.correction_of and f"a{event.correction_of}",
+        root=event.root and f"a{event.root}",
+        origin=replace(origin, cause=origin.cause and f"a{origin.cause}", target=origin.target and f"a{origin.target}"),
+        move=Move("pass_2", 1, was_published=True),
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(*[st.lists(OPERATION, min_size=3, max_size=9)] * 2, st.integers(1, 12))
+def test_rebuild_after_a_merge_equals_the_walk(first: list[Operation], second: list[Operation], size: int) -> None:
+    alias, survivor = play(first), play(second)
+    now = max(alias.card.evaluated_until_ms, survivor.card.evaluated_until_ms) + 1
+    moving = sorted(map(moved, alias.counted), key=lambda event: (event.occurred_ms, event.id))
+    for start in range(0, len(moving), size):
+        survivor.pending += moving[start : start + size]
+        survivor.fold_until(now)
+    end = replace(
+        purchase_event(0, now),
+        id="mf:pass_2",
+        type=MERGE_FINISHED,
+        category=Category.CUSTOM,
+        amount=None,
+        currency=None,
+    )
+    survivor.pending.append(end)
+    survivor.fold_until(now + DAY_MS)
+    survivor.pending += [removal(event, now + 2 * DAY_MS) for event in survivor.counted if event.type == "purchase"][:2]
+    survivor.fold_until(now + 60 * DAY_MS)
+    check_rebuild(survivor)
+    check_points(survivor)
+    fired = [(event.origin.rule, event.origin.cause) for event in survivor.counted if event.type == RULE_FIRED]
+    assert len(set(fired)) == len(fired), "a rule fired twice for one cause"
