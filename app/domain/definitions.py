@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from app.domain.events.events import Event
+from app.domain.events.events import RULE_RETRIED, Event
 from app.domain.passes.passes import Pass
 from app.domain.rules.cascades import count_effects
 from app.domain.rules.checks import references_of_rule
@@ -104,10 +104,15 @@ class ActiveDefinitions:
         return {rule_id: measure for rule_id, measure in measures if measure is not None}
 
     def count_effects(self, event_type: str) -> int:
-        """Return the effects of all rules that may fire after an event of a type, in all depths, at most 200."""
+        """Return the effects of all rules that may fire after an event of a type, in all depths, at most 200.
+
+        A retry makes the effects of one rule, so it stands for those of the rule with most of them.
+        """
         found = self._effects_by_type.get(event_type)
         if found is None:
             direct = [rule for _, rule in self.rules_by_event_type.get(event_type, ())]
+            if event_type == RULE_RETRIED:
+                direct = sorted(self.rules, key=lambda rule: len(rule.effects))[-1:]
             others = [rule for rule in self.rules if not isinstance(rule.trigger, EventTrigger)]
             found = self._effects_by_type[event_type] = count_effects([*direct, *others], self.rules_by_event_type)
         return found

@@ -81,6 +81,8 @@ MUTATIONS = {
     " b: simulateRule(input: {from: \"2020-01-01T00:00:00Z\", rule: {key: \"mine\", name: \"Mine\", trigger:"
     " {segmentLeft: {segmentId: $id}}, effects: [{awardPoints: {points: 1}}]}})"
     f" {{ job {{ id }} {ERRORS} }}",
+    "retryRuleFirings": f"a: retryRuleFirings(input: {{ids: [$id]}}) {{ count {ERRORS} }}"
+    f" b: retryRuleFirings(input: {{ruleId: $id}}) {{ count {ERRORS} }}",
     "duplicateRule": f"duplicateRule(input: {{id: $id, key: \"mine\"}}) {{ rule {{ id key name }} {ERRORS} }}",
     "setTierProgram": "setTierProgram(input: {period: {days: 1}, tiers: [{key: \"mine\", name: \"Mine\","
     f" reach: {{segment: {{id: $id}}}}}}]}}) {{ tierProgram {{ version }} {ERRORS} }}",

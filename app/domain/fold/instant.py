@@ -2,7 +2,8 @@
 
 1. A tier whose period ends is decided, with what held 1 ms before. Then points whose end has come leave the balance, and
    pending points enter it.
-2. Events count, a correction after the event that it corrects; then the differences that corrections make.
+2. Events count, a correction after the event that it corrects; then the differences that corrections make, and the effects
+   that retries make.
 3. The segments and the tier program are evaluated, each after those that its criteria name.
 4. Rules are asked about the events, the transitions and changes of the tier, and about the balance.
 5. What they made counts, and 3 and 4 run for it, until nothing fires.
@@ -27,6 +28,7 @@ from app.domain.tiers.programs import TierProgramVersion
 from .asking import Asking
 from .checkouts import checkout_differences, checkout_differences_of_removals
 from .families import differences_of, differences_of_events
+from .retries import make_retried_effects
 from .walk import Walk
 
 
@@ -36,6 +38,7 @@ def count_events(walk: Walk, asking: Asking, at_ms: int, events: Sequence[Event]
     walk.count(events, at_ms)
     differences = walk.count_made(checkout_differences(walk, at_ms, events), at_ms)
     differences += walk.count_made(differences_of_events(walk, at_ms, events), at_ms)
+    differences += walk.count_made(make_retried_effects(walk, at_ms, events), at_ms)
     if differences:
         step = replace(step, events=(*events, *differences))
     transitions = walk.evaluate(step)

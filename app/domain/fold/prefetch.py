@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.domain.definitions import ActiveDefinitions, Definitions
-from app.domain.events.events import Event
+from app.domain.events.events import RULE_RETRIED, Event
 from app.domain.passes.merges import is_profile_of_alias, tier_of_alias
 from app.domain.passes.passes import Pass
 from app.domain.passes.profiles import rebuilds_profile
@@ -104,11 +104,13 @@ def comes_first(event: Event, card: Pass) -> bool:
 
 
 def _find_families(card: Pass, active: ActiveDefinitions, events: Sequence[Event]) -> frozenset[str]:
-    """Return the families that differences of points need, and the net amounts of late events that rules are asked about."""
+    """Return the families that differences of points and retries need, and late events that rules are asked about."""
     found: set[str] = set()
     firsts = {event.id for event in events if comes_first(event, card)}
     for event in events:
-        if event.correction_of is not None:
+        if event.type == RULE_RETRIED:
+            found.add(event.family)
+        elif event.correction_of is not None:
             if card.firings and event.family not in firsts:
                 found.add(event.family)
         elif event.id not in firsts and event.amount is not None and active.may_ask_about(event):

@@ -51,6 +51,7 @@ class Cause:
     - `number`: number of the event among those that match the rule; 0 if the rule does not ask for it.
     - `counted`: key of the measure that gave the number.
     - `depth`: depth of what the rule makes: 1 for what follows from a recorded event.
+    - `root`: root of the family of what the rule makes; None for the family of the event, if there is one.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Cause:
     net: Decimal | None = None
     number: int = 0
     counted: str = ""
+    root: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,16 @@ class Maker:
             metadata["late"] = True
         fired = replace(self._new(rule, cause, None, RULE_FIRED, Category.CUSTOM), metadata=metadata)
         return [fired, *(each.made for each in results if each.made is not None)]
+
+    def make_again(self, rule: RuleVersion, cause: Cause, index: int) -> Event | None:
+        """Return the event of an effect that failed before; None if it fails again.
+
+        Only effects with texts fail. If the rule has another kind of effect at the index now, there is nothing to make.
+        """
+        effect = rule.effects[index] if index < len(rule.effects) else None
+        if not isinstance(effect, RecordEvent | UpdatePass):
+            return None
+        return self._perform(rule, cause, index, effect).made
 
     def _perform(self, rule: RuleVersion, cause: Cause, index: int, effect: Effect) -> Result:
         match effect:
@@ -186,7 +198,7 @@ class Maker:
     def _new(self, rule: RuleVersion, cause: Cause, effect: int | None, kind: str, category: Category) -> Event:
         return self.new_event(
             rule.rule_id, rule.key, rule.version, cause=cause.id, effect=effect, kind=kind, category=category,
-            depth=cause.depth, root=None if cause.event is None else cause.event.family,
+            depth=cause.depth, root=cause.root or (None if cause.event is None else cause.event.family),
         )  # fmt: skip
 
     def new_event(

@@ -9,6 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
+from app.domain.events.events import Event
 from app.domain.values.decimals import ROUNDED, SIX_PLACES, ZERO
 
 MAX_FIRINGS = 100_000
@@ -22,6 +23,14 @@ class FiringStatus(StrEnum):
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
     CONTROL = "CONTROL"
+
+
+def failed_effects(fired: Event) -> list[int]:
+    """Return the indexes of the effects of a firing that failed."""
+    results = fired.metadata.get("effects")
+    if not isinstance(results, list):
+        return []
+    return [result["index"] for result in results if result["status"] == FiringStatus.FAILED.value]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import strawberry
 
 from app.domain.actors import READ
 from app.domain.events import events as domain
+from app.domain.ids import made_event_id
 from app.domain.rules.statistics import FiringQuery, FiringStatus
 from app.domain.values.instants import parse_instant
 from app.domain.values.text import parse_text
@@ -34,7 +35,7 @@ describe_enum(
     "RuleFiringStatus",
     {
         "SUCCEEDED": "All effects succeeded.",
-        "FAILED": "At least one effect failed. `effects` says why.",
+        "FAILED": "At least one effect failed. `effects` says why, and whether a retry made it since.",
         "CONTROL": "The pass is in the control group, so there were no effects.",
     },
 )
@@ -68,6 +69,7 @@ class RuleEffectResult:
         description="Points that the effect gave or, negative, took. Null if it is about no points, or gave none."
     )
     event_id: strawberry.Private[str | None]
+    made_id: strawberry.Private[str]
 
     @strawberry.field
     async def event(self, info: Info) -> Event | None:
@@ -75,6 +77,14 @@ class RuleEffectResult:
         if self.event_id is None:
             return None
         event: Event | None = await fetch_node(info.context, "Event", self.event_id)
+        return event
+
+    @strawberry.field
+    async def retried_event(self, info: Info) -> Event | None:
+        """Event that `retryRuleFirings` made for the effect. Null for an effect that succeeded, and until a retry does."""
+        if self.status is not RuleEffectStatus.FAILED:
+            return None
+        event: Event | None = await fetch_node(info.context, "Event", self.made_id)
         return event
 
 
@@ -175,7 +185,7 @@ def firing_of(event: domain.Event) -> RuleFiring:
     """Return the GraphQL object of a firing."""
     metadata, origin = event.metadata, event.origin
     results = metadata.get("effects")
-    effects = [_result_of(each) for each in (results if isinstance(results, list) else ())]
+    effects = [_result_of(event, each) for each in (results if isinstance(results, list) else ())]
     status = FiringStatus.SUCCEEDED
     if metadata.get("control"):
         status = FiringStatus.CONTROL
@@ -198,14 +208,15 @@ def firing_of(event: domain.Event) -> RuleFiring:
     )
 
 
-def _result_of(stored: Mapping[str, Any]) -> RuleEffectResult:
-    points = stored.get("points")
+def _result_of(fired: domain.Event, stored: Mapping[str, Any]) -> RuleEffectResult:
+    points, rule_id, cause = stored.get("points"), fired.origin.rule or "", fired.origin.cause or ""
     return RuleEffectResult(
         index=stored["index"],
         status=RuleEffectStatus(stored["status"]),
         reason=stored.get("reason"),
         points=None if points is None else Decimal(points),
         event_id=stored.get("event"),
+        made_id=made_event_id(rule_id, cause, cause, stored["index"]),
     )
 
 

@@ -15,6 +15,7 @@ from app.domain.events.events import TOMBSTONES, Category, Event, Origin
 from app.domain.fold.advance import Advanced, advance
 from app.domain.fold.prefetch import Family, WindowPage, find_prefetch
 from app.domain.passes.passes import Pass, Profile
+from app.domain.rules.texts import Texts
 from app.domain.segments.criteria import parse_criteria
 from app.domain.segments.segments import Version
 from app.domain.state.measures import MAX_EXPIRING, Window, group_expiring
@@ -99,6 +100,7 @@ class PassSimulation:
         self.counted: list[Event] = []
         self.pending: list[Event] = []
         self.entries: list[Entry] = []
+        self.texts: Texts | None = None
 
     def fold(self, now_ms: int, limit: int | None = None) -> None:
         """Fold the pending events, or the first `limit` of them, once."""
@@ -116,6 +118,7 @@ class PassSimulation:
                 self.card, self.definitions, batch, limit_ms=now_ms, recorded_ms=now_ms,
                 has_more=len(batch) < len(ordered), history=self.counted if has_history else None, pages=pages,
                 families={root: Family([e for e in self.counted if e.family == root]) for root in roots},
+                texts=self.texts,
             )  # fmt: skip
             if isinstance(done, Advanced):
                 break

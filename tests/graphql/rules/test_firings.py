@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from app.commands.rules.rules import create_rule
-from app.domain.rules.rules import Rule
+from app.commands.passes.passes import update_pass
+from app.commands.passes.removals import remove_events
+from app.commands.rules.rules import create_rule, set_rule_status
+from app.domain.rules.rules import Rule, RuleStatus
 from app.domain.values.instants import format_instant
 from app.flow import SLOT_RANGES
 from app.graphql.types.ids import to_global_id
@@ -164,6 +166,74 @@ async def test_firings_name_rule_cause_and_results(api: Api) -> None:
         assert found["totalCount"] == len(keys)
     listed = await api.fetch_data('{ rule(key: "second") { firings(first: 1) { totalCount nodes { number } } } }')
     assert listed["rule"]["firings"] == {"totalCount": 1, "nodes": [{"number": 2}]}
+
+
+RETRY = (
+    "mutation ($input: RetryRuleFiringsInput!) { retryRuleFirings(input: $input) { count userErrors { code field } } }"
+)
+
+
+async def retry(api: Api, **sent: Any) -> Any:
+    payload = (await api.fetch_data(RETRY, input=sent))["retryRuleFirings"]
+    return [(each["code"], each["field"]) for each in payload["userErrors"]] or payload["count"]
+
+
+async def test_failed_effect_is_made_once_after_its_cause_is_mended(api: Api) -> None:
+    business = api.business
+    await business.create_passes("ann", "bob")
+    segment = await business.create_segment("buyers", purchases(1))
+    entered = {"segmentEntered": {"segmentId": segment.id}}
+    greeting = {"recordEvent": {"type": "greeting", "points": 4, "metadata": {"to": "{{ pass.metadata.name }}"}}}
+    rule = await define(business, "welcome", entered, [greeting])
+    for name in ("ann", "bob"):
+        await buy(api, 10, passExternalId=name)
+    await business.run_worker()
+    ann = await business.read_pass("ann")
+    await update_pass(business.ctx, ann.id, metadata={"name": "Ann"})
+    await wait(business, seconds=1)
+    rule_id = to_global_id("Rule", rule.id)
+    assert await retry(api, ruleId=rule_id) == 2
+    await business.run_worker()
+    await wait(business, seconds=1)
+    fields = "id status pass { externalId } effects { status event { id } retriedEvent { type points metadata } }"
+    listed = (await api.fetch_data(f"{{ ruleFirings {{ nodes {{ {fields} }} }} }}"))["ruleFirings"]["nodes"]
+    firings = {each["pass"]["externalId"]: each for each in listed}
+    made = {"type": "greeting", "points": "4", "metadata": {"to": "Ann"}}
+    assert firings["ann"]["effects"] == [{"status": "FAILED", "event": None, "retriedEvent": made}]
+    assert firings["bob"]["effects"] == [{"status": "FAILED", "event": None, "retriedEvent": None}]
+    ids = [firings["ann"]["id"], firings["bob"]["id"]]
+    assert await retry(api, ids=ids) == 1, "the effect of the first firing was made"
+    await business.run_worker()
+    assert [(await business.read_pass(name)).points for name in ("ann", "bob")] == [4, 0]
+    [bought] = await business.ctx.resources.db["events"].find({"type": "purchase", "pass": ann.id}).to_list(None)
+    await remove_events(business.ctx, [(ann.id, bought["_id"])])
+    await business.run_worker()
+    assert (await business.read_pass("ann")).points == 4, "a rebuild counts what a retry made"
+
+
+async def test_retries_are_refused_with_what_to_change(api: Api) -> None:
+    business = api.business
+    await business.create_passes("ann")
+    rule = await define(
+        business, "greet", {"event": {"types": ["purchase"]}}, [{"updatePass": {"fields": {"a": "{{ b }}"}}}]
+    )
+    bought = (await buy(api, 10))["event"]["id"]
+    await business.run_worker()
+    [fired] = (await api.fetch_data("{ ruleFirings { nodes { id } } }"))["ruleFirings"]["nodes"]
+    rule_id = to_global_id("Rule", rule.id)
+    assert await retry(api) == await retry(api, ids=[], ruleId=rule_id) == [("INVALID", ["ids"])]
+    assert await retry(api, ids=[]) == [("REQUIRED", ["ids"])]
+    assert await retry(api, ids=[fired["id"]] * 1_001) == [("TOO_MANY", ["ids"])]
+    assert await retry(api, ids=[fired["id"], bought, "x"]) == [("UNKNOWN", ["ids", "1"]), ("UNKNOWN", ["ids", "2"])]
+    assert await retry(api, ruleId="x") == [("UNKNOWN", ["ruleId"])]
+    await set_rule_status(business.ctx, rule.id, RuleStatus.PAUSED, "pauseRule")
+    assert await retry(api, ruleId=rule_id) == [("CONFLICT", ["ruleId"])]
+    assert await retry(api, ids=[fired["id"]]) == [("CONFLICT", ["ids", "0"])]
+    query = "mutation ($input: RecordEventInput!) { recordEvent(input: $input) { userErrors { code field } } }"
+    sent = {"passExternalId": "ann", "type": "rule_retried", "metadata": {"firing": fired["id"]}}
+    assert (await api.fetch_data(query, input=sent))["recordEvent"]["userErrors"] == [
+        {"code": "INVALID", "field": ["type"]}
+    ]
 
 
 async def test_rule_changes_the_list_of_a_segment(api: Api) -> None:

@@ -1,0 +1,121 @@
+"""retryRuleFirings: internal events whose walk makes the failed effects of firings again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from app.commands.audit import record_audit_entry
+from app.commands.context import Context
+from app.domain.errors import Code, InvalidInput, LimitExceeded, Problem, refuse_if
+from app.domain.events.events import OWN_SOURCE, RULE_FIRED, RULE_RETRIED, Category, Event
+from app.domain.ids import made_event_id, slot_of
+from app.domain.rules.rules import Rule, RuleStatus
+from app.domain.rules.statistics import FiringQuery, FiringStatus, failed_effects
+from app.domain.values.decimals import ZERO
+from app.flow import range_of
+from app.store.mongo.ids import ordered_id
+from app.store.mongo.paging import PageRequest
+
+from .rules import find_rule
+
+MAX_NAMED_FIRINGS = 1_000
+"""Firings that one call of retryRuleFirings names."""
+MAX_RETRIED_FIRINGS = 10_000
+"""Firings of one rule that one call retries."""
+_PAGE = 1_000
+
+
+async def retry_rule_firings(ctx: Context, *, ids: Sequence[str | None] | None, rule_id: str | None) -> int:
+    """Record a retry for each firing with a failed effect that was not made yet, and return their number.
+
+    Name firings by their ids (None stands for an id of another kind), or all those of a rule. Safe to repeat: the walk
+    makes an effect once. Raises NotFound, Refused and Unavailable.
+    """
+    if (ids is None) == (rule_id is None):
+        raise InvalidInput(Code.INVALID, "Give exactly one of ids and ruleId.", "ids")
+    if rule_id is not None:
+        rule = await find_rule(ctx, rule_id, "ruleId")
+        refuse_if(_find_obstacles([rule], {rule.id: ("ruleId",)}))
+        firings = await _find_failed(ctx, rule_id)
+    else:
+        firings = await _find_named(ctx, ids or ())
+    for subject_id, number in Counter(fired.origin.rule or "" for fired in firings).items():
+        await record_audit_entry(ctx, "retryRuleFirings", "Rule", subject_id, firings=str(number))
+    now = await ctx.now()
+    for start in range(0, len(firings), _PAGE):
+        events = [_retry_of(ctx, fired, now) for fired in firings[start : start + _PAGE]]
+        await ctx.workspace.events.insert([(event, b"") for event in events])
+        ctx.resources.bus.wake("fold", *{range_of(slot_of(event.pass_id)) for event in events})
+    return len(firings)
+
+
+async def _find_named(ctx: Context, ids: Sequence[str | None]) -> list[Event]:
+    """Return those of the named firings that can be retried. Raises Refused with a problem for each other id."""
+    if not 0 < len(ids) <= MAX_NAMED_FIRINGS:
+        code = Code.TOO_MANY if ids else Code.REQUIRED
+        raise InvalidInput(code, f"Name 1 to {MAX_NAMED_FIRINGS:,} firings with `ids`.", "ids")
+    found = await ctx.workspace.events.get_many({each for each in ids if each is not None})
+    firings = {key: event for key, event in found.items() if event.type == RULE_FIRED}
+    refuse_if(
+        Problem(Code.UNKNOWN, "No such firing in this workspace.", ("ids", str(index)))
+        for index, each in enumerate(ids)
+        if each not in firings
+    )
+    paths = {firings[each].origin.rule or "": ("ids", str(i)) for i, each in enumerate(ids) if each in firings}
+    rules = await ctx.workspace.rules.get_many(paths)
+    refuse_if(_find_obstacles(list(rules.values()), paths))
+    return await _select_unmade(ctx, list(firings.values()))
+
+
+async def _find_failed(ctx: Context, rule_id: str) -> list[Event]:
+    """Return the firings of a rule that can be retried. Raises LimitExceeded if there are too many."""
+    failed: list[Event] = []
+    query, after = FiringQuery(rule_id=rule_id, status=FiringStatus.FAILED), None
+    while True:
+        page = await ctx.workspace.firings.page(query, PageRequest(_PAGE, after=after))
+        failed += await _select_unmade(ctx, page.items)
+        if len(failed) > MAX_RETRIED_FIRINGS:
+            message = f"More than {MAX_RETRIED_FIRINGS:,} firings of this rule failed; name a part of them with `ids`."
+            raise LimitExceeded(message, "ruleId")
+        if not page.has_more:
+            return failed
+        after = (page.items[-1].occurred_ms, page.items[-1].id)
+
+
+async def _select_unmade(ctx: Context, firings: Sequence[Event]) -> list[Event]:
+    """Return the firings with a failed effect that no retry has made yet."""
+    made_ids = {fired.id: _ids_of_failed(fired) for fired in firings}
+    made = await ctx.workspace.events.get_many([each for ids in made_ids.values() for each in ids])
+    return [fired for fired in firings if not made.keys() >= made_ids[fired.id]]
+
+
+def _ids_of_failed(fired: Event) -> set[str]:
+    rule_id, cause = fired.origin.rule or "", fired.origin.cause or ""
+    return {made_event_id(rule_id, cause, cause, index) for index in failed_effects(fired)}
+
+
+def _find_obstacles(rules: Sequence[Rule], paths: Mapping[str, tuple[str, ...]]) -> list[Problem]:
+    """Return a problem for each rule that is not in force: no version of it can make the effects."""
+    message = "The rule of this firing is not ACTIVE, so nothing can be made again; resume it with resumeRule first."
+    return [Problem(Code.CONFLICT, message, paths[rule.id]) for rule in rules if rule.status is not RuleStatus.ACTIVE]
+
+
+def _retry_of(ctx: Context, fired: Event, now: datetime) -> Event:
+    return Event(
+        id=ordered_id("event"),
+        pass_id=fired.pass_id,
+        category=Category.CUSTOM,
+        type=RULE_RETRIED,
+        amount=None,
+        currency=None,
+        points=ZERO,
+        source=OWN_SOURCE,
+        external_id=None,
+        metadata={"firing": fired.id},
+        occurred_at=now,
+        recorded_at=now,
+        origin=ctx.origin,
+        root=fired.family,
+    )
