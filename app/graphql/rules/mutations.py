@@ -1,4 +1,4 @@
-"""Mutations of rules: their definitions, retryRuleFirings and simulateRule."""
+"""Mutations of rules: createRule, updateRule, pauseRule, resumeRule, archiveRule, duplicateRule and simulateRule."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import strawberry
 from strawberry.types.base import get_object_definition
 from strawberry.utils.str_converters import to_camel_case
 
-from app.commands.rules import retries, simulations
 from app.commands.rules import rules as commands
+from app.commands.rules import simulations
 from app.domain.errors import Refused
 from app.domain.rules.rules import OnCorrection, OnHistorical, RuleStatus
 from app.domain.values.text import parse_text
@@ -17,7 +17,7 @@ from app.graphql.context import Info
 from app.graphql.jobs.jobs import Job, job_of
 from app.graphql.segments.criteria import CriteriaInput, FixedWindow, to_mapping
 from app.graphql.types.filters import MetadataCondition
-from app.graphql.types.ids import database_id, given_id
+from app.graphql.types.ids import given_id
 from app.graphql.types.payloads import InputWarning, UserError, user_errors, warnings_of
 from app.graphql.types.scalars import RawDateTime
 
@@ -185,27 +185,6 @@ class SimulateRulePayload:
     user_errors: list[UserError] = strawberry.field(default_factory=list, description=ERRORS)
 
 
-@strawberry.input
-class RetryRuleFiringsInput:
-    """Firings whose failed effects to make again. Give exactly one of `ids` and `ruleId`."""
-
-    ids: list[strawberry.ID] | None = strawberry.field(default=None, description="Ids of firings: 1 to 1,000.")
-    rule_id: strawberry.ID | None = strawberry.field(
-        default=None, description="Id of a rule, all of whose failed firings are meant: at most 10,000."
-    )
-
-
-@strawberry.type
-class RetryRuleFiringsPayload:
-    """Result of `retryRuleFirings`."""
-
-    count: int = strawberry.field(
-        default=0,
-        description="Number of the firings that are retried: those with a failed effect that was not made yet.",
-    )
-    user_errors: list[UserError] = strawberry.field(default_factory=list, description=ERRORS)
-
-
 @strawberry.type
 class CreateRulePayload:
     """Result of `createRule`."""
@@ -314,27 +293,6 @@ async def duplicate_rule(
     except Refused as refused:
         return DuplicateRulePayload(user_errors=user_errors(refused.problems))
     return DuplicateRulePayload(rule=rule_of(copy))
-
-
-async def retry_rule_firings(
-    info: Info,
-    input: Annotated[RetryRuleFiringsInput, strawberry.argument(description="Firings to retry.")],
-) -> RetryRuleFiringsPayload:
-    """Make the failed effects of firings again, a moment later. Needs the scope `write`.
-
-    Mend the cause first: set the missing value on the pass, or change the text with `updateRule`. The version that is in
-    force makes the effect with the same index. The effect happens at the instant of the retry. If it fails again, or if the
-    event for which the rule fired was removed, nothing is made. Safe to repeat: each effect is made at most once.
-    """
-    try:
-        count = await retries.retry_rule_firings(
-            info.context.commands,
-            ids=None if input.ids is None else [database_id(each, "Event") for each in input.ids],
-            rule_id=None if input.rule_id is None else parse_text(given_id(input.rule_id, "Rule"), "ruleId"),
-        )
-    except Refused as refused:
-        return RetryRuleFiringsPayload(user_errors=user_errors(refused.problems))
-    return RetryRuleFiringsPayload(count=count)
 
 
 async def simulate_rule(

@@ -11,11 +11,11 @@ from .firings import RuleFiring, list_firings
 from .mutations import (
     CreateRulePayload,
     DuplicateRulePayload,
-    RetryRuleFiringsPayload,
     RuleStatusPayload,
     SimulateRulePayload,
     UpdateRulePayload,
 )
+from .retries import RetryRuleFiringsPayload, retry_rule_firings
 from .rules import Rule, find_rule, list_rules
 
 
@@ -38,5 +38,5 @@ class RuleMutations:
     resume_rule: RuleStatusPayload = strawberry.mutation(resolver=mutations.resume_rule)
     archive_rule: RuleStatusPayload = strawberry.mutation(resolver=mutations.archive_rule)
     duplicate_rule: DuplicateRulePayload = strawberry.mutation(resolver=mutations.duplicate_rule)
-    retry_rule_firings: RetryRuleFiringsPayload = strawberry.mutation(resolver=mutations.retry_rule_firings)
+    retry_rule_firings: RetryRuleFiringsPayload = strawberry.mutation(resolver=retry_rule_firings)
     simulate_rule: SimulateRulePayload = strawberry.mutation(resolver=mutations.simulate_rule)
