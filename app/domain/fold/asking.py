@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from operator import itemgetter
 from zoneinfo import ZoneInfo
 
 from app.domain.activities import CauseKind, activity_id
 from app.domain.events.events import Event
 from app.domain.ids import is_in_control_group
 from app.domain.rules.cascades import MAX_DEPTH, MAX_MADE, MAX_MADE_AT_INSTANT
-from app.domain.rules.made import Cause
+from app.domain.rules.made import Cause, Maker
 from app.domain.rules.matching import is_active, is_in_bounds, is_open, matches_event, matches_tier
 from app.domain.rules.occurrences import OF_DEFINITIONS, UNASKED, Happened, TierChanged, Transition, is_of_merge
 from app.domain.rules.rules import OnHistorical, PerPassLimit, RuleVersion
@@ -22,7 +23,11 @@ from app.domain.state.measures import Total
 from app.domain.values.periods import period_start_ms
 
 from .lacks import DataMissing
-from .walk import Walk
+from .walk import Totals, Walk
+
+
+Match = tuple[int, RuleVersion, Cause]
+"""A rule with its rank, and a cause that it matches."""
 
 
 class Asking:
@@ -55,12 +60,14 @@ class Asking:
         asked = filter(walk.active.may_ask_about, happened.events)
         if lacking := frozenset(event.family for event in asked if walk.lacks_corrections(event)):
             raise DataMissing(families=lacking)
-        found = sorted(self._find_causes(happened, at_ms, depth), key=lambda item: item[0])
+        found = sorted(self._find_causes(happened, at_ms, depth), key=itemgetter(0))
         walk.note_asked()
         if not found:
             return []
         made: list[Event] = []
-        context, maker = walk.context(at_ms), walk.maker(at_ms)
+        context = walk.context(at_ms)
+        # Most causes make no rule fire, so the maker is built for the first one that does.
+        maker: Maker | None = None
         self._firing.clear()
         if at_ms != self._at_ms:
             self._at_ms, self._made_at_instant = at_ms, 0
@@ -71,6 +78,7 @@ class Asking:
                 self.skipped[rule.rule_id, reason] += 1
                 continue
             is_control = is_in_control_group(rule.rule_id, walk.card.id, rule.control_percent)
+            maker = maker or walk.maker(at_ms)
             events = maker.fire(rule, cause, is_control=is_control)
             if rule.group is not None:
                 self._fired_groups.add((rule.group, cause.id))
@@ -81,7 +89,7 @@ class Asking:
             made += events
         return made
 
-    def _find_causes(self, happened: Happened, at_ms: int, depth: int) -> Iterator[tuple[int, RuleVersion, Cause]]:
+    def _find_causes(self, happened: Happened, at_ms: int, depth: int) -> Iterator[Match]:
         """Iterate over the rules that match something, each with its rank, for each of its causes in order."""
         active = self._walk.active
         for index, event in enumerate(happened.events):
@@ -107,9 +115,10 @@ class Asking:
                 assert isinstance(rule.trigger, TierTrigger)
                 if matches_tier(rule.trigger, changed) and self._may_ask(rule, changed, at_ms):
                     yield rank, rule, self._activity_cause(changed.number, changed.event, at_ms, depth)
-        if not happened.is_merge:
+        if active.balance_rules and not happened.is_merge:
+            before, now = self._walk.asked, self._walk.totals()
             for rank, rule in active.balance_rules:
-                if rule.at_ms < at_ms and self._has_reached(rule):
+                if rule.at_ms < at_ms and _has_reached(rule, before, now):
                     yield rank, rule, self._activity_cause(self._walk.new_entries.last_number, None, at_ms, depth)
 
     def _is_about(self, rule: RuleVersion, event: Event, at_ms: int) -> bool:
@@ -147,15 +156,6 @@ class Asking:
         chain = cause_id if event is None else self._chains.get(event.id, event.id)
         return Cause(cause_id, None, at_ms, chain=chain, depth=depth)
 
-    def _has_reached(self, rule: RuleVersion) -> bool:
-        """Return whether the balance, or the total of earned points, has risen to the rule's since it was last asked."""
-        trigger = rule.trigger
-        assert isinstance(trigger, BalanceTrigger)
-        before, now = self._walk.asked, self._walk.totals()
-        if trigger.is_earned_total:
-            return before.earned < trigger.reach <= now.earned
-        return before.balance < trigger.reach <= now.balance
-
     def _find_obstacle(self, rule: RuleVersion, cause: Cause, context: EvaluationContext) -> str | None:
         """Return why the rule does not fire for a cause that its trigger matches; None if it fires."""
         trigger = rule.trigger
@@ -166,16 +166,15 @@ class Asking:
             return "NOT_ACTIVE"
         if rule.when is not None and not is_open(rule.when, ZoneInfo(rule.timezone), cause.occurred_ms):
             return "WHEN"
-        firings = self._walk.derived.firings.get(rule.rule_id, Firings())
         if rule.nth is not None and not rule.nth.includes(cause.number):
             return "NTH"
-        if rule.nth is not None and cause.number <= firings.numbers.get(cause.counted, 0):
+        if rule.nth is not None and cause.number <= self._firings_of(rule).numbers.get(cause.counted, 0):
             return "NTH"
         if rule.conditions is not None and not evaluate(rule.conditions, context):
             return "CONDITIONS"
         if rule.group is not None and (rule.group, cause.id) in self._fired_groups:
             return "GROUP"
-        if rule.per_pass is not None and self._is_exhausted(rule, rule.per_pass, firings, context.at_ms):
+        if rule.per_pass is not None and self._is_exhausted(rule, rule.per_pass, context.at_ms):
             return "LIMIT"
         if cause.depth > MAX_DEPTH:
             return "DEPTH"
@@ -183,8 +182,12 @@ class Asking:
         is_much = self._made_at_instant + count > MAX_MADE_AT_INSTANT
         return "TOO_MANY" if is_much or self._made[cause.chain] + count > MAX_MADE else None
 
-    def _is_exhausted(self, rule: RuleVersion, limit: PerPassLimit, firings: Firings, at_ms: int) -> bool:
+    def _firings_of(self, rule: RuleVersion) -> Firings:
+        return self._walk.derived.firings.get(rule.rule_id, Firings())
+
+    def _is_exhausted(self, rule: RuleVersion, limit: PerPassLimit, at_ms: int) -> bool:
         """Return whether the rule has fired as often as the limit allows. Firings of this instant count, too."""
+        firings = self._firings_of(rule)
         if limit.within_ms is not None:
             before = firings.count_after(at_ms - limit.within_ms)
         elif limit.calendar is not None:
@@ -192,3 +195,12 @@ class Asking:
         else:
             before = firings.total
         return before + self._firing[rule.rule_id] >= limit.count
+
+
+def _has_reached(rule: RuleVersion, before: Totals, now: Totals) -> bool:
+    """Return whether the balance, or the total of earned points, has risen to the rule's since it was last asked."""
+    trigger = rule.trigger
+    assert isinstance(trigger, BalanceTrigger)
+    if trigger.is_earned_total:
+        return before.earned < trigger.reach <= now.earned
+    return before.balance < trigger.reach <= now.balance

@@ -164,7 +164,8 @@ class Walk:
 
     def note_asked(self) -> None:
         """Note the points with which rules were asked last: a rule on the balance fires when they have risen since."""
-        self.asked = self.totals()
+        if self.active.balance_rules:
+            self.asked = self.totals()
 
     @property
     def has_checkouts(self) -> bool:
