@@ -28,6 +28,7 @@ from .http import Client
 from .idle import measure_idle, open_event_stream, open_socket
 from .latency import measure_latency
 from .recording import measure_history, measure_recording
+from .rules import EVENTS, measure_firing_rule, measure_silent_rules
 from .sharing import measure_sharing
 from .stock import Stock, create_stock
 from .tables import Report
@@ -35,7 +36,7 @@ from .timing import Processes
 from .webhooks import measure_webhooks
 from .windows import measure_windows
 
-PARTS = ("record", "history", "fold", "window", "latency", "webhooks", "edge", "idle", "workers")
+PARTS = ("record", "history", "fold", "window", "latency", "webhooks", "edge", "idle", "workers", "rules")
 MANY_PASSES = 100_000
 FOLLOWERS = 1_000
 BACKLOG = 6_000
@@ -74,6 +75,7 @@ def main(sizes: tuple[int, ...], quick: bool, parts: tuple[str, ...], file: Path
     - webhooks: 1,000 activities sent to one endpoint, by bare posts of the same bodies and by the delivery.
     - edge: a small query over eight connections, at a bare Strawberry endpoint and at the API with every limit on.
     - workers: a backlog of 6,000 events, worked off by one worker process and by two.
+    - rules: the fold without rules and with 20 that do not fire; all the work for an event without and with one that fires.
     - idle: the memory that 1,000 idle subscriptions cost the API, over WebSocket and as event streams.
 
     A ratio is the speed of a side divided by the speed of the first side, by their medians. The CPU time of the process
@@ -116,6 +118,8 @@ async def _run(sizes: tuple[int, ...], parts: tuple[str, ...], rounds: int, file
                 await _report_edge(report, _with_database(servers.settings, "edge"), Path(folder), rounds)
             if "workers" in parts:
                 await _report_sharing(report, _with_database(settings, "workers"), max(2, rounds // 3))
+            if "rules" in parts:
+                await _report_rules(report, _with_database(settings, "rules"), rounds)
             if "idle" in parts:
                 await _report_idle(report, _with_database(settings, "idle"))
     if file is not None:
@@ -196,6 +200,19 @@ async def _report_sharing(report: Report, settings: Settings, rounds: int) -> No
         stock = await _create_stock(report, resources, BACKLOG, BACKLOG, None)
         sides = await measure_sharing(stock, settings, report.processes, BACKLOG, (1, 2), rounds)
     report.add(f"A backlog of {BACKLOG:,} events, folded and published", sides, "event", 1 / 0.65)
+
+
+async def _report_rules(report: Report, settings: Settings, rounds: int) -> None:
+    for measure, title, most in (
+        (measure_silent_rules, "The fold of 1,000 events over 1,000 passes, with rules", 1.15),
+        (measure_firing_rule, "1,000 events from the call to the published activities", 2.0),
+    ):
+        database = f"{settings.database}-{measure.__name__.rpartition('_')[2]}"
+        async with open_resources(dataclasses.replace(settings, database=database)) as resources:
+            stocks = [await _create_stock(report, resources, 10_000, EVENTS, None) for _ in range(2)]
+            sides = await measure(stocks, report.processes, rounds)
+        report.add(title, sides, "event")
+        report.add_cpu_cost(title, sides, most)
 
 
 @contextlib.asynccontextmanager

@@ -76,6 +76,14 @@ class Report:
             self.rows.append({"table": title, "side": side.name, f"{name}_ms": round(ms, 2), "target": target})
         self.console.print(f"[bold]{title}[/]: {', '.join(figures)}, {len(side.seconds)} events\n")
 
+    def add_cpu_cost(self, title: str, sides: Sequence[Side], most: float) -> None:
+        """Print a line with the CPU time of the second side, of all processes, divided by that of the first side."""
+        first, second = (sum(side.cpu.values()) / len(side.seconds) for side in sides[:2])
+        cost = second / first
+        text = f"[red]{cost:.2f}[/]" if cost > most else f"{cost:.2f}"
+        self.rows.append({"table": title, "cpu_cost": round(cost, 3), "target": most})
+        self.console.print(f"[bold]{title}[/]: CPU time {text} (≤ {most:g})\n")
+
     def add_memory_cost(self, title: str, megabytes: float, target: float) -> None:
         """Print a line with megabytes of memory and their target."""
         text = f"[red]{megabytes:.0f}[/]" if megabytes > target else f"{megabytes:.0f}"
