@@ -25,7 +25,6 @@ from app.domain.values.periods import period_start_ms
 from .lacks import DataMissing
 from .walk import Totals, Walk
 
-
 Match = tuple[int, RuleVersion, Cause]
 """A rule with its rank, and a cause that it matches."""
 
