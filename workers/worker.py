@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+import uuid
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 from app.domain.definitions import Definitions
-from app.domain.errors import Unavailable
+from app.domain.errors import STORE_FAILURES, Unavailable
 from app.domain.passes.passes import Pass
 from app.domain.rules.texts import Texts
 from app.resources import Resources
@@ -81,6 +82,8 @@ class Worker:
     forget_queries: ForgetQueries
     definitions: dict[str, Definitions] = field(default_factory=dict)
     """Definitions read so far, by workspace id."""
+    unreadable: set[str] = field(default_factory=set)
+    """The workspaces with a definition that this version cannot read."""
     cursors: dict[str, BacklogPosition] = field(default_factory=dict)
     """The pass after which the next fold of a slot range begins, by range."""
     long_backlogs: set[str] = field(default_factory=set)
@@ -162,7 +165,8 @@ class Worker:
     ) -> dict[str, Definitions]:
         """Return the current definitions of workspaces, by workspace id. Reads only versions that are not in memory.
 
-        They serve the walks of `cards`: if versions that a walk needs were dropped from memory, all are read again.
+        They serve the walks of `cards`: if versions that a walk needs were dropped from memory, all are read again. A
+        workspace with a definition that this version cannot read is left out, so that its passes wait alone.
         """
         ids = list(dict.fromkeys(workspace_ids))
 
@@ -173,10 +177,36 @@ class Worker:
                 cached = self.definitions[workspace_id] = cached.extended(newer)
             return cached
 
-        found = dict(zip(ids, await asyncio.gather(*map(read_one, ids)), strict=True))
-        for workspace_id in {card.workspace_id for card in cards if not found[card.workspace_id].serve(card)}:
+        async def read_again(workspace_id: str) -> Definitions:
             versions = await self.fold_queries.versions(workspace_id, 0)
-            found[workspace_id] = self.definitions[workspace_id] = Definitions(versions)
+            return self.definitions.setdefault(workspace_id, Definitions(versions))
+
+        found = await self._read_each(ids, read_one)
+        cut = {
+            card.workspace_id
+            for card in cards
+            if card.workspace_id in found and not found[card.workspace_id].serve(card)
+        }
+        for workspace_id in cut:
+            del found[workspace_id], self.definitions[workspace_id]
+        return found | await self._read_each(cut, read_again)
+
+    async def _read_each(
+        self, workspace_ids: Collection[str], read: Callable[[str], Awaitable[Definitions]]
+    ) -> dict[str, Definitions]:
+        """Return what was read, by workspace id. A workspace that cannot be read is logged once until it can."""
+        found: dict[str, Definitions] = {}
+        answers = await asyncio.gather(*map(read, workspace_ids), return_exceptions=True)
+        for workspace_id, answer in zip(workspace_ids, answers, strict=True):
+            if isinstance(answer, Definitions):
+                found[workspace_id] = answer
+                self.unreadable.discard(workspace_id)
+            elif isinstance(answer, STORE_FAILURES) or not isinstance(answer, Exception):
+                raise answer
+            elif workspace_id not in self.unreadable:
+                self.unreadable.add(workspace_id)
+                text = "a definition of workspace %s cannot be read, so its passes wait; reference %s"
+                log.error(text, workspace_id, uuid.uuid4().hex, exc_info=answer)
         return found
 
     def compact_definitions(self, workspace_id: str, revision: int) -> None:

@@ -28,7 +28,9 @@ async def backfill(worker: Worker, workspace_id: str) -> None:
 async def backfill_once(worker: Worker, workspace_id: str) -> bool:
     """Run one round and return whether it saved anything, so that more may be behind."""
     at = await read_clock(worker)
-    definitions = (await worker.read_definitions([workspace_id]))[workspace_id]
+    definitions = (await worker.read_definitions([workspace_id])).get(workspace_id)
+    if definitions is None:
+        return False
     revision = definitions.announced_revision
     lap = worker.laps.pop(("backfill", workspace_id), None)
     is_folding = any(worker.is_running("fold", key) for key in SLOT_RANGES)

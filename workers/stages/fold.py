@@ -164,11 +164,15 @@ def group_by_pass(pending: Iterable[PendingEvent]) -> dict[str, list[PendingEven
 
 
 async def read_passes(worker: Worker, backlog: Backlog) -> tuple[dict[str, Pass], dict[str, Definitions]]:
-    """Read the passes of the events by id, in the order of the backlog; then the definitions of their workspaces."""
+    """Read the passes of the events by id, in the order of the backlog; then the definitions of their workspaces.
+
+    Passes of a workspace whose definitions cannot be read are left out.
+    """
     workspace_ids = {pass_id: items[0].workspace_id for pass_id, items in backlog.by_pass.items()}
     found = await worker.fold_queries.passes(backlog.by_pass, workspace_ids=workspace_ids)
     passes = {pass_id: found[pass_id] for pass_id in backlog.by_pass if pass_id in found}
-    return passes, await worker.read_definitions({card.workspace_id for card in passes.values()}, passes.values())
+    definitions = await worker.read_definitions({card.workspace_id for card in passes.values()}, passes.values())
+    return {each: card for each, card in passes.items() if card.workspace_id in definitions}, definitions
 
 
 def choose_passes(backlog: Backlog, passes: Mapping[str, Pass]) -> dict[str, Pass]:

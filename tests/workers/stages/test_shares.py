@@ -300,3 +300,22 @@ async def test_profile_of_more_than_256_kb_is_refused_in_every_way_to_write_it(
     await update_pass(business.ctx, card.id, fields={"a": None})
     await business.run_worker()
     assert "a" not in (await business.read_pass()).profile.fields
+
+
+async def test_definition_that_cannot_be_read_delays_its_own_workspace_only(
+    business: Business, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = await create_business(business.ctx.resources, business.clock, "Other")
+    newer = {"_id": "def_newer", "workspace": other.ctx.workspace.id, "rev": 1, "kind": "newer"}
+    await business.ctx.resources.db["definitions"].insert_one(dict(newer))
+    for each in (business, other):
+        await each.record({"amount": 1})
+    await business.run_worker()
+    await business.run_worker()
+    assert sum(row.count for row in (await business.read_pass()).aggregates.values()) == 1
+    assert (await other.read_pass()).aggregates == {}
+    lines = [record.getMessage() for record in caplog.records if "cannot be read" in record.getMessage()]
+    assert [other.ctx.workspace.id in line for line in lines] == [True]
+    await business.ctx.resources.db["definitions"].delete_one({"_id": "def_newer"})
+    await business.run_worker()
+    assert sum(row.count for row in (await other.read_pass()).aggregates.values()) == 1
