@@ -149,7 +149,7 @@ async def test_unsuitable_segments_and_lists_are_refused(business: Business) -> 
     [
         ({"list": False}, ("criteria", "list")),
         ({"list": True, "event": {"value": 1}}, ("criteria", "list")),
-        ({"all": [{"list": True}]}, ("criteria", "all", "0")),
+        ({"all": [{"list": True}]}, ("criteria", "all", "0", "list")),
     ],
 )
 async def test_list_is_the_whole_of_the_criteria(business: Business, criteria: Any, path: tuple[str, ...]) -> None:

@@ -116,7 +116,7 @@ async def test_types_and_sources_are_listed_and_a_strict_workspace_rejects_other
             break
         after = page["pageInfo"]["endCursor"]
     assert found == sorted(found)
-    assert len(found) == 23
+    assert len(found) == 32
     assert {"lookbook", "outdated", "purchase"} < set(found)
     log = await api.fetch_data("{ auditLog(first: 4) { nodes { action subject } } }")
     assert [node["action"] for node in log["auditLog"]["nodes"]] == [
