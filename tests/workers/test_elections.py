@@ -51,8 +51,8 @@ class ReplicaSet:
     listener: Listener = field(init=False)
     election: ObjectId = field(default_factory=ObjectId)
 
-    def start_with(self, upstream: int, on_find: Callable[[Command], Doc | None]) -> None:
-        """Prepare the proxy. `on_find` is called for each find of a client, and may return another answer."""
+    def start_with(self, upstream: int, on_read: Callable[[Command], Doc | None]) -> None:
+        """Prepare the proxy. `on_read` is called for each read of a client, and may return another answer."""
 
         @rule("hello", "isMaster", "ismaster")
         async def greet(command: Command, forward: Forward) -> Doc:
@@ -67,11 +67,11 @@ class ReplicaSet:
                 "electionId": self.election,
             }
 
-        @rule("find")
-        async def find(command: Command, forward: Forward) -> Doc:
-            return on_find(command) or await forward(command)
+        @rule("find", "aggregate")
+        async def read(command: Command, forward: Forward) -> Doc:
+            return on_read(command) or await forward(command)
 
-        self.listener = Listener(("127.0.0.1", upstream), [greet, find])
+        self.listener = Listener(("127.0.0.1", upstream), [greet, read])
 
     def elect(self) -> None:
         """Let another primary be elected, at the same address. Raises CloseConnection."""
@@ -82,9 +82,9 @@ class ReplicaSet:
 
 @dataclass
 class ElectionDuringRead:
-    """An election at the first find at a collection. The new primary answers the repeated find with an old state.
+    """An election at the first read of a collection. The new primary answers the repeated read with an old state.
 
-    Only finds by `field` count, and the old state contains no document for them.
+    Only reads by `field` count, and the old state contains no document for them.
     """
 
     collection: str
@@ -93,7 +93,9 @@ class ElectionDuringRead:
 
     def __call__(self, replica_set: ReplicaSet, command: Command) -> Doc | None:
         """Return the answer of the new primary, or None for that of the store. Raises CloseConnection."""
-        if command.collection != self.collection or self.field not in command.body["filter"] or self.met == 2:
+        body = command.body
+        where = body["pipeline"][0].get("$match", {}) if "pipeline" in body else body.get("filter", {})
+        if command.collection != self.collection or self.field not in where or self.met == 2:
             return None
         self.met += 1
         if self.met == 1:
@@ -102,7 +104,7 @@ class ElectionDuringRead:
 
 
 def no_documents(command: Command) -> Doc:
-    """Return the answer to a find that finds nothing."""
+    """Return the answer to a read that finds nothing."""
     return {"ok": 1.0, "cursor": {"id": Int64(0), "ns": f"{command.database}.{command.collection}", "firstBatch": []}}
 
 
@@ -119,13 +121,13 @@ async def learn_of_election(worker: Worker) -> None:
 
 @asynccontextmanager
 async def in_replica_set(
-    business: Business, on_find: Callable[[ReplicaSet, Command], Doc | None]
+    business: Business, on_read: Callable[[ReplicaSet, Command], Doc | None]
 ) -> AsyncIterator[Business]:
     """Yield the business in a process whose store is a replica set."""
     replica_set, resources = ReplicaSet(), business.ctx.resources
     upstream = urlsplit(resources.settings.mongodb_uri or "").port
     assert upstream is not None
-    replica_set.start_with(upstream, lambda command: on_find(replica_set, command))
+    replica_set.start_with(upstream, lambda command: on_read(replica_set, command))
     await replica_set.listener.start()
     uri = f"mongodb://127.0.0.1:{replica_set.listener.port}/?replicaSet=rs&serverMonitoringMode=poll&heartbeatFrequencyMS=500"
     try:
