@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import uvloop
@@ -103,8 +104,9 @@ def java_store(folder: Path) -> tuple[Child, Child, str]:
 
 @rule("hello", "isMaster", "ismaster")
 async def claim_newer_version(command: Command, forward: Forward) -> Doc:
-    """Let the store claim a version of the protocol that the driver takes."""
-    reply = await forward(command)
+    """Let the store claim a version of the protocol that the driver takes. It knows `hello` by its former name only."""
+    former = {"isMaster": 1, **{name: value for name, value in command.body.items() if name != command.name}}
+    reply = await forward(replace(command, body=former))
     return reply | {"maxWireVersion": max(MIN_WIRE_VERSION, reply["maxWireVersion"])}
 
 
@@ -114,14 +116,15 @@ async def claim_newer_server(command: Command, forward: Forward) -> Doc:
     return await forward(command) | {"version": "6.0.0", "versionArray": [*OLDEST_VERSION, 0, 0]}
 
 
-@rule("update")
+@rule("update", "delete")
 async def compare_single_values(command: Command, forward: Forward) -> Doc:
     """Write `{"$all": [value]}` as the value: the store takes `$all` for lists only, and MongoDB for single values, too."""
-    updates = [
-        {**update, "q": {name: _single_value(condition) for name, condition in update["q"].items()}}
-        for update in command.items("updates")
+    name = f"{command.name}s"
+    changes = [
+        {**change, "q": {field: _single_value(condition) for field, condition in change["q"].items()}}
+        for change in command.items(name)
     ]
-    return await forward(command.with_items("updates", updates))
+    return await forward(command.with_items(name, changes))
 
 
 def _single_value(condition: object) -> object:
