@@ -179,7 +179,8 @@ class Worker:
 
         async def read_again(workspace_id: str) -> Definitions:
             versions = await self.fold_queries.versions(workspace_id, 0)
-            return self.definitions.setdefault(workspace_id, Definitions(versions))
+            found = self.definitions[workspace_id] = Definitions(versions)
+            return found
 
         found = await self._read_each(ids, read_one)
         cut = {
@@ -188,7 +189,7 @@ class Worker:
             if card.workspace_id in found and not found[card.workspace_id].serve(card)
         }
         for workspace_id in cut:
-            del found[workspace_id], self.definitions[workspace_id]
+            del found[workspace_id]
         return found | await self._read_each(cut, read_again)
 
     async def _read_each(
