@@ -9,12 +9,10 @@ from app.commands.audit import record_audit_entry
 from app.commands.context import Context
 from app.domain.errors import Code, Conflict, InvalidInput, NotFound, Problem, Refused
 from app.domain.events.events import LIST_ADDED, LIST_REMOVED, OWN_SOURCE, Category, Event
-from app.domain.ids import slot_of
 from app.domain.passes.lists import EXCLUDE, list_metadata
 from app.domain.segments.criteria import ListCriterion
 from app.domain.values.decimals import ZERO
 from app.domain.values.text import parse_external_id
-from app.flow import range_of
 from app.store.mongo.ids import ordered_id
 
 MAX_LISTED_PASSES = 1_000
@@ -116,4 +114,4 @@ async def _record(ctx: Context, pass_ids: Sequence[str], kind: str, metadata: di
         for pass_id in pass_ids
     ]
     await ctx.workspace.events.insert([(event, b"") for event in events])
-    ctx.resources.bus.wake("fold", *{range_of(slot_of(pass_id)) for pass_id in pass_ids})
+    ctx.resources.wake_fold(ctx.workspace.id, pass_ids)

@@ -10,11 +10,10 @@ from app.commands.audit import record_audit_entry
 from app.commands.context import Context
 from app.domain.errors import Code, InvalidInput, LimitExceeded, Problem, refuse_if
 from app.domain.events.events import OWN_SOURCE, RULE_FIRED, RULE_RETRIED, Category, Event
-from app.domain.ids import made_event_id, slot_of
+from app.domain.ids import made_event_id
 from app.domain.rules.rules import Rule, RuleStatus
 from app.domain.rules.statistics import FiringQuery, FiringStatus, failed_effects
 from app.domain.values.decimals import ZERO
-from app.flow import range_of
 from app.store.mongo.ids import ordered_id
 from app.store.mongo.paging import PageRequest
 
@@ -47,7 +46,7 @@ async def retry_rule_firings(ctx: Context, *, ids: Sequence[str | None] | None, 
     for start in range(0, len(firings), _PAGE):
         events = [_retry_of(ctx, fired, now) for fired in firings[start : start + _PAGE]]
         await ctx.workspace.events.insert([(event, b"") for event in events])
-        ctx.resources.bus.wake("fold", *{range_of(slot_of(event.pass_id)) for event in events})
+        ctx.resources.wake_fold(ctx.workspace.id, {event.pass_id for event in events})
     return len(firings)
 
 
