@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from app.commands.audit import record_audit_entry
 from app.commands.context import Context
 from app.domain.errors import Code, Conflict, InvalidInput, NotFound, Problem, Refused
-from app.domain.events.events import LIST_ADDED, LIST_REMOVED, OWN_SOURCE, Category, Event
+from app.domain.events.events import LIST_ADDED, LIST_REMOVED
+from app.domain.events.own_events import own_event
 from app.domain.passes.lists import EXCLUDE, list_metadata
 from app.domain.segments.criteria import ListCriterion
-from app.domain.values.decimals import ZERO
 from app.domain.values.text import parse_external_id
 from app.store.mongo.ids import ordered_id
 
@@ -96,21 +96,7 @@ def _result(pass_id: str | None, name: str, index: int) -> ListResult:
 async def _record(ctx: Context, pass_ids: Sequence[str], kind: str, metadata: dict[str, object]) -> None:
     now = await ctx.now()
     events = [
-        Event(
-            id=ordered_id("event"),
-            pass_id=pass_id,
-            category=Category.CUSTOM,
-            type=kind,
-            amount=None,
-            currency=None,
-            points=ZERO,
-            source=OWN_SOURCE,
-            external_id=None,
-            metadata=metadata,
-            occurred_at=now,
-            recorded_at=now,
-            origin=ctx.origin,
-        )
+        own_event(ordered_id("event"), pass_id, kind, at=now, origin=ctx.origin, metadata=metadata)
         for pass_id in pass_ids
     ]
     await ctx.workspace.events.insert([(event, b"") for event in events])

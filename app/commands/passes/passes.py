@@ -10,7 +10,8 @@ from app.commands.context import Context
 from app.commands.events.pass_lookup import new_pass
 from app.commands.events.record import MAX_EVENTS
 from app.domain.errors import Code, InvalidInput, NotFound, Problem, Refused, Unavailable
-from app.domain.events.events import OWN_SOURCE, PASS_UPDATED, Category, Event
+from app.domain.events.events import PASS_UPDATED, Category
+from app.domain.events.own_events import own_event
 from app.domain.events.receipts import RecordStatus
 from app.domain.ids import slot_of
 from app.domain.passes.passes import (
@@ -23,7 +24,6 @@ from app.domain.passes.passes import (
     validate_pass,
 )
 from app.domain.passes.profiles import FIELD_EVENTS, apply_field_event
-from app.domain.values.decimals import ZERO
 from app.flow import range_of
 from app.store.mongo.ids import ordered_id
 
@@ -121,20 +121,13 @@ async def update_pass(
     now = await ctx.now()
     if not changes:
         return card
-    event = Event(
-        id=ordered_id("event"),
-        pass_id=pass_id,
-        category=Category.FIELD_CHANGE,
-        type=PASS_UPDATED,
-        amount=None,
-        currency=None,
-        points=ZERO,
-        source=OWN_SOURCE,
-        external_id=None,
-        metadata={},
-        occurred_at=now,
-        recorded_at=now,
+    event = own_event(
+        ordered_id("event"),
+        pass_id,
+        PASS_UPDATED,
+        at=now,
         origin=ctx.origin,
+        category=Category.FIELD_CHANGE,
         changes=changes,
     )
     profile = card.profile

@@ -9,11 +9,11 @@ from datetime import datetime
 from app.commands.audit import record_audit_entry
 from app.commands.context import Context
 from app.domain.errors import Code, InvalidInput, LimitExceeded, Problem, refuse_if
-from app.domain.events.events import OWN_SOURCE, RULE_FIRED, RULE_RETRIED, Category, Event
+from app.domain.events.events import RULE_FIRED, RULE_RETRIED, Event
+from app.domain.events.own_events import own_event
 from app.domain.ids import made_event_id
 from app.domain.rules.rules import Rule, RuleStatus
 from app.domain.rules.statistics import FiringQuery, FiringStatus, failed_effects
-from app.domain.values.decimals import ZERO
 from app.store.mongo.ids import ordered_id
 from app.store.mongo.paging import PageRequest
 
@@ -102,19 +102,12 @@ def _find_obstacles(rules: Sequence[Rule], paths: Mapping[str, tuple[str, ...]])
 
 
 def _retry_of(ctx: Context, fired: Event, now: datetime) -> Event:
-    return Event(
-        id=ordered_id("event"),
-        pass_id=fired.pass_id,
-        category=Category.CUSTOM,
-        type=RULE_RETRIED,
-        amount=None,
-        currency=None,
-        points=ZERO,
-        source=OWN_SOURCE,
-        external_id=None,
-        metadata={"firing": fired.id},
-        occurred_at=now,
-        recorded_at=now,
+    return own_event(
+        ordered_id("event"),
+        fired.pass_id,
+        RULE_RETRIED,
+        at=now,
         origin=ctx.origin,
+        metadata={"firing": fired.id},
         root=fired.family,
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from app.domain.events.events import MERGE_FINISHED, OWN_SOURCE, PASS_UPDATED, Category, Event, Origin
-from app.domain.values.decimals import ZERO
+from app.domain.events.events import MERGE_FINISHED, PASS_UPDATED, Category, Event, Origin
+from app.domain.events.own_events import own_event
 from app.domain.values.instants import format_instant, from_ms, parse_instant, to_ms
 
 from .passes import Pass, PassTier, Profile
@@ -39,19 +39,13 @@ def profile_for_survivor(alias: Pass, now: datetime) -> Event | None:
     }
     if alias.tier is not None:
         changes["tier"] = _tier_to_json(alias.tier)
-    return Event(
-        id=PROFILE_PREFIX + alias.id,
-        pass_id=alias.alias_of,
-        category=Category.FIELD_CHANGE,
-        type=PASS_UPDATED,
-        amount=None,
-        currency=None,
-        points=ZERO,
-        source=OWN_SOURCE,
-        external_id=None,
-        metadata={},
-        occurred_at=min(alias.created_at, now),
+    return own_event(
+        PROFILE_PREFIX + alias.id,
+        alias.alias_of,
+        PASS_UPDATED,
+        at=min(alias.created_at, now),
         recorded_at=now,
+        category=Category.FIELD_CHANGE,
         origin=Origin("INTERNAL"),
         changes=changes,
     )
@@ -65,21 +59,7 @@ def end_for_survivor(alias: Pass, now: datetime) -> Event | None:
     assert alias.alias_of is not None
     if not alias.firings and not alias.had_checkouts:
         return None
-    return Event(
-        id=f"mf:{alias.id}",
-        pass_id=alias.alias_of,
-        category=Category.CUSTOM,
-        type=MERGE_FINISHED,
-        amount=None,
-        currency=None,
-        points=ZERO,
-        source=OWN_SOURCE,
-        external_id=None,
-        metadata={},
-        occurred_at=now,
-        recorded_at=now,
-        origin=Origin("INTERNAL"),
-    )
+    return own_event(f"mf:{alias.id}", alias.alias_of, MERGE_FINISHED, at=now, origin=Origin("INTERNAL"))
 
 
 def tier_of_alias(changes: Mapping[str, object]) -> PassTier | None:
