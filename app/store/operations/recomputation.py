@@ -15,9 +15,9 @@ from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass
 from app.store.codecs import events
 from app.store.codecs.counting import counting_in
-from app.store.codecs.definitions import definition_from_doc
 from app.store.codecs.passes import from_doc
 from app.store.mongo.queries import Database, ErrorTranslating
+from app.store.workspace.definitions import DefinitionQueries
 
 from .consistency import EVENTS_READ, LOOKS, Finding, batches_of, pass_ids
 
@@ -97,7 +97,7 @@ class DeepCheck(ErrorTranslating):
         """Return the definitions of the pass's workspace. They are read again for a pass that has a later revision."""
         found = self._definitions.get(card.workspace_id, Definitions())
         if card.revision > found.revision:
-            docs = self._db["definitions"].find({"workspace": card.workspace_id, "rev": {"$gt": 0}})
-            found = Definitions([definition_from_doc(doc) for doc in await docs.to_list(None)])
+            queries = DefinitionQueries(self._db, card.workspace_id, self._in_chunk)
+            found = Definitions(await queries.versions())
             self._definitions[card.workspace_id] = found
         return found
