@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import TypeVar
@@ -13,6 +13,7 @@ from app.domain.errors import Code, Conflict, InvalidInput, Unavailable
 from app.domain.segments.criteria import Criteria
 from app.domain.segments.segments import EMIT, SILENT, TIER_PROGRAM, DefinitionKind, VersionSummary, find_references
 from app.domain.tiers.programs import TierProgramVersion
+from app.store.workspace.labels import LabelQueries, Labels
 
 from .context import Context
 
@@ -88,8 +89,38 @@ async def live_tiers(ctx: Context, *trees: Criteria | None) -> tuple[str, ...]:
 
 async def read_tiers(ctx: Context) -> tuple[str, ...]:
     """Return the keys of the tiers of the workspace, the lowest first. One round trip. Raises Unavailable."""
-    program = await ctx.workspace.definitions.latest(DefinitionKind.TIERS, TIER_PROGRAM)
-    return tuple(tier.key for tier in program.tiers) if isinstance(program, TierProgramVersion) else ()
+    program = await find_tier_program(ctx)
+    return () if program is None else tuple(tier.key for tier in program.tiers)
+
+
+async def find_tier_program(ctx: Context) -> TierProgramVersion | None:
+    """Return the latest version of the tier program; None if there never was one. Raises Unavailable; safe to repeat."""
+    found = await ctx.workspace.definitions.latest(DefinitionKind.TIERS, TIER_PROGRAM)
+    return found if isinstance(found, TierProgramVersion) else None
+
+
+async def claim_labels(
+    store: LabelQueries, labels: Labels, kind: str, is_defined: Callable[[str], Awaitable[bool]]
+) -> Labels:
+    """Store the labels of a new segment or rule, and return them as stored.
+
+    Labels without a version are left from a call that crashed: this call takes them over. Raises Conflict: TAKEN at `key`
+    if the object of that key is defined, and Unavailable; safe to repeat.
+    """
+    if await store.insert_labels(labels):
+        return labels
+    existing = await store.by_key(labels.key)
+    if existing is None:
+        # The other labels were removed, or no majority has them yet. A repeat decides.
+        raise Unavailable("store")
+    if await is_defined(existing.id):
+        raise key_taken(kind)
+    return replace(labels, id=existing.id, created_at=existing.created_at)
+
+
+def key_taken(kind: str) -> Conflict:
+    """Return the error for a key that another segment or rule has."""
+    return Conflict(f"Another {kind} has this key; choose another key.", "key", code=Code.TAKEN)
 
 
 async def repeat_if_changed(change: Callable[[], Awaitable[T]]) -> T:

@@ -7,7 +7,6 @@ updates them in place. The backfill needs no job: it finds the passes that were 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from app.domain.errors import (
     STORE_FAILURES,
@@ -17,7 +16,6 @@ from app.domain.errors import (
     LimitExceeded,
     NotFound,
     Problem,
-    Unavailable,
     refuse_if,
 )
 from app.domain.events.events import TYPES
@@ -49,7 +47,9 @@ from .context import Context
 from .definitions import (
     DefinitionChanged,
     NextRevision,
+    claim_labels,
     insert_next_version,
+    key_taken,
     live_tiers,
     parse_notify,
     repeat_if_changed,
@@ -84,21 +84,17 @@ async def create_segment(
     zone = await _parse_zone(ctx, timezone)
     parsed_notify = parse_notify(notify)
     store = ctx.workspace.segments
-    if not await store.insert_labels(labels):
-        existing = await store.by_key(parsed_key)
-        if existing is None:
-            # The other labels were removed, or no majority has them yet. A repeat decides.
-            raise Unavailable("store")
-        # Labels without a version are left from a call that crashed. This call takes them over and completes them.
-        if await store.get(existing.id) is not None:
-            raise Conflict("Another segment has this key; choose another key.", "key", code=Code.TAKEN)
-        labels = replace(labels, id=existing.id, created_at=existing.created_at)
+
+    async def is_defined(existing_id: str) -> bool:
+        return await store.get(existing_id) is not None
+
+    labels = await claim_labels(store, labels, "segment", is_defined)
     await record_audit_entry(ctx, "createSegment", "Segment", labels.id, key=parsed_key)
     try:
         await _insert_next_version(ctx, labels.id, tree, zone, parsed_notify, read=0)
     except DefinitionChanged:
         # Another call has completed the same labels with other criteria.
-        raise Conflict("Another segment has this key; choose another key.", "key", code=Code.TAKEN) from None
+        raise key_taken("segment") from None
     await store.set_labels(labels)
     return await _find_segment(ctx, labels.id)
 

@@ -19,7 +19,7 @@ from app.store.mongo.points import charge_points
 
 from .audit import record_audit_entry
 from .context import Context
-from .definitions import NextRevision, insert_next_version
+from .definitions import NextRevision, find_tier_program, insert_next_version
 from .events.event_types import event_types
 
 
@@ -57,12 +57,6 @@ async def set_tier_program(ctx: Context, sent: Mapping[str, object]) -> TierProg
 
     await insert_next_version(ctx, build)
     return await find_tier_program(ctx)
-
-
-async def find_tier_program(ctx: Context) -> TierProgramVersion | None:
-    """Return the latest version of the tier program; None if there never was one. Raises Unavailable; safe to repeat."""
-    found = await ctx.workspace.definitions.latest(DefinitionKind.TIERS, TIER_PROGRAM)
-    return found if isinstance(found, TierProgramVersion) else None
 
 
 async def warn_about_tiers(ctx: Context, program: TierProgramVersion) -> list[Problem]:

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from app.commands.definitions import find_tier_program
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import erase_pass, remove_events
 from app.commands.segments import archive_segment, create_segment, update_segment
-from app.commands.tiers import find_tier_program, set_tier_program, warn_about_tiers
+from app.commands.tiers import set_tier_program, warn_about_tiers
 from app.domain.activities import (
     LOYALTY_UPDATED,
     TIER_CHANGES,

@@ -14,7 +14,9 @@ from app.commands.context import Context
 from app.commands.definitions import (
     DefinitionChanged,
     NextRevision,
+    claim_labels,
     insert_next_version,
+    key_taken,
     live_tiers,
     read_tiers,
     repeat_if_changed,
@@ -29,7 +31,6 @@ from app.domain.errors import (
     NotFound,
     Problem,
     Refused,
-    Unavailable,
     refuse_if,
 )
 from app.domain.events.events import TYPES, Category
@@ -82,21 +83,17 @@ async def create_rule(ctx: Context, sent: Mapping[str, object], action: str = "c
     if definition.status is RuleStatus.ARCHIVED:
         refuse_if([Problem(Code.INVALID, "A new rule is ACTIVE or PAUSED.", ("status",))])
     store = ctx.workspace.rules
-    if not await store.insert_labels(labels):
-        existing = await store.by_key(key)
-        if existing is None:
-            # The other labels were removed, or no majority has them yet. A repeat decides.
-            raise Unavailable("store")
-        # Labels without a version are left from a call that crashed. This call takes them over and completes them.
-        if await store.get(existing.id) is not None:
-            raise Conflict("Another rule has this key; choose another key.", "key", code=Code.TAKEN)
-        labels = replace(labels, id=existing.id, created_at=existing.created_at)
+
+    async def is_defined(existing_id: str) -> bool:
+        return await store.get(existing_id) is not None
+
+    labels = await claim_labels(store, labels, "rule", is_defined)
     await record_audit_entry(ctx, action, "Rule", labels.id, key=key)
     try:
         await _insert_version(ctx, replace(definition, rule_id=labels.id, key=key), read=0)
     except DefinitionChanged:
         # Another call has completed the same labels with another definition.
-        raise Conflict("Another rule has this key; choose another key.", "key", code=Code.TAKEN) from None
+        raise key_taken("rule") from None
     await store.set_labels(labels)
     return await find_rule(ctx, labels.id)
 
