@@ -53,6 +53,45 @@ async def run_stages(worker: Worker, workspace_id: str) -> None:
         pass
 
 
+def work_always(business: Business) -> Work:
+    """Return the work of a worker that runs all the time."""
+    worker = Worker.on(business.ctx.resources)
+
+    async def work(_: datetime) -> None:
+        await run_stages(worker, business.ctx.workspace.id)
+
+    return work
+
+
+def work_with_a_stop(business: Business) -> Work:
+    """Return the work of a worker that is stopped for nine months."""
+    always = work_always(business)
+
+    async def work(at: datetime) -> None:
+        if not datetime(1997, 4, 1, tzinfo=UTC) < at < datetime(1998, 1, 1, tzinfo=UTC):
+            await always(at)
+
+    return work
+
+
+def work_with_crashes(business: Business, injector: CrashInjector) -> Work:
+    """Return the work of workers that crash all the time. After half of the crashes, no other worker starts that day."""
+    random = Random(7)
+
+    async def work(_: datetime) -> None:
+        while True:
+            worker = injector.add_to(Worker.on(business.ctx.resources))
+            try:
+                await run_stages(worker, business.ctx.workspace.id)
+            except Crash:
+                if random.random() < 0.5:
+                    return
+            else:
+                return
+
+    return work
+
+
 async def replay(business: Business, rows: list[Purchase], work: Work) -> None:
     """Record the purchases of each day before midnight, then set the clock to midnight; run `work` after both."""
     for at, group in groupby(rows, key=lambda row: row.at):
@@ -115,40 +154,18 @@ async def replay_and_compare(business: Business, rows: list[Purchase], work: Wor
 
 
 async def test_worker_that_runs_all_the_time_gives_exact_transitions(business: Business) -> None:
-    worker = Worker.on(business.ctx.resources)
-
-    async def work(_: datetime) -> None:
-        await run_stages(worker, business.ctx.workspace.id)
-
-    assert await replay_and_compare(business, test_sample.purchases(every=40), work) > 250
+    assert await replay_and_compare(business, test_sample.purchases(every=40), work_always(business)) > 250
 
 
 async def test_worker_that_is_stopped_for_months_gives_exact_transitions(business: Business) -> None:
-    worker = Worker.on(business.ctx.resources)
-
-    async def work(at: datetime) -> None:
-        if not datetime(1997, 4, 1, tzinfo=UTC) < at < datetime(1998, 1, 1, tzinfo=UTC):
-            await run_stages(worker, business.ctx.workspace.id)
-
-    assert await replay_and_compare(business, test_sample.purchases(every=16), work) > 600
+    assert await replay_and_compare(business, test_sample.purchases(every=16), work_with_a_stop(business)) > 600
 
 
 async def test_worker_that_crashes_all_the_time_gives_exact_transitions(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    injector, random = CrashInjector(seed=7, chance=1 / 30), Random(7)
-
-    async def work(at: datetime) -> None:
-        while True:
-            worker = injector.add_to(Worker.on(business.ctx.resources))
-            try:
-                await run_stages(worker, business.ctx.workspace.id)
-            except Crash:
-                if random.random() < 0.5:
-                    return
-            else:
-                return
-
+    injector = CrashInjector(seed=7, chance=1 / 30)
+    work = work_with_crashes(business, injector)
     with monkeypatch.context() as crashing:
         crashing.setattr(ActivityQueries, "append", injector.with_crashes("append", ActivityQueries.append))
         segments = {key: await business.create_segment(key, criteria) for key, (criteria, _, _) in SEGMENTS.items()}

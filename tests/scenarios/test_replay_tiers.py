@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import groupby
-from random import Random
 
 import pytest
 
@@ -22,10 +21,17 @@ from app.domain.values.periods import PeriodUnit
 from app.store.workspace.activities import ActivityQueries
 from tests import sample as test_sample
 from tests.business import Business, spent
-from tests.crashes import Crash, CrashInjector
+from tests.crashes import CrashInjector
 from tests.domain.tiers.test_evaluation import BERLIN, Change, Level, expected_changes, program_of
 from tests.sample import Purchase
-from tests.scenarios.test_replay import Work, replay, run_stages
+from tests.scenarios.test_replay import (
+    Work,
+    replay,
+    run_stages,
+    work_always,
+    work_with_a_stop,
+    work_with_crashes,
+)
 from workers.worker import Worker
 
 pytestmark = pytest.mark.timeout(900)
@@ -98,40 +104,18 @@ async def compare(business: Business, rows: list[Purchase]) -> int:
 
 async def test_running_worker_gives_exact_tiers_and_points(business: Business) -> None:
     """Spend gives points and tiers (WH1-18)."""
-    worker = Worker.on(business.ctx.resources)
-
-    async def work(_: datetime) -> None:
-        await run_stages(worker, business.ctx.workspace.id)
-
-    assert await replay_and_compare(business, test_sample.purchases(every=40), work) > 15
+    assert await replay_and_compare(business, test_sample.purchases(every=40), work_always(business)) > 15
 
 
 async def test_worker_that_is_stopped_for_months_gives_exact_tiers_and_points(business: Business) -> None:
-    worker = Worker.on(business.ctx.resources)
-
-    async def work(at: datetime) -> None:
-        if not datetime(1997, 4, 1, tzinfo=UTC) < at < datetime(1998, 1, 1, tzinfo=UTC):
-            await run_stages(worker, business.ctx.workspace.id)
-
-    assert await replay_and_compare(business, test_sample.purchases(every=40), work) > 15
+    assert await replay_and_compare(business, test_sample.purchases(every=40), work_with_a_stop(business)) > 15
 
 
 async def test_worker_that_crashes_all_the_time_gives_exact_tiers_and_points(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    injector, random = CrashInjector(seed=7, chance=1 / 30), Random(7)
-
-    async def work(_: datetime) -> None:
-        while True:
-            worker = injector.add_to(Worker.on(business.ctx.resources))
-            try:
-                await run_stages(worker, business.ctx.workspace.id)
-            except Crash:
-                if random.random() < 0.5:
-                    return
-            else:
-                return
-
+    injector = CrashInjector(seed=7, chance=1 / 30)
+    work = work_with_crashes(business, injector)
     with monkeypatch.context() as crashing:
         crashing.setattr(ActivityQueries, "append", injector.with_crashes("append", ActivityQueries.append))
         await define(business)
