@@ -18,9 +18,8 @@ from app.domain.errors import (
     Problem,
     refuse_if,
 )
-from app.domain.events.events import TYPES
 from app.domain.segments.comparisons import count_comparisons
-from app.domain.segments.criteria import Criteria, EventCriterion, iter_leaves, parse_criteria
+from app.domain.segments.criteria import Criteria, iter_types, parse_criteria
 from app.domain.segments.limits import check_comparisons, check_criteria_size, check_rate, digest_of
 from app.domain.segments.restating import restate
 from app.domain.segments.satisfiability import find_constants
@@ -55,6 +54,7 @@ from .definitions import (
     repeat_if_changed,
 )
 from .events.event_types import event_types
+from .events.vocabulary import recorded_types
 
 
 async def create_segment(
@@ -260,9 +260,8 @@ async def warn_about_criteria(ctx: Context, criteria: Criteria) -> list[Problem]
     At most two round trips, of which one only for criteria with types that are not built in. If the store does not answer,
     there are no warnings: the segment is stored already.
     """
-    named = {name for leaf in iter_leaves(criteria) if isinstance(leaf, EventCriterion) for name in leaf.filter.types}
     try:
-        recorded = set() if named <= TYPES.keys() else set(await ctx.workspace.vocabulary.types())
+        recorded = await recorded_types(ctx, set(iter_types(criteria)))
         return list(find_warnings(criteria, await event_types(ctx), recorded, "criteria"))
     except STORE_FAILURES:
         return []

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from app.domain.definitions import criteria_of, references_of
 from app.domain.errors import STORE_FAILURES, NotFound, Problem
-from app.domain.events.events import TYPES
 from app.domain.segments.comparisons import count_comparisons
-from app.domain.segments.criteria import Criteria, EventCriterion, iter_leaves
+from app.domain.segments.criteria import Criteria, iter_types
 from app.domain.segments.limits import check_comparisons, check_rate
 from app.domain.segments.segments import TIER_PROGRAM, DefinitionKind, sort_by_references
 from app.domain.segments.warnings import find_warnings
@@ -21,6 +20,7 @@ from .audit import record_audit_entry
 from .context import Context
 from .definitions import NextRevision, find_tier_program, insert_next_version
 from .events.event_types import event_types
+from .events.vocabulary import recorded_types
 
 
 async def set_tier_program(ctx: Context, sent: Mapping[str, object]) -> TierProgramVersion | None:
@@ -68,19 +68,11 @@ async def warn_about_tiers(ctx: Context, program: TierProgramVersion) -> list[Pr
         if tree is not None
     ]
     try:
-        recorded = (
-            set() if _names_built_in([tree for tree, _ in trees]) else set(await ctx.workspace.vocabulary.types())
-        )
+        recorded = await recorded_types(ctx, {name for tree, _ in trees for name in iter_types(tree)})
         types = await event_types(ctx)
         return [problem for tree, path in trees for problem in find_warnings(tree, types, recorded, *path)]
     except STORE_FAILURES:
         return []
-
-
-def _names_built_in(trees: Sequence[Criteria]) -> bool:
-    """Return whether all event types that the criteria name are built in."""
-    leaves = [leaf for tree in trees for leaf in iter_leaves(tree) if isinstance(leaf, EventCriterion)]
-    return {name for leaf in leaves for name in leaf.filter.types} <= TYPES.keys()
 
 
 def _is_equal(program: TierProgramVersion, stored: TierProgramVersion) -> bool:

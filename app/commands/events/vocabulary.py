@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 from app.commands.context import Context
-from app.domain.events.events import Event
+from app.domain.events.events import TYPES, Event
 from app.store.workspace.vocabulary import SOURCE, TYPE, Word
 
 MAX_WORDS = 10_000
@@ -15,6 +15,16 @@ MAX_WORDS = 10_000
 def words_of(events: Iterable[Event]) -> set[Word]:
     """Return the types and sources of events."""
     return {word for event in events for word in ((TYPE, event.type), (SOURCE, event.source))}
+
+
+async def recorded_types(
+    ctx: Context, named: Collection[str], read_types: Callable[[], Awaitable[list[str]]] | None = None
+) -> set[str]:
+    """Return the types of the events recorded so far, for a definition that names types; empty if all are built in.
+
+    At most one round trip: `read_types` then returns the types. Raises Unavailable and StoreRefused; safe to repeat.
+    """
+    return set() if TYPES.keys() >= set(named) else set(await (read_types or ctx.workspace.vocabulary.types)())
 
 
 async def record_words(ctx: Context, events: Sequence[Event]) -> set[Word]:

@@ -22,6 +22,7 @@ from app.commands.definitions import (
     repeat_if_changed,
 )
 from app.commands.events.event_types import event_types
+from app.commands.events.vocabulary import recorded_types
 from app.domain.definitions import criteria_of
 from app.domain.errors import (
     STORE_FAILURES,
@@ -33,7 +34,7 @@ from app.domain.errors import (
     Refused,
     refuse_if,
 )
-from app.domain.events.events import TYPES, Category
+from app.domain.events.events import Category
 from app.domain.rules.checks import (
     MAX_RULES,
     find_rule_warnings,
@@ -175,9 +176,7 @@ async def warn_about_rule(
     stored already.
     """
     try:
-        recorded = set()
-        if not TYPES.keys() >= set(iter_named_types(version)):
-            recorded = set(await (read_types or ctx.workspace.vocabulary.types)())
+        recorded = await recorded_types(ctx, set(iter_named_types(version)), read_types)
         tiers = await read_tiers(ctx) if isinstance(version.trigger, TierTrigger) else ()
         types, now_ms = await event_types(ctx), to_ms(await ctx.now())
         return list(find_rule_warnings(version, types, recorded, tiers=tiers, now_ms=now_ms))

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from app.domain.errors import Code, Problem
 from app.domain.events.event_types import EventTypes
 from app.domain.events.events import TYPES, Category
-from app.domain.segments.criteria import EventCriterion, iter_leaves
+from app.domain.segments.criteria import iter_types
 from app.domain.segments.segments import TIER_PROGRAM, find_references
 from app.domain.segments.warnings import find_warnings
 
@@ -151,6 +151,4 @@ def iter_named_types(version: RuleVersion) -> Iterator[str]:
     if isinstance(version.trigger, EventTrigger):
         yield from version.trigger.types
     if version.conditions is not None:
-        for leaf in iter_leaves(version.conditions):
-            if isinstance(leaf, EventCriterion):
-                yield from leaf.filter.types
+        yield from iter_types(version.conditions)

@@ -176,6 +176,13 @@ def iter_leaves(criteria: Criteria) -> Iterator[Leaf]:
             yield criteria
 
 
+def iter_types(criteria: Criteria) -> Iterator[str]:
+    """Iterate over the event types that the criteria name, with repeats."""
+    for leaf in iter_leaves(criteria):
+        if isinstance(leaf, EventCriterion):
+            yield from leaf.filter.types
+
+
 def meaning_of(criteria: Criteria) -> int:
     """Return the meaning that the criteria are stored with: the oldest one of their leaves."""
     leaves = iter_leaves(criteria)
