@@ -71,8 +71,8 @@ SMALL_LIMITS = {
     "workers.worker.REST_SECONDS": 0.0,
     "app.domain.state.measures.MAX_EXPIRING": 2,
     "app.domain.fold.derived.MAX_EXPIRING": 2,
-    "app.store.stages.fold.MAX_EXPIRING": 2,
-    "app.store.stages.fold.HISTORY_BATCH_SIZE": 3,
+    "app.store.stages.histories.MAX_EXPIRING": 2,
+    "app.store.stages.histories.HISTORY_BATCH_SIZE": 3,
 }
 """Limits so low that a few events reach them all."""
 

@@ -10,8 +10,9 @@ written by then. MongoDB calls this causal consistency. (Source: docs/decisions/
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, TypeVar
 
 from bson import Timestamp
@@ -75,3 +76,53 @@ async def read_in_order(client: AsyncIOMotorClient[Any], find: Callable[..., Awa
         found = await find(session=session)
         order.end(session)
         return found
+
+
+def reads_in_order(client: AsyncIOMotorClient[Any], collection: Any) -> Any:
+    """Return a collection whose reads belong to the order of the block in which they run, if there is one."""
+    return collection if current_order() is None else _OrderedCollection(client, collection)
+
+
+class _OrderedCollection:
+    """Collection that only reads."""
+
+    def __init__(self, client: AsyncIOMotorClient[Any], collection: Any) -> None:
+        self._client, self._collection = client, collection
+
+    def find(self, *args: Any, **options: Any) -> _OrderedCursor:
+        """Return the cursor of a query."""
+        return _OrderedCursor(self._client, partial(self._collection.find, *args, **options))
+
+    def aggregate(self, *args: Any, **options: Any) -> _OrderedCursor:
+        """Return the cursor of an aggregation."""
+        return _OrderedCursor(self._client, partial(self._collection.aggregate, *args, **options))
+
+
+class _OrderedCursor:
+    """Read of an ordered collection, which begins with `to_list`."""
+
+    def __init__(self, client: AsyncIOMotorClient[Any], begin: Callable[..., Any]) -> None:
+        self._client, self._begin = client, begin
+        self._order: Sequence[tuple[str, int]] = ()
+        self._limit = 0
+
+    def sort(self, order: Sequence[tuple[str, int]]) -> _OrderedCursor:
+        """Sort the documents of a query."""
+        self._order = order
+        return self
+
+    def limit(self, count: int) -> _OrderedCursor:
+        """Return at most `count` documents of a query."""
+        self._limit = count
+        return self
+
+    async def to_list(self, length: None) -> list[dict[str, Any]]:
+        """Return all documents."""
+
+        async def find(**options: Any) -> list[dict[str, Any]]:
+            cursor = self._begin(**options)
+            cursor = cursor.sort(list(self._order)) if self._order else cursor
+            found: list[dict[str, Any]] = await (cursor.limit(self._limit) if self._limit else cursor).to_list(length)
+            return found
+
+        return await read_in_order(self._client, find)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -16,27 +15,22 @@ from pymongo import ReplaceOne
 from pymongo.errors import OperationFailure
 
 from app.domain.definitions import DefinitionVersion
-from app.domain.events.events import TOMBSTONES, Event
 from app.domain.events.tombstones import is_tombstone
-from app.domain.fold.prefetch import Family
 from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass
-from app.domain.state.measures import MAX_EXPIRING, Measure, Number, append_expiring, group_expiring, merge_expiring
 from app.domain.values.instants import from_ms, to_ms
 from app.store.codecs import events
-from app.store.codecs.counting import counting_in
 from app.store.codecs.definitions import definition_from_doc
 from app.store.codecs.passes import from_doc
 from app.store.mongo.failures import find_bad_document
 from app.store.mongo.horizons import Horizon, read_soonest
-from app.store.mongo.queries import NO_WORKSPACES, Database, Doc, in_chunks, update_by_ids
+from app.store.mongo.queries import NO_WORKSPACES, Database, Doc, update_by_ids
 from app.store.mongo.slots import move_to_slot
 
-from .pending import PendingAt, PendingQueries
+from .histories import HistoryQueries
+from .pending import PendingAt
 from .saves import PassWrite, save_passes
 
-HISTORY_BATCH_SIZE = 300
-"""Events that one read of a window's history returns."""
 PARKED_AFTER = 5
 """Failures after which a pass is parked."""
 
@@ -49,7 +43,7 @@ class DuePass(NamedTuple):
     due_ms: int
 
 
-class FoldQueries(PendingQueries):
+class FoldQueries(HistoryQueries):
     """Named queries of fold, due and backfill. Errors: Unavailable, safe to repeat."""
 
     def __init__(self, db: Database, in_chunk: int, *, is_sharded: bool = False) -> None:
@@ -191,89 +185,6 @@ class FoldQueries(PendingQueries):
         query = {"workspace": workspace_id, "rev": {"$gt": after_rev}}
         return [definition_from_doc(doc) for doc in await self._definitions.find(query).sort("rev", 1).to_list(None)]
 
-    async def histories(self, cards: Sequence[Pass]) -> dict[str, list[Event]]:
-        """Return by pass id all events that count in the pass as read, pending or not, or only in its outbox.
-
-        Index: {workspace, pass, occurred_at, _id}.
-        """
-
-        async def find_chunk(workspace_id: str, pass_ids: Sequence[str]) -> list[Doc]:
-            return await self._read_docs(self._events, {"workspace": workspace_id, "pass": {"$in": list(pass_ids)}})
-
-        by_workspace: dict[str, dict[str, Pass]] = {}
-        for card in cards:
-            by_workspace.setdefault(card.workspace_id, {})[card.id] = card
-        found: dict[str, list[Event]] = {card.id: card.made_events for card in cards}
-        for workspace_id, workspace_cards in by_workspace.items():
-            predicates = {pass_id: counting_in(card) for pass_id, card in workspace_cards.items()}
-            for doc in await in_chunks(partial(find_chunk, workspace_id), list(workspace_cards), self._in_chunk):
-                if predicates[doc["pass"]](doc):
-                    found[doc["pass"]].append(events.from_doc(doc))
-        return found
-
-    async def families(self, roots_by_pass: Sequence[tuple[Pass, frozenset[str]]]) -> dict[str, dict[str, Family]]:
-        """Return by pass id, and by root, the families of these roots: members that count in the pass as read.
-
-        A family is split if a member that counted lies on another pass. Indexes: _id, {workspace, root}.
-        """
-
-        async def find_chunk(workspace_id: str, roots: Sequence[str]) -> list[Doc]:
-            # The index is partial on `root`, so the condition repeats its filter.
-            members = {"workspace": workspace_id, "root": {"$in": list(roots), "$gte": ""}}
-            workspace_ids = dict.fromkeys(roots, workspace_id)
-            found = await asyncio.gather(
-                self._read_docs(self._events, members), self._find_by_ids(self._events, roots, workspace_ids)
-            )
-            return [doc for docs in found for doc in docs if "removed" not in doc]
-
-        by_workspace: dict[str, set[str]] = {}
-        for card, roots in roots_by_pass:
-            by_workspace.setdefault(card.workspace_id, set()).update(roots)
-        docs_by_root: dict[str, list[Doc]] = {}
-        for workspace_id, wanted in by_workspace.items():
-            for doc in await in_chunks(partial(find_chunk, workspace_id), sorted(wanted), self._in_chunk):
-                docs_by_root.setdefault(doc.get("root") or doc["_id"], []).append(doc)
-        return {
-            card.id: {root: _family_of(card, root, docs_by_root.get(root, ())) for root in roots}
-            for card, roots in roots_by_pass
-        }
-
-    async def expiring_events(
-        self, card: Pass, measure: Measure, after_ms: int
-    ) -> tuple[list[tuple[int, Number]], bool]:
-        """Return what leaves a window next, among counted events after `after_ms`, and whether more follow.
-
-        Index: {workspace, pass, occurred_at, _id}, read in batches until 100 instants are complete.
-        """
-        pairs: list[tuple[int, Number]] = []
-        read_ms, after_id = after_ms + 1, ""
-        counts = counting_in(card)
-        made = sorted((e for e in card.made_events if e.occurred_ms > after_ms), key=lambda e: e.occurred_ms)
-        in_outbox = group_expiring(measure, made)
-        while True:
-            where: Doc = {"workspace": card.workspace_id, "pass": card.id, "occurred_at": {"$gte": from_ms(read_ms)}}
-            if after_id:
-                where |= {"occurred_at": from_ms(read_ms), "_id": {"$gt": after_id}}
-            order = (("occurred_at", 1), ("_id", 1))
-            docs = await self._read_docs(self._events, where, sort=order, limit=HISTORY_BATCH_SIZE)
-            is_full = len(docs) == HISTORY_BATCH_SIZE
-            if is_full and docs[0]["occurred_at"] != docs[-1]["occurred_at"]:
-                # More events of the last instant may follow, so the next batch begins with that instant.
-                last = docs[-1]["occurred_at"]
-                docs = [doc for doc in docs if doc["occurred_at"] != last]
-                next_ms, next_id = to_ms(last), ""
-            elif is_full:
-                next_ms, next_id = to_ms(docs[-1]["occurred_at"]), docs[-1]["_id"]
-            else:
-                next_ms, next_id = read_ms + 1, ""
-            pairs = append_expiring(
-                pairs, group_expiring(measure, [events.from_doc(doc) for doc in docs if counts(doc)])
-            )
-            if len(pairs) > MAX_EXPIRING or not (is_full or after_id):
-                pairs = merge_expiring(pairs, in_outbox)
-                return pairs[:MAX_EXPIRING], len(pairs) > MAX_EXPIRING
-            read_ms, after_id = next_ms, next_id
-
     async def count_failure(self, card: Pass, error: str, at_ms: int) -> int:
         """Count a failure of a pass and return the failures in a row. `PARKED_AFTER` of them park the pass.
 
@@ -298,17 +209,6 @@ class FoldQueries(PendingQueries):
         pending = {"pend": slot, "workspace": card.workspace_id, "pass": card.id}
         await move_to_slot(self._events, pending, -1 - slot, self._in_chunk, is_sharded=self._is_sharded)
         return int(doc["fails"])
-
-
-def _family_of(card: Pass, root: str, docs: Sequence[Doc]) -> Family:
-    """Return the family of a root for a pass, from the documents of its members on any pass and from the outbox."""
-    counts = counting_in(card)
-    members = [events.from_doc(doc) for doc in docs if doc["pass"] == card.id and counts(doc)]
-    members += [event for event in card.made_events if event.family == root]
-    elsewhere = [doc for doc in docs if doc["pass"] != card.id and doc["type"] not in TOMBSTONES]
-    # An event that is pending elsewhere counts for the first time there, unless a merge moves it.
-    is_split = any("pend" not in doc or doc.get("moved", {}).get("told", False) for doc in elsewhere)
-    return Family(members, is_split)
 
 
 def _moved_filter(moves: int) -> Doc:

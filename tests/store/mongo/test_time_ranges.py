@@ -20,7 +20,7 @@ from app.domain.values.conditions import Condition, Operator
 from app.domain.values.instants import to_ms
 from app.store.mongo.paging import PageRequest
 from app.store.mongo.time_ranges import ScanPosition
-from app.store.stages import fold
+from app.store.stages import histories
 from app.store.workspace.events import EventQueries
 from tests.business import Business
 from tests.workers.jobs.test_imports import run_to_end
@@ -208,7 +208,7 @@ async def test_window_list_goes_on_inside_a_crowded_instant(
     expected, _ = await business.worker.fold_queries.expiring_events(card, measure, 0)
     assert max(weight for _, weight in expected) > 80
     for size in (1, 2, 7, 33):
-        monkeypatch.setattr(fold, "HISTORY_BATCH_SIZE", size)
+        monkeypatch.setattr(histories, "HISTORY_BATCH_SIZE", size)
         for start_ms in (0, to_ms(MIDNIGHT) - 1, to_ms(MIDNIGHT)):
             found, has_more = await business.worker.fold_queries.expiring_events(card, measure, start_ms)
             assert (found, has_more) == ([pair for pair in expected if pair[0] > start_ms], False)
