@@ -64,6 +64,11 @@ class ExaminedCollection:
         """Return a cursor that counts the documents of the first stage before it reads them."""
         return _ExaminedCursor(self, self._collection.aggregate(stages), stages[0]["$match"])
 
+    async def find_one(self, query: Doc, *args: Any, **options: Any) -> Any:
+        """Count the documents of the query, and return the first one that it finds."""
+        await self.count(query)
+        return await self._collection.find_one(query, *args, **options)
+
     async def count(self, query: Doc) -> None:
         """Count the documents of a query."""
         if "_id" in query:

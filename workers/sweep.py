@@ -123,7 +123,8 @@ class Sweep:
         behind = await self._worker.fold_queries.workspaces_behind()
 
         async def find_first(workspace_id: str) -> object:
-            return await self._worker.fold_queries.passes_behind(workspace_id, behind[workspace_id], 1)
+            found, _ = await self._worker.fold_queries.passes_behind(workspace_id, behind[workspace_id], 1)
+            return found
 
         # Run them side by side: a long backfill of one workspace must not delay those of the others.
         await self._run_shared("backfill", behind, find_first)

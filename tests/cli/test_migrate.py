@@ -52,11 +52,11 @@ async def test_api_and_worker_start_only_after_a_migration(resources: Resources,
 
 @pytest.mark.unused_database
 async def test_conflict_ends_the_migration_before_any_change(resources: Resources, settings: Settings) -> None:
-    await resources.db["passes"].create_index([("workspace", 1), ("rev", 1)], unique=True)
+    await resources.db["passes"].create_index([("workspace", 1), ("slot", 1), ("rev", 1)], unique=True)
     refused = await run(settings, "migrate")
     assert refused.exit_code == 1
-    assert "in conflict: passes.workspace_1_rev_1" in refused.output
-    assert 'db.passes.dropIndex("workspace_1_rev_1")' in refused.output
+    assert "in conflict: passes.workspace_1_slot_1_rev_1" in refused.output
+    assert 'db.passes.dropIndex("workspace_1_slot_1_rev_1")' in refused.output
     assert await resources.db.list_collection_names() == ["passes"]
 
 

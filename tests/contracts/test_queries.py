@@ -114,7 +114,7 @@ EXEMPT_QUERIES = {
 
 An operator runs the first for one pass, so reading all events of the pass is acceptable. The next three update by ids and
 also compare whether an event has moved. On both embedded servers such an update takes as long as one by ids alone.
-The last leaves out parked passes, which are few: the index {workspace, rev} serves the rest of its filter.
+The last leaves out parked passes, which are few: the index {workspace, slot, rev} serves the rest of its filter.
 """
 
 ONLY_EMBEDDED = {"EraseQueries.prune_oplog"}

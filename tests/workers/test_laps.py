@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -45,7 +47,24 @@ async def test_backfill_reads_a_long_backlog_once_for_many_rounds(business: Busi
     await backfill(business.worker, business.ctx.workspace.id)
     assert await read_versions(business) == [1] * PASSES
     assert await business.worker.fold_queries.workspaces_behind() == {}
-    assert examined == [200, 100, 0], "one read for ten rounds"
+    reads = [count for count in examined if count not in range(1, 20)]
+    assert reads == [200, 100, 0, 0], "one read for ten rounds; the last two find that nothing is behind"
+
+
+async def test_no_read_of_backfill_examines_all_passes_of_a_large_workspace(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.store.stages.fold.SMALL_SLOT", 0)
+    monkeypatch.setattr("workers.stages.backfill.LOOK_SIZE", 40)
+    await insert_passes(business, PASSES)
+    slots = Counter([doc["slot"] async for doc in business.ctx.resources.db["passes"].find({}, {"slot": 1})])
+    examined = examine(business.worker.fold_queries)
+    await create_segment(business.ctx, "rich", "Rich", spent(200))
+    await backfill(business.worker, business.ctx.workspace.id)
+    assert await read_versions(business) == [1] * PASSES
+    assert await business.worker.fold_queries.workspaces_behind() == {}
+    assert max(examined) <= max(slots.values())
+    assert sum(examined) <= PASSES + 4 * slots[0], "one lap reads each pass once"
 
 
 async def test_due_reads_a_long_backlog_once_for_many_rounds(business: Business) -> None:
@@ -92,6 +111,7 @@ async def test_due_reads_all_passes_again_although_an_import_goes_on(
     """A slow creation stores a pass that was due before the last look. At each look, more passes wait for the fold."""
     for name in ("BLOCKED_PER_LOOK", "MAX_LOOKS"):
         monkeypatch.setattr(f"workers.laps.{name}", 5)
+    monkeypatch.setattr("workers.stages.due.STORED_LATE_MS", 0)
     worker, key, late_ids = business.worker, SLOT_RANGES[0], set[str]()
 
     async def look_while_an_import_goes_on() -> bool:
@@ -108,6 +128,56 @@ async def test_due_reads_all_passes_again_although_an_import_goes_on(
     due_ids = {each.pass_id for each in await worker.fold_queries.due(*bounds_of(key), to_ms(LATER), PASSES)}
     assert len(late_ids) == 60
     assert not late_ids & due_ids
+
+
+async def test_due_sees_a_pass_that_is_stored_late_at_the_next_look_of_an_import(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A creation stores a pass a few seconds after its due instant, which the look before has read already."""
+    monkeypatch.setattr("workers.laps.BLOCKED_PER_LOOK", 1)
+    worker, key = business.worker, SLOT_RANGES[0]
+    await business.record(*({"pass_external_id": f"p{number}"} for number in range(PASSES)))
+
+    async def look_while_an_import_goes_on() -> bool:
+        for look in range(8):
+            now = LATER + timedelta(seconds=2 * look)
+            late_ids = await insert_passes(business, 60, due_ms=[to_ms(now - timedelta(seconds=5))])
+            business.clock.set(now)
+            await due(worker, key)
+            due_ids = {each.pass_id for each in await worker.fold_queries.due(*bounds_of(key), to_ms(now), PASSES)}
+            assert not due_ids & set(late_ids), look
+            assert due_ids, "the passes of the import wait for the fold"
+        return False
+
+    await worker.run_alone("fold", key, look_while_an_import_goes_on)
+    assert worker.laps["due", key].looks == 2 * 8, "one lap: a look that saves something is followed by another"
+
+
+async def test_due_examines_blocked_passes_for_pending_events_once_and_a_few_of_them_at_each_look(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.laps.BLOCKED_PER_LOOK", 4)
+    monkeypatch.setattr("workers.laps.MAX_LOOKS", 3)
+    worker, key = business.worker, SLOT_RANGES[0]
+    await business.record(*({"pass_external_id": f"p{number}"} for number in range(PASSES)))
+    business.clock.set(LATER)
+    blocked = len(await worker.fold_queries.due(*bounds_of(key), to_ms(LATER), PASSES))
+    asked: list[int] = []
+    with_pending = worker.fold_queries.with_pending
+
+    async def observe(workspace_ids: Mapping[str, str]) -> set[str]:
+        asked.append(len(workspace_ids))
+        return await with_pending(workspace_ids)
+
+    monkeypatch.setattr(worker.fold_queries, "with_pending", observe)
+
+    async def look_while_an_import_goes_on() -> bool:
+        for _ in range(7):
+            await due(worker, key)
+        return False
+
+    await worker.run_alone("fold", key, look_while_an_import_goes_on)
+    assert sum(asked) == blocked + 6 * 4
 
 
 async def test_passes_for_which_a_round_has_no_time_are_not_read_again(

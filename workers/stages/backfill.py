@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from app.domain.segments.limits import DAY
 from app.flow import SLOT_RANGES
+from app.store.stages.fold import DuePass
 from workers.laps import LOOK_SIZE, Lap
 from workers.worker import Worker
 
@@ -33,16 +34,21 @@ async def backfill_once(worker: Worker, workspace_id: str) -> bool:
         return False
     revision = definitions.announced_revision
     lap = worker.laps.pop(("backfill", workspace_id), None)
-    is_folding = any(worker.is_running("fold", key) for key in SLOT_RANGES)
-    if lap is not None and lap.subject == revision and not lap.passes and lap.should_go_on and is_folding:
-        # Do not read the same passes with pending events at each look.
-        lap.looks += 1
-        worker.laps["backfill", workspace_id] = lap
-        return False
-    if lap is None or lap.subject != revision or not lap.passes:
-        found = await worker.fold_queries.passes_behind(workspace_id, revision, LOOK_SIZE)
-        lap = Lap([(pass_id, workspace_id) for pass_id in found], revision)
+    if lap is None or lap.subject != revision:
+        lap = Lap(subject=revision)
+    elif not lap.passes and not lap.is_cut:
+        if lap.should_go_on and any(worker.is_running("fold", key) for key in SLOT_RANGES):
+            # Do not read the same passes with pending events at each look.
+            lap.looks += 1
+            worker.laps["backfill", workspace_id] = lap
+            return False
+        lap = Lap(subject=revision)
     if not lap.passes:
+        found, following = await worker.fold_queries.passes_behind(workspace_id, revision, LOOK_SIZE, lap.slot)
+        lap.passes = [DuePass(pass_id, workspace_id, 0) for pass_id in found]
+        lap.is_cut, lap.slot = following is not None, following or 0
+        lap.found += len(found)
+    if not lap.found and not lap.is_cut:
         # A change that crashed may have announced a revision that a rule took afterwards, which announces none.
         await worker.fold_queries.mark_caught_up(workspace_id, definitions.revision)
         await worker.fold_queries.drop_versions(workspace_id, revision, at.now_ms - SUPERSEDED_TTL_MS)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from app.domain.definitions import Definitions
 from app.domain.passes.passes import Pass
-from workers.laps import LOOK_SIZE, Lap
+from workers.laps import LOOK_SIZE, STORED_LATE_MS, Lap
 from workers.worker import Worker
 
 from .advance import RoundClock, advance_passes, read_clock
@@ -31,20 +31,24 @@ async def due_once(worker: Worker, key: str) -> bool:
     if lap is None or lap.subject != bounds or at.elapsed_ms < lap.until_ms:
         lap = Lap(subject=bounds)
     if not lap.passes:
-        # Once the fold of the range is at rest, no pass that the lap left out has pending events.
-        goes_on = lap.is_cut or (lap.should_go_on and worker.is_running("fold", key))
-        lap = lap if goes_on else Lap(subject=bounds)
+        if not lap.is_cut:
+            # Once the fold of the range is at rest, no pass that the lap left out has pending events.
+            is_folding = worker.is_running("fold", key)
+            if not is_folding or not lap.should_go_on:
+                lap = Lap(subject=bounds, blocked=lap.blocked if is_folding else {})
+            lap.examine_again()
         lap.looks += 1
         await _read_due(worker, lap, bounds, at.elapsed_ms)
     return await advance_lap(worker, ("due", key), lap, DUE_BATCH_SIZE, at)
 
 
 async def _read_due(worker: Worker, lap: Lap, bounds: tuple[int, int], elapsed_ms: int) -> None:
-    """Add the passes to a lap that are due and that it has not read."""
+    """Add the passes to a lap that are due and that it has not read, or that were stored late."""
+    overlap_ms = 0 if lap.is_cut else STORED_LATE_MS
     found, read = await worker.fold_queries.due_within(
-        *bounds, elapsed_ms, LOOK_SIZE, from_ms=lap.until_ms + 1, horizon=lap.horizon
+        *bounds, elapsed_ms, LOOK_SIZE, from_ms=max(0, lap.until_ms + 1 - overlap_ms), horizon=lap.horizon
     )
-    lap.passes = [(each.pass_id, each.workspace_id) for each in found]
+    lap.add(found)
     lap.horizon = read.after([each.due_ms for each in found], LOOK_SIZE, elapsed_ms)
     lap.is_cut = len(found) == LOOK_SIZE or read.until_ms is not None
     if not lap.is_cut:
@@ -62,12 +66,12 @@ async def advance_lap(worker: Worker, running: tuple[str, str], lap: Lap, count:
     The lap continues in the next round of the stage and key `running`. Passes for which the round had no time come at its
     end again.
     """
-    taken = dict(lap.take(count))
-    round_ = await advance_without_events(worker, taken, at)
+    taken = lap.take(count)
+    round_ = await advance_without_events(worker, {each.pass_id: each.workspace_id for each in taken}, at)
     lap.saved += len(round_.saved)
-    lap.blocked += round_.blocked
+    lap.block(taken, round_.blocked)
     if round_.saved:
-        lap.passes += [(pass_id, taken[pass_id]) for pass_id in round_.unsaved]
+        lap.passes += [each for each in taken if each.pass_id in round_.unsaved]
     worker.laps[running] = lap
     if lap.passes or lap.is_cut:
         return True
@@ -77,11 +81,11 @@ async def advance_lap(worker: Worker, running: tuple[str, str], lap: Lap, count:
 
 @dataclass(frozen=True, slots=True)
 class DueRound:
-    """What one round did: the passes saved, those behind that it did not save, and the number left to the fold."""
+    """What one round did: the passes saved, those behind that it did not save, and those left to the fold."""
 
     saved: Collection[str] = ()
     unsaved: Collection[str] = ()
-    blocked: int = 0
+    blocked: Collection[str] = ()
 
 
 async def advance_without_events(worker: Worker, workspace_ids: Mapping[str, str], at: RoundClock) -> DueRound:
@@ -103,7 +107,7 @@ async def advance_without_events(worker: Worker, workspace_ids: Mapping[str, str
     readable = [card for card in cards.values() if card.workspace_id in definitions]
     works = [PassWork(card) for card in readable if _is_behind(card, definitions[card.workspace_id], at)]
     saved = await advance_passes(worker, at, works, definitions)
-    return DueRound(saved, [work.card.id for work in works if work.card.id not in saved], len(with_pending))
+    return DueRound(saved, {work.card.id for work in works if work.card.id not in saved}, with_pending)
 
 
 def _is_behind(card: Pass, definitions: Definitions, at: RoundClock) -> bool:

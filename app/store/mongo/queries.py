@@ -80,6 +80,7 @@ class WorkspaceQueries(ErrorTranslating):
     collection = ""
 
     def __init__(self, db: Database, workspace_id: str, in_chunk: int, *, is_sharded: bool = False) -> None:
+        self._db = db
         self._collection: Collection = db[self.collection]
         self._workspace_id = workspace_id
         self._in_chunk, self._is_sharded = in_chunk, is_sharded

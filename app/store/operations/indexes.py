@@ -25,8 +25,8 @@ FORMER_INDEXES = {
             "workspace_1_merge_1",
         }
     ),
-    # A name of each pass guards its external id.
-    "passes": frozenset({"workspace_1_external_id_1"}),
+    # A name of each pass guards its external id. {workspace, slot, rev} replaces {workspace, rev}.
+    "passes": frozenset({"workspace_1_external_id_1", "workspace_1_rev_1"}),
 }
 """Names of indexes that earlier versions made and this version does not use, by collection.
 
@@ -63,7 +63,7 @@ _index("passes", "workspace", "pub", partial="pub")
 _index("passes", "erasing", "workspace", partial="erasing")
 _index("passes", "merging", "workspace", partial="merging")
 _index("passes", "workspace", "alias_of", "alias", partial="alias")
-_index("passes", "workspace", "rev")
+_index("passes", "workspace", "slot", "rev")
 _index("passes", "workspace", "memberships.s", "_id")
 _index("passes", "workspace", "created_at", "_id")
 _index("activities", "workspace", "pos", unique=True)

@@ -16,7 +16,7 @@ from pymongo.errors import OperationFailure
 
 from app.domain.definitions import DefinitionVersion
 from app.domain.events.tombstones import is_tombstone
-from app.domain.ids import slot_of
+from app.domain.ids import SLOTS, slot_of
 from app.domain.passes.passes import Pass
 from app.domain.values.instants import from_ms, to_ms
 from app.store.codecs import events
@@ -33,6 +33,10 @@ from .saves import PassWrite, save_passes
 
 PARKED_AFTER = 5
 """Failures after which a pass is parked."""
+SMALL_SLOT = 30
+"""Passes of a workspace in one slot up to which one query examines all slots: about 2,000 passes."""
+ALL_SLOTS: Doc = {"$gte": 0, "$lt": SLOTS}
+"""The condition on the slot that all passes meet."""
 
 
 class DuePass(NamedTuple):
@@ -139,21 +143,36 @@ class FoldQueries(HistoryQueries):
         docs = await self._workspaces.find({"stale": {"$gte": 0}}, {"stale": 1}).to_list(None)
         return {doc["_id"]: doc["stale"] for doc in docs}
 
-    async def passes_behind(self, workspace_id: str, rev: int, limit: int) -> list[str]:
-        """Return passes that were last evaluated under a revision before `rev`. Index: {workspace, rev}.
+    async def passes_behind(
+        self, workspace_id: str, rev: int, limit: int, slot: int = 0
+    ) -> tuple[list[str], int | None]:
+        """Return passes that were last evaluated under a revision before `rev`, and the slot of the next call, if any.
 
-        Parked passes are left out: after their release, the stage due evaluates them under the revisions they missed.
+        A call reads slots one after the other until it has found `limit` passes, and at most as many of one slot. So no
+        query examines all passes of a large workspace. Parked passes are left out: after their release, the stage due
+        evaluates them under the revisions they missed. Index: {workspace, slot, rev}.
         """
-        # The condition outside the index is a stage of its own: in the first one, it makes the embedded servers read all
-        # passes of the workspace.
-        stages: list[Doc] = [
-            {"$match": {"workspace": workspace_id, "rev": {"$gte": 0, "$lt": rev}}},
-            {"$match": {"parked": {"$exists": False}}},
-            {"$sort": {"rev": 1}},
-            {"$limit": limit},
-            {"$project": {"_id": 1}},
-        ]
-        return [doc["_id"] for doc in await self._passes.aggregate(stages).to_list(None)]
+        found: list[str] = []
+        is_small = slot == 0 and await self._is_small(workspace_id)
+        while slot < SLOTS and len(found) < limit:
+            where = _behind(workspace_id, rev, ALL_SLOTS if is_small else slot)
+            # The condition outside the index is a stage of its own: in the first one, it makes the embedded servers read
+            # all passes of the workspace.
+            stages: list[Doc] = [
+                {"$match": where},
+                {"$match": {"parked": {"$exists": False}}},
+                {"$limit": limit},
+                {"$project": {"_id": 1}},
+            ]
+            found += [doc["_id"] for doc in await self._passes.aggregate(stages).to_list(None)]
+            slot = SLOTS if is_small else slot + 1
+        return found, slot if slot < SLOTS else None
+
+    async def _is_small(self, workspace_id: str) -> bool:
+        """Return whether one query may examine all passes of a workspace. Slots are even, so one slot tells."""
+        where = {"workspace": workspace_id, "slot": 0, "rev": {"$gte": 0}}
+        found = self._passes.find(where, {"_id": 1}).limit(SMALL_SLOT + 1)
+        return len(await found.to_list(None)) <= SMALL_SLOT
 
     async def mark_caught_up(self, workspace_id: str, rev: int) -> None:
         """Record that no pass lags behind `rev`, unless a later revision was announced since. Index: _id."""
@@ -163,12 +182,13 @@ class FoldQueries(HistoryQueries):
         """Delete the versions that others replaced by `until_ms`, at or before a revision, and that no pass needs.
 
         A pass needs the versions in force at the revision that it was last evaluated under; parked passes too. Safe to
-        repeat. Two round trips if nothing is to be deleted. Index: {workspace, rev}.
+        repeat. Three round trips if nothing is to be deleted and the workspace is small. Index: {workspace, slot, rev}.
         """
-        oldest = await self._passes.find_one(
-            {"workspace": workspace_id, "rev": {"$gte": 0, "$lt": revision}}, {"rev": 1}, sort=[("rev", 1)]
-        )
-        revision = revision if oldest is None else int(oldest["rev"])
+        slots = [ALL_SLOTS] if await self._is_small(workspace_id) else range(SLOTS)
+        for slot in slots:
+            where = _behind(workspace_id, revision, slot)
+            oldest = await self._passes.find_one(where, {"rev": 1}, sort=[("rev", 1)])
+            revision = revision if oldest is None else int(oldest["rev"])
         query = {"workspace": workspace_id, "rev": {"$gte": 0, "$lte": revision}}
         docs = await self._definitions.find(query, {"segment": 1, "subject": 1, "at": 1}).sort("rev", 1).to_list(None)
         replaced_ids, newest_ids = [], dict[str, str]()
@@ -209,6 +229,10 @@ class FoldQueries(HistoryQueries):
         pending = {"pend": slot, "workspace": card.workspace_id, "pass": card.id}
         await move_to_slot(self._events, pending, -1 - slot, self._in_chunk, is_sharded=self._is_sharded)
         return int(doc["fails"])
+
+
+def _behind(workspace_id: str, rev: int, slot: int | Doc) -> Doc:
+    return {"workspace": workspace_id, "slot": slot, "rev": {"$gte": 0, "$lt": rev}}
 
 
 def _moved_filter(moves: int) -> Doc:

@@ -223,7 +223,7 @@ class PassQueries(WorkspaceQueries):
         return dict(zip(segment_ids, counts, strict=True))
 
     async def revisions(self) -> dict[int, int]:
-        """Return the number of passes last evaluated under each revision. One round trip. Index: {workspace, rev}."""
+        """Return the number of passes last evaluated under each revision. One round trip. Index: {workspace, slot, rev}."""
         stages: list[Doc] = [
             {"$match": self._in_workspace(rev={"$gte": 0})},
             {"$group": {"_id": "$rev", "count": {"$sum": 1}}},

@@ -10,6 +10,7 @@ from hypothesis import given
 from app.domain.activities import Activity, ActivityQuery
 from app.store.mongo.paging import PageRequest
 from app.store.workspace.activities import ActivityQueries, from_doc, to_doc
+from tests.backlogs import ExaminedCollection
 from tests.business import Business, bought_within
 from tests.store.generated import activities, encode_and_decode
 
@@ -61,6 +62,24 @@ async def test_last_position_follows_a_log_that_was_restored_from_an_older_copy(
     assert await workspace.last_position() == 1
     await business.ctx.resources.db["activities"].delete_many({})
     assert await workspace.last_position() == 0
+
+
+@pytest.mark.parametrize("front", [0, 40])
+async def test_search_for_the_last_position_reads_few_activities(
+    business: Business, monkeypatch: pytest.MonkeyPatch, front: int
+) -> None:
+    monkeypatch.setattr("app.store.workspace.activities.POSITIONS_READ", 4)
+    await business.record(*({"amount": number} for number in range(119)))
+    await business.run_worker()
+    db, workspace = business.ctx.resources.db, business.ctx.workspace
+    await db["activities"].delete_many({"pos": {"$lte": front}})
+    await db["workspaces"].update_one({"_id": workspace.id}, {"$set": {"front": front}})
+    log = ActivityQueries(db, workspace.id, 100)
+    log._collection = ExaminedCollection(log._collection)  # type: ignore[assignment]
+    for last in range(120, front, -7):
+        await db["activities"].delete_many({"pos": {"$gt": last}})
+        assert {await log.last_pos(seen) for seen in {0, front, last // 2, last - 1, last, last + 9}} == {last}
+    assert max(log._collection.examined) <= 5
 
 
 async def test_append_stops_at_the_first_position_that_exists(business: Business) -> None:
