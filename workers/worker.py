@@ -47,6 +47,8 @@ MAX_DISPATCHERS = 100
 """Webhook endpoints to which one process delivers at the same time."""
 REST_SECONDS = 1.0
 """The time for which a worker leaves a key alone after another one was faster twice in a row."""
+LOST_NOTE_SECONDS = 60.0
+"""The time for which a worker remembers that it lost a round. Two lost rounds further apart are not in a row."""
 LOST_SHARE = 4
 """A round counts as lost if another worker was faster at one of so many writes, or more."""
 
@@ -124,8 +126,8 @@ class Worker:
     _running: dict[tuple[str, str], bool] = field(default_factory=dict)
     """Stages under way, by stage and key. True means that a call has asked for another run meanwhile."""
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
-    _lost_rounds: dict[tuple[str, str], int] = field(default_factory=dict)
-    """Rounds in a row that were lost to another worker, by stage and key."""
+    _lost_at: dict[tuple[str, str], float] = field(default_factory=dict)
+    """The time (monotonic seconds) at which the last round was lost to another worker, by stage and key."""
     _resting_until: dict[tuple[str, str], float] = field(default_factory=dict)
     """The time (monotonic seconds) until which no round of a stage and key starts."""
 
@@ -250,18 +252,24 @@ class Worker:
         finally:
             _writes.reset(token)
             self.progressed_at = time.monotonic()
+        was_lost_before = self._lost_at.pop(running, None) is not None
         if not writes.is_lost:
-            self._lost_rounds.pop(running, None)
             return has_more
-        lost = self._lost_rounds[running] = self._lost_rounds.get(running, 0) + 1
-        if lost < 2 and not self.sharing.is_helping(*running):
+        self._drop_old_notes()
+        if not was_lost_before and not self.sharing.is_helping(*running):
+            self._lost_at[running] = time.monotonic()
             return has_more
-        del self._lost_rounds[running]
         log.info("%s %s is left alone for a moment, another worker was faster", *running)
         if REST_SECONDS > 0:
             self._resting_until[running] = time.monotonic() + REST_SECONDS
             self._running[running] = False
         return False
+
+    def _drop_old_notes(self) -> None:
+        """Forget old losses and rests. The stage may never run again for a key, for example for a pass that was erased."""
+        now = time.monotonic()
+        self._lost_at = {key: at for key, at in self._lost_at.items() if at + LOST_NOTE_SECONDS > now}
+        self._resting_until = {key: until for key, until in self._resting_until.items() if until > now}
 
     def last_election(self) -> object:
         """Return a value that differs after each election of a primary. `require_same_primary` takes it."""

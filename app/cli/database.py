@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator
 
 import click
 
+from app.commands.context import Context
 from app.config.settings import Settings
+from app.domain.actors import operator
 from app.domain.workspaces import WorkspaceProfile
 from app.resources import Resources, open_resources
 from app.store.operations.schema_version import require_writable
@@ -42,3 +44,8 @@ async def require_workspace(resources: Resources, workspace_id: str | None) -> W
     listed = "\n".join(f"  {each.id}  {each.name}" for each in profiles)
     problem = "" if workspace_id is None else f"There is no workspace {workspace_id}. "
     raise click.ClickException(f"{problem}Name one of these workspaces with --workspace:\n{listed}")
+
+
+def operator_context(resources: Resources, workspace_id: str, command: str) -> Context:
+    """Return the context in which a command of the command line acts on a workspace. Audit entries then name it."""
+    return Context(resources.workspace(workspace_id), operator(workspace_id, command), resources)

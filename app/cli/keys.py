@@ -13,7 +13,7 @@ from app.clock import SystemClock
 from app.commands.context import Context
 from app.commands.workspaces.keys import create_api_key, revoke_api_key
 from app.config.settings import Settings
-from app.domain.actors import ADMIN, READ, SCOPES, SUBSCRIBE, WRITE, Actor, ApiKey
+from app.domain.actors import ADMIN, READ, SCOPES, SUBSCRIBE, WRITE, ApiKey
 from app.domain.values.instants import format_instant, to_ms
 from app.local.folder import is_owned
 from app.local.key_file import KeyFile, KeyOrigin
@@ -21,11 +21,9 @@ from app.local.servers import Servers, hosts_of
 from app.resources import Resources, open_resources
 from app.store.mongo.paging import PageRequest
 
-from .database import open_writable, require_workspace
+from .database import open_writable, operator_context, require_workspace
 from .settings import with_settings
 
-ACTOR_ID = "punchcard-key-command"
-"""Actor of the audit entries. No API key has this id, so `AuditEntry.apiKey` is null."""
 PAGE_SIZE = 250
 DEFAULT_SCOPES = ",".join((READ, WRITE, SUBSCRIBE, ADMIN))
 T = TypeVar("T")
@@ -137,12 +135,7 @@ def _run(settings: Settings, work: Callable[[Resources], Coroutine[Any, Any, T]]
 
 
 async def _open_workspace(resources: Resources, workspace_id: str | None) -> Context:
-    chosen = await require_workspace(resources, workspace_id)
-    return Context(
-        workspace=resources.workspace(chosen.id),
-        actor=Actor(workspace_id=chosen.id, key_id=ACTOR_ID, name="punchcard key", scopes=frozenset({WRITE, ADMIN})),
-        resources=resources,
-    )
+    return operator_context(resources, (await require_workspace(resources, workspace_id)).id, "key")
 
 
 def _origin_of(settings: Settings) -> KeyOrigin:

@@ -12,7 +12,7 @@ from app.config.settings import Settings
 from app.resources import open_resources
 from app.store.mongo.queries import Database
 from app.store.operations.migration import BuildProgress, IndexComparison, Migration, MigrationFailed
-from app.store.operations.pass_names import forget_names, name_passes
+from app.store.operations.pass_names import forget_names, lacks_names, name_passes
 from app.store.operations.schema_version import (
     LOWEST_WRITER,
     SCHEMA_VERSION,
@@ -24,6 +24,8 @@ from app.store.operations.sharding import SHARD_INDEXES, SHARD_KEYS, Sharding, d
 
 from .settings import quantity, say, with_settings
 
+EXCLUSION_SECONDS = 10.0
+"""The time after which each process has read that its version may not write any more, and has ended its rounds."""
 SHARD_INDEX_NAMES = {f"{collection}.{index.document['name']}" for collection, index in SHARD_INDEXES.items()}
 
 
@@ -92,14 +94,22 @@ async def _migrate(settings: Settings, *, dry_run: bool, hide: bool, drop: bool,
             raise MigrationFailed(
                 f"These indexes are still missing: {', '.join(lacking)}. Run `punchcard migrate` again."
             )
-        # Processes of earlier versions create passes without names. So exclude them first.
+        # Processes of earlier versions create passes without names. So exclude them first, and wait until they know it.
         await raise_schema(resources.db)
+        if await lacks_names(resources.db):
+            await wait_for_earlier_versions()
         if rename:
             await forget_names(resources.db)
         await name_passes(resources.db, lambda count: say(f"  {count} passes have names"))
         if shard:
             await _divide(Sharding(resources.db), migration)
         click.echo(f"The database {resources.db.name} is ready for this version.")
+
+
+async def wait_for_earlier_versions() -> None:
+    """Wait until processes of earlier versions have read that they may not write any more."""
+    say(f"Waiting {EXCLUSION_SECONDS:g} seconds, until processes of earlier versions have stopped …")
+    await asyncio.sleep(EXCLUSION_SECONDS)
 
 
 async def _divide(sharding: Sharding, migration: Migration) -> None:

@@ -8,12 +8,13 @@ import click
 
 from app.bus import REDIS_ERRORS
 from app.clock import SystemClock
+from app.commands.audit import record_audit_entry
 from app.config.settings import Settings
 from app.resources import Resources
 from app.store.operations.heartbeats import Heartbeats
 from app.store.operations.restored import Restoration, RestoredCounts
 
-from .database import open_writable, require_workspaces
+from .database import open_writable, operator_context, require_workspaces
 from .settings import quantity, with_settings
 
 
@@ -53,7 +54,12 @@ async def _begin(settings: Settings) -> tuple[RestoredCounts, int]:
                 " processes, wait 20 seconds, then run `punchcard restored` again. On a local installation, stop `punchcard"
                 " up` and start it with `--workers 0`."
             )
-        counts = await Restoration(resources.db, resources.in_chunk).begin_epoch(now)
+
+        async def record(workspace_id: str, epoch: str) -> None:
+            ctx = operator_context(resources, workspace_id, "restored")
+            await record_audit_entry(ctx, "restored", "Workspace", workspace_id, epoch=epoch)
+
+        counts = await Restoration(resources.db, resources.in_chunk).begin_epoch(now, record)
         return counts, await _clear_redis(resources)
 
 

@@ -8,11 +8,13 @@ from datetime import timedelta
 
 import click
 
+from app.commands.audit import record_audit_entry
 from app.config.settings import Settings
 from app.domain.errors import Unavailable
+from app.resources import Resources
 from app.store.operations.truncation import READERS_WAIT_SECONDS, TruncationPlan, TruncationQueries
 
-from .database import open_writable, require_workspace, require_workspaces
+from .database import open_writable, operator_context, require_workspace, require_workspaces
 from .settings import quantity, with_settings
 
 
@@ -68,15 +70,18 @@ async def _truncate(
             click.echo(f"Nothing was removed.{advice}", err=True)
             return
         try:
-            await _remove(queries, plans)
+            await _remove(resources, queries, plans)
         except Unavailable as error:
             raise click.ClickException(
                 f"{error.describe()} Some of the activities may be removed already: run the same command again."
             ) from error
 
 
-async def _remove(queries: TruncationQueries, plans: Mapping[str, TruncationPlan]) -> None:
+async def _remove(resources: Resources, queries: TruncationQueries, plans: Mapping[str, TruncationPlan]) -> None:
     for each, plan in plans.items():
+        if plan.cut > plan.front:
+            ctx = operator_context(resources, each, "truncate")
+            await record_audit_entry(ctx, "truncate", "Workspace", each, front=str(plan.front), upTo=str(plan.cut))
         await queries.move_front(each, plan)
     await asyncio.sleep(READERS_WAIT_SECONDS)
     for each, plan in plans.items():

@@ -40,6 +40,21 @@ class Actor:
             raise Denied(scope)
 
 
+OPERATOR_PREFIX = "punchcard-"
+"""How the ids of operators begin. Ids of API keys begin with `key_`."""
+
+
+def operator(workspace_id: str, command: str) -> Actor:
+    """Return the actor of a command of the command line, such as `truncate`. It has no API key."""
+    key_id = f"{OPERATOR_PREFIX}{command}-command"
+    return Actor(workspace_id, key_id, name=f"punchcard {command}", scopes=frozenset({WRITE, ADMIN}))
+
+
+def is_operator(key_id: str) -> bool:
+    """Return whether the id of an actor names a command of the command line instead of an API key."""
+    return key_id.startswith(OPERATOR_PREFIX)
+
+
 @dataclass(frozen=True, slots=True)
 class ApiKey:
     """API key without its secret. Only a hash of the secret is stored."""

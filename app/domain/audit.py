@@ -9,9 +9,10 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One administrative act: its time by the system clock, the API key, and the IP address of the request.
+    """One administrative act: its time by the system clock, the actor, and the IP address of the request.
 
-    `subject` is the (type, id) of the changed object. `details` holds a few texts about the act.
+    `key_id` is that of an API key, or of an operator (see `app.domain.actors`). `subject` is the (type, id) of the changed
+    object. `details` holds a few texts about the act.
     """
 
     id: str

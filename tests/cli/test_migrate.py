@@ -6,10 +6,12 @@ import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from click.testing import CliRunner, Result
+from pymongo import MongoClient
 
 from app.cli.main import main
 from app.config.settings import Settings
@@ -130,3 +132,28 @@ async def test_names_names_all_passes_again(resources: Resources, settings: Sett
     assert await resources.db["pass_names"].count_documents({}) == 0
     named = await run(settings, "migrate", "--names")
     assert (named.exit_code, await resources.db["pass_names"].count_documents({})) == (0, 1)
+
+
+async def test_pass_of_an_earlier_version_that_still_runs_gets_a_name(
+    resources: Resources, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process of an earlier version reads within seconds that it may not write. Until then, it creates passes."""
+    await run(settings, "migrate")
+    await resources.db["constants"].delete_many({"_id": {"$in": ["schema", "pass_names"]}})
+    await resources.db["passes"].insert_one({"_id": "pass_2", "workspace": "ws", "external_id": "bob"})
+    may_write: list[bool] = []
+
+    async def create_before_the_first() -> None:
+        with MongoClient(settings.mongodb_uri) as client:
+            database: Any = client[settings.database]
+            may_write.append(database["constants"].find_one({"_id": "schema"})["lowest_writer"] < SCHEMA_VERSION)
+            database["passes"].insert_one({"_id": "pass_1", "workspace": "ws", "external_id": "ann"})
+
+    monkeypatch.setattr("app.cli.migrate.wait_for_earlier_versions", create_before_the_first)
+    migrated = await run(settings, "migrate")
+    assert migrated.exit_code == 0, migrated.output
+    assert may_write == [False]
+    named = await resources.db["pass_names"].distinct("pass")
+    assert sorted(named) == ["pass_1", "pass_2"]
+    await run(settings, "migrate", "--names")
+    assert may_write == [False], "all passes have names, so no process of an earlier version may run"

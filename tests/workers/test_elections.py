@@ -279,6 +279,24 @@ async def test_word_of_an_event_is_not_forgotten_when_a_primary_is_elected(busin
     assert (await vocabulary.types(), await vocabulary.doubted()) == (["purchase"], {})
 
 
+async def test_deliveries_of_an_endpoint_are_kept_when_a_primary_is_elected(business: Business) -> None:
+    """A worker that lost its lease asks whether the endpoint was deleted. The new primary does not show it yet."""
+    endpoint, _ = await create_webhook_endpoint(business.ctx, "https://hooks.example/in")
+    await business.record({})
+    await business.run_worker()
+    log = await business.read_log()
+    await business.ctx.workspace.deliveries.requeue(endpoint.id, log, system_ms())
+    deliveries = business.ctx.resources.db["webhook_deliveries"]
+    election = ElectionDuringRead("webhook_endpoints", "_id")
+    async with in_replica_set(business, election) as behind:
+        assert not await behind.ctx.workspace.forget_if_deleted(endpoint.id)
+        assert election.met == 2
+    assert await deliveries.count_documents({"endpoint": endpoint.id}) == len(log) > 0
+    await business.ctx.resources.db["webhook_endpoints"].delete_one({"_id": endpoint.id})
+    assert await business.ctx.workspace.forget_if_deleted(endpoint.id)
+    assert await deliveries.count_documents({"endpoint": endpoint.id}) == 0
+
+
 async def test_worker_that_is_connected_directly_learns_of_no_election(proxied: Business) -> None:
     assert proxied.worker.last_election() is None
     proxied.worker.require_same_primary(None)

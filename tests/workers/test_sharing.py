@@ -25,7 +25,7 @@ from workers.main import STAGES
 from workers.sharing import HOLD_TTL_MS, SHARE_TTL_MS, STALLED_AFTER_SECONDS, STUCK_AFTER_SECONDS, Sharing
 from workers.stages.fold import fold
 from workers.sweep import Sweep
-from workers.worker import Worker
+from workers.worker import LOST_NOTE_SECONDS, Worker
 
 WORKSPACES = [f"workspace{n}" for n in range(60)]
 
@@ -275,6 +275,26 @@ async def test_worker_leaves_a_range_alone_for_a_second_after_two_lost_rounds(
     monkeypatch.setattr("workers.worker.time.monotonic", lambda: 10.0**9)
     await business.run_worker()
     assert (await business.read_pass("ann")).aggregates
+
+
+async def test_worker_forgets_losses_at_keys_for_which_no_round_runs_any_more(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each merge and each erasure has a key of its own, the id of the pass."""
+    worker = business.worker
+    clock = [1_000.0]
+    monkeypatch.setattr("workers.worker.time.monotonic", lambda: clock[0])
+
+    async def lose() -> bool:
+        worker.count_writes(sent=1, lost=1)
+        return False
+
+    for number in range(50):
+        clock[0] += 2
+        for _ in range(1 + number % 2):
+            await worker.run_alone("merge", f"pass_{number}", lose)
+    assert len(worker._lost_at) <= LOST_NOTE_SECONDS / 2
+    assert len(worker._resting_until) <= 1
 
 
 async def test_wake_up_is_handed_on_to_the_worker_that_prefers_the_key(business: Business) -> None:

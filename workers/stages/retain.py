@@ -12,8 +12,8 @@ from app.clock import SystemClock
 from app.store.operations.truncation import TruncationQueries
 from workers.worker import Worker
 
-MAX_WRITES = 10
-"""Writes by which one round truncates the log of a workspace, each of up to 1,000 activities."""
+MAX_PARTS = 10
+"""Parts of 1,000 activities by which one round truncates the log of a workspace."""
 ACTIVITIES, JOBS, AUDIT = "activities", "jobs", "audit"
 
 
@@ -33,7 +33,7 @@ async def retain_once(worker: Worker, workspace_id: str) -> bool:
     now = await SystemClock().now()
     if ACTIVITIES in days:
         # Delete up to the front of an earlier round, which all readers have read since.
-        await queries.delete_before_front(workspace_id, MAX_WRITES)
+        await queries.delete_before_front(workspace_id, MAX_PARTS)
         before = await resources.clock.now() - timedelta(days=days[ACTIVITIES])
         await queries.move_front(workspace_id, await queries.plan(workspace_id, before=before))
     if JOBS in days:

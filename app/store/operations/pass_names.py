@@ -24,13 +24,18 @@ class NotNamed(PunchcardError):
 
 async def require_names(db: Database) -> None:
     """Raise NotNamed if passes of an earlier version have no names yet. Raises Unavailable; safe to repeat."""
+    if await lacks_names(db):
+        raise NotNamed(
+            f"The passes of the database {db.name} have no names yet, which this version needs. Stop the processes of"
+            " earlier versions, run `punchcard migrate` once and wait until it ends, then start again."
+        )
+
+
+async def lacks_names(db: Database) -> bool:
+    """Return whether passes of an earlier version may have no names. Raises Unavailable; safe to repeat. Index: _id."""
     with translating_errors():
-        progress = await db["constants"].find_one({"_id": NAMED})
-        if (progress is None or not progress.get("done")) and await db["passes"].find_one({}, {"_id": 1}) is not None:
-            raise NotNamed(
-                f"The passes of the database {db.name} have no names yet, which this version needs. Stop the processes of"
-                " earlier versions, run `punchcard migrate` once and wait until it ends, then start again."
-            )
+        progress = await db["constants"].find_one({"_id": NAMED}) or {}
+        return not progress.get("done") and await db["passes"].find_one({}, {"_id": 1}) is not None
 
 
 async def forget_names(db: Database) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -24,14 +25,22 @@ class RestoredCounts:
     endpoints: int
 
 
+async def _do_nothing(_workspace_id: str, _epoch: str) -> None:
+    """Do nothing before a workspace begins an epoch."""
+
+
 class Restoration(ErrorTranslating):
     """Begins a new epoch of all activity logs. Errors: Unavailable, safe to repeat."""
 
     def __init__(self, db: Database, in_chunk: int) -> None:
         self._db, self._in_chunk = db, in_chunk
 
-    async def begin_epoch(self, at: datetime) -> RestoredCounts:
+    async def begin_epoch(
+        self, at: datetime, before: Callable[[str, str], Awaitable[None]] = _do_nothing
+    ) -> RestoredCounts:
         """Begin a new epoch in every workspace at the end of its log, and invalidate all caches of passes.
+
+        `before` is awaited for each workspace, before it begins the epoch, with the ids of the workspace and of the epoch.
 
         Webhook partitions whose next position lies behind the end of the log step back to it. A repeat begins another
         epoch at the same positions, which changes nothing for readers. No worker may run meanwhile. Indexes: _id,
@@ -42,6 +51,7 @@ class Restoration(ErrorTranslating):
         await self._db["constants"].update_one({"_id": "epoch"}, change, upsert=True)
         while ids := await self._workspaces_after(last_id):
             for workspace_id in ids:
+                await before(workspace_id, epoch)
                 endpoints += await self._begin_in_workspace(workspace_id, epoch, at)
             workspaces, last_id = workspaces + len(ids), ids[-1]
         return RestoredCounts(epoch, workspaces, endpoints)

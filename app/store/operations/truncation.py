@@ -88,17 +88,19 @@ class TruncationQueries(ErrorTranslating):
         if plan.cut > plan.front:
             await self._db["workspaces"].update_one({"_id": workspace_id}, {"$max": {"front": plan.cut}})
 
-    async def delete_before_front(self, workspace_id: str, max_writes: int | None = None) -> int:
+    async def delete_before_front(self, workspace_id: str, max_parts: int | None = None) -> int:
         """Delete the activities up to the front, and return how many were deleted. Safe to repeat.
 
-        Each write deletes the activities at up to 1,000 positions. With `max_writes`, the next call continues. Indexes:
+        Each write deletes the activities at up to 1,000 positions; at 100 on the embedded server, which takes up to 10 ms
+        for each. With `max_parts`, the call ends after so many times 1,000 positions, and the next one continues. Indexes:
         _id, {workspace, pos}.
         """
         doc = await self._db["workspaces"].find_one({"_id": workspace_id}, {"front": 1, "deleted_to": 1}) or {}
         front, deleted, removed = int(doc.get("front", 0)), int(doc.get("deleted_to", 0)), 0
-        end = front if max_writes is None else min(front, deleted + max_writes * DELETED_AT_ONCE)
-        for start in range(deleted, end, DELETED_AT_ONCE):
-            stop = min(start + DELETED_AT_ONCE, end)
+        end = front if max_parts is None else min(front, deleted + max_parts * DELETED_AT_ONCE)
+        step = min(DELETED_AT_ONCE, self._in_chunk)
+        for start in range(deleted, end, step):
+            stop = min(start + step, end)
             where = {"workspace": workspace_id, "pos": {"$gt": start, "$lt": stop + 1}}
             removed += (await self._db["activities"].delete_many(where)).deleted_count
             await self._db["workspaces"].update_one({"_id": workspace_id}, {"$max": {"deleted_to": stop}})

@@ -100,8 +100,12 @@ class Workspace(ErrorTranslating):
         """Return whether a webhook endpoint is deleted; if so, delete its deliveries stored since. Safe to repeat.
 
         A worker that may have lost its lease calls this after writing deliveries. A deletion that follows the call
-        deletes them itself.
+        deletes them itself. A primary that was just elected may not show an endpoint that exists, until it has accepted
+        a write: two further round trips if the endpoint seems to be deleted.
         """
+        if await self.webhooks.get_many([endpoint_id]):
+            return False
+        await write_nothing(self._db, self.id)
         if await self.webhooks.get_many([endpoint_id]):
             return False
         await self.deliveries.delete(endpoint_id)

@@ -186,7 +186,7 @@ async def test_administrative_acts_are_entered_in_the_audit_log(api: Api) -> Non
     await api.business.create_segment("buyers", {"event": {"types": ["purchase"], "value": 1}})
     log = (
         await api.fetch_data(
-            "{ auditLog { totalCount nodes { id action subject details ipAddress occurredAt apiKey { name } } } }"
+            "{ auditLog { totalCount nodes { id action actor subject details ipAddress occurredAt apiKey { name } } } }"
         )
     )["auditLog"]
     assert log["totalCount"] == 3
@@ -195,7 +195,7 @@ async def test_administrative_acts_are_entered_in_the_audit_log(api: Api) -> Non
     assert (revoked["action"], created["action"]) == ("revokeApiKey", "createApiKey")
     assert created["subject"] == revoked["subject"] == key["id"]
     assert created["details"] == {"name": "till", "scopes": "read write"}
-    assert (created["ipAddress"], created["apiKey"]) == ("127.0.0.1", {"name": "test"})
+    assert (created["ipAddress"], created["actor"], created["apiKey"]) == ("127.0.0.1", "API_KEY", {"name": "test"})
     query = "query ($id: ID!) { node(id: $id) { ... on AuditEntry { id action } } }"
     assert (await api.fetch_data(query, id=revoked["id"]))["node"] == {"id": revoked["id"], "action": "revokeApiKey"}
     stranger = await create_business(api.business.ctx.resources, api.business.clock, "Other")

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -22,7 +23,9 @@ from app.domain.jobs import JobKind
 from app.domain.values.cursors import activity_cursor
 from app.domain.webhooks.endpoints import EndpointStatus
 from app.feed.tailer import Feed, FeedEntries, FeedExpired
+from app.graphql.types.ids import to_global_id
 from app.resources import Resources
+from app.store.mongo.paging import PageRequest
 from app.store.operations import truncation
 from app.store.operations.truncation import TruncationPlan, TruncationQueries
 from tests.business import Business, purchases
@@ -200,7 +203,7 @@ async def test_truncation_that_crashed_is_completed_by_the_next_one(
     queries, workspace_id = queries_of(shop), shop.ctx.workspace.id
     await queries.move_front(workspace_id, await queries.plan(workspace_id, upto=7))
     assert (await shop.ctx.workspace.read_log_history()).front == 7, "the front is stored before the first deletion"
-    assert await queries.delete_before_front(workspace_id, max_writes=1) == 2
+    assert await queries.delete_before_front(workspace_id, max_parts=1) == 2
     assert await positions(shop) == list(range(3, 11))
     async with run_api(shop) as api:
         page = (await api.fetch_data("{ activity(first: 1) { nodes { sequence } pageInfo { hasPreviousPage } } }"))[
@@ -218,10 +221,30 @@ async def test_truncation_that_crashed_is_completed_by_the_next_one(
     assert await queries.delete_before_front(workspace_id) == 0
 
 
+async def test_each_write_of_a_truncation_deletes_few_activities_on_the_embedded_server(
+    shop: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There, the deletion of 1,000 activities takes up to 10 seconds, and a call may take 20."""
+    in_chunk, deleted = 3, list[int]()
+    queries, workspace_id = TruncationQueries(shop.ctx.resources.db, in_chunk), shop.ctx.workspace.id
+    collection_class = type(shop.ctx.resources.db["activities"])
+    delete_many = collection_class.delete_many
+
+    async def observe(collection: Any, where: Any) -> Any:
+        found = await delete_many(collection, where)
+        deleted.append(found.deleted_count)
+        return found
+
+    monkeypatch.setattr(collection_class, "delete_many", observe)
+    await queries.move_front(workspace_id, await queries.plan(workspace_id, upto=8))
+    assert await queries.delete_before_front(workspace_id, max_parts=1) == 8
+    assert deleted == [3, 3, 2]
+
+
 async def test_worker_removes_what_the_settings_keep_no_longer(shop: Business, monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock stands at 10 January. Jobs and audit entries have system time."""
     monkeypatch.setattr(truncation, "DELETED_AT_ONCE", 1)
-    monkeypatch.setattr("workers.stages.retain.MAX_WRITES", 2)
+    monkeypatch.setattr("workers.stages.retain.MAX_PARTS", 2)
     db, workspace_id = shop.ctx.resources.db, shop.ctx.workspace.id
     now, days = datetime.now(UTC), timedelta(days=1)
     for name, age in (("old", 9), ("new", 3)):
@@ -278,9 +301,17 @@ async def test_command_says_what_it_would_remove_and_removes_it_with_yes(
     assert asked.stderr == "Nothing was removed. Add --yes to remove these activities.\n"
     assert await positions(shop) == list(range(1, 11))
     assert (await run("--older-than", "9999")).stderr == "Nothing was removed.\n"
+    assert {entry.action for entry in (await shop.ctx.workspace.audit.page(PageRequest(9))).items} == {"createPasses"}
     done = await run("--workspace", workspace_id, "--up-to", "4", "--yes")
     assert done.stdout == f"{workspace_id}  4 of 10 activities removed, up to sequence 4.\n"
     assert await positions(shop) == list(range(5, 11))
+    async with run_api(shop) as api:
+        fields = "action actor apiKey { id } subject details"
+        log = (await api.fetch_data(f"{{ auditLog {{ nodes {{ {fields} }} }} }}"))["auditLog"]["nodes"]
+    assert log[0] == {
+        "action": "truncate", "actor": "COMMAND_LINE", "apiKey": None, "subject": to_global_id("Workspace", workspace_id),
+        "details": {"front": "0", "upTo": "4"},
+    }  # fmt: skip
     endpoint, _ = await create_webhook_endpoint(shop.ctx, "http://127.0.0.1:1/none", after=5)
     held = await run("--older-than", "1", "--yes")
     assert held.stdout.splitlines() == [
