@@ -144,6 +144,7 @@ async def test_pass_of_an_earlier_version_that_still_runs_gets_a_name(
     may_write: list[bool] = []
 
     async def create_before_the_first() -> None:
+        client: MongoClient[dict[str, Any]]
         with MongoClient(settings.mongodb_uri) as client:
             database: Any = client[settings.database]
             may_write.append(database["constants"].find_one({"_id": "schema"})["lowest_writer"] < SCHEMA_VERSION)

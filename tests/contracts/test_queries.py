@@ -256,6 +256,9 @@ async def call_all_queries(business: Business) -> None:
     await business.run_worker()
     business.clock.set(datetime(2026, 1, 31, 23, 59, 59, 900_000, tzinfo=UTC))
     await next_due_ms(worker, to_ms(await ctx.now()), 1_500)
+    await store.deliveries.next_due_ms("endpoint", to_ms(await ctx.now()))
+    for slot in (0, 1):
+        await worker.fold_queries.passes_behind(store.id, 1, 1, slot)
     business.clock.set(datetime(2026, 3, 1, tzinfo=UTC))
     await business.run_worker()
     await archive_segment(ctx, rich.id)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
+from app.clock import system_ms
 from app.domain.activities import ActivityQuery
 from app.domain.actors import ADMIN
 from app.domain.values.instants import from_ms, to_ms
@@ -161,8 +162,8 @@ class WebhookEndpoint(Node):
         state = await self._state(info)
         times = [] if state.next_retry_ms is None else [from_ms(state.next_retry_ms)]
         if self.status is EndpointStatus.ENABLED and not state.health.circuit_open:
-            deferred, _ = await info.context.workspace.deliveries.deferred(self.endpoint_id, 1)
-            times += [delivery.due_at for delivery in deferred if delivery.due_at is not None]
+            due_ms = await info.context.workspace.deliveries.next_due_ms(self.endpoint_id, system_ms())
+            times += [] if due_ms is None else [from_ms(due_ms)]
         return min(times, default=None)
 
     @strawberry.field

@@ -31,6 +31,8 @@ from app.store.mongo.usage import charge_counted
 DELIVERY_TTL = timedelta(seconds=DELIVERY_TTL_SECONDS)
 LONGEST_RETRY_MS = 2 * 86_400_000
 """No delivery is due later than that from now: the longest delay is a day, and jitter extends it by a share."""
+NEXT_DUE_RANGES_MS = (-3_600_000, -60_000, 0, 60_000, 3_600_000)
+"""Ends of the ranges of time in which the next due delivery is searched, counted from now."""
 ORDER = (("created_at", -1), ("_id", -1))
 FIRST_RANGES_MS = (10_000, 600_000)
 """Ranges of time that a page reads first, counted back from the newest delivery.
@@ -100,6 +102,22 @@ class DeliveryQueries(WorkspaceQueries):
             # The next call reads to the end. This one has not: later deliveries may wait.
             following = Horizon(end_ms + 1)
         return [delivery_from_doc(doc) for doc in docs], following
+
+    async def next_due_ms(self, endpoint_id: str, now_ms: int) -> int | None:
+        """Return the earliest due instant of the endpoint's PENDING deliveries; None without any.
+
+        Up to six round trips, each for a range of time: the embedded server examines all of a range. Index:
+        {workspace, endpoint, due, pos}.
+        """
+        begin_ms = 0
+        for end_ms in (*(now_ms + offset_ms for offset_ms in NEXT_DUE_RANGES_MS), None):
+            due = {"$gte": begin_ms} if end_ms is None else {"$gte": begin_ms, "$lt": end_ms}
+            where = self._in_workspace(endpoint=endpoint_id, due=due)
+            doc = await self._collection.find_one(where, {"due": 1}, sort=[("due", 1)])
+            if doc is not None:
+                return int(doc["due"])
+            begin_ms = end_ms or 0
+        return None
 
     async def insert(self, deliveries: Sequence[WebhookDelivery]) -> set[int]:
         """Insert new deliveries and return the indexes of those that exist already and stay unchanged.

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.store.mongo.read_order import reading_in_order
+from app.store.mongo.read_order import reading_in_order, reads_in_order
 from app.store.stages import histories
 from tests.backlogs import ExaminedCollection
 from tests.business import Business
@@ -36,8 +36,8 @@ def spread(count: int, *, hours: float) -> list[datetime]:
 async def count_events(business: Business, pass_external_id: str) -> tuple[list[str], list[int]]:
     """Return the ids of the events of a pass as its history has them, and how many events each read examined."""
     queries, card = business.worker.fold_queries, await business.read_pass(pass_external_id)
-    raw, queries._events = queries._events, ExaminedCollection(queries._events)  # type: ignore[assignment]
-    examined: list[int] = queries._events.examined  # type: ignore[attr-defined]
+    raw, counted = queries._events, ExaminedCollection(queries._events)
+    queries._events, examined = counted, counted.examined  # type: ignore[assignment]
     [found] = (await queries.histories([card])).values()
     queries._events = raw
     assert len(found) == card.event_count
@@ -78,9 +78,10 @@ async def test_histories_of_passes_with_few_events_share_reads(business: Busines
     await business.run_worker()
     queries = business.worker.fold_queries
     cards = [await business.read_pass(name) for name in names]
-    raw, queries._events = queries._events, ExaminedCollection(queries._events)  # type: ignore[assignment]
+    raw, counted = queries._events, ExaminedCollection(queries._events)
+    queries._events = counted  # type: ignore[assignment]
     found = await queries.histories(cards)
-    assert queries._events.examined == [8, 8, 8, 8]  # type: ignore[attr-defined]
+    assert counted.examined == [8, 8, 8, 8]
     queries._events = raw
     assert {pass_id: len(events) for pass_id, events in found.items()} == dict.fromkeys([card.id for card in cards], 4)
 
@@ -99,7 +100,7 @@ async def test_pages_of_a_history_belong_to_the_order_of_the_round(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sessions = set()
-    begin = histories.reads_in_order
+    begin = reads_in_order
 
     def observe(*args: object) -> object:
         collection = begin(*args)  # type: ignore[arg-type]

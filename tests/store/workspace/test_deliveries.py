@@ -7,6 +7,8 @@ import pytest
 from app.domain.values.instants import from_ms
 from app.domain.webhooks.deliveries import WebhookDelivery, WebhookDeliveryStatus
 from app.store.mongo.horizons import Horizon
+from app.store.workspace.deliveries import DeliveryQueries
+from tests.backlogs import ExaminedCollection
 from tests.business import Business
 
 HOUR_MS = 3_600_000
@@ -41,3 +43,19 @@ async def test_read_of_deferred_deliveries_that_ends_before_the_last_one_says_so
     found, horizon = await deliveries.deferred("endpoint", 8, horizon)
     assert [each.position for each in found] == [4, 5, 6]
     assert horizon.until_ms is None
+
+
+async def test_search_for_the_next_due_delivery_examines_one_range_of_time(business: Business) -> None:
+    now_ms, minute_ms = NOW_MS, 60_000
+    deliveries = DeliveryQueries(business.ctx.resources.db, business.ctx.workspace.id, 100)
+    deliveries._collection = ExaminedCollection(deliveries._collection)  # type: ignore[assignment]
+    assert await deliveries.next_due_ms("endpoint", now_ms) is None
+    due_ms = [now_ms + sign * minutes * minute_ms for sign in (1, -1) for minutes in (600, 300, 50, 20, 2, 0.5)]
+    for number, each_ms in enumerate(due_ms):
+        doc = {"_id": str(number), "workspace": business.ctx.workspace.id, "endpoint": "endpoint", "due": int(each_ms)}
+        await business.ctx.resources.db["webhook_deliveries"].insert_one({**doc, "pos": 1})
+    for earliest_ms in sorted(due_ms):
+        deliveries._collection.examined.clear()
+        assert await deliveries.next_due_ms("endpoint", now_ms) == earliest_ms
+        assert sum(deliveries._collection.examined) <= 2
+        await business.ctx.resources.db["webhook_deliveries"].delete_one({"due": int(earliest_ms)})
