@@ -225,7 +225,7 @@ class PassQueries(WorkspaceQueries):
     async def revisions(self) -> dict[int, int]:
         """Return the number of passes last evaluated under each revision. One round trip. Index: {workspace, slot, rev}."""
         stages: list[Doc] = [
-            {"$match": self._in_workspace(rev={"$gte": 0})},
+            {"$match": self._in_workspace(slot={"$gte": 0}, rev={"$gte": 0})},
             {"$group": {"_id": "$rev", "count": {"$sum": 1}}},
         ]
         docs = await self._collection.aggregate(stages).to_list(None)
