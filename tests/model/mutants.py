@@ -23,7 +23,7 @@ from app.domain.fold.advance import _Course
 from app.domain.state import points
 from app.store.codecs import counting, pass_writes
 from app.store.mongo.queries import ErrorTranslating
-from app.store.stages import fold as fold_queries
+from app.store.stages import histories
 from app.store.stages import merge as merge_queries
 from app.store.stages import publish as publish_queries
 from app.store.stages import saves
@@ -245,7 +245,7 @@ MUTANTS = (
         function="counting_in",
         old=' or doc["_id"] in removed',
         new="",
-        also=(fold_queries,),
+        also=(histories,),
         rare=True,
     ),
     Mutant(
