@@ -23,10 +23,9 @@ from app.domain.fold.advance import _Course
 from app.domain.state import points
 from app.store.codecs import counting, pass_writes
 from app.store.mongo.queries import ErrorTranslating
-from app.store.stages import histories
+from app.store.stages import histories, saves
 from app.store.stages import merge as merge_queries
 from app.store.stages import publish as publish_queries
-from app.store.stages import saves
 from app.store.workspace.activities import ActivityQueries
 from workers.stages import advance, due, erase, fold, publish, reads
 

@@ -153,7 +153,7 @@ async def test_due_sees_a_pass_that_is_stored_late_at_the_next_look_of_an_import
     assert worker.laps["due", key].looks == 2 * 8, "one lap: a look that saves something is followed by another"
 
 
-async def test_due_examines_blocked_passes_for_pending_events_once_and_a_few_of_them_at_each_look(
+async def test_due_asks_once_for_the_pending_events_of_a_blocked_pass(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.laps.BLOCKED_PER_LOOK", 4)

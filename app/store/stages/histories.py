@@ -166,7 +166,7 @@ def _scans_of(card: Pass, collection: Collection) -> Iterator[RangeScan]:
     for low, high, width in ((EARLIEST, from_ms(first_ms), ALL_TIME_MS), (from_ms(first_ms), LATEST, width_ms)):
         where = {"workspace": card.workspace_id, "pass": card.id, "occurred_at": {"$gte": low, "$lt": high}}
         start = ScanPosition(to_ms(low), "", width)
-        yield RangeScan(collection, where, ("workspace", "pass"), "occurred_at", ascending=True, start=start)
+        yield RangeScan(collection, where, by=("workspace", "pass"), first="occurred_at", ascending=True, start=start)
 
 
 def _family_of(card: Pass, root: str, docs: Sequence[Doc]) -> Family:
