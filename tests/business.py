@@ -21,13 +21,10 @@ from app.domain.passes.passes import Pass, PassInput
 from app.domain.segments.segments import Segment
 from app.resources import Resources
 from app.store.mongo.paging import PageRequest
-from app.store.operations import indexes
+from tests.databases import create_database
 from workers.main import STAGES
 from workers.sweep import Sweep
 from workers.worker import Worker
-
-INDEXED_DATABASES: set[tuple[str | None, str]] = set()
-"""The servers and databases in which this process created the indexes."""
 
 
 @dataclass
@@ -94,11 +91,8 @@ class Business:
 
 
 async def open_business(resources: Resources, clock: FixedClock, name: str = "Kiosk") -> Business:
-    """Create a workspace in a database; create the indexes too, unless this process did so before."""
-    database = (resources.settings.mongodb_uri, resources.db.name)
-    if database not in INDEXED_DATABASES:
-        await indexes.ensure_indexes(resources.db)
-        INDEXED_DATABASES.add(database)
+    """Create a workspace in a database; create the database too, unless this process did so before."""
+    await create_database(resources.settings.mongodb_uri, resources.db)
     return await create_business(resources, clock, name)
 
 

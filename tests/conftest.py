@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import itertools
 import secrets
@@ -25,7 +24,8 @@ from app.store.cache import WorkspaceCache
 from app.store.mongo.driver import open_client
 from app.store.mongo.failures import failure_log
 from app.store.mongo.queries import Database, Doc
-from tests.business import INDEXED_DATABASES, Business, open_business
+from tests.business import Business, open_business
+from tests.databases import create_database, drop_database, empty_database
 from tests.patience import PATIENCE_SECONDS
 from tests.servers import EMBEDDED, JAVA, Servers, running_servers
 from tests.store_proxy import StoreProxy, running_proxy
@@ -40,8 +40,6 @@ _numbers = itertools.count(1)
 DATABASES = f"test-{secrets.token_hex(4)}-"
 """How the names of this process's databases begin. Other processes may use the same store."""
 _spare: deque[str] = deque()
-MAX_DELETED_DOCUMENTS = 50
-"""Documents in a large collection up to which deleting them is faster than a new database."""
 MIN_SPARE_DATABASES = 2
 """Emptied databases that stay unused, because a task of an earlier test may still write to its database."""
 
@@ -182,10 +180,7 @@ def no_cache_expiry_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def settings(request: pytest.FixtureRequest, servers: Servers, tmp_path: Path) -> Settings:
-    """Return settings with a database that no other test uses now.
-
-    A test with the marker `unused_database` gets a database that no test used before.
-    """
+    """Return settings with a database that no other test uses now, or that no test ever used (`unused_database`)."""
     reuses = len(_spare) > MIN_SPARE_DATABASES and not request.node.get_closest_marker("unused_database")
     database = _spare.popleft() if reuses else f"{DATABASES}{next(_numbers)}"
     return dataclasses.replace(servers.settings, database=database, data_dir=tmp_path / "data")
@@ -201,31 +196,25 @@ def clock() -> FixedClock:
 async def resources(
     request: pytest.FixtureRequest, _session_resources: Resources, settings: Settings, clock: FixedClock
 ) -> AsyncIterator[Resources]:
-    """Yield the resources of a process: an empty database, an empty Redis and the test's clock.
+    """Yield the resources of a process: a database with its indexes, an empty Redis and the test's clock.
 
-    The database may have its indexes already: creating them takes longer than emptying the database of another test.
+    The database has no documents but the constants. It does not exist yet if the test has the marker `unused_database`.
     """
     shared = _session_resources
-    client = shared.db.client
-    db = client[settings.database]
+    uri, db = settings.mongodb_uri, shared.db.client[settings.database]
+    is_unused = request.node.get_closest_marker("unused_database") is not None
+    if not is_unused:
+        await create_database(uri, db)
+        # A task of the test that used it last may have written to it since.
+        await empty_database(uri, db)
     await shared.redis.flushall()
     bus = type(shared.bus)(shared.redis, settings.database)
     yield dataclasses.replace(shared, db=db, clock=clock, settings=settings, bus=bus, cache=WorkspaceCache())
     await bus.aclose()
-    indexed = (settings.mongodb_uri, settings.database) in INDEXED_DATABASES
-    if indexed and not request.node.get_closest_marker("unused_database") and await _empty(db):
+    if not is_unused and await empty_database(uri, db):
         _spare.append(settings.database)
     else:
-        await client.drop_database(settings.database)
-
-
-async def _empty(db: Database) -> bool:
-    """Delete all documents and return True, or return False if dropping the database is faster."""
-    for large in ("events", "passes", "activities"):
-        if await db[large].estimated_document_count() > MAX_DELETED_DOCUMENTS:
-            return False
-    await asyncio.gather(*(db[name].delete_many({}) for name in await db.list_collection_names()))
-    return True
+        await drop_database(uri, db)
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ async def test_client_variables_cause_no_warning(tmp_path: Path) -> None:
 
 async def test_worker_refuses_a_database_with_another_number_of_slots(resources: Resources) -> None:
     """With another number, the worker would not find pending events."""
-    await resources.db["constants"].insert_one({"_id": "slots", "value": SLOTS * 2})
+    await resources.db["constants"].update_one({"_id": "slots"}, {"$set": {"value": SLOTS * 2}})
     with pytest.raises(SlotsChanged, match=f"created with {SLOTS * 2} slots"):
         await run_worker(resources.settings, asyncio.Event())
     async with open_resources(resources.settings) as same:

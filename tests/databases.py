@@ -1,0 +1,69 @@
+"""Databases of tests: created with their indexes once, then emptied for another test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pymongo.errors import OperationFailure
+
+from app.store.mongo.queries import Database, Doc
+from app.store.operations import indexes
+
+MAX_DELETED_DOCUMENTS = 50
+"""Documents in a large collection up to which deleting them is faster than a new database."""
+
+_created: dict[tuple[str | None, str], Sequence[Doc]] = {}
+"""The databases that this process created, by address of the server and name.
+
+The value is what `constants` contained then: processes refuse a database in which it is missing.
+"""
+
+
+async def create_database(uri: str | None, db: Database) -> None:
+    """Create the indexes and constants of a database, unless this process did so before."""
+    if (uri, db.name) not in _created:
+        await indexes.ensure_indexes(db)
+        _created[uri, db.name] = await _constants(db)
+
+
+async def empty_database(uri: str | None, db: Database) -> bool:
+    """Bring a database to the state in which `create_database` left it, and return True.
+
+    Return False if dropping it is faster, or if it was not created by `create_database` or lacks a collection since.
+    """
+    created = _created.get((uri, db.name))
+    if created is None:
+        return False
+    for large in ("events", "passes", "activities"):
+        if await db[large].estimated_document_count() > MAX_DELETED_DOCUMENTS:
+            return False
+    names = set(await db.list_collection_names())
+    if not names.issuperset(indexes.INDEXES):
+        return False
+    for name in await _with_documents(db, sorted(names - {"constants"})):
+        await db[name].delete_many({})
+    if await _constants(db) != created:
+        await db["constants"].delete_many({})
+        await db["constants"].insert_many(created)
+    return True
+
+
+async def drop_database(uri: str | None, db: Database) -> None:
+    """Drop a database, so that `create_database` would create it again."""
+    _created.pop((uri, db.name), None)
+    await db.client.drop_database(db.name)
+
+
+async def _constants(db: Database) -> list[Doc]:
+    return await db["constants"].find().sort("_id", 1).to_list(None)
+
+
+async def _with_documents(db: Database, names: Sequence[str]) -> list[str]:
+    """Return the collections that have documents. One command asks all, which takes a tenth of the time of deleting."""
+    first, *others = ((name, [{"$limit": 1}, {"$project": {"_id": 0, "name": {"$literal": name}}}]) for name in names)
+    unions = [{"$unionWith": {"coll": name, "pipeline": pipeline}} for name, pipeline in others]
+    try:
+        found = await db[first[0]].aggregate([*first[1], *unions]).to_list(None)
+    except OperationFailure:  # mongo-java-server has no $unionWith
+        return list(names)
+    return [doc["name"] for doc in found]
