@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import itertools
 import secrets
@@ -208,13 +209,25 @@ async def resources(
         # A task of the test that used it last may have written to it since.
         await empty_database(uri, db)
     await shared.redis.flushall()
+    tasks = asyncio.all_tasks()
     bus = type(shared.bus)(shared.redis, settings.database)
     yield dataclasses.replace(shared, db=db, clock=clock, settings=settings, bus=bus, cache=WorkspaceCache())
     await bus.aclose()
+    await _end_tasks(asyncio.all_tasks() - tasks)
     if not is_unused and await empty_database(uri, db):
         _spare.append(settings.database)
     else:
         await drop_database(uri, db)
+
+
+async def _end_tasks(left: set[asyncio.Task[Any]]) -> None:
+    """End what a test left running, as a failed one may. It would go on to write to the database of another test."""
+    left.discard(asyncio.current_task())  # type: ignore[arg-type]
+    while left:
+        # redis-py swallows a cancellation that comes while it connects, so one may not be enough.
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=0.1)
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 
 PATIENCE_SECONDS = 600.0
 """The time after which a test that waits fails instead of hanging.
@@ -23,3 +24,22 @@ async def wait_until(condition: Callable[[], bool | Awaitable[bool]], pause_seco
             return
         assert time.monotonic() < until, f"the condition was still false after {PATIENCE_SECONDS:g} s"
         await asyncio.sleep(pause_seconds)
+
+
+@asynccontextmanager
+async def running(
+    work: Coroutine[object, object, object], stopping: asyncio.Event
+) -> AsyncIterator[asyncio.Task[object]]:
+    """Run something until the block ends, and yield its task. `stopping` is set at the end, also if the test fails.
+
+    An error of the work ends the block, so that the test does not wait for what nobody does any more.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(work)
+            try:
+                yield task
+            finally:
+                stopping.set()
+    except BaseExceptionGroup as group_error:
+        raise group_error.exceptions[0] from None

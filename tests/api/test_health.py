@@ -23,7 +23,7 @@ from app.config.settings import Settings
 from app.resources import Resources, open_resources
 from tests.business import Business, open_business
 from tests.graphql.serving import Api, run_api
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import PATIENCE_SECONDS, running
 from tests.servers import running_servers
 from tests.store_proxy import StoreProxy
 from workers.main import GUARDED
@@ -64,10 +64,8 @@ def parse_states(response: httpx.Response) -> dict[str, str]:
 @asynccontextmanager
 async def run_sweep(business: Business) -> AsyncIterator[None]:
     stopping = asyncio.Event()
-    task = asyncio.create_task(Sweep(business.worker, GUARDED).run(stopping))
-    yield
-    stopping.set()
-    await task
+    async with running(Sweep(business.worker, GUARDED).run(stopping), stopping):
+        yield
 
 
 async def test_readyz_returns_the_state_of_each_dependency(api: Api) -> None:

@@ -67,10 +67,12 @@ async def run_woken_worker(business: Business) -> AsyncIterator[None]:
     """Run a worker without a sweep. It runs stages only when it is woken, so each run belongs to a trace."""
     arq = arq_worker(business.ctx.resources.settings, business.worker, long=False)
     task = asyncio.create_task(arq.async_run())
-    yield
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    await arq.close()
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await arq.close()
 
 
 async def wait_for_spans(exporter: InMemorySpanExporter, *names: str) -> Mapping[str, ReadableSpan]:

@@ -18,11 +18,10 @@ from app.config.settings import ConfigError, Settings
 from app.local.processes import Child
 from app.local.servers import free_port, listens
 from app.resources import Resources
-from app.store.operations import indexes
 from app.store.operations.heartbeats import Heartbeats
 from tests import servers
 from tests.business import Business
-from tests.patience import PATIENCE_SECONDS, wait_until
+from tests.patience import PATIENCE_SECONDS, running, wait_until
 from workers.main import run
 from workers.metrics import STUCK_AFTER_SECONDS, serve_metrics
 from workers.stages.fold import fold_once
@@ -106,7 +105,6 @@ async def test_metrics_port_zero_listens_nowhere_and_a_used_port_is_named(resour
 
 
 async def test_worker_sends_heartbeats_until_it_stops(resources: Resources) -> None:
-    await indexes.ensure_indexes(resources.db)
     heartbeats = Heartbeats(resources.db)
 
     async def count_alive() -> int:
@@ -135,7 +133,7 @@ async def test_stopping_worker_finishes_its_round_and_starts_no_other(resources:
         ended.append(1)
         return True
 
-    running = asyncio.create_task(worker.run_alone("fold", "0-15", once))
+    first = asyncio.create_task(worker.run_alone("fold", "0-15", once))
     await begun.wait()
     stop = asyncio.create_task(worker.stop())
     second = asyncio.create_task(worker.run_alone("fold", "0-15", once))
@@ -143,7 +141,7 @@ async def test_stopping_worker_finishes_its_round_and_starts_no_other(resources:
     assert not stop.done()
     may_end.set()
     async with asyncio.timeout(PATIENCE_SECONDS):
-        await asyncio.gather(running, stop)
+        await asyncio.gather(first, stop)
     assert ended == [1]
     await worker.run_alone("fold", "16-31", once)
     assert ended == [1]
@@ -182,15 +180,11 @@ async def test_worker_stops_although_a_library_swallows_the_cancellation(
         await asyncio.Event().wait()
 
     monkeypatch.setattr("workers.main._listen", ignore_first_cancellation)
-    await indexes.ensure_indexes(resources.db)
     stopping = asyncio.Event()
-    running = asyncio.create_task(run(resources.settings, stopping))
     heartbeats = Heartbeats(resources.db)
 
     async def count_alive() -> int:
         return await heartbeats.count_alive(await SystemClock().now())
 
-    await wait_until(lambda: _is(count_alive(), 1))
-    stopping.set()
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        await running
+    async with asyncio.timeout(PATIENCE_SECONDS), running(run(resources.settings, stopping), stopping):
+        await wait_until(lambda: _is(count_alive(), 1))

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from app.flow import SLOT_RANGES
 from tests.business import Business
+from tests.patience import running
 from workers.main import STAGES
 from workers.sweep import Sweep
 from workers.worker import Worker
@@ -26,9 +27,6 @@ async def test_range_with_a_long_backlog_does_not_keep_the_other_ranges_waiting(
         if key == long:
             await others_ran.wait()
 
-    sweep = asyncio.create_task(Sweep(worker, {**STAGES, "fold": fold}).run(stopping))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(60), running(Sweep(worker, {**STAGES, "fold": fold}).run(stopping), stopping):
         await others_ran.wait()
-    assert runs[long] == 1
-    stopping.set()
-    await sweep
+        assert runs[long] == 1

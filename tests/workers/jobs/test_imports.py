@@ -27,7 +27,7 @@ from app.store.workspace.jobs import JobQueries
 from app.store.workspace.passes import PassQueries
 from tests.business import Business, create_business, purchases
 from tests.crashes import Crash
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import PATIENCE_SECONDS, running
 from workers.jobs import imports, lease
 from workers.main import GUARDED
 from workers.stages import run_job
@@ -360,11 +360,8 @@ async def test_sweep_starts_a_job_without_wake_up_and_stops_it_with_the_worker(
 
     monkeypatch.setattr(business.worker.job_leases, "commit", commit_and_hang)
     stopping = asyncio.Event()
-    sweeping = asyncio.create_task(Sweep(business.worker, GUARDED).run(stopping))
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS), running(Sweep(business.worker, GUARDED).run(stopping), stopping):
         await begun.wait()
-        stopping.set()
-        await sweeping
     monkeypatch.setattr(business.worker.job_leases, "commit", original)
     # The stopped worker released its lease, so the job can go on at once.
     await jobs(business.worker, job.id)

@@ -23,7 +23,7 @@ from app.outbound.http_client import UNREACHABLE
 from app.resources import Resources
 from app.store.mongo.paging import PageRequest
 from tests.business import Business, open_business
-from tests.patience import PATIENCE_SECONDS
+from tests.patience import PATIENCE_SECONDS, running
 from tests.receiver import Answer, ReceivedRequest, Receiver, run_receiver
 from workers.delivery import dispatcher
 from workers.main import GUARDED
@@ -361,13 +361,11 @@ async def test_wake_up_starts_a_delivery_and_so_does_the_sweep_without_one(harne
     assert not worker.dispatchers
     await harness.record(1, 1)
     accepted.clear()
-    sweeping = asyncio.create_task(Sweep(worker, GUARDED).run(stopping))
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS), running(Sweep(worker, GUARDED).run(stopping), stopping):
         await accepted.wait()
         stopping.set()
         # The worker stores the result of a request that is under way before it stops.
         await worker.stop()
-        await sweeping
     assert "tok" not in await harness.read_progress()
     assert len(await harness.read_deliveries(SUCCEEDED)) == 3
 
