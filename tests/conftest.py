@@ -222,7 +222,7 @@ async def resources(
 
 async def _end_tasks(left: set[asyncio.Task[Any]]) -> None:
     """End what a test left running, as a failed one may. It would go on to write to the database of another test."""
-    left.discard(asyncio.current_task())  # type: ignore[arg-type]
+    left.discard(asyncio.current_task())
     while left:
         # redis-py swallows a cancellation that comes while it connects, so one may not be enough.
         for task in left:

@@ -60,10 +60,13 @@ async def _constants(db: Database) -> list[Doc]:
 
 async def _with_documents(db: Database, names: Sequence[str]) -> list[str]:
     """Return the collections that have documents. One command asks all, which takes a tenth of the time of deleting."""
-    first, *others = ((name, [{"$limit": 1}, {"$project": {"_id": 0, "name": {"$literal": name}}}]) for name in names)
-    unions = [{"$unionWith": {"coll": name, "pipeline": pipeline}} for name, pipeline in others]
+    first, *others = names
+    named: dict[str, list[Doc]] = {
+        name: [{"$limit": 1}, {"$project": {"_id": 0, "name": {"$literal": name}}}] for name in names
+    }
+    unions = [{"$unionWith": {"coll": name, "pipeline": named[name]}} for name in others]
     try:
-        found = await db[first[0]].aggregate([*first[1], *unions]).to_list(None)
+        found = await db[first].aggregate([*named[first], *unions]).to_list(None)
     except OperationFailure:  # mongo-java-server has no $unionWith
         return list(names)
     return [doc["name"] for doc in found]

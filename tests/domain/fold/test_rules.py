@@ -215,9 +215,9 @@ def test_hours_are_those_of_the_event_in_the_zone_of_the_rule() -> None:
     assert [event.occurred_ms for event in simulation.fired] == instants[1:3]
 
 
-def chained_rules(count: int) -> list[RuleVersion]:
-    """Return a rule that records an event for a purchase, and rules that record ten large events for that event."""
-    effects = [RecordEvent("two", metadata={"text": "x" * 4_000})] * 10
+def chained_rules(count: int, size: int = 4_000) -> list[RuleVersion]:
+    """Return a rule that records an event for a purchase, and rules that record ten events of a size for that event."""
+    effects = [RecordEvent("two", metadata={"text": "x" * size})] * 10
     return [
         rule("first", RecordEvent("one")),
         *(rule(f"then_{i}", *effects, trigger=EventTrigger(("one",))) for i in range(count)),
@@ -238,6 +238,14 @@ def test_events_that_rules_make_at_one_instant_are_limited() -> None:
     simulation.pending += [purchase_event(i, START + 5) for i in range(50)]
     simulation.fold(START + 6)
     assert MAX_MADE_AT_INSTANT - 11 <= len(simulation.made) <= MAX_MADE_AT_INSTANT
+
+
+def test_events_that_rules_make_at_the_next_instant_of_a_walk_are_counted_anew() -> None:
+    simulation = RuleSimulation(defined(*chained_rules(10, size=1)))
+    simulation.pending += [purchase_event(8 * instant + i, START + 5 + instant) for instant in (0, 1) for i in range(8)]
+    simulation.fold(START + 7)
+    assert len(simulation.made) == 2 * 8 * 112
+    assert len(simulation.made) > MAX_MADE_AT_INSTANT
 
 
 def test_numbers_of_another_trigger_are_counted_anew() -> None:

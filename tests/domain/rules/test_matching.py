@@ -48,10 +48,11 @@ def test_tier_of_a_trigger_is_that_after_the_change_and_of_an_exit_that_before(
 def test_bounds_of_an_amount_are_inclusive_and_hold_no_missing_amount(
     low: int | None, high: int | None, amounts: list[int | None]
 ) -> None:
-    bounds = [None if bound is None else Decimal(bound) for bound in (low, high)]
-    assert [
-        each for each in (None, 4, 5, 9, 10) if is_within(*bounds, None if each is None else Decimal(each))
-    ] == amounts
+    def decimal(number: int | None) -> Decimal | None:
+        return None if number is None else Decimal(number)
+
+    found = [each for each in (None, 4, 5, 9, 10) if is_within(decimal(low), decimal(high), decimal(each))]
+    assert found == amounts
 
 
 def test_event_matches_if_each_field_of_the_trigger_names_it() -> None:
