@@ -32,7 +32,7 @@ async def running(
 ) -> AsyncIterator[asyncio.Task[object]]:
     """Run something until the block ends, and yield its task. `stopping` is set at the end, also if the test fails.
 
-    An error of the work ends the block, so that the test does not wait for what nobody does any more.
+    An error of the work ends the block. Otherwise the block would wait for what does not happen any more.
     """
     try:
         async with asyncio.TaskGroup() as group:

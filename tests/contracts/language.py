@@ -8,6 +8,7 @@ import re
 import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -44,8 +45,13 @@ class Text:
                     yield sentence
 
 
-def texts_of(path: Path) -> Iterator[Text]:
-    """Yield the docstrings and comment blocks of a Python file."""
+@cache
+def texts_of(path: Path) -> tuple[Text, ...]:
+    """Return the docstrings and comment blocks of a Python file. Two checks read them, and parsing takes long."""
+    return tuple(_find_texts(path))
+
+
+def _find_texts(path: Path) -> Iterator[Text]:
     source = path.read_text()
     name = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)
     for node in ast.walk(ast.parse(source)):

@@ -1,7 +1,7 @@
 """The sample file, replayed day by day, with segments, points and a tier.
 
-Every transition and every change of a tier is in the feed once, at its exact instant, and every balance is that of an
-oracle, although workers are stopped or crash.
+Every transition and every change of a tier is in the feed once, at its exact instant. Every balance is that of an
+oracle. This holds although workers are stopped or crash.
 
 The purchases of a day occur at midnight. The test records them while the clock stands one minute earlier, then sets the
 clock to midnight. A purchase recorded at midnight itself could be late, because the pass may be evaluated up to then.
