@@ -11,6 +11,7 @@ from decimal import Decimal
 
 import pytest
 
+from app.commands.events.outcomes import BatchOutcome
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import remove_events
 from app.domain.activities import CUSTOM_EVENT, POINTS_ADDED, POINTS_EXPIRED, REDEEMED, UPDATED, Activity
@@ -125,6 +126,11 @@ async def test_end_of_points_is_moved_by_an_event_of_its_own(business: Business)
     await check_against_rebuild(business)
 
 
+def ids_of(outcome: BatchOutcome) -> list[str]:
+    """Return the ids of the events that a call recorded."""
+    return [result.event.id for result in outcome.results if result.event is not None]
+
+
 @pytest.mark.parametrize("is_folded_between", [False, True])
 @pytest.mark.parametrize("correction_day", [-9, 0, 1])
 async def test_correction_of_points_works_whatever_its_date_and_id(
@@ -133,16 +139,19 @@ async def test_correction_of_points_works_whatever_its_date_and_id(
     """The grant occurs on day 1. The ids are hashes: of nine corrections, about half sort before their grant."""
     business.clock.set(day(2))
     names = [f"p{n}" for n in range(9)]
-    for name in names:
-        grant = {"points": 100, "points_expire_at": day(30), "occurred_at": day(1), "external_id": f"grant of {name}"}
-        [result] = (await business.record({**grant, "pass_external_id": name})).results
-        if is_folded_between:
-            await business.run_worker()
-        assert result.event is not None
-        moved = {"type": "custom", "points_expire_at": day(40), "correction_of": result.event.id}
-        await business.record(
-            {**moved, "pass_external_id": name, "occurred_at": day(correction_day), "external_id": f"moved of {name}"}
+    grant = {"points": 100, "points_expire_at": day(30), "occurred_at": day(1)}
+    granted = await business.record(
+        *({**grant, "pass_external_id": name, "external_id": f"grant of {name}"} for name in names)
+    )
+    if is_folded_between:
+        await business.run_worker()
+    moved = {"type": "custom", "points_expire_at": day(40), "occurred_at": day(correction_day)}
+    await business.record(
+        *(
+            {**moved, "pass_external_id": name, "correction_of": original, "external_id": f"moved of {name}"}
+            for name, original in zip(names, ids_of(granted), strict=True)
         )
+    )
     business.clock.set(day(35))
     await business.run_worker()
     assert [(await business.read_pass(name)).points for name in names] == [100] * 9
@@ -158,14 +167,19 @@ async def test_correction_of_a_field_change_counts_after_it(business: Business, 
     """A file has dates only, so both changes occur at the same instant."""
     business.clock.set(day(2))
     names = [f"p{n}" for n in range(9)]
-    for name in names:
-        change = {"type": "field_updated", "field_name": "size", "pass_external_id": name, "occurred_at": day(1)}
-        [result] = (await business.record({**change, "new_value": "wrong", "external_id": f"first {name}"})).results
-        if is_folded_between:
-            await business.run_worker()
-        assert result.event is not None
-        correction = {"new_value": "right", "external_id": f"second {name}", "correction_of": result.event.id}
-        await business.record({**change, **correction})
+    change = {"type": "field_updated", "field_name": "size", "occurred_at": day(1)}
+    changed = await business.record(
+        *({**change, "pass_external_id": name, "new_value": "wrong", "external_id": f"first {name}"} for name in names)
+    )
+    if is_folded_between:
+        await business.run_worker()
+    right = {**change, "new_value": "right"}
+    await business.record(
+        *(
+            {**right, "pass_external_id": name, "correction_of": original, "external_id": f"second {name}"}
+            for name, original in zip(names, ids_of(changed), strict=True)
+        )
+    )
     await business.run_worker()
     assert [(await business.read_pass(name)).profile.fields for name in names] == [{"size": "right"}] * 9
 
