@@ -178,9 +178,9 @@ class Load:
 
     def may_retry(self, codes: set[str]) -> bool:
         """Return whether a client retries a call that failed with these codes."""
-        # An operation that meets several elections may take longer than an API gives it.
-        refused = {"INTERNAL_SERVER_ERROR", "OPERATION_TIMEOUT"} if self.meets_refusals else set()
-        return not codes - {"UNAVAILABLE"} - refused
+        refused = {"INTERNAL_SERVER_ERROR"} if self.meets_refusals else set()
+        # On a busy machine, or if it meets several elections, an operation may take longer than an API gives it.
+        return not codes - {"UNAVAILABLE", "OPERATION_TIMEOUT"} - refused
 
     def may_be_removed(self, event: dict[str, Any]) -> bool:
         """Return whether a client asked for the removal of the event or of its pass."""
