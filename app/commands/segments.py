@@ -108,15 +108,25 @@ async def update_segment(
     criteria: object = None,
     timezone: object = None,
     notify: object = SILENT,
+    fire_rules: bool = False,
 ) -> Segment:
     """Update a segment and return it; arguments that are None change nothing. Safe to repeat.
 
     Other criteria or another time zone make a new version, unless the call is repeated. `notify` decides whether the
-    feed shows the transitions that the change itself causes (EMIT) or hides them by default (SILENT). Raises NotFound,
-    Refused and Unavailable.
+    feed shows the transitions that the change itself causes (EMIT) or hides them by default (SILENT). `fire_rules` decides
+    whether rules are asked about them. Raises NotFound, Refused and Unavailable.
     """
     return await repeat_if_changed(
-        lambda: _update_segment(ctx, segment_id, name, description, criteria=criteria, timezone=timezone, notify=notify)
+        lambda: _update_segment(
+            ctx,
+            segment_id,
+            name,
+            description,
+            criteria=criteria,
+            timezone=timezone,
+            notify=notify,
+            fire_rules=fire_rules,
+        )
     )
 
 
@@ -129,6 +139,7 @@ async def _update_segment(
     criteria: object,
     timezone: object,
     notify: object,
+    fire_rules: bool,
 ) -> Segment:
     before = await _find_segment(ctx, segment_id)
     if before.archived:
@@ -151,7 +162,9 @@ async def _update_segment(
     if is_redefined or is_renamed:
         await record_audit_entry(ctx, "updateSegment", "Segment", before.id, key=before.key)
     if is_redefined:
-        await _insert_next_version(ctx, before.id, tree, zone, parsed_notify, read=before.version)
+        await _insert_next_version(
+            ctx, before.id, tree, zone, parsed_notify, read=before.version, fires_rules=fire_rules
+        )
     if is_renamed:
         await ctx.workspace.segments.set_labels(labels)
     return await _find_segment(ctx, segment_id)
@@ -196,6 +209,7 @@ async def _insert_next_version(
     *,
     read: int,
     archived: bool = False,
+    fires_rules: bool = False,
 ) -> None:
     """Insert the next version of a segment and wake the backfill. Nothing changes if the latest version is equal.
 
@@ -239,6 +253,7 @@ async def _insert_next_version(
             archived=archived,
             notify=notify,
             at=revision.at,
+            fires_rules=fires_rules,
         )
 
     await insert_next_version(ctx, build)

@@ -11,7 +11,17 @@ from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 
-from app.domain.events.events import LIST_EVENTS, MERGE_FINISHED, PASS_UPDATED, POINT_ADD, RULE_FIRED, Category, Event
+from app.domain.events.events import (
+    LIST_EVENTS,
+    MERGE_FINISHED,
+    PASS_UPDATED,
+    POINT_ADD,
+    RULE_FIRED,
+    RULE_INCLUDED,
+    RULE_RETRIED,
+    Category,
+    Event,
+)
 from app.domain.values.cursors import activity_cursor
 
 
@@ -61,6 +71,10 @@ NO_EPOCH = ""
 """The first epoch of a log: it ends with the first restore from a backup."""
 EFFECTS = frozenset({ENTERED, LEFT, POINTS_EXPIRED, RULE_WAS_FIRED, *TIER_TYPES})
 """Types of activities that Punchcard derives (category EFFECT). All others have the category ACTION."""
+
+
+UNREPORTED = frozenset({MERGE_FINISHED, RULE_RETRIED, RULE_INCLUDED})
+"""Types of events that no activity reports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,14 +209,14 @@ def types_of(event: Event) -> tuple[str, ...]:
     """Return the types of the activities that report an event, in order: its own, then POINTS_ADDED if it adds points.
 
     Points that a rule awards are reported as POINTS_ADDED alone, or as POINTS_PENDING until they are in the balance.
-    The end of a merge has none, and neither has a change of a segment's list by hand. Each event that a walk makes has at
-    least one, because an entry of the outbox carries the event until publish inserts it.
+    What only asks the walk for something has none, and neither has a change of a segment's list by hand. Each event that
+    a walk makes has at least one, because an entry of the outbox carries the event until publish inserts it.
     """
     if event.type == RULE_FIRED:
         return (RULE_WAS_FIRED,)
     if event.type in LIST_EVENTS:
         return (UPDATED,) if event.is_made else ()
-    if event.type == MERGE_FINISHED:
+    if event.type in UNREPORTED:
         return ()
     if event.is_made and event.type == POINT_ADD:
         return (POINTS_ADDED if event.matures_ms is None else POINTS_PENDING,)

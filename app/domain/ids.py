@@ -40,6 +40,11 @@ def made_event_id(rule_id: str, cause: str, target: str, effect: int | None) -> 
     return _digest("event", "made", rule_id, cause, target, "fired" if effect is None else str(effect))
 
 
+def inclusion_id(rule_id: str, pass_id: str) -> str:
+    """Return the permanent id of the event that asks a rule about a pass that was in its segment at its creation."""
+    return _digest("event", "included", rule_id, pass_id)
+
+
 def checkout_difference_id(cause: str, root: str) -> str:
     """Return the permanent id of the difference that a correction or removal makes in the total of a checkout."""
     return _digest("event", "checkout", cause, root)

@@ -35,6 +35,7 @@ from app.domain.errors import (
     refuse_if,
 )
 from app.domain.events.events import Category
+from app.domain.jobs import Job
 from app.domain.rules.checks import (
     MAX_RULES,
     find_rule_warnings,
@@ -59,16 +60,26 @@ from app.store.mongo.points import charge_points
 from app.store.workspace.labels import Labels
 from app.templates.rendering import LiquidTexts
 
+from .inclusions import check_includes_members, start_inclusion
+
 TEXTS = LiquidTexts()
 LABELS = frozenset({"key", "name", "description"})
 """Names in the input that are no part of the definition."""
 
 
 async def create_rule(ctx: Context, sent: Mapping[str, object], action: str = "createRule") -> Rule:
+    """Create a rule as `create_rule_with_job` does, and return it."""
+    return (await create_rule_with_job(ctx, sent, action))[0]
+
+
+async def create_rule_with_job(
+    ctx: Context, sent: Mapping[str, object], action: str = "createRule"
+) -> tuple[Rule, Job | None]:
     """Create a rule from an input with key, name and definition. A repeated call raises Conflict: TAKEN at `key`.
 
-    `action` is the name of the mutation for the audit log. Raises Refused with all problems of the definition. Raises
-    Unavailable; safe to repeat.
+    With `includeMembers`, return the job, too, that asks the rule about the members of its segment. `action` is the name
+    of the mutation for the audit log. Raises Refused with all problems of the definition. Raises Unavailable; safe to
+    repeat.
     """
     key = parse_key(sent.get("key"), "key")
     now = await ctx.now()
@@ -83,6 +94,9 @@ async def create_rule(ctx: Context, sent: Mapping[str, object], action: str = "c
     definition = await parse_definition(ctx, sent, key)
     if definition.status is RuleStatus.ARCHIVED:
         refuse_if([Problem(Code.INVALID, "A new rule is ACTIVE or PAUSED.", ("status",))])
+    includes_members = bool(sent.get("includeMembers"))
+    if includes_members:
+        check_includes_members(definition)
     store = ctx.workspace.rules
 
     async def is_defined(existing_id: str) -> bool:
@@ -90,13 +104,20 @@ async def create_rule(ctx: Context, sent: Mapping[str, object], action: str = "c
 
     labels = await claim_labels(store, labels, "rule", is_defined)
     await record_audit_entry(ctx, action, "Rule", labels.id, key=key)
+    job = await start_inclusion(ctx, labels.id) if includes_members else None
     try:
         await _insert_version(ctx, replace(definition, rule_id=labels.id, key=key), read=0)
-    except DefinitionChanged:
+    except (DefinitionChanged, Refused) as error:
+        if job is not None:
+            await ctx.workspace.jobs.cancel(job.id)
+        if isinstance(error, Refused):
+            raise
         # Another call has completed the same labels with another definition.
         raise key_taken("rule") from None
     await store.set_labels(labels)
-    return await find_rule(ctx, labels.id)
+    if job is not None:
+        ctx.resources.bus.wake("jobs", job.id)
+    return await find_rule(ctx, labels.id), job
 
 
 async def update_rule(ctx: Context, rule_id: str, sent: Mapping[str, object]) -> Rule:

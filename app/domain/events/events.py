@@ -80,13 +80,16 @@ RULE_FIRED = "rule_fired"
 """Internal type of the event that each firing of a rule makes."""
 RULE_RETRIED = "rule_retried"
 """Internal type that retryRuleFirings records. `metadata` names the firing whose failed effects are made again."""
+RULE_INCLUDED = "rule_included"
+"""Internal type that asks a rule about a present member of its segment. `metadata` has rule, segment and revision."""
 MERGE_FINISHED = "merge_finished"
 """Internal type recorded on the survivor when all events of a merged pass have moved to it."""
 LIST_ADDED, LIST_REMOVED = "list_added", "list_removed"
 """Internal types by which a pass gets onto a list of a segment, and off it. `metadata` names the segment and the list."""
 LIST_EVENTS = frozenset({LIST_ADDED, LIST_REMOVED})
 INTERNAL_TYPES = frozenset({
-    PASS_UPDATED, EVENT_REMOVED, PASS_ERASED, PASS_MERGED, RULE_FIRED, RULE_RETRIED, MERGE_FINISHED, *LIST_EVENTS,
+    PASS_UPDATED, EVENT_REMOVED, PASS_ERASED, PASS_MERGED, RULE_FIRED, RULE_RETRIED, RULE_INCLUDED, MERGE_FINISHED,
+    *LIST_EVENTS,
 })  # fmt: skip
 TOMBSTONES = frozenset({EVENT_REMOVED, PASS_ERASED, PASS_MERGED})
 """Types that remove something from a pass. Their events count in no aggregate and appear in no list."""

@@ -8,9 +8,9 @@ from dataclasses import replace
 from operator import itemgetter
 from zoneinfo import ZoneInfo
 
-from app.domain.activities import CauseKind, activity_id
-from app.domain.events.events import Event
-from app.domain.ids import is_in_control_group
+from app.domain.activities import activity_id
+from app.domain.events.events import RULE_INCLUDED, Event
+from app.domain.ids import inclusion_id, is_in_control_group
 from app.domain.rules.cascades import MAX_DEPTH, MAX_MADE, MAX_MADE_AT_INSTANT
 from app.domain.rules.made import Cause, Maker
 from app.domain.rules.matching import is_active, is_in_bounds, is_open, matches_event, matches_tier
@@ -90,8 +90,11 @@ class Asking:
 
     def _find_causes(self, happened: Happened, at_ms: int, depth: int) -> Iterator[Match]:
         """Iterate over the rules that match something, each with its rank, for each of its causes in order."""
-        active = self._walk.active
+        active, fires_rules = self._walk.active, happened.fires_rules
         for index, event in enumerate(happened.events):
+            if event.type == RULE_INCLUDED:
+                yield from self._find_included(event, at_ms, depth)
+                continue
             ranked = active.rules_by_event_type.get(event.type)
             if ranked is None or is_of_merge(event):
                 continue
@@ -107,18 +110,34 @@ class Asking:
                     yield rank, rule, self._with_number(rule, cause, happened, index)
         for transition in happened.transitions:
             for rank, rule in active.rules_by_transition.get((transition.segment_id, transition.entered), ()):
-                if self._may_ask(rule, transition, at_ms):
+                if self._may_ask(rule, transition, at_ms, fires_rules=fires_rules):
                     yield rank, rule, self._activity_cause(transition.number, transition.event, at_ms, depth)
         for changed in happened.tier_changes:
             for rank, rule in active.tier_rules:
                 assert isinstance(rule.trigger, TierTrigger)
-                if matches_tier(rule.trigger, changed) and self._may_ask(rule, changed, at_ms):
+                if matches_tier(rule.trigger, changed) and self._may_ask(rule, changed, at_ms, fires_rules=fires_rules):
                     yield rank, rule, self._activity_cause(changed.number, changed.event, at_ms, depth)
         if active.balance_rules and not happened.is_merge:
             before, now = self._walk.asked, self._walk.totals()
             for rank, rule in active.balance_rules:
                 if rule.at_ms < at_ms and _has_reached(rule, before, now):
                     yield rank, rule, self._activity_cause(self._walk.new_entries.last_number, None, at_ms, depth)
+
+    def _find_included(self, event: Event, at_ms: int, depth: int) -> Iterator[Match]:
+        """Yield the rule that an event asks about a member, as if the pass had entered the segment at the event.
+
+        The rule was asked itself about a member that entered since its first revision. A merge moves the events of another
+        pass, whose id is no part of theirs.
+        """
+        rule_id, revision = str(event.metadata.get("rule")), event.metadata.get("revision")
+        member = self._walk.members.get(str(event.metadata.get("segment")))
+        if member is None or not isinstance(revision, int) or member.revision >= revision:
+            return
+        if event.id != inclusion_id(rule_id, self._walk.card.id):
+            return
+        for rank, rule in self._walk.active.rules_by_transition.get((member.segment_id, True), ()):
+            if rule.rule_id == rule_id and rule.at_ms < at_ms:
+                yield rank, rule, Cause(event.id, None, at_ms, chain=event.id, depth=depth, root=event.id)
 
     def _is_about(self, rule: RuleVersion, event: Event, at_ms: int) -> bool:
         """Return whether the rule is asked about an event of a type that it names, apart from amounts."""
@@ -139,12 +158,15 @@ class Asking:
         number = int(total) - sum(map(measure.matches, happened.events[index + 1 :]))
         return replace(cause, number=number, counted=measure.key)
 
-    def _may_ask(self, rule: RuleVersion, changed: Transition | TierChanged, at_ms: int) -> bool:
-        """Return whether the rule is asked about a transition or a change of the tier."""
+    def _may_ask(self, rule: RuleVersion, changed: Transition | TierChanged, at_ms: int, *, fires_rules: bool) -> bool:
+        """Return whether the rule is asked about a transition or a change of the tier.
+
+        `fires_rules`: the change of a definition that caused it says so.
+        """
         if rule.at_ms >= at_ms or changed.kind in UNASKED:
             return False
         if changed.kind in OF_DEFINITIONS:
-            return rule.fires_on_backfill and changed.kind == CauseKind.BACKFILL.value
+            return fires_rules
         if changed.historical and rule.historical is OnHistorical.IGNORE:
             return False
         return changed.event is None or not is_of_merge(changed.event)

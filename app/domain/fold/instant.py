@@ -91,7 +91,8 @@ def apply_version(walk: Walk, asking: Asking, at_ms: int, version: DefinitionVer
     walk.count((), at_ms)
     walk.apply_revision(version, at_ms)
     transitions = walk.evaluate(step)
-    _ask(walk, asking, at_ms, Happened(transitions=transitions))
+    fires_rules = isinstance(version, Version) and version.fires_rules
+    _ask(walk, asking, at_ms, Happened(transitions=transitions, fires_rules=fires_rules))
 
 
 def _begin(walk: Walk, step: Step) -> Step:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from app.domain.events.events import RULE_FIRED, RULE_RETRIED, Event
+from app.domain.events.events import RULE_FIRED, RULE_INCLUDED, RULE_RETRIED, Event
 from app.domain.rules.made import Cause
 from app.domain.rules.occurrences import is_of_merge
 from app.domain.rules.rules import RuleVersion
@@ -53,6 +53,8 @@ def _make(
     cause_id = _cause_of(fired)
     if event is None and cause_id.startswith(EVENT_PREFIX):
         return
+    if event is not None and event.type == RULE_INCLUDED:
+        event = None  # The rule was asked about an entry.
     cause = Cause(cause_id, event, at_ms, chain=cause_id, depth=fired.origin.depth, root=fired.family)
     for index in failed_effects(fired):
         made = walk.maker(at_ms).make_again(rule, cause, index)

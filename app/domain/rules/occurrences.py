@@ -55,12 +55,14 @@ class Happened:
     """What rules are asked about after one evaluation, in the order in which it counted.
 
     `is_merge` is true if only events counted that a merge moved or recorded: then no rule is asked about the balance.
+    `fires_rules` is true if a change of a definition caused the transitions, and says that rules are asked about them.
     """
 
     events: Sequence[Event] = ()
     transitions: Sequence[Transition] = ()
     tier_changes: Sequence[TierChanged] = ()
     is_merge: bool = False
+    fires_rules: bool = False
 
 
 def is_of_merge(event: Event) -> bool:

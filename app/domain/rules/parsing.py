@@ -79,9 +79,6 @@ def parse_rule(
         or OnHistorical.IGNORE,
         control_percent=percent or 0,
     )
-    if raw.get("includeMembers"):
-        message = "Present members cannot be included yet; leave it out, and record an event for each of them instead."
-        problems.add(Code.UNSUPPORTED, message, "includeMembers")
     if trigger is not None:
         problems.found.extend(_find_misfits(version))
     refuse_if(problems.found)

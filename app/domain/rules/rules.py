@@ -83,7 +83,6 @@ class RuleVersion:
     - `active_from_ms` (inclusive), `active_to_ms` (exclusive): period in which the rule fires; None is open.
     - `group`: of the rules of one group, only the first that fires for a cause does.
     - `control_percent`: share of the passes for which firings are recorded without effects.
-    - `fires_on_backfill`: this version asks the rule about transitions that the backfill of a new segment causes, too.
     """
 
     rule_id: str
@@ -108,7 +107,6 @@ class RuleVersion:
     on_correction: OnCorrection = OnCorrection.REVERSE
     historical: OnHistorical = OnHistorical.IGNORE
     control_percent: int = 0
-    fires_on_backfill: bool = False
 
     @cached_property
     def at_ms(self) -> int:

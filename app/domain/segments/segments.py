@@ -55,7 +55,10 @@ class Segment:
 
 @dataclass(frozen=True)
 class Version:
-    """Version of a segment's definition, created at the instant `at`. It is in force from its revision on."""
+    """Version of a segment's definition, created at the instant `at`. It is in force from its revision on.
+
+    `fires_rules`: rules are asked about the transitions that the change itself causes.
+    """
 
     segment_id: str
     revision: int
@@ -65,6 +68,7 @@ class Version:
     archived: bool
     notify: str
     at: datetime
+    fires_rules: bool = False
 
     @property
     def at_ms(self) -> int:

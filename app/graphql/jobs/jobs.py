@@ -34,6 +34,7 @@ RESULT = """Result of the job, an object; null until it has ended. Its members d
 - `EXPORT_ACTIVITIES`: the same, and the `cursor` at which the next export, query or subscription continues.
 - `DELETE_EVENTS`: the number of events `deleted`.
 - `REPLAY_WEBHOOKS`: the number of `messages` selected.
+- `INCLUDE_MEMBERS`: the number of members `asked`.
 - `SIMULATE_RULE`: the figures of `simulateRule`.
 
 Every result also has the list `warnings`."""

@@ -93,8 +93,9 @@ class CreateRuleInput:
     )
     include_members: bool = strawberry.field(
         default=False,
-        description="Whether the rule fires for present members of the segment that it waits for. Punchcard refuses true "
-        "with `UNSUPPORTED`. Default: false.",
+        description="Whether the rule is asked about the present members of the segment that it waits for, too, each "
+        "once, as if they entered then. The payload's `job` asks. Only for an active rule on `segmentEntered`. Default: "
+        "false.",
     )
 
 
@@ -190,6 +191,10 @@ class CreateRulePayload:
     """Result of `createRule`."""
 
     rule: Rule | None = strawberry.field(default=None, description="Created rule. Null if the call failed.")
+    job: Job | None = strawberry.field(
+        default=None,
+        description="Job that asks the rule about the members of its segment. Null without `includeMembers`.",
+    )
     warnings: list[InputWarning] = strawberry.field(default_factory=list, description=WARNINGS)
     user_errors: list[UserError] = strawberry.field(default_factory=list, description=ERRORS)
 
@@ -229,11 +234,11 @@ async def create_rule(
     if the first call succeeded, a second one fails with `TAKEN`. A retry completes a call that was interrupted.
     """
     try:
-        created = await commands.create_rule(info.context.commands, to_mapping(input))
+        created, job = await commands.create_rule_with_job(info.context.commands, to_mapping(input))
     except Refused as refused:
         return CreateRulePayload(user_errors=user_errors(refused.problems))
     warnings = warnings_of(await commands.warn_about_rule(info.context.commands, created.latest))
-    return CreateRulePayload(rule=rule_of(created), warnings=warnings)
+    return CreateRulePayload(rule=rule_of(created), job=None if job is None else job_of(job), warnings=warnings)
 
 
 async def update_rule(

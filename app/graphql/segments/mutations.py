@@ -62,6 +62,11 @@ class UpdateSegmentInput:
         default=SegmentNotification.SILENT,
         description="Whether the feed shows the entries and exits that this change causes. Default: `SILENT`.",
     )
+    fire_rules: bool = strawberry.field(
+        default=False,
+        description="Whether rules are asked about the entries, exits and changes of the tier that this change itself "
+        "causes. Default: false.",
+    )
 
 
 @strawberry.input
@@ -172,6 +177,7 @@ async def update_segment(
             criteria=None if input.criteria is None else to_mapping(input.criteria),
             timezone=input.timezone,
             notify=input.notify.value,
+            fire_rules=input.fire_rules,
         )
     except Refused as refused:
         return UpdateSegmentPayload(user_errors=user_errors(refused.problems))

@@ -105,6 +105,7 @@ def segment_version_from_doc(doc: Doc) -> Version:
         archived=doc["archived"],
         notify=doc["notify"],
         at=doc["at"],
+        fires_rules=doc.get("fires_rules", False),
     )
 
 
@@ -114,6 +115,7 @@ def _segment_to_doc(version: Version) -> Doc:
         "segment": version.segment_id,
         **criteria_to_doc(version.criteria),
         "notify": version.notify,
+        **({"fires_rules": True} if version.fires_rules else {}),
     }
 
 

@@ -69,7 +69,14 @@ class SimulationOrder:
     period: tuple[int, int]
 
 
-Order = ImportOrder | ExportOrder | DeletionOrder | ReplayOrder | SimulationOrder
+@dataclass(frozen=True, slots=True)
+class InclusionOrder:
+    """Rule to ask about the members of its segment."""
+
+    rule_id: str
+
+
+Order = ImportOrder | ExportOrder | DeletionOrder | ReplayOrder | SimulationOrder | InclusionOrder
 """What a job does, by its kind."""
 
 
@@ -102,6 +109,8 @@ def order_to_doc(order: Order) -> Doc:
         return {"endpoint": order.endpoint_id, "query": query_to_doc(order.query), "upto": order.upto}
     if isinstance(order, ExportOrder):
         return {"query": query_to_doc(order.query), "format": order.format.value, "upto": order.upto}
+    if isinstance(order, InclusionOrder):
+        return {"rule": order.rule_id}
     if isinstance(order, SimulationOrder):
         rule = order.rule
         content = rule_version_to_doc(rule) | {"timezone": rule.timezone, "subject": rule.rule_id, "rev": rule.revision}
@@ -126,6 +135,8 @@ def order_from_doc(kind: JobKind, doc: Doc) -> Order:
         case JobKind.SIMULATE_RULE:
             start_ms, end_ms = doc["period"]
             return SimulationOrder(rule_version_from_doc(doc), (start_ms, end_ms))
+        case JobKind.INCLUDE_MEMBERS:
+            return InclusionOrder(doc["rule"])
         case JobKind.EXPORT_EVENTS:
             return ExportOrder(event_query_from_doc(doc["query"]), ExportFormat(doc["format"]))
         case JobKind.EXPORT_ACTIVITIES:

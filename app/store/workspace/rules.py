@@ -52,6 +52,13 @@ class RuleQueries(LabelQueries):
         charge_counted(count)
         return count
 
+    async def first_revision(self, rule_id: str) -> int | None:
+        """Return the lowest revision of a rule that is kept; None for no such rule. Index: {workspace, subject, rev}."""
+        doc = await self._versions.find_one(
+            self._in_workspace(subject=rule_id), {"rev": 1}, sort=[("subject", 1), ("rev", 1)]
+        )
+        return None if doc is None else int(doc["rev"])
+
     async def _with_versions(self, docs: Sequence[Doc]) -> list[Rule]:
         if not docs:
             return []

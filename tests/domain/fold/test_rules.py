@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
+import pytest
+
 from app.domain.activities import POINTS_ADDED, RULE_WAS_FIRED
+from app.domain.events.events import RULE_INCLUDED, Event
+from app.domain.ids import inclusion_id
 from app.domain.rules.cascades import MAX_MADE_AT_INSTANT
 from app.domain.rules.effects import DeductPoints, RecordEvent
 from app.domain.rules.rules import Nth, PerPassLimit, RuleVersion, When
@@ -161,15 +165,50 @@ def test_transition_fires_with_the_activity_as_its_cause() -> None:
     assert simulation.given == [5, 1]
 
 
-def test_transitions_of_a_backfill_fire_only_where_the_rule_says_so() -> None:
-    rules = [
-        rule("quiet", fixed(1), trigger=SegmentTrigger("seg_regulars", entered=True)),
-        rule("loud", fixed(2), trigger=SegmentTrigger("seg_regulars", entered=True), fires_on_backfill=True),
-    ]
-    simulation = RuleSimulation(defined(*rules))
+@pytest.mark.parametrize("fires_rules", [True, False])
+def test_transitions_of_an_edit_fire_only_where_the_edit_says_so(fires_rules: bool) -> None:
+    regulars = segment("regulars", count_criteria(2))
+    entered = rule("entered", fixed(2), trigger=SegmentTrigger("seg_regulars", entered=True))
+    simulation = RuleSimulation(defined(regulars, entered))
     simulation.play(purchase_event(1, START + 5))
-    simulation.definitions = defined(*rules, segment("regulars", count_criteria(1), at_ms=START + 10))
+    edited = replace(segment("regulars", count_criteria(1), at_ms=START + 10), version=2, fires_rules=fires_rules)
+    simulation.definitions = defined(regulars, entered, edited)
     simulation.fold_until(START + 20)
+    assert simulation.card.memberships.keys() == {"seg_regulars"}
+    assert simulation.given == ([2] if fires_rules else [])
+
+
+def included(at_ms: int, pass_id: str = "pass_1") -> Event:
+    """Return the event that asks the rule "entered" of revision 2 about a member."""
+    event = purchase_event(0, at_ms)
+    return replace(
+        event, id=inclusion_id("rule_entered", pass_id), type=RULE_INCLUDED, amount=None, currency=None,
+        metadata={"rule": "rule_entered", "segment": "seg_regulars", "revision": 2},
+    )  # fmt: skip
+
+
+def test_present_member_is_asked_about_once_as_if_it_entered_then() -> None:
+    regulars = segment("regulars", count_criteria(1))
+    entered = rule(
+        "entered", fixed(2), trigger=SegmentTrigger("seg_regulars", entered=True), at_ms=START + 10,
+        first_at=from_ms(START + 10),
+    )  # fmt: skip
+    simulation = RuleSimulation(defined(regulars))
+    simulation.play(purchase_event(1, START + 5))
+    simulation.definitions = defined(regulars, entered)
+    simulation.play(included(START + 20))
+    [fired] = simulation.fired
+    assert (fired.occurred_ms, fired.origin.cause, fired.family) == (START + 20, included(0).id, included(0).id)
+    assert simulation.given == [2]
+
+
+def test_event_about_a_pass_that_is_no_member_or_entered_itself_asks_nothing() -> None:
+    regulars = segment("regulars", count_criteria(1))
+    entered = rule("entered", fixed(2), trigger=SegmentTrigger("seg_regulars", entered=True))
+    simulation = RuleSimulation(defined(regulars, entered))
+    simulation.play(included(START + 3), purchase_event(1, START + 5))
+    assert simulation.given == [2]
+    simulation.play(included(START + 8), included(START + 9, "pass_of_an_alias"))
     assert simulation.given == [2]
 
 

@@ -12,6 +12,7 @@ import pytest
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import count_matching_events, erase_pass, remove_events
 from app.commands.rules.rules import create_rule
+from app.commands.segments import update_segment
 from app.domain.activities import CUSTOM_EVENT, POINTS_ADDED, RULE_WAS_FIRED
 from app.domain.definitions import Definitions
 from app.domain.errors import Code
@@ -27,7 +28,7 @@ from app.domain.values.instants import to_ms
 from app.flow import SLOT_RANGES, range_of
 from app.store.stages.publish import PublishQueries
 from app.store.workspace import definitions
-from tests.business import Business
+from tests.business import Business, purchases
 from tests.crashes import Crash
 from workers.main import STAGES
 from workers.stages.fold import fold_once
@@ -316,3 +317,16 @@ async def test_round_adds_up_what_rules_were_asked_before_it_counts_it(
     assert 1 <= len(counted) <= len(SLOT_RANGES)
     assert sum(matched[rule_id] for matched, _ in counted) == 60
     assert sum(skipped[rule_id, "NTH"] for _, skipped in counted) == 60
+
+
+@pytest.mark.parametrize("fire_rules", [True, False])
+async def test_edit_of_a_segment_asks_rules_only_with_fire_rules(business: Business, fire_rules: bool) -> None:
+    await business.record({"amount": 10})
+    segment = await business.create_segment("buyers", purchases(2))
+    await wait(business, 1)
+    trigger = {"segmentEntered": {"segmentId": segment.id}}
+    await define(business, "welcome", {"awardPoints": {"points": 5}}, trigger=trigger)
+    await update_segment(business.ctx, segment.id, criteria=purchases(1), fire_rules=fire_rules)
+    await business.run_worker()
+    card = await business.read_pass()
+    assert (card.memberships.keys(), card.points) == ({segment.id}, 5 if fire_rules else 0)
