@@ -61,6 +61,8 @@ LOYALTY_UPDATED = "customer.loyalty.updated"
 TIER_TYPES = frozenset({*TIER_CHANGES.values(), LOYALTY_UPDATED})
 """Types of activities that report the tier of a pass, or the end of its period."""
 
+REWARDED_POINTS = "customer.rewarded.loyalty_points"
+"""A rule awarded points. The activity stands beside that of the points themselves."""
 POINTS_PENDING = "customer.voucher.loyalty_card.points_pending"
 RULE_WAS_FIRED = "customer.rule.fired"
 """A rule fired. The activity is shown only to readers that name its type."""
@@ -69,7 +71,7 @@ UNLESS_NAMED = frozenset({RULE_WAS_FIRED})
 
 NO_EPOCH = ""
 """The first epoch of a log: it ends with the first restore from a backup."""
-EFFECTS = frozenset({ENTERED, LEFT, POINTS_EXPIRED, RULE_WAS_FIRED, *TIER_TYPES})
+EFFECTS = frozenset({ENTERED, LEFT, POINTS_EXPIRED, RULE_WAS_FIRED, REWARDED_POINTS, *TIER_TYPES})
 """Types of activities that Punchcard derives (category EFFECT). All others have the category ACTION."""
 
 
@@ -208,7 +210,8 @@ def category_of(activity_type: str) -> str:
 def types_of(event: Event) -> tuple[str, ...]:
     """Return the types of the activities that report an event, in order: its own, then POINTS_ADDED if it adds points.
 
-    Points that a rule awards are reported as POINTS_ADDED alone, or as POINTS_PENDING until they are in the balance.
+    Points that a rule awards have no activity of their type: POINTS_ADDED, or POINTS_PENDING until they are in the
+    balance, and REWARDED_POINTS.
     What only asks the walk for something has none, and neither has a change of a segment's list by hand. Each event that
     a walk makes has at least one, because an entry of the outbox carries the event until publish inserts it.
     """
@@ -219,7 +222,8 @@ def types_of(event: Event) -> tuple[str, ...]:
     if event.type in UNREPORTED:
         return ()
     if event.is_made and event.type == POINT_ADD:
-        return (POINTS_ADDED if event.matures_ms is None else POINTS_PENDING,)
+        own_type = POINTS_ADDED if event.matures_ms is None else POINTS_PENDING
+        return (own_type,) if "reversal" in event.metadata else (own_type, REWARDED_POINTS)
     if event.category is Category.FIELD_CHANGE or event.type == PASS_UPDATED:
         own_type = UPDATED
     else:

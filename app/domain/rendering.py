@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
-from .activities import POINTS_EXPIRED, TIER_TYPES, Activity, Entry, category_of
+from .activities import POINTS_EXPIRED, REWARDED_POINTS, TIER_TYPES, Activity, Entry, category_of
 from .events.events import Event
 from .segments.segments import Segment
 from .values.decimals import plain
@@ -47,6 +47,13 @@ def _event_data(entry: Entry, events: Mapping[str, Event]) -> dict[str, object]:
     if event_id is not None:
         event = events.get(str(event_id))
         data["event"] = {"id": event_id, "removed": True} if event is None else _event_snapshot(event)
+        if event is not None and entry.type == REWARDED_POINTS:
+            origin = event.origin
+            data["rule"] = {
+                "id": origin.rule,
+                "key": event.source.removeprefix("rule:"),
+                "version": origin.rule_version,
+            }
     if "balance" in entry.refs:
         data |= {name: plain(Decimal(str(entry.refs[name]))) for name in ("points", "balance")}
     if entry.type == POINTS_EXPIRED:

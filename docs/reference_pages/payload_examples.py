@@ -139,6 +139,7 @@ def messages() -> Mapping[str, Message]:
         "points-added": _render(8, activities.POINTS_ADDED, {"event": GRANT.id}),
         "points-matured": _render(17, activities.POINTS_ADDED, {"points": Decimal(5), "balance": Decimal("34.5")}),
         "points-pending": _render(18, activities.POINTS_PENDING, {"event": AWARD.id}),
+        "points-rewarded": _render(16, activities.REWARDED_POINTS, {"event": AWARD.id}),
         "rule-fired": _render(19, activities.RULE_WAS_FIRED, {"event": FIRING.id}),
         "points-expired": _render(9, activities.POINTS_EXPIRED, grant, at=later),
         "entered": _render(10, activities.ENTERED, {**transition, "before": (1,), "after": (2,)}),

@@ -135,6 +135,12 @@ EXPIRY: Mapping[str, Schema] = {
     "expiredAt": _ref("instant", "When the points ended."),
 }
 
+RULE: Mapping[str, Schema] = {
+    "id": _text("The id of the rule.", "^rule_"),
+    "key": _text("The key of the rule."),
+    "version": {"type": "integer", "minimum": 1, "description": "The version of the rule that fired."},
+}
+
 ENVELOPE: Mapping[str, Schema] = {
     "id": _text(
         "The id of the message, equal to `webhook-id`. It is the permanent id of the activity.", "^act_.+:[1-9][0-9]*$"
@@ -183,6 +189,10 @@ DATA: Mapping[str, tuple[Schema, ...]] = {
         _object({name: EXPIRY[name] for name in ("points", "balance")}, "Pending points that entered the balance."),
     ),
     activities.POINTS_PENDING: (OF_EVENT,),
+    activities.REWARDED_POINTS: (
+        _object({"event": ANY_EVENT, "rule": _object(RULE, "The rule.")}, "The award, and the rule that made it."),
+        _object({"event": _ref("removedEvent")}, "For an award that was removed."),
+    ),
     activities.POINTS_EXPIRED: (
         _object({"event": ANY_EVENT, **EXPIRY}, "The event that granted the points, and the rest."),
         _object(EXPIRY, "Points that rules awarded, in one or several events."),

@@ -20,6 +20,7 @@ MEMBERS: Mapping[str, Mapping[str, schema.Schema]] = {
     "transition": schema.TRANSITION,
     "segment": schema.SEGMENT,
     "expiry": schema.EXPIRY,
+    "rule": schema.RULE,
     "test": schema.TESTED,
 }
 

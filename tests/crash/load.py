@@ -20,6 +20,7 @@ from app.domain.activities import (
     LEFT,
     POINTS_ADDED,
     POINTS_EXPIRED,
+    REWARDED_POINTS,
     RULE_WAS_FIRED,
     UPDATED,
 )
@@ -47,6 +48,7 @@ MERGE = """mutation Merge($survivorId: ID!, $mergedId: ID!) {
 }"""
 EVERY_TYPE = (
     CREATED, UPDATED, DELETED, CUSTOM_EVENT, ENTERED, LEFT, POINTS_ADDED, POINTS_EXPIRED, RULE_WAS_FIRED,
+    REWARDED_POINTS,
 )  # fmt: skip
 """Types of activities that a run makes. Firings of rules are shown only to a filter that names them."""
 START = datetime(2026, 1, 1, tzinfo=UTC)

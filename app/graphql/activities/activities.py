@@ -42,10 +42,13 @@ class Activity(Node):
         description="Type of the activity: `customer.created`, `customer.updated`, `customer.deleted`, "
         "`customer.custom_event`, `customer.redemption.succeeded`, `customer.segment.entered`, "
         "`customer.segment.left`, `customer.voucher.loyalty_card.points_added`, "
-        "`customer.voucher.loyalty_card.points_pending`, `customer.voucher.loyalty_card.points_expired` or "
+        "`customer.voucher.loyalty_card.points_pending`, `customer.voucher.loyalty_card.points_expired`, "
+        "`customer.rewarded.loyalty_points`, `customer.loyalty.updated`, one of a change of the tier "
+        "(`customer.loyalty.tier.joined`, `upgraded`, `prolonged`, `downgraded`, `left`) or "
         "`customer.rule.fired`, which is left out unless a filter names it. An event is `customer.updated` if it changes a "
         "field, `customer.redemption.succeeded` if its type is `redemption`, else `customer.custom_event`. "
-        "An event that adds points is a second activity too: `points_added`, directly after its own."
+        "An event that adds points is a second activity too: `points_added`, directly after its own. Points that a rule "
+        "awards are `points_added` or `points_pending`, and then `customer.rewarded.loyalty_points`."
     )
     category: ActivityCategory = strawberry.field(
         description="Whether the activity happened outside of Punchcard or was derived by Punchcard."

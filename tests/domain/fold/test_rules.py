@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from app.domain.activities import POINTS_ADDED, RULE_WAS_FIRED
+from app.domain.activities import POINTS_ADDED, REWARDED_POINTS, RULE_WAS_FIRED
 from app.domain.events.events import RULE_INCLUDED, Event
 from app.domain.ids import inclusion_id
 from app.domain.rules.cascades import MAX_MADE_AT_INSTANT
@@ -36,6 +36,7 @@ def test_purchase_earns_points_in_the_walk_that_counts_it() -> None:
     assert (fired.origin.cause, fired.origin.rule, fired.origin.rule_version) == (bought.id, "rule_points", 1)
     assert (award.type, award.source, award.occurred_ms) == ("point_add", "rule:points", START + 5)
     assert [entry.type for entry in simulation.entries if entry.made] == [RULE_WAS_FIRED, POINTS_ADDED]
+    assert [entry.type for entry in simulation.entries][-2:] == [POINTS_ADDED, REWARDED_POINTS]
     assert [entry.number for entry in simulation.entries if entry.made] == [fired.step, award.step]
     assert simulation.card.firings["rule_points"].total == 1
     assert ("point_add", None) not in simulation.card.aggregates, "made events are nobody's activity"

@@ -50,13 +50,14 @@ async def points(business: Business) -> list[int]:
 
 async def run(business: Business, job: Job | None, rounds: int = 20) -> Job:
     assert job is not None
+    found: Job | None = job
     for _ in range(rounds):
         await jobs(business.worker, job.id)
         found = await business.ctx.workspace.jobs.get(job.id)
-        assert found is not None
-        if found.finished_at is not None:
+        if found is not None and found.finished_at is not None:
             await business.run_worker()
-            return found
+            break
+    assert found is not None
     return found
 
 
