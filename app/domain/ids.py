@@ -45,6 +45,11 @@ def inclusion_id(rule_id: str, pass_id: str) -> str:
     return _digest("event", "included", rule_id, pass_id)
 
 
+def listing_id(job_id: str, pass_id: str) -> str:
+    """Return the permanent id of the event by which an import puts a pass on a list of a segment."""
+    return _digest("event", "listed", job_id, pass_id)
+
+
 def checkout_difference_id(cause: str, root: str) -> str:
     """Return the permanent id of the difference that a correction or removal makes in the total of a checkout."""
     return _digest("event", "checkout", cause, root)

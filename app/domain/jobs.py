@@ -28,10 +28,15 @@ class JobKind(StrEnum):
     REPLAY_WEBHOOKS = "REPLAY_WEBHOOKS"
     SIMULATE_RULE = "SIMULATE_RULE"
     INCLUDE_MEMBERS = "INCLUDE_MEMBERS"
+    IMPORT_SEGMENT_MEMBERS = "IMPORT_SEGMENT_MEMBERS"
 
 
 EXPORTS = frozenset({JobKind.EXPORT_EVENTS, JobKind.EXPORT_ACTIVITIES})
 """Kinds of jobs that write a file for download."""
+
+
+UPLOADS = frozenset({JobKind.IMPORT, JobKind.IMPORT_SEGMENT_MEMBERS})
+"""Kinds of jobs that read a file that a client uploaded."""
 
 
 class JobStatus(StrEnum):
@@ -62,24 +67,27 @@ def check_kept_bytes(kept: int, *field: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Counts of the items that a job has processed so far: done by the job, done before it, or failed.
+    """Counts of the items that a job has processed so far: done by the job, done before it, failed, or left out.
 
-    The items of an import are rows: recorded by the job, recorded before with the same content, or not recorded.
+    The items of an import are rows: recorded by the job, recorded before with the same content, or not recorded. Rows of
+    events that rules made are left out.
     """
 
     created: int = 0
     duplicate: int = 0
     failed: int = 0
+    left_out: int = 0
 
     @property
     def done(self) -> int:
         """The number of all items processed so far."""
-        return self.created + self.duplicate + self.failed
+        return self.created + self.duplicate + self.failed + self.left_out
 
     def plus(self, other: Tally) -> Tally:
         """Return the sum of both tallies."""
         return Tally(
-            self.created + other.created, self.duplicate + other.duplicate, self.failed + other.failed
+            self.created + other.created, self.duplicate + other.duplicate, self.failed + other.failed,
+            self.left_out + other.left_out,
         )  # fmt: skip
 
 
@@ -131,6 +139,7 @@ class Job:
             "created": self.tally.created,
             "duplicate": self.tally.duplicate,
             "failed": self.tally.failed,
+            "leftOut": self.tally.left_out,
             "source": self.source,
             "warnings": list(self.warnings),
         }

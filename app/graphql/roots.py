@@ -20,8 +20,9 @@ from app.graphql.jobs import jobs as job_jobs
 from app.graphql.jobs.exports import ExportPayload
 from app.graphql.jobs.imports import ImportEventsPayload
 from app.graphql.jobs.jobs import CancelJobPayload, Job, find_job, follow_job, list_jobs
-from app.graphql.passes import lists, merges, removals
+from app.graphql.passes import list_imports, lists, merges, removals
 from app.graphql.passes import mutations as pass_mutations
+from app.graphql.passes.list_imports import ImportSegmentMembersPayload
 from app.graphql.passes.lists import SegmentListPayload
 from app.graphql.passes.merges import MergePassesPayload
 from app.graphql.passes.mutations import CreatePassesPayload, CreatePassPayload, UpdatePassPayload
@@ -113,6 +114,9 @@ class Mutation(EventShortcuts, WorkspaceMutations, InboundHookMutations, RuleMut
     duplicate_segment: DuplicateSegmentPayload = strawberry.mutation(resolver=segment_mutations.duplicate_segment)
     add_to_segment: SegmentListPayload = strawberry.mutation(resolver=lists.add_to_segment)
     remove_from_segment: SegmentListPayload = strawberry.mutation(resolver=lists.remove_from_segment)
+    import_segment_members: ImportSegmentMembersPayload = strawberry.mutation(
+        resolver=list_imports.import_segment_members
+    )
     set_tier_program: SetTierProgramPayload = strawberry.mutation(resolver=set_tier_program)
     create_api_key: CreateApiKeyPayload = strawberry.mutation(resolver=keys.create_api_key)
     rotate_api_key: RotateApiKeyPayload = strawberry.mutation(resolver=keys.rotate_api_key)

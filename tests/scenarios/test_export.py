@@ -11,7 +11,8 @@ import pytest
 from app.commands.jobs.exports import export_events
 from app.commands.jobs.imports import import_events
 from app.commands.passes.merges import merge_passes
-from app.commands.passes.removals import remove_events
+from app.commands.passes.removals import delete_events, remove_events
+from app.commands.rules.rules import create_rule
 from app.domain.events.events import EventQuery
 from app.domain.files.exports import ExportFormat
 from app.domain.files.imports import ImportFormat
@@ -156,3 +157,25 @@ def _comparable(line: bytes) -> str:
     """Return the line without the values that the second workspace assigns anew."""
     assigned = ("id", "recordedAt", "correctionOf")
     return json.dumps({name: value for name, value in json.loads(line).items() if name not in assigned}, sort_keys=True)
+
+
+@pytest.mark.parametrize("form", list(ExportFormat))
+async def test_events_of_rules_stay_out_of_imports_and_deletions(business: Business, form: ExportFormat) -> None:
+    """Another workspace has its own rules; and what a rule made follows its cause. Both jobs say how many they left."""
+    effects = [{"awardPoints": {"points": 5}}, {"recordEvent": {"type": "gift"}}]
+    trigger = {"event": {"types": ["purchase"]}}
+    await create_rule(business.ctx, {"key": "five", "name": "Five", "trigger": trigger, "effects": effects})
+    business.clock.set(await business.clock.now() + timedelta(seconds=1))
+    await business.record(*({"external_id": str(number), "amount": 1} for number in range(3)))
+    await business.run_worker()
+    query = EventQuery(types=("purchase", "point_add", "gift"))
+    data = await read_file(business, await run_to_end(business, await export_events(business.ctx, query, form)))
+    other = await create_business(business.ctx.resources, business.clock, "Second")
+    file = File(data, f"events.{form.value.lower()}")
+    job = await run_to_end(other, await import_events(other.ctx, file, kind=ImportFormat(form.value)))
+    assert (job.status, row_counts(job), job.result["leftOut"]) == (JobStatus.SUCCEEDED, (3, 0, 0), 6)
+    assert (job.tally.done, job.total) == (9, 9)
+    deletion, _ = await delete_events(business.ctx, EventQuery(types=("purchase", "gift")))
+    assert deletion is not None
+    result = (await run_to_end(business, deletion)).result
+    assert (result["deleted"], result["leftOut"]) == (3, 3)

@@ -8,12 +8,12 @@ They carry the name of the batch, so the repeat counts them as created.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from app.clock import SystemClock
 from app.commands.jobs.imports import CHANNEL, OTHER_FILE_WARNING, record_rows
 from app.domain.files.import_plan import ImportOrder
-from app.domain.files.row_splitter import Row
+from app.domain.files.row_splitter import Row, Splitter
 
 from .lease import JobLease
 
@@ -27,7 +27,8 @@ async def run_import(lease: JobLease) -> bool:
         return False
     order = _order(lease)
     jobs = lease.workspace.jobs
-    batches = _read_batches(jobs.input(lease.run.job_id, lease.run.position), order, lease.run.position)
+    parts = jobs.input(lease.run.job_id, lease.run.position)
+    batches = read_batches(parts, order.plan.open_splitter, order.size, lease.run.position)
     async with contextlib.aclosing(batches):
         async for rows in batches:
             if not await lease.can_continue(records=True) or not await import_batch(lease, rows):
@@ -66,11 +67,11 @@ def _order(lease: JobLease) -> ImportOrder:
     return order
 
 
-async def _read_batches(
-    parts: AsyncIterator[bytes], order: ImportOrder, position: int
+async def read_batches(
+    parts: AsyncIterator[bytes], open_splitter: Callable[[int], Splitter], size: int, position: int
 ) -> AsyncGenerator[list[Row], None]:
     """Yield the rows from a position on, 1,000 at a time, so that each repeat has the same batches."""
-    splitter = order.plan.open_splitter(position)
+    splitter = open_splitter(position)
     rows: list[Row] = []
     read_bytes = position
     async for part in parts:
@@ -81,8 +82,8 @@ async def _read_batches(
             if len(rows) == IMPORT_BATCH_SIZE:
                 yield rows
                 rows = []
-    if read_bytes < order.size:
-        raise LookupError(f"the stored file ends after {read_bytes} of {order.size} bytes")
+    if read_bytes < size:
+        raise LookupError(f"the stored file ends after {read_bytes} of {size} bytes")
     splitter.end()
     while found := splitter.take(IMPORT_BATCH_SIZE - len(rows)):
         rows += found

@@ -6,14 +6,14 @@ not find removed events. Without the stored ids, the count would be wrong after 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from app.commands.context import Context
 from app.commands.events.vocabulary import words_of
 from app.commands.passes.removals import CHANNEL, count_matching_events, remove_events
-from app.domain.events.events import INTERNAL_TYPES
+from app.domain.events.events import INTERNAL_TYPES, Event
 from app.domain.jobs import Tally
 from app.store.codecs.jobs import DeletionOrder
 
@@ -34,7 +34,7 @@ async def run_removal(lease: JobLease) -> bool:
         await lease.commit({"pass": first, "place": None, "hand": [], "over": False}, Tally(), total)
     while not is_complete and await lease.can_continue(records=True):
         is_complete = await remove_batch(lease, order)
-    lease.result["deleted"] = lease.run.tally.created
+    lease.result |= {"deleted": lease.run.tally.created, "leftOut": lease.run.position.get("left", 0)}
     return is_complete and not lease.is_lost
 
 
@@ -64,19 +64,28 @@ async def _find_next(lease: JobLease, order: DeletionOrder, position: Mapping[st
     pass_id, home_ids = position.get("pass", order.query.pass_id), order.homes
     query = replace(order.query, pass_id=pass_id)
     events, next_start = await lease.workspace.events.scan(query, position["place"], REMOVAL_BATCH_SIZE)
-    targets = [
-        [event.pass_id, event.id]
-        for event in events
-        if event.type not in INTERNAL_TYPES and not event.is_made and (not home_ids or event.home_pass_id in home_ids)
-    ]
+    targets = [[event.pass_id, event.id] for event in events if not event.is_made and _is_named(event, home_ids)]
+    left = position.get("left", 0) + sum(event.is_made and _is_named(event, home_ids) for event in events)
     words = [list(word) for word in sorted(words_of(events))] if targets else []
     if next_start is not None or not home_ids:
         start = next_start and list(next_start)
-        return {"pass": pass_id, "place": start, "hand": targets, "words": words, "over": next_start is None}
+        return {
+            "pass": pass_id,
+            "place": start,
+            "hand": targets,
+            "words": words,
+            "over": next_start is None,
+            "left": left,
+        }
     later_ids = home_ids[home_ids.index(pass_id) + 1 :] if pass_id in home_ids else ()
     # The last pass may have been merged since the job was created: continue with its survivor.
     next_id = later_ids[0] if later_ids else await lease.workspace.passes.survivor_id(pass_id)
-    return {"pass": next_id, "place": None, "hand": targets, "words": words, "over": next_id is None}
+    return {"pass": next_id, "place": None, "hand": targets, "words": words, "over": next_id is None, "left": left}
+
+
+def _is_named(event: Event, home_ids: Sequence[str]) -> bool:
+    """Return whether the job is about the event, or would be if no rule had made it."""
+    return event.type not in INTERNAL_TYPES and (not home_ids or event.home_pass_id in home_ids)
 
 
 def _context(lease: JobLease) -> Context:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Protocol
 
 from app.clock import SystemClock
 from app.commands.audit import record_audit_entry
@@ -21,21 +19,17 @@ from app.domain.events.events import EventInput
 from app.domain.events.receipts import RecordStatus
 from app.domain.files.columns import ColumnMapping
 from app.domain.files.csv_numbers import DecimalMark
-from app.domain.files.csv_table import EncodingDetector
 from app.domain.files.csv_values import DateOrder
-from app.domain.files.csv_writer import unmark_cell
 from app.domain.files.import_plan import MAX_SOURCE, ImportOrder, ImportPlan, default_source
 from app.domain.files.imports import ImportFormat, TablePlan, plan_import
 from app.domain.files.row_splitter import Row
 from app.domain.ids import event_id
 from app.domain.jobs import MAX_OPEN_JOBS, Job, JobKind, JobStatus, Tally, check_kept_bytes, too_many_jobs
-from app.domain.values.name_hashes import hash_names
 from app.domain.values.text import parse_text
 from app.store.mongo.ids import ordered_id
-from app.store.workspace.jobs import PART_BYTES
 
-HEAD_BYTES = 262_144
-"""Bytes at the beginning of a file from which the plan is guessed."""
+from .uploads import HEAD_BYTES, Upload, copy_upload, hash_row, read_upload, report_line
+
 CHANNEL = "IMPORT"
 REPORT_COLUMNS = ("row", "code", "field", "message", "text")
 LEGACY_ENCODING_WARNING = "The file is not UTF-8; it was read as Windows-1252."
@@ -51,15 +45,6 @@ _WITHHELD = Problem(
     " own, or map a column of unique ids to externalId.",
     ("externalId",),
 )
-
-
-class Upload(Protocol):
-    """File that is read in parts."""
-
-    filename: str | None
-
-    async def read(self, size: int = -1) -> bytes:
-        """Return the next bytes, at most `size`; empty at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +79,7 @@ async def import_events(
     A repeated call creates another job, whose rows are all duplicates. Raises Refused for a file or mapping that cannot
     be used, before anything is stored. Raises Unavailable; safe to repeat.
     """
-    head = await _read(file, HEAD_BYTES)
+    head = await read_upload(file, HEAD_BYTES)
     parsed_source = (
         default_source(file.filename or "") if source is None else parse_text(source, "source", max_length=MAX_SOURCE)
     )
@@ -117,7 +102,7 @@ async def import_events(
         raise too_many_jobs("file")
     check_kept_bytes(await ctx.workspace.jobs.kept_bytes(now), "file")
     newline = plan.layout.newline.encode() if isinstance(plan, TablePlan) else b"\n"
-    copied = await _copy_upload(ctx, job_id, head, file, now, newline)
+    copied = await copy_upload(ctx, job_id, head, file, now, newline)
     warnings = [] if plan.has_instants else [NO_DATES_WARNING]
     total = copied.lines
     if isinstance(plan, TablePlan):
@@ -165,9 +150,13 @@ async def record_rows(
     """
     inputs: dict[int, EventInput] = {}
     refused: dict[int, tuple[Problem, ...]] = {}
+    left_out = 0
     for index, row in enumerate(rows):
         if row.problem is not None:
             refused[index] = (row.problem,)
+            continue
+        if plan.is_of_rule(row):
+            left_out += 1
             continue
         try:
             parsed = plan.parse_row(first + index, row)
@@ -224,15 +213,17 @@ async def record_rows(
         conflicts = {indexes[result.index] for result in outcome.results if result.status is RecordStatus.CONFLICT}
         is_other_file = is_other_file or not conflicts.isdisjoint(numbered)
     report = [
-        _report_line(first + index, problem, rows[index]) for index in sorted(refused) for problem in refused[index]
+        report_line(first + index, problem, rows[index]) for index in sorted(refused) for problem in refused[index]
     ]
     key, constants = await ctx.secret(), [mapping.value for mapping in plan.mappings if mapping.value is not None]
     names = [
-        _hash_names(key, rows[index], constants) if rows[index].problem is None else None
+        hash_row(key, rows[index], constants) if rows[index].problem is None else None
         for index in sorted(refused)
         for _ in refused[index]
     ]
-    return RecordedRows(Tally(created, duplicate, len(refused)), report, names=names, is_other_file=is_other_file)
+    return RecordedRows(
+        Tally(created, duplicate, len(refused), left_out), report, names=names, is_other_file=is_other_file
+    )
 
 
 async def _find_known(ctx: Context, inputs: Mapping[int, EventInput], numbered: Sequence[int]) -> list[int]:
@@ -284,53 +275,3 @@ def _count_own(ctx: Context, results: Sequence[ItemResult]) -> int:
         ):
             own.add(event.id)
     return len(own)
-
-
-def _hash_names(key: bytes, row: Row, constants: Sequence[str]) -> tuple[str, ...] | None:
-    unmarked = [unmark_cell(cell) for cell in row.cells if "'" in cell]
-    return hash_names(key, list(row.cells), unmarked, row.values or {}, list(constants))
-
-
-def _report_line(number: int, problem: Problem, row: Row) -> tuple[str, ...]:
-    return (str(number), problem.code.value, ".".join(problem.field), problem.message, row.text)
-
-
-@dataclass(slots=True)
-class _CopiedUpload:
-    """Size, number of lines and encoding of an upload."""
-
-    size: int = 0
-    lines: int = 0
-    encoding: str = "utf-8"
-
-
-async def _copy_upload(
-    ctx: Context, job_id: str, head: bytes, file: Upload, at: datetime, newline: bytes
-) -> _CopiedUpload:
-    """Copy the file into the store, part by part, and return its size, number of lines and encoding.
-
-    If the copy fails, its parts are deleted. After a crash, they expire a day later.
-    """
-    copied, detector = _CopiedUpload(), EncodingDetector()
-    part, number, last_byte = head, 0, newline
-    try:
-        while part := part + await _read(file, PART_BYTES - len(part)):
-            detector.take(part)
-            await ctx.workspace.jobs.put_input(job_id, number, part, at)
-            copied.size += len(part)
-            copied.lines += part.count(newline)
-            part, number, last_byte = b"", number + 1, part[-1:]
-    except BaseException:
-        await ctx.workspace.jobs.drop_input(job_id)
-        raise
-    copied.lines += last_byte != newline
-    copied.encoding = detector.encoding
-    return copied
-
-
-async def _read(file: Upload, size: int) -> bytes:
-    parts: list[bytes] = []
-    while size and (part := await file.read(size)):
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)

@@ -44,15 +44,8 @@ async def change_list(
     if not 0 < len(pass_ids) + len(external_ids) <= MAX_LISTED_PASSES:
         message = f"Name 1 to {MAX_LISTED_PASSES:,} passes with `passIds` and `passExternalIds`."
         raise InvalidInput(Code.TOO_MANY if pass_ids or external_ids else Code.REQUIRED, message, "passIds")
-    segment = await ctx.workspace.segments.get(segment_id)
-    if segment is None:
-        raise NotFound("segment", "segmentId")
-    if segment.archived:
-        raise Conflict("This segment is archived, so it has no members.", "segmentId")
-    if list_name == EXCLUDE and isinstance(segment.criteria, ListCriterion):
-        message = "The members of this segment are those of its list INCLUDE alone. Take passes off that list."
-        raise InvalidInput(Code.INVALID, message, "list")
-    results = await _find_passes(ctx, pass_ids, external_ids)
+    await find_listable_segment(ctx, segment_id, list_name)
+    results = await find_listed_passes(ctx, pass_ids, external_ids)
     found = list(dict.fromkeys(each.pass_id for each in results if each.pass_id is not None))
     if found:
         action = "addToSegment" if adds else "removeFromSegment"
@@ -61,7 +54,22 @@ async def change_list(
     return results
 
 
-async def _find_passes(ctx: Context, pass_ids: Sequence[str | None], external_ids: Sequence[str]) -> list[ListResult]:
+async def find_listable_segment(ctx: Context, segment_id: str, list_name: str) -> None:
+    """Check that passes may be put on a list of a segment. Raises NotFound, Conflict, InvalidInput and Unavailable."""
+    segment = await ctx.workspace.segments.get(segment_id)
+    if segment is None:
+        raise NotFound("segment", "segmentId")
+    if segment.archived:
+        raise Conflict("This segment is archived, so it has no members.", "segmentId")
+    if list_name == EXCLUDE and isinstance(segment.criteria, ListCriterion):
+        message = "The members of this segment are those of its list INCLUDE alone. Take passes off that list."
+        raise InvalidInput(Code.INVALID, message, "list")
+
+
+async def find_listed_passes(
+    ctx: Context, pass_ids: Sequence[str | None], external_ids: Sequence[str]
+) -> list[ListResult]:
+    """Return a result for each name: first of `pass_ids`, then of `external_ids`. Merged passes give their survivors."""
     survivors = await ctx.workspace.passes.existing([each for each in pass_ids if each is not None])
     names, problems = _parse_names(external_ids)
     named = await ctx.workspace.passes.ids_of(list(dict.fromkeys(names.values())))

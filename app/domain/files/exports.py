@@ -15,7 +15,7 @@ from enum import StrEnum
 from hashlib import sha256
 
 from app.domain.activities import Activity
-from app.domain.events.events import Event
+from app.domain.events.events import RULE_CHANNEL, Event
 from app.domain.values.decimals import plain
 from app.domain.values.instants import format_instant, from_ms
 
@@ -40,6 +40,7 @@ _TEXTS = tuple(
 
 EVENT_COLUMNS = (
     "id", *FIELDS, "correctionOf", "correctionOfSource", "correctionOfExternalId", "recordedAt", "metadata",
+    "channel",
 )  # fmt: skip
 ACTIVITY_COLUMNS = ("id", "type", "created_at", "passId", "passExternalId", "cursor", "data")
 
@@ -77,6 +78,9 @@ def render_event_line(event: Event, pass_external_id: str, corrected: Event | No
             line["pointsExpireAfterDays"] = event.points_expiry.after_days
     if event.origin.staff is not None:
         line["staff"] = event.origin.staff
+    if event.is_made:
+        # An import leaves the line out: the rules of the other workspace make their own events.
+        line["channel"] = RULE_CHANNEL
     if event.metadata:
         line["metadata"] = event.metadata
     line["recordedAt"] = format_instant(event.recorded_at)

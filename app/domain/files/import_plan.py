@@ -70,6 +70,10 @@ class ImportPlan(ABC):
     def is_numbered(self, row: Row) -> bool:
         """Return whether the row has no external id of its own, so that its number identifies it."""
 
+    def is_of_rule(self, _row: Row) -> bool:
+        """Return whether an export says that a rule made the event. Such a row is left out."""
+        return False
+
     def find_exported_id(self, _row: Row) -> str | None:
         """Return the event id of an exported row, else None. The event may still be stored in this workspace."""
         return None

@@ -12,7 +12,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from app.domain.errors import Code, InvalidInput, Problem, Refused, refuse_if
-from app.domain.events.events import EventInput
+from app.domain.events.events import RULE_CHANNEL, EventInput
 from app.domain.values.json_values import keep_numbers
 from app.domain.values.zones import parse_zone
 
@@ -37,7 +37,7 @@ from .row_splitter import BOM, Row
 _EXPORTED = frozenset({"id", "passExternalId", "type", "occurredAt", "externalId", "recordedAt"})
 """Columns by which a file of `exportEvents` is recognized."""
 _NOT_MAPPED = frozenset(
-    {"id", "recordedAt", "metadata", "correctionOf", "correctionOfSource", "correctionOfExternalId"}
+    {"id", "recordedAt", "metadata", "channel", "correctionOf", "correctionOfSource", "correctionOfExternalId"}
 )
 """Columns of such a file that are no field of `RecordEventInput` as they are."""
 
@@ -127,6 +127,10 @@ class TablePlan(ImportPlan):
     def is_numbered(self, row: Row) -> bool:
         """Return whether no column gives external ids, so that its number identifies the row."""
         return all(mapping.field != "externalId" for mapping in self.mappings)
+
+    def is_of_rule(self, row: Row) -> bool:
+        """Return whether an export says that a rule made the event."""
+        return self.is_exported and self._find_cell(row, "channel") == RULE_CHANNEL
 
     def find_exported_id(self, row: Row) -> str | None:
         """Return the event id of a row that `exportEvents` wrote, else None."""

@@ -17,7 +17,7 @@ from decimal import Decimal
 from typing import Any, NoReturn
 
 from app.domain.errors import Code, InvalidInput, Problem, Refused, refuse_if
-from app.domain.events.events import EventInput
+from app.domain.events.events import RULE_CHANNEL, EventInput
 from app.domain.values.decimals import plain
 from app.domain.values.json_values import keep_numbers
 from app.domain.values.paths import find_value, split_path
@@ -37,7 +37,7 @@ _TEXTS = frozenset({"passExternalId", "externalId", "fieldName", "oldValue", "ne
 """Fields whose value is a text, even if the line has a number."""
 _DATES = frozenset({"occurredAt", "pointsExpireAt"})
 _CORRECTS = ("correctionOf", "correctionOfSource", "correctionOfExternalId")
-_EXPORTED = ("id", "recordedAt")
+_EXPORTED = ("id", "recordedAt", "channel")
 """Members of an exported line that cannot be recorded."""
 EVENT_ID = re.compile("event_[0-9a-f]{1,64}")
 
@@ -140,6 +140,11 @@ class LinePlan(ImportPlan):
         """Return whether the line has no external id, so that its number identifies it."""
         value = (row.values or {}).get("externalId")
         return "externalId" not in self.required_fields and (value is None or not str(value).strip())
+
+    def is_of_rule(self, row: Row) -> bool:
+        """Return whether an export says that a rule made the event."""
+        line = row.values or {}
+        return _is_exported(line) and line.get("channel") == RULE_CHANNEL
 
     def find_exported_id(self, row: Row) -> str | None:
         """Return the event id of a line that `exportEvents` wrote, else None."""

@@ -11,7 +11,7 @@ from typing import Annotated
 import strawberry
 
 from app.commands.context import Context
-from app.commands.jobs import imports
+from app.commands.jobs import imports, uploads
 from app.commands.jobs.remote_files import remote_file
 from app.domain.errors import Code, InvalidInput, Refused
 from app.domain.files import columns as domain
@@ -129,8 +129,8 @@ async def import_events(
     """
     mappings = input.columns
     try:
-        with _unlimited_time(info, input.file):
-            async with _open_file(info.context.commands, input.file, input.url) as file:
+        with unlimited_time(info, input.file):
+            async with open_file(info.context.commands, input.file, input.url) as file:
                 job = await imports.import_events(
                     info.context.commands,
                     file,
@@ -152,13 +152,15 @@ async def import_events(
     return ImportEventsPayload(job=job_of(job))
 
 
-def _unlimited_time(info: Info, file: Upload | None) -> AbstractContextManager[None]:
+def unlimited_time(info: Info, file: Upload | None) -> AbstractContextManager[None]:
+    """Lift the time limit of an operation while it copies a file."""
     # The file lies on the disk of the API. Copying a gigabyte into the store takes longer than an operation may.
     limit = info.context.time_limit
     return nullcontext() if file is None or limit is None else limit.lift()
 
 
-def _open_file(ctx: Context, file: Upload | None, url: str | None) -> AbstractAsyncContextManager[imports.Upload]:
+def open_file(ctx: Context, file: Upload | None, url: str | None) -> AbstractAsyncContextManager[uploads.Upload]:
+    """Open the file, or the one at the URL. Raises InvalidInput unless exactly one of them is given."""
     if url is None and file is not None:
         return nullcontext(file)
     if url is not None and file is None:

@@ -29,11 +29,14 @@ POLL_INTERVAL_SECONDS = 0.5
 
 RESULT = """Result of the job, an object; null until it has ended. Its members depend on `kind`:
 
-- `IMPORT`: the numbers of rows `created`, `duplicate` and `failed`, and the `source` of the events.
+- `IMPORT`: the numbers of rows `created`, `duplicate`, `failed` and `leftOut`, which are of events that rules made, and
+  the `source` of the events.
 - `EXPORT_EVENTS`: the numbers of `rows` and `bytes` of the file.
 - `EXPORT_ACTIVITIES`: the same, and the `cursor` at which the next export, query or subscription continues.
-- `DELETE_EVENTS`: the number of events `deleted`.
+- `DELETE_EVENTS`: the number of events `deleted`, and of those that rules made and that were `leftOut`.
 - `REPLAY_WEBHOOKS`: the number of `messages` selected.
+- `IMPORT_SEGMENT_MEMBERS`: the numbers of passes `added`, of `duplicate` rows whose pass a row before named, and of rows
+  that `failed`.
 - `INCLUDE_MEMBERS`: the number of members `asked`.
 - `SIMULATE_RULE`: the figures of `simulateRule`.
 

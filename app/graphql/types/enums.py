@@ -176,6 +176,7 @@ describe_enum(
         "EXPORT_ACTIVITIES": "Writes the activities that match a filter to a file. Started by `exportActivities`.",
         "DELETE_EVENTS": "Removes the events that match a filter. Started by `deleteEvents`.",
         "REPLAY_WEBHOOKS": "Sends messages to a webhook endpoint again. Started by `replayWebhookDeliveries`.",
+        "IMPORT_SEGMENT_MEMBERS": "Puts the passes of a file on a list of a segment. Started by `importSegmentMembers`.",
         "INCLUDE_MEMBERS": "Asks a new rule about the members of its segment. Started by `createRule`.",
         "SIMULATE_RULE": "Computes what a rule would have done, and changes nothing. Started by `simulateRule`.",
     },

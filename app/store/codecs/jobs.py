@@ -6,8 +6,10 @@ Each kind of job has an order of its own. To add one, add a class to `Order` and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from datetime import timedelta
+from typing import Any
 
 from app.domain.activities import ActivityQuery
 from app.domain.events.events import EventQuery
@@ -19,6 +21,7 @@ from app.domain.files.exports import FILE_TTL_SECONDS, ExportFormat
 from app.domain.files.import_plan import ImportOrder, ImportPlan
 from app.domain.files.imports import TablePlan
 from app.domain.files.jsonl import LinePlan
+from app.domain.files.members import MemberImportOrder, MemberPlan
 from app.domain.jobs import EXPORTS, File, Job, JobKind, JobStatus, Tally
 from app.domain.rules.rules import RuleVersion
 from app.domain.webhooks.deliveries import DeliveryQuery
@@ -76,7 +79,7 @@ class InclusionOrder:
     rule_id: str
 
 
-Order = ImportOrder | ExportOrder | DeletionOrder | ReplayOrder | SimulationOrder | InclusionOrder
+Order = ImportOrder | ExportOrder | DeletionOrder | ReplayOrder | SimulationOrder | InclusionOrder | MemberImportOrder
 """What a job does, by its kind."""
 
 
@@ -111,6 +114,10 @@ def order_to_doc(order: Order) -> Doc:
         return {"query": query_to_doc(order.query), "format": order.format.value, "upto": order.upto}
     if isinstance(order, InclusionOrder):
         return {"rule": order.rule_id}
+    if isinstance(order, MemberImportOrder):
+        layout = None if order.plan.layout is None else list(astuple(order.plan.layout))
+        plan = {"begin": order.plan.start, "layout": layout}
+        return {"segment": order.segment_id, "list": order.list_name, "plan": plan, "size": order.size}
     if isinstance(order, SimulationOrder):
         rule = order.rule
         content = rule_version_to_doc(rule) | {"timezone": rule.timezone, "subject": rule.rule_id, "rev": rule.revision}
@@ -137,6 +144,10 @@ def order_from_doc(kind: JobKind, doc: Doc) -> Order:
             return SimulationOrder(rule_version_from_doc(doc), (start_ms, end_ms))
         case JobKind.INCLUDE_MEMBERS:
             return InclusionOrder(doc["rule"])
+        case JobKind.IMPORT_SEGMENT_MEMBERS:
+            stored = doc["plan"]["layout"]
+            plan = MemberPlan(doc["plan"]["begin"], None if stored is None else _layout_of(stored))
+            return MemberImportOrder(doc["segment"], doc["list"], plan, doc["size"])
         case JobKind.EXPORT_EVENTS:
             return ExportOrder(event_query_from_doc(doc["query"]), ExportFormat(doc["format"]))
         case JobKind.EXPORT_ACTIVITIES:
@@ -158,12 +169,12 @@ def _file_from_doc(doc: Doc) -> File | None:
 
 def tally_from_doc(doc: Doc) -> Tally:
     """Return the counts of a job's document."""
-    return Tally(doc["created"], doc["duplicate"], doc["failed"])
+    return Tally(doc["created"], doc["duplicate"], doc["failed"], doc.get("left_out", 0))
 
 
 def tally_to_doc(tally: Tally) -> Doc:
     """Return the counts as fields of a job's document."""
-    return {"created": tally.created, "duplicate": tally.duplicate, "failed": tally.failed}
+    return {"created": tally.created, "duplicate": tally.duplicate, "failed": tally.failed, "left_out": tally.left_out}
 
 
 def plan_to_doc(plan: ImportPlan) -> Doc:
@@ -193,14 +204,6 @@ def plan_from_doc(doc: Doc) -> ImportPlan:
     decimal_mark = None if doc.get("decimal_mark") is None else DecimalMark(doc["decimal_mark"])
     source, timezone, currency = doc["source"], doc["timezone"], doc["currency"]
     if "layout" in doc:
-        encoding, delimiter, columns, start, *newline = doc["layout"]
-        layout = Layout(
-            encoding=encoding,
-            delimiter=delimiter,
-            columns=tuple(columns),
-            start=start,
-            newline=newline[0] if newline else "\n",
-        )
         return TablePlan(
             mappings=mappings,
             source=source,
@@ -208,7 +211,7 @@ def plan_from_doc(doc: Doc) -> ImportPlan:
             currency=currency,
             date_order=date_order,
             decimal_mark=decimal_mark,
-            layout=layout,
+            layout=_layout_of(doc["layout"]),
         )
     return LinePlan(
         mappings=mappings,
@@ -219,6 +222,17 @@ def plan_from_doc(doc: Doc) -> ImportPlan:
         decimal_mark=decimal_mark,
         first_line_at=doc["begin"],
         required_fields=tuple(doc["always"]),
+    )
+
+
+def _layout_of(stored: Sequence[Any]) -> Layout:
+    encoding, delimiter, columns, start, *newline = stored
+    return Layout(
+        encoding=encoding,
+        delimiter=delimiter,
+        columns=tuple(columns),
+        start=start,
+        newline=newline[0] if newline else "\n",
     )
 
 

@@ -10,8 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from app.domain.files.exports import FILE_TTL_SECONDS
-from app.domain.files.import_plan import ImportOrder
-from app.domain.jobs import EXPORTS, MAX_OPEN_JOBS, Job, JobKind
+from app.domain.jobs import EXPORTS, MAX_OPEN_JOBS, UPLOADS, Job
 from app.store.codecs.jobs import Order, job_from_doc, order_to_doc, tally_to_doc
 from app.store.mongo.paging import Page, PageRequest, read_page, to_stored_keys
 from app.store.mongo.queries import Database, Doc, WorkspaceQueries
@@ -76,7 +75,7 @@ class JobQueries(WorkspaceQueries):
         if await self._collection.count_documents(unfinished, limit=MAX_OPEN_JOBS + 1) > MAX_OPEN_JOBS:
             await self._collection.delete_one(self._in_workspace(_id=job.id))
             return False
-        if isinstance(order, ImportOrder):
+        if job.kind in UPLOADS:
             parts = self._in_workspace(job=job.id, file=JobFile.INPUT.value)
             await self._files.update_many(parts, {"$unset": {"expires_at": ""}})
         return True
@@ -96,7 +95,7 @@ class JobQueries(WorkspaceQueries):
         async for doc in self._collection.find(query, shown):
             if doc["kind"] in EXPORTS and ("open" in doc or doc["finished_at"] > now - EXPORT_TTL):
                 total += (doc.get("position") or {}).get("bytes", 0)
-            elif doc["kind"] == JobKind.IMPORT and "open" in doc:
+            elif doc["kind"] in UPLOADS and "open" in doc:
                 total += doc.get("order", {}).get("size", 0)
         return total
 

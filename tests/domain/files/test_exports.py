@@ -35,7 +35,7 @@ EVENT = Event(
 
 def test_exported_row_has_every_column_that_an_import_reads() -> None:
     line = render_event_line(EVENT, "ann", EVENT)
-    assert set(EVENT_COLUMNS) - line.keys() == {"pointsExpireAfterDays"}
+    assert set(EVENT_COLUMNS) - line.keys() == {"pointsExpireAfterDays", "channel"}
     assert (line["amount"], line["points"], line["occurredAt"], line["pointsExpireAt"]) == (
         "10",
         "2.50",

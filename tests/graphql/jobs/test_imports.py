@@ -61,6 +61,7 @@ async def test_import_of_a_csv_file_creates_a_job_and_an_event_for_each_row(api:
         "created": 2,
         "duplicate": 0,
         "failed": 0,
+        "leftOut": 0,
         "source": "import:sales.csv",
         "warnings": [],
     }
