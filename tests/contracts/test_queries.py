@@ -324,6 +324,9 @@ async def call_all_queries(business: Business) -> None:
     assert await store.definitions.latest(DefinitionKind.TIERS, TIER_PROGRAM) is None
     assert await store.definitions.tier_programs([TIER_PROGRAM]) == {}
     await store.passes.measures([ann.id])
+    whole = await store.outboxes.whole(ann.id)
+    assert whole is not None
+    await store.aggregations.points_of(whole)
     trigger, effects = {"segmentEntered": {"segmentId": recent.id}}, [{"awardPoints": {"points": 1}}]
     rule = await create_rule(ctx, {"key": "rule", "name": "Rule", "trigger": trigger, "effects": effects})
     await set_rule_status(ctx, rule.id, RuleStatus.PAUSED, "pauseRule")

@@ -10,7 +10,7 @@ import contextlib
 
 from app.clock import SystemClock
 from app.commands.jobs.imports import CHANNEL
-from app.commands.jobs.member_imports import list_rows
+from app.commands.passes.list_imports import list_rows
 from app.domain.files.members import MemberImportOrder
 
 from .imports import read_batches

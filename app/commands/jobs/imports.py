@@ -14,6 +14,15 @@ from app.commands.audit import record_audit_entry
 from app.commands.context import Context
 from app.commands.events.outcomes import BatchOutcome, ItemResult
 from app.commands.events.record import record_events
+from app.commands.uploads import (
+    HEAD_BYTES,
+    LEGACY_ENCODING_WARNING,
+    Upload,
+    copy_upload,
+    hash_row,
+    read_upload,
+    report_line,
+)
 from app.domain.errors import Code, Problem, Refused
 from app.domain.events.events import EventInput
 from app.domain.events.receipts import RecordStatus
@@ -28,11 +37,8 @@ from app.domain.jobs import MAX_OPEN_JOBS, Job, JobKind, JobStatus, Tally, check
 from app.domain.values.text import parse_text
 from app.store.mongo.ids import ordered_id
 
-from .uploads import HEAD_BYTES, Upload, copy_upload, hash_row, read_upload, report_line
-
 CHANNEL = "IMPORT"
 REPORT_COLUMNS = ("row", "code", "field", "message", "text")
-LEGACY_ENCODING_WARNING = "The file is not UTF-8; it was read as Windows-1252."
 NO_DATES_WARNING = "No column was mapped to occurredAt: every event occurs when it is recorded."
 OTHER_FILE_WARNING = (
     "Rows conflict with rows that were recorded under the same source and number. So this is another file, or it was read in"

@@ -2,10 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from decimal import Decimal
 
 from app.domain.events.events import Event
-from app.domain.values.decimals import ZERO
+from app.domain.values.decimals import ZERO, add, subtract
+
+
+@dataclass(frozen=True, slots=True)
+class PointTotals:
+    """Points of a pass: what it has, what was earned and spent in all, and what has not entered the balance yet."""
+
+    balance: Decimal
+    pending: Decimal
+    earned: Decimal = ZERO
+    spent: Decimal = ZERO
+
+    @property
+    def expired(self) -> Decimal:
+        """The points that expired, less those whose award was taken back afterwards.
+
+        So `earned` is `balance`, `pending`, `spent` and `expired` together.
+        """
+        return subtract(subtract(subtract(self.earned, self.spent), self.balance), self.pending)
+
+
+def total_points(balance: Decimal, pending: Iterable[Decimal], events: Iterable[Event]) -> PointTotals:
+    """Return the totals of a pass of which `events` are all that count and have points."""
+    waiting = earned = spent = ZERO
+    for points in pending:
+        waiting = add(waiting, points)
+    for event in events:
+        earned = add(earned, earned_points(event))
+        spent = add(spent, spent_points(event))
+    return PointTotals(balance, waiting, earned, spent)
 
 
 def earned_points(event: Event) -> Decimal:

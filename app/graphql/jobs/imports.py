@@ -10,8 +10,9 @@ from typing import Annotated
 
 import strawberry
 
+from app.commands import uploads
 from app.commands.context import Context
-from app.commands.jobs import imports, uploads
+from app.commands.jobs import imports
 from app.commands.jobs.remote_files import remote_file
 from app.domain.errors import Code, InvalidInput, Refused
 from app.domain.files import columns as domain

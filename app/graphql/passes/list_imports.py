@@ -6,7 +6,7 @@ from typing import Annotated
 
 import strawberry
 
-from app.commands.jobs import member_imports as commands
+from app.commands.passes import list_imports as commands
 from app.domain.errors import Refused
 from app.domain.files.imports import ImportFormat
 from app.graphql.context import Info

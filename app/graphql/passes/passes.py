@@ -32,7 +32,7 @@ from app.graphql.types.read_scope import NEEDS_READ
 from app.graphql.types.scalars import JSON
 
 from .field_problems import FieldProblem, field_problems_of
-from .points import FirstExpiries, PointsExpiring, find_points_expiring
+from .points import FirstExpiries, PassPoints, PointsExpiring, find_points_expiring
 from .statistics import PassStatistics, TimeWindow, build_pass_statistics
 
 
@@ -193,6 +193,12 @@ class Pass(Node):
         """
         info.context.actor.require(READ)
         return await find_pass_tier(info.context, self.stored)
+
+    @strawberry.field
+    def points(self, info: Info) -> PassPoints:
+        """Points of the pass: balance, pending points and totals. The totals read all its events. Needs the scope `read`."""
+        info.context.actor.require(READ)
+        return PassPoints(card=self.stored)
 
     @strawberry.field
     async def points_expiring(self, info: Info, first: FirstExpiries = 10) -> list[PointsExpiring]:

@@ -10,9 +10,11 @@ import strawberry
 
 from app.domain.errors import Code, InvalidInput
 from app.domain.passes.passes import Pass
+from app.domain.state.earned import PointTotals
 from app.domain.state.lots import find_expiries
+from app.domain.values.decimals import ZERO
 from app.domain.values.instants import from_ms
-from app.graphql.context import RequestContext
+from app.graphql.context import Info, RequestContext
 
 MAX_EXPIRIES = 100
 
@@ -34,6 +36,55 @@ FirstExpiries = Annotated[
     int,
     strawberry.argument(description=f"Number of instants to return, soonest first: 0 to {MAX_EXPIRIES}. Default: 10."),
 ]
+
+
+@strawberry.type
+class PassPoints:
+    """Points of a pass: the present ones, and totals over all time.
+
+    What was earned is the balance, the pending points, what was spent and what expired, together.
+    """
+
+    card: strawberry.Private[Pass]
+
+    @strawberry.field
+    def balance(self) -> Decimal:
+        """Balance, as in `Pass.pointsBalance`."""
+        return self.card.points
+
+    @strawberry.field
+    def pending(self) -> Decimal:
+        """Points that rules awarded and that enter the balance later."""
+        return sum((each.points for each in self.card.pending_points.values()), ZERO)
+
+    @strawberry.field
+    async def earned_total(self, info: Info) -> Decimal:
+        """Points given in all, less what was taken back with a return. Pending points are included."""
+        return (await self._totals(info)).earned
+
+    @strawberry.field
+    async def spent_total(self, info: Info) -> Decimal:
+        """Points redeemed or deducted in all, less what was given back."""
+        return (await self._totals(info)).spent
+
+    @strawberry.field
+    async def expired_total(self, info: Info) -> Decimal:
+        """Points that expired, less those whose award was taken back afterwards."""
+        return (await self._totals(info)).expired
+
+    @strawberry.field
+    async def expiring(self, info: Info, first: FirstExpiries = 10) -> list[PointsExpiring]:
+        """Next expiries, as in `Pass.pointsExpiring`."""
+        return await find_points_expiring(info.context, self.card, first)
+
+    async def _totals(self, info: Info) -> PointTotals:
+        workspace, pass_id = info.context.workspace, self.card.id
+
+        async def read() -> PointTotals:
+            card = await workspace.outboxes.whole(pass_id)
+            return PointTotals(ZERO, ZERO) if card is None else await workspace.aggregations.points_of(card)
+
+        return await info.context.read_once(info, ("point totals", pass_id), read)
 
 
 async def find_points_expiring(context: RequestContext, card: Pass, first: int) -> list[PointsExpiring]:

@@ -21,6 +21,7 @@ from app.domain.events.events import (
     Event,
     EventQuery,
 )
+from app.domain.passes.passes import Pass
 from app.domain.state.aggregates import Aggregate, AggregateKey, Aggregates, merge_aggregates
 from app.domain.state.aggregations import (
     AMOUNT,
@@ -34,10 +35,12 @@ from app.domain.state.aggregations import (
     GroupBy,
     Key,
 )
+from app.domain.state.earned import PointTotals, total_points
 from app.domain.state.statistics import Period
 from app.domain.values.decimals import ZERO, average
 from app.domain.values.instants import EARLIEST, LATEST, from_ms, to_ms
 from app.domain.values.zones import OffsetChange, days_of
+from app.store.codecs.counting import counting_in
 from app.store.codecs.events import from_doc
 from app.store.mongo.decimal128 import from_decimal128
 from app.store.mongo.paging import build_match_stages, charge_examined
@@ -100,6 +103,21 @@ class AggregationQueries(EventQueries):
             None
         )
         return [from_doc(doc) for doc in docs]
+
+    async def points_of(self, card: Pass) -> PointTotals:
+        """Return the totals of points of a pass, whole as read a moment ago. Events count exactly as in its balance.
+
+        Index: {workspace, pass, occurred_at, _id}.
+        """
+        await self._charge(EventQuery(pass_id=card.id))
+        counts = counting_in(card)
+        stages: list[Doc] = [
+            {"$match": self._in_workspace(**{"pass": card.id, OCCURRED: {"$gte": EARLIEST}})},
+            {"$match": {"points": {"$exists": True}}},
+        ]
+        stored = [from_doc(doc) async for doc in self._collection.aggregate(stages) if counts(doc)]
+        pending = (each.points for each in card.pending_points.values())
+        return total_points(card.points, pending, [*stored, *card.made_events])
 
     async def of_pass(self, pass_id: str, after: datetime, before: datetime) -> tuple[Aggregates, Aggregates]:
         """Return the aggregates of the events of a pass that occurred in [after, before), pending ones included.

@@ -5,8 +5,9 @@ Capabilities: WH1-16, A1-05, A1-11, A1-12.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+from app.commands.rules.rules import create_rule
 from app.domain.activities import POINTS_EXPIRED
 from tests.graphql.serving import Api
 
@@ -71,3 +72,44 @@ async def test_pointsExpiring_lists_points_by_expiry_and_their_expiry_is_publish
         "cause": {"kind": "TIME"},
         "data": {"points": "20", "balance": "1.0", "expiredAt": "2026-03-01T00:00:00.000Z"},
     }
+
+
+async def test_totals_of_points_follow_awards_returns_deductions_and_expiries(api: Api) -> None:
+    """Earned points are the balance, the pending, the spent and the expired ones together, at each step."""
+    business = api.business
+    fields = {"trigger": {"event": {"types": ["purchase"]}}, "name": "Rule"}
+    per_dollar = {"perAmount": {"points": 1, "each": 1}}
+    await create_rule(
+        business.ctx, {**fields, "key": "soon", "effects": [{"awardPoints": {**per_dollar, "expiresAfterDays": 10}}]}
+    )
+    await create_rule(
+        business.ctx, {**fields, "key": "late", "effects": [{"awardPoints": {"points": 3, "pendingDays": 5}}]}
+    )
+    deduction = {"trigger": {"event": {"types": ["visit"]}}, "effects": [{"deductPoints": {"points": 4}}]}
+    await create_rule(business.ctx, {**fields, **deduction, "key": "fee"})
+
+    async def read() -> dict[str, str]:
+        await business.run_worker()
+        query = '{ pass(externalId: "ann") { points { balance pending earnedTotal spentTotal expiredTotal } } }'
+        points: dict[str, str] = (await api.fetch_data(query))["pass"]["points"]
+        return points
+
+    def totals(*values: int) -> dict[str, str]:
+        names = ("balance", "pending", "earnedTotal", "spentTotal", "expiredTotal")
+        assert values[2] == values[0] + values[1] + values[3] + values[4]
+        return dict(zip(names, map(str, values), strict=True))
+
+    async def wait(days: int) -> None:
+        business.clock.set(await business.clock.now() + timedelta(days=days))
+
+    await wait(1)
+    [bought] = [each.event for each in (await business.record({"amount": 20})).results]
+    assert bought is not None
+    assert await read() == totals(20, 3, 23, 0, 0)
+    await wait(1)
+    await business.record({"type": "visit"}, {"type": "refund", "amount": 5, "correction_of": bought.id})
+    assert await read() == totals(11, 3, 18, 4, 0)
+    await wait(5)
+    assert await read() == totals(14, 0, 18, 4, 0)
+    await wait(10)
+    assert await read() == totals(3, 0, 18, 4, 11)

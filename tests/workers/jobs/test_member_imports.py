@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.commands.jobs.member_imports import import_segment_members
+from app.commands.passes.list_imports import import_segment_members
 from app.commands.segments import archive_segment
 from app.domain.errors import Code, Refused
 from app.domain.events.events import LIST_ADDED, EventQuery

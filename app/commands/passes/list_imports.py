@@ -8,7 +8,15 @@ from dataclasses import dataclass, replace
 from app.clock import SystemClock
 from app.commands.audit import record_audit_entry
 from app.commands.context import Context
-from app.commands.passes.lists import ListResult, find_listable_segment, find_listed_passes
+from app.commands.uploads import (
+    HEAD_BYTES,
+    LEGACY_ENCODING_WARNING,
+    Upload,
+    copy_upload,
+    hash_row,
+    read_upload,
+    report_line,
+)
 from app.domain.errors import Problem, Refused
 from app.domain.events.events import LIST_ADDED
 from app.domain.events.own_events import own_event
@@ -20,8 +28,7 @@ from app.domain.jobs import MAX_OPEN_JOBS, Job, JobKind, JobStatus, Tally, check
 from app.domain.passes.lists import list_metadata
 from app.store.mongo.ids import ordered_id
 
-from .imports import LEGACY_ENCODING_WARNING
-from .uploads import HEAD_BYTES, Upload, copy_upload, hash_row, read_upload, report_line
+from .lists import ListResult, find_listable_segment, find_listed_passes
 
 
 @dataclass(frozen=True, slots=True)

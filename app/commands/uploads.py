@@ -15,6 +15,7 @@ from app.domain.files.row_splitter import Row
 from app.domain.values.name_hashes import hash_names
 from app.store.workspace.jobs import PART_BYTES
 
+LEGACY_ENCODING_WARNING = "The file is not UTF-8; it was read as Windows-1252."
 HEAD_BYTES = 262_144
 """Bytes at the beginning of a file from which the plan is guessed."""
 
