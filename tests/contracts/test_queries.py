@@ -343,6 +343,8 @@ async def call_all_queries(business: Business) -> None:
         await store.firings.count(firings)
     await store.firings.made_for(["event_none"])
     await store.firings.brief(rule.id, None, None)
+    await store.firings.first_firings(rule.id, [ann.id], None, await ctx.now())
+    assert not await store.firings.has_converted(ann.id, ["none"], 0, 5)
     await store.firings.points_awarded(rule.id, None, await ctx.now())
     assert [each async for each in store.firings.conversions(["visit"], EARLIEST, await ctx.now())] == []
     await store.outboxes.entries([ann.id])

@@ -17,7 +17,7 @@ from app.domain.errors import STORE_FAILURES, StoreRefused, Unavailable
 from app.domain.jobs import EXPORTS, JobKind, JobStatus
 from app.domain.values.instants import from_ms
 from app.store.stages.job_leases import LEASE_MS, STUCK_AFTER, JobLeases, JobRun
-from workers.jobs import exports, imports, inclusions, member_imports, removals, replays, simulations
+from workers.jobs import conversions, exports, imports, inclusions, member_imports, removals, replays, simulations
 from workers.jobs.lease import JobLease
 from workers.worker import Worker
 
@@ -32,6 +32,7 @@ RUNNERS: Mapping[JobKind, JobRunner] = {
     JobKind.EXPORT_ACTIVITIES: exports.run_export,
     JobKind.DELETE_EVENTS: removals.run_removal,
     JobKind.REPLAY_WEBHOOKS: replays.run_replay,
+    JobKind.MEASURE_CONVERSION: conversions.run_conversion,
     JobKind.SIMULATE_RULE: simulations.run_simulation,
     JobKind.IMPORT_SEGMENT_MEMBERS: member_imports.run_member_import,
     JobKind.INCLUDE_MEMBERS: inclusions.run_inclusion,

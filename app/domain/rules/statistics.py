@@ -10,7 +10,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from app.domain.events.events import Event
-from app.domain.values.decimals import ROUNDED, SIX_PLACES, ZERO
+from app.domain.values.decimals import ROUNDED, SIX_PLACES, ZERO, plain
 
 MAX_FIRINGS = 100_000
 """Firings of one rule in one period that a request reads."""
@@ -113,6 +113,19 @@ class Conversion:
             return ZERO
         z = abs(treated.converted / treated.passes - control.converted / control.passes) / deviation
         return Decimal(str(round(math.erf(z / math.sqrt(2)), 6)))
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the figures as the result of a job has them."""
+        groups = {name: getattr(self, name) for name in ("treated", "control")}
+        shown: dict[str, object] = {
+            name: {"passes": group.passes, "converted": group.converted, "rate": _text(group.rate)}
+            for name, group in groups.items()
+        }
+        return {**shown, "uplift": _text(self.uplift), "confidence": _text(self.confidence)}
+
+
+def _text(value: Decimal | None) -> str | None:
+    return None if value is None else plain(value)
 
 
 def find_first_firings(firings: Iterable[BriefFiring]) -> dict[str, BriefFiring]:

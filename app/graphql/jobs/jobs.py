@@ -38,6 +38,7 @@ RESULT = """Result of the job, an object; null until it has ended. Its members d
 - `IMPORT_SEGMENT_MEMBERS`: the numbers of passes `added`, of `duplicate` rows whose pass a row before named, and of rows
   that `failed`.
 - `INCLUDE_MEMBERS`: the number of members `asked`.
+- `MEASURE_CONVERSION`: the figures of `RuleStatistics.conversion`.
 - `SIMULATE_RULE`: the figures of `simulateRule`.
 
 Every result also has the list `warnings`."""

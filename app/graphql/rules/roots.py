@@ -7,6 +7,7 @@ import strawberry
 from app.graphql.types.paging import Connection
 
 from . import mutations
+from .conversions import MeasureRuleConversionPayload, measure_rule_conversion
 from .firings import RuleFiring, list_firings
 from .mutations import (
     CreateRulePayload,
@@ -39,4 +40,5 @@ class RuleMutations:
     archive_rule: RuleStatusPayload = strawberry.mutation(resolver=mutations.archive_rule)
     duplicate_rule: DuplicateRulePayload = strawberry.mutation(resolver=mutations.duplicate_rule)
     retry_rule_firings: RetryRuleFiringsPayload = strawberry.mutation(resolver=retry_rule_firings)
+    measure_rule_conversion: MeasureRuleConversionPayload = strawberry.mutation(resolver=measure_rule_conversion)
     simulate_rule: SimulateRulePayload = strawberry.mutation(resolver=mutations.simulate_rule)

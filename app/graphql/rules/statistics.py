@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated
@@ -126,12 +127,9 @@ class RuleStatistics:
         """Whether passes converted after the rule fired for them first in the period.
 
         A pass converts by its first event of the types after that firing, within the days. Events that rules record do not
-        count here.
+        count here. Exact for up to 100,000 firings; for more, `measureRuleConversion` starts a job.
         """
-        names = parse_names(types, ("types",), parse_type)
-        if not names:
-            raise InvalidInput(Code.REQUIRED, "Give at least one event type.", "types")
-        days = parse_integer(within_days, "withinDays", least=1, most=domain.MAX_CONVERSION_DAYS)
+        names, days = parse_conversion(types, within_days)
         first = domain.find_first_firings(await self._firings(info))
         found = domain.measure_conversion(first, [], 0)
         if first:
@@ -162,11 +160,25 @@ def _group_of(group: domain.ConversionGroup) -> ConversionGroup:
     return ConversionGroup(passes=group.passes, converted=group.converted, rate=group.rate)
 
 
-def statistics_of(info: Info, rule_id: str, after: object, before: object) -> RuleStatistics:
-    """Return the statistics of a rule in a period. Raises InvalidInput for a period that ends before it begins."""
-    info.context.actor.require(READ)
+def parse_conversion(types: Sequence[str], within_days: int) -> tuple[tuple[str, ...], int]:
+    """Return the types and days that conversion asks for. Raises InvalidInput."""
+    names = parse_names(types, ("types",), parse_type)
+    if not names:
+        raise InvalidInput(Code.REQUIRED, "Give at least one event type.", "types")
+    return names, parse_integer(within_days, "withinDays", least=1, most=domain.MAX_CONVERSION_DAYS)
+
+
+def parse_period(after: object, before: object) -> tuple[datetime | None, datetime | None]:
+    """Return the bounds of a period. Raises InvalidInput for a period that ends before it begins."""
     start = None if after is None else parse_instant(after, "from")
     end = None if before is None else parse_instant(before, "to")
     if start is not None and end is not None and start >= end:
         raise InvalidInput(Code.OUT_OF_RANGE, "Give a from that is earlier than to.", "from")
+    return start, end
+
+
+def statistics_of(info: Info, rule_id: str, after: object, before: object) -> RuleStatistics:
+    """Return the statistics of a rule in a period. Raises InvalidInput for a period that ends before it begins."""
+    info.context.actor.require(READ)
+    start, end = parse_period(after, before)
     return RuleStatistics(rule_id=rule_id, after=start, before=end)

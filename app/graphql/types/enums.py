@@ -178,6 +178,7 @@ describe_enum(
         "REPLAY_WEBHOOKS": "Sends messages to a webhook endpoint again. Started by `replayWebhookDeliveries`.",
         "IMPORT_SEGMENT_MEMBERS": "Puts the passes of a file on a list of a segment. Started by `importSegmentMembers`.",
         "INCLUDE_MEMBERS": "Asks a new rule about the members of its segment. Started by `createRule`.",
+        "MEASURE_CONVERSION": "Compares who converted after a rule fired. Started by `measureRuleConversion`.",
         "SIMULATE_RULE": "Computes what a rule would have done, and changes nothing. Started by `simulateRule`.",
     },
 )

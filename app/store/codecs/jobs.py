@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from app.domain.activities import ActivityQuery
@@ -79,7 +79,27 @@ class InclusionOrder:
     rule_id: str
 
 
-Order = ImportOrder | ExportOrder | DeletionOrder | ReplayOrder | SimulationOrder | InclusionOrder | MemberImportOrder
+@dataclass(frozen=True, slots=True)
+class ConversionOrder:
+    """Conversion to measure: of a rule's first firings in a period, by events of some types within a time in ms."""
+
+    rule_id: str
+    types: tuple[str, ...]
+    within_ms: int
+    after: datetime | None = None
+    before: datetime | None = None
+
+
+Order = (
+    ConversionOrder
+    | ImportOrder
+    | ExportOrder
+    | DeletionOrder
+    | ReplayOrder
+    | SimulationOrder
+    | InclusionOrder
+    | MemberImportOrder
+)
 """What a job does, by its kind."""
 
 
@@ -112,6 +132,9 @@ def order_to_doc(order: Order) -> Doc:
         return {"endpoint": order.endpoint_id, "query": query_to_doc(order.query), "upto": order.upto}
     if isinstance(order, ExportOrder):
         return {"query": query_to_doc(order.query), "format": order.format.value, "upto": order.upto}
+    if isinstance(order, ConversionOrder):
+        period = {"after": order.after, "before": order.before}
+        return {"rule": order.rule_id, "types": list(order.types), "within": order.within_ms, **period}
     if isinstance(order, InclusionOrder):
         return {"rule": order.rule_id}
     if isinstance(order, MemberImportOrder):
@@ -142,6 +165,9 @@ def order_from_doc(kind: JobKind, doc: Doc) -> Order:
         case JobKind.SIMULATE_RULE:
             start_ms, end_ms = doc["period"]
             return SimulationOrder(rule_version_from_doc(doc), (start_ms, end_ms))
+        case JobKind.MEASURE_CONVERSION:
+            types, within_ms = tuple(doc["types"]), doc["within"]
+            return ConversionOrder(doc["rule"], types, within_ms, after=doc["after"], before=doc["before"])
         case JobKind.INCLUDE_MEMBERS:
             return InclusionOrder(doc["rule"])
         case JobKind.IMPORT_SEGMENT_MEMBERS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -10,7 +11,7 @@ from app.domain.errors import Code, InvalidInput
 from app.domain.events.events import POINT_ADD, POINT_SUB, RULE_CHANNEL, RULE_FIRED, Event
 from app.domain.rules.statistics import MAX_FIRINGS, BriefFiring, FiringQuery, FiringStatus
 from app.domain.values.decimals import ZERO, add
-from app.domain.values.instants import EARLIEST, to_ms
+from app.domain.values.instants import EARLIEST, LATEST, from_ms, to_ms
 from app.store.codecs.events import from_doc, is_event
 from app.store.mongo.conditions import between
 from app.store.mongo.decimal128 import from_decimal128
@@ -110,6 +111,43 @@ class FiringQueries(WorkspaceQueries):
             for doc in await self._read_all(where, projection, (OCCURRED, "_id"), *path, most=10 * MAX_FIRINGS):
                 if doc["origin"]["channel"] != RULE_CHANNEL:
                     yield doc["pass"], to_ms(doc[OCCURRED])
+
+    async def first_firings(
+        self, rule_id: str, pass_ids: Sequence[str], after: datetime | None, before: datetime | None
+    ) -> dict[str, BriefFiring]:
+        """Return by pass id the first firing of a rule in a period, of those passes that have one.
+
+        Index: {workspace, pass, occurred_at, _id}.
+        """
+        within = between(OCCURRED, after or EARLIEST, before)
+        projection = {"pass": 1, OCCURRED: 1, "metadata.control": 1, "metadata.effects.status": 1}
+
+        async def find_first(pass_id: str) -> list[Doc]:
+            stages: list[Doc] = [
+                {"$match": self._in_workspace(**{"pass": pass_id}) | within},
+                {"$match": {RULE: rule_id, "type": RULE_FIRED}},
+                {"$sort": {OCCURRED: 1, "_id": 1}},
+                {"$limit": 1},
+                {"$project": projection},
+            ]
+            return await self._collection.aggregate(stages).to_list(None)
+
+        found = await asyncio.gather(*map(find_first, pass_ids))
+        return {doc["pass"]: _brief_of(doc) for docs in found for doc in docs}
+
+    async def has_converted(self, pass_id: str, types: Sequence[str], fired_ms: int, within_ms: int) -> bool:
+        """Return whether a recorded event of some types occurred on a pass after a firing, at most `within_ms` later.
+
+        Index: {workspace, pass, occurred_at, _id}.
+        """
+        within = {"$gt": from_ms(fired_ms), "$lte": from_ms(min(fired_ms + within_ms, to_ms(LATEST)))}
+        stages: list[Doc] = [
+            {"$match": self._in_workspace(**{"pass": pass_id, OCCURRED: within})},
+            {"$match": {"type": {"$in": list(types)}, "origin.channel": {"$ne": RULE_CHANNEL}}},
+            {"$limit": 1},
+            {"$project": {"_id": 1}},
+        ]
+        return bool(await self._collection.aggregate(stages).to_list(None))
 
     def _of_rule(self, rule_id: str, kind: str, after: datetime | None, before: datetime | None) -> Doc:
         where = self._in_workspace(**{RULE: rule_id, "type": kind})

@@ -11,7 +11,7 @@ from app.commands.rules.rules import create_rule, set_rule_status
 from app.domain.rules.rules import Rule, RuleStatus
 from app.domain.values.instants import format_instant
 from app.flow import SLOT_RANGES
-from app.graphql.types.ids import to_global_id
+from app.graphql.types.ids import database_id, to_global_id
 from app.store.mongo.paging import PageRequest
 from tests.business import Business, purchases
 from tests.graphql.serving import Api, list_codes
@@ -314,6 +314,17 @@ async def test_conversion_compares_treated_passes_with_the_control_group(api: Ap
     assert 0 <= float(found["confidence"]) < 1
     found = (await api.fetch_data(query, types=["purchase"], days=4))["rule"]["statistics"]["conversion"]
     assert found["treated"]["converted"] == 3
+    measure = """mutation ($input: MeasureRuleConversionInput!) { measureRuleConversion(input: $input) { job { id }
+      userErrors { code field } } }"""
+    rule_id = (await api.fetch_data('{ rule(key: "offer") { id } }'))["rule"]["id"]
+    sent = {"ruleId": rule_id, "types": ["purchase"], "withinDays": 4}
+    job_id = (await api.fetch_data(measure, input=sent))["measureRuleConversion"]["job"]["id"]
+    await jobs(business.worker, database_id(job_id, "Job") or "")
+    result = (await api.fetch_data("query ($id: ID!) { job(id: $id) { result } }", id=job_id))["job"]["result"]
+    assert result == {**found, "control": result["control"], "warnings": []}
+    assert {name: result["control"][name] for name in found["control"]} == found["control"]
+    refused = (await api.fetch_data(measure, input={**sent, "types": []}))["measureRuleConversion"]
+    assert list_codes(refused["userErrors"]) == [("REQUIRED", ["types"])]
     answer = await api.execute(query, types=[], days=1)
     assert list_codes(answer["errors"][0]["extensions"]["problems"]) == [("REQUIRED", ["types"])]
 
