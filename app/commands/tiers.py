@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from app.domain.definitions import criteria_of, references_of
+from app.domain.definitions import criteria_of
 from app.domain.errors import STORE_FAILURES, NotFound, Problem
 from app.domain.segments.comparisons import count_comparisons
 from app.domain.segments.criteria import Criteria, iter_types
 from app.domain.segments.limits import check_comparisons, check_rate
-from app.domain.segments.segments import TIER_PROGRAM, DefinitionKind, sort_by_references
+from app.domain.segments.segments import TIER_PROGRAM, DefinitionKind, find_references, sort_by_references
 from app.domain.segments.warnings import find_warnings
 from app.domain.tiers.parsing import parse_program
 from app.domain.tiers.programs import TierProgramVersion
@@ -32,6 +32,7 @@ async def set_tier_program(ctx: Context, sent: Mapping[str, object]) -> TierProg
     profile = await ctx.profile()
     program = parse_program(sent, profile.currency, profile.timezone)
     comparisons = sum(map(count_comparisons, criteria_of(program)))
+    trees = _trees_of(program)
     await charge_points(comparisons)
     before = await find_tier_program(ctx)
     if before is None or not _is_equal(program, before):
@@ -40,10 +41,15 @@ async def set_tier_program(ctx: Context, sent: Mapping[str, object]) -> TierProg
     def build(revision: NextRevision) -> TierProgramVersion | None:
         live = {key: other for key, other in revision.live.items() if key != TIER_PROGRAM}
         segments = revision.live_of(DefinitionKind.SEGMENT)
-        if references_of(program) - segments.keys() - {TIER_PROGRAM}:
-            raise NotFound("live segment", "tiers")
+        for tree, path in trees:
+            if find_references(tree) - segments.keys() - {TIER_PROGRAM}:
+                raise NotFound("live segment", *path)
         nodes = {key: other.references for key, other in live.items() if other.kind is DefinitionKind.SEGMENT}
-        sort_by_references({**nodes, TIER_PROGRAM: references_of(program)}, "tiers")
+        # Each tree is added in turn, so that a circle is reported where it closes.
+        named: set[str] = set()
+        for tree, path in trees:
+            named |= find_references(tree)
+            sort_by_references({**nodes, TIER_PROGRAM: named}, *path)
         previous = revision.latest.get(TIER_PROGRAM)
         if before is not None and previous is not None and previous.version == before.version:
             if _is_equal(program, before):
@@ -61,18 +67,23 @@ async def set_tier_program(ctx: Context, sent: Mapping[str, object]) -> TierProg
 
 async def warn_about_tiers(ctx: Context, program: TierProgramVersion) -> list[Problem]:
     """Return warnings about a program that is valid and looks like a mistake. If the store does not answer, none."""
-    trees: list[tuple[Criteria, tuple[str, ...]]] = [
-        (tree, ("tiers", str(index), name))
-        for index, tier in enumerate(program.tiers)
-        for tree, name in ((tier.reach, "reach"), (tier.keep, "keep"))
-        if tree is not None
-    ]
+    trees = _trees_of(program)
     try:
         recorded = await recorded_types(ctx, {name for tree, _ in trees for name in iter_types(tree)})
         types = await event_types(ctx)
         return [problem for tree, path in trees for problem in find_warnings(tree, types, recorded, *path)]
     except STORE_FAILURES:
         return []
+
+
+def _trees_of(program: TierProgramVersion) -> list[tuple[Criteria, tuple[str, ...]]]:
+    """Return the criteria of a program, each with its path in the input."""
+    return [
+        (tree, ("tiers", str(index), name))
+        for index, tier in enumerate(program.tiers)
+        for tree, name in ((tier.reach, "reach"), (tier.keep, "keep"))
+        if tree is not None
+    ]
 
 
 def _is_equal(program: TierProgramVersion, stored: TierProgramVersion) -> bool:

@@ -139,10 +139,10 @@ async def test_circle_of_segments_and_tiers_is_refused_and_names_its_members(bus
     with pytest.raises(Refused) as refused:
         await set_tier_program(business.ctx, in_segment)
     [problem] = refused.value.problems
-    assert (problem.code, problem.field) == (Code.CYCLE, ("tiers",))
+    assert (problem.code, problem.field) == (Code.CYCLE, ("tiers", "0", "reach"))
     assert f"{segment.id} -> tiers -> {segment.id}" in problem.message
     own = {"tiers": [{"key": "t0", "name": "T", "reach": {"pass": {"field": "tier", "value": "t0"}}}], "period": YEAR}
-    assert await refuse(business, own) == [(Code.CYCLE, ("tiers",))]
+    assert await refuse(business, own) == [(Code.CYCLE, ("tiers", "0", "reach"))]
     plain = await business.create_segment("plain", purchases(2))
     await set_tier_program(
         business.ctx, {"tiers": [{"key": "t0", "name": "T", "reach": {"segment": {"id": plain.id}}}], "period": YEAR}
@@ -182,8 +182,9 @@ async def test_all_problems_of_a_program_are_named(business: Business) -> None:
     assert await refuse(business, {**program(1), "period": None}) == [(Code.REQUIRED, ("period",))]
     two = {"days": 1, "forever": True}
     assert await refuse(business, {**program(1), "period": two}) == [(Code.INVALID, ("period",))]
-    foreign = {"tiers": [{"key": "a", "name": "A", "reach": {"segment": {"id": "seg_none"}}}], "period": YEAR}
-    assert [code for code, _ in await refuse(business, foreign)] == [Code.UNKNOWN]
+    unknown = {"segment": {"id": "seg_none"}}
+    foreign = {"tiers": [{"key": "a", "name": "A", "reach": purchases(1), "keep": unknown}], "period": YEAR}
+    assert await refuse(business, foreign) == [(Code.UNKNOWN, ("tiers", "0", "keep"))]
 
 
 async def test_warnings_name_the_criterion_of_the_tier(business: Business) -> None:

@@ -343,6 +343,7 @@ async def call_all_queries(business: Business) -> None:
         await store.firings.count(firings)
     await store.firings.made_for(["event_none"])
     await store.firings.brief(rule.id, None, None)
+    assert await store.firings.count_retried(rule.id, None, await ctx.now()) == 0
     await store.firings.first_firings(rule.id, [ann.id], None, await ctx.now())
     assert not await store.firings.has_converted(ann.id, ["none"], 0, 5)
     await store.firings.points_awarded(rule.id, None, await ctx.now())

@@ -11,9 +11,8 @@ from app.commands.context import Context
 from app.domain.errors import Code, InvalidInput, LimitExceeded, Problem, refuse_if
 from app.domain.events.events import RULE_FIRED, RULE_RETRIED, Event
 from app.domain.events.own_events import own_event
-from app.domain.ids import made_event_id
 from app.domain.rules.rules import Rule, RuleStatus
-from app.domain.rules.statistics import FiringQuery, FiringStatus, failed_effects
+from app.domain.rules.statistics import FiringQuery, FiringStatus, ids_of_failed
 from app.store.mongo.ids import ordered_id
 from app.store.mongo.paging import PageRequest
 
@@ -85,14 +84,9 @@ async def _find_failed(ctx: Context, rule_id: str) -> list[Event]:
 
 async def _select_unmade(ctx: Context, firings: Sequence[Event]) -> list[Event]:
     """Return the firings with a failed effect that no retry has made yet."""
-    made_ids = {fired.id: _ids_of_failed(fired) for fired in firings}
+    made_ids = {fired.id: ids_of_failed(fired) for fired in firings}
     made = await ctx.workspace.events.get_many([each for ids in made_ids.values() for each in ids])
     return [fired for fired in firings if not made.keys() >= made_ids[fired.id]]
-
-
-def _ids_of_failed(fired: Event) -> set[str]:
-    rule_id, cause = fired.origin.rule or "", fired.origin.cause or ""
-    return {made_event_id(rule_id, cause, cause, index) for index in failed_effects(fired)}
 
 
 def _find_obstacles(rules: Sequence[Rule], paths: Mapping[str, tuple[str, ...]]) -> list[Problem]:

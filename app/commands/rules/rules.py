@@ -63,6 +63,8 @@ from app.templates.rendering import LiquidTexts
 from .inclusions import check_includes_members, start_inclusion
 
 TEXTS = LiquidTexts()
+MAX_REPLACED_VERSIONS = 100
+"""Replaced versions of definitions after which a change of a rule lets the backfill evaluate all passes."""
 LABELS = frozenset({"key", "name", "description"})
 """Names in the input that are no part of the definition."""
 
@@ -270,6 +272,16 @@ def _count_comparisons(version: RuleVersion) -> int:
     return sum(map(count_comparisons, criteria_of(version)))
 
 
+def _must_announce(revision: NextRevision) -> bool:
+    """Return whether all passes are to be evaluated under the version that takes the revision.
+
+    Versions that others replaced are kept as long as a pass was last evaluated before them. A change of a segment lets
+    the backfill evaluate every pass. If only rules change, a pass that nothing happens to would keep all versions.
+    """
+    replaced = len(revision.versions) - len(revision.latest)
+    return replaced >= MAX_REPLACED_VERSIONS and revision.number % MAX_REPLACED_VERSIONS == 0
+
+
 async def _insert_version(ctx: Context, version: RuleVersion, *, read: int) -> None:
     """Insert the next version of a rule. Nothing changes if the latest version has the same content.
 
@@ -296,6 +308,7 @@ async def _insert_version(ctx: Context, version: RuleVersion, *, read: int) -> N
             check_rate(own, revision.versions, revision.now, "conditions")
         return replace(
             version,
+            announces=_must_announce(revision),
             revision=revision.number,
             version=1 if before is None else before.version + 1,
             at=revision.at,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from decimal import Context, Decimal
 
-from app.domain.errors import Code, Problem, Refused
+from app.domain.errors import Code, InvalidInput, Problem, Refused
 from app.domain.values.decimals import ZERO, parse_decimal, plain
 
 from .events import CHECKOUT, CHECKOUT_REJECT, CHECKOUT_UPDATE
@@ -29,8 +29,12 @@ def find_total(event_type: str, metadata: Mapping[str, object], problems: list[P
         if metadata.get("total") is not None:
             return parse_decimal(metadata["total"], "metadata", "total")
         items = metadata.get("items")
-        if not isinstance(items, Sequence) or isinstance(items, str) or not items:
+        if items is None or items == []:
             return None
+        if not isinstance(items, Sequence) or isinstance(items, str):
+            raise InvalidInput(
+                Code.INVALID, "Give the items as a list of objects, or give a total.", "metadata", "items"
+            )
         total = ZERO
         for index, item in enumerate(items):
             total = _EXACT.add(total, _item_amount(item, ("metadata", "items", str(index))))

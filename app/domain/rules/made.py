@@ -24,7 +24,7 @@ from app.domain.events.events import (
 from app.domain.ids import made_event_id
 from app.domain.passes.lists import INCLUDE, list_metadata
 from app.domain.passes.passes import Pass, Profile
-from app.domain.values.decimals import ZERO, plain
+from app.domain.values.decimals import ZERO, canonical, plain
 from app.domain.values.instants import from_ms
 from app.domain.values.paths import split_keys
 from app.domain.values.text import encode_canonical
@@ -151,7 +151,8 @@ class Maker:
         return replace(
             blank,
             type=POINT_ADD if points > 0 else POINT_SUB,
-            points=points,
+            # Products keep the zeros of their factors, and balances would show them: 596.0.
+            points=Decimal(canonical(points)),
             points_expiry=terms.expiry,
             matures_ms=terms.matures_ms,
             label=terms.label,

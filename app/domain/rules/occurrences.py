@@ -68,7 +68,9 @@ class Happened:
 def is_of_merge(event: Event) -> bool:
     """Return whether a merge moved or recorded the event, so that no rule is asked about it.
 
-    An event that had not counted before it moved counts as if it had been recorded on the survivor.
+    An event that had not counted before it moved counts as if it had been recorded on the survivor. A difference that waited
+    for the end of a merge is of the merge, too.
     """
     was_moved = event.move is not None and event.move.was_published
-    return was_moved or event.type == MERGE_FINISHED or event.id.startswith(MERGE_PREFIXES)
+    cause = event.origin.cause if event.is_made else None
+    return was_moved or event.type == MERGE_FINISHED or (cause or event.id).startswith(MERGE_PREFIXES)

@@ -82,6 +82,7 @@ class RuleVersion:
     - `event_metadata`: conditions on the metadata of the event; all must hold.
     - `active_from_ms` (inclusive), `active_to_ms` (exclusive): period in which the rule fires; None is open.
     - `group`: of the rules of one group, only the first that fires for a cause does.
+    - `announces`: every pass must be evaluated under the version soon, so that older versions can be deleted.
     - `control_percent`: share of the passes for which firings are recorded without effects.
     """
 
@@ -107,6 +108,7 @@ class RuleVersion:
     on_correction: OnCorrection = OnCorrection.REVERSE
     historical: OnHistorical = OnHistorical.IGNORE
     control_percent: int = 0
+    announces: bool = False
 
     @cached_property
     def at_ms(self) -> int:
@@ -125,8 +127,8 @@ class RuleVersion:
 
     @property
     def announces_backfill(self) -> bool:
-        """Whether passes must be evaluated under the version at once. A pass meets a rule when it is next walked."""
-        return False
+        """Whether passes must be evaluated under the version soon. Usually, a pass meets a rule when it is next walked."""
+        return self.announces
 
     @property
     def is_in_force(self) -> bool:

@@ -10,6 +10,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from app.domain.events.events import Event
+from app.domain.ids import made_event_id
 from app.domain.values.decimals import ROUNDED, SIX_PLACES, ZERO, plain
 
 MAX_FIRINGS = 100_000
@@ -31,6 +32,12 @@ def failed_effects(fired: Event) -> list[int]:
     if not isinstance(results, list):
         return []
     return [result["index"] for result in results if result["status"] == FiringStatus.FAILED.value]
+
+
+def ids_of_failed(fired: Event) -> set[str]:
+    """Return the ids that the effects of a firing that failed get when a retry makes them."""
+    rule_id, cause = fired.origin.rule or "", fired.origin.cause or ""
+    return {made_event_id(rule_id, cause, cause, index) for index in failed_effects(fired)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from typing import Annotated
 import strawberry
 
 from app.domain.actors import READ
-from app.domain.errors import Code, InvalidInput
 from app.domain.passes import passes as domain
 from app.domain.values.instants import to_ms
 from app.domain.values.text import parse_external_id
@@ -25,7 +24,7 @@ from app.graphql.tiers.status import PassTier, find_pass_tier
 from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument, await_consistency
 from app.graphql.types.enums import describe_enum
 from app.graphql.types.filters import include_merged_passes, parse_activity_filter, parse_event_filter
-from app.graphql.types.ids import database_id, to_global_id
+from app.graphql.types.ids import database_id, require_one, to_global_id
 from app.graphql.types.node import Node, fetcher
 from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
 from app.graphql.types.read_scope import NEEDS_READ
@@ -277,8 +276,7 @@ async def find_pass(
     Give exactly one of them. The id of a pass that was merged into another returns that other pass. Null if no pass
     matches. Needs the scope `read`.
     """
-    if (id is None) == (external_id is None):
-        raise InvalidInput(Code.INVALID, "Name the pass by exactly one of `id` and `externalId`.", "id")
+    require_one("pass", "externalId", id, external_id)
     await await_consistency(info, consistency, token)
     if id is not None:
         pass_id = database_id(id, "Pass")

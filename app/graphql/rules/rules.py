@@ -9,14 +9,13 @@ import strawberry
 
 from app.commands.rules.rules import warn_about_rule
 from app.domain.actors import READ
-from app.domain.errors import Code, InvalidInput
 from app.domain.rules import rules as domain
 from app.domain.rules.statistics import FiringQuery
 from app.domain.values.instants import to_ms
 from app.domain.values.text import parse_text
 from app.graphql.context import Info, RequestContext
 from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument, await_consistency
-from app.graphql.types.ids import database_id, to_global_id
+from app.graphql.types.ids import database_id, require_one, to_global_id
 from app.graphql.types.node import Node, fetcher
 from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
 from app.graphql.types.payloads import InputWarning, warnings_of
@@ -127,8 +126,7 @@ async def find_rule(
 
     Give exactly one of them. Null if no rule matches. Needs the scope `read`.
     """
-    if (id is None) == (key is None):
-        raise InvalidInput(Code.INVALID, "Name the rule by exactly one of `id` and `key`.", "id")
+    require_one("rule", "key", id, key)
     await await_consistency(info, consistency, token)
     rule_id = None
     if id is not None:

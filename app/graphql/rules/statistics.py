@@ -94,13 +94,13 @@ class RuleStatistics:
 
     @strawberry.field
     async def effects_succeeded(self, info: Info) -> int:
-        """Number of effects that succeeded."""
-        return sum(firing.succeeded for firing in await self._firings(info))
+        """Number of effects that succeeded, at the firing or at a retry."""
+        return sum(firing.succeeded for firing in await self._firings(info)) + await self._count_retried(info)
 
     @strawberry.field
     async def effects_failed(self, info: Info) -> int:
-        """Number of effects that failed."""
-        return sum(firing.failed for firing in await self._firings(info))
+        """Number of effects that failed and that no retry has made since."""
+        return sum(firing.failed for firing in await self._firings(info)) - await self._count_retried(info)
 
     @strawberry.field
     async def points_awarded(self, info: Info) -> Decimal:
@@ -148,6 +148,14 @@ class RuleStatistics:
     async def _diagnostics(self, info: Info) -> domain.Diagnostics:
         store, key = info.context.workspace.rule_counts, ("diagnostics", self.rule_id, self.after, self.before)
         return await info.context.read_once(info, key, lambda: store.read(self.rule_id, self.after, self.before))
+
+    async def _count_retried(self, info: Info) -> int:
+        if not any(firing.failed for firing in await self._firings(info)):
+            return 0
+        store, key = info.context.workspace.firings, ("retried", self.rule_id, self.after, self.before)
+        return await info.context.read_once(
+            info, key, lambda: store.count_retried(self.rule_id, self.after, self.before, "from")
+        )
 
     async def _firings(self, info: Info) -> list[domain.BriefFiring]:
         store, key = info.context.workspace.firings, ("brief firings", self.rule_id, self.after, self.before)

@@ -9,7 +9,6 @@ from typing import Annotated
 import strawberry
 
 from app.domain.actors import READ
-from app.domain.errors import Code, InvalidInput
 from app.domain.passes import passes
 from app.domain.segments import segments as domain
 from app.domain.values.instants import to_ms
@@ -17,7 +16,7 @@ from app.domain.values.text import parse_text
 from app.graphql.context import Info, RequestContext
 from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument, await_consistency
 from app.graphql.types.enums import describe_enum
-from app.graphql.types.ids import database_id, to_global_id
+from app.graphql.types.ids import database_id, require_one, to_global_id
 from app.graphql.types.node import Node, fetcher
 from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
 from app.store.mongo.paging import Page
@@ -167,8 +166,7 @@ async def find_segment(
 
     Give exactly one of them. Null if no segment matches. Needs the scope `read`.
     """
-    if (id is None) == (key is None):
-        raise InvalidInput(Code.INVALID, "Name the segment by exactly one of `id` and `key`.", "id")
+    require_one("segment", "key", id, key)
     await await_consistency(info, consistency, token)
     segment_id = None
     if id is not None:

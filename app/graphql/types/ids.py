@@ -7,6 +7,8 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable
 from typing import TypeVar
 
+from app.domain.errors import Code, InvalidInput
+
 T = TypeVar("T")
 
 _MAX_CHARACTERS = 512
@@ -91,3 +93,9 @@ def node_id(text: str) -> tuple[str, str] | None:
     elif type_name == "Pass" and "." in rest:
         type_name = "Membership"
     return None if type_name is None else (type_name, text)
+
+
+def require_one(noun: str, other: str, id: object, value: object) -> None:
+    """Raise InvalidInput, at `id`, unless exactly one of an id and another name is given. `other` names the other one."""
+    if (id is None) == (value is None):
+        raise InvalidInput(Code.INVALID, f"Name the {noun} by exactly one of `id` and `{other}`.", "id")

@@ -37,6 +37,7 @@ def definition_to_doc(version: DefinitionVersion, workspace_id: str) -> Doc:
         case RuleVersion():
             content, digest = rule_version_to_doc(version), digest_of_rule(version)
             content |= {"_id": f"ver_{version.rule_id}_{version.version}"}
+            content |= {"announces": True} if version.announces else {}
     kind, summary = kind_of(version), summarize(version, digest)
     if kind is not DefinitionKind.SEGMENT:
         content |= {"kind": kind.value, "subject": version.subject_id}

@@ -38,4 +38,5 @@ def rule_version_from_doc(doc: Doc) -> RuleVersion:
         version=doc["version"],
         at=doc["at"],
         first_at=doc["first_at"],
+        announces=doc.get("announces", False),
     )

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from app.domain.errors import Code, InvalidInput
 from app.domain.events.events import POINT_ADD, POINT_SUB, RULE_CHANNEL, RULE_FIRED, Event
-from app.domain.rules.statistics import MAX_FIRINGS, BriefFiring, FiringQuery, FiringStatus
+from app.domain.rules.statistics import MAX_FIRINGS, BriefFiring, FiringQuery, FiringStatus, ids_of_failed
 from app.domain.values.decimals import ZERO, add
 from app.domain.values.instants import EARLIEST, LATEST, from_ms, to_ms
 from app.store.codecs.events import from_doc, is_event
@@ -83,6 +83,20 @@ class FiringQueries(WorkspaceQueries):
         docs = await self._read_all(where, projection, (OCCURRED, "_id"), *path)
         return [_brief_of(doc) for doc in docs]
 
+    async def count_retried(self, rule_id: str, after: datetime | None, before: datetime | None, *path: str) -> int:
+        """Return how many of the effects that failed at the firings of a period a retry has made since.
+
+        Indexes: {workspace, origin.rule, type, occurred_at, _id}, _id. Raises InvalidInput as `brief` does.
+        """
+        where = self._of_rule(rule_id, RULE_FIRED, after, before) | _STATUSES[FiringStatus.FAILED]
+        docs = await self._read_all(where, None, (OCCURRED, "_id"), *path)
+        made_ids = [each for doc in docs if is_event(doc) for each in ids_of_failed(from_doc(doc))]
+
+        async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
+            return await self._collection.find(self._by_id({"$in": list(chunk)}), {"type": 1}).to_list(None)
+
+        return sum(is_event(doc) for doc in await in_chunks(find_chunk, made_ids, self._in_chunk))
+
     async def points_awarded(
         self, rule_id: str, after: datetime | None, before: datetime | None, *path: str
     ) -> Decimal:
@@ -154,7 +168,7 @@ class FiringQueries(WorkspaceQueries):
         return where | between(OCCURRED, after or EARLIEST, before)
 
     async def _read_all(
-        self, where: Doc, projection: Doc, order: Sequence[str], *path: str, most: int = MAX_FIRINGS
+        self, where: Doc, projection: Doc | None, order: Sequence[str], *path: str, most: int = MAX_FIRINGS
     ) -> list[Doc]:
         found = self._collection.find(where, projection).sort([(name, 1) for name in order]).limit(most + 1)
         docs = await found.to_list(None)

@@ -30,6 +30,8 @@ def test_total_is_that_of_the_metadata_else_the_sum_of_the_items(metadata: Any, 
     ("metadata", "path"),
     [
         ({"total": "many"}, ("metadata", "total")),
+        ({"items": {"price": 1}}, ("metadata", "items")),
+        ({"items": "2 coffees"}, ("metadata", "items")),
         ({"items": [{"price": 1}, {"sku": "A"}]}, ("metadata", "items", "1", "price")),
         ({"items": [{"price": 1, "quantity": "two"}]}, ("metadata", "items", "0", "quantity")),
         ({"items": [{"price": "0.000001", "quantity": "0.5"}]}, ("metadata", "items")),

@@ -11,7 +11,7 @@ from app.domain.activities import POINTS_ADDED, REWARDED_POINTS, RULE_WAS_FIRED
 from app.domain.events.events import RULE_INCLUDED, Event
 from app.domain.ids import inclusion_id
 from app.domain.rules.cascades import MAX_MADE_AT_INSTANT
-from app.domain.rules.effects import DeductPoints, RecordEvent
+from app.domain.rules.effects import AwardPoints, DeductPoints, PointsPerAmount, RecordEvent
 from app.domain.rules.rules import Nth, PerPassLimit, RuleVersion, When
 from app.domain.rules.triggers import BalanceTrigger, EventTrigger, SegmentTrigger
 from app.domain.segments.criteria import parse_criteria
@@ -40,6 +40,13 @@ def test_purchase_earns_points_in_the_walk_that_counts_it() -> None:
     assert [entry.number for entry in simulation.entries if entry.made] == [fired.step, award.step]
     assert simulation.card.firings["rule_points"].total == 1
     assert ("point_add", None) not in simulation.card.aggregates, "made events are nobody's activity"
+
+
+def test_points_have_no_zeros_behind_their_digits() -> None:
+    per = AwardPoints(per_amount=PointsPerAmount(Decimal("1.5"), Decimal(1), decimals=1))
+    simulation = RuleSimulation(defined(rule("points", per, fixed("2.50", multiplier=Decimal(2)))))
+    simulation.play(purchase_event(1, START + 5, Decimal(10)))
+    assert (simulation.given, str(simulation.card.points)) == ([15, 5], "20")
 
 
 def test_refund_takes_back_what_the_net_amount_no_longer_earns() -> None:

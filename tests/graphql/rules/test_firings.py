@@ -201,6 +201,9 @@ async def test_failed_effect_is_made_once_after_its_cause_is_mended(api: Api) ->
     made = {"type": "greeting", "points": "4", "metadata": {"to": "Ann"}}
     assert firings["ann"]["effects"] == [{"status": "FAILED", "event": None, "retriedEvent": made}]
     assert firings["bob"]["effects"] == [{"status": "FAILED", "event": None, "retriedEvent": None}]
+    query = '{ rule(key: "welcome") { statistics { effectsSucceeded effectsFailed } } }'
+    figures = (await api.fetch_data(query))["rule"]["statistics"]
+    assert figures == {"effectsSucceeded": 1, "effectsFailed": 1}
     ids = [firings["ann"]["id"], firings["bob"]["id"]]
     assert await retry(api, ids=ids) == 1, "the effect of the first firing was made"
     await business.run_worker()

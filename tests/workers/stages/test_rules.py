@@ -11,7 +11,7 @@ import pytest
 
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import count_matching_events, erase_pass, remove_events
-from app.commands.rules.rules import create_rule
+from app.commands.rules.rules import create_rule, update_rule
 from app.commands.segments import update_segment
 from app.domain.activities import CUSTOM_EVENT, POINTS_ADDED, REWARDED_POINTS, RULE_WAS_FIRED
 from app.domain.definitions import Definitions
@@ -331,3 +331,39 @@ async def test_edit_of_a_segment_asks_rules_only_with_fire_rules(business: Busin
     await business.run_worker()
     card = await business.read_pass()
     assert (list(card.memberships), int(card.points)) == ([segment.id], 5 if fire_rules else 0)
+
+
+async def test_rule_is_not_asked_about_the_difference_that_ends_a_merge(business: Business) -> None:
+    await define(business, "points", PER_DOLLAR)
+    noticed = {"recordEvent": {"type": "noticed"}}
+    await define(business, "taken", noticed, trigger={"event": {"types": ["point_sub"]}})
+    bought = await buy(business, 50)
+    other = await buy(business, 7, pass_external_id="bob")
+    await merge_passes(business.ctx, other.pass_id, bought.pass_id)
+    await Sweep(business.worker, STAGES).fold()
+    await business.record({"type": "refund", "amount": 20, "correction_of": bought.id, "pass_external_id": "bob"})
+    await business.run_worker()
+    assert [event.type for event in await read_made(business, "bob")][-1] == "point_sub"
+    await wait(business, 60)
+    await record_one(business, {"type": "refund", "amount": 5, "correction_of": bought.id, "pass_external_id": "bob"})
+    assert [event.type for event in await read_made(business, "bob")].count("noticed") == 1
+
+
+async def test_old_versions_go_also_where_only_rules_change(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pass to which nothing happens is evaluated under a later version, so that it needs no old one."""
+    monkeypatch.setattr("app.commands.rules.rules.MAX_REPLACED_VERSIONS", 4)
+    await business.record({"amount": 1})
+    rule_id = await define(business, "points", PER_DOLLAR)
+    await business.run_worker()
+    for month in range(2, 12):
+        business.clock.set((await business.clock.now()).replace(month=month))
+        await update_rule(business.ctx, rule_id, {"priority": month})
+        await business.run_worker()
+    versions = await business.ctx.workspace.definitions.versions()
+    assert [version.version for version in versions] == [7, 8, 9, 10, 11]
+    assert [version.announces_backfill for version in versions] == [False, True, False, False, False]
+    assert (await business.read_pass()).revision == 8
+    await buy(business, 3, occurred_at=await business.clock.now())
+    assert (await business.read_pass()).points == 3
