@@ -29,37 +29,11 @@ from app.store.mongo.paging import Page
 from app.store.workspace.events import MAX_COUNTED_EVENTS
 
 from .consequences import effects_of, points_earned, read_made
+from .origins import EventOrigin, origin_of
 
 if TYPE_CHECKING:
     from app.graphql.activities.activities import Activity
     from app.graphql.passes.passes import Pass
-
-
-class EventChannel(StrEnum):
-    """Way in which an event was recorded."""
-
-    API = "API"
-    BATCH = "BATCH"
-    IMPORT = "IMPORT"
-    WEBHOOK = "WEBHOOK"
-    MANUAL = "MANUAL"
-    RULE = "RULE"
-    INTERNAL = "INTERNAL"
-
-
-describe_enum(
-    EventChannel,
-    "EventChannel",
-    {
-        "API": "By `recordEvent`, by one of its short forms such as `recordPurchase`, or by `updatePass`.",
-        "BATCH": "By `recordEvents`.",
-        "IMPORT": "By `importEvents`, from a file.",
-        "WEBHOOK": "By an inbound hook, from a message of another system.",
-        "MANUAL": "By a member of staff, whom the client named in `staff` of a recording mutation.",
-        "RULE": "By a rule. `Event.source` is then `rule:<key>`.",
-        "INTERNAL": "By Punchcard itself, for example in a merge of two passes.",
-    },
-)
 
 
 class EventOrder(StrEnum):
@@ -77,29 +51,6 @@ describe_enum(
         "OLDEST_FIRST": "By `occurredAt`, oldest first.",
     },
 )
-
-
-@strawberry.type
-class EventOrigin:
-    """Where an event came from."""
-
-    channel: EventChannel = strawberry.field(description="Way in which the event was recorded.")
-    ip_address: str | None = strawberry.field(
-        description="IP address of the client that recorded the event. Null if no client called directly, for example "
-        "in an import."
-    )
-    user_agent: str | None = strawberry.field(
-        description="`User-Agent` header of the client that recorded the event. Null if the client sent none or did "
-        "not call directly."
-    )
-    actor: str | None = strawberry.field(
-        description="Global id of the API key that recorded the event, or that started the job which recorded it. For "
-        "the channel `WEBHOOK`, an id made from the inbound hook, which `node` does not find. Null for "
-        "the channel `INTERNAL`."
-    )
-    staff: str | None = strawberry.field(
-        description="Member of staff who acted by hand, as the client named them in `staff`."
-    )
 
 
 @strawberry.type
@@ -235,7 +186,7 @@ def event_of(event: domain.Event, *, sent: Collection[str] = ()) -> Event:
 
     `sent` names the fields that the call itself sent, of `CONTENT` and `origin`: they do not need the scope `read`.
     """
-    origin, expiry = event.origin, event.points_expiry
+    expiry = event.points_expiry
     return Event(
         id=strawberry.ID(to_global_id("Event", event.id)),
         category=event.category,
@@ -253,13 +204,7 @@ def event_of(event: domain.Event, *, sent: Collection[str] = ()) -> Event:
         metadata=JSON(event.metadata),
         occurred_at=event.occurred_at,
         recorded_at=event.recorded_at,
-        origin=EventOrigin(
-            channel=EventChannel(origin.channel),
-            ip_address=origin.ip_address,
-            user_agent=origin.user_agent,
-            actor=None if origin.actor is None else to_global_id("ApiKey", origin.actor),
-            staff=origin.staff,
-        ),
+        origin=origin_of(event),
         definition_version=event.definition_version,
         own_label=event.label,
         pass_id=event.pass_id,

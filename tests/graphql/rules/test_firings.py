@@ -20,7 +20,8 @@ from workers.stages.run_job import jobs
 
 FIRING = """id ruleVersion occurredAt status late number depth effects { index status reason points event { type points } }
   pass { externalId } rule { key } event { type amount } activity { type }"""
-EVENT = "pointsEarned effects { type points source origin { channel } } activities { type }"
+EVENT = """pointsEarned effects { type points source origin { channel rule { key } ruleVersion depth cause } }
+  activities { type }"""
 
 
 async def define(business: Business, key: str, trigger: Any, effects: list[Any], **more: Any) -> Rule:
@@ -65,7 +66,8 @@ async def test_event_shows_what_rules_made_for_it(api: Api) -> None:
     assert [(each["type"], each["points"], each["source"]) for each in event["effects"]] == [
         ("point_add", "29", "rule:points"), ("thanks", "0", "rule:points"),
     ]  # fmt: skip
-    assert {each["origin"]["channel"] for each in event["effects"]} == {"RULE"}
+    origin = {"channel": "RULE", "rule": {"key": "points"}, "ruleVersion": 1, "depth": 1, "cause": bought}
+    assert [each["origin"] for each in event["effects"]] == [origin] * 2
     assert "customer.segment.entered" in [each["type"] for each in event["activities"]]
     await buy(api, 10, type="refund", correctionOf=bought)
     await business.run_worker()
