@@ -87,9 +87,11 @@ class Tally:
     def plus(self, other: Tally) -> Tally:
         """Return the sum of both tallies."""
         return Tally(
-            self.created + other.created, self.duplicate + other.duplicate, self.failed + other.failed,
-            self.left_out + other.left_out,
-        )  # fmt: skip
+            self.created + other.created,
+            self.duplicate + other.duplicate,
+            self.failed + other.failed,
+            left_out=self.left_out + other.left_out,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,7 @@ INTERNAL = frozenset(
     app.auth.MAX_HEADER_CHARACTERS
     app.backlog.MAX_STORE_SHARE
     app.commands.definitions.MAX_ATTEMPTS
+    app.commands.rules.rules.MAX_REPLACED_VERSIONS
     app.commands.events.event_types.MAX_ATTEMPTS
     app.commands.inbound.deliveries.MAX_USER_AGENT
     app.domain.events.receipts.MAX_CARRIED_BYTES

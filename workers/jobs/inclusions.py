@@ -1,6 +1,6 @@
 """includeMembers: record an internal event for each member of a rule's segment, so that the walk asks the rule about it.
 
-The id of the event follows from rule and pass. So a repeat of a batch, or of the whole job, asks about nobody twice.
+The id of the event follows from rule and pass. So a repeat of a batch, or of the whole job, asks about no pass twice.
 """
 
 from __future__ import annotations

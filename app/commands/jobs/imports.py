@@ -228,7 +228,7 @@ async def record_rows(
         for _ in refused[index]
     ]
     return RecordedRows(
-        Tally(created, duplicate, len(refused), left_out), report, names=names, is_other_file=is_other_file
+        Tally(created, duplicate, len(refused), left_out=left_out), report, names=names, is_other_file=is_other_file
     )
 
 

@@ -72,7 +72,7 @@ async def import_segment_members(
         warnings=tuple(warnings),
     )
     await record_audit_entry(ctx, "importSegmentMembers", "Segment", segment_id, list=list_name, job=job_id)
-    order = MemberImportOrder(segment_id, list_name, plan, copied.size)
+    order = MemberImportOrder(segment_id, list_name, plan, size=copied.size)
     if not await ctx.workspace.jobs.insert(job, order, ctx.actor.key_id, plan.start):
         await ctx.workspace.jobs.drop_input(job_id)
         raise too_many_jobs("file")

@@ -25,7 +25,7 @@ def check_includes_members(version: RuleVersion) -> None:
 async def start_inclusion(ctx: Context, rule_id: str) -> Job:
     """Insert the job of a rule that is about to be created. The job waits for the rule.
 
-    So a crash between the two leaves no rule without its job. A repeated call creates another job, which asks nobody
+    So a crash between the two leaves no rule without its job. A repeated call creates another job, which asks about no pass
     twice. Raises LimitExceeded and Unavailable.
     """
     job = Job(

@@ -36,7 +36,7 @@ def total_points(balance: Decimal, pending: Iterable[Decimal], events: Iterable[
     for event in events:
         earned = add(earned, earned_points(event))
         spent = add(spent, spent_points(event))
-    return PointTotals(balance, waiting, earned, spent)
+    return PointTotals(balance, waiting, earned=earned, spent=spent)
 
 
 def earned_points(event: Event) -> Decimal:

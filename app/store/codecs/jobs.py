@@ -173,7 +173,7 @@ def order_from_doc(kind: JobKind, doc: Doc) -> Order:
         case JobKind.IMPORT_SEGMENT_MEMBERS:
             stored = doc["plan"]["layout"]
             plan = MemberPlan(doc["plan"]["begin"], None if stored is None else _layout_of(stored))
-            return MemberImportOrder(doc["segment"], doc["list"], plan, doc["size"])
+            return MemberImportOrder(doc["segment"], doc["list"], plan, size=doc["size"])
         case JobKind.EXPORT_EVENTS:
             return ExportOrder(event_query_from_doc(doc["query"]), ExportFormat(doc["format"]))
         case JobKind.EXPORT_ACTIVITIES:
@@ -195,7 +195,7 @@ def _file_from_doc(doc: Doc) -> File | None:
 
 def tally_from_doc(doc: Doc) -> Tally:
     """Return the counts of a job's document."""
-    return Tally(doc["created"], doc["duplicate"], doc["failed"], doc.get("left_out", 0))
+    return Tally(doc["created"], doc["duplicate"], doc["failed"], left_out=doc.get("left_out", 0))
 
 
 def tally_to_doc(tally: Tally) -> Doc:
