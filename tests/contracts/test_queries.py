@@ -335,6 +335,7 @@ async def call_all_queries(business: Business) -> None:
     assert await store.rules.count_versions(rule.id) == 2
     assert await store.rules.first_revision(rule.id) == rule.latest.revision
     await store.passes.is_evaluated_until(rule.latest.revision, rule.latest.at)
+    await store.passes.is_evaluated_until(0, EARLIEST)
     for firings in (
         FiringQuery(), FiringQuery(rule_id=rule.id), FiringQuery(pass_id=ann.id, status=FiringStatus.FAILED),
         FiringQuery(rule_id=rule.id, status=FiringStatus.SUCCEEDED, occurred_after=await ctx.now()),

@@ -1,6 +1,6 @@
 """Checkouts: transactions that later updates and a reject correct. The walk makes the differences of their totals.
 
-`checkout_update` and `checkout_reject` add nothing to spend themselves. (Source: docs/explanation/checkouts.md.)
+`checkout_update` and `checkout_reject` add nothing to spend themselves. (Source: docs/howto/correct-and-erase.md.)
 """
 
 from __future__ import annotations

@@ -154,7 +154,7 @@ class RuleStatistics:
             return 0
         store, key = info.context.workspace.firings, ("retried", self.rule_id, self.after, self.before)
         return await info.context.read_once(
-            info, key, lambda: store.count_retried(self.rule_id, self.after, self.before, "from")
+            info, key, lambda: store.count_retried(self.rule_id, self.after, self.before)
         )
 
     async def _firings(self, info: Info) -> list[domain.BriefFiring]:

@@ -20,12 +20,12 @@ from app.domain.ids import SLOTS, slot_of
 from app.domain.passes.passes import Pass
 from app.domain.values.instants import from_ms, to_ms
 from app.store.codecs import events
-from app.store.codecs.definitions import definition_from_doc
 from app.store.codecs.passes import from_doc
 from app.store.mongo.failures import find_bad_document
 from app.store.mongo.horizons import Horizon, read_soonest
 from app.store.mongo.queries import NO_WORKSPACES, Database, Doc, update_by_ids
 from app.store.mongo.slots import move_to_slot
+from app.store.workspace.definitions import DefinitionQueries
 
 from .histories import HistoryQueries
 from .pending import PendingAt
@@ -202,8 +202,7 @@ class FoldQueries(HistoryQueries):
 
     async def versions(self, workspace_id: str, after_rev: int) -> list[DefinitionVersion]:
         """Return the versions after a revision, oldest first; usually there are none. Index: {workspace, rev}."""
-        query = {"workspace": workspace_id, "rev": {"$gt": after_rev}}
-        return [definition_from_doc(doc) for doc in await self._definitions.find(query).sort("rev", 1).to_list(None)]
+        return await DefinitionQueries(self._db, workspace_id, self._in_chunk).versions(after_rev)
 
     async def count_failure(self, card: Pass, error: str, at_ms: int) -> int:
         """Count a failure of a pass and return the failures in a row. `PARKED_AFTER` of them park the pass.

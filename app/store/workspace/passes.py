@@ -237,7 +237,7 @@ class PassQueries(WorkspaceQueries):
             {"$match": {"parked": {"$exists": False}}},
         ]
         due: list[Doc] = [
-            {"$match": {"due": {"$gte": 0, "$lte": to_ms(until)}}},
+            {"$match": {"due": {"$gte": 0, "$lt": to_ms(until) + 1}}},
             {"$match": {**self._in_workspace(), "parked": {"$exists": False}}},
         ]
         pending: list[Doc] = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -54,7 +55,7 @@ PROGRAM = TierProgramVersion(
 ENDED = TierProgramVersion(5, 3, AT, tiers=(), period=TierPeriod(days=30))
 
 
-@pytest.mark.parametrize("version", [SEGMENT, PROGRAM, ENDED])
+@pytest.mark.parametrize("version", [SEGMENT, replace(SEGMENT, fires_rules=True), PROGRAM, ENDED])
 def test_definition_comes_back_from_its_document(version: DefinitionVersion) -> None:
     assert definition_from_doc(encode_and_decode(definition_to_doc(version, "ws_1"))) == version
 
