@@ -78,10 +78,8 @@ POINT_ADD, POINT_SUB = "point_add", "point_sub"
 """Types of points given and taken apart from other events. Rules make events of these types."""
 RULE_FIRED = "rule_fired"
 """Internal type of the event that each firing of a rule makes."""
-RULE_RETRIED = "rule_retried"
-"""Internal type that retryRuleFirings records. `metadata` names the firing whose failed effects are made again."""
-RULE_INCLUDED = "rule_included"
-"""Internal type that asks a rule about a present member of its segment. `metadata` has rule, segment and revision."""
+RULE_RETRIED, RULE_INCLUDED = "rule_retried", "rule_included"
+"""Internal types that ask the walk to make the failed effects of a firing again, and to ask a rule about a member."""
 MERGE_FINISHED = "merge_finished"
 """Internal type recorded on the survivor when all events of a merged pass have moved to it."""
 LIST_ADDED, LIST_REMOVED = "list_added", "list_removed"
@@ -89,8 +87,7 @@ LIST_ADDED, LIST_REMOVED = "list_added", "list_removed"
 LIST_EVENTS = frozenset({LIST_ADDED, LIST_REMOVED})
 INTERNAL_TYPES = frozenset({
     PASS_UPDATED, EVENT_REMOVED, PASS_ERASED, PASS_MERGED, RULE_FIRED, RULE_RETRIED, RULE_INCLUDED, MERGE_FINISHED,
-    *LIST_EVENTS,
-})  # fmt: skip
+}) | LIST_EVENTS  # fmt: skip
 TOMBSTONES = frozenset({EVENT_REMOVED, PASS_ERASED, PASS_MERGED})
 """Types that remove something from a pass. Their events count in no aggregate and appear in no list."""
 
