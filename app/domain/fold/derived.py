@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from app.domain.events.events import INSTALLED, RULE_FIRED, Event
-from app.domain.events.ordering import is_made_here
+from app.domain.events.ordering import is_made_here, sort_events
 from app.domain.passes.passes import Pass
 from app.domain.passes.profiles import (
     FIELD_EVENTS,
@@ -153,9 +153,9 @@ class Derived:
         return expired
 
     def remove_events(self, event_ids: Collection[str], measures: Iterable[Measure], at_ms: int) -> list[Event]:
-        """Rebuild all values without these events, and return those of them that counted until now."""
+        """Rebuild all values without these events, and return those of them that counted until now, in their order."""
         # Without the ids of events, the history was not read: the tombstone removes the pass.
-        removed = [event for event in self.counted if event.id in event_ids] if event_ids else []
+        removed = sort_events(event for event in self.counted if event.id in event_ids) if event_ids else []
         self.removed_ids |= {event.id for event in removed}
         if removed:
             self._rebuild([event for event in self.counted if event.id not in event_ids], measures, at_ms)

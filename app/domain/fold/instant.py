@@ -84,6 +84,8 @@ def apply_version(walk: Walk, asking: Asking, at_ms: int, version: DefinitionVer
     """Put a version into force at the instant. Evaluate all segments and the tier, unless it is a version of a rule."""
     if not isinstance(version, Version | TierProgramVersion):
         walk.apply_revision(version, at_ms)
+        # An event that occurred before the version and comes after it is late: it counts under the version.
+        walk.reach(at_ms)
         # A rule that is new to the pass compares with the balance of now.
         walk.note_asked()
         return

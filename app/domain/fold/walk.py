@@ -246,12 +246,16 @@ class Walk:
         if expired := self.derived.count_points(events, at_ms, self.at_ms):
             self.new_entries.report_expiries(expired, at_ms)
 
+    def reach(self, at_ms: int) -> None:
+        """Make an instant the last one that was visited: events leave their windows until then."""
+        self.at_ms = at_ms
+        self.derived.expire_windows(self.active.windows, at_ms)
+
     def evaluate(self, step: Step) -> list[Transition]:
         """Evaluate all segments after what happened in the step, and emit and return the transitions."""
         at_ms, version = step.at_ms, step.version
-        self.at_ms = at_ms
         transitions: list[Transition] = []
-        self.derived.expire_windows(self.active.windows, at_ms)
+        self.reach(at_ms)
         if isinstance(version, Version):
             for archived_id in [segment_id for segment_id in self.members if segment_id not in self.active.by_segment]:
                 del self.members[archived_id]

@@ -94,6 +94,32 @@ def test_points_follow_the_version_that_fired() -> None:
     assert simulation.given == [10, -5, 30]
 
 
+def test_event_that_comes_after_a_version_met_its_pass_is_late_and_fires_under_that_version() -> None:
+    """Otherwise the event counts before the version, which is not asked, and the version before is no longer in force."""
+    first = rule("points", per_dollar())
+    second = rule("points", per_dollar(3), version=2, at_ms=START + 100)
+    simulation = RuleSimulation(defined(first))
+    simulation.play(purchase_event(1, START + 5, Decimal(10)))
+    simulation.definitions = defined(first, second)
+    simulation.fold_until(START + 200)
+    simulation.play(purchase_event(2, START + 50, Decimal(10), recorded_ms=START + 300))
+    assert simulation.given == [10, 30]
+    assert [(event.origin.rule_version, event.occurred_ms) for event in simulation.fired] == [
+        (1, START + 5), (2, START + 300),
+    ]  # fmt: skip
+
+
+def test_several_removals_of_one_instant_are_reported_in_the_order_in_which_their_events_counted() -> None:
+    bought = [purchase_event(i, START + 5 + i) for i in range(3)]
+    simulation = RuleSimulation(defined(rule("points", per_dollar())))
+    for event in reversed(bought):
+        simulation.pending = [event]
+        simulation.fold_until(START + DAY_MS)
+    simulation.pending = [removal(event, START + 2 * DAY_MS) for event in bought]
+    simulation.fold_until(START + 2 * DAY_MS)
+    assert [entry.refs["removed"] for entry in simulation.entries if "removed" in entry.refs] == [e.id for e in bought]
+
+
 def test_nth_counts_matching_events_and_fires_once_for_each_number() -> None:
     simulation = RuleSimulation(defined(rule("third", fixed(1), nth=Nth(every=3))))
     events = [purchase_event(i, START + i * DAY_MS) for i in range(1, 8)]
