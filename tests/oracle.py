@@ -5,6 +5,7 @@ The oracle shares no code with the product. It answers each question from the wh
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -90,6 +91,12 @@ class OraclePoints:
     is_activity: bool = True
     is_removed: bool = False
     step: int = 0
+    is_award: bool = False
+    """Whether a rule gave or took the points. Awards with the same end share what is left of them."""
+    is_difference: bool = False
+    """Whether a correction made the award, or took it back."""
+    matures_at_ms: int | None = None
+    """The instant from which an award is in the balance."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +115,7 @@ class _Grant:
     left: Decimal
     ends_at_ms: int | None
     idle_days: int | None
+    award: tuple[int | None, int | None] | None = None
 
     def end_ms(self, active_ms: int) -> int | None:
         return self.ends_at_ms if self.idle_days is None else active_ms + self.idle_days * DAY
@@ -129,17 +137,98 @@ def points_until(events: Iterable[OraclePoints], until_ms: int) -> PointsState:
     expired: list[tuple[str, Decimal, int]] = []
     debt, active_ms = Decimal(0), 0
 
+    # Points of awards, by end: given, expired, and taken back after the end. Awards that wait, as (instant, event).
+    given: dict[object, Decimal] = defaultdict(Decimal)
+    lapsed: dict[object, Decimal] = defaultdict(Decimal)
+    taken: dict[object, Decimal] = defaultdict(Decimal)
+    waiting: list[tuple[int, OraclePoints, Decimal]] = []
+    # The last award that inactivity ends, by the number of days: all such awards end together.
+    latest: dict[int | None, int] = defaultdict(int)
+
+    def end_of(grant: _Grant) -> int | None:
+        if grant.award is None or grant.idle_days is None:
+            return grant.end_ms(active_ms)
+        return grant.end_ms(max(active_ms, latest[grant.idle_days]))
+
     def order(grant: _Grant) -> tuple[bool, int, int, str]:
-        end = grant.end_ms(active_ms)
+        end = end_of(grant)
         return (True, grants.index(grant), 0, "") if end is None else (False, end, grant.at_ms, grant.id)
 
-    def expire(now_ms: int) -> None:
+    def remove_ended(now_ms: int) -> None:
         for grant in sorted(grants, key=order):
-            end = grant.end_ms(active_ms)
+            end = end_of(grant)
             if end is not None and end <= now_ms:
                 grants.remove(grant)
+                lapsed[grant.award] += grant.left
                 if grant.left:
                     expired.append((grant.id, grant.left, end))
+
+    def expire(now_ms: int) -> None:
+        while waiting and (first := min(waiting, key=lambda each: each[0]))[0] <= now_ms:
+            waiting.remove(first)
+            remove_ended(first[0])
+            award(first[1], first[2], first[0])
+        remove_ended(now_ms)
+
+    def award(event: OraclePoints, points: Decimal, at_ms: int) -> None:
+        nonlocal debt
+        key = (event.ends_at_ms, event.idle_days)
+        grant = _Grant(event.id, at_ms, points, event.ends_at_ms, event.idle_days, key)
+        end = grant.end_ms(max(active_ms, at_ms))
+        if end is None or end > at_ms:
+            given[key] += points
+            latest[event.idle_days] = at_ms
+            repaid = min(debt, points)
+            debt, grant.left = debt - repaid, points - repaid
+            grants.append(grant)
+
+    def spend(points: Decimal) -> None:
+        nonlocal debt
+        for grant in sorted(grants, key=order):
+            used = min(grant.left, points)
+            grant.left, points = grant.left - used, points - used
+        debt += points
+
+    def change_award(event: OraclePoints, now_ms: int) -> None:
+        """Count an award, a reversal of one, or a deduction by a rule."""
+        nonlocal debt
+        key, points = (event.ends_at_ms, event.idle_days), event.points
+        end = event.ends_at_ms if event.idle_days is None else active_ms + event.idle_days * DAY
+        is_left = any(grant.award == key and grant.left for grant in grants)
+        has_ended = end is not None and end <= now_ms and not is_left
+        if points > 0:
+            if event.matures_at_ms is not None and event.matures_at_ms > now_ms:
+                waiting.append((event.matures_at_ms, event, points))
+            elif has_ended and event.is_difference:
+                back = min(points, taken[key])
+                taken[key] -= back
+                given[key] += back
+                spend_back = min(debt, back)
+                debt -= spend_back
+                if back > spend_back:
+                    grants.append(_Grant(event.id, now_ms, back - spend_back, None, None))
+            else:
+                if event.is_difference:
+                    taken[key] -= min(points, taken[key])
+                award(event, points, now_ms)
+            return
+        owed = -points
+        for index, (at_ms, each, left) in enumerate(waiting):
+            if (at_ms, each.ends_at_ms, each.idle_days) == (event.matures_at_ms, *key):
+                used = min(owed, left)
+                owed, waiting[index] = owed - used, (at_ms, each, left - used)
+        if key != (None, None) and has_ended:
+            owed = min(owed, max(Decimal(0), given[key] - lapsed[key]))
+            given[key] -= owed
+            taken[key] += owed
+        elif key != (None, None):
+            given[key] -= owed
+            for grant in grants:
+                if grant.award == key:
+                    used = min(owed, grant.left)
+                    owed, grant.left = owed - used, grant.left - used
+            taken[key] += owed
+        spend(owed)
 
     def order_of(event: OraclePoints) -> tuple[int, int, int, str]:
         at_ms, depth = place(event)
@@ -153,7 +242,9 @@ def points_until(events: Iterable[OraclePoints], until_ms: int) -> PointsState:
         expire(now_ms)
         active_ms = max(active_ms, event.at_ms) if event.is_activity else active_ms
         points = event.points
-        if points > 0:
+        if event.is_award:
+            change_award(event, now_ms)
+        elif points > 0:
             grant = _Grant(event.id, now_ms, points, event.ends_at_ms, event.idle_days)
             end = grant.end_ms(max(active_ms, now_ms))
             if end is None or end > now_ms:
@@ -161,10 +252,7 @@ def points_until(events: Iterable[OraclePoints], until_ms: int) -> PointsState:
                 debt, grant.left = debt - repaid, points - repaid
                 grants.append(grant)
         elif points < 0:
-            for grant in sorted(grants, key=order):
-                used = min(grant.left, -points)
-                grant.left, points = grant.left - used, points + used
-            debt -= points
+            spend(-points)
         elif event.ends_at_ms is not None or event.idle_days is not None:
             for grant in grants:
                 if grant.id == event.corrects:

@@ -58,7 +58,7 @@ class PointsAccount:
         # Points that awards gave in all, and that expired, by end. Complete only after a rebuild.
         self._awarded: dict[str, Decimal] = {}
         self._lapsed: dict[str, Decimal] = {}
-        # Points that reversals took back after that end. Complete only after a rebuild, too.
+        # Spent points that reversals took back, by end. Complete only after a rebuild, too.
         self._reversed: dict[str, Decimal] = {}
         self._copied_lots: dict[str, Lot] | None = None
         # Remaining points of grants without an expiry, by event id, the oldest first: (instant of the grant, points).
@@ -148,6 +148,8 @@ class PointsAccount:
         elif event.origin.target is not None and expiry is not None and self.has_ended(expiry, at_ms):
             self._give_back(event.points, end_key(expiry))
         else:
+            if event.origin.target is not None and (left := self._reversed.get(end_key(expiry), ZERO)):
+                self._reversed[end_key(expiry)] = subtract(left, min(left, event.points))
             self._award(event.points, expiry, at_ms, at_ms)
 
     def _give_back(self, points: Decimal, key: str) -> None:
@@ -206,6 +208,7 @@ class PointsAccount:
             owed = subtract(owed, taken)
             if lot.remaining > taken:
                 self._put(key, replace(lot, remaining=subtract(lot.remaining, taken)))
+        self._reversed[key] = add(self._reversed.get(key, ZERO), owed)
         return owed
 
     def has_ended(self, expiry: PointsExpiry, at_ms: int) -> bool:

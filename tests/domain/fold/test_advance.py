@@ -117,7 +117,7 @@ class PassSimulation:
             done = advance(
                 self.card, self.definitions, batch, limit_ms=now_ms, recorded_ms=now_ms,
                 has_more=len(batch) < len(ordered), history=self.counted if has_history else None, pages=pages,
-                families={root: Family([e for e in self.counted if e.family == root]) for root in roots},
+                families={root: self.read_family(root) for root in roots},
                 texts=self.texts,
             )  # fmt: skip
             if isinstance(done, Advanced):
@@ -131,6 +131,10 @@ class PassSimulation:
         made = [entry.made for entry in done.entries if entry.made is not None]
         self.counted = [e for e in (*self.counted, *folded, *made) if e.id not in removed]
         self.pending = [e for e in self.pending if e.id not in done.folded_ids and e.id not in removed]
+
+    def read_family(self, root: str) -> Family:
+        """Return the members of a family that count."""
+        return Family([event for event in self.counted if event.family == root])
 
     def fold_until(self, now_ms: int, limit: int | None = None) -> None:
         """Fold until nothing is pending and nothing is due at `now_ms`."""

@@ -146,6 +146,18 @@ def test_points_taken_back_after_their_end_return_with_the_removal_of_the_refund
     check_rebuild(simulation)
 
 
+def test_spent_points_taken_back_before_their_end_return_when_the_refund_is_removed_after_it() -> None:
+    """The customer then has what a customer without the refund has: what was spent stays spent, the rest expired."""
+    simulation = RuleSimulation(defined(rule("points", per_dollar(expiry=after_days(10)))))
+    bought = purchase_event(1, START + 5, Decimal(10))
+    returned = refund(3, START + 2 * DAY_MS, 10, bought)
+    simulation.play(bought, spend(2, START + DAY_MS, 4), returned)
+    assert simulation.balance == -4
+    simulation.play(removal(returned, START + 20 * DAY_MS))
+    assert simulation.balance == 0
+    check_rebuild(simulation)
+
+
 def test_pending_points_that_end_before_they_mature_are_not_reported_as_added() -> None:
     simulation = RuleSimulation(defined(rule("points", fixed(10, expiry=after_days(2), pending_days=5))))
     simulation.play(purchase_event(1, START + 5), until_ms=START + 20 * DAY_MS)
