@@ -48,7 +48,7 @@ class OtherChannels:
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count()
-        self._purchases: list[tuple[str, str]] = []
+        self._purchases: list[tuple[str, str, str]] = []
         self.exported = 0
 
     async def record_singles(self) -> None:
@@ -62,10 +62,14 @@ class OtherChannels:
             event = {**self._event("till"), **load.choose_points()}
             if self._purchases and load.random.random() < 0.4:
                 # The pass may be merged by now. Its old external id then stands for the survivor, which has the event.
-                name, original = load.random.choice(self._purchases)
+                name, original, kind = load.random.choice(self._purchases)
                 event |= {"passExternalId": name, "type": "refund", "amount": "0.01", "correctionOf": original}
-                if load.random.random() < 0.5:
+                if kind == "checkout" and load.random.random() < 0.6:
+                    event |= self._correct_checkout()
+                elif load.random.random() < 0.5:
                     event |= self._correct_points()
+            elif load.random.random() < 0.3:
+                event["type"] = "checkout"
             load.sent[event["externalId"]] = event
             for _ in range(load.random.choice((1, 1, 2))):
                 answer = (await load.execute(SINGLE, {"input": event}))["recordEvent"]
@@ -74,8 +78,8 @@ class OtherChannels:
                     break
                 load.acknowledged.add(event["externalId"])
             else:
-                if event["type"] == "purchase":
-                    self._purchases.append((event["passExternalId"], answer["event"]["id"]))
+                if event["type"] in ("purchase", "checkout"):
+                    self._purchases.append((event["passExternalId"], answer["event"]["id"], event["type"]))
 
     def _correct_points(self) -> dict[str, Any]:
         """Return values that move the end of the points of an original, or take points back, dated long before it."""
@@ -83,6 +87,12 @@ class OtherChannels:
         if self.load.random.random() < 0.5:
             return {**dated, "points": "-1"}
         return {**dated, "pointsExpireAt": self.load.choose_end()}
+
+    def _correct_checkout(self) -> dict[str, Any]:
+        """Return values that make the correction of a checkout a new total, or a reject of what is left."""
+        if self.load.random.random() < 0.2:
+            return {"type": "checkout_reject", "amount": None}
+        return {"type": "checkout_update", "amount": f"{self.load.random.randrange(500, 5000) / 100:.2f}"}
 
     async def import_files(self) -> None:
         """Import small files, and wait for the end of each before the next."""

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from app.domain.activities import CUSTOM_EVENT, ERASED_DATA, POINTS_ADDED, POINTS_EXPIRED
-from app.domain.events.events import MERGE_FINISHED
 from app.domain.events.tombstones import is_tombstone
 from app.domain.ids import event_id, keyed_event_id
-from app.domain.values.instants import to_ms
 from app.store.mongo.queries import Database
-from tests.oracle import OraclePoints, points_until
+from tests.oracle import points_until
 
 from .load import Load
+from .program_checks import OWN_TYPES, PassRecord, ProgramChecks, find_differences_of_rebuilds, is_own, to_points
 
 MINUTE_MS = 60_000
 SEGMENTS: dict[str, dict[str, Any]] = {
@@ -33,19 +32,6 @@ def matches(key: str, purchases: list[tuple[int, Decimal]], now_ms: int) -> bool
     if key == "spender":
         return sum((amount for at, amount in purchases if at > now_ms - 5 * MINUTE_MS), Decimal(0)) >= 60
     return len(purchases) >= 5
-
-
-DOLLARS_A_POINT = 7
-RULE: dict[str, Any] = {
-    "key": "points",
-    "name": "Points",
-    "trigger": {"event": {"types": ["purchase"]}},
-    "effects": [
-        {"awardPoints": {"perAmount": {"points": "1", "each": str(DOLLARS_A_POINT)}}},
-        {"awardPoints": {"points": "1"}},
-    ],
-}
-"""A rule with two effects for each purchase."""
 
 
 async def find_pending_work(db: Database, now_ms: int) -> str | None:
@@ -65,24 +51,22 @@ async def find_pending_work(db: Database, now_ms: int) -> str | None:
     return None
 
 
-async def find_problems(db: Database, load: Load, segments: dict[str, str], now: datetime) -> list[str]:
+async def find_problems(db: Database, load: Load, ids: dict[str, str], now: datetime) -> list[str]:
     """Return every contradiction between the events sent, acknowledged, stored, folded and published.
 
-    `segments` gives the id of each segment by its key.
+    `ids` gives the id of each segment and rule by its key.
     """
     found = list(load.errors)
+    segments = {key: ids[key] for key in SEGMENTS}
     [workspace] = await db["workspaces"].find({}, {"_id": 1}).to_list(None)
     sent = {_event_id(workspace["_id"], event): event for event in load.sent.values()}
     events = [doc for doc in await db["events"].find({}).to_list(None) if not is_tombstone(doc["_id"])]
     erased = {erasure["_id"] for erasure in await db["erasures"].find({}, {"_id": 1}).to_list(None)}
-    # What rules made, or its stub if the pass was erased; and the ends of merges.
+    # What Punchcard recorded itself, or its stub if the pass was erased.
     made = [
-        doc
-        for doc in events
-        if doc.get("origin", {}).get("channel") == "RULE"
-        or doc["_id"].startswith("mf:")
-        or ("removed" in doc and doc["pass"] in erased and doc["_id"] not in sent)
-    ]
+        doc for doc in events
+        if is_own(doc) or ("removed" in doc and doc["pass"] in erased and doc["_id"] not in sent)
+    ]  # fmt: skip
     made_ids = {doc["_id"] for doc in made}
     made = [doc for doc in made if "origin" in doc]
     events = [doc for doc in events if doc["_id"] not in made_ids]
@@ -102,6 +86,8 @@ async def find_problems(db: Database, load: Load, segments: dict[str, str], now:
     passes = await db["passes"].find({"gone": {"$exists": False}}).to_list(None)
     now_ms = int(now.timestamp() * 1000)
     survivors = {card["_id"]: card["alias_of"] for card in passes if "alias_of" in card}
+    versions = await db["definitions"].find({}).to_list(None)
+    programs = ProgramChecks(ids, versions, {event_id: event["type"] for event_id, event in sent.items()})
     for card in passes:
         own_activities = [a for a in activities if a["pass"] == card["_id"]]
         if card["_id"] in survivors:
@@ -112,16 +98,20 @@ async def find_problems(db: Database, load: Load, segments: dict[str, str], now:
         ids = sorted(event["_id"] for event in events if event["pass"] == card["_id"])
         adding_ids = [each for each in ids if each in sent and Decimal(sent[each].get("points", "0")) > 0]
         for kind, expected in ((CUSTOM_EVENT, ids), (POINTS_ADDED, adding_ids)):
-            reported = [a["cause"]["event"] for a in family_activities if a["type"] == kind]
-            if sorted(each for each in reported if each not in made_ids) != expected:
+            reported = [a["cause"].get("event", "") for a in family_activities if a["type"] == kind]
+            if sorted(each for each in reported if each and each not in made_ids) != expected:
                 found.append(f"{card['external_id']}: the feed does not contain every {kind} once")
         counted = [event for event in live if event["pass"] == card["_id"]]
         found += _check_aggregates(card, counted)
         own_made = [event for event in made if event["pass"] == card["_id"]]
         found += _check_points(card, [*counted, *own_made], family_activities)
-        found += _check_rule(card, counted, own_made, family_activities)
+        found += _check_made(card, own_made, family_activities)
+        is_mixed = card["_id"] in survivors.values()
+        record = PassRecord(card, [*counted, *own_made], own_activities, is_mixed=is_mixed)
+        found += programs.find_problems(record)
         found += _check_feed(card, own_activities)
         found += _check_memberships(card, counted, segments, now_ms)
+    found += await find_differences_of_rebuilds(db)
     for erasure in await db["erasures"].find({}).to_list(None):
         own_activities = [a for a in activities if a["pass"] == erasure["_id"]]
         found += _check_feed({**erasure, "external_id": erasure["_id"], "memberships": []}, own_activities)
@@ -146,9 +136,10 @@ def _event_id(workspace_id: str, event: dict[str, Any]) -> str:
 def _check_aggregates(card: dict[str, Any], events: list[dict[str, Any]]) -> Iterator[str]:
     amounts_by_type: dict[str, list[Decimal]] = defaultdict(list)
     for event in events:
-        amounts_by_type[event["type"]].append(event["amount"].to_decimal())
+        amount = event["amount"].to_decimal() if "amount" in event else Decimal(0)
+        amounts_by_type[event["type"]].append(amount)
     folded = {row["t"]: (row["n"], row["sum"].to_decimal()) for row in card["aggregates"].values()}
-    folded.pop(MERGE_FINISHED, None)
+    folded = {kind: row for kind, row in folded.items() if kind not in OWN_TYPES}
     expected = {kind: (len(amounts), sum(amounts, Decimal(0))) for kind, amounts in amounts_by_type.items()}
     if folded != expected:
         yield f"{card['external_id']} has {folded}, its events give {expected}"
@@ -161,53 +152,22 @@ def _check_points(
 
     The next lot expires after that instant, because the pass would be due otherwise.
     """
-    expected = points_until(
-        [
-            OraclePoints(
-                event["_id"],
-                to_ms(event["occurred_at"]),
-                event["points"].to_decimal() if "points" in event else Decimal(0),
-                ends_at_ms=event.get("points_end", {}).get("at"),
-                corrects=event.get("correction_of"),
-                step=event.get("step", 0),
-                is_activity=event.get("origin", {}).get("channel") != "RULE",
-            )
-            for event in events
-        ],
-        card["at"],
-    ).balance
+    expected = points_until(map(to_points, events), card["at"]).balance
     if card["points"].to_decimal() != expected:
         yield f"{card['external_id']} has {card['points']} points, its events give {expected}"
-    expired = [a["data"]["event"]["id"] for a in activities if a["type"] == POINTS_EXPIRED]
+    # Awards with one end expire together, and name no event.
+    expired = [a["data"]["event"]["id"] for a in activities if a["type"] == POINTS_EXPIRED and a["data"].get("event")]
     if len(expired) != len(set(expired)):
         yield f"{card['external_id']}: points expired twice"
 
 
-def _check_rule(
-    card: dict[str, Any], events: list[dict[str, Any]], made: list[dict[str, Any]], activities: list[dict[str, Any]]
-) -> Iterator[str]:
-    """Check that the rule fired once for each purchase, gave its points, and took back those of removed purchases.
-
-    It does not fire for imported purchases, which are history.
-    """
-    fired = [event["origin"]["cause"] for event in made if event["type"] == "rule_fired"]
-    purchases = {event["_id"]: event["amount"].to_decimal() for event in events if event["type"] == "purchase"}
-    asked = {event["_id"] for event in events if event["type"] == "purchase" and not event.get("historical")}
-    if len(fired) != len(set(fired)) or not asked <= set(fired):
-        yield f"{card['external_id']}: the rule fired for {len(fired)} causes, for {len(asked)} purchases"
-    given: dict[tuple[str, int], Decimal] = defaultdict(Decimal)
-    for event in made:
-        if "effect" in event.get("origin", {}):
-            origin = event["origin"]
-            given[origin.get("target", origin["cause"]), origin["effect"]] += event["points"].to_decimal()
-    for cause in fired:
-        amount = purchases.get(cause)
-        expected = [Decimal(0), Decimal(0)] if amount is None else [amount // DOLLARS_A_POINT, Decimal(1)]
-        if [given[cause, 0], given[cause, 1]] != expected:
-            yield f"{card['external_id']}: the purchase {cause} of {amount} has {given[cause, 0]}, {given[cause, 1]} points"
-    reported = [a["cause"].get("event") for a in activities]
-    if any(reported.count(event["_id"]) != 1 for event in made if "step" in event):
-        yield f"{card['external_id']}: the feed does not contain everything that the rule made once"
+def _check_made(card: dict[str, Any], made: list[dict[str, Any]], activities: list[dict[str, Any]]) -> Iterator[str]:
+    """Check that the feed contains everything that the walk made once."""
+    # What an event caused names it, too.
+    own = [a for a in activities if "segment" not in a and not a["type"].startswith("customer.loyalty.")]
+    reported = Counter(a["cause"].get("event") for a in own)
+    if any(reported[event["_id"]] != 1 for event in made if "step" in event):
+        yield f"{card['external_id']}: the feed does not contain everything that rules made once"
 
 
 def _check_feed(card: dict[str, Any], activities: list[dict[str, Any]]) -> Iterator[str]:
@@ -231,5 +191,5 @@ def _check_memberships(
         (int(e["occurred_at"].timestamp() * 1000), e["amount"].to_decimal()) for e in events if e["type"] == "purchase"
     ]
     expected = {segment_id for key, segment_id in segments.items() if matches(key, purchases, now_ms)}
-    if expected != {m["s"] for m in card["memberships"]}:
+    if expected != {m["s"] for m in card["memberships"]} & set(segments.values()):
         yield f"{card['external_id']} should be in {len(expected)} segments, not {len(card['memberships'])}"

@@ -18,7 +18,6 @@ from pathlib import Path
 from random import Random
 
 from app.commands.context import Context
-from app.commands.rules.rules import create_rule
 from app.commands.segments import create_segment
 from app.commands.webhooks.endpoints import create_webhook_endpoint
 from app.commands.workspaces.workspaces import create_workspace
@@ -34,10 +33,11 @@ from tests.servers import running_servers
 
 from .campaign import open_campaign
 from .channels import OtherChannels
-from .checks import RULE, SEGMENTS, find_pending_work, find_problems
+from .checks import SEGMENTS, find_pending_work, find_problems
 from .load import EVERY_TYPE, START, Load
 from .partner import Partner, run_partner
 from .processes import Plan, Processes
+from .programs import Programs, define_programs
 from .report import CrashReport, Minimum
 
 FAULTS_IN_A_ROW = 3
@@ -56,7 +56,7 @@ async def run(
         running_servers(folder, durable=True) as servers,
         run_partner(ActivityQuery(EVERY_TYPE, include_silent=True), random) as everything,
         run_partner(ActivityQuery((ENTERED, LEFT), include_silent=True), random) as transitions,
-        _open_workspace(servers.settings, [everything, transitions]) as (resources, secret, segment_ids),
+        _open_workspace(servers.settings, [everything, transitions]) as (resources, secret, ids),
     ):
         processes = Processes(servers, resources.settings, plan)
         load = Load(processes.addresses, secret, random, meets_refusals=plan.has_store_faults)
@@ -64,7 +64,7 @@ async def run(
         keepers = [asyncio.create_task(processes.keep_running(child)) for child in processes.children]
         try:
             writers = [asyncio.create_task(load.send_batches(f"w{n}")) for n in range(3)]
-            channels = OtherChannels(load)
+            channels, programs = OtherChannels(load), Programs(load, ids)
             writers += [
                 asyncio.create_task(client)
                 for client in (
@@ -73,6 +73,8 @@ async def run(
                     channels.record_singles(),
                     channels.import_files(),
                     channels.post_webhooks(),
+                    programs.edit_rules(),
+                    programs.change_list(),
                 )
             ]
             if campaign:
@@ -123,7 +125,7 @@ async def run(
             await MongoClock(resources.db).set(now + timedelta(minutes=4))
             await _wait_until_done(resources, say)
             followed = await follower
-            problems += await find_problems(resources.db, load, segment_ids, await resources.clock.now())
+            problems += await find_problems(resources.db, load, ids, await resources.clock.now())
             problems += await everything.find_problems(resources.db)
             problems += await transitions.find_problems(resources.db)
             counts = await _count(resources.db)
@@ -177,7 +179,7 @@ async def _open_workspace(
         for key, body in SEGMENTS.items():
             segment = await create_segment(ctx, key, key, {"event": {"types": ["purchase"], **body}}, notify="EMIT")
             ids[key] = segment.id
-        await create_rule(ctx, RULE)
+        ids = await define_programs(ctx, ids)
         await MongoClock(resources.db).set(RULE_SEES_EVENTS_FROM)
         for each in partners:
             await create_webhook_endpoint(ctx, each.receiver.url, filter=each.query)

@@ -20,8 +20,10 @@ from app.domain.activities import (
     LEFT,
     POINTS_ADDED,
     POINTS_EXPIRED,
+    POINTS_PENDING,
     REWARDED_POINTS,
     RULE_WAS_FIRED,
+    TIER_TYPES,
     UPDATED,
 )
 
@@ -47,8 +49,8 @@ MERGE = """mutation Merge($survivorId: ID!, $mergedId: ID!) {
   mergePasses(input: { survivorId: $survivorId, mergedId: $mergedId }) { pass { id } userErrors { code message } }
 }"""
 EVERY_TYPE = (
-    CREATED, UPDATED, DELETED, CUSTOM_EVENT, ENTERED, LEFT, POINTS_ADDED, POINTS_EXPIRED, RULE_WAS_FIRED,
-    REWARDED_POINTS,
+    CREATED, UPDATED, DELETED, CUSTOM_EVENT, ENTERED, LEFT, POINTS_ADDED, POINTS_EXPIRED, POINTS_PENDING, RULE_WAS_FIRED,
+    REWARDED_POINTS, *sorted(TIER_TYPES),
 )  # fmt: skip
 """Types of activities that a run makes. Firings of rules are shown only to a filter that names them."""
 START = datetime(2026, 1, 1, tzinfo=UTC)

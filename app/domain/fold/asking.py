@@ -32,6 +32,9 @@ Match = tuple[int, RuleVersion, Cause]
 class Asking:
     """Rules that a walk asks, and why some did not fire.
 
+    A rule is not asked about the instant of its first version. A later version is asked about what counts after it came into
+    force, at its own instant, too: the version before is no longer in force then.
+
     `matched` counts by rule id what the trigger matched. `skipped` counts by (rule id, reason) those of them for which the
     rule did not fire.
     """
@@ -120,7 +123,7 @@ class Asking:
         if active.balance_rules and not happened.is_merge:
             before, now = self._walk.asked, self._walk.totals()
             for rank, rule in active.balance_rules:
-                if rule.at_ms < at_ms and _has_reached(rule, before, now):
+                if rule.first_ms < at_ms and _has_reached(rule, before, now):
                     yield rank, rule, self._activity_cause(self._walk.new_entries.last_number, None, at_ms, depth)
 
     def _find_included(self, event: Event, at_ms: int, depth: int) -> Iterator[Match]:
@@ -136,14 +139,14 @@ class Asking:
         if event.id != inclusion_id(rule_id, self._walk.card.id):
             return
         for rank, rule in self._walk.active.rules_by_transition.get((member.segment_id, True), ()):
-            if rule.rule_id == rule_id and rule.at_ms < at_ms:
+            if rule.rule_id == rule_id and rule.first_ms < at_ms:
                 yield rank, rule, Cause(event.id, None, at_ms, chain=event.id, depth=depth, root=event.id)
 
     def _is_about(self, rule: RuleVersion, event: Event, at_ms: int) -> bool:
         """Return whether the rule is asked about an event of a type that it names, apart from amounts."""
         trigger = rule.trigger
         assert isinstance(trigger, EventTrigger)
-        if rule.at_ms >= at_ms or not matches_event(rule, trigger, event):
+        if rule.first_ms >= at_ms or not matches_event(rule, trigger, event):
             return False
         is_past = event.historical or event.occurred_ms <= rule.first_ms
         return not is_past or rule.historical is OnHistorical.FIRE
@@ -163,7 +166,7 @@ class Asking:
 
         `fires_rules`: the change of a definition that caused it says so.
         """
-        if rule.at_ms >= at_ms or changed.kind in UNASKED:
+        if rule.first_ms >= at_ms or changed.kind in UNASKED:
             return False
         if changed.kind in OF_DEFINITIONS:
             return fires_rules

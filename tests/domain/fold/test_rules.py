@@ -109,6 +109,28 @@ def test_event_that_comes_after_a_version_met_its_pass_is_late_and_fires_under_t
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("meets_version_first", [False, True])
+def test_event_of_the_instant_of_an_edit_fires_under_one_of_both_versions(meets_version_first: bool) -> None:
+    """The version that is in force when the event counts is asked, whichever of the two the pass met first."""
+    first = rule("points", per_dollar())
+    second = rule("points", per_dollar(3), version=2, at_ms=START + 100)
+    simulation = RuleSimulation(defined(first, second))
+    if meets_version_first:
+        simulation.fold_until(START + 100)
+    simulation.play(purchase_event(1, START + 100, Decimal(10)))
+    assert simulation.given == ([30] if meets_version_first else [10])
+
+
+@pytest.mark.parametrize("meets_version_first", [False, True])
+def test_rule_does_not_see_the_instant_at_which_it_was_created(meets_version_first: bool) -> None:
+    created = rule("points", per_dollar(), at_ms=START + 100, first_at=from_ms(START + 100))
+    simulation = RuleSimulation(defined(created))
+    if meets_version_first:
+        simulation.fold_until(START + 100)
+    simulation.play(purchase_event(1, START + 100, Decimal(10)))
+    assert simulation.given == []
+
+
 def test_several_removals_of_one_instant_are_reported_in_the_order_in_which_their_events_counted() -> None:
     bought = [purchase_event(i, START + 5 + i) for i in range(3)]
     simulation = RuleSimulation(defined(rule("points", per_dollar())))
