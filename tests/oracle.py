@@ -93,6 +93,8 @@ class OraclePoints:
     step: int = 0
     is_award: bool = False
     """Whether a rule gave or took the points. Awards with the same end share what is left of them."""
+    is_reversal: bool = False
+    """Whether the points take an award back. A deduction takes points as spending does."""
     is_difference: bool = False
     """Whether a correction made the award, or took it back."""
     matures_at_ms: int | None = None
@@ -163,8 +165,14 @@ def points_until(events: Iterable[OraclePoints], until_ms: int) -> PointsState:
                 if grant.left:
                     expired.append((grant.id, grant.left, end))
 
+    def matures_before(each: tuple[int, OraclePoints, Decimal]) -> tuple[int, bool, bool, int]:
+        """Return the order in which points enter the balance: at one instant, those that end at an instant come first."""
+        at_ms, event, _ = each
+        ends = event.ends_at_ms is None and event.idle_days is None
+        return at_ms, ends, event.idle_days is not None, event.ends_at_ms or event.idle_days or 0
+
     def expire(now_ms: int) -> None:
-        while waiting and (first := min(waiting, key=lambda each: each[0]))[0] <= now_ms:
+        while waiting and (first := min(waiting, key=matures_before))[0] <= now_ms:
             waiting.remove(first)
             remove_ended(first[0])
             award(first[1], first[2], first[0])
@@ -212,16 +220,25 @@ def points_until(events: Iterable[OraclePoints], until_ms: int) -> PointsState:
                     taken[key] -= min(points, taken[key])
                 award(event, points, now_ms)
             return
+        if not event.is_reversal:
+            spend(-points)
+            return
         owed = -points
         for index, (at_ms, each, left) in enumerate(waiting):
             if (at_ms, each.ends_at_ms, each.idle_days) == (event.matures_at_ms, *key):
                 used = min(owed, left)
                 owed, waiting[index] = owed - used, (at_ms, each, left - used)
-        if key != (None, None) and has_ended:
+        if key == (None, None):
+            # Points that never expire, those of awards first.
+            for grant in sorted(grants, key=lambda grant: grant.award is None):
+                if end_of(grant) is None:
+                    used = min(owed, grant.left)
+                    owed, grant.left = owed - used, grant.left - used
+        elif has_ended:
             owed = min(owed, max(Decimal(0), given[key] - lapsed[key]))
             given[key] -= owed
             taken[key] += owed
-        elif key != (None, None):
+        else:
             given[key] -= owed
             for grant in grants:
                 if grant.award == key:

@@ -42,6 +42,7 @@ def to_points(event: Doc) -> OraclePoints:
         step=event.get("step", 0),
         is_activity=not is_made and event["type"] not in OWN_TYPES,
         is_award=is_made and event["type"] in ("point_add", "point_sub"),
+        is_reversal=event.get("metadata", {}).get("reversal") is True,
         is_difference="target" in origin,
         matures_at_ms=event.get("points_from"),
     )

@@ -77,6 +77,16 @@ def is_end_key(key: str) -> bool:
     return key.startswith(("at:", "idle:"))
 
 
+LotKey = tuple[int, int, str]
+"""Order of lots: (instant of expiry in ms, or days without activity; instant of the grant in ms; event id)."""
+
+
+def lot_key(event_id: str, lot: Lot) -> LotKey:
+    """Return the key by which lots are ordered."""
+    expiry = lot.expiry.expires_ms(0) if lot.expiry.after_days is None else lot.expiry.after_days
+    return expiry, lot.granted_ms, event_id
+
+
 def pending_key(matures_ms: int, expiry: PointsExpiry | None) -> str:
     """Return the key of pending points that enter the balance at an instant and have this end."""
     return f"{matures_ms}:{end_key(expiry)}"

@@ -9,9 +9,9 @@ Points are a function of the *set* of counted events and an instant. The rules:
   the oldest first. The rest becomes a debt, which the next grant repays first.
 - A correction may move the expiry of the remaining points of a grant.
 - Points that a rule awards may be pending: they enter the balance at an instant. Awards with the same end share one lot.
-- A reversal of an award takes first what is left of it, pending or not: its points with the end of the award. Then it
-  spends. If that end has passed, it takes only what was spent of such awards: nothing that has expired. If the correction
-  is removed later, so much comes back.
+- A reversal of an award takes first what is left of it, pending or not: its points with the end of the award; for one
+  without an end, points that never expire. Then it spends. If that end has passed, it takes only what was spent of such
+  awards: nothing that has expired. If the correction is removed later, what was spent comes back.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from .aggregates import Aggregates
 from .lots import (
     ExpiredLot,
     Lot,
+    LotKey,
     Lots,
     Matured,
     Pending,
@@ -38,11 +39,9 @@ from .lots import (
     end_key,
     is_end_key,
     last_active_ms,
+    lot_key,
     pending_key,
 )
-
-_LotKey = tuple[int, int, str]
-"""Order of lots: (instant of expiry in ms, or days without activity; instant of the grant in ms; event id)."""
 
 
 class PointsAccount:
@@ -63,13 +62,14 @@ class PointsAccount:
         self._copied_lots: dict[str, Lot] | None = None
         # Remaining points of grants without an expiry, by event id, the oldest first: (instant of the grant, points).
         self._unlimited: dict[str, tuple[int, Decimal]] = {}
+        self._awards = 0
         # Lots that expire at an instant, and lots that expire after days without activity; the soonest first.
-        self._fixed: list[_LotKey] = []
-        self._rolling: list[_LotKey] = []
+        self._fixed: list[LotKey] = []
+        self._rolling: list[LotKey] = []
         # Lots of awards that expire after days without activity: one for each number of days.
-        self._idle: list[_LotKey] = []
+        self._idle: list[LotKey] = []
         for event_id, lot in (lots or {}).items():
-            self._queue_of(event_id, lot).append(_lot_key(event_id, lot))
+            self._queue_of(event_id, lot).append(lot_key(event_id, lot))
         self._fixed.sort()
         self._rolling.sort()
         self._idle.sort()
@@ -140,7 +140,9 @@ class PointsAccount:
         """Count an award, a reversal of one, or a deduction. They name no event that corrections could name."""
         at_ms, expiry, matures_ms = event.occurred_ms, event.points_expiry, event.matures_ms
         if event.points < 0:
-            self._spend(self._reverse(-event.points, expiry, matures_ms, at_ms))
+            owed = -event.points
+            is_reversal = event.metadata.get("reversal") is True
+            self._spend(self._reverse(owed, expiry, matures_ms, at_ms) if is_reversal else owed)
         elif matures_ms is not None and matures_ms > at_ms:
             key = pending_key(matures_ms, expiry)
             before = self.pending.get(key, PendingPoints(ZERO, at_ms, matures_ms, expiry=expiry))
@@ -168,7 +170,11 @@ class PointsAccount:
         self.balance = add(self.balance, points)
         key = end_key(expiry)
         self._awarded[key] = add(self._awarded.get(key, ZERO), points)
-        if expiry is None or points <= debt:
+        if points <= debt:
+            return True
+        if expiry is None:
+            self._awards += 1
+            self._unlimited[f"award:{self._awards}"] = at_ms, subtract(points, debt)
             return True
         if self.lots is None:
             self.lots = self._copied_lots = {}
@@ -190,7 +196,7 @@ class PointsAccount:
             left = replace(waiting, points=subtract(waiting.points, taken))
             self.pending = {**others, key: left} if left.points else others
         if expiry is None:
-            return owed
+            return subtract(owed, self._take_unlimited(owed))
         key = end_key(expiry)
         if self.has_ended(expiry, at_ms):
             # What expired cannot be taken back. What was reversed before is no longer among the awarded points.
@@ -210,6 +216,25 @@ class PointsAccount:
                 self._put(key, replace(lot, remaining=subtract(lot.remaining, taken)))
         self._reversed[key] = add(self._reversed.get(key, ZERO), owed)
         return owed
+
+    def _take_unlimited(self, owed: Decimal) -> Decimal:
+        """Take points without an expiry, those of awards first, and return how many."""
+        left = self.balance
+        for lot in (self.lots or {}).values():
+            left = subtract(left, lot.remaining)
+        taken = max(ZERO, min(owed, left))
+        self.balance = subtract(self.balance, taken)
+        self._use_unlimited(taken, sorted(self._unlimited, key=lambda key: not key.startswith("award:")))
+        return taken
+
+    def _use_unlimited(self, owed: Decimal, keys: Iterable[str]) -> None:
+        for key in keys:
+            granted_ms, remaining = self._unlimited[key]
+            if remaining > owed:
+                self._unlimited[key] = granted_ms, subtract(remaining, owed)
+                return
+            del self._unlimited[key]
+            owed = subtract(owed, remaining)
 
     def has_ended(self, expiry: PointsExpiry, at_ms: int) -> bool:
         """Return whether awards with this end have expired by `at_ms`, or are all spent and would have expired by then."""
@@ -236,13 +261,8 @@ class PointsAccount:
                 self._put(event_id, replace(lot, remaining=subtract(lot.remaining, owed)))
                 return
             owed = subtract(owed, lot.remaining)
-        while owed > 0 and self._unlimited:
-            event_id, (granted_ms, remaining) = next(iter(self._unlimited.items()))
-            if remaining > owed:
-                self._unlimited[event_id] = granted_ms, subtract(remaining, owed)
-                return
-            del self._unlimited[event_id]
-            owed = subtract(owed, remaining)
+        if owed > 0:
+            self._use_unlimited(owed, list(self._unlimited))
 
     def _grant(self, event: Event, expiry: PointsExpiry, at_ms: int) -> None:
         if expiry.expires_ms(at_ms) <= at_ms:
@@ -263,7 +283,7 @@ class PointsAccount:
             granted_ms, remaining = self._unlimited.pop(target)
             self._put(target, Lot(remaining, granted_ms, expiry))
 
-    def _find_soonest(self) -> _LotKey | None:
+    def _find_soonest(self) -> LotKey | None:
         # A grant is an activity of the customer, but an award may follow the last one.
         return min(
             (
@@ -274,7 +294,7 @@ class PointsAccount:
             default=None,
         )
 
-    def _queue_of(self, key: str, lot: Lot) -> list[_LotKey]:
+    def _queue_of(self, key: str, lot: Lot) -> list[LotKey]:
         if lot.expiry.after_days is None:
             return self._fixed
         return self._idle if is_end_key(key) else self._rolling
@@ -285,12 +305,12 @@ class PointsAccount:
             # compare-and-set rejects the result of such a walk, but the walk must not raise.
             self._take(event_id)
         self._changeable_lots()[event_id] = lot
-        insort(self._queue_of(event_id, lot), _lot_key(event_id, lot))
+        insort(self._queue_of(event_id, lot), lot_key(event_id, lot))
 
     def _take(self, event_id: str) -> Lot:
         lot = self._changeable_lots().pop(event_id)
         queue = self._queue_of(event_id, lot)
-        del queue[bisect_left(queue, _lot_key(event_id, lot))]
+        del queue[bisect_left(queue, lot_key(event_id, lot))]
         return lot
 
     def _changeable_lots(self) -> dict[str, Lot]:
@@ -326,8 +346,3 @@ def rebuild_account(events: Iterable[Event], at_ms: int) -> tuple[PointsAccount,
 def moves_expiry(event: Event) -> bool:
     """Return whether the event grants no points, but moves the expiry of the points of the event that it corrects."""
     return event.points_expiry is not None and event.correction_of is not None and not event.points
-
-
-def _lot_key(event_id: str, lot: Lot) -> _LotKey:
-    expiry = lot.expiry.expires_ms(0) if lot.expiry.after_days is None else lot.expiry.after_days
-    return expiry, lot.granted_ms, event_id

@@ -509,6 +509,7 @@ def to_oracle(event: Event) -> OraclePoints:
         step=event.step,
         is_activity=not event.is_made and event.type not in INTERNAL_TYPES,
         is_award=event.is_made and event.type in (POINT_ADD, POINT_SUB),
+        is_reversal=event.metadata.get("reversal") is True,
         is_difference=event.origin.target is not None,
         matures_at_ms=event.matures_ms,
     )

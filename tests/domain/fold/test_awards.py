@@ -113,6 +113,21 @@ def test_return_takes_first_what_is_left_of_the_award() -> None:
     check_rebuild(simulation)
 
 
+def test_return_of_points_without_an_end_leaves_those_that_expire() -> None:
+    simulation = RuleSimulation(
+        defined(
+            rule("ends", fixed(10, expiry=after_days(10)), trigger=EventTrigger(("visit",))), rule("stays", fixed(10))
+        )
+    )
+    visit = replace(purchase_event(1, START + 5), type="visit", amount=None, currency=None)
+    bought = purchase_event(2, START + 6)
+    simulation.play(visit, bought, refund(3, START + DAY_MS, 10, bought))
+    assert [lot.remaining for lot in (simulation.card.lots or {}).values()] == [10]
+    check_rebuild(simulation)
+    simulation.fold_until(START + 20 * DAY_MS)
+    assert simulation.balance == 0, "what was left expired"
+
+
 def test_return_takes_back_nothing_that_has_expired() -> None:
     simulation = RuleSimulation(defined(rule("points", fixed(10, expiry=after_days(5)))))
     bought, other = purchase_event(1, START + 5), spend(2, START + DAY_MS, 4)
