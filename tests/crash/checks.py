@@ -95,9 +95,9 @@ async def find_problems(db: Database, load: Load, ids: dict[str, str], now: date
             continue
         # Activities published by a merged pass are not published again by its survivor.
         family_activities = [a for a in activities if _survivor_of(a["pass"], survivors) == card["_id"]]
-        ids = sorted(event["_id"] for event in events if event["pass"] == card["_id"])
-        adding_ids = [each for each in ids if each in sent and Decimal(sent[each].get("points", "0")) > 0]
-        for kind, expected in ((CUSTOM_EVENT, ids), (POINTS_ADDED, adding_ids)):
+        own_ids = sorted(event["_id"] for event in events if event["pass"] == card["_id"])
+        adding_ids = [each for each in own_ids if each in sent and Decimal(sent[each].get("points", "0")) > 0]
+        for kind, expected in ((CUSTOM_EVENT, own_ids), (POINTS_ADDED, adding_ids)):
             reported = [a["cause"].get("event", "") for a in family_activities if a["type"] == kind]
             if sorted(each for each in reported if each and each not in made_ids) != expected:
                 found.append(f"{card['external_id']}: the feed does not contain every {kind} once")

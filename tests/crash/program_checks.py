@@ -9,6 +9,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -26,7 +27,8 @@ REWARDED = ("purchase", "checkout")
 
 def ms_of(doc: Doc) -> int:
     """Return the instant at which an event occurred, in ms."""
-    return round(doc["occurred_at"].timestamp() * 1000)
+    at: datetime = doc["occurred_at"]
+    return round(at.timestamp() * 1000)
 
 
 def to_points(event: Doc) -> OraclePoints:
@@ -214,7 +216,7 @@ class ProgramChecks:
     def _check_state(self, record: PassRecord) -> Iterator[str]:
         """Check the tier, the list and the membership that the pass ends with."""
         spend = spend_of(record.events)
-        tier = ([key for key, reach in LEVELS if spend >= reach] or [None])[-1]
+        tier = next((key for key, reach in reversed(LEVELS) if spend >= reach), None)
         stored = record.card.get("tier")
         if tier != stored:
             yield f"its tier is {stored}, its spend of {spend} gives {tier}"

@@ -17,7 +17,7 @@ from app.domain.activities import (
     UPDATED,
     Activity,
 )
-from app.domain.events.events import MERGE_FINISHED, Event
+from app.domain.events.events import LIST_EVENTS, MERGE_FINISHED, RULE_RETRIED, Event
 from app.domain.events.tombstones import is_tombstone
 from app.domain.passes.passes import Pass
 from app.domain.state import aggregates
@@ -31,6 +31,8 @@ from tests import oracle
 from .memory import Doc, MemoryDatabase
 from .rules import RuleInvariants
 from .script import CRITERIA, Script
+
+OWN_TYPES = frozenset({MERGE_FINISHED, RULE_RETRIED, *LIST_EVENTS})
 
 
 def _find_stubs_of_made(docs: Sequence[Doc], script: Script) -> set[str]:
@@ -47,8 +49,8 @@ class Invariants:
         self._now_ms = now_ms
         docs = [doc for doc in db["events"].docs.values() if not is_tombstone(doc["_id"])]
         found = [events.from_doc(doc) for doc in docs if "removed" not in doc]
-        # Events that rules made, and those that Punchcard recorded itself at the end of a merge.
-        self._made = [event for event in found if event.is_made or event.type == MERGE_FINISHED]
+        # Events that rules made, and those that Punchcard recorded itself.
+        self._made = [event for event in found if event.is_made or event.type in OWN_TYPES]
         made_ids = {event.id for event in self._made} | _find_stubs_of_made(docs, script)
         self._events = [event for event in found if event.id not in made_ids]
         docs = [doc for doc in docs if doc["_id"] not in made_ids]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from app.domain import ids
-from app.domain.fold import advance, families, instant, prefetch, walk
+from app.domain.fold import advance, derived, families, instant, prefetch, retries, walk
+from app.domain.passes import profiles
 from app.domain.passes.passes import Pass
 from app.domain.rules import made
 from app.domain.rules.made import Maker
-from workers.stages import merge, publish
+from workers.stages import fold, merge, publish
 
 from .mutants import Mutant
 
@@ -108,6 +109,68 @@ RULE_MUTANTS = (
         old="event.order_ms > card.evaluated_until_ms",
         new="True",
         also=(walk,),
+        runs=LATE,
+    ),
+    Mutant(
+        name="family is read before the pass",
+        owner=fold,
+        function="read_passes",
+        old="    found = await worker.fold_queries.passes(backlog.by_pass, workspace_ids=workspace_ids)\n",
+        new="    queries = worker.fold_queries\n"
+        "    families = type(queries).families.__get__(queries)\n"
+        "    roots = frozenset(item.event.family for items in backlog.by_pass.values() for item in items)\n"
+        "    before = await queries.passes(backlog.by_pass, workspace_ids=workspace_ids)\n"
+        "    early = await families([(card, roots) for card in before.values()])\n"
+        "    async def read(named):\n"
+        "        now = await families(named)\n"
+        "        old = {p: {r: f for r, f in of.items() if r in now.get(p, ())} for p, of in early.items()}\n"
+        "        return {p: {**of, **old.get(p, {})} for p, of in now.items()}\n"
+        "    queries.families = read\n"
+        "    found = await queries.passes(backlog.by_pass, workspace_ids=workspace_ids)\n",
+        runs=RULES,
+    ),
+    Mutant(
+        name="effect of a retry is made although it exists",
+        owner=retries,
+        function="_make",
+        old=" and made.id not in done",
+        new="",
+        runs=RULES,
+    ),
+    Mutant(
+        name="retry makes the effect without reading the family",
+        owner=retries,
+        function="make_retried_effects",
+        old="    if unread:\n        raise DataMissing(families=frozenset(unread))\n",
+        new="",
+        also=(instant,),
+        then=(("walk.family_members(retry.family)", "walk.derived.families.get(retry.family)"),),
+        runs=RULES,
+    ),
+    Mutant(
+        name="effect of a retry has an id of its own",
+        owner=Maker,
+        function="make_again",
+        old="return self._perform(rule, cause, index, effect).made",
+        new="return replace(self._perform(rule, cause, index, effect).made, id=f'event_{self.at_ms}_{cause.id}')",
+        runs=RULES,
+    ),
+    Mutant(
+        name="change of a list by a rule does not survive a rebuild",
+        owner=profiles,
+        function="rebuild_profile",
+        old="if event.type in FIELD_EVENTS",
+        new="if event.type in FIELD_EVENTS and not event.is_made",
+        also=(derived,),
+        runs=LATE,
+    ),
+    Mutant(
+        name="version of a rule leaves the instant of the event before as the last one visited",
+        owner=instant,
+        function="apply_version",
+        old="        walk.reach(at_ms)\n",
+        new="",
+        also=(advance,),
         runs=LATE,
     ),
 )

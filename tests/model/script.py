@@ -13,12 +13,15 @@ from app.clock import FixedClock
 from app.commands.context import Context
 from app.commands.events.outcomes import BatchOutcome
 from app.commands.events.record import record_events
+from app.commands.passes.lists import change_list
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import erase_pass, remove_events
+from app.commands.rules.retries import retry_rule_firings
 from app.commands.segments import archive_segment, create_segment, update_segment
 from app.domain.errors import Code, Conflict, InvalidInput, NotFound, Unavailable
 from app.domain.events.events import Event, EventInput
 from app.domain.ids import event_id
+from app.domain.passes.lists import INCLUDE
 from app.domain.values.instants import from_ms, to_ms
 from tests import oracle
 from tests.business import bought_within, no_purchase_for, purchases, spent
@@ -154,6 +157,18 @@ class Script:
             self._rule_version += 1
             now += timedelta(milliseconds=3)
             steps += [self.clock_step(now), self.edit_rule_step(self._rule_version)]
+        if self._random.random() < 0.3:
+            now += timedelta(milliseconds=3)
+            steps += [
+                self.clock_step(now),
+                self.list_step(self._random.choice(PASSES), adds=self._random.random() < 0.7),
+            ]
+        if self._random.random() < 0.3:
+            # What was mended is in force before the retry counts.
+            now += timedelta(milliseconds=3)
+            steps += [self.clock_step(now), self.mend_step()]
+            now += timedelta(milliseconds=3)
+            steps += [self.clock_step(now), self.retry_step()]
         return now
 
     def rules_step(self) -> Step:
@@ -162,6 +177,30 @@ class Script:
         async def step(ctx: Context) -> None:
             self.rule_ids = await rules.define_rules(ctx)
             self._clock.set(await self._clock.now() + timedelta(milliseconds=1))
+
+        return step
+
+    def list_step(self, name: str, *, adds: bool) -> Step:
+        """Put a pass on the list by hand, or take it off."""
+
+        async def step(ctx: Context) -> None:
+            await change_list(ctx, self.rule_ids["list"], [], [name], INCLUDE, adds=adds)
+
+        return step
+
+    def mend_step(self) -> Step:
+        """Let the effect of the rule "noted" succeed from now on."""
+
+        async def step(ctx: Context) -> None:
+            await rules.mend_noted(ctx)
+
+        return step
+
+    def retry_step(self) -> Step:
+        """Retry all failed firings of the rule "noted"."""
+
+        async def step(ctx: Context) -> None:
+            await retry_rule_firings(ctx, ids=None, rule_id=self.rule_ids["noted"])
 
         return step
 

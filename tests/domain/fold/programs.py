@@ -242,10 +242,8 @@ class Story:
 
     def _corrects(self, event: Event, original: Event, **fields: object) -> Event:
         at = max(event.occurred_at, original.occurred_at) if self.exact else event.occurred_at
-        return replace(
-            event, occurred_at=at, correction_of=original.id, root=original.family,
-            corrected_order=original.depth_order, **fields,
-        )  # type: ignore[arg-type]  # fmt: skip
+        correction = replace(event, occurred_at=at, correction_of=original.id, root=original.family)
+        return replace(correction, corrected_order=original.depth_order, **fields)  # type: ignore[arg-type]
 
     def _shape(self, kind: str, blank: Event, now_ms: int) -> Event | None:
         random = self.random
