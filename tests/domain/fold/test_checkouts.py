@@ -23,5 +23,7 @@ def test_checkout_that_counts_after_its_update_gets_the_total_of_the_update() ->
     simulation.fold(START + 9, limit=1)
     assert [event.id for event in simulation.counted] == [update.id]
     simulation.fold_until(START + 9)
-    assert [(event.type, event.amount) for event in simulation.made if event.amount] == [("checkout_increased", 15)]
+    assert [(event.type, event.amount) for event in simulation.made if event.amount] == [
+        ("checkout_increased", Decimal(15))
+    ]
     assert simulation.given == [25]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from .programs import check_program, play, play_merge, told
+from .program_checks import check_program, told
+from .programs import play, play_merge
 from .test_rebuild import check_rebuild
 
 SEEDS = 120
