@@ -5,9 +5,10 @@ The oracle shares no code with the product. It answers each question from the wh
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 DAY = 86_400_000
@@ -118,6 +119,7 @@ class _Grant:
     ends_at_ms: int | None
     idle_days: int | None
     award: tuple[int | None, int | None] | None = None
+    number: int = field(default_factory=itertools.count().__next__)
 
     def end_ms(self, active_ms: int) -> int | None:
         return self.ends_at_ms if self.idle_days is None else active_ms + self.idle_days * DAY
@@ -154,7 +156,7 @@ def points_until(events: Iterable[OraclePoints], until_ms: int) -> PointsState:
 
     def order(grant: _Grant) -> tuple[bool, int, int, str]:
         end = end_of(grant)
-        return (True, grants.index(grant), 0, "") if end is None else (False, end, grant.at_ms, grant.id)
+        return (True, grant.number, 0, "") if end is None else (False, end, grant.at_ms, grant.id)
 
     def remove_ended(now_ms: int) -> None:
         for grant in sorted(grants, key=order):
