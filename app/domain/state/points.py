@@ -9,9 +9,9 @@ Points are a function of the *set* of counted events and an instant. The rules:
   the oldest first. The rest becomes a debt, which the next grant repays first.
 - A correction may move the expiry of the remaining points of a grant.
 - Points that a rule awards may be pending: they enter the balance at an instant. Awards with the same end share one lot.
-- A reversal of an award takes first what is left of it, pending or not: its points with the end of the award; for one
-  without an end, points that never expire. Then it spends. If that end has passed, it takes only what was spent of such
-  awards: nothing that has expired. If the correction is removed later, what was spent comes back.
+- A reversal of an award takes first what is left of it, pending or not: the points with the end of the award. For an award
+  without an end, these are the points that never expire. Then it spends. If that end has passed, it takes only what was
+  spent of such awards, nothing that has expired. If the correction is removed later, what was spent comes back.
 """
 
 from __future__ import annotations
