@@ -164,13 +164,4 @@ RULE_MUTANTS = (
         also=(derived,),
         runs=LATE,
     ),
-    Mutant(
-        name="version of a rule leaves the instant of the event before as the last one visited",
-        owner=instant,
-        function="apply_version",
-        old="        walk.reach(at_ms)\n",
-        new="",
-        also=(advance,),
-        runs=LATE,
-    ),
 )
