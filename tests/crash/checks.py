@@ -87,7 +87,8 @@ async def find_problems(db: Database, load: Load, ids: dict[str, str], now: date
     now_ms = int(now.timestamp() * 1000)
     survivors = {card["_id"]: card["alias_of"] for card in passes if "alias_of" in card}
     versions = await db["definitions"].find({}).to_list(None)
-    programs = ProgramChecks(ids, versions, {event_id: event["type"] for event_id, event in sent.items()})
+    past = {event_id for event_id, event in sent.items() if "occurredAt" in event}
+    programs = ProgramChecks(ids, versions, {event_id: event["type"] for event_id, event in sent.items()}, past)
     for card in passes:
         own_activities = [a for a in activities if a["pass"] == card["_id"]]
         if card["_id"] in survivors:
