@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from app.domain.activities import CREATED, CUSTOM_EVENT, ENTERED, LEFT, UPDATED, Activity, Entry
 from app.domain.events.events import TYPES, Category, Event, Origin
+from app.domain.events.guards import Decision, Guard, Reason, RewardGuard
 from app.domain.events.points_expiry import PointsExpiry
 from app.domain.passes.passes import STATUSES, Membership, Pass, PassTier, Profile
 from app.domain.state.aggregates import Aggregate
@@ -57,6 +58,22 @@ origins = st.builds(
     st.none() | words,
     st.none() | names,
 )
+guards = st.builds(
+    Guard,
+    min_balance=st.none() | decimals,
+    reward=st.none()
+    | st.builds(
+        RewardGuard, reward_id=words, key=words, quantity=st.integers(1, 999), sold_out=flags, code=st.none() | names
+    ),
+    gift=flags,
+)
+decisions = st.builds(
+    Decision,
+    reasons=st.lists(st.builds(Reason, code=words, message=names), max_size=2).map(tuple),
+    amount=st.none() | amounts,
+    balance=st.none() | decimals,
+    step=st.integers(0, 10**6),
+)
 events = st.builds(
     Event,
     id=words,
@@ -82,6 +99,8 @@ events = st.builds(
     points_expiry=st.none() | points_ends,
     label=st.none() | names,
     definition_version=st.none() | st.integers(1, 99),
+    guard=st.none() | guards,
+    performed_at=st.none() | instants,
 )
 
 causes = st.fixed_dictionaries(
@@ -187,4 +206,5 @@ passes = st.builds(
     lots=st.none() | st.dictionaries(words, st.builds(Lot, decimals, millis, points_ends), max_size=3),
     failures=st.integers(0, 4),
     historical=flags,
+    decisions=st.dictionaries(words, decisions, max_size=3),
 )

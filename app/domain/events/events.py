@@ -18,6 +18,7 @@ from app.domain.values.instants import to_ms
 from app.domain.values.path_values import PathValues
 from app.domain.values.paths import Steps, iter_values
 
+from .guards import UNDECIDED, Guard, Outcome
 from .points_expiry import PointsExpiry
 
 
@@ -141,6 +142,7 @@ class EventInput:
     label: object = None
     staff: object = None
     repeat_metadata: object = None
+    guard: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,9 +199,12 @@ class Event:
     - `changes`: new values, for PASS_UPDATED.
     - `removes`, `into`: target of a tombstone.
     - `definition_version`: version of the event type that the event was checked against.
-    - `step`: number of the first activity of an event that a walk made; 0 for recorded events.
+    - `step`: number of the first activity of an event that a walk made, or of an accepted guarded event; else 0.
     - `root`: id of the first event of the family: of a correction, and of what rules made for an event.
     - `matures_ms`: instant from which the points of an award are in the balance; None for at once.
+    - `guard`: what the walk asks before the event counts. None for an event that counts as recorded.
+    - `performed_at`: instant that the client gave for a guarded event, which occurs when it is recorded.
+    - `outcome`: as the document has it. A walk may have decided it, and the worker may not have cleared the event yet.
     """
 
     id: str
@@ -232,6 +237,9 @@ class Event:
     step: int = 0
     root: str | None = None
     matures_ms: int | None = None
+    guard: Guard | None = None
+    performed_at: datetime | None = None
+    outcome: Outcome = field(default=UNDECIDED, compare=False)
     _values: dict[Steps, PathValues] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property

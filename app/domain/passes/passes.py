@@ -11,6 +11,7 @@ from functools import cached_property
 from app.domain.activities import Entry
 from app.domain.errors import Code, InvalidInput, Problem, Refused
 from app.domain.events.events import Event
+from app.domain.events.guards import Decisions
 from app.domain.state.aggregates import Aggregates
 from app.domain.state.firings import RuleFirings
 from app.domain.state.lots import Lots, Pending
@@ -122,7 +123,7 @@ class Pass:
     - `evaluated_until_ms`: last instant evaluated; it never goes back.
     - `revision`: revision of the definitions that the pass was last evaluated under.
     - `version`, `write_id`: counter and random id of the last write, for the compare-and-set.
-    - `last_folded_ids`: events of the last fold.
+    - `last_folded_ids`: events of the last fold. `decisions`: what the walk decided about some of them.
     - `last_activity`: number of the last activity; `outbox`: activities that are not in the log yet.
     - `next_due_ms`: next instant at which time alone changes a result or expires points.
     - `lots`: points that expire; None if no counted event ever had an expiry.
@@ -169,6 +170,7 @@ class Pass:
     pending_points: Pending = field(default_factory=dict)
     installed_by_event: bool = False
     had_checkouts: bool = False
+    decisions: Decisions = field(default_factory=dict)
 
     @property
     def has_counted(self) -> bool:

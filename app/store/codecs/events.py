@@ -13,6 +13,8 @@ from app.domain.values.decimals import ZERO
 from app.store.mongo.decimal128 import from_decimal128, to_decimal128
 from app.store.mongo.queries import Doc
 
+from .guards import guard_from_doc, guard_to_doc, outcome_from_doc
+
 OPTIONAL = (
     "currency", "external_id", "field_name", "old_value", "new_value", "correction_of", "label", "definition_version",
     "root",
@@ -69,6 +71,10 @@ def to_doc(event: Event, workspace_id: str, fingerprint: bytes, slot: int) -> Do
         doc["moved"] = move_to_doc(event.move)
     if event.step:
         doc["step"] = event.step
+    if event.guard is not None:
+        doc["guard"] = guard_to_doc(event.guard)
+    if event.performed_at is not None:
+        doc["performed_at"] = event.performed_at
     if event.matures_ms is not None:
         doc["points_from"] = event.matures_ms
     if event.is_made:
@@ -166,6 +172,9 @@ def from_doc(doc: Doc) -> Event:
         step=get("step", 0),
         root=get("root"),
         matures_ms=get("points_from"),
+        guard=guard_from_doc(doc["guard"]) if "guard" in doc else None,
+        performed_at=get("performed_at"),
+        outcome=outcome_from_doc(doc),
     )
 
 

@@ -23,7 +23,7 @@ from .pass_parts import (
     pending_to_docs,
     state_to_doc,
 )
-from .passes import alias_to_doc, progress_to_doc, stub_to_doc
+from .passes import alias_to_doc, decisions_part, progress_to_doc, stub_to_doc
 
 
 def update_pass_operation(
@@ -55,6 +55,10 @@ def update_pass_operation(
     unset: Doc = {"fails": "", "failure": ""} if before.failures else {}
     if after.last_folded_ids is not before.last_folded_ids:
         changes["lb"] = list(after.last_folded_ids)
+    if after.decisions is not before.decisions:
+        changes |= decisions_part(after)
+        if before.decisions and not after.decisions:
+            unset["decided"] = ""
     _update_aggregates("aggregates", before.aggregates, after.aggregates, changes=changes, unset=unset)
     _update_aggregates("made", before.made_aggregates, after.made_aggregates, changes=changes, unset=unset)
     for rule_id, firings in after.firings.items():

@@ -11,6 +11,7 @@ from app.domain.values.instants import from_ms
 from app.store.mongo.decimal128 import from_decimal128, to_decimal128
 from app.store.mongo.queries import Doc
 
+from .guards import decisions_from_docs, decisions_to_docs
 from .pass_parts import (
     aggregate_to_doc,
     aggregates_from_docs,
@@ -56,7 +57,13 @@ def to_doc(card: Pass, system_ms: int = 0) -> Doc:
         **({} if card.lots is None else {"lots": {key: lot_to_doc(lot) for key, lot in card.lots.items()}}),
         **({"fails": card.failures} if card.failures else {}),
         **({"historical": True} if card.historical else {}),
+        **decisions_part(card),
     }
+
+
+def decisions_part(card: Pass) -> Doc:
+    """Return the decisions about the events of the last fold; nothing if there are none."""
+    return {"decided": decisions_to_docs(card.decisions)} if card.decisions else {}
 
 
 def made_parts_to_doc(card: Pass) -> Doc:
@@ -119,6 +126,7 @@ def _remainder_to_doc(card: Pass, system_ms: int) -> Doc:
         "n": card.last_activity,
         "out": [entry_to_doc(entry) for entry in card.outbox],
         "pub": system_ms,
+        **decisions_part(card),
     }
 
 
@@ -141,7 +149,8 @@ def erasure_to_doc(card: Pass, erased: Erased) -> Doc:
 def grave_to_doc(card: Pass, erased: Erased) -> Doc:
     """Return what keeps the id of an erased pass taken, after its erasure is finished. It has no personal data."""
     # The unique index of earlier versions, where it still exists, takes each external id once.
-    rest = _remainder_to_doc(replace(card, external_id=card.id, last_folded_ids=(), outbox=()), 0)
+    emptied = replace(card, external_id=card.id, last_folded_ids=(), decisions={}, outbox=())
+    rest = _remainder_to_doc(emptied, 0)
     del rest["pub"]
     return {**rest, "erased": erased_to_doc(erased), "gone": 1}
 
@@ -173,6 +182,7 @@ def _from_remainder(doc: Doc) -> Pass:
         firings=_firings_of(doc),
         tier=tier_from_doc(doc),
         had_checkouts=doc.get("had_checkouts", False),
+        decisions=decisions_from_docs(doc.get("decided", ())),
     )
 
 
@@ -212,4 +222,5 @@ def from_doc(doc: Doc) -> Pass:
         failures=0 if "parked" in doc else doc.get("fails", 0),
         historical=doc.get("historical", False),
         installed_by_event=doc.get("installed_by_event", False),
+        decisions=decisions_from_docs(doc.get("decided", ())),
     )

@@ -26,7 +26,7 @@ from .activities import any_of
 from .pass_names import PassNameQueries
 
 # Lists of passes leave out the fields that only the fold needs, and lots, which may be many and are rarely requested.
-LIST_PROJECTION = {"state": 0, "lb": 0, "out": 0, "lots": 0}
+LIST_PROJECTION = {"state": 0, "lb": 0, "decided": 0, "out": 0, "lots": 0}
 IDENTITY_PROJECTION = {"erased": 1, "alias_of": 1}
 CREATED = {"$gte": EARLIEST}
 """A filter that excludes stubs and aliases, which have no `created_at`. The index covers the bound."""

@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.events.events import Category, Event
+from app.domain.events.guards import COUNTED, UNDECIDED, Decision
 from app.store.codecs.events import from_doc, to_doc
-from tests.store.generated import encode_and_decode, events
+from app.store.codecs.guards import decision_to_doc
+from tests.store.generated import decisions, encode_and_decode, events
 
 
 @given(events)
@@ -35,3 +37,22 @@ def test_event_of_a_category_that_a_later_version_added_keeps_it(original: Event
     assert event.category not in list(Category)
     assert to_doc(event, "ws_1", b"", 7) == doc
     assert Category.of_stored("CUSTOM") is Category.CUSTOM
+
+
+@given(events, decisions)
+def test_event_has_the_outcome_that_its_clearing_writes(event: Event, decision: Decision) -> None:
+    doc = encode_and_decode(to_doc(event, "ws_1", b"", 7))
+    assert from_doc(doc).outcome == UNDECIDED
+    del doc["pend"]
+    assert from_doc(doc).outcome == COUNTED
+    decided = from_doc(encode_and_decode(doc | decision_to_doc(decision)))
+    assert decided.outcome == decision.outcome
+    assert decided.amount == (event.amount if decision.amount is None else decision.amount)
+    assert decided.step == decision.step
+
+
+@given(events)
+def test_event_that_counted_in_a_merged_pass_is_counted_while_it_is_pending_for_the_survivor(event: Event) -> None:
+    doc = to_doc(event, "ws_1", b"", 7)
+    assert from_doc(doc | {"moved": {"home": "pass_a", "n": 1, "told": True}}).outcome == COUNTED
+    assert from_doc(doc | {"moved": {"home": "pass_a", "n": 1, "told": False}}).outcome == UNDECIDED
