@@ -1,13 +1,14 @@
-"""Definitions of a workspace: the versions of its segments, rules and tier program, ordered by one revision."""
+"""Definitions of a workspace: the versions of its segments, rules, rewards and tier program, ordered by one revision."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from app.domain.events.events import RULE_RETRIED, Event
 from app.domain.passes.passes import Pass
+from app.domain.rewards.rewards import RewardVersion
 from app.domain.rules.cascades import count_effects
 from app.domain.rules.checks import references_of_rule
 from app.domain.rules.matching import iter_rule_measures, nth_measure
@@ -28,7 +29,7 @@ from app.domain.values.instants import to_ms
 
 RankedRule = tuple[int, RuleVersion]
 """A rule with its rank: 0 is asked first."""
-DefinitionVersion = Version | RuleVersion | TierProgramVersion
+DefinitionVersion = Version | RuleVersion | TierProgramVersion | RewardVersion
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,15 @@ class ActiveDefinitions:
     - `ordered`: segments and the tier program, each after those that its criteria name.
     - `rules`: by priority, the highest first; then by creation.
     - `event_criteria`: those of segments and tiers, whose results change by time alone.
-    - `measures`: those of all criteria, also of the conditions of rules.
+    - `measures`: those of all criteria, also of the conditions of rules and of the criteria of rewards.
+    - `rewards`: those that can be redeemed, by id.
     """
 
     ordered: tuple[Version | TierProgramVersion, ...]
     rules: tuple[RuleVersion, ...]
     event_criteria: tuple[EventCriterion, ...]
     measures: tuple[Measure, ...]
+    rewards: Mapping[str, RewardVersion] = field(default_factory=dict)
 
     @cached_property
     def versions(self) -> tuple[Version, ...]:
@@ -123,20 +126,21 @@ class ActiveDefinitions:
 
     @cached_property
     def rule_windows(self) -> tuple[Measure, ...]:
-        """The windows that only conditions of rules read. Their events leave without making a pass due."""
+        """The windows that only rules and rewards read. Their events leave without making a pass due."""
         evaluated = {leaf.measure.key for leaf in self.event_criteria}
         return tuple(each for each in self.measures if each.within_ms is not None and each.key not in evaluated)
 
     @cached_property
     def comparisons(self) -> int:
-        """The comparisons that one evaluation of a pass takes, without the conditions of rules."""
+        """The comparisons that one evaluation of a pass takes, without those of rules and rewards."""
         return sum(count_comparisons(tree) for each in self.ordered for tree in criteria_of(each))
 
     @cached_property
     def events_per_walk(self) -> int:
         """The number of events after which a walk stops."""
-        of_rules = sum(count_comparisons(tree) for rule in self.rules for tree in criteria_of(rule))
-        return max(1, MAX_WALK_COMPARISONS // max(1, self.comparisons + of_rules))
+        asked: tuple[DefinitionVersion, ...] = (*self.rules, *self.rewards.values())
+        of_asked = sum(count_comparisons(tree) for each in asked for tree in criteria_of(each))
+        return max(1, MAX_WALK_COMPARISONS // max(1, self.comparisons + of_asked))
 
     @cached_property
     def windows(self) -> tuple[Measure, ...]:
@@ -211,7 +215,7 @@ class Definitions:
         return max((version.revision for version in self.versions if version.at_ms <= at_ms), default=0)
 
     def latest(self, revision: int | None = None) -> dict[str, DefinitionVersion]:
-        """Return the latest version of each segment, rule and tier program, archived ones included, by its id.
+        """Return the latest version of each segment, rule, reward and tier program, archived ones included, by its id.
 
         Versions with a higher revision than `revision` are left out.
         """
@@ -235,29 +239,34 @@ class Definitions:
 
 def _activate(latest: Iterable[DefinitionVersion]) -> ActiveDefinitions:
     live = {each.subject_id: each for each in latest if each.is_in_force}
-    nodes = {key: each for key, each in live.items() if not isinstance(each, RuleVersion)}
+    nodes = {key: each for key, each in live.items() if isinstance(each, Version | TierProgramVersion)}
     rules = [each for each in live.values() if isinstance(each, RuleVersion)]
+    rewards = {key: each for key, each in live.items() if isinstance(each, RewardVersion)}
     order = sort_by_references({key: references_of(each) for key, each in nodes.items()})
     ordered = tuple(nodes[key] for key in order)
     evaluated = list(iter_event_criteria(ordered))
     event_criteria = tuple({(leaf.meaning, repr(leaf.to_dict())): leaf for leaf in evaluated}.values())
-    used = (*(leaf.measure for leaf in (*event_criteria, *iter_event_criteria(rules))), *iter_rule_measures(rules))
+    asked = iter_event_criteria((*rules, *rewards.values()))
+    used = (*(leaf.measure for leaf in (*event_criteria, *asked)), *iter_rule_measures(rules))
     measures = {measure.key: measure for measure in used}
     return ActiveDefinitions(
         ordered,
         tuple(sorted(rules, key=lambda rule: (-rule.priority, rule.first_at, rule.rule_id))),
         event_criteria=event_criteria,
         measures=tuple(measures.values()),
+        rewards=rewards,
     )
 
 
 def criteria_of(version: DefinitionVersion) -> tuple[Criteria, ...]:
-    """Return the criteria trees of a version: one of a segment, at most one of a rule, up to two of each tier."""
+    """Return the criteria trees of a version: one of a segment, at most one of a rule or reward, up to two of each tier."""
     match version:
         case Version():
             return (version.criteria,)
         case RuleVersion():
             return () if version.conditions is None else (version.conditions,)
+        case RewardVersion():
+            return () if version.terms.criteria is None else (version.terms.criteria,)
     return tuple(tree for tier in version.tiers for tree in (tier.reach, tier.keep) if tree is not None)
 
 
@@ -282,6 +291,8 @@ def kind_of(version: DefinitionVersion) -> DefinitionKind:
             return DefinitionKind.SEGMENT
         case RuleVersion():
             return DefinitionKind.RULE
+        case RewardVersion():
+            return DefinitionKind.REWARD
     return DefinitionKind.TIERS
 
 

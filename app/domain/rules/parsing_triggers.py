@@ -134,21 +134,21 @@ def format_time(minute: int) -> str:
 
 
 def parse_limits(raw: object, *path: str) -> PerPassLimit | None:
-    """Return the limit on the firings for one pass, if there is one. Raises Refused."""
+    """Return the limit for one pass, of a rule or reward, if there is one. Raises Refused."""
     per_pass = parse_body(raw, *path).get("perPass")
     if per_pass is None:
         return None
     path = (*path, "perPass")
     body, problems = parse_body(per_pass, *path), Problems()
-    message = "Give the number of firings that are allowed."
+    message = "Give how often it is allowed."
     count = problems.require(parse_integer, body, *path, "count", message=message, least=1, most=MAX_NUMBER)
     within = problems.read(parse_within, body.get("within"), *path, "within")
     calendar = problems.read(parse_member, body.get("calendar"), *path, "calendar", members=PeriodUnit)
     if within is not None and calendar is not None:
         problems.add(Code.INVALID, "Give either within or calendar.", *path, "calendar")
     if count is not None and count > MAX_INSTANTS and (within is not None or calendar is not None):
-        # A pass stores the instants of so many firings of a rule.
-        message = f"Give at most {MAX_INSTANTS} firings in a time; without within and calendar, the number is free."
+        # A pass stores so many instants for each rule and reward.
+        message = f"Give at most {MAX_INSTANTS} in a time; without within and calendar, the number is free."
         problems.add(Code.OUT_OF_RANGE, message, *path, "count")
     refuse_if(problems.found)
     return PerPassLimit(count or 1, within, calendar)

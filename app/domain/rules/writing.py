@@ -11,7 +11,7 @@ from app.domain.values.windows import within_dict
 
 from .effects import AwardPoints, ChangeList, DeductPoints, Effect, RecordEvent, UpdatePass
 from .parsing_triggers import WEEKDAYS, format_time
-from .rules import RuleVersion
+from .rules import PerPassLimit, RuleVersion
 from .triggers import BalanceTrigger, EventTrigger, SegmentTrigger, TierTrigger, Trigger
 
 
@@ -31,18 +31,8 @@ def rule_to_dict(version: RuleVersion) -> dict[str, object]:
             "from": None if when.from_minute is None else format_time(when.from_minute),
             "to": None if when.to_minute is None else format_time(when.to_minute),
         },
-        "limits": None
-        if limit is None
-        else {
-            "perPass": {
-                "count": limit.count,
-                "within": None if limit.within_ms is None else within_dict(limit.within_ms),
-                "calendar": None if limit.calendar is None else limit.calendar.value,
-            }
-        },
-        "active": None
-        if version.active_from_ms is None and version.active_to_ms is None
-        else {"from": _instant(version.active_from_ms), "to": _instant(version.active_to_ms)},
+        "limits": None if limit is None else {"perPass": limit_to_dict(limit)},
+        "active": period_to_dict(version.active_from_ms, version.active_to_ms),
         "timezone": version.timezone,
         "priority": version.priority,
         "group": version.group,
@@ -51,6 +41,20 @@ def rule_to_dict(version: RuleVersion) -> dict[str, object]:
         "historical": version.historical.value,
         "controlGroupPercent": version.control_percent,
     }
+
+
+def limit_to_dict(limit: PerPassLimit) -> dict[str, object]:
+    """Return a limit for each pass as the store and the API write it."""
+    return {
+        "count": limit.count,
+        "within": None if limit.within_ms is None else within_dict(limit.within_ms),
+        "calendar": None if limit.calendar is None else limit.calendar.value,
+    }
+
+
+def period_to_dict(start_ms: int | None, end_ms: int | None) -> dict[str, object] | None:
+    """Return the period in which a definition is active as the store and the API write it; None for always."""
+    return None if start_ms is None and end_ms is None else {"from": _instant(start_ms), "to": _instant(end_ms)}
 
 
 def digest_of_rule(version: RuleVersion) -> str:

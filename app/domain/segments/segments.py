@@ -29,6 +29,7 @@ class DefinitionKind(StrEnum):
     SEGMENT = "segment"
     RULE = "rule"
     TIERS = "tiers"
+    REWARD = "reward"
 
 
 @dataclass(frozen=True, slots=True)

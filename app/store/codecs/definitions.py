@@ -9,6 +9,8 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from app.domain.definitions import DefinitionVersion, kind_of, summarize
+from app.domain.rewards.rewards import RewardVersion
+from app.domain.rewards.writing import digest_of_reward
 from app.domain.rules.rules import RuleVersion
 from app.domain.rules.writing import digest_of_rule
 from app.domain.segments.limits import digest_of
@@ -17,6 +19,7 @@ from app.domain.tiers.programs import TierProgramVersion
 from app.store.mongo.queries import Doc
 
 from .criteria import criteria_from_doc, criteria_to_doc
+from .rewards import reward_version_from_doc, reward_version_to_doc
 from .rules import rule_version_from_doc, rule_version_to_doc
 from .tiers import program_from_doc, program_to_doc
 
@@ -38,6 +41,9 @@ def definition_to_doc(version: DefinitionVersion, workspace_id: str) -> Doc:
             content, digest = rule_version_to_doc(version), digest_of_rule(version)
             content |= {"_id": f"ver_{version.rule_id}_{version.version}"}
             content |= {"announces": True} if version.announces else {}
+        case RewardVersion():
+            content, digest = reward_version_to_doc(version), digest_of_reward(version)
+            content |= {"_id": f"ver_{version.reward_id}_{version.version}"}
     kind, summary = kind_of(version), summarize(version, digest)
     if kind is not DefinitionKind.SEGMENT:
         content |= {"kind": kind.value, "subject": version.subject_id}
@@ -65,6 +71,8 @@ def definition_from_doc(doc: Doc) -> DefinitionVersion:
             return program_from_doc(doc)
         case DefinitionKind.RULE:
             return rule_version_from_doc(doc)
+        case DefinitionKind.REWARD:
+            return reward_version_from_doc(doc)
     raise ValueError(f"Definition {doc['_id']} is of the kind {doc['kind']!r}, which this version does not know.")
 
 

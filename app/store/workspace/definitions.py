@@ -1,4 +1,4 @@
-"""Named queries over the definitions of one workspace: one document for each version of a segment, rule or tier program."""
+"""Named queries over the definitions of one workspace: one document for each version of a definition."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.store.codecs.definitions import (
 )
 from app.store.mongo.queries import Database, Doc, WorkspaceQueries, in_chunks, insert_new
 
-_CONTENT = ("criteria", "tiers", "rule")
+_CONTENT = ("criteria", "tiers", "rule", "reward")
 """Fields of definitions that summaries leave out, because they may be large."""
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from app.domain.definitions import DefinitionVersion
-from app.domain.rules.rules import OnCorrection
+from app.domain.rewards.rewards import Reward, RewardVersion
+from app.domain.rules.rules import OnCorrection, PerPassLimit
 from app.domain.segments.criteria import Criteria, parse_criteria
 from app.domain.segments.segments import EMIT, TIER_PROGRAM, DefinitionKind, Version
 from app.domain.tiers.programs import Downgrade, Tier, TierPeriod, TierProgramVersion
@@ -52,10 +54,29 @@ PROGRAM = TierProgramVersion(
     timezone="Europe/Berlin",
     notify=EMIT,
 )
+REWARD = RewardVersion(
+    "rwd_1",
+    "coffee",
+    revision=6,
+    version=2,
+    at=AT,
+    terms=Reward(
+        Decimal("99.5"),
+        SPENT,
+        PerPassLimit(2, within_ms=86_400_000),
+        total=10,
+        per_request=2,
+        active_to_ms=1_900_000_000_000,
+        timezone="Europe/Berlin",
+        code_pattern="A-######",
+        metadata={"a.b": [1]},
+    ),
+    archived=True,
+)
 ENDED = TierProgramVersion(5, 3, AT, tiers=(), period=TierPeriod(days=30))
 
 
-@pytest.mark.parametrize("version", [SEGMENT, replace(SEGMENT, fires_rules=True), PROGRAM, ENDED])
+@pytest.mark.parametrize("version", [SEGMENT, replace(SEGMENT, fires_rules=True), PROGRAM, ENDED, REWARD])
 def test_definition_comes_back_from_its_document(version: DefinitionVersion) -> None:
     assert definition_from_doc(encode_and_decode(definition_to_doc(version, "ws_1"))) == version
 

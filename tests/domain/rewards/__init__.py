@@ -1,0 +1,1 @@
+"""Tests of rewards, without a store."""
