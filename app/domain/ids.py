@@ -63,6 +63,31 @@ def is_in_control_group(rule_id: str, pass_id: str, percent: int) -> bool:
     return int.from_bytes(digest) % 100 < percent
 
 
+def reward_id(workspace_id: str, key: str) -> str:
+    """Return the id of the reward with this key, so that a redemption finds the reward by its key."""
+    return _digest("reward", workspace_id, key)
+
+
+def redemption_id(event_id: str) -> str:
+    """Return the id of the redemption that an event records."""
+    return f"red_{event_id.removeprefix('event_')}"
+
+
+def redemption_event_id(redemption_id: str) -> str:
+    """Return the id of the event that records a redemption: the event's id derives from the redemption's."""
+    return f"event_{redemption_id.removeprefix('red_')}"
+
+
+def rollback_event_id(redemption_id: str) -> str:
+    """Return the permanent id of the event that rolls a redemption back, so that it is rolled back once."""
+    return _digest("event", "rollback", redemption_id)
+
+
+def code_id(workspace_id: str, code: str) -> str:
+    """Return the id of a code in a workspace, so that each code is issued once."""
+    return _digest("code", workspace_id, code)
+
+
 def event_type_id(workspace_id: str, key: str) -> str:
     """Return the id of an event type in a workspace. Built-in types have such an id, too."""
     return _digest("etype", workspace_id, key)

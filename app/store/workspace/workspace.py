@@ -31,6 +31,7 @@ from .partitions import PartitionQueries
 from .passes import PassQueries
 from .receipts import FoldStateQueries, ReceiptQueries, RequestKeyQueries
 from .removals import RemovalQueries
+from .rewards import RewardQueries
 from .rule_counts import RuleCountQueries
 from .rules import RuleQueries
 from .segments import SegmentQueries
@@ -66,6 +67,7 @@ class Workspace(ErrorTranslating):
         self.segments = SegmentQueries(db=db, workspace_id=workspace_id, in_chunk=in_chunk, passes=self.passes)
         self.definitions = DefinitionQueries(db, workspace_id, in_chunk)
         self.rules = RuleQueries(db, workspace_id, in_chunk)
+        self.rewards = RewardQueries(db, workspace_id, in_chunk)
         self.rule_counts = RuleCountQueries(db, workspace_id, in_chunk)
         self.firings = FiringQueries(db, workspace_id, in_chunk)
         self.outboxes = OutboxQueries(db, workspace_id, in_chunk)

@@ -1,0 +1,1 @@
+"""Commands about rewards: their definitions, redemptions, and units in stock."""
