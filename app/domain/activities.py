@@ -16,6 +16,8 @@ from app.domain.events.events import (
     MERGE_FINISHED,
     PASS_UPDATED,
     POINT_ADD,
+    REDEMPTION,
+    REDEMPTION_ROLLBACK,
     RULE_FIRED,
     RULE_INCLUDED,
     RULE_RETRIED,
@@ -46,7 +48,9 @@ ENTERED = "customer.segment.entered"
 LEFT = "customer.segment.left"
 ERASED_DATA: Mapping[str, object] = MappingProxyType({"erased": True})
 """The data of an activity whose pass was erased. Its type, time and position remain."""
-REDEEMED = "customer.redemption.succeeded"
+REDEEMED, REDEMPTION_FAILED = "customer.redemption.succeeded", "customer.redemption.failed"
+ROLLED_BACK, ROLLBACK_FAILED = "customer.redemption.rollback.succeeded", "customer.redemption.rollback.failed"
+EVENT_DECLINED = "customer.event.declined"
 POINTS_ADDED = "customer.voucher.loyalty_card.points_added"
 POINTS_EXPIRED = "customer.voucher.loyalty_card.points_expired"
 TIER_JOINED, TIER_LEFT = "customer.loyalty.tier.joined", "customer.loyalty.tier.left"
@@ -224,8 +228,16 @@ def types_of(event: Event) -> tuple[str, ...]:
     if event.is_made and event.type == POINT_ADD:
         own_type = POINTS_ADDED if event.matures_ms is None else POINTS_PENDING
         return (own_type,) if "reversal" in event.metadata else (own_type, REWARDED_POINTS)
+    if event.type == REDEMPTION_ROLLBACK:
+        # Points that come back are no points that are added.
+        return (ROLLED_BACK,)
     if event.category is Category.FIELD_CHANGE or event.type == PASS_UPDATED:
         own_type = UPDATED
     else:
-        own_type = REDEEMED if event.type == "redemption" else CUSTOM_EVENT
+        own_type = REDEEMED if event.type == REDEMPTION else CUSTOM_EVENT
     return (own_type, POINTS_ADDED) if event.points > 0 else (own_type,)
+
+
+def declined_type_of(event: Event) -> str:
+    """Return the type of the activity that reports an event which was declined."""
+    return {REDEMPTION: REDEMPTION_FAILED, REDEMPTION_ROLLBACK: ROLLBACK_FAILED}.get(event.type, EVENT_DECLINED)

@@ -40,7 +40,7 @@ class ActiveDefinitions:
     - `rules`: by priority, the highest first; then by creation.
     - `event_criteria`: those of segments and tiers, whose results change by time alone.
     - `measures`: those of all criteria, also of the conditions of rules and of the criteria of rewards.
-    - `rewards`: those that are not archived, by key.
+    - `rewards`: those that are not archived, by id.
     """
 
     ordered: tuple[Version | TierProgramVersion, ...]
@@ -241,7 +241,7 @@ def _activate(latest: Iterable[DefinitionVersion]) -> ActiveDefinitions:
     live = {each.subject_id: each for each in latest if each.is_in_force}
     nodes = {key: each for key, each in live.items() if isinstance(each, Version | TierProgramVersion)}
     rules = [each for each in live.values() if isinstance(each, RuleVersion)]
-    rewards = {each.key: each for each in live.values() if isinstance(each, RewardVersion)}
+    rewards = {key: each for key, each in live.items() if isinstance(each, RewardVersion)}
     order = sort_by_references({key: references_of(each) for key, each in nodes.items()})
     ordered = tuple(nodes[key] for key in order)
     evaluated = list(iter_event_criteria(ordered))

@@ -21,7 +21,7 @@ from app.domain.events.events import LIST_EVENTS, MERGE_FINISHED, RULE_RETRIED, 
 from app.domain.events.tombstones import is_tombstone
 from app.domain.passes.passes import Pass
 from app.domain.state import aggregates
-from app.domain.state.points import rebuild_account
+from app.domain.state.accounts import rebuild_account
 from app.domain.values.decimals import plain
 from app.domain.values.instants import to_ms
 from app.store.codecs import events, passes

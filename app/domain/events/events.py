@@ -52,7 +52,7 @@ TYPES: Mapping[str, Category] = MappingProxyType(
         (
             "check_in", "check_out", "visit", "scan", "app_open", "link_click", "notification_received",
             "notification_opened", "pass_installed", "pass_uninstalled", "pass_registered", "custom", "redemption",
-            "login", "opt_in", "opt_out", "share", "checkout_update", "checkout_reject",
+            "login", "opt_in", "opt_out", "share", "checkout_update", "checkout_reject", "redemption_rollback",
         ),
         Category.ACTIVITY,
     )
@@ -75,6 +75,8 @@ PASS_ERASED = "pass_erased"
 """Internal type of the tombstone of an erased pass."""
 PASS_MERGED = "pass_merged"
 """Internal type of the tombstone of a merged pass. `into` is the id of the survivor."""
+REDEMPTION, REDEMPTION_ROLLBACK = "redemption", "redemption_rollback"
+"""Type of what redeems a reward or points, and of the correction that takes the redemption of a reward back."""
 POINT_ADD, POINT_SUB = "point_add", "point_sub"
 """Types of points given and taken apart from other events. Rules make events of these types."""
 RULE_FIRED = "rule_fired"
@@ -86,6 +88,8 @@ MERGE_FINISHED = "merge_finished"
 LIST_ADDED, LIST_REMOVED = "list_added", "list_removed"
 """Internal types by which a pass gets onto a list of a segment, and off it. `metadata` names the segment and the list."""
 LIST_EVENTS = frozenset({LIST_ADDED, LIST_REMOVED})
+RECORDED_BY = MappingProxyType({REDEMPTION_ROLLBACK: "rollbackRedemption"})
+"""Built-in types whose events only one mutation records."""
 INTERNAL_TYPES = frozenset({
     PASS_UPDATED, EVENT_REMOVED, PASS_ERASED, PASS_MERGED, RULE_FIRED, RULE_RETRIED, RULE_INCLUDED, MERGE_FINISHED,
 }) | LIST_EVENTS  # fmt: skip

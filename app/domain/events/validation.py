@@ -19,7 +19,7 @@ from app.domain.values.paths import split_keys
 from app.domain.values.text import encode_canonical, parse_external_id, parse_object, parse_text
 
 from .checkouts import find_checkout_problems, find_total
-from .events import DEFAULT_SOURCE, STEPS, TYPES, Category, EventInput, parse_type
+from .events import DEFAULT_SOURCE, RECORDED_BY, STEPS, TYPES, Category, EventInput, parse_type
 from .points_expiry import PointsExpiry, parse_points_expiry
 
 T = TypeVar("T")
@@ -193,6 +193,9 @@ def validate_event(sent: EventInput, rules: ValidationRules) -> Draft:
 
 
 def _parse_type_and_category(sent: EventInput, problems: list[Problem]) -> tuple[str, Category]:
+    if isinstance(sent.type, str) and sent.type in RECORDED_BY:
+        message = f"Only the mutation {RECORDED_BY[sent.type]} records this type; call it instead."
+        problems.append(Problem(Code.INVALID, message, ("type",)))
     if sent.category is None and isinstance(sent.type, str) and sent.type in TYPES:
         return sent.type, TYPES[sent.type]
     try:

@@ -21,7 +21,7 @@ from app.domain.passes.profiles import (
     rebuild_profile,
     rebuilds_profile,
 )
-from app.domain.state import points
+from app.domain.state.accounts import points_account_of, rebuild_account
 from app.domain.state.aggregates import Aggregates, fold_events
 from app.domain.state.firings import RuleFirings, add_firing
 from app.domain.state.lots import ExpiredLot, Matured
@@ -36,8 +36,8 @@ from app.domain.state.measures import (
     from_aggregates,
     refill_window,
 )
-from app.domain.state.points import points_account_of
 from app.domain.state.points_in_order import can_count_in_order
+from app.domain.state.redeemed import RedeemedRewards, add_redeemed, count_redeemed
 from app.domain.values.instants import to_ms
 
 from .lacks import DataMissing
@@ -60,6 +60,7 @@ class Derived:
         self.removed_ids: set[str] = set()
         self._aggregates, self._made_aggregates = card.aggregates, card.made_aggregates
         self.firings: RuleFirings = card.firings
+        self.redeemed: RedeemedRewards = card.redeemed
         self.states: dict[str, State] = dict(card.measures)
         self.profile = card.profile
         self._first_installed_at = first_installation(card.aggregates, card.made_aggregates)
@@ -124,6 +125,7 @@ class Derived:
         self._applied.append(event)
         if event.type == RULE_FIRED:
             self.firings = add_firing(self.firings, event)
+        self.redeemed = add_redeemed(self.redeemed, event)
         if event.type == INSTALLED:
             self._first_installed_at = min(self._first_installed_at or event.occurred_at, event.occurred_at)
         if event.type in FIELD_EVENTS:
@@ -166,6 +168,7 @@ class Derived:
         self._history, self._applied = counted, []
         self._aggregates = fold_events({}, (event for event in counted if not event.is_made))
         self._made_aggregates = fold_events({}, (event for event in counted if event.is_made))
+        self.redeemed = count_redeemed(counted)
         self.profile = rebuild_profile(self._card.initial_profile, counted)
         self._first_installed_at = first_installation(self._aggregates, self._made_aggregates)
         self._recount_points(at_ms)
@@ -175,7 +178,7 @@ class Derived:
 
     def _recount_points(self, at_ms: int, *, is_first_visit: bool = False) -> None:
         lots_before = self.points_account.lots or {}
-        self.points_account, expired = points.rebuild_account(self.counted, at_ms)
+        self.points_account, expired = rebuild_account(self.counted, at_ms)
         # Report a lot only if its points were in the balance, or if it expires at this instant and is not reported yet.
         # A lot that had expired before its event was folded was never in the balance.
         reported = {lot.event_id for lot in self._expired_now}

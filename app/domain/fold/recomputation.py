@@ -13,10 +13,11 @@ from app.domain.definitions import Definitions
 from app.domain.events.events import RULE_FIRED, Event
 from app.domain.passes.passes import Pass
 from app.domain.passes.profiles import rebuild_profile
+from app.domain.state.accounts import rebuild_account
 from app.domain.state.aggregates import Aggregate, AggregateKey, Aggregates, fold_events
 from app.domain.state.firings import RuleFirings, add_firing
 from app.domain.state.measures import Measure, State, Window, build_measure, from_aggregates
-from app.domain.state.points import rebuild_account
+from app.domain.state.redeemed import RedeemedRewards, add_redeemed
 
 MAX_RECOMPUTED_EVENTS = 50_000
 """Events of a pass that are held in memory. Of a pass with more, only the aggregates are compared."""
@@ -30,6 +31,7 @@ class Recomputation:
         self._rows: dict[AggregateKey, Aggregate] = {}
         self._made_rows: dict[AggregateKey, Aggregate] = {}
         self._firings: RuleFirings = {}
+        self._redeemed: RedeemedRewards = {}
         self._events: list[Event] = []
         self.is_whole = True
         """Whether all events are in memory, so that points, profile and measures are compared, too."""
@@ -41,6 +43,7 @@ class Recomputation:
         for event in events:
             if event.type == RULE_FIRED:
                 self._firings = add_firing(self._firings, event)
+            self._redeemed = add_redeemed(self._redeemed, event)
         self.is_whole = self.is_whole and len(self._events) + len(events) <= MAX_RECOMPUTED_EVENTS
         if self.is_whole:
             self._events += events
@@ -54,6 +57,8 @@ class Recomputation:
         found += _compare_aggregates(self._made_rows, card.made_aggregates)
         if self._firings != card.firings:
             found.append("Its events give other counts of the firings of rules than are stored.")
+        if self._redeemed != card.redeemed:
+            found.append("Its events give other units of redeemed rewards than are stored.")
         if self.is_whole:
             found += [*self._compare_points(), *self._compare_profile()]
             found += self._compare_measures(definitions.active(self._card.revision).measures)

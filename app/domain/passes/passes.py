@@ -16,6 +16,7 @@ from app.domain.state.aggregates import Aggregates
 from app.domain.state.firings import RuleFirings
 from app.domain.state.lots import Lots, Pending
 from app.domain.state.measures import State
+from app.domain.state.redeemed import RedeemedRewards
 from app.domain.values.decimals import ZERO
 from app.domain.values.instants import parse_instant
 from app.domain.values.path_values import PathValues
@@ -128,7 +129,7 @@ class Pass:
     - `next_due_ms`: next instant at which time alone changes a result or expires points.
     - `lots`: points that expire; None if no counted event ever had an expiry.
     - `made_aggregates`: aggregates of the events that rules made, which are no activity of the customer.
-    - `firings`: firings of rules, by rule id.
+    - `firings`: firings of rules, by rule id; `redeemed`: units of rewards, by reward id.
     - `pending_points`: points that rules awarded and that are not in the balance yet.
     - `failures`: failed walks since the last successful one; 0 for a parked pass, which stays parked until its release.
     - `historical`: the pass was created for an import of past events, so its creation is no news.
@@ -170,6 +171,7 @@ class Pass:
     pending_points: Pending = field(default_factory=dict)
     installed_by_event: bool = False
     had_checkouts: bool = False
+    redeemed: RedeemedRewards = field(default_factory=dict)
     decisions: Decisions = field(default_factory=dict)
 
     @property

@@ -25,6 +25,19 @@ class Lot:
     expiry: PointsExpiry
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Points that a redemption took from a lot, or from a grant without an end if `lot` is None.
+
+    `key` is that of the lot, or the id of the event that granted the points.
+    """
+
+    key: str
+    points: Decimal
+    granted_ms: int
+    lot: Lot | None = None
+
+
 Lots = Mapping[str, Lot]
 """Lots by the id of the event that granted the points; those of awards by their end, see `end_key`."""
 

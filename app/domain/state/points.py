@@ -9,6 +9,8 @@ Points are a function of the *set* of counted events and an instant. The rules:
   the oldest first. The rest becomes a debt, which the next grant repays first.
 - A correction may move the expiry of the remaining points of a grant.
 - Points that a rule awards may be pending: they enter the balance at an instant. Awards with the same end share one lot.
+- The rollback of a redemption puts its points back into the lots that they came from, after it has repaid a debt. If the
+  end of a lot has passed, they end at the rollback.
 - A reversal of an award takes first what is left of it, pending or not: the points with the end of the award. For an award
   without an end, these are the points that never expire. Then it spends. If that end has passed, it takes only what was
   spent of such awards, nothing that has expired. If the correction is removed later, what was spent comes back.
@@ -17,17 +19,14 @@ Points are a function of the *set* of counted events and an instant. The rules:
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
 
-from app.domain.events.events import INTERNAL_TYPES, Event
-from app.domain.events.ordering import sort_events
+from app.domain.events.events import INTERNAL_TYPES, REDEMPTION, REDEMPTION_ROLLBACK, Event
 from app.domain.events.points_expiry import PointsExpiry
 from app.domain.values.decimals import ZERO, add, subtract
 from app.domain.values.instants import DAY_MS
 
-from .aggregates import Aggregates
 from .lots import (
     ExpiredLot,
     Lot,
@@ -36,9 +35,9 @@ from .lots import (
     Matured,
     Pending,
     PendingPoints,
+    Taken,
     end_key,
     is_end_key,
-    last_active_ms,
     lot_key,
     pending_key,
 )
@@ -59,6 +58,8 @@ class PointsAccount:
         self._lapsed: dict[str, Decimal] = {}
         # Spent points that reversals took back, by end. Complete only after a rebuild, too.
         self._reversed: dict[str, Decimal] = {}
+        # What each redemption took from lots and grants, the soonest end first. Complete only after a rebuild.
+        self._takes: dict[str, list[Taken]] = {}
         self._copied_lots: dict[str, Lot] | None = None
         # Remaining points of grants without an expiry, by event id, the oldest first: (instant of the grant, points).
         self._unlimited: dict[str, tuple[int, Decimal]] = {}
@@ -118,7 +119,7 @@ class PointsAccount:
             if event.points:
                 self._count_made(event)
             return
-        expiry = event.points_expiry
+        expiry, active_ms = event.points_expiry, self._active_ms
         if event.type not in INTERNAL_TYPES:
             self._active_ms = max(self._active_ms, event.occurred_ms)
         if self.lots is None and expiry is None:
@@ -128,7 +129,9 @@ class PointsAccount:
         at_ms = event.order_ms
         if self.lots is None:
             self.lots = self._copied_lots = {}
-        if expiry is None:
+        if event.type == REDEMPTION_ROLLBACK:
+            self._roll_back(event, active_ms, at_ms)
+        elif expiry is None:
             if event.points:
                 self._earn_or_spend(event)
         elif moves_expiry(event):
@@ -227,14 +230,20 @@ class PointsAccount:
         self._use_unlimited(taken, sorted(self._unlimited, key=lambda key: not key.startswith("award:")))
         return taken
 
-    def _use_unlimited(self, owed: Decimal, keys: Iterable[str]) -> None:
+    def _use_unlimited(self, owed: Decimal, keys: Iterable[str]) -> list[Taken]:
+        """Take points from grants without an end, in this order, and return what each gave."""
+        found: list[Taken] = []
         for key in keys:
+            if owed <= 0:
+                break
             granted_ms, remaining = self._unlimited[key]
+            found.append(Taken(key, min(owed, remaining), granted_ms))
             if remaining > owed:
                 self._unlimited[key] = granted_ms, subtract(remaining, owed)
-                return
-            del self._unlimited[key]
-            owed = subtract(owed, remaining)
+            else:
+                del self._unlimited[key]
+            owed = subtract(owed, found[-1].points)
+        return found
 
     def has_ended(self, expiry: PointsExpiry, at_ms: int) -> bool:
         """Return whether awards with this end have expired by `at_ms`, or are all spent and would have expired by then."""
@@ -249,20 +258,51 @@ class PointsAccount:
             if remaining > 0:
                 self._unlimited[event.id] = event.order_ms, remaining
             return
-        self._spend(-points)
+        taken = self._spend(-points)
+        if event.type == REDEMPTION:
+            self._takes[event.id] = taken
 
-    def _spend(self, owed: Decimal) -> None:
-        """Subtract points from the lots that expire soonest, then from the oldest grants; the rest becomes a debt."""
+    def _roll_back(self, event: Event, active_ms: int, at_ms: int) -> None:
+        """Give the points of a redemption back. `active_ms` is the last activity before the rollback."""
+        debt = max(ZERO, -self.balance)
+        self.balance = add(self.balance, event.points)
+        left = subtract(event.points, debt)
+        # A debt is repaid with the points that end soonest, as they would have been spent for it.
+        for taken in reversed(self._takes.get(event.correction_of or "", ())):
+            points = min(left, taken.points)
+            if points <= 0:
+                return
+            left = subtract(left, points)
+            if taken.lot is None:
+                granted_ms, remaining = self._unlimited.get(taken.key, (taken.granted_ms, ZERO))
+                self._unlimited[taken.key] = granted_ms, add(remaining, points)
+                continue
+            lot = (self.lots or {}).get(taken.key)
+            if lot is not None:
+                self._put(taken.key, replace(lot, remaining=add(lot.remaining, points)))
+            elif taken.lot.expiry.expires_ms(max(active_ms, taken.lot.granted_ms)) <= at_ms:
+                self._put(taken.key, replace(taken.lot, remaining=points, expiry=PointsExpiry(at_ms)))
+            else:
+                self._put(taken.key, replace(taken.lot, remaining=points))
+        if left > 0:
+            self._unlimited[event.id] = at_ms, left
+
+    def _spend(self, owed: Decimal) -> list[Taken]:
+        """Subtract points from the lots that expire soonest, then from the oldest grants; the rest becomes a debt.
+
+        Return what was taken from each.
+        """
+        found: list[Taken] = []
         self.balance = subtract(self.balance, owed)
         while owed > 0 and (soonest := self._find_soonest()) is not None:
             event_id = soonest[2]
             lot = self._take(event_id)
+            found.append(Taken(event_id, min(owed, lot.remaining), lot.granted_ms, lot))
             if lot.remaining > owed:
                 self._put(event_id, replace(lot, remaining=subtract(lot.remaining, owed)))
-                return
+                return found
             owed = subtract(owed, lot.remaining)
-        if owed > 0:
-            self._use_unlimited(owed, list(self._unlimited))
+        return found + self._use_unlimited(owed, list(self._unlimited))
 
     def _grant(self, event: Event, expiry: PointsExpiry, at_ms: int) -> None:
         if expiry.expires_ms(at_ms) <= at_ms:
@@ -321,26 +361,6 @@ class PointsAccount:
         if self._copied_lots is None:
             self.lots = self._copied_lots = dict(self.lots or {})
         return self._copied_lots
-
-
-def points_account_of(
-    balance: Decimal, lots: Lots | None, aggregates: Aggregates, pending: Pending | None = None
-) -> PointsAccount:
-    """Return the account of a pass from its stored balance, lots, pending points and aggregates."""
-    active_ms = last_active_ms(aggregates) if lots or pending else 0
-    return PointsAccount(balance, lots, active_ms, pending=pending)
-
-
-def rebuild_account(events: Iterable[Event], at_ms: int) -> tuple[PointsAccount, list[ExpiredLot]]:
-    """Return the account at `at_ms` and all lots that expired by then, from all events that count, in any order."""
-    account = PointsAccount()
-    expired: list[ExpiredLot] = []
-    # A slow worker may read, as history, events that another worker counted meanwhile, so that it has them twice. The
-    # compare-and-set rejects the result of such a walk, but the walk must not raise: the sort keeps each event once.
-    for event in sort_events(events):
-        expired += account.pass_time(event.order_ms)[0]
-        account.count(event)
-    return account, expired + account.pass_time(at_ms)[0]
 
 
 def moves_expiry(event: Event) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.domain.events.events import Event
+from app.domain.events.events import REDEMPTION_ROLLBACK, Event
 from app.domain.events.ordering import is_made_here
 
 from .lots import Lots, Pending
@@ -21,6 +21,8 @@ def can_count_in_order(account: PointsAccount, events: Sequence[Event], at_ms: i
         return False
     if account.lots is None and not account.pending and not any(map(_has_end_or_start, events)):
         return True
+    if any(event.type == REDEMPTION_ROLLBACK for event in events):
+        return False
     return all(
         (before_ms < event.occurred_ms or is_made_here(event))
         and event.occurred_ms == at_ms
@@ -41,7 +43,11 @@ def needs_history(lots: Lots | None, pending: Pending, events: Sequence[Event], 
     if lots is None and not pending and not any(map(_has_end_or_start, events)):
         return False
     return any(
-        event.historical or event.occurred_ms <= at_ms or moves_expiry(event) or _may_follow_later_event(event)
+        event.historical
+        or event.occurred_ms <= at_ms
+        or moves_expiry(event)
+        or event.type == REDEMPTION_ROLLBACK
+        or _may_follow_later_event(event)
         for event in events
     )
 

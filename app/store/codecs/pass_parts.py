@@ -15,6 +15,7 @@ from app.domain.state.aggregates import Aggregate, Aggregates
 from app.domain.state.firings import Firings
 from app.domain.state.lots import Lot, Lots, Pending, PendingPoints
 from app.domain.state.measures import FirstAndLast, Number, State, Total, Window
+from app.domain.state.redeemed import Redeemed
 from app.domain.values.decimals import ZERO, plain
 from app.store.mongo.decimal128 import MAX_DIGITS, from_decimal128, to_decimal128
 from app.store.mongo.queries import Doc
@@ -204,6 +205,17 @@ def firings_to_doc(firings: Firings) -> Doc:
 def firings_from_doc(doc: Doc) -> Firings:
     """Return a rule's firings from their document."""
     return Firings(doc["t"], doc["n"], tuple(doc["i"]))
+
+
+def redeemed_to_doc(redeemed: Redeemed) -> Doc:
+    """Return the document of the units of a reward: {t} total, {u} last redemptions, {r} those rolled back."""
+    return {"t": redeemed.total, "u": list(map(list, redeemed.taken)), "r": list(map(list, redeemed.returned))}
+
+
+def redeemed_from_doc(doc: Doc) -> Redeemed:
+    """Return the units of a reward from their document."""
+    taken, returned = (tuple((at_ms, units) for at_ms, units in doc[name]) for name in ("u", "r"))
+    return Redeemed(doc["t"], taken, returned)
 
 
 def pending_to_docs(pending: Pending) -> list[Doc]:

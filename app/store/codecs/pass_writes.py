@@ -21,6 +21,7 @@ from .pass_parts import (
     lot_to_doc,
     memberships_to_docs,
     pending_to_docs,
+    redeemed_to_doc,
     state_to_doc,
 )
 from .passes import alias_to_doc, decisions_part, progress_to_doc, stub_to_doc
@@ -64,6 +65,12 @@ def update_pass_operation(
     for rule_id, firings in after.firings.items():
         if before.firings.get(rule_id) is not firings:
             changes[f"fired.{rule_id}"] = firings_to_doc(firings)
+    for reward_id in before.redeemed.keys() | after.redeemed.keys():
+        redeemed = after.redeemed.get(reward_id)
+        if redeemed is None:
+            unset[f"redeemed.{reward_id}"] = ""
+        elif before.redeemed.get(reward_id) != redeemed:
+            changes[f"redeemed.{reward_id}"] = redeemed_to_doc(redeemed)
     if after.pending_points != before.pending_points:
         changes["wait"] = pending_to_docs(after.pending_points)
     for name, state in after.measures.items():

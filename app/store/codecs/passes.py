@@ -27,6 +27,8 @@ from .pass_parts import (
     pending_to_docs,
     profile_from_doc,
     profile_to_doc,
+    redeemed_from_doc,
+    redeemed_to_doc,
     state_from_doc,
     state_to_doc,
     tier_from_doc,
@@ -58,7 +60,14 @@ def to_doc(card: Pass, system_ms: int = 0) -> Doc:
         **({"fails": card.failures} if card.failures else {}),
         **({"historical": True} if card.historical else {}),
         **decisions_part(card),
+        **redeemed_part(card),
     }
+
+
+def redeemed_part(card: Pass) -> Doc:
+    """Return the units of rewards that the pass has redeemed; nothing if there are none."""
+    redeemed = {reward_id: redeemed_to_doc(each) for reward_id, each in card.redeemed.items()}
+    return {"redeemed": redeemed} if redeemed else {}
 
 
 def decisions_part(card: Pass) -> Doc:
@@ -222,5 +231,6 @@ def from_doc(doc: Doc) -> Pass:
         failures=0 if "parked" in doc else doc.get("fails", 0),
         historical=doc.get("historical", False),
         installed_by_event=doc.get("installed_by_event", False),
+        redeemed={reward_id: redeemed_from_doc(each) for reward_id, each in doc.get("redeemed", {}).items()},
         decisions=decisions_from_docs(doc.get("decided", ())),
     )

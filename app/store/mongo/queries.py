@@ -69,6 +69,7 @@ class ErrorTranslating:
     """
 
     def __init_subclass__(cls) -> None:
+        super().__init_subclass__()  # the parameters of generic classes
         for name, method in list(vars(cls).items()):
             if inspect.iscoroutinefunction(method):
                 setattr(cls, name, _translate_errors(method))

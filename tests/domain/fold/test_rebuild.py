@@ -34,10 +34,10 @@ from app.domain.rules.effects import (
 )
 from app.domain.rules.rules import Nth, OnHistorical, PerPassLimit
 from app.domain.rules.triggers import BalanceTrigger, EventTrigger, SegmentTrigger
+from app.domain.state.accounts import rebuild_account
 from app.domain.state.aggregates import fold_events
 from app.domain.state.firings import Firings, add_firing
 from app.domain.state.measures import build_measure
-from app.domain.state.points import rebuild_account
 from app.domain.values.instants import DAY_MS
 from app.domain.values.periods import PeriodUnit
 

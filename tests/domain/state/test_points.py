@@ -19,9 +19,10 @@ from app.domain.events.events import PASS_UPDATED, Category, Event, EventInput, 
 from app.domain.events.ordering import complete_orders
 from app.domain.events.points_expiry import PointsExpiry
 from app.domain.events.validation import ValidationRules, fingerprint, validate_event
+from app.domain.state.accounts import rebuild_account
 from app.domain.state.aggregates import fold_events
 from app.domain.state.lots import ExpiredLot, Lot, find_expiries
-from app.domain.state.points import PointsAccount, moves_expiry, rebuild_account
+from app.domain.state.points import PointsAccount, moves_expiry
 from app.domain.state.points_in_order import needs_history
 from app.domain.values.instants import DAY_MS, from_ms
 from tests.domain.fold.test_advance import PassSimulation, definitions_of, new_pass

@@ -15,7 +15,7 @@ from app.commands.events.outcomes import BatchOutcome
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import remove_events
 from app.domain.activities import CUSTOM_EVENT, POINTS_ADDED, POINTS_EXPIRED, REDEEMED, UPDATED, Activity
-from app.domain.state.points import rebuild_account
+from app.domain.state.accounts import rebuild_account
 from app.domain.values.instants import to_ms
 from tests.business import Business, list_transitions
 

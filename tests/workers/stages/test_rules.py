@@ -21,8 +21,8 @@ from app.domain.fold.advance import Advanced, advance
 from app.domain.fold.lacks import Lacks
 from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass
+from app.domain.state.accounts import rebuild_account
 from app.domain.state.aggregations import Aggregation, Function, GroupBy
-from app.domain.state.points import rebuild_account
 from app.domain.state.statistics import build_statistics
 from app.domain.values.instants import to_ms
 from app.flow import SLOT_RANGES, range_of
