@@ -51,6 +51,7 @@ ERASED_DATA: Mapping[str, object] = MappingProxyType({"erased": True})
 REDEEMED, REDEMPTION_FAILED = "customer.redemption.succeeded", "customer.redemption.failed"
 ROLLED_BACK, ROLLBACK_FAILED = "customer.redemption.rollback.succeeded", "customer.redemption.rollback.failed"
 EVENT_DECLINED = "customer.event.declined"
+"""A walk declined an event, which counts nowhere. `data` has the reasons."""
 POINTS_ADDED = "customer.voucher.loyalty_card.points_added"
 POINTS_EXPIRED = "customer.voucher.loyalty_card.points_expired"
 TIER_JOINED, TIER_LEFT = "customer.loyalty.tier.joined", "customer.loyalty.tier.left"
@@ -93,9 +94,9 @@ class Entry:
     - `at_ms`: exact instant of the activity.
     - `recorded_ms`: instant at which a worker wrote it.
     - `cause`: {kind, event?, version?}, where `event` is an id and `version` the version of a segment.
-    - `refs`: ids and values: {event}, {removed}, {into} or {event, points, balance}. Those of a transition are
-      {segment, version, before, after}. Those of a tier are {change, program, tier, since, until, values}, and {tierBefore,
-      sinceBefore, untilBefore} for the tier before.
+    - `refs`: ids and values: {event}, {event, reasons}, {removed}, {into} or {event, points, balance}. Those of a
+      transition are {segment, version, before, after}. Those of a tier are {change, program, tier, since, until, values},
+      and {tierBefore, sinceBefore, untilBefore} for the tier before. `reasons` has pairs of a code and a message.
     - `made`: event that the walk made, of which this is the first activity. Publish inserts it.
     """
 

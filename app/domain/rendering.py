@@ -58,10 +58,19 @@ def _event_data(entry: Entry, events: Mapping[str, Event]) -> dict[str, object]:
         data |= {name: plain(Decimal(str(entry.refs[name]))) for name in ("points", "balance")}
     if entry.type == POINTS_EXPIRED:
         data["expiredAt"] = format_instant(from_ms(entry.at_ms))
+    if "reasons" in entry.refs:
+        data["reasons"] = _reasons(entry)
     for name in ("removed", "into"):
         if name in entry.refs:
             data[name] = entry.refs[name]
     return data
+
+
+def _reasons(entry: Entry) -> list[dict[str, object]]:
+    """Return why the event was declined, with a code and a message each."""
+    reasons = entry.refs["reasons"]
+    assert isinstance(reasons, list)
+    return [{"code": code, "message": message} for code, message in reasons]
 
 
 def _transition_data(entry: Entry, segment: Segment | None) -> dict[str, object]:

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from app.domain.definitions import Definitions, DefinitionVersion
 from app.domain.events.events import INTERNAL_TYPES, LIST_EVENTS, PASS_UPDATED, POINT_ADD, POINT_SUB, RULE_FIRED, Event
+from app.domain.events.guards import COUNTED
 from app.domain.events.ordering import sort_events
 from app.domain.fold.advance import Advanced, advance
 from app.domain.fold.prefetch import Family, WindowPage, find_prefetch
@@ -180,12 +181,12 @@ class _SimulatedWalk:
 
 def _is_simulated(event: Event) -> bool:
     """Return whether the event was recorded. What walks made, and what belongs to merges and removals, is made anew."""
-    is_recorded = event.step == 0 and not event.is_made
-    return is_recorded and (event.type not in INTERNAL_TYPES or event.type in _RECORDED_CHANGES)
+    return not event.is_made and (event.type not in INTERNAL_TYPES or event.type in _RECORDED_CHANGES)
 
 
 def _as_it_occurred(event: Event) -> Event:
-    return replace(event, recorded_at=from_ms(event.order_ms), move=None)
+    # What was decided about the event holds in the simulation, too.
+    return replace(event, recorded_at=from_ms(event.order_ms), move=None, outcome=COUNTED)
 
 
 def _blank(card: Pass, events: Sequence[Event]) -> Pass:

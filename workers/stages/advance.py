@@ -82,7 +82,7 @@ async def advance_passes(
     for card, advanced in walks.done:
         after = advanced.card
         if advanced.folded_ids:
-            after = replace(after, last_folded_ids=advanced.folded_ids)
+            after = replace(after, last_folded_ids=advanced.folded_ids, decisions=advanced.decisions)
         saved[card.id] = Saved(advanced, new_id("fid"))
         writes.append((card, after, advanced.entries, saved[card.id].write_id))
     await _save(worker, at, writes, saved)

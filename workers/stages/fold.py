@@ -8,10 +8,10 @@ only clears them. `docs/explanation/exactly-once.md` gives the steps and the pro
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from app.domain.definitions import ActiveDefinitions, Definitions
 from app.domain.events.events import Event
+from app.domain.events.guards import Decisions
 from app.domain.events.tombstones import target_of, targets_of, tombstone_id
 from app.domain.fold.entries import MAX_ENTRIES
 from app.domain.ids import slot_of
@@ -22,7 +22,9 @@ from workers.looks import Asked
 from workers.worker import Worker
 
 from .advance import RoundClock, Saved, advance_passes, read_clock
+from .originals import add_originals, originals_of, without_waiting
 from .reads import PassWork
+from .rounds import Backlog, EventRef, FoldRound
 from .turns import EVENTS_PER_TURN, read_turns
 
 FOLD_BATCH_SIZE = 1_000
@@ -31,43 +33,6 @@ MAX_EVENTS_PER_PASS = 500
 """Events that one write of a pass counts: their ids are stored in the pass."""
 MAX_IDS_CHECKED = 2_000
 """Event ids that one round checks for being pending: the events read and the `last_folded_ids` of their passes."""
-
-EventRef = tuple[str, str, str]
-"""An event to be cleared or replaced by a stub: workspace id, pass id, event id."""
-
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """Pending events of a slot range, as one round read them: by pass, in index order.
-
-    `start` is the pass after which reading began, None for the beginning of the range. `is_full` is true if
-    more events may be pending than were read. `turns` are the passes of other workspaces, which were read out of order
-    (see `turns.py`). `cut` are the passes of which more events may be pending than were read.
-    """
-
-    start: BacklogPosition | None
-    by_pass: Mapping[str, Sequence[PendingEvent]]
-    is_full: bool
-    turns: frozenset[str] = frozenset()
-    cut: frozenset[str] = frozenset()
-
-    def events_of(self, pass_id: str) -> list[Event]:
-        """Return the pending events of a pass, by (occurred_at, id)."""
-        return [item.event for item in self.by_pass[pass_id]]
-
-
-@dataclass(frozen=True, slots=True)
-class FoldRound:
-    """What one round does with the pending events it read."""
-
-    works: list[PassWork] = field(default_factory=list)
-    """Passes to advance over their events."""
-    marks: list[EventRef] = field(default_factory=list)
-    """Events that an earlier write counted, to be cleared only."""
-    strays: list[tuple[Pass, Event]] = field(default_factory=list)
-    """Events recorded on a merged pass, to be forwarded to its survivor."""
-    emptied: list[EventRef] = field(default_factory=list)
-    """Events recorded on an erased pass, to be replaced by stubs."""
 
 
 async def fold(worker: Worker, key: str) -> None:
@@ -110,6 +75,7 @@ async def fold_once(worker: Worker, key: str, workspace_ids: Sequence[str] | Non
     chosen = choose_passes(backlog, passes)
     still_pending = await check_still_pending(worker, backlog, chosen)
     worker.require_same_primary(at.election)
+    backlog = await add_originals(worker, backlog, chosen, still_pending)
     fold_round = classify(backlog, chosen, still_pending, definitions)
     fold_round.emptied.extend(await find_events_of_erased(worker, backlog, passes))
     saved = await advance_passes(worker, at, fold_round.works, definitions)
@@ -188,17 +154,23 @@ def choose_passes(backlog: Backlog, passes: Mapping[str, Pass]) -> dict[str, Pas
 
 
 async def check_still_pending(worker: Worker, backlog: Backlog, passes: Mapping[str, Pass]) -> dict[str, PendingAt]:
-    """Return which of the events read, and of the `last_folded_ids`, are pending now, after the passes were read.
+    """Return which of the events read, their originals, and the `last_folded_ids` are pending now.
 
-    Ask for every pass, also for one that this process wrote and cleared last: after an election, a majority read may be
-    older than acknowledged writes of the same process. (Source: docs/explanation/exactly-once.md.)
+    The caller has read the passes. Ask for every pass, also for one that this process wrote and cleared last: after an
+    election, a majority read may be older than acknowledged writes of the same process. (Source:
+    docs/explanation/exactly-once.md.)
     """
     workspace_ids = {
         event_id: card.workspace_id
         for pass_id, card in passes.items()
-        for event_id in (*(event.id for event in backlog.events_of(pass_id)), *card.last_folded_ids)
+        for event_id in ids_to_check(backlog.events_of(pass_id), card)
     }
     return await worker.fold_queries.still_pending(list(workspace_ids), workspace_ids=workspace_ids)
+
+
+def ids_to_check(events: Sequence[Event], card: Pass) -> Iterable[str]:
+    """Return the ids of the pending events of a pass, of the events that they correct, and of its last fold."""
+    return (*(event.id for event in events), *originals_of(events), *card.last_folded_ids)
 
 
 def classify(
@@ -219,13 +191,14 @@ def classify(
         elif uncleared := pending_for_pass(card, card.last_folded_ids, still_pending):
             # The fold before this one crashed, or was slow, between its write and the clearing of its events.
             fold_round.marks.extend((card.workspace_id, pass_id, event_id) for event_id in uncleared)
+            fold_round.decisions.update(card.decisions)
         elif is_merged(card):
             uncounted = set(pending_for_pass(card, [event.id for event in events], still_pending))
             fold_round.strays.extend((card, event) for event in events if event.id in uncounted)
-        elif foldable := foldable_events(card, events, still_pending):
-            limit = count_to_take(definitions[card.workspace_id].latest_active, foldable)
-            has_more = len(foldable) > limit or pass_id in backlog.cut
-            fold_round.works.append(PassWork(card, foldable[:limit], has_more))
+        elif ready := without_waiting(foldable := foldable_events(card, events, still_pending), still_pending):
+            limit = count_to_take(definitions[card.workspace_id].latest_active, ready)
+            has_more = len(foldable) > min(limit, len(ready)) or pass_id in backlog.cut
+            fold_round.works.append(PassWork(card, ready[:limit], has_more))
     return fold_round
 
 
@@ -292,18 +265,27 @@ async def clear(
         for pass_id, each in saved.items()
         for event_id in each.advanced.folded_ids
     ]
+    decisions = fold_round.decisions
+    for each in saved.values():
+        decisions |= each.advanced.decisions
     if fold_round.emptied:
         await worker.fold_queries.replace_by_stubs(fold_round.emptied, at.now_ms)
-    await clear_events(worker, counted, at.now_ms, still_pending)
+    await clear_events(worker, counted, at.now_ms, still_pending, decisions=decisions)
     await worker.merge_queries.forward(fold_round.strays)
 
 
 async def clear_events(
-    worker: Worker, counted: Sequence[EventRef], at_ms: int, still_pending: Mapping[str, PendingAt]
+    worker: Worker,
+    counted: Sequence[EventRef],
+    at_ms: int,
+    still_pending: Mapping[str, PendingAt],
+    *,
+    decisions: Decisions,
 ) -> None:
     """Clear counted events, after replacing the targets of tombstones among them by stubs. Safe to repeat.
 
-    `still_pending` gives the move counter that each event had when it was read. If the worker crashes in between, the
+    `still_pending` gives the move counter that each event had when it was read. `decisions` are those that the passes store
+    about the events: the update that clears an event writes its outcome. If the worker crashes in between, the
     tombstone stays pending, and the next round repeats both writes.
     """
     targets = [
@@ -313,7 +295,9 @@ async def clear_events(
     ]
     await worker.fold_queries.replace_by_stubs(targets, at_ms)
     workspace_ids = {event_id: workspace_id for workspace_id, _, event_id in counted}
-    await worker.fold_queries.clear(list(workspace_ids), still_pending, workspace_ids=workspace_ids)
+    await worker.fold_queries.clear(
+        list(workspace_ids), still_pending, decisions=decisions, workspace_ids=workspace_ids
+    )
 
 
 def move_cursor(worker: Worker, key: str, backlog: Backlog, passes: Mapping[str, Pass], *, is_cut: bool) -> bool:

@@ -46,7 +46,7 @@ def apply_correction(draft: Draft, original: Event | None) -> Draft:
     if draft.sent_currency not in (None, original.currency):
         message = f"The corrected event is in {original.currency}; give that currency, or none."
         raise InvalidInput(Code.INVALID, message, "currency")
-    if _is_opposite(draft, original):
+    if is_opposite(draft, original):
         if draft.amount is None:
             return replace(draft, amount=original.amount, currency=original.currency)
         if draft.amount > original.amount:
@@ -57,7 +57,7 @@ def apply_correction(draft: Draft, original: Event | None) -> Draft:
 
 def find_kept_points(event: Event, original: Event) -> Problem | None:
     """Return a remark if the event takes back money of the original and leaves the points of the original; else None."""
-    if original.points <= 0 or event.points or not _is_opposite(event, original):
+    if original.points <= 0 or event.points or not is_opposite(event, original):
         return None
     message = (
         f"This {event.type} takes back no points. The corrected event added {plain(original.points)}; they stay unless"
@@ -66,7 +66,7 @@ def find_kept_points(event: Event, original: Event) -> Problem | None:
     return Problem(Code.POINTS_KEPT, message, ("points",))
 
 
-def _is_opposite(correction: Draft | Event, original: Event) -> bool:
+def is_opposite(correction: Draft | Event, original: Event) -> bool:
     """Return whether both are transactions, of which exactly one subtracts from sums of spend."""
     are_transactions = correction.category is original.category is Category.TRANSACTION
     return are_transactions and (correction.type in SUBTRACTED_TYPES) is not (original.type in SUBTRACTED_TYPES)

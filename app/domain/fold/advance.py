@@ -21,12 +21,14 @@ from dataclasses import dataclass, field
 from app.domain.activities import Entry
 from app.domain.definitions import Definitions
 from app.domain.events.events import TOMBSTONES, Event
+from app.domain.events.guards import Decisions
 from app.domain.passes.passes import Pass
 from app.domain.rules.texts import Texts
 from app.domain.values.instants import to_ms
 
 from .asking import Asking
-from .instant import apply_version, count_events, remove_events
+from .deciding import split_guarded
+from .instant import apply_version, count_events, decide_events, remove_events
 from .lacks import DataMissing, Lacks
 from .prefetch import Family, WindowPage
 from .saving import build_pass
@@ -38,13 +40,14 @@ from .walk import Walk
 class Advanced:
     """Result of a walk: the pass, the new entries of its outbox, and the ids of the folded events.
 
-    Events that are not folded stay pending. `matched` counts by rule id what triggers matched, and `skipped` by (rule id,
-    reason) those of them for which the rule did not fire.
+    Events that are not folded stay pending. `decisions` has what was decided about folded ones. `matched` counts by rule
+    id what triggers matched, and `skipped` by (rule id, reason) those of them for which the rule did not fire.
     """
 
     card: Pass
     entries: tuple[Entry, ...]
     folded_ids: tuple[str, ...]
+    decisions: Decisions = field(default_factory=dict)
     matched: Mapping[str, int] = field(default_factory=dict)
     skipped: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
@@ -130,7 +133,7 @@ class _Course:
         folded_ids = tuple(event.id for _, _, event in self.timeline[: self.index])
         return Advanced(
             build_pass(walk), tuple(walk.new_entries.entries), folded_ids,
-            matched=self.asking.matched, skipped=self.asking.skipped,
+            decisions=walk.decisions, matched=self.asking.matched, skipped=self.asking.skipped,
         )  # fmt: skip
 
     def find_next(self) -> tuple[int, int | None]:
@@ -154,7 +157,9 @@ class _Course:
             self.index += 1
         has_revision = any(max(each.at_ms, walk.at_ms) <= at_ms for each in revisions[:1])
         if counting or at_ms in (self.creation_ms, due_ms) or not (has_revision or tombstones):
-            count_events(walk, self.asking, at_ms, counting, is_creation=at_ms == self.creation_ms)
+            unguarded, guarded = split_guarded(counting)
+            count_events(walk, self.asking, at_ms, unguarded, is_creation=at_ms == self.creation_ms)
+            decide_events(walk, self.asking, at_ms, guarded)
             self.creation_ms = None
         if tombstones:
             remove_events(walk, self.asking, at_ms, tombstones)

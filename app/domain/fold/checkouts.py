@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
+from app.domain.events.corrections import is_opposite
 from app.domain.events.events import (
     CHECKOUT,
     CHECKOUT_CORRECTIONS,
@@ -18,13 +19,13 @@ from app.domain.events.events import (
     CHECKOUT_REJECT,
     MERGE_FINISHED,
     OWN_SOURCE,
-    SUBTRACTED_TYPES,
     Category,
     Event,
     Origin,
 )
 from app.domain.ids import checkout_difference_id
 from app.domain.rules.occurrences import is_of_merge
+from app.domain.rules.terms import net_amount
 from app.domain.values.decimals import ZERO, add, subtract
 from app.domain.values.instants import from_ms
 
@@ -85,7 +86,7 @@ def _difference(walk: Walk, at_ms: int, root: str, cause: str, members: Sequence
     present = ZERO if checkout is None else checkout.signed_amount
     for event in changes:
         present = add(present, event.signed_amount)
-    total = ZERO if checkout is None else _total(checkout, members)
+    total = ZERO if checkout is None else total_of(checkout, members)
     if total == present:
         return None
     amount = subtract(total, present)
@@ -110,16 +111,19 @@ def _difference(walk: Walk, at_ms: int, root: str, cause: str, members: Sequence
     )
 
 
-def _total(checkout: Event, members: Sequence[Event]) -> Decimal:
+def total_of(checkout: Event, members: Sequence[Event]) -> Decimal:
     """Return the total by the last correction that counts: its new total, or what was refunded if it is a reject."""
     corrections = [event for event in members if event.type in CHECKOUT_CORRECTIONS]
     if not corrections:
         return checkout.amount or ZERO
     latest = max(corrections, key=lambda event: event.order)
-    if latest.type != CHECKOUT_REJECT:
-        return latest.amount or ZERO
+    return refunded_of(checkout, members) if latest.type == CHECKOUT_REJECT else latest.amount or ZERO
+
+
+def refunded_of(checkout: Event, members: Sequence[Event]) -> Decimal:
+    """Return what refunds and credits took back of a checkout, less what corrections of them gave again."""
     total = ZERO
     for event in members:
-        if event.type in SUBTRACTED_TYPES and event.type not in CHECKOUT_DIFFERENCES:
-            total = add(total, event.amount or ZERO)
+        if event.correction_of == checkout.id and is_opposite(event, checkout) and not event.is_made:
+            total = add(total, net_amount(event, members) or ZERO)
     return total

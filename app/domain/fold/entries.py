@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from app.domain.activities import DELETED, POINTS_ADDED, POINTS_EXPIRED, UPDATED, CauseKind, Entry, types_of
+from app.domain.activities import (
+    DELETED,
+    POINTS_ADDED,
+    POINTS_EXPIRED,
+    UPDATED,
+    CauseKind,
+    Entry,
+    declined_type_of,
+    types_of,
+)
 from app.domain.events.events import Event
+from app.domain.events.guards import Decision
 from app.domain.state.lots import ExpiredLot, Matured, is_end_key
 from app.domain.values.text import encode_canonical
 
@@ -66,6 +76,12 @@ class NewEntries:
             self.add(
                 activity_type, event.occurred_ms, cause, {"event": event.id}, late=late, historical=event.historical
             )
+
+    def report_declined(self, event: Event, decision: Decision, at_ms: int) -> None:
+        """Add the entry of an event that was declined, with the reasons."""
+        cause, late = {"kind": CauseKind.EVENT.value, "event": event.id}, event.occurred_ms < at_ms
+        refs = {"event": event.id, "reasons": [[reason.code, reason.message] for reason in decision.reasons]}
+        self.add(declined_type_of(event), event.occurred_ms, cause, refs, late=late, historical=event.historical)
 
     def report_made(self, event: Event, at_ms: int) -> Event:
         """Add the entries of an event that the walk made, and return the event with the number of its first one."""

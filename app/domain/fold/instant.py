@@ -2,13 +2,14 @@
 
 1. A tier whose period ends is decided, with what held 1 ms before. Then points whose end has come leave the balance, and
    pending points enter it.
-2. Events count, a correction after the event that it corrects; then the differences that corrections make, and the effects
-   that retries make.
+2. Unguarded events count, a correction after the event that it corrects. A correction is decided as it counts. Then the
+   differences that corrections make, and the effects that retries make, count.
 3. The segments and the tier program are evaluated, each after those that its criteria name.
 4. Rules are asked about the events, the transitions and changes of the tier, and about the balance.
 5. What they made counts, and 3 and 4 run for it, until nothing fires.
-6. Tombstones remove, and the differences of their families are made; then 3 to 5 run.
-7. The revisions of the instant come into force: a version does not see the events of its instant.
+6. Guarded events are decided one by one, each followed by its corrections; after each that is accepted, 3 to 5 run.
+7. Tombstones remove, and the differences of their families are made; then 3 to 5 run.
+8. The revisions of the instant come into force: a version does not see the events of its instant.
 """
 
 from __future__ import annotations
@@ -27,20 +28,52 @@ from app.domain.tiers.programs import TierProgramVersion
 
 from .asking import Asking
 from .checkouts import checkout_differences, checkout_differences_of_removals
+from .deciding import decide
 from .families import differences_of, differences_of_events
 from .retries import make_retried_effects
 from .walk import Walk
 
 
 def count_events(walk: Walk, asking: Asking, at_ms: int, events: Sequence[Event], *, is_creation: bool = False) -> None:
-    """Let time pass to the instant, count the events of it, evaluate all segments, and ask the rules."""
-    step = _begin(walk, Step(at_ms, walk.snapshot(at_ms), events, is_creation=is_creation))
-    walk.count(events, at_ms)
+    """Let time pass to the instant, count the unguarded events of it, evaluate all segments, and ask the rules.
+
+    The corrections among the events are decided.
+    """
+    step = _begin(walk, Step(at_ms, walk.snapshot(at_ms), is_creation=is_creation))
+    counted = [accepted for event in events if (accepted := _count(walk, at_ms, event)) is not None]
+    walk.count_points(counted, at_ms)
+    _count_what_follows(walk, asking, at_ms, step, counted)
+
+
+def decide_events(walk: Walk, asking: Asking, at_ms: int, events: Sequence[Event]) -> None:
+    """Decide guarded events and their corrections one by one. After each that counts, evaluate and ask the rules."""
+    for event in events:
+        step = Step(at_ms, walk.snapshot(at_ms))
+        walk.note_definitions()
+        accepted = _count(walk, at_ms, event)
+        if accepted is None:
+            continue
+        walk.count_points([accepted], at_ms)
+        decision = walk.decisions.get(event.id)
+        if decision is not None and decision.balance is not None:
+            walk.decisions[event.id] = replace(decision, balance=walk.balance)
+        _count_what_follows(walk, asking, at_ms, step, [accepted])
+
+
+def _count(walk: Walk, at_ms: int, event: Event) -> Event | None:
+    """Count an event, apart from its points, and return it as it counts; None if it is declined."""
+    accepted = decide(walk, event, at_ms)
+    if accepted is not None:
+        walk.apply(accepted, at_ms)
+    return accepted
+
+
+def _count_what_follows(walk: Walk, asking: Asking, at_ms: int, step: Step, events: Sequence[Event]) -> None:
+    """Count what the walk makes for events that have counted, evaluate all segments, and ask the rules."""
     differences = walk.count_made(checkout_differences(walk, at_ms, events), at_ms)
     differences += walk.count_made(differences_of_events(walk, at_ms, events), at_ms)
     differences += walk.count_made(make_retried_effects(walk, at_ms, events), at_ms)
-    if differences:
-        step = replace(step, events=(*events, *differences))
+    step = replace(step, events=(*events, *differences) if differences else events)
     transitions = walk.evaluate(step)
     is_merge = bool(events) and all(map(is_of_merge, events))
     _ask(walk, asking, at_ms, Happened(step.events, transitions, is_merge=is_merge))
@@ -59,7 +92,7 @@ def remove_events(walk: Walk, asking: Asking, at_ms: int, tombstones: Sequence[E
     if any(event.type in UPDATES for event in removed):
         derived.updated_at = max(derived.updated_at, *(t.recorded_at for t in tombstones))
     step = _begin(walk, Step(at_ms, before, removed=removed))
-    walk.count((), at_ms)
+    walk.count_points((), at_ms)
     tombstone_ids = {tombstone.removes: tombstone.id for tombstone in tombstones}
     causes = {event.family: tombstone_ids[event.id] for event in removed}
     differences = walk.count_made(checkout_differences_of_removals(walk, at_ms, causes), at_ms)
@@ -90,7 +123,7 @@ def apply_version(walk: Walk, asking: Asking, at_ms: int, version: DefinitionVer
         walk.note_asked()
         return
     step = _begin(walk, Step(at_ms, walk.snapshot(at_ms), version=version))
-    walk.count((), at_ms)
+    walk.count_points((), at_ms)
     walk.apply_revision(version, at_ms)
     transitions = walk.evaluate(step)
     fires_rules = isinstance(version, Version) and version.fires_rules

@@ -32,10 +32,15 @@ class WindowPage:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Members of a family that count in the pass, and whether one that counted lies on another pass."""
+    """Members of a family that count in the pass.
+
+    - `is_split`: one that counted lies on another pass.
+    - `coming`: those that counted in a merged pass, and do not count here yet.
+    """
 
     members: Sequence[Event]
     is_split: bool = False
+    coming: Sequence[Event] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +109,15 @@ def comes_first(event: Event, card: Pass) -> bool:
 
 
 def _find_families(card: Pass, active: ActiveDefinitions, events: Sequence[Event]) -> frozenset[str]:
-    """Return the families that differences of points and retries need, and late events that rules are asked about."""
+    """Return the families of corrections and retries, and those of late events that rules are asked about."""
     found: set[str] = set()
     firsts = {event.id for event in events if comes_first(event, card)}
     for event in events:
         if event.type == RULE_RETRIED:
             found.add(event.family)
         elif event.correction_of is not None:
-            if card.firings and event.family not in firsts:
+            # What is left of the corrected event decides whether a correction counts.
+            if event.family not in firsts:
                 found.add(event.family)
         elif event.id not in firsts and event.amount is not None and active.may_ask_about(event):
             found.add(event.id)

@@ -12,6 +12,7 @@ from decimal import Decimal
 from app.domain.activities import ENTERED, LEFT, CauseKind
 from app.domain.definitions import ActiveDefinitions, Definitions, DefinitionVersion
 from app.domain.events.events import CHECKOUT, Event
+from app.domain.events.guards import Decision
 from app.domain.passes.merges import is_profile_of_alias
 from app.domain.passes.passes import Erased, Membership, Pass, PassTier
 from app.domain.rules.made import Maker
@@ -72,6 +73,7 @@ class Walk:
         self.erased: Erased | None = None
         self.merged_into: str | None = None
         self.tier_for_survivor: PassTier | None = None
+        self.decisions: dict[str, Decision] = {}
         self.moved_ids = moved_ids
         self.families = families or {}
         self.texts = texts or PlainTexts()
@@ -157,10 +159,15 @@ class Walk:
             profile=self.derived.profile, points=self.derived.points_account.balance, tier=self.tier.key,
         )  # fmt: skip
 
+    @property
+    def balance(self) -> Decimal:
+        """The points of the pass now."""
+        return self.derived.points_account.balance
+
     def totals(self) -> Totals:
         """Return the points that rules compare with."""
         earned = self.derived.states.get(EARNED_TOTAL.key)
-        return Totals(self.derived.points_account.balance, Decimal(earned.value if isinstance(earned, Total) else 0))
+        return Totals(self.balance, Decimal(earned.value if isinstance(earned, Total) else 0))
 
     def note_asked(self) -> None:
         """Note the points with which rules were asked last: a rule on the balance fires when they have risen since."""
@@ -203,6 +210,18 @@ class Walk:
         members |= {event.id: event for event in self.derived.families.get(root, ())}
         return [event for event in members.values() if event.id not in self.derived.removed_ids]
 
+    def members_until_now(self, root: str) -> Sequence[Event]:
+        """Return the members of a family that count now, those included that a merge has not brought here yet."""
+        read = self.families.get(root)
+        members = {event.id: event for event in ((*read.members, *read.coming) if read is not None else ())}
+        members |= {event.id: event for event in self.derived.families.get(root, ())}
+        return [event for event in members.values() if event.id not in self.derived.removed_ids]
+
+    def decline(self, event: Event, decision: Decision, at_ms: int) -> None:
+        """Note that an event counts nowhere, and add its activity."""
+        self.decisions[event.id] = decision
+        self.new_entries.report_declined(event, decision, at_ms)
+
     def pass_time(self, step: Step) -> Step:
         """Let points expire and pending points mature, and return the step with the balance afterwards."""
         expired, matured = self.derived.pass_time(step.at_ms)
@@ -223,14 +242,12 @@ class Walk:
         self.tier.end_period(self.active.program, step.at_ms, step.before)
         return replace(step, ended_tier=self.tier.key, has_ended_tier=True)
 
-    def count(self, events: Sequence[Event], at_ms: int) -> None:
-        """Count events at an instant, one after the other, and add their activities."""
-        for event in events:
-            self.derived.apply(event, self.active.measures_of(event.type), at_ms)
-            self.new_entries.report_event(event, at_ms)
-            if is_profile_of_alias(event.id):
-                self.tier.take_over(self.active.program, event, at_ms)
-        self._count_points(events, at_ms)
+    def apply(self, event: Event, at_ms: int) -> None:
+        """Count an event at an instant, apart from its points, and add its activities."""
+        self.derived.apply(event, self.active.measures_of(event.type), at_ms)
+        self.new_entries.report_event(event, at_ms)
+        if is_profile_of_alias(event.id):
+            self.tier.take_over(self.active.program, event, at_ms)
 
     def count_made(self, events: Sequence[Event], at_ms: int) -> list[Event]:
         """Count events that rules make, add their activities, and return the events with their steps."""
@@ -239,10 +256,11 @@ class Walk:
             numbered = self.new_entries.report_made(event, at_ms)
             self.derived.apply(numbered, self.active.measures_of(event.type), at_ms)
             counted.append(numbered)
-        self._count_points(counted, at_ms)
+        self.count_points(counted, at_ms)
         return counted
 
-    def _count_points(self, events: Sequence[Event], at_ms: int) -> None:
+    def count_points(self, events: Sequence[Event], at_ms: int) -> None:
+        """Count the points of the events applied at an instant."""
         if expired := self.derived.count_points(events, at_ms, self.at_ms):
             self.new_entries.report_expiries(expired, at_ms)
 

@@ -2,27 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
-from app.domain.events.events import TOMBSTONES
+from app.domain.events.events import TOMBSTONES, Event
+from app.domain.events.guards import COUNTED, Decision
 from app.domain.events.tombstones import targets_of
 from app.domain.passes.passes import Pass
+from app.store.mongo.queries import Doc
+
+from .events import from_doc
+from .guards import is_declined
+
+_AS_RECORDED = Decision()
 
 
-def counting_in(card: Pass) -> Callable[[Mapping[str, Any]], bool]:
-    """Return a predicate for the documents of events that count in the pass as read.
+def counting_in(card: Pass) -> Callable[[Doc], Event | None]:
+    """Return a function that gives the event of a document as it counts in the pass as read; None if it does not count.
 
-    They are the events that are not pending or are in `last_folded_ids`, less the targets of tombstones in
-    `last_folded_ids`. Events that the outbox carries are left out: the caller adds them, each once, whether publish has
+    What counts are the events that are not pending or are in `last_folded_ids`, less the targets of tombstones in
+    `last_folded_ids`, and less the declined ones. An event that is decided but not cleared is returned as the clearing
+    will store it. Events that the outbox carries are left out: the caller adds them, each once, whether publish has
     inserted them or not.
     """
     folded = frozenset(card.last_folded_ids)
     removed = targets_of(card.last_folded_ids) | {event.id for event in card.made_events}
 
-    def counts(doc: Mapping[str, Any]) -> bool:
-        if "removed" in doc or doc["type"] in TOMBSTONES or doc["_id"] in removed:
-            return False
-        return "pend" not in doc or doc["_id"] in folded
+    def as_it_counts(doc: Doc) -> Event | None:
+        if "removed" in doc or doc["type"] in TOMBSTONES or doc["_id"] in removed or is_declined(doc):
+            return None
+        if "pend" not in doc:
+            return from_doc(doc)
+        if doc["_id"] not in folded:
+            return None
+        decision = card.decisions.get(doc["_id"], _AS_RECORDED)
+        return None if decision.is_declined else _as_cleared(from_doc(doc), decision)
 
-    return counts
+    return as_it_counts
+
+
+def _as_cleared(event: Event, decision: Decision) -> Event:
+    if decision is _AS_RECORDED:
+        return replace(event, outcome=COUNTED)
+    return replace(
+        event,
+        amount=event.amount if decision.amount is None else decision.amount,
+        step=decision.step or event.step,
+        outcome=decision.outcome,
+    )

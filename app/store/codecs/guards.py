@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import Any
 
 from app.domain.events.guards import (
     COUNTED,
@@ -12,6 +13,7 @@ from app.domain.events.guards import (
     Decisions,
     Guard,
     Outcome,
+    OutcomeStatus,
     Reason,
     RewardGuard,
 )
@@ -75,6 +77,11 @@ def decision_to_doc(decision: Decision) -> Doc:
     return doc
 
 
+def is_declined(doc: Mapping[str, Any]) -> bool:
+    """Return whether an event was declined, by its document."""
+    return "outcome" in doc and doc["outcome"]["status"] == OutcomeStatus.DECLINED.value
+
+
 def outcome_from_doc(doc: Doc) -> Outcome:
     """Return the outcome of the document of an event.
 
@@ -84,6 +91,10 @@ def outcome_from_doc(doc: Doc) -> Outcome:
     if stored is not None:
         return _decision_from_doc(doc).outcome
     return UNDECIDED if "pend" in doc and not doc.get("moved", {}).get("told", False) else COUNTED
+
+
+NOT_DECLINED: Doc = {"outcome.status": {"$ne": OutcomeStatus.DECLINED.value}}
+"""Filter of events that were not declined. It belongs behind the part of a query that an index serves."""
 
 
 def decisions_to_docs(decisions: Decisions) -> list[Doc]:

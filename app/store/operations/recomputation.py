@@ -13,7 +13,6 @@ from app.domain.definitions import Definitions
 from app.domain.fold.recomputation import Recomputation
 from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass
-from app.store.codecs import events
 from app.store.codecs.counting import counting_in
 from app.store.codecs.passes import from_doc
 from app.store.mongo.queries import Database, ErrorTranslating
@@ -80,11 +79,11 @@ class DeepCheck(ErrorTranslating):
     async def _recompute(self, card: Pass, is_parked: bool) -> tuple[list[str], Recomputation, int]:
         """Return the differences between a pass and its events, the recomputation, and the number of events that count."""
         definitions = await self._read_definitions(card)
-        recomputation, counts, count, hidden = Recomputation(card), counting_in(card), len(card.made_events), 0
+        recomputation, as_counting, count, hidden = Recomputation(card), counting_in(card), len(card.made_events), 0
         recomputation.add(card.made_events)
         cursor = self._db["events"].find({"workspace": card.workspace_id, "pass": card.id}, batch_size=EVENTS_READ)
         async for docs in batches_of(cursor, EVENTS_READ):
-            counting = [events.from_doc(doc) for doc in docs if counts(doc)]
+            counting = list(filter(None, map(as_counting, docs)))
             count += len(counting)
             recomputation.add(counting)
             hidden += sum(doc.get("pend") == -1 - slot_of(card.id) for doc in docs)

@@ -11,15 +11,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from pymongo import ReplaceOne
+from pymongo import ReplaceOne, UpdateOne
 from pymongo.errors import OperationFailure
 
 from app.domain.definitions import DefinitionVersion
+from app.domain.events.guards import Decisions
 from app.domain.events.tombstones import is_tombstone
 from app.domain.ids import SLOTS, slot_of
 from app.domain.passes.passes import Pass
 from app.domain.values.instants import from_ms, to_ms
 from app.store.codecs import events
+from app.store.codecs.guards import decision_to_doc
 from app.store.codecs.passes import from_doc
 from app.store.mongo.failures import find_bad_document
 from app.store.mongo.horizons import Horizon, read_soonest
@@ -78,17 +80,26 @@ class FoldQueries(HistoryQueries):
         event_ids: Sequence[str],
         seen: Mapping[str, PendingAt] = MappingProxyType({}),
         *,
+        decisions: Decisions = MappingProxyType({}),
         workspace_ids: Mapping[str, str] = NO_WORKSPACES,
     ) -> None:
-        """Clear events, after the write that counted them was acknowledged. Index: _id.
+        """Clear events, after the write that counted or declined them was acknowledged. Index: _id.
 
         `seen` gives the move counter that each event had when it was counted. A slow worker must not clear an event
         that has moved since and is pending for another pass. A tombstone also loses its `occurred_at`, so that no list
-        of events reads it. `workspace_ids` has the workspace of each event, by event id.
+        of events reads it. `decisions` has what walks decided about some of the events: the update that clears such an
+        event also writes its outcome. `workspace_ids` has the workspace of each event, by event id.
         """
         by_kind: dict[tuple[bool, int], list[str]] = {}
+        decided: list[UpdateOne] = []
         for event_id in event_ids:
             moves = seen[event_id].moves if event_id in seen else 0
+            if outcome := decision_to_doc(decisions[event_id]) if event_id in decisions else {}:
+                # A stub, or an event that another worker has cleared, is not pending: it must not get the outcome.
+                where = {**_moved_filter(moves), "pend": {"$exists": True}}
+                named = self._by_id(event_id, workspace_ids.get(event_id, ""), **where)
+                decided.append(UpdateOne(named, {"$set": outcome, "$unset": {"pend": ""}}))
+                continue
             by_kind.setdefault((is_tombstone(event_id), moves), []).append(event_id)
         await asyncio.gather(
             *(
@@ -101,7 +112,11 @@ class FoldQueries(HistoryQueries):
                     workspace_ids=workspace_ids if self._is_sharded else None,
                 )
                 for (is_removal, moves), ids in by_kind.items()
-            )
+            ),
+            *(
+                self._events.bulk_write(decided[start : start + self._in_chunk], ordered=False)
+                for start in range(0, len(decided), self._in_chunk)
+            ),
         )
 
     async def replace_by_stubs(self, removed: Sequence[tuple[str, str, str]], at_ms: int) -> None:

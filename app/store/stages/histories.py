@@ -6,7 +6,7 @@ Only `workers` may import them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from functools import partial
 
 from app.domain.events.events import TOMBSTONES, Event
@@ -16,7 +16,9 @@ from app.domain.state.measures import MAX_EXPIRING, Measure, Number, append_expi
 from app.domain.values.instants import EARLIEST, LATEST, from_ms, to_ms
 from app.store.codecs import events
 from app.store.codecs.counting import counting_in
-from app.store.mongo.queries import Collection, Doc, in_chunks
+from app.store.codecs.guards import is_declined
+from app.store.mongo.queries import Collection as MongoCollection
+from app.store.mongo.queries import Doc, in_chunks
 from app.store.mongo.read_order import reads_in_order
 from app.store.mongo.time_ranges import ALL_TIME_MS, SEEK_AFTER_MS, RangeScan, ScanPosition
 
@@ -61,18 +63,18 @@ class HistoryQueries(PendingQueries):
         if len(docs) == 2 * HISTORY_PAGE_SIZE:
             return too_many
         by_pass: dict[str, list[Event]] = {card.id: [] for card in group}
-        predicates = {card.id: counting_in(card) for card in group}
+        as_counting = {card.id: counting_in(card) for card in group}
         for doc in docs:
-            if predicates[doc["pass"]](doc):
-                by_pass[doc["pass"]].append(events.from_doc(doc))
+            if (event := as_counting[doc["pass"]](doc)) is not None:
+                by_pass[doc["pass"]].append(event)
         return [by_pass[card.id] for card in group]
 
     async def _read_large(self, card: Pass) -> AsyncIterator[list[Event]]:
         """Yield the events that count in a pass, oldest first, in pages."""
-        counts, collection = counting_in(card), reads_in_order(self._db.client, self._events)
+        as_counting, collection = counting_in(card), reads_in_order(self._db.client, self._events)
         for scan in _scans_of(card, collection):
             while not scan.is_over:
-                yield [events.from_doc(doc) for doc in await scan.read(HISTORY_PAGE_SIZE) if counts(doc)]
+                yield list(filter(None, map(as_counting, await scan.read(HISTORY_PAGE_SIZE))))
 
     async def families(self, roots_by_pass: Sequence[tuple[Pass, frozenset[str]]]) -> dict[str, dict[str, Family]]:
         """Return by pass id, and by root, the families of these roots: members that count in the pass as read.
@@ -95,7 +97,8 @@ class HistoryQueries(PendingQueries):
         docs_by_root: dict[str, list[Doc]] = {}
         for workspace_id, wanted in by_workspace.items():
             for doc in await in_chunks(partial(find_chunk, workspace_id), sorted(wanted), self._in_chunk):
-                docs_by_root.setdefault(doc.get("root") or doc["_id"], []).append(doc)
+                for root in {doc.get("root"), doc["_id"]} & wanted:
+                    docs_by_root.setdefault(root, []).append(doc)
         return {
             card.id: {root: _family_of(card, root, docs_by_root.get(root, ())) for root in roots}
             for card, roots in roots_by_pass
@@ -110,7 +113,7 @@ class HistoryQueries(PendingQueries):
         """
         pairs: list[tuple[int, Number]] = []
         read_ms, after_id = after_ms + 1, ""
-        counts = counting_in(card)
+        as_counting = counting_in(card)
         made = sorted((e for e in card.made_events if e.occurred_ms > after_ms), key=lambda e: e.occurred_ms)
         in_outbox = group_expiring(measure, made)
         while True:
@@ -129,9 +132,7 @@ class HistoryQueries(PendingQueries):
                 next_ms, next_id = to_ms(docs[-1]["occurred_at"]), docs[-1]["_id"]
             else:
                 next_ms, next_id = read_ms + 1, ""
-            pairs = append_expiring(
-                pairs, group_expiring(measure, [events.from_doc(doc) for doc in docs if counts(doc)])
-            )
+            pairs = append_expiring(pairs, group_expiring(measure, list(filter(None, map(as_counting, docs)))))
             if len(pairs) > MAX_EXPIRING or not (is_full or after_id):
                 pairs = merge_expiring(pairs, in_outbox)
                 return pairs[:MAX_EXPIRING], len(pairs) > MAX_EXPIRING
@@ -153,7 +154,7 @@ def _group_by_size(cards: Sequence[Pass], max_passes: int) -> list[list[Pass]]:
     return groups
 
 
-def _scans_of(card: Pass, collection: Collection) -> Iterator[RangeScan]:
+def _scans_of(card: Pass, collection: MongoCollection) -> Iterator[RangeScan]:
     """Yield the scans that together read all events of a pass, oldest first.
 
     The aggregates tell when the counted events begin, and how close together they lie. So the first range is not read to
@@ -171,10 +172,17 @@ def _scans_of(card: Pass, collection: Collection) -> Iterator[RangeScan]:
 
 def _family_of(card: Pass, root: str, docs: Sequence[Doc]) -> Family:
     """Return the family of a root for a pass, from the documents of its members on any pass and from the outbox."""
-    counts = counting_in(card)
-    members = [events.from_doc(doc) for doc in docs if doc["pass"] == card.id and counts(doc)]
+    as_counting = counting_in(card)
+    unique = {doc["_id"]: doc for doc in docs if doc["type"] not in TOMBSTONES}.values()
+    members = [event for doc in unique if doc["pass"] == card.id and (event := as_counting(doc)) is not None]
     members += [event for event in card.made_events if event.family == root]
-    elsewhere = [doc for doc in docs if doc["pass"] != card.id and doc["type"] not in TOMBSTONES]
-    # An event that is pending elsewhere counts for the first time there, unless a merge moves it.
-    is_split = any("pend" not in doc or doc.get("moved", {}).get("told", False) for doc in elsewhere)
-    return Family(members, is_split)
+    folded = frozenset(card.last_folded_ids)
+    # An event that is pending counts for the first time where it is, unless a merge moved it.
+    counted = [doc for doc in unique if "pend" not in doc or doc.get("moved", {}).get("told", False)]
+    coming = [doc for doc in counted if not is_declined(doc) and (doc["pass"] != card.id or _waits(doc, folded))]
+    is_split = any(doc["pass"] != card.id for doc in coming)
+    return Family(members, is_split, [events.from_doc(doc) for doc in coming])
+
+
+def _waits(doc: Doc, folded: Collection[str]) -> bool:
+    return "pend" in doc and doc["_id"] not in folded

@@ -15,6 +15,7 @@ from app.domain.ids import slot_of
 from app.domain.passes.passes import Pass
 from app.domain.values.instants import EARLIEST
 from app.store.codecs.events import move_from_doc, move_to_doc, to_doc
+from app.store.codecs.guards import is_declined
 from app.store.codecs.passes import from_doc
 from app.store.mongo.queries import NO_WORKSPACES, Database, Doc, StageQueries, insert_new
 from app.store.workspace.pass_names import PassNameQueries
@@ -47,14 +48,16 @@ class MergeQueries(StageQueries):
 
         `before_write` may raise an exception after the events are read.
 
-        All events that the pass counted must be cleared. The write that moves an event also makes it pending for the
-        survivor. Index: {workspace, pass, occurred_at, _id}.
+        All events that the pass counted or declined must be cleared. The write that moves an event also makes it pending
+        for the survivor, unless the event was declined. Index: {workspace, pass, occurred_at, _id}.
         """
         where = {"workspace": alias.workspace_id, "pass": alias.id, "occurred_at": {"$gte": EARLIEST}}
         order = (("occurred_at", 1), ("_id", 1))
-        docs = await self._read_docs(self._events, where, {"pend": 1, "moved": 1}, sort=order, limit=self._in_chunk)
+        docs = await self._read_docs(
+            self._events, where, {"pend": 1, "moved": 1, "outcome": 1}, sort=order, limit=self._in_chunk
+        )
         before_write()
-        await self._write([self._move_operation(alias, doc["_id"], _next_move_of_doc(alias, doc)) for doc in docs])
+        await self._write([self._move_operation_of_doc(alias, doc) for doc in docs])
         return bool(docs)
 
     async def forward(self, strays: Sequence[tuple[Pass, Event]]) -> None:
@@ -101,9 +104,9 @@ class MergeQueries(StageQueries):
 
         `pass_ids` gives the survivor of each event, `workspace_ids` its workspace. Index: _id.
         """
-        fields = {"pass": 1, "pend": 1, "moved": 1, "removed": 1}
+        fields = {"pass": 1, "pend": 1, "moved": 1, "removed": 1, "outcome": 1}
         docs = await self._find_by_ids(self._events, pass_ids, workspace_ids, fields)
-        found = {doc["_id"]: doc for doc in docs if "removed" not in doc}
+        found = {doc["_id"]: doc for doc in docs if "removed" not in doc and not is_declined(doc)}
         # An event that is not pending counted on its pass. If that is the merged pass, the event has not moved yet.
         unmoved = {each for each, doc in found.items() if "pend" not in doc and doc["pass"] != pass_ids[each]}
         return unmoved | {
@@ -114,16 +117,21 @@ class MergeQueries(StageQueries):
         for start in range(0, len(moves), self._in_chunk):
             await self._events.bulk_write(moves[start : start + self._in_chunk], ordered=False)
 
-    def _move_operation(self, alias: Pass, event_id: str, move: Move) -> UpdateOne:
+    def _move_operation_of_doc(self, alias: Pass, doc: Mapping[str, Any]) -> UpdateOne:
+        """Return the move of an event of a merged pass. A declined event moves as decided: it does not become pending."""
+        before = move_from_doc(doc["moved"]) if "moved" in doc else None
+        declined = is_declined(doc)
+        move = _next_move(alias, before, counted="pend" not in doc and not declined)
+        return self._move_operation(alias, doc["_id"], move, is_pending=not declined)
+
+    def _move_operation(self, alias: Pass, event_id: str, move: Move, *, is_pending: bool = True) -> UpdateOne:
         assert alias.alias_of is not None
-        change: Doc = {"pass": alias.alias_of, "pend": slot_of(alias.alias_of), "moved": move_to_doc(move)}
+        change: Doc = {"pass": alias.alias_of, "moved": move_to_doc(move)}
+        if is_pending:
+            change["pend"] = slot_of(alias.alias_of)
         # An event that an erasure replaced by a stub since it was read must not become pending.
         where = {"pass": alias.id, "removed": {"$exists": False}}
         return UpdateOne(self._by_id(event_id, alias.workspace_id, **where), {"$set": change})
-
-
-def _next_move_of_doc(alias: Pass, doc: Mapping[str, Any]) -> Move:
-    return _next_move(alias, move_from_doc(doc["moved"]) if "moved" in doc else None, counted="pend" not in doc)
 
 
 def _next_move(alias: Pass, before: Move | None, *, counted: bool = False) -> Move:

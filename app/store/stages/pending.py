@@ -145,6 +145,14 @@ class PendingQueries(StageQueries):
         )
         return {doc["pass"] for docs in found for doc in docs}
 
+    async def pending_by_ids(self, workspace_ids: Mapping[str, str]) -> list[Event]:
+        """Return those of the events that are pending. Index: _id.
+
+        `workspace_ids` has the workspace of each event, by event id.
+        """
+        docs = await self._find_by_ids(self._events, workspace_ids, workspace_ids)
+        return [from_doc(doc) for doc in docs if "pend" in doc]
+
     async def still_pending(
         self, event_ids: Sequence[str], *, workspace_ids: Mapping[str, str] = NO_WORKSPACES
     ) -> dict[str, PendingAt]:
