@@ -25,6 +25,7 @@ class Code(StrEnum):
     UNSUPPORTED = "UNSUPPORTED"
     POINTS_KEPT = "POINTS_KEPT"
     CAUSED_BY_RULE = "CAUSED_BY_RULE"
+    NOT_COUNTED = "NOT_COUNTED"
 
 
 CODE_MEANINGS: Mapping[str, str] = {
@@ -47,6 +48,7 @@ CODE_MEANINGS: Mapping[str, str] = {
     Code.POINTS_KEPT: "Only in `warnings`: a refund or credit takes back money, but not the points that were sent with the"
     " event that it corrects. Record negative points with `correctionOf` if the points are to be taken back, too.",
     Code.CAUSED_BY_RULE: "A rule made this event, so it can be neither corrected nor deleted. Correct or delete its cause.",
+    Code.NOT_COUNTED: "The event to correct was declined, so it counts nowhere. There is nothing to correct.",
 }
 """Meaning of each code and what a client does next. The schema and the reference page publish these texts."""
 

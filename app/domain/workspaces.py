@@ -11,6 +11,7 @@ class WorkspaceProfile:
     """Name and defaults of a workspace.
 
     `currency` is a code of ISO 4217, `timezone` an IANA name, `week_start` a weekday from 0 (Monday) to 6 (Sunday).
+    `allow_negative_balance` is the rule for deductions of points until updateWorkspace sets another one.
     """
 
     id: str
@@ -19,3 +20,4 @@ class WorkspaceProfile:
     timezone: str
     week_start: int
     created_at: datetime
+    allow_negative_balance: bool = True

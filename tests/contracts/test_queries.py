@@ -25,7 +25,7 @@ import app.store
 from app.auth import Keyring
 from app.clock import FixedClock
 from app.commands.events.consistency import wait_until_folded
-from app.commands.events.event_types import accept_event_types, event_type, update_event_type
+from app.commands.events.event_types import event_type, set_event_rules, update_event_type
 from app.commands.events.receipts import receipt_of, record_call
 from app.commands.inbound.deliveries import Message, receive_message
 from app.commands.inbound.hooks import (
@@ -311,8 +311,8 @@ async def call_all_queries(business: Business) -> None:
     await update_event_type(ctx, "purchase", label="Sale")
     await update_event_type(ctx, "purchase", label="Purchase")
     assert await event_type(ctx, "purchase", 2)
-    await accept_event_types(ctx, Acceptance.STRICT)
-    await accept_event_types(ctx, Acceptance.OPEN)
+    await set_event_rules(ctx, Acceptance.STRICT)
+    await set_event_rules(ctx, Acceptance.OPEN)
     assert await store.vocabulary.types() == ["purchase"]
     assert await store.vocabulary.sources() == ["api"]
     await store.passes.by_external_id("p1")

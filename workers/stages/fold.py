@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from app.domain.definitions import ActiveDefinitions, Definitions
 from app.domain.events.events import Event
 from app.domain.events.guards import Decisions
+from app.domain.events.ordering import originals_of, without_waiting
 from app.domain.events.tombstones import target_of, targets_of, tombstone_id
 from app.domain.fold.entries import MAX_ENTRIES
 from app.domain.ids import slot_of
@@ -22,7 +23,7 @@ from workers.looks import Asked
 from workers.worker import Worker
 
 from .advance import RoundClock, Saved, advance_passes, read_clock
-from .originals import add_originals, originals_of, without_waiting
+from .originals import add_originals
 from .reads import PassWork
 from .rounds import Backlog, EventRef, FoldRound
 from .turns import EVENTS_PER_TURN, read_turns

@@ -5,38 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
-from app.domain.events.events import Event
-from app.domain.events.ordering import complete_orders
+from app.domain.events.ordering import originals_of, without_waiting
 from app.domain.passes.passes import Pass
 from app.store.stages.pending import PendingAt, PendingEvent
 from workers.worker import Worker
 
 from .rounds import Backlog
-
-
-def originals_of(events: Iterable[Event]) -> set[str]:
-    """Return the ids of the events that corrections among these events correct."""
-    return {event.correction_of for event in events if event.correction_of is not None}
-
-
-def without_waiting(events: Sequence[Event], still_pending: Collection[str]) -> list[Event]:
-    """Return the events in the order in which they count, without corrections whose original waits outside of them."""
-    if not originals_of(events):
-        return list(events)
-    ids = {event.id for event in events}
-    ready: list[Event] = []
-    waiting: set[str] = set()
-    # By `order`, each correction follows its original.
-    for event in sorted(complete_orders(events), key=lambda event: event.order):
-        original = event.correction_of
-        if original is not None and (original in waiting or (original in still_pending and original not in ids)):
-            waiting.add(event.id)
-        else:
-            ready.append(event)
-    return ready
 
 
 async def add_originals(

@@ -38,6 +38,13 @@ async def event_types(ctx: Context) -> EventTypes:
     return await latest_event_types(ctx)
 
 
+async def allows_negative_balance(ctx: Context, types: EventTypes) -> bool:
+    """Return whether recorded deductions of points may leave a debt on a pass of the workspace."""
+    if types.allow_negative_balance is not None:
+        return types.allow_negative_balance
+    return (await ctx.profile()).allow_negative_balance
+
+
 async def event_type(ctx: Context, key: str, version: int | None = None) -> EventType | None:
     """Return the definition of a type, the current one or a given version; None if there is none."""
     found = (await event_types(ctx)).get(key)
@@ -141,20 +148,30 @@ async def archive_event_type(ctx: Context, key: object) -> EventType:
     return await _store_change(ctx, "archiveEventType", name, archive)
 
 
-async def accept_event_types(ctx: Context, acceptance: Acceptance) -> EventTypes:
-    """Set whether the workspace accepts any type (OPEN) or only defined ones (STRICT), and return its types.
+async def set_event_rules(
+    ctx: Context, acceptance: Acceptance | None = None, *, allow_negative_balance: bool | None = None
+) -> EventTypes:
+    """Set which events the workspace accepts, and return its types. What is None stays as it is.
 
-    Safe to repeat. Raises Unavailable.
+    `acceptance` says whether it accepts any type (OPEN) or only defined ones (STRICT), `allow_negative_balance` whether
+    recorded deductions of points may leave a debt. Safe to repeat. Raises Unavailable.
     """
     is_audited = False
     for _ in range(MAX_ATTEMPTS):
         types = await latest_event_types(ctx)
-        if types.acceptance is acceptance:
+        allows = await allows_negative_balance(ctx, types)
+        changes: dict[str, str] = {}
+        if acceptance is not None and acceptance is not types.acceptance:
+            changes["eventTypes"] = acceptance.value
+        if allow_negative_balance not in (None, allows):
+            changes["allowNegativeBalance"] = str(allow_negative_balance).lower()
+        if not changes:
             return types
         if not is_audited:
-            await record_audit_entry(ctx, "updateWorkspace", "Workspace", ctx.workspace.id, eventTypes=acceptance.value)
+            await record_audit_entry(ctx, "updateWorkspace", "Workspace", ctx.workspace.id, **changes)
             is_audited = True
-        await ctx.workspace.event_types.put_acceptance(acceptance, types.revision + 1)
+        stored = types.allow_negative_balance if allow_negative_balance is None else allow_negative_balance
+        await ctx.workspace.event_types.put_rules(acceptance or types.acceptance, stored, types.revision + 1)
     raise Unavailable("store")
 
 

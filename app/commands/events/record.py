@@ -18,6 +18,7 @@ from app.domain.errors import Code, InvalidInput, Problem, Refused, Unavailable
 from app.domain.events.attributes import Examined
 from app.domain.events.event_types import EventTypes
 from app.domain.events.events import DEFAULT_SOURCE, Event, EventInput, Origin
+from app.domain.events.guards import GUARDED_TYPES, NO_DEBT, Guard
 from app.domain.events.receipts import RecordStatus
 from app.domain.events.validation import Draft, ValidationRules, fingerprint, validate_event
 from app.domain.ids import event_id, keyed_event_id
@@ -29,7 +30,7 @@ from app.telemetry import tracing
 
 from . import outcomes, pass_lookup
 from .corrections import resolve_corrections
-from .event_types import event_types, latest_event_types
+from .event_types import allows_negative_balance, event_types, latest_event_types
 from .outcomes import BatchOutcome, Item, ItemResult
 from .vocabulary import record_words, words_of
 
@@ -181,6 +182,7 @@ class Batch:
         corrections, conflicts = await resolve_corrections(ctx, self._drafts, self._pass_ids)
         self._problems = conflicts | self._problems
         secret, rejected = await ctx.secret(), []
+        allows_debt = historical or await allows_negative_balance(ctx, self._types)
         for index, draft in self._drafts.items():
             pass_id = self._pass_ids[index]
             if pass_id is None:
@@ -194,6 +196,7 @@ class Batch:
                 origin=ctx.origin,
                 historical=historical,
                 definition_version=self._types.version_of(draft.type),
+                guard=_guard_of(draft, allows_debt=allows_debt, historical=historical),
             )
             item = Item(index=index, event=event, fingerprint=fingerprint(secret, draft, pass_id), draft=draft)
             if index in self._problems:
@@ -265,6 +268,13 @@ def _identity(workspace_id: str, draft: Draft, idempotency_key: str | None, inde
     return ordered_id("event") if idempotency_key is None else keyed_event_id(workspace_id, idempotency_key, index)
 
 
+def _guard_of(draft: Draft, *, allows_debt: bool, historical: bool) -> Guard | None:
+    """Return what the walk asks before the event counts. Historical imports are not guarded."""
+    if historical or draft.guard is not None:
+        return None if historical else draft.guard
+    return NO_DEBT if draft.points < 0 and draft.type in GUARDED_TYPES and not allows_debt else None
+
+
 def _event(
     draft: Draft,
     identity: str,
@@ -274,6 +284,7 @@ def _event(
     origin: Origin,
     historical: bool,
     definition_version: int | None,
+    guard: Guard | None,
 ) -> Event:
     if draft.staff is not None:
         channel = "MANUAL" if origin.channel in LIVE_CHANNELS else origin.channel
@@ -290,8 +301,11 @@ def _event(
         external_id=draft.external_id,
         metadata=draft.metadata,
         split_metadata=draft.split_metadata,
-        occurred_at=draft.occurred_at or now,
+        # A guarded event is decided when it is recorded, not in the past.
+        occurred_at=now if guard is not None else draft.occurred_at or now,
         recorded_at=now,
+        guard=guard,
+        performed_at=None if guard is None else draft.occurred_at,
         origin=origin,
         field_name=draft.field_name,
         old_value=draft.old_value,

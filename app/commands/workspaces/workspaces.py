@@ -15,11 +15,17 @@ from .keys import new_key
 
 
 async def create_workspace(
-    resources: Resources, name: str, *, currency: str = "USD", timezone: str = "UTC"
+    resources: Resources,
+    name: str,
+    *,
+    currency: str = "USD",
+    timezone: str = "UTC",
+    allow_negative_balance: bool = False,
 ) -> tuple[WorkspaceProfile, str]:
     """Create a workspace and return it with the secret of its first key, which is never shown again.
 
-    The key has every scope. A repeated call creates another workspace. Raises Refused and Unavailable.
+    The key has every scope. `allow_negative_balance` is the first rule for deductions of points. A repeated call creates
+    another workspace. Raises Refused and Unavailable.
     """
     profile = WorkspaceProfile(
         id=new_id("ws"),
@@ -28,6 +34,7 @@ async def create_workspace(
         timezone=parse_zone(timezone, "timezone").key,
         week_start=0,
         created_at=await resources.clock.now(),
+        allow_negative_balance=allow_negative_balance,
     )
     key, secret = await new_key(profile.id, "First key", (READ, WRITE, SUBSCRIBE, ADMIN))
     await insert_workspace(resources.db, profile)

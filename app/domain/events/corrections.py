@@ -21,13 +21,14 @@ def apply_correction(draft: Draft, original: Event | None) -> Draft:
     """Return the draft of a correction, with its amount and currency derived from the event that it corrects.
 
     `original` is that event, or None if the pass has no such event; it may be a correction itself. A transaction in the
-    opposite direction, such as a refund of a purchase, may omit its amount: the amount is then that of the original. It
-    may not exceed the amount of the original. Other corrections of the same original do not count for this limit. An
-    amount without a currency gets the currency of the original. Points stay as sent. The draft also gets
-    `corrected_order`, so that the correction counts after the original, and the `root` of the original's family.
+    opposite direction, such as a refund of a purchase, may omit its amount: it then stands for what is left of the original
+    when the walk decides. The walk also declines an amount that exceeds what is left. What would be declined for certain is
+    refused here: an amount above that of the original, unless that is a checkout, whose total may rise. An amount without a
+    currency gets the currency of the original. Points stay as sent. The draft also gets `corrected_order`, so that the
+    correction counts after the original, and the `root` of the original's family.
 
-    Raises InvalidInput: UNKNOWN if the pass has no such event, CAUSED_BY_RULE if a rule made it, INVALID for another
-    currency, OUT_OF_RANGE for a larger amount.
+    Raises InvalidInput: UNKNOWN if the pass has no such event, CAUSED_BY_RULE if a rule made it, NOT_COUNTED if it was
+    declined, INVALID for another currency, OUT_OF_RANGE for a larger amount.
     """
     if original is None or original.type in INTERNAL_TYPES:
         raise InvalidInput(
@@ -36,6 +37,9 @@ def apply_correction(draft: Draft, original: Event | None) -> Draft:
     if original.is_made:
         message = "Punchcard made this event; correct the event that caused it, and Punchcard corrects what it made."
         raise InvalidInput(Code.CAUSED_BY_RULE, message, FIELD)
+    if original.outcome.is_declined:
+        message = "The event to correct was declined and does not count, so there is nothing to correct."
+        raise InvalidInput(Code.NOT_COUNTED, message, FIELD)
     draft = replace(draft, corrected_order=original.depth_order, root=original.family)
     if draft.type in CHECKOUT_CORRECTIONS:
         if original.type != CHECKOUT or original.amount is None:
@@ -47,11 +51,10 @@ def apply_correction(draft: Draft, original: Event | None) -> Draft:
         message = f"The corrected event is in {original.currency}; give that currency, or none."
         raise InvalidInput(Code.INVALID, message, "currency")
     if is_opposite(draft, original):
-        if draft.amount is None:
-            return replace(draft, amount=original.amount, currency=original.currency)
-        if draft.amount > original.amount:
+        if draft.amount is not None and draft.amount > original.amount and original.type != CHECKOUT:
             message = f"Give at most {plain(original.amount)}, the amount of the corrected event."
             raise InvalidInput(Code.OUT_OF_RANGE, message, "amount")
+        return replace(draft, currency=original.currency)
     return draft if draft.amount is None else replace(draft, currency=original.currency)
 
 

@@ -122,12 +122,17 @@ def parse_category(raw: object, *path: str) -> Category:
 
 @dataclass(frozen=True, slots=True)
 class EventTypes:
-    """The event types of a workspace at `revision`. `defined` holds, by key, the types that it defined or changed."""
+    """The event types of a workspace at `revision`, and its other rule for events.
+
+    `defined` holds, by key, the types that it defined or changed. `allow_negative_balance` says whether deductions of points
+    may leave a debt; None if updateWorkspace has not set it.
+    """
 
     workspace_id: str
     acceptance: Acceptance = Acceptance.OPEN
     defined: Mapping[str, EventType] = field(default_factory=dict)
     revision: int = 0
+    allow_negative_balance: bool | None = None
 
     def get(self, key: str) -> EventType | None:
         """Return the definition of a type; None if the type is neither defined nor built in."""
@@ -151,10 +156,24 @@ class EventTypes:
         found = self.defined.get(key)
         return None if found is None else found.version
 
-    def extended(self, changed: Iterable[EventType], acceptance: Acceptance | None, revision: int) -> EventTypes:
-        """Return these event types with the changes up to a later revision."""
+    def extended(
+        self,
+        changed: Iterable[EventType],
+        acceptance: Acceptance | None,
+        revision: int,
+        *,
+        allow_negative_balance: bool | None = None,
+    ) -> EventTypes:
+        """Return these event types with the changes up to a later revision. What is None stays as it is."""
         defined = {**self.defined, **{each.key: each for each in changed}}
-        return EventTypes(self.workspace_id, acceptance or self.acceptance, defined, revision=revision)
+        allows = self.allow_negative_balance if allow_negative_balance is None else allow_negative_balance
+        return replace(
+            self,
+            acceptance=acceptance or self.acceptance,
+            defined=defined,
+            revision=revision,
+            allow_negative_balance=allows,
+        )
 
     def check_room(self, after: EventType) -> None:
         """Raise LimitExceeded if a definition is too large, or all definitions are with it."""

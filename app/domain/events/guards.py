@@ -10,6 +10,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
+from app.domain.errors import Code, InvalidInput
+from app.domain.values.decimals import ZERO, canonical, parse_decimal
+
+GUARDED_TYPES = frozenset({"redemption", "point_sub"})
+"""Types whose events with negative points are guarded if the workspace allows no negative balance."""
+
 INSUFFICIENT_POINTS = "INSUFFICIENT_POINTS"
 OVER_CORRECTED = "OVER_CORRECTED"
 NOT_COUNTED = "NOT_COUNTED"
@@ -41,6 +47,24 @@ class Guard:
     min_balance: Decimal | None = None
     reward: RewardGuard | None = None
     gift: bool = False
+
+    @property
+    def fingerprint_texts(self) -> tuple[str, ...]:
+        """What a client asks for, in the text by which a repeat is recognized."""
+        least = () if self.min_balance is None else ("guard", canonical(self.min_balance))
+        reward = () if self.reward is None else ("reward", self.reward.reward_id, str(self.reward.quantity))
+        return (*least, *reward, *(("gift",) if self.gift else ()))
+
+
+NO_DEBT = Guard(min_balance=ZERO)
+
+
+def parse_guard(raw: object, *path: str) -> Guard:
+    """Return the guard that a client asks for: `{"minBalance": decimal}`. Raises Refused."""
+    least = raw.get("minBalance") if isinstance(raw, Mapping) else None
+    if least is None:
+        raise InvalidInput(Code.REQUIRED, "Give the balance that must remain, usually 0.", *path, "minBalance")
+    return Guard(min_balance=parse_decimal(least, *path, "minBalance"))
 
 
 @dataclass(frozen=True, slots=True)

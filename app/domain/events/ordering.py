@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from .events import Event
@@ -51,3 +51,25 @@ def _complete(event: Event, by_id: dict[str, Event]) -> Event:
         _, correction = chain.popitem()
         latest = by_id[correction.id] = replace(correction, corrected_order=latest.depth_order)
     return latest
+
+
+def originals_of(events: Iterable[Event]) -> set[str]:
+    """Return the ids of the events that corrections among these events correct."""
+    return {event.correction_of for event in events if event.correction_of is not None}
+
+
+def without_waiting(events: Sequence[Event], still_pending: Collection[str]) -> list[Event]:
+    """Return the events in the order in which they count, without corrections whose original waits outside of them."""
+    if not originals_of(events):
+        return list(events)
+    ids = {event.id for event in events}
+    ready: list[Event] = []
+    waiting: set[str] = set()
+    # By `order`, each correction follows its original.
+    for event in sorted(complete_orders(events), key=lambda event: event.order):
+        original = event.correction_of
+        if original is not None and (original in waiting or (original in still_pending and original not in ids)):
+            waiting.add(event.id)
+        else:
+            ready.append(event)
+    return ready

@@ -20,6 +20,7 @@ from app.domain.values.text import encode_canonical, parse_external_id, parse_ob
 
 from .checkouts import find_checkout_problems, find_total
 from .events import DEFAULT_SOURCE, RECORDED_BY, STEPS, TYPES, Category, EventInput, parse_type
+from .guards import Guard, parse_guard
 from .points_expiry import PointsExpiry, parse_points_expiry
 
 T = TypeVar("T")
@@ -58,6 +59,7 @@ class Draft:
     label: str | None = None
     staff: str | None = None
     split_metadata: Mapping[str, object] | None = None
+    guard: Guard | None = None
 
     @property
     def details(self) -> Mapping[str, object]:
@@ -127,6 +129,7 @@ def validate_event(sent: EventInput, rules: ValidationRules) -> Draft:
         seconds = int(rules.future_tolerance.total_seconds())
         message = f"This instant is more than {seconds} s ahead of the server's clock; send it later, or correct it."
         problems.append(Problem(Code.OUT_OF_RANGE, message, ("occurredAt",)))
+    guard = parse_field(parse_guard, sent.guard, "guard")
     external_id = parse_field(parse_text, sent.external_id, "externalId")
     source = parse_field(parse_text, sent.source, "source", max_length=100)
     correction_of = parse_field(parse_text, sent.correction_of, "correctionOf")
@@ -189,6 +192,7 @@ def validate_event(sent: EventInput, rules: ValidationRules) -> Draft:
         points_expiry=points_expiry,
         label=label,
         staff=staff,
+        guard=guard,
     )
 
 
@@ -240,5 +244,7 @@ def fingerprint(key: bytes, draft: Draft, pass_id: str) -> bytes:
         added_later += ("label", draft.label)
     if draft.staff is not None:
         added_later += ("staff", draft.staff)
+    if draft.guard is not None:
+        added_later += draft.guard.fingerprint_texts
     text = _encode((pass_id, draft.type, amount, *draft.sent, draft.metadata_text, *added_later))
     return hmac.digest(key, text.encode(), sha256)[:16]

@@ -15,6 +15,7 @@ from app.domain.actors import READ
 from app.domain.errors import Unavailable
 from app.domain.events import events as domain
 from app.domain.events.events import EventQuery
+from app.domain.events.guards import UNDECIDED, Outcome, OutcomeStatus
 from app.domain.values.instants import from_ms, to_ms
 from app.graphql.context import Info, RequestContext
 from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument, await_consistency
@@ -53,6 +54,40 @@ describe_enum(
 )
 
 
+describe_enum(
+    OutcomeStatus,
+    "OutcomeStatus",
+    {
+        "UNDECIDED": "No worker has counted or declined the event yet.",
+        "COUNTED": "The event counts.",
+        "DECLINED": "The event was declined and counts nowhere: not in totals, points, segments, rules or statistics.",
+    },
+)
+
+
+@strawberry.type
+class DeclineReason:
+    """Reason why an event was declined."""
+
+    code: str = strawberry.field(
+        description="Code for programs: `INSUFFICIENT_POINTS`, `OVER_CORRECTED` (more than is left of the corrected event), "
+        "`NOT_COUNTED` (the corrected event does not count), or a code of a redemption."
+    )
+    message: str = strawberry.field(description="One sentence for people.")
+
+
+@strawberry.type
+class EventOutcome:
+    """Whether an event counts. A worker decides it once, when it counts the event; nothing accepted is taken back."""
+
+    status: OutcomeStatus = strawberry.field(description="Whether the event counts.")
+    reasons: list[DeclineReason] = strawberry.field(description="Why the event was declined. Empty if it was not.")
+    amount: Decimal | None = strawberry.field(
+        description="What a refund or credit without an amount stands for: what was left of the corrected event when a "
+        "worker counted it. Null for all other events."
+    )
+
+
 @strawberry.type
 class Event(Node):
     """Something that happened on a pass, for example a purchase. Events never change after they are recorded."""
@@ -61,7 +96,8 @@ class Event(Node):
     type: str = strawberry.field(description="Type of the event, for example `purchase` or `check_in`.")
     amount: Decimal | None = strawberry.field(
         description="Money moved, never negative. Amounts of `refund` and `credit` subtract in sums of spend. Null if "
-        "the event has no amount."
+        "the event has no amount. A refund or credit that was recorded without one has none until a worker counts it: see "
+        "`outcome`."
     )
     currency: str | None = strawberry.field(
         description="Currency of the amount: a code of ISO 4217. Null if the event has no amount."
@@ -112,12 +148,28 @@ class Event(Node):
         description="Version of the event definition that the event was checked against. Null if the workspace had "
         "not defined or changed the type."
     )
+    performed_at: datetime | None = strawberry.field(
+        description="Instant at which a guarded event happened, as the client sent it in `occurredAt`. Such an event "
+        "occurs when it is recorded. Null for other events, and if the client sent none."
+    )
     own_label: strawberry.Private[str | None]
     pass_id: strawberry.Private[str]
     corrected_id: strawberry.Private[str | None]
     own_id: strawberry.Private[str]
     family: strawberry.Private[str]
+    own_outcome: strawberry.Private[Outcome] = UNDECIDED
     sent: strawberry.Private[Collection[str]] = ()
+
+    @strawberry.field
+    async def outcome(self, info: Info) -> EventOutcome:
+        """Whether the event counts. A guarded event or a correction may be declined."""
+        found = self.own_outcome
+        if found.status is OutcomeStatus.UNDECIDED:
+            # The answer to a mutation holds the event as it was recorded; a worker may have decided since.
+            stored = await info.context.load.events.load(self.own_id)
+            found = found if stored is None else stored.outcome
+        reasons = [DeclineReason(code=reason.code, message=reason.message) for reason in found.reasons]
+        return EventOutcome(status=found.status, reasons=reasons, amount=found.amount)
 
     @strawberry.field
     async def label(self, info: Info) -> str:
@@ -206,11 +258,13 @@ def event_of(event: domain.Event, *, sent: Collection[str] = ()) -> Event:
         recorded_at=event.recorded_at,
         origin=origin_of(event),
         definition_version=event.definition_version,
+        performed_at=event.performed_at,
         own_label=event.label,
         pass_id=event.pass_id,
         corrected_id=event.correction_of,
         own_id=event.id,
         family=event.family,
+        own_outcome=event.outcome,
         sent=sent,
     )
 

@@ -30,6 +30,21 @@ from .payloads import (
 
 
 @strawberry.input
+class EventGuardInput:
+    """Condition under which an event counts. If it does not hold, the event is declined and counts nowhere."""
+
+    min_balance: RawDecimal = strawberry.field(
+        description="Points that must remain on the pass when the event has counted, usually 0."
+    )
+
+
+GUARD_DESCRIPTION = (
+    "Condition under which the event counts, decided once when a worker counts it; see `Event.outcome`. Such an event "
+    "occurs when it is recorded: `occurredAt` becomes its `performedAt`."
+)
+
+
+@strawberry.input
 class RecordEventInput:
     """Event to record. Name its pass by exactly one of `passId` and `passExternalId`."""
 
@@ -94,8 +109,8 @@ class RecordEventInput:
     correction_of: strawberry.ID | None = strawberry.field(
         default=None,
         description="Id of the event that this event corrects, on the same pass. A refund or credit without an amount "
-        "takes the amount of the corrected event, and none takes more. The currency is that of the "
-        "corrected event.",
+        "stands for what is left of the corrected event, and one that exceeds what is left is declined: see "
+        "`Event.outcome`. The currency is that of the corrected event.",
     )
     points_expire_at: RawDateTime | None = strawberry.field(
         default=None,
@@ -116,6 +131,7 @@ class RecordEventInput:
         description="Member of staff who acts by hand, at most 255 characters. Needs the scope `staff`. The channel "
         "of the event is `MANUAL`.",
     )
+    guard: EventGuardInput | None = strawberry.field(default=None, description=GUARD_DESCRIPTION)
     idempotency_key: str | None = strawberry.field(
         default=None,
         description="Identity of the call, at most 255 characters; works as in `RecordEventsInput`. In "
@@ -267,4 +283,5 @@ def event_input(sent: RecordEventInput) -> EventInput:
         points_expire_after_days=sent.points_expire_after_days,
         label=sent.label,
         staff=sent.staff,
+        guard=sent.guard,
     )

@@ -19,7 +19,7 @@ from app.graphql.types.ids import given_id
 from app.graphql.types.payloads import user_errors
 from app.graphql.types.scalars import JSON, RawDateTime, RawDecimal
 
-from .mutations import record_one
+from .mutations import GUARD_DESCRIPTION, EventGuardInput, record_one
 from .payloads import WAIT_DESCRIPTION, RecordEventPayload, RecordWait
 
 
@@ -100,6 +100,7 @@ class ShortInput:
         description="Member of staff who acts by hand, at most 255 characters. Needs the scope `staff`. The channel "
         "of the event is `MANUAL`.",
     )
+    guard: EventGuardInput | None = strawberry.field(default=None, description=GUARD_DESCRIPTION)
     idempotency_key: str | None = strawberry.field(
         default=None, description="Identity of the call, at most 255 characters; works as in `RecordEventsInput`."
     )
@@ -122,7 +123,7 @@ class RecordRefundInput(ShortInput):
 
     amount: RawDecimal | None = strawberry.field(
         default=None,
-        description="Money refunded, never negative; it subtracts from spend. Default: the whole amount of the event "
+        description="Money refunded, never negative; it subtracts from spend. Default: what is left of the event "
         "in `correctionOf`. Required without `correctionOf`.",
     )
     currency: str | None = strawberry.field(
@@ -132,8 +133,8 @@ class RecordRefundInput(ShortInput):
     )
     correction_of: strawberry.ID | None = strawberry.field(
         default=None,
-        description="Id of the purchase that is refunded, on the same pass. The refund must not exceed its amount. "
-        "Several refunds of one purchase are not limited together.",
+        description="Id of the purchase that is refunded, on the same pass. A refund that exceeds what is left of "
+        "the purchase is declined: see `Event.outcome`.",
     )
 
 
@@ -263,6 +264,7 @@ async def _record(info: Info, input: ShortInput, **values: Any) -> RecordEventPa
         points_expire_after_days=input.points_expire_after_days,
         label=input.label,
         staff=input.staff,
+        guard=None if input.guard is None else {"minBalance": input.guard.min_balance},
         **values,
     )
     return await record_one(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import strawberry
 
-from app.commands.events.event_types import accept_event_types
+from app.commands.events.event_types import set_event_rules
 from app.domain.actors import ADMIN
 from app.graphql.context import Info
 from app.graphql.events.event_types import Acceptance
@@ -21,6 +21,11 @@ class UpdateWorkspaceInput:
 
     event_types: Acceptance | None = strawberry.field(
         default=None, description="Rule for the event types that the workspace accepts."
+    )
+    allow_negative_balance: bool | None = strawberry.field(
+        default=None,
+        description="Whether a `redemption` or `point_sub` with negative points may take more points than the pass has. "
+        "If not, such an event is declined: see `Event.outcome`.",
     )
 
 
@@ -37,8 +42,7 @@ class UpdateWorkspacePayload:
 async def update_workspace(
     info: Info, input: Annotated[UpdateWorkspaceInput, strawberry.argument(description="Changes to the workspace.")]
 ) -> UpdateWorkspacePayload:
-    """Change the rule for the event types that the workspace accepts. Needs the scope `admin`. Safe to repeat."""
+    """Change the rules for the events that the workspace accepts. Needs the scope `admin`. Safe to repeat."""
     info.context.actor.require(ADMIN)
-    if input.event_types is not None:
-        await accept_event_types(info.context.commands, input.event_types)
+    await set_event_rules(info.context.commands, input.event_types, allow_negative_balance=input.allow_negative_balance)
     return UpdateWorkspacePayload(workspace=await own_workspace(info.context))

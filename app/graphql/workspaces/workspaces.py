@@ -6,7 +6,7 @@ from datetime import datetime
 
 import strawberry
 
-from app.commands.events.event_types import event_types
+from app.commands.events.event_types import allows_negative_balance, event_types
 from app.graphql.context import Info, RequestContext
 from app.graphql.events.event_types import Acceptance
 from app.graphql.types.ids import to_global_id
@@ -33,6 +33,15 @@ class Workspace(Node):
     async def event_types(self, info: Info) -> Acceptance:
         """Rule for the event types that the workspace accepts."""
         return (await event_types(info.context.commands)).acceptance
+
+    @strawberry.field
+    async def allow_negative_balance(self, info: Info) -> bool:
+        """Whether a `redemption` or `point_sub` with negative points may take more points than the pass has.
+
+        If not, such an event is declined: see `Event.outcome`. False for new workspaces, true for those of version 0.1.0.
+        """
+        ctx = info.context.commands
+        return await allows_negative_balance(ctx, await event_types(ctx))
 
 
 @strawberry.type

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
+from app.domain.events.decided import with_decision
 from app.domain.events.events import TOMBSTONES, Event
-from app.domain.events.guards import COUNTED, Decision
 from app.domain.events.tombstones import targets_of
 from app.domain.passes.passes import Pass
 from app.store.mongo.queries import Doc
 
 from .events import from_doc
 from .guards import is_declined
-
-_AS_RECORDED = Decision()
 
 
 def counting_in(card: Pass) -> Callable[[Doc], Event | None]:
@@ -35,18 +32,6 @@ def counting_in(card: Pass) -> Callable[[Doc], Event | None]:
             return from_doc(doc)
         if doc["_id"] not in folded:
             return None
-        decision = card.decisions.get(doc["_id"], _AS_RECORDED)
-        return None if decision.is_declined else _as_cleared(from_doc(doc), decision)
+        return with_decision(from_doc(doc), card.decisions.get(doc["_id"]))
 
     return as_it_counts
-
-
-def _as_cleared(event: Event, decision: Decision) -> Event:
-    if decision is _AS_RECORDED:
-        return replace(event, outcome=COUNTED)
-    return replace(
-        event,
-        amount=event.amount if decision.amount is None else decision.amount,
-        step=decision.step or event.step,
-        outcome=decision.outcome,
-    )

@@ -12,7 +12,8 @@ from app.domain.events.event_types import Acceptance, EventType, EventTypes
 from app.domain.events.events import Category
 from app.store.mongo.queries import Database, Doc, WorkspaceQueries, insert_new
 
-ACCEPTANCE = "acceptance"
+ACCEPTANCE, NEGATIVE = "acceptance", "negative_balance"
+"""Fields of the document of the rules: which types are accepted, and whether deductions may leave a debt."""
 
 
 class EventTypeQueries(WorkspaceQueries):
@@ -29,9 +30,14 @@ class EventTypeQueries(WorkspaceQueries):
         docs = await self._collection.find(self._in_workspace(rev={"$gt": known.revision})).sort("rev", 1).to_list(None)
         if not docs:
             return known
-        acceptances = [Acceptance(doc[ACCEPTANCE]) for doc in docs if ACCEPTANCE in doc]
+        rules = next((doc for doc in docs if ACCEPTANCE in doc), {})
         changed = [_from_doc(doc) for doc in docs if ACCEPTANCE not in doc]
-        return known.extended(changed, acceptances[-1] if acceptances else None, docs[-1]["rev"])
+        return known.extended(
+            changed,
+            Acceptance(rules[ACCEPTANCE]) if rules else None,
+            docs[-1]["rev"],
+            allow_negative_balance=rules.get(NEGATIVE),
+        )
 
     async def put(self, after: EventType, rev: int, before: EventType | None) -> bool:
         """Store a definition at a revision in place of `before` (None: a new one), and return whether it was stored.
@@ -51,9 +57,11 @@ class EventTypeQueries(WorkspaceQueries):
             return False
         return found.matched_count == 1
 
-    async def put_acceptance(self, acceptance: Acceptance, rev: int) -> bool:
-        """Store which types are accepted and return whether it was stored: False if the revision is taken."""
-        doc = {"workspace": self._workspace_id, "rev": rev, ACCEPTANCE: acceptance.value}
+    async def put_rules(self, acceptance: Acceptance, allow_negative_balance: bool | None, rev: int) -> bool:
+        """Store which events are accepted and return whether it was stored: False if the revision is taken."""
+        doc: Doc = {"workspace": self._workspace_id, "rev": rev, ACCEPTANCE: acceptance.value}
+        if allow_negative_balance is not None:
+            doc[NEGATIVE] = allow_negative_balance
         try:
             await self._collection.update_one({"_id": f"{ACCEPTANCE}:{self._workspace_id}"}, {"$set": doc}, upsert=True)
         except DuplicateKeyError:

@@ -39,6 +39,8 @@ def _profile_from_doc(doc: Doc) -> WorkspaceProfile:
         timezone=doc["timezone"],
         week_start=doc["week_start"],
         created_at=doc["created_at"],
+        # Version 0.1.0 stored no rule: its workspaces accept debts.
+        allow_negative_balance=doc.get("allow_negative_balance", True),
     )
 
 

@@ -11,11 +11,11 @@ import pytest
 
 from app.commands.events import event_types as event_type_commands
 from app.commands.events.event_types import (
-    accept_event_types,
     archive_event_type,
     define_event_type,
     event_type,
     event_types,
+    set_event_rules,
     update_event_type,
 )
 from app.commands.events.outcomes import BatchOutcome
@@ -120,8 +120,8 @@ async def test_open_workspace_accepts_any_type_and_a_strict_one_only_defined_typ
     """V1-01: a strict workspace rejects undefined types. WH1-04: an open one accepts them."""
     outside = {"type": "lookbook"}
     assert statuses_of(await business.record(outside)) == ["CREATED"]
-    types = await accept_event_types(business.ctx, Acceptance.STRICT)
-    assert (await accept_event_types(business.ctx, Acceptance.STRICT)).revision == types.revision, (
+    types = await set_event_rules(business.ctx, Acceptance.STRICT)
+    assert (await set_event_rules(business.ctx, Acceptance.STRICT)).revision == types.revision, (
         "a repeat changes nothing"
     )
     outcome = await business.record(outside, {"type": "scan"})
@@ -131,7 +131,7 @@ async def test_open_workspace_accepts_any_type_and_a_strict_one_only_defined_typ
     assert statuses_of(await business.record(outside)) == ["CREATED"]
     await archive_event_type(business.ctx, "lookbook")
     assert problems_of(await business.record(outside)) == [(Code.UNSUPPORTED, ("type",))]
-    await accept_event_types(business.ctx, Acceptance.OPEN)
+    await set_event_rules(business.ctx, Acceptance.OPEN)
     assert statuses_of(await business.record({"type": "anything"}, outside)) == ["CREATED", "REJECTED"]
     [entry, *_] = (await business.ctx.workspace.audit.page(PageRequest(5))).items
     assert (entry.action, entry.details) == ("updateWorkspace", {"eventTypes": "OPEN"})
@@ -213,7 +213,7 @@ async def test_change_applies_at_once_here_and_within_the_cache_time_elsewhere(
     assert statuses_of(await elsewhere.record({})) == ["REJECTED"]
     assert revisions_read == [0, 1], "one read after the cache expired, one before an item is rejected"
     await define_event_type(business.ctx, "new", "New")
-    await accept_event_types(business.ctx, Acceptance.STRICT)
+    await set_event_rules(business.ctx, Acceptance.STRICT)
     at[0] += event_type_commands.EVENT_TYPES_TTL_SECONDS + 0.001
     assert statuses_of(await elsewhere.record({"type": "new"})) == ["CREATED"]
     await define_event_type(business.ctx, "newer", "Newer")
@@ -225,7 +225,7 @@ async def test_concurrent_changes_are_all_stored(business: Business) -> None:
     await asyncio.gather(
         *(define_event_type(each.ctx, f"type_{n}", f"Type {n}") for n, each in enumerate(others)),
         *(update_event_type(each.ctx, "purchase", f"Sale {n}") for n, each in enumerate(others)),
-        *(accept_event_types(each.ctx, Acceptance.STRICT) for each in others),
+        *(set_event_rules(each.ctx, Acceptance.STRICT) for each in others),
     )
     fresh = open_other_process(business).ctx
     types = await event_types(fresh)
@@ -239,7 +239,7 @@ async def test_concurrent_changes_are_all_stored(business: Business) -> None:
 
 async def test_slow_read_does_not_replace_newer_types_in_the_cache(business: Business) -> None:
     cache, before = business.ctx.resources.cache, await event_types(business.ctx)
-    changed = await accept_event_types(business.ctx, Acceptance.STRICT)
+    changed = await set_event_rules(business.ctx, Acceptance.STRICT)
     cache.remember_event_types(before, 10**12)
     assert await event_types(business.ctx) == changed
 

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from app.domain.activities import ENTERED, LEFT, Entry
 from app.domain.definitions import Definitions
+from app.domain.events.decided import with_decision
 from app.domain.events.events import TOMBSTONES, Category, Event, Origin
+from app.domain.events.ordering import without_waiting
 from app.domain.fold.advance import Advanced, advance
 from app.domain.fold.prefetch import Family, WindowPage, find_prefetch
 from app.domain.passes.passes import Pass, Profile
@@ -105,7 +107,8 @@ class PassSimulation:
     def fold(self, now_ms: int, limit: int | None = None) -> None:
         """Fold the pending events, or the first `limit` of them, once."""
         ordered = sorted(self.pending, key=lambda e: (e.occurred_at, e.id))
-        batch = ordered if limit is None else ordered[:limit]
+        ready = without_waiting(ordered, ())
+        batch = ready if limit is None else ready[:limit]
         wanted = find_prefetch(self.card, self.definitions, batch, now_ms)
         pages = {}
         for key, (measure, after) in wanted.windows.items():
@@ -127,7 +130,8 @@ class PassSimulation:
         self.card = done.card
         self.entries += done.entries
         removed = {e.removes for e in self.pending if e.id in done.folded_ids}
-        folded = [e for e in self.pending if e.id in done.folded_ids and e.type not in TOMBSTONES]
+        taken = [e for e in self.pending if e.id in done.folded_ids and e.type not in TOMBSTONES]
+        folded = [e for each in taken if (e := with_decision(each, done.decisions.get(each.id))) is not None]
         made = [entry.made for entry in done.entries if entry.made is not None]
         self.counted = [e for e in (*self.counted, *folded, *made) if e.id not in removed]
         self.pending = [e for e in self.pending if e.id not in done.folded_ids and e.id not in removed]
