@@ -18,6 +18,7 @@ from app.domain.inbound.deliveries import InboundDelivery
 from app.domain.inbound.hooks import InboundHook
 from app.domain.jobs import Job
 from app.domain.passes.passes import Pass
+from app.domain.rewards.rewards import LabelledReward
 from app.domain.rules.rules import Rule
 from app.domain.segments.segments import Segment
 from app.domain.state.lots import Lots
@@ -108,6 +109,11 @@ class Loaders:
     def rules(self) -> DataLoader[str, Rule | None]:
         """Rules by id."""
         return _loader(self._workspace.rules.get_many)
+
+    @cached_property
+    def rewards(self) -> DataLoader[str, LabelledReward | None]:
+        """Rewards by id."""
+        return _loader(self._workspace.rewards.get_many)
 
     @cached_property
     def tier_programs(self) -> DataLoader[str, TierProgramVersion | None]:

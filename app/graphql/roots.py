@@ -28,6 +28,7 @@ from app.graphql.passes.merges import MergePassesPayload
 from app.graphql.passes.mutations import CreatePassesPayload, CreatePassPayload, UpdatePassPayload
 from app.graphql.passes.passes import Pass, find_pass, list_passes
 from app.graphql.passes.removals import DeleteEventsPayload, ErasePassPayload, PassErasure, find_erasure
+from app.graphql.rewards.roots import RewardMutations, RewardQueries
 from app.graphql.rules.roots import RuleMutations, RuleQueries
 from app.graphql.segments import mutations as segment_mutations
 from app.graphql.segments.mutations import (
@@ -51,7 +52,7 @@ from app.graphql.workspaces.workspaces import Viewer, find_viewer
 
 
 @strawberry.type
-class Query(EventTypeQueries, InboundHookQueries, RuleQueries, WebhookQueries):
+class Query(EventTypeQueries, InboundHookQueries, RewardQueries, RuleQueries, WebhookQueries):
     """Queries: they read the workspace of the API key and are always safe to repeat.
 
     Every query needs the scope `read`; some need the scope `admin` too.
@@ -89,7 +90,9 @@ class WorkspaceMutations:
 
 
 @strawberry.type
-class Mutation(EventShortcuts, WorkspaceMutations, InboundHookMutations, RuleMutations, WebhookMutations):
+class Mutation(
+    EventShortcuts, WorkspaceMutations, InboundHookMutations, RewardMutations, RuleMutations, WebhookMutations
+):
     """Mutations: they change the workspace of the API key.
 
     Every mutation needs the scope `write`; some need the scope `admin` too. A mutation takes one `input`, and returns

@@ -188,7 +188,7 @@ class Batch:
             if pass_id is None:
                 continue
             identity = _identity(ctx.workspace.id, draft, idempotency_key, index)
-            event = _event(
+            event = build_event(
                 corrections.get(index, draft),
                 identity,
                 pass_id,
@@ -275,7 +275,7 @@ def _guard_of(draft: Draft, *, allows_debt: bool, historical: bool) -> Guard | N
     return NO_DEBT if draft.points < 0 and draft.type in GUARDED_TYPES and not allows_debt else None
 
 
-def _event(
+def build_event(
     draft: Draft,
     identity: str,
     pass_id: str,
@@ -286,6 +286,7 @@ def _event(
     definition_version: int | None,
     guard: Guard | None,
 ) -> Event:
+    """Return the event of a draft, recorded now."""
     if draft.staff is not None:
         channel = "MANUAL" if origin.channel in LIVE_CHANNELS else origin.channel
         origin = replace(origin, channel=channel, staff=draft.staff)

@@ -1,9 +1,10 @@
-"""Events that Punchcard records itself: they carry no amount and no points."""
+"""Events that Punchcard records itself: they carry no amount."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from types import MappingProxyType
 
 from app.domain.values.decimals import ZERO
@@ -25,6 +26,9 @@ def own_event(
     metadata: Mapping[str, object] = _NOTHING,
     changes: Mapping[str, object] = _NOTHING,
     root: str | None = None,
+    points: Decimal = ZERO,
+    correction_of: str | None = None,
+    corrected_order: tuple[int, int] | None = None,
 ) -> Event:
     """Return an event of an internal type that occurred at an instant, and was recorded then or at `recorded_at`."""
     return Event(
@@ -34,7 +38,7 @@ def own_event(
         type=kind,
         amount=None,
         currency=None,
-        points=ZERO,
+        points=points,
         source=OWN_SOURCE,
         external_id=None,
         metadata=dict(metadata),
@@ -43,4 +47,6 @@ def own_event(
         origin=origin,
         changes=dict(changes),
         root=root,
+        correction_of=correction_of,
+        corrected_order=corrected_order,
     )

@@ -19,6 +19,7 @@ from app.graphql.activities.activities import Activity, activities_page
 from app.graphql.context import Info, RequestContext
 from app.graphql.events import events as event_events
 from app.graphql.events.events import Event, EventOrder, OrderArgument, events_page
+from app.graphql.rewards.redemptions import PassReward, Redemption, redemptions_page, rewards_for
 from app.graphql.segments.memberships import Membership, membership_of
 from app.graphql.tiers.status import PassTier, find_pass_tier
 from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument, await_consistency
@@ -198,6 +199,23 @@ class Pass(Node):
         """Points of the pass: balance, pending points and totals. The totals read all its events. Needs the scope `read`."""
         info.context.actor.require(READ)
         return PassPoints(card=self.stored)
+
+    @strawberry.field
+    async def rewards(self, info: Info) -> list[PassReward]:
+        """Rewards that are not archived, newest first: whether the pass can redeem one unit now, and if not, why.
+
+        Workers decide a redemption when it is counted, with what holds then. Needs the scope `read`.
+        """
+        info.context.actor.require(READ)
+        return await rewards_for(info, self.stored)
+
+    @strawberry.field
+    async def redemptions(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Connection[Redemption]:
+        """Redemptions of rewards by the pass, newest first, also those that failed. Needs the scope `read`."""
+        info.context.actor.require(READ)
+        return await redemptions_page(info, self.stored, first, after, last, before)
 
     @strawberry.field
     async def points_expiring(self, info: Info, first: FirstExpiries = 10) -> list[PointsExpiring]:

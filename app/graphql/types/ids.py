@@ -22,6 +22,7 @@ _TYPES_BY_PREFIX = {
     "job": "Job",
     "key": "ApiKey",
     "pass": "Pass",
+    "reward": "Reward",
     "rule": "Rule",
     "seg": "Segment",
     "wh": "WebhookEndpoint",

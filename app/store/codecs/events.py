@@ -73,6 +73,8 @@ def to_doc(event: Event, workspace_id: str, fingerprint: bytes, slot: int) -> Do
         doc["step"] = event.step
     if event.guard is not None:
         doc["guard"] = guard_to_doc(event.guard)
+        if event.guard.reward is not None:
+            doc["redeems"] = 1  # an index finds the redemptions of a pass by it
     if event.performed_at is not None:
         doc["performed_at"] = event.performed_at
     if event.matures_ms is not None:

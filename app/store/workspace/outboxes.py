@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from app.domain.activities import Entry
+from app.domain.events.guards import Decisions
 from app.domain.passes.passes import Pass
+from app.store.codecs.guards import decisions_from_docs
 from app.store.codecs.pass_parts import entry_from_doc
 from app.store.codecs.passes import from_doc
 from app.store.mongo.queries import WorkspaceQueries
@@ -38,6 +40,14 @@ class OutboxQueries(WorkspaceQueries):
         """Return a pass with its outbox, or None. Read its events after it, as `entries` says. Index: _id."""
         docs = await self._by_ids([pass_id])
         return next((from_doc(doc) for doc in docs if "gone" not in doc), None)
+
+    async def decisions(self, pass_ids: Iterable[str]) -> Decisions:
+        """Return what the last fold of each pass decided, by the id of the event. Index: _id.
+
+        An event that is not cleared yet has its decision here, any other one in its own document.
+        """
+        docs = await self._by_ids(pass_ids, {"decided": 1})
+        return {key: each for doc in docs for key, each in decisions_from_docs(doc.get("decided", ())).items()}
 
     async def evaluated(self, pass_ids: Iterable[str]) -> dict[str, Evaluated]:
         """Return by pass id how far the passes are evaluated. Index: _id."""

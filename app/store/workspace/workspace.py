@@ -16,6 +16,7 @@ from app.store.mongo.queries import Database, ErrorTranslating
 from .activities import ActivityQueries
 from .aggregations import AggregationQueries
 from .audit import AuditQueries
+from .codes import CodeQueries
 from .definitions import DefinitionQueries
 from .deliveries import DeliveryQueries
 from .event_types import EventTypeQueries
@@ -30,11 +31,13 @@ from .outboxes import OutboxQueries
 from .partitions import PartitionQueries
 from .passes import PassQueries
 from .receipts import FoldStateQueries, ReceiptQueries, RequestKeyQueries
+from .redemptions import RedemptionQueries
 from .removals import RemovalQueries
 from .rewards import RewardQueries
 from .rule_counts import RuleCountQueries
 from .rules import RuleQueries
 from .segments import SegmentQueries
+from .stock import StockQueries
 from .vocabulary import VocabularyQueries
 from .webhooks import WebhookQueries
 from .workspaces import read_erasure_epoch, read_log_history, read_profile, read_secret, write_nothing
@@ -68,6 +71,9 @@ class Workspace(ErrorTranslating):
         self.definitions = DefinitionQueries(db, workspace_id, in_chunk)
         self.rules = RuleQueries(db, workspace_id, in_chunk)
         self.rewards = RewardQueries(db, workspace_id, in_chunk)
+        self.redemptions = RedemptionQueries(db, workspace_id, in_chunk)
+        self.stock = StockQueries(db, workspace_id, in_chunk)
+        self.codes = CodeQueries(db, workspace_id, in_chunk)
         self.rule_counts = RuleCountQueries(db, workspace_id, in_chunk)
         self.firings = FiringQueries(db, workspace_id, in_chunk)
         self.outboxes = OutboxQueries(db, workspace_id, in_chunk)

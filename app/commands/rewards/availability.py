@@ -1,0 +1,160 @@
+"""What a pass could redeem now, and why not the rest: the code of the walk over what is counted, and nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from app.commands.context import Context
+from app.domain.definitions import iter_event_criteria
+from app.domain.errors import NotFound
+from app.domain.events.events import Event, EventQuery
+from app.domain.events.guards import OutcomeStatus, Reason
+from app.domain.fold.prefetch import may_match
+from app.domain.passes.passes import Pass
+from app.domain.rewards.decisions import Redeemer, why_not
+from app.domain.rewards.parsing import parse_quantity
+from app.domain.rewards.redemptions import Redemption, RedemptionStatus
+from app.domain.rewards.rewards import LabelledReward, RewardVersion
+from app.domain.segments.evaluation import EvaluationContext
+from app.domain.state.measures import Measure, State, Window, build_measure, from_aggregates
+from app.domain.state.redeemed import Redeemed
+from app.domain.values.decimals import ZERO, subtract_exactly
+from app.domain.values.instants import to_ms
+from app.store.mongo.paging import PageRequest
+
+from .redemptions import RedemptionInput, parse_redemption
+
+MAX_EVALUATED_EVENTS = 20_000
+"""Events of a pass that are read for criteria which the pass has not met yet. Older ones do not count then."""
+_PAGE = 250
+
+
+async def validate_redemption(ctx: Context, sent: RedemptionInput) -> Redemption:
+    """Return the redemption that redeemReward would make now: SUCCEEDED, or FAILED with its reasons. Writes nothing.
+
+    Raises as `redeem_reward` does.
+    """
+    _, version, pass_id = await parse_redemption(ctx, sent)
+    card = await ctx.workspace.passes.get(pass_id)
+    if card is None:
+        raise NotFound("pass", "passId")
+    quantity = parse_quantity(sent.quantity, version.terms.per_request, "quantity")
+    reasons = (await find_reasons(ctx, card, [version], quantity=quantity))[version.reward_id]
+    cost = version.terms.points_cost * quantity
+    return Redemption(
+        reward_id=version.reward_id,
+        reward_key=version.key,
+        quantity=quantity,
+        status=RedemptionStatus.FAILED if reasons else RedemptionStatus.SUCCEEDED,
+        reasons=reasons,
+        points_spent=ZERO if reasons else cost,
+        balance_after=card.points if reasons else subtract_exactly(card.points, cost),
+    )
+
+
+async def list_rewards_for(ctx: Context, card: Pass) -> list[tuple[LabelledReward, tuple[Reason, ...]]]:
+    """Return the rewards that are not archived, the newest first, each with the reasons why the pass cannot redeem it."""
+    rewards: list[LabelledReward] = []
+    after: tuple[Any, ...] | None = None
+    while True:
+        page = await ctx.workspace.rewards.page(PageRequest(_PAGE, after=after))
+        rewards += [each for each in page.items if not each.latest.archived]
+        if not page.has_more or not page.items:
+            break
+        after = (to_ms(page.items[-1].created_at), page.items[-1].id)
+    reasons = await find_reasons(ctx, card, [each.latest for each in rewards])
+    return [(each, reasons[each.id]) for each in rewards]
+
+
+async def find_reasons(
+    ctx: Context, card: Pass, versions: Sequence[RewardVersion], *, quantity: int = 1
+) -> dict[str, tuple[Reason, ...]]:
+    """Return by reward id why the pass cannot redeem `quantity` units now.
+
+    Two round trips at most, one more for each reward that may be sold out. For criteria that the pass has not met yet, the
+    events of the pass are read.
+    """
+    if not versions:
+        return {}
+    now_ms = to_ms(await ctx.now())
+    sold_out = await _find_sold_out(ctx, versions, quantity)
+    context = EvaluationContext(
+        now_ms,
+        await _read_states(ctx, card, versions, now_ms),
+        card.memberships,
+        card=card,
+        profile=card.profile,
+        points=card.points,
+        joined_ms=to_ms(card.joined_at),
+        installed_at=card.installed_at,
+        tier=card.tier_key,
+    )
+    return {
+        version.reward_id: why_not(
+            version,
+            Redeemer(context, card.redeemed.get(version.reward_id, Redeemed())),
+            quantity,
+            cost=version.terms.points_cost * quantity,
+            is_sold_out=version.reward_id in sold_out,
+        )
+        for version in versions
+    }
+
+
+async def _find_sold_out(ctx: Context, versions: Iterable[RewardVersion], quantity: int) -> set[str]:
+    """Return the rewards that have fewer units left than `quantity`."""
+    totals = {each.reward_id: each.terms.total for each in versions if each.terms.total is not None}
+    numbers = await ctx.workspace.stock.next_numbers(totals)
+    found = set()
+    for key, total in totals.items():
+        if numbers.get(key, 1) + quantity - 1 > total:
+            taken = await ctx.workspace.stock.count_taken(key, 1, total)
+            if taken + quantity > total:
+                found.add(key)
+    return found
+
+
+async def _read_states(ctx: Context, card: Pass, versions: Sequence[RewardVersion], now_ms: int) -> Mapping[str, State]:
+    """Return the measures that the criteria of the rewards read, as they are now."""
+    measures = {leaf.measure.key: (leaf.measure, each) for each in versions for leaf in iter_event_criteria([each])}
+    if not measures:
+        return {}
+    stored = (await ctx.workspace.passes.measures([card.id])).get(card.id, {})
+    states: dict[str, State] = dict(stored)
+    missing: list[Measure] = []
+    for key, (measure, version) in measures.items():
+        state = stored.get(key)
+        is_met = card.revision >= version.revision
+        if state is None and not is_met and measure.can_use_aggregates:
+            made = from_aggregates(measure, card.aggregates, card.made_aggregates)
+            states |= {} if made is None else {key: made}
+        elif _is_exhausted(measure, state, now_ms) or (
+            state is None and not is_met and may_match(measure, card.aggregates, card.made_aggregates)
+        ):
+            missing.append(measure)
+    if missing:
+        events = await _read_counted(ctx, card)
+        for measure in missing:
+            built = build_measure(measure, events, now_ms)
+            states.pop(measure.key, None)
+            states |= {} if built is None else {measure.key: built}
+    return states
+
+
+def _is_exhausted(measure: Measure, state: State | None, now_ms: int) -> bool:
+    """Return whether all events that the pass lists of a window have left it, while others follow."""
+    if measure.within_ms is None or not isinstance(state, Window) or not state.has_more:
+        return False
+    return not state.instants or state.instants[-1] + measure.within_ms <= now_ms
+
+
+async def _read_counted(ctx: Context, card: Pass) -> list[Event]:
+    events: list[Event] = []
+    position: Sequence[Any] | None = None
+    while len(events) < MAX_EVALUATED_EVENTS:
+        found, position = await ctx.workspace.events.scan(EventQuery(pass_id=card.id), position, oldest_first=False)
+        events += [event for event in found if event.outcome.status is OutcomeStatus.COUNTED]
+        if position is None:
+            break
+    return events
