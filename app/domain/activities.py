@@ -50,6 +50,8 @@ ERASED_DATA: Mapping[str, object] = MappingProxyType({"erased": True})
 """The data of an activity whose pass was erased. Its type, time and position remain."""
 REDEEMED, REDEMPTION_FAILED = "customer.redemption.succeeded", "customer.redemption.failed"
 ROLLED_BACK, ROLLBACK_FAILED = "customer.redemption.rollback.succeeded", "customer.redemption.rollback.failed"
+REDEMPTION_TYPES = frozenset({REDEEMED, REDEMPTION_FAILED, ROLLED_BACK, ROLLBACK_FAILED})
+"""Types of activities that tell of redemptions and their rollbacks."""
 EVENT_DECLINED = "customer.event.declined"
 """A walk declined an event, which counts nowhere. `data` has the reasons."""
 POINTS_ADDED = "customer.voucher.loyalty_card.points_added"

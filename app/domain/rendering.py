@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
-from .activities import POINTS_EXPIRED, REWARDED_POINTS, TIER_TYPES, Activity, Entry, category_of
-from .events.events import Event
+from .activities import POINTS_EXPIRED, REDEMPTION_TYPES, REWARDED_POINTS, TIER_TYPES, Activity, Entry, category_of
+from .events.events import REDEMPTION_ROLLBACK, Event
+from .ids import redemption_id
 from .segments.segments import Segment
 from .values.decimals import plain
 from .values.instants import format_instant, from_ms
@@ -54,6 +55,8 @@ def _event_data(entry: Entry, events: Mapping[str, Event]) -> dict[str, object]:
                 "key": event.source.removeprefix("rule:"),
                 "version": origin.rule_version,
             }
+        if entry.type in REDEMPTION_TYPES and event is not None:
+            data |= _redemption_data(event, is_accepted="reasons" not in entry.refs)
     if "balance" in entry.refs:
         data |= {name: plain(Decimal(str(entry.refs[name]))) for name in ("points", "balance")}
     if entry.type == POINTS_EXPIRED:
@@ -66,10 +69,23 @@ def _event_data(entry: Entry, events: Mapping[str, Event]) -> dict[str, object]:
     return data
 
 
+def _redemption_data(event: Event, *, is_accepted: bool) -> dict[str, object]:
+    """Return what was redeemed or rolled back; nothing for points that were redeemed for no reward."""
+    reward, points = None if event.guard is None else event.guard.reward, plain(abs(event.points))
+    if event.type == REDEMPTION_ROLLBACK:
+        told = {name: event.metadata.get(name) for name in ("rewardKey", "quantity")}
+        found = {"id": event.metadata.get("redemption"), **told, **({"pointsReturned": points} if is_accepted else {})}
+        return {"redemption": {**found, "reason": event.metadata.get("reason")}}
+    if reward is None:
+        return {}
+    found = {"id": redemption_id(event.id), "rewardKey": reward.key, "quantity": reward.quantity}
+    return {"redemption": {**found, **({"pointsSpent": points, "code": reward.code} if is_accepted else {})}}
+
+
 def _reasons(entry: Entry) -> list[dict[str, object]]:
     """Return why the event was declined, with a code and a message each."""
     reasons = entry.refs["reasons"]
-    assert isinstance(reasons, list)
+    assert isinstance(reasons, list | tuple)
     return [{"code": code, "message": message} for code, message in reasons]
 
 

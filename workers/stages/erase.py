@@ -64,6 +64,7 @@ async def erase_once(worker: Worker, pass_id: str) -> bool:
     if pass_ids not in worker.epoch_changed_at:
         for each in cards:
             await worker.erase_queries.close_name(each)
+            await worker.erase_queries.take_names_out(each)
             await _empty_activities(worker, each, now_ms)
         # A new primary may not have shown all activities. The next round does not look at them again.
         worker.require_same_primary(election)

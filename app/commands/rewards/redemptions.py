@@ -245,7 +245,9 @@ async def find_redemptions(ctx: Context, redeemed: list[str]) -> Mapping[str, Re
     return found
 
 
-async def rollback_redemption(ctx: Context, redeemed: str, reason: object = None) -> Redemption:
+async def rollback_redemption(
+    ctx: Context, redeemed: str, reason: object = None, *, max_seconds: float = WAIT_TIMEOUT_SECONDS
+) -> Redemption:
     """Roll a redemption back, and return it. Safe to repeat. The points come back, and so do the units in stock.
 
     Raises NotFound for a redemption that does not exist, Conflict if it failed, and Unavailable.
@@ -259,7 +261,8 @@ async def rollback_redemption(ctx: Context, redeemed: str, reason: object = None
     await record_words(ctx, [rollback])
     await ctx.workspace.events.insert([(rollback, b"")])
     ctx.resources.wake_fold(ctx.workspace.id, {event.pass_id})
-    await wait_for_events(ctx, {rollback.id})
+    if max_seconds:
+        await wait_for_events(ctx, {rollback.id}, max_seconds=max_seconds)
     found = await find_redemption(ctx, redeemed)
     if found is None:
         refuse_if([Problem(Code.EVENT_REMOVED, "The redemption was removed.", ("id",))])

@@ -178,9 +178,7 @@ async def redeem_reward(
         limit = info.context.time_limit
         remaining_seconds = None if limit is None else limit.remaining_seconds()
         max_seconds = None if remaining_seconds is None else remaining_seconds / 2
-        redeemed = await redemptions.redeem_reward(
-            ctx, sent, wait_seconds=input.wait_seconds, max_seconds=max_seconds
-        )
+        redeemed = await redemptions.redeem_reward(ctx, sent, wait_seconds=input.wait_seconds, max_seconds=max_seconds)
     except Refused as refused:
         return RedeemRewardPayload(user_errors=user_errors(refused.problems))
     return RedeemRewardPayload(redemption=redemption_object(redeemed.redemption, is_own=True), call=redeemed.call)

@@ -28,6 +28,7 @@ class EraseQueries(StageQueries):
         super().__init__(db, in_chunk, is_sharded=is_sharded)
         self._passes, self._events, self._activities = db["passes"], db["events"], db["activities"]
         self._erasures, self._workspaces = db["erasures"], db["workspaces"]
+        self._units, self._codes = db["reward_units"], db["reward_codes"]
 
     async def waiting(self, limit: int = 1_000) -> list[str]:
         """Return the erased passes with data that must still be removed. Index: {erasing, workspace}."""
@@ -48,6 +49,16 @@ class EraseQueries(StageQueries):
             stubs = [ReplaceOne(self._by_id(doc["_id"], card.workspace_id), stub) for doc in docs]
             await self._events.bulk_write(stubs, ordered=False)
         return bool(docs)
+
+    async def take_names_out(self, card: Pass) -> None:
+        """Take the pass and its redemptions out of units in stock and of codes, which stay taken. Safe to repeat.
+
+        Call it before the events become stubs: the units of a redemption whose event is a stub are freed.
+        Index: {workspace, pass} of both.
+        """
+        where = {"workspace": card.workspace_id, "pass": card.id}
+        for collection in (self._units, self._codes):
+            await collection.update_many(where, {"$unset": {"of": "", "pass": "", "open": ""}})
 
     async def empty_activities(self, card: Pass, after: int) -> int | None:
         """Empty the next activities of the pass after a position. Safe to repeat.
