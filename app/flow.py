@@ -97,7 +97,16 @@ FLOW = (
         module="workers.stages.erase",
         key="pass",
         reads=("passes", "events", "activities", "jobs"),
-        writes=("passes", "pass_names", "events", "activities", "erasures", "inbound_deliveries"),
+        writes=(
+            "passes",
+            "pass_names",
+            "events",
+            "activities",
+            "erasures",
+            "inbound_deliveries",
+            "reward_units",
+            "reward_codes",
+        ),
         wakes=("publish", "merge"),
     ),
     Stage(
@@ -106,6 +115,14 @@ FLOW = (
         key="workspace",
         reads=("passes", "events"),
         writes=(),
+        wakes=(),
+    ),
+    Stage(
+        name="restock",
+        module="workers.stages.restock",
+        key="workspace",
+        reads=("reward_units", "events", "passes"),
+        writes=("reward_units", "reward_stocks", "events"),
         wakes=(),
     ),
     Stage(

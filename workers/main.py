@@ -41,6 +41,7 @@ from workers.stages.forget import forget
 from workers.stages.merge import merge
 from workers.stages.publish import publish
 from workers.stages.rerun import rerun
+from workers.stages.restock import restock
 from workers.stages.retain import retain
 from workers.stages.run_job import jobs
 
@@ -58,6 +59,7 @@ STAGES: dict[str, Callable[[Worker, str], Awaitable[None]]] = {
     "backfill": backfill,
     "rerun": rerun,
     "forget": forget,
+    "restock": restock,
     "retain": retain,
     "publish": publish,
     "deliver": deliver,

@@ -22,6 +22,7 @@ from workers.looks import Asked
 from workers.stages.deliver import start_run
 from workers.stages.fold import find_workspaces
 from workers.stages.merge import complete_decided
+from workers.stages.restock import MIN_AGE_MS
 
 from .diagnostics import STORE_INTERVAL_SECONDS
 from .sharing import HEARTBEAT_INTERVAL_SECONDS
@@ -38,6 +39,8 @@ STOP_TIMEOUT_SECONDS = 10.0
 """The time that rounds under way get to end. Stopping in the middle of a round costs time, but loses nothing."""
 MAX_FRONTS = 50
 """Workspaces of other workers whose progress one look at a stage watches."""
+RESTOCK_INTERVAL_SECONDS = 60.0
+"""How often a worker looks for old units of rewards."""
 RETAIN_INTERVAL_SECONDS = 60.0
 """How often a worker removes what is older than the settings keep it: up to 10,000 activities of each workspace."""
 
@@ -58,7 +61,7 @@ class Sweep:
         """Timers of webhook endpoints, by endpoint id."""
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._job_workspaces: dict[str, str] = {}
-        self._next_retain = 0.0
+        self._next_retain = self._next_restock = 0.0
         self.refusal: SchemaTooNew | None = None
         """Why the sweep has stopped the worker: a newer version excludes this one from writing."""
         self._next_diagnostics = 0.0
@@ -78,6 +81,7 @@ class Sweep:
             self.erase,
             self.rerun,
             self.forget,
+            self.restock,
             self.retain,
             self.store_diagnostics,
             self.start_jobs,
@@ -173,6 +177,14 @@ class Sweep:
     async def forget(self) -> None:
         """Delete the types and sources that no event has any more."""
         await self._run_in_turn("forget", await self._worker.forget_queries.waiting_workspaces())
+
+    async def restock(self) -> None:
+        """Free units of rewards whose redemption was never recorded, once in `RESTOCK_INTERVAL_SECONDS`."""
+        now_seconds = asyncio.get_running_loop().time()
+        if now_seconds >= self._next_restock:
+            self._next_restock = now_seconds + RESTOCK_INTERVAL_SECONDS
+            waiting = await self._worker.restock_queries.waiting_workspaces(system_ms() - MIN_AGE_MS)
+            await self._run_in_turn("restock", waiting)
 
     async def help_others(self) -> None:
         """Fold and advance passes of other workers that make no progress."""

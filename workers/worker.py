@@ -31,6 +31,7 @@ from app.store.stages.merge import MergeQueries
 from app.store.stages.pending import BacklogPosition
 from app.store.stages.publish import PublishQueries
 from app.store.stages.reruns import RerunQueries
+from app.store.stages.restock import RestockQueries
 from app.templates.rendering import LiquidTexts
 
 from .diagnostics import RuleDiagnostics
@@ -82,6 +83,7 @@ class Worker:
     endpoint_leases: EndpointLeases
     rerun_queries: RerunQueries
     forget_queries: ForgetQueries
+    restock_queries: RestockQueries
     definitions: dict[str, Definitions] = field(default_factory=dict)
     """Definitions read so far, by workspace id."""
     unreadable: set[str] = field(default_factory=set)
@@ -149,6 +151,7 @@ class Worker:
             endpoint_leases=EndpointLeases(db),
             rerun_queries=RerunQueries(db),
             forget_queries=ForgetQueries(db),
+            restock_queries=RestockQueries(db),
         )
 
     @property

@@ -42,6 +42,7 @@ from app.domain.segments.segments import DefinitionKind, parse_key
 from app.domain.values.instants import to_ms
 from app.domain.values.text import parse_optional
 from app.store.mongo.ids import ordered_id
+from app.store.workspace.workspace import Workspace
 
 from .stock import take_units
 
@@ -221,19 +222,19 @@ async def _claim_code(ctx: Context, pattern: str | None, redeemed: str, pass_id:
 
 async def find_redemption(ctx: Context, redeemed: str) -> Redemption | None:
     """Return a redemption with its outcome, or None. Two round trips; a third if the event is being cleared."""
-    return (await find_redemptions(ctx, [redeemed])).get(redeemed)
+    return (await find_redemptions(ctx.workspace, [redeemed])).get(redeemed)
 
 
-async def find_redemptions(ctx: Context, redeemed: list[str]) -> Mapping[str, Redemption]:
+async def find_redemptions(workspace: Workspace, redeemed: list[str]) -> Mapping[str, Redemption]:
     """Return by id the redemptions that exist, with their outcomes. Round trips as for `find_redemption`."""
     ids = {each: redemption_event_id(each) for each in redeemed}
     wanted = [*ids.values(), *map(rollback_event_id, redeemed)]
-    events = await ctx.workspace.events.get_many(wanted)
+    events = await workspace.events.get_many(wanted)
     undecided = {event.pass_id for event in events.values() if event.outcome.status is OutcomeStatus.UNDECIDED}
-    decisions = await ctx.workspace.outboxes.decisions(undecided) if undecided else {}
+    decisions = await workspace.outboxes.decisions(undecided) if undecided else {}
     if undecided:
         # An event that was cleared between the two reads has its outcome now.
-        events = await ctx.workspace.events.get_many(wanted)
+        events = await workspace.events.get_many(wanted)
     found: dict[str, Redemption] = {}
     for each, own_id in ids.items():
         event, rollback = events.get(own_id), events.get(rollback_event_id(each))

@@ -120,7 +120,7 @@ async def redemptions_page(
     span = listing.span(first, after, last, before)
     store = info.context.workspace.redemptions
     page = await store.page(card.id, span)
-    found = await find_redemptions(info.context.commands, [redemption_id(event.id) for event in page.items])
+    found = await find_redemptions(info.context.workspace, [redemption_id(event.id) for event in page.items])
     events = [event for event in page.items if redemption_id(event.id) in found]
 
     def to_node(event: event_domain.Event) -> Redemption:

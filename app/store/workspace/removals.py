@@ -12,7 +12,7 @@ from app.domain.events.events import TOMBSTONES, Origin
 from app.domain.events.tombstones import Erasure, Tombstone, merge_id, tombstone_id
 from app.domain.jobs import JobKind
 from app.domain.values.instants import EARLIEST, from_ms
-from app.store.codecs.events import tombstone_to_doc
+from app.store.codecs.events import build_stub, tombstone_to_doc
 from app.store.codecs.passes import erased_from_doc
 from app.store.mongo.driver import last_election
 from app.store.mongo.queries import Collection, Database, Doc, WorkspaceQueries, insert_new
@@ -53,6 +53,17 @@ class RemovalQueries(WorkspaceQueries):
         """Insert pending tombstones and return the indexes of those whose target has one already. Safe to repeat."""
         docs = [tombstone_to_doc(tombstone, self._workspace_id, origin) for tombstone in tombstones]
         return await insert_new(self._collection, docs)
+
+    async def stub_missing(self, pass_ids: Mapping[str, str], at_ms: int) -> None:
+        """Insert a stub under each id of an event that does not exist, so that it cannot be recorded any more.
+
+        `pass_ids` has the pass of each, by the id of the event. Safe to repeat. Index: _id.
+        """
+        stubs = [
+            {"_id": event_id, **build_stub(self._workspace_id, pass_id, from_ms(at_ms))}
+            for event_id, pass_id in pass_ids.items()
+        ]
+        await insert_new(self._collection, stubs)
 
     async def pending(self) -> PendingRemovals:
         """Return how many requested removals, erasures and merges are not finished, and since when.
