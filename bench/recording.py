@@ -12,7 +12,8 @@ from bson import Decimal128
 from pymongo import DESCENDING
 
 from app.commands.events.receipts import record_call
-from app.domain.events.events import EventInput, EventQuery
+from app.domain.events.event_queries import EventQuery
+from app.domain.events.events import EventInput
 from app.domain.events.receipts import RecordStatus
 from app.domain.ids import event_id, slot_of
 from app.domain.values.instants import truncate

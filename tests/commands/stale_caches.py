@@ -22,7 +22,8 @@ from app.commands.passes.passes import create_passes
 from app.commands.passes.removals import delete_events, erase_pass, remove_events
 from app.domain.activities import CUSTOM_EVENT
 from app.domain.errors import Conflict, InvalidInput, NotFound, Unavailable
-from app.domain.events.events import EventInput, EventQuery
+from app.domain.events.event_queries import EventQuery
+from app.domain.events.events import EventInput
 from app.domain.events.receipts import RecordStatus
 from app.domain.ids import event_id, keyed_event_id
 from app.domain.passes.passes import PassInput

@@ -30,7 +30,8 @@ from app.commands.segments import create_segment, update_segment
 from app.commands.webhooks.endpoints import create_webhook_endpoint
 from app.commands.webhooks.replays import Replay, replay_webhook_deliveries
 from app.domain.activities import ActivityQuery
-from app.domain.events.events import EventInput, EventQuery
+from app.domain.events.event_queries import EventQuery
+from app.domain.events.events import EventInput
 from app.domain.files.exports import ExportFormat
 from app.domain.webhooks.deliveries import WebhookDeliveryStatus
 from app.flow import FLOW, SLOT_RANGES, bounds_of, range_of

@@ -53,8 +53,9 @@ from app.commands.webhooks.replays import Replay, replay_webhook_deliveries
 from app.commands.workspaces.keys import create_api_key, revoke_api_key, rotate_api_key
 from app.domain.activities import ActivityQuery
 from app.domain.errors import Conflict
+from app.domain.events.event_queries import EventQuery
 from app.domain.events.event_types import Acceptance
-from app.domain.events.events import EventInput, EventQuery
+from app.domain.events.events import EventInput
 from app.domain.files.exports import ExportFormat
 from app.domain.jobs import JobStatus
 from app.domain.passes.passes import PassInput

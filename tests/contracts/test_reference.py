@@ -35,7 +35,8 @@ from app.domain import activities
 from app.domain.activities import ActivityQuery
 from app.domain.errors import CODE_MEANINGS, Code, Refused
 from app.domain.events.attributes import parse_attributes
-from app.domain.events.events import EventInput, EventQuery, parse_type
+from app.domain.events.event_queries import EventQuery
+from app.domain.events.events import EventInput, parse_type
 from app.domain.events.validation import ValidationRules, validate_event
 from app.domain.segments.criteria import parse_criteria
 from app.domain.segments.segments import parse_key

@@ -12,7 +12,7 @@ import pytest
 from app.commands.segments import create_segment
 from app.domain.errors import Code
 from app.domain.events.attributes import find_violations, parse_attributes
-from app.domain.events.events import EventQuery
+from app.domain.events.event_queries import EventQuery
 from app.domain.inbound.mappings import parse_mapping
 from app.domain.segments.criteria import EventCriterion, iter_leaves
 from app.domain.state.aggregations import METADATA, Aggregation, Function, aggregate_groups

@@ -13,7 +13,7 @@ from app.commands.jobs.imports import import_events
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import delete_events, remove_events
 from app.commands.rules.rules import create_rule
-from app.domain.events.events import EventQuery
+from app.domain.events.event_queries import EventQuery
 from app.domain.files.exports import ExportFormat
 from app.domain.files.imports import ImportFormat
 from app.domain.jobs import JobStatus

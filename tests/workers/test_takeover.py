@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from app.commands.jobs.exports import export_events
-from app.domain.events.events import EventQuery
+from app.domain.events.event_queries import EventQuery
 from app.domain.files.exports import ExportFormat
 from app.domain.jobs import MAX_RUNNING_JOBS
 from app.store.operations.heartbeats import MAX_CLOCK_SKEW_MS

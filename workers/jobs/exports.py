@@ -19,7 +19,8 @@ import orjson
 
 from app.clock import SystemClock
 from app.domain.activities import ActivityQuery
-from app.domain.events.events import INTERNAL_TYPES, EventQuery
+from app.domain.events.event_queries import EventQuery
+from app.domain.events.events import INTERNAL_TYPES
 from app.domain.files.csv_writer import write_csv
 from app.domain.files.exports import (
     ACTIVITY_COLUMNS,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 
-from app.domain.events.events import EventQuery
+from app.domain.events.event_queries import EventQuery
 from app.store.workspace.vocabulary import TYPE, Word
 from app.store.workspace.workspace import Workspace
 from workers.worker import Worker

@@ -11,7 +11,7 @@ from app.commands.audit import record_audit_entry
 from app.commands.context import Context
 from app.domain.activities import ActivityQuery
 from app.domain.actors import READ
-from app.domain.events.events import EventQuery
+from app.domain.events.event_queries import EventQuery
 from app.domain.files.exports import URL_TTL_SECONDS, ExportFormat, sign_download
 from app.domain.jobs import Job, JobKind, JobStatus, Tally, check_kept_bytes, too_many_jobs
 from app.domain.values.instants import to_ms

@@ -174,12 +174,18 @@ async def record_rows(
             parsed if corrected is None else replace(parsed, correction_of=event_id(ctx.workspace.id, *corrected))
         )
     created = duplicate = 0
+    declined = Problem(
+        Code.NOT_COUNTED, "This event was declined where it was exported; it is not recorded.", ("outcome",)
+    )
     for index, problems in (await _find_exported(ctx, plan, rows, inputs)).items():
         del inputs[index]
         if problems:
             refused[index] = problems
         else:
             duplicate += 1
+    for index in [index for index in inputs if plan.is_declined(rows[index])]:
+        del inputs[index]
+        refused[index] = (declined,)
 
     async def record(indexes: Sequence[int], *, dry_run: bool) -> BatchOutcome:
         return await record_events(

@@ -10,7 +10,8 @@ from app.clock import SystemClock
 from app.commands.audit import record_audit_entry
 from app.commands.context import Context
 from app.domain.errors import Code, Conflict, InvalidInput, NotFound
-from app.domain.events.events import INTERNAL_TYPES, RULE_CHANNEL, EventQuery
+from app.domain.events.event_queries import EventQuery
+from app.domain.events.events import INTERNAL_TYPES, RULE_CHANNEL
 from app.domain.events.tombstones import Erasure, Tombstone
 from app.domain.jobs import Job, JobKind, JobStatus, Tally, too_many_jobs
 from app.domain.passes.passes import Pass

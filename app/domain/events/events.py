@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -12,7 +12,6 @@ from functools import cache
 from types import MappingProxyType
 
 from app.domain.errors import Code, InvalidInput
-from app.domain.values.conditions import Condition
 from app.domain.values.decimals import ZERO
 from app.domain.values.instants import to_ms
 from app.domain.values.path_values import PathValues
@@ -336,26 +335,3 @@ def parse_type(raw: object, *path: str) -> str:
     if raw in INTERNAL_TYPES or raw in CHECKOUT_DIFFERENCES or raw.startswith(RESERVED_PREFIX):
         raise InvalidInput(Code.INVALID, "Only Punchcard itself records this type; give another.", *path)
     return raw
-
-
-@dataclass(frozen=True, slots=True)
-class EventQuery:
-    """Filter of a list of events. An empty field matches every event.
-
-    The bounds `…_after` are inclusive, the bounds `…_before` exclusive.
-    """
-
-    pass_id: str | None = None
-    categories: Sequence[Category] = ()
-    types: Sequence[str] = ()
-    sources: Sequence[str] = ()
-    currency: str | None = None
-    occurred_after: datetime | None = None
-    occurred_before: datetime | None = None
-    recorded_after: datetime | None = None
-    recorded_before: datetime | None = None
-    amount_min: Decimal | None = None
-    amount_max: Decimal | None = None
-    external_id: str | None = None
-    metadata: Sequence[Condition] = ()
-    channel: str | None = None

@@ -40,7 +40,7 @@ _TEXTS = tuple(
 
 EVENT_COLUMNS = (
     "id", *FIELDS, "correctionOf", "correctionOfSource", "correctionOfExternalId", "recordedAt", "metadata",
-    "channel",
+    "channel", "performedAt", "outcome",
 )  # fmt: skip
 ACTIVITY_COLUMNS = ("id", "type", "created_at", "passId", "passExternalId", "cursor", "data")
 
@@ -48,7 +48,8 @@ ACTIVITY_COLUMNS = ("id", "type", "created_at", "passId", "passExternalId", "cur
 def render_event_line(event: Event, pass_external_id: str, corrected: Event | None) -> dict[str, object]:
     """Return an event as an object of JSON values, without the fields that the event does not have.
 
-    Every line has an `externalId`: if the event has none, its id. `corrected` is the event that this one corrects, or
+    The `outcome` of a declined event says so; imports leave its line out. Every line has an `externalId`: if the event has
+    none, its id. `corrected` is the event that this one corrects, or
     None if it corrects none or the corrected event was removed.
     """
     line: dict[str, object] = {
@@ -84,6 +85,10 @@ def render_event_line(event: Event, pass_external_id: str, corrected: Event | No
     if event.metadata:
         line["metadata"] = event.metadata
     line["recordedAt"] = format_instant(event.recorded_at)
+    if event.performed_at is not None:
+        line["performedAt"] = format_instant(event.performed_at)
+    if event.outcome.is_declined:
+        line["outcome"] = event.outcome.status.value
     return line
 
 

@@ -24,6 +24,9 @@ from .csv_numbers import DecimalMark, currency_code, parse_cell_amount, parse_ce
 from .csv_values import DateOrder, parse_cell_instant, parse_cell_type
 from .row_splitter import Row, Splitter
 
+DECLINED = "DECLINED"
+"""The `outcome` of an exported event that was declined."""
+
 METADATA = "metadata."
 REQUIRED = ("passExternalId", "type")
 NEVER_BLANK = (*REQUIRED, "occurredAt", "externalId")
@@ -77,6 +80,10 @@ class ImportPlan(ABC):
     def find_exported_id(self, _row: Row) -> str | None:
         """Return the event id of an exported row, else None. The event may still be stored in this workspace."""
         return None
+
+    def is_declined(self, _row: Row) -> bool:
+        """Return whether the row is an exported event that was declined, and so must not be recorded as one that counts."""
+        return False
 
     def find_corrected_identity(self, _row: Row) -> tuple[str, str] | None:
         """Return the (source, external id) of the event that the row corrects, if the row gives them."""

@@ -22,6 +22,7 @@ from .csv_table import Layout, TableSplitter, detect_encoding, detect_layout, re
 from .csv_values import DateOrder, detect_date_order
 from .csv_writer import unmark_cell
 from .import_plan import (
+    DECLINED,
     METADATA,
     NEVER_BLANK,
     NO_INSTANTS_ADVICE,
@@ -37,7 +38,17 @@ from .row_splitter import BOM, Row
 _EXPORTED = frozenset({"id", "passExternalId", "type", "occurredAt", "externalId", "recordedAt"})
 """Columns by which a file of `exportEvents` is recognized."""
 _NOT_MAPPED = frozenset(
-    {"id", "recordedAt", "metadata", "channel", "correctionOf", "correctionOfSource", "correctionOfExternalId"}
+    {
+        "id",
+        "recordedAt",
+        "metadata",
+        "channel",
+        "correctionOf",
+        "correctionOfSource",
+        "correctionOfExternalId",
+        "performedAt",
+        "outcome",
+    }
 )
 """Columns of such a file that are no field of `RecordEventInput` as they are."""
 
@@ -136,6 +147,10 @@ class TablePlan(ImportPlan):
         """Return the event id of a row that `exportEvents` wrote, else None."""
         found = self._find_cell(row, "id") if self.is_exported else ""
         return found if EVENT_ID.fullmatch(found) else None
+
+    def is_declined(self, row: Row) -> bool:
+        """Return whether the row is an exported event that was declined."""
+        return self.is_exported and self._find_cell(row, "outcome") == DECLINED
 
     def find_corrected_identity(self, row: Row) -> tuple[str, str] | None:
         """Return the (source, external id) of the event that an exported row corrects, if the row gives them."""

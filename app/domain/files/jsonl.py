@@ -26,7 +26,16 @@ from .columns import FIELDS, CellKind, ColumnMapping, guess_columns
 from .csv_numbers import DecimalMark, detect_decimal_mark
 from .csv_table import MAX_COLUMNS
 from .csv_values import DateOrder, detect_date_order
-from .import_plan import METADATA, NEVER_BLANK, NO_INSTANTS_ADVICE, REQUIRED, ImportPlan, check_mappings, is_now
+from .import_plan import (
+    DECLINED,
+    METADATA,
+    NEVER_BLANK,
+    NO_INSTANTS_ADVICE,
+    REQUIRED,
+    ImportPlan,
+    check_mappings,
+    is_now,
+)
 from .row_splitter import BOM, MAX_SHOWN_CHARACTERS, Row, Splitter
 
 MAX_FIRST_LINES = 10_000
@@ -37,7 +46,7 @@ _TEXTS = frozenset({"passExternalId", "externalId", "fieldName", "oldValue", "ne
 """Fields whose value is a text, even if the line has a number."""
 _DATES = frozenset({"occurredAt", "pointsExpireAt"})
 _CORRECTS = ("correctionOf", "correctionOfSource", "correctionOfExternalId")
-_EXPORTED = ("id", "recordedAt", "channel")
+_EXPORTED = ("id", "recordedAt", "channel", "performedAt", "outcome")
 """Members of an exported line that cannot be recorded."""
 EVENT_ID = re.compile("event_[0-9a-f]{1,64}")
 
@@ -150,6 +159,11 @@ class LinePlan(ImportPlan):
         """Return the event id of a line that `exportEvents` wrote, else None."""
         line = row.values or {}
         return str(line["id"]) if _is_exported(line) else None
+
+    def is_declined(self, row: Row) -> bool:
+        """Return whether the line is an exported event that was declined."""
+        line = row.values or {}
+        return _is_exported(line) and line.get("outcome") == DECLINED
 
     def find_corrected_identity(self, row: Row) -> tuple[str, str] | None:
         """Return the (source, external id) of the event that the line corrects, if the line gives them."""

@@ -9,7 +9,7 @@ from typing import Annotated
 import strawberry
 
 from app.domain.errors import Code, InvalidInput
-from app.domain.events.events import EventQuery
+from app.domain.events.event_queries import EventQuery
 from app.domain.state.aggregations import (
     AMOUNT,
     COUNTS,

@@ -14,8 +14,8 @@ from app.commands.events.event_types import event_types
 from app.domain.actors import READ
 from app.domain.errors import Unavailable
 from app.domain.events import events as domain
-from app.domain.events.events import EventQuery
-from app.domain.events.guards import UNDECIDED, Outcome, OutcomeStatus
+from app.domain.events.event_queries import EventQuery
+from app.domain.events.guards import UNDECIDED, Outcome
 from app.domain.values.instants import from_ms, to_ms
 from app.graphql.context import Info, RequestContext
 from app.graphql.types.consistency import Consistency, ConsistencyArgument, TokenArgument, await_consistency
@@ -31,6 +31,7 @@ from app.store.workspace.events import MAX_COUNTED_EVENTS
 
 from .consequences import effects_of, points_earned, read_made
 from .origins import EventOrigin, origin_of
+from .outcomes import EventOutcome, read_outcome
 
 if TYPE_CHECKING:
     from app.graphql.activities.activities import Activity
@@ -52,40 +53,6 @@ describe_enum(
         "OLDEST_FIRST": "By `occurredAt`, oldest first.",
     },
 )
-
-
-describe_enum(
-    OutcomeStatus,
-    "OutcomeStatus",
-    {
-        "UNDECIDED": "No worker has counted or declined the event yet.",
-        "COUNTED": "The event counts.",
-        "DECLINED": "The event was declined and counts nowhere: not in totals, points, segments, rules or statistics.",
-    },
-)
-
-
-@strawberry.type
-class DeclineReason:
-    """Reason why an event was declined."""
-
-    code: str = strawberry.field(
-        description="Code for programs: `INSUFFICIENT_POINTS`, `OVER_CORRECTED` (more than is left of the corrected event), "
-        "`NOT_COUNTED` (the corrected event does not count), or a code of a redemption."
-    )
-    message: str = strawberry.field(description="One sentence for people.")
-
-
-@strawberry.type
-class EventOutcome:
-    """Whether an event counts. A worker decides it once, when it counts the event; nothing accepted is taken back."""
-
-    status: OutcomeStatus = strawberry.field(description="Whether the event counts.")
-    reasons: list[DeclineReason] = strawberry.field(description="Why the event was declined. Empty if it was not.")
-    amount: Decimal | None = strawberry.field(
-        description="What a refund or credit without an amount stands for: what was left of the corrected event when a "
-        "worker counted it. Null for all other events."
-    )
 
 
 @strawberry.type
@@ -163,13 +130,7 @@ class Event(Node):
     @strawberry.field
     async def outcome(self, info: Info) -> EventOutcome:
         """Whether the event counts. A guarded event or a correction may be declined."""
-        found = self.own_outcome
-        if found.status is OutcomeStatus.UNDECIDED:
-            # The answer to a mutation holds the event as it was recorded; a worker may have decided since.
-            stored = await info.context.load.events.load(self.own_id)
-            found = found if stored is None else stored.outcome
-        reasons = [DeclineReason(code=reason.code, message=reason.message) for reason in found.reasons]
-        return EventOutcome(status=found.status, reasons=reasons, amount=found.amount)
+        return await read_outcome(info, self.own_id, self.own_outcome)
 
     @strawberry.field
     async def label(self, info: Info) -> str:

@@ -10,7 +10,7 @@ import strawberry
 
 from app.domain.activities import ActivityQuery
 from app.domain.errors import Code, InvalidInput
-from app.domain.events.events import EventQuery
+from app.domain.events.event_queries import EventQuery
 from app.domain.passes.passes import Pass
 from app.domain.values import conditions
 from app.domain.values.conditions import Condition

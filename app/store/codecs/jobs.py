@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from app.domain.activities import ActivityQuery
-from app.domain.events.events import EventQuery
+from app.domain.events.event_queries import EventQuery
 from app.domain.files.columns import CellKind, ColumnMapping
 from app.domain.files.csv_numbers import DecimalMark
 from app.domain.files.csv_table import Layout

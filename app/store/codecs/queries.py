@@ -11,7 +11,8 @@ from typing import Any
 from bson import Decimal128
 
 from app.domain.activities import ActivityQuery
-from app.domain.events.events import Category, EventQuery
+from app.domain.events.event_queries import EventQuery
+from app.domain.events.events import Category
 from app.domain.values.conditions import Condition, Operator
 from app.domain.webhooks.deliveries import DeliveryQuery, WebhookDeliveryStatus
 from app.store.mongo.queries import Doc

@@ -10,6 +10,7 @@ from typing import Any
 
 from bson import Decimal128
 
+from app.domain.events.event_queries import EventQuery
 from app.domain.events.events import (
     CHECKOUT,
     CHECKOUT_DIFFERENCES,
@@ -19,7 +20,6 @@ from app.domain.events.events import (
     SUBTRACTED_TYPES,
     Category,
     Event,
-    EventQuery,
 )
 from app.domain.passes.passes import Pass
 from app.domain.state.aggregates import Aggregate, AggregateKey, Aggregates, merge_aggregates
@@ -42,6 +42,7 @@ from app.domain.values.instants import EARLIEST, LATEST, from_ms, to_ms
 from app.domain.values.zones import OffsetChange, days_of
 from app.store.codecs.counting import counting_in
 from app.store.codecs.events import from_doc
+from app.store.codecs.guards import NOT_DECLINED
 from app.store.mongo.decimal128 import from_decimal128
 from app.store.mongo.paging import build_match_stages, charge_examined
 from app.store.mongo.queries import Doc
@@ -148,7 +149,7 @@ class AggregationQueries(EventQueries):
         }
         stages = [
             *build_match_stages(self._where(query), indexed_by(query), OCCURRED),
-            {"$match": {"type": {"$nin": sorted(INTERNAL_TYPES)}}},
+            {"$match": {"type": {"$nin": sorted(INTERNAL_TYPES)}, **NOT_DECLINED}},
             {"$group": group},
         ]
         docs = await self._collection.aggregate(stages).to_list(None)
@@ -165,8 +166,8 @@ class AggregationQueries(EventQueries):
         await charge_examined(self._collection, {name: where[name] for name in (*indexed_by(query), OCCURRED)})
 
     def _counted_stages(self, query: EventQuery, aggregation: Aggregation) -> list[Doc]:
-        """Return the stages that find the events that count: no internal types, and only events that have the field."""
-        conditions: list[Doc] = [{"type": {"$nin": sorted(INTERNAL_TYPES)}}]
+        """Return the stages that find the events that count: no internal types, no declined events, all with the field."""
+        conditions: list[Doc] = [{"type": {"$nin": sorted(INTERNAL_TYPES)}}, NOT_DECLINED]
         if aggregation.field is not None:
             conditions.append({aggregation.field: {"$exists": True}})
         is_sum = aggregation.function is Function.SUM and aggregation.field in (AMOUNT, POINTS)

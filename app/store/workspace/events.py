@@ -9,7 +9,8 @@ from typing import Any
 from bson import Decimal128
 
 from app.domain.errors import Code, InvalidInput
-from app.domain.events.events import TOMBSTONES, Event, EventQuery
+from app.domain.events.event_queries import EventQuery
+from app.domain.events.events import TOMBSTONES, Event
 from app.domain.ids import event_id, slot_of
 from app.domain.values.instants import DAY_MS, EARLIEST, format_instant, from_ms
 from app.store.codecs.events import from_doc, is_event, to_doc

@@ -13,6 +13,7 @@ from app.domain.rules.statistics import MAX_FIRINGS, BriefFiring, FiringQuery, F
 from app.domain.values.decimals import ZERO, add
 from app.domain.values.instants import EARLIEST, LATEST, from_ms, to_ms
 from app.store.codecs.events import from_doc, is_event
+from app.store.codecs.guards import is_declined
 from app.store.mongo.conditions import between
 from app.store.mongo.decimal128 import from_decimal128
 from app.store.mongo.paging import Page, PageRequest, charge_examined, count_matching, read_page, to_stored_keys
@@ -121,13 +122,15 @@ class FiringQueries(WorkspaceQueries):
     ) -> AsyncIterator[tuple[str, int]]:
         """Yield (pass id, instant in ms) of the recorded events of some types after an instant, up to another one.
 
+        Declined events are left out.
+
         Index: {workspace, type, occurred_at, _id}. Raises InvalidInput for more than 1,000,000 events.
         """
         for kind in types:
             where = self._in_workspace(type=kind, occurred_at={"$gt": after, "$lt": before})
-            projection = {"pass": 1, OCCURRED: 1, "origin.channel": 1}
+            projection = {"pass": 1, OCCURRED: 1, "origin.channel": 1, "outcome.status": 1}
             for doc in await self._read_all(where, projection, (OCCURRED, "_id"), *path, most=10 * MAX_FIRINGS):
-                if doc["origin"]["channel"] != RULE_CHANNEL:
+                if doc["origin"]["channel"] != RULE_CHANNEL and not is_declined(doc):
                     yield doc["pass"], to_ms(doc[OCCURRED])
 
     async def first_firings(

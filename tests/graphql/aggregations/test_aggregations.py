@@ -9,7 +9,7 @@ import pytest
 
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import delete_events, erase_pass
-from app.domain.events.events import EventQuery
+from app.domain.events.event_queries import EventQuery
 from app.domain.jobs import JobStatus
 from app.graphql.types.ids import to_global_id
 from app.store.stages.erase import EraseQueries

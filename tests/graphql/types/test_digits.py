@@ -10,7 +10,7 @@ from app.commands.inbound.deliveries import Message, receive_message
 from app.commands.inbound.hooks import create_inbound_hook
 from app.commands.jobs.exports import export_events
 from app.commands.jobs.imports import import_events
-from app.domain.events.events import EventQuery
+from app.domain.events.event_queries import EventQuery
 from app.domain.files.exports import ExportFormat
 from app.domain.files.imports import ImportFormat
 from tests.graphql.serving import Api

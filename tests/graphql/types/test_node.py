@@ -8,7 +8,7 @@ from app.commands.inbound.deliveries import Message, receive_message
 from app.commands.inbound.hooks import create_inbound_hook
 from app.commands.passes.removals import delete_events
 from app.commands.webhooks.endpoints import create_webhook_endpoint
-from app.domain.events.events import EventQuery
+from app.domain.events.event_queries import EventQuery
 from app.graphql.types.ids import from_global_id, to_global_id
 from tests.business import create_business
 from tests.graphql.serving import Api

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.activities import ActivityQuery
-from app.domain.events.events import Category, EventQuery
+from app.domain.events.event_queries import EventQuery
+from app.domain.events.events import Category
 from app.domain.jobs import JobKind
 from app.domain.values.conditions import Condition, Operator
 from app.domain.webhooks.deliveries import DeliveryQuery, WebhookDeliveryStatus

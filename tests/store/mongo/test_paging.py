@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from app.domain.activities import ActivityQuery
-from app.domain.events.events import Event, EventQuery
+from app.domain.events.event_queries import EventQuery
+from app.domain.events.events import Event
 from app.domain.values.conditions import Condition, Operator
 from app.store.mongo.paging import Page, PageRequest
 from tests.business import Business

@@ -12,7 +12,8 @@ import pytest
 from app.commands.jobs.exports import export_events
 from app.commands.passes.removals import delete_events
 from app.domain.errors import Code, InvalidInput
-from app.domain.events.events import Event, EventQuery
+from app.domain.events.event_queries import EventQuery
+from app.domain.events.events import Event
 from app.domain.files.exports import ExportFormat
 from app.domain.jobs import JobStatus
 from app.domain.state.measures import EventFilter, Measure

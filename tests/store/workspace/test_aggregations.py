@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from app.domain.events.events import Event, EventQuery
+from app.domain.events.event_queries import EventQuery
+from app.domain.events.events import Event
 from app.domain.state.aggregates import fold_events
 from app.domain.state.aggregations import (
     AMOUNT,

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from app.domain.errors import Code, InvalidInput
-from app.domain.events.events import Category, Event, EventQuery
+from app.domain.events.event_queries import EventQuery
+from app.domain.events.events import Category, Event
 from app.domain.events.tombstones import Tombstone
 from app.domain.values.conditions import Condition, Operator
 from app.domain.values.instants import to_ms

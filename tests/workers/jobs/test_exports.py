@@ -16,7 +16,7 @@ from app.commands.jobs.imports import import_events
 from app.commands.jobs.jobs import cancel_job
 from app.commands.passes.removals import erase_pass
 from app.domain.activities import ActivityQuery
-from app.domain.events.events import EventQuery
+from app.domain.events.event_queries import EventQuery
 from app.domain.files.exports import ExportFormat
 from app.domain.jobs import Job, JobStatus
 from app.domain.values.cursors import parse_feed_cursor

@@ -15,7 +15,7 @@ from app.commands.jobs.exports import export_events
 from app.commands.jobs.imports import OTHER_FILE_WARNING, import_events
 from app.commands.jobs.jobs import cancel_job
 from app.domain.activities import CREATED, CUSTOM_EVENT, ENTERED, LEFT, REDEEMED
-from app.domain.events.events import EventQuery
+from app.domain.events.event_queries import EventQuery
 from app.domain.files.columns import ColumnMapping
 from app.domain.files.exports import ExportFormat
 from app.domain.jobs import Job, JobStatus

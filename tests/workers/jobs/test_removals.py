@@ -11,7 +11,7 @@ import pytest
 from app.commands.jobs.jobs import cancel_job
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import delete_events
-from app.domain.events.events import EventQuery
+from app.domain.events.event_queries import EventQuery
 from app.domain.events.tombstones import target_of
 from app.domain.jobs import Job, JobStatus
 from app.store.stages.job_leases import JobLeases

@@ -10,7 +10,7 @@ import pytest
 from app.commands.jobs.exports import export_events
 from app.commands.passes.removals import delete_events
 from app.domain.errors import Code, Refused
-from app.domain.events.events import EventQuery
+from app.domain.events.event_queries import EventQuery
 from app.domain.files.exports import ExportFormat
 from app.domain.jobs import MAX_OPEN_JOBS, MAX_RUNNING_JOBS
 from tests.business import Business, create_business

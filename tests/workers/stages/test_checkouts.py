@@ -13,7 +13,7 @@ import pytest
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import remove_events
 from app.commands.rules.rules import create_rule
-from app.domain.events.events import EventQuery
+from app.domain.events.event_queries import EventQuery
 from app.domain.state.aggregations import Aggregation, Function
 from app.domain.state.statistics import SpendRow, build_statistics
 from app.domain.values.instants import format_instant

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from app.commands.jobs.exports import export_events
 from app.commands.passes.removals import erase_pass
 from app.domain.errors import Unavailable
-from app.domain.events.events import EventQuery
+from app.domain.events.event_queries import EventQuery
 from app.domain.files.exports import ExportFormat
 from app.domain.jobs import JobStatus
 from app.domain.values.instants import from_ms

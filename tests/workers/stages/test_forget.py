@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from app.commands.passes.removals import delete_events, erase_pass
-from app.domain.events.events import EventQuery
+from app.domain.events.event_queries import EventQuery
 from app.store.cache import WorkspaceCache
 from tests.business import Business
 from tests.workers.jobs.test_imports import run_to_end

@@ -16,7 +16,8 @@ from app.commands.passes.passes import create_passes, update_pass
 from app.commands.passes.removals import erase_pass, remove_events
 from app.domain.activities import CUSTOM_EVENT, DELETED, UPDATED
 from app.domain.errors import Conflict, InvalidInput, NotFound, StoreRefused
-from app.domain.events.events import TOMBSTONES, Event, EventQuery
+from app.domain.events.event_queries import EventQuery
+from app.domain.events.events import TOMBSTONES, Event
 from app.domain.events.receipts import RecordStatus
 from app.domain.events.tombstones import Tombstone
 from app.domain.passes.passes import PassInput

@@ -11,7 +11,7 @@ import pytest
 from app.clock import system_ms
 from app.commands.inbound.deliveries import Message, receive_message
 from app.commands.inbound.hooks import archive_inbound_hook, create_inbound_hook, update_inbound_hook
-from app.domain.events.events import EventQuery
+from app.domain.events.event_queries import EventQuery
 from app.domain.inbound.deliveries import DeliveryStatus, InboundDelivery, rerun_delay_seconds
 from app.domain.inbound.hooks import InboundHook
 from app.store.mongo.paging import PageRequest

@@ -16,7 +16,8 @@ from app.commands.segments import update_segment
 from app.domain.activities import CUSTOM_EVENT, POINTS_ADDED, REWARDED_POINTS, RULE_WAS_FIRED
 from app.domain.definitions import Definitions
 from app.domain.errors import Code
-from app.domain.events.events import LIST_ADDED, RULE_FIRED, Event, EventQuery
+from app.domain.events.event_queries import EventQuery
+from app.domain.events.events import LIST_ADDED, RULE_FIRED, Event
 from app.domain.fold.advance import Advanced, advance
 from app.domain.fold.lacks import Lacks
 from app.domain.ids import slot_of
