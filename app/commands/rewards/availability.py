@@ -8,7 +8,8 @@ from typing import Any
 from app.commands.context import Context
 from app.domain.definitions import iter_event_criteria
 from app.domain.errors import NotFound
-from app.domain.events.events import Event, EventQuery
+from app.domain.events.event_queries import EventQuery
+from app.domain.events.events import Event
 from app.domain.events.guards import OutcomeStatus, Reason
 from app.domain.fold.prefetch import may_match
 from app.domain.passes.passes import Pass

@@ -60,7 +60,8 @@ async def test_each_correction_is_checked_against_its_original_and_a_repeat_is_a
     first = await business.record(whole, part)
     assert [r.status for r in first.results] == ["CREATED", "CREATED"]
     assert first.results[0].event is not None
-    assert first.results[0].event.amount == 7
+    # What is left of the original is known when the refund counts.
+    assert (first.results[0].event.amount, first.results[0].event.currency) == (None, "USD")
     stub = {
         "_id": removed,
         "workspace": business.ctx.workspace.id,

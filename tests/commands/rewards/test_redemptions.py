@@ -16,7 +16,7 @@ from app.commands.rewards.rewards import archive_reward, update_reward
 from app.commands.rewards.stock import free_units
 from app.domain.activities import REDEEMED, REDEMPTION_FAILED, ROLLBACK_FAILED, ROLLED_BACK
 from app.domain.errors import Refused
-from app.domain.events.events import EventQuery
+from app.domain.events.event_queries import EventQuery
 from app.domain.events.tombstones import Tombstone
 from app.domain.rewards.redemptions import RedemptionStatus
 from app.store.mongo.paging import PageRequest
