@@ -16,6 +16,7 @@ from app.clock import FixedClock
 from app.commands.events.receipts import receipt_of, record_call
 from app.commands.inbound.deliveries import Message, receive_message
 from app.commands.inbound.hooks import create_inbound_hook
+from app.commands.rewards.rewards import create_reward
 from app.commands.rules.rules import create_rule
 from app.commands.webhooks.endpoints import create_webhook_endpoint
 from app.commands.workspaces.keys import create_api_key
@@ -26,6 +27,7 @@ from app.graphql.schema import schema
 from app.graphql.types.ids import from_global_id, to_global_id
 from app.resources import Resources
 from tests.business import Business, create_business, purchases
+from tests.commands.rewards.shop import redeem
 from tests.graphql.jobs.test_imports import import_file
 
 from .serving import Api
@@ -43,6 +45,7 @@ QUERIES = {
     "events": f"query ($id: ID!) {{ events(filter: {{passId: $id}}) {{ totalCount nodes {{ {EVENT} }} }} }}",
     "segment": "query ($id: ID!) { segment(id: $id) { id key name memberCount members { nodes { id } } } }",
     "rule": "query ($id: ID!) { rule(id: $id) { id key name versions { nodes { version } } } }",
+    "reward": "query ($id: ID!) { reward(id: $id) { id key name versions { nodes { version } } } }",
     "ruleFirings": "query ($id: ID!) { a: ruleFirings(filter: {ruleId: $id}) { totalCount nodes { id } }"
     " b: ruleFirings(filter: {passId: $id}) { totalCount nodes { id } } }",
     "job": "query ($id: ID!) { job(id: $id) { id status result } }",
@@ -84,6 +87,14 @@ MUTATIONS = {
     "retryRuleFirings": f"a: retryRuleFirings(input: {{ids: [$id]}}) {{ count {ERRORS} }}"
     f" b: retryRuleFirings(input: {{ruleId: $id}}) {{ count {ERRORS} }}",
     "duplicateRule": f"duplicateRule(input: {{id: $id, key: \"mine\"}}) {{ rule {{ id key name }} {ERRORS} }}",
+    "createReward": "createReward(input: {key: \"mine\", name: \"Mine\", criteria: {segment: {id: $id}}})"
+    f" {{ reward {{ id }} {ERRORS} }}",
+    "updateReward": f"updateReward(input: {{id: $id, name: \"mine\"}}) {{ reward {{ id key name }} {ERRORS} }}",
+    "archiveReward": f"archiveReward(input: {{id: $id}}) {{ reward {{ id key name }} {ERRORS} }}",
+    "redeemReward": "a: redeemReward(input: {passId: $id, rewardKey: \"mine\", waitSeconds: 0})"
+    f" {{ redemption {{ id }} {ERRORS} }} b: redeemReward(input: {{passId: $id, rewardKey: \"theirs\", waitSeconds: 0}})"
+    f" {{ redemption {{ id }} {ERRORS} }}",
+    "rollbackRedemption": f"rollbackRedemption(input: {{id: $id}}) {{ redemption {{ id code }} {ERRORS} }}",
     "setTierProgram": "setTierProgram(input: {period: {days: 1}, tiers: [{key: \"mine\", name: \"Mine\","
     f" reach: {{segment: {{id: $id}}}}}}]}}) {{ tierProgram {{ version }} {ERRORS} }}",
     "addToSegment": f"addToSegment(input: {{segmentId: $id, passIds: [$id]}}) {{ results {{ pass {{ id }} }} {ERRORS} }}",
@@ -179,6 +190,8 @@ async def stranger(resources: Resources, clock: FixedClock, api: Api) -> tuple[B
     [result] = (await business.record(event)).results
     await business.run_worker()
     assert result.event is not None
+    reward = await create_reward(business.ctx, {"key": THEIRS, "name": THEIRS})
+    redeemed = await redeem(business, THEIRS, reward=THEIRS)
     key, secret = await create_api_key(business.ctx, THEIRS, ["admin"])
     own_secret, api.secret = api.secret, secret
     job = (await import_file(api, "customer_id,date,amount\nann,2025-11-01,1.50\n", name=f"{THEIRS}.csv"))["job"]["id"]
@@ -196,6 +209,8 @@ async def stranger(resources: Resources, clock: FixedClock, api: Api) -> tuple[B
         ("Event", result.event.id),
         ("Segment", segment.id),
         ("Rule", rule.id),
+        ("Reward", reward.id),
+        ("Redemption", redeemed.id or ""),
         ("Membership", f"{result.event.pass_id}.{segment.id}"),
         ("ApiKey", key.id),
         ("InboundHook", hook.id),

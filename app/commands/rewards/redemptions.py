@@ -7,6 +7,7 @@ A redemption takes its units and claims its code before the event is recorded. I
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -20,7 +21,17 @@ from app.commands.events.outcomes import BatchOutcome, Item, ItemResult
 from app.commands.events.receipts import RecordedCall
 from app.commands.events.record import build_event
 from app.commands.events.vocabulary import record_words
-from app.domain.errors import Code, Conflict, InvalidInput, NotFound, Problem, Refused, Unavailable, refuse_if
+from app.domain.errors import (
+    STORE_FAILURES,
+    Code,
+    Conflict,
+    InvalidInput,
+    NotFound,
+    Problem,
+    Refused,
+    Unavailable,
+    refuse_if,
+)
 from app.domain.events.attributes import Examined
 from app.domain.events.events import DEFAULT_SOURCE, REDEMPTION, EventInput
 from app.domain.events.guards import Guard, Outcome, OutcomeStatus, RewardGuard
@@ -32,6 +43,7 @@ from app.domain.rewards.parsing import parse_quantity
 from app.domain.rewards.redemptions import (
     MAX_CODE_ATTEMPTS,
     Redemption,
+    RedemptionStatus,
     outcome_of,
     redemption_of,
     reward_of,
@@ -44,7 +56,7 @@ from app.domain.values.text import parse_optional
 from app.store.mongo.ids import ordered_id
 from app.store.workspace.workspace import Workspace
 
-from .stock import take_units
+from .stock import free_units, take_units
 
 MAX_WAIT_SECONDS = int(WAIT_TIMEOUT_SECONDS)
 """Seconds that redeemReward waits at most for the outcome."""
@@ -100,6 +112,7 @@ async def redeem_reward(
     redemption = None if unfolded else await find_redemption(ctx, redemption_id(result.event.id))
     if redemption is None and not unfolded:
         refuse_if([outcomes.REMOVED])
+    await _free_if_over(ctx, redemption)
     pending = redemption_of(result.event, Outcome(OutcomeStatus.UNDECIDED))
     assert pending is not None
     return Redeemed(redemption or pending, RecordedCall(BatchOutcome([result], result.event.recorded_at)))
@@ -268,7 +281,16 @@ async def rollback_redemption(
     if found is None:
         refuse_if([Problem(Code.EVENT_REMOVED, "The redemption was removed.", ("id",))])
         raise Unavailable("store")
+    await _free_if_over(ctx, found)
     return found
+
+
+async def _free_if_over(ctx: Context, redemption: Redemption | None) -> None:
+    """Free the units of a redemption that failed or was rolled back. Workers free them, too, if this call cannot."""
+    if redemption is None or redemption.status in (RedemptionStatus.PENDING, RedemptionStatus.SUCCEEDED):
+        return
+    with contextlib.suppress(*STORE_FAILURES):
+        await free_units(ctx.workspace.stock, redemption.id or "")
 
 
 def parse_wait(raw: object) -> float:

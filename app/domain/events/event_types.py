@@ -55,6 +55,7 @@ BUILT_IN: Mapping[str, tuple[str, str]] = MappingProxyType({
     "pass_uninstalled": ("Pass uninstalled", "The customer removed the pass from a wallet. This deactivates the pass."),
     "pass_registered": ("Pass registered", "The customer signed up for the pass."),
     "redemption": ("Redemption", "The customer redeemed a reward."),
+    "redemption_rollback": ("Redemption rolled back", "The redemption of a reward was taken back."),
     "point_add": ("Points added", "Points were given, by a rule or apart from other events."),
     "point_sub": ("Points subtracted", "Points were taken, by a rule or apart from other events."),
     "custom": ("Custom", "Anything else; put details into the metadata."),

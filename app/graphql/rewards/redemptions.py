@@ -8,6 +8,7 @@ import strawberry
 
 from app.commands.rewards.availability import list_rewards_for
 from app.commands.rewards.redemptions import find_redemptions
+from app.domain.actors import READ
 from app.domain.events import events as event_domain
 from app.domain.events.guards import Reason
 from app.domain.ids import redemption_id
@@ -74,7 +75,8 @@ class Redemption:
 
     @strawberry.field
     async def reward(self, info: Info) -> Reward | None:
-        """Reward that was redeemed."""
+        """Reward that was redeemed. Needs the scope `read`."""
+        info.context.actor.require(READ)
         return await fetch_reward(info.context, self.reward_id)
 
 

@@ -1,0 +1,1 @@
+"""Tests of rewards and redemptions in GraphQL."""
