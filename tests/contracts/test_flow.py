@@ -38,6 +38,7 @@ from app.flow import FLOW, SLOT_RANGES, bounds_of, range_of
 from app.resources import Resources
 from app.store.mongo.oplog import FILLER_DATABASE
 from tests.business import Business, bought_within, no_purchase_for, open_business
+from tests.commands.rewards.shop import create, request
 from tests.domain.test_signatures import standard_headers
 from tests.receiver import Receiver, run_receiver
 from tests.workers.jobs.test_imports import File, sales_csv
@@ -278,6 +279,12 @@ async def test_stages_read_write_and_wake_what_the_table_says(
         await observer.observe("backfill", STAGES["backfill"](worker, ctx.workspace.id))
 
     await ctx.workspace.vocabulary.doubt({("source", "till")})
+    await create(business, pointsCost=0, limits={"total": 2})
+    await request(business, "dan")
+    stock = ctx.workspace.stock
+    await stock.insert("reward_1", [1], redemption_id="red_never", pass_id="pass_none", system_ms=1)
+    await ctx.resources.db["reward_units"].update_many({}, {"$set": {"open": 1}})
+    await observer.observe("restock", STAGES["restock"](worker, ctx.workspace.id))
     await observer.observe("forget", STAGES["forget"](worker, ctx.workspace.id))
 
     worker.resources = replace(worker.resources, settings=replace(worker.resources.settings, retention_days=RETENTION))

@@ -41,6 +41,7 @@ from app.commands.jobs.jobs import cancel_job
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.passes import create_passes, update_pass
 from app.commands.passes.removals import delete_events, erase_pass
+from app.commands.rewards.stock import free_units
 from app.commands.rules.rules import create_rule, set_rule_status
 from app.commands.segments import archive_segment, update_segment
 from app.commands.webhooks.endpoints import (
@@ -89,11 +90,13 @@ from app.store.stages.job_leases import JobLeases
 from app.store.stages.pending import BacklogPosition
 from app.store.workspace.exports import Part
 from tests.business import Business, bought_within, open_business, spent
+from tests.commands.rewards.shop import create, redeem, request, roll_back
 from tests.receiver import run_receiver
 from tests.workers.jobs.test_imports import File, run_to_end, sales_csv
 from workers.main import STAGES
 from workers.stages.deliver import run_endpoint
 from workers.stages.due import next_due_ms
+from workers.stages.restock import restock
 
 MODULES = [importlib.import_module(found.name) for found in pkgutil.walk_packages(app.store.__path__, "app.store.")]
 QUERIES = [cls for module in MODULES for cls in vars(module).values() if inspect.isclass(cls)
@@ -101,7 +104,8 @@ QUERIES = [cls for module in MODULES for cls in vars(module).values() if inspect
 RANGES = {"$gt", "$gte", "$lt", "$lte"}
 SMALL_COLLECTIONS = {
     # A workspace has few segments, keys, jobs and files, and an installation has few workspaces.
-    "segments", "rules", "rule_counts", "definitions", "api_keys", "jobs", "job_files", "workspaces", "clock",
+    "segments", "rules", "rewards", "reward_stocks", "rule_counts",
+    "definitions", "api_keys", "jobs", "job_files", "workspaces", "clock",
     "constants", "heartbeats", "inbound_hooks", "webhook_endpoints",
 }  # fmt: skip
 EXEMPT_QUERIES = {
@@ -382,11 +386,41 @@ async def call_all_queries(business: Business) -> None:
     await keyring.aclose()
     await rotate_api_key(ctx, till.id)
     await revoke_api_key(ctx, till.id)
+    await redeem_and_restock(business)
     await aggregate_remove_and_merge(business)
     await receive_and_rerun(business)
     await deliver_and_replay(business)
     await record_with_keys(business)
     await run_jobs_and_operations(business)
+
+
+async def redeem_and_restock(business: Business) -> None:
+    ctx, store = business.ctx, business.ctx.workspace
+    reward = await create(business, pointsCost=0, limits={"total": 3}, code={"pattern": "A-######"})
+    await business.create_passes("redeemer")
+    done = await redeem(business, "redeemer", external_id="red-1", quantity=2)
+    await request(business, "redeemer", external_id="red-1", quantity=2)
+    await roll_back(business, done.id)
+    await free_units(store.stock, done.id or "", keep=1)
+    assert await store.stock.recall(reward.id, 3, 1) == [2]
+    assert [(await redeem(business, "redeemer")).status.value for _ in range(3)] == ["SUCCEEDED", "SUCCEEDED", "FAILED"]
+    assert await store.stock.count_taken(reward.id, 1, 3) == 3
+    assert await store.stock.taken(reward.id, 1, 3) == {1, 2, 3}
+    assert await store.stock.next_numbers([reward.id]) == {reward.id: 4}
+    card = await business.read_pass("redeemer")
+    for span in (PageRequest(2), PageRequest(2, after=(to_ms(await ctx.now()), "z"))):
+        await store.redemptions.page(card.id, span)
+    assert await store.redemptions.count(card.id) == 4
+    await store.outboxes.decisions([card.id])
+    await ctx.resources.db["reward_units"].update_many({}, {"$set": {"open": 1}})
+    assert await business.worker.restock_queries.waiting_workspaces(2) == [store.id]
+    await store.stock.postpone(await store.stock.open_units(2, 1), 1)
+    await restock(business.worker, store.id)
+    await store.removals.stub_missing({"event_never": card.id}, 1)
+    assert not await store.codes.claim("A-1", "red_1", card.id) or not await store.codes.claim("A-1", "red_2", card.id)
+    await store.rewards.page(PageRequest(2))
+    assert await store.rewards.by_key("coffee")
+    assert await store.rewards.count_versions(reward.id) == 1
 
 
 async def aggregate_remove_and_merge(business: Business) -> None:

@@ -1,9 +1,9 @@
 """Restock: free units of rewards whose redemption was never recorded, or does not need them.
 
-A redemption takes its units before its event is recorded. If the process crashes in between, nobody would free them. This
-stage looks at units that are older than ten minutes. It first inserts a stub under the id of an event that never arrived:
-a late insert is then refused, so no redemption loses units that it holds. A unit whose redemption was accepted is not
-looked at again.
+A redemption takes its units before its event is recorded. If the process crashes in between, the units name a redemption
+that does not exist. This stage checks units that are older than ten minutes. It first inserts a stub under the id of an
+event that never arrived: a late insert is then refused, so no redemption loses units that it holds. A unit whose redemption
+was accepted is not checked again.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from app.store.workspace.stock import OpenUnit
 from workers.worker import Worker
 
 MIN_AGE_MS = 600_000
-"""Age of the units that the stage looks at. A call that records a redemption takes seconds at most."""
+"""Age of the units that the stage checks. A call that records a redemption takes seconds at most."""
 UNITS_PER_ROUND = 1_000
 
 
 async def restock(worker: Worker, key: str) -> None:
-    """Look at old units of a workspace. Safe to repeat, and to run in several workers at once."""
+    """Check old units of a workspace. Safe to repeat, and to run in several workers at once."""
     await worker.run_alone("restock", key, lambda: restock_once(worker, key))
 
 
 async def restock_once(worker: Worker, workspace_id: str) -> bool:
-    """Look at the oldest units once, and return whether there may be more of them."""
+    """Check the oldest units once, and return whether there may be more of them."""
     election = worker.last_election()
     workspace, now_ms = worker.resources.workspace(workspace_id), system_ms()
     units = await workspace.stock.open_units(now_ms - MIN_AGE_MS, UNITS_PER_ROUND)

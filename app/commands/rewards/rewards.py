@@ -112,7 +112,7 @@ async def _update_reward(ctx: Context, changed_id: str, sent: Mapping[str, objec
 
 
 async def archive_reward(ctx: Context, archived_id: str) -> LabelledReward:
-    """Archive a reward, which nobody can redeem afterwards, and return it. Safe to repeat.
+    """Archive a reward, which cannot be redeemed afterwards, and return it. Safe to repeat.
 
     Raises NotFound and Unavailable.
     """

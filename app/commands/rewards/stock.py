@@ -31,7 +31,7 @@ class Stock(Protocol):
     async def insert(
         self, reward_id: str, numbers: Sequence[int], *, redemption_id: str, pass_id: str, system_ms: int
     ) -> list[int]:
-        """Take units, and return the numbers that nobody had."""
+        """Take units, and return the numbers that were free."""
 
     async def held(self, redemption_id: str) -> list[tuple[str, int]]:
         """Return the units of a redemption, ascending."""

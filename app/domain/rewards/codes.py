@@ -1,7 +1,7 @@
 """Codes of redemptions: the pattern of a reward, and the codes that follow from it for one redemption.
 
 A code follows from the secret of the workspace and from the redemption. So a repeat of the call finds the same code, and
-nobody can compute a code from ids that are public.
+no client can compute a code from ids that are public.
 """
 
 from __future__ import annotations

@@ -297,7 +297,7 @@ class PointsAccount:
         while owed > 0 and (soonest := self._find_soonest()) is not None:
             event_id = soonest[2]
             lot = self._take(event_id)
-            found.append(Taken(event_id, min(owed, lot.remaining), lot.granted_ms, lot))
+            found.append(Taken(event_id, min(owed, lot.remaining), lot.granted_ms, lot=lot))
             if lot.remaining > owed:
                 self._put(event_id, replace(lot, remaining=subtract(lot.remaining, owed)))
                 return found

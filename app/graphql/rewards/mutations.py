@@ -15,8 +15,8 @@ from app.domain.errors import Code, Problem, Refused
 from app.domain.rewards.redemptions import RedemptionStatus
 from app.domain.values.text import parse_text
 from app.graphql.context import Info
+from app.graphql.events import receipts
 from app.graphql.events.receipts import IngestReceipt
-from app.graphql.events.receipts import receipt_of as receipt_object
 from app.graphql.segments.criteria import to_mapping
 from app.graphql.types.ids import given_id
 from app.graphql.types.payloads import InputWarning, UserError, user_errors, warnings_of
@@ -86,7 +86,7 @@ class RedeemRewardPayload:
 
         Null if nothing was recorded.
         """
-        return None if self.call is None else receipt_object(await receipt_of(info.context.commands, self.call))
+        return None if self.call is None else receipts.receipt_of(await receipt_of(info.context.commands, self.call))
 
 
 @strawberry.type
@@ -137,7 +137,7 @@ async def update_reward(
 async def archive_reward(
     info: Info, input: Annotated[ArchiveRewardInput, strawberry.argument(description="Reward to archive.")]
 ) -> ArchiveRewardPayload:
-    """Archive a reward: nobody can redeem it any more. Needs the scope `write`. Safe to repeat.
+    """Archive a reward: it cannot be redeemed any more. Needs the scope `write`. Safe to repeat.
 
     Redemptions stay, and can be rolled back. Archiving cannot be undone.
     """

@@ -42,7 +42,7 @@ describe_enum(
     "RewardStatus",
     {
         "ACTIVE": "The reward can be redeemed in its active period.",
-        "ARCHIVED": "Nobody can redeem the reward any more. Redemptions stay, and can be rolled back.",
+        "ARCHIVED": "The reward cannot be redeemed any more. Redemptions stay, and can be rolled back.",
     },
 )
 

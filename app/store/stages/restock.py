@@ -15,7 +15,7 @@ class RestockQueries(ErrorTranslating):
         self._units = db["reward_units"]
 
     async def waiting_workspaces(self, before_ms: int) -> list[str]:
-        """Return workspaces with units that were taken before an instant and not looked at. Index: {open, workspace}."""
+        """Return workspaces with units that were taken before an instant and not checked since. Index: {open, workspace}."""
         where = {"open": {"$gte": 0, "$lt": before_ms}}
         found = self._units.find(where, {"workspace": 1, "_id": 0}).sort("open", 1).limit(MAX_OLD_UNITS)
         return sorted({doc["workspace"] for doc in await found.to_list(None)})

@@ -14,7 +14,7 @@ class CodeQueries(WorkspaceQueries):
     async def claim(self, code: str, redemption_id: str, pass_id: str) -> bool:
         """Claim a code for a redemption, and return whether the redemption has it. Safe to repeat. Index: _id.
 
-        After an erasure, the hash of the code stays without the redemption, so that nobody else gets the code.
+        After an erasure, the hash of the code stays without the redemption, so that no other redemption gets the code.
         """
         code_key = code_id(self._workspace_id, code)
         doc = self._in_workspace(_id=code_key, of=redemption_id, **{"pass": pass_id})

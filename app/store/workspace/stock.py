@@ -1,7 +1,7 @@
 """Named queries over the stock of rewards in one workspace: a unit is a document, whose id names reward and number.
 
-The unique id decides who has a unit. `reward_stocks` only helps to find a free number: it has the next number that nobody
-was given yet, and some numbers that were freed. A lost update there loses no unit.
+The unique id decides who has a unit. `reward_stocks` only helps to find a free number: it has the next number that no
+call was given yet, and some numbers that were freed. A lost update there loses no unit.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class StockQueries(WorkspaceQueries):
     async def insert(
         self, reward_id: str, numbers: Sequence[int], *, redemption_id: str, pass_id: str, system_ms: int
     ) -> list[int]:
-        """Take units for a redemption, and return the numbers that nobody had. Index: _id.
+        """Take units for a redemption, and return the numbers that were free. Index: _id.
 
         `system_ms` is the instant from which the stage `restock` waits for the event of the redemption.
         """
@@ -105,17 +105,17 @@ class StockQueries(WorkspaceQueries):
         await self._stocks.update_one(has_room, {"$push": {"free": {"$each": remembered}}})
 
     async def open_units(self, before_ms: int, limit: int) -> list[OpenUnit]:
-        """Return units that were taken or looked at before an instant, the oldest first. Index: {open, workspace}."""
+        """Return units that were taken or checked before an instant, the oldest first. Index: {open, workspace}."""
         where = self._in_workspace(open={"$gte": 0, "$lt": before_ms})
         docs = await self._collection.find(where).sort("open", 1).limit(limit).to_list(None)
-        return [OpenUnit(doc["reward"], doc["n"], doc.get("of"), doc.get("pass")) for doc in docs]
+        return [OpenUnit(doc["reward"], doc["n"], redemption_id=doc.get("of"), pass_id=doc.get("pass")) for doc in docs]
 
     async def close(self, units: Iterable[OpenUnit]) -> None:
-        """Let the stage `restock` not look at the units again. Index: _id."""
+        """Let the stage `restock` check the units no more. Index: _id."""
         await self._update(units, {"$unset": {"open": ""}})
 
     async def postpone(self, units: Iterable[OpenUnit], until_ms: int) -> None:
-        """Let the stage `restock` look at the units later. Index: _id."""
+        """Let the stage `restock` check the units later. Index: _id."""
         await self._update(units, {"$set": {"open": until_ms}})
 
     async def next_numbers(self, reward_ids: Iterable[str]) -> dict[str, int]:
@@ -139,7 +139,7 @@ class StockQueries(WorkspaceQueries):
     async def _update(self, units: Iterable[OpenUnit], change: Doc) -> None:
         ids = [unit_id(unit.reward_id, unit.number) for unit in units]
         for start in range(0, len(ids), self._in_chunk):
-            # A unit that was freed and taken again meanwhile is looked at once more, or once less: it names its redemption.
+            # A unit that was freed and taken again meanwhile may be checked once more or once less, which does no harm.
             where = {"_id": {"$in": ids[start : start + self._in_chunk]}, "open": {"$gte": 0}}
             await self._collection.update_many(where, change)
 

@@ -84,7 +84,7 @@ async def test_units_of_declined_and_rolled_back_redemptions_are_freed(business:
     assert await business.ctx.workspace.stock.count_taken(reward.id, 1, 3) == 0
 
 
-async def test_freed_number_is_found_although_nobody_remembers_it(business: Business) -> None:
+async def test_freed_number_is_found_although_it_is_not_remembered(business: Business) -> None:
     total = MAX_NUMBERS_READ + 10
     reward = await create(business, pointsCost=0, limits={"total": total})
     await business.create_passes("ann")
