@@ -17,12 +17,13 @@ from .world import run
 @click.option("--late", is_flag=True, help="Some events are recorded long after they occurred.")
 @click.option("--merging", is_flag=True, help="Some passes are merged.")
 @click.option("--rules", is_flag=True, help="Rules give points for purchases, and refunds take them back.")
-def main(runs: int, seed: int, late: bool, merging: bool, rules: bool) -> None:
+@click.option("--guarded", is_flag=True, help="Deductions of points are guarded, and corrections may be declined.")
+def main(runs: int, seed: int, late: bool, merging: bool, rules: bool, guarded: bool) -> None:
     """Run the model over many interleavings. Exit status 1 if the protocol was broken; the seeds are printed."""
     broken = crashes = transitions = 0
     for number in range(seed, seed + runs):
         try:
-            stats = run(number, late=late, merging=merging, rules=rules)
+            stats = run(number, late=late, merging=merging, rules=rules, guarded=guarded)
         except AssertionError as error:
             broken += 1
             click.echo(f"seed {number}: {error}")

@@ -12,6 +12,7 @@ from app.domain.activities import (
     DELETED,
     ENTERED,
     ERASED_DATA,
+    EVENT_DECLINED,
     POINTS_ADDED,
     POINTS_EXPIRED,
     UPDATED,
@@ -28,6 +29,7 @@ from app.store.codecs import events, passes
 from app.store.workspace import activities
 from tests import oracle
 
+from .guarded import GuardedInvariants
 from .memory import Doc, MemoryDatabase
 from .rules import RuleInvariants
 from .script import CRITERIA, Script
@@ -103,7 +105,7 @@ class Invariants:
         if card.alias_of is not None:
             self._check_alias(card)
             return 0
-        counted = [event for event in self._events if event.pass_id == card.id]
+        counted = [event for event in self._events if event.pass_id == card.id and not event.outcome.is_declined]
         made = [event for event in self._made if event.pass_id == card.id]
         assert not card.outbox, "something was not published"
         own = [*counted, *(event for event in made if not event.is_made)]
@@ -125,6 +127,10 @@ class Invariants:
             invariants = RuleInvariants([*self._events, *self._made], self._versions, self._script.rule_ids)
             invariants.check(card, exact=instants and not removed)
             self._check_made_published(made, family_log)
+        elif self._script.has_guards:
+            points = {event_id: each.points for event_id, each in self._script.points.items()}
+            guards = GuardedInvariants(self._events, self._versions, points, self._script.guarded)
+            guards.check(card, family_log, is_merged=len(family) > 1, exact=instants and not removed)
         else:
             self._check_points(card, counted, log, sent, instants=instants and not removed)
         transitions = 0
@@ -146,20 +152,23 @@ class Invariants:
         """Check the activities of events and removals, and return the removed events."""
         made = {event.id for event in self._made}
         log = [a for a in log if a.cause.get("event") not in made]
-        published = sorted(str(a.cause["event"]) for a in log if a.type == CUSTOM_EVENT)
+        declined = {str(a.cause["event"]) for a in log if a.type == EVENT_DECLINED}
+        told = (CUSTOM_EVENT, EVENT_DECLINED)
+        published = sorted(str(a.cause["event"]) for a in log if a.type in told)
         added = sorted(str(a.cause["event"]) for a in log if a.type == POINTS_ADDED)
         assert set(published) | set(added) <= set(sent), "an activity tells of an event that is not stored"
-        assert added == [event_id for event_id in published if self._script.points[event_id].points > 0], (
-            "an event that adds points was not published as such once"
-        )
+        assert added == [
+            event_id for event_id in published if self._script.points[event_id].points > 0 and event_id not in declined
+        ], "an event that adds points was not published as such once"
         if not is_merged:
             assert published == sorted(sent), "an event was not published, or published twice"
         assert sorted(set(published)) == published, "an event was published twice"
         assert {event.id for event in counted} <= set(published) <= set(sent), "an event was not published"
         removed = sorted(event_id for event_id in sent if event_id in self._script.removed_at_ms)
         published_removals = sorted(str(a.data["removed"]) for a in log if a.type == UPDATED)
-        # An event recorded on a merged pass may be removed before it counts anywhere. Then neither is published.
-        expected = [event_id for event_id in removed if event_id in published]
+        # An event recorded on a merged pass may be removed before it counts anywhere. Then neither is published. The removal
+        # of an event that was declined changes nothing.
+        expected = [event_id for event_id in removed if event_id in published and event_id not in declined]
         assert published_removals == expected, "a removal was not published, or published twice"
         return removed
 

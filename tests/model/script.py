@@ -28,11 +28,12 @@ from app.store.mongo.paging import PageRequest
 from tests import oracle
 from tests.business import bought_within, no_purchase_for, purchases, spent
 
-from . import rules
+from . import guarded, rules
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 MAX_WAITS = 100
 QUARTER_DAY = timedelta(hours=6)
+MILLISECOND = timedelta(milliseconds=1)
 PASSES = ("ann", "bob", "cyd")
 CRITERIA: Mapping[str, tuple[dict[str, object], oracle.Criteria, list[int]]] = {
     "recent": (bought_within(30), oracle.bought_within(30), [30]),
@@ -84,7 +85,14 @@ class Script:
     """
 
     def __init__(
-        self, random: Random, clock: FixedClock, *, late: bool, merging: bool = False, rules: bool = False
+        self,
+        random: Random,
+        clock: FixedClock,
+        *,
+        late: bool,
+        merging: bool = False,
+        rules: bool = False,
+        guarded: bool = False,
     ) -> None:
         self.sent: dict[str, list[str]] = {}
         self.occurred: dict[str, tuple[int, Decimal]] = {}
@@ -99,6 +107,8 @@ class Script:
         self._late = late
         self._merging = merging
         self.has_rules = rules
+        self.has_guards = guarded
+        self.guarded: set[str] = set()
         self.rule_ids: dict[str, str] = {}
         self._rule_version = 1
         self.steps = self._write_steps()
@@ -126,6 +136,8 @@ class Script:
             steps.append(self.record_step(str(batch), now, buyers))
             if self.has_rules:
                 now = self._add_rule_steps(steps, str(batch), buyers, now)
+            elif self.has_guards:
+                now = self._add_guarded_steps(steps, str(batch), buyers, now)
             elif self._random.random() < 0.4:
                 steps.append(self.correct_step(str(batch), buyers[:2]))
             chance = self._random.random()
@@ -173,6 +185,59 @@ class Script:
             now += timedelta(milliseconds=3)
             steps += [self.clock_step(now), self.retry_step()]
         return now
+
+    def _add_guarded_steps(self, steps: list[Step], batch: str, buyers: list[str], now: datetime) -> datetime:
+        """Add deductions, their corrections and refunds, and return the instant of the last step."""
+        deductions = guarded.choose_deductions(self._random, batch, buyers, now)
+        steps.append(self.deduct_step(batch, now, deductions))
+        now += (len(deductions) - 1) * MILLISECOND
+        if self._random.random() < 0.4:
+            now += timedelta(milliseconds=self._random.randrange(3))
+            steps.append(self.give_back_step(batch, now, deductions))
+        for part in range(self._random.randrange(3)):
+            now += timedelta(milliseconds=self._random.randrange(1, 3))
+            steps.append(self.refund_step(batch, now, buyers[:2], part=f" {part}"))
+        if self._random.random() < 0.1:
+            now += timedelta(milliseconds=self._random.randrange(1, 3))
+            steps += [self.clock_step(now), self.define_deducting_step()]
+        return now
+
+    def deduct_step(self, batch: str, at: datetime, inputs: list[EventInput]) -> Step:
+        """Record guarded deductions, each at an instant of its own: a worker may decide one before the next is stored."""
+
+        async def step(ctx: Context) -> None:
+            for number, each in enumerate(inputs):
+                self._clock.set(max(await self._clock.now(), at + number * MILLISECOND))
+                self._note_corrections(ctx, f"{batch} taken {number}", [each], await record_events(ctx, [each]))
+                self.guarded |= set(self.sent[f"{batch} taken {number}"])
+
+        return step
+
+    def give_back_step(self, batch: str, at: datetime, deductions: list[EventInput]) -> Step:
+        """Correct deductions, so that the pass has their points again."""
+
+        async def step(ctx: Context) -> None:
+            self._clock.set(max(await self._clock.now(), at))
+            inputs = [
+                EventInput(
+                    "custom", pass_external_id=each.pass_external_id, points=-int(str(each.points)),
+                    external_id=f"{each.external_id} back",
+                    correction_of=event_id(ctx.workspace.id, "api", str(each.external_id)),
+                )
+                for each in deductions
+            ]  # fmt: skip
+            self._note_corrections(ctx, f"{batch} back", inputs, await record_events(ctx, inputs))
+
+        return step
+
+    def define_deducting_step(self) -> Step:
+        """Create a segment whose measure is built from the history."""
+
+        async def step(ctx: Context) -> None:
+            with contextlib.suppress(Conflict):
+                await create_segment(ctx, "deducting", "deducting", guarded.DEDUCTING)
+
+        return step
 
     def rules_step(self) -> Step:
         """Create the rules."""
@@ -222,9 +287,10 @@ class Script:
 
         return step
 
-    def refund_step(self, batch: str, at: datetime, names: list[str]) -> Step:
-        """Refund a part of what these passes bought in the batch, as soon as they have."""
+    def refund_step(self, batch: str, at: datetime, names: list[str], part: str = "") -> Step:
+        """Refund a part of what these passes bought in the batch, as soon as they have; with guards, also what is left."""
         parts = {name: self._random.choice((1, 1, 2, 4)) for name in names}
+        rests = {name for name in names if self.has_guards and self._random.random() < 0.3}
         delays = {name: self._choose_delay() for name in names}
 
         async def step(ctx: Context) -> None:
@@ -237,13 +303,13 @@ class Script:
                     refunded_at = max(at - delays[name], from_ms(occurred_ms))
                     inputs.append(
                         EventInput(
-                            "refund", pass_external_id=name, amount=amount / parts[name], occurred_at=refunded_at,
-                            external_id=f"{batch} {name} refunded", correction_of=bought,
+                            "refund", pass_external_id=name, amount=None if name in rests else amount / parts[name],
+                            occurred_at=refunded_at, external_id=f"{batch} {name} refunded{part}", correction_of=bought,
                         )
                     )  # fmt: skip
             if inputs:
                 outcome = await record_events(ctx, inputs)
-                self._note_corrections(ctx, f"{batch} refunded", inputs, outcome)
+                self._note_corrections(ctx, f"{batch} refunded{part}", inputs, outcome)
 
         return step
 
@@ -257,7 +323,7 @@ class Script:
                 amount=Decimal(self._random.choice((1, 60, 150))),
                 occurred_at=at - self._choose_delay(),
                 external_id=f"{batch} {name}",
-                **({} if self.has_rules else choose_points(f"{batch} {name}", at)),
+                **self._points_of_purchase(f"{batch} {name}", at),
             )
             for name in names
         ]
@@ -276,6 +342,11 @@ class Script:
             self._clock.set(at)
 
         return step
+
+    def _points_of_purchase(self, identity: str, at: datetime) -> dict[str, object]:
+        if self.has_rules:
+            return {}
+        return guarded.earned_points(identity) if self.has_guards else choose_points(identity, at)
 
     def correct_step(self, batch: str, names: list[str]) -> Step:
         """Correct the points that these passes got in the batch: move their end, or take them back.
@@ -305,9 +376,9 @@ class Script:
         return step
 
     def _note_corrections(self, ctx: Context, batch: str, inputs: list[EventInput], outcome: BatchOutcome) -> None:
-        # The corrected event may be removed, or its pass may be erased.
+        # The corrected event may be removed or declined, or its pass may be erased.
         codes = {problem.code for item in outcome.results for problem in item.problems}
-        assert codes <= {Code.EVENT_REMOVED, Code.UNKNOWN}, codes
+        assert codes <= {Code.EVENT_REMOVED, Code.UNKNOWN, Code.NOT_COUNTED}, codes
         events = [item.event for item in outcome.results if item.event is not None]
         self.sent[batch] = [event.id for event in events]
         # The reply of an earlier call may have been lost, and the pass may be erased since.

@@ -135,6 +135,7 @@ class World:
         late: bool = False,
         merging: bool = False,
         rules: bool = False,
+        guarded: bool = False,
     ) -> None:
         self.random = Random(seed)
         self.schedule = Schedule(Random(seed + 1), odds)
@@ -143,7 +144,7 @@ class World:
         self.clock = FixedClock(START)
         # Events that a merge moves to a pass are late there, and so are events that a lagging fold does not see yet.
         self.has_late_events, self.workers, self.slow = late or merging or odds.lagging_reads > 0, workers, slow
-        self.script = Script(self.random, self.clock, late=late, merging=merging, rules=rules)
+        self.script = Script(self.random, self.clock, late=late, merging=merging, rules=rules, guarded=guarded)
         self.read: list[Activity] = []
         self.is_open = True
 

@@ -196,11 +196,20 @@ def classify(
         elif is_merged(card):
             uncounted = set(pending_for_pass(card, [event.id for event in events], still_pending))
             fold_round.strays.extend((card, event) for event in events if event.id in uncounted)
-        elif ready := without_waiting(foldable := foldable_events(card, events, still_pending), still_pending):
+        elif ready := find_ready(
+            backlog, card, foldable := foldable_events(card, events, still_pending), still_pending
+        ):
             limit = count_to_take(definitions[card.workspace_id].latest_active, ready)
             has_more = len(foldable) > min(limit, len(ready)) or pass_id in backlog.cut
             fold_round.works.append(PassWork(card, ready[:limit], has_more))
     return fold_round
+
+
+def find_ready(
+    backlog: Backlog, card: Pass, events: Sequence[Event], still_pending: Mapping[str, PendingAt]
+) -> list[Event]:
+    """Return the events that need not wait for others of the pass, in the order in which they count."""
+    return without_waiting(events, still_pending, has_unread=card.id in backlog.cut)
 
 
 def count_to_take(active: ActiveDefinitions, events: Sequence[Event]) -> int:

@@ -58,18 +58,30 @@ def originals_of(events: Iterable[Event]) -> set[str]:
     return {event.correction_of for event in events if event.correction_of is not None}
 
 
-def without_waiting(events: Sequence[Event], still_pending: Collection[str]) -> list[Event]:
-    """Return the events in the order in which they count, without corrections whose original waits outside of them."""
-    if not originals_of(events):
+def without_waiting(
+    events: Sequence[Event], still_pending: Collection[str], *, has_unread: bool = False
+) -> list[Event]:
+    """Return the events that a walk may take, in the order in which they count.
+
+    A correction waits for its original, if that is pending outside of the events. With `has_unread`, more events of the last
+    instant may be pending, and guarded events of that instant wait for them, unless nothing else is left.
+    """
+    if all(event.correction_of is None and event.guard is None for event in events):
         return list(events)
-    ids = {event.id for event in events}
-    ready: list[Event] = []
-    waiting: set[str] = set()
+    ids, last_ms = {event.id for event in events}, max(event.occurred_ms for event in events)
+    ready: list[tuple[tuple[int, bool], Event]] = []
+    held: list[Event] = []
+    waiting, guarded = set[str](), set[str]()
     # By `order`, each correction follows its original.
     for event in sorted(complete_orders(events), key=lambda event: event.order):
         original = event.correction_of
-        if original is not None and (original in waiting or (original in still_pending and original not in ids)):
+        if original in waiting or (original in still_pending and original not in ids):
             waiting.add(event.id)
+            continue
+        if event.guard is not None or original in guarded:
+            guarded.add(event.id)
+        if has_unread and event.id in guarded and event.order_ms >= last_ms:
+            held.append(event)
         else:
-            ready.append(event)
-    return ready
+            ready.append(((event.order_ms, event.id in guarded), event))
+    return [event for _, event in sorted(ready, key=lambda item: item[0])] or held

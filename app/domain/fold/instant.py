@@ -61,8 +61,11 @@ def decide_events(walk: Walk, asking: Asking, at_ms: int, events: Sequence[Event
 
 
 def _count(walk: Walk, at_ms: int, event: Event) -> Event | None:
-    """Count an event, apart from its points, and return it as it counts; None if it is declined."""
-    accepted = decide(walk, event, at_ms)
+    """Count an event, apart from its points, and return it as it counts; None if it is declined.
+
+    An event that a merged pass declined stays declined, and was published there.
+    """
+    accepted = None if event.outcome.is_declined else decide(walk, event, at_ms)
     if accepted is not None:
         walk.apply(accepted, at_ms)
     return accepted

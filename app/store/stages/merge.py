@@ -49,7 +49,9 @@ class MergeQueries(StageQueries):
         `before_write` may raise an exception after the events are read.
 
         All events that the pass counted or declined must be cleared. The write that moves an event also makes it pending
-        for the survivor, unless the event was declined. Index: {workspace, pass, occurred_at, _id}.
+        for the survivor. A declined event keeps its outcome: the survivor only clears it.
+
+        Index: {workspace, pass, occurred_at, _id}.
         """
         where = {"workspace": alias.workspace_id, "pass": alias.id, "occurred_at": {"$gte": EARLIEST}}
         order = (("occurred_at", 1), ("_id", 1))
@@ -57,7 +59,7 @@ class MergeQueries(StageQueries):
             self._events, where, {"pend": 1, "moved": 1, "outcome": 1}, sort=order, limit=self._in_chunk
         )
         before_write()
-        await self._write([self._move_operation_of_doc(alias, doc) for doc in docs])
+        await self._write([self._move_operation(alias, doc["_id"], _next_move_of_doc(alias, doc)) for doc in docs])
         return bool(docs)
 
     async def forward(self, strays: Sequence[tuple[Pass, Event]]) -> None:
@@ -117,21 +119,17 @@ class MergeQueries(StageQueries):
         for start in range(0, len(moves), self._in_chunk):
             await self._events.bulk_write(moves[start : start + self._in_chunk], ordered=False)
 
-    def _move_operation_of_doc(self, alias: Pass, doc: Mapping[str, Any]) -> UpdateOne:
-        """Return the move of an event of a merged pass. A declined event moves as decided: it does not become pending."""
-        before = move_from_doc(doc["moved"]) if "moved" in doc else None
-        declined = is_declined(doc)
-        move = _next_move(alias, before, counted="pend" not in doc and not declined)
-        return self._move_operation(alias, doc["_id"], move, is_pending=not declined)
-
-    def _move_operation(self, alias: Pass, event_id: str, move: Move, *, is_pending: bool = True) -> UpdateOne:
+    def _move_operation(self, alias: Pass, event_id: str, move: Move) -> UpdateOne:
         assert alias.alias_of is not None
-        change: Doc = {"pass": alias.alias_of, "moved": move_to_doc(move)}
-        if is_pending:
-            change["pend"] = slot_of(alias.alias_of)
+        change: Doc = {"pass": alias.alias_of, "pend": slot_of(alias.alias_of), "moved": move_to_doc(move)}
         # An event that an erasure replaced by a stub since it was read must not become pending.
         where = {"pass": alias.id, "removed": {"$exists": False}}
         return UpdateOne(self._by_id(event_id, alias.workspace_id, **where), {"$set": change})
+
+
+def _next_move_of_doc(alias: Pass, doc: Mapping[str, Any]) -> Move:
+    before = move_from_doc(doc["moved"]) if "moved" in doc else None
+    return _next_move(alias, before, counted="pend" not in doc and not is_declined(doc))
 
 
 def _next_move(alias: Pass, before: Move | None, *, counted: bool = False) -> Move:
