@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -57,6 +58,7 @@ from app.domain.errors import Conflict
 from app.domain.events.event_queries import EventQuery
 from app.domain.events.event_types import Acceptance
 from app.domain.events.events import EventInput
+from app.domain.events.guards import Decision, Reason
 from app.domain.files.exports import ExportFormat
 from app.domain.jobs import JobStatus
 from app.domain.passes.passes import PassInput
@@ -575,6 +577,14 @@ async def run_jobs_and_operations(business: Business) -> None:
     await heartbeats.sharing(0)
     await worker.publish_queries.first_waiting(ctx.workspace.id)
     await worker.fold_queries.families([(ann, frozenset({"event_root"}))])
+    await worker.fold_queries.pending_by_ids({"event_a": ctx.workspace.id})
+    decided = {
+        "event_a": Decision(balance=Decimal(1), step=2),
+        "event_b": Decision((Reason("SOLD_OUT", "None is left."),)),
+    }
+    await worker.fold_queries.clear(
+        list(decided), decisions=decided, workspace_ids=dict.fromkeys(decided, ctx.workspace.id)
+    )
     await heartbeats.gone(["w"], 0)
     await heartbeats.remove("w")
     await Upgrades(db, 100).restate_segments(at)

@@ -192,7 +192,7 @@ class Script:
         steps.append(self.deduct_step(batch, now, deductions))
         now += (len(deductions) - 1) * MILLISECOND
         if self._random.random() < 0.4:
-            now += timedelta(milliseconds=self._random.randrange(3))
+            now += timedelta(milliseconds=self._random.randrange(1, 3))
             steps.append(self.give_back_step(batch, now, deductions))
         for part in range(self._random.randrange(3)):
             now += timedelta(milliseconds=self._random.randrange(1, 3))

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from app.domain.events.events import Category, Event, Origin
+from app.domain.events.guards import Outcome, OutcomeStatus
 from app.domain.events.points_expiry import PointsExpiry
 from app.domain.files.exports import EVENT_COLUMNS, is_signed, parse_expiry, render_event_line, sign_download
 
@@ -30,6 +31,8 @@ EVENT = Event(
     correction_of="event_0",
     points_expiry=PointsExpiry(at_ms=0),
     label="Hi",
+    performed_at=AT,
+    outcome=Outcome(OutcomeStatus.DECLINED),
 )
 
 

@@ -163,6 +163,7 @@ EXPORT = write_csv([
     [
         "event_0a", "+4915112345", "my-type", "2026-01-01T10:00:00.000Z", "1.234", "BHD", "", "CUSTOM", "o-1", "", "", " x ",
         "till", "", "", "", "", "event_0b", "till", "o-0", "2026-01-02T00:00:00.000Z", '{"note":"a;=1","v":1.5}', "",
+         "", "DECLINED",
     ],
 ])  # fmt: skip
 
@@ -188,6 +189,7 @@ def test_file_that_an_export_wrote_is_read_as_it_was_written() -> None:
             metadata={"note": "a;=1", "v": 1.5},
         )
         assert (plan.find_exported_id(row), plan.find_corrected_identity(row)) == ("event_0a", ("till", "o-0"))
+        assert plan.is_declined(row)
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_mapped_amount_with_two_readings_needs_a_decimal_mark() -> None:
 
 
 def test_line_can_contain_every_field_of_record_events_input() -> None:
-    handled_apart = {"pass_id", "metadata", "repeat_metadata", "correction_of"}
+    handled_apart = {"pass_id", "metadata", "repeat_metadata", "correction_of", "guard"}
     assert {field.name for field in fields(EventInput)} - handled_apart == set(ATTRIBUTES.values())
 
 

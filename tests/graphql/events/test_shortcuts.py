@@ -59,13 +59,14 @@ async def test_recordPurchase_and_recordRefund_store_the_same_fields_as_recordEv
         "CREATED", "EUR", {"id": event["id"]},
     )  # fmt: skip
     full_refund = await record(api, "recordRefund", correctionOf=event["id"])
-    assert full_refund["event"]["amount"] == "29.30"
+    # What is left of the purchase is known when a worker counts the refund.
+    assert full_refund["event"]["amount"] is None
     await api.business.run_worker()
     data = await api.fetch_data(
         '{ pass(externalId: "ann") { pointsBalance statistics { spend { gross refunded net } } } }'
     )
     assert data["pass"]["pointsBalance"] == "29"
-    assert data["pass"]["statistics"]["spend"] == [{"gross": "29.30", "refunded": "38.60", "net": "-9.30"}]
+    assert data["pass"]["statistics"]["spend"] == [{"gross": "29.30", "refunded": "29.30", "net": "0"}]
 
 
 async def test_shortcut_and_recordEvent_recognise_the_same_event_as_a_duplicate(api: Api) -> None:
