@@ -25,7 +25,8 @@ QUERY_TIMEOUT_SECONDS = 10.0
 
 _FROM_STORE = (
     metrics.PENDING, metrics.FOLD_LAG, metrics.DUE, metrics.OUTBOXES, metrics.PARKED, metrics.BACKFILLS, metrics.JOBS,
-    metrics.WORKERS, metrics.CIRCUITS_OPEN, metrics.DELIVERY_LAG, metrics.DEFERRED,
+    metrics.WORKERS, metrics.CIRCUITS_OPEN, metrics.DELIVERY_LAG, metrics.DEFERRED, metrics.REACT_LAG,
+    metrics.PARKED_REACTIONS,
 )  # fmt: skip
 
 
@@ -86,3 +87,5 @@ def _set_gauges(found: Backlog, now: datetime) -> None:
     metrics.CIRCUITS_OPEN.set(found.circuits_open)
     metrics.DELIVERY_LAG.set(found.delivery_lag)
     metrics.DEFERRED.set(found.deferred)
+    metrics.REACT_LAG.set(found.react_lag)
+    metrics.PARKED_REACTIONS.set(found.parked_reactions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -44,8 +45,14 @@ class Business:
             await sweep.advance_due()
             await sweep.backfill()
             await sweep.publish()
+            await self.react()
             await sweep.merge()
             await sweep.erase()
+
+    async def react(self) -> None:
+        """Make what follows outside the passes from the log, up to its end."""
+        await STAGES["react"](self.worker, self.ctx.workspace.id)
+        await asyncio.gather(*self.worker.tasks)
 
     async def _progress(self) -> object:
         """Return a value that changes whenever a stage wrote something."""

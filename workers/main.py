@@ -22,6 +22,7 @@ from arq.worker import func
 from redis.asyncio import ConnectionPool
 
 from app.bus import LONG_STAGES, REDIS_ERRORS, decode, flow_queue, jobs_queue
+from app.clock import system_ms
 from app.config.settings import ConfigError, Settings
 from app.domain.errors import StoreRefused, Unavailable
 from app.flow import SLOT_RANGES
@@ -40,6 +41,7 @@ from workers.stages.fold import fold
 from workers.stages.forget import forget
 from workers.stages.merge import merge
 from workers.stages.publish import publish
+from workers.stages.react import react
 from workers.stages.rerun import rerun
 from workers.stages.restock import restock
 from workers.stages.retain import retain
@@ -63,6 +65,7 @@ STAGES: dict[str, Callable[[Worker, str], Awaitable[None]]] = {
     "retain": retain,
     "publish": publish,
     "deliver": deliver,
+    "react": react,
     "merge": merge,
     "erase": erase,
     "jobs": jobs,
@@ -141,6 +144,7 @@ async def run(settings: Settings, stopping: asyncio.Event) -> None:
         await require_writable(resources.db)
         await require_names(resources.db)
         restated = await Upgrades(resources.db, resources.in_chunk).restate_segments(await resources.clock.now())
+        await Upgrades(resources.db, resources.in_chunk).start_reactions(system_ms())
         if restated:
             log.info("%d segments have a new version, because their conditions mean something else now", restated)
         worker = Worker.on(resources)

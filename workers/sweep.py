@@ -17,12 +17,14 @@ from app.domain.values.instants import to_ms
 from app.flow import SLOT_RANGES
 from app.store.operations.schema_version import SchemaTooNew, check_writable
 from app.store.operations.truncation import TruncationQueries
-from app.store.stages.endpoint_leases import WaitingEndpoint
+from app.store.stages.endpoint_leases import EndpointLeases, WaitingEndpoint
+from workers.delivery.readers import Runs
 from workers.looks import Asked
 from workers.stages.deliver import start_run
 from workers.stages.fold import find_workspaces
 from workers.stages.merge import complete_decided
 from workers.stages.restock import MIN_AGE_MS
+from workers.stages.react import start_run as start_reactor
 
 from .diagnostics import STORE_INTERVAL_SECONDS
 from .sharing import HEARTBEAT_INTERVAL_SECONDS
@@ -58,7 +60,7 @@ class Sweep:
         self._stages = stages
         self.due_timers = DueTimers(worker, stages["due"])
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        """Timers of webhook endpoints, by endpoint id."""
+        """Timers of readers of the log: webhook endpoints by their ids, and react by the id of the workspace."""
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._job_workspaces: dict[str, str] = {}
         self._next_retain = self._next_restock = 0.0
@@ -77,6 +79,7 @@ class Sweep:
             self.backfill,
             self.publish,
             self.deliver,
+            self.react,
             self.merge,
             self.erase,
             self.rerun,
@@ -139,26 +142,39 @@ class Sweep:
         await self._run_shared("publish", await queries.waiting_workspaces(), queries.first_waiting)
 
     async def deliver(self) -> None:
-        """Start a run at every webhook endpoint that has work, and set timers for endpoints that have work soon.
+        """Start a run at every webhook endpoint that has work, and set timers for endpoints that have work soon."""
+        await self._start_readers("endpoint", self._worker.endpoint_leases, self._worker.dispatchers, start_run)
 
-        An endpoint has work for this worker, too, if the worker that holds it has ended.
+    async def react(self) -> None:
+        """Start a run of react in every workspace that has work, and set timers for those that have work soon."""
+        await self._start_readers("react", self._worker.react_leases, self._worker.reactors, start_reactor)
+
+    async def _start_readers(
+        self, kind: str, leases: EndpointLeases, runs: Runs, start: Callable[[Worker, WaitingEndpoint], None]
+    ) -> None:
+        """Start a run of each reader of the log that has work, and set timers for those that have work soon.
+
+        A reader has work for this worker, too, if the worker that holds it has ended.
         """
         worker, now_ms = self._worker, system_ms()
-        for wake_up in worker.dispatchers.values():
+        for wake_up in runs.values():
             wake_up.set()
-        found = await worker.endpoint_leases.waiting(now_ms + TIMER_HORIZON_MS)
-        held = await worker.endpoint_leases.held()
+        found = await leases.waiting(now_ms + TIMER_HORIZON_MS)
+        held = await leases.held()
         gone = await worker.sharing.find_gone({holder for _, holder in held})
-        found += [each for each, holder in held if holder in gone or self._has_lost_run(each, holder)]
+        # This worker may hold a reader without a run: an earlier run could not release it.
+        found += [
+            each for each, holder in held if holder in gone or (holder == worker.id and each.endpoint_id not in runs)
+        ]
         ready = {each.endpoint_id: each for each in found if each.begins_ms <= now_ms}
-        fronts = {key: (each.at_ms, each.free_ms) for key, each in ready.items() if key not in worker.dispatchers}
-        for key in worker.sharing.choose("endpoint", fronts):
-            start_run(worker, ready[key])
-        for endpoint in found:
-            key, ahead_ms = endpoint.endpoint_id, endpoint.begins_ms - now_ms
-            if ahead_ms > 0 and key not in self._timers and worker.sharing.prefers("endpoint", key):
+        fronts = {key: (each.at_ms, each.free_ms) for key, each in ready.items() if key not in runs}
+        for key in worker.sharing.choose(kind, fronts):
+            start(worker, ready[key])
+        for reader in found:
+            key, ahead_ms = reader.endpoint_id, reader.begins_ms - now_ms
+            if ahead_ms > 0 and key not in self._timers and worker.sharing.prefers(kind, key):
                 self._timers[key] = asyncio.get_running_loop().call_later(
-                    ahead_ms / 1000 + 0.001, self._start_run, endpoint
+                    ahead_ms / 1000 + 0.001, self._start_reader, reader, start
                 )
 
     async def merge(self) -> None:
@@ -276,10 +292,6 @@ class Sweep:
             with sharing.helping(stage, key):
                 await self._stages[stage](self._worker, key)
 
-    def _has_lost_run(self, endpoint: WaitingEndpoint, holder: str) -> bool:
-        """Return whether this worker holds an endpoint, but has no run at it: an earlier run could not release it."""
-        return holder == self._worker.id and endpoint.endpoint_id not in self._worker.dispatchers
-
     async def _leave(self, stopping: asyncio.Event) -> None:
         """Give the worker's share to the others once it stops."""
         await stopping.wait()
@@ -309,9 +321,9 @@ class Sweep:
         except Exception:
             log.exception("sweep step %s failed", step.__name__)
 
-    def _start_run(self, endpoint: WaitingEndpoint) -> None:
-        self._timers.pop(endpoint.endpoint_id, None)
-        start_run(self._worker, endpoint)
+    def _start_reader(self, reader: WaitingEndpoint, start: Callable[[Worker, WaitingEndpoint], None]) -> None:
+        self._timers.pop(reader.endpoint_id, None)
+        start(self._worker, reader)
 
     async def _run_job(self, job_id: str) -> None:
         try:

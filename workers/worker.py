@@ -81,6 +81,7 @@ class Worker:
     erase_queries: EraseQueries
     merge_queries: MergeQueries
     endpoint_leases: EndpointLeases
+    react_leases: EndpointLeases
     rerun_queries: RerunQueries
     forget_queries: ForgetQueries
     restock_queries: RestockQueries
@@ -121,6 +122,8 @@ class Worker:
     """True while a job of a workspace without a running job finds no place: the running jobs then end their slices."""
     dispatchers: dict[str, asyncio.Event] = field(default_factory=dict)
     """The event that wakes the run at a webhook endpoint, by endpoint id."""
+    reactors: dict[str, asyncio.Event] = field(default_factory=dict)
+    """The event that wakes the run of react in a workspace, by workspace id."""
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     """Background tasks. asyncio keeps only weak references to tasks, so they are kept here until they end."""
     looks: Looks = field(default_factory=Looks)
@@ -149,6 +152,7 @@ class Worker:
             erase_queries=EraseQueries(db, in_chunk, is_sharded=is_sharded),
             merge_queries=MergeQueries(db, in_chunk, is_sharded=is_sharded),
             endpoint_leases=EndpointLeases(db),
+            react_leases=EndpointLeases(db, "react_lanes"),
             rerun_queries=RerunQueries(db),
             forget_queries=ForgetQueries(db),
             restock_queries=RestockQueries(db),
@@ -314,7 +318,7 @@ class Worker:
     async def stop(self) -> None:
         """Start no further round, and return when the rounds under way have ended."""
         self.stopping = True
-        for wake_up in self.dispatchers.values():
+        for wake_up in (*self.dispatchers.values(), *self.reactors.values()):
             wake_up.set()
         await self.wait_until_idle()
 

@@ -16,6 +16,8 @@ from app.domain.events.events import (
     MERGE_FINISHED,
     PASS_UPDATED,
     POINT_ADD,
+    POINTS_RETURNED,
+    POINTS_TRANSFERRED,
     REDEMPTION,
     REDEMPTION_ROLLBACK,
     RULE_FIRED,
@@ -70,6 +72,8 @@ TIER_TYPES = frozenset({*TIER_CHANGES.values(), LOYALTY_UPDATED})
 
 REWARDED_POINTS = "customer.rewarded.loyalty_points"
 """A rule awarded points. The activity stands beside that of the points themselves."""
+TRANSFERRED = "customer.voucher.loyalty_card.points_transferred"
+"""Points left a pass for another one, entered it, or came back."""
 POINTS_PENDING = "customer.voucher.loyalty_card.points_pending"
 RULE_WAS_FIRED = "customer.rule.fired"
 """A rule fired. The activity is shown only to readers that name its type."""
@@ -84,6 +88,10 @@ EFFECTS = frozenset({ENTERED, LEFT, POINTS_EXPIRED, RULE_WAS_FIRED, REWARDED_POI
 
 UNREPORTED = frozenset({MERGE_FINISHED, RULE_RETRIED, RULE_INCLUDED})
 """Types of events that no activity reports."""
+OWN_TYPES: Mapping[str, str] = MappingProxyType({
+    REDEMPTION: REDEEMED, POINTS_TRANSFERRED: TRANSFERRED, POINTS_RETURNED: TRANSFERRED,
+})  # fmt: skip
+"""Types of events that have an activity of their own instead of CUSTOM_EVENT."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +245,7 @@ def types_of(event: Event) -> tuple[str, ...]:
     if event.category is Category.FIELD_CHANGE or event.type == PASS_UPDATED:
         own_type = UPDATED
     else:
-        own_type = REDEEMED if event.type == REDEMPTION else CUSTOM_EVENT
+        own_type = OWN_TYPES.get(event.type, CUSTOM_EVENT)
     return (own_type, POINTS_ADDED) if event.points > 0 else (own_type,)
 
 

@@ -50,6 +50,14 @@ def listing_id(job_id: str, pass_id: str) -> str:
     return _digest("event", "listed", job_id, pass_id)
 
 
+def outward_id(prefix: str, event_id: str, index: int) -> str:
+    """Return the permanent id of what follows outside a pass from one of its events, such as the firing of a rule.
+
+    `index` is that of the effect. `prefix` is that of the ids of the collection, such as "event".
+    """
+    return _digest(prefix, "outward", event_id, str(index))
+
+
 def checkout_difference_id(cause: str, root: str) -> str:
     """Return the permanent id of the difference that a correction or removal makes in the total of a checkout."""
     return _digest("event", "checkout", cause, root)

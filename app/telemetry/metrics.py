@@ -115,6 +115,14 @@ DELIVERY_SECONDS = Histogram(
     registry=REGISTRY,
 )
 
+REACTIONS = Counter(
+    "punchcard_reactions",
+    "Attempts at effects outside passes, by outcome: made, retried (another attempt follows), parked (its partition"
+    " continues, another attempt follows), refused and failed (no further attempt).",
+    ("outcome",),
+    registry=REGISTRY,
+)
+
 BACKLOG_UP = Gauge(
     "punchcard_backlog_up", "1 if the store answered the queries for the backlog, else 0.", registry=REGISTRY
 )
@@ -166,6 +174,17 @@ DELIVERY_LAG = Gauge(
 DEFERRED = Gauge(
     "punchcard_webhook_pending_deliveries",
     "Messages to webhook endpoints that are deferred, or queued by a replay. Counting stops at 10,000.",
+    registry=REGISTRY,
+)
+REACT_LAG = Gauge(
+    "punchcard_react_lag_positions",
+    "Positions of the activity log that react has not read, in the workspace where it is furthest behind among up to 100"
+    " with work.",
+    registry=REGISTRY,
+)
+PARKED_REACTIONS = Gauge(
+    "punchcard_parked_reactions",
+    "Effects outside passes that were refused, or failed several times. Counting stops at 10,000.",
     registry=REGISTRY,
 )
 WORKERS = Gauge("punchcard_workers", "Workers with a valid heartbeat.", registry=REGISTRY)

@@ -21,13 +21,30 @@ from app.domain.webhooks.deliveries import (
     next_attempt_ms,
 )
 from app.domain.webhooks.endpoints import DisabledReason
+from app.domain.webhooks.messages import Message
 from app.domain.webhooks.partitions import BlockedHead, EndpointHealth
 from app.outbound.webhook_sender import AttemptResult
 from app.telemetry import metrics
 
-from .partitions import Partition, Partitions, QueuedMessage
+from .partitions import Partition, Partitions
 
 ACTIVITY_MISSING = "The activity of the message is no longer in the log."
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedMessage:
+    """A message that waits in its partition, with the fields of its activity that a delivery stores."""
+
+    position: int
+    activity_id: str
+    type: str
+    recorded_at: datetime
+    message: Message
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the body."""
+        return len(self.message.body)
 
 
 @dataclass
@@ -41,7 +58,7 @@ class AttemptOutcomes:
     """
 
     endpoint_id: str
-    partitions: Partitions
+    partitions: Partitions[QueuedMessage]
     health: EndpointHealth
     chance: Callable[[], float]
     deferred: list[WebhookDelivery] = field(default_factory=list)
@@ -52,7 +69,7 @@ class AttemptOutcomes:
     retry_after_seconds: int = 0
     last_attempt: Attempt | None = None
 
-    def record_attempt(self, partition: Partition, result: AttemptResult, now_ms: int) -> None:
+    def record_attempt(self, partition: Partition[QueuedMessage], result: AttemptResult, now_ms: int) -> None:
         """Apply the result of an attempt of a partition's first message.
 
         A success, and a failure after three retries, remove the message from the partition. While the circuit is open,

@@ -1,7 +1,8 @@
-"""Queues of one endpoint's partitions in memory: the messages read from the activity log, and where to read next.
+"""Queues of the partitions of one reader in memory: the work read from the activity log, and where to read next.
 
-One reader of the log fills all queues. A queue becomes full while its first message fails or is slow. The reader skips
-the messages of a full queue, and reads them again from the log when the queue has room.
+A webhook endpoint and the stage `react` are readers of the log. Each reads the log once for all its queues. A queue
+becomes full while its first item fails or is slow. The reader skips the items of a full queue, and reads them again
+from the log when the queue has room.
 """
 
 from __future__ import annotations
@@ -9,10 +10,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from typing import Generic, Protocol, TypeVar
 
 from app.domain.activities import Activity
-from app.domain.webhooks.messages import Message, render_message
 from app.domain.webhooks.partitions import BlockedHead, partition_of
 
 LOG_BATCH_SIZE = 250
@@ -24,22 +24,26 @@ REFILL_BELOW_MESSAGES = 64
 """Messages below which the log is read on for a queue, before the queue is empty."""
 
 
-@dataclass(frozen=True, slots=True)
-class QueuedMessage:
-    """A message that waits in its partition, with the fields of its activity that a delivery stores."""
+class Queued(Protocol):
+    """What a reader does about one activity, such as a message to send. `size_bytes` is its size in memory."""
 
-    position: int
-    activity_id: str
-    type: str
-    recorded_at: datetime
-    message: Message
+    @property
+    def position(self) -> int:
+        """The position of the activity in the log."""
+
+    @property
+    def size_bytes(self) -> int:
+        """The size in memory, about."""
+
+
+Q = TypeVar("Q", bound=Queued)
 
 
 @dataclass
-class Partition:
+class Partition(Generic[Q]):
     """The queue of one partition.
 
-    `messages` are the messages from `position` up to before `next_read` that the endpoint's filter matches, in order.
+    `messages` are the items from `position` up to before `next_read` that the reader does something about, in order.
     `head` describes the failed attempts of the first one, if there are any. `next_read` is the position in the log from
     which to read on for this partition.
     """
@@ -48,7 +52,7 @@ class Partition:
     next_read: int
     head: BlockedHead | None = None
     is_sending: bool = False
-    messages: deque[QueuedMessage] = field(default_factory=deque)
+    messages: deque[Q] = field(default_factory=deque)
     queued_bytes: int = 0
 
     @property
@@ -65,14 +69,14 @@ class Partition:
         """Return whether the first message may be sent now."""
         return bool(self.messages) and not self.is_sending and (self.head is None or self.head.retry_at_ms <= now_ms)
 
-    def append(self, queued: QueuedMessage) -> None:
+    def append(self, queued: Q) -> None:
         """Add a message at the end of the queue."""
         self.messages.append(queued)
-        self.queued_bytes += len(queued.message.body)
+        self.queued_bytes += queued.size_bytes
 
     def advance(self) -> None:
         """Remove the first message, which is delivered or deferred."""
-        self.queued_bytes -= len(self.messages.popleft().message.body)
+        self.queued_bytes -= self.messages.popleft().size_bytes
         self.update_position()
 
     def update_position(self) -> None:
@@ -86,11 +90,13 @@ class Partition:
             self.head = None
 
 
-class Partitions:
-    """The queues of all partitions of one endpoint."""
+class Partitions(Generic[Q]):
+    """The queues of all partitions of one reader."""
 
     def __init__(self, positions: Sequence[int], heads: Mapping[int, BlockedHead]) -> None:
-        self.all = [Partition(position, position, heads.get(number)) for number, position in enumerate(positions)]
+        self.all: list[Partition[Q]] = [
+            Partition(position, position, heads.get(number)) for number, position in enumerate(positions)
+        ]
 
     @property
     def positions(self) -> tuple[int, ...]:
@@ -106,7 +112,7 @@ class Partitions:
         """Drop the messages, so that they are read again with another filter. A message that is being sent stays."""
         for partition in self.all:
             kept = [partition.messages[0]] if partition.is_sending else []
-            partition.messages, partition.queued_bytes = deque(kept), sum(len(each.message.body) for each in kept)
+            partition.messages, partition.queued_bytes = deque(kept), sum(each.size_bytes for each in kept)
             partition.next_read = kept[0].position + 1 if kept else partition.position
 
     def find_next_read(self) -> int | None:
@@ -114,17 +120,12 @@ class Partitions:
         return min((partition.next_read for partition in self.all if partition.needs_messages), default=None)
 
     def feed(
-        self,
-        start: int,
-        activities: Iterable[Activity],
-        end: int,
-        matches: Callable[[Activity], bool],
-        external_ids: Mapping[str, str],
+        self, start: int, activities: Iterable[Activity], end: int, item_of: Callable[[Activity], Q | None]
     ) -> None:
-        """Add the activities of the log from `start` up to before `end` to the queues, if `matches` is true.
+        """Add what the reader does about the activities from `start` up to before `end` to the queues.
 
-        `external_ids` are the external ids of their passes, by pass id. A queue that becomes full stops at the first
-        activity that has no room.
+        `item_of` returns the item of an activity, or None if there is nothing to do. A queue that becomes full stops at
+        the first activity that has no room.
         """
         # Leave out partitions whose next_read lies before start: they would miss the activities in between.
         open_numbers = {
@@ -135,22 +136,15 @@ class Partitions:
         for activity in activities:
             number = partition_of(activity.pass_id)
             partition = self.all[number]
-            if number not in open_numbers or activity.position < partition.next_read or not matches(activity):
+            if number not in open_numbers or activity.position < partition.next_read:
                 continue
             if partition.is_full:
                 open_numbers.discard(number)
                 partition.next_read = activity.position
                 continue
-            message = render_message(activity, external_ids.get(activity.pass_id))
-            partition.append(
-                QueuedMessage(
-                    position=activity.position,
-                    activity_id=activity.id,
-                    type=activity.type,
-                    recorded_at=activity.recorded_at,
-                    message=message,
-                )
-            )
+            queued = item_of(activity)
+            if queued is not None:
+                partition.append(queued)
         for number in open_numbers:
             partition = self.all[number]
             partition.next_read = max(partition.next_read, end)

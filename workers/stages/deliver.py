@@ -1,8 +1,7 @@
 """Deliver: send the activities that publish appended to the log to the webhook endpoints of the workspace.
 
 Each endpoint has a run of its own in the worker. This stage and the sweep start runs and do not wait for them, since
-endpoints may be slow. The store holds the progress of each endpoint and its work token, which writers replace when they
-add work. So delivery does not depend on a wake-up of this stage: a wake-up only makes it quicker.
+endpoints may be slow (`workers/delivery/readers.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +14,8 @@ from app.clock import system_ms
 from app.outbound.addresses import Allowed
 from app.outbound.http_client import open_poster
 from app.outbound.webhook_sender import ATTEMPT_TIMEOUT_SECONDS
-from app.store.stages.endpoint_leases import Lease, WaitingEndpoint
+from app.store.stages.endpoint_leases import WaitingEndpoint
+from workers.delivery import readers
 from workers.delivery.dispatcher import Dispatcher
 from workers.failures import log_failures
 from workers.worker import Worker
@@ -35,15 +35,10 @@ def start_run(worker: Worker, endpoint: WaitingEndpoint) -> None:
     Does nothing if the endpoint may not be claimed yet, or if the worker stops or has 100 runs already, or while runs at
     the endpoint pause after failures.
     """
-    wake_up = worker.dispatchers.get(endpoint.endpoint_id)
-    if wake_up is not None:
-        wake_up.set()
-    elif worker.pauses.is_paused("deliver", endpoint.endpoint_id):
-        return
-    elif endpoint.begins_ms <= system_ms() and not worker.stopping and not worker.has_no_dispatcher_left:
-        # Enter the run before its task starts, so that another call does not start a second run.
-        worker.dispatchers[endpoint.endpoint_id] = asyncio.Event()
-        worker.start_task(_guarded_run_endpoint(worker, endpoint.endpoint_id))
+    has_room = not worker.has_no_dispatcher_left
+    readers.start_run(
+        worker, "deliver", endpoint, runs=worker.dispatchers, has_room=has_room, run=_guarded_run_endpoint
+    )
 
 
 async def run_endpoint(
@@ -63,7 +58,7 @@ async def run_endpoint(
 
     async def once() -> bool:
         election = worker.last_election()
-        lease = await _claim(worker, endpoint_id, clock())
+        lease = await readers.claim(worker, worker.endpoint_leases, endpoint_id, clock())
         if lease is not None:
             allowed = Allowed.parse(worker.resources.settings.egress_allow)
             async with open_poster(allowed) as poster:
@@ -84,19 +79,6 @@ async def run_endpoint(
         await worker.run_alone("deliver", endpoint_id, once)
     finally:
         worker.dispatchers.pop(endpoint_id, None)
-
-
-async def _claim(worker: Worker, endpoint_id: str, now_ms: int) -> Lease | None:
-    """Claim an endpoint that is free, or whose holder has ended. None if another worker holds it or it has no work."""
-    leases, holder = worker.endpoint_leases, worker.sharing.holder
-    if (lease := await leases.claim(endpoint_id, now_ms, holder)) is not None:
-        return lease
-    held = await leases.lease_on(endpoint_id)
-    if held is None or held.holder is None:
-        return None
-    # This process has one run at an endpoint at a time, so a lease of its own is one that an earlier run left behind.
-    has_ended = held.holder == holder or held.holder in await worker.sharing.find_gone([held.holder])
-    return await leases.take_over(held, now_ms, holder) if has_ended else None
 
 
 _guarded_run_endpoint = log_failures("deliver", run_endpoint)

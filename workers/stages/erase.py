@@ -39,7 +39,7 @@ _guarded_erase = log_failures("erase", erase)
 async def erase_once(worker: Worker, pass_id: str) -> bool:
     """Run one round and return False: no other round follows at once.
 
-    If the round must wait for publish or for merges, the sweep starts another one later. If it must wait for the caches
+    If the round must wait for publish, react or merges, the sweep starts another one later. If it must wait for the caches
     of other processes, a task starts another one when they have expired.
     """
     election = worker.last_election()
@@ -61,8 +61,14 @@ async def erase_once(worker: Worker, pass_id: str) -> bool:
             return False
     cards = (card, *(alias for alias, _ in aliases))
     pass_ids = frozenset(each.id for each in cards)
+    workspace = worker.resources.workspace(card.workspace_id)
+    if await workspace.reactions.has_unmade(sorted(pass_ids)):
+        # An accepted transfer still reaches the other pass: once the log entry is empty, nothing follows from it.
+        worker.resources.bus.wake("react", card.workspace_id)
+        return False
     if pass_ids not in worker.epoch_changed_at:
         for each in cards:
+            await workspace.reactions.forget_pass(each.id)
             await worker.erase_queries.close_name(each)
             await worker.erase_queries.take_names_out(each)
             await _empty_activities(worker, each, now_ms)

@@ -17,6 +17,7 @@ from dataclasses import replace
 from app.clock import SystemClock
 from app.domain.activities import Activity, Entry
 from app.domain.events.events import INTERNAL_TYPES, Event
+from app.domain.reactions.reactions import reactions_of
 from app.domain.rendering import render_activity
 from app.domain.values.instants import to_ms
 from app.feed.tailer import topic
@@ -33,6 +34,8 @@ ENTRIES_PER_PASS = 50
 MAX_ENTRIES_PER_ROUND = 10_000
 """Entries that one round renders: they are held in memory. The passes behind them wait for the next round."""
 PUBLISH_BATCH_SIZE = 1_000
+READ_ON_AFTER = 1_000
+"""Positions after which react reads on, even if nothing follows from them outside the passes."""
 WORDS_TTL_SECONDS = 10.0
 """The time after which a worker stores types and sources again, in case the stage forget has deleted them meanwhile."""
 
@@ -61,6 +64,7 @@ async def publish_once(worker: Worker, workspace_id: str) -> bool:
     drafts, last, history = await asyncio.gather(
         _render(worker, workspace_id, entries), _read_last_position(worker, workspace), workspace.read_log_history()
     )
+    has_reactions, before = any(map(reactions_of, drafts)), last
     while drafts:
         numbered = [
             replace(draft, position=position, epoch=history.epoch)
@@ -78,11 +82,16 @@ async def publish_once(worker: Worker, workspace_id: str) -> bool:
     # Announce before emptying the outboxes: the log is complete, and subscribers need not wait for that write. The new work
     # token must be stored before it, too: a worker that crashes here publishes again, and sets the token again.
     bus, now_ms = worker.resources.bus, to_ms(await SystemClock().now())
-    _, has_endpoints = await asyncio.gather(
-        bus.publish(topic(workspace_id), {}), workspace.partitions.announce_work(now_ms)
+    has_reactions |= last // READ_ON_AFTER > before // READ_ON_AFTER
+    _, has_endpoints, _ = await asyncio.gather(
+        bus.publish(topic(workspace_id), {}),
+        workspace.partitions.announce_work(now_ms),
+        workspace.reactions.announce_work(now_ms) if has_reactions else asyncio.sleep(0),
     )
     if has_endpoints:
         bus.wake("deliver", workspace_id)
+    if has_reactions:
+        bus.wake("react", workspace_id)
     counts = Counter(pass_id for pass_id, _ in entries)
     await worker.publish_queries.published(
         {pass_id: waiting[pass_id][count - 1].number for pass_id, count in counts.items()}, workspace_id=workspace_id

@@ -55,7 +55,7 @@ TYPES: Mapping[str, Category] = MappingProxyType(
         ),
         Category.ACTIVITY,
     )
-    | dict.fromkeys(("point_add", "point_sub"), Category.CUSTOM)
+    | dict.fromkeys(("point_add", "point_sub", "points_transferred", "points_returned"), Category.CUSTOM)
     | dict.fromkeys(("field_updated", "field_increment", "field_decrement"), Category.FIELD_CHANGE)
 )  # fmt: skip
 """The built-in types and their categories."""
@@ -87,7 +87,12 @@ MERGE_FINISHED = "merge_finished"
 LIST_ADDED, LIST_REMOVED = "list_added", "list_removed"
 """Internal types by which a pass gets onto a list of a segment, and off it. `metadata` names the segment and the list."""
 LIST_EVENTS = frozenset({LIST_ADDED, LIST_REMOVED})
-RECORDED_BY = MappingProxyType({REDEMPTION_ROLLBACK: "rollbackRedemption"})
+POINTS_TRANSFERRED, POINTS_RETURNED = "points_transferred", "points_returned"
+"""Types of points that one pass sends and another receives, and of points that go back because the other pass is gone."""
+TRANSFERS = frozenset({POINTS_TRANSFERRED, POINTS_RETURNED})
+RECORDED_BY: Mapping[str, str] = MappingProxyType({
+    REDEMPTION_ROLLBACK: "rollbackRedemption", **dict.fromkeys(TRANSFERS, "transferPoints"),
+})  # fmt: skip
 """Built-in types whose events only one mutation records."""
 INTERNAL_TYPES = frozenset({
     PASS_UPDATED, EVENT_REMOVED, PASS_ERASED, PASS_MERGED, RULE_FIRED, RULE_RETRIED, RULE_INCLUDED, MERGE_FINISHED,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from app.domain.events.events import Event
+from app.domain.events.events import TRANSFERS, Event
 from app.domain.values.decimals import ZERO, add, subtract
 
 
@@ -40,11 +40,21 @@ def total_points(balance: Decimal, pending: Iterable[Decimal], events: Iterable[
 
 
 def earned_points(event: Event) -> Decimal:
-    """Return the points that an event gives, negative for one that takes points back that another event gave."""
+    """Return the points that an event gives, negative for one that takes points back that another event gave.
+
+    Points that another pass sent were earned there.
+    """
+    if event.type in TRANSFERS:
+        return ZERO
     is_reversal = "reversal" in event.metadata if event.is_made else event.correction_of is not None
     return event.points if (event.points > 0) is not is_reversal else ZERO
 
 
 def spent_points(event: Event) -> Decimal:
-    """Return the points that an event spends, negative for one that gives points back that another event spent."""
+    """Return the points that an event spends, negative for one that gives points back that another event spent.
+
+    Points that the pass sends to another one are not spent.
+    """
+    if event.type in TRANSFERS:
+        return ZERO
     return -event.points if event.points and not earned_points(event) else ZERO

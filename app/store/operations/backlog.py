@@ -27,7 +27,8 @@ class Backlog:
 
     `pending` counts events, `due`, `unpublished` and `parked` passes. `oldest_at` is the earliest `recorded_at` of the
     pending events counted. `backfills` counts workspaces, `jobs` unfinished jobs, `circuits_open` webhook endpoints,
-    `deferred` messages. `delivery_lag` is a number of positions in the activity log.
+    `deferred` messages. `delivery_lag` and `react_lag` are numbers of positions in the activity log. `parked_reactions`
+    counts effects outside passes that were not made.
     """
 
     pending: int
@@ -40,6 +41,8 @@ class Backlog:
     circuits_open: int
     deferred: int
     delivery_lag: int
+    react_lag: int
+    parked_reactions: int
 
 
 class BacklogQueries(ErrorTranslating):
@@ -70,7 +73,9 @@ class BacklogQueries(ErrorTranslating):
             jobs=await _count(self._jobs, {"open": {"$gte": 0}}),
             circuits_open=await _count(self._partitions, {"away_since": {"$gte": 0}}),
             deferred=await self._count_soonest("deferred", self._deliveries, "due", system_ms() + LONGEST_RETRY_MS),
-            delivery_lag=await self._delivery_lag(),
+            delivery_lag=await self._lag(self._partitions),
+            react_lag=await self._lag(self._db["react_lanes"]),
+            parked_reactions=min(await self._db["parked_reactions"].estimated_document_count(), MAX_COUNTED),
         )
 
     async def _count_soonest(self, title: str, collection: Collection, name: str, end_ms: int) -> int:
@@ -85,9 +90,9 @@ class BacklogQueries(ErrorTranslating):
         self._horizons[title] = horizon.after([doc[name] for doc in docs], MAX_COUNTED, end_ms)
         return len(docs)
 
-    async def _delivery_lag(self) -> int:
-        """Return the largest lag among up to 100 webhook endpoints with work. Indexes: {at, free}, {workspace, pos}."""
-        found = self._partitions.find({"at": {"$gte": 0}}, {"workspace": 1, "next": 1}).limit(MAX_ENDPOINTS)
+    async def _lag(self, lanes: Collection) -> int:
+        """Return the largest lag among up to 100 readers with work. Indexes: {at, free}, {workspace, pos}."""
+        found = lanes.find({"at": {"$gte": 0}}, {"workspace": 1, "next": 1}).limit(MAX_ENDPOINTS)
         lowest: dict[str, int] = {}
         async for doc in found:
             lowest[doc["workspace"]] = min(lowest.get(doc["workspace"], doc["next"][0]), *doc["next"])

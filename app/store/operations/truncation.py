@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from app.domain.jobs import JobKind
 from app.store.mongo.queries import Database, Doc, ErrorTranslating
 from app.store.workspace.activities import ActivityQueries
+from app.store.workspace.reactions import ReactionQueries
 from app.store.workspace.workspaces import read_log_history
 
 DELETED_AT_ONCE = 1_000
@@ -162,6 +163,9 @@ class TruncationQueries(ErrorTranslating):
         async for doc in self._db["jobs"].find(reading, {"position": 1}):
             if isinstance(at := doc["position"]["at"], int):
                 holds[f"the job {doc['_id']}, which has not read them"] = at
+        unread = await ReactionQueries(self._db, workspace_id, self._in_chunk).first_unread()
+        if unread is not None:
+            holds["the workers, which have not made what follows from them"] = unread - 1
         unpublished = await self._find_unpublished(workspace_id)
         if unpublished is not None:
             holds["passes whose activities are being published"] = unpublished

@@ -1,4 +1,4 @@
-"""Upgrade of stored definitions whose meaning a version of Punchcard changed."""
+"""Upgrades of stored data that a version of Punchcard reads in another way than the one before."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from app.store.workspace.workspace import Workspace
 
 _DONE = "meaning_of_conditions"
 """The document in `constants` with the meaning that all definitions were brought to."""
+_READING = "react_reads_on"
+"""The document in `constants` that says that react has a position in every workspace of an earlier version."""
 _WORKSPACES_READ = 1_000
 """Workspaces that are read at once."""
 
@@ -39,6 +41,22 @@ class Upgrades(ErrorTranslating):
             last_id = ids[-1]
         await self._db["constants"].update_one({"_id": _DONE}, {"$max": {"value": MEANING}}, upsert=True)
         return restated
+
+    async def start_reactions(self, now_ms: int) -> None:
+        """Let react begin at the present end of each log, of whose entries nothing follows. Call it before the first fold.
+
+        In workspaces that are created later, react begins at the start of the log. Safe to run from several processes at
+        once. A call after the first takes one round trip. Index: _id.
+        """
+        if await self._db["constants"].find_one({"_id": _READING}) is not None:
+            return
+        last_id = ""
+        while ids := await self._workspaces_after(last_id):
+            for workspace_id in ids:
+                workspace = Workspace(self._db, workspace_id, self._in_chunk)
+                await workspace.reactions.start_after(await workspace.activities.last_pos(), now_ms)
+            last_id = ids[-1]
+        await self._db["constants"].update_one({"_id": _READING}, {"$set": {"value": 1}}, upsert=True)
 
     async def _workspaces_after(self, last_id: str) -> list[str]:
         found = self._db["workspaces"].find({"_id": {"$gt": last_id}}, {"_id": 1}).sort("_id", 1)

@@ -1,10 +1,13 @@
-"""Leases on webhook endpoints, across workspaces. Workers claim an endpoint while it has work.
+"""Leases on the readers of the activity log, across workspaces: webhook endpoints, and the stage `react`.
+
+Workers claim a reader while it has work. For `react`, each workspace is one reader, so `endpoint_id` is then the id of the
+workspace.
 
 A worker holds an endpoint as long as the document contains the worker's token. Every write of progress renews the
 lease. If a worker crashes, another one takes the endpoint over when the heartbeat of the first one has ended, or the
 lease. It continues from the stored progress. The token names the worker that holds the lease.
-Leases are in system time. In documents of `webhook_lanes`, `tok` is the lease token, `said` the work token, `free` the
-end of the lease or of a pause.
+Leases are in system time. In documents of `webhook_lanes` and `react_lanes`, `tok` is the lease token, `said` the work
+token, `free` the end of the lease or of a pause.
 """
 
 from __future__ import annotations
@@ -74,10 +77,13 @@ class HeldLease:
 
 
 class EndpointLeases(ErrorTranslating):
-    """Named queries of the workers that deliver. Errors: Unavailable, safe to repeat."""
+    """Named queries of the workers that deliver or react, with a collection for each kind of reader.
 
-    def __init__(self, db: Database) -> None:
-        self._collection = db["webhook_lanes"]
+    Errors: Unavailable, safe to repeat.
+    """
+
+    def __init__(self, db: Database, collection: str = "webhook_lanes") -> None:
+        self._collection = db[collection]
 
     async def waiting(self, until_ms: int) -> list[WaitingEndpoint]:
         """Return the endpoints that can be claimed at `until_ms`, those free longest first. Index: {at, free}."""

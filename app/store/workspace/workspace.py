@@ -30,6 +30,7 @@ from .keys import KeyQueries
 from .outboxes import OutboxQueries
 from .partitions import PartitionQueries
 from .passes import PassQueries
+from .reactions import ReactionQueries
 from .receipts import FoldStateQueries, ReceiptQueries, RequestKeyQueries
 from .redemptions import RedemptionQueries
 from .removals import RemovalQueries
@@ -82,6 +83,7 @@ class Workspace(ErrorTranslating):
         self.hooks = HookQueries(db, workspace_id, in_chunk)
         self.inbound = InboundQueries(db, workspace_id, in_chunk)
         self.partitions = PartitionQueries(db, workspace_id, in_chunk)
+        self.reactions = ReactionQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.deliveries = DeliveryQueries(db, workspace_id, in_chunk)
         self.webhooks = WebhookQueries(db, workspace_id, in_chunk)
         self.jobs = JobQueries(db, workspace_id, in_chunk)

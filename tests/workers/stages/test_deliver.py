@@ -25,7 +25,7 @@ from app.store.mongo.paging import PageRequest
 from tests.business import Business, open_business
 from tests.patience import PATIENCE_SECONDS, running
 from tests.receiver import Answer, ReceivedRequest, Receiver, run_receiver
-from workers.delivery import dispatcher
+from workers.delivery import dispatcher, runs
 from workers.main import GUARDED
 from workers.stages.deliver import run_endpoint
 from workers.sweep import Sweep
@@ -422,7 +422,7 @@ async def test_failed_message_that_no_longer_matches_the_filter_is_dropped(harne
 async def test_stopping_worker_stores_finished_messages_and_drops_a_hanging_one(
     harness: DeliveryHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatcher, "STOP_GRACE_SECONDS", 0.3)
+    monkeypatch.setattr(runs, "STOP_GRACE_SECONDS", 0.3)
     feed = await harness.record(6, 6)
     hanging = feed[-1].id
     harness.receiver.respond = lambda request: None if request.id == hanging else 200

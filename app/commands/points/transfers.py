@@ -1,0 +1,77 @@
+"""transferPoints: move points from one pass to another.
+
+This command records the first event, which takes the points from the sender. Its walk declines the event if the points do
+not suffice. When it is accepted, the stage `react` records the second event.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass, replace
+from hashlib import sha256
+
+from app.commands.context import Context
+from app.commands.events.outcomes import REMOVED
+from app.domain.errors import Code, Conflict, InvalidInput, NotFound, Refused, Unavailable
+from app.domain.events.events import OWN_SOURCE, POINTS_TRANSFERRED, Event
+from app.domain.events.guards import Guard
+from app.domain.events.own_events import own_event
+from app.domain.events.receipts import RecordStatus
+from app.domain.ids import event_id
+from app.domain.values.decimals import ZERO, canonical, parse_decimal
+from app.domain.values.text import encode_canonical, parse_optional
+from app.store.mongo.ids import ordered_id
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedTransfer:
+    """The event that takes the points from the sender, and whether this call recorded it."""
+
+    event: Event
+    status: RecordStatus
+
+
+async def transfer_points(
+    ctx: Context, from_pass_id: str, to_pass_id: str, points: object, external_id: object = None
+) -> RecordedTransfer:
+    """Record that a pass sends points to another one.
+
+    Safe to repeat with the same `external_id`: the repeat is a DUPLICATE. Raises NotFound for a pass, InvalidInput, Conflict
+    for another transfer with the external id, and Unavailable.
+    """
+    amount = parse_decimal(points, "points")
+    if amount <= 0:
+        raise InvalidInput(Code.OUT_OF_RANGE, "Give a number of points greater than 0.", "points")
+    name = parse_optional(external_id, "externalId")
+    survivors = await ctx.workspace.passes.existing([from_pass_id, to_pass_id])
+    for field, pass_id in (("fromPassId", from_pass_id), ("toPassId", to_pass_id)):
+        if pass_id not in survivors:
+            raise NotFound("pass", field)
+    sender_id, receiver_id = survivors[from_pass_id], survivors[to_pass_id]
+    identity = ordered_id("event") if name is None else event_id(ctx.workspace.id, OWN_SOURCE, name)
+    if sender_id == receiver_id and (name is None or not await ctx.workspace.events.stored([identity])):
+        raise InvalidInput(Code.INVALID, "Both ids name the same pass; name two passes.", "toPassId")
+    now = await ctx.now()
+    blank = own_event(identity, sender_id, POINTS_TRANSFERRED, at=now, origin=ctx.origin, metadata={"to": receiver_id})
+    event = replace(blank, points=-amount, external_id=name, guard=Guard(min_balance=ZERO))
+    sent = encode_canonical({"from": from_pass_id, "to": to_pass_id, "points": canonical(amount)})
+    fingerprint = hmac.digest(await ctx.secret(), sent.encode(), sha256)[:16]
+    status = RecordStatus.CREATED
+    if await ctx.workspace.events.insert([(event, fingerprint)]):
+        event, status = await _find_stored(ctx, identity, fingerprint), RecordStatus.DUPLICATE
+    ctx.resources.wake_fold(ctx.workspace.id, [event.pass_id])
+    return RecordedTransfer(event, status)
+
+
+async def _find_stored(ctx: Context, identity: str, fingerprint: bytes) -> Event:
+    """Return the transfer that has the identity. Raises Refused if it was removed, and Conflict for another event."""
+    stored = (await ctx.workspace.events.stored([identity])).get(identity)
+    if stored is None:
+        # Another call inserted the id a moment ago. A retry of this call can read what it inserted.
+        raise Unavailable("store")
+    if stored.event is None:
+        raise Refused(REMOVED)
+    if stored.fingerprint != fingerprint:
+        message = "Another transfer has this external id; send what was sent first, or another external id."
+        raise Conflict(message, "externalId")
+    return stored.event

@@ -1,0 +1,1 @@
+"""Effects outside the pass that follow from entries of the activity log."""

@@ -1,0 +1,165 @@
+"""Named queries over the progress of the stage `react` in one workspace, and over the reactions that were not made.
+
+The progress is one document in `react_lanes`, under the id of the workspace. It has the fields of `webhook_lanes`, see
+`partitions.py`. `parked_reactions` holds a document for each reaction that was refused or is parked; `due` is the time of
+the next attempt, in milliseconds of system time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pymongo import ReplaceOne
+
+from app.domain.events.events import RULE_FIRED
+from app.domain.reactions.parked import ParkedReaction, Refusal
+from app.domain.reactions.reactions import BODIES, REACTED_TYPES, Reaction, reactions_of
+from app.domain.rules.statistics import FiringStatus
+from app.domain.webhooks.partitions import PARTITIONS, partition_of
+from app.store.mongo.ids import new_id
+from app.store.mongo.queries import Database, Doc, WorkspaceQueries, in_chunks, insert_new
+
+from .activities import any_of
+from .activities import from_doc as activity_from_doc
+
+MAX_UNREAD = 200
+"""Entries of a pass that an erasure looks at, to see whether something follows from them. With more, it waits."""
+
+
+class ReactionQueries(WorkspaceQueries):
+    """Progress and parked reactions of one workspace. Errors: Unavailable, safe to repeat."""
+
+    collection = "parked_reactions"
+
+    def __init__(self, db: Database, workspace_id: str, in_chunk: int, *, is_sharded: bool = False) -> None:
+        super().__init__(db, workspace_id, in_chunk, is_sharded=is_sharded)
+        self._lanes, self._activities, self._events = db["react_lanes"], db["activities"], db["events"]
+
+    async def announce_work(self, now_ms: int) -> None:
+        """Give the reader a new work token. The first call lets it begin at the start of the log. Safe to repeat.
+
+        Index: _id.
+        """
+        change = {"$set": {"said": new_id("said")}, "$min": {"at": now_ms}}
+        if not (await self._lanes.update_one({"_id": self._workspace_id}, change)).matched_count:
+            await self.start_after(0, now_ms)
+            await self._lanes.update_one({"_id": self._workspace_id}, change)
+
+    async def start_after(self, position: int, now_ms: int) -> None:
+        """Let the reader begin after a position of the log, unless it has begun already. Safe to repeat. Index: _id."""
+        initial: Doc = {"on": 1, "next": [position + 1] * PARTITIONS, "heads": {}, "failures": 0, "holds": 0}
+        doc = self._in_workspace(_id=self._workspace_id, **initial, at=now_ms, said=new_id("said"), free=0)
+        await insert_new(self._lanes, [doc])
+
+    async def has_unmade(self, pass_ids: Sequence[str]) -> bool:
+        """Return whether something follows from an entry of one of the passes that the reader has not met.
+
+        Indexes: _id, {workspace, pass, pos}.
+        """
+        doc = await self._lanes.find_one({"_id": self._workspace_id}, {"next": 1})
+        for pass_id in pass_ids:
+            position = 1 if doc is None else doc["next"][partition_of(pass_id)]
+            where = self._in_workspace(**{"pass": pass_id}, pos={"$gte": position})
+            found = await self._activities.find(where).sort("pos", 1).limit(MAX_UNREAD).to_list(None)
+            if len(found) == MAX_UNREAD or any(reactions_of(activity_from_doc(each)) for each in found):
+                return True
+        return False
+
+    async def first_unread(self) -> int | None:
+        """Return the position of the first entry that the reader has not met and from which something may follow.
+
+        None if there is none. Indexes: _id, {workspace, type, pos}.
+        """
+        doc = await self._lanes.find_one({"_id": self._workspace_id}, {"next": 1})
+        low = 1 if doc is None else min(doc["next"])
+        positions = []
+        for each in sorted(REACTED_TYPES):
+            where = self._in_workspace(type=each, pos={"$gte": low})
+            found = await self._activities.find_one(where, {"pos": 1}, sort=[("pos", 1)])
+            positions += [] if found is None else [int(found["pos"])]
+        return min(positions, default=None)
+
+    async def park(self, parked: Iterable[ParkedReaction]) -> None:
+        """Store reactions that were not made, and note it in the firings that they belong to. Safe to repeat.
+
+        Index: _id.
+        """
+        found = list(parked)
+        if found:
+            writes = [ReplaceOne({"_id": each.reaction.id}, self._to_doc(each), upsert=True) for each in found]
+            await self._collection.bulk_write(writes, ordered=False)
+        for each in found:
+            await self._note(each.reaction, FiringStatus.FAILED, f"{each.refusal.code}: {each.refusal.message}")
+
+    async def complete(self, reactions: Iterable[Reaction]) -> None:
+        """Forget parked reactions that were made, and note it in their firings. Safe to repeat. Index: _id."""
+        for each in reactions:
+            await self._note(each, FiringStatus.SUCCEEDED, None)
+            await self._collection.delete_one({"_id": each.id})
+
+    async def due(self, limit: int) -> list[ParkedReaction]:
+        """Return parked reactions with a next attempt, those due first. Index: {workspace, due}."""
+        found = self._collection.find(self._in_workspace(due={"$gte": 0})).sort("due", 1).limit(limit)
+        return [_from_doc(doc) for doc in await found.to_list(None)]
+
+    async def parked_among(self, event_ids: Iterable[str]) -> set[str]:
+        """Return those of the events with a reaction that was not made. Index: {workspace, event}."""
+
+        async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
+            return await self._collection.find(self._in_workspace(event=any_of(list(chunk))), {"event": 1}).to_list(
+                None
+            )
+
+        return {doc["event"] for doc in await in_chunks(find_chunk, list(dict.fromkeys(event_ids)), self._in_chunk)}
+
+    async def requeue(self, event_ids: Sequence[str], now_ms: int) -> None:
+        """Let the reactions of these events that were not made be due now. Safe to repeat. Index: {workspace, event}."""
+        for start in range(0, len(event_ids), self._in_chunk):
+            where = self._in_workspace(event=any_of(list(event_ids[start : start + self._in_chunk])))
+            docs = await self._collection.find(where, {"_id": 1}).to_list(None)
+            for doc in docs:
+                await self._collection.update_one({"_id": doc["_id"]}, {"$set": {"due": now_ms}})
+
+    async def forget_pass(self, pass_id: str) -> None:
+        """Delete the parked reactions of a pass that end with it. Safe to repeat. Index: {workspace, pass}."""
+        ending = [kind for kind, body in BODIES.items() if not body.outlives_pass]
+        await self._collection.delete_many(self._in_workspace(**{"pass": pass_id}, kind={"$in": ending}))
+
+    async def _note(self, reaction: Reaction, status: FiringStatus, reason: str | None) -> None:
+        """Store in the firing that the reaction belongs to whether it was made. Other events store nothing."""
+        result = f"metadata.effects.{reaction.index}"
+        where = self._by_id(reaction.event_id) | {"type": RULE_FIRED}
+        change: Doc = {"$set": {f"{result}.status": status.value}}
+        if reason is None:
+            change["$unset"] = {f"{result}.reason": ""}
+        else:
+            change["$set"][f"{result}.reason"] = reason
+        await self._events.update_one(where, change)
+
+    def _to_doc(self, parked: ParkedReaction) -> Doc:
+        reaction = parked.reaction
+        doc = self._in_workspace(
+            _id=reaction.id,
+            event=reaction.event_id,
+            index=reaction.index,
+            activity=reaction.activity_id,
+            kind=reaction.body.kind,
+            body=reaction.body.to_json(),
+            code=parked.refusal.code,
+            reason=parked.refusal.message,
+            tries=parked.attempt_count,
+            at=parked.at,
+            **{"pass": reaction.pass_id},
+        )
+        return doc if parked.due_ms is None else {**doc, "due": parked.due_ms}
+
+
+def _from_doc(doc: Doc) -> ParkedReaction:
+    reaction = Reaction(
+        event_id=doc["event"],
+        index=doc["index"],
+        pass_id=doc["pass"],
+        activity_id=doc["activity"],
+        body=BODIES[doc["kind"]].from_json(doc["body"]),
+    )
+    return ParkedReaction(reaction, Refusal(doc["code"], doc["reason"]), doc["tries"], doc["at"], due_ms=doc.get("due"))

@@ -1,0 +1,56 @@
+"""Readers of the activity log in one worker: the claim of a reader's lease, and the start of a run in the background.
+
+A run is not waited for, since it may be slow. The store holds the progress of each reader and its work token, which writers
+replace when they add work. So no reader depends on a wake-up: a wake-up only makes it quicker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from app.clock import system_ms
+from app.store.stages.endpoint_leases import EndpointLeases, Lease, WaitingEndpoint
+from workers.worker import Worker
+
+Runs = dict[str, asyncio.Event]
+"""The event that wakes the run of a reader, by the id of the reader."""
+
+
+def start_run(
+    worker: Worker,
+    stage: str,
+    reader: WaitingEndpoint,
+    *,
+    runs: Runs,
+    has_room: bool,
+    run: Callable[[Worker, str], Coroutine[Any, Any, None]],
+) -> None:
+    """Start a run of a reader, or wake the run that is under way.
+
+    Does nothing if the reader may not be claimed yet, if the worker stops or has no room for another run, or while runs of
+    the reader pause after failures.
+    """
+    key = reader.endpoint_id
+    if key in runs:
+        runs[key].set()
+    elif worker.pauses.is_paused(stage, key):
+        return
+    elif reader.begins_ms <= system_ms() and not worker.stopping and has_room:
+        # Enter the run before its task starts, so that another call does not start a second run.
+        runs[key] = asyncio.Event()
+        worker.start_task(run(worker, key))
+
+
+async def claim(worker: Worker, leases: EndpointLeases, reader_id: str, now_ms: int) -> Lease | None:
+    """Claim a reader that is free, or whose holder has ended. None if another worker holds it or it has no work."""
+    holder = worker.sharing.holder
+    if (lease := await leases.claim(reader_id, now_ms, holder)) is not None:
+        return lease
+    held = await leases.lease_on(reader_id)
+    if held is None or held.holder is None:
+        return None
+    # This process has one run of a reader at a time, so a lease of its own is one that an earlier run left behind.
+    has_ended = held.holder == holder or held.holder in await worker.sharing.find_gone([held.holder])
+    return await leases.take_over(held, now_ms, holder) if has_ended else None
