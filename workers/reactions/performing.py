@@ -7,9 +7,10 @@ import uuid
 from dataclasses import dataclass
 
 from app.commands.points.receipts import receive_points
+from app.commands.rewards.issuing import give_units_back, issue_reward
 from app.domain.errors import StoreRefused, Unavailable
 from app.domain.reactions.parked import UNAVAILABLE, Refusal
-from app.domain.reactions.reactions import Reaction, ReceivePoints
+from app.domain.reactions.reactions import FreeUnits, IssueReward, Reaction, ReceivePoints
 from app.store.workspace.workspace import Workspace
 from workers.worker import Worker
 
@@ -25,10 +26,13 @@ class Attempted:
     may_retry: bool = False
 
 
-async def attempt(worker: Worker, workspace: Workspace, reaction: Reaction) -> Attempted:
-    """Make a reaction, or return why it was not made. Raises Unavailable if the store does not answer."""
+async def attempt(worker: Worker, workspace: Workspace, reaction: Reaction, *, is_retry: bool = False) -> Attempted:
+    """Make a reaction, or return why it was not made. Raises Unavailable if the store does not answer.
+
+    `is_retry` is true for a reaction that was parked.
+    """
     try:
-        return Attempted(reaction, await _perform(worker, workspace, reaction))
+        return Attempted(reaction, await _perform(worker, workspace, reaction, is_retry=is_retry))
     except Unavailable as error:
         if error.dependency == "store":
             raise
@@ -46,7 +50,12 @@ def _failed(reaction: Reaction, message: str) -> Attempted:
     return Attempted(reaction, Refusal(UNAVAILABLE, message), may_retry=True)
 
 
-async def _perform(worker: Worker, workspace: Workspace, reaction: Reaction) -> Refusal | None:
+async def _perform(worker: Worker, workspace: Workspace, reaction: Reaction, *, is_retry: bool) -> Refusal | None:
     match reaction.body:
-        case ReceivePoints():
-            return await receive_points(worker.resources, workspace, reaction, reaction.body)
+        case ReceivePoints() as body:
+            return await receive_points(worker.resources, workspace, reaction, body)
+        case IssueReward() as body:
+            return await issue_reward(worker.resources, workspace, reaction, body, is_retry=is_retry)
+        case FreeUnits() as body:
+            await give_units_back(workspace, reaction, body)
+            return None

@@ -82,7 +82,7 @@ class Reactor(LogRun[QueuedReactions]):
             self._outcomes.record_retry(parked, result, self._now_ms())
 
         self._retrying_ids.add(parked.reaction.id)
-        self._start_task(attempt(self._worker, self._workspace, parked.reaction), record)
+        self._start_task(attempt(self._worker, self._workspace, parked.reaction, is_retry=True), record)
 
     async def _read_log(self, start: int) -> tuple[list[Activity], Callable[[Activity], QueuedReactions | None]]:
         return await self._workspace.activities_after(start - 1, LOG_BATCH_SIZE), _queued_of

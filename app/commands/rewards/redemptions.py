@@ -190,7 +190,7 @@ async def record_redemption(
     if not version.archived:
         has_units, code = await asyncio.gather(
             _take(ctx, version, redeemed, pass_id=pass_id, quantity=units, may_repeat=may_repeat),
-            _claim_code(ctx, terms.code_pattern, redeemed, pass_id),
+            claim_code(ctx, terms.code_pattern, redeemed, pass_id),
         )
         is_sold_out = not has_units
     guard = RewardGuard(version.reward_id, version.key, quantity=units, sold_out=is_sold_out, code=code)
@@ -220,8 +220,8 @@ async def _take(
     )
 
 
-async def _claim_code(ctx: Context, pattern: str | None, redeemed: str, pass_id: str) -> str | None:
-    """Claim a code that no other redemption has, and return it; None without a pattern. Repeats claim the same one."""
+async def claim_code(ctx: Context, pattern: str | None, redeemed: str, pass_id: str) -> str | None:
+    """Claim a code that nobody else has, and return it; None without a pattern. Repeats claim the same one."""
     if pattern is None:
         return None
     secret = await ctx.secret()

@@ -35,7 +35,9 @@ from app.domain.errors import (
     refuse_if,
 )
 from app.domain.events.events import Category
+from app.domain.ids import reward_id
 from app.domain.jobs import Job
+from app.domain.rewards.rewards import RewardVersion
 from app.domain.rules.checks import (
     MAX_RULES,
     find_rule_warnings,
@@ -44,7 +46,7 @@ from app.domain.rules.checks import (
     iter_named_segments,
     iter_named_types,
 )
-from app.domain.rules.effects import Effect, RecordEvent
+from app.domain.rules.effects import Effect, IssueReward, RecordEvent
 from app.domain.rules.parsing import check_size, parse_rule
 from app.domain.rules.rules import Rule, RuleStatus, RuleVersion
 from app.domain.rules.triggers import TierTrigger
@@ -238,12 +240,23 @@ async def _parse(ctx: Context, raw: Mapping[str, object], key: str) -> RuleVersi
     version = parse_rule(raw, profile.currency, profile.timezone, texts=TEXTS)
     version = await _with_categories(ctx, version)
     check_size(version)
+    await _check_rewards(ctx, version)
     await charge_points(_count_comparisons(version))
     if version.conditions is not None:
         tiers = await live_tiers(ctx, version.conditions)
         refuse_if(find_constants(version.conditions, "conditions", tiers=tiers))
     refuse_if([*find_too_many_points(version), *find_self_trigger(version, key)])
     return version
+
+
+async def _check_rewards(ctx: Context, version: RuleVersion) -> None:
+    """Raise NotFound if a rule issues a reward that does not exist or is archived. One round trip for each reward."""
+    for index, effect in enumerate(version.effects):
+        if isinstance(effect, IssueReward):
+            subject_id = reward_id(ctx.workspace.id, effect.reward_key)
+            found = await ctx.workspace.definitions.latest(DefinitionKind.REWARD, subject_id)
+            if not isinstance(found, RewardVersion) or found.archived:
+                raise NotFound("reward", "effects", str(index), "issueReward", "rewardKey")
 
 
 async def _with_categories(ctx: Context, version: RuleVersion) -> RuleVersion:

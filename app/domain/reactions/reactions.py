@@ -12,7 +12,7 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
-from app.domain.activities import TRANSFERRED, Activity
+from app.domain.activities import REDEMPTION_FAILED, ROLLED_BACK, RULE_WAS_FIRED, TRANSFERRED, UPDATED, Activity
 from app.domain.ids import outward_id
 from app.domain.values.decimals import plain
 
@@ -40,8 +40,58 @@ class ReceivePoints:
         return cls(stored["transfer"], stored["receiver"], Decimal(stored["points"]))
 
 
-Body = ReceivePoints
-BODIES: Mapping[str, type[Body]] = MappingProxyType({each.kind: each for each in (ReceivePoints,)})
+@dataclass(frozen=True, slots=True)
+class IssueReward:
+    """Reward that a rule gives to the customer. `source` is that of the firing's event."""
+
+    reward_key: str
+    source: str
+
+    kind = "issueReward"
+    prefix = "event"
+    outlives_pass = False
+
+    def to_json(self) -> dict[str, object]:
+        """Return the reaction as the store keeps it while it is parked."""
+        return {"reward": self.reward_key, "source": self.source}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> IssueReward:
+        """Return the reaction as stored."""
+        return cls(stored["reward"], stored["source"])
+
+
+@dataclass(frozen=True, slots=True)
+class FreeUnits:
+    """Units of a redemption that does not hold them any more: it was declined, rolled back or removed.
+
+    `is_declined` is true if it was declined. If a rule gave the reward, its firing then notes the `reasons`.
+    """
+
+    redemption_event_id: str
+    is_declined: bool = False
+    reasons: tuple[tuple[str, str], ...] = ()
+
+    kind = "freeUnits"
+    prefix = "free"
+    outlives_pass = True
+
+    def to_json(self) -> dict[str, object]:
+        """Return the reaction as the store keeps it while it is parked."""
+        reasons = [list(each) for each in self.reasons]
+        return {"redemption": self.redemption_event_id, "declined": self.is_declined, "reasons": reasons}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> FreeUnits:
+        """Return the reaction as stored."""
+        reasons = tuple((code, message) for code, message in stored["reasons"])
+        return cls(stored["redemption"], stored["declined"], reasons)
+
+
+Body = ReceivePoints | IssueReward | FreeUnits
+BODIES: Mapping[str, type[Body]] = MappingProxyType({
+    each.kind: each for each in (ReceivePoints, IssueReward, FreeUnits)
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,22 +117,69 @@ class Reaction:
 
 def reactions_of(activity: Activity) -> tuple[Reaction, ...]:
     """Return what follows from an entry of the log, in order; nothing from the emptied entry of an erased pass."""
-    find, event = _BODIES_OF.get(activity.type), activity.data.get("event")
-    if find is None or not isinstance(event, Mapping) or "removed" in event:
+    find = _BODIES_OF.get(activity.type)
+    if find is None or "erased" in activity.data:
         return ()
-    bodies = find(event)
+    event_id, bodies = find(activity)
     return tuple(
-        Reaction(event_id=str(event["id"]), index=index, pass_id=activity.pass_id, activity_id=activity.id, body=body)
+        Reaction(event_id=event_id, index=index, pass_id=activity.pass_id, activity_id=activity.id, body=body)
         for index, body in bodies.items()
     )
 
 
-def _received(event: Mapping[str, Any]) -> dict[int, Body]:
+def _received(activity: Activity) -> _Found:
     """Return that the other pass receives the points, for the event of the pass that sends them."""
-    points, receiver_id = Decimal(event["points"]), event["metadata"].get("to")
-    return {0: ReceivePoints(str(event["id"]), str(receiver_id), -points)} if points < 0 else {}
+    event = _event_of(activity)
+    if event is None or (points := Decimal(event["points"])) >= 0:
+        return _NOTHING
+    return event["id"], {0: ReceivePoints(event["id"], str(event["metadata"].get("to")), -points)}
 
 
-_BODIES_OF: Mapping[str, Callable[[Mapping[str, Any]], Mapping[int, Body]]] = MappingProxyType({TRANSFERRED: _received})
+def _effects(activity: Activity) -> _Found:
+    """Return the effects outside the pass of a firing."""
+    event = _event_of(activity)
+    if event is None:
+        return _NOTHING
+    bodies: dict[int, Body] = {}
+    for result in event["metadata"].get("effects", ()):
+        match result.get("outward"):
+            case {"issueReward": {"rewardKey": str(key)}}:
+                bodies[result["index"]] = IssueReward(key, event["source"])
+    return event["id"], bodies
+
+
+def _declined(activity: Activity) -> _Found:
+    event = _event_of(activity)
+    if event is None:
+        return _NOTHING
+    reasons = tuple((each["code"], each["message"]) for each in activity.data.get("reasons", ()))  # type: ignore[attr-defined]
+    return event["id"], {0: FreeUnits(event["id"], is_declined=True, reasons=reasons)}
+
+
+def _rolled_back(activity: Activity) -> _Found:
+    event = _event_of(activity)
+    if event is None or event["correctionOf"] is None:
+        return _NOTHING
+    return event["id"], {0: FreeUnits(event["correctionOf"])}
+
+
+def _removed(activity: Activity) -> _Found:
+    """Return that the units of a removed event are free: the entry does not say whether it was a redemption."""
+    removed = activity.data.get("removed")
+    return _NOTHING if removed is None else (str(removed), {0: FreeUnits(str(removed))})
+
+
+def _event_of(activity: Activity) -> Mapping[str, Any] | None:
+    """Return the event of an entry; None if it was removed before the entry was published."""
+    event = activity.data.get("event")
+    return event if isinstance(event, Mapping) and "removed" not in event else None
+
+
+_Found = tuple[str, Mapping[int, Body]]
+_NOTHING: _Found = ("", MappingProxyType({}))
+_BODIES_OF: Mapping[str, Callable[[Activity], _Found]] = MappingProxyType({
+    TRANSFERRED: _received, RULE_WAS_FIRED: _effects, REDEMPTION_FAILED: _declined, ROLLED_BACK: _rolled_back,
+    UPDATED: _removed,
+})  # fmt: skip
 REACTED_TYPES = frozenset(_BODIES_OF)
 """Types of activities from which something may follow."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from app.domain.events.events import LIST_ADDED, LIST_REMOVED, PASS_UPDATED, POINT_ADD, POINT_SUB
 
-from .effects import AwardPoints, DeductPoints, Effect, RecordEvent, UpdatePass
+from .effects import AwardPoints, ChangeList, DeductPoints, Effect, IssueReward, RecordEvent, UpdatePass
 from .rules import RuleVersion
 
 MAX_DEPTH = 5
@@ -27,17 +27,17 @@ def count_effects(rules: Iterable[RuleVersion], by_event_type: Mapping[str, Sequ
     for _ in range(MAX_DEPTH):
         made: Counter[str] = Counter()
         for rule, times in firing:
-            for effect in rule.effects:
+            for kind in filter(None, map(made_type_of, rule.effects)):
                 total += times
-                made[made_type_of(effect)] += times
+                made[kind] += times
         if total >= MAX_MADE:
             return MAX_MADE
         firing = [(rule, times) for kind, times in made.items() for _, rule in by_event_type.get(kind, ())]
     return total
 
 
-def made_type_of(effect: Effect) -> str:
-    """Return the type of the event that an effect makes."""
+def made_type_of(effect: Effect) -> str | None:
+    """Return the type of the event that an effect makes; None for an effect outside the pass."""
     match effect:
         case AwardPoints():
             return POINT_ADD
@@ -47,4 +47,7 @@ def made_type_of(effect: Effect) -> str:
             return effect.type
         case UpdatePass():
             return PASS_UPDATED
-    return LIST_ADDED if effect.adds else LIST_REMOVED
+        case ChangeList():
+            return LIST_ADDED if effect.adds else LIST_REMOVED
+        case IssueReward():
+            return None

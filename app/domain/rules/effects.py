@@ -1,4 +1,7 @@
-"""Effects of rules inside the pass. The walk makes an event for each of them, in the write that counts their cause."""
+"""Effects of rules.
+
+The walk makes an event for each effect inside the pass, in the write that counts its cause. `react` makes those outside.
+"""
 
 from __future__ import annotations
 
@@ -106,4 +109,11 @@ class ChangeList:
     adds: bool
 
 
-Effect = AwardPoints | DeductPoints | RecordEvent | UpdatePass | ChangeList
+@dataclass(frozen=True, slots=True)
+class IssueReward:
+    """Give a reward to the customer. It leaves the pass: `react` takes a unit and records the redemption."""
+
+    reward_key: str
+
+
+Effect = AwardPoints | DeductPoints | RecordEvent | UpdatePass | ChangeList | IssueReward

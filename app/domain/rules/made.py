@@ -29,10 +29,11 @@ from app.domain.values.instants import from_ms
 from app.domain.values.paths import split_keys
 from app.domain.values.text import encode_canonical
 
-from .effects import AwardPoints, ChangeList, DeductPoints, Effect, RecordEvent, UpdatePass
+from .effects import AwardPoints, ChangeList, DeductPoints, Effect, IssueReward, RecordEvent, UpdatePass
 from .rules import RuleVersion
 from .terms import Terms, is_reversed, terms_of
 from .texts import TextFault, Texts, render_value, text_values
+from .writing import effect_to_dict
 
 MAX_MADE_BYTES = 4_096
 """Bytes of what a rule writes into one event: its metadata, or the fields that it changes, as JSON in UTF-8."""
@@ -67,11 +68,15 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Result of one effect: the event that it made, or why it failed. Neither if the effect gave 0 points."""
+    """Result of one effect: the event that it made, or why it failed. Neither if the effect gave 0 points.
+
+    `outward` is an effect outside the pass, as rules store it. `react` makes it, and notes if it fails.
+    """
 
     made: Event | None = None
     failure: str | None = None
     terms: Terms | None = None
+    outward: Mapping[str, object] | None = None
 
     def to_json(self, index: int) -> dict[str, object]:
         """Return the result as the firing stores it."""
@@ -85,6 +90,8 @@ class Result:
                 stored["points"] = plain(self.made.points)
         if self.terms is not None:
             stored["terms"] = self.terms.to_json()
+        if self.outward is not None:
+            stored["outward"] = dict(self.outward)
         return stored
 
 
@@ -143,6 +150,8 @@ class Maker:
                 kind = LIST_ADDED if effect.adds else LIST_REMOVED
                 made = self._new(rule, cause, index, kind, Category.CUSTOM)
                 return Result(replace(made, metadata=list_metadata(effect.segment_id, INCLUDE)))
+            case IssueReward():
+                return Result(outward=effect_to_dict(effect))
 
     def give(self, blank: Event, terms: Terms, points: Decimal) -> Event | None:
         """Return the event that gives or takes points under the terms of an effect; None for no points."""

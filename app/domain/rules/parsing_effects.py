@@ -22,6 +22,7 @@ from .effects import (
     DeductPoints,
     Effect,
     EndOfPeriod,
+    IssueReward,
     PointsPerAmount,
     RecordEvent,
     Rounding,
@@ -45,10 +46,11 @@ MAX_PERIODS = 100
 """Calendar periods after the present one, at whose end points expire."""
 MAX_EFFECT_BYTES = 4_096
 """Size of the metadata or fields of one effect, as JSON. An event that a rule makes holds no more."""
-EFFECTS = ("awardPoints", "deductPoints", "recordEvent", "updatePass", "addToSegment", "removeFromSegment")
+EFFECTS = (
+    "awardPoints", "deductPoints", "recordEvent", "updatePass", "addToSegment", "removeFromSegment", "issueReward",
+)  # fmt: skip
 LATER_EFFECTS: Mapping[str, str] = {
     "sendMessage": "Rules cannot send messages yet; let a webhook follow the rule's activity instead.",
-    "issueReward": "Rules cannot issue rewards yet; award points, or record an event, instead.",
 }
 """Effects that this version refuses, with what to do instead."""
 _EXPIRIES = ("expiresAt", "expiresAfterDays", "expiresAfterInactiveDays", "expiresAtEndOf")
@@ -91,6 +93,9 @@ def _parse_effect(raw: object, texts: Texts, *path: str) -> Effect:
             if not fields and not metadata and not problems.found:
                 problems.add(Code.REQUIRED, "Give at least one field or one value of the metadata.", *path)
             effect = UpdatePass(fields, metadata)
+        case "issueReward":
+            message = "Name the reward by its key."
+            effect = IssueReward(problems.require(parse_text, body, *path, "rewardKey", message=message) or "")
         case _:
             named = problems.require(parse_text, body, *path, "segmentId", message="Name the segment by its id.")
             effect = ChangeList(named or "", adds=kind == "addToSegment")

@@ -9,7 +9,7 @@ from app.domain.values.decimals import canonical, plain
 from app.domain.values.instants import format_instant, from_ms
 from app.domain.values.windows import within_dict
 
-from .effects import AwardPoints, ChangeList, DeductPoints, Effect, RecordEvent, UpdatePass
+from .effects import AwardPoints, ChangeList, DeductPoints, Effect, IssueReward, RecordEvent, UpdatePass
 from .parsing_triggers import WEEKDAYS, format_time
 from .rules import PerPassLimit, RuleVersion
 from .triggers import BalanceTrigger, EventTrigger, SegmentTrigger, TierTrigger, Trigger
@@ -109,6 +109,8 @@ def effect_to_dict(effect: Effect) -> dict[str, object]:
             return {"updatePass": {"fields": dict(effect.fields), "metadata": dict(effect.metadata)}}
         case ChangeList():
             return {"addToSegment" if effect.adds else "removeFromSegment": {"segmentId": effect.segment_id}}
+        case IssueReward():
+            return {"issueReward": {"rewardKey": effect.reward_key}}
 
 
 def _award_to_dict(award: AwardPoints) -> dict[str, object]:

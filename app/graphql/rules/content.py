@@ -186,6 +186,13 @@ class ListMembershipEffect:
 
 
 @strawberry.type
+class IssueRewardEffect:
+    """Reward that a rule gives to the holder of the pass."""
+
+    reward_key: str = strawberry.field(description="Key of the reward.")
+
+
+@strawberry.type
 class RuleEffect:
     """What a rule does when it fires. One field is set."""
 
@@ -200,6 +207,9 @@ class RuleEffect:
     )
     remove_from_segment: ListMembershipEffect | None = strawberry.field(
         default=None, description="Removes the pass from the list of a segment."
+    )
+    issue_reward: IssueRewardEffect | None = strawberry.field(
+        default=None, description="Gives a reward to the holder of the pass."
     )
 
 

@@ -25,6 +25,7 @@ from .content import (
     DeductPointsContent,
     EndOfPeriodContent,
     EventTriggerContent,
+    IssueRewardEffect,
     ListMembershipEffect,
     NthContent,
     PerPassLimitContent,
@@ -141,6 +142,8 @@ def _effect_of(effect: Effect) -> RuleEffect:
         case domain.ChangeList(segment_id, adds):
             membership = ListMembershipEffect(segment_id=_segment_id(segment_id))
             return RuleEffect(add_to_segment=membership) if adds else RuleEffect(remove_from_segment=membership)
+        case domain.IssueReward(reward_key):
+            return RuleEffect(issue_reward=IssueRewardEffect(reward_key=reward_key))
 
 
 def _award_of(award: domain.AwardPoints) -> AwardPointsContent:

@@ -247,7 +247,10 @@ class SendMessageInput:
 
 @strawberry.input
 class IssueRewardInput:
-    """Reward for the holder of the pass. Punchcard refuses this effect with `UNSUPPORTED`."""
+    """Reward that a rule gives to the holder of the pass, for no points.
+
+    The terms of the reward hold: its stock, criteria and limits. If they are not met, the effect fails.
+    """
 
     reward_key: str = strawberry.field(description="Key of the reward.")
 
@@ -274,5 +277,5 @@ class RuleEffectInput:
         default=strawberry.UNSET, description="Sends a message. Refused with `UNSUPPORTED`."
     )
     issue_reward: IssueRewardInput | None = strawberry.field(
-        default=strawberry.UNSET, description="Issues a reward. Refused with `UNSUPPORTED`."
+        default=strawberry.UNSET, description="Gives a reward to the holder of the pass."
     )

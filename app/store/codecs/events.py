@@ -20,7 +20,7 @@ OPTIONAL = (
     "root",
 )  # fmt: skip
 MADE_ORIGIN = ("rule", "rule_version", "cause", "effect", "target")
-"""Fields of the origin that only events made by rules have."""
+"""Fields of the origin that only events that rules made or caused have."""
 
 
 def to_doc(event: Event, workspace_id: str, fingerprint: bytes, slot: int) -> Doc:
@@ -79,7 +79,7 @@ def to_doc(event: Event, workspace_id: str, fingerprint: bytes, slot: int) -> Do
         doc["performed_at"] = event.performed_at
     if event.matures_ms is not None:
         doc["points_from"] = event.matures_ms
-    if event.is_made:
+    if event.is_made or origin.cause is not None:
         doc["origin"] |= {name: value for name in MADE_ORIGIN if (value := getattr(origin, name)) is not None} | {
             "depth": origin.depth
         }

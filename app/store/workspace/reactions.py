@@ -23,7 +23,7 @@ from .activities import any_of
 from .activities import from_doc as activity_from_doc
 
 MAX_UNREAD = 200
-"""Entries of a pass that an erasure looks at, to see whether something follows from them. With more, it waits."""
+"""Entries of a pass, or of a type, that one look for what follows from them reads."""
 
 
 class ReactionQueries(WorkspaceQueries):
@@ -66,17 +66,19 @@ class ReactionQueries(WorkspaceQueries):
         return False
 
     async def first_unread(self) -> int | None:
-        """Return the position of the first entry that the reader has not met and from which something may follow.
+        """Return the position of the first entry that the reader has not met and from which something follows.
 
-        None if there is none. Indexes: _id, {workspace, type, pos}.
+        None if there is none. It looks at 200 entries of each type: the position is that of the last of them at most.
+        Indexes: _id, {workspace, type, pos}.
         """
         doc = await self._lanes.find_one({"_id": self._workspace_id}, {"next": 1})
         low = 1 if doc is None else min(doc["next"])
         positions = []
         for each in sorted(REACTED_TYPES):
             where = self._in_workspace(type=each, pos={"$gte": low})
-            found = await self._activities.find_one(where, {"pos": 1}, sort=[("pos", 1)])
-            positions += [] if found is None else [int(found["pos"])]
+            found = await self._activities.find(where).sort("pos", 1).limit(MAX_UNREAD).to_list(None)
+            unmade = [doc for doc in found if reactions_of(activity_from_doc(doc))]
+            positions += [doc["pos"] for doc in unmade[:1] or found[MAX_UNREAD - 1 :]]
         return min(positions, default=None)
 
     async def park(self, parked: Iterable[ParkedReaction]) -> None:
