@@ -111,6 +111,36 @@ def delivery_id(hook_id: str, identity: str) -> str:
     return _digest("delivery", hook_id, identity)
 
 
+def channel_id(workspace_id: str, key: str) -> str:
+    """Return the id of the channel with a key, so that each key of a workspace belongs to one channel."""
+    return _digest("chan", workspace_id, key)
+
+
+def message_template_id(workspace_id: str, pass_id: str, content: str) -> str:
+    """Return the id of a template, so that equal templates are stored once. `pass_id` is "" for one of no pass."""
+    return _digest("tmpl", workspace_id, pass_id, content)
+
+
+def effect_message_id(activity_id: str, effect: int) -> str:
+    """Return the id of the message that an effect of a firing sends. The activity is that of the firing."""
+    return _digest("msg", "effect", activity_id, str(effect))
+
+
+def direct_message_id(workspace_id: str, idempotency_key: str) -> str:
+    """Return the id of the message of a call with this idempotency key."""
+    return _digest("msg", "direct", workspace_id, idempotency_key)
+
+
+def broadcast_message_id(job_id: str, pass_id: str) -> str:
+    """Return the id of the message that a broadcast sends to a pass."""
+    return _digest("msg", "broadcast", job_id, pass_id)
+
+
+def message_outcome_id(message_id: str, generation: int) -> str:
+    """Return the permanent id of the event that records the outcome of a message, once for each time it was queued."""
+    return _digest("event", "message", message_id, str(generation))
+
+
 def request_key_id(workspace_id: str, idempotency_key: str) -> str:
     """Return the id of the claim that a call makes on its idempotency key."""
     return _digest("key", workspace_id, idempotency_key)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from app.domain.events.events import LIST_ADDED, LIST_REMOVED, PASS_UPDATED, POINT_ADD, POINT_SUB
 
-from .effects import AwardPoints, ChangeList, DeductPoints, Effect, IssueReward, RecordEvent, UpdatePass
+from .effects import AwardPoints, ChangeList, DeductPoints, Effect, IssueReward, RecordEvent, SendMessage, UpdatePass
 from .rules import RuleVersion
 
 MAX_DEPTH = 5
@@ -49,5 +49,5 @@ def made_type_of(effect: Effect) -> str | None:
             return PASS_UPDATED
         case ChangeList():
             return LIST_ADDED if effect.adds else LIST_REMOVED
-        case IssueReward():
+        case IssueReward() | SendMessage():
             return None

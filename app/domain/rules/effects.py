@@ -13,6 +13,8 @@ from enum import StrEnum
 from app.domain.events.events import Category
 from app.domain.values.periods import PeriodUnit
 
+from .message_templates import MessageTemplate
+
 ONE = Decimal(1)
 
 
@@ -116,4 +118,16 @@ class IssueReward:
     reward_key: str
 
 
-Effect = AwardPoints | DeductPoints | RecordEvent | UpdatePass | ChangeList | IssueReward
+@dataclass(frozen=True, slots=True)
+class SendMessage:
+    """Send a message to the holder of the pass over a channel. It leaves the pass: `react` queues it.
+
+    `valid_for_hours` counts from the instant of the firing; a message that was not sent by then is not sent any more.
+    """
+
+    channel_key: str
+    template: MessageTemplate
+    valid_for_hours: int = 24
+
+
+Effect = AwardPoints | DeductPoints | RecordEvent | UpdatePass | ChangeList | IssueReward | SendMessage

@@ -29,7 +29,7 @@ from app.domain.values.instants import from_ms
 from app.domain.values.paths import split_keys
 from app.domain.values.text import encode_canonical
 
-from .effects import AwardPoints, ChangeList, DeductPoints, Effect, IssueReward, RecordEvent, UpdatePass
+from .effects import AwardPoints, ChangeList, DeductPoints, Effect, IssueReward, RecordEvent, SendMessage, UpdatePass
 from .rules import RuleVersion
 from .terms import Terms, is_reversed, terms_of
 from .texts import TextFault, Texts, render_value, text_values
@@ -152,6 +152,16 @@ class Maker:
                 return Result(replace(made, metadata=list_metadata(effect.segment_id, INCLUDE)))
             case IssueReward():
                 return Result(outward=effect_to_dict(effect))
+            case SendMessage():
+                # The template is stored under its id, so that the firing and its activity stay small.
+                return Result(outward={"sendMessage": self._message(effect)})
+
+    def _message(self, effect: SendMessage) -> dict[str, object]:
+        return {
+            "channelKey": effect.channel_key,
+            "templateId": effect.template.id_in(self.card.workspace_id),
+            "validForHours": effect.valid_for_hours,
+        }
 
     def give(self, blank: Event, terms: Terms, points: Decimal) -> Event | None:
         """Return the event that gives or takes points under the terms of an effect; None for no points."""

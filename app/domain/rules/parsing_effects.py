@@ -26,8 +26,10 @@ from .effects import (
     PointsPerAmount,
     RecordEvent,
     Rounding,
+    SendMessage,
     UpdatePass,
 )
+from .message_templates import MessageTemplate, describe_fault, parse_template
 from .reading import (
     Problems,
     parse_body,
@@ -42,17 +44,17 @@ from .texts import Texts, iter_templates
 MAX_EFFECTS = 10
 """Effects of one rule."""
 MAX_DECIMALS = 6
+DEFAULT_VALID_HOURS = 24
+MAX_VALID_HOURS = 720
+"""Hours after which a message is no longer sent, at most: 30 days."""
 MAX_PERIODS = 100
 """Calendar periods after the present one, at whose end points expire."""
 MAX_EFFECT_BYTES = 4_096
 """Size of the metadata or fields of one effect, as JSON. An event that a rule makes holds no more."""
 EFFECTS = (
     "awardPoints", "deductPoints", "recordEvent", "updatePass", "addToSegment", "removeFromSegment", "issueReward",
+    "sendMessage",
 )  # fmt: skip
-LATER_EFFECTS: Mapping[str, str] = {
-    "sendMessage": "Rules cannot send messages yet; let a webhook follow the rule's activity instead.",
-}
-"""Effects that this version refuses, with what to do instead."""
 _EXPIRIES = ("expiresAt", "expiresAfterDays", "expiresAfterInactiveDays", "expiresAtEndOf")
 
 
@@ -74,10 +76,8 @@ def parse_effects(raw: object, *path: str, texts: Texts) -> tuple[Effect, ...]:
 
 
 def _parse_effect(raw: object, texts: Texts, *path: str) -> Effect:
-    kind, value = parse_choice(raw, *path, names=(*EFFECTS, *LATER_EFFECTS))
+    kind, value = parse_choice(raw, *path, names=EFFECTS)
     path = (*path, kind)
-    if kind in LATER_EFFECTS:
-        raise InvalidInput(Code.UNSUPPORTED, LATER_EFFECTS[kind], *path)
     body, problems = parse_body(value, *path), Problems()
     effect: Effect
     match kind:
@@ -96,6 +96,8 @@ def _parse_effect(raw: object, texts: Texts, *path: str) -> Effect:
         case "issueReward":
             message = "Name the reward by its key."
             effect = IssueReward(problems.require(parse_text, body, *path, "rewardKey", message=message) or "")
+        case "sendMessage":
+            effect = _parse_message(body, texts, problems, path)
         case _:
             named = problems.require(parse_text, body, *path, "segmentId", message="Name the segment by its id.")
             effect = ChangeList(named or "", adds=kind == "addToSegment")
@@ -174,6 +176,15 @@ def _parse_record(body: Mapping[str, object], texts: Texts, problems: Problems, 
     )
 
 
+def _parse_message(body: Mapping[str, object], texts: Texts, problems: Problems, path: tuple[str, ...]) -> SendMessage:
+    key = problems.require(parse_text, body, *path, "channelKey", message="Name the channel by its key.")
+    hours = problems.read(
+        parse_integer, body.get("validForHours"), *path, "validForHours", least=1, most=MAX_VALID_HOURS
+    )
+    template = problems.read(parse_template, body, *path, texts=texts)
+    return SendMessage(key or "", template or MessageTemplate(""), hours or DEFAULT_VALID_HOURS)
+
+
 def _find_type_problem(event_type: str) -> str | None:
     """Return why a rule cannot record events of a type; None if it can."""
     if TYPES.get(event_type) is Category.FIELD_CHANGE:
@@ -196,8 +207,7 @@ def _parse_templates(
     for template, place in iter_templates(parsed, *path, name):
         fault = texts.find_fault(template)
         if fault is not None:
-            position = "" if fault.line is None else f"Line {fault.line}, column {fault.column}: "
-            problems.add(Code.INVALID, f"{position}{fault.message}", *place)
+            problems.add(Code.INVALID, describe_fault(fault), *place)
     return parsed
 
 

@@ -9,7 +9,7 @@ from app.domain.values.decimals import canonical, plain
 from app.domain.values.instants import format_instant, from_ms
 from app.domain.values.windows import within_dict
 
-from .effects import AwardPoints, ChangeList, DeductPoints, Effect, IssueReward, RecordEvent, UpdatePass
+from .effects import AwardPoints, ChangeList, DeductPoints, Effect, IssueReward, RecordEvent, SendMessage, UpdatePass
 from .parsing_triggers import WEEKDAYS, format_time
 from .rules import PerPassLimit, RuleVersion
 from .triggers import BalanceTrigger, EventTrigger, SegmentTrigger, TierTrigger, Trigger
@@ -111,6 +111,17 @@ def effect_to_dict(effect: Effect) -> dict[str, object]:
             return {"addToSegment" if effect.adds else "removeFromSegment": {"segmentId": effect.segment_id}}
         case IssueReward():
             return {"issueReward": {"rewardKey": effect.reward_key}}
+        case SendMessage():
+            template = effect.template
+            return {
+                "sendMessage": {
+                    "channelKey": effect.channel_key,
+                    "template": template.text,
+                    "subject": template.subject,
+                    "html": template.html,
+                    "validForHours": effect.valid_for_hours,
+                }
+            }
 
 
 def _award_to_dict(award: AwardPoints) -> dict[str, object]:

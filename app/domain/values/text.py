@@ -21,6 +21,8 @@ _BLANK_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") |
 )
 """Characters of other categories that show nothing: joiners, Hangul fillers, the empty Braille cell, variation selectors."""
 
+_LINE_CHARACTERS = dict.fromkeys(map(ord, "\n\r\t"), " ")
+
 # json.dumps with options creates an encoder for each call, so create one encoder here.
 encode_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
@@ -39,6 +41,17 @@ def parse_text(raw: object, *field: str, max_length: int = MAX_NAME) -> str:
     if not raw.isprintable() and any(c < " " or c == "\x7f" or "\ud800" <= c <= "\udfff" for c in raw):
         raise InvalidInput(Code.INVALID, "Remove control characters and unpaired surrogates from this text.", *field)
     return raw
+
+
+def parse_multiline(raw: object, *field: str, max_length: int) -> str:
+    """Return a text of several lines unchanged: 1 to `max_length` characters, not blank.
+
+    Raises InvalidInput as `parse_text` does, but line breaks and tabs are allowed.
+    """
+    if isinstance(raw, str) and not raw.isspace():
+        parse_text(raw.translate(_LINE_CHARACTERS), *field, max_length=max_length)
+        return raw
+    return parse_text(raw, *field, max_length=max_length)
 
 
 def parse_external_id(raw: object, *field: str) -> str:

@@ -193,6 +193,17 @@ class IssueRewardEffect:
 
 
 @strawberry.type
+class SendMessageEffect:
+    """Message that a rule sends to the holder of the pass."""
+
+    channel_key: str = strawberry.field(description="Key of the channel.")
+    template: str = strawberry.field(description="Text of the message as a Liquid template.")
+    subject: str | None = strawberry.field(description="Subject or title as a Liquid template. Null means none.")
+    html: str | None = strawberry.field(description="HTML part as a Liquid template. Null means none.")
+    valid_for_hours: int = strawberry.field(description="Hours after the firing in which the message may be sent.")
+
+
+@strawberry.type
 class RuleEffect:
     """What a rule does when it fires. One field is set."""
 
@@ -210,6 +221,9 @@ class RuleEffect:
     )
     issue_reward: IssueRewardEffect | None = strawberry.field(
         default=None, description="Gives a reward to the holder of the pass."
+    )
+    send_message: SendMessageEffect | None = strawberry.field(
+        default=None, description="Sends a message over a channel."
     )
 
 

@@ -36,6 +36,7 @@ from .content import (
     RuleLimits,
     RuleTrigger,
     SegmentTriggerContent,
+    SendMessageEffect,
     TierTriggerContent,
     UpdatePassEffect,
 )
@@ -144,6 +145,15 @@ def _effect_of(effect: Effect) -> RuleEffect:
             return RuleEffect(add_to_segment=membership) if adds else RuleEffect(remove_from_segment=membership)
         case domain.IssueReward(reward_key):
             return RuleEffect(issue_reward=IssueRewardEffect(reward_key=reward_key))
+        case domain.SendMessage(key, template, hours):
+            sent = SendMessageEffect(
+                channel_key=key,
+                template=template.text,
+                subject=template.subject,
+                html=template.html,
+                valid_for_hours=hours,
+            )
+            return RuleEffect(send_message=sent)
 
 
 def _award_of(award: domain.AwardPoints) -> AwardPointsContent:

@@ -236,12 +236,22 @@ class ListMembershipInput:
 
 @strawberry.input
 class SendMessageInput:
-    """Message to the holder of the pass. Punchcard refuses this effect with `UNSUPPORTED`."""
+    """Message to the holder of the pass. It is rendered when it is sent, with the values of then."""
 
     channel_key: str = strawberry.field(description="Key of the channel.")
-    template: str = strawberry.field(description="Text of the message as a Liquid template.")
+    template: str = strawberry.field(description="Text of the message as a Liquid template, at most 4,000 characters.")
+    subject: str | None = strawberry.field(
+        default=None,
+        description="Subject of an e-mail, or title of a push message, as a Liquid template of at most 255 characters.",
+    )
+    html: str | None = strawberry.field(
+        default=None,
+        description="HTML part of an e-mail as a Liquid template, at most 4,000 characters. Values are escaped.",
+    )
     valid_for_hours: int = strawberry.field(
-        default=24, description="Hours after which the message is not sent any more."
+        default=24,
+        description="Hours after the firing in which the message may be sent: 1 to 720. Later it is `SUPPRESSED`, with the "
+        "reason `EXPIRED`.",
     )
 
 
@@ -274,7 +284,7 @@ class RuleEffectInput:
         default=strawberry.UNSET, description="Removes the pass from the list of a segment."
     )
     send_message: SendMessageInput | None = strawberry.field(
-        default=strawberry.UNSET, description="Sends a message. Refused with `UNSUPPORTED`."
+        default=strawberry.UNSET, description="Sends a message over a channel."
     )
     issue_reward: IssueRewardInput | None = strawberry.field(
         default=strawberry.UNSET, description="Gives a reward to the holder of the pass."

@@ -27,6 +27,7 @@ from .hooks import HookQueries
 from .inbound import InboundQueries
 from .jobs import JobQueries
 from .keys import KeyQueries
+from .messages import MessageQueries
 from .outboxes import OutboxQueries
 from .partitions import PartitionQueries
 from .passes import PassQueries
@@ -86,6 +87,7 @@ class Workspace(ErrorTranslating):
         self.reactions = ReactionQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.deliveries = DeliveryQueries(db, workspace_id, in_chunk)
         self.webhooks = WebhookQueries(db, workspace_id, in_chunk)
+        self.messages = MessageQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.jobs = JobQueries(db, workspace_id, in_chunk)
         self.exports = ExportQueries(db, workspace_id, in_chunk)
         self.receipts = ReceiptQueries(db, workspace_id, in_chunk)

@@ -149,8 +149,8 @@ async def test_rule_is_paused_resumed_archived_and_copied(api: Api) -> None:
 @pytest.mark.parametrize(
     ("changes", "code", "field"),
     [
-        ({"effects": [{"sendMessage": {"channelKey": "mail", "template": "Hi"}}]}, "UNSUPPORTED",
-         ["effects", "0", "sendMessage"]),
+        ({"effects": [{"sendMessage": {"channelKey": "mail", "template": "Hi {{ x"}}]}, "INVALID",
+         ["effects", "0", "sendMessage", "template"]),
         ({"effects": [{"issueReward": {"rewardKey": "coffee"}}]}, "UNSUPPORTED", ["effects", "0", "issueReward"]),
         ({"effects": [{"awardPoints": {"points": "9" * 30}}]}, "OUT_OF_RANGE", ["effects", "0", "awardPoints", "points"]),
         ({"effects": [{"updatePass": {"fields": {"a": "{{ b"}}}]}, "INVALID",

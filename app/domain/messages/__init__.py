@@ -1,0 +1,1 @@
+"""Messages to customers: channels, templates, consents, and the states of a message."""
