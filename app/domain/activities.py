@@ -12,8 +12,12 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from app.domain.events.events import (
+    CONSENT_GIVEN,
+    CONSENT_REVOKED,
     LIST_EVENTS,
     MERGE_FINISHED,
+    MESSAGE_EVENTS,
+    MESSAGE_SENT,
     PASS_UPDATED,
     POINT_ADD,
     POINTS_RETURNED,
@@ -74,6 +78,15 @@ REWARDED_POINTS = "customer.rewarded.loyalty_points"
 """A rule awarded points. The activity stands beside that of the points themselves."""
 TRANSFERRED = "customer.voucher.loyalty_card.points_transferred"
 """Points left a pass for another one, entered it, or came back."""
+CONSENTS = MappingProxyType({
+    CONSENT_GIVEN: "customer.consents.given", CONSENT_REVOKED: "customer.consents.revoked",
+})  # fmt: skip
+"""The type of the activity that reports each change of a consent."""
+MESSAGE_ROUTES = ("email", "sms", "push", "http", "braze", "mailchimp", "intercom", "activecampaign")
+"""How messages reach customers: the kind of the channel, or the service that sends for it."""
+MESSAGE_TYPES = frozenset(f"customer.{route}.{outcome}" for route in MESSAGE_ROUTES for outcome in ("sent", "failed"))
+"""Types of activities that report the outcome of a message."""
+
 POINTS_PENDING = "customer.voucher.loyalty_card.points_pending"
 RULE_WAS_FIRED = "customer.rule.fired"
 """A rule fired. The activity is shown only to readers that name its type."""
@@ -82,7 +95,7 @@ UNLESS_NAMED = frozenset({RULE_WAS_FIRED})
 
 NO_EPOCH = ""
 """The first epoch of a log: it ends with the first restore from a backup."""
-EFFECTS = frozenset({ENTERED, LEFT, POINTS_EXPIRED, RULE_WAS_FIRED, REWARDED_POINTS, *TIER_TYPES})
+EFFECTS = frozenset({ENTERED, LEFT, POINTS_EXPIRED, RULE_WAS_FIRED, REWARDED_POINTS, *TIER_TYPES, *MESSAGE_TYPES})
 """Types of activities that Punchcard derives (category EFFECT). All others have the category ACTION."""
 
 
@@ -222,6 +235,11 @@ def category_of(activity_type: str) -> str:
     return "EFFECT" if activity_type in EFFECTS else "ACTION"
 
 
+def message_activity(route: str, *, was_sent: bool) -> str:
+    """Return the type of the activity that reports the outcome of a message that took this route."""
+    return f"customer.{route}.{'sent' if was_sent else 'failed'}"
+
+
 def types_of(event: Event) -> tuple[str, ...]:
     """Return the types of the activities that report an event, in order: its own, then POINTS_ADDED if it adds points.
 
@@ -236,6 +254,10 @@ def types_of(event: Event) -> tuple[str, ...]:
         return (UPDATED,) if event.is_made else ()
     if event.type in UNREPORTED:
         return ()
+    if event.type in CONSENTS:
+        return (CONSENTS[event.type],)
+    if event.type in MESSAGE_EVENTS:
+        return (message_activity(str(event.metadata.get("via")), was_sent=event.type == MESSAGE_SENT),)
     if event.is_made and event.type == POINT_ADD:
         own_type = POINTS_ADDED if event.matures_ms is None else POINTS_PENDING
         return (own_type,) if "reversal" in event.metadata else (own_type, REWARDED_POINTS)

@@ -94,9 +94,16 @@ RECORDED_BY: Mapping[str, str] = MappingProxyType({
     REDEMPTION_ROLLBACK: "rollbackRedemption", **dict.fromkeys(TRANSFERS, "transferPoints"),
 })  # fmt: skip
 """Built-in types whose events only one mutation records."""
+CONSENT_GIVEN, CONSENT_REVOKED = "consent_given", "consent_revoked"
+"""Internal types by which a customer agrees to receive messages, and takes it back. `metadata` names the consent."""
+CONSENT_EVENTS = frozenset({CONSENT_GIVEN, CONSENT_REVOKED})
+MESSAGE_SENT, MESSAGE_FAILED = "message_sent", "message_failed"
+"""Internal types of the outcome of a message. `metadata` names the message, its channel, and why it was not sent."""
+MESSAGE_EVENTS = frozenset({MESSAGE_SENT, MESSAGE_FAILED})
 INTERNAL_TYPES = frozenset({
     PASS_UPDATED, EVENT_REMOVED, PASS_ERASED, PASS_MERGED, RULE_FIRED, RULE_RETRIED, RULE_INCLUDED, MERGE_FINISHED,
-}) | LIST_EVENTS  # fmt: skip
+    *LIST_EVENTS, *CONSENT_EVENTS, *MESSAGE_EVENTS,
+})  # fmt: skip
 TOMBSTONES = frozenset({EVENT_REMOVED, PASS_ERASED, PASS_MERGED})
 """Types that remove something from a pass. Their events count in no aggregate and appear in no list."""
 

@@ -78,7 +78,7 @@ class Recomputation:
 
     def _compare_profile(self) -> Iterator[str]:
         profile = rebuild_profile(self._card.initial_profile, self._events)
-        for name in ("holder", "fields", "metadata", "status", "lists"):
+        for name in ("holder", "fields", "metadata", "status", "lists", "consents"):
             if getattr(profile, name) != getattr(self._card.profile, name):
                 yield f"Its events give another value of {name} than is stored."
 

@@ -23,6 +23,8 @@ from app.domain.values.path_values import PathValues
 from app.domain.values.paths import Steps, iter_values, split_keys
 from app.domain.values.text import check_visible, encode_canonical, parse_external_id, parse_object, parse_optional
 
+from .consents import Consent
+
 MAX_PROFILE_BYTES = 262_144
 """Size of holder, fields and metadata of a pass together, as JSON in UTF-8."""
 ACTIVE, INACTIVE = "ACTIVE", "INACTIVE"
@@ -55,7 +57,8 @@ class PassTier:
 class Profile:
     """Values of a pass that clients set: the holder, fields, metadata and status. The fold applies their changes.
 
-    `lists` has the lists of segments that the pass is on: by the id of the segment, INCLUDE or EXCLUDE.
+    `lists` has the lists of segments that the pass is on: by the id of the segment, INCLUDE or EXCLUDE. `consents` has the
+    state of each consent that the customer ever gave or revoked, by its key.
 
     `problems` has the fields that an event could not change: a step found no number, or the profile would have become too
     large. Such a field keeps its value. By field, `problems` has the id of the last such event.
@@ -67,6 +70,7 @@ class Profile:
     status: str = ACTIVE
     problems: Mapping[str, str] = field(default_factory=dict)
     lists: Mapping[str, str] = field(default_factory=dict)
+    consents: Mapping[str, Consent] = field(default_factory=dict)
 
     @cached_property
     def size(self) -> int:
@@ -327,4 +331,5 @@ def apply_changes(profile: Profile, changes: Mapping[str, object]) -> Profile:
         status=str(status),
         problems=problems,
         lists=profile.lists,
+        consents=profile.consents,
     )

@@ -10,19 +10,28 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
-from app.domain.events.events import FIELD_ROOTS, INSTALLED, LIST_EVENTS, PASS_UPDATED, UNINSTALLED, Event
+from app.domain.events.events import (
+    CONSENT_EVENTS,
+    FIELD_ROOTS,
+    INSTALLED,
+    LIST_EVENTS,
+    PASS_UPDATED,
+    UNINSTALLED,
+    Event,
+)
 from app.domain.events.ordering import sort_events
 from app.domain.state.aggregates import Aggregates
 from app.domain.values.decimals import ZERO, add_exactly, canonical, read_number, subtract_exactly
 from app.domain.values.instants import from_ms
 from app.domain.values.text import MAX_JSON_INTEGER
 
+from .consents import change_consents
 from .lists import change_lists
 from .passes import ACTIVE, INACTIVE, Profile, apply_changes, entry_size
 
 UPDATES = frozenset({"field_updated", "field_increment", "field_decrement", PASS_UPDATED, INSTALLED, UNINSTALLED})
 """Types of the events that change holder, fields, metadata or status, so that `Pass.updatedAt` follows them."""
-FIELD_EVENTS = UPDATES | LIST_EVENTS
+FIELD_EVENTS = UPDATES | LIST_EVENTS | CONSENT_EVENTS
 """Types of the events that change a profile."""
 
 _STATUSES = {INSTALLED: (INACTIVE, ACTIVE), UNINSTALLED: (ACTIVE, INACTIVE)}
@@ -47,6 +56,8 @@ def apply_field_event(profile: Profile, event: Event) -> Profile:
     """
     if event.type in LIST_EVENTS:
         return replace(profile, lists=change_lists(profile.lists, event))
+    if event.type in CONSENT_EVENTS:
+        return replace(profile, consents=change_consents(profile.consents, event))
     if event.type in _STATUSES:
         before, after = _STATUSES[event.type]
         return replace(profile, status=after) if profile.status == before else profile

@@ -10,6 +10,7 @@ from bson import Decimal128
 
 from app.domain.activities import Entry
 from app.domain.events.events import SPEND_CATEGORY, Category
+from app.domain.passes.consents import Consent
 from app.domain.passes.passes import Membership, PassTier, Profile
 from app.domain.state.aggregates import Aggregate, Aggregates
 from app.domain.state.firings import Firings
@@ -33,6 +34,7 @@ def profile_to_doc(profile: Profile) -> Doc:
         "status": profile.status,
         **({"problems": dict(profile.problems)} if profile.problems else {}),
         **({"lists": dict(profile.lists)} if profile.lists else {}),
+        **({"consents": [_consent_to_doc(*each) for each in profile.consents.items()]} if profile.consents else {}),
     }
 
 
@@ -47,7 +49,17 @@ def profile_from_doc(doc: Doc) -> Profile:
         status=doc["status"],
         problems=doc.get("problems", {}),
         lists=doc.get("lists", {}),
+        consents={each["key"]: _consent_from_doc(each) for each in doc.get("consents", ())},
     )
+
+
+def _consent_to_doc(key: str, consent: Consent) -> Doc:
+    how = {} if consent.how is None else {"how": consent.how}
+    return {"key": key, "given": consent.given, "since": consent.since_ms, "event": consent.event_id, **how}
+
+
+def _consent_from_doc(doc: Doc) -> Consent:
+    return Consent(doc["given"], doc["since"], doc["event"], how=doc.get("how"))
 
 
 def memberships_to_docs(memberships: Mapping[str, Membership]) -> list[Doc]:
