@@ -46,6 +46,7 @@ from workers.stages.rerun import rerun
 from workers.stages.restock import restock
 from workers.stages.retain import retain
 from workers.stages.run_job import jobs
+from workers.stages.send import send
 
 from . import wakeups
 from .failures import RedisFailureLog, log_failures
@@ -66,6 +67,7 @@ STAGES: dict[str, Callable[[Worker, str], Awaitable[None]]] = {
     "publish": publish,
     "deliver": deliver,
     "react": react,
+    "send": send,
     "merge": merge,
     "erase": erase,
     "jobs": jobs,

@@ -23,8 +23,9 @@ from workers.looks import Asked
 from workers.stages.deliver import start_run
 from workers.stages.fold import find_workspaces
 from workers.stages.merge import complete_decided
-from workers.stages.restock import MIN_AGE_MS
 from workers.stages.react import start_run as start_reactor
+from workers.stages.restock import MIN_AGE_MS
+from workers.stages.send import start_run as start_sender
 
 from .diagnostics import STORE_INTERVAL_SECONDS
 from .sharing import HEARTBEAT_INTERVAL_SECONDS
@@ -43,6 +44,8 @@ MAX_FRONTS = 50
 """Workspaces of other workers whose progress one look at a stage watches."""
 RESTOCK_INTERVAL_SECONDS = 60.0
 """How often a worker looks for old units of rewards."""
+OVERDUE_INTERVAL_SECONDS = 60.0
+"""How often a worker looks for messages whose announcement was lost, and how long those have been due."""
 RETAIN_INTERVAL_SECONDS = 60.0
 """How often a worker removes what is older than the settings keep it: up to 10,000 activities of each workspace."""
 
@@ -60,10 +63,10 @@ class Sweep:
         self._stages = stages
         self.due_timers = DueTimers(worker, stages["due"])
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        """Timers of readers of the log: webhook endpoints by their ids, and react by the id of the workspace."""
+        """Timers of webhook endpoints and channels by their ids, and of react by the id of the workspace."""
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._job_workspaces: dict[str, str] = {}
-        self._next_retain = self._next_restock = 0.0
+        self._next_retain = self._next_restock = self._next_overdue = 0.0
         self.refusal: SchemaTooNew | None = None
         """Why the sweep has stopped the worker: a newer version excludes this one from writing."""
         self._next_diagnostics = 0.0
@@ -80,6 +83,7 @@ class Sweep:
             self.publish,
             self.deliver,
             self.react,
+            self.send,
             self.merge,
             self.erase,
             self.rerun,
@@ -148,6 +152,22 @@ class Sweep:
     async def react(self) -> None:
         """Start a run of react in every workspace that has work, and set timers for those that have work soon."""
         await self._start_readers("react", self._worker.react_leases, self._worker.reactors, start_reactor)
+
+    async def send(self) -> None:
+        """Start a run at every channel that has work, and set timers for channels that have work soon.
+
+        Once in `OVERDUE_INTERVAL_SECONDS`, announce messages again that were due for long: the announcement may be lost.
+        """
+        worker, now_ms, now_seconds = self._worker, system_ms(), asyncio.get_running_loop().time()
+        found: set[tuple[str, str]] = set()
+        if worker.resources.settings.clock == "manual":
+            found |= await worker.message_looks.release_held(to_ms(await worker.resources.clock.now()), now_ms)
+        if now_seconds >= self._next_overdue:
+            self._next_overdue = now_seconds + OVERDUE_INTERVAL_SECONDS
+            found |= await worker.message_looks.overdue(now_ms - int(1_000 * OVERDUE_INTERVAL_SECONDS))
+        for workspace_id, channel_id in sorted(found):
+            await worker.resources.workspace(workspace_id).messages.lanes.announce_work(now_ms, channel_id)
+        await self._start_readers("channel", worker.channel_leases, worker.senders, start_sender)
 
     async def _start_readers(
         self, kind: str, leases: EndpointLeases, runs: Runs, start: Callable[[Worker, WaitingEndpoint], None]

@@ -28,6 +28,7 @@ from app.store.stages.fold import FoldQueries
 from app.store.stages.forget import ForgetQueries
 from app.store.stages.job_leases import JobLeases
 from app.store.stages.merge import MergeQueries
+from app.store.stages.messages import MessageLooks
 from app.store.stages.pending import BacklogPosition
 from app.store.stages.publish import PublishQueries
 from app.store.stages.reruns import RerunQueries
@@ -82,6 +83,8 @@ class Worker:
     merge_queries: MergeQueries
     endpoint_leases: EndpointLeases
     react_leases: EndpointLeases
+    channel_leases: EndpointLeases
+    message_looks: MessageLooks
     rerun_queries: RerunQueries
     forget_queries: ForgetQueries
     restock_queries: RestockQueries
@@ -120,6 +123,8 @@ class Worker:
     """The time (monotonic seconds) at which a round or a look of the sweep ended last."""
     has_waiting_workspace: bool = False
     """True while a job of a workspace without a running job finds no place: the running jobs then end their slices."""
+    senders: dict[str, asyncio.Event] = field(default_factory=dict)
+    """The event that wakes the run at a channel, by channel id."""
     dispatchers: dict[str, asyncio.Event] = field(default_factory=dict)
     """The event that wakes the run at a webhook endpoint, by endpoint id."""
     reactors: dict[str, asyncio.Event] = field(default_factory=dict)
@@ -153,6 +158,8 @@ class Worker:
             merge_queries=MergeQueries(db, in_chunk, is_sharded=is_sharded),
             endpoint_leases=EndpointLeases(db),
             react_leases=EndpointLeases(db, "react_lanes"),
+            channel_leases=EndpointLeases(db, "channel_lanes"),
+            message_looks=MessageLooks(db),
             rerun_queries=RerunQueries(db),
             forget_queries=ForgetQueries(db),
             restock_queries=RestockQueries(db),

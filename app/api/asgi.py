@@ -45,6 +45,7 @@ from .health import HealthChecks
 from .inbound import InboundHooks
 from .request_log import RequestLog
 from .shutdown import Shutdown
+from .unsubscribe import UnsubscribeLinks
 
 GRAPHIQL = Path(__file__).parent / "static" / "graphiql"
 HEARTBEAT_INTERVAL_SECONDS = 10.0
@@ -75,6 +76,7 @@ class Edge:
     socket: GraphQLSocket
     downloads: Downloads
     hooks: InboundHooks
+    links: UnsubscribeLinks
     health: HealthChecks
 
 
@@ -141,6 +143,7 @@ def _routes() -> list[BaseRoute]:
         Route("/graphiql/", serve_graphiql),
         Mount("/graphiql", StaticFiles(directory=GRAPHIQL)),
         Route("/hooks/{hook}", receive_hook, methods=["POST"]),
+        Route("/unsubscribe/{token}", take_consent_back, methods=["GET", "POST"]),
         Route("/jobs/{job}/report.csv", download_report),
         Route("/exports/{job}", download_export),
         Route("/healthz", check_health),
@@ -218,6 +221,7 @@ def _open_edge(
         ),
         downloads=Downloads(resources, keyring, shares),
         hooks=InboundHooks(resources, budget, shares),
+        links=UnsubscribeLinks(resources),
         health=HealthChecks(resources, draining),
     )
 
@@ -249,6 +253,11 @@ async def download_export(request: Request) -> Response:
 async def receive_hook(request: Request) -> Response:
     """Receive a message that another system sends to an inbound hook."""
     return await _edge_of(request.scope).hooks(request)
+
+
+async def take_consent_back(request: Request) -> Response:
+    """Let a customer take a consent back by the link in a message."""
+    return await _edge_of(request.scope).links(request)
 
 
 async def check_health(request: Request) -> Response:

@@ -21,7 +21,9 @@ log = logging.getLogger(logs.ACCESS)
 
 ID_HEADER = "x-request-id"
 PLAIN_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
-ROUTES = frozenset({"graphql", "graphiql", "hooks", "jobs", "exports", "healthz", "readyz", "metrics", ""})
+ROUTES = frozenset(
+    {"graphql", "graphiql", "hooks", "unsubscribe", "jobs", "exports", "healthz", "readyz", "metrics", ""}
+)
 PROBES = frozenset({"healthz", "readyz", "metrics"})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 CLIENT_DISCONNECTED = 499

@@ -123,6 +123,10 @@ def _is_host_name(text: str) -> bool:
 
 
 host = Parser("an address or a host name", str)
+base_url = Parser(
+    "an http or https URL without query and fragment",
+    lambda text: _text_if(re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", text), text.rstrip("/")),
+)
 path = Parser("a path", Path)
 database = Parser(
     "a letter followed by up to 37 letters, digits, - or _",

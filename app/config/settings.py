@@ -289,6 +289,21 @@ class Settings:
         " are, also those of databases.",
     )
 
+    public_url: str | None = _variable(
+        "PUNCHCARD_PUBLIC_URL",
+        None,
+        parsers.base_url,
+        "The URL, such as `https://loyalty.example.com`, under which customers reach the API. With it, messages that need a"
+        " consent carry a link that takes the consent back.",
+    )
+    mailbox: Path | None = _variable(
+        "PUNCHCARD_MAILBOX",
+        None,
+        parsers.path,
+        "The file to which channels with the provider `MAILBOX` append mails instead of sending them. For development:"
+        " without it, no channel may have that provider.",
+    )
+
     @property
     def retention(self) -> dict[str, int]:
         """Days by what is kept for so long: `activities`, `jobs` and `audit`, where given."""

@@ -121,14 +121,19 @@ def message_template_id(workspace_id: str, pass_id: str, content: str) -> str:
     return _digest("tmpl", workspace_id, pass_id, content)
 
 
-def effect_message_id(activity_id: str, effect: int) -> str:
-    """Return the id of the message that an effect of a firing sends. The activity is that of the firing."""
-    return _digest("msg", "effect", activity_id, str(effect))
+def effect_message_id(fired_event_id: str, effect: int) -> str:
+    """Return the id of the message that an effect of a firing sends, from the event of the firing."""
+    return _digest("msg", "effect", fired_event_id, str(effect))
 
 
 def direct_message_id(workspace_id: str, idempotency_key: str) -> str:
     """Return the id of the message of a call with this idempotency key."""
     return _digest("msg", "direct", workspace_id, idempotency_key)
+
+
+def broadcast_job_id(workspace_id: str, key: str) -> str:
+    """Return the id of the job of the broadcast with this key."""
+    return _digest("job", "broadcast", workspace_id, key)
 
 
 def broadcast_message_id(job_id: str, pass_id: str) -> str:

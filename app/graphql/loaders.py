@@ -17,6 +17,8 @@ from app.domain.events.events import Event
 from app.domain.inbound.deliveries import InboundDelivery
 from app.domain.inbound.hooks import InboundHook
 from app.domain.jobs import Job
+from app.domain.messages.channels import Channel
+from app.domain.messages.messages import Message
 from app.domain.passes.passes import Pass
 from app.domain.rewards.rewards import LabelledReward
 from app.domain.rules.rules import Rule
@@ -139,6 +141,16 @@ class Loaders:
     def evaluated_counts(self) -> DataLoader[int, tuple[int, int] | None]:
         """Number of all passes, and of those evaluated under a revision, by revision."""
         return _loader(self._workspace.segments.evaluated_counts)
+
+    @cached_property
+    def channels(self) -> DataLoader[str, Channel | None]:
+        """Channels by id."""
+        return _loader(self._workspace.channels.get_many)
+
+    @cached_property
+    def messages(self) -> DataLoader[str, Message | None]:
+        """Messages to customers by id."""
+        return _loader(self._workspace.messages.get_many)
 
     @cached_property
     def hooks(self) -> DataLoader[str, InboundHook | None]:

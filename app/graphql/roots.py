@@ -20,6 +20,7 @@ from app.graphql.jobs import jobs as job_jobs
 from app.graphql.jobs.exports import ExportPayload
 from app.graphql.jobs.imports import ImportEventsPayload
 from app.graphql.jobs.jobs import CancelJobPayload, Job, find_job, follow_job, list_jobs
+from app.graphql.messages.roots import MessageMutations, MessageQueries
 from app.graphql.passes import list_imports, lists, merges, removals
 from app.graphql.passes import mutations as pass_mutations
 from app.graphql.passes.list_imports import ImportSegmentMembersPayload
@@ -52,7 +53,7 @@ from app.graphql.workspaces.workspaces import Viewer, find_viewer
 
 
 @strawberry.type
-class Query(EventTypeQueries, InboundHookQueries, RewardQueries, RuleQueries, WebhookQueries):
+class Query(EventTypeQueries, InboundHookQueries, MessageQueries, RewardQueries, RuleQueries, WebhookQueries):
     """Queries: they read the workspace of the API key and are always safe to repeat.
 
     Every query needs the scope `read`; some need the scope `admin` too.
@@ -91,7 +92,13 @@ class WorkspaceMutations:
 
 @strawberry.type
 class Mutation(
-    EventShortcuts, WorkspaceMutations, InboundHookMutations, RewardMutations, RuleMutations, WebhookMutations
+    EventShortcuts,
+    WorkspaceMutations,
+    InboundHookMutations,
+    MessageMutations,
+    RewardMutations,
+    RuleMutations,
+    WebhookMutations,
 ):
     """Mutations: they change the workspace of the API key.
 

@@ -14,7 +14,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
@@ -105,10 +105,11 @@ async def fetch(url: str, allowed: Allowed, *, max_bytes: int, timeout_seconds: 
 
 @dataclass(frozen=True, slots=True)
 class PostResponse:
-    """The answer to a POST: its status, and its `Retry-After` header as sent."""
+    """The answer to a POST: its status, its `Retry-After` header as sent, and the beginning of its body."""
 
     status: int
     retry_after: str | None = None
+    body: bytes = b""
 
 
 class Poster:
@@ -141,7 +142,7 @@ class Poster:
                         answer = PostResponse(
                             response.status, None if retry_after is None else retry_after.decode("latin-1")
                         )
-                        await _drain(response)
+                        answer = replace(answer, body=await _drain(response))
         except TimeoutError:
             if answer is None:
                 raise RequestFailed(Code.UNKNOWN, f"The server did not answer within {timeout_seconds:g} s.") from None
@@ -174,13 +175,18 @@ async def open_poster(allowed: Allowed) -> AsyncIterator[Poster]:
         yield connections
 
 
-async def _drain(response: httpcore.Response) -> None:
-    """Read a short answer to its end, so that its connection can be used again. A long answer closes the connection."""
-    remaining_bytes = MAX_RESPONSE_BYTES
+async def _drain(response: httpcore.Response) -> bytes:
+    """Read a short answer to its end, so that its connection can be used again. A long answer closes the connection.
+
+    Returns the beginning of the answer.
+    """
+    parts, remaining_bytes = [], MAX_RESPONSE_BYTES
     async for part in response.aiter_stream():
+        parts.append(part)
         remaining_bytes -= len(part)
         if remaining_bytes < 0:
-            return
+            break
+    return b"".join(parts)[:MAX_RESPONSE_BYTES]
 
 
 @functools.cache
@@ -253,6 +259,21 @@ def _find_header(response: httpcore.Response, name: bytes) -> bytes | None:
     return next((value for each, value in response.headers if each.lower() == name), None)
 
 
+async def resolve_allowed(host: str, port: int, allowed: Allowed) -> list[Address]:
+    """Return the addresses of a host, all of which are allowed. Raises RequestFailed (INVALID) if one is not."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, ValueError):
+        found = []
+    addresses = list(dict.fromkeys(ip_address(each[4][0]) for each in found))
+    # If one address of a name is not allowed, reject the name: mixing it with public ones is probably an attack.
+    if not addresses or not all(allowed.allows(host, address, port) for address in addresses):
+        raise RequestFailed(Code.INVALID, UNREACHABLE)
+    return addresses
+
+
 class _CheckingBackend(httpcore.AsyncNetworkBackend):
     """A network backend that resolves and checks host names, and connects only to a checked address."""
 
@@ -268,23 +289,11 @@ class _CheckingBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        addresses = await self._resolve(host, port)
-        # If one address of a name is not allowed, reject the name: mixing it with public ones is probably an attack.
-        if not addresses or not all(self._allowed.allows(host, address, port) for address in addresses):
-            raise RequestFailed(Code.INVALID, UNREACHABLE)
+        addresses = await resolve_allowed(host, port, self._allowed)
         for address in addresses[:-1]:
             with contextlib.suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
                 return await self._backend.connect_tcp(str(address), port, timeout, local_address, socket_options)
         return await self._backend.connect_tcp(str(addresses[-1]), port, timeout, local_address, socket_options)
-
-    async def _resolve(self, host: str, port: int) -> list[Address]:
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
-                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, ValueError):
-            return []
-        return list(dict.fromkeys(ip_address(each[4][0]) for each in found))
 
 
 @contextlib.contextmanager

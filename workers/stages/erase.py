@@ -67,6 +67,7 @@ async def erase_once(worker: Worker, pass_id: str) -> bool:
         worker.resources.bus.wake("react", card.workspace_id)
         return False
     if pass_ids not in worker.epoch_changed_at:
+        await worker.erase_queries.erase_messages(cards, now_ms)
         for each in cards:
             await workspace.reactions.forget_pass(each.id)
             await worker.erase_queries.close_name(each)
@@ -83,6 +84,7 @@ async def erase_once(worker: Worker, pass_id: str) -> bool:
     # Free no external id before all events are stubs. Finish the pass after its aliases: only it leads to them.
     for each in cards:
         await _empty_events(worker, each, now_ms)
+    await worker.erase_queries.erase_messages(cards, now_ms)
     if not await erase_copies(worker.resources, card.workspace_id, [each.external_id for each in cards]):
         return False
     await erase_documents(worker.resources, card.workspace_id)

@@ -17,7 +17,17 @@ from app.domain.errors import STORE_FAILURES, StoreRefused, Unavailable
 from app.domain.jobs import EXPORTS, JobKind, JobStatus
 from app.domain.values.instants import from_ms
 from app.store.stages.job_leases import LEASE_MS, STUCK_AFTER, JobLeases, JobRun
-from workers.jobs import conversions, exports, imports, inclusions, member_imports, removals, replays, simulations
+from workers.jobs import (
+    broadcasts,
+    conversions,
+    exports,
+    imports,
+    inclusions,
+    member_imports,
+    removals,
+    replays,
+    simulations,
+)
 from workers.jobs.lease import JobLease
 from workers.worker import Worker
 
@@ -36,6 +46,7 @@ RUNNERS: Mapping[JobKind, JobRunner] = {
     JobKind.SIMULATE_RULE: simulations.run_simulation,
     JobKind.IMPORT_SEGMENT_MEMBERS: member_imports.run_member_import,
     JobKind.INCLUDE_MEMBERS: inclusions.run_inclusion,
+    JobKind.BROADCAST: broadcasts.run_broadcast,
 }
 RETRY_DELAY_MS = 5_000
 """The pause of a job after an unexpected error."""

@@ -35,7 +35,7 @@ from app.domain.errors import (
     refuse_if,
 )
 from app.domain.events.events import Category
-from app.domain.ids import reward_id
+from app.domain.ids import channel_id, reward_id
 from app.domain.jobs import Job
 from app.domain.rewards.rewards import RewardVersion
 from app.domain.rules.checks import (
@@ -46,7 +46,7 @@ from app.domain.rules.checks import (
     iter_named_segments,
     iter_named_types,
 )
-from app.domain.rules.effects import Effect, IssueReward, RecordEvent
+from app.domain.rules.effects import Effect, IssueReward, RecordEvent, SendMessage
 from app.domain.rules.parsing import check_size, parse_rule
 from app.domain.rules.rules import Rule, RuleStatus, RuleVersion
 from app.domain.rules.triggers import TierTrigger
@@ -241,6 +241,7 @@ async def _parse(ctx: Context, raw: Mapping[str, object], key: str) -> RuleVersi
     version = await _with_categories(ctx, version)
     check_size(version)
     await _check_rewards(ctx, version)
+    await _check_channels(ctx, version)
     await charge_points(_count_comparisons(version))
     if version.conditions is not None:
         tiers = await live_tiers(ctx, version.conditions)
@@ -257,6 +258,19 @@ async def _check_rewards(ctx: Context, version: RuleVersion) -> None:
             found = await ctx.workspace.definitions.latest(DefinitionKind.REWARD, subject_id)
             if not isinstance(found, RewardVersion) or found.archived:
                 raise NotFound("reward", "effects", str(index), "issueReward", "rewardKey")
+
+
+async def _check_channels(ctx: Context, version: RuleVersion) -> None:
+    """Raise NotFound if a rule sends over a channel that does not exist or is archived. One round trip if it sends."""
+    keys = {
+        index: channel_id(ctx.workspace.id, effect.channel_key)
+        for index, effect in enumerate(version.effects)
+        if isinstance(effect, SendMessage)
+    }
+    channels = await ctx.workspace.channels.get_many(keys.values()) if keys else {}
+    for index, key in keys.items():
+        if key not in channels or channels[key].is_archived:
+            raise NotFound("channel", "effects", str(index), "sendMessage", "channelKey")
 
 
 async def _with_categories(ctx: Context, version: RuleVersion) -> RuleVersion:

@@ -24,12 +24,16 @@ class Consent:
     how: str | None = None
 
 
+Consents = Mapping[str, Consent]
+"""Consents by key."""
+
+
 def consent_metadata(key: str, channel_key: str, how: str | None) -> dict[str, object]:
     """Return the metadata of an event that gives or revokes a consent."""
     return {"consent": key, "channel": channel_key, **({} if how is None else {"how": how})}
 
 
-def change_consents(consents: Mapping[str, Consent], event: Event) -> Mapping[str, Consent]:
+def change_consents(consents: Consents, event: Event) -> Consents:
     """Return the consents of a pass after one more event, which is later than all events applied before.
 
     An event that says what holds already changes nothing: `since` is when the customer said so first.

@@ -98,7 +98,7 @@ def parse_when(raw: object, *path: str) -> When | None:
     """Return the hours of the week at which a rule fires; None for all. Raises Refused."""
     body, problems = parse_body(raw, *path), Problems()
     weekdays = problems.read(_parse_weekdays, body.get("weekdays"), *path, "weekdays") or ()
-    start, end = (problems.read(_parse_time, body.get(name), *path, name) for name in ("from", "to"))
+    start, end = (problems.read(parse_time, body.get(name), *path, name) for name in ("from", "to"))
     if start == DAY_MINUTES:
         problems.add(Code.OUT_OF_RANGE, "The last minute of a day begins at 23:59.", *path, "from")
     if body.get("from") is not None or body.get("to") is not None:
@@ -120,7 +120,8 @@ def _parse_weekdays(raw: object, *path: str) -> tuple[int, ...]:
     return tuple(sorted(days))
 
 
-def _parse_time(raw: object, *path: str) -> int:
+def parse_time(raw: object, *path: str) -> int:
+    """Return the minutes from midnight of a time "HH:MM". Raises InvalidInput."""
     match = _TIME.fullmatch(raw) if isinstance(raw, str) else None
     minute = int(match[1]) * 60 + int(match[2]) if match else DAY_MINUTES + 1
     if minute > DAY_MINUTES:

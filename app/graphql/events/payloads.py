@@ -100,7 +100,7 @@ class RecordEventPayload:
         A repeated call under an idempotency key gets the receipt of the first call. Null if the call as a whole
         failed.
         """
-        return await _issue_receipt(info, self.call)
+        return await issue_receipt(info, self.call)
 
 
 @strawberry.type
@@ -174,7 +174,7 @@ class RecordEventsPayload:
         A repeated call under an idempotency key gets the receipt of the first call. Null if the call as a whole
         failed.
         """
-        return await _issue_receipt(info, self.call)
+        return await issue_receipt(info, self.call)
 
 
 def event_of_result(context: RequestContext, result: ItemResult) -> Event | None:
@@ -237,7 +237,8 @@ async def _find_warnings(context: RequestContext, result: ItemResult, *under: st
     return [] if remark is None else warnings_of([remark.with_prefix(*under)])
 
 
-async def _issue_receipt(info: Info, call: RecordedCall | None) -> IngestReceipt | None:
+async def issue_receipt(info: Info, call: RecordedCall | None) -> IngestReceipt | None:
+    """Return the receipt of a call; None for None."""
     # A large receipt costs a write, so it is issued only if the client selects it. If that write fails, the events stay
     # recorded.
     return None if call is None else receipt_of(await receipts.receipt_of(info.context.commands, call))

@@ -40,6 +40,7 @@ RESULT = """Result of the job, an object; null until it has ended. Its members d
 - `INCLUDE_MEMBERS`: the number of members `asked`.
 - `MEASURE_CONVERSION`: the figures of `RuleStatistics.conversion`.
 - `SIMULATE_RULE`: the figures of `simulateRule`.
+- `BROADCAST`: the number of `messages` queued.
 
 Every result also has the list `warnings`."""
 """The description of the field `result`, as Markdown."""

@@ -31,6 +31,7 @@ from app.graphql.types.paging import After, Before, Connection, First, Last, Pag
 from app.graphql.types.read_scope import NEEDS_READ
 from app.graphql.types.scalars import JSON
 
+from .consents import Consent, consents_of
 from .field_problems import FieldProblem, field_problems_of
 from .points import FirstExpiries, PassPoints, PointsExpiring, find_points_expiring
 from .statistics import PassStatistics, TimeWindow, build_pass_statistics
@@ -184,6 +185,12 @@ class Pass(Node):
         """
         info.context.actor.require(READ)
         return field_problems_of(self.stored.profile)
+
+    @strawberry.field
+    def consents(self, info: Info) -> list[Consent]:
+        """Consents that the customer ever gave or took back, by key. Needs the scope `read`."""
+        info.context.actor.require(READ)
+        return consents_of(self.stored.profile.consents)
 
     @strawberry.field
     async def tier_status(self, info: Info) -> PassTier | None:

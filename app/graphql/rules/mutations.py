@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import strawberry
-from strawberry.types.base import get_object_definition
-from strawberry.utils.str_converters import to_camel_case
 
 from app.commands.rules import rules as commands
 from app.commands.rules import simulations
@@ -15,7 +13,7 @@ from app.domain.rules.rules import OnCorrection, OnHistorical, RuleStatus
 from app.domain.values.text import parse_text
 from app.graphql.context import Info
 from app.graphql.jobs.jobs import Job, job_of
-from app.graphql.segments.criteria import CriteriaInput, FixedWindow, to_mapping
+from app.graphql.segments.criteria import CriteriaInput, FixedWindow, sent_values, to_mapping
 from app.graphql.types.filters import MetadataCondition
 from app.graphql.types.ids import given_id
 from app.graphql.types.payloads import InputWarning, UserError, user_errors, warnings_of
@@ -251,7 +249,7 @@ async def update_rule(
     that changes nothing makes no version.
     """
     try:
-        changed = await commands.update_rule(info.context.commands, _parse_rule_id(input.id), _sent_values(input))
+        changed = await commands.update_rule(info.context.commands, _parse_rule_id(input.id), sent_values(input))
     except Refused as refused:
         return UpdateRulePayload(user_errors=user_errors(refused.problems))
     warnings = warnings_of(await commands.warn_about_rule(info.context.commands, changed.latest))
@@ -333,13 +331,3 @@ async def _set_status(info: Info, input: RuleInput, status: RuleStatus, action: 
 
 def _parse_rule_id(id: strawberry.ID) -> str:
     return parse_text(given_id(id, "Rule"), "id")
-
-
-def _sent_values(input: UpdateRuleInput) -> dict[str, Any]:
-    """Return the values that the client sent, nulls included, as `to_mapping` writes them."""
-    sent: dict[str, Any] = {}
-    for field in get_object_definition(UpdateRuleInput, strict=True).fields:
-        value = getattr(input, field.python_name)
-        if field.python_name != "id" and value is not strawberry.UNSET:
-            sent[to_camel_case(field.python_name)] = to_mapping(value)
-    return sent

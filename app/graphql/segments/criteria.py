@@ -174,6 +174,16 @@ def to_mapping(value: Any) -> Any:
     return sent
 
 
+def sent_values(value: Any) -> dict[str, Any]:
+    """Return the fields of an input of changes that the client sent, nulls included, as `to_mapping` writes them."""
+    sent: dict[str, Any] = {}
+    for field in get_object_definition(type(value), strict=True).fields:
+        part = getattr(value, field.python_name)
+        if field.python_name != "id" and part is not strawberry.UNSET:
+            sent[to_camel_case(field.python_name)] = to_mapping(part)
+    return sent
+
+
 @strawberry.type
 class RollingWindowCriteria:
     """Window of time that moves with the clock. One unit is set: the largest that gives a whole number."""

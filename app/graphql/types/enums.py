@@ -162,7 +162,7 @@ describe_enum(
     "ActivityCategory",
     {
         "ACTION": "Something that a customer or a client did, for example a purchase or a change of the pass.",
-        "EFFECT": "Something that Punchcard derived: a segment was entered or left, or points expired.",
+        "EFFECT": "Something that Punchcard derived or did: a segment was entered, points expired, a message was sent.",
     },
 )
 
@@ -180,6 +180,7 @@ describe_enum(
         "INCLUDE_MEMBERS": "Asks a new rule about the members of its segment. Started by `createRule`.",
         "MEASURE_CONVERSION": "Compares who converted after a rule fired. Started by `measureRuleConversion`.",
         "SIMULATE_RULE": "Computes what a rule would have done, and changes nothing. Started by `simulateRule`.",
+        "BROADCAST": "Queues a message to each member of a segment. Started by `broadcastMessage`.",
     },
 )
 describe_enum(

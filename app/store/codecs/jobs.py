@@ -7,7 +7,7 @@ Each kind of job has an order of its own. To add one, add a class to `Order` and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -90,8 +90,24 @@ class ConversionOrder:
     before: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class BroadcastOrder:
+    """Message to queue for each member of a segment. `at_ms` is the business time of the call, from which it is valid."""
+
+    segment_id: str
+    channel_key: str
+    template_id: str
+    at_ms: int
+    valid_for_hours: int
+
+    def says_the_same(self, other: BroadcastOrder) -> bool:
+        """Return whether the other order is equal, apart from its time."""
+        return replace(self, at_ms=other.at_ms) == other
+
+
 Order = (
-    ConversionOrder
+    BroadcastOrder
+    | ConversionOrder
     | ImportOrder
     | ExportOrder
     | DeletionOrder
@@ -145,6 +161,14 @@ def order_to_doc(order: Order) -> Doc:
         rule = order.rule
         content = rule_version_to_doc(rule) | {"timezone": rule.timezone, "subject": rule.rule_id, "rev": rule.revision}
         return {**content, "version": rule.version, "at": rule.at, "period": list(order.period)}
+    if isinstance(order, BroadcastOrder):
+        return {
+            "segment": order.segment_id,
+            "channel": order.channel_key,
+            "template": order.template_id,
+            "at": order.at_ms,
+            "hours": order.valid_for_hours,
+        }
     return {
         "plan": plan_to_doc(order.plan),
         "create_missing_passes": order.create_missing_passes,
@@ -174,6 +198,14 @@ def order_from_doc(kind: JobKind, doc: Doc) -> Order:
             stored = doc["plan"]["layout"]
             plan = MemberPlan(doc["plan"]["begin"], None if stored is None else _layout_of(stored))
             return MemberImportOrder(doc["segment"], doc["list"], plan, size=doc["size"])
+        case JobKind.BROADCAST:
+            return BroadcastOrder(
+                segment_id=doc["segment"],
+                channel_key=doc["channel"],
+                template_id=doc["template"],
+                at_ms=doc["at"],
+                valid_for_hours=doc["hours"],
+            )
         case JobKind.EXPORT_EVENTS:
             return ExportOrder(event_query_from_doc(doc["query"]), ExportFormat(doc["format"]))
         case JobKind.EXPORT_ACTIVITIES:

@@ -17,6 +17,7 @@ from app.store.codecs.passes import erasure_to_doc, grave_to_doc
 from app.store.mongo.ids import new_id
 from app.store.mongo.oplog import prune_oplog
 from app.store.mongo.queries import Database, Doc, StageQueries, in_chunks, insert_new
+from app.store.workspace.messages import MessageQueries
 from app.store.workspace.pass_names import PassNameQueries
 from app.store.workspace.vocabulary import SOURCE, TYPE, VocabularyQueries
 
@@ -75,6 +76,16 @@ class EraseQueries(StageQueries):
         updates = [UpdateOne({"_id": doc["_id"], "workspace": card.workspace_id}, change) for doc in docs]
         await self._activities.bulk_write(updates, ordered=False)
         return int(docs[-1]["pos"])
+
+    async def erase_messages(self, cards: Sequence[Pass], at_ms: int) -> None:
+        """Replace the messages of passes by stubs, and delete the templates that are for one of them. Safe to repeat.
+
+        Indexes: those of `MessageQueries` and `MessageTemplateQueries` for a pass.
+        """
+        for card in cards:
+            messages = MessageQueries(self._db, card.workspace_id, self._in_chunk, is_sharded=self._is_sharded)
+            await messages.erase_of_pass(card.id, from_ms(at_ms))
+            await messages.templates.delete_of_pass(card.id)
 
     async def close_name(self, card: Pass) -> None:
         """Let every reader of the external id look at the pass. Safe to repeat. Index: _id."""

@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from app.domain.files.exports import FILE_TTL_SECONDS
-from app.domain.jobs import EXPORTS, MAX_OPEN_JOBS, UPLOADS, Job
-from app.store.codecs.jobs import Order, job_from_doc, order_to_doc, tally_to_doc
+from app.domain.jobs import EXPORTS, MAX_OPEN_JOBS, UPLOADS, Job, JobKind
+from app.store.codecs.jobs import Order, job_from_doc, order_from_doc, order_to_doc, tally_to_doc
 from app.store.mongo.paging import Page, PageRequest, read_page, to_stored_keys
-from app.store.mongo.queries import Database, Doc, WorkspaceQueries
+from app.store.mongo.queries import Database, Doc, WorkspaceQueries, insert_new
 
 PART_BYTES = 1_048_576
 LINES_PER_PART = 1_000
@@ -46,30 +46,36 @@ class JobQueries(WorkspaceQueries):
     async def insert(self, job: Job, order: Order, actor_id: str, position: object) -> bool:
         """Insert a job of this actor that begins at a position. Workers find it from now on.
 
-        Return whether it stays stored: False if the workspace has too many unfinished jobs. The upload of an import
+        Return whether it stays stored: False if the workspace has too many unfinished jobs. A job with this id that exists
+        stays unchanged. The upload of an import
         must be complete; it is kept until the job ends.
         """
-        await self._collection.insert_one(
-            self._in_workspace(
-                _id=job.id,
-                kind=job.kind.value,
-                status=job.status.value,
-                source=job.source,
-                **tally_to_doc(job.tally),
-                total=job.total,
-                dry_run=job.dry_run,
-                warnings=list(job.warnings),
-                created_at=job.created_at,
-                order=order_to_doc(order),
-                actor=actor_id,
-                position=position,
-                step=0,
-                open=1,
-                lease=0,
-                starts=0,
-                failures=0,
-            )
+        existing = await insert_new(
+            self._collection,
+            [
+                self._in_workspace(
+                    _id=job.id,
+                    kind=job.kind.value,
+                    status=job.status.value,
+                    source=job.source,
+                    **tally_to_doc(job.tally),
+                    total=job.total,
+                    dry_run=job.dry_run,
+                    warnings=list(job.warnings),
+                    created_at=job.created_at,
+                    order=order_to_doc(order),
+                    actor=actor_id,
+                    position=position,
+                    step=0,
+                    open=1,
+                    lease=0,
+                    starts=0,
+                    failures=0,
+                )
+            ],
         )
+        if existing:
+            return True
         unfinished = self._in_workspace(open=1)
         # Count after the insert: of calls at the same time, none may find room that another one takes.
         if await self._collection.count_documents(unfinished, limit=MAX_OPEN_JOBS + 1) > MAX_OPEN_JOBS:
@@ -103,6 +109,11 @@ class JobQueries(WorkspaceQueries):
         """Return the job of that id, or None. Index: _id."""
         doc = await self._collection.find_one(self._in_workspace(_id=job_id))
         return None if doc is None else job_from_doc(doc)
+
+    async def get_with_order(self, job_id: str) -> tuple[Job, Order] | None:
+        """Return the job of that id with its order, or None. Index: _id."""
+        doc = await self._collection.find_one(self._in_workspace(_id=job_id))
+        return None if doc is None else (job_from_doc(doc), order_from_doc(JobKind(doc["kind"]), doc["order"]))
 
     async def get_many(self, job_ids: Iterable[str]) -> dict[str, Job]:
         """Return the jobs that exist among the ids. Index: _id."""

@@ -16,6 +16,7 @@ from app.store.mongo.queries import Database, ErrorTranslating
 from .activities import ActivityQueries
 from .aggregations import AggregationQueries
 from .audit import AuditQueries
+from .channels import ChannelQueries
 from .codes import CodeQueries
 from .definitions import DefinitionQueries
 from .deliveries import DeliveryQueries
@@ -87,6 +88,7 @@ class Workspace(ErrorTranslating):
         self.reactions = ReactionQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.deliveries = DeliveryQueries(db, workspace_id, in_chunk)
         self.webhooks = WebhookQueries(db, workspace_id, in_chunk)
+        self.channels = ChannelQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.messages = MessageQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.jobs = JobQueries(db, workspace_id, in_chunk)
         self.exports = ExportQueries(db, workspace_id, in_chunk)

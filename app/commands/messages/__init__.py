@@ -1,0 +1,1 @@
+"""Commands of channels, consents and messages."""
