@@ -105,7 +105,7 @@ async def fetch(url: str, allowed: Allowed, *, max_bytes: int, timeout_seconds: 
 
 @dataclass(frozen=True, slots=True)
 class PostResponse:
-    """The answer to a POST: its status, its `Retry-After` header as sent, and the beginning of its body."""
+    """The answer to a POST: its status, its `Retry-After` header as sent, and the beginning of its body if asked for."""
 
     status: int
     retry_after: str | None = None
@@ -119,8 +119,12 @@ class Poster:
         self._backend = _CheckingBackend(allowed)
         self._idle: list[httpcore.AsyncConnectionPool] = []
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, timeout_seconds: float) -> PostResponse:
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, timeout_seconds: float, *, keeps_body: bool = False
+    ) -> PostResponse:
         """Send a POST and return the answer, with any status. Redirects are not followed.
+
+        The answer has the beginning of its body if the call `keeps_body`.
 
         A server that sends the status and then stalls has answered. Raises RequestFailed:
 
@@ -142,7 +146,8 @@ class Poster:
                         answer = PostResponse(
                             response.status, None if retry_after is None else retry_after.decode("latin-1")
                         )
-                        answer = replace(answer, body=await _drain(response))
+                        content = await _drain(response)
+                        answer = replace(answer, body=content) if keeps_body else answer
         except TimeoutError:
             if answer is None:
                 raise RequestFailed(Code.UNKNOWN, f"The server did not answer within {timeout_seconds:g} s.") from None

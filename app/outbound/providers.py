@@ -50,7 +50,7 @@ async def send(
     watch = Stopwatch(now_ms)
 
     async def post(url: str, headers: Mapping[str, str], body: bytes) -> PostResponse:
-        return await poster.post(url, headers, body, timeout_seconds)
+        return await poster.post(url, headers, body, timeout_seconds, keeps_body=True)
 
     try:
         answer = await _SENDERS[channel.provider](post, channel, secret or "", message, watch)

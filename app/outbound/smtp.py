@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from email.headerregistry import Address
@@ -34,10 +36,16 @@ QUIT_TIMEOUT_SECONDS = 2.0
 
 
 class SmtpSender:
-    """A sender of mails over one channel, any number at a time. It keeps connections for later mails."""
+    """A sender of mails over one channel, any number at a time. It keeps connections for later mails.
 
-    def __init__(self, channel: Channel, password: str | None, allowed: Allowed) -> None:
+    `tls` are the settings of TLS; by default, certificates are verified against those that the machine trusts.
+    """
+
+    def __init__(
+        self, channel: Channel, password: str | None, allowed: Allowed, tls: ssl.SSLContext | None = None
+    ) -> None:
         self._channel, self._password, self._allowed = channel, password, allowed
+        self._tls = tls
         self._idle: list[aiosmtplib.SMTP] = []
 
     async def send(self, mail: Rendered, now_ms: Callable[[], int], timeout_seconds: float) -> SendResult:
@@ -72,10 +80,10 @@ class SmtpSender:
             outcome, status, error = _outcome_of(refused.code), refused.code, refused.message
         except aiosmtplib.SMTPResponseException as failed:
             outcome, status, error = SendOutcome.FAILED, failed.code, failed.message
+        except (TimeoutError, aiosmtplib.SMTPTimeoutError):
+            outcome, error = SendOutcome.FAILED, f"The server did not answer within {timeout_seconds:g} s."
         except (aiosmtplib.SMTPException, OSError) as failed:
             outcome, error = SendOutcome.FAILED, str(failed) or type(failed).__name__
-        except TimeoutError:
-            outcome, error = SendOutcome.FAILED, f"The server did not answer within {timeout_seconds:g} s."
         except RequestFailed as failed:
             outcome, error = SendOutcome.FAILED, failed.message
         await self._keep_or_close(client, is_usable=outcome is not SendOutcome.FAILED)
@@ -106,6 +114,7 @@ class SmtpSender:
             password=self._password if username is not None else None,
             local_hostname="punchcard",
             timeout=timeout_seconds,
+            tls_context=None if security == "NONE" else self._tls or _default_tls(),
         )
         try:
             await client.connect()
@@ -155,10 +164,18 @@ def compose(channel: Channel, mail: Rendered) -> bytes:
 
 
 @asynccontextmanager
-async def open_smtp(channel: Channel, password: str | None, allowed: Allowed) -> AsyncIterator[SmtpSender]:
-    """Open a sender of mails for the block, and close its connections afterwards."""
-    async with contextlib.aclosing(SmtpSender(channel, password, allowed)) as sender:
+async def open_smtp(
+    channel: Channel, password: str | None, allowed: Allowed, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[SmtpSender]:
+    """Open a sender of mails for the block, and close its connections afterwards. Arguments as for SmtpSender."""
+    async with contextlib.aclosing(SmtpSender(channel, password, allowed, tls)) as sender:
         yield sender
+
+
+@functools.cache
+def _default_tls() -> ssl.SSLContext:
+    """Return the settings of TLS. They are created once, since that takes 20 ms."""
+    return ssl.create_default_context()
 
 
 def _to_ascii(address: str) -> str:

@@ -153,7 +153,7 @@ class MessageQueries(WorkspaceQueries):
 
     async def insert_stubs(self, message_ids: Sequence[str], at: datetime, existing: Sequence[str] = ()) -> None:
         """Store stubs under these ids, in place of the `existing` messages. Safe to repeat. Index: _id."""
-        stub = {"removed": at}
+        stub = {"removed": at, "expires_at": at + MESSAGE_TTL}
         await insert_new(self._collection, [self._in_workspace(_id=each, **stub) for each in message_ids])
         for each in (*message_ids, *existing):
             await self._collection.replace_one(self._by_id(each), self._in_workspace(**stub))
