@@ -121,11 +121,6 @@ def message_template_id(workspace_id: str, pass_id: str, content: str) -> str:
     return _digest("tmpl", workspace_id, pass_id, content)
 
 
-def effect_message_id(fired_event_id: str, effect: int) -> str:
-    """Return the id of the message that an effect of a firing sends, from the event of the firing."""
-    return _digest("msg", "effect", fired_event_id, str(effect))
-
-
 def direct_message_id(workspace_id: str, idempotency_key: str) -> str:
     """Return the id of the message of a call with this idempotency key."""
     return _digest("msg", "direct", workspace_id, idempotency_key)

@@ -39,22 +39,18 @@ async def _queue_batch(lease: JobLease, order: BroadcastOrder) -> bool:
     page = await lease.workspace.passes.members(
         order.segment_id, PageRequest(BROADCAST_BATCH_SIZE, None if after is None else (after,))
     )
-    templates = await lease.workspace.messages.templates.get_many([order.template_id])
-    template, now_ms = templates[order.template_id], system_ms()
+    now_ms = system_ms()
     queued = [
-        (
-            Message.queued(
-                broadcast_message_id(lease.run.job_id, card.id),
-                workspace_id=lease.run.workspace_id,
-                channel_key=order.channel_key,
-                pass_id=card.id,
-                template=template,
-                cause=MessageCause(MessageOrigin.BROADCAST, job_id=lease.run.job_id),
-                at=from_ms(order.at_ms),
-                now=from_ms(now_ms),
-                valid_for_hours=order.valid_for_hours,
-            ),
-            template,
+        Message.queued(
+            broadcast_message_id(lease.run.job_id, card.id),
+            workspace_id=lease.run.workspace_id,
+            channel_key=order.channel_key,
+            pass_id=card.id,
+            template_id=order.template_id,
+            cause=MessageCause(MessageOrigin.BROADCAST, job_id=lease.run.job_id),
+            at=from_ms(order.at_ms),
+            now=from_ms(now_ms),
+            valid_for_hours=order.valid_for_hours,
         )
         for card in page.items
     ]

@@ -6,11 +6,12 @@ import logging
 import uuid
 from dataclasses import dataclass
 
+from app.commands.messages.effects import queue_message
 from app.commands.points.receipts import receive_points
 from app.commands.rewards.issuing import give_units_back, issue_reward
 from app.domain.errors import StoreRefused, Unavailable
 from app.domain.reactions.parked import UNAVAILABLE, Refusal
-from app.domain.reactions.reactions import FreeUnits, IssueReward, Reaction, ReceivePoints
+from app.domain.reactions.reactions import FreeUnits, IssueReward, QueueMessage, Reaction, ReceivePoints
 from app.store.workspace.workspace import Workspace
 from workers.worker import Worker
 
@@ -58,4 +59,7 @@ async def _perform(worker: Worker, workspace: Workspace, reaction: Reaction, *, 
             return await issue_reward(worker.resources, workspace, reaction, body, is_retry=is_retry)
         case FreeUnits() as body:
             await give_units_back(workspace, reaction, body)
+            return None
+        case QueueMessage() as body:
+            await queue_message(worker.resources, workspace, reaction, body)
             return None

@@ -63,13 +63,15 @@ async def send_message(
         workspace_id=ctx.workspace.id,
         channel_key=channel.key,
         pass_id=card.id,
-        template=content.template,
+        template_id=content.template.id_in(ctx.workspace.id, card.id),
         cause=MessageCause(MessageOrigin.API),
         at=await ctx.now(),
         now=now,
         valid_for_hours=content.valid_for_hours,
     )
-    existing = await ctx.workspace.messages.insert_queued([(message, content.template)], to_ms(now))
+    # The template may hold personal data, so it belongs to the pass and is erased with it.
+    await ctx.workspace.messages.templates.insert({message.template_id: (content.template, card.id)})
+    existing = await ctx.workspace.messages.insert_queued([message], to_ms(now))
     ctx.resources.bus.wake("send", ctx.workspace.id)
     if not existing:
         return message

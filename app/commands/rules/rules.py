@@ -260,6 +260,15 @@ async def _check_rewards(ctx: Context, version: RuleVersion) -> None:
                 raise NotFound("reward", "effects", str(index), "issueReward", "rewardKey")
 
 
+async def _store_templates(ctx: Context, version: RuleVersion) -> None:
+    """Store the templates of the messages that a rule sends, by which its firings name them. Safe to repeat."""
+    templates = [effect.template for effect in version.effects if isinstance(effect, SendMessage)]
+    if templates:
+        await ctx.workspace.messages.templates.insert(
+            {each.id_in(ctx.workspace.id): (each, None) for each in templates}
+        )
+
+
 async def _check_channels(ctx: Context, version: RuleVersion) -> None:
     """Raise NotFound if a rule sends over a channel that does not exist or is archived. One round trip if it sends."""
     keys = {
@@ -316,6 +325,7 @@ async def _insert_version(ctx: Context, version: RuleVersion, *, read: int) -> N
     not the latest one any more.
     """
     is_live = version.status is not RuleStatus.ARCHIVED
+    await _store_templates(ctx, version)
     own = _count_comparisons(version)
 
     def build(revision: NextRevision) -> RuleVersion | None:

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from app.domain.ids import channel_id
-from app.domain.rules.message_templates import MessageTemplate
 from app.domain.rules.parsing_effects import DEFAULT_VALID_HOURS
 from app.domain.webhooks.deliveries import MAX_ATTEMPTS_SHOWN, Attempt
 
@@ -104,7 +103,7 @@ class Message:
         workspace_id: str,
         channel_key: str,
         pass_id: str,
-        template: MessageTemplate,
+        template_id: str,
         cause: MessageCause,
         at: datetime,
         now: datetime,
@@ -114,12 +113,11 @@ class Message:
 
         `at` is the instant of the firing or call, in business time; validity counts from it. `now` is system time.
         """
-        is_personal = cause.origin in (MessageOrigin.API, MessageOrigin.TEST)
         return cls(
             id=message_id,
             channel_id=channel_id(workspace_id, channel_key),
             pass_id=pass_id,
-            template_id=template.id_in(workspace_id, pass_id if is_personal else None),
+            template_id=template_id,
             cause=cause,
             queued_at=at,
             created_at=now,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from app.domain.activities import REDEMPTION_FAILED, ROLLED_BACK, RULE_WAS_FIRED, TRANSFERRED, UPDATED, Activity
 from app.domain.ids import outward_id
 from app.domain.values.decimals import plain
+from app.domain.values.instants import format_instant, parse_instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +90,42 @@ class FreeUnits:
         return cls(stored["redemption"], stored["declined"], reasons)
 
 
-Body = ReceivePoints | IssueReward | FreeUnits
+@dataclass(frozen=True, slots=True)
+class QueueMessage:
+    """Message that a rule sends. `event_id` is the event for which it fired, if it fired for one; `at` when it fired."""
+
+    channel_key: str
+    template_id: str
+    valid_for_hours: int
+    rule_id: str
+    rule_key: str
+    event_id: str | None
+    at: datetime
+
+    kind = "queueMessage"
+    prefix = "msg"
+    outlives_pass = False
+
+    def to_json(self) -> dict[str, object]:
+        """Return the reaction as the store keeps it while it is parked."""
+        return {
+            "channel": self.channel_key, "template": self.template_id, "hours": self.valid_for_hours,
+            "rule": self.rule_id, "rule_key": self.rule_key, "event": self.event_id, "at": format_instant(self.at),
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> QueueMessage:
+        """Return the reaction as stored."""
+        return cls(
+            stored["channel"], stored["template"], stored["hours"],
+            rule_id=stored["rule"], rule_key=stored["rule_key"], event_id=stored["event"],
+            at=parse_instant(stored["at"]),
+        )  # fmt: skip
+
+
+Body = ReceivePoints | IssueReward | FreeUnits | QueueMessage
 BODIES: Mapping[str, type[Body]] = MappingProxyType({
-    each.kind: each for each in (ReceivePoints, IssueReward, FreeUnits)
+    each.kind: each for each in (ReceivePoints, IssueReward, FreeUnits, QueueMessage)
 })  # fmt: skip
 
 
@@ -145,6 +180,16 @@ def _effects(activity: Activity) -> _Found:
         match result.get("outward"):
             case {"issueReward": {"rewardKey": str(key)}}:
                 bodies[result["index"]] = IssueReward(key, event["source"])
+            case {"sendMessage": {"channelKey": str(key), "templateId": str(template), "rule": str(rule)} as sent}:
+                bodies[result["index"]] = QueueMessage(
+                    key,
+                    template,
+                    sent["validForHours"],
+                    rule_id=rule,
+                    rule_key=event["source"].removeprefix("rule:"),
+                    event_id=sent.get("event"),
+                    at=activity.occurred_at,
+                )
     return event["id"], bodies
 
 

@@ -154,13 +154,16 @@ class Maker:
                 return Result(outward=effect_to_dict(effect))
             case SendMessage():
                 # The template is stored under its id, so that the firing and its activity stay small.
-                return Result(outward={"sendMessage": self._message(effect)})
+                return Result(outward={"sendMessage": self._message(rule, cause, effect)})
 
-    def _message(self, effect: SendMessage) -> dict[str, object]:
+    def _message(self, rule: RuleVersion, cause: Cause, effect: SendMessage) -> dict[str, object]:
+        of_event = {} if cause.event is None else {"event": cause.event.id}
         return {
             "channelKey": effect.channel_key,
             "templateId": effect.template.id_in(self.card.workspace_id),
             "validForHours": effect.valid_for_hours,
+            "rule": rule.rule_id,
+            **of_event,
         }
 
     def give(self, blank: Event, terms: Terms, points: Decimal) -> Event | None:

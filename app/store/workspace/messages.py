@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from pymongo import UpdateOne
 
-from app.domain.messages.messages import Message, MessageOrigin, MessageQuery, MessageStatus
+from app.domain.messages.messages import Message, MessageQuery, MessageStatus
 from app.domain.rules.message_templates import MessageTemplate, template_from_json
 from app.domain.values.instants import EARLIEST
 from app.store.codecs.messages import OPTIONAL_FIELDS, changing_fields, message_from_doc, message_to_doc
@@ -59,17 +59,15 @@ class MessageQueries(WorkspaceQueries):
         self.templates = MessageTemplateQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.lanes = ChannelLaneQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
 
-    async def insert_queued(self, queued: Sequence[tuple[Message, MessageTemplate]], now_ms: int) -> set[int]:
-        """Insert messages with their templates and announce the work to the workers that send. Safe to repeat.
+    async def insert_queued(self, queued: Sequence[Message], now_ms: int) -> set[int]:
+        """Insert messages, whose templates are stored, and announce the work to the workers that send. Safe to repeat.
 
         Returns the indexes of the messages that exist already, as a message or as a stub; these stay unchanged. `now_ms`
         is system time. The caller then wakes the stage `send` for the workspace. Index: _id.
         """
-        templates = {each.template_id: (template, _owner(each)) for each, template in queued}
-        await self.templates.insert(templates)
-        existing = await self.insert([each for each, _ in queued])
+        existing = await self.insert(queued)
         # A repeat announces messages that exist, too: the first call may have ended before its announcement.
-        for channel in sorted({each.channel_id for each, _ in queued}):
+        for channel in sorted({each.channel_id for each in queued}):
             await self.lanes.announce_work(now_ms, channel)
         return existing
 
@@ -189,8 +187,3 @@ class MessageQueries(WorkspaceQueries):
 def _change_to(message: Message) -> Doc:
     fields = changing_fields(message)
     return {"$set": fields, "$unset": {name: "" for name in OPTIONAL_FIELDS if name not in fields}}
-
-
-def _owner(message: Message) -> str | None:
-    """Return the pass that a template is for, which erasure deletes with the pass; None if several passes may share it."""
-    return message.pass_id if message.cause.origin in (MessageOrigin.API, MessageOrigin.TEST) else None

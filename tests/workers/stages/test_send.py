@@ -8,95 +8,33 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
 from app.clock import FixedClock, system_ms
-from app.commands.messages.channels import archive_channel, create_channel, update_channel
+from app.commands.messages.channels import archive_channel, update_channel
 from app.commands.messages.consents import record_consent
-from app.commands.messages.messages import broadcast_message, retry_messages, send_message
+from app.commands.messages.messages import broadcast_message, retry_messages
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.passes import update_pass
 from app.commands.passes.removals import erase_pass
-from app.domain.activities import Activity
 from app.domain.events.events import MESSAGE_SENT
-from app.domain.messages.channels import Channel
-from app.domain.messages.messages import Message, MessageQuery, MessageReason, MessageStatus
-from app.domain.passes.passes import Pass
+from app.domain.messages.messages import MessageQuery, MessageReason, MessageStatus
 from app.domain.webhooks.deliveries import RETRY_DELAYS_SECONDS
 from app.resources import Resources
 from app.store.mongo.paging import PageRequest
-from tests.business import Business, open_business
-from tests.mail_server import MailServer, run_mail_server
+from tests.messaging import HOUR, MINUTE, SECOND, Harness, open_harness
 from workers.main import STAGES
-from workers.stages.send import run_channel
 from workers.sweep import Sweep
 
-SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
 QUEUED, SENT, FAILED, SUPPRESSED = MessageStatus
 
 
-class Harness:
-    """A business with a channel over SMTP. It sends when a test asks, at the instant of the harness's own clock."""
-
-    def __init__(self, business: Business, mail: MailServer) -> None:
-        self.business, self.mail = business, mail
-        self.channel: Channel
-        # One hour ahead, so that messages that are due in system time are always due.
-        self.now_ms = system_ms() + HOUR
-
-    async def create_channel(self, **options: Any) -> Channel:
-        """Create the channel `mail`, or another one."""
-        settings = {"host": "127.0.0.1", "port": self.mail.port, "security": "NONE", "from": "shop@shop.test"}
-        sent = {"key": "mail", "name": "Mail", "kind": "EMAIL", "provider": "SMTP", "settings": settings, **options}
-        channel, _ = await create_channel(self.business.ctx, sent)
-        self.channel = channel
-        return channel
-
-    async def customer(self, name: str = "ann", **holder: str) -> Pass:
-        """Create a pass with an e-mail address."""
-        [card] = await self.business.create_passes(name)
-        await update_pass(self.business.ctx, card.id, holder={"email": f"{name}@home.test", "name": name, **holder})
-        await self.business.run_worker()
-        return card
-
-    async def queue(self, card: Pass, **content: Any) -> Message:
-        """Call sendMessage."""
-        content = {"channelKey": "mail", "template": "Hello {{ pass.holder.name }}", "subject": "Hi", **content}
-        key = content.pop("key", None)
-        return await send_message(self.business.ctx, content, pass_id=card.id, external_id=None, idempotency_key=key)
-
-    async def send(self, later_ms: int = 0, **options: Any) -> None:
-        """Send until there is nothing to do, so many milliseconds after the last time, and count the outcomes."""
-        self.now_ms += later_ms
-        options = {"worker": self.business.worker, "chance": lambda: 0.0, **options}
-        await run_channel(channel_id=self.channel.id, now_ms=lambda: self.now_ms, **options)
-        await self.business.run_worker()
-
-    async def read(self, message: Message) -> Message:
-        """Return a message as stored."""
-        return (await self.business.ctx.workspace.messages.get_many([message.id]))[message.id]
-
-    async def outcomes(self) -> list[Activity]:
-        """Return the activities that report outcomes of messages."""
-        return [each for each in await self.business.read_log() if each.type.startswith("customer.email.")]
-
-
 @pytest.fixture
-async def mail() -> AsyncIterator[MailServer]:
-    """Run a local mail server."""
-    async with run_mail_server() as server:
-        yield server
-
-
-@pytest.fixture
-async def harness(resources: Resources, clock: FixedClock, mail: MailServer) -> Harness:
-    """Create a business with a channel to the mail server."""
-    settings = replace(resources.settings, egress_allow=("127.0.0.1",), public_url="https://loyalty.test/punchcard")
-    harness = Harness(await open_business(replace(resources, settings=settings), clock), mail)
-    await harness.create_channel()
-    return harness
+async def harness(resources: Resources, clock: FixedClock) -> AsyncIterator[Harness]:
+    """Open a business with a channel to a local mail server."""
+    async with open_harness(resources, clock) as opened:
+        yield opened
 
 
 async def test_mail_arrives_once_and_is_reported_as_an_activity(harness: Harness) -> None:
