@@ -87,6 +87,10 @@ MESSAGE_ROUTES = ("email", "sms", "push", "http", "braze", "mailchimp", "interco
 MESSAGE_TYPES = frozenset(f"customer.{route}.{outcome}" for route in MESSAGE_ROUTES for outcome in ("sent", "failed"))
 """Types of activities that report the outcome of a message."""
 
+REWARDED = "customer.rewarded"
+"""A rule gave a reward to the customer."""
+CODE_ISSUED, CODE_NOT_ISSUED = "customer.publication.succeeded", "customer.publication.failed"
+"""The customer got the code of a redemption, or did not get it because the redemption was declined."""
 POINTS_PENDING = "customer.voucher.loyalty_card.points_pending"
 RULE_WAS_FIRED = "customer.rule.fired"
 """A rule fired. The activity is shown only to readers that name its type."""
@@ -243,6 +247,7 @@ def message_activity(route: str, *, was_sent: bool) -> str:
 def types_of(event: Event) -> tuple[str, ...]:
     """Return the types of the activities that report an event, in order: its own, then POINTS_ADDED if it adds points.
 
+    A redemption by which a rule gives a reward is REWARDED, too, and one with a code is CODE_ISSUED.
     Points that a rule awards have no activity of their type: POINTS_ADDED, or POINTS_PENDING until they are in the
     balance, and REWARDED_POINTS.
     What only asks the walk for something has none, and neither has a change of a segment's list by hand. Each event that
@@ -268,9 +273,20 @@ def types_of(event: Event) -> tuple[str, ...]:
         own_type = UPDATED
     else:
         own_type = OWN_TYPES.get(event.type, CUSTOM_EVENT)
+    if event.type == REDEMPTION:
+        is_issued = event.origin.rule is not None and not event.is_made
+        further = (*((REWARDED,) if is_issued else ()), *((CODE_ISSUED,) if _has_code(event) else ()))
+        return (own_type, *further, *((POINTS_ADDED,) if event.points > 0 else ()))
     return (own_type, POINTS_ADDED) if event.points > 0 else (own_type,)
 
 
-def declined_type_of(event: Event) -> str:
-    """Return the type of the activity that reports an event which was declined."""
-    return {REDEMPTION: REDEMPTION_FAILED, REDEMPTION_ROLLBACK: ROLLBACK_FAILED}.get(event.type, EVENT_DECLINED)
+def declined_types_of(event: Event) -> tuple[str, ...]:
+    """Return the types of the activities that report an event which was declined, in order."""
+    own_type = {REDEMPTION: REDEMPTION_FAILED, REDEMPTION_ROLLBACK: ROLLBACK_FAILED}.get(event.type, EVENT_DECLINED)
+    return (own_type, CODE_NOT_ISSUED) if _has_code(event) else (own_type,)
+
+
+def _has_code(event: Event) -> bool:
+    """Return whether an event redeems a reward that gives the customer a code."""
+    reward = None if event.guard is None else event.guard.reward
+    return reward is not None and reward.code is not None

@@ -12,7 +12,7 @@ from dataclasses import replace
 from app.commands.context import Context
 from app.commands.events.vocabulary import record_words
 from app.domain.actors import Actor
-from app.domain.errors import Refused
+from app.domain.errors import Code, Refused
 from app.domain.events.events import REDEMPTION, Category, Event, Origin
 from app.domain.events.guards import Guard, RewardGuard
 from app.domain.events.own_events import own_event
@@ -37,14 +37,17 @@ async def issue_reward(
 ) -> Refusal | None:
     """Record the redemption that an effect stands for, or return why not. Safe to repeat.
 
-    Nothing is recorded for an erased pass. Without `is_retry`, a redemption that was declined or removed is made already.
-    Raises Unavailable.
+    Nothing is recorded for an erased pass. Without `is_retry`, a redemption that was declined is made already. Raises
+    Unavailable.
     """
     survivors = await workspace.passes.existing([reaction.pass_id])
     pass_id = survivors.get(reaction.pass_id)
     if pass_id is None:
         return None
     identity = await _find_id(workspace, reaction, is_retry=is_retry)
+    if identity is None and not is_retry and await _is_stub(workspace, reaction.id):
+        # The stage restock has taken the units back from an attempt that took ten minutes to record its event.
+        return Refusal(Code.EVENT_REMOVED.value, "The redemption was removed. Retry it with retryRuleFirings.")
     if identity is None:
         # The fold may have lost its wake-up.
         resources.wake_fold(workspace.id, [pass_id])
@@ -83,6 +86,11 @@ async def _find_id(workspace: Workspace, reaction: Reaction, *, is_retry: bool) 
         if not (is_retry and is_declined):
             return None
     return None
+
+
+async def _is_stub(workspace: Workspace, identity: str) -> bool:
+    stored = (await workspace.events.stored([identity])).get(identity)
+    return stored is not None and stored.event is None
 
 
 def issued_id(reaction: Reaction, number: int) -> str:

@@ -1,4 +1,8 @@
-"""retryRuleFirings: internal events whose walk makes the failed effects of firings again."""
+"""retryRuleFirings: make the failed effects of firings again.
+
+For effects inside the pass, it records internal events, whose walk makes them. Effects outside the pass are parked, and
+the stage `react` makes them.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from app.clock import system_ms
 from app.commands.audit import record_audit_entry
 from app.commands.context import Context
 from app.domain.errors import Code, InvalidInput, LimitExceeded, Problem, refuse_if
@@ -43,9 +48,14 @@ async def retry_rule_firings(ctx: Context, *, ids: Sequence[str | None] | None, 
         await record_audit_entry(ctx, "retryRuleFirings", "Rule", subject_id, firings=str(number))
     now = await ctx.now()
     for start in range(0, len(firings), _PAGE):
-        events = [_retry_of(ctx, fired, now) for fired in firings[start : start + _PAGE]]
+        page = firings[start : start + _PAGE]
+        events = [_retry_of(ctx, fired, now) for fired in page if failed_effects(fired)]
         await ctx.workspace.events.insert([(event, b"") for event in events])
         ctx.resources.wake_fold(ctx.workspace.id, {event.pass_id for event in events})
+        if parked := [fired.id for fired in page if failed_effects(fired, outward=True)]:
+            await ctx.workspace.reactions.requeue(parked, system_ms())
+            await ctx.workspace.reactions.announce_work(system_ms())
+            ctx.resources.bus.wake("react", ctx.workspace.id)
     return len(firings)
 
 
@@ -86,7 +96,9 @@ async def _select_unmade(ctx: Context, firings: Sequence[Event]) -> list[Event]:
     """Return the firings with a failed effect that no retry has made yet."""
     made_ids = {fired.id: ids_of_failed(fired) for fired in firings}
     made = await ctx.workspace.events.get_many([each for ids in made_ids.values() for each in ids])
-    return [fired for fired in firings if not made.keys() >= made_ids[fired.id]]
+    with_outward = [fired.id for fired in firings if failed_effects(fired, outward=True)]
+    parked = await ctx.workspace.reactions.parked_among(with_outward) if with_outward else set()
+    return [fired for fired in firings if fired.id in parked or not made.keys() >= made_ids[fired.id]]
 
 
 def _find_obstacles(rules: Sequence[Rule], paths: Mapping[str, tuple[str, ...]]) -> list[Problem]:

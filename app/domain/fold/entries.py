@@ -12,7 +12,7 @@ from app.domain.activities import (
     UPDATED,
     CauseKind,
     Entry,
-    declined_type_of,
+    declined_types_of,
     types_of,
 )
 from app.domain.events.events import Event
@@ -78,10 +78,11 @@ class NewEntries:
             )
 
     def report_declined(self, event: Event, decision: Decision, at_ms: int) -> None:
-        """Add the entry of an event that was declined, with the reasons."""
+        """Add the entries of an event that was declined, with the reasons."""
         cause, late = {"kind": CauseKind.EVENT.value, "event": event.id}, event.occurred_ms < at_ms
         refs = {"event": event.id, "reasons": [[reason.code, reason.message] for reason in decision.reasons]}
-        self.add(declined_type_of(event), event.occurred_ms, cause, refs, late=late, historical=event.historical)
+        for activity_type in declined_types_of(event):
+            self.add(activity_type, event.occurred_ms, cause, refs, late=late, historical=event.historical)
 
     def report_made(self, event: Event, at_ms: int) -> Event:
         """Add the entries of an event that the walk made, and return the event with the number of its first one."""

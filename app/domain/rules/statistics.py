@@ -26,12 +26,13 @@ class FiringStatus(StrEnum):
     CONTROL = "CONTROL"
 
 
-def failed_effects(fired: Event) -> list[int]:
-    """Return the indexes of the effects of a firing that failed."""
+def failed_effects(fired: Event, *, outward: bool = False) -> list[int]:
+    """Return the indexes of the effects inside the pass that failed, or of those outside."""
     results = fired.metadata.get("effects")
     if not isinstance(results, list):
         return []
-    return [result["index"] for result in results if result["status"] == FiringStatus.FAILED.value]
+    failed = [result for result in results if result["status"] == FiringStatus.FAILED.value]
+    return [result["index"] for result in failed if ("outward" in result) is outward]
 
 
 def ids_of_failed(fired: Event) -> set[str]:

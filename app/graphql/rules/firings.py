@@ -12,7 +12,7 @@ import strawberry
 
 from app.domain.actors import READ
 from app.domain.events import events as domain
-from app.domain.ids import made_event_id
+from app.domain.ids import made_event_id, outward_id
 from app.domain.rules.statistics import FiringQuery, FiringStatus
 from app.domain.values.instants import parse_instant
 from app.domain.values.text import parse_text
@@ -52,7 +52,7 @@ describe_enum(
     RuleEffectStatus,
     "RuleEffectStatus",
     {
-        "SUCCEEDED": "The effect was made, or had nothing to make.",
+        "SUCCEEDED": "The effect was made, or had nothing to make. An effect outside the pass is made a moment later.",
         "FAILED": "The effect was not made. `reason` says why.",
     },
 )
@@ -73,7 +73,10 @@ class RuleEffectResult:
 
     @strawberry.field
     async def event(self, info: Info) -> Event | None:
-        """Event that the effect recorded. Null if it recorded none, or if the event was removed."""
+        """Event that the effect recorded. Null if it recorded none, or if the event was removed.
+
+        For a reward, it is the redemption. The effect is made a moment after the firing.
+        """
         if self.event_id is None:
             return None
         event: Event | None = await fetch_node(info.context, "Event", self.event_id)
@@ -210,12 +213,15 @@ def firing_of(event: domain.Event) -> RuleFiring:
 
 def _result_of(fired: domain.Event, stored: Mapping[str, Any]) -> RuleEffectResult:
     points, rule_id, cause = stored.get("points"), fired.origin.rule or "", fired.origin.cause or ""
+    event_id = stored.get("event")
+    if "issueReward" in stored.get("outward", {}):
+        event_id = outward_id("event", fired.id, stored["index"])
     return RuleEffectResult(
         index=stored["index"],
         status=RuleEffectStatus(stored["status"]),
         reason=stored.get("reason"),
         points=None if points is None else Decimal(points),
-        event_id=stored.get("event"),
+        event_id=event_id,
         made_id=made_event_id(rule_id, cause, cause, stored["index"]),
     )
 

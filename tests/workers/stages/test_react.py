@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 
-from app.clock import FixedClock
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import erase_pass
 from app.commands.points.transfers import RecordedTransfer, transfer_points
@@ -19,20 +17,16 @@ from app.domain.events.receipts import RecordStatus
 from app.domain.ids import outward_id
 from app.domain.state.earned import earned_points, spent_points
 from app.flow import SLOT_RANGES
-from app.resources import Resources
 from app.store.mongo.paging import PageRequest
 from app.store.operations.truncation import TruncationQueries
 from app.store.operations.upgrades import Upgrades
-from tests.business import Business, open_business
+from tests.business import Business
 from workers.main import STAGES
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
 
-
-@pytest.fixture
-async def business(resources: Resources) -> Business:
+@pytest.fixture(name="business")
+async def business_with_passes(business: Business) -> Business:
     """Return a business with the passes ann, who has 100 points, and bob."""
-    business = await open_business(resources, FixedClock(START))
     await business.record({"type": "point_add", "points": 100}, {"pass_external_id": "bob", "type": "visit"})
     await business.run_worker()
     return business

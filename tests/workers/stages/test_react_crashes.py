@@ -10,21 +10,19 @@ from typing import Any
 
 import pytest
 
-from app.clock import FixedClock, system_ms
+from app.clock import system_ms
 from app.commands.points.receipts import receive_points
 from app.commands.points.transfers import transfer_points
 from app.domain.errors import StoreRefused
 from app.domain.events.events import POINTS_TRANSFERRED, EventQuery
 from app.domain.ids import outward_id
-from app.resources import Resources
 from app.store.mongo.paging import PageRequest
 from app.store.stages.endpoint_leases import LEASE_MS, EndpointLeases
 from app.store.workspace.events import EventQueries
 from app.store.workspace.reactions import ReactionQueries
-from tests.business import Business, open_business
+from tests.business import Business
 from tests.crashes import Crash, CrashInjector
 from tests.workers.stages.test_deliver_crashes import with_crashes
-from tests.workers.stages.test_react import START
 from workers.reactions import performing
 from workers.reactions.outcomes import QueuedReactions
 from workers.reactions.reactor import Reactor
@@ -97,9 +95,9 @@ class Bank:
 
 
 @pytest.fixture
-async def bank(resources: Resources) -> Bank:
+async def bank(business: Business) -> Bank:
     """Return passes with points."""
-    found = Bank(await open_business(resources, FixedClock(START)))
+    found = Bank(business)
     await found.open()
     return found
 
