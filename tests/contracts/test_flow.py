@@ -8,7 +8,7 @@ import importlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -24,8 +24,11 @@ from app.commands.inbound.deliveries import Message, receive_message, verify_mes
 from app.commands.inbound.hooks import create_inbound_hook, update_inbound_hook
 from app.commands.jobs.exports import export_activities, export_events
 from app.commands.jobs.imports import import_events
+from app.commands.messages.channels import create_channel
+from app.commands.messages.messages import broadcast_message, send_message
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import erase_pass
+from app.commands.rules.rules import create_rule
 from app.commands.segments import create_segment, update_segment
 from app.commands.webhooks.endpoints import create_webhook_endpoint
 from app.commands.webhooks.replays import Replay, replay_webhook_deliveries
@@ -57,6 +60,8 @@ REFUNDS = {
 }
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RETENTION = ("activities=30", "jobs=30", "audit=30")
+MAILS = {"key": "mail", "name": "Mail", "kind": "EMAIL", "provider": "SMTP"}
+TEXT = {"channelKey": "mail", "template": "Hello"}
 MAPPING = {"fields": {"passExternalId": "who", "type": {"value": "visit"}}}
 
 
@@ -101,7 +106,7 @@ def test_flow_has_one_direction() -> None:
     backward = {(s.name, w) for s in FLOW for w in s.wakes if order.index(w) < order.index(s.name)}
     assert backward == {
         ("due", "fold"), ("backfill", "fold"), ("publish", "fold"), ("merge", "fold"), ("erase", "publish"),
-        ("erase", "merge"), ("jobs", "fold"),
+        ("erase", "merge"), ("jobs", "fold"), ("react", "fold"), ("send", "fold"),
     }  # fmt: skip
 
 
@@ -216,6 +221,8 @@ async def test_stages_read_write_and_wake_what_the_table_says(
     await observer.observe("fold", run_all_ranges("fold"))
     await merge_passes(ctx, ids["ann"], ids["bob"])
     await observer.observe("fold", run_all_ranges("fold"))
+    await create_channel(ctx, {**MAILS, "settings": {"host": "127.0.0.1", "from": "a@b.test"}})
+    await send_message(ctx, TEXT, pass_id=ids["ann"], external_id=None, idempotency_key=None)
     erased = (await erase_pass(ctx, external_id="ann")).pass_id
     await observer.observe("fold", run_all_ranges("fold"))
     await observer.observe("publish", STAGES["publish"](worker, ctx.workspace.id))
@@ -267,6 +274,7 @@ async def test_stages_read_write_and_wake_what_the_table_says(
         await asyncio.gather(*worker.tasks)
 
     await observer.observe("deliver", deliver())
+    await observe_messages(business, observer)
     receiver.respond = lambda _: 410
     for replay in (Replay(), Replay(statuses=tuple(WebhookDeliveryStatus))):
         replay_job, _ = await replay_webhook_deliveries(ctx, endpoint.id, replay)
@@ -303,3 +311,23 @@ async def test_stages_read_write_and_wake_what_the_table_says(
         # A stage may also read what it writes, and segments are read together with their definitions.
         allowed = {*stage.reads, *stage.writes, *(["definitions"] if "segments" in stage.reads else [])}
         assert set(stage.reads) <= observer.read[stage.name] <= allowed, stage.name
+
+
+async def observe_messages(business: Business, observer: StageObserver) -> None:
+    """Observe a broadcast, a rule that sends a message, and the stage that sends."""
+    ctx, worker = business.ctx, business.worker
+    segment = await business.create_segment("all", bought_within(3_000))
+    job = await broadcast_message(ctx, {**TEXT, "key": "news"}, segment_id=segment.id)
+    await observer.observe("jobs", STAGES["jobs"](worker, job.id))
+    effects = [{"sendMessage": TEXT}]
+    await create_rule(ctx, {"key": "r", "name": "R", "trigger": {"event": {"types": ["scan"]}}, "effects": effects})
+    business.clock.set(await ctx.now() + timedelta(seconds=1))
+    await business.record({"type": "scan", "pass_external_id": "cleo"})
+    await business.run_worker()
+
+    async def run(stage: str) -> None:
+        await STAGES[stage](worker, ctx.workspace.id)
+        await asyncio.gather(*worker.tasks)
+
+    await observer.observe("react", run("react"))
+    await observer.observe("send", run("send"))

@@ -39,6 +39,8 @@ from app.commands.inbound.reruns import discard_inbound_delivery, rerun_inbound_
 from app.commands.jobs.exports import export_activities, export_events
 from app.commands.jobs.imports import import_events
 from app.commands.jobs.jobs import cancel_job
+from app.commands.messages.channels import create_channel, update_channel
+from app.commands.messages.messages import retry_messages, send_message
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.passes import create_passes, update_pass
 from app.commands.passes.removals import delete_events, erase_pass
@@ -61,6 +63,7 @@ from app.domain.events.events import EventInput
 from app.domain.events.guards import Decision, Reason
 from app.domain.files.exports import ExportFormat
 from app.domain.jobs import JobStatus
+from app.domain.messages.messages import MessageQuery, MessageStatus
 from app.domain.passes.passes import PassInput
 from app.domain.rules.rules import RuleStatus
 from app.domain.rules.statistics import FiringQuery, FiringStatus
@@ -93,12 +96,14 @@ from app.store.stages.pending import BacklogPosition
 from app.store.workspace.exports import Part
 from tests.business import Business, bought_within, open_business, spent
 from tests.commands.rewards.shop import create, redeem, request, roll_back
+from tests.mail_server import run_mail_server
 from tests.receiver import run_receiver
 from tests.workers.jobs.test_imports import File, run_to_end, sales_csv
 from workers.main import STAGES
 from workers.stages.deliver import run_endpoint
 from workers.stages.due import next_due_ms
 from workers.stages.restock import restock
+from workers.stages.send import run_channel
 
 MODULES = [importlib.import_module(found.name) for found in pkgutil.walk_packages(app.store.__path__, "app.store.")]
 QUERIES = [cls for module in MODULES for cls in vars(module).values() if inspect.isclass(cls)
@@ -392,6 +397,7 @@ async def call_all_queries(business: Business) -> None:
     await aggregate_remove_and_merge(business)
     await receive_and_rerun(business)
     await deliver_and_replay(business)
+    await send_messages(business)
     await record_with_keys(business)
     await run_jobs_and_operations(business)
 
@@ -524,6 +530,45 @@ async def deliver_and_replay(business: Business) -> None:
     await run_endpoint(business.worker, endpoint.id, lambda: 2 * 10**14)
     await store.webhooks.page(PageRequest(2, after=(to_ms(await ctx.now()), "z")))
     await delete_webhook_endpoint(ctx, endpoint.id)
+
+
+async def send_messages(business: Business) -> None:
+    ctx, store, worker = business.ctx, business.ctx.workspace, business.worker
+    async with run_mail_server() as mail:
+        settings = {"host": "127.0.0.1", "port": mail.port, "security": "NONE", "from": "a@b.test"}
+        sent = {"key": "mail", "name": "Mail", "kind": "EMAIL", "provider": "SMTP", "settings": settings}
+        sent["frequencyCap"] = {"count": 5, "calendar": "DAY"}
+        channel, _ = await create_channel(ctx, sent)
+        await update_channel(ctx, channel.id, {"name": "Mails"})
+        [card] = await business.create_passes("mailed")
+        await update_pass(ctx, card.id, holder={"email": "a@b.test"})
+        content = {"channelKey": "mail", "template": "Hello"}
+        message = await send_message(ctx, content, pass_id=card.id, external_id=None, idempotency_key="m")
+        mail.answer_data = lambda _: "554 no"
+        await run_channel(worker, channel.id)
+        assert await retry_messages(ctx, ids=None, channel_key="mail") == 1
+        mail.answer_data = lambda _: "250 OK"
+        await run_channel(worker, channel.id)
+    assert (await store.messages.get_many([message.id]))[message.id].status is MessageStatus.SENT
+    now_ms = to_ms(datetime.now(UTC))
+    for query in (
+        MessageQuery(), MessageQuery(pass_ids=[card.id]), MessageQuery(channel_id=channel.id, rule_id="rule_none"),
+        MessageQuery(pass_ids=[card.id, "pass_none"], statuses=(MessageStatus.SENT,), job_id="job_none"),
+    ):  # fmt: skip
+        await store.messages.page(query, PageRequest(2, after=(now_ms, "z")))
+        await store.messages.count(query)
+    await store.channels.page(PageRequest(2, after=(now_ms, "z")))
+    await store.channels.count()
+    await store.messages.lanes.states([channel.id])
+    await store.messages.lanes.positions(channel.id)
+    assert await worker.channel_leases.waiting(0) == []
+    assert await worker.message_looks.overdue(now_ms) == set()
+    assert await worker.message_looks.release_held(now_ms, now_ms) == set()
+    assert await store.jobs.get_with_order("job_none") is None
+    await store.messages.erase_of_pass(card.id, datetime.now(UTC))
+    await store.messages.templates.delete_of_pass(card.id)
+    await store.messages.insert_stubs(["msg_stub"], datetime.now(UTC))
+    await store.messages.lanes.delete(channel.id)
 
 
 async def record_with_keys(business: Business) -> None:
