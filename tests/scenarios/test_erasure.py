@@ -36,6 +36,7 @@ EXPECTED_PLACES = {
     "inbound_deliveries",
     "job_files",
     "jobs",
+    "message_templates",
     "local.oplog.rs",
     "redis",
 }
@@ -58,6 +59,7 @@ async def test_erasure_leaves_nothing_of_a_pass_and_its_aliases_anywhere(
     await deliver_messages(api)
     await import_files(api)
     await start_exports(api)
+    await queue_messages(api)
     assert set(await find_places(api)) == EXPECTED_PLACES
     answer = await api.fetch_data(ERASE, externalId=ANN)
     await api.business.run_worker()
@@ -115,6 +117,20 @@ async def create_passes(api: Api) -> None:
     await api.business.run_worker()
     merge = "mutation ($a: ID!, $b: ID!) { mergePasses(input: {survivorId: $a, mergedId: $b}) { userErrors { code } } }"
     assert (await api.fetch_data(merge, a=ids[0], b=ids[1]))["mergePasses"]["userErrors"] == []
+    await api.business.run_worker()
+
+
+async def queue_messages(api: Api) -> None:
+    """Record a consent, and queue a message whose text is personal."""
+    create = """mutation { createChannel(input: {key: "mail", name: "Mail", kind: EMAIL, provider: SMTP, consentKey: "mail",
+      settings: {host: "smtp.example.com", from: "shop@example.com"}}) { userErrors { message } } }"""
+    assert (await api.fetch_data(create))["createChannel"]["userErrors"] == []
+    consent = "mutation ($i: RecordConsentInput!) { recordConsent(input: $i) { userErrors { message } } }"
+    sent = {"passExternalId": ANN, "channelKey": "mail", "given": True, "source": f"{WORD} form"}
+    assert (await api.fetch_data(consent, i=sent))["recordConsent"]["userErrors"] == []
+    send = "mutation ($i: SendOneMessageInput!) { sendMessage(input: $i) { userErrors { message } } }"
+    text = {"passExternalId": ANN, "channelKey": "mail", "template": f"Dear {WORD}", "idempotencyKey": f"{WORD} key"}
+    assert (await api.fetch_data(send, i=text))["sendMessage"]["userErrors"] == []
     await api.business.run_worker()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -45,6 +46,15 @@ class Handled:
         if self.result is None:
             return message
         return after_attempt(message, self.result, at, now_ms, chance=chance, is_channel_failing=is_channel_failing)
+
+
+def _without_address(result: SendResult, address: str) -> SendResult:
+    """Return the result without the address, which servers like to repeat in their answers."""
+    error = result.attempt.error
+    if error is None or not address:
+        return result
+    kept = re.sub(re.escape(address), "…", error, flags=re.IGNORECASE)
+    return replace(result, attempt=replace(result.attempt, error=kept))
 
 
 class MessageHandler:
@@ -118,7 +128,7 @@ class MessageHandler:
         if isinstance(rendered, Obstacle):
             return Handled(message, card.id, rendered)
         result = await self._sender.send(rendered, self._now_ms, self._timeout_seconds)
-        return Handled(message, card.id, result=result)
+        return Handled(message, card.id, result=_without_address(result, rendered.address))
 
     def _unsubscribe_url(self, pass_id: str) -> str | None:
         base = self._worker.resources.settings.public_url

@@ -197,11 +197,12 @@ async def test_message_that_is_not_valid_any_more_is_not_sent(harness: Harness, 
 
 async def test_recipient_that_the_server_refuses_fails_alone(harness: Harness) -> None:
     card, other = await harness.customer(), await harness.customer("bob")
-    harness.mail.answer_recipient = lambda address: "550 no such user" if "ann" in address else "250 OK"
+    harness.mail.answer_recipient = lambda to: f"550 <{to}> is unknown" if "ann" in to else "250 OK"
     refused, taken = await harness.queue(card), await harness.queue(other)
     await harness.send()
     stored = await harness.read(refused)
     assert (stored.status, stored.reason, stored.attempts[-1].status_code) == (FAILED, MessageReason.REFUSED, 550)
+    assert stored.error == "<…> is unknown"
     assert (await harness.read(taken)).status is SENT
 
 
