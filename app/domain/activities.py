@@ -14,6 +14,7 @@ from types import MappingProxyType
 from app.domain.events.events import (
     CONSENT_GIVEN,
     CONSENT_REVOKED,
+    GIFT_ADDED,
     LIST_EVENTS,
     MERGE_FINISHED,
     MESSAGE_EVENTS,
@@ -76,6 +77,8 @@ TIER_TYPES = frozenset({*TIER_CHANGES.values(), LOYALTY_UPDATED})
 
 REWARDED_POINTS = "customer.rewarded.loyalty_points"
 """A rule awarded points. The activity stands beside that of the points themselves."""
+GIFT_BALANCE_ADDED = "customer.voucher.gift.balance_added"
+"""Money was added to a gift card."""
 TRANSFERRED = "customer.voucher.loyalty_card.points_transferred"
 """Points left a pass for another one, entered it, or came back."""
 CONSENTS = MappingProxyType({
@@ -107,6 +110,7 @@ UNREPORTED = frozenset({MERGE_FINISHED, RULE_RETRIED, RULE_INCLUDED})
 """Types of events that no activity reports."""
 OWN_TYPES: Mapping[str, str] = MappingProxyType({
     REDEMPTION: REDEEMED, POINTS_TRANSFERRED: TRANSFERRED, POINTS_RETURNED: TRANSFERRED,
+    GIFT_ADDED: GIFT_BALANCE_ADDED,
 })  # fmt: skip
 """Types of events that have an activity of their own instead of CUSTOM_EVENT."""
 

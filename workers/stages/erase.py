@@ -19,8 +19,9 @@ import time
 
 from app.commands.passes.erasure import erase_copies, erase_documents
 from app.domain.passes.passes import Erased, Pass
-from app.domain.values.instants import to_ms
+from app.domain.values.instants import from_ms, to_ms
 from app.store.cache import EPOCH_TTL_SECONDS
+from app.store.workspace.workspace import Workspace
 from workers.failures import log_failures
 from workers.worker import Worker
 
@@ -69,7 +70,7 @@ async def erase_once(worker: Worker, pass_id: str) -> bool:
     if pass_ids not in worker.epoch_changed_at:
         await worker.erase_queries.erase_messages(cards, now_ms)
         for each in cards:
-            await workspace.reactions.forget_pass(each.id)
+            await _refuse_late_effects(workspace, each, now_ms)
             await worker.erase_queries.close_name(each)
             await worker.erase_queries.take_names_out(each)
             await _empty_activities(worker, each, now_ms)
@@ -104,6 +105,17 @@ async def _continue_later(worker: Worker, pass_id: str) -> None:
     """Run the stage again when all caches have expired."""
     await asyncio.sleep(CACHE_EXPIRY_SECONDS)
     await _guarded_erase(worker, pass_id)
+
+
+async def _refuse_late_effects(workspace: Workspace, card: Pass, now_ms: int) -> None:
+    """Insert a stub under the id of each effect outside the pass: a slow worker may have read its firing before."""
+    await workspace.reactions.forget_pass(card.id)
+    effects = await workspace.reactions.ending_with(card.id)
+    event_ids = [each.id for each in effects if each.body.prefix == "event"]
+    await workspace.removals.stub_missing(dict.fromkeys(event_ids, card.id), now_ms)
+    message_ids = [each.id for each in effects if each.body.prefix == "msg"]
+    if message_ids:
+        await workspace.messages.insert_stubs(message_ids, from_ms(now_ms))
 
 
 async def _empty_activities(worker: Worker, card: Pass, now_ms: int) -> None:

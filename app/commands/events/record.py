@@ -17,7 +17,7 @@ from app.domain.actors import STAFF
 from app.domain.errors import Code, InvalidInput, Problem, Refused, Unavailable
 from app.domain.events.attributes import Examined
 from app.domain.events.event_types import EventTypes
-from app.domain.events.events import DEFAULT_SOURCE, Event, EventInput, Origin
+from app.domain.events.events import DEFAULT_SOURCE, GIFTS, Event, EventInput, Origin
 from app.domain.events.guards import GUARDED_TYPES, NO_DEBT, Guard
 from app.domain.events.receipts import RecordStatus
 from app.domain.events.validation import Draft, ValidationRules, fingerprint, validate_event
@@ -270,6 +270,8 @@ def _identity(workspace_id: str, draft: Draft, idempotency_key: str | None, inde
 
 def _guard_of(draft: Draft, *, allows_debt: bool, historical: bool) -> Guard | None:
     """Return what the walk asks before the event counts. Historical imports are not guarded."""
+    if not historical and draft.type in GIFTS:
+        return replace(draft.guard or Guard(), gift=True)
     if historical or draft.guard is not None:
         return None if historical else draft.guard
     return NO_DEBT if draft.points < 0 and draft.type in GUARDED_TYPES and not allows_debt else None

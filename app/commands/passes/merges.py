@@ -31,6 +31,9 @@ async def merge_passes(ctx: Context, survivor_id: str, merged_id: str) -> Pass:
         if survivor_id == merged_id:
             raise InvalidInput(Code.INVALID, "A pass cannot be merged into itself; name two passes.", "mergedId")
         return survivor
+    if survivor.gift_currency != merged.gift_currency:
+        message = "A gift card is merged only with gift cards of its currency: its balance would be lost."
+        raise Conflict(message, "mergedId")
     aliases = await ctx.workspace.passes.aliases([survivor.id, merged.id])
     if sum(map(len, aliases.values())) >= MAX_ALIASES:
         raise LimitExceeded(f"At most {MAX_ALIASES} passes can be merged into one.", "survivorId")

@@ -47,19 +47,21 @@ async def create_passes(ctx: Context, items: Sequence[PassInput], action: str = 
     if not 1 <= len(items) <= MAX_EVENTS:
         code = Code.TOO_MANY if items else Code.REQUIRED
         raise InvalidInput(code, f"Between 1 and {MAX_EVENTS} passes a call; this one has {len(items)}.", "passes")
-    now = await ctx.now()
+    now, currency = await ctx.now(), (await ctx.profile()).currency
     results: list[PassResult | None] = [None] * len(items)
     drafts: dict[int, PassDraft] = {}
     new: dict[str, int] = {}
     for index, item in enumerate(items):
         try:
-            drafts[index] = validate_pass(item, now, ctx.resources.settings.metadata_bytes)
+            drafts[index] = validate_pass(item, now, ctx.resources.settings.metadata_bytes, currency)
             new.setdefault(drafts[index].external_id, index)
         except Refused as refused:
             results[index] = PassResult(index=index, status=RecordStatus.REJECTED, card=None, problems=refused.problems)
     new_indexes = list(new.values())
     cards = [
-        new_pass(ctx, draft.external_id, draft.profile, draft.installed_at, now)
+        replace(
+            new_pass(ctx, draft.external_id, draft.profile, draft.installed_at, now), gift_currency=draft.gift_currency
+        )
         for draft in (drafts[index] for index in new_indexes)
     ]
     cache, workspace_id = ctx.resources.cache, ctx.workspace.id
@@ -89,7 +91,8 @@ async def create_passes(ctx: Context, items: Sequence[PassInput], action: str = 
 
 def _compare_with_stored(index: int, draft: PassDraft, card: Pass) -> PassResult:
     """Return DUPLICATE if the stored pass was created from the same input, else CONFLICT."""
-    if (card.initial_profile, card.given_installed_at) == (draft.profile, draft.installed_at):
+    stored = (card.initial_profile, card.given_installed_at, card.gift_currency)
+    if stored == (draft.profile, draft.installed_at, draft.gift_currency):
         return PassResult(index, RecordStatus.DUPLICATE, card)
     problem = Problem(
         Code.TAKEN, "Another pass has this external id; update that one with updatePass.", ("externalId",)

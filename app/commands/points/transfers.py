@@ -13,11 +13,11 @@ from hashlib import sha256
 from app.commands.context import Context
 from app.commands.events.outcomes import REMOVED
 from app.domain.errors import Code, Conflict, InvalidInput, NotFound, Refused, Unavailable
-from app.domain.events.events import OWN_SOURCE, POINTS_TRANSFERRED, Event
-from app.domain.events.guards import Guard
+from app.domain.events.events import OWN_SOURCE, POINTS_RETURNED, POINTS_TRANSFERRED, Event
+from app.domain.events.guards import Guard, Outcome
 from app.domain.events.own_events import own_event
 from app.domain.events.receipts import RecordStatus
-from app.domain.ids import event_id
+from app.domain.ids import event_id, outward_id
 from app.domain.values.decimals import ZERO, canonical, parse_decimal
 from app.domain.values.text import encode_canonical, parse_optional
 from app.store.mongo.ids import ordered_id
@@ -29,6 +29,20 @@ class RecordedTransfer:
 
     event: Event
     status: RecordStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """A transfer as it is now: the event of the sender, its outcome, and the second event, if it is recorded."""
+
+    sent: Event
+    outcome: Outcome
+    received: Event | None
+
+    @property
+    def is_returned(self) -> bool:
+        """Whether the points went back to the sender."""
+        return self.received is not None and self.received.type == POINTS_RETURNED
 
 
 async def transfer_points(
@@ -61,6 +75,21 @@ async def transfer_points(
         event, status = await _find_stored(ctx, identity, fingerprint), RecordStatus.DUPLICATE
     ctx.resources.wake_fold(ctx.workspace.id, [event.pass_id])
     return RecordedTransfer(event, status)
+
+
+async def read_transfer(ctx: Context, sent: Event) -> Transfer:
+    """Return what is known of a transfer now, from the event that the sender's call recorded. Two round trips."""
+    received_id = received_event_id(sent.id)
+    decisions = await ctx.workspace.outboxes.decisions([sent.pass_id])
+    stored = await ctx.workspace.events.get_many([sent.id, received_id])
+    sent = stored.get(sent.id, sent)
+    decision = decisions.get(sent.id)
+    return Transfer(sent, sent.outcome if decision is None else decision.outcome, stored.get(received_id))
+
+
+def received_event_id(sent_id: str) -> str:
+    """Return the id of the second event of a transfer."""
+    return outward_id("event", sent_id, 0)
 
 
 async def _find_stored(ctx: Context, identity: str, fingerprint: bytes) -> Event:

@@ -55,7 +55,8 @@ TYPES: Mapping[str, Category] = MappingProxyType(
         ),
         Category.ACTIVITY,
     )
-    | dict.fromkeys(("point_add", "point_sub", "points_transferred", "points_returned"), Category.CUSTOM)
+    | dict.fromkeys(("point_add", "point_sub", "points_transferred", "points_returned", "gift_balance_added",
+                     "gift_balance_spent"), Category.CUSTOM)
     | dict.fromkeys(("field_updated", "field_increment", "field_decrement"), Category.FIELD_CHANGE)
 )  # fmt: skip
 """The built-in types and their categories."""
@@ -90,6 +91,9 @@ LIST_EVENTS = frozenset({LIST_ADDED, LIST_REMOVED})
 POINTS_TRANSFERRED, POINTS_RETURNED = "points_transferred", "points_returned"
 """Types of points that one pass sends and another receives, and of points that go back because the other pass is gone."""
 TRANSFERS = frozenset({POINTS_TRANSFERRED, POINTS_RETURNED})
+GIFT_ADDED, GIFT_SPENT = "gift_balance_added", "gift_balance_spent"
+"""Types whose amounts are added to the balance of a gift card, and taken from it."""
+GIFTS = frozenset({GIFT_ADDED, GIFT_SPENT})
 RECORDED_BY: Mapping[str, str] = MappingProxyType({
     REDEMPTION_ROLLBACK: "rollbackRedemption", **dict.fromkeys(TRANSFERS, "transferPoints"),
 })  # fmt: skip

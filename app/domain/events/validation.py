@@ -19,7 +19,7 @@ from app.domain.values.paths import split_keys
 from app.domain.values.text import encode_canonical, parse_external_id, parse_object, parse_text
 
 from .checkouts import find_checkout_problems, find_total
-from .events import DEFAULT_SOURCE, RECORDED_BY, STEPS, TYPES, Category, EventInput, parse_type
+from .events import DEFAULT_SOURCE, GIFTS, RECORDED_BY, STEPS, TYPES, Category, EventInput, parse_type
 from .guards import Guard, parse_guard
 from .points_expiry import PointsExpiry, parse_points_expiry
 
@@ -144,6 +144,8 @@ def validate_event(sent: EventInput, rules: ValidationRules) -> Draft:
         if amount is not None and amount < 0:
             problems.append(Problem(Code.OUT_OF_RANGE, "A total must not be negative.", ("amount",)))
     problems.extend(find_checkout_problems(event_type, amount, sent.correction_of))
+    if event_type in GIFTS:
+        problems.extend(_find_gift_problems(amount, sent))
     # Without a point in the whole text, no key has one.
     split = split_keys(metadata) if "." in metadata_text else metadata
     points_expiry = None
@@ -220,6 +222,16 @@ def _parse_type_and_category(sent: EventInput, problems: list[Problem]) -> tuple
         message = f"The category of '{event_type}' is {built_in}; give that category, or none."
         problems.append(Problem(Code.INVALID, message, ("category",)))
     return event_type, category or Category.CUSTOM
+
+
+def _find_gift_problems(amount: Decimal | None, sent: EventInput) -> Iterator[Problem]:
+    """Yield the problems of an event that changes the balance of a gift card."""
+    if sent.amount is None or amount == 0:
+        code = Code.REQUIRED if sent.amount is None else Code.OUT_OF_RANGE
+        yield Problem(code, "Give the amount by which the balance of the gift card changes, above 0.", ("amount",))
+    if sent.correction_of is not None:
+        message = "Events of this type correct no other event; record the opposite change without correctionOf."
+        yield Problem(Code.INVALID, message, ("correctionOf",))
 
 
 def _find_step_problems(old_value: str | None, new_value: str | None) -> Iterator[Problem]:

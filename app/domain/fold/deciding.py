@@ -20,6 +20,7 @@ from app.domain.events.guards import (
     OutcomeStatus,
     Reason,
 )
+from app.domain.passes.gifts import why_not_gift
 from app.domain.rewards.decisions import Redeemer, why_not
 from app.domain.rules.terms import net_amount
 from app.domain.state.redeemed import Redeemed
@@ -104,6 +105,9 @@ def _iter_guard_reasons(walk: Walk, event: Event, guard: Guard, at_ms: int) -> I
         redeemer = Redeemer(walk.context(at_ms), walk.derived.redeemed.get(asked.reward_id, Redeemed()))
         reward = walk.active.rewards.get(asked.reward_id)
         yield from why_not(reward, redeemer, asked.quantity, cost=-event.points, is_sold_out=asked.sold_out)
+    if guard.gift:
+        rows = (walk.derived.aggregates, walk.derived.made_aggregates)
+        yield from why_not_gift(event, walk.card.gift_currency, *rows)
     if guard.min_balance is not None and add(walk.balance, event.points) < guard.min_balance:
         needed = subtract(guard.min_balance, event.points)
         message = f"The balance is {plain(walk.balance)} points; this needs {plain(needed)}."

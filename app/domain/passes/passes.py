@@ -17,6 +17,7 @@ from app.domain.state.firings import RuleFirings
 from app.domain.state.lots import Lots, Pending
 from app.domain.state.measures import State
 from app.domain.state.redeemed import RedeemedRewards
+from app.domain.values.currencies import parse_currency
 from app.domain.values.decimals import ZERO
 from app.domain.values.instants import parse_instant
 from app.domain.values.path_values import PathValues
@@ -28,6 +29,9 @@ from .consents import Consent
 MAX_PROFILE_BYTES = 262_144
 """Size of holder, fields and metadata of a pass together, as JSON in UTF-8."""
 ACTIVE, INACTIVE = "ACTIVE", "INACTIVE"
+LOYALTY_CARD, GIFT_CARD = "LOYALTY_CARD", "GIFT_CARD"
+KINDS = (LOYALTY_CARD, GIFT_CARD)
+"""Kinds of passes. A gift card has a balance of money."""
 STATUSES = (ACTIVE, INACTIVE, "EXPIRED", "REVOKED")
 
 
@@ -138,6 +142,7 @@ class Pass:
     - `failures`: failed walks since the last successful one; 0 for a parked pass, which stays parked until its release.
     - `historical`: the pass was created for an import of past events, so its creation is no news.
     - `erased`: set on the stub of an erased pass. Only the values that the fold and the feed need remain.
+    - `gift_currency`: currency of a gift card; None for every other pass.
     - `alias_of`: survivor of a merged pass. `tier` is then the one that the survivor takes over, and `had_checkouts` says
       whether checkouts counted there.
 
@@ -177,6 +182,12 @@ class Pass:
     had_checkouts: bool = False
     redeemed: RedeemedRewards = field(default_factory=dict)
     decisions: Decisions = field(default_factory=dict)
+    gift_currency: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """The kind of the pass: LOYALTY_CARD or GIFT_CARD."""
+        return LOYALTY_CARD if self.gift_currency is None else GIFT_CARD
 
     @property
     def has_counted(self) -> bool:
@@ -221,6 +232,8 @@ class PassInput:
     fields: object = None
     metadata: object = None
     installed_at: object = None
+    kind: object = None
+    currency: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,10 +243,14 @@ class PassDraft:
     external_id: str
     profile: Profile
     installed_at: datetime | None
+    gift_currency: str | None = None
 
 
-def validate_pass(sent: PassInput, now: datetime, metadata_bytes: int) -> PassDraft:
-    """Return the checked draft of one input. Raises Refused with all problems."""
+def validate_pass(sent: PassInput, now: datetime, metadata_bytes: int, default_currency: str) -> PassDraft:
+    """Return the checked draft of one input. Raises Refused with all problems.
+
+    `default_currency` is that of a gift card for which the client gave none.
+    """
     problems: list[Problem] = []
     external_id = ""
     installed_at = None
@@ -251,11 +268,27 @@ def validate_pass(sent: PassInput, now: datetime, metadata_bytes: int) -> PassDr
                 raise InvalidInput(Code.OUT_OF_RANGE, "Give an instant that is not in the future.", "installedAt")
         except Refused as refused:
             problems.extend(refused.problems)
+    gift_currency = None
+    try:
+        gift_currency = _parse_gift_currency(sent, default_currency)
+    except Refused as refused:
+        problems.extend(refused.problems)
     if problems:
         raise Refused(*problems)
     profile = apply_changes(Profile(), changes)
     check_profile_size(profile, Profile())
-    return PassDraft(external_id, profile, installed_at)
+    return PassDraft(external_id, profile, installed_at, gift_currency)
+
+
+def _parse_gift_currency(sent: PassInput, default: str) -> str | None:
+    """Return the currency of a new gift card; None for another pass. Raises InvalidInput."""
+    if sent.kind not in (None, *KINDS):
+        raise InvalidInput(Code.UNKNOWN, f"Give one of {', '.join(KINDS)}.", "kind")
+    if sent.kind == GIFT_CARD:
+        return default if sent.currency is None else parse_currency(sent.currency, "currency")
+    if sent.currency is not None:
+        raise InvalidInput(Code.INVALID, "Only a gift card has a currency; give kind GIFT_CARD, or none.", "currency")
+    return None
 
 
 def check_profile_size(after: Profile, before: Profile) -> None:

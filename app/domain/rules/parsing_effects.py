@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from app.domain.errors import Code, InvalidInput, Problem, Refused, refuse_if
 from app.domain.events.event_types import parse_category
-from app.domain.events.events import RECORDED_BY, TYPES, Category, parse_type
+from app.domain.events.events import GIFT_SPENT, RECORDED_BY, TYPES, Category, parse_type
 from app.domain.events.points_expiry import MAX_DAYS
 from app.domain.values.currencies import parse_currency
 from app.domain.values.decimals import parse_decimal
@@ -189,6 +189,8 @@ def _find_type_problem(event_type: str) -> str | None:
     """Return why a rule cannot record events of a type; None if it can."""
     if TYPES.get(event_type) is Category.FIELD_CHANGE:
         return "Events of this type change a field; use updatePass instead."
+    if event_type == GIFT_SPENT:
+        return "A rule cannot spend from a gift card, because nobody would see it declined; give another type."
     if event_type in RECORDED_BY:
         return f"Only the mutation {RECORDED_BY[event_type]} records this type; give another type."
     if event_type in _CORRECTING:

@@ -15,6 +15,7 @@ from app.domain.actors import READ
 from app.domain.errors import Unavailable
 from app.domain.events import events as domain
 from app.domain.events.event_queries import EventQuery
+from app.domain.events.events import POINTS_TRANSFERRED
 from app.domain.events.guards import UNDECIDED, Outcome
 from app.domain.values.instants import from_ms, to_ms
 from app.graphql.context import Info, RequestContext
@@ -130,7 +131,8 @@ class Event(Node):
     @strawberry.field
     async def outcome(self, info: Info) -> EventOutcome:
         """Whether the event counts. A guarded event or a correction may be declined."""
-        return await read_outcome(info, self.own_id, self.own_outcome)
+        is_sent = self.type == POINTS_TRANSFERRED and self.points < 0
+        return await read_outcome(info, self.own_id, self.own_outcome, is_sent_transfer=is_sent)
 
     @strawberry.field
     async def label(self, info: Info) -> str:

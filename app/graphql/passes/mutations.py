@@ -18,7 +18,7 @@ from app.graphql.types.payloads import UserError, user_errors
 from app.graphql.types.read_scope import withheld
 from app.graphql.types.scalars import JSON, RawDateTime
 
-from .passes import HOLDER, PROFILE, Pass, PassStatus, pass_of
+from .passes import HOLDER, PROFILE, Pass, PassKind, PassStatus, pass_of
 
 
 @strawberry.input
@@ -59,6 +59,14 @@ class CreatePassInput:
         default=None,
         description="Instant at which the customer installed the pass, not in the future. Criteria with `never: "
         "SINCE_JOINED` count days from it. Default: unknown; they count from the creation.",
+    )
+    kind: PassKind = strawberry.field(
+        default=PassKind.LOYALTY_CARD, description="Kind of the pass, which never changes. Default: `LOYALTY_CARD`."
+    )
+    currency: str | None = strawberry.field(
+        default=None,
+        description="Currency of a gift card, as its ISO 4217 code. Default: that of the workspace. Only for the kind "
+        "`GIFT_CARD`.",
     )
 
 
@@ -233,6 +241,8 @@ def _pass_input_of(sent: CreatePassInput) -> PassInput:
         fields=sent.fields,
         metadata=sent.metadata,
         installed_at=sent.installed_at,
+        kind=sent.kind.value,
+        currency=sent.currency,
     )
 
 

@@ -12,6 +12,7 @@ import strawberry
 
 from app.domain.actors import READ
 from app.domain.passes import passes as domain
+from app.domain.passes.gifts import gift_balance
 from app.domain.values.instants import to_ms
 from app.domain.values.text import parse_external_id
 from app.graphql.activities import activities
@@ -46,6 +47,21 @@ class PassStatus(StrEnum):
     REVOKED = "REVOKED"
 
 
+class PassKind(StrEnum):
+    """Kind of a pass."""
+
+    LOYALTY_CARD = "LOYALTY_CARD"
+    GIFT_CARD = "GIFT_CARD"
+
+
+describe_enum(
+    PassKind,
+    "PassKind",
+    {
+        "LOYALTY_CARD": "A loyalty card, membership or ticket. Kind of a new pass.",
+        "GIFT_CARD": "A gift card: it has a balance of money in one currency.",
+    },
+)
 describe_enum(
     PassStatus,
     "PassStatus",
@@ -98,6 +114,12 @@ class Pass(Node):
     points_balance: Decimal = strawberry.field(
         description="Balance of points: the points of all counted events, without expired points. Negative if more "
         "points were spent than earned."
+    )
+    kind: PassKind = strawberry.field(description="Kind of the pass, as sent in `createPass`.")
+    currency: str | None = strawberry.field(description="Currency of a gift card. Null for every other pass.")
+    gift_balance: Decimal | None = strawberry.field(
+        description="Money on a gift card, in its `currency`: the amounts of its counted events of the type "
+        "`gift_balance_added`, less those of the type `gift_balance_spent`. Null for every other pass."
     )
     tier: str | None = strawberry.field(
         description="Key of the tier of the pass. Null if it has none. See `setTierProgram`."
@@ -259,7 +281,7 @@ def pass_of(card: domain.Pass, *, sent: Collection[str] = ()) -> Pass:
 
     `sent` names the parts of `PROFILE` and `HOLDER` that the call itself sent: they do not need the scope `read`.
     """
-    profile = card.profile
+    profile, currency = card.profile, card.gift_currency
     return Pass(
         id=strawberry.ID(to_global_id("Pass", card.id)),
         external_id=card.external_id,
@@ -273,6 +295,9 @@ def pass_of(card: domain.Pass, *, sent: Collection[str] = ()) -> Pass:
         metadata=JSON(profile.metadata),
         status=PassStatus(profile.status),
         points_balance=card.points,
+        kind=PassKind(card.kind),
+        currency=currency,
+        gift_balance=None if currency is None else gift_balance(currency, card.aggregates, card.made_aggregates),
         tier=card.tier_key,
         installed_at=card.installed_at,
         created_at=card.created_at,

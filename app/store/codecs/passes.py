@@ -59,6 +59,7 @@ def to_doc(card: Pass, system_ms: int = 0) -> Doc:
         **({} if card.lots is None else {"lots": {key: lot_to_doc(lot) for key, lot in card.lots.items()}}),
         **({"fails": card.failures} if card.failures else {}),
         **({"historical": True} if card.historical else {}),
+        **({} if card.gift_currency is None else {"gift": card.gift_currency}),
         **decisions_part(card),
         **redeemed_part(card),
     }
@@ -229,6 +230,7 @@ def from_doc(doc: Doc) -> Pass:
         firings=_firings_of(doc),
         pending_points=pending_from_docs(doc.get("wait", ())),
         failures=0 if "parked" in doc else doc.get("fails", 0),
+        gift_currency=doc.get("gift"),
         historical=doc.get("historical", False),
         installed_by_event=doc.get("installed_by_event", False),
         redeemed={reward_id: redeemed_from_doc(each) for reward_id, each in doc.get("redeemed", {}).items()},

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from pymongo import ReplaceOne
 
+from app.domain.activities import RULE_WAS_FIRED
 from app.domain.events.events import RULE_FIRED
 from app.domain.reactions.parked import ParkedReaction, Refusal
 from app.domain.reactions.reactions import BODIES, REACTED_TYPES, Reaction, reactions_of
@@ -64,6 +65,17 @@ class ReactionQueries(WorkspaceQueries):
             if len(found) == MAX_UNREAD or any(reactions_of(activity_from_doc(each)) for each in found):
                 return True
         return False
+
+    async def ending_with(self, pass_id: str) -> list[Reaction]:
+        """Return the effects outside a pass that end with it. Index: {workspace, pass, pos}."""
+        found: list[Reaction] = []
+        position: int | None = 0
+        while position is not None:
+            where = self._in_workspace(**{"pass": pass_id}, pos={"$gt": position}, type=RULE_WAS_FIRED)
+            docs = await self._activities.find(where).sort("pos", 1).limit(MAX_UNREAD).to_list(None)
+            found += [each for doc in docs for each in reactions_of(activity_from_doc(doc))]
+            position = docs[-1]["pos"] if len(docs) == MAX_UNREAD else None
+        return [each for each in found if not each.body.outlives_pass]
 
     async def first_unread(self) -> int | None:
         """Return the position of the first entry that the reader has not met and from which something follows.

@@ -15,7 +15,7 @@ from app.domain.errors import Code, Refused
 from app.domain.rules.checks import find_self_trigger, find_too_many_points, references_of_rule
 from app.domain.rules.effects import AwardExpiry, AwardPoints, EndOfPeriod, PointsPerAmount, Rounding
 from app.domain.rules.parsing import check_size, parse_rule
-from app.domain.rules.parsing_effects import EFFECTS, LATER_EFFECTS
+from app.domain.rules.parsing_effects import EFFECTS
 from app.domain.rules.parsing_triggers import WEEKDAYS
 from app.domain.rules.rules import Nth, PerPassLimit, RuleVersion, When
 from app.domain.rules.triggers import BalanceTrigger, EventTrigger, SegmentTrigger, TierChange, TierTrigger
@@ -299,7 +299,7 @@ SCRAPS = st.recursive(
 @given(st.dictionaries(
     st.sampled_from(["trigger", "effects", "conditions", "eventMetadata", "nth", "when", "limits", "active", "timezone",
                      "priority", "group", "status", "onCorrection", "historical", "controlGroupPercent"]),
-    SCRAPS | st.sampled_from([{"event": {"types": 3}}, [{name: {}} for name in (*EFFECTS, *LATER_EFFECTS)]]),
+    SCRAPS | st.sampled_from([{"event": {"types": 3}}, [{name: {}} for name in EFFECTS]]),
 ))  # fmt: skip
 def test_input_of_any_shape_is_read_or_refused(raw: dict[str, object]) -> None:
     with suppress(Refused):

@@ -169,3 +169,19 @@ async def test_nothing_is_given_to_a_pass_that_is_erased_first(
         await business.run_worker()
     assert await redemptions(business) == []
     assert await units(business) == 0
+
+
+async def test_a_late_insert_for_an_erased_pass_is_refused(business: Business) -> None:
+    """A slow worker has read the firing before the erasure: it finds a stub under the id of the effect."""
+    await offer(business)
+    await give_on_purchase(business, "coffee")
+    await business.record({"amount": 5})
+    await business.run_worker()
+    [redemption] = await redemptions(business)
+    erasure = await erase_pass(business.ctx, external_id="ann")
+    for _ in range(3):
+        await business.run_worker()
+    assert await business.ctx.resources.db["erasures"].find_one({"_id": erasure.pass_id}) is not None
+    assert redemption.event is not None
+    assert await business.ctx.workspace.events.insert([(redemption.event, b"")]) == {0}
+    assert await redemptions(business) == []
