@@ -20,12 +20,10 @@ from app.store.operations.truncation import TruncationQueries
 from app.store.stages.endpoint_leases import EndpointLeases, WaitingEndpoint
 from workers.delivery.readers import Runs
 from workers.looks import Asked
-from workers.stages.deliver import start_run
+from workers.stages import deliver, react, send
 from workers.stages.fold import find_workspaces
 from workers.stages.merge import complete_decided
-from workers.stages.react import start_run as start_reactor
 from workers.stages.restock import MIN_AGE_MS
-from workers.stages.send import start_run as start_sender
 
 from .diagnostics import STORE_INTERVAL_SECONDS
 from .sharing import HEARTBEAT_INTERVAL_SECONDS
@@ -147,11 +145,11 @@ class Sweep:
 
     async def deliver(self) -> None:
         """Start a run at every webhook endpoint that has work, and set timers for endpoints that have work soon."""
-        await self._start_readers("endpoint", self._worker.endpoint_leases, self._worker.dispatchers, start_run)
+        await self._start_readers("endpoint", self._worker.endpoint_leases, self._worker.dispatchers, deliver.start_run)
 
     async def react(self) -> None:
         """Start a run of react in every workspace that has work, and set timers for those that have work soon."""
-        await self._start_readers("react", self._worker.react_leases, self._worker.reactors, start_reactor)
+        await self._start_readers("react", self._worker.react_leases, self._worker.reactors, react.start_run)
 
     async def send(self) -> None:
         """Start a run at every channel that has work, and set timers for channels that have work soon.
@@ -167,7 +165,7 @@ class Sweep:
             found |= await worker.message_looks.overdue(now_ms - int(1_000 * OVERDUE_INTERVAL_SECONDS))
         for workspace_id, channel_id in sorted(found):
             await worker.resources.workspace(workspace_id).messages.lanes.announce_work(now_ms, channel_id)
-        await self._start_readers("channel", worker.channel_leases, worker.senders, start_sender)
+        await self._start_readers("channel", worker.channel_leases, worker.senders, send.start_run)
 
     async def _start_readers(
         self, kind: str, leases: EndpointLeases, runs: Runs, start: Callable[[Worker, WaitingEndpoint], None]

@@ -7,6 +7,7 @@ import asyncio
 import importlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +29,7 @@ from app.commands.messages.channels import create_channel
 from app.commands.messages.messages import broadcast_message, send_message
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import erase_pass
+from app.commands.points.transfers import transfer_points
 from app.commands.rules.rules import create_rule
 from app.commands.segments import create_segment, update_segment
 from app.commands.webhooks.endpoints import create_webhook_endpoint
@@ -36,6 +38,7 @@ from app.domain.activities import ActivityQuery
 from app.domain.events.event_queries import EventQuery
 from app.domain.events.events import EventInput
 from app.domain.files.exports import ExportFormat
+from app.domain.reactions.parked import Refusal
 from app.domain.webhooks.deliveries import WebhookDeliveryStatus
 from app.flow import FLOW, SLOT_RANGES, bounds_of, range_of
 from app.resources import Resources
@@ -97,6 +100,7 @@ def test_flow_has_one_direction() -> None:
         "export",
         "jobs",
         "deliver",
+        "react",
         "retain",
     }
     assert not BY_NAME["feed"].writes
@@ -189,6 +193,11 @@ class StageObserver:
         self.woken.setdefault(stage, set()).update(self._wakes)
 
 
+async def refuse(*_: object) -> Refusal:
+    """Refuse a reaction for good, so that it is parked."""
+    return Refusal("REFUSED", "Refused by the test.")
+
+
 async def test_stages_read_write_and_wake_what_the_table_says(
     observed: tuple[Business, CollectionListener], monkeypatch: pytest.MonkeyPatch, receiver: Receiver
 ) -> None:
@@ -275,6 +284,19 @@ async def test_stages_read_write_and_wake_what_the_table_says(
 
     await observer.observe("deliver", deliver())
     await observe_messages(business, observer)
+
+    async def react() -> None:
+        await STAGES["react"](worker, ctx.workspace.id)
+        await asyncio.gather(*worker.tasks)
+
+    await business.record({"type": "point_add", "points": 5, "pass_external_id": "cleo"})
+    givers = await ctx.workspace.passes.ids_of(["cleo", "dan"])
+    for points in (2, 3):
+        await transfer_points(ctx, givers["cleo"], givers["dan"], points)
+        await observer.observe("fold", run_all_ranges("fold"))
+        await observer.observe("publish", STAGES["publish"](worker, ctx.workspace.id))
+        with patch("workers.reactions.performing.receive_points", refuse) if points == 2 else nullcontext():
+            await observer.observe("react", react())
     receiver.respond = lambda _: 410
     for replay in (Replay(), Replay(statuses=tuple(WebhookDeliveryStatus))):
         replay_job, _ = await replay_webhook_deliveries(ctx, endpoint.id, replay)

@@ -45,6 +45,7 @@ from app.commands.passes.merges import merge_passes
 from app.commands.passes.passes import create_passes, update_pass
 from app.commands.passes.removals import delete_events, erase_pass
 from app.commands.rewards.stock import free_units
+from app.commands.points.transfers import read_transfer, transfer_points
 from app.commands.rules.rules import create_rule, set_rule_status
 from app.commands.segments import archive_segment, update_segment
 from app.commands.webhooks.endpoints import (
@@ -65,6 +66,8 @@ from app.domain.files.exports import ExportFormat
 from app.domain.jobs import JobStatus
 from app.domain.messages.messages import MessageQuery, MessageStatus
 from app.domain.passes.passes import PassInput
+from app.domain.reactions.parked import ParkedReaction, Refusal
+from app.domain.reactions.reactions import Reaction, ReceivePoints
 from app.domain.rules.rules import RuleStatus
 from app.domain.rules.statistics import FiringQuery, FiringStatus
 from app.domain.segments.segments import TIER_PROGRAM, DefinitionKind
@@ -398,6 +401,7 @@ async def call_all_queries(business: Business) -> None:
     await receive_and_rerun(business)
     await deliver_and_replay(business)
     await send_messages(business)
+    await react_and_repeat(business)
     await record_with_keys(business)
     await run_jobs_and_operations(business)
 
@@ -569,6 +573,33 @@ async def send_messages(business: Business) -> None:
     await store.messages.templates.delete_of_pass(card.id)
     await store.messages.insert_stubs(["msg_stub"], datetime.now(UTC))
     await store.messages.lanes.delete(channel.id)
+
+
+async def react_and_repeat(business: Business) -> None:
+    ctx, reactions = business.ctx, business.ctx.workspace.reactions
+    await business.record(
+        {"pass_external_id": "giver", "type": "point_add", "points": 5}, {"pass_external_id": "taker"}
+    )
+    await business.run_worker()
+    ids = await ctx.workspace.passes.ids_of(["giver", "taker"])
+    sent = (await transfer_points(ctx, ids["giver"], ids["taker"], 5, "t1")).event
+    await transfer_points(ctx, ids["giver"], ids["taker"], 5, "t1")
+    await read_transfer(ctx, sent)
+    await business.run_worker()
+    [*_, last] = await business.read_log()
+    body = ReceivePoints(sent.id, ids["taker"], Decimal(5))
+    reaction = Reaction(event_id=sent.id, index=0, pass_id=sent.pass_id, activity_id=last.id, body=body)
+    parked = ParkedReaction(reaction, Refusal("NO", "Not."), attempt_count=1, at=await ctx.now())
+    await reactions.park([parked])
+    assert await reactions.parked_among([sent.id]) == {sent.id}
+    await reactions.requeue([sent.id], 0)
+    assert len(await reactions.due(10)) == 1
+    await reactions.complete([reaction])
+    await reactions.forget_pass(sent.pass_id)
+    assert await reactions.ending_with(sent.pass_id) == []
+    assert await reactions.first_unread() is None
+    assert not await reactions.has_unmade([sent.pass_id])
+    await Upgrades(ctx.resources.db, ctx.resources.in_chunk).start_reactions(0)
 
 
 async def record_with_keys(business: Business) -> None:

@@ -100,6 +100,8 @@ INTERNAL = frozenset(
     app.store.stages.endpoint_leases.MAX_WAITING_ENDPOINTS
     app.store.stages.forget.MAX_DOUBTED_WORDS
     app.store.stages.job_leases.MAX_READ
+    app.commands.rewards.issuing.MAX_ISSUES
+    app.store.workspace.reactions.MAX_UNREAD
     app.telemetry.metrics.MAX_LABEL_CHARACTERS
     app.telemetry.metrics.MAX_LABEL_VALUES
     app.telemetry.operations.MAX_CODES

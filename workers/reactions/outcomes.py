@@ -97,7 +97,9 @@ class ReactionOutcomes:
         assert result.refusal is not None, "only what was not made is parked"
         due_ms = self._next_ms(attempt_count, now_ms) if result.may_retry else None
         _count("refused" if not result.may_retry else "failed" if due_ms is None else "parked")
-        parked = ParkedReaction(result.reaction, result.refusal, attempt_count, from_ms(now_ms), due_ms=due_ms)
+        parked = ParkedReaction(
+            result.reaction, result.refusal, attempt_count=attempt_count, at=from_ms(now_ms), due_ms=due_ms
+        )
         self.parked.append(parked)
         if due_ms is not None:
             self.set_due([*self.due, parked])

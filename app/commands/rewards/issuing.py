@@ -119,7 +119,9 @@ async def give_units_back(workspace: Workspace, reaction: Reaction, body: FreeUn
         body=IssueReward(reward.key, event.source),
     )
     code, message = next(iter(body.reasons), (NOT_ACTIVE, "The reward was declined."))
-    await workspace.reactions.park([ParkedReaction(effect, Refusal(code, message), 1, event.recorded_at)])
+    await workspace.reactions.park(
+        [ParkedReaction(effect, Refusal(code, message), attempt_count=1, at=event.recorded_at)]
+    )
 
 
 async def _build(ctx: Context, identity: str, pass_id: str, reaction: Reaction, body: IssueReward) -> Event:

@@ -277,7 +277,7 @@ def validate_pass(sent: PassInput, now: datetime, metadata_bytes: int, default_c
         raise Refused(*problems)
     profile = apply_changes(Profile(), changes)
     check_profile_size(profile, Profile())
-    return PassDraft(external_id, profile, installed_at, gift_currency)
+    return PassDraft(external_id, profile, installed_at, gift_currency=gift_currency)
 
 
 def _parse_gift_currency(sent: PassInput, default: str) -> str | None:

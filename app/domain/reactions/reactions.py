@@ -133,7 +133,7 @@ BODIES: Mapping[str, type[Body]] = MappingProxyType({
 class Reaction:
     """One effect outside the pass.
 
-    - `event_id`: event that the entry of the log tells about.
+    - `event_id`: event that the entry of the log reports.
     - `index`: index of the effect among those of the event.
     - `pass_id`: pass of the entry. After a merge, its survivor answers for it.
     """

@@ -8,17 +8,16 @@ from typing import Annotated
 
 import strawberry
 
+from app.commands.events import receipts
 from app.commands.events.outcomes import BatchOutcome, ItemResult
-from app.commands.events.receipts import RecordedCall, receipt_of
+from app.commands.events.receipts import RecordedCall
 from app.commands.points import transfers as commands
-from app.commands.points.transfers import Transfer as StoredTransfer
 from app.domain.errors import Refused
 from app.domain.events.guards import OutcomeStatus
 from app.domain.values.text import parse_text
 from app.graphql.context import Info
 from app.graphql.events.events import DeclineReason, Event, event_of
-from app.graphql.events.receipts import IngestReceipt
-from app.graphql.events.receipts import receipt_of as receipt_object
+from app.graphql.events.receipts import IngestReceipt, receipt_of
 from app.graphql.types.enums import describe_enum
 from app.graphql.types.ids import given_id
 from app.graphql.types.node import fetch_node
@@ -106,7 +105,7 @@ class TransferPointsPayload:
 
         Null if nothing was recorded.
         """
-        return None if self.call is None else receipt_object(await receipt_of(info.context.commands, self.call))
+        return None if self.call is None else receipt_of(await receipts.receipt_of(info.context.commands, self.call))
 
 
 async def transfer_points(
@@ -134,7 +133,7 @@ async def transfer_points(
     return TransferPointsPayload(transfer=_transfer_of(await commands.read_transfer(ctx, event)), call=call)
 
 
-def _transfer_of(found: StoredTransfer) -> Transfer:
+def _transfer_of(found: commands.Transfer) -> Transfer:
     outcome = found.outcome
     status = {
         OutcomeStatus.UNDECIDED: TransferStatus.PENDING,

@@ -20,8 +20,7 @@ from app.domain.webhooks.partitions import PARTITIONS, partition_of
 from app.store.mongo.ids import new_id
 from app.store.mongo.queries import Database, Doc, WorkspaceQueries, in_chunks, insert_new
 
-from .activities import any_of
-from .activities import from_doc as activity_from_doc
+from . import activities
 
 MAX_UNREAD = 200
 """Entries of a pass, or of a type, that one look for what follows from them reads."""
@@ -62,7 +61,7 @@ class ReactionQueries(WorkspaceQueries):
             position = 1 if doc is None else doc["next"][partition_of(pass_id)]
             where = self._in_workspace(**{"pass": pass_id}, pos={"$gte": position})
             found = await self._activities.find(where).sort("pos", 1).limit(MAX_UNREAD).to_list(None)
-            if len(found) == MAX_UNREAD or any(reactions_of(activity_from_doc(each)) for each in found):
+            if len(found) == MAX_UNREAD or any(reactions_of(activities.from_doc(each)) for each in found):
                 return True
         return False
 
@@ -73,7 +72,7 @@ class ReactionQueries(WorkspaceQueries):
         while position is not None:
             where = self._in_workspace(**{"pass": pass_id}, pos={"$gt": position}, type=RULE_WAS_FIRED)
             docs = await self._activities.find(where).sort("pos", 1).limit(MAX_UNREAD).to_list(None)
-            found += [each for doc in docs for each in reactions_of(activity_from_doc(doc))]
+            found += [each for doc in docs for each in reactions_of(activities.from_doc(doc))]
             position = docs[-1]["pos"] if len(docs) == MAX_UNREAD else None
         return [each for each in found if not each.body.outlives_pass]
 
@@ -89,7 +88,7 @@ class ReactionQueries(WorkspaceQueries):
         for each in sorted(REACTED_TYPES):
             where = self._in_workspace(type=each, pos={"$gte": low})
             found = await self._activities.find(where).sort("pos", 1).limit(MAX_UNREAD).to_list(None)
-            unmade = [doc for doc in found if reactions_of(activity_from_doc(doc))]
+            unmade = [doc for doc in found if reactions_of(activities.from_doc(doc))]
             positions += [doc["pos"] for doc in unmade[:1] or found[MAX_UNREAD - 1 :]]
         return min(positions, default=None)
 
@@ -120,16 +119,15 @@ class ReactionQueries(WorkspaceQueries):
         """Return those of the events with a reaction that was not made. Index: {workspace, event}."""
 
         async def find_chunk(chunk: Sequence[str]) -> list[Doc]:
-            return await self._collection.find(self._in_workspace(event=any_of(list(chunk))), {"event": 1}).to_list(
-                None
-            )
+            where = self._in_workspace(event=activities.any_of(list(chunk)))
+            return await self._collection.find(where, {"event": 1}).to_list(None)
 
         return {doc["event"] for doc in await in_chunks(find_chunk, list(dict.fromkeys(event_ids)), self._in_chunk)}
 
     async def requeue(self, event_ids: Sequence[str], now_ms: int) -> None:
         """Let the reactions of these events that were not made be due now. Safe to repeat. Index: {workspace, event}."""
         for start in range(0, len(event_ids), self._in_chunk):
-            where = self._in_workspace(event=any_of(list(event_ids[start : start + self._in_chunk])))
+            where = self._in_workspace(event=activities.any_of(list(event_ids[start : start + self._in_chunk])))
             docs = await self._collection.find(where, {"_id": 1}).to_list(None)
             for doc in docs:
                 await self._collection.update_one({"_id": doc["_id"]}, {"$set": {"due": now_ms}})
@@ -176,4 +174,10 @@ def _from_doc(doc: Doc) -> ParkedReaction:
         activity_id=doc["activity"],
         body=BODIES[doc["kind"]].from_json(doc["body"]),
     )
-    return ParkedReaction(reaction, Refusal(doc["code"], doc["reason"]), doc["tries"], doc["at"], due_ms=doc.get("due"))
+    return ParkedReaction(
+        reaction,
+        Refusal(doc["code"], doc["reason"]),
+        attempt_count=doc["tries"],
+        at=doc["at"],
+        due_ms=doc.get("due"),
+    )
