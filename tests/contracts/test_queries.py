@@ -44,8 +44,8 @@ from app.commands.messages.messages import retry_messages, send_message
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.passes import create_passes, update_pass
 from app.commands.passes.removals import delete_events, erase_pass
-from app.commands.rewards.stock import free_units
 from app.commands.points.transfers import read_transfer, transfer_points
+from app.commands.rewards.stock import free_units
 from app.commands.rules.rules import create_rule, set_rule_status
 from app.commands.segments import archive_segment, update_segment
 from app.commands.webhooks.endpoints import (

@@ -17,7 +17,7 @@ from app.domain.errors import Code, InvalidInput, LimitExceeded, Problem, refuse
 from app.domain.events.events import RULE_FIRED, RULE_RETRIED, Event
 from app.domain.events.own_events import own_event
 from app.domain.rules.rules import Rule, RuleStatus
-from app.domain.rules.statistics import FiringQuery, FiringStatus, ids_of_failed
+from app.domain.rules.statistics import FiringQuery, FiringStatus, failed_effects, ids_of_failed
 from app.store.mongo.ids import ordered_id
 from app.store.mongo.paging import PageRequest
 

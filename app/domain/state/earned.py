@@ -12,31 +12,37 @@ from app.domain.values.decimals import ZERO, add, subtract
 
 @dataclass(frozen=True, slots=True)
 class PointTotals:
-    """Points of a pass: what it has, what was earned and spent in all, and what has not entered the balance yet."""
+    """Points of a pass: what it has, what was earned and spent in all, and what has not entered the balance yet.
+
+    `transferred` are the points that other passes sent, less those sent to them.
+    """
 
     balance: Decimal
     pending: Decimal
     earned: Decimal = ZERO
     spent: Decimal = ZERO
+    transferred: Decimal = ZERO
 
     @property
     def expired(self) -> Decimal:
         """The points that expired, less those whose award was taken back afterwards.
 
-        So `earned` is `balance`, `pending`, `spent` and `expired` together.
+        So `earned` and `transferred` are `balance`, `pending`, `spent` and `expired` together.
         """
-        return subtract(subtract(subtract(self.earned, self.spent), self.balance), self.pending)
+        gained = add(self.earned, self.transferred)
+        return subtract(subtract(subtract(gained, self.spent), self.balance), self.pending)
 
 
 def total_points(balance: Decimal, pending: Iterable[Decimal], events: Iterable[Event]) -> PointTotals:
     """Return the totals of a pass of which `events` are all that count and have points."""
-    waiting = earned = spent = ZERO
+    waiting = earned = spent = transferred = ZERO
     for points in pending:
         waiting = add(waiting, points)
     for event in events:
         earned = add(earned, earned_points(event))
         spent = add(spent, spent_points(event))
-    return PointTotals(balance, waiting, earned=earned, spent=spent)
+        transferred = add(transferred, event.points) if event.type in TRANSFERS else transferred
+    return PointTotals(balance, waiting, earned=earned, spent=spent, transferred=transferred)
 
 
 def earned_points(event: Event) -> Decimal:

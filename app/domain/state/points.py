@@ -19,6 +19,7 @@ Points are a function of the *set* of counted events and an instant. The rules:
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
 

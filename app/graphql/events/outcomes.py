@@ -50,9 +50,7 @@ class EventOutcome:
     )
 
 
-async def read_outcome(
-    info: Info, event_id: str, known: Outcome, *, is_sent_transfer: bool = False
-) -> EventOutcome:
+async def read_outcome(info: Info, event_id: str, known: Outcome, *, is_sent_transfer: bool = False) -> EventOutcome:
     """Return the outcome of an event. One that was not decided when the event was read is read again.
 
     `is_sent_transfer`: the event takes the points of a transfer from the pass that sends them.

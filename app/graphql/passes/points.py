@@ -42,7 +42,7 @@ FirstExpiries = Annotated[
 class PassPoints:
     """Points of a pass: the present ones, and totals over all time.
 
-    What was earned is the balance, the pending points, what was spent and what expired, together.
+    What was earned and what was transferred are the balance, the pending points, what was spent and what expired, together.
     """
 
     card: strawberry.Private[Pass]
@@ -66,6 +66,11 @@ class PassPoints:
     async def spent_total(self, info: Info) -> Decimal:
         """Points redeemed or deducted in all, less what was given back."""
         return (await self._totals(info)).spent
+
+    @strawberry.field
+    async def transferred_total(self, info: Info) -> Decimal:
+        """Points that other passes sent to this one, less those that it sent to others. Negative if it sent more."""
+        return (await self._totals(info)).transferred
 
     @strawberry.field
     async def expired_total(self, info: Info) -> Decimal:

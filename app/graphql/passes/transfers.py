@@ -16,7 +16,8 @@ from app.domain.errors import Refused
 from app.domain.events.guards import OutcomeStatus
 from app.domain.values.text import parse_text
 from app.graphql.context import Info
-from app.graphql.events.events import DeclineReason, Event, event_of
+from app.graphql.events.events import Event, event_of
+from app.graphql.events.outcomes import DeclineReason
 from app.graphql.events.receipts import IngestReceipt, receipt_of
 from app.graphql.types.enums import describe_enum
 from app.graphql.types.ids import given_id

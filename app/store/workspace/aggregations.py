@@ -111,12 +111,13 @@ class AggregationQueries(EventQueries):
         Index: {workspace, pass, occurred_at, _id}.
         """
         await self._charge(EventQuery(pass_id=card.id))
-        counts = counting_in(card)
+        as_counting = counting_in(card)
         stages: list[Doc] = [
             {"$match": self._in_workspace(**{"pass": card.id, OCCURRED: {"$gte": EARLIEST}})},
             {"$match": {"points": {"$exists": True}}},
         ]
-        stored = [from_doc(doc) async for doc in self._collection.aggregate(stages) if counts(doc)]
+        docs = self._collection.aggregate(stages)
+        stored = [event async for doc in docs if (event := as_counting(doc)) is not None]
         pending = (each.points for each in card.pending_points.values())
         return total_points(card.points, pending, [*stored, *card.made_events])
 

@@ -13,7 +13,6 @@ from app.store.mongo.usage import charge_counted
 
 from .labels import LabelQueries, Labels, labels_from_doc
 
-
 O = TypeVar("O")  # noqa: E741
 V = TypeVar("V")
 

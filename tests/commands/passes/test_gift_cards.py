@@ -12,7 +12,8 @@ from app.commands.passes.merges import merge_passes
 from app.commands.passes.passes import create_passes
 from app.domain.activities import EVENT_DECLINED, GIFT_BALANCE_ADDED
 from app.domain.errors import Code, Conflict
-from app.domain.events.events import GIFT_ADDED, GIFT_SPENT, EventQuery
+from app.domain.events.event_queries import EventQuery
+from app.domain.events.events import GIFT_ADDED, GIFT_SPENT
 from app.domain.events.receipts import RecordStatus
 from app.domain.passes.gifts import INSUFFICIENT_BALANCE, NOT_A_GIFT_CARD, WRONG_CURRENCY, gift_balance
 from app.domain.passes.passes import GIFT_CARD, LOYALTY_CARD, PassInput

@@ -12,7 +12,8 @@ from app.commands.rules.inclusions import start_inclusion
 from app.commands.rules.rules import create_rule_with_job
 from app.commands.segments import create_segment
 from app.domain.errors import Code, Refused
-from app.domain.events.events import RULE_INCLUDED, EventQuery
+from app.domain.events.event_queries import EventQuery
+from app.domain.events.events import RULE_INCLUDED
 from app.domain.jobs import Job, JobStatus
 from app.store.mongo.paging import PageRequest
 from tests.business import Business, purchases

@@ -9,7 +9,8 @@ import pytest
 from app.commands.passes.list_imports import import_segment_members
 from app.commands.segments import archive_segment
 from app.domain.errors import Code, Refused
-from app.domain.events.events import LIST_ADDED, EventQuery
+from app.domain.events.event_queries import EventQuery
+from app.domain.events.events import LIST_ADDED
 from app.domain.files.imports import ImportFormat
 from app.domain.jobs import Job, JobStatus
 from app.domain.passes.lists import EXCLUDE, INCLUDE

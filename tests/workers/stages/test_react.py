@@ -11,7 +11,8 @@ from app.commands.passes.removals import erase_pass
 from app.commands.points.transfers import RecordedTransfer, transfer_points
 from app.domain.activities import EVENT_DECLINED, POINTS_ADDED, TRANSFERRED
 from app.domain.errors import Code, Conflict, NotFound, Refused
-from app.domain.events.events import POINTS_RETURNED, POINTS_TRANSFERRED, Event, EventQuery
+from app.domain.events.event_queries import EventQuery
+from app.domain.events.events import POINTS_RETURNED, POINTS_TRANSFERRED, Event
 from app.domain.events.guards import INSUFFICIENT_POINTS
 from app.domain.events.receipts import RecordStatus
 from app.domain.ids import outward_id

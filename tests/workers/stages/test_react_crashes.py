@@ -14,7 +14,8 @@ from app.clock import system_ms
 from app.commands.points.receipts import receive_points
 from app.commands.points.transfers import transfer_points
 from app.domain.errors import StoreRefused
-from app.domain.events.events import POINTS_TRANSFERRED, EventQuery
+from app.domain.events.event_queries import EventQuery
+from app.domain.events.events import POINTS_TRANSFERRED
 from app.domain.ids import outward_id
 from app.store.mongo.paging import PageRequest
 from app.store.stages.endpoint_leases import LEASE_MS, EndpointLeases

@@ -17,7 +17,8 @@ from app.commands.rules.retries import retry_rule_firings
 from app.commands.rules.rules import create_rule
 from app.domain.activities import CODE_ISSUED, REDEEMED, REDEMPTION_FAILED, REWARDED
 from app.domain.errors import Refused
-from app.domain.events.events import REDEMPTION, EventQuery
+from app.domain.events.event_queries import EventQuery
+from app.domain.events.events import REDEMPTION
 from app.domain.ids import outward_id, redemption_id
 from app.domain.rewards.redemptions import Redemption, RedemptionStatus
 from app.domain.rewards.rewards import LabelledReward
