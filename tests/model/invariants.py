@@ -130,7 +130,9 @@ class Invariants:
         elif self._script.has_guards:
             points = {event_id: each.points for event_id, each in self._script.points.items()}
             guards = GuardedInvariants(self._events, self._versions, points, self._script.guarded)
-            guards.check(card, family_log, is_merged=len(family) > 1, exact=instants and not removed)
+            guards.check(
+                card, family_log, is_merged=len(family) > 1, exact=instants and not removed and len(family) == 1
+            )
         else:
             self._check_points(card, counted, log, sent, instants=instants and not removed)
         transitions = 0

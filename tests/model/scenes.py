@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from app.domain.errors import Unavailable
+from app.domain.events.events import EventInput
 from tests.crashes import Crash
 from workers.stages import backfill, due, fold, merge, publish
 from workers.worker import Worker
@@ -28,8 +29,8 @@ ONE_MS = timedelta(milliseconds=1)
 class Stage(World):
     """A world in which only the steps of a scene happen."""
 
-    def __init__(self) -> None:
-        super().__init__(1, Odds())
+    def __init__(self, *, guarded: bool = False) -> None:
+        super().__init__(1, Odds(), guarded=guarded)
         self.db.history.is_kept = True
         self.script.steps.clear()
         self._batches = 0
@@ -43,6 +44,23 @@ class Stage(World):
     async def correct(self, *names: str) -> None:
         """Correct the points that these passes got by the last purchases, at the same instant."""
         await self.script.correct_step(str(self._batches), list(names or ("ann",)))(self.new_context())
+
+    async def deduct(self, *names: str, points: int = 40) -> None:
+        """Record a guarded deduction for each of the passes now. No purchase gives 40 points."""
+        self._batches += 1
+        inputs = [
+            EventInput(
+                "point_sub", pass_external_id=name, points=-points, guard={"minBalance": 0},
+                external_id=f"{self._batches} {name}",
+            )
+            for name in names or ("ann",)
+        ]  # fmt: skip
+        step = self.script.deduct_step(str(self._batches), await self.clock.now(), inputs)
+        await step(self.new_context())
+
+    async def define_deducting_segment(self) -> None:
+        """Create a segment whose measure is built from the deductions in the history."""
+        await self.script.define_deducting_step()(self.new_context())
 
     async def merge(self, survivor: str = "ann", other: str = "bob") -> None:
         """Merge a pass into another one, one millisecond from now."""
@@ -431,6 +449,58 @@ async def points_are_corrected_at_the_instant_of_their_grant(stage: Stage) -> No
     await stage.script.clock_step(START + 400 * QUARTER_DAY)(stage.new_context())
 
 
+async def backfill_writes_between_a_decision_and_its_clearing(stage: Stage) -> None:
+    """A fold declines a deduction and crashes before it clears the event. A backfill that saw nothing pending goes on.
+
+    It must keep the decision, and a new segment must not count the event.
+    """
+    for _ in range(3):
+        await stage.buy()
+    await stage.deduct(points=5)
+    await stage.fold()
+    await stage.define_segment("regular")
+    await stage.advance_clock()
+    slow = stage.new_worker()
+    acts: list[Callable[[], Awaitable[None]]] = [
+        stage.deduct, lambda: stage.deduct(points=90), stage.fold_and_crash, stage.define_deducting_segment,
+    ]  # fmt: skip
+    interleave(slow.fold_queries, "with_pending", after=acts)
+    await backfill.backfill(slow, stage.workspace_id)
+
+
+async def fold_crashes_before_it_clears_what_it_declined(stage: Stage) -> None:
+    """The next fold clears the event with the decision that the pass stores."""
+    await stage.buy()
+    await stage.deduct()
+    await stage.fold_and_crash()
+    await stage.fold()
+
+
+async def merged_pass_declined_what_the_survivor_can_afford(stage: Stage) -> None:
+    """The event stays declined when it has moved, also if the survivor was merged meanwhile."""
+    await stage.buy("ann", "bob", "cyd")
+    await stage.deduct("bob")
+    await stage.fold()
+    await stage.publish()
+    for _ in range(4):
+        await stage.buy("cyd", "ann")
+    await stage.merge("ann", "bob")
+    await stage.fold()
+    await stage.publish()
+    await stage.merge("cyd", "ann")
+    await stage.fold()
+
+
+async def purchase_is_removed_after_its_points_were_deducted(stage: Stage) -> None:
+    """The rebuild takes the deduction as it was decided, and the pass has a debt."""
+    for _ in range(2):
+        await stage.buy()
+    await stage.deduct(points=5)
+    await stage.fold()
+    await stage.remove_events(2)
+    await stage.fold()
+
+
 async def event_is_removed_before_a_merge_moves_it(stage: Stage) -> None:
     """The survivor counts the tombstone first. The event was published by the merged pass and never counts again."""
     await stage.buy("ann", "bob")
@@ -471,11 +541,20 @@ SCENES: Sequence[Scene] = (
 )
 
 
+GUARDED_SCENES: Sequence[Scene] = (
+    backfill_writes_between_a_decision_and_its_clearing,
+    fold_crashes_before_it_clears_what_it_declined,
+    merged_pass_declined_what_the_survivor_can_afford,
+    purchase_is_removed_after_its_points_were_deducted,
+)
+"""Scenes with guarded deductions."""
+
+
 def play(scene: Scene) -> int:
     """Play the scene, finish the work, check the store, and return the number of transitions. Raises AssertionError."""
 
     async def run_scene() -> int:
-        stage = Stage()
+        stage = Stage(guarded=scene in GUARDED_SCENES)
         await stage.create_workspace()
         await scene(stage)
         await stage.finish()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from .guarded_mutants import GUARDED_MUTANTS
 from .mutants import MUTANTS, Mutant
 from .rule_mutants import RULE_MUTANTS
-from .scenes import SCENES, Scene, play
+from .scenes import GUARDED_SCENES, SCENES, Scene, play
 from .schedule import Odds
 from .world import run
 
@@ -51,7 +52,21 @@ def test_removed_rule_breaks_the_points_of_a_random_run(mutant: Mutant) -> None:
         assert not all(survives(seed, *mutant.runs) for seed in range(60)), "the rule has no effect"
 
 
-@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
+@pytest.mark.parametrize("options", ["", "late", "merging"])
+def test_events_are_decided_once_and_in_order_whatever_crashes_and_races(options: str) -> None:
+    """Each outcome is stored and published once, fits the balance before it, and is that of an oracle if nothing is late."""
+    stats = [run(seed, None, **dict.fromkeys(["guarded", *options.split()], True)) for seed in range(SEEDS)]
+    assert sum(each.crashes for each in stats) > 5 * SEEDS
+
+
+@pytest.mark.parametrize("mutant", GUARDED_MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
+def test_removed_rule_breaks_the_outcomes_of_a_scene_or_a_random_run(mutant: Mutant) -> None:
+    with mutant.applied():
+        is_caught = not all(passes(scene) for scene in GUARDED_SCENES)
+        assert is_caught or not all(survives(seed, *mutant.runs) for seed in range(60)), "the rule has no effect"
+
+
+@pytest.mark.parametrize("scene", [*SCENES, *GUARDED_SCENES], ids=lambda scene: scene.__name__)
 def test_rare_interleaving_breaks_no_rule(scene: Scene) -> None:
     play(scene)
 
