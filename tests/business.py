@@ -18,7 +18,8 @@ from app.commands.workspaces.workspaces import create_workspace
 from app.domain.activities import Activity, ActivityQuery
 from app.domain.actors import SCOPES, Actor
 from app.domain.events.events import EventInput
-from app.domain.passes.passes import Pass, PassInput
+from app.domain.passes.inputs import PassInput
+from app.domain.passes.passes import Pass
 from app.domain.segments.segments import Segment
 from app.resources import Resources
 from app.store.mongo.paging import PageRequest

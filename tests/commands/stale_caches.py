@@ -26,7 +26,7 @@ from app.domain.events.event_queries import EventQuery
 from app.domain.events.events import EventInput
 from app.domain.events.receipts import RecordStatus
 from app.domain.ids import event_id, keyed_event_id
-from app.domain.passes.passes import PassInput
+from app.domain.passes.inputs import PassInput
 from app.store.cache import EPOCH_TTL_SECONDS, PASS_TTL_SECONDS, WorkspaceCache
 from tests.business import Business
 from workers.main import STAGES

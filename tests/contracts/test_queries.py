@@ -65,7 +65,7 @@ from app.domain.events.guards import Decision, Reason
 from app.domain.files.exports import ExportFormat
 from app.domain.jobs import JobStatus
 from app.domain.messages.messages import MessageQuery, MessageStatus
-from app.domain.passes.passes import PassInput
+from app.domain.passes.inputs import PassInput
 from app.domain.reactions.parked import ParkedReaction, Refusal
 from app.domain.reactions.reactions import Reaction, ReceivePoints
 from app.domain.rules.rules import RuleStatus

@@ -14,15 +14,8 @@ from app.domain.events.events import PASS_UPDATED, Category
 from app.domain.events.own_events import own_event
 from app.domain.events.receipts import RecordStatus
 from app.domain.ids import slot_of
-from app.domain.passes.passes import (
-    Pass,
-    PassDraft,
-    PassInput,
-    apply_changes,
-    check_profile_size,
-    validate_changes,
-    validate_pass,
-)
+from app.domain.passes.inputs import PassDraft, PassInput, validate_pass
+from app.domain.passes.passes import Pass, apply_changes, check_profile_size, validate_changes
 from app.domain.passes.profiles import FIELD_EVENTS, apply_field_event
 from app.flow import range_of
 from app.store.mongo.ids import ordered_id

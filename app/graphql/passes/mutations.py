@@ -9,7 +9,7 @@ import strawberry
 from app.commands.passes import passes as commands
 from app.domain.errors import Refused
 from app.domain.events.receipts import RecordStatus
-from app.domain.passes.passes import PassInput
+from app.domain.passes.inputs import PassInput
 from app.domain.values.text import parse_text
 from app.graphql.context import Info, RequestContext
 from app.graphql.types.enums import EventStatus

@@ -16,7 +16,8 @@ from app.domain.events.event_queries import EventQuery
 from app.domain.events.events import GIFT_ADDED, GIFT_SPENT
 from app.domain.events.receipts import RecordStatus
 from app.domain.passes.gifts import INSUFFICIENT_BALANCE, NOT_A_GIFT_CARD, WRONG_CURRENCY, gift_balance
-from app.domain.passes.passes import GIFT_CARD, LOYALTY_CARD, PassInput
+from app.domain.passes.inputs import PassInput
+from app.domain.passes.passes import GIFT_CARD, LOYALTY_CARD
 from app.store.mongo.paging import PageRequest
 from tests.business import Business
 

@@ -8,7 +8,8 @@ import pytest
 
 from app.commands.passes.passes import create_passes, update_pass
 from app.commands.passes.removals import remove_events
-from app.domain.passes.passes import Pass, PassInput
+from app.domain.passes.inputs import PassInput
+from app.domain.passes.passes import Pass
 from app.domain.values.instants import format_instant
 from tests.business import Business, list_transitions, no_purchase_for
 

@@ -16,7 +16,8 @@ from app.commands.passes.removals import erase_pass
 from app.domain.errors import Unavailable
 from app.domain.events.receipts import RecordStatus
 from app.domain.ids import pass_name_id
-from app.domain.passes.passes import PassInput, Profile
+from app.domain.passes.inputs import PassInput
+from app.domain.passes.passes import Profile
 from app.resources import Resources
 from app.store.operations.pass_names import NotNamed, forget_names, name_passes, require_names
 from app.store.workspace.pass_names import PassName, PassNameQueries

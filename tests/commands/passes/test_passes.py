@@ -9,7 +9,7 @@ import pytest
 from app.commands.passes.passes import create_passes, update_pass
 from app.domain.errors import Code
 from app.domain.events.receipts import RecordStatus
-from app.domain.passes.passes import PassInput
+from app.domain.passes.inputs import PassInput
 from tests.business import Business, no_purchase_for, purchases
 
 

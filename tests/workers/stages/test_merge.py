@@ -20,7 +20,7 @@ from app.domain.events.event_queries import EventQuery
 from app.domain.events.events import TOMBSTONES, Event
 from app.domain.events.receipts import RecordStatus
 from app.domain.events.tombstones import Tombstone
-from app.domain.passes.passes import PassInput
+from app.domain.passes.inputs import PassInput
 from app.domain.state import aggregates
 from app.flow import SLOT_RANGES
 from app.store.mongo.paging import PageRequest
