@@ -6,7 +6,6 @@ from app.commands.events import record
 from app.domain.fold import deciding, instant
 from app.domain.fold.derived import Derived
 from app.store.codecs import counting, pass_writes
-from app.store.stages import merge as merge_queries
 from app.store.stages import saves
 from app.store.stages.fold import FoldQueries
 from workers.stages import fold
@@ -89,14 +88,6 @@ GUARDED_MUTANTS = (
         function="_count",
         old="None if event.outcome.is_declined else decide(walk, event, at_ms)",
         new="decide(walk, event, at_ms)",
-        runs=MERGING,
-    ),
-    Mutant(
-        name="declined event moves as one that counted",
-        owner=merge_queries,
-        function="_next_move_of_doc",
-        old=" and not is_declined(doc)",
-        new="",
         runs=MERGING,
     ),
     Mutant(

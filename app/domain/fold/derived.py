@@ -131,7 +131,7 @@ class Derived:
         if event.type in FIELD_EVENTS:
             if event.type in UPDATES:
                 self.updated_at = max(self.updated_at, event.recorded_at)
-            if not is_made_here(event) and rebuilds_profile(event, self._card.evaluated_until_ms):
+            if not (event.is_made and is_made_here(event)) and rebuilds_profile(event, self._card.evaluated_until_ms):
                 self.profile = rebuild_profile(self._card.initial_profile, self.counted)
             else:
                 self.profile = apply_field_event(self.profile, event)
