@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from app.domain.activities import CUSTOM_EVENT, ERASED_DATA, POINTS_ADDED, POINTS_EXPIRED
+from app.domain.activities import CUSTOM_EVENT, ERASED_DATA, EVENT_DECLINED, POINTS_ADDED, POINTS_EXPIRED
 from app.domain.events.tombstones import is_tombstone
 from app.domain.ids import event_id, keyed_event_id
 from app.store.mongo.queries import Database
@@ -71,6 +71,8 @@ async def find_problems(db: Database, load: Load, ids: dict[str, str], now: date
     made = [doc for doc in made if "origin" in doc]
     events = [doc for doc in events if doc["_id"] not in made_ids]
     live = [event for event in events if "removed" not in event]
+    # A refund after a reject takes more than is left of the checkout.
+    declined = {event["_id"] for event in live if event.get("outcome", {}).get("status") == "DECLINED"}
     stored = {event["_id"] for event in events}
     if lost := {key for key, event in sent.items() if event["externalId"] in load.acknowledged} - stored:
         found.append(f"{len(lost)} acknowledged events are lost: {sorted(lost)[:3]}")
@@ -96,13 +98,17 @@ async def find_problems(db: Database, load: Load, ids: dict[str, str], now: date
             continue
         # Activities published by a merged pass are not published again by its survivor.
         family_activities = [a for a in activities if _survivor_of(a["pass"], survivors) == card["_id"]]
-        own_ids = sorted(event["_id"] for event in events if event["pass"] == card["_id"])
+        all_ids = sorted(event["_id"] for event in events if event["pass"] == card["_id"])
+        own_ids = [each for each in all_ids if each not in declined]
+        declined_ids = [each for each in all_ids if each in declined]
         adding_ids = [each for each in own_ids if each in sent and Decimal(sent[each].get("points", "0")) > 0]
-        for kind, expected in ((CUSTOM_EVENT, own_ids), (POINTS_ADDED, adding_ids)):
+        for kind, expected in (
+            (CUSTOM_EVENT, own_ids), (POINTS_ADDED, adding_ids), (EVENT_DECLINED, declined_ids),
+        ):  # fmt: skip
             reported = [a["cause"].get("event", "") for a in family_activities if a["type"] == kind]
             if sorted(each for each in reported if each and each not in made_ids) != expected:
                 found.append(f"{card['external_id']}: the feed does not contain every {kind} once")
-        counted = [event for event in live if event["pass"] == card["_id"]]
+        counted = [event for event in live if event["pass"] == card["_id"] and event["_id"] not in declined]
         found += _check_aggregates(card, counted)
         own_made = [event for event in made if event["pass"] == card["_id"]]
         found += _check_points(card, [*counted, *own_made], family_activities)
