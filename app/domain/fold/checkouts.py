@@ -43,9 +43,10 @@ def checkout_differences(walk: Walk, at_ms: int, events: Sequence[Event]) -> lis
     causes = {
         event.family: event.id for event in events if event.type in CHECKOUT_CORRECTIONS and event.id not in moved
     }
-    if _has_corrections(walk):
-        # A late checkout may follow its corrections, for example because more events were pending than a fold takes.
-        late = [event.id for event in events if event.type == CHECKOUT and not comes_first(event, walk.card)]
+    # A late checkout may follow its corrections, for example because more events were pending than a fold takes.
+    late = [event.id for event in events if event.type == CHECKOUT and not comes_first(event, walk.card)]
+    # Whether there are corrections is read from all rows of the walk, so ask only if it matters.
+    if late and _has_corrections(walk):
         causes = {**{each: each for each in late if each not in moved}, **causes}
     finished = [event.id for event in events if event.type == MERGE_FINISHED]
     if finished and _has_corrections(walk):

@@ -39,10 +39,11 @@ def count_events(walk: Walk, asking: Asking, at_ms: int, events: Sequence[Event]
 
     The corrections among the events are decided.
     """
-    step = _begin(walk, Step(at_ms, walk.snapshot(at_ms), is_creation=is_creation))
+    step = _begin(walk, Step(at_ms, walk.snapshot(at_ms), events, is_creation=is_creation))
     counted = [accepted for event in events if (accepted := _count(walk, at_ms, event)) is not None]
     walk.count_points(counted, at_ms)
-    _count_what_follows(walk, asking, at_ms, step, counted)
+    # Most instants decide nothing, and `replace` takes a tenth of their time.
+    _count_what_follows(walk, asking, at_ms, step if counted == events else replace(step, events=counted))
 
 
 def decide_events(walk: Walk, asking: Asking, at_ms: int, events: Sequence[Event]) -> None:
@@ -57,7 +58,7 @@ def decide_events(walk: Walk, asking: Asking, at_ms: int, events: Sequence[Event
         decision = walk.decisions.get(event.id)
         if decision is not None and decision.balance is not None:
             walk.decisions[event.id] = replace(decision, balance=walk.balance)
-        _count_what_follows(walk, asking, at_ms, step, [accepted])
+        _count_what_follows(walk, asking, at_ms, replace(step, events=[accepted]))
 
 
 def _count(walk: Walk, at_ms: int, event: Event) -> Event | None:
@@ -65,18 +66,22 @@ def _count(walk: Walk, at_ms: int, event: Event) -> Event | None:
 
     An event that a merged pass declined stays declined, and was published there.
     """
-    accepted = None if event.outcome.is_declined else decide(walk, event, at_ms)
+    accepted: Event | None = event
+    if event.guard is not None or event.correction_of is not None:
+        accepted = None if event.outcome.is_declined else decide(walk, event, at_ms)
     if accepted is not None:
         walk.apply(accepted, at_ms)
     return accepted
 
 
-def _count_what_follows(walk: Walk, asking: Asking, at_ms: int, step: Step, events: Sequence[Event]) -> None:
-    """Count what the walk makes for events that have counted, evaluate all segments, and ask the rules."""
+def _count_what_follows(walk: Walk, asking: Asking, at_ms: int, step: Step) -> None:
+    """Count what the walk makes for the step's events, which have counted, evaluate all segments, and ask the rules."""
+    events = step.events
     differences = walk.count_made(checkout_differences(walk, at_ms, events), at_ms)
     differences += walk.count_made(differences_of_events(walk, at_ms, events), at_ms)
     differences += walk.count_made(make_retried_effects(walk, at_ms, events), at_ms)
-    step = replace(step, events=(*events, *differences) if differences else events)
+    if differences:
+        step = replace(step, events=(*events, *differences))
     transitions = walk.evaluate(step)
     is_merge = bool(events) and all(map(is_of_merge, events))
     _ask(walk, asking, at_ms, Happened(step.events, transitions, is_merge=is_merge))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 
-from app.domain.errors import Code, Refused
+from app.domain.errors import Code, InvalidInput, Refused
 from app.domain.events.corrections import apply_correction
 from app.domain.events.events import Category, Event, EventInput, Origin
+from app.domain.events.guards import Outcome, OutcomeStatus
 from app.domain.events.validation import Draft, ValidationRules, validate_event
 from app.domain.values.decimals import ZERO
 
@@ -45,9 +47,10 @@ def draft(kind: str, **sent: object) -> Draft:
 @pytest.mark.parametrize(
     ("kind", "sent", "of", "amount", "currency"),
     [
-        ("refund", {}, original(), 50, "EUR"),  # A1-10: checkout_reject returns the whole amount.
-        ("credit", {}, original("charge"), 50, "EUR"),
-        ("charge", {}, original("refund"), 50, "EUR"),
+        # Without an amount, the walk takes what is left.
+        ("refund", {}, original(), None, "EUR"),
+        ("credit", {}, original("charge"), None, "EUR"),
+        ("charge", {}, original("refund"), None, "EUR"),
         ("refund", {"amount": 20}, original(), 20, "EUR"),  # A1-10: checkout_update lowers the amount.
         ("charge", {"amount": 70}, original(), 70, "EUR"),  # A1-10: checkout_update raises the amount.
         ("refund", {"amount": 50, "currency": "EUR"}, original(), 50, "EUR"),
@@ -66,6 +69,16 @@ def test_correction_takes_missing_values_from_the_original(
     counted = apply_correction(draft(kind, **sent), of)
     assert (counted.amount, counted.currency) == (amount, currency)
     assert counted.points == 0
+
+
+def test_correction_of_a_declined_event_is_refused_and_the_amount_of_a_checkout_is_no_limit() -> None:
+    declined = replace(original(), outcome=Outcome(OutcomeStatus.DECLINED))
+    with pytest.raises(InvalidInput) as refused:
+        apply_correction(draft("refund"), declined)
+    assert [(problem.code, problem.field) for problem in refused.value.problems] == [
+        (Code.NOT_COUNTED, ("correctionOf",))
+    ]
+    assert apply_correction(draft("refund", amount=60), original("checkout")).amount == 60
 
 
 @pytest.mark.parametrize(

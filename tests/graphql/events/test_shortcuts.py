@@ -66,7 +66,7 @@ async def test_recordPurchase_and_recordRefund_store_the_same_fields_as_recordEv
         '{ pass(externalId: "ann") { pointsBalance statistics { spend { gross refunded net } } } }'
     )
     assert data["pass"]["pointsBalance"] == "29"
-    assert data["pass"]["statistics"]["spend"] == [{"gross": "29.30", "refunded": "29.30", "net": "0"}]
+    assert data["pass"]["statistics"]["spend"] == [{"gross": "29.30", "refunded": "29.30", "net": "0.00"}]
 
 
 async def test_shortcut_and_recordEvent_recognise_the_same_event_as_a_duplicate(api: Api) -> None:
