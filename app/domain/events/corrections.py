@@ -21,7 +21,7 @@ def apply_correction(draft: Draft, original: Event | None) -> Draft:
     """Return the draft of a correction, with its amount and currency derived from the event that it corrects.
 
     `original` is that event, or None if the pass has no such event; it may be a correction itself. A transaction in the
-    opposite direction, such as a refund of a purchase, may omit its amount: it then stands for what is left of the original
+    opposite direction, such as a refund of a purchase, may omit its amount. It then stands for what is left of the original
     when the walk decides. The walk also declines an amount that exceeds what is left. What would be declined for certain is
     refused here: an amount above that of the original, unless that is a checkout, whose total may rise. An amount without a
     currency gets the currency of the original. Points stay as sent. The draft also gets `corrected_order`, so that the

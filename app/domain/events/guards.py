@@ -128,7 +128,7 @@ class Decision:
     def outcome(self) -> Outcome:
         """The outcome that the event gets."""
         status = OutcomeStatus.DECLINED if self.reasons else OutcomeStatus.COUNTED
-        return Outcome(status, self.reasons, self.amount, self.balance)
+        return Outcome(status, self.reasons, amount=self.amount, balance=self.balance)
 
 
 Decisions = Mapping[str, Decision]

@@ -71,7 +71,7 @@ def test_correction_takes_missing_values_from_the_original(
     assert counted.points == 0
 
 
-def test_correction_of_a_declined_event_is_refused_and_the_amount_of_a_checkout_is_no_limit() -> None:
+def test_correction_of_a_declined_event_is_refused_and_a_checkout_may_be_raised() -> None:
     declined = replace(original(), outcome=Outcome(OutcomeStatus.DECLINED))
     with pytest.raises(InvalidInput) as refused:
         apply_correction(draft("refund"), declined)

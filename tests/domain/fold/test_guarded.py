@@ -104,7 +104,7 @@ def test_outcomes_are_the_same_event_by_event_in_parts_and_in_a_rebuild(
     assert all(event.outcome.balance is not None and event.outcome.balance >= 0 for event in balances)
 
 
-def test_correction_of_a_guarded_event_of_the_same_instant_is_decided_directly_after_it() -> None:
+def test_correction_of_a_guarded_event_is_decided_directly_after_it() -> None:
     taken = take(5, START + 5, 10)
     back, other = give_back(1, START + 5, taken), take(9, START + 5, 10)
     simulation = RuleSimulation(defined())
@@ -115,7 +115,7 @@ def test_correction_of_a_guarded_event_of_the_same_instant_is_decided_directly_a
     check_rebuild(simulation)
 
 
-def test_events_that_rules_make_for_an_accepted_event_count_before_the_next_is_decided() -> None:
+def test_what_rules_make_for_an_accepted_event_counts_before_the_next_decision() -> None:
     simulation = RuleSimulation(defined(rule("taken", fixed(10), trigger=EventTrigger(("point_sub",)))))
     simulation.pending += [replace(purchase_event(1, START + 4), points=Decimal(10)), take(2, START + 4, 10)]
     simulation.pending += [take(3, START + 4, 10), take(4, START + 4, 15)]

@@ -52,7 +52,7 @@ def test_event_has_the_outcome_that_its_clearing_writes(event: Event, decision: 
 
 
 @given(events)
-def test_event_that_counted_in_a_merged_pass_is_counted_while_it_is_pending_for_the_survivor(event: Event) -> None:
+def test_event_that_counted_before_a_merge_has_the_outcome_while_it_is_pending(event: Event) -> None:
     doc = to_doc(event, "ws_1", b"", 7)
     assert from_doc(doc | {"moved": {"home": "pass_a", "n": 1, "told": True}}).outcome == COUNTED
     assert from_doc(doc | {"moved": {"home": "pass_a", "n": 1, "told": False}}).outcome == UNDECIDED
