@@ -10,8 +10,10 @@ from decimal import Decimal
 from app.domain import activities
 from app.domain.activities import Activity, Entry
 from app.domain.events.events import OWN_SOURCE, PASS_UPDATED, POINT_ADD, RULE_FIRED, Category, Event, Origin
+from app.domain.events.guards import Guard, RewardGuard
 from app.domain.events.points_expiry import PointsExpiry
 from app.domain.rendering import render_activity
+from app.domain.rewards.redemptions import rollback_of
 from app.domain.segments.criteria import parse_criteria
 from app.domain.segments.segments import Segment
 from app.domain.values.decimals import ZERO
@@ -57,6 +59,21 @@ REDEMPTION = replace(
     external_id="R-1003",
     metadata={"reward": "free coffee"},
 )
+REDEEMED = replace(
+    REDEMPTION,
+    id="event_18ec8a179679f89880551d6395a2c4",
+    points=Decimal(-100),
+    external_id="R-1004",
+    metadata={},
+    guard=Guard(
+        reward=RewardGuard("reward_6fb4ef768e4bcc190ce8411fa32a", "free-coffee", quantity=1, code="COFFEE-7K2M9P")
+    ),
+)
+DEDUCTION = replace(
+    REDEMPTION, id="event_77c01d5e9a3b42f68d2e0b5c8f1a64", type="point_sub", points=Decimal(-80), external_id="R-1005",
+    category=Category.CUSTOM, metadata={},
+)  # fmt: skip
+ROLLBACK = rollback_of(REDEEMED, at_ms=to_ms(START + timedelta(hours=1)), origin=Origin("API"), reason="spilled")
 FIELD_CHANGE = replace(
     PURCHASE,
     id="event_a07d5e3b9c1f4826d8b0e7a2c4f613",
@@ -106,7 +123,8 @@ FIRING = replace(
 )
 LARGE = replace(PURCHASE, metadata={"receipt": "x" * 20_000})
 EVENTS: Mapping[str, Event] = {
-    event.id: event for event in (PURCHASE, GRANT, REDEMPTION, FIELD_CHANGE, UPDATE, AWARD, FIRING)
+    event.id: event
+    for event in (PURCHASE, GRANT, REDEMPTION, REDEEMED, ROLLBACK, DEDUCTION, FIELD_CHANGE, UPDATE, AWARD, FIRING)
 }
 SEGMENT = Segment(
     id="seg_66a1f0d94c2b7e1f3a58",
@@ -128,6 +146,9 @@ def messages() -> Mapping[str, Message]:
     grant = {"event": GRANT.id, "points": Decimal(29), "balance": Decimal("12.5")}
     transition = {"segment": SEGMENT.id, "version": 1}
     later = timedelta(days=60)
+    poor = [("INSUFFICIENT_POINTS", "The card has 50 points; 100 are needed.")]
+    poor_balance = [("INSUFFICIENT_POINTS", "The balance is 50 points; this needs 80.")]
+    not_counted = [("NOT_COUNTED", "The corrected event does not count: it was declined or removed.")]
     return {
         "created": _render(1, activities.CREATED, {}),
         "updated": _render(2, activities.UPDATED, {"event": FIELD_CHANGE.id}),
@@ -136,6 +157,11 @@ def messages() -> Mapping[str, Message]:
         "custom-event": _render(5, activities.CUSTOM_EVENT, {"event": PURCHASE.id}),
         "removed-event": _render(6, activities.CUSTOM_EVENT, {"event": "event_2d9c6b4a8e1f50737ea5c3d1b9f864"}),
         "redemption": _render(7, activities.REDEEMED, {"event": REDEMPTION.id}),
+        "reward-redeemed": _render(31, activities.REDEEMED, {"event": REDEEMED.id}),
+        "redemption-failed": _render(32, activities.REDEMPTION_FAILED, {"event": REDEEMED.id, "reasons": poor}),
+        "rolled-back": _render(33, activities.ROLLED_BACK, {"event": ROLLBACK.id}),
+        "rollback-failed": _render(34, activities.ROLLBACK_FAILED, {"event": ROLLBACK.id, "reasons": not_counted}),
+        "event-declined": _render(35, activities.EVENT_DECLINED, {"event": DEDUCTION.id, "reasons": poor_balance}),
         "points-added": _render(8, activities.POINTS_ADDED, {"event": GRANT.id}),
         "points-matured": _render(17, activities.POINTS_ADDED, {"points": Decimal(5), "balance": Decimal("34.5")}),
         "points-pending": _render(18, activities.POINTS_PENDING, {"event": AWARD.id}),

@@ -141,6 +141,37 @@ RULE: Mapping[str, Schema] = {
     "version": {"type": "integer", "minimum": 1, "description": "The version of the rule that fired."},
 }
 
+REDEMPTION: Mapping[str, Schema] = {
+    "id": _text("The id of the redemption.", "^red_"),
+    "rewardKey": _text("The key of the reward."),
+    "quantity": {"type": "integer", "minimum": 1, "description": "The units."},
+}
+REDEEMED: Mapping[str, Schema] = {
+    **REDEMPTION,
+    "pointsSpent": _ref("decimal", "The points that the redemption spent."),
+    "code": _or_null(_text("The code of the customer. Null if the reward has no codes.")),
+}
+ROLLBACK: Mapping[str, Schema] = {
+    **REDEMPTION,
+    "reason": _or_null(_text("Why it was rolled back, as the call said.")),
+}
+ROLLED_BACK: Mapping[str, Schema] = {
+    **ROLLBACK,
+    "pointsReturned": _ref("decimal", "The points that came back."),
+}
+REASONS: Schema = {
+    "type": "array",
+    "minItems": 1,
+    "items": _object(
+        {
+            "code": _text("The kind of the reason, for programs."),
+            "message": _text("One sentence for people."),
+        },
+        "A reason.",
+    ),
+    "description": "Why it was declined.",
+}
+
 ENVELOPE: Mapping[str, Schema] = {
     "id": _text(
         "The id of the message, equal to `webhook-id`. It is the permanent id of the activity.", "^act_.+:[1-9][0-9]*$"
@@ -183,7 +214,31 @@ DATA: Mapping[str, tuple[Schema, ...]] = {
     activities.UPDATED: (OF_EVENT, REMOVAL),
     activities.DELETED: (NOTHING, MERGE),
     activities.CUSTOM_EVENT: (OF_EVENT,),
-    activities.REDEEMED: (OF_EVENT,),
+    activities.REDEEMED: (
+        OF_EVENT,
+        _object({"event": ANY_EVENT, "redemption": _object(REDEEMED, "The redemption.")}, "For a reward."),
+    ),
+    activities.REDEMPTION_FAILED: (
+        _object({"event": ANY_EVENT, "reasons": REASONS}, "For an event that redeems no reward, or was removed."),
+        _object(
+            {"event": ANY_EVENT, "redemption": _object(REDEMPTION, "The redemption."), "reasons": REASONS},
+            "For a reward.",
+        ),
+    ),
+    activities.ROLLED_BACK: (
+        _object({"event": ANY_EVENT, "redemption": _object(ROLLED_BACK, "The redemption.")}, "For a redemption."),
+        OF_EVENT,
+    ),
+    activities.ROLLBACK_FAILED: (
+        _object(
+            {"event": ANY_EVENT, "redemption": _object(ROLLBACK, "The redemption."), "reasons": REASONS},
+            "For a redemption.",
+        ),
+        _object({"event": ANY_EVENT, "reasons": REASONS}, "For an event that was removed."),
+    ),
+    activities.EVENT_DECLINED: (
+        _object({"event": ANY_EVENT, "reasons": REASONS}, "The event, and why it does not count."),
+    ),
     activities.POINTS_ADDED: (
         OF_EVENT,
         _object({name: EXPIRY[name] for name in ("points", "balance")}, "Pending points that entered the balance."),

@@ -49,6 +49,8 @@ from reference_pages import payload_examples, payload_schema
 from reference_pages.template import placeholders
 from reference_pages.values import find_value, write_value
 from tests.business import Business, open_business, purchases
+from tests.commands.rewards.shop import create as create_reward
+from tests.commands.rewards.shop import redeem, roll_back
 from tests.receiver import run_receiver
 from workers.stages.deliver import run_endpoint
 from workers.stages.fold import fold_once
@@ -69,6 +71,7 @@ INTERNAL = frozenset(
     app.commands.rules.rules.MAX_REPLACED_VERSIONS
     app.commands.events.event_types.MAX_ATTEMPTS
     app.commands.inbound.deliveries.MAX_USER_AGENT
+    app.commands.rewards.stock.MAX_ATTEMPTS
     app.domain.events.receipts.MAX_CARRIED_BYTES
     app.domain.files.jsonl.MAX_FIRST_LINES
     app.domain.fold.entries.MAX_BYTES
@@ -91,6 +94,9 @@ INTERNAL = frozenset(
     app.store.cache.MAX_PASSES
     app.store.cache.MAX_WORKSPACES
     app.store.mongo.decimal128.MAX_DIGITS
+    app.store.stages.restock.MAX_OLD_UNITS
+    app.store.workspace.stock.MAX_NUMBERS_READ
+    app.store.workspace.stock.MAX_REMEMBERED
     app.store.mongo.failures.MAX_CAUSE_CHARACTERS
     app.store.mongo.queries.MAX_SHARD_KEYS
     app.store.operations.backlog.MAX_COUNTED
@@ -436,6 +442,10 @@ async def live(business: Business, clock: FixedClock) -> None:
         {"pass_external_id": "eve", "external_id": "r-8"},
     )
     await business.run_worker()
+    await create_reward(business, pointsCost=1, code={"pattern": "A-######"})
+    for redeemed in (await redeem(business), await redeem(business, quantity=900)):
+        await roll_back(business, redeemed.id, "spilled")
+    await business.record({"type": "point_sub", "points": "-900", "guard": {"minBalance": 0}})
     ids = await ctx.workspace.passes.ids_of(["ann", "bob"])
     await update_pass(ctx, ids["ann"], holder={"email": "ann@shop.example"}, status="INACTIVE")
     # Two that are late: the segment is entered at the instant at which the second one is counted.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -50,6 +51,16 @@ async def test_redemption_spends_points_once_they_suffice(business: Business) ->
     assert failed.reasons[0].message == "The card has 50 points; 100 are needed."
     card = await business.read_pass()
     assert [card.points, card.redeemed[found.reward_id].total] == [50, 1]
+
+
+async def test_reward_can_be_redeemed_in_the_instant_at_which_it_was_made(business: Business) -> None:
+    """With a manual clock, or clocks of two processes that differ, a redemption may follow the reward in no time."""
+    await give_points(business, 150, "ann")
+    reward = await create(business)
+    assert (await redeem(business)).status is SUCCEEDED
+    await update_reward(business.ctx, reward.id, {"pointsCost": 50})
+    found = await redeem(business)
+    assert (found.status, found.points_spent) == (SUCCEEDED, Decimal(50))
 
 
 async def test_activities_tell_of_redemptions_and_rollbacks(business: Business) -> None:
