@@ -58,7 +58,6 @@ from app.store.workspace.workspace import Workspace
 
 from .stock import free_units, take_units
 
-MILLISECOND = timedelta(milliseconds=1)
 MAX_WAIT_SECONDS = int(WAIT_TIMEOUT_SECONDS)
 """Seconds that redeemReward waits at most for the outcome."""
 
@@ -178,9 +177,8 @@ async def record_redemption(
         draft, identity, pass_id, now=await ctx.now(), origin=ctx.origin, historical=False,
         definition_version=definition_version, guard=None,
     )  # fmt: skip
-    # A version does not see the events of its instant. So a redemption in the same millisecond occurs after it, and so does
-    # one of a process whose clock is behind that of the process that made the version.
-    event = replace(event, occurred_at=max(event.occurred_at, version.at + MILLISECOND))
+    # The clock of this process may be behind that of the process that made the version.
+    event = replace(event, occurred_at=max(event.occurred_at, version.at))
     mark = fingerprint(await ctx.secret(), draft, pass_id)
     item = Item(index=0, event=event, fingerprint=mark, draft=draft)
     may_repeat = draft.external_id is not None

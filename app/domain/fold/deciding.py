@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
+from app.domain.definitions import iter_event_criteria
 from app.domain.events.corrections import is_opposite
 from app.domain.events.events import CHECKOUT, CHECKOUT_REJECT, CHECKOUT_UPDATE, REDEMPTION_ROLLBACK, Event
 from app.domain.events.guards import (
@@ -22,6 +23,7 @@ from app.domain.events.guards import (
 )
 from app.domain.passes.gifts import why_not_gift
 from app.domain.rewards.decisions import Redeemer, why_not
+from app.domain.rewards.rewards import RewardVersion
 from app.domain.rules.terms import net_amount
 from app.domain.state.redeemed import Redeemed
 from app.domain.values.decimals import ZERO, add, plain, subtract
@@ -102,8 +104,8 @@ def _iter_guard_reasons(walk: Walk, event: Event, guard: Guard, at_ms: int) -> I
     """Iterate over the reasons why a guarded event cannot count now; none if it can."""
     if guard.reward is not None:
         asked = guard.reward
+        reward = _find_reward(walk, asked.reward_id, at_ms)
         redeemer = Redeemer(walk.context(at_ms), walk.derived.redeemed.get(asked.reward_id, Redeemed()))
-        reward = walk.active.rewards.get(asked.reward_id)
         yield from why_not(reward, redeemer, asked.quantity, cost=-event.points, is_sold_out=asked.sold_out)
     if guard.gift:
         rows = (walk.derived.aggregates, walk.derived.made_aggregates)
@@ -112,6 +114,22 @@ def _iter_guard_reasons(walk: Walk, event: Event, guard: Guard, at_ms: int) -> I
         needed = subtract(guard.min_balance, event.points)
         message = f"The balance is {plain(walk.balance)} points; this needs {plain(needed)}."
         yield Reason(INSUFFICIENT_POINTS, message)
+
+
+def _find_reward(walk: Walk, reward_id: str, at_ms: int) -> RewardVersion | None:
+    """Return the version of a reward that a redemption at an instant is decided by; None if it is archived.
+
+    Versions of the instant itself count: whoever redeems a reward has seen it. Its measures are built for the decision.
+    """
+    reward = walk.active.rewards.get(reward_id)
+    for version in walk.definitions.after(walk.revision):
+        if isinstance(version, RewardVersion) and version.reward_id == reward_id and version.at_ms <= at_ms:
+            reward = version if version.is_in_force else None
+    if reward is not None and reward.revision > walk.revision:
+        for leaf in iter_event_criteria([reward]):
+            if leaf.measure.key not in walk.active.measure_keys:
+                walk.derived.begin_measure(leaf.measure, at_ms)
+    return reward
 
 
 def _find_original(walk: Walk, event: Event) -> Event | None:

@@ -61,6 +61,12 @@ async def test_reward_can_be_redeemed_in_the_instant_at_which_it_was_made(busine
     await update_reward(business.ctx, reward.id, {"pointsCost": 50})
     found = await redeem(business)
     assert (found.status, found.points_spent) == (SUCCEEDED, Decimal(50))
+    await business.record({"amount": 5}, {"amount": 6, "source": "till"})
+    at_the_till = {"event": {"types": ["purchase"], "sources": ["till"], "value": 1}}
+    await create(business, key="tea", pointsCost=0, criteria=at_the_till)
+    assert (await redeem(business, reward="tea")).status is SUCCEEDED
+    await archive_reward(business.ctx, reward.id)
+    assert codes(await redeem(business)) == ["NOT_ACTIVE"]
 
 
 async def test_activities_tell_of_redemptions_and_rollbacks(business: Business) -> None:
