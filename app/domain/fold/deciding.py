@@ -119,7 +119,8 @@ def _iter_guard_reasons(walk: Walk, event: Event, guard: Guard, at_ms: int) -> I
 def _find_reward(walk: Walk, reward_id: str, at_ms: int) -> RewardVersion | None:
     """Return the version of a reward that a redemption at an instant is decided by; None if it is archived.
 
-    Versions of the instant itself count: whoever redeems a reward has seen it. Its measures are built for the decision.
+    Versions of the instant itself count: a client that redeems a reward has seen it. Measures that are new to the pass are
+    built for the decision.
     """
     reward = walk.active.rewards.get(reward_id)
     for version in walk.definitions.after(walk.revision):

@@ -36,6 +36,7 @@ async def refusal(business: Business, **sent: Any) -> dict[str, str]:
 
 
 async def test_redemption_spends_points_once_they_suffice(business: Business) -> None:
+    """A1-11: the balance decides, and what it does not cover is declined."""
     await create(business)
     await give_points(business, 150, "ann")
     pending = await request(business)
