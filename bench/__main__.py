@@ -28,6 +28,7 @@ from .http import Client
 from .idle import measure_idle, open_event_stream, open_socket
 from .latency import measure_latency
 from .recording import measure_history, measure_recording
+from .redeeming import measure_redeeming
 from .rules import EVENTS, measure_firing_rule, measure_silent_rules
 from .sharing import measure_sharing
 from .stock import Stock, create_stock
@@ -36,7 +37,7 @@ from .timing import Processes
 from .webhooks import measure_webhooks
 from .windows import measure_windows
 
-PARTS = ("record", "history", "fold", "window", "latency", "webhooks", "edge", "idle", "workers", "rules")
+PARTS = ("record", "history", "fold", "window", "latency", "redeem", "webhooks", "edge", "idle", "workers", "rules")
 MANY_PASSES = 100_000
 FOLLOWERS = 1_000
 BACKLOG = 6_000
@@ -72,6 +73,7 @@ def main(sizes: tuple[int, ...], quick: bool, parts: tuple[str, ...], file: Path
     - fold: 1,000 events over 1,000 passes and over 50 passes, by the same writes sent bare in bulk and by the fold.
     - window: one more event for a pass with 20 and with 20,000 events inside the window of a segment.
     - latency: the time from a mutation over HTTP to a subscriber over WebSocket, also with 100,000 stored passes.
+    - redeem: the time of redeemReward over HTTP until it answers with the outcome.
     - webhooks: 1,000 activities sent to one endpoint, by bare posts of the same bodies and by the delivery.
     - edge: a small query over eight connections, at a bare Strawberry endpoint and at the API with every limit on.
     - workers: a backlog of 6,000 events, worked off by one worker process and by two.
@@ -112,6 +114,8 @@ async def _run(sizes: tuple[int, ...], parts: tuple[str, ...], rounds: int, file
             if "latency" in parts:
                 for passes in (1_000,) if rounds < 10 else (1_000, MANY_PASSES):
                     await _report_latency(report, _with_database(settings, f"latency{passes}"), passes, 20 * rounds)
+            if "redeem" in parts:
+                await _report_redeeming(report, _with_database(settings, "redeem"), 10 * rounds)
             if "webhooks" in parts:
                 await _report_webhooks(report, _with_database(settings, "webhooks"), rounds)
             if "edge" in parts:
@@ -161,6 +165,21 @@ async def _report_latency(report: Report, settings: Settings, passes: int, times
                 side = await measure_latency(stock, client, settings.host, settings.port, times)
                 report.add_latency(f"From mutation to subscriber, {passes:,} stored passes", side, (50, 250))
                 report.add_memory(f"Memory with {passes:,} passes")
+            finally:
+                report.processes.forget("worker")
+                await worker_process.stop()
+
+
+async def _report_redeeming(report: Report, settings: Settings, times: int) -> None:
+    async with open_resources(settings) as resources:
+        stock = await _create_stock(report, resources, 1_000, 1_000, None)
+        worker_process = worker(settings)
+        async with _start_api(report.processes, settings, stock) as client:
+            await worker_process.start()
+            report.processes.watch("worker", worker_process.pid)
+            try:
+                for side in await measure_redeeming(stock, client, times):
+                    report.add_latency(side.name, side, (60, 250))
             finally:
                 report.processes.forget("worker")
                 await worker_process.stop()
