@@ -19,6 +19,7 @@ from app.domain.events.events import EventInput
 from app.resources import Resources
 from app.store.cache import WorkspaceCache
 from tests.business import Business, open_business
+from tests.commands.rewards.shop import create, request
 
 COUNTED_VERBS = frozenset({"find", "aggregate", "getMore", "insert", "update", "delete", "findAndModify"})
 
@@ -169,3 +170,24 @@ async def test_second_look_at_an_external_id_is_one_round_trip(business: Busines
         commands.sent.clear()
         await record_call(ctx, items)
         assert commands.sent == {**looks, "insert events": 1}
+
+
+async def test_redemption_takes_few_round_trips_and_a_stock_two_more(
+    business: Business, commands: CommandCounter
+) -> None:
+    """Until the fold decides: the reward is read, units are found and taken, the code is claimed, the event is recorded."""
+    await create(business, pointsCost=0)
+    full = {"limits": {"total": 10}, "code": {"pattern": "A-######"}}
+    await create(business, key="bag", pointsCost=0, **full)
+    await business.create_passes("ann")
+    for reward in ("coffee", "bag"):
+        await request(business, reward=reward)
+    commands.sent.clear()
+    await request(business)
+    assert commands.sent == {"find definitions": 1, "insert events": 1}
+    commands.sent.clear()
+    await request(business, reward="bag")
+    assert commands.sent == {
+        "find definitions": 1, "findAndModify reward_stocks": 1, "insert reward_units": 1, "insert reward_codes": 1,
+        "insert events": 1,
+    }  # fmt: skip
