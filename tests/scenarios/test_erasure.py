@@ -20,6 +20,7 @@ from app.clock import FixedClock
 from app.resources import Resources
 from tests.api.test_inbound import CREATE, Sender
 from tests.business import open_business
+from tests.commands.rewards.shop import create, redeem, roll_back
 from tests.graphql.jobs.test_imports import import_file, run_job
 from tests.graphql.passes.test_removals import DELETE, ERASE
 from tests.graphql.serving import Api, run_api
@@ -60,6 +61,7 @@ async def test_erasure_leaves_nothing_of_a_pass_and_its_aliases_anywhere(
     await import_files(api)
     await start_exports(api)
     await queue_messages(api)
+    await redeem_rewards(api)
     assert set(await find_places(api)) == EXPECTED_PLACES
     answer = await api.fetch_data(ERASE, externalId=ANN)
     await api.business.run_worker()
@@ -118,6 +120,14 @@ async def create_passes(api: Api) -> None:
     merge = "mutation ($a: ID!, $b: ID!) { mergePasses(input: {survivorId: $a, mergedId: $b}) { userErrors { code } } }"
     assert (await api.fetch_data(merge, a=ids[0], b=ids[1]))["mergePasses"]["userErrors"] == []
     await api.business.run_worker()
+
+
+async def redeem_rewards(api: Api) -> None:
+    """Redeem a reward with a stock and a code, and roll it back."""
+    await create(api.business, pointsCost=0, limits={"total": 3}, code={"pattern": "A-######"})
+    done = await redeem(api.business, ANN, external_id=f"{WORD} red", metadata={"m": WORD})
+    await redeem(api.business, ANN)
+    assert (await roll_back(api.business, done.id, f"{WORD} spilled")).status.value == "ROLLED_BACK"
 
 
 async def queue_messages(api: Api) -> None:
