@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from app.commands.context import Context
@@ -41,7 +42,8 @@ async def validate_redemption(ctx: Context, sent: RedemptionInput) -> Redemption
     if card is None:
         raise NotFound("pass", "passId")
     quantity = parse_quantity(sent.quantity, version.terms.per_request, "quantity")
-    reasons = (await find_reasons(ctx, card, [version], quantity=quantity))[version.reward_id]
+    sold_out = await _find_sold_out(ctx, [version], quantity)
+    reasons = (await find_reasons(ctx, card, [version], sold_out, quantity=quantity))[version.reward_id]
     cost = version.terms.points_cost * quantity
     return Redemption(
         reward_id=version.reward_id,
@@ -54,8 +56,16 @@ async def validate_redemption(ctx: Context, sent: RedemptionInput) -> Redemption
     )
 
 
-async def list_rewards_for(ctx: Context, card: Pass) -> list[tuple[LabelledReward, tuple[Reason, ...]]]:
-    """Return the rewards that are not archived, the newest first, each with the reasons why the pass cannot redeem it."""
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """Rewards that are not archived, the newest first, and the ids of those that are sold out."""
+
+    rewards: Sequence[LabelledReward]
+    sold_out: Collection[str]
+
+
+async def find_offers(ctx: Context) -> Offers:
+    """Return what a workspace offers now. Four round trips, one more for each reward that may be sold out."""
     rewards: list[LabelledReward] = []
     after: tuple[Any, ...] | None = None
     while True:
@@ -64,22 +74,23 @@ async def list_rewards_for(ctx: Context, card: Pass) -> list[tuple[LabelledRewar
         if not page.has_more or not page.items:
             break
         after = (to_ms(page.items[-1].created_at), page.items[-1].id)
-    reasons = await find_reasons(ctx, card, [each.latest for each in rewards])
-    return [(each, reasons[each.id]) for each in rewards]
+    return Offers(rewards, await _find_sold_out(ctx, [each.latest for each in rewards], 1))
 
 
 async def find_reasons(
-    ctx: Context, card: Pass, versions: Sequence[RewardVersion], *, quantity: int = 1
+    ctx: Context,
+    card: Pass,
+    versions: Sequence[RewardVersion],
+    sold_out: Collection[str],
+    *,
+    quantity: int = 1,
 ) -> dict[str, tuple[Reason, ...]]:
-    """Return by reward id why the pass cannot redeem `quantity` units now.
+    """Return by reward id why the pass cannot redeem `quantity` units now. `sold_out` are the ids without so many units.
 
-    Two round trips at most, one more for each reward that may be sold out. For criteria that the pass has not met yet, the
-    events of the pass are read.
+    One round trip if a reward has criteria on events. For criteria that the pass has not met yet, the events of the pass
+    are read.
     """
-    if not versions:
-        return {}
     now_ms = to_ms(await ctx.now())
-    sold_out = await _find_sold_out(ctx, versions, quantity)
     context = EvaluationContext(
         now_ms,
         await _read_states(ctx, card, versions, now_ms),

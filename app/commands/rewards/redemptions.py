@@ -223,7 +223,7 @@ async def _take(
 
 
 async def claim_code(ctx: Context, pattern: str | None, redeemed: str, pass_id: str) -> str | None:
-    """Claim a code that nobody else has, and return it; None without a pattern. Repeats claim the same one."""
+    """Claim a code that no other redemption has, and return it; None without a pattern. Repeats claim the same one."""
     if pattern is None:
         return None
     secret = await ctx.secret()

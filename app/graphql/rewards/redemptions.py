@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import strawberry
 
-from app.commands.rewards.availability import list_rewards_for
+from app.commands.rewards.availability import find_offers, find_reasons
 from app.commands.rewards.redemptions import find_redemptions
 from app.domain.actors import READ
 from app.domain.events import events as event_domain
@@ -133,8 +133,10 @@ async def redemptions_page(
 
 async def rewards_for(info: Info, card: Pass) -> list[PassReward]:
     """Return what a pass could redeem now, and why not the rest."""
-    found = await list_rewards_for(info.context.commands, card)
+    ctx = info.context.commands
+    offers = await info.context.read_once(info, "offers", lambda: find_offers(ctx))
+    found = await find_reasons(ctx, card, [reward.latest for reward in offers.rewards], offers.sold_out)
     return [
-        PassReward(reward=reward_of(reward), available=not reasons, reasons=reasons_of(reasons))
-        for reward, reasons in found
+        PassReward(reward=reward_of(reward), available=not found[reward.id], reasons=reasons_of(found[reward.id]))
+        for reward in offers.rewards
     ]
