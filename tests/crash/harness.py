@@ -34,6 +34,7 @@ from tests.servers import running_servers
 from .campaign import open_campaign
 from .channels import OtherChannels
 from .checks import SEGMENTS, find_pending_work, find_problems
+from .effects import Effects, open_effects
 from .load import EVERY_TYPE, START, Load
 from .partner import Partner, run_partner
 from .processes import Plan, Processes
@@ -64,7 +65,7 @@ async def run(
         keepers = [asyncio.create_task(processes.keep_running(child)) for child in processes.children]
         try:
             writers = [asyncio.create_task(load.send_batches(f"w{n}")) for n in range(3)]
-            channels, programs = OtherChannels(load), Programs(load, ids)
+            channels, programs, effects = OtherChannels(load), Programs(load, ids), Effects(load)
             writers += [
                 asyncio.create_task(client)
                 for client in (
@@ -75,6 +76,8 @@ async def run(
                     channels.post_webhooks(),
                     programs.edit_rules(),
                     programs.change_list(),
+                    effects.send_points(),
+                    effects.scan(),
                 )
             ]
             if campaign:
@@ -126,6 +129,7 @@ async def run(
             await _wait_until_done(resources, say)
             followed = await follower
             problems += await find_problems(resources.db, load, ids, await resources.clock.now())
+            problems += await effects.find_problems(resources.db)
             problems += await everything.find_problems(resources.db)
             problems += await transitions.find_problems(resources.db)
             counts = await _count(resources.db)
@@ -180,6 +184,7 @@ async def _open_workspace(
             segment = await create_segment(ctx, key, key, {"event": {"types": ["purchase"], **body}}, notify="EMIT")
             ids[key] = segment.id
         ids = await define_programs(ctx, ids)
+        await open_effects(ctx)
         await MongoClock(resources.db).set(RULE_SEES_EVENTS_FROM)
         for each in partners:
             await create_webhook_endpoint(ctx, each.receiver.url, filter=each.query)

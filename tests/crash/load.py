@@ -17,13 +17,18 @@ from app.domain.activities import (
     CUSTOM_EVENT,
     DELETED,
     ENTERED,
+    EVENT_DECLINED,
     LEFT,
     POINTS_ADDED,
     POINTS_EXPIRED,
     POINTS_PENDING,
+    REDEEMED,
+    REDEMPTION_FAILED,
+    REWARDED,
     REWARDED_POINTS,
     RULE_WAS_FIRED,
     TIER_TYPES,
+    TRANSFERRED,
     UPDATED,
 )
 
@@ -51,6 +56,7 @@ MERGE = """mutation Merge($survivorId: ID!, $mergedId: ID!) {
 EVERY_TYPE = (
     CREATED, UPDATED, DELETED, CUSTOM_EVENT, ENTERED, LEFT, POINTS_ADDED, POINTS_EXPIRED, POINTS_PENDING, RULE_WAS_FIRED,
     REWARDED_POINTS, *sorted(TIER_TYPES),
+    TRANSFERRED, EVENT_DECLINED, REDEEMED, REWARDED, REDEMPTION_FAILED,
 )  # fmt: skip
 """Types of activities that a run makes. Firings of rules are shown only to a filter that names them."""
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -16,7 +16,9 @@ from app.store.stages.job_leases import JobLeases
 from app.store.stages.publish import PublishQueries
 from app.store.workspace.activities import ActivityQueries
 from app.store.workspace.deliveries import DeliveryQueries
+from app.store.workspace.events import EventQueries
 from app.store.workspace.partitions import PartitionQueries
+from app.store.workspace.reactions import ReactionQueries
 from app.store.workspace.removals import RemovalQueries
 from workers.main import main
 
@@ -39,6 +41,8 @@ STEPS = {
     PartitionQueries: ("announce_work",),
     EndpointLeases: ("claim", "take_over", "save_progress", "go_idle"),
     DeliveryQueries: ("insert",),
+    ReactionQueries: ("announce_work", "park"),
+    EventQueries: ("insert",),
 }
 
 
