@@ -30,7 +30,7 @@ def check(settings: Settings, deep: bool) -> None:
     The database must have the indexes of this version. The positions of each workspace's log must have no hole. Each
     pending event must lie in the slot of its pass, and the pass must exist. The events that the last fold of a pass
     counted must exist. Its activities must be numbered without a gap, and must agree with its memberships. The events of a
-    parked pass must wait where its release finds them.
+    parked pass must wait where its release finds them. What follows outside passes must not lie beyond the log.
 
     With --deep, the aggregates, points, profile and measures of each pass must be those that its events give. No event may
     be parked whose pass is not. Of a pass with more than 50,000 events, only the aggregates are compared.
@@ -59,9 +59,10 @@ async def _check(settings: Settings, deep: bool) -> int:
         checks = ConsistencyCheck(resources.db, resources.in_chunk)
         await require_workspaces(resources)
         await checks.check_indexes(report)
-        positions, workspaces = 0, await checks.workspaces()
+        positions, parked_effects, workspaces = 0, 0, await checks.workspaces()
         for number, workspace_id in enumerate(workspaces, 1):
             positions += await checks.check_log(workspace_id, report)
+            parked_effects += await checks.check_reactions(workspace_id, report)
             _show(f"logs of {number} of {len(workspaces)} workspaces, {positions} activities")
         pending = sum([await checks.check_pending(slot, report) for slot in ALL_SLOTS])
         passes = await checks.check_passes(report, lambda count: _show(f"{count} passes"))
@@ -76,6 +77,10 @@ async def _check(settings: Settings, deep: bool) -> int:
     say("Checked: {}, {} and {}.".format(*checked))
     if parked:
         say(f"{parked} passes are parked, with {parked_events} events. `punchcard parked` lists them.")
+    if parked_effects:
+        say(
+            f"{parked_effects} effects of rules were not made. `ruleFirings(filter: {{ status: FAILED }})` lists their firings."
+        )
     if deep:
         say(f"{done.passes} passes were computed anew, from {done.events} events.")
         if done.too_long:

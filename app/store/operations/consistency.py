@@ -109,6 +109,20 @@ class ConsistencyCheck(ErrorTranslating):
                 report(Finding(workspace_id, "log", f"{len(missing)} positions are missing in the log: {listed}."))
         return last - front
 
+    async def check_reactions(self, workspace_id: str, report: Callable[[Finding], None]) -> int:
+        """Check the effects outside the passes of a workspace, and return how many are parked.
+
+        React must not have read beyond the log. Indexes: _id, {workspace, pos}, {workspace, event}.
+        """
+        lane = await self._db["react_lanes"].find_one({"_id": workspace_id}, {"next": 1})
+        last = await ActivityQueries(self._db, workspace_id, self._in_chunk).last_pos()
+        if lane is not None and max(lane["next"]) > last + 1:
+            text = (
+                f"React has read up to {max(lane['next']) - 1}, and the log ends at {last}. Run `punchcard restored`."
+            )
+            report(Finding(workspace_id, "react", text))
+        return await self._db["parked_reactions"].count_documents({"workspace": workspace_id, "event": {"$gt": ""}})
+
     async def check_pending(self, slot: int, report: Callable[[Finding], None]) -> int:
         """Check the pending events of a slot, and return how many there are.
 

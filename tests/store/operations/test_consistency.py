@@ -25,6 +25,7 @@ async def find_all(business: Business) -> list[Finding]:
     await checks.check_indexes(findings.append)
     for workspace_id in await checks.workspaces():
         await checks.check_log(workspace_id, findings.append)
+        await checks.check_reactions(workspace_id, findings.append)
     for slot in ALL_SLOTS:
         await checks.check_pending(slot, findings.append)
     await checks.check_passes(findings.append, lambda count: None)
@@ -111,6 +112,11 @@ async def test_each_kind_of_damage_is_found(shop: Business) -> None:
     await db["events"].update_one({"_id": "event_x"}, {"$set": {"pass": dan.id, "pend": (slot_of(dan.id) + 1) % 64}})
     assert "its pass" in (await only_finding()).text
     await db["events"].delete_one({"_id": "event_x"})
+    await shop.ctx.workspace.reactions.announce_work(0)
+    await db["react_lanes"].update_one({"_id": workspace_id}, {"$set": {"next": [1_000] * 16}})
+    found = await only_finding()
+    assert (found.id, "React has read up to 999" in found.text) == ("react", True)
+    await db["react_lanes"].delete_one({"_id": workspace_id})
     assert await find_all(shop) == []
 
     await db["activities"].delete_one({"workspace": workspace_id, "pass": dan.id, "n": 2})
