@@ -78,9 +78,7 @@ async def _check(settings: Settings, deep: bool) -> int:
     if parked:
         say(f"{parked} passes are parked, with {parked_events} events. `punchcard parked` lists them.")
     if parked_effects:
-        say(
-            f"{parked_effects} effects of rules were not made. `ruleFirings(filter: {{ status: FAILED }})` lists their firings."
-        )
+        say(f"{parked_effects} effects outside passes were not made. `ruleFirings` lists those of rules as FAILED.")
     if deep:
         say(f"{done.passes} passes were computed anew, from {done.events} events.")
         if done.too_long:
