@@ -289,12 +289,17 @@ async def test_stages_read_write_and_wake_what_the_table_says(
         await STAGES["react"](worker, ctx.workspace.id)
         await asyncio.gather(*worker.tasks)
 
-    await business.record({"type": "point_add", "points": 5, "pass_external_id": "cleo"})
-    givers = await ctx.workspace.passes.ids_of(["cleo", "dan"])
+    await business.record({"type": "point_add", "points": 5, "pass_external_id": "giver"})
+    givers = await ctx.workspace.passes.ids_of(["giver", "dan"])
     for points in (2, 3):
-        await transfer_points(ctx, givers["cleo"], givers["dan"], points)
+        await transfer_points(ctx, givers["giver"], givers["dan"], points)
         await observer.observe("fold", run_all_ranges("fold"))
         await observer.observe("publish", STAGES["publish"](worker, ctx.workspace.id))
+        if points == 3:
+            await erase_pass(ctx, external_id="giver")
+            await observer.observe("fold", run_all_ranges("fold"))
+            await observer.observe("publish", STAGES["publish"](worker, ctx.workspace.id))
+            await observer.observe("erase", STAGES["erase"](worker, givers["giver"]))
         with patch("workers.reactions.performing.receive_points", refuse) if points == 2 else nullcontext():
             await observer.observe("react", react())
     receiver.respond = lambda _: 410

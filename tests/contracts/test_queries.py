@@ -414,15 +414,17 @@ async def redeem_and_restock(business: Business) -> None:
     await request(business, "redeemer", external_id="red-1", quantity=2)
     await roll_back(business, done.id)
     await free_units(store.stock, done.id or "", keep=1)
+    # React has freed both units of the redemption that was rolled back.
     assert len(await store.stock.recall(reward.id, 3, 1)) == 1
-    assert [(await redeem(business, "redeemer")).status.value for _ in range(3)] == ["SUCCEEDED", "SUCCEEDED", "FAILED"]
+    statuses = [(await redeem(business, "redeemer")).status.value for _ in range(4)]
+    assert statuses == ["SUCCEEDED", "SUCCEEDED", "SUCCEEDED", "FAILED"]
     assert await store.stock.count_taken(reward.id, 1, 3) == 3
     assert await store.stock.taken(reward.id, 1, 3) == {1, 2, 3}
     assert await store.stock.next_numbers([reward.id]) == {reward.id: 4}
     card = await business.read_pass("redeemer")
     for span in (PageRequest(2), PageRequest(2, after=(to_ms(await ctx.now()), "z"))):
         await store.redemptions.page(card.id, span)
-    assert await store.redemptions.count(card.id) == 4
+    assert await store.redemptions.count(card.id) == 5
     await store.outboxes.decisions([card.id])
     await ctx.resources.db["reward_units"].update_many({}, {"$set": {"open": 1}})
     assert await business.worker.restock_queries.waiting_workspaces(2) == [store.id]
@@ -700,6 +702,7 @@ async def check_all(business: Business) -> list[Finding]:
     await checks.check_indexes(findings.append)
     for workspace_id in await checks.workspaces():
         await checks.check_log(workspace_id, findings.append)
+        await checks.check_reactions(workspace_id, findings.append)
     await checks.check_pending(0, findings.append)
     await checks.check_passes(findings.append, lambda count: None)
     await checks.check_parked(findings.append)

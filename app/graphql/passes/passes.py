@@ -50,8 +50,8 @@ class PassStatus(StrEnum):
 class PassKind(StrEnum):
     """Kind of a pass."""
 
-    LOYALTY_CARD = "LOYALTY_CARD"
-    GIFT_CARD = "GIFT_CARD"
+    LOYALTY_CARD = domain.LOYALTY_CARD
+    GIFT_CARD = domain.GIFT_CARD
 
 
 describe_enum(
@@ -115,11 +115,10 @@ class Pass(Node):
         description="Balance of points: the points of all counted events, without expired points. Negative if more "
         "points were spent than earned."
     )
-    kind: PassKind = strawberry.field(description="Kind of the pass, as sent in `createPass`.")
+    kind: PassKind = strawberry.field(description="Kind of the pass.")
     currency: str | None = strawberry.field(description="Currency of a gift card. Null for every other pass.")
     gift_balance: Decimal | None = strawberry.field(
-        description="Money on a gift card, in its `currency`: the amounts of its counted events of the type "
-        "`gift_balance_added`, less those of the type `gift_balance_spent`. Null for every other pass."
+        description="Money on a gift card: what was added less what was spent. Null for every other pass."
     )
     tier: str | None = strawberry.field(
         description="Key of the tier of the pass. Null if it has none. See `setTierProgram`."

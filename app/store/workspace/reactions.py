@@ -7,11 +7,10 @@ the next attempt, in milliseconds of system time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 from pymongo import ReplaceOne
 
-from app.domain.activities import RULE_WAS_FIRED
 from app.domain.events.events import RULE_FIRED
 from app.domain.reactions.parked import ParkedReaction, Refusal
 from app.domain.reactions.reactions import BODIES, REACTED_TYPES, Reaction, reactions_of
@@ -58,23 +57,26 @@ class ReactionQueries(WorkspaceQueries):
         """
         doc = await self._lanes.find_one({"_id": self._workspace_id}, {"next": 1})
         for pass_id in pass_ids:
-            position = 1 if doc is None else doc["next"][partition_of(pass_id)]
-            where = self._in_workspace(**{"pass": pass_id}, pos={"$gte": position})
-            found = await self._activities.find(where).sort("pos", 1).limit(MAX_UNREAD).to_list(None)
-            if len(found) == MAX_UNREAD or any(reactions_of(activities.from_doc(each)) for each in found):
-                return True
+            after = 0 if doc is None else doc["next"][partition_of(pass_id)] - 1
+            async for reaction in self._of_pass(pass_id, after):
+                return bool(reaction)
         return False
+
+    async def _of_pass(self, pass_id: str, after: int) -> AsyncIterator[Reaction]:
+        """Yield what follows from the entries of a pass after a position. Index: {workspace, pass, pos}."""
+        position: int | None = after
+        while position is not None:
+            where = self._in_workspace(**{"pass": pass_id}, pos={"$gt": position})
+            docs = await self._activities.find(where).sort("pos", 1).limit(MAX_UNREAD).to_list(None)
+            for doc in docs:
+                for each in reactions_of(activities.from_doc(doc)):
+                    yield each
+            position = docs[-1]["pos"] if len(docs) == MAX_UNREAD else None
 
     async def ending_with(self, pass_id: str) -> list[Reaction]:
         """Return the effects outside a pass that end with it. Index: {workspace, pass, pos}."""
-        found: list[Reaction] = []
-        position: int | None = 0
-        while position is not None:
-            where = self._in_workspace(**{"pass": pass_id}, pos={"$gt": position}, type=RULE_WAS_FIRED)
-            docs = await self._activities.find(where).sort("pos", 1).limit(MAX_UNREAD).to_list(None)
-            found += [each for doc in docs for each in reactions_of(activities.from_doc(doc))]
-            position = docs[-1]["pos"] if len(docs) == MAX_UNREAD else None
-        return [each for each in found if not each.body.outlives_pass]
+        found = self._of_pass(pass_id, 0)
+        return [each async for each in found if not each.body.outlives_pass]
 
     async def first_unread(self) -> int | None:
         """Return the position of the first entry that the reader has not met and from which something follows.
@@ -135,7 +137,10 @@ class ReactionQueries(WorkspaceQueries):
     async def forget_pass(self, pass_id: str) -> None:
         """Delete the parked reactions of a pass that end with it. Safe to repeat. Index: {workspace, pass}."""
         ending = [kind for kind, body in BODIES.items() if not body.outlives_pass]
-        await self._collection.delete_many(self._in_workspace(**{"pass": pass_id}, kind={"$in": ending}))
+        docs = await self._collection.find(self._in_workspace(**{"pass": pass_id}), {"kind": 1}).to_list(None)
+        for doc in docs:
+            if doc["kind"] in ending:
+                await self._collection.delete_one({"_id": doc["_id"]})
 
     async def _note(self, reaction: Reaction, status: FiringStatus, reason: str | None) -> None:
         """Store in the firing that the reaction belongs to whether it was made. Other events store nothing."""

@@ -176,3 +176,13 @@ async def test_reader_begins_at_the_end_of_a_log_that_an_earlier_version_wrote(b
     await business.run_worker()
     await upgrades.start_reactions(0)
     assert await balances(business) == [70, 30]
+
+
+async def test_erasure_of_a_pass_with_many_activities_does_not_wait_for_react(business: Business) -> None:
+    """Nothing follows from them outside the pass, so publish gave react no work."""
+    await business.record(*({"type": "visit"} for _ in range(450)))
+    erasure = await erase_pass(business.ctx, external_id="ann")
+    for _ in range(3):
+        await business.run_worker()
+    assert await business.ctx.resources.db["react_lanes"].find_one({"_id": business.ctx.workspace.id}) is None
+    assert await business.ctx.resources.db["erasures"].find_one({"_id": erasure.pass_id}) is not None
