@@ -17,8 +17,6 @@ from app.domain.values.instants import to_ms
 from app.flow import SLOT_RANGES
 from app.store.operations.schema_version import SchemaTooNew, check_writable
 from app.store.operations.truncation import TruncationQueries
-from app.store.stages.endpoint_leases import EndpointLeases, WaitingEndpoint
-from workers.delivery.readers import Runs
 from workers.looks import Asked
 from workers.stages import deliver, react, send
 from workers.stages.fold import find_workspaces
@@ -27,7 +25,7 @@ from workers.stages.restock import MIN_AGE_MS
 
 from .diagnostics import STORE_INTERVAL_SECONDS
 from .sharing import HEARTBEAT_INTERVAL_SECONDS
-from .timers import TIMER_HORIZON_MS, DueTimers
+from .timers import DueTimers, ReaderTimers
 from .worker import Worker
 
 log = logging.getLogger(__name__)
@@ -60,8 +58,7 @@ class Sweep:
         self._worker = worker
         self._stages = stages
         self.due_timers = DueTimers(worker, stages["due"])
-        self._timers: dict[str, asyncio.TimerHandle] = {}
-        """Timers of webhook endpoints and channels by their ids, and of react by the id of the workspace."""
+        self._reader_timers = ReaderTimers(worker)
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._job_workspaces: dict[str, str] = {}
         self._next_retain = self._next_restock = self._next_overdue = 0.0
@@ -99,8 +96,7 @@ class Sweep:
             *(self._repeat(step, stopping, seconds) for step in steps),
             self._leave(stopping),
         )
-        for timer in self._timers.values():
-            timer.cancel()
+        self._reader_timers.close()
         for job in list(self._jobs.values()):
             job.cancel()
         await self.due_timers.close()
@@ -145,11 +141,13 @@ class Sweep:
 
     async def deliver(self) -> None:
         """Start a run at every webhook endpoint that has work, and set timers for endpoints that have work soon."""
-        await self._start_readers("endpoint", self._worker.endpoint_leases, self._worker.dispatchers, deliver.start_run)
+        await self._reader_timers.look(
+            "endpoint", self._worker.endpoint_leases, self._worker.dispatchers, deliver.start_run
+        )
 
     async def react(self) -> None:
         """Start a run of react in every workspace that has work, and set timers for those that have work soon."""
-        await self._start_readers("react", self._worker.react_leases, self._worker.reactors, react.start_run)
+        await self._reader_timers.look("react", self._worker.react_leases, self._worker.reactors, react.start_run)
 
     async def send(self) -> None:
         """Start a run at every channel that has work, and set timers for channels that have work soon.
@@ -165,35 +163,7 @@ class Sweep:
             found |= await worker.message_looks.overdue(now_ms - int(1_000 * OVERDUE_INTERVAL_SECONDS))
         for workspace_id, channel_id in sorted(found):
             await worker.resources.workspace(workspace_id).messages.lanes.announce_work(now_ms, channel_id)
-        await self._start_readers("channel", worker.channel_leases, worker.senders, send.start_run)
-
-    async def _start_readers(
-        self, kind: str, leases: EndpointLeases, runs: Runs, start: Callable[[Worker, WaitingEndpoint], None]
-    ) -> None:
-        """Start a run of each reader of the log that has work, and set timers for those that have work soon.
-
-        A reader has work for this worker, too, if the worker that holds it has ended.
-        """
-        worker, now_ms = self._worker, system_ms()
-        for wake_up in runs.values():
-            wake_up.set()
-        found = await leases.waiting(now_ms + TIMER_HORIZON_MS)
-        held = await leases.held()
-        gone = await worker.sharing.find_gone({holder for _, holder in held})
-        # This worker may hold a reader without a run: an earlier run could not release it.
-        found += [
-            each for each, holder in held if holder in gone or (holder == worker.id and each.endpoint_id not in runs)
-        ]
-        ready = {each.endpoint_id: each for each in found if each.begins_ms <= now_ms}
-        fronts = {key: (each.at_ms, each.free_ms) for key, each in ready.items() if key not in runs}
-        for key in worker.sharing.choose(kind, fronts):
-            start(worker, ready[key])
-        for reader in found:
-            key, ahead_ms = reader.endpoint_id, reader.begins_ms - now_ms
-            if ahead_ms > 0 and key not in self._timers and worker.sharing.prefers(kind, key):
-                self._timers[key] = asyncio.get_running_loop().call_later(
-                    ahead_ms / 1000 + 0.001, self._start_reader, reader, start
-                )
+        await self._reader_timers.look("channel", worker.channel_leases, worker.senders, send.start_run)
 
     async def merge(self) -> None:
         """Store the tombstones of merges whose caller crashed, and move the remaining events of merged passes."""
@@ -338,10 +308,6 @@ class Sweep:
             self.refusal = error
         except Exception:
             log.exception("sweep step %s failed", step.__name__)
-
-    def _start_reader(self, reader: WaitingEndpoint, start: Callable[[Worker, WaitingEndpoint], None]) -> None:
-        self._timers.pop(reader.endpoint_id, None)
-        start(self._worker, reader)
 
     async def _run_job(self, job_id: str) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Timers for due instants: they start the stage due at the exact instant, between two sweeps."""
+"""Timers between two sweeps: for due instants, and for readers of the activity log that have work soon."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
+from app.clock import system_ms
 from app.domain.errors import STORE_FAILURES
 from app.domain.ids import slot_of
 from app.domain.values.instants import to_ms
 from app.flow import range_of
+from app.store.stages.endpoint_leases import EndpointLeases, WaitingEndpoint
+from workers.delivery.readers import Runs
 from workers.stages.due import next_due_ms
 
 from .worker import Worker
@@ -89,3 +92,51 @@ class DueTimers:
             # If the clock has not reached the instant, it stands still, and a new timer would find the same again.
             if to_ms(await self._worker.resources.clock.now()) >= due_ms:
                 await self.look()
+
+
+class ReaderTimers:
+    """Starts runs of readers of the log, and sets timers for readers that have work soon.
+
+    Timers are kept by the id of the reader: a webhook endpoint, a channel, or for react the workspace.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    async def look(
+        self, kind: str, leases: EndpointLeases, runs: Runs, start: Callable[[Worker, WaitingEndpoint], None]
+    ) -> None:
+        """Start a run of each reader that has work, and set timers for those that have work soon. Raises Unavailable.
+
+        A reader has work for this worker, too, if the worker that holds it has ended.
+        """
+        worker, now_ms = self._worker, system_ms()
+        for wake_up in runs.values():
+            wake_up.set()
+        found = await leases.waiting(now_ms + TIMER_HORIZON_MS)
+        held = await leases.held()
+        gone = await worker.sharing.find_gone({holder for _, holder in held})
+        # This worker may hold a reader without a run: an earlier run could not release it.
+        found += [
+            each for each, holder in held if holder in gone or (holder == worker.id and each.endpoint_id not in runs)
+        ]
+        ready = {each.endpoint_id: each for each in found if each.begins_ms <= now_ms}
+        fronts = {key: (each.at_ms, each.free_ms) for key, each in ready.items() if key not in runs}
+        for key in worker.sharing.choose(kind, fronts):
+            start(worker, ready[key])
+        for reader in found:
+            key, ahead_ms = reader.endpoint_id, reader.begins_ms - now_ms
+            if ahead_ms > 0 and key not in self._timers and worker.sharing.prefers(kind, key):
+                self._timers[key] = asyncio.get_running_loop().call_later(
+                    ahead_ms / 1000 + 0.001, self._start, reader, start
+                )
+
+    def close(self) -> None:
+        """Cancel all timers."""
+        for timer in self._timers.values():
+            timer.cancel()
+
+    def _start(self, reader: WaitingEndpoint, start: Callable[[Worker, WaitingEndpoint], None]) -> None:
+        self._timers.pop(reader.endpoint_id, None)
+        start(self._worker, reader)
