@@ -18,7 +18,7 @@ from app.commands.rewards.rewards import create_reward
 from app.commands.rules.rules import create_rule
 from app.domain.events.events import EventInput
 from app.domain.ids import event_id, outward_id
-from app.domain.passes.passes import PassInput
+from app.domain.passes.inputs import PassInput
 from app.store.codecs.guards import is_declined
 from app.store.mongo.queries import Database
 

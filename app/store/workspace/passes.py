@@ -228,12 +228,12 @@ class PassQueries(WorkspaceQueries):
     async def is_evaluated_until(self, revision: int, until: datetime) -> bool:
         """Return whether no pass waits to be evaluated under a revision, or for what happened until an instant.
 
-        Parked passes are left out. Three round trips. Indexes: {workspace, rev}, {due, slot}, {pend, workspace, pass,
+        Parked passes are left out. Three round trips. Indexes: {workspace, slot, rev}, {due, slot}, {pend, workspace, pass,
         occurred_at, _id}.
         """
         # Conditions outside the index are a stage of their own: else the embedded servers read the whole workspace.
         behind: list[Doc] = [
-            {"$match": self._in_workspace(rev={"$gte": 0, "$lt": revision})},
+            {"$match": self._in_workspace(slot={"$gte": 0, "$lt": SLOTS}, rev={"$gte": 0, "$lt": revision})},
             {"$match": {"parked": {"$exists": False}}},
         ]
         due: list[Doc] = [
