@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from reference_pages import codes, payload_schema, payloads
+from reference_pages import activity_producers, codes, payload_schema, payloads
 from reference_pages.commands import commands
 from reference_pages.settings import settings
 from reference_pages.template import Section, fill
@@ -32,10 +32,12 @@ SECTIONS: Mapping[str, Section] = {
     "signature_example": payloads.signature_example,
     "example_secret": payloads.example_secret,
     "activity_types": payloads.activity_types,
+    "activity_producers": activity_producers.producers,
+    "message_types": payloads.message_types,
 }
 """The function that each name in a placeholder calls."""
 
-TEMPLATES = ("settings.md", "cli.md", "errors-and-codes.md", "limits.md", "webhook-payloads.md")
+TEMPLATES = ("settings.md", "cli.md", "errors-and-codes.md", "limits.md", "webhook-payloads.md", "activity-types.md")
 PAGES: Mapping[str, Callable[[], str]] = {
     **{name: partial(fill, name, SECTIONS) for name in TEMPLATES},
     payload_schema.FILE: payload_schema.document,

@@ -15,7 +15,8 @@ from app.commands.events.record import record_events
 from app.commands.passes.passes import create_passes
 from app.commands.segments import create_segment
 from app.commands.workspaces.workspaces import create_workspace
-from app.domain.activities import Activity, ActivityQuery
+from app.domain.activities import Activity
+from app.domain.activity_queries import ActivityQuery
 from app.domain.actors import SCOPES, Actor
 from app.domain.events.events import EventInput
 from app.domain.passes.inputs import PassInput

@@ -22,6 +22,7 @@ from app.config.settings import Settings
 from app.local.key_file import KeyFile
 
 from .client import Client, with_client
+from .demo_rewards import REWARDS_QUERY, create_rewards, redeem_rewards
 
 SEED = 20
 DAYS = 120
@@ -76,6 +77,7 @@ QUERIES = (
         '{ rule(key: "demo-points") { statistics { fired pointsAwarded } firings(first: 5) { nodes {\n'
         "    occurredAt pass { holder { name } pointsBalance } event { type amount } effects { points } } } } }",
     ),
+    REWARDS_QUERY,
     (
         "The feed as it grows (record an event for a guest in another tab):",
         "subscription { activity { __typename ... on ActivityEdge { node { type occurredAt pass { externalId } data } } } }",
@@ -95,7 +97,7 @@ class _Guest:
 @click.command()
 @with_client
 def demo(settings: Settings, client: Client) -> None:
-    """Load sample data: a coffee bar chain with 40 guests, four months of visits, four segments, tiers and two rules.
+    """Load sample data: a coffee bar chain with 40 guests, their visits, segments, tiers, rules and rewards.
 
     The data goes into the workspace of the API key. A second run records nothing twice. Afterwards, paste the printed
     queries into GraphiQL.
@@ -122,6 +124,9 @@ def demo(settings: Settings, client: Client) -> None:
     _create_rules(client)
     _wait_until_done(client)
     recorded += _record_events(client, recent)
+    create_rewards(client)
+    _wait_until_done(client)
+    redeem_rewards(client)
     state = _wait_until_done(client)
     console.print(
         f"{recorded} events recorded now, {len(events) - recorded} were there before. In the workspace there are:"

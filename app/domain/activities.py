@@ -5,7 +5,7 @@ The fold numbers them in each pass, publish gives them positions in the log.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -19,6 +19,8 @@ from app.domain.events.events import (
     MERGE_FINISHED,
     MESSAGE_EVENTS,
     MESSAGE_SENT,
+    PASS_CONFIRMED,
+    PASS_REFERRED,
     PASS_UPDATED,
     POINT_ADD,
     POINTS_RETURNED,
@@ -90,8 +92,10 @@ MESSAGE_ROUTES = ("email", "sms", "push", "http", "braze", "mailchimp", "interco
 MESSAGE_TYPES = frozenset(f"customer.{route}.{outcome}" for route in MESSAGE_ROUTES for outcome in ("sent", "failed"))
 """Types of activities that report the outcome of a message."""
 
-REWARDED = "customer.rewarded"
-"""A rule gave a reward to the customer."""
+REWARDED, REWARDED_POINTS = "customer.rewarded", "customer.rewarded.loyalty_points"
+"""A rule gave a reward to the customer, or points."""
+CONFIRMED, REFERRED = "customer.confirmed", "customer.referred"
+"""The customer confirmed the own data, such as an address; or joined because another customer recommended it."""
 CODE_ISSUED, CODE_NOT_ISSUED = "customer.publication.succeeded", "customer.publication.failed"
 """The customer got the code of a redemption, or did not get it because the redemption was declined."""
 POINTS_PENDING = "customer.voucher.loyalty_card.points_pending"
@@ -102,7 +106,9 @@ UNLESS_NAMED = frozenset({RULE_WAS_FIRED})
 
 NO_EPOCH = ""
 """The first epoch of a log: it ends with the first restore from a backup."""
-EFFECTS = frozenset({ENTERED, LEFT, POINTS_EXPIRED, RULE_WAS_FIRED, REWARDED_POINTS, *TIER_TYPES, *MESSAGE_TYPES})
+EFFECTS = frozenset(
+    {ENTERED, LEFT, POINTS_EXPIRED, RULE_WAS_FIRED, *TIER_TYPES, *MESSAGE_TYPES, REWARDED, REWARDED_POINTS}
+)
 """Types of activities that Punchcard derives (category EFFECT). All others have the category ACTION."""
 
 
@@ -110,7 +116,7 @@ UNREPORTED = frozenset({MERGE_FINISHED, RULE_RETRIED, RULE_INCLUDED})
 """Types of events that no activity reports."""
 OWN_TYPES: Mapping[str, str] = MappingProxyType({
     REDEMPTION: REDEEMED, POINTS_TRANSFERRED: TRANSFERRED, POINTS_RETURNED: TRANSFERRED,
-    GIFT_ADDED: GIFT_BALANCE_ADDED,
+    GIFT_ADDED: GIFT_BALANCE_ADDED, PASS_CONFIRMED: CONFIRMED, PASS_REFERRED: REFERRED,
 })  # fmt: skip
 """Types of events that have an activity of their own instead of CUSTOM_EVENT."""
 
@@ -183,46 +189,6 @@ class Activity:
     def is_erasure(self) -> bool:
         """Whether the activity is the last one of an erased pass. The last activity of a merged pass has a cause."""
         return self.type == DELETED and not self.cause
-
-
-@dataclass(frozen=True, slots=True)
-class ActivityQuery:
-    """Filter of a list, stream or webhook of activities. An empty field matches every activity.
-
-    `aliases` are further passes beside `pass_id`. The bounds `…_after` are inclusive, the bounds `…_before` exclusive.
-    """
-
-    types: Sequence[str] = ()
-    category: str | None = None
-    pass_id: str | None = None
-    aliases: Sequence[str] = ()
-    segment_ids: Sequence[str] = ()
-    occurred_after: datetime | None = None
-    occurred_before: datetime | None = None
-    include_silent: bool = False
-    include_historical: bool = True
-    recorded_after: datetime | None = None
-    recorded_before: datetime | None = None
-
-    def matches(self, activity: Activity) -> bool:
-        """Return whether the activity passes the filter. Lists, streams and webhooks all use this rule."""
-        return (
-            (activity.type in self.types if self.types else activity.type not in UNLESS_NAMED)
-            and (not self.segment_ids or activity.segment_id in self.segment_ids)
-            and self.category in (None, activity.category)
-            and (self.pass_id is None or activity.pass_id == self.pass_id or activity.pass_id in self.aliases)
-            and (self.occurred_after is None or activity.occurred_at >= self.occurred_after)
-            and (self.occurred_before is None or activity.occurred_at < self.occurred_before)
-            and (self.recorded_after is None or activity.recorded_at >= self.recorded_after)
-            and (self.recorded_before is None or activity.recorded_at < self.recorded_before)
-            and (self.include_silent or not activity.silent)
-            and (self.include_historical or not activity.historical)
-        )
-
-
-def match_none(activity: Activity) -> bool:
-    """Return False, as the filter of a stream that can match no activity."""
-    return False
 
 
 def activity_id(pass_id: str, number: int, epoch: str = NO_EPOCH) -> str:

@@ -58,6 +58,16 @@ def outward_id(prefix: str, event_id: str, index: int) -> str:
     return _digest(prefix, "outward", event_id, str(index))
 
 
+def confirmation_id(pass_id: str) -> str:
+    """Return the permanent id of the event that confirms a pass, so that it is confirmed once."""
+    return _digest("event", "confirmed", pass_id)
+
+
+def referral_id(pass_id: str, referred_by: str) -> str:
+    """Return the permanent id of the event of a referral that the client gave no id."""
+    return _digest("event", "referred", pass_id, referred_by)
+
+
 def checkout_difference_id(cause: str, root: str) -> str:
     """Return the permanent id of the difference that a correction or removal makes in the total of a checkout."""
     return _digest("event", "checkout", cause, root)

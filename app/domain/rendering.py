@@ -5,26 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
-from .activities import POINTS_EXPIRED, REDEMPTION_TYPES, REWARDED_POINTS, TIER_TYPES, Activity, Entry, category_of
-from .events.events import REDEMPTION_ROLLBACK, Event
-from .ids import redemption_id
+from .activities import DELETED, POINTS_EXPIRED, REWARDED_POINTS, TIER_TYPES, Activity, Entry, category_of
+from .events.events import Event
 from .segments.segments import Segment
+from .snapshots import Customer, customer_snapshot, event_snapshots
 from .values.decimals import plain
 from .values.instants import format_instant, from_ms
 
 
 def render_activity(
-    pass_id: str, entry: Entry, events: Mapping[str, Event], segments: Mapping[str, Segment]
+    pass_id: str,
+    entry: Entry,
+    events: Mapping[str, Event],
+    segments: Mapping[str, Segment],
+    *,
+    customer: Customer | None = None,
 ) -> Activity:
     """Return the activity of an outbox entry, at position 0. Publish sets the position.
 
     `events` and `segments` map ids to the objects that the entry names. An event that is missing there was removed.
+    `customer` is shown in every activity but the last one of a pass; None for a pass that ended.
     """
     segment_id = entry.refs.get("segment")
     if segment_id is not None:
         data = _transition_data(entry, segments.get(str(segment_id)))
     else:
-        data = _tier_data(entry) if entry.type in TIER_TYPES else _event_data(entry, events)
+        data = _tier_data(entry) if entry.type in TIER_TYPES else _event_data(entry, events, customer)
+    if customer is not None and entry.type != DELETED:
+        data["customer"] = customer_snapshot(pass_id, customer)
     return Activity(
         position=0,
         pass_sequence=entry.number,
@@ -42,21 +50,21 @@ def render_activity(
     )
 
 
-def _event_data(entry: Entry, events: Mapping[str, Event]) -> dict[str, object]:
+def _event_data(entry: Entry, events: Mapping[str, Event], customer: Customer | None) -> dict[str, object]:
     data: dict[str, object] = {}
     event_id = entry.refs.get("event")
     if event_id is not None:
         event = events.get(str(event_id))
         data["event"] = {"id": event_id, "removed": True} if event is None else _event_snapshot(event)
-        if event is not None and entry.type == REWARDED_POINTS:
-            origin = event.origin
-            data["rule"] = {
-                "id": origin.rule,
-                "key": event.source.removeprefix("rule:"),
-                "version": origin.rule_version,
-            }
-        if entry.type in REDEMPTION_TYPES and event is not None:
-            data |= _redemption_data(event, is_accepted="reasons" not in entry.refs)
+        if event is not None:
+            reasons = _reasons(entry) if "reasons" in entry.refs else None
+            data |= event_snapshots(entry.type, event, customer, reasons)
+            if entry.type == REWARDED_POINTS:
+                data["rule"] = {
+                    "id": event.origin.rule,
+                    "key": event.source.removeprefix("rule:"),
+                    "version": event.origin.rule_version,
+                }
     if "balance" in entry.refs:
         data |= {name: plain(Decimal(str(entry.refs[name]))) for name in ("points", "balance")}
     if entry.type == POINTS_EXPIRED:
@@ -67,19 +75,6 @@ def _event_data(entry: Entry, events: Mapping[str, Event]) -> dict[str, object]:
         if name in entry.refs:
             data[name] = entry.refs[name]
     return data
-
-
-def _redemption_data(event: Event, *, is_accepted: bool) -> dict[str, object]:
-    """Return what was redeemed or rolled back; nothing for points that were redeemed for no reward."""
-    reward, points = None if event.guard is None else event.guard.reward, plain(abs(event.points))
-    if event.type == REDEMPTION_ROLLBACK:
-        told = {name: event.metadata.get(name) for name in ("rewardKey", "quantity")}
-        found = {"id": event.metadata.get("redemption"), **told, **({"pointsReturned": points} if is_accepted else {})}
-        return {"redemption": {**found, "reason": event.metadata.get("reason")}}
-    if reward is None:
-        return {}
-    found = {"id": redemption_id(event.id), "rewardKey": reward.key, "quantity": reward.quantity}
-    return {"redemption": {**found, **({"pointsSpent": points, "code": reward.code} if is_accepted else {})}}
 
 
 def _reasons(entry: Entry) -> list[dict[str, object]]:

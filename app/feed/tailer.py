@@ -17,7 +17,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from app.bus import Bus
-from app.domain.activities import Activity, ActivityQuery
+from app.domain.activities import Activity
+from app.domain.activity_queries import ActivityQuery
 from app.domain.errors import STORE_FAILURES, Code, InvalidInput
 from app.store.mongo.paging import PageRequest
 from app.store.workspace.activities import ActivityQueries

@@ -28,6 +28,7 @@ from app.graphql.passes.lists import SegmentListPayload
 from app.graphql.passes.merges import MergePassesPayload
 from app.graphql.passes.mutations import CreatePassesPayload, CreatePassPayload, UpdatePassPayload
 from app.graphql.passes.passes import Pass, find_pass, list_passes
+from app.graphql.passes.referrals import ConfirmPassPayload, RecordReferralPayload, confirm_pass, record_referral
 from app.graphql.passes.removals import DeleteEventsPayload, ErasePassPayload, PassErasure, find_erasure
 from app.graphql.passes.transfers import TransferPointsPayload, transfer_points
 from app.graphql.rewards.roots import RewardMutations, RewardQueries
@@ -119,6 +120,8 @@ class Mutation(
     erase_pass: ErasePassPayload = strawberry.mutation(resolver=removals.erase_pass)
     merge_passes: MergePassesPayload = strawberry.mutation(resolver=merges.merge_passes)
     transfer_points: TransferPointsPayload = strawberry.mutation(resolver=transfer_points)
+    confirm_pass: ConfirmPassPayload = strawberry.mutation(resolver=confirm_pass)
+    record_referral: RecordReferralPayload = strawberry.mutation(resolver=record_referral)
     cancel_job: CancelJobPayload = strawberry.mutation(resolver=job_jobs.cancel_job)
     create_segment: CreateSegmentPayload = strawberry.mutation(resolver=segment_mutations.create_segment)
     update_segment: UpdateSegmentPayload = strawberry.mutation(resolver=segment_mutations.update_segment)

@@ -10,12 +10,11 @@ from decimal import Decimal
 from app.domain import activities
 from app.domain.activities import Activity, Entry
 from app.domain.events.events import OWN_SOURCE, PASS_UPDATED, POINT_ADD, RULE_FIRED, Category, Event, Origin
-from app.domain.events.guards import Guard, RewardGuard
 from app.domain.events.points_expiry import PointsExpiry
 from app.domain.rendering import render_activity
-from app.domain.rewards.redemptions import rollback_of
 from app.domain.segments.criteria import parse_criteria
 from app.domain.segments.segments import Segment
+from app.domain.snapshots import Customer
 from app.domain.values.decimals import ZERO
 from app.domain.values.instants import to_ms
 from app.domain.webhooks.messages import Message, render_message, render_test_message, sign_headers
@@ -59,21 +58,6 @@ REDEMPTION = replace(
     external_id="R-1003",
     metadata={"reward": "free coffee"},
 )
-REDEEMED = replace(
-    REDEMPTION,
-    id="event_18ec8a179679f89880551d6395a2c4",
-    points=Decimal(-100),
-    external_id="R-1004",
-    metadata={},
-    guard=Guard(
-        reward=RewardGuard("reward_6fb4ef768e4bcc190ce8411fa32a", "free-coffee", quantity=1, code="COFFEE-7K2M9P")
-    ),
-)
-DEDUCTION = replace(
-    REDEMPTION, id="event_77c01d5e9a3b42f68d2e0b5c8f1a64", type="point_sub", points=Decimal(-80), external_id="R-1005",
-    category=Category.CUSTOM, metadata={},
-)  # fmt: skip
-ROLLBACK = rollback_of(REDEEMED, at_ms=to_ms(START + timedelta(hours=1)), origin=Origin("API"), reason="spilled")
 FIELD_CHANGE = replace(
     PURCHASE,
     id="event_a07d5e3b9c1f4826d8b0e7a2c4f613",
@@ -121,10 +105,10 @@ FIRING = replace(
     metadata={"effects": [{"index": 0, "status": "SUCCEEDED", "event": AWARD.id, "points": "5"}]},
     matures_ms=None,
 )
+CUSTOMER = Customer(EXTERNAL_ID, {"email": "ann@shop.example"}, status="ACTIVE", tier=None, points=Decimal("34.5"))
 LARGE = replace(PURCHASE, metadata={"receipt": "x" * 20_000})
 EVENTS: Mapping[str, Event] = {
-    event.id: event
-    for event in (PURCHASE, GRANT, REDEMPTION, REDEEMED, ROLLBACK, DEDUCTION, FIELD_CHANGE, UPDATE, AWARD, FIRING)
+    event.id: event for event in (PURCHASE, GRANT, REDEMPTION, FIELD_CHANGE, UPDATE, AWARD, FIRING)
 }
 SEGMENT = Segment(
     id="seg_66a1f0d94c2b7e1f3a58",
@@ -146,9 +130,6 @@ def messages() -> Mapping[str, Message]:
     grant = {"event": GRANT.id, "points": Decimal(29), "balance": Decimal("12.5")}
     transition = {"segment": SEGMENT.id, "version": 1}
     later = timedelta(days=60)
-    poor = [("INSUFFICIENT_POINTS", "The card has 50 points; 100 are needed.")]
-    poor_balance = [("INSUFFICIENT_POINTS", "The balance is 50 points; this needs 80.")]
-    not_counted = [("NOT_COUNTED", "The corrected event does not count: it was declined or removed.")]
     return {
         "created": _render(1, activities.CREATED, {}),
         "updated": _render(2, activities.UPDATED, {"event": FIELD_CHANGE.id}),
@@ -156,16 +137,10 @@ def messages() -> Mapping[str, Message]:
         "updated-by-removal": _render(4, activities.UPDATED, {"removed": PURCHASE.id}),
         "custom-event": _render(5, activities.CUSTOM_EVENT, {"event": PURCHASE.id}),
         "removed-event": _render(6, activities.CUSTOM_EVENT, {"event": "event_2d9c6b4a8e1f50737ea5c3d1b9f864"}),
-        "redemption": _render(7, activities.REDEEMED, {"event": REDEMPTION.id}),
-        "reward-redeemed": _render(31, activities.REDEEMED, {"event": REDEEMED.id}),
-        "redemption-failed": _render(32, activities.REDEMPTION_FAILED, {"event": REDEEMED.id, "reasons": poor}),
-        "rolled-back": _render(33, activities.ROLLED_BACK, {"event": ROLLBACK.id}),
-        "rollback-failed": _render(34, activities.ROLLBACK_FAILED, {"event": ROLLBACK.id, "reasons": not_counted}),
-        "event-declined": _render(35, activities.EVENT_DECLINED, {"event": DEDUCTION.id, "reasons": poor_balance}),
+        "points-redeemed": _render(7, activities.REDEEMED, {"event": REDEMPTION.id}),
         "points-added": _render(8, activities.POINTS_ADDED, {"event": GRANT.id}),
         "points-matured": _render(17, activities.POINTS_ADDED, {"points": Decimal(5), "balance": Decimal("34.5")}),
         "points-pending": _render(18, activities.POINTS_PENDING, {"event": AWARD.id}),
-        "points-rewarded": _render(16, activities.REWARDED_POINTS, {"event": AWARD.id}),
         "rule-fired": _render(19, activities.RULE_WAS_FIRED, {"event": FIRING.id}),
         "points-expired": _render(9, activities.POINTS_EXPIRED, grant, at=later),
         "entered": _render(10, activities.ENTERED, {**transition, "before": (1,), "after": (2,)}),
@@ -212,7 +187,7 @@ def _tiers() -> Mapping[str, Message]:
 
 
 def _erased() -> Message:
-    activity = _activity(14, activities.CUSTOM_EVENT, {"event": PURCHASE.id}, EVENTS, timedelta())
+    activity = make_activity(14, activities.CUSTOM_EVENT, {"event": PURCHASE.id}, EVENTS, to_ms(START))
     return render_message(replace(activity, data=activities.ERASED_DATA), None)
 
 
@@ -225,12 +200,13 @@ def _render(
     external_id: str | None = EXTERNAL_ID,
     events: Mapping[str, Event] = EVENTS,
 ) -> Message:
-    return render_message(_activity(number, kind, refs, events, at), external_id)
+    return render_message(make_activity(number, kind, refs, events, to_ms(START + at)), external_id)
 
 
-def _activity(
-    number: int, kind: str, refs: Mapping[str, object], events: Mapping[str, Event], at: timedelta
+def make_activity(
+    number: int, kind: str, refs: Mapping[str, object], events: Mapping[str, Event], at_ms: int
 ) -> Activity:
-    at_ms = to_ms(START + at)
+    """Return the activity of an outbox entry, as publish renders it."""
     entry = Entry(number, kind, at_ms, at_ms, refs=refs)
-    return replace(render_activity(PASS_ID, entry, events, {SEGMENT.id: SEGMENT}), position=4_710 + number)
+    activity = render_activity(PASS_ID, entry, events, {SEGMENT.id: SEGMENT}, customer=CUSTOMER)
+    return replace(activity, position=4_710 + number)

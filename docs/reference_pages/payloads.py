@@ -6,22 +6,47 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 
-from app.domain.activities import types_of
+from app.domain.activities import MESSAGE_TYPES, types_of
 from app.domain.events.events import PASS_UPDATED, TYPES
 from app.domain.values.decimals import ZERO
+from app.domain.webhooks.messages import Message
 
-from . import payload_schema as schema
+from . import payload_members
 from .markdown import block, code, table
 from .payload_examples import PURCHASE, SECRET, messages, signed_headers
+from .payload_programs import program_messages
 
-MEMBERS: Mapping[str, Mapping[str, schema.Schema]] = {
-    "envelope": schema.ENVELOPE,
-    "event": schema.EVENT,
-    "transition": schema.TRANSITION,
-    "segment": schema.SEGMENT,
-    "expiry": schema.EXPIRY,
-    "rule": schema.RULE,
-    "test": schema.TESTED,
+MEMBERS: Mapping[str, Mapping[str, payload_members.Schema]] = {
+    "envelope": payload_members.ENVELOPE,
+    "event": payload_members.EVENT,
+    "transition": payload_members.TRANSITION,
+    "segment": payload_members.SEGMENT,
+    "expiry": payload_members.EXPIRY,
+    "test": payload_members.TESTED,
+    "customer": payload_members.CUSTOMER,
+    "campaign": payload_members.CAMPAIGN,
+    "rule": payload_members.RULE,
+    "loyalty-card": payload_members.LOYALTY_CARD,
+    "gift-card": payload_members.GIFT_CARD,
+    "redemption": payload_members.REDEMPTION,
+    "rollback": payload_members.ROLLBACK,
+    "publication": payload_members.PUBLICATION,
+    "transfer": payload_members.TRANSFER,
+    "message": payload_members.MESSAGE,
+    "consent": payload_members.CONSENT,
+    "referral": payload_members.REFERRAL,
+}
+
+
+_ROUTES: Mapping[str, str] = {
+    "email": "by mail, over SMTP",
+    "sms": "by SMS, over your own URL",
+    "push": "as a push notification, over your own URL",
+    "http": "over your own URL",
+    "braze": "by Braze",
+    "mailchimp": "by Mailchimp",
+    "intercom": "by Intercom",
+    "activecampaign": "by ActiveCampaign",
 }
 
 
@@ -33,7 +58,22 @@ def members(name: str) -> str:
 
 def example(name: str) -> str:
     """Return the body of an example, on several lines."""
-    return block("json", json.dumps(json.loads(messages()[name].body), indent=2, ensure_ascii=False))
+    return block("json", json.dumps(json.loads(all_messages()[name].body), indent=2, ensure_ascii=False))
+
+
+def all_messages() -> Mapping[str, Message]:
+    """Return all examples by name."""
+    return {**messages(), **program_messages()}
+
+
+def message_types() -> str:
+    """Return a section for each outcome of a message, on each route."""
+    sections = []
+    for kind in sorted(MESSAGE_TYPES):
+        _, route, outcome = kind.split(".")
+        told = f"A message was {'sent' if outcome == 'sent' else 'not sent'}: {_ROUTES[route]}."
+        sections.append(f"### {kind}\n\n{told}\n\n{example(kind)}")
+    return "\n\n".join(sections)
 
 
 def signature_example() -> str:
@@ -56,7 +96,7 @@ def activity_types() -> str:
     return table(("activity", "type of event"), ((code(kind), ", ".join(names)) for kind, names in found.items()))
 
 
-def _type(part: schema.Schema) -> str:
+def _type(part: payload_members.Schema) -> str:
     if "anyOf" in part:
         return " or ".join(dict.fromkeys(_type(each) for each in part["anyOf"]))
     if "$ref" in part:

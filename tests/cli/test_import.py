@@ -163,12 +163,18 @@ async def test_demo_records_its_data_once_even_if_it_is_repeated(up: Up) -> None
     assert fired.keys() == {"demo-points", "demo-tenth"}
     assert fired["demo-points"]
     assert "points awarded" in output
+    redeemed = """{ pass(externalId: "guest-001") { redemptions(first: 5) { nodes { rewardKey status code } } } }"""
+    redemptions = (await fetch_data(up, redeemed, options[1]))["pass"]["redemptions"]["nodes"]
+    assert {each["rewardKey"]: each["status"] for each in redemptions} == {
+        "demo-coffee": "SUCCEEDED", "demo-machine": "FAILED",
+    }  # fmt: skip
     tiers = (await fetch_data(up, "{ passes { nodes { tier } } }", options[1]))["passes"]["nodes"]
     assert {guest["tier"] for guest in tiers} == {None, "silver", "gold"}
     status, repeated = await run_command("demo", *options)
     assert status == 0
     assert "0 events recorded now" in repeated
     assert await fetch_data(up, query, options[1]) == found
+    assert (await fetch_data(up, redeemed, options[1]))["pass"]["redemptions"]["nodes"] == redemptions
     # The queries that the demo prints are valid.
     for printed in re.findall(r"^# .*\n(\{[\s\S]*?)(?=\n\n|\Z)", output, re.MULTILINE):
         assert await fetch_data(up, printed, options[1])

@@ -34,7 +34,7 @@ from app.commands.rules.rules import create_rule
 from app.commands.segments import create_segment, update_segment
 from app.commands.webhooks.endpoints import create_webhook_endpoint
 from app.commands.webhooks.replays import Replay, replay_webhook_deliveries
-from app.domain.activities import ActivityQuery
+from app.domain.activity_queries import ActivityQuery
 from app.domain.events.event_queries import EventQuery
 from app.domain.events.events import EventInput
 from app.domain.files.exports import ExportFormat

@@ -56,7 +56,7 @@ from app.commands.webhooks.endpoints import (
 )
 from app.commands.webhooks.replays import Replay, replay_webhook_deliveries
 from app.commands.workspaces.keys import create_api_key, revoke_api_key, rotate_api_key
-from app.domain.activities import ActivityQuery
+from app.domain.activity_queries import ActivityQuery
 from app.domain.errors import Conflict
 from app.domain.events.event_queries import EventQuery
 from app.domain.events.event_types import Acceptance
@@ -310,6 +310,8 @@ async def call_all_queries(business: Business) -> None:
         ActivityQuery(), ActivityQuery(pass_id=ann.id), ActivityQuery(segment_ids=(recent.id,)),
         ActivityQuery(types=("customer.created",)), ActivityQuery(types=("customer.created", "customer.updated")),
         ActivityQuery(category="EFFECT", include_historical=False, include_silent=True),
+        ActivityQuery(event_types=("purchase",), sources=("api",), causes=("EVENT",),
+                      metadata=(Condition("store", Operator.EQ, "x"),)),
     ):  # fmt: skip
         await store.activities.page(feed, PageRequest(2, after=(1,)))
         await store.activities.count(feed)

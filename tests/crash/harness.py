@@ -22,7 +22,8 @@ from app.commands.segments import create_segment
 from app.commands.webhooks.endpoints import create_webhook_endpoint
 from app.commands.workspaces.workspaces import create_workspace
 from app.config.settings import Settings
-from app.domain.activities import ENTERED, LEFT, ActivityQuery
+from app.domain.activities import ENTERED, LEFT
+from app.domain.activity_queries import ActivityQuery
 from app.domain.actors import SCOPES, Actor
 from app.resources import Resources, open_resources
 from app.store.clock import MongoClock

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from app.domain.activities import ERASED_DATA, ActivityQuery
+from app.domain.activities import ERASED_DATA
+from app.domain.activity_queries import ActivityQuery
 from app.store.mongo.queries import Database
 from tests.receiver import ReceivedRequest, Receiver, run_receiver
 

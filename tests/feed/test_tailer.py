@@ -21,11 +21,11 @@ from app.domain.activities import (
     ERASED_DATA,
     LEFT,
     Activity,
-    ActivityQuery,
     category_of,
-    match_none,
 )
+from app.domain.activity_queries import ActivityQuery, match_none
 from app.domain.errors import InvalidInput
+from app.domain.values.conditions import Condition, Operator
 from app.feed import tailer
 from app.feed.tailer import Feed, FeedEntries, FeedExpired, FeedLagged, topic
 from app.resources import Resources
@@ -250,7 +250,34 @@ QUERIES = (
     ActivityQuery(segment_ids=["seg_1"], category="ACTION"),
     ActivityQuery(occurred_after=START + timedelta(seconds=1), occurred_before=START + timedelta(seconds=2)),
     ActivityQuery(recorded_after=START + timedelta(seconds=1), recorded_before=START + timedelta(seconds=3)),
+    ActivityQuery(event_types=["purchase"]),
+    ActivityQuery(event_types=["purchase", "visit"], sources=["till"]),
+    ActivityQuery(sources=["till", "crm"], causes=["EVENT"]),
+    ActivityQuery(causes=["TIME", "MANUAL"]),
+    ActivityQuery(metadata=[Condition("store", Operator.EQ, "north")]),
+    ActivityQuery(metadata=[Condition("store", Operator.NE, "north")]),
+    ActivityQuery(metadata=[Condition("store.city", Operator.EQ, "Bern")]),
+    ActivityQuery(metadata=[Condition("store.city", Operator.NOT_EXISTS)]),
+    ActivityQuery(metadata=[Condition("stars", Operator.GTE, 4), Condition("store", Operator.EXISTS)], sources=["crm"]),
+    ActivityQuery(metadata=[Condition("lines.0.sku", Operator.IN, ("a", "b"))]),
 )
+
+METADATA: tuple[dict[str, object], ...] = (
+    {},
+    {"store": "north", "stars": 4},
+    {"store": {"city": "Bern"}, "stars": 5},
+    {"store.city": "Bern"},
+    {"store": "south", "lines": [{"sku": "b"}, {"sku": "c"}]},
+    {"store.city": "Basel", "store": ["north"]},
+)
+
+
+def data_of(number: int) -> dict[str, object]:
+    """Return data without an event, with an event, or with one that was removed."""
+    if number % 3 == 0:
+        return {} if number % 2 else {"event": {"id": f"event_{number}", "removed": True}}
+    event: dict[str, object] = {"id": f"event_{number}", "type": ("purchase", "visit", "login")[number % 5 % 3]}
+    return {"event": event | {"source": ("till", "crm")[number % 7 % 2], "metadata": METADATA[number % len(METADATA)]}}
 
 
 async def test_streams_and_lists_return_the_same_activities_for_a_filter(business: Business) -> None:
@@ -268,13 +295,17 @@ async def test_streams_and_lists_return_the_same_activities_for_a_filter(busines
                 historical=number % 11 == 0,
                 occurred_at=START + timedelta(seconds=number % 4),
                 recorded_at=START + timedelta(seconds=number % 5),
+                cause=({}, {"kind": "EVENT"}, {"kind": "TIME"})[number % 4 % 3],
+                data=data_of(number),
             )
         )
     await business.ctx.workspace.activities.append(log)
+    sent = {entry.position: entry.data for entry in log}
     for query in QUERIES:
         listed = await business.ctx.workspace.activities.page(query, PageRequest(1_000))
         assert [entry.position for entry in listed.items] == [entry.position for entry in log if query.matches(entry)]
         assert listed.items
+        assert {entry.position: entry.data for entry in listed.items}.items() <= sent.items()
 
 
 def test_match_none_matches_no_activity() -> None:

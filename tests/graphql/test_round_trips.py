@@ -19,7 +19,7 @@ from app.commands.inbound.deliveries import Message, receive_message
 from app.commands.inbound.hooks import create_inbound_hook
 from app.commands.rules.rules import create_rule
 from app.commands.webhooks.endpoints import create_webhook_endpoint
-from app.domain.activities import ActivityQuery
+from app.domain.activity_queries import ActivityQuery
 from app.graphql.schema import schema
 from app.resources import Resources
 from tests.business import Business, bought_within, open_business, purchases

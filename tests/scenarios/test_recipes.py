@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.graphql.types.ids import to_global_id
 from tests.business import Business
 from tests.graphql.serving import Api, run_api
 
@@ -122,6 +123,19 @@ async def test_changed_rule_holds_from_then_on_and_a_paused_one_does_not_fire(be
         await go_on(begun, timedelta(days=8))
         await record(begun, good)
         assert await balance(begun) == "100"
+
+
+async def test_referral_rewards_both_customers_once(begun: Business) -> None:
+    async with run_api(begun) as api:
+        await run(api, "Join")
+        ann, bob = [await begun.read_pass(name) for name in ("ann", "bob")]
+        await run(api, "ReferralReward")
+        await run(api, "WelcomePoints")
+        for _ in range(2):
+            ids = {name: to_global_id("Pass", card.id) for name, card in (("passId", bob), ("friendId", ann))}
+            answer = await run(api, "Refer", **ids)
+            assert answer["recordReferral"]["event"]["type"] == "pass_referred"
+    assert [(await begun.read_pass(name)).points for name in ("ann", "bob")] == [200, 50]
 
 
 async def test_list_has_who_is_put_on_it_by_hand_or_by_a_rule(begun: Business) -> None:

@@ -18,7 +18,7 @@ from app.clock import FixedClock
 from app.commands.events.record import record_events
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import erase_pass, remove_events
-from app.domain.activities import ActivityQuery
+from app.domain.activity_queries import ActivityQuery
 from app.domain.events.event_queries import EventQuery
 from app.domain.events.events import EventInput
 from app.domain.ids import event_id, slot_of

@@ -17,7 +17,7 @@ from app.commands.jobs.exports import export_activities
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import erase_pass
 from app.commands.webhooks.endpoints import create_webhook_endpoint
-from app.domain.activities import ActivityQuery
+from app.domain.activity_queries import ActivityQuery
 from app.domain.errors import Conflict, Unavailable
 from app.domain.events.tombstones import merge_id
 from app.domain.files.exports import ExportFormat

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from app.domain.activities import Activity, ActivityQuery, match_none
+from app.domain.activities import Activity
+from app.domain.activity_queries import ActivityQuery, match_none
 from app.domain.inbound.hooks import HookSecret
 from app.domain.values.instants import from_ms
 from app.domain.webhooks.deliveries import WebhookDelivery

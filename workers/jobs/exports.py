@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from app.clock import SystemClock
-from app.domain.activities import ActivityQuery
+from app.domain.activity_queries import ActivityQuery
 from app.domain.events.event_queries import EventQuery
 from app.domain.events.events import INTERNAL_TYPES
 from app.domain.files.csv_writer import write_csv

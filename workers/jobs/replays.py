@@ -8,7 +8,8 @@ be sent twice, with the same `webhook-id`.
 from __future__ import annotations
 
 from app.clock import SystemClock
-from app.domain.activities import Activity, ActivityQuery
+from app.domain.activities import Activity
+from app.domain.activity_queries import ActivityQuery
 from app.domain.jobs import Tally
 from app.domain.values.instants import to_ms
 from app.domain.webhooks.deliveries import DeliveryQuery

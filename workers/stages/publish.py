@@ -22,7 +22,7 @@ from app.domain.rendering import render_activity
 from app.domain.values.instants import to_ms
 from app.feed.tailer import topic
 from app.store.mongo.horizons import Horizon
-from app.store.stages.publish import entries_in_order
+from app.store.stages.publish import Waiting, entries_in_order
 from app.store.workspace.vocabulary import SOURCE, TYPE, Word
 from app.store.workspace.workspace import Workspace
 from app.telemetry import metrics
@@ -62,7 +62,9 @@ async def publish_once(worker: Worker, workspace_id: str) -> bool:
     # other place where the event is stored.
     await worker.publish_queries.insert_made(workspace_id, made)
     drafts, last, history = await asyncio.gather(
-        _render(worker, workspace_id, entries), _read_last_position(worker, workspace), workspace.read_log_history()
+        _render(worker, workspace_id, entries, waiting),
+        _read_last_position(worker, workspace),
+        workspace.read_log_history(),
     )
     has_reactions, before = any(map(reactions_of, drafts)), last
     while drafts:
@@ -94,20 +96,21 @@ async def publish_once(worker: Worker, workspace_id: str) -> bool:
         bus.wake("react", workspace_id)
     counts = Counter(pass_id for pass_id, _ in entries)
     await worker.publish_queries.published(
-        {pass_id: waiting[pass_id][count - 1].number for pass_id, count in counts.items()}, workspace_id=workspace_id
+        {pass_id: waiting[pass_id].entries[count - 1].number for pass_id, count in counts.items()},
+        workspace_id=workspace_id,
     )
     # The fold may have stopped at a pass whose outbox was full.
-    relieved = [pass_id for pass_id, taken in waiting.items() if len(taken) == ENTRIES_PER_PASS]
+    relieved = [pass_id for pass_id, taken in waiting.items() if len(taken.entries) == ENTRIES_PER_PASS]
     worker.resources.wake_fold(workspace_id, relieved)
     return True
 
 
-def _limit_entries(waiting: Mapping[str, list[Entry]]) -> dict[str, list[Entry]]:
+def _limit_entries(waiting: Mapping[str, Waiting]) -> dict[str, Waiting]:
     """Return the first passes, at least one, whose entries together stay within MAX_ENTRIES_PER_ROUND."""
-    taken: dict[str, list[Entry]] = {}
+    taken: dict[str, Waiting] = {}
     count = 0
     for pass_id, found in waiting.items():
-        count += len(found)
+        count += len(found.entries)
         if taken and count > MAX_ENTRIES_PER_ROUND:
             break
         taken[pass_id] = found
@@ -139,7 +142,9 @@ async def _read_last_position(worker: Worker, workspace: Workspace) -> int:
     return last
 
 
-async def _render(worker: Worker, workspace_id: str, entries: Sequence[tuple[str, Entry]]) -> list[Activity]:
+async def _render(
+    worker: Worker, workspace_id: str, entries: Sequence[tuple[str, Entry]], waiting: Mapping[str, Waiting]
+) -> list[Activity]:
     workspace = worker.resources.workspace(workspace_id)
     made = {entry.made.id: entry.made for _, entry in entries if entry.made}
     event_ids = {str(entry.refs["event"]) for _, entry in entries if "event" in entry.refs} - made.keys()
@@ -147,4 +152,7 @@ async def _render(worker: Worker, workspace_id: str, entries: Sequence[tuple[str
     events = await workspace.events.get_many(event_ids) if event_ids else {}
     segments = await workspace.segments.get_many(segment_ids) if segment_ids else {}
     events = {**events, **made}
-    return [render_activity(pass_id, entry, events, segments) for pass_id, entry in entries]
+    return [
+        render_activity(pass_id, entry, events, segments, customer=waiting[pass_id].customer)
+        for pass_id, entry in entries
+    ]

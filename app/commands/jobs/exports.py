@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from app.clock import SystemClock
 from app.commands.audit import record_audit_entry
 from app.commands.context import Context
-from app.domain.activities import ActivityQuery
+from app.domain.activity_queries import ActivityQuery
 from app.domain.actors import READ
 from app.domain.events.event_queries import EventQuery
 from app.domain.files.exports import URL_TTL_SECONDS, ExportFormat, sign_download

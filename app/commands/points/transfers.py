@@ -6,20 +6,18 @@ not suffice. When it is accepted, the stage `react` records the second event.
 
 from __future__ import annotations
 
-import hmac
 from dataclasses import dataclass, replace
-from hashlib import sha256
 
 from app.commands.context import Context
-from app.commands.events.outcomes import REMOVED
-from app.domain.errors import Code, Conflict, InvalidInput, NotFound, Refused, Unavailable
+from app.commands.events.recorded_once import record_once
+from app.domain.errors import Code, InvalidInput, NotFound
 from app.domain.events.events import OWN_SOURCE, POINTS_RETURNED, POINTS_TRANSFERRED, Event
 from app.domain.events.guards import Guard, Outcome
 from app.domain.events.own_events import own_event
 from app.domain.events.receipts import RecordStatus
 from app.domain.ids import event_id, outward_id
 from app.domain.values.decimals import ZERO, canonical, parse_decimal
-from app.domain.values.text import encode_canonical, parse_optional
+from app.domain.values.text import parse_optional
 from app.store.mongo.ids import ordered_id
 
 
@@ -68,13 +66,11 @@ async def transfer_points(
     now = await ctx.now()
     blank = own_event(identity, sender_id, POINTS_TRANSFERRED, at=now, origin=ctx.origin, metadata={"to": receiver_id})
     event = replace(blank, points=-amount, external_id=name, guard=Guard(min_balance=ZERO))
-    sent = encode_canonical({"from": from_pass_id, "to": to_pass_id, "points": canonical(amount)})
-    fingerprint = hmac.digest(await ctx.secret(), sent.encode(), sha256)[:16]
-    status = RecordStatus.CREATED
-    if await ctx.workspace.events.insert([(event, fingerprint)]):
-        event, status = await _find_stored(ctx, identity, fingerprint), RecordStatus.DUPLICATE
-    ctx.resources.wake_fold(ctx.workspace.id, [event.pass_id])
-    return RecordedTransfer(event, status)
+    sent = {"from": from_pass_id, "to": to_pass_id, "points": canonical(amount)}
+    recorded = await record_once(ctx, [event], sent, "externalId")
+    [result] = recorded.outcome.results
+    assert result.event is not None
+    return RecordedTransfer(result.event, result.status)
 
 
 async def read_transfer(ctx: Context, sent: Event) -> Transfer:
@@ -90,17 +86,3 @@ async def read_transfer(ctx: Context, sent: Event) -> Transfer:
 def received_event_id(sent_id: str) -> str:
     """Return the id of the second event of a transfer."""
     return outward_id("event", sent_id, 0)
-
-
-async def _find_stored(ctx: Context, identity: str, fingerprint: bytes) -> Event:
-    """Return the transfer that has the identity. Raises Refused if it was removed, and Conflict for another event."""
-    stored = (await ctx.workspace.events.stored([identity])).get(identity)
-    if stored is None:
-        # Another call inserted the id a moment ago. A retry of this call can read what it inserted.
-        raise Unavailable("store")
-    if stored.event is None:
-        raise Refused(REMOVED)
-    if stored.fingerprint != fingerprint:
-        message = "Another transfer has this external id; send what was sent first, or another external id."
-        raise Conflict(message, "externalId")
-    return stored.event

@@ -16,7 +16,7 @@ from app.commands.audit import address_of, record_audit_entry
 from app.commands.context import Context
 from app.commands.inbound.hooks import new_secret
 from app.commands.jobs.remote_files import PROGRESS_SHARE
-from app.domain.activities import ActivityQuery
+from app.domain.activity_queries import ActivityQuery
 from app.domain.errors import Code, Conflict, InvalidInput, LimitExceeded, NotFound
 from app.domain.inbound.hooks import HookSecret, rotate_secrets
 from app.domain.values.instants import parse_grace, to_ms
@@ -189,7 +189,15 @@ async def _check_filter(ctx: Context, given: ActivityQuery) -> ActivityQuery:
         raise NotFound("pass", "filter", "passId")
     if len(await ctx.workspace.segments.get_many(given.segment_ids)) < len(set(given.segment_ids)):
         raise NotFound("segment", "filter", "segmentIds")
-    return replace(given, types=tuple(given.types), segment_ids=tuple(given.segment_ids))
+    return replace(
+        given,
+        types=tuple(given.types),
+        segment_ids=tuple(given.segment_ids),
+        event_types=tuple(given.event_types),
+        sources=tuple(given.sources),
+        metadata=tuple(given.metadata),
+        causes=tuple(given.causes),
+    )
 
 
 async def _save(ctx: Context, endpoint: WebhookEndpoint, secrets: Sequence[HookSecret] | None = None) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from app.clock import SystemClock
 from app.commands.audit import record_audit_entry
 from app.commands.context import Context
-from app.domain.activities import ActivityQuery
+from app.domain.activity_queries import ActivityQuery
 from app.domain.errors import Code, InvalidInput
 from app.domain.jobs import Job, JobKind, JobStatus, Tally, too_many_jobs
 from app.domain.webhooks.deliveries import DeliveryQuery, WebhookDeliveryStatus

@@ -52,6 +52,7 @@ TYPES: Mapping[str, Category] = MappingProxyType(
             "check_in", "check_out", "visit", "scan", "app_open", "link_click", "notification_received",
             "notification_opened", "pass_installed", "pass_uninstalled", "pass_registered", "custom", "redemption",
             "login", "opt_in", "opt_out", "share", "checkout_update", "checkout_reject", "redemption_rollback",
+            "pass_confirmed", "pass_referred", "friend_referred",
         ),
         Category.ACTIVITY,
     )
@@ -94,7 +95,12 @@ TRANSFERS = frozenset({POINTS_TRANSFERRED, POINTS_RETURNED})
 GIFT_ADDED, GIFT_SPENT = "gift_balance_added", "gift_balance_spent"
 """Types whose amounts are added to the balance of a gift card, and taken from it."""
 GIFTS = frozenset({GIFT_ADDED, GIFT_SPENT})
+PASS_CONFIRMED = "pass_confirmed"
+"""Type of the customer's confirmation, for example of an address."""
+PASS_REFERRED, FRIEND_REFERRED = "pass_referred", "friend_referred"
+"""Types of a referral: on the pass of the customer who joined, and on that of the customer who recommended it."""
 RECORDED_BY: Mapping[str, str] = MappingProxyType({
+    PASS_CONFIRMED: "confirmPass", **dict.fromkeys((PASS_REFERRED, FRIEND_REFERRED), "recordReferral"),
     REDEMPTION_ROLLBACK: "rollbackRedemption", **dict.fromkeys(TRANSFERS, "transferPoints"),
 })  # fmt: skip
 """Built-in types whose events only one mutation records."""

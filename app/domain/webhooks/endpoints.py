@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from app.domain.activities import ActivityQuery
+from app.domain.activity_queries import ActivityQuery
 
 MAX_ENDPOINTS = 50
 """Endpoints that a workspace may have. For each of them, a worker reads the activity log separately."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import strawberry
 
 from app.domain import activities as domain
-from app.domain.activities import ActivityQuery
+from app.domain.activity_queries import ActivityQuery, match_none
 from app.domain.errors import Code, ExpiredCursor, InvalidInput, Unavailable
 from app.domain.log_history import LogHistory
 from app.domain.values.cursors import ACTIVITY, FeedCursor, encode_cursor, parse_feed_cursor
@@ -39,16 +39,11 @@ class Activity(Node):
     """Entry of the feed, which lists what happened to the passes of a workspace."""
 
     type: str = strawberry.field(
-        description="Type of the activity: `customer.created`, `customer.updated`, `customer.deleted`, "
-        "`customer.custom_event`, `customer.redemption.succeeded`, `customer.segment.entered`, "
-        "`customer.segment.left`, `customer.voucher.loyalty_card.points_added`, "
-        "`customer.voucher.loyalty_card.points_pending`, `customer.voucher.loyalty_card.points_expired`, "
-        "`customer.rewarded.loyalty_points` or `customer.loyalty.updated`. A change of the tier is "
-        "`customer.loyalty.tier.joined`, `upgraded`, `prolonged`, `downgraded` or `left`. A firing is "
-        "`customer.rule.fired`, which is left out unless a filter names it. An event is `customer.updated` if it changes a "
-        "field, `customer.redemption.succeeded` if its type is `redemption`, else `customer.custom_event`. "
-        "An event that adds points is a second activity too: `points_added`, directly after its own. Points that a rule "
-        "awards are `points_added` or `points_pending`, and then `customer.rewarded.loyalty_points`."
+        description="Type of the activity, such as `customer.custom_event`, `customer.segment.entered` or "
+        '`customer.redemption.succeeded`. The page "Activity types" lists all of them. `customer.rule.fired` is left out '
+        "unless a filter names it. An event is `customer.updated` if it changes a field, and `customer.custom_event` if it "
+        "has no activity type of its own. An event that adds points is a second activity too: `points_added`, directly "
+        "after its own."
     )
     category: ActivityCategory = strawberry.field(
         description="Whether the activity happened outside of Punchcard or was derived by Punchcard."
@@ -71,7 +66,8 @@ class Activity(Node):
         description="Cause of the activity. Null for the creation and the erasure of a pass."
     )
     data: JSON = strawberry.field(
-        description="Details as a JSON object, as they were when the activity was recorded. For an event: `event`. "
+        description="Details as a JSON object, as they were when the activity was published. `customer`: the customer. "
+        "For an event: `event`. "
         "For an entry or exit: `segment`, with the measured values `before` and `after`. For a change of the tier: "
         "`change`, with the tiers `before` and `after` and the measured `values`. For expired "
         'points: `points` and `balance`. After the erasure of the pass: only `{"erased": true}`.'
@@ -259,7 +255,7 @@ async def follow_activities(
     """
     # Check the arguments before the stream exists, so that a wrong argument is an error at the field.
     query = await include_merged_passes(info.context, parse_activity_filter(filter, historical=False))
-    matches = domain.match_none if query is None else query.matches
+    matches = match_none if query is None else query.matches
     after = info.context.resume_after or after
     start = None if after is None else parse_feed_cursor(after, "after")
     if first is not None and not 1 <= first <= MAX_MESSAGES:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import strawberry
 
-from app.domain.activities import ActivityQuery
+from app.domain.activity_queries import ActivityQuery
 from app.domain.errors import Code, InvalidInput
 from app.domain.events.event_queries import EventQuery
 from app.domain.passes.passes import Pass
@@ -20,7 +20,7 @@ from app.domain.values.instants import parse_instant
 from app.domain.values.text import parse_external_id, parse_text
 from app.graphql.context import Info, RequestContext
 
-from .enums import ActivityCategory, ComparisonOperator, EventCategory
+from .enums import ActivityCategory, ActivityCauseKind, ComparisonOperator, EventCategory
 from .ids import database_id
 from .scalars import JSONValue, RawDateTime, RawDecimal
 
@@ -132,6 +132,22 @@ class ActivityFilter:
         description="Whether to include silent activities: entries and exits caused by a change of a segment with "
         "`notify: SILENT`. Default: false.",
     )
+    event_types: list[str] | None = strawberry.field(
+        default=None,
+        description="Activities that carry an event of one of these types in `data.event`, for example `purchase`. "
+        "Entries, exits and changes of the tier carry no event.",
+    )
+    sources: list[str] | None = strawberry.field(
+        default=None, description="Activities that carry an event from one of these sources."
+    )
+    metadata: list[MetadataCondition] | None = strawberry.field(
+        default=None,
+        description="Activities that carry an event whose metadata satisfies all of these conditions. At most 50.",
+    )
+    causes: list[ActivityCauseKind] | None = strawberry.field(
+        default=None,
+        description="Activities whose cause is of one of these kinds. The creation and the erasure of a pass have no cause.",
+    )
     include_historical: bool | None = strawberry.field(
         default=None,
         description="Whether to include activities of imported events. Default: true for queries and exports, false "
@@ -225,6 +241,10 @@ def parse_activity_filter(
         segment_ids=segment_ids or (),
         occurred_after=parse_if_given(filter.occurred_after, parse_instant, "filter", "occurredAfter"),
         occurred_before=parse_if_given(filter.occurred_before, parse_instant, "filter", "occurredBefore"),
+        event_types=parse_each(filter.event_types, parse_text, "filter", "eventTypes"),
+        sources=parse_each(filter.sources, parse_text, "filter", "sources"),
+        metadata=parse_each(filter.metadata, parse_metadata_condition, "filter", "metadata"),
+        causes=parse_each(filter.causes, lambda value, *_: value.value, "filter", "causes"),
         include_silent=filter.include_silent,
         include_historical=historical if filter.include_historical is None else filter.include_historical,
     )

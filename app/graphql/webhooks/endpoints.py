@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import strawberry
 
 from app.clock import system_ms
-from app.domain.activities import ActivityQuery
+from app.domain.activity_queries import ActivityQuery
 from app.domain.actors import ADMIN
 from app.domain.values.instants import from_ms, to_ms
 from app.domain.webhooks import endpoints as domain
@@ -17,11 +17,12 @@ from app.domain.webhooks.deliveries import DeliveryQuery
 from app.domain.webhooks.endpoints import DisabledReason, EndpointStatus
 from app.domain.webhooks.partitions import PartitionState
 from app.graphql.context import Info, RequestContext
-from app.graphql.types.enums import ActivityCategory, describe_enum
+from app.graphql.segments.criteria import MetadataCriteria
+from app.graphql.types.enums import ActivityCategory, ActivityCauseKind, ComparisonOperator, describe_enum
 from app.graphql.types.ids import database_id, to_global_id
 from app.graphql.types.node import Node, fetch_node, fetcher
 from app.graphql.types.paging import After, Before, Connection, First, Last, Pagination
-from app.graphql.types.scalars import BigInt
+from app.graphql.types.scalars import BigInt, JSONValue
 
 from .blocked import find_blocked
 from .deliveries import WebhookAttempt, WebhookDelivery, WebhookDeliveryStatus, attempt_of, deliveries_page
@@ -65,6 +66,18 @@ class WebhookFilter:
     )
     occurred_before: datetime | None = strawberry.field(
         description="Upper bound of an activity's `occurredAt`, exclusive; null means no upper bound."
+    )
+    event_types: list[str] = strawberry.field(
+        description="Accepted types of the event that an activity carries. An empty list means no condition on it."
+    )
+    sources: list[str] = strawberry.field(
+        description="Accepted sources of the event that an activity carries. An empty list means no condition on it."
+    )
+    metadata: list[MetadataCriteria] = strawberry.field(
+        description="Conditions on the metadata of the event that an activity carries. All of them must hold."
+    )
+    causes: list[ActivityCauseKind] = strawberry.field(
+        description="Accepted kinds of causes. An empty list accepts every activity."
     )
     include_silent: bool = strawberry.field(
         description="Whether the endpoint also receives silent activities: "
@@ -223,6 +236,15 @@ def _filter_of(query: ActivityQuery) -> WebhookFilter:
         category=None if query.category is None else ActivityCategory(query.category),
         occurred_after=query.occurred_after,
         occurred_before=query.occurred_before,
+        event_types=list(query.event_types),
+        sources=list(query.sources),
+        metadata=[
+            MetadataCriteria(
+                path=each.path, operator=ComparisonOperator(each.operator), value=JSONValue(each.to_dict()["value"])
+            )
+            for each in query.metadata
+        ],
+        causes=[ActivityCauseKind(each) for each in query.causes],
         include_silent=query.include_silent,
         include_historical=query.include_historical,
         pass_id=query.pass_id,

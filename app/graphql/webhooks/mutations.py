@@ -7,7 +7,7 @@ from typing import Annotated
 import strawberry
 
 from app.commands.webhooks import endpoints as commands
-from app.domain.activities import ActivityQuery
+from app.domain.activity_queries import ActivityQuery
 from app.domain.actors import ADMIN
 from app.domain.errors import Code, InvalidInput, Refused
 from app.domain.values.cursors import parse_feed_cursor

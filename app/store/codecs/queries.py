@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime
 from decimal import Decimal
@@ -10,38 +11,48 @@ from typing import Any
 
 from bson import Decimal128
 
-from app.domain.activities import ActivityQuery
+from app.domain.activity_queries import ActivityQuery
 from app.domain.events.event_queries import EventQuery
 from app.domain.events.events import Category
 from app.domain.values.conditions import Condition, Operator
 from app.domain.webhooks.deliveries import DeliveryQuery, WebhookDeliveryStatus
 from app.store.mongo.queries import Doc
 
+_LATER_FIELDS = frozenset({"event_types", "sources", "metadata", "causes"})
+"""Fields of ActivityQuery that version 0.1 does not have."""
+
 
 def query_to_doc(query: EventQuery | ActivityQuery | DeliveryQuery) -> Doc:
     """Return the document of a query."""
-    return {field.name: _to_bson(getattr(query, field.name)) for field in fields(query)}
+    found = {field.name: _to_bson(getattr(query, field.name)) for field in fields(query)}
+    if isinstance(query, ActivityQuery):
+        # Former versions refuse names that they have no field for.
+        return {name: value for name, value in found.items() if value or name not in _LATER_FIELDS}
+    return found
 
 
 def event_query_from_doc(doc: Doc) -> EventQuery:
     """Return the event query of a document."""
     parts = {name: _from_bson(value) for name, value in doc.items()}
     parts["categories"] = tuple(Category.of_stored(each) for each in parts["categories"])
-    parts["metadata"] = tuple(
-        Condition(each["path"], Operator(each["operator"]), _from_bson(each["value"])) for each in doc["metadata"]
-    )
+    parts["metadata"] = _conditions_from_docs(doc["metadata"])
     return EventQuery(**parts)
 
 
 def activity_query_from_doc(doc: Doc) -> ActivityQuery:
     """Return the activity query of a document."""
-    return ActivityQuery(**{name: _from_bson(value) for name, value in doc.items()})
+    parts = {name: _from_bson(value) for name, value in doc.items()}
+    return ActivityQuery(**{**parts, "metadata": _conditions_from_docs(doc.get("metadata", ()))})
 
 
 def delivery_query_from_doc(doc: Doc) -> DeliveryQuery:
     """Return the delivery query of a document."""
     parts = {name: _from_bson(value) for name, value in doc.items()}
     return DeliveryQuery(**{**parts, "statuses": tuple(WebhookDeliveryStatus(each) for each in parts["statuses"])})
+
+
+def _conditions_from_docs(docs: Sequence[Doc]) -> tuple[Condition, ...]:
+    return tuple(Condition(each["path"], Operator(each["operator"]), _from_bson(each["value"])) for each in docs)
 
 
 def _to_bson(value: object) -> Any:

@@ -4,19 +4,46 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from pymongo import UpdateOne
 
 from app.clock import system_ms
 from app.domain.activities import Entry
 from app.domain.events.events import Event
+from app.domain.snapshots import Customer
 from app.store.codecs.events import made_to_doc
 from app.store.codecs.pass_parts import entry_from_doc
+from app.store.mongo.decimal128 import from_decimal128
 from app.store.mongo.horizons import Horizon, read_soonest
 from app.store.mongo.queries import Database, Doc, StageQueries, equal_to, insert_new
 
 LOOK_SIZE = 500
 """Unpublished passes that one look for workspaces reads."""
+
+
+_CUSTOMER_FIELDS = ("external_id", "profile.holder", "profile.status", "tier", "points")
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Outbox entries of a pass that are not published yet, and its customer; None for a pass that ended."""
+
+    entries: Sequence[Entry]
+    customer: Customer | None
+
+
+def _customer_from_doc(doc: Doc) -> Customer | None:
+    profile, points = doc.get("profile"), doc.get("points")
+    if not profile or points is None:
+        return None
+    return Customer(
+        external_id=doc.get("external_id"),
+        holder=profile["holder"],
+        status=profile["status"],
+        tier=doc.get("tier"),
+        points=from_decimal128(points),
+    )
 
 
 class PublishQueries(StageQueries):
@@ -58,21 +85,25 @@ class PublishQueries(StageQueries):
         Index: {workspace, pub}.
         """
         waiting, _ = await self.waiting(workspace_id, Horizon(), 1, 1)
-        return next(((pass_id, entries[0].number if entries else 0) for pass_id, entries in waiting.items()), None)
+        found = ((pass_id, each.entries[0].number if each.entries else 0) for pass_id, each in waiting.items())
+        return next(found, None)
 
     async def waiting(
         self, workspace_id: str, horizon: Horizon, limit: int, each: int
-    ) -> tuple[dict[str, list[Entry]], Horizon]:
+    ) -> tuple[dict[str, Waiting], Horizon]:
         """Return the first `each` outbox entries, in order of number, of up to `limit` passes that wait longest.
 
         Also return the horizon for the next call. Pass `Horizon()` to the first call: it examines all that wait. Index:
         {workspace, pub}.
         """
-        fields = {"n": 1, "pub": 1, "out": {"$slice": each}}
+        fields = {"n": 1, "pub": 1, "out": {"$slice": each}, **dict.fromkeys(_CUSTOMER_FIELDS, 1)}
         where = {"workspace": workspace_id}
         docs, horizon = await read_soonest(self._passes, where, "pub", fields, limit=limit, horizon=horizon)
-        entries = {doc["_id"]: [entry_from_doc(entry) for entry in doc["out"][:each]] for doc in docs}
-        return entries, horizon.after([doc["pub"] for doc in docs], limit)
+        found = {
+            doc["_id"]: Waiting([entry_from_doc(entry) for entry in doc["out"][:each]], _customer_from_doc(doc))
+            for doc in docs
+        }
+        return found, horizon.after([doc["pub"] for doc in docs], limit)
 
     async def insert_made(self, workspace_id: str, made: Sequence[Event]) -> None:
         """Insert events that outboxes carry, or leave those that exist. Safe to repeat. Index: _id.
@@ -111,7 +142,7 @@ def _pull_operation(where: Doc, n: int, change: Doc) -> UpdateOne:
     return UpdateOne(where, {"$pull": {"out": {"n": {"$lte": n}}}, **change})
 
 
-def entries_in_order(waiting: Mapping[str, Sequence[Entry]], each: int) -> list[tuple[str, Entry]]:
+def entries_in_order(waiting: Mapping[str, Waiting], each: int) -> list[tuple[str, Entry]]:
     """Return (pass id, entry) in order of recording; entries of one pass are always in order of number.
 
     A pass with `each` entries may have more. Entries recorded after the last one read of such a pass are left for the
@@ -119,8 +150,8 @@ def entries_in_order(waiting: Mapping[str, Sequence[Entry]], each: int) -> list[
     """
     listed = []
     until_ms: float = math.inf
-    for pass_id, entries in waiting.items():
-        recorded_ms = 0
+    for pass_id, found in waiting.items():
+        entries, recorded_ms = found.entries, 0
         for entry in entries:
             # A slow writer read the clock long before its write, so its entries may be newer than they state.
             recorded_ms = max(recorded_ms, entry.recorded_ms)

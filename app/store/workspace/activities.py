@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from app.domain.activities import NO_EPOCH, UNLESS_NAMED, Activity, ActivityQuery, activity_id, split_activity_id
+from app.domain.activities import NO_EPOCH, UNLESS_NAMED, Activity, activity_id, split_activity_id
+from app.domain.activity_queries import ActivityQuery, event_in
+from app.domain.values.conditions import Condition
+from app.domain.values.paths import split_keys
 from app.store.codecs.pass_parts import from_bson, to_bson
-from app.store.mongo.conditions import between
+from app.store.mongo.conditions import between, condition_to_filter
 from app.store.mongo.paging import Page, PageRequest, charge_examined, count_matching, read_page
 from app.store.mongo.queries import Doc, WorkspaceQueries, in_chunks, insert_new
 from app.store.workspace.workspaces import read_log_history
 
-SELECTIVE_FIELDS = frozenset({"category", "occurred_at", "recorded_at"})
+SELECTIVE_FIELDS = frozenset(
+    {"category", "occurred_at", "recorded_at", "cause.kind", "data.event.type", "data.event.source"}
+)
 """Fields outside the indexes by which a filter may leave out most activities."""
+_DETAILS = "details"
+"""Key, in the stored event of an activity, of the metadata with keys split at their points, if one has a point."""
 POSITIONS_READ = 1_000
 """Positions that one read of the search for the last one covers."""
 RANGE_FACTOR = 4
@@ -155,6 +162,14 @@ class ActivityQueries(WorkspaceQueries):
             where["silent"] = {"$ne": True}
         if not query.include_historical:
             where["historical"] = {"$ne": True}
+        if query.causes:
+            where["cause.kind"] = any_of(query.causes)
+        if query.asks_for_event:
+            where["data.event.type"] = any_of(query.event_types) if query.event_types else {"$exists": True}
+        if query.sources:
+            where["data.event.source"] = any_of(query.sources)
+        if query.metadata:
+            where["$and"] = [_in_metadata(condition) for condition in query.metadata]
         return where
 
 
@@ -176,6 +191,10 @@ def to_doc(activity: Activity, workspace_id: str) -> Doc:
         "cause": dict(activity.cause),
         "data": _to_bson(activity.data),
     }
+    event = event_in(activity.data)
+    if event is not None and (details := split_keys(event["metadata"])) is not event["metadata"]:
+        # In the data, so that whatever empties the data removes this copy, too.
+        doc["data"]["event"][_DETAILS] = _to_bson(details)
     if activity.epoch != NO_EPOCH:
         doc["epoch"] = activity.epoch
     if activity.segment_id is not None:
@@ -188,6 +207,9 @@ def to_doc(activity: Activity, workspace_id: str) -> Doc:
 
 def from_doc(doc: Doc) -> Activity:
     """Return the activity of a document."""
+    data = _from_bson(doc["data"])
+    if isinstance(event := data.get("event"), dict):
+        event.pop(_DETAILS, None)
     return Activity(
         position=doc["pos"],
         pass_sequence=doc["n"],
@@ -197,7 +219,7 @@ def from_doc(doc: Doc) -> Activity:
         occurred_at=doc["occurred_at"],
         recorded_at=doc["recorded_at"],
         cause=doc["cause"],
-        data=_from_bson(doc["data"]),
+        data=data,
         segment_id=doc.get("segment"),
         late=doc.get("late", False),
         silent=doc.get("silent", False),
@@ -211,6 +233,14 @@ def _index_fields(where: Doc) -> tuple[str, ...]:
         return ("workspace", "pass")
     single_valued = [name for name in ("segment", "type") if isinstance(where.get(name), str)]
     return ("workspace", *single_valued[:1])
+
+
+def _in_metadata(condition: Condition) -> Doc:
+    """Return the filter for a condition on the metadata of the event in the data."""
+    event = "data.event"
+    plain, split = (condition_to_filter(condition, f"{event}.{name}") for name in ("metadata", _DETAILS))
+    has_points = {f"{event}.{_DETAILS}": {"$exists": True}}
+    return {"$or": [{"$and": [has_points, split]}, {"$and": [{"$nor": [has_points]}, plain]}]}
 
 
 def any_of(values: Sequence[str]) -> Any:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from app.domain.activities import Activity, ActivityQuery
+from app.domain.activities import Activity
+from app.domain.activity_queries import ActivityQuery
 from app.domain.errors import ExpiredCursor
 from app.domain.log_history import LogHistory
 from app.domain.values.cursors import FeedCursor

@@ -68,6 +68,38 @@ async def test_subscriber_receives_a_recorded_event_and_the_transitions_it_cause
     assert node["data"]["member"] is True
 
 
+async def test_events_of_the_activities_select_what_a_list_and_a_subscription_return(api: Api) -> None:
+    """By type, source and metadata of the event, and by the kind of the cause."""
+    north = {"path": "store", "operator": "EQ", "value": "north"}
+    async with api.open_socket() as socket:
+        selected = {"eventTypes": ["purchase"], "sources": ["till"], "metadata": [north], "causes": ["EVENT"]}
+        await socket.subscribe(STREAM, filter=selected)
+        assert (await socket.receive_data())["activity"]["__typename"] == "Heartbeat"
+        await api.business.record(
+            {"external_id": "1", "source": "till", "metadata": {"store": "south"}},
+            {"external_id": "2", "source": "crm", "metadata": {"store": "north"}},
+            {"external_id": "3", "source": "till", "metadata": {"store": "north"}, "type": "visit"},
+            {"external_id": "4", "source": "till", "metadata": {"store": "north"}},
+        )
+        await api.business.run_worker()
+        [edge] = await read_edges(socket, 1)
+    assert edge["node"]["data"]["event"]["externalId"] == "4"
+    listed = {name: await list_external_ids(api, {name: value}) for name, value in selected.items()}
+    assert listed == {
+        "eventTypes": ["1", "2", "4"], "sources": ["1", "3", "4"], "metadata": ["2", "3", "4"],
+        "causes": ["1", "2", "3", "4"],
+    }  # fmt: skip
+    assert await list_external_ids(api, selected) == ["4"]
+    created = await api.fetch_data(LIST, filter={"causes": ["PASS_CREATED"]})
+    assert created["activity"]["edges"] == [], "the creation of a pass has no cause"
+
+
+async def list_external_ids(api: Api, selected: dict[str, Any]) -> list[str]:
+    """Return the external ids of the events of the activities that a filter selects, sorted."""
+    edges = (await api.fetch_data(LIST, filter=selected))["activity"]["edges"]
+    return sorted(edge["node"]["data"]["event"]["externalId"] for edge in edges)
+
+
 async def test_list_and_subscription_return_the_same_activities_with_the_same_cursors(api: Api) -> None:
     await api.business.record(*({"pass_external_id": f"p{n}"} for n in range(4)))
     await api.business.run_worker()

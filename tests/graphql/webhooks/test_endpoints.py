@@ -16,7 +16,7 @@ from app.commands.passes.merges import merge_passes
 from app.commands.passes.removals import erase_pass
 from app.commands.webhooks import endpoints as commands
 from app.commands.webhooks.replays import Replay, replay_webhook_deliveries
-from app.domain.activities import ActivityQuery
+from app.domain.activity_queries import ActivityQuery
 from app.domain.errors import Refused
 from app.domain.jobs import JobStatus
 from app.domain.signatures import Verification, verify_signature
@@ -35,6 +35,7 @@ from workers.stages.deliver import run_endpoint
 
 ERRORS = "userErrors { code message field }"
 FILTER = """types category includeSilent includeHistorical occurredAfter occurredBefore pass { externalId }
+  eventTypes sources causes metadata { path operator value }
   segments { key }"""
 ENDPOINT = f"""id url description status reason cursor behind awaySince pendingCount failedCount createdAt updatedAt
   filter {{ {FILTER} }}"""
@@ -112,13 +113,15 @@ async def test_created_endpoint_has_the_given_filter_and_start_or_the_defaults(a
     assert (plain["awaySince"], plain["pendingCount"], plain["failedCount"]) == (None, 0, 0)
     assert plain["filter"] == {
         "types": [], "category": None, "includeSilent": False, "includeHistorical": False, "occurredAfter": None,
-        "occurredBefore": None, "pass": None, "segments": [],
+        "occurredBefore": None, "pass": None, "segments": [], "eventTypes": [], "sources": [], "causes": [], "metadata": [],
     }  # fmt: skip
     segment = await api.business.create_segment("buyers", purchases(1))
     card = await api.business.read_pass()
     filter_fields = {
         "types": ["customer.segment.entered"], "category": "EFFECT", "includeSilent": True, "includeHistorical": True,
         "occurredAfter": "2026-01-01T00:00:00.000Z", "occurredBefore": "2027-01-01T00:00:00.000Z",
+        "eventTypes": ["purchase"], "sources": ["till"], "causes": ["EVENT"],
+        "metadata": [{"path": "store", "operator": "IN", "value": ["north", "south"]}],
     }  # fmt: skip
     fields = {
         "url": f"{receiver.url}/two", "description": "Till", "after": activity_cursor(1),

@@ -9,7 +9,7 @@ import bson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.activities import ActivityQuery
+from app.domain.activity_queries import ActivityQuery
 from app.domain.events.event_queries import EventQuery
 from app.domain.events.events import Category
 from app.domain.jobs import JobKind
@@ -63,10 +63,18 @@ def test_decoded_query_of_events_equals_the_encoded_one(query: EventQuery) -> No
         occurred_before=INSTANTS,
         recorded_after=INSTANTS,
         include_silent=st.booleans(),
+        event_types=TEXTS,
+        sources=TEXTS,
+        metadata=st.lists(CONDITIONS, max_size=3).map(tuple),
+        causes=TEXTS,
     )
 )
 def test_decoded_query_of_activities_equals_the_encoded_one(query: ActivityQuery) -> None:
     assert activity_query_from_doc(encode_and_decode(query_to_doc(query))) == query
+
+
+def test_query_without_later_fields_is_stored_as_former_versions_read_it() -> None:
+    assert not {"event_types", "sources", "metadata", "causes"} & query_to_doc(ActivityQuery()).keys()
 
 
 @given(

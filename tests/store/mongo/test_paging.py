@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.domain.activities import ActivityQuery
+from app.domain.activity_queries import ActivityQuery
 from app.domain.events.event_queries import EventQuery
 from app.domain.events.events import Event
 from app.domain.values.conditions import Condition, Operator

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from app.cli.main import main
 from app.commands.jobs.exports import export_activities
 from app.commands.webhooks.endpoints import create_webhook_endpoint, update_webhook_endpoint
-from app.domain.activities import ActivityQuery
+from app.domain.activity_queries import ActivityQuery
 from app.domain.errors import Unavailable
 from app.domain.files.exports import ExportFormat
 from app.domain.jobs import JobKind

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 from hypothesis import given
 
-from app.domain.activities import Activity, ActivityQuery
+from app.domain.activities import Activity
+from app.domain.activity_queries import ActivityQuery
 from app.store.mongo.paging import PageRequest
 from app.store.workspace.activities import ActivityQueries, from_doc, to_doc
 from tests.backlogs import ExaminedCollection

@@ -15,7 +15,7 @@ from app.commands.jobs.exports import export_activities, export_events
 from app.commands.jobs.imports import import_events
 from app.commands.jobs.jobs import cancel_job
 from app.commands.passes.removals import erase_pass
-from app.domain.activities import ActivityQuery
+from app.domain.activity_queries import ActivityQuery
 from app.domain.events.event_queries import EventQuery
 from app.domain.files.exports import ExportFormat
 from app.domain.jobs import Job, JobStatus

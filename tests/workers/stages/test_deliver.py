@@ -14,7 +14,8 @@ import pytest
 
 from app.clock import FixedClock, system_ms
 from app.commands.webhooks.endpoints import create_webhook_endpoint, rotate_webhook_secret, update_webhook_endpoint
-from app.domain.activities import CREATED, CUSTOM_EVENT, Activity, ActivityQuery
+from app.domain.activities import CREATED, CUSTOM_EVENT, Activity
+from app.domain.activity_queries import ActivityQuery
 from app.domain.signatures import Verification, verify_signature
 from app.domain.webhooks.deliveries import DeliveryQuery, WebhookDelivery, WebhookDeliveryStatus
 from app.domain.webhooks.endpoints import DisabledReason, EndpointStatus, WebhookEndpoint
