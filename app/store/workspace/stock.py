@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from pymongo import DeleteOne, UpdateOne
+
 from app.store.mongo.queries import Database, Doc, WorkspaceQueries, insert_new
 
 MAX_REMEMBERED = 100
@@ -96,10 +98,9 @@ class StockQueries(WorkspaceQueries):
 
         If the process crashes after the delete, the numbers are found again as gaps.
         """
-        ids = [unit_id(reward_id, number) for number in numbers]
-        for start in range(0, len(ids), self._in_chunk):
-            chunk = ids[start : start + self._in_chunk]
-            await self._collection.delete_many({"_id": {"$in": chunk}, "of": redemption_id})
+        deletes = [DeleteOne({"_id": unit_id(reward_id, number), "of": redemption_id}) for number in numbers]
+        if deletes:
+            await self._collection.bulk_write(deletes, ordered=False)
         remembered = list(numbers[:MAX_REMEMBERED])
         has_room: Doc = {"_id": reward_id, f"free.{MAX_REMEMBERED - len(remembered)}": {"$exists": False}}
         await self._stocks.update_one(has_room, {"$push": {"free": {"$each": remembered}}})
@@ -137,11 +138,12 @@ class StockQueries(WorkspaceQueries):
         return found
 
     async def _update(self, units: Iterable[OpenUnit], change: Doc) -> None:
-        ids = [unit_id(unit.reward_id, unit.number) for unit in units]
-        for start in range(0, len(ids), self._in_chunk):
-            # A unit that was freed and taken again meanwhile may be checked once more or once less, which does no harm.
-            where = {"_id": {"$in": ids[start : start + self._in_chunk]}, "open": {"$gte": 0}}
-            await self._collection.update_many(where, change)
+        """Change units that still have the redemption with which they were read."""
+        updates = [
+            UpdateOne({"_id": unit_id(unit.reward_id, unit.number), "of": unit.redemption_id}, change) for unit in units
+        ]
+        if updates:
+            await self._collection.bulk_write(updates, ordered=False)
 
 
 def unit_id(reward_id: str, number: int) -> str:
