@@ -38,7 +38,8 @@ from app.domain.activity_queries import ActivityQuery
 from app.domain.events.event_queries import EventQuery
 from app.domain.events.events import EventInput
 from app.domain.files.exports import ExportFormat
-from app.domain.reactions.parked import Refusal
+from app.domain.reactions.parked import ParkedReaction, Refusal
+from app.domain.reactions.reactions import IssueReward, Reaction
 from app.domain.webhooks.deliveries import WebhookDeliveryStatus
 from app.flow import FLOW, SLOT_RANGES, bounds_of, range_of
 from app.resources import Resources
@@ -233,6 +234,9 @@ async def test_stages_read_write_and_wake_what_the_table_says(
     await create_channel(ctx, {**MAILS, "settings": {"host": "127.0.0.1", "from": "a@b.test"}})
     await send_message(ctx, TEXT, pass_id=ids["ann"], external_id=None, idempotency_key=None)
     erased = (await erase_pass(ctx, external_id="ann")).pass_id
+    gift = Reaction("event_x", 0, pass_id=erased, activity_id="act_x", body=IssueReward("coffee", "x"))
+    sold_out = ParkedReaction(gift, Refusal("SOLD_OUT", "Sold out."), attempt_count=1, at=await ctx.now())
+    await ctx.workspace.reactions.park([sold_out])
     await observer.observe("fold", run_all_ranges("fold"))
     await observer.observe("publish", STAGES["publish"](worker, ctx.workspace.id))
     await observer.observe("erase", STAGES["erase"](worker, erased))
@@ -350,9 +354,8 @@ async def observe_messages(business: Business, observer: StageObserver) -> None:
     await create_rule(ctx, {"key": "r", "name": "R", "trigger": {"event": {"types": ["scan"]}}, "effects": effects})
     business.clock.set(await ctx.now() + timedelta(seconds=1))
     await business.record({"type": "scan", "pass_external_id": "cleo"})
-    for key in SLOT_RANGES:
-        await STAGES["fold"](worker, key)
-    await STAGES["publish"](worker, ctx.workspace.id)
+    with patch.object(Business, "react", lambda _: asyncio.sleep(0)):
+        await business.run_worker()
 
     async def run(stage: str) -> None:
         await STAGES[stage](worker, ctx.workspace.id)
