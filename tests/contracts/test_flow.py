@@ -354,8 +354,9 @@ async def observe_messages(business: Business, observer: StageObserver) -> None:
     await create_rule(ctx, {"key": "r", "name": "R", "trigger": {"event": {"types": ["scan"]}}, "effects": effects})
     business.clock.set(await ctx.now() + timedelta(seconds=1))
     await business.record({"type": "scan", "pass_external_id": "cleo"})
-    with patch.object(Business, "react", lambda _: asyncio.sleep(0)):
-        await business.run_worker()
+    for key in SLOT_RANGES:
+        await STAGES["fold"](worker, key)
+    await STAGES["publish"](worker, ctx.workspace.id)
 
     async def run(stage: str) -> None:
         await STAGES[stage](worker, ctx.workspace.id)
