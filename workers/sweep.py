@@ -162,7 +162,7 @@ class Sweep:
             self._next_overdue = now_seconds + OVERDUE_INTERVAL_SECONDS
             found |= await worker.message_looks.overdue(now_ms - int(1_000 * OVERDUE_INTERVAL_SECONDS))
         for workspace_id, channel_id in sorted(found):
-            await worker.resources.workspace(workspace_id).messages.lanes.announce_work(now_ms, channel_id)
+            await worker.resources.workspace(workspace_id).messages.work.announce_work(now_ms, channel_id)
         await self._reader_timers.look("channel", worker.channel_leases, worker.senders, send.start_run)
 
     async def merge(self) -> None:

@@ -23,7 +23,7 @@ from app.resources import Resources
 
 RETRY_AFTER_SECONDS = 5
 MAX_CONCURRENT_REQUESTS = 20
-"""Requests that are answered at once. Nobody needs a key to send one."""
+"""Requests that are answered at once. They need no key."""
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title></head>
 <body><h1>{title}</h1><p>{text}</p>{form}</body></html>

@@ -12,7 +12,8 @@ from typing import Any
 
 import click
 
-from app.config.settings import ConfigError, Settings, unknown
+from app.config.settings import ConfigError, Settings
+from app.config.unknown_variables import unknown
 from app.domain.errors import PunchcardError, Unavailable
 from app.local.processes import StartError
 from app.store.operations.indexes import SlotsChanged

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,6 @@ from typing import Any, Literal
 
 from . import parsers
 from .parsers import Parser, one_of, seconds, url, whole
-
-PREFIX = "PUNCHCARD_"
-CLIENT_VARIABLES = frozenset({"PUNCHCARD_ENDPOINT", "PUNCHCARD_KEY"})
-"""Variables that are no settings: `punchcard import`, `export` and `demo` read them in place of an option."""
 
 
 class ConfigError(ValueError):
@@ -300,8 +295,7 @@ class Settings:
         "PUNCHCARD_MAILBOX",
         None,
         parsers.path,
-        "The file to which channels with the provider `MAILBOX` append mails instead of sending them. For development:"
-        " without it, no channel may have that provider.",
+        "The file to which channels with the provider `MAILBOX` append mails instead of sending them, for development.",
     )
 
     @property
@@ -345,16 +339,6 @@ def variables() -> list[Variable]:
         )
         for field in dataclasses.fields(Settings)
     ]
-
-
-def unknown(environ: Mapping[str, str]) -> dict[str, str | None]:
-    """Return variables that start with PUNCHCARD_ but are never read, each with the most similar setting or None."""
-    # Compare without the prefix: names that share it would all look similar.
-    known = {variable.name.removeprefix(PREFIX): variable.name for variable in variables()}
-    read = CLIENT_VARIABLES.union(known.values())
-    strangers = [name for name in sorted(environ) if name.startswith(PREFIX) and name not in read]
-    nearest = {name: difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1) for name in strangers}
-    return {name: known[found[0]] if found else None for name, found in nearest.items()}
 
 
 def _written(value: object) -> str:

@@ -62,7 +62,7 @@ async def open_sender(
             via = await stack.enter_async_context(open_smtp(channel, secret, allowed))
         elif channel.provider is not Provider.MAILBOX:
             via = await stack.enter_async_context(open_poster(allowed))
-        yield MessageSender(channel, secret, via, mailbox)
+        yield MessageSender(channel, secret, via, mailbox=mailbox)
 
 
 def _append(path: Path, sender: str, mail: bytes) -> None:

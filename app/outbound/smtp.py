@@ -168,7 +168,7 @@ async def open_smtp(
     channel: Channel, password: str | None, allowed: Allowed, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[SmtpSender]:
     """Open a sender of mails for the block, and close its connections afterwards. Arguments as for SmtpSender."""
-    async with contextlib.aclosing(SmtpSender(channel, password, allowed, tls)) as sender:
+    async with contextlib.aclosing(SmtpSender(channel, password, allowed, tls=tls)) as sender:
         yield sender
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app.config.settings import CLIENT_VARIABLES, ConfigError, Settings, unknown, variables
+from app.config.settings import ConfigError, Settings, variables
+from app.config.unknown_variables import CLIENT_VARIABLES, unknown
 
 
 def test_settings_without_variables_have_their_defaults() -> None:

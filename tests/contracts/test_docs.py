@@ -31,7 +31,8 @@ from graphql.language import is_type_system_definition_node
 
 from app.cli.main import main
 from app.clock import system_ms
-from app.config.settings import CLIENT_VARIABLES, variables
+from app.config.settings import variables
+from app.config.unknown_variables import CLIENT_VARIABLES
 from app.domain.signatures import standard_signatures
 from app.telemetry import metrics
 from tests.business import Business

@@ -566,8 +566,8 @@ async def send_messages(business: Business) -> None:
         await store.messages.count(query)
     await store.channels.page(PageRequest(2, after=(now_ms, "z")))
     await store.channels.count()
-    await store.messages.lanes.states([channel.id])
-    await store.messages.lanes.positions(channel.id)
+    await store.messages.work.states([channel.id])
+    await store.messages.work.positions(channel.id)
     assert await worker.channel_leases.waiting(0) == []
     assert await worker.message_looks.overdue(now_ms) == set()
     assert await worker.message_looks.release_held(now_ms, now_ms) == set()
@@ -575,7 +575,7 @@ async def send_messages(business: Business) -> None:
     await store.messages.erase_of_pass(card.id, datetime.now(UTC))
     await store.messages.templates.delete_of_pass(card.id)
     await store.messages.insert_stubs(["msg_stub"], datetime.now(UTC))
-    await store.messages.lanes.delete(channel.id)
+    await store.messages.work.delete(channel.id)
 
 
 async def react_and_repeat(business: Business) -> None:

@@ -22,6 +22,8 @@ import generate
 from app.api.request_log import PLAIN_ID
 from app.cli.main import main
 from app.clock import FixedClock, system_ms
+from app.commands.messages.channels import create_channel
+from app.commands.messages.consents import record_consent
 from app.commands.passes.merges import merge_passes
 from app.commands.passes.passes import update_pass
 from app.commands.passes.removals import delete_events, erase_pass
@@ -38,6 +40,8 @@ from app.domain.events.attributes import parse_attributes
 from app.domain.events.event_queries import EventQuery
 from app.domain.events.events import EventInput, parse_type
 from app.domain.events.validation import ValidationRules, validate_event
+from app.domain.messages.channels import ChannelKind, Provider
+from app.domain.messages.messages import Message, MessageCause, MessageOrigin, MessageStatus
 from app.domain.segments.criteria import parse_criteria
 from app.domain.segments.segments import parse_key
 from app.domain.signatures import Scheme, Verification, parse_verification, verify_signature
@@ -52,6 +56,7 @@ from tests.business import Business, open_business, purchases
 from tests.commands.rewards.shop import create as create_reward
 from tests.commands.rewards.shop import redeem, roll_back
 from tests.receiver import run_receiver
+from workers.delivery.message_outcomes import outcome_event
 from workers.stages.deliver import run_endpoint
 from workers.stages.fold import fold_once
 from workers.stages.run_job import jobs
@@ -64,6 +69,7 @@ KINDS = {*payload_schema.DATA, "webhook.test"}
 INTERNAL = frozenset(
     """
     app.api.asgi.MAX_CACHED_WORKSPACES
+    app.api.unsubscribe.MAX_CONCURRENT_REQUESTS
     app.auth.MAX_CACHED_KEYS
     app.auth.MAX_HEADER_CHARACTERS
     app.backlog.MAX_STORE_SHARE
@@ -77,6 +83,7 @@ INTERNAL = frozenset(
     app.domain.fold.entries.MAX_BYTES
     app.domain.fold.entries.MAX_ENTRIES
     app.domain.fold.recomputation.MAX_RECOMPUTED_EVENTS
+    app.domain.messages.unsubscribing.MAX_TOKEN_CHARACTERS
     app.domain.segments.comparisons.MAX_WALK_COMPARISONS
     app.domain.segments.evaluation.MAX_SHOWN_CHARACTERS
     app.domain.segments.satisfiability.MAX_ATOMS
@@ -89,6 +96,8 @@ INTERNAL = frozenset(
     app.graphql.execution.persisted.MAX_CACHED_DOCUMENTS
     app.graphql.types.filters.MAX_SOURCES
     app.local.processes.MAX_RESTART_DELAY_SECONDS
+    app.outbound.sending.MAX_ERROR_CHARACTERS
+    app.outbound.smtp.MAX_IDLE_CONNECTIONS
     app.rate_limits.MAX_CACHED_KEYS
     app.shared_looks.MAX_PAUSE_SECONDS
     app.store.cache.MAX_PASSES
@@ -108,6 +117,7 @@ INTERNAL = frozenset(
     app.store.stages.job_leases.MAX_READ
     app.commands.rewards.issuing.MAX_ISSUES
     app.store.workspace.reactions.MAX_UNREAD
+    app.store.stages.messages.MAX_FOUND
     app.telemetry.metrics.MAX_LABEL_CHARACTERS
     app.telemetry.metrics.MAX_LABEL_VALUES
     app.telemetry.operations.MAX_CODES
@@ -364,6 +374,7 @@ def test_schema_is_valid_and_forbids_what_it_does_not_describe_only_in_tests() -
 
 def test_schema_describes_each_activity_type() -> None:
     kinds = {value for value in vars(activities).values() if isinstance(value, str) and value.startswith("customer.")}
+    kinds |= {*activities.CONSENTS.values(), *activities.MESSAGE_TYPES}
     assert set(payload_schema.DATA) == kinds
     headings = re.findall(r"^### (\S+)$", section("webhook-payloads.md", "Types"), re.MULTILINE)
     assert set(headings) == KINDS
@@ -464,6 +475,7 @@ async def live(business: Business, clock: FixedClock) -> None:
         historical=True,
     )
     await business.run_worker()
+    await tell_of_messages(business, ids["ann"])
     await business.create_segment("any", purchases(1), notify="SILENT")
     await merge_passes(ctx, ids["ann"], ids["bob"])
     await business.run_worker()
@@ -474,6 +486,28 @@ async def live(business: Business, clock: FixedClock) -> None:
     await business.record({"pass_external_id": "pat", "external_id": "r-13"})
     await fold_only(business)
     await remove(business, "r-13")
+
+
+async def tell_of_messages(business: Business, pass_id: str) -> None:
+    """Give and revoke a consent, and record an outcome of each kind of message over each kind of channel."""
+    ctx, at = business.ctx, await business.ctx.now()
+    settings = {"host": "127.0.0.1", "from": "shop@shop.example"}
+    sent = {"key": "mail", "name": "Mail", "kind": "EMAIL", "provider": "SMTP", "settings": settings}
+    channel, _ = await create_channel(ctx, {**sent, "consentKey": "mail"})
+    for given in (True, False):
+        await record_consent(ctx, pass_id=pass_id, external_id=None, channel_key="mail", given=given)
+    routes = [(kind, Provider.HTTP) for kind in ChannelKind]
+    routes += [(ChannelKind.EMAIL, provider) for provider in Provider if provider not in (Provider.HTTP, Provider.SMTP)]
+    for number, (kind, provider) in enumerate(routes):
+        over = replace(channel, kind=kind, provider=provider)
+        for status in (MessageStatus.SENT, MessageStatus.FAILED):
+            queued = Message.queued(
+                f"msg_{number}{status}", workspace_id=ctx.workspace.id, channel_key="mail", pass_id=pass_id,
+                template_id="", cause=MessageCause(MessageOrigin.API), at=at, now=at,
+            )  # fmt: skip
+            event = outcome_event(queued.ended(status, at), over, pass_id, at)
+            await ctx.workspace.events.insert([(event, b"")])
+    await business.run_worker()
 
 
 async def fold_only(business: Business) -> None:

@@ -111,7 +111,7 @@ class ChannelRun:
             self._worker,
             self._workspace,
             self._channel,
-            self._sender,
+            sender=self._sender,
             zone=zone,
             secret=await self._workspace.secret(),
             now_ms=self._now_ms,

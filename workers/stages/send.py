@@ -79,7 +79,7 @@ async def _run(
             worker,
             lease,
             channel,
-            sender,
+            sender=sender,
             wake_up=wake_up,
             now_ms=clock,
             chance=chance,

@@ -1,7 +1,7 @@
 """createChannel, updateChannel, archiveChannel and testChannel. All of them require the scope `admin`.
 
-A channel is stored first and its lane afterwards. If the process crashes in between, the repeated call, the next update of
-the channel or the next message over it inserts the lane.
+A channel is stored first, and then what workers need to find its work. If the process crashes in between, the next update of
+the channel inserts that.
 """
 
 from __future__ import annotations
@@ -234,8 +234,8 @@ def _signs(provider: Provider, settings: object) -> bool:
 
 
 async def _announce(ctx: Context, channel: Channel, now: datetime) -> None:
-    """Insert a missing lane, close its circuit, and announce the change to the workers."""
-    lanes, now_ms = ctx.workspace.messages.lanes, to_ms(now)
-    await lanes.insert(channel.id, 0, now_ms)
-    await lanes.set_enabled(channel.id, True, now_ms)
+    """Let workers find the work of a channel, close its circuit, and announce the change."""
+    work, now_ms = ctx.workspace.messages.work, to_ms(now)
+    await work.insert(channel.id, 0, now_ms)
+    await work.set_enabled(channel.id, True, now_ms)
     ctx.resources.bus.wake("send", ctx.workspace.id)

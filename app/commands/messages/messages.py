@@ -124,7 +124,7 @@ async def _queue_again(ctx: Context, messages: Sequence[Message]) -> int:
     for message in failed:
         count += await ctx.workspace.messages.queue_again(message.queued_again(at, now))
     for channel in {each.channel_id for each in failed}:
-        await ctx.workspace.messages.lanes.announce_work(to_ms(now), channel)
+        await ctx.workspace.messages.work.announce_work(to_ms(now), channel)
     ctx.resources.bus.wake("send", ctx.workspace.id)
     return count
 

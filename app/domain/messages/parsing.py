@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from app.domain.errors import Code, InvalidInput, refuse_if
 from app.domain.rules.parsing_triggers import DAY_MINUTES, parse_time
@@ -44,6 +43,7 @@ KINDS: Mapping[Provider, frozenset[ChannelKind]] = {
 NEEDS_SECRET = frozenset({Provider.BRAZE, Provider.MAILCHIMP, Provider.INTERCOM, Provider.ACTIVECAMPAIGN})
 """Providers that accept no message without a key."""
 _KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_URL = re.compile(r"https?://[^/?#@\s]+(?:/[^?#\s]*)?(?:\?[^#\s]*)?")
 _HOST = re.compile(r"[A-Za-z0-9.:_\[\]-]{1,255}")
 
 
@@ -116,8 +116,7 @@ def _parse_address(raw: object, *path: str) -> str:
 
 def _parse_url(raw: object, *path: str) -> str:
     text = parse_text(raw, *path, max_length=2_048)
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.fragment:
+    if not _URL.fullmatch(text):
         raise InvalidInput(Code.INVALID, "Give an http or https URL without user and fragment.", *path)
     return text
 

@@ -18,7 +18,7 @@ from .addresses import address_of, find_fault
 from .channels import Channel
 from .messages import Message, MessageReason
 
-MAX_SUBJECT_BYTES = 255
+MAX_RENDERED_SUBJECT_CHARACTERS = 255
 """Characters of a subject after rendering; the rest is left out."""
 
 
@@ -101,7 +101,7 @@ def render(
         if isinstance(rendered, TextFault):
             return Obstacle(MessageReason.TEMPLATE, f"{name}: {rendered.message}"[:200])
         parts[name] = rendered
-    subject = " ".join(parts["subject"].split())[:MAX_SUBJECT_BYTES] if "subject" in parts else None
+    subject = " ".join(parts["subject"].split())[:MAX_RENDERED_SUBJECT_CHARACTERS] if "subject" in parts else None
     return Rendered(
         message_id=message.id,
         address=address_of(channel, card.external_id, card.profile) or "",

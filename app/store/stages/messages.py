@@ -1,4 +1,4 @@
-"""Reads and writes of the worker that find messages whose work nobody announced, across workspaces."""
+"""Reads and writes of the worker that find messages whose announcement was lost, across workspaces."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ MESSAGE_TTL = timedelta(days=100)
 ORDER = (("created_at", -1), ("_id", -1))
 
 
-class ChannelLaneQueries(PartitionQueries):
+class ChannelWorkQueries(PartitionQueries):
     """Work of one workspace's channels, by channel id, stored as that of webhook endpoints is."""
 
     collection = "channel_lanes"
@@ -57,7 +57,7 @@ class MessageQueries(WorkspaceQueries):
     def __init__(self, db: Database, workspace_id: str, in_chunk: int, *, is_sharded: bool = False) -> None:
         super().__init__(db, workspace_id, in_chunk, is_sharded=is_sharded)
         self.templates = MessageTemplateQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
-        self.lanes = ChannelLaneQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
+        self.work = ChannelWorkQueries(db, workspace_id, in_chunk, is_sharded=is_sharded)
 
     async def insert_queued(self, queued: Sequence[Message], now_ms: int) -> set[int]:
         """Insert messages, whose templates are stored, and announce the work to the workers that send. Safe to repeat.
@@ -68,7 +68,7 @@ class MessageQueries(WorkspaceQueries):
         existing = await self.insert(queued)
         # A repeat announces messages that exist, too: the first call may have ended before its announcement.
         for channel in sorted({each.channel_id for each in queued}):
-            await self.lanes.announce_work(now_ms, channel)
+            await self.work.announce_work(now_ms, channel)
         return existing
 
     async def insert(self, messages: Sequence[Message]) -> set[int]:

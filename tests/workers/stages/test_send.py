@@ -294,7 +294,7 @@ async def test_crash_after_the_outcome_was_recorded_sends_nothing_again(harness:
     # As the worker leaves it that crashes between the two writes.
     before = {"status": "QUEUED", "due": harness.now_ms, "generation": 0}
     await harness.business.ctx.resources.db["messages"].update_one({"_id": message.id}, {"$set": before})
-    await harness.business.ctx.workspace.messages.lanes.announce_work(harness.now_ms, harness.channel.id)
+    await harness.business.ctx.workspace.messages.work.announce_work(harness.now_ms, harness.channel.id)
     await harness.send()
     assert ((await harness.read(message)).status, len(harness.mail.mails)) == (SENT, 1)
     assert len(await harness.outcomes()) == 1
@@ -308,7 +308,7 @@ async def test_crash_after_the_mail_was_sent_sends_it_with_the_same_id(harness: 
     await events.delete_many({"type": MESSAGE_SENT})
     before = {"status": "QUEUED", "due": harness.now_ms, "generation": 0}
     await harness.business.ctx.resources.db["messages"].update_one({"_id": message.id}, {"$set": before})
-    await harness.business.ctx.workspace.messages.lanes.announce_work(harness.now_ms, harness.channel.id)
+    await harness.business.ctx.workspace.messages.work.announce_work(harness.now_ms, harness.channel.id)
     await harness.send()
     first, second = harness.mail.mails
     assert first.raw == second.raw
