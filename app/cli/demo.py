@@ -60,6 +60,9 @@ _RULES = """{ rules { nodes { name key statistics { fired pointsAwarded } } }
 _STATE = """{ passes { totalCount } events { totalCount } activity { totalCount }
   segments { nodes { key name memberCount backfill { done } } } }"""
 
+_CHANNEL = """mutation ($input: CreateChannelInput!) { createChannel(input: $input) {
+  channel { id } userErrors { code message } } }"""
+
 QUERIES = (
     (
         "Guests who are slipping away, and their last event:",
@@ -78,6 +81,11 @@ QUERIES = (
         "    occurredAt pass { holder { name } pointsBalance } event { type amount } effects { points } } } } }",
     ),
     REWARDS_QUERY,
+    (
+        "Mails that a rule sent, to the file mailbox.mbox in the data folder:",
+        '{ messages(filter: { channelKey: "demo-mail" }, first: 5) { totalCount nodes {\n'
+        "    status ruleKey sentAt pass { holder { name email } } } } }",
+    ),
     (
         "The feed as it grows (record an event for a guest in another tab):",
         "subscription { activity { __typename ... on ActivityEdge { node { type occurredAt pass { externalId } data } } } }",
@@ -253,6 +261,32 @@ def _create_rules(client: Client) -> None:
     effects = [{"recordEvent": thanks}, {"awardPoints": {"points": 50, "label": "Tenth purchase"}}]
     name = "Every 10th purchase: a coffee and 50 points"
     _create_rule(client, "demo-tenth", name, trigger=trigger, effects=effects, nth={"every": 10}, **past)
+    if _create_channel(client):
+        mail = {
+            "channelKey": "demo-mail",
+            "subject": "A coffee for you, {{ pass.holder.name | default: 'dear guest' }}",
+            "template": "You have been here ten times more. Your next coffee at {{ event.metadata.bar }} is on us.",
+        }
+        name = "Every 10th purchase: a mail"
+        sends = [{"sendMessage": mail}]
+        _create_rule(client, "demo-mail", name, trigger=trigger, effects=sends, nth={"every": 10}, **past)
+
+
+def _create_channel(client: Client) -> bool:
+    """Create a channel that appends mails to a file, and return whether it exists.
+
+    Only `punchcard up` and installations with PUNCHCARD_MAILBOX offer such channels.
+    """
+    settings = {"from": "bar@example.com", "fromName": "The coffee bar"}
+    channel = {
+        "key": "demo-mail",
+        "name": "The coffee bar",
+        "kind": "EMAIL",
+        "provider": "MAILBOX",
+        "settings": settings,
+    }
+    errors = client.ask(_CHANNEL, input=channel)["createChannel"]["userErrors"]
+    return not errors or errors[0]["code"] == "TAKEN"
 
 
 def _create_rule(client: Client, key: str, name: str, **definition: Any) -> None:

@@ -31,6 +31,9 @@ from .development_key import describe_key
 from .local_servers import start_mongo, start_redis
 from .settings import child_environment, override, say, with_address, with_settings
 
+MAILBOX = "mailbox.mbox"
+"""File in the data folder to which channels for development append their mails."""
+
 
 @click.command()
 @with_address
@@ -57,7 +60,9 @@ def up(settings: Settings, host: str | None, port: int | None, workers: int) -> 
     """
     # A line for every request would scroll the printed addresses off the screen, so log requests only if asked for.
     access = None if os.environ.get("PUNCHCARD_ACCESS_LOG") else "off"
-    settings = override(settings, host=host, port=port, data_dir=settings.data_dir.resolve(), access_log=access)
+    folder = settings.data_dir.resolve()
+    mailbox = settings.mailbox or folder / MAILBOX
+    settings = override(settings, host=host, port=port, data_dir=folder, access_log=access, mailbox=mailbox)
     with only_for_owner(), lock_folder(settings.data_dir):
         asyncio.run(_Up(settings, workers).run())
 

@@ -146,11 +146,26 @@ async def test_invalid_file_or_option_of_import_is_refused_with_the_next_step(
     assert "Traceback" not in output
 
 
+async def wait_for_mails(up: Up, key: str) -> None:
+    """Wait until each mail that a rule of the demo sends is in the mailbox file and counted on its pass."""
+    query = """{ rule(key: "demo-mail") { statistics { fired } } messages { totalCount }
+      activity(filter: {types: ["customer.email.sent"]}) { totalCount } }"""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            found = await fetch_data(up, query, key)
+            fired = found["rule"]["statistics"]["fired"]
+            if fired and found["messages"]["totalCount"] == found["activity"]["totalCount"] == fired:
+                break
+            await asyncio.sleep(0.2)
+    assert (up.folder / "mailbox.mbox").read_bytes().count(b"\nSubject: A coffee for you, ") == fired
+
+
 async def test_demo_records_its_data_once_even_if_it_is_repeated(up: Up) -> None:
     options = ["--key", await create_workspace(up), "--data-dir", str(up.folder)]
     status, output = await run_command("demo", *options)
     assert status == 0, output
     assert " 0 were there before" in output
+    await wait_for_mails(up, options[1])
     query = "{ passes { totalCount } events { totalCount } segments { nodes { key memberCount } } }"
     found = await fetch_data(up, query, options[1])
     assert found["passes"] == {"totalCount": 40}
@@ -160,7 +175,7 @@ async def test_demo_records_its_data_once_even_if_it_is_repeated(up: Up) -> None
         "rules"
     ]
     fired = {rule["key"]: rule["statistics"]["fired"] for rule in rules["nodes"]}
-    assert fired.keys() == {"demo-points", "demo-tenth"}
+    assert fired.keys() == {"demo-points", "demo-tenth", "demo-mail"}
     assert fired["demo-points"]
     assert "points awarded" in output
     redeemed = """{ pass(externalId: "guest-001") { redemptions(first: 5) { nodes { rewardKey status code } } } }"""
