@@ -16,7 +16,7 @@ def _rows(prefix: str, *ranges: tuple[int, int]) -> set[str]:
 ROWS = (
     _rows("WH1", (1, 7), (18, 18), (20, 22))
     | _rows("WH2", (1, 29))
-    | _rows("V1", (1, 3), (13, 15))
+    | _rows("V1", (1, 3), (9, 15))
     | _rows("A1", (1, 24))
 )
 
