@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -50,6 +50,7 @@ class MailServer:
     mails: list[ReceivedMail] = field(default_factory=list)
     connections: int = 0
     answer_recipient: Callable[[str], Answer] = lambda _: "250 OK"
+    hold_recipient: Callable[[str], Awaitable[str]] | None = None
     answer_data: Callable[[ReceivedMail], Answer] = lambda _: "250 OK"
     received: asyncio.Event = field(default_factory=asyncio.Event)
     protocols: list[SMTP] = field(default_factory=list)
@@ -64,6 +65,8 @@ class MailServer:
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         """Answer a recipient."""
+        if self.hold_recipient is not None:
+            await self.hold_recipient(address)
         answer = self.answer_recipient(address)
         if answer is None:
             await asyncio.Event().wait()

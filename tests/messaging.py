@@ -20,6 +20,7 @@ from tests.business import Business, open_business
 from tests.mail_server import MailServer, run_mail_server
 from workers.stages.react import run_workspace
 from workers.stages.send import run_channel
+from workers.worker import Worker
 
 SECOND, MINUTE, HOUR = 1_000, 60_000, 3_600_000
 
@@ -53,6 +54,10 @@ class Harness:
         content = {"channelKey": "mail", "template": "Hello {{ pass.holder.name }}", "subject": "Hi", **content}
         key = content.pop("key", None)
         return await send_message(self.business.ctx, content, pass_id=card.id, external_id=None, idempotency_key=key)
+
+    async def send_only(self, worker: Worker) -> None:
+        """Send until there is nothing to do, in a worker, at the present instant of the harness's clock."""
+        await run_channel(worker, self.channel.id, now_ms=lambda: self.now_ms, chance=lambda: 0.0)
 
     async def send(self, later_ms: int = 0, **options: Any) -> None:
         """Send until there is nothing to do, so many milliseconds after the last time, and count the outcomes."""

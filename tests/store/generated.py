@@ -14,6 +14,7 @@ from app.domain.activities import CREATED, CUSTOM_EVENT, ENTERED, LEFT, UPDATED,
 from app.domain.events.events import TYPES, Category, Event, Origin
 from app.domain.events.guards import Decision, Guard, Reason, RewardGuard
 from app.domain.events.points_expiry import PointsExpiry
+from app.domain.passes.consents import Consent
 from app.domain.passes.passes import STATUSES, Membership, Pass, PassTier, Profile
 from app.domain.state.aggregates import Aggregate
 from app.domain.state.lots import Lot
@@ -146,6 +147,11 @@ profiles = st.builds(
     status=st.sampled_from(STATUSES),
     lists=st.dictionaries(
         words.filter(lambda name: "." not in name), st.sampled_from(["INCLUDE", "EXCLUDE"]), max_size=3
+    ),
+    consents=st.dictionaries(
+        words,
+        st.builds(Consent, given=st.booleans(), since_ms=millis, event_id=words, how=st.none() | names),
+        max_size=3,
     ),
 )
 aggregates = st.dictionaries(
