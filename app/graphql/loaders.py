@@ -148,6 +148,11 @@ class Loaders:
         return _loader(self._workspace.channels.get_many)
 
     @cached_property
+    def channel_states(self) -> DataLoader[str, PartitionState | None]:
+        """Progress of channels by id: whether the circuit is open."""
+        return _loader(self._workspace.messages.work.states)
+
+    @cached_property
     def messages(self) -> DataLoader[str, Message | None]:
         """Messages to customers by id."""
         return _loader(self._workspace.messages.get_many)

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import SMTP as SMTP_POLICY
+from email.policy import SMTP
 from email.utils import format_datetime
 
 import aiosmtplib
@@ -27,6 +27,8 @@ from .addresses import Allowed
 from .http_client import RequestFailed, resolve_allowed
 from .sending import SendOutcome, SendResult, Stopwatch
 
+POLICY = SMTP.clone(cte_type="7bit")
+"""How mails are written: in ASCII, since a server may not take other bytes."""
 PERMANENT_STATUS = 500
 """SMTP statuses from here on say that a repeat gets the same answer. (Source: RFC 5321, section 4.2.1.)"""
 ACCEPTED_STATUS = 250
@@ -140,7 +142,7 @@ def compose(channel: Channel, mail: Rendered) -> bytes:
 
     Raises ValueError for values that no header can hold; line breaks are among them.
     """
-    message = EmailMessage(policy=SMTP_POLICY)
+    message = EmailMessage(policy=POLICY)
     sender = channel.setting("from")
     message["From"] = Address(channel.setting("fromName"), addr_spec=sender)
     message["To"] = Address(addr_spec=_to_ascii(mail.address))

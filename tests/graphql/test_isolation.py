@@ -17,6 +17,8 @@ from app.commands.events.receipts import receipt_of, record_call
 from app.commands.inbound.deliveries import Message, receive_message
 from app.commands.inbound.hooks import create_inbound_hook
 from app.commands.rewards.rewards import create_reward
+from app.commands.messages.channels import create_channel
+from app.commands.messages.messages import send_message
 from app.commands.rules.rules import create_rule
 from app.commands.webhooks.endpoints import create_webhook_endpoint
 from app.commands.workspaces.keys import create_api_key
@@ -54,6 +56,9 @@ QUERIES = {
     "webhookEndpoint": "query ($id: ID!) { webhookEndpoint(id: $id) { id url pendingCount deliveries { totalCount } } }",
     "webhookDeliveries": "query ($id: ID!) { webhookDeliveries(filter: {endpointId: $id})"
     " { totalCount nodes { id messageId endpoint { url } } } }",
+    "messages": "query ($id: ID!) { a: messages(filter: {passId: $id}) { totalCount nodes { id } }"
+    " b: messages(filter: {jobId: $id}) { totalCount nodes { id } }"
+    " c: messages(filter: {ruleId: $id}) { totalCount nodes { id } } }",
     "activity": "query ($id: ID!) { a: activity(filter: {passId: $id}) { totalCount nodes { id data } }"
     " b: activity(filter: {segmentIds: [$id]}) { totalCount nodes { id data } } }",
 }
@@ -126,6 +131,16 @@ MUTATIONS = {
     "testWebhookEndpoint": f"testWebhookEndpoint(input: {{id: $id}}) {{ succeeded error {ERRORS} }}",
     "replayWebhookDeliveries": "a: replayWebhookDeliveries(input: {endpointId: $id, dryRun: true})"
     f" {{ count {ERRORS} }} b: replayWebhookDeliveries(input: {{endpointId: $id}}) {{ job {{ id }} {ERRORS} }}",
+    "updateChannel": f"updateChannel(input: {{id: $id, name: \"mine\"}}) {{ channel {{ id key name }} {ERRORS} }}",
+    "archiveChannel": f"archiveChannel(input: {{id: $id}}) {{ channel {{ id key name }} {ERRORS} }}",
+    "testChannel": f"testChannel(input: {{id: $id, to: \"a@b.test\"}}) {{ message {{ id status }} {ERRORS} }}",
+    "recordConsent": "recordConsent(input: {passId: $id, channelKey: \"mine\", given: true})"
+    f" {{ event {{ id }} {ERRORS} }}",
+    "sendMessage": "sendMessage(input: {passId: $id, channelKey: \"mine\", template: \"Hi\"})"
+    f" {{ message {{ id pass {{ id }} }} {ERRORS} }}",
+    "broadcastMessage": "broadcastMessage(input: {segmentId: $id, channelKey: \"mine\", template: \"Hi\", key: \"mine\"})"
+    f" {{ job {{ id }} {ERRORS} }}",
+    "retryMessages": f"retryMessages(input: {{ids: [$id]}}) {{ count {ERRORS} }}",
     "revokeApiKey": f"revokeApiKey(input: {{id: $id}}) {{ apiKey {{ id name }} {ERRORS} }}",
     "rotateApiKey": f"rotateApiKey(input: {{id: $id}}) {{ apiKey {{ id name }} secret {ERRORS} }}",
 }  # fmt: skip
@@ -147,6 +162,7 @@ NAMES = {
     f" {{ receipt {{ passId eventCount }} {ERRORS} }} }}",
 }
 """Operations that take an external id, a key or a token instead of a global id."""
+MAILS = {"kind": "EMAIL", "provider": "SMTP", "settings": {"host": "smtp.example.com", "from": "shop@example.com"}}
 THEIRS = "theirs"
 """A text in each name, key and URL of the other workspace, so that a test finds it in any response."""
 
@@ -201,6 +217,11 @@ async def stranger(resources: Resources, clock: FixedClock, api: Api) -> tuple[B
     )
     failed = await receive_message(business.ctx.resources, Message(hook, "m", f'{{"who": "{THEIRS}"}}'.encode(), {}))
     endpoint, _ = await create_webhook_endpoint(business.ctx, f"https://{THEIRS}.example/", after=0)
+    channel, _ = await create_channel(business.ctx, {**MAILS, "key": THEIRS, "name": THEIRS})
+    content = {"channelKey": THEIRS, "template": THEIRS}
+    sent = await send_message(
+        business.ctx, content, pass_id=result.event.pass_id, external_id=None, idempotency_key=None
+    )
     [activity, *_] = await business.read_log()
     await business.ctx.workspace.deliveries.requeue(endpoint.id, [activity], 0)
     types_and_ids = [
@@ -216,6 +237,8 @@ async def stranger(resources: Resources, clock: FixedClock, api: Api) -> tuple[B
         ("InboundHook", hook.id),
         ("InboundDelivery", failed.delivery.id),
         ("WebhookEndpoint", endpoint.id),
+        ("Channel", channel.id),
+        ("Message", sent.id),
         ("WebhookDelivery", delivery_id(endpoint.id, activity.position)),
         ("EventDefinition", event_type_id(business.ctx.workspace.id, "purchase")),
         *(("Activity", entry.id) for entry in await business.read_log()),
@@ -238,6 +261,7 @@ async def test_operations_with_ids_of_another_workspace_find_and_change_nothing(
 ) -> None:
     other, ids = stranger
     await api.business.create_passes("mine")
+    await create_channel(api.business.ctx, {**MAILS, "key": "mine", "name": "mine", "consentKey": "mine"})
     before = await read_documents(other)
     types_and_ids = [from_global_id(each) for each in ids]
     database_ids = [each[1] for each in types_and_ids if each is not None]

@@ -17,6 +17,8 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 from app.clock import FixedClock, system_ms
 from app.commands.inbound.deliveries import Message, receive_message
 from app.commands.inbound.hooks import create_inbound_hook
+from app.commands.messages.channels import create_channel
+from app.commands.messages.messages import send_message
 from app.commands.rules.rules import create_rule
 from app.commands.webhooks.endpoints import create_webhook_endpoint
 from app.domain.activity_queries import ActivityQuery
@@ -39,6 +41,9 @@ LISTS = {
     " warnings { code } } }",
     "ruleFirings": "ruleFirings(first: $n) { totalCount nodes { status pass { externalId } rule { key } event { id }"
     " effects { event { type } } } }",
+    "channels": "channels(first: $n) { totalCount nodes { id key settings awaySince } }",
+    "messages": "messages(first: $n) { totalCount nodes { id status channel { key awaySince } pass { externalId }"
+    " job { id } } }",
     "activity": f"activity(first: $n) {{ totalCount nodes {{ id data pass {{ id }} {CAUSE} }} }}",
     "eventDefinitions": "eventDefinitions(first: $n) { totalCount nodes { id key attributes { name } } }",
     "apiKeys": "apiKeys(first: $n) { totalCount nodes { id name } }",
@@ -129,6 +134,13 @@ async def business(resources: Resources, clock: FixedClock, reads: ReadCounter) 
     for number in range(8):
         await receive_message(business.ctx.resources, Message(hook, str(number), b"{}", {}))
     await business.run_worker()
+    for number in range(4):
+        settings = {"host": "smtp.example.com", "from": "shop@example.com"}
+        sent = {"key": f"c{number}", "name": "Mail", "kind": "EMAIL", "provider": "SMTP", "settings": settings}
+        await create_channel(business.ctx, sent)
+        content = {"channelKey": f"c{number}", "template": "Hi"}
+        for guest in ("guest-0", "guest-1"):
+            await send_message(business.ctx, content, pass_id=None, external_id=guest, idempotency_key=None)
     log = await business.read_log()
     for activity in log[:4]:
         query = ActivityQuery(pass_id=activity.pass_id, segment_ids=[each.id for each in segments])

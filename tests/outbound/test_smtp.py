@@ -61,6 +61,17 @@ async def test_mail_has_text_html_and_headers(server: MailServer) -> None:
     assert got.message["Auto-Submitted"] == "auto-generated"
 
 
+async def test_letters_beyond_ascii_arrive_and_travel_as_ascii(server: MailServer) -> None:
+    mail = replace(MAIL, subject="Grüße ☕", text="Schöne Grüße " * 200, html="<p>Größe 漢字</p>")
+    async with open_smtp(channel_to(server.port, fromName="Café"), None, LOCAL) as sender:
+        assert (await sender.send(mail, system_ms, 5)).outcome is SendOutcome.ACCEPTED
+    [got] = server.mails
+    assert got.raw.isascii()
+    assert max(map(len, got.raw.split(b"\r\n"))) <= 998
+    assert (got.message["Subject"], got.text("html")) == ("Grüße ☕", "<p>Größe 漢字</p>\n")
+    assert got.text().strip() == ("Schöne Grüße " * 200).strip()
+
+
 def test_equal_messages_give_equal_mails() -> None:
     mail = replace(MAIL, html="<p>Hello</p>")
     assert compose(channel_to(25), mail) == compose(channel_to(25), mail)

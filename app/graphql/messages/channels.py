@@ -84,7 +84,7 @@ class Channel(Node):
         The circuit opens after 10 failures in a row over at least 10 seconds. While it is open, Punchcard sends single
         messages as probes, at intervals from 5 seconds up to 5 minutes. All other messages wait.
         """
-        state = (await info.context.workspace.messages.work.states([self.stored.id])).get(self.stored.id)
+        state = await info.context.load.channel_states.load(self.stored.id)
         opened_ms = None if state is None else state.health.circuit_opened_ms
         return None if opened_ms is None else from_ms(opened_ms)
 

@@ -124,7 +124,7 @@ def test_hours_numbers_and_limits() -> None:
         ({"effects": [{"deductPoints": {}}]}, {"effects.0.deductPoints.points": Code.REQUIRED}),
         ({"effects": [{"sendMessage": {}}, {"issueReward": {}}]},
          {"effects.0.sendMessage.channelKey": Code.REQUIRED, "effects.0.sendMessage.template": Code.REQUIRED,
-          "effects.1.issueReward": Code.UNSUPPORTED}),
+          "effects.1.issueReward.rewardKey": Code.REQUIRED}),
         ({"effects": [{"sendMessage": {"channelKey": "mail", "template": "{{ x", "subject": "a\nb",
                                        "html": "{% if %}", "validForHours": 721}}]},
          {"effects.0.sendMessage.template": Code.INVALID, "effects.0.sendMessage.subject": Code.INVALID,

@@ -151,7 +151,7 @@ async def test_rule_is_paused_resumed_archived_and_copied(api: Api) -> None:
     [
         ({"effects": [{"sendMessage": {"channelKey": "mail", "template": "Hi {{ x"}}]}, "INVALID",
          ["effects", "0", "sendMessage", "template"]),
-        ({"effects": [{"issueReward": {"rewardKey": "coffee"}}]}, "UNSUPPORTED", ["effects", "0", "issueReward"]),
+        ({"effects": [{"issueReward": {"rewardKey": "coffee"}}]}, "UNKNOWN", ["effects", "0", "issueReward", "rewardKey"]),
         ({"effects": [{"awardPoints": {"points": "9" * 30}}]}, "OUT_OF_RANGE", ["effects", "0", "awardPoints", "points"]),
         ({"effects": [{"updatePass": {"fields": {"a": "{{ b"}}}]}, "INVALID",
          ["effects", "0", "updatePass", "fields", "a"]),
