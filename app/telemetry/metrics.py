@@ -101,6 +101,12 @@ TRANSITIONS = Counter(
     registry=REGISTRY,
 )
 PUBLISHED = Counter("punchcard_activities_published", "Activities appended to the activity log.", registry=REGISTRY)
+MESSAGES = Counter(
+    "punchcard_messages",
+    "Messages to customers, by what became of them at a look: sent, failed, suppressed, or queued for another attempt.",
+    ("outcome",),
+    registry=REGISTRY,
+)
 DELIVERIES = Counter(
     "punchcard_webhook_tries",
     "Attempts at webhook endpoints, by outcome: succeeded, retried (another attempt follows), set_aside (the message is"

@@ -135,8 +135,8 @@ async def business(resources: Resources, clock: FixedClock, reads: ReadCounter) 
         await receive_message(business.ctx.resources, Message(hook, str(number), b"{}", {}))
     await business.run_worker()
     for number in range(4):
-        settings = {"host": "smtp.example.com", "from": "shop@example.com"}
-        sent = {"key": f"c{number}", "name": "Mail", "kind": "EMAIL", "provider": "SMTP", "settings": settings}
+        server = {"host": "smtp.example.com", "from": "shop@example.com"}
+        sent = {"key": f"c{number}", "name": "Mail", "kind": "EMAIL", "provider": "SMTP", "settings": server}
         await create_channel(business.ctx, sent)
         content = {"channelKey": f"c{number}", "template": "Hi"}
         for guest in ("guest-0", "guest-1"):

@@ -29,6 +29,7 @@ from app.domain.webhooks.partitions import PARTITIONS, EndpointHealth, partition
 from app.outbound.message_sender import MessageSender
 from app.outbound.sending import SendOutcome
 from app.store.stages.endpoint_leases import LEASE_MS, Lease
+from app.telemetry import metrics
 from workers.worker import Worker
 
 from .message_outcomes import adopt, end_by, outcome_event
@@ -209,6 +210,7 @@ class ChannelRun:
         for each in handled:
             after = each.finish(self._record_health(each, now_ms), at, now_ms, self._chance())
             self._queued_ids.discard(each.message.id)
+            metrics.MESSAGES.labels(after.status.value.lower()).inc()
             if each.pass_id is None:
                 await self._workspace.messages.insert_stubs([], from_ms(now_ms), existing=[each.message.id])
             elif after.status is MessageStatus.QUEUED:

@@ -14,6 +14,7 @@ from app.domain.messages.rendering import Obstacle, find_obstacle, render
 from app.domain.messages.unsubscribing import Unsubscription, issue_token
 from app.domain.passes.passes import Pass
 from app.domain.passes.profiles import FIELD_EVENTS, apply_field_event
+from app.domain.rules.message_templates import MessageTemplate
 from app.domain.values.instants import from_ms
 from app.outbound.message_sender import MessageSender
 from app.outbound.sending import SendResult
@@ -21,6 +22,9 @@ from app.store.workspace.workspace import Workspace
 from workers.worker import Worker
 
 from .message_outcomes import after_attempt, end_by, hold
+
+MAX_CACHED_TEMPLATES = 100
+"""Templates that one run keeps in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,7 @@ class MessageHandler:
     ) -> None:
         self._worker, self._workspace, self._channel, self._sender = worker, workspace, channel, sender
         self._zone, self._secret, self._now_ms, self._timeout_seconds = zone, secret, now_ms, timeout_seconds
+        self._templates: dict[str, MessageTemplate] = {}
 
     async def handle(self, message: Message) -> Handled:
         """Send a message, or find out why it is not sent now. Raises Unavailable; then nothing was decided."""
@@ -110,7 +115,7 @@ class MessageHandler:
         return await self._workspace.messages.count_sent([pass_id, *aliases], self._channel.id, since) >= cap.count
 
     async def _render_and_send(self, message: Message, card: Pass) -> Handled:
-        template = (await self._workspace.messages.templates.get_many([message.template_id])).get(message.template_id)
+        template = await self._read_template(message.template_id)
         if template is None:
             return Handled(message, card.id, Obstacle(MessageReason.TEMPLATE, "The template of the message is gone."))
         event_id = message.cause.event_id
@@ -129,6 +134,15 @@ class MessageHandler:
             return Handled(message, card.id, rendered)
         result = await self._sender.send(rendered, self._now_ms, self._timeout_seconds)
         return Handled(message, card.id, result=_without_address(result, rendered.address))
+
+    async def _read_template(self, template_id: str) -> MessageTemplate | None:
+        """Return a template, which never changes. The messages of a broadcast share theirs."""
+        if template_id not in self._templates:
+            found = await self._workspace.messages.templates.get_many([template_id])
+            if len(self._templates) >= MAX_CACHED_TEMPLATES:
+                self._templates.clear()
+            self._templates |= found
+        return self._templates.get(template_id)
 
     def _unsubscribe_url(self, pass_id: str) -> str | None:
         base = self._worker.resources.settings.public_url
