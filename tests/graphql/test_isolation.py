@@ -16,9 +16,9 @@ from app.clock import FixedClock
 from app.commands.events.receipts import receipt_of, record_call
 from app.commands.inbound.deliveries import Message, receive_message
 from app.commands.inbound.hooks import create_inbound_hook
-from app.commands.rewards.rewards import create_reward
 from app.commands.messages.channels import create_channel
 from app.commands.messages.messages import send_message
+from app.commands.rewards.rewards import create_reward
 from app.commands.rules.rules import create_rule
 from app.commands.webhooks.endpoints import create_webhook_endpoint
 from app.commands.workspaces.keys import create_api_key
