@@ -143,6 +143,9 @@ class PointsAccount:
     def _count_made(self, event: Event) -> None:
         """Count an award, a reversal of one, or a deduction. They name no event that corrections could name."""
         at_ms, expiry, matures_ms = event.occurred_ms, event.points_expiry, event.matures_ms
+        if expiry is not None and self.lots is None:
+            # From now on, the order of events matters, even if the award repays a debt and leaves no lot.
+            self.lots = self._copied_lots = {}
         if event.points < 0:
             owed = -event.points
             is_reversal = event.metadata.get("reversal") is True

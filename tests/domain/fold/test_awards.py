@@ -206,3 +206,17 @@ def test_points_that_expire_by_inactivity_and_are_awarded_again_do_not_loop() ->
     simulation.play(purchase_event(1, START + 5), until_ms=START + 130 * DAY_MS)
     assert [event.occurred_ms for event in simulation.fired] == [START + 5 + days * DAY_MS for days in (60, 90, 120)]
     check_rebuild(simulation)
+
+
+def test_late_grant_before_an_award_that_repaid_a_debt_leaves_the_award_to_expire() -> None:
+    """In their order, the grant repays the debt, and the award becomes a lot that expires."""
+    simulation = RuleSimulation(defined(rule("award", replace(fixed(3), expiry=after_days(5)))))
+    simulation.play(spend(1, START + 5, 10), purchase_event(2, START + 7))
+    assert simulation.balance == -7
+    grant = replace(purchase_event(3, START + 6), type="gift", category=Category.CUSTOM, amount=None, currency=None)
+    simulation.pending.append(replace(grant, points=Decimal(16)))
+    simulation.fold_until(START + 8)
+    assert simulation.balance == 9
+    simulation.fold_until(START + 10 * DAY_MS)
+    assert simulation.balance == 6
+    check_rebuild(simulation)
