@@ -30,7 +30,6 @@ from app.domain.values.decimals import ZERO, add, subtract
 from app.domain.values.instants import from_ms
 
 from .lacks import DataMissing
-from .prefetch import comes_first
 from .walk import Walk
 
 
@@ -39,15 +38,9 @@ def checkout_differences(walk: Walk, at_ms: int, events: Sequence[Event]) -> lis
 
     The last correction of a checkout names the cause. Raises DataMissing.
     """
-    moved = {event.id for event in events if is_of_merge(event)}
     causes = {
-        event.family: event.id for event in events if event.type in CHECKOUT_CORRECTIONS and event.id not in moved
+        event.family: event.id for event in events if event.type in CHECKOUT_CORRECTIONS and not is_of_merge(event)
     }
-    # A late checkout may follow its corrections, for example because more events were pending than a fold takes.
-    late = [event.id for event in events if event.type == CHECKOUT and not comes_first(event, walk.card)]
-    # Whether there are corrections is read from all rows of the walk, so ask only if it matters.
-    if late and _has_corrections(walk):
-        causes = {**{each: each for each in late if each not in moved}, **causes}
     finished = [event.id for event in events if event.type == MERGE_FINISHED]
     if finished and _has_corrections(walk):
         counted = [event for event in walk.derived.counted if event.type in CHECKOUT_CORRECTIONS]

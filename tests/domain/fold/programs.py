@@ -156,7 +156,6 @@ def choose_rule(random: Random, key: str, version: int, at_ms: int, trigger: Tri
         "when": random.choice((None, None, None, None, None, When((0, 1, 2, 3, 4)), When((), 22 * 60, 9 * 60))),
         "timezone": random.choice(("UTC", "Europe/Berlin")),
         "control_percent": random.choice((0, 0, 0, 0, 0, 0, 50)),
-        "fires_on_backfill": random.random() < 0.3,
         "conditions": random.choice(
             (None, None, None, None, None, parse_criteria(spent_criteria(30, within={"days": 9}), "USD"))
         ),
@@ -301,9 +300,10 @@ class ProgramSimulation(RuleSimulation):
         self.elsewhere: list[Event] = []
 
     def read_family(self, root: str) -> Family:
-        """Return the members of a family that count, and whether some lie on the merged pass."""
-        is_split = any(event.family == root for event in self.elsewhere)
-        return replace(super().read_family(root), is_split=is_split)
+        """Return the members of a family that count, and those that counted on the merged pass and do not count here yet."""
+        elsewhere = [event for event in self.elsewhere if event.family == root]
+        moving = [event for event in self.pending if event.family == root and event.move is not None]
+        return replace(super().read_family(root), is_split=bool(elsewhere), coming=[*elsewhere, *moving])
 
     def run(self, now_ms: int, limit: int | None = None) -> None:
         """Let the worker run at an instant, until nothing is left to do."""

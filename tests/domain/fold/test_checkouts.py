@@ -12,7 +12,7 @@ from .rule_walks import RuleSimulation, defined, per_dollar, refund, rule
 from .test_advance import START, purchase_event
 
 
-def test_checkout_that_counts_after_its_update_gets_the_total_of_the_update() -> None:
+def test_update_of_a_checkout_waits_until_the_checkout_counts() -> None:
     """A fold takes a part of many pending events, and a correction may be dated before what it corrects."""
     simulation = RuleSimulation(
         defined(rule("points", per_dollar(), trigger=EventTrigger(("checkout",), currency="USD")))
@@ -21,9 +21,9 @@ def test_checkout_that_counts_after_its_update_gets_the_total_of_the_update() ->
     update = replace(refund(1, START + 5, 25, order), type=CHECKOUT_UPDATE, category=Category.ACTIVITY)
     simulation.pending = [update, order]
     simulation.fold(START + 9, limit=1)
-    assert [event.id for event in simulation.counted] == [update.id]
+    assert update.id not in [event.id for event in simulation.counted]
     simulation.fold_until(START + 9)
     assert [(event.type, event.amount) for event in simulation.made if event.amount] == [
         ("checkout_increased", Decimal(15))
     ]
-    assert simulation.given == [25]
+    assert sum(simulation.given) == 25

@@ -139,7 +139,6 @@ def test_hours_numbers_and_limits() -> None:
          {"effects.0.recordEvent.metadata": Code.TOO_LONG}),
         ({"effects": [{"updatePass": {}}]}, {"effects.0.updatePass": Code.REQUIRED}),
         ({"controlGroupPercent": 101}, {"controlGroupPercent": Code.OUT_OF_RANGE}),
-        ({"includeMembers": True}, {"includeMembers": Code.UNSUPPORTED}),
         ({"nth": {"equals": 1, "every": 2}}, {"nth": Code.INVALID}),
         ({"nth": {"every": 0}}, {"nth.every": Code.OUT_OF_RANGE}),
         ({"when": {"from": "9:00"}}, {"when.from": Code.INVALID}),

@@ -120,7 +120,7 @@ def histories(draw: st.DrawFn) -> list[Event]:
                 moved = on(draw(st.integers(0, 45))) if draw(st.booleans()) else idle(draw(st.integers(1, 9)))
                 given = draw(st.sampled_from(["0", "0", points, f"-{points}"]))
                 end = moved if given == "0" else None
-                found.append(event(name, day, given, end, target.id))
+                found.append(replace(event(name, day, given, end, target.id), root=target.family))
     return found
 
 
