@@ -20,6 +20,8 @@ from app.domain.jobs import JobStatus
 from app.domain.passes.passes import Pass
 from app.store.stages.job_leases import JobLeases
 from tests.business import Business, create_business
+from tests.commands.rewards.shop import create as create_reward
+from tests.commands.rewards.shop import give_points, redeem, roll_back
 from tests.crashes import Crash
 from tests.workers.jobs.test_exports import read_file
 from tests.workers.jobs.test_imports import File, read_report, row_counts, run_to_end
@@ -90,6 +92,25 @@ async def test_exported_file_gives_equal_aggregates_in_an_empty_workspace(busine
     assert sorted(map(_comparable, (await export_all(other)).splitlines())) == sorted(
         map(_comparable, data.splitlines())
     )
+
+
+async def test_exported_redemptions_and_rollbacks_give_equal_points_in_an_empty_workspace(business: Business) -> None:
+    await create_reward(business)
+    await give_points(business, 250, "ann")
+    kept, rolled = await redeem(business, external_id="till 1"), await redeem(business)
+    await roll_back(business, rolled.id)
+    failed = await redeem(business, quantity=9)
+    assert [kept.status.value, failed.status.value] == ["SUCCEEDED", "FAILED"]
+    data = await export_all(business)
+    other = await create_business(business.ctx.resources, business.clock, "Second")
+    await run_to_end(other, await import_events(other.ctx, File(data, "events.jsonl"), kind=ImportFormat.JSONL))
+    await other.run_worker()
+    assert (await other.read_pass()).points == (await business.read_pass()).points == 150
+    again = await import_events(business.ctx, File(data, "events.jsonl"), kind=ImportFormat.JSONL)
+    again = await run_to_end(business, again)
+    await business.run_worker()
+    assert row_counts(again) == (0, 5, 0), await read_report(business, again)
+    assert (await business.read_pass()).points == 150
 
 
 async def test_events_of_a_merged_pass_are_exported_under_the_survivor(business: Business) -> None:

@@ -66,7 +66,8 @@ async def record_events(
     """
     check_size(items)
     parse_optional(idempotency_key, "idempotencyKey")
-    batch = Batch(items, await _validation_rules(ctx, default_source, default_occurred_at), atomic=atomic)
+    rules = await _validation_rules(ctx, default_source, default_occurred_at, is_import=historical)
+    batch = Batch(items, rules, atomic=atomic)
     await batch.validate(ctx)
     await batch.resolve_passes(ctx, create=create_missing_passes, historical=historical)
     if not atomic and not dry_run:
@@ -91,7 +92,9 @@ def check_size(items: Sequence[EventInput]) -> None:
         raise InvalidInput(code, f"Between 1 and {MAX_EVENTS} events a call; this one has {len(items)}.", "events")
 
 
-async def _validation_rules(ctx: Context, default_source: str, default_occurred_at: datetime | None) -> ValidationRules:
+async def _validation_rules(
+    ctx: Context, default_source: str, default_occurred_at: datetime | None, *, is_import: bool
+) -> ValidationRules:
     settings = ctx.resources.settings
     return ValidationRules(
         now=await ctx.now(),
@@ -100,6 +103,7 @@ async def _validation_rules(ctx: Context, default_source: str, default_occurred_
         future_tolerance=timedelta(seconds=settings.future_tolerance_seconds),
         default_source=default_source,
         default_occurred_at=default_occurred_at,
+        is_import=is_import,
     )
 
 

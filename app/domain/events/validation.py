@@ -79,7 +79,10 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class ValidationRules:
-    """Limits and defaults for the events of a workspace."""
+    """Limits and defaults for the events of a workspace.
+
+    `is_import`: the events are past ones of a file, so types that only one mutation records are accepted, too.
+    """
 
     now: datetime
     default_currency: str
@@ -87,6 +90,7 @@ class ValidationRules:
     future_tolerance: timedelta = timedelta(minutes=5)
     default_source: str = DEFAULT_SOURCE
     default_occurred_at: datetime | None = None
+    is_import: bool = False
 
 
 def validate_event(sent: EventInput, rules: ValidationRules) -> Draft:
@@ -107,7 +111,7 @@ def validate_event(sent: EventInput, rules: ValidationRules) -> Draft:
     if (sent.pass_id is None) == (sent.pass_external_id is None):
         code = Code.REQUIRED if sent.pass_id is None else Code.INVALID
         problems.append(Problem(code, "Name the pass by exactly one of passId and passExternalId.", ("passId",)))
-    event_type, category = _parse_type_and_category(sent, problems)
+    event_type, category = _parse_type_and_category(sent, problems, is_import=rules.is_import)
     amount = parse_field(parse_decimal, sent.amount, "amount")
     if amount is not None and amount < 0:
         problems.append(
@@ -198,8 +202,8 @@ def validate_event(sent: EventInput, rules: ValidationRules) -> Draft:
     )
 
 
-def _parse_type_and_category(sent: EventInput, problems: list[Problem]) -> tuple[str, Category]:
-    if isinstance(sent.type, str) and sent.type in RECORDED_BY:
+def _parse_type_and_category(sent: EventInput, problems: list[Problem], *, is_import: bool) -> tuple[str, Category]:
+    if not is_import and isinstance(sent.type, str) and sent.type in RECORDED_BY:
         message = f"Only the mutation {RECORDED_BY[sent.type]} records this type; call it instead."
         problems.append(Problem(Code.INVALID, message, ("type",)))
     if sent.category is None and isinstance(sent.type, str) and sent.type in TYPES:
