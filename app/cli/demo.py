@@ -196,9 +196,10 @@ def _generate_events(guests: Sequence[_Guest], until: datetime) -> Iterator[dict
                 purchases = 0
                 yield {
                     **event,
-                    "type": "redemption",
+                    # Not `redemption`: an event of that type would occur when it is recorded, not in the past.
+                    "externalId": f"{event['externalId']}-coffee",
+                    "type": "coffee_redeemed",
                     "points": "-10",
-                    "metadata": {"bar": visited_bar, "reward": "free coffee"},
                 }
             elif chance.random() < 0.15:
                 yield {**event, "type": "check_in"}

@@ -38,7 +38,8 @@ from app.domain.activity_queries import ActivityQuery
 from app.domain.errors import CODE_MEANINGS, Code, Refused
 from app.domain.events.attributes import parse_attributes
 from app.domain.events.event_queries import EventQuery
-from app.domain.events.events import EventInput, parse_type
+from app.domain.events.events import EventInput
+from app.domain.events.type_names import parse_type
 from app.domain.events.validation import ValidationRules, validate_event
 from app.domain.messages.channels import ChannelKind, Provider
 from app.domain.messages.messages import Message, MessageCause, MessageOrigin, MessageStatus

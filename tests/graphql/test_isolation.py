@@ -109,6 +109,8 @@ MUTATIONS = {
     f" {{ job {{ id }} deletedCount {ERRORS} }}",
     "erasePass": f"erasePass(input: {{id: $id}}) {{ receipt {{ passId eventCount segments {{ key }} }} {ERRORS} }}",
     "mergePasses": f"mergePasses(input: {{survivorId: $id, mergedId: $id}}) {{ pass {{ id externalId }} {ERRORS} }}",
+    "confirmPass": f"confirmPass(input: {{passId: $id}}) {{ event {{ id }} {ERRORS} }}",
+    "recordReferral": f"recordReferral(input: {{passId: $id, referredByPassId: $id}}) {{ event {{ id }} {ERRORS} }}",
     "exportEvents": f"exportEvents(input: {{filter: {{passId: $id}}}}) {{ job {{ status downloadUrl }} {ERRORS} }}",
     "exportActivities": f"a: exportActivities(input: {{filter: {{passId: $id}}}}) {{ job {{ status }} {ERRORS} }}"
     f" b: exportActivities(input: {{filter: {{segmentIds: [$id]}}}}) {{ job {{ status }} {ERRORS} }}",

@@ -127,7 +127,7 @@ MUTANTS = (
         owner=publish,
         function="publish_once",
         old="    while drafts:\n",
-        new="    await worker.publish_queries.published({key: taken[-1].number for key, taken in waiting.items()})\n"
+        new="    await worker.publish_queries.published({key: taken.entries[-1].number for key, taken in waiting.items()})\n"
         "    while drafts:\n",
     ),
     Mutant(

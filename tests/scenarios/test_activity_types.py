@@ -28,7 +28,8 @@ from app.commands.tiers import set_tier_program
 from app.commands.webhooks.endpoints import create_webhook_endpoint
 from app.domain.activity_queries import ActivityQuery
 from app.domain.files.exports import ExportFormat
-from app.domain.passes.passes import GIFT_CARD, Pass, PassInput
+from app.domain.passes.inputs import PassInput
+from app.domain.passes.passes import GIFT_CARD, Pass
 from app.resources import Resources
 from reference_pages import payload_schema
 from tests.business import Business, bought_within, open_business

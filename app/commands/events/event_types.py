@@ -12,7 +12,8 @@ from app.commands.context import Context
 from app.domain.errors import Code, Conflict, InvalidInput, LimitExceeded, NotFound, Unavailable
 from app.domain.events.attributes import parse_attributes
 from app.domain.events.event_types import MAX_DEFINED, Acceptance, EventType, EventTypes, built_in_type, parse_category
-from app.domain.events.events import TYPES, parse_type
+from app.domain.events.events import TYPES
+from app.domain.events.type_names import parse_type
 from app.domain.ids import event_type_id
 from app.domain.values.text import parse_optional, parse_text
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,7 +10,6 @@ from enum import StrEnum
 from functools import cache
 from types import MappingProxyType
 
-from app.domain.errors import Code, InvalidInput
 from app.domain.values.decimals import ZERO
 from app.domain.values.instants import to_ms
 from app.domain.values.path_values import PathValues
@@ -135,7 +133,6 @@ SUBTRACTED_TYPES = frozenset({"refund", "credit", CHECKOUT_DECREASED})
 SPEND_CATEGORY = Category.TRANSACTION
 """Category whose amounts are spend. The types in SUBTRACTED_TYPES subtract; all others of the category add."""
 
-_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:\-]{0,99}")
 DEFAULT_SOURCE = "api"
 FIELD_ROOTS = ("fields", "metadata", "holder")
 
@@ -341,19 +338,3 @@ class Event:
 def signed(event_type: str, amount: Decimal) -> Decimal:
     """Return an amount as it counts in spend and in sums of amounts: negative for refunds and credits."""
     return -amount if event_type in SUBTRACTED_TYPES else amount
-
-
-def parse_type(raw: object, *path: str) -> str:
-    """Return the name of an event type unchanged: 1 to 100 letters, digits, '_', '.', ':' or '-'.
-
-    Raises InvalidInput.
-    """
-    if not isinstance(raw, str) or not _TYPE.fullmatch(raw):
-        raise InvalidInput(
-            Code.INVALID,
-            "Give 1 to 100 letters, digits, '_', '.', ':' or '-', beginning with a letter or digit.",
-            *path,
-        )
-    if raw in INTERNAL_TYPES or raw in CHECKOUT_DIFFERENCES or raw.startswith(RESERVED_PREFIX):
-        raise InvalidInput(Code.INVALID, "Only Punchcard itself records this type; give another.", *path)
-    return raw

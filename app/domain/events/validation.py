@@ -19,9 +19,10 @@ from app.domain.values.paths import split_keys
 from app.domain.values.text import encode_canonical, parse_external_id, parse_object, parse_text
 
 from .checkouts import find_checkout_problems, find_total
-from .events import DEFAULT_SOURCE, GIFTS, RECORDED_BY, STEPS, TYPES, Category, EventInput, parse_type
+from .events import DEFAULT_SOURCE, GIFTS, RECORDED_BY, STEPS, TYPES, Category, EventInput
 from .guards import Guard, parse_guard
 from .points_expiry import PointsExpiry, parse_points_expiry
+from .type_names import parse_type
 
 T = TypeVar("T")
 _encode = json.JSONEncoder().encode

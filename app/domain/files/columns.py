@@ -9,7 +9,8 @@ from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 from app.domain.errors import Code, InvalidInput, Refused
-from app.domain.events.events import TYPES, Category, parse_type
+from app.domain.events.events import TYPES, Category
+from app.domain.events.type_names import parse_type
 from app.domain.values.currencies import CURRENCIES
 from app.domain.values.text import MAX_NAME
 

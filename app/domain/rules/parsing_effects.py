@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from app.domain.errors import Code, InvalidInput, Problem, Refused, refuse_if
 from app.domain.events.event_types import parse_category
-from app.domain.events.events import GIFT_SPENT, RECORDED_BY, TYPES, Category, parse_type
+from app.domain.events.events import GIFT_SPENT, RECORDED_BY, TYPES, Category
 from app.domain.events.points_expiry import MAX_DAYS
+from app.domain.events.type_names import parse_type
 from app.domain.values.currencies import parse_currency
 from app.domain.values.decimals import parse_decimal
 from app.domain.values.instants import parse_instant, to_ms

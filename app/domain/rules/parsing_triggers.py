@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 
 from app.domain.errors import Code, InvalidInput, refuse_if
-from app.domain.events.events import Category, parse_type
+from app.domain.events.events import Category
+from app.domain.events.type_names import parse_type
 from app.domain.segments.lists import parse_category_name, parse_list, parse_names
 from app.domain.segments.segments import parse_key
 from app.domain.state.firings import MAX_INSTANTS

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.domain.errors import Refused
-from app.domain.events.events import CHECKOUT_DIFFERENCES, TYPES, Category, parse_type
+from app.domain.events.events import CHECKOUT_DIFFERENCES, TYPES, Category
+from app.domain.events.type_names import parse_type
 from app.domain.state.measures import EventFilter
 from app.domain.values.conditions import POSITIVE, Condition, Operator
 

@@ -11,7 +11,7 @@ import strawberry
 
 from app.domain.actors import READ
 from app.domain.errors import Code, InvalidInput
-from app.domain.events.events import parse_type
+from app.domain.events.type_names import parse_type
 from app.domain.rules import statistics as domain
 from app.domain.rules.reading import parse_integer
 from app.domain.segments.lists import parse_names

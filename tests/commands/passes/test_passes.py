@@ -178,7 +178,7 @@ async def test_stored_pass_with_an_invisible_character_still_takes_events(
 ) -> None:
     """Older versions of Punchcard created such passes."""
     with monkeypatch.context() as older:
-        older.setattr("app.domain.passes.passes.check_visible", lambda text, *_field: text)
+        older.setattr("app.domain.passes.inputs.check_visible", lambda text, *_field: text)
         await create_passes(business.ctx, [PassInput("uni\u200b")])
     [recorded] = (await business.record({"pass_external_id": "uni\u200b"})).results
     assert recorded.status is RecordStatus.CREATED

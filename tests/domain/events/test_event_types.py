@@ -11,7 +11,8 @@ from hypothesis import given
 from app.domain.errors import Code, Refused
 from app.domain.events.attributes import Attribute, AttributeType, find_violations, parse_attributes
 from app.domain.events.event_types import BUILT_IN, Acceptance, EventType, EventTypes
-from app.domain.events.events import INTERNAL_TYPES, TYPES, Category, EventInput, parse_type
+from app.domain.events.events import INTERNAL_TYPES, RECORDED_BY, TYPES, Category, EventInput
+from app.domain.events.type_names import parse_type
 from app.domain.events.validation import Draft, ValidationRules, fingerprint, validate_event
 from tests.store.generated import json_objects
 
@@ -23,8 +24,13 @@ ACTIVITIES = {
     "checkout_update", "checkout_reject",
 }  # fmt: skip
 TRANSACTIONS = {"purchase", "refund", "payment", "charge", "credit", "checkout"}
-POINTS = {"point_add", "point_sub"}
+POINTS = {"point_add", "point_sub", "gift_balance_added", "gift_balance_spent"}
+OF_MUTATIONS = {
+    "redemption_rollback", "points_transferred", "points_returned", "pass_confirmed", "pass_referred", "friend_referred",
+}  # fmt: skip
 NEEDED: dict[str, dict[str, object]] = {
+    "gift_balance_added": {"amount": 5},
+    "gift_balance_spent": {"amount": 5},
     "checkout_update": {"correction_of": "event_1", "amount": 5},
     "checkout_reject": {"correction_of": "event_1"},
 }
@@ -38,7 +44,9 @@ def draft(**values: object) -> Draft:
 
 def test_built_in_types_have_a_category_a_label_and_a_description() -> None:
     """WH1-01, WH1-02, WH1-03, WH2-16, WH2-17, WH2-18, WH1-21: every type has a label and says what it is for."""
-    assert set(BUILT_IN) == set(TYPES) == HEADLINES | ACTIVITIES | TRANSACTIONS | FIELD_CHANGES | POINTS
+    recorded = HEADLINES | ACTIVITIES | TRANSACTIONS | FIELD_CHANGES | POINTS
+    assert set(BUILT_IN) == set(TYPES) == recorded | OF_MUTATIONS
+    assert set(RECORDED_BY) == OF_MUTATIONS
     for category, kinds in (
         (Category.TRANSACTION, TRANSACTIONS), (Category.ACTIVITY, ACTIVITIES), (Category.FIELD_CHANGE, FIELD_CHANGES),
         (Category.CUSTOM, POINTS),
