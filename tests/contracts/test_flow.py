@@ -28,6 +28,7 @@ from app.commands.jobs.imports import import_events
 from app.commands.messages.channels import create_channel
 from app.commands.messages.messages import broadcast_message, send_message
 from app.commands.passes.merges import merge_passes
+from app.commands.passes.passes import update_pass
 from app.commands.passes.removals import erase_pass
 from app.commands.points.transfers import transfer_points
 from app.commands.rules.rules import create_rule
@@ -354,6 +355,8 @@ async def observe_messages(business: Business, observer: StageObserver) -> None:
     await create_rule(ctx, {"key": "r", "name": "R", "trigger": {"event": {"types": ["scan"]}}, "effects": effects})
     business.clock.set(await ctx.now() + timedelta(seconds=1))
     await business.record({"type": "scan", "pass_external_id": "cleo"})
+    cleo = (await ctx.workspace.passes.ids_of(["cleo"]))["cleo"]
+    await update_pass(ctx, cleo, holder={"email": "cleo@example.com"})
     for key in SLOT_RANGES:
         await STAGES["fold"](worker, key)
     await STAGES["publish"](worker, ctx.workspace.id)
