@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.domain.activities import CODE_ISSUED, REDEEMED, REWARDED
 from app.graphql.types.ids import to_global_id
 from tests.business import Business
 from tests.graphql.serving import Api, run_api
@@ -162,3 +163,16 @@ async def test_installed_pass_becomes_active(begun: Business) -> None:
         await run(api, "Installed")
         shown = await api.fetch_data('{ pass(externalId: "ann") { status installedAt } }')
         assert shown["pass"] == {"status": "ACTIVE", "installedAt": "2026-03-04T12:00:02.000Z"}
+
+
+async def test_a_review_gives_a_piece_of_cake(begun: Business) -> None:
+    async with run_api(begun) as api:
+        await run(api, "OfferCake")
+        await run(api, "CakeForReview")
+        await record(begun, {"type": "new_review"}, {"type": "new_review"})
+        query = '{ pass(externalId: "ann") { redemptions(first: 5) { nodes { rewardKey status pointsSpent code } } } }'
+        [redemption] = (await api.fetch_data(query))["pass"]["redemptions"]["nodes"]
+    assert redemption.pop("code").startswith("CAKE-")
+    assert redemption == {"rewardKey": "cake", "status": "SUCCEEDED", "pointsSpent": "0"}
+    types = [each.type for each in await begun.read_log()]
+    assert [types.count(each) for each in (REDEEMED, REWARDED, CODE_ISSUED)] == [1, 1, 1]
