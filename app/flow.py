@@ -107,6 +107,7 @@ FLOW = (
             "reward_units",
             "reward_codes",
             "parked_reactions",
+            "react_lanes",
             "messages",
             "message_templates",
         ),

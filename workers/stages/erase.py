@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+from app.clock import system_ms
 from app.commands.passes.erasure import erase_copies, erase_documents
 from app.domain.passes.passes import Erased, Pass
 from app.domain.values.instants import from_ms, to_ms
@@ -65,6 +66,7 @@ async def erase_once(worker: Worker, pass_id: str) -> bool:
     workspace = worker.resources.workspace(card.workspace_id)
     if await workspace.reactions.has_unmade(sorted(pass_ids)):
         # An accepted transfer still reaches the other pass: once the log entry is empty, nothing follows from it.
+        await workspace.reactions.announce_work(system_ms())
         worker.resources.bus.wake("react", card.workspace_id)
         return False
     if pass_ids not in worker.epoch_changed_at:

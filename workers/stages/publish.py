@@ -78,6 +78,8 @@ async def publish_once(worker: Worker, workspace_id: str) -> bool:
         drafts = drafts[appended:]
         last = worker.positions[workspace_id] = last + appended
         if appended < len(numbered):
+            # A publisher that crashed appended some. Something may follow from one whose event is removed by now.
+            has_reactions = True
             existing = await workspace.activities.find_appended(drafts)
             last = await _read_last_position(worker, workspace)
             drafts = [draft for draft in drafts if (draft.pass_id, draft.pass_sequence) not in existing]

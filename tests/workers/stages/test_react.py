@@ -21,7 +21,9 @@ from app.flow import SLOT_RANGES
 from app.store.mongo.paging import PageRequest
 from app.store.operations.truncation import TruncationQueries
 from app.store.operations.upgrades import Upgrades
+from app.store.workspace.reactions import ReactionQueries
 from tests.business import Business
+from tests.crashes import Crash
 from workers.main import STAGES
 
 
@@ -185,4 +187,26 @@ async def test_erasure_of_a_pass_with_many_activities_does_not_wait_for_react(bu
     for _ in range(3):
         await business.run_worker()
     assert await business.ctx.resources.db["react_lanes"].find_one({"_id": business.ctx.workspace.id}) is None
+    assert await business.ctx.resources.db["erasures"].find_one({"_id": erasure.pass_id}) is not None
+
+
+async def test_erasure_gives_react_work_that_a_crashed_publisher_did_not_announce(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The publisher crashed after the log. Its repeat finds the event removed by the erasure."""
+    await send(business)
+    for key in SLOT_RANGES:
+        await STAGES["fold"](business.worker, key)
+    with monkeypatch.context() as crashing:
+
+        async def crash(*_: object) -> None:
+            raise Crash("announce_work")
+
+        crashing.setattr(ReactionQueries, "announce_work", crash)
+        with pytest.raises(Crash):
+            await STAGES["publish"](business.worker, business.ctx.workspace.id)
+    erasure = await erase_pass(business.ctx, external_id="ann")
+    for _ in range(3):
+        await business.run_worker()
+    assert (await business.read_pass("bob")).points == 30
     assert await business.ctx.resources.db["erasures"].find_one({"_id": erasure.pass_id}) is not None
