@@ -8,7 +8,14 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from app.domain.activities import CUSTOM_EVENT, ERASED_DATA, EVENT_DECLINED, POINTS_ADDED, POINTS_EXPIRED
+from app.domain.activities import (
+    CUSTOM_EVENT,
+    ERASED_DATA,
+    EVENT_DECLINED,
+    POINTS_ADDED,
+    POINTS_EXPIRED,
+    REWARDED_POINTS,
+)
 from app.domain.events.tombstones import is_tombstone
 from app.domain.ids import event_id, keyed_event_id
 from app.store.mongo.queries import Database
@@ -177,7 +184,9 @@ def _check_points(
 def _check_made(card: dict[str, Any], made: list[dict[str, Any]], activities: list[dict[str, Any]]) -> Iterator[str]:
     """Check that the feed contains everything that the walk made once."""
     # What an event caused names it, too.
-    own = [a for a in activities if "segment" not in a and not a["type"].startswith("customer.loyalty.")]
+    # Points that a rule awards have a second activity.
+    further = ("customer.loyalty.", REWARDED_POINTS)
+    own = [a for a in activities if "segment" not in a and not a["type"].startswith(further)]
     reported = Counter(a["cause"].get("event") for a in own)
     if any(reported[event["_id"]] != 1 for event in made if "step" in event):
         yield f"{card['external_id']}: the feed does not contain everything that rules made once"
