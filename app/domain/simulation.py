@@ -11,8 +11,9 @@ from app.domain.definitions import Definitions, DefinitionVersion
 from app.domain.events.events import INTERNAL_TYPES, LIST_EVENTS, PASS_UPDATED, POINT_ADD, POINT_SUB, RULE_FIRED, Event
 from app.domain.events.guards import COUNTED
 from app.domain.events.ordering import sort_events
-from app.domain.fold.advance import Advanced, advance
-from app.domain.fold.prefetch import Family, WindowPage, find_prefetch
+from app.domain.fold.advance import Advanced
+from app.domain.fold.copies import Found, Reading, finish, walk_copy
+from app.domain.fold.prefetch import Family, WindowPage
 from app.domain.passes.passes import Pass
 from app.domain.rules.rules import RuleStatus, RuleVersion
 from app.domain.rules.texts import Texts
@@ -23,7 +24,6 @@ from app.domain.values.instants import EARLIEST, from_ms, to_ms
 MAX_SIMULATED_EVENTS = 20_000
 """Events of one pass above which a simulation leaves the pass out."""
 EVENTS_PER_WALK = 500
-MAX_REPEATS = 5
 _RECORDED_CHANGES = LIST_EVENTS | {PASS_UPDATED}
 MILLISECOND = timedelta(milliseconds=1)
 
@@ -146,20 +146,11 @@ class _SimulatedWalk:
                 return  # nothing more can change by time
 
     def _walk(self, batch: list[Event], limit_ms: int, *, has_more: bool) -> None:
-        wanted = find_prefetch(self._card, self._definitions, batch, limit_ms)
-        pages = {key: self._page(measure, after_ms) for key, (measure, after_ms) in wanted.windows.items()}
-        has_history, roots = wanted.history, set(wanted.families)
-        for _ in range(MAX_REPEATS + 1):
-            done = advance(
-                self._card, self._definitions, batch, limit_ms=limit_ms, recorded_ms=limit_ms, has_more=has_more,
-                history=self._counted if has_history else None, pages=pages, texts=self._texts,
-                families={root: Family([e for e in self._counted if e.family == root]) for root in roots},
-            )  # fmt: skip
-            if isinstance(done, Advanced):
-                self._keep(done)
-                return
-            has_history, roots = has_history or done.history, roots | done.families
-        raise RuntimeError("the walk lacks data that was given")
+        walk = walk_copy(
+            self._card, self._definitions, batch, limit_ms=limit_ms, recorded_ms=limit_ms, has_more=has_more,
+            texts=self._texts,
+        )  # fmt: skip
+        self._keep(finish(walk, self._read))
 
     def _keep(self, done: Advanced) -> None:
         folded = set(done.folded_ids)
@@ -172,6 +163,13 @@ class _SimulatedWalk:
             self.matched[rule_id] = self.matched.get(rule_id, 0) + number
         for key, number in done.skipped.items():
             self.skipped[key] = self.skipped.get(key, 0) + number
+
+    def _read(self, reading: Reading) -> Found:
+        return Found(
+            history=self._counted if reading.history else None,
+            pages={key: self._page(measure, after_ms) for key, (measure, after_ms) in reading.windows.items()},
+            families={root: Family([e for e in self._counted if e.family == root]) for root in reading.families},
+        )
 
     def _page(self, measure: Measure, after_ms: int) -> WindowPage:
         later = sorted((e for e in self._counted if e.occurred_ms > after_ms), key=lambda e: e.occurred_ms)
