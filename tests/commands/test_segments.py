@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from app.commands.passes.passes import update_pass
 from app.commands.segments import archive_segment, create_segment, duplicate_segment, update_segment
 from app.domain.errors import Code, Refused
-from tests.business import Business, no_purchase_for, purchases, spent
+from tests.business import Business, list_transitions, no_purchase_for, purchases, spent
 from tests.commands.interleaving import interleave
 from workers.stages.backfill import backfill_once
 
@@ -135,3 +137,15 @@ async def test_segment_that_is_archived_during_an_edit_stays_archived(
     with pytest.raises(Refused):
         await update_segment(business.ctx, segment.id, criteria=purchases(3))
     assert (await archive_segment(business.ctx, segment.id)).version == 2
+
+
+async def test_segment_by_the_last_update_takes_a_pass_at_the_instant_of_its_update(business: Business) -> None:
+    await business.create_passes("ann")
+    criteria = {"pass": {"field": "updatedAt", "operator": "GT", "value": "2026-01-01T12:00:00Z"}}
+    segment = await business.create_segment("updated", criteria)
+    later = await business.clock.now() + timedelta(days=1)
+    business.clock.set(later)
+    card = await business.read_pass()
+    await update_pass(business.ctx, card.id, fields={"city": "Bonn"})
+    await business.run_worker()
+    assert list_transitions(await business.read_log(include_silent=True), segment) == [(card.id, later, True)]

@@ -144,6 +144,7 @@ class Walk:
             joined_ms=derived.joined_ms,
             installed_at=derived.installed_at,
             tier=self.tier.key,
+            updated_at=derived.updated_at,
         )
 
     def snapshot(self, at_ms: int) -> EvaluationContext:

@@ -17,7 +17,7 @@ from app.domain.passes.lists import INCLUDE
 from app.domain.passes.passes import Pass, Profile
 from app.domain.state.measures import FirstAndLast, Number, State, Window, expire_window, subtract_numbers
 from app.domain.values.conditions import MAX_SINGLE_TESTS, POSITIVE, Operator
-from app.domain.values.instants import DAY_MS
+from app.domain.values.instants import DAY_MS, to_ms
 
 from .criteria import All, AnyOf, Criteria, EventCriterion, ListCriterion, Metric, Never, Not, SegmentCriterion
 from .pass_criteria import PassCriterion
@@ -33,7 +33,7 @@ class EvaluationContext:
     """Everything that an evaluation depends on: the instant, the measures, the memberships so far and the pass.
 
     `joined_ms` is the instant at which the customer joined, `installed_at` that of the installation, if there was one.
-    `tier` is the key of the tier.
+    `tier` is the key of the tier. `updated_at` is that of the profile, or None for the one that `card` has.
     """
 
     at_ms: int
@@ -45,6 +45,22 @@ class EvaluationContext:
     joined_ms: int
     installed_at: datetime | None = None
     tier: str | None = None
+    updated_at: datetime | None = None
+
+
+def context_of(card: Pass, at_ms: int) -> EvaluationContext:
+    """Return what an evaluation of a pass depends on, after its walk to the instant. `card` has its measures."""
+    return EvaluationContext(
+        at_ms,
+        card.measures,
+        card.memberships,
+        card=card,
+        profile=card.profile,
+        points=card.points,
+        joined_ms=to_ms(card.joined_at),
+        installed_at=card.installed_at,
+        tier=card.tier_key,
+    )
 
 
 def evaluate(criteria: Criteria, context: EvaluationContext) -> bool:
@@ -219,5 +235,5 @@ def _pass_values(leaf: PassCriterion, context: EvaluationContext) -> Sequence[ob
         case "installedAt":
             value = context.installed_at
         case _:
-            value = card.updated_at
+            value = context.updated_at or card.updated_at
     return [] if value is None else [value]

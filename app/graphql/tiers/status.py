@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
 import strawberry
 
 from app.domain.passes.passes import Pass
-from app.domain.segments.evaluation import EvaluationContext
+from app.domain.segments.evaluation import context_of
 from app.domain.segments.segments import TIER_PROGRAM
 from app.domain.tiers.programs import Tier, TierProgramVersion
 from app.domain.tiers.progress import find_remaining, next_tier
@@ -77,16 +78,7 @@ async def _find_progress(context: RequestContext, card: Pass, program: TierProgr
     tier: Tier | None = next_tier(program, card.tier_key)
     if tier is None:
         return None
-    now = EvaluationContext(
-        to_ms(await context.commands.now()),
-        await context.load.measures.load(card.id) or {},
-        card.memberships,
-        card=card,
-        profile=card.profile,
-        points=card.points,
-        joined_ms=to_ms(card.joined_at),
-        installed_at=card.installed_at,
-        tier=card.tier_key,
-    )
+    measures = await context.load.measures.load(card.id) or {}
+    now = context_of(replace(card, measures=measures), to_ms(await context.commands.now()))
     remaining = [TierRemaining(measure=each.measure, needed=each.needed) for each in find_remaining(tier, now)]
     return TierProgress(next_tier=tier.key, remaining=remaining)
